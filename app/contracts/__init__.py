@@ -1,0 +1,1 @@
+"""The shared kernel: job specs, manifests, states, events, reports. Standard library and pydantic only."""

@@ -1,0 +1,79 @@
+"""The network families that Stillhouse builds itself, as data.
+
+`input_shape` and `outputs` may be left out of a student: they then come from the dataset. A *resolved*
+architecture has both. Parameter names are the public ones of API.md: with one output the head is the last
+layer of the trunk's sequence; with several, the trunk is shared and heads are `heads.<output>`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from app.contracts.base import Contract, Dimension, Name, Shape
+
+Activation = Literal["relu", "gelu", "silu", "tanh"]
+Normalization = Literal["none", "batch", "layer"]
+Width = Annotated[int, Field(ge=1, le=16_384)]
+
+
+class _Family(Contract):
+    input_shape: Shape | None = Field(
+        None, description="Shape of one input row; from the dataset when left out."
+    )
+    outputs: Annotated[dict[Name, Dimension], Field(min_length=1, max_length=64)] | None = Field(
+        None, description="Output name -> size (classes, labels or values); from the dataset when left out."
+    )
+    sharing: Literal["hard"] = Field("hard", description="How tasks share the trunk: one trunk, one head a task.")
+
+
+class Mlp(_Family):
+    """Multi-layer perceptron. The input is flattened.
+
+    Names: `layers.0 … layers.n` where `layers.n` is the head (one output), or `layers.0 … layers.n-1` and
+    `heads.<output>` (several). Normalisation layers are `norms.i`.
+    """
+
+    family: Literal["mlp"]
+    hidden: Annotated[tuple[Width, ...], Field(max_length=32)] = Field(
+        (), description="Widths of the hidden layers; empty is a linear model."
+    )
+    activation: Activation = "relu"
+    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Dropout after each hidden activation.")
+    normalization: Normalization = "none"
+
+
+class Convnet(_Family):
+    """Plain convolutional network: stages of `blocks` times (conv 3x3, norm, activation), max-pooled by 2.
+
+    Then average pooling or flattening, then `hidden` fully connected layers, then the heads.
+    Names: `stages.<s>.<b>.conv`, `stages.<s>.<b>.norm`, `layers.<i>`, and the heads as in `mlp`.
+    """
+
+    family: Literal["convnet"]
+    channels: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)] = Field(
+        description="Channels of each stage; each stage halves height and width."
+    )
+    blocks: int = Field(1, ge=1, le=16, description="Convolutions in each stage.")
+    hidden: Annotated[tuple[Width, ...], Field(max_length=8)] = ()
+    pooling: Literal["average", "flatten"] = "average"
+    activation: Activation = "relu"
+    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Dropout before each fully connected layer.")
+    normalization: Literal["none", "batch"] = "batch"
+
+
+class Resnet(_Family):
+    """CIFAR-style residual network of basic blocks (He 2016): depth 6n+2, three stages of 16, 32, 64 x width.
+
+    resnet20 is depth 20; resnet8x4 is depth 8, width 4, stem 32; resnet32x4 is depth 32, width 4, stem 32.
+    Names: `stem.conv`, `stem.norm`, `stages.<s>.<b>.{conv1,norm1,conv2,norm2,shortcut.conv,shortcut.norm}`,
+    and the heads as in `mlp` (`layers.0` with one output).
+    """
+
+    family: Literal["resnet"]
+    depth: int = Field(20, ge=8, le=200, description="6n+2 for n basic blocks in each of three stages.")
+    width: int = Field(1, ge=1, le=16, description="Multiplies the channels 16, 32, 64 of the stages.")
+    stem: Width = Field(16, description="Channels of the first convolution.")
+    activation: Activation = "relu"
+
+
+Architecture = Annotated[Mlp | Convnet | Resnet, Field(discriminator="family")]

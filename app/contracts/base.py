@@ -1,0 +1,97 @@
+"""What every contract shares: the strict base class, bounded scalar types, canonical JSON, digests."""
+
+import hashlib
+import json
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+
+class Contract(BaseModel):
+    """Base of everything that a client sends: unknown fields, NaN, infinity and `true` as a number are errors.
+
+    Instances are frozen. Parse requests with `model_validate_json` (JSON lists become tuples there); parse
+    stored documents with `extra="ignore"`, so that a newer writer never breaks an older reader.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=False
+    )
+
+
+class Answer(BaseModel):
+    """Base of everything that the service sends; clients tolerate unknown fields in it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+def _printable(text: str) -> str:
+    if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in text):
+        raise ValueError("control characters and lone surrogates are not allowed here")
+    return text
+
+
+Name = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$"),
+    Field(description="1 to 64 letters, digits, `_`, `.` or `-`, starting with a letter or digit."),
+]
+"""A name that appears in parameter names, metric names and URLs."""
+
+Title = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
+"""A human's name for a resource."""
+
+Column = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_printable)]
+"""A column of a table or a key of an npz archive."""
+
+ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
+
+ParameterPrefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-]{1,200}$")]
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+ModelId = Annotated[str, StringConstraints(pattern=rf"^mdl_{_UUID}$"), Field(description="A model's id.")]
+DatasetId = Annotated[str, StringConstraints(pattern=rf"^ds_{_UUID}$"), Field(description="A dataset's id.")]
+JobId = Annotated[str, StringConstraints(pattern=rf"^job_{_UUID}$"), Field(description="A job's id.")]
+KeyId = Annotated[str, StringConstraints(pattern=rf"^key_{_UUID}$"), Field(description="An API key's id.")]
+
+Dimension = Annotated[int, Field(ge=1, le=65_536)]
+Shape = Annotated[tuple[Dimension, ...], Field(min_length=1, max_length=4)]
+"""The shape of one row, without the batch dimension."""
+
+Weight = Annotated[float, Field(ge=0.0, le=1e4)]
+"""A non-negative weight of a term, task or teacher."""
+
+Finite = Annotated[float, Field(ge=-1e9, le=1e9)]
+PositiveScale = Annotated[float, Field(gt=1e-9, le=1e9)]
+
+Metadata = Annotated[
+    dict[
+        Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)],
+        Annotated[str, StringConstraints(max_length=1024), AfterValidator(_printable)],
+    ],
+    Field(max_length=32, description="The client's own notes: up to 32 short strings."),
+]
+
+
+def tuples(value: Any) -> Any:
+    """Lists as tuples, all the way down: what a before-validator hands on is no longer JSON, so strict
+    validation wants real tuples from it."""
+    if isinstance(value, list):
+        return tuple(tuples(item) for item in value)
+    if isinstance(value, dict):
+        return {key: tuples(item) for key, item in value.items()}
+    return value
+
+
+def canonical_json(value: Any) -> str:
+    """The one spelling of a JSON value: sorted keys, no spaces, no NaN. Equal values give equal text."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 (hex) of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()

@@ -1,0 +1,120 @@
+"""The paper between supervisor and child: an order on the way in, an outcome on the way out.
+
+Both are JSON files in the attempt's directory, whose path is all that the child is told:
+
+    <attempt>/order.json      written by the supervisor before the child starts
+    <attempt>/events.jsonl    appended by the child (`ChildEvent`), relayed by the supervisor
+    <attempt>/outcome.json    written by the child last, atomically: its presence with exit 0 means done
+    <attempt>/outputs/…       the files that the outcome names
+"""
+
+from enum import IntEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from app.contracts.base import Answer
+from app.contracts.facts import DatasetFacts, ModelFacts
+from app.contracts.jobs import AnySpec
+from app.contracts.manifests import DatasetManifest, ModelManifest
+from app.contracts.problems import JobError, Rejection
+
+
+class ExitCode(IntEnum):
+    """Exit contract of a child; anything else is a crash."""
+
+    DONE = 0
+    USER_ERROR = 42
+    REQUEUE = 75
+
+
+class ModelInput(Answer):
+    """A model as local bytes."""
+
+    id: str
+    manifest: ModelManifest
+    facts: ModelFacts | None = Field(None, description="None while it is being inspected.")
+    path: str
+    sha256: str
+
+
+class DatasetInput(Answer):
+    """A dataset as local bytes."""
+
+    id: str
+    manifest: DatasetManifest
+    facts: DatasetFacts | None = None
+    path: str
+    sha256: str
+
+
+class Order(Answer):
+    """Everything a child needs; it has no database and no network."""
+
+    job: str
+    attempt: int
+    spec: AnySpec = Field(description="Resolved: every default filled in.")
+    models: dict[str, ModelInput] = Field(default_factory=dict, description="By id; job teachers by their job's id.")
+    datasets: dict[str, DatasetInput] = Field(default_factory=dict)
+    device: str = Field(description="`cpu`, or `cuda:0` (the child sees one device).")
+    threads: int
+    attempt_dir: str
+    checkpoints_dir: str = Field(description="Shared by the attempts of this job.")
+    cache_dir: str = Field(description="Shared by all jobs of this worker: soft targets, controls.")
+    cache_bytes: int = Field(description="Bound of the soft-target store.")
+    checkpoint_seconds: float = Field(30.0, description="Least time between two checkpoints.")
+    lease_seconds: float = 60.0
+    memory_bytes: int | None = Field(None, description="Address-space bound of an inspection.")
+
+
+OutputRole = Literal["student", "control", "onnx", "report", "predictions", "converted"]
+
+
+class OutputFile(Answer):
+    """A file below the attempt's `outputs` directory."""
+
+    role: OutputRole
+    path: str = Field(description="Relative to `<attempt>/outputs`.")
+    bytes: int
+    sha256: str
+
+
+class TrainingOutcome(Answer):
+    """A finished train, distill or multitask job. The supervisor publishes files and registers the models."""
+
+    type: Literal["training"] = "training"
+    files: tuple[OutputFile, ...]
+    student: ModelFacts
+    student_manifest: ModelManifest
+    report: dict[str, object] = Field(description="A `Report` as JSON.")
+
+
+class InspectionOutcome(Answer):
+    """A finished inspection: facts, or the reason of refusal."""
+
+    type: Literal["inspection"] = "inspection"
+    model: ModelFacts | None = None
+    dataset: DatasetFacts | None = None
+    rejection: Rejection | None = None
+    files: tuple[OutputFile, ...] = Field((), description="`converted`: a state_dict as safetensors.")
+
+
+class FailureOutcome(Answer):
+    """The user's error (exit 42), or the class and message of a crash that the child could still write down."""
+
+    type: Literal["failure"] = "failure"
+    error: JobError
+
+
+Outcome = Annotated[TrainingOutcome | InspectionOutcome | FailureOutcome, Field(discriminator="type")]
+OUTCOME: TypeAdapter[TrainingOutcome | InspectionOutcome | FailureOutcome] = TypeAdapter(Outcome)
+
+
+class ControlMessage(Answer):
+    """One JSON line from the supervisor to the child, over the pipe."""
+
+    type: Literal["renew", "cancel", "pause", "drain"]
+    seconds: float | None = Field(None, description="With `renew`: how long from now the child may live.")
+
+
+CONTROL_MESSAGE: TypeAdapter[ControlMessage] = TypeAdapter(ControlMessage)

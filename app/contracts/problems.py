@@ -1,0 +1,47 @@
+"""What is wrong with an input, said so that its sender can mend it."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from app.contracts.base import Answer
+
+
+class Problem(Answer):
+    """One fault at one place of a document."""
+
+    pointer: str = Field(description="RFC 6901 JSON pointer to the place, e.g. `/student/hidden/0`.")
+    code: str = Field(description="Stable code, e.g. `unknown_target`.")
+    detail: str = Field(description="What was expected, what was found, the way out.")
+
+
+ErrorClass = Literal["user", "infrastructure"]
+
+
+class JobError(Answer):
+    """Why a job failed."""
+
+    code: str = Field(description="Stable code, e.g. `teacher_mismatch`, `crashed`, `invalid_input`.")
+    error_class: ErrorClass = Field(alias="class", description="`user` errors are never retried.")
+    message: str
+
+    model_config = {"extra": "ignore", "frozen": True, "populate_by_name": True}
+
+
+class Rejection(Answer):
+    """Why an uploaded model or dataset was refused by its inspection."""
+
+    code: str
+    message: str
+
+
+class UserError(Exception):
+    """The user's input cannot be worked with; a retry would fail the same way.
+
+    The engine raises it, the child turns it into exit status 42 and a `JobError` of class `user`.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message

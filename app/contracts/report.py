@@ -1,0 +1,126 @@
+"""The report of a finished job: teacher, student, control side by side, and a verdict for each task.
+
+All quality figures are on the test split, which is used once, at the end.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from app.contracts.base import Answer
+
+Metrics = Annotated[
+    dict[str, float | None],
+    Field(description="class: accuracy, nll, ece, brier, macro_f1, auroc; value: rmse, mae, r2; and `rows`."),
+]
+
+
+class Latency(Answer):
+    """Time of one forward pass in evaluation mode on the job's device."""
+
+    median_ms: float
+    p95_ms: float
+
+
+class Party(Answer):
+    """Measured facts of a teacher, the student or the control."""
+
+    name: str
+    model: str | None = Field(None, description="The model's id, where it is a model of this service.")
+    weight: float | None = Field(None, description="Of a teacher among its task's teachers.")
+    task: str | None = Field(None, description="The task a teacher teaches; null for student and control.")
+    parameters: int | None = None
+    bytes: int | None = None
+    flops: int | None = Field(None, description="Of one row's forward pass, by torch's counter; null where unknown.")
+    latency: dict[str, Latency] = Field(default_factory=dict, description="By batch size: `1` and `64`.")
+    tasks: dict[str, Metrics] = Field(default_factory=dict)
+    epoch: int | None = Field(None, description="The epoch whose weights were kept.")
+    steps: int | None = Field(None, description="Optimiser steps taken.")
+    cached: bool = Field(False, description="A control found by digest instead of trained again.")
+    digest: str | None = Field(None, description="SHA-256 of the weights file.")
+
+
+class Fidelity(Answer):
+    """How the student follows its teachers' mean on one task's test rows."""
+
+    agreement: float | None = Field(None, description="Share of rows with the same top class.")
+    kl: float | None = Field(None, description="Mean KL(teacher ‖ student) in nats at temperature 1.")
+    rmse: float | None = Field(None, description="Of value tasks: root mean squared difference.")
+    rows: int = 0
+
+
+class Verdict(Answer):
+    """Did the teacher help?"""
+
+    verdict: Literal["gain", "no_gain", "loss", "inconclusive", "not_applicable"]
+    metric: str | None = None
+    student: float | None = None
+    control: float | None = None
+    difference: float | None = Field(None, description="Student against control, positive is better.")
+    margin: float | None = Field(None, description="Differences inside ±margin do not matter.")
+    interval: tuple[float, float] | None = Field(None, description="95 % interval of the difference.")
+    method: str = Field(description="How it was judged, and what the interval does not cover.")
+
+
+class Compression(Answer):
+    """Teacher over student; with several teachers their sum over the student."""
+
+    parameters: float | None = None
+    bytes: float | None = None
+    flops: float | None = None
+    latency: dict[str, float] = Field(default_factory=dict)
+
+
+class TargetUse(Answer):
+    """How one teacher's outputs came to the training."""
+
+    teacher: str
+    store: Literal["hit", "miss", "columns", "unused"]
+    passes: int = Field(description="Forward passes (batches) of the teacher in this job's training.")
+    rows: int
+    bytes: int
+    key: str | None = None
+
+
+class OnnxCheck(Answer):
+    """The exported ONNX graph against torch, on test rows."""
+
+    max_abs_difference: float
+    tolerance: float
+    rows: int
+    opset: int
+
+
+class Environment(Answer):
+    """What the figures were measured on."""
+
+    device: str
+    threads: int
+    versions: dict[str, str]
+    precision: str
+
+
+class Report(Answer):
+    """`GET /v1/jobs/{id}/report`."""
+
+    kind: str
+    teachers: tuple[Party, ...] = ()
+    student: Party
+    control: Party | None = None
+    fidelity: dict[str, Fidelity] = Field(default_factory=dict)
+    compression: Compression | None = None
+    verdict: dict[str, Verdict] = Field(default_factory=dict)
+    targets: tuple[TargetUse, ...] = ()
+    relation: dict[str, Any] | None = Field(None, description="Normalised R, where one was given.")
+    export: dict[str, OnnxCheck] = Field(default_factory=dict)
+    warnings: tuple[dict[str, str], ...] = ()
+    not_measured: dict[str, str] = Field(
+        default_factory=dict, description="What the data made impossible, and why (no test split, no labels)."
+    )
+    exact_accumulation: bool = Field(True, description="False where micro-batches meet BatchNorm.")
+    bit_exact: bool = Field(True, description="False if an attempt resumed on another device, version or thread count.")
+    attempts: int = 1
+    environment: Environment
+    digests: dict[str, str] = Field(default_factory=dict, description="Of spec, datasets, teachers, student.")
+    seconds: dict[str, float] = Field(default_factory=dict, description="Wall time by phase, over all attempts.")
+    spec: dict[str, Any] = Field(default_factory=dict, description="The resolved spec.")
