@@ -18,12 +18,12 @@ Width = Annotated[int, Field(ge=1, le=16_384)]
 
 class _Family(Contract):
     input_shape: Shape | None = Field(
-        None, description="Shape of one input row; from the dataset when left out."
+        default=None, description="Shape of one input row; from the dataset when left out."
     )
     outputs: Annotated[dict[Name, Dimension], Field(min_length=1, max_length=64)] | None = Field(
-        None, description="Output name -> size (classes, labels or values); from the dataset when left out."
+        default=None, description="Output name -> size (classes, labels or values); from the dataset when left out."
     )
-    sharing: Literal["hard"] = Field("hard", description="How tasks share the trunk: one trunk, one head a task.")
+    sharing: Literal["hard"] = Field(default="hard", description="How tasks share the trunk: one trunk, one head a task.")
 
 
 class Mlp(_Family):
@@ -35,10 +35,10 @@ class Mlp(_Family):
 
     family: Literal["mlp"]
     hidden: Annotated[tuple[Width, ...], Field(max_length=32)] = Field(
-        (), description="Widths of the hidden layers; empty is a linear model."
+        default=(), description="Widths of the hidden layers; empty is a linear model."
     )
     activation: Activation = "relu"
-    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Dropout after each hidden activation.")
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="Dropout after each hidden activation.")
     normalization: Normalization = "none"
 
 
@@ -53,11 +53,11 @@ class Convnet(_Family):
     channels: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)] = Field(
         description="Channels of each stage; each stage halves height and width."
     )
-    blocks: int = Field(1, ge=1, le=16, description="Convolutions in each stage.")
+    blocks: int = Field(default=1, ge=1, le=16, description="Convolutions in each stage.")
     hidden: Annotated[tuple[Width, ...], Field(max_length=8)] = ()
     pooling: Literal["average", "flatten"] = "average"
     activation: Activation = "relu"
-    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="Dropout before each fully connected layer.")
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="Dropout before each fully connected layer.")
     normalization: Literal["none", "batch"] = "batch"
 
 
@@ -70,9 +70,9 @@ class Resnet(_Family):
     """
 
     family: Literal["resnet"]
-    depth: int = Field(20, ge=8, le=200, description="6n+2 for n basic blocks in each of three stages.")
-    width: int = Field(1, ge=1, le=16, description="Multiplies the channels 16, 32, 64 of the stages.")
-    stem: Width = Field(16, description="Channels of the first convolution.")
+    depth: int = Field(default=20, ge=8, le=200, description="6n+2 for n basic blocks in each of three stages.")
+    width: int = Field(default=1, ge=1, le=16, description="Multiplies the channels 16, 32, 64 of the stages.")
+    stem: Width = Field(default=16, description="Channels of the first convolution.")
     activation: Activation = "relu"
 
 

@@ -45,7 +45,7 @@ class ModelFacts(Answer):
     outputs: dict[str, OutputFacts]
     parameters: int | None = Field(description="null where unknown.")
     layers: tuple[Layer, ...] = ()
-    max_batch: int | None = Field(None, description="An ONNX graph with a fixed batch size says it here.")
+    max_batch: int | None = Field(default=None, description="An ONNX graph with a fixed batch size says it here.")
 
 
 class InputFacts(Answer):
@@ -54,7 +54,7 @@ class InputFacts(Answer):
     shape: tuple[int, ...]
     scale: float = 1.0
     standardize: bool = False
-    mean: tuple[float, ...] | None = Field(None, description="Per element of the first dimension, if standardised.")
+    mean: tuple[float, ...] | None = Field(default=None, description="Per element of the first dimension, if standardised.")
     std: tuple[float, ...] | None = None
 
 
@@ -66,7 +66,7 @@ class TargetFacts(Answer):
     classes: tuple[str, ...] | None = None
     predicts: Annotated[OutputSpec | None, Field(description="Of `teacher` columns.")] = None
     labelled: dict[SplitName, int] = Field(default_factory=dict)
-    mean: float | None = Field(None, description="Of a value target on the training split.")
+    mean: float | None = Field(default=None, description="Of a value target on the training split.")
     std: float | None = None
 
 

@@ -17,7 +17,7 @@ class DatasetRef(Contract):
     """A dataset and its share of the batches."""
 
     dataset: DatasetId
-    weight: float = Field(1.0, gt=0.0, le=1e4)
+    weight: float = Field(default=1.0, gt=0.0, le=1e4)
 
 
 class TeacherRef(Contract):
@@ -25,9 +25,9 @@ class TeacherRef(Contract):
 
     model: ModelId | None = None
     job: JobId | None = None
-    columns: Name | None = Field(None, description="Name of a dataset target of kind `teacher`.")
+    columns: Name | None = Field(default=None, description="Name of a dataset target of kind `teacher`.")
     output: Name | None = Field(
-        None, description="Which output of the teacher; may be left out where it has one, or one of the task's name."
+        default=None, description="Which output of the teacher; may be left out where it has one, or one of the task's name."
     )
     weight: Weight = 1.0
 
@@ -82,11 +82,11 @@ class DistillationSpec(Contract):
     soft_targets: Annotated[
         SoftTargetTerms, BeforeValidator(_listed, json_schema_input_type=SoftTargetTerm | SoftTargetTerms)
     ] | None = Field(
-        None, description="One term or a list; `kd` at 4.0 and 0.9 for classes, `mse` at 0.9 for values by default."
+        default=None, description="One term or a list; `kd` at 4.0 and 0.9 for classes, `mse` at 0.9 for values by default."
     )
     supervised: SupervisedTerm = Field(default_factory=SupervisedTerm)
     allow_chance_teacher: bool = Field(
-        False, description="Train even if the teacher is no better than chance on the training labels."
+        default=False, description="Train even if the teacher is no better than chance on the training labels."
     )
 
     @model_validator(mode="after")
@@ -108,12 +108,12 @@ def _teachers_weigh(teachers: tuple[TeacherRef, ...]) -> None:
 
 class _Job(Contract):
     name: Title | None = None
-    dataset: DatasetId | None = Field(None, description="The dataset (or `datasets`).")
+    dataset: DatasetId | None = Field(default=None, description="The dataset (or `datasets`).")
     datasets: Annotated[tuple[DatasetRef, ...], Field(min_length=1, max_length=1)] | None = None
     training: TrainingSpec = Field(default_factory=TrainingSpec)
     labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=32)] = Field(default_factory=dict)
     exports: Annotated[tuple[Export, ...], Field(max_length=4)] = Field(
-        (), description="Formats besides safetensors, checked against torch before the job succeeds."
+        default=(), description="Formats besides safetensors, checked against torch before the job succeeds."
     )
 
     @model_validator(mode="after")
@@ -136,7 +136,7 @@ class TrainJob(_Job):
     """A model from labels, e.g. a teacher."""
 
     kind: Literal["train"]
-    target: Name | None = Field(None, description="May be left out where the dataset has one.")
+    target: Name | None = Field(default=None, description="May be left out where the dataset has one.")
     model: Architecture
 
 
@@ -145,13 +145,13 @@ class DistillJob(_Job):
 
     kind: Literal["distill"]
     target: Name | None = Field(
-        None, description="May be left out where the dataset has one, or none (the teacher's output is the task)."
+        default=None, description="May be left out where the dataset has one, or none (the teacher's output is the task)."
     )
     teachers: Teachers
     student: Architecture
     distillation: DistillationSpec = Field(default_factory=DistillationSpec)
-    control: bool = Field(True, description="Also train the same student without the teacher, for the same steps.")
-    repeats: int = Field(1, ge=1, le=1, description="Seeds; one for now.")
+    control: bool = Field(default=True, description="Also train the same student without the teacher, for the same steps.")
+    repeats: int = Field(default=1, ge=1, le=1, description="Seeds; one for now.")
 
     @model_validator(mode="after")
     def _weights(self) -> Self:
@@ -163,10 +163,10 @@ class TaskSpec(Contract):
     """One task of a multi-task job: a head, its target, its weight, and who teaches it."""
 
     name: Name
-    target: Name | None = Field(None, description="The dataset's target; the task's name when left out.")
+    target: Name | None = Field(default=None, description="The dataset's target; the task's name when left out.")
     weight: Weight = 1.0
     teachers: Teachers | None = None
-    distillation: DistillationSpec | None = Field(None, description="Only with `teachers`.")
+    distillation: DistillationSpec | None = Field(default=None, description="Only with `teachers`.")
 
     @model_validator(mode="after")
     def _distillation_needs_teachers(self) -> Self:
@@ -224,7 +224,7 @@ class MultitaskJob(_Job):
     student: Architecture
     relation: MatrixRelation | None = None
     balancing: Balancing = Field(default_factory=lambda: FixedBalancing(method="fixed"))
-    control: bool = Field(True, description="With teachers: also train the same student without them.")
+    control: bool = Field(default=True, description="With teachers: also train the same student without them.")
 
     @model_validator(mode="after")
     def _tasks_are_distinct(self) -> Self:

@@ -43,10 +43,10 @@ class ClassOutput(Contract):
 
     kind: Literal["class"]
     output: Literal["logits", "probabilities", "log_probabilities", "energies"] = Field(
-        "logits", description="What the numbers are: with energies p = softmax(-E / temperature)."
+        default="logits", description="What the numbers are: with energies p = softmax(-E / temperature)."
     )
     classes: Annotated[tuple[ClassName, ...], Field(min_length=2, max_length=65_536)] | None = Field(
-        None, description="Class names in the order of the output; checked against the dataset's."
+        default=None, description="Class names in the order of the output; checked against the dataset's."
     )
 
 
@@ -82,7 +82,7 @@ class ModelManifest(Contract):
     name: Title
     format: ModelFormat = Field(description="Formats that can carry code are refused by name.")
     architecture: Architecture | None = Field(
-        None, description="Needed for safetensors and state_dict; absent for onnx, whose graph says it."
+        default=None, description="Needed for safetensors and state_dict; absent for onnx, whose graph says it."
     )
     rename: Annotated[dict[ParameterPrefix, ParameterPrefix], Field(max_length=4096)] = Field(
         default_factory=dict, description="The file's parameter prefixes -> Stillhouse's."
@@ -118,12 +118,12 @@ class ArrayInput(Contract):
 
     kind: Literal["array"]
     columns: Annotated[tuple[Column, ...], Field(min_length=1, max_length=65_536)] | None = Field(
-        None, description="Columns of a table, in order; for npz one key (the input's name when left out)."
+        default=None, description="Columns of a table, in order; for npz one key (the input's name when left out)."
     )
-    shape: Shape | None = Field(None, description="Reshapes a flat row; the array's own shape when left out.")
-    scale: PositiveScale = Field(1.0, description="Every number is multiplied by this first.")
+    shape: Shape | None = Field(default=None, description="Reshapes a flat row; the array's own shape when left out.")
+    scale: PositiveScale = Field(default=1.0, description="Every number is multiplied by this first.")
     standardize: bool = Field(
-        False, description="Subtract the training split's mean and divide by its deviation; kept with the student."
+        default=False, description="Subtract the training split's mean and divide by its deviation; kept with the student."
     )
 
 
@@ -131,7 +131,7 @@ class ClassTarget(Contract):
     """One class of several. A missing label is -1 or null."""
 
     kind: Literal["class"]
-    column: Column | None = Field(None, description="The target's name when left out.")
+    column: Column | None = Field(default=None, description="The target's name when left out.")
     classes: Annotated[int, Field(ge=2, le=65_536)] | Annotated[
         tuple[ClassName, ...], Field(min_length=2, max_length=65_536)
     ] = Field(description="Number of classes (labels are integers from 0), or their names in order.")
@@ -142,7 +142,7 @@ class MultilabelTarget(Contract):
 
     kind: Literal["multilabel"]
     columns: Annotated[tuple[Column, ...], Field(min_length=1, max_length=65_536)] | None = None
-    size: Dimension | None = Field(None, description="Labels in each row, for npz; else the number of columns.")
+    size: Dimension | None = Field(default=None, description="Labels in each row, for npz; else the number of columns.")
 
 
 class ValueTarget(Contract):
@@ -165,7 +165,7 @@ class TeacherTarget(Contract):
 
     kind: Literal["teacher"]
     columns: Annotated[tuple[Column, ...], Field(min_length=1, max_length=65_536)] | None = None
-    size: Dimension | None = Field(None, description="Numbers in each row, for npz; else the number of columns.")
+    size: Dimension | None = Field(default=None, description="Numbers in each row, for npz; else the number of columns.")
     predicts: OutputSpec = Field(description="What the numbers mean, as in a model's manifest.")
 
 
@@ -179,8 +179,8 @@ class FractionSplits(Contract):
     """Rows are dealt to the splits at random, from a seed."""
 
     fractions: dict[SplitName, Fraction] = Field(min_length=1)
-    seed: int = Field(0, ge=0, le=2**31 - 1)
-    stratify: Name | None = Field(None, description="A class target whose shares are kept in every split.")
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    stratify: Name | None = Field(default=None, description="A class target whose shares are kept in every split.")
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> Self:

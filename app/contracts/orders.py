@@ -33,7 +33,7 @@ class ModelInput(Answer):
 
     id: str
     manifest: ModelManifest
-    facts: ModelFacts | None = Field(None, description="None while it is being inspected.")
+    facts: ModelFacts | None = Field(default=None, description="None while it is being inspected.")
     path: str
     sha256: str
 
@@ -62,9 +62,9 @@ class Order(Answer):
     checkpoints_dir: str = Field(description="Shared by the attempts of this job.")
     cache_dir: str = Field(description="Shared by all jobs of this worker: soft targets, controls.")
     cache_bytes: int = Field(description="Bound of the soft-target store.")
-    checkpoint_seconds: float = Field(30.0, description="Least time between two checkpoints.")
+    checkpoint_seconds: float = Field(default=30.0, description="Least time between two checkpoints.")
     lease_seconds: float = 60.0
-    memory_bytes: int | None = Field(None, description="Address-space bound of an inspection.")
+    memory_bytes: int | None = Field(default=None, description="Address-space bound of an inspection.")
 
 
 OutputRole = Literal["student", "control", "onnx", "report", "predictions", "converted"]
@@ -96,7 +96,7 @@ class InspectionOutcome(Answer):
     model: ModelFacts | None = None
     dataset: DatasetFacts | None = None
     rejection: Rejection | None = None
-    files: tuple[OutputFile, ...] = Field((), description="`converted`: a state_dict as safetensors.")
+    files: tuple[OutputFile, ...] = Field(default=(), description="`converted`: a state_dict as safetensors.")
 
 
 class FailureOutcome(Answer):
@@ -114,7 +114,7 @@ class ControlMessage(Answer):
     """One JSON line from the supervisor to the child, over the pipe."""
 
     type: Literal["renew", "cancel", "pause", "drain"]
-    seconds: float | None = Field(None, description="With `renew`: how long from now the child may live.")
+    seconds: float | None = Field(default=None, description="With `renew`: how long from now the child may live.")
 
 
 CONTROL_MESSAGE: TypeAdapter[ControlMessage] = TypeAdapter(ControlMessage)

@@ -26,26 +26,26 @@ class Party(Answer):
     """Measured facts of a teacher, the student or the control."""
 
     name: str
-    model: str | None = Field(None, description="The model's id, where it is a model of this service.")
-    weight: float | None = Field(None, description="Of a teacher among its task's teachers.")
-    task: str | None = Field(None, description="The task a teacher teaches; null for student and control.")
+    model: str | None = Field(default=None, description="The model's id, where it is a model of this service.")
+    weight: float | None = Field(default=None, description="Of a teacher among its task's teachers.")
+    task: str | None = Field(default=None, description="The task a teacher teaches; null for student and control.")
     parameters: int | None = None
     bytes: int | None = None
-    flops: int | None = Field(None, description="Of one row's forward pass, by torch's counter; null where unknown.")
+    flops: int | None = Field(default=None, description="Of one row's forward pass, by torch's counter; null where unknown.")
     latency: dict[str, Latency] = Field(default_factory=dict, description="By batch size: `1` and `64`.")
     tasks: dict[str, Metrics] = Field(default_factory=dict)
-    epoch: int | None = Field(None, description="The epoch whose weights were kept.")
-    steps: int | None = Field(None, description="Optimiser steps taken.")
-    cached: bool = Field(False, description="A control found by digest instead of trained again.")
-    digest: str | None = Field(None, description="SHA-256 of the weights file.")
+    epoch: int | None = Field(default=None, description="The epoch whose weights were kept.")
+    steps: int | None = Field(default=None, description="Optimiser steps taken.")
+    cached: bool = Field(default=False, description="A control found by digest instead of trained again.")
+    digest: str | None = Field(default=None, description="SHA-256 of the weights file.")
 
 
 class Fidelity(Answer):
     """How the student follows its teachers' mean on one task's test rows."""
 
-    agreement: float | None = Field(None, description="Share of rows with the same top class.")
-    kl: float | None = Field(None, description="Mean KL(teacher ‖ student) in nats at temperature 1.")
-    rmse: float | None = Field(None, description="Of value tasks: root mean squared difference.")
+    agreement: float | None = Field(default=None, description="Share of rows with the same top class.")
+    kl: float | None = Field(default=None, description="Mean KL(teacher ‖ student) in nats at temperature 1.")
+    rmse: float | None = Field(default=None, description="Of value tasks: root mean squared difference.")
     rows: int = 0
 
 
@@ -56,9 +56,9 @@ class Verdict(Answer):
     metric: str | None = None
     student: float | None = None
     control: float | None = None
-    difference: float | None = Field(None, description="Student against control, positive is better.")
-    margin: float | None = Field(None, description="Differences inside ±margin do not matter.")
-    interval: tuple[float, float] | None = Field(None, description="95 % interval of the difference.")
+    difference: float | None = Field(default=None, description="Student against control, positive is better.")
+    margin: float | None = Field(default=None, description="Differences inside ±margin do not matter.")
+    interval: tuple[float, float] | None = Field(default=None, description="95 % interval of the difference.")
     method: str = Field(description="How it was judged, and what the interval does not cover.")
 
 
@@ -111,14 +111,14 @@ class Report(Answer):
     compression: Compression | None = None
     verdict: dict[str, Verdict] = Field(default_factory=dict)
     targets: tuple[TargetUse, ...] = ()
-    relation: dict[str, Any] | None = Field(None, description="Normalised R, where one was given.")
+    relation: dict[str, Any] | None = Field(default=None, description="Normalised R, where one was given.")
     export: dict[str, OnnxCheck] = Field(default_factory=dict)
     warnings: tuple[dict[str, str], ...] = ()
     not_measured: dict[str, str] = Field(
         default_factory=dict, description="What the data made impossible, and why (no test split, no labels)."
     )
-    exact_accumulation: bool = Field(True, description="False where micro-batches meet BatchNorm.")
-    bit_exact: bool = Field(True, description="False if an attempt resumed on another device, version or thread count.")
+    exact_accumulation: bool = Field(default=True, description="False where micro-batches meet BatchNorm.")
+    bit_exact: bool = Field(default=True, description="False if an attempt resumed on another device, version or thread count.")
     attempts: int = 1
     environment: Environment
     digests: dict[str, str] = Field(default_factory=dict, description="Of spec, datasets, teachers, student.")

@@ -17,23 +17,23 @@ class CosineSchedule(Contract):
     """Cosine decay from the learning rate to `final` times it (Loshchilov 2017, without restarts)."""
 
     kind: Literal["cosine"]
-    final: float = Field(0.0, ge=0.0, le=1.0)
+    final: float = Field(default=0.0, ge=0.0, le=1.0)
 
 
 class OneCycleSchedule(Contract):
     """Rise to the learning rate over `rise` of the steps, then cosine decay (Smith 2018)."""
 
     kind: Literal["one_cycle"]
-    rise: float = Field(0.3, gt=0.0, lt=1.0)
-    start: float = Field(0.04, gt=0.0, le=1.0, description="First rate, as a share of the learning rate.")
-    final: float = Field(1e-5, ge=0.0, le=1.0)
+    rise: float = Field(default=0.3, gt=0.0, lt=1.0)
+    start: float = Field(default=0.04, gt=0.0, le=1.0, description="First rate, as a share of the learning rate.")
+    final: float = Field(default=1e-5, ge=0.0, le=1.0)
 
 
 class StepSchedule(Contract):
     """Multiply by `gamma` at each milestone, a share of all steps."""
 
     kind: Literal["step"]
-    gamma: float = Field(0.1, gt=0.0, le=1.0)
+    gamma: float = Field(default=0.1, gt=0.0, le=1.0)
     milestones: Annotated[
         tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...], Field(min_length=1, max_length=32)
     ] = (0.5, 0.75)
@@ -55,8 +55,8 @@ Schedule = Annotated[_Schedule, BeforeValidator(_named, json_schema_input_type=S
 class EarlyStopping(Contract):
     """Stop a member when its validation score has not improved for `patience` epochs."""
 
-    patience: int = Field(5, ge=1, le=10_000)
-    min_delta: float = Field(0.0, ge=0.0, le=1e6)
+    patience: int = Field(default=5, ge=1, le=10_000)
+    min_delta: float = Field(default=0.0, ge=0.0, le=1e6)
 
 
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
@@ -65,32 +65,32 @@ Count = Annotated[int, Field(ge=1, le=100_000_000)]
 class TrainingSpec(Contract):
     """Common to all kinds of job. Equal budgets mean equal optimiser steps."""
 
-    epochs: int | None = Field(None, ge=1, le=100_000, description="Passes over the training split (default 20).")
-    steps: Count | None = Field(None, description="Optimiser steps, instead of epochs.")
-    batch_size: int = Field(64, ge=1, le=65_536)
+    epochs: int | None = Field(default=None, ge=1, le=100_000, description="Passes over the training split (default 20).")
+    steps: Count | None = Field(default=None, description="Optimiser steps, instead of epochs.")
+    batch_size: int = Field(default=64, ge=1, le=65_536)
     micro_batch_size: int | None = Field(
-        None, ge=1, le=65_536, description="Rows in memory at once; gradients equal those of the whole batch."
+        default=None, ge=1, le=65_536, description="Rows in memory at once; gradients equal those of the whole batch."
     )
-    learning_rate: float = Field(1e-3, gt=0.0, le=1e3)
+    learning_rate: float = Field(default=1e-3, gt=0.0, le=1e3)
     optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
-    momentum: float = Field(0.9, ge=0.0, lt=1.0, description="Of sgd (not used by the others).")
-    weight_decay: float = Field(0.0, ge=0.0, le=1e3)
+    momentum: float = Field(default=0.9, ge=0.0, lt=1.0, description="Of sgd (not used by the others).")
+    weight_decay: float = Field(default=0.0, ge=0.0, le=1e3)
     schedule: Schedule = Field(default_factory=lambda: ConstantSchedule(kind="constant"))
-    warmup: int = Field(0, ge=0, le=10_000_000, description="Steps of linear warm-up before the schedule.")
-    clip_norm: float | None = Field(None, gt=0.0, le=1e9, description="Gradient norm above which to rescale.")
-    label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
-    seed: int = Field(0, ge=0, le=2**31 - 1)
+    warmup: int = Field(default=0, ge=0, le=10_000_000, description="Steps of linear warm-up before the schedule.")
+    clip_norm: float | None = Field(default=None, gt=0.0, le=1e9, description="Gradient norm above which to rescale.")
+    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="bfloat16: autocast where the device has it; losses stay in float32."
+        default="float32", description="bfloat16: autocast where the device has it; losses stay in float32."
     )
     early_stopping: EarlyStopping | None = None
     select_by: Literal["metric", "loss", "last"] = Field(
-        "metric",
+        default="metric",
         description="The exported weights: the epoch best on the validation split by the tasks' metric or loss, or the "
         "last. Without a validation split it is the last.",
     )
     threads: int | None = Field(
-        None, ge=1, le=256, description="CPU threads; frozen with the job, as other counts give other bits."
+        default=None, ge=1, le=256, description="CPU threads; frozen with the job, as other counts give other bits."
     )
 
     @model_validator(mode="after")

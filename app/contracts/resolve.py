@@ -1,0 +1,230 @@
+"""From a spec as posted to a spec as trained: every default filled in, everything checked against its inputs.
+
+Pure. The API calls it when a job is submitted, with what is known then; the worker calls it again when the
+job is claimed, when every input is known.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.contracts.facts import DatasetFacts, ModelFacts
+from app.contracts.jobs import DistillationSpec, DistillJob, MultitaskJob, TaskSpec, TeacherRef, TrainJob
+from app.contracts.problems import Problem
+from app.contracts.resolving.findings import Findings, quoted
+from app.contracts.resolving.relations import check_relation
+from app.contracts.resolving.students import fitted
+from app.contracts.resolving.targets import Goal, goal_of, learnable, supervised_goal, unlabelled_goal
+from app.contracts.resolving.teachers import check_teacher, check_unknown, facts_of_teacher, named_output, resolved_terms
+from app.contracts.training import TrainingSpec
+
+DEFAULT_EPOCHS = 20
+Spec = TrainJob | DistillJob | MultitaskJob
+Models = Mapping[str, ModelFacts | None]
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """A resolved spec, or what stands in its way.
+
+    `complete` is false while an input is unknown (still verifying, or a job that has not ended): then `spec`
+    is resolved as far as what is known reaches, and the rest is checked when the job is claimed.
+    """
+
+    spec: Spec
+    problems: tuple[Problem, ...]
+    warnings: tuple[dict[str, str], ...]
+    complete: bool
+
+
+def resolve(
+    spec: Spec, datasets: Mapping[str, DatasetFacts | None], models: Models, *, threads: int
+) -> Resolution:
+    """Resolve `spec` against the facts of its datasets (by id) and teachers (by model id or job id).
+
+    `threads` is the number of CPU threads to freeze with the job where the spec does not say one.
+    """
+    findings = Findings()
+    refs = spec.dataset_refs()
+    dataset = datasets.get(refs[0].dataset)
+    spec = spec.model_copy(
+        update={
+            "dataset": None,
+            "datasets": refs,
+            "training": _training(spec.training, dataset, threads, findings),
+        }
+    )
+    if dataset is None:
+        findings.unknown()
+    elif isinstance(spec, TrainJob):
+        spec = _train(spec, dataset, findings)
+    elif isinstance(spec, DistillJob):
+        spec = _distill(spec, dataset, models, findings)
+    else:
+        spec = _multitask(spec, dataset, models, findings)
+    if isinstance(spec, MultitaskJob):
+        check_relation(spec, findings)
+    return Resolution(spec, tuple(findings.problems), tuple(findings.warnings), findings.complete)
+
+
+def _training(
+    training: TrainingSpec, dataset: DatasetFacts | None, threads: int, findings: Findings
+) -> TrainingSpec:
+    update: dict[str, object] = {"threads": training.threads or threads}
+    if training.epochs is None and training.steps is None:
+        update["epochs"] = DEFAULT_EPOCHS
+    if dataset is not None and not dataset.splits.get("validation"):
+        if training.early_stopping is not None:
+            findings.problem(
+                "/training/early_stopping",
+                "validation_needed",
+                "early stopping looks at the validation split, and the dataset has none: leave it out, or give one",
+            )
+        if training.select_by != "last":
+            update["select_by"] = "last"
+            findings.warn("no_validation", "without a validation split the last epoch's weights are exported")
+    return training.model_copy(update=update)
+
+
+def _train(spec: TrainJob, dataset: DatasetFacts, findings: Findings) -> TrainJob:
+    goal = supervised_goal(dataset, spec.target, findings, "/target")
+    if goal is None:
+        return spec
+    model = fitted(spec.model, dataset, [goal], findings, "/model")
+    return spec.model_copy(update={"target": goal.name, "model": model})
+
+
+def _teachers(
+    teachers: tuple[TeacherRef, ...],
+    task: str | None,
+    dataset: DatasetFacts,
+    models: Models,
+    findings: Findings,
+    pointer: str,
+) -> tuple[TeacherRef, ...]:
+    return tuple(
+        named_output(ref, facts_of_teacher(ref, dataset, models), task, findings, f"{pointer}/{i}")
+        for i, ref in enumerate(teachers)
+    )
+
+
+def _taught_goal(
+    target: str | None, teachers: tuple[TeacherRef, ...], dataset: DatasetFacts, models: Models, name: str | None
+) -> Goal | None:
+    """The dataset's labels where it has them, else what the first teacher predicts."""
+    goal = goal_of(dataset, target) if target is not None else None
+    if goal is not None:
+        return goal
+    first = teachers[0]
+    facts = facts_of_teacher(first, dataset, models)
+    if isinstance(facts, ModelFacts) and target is not None and target not in facts.outputs and name is None:
+        return None
+    return unlabelled_goal(name or target or first.columns, facts, first.output)
+
+
+def _lesson(
+    goal: Goal,
+    teachers: tuple[TeacherRef, ...],
+    distillation: DistillationSpec | None,
+    dataset: DatasetFacts,
+    models: Models,
+    findings: Findings,
+    pointer: str,
+) -> DistillationSpec:
+    for i, ref in enumerate(teachers):
+        facts = facts_of_teacher(ref, dataset, models)
+        check_teacher(ref, facts, goal, dataset, findings, f"{pointer}/teachers/{i}")
+    if goal.labelled == 0:
+        findings.warn("no_labels", f"`{goal.name}` has no labels in the training split: it learns from teachers alone")
+    return resolved_terms(distillation, goal, findings, f"{pointer}/distillation")
+
+
+def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: Findings) -> DistillJob:
+    target = spec.target
+    names = learnable(dataset)
+    if target is None and len(names) == 1:
+        target = names[0]
+    elif target is None and names:
+        findings.problem("/target", "target_needed", f"name the target to learn: this dataset has {quoted(names)}")
+        return spec
+    teachers = _teachers(spec.teachers, target, dataset, models, findings, "/teachers")
+    goal = _taught_goal(target, teachers, dataset, models, name=None)
+    if goal is None:
+        return _without_goal(spec, target, names, teachers, dataset, models, findings)
+    distillation = _lesson(goal, teachers, spec.distillation, dataset, models, findings, "")
+    if spec.control and goal.labelled == 0:
+        findings.warn("no_control", "a control learns from labels, and there are none: it is left out")
+    student = fitted(spec.student, dataset, [goal], findings, "/student")
+    return spec.model_copy(
+        update={
+            "target": goal.name,
+            "teachers": teachers,
+            "student": student,
+            "distillation": distillation,
+            "control": spec.control and goal.labelled > 0,
+        }
+    )
+
+
+def _without_goal(
+    spec: DistillJob,
+    target: str | None,
+    names: list[str],
+    teachers: tuple[TeacherRef, ...],
+    dataset: DatasetFacts,
+    models: Models,
+    findings: Findings,
+) -> DistillJob:
+    """Neither labels nor a known teacher's output say what to learn: unknown yet, or a wrong name."""
+    if facts_of_teacher(teachers[0], dataset, models) is None:
+        _no_goal_yet(teachers[0], dataset, models, findings, "/teachers/0")
+    elif not findings.problems:
+        findings.problem(
+            "/target",
+            "unknown_target",
+            f"neither dataset nor teacher has a target `{target}`: the dataset has {quoted(names)}",
+        )
+    return spec
+
+
+def _no_goal_yet(
+    first: TeacherRef, dataset: DatasetFacts, models: Models, findings: Findings, pointer: str
+) -> None:
+    """A first teacher whose output is not known: wrong columns are a problem, a model may still come."""
+    if facts_of_teacher(first, dataset, models) is None:
+        check_unknown(first, dataset, findings, pointer)
+
+
+def _task(
+    task: TaskSpec, dataset: DatasetFacts, models: Models, findings: Findings, pointer: str
+) -> tuple[TaskSpec, Goal | None]:
+    target = task.target or task.name
+    if task.teachers is None:
+        goal = supervised_goal(dataset, target, findings, f"{pointer}/target")
+        resolved = task.model_copy(update={"target": target})
+    else:
+        teachers = _teachers(task.teachers, target, dataset, models, findings, f"{pointer}/teachers")
+        goal = _taught_goal(target, teachers, dataset, models, name=task.name)
+        resolved = task.model_copy(update={"target": target, "teachers": teachers})
+        if goal is None:
+            _no_goal_yet(teachers[0], dataset, models, findings, f"{pointer}/teachers/0")
+        else:
+            lesson = _lesson(goal, teachers, task.distillation, dataset, models, findings, pointer)
+            resolved = resolved.model_copy(update={"distillation": lesson})
+    if goal is None:
+        return resolved, None
+    return resolved, Goal(task.name, goal.kind, goal.size, goal.classes, goal.labelled)
+
+
+def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findings: Findings) -> MultitaskJob:
+    pairs = [_task(task, dataset, models, findings, f"/tasks/{i}") for i, task in enumerate(spec.tasks)]
+    tasks = tuple(task for task, _ in pairs)
+    goals = [goal for _, goal in pairs if goal is not None]
+    update: dict[str, object] = {"tasks": tasks}
+    if len(goals) == len(tasks):
+        update["student"] = fitted(spec.student, dataset, goals, findings, "/student")
+        taught = any(task.teachers for task in tasks)
+        all_labelled = all(goal.labelled > 0 for goal in goals)
+        if spec.control and taught and not all_labelled:
+            findings.warn("no_control", "a control learns from labels, and a task has none: it is left out")
+        update["control"] = spec.control and taught and all_labelled
+    return spec.model_copy(update=update)

@@ -1,0 +1,34 @@
+"""What a resolution found: problems refuse the job, warnings travel with it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from app.contracts.problems import Problem
+
+
+@dataclass
+class Findings:
+    """Collects faults instead of stopping at the first, so that a client mends them in one go."""
+
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[dict[str, str]] = field(default_factory=list)
+    complete: bool = True
+
+    def problem(self, pointer: str, code: str, detail: str) -> None:
+        """A fault that refuses the job."""
+        self.problems.append(Problem(pointer=pointer, code=code, detail=detail))
+
+    def warn(self, code: str, message: str) -> None:
+        """Something that the client should know and may want."""
+        self.warnings.append({"code": code, "message": message})
+
+    def unknown(self) -> None:
+        """An input is not inspected yet (or not made yet): some checks wait for it."""
+        self.complete = False
+
+
+def quoted(names: Iterable[str]) -> str:
+    """A short, stable list of names for an error's detail."""
+    listed = sorted(names)
+    shown = ", ".join(f"`{name}`" for name in listed[:20])
+    return (shown + (f" and {len(listed) - 20} more" if len(listed) > 20 else "")) or "none"

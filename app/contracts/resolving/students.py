@@ -1,0 +1,69 @@
+"""Does the asked network fit the data: input shape, outputs, depth."""
+
+from math import prod
+
+from app.contracts.architectures import Architecture, Convnet, Resnet
+from app.contracts.facts import DatasetFacts
+from app.contracts.resolving.findings import Findings
+from app.contracts.resolving.targets import Goal
+
+
+def _input_shape(
+    arch: Architecture, data: tuple[int, ...], findings: Findings, pointer: str
+) -> tuple[int, ...] | None:
+    shape = arch.input_shape or data
+    if prod(shape) != prod(data):
+        findings.problem(
+            f"{pointer}/input_shape",
+            "shape_mismatch",
+            f"a row of the dataset has shape {list(data)} ({prod(data)} numbers), the architecture expects "
+            f"{list(shape)}: leave `input_shape` out to take the dataset's",
+        )
+        return None
+    if isinstance(arch, Convnet | Resnet) and len(shape) != 3:
+        findings.problem(
+            f"{pointer}/input_shape",
+            "shape_mismatch",
+            f"a {arch.family} needs rows of shape [channels, height, width], found {list(shape)}: give "
+            f"`input_shape` here or `shape` in the dataset's manifest",
+        )
+        return None
+    return shape
+
+
+def _deep_enough(arch: Architecture, shape: tuple[int, ...], findings: Findings, pointer: str) -> None:
+    if isinstance(arch, Convnet) and min(shape[1:]) >> len(arch.channels) == 0:
+        findings.problem(
+            f"{pointer}/channels",
+            "too_many_stages",
+            f"{len(arch.channels)} stages halve {shape[1]}x{shape[2]} to nothing: at most "
+            f"{min(shape[1:]).bit_length() - 1} stages fit",
+        )
+    if isinstance(arch, Resnet) and (arch.depth - 2) % 6:
+        findings.problem(
+            f"{pointer}/depth", "bad_depth", f"a resnet's depth is 6n+2 (8, 14, 20, 26, 32 …), found {arch.depth}"
+        )
+
+
+def _outputs(arch: Architecture, goals: list[Goal], findings: Findings, pointer: str) -> dict[str, int]:
+    expected = {goal.name: goal.size for goal in goals}
+    if arch.outputs is not None and dict(arch.outputs) != expected:
+        findings.problem(
+            f"{pointer}/outputs",
+            "outputs_mismatch",
+            f"the tasks need outputs {expected}, found {dict(arch.outputs)}: leave `outputs` out to take the tasks'",
+        )
+    return expected
+
+
+def fitted(
+    arch: Architecture, dataset: DatasetFacts, goals: list[Goal], findings: Findings, pointer: str
+) -> Architecture:
+    """The architecture with input shape and outputs filled in from dataset and tasks; misfits become problems."""
+    data = next(iter(dataset.inputs.values())).shape
+    shape = _input_shape(arch, data, findings, pointer)
+    outputs = _outputs(arch, goals, findings, pointer)
+    if shape is None:
+        return arch
+    _deep_enough(arch, shape, findings, pointer)
+    return arch.model_copy(update={"input_shape": shape, "outputs": outputs})
