@@ -1,0 +1,1 @@
+"""Measuring what was trained: metrics, fidelity, verdict, cost, predictions, report."""

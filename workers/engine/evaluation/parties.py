@@ -1,0 +1,52 @@
+"""Who is measured, and how each of them answers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from app.contracts.manifests import InputTransform, OutputSpec
+from workers.engine.data.dataset import TargetColumn
+from workers.engine.evaluation.modes import evaluating
+from workers.engine.networks import Network
+from workers.engine.networks.preprocess import apply
+
+BLOCK = 1024
+"""Rows in one forward pass: fixed, as other sizes give other bits."""
+
+Outputs = Callable[[Tensor], Mapping[str, Tensor]]
+"""Dataset rows (int64 [n]) -> raw outputs by task ([n, size], float32, CPU)."""
+
+
+@dataclass(frozen=True)
+class TaughtBy:
+    """One teacher of one task: `outputs` gives its raw outputs [n, size] for dataset rows (int64 [n]), on the CPU."""
+
+    key: str
+    weight: float
+    spec: OutputSpec
+    outputs: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class EvaluatedTask:
+    """A task as it is measured; `spec` says what student and control put out, `target` is None without labels."""
+
+    name: str
+    spec: OutputSpec
+    target: TargetColumn | None
+    teachers: tuple[TaughtBy, ...] = ()
+
+
+def network_outputs(
+    network: Network, raw: Tensor, transform: InputTransform, device: torch.device, block: int = BLOCK
+) -> Outputs:
+    """How a network of ours answers: evaluation mode, float32, blocks of `block` rows of `raw` ([N, …], as read)."""
+
+    def outputs(rows: Tensor) -> dict[str, Tensor]:
+        with evaluating(network):
+            parts = [network(apply(raw[part].to(device), transform)) for part in rows.split(block)]
+        return {name: torch.cat([part[name].float().cpu() for part in parts]) for name in parts[0]}
+
+    return outputs

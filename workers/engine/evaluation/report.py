@@ -1,0 +1,155 @@
+"""Measured parts -> the report. Nothing is measured here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.contracts.jobs import DistillJob, MultitaskJob, TrainJob
+from app.contracts.report import Compression, Environment, Latency, OnnxCheck, Party, Report, TargetUse
+from workers.engine.evaluation.evaluate import Evaluation
+from workers.engine.evaluation.parties import EvaluatedTask
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs: None where it cannot be known (an ONNX graph's FLOPs, outputs that stand in a column)."""
+
+    parameters: int | None = None
+    bytes: int | None = None
+    flops: int | None = None
+    latency: Mapping[str, Latency] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TeacherPart:
+    """One teacher, once, however many tasks it teaches; `key` is that of its `TaughtBy` entries."""
+
+    key: str
+    name: str
+    cost: Cost = field(default_factory=Cost)
+    model: str | None = None
+    digest: str | None = None
+
+
+@dataclass(frozen=True)
+class MemberPart:
+    """Student or control."""
+
+    cost: Cost
+    epoch: int | None = None
+    steps: int | None = None
+    cached: bool = False
+    digest: str | None = None
+
+
+@dataclass(frozen=True)
+class ReportParts:
+    """Everything that a report is made of; field names as in `contracts.report.Report`."""
+
+    spec: TrainJob | DistillJob | MultitaskJob
+    tasks: Sequence[EvaluatedTask]
+    evaluation: Evaluation
+    student: MemberPart
+    environment: Environment
+    control: MemberPart | None = None
+    teachers: Sequence[TeacherPart] = ()
+    targets: Sequence[TargetUse] = ()
+    relation: dict[str, Any] | None = None
+    export: Mapping[str, OnnxCheck] = field(default_factory=dict)
+    warnings: Sequence[dict[str, str]] = ()
+    not_measured: Mapping[str, str] = field(default_factory=dict)
+    exact_accumulation: bool = True
+    bit_exact: bool = True
+    attempts: int = 1
+    digests: Mapping[str, str] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+def build_report(parts: ReportParts) -> Report:
+    """The report of a finished job; one `teachers` entry for each teacher of each task, in the spec's order."""
+    evaluation = parts.evaluation
+    return Report(
+        kind=parts.spec.kind,
+        teachers=_teachers(parts),
+        student=_member("student", parts.student, evaluation.student),
+        control=_member("control", parts.control, evaluation.control) if parts.control is not None else None,
+        fidelity=evaluation.fidelity,
+        compression=compression([part.cost for part in parts.teachers], parts.student.cost),
+        verdict=evaluation.verdict,
+        targets=tuple(parts.targets),
+        relation=parts.relation,
+        export=dict(parts.export),
+        warnings=tuple(parts.warnings),
+        not_measured={**evaluation.not_measured, **parts.not_measured},
+        exact_accumulation=parts.exact_accumulation,
+        bit_exact=parts.bit_exact,
+        attempts=parts.attempts,
+        environment=parts.environment,
+        digests=dict(parts.digests),
+        seconds=dict(parts.seconds),
+        spec=parts.spec.model_dump(mode="json"),
+    )
+
+
+def compression(teachers: Sequence[Cost], student: Cost) -> Compression | None:
+    """Teachers' sum over the student; None without teachers, a ratio None where a side is unknown or 0."""
+    if not teachers:
+        return None
+    sizes = [size for size in student.latency if all(size in teacher.latency for teacher in teachers)]
+    latency = {
+        size: sum(teacher.latency[size].median_ms for teacher in teachers) / student.latency[size].median_ms
+        for size in sizes
+        if student.latency[size].median_ms > 0.0
+    }
+    return Compression(
+        parameters=_ratio([teacher.parameters for teacher in teachers], student.parameters),
+        bytes=_ratio([teacher.bytes for teacher in teachers], student.bytes),
+        flops=_ratio([teacher.flops for teacher in teachers], student.flops),
+        latency=latency,
+    )
+
+
+def _ratio(teachers: Sequence[int | None], student: int | None) -> float | None:
+    known = [count for count in teachers if count is not None]
+    if len(known) < len(teachers) or not student:
+        return None
+    return sum(known) / student
+
+
+def _teachers(parts: ReportParts) -> tuple[Party, ...]:
+    by_key = {part.key: part for part in parts.teachers}
+    parties = []
+    for task in parts.tasks:
+        measured = parts.evaluation.teachers.get(task.name, ())
+        for i, by in enumerate(task.teachers):
+            part = by_key[by.key]
+            parties.append(
+                Party(
+                    name=part.name,
+                    model=part.model,
+                    digest=part.digest,
+                    weight=by.weight,
+                    task=task.name,
+                    tasks={task.name: measured[i]} if measured else {},
+                    parameters=part.cost.parameters,
+                    bytes=part.cost.bytes,
+                    flops=part.cost.flops,
+                    latency=dict(part.cost.latency),
+                )
+            )
+    return tuple(parties)
+
+
+def _member(name: str, part: MemberPart, tasks: Mapping[str, dict[str, float | None]]) -> Party:
+    return Party(
+        name=name,
+        parameters=part.cost.parameters,
+        bytes=part.cost.bytes,
+        flops=part.cost.flops,
+        latency=dict(part.cost.latency),
+        tasks=dict(tasks),
+        epoch=part.epoch,
+        steps=part.steps,
+        cached=part.cached,
+        digest=part.digest,
+    )
