@@ -1,0 +1,168 @@
+"""The error tree; every error has a stable code and an HTTP status, and becomes application/problem+json.
+
+    ApiError
+      BadRequest 400       the request is no good HTTP, JSON or multipart
+      Unauthorized 401     no key, or one that opens nothing
+      NotFound 404         no such resource (or another owner's)
+      Conflict 409         the resource's state does not allow it
+      TooLarge 413         the body is above its bound
+      NotSupported 415     another content type is expected
+      RangeRefused 416     the asked bytes lie outside the file
+      Invalid 422          well-formed, but wrong: carries `errors` with pointers
+      TooSlow 408          the body stands still
+      Unavailable 503      try again a little later
+      NoRoom 507           the disk has no room for this upload
+
+Details say what was expected, what was found and the way out; they never repeat the input or a secret.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import Field
+
+from app.contracts.base import Answer
+from app.contracts.problems import Problem
+
+MOST_PROBLEMS = 50
+"""A body with more faults than that is shown its first ones."""
+
+
+class ProblemDocument(Answer):
+    """RFC 9457 problem details, with a stable `code` and, for a bad body, where its faults lie."""
+
+    type: str = Field(description="`urn:stillhouse:problem:<code>`.")
+    title: str
+    status: int
+    detail: str = Field(description="What was expected, what was found, the way out.")
+    instance: str = Field(description="The path of the request, and its id (also in `X-Request-Id`) as fragment.")
+    code: str = Field(description="Stable code.")
+    errors: tuple[Problem, ...] | None = Field(default=None, description="For a bad body: the faults by place.")
+
+
+class ApiError(Exception):
+    """An answer that is not a success."""
+
+    status = 500
+    title = "Internal error"
+
+    def __init__(self, code: str, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.problems: tuple[Problem, ...] | None = None
+
+    def document(self, instance: str) -> ProblemDocument:
+        """The body of the answer."""
+        return ProblemDocument(
+            type=f"urn:stillhouse:problem:{self.code}",
+            title=self.title,
+            status=self.status,
+            detail=self.detail,
+            instance=instance,
+            code=self.code,
+            errors=self.problems,
+        )
+
+
+class BadRequest(ApiError):
+    """The request cannot be read."""
+
+    status = 400
+    title = "Bad request"
+
+
+class Unauthorized(ApiError):
+    """No key, or a key that opens nothing."""
+
+    status = 401
+    title = "Unauthorized"
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code, detail, headers={"WWW-Authenticate": 'Bearer realm="stillhouse"'})
+
+
+class NotFound(ApiError):
+    """No such resource."""
+
+    status = 404
+    title = "Not found"
+
+
+class TooSlow(ApiError):
+    """The body stands still."""
+
+    status = 408
+    title = "Request timeout"
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code, detail, headers={"Connection": "close"})
+
+
+class Conflict(ApiError):
+    """The resource's state does not allow it."""
+
+    status = 409
+    title = "Conflict"
+
+
+class TooLarge(ApiError):
+    """The body is above its bound."""
+
+    status = 413
+    title = "Content too large"
+
+
+class NotSupported(ApiError):
+    """Another content type is expected."""
+
+    status = 415
+    title = "Unsupported media type"
+
+
+class RangeRefused(ApiError):
+    """The asked bytes lie outside the file."""
+
+    status = 416
+    title = "Range not satisfiable"
+
+
+class Invalid(ApiError):
+    """The body is well-formed and wrong."""
+
+    status = 422
+    title = "Unprocessable content"
+
+    def __init__(self, problems: Sequence[Problem], code: str = "invalid_request", detail: str | None = None) -> None:
+        shown = tuple(problems[:MOST_PROBLEMS])
+        super().__init__(code, detail or _summary(problems))
+        self.problems = shown
+
+    @classmethod
+    def at(cls, pointer: str, code: str, detail: str) -> "Invalid":
+        """One fault, which also gives the document its code."""
+        return cls([Problem(pointer=pointer, code=code, detail=detail)], code, detail)
+
+
+def _summary(problems: Sequence[Problem]) -> str:
+    if len(problems) == 1:
+        place = problems[0].pointer
+        return f"{f'at {place}: ' if place else ''}{problems[0].detail}"
+    return f"{len(problems)} faults were found; `errors` says where each lies and how to mend it"
+
+
+class Unavailable(ApiError):
+    """Something the service needs does not answer; the same request may work a little later."""
+
+    status = 503
+    title = "Service unavailable"
+
+    def __init__(self, code: str, detail: str, retry_after: float = 2.0) -> None:
+        super().__init__(code, detail, headers={"Retry-After": str(max(1, round(retry_after)))})
+
+
+class NoRoom(ApiError):
+    """The disk has no room."""
+
+    status = 507
+    title = "Insufficient storage"

@@ -1,0 +1,101 @@
+"""Everything that can be set from outside, in one frozen object; read from STILLHOUSE_* variables.
+
+It is made once at the start of a process and handed on; nothing reads the environment later.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+GIB = 1 << 30
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+class Settings(BaseSettings):
+    """Settings of API and workers. `STILLHOUSE_DATA_DIR` is `data_dir`, and so on."""
+
+    model_config = SettingsConfigDict(env_prefix="STILLHOUSE_", frozen=True, extra="ignore")
+
+    data_dir: Annotated[Path, NoDecode] = Field(
+        default=Path("data"), description="Where database, blobs, checkpoints and caches lie unless said otherwise."
+    )
+    database_url: str = Field(
+        default="",
+        description="`sqlite:///…` or `postgresql://…`; `stillhouse.db` below the data directory when empty.",
+    )
+    store_url: str = Field(
+        default="",
+        description="`file:///…`, `s3://…`, `gs://…` or `az://…`; `blobs` below the data directory when empty.",
+    )
+    api_key: SecretStr | None = Field(default=None, description="The first admin key; one is made when left out.")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65_535)
+    workers: int = Field(
+        default=1, ge=0, le=256, description="Training slots of `stillhouse serve` and `worker` on CPU."
+    )
+    threads: int = Field(default_factory=_cores, ge=1, le=256, description="CPU threads of one job; frozen with it.")
+
+    lease_seconds: float = Field(default=60.0, gt=0.5, le=3600.0, description="A worker silent for so long is dead.")
+    drain_seconds: float = Field(default=25.0, gt=0.0, le=600.0, description="Time to checkpoint on SIGTERM.")
+    checkpoint_seconds: float = Field(default=30.0, ge=0.0, le=3600.0, description="Least time between checkpoints.")
+    cache_bytes: int = Field(default=20 * GIB, ge=0, description="Bound of a worker's caches.")
+
+    max_upload_bytes: int = Field(default=64 * GIB, ge=1, description="Largest upload.")
+    spare_disk_bytes: int = Field(default=GIB // 2, ge=0, description="Disk that an upload must leave free.")
+    body_seconds: float = Field(default=60.0, gt=0.0, description="A body that stands still for so long is given up.")
+    kept_hours: float = Field(
+        default=24.0, ge=24.0, description="How long answers to Idempotency-Keys and rejected bytes are kept."
+    )
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @field_validator("api_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        text = value.get_secret_value()
+        if len(text) < 16 or len(text) > 256 or not text.isascii() or not text.isprintable() or " " in text:
+            raise ValueError("expected 16 to 256 printable ASCII characters without spaces")
+        return value
+
+    @property
+    def database(self) -> str:
+        """The database's URL, whether said or embedded."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'stillhouse.db'}"
+
+    @property
+    def embedded(self) -> bool:
+        """True on SQLite, whose schema `serve` brings up to date by itself."""
+        return self.database.startswith("sqlite")
+
+    @property
+    def store(self) -> str:
+        """The blob store's URL, whether said or local."""
+        return self.store_url or f"file://{self.data_dir / 'blobs'}"
+
+    @property
+    def staging_dir(self) -> Path:
+        """Where uploads grow until they are whole."""
+        return self.data_dir / "staging"
+
+    @property
+    def admin_key_file(self) -> Path:
+        """Where the first start leaves the key that it made."""
+        return self.data_dir / "admin.key"
+
+    def prepared(self) -> Self:
+        """The same settings, with the directories in place (readable by the owner alone)."""
+        for folder in (self.data_dir, self.staging_dir):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self
