@@ -27,7 +27,7 @@ class Answers:
 
 
 def class_log_probabilities(values: Tensor, spec: OutputSpec) -> Tensor:
-    """log p, shape [n, classes]; raises TypeError where the output is not of kind `class`."""
+    """Log-probabilities, shape [n, classes]; raises TypeError where the output is not of kind `class`."""
     if not isinstance(spec, ClassOutput):
         raise TypeError(f"expected an output of kind `class`, found `{spec.kind}`")
     return log_probabilities(values, spec)

@@ -12,9 +12,7 @@ _PACKAGES = ("torch", "numpy", "torchmetrics", "torchjd", "safetensors", "onnx",
 
 def environment(device: torch.device, threads: int, precision: str) -> Environment:
     """Device name, CPU threads, precision of training, and the versions that can change a bit of the result."""
-    return Environment(
-        device=device_name(device), threads=threads, versions=versions(), precision=precision
-    )
+    return Environment(device=device_name(device), threads=threads, versions=versions(), precision=precision)
 
 
 def device_name(device: torch.device) -> str:

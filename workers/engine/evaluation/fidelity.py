@@ -40,7 +40,7 @@ def fidelity(teacher: Answers, student: Answers) -> Fidelity:
 
 
 def _kl_terms(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """p (log p - log q), elementwise, and 0 where p is 0."""
+    """The terms p (log p - log q), elementwise, and 0 where p is 0."""
     p = log_p.exp()
     return torch.where(p > 0.0, p * (log_p - log_q), torch.zeros_like(p))
 

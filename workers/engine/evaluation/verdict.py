@@ -53,9 +53,7 @@ def judge(student: Tensor, control: Tensor, spec: OutputSpec, target: TargetColu
     return compare(student[positions].cpu(), control[positions].cpu(), spec, labels.cpu())
 
 
-def conclusion(
-    interval: tuple[float, float], margin: float
-) -> Literal["gain", "no_gain", "loss", "inconclusive"]:
+def conclusion(interval: tuple[float, float], margin: float) -> Literal["gain", "no_gain", "loss", "inconclusive"]:
     """`no_gain` inside ±margin, else `gain` or `loss` where 0 is excluded, else `inconclusive`."""
     low, high = interval
     if -margin <= low and high <= margin:

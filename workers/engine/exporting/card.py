@@ -107,9 +107,9 @@ def _limits(provenance: Provenance) -> str:
     """What a reader must not conclude from the figures."""
     lines = [
         "## Limits",
-        "Measured on rows of the same dataset that it was trained on; other data may differ. One seed: another training",
-        "run would give somewhat other figures.",
+        "Measured on rows of the same dataset that it was trained on; other data may differ.",
+        "One seed: another training run would give somewhat other figures.",
     ]
     if provenance.teachers and not provenance.control:
-        lines.append("What its teachers get wrong it may have learnt as well. Whether they helped at all is in the report.")
+        lines.append("What its teachers get wrong it may have learnt too. Whether they helped at all, the report says.")
     return "\n".join(lines)

@@ -1,0 +1,150 @@
+"""A report as text for people: teacher, student and control side by side. Standard library only."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+_QUALITY = ("accuracy", "nll", "ece", "brier", "macro_f1", "auroc", "rmse", "mae", "r2", "cosine", "rows")
+_DASH = "-"
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """The JSON of `GET /v1/jobs/{id}/report` as a table and a few sentences, at most 120 columns wide for usual names.
+
+    Fields that are missing (an older writer) are shown as `-` or left out.
+    """
+    parts = [_costs(report), *_tasks(report), _compression(report), _notes(report)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _parties(report: Mapping[str, Any], task: str | None = None) -> list[tuple[str, Mapping[str, Any]]]:
+    """(heading, party): teachers (of one task, or each once), student, control."""
+    teachers: dict[str, Mapping[str, Any]] = {}
+    for party in report.get("teachers", ()):
+        if task is None or party.get("task") == task:
+            teachers.setdefault(_identity(party), party)
+    found = [(_teacher_heading(party), party) for party in teachers.values()]
+    found.append(("student", report["student"]))
+    if report.get("control"):
+        found.append(("control", report["control"]))
+    return found
+
+
+def _identity(party: Mapping[str, Any]) -> str:
+    return str(party.get("model") or party.get("digest") or party.get("name"))
+
+
+def _teacher_heading(party: Mapping[str, Any]) -> str:
+    return f"teacher {party['name']}" if party.get("name") else "teacher"
+
+
+def _costs(report: Mapping[str, Any]) -> str:
+    parties = _parties(report)
+    rows = [
+        ["parameters", *(_count(party.get("parameters")) for _, party in parties)],
+        ["bytes", *(_count(party.get("bytes")) for _, party in parties)],
+        ["flops a row", *(_count(party.get("flops")) for _, party in parties)],
+    ]
+    sizes = sorted({size for _, party in parties for size in party.get("latency", {})}, key=int)
+    rows += [[f"latency, batch {size} (ms)", *(_latency(party, size) for _, party in parties)] for size in sizes]
+    rows.append(["steps", *(_count(party.get("steps")) for _, party in parties)])
+    return _table(["", *(heading for heading, _ in parties)], rows)
+
+
+def _tasks(report: Mapping[str, Any]) -> Iterable[str]:
+    """One section a task: metrics on the test split, fidelity, verdict."""
+    names = dict.fromkeys(
+        name
+        for source in (report["student"].get("tasks", {}), report.get("fidelity", {}), report.get("verdict", {}))
+        for name in source
+    )
+    for name in names:
+        parties = _parties(report, name)
+        metrics = [party.get("tasks", {}).get(name, {}) for _, party in parties]
+        rows = [
+            [key, *(_figure(found.get(key)) for found in metrics)]
+            for key in _QUALITY
+            if any(key in found for found in metrics)
+        ]
+        lines = [f"{name} (test split)"]
+        if rows:
+            lines.append(_table(["", *(heading for heading, _ in parties)], rows))
+        lines += _fidelity(report.get("fidelity", {}).get(name))
+        lines += _verdict(report.get("verdict", {}).get(name))
+        yield "\n".join(lines)
+
+
+def _fidelity(fidelity: Mapping[str, Any] | None) -> list[str]:
+    if not fidelity:
+        return []
+    said = {"agreement": "agrees on {} of the rows", "kl": "KL {} nats", "rmse": "rmse {}"}
+    parts = [text.format(_figure(fidelity[key])) for key, text in said.items() if fidelity.get(key) is not None]
+    return [f"student to teacher: {', '.join(parts)}"] if parts else []
+
+
+def _verdict(verdict: Mapping[str, Any] | None) -> list[str]:
+    if not verdict:
+        return []
+    lines = [f"verdict: {verdict['verdict']}"]
+    if verdict.get("difference") is not None:
+        interval = verdict.get("interval")
+        range_ = f", 95 % interval {interval[0]:+.4f} to {interval[1]:+.4f}" if interval else ""
+        margin = verdict.get("margin")
+        limit = f", margin {margin:.4g}" if margin is not None else ""
+        lines[0] += f" ({verdict.get('metric')} {verdict['difference']:+.4f} against the control{range_}{limit})"
+    if verdict.get("method"):
+        lines.append(f"  {verdict['method']}")
+    return lines
+
+
+def _compression(report: Mapping[str, Any]) -> str:
+    found = report.get("compression")
+    if not found:
+        return ""
+    parts = [f"{found[key]:.1f}x in {key}" for key in ("parameters", "bytes", "flops") if found.get(key) is not None]
+    parts += [f"{ratio:.1f}x in time at batch {size}" for size, ratio in sorted(found.get("latency", {}).items())]
+    return f"smaller than its teachers: {', '.join(parts)}" if parts else ""
+
+
+def _notes(report: Mapping[str, Any]) -> str:
+    lines = [
+        f"soft targets of {use['teacher']}: {use['store']}, {use['passes']} teacher passes"
+        for use in report.get("targets", ())
+    ]
+    lines += [
+        f"{form} export: differs from torch by at most {check['max_abs_difference']:.2g} "
+        f"({check['tolerance']:.2g} allowed) on {check['rows']} rows"
+        for form, check in report.get("export", {}).items()
+    ]
+    lines += [f"not measured, {what}: {why}" for what, why in report.get("not_measured", {}).items()]
+    lines += [f"warning, {warning.get('code')}: {warning.get('message')}" for warning in report.get("warnings", ())]
+    place = report.get("environment")
+    if place:
+        lines.append(
+            f"measured on {place['device']}, {place['threads']} threads, torch {place['versions'].get('torch')}"
+        )
+    return "\n".join(lines)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell: names to the left, figures to the right."""
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    lines = []
+    for row in (head, *rows):
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _count(value: int | None) -> str:
+    return _DASH if value is None else f"{value:,}"
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return _DASH
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 2 else f"{value:.4g}"
+
+
+def _latency(party: Mapping[str, Any], size: str) -> str:
+    found = party.get("latency", {}).get(size)
+    return f"{found['median_ms']:.3f} (p95 {found['p95_ms']:.3f})" if found else _DASH

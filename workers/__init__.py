@@ -1,0 +1,1 @@
+"""What runs the jobs: the runtime that holds them and the engine that computes."""

@@ -1,0 +1,160 @@
+"""Networks as ONNX, by torch's own exporter, compared with torch before anyone gets the file.
+
+The graph takes the network's input after the transform in `inputs` (as the safetensors weights do), any number of rows
+at a time, and gives one output for each output of the network, by name.
+"""
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from app.contracts.base import canonical_json
+from app.contracts.problems import UserError
+from app.contracts.report import OnnxCheck
+from workers.engine.evaluation.modes import evaluating
+from workers.engine.exporting.card import METADATA_KEY
+from workers.engine.exporting.weights import sha256_of
+from workers.engine.networks import Network
+
+OPSET = 18
+TOLERANCE = 1e-4
+_LARGEST_BYTES = 2_000_000_000
+_BLOCK = 1024
+
+
+class _InOrder(nn.Module):
+    """A network whose outputs are a tuple in a fixed order: graph outputs have positions."""
+
+    def __init__(self, network: nn.Module, outputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.network = network
+        self.outputs = outputs
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        answers = self.network(x)
+        return tuple(answers[name] for name in self.outputs)
+
+
+def export_onnx(
+    network: Network, path: Path, example: Tensor, metadata: Mapping[str, object], input_name: str = "x"
+) -> str:
+    """Write `network` to `path` as ONNX of opset 18; the SHA-256 of the file.
+
+    `example` has shape [1 or more, *input_shape], after the input transform; only its shape matters. `metadata` goes
+    into the model's property `stillhouse`. Raises UserError `export_too_large` above the 2 GB that one protobuf file
+    may have.
+    """
+    size = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+    if size > _LARGEST_BYTES:
+        raise UserError(
+            "export_too_large",
+            f"ONNX files hold at most {_LARGEST_BYTES} bytes of weights and this network has {size}: leave `onnx` out "
+            "of `exports` and use the safetensors file",
+        )
+    model = _exported(copy.deepcopy(network).cpu(), example[:1].detach().cpu(), input_name)
+    _forget_the_machine(model)
+    onnx.helper.set_model_props(model, {METADATA_KEY: canonical_json(dict(metadata))})
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    return sha256_of(path)
+
+
+def check_onnx(path: Path, network: Network, rows: Tensor, tolerance: float = TOLERANCE) -> OnnxCheck:
+    """Run the file through ONNX Runtime on `rows` ([n, *input_shape] after the transform, n >= 1) and compare.
+
+    One row alone, then blocks: a graph that froze its batch size fails here. The tolerance is that of the largest
+    absolute difference, for outputs up to 1; above, it grows with the largest output. Raises UserError
+    `export_mismatch` above it, or where a number is not finite.
+    """
+    session = _session(path)
+    reference = copy.deepcopy(network).cpu()
+    worst, largest = 0.0, 0.0
+    with evaluating(reference):
+        for block in (rows[:1], *rows[1:].split(_BLOCK)):
+            if len(block):
+                difference, magnitude = _compared(session, reference, block.detach().float().cpu())
+                worst, largest = _worse(worst, difference), max(largest, magnitude)
+    allowed = tolerance * max(1.0, largest)
+    if not worst <= allowed:
+        raise UserError(
+            "export_mismatch",
+            f"the ONNX graph's outputs differ from torch's by up to {worst:.3g} on {len(rows)} rows, and {allowed:.3g} "
+            "is allowed: leave `onnx` out of `exports`, or report this architecture",
+        )
+    return OnnxCheck(max_abs_difference=worst, tolerance=allowed, rows=len(rows), opset=_opset(path))
+
+
+def _exported(network: Network, example: Tensor, input_name: str) -> onnx.ModelProto:
+    outputs = tuple(network(example))
+    taken = input_name if input_name not in outputs else f"{input_name}_input"
+    batch = torch.export.Dim("batch", min=1)
+    with _quiet():
+        program = torch.onnx.export(
+            _InOrder(network, outputs).eval(),
+            (example.repeat(2, *[1] * (example.dim() - 1)),),
+            input_names=[taken],
+            output_names=list(outputs),
+            opset_version=OPSET,
+            dynamic_shapes=({0: batch},),
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter speaks of torchvision's absence and of its own deprecations; neither concerns a user's job."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _forget_the_machine(model: onnx.ModelProto) -> None:
+    """The exporter notes source files and lines at every node: they are paths of this machine, so they go."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+
+
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _compared(session: onnxruntime.InferenceSession, network: Network, block: Tensor) -> tuple[float, float]:
+    """(largest absolute difference, largest absolute output) on a block."""
+    expected = network(block)
+    found = session.run(list(expected), {session.get_inputs()[0].name: block.numpy()})
+    worst, largest = 0.0, 0.0
+    for ours, theirs in zip(expected.values(), found, strict=True):
+        worst = _worse(worst, float((ours - torch.from_numpy(theirs)).abs().max()))
+        largest = max(largest, float(ours.abs().max()))
+    return worst, largest
+
+
+def _worse(one: float, other: float) -> float:
+    """The larger; a NaN wins, as no comparison may hide it."""
+    return other if other > one or other != other else one
+
+
+def _opset(path: Path) -> int:
+    model = onnx.load(path, load_external_data=False)
+    return max(entry.version for entry in model.opset_import if entry.domain == "")
