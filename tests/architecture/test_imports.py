@@ -1,0 +1,37 @@
+"""Who may import whom. The rules themselves stand in pyproject.toml."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "numpy", "onnx", "onnxruntime", "pyarrow", "safetensors", "workers")
+
+
+def _loaded_after(statement: str) -> set[str]:
+    code = f"import sys\n{statement}\nprint('\\n'.join(sorted({{name.split('.')[0] for name in sys.modules}})))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["app.main", "app.cli", "app.contracts.resolve", "app.contracts.layouts"])
+def test_the_api_imports_neither_torch_nor_the_workers(module: str) -> None:
+    assert not _loaded_after(f"import {module}") & set(HEAVY)
+
+
+def test_the_runtime_imports_neither_torch_nor_the_engine() -> None:
+    loaded = _loaded_after("import workers.__main__, workers.runtime.supervisor, sys; assert 'workers.engine' not in sys.modules")
+    assert not loaded & {"torch", "onnx", "onnxruntime", "fastapi"}
+
+
+def test_the_engine_imports_neither_database_nor_network() -> None:
+    loaded = _loaded_after("import workers.engine.run")
+    assert not loaded & {"sqlalchemy", "fastapi", "httpx", "obstore", "psycopg", "aiosqlite"}
+
+
+def test_the_import_rules_hold() -> None:
+    linter = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([linter, "--no-cache"], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
