@@ -58,7 +58,7 @@ def mean_answers(answers: Sequence[Answers], weights: Sequence[float]) -> Answer
     shares = shares / shares.sum()
     first = answers[0].spec
     if isinstance(first, ClassOutput):
-        logs = torch.stack([class_log_probabilities(a.values, a.spec).double() for a in answers])
+        logs = torch.stack([class_log_probabilities(a.values.double(), a.spec) for a in answers])
         mean = torch.logsumexp(logs + shares.log()[:, None, None], dim=0)
         return Answers(mean.float(), ClassOutput(kind="class", output="log_probabilities", classes=first.classes))
     if isinstance(first, MultilabelOutput):

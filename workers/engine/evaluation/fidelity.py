@@ -26,8 +26,8 @@ def fidelity(teacher: Answers, student: Answers) -> Fidelity:
     if rows == 0:
         return Fidelity(rows=0)
     if kind == "class":
-        taught = class_log_probabilities(teacher.values, teacher.spec).double()
-        learnt = class_log_probabilities(student.values, student.spec).double()
+        taught = class_log_probabilities(teacher.values.double(), teacher.spec)
+        learnt = class_log_probabilities(student.values.double(), student.spec)
         agreement = (taught.argmax(dim=1) == learnt.argmax(dim=1)).double().mean()
         divergence = _kl_terms(taught, learnt).sum(dim=1).mean()
         return Fidelity(agreement=float(agreement), kl=_finite(divergence), rows=rows)

@@ -72,13 +72,14 @@ def score(metrics: Metrics, kind: str) -> float:
 
 
 def _class_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranking: bool) -> Metrics:
-    log_p = class_log_probabilities(outputs, spec)
+    # float64 throughout: in float32 everything above 1 - 6e-8 is a tie, and auroc ranks confident rows.
+    log_p = class_log_probabilities(outputs.double(), spec)
     p = log_p.exp().clamp(max=1.0)
     predicted = log_p.argmax(dim=1)
     classes = log_p.shape[1]
     measured: Metrics = {
         "accuracy": multiclass_accuracy(predicted, labels, classes, average="micro", validate_args=False).item(),
-        "nll": nll_loss(log_p.double(), labels).item(),
+        "nll": nll_loss(log_p, labels).item(),
         # torchmetrics gives a confidence of exactly 1 a bin of its own; just below 1 it falls into the last bin.
         "ece": multiclass_calibration_error(
             p.clamp(max=_BELOW_ONE), labels, classes, n_bins=ECE_BINS, norm="l1", validate_args=False
@@ -87,15 +88,14 @@ def _class_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranking: b
         "macro_f1": _macro_f1(predicted, labels, classes),
     }
     if ranking:
-        measured["auroc"] = _one_versus_rest_auroc(log_p, labels)
+        measured["auroc"] = _one_versus_rest_auroc(p, labels)
     return measured
 
 
 def _brier(p: Tensor, labels: Tensor) -> float:
     """Mean over rows of sum_c (p_c - y_c)² = sum_c p_c² - 2 p_y + 1, without a one-hot matrix."""
-    wide = p.double()
-    own = wide.gather(1, labels[:, None]).reshape(-1)
-    return float((wide.square().sum(dim=1) - 2.0 * own + 1.0).mean())
+    own = p.gather(1, labels[:, None]).reshape(-1)
+    return float((p.square().sum(dim=1) - 2.0 * own + 1.0).mean())
 
 
 def _macro_f1(predicted: Tensor, labels: Tensor, classes: int) -> float:
@@ -109,18 +109,12 @@ def _macro_f1(predicted: Tensor, labels: Tensor, classes: int) -> float:
     return float((2.0 * right[seen] / both[seen]).mean())
 
 
-def _one_versus_rest_auroc(log_p: Tensor, labels: Tensor) -> float | None:
-    """Mean over the classes that occur of the area under each class's ROC curve; None if only one occurs.
-
-    In float64, where confident rows keep their order: in float32 everything above 1 - 6e-8 is a tie.
-    """
+def _one_versus_rest_auroc(p: Tensor, labels: Tensor) -> float | None:
+    """Mean over the classes that occur of the area under each class's ROC curve; None if only one occurs."""
     present = labels.unique()
     if len(present) < 2:
         return None
-    areas = [
-        binary_auroc(log_p[:, c].double().exp().clamp(max=1.0), (labels == c).long(), validate_args=False)
-        for c in present.tolist()
-    ]
+    areas = [binary_auroc(p[:, c], (labels == c).long(), validate_args=False) for c in present.tolist()]
     return float(torch.stack(areas).mean())
 
 
