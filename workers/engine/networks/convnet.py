@@ -1,0 +1,50 @@
+"""The plain convolutional network."""
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+from app.contracts.architectures import Convnet
+from workers.engine.networks.network import ACTIVATIONS, Network
+
+
+def _block(inputs: int, outputs: int, architecture: Convnet) -> nn.Sequential:
+    normalised = architecture.normalization == "batch"
+    parts: OrderedDict[str, nn.Module] = OrderedDict()
+    parts["conv"] = nn.Conv2d(inputs, outputs, 3, padding=1, bias=not normalised)
+    if normalised:
+        parts["norm"] = nn.BatchNorm2d(outputs)
+    parts["activation"] = ACTIVATIONS[architecture.activation]()
+    return nn.Sequential(parts)
+
+
+class ConvnetNetwork(Network):
+    """Stages of blocks, each stage max-pooled by 2; pooling or flattening; fully connected layers; the heads."""
+
+    def __init__(self, architecture: Convnet) -> None:
+        super().__init__(architecture)
+        channels, height, width = self.input_shape
+        stages = []
+        for wide in architecture.channels:
+            blocks = [_block(channels if b == 0 else wide, wide, architecture) for b in range(architecture.blocks)]
+            stages.append(nn.Sequential(*blocks))
+            channels, height, width = wide, height // 2, width // 2
+        self.stages = nn.ModuleList(stages)
+        self.pool = nn.MaxPool2d(2)
+        self.activation = ACTIVATIONS[architecture.activation]()
+        self.dropout = nn.Dropout(architecture.dropout)
+        self._average = architecture.pooling == "average"
+        widths = (channels * (1 if self._average else height * width), *architecture.hidden)
+        self._depth = len(architecture.hidden)
+        self._finish([nn.Linear(*pair) for pair in zip(widths[:-1], widths[1:], strict=True)], widths[-1])
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images [N, C, H, W] -> [N, F]."""
+        h = x
+        for stage in self.stages:
+            h = self.pool(stage(h))
+        h = h.mean(dim=(2, 3)) if self._average else h.flatten(1)
+        for i in range(self._depth):
+            h = self.activation(self.layers[i](self.dropout(h)))
+        dropped: Tensor = self.dropout(h)
+        return dropped

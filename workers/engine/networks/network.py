@@ -1,0 +1,86 @@
+"""What every network of ours is: a trunk that all tasks share, and one head for each output."""
+
+from collections.abc import Sequence
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from app.contracts.architectures import Activation, Architecture
+
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+
+
+class Network(nn.Module):
+    """A trunk and its heads.
+
+    `forward` maps rows [N, *input_shape] (or any shape with as many numbers a row) to {output: [N, size]}. A
+    family implements `features`. With one output its head is the last of `layers`; with several they are `heads`.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        if architecture.input_shape is None or architecture.outputs is None:
+            raise ValueError("a network needs a resolved architecture: `input_shape` and `outputs` are missing")
+        self.architecture = architecture
+        self.input_shape: tuple[int, ...] = architecture.input_shape
+        self.output_sizes: dict[str, int] = dict(architecture.outputs)
+        self.layers = nn.ModuleList()
+
+    def _finish(self, hidden: Sequence[nn.Linear], features: int) -> None:
+        """Register the trunk's fully connected layers, then the heads under their public names."""
+        self.layers.extend(hidden)
+        if len(self.output_sizes) == 1:
+            self.layers.append(nn.Linear(features, next(iter(self.output_sizes.values()))))
+        else:
+            self.heads = nn.ModuleDict({name: nn.Linear(features, size) for name, size in self.output_sizes.items()})
+
+    def features(self, x: Tensor) -> Tensor:
+        """The trunk: rows [N, *input_shape] -> features [N, F]."""
+        raise NotImplementedError
+
+    def head(self, output: str) -> nn.Linear:
+        """The head of one output."""
+        if len(self.output_sizes) == 1 and output in self.output_sizes:
+            found = self.layers[-1]
+        else:
+            found = self.heads[output]
+        assert isinstance(found, nn.Linear)
+        return found
+
+    def answers(self, features: Tensor) -> dict[str, Tensor]:
+        """The heads: features [N, F] -> {output: [N, size]}."""
+        return {name: self.head(name)(features) for name in self.output_sizes}
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Rows [N, …] -> {output: [N, size]}."""
+        return self.answers(self.features(x.reshape(x.shape[0], *self.input_shape)))
+
+    def head_parameters(self, output: str) -> list[nn.Parameter]:
+        """The parameters that only this output uses."""
+        return list(self.head(output).parameters())
+
+    def trunk_parameters(self) -> list[nn.Parameter]:
+        """The parameters that all outputs share."""
+        heads = {id(p) for name in self.output_sizes for p in self.head_parameters(name)}
+        return [parameter for parameter in self.parameters() if id(parameter) not in heads]
+
+    def example(self, rows: int = 1) -> Tensor:
+        """Zeros of the right shape, for tracing and counting."""
+        device = next(self.parameters()).device
+        return torch.zeros(rows, *self.input_shape, device=device)
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether rows of one batch see each other in training, so that micro-batches are not exact."""
+        return any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in self.modules())
+
+    @property
+    def row_size(self) -> int:
+        """Numbers in one input row."""
+        return prod(self.input_shape)
