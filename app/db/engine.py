@@ -1,0 +1,155 @@
+"""The database of a process: sessions to read, sessions to write, and waiting for changes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from app.db import listeners, postgresql, sqlite
+from app.db.errors import DatabaseUnavailable
+from app.db.signals import WORK, Board, Watch, announced
+from app.db.urls import Dialect, async_url
+
+_WRITER_WAIT_SECONDS = 30.0
+
+
+def open_database(url: str) -> "Database":
+    """Open the database at `url` (`sqlite:///…` or `postgresql://…`); nothing is connected yet.
+
+    Raises UnsupportedDatabase. The schema must be there already (`app.db.migrate.upgrade`).
+    """
+    dialect, parsed = async_url(url)
+    if dialect == "sqlite":
+        return Database(dialect, readers=sqlite.reader_engine(parsed), writers=sqlite.writer_engine(parsed))
+    engine = postgresql.pooled_engine(parsed)
+    return Database(dialect, readers=engine, writers=engine)
+
+
+class Database:
+    """One a process and event loop. Close it at the end.
+
+        async with database.read() as session: …     a snapshot on SQLite; never held during a stream
+        async with database.write() as session: …    committed at the end of the block, rolled back on an error
+
+    Every failure to reach the database is a DatabaseUnavailable.
+    """
+
+    def __init__(self, dialect: Dialect, *, readers: AsyncEngine, writers: AsyncEngine) -> None:
+        self.dialect = dialect
+        self._readers = readers
+        self._writers = writers
+        self._turn = asyncio.Lock()  # SQLite: one writer at a time, first come, first served
+        self._board = Board()
+        self._wanted = asyncio.Event()
+        self._listener: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """A session that reads. Objects stay usable after the block; relationships must be loaded inside it."""
+        with _translated():
+            async with AsyncSession(self._readers, expire_on_commit=False) as session:
+                yield session
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """One write transaction: committed when the block ends, before whoever waits for its signals is woken.
+
+        On SQLite it holds the database's write lock from its first statement: keep slow work out of it.
+        """
+        with _translated():
+            async with self._writing(), AsyncSession(self._writers, expire_on_commit=False) as session:
+                yield session
+                await session.flush()
+                names = announced(session)
+                if names and self.dialect == "postgresql":
+                    await session.execute(_NOTIFY, {"channel": postgresql.CHANNEL, "names": names})
+                await session.commit()
+        self._board.ring(names)
+
+    @contextmanager
+    def watch(self, *names: str) -> Iterator[Watch]:
+        """Hear of changes to these ids (or WORK). Hang up the watch, look at the rows, then wait:
+
+            with database.watch(job_id) as watch:
+                while not ended(await look()) and await watch.wait(seconds_left()): …
+
+        so no change between look and wait is missed. No session is held while waiting.
+        """
+        if self._listener is None:
+            self._listener = asyncio.create_task(self._listen(), name="database-listener")
+        with self._board.hang(names) as watch:
+            self._wanted.set()
+            yield watch
+
+    async def wait_for_work(self, seconds: float) -> bool:
+        """True when a job may have become claimable; False after so many seconds. For a loop of claim-and-wait
+        use `watch(WORK)`, which misses nothing between the two.
+        """
+        with self.watch(WORK) as watch:
+            return await watch.wait(seconds)
+
+    async def wait_for_change(self, resource_id: str, seconds: float) -> bool:
+        """True when this job, model or dataset may have changed; False after so many seconds. See `watch`."""
+        with self.watch(resource_id) as watch:
+            return await watch.wait(seconds)
+
+    async def ping(self) -> None:
+        """Raises DatabaseUnavailable unless the database answers."""
+        async with self.read() as session:
+            await session.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._listener is not None:
+            self._listener.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._listener
+            self._listener = None
+        await self._readers.dispose()
+        if self._writers is not self._readers:
+            await self._writers.dispose()
+
+    async def _listen(self) -> None:
+        listen = listeners.poll_sqlite if self.dialect == "sqlite" else listeners.listen_postgresql
+        await listen(self._readers, self._board, self._wanted)
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[None]:
+        if self.dialect == "postgresql":
+            yield
+            return
+        try:
+            async with asyncio.timeout(_WRITER_WAIT_SECONDS):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise DatabaseUnavailable("the writer has been busy for too long") from None
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+
+_NOTIFY = text("SELECT pg_notify(:channel, name) FROM unnest(CAST(:names AS text[])) AS name")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise DatabaseUnavailable(_reason(error)) from error
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        raise DatabaseUnavailable(_reason(error)) from error
+    except PoolTimeout as error:
+        raise DatabaseUnavailable("every connection is in use") from error
+
+
+def _reason(error: DBAPIError) -> str:
+    """The driver's first line, without the statement and its values."""
+    return str(error.orig).partition("\n")[0] or type(error).__name__

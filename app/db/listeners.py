@@ -1,0 +1,78 @@
+"""How a process hears of commits made by other processes: NOTIFY on PostgreSQL, `PRAGMA data_version` on SQLite."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection as SqlConnection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.db.postgresql import listening
+from app.db.signals import Board
+
+POLL_SECONDS = 0.02
+_RETRY_SECONDS = 0.5
+_PROBE_SECONDS = 15.0
+
+log = logging.getLogger(__name__)
+
+
+async def poll_sqlite(readers: AsyncEngine, board: Board, wanted: asyncio.Event) -> None:
+    """Ring everybody when any connection of any process has committed. Looks only while somebody waits.
+
+    `data_version` reads shared memory, not the file: tens of microseconds a look.
+    """
+    while True:
+        try:
+            async with readers.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+                await _poll(connection, board, wanted)
+        except SQLAlchemyError as error:
+            log.warning("cannot watch the database for changes, trying again: %s", type(error).__name__)
+            board.ring_all()
+            await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _poll(connection: SqlConnection, board: Board, wanted: asyncio.Event) -> None:
+    seen: int | None = None
+    while True:
+        if board.idle:
+            wanted.clear()
+            await wanted.wait()
+        version = await connection.scalar(text("PRAGMA data_version"))
+        if version != seen:
+            seen = version
+            board.ring_all()
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def listen_postgresql(engine: AsyncEngine, board: Board, wanted: asyncio.Event) -> None:
+    """Ring the names that NOTIFY brings. Whenever the connection is made anew everybody is rung: what was said
+    in between is lost.
+    """
+    await wanted.wait()
+    while True:
+        try:
+            connection = await listening(engine)
+        except (psycopg.Error, OSError) as error:
+            log.warning("cannot listen to the database, trying again: %s", type(error).__name__)
+            await asyncio.sleep(_RETRY_SECONDS)
+            board.ring_all()
+            continue
+        board.ring_all()
+        with suppress(psycopg.Error, OSError):
+            await _relay(connection, board.ring)
+        with suppress(psycopg.Error, OSError):
+            await connection.close()
+
+
+async def _relay(connection: AsyncConnection[Any], ring: Callable[[tuple[str]], None]) -> None:
+    while True:
+        async for notice in connection.notifies(timeout=_PROBE_SECONDS):
+            ring((notice.payload,))
+        await connection.execute("SELECT 1")  # finds out that the server is gone

@@ -1,0 +1,33 @@
+"""Every table of the service. One class a table; columns say what they mean, `app.queue` says who may write."""
+
+from app.db.rows.access import DEFAULT_PROJECT, IdempotencyRow, KeyRow, ProjectRow
+from app.db.rows.jobs import (
+    ArtifactRow,
+    EventRow,
+    JobInputRow,
+    JobLabelRow,
+    JobRow,
+    MetricRow,
+    OutboxRow,
+    ReportRow,
+)
+from app.db.rows.resources import BlobRow, DatasetRow, FileRow, ModelRow
+
+__all__ = [
+    "DEFAULT_PROJECT",
+    "ArtifactRow",
+    "BlobRow",
+    "DatasetRow",
+    "EventRow",
+    "FileRow",
+    "IdempotencyRow",
+    "JobInputRow",
+    "JobLabelRow",
+    "JobRow",
+    "KeyRow",
+    "MetricRow",
+    "ModelRow",
+    "OutboxRow",
+    "ProjectRow",
+    "ReportRow",
+]

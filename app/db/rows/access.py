@@ -1,0 +1,61 @@
+"""Projects, API keys, and the answers kept for repeated requests."""
+
+from datetime import datetime
+
+from sqlalchemy import Double, ForeignKey, Index, Integer, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base, UtcTime
+from app.db.clock import utcnow
+
+DEFAULT_PROJECT = "prj_default"
+"""The one project there is for now; the first migration makes it."""
+
+
+class ProjectRow(Base):
+    """A tenant. Every row of the service belongs to one."""
+
+    __tablename__ = "projects"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=utcnow)
+
+
+class KeyRow(Base):
+    """An API key; the secret itself is nowhere."""
+
+    __tablename__ = "keys"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), default=DEFAULT_PROJECT)
+    name: Mapped[str] = mapped_column(Text)
+    prefix: Mapped[str] = mapped_column(String(32))  # visible start of the secret, so that people can tell keys apart
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    role: Mapped[str] = mapped_column(String(16), default="admin")
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=utcnow)
+    last_used_at: Mapped[datetime | None] = mapped_column(UtcTime, default=None)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcTime, default=None)
+
+
+class IdempotencyRow(Base):
+    """The answer once given to (owner, key). Written through `app.queue.idempotency` alone.
+
+    `status` is null while an upload under this key is on its way; it then has a token and an end of its hold
+    on the lease clock.
+    """
+
+    __tablename__ = "idempotency"
+    __table_args__ = (Index(None, "created_at"),)
+
+    owner: Mapped[str] = mapped_column(String(64), primary_key=True)  # id of the API key
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), default=DEFAULT_PROJECT)
+    fingerprint: Mapped[str | None] = mapped_column(String(64), default=None)
+    status: Mapped[int | None] = mapped_column(Integer, default=None)
+    body: Mapped[str | None] = mapped_column(Text, default=None)
+    location: Mapped[str | None] = mapped_column(Text, default=None)
+    hold_token: Mapped[str | None] = mapped_column(String(36), default=None)
+    hold_expires: Mapped[float | None] = mapped_column(Double, default=None)
+    hold_boot: Mapped[str | None] = mapped_column(String(64), default=None)
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=utcnow)

@@ -1,0 +1,171 @@
+"""Jobs and everything that hangs on them. `app.queue.ledger` alone writes these tables."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, Double, Enum, ForeignKey, Index, Integer, String, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.contracts.states import JobState
+from app.db.base import Base, JsonText, Serial, UtcTime
+from app.db.clock import utcnow
+from app.db.rows.access import DEFAULT_PROJECT
+
+
+def _words(states: type[JobState]) -> list[str]:
+    return [state.value for state in states]
+
+
+StateColumn = Enum(JobState, native_enum=False, create_constraint=False, length=16, values_callable=_words)
+
+# What the partial indexes hold; `app.queue` asks with these very words.
+_QUEUED = text("state = 'queued'")
+_LEASED = text("state IN ('starting', 'running', 'pausing', 'cancelling')")
+_PENDING = text("delivered_at IS NULL")
+
+
+class JobRow(Base):
+    """A job, which is its own queue entry."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("ix_jobs_queue", "lane", "id", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
+        Index("ix_jobs_leases", "lease_owner", sqlite_where=_LEASED, postgresql_where=_LEASED),
+        Index(None, "project_id", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), default=DEFAULT_PROJECT)
+    key_id: Mapped[str | None] = mapped_column(String(64), default=None)  # who submitted it
+    kind: Mapped[str] = mapped_column(String(16))  # contracts.jobs.JobKind
+    lane: Mapped[str] = mapped_column(String(16))  # train | inspect
+    name: Mapped[str | None] = mapped_column(Text, default=None)
+    labels: Mapped[dict[str, str]] = mapped_column(JsonText, default=dict)  # as given; filters use job_labels
+
+    spec: Mapped[dict[str, Any]] = mapped_column(JsonText)  # frozen at submission
+    resolved_spec: Mapped[dict[str, Any] | None] = mapped_column(JsonText, default=None)  # frozen at the first begin
+    threads: Mapped[int | None] = mapped_column(Integer, default=None)
+
+    state: Mapped[JobState] = mapped_column(StateColumn)
+    attempt: Mapped[int] = mapped_column(Integer, default=0)
+    crashes: Mapped[int] = mapped_column(Integer, default=0)
+    error: Mapped[dict[str, Any] | None] = mapped_column(JsonText, default=None)  # contracts.problems.JobError
+    device: Mapped[str | None] = mapped_column(Text, default=None)
+    progress: Mapped[dict[str, Any]] = mapped_column(JsonText, default=dict)  # contracts.events.Progress
+    last_seq: Mapped[int] = mapped_column(BigInteger, default=0)  # of its newest event
+
+    checkpoint: Mapped[str | None] = mapped_column(Text, default=None)  # directory name of the newest
+    checkpoint_sha256: Mapped[str | None] = mapped_column(String(64), default=None)
+    checkpoint_step: Mapped[int | None] = mapped_column(BigInteger, default=None)  # the highest step ever kept
+
+    lease_owner: Mapped[str | None] = mapped_column(String(128), default=None)
+    lease_token: Mapped[str | None] = mapped_column(String(36), default=None)
+    lease_expires: Mapped[float | None] = mapped_column(Double, default=None)  # on db.clock.lease_clock
+    lease_boot: Mapped[str | None] = mapped_column(String(64), default=None)
+
+    student_id: Mapped[str | None] = mapped_column(
+        ForeignKey("models.id", ondelete="SET NULL"), default=None, index=True
+    )
+    outputs: Mapped[list[dict[str, Any]]] = mapped_column(JsonText, default=list)  # [{role, model}]
+
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=utcnow)
+    started_at: Mapped[datetime | None] = mapped_column(UtcTime, default=None)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcTime, default=None)
+
+
+class JobInputRow(Base):
+    """What a job needs: a model, a dataset, or another job's student. A job is claimed when all are there.
+
+    Role `subject` marks what an inspection looks at, which nobody waits for. The row goes with the resource;
+    `needs.needed_by` refuses that while the job has not ended.
+    """
+
+    __tablename__ = "job_inputs"
+    __table_args__ = (
+        CheckConstraint(
+            "(CASE WHEN model_id IS NULL THEN 0 ELSE 1 END) + (CASE WHEN dataset_id IS NULL THEN 0 ELSE 1 END)"
+            " + (CASE WHEN upstream_id IS NULL THEN 0 ELSE 1 END) = 1",
+            name="one_source",
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    role: Mapped[str] = mapped_column(String(16))  # dataset | teacher | subject
+    model_id: Mapped[str | None] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), default=None, index=True)
+    dataset_id: Mapped[str | None] = mapped_column(
+        ForeignKey("datasets.id", ondelete="CASCADE"), default=None, index=True
+    )
+    upstream_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), default=None, index=True)
+
+
+class JobLabelRow(Base):
+    """A label of a job, for `GET /v1/jobs?label=`."""
+
+    __tablename__ = "job_labels"
+    __table_args__ = (Index(None, "key", "value"),)
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[str] = mapped_column(String(128))
+
+
+class EventRow(Base):
+    """One event of a job. `seq` is 1, 2, 3 … without gaps, taken under the job row's lock."""
+
+    __tablename__ = "job_events"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    type: Mapped[str] = mapped_column(String(16))  # contracts.events.JobEvent.type
+    data: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    time: Mapped[datetime] = mapped_column(UtcTime, default=utcnow)
+
+
+class MetricRow(Base):
+    """One point of one metric series. A step trained again after a crash overwrites its point."""
+
+    __tablename__ = "job_metrics"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    series: Mapped[str] = mapped_column(String(300), primary_key=True)
+    step: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    epoch: Mapped[int] = mapped_column(Integer)
+    value: Mapped[float | None] = mapped_column(Double)
+    time: Mapped[datetime] = mapped_column(UtcTime, default=utcnow)
+
+
+class ArtifactRow(Base):
+    """A file that a finished job left: weights, report, predictions … Its bytes stay while this row stands."""
+
+    __tablename__ = "artifacts"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    role: Mapped[str] = mapped_column(String(16), primary_key=True)  # contracts.orders.OutputRole
+    name: Mapped[str] = mapped_column(Text)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)
+
+
+class ReportRow(Base):
+    """A finished job's report, apart from the job because it is long and seldom read."""
+
+    __tablename__ = "job_reports"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    report: Mapped[dict[str, Any]] = mapped_column(JsonText)  # contracts.report.Report
+
+
+class OutboxRow(Base):
+    """Something the world should be told, written in the transaction that made it true."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (Index("ix_outbox_pending", "id", sqlite_where=_PENDING, postgresql_where=_PENDING),)
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), default=DEFAULT_PROJECT)
+    topic: Mapped[str] = mapped_column(String(64))  # job.succeeded, model.ready …
+    subject: Mapped[str] = mapped_column(String(64))  # id of the job, model or dataset
+    payload: Mapped[dict[str, Any]] = mapped_column(JsonText)
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=utcnow)
+    delivered_at: Mapped[datetime | None] = mapped_column(UtcTime, default=None)

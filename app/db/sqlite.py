@@ -1,0 +1,53 @@
+"""SQLite as a shared database: one writer connection a process, a pool of readers, the lease clock.
+
+With a pool of writers `database is locked` comes under load; with one connection that says BEGIN IMMEDIATE the
+processes queue at SQLite's own lock, which waits up to BUSY_SECONDS.
+"""
+
+from typing import Any
+
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from app.db.clock import register_sqlite_clock
+
+BUSY_SECONDS = 30
+READERS = 8
+
+
+def writer_engine(url: URL) -> AsyncEngine:
+    """The one connection that writes. Its transactions are write transactions from their first statement."""
+    return _engine(url, "BEGIN IMMEDIATE", ("PRAGMA journal_mode=WAL",), size=1)
+
+
+def reader_engine(url: URL) -> AsyncEngine:
+    """Connections that cannot write; each transaction sees one snapshot."""
+    return _engine(url, "BEGIN", ("PRAGMA query_only=ON",), size=READERS)
+
+
+def _engine(url: URL, begin: str, pragmas: tuple[str, ...], size: int) -> AsyncEngine:
+    # isolation_level None: the driver begins nothing by itself, so that BEGIN IMMEDIATE is really the first word.
+    engine = create_async_engine(
+        url,
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=BUSY_SECONDS,
+        connect_args={"isolation_level": None, "timeout": BUSY_SECONDS},
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: Any, record: object) -> None:
+        register_sqlite_clock(connection)
+        cursor = connection.cursor()
+        for pragma in (f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}", *pragmas, *_DURABLE):
+            cursor.execute(pragma)
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+_DURABLE = ("PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON")

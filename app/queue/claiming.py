@@ -1,0 +1,100 @@
+"""Taking a job from the queue, and beginning it."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any, cast
+
+from sqlalchemy import Select, or_, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from app.contracts.states import LEASED, JobState, Trigger
+from app.db.base import json_text
+from app.db.clock import BootId, LeaseClock, utcnow
+from app.db.engine import Database
+from app.db.rows import DatasetRow, JobInputRow, JobRow, ModelRow
+from app.queue.records import Claim, Lane
+from app.queue.transitions import lock, write_state
+
+
+async def claim(database: Database, owner: str, lane: Lane, device: str, lease_seconds: float) -> Claim | None:
+    """See Ledger.claim."""
+    if database.dialect == "sqlite" and not await _anything(database, lane):
+        return None  # an empty queue must not cost the write lock at each poll
+    async with database.write() as session:
+        job = await session.scalar(_claimable(lane).with_for_update(skip_locked=True, of=JobRow))
+        if job is None:
+            return None
+        return await _take(session, job, owner, device, lease_seconds)
+
+
+async def _anything(database: Database, lane: Lane) -> bool:
+    async with database.read() as session:
+        return await session.scalar(_claimable(lane)) is not None
+
+
+def _claimable(lane: Lane) -> Select[JobRow]:
+    """The oldest queued job that waits for nothing. The state is spelt out: it is what the index holds."""
+    upstream = aliased(JobRow)
+    waits = (
+        select(JobInputRow.id)
+        .outerjoin(ModelRow, ModelRow.id == JobInputRow.model_id)
+        .outerjoin(DatasetRow, DatasetRow.id == JobInputRow.dataset_id)
+        .outerjoin(upstream, upstream.id == JobInputRow.upstream_id)
+        .where(
+            JobInputRow.job_id == JobRow.id,
+            JobInputRow.role != "subject",
+            or_(ModelRow.state != "ready", DatasetRow.state != "ready", upstream.state != JobState.SUCCEEDED),
+        )
+        .exists()
+    )
+    queued = text("jobs.state = 'queued'")
+    return select(JobRow).where(queued, JobRow.lane == lane, ~waits).order_by(JobRow.id).limit(1)
+
+
+async def _take(session: AsyncSession, job: JobRow, owner: str, device: str, lease_seconds: float) -> Claim:
+    token = str(uuid.uuid4())
+    await write_state(
+        session,
+        job,
+        Trigger.CLAIM,
+        {"device": device},
+        attempt=job.attempt + 1,
+        device=device,
+        lease_owner=owner,
+        lease_token=token,
+        lease_expires=LeaseClock() + lease_seconds,
+        lease_boot=BootId(),
+    )
+    return Claim(
+        job_id=job.id,
+        attempt=job.attempt,
+        token=token,
+        kind=job.kind,
+        lane=cast(Lane, job.lane),
+        project_id=job.project_id,
+        spec=json_text(job.spec),
+        resolved_spec=None if job.resolved_spec is None else json_text(job.resolved_spec),
+        threads=job.threads,
+        crashes=job.crashes,
+        checkpoint=job.checkpoint,
+    )
+
+
+async def begin(database: Database, claim: Claim, resolved_spec: Mapping[str, Any]) -> bool:
+    """See Ledger.begin. A job that was asked to stop meanwhile keeps its state: renew tells it."""
+    async with database.write() as session:
+        job = await lock(session, claim.job_id, claim.token)
+        if job is None or job.state not in LEASED:
+            return False
+        first: dict[str, Any] = {}
+        if job.resolved_spec is None:
+            first["resolved_spec"] = dict(resolved_spec)
+        if job.started_at is None:
+            first["started_at"] = utcnow()
+        if job.state is JobState.STARTING:
+            await write_state(session, job, Trigger.BEGIN, None, **first)
+        elif first:
+            frozen = update(JobRow).where(JobRow.id == job.id, JobRow.lease_token == claim.token)
+            await session.execute(frozen.values(first))
+        return True

@@ -1,0 +1,161 @@
+"""How a worker ends a job that it holds."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import delete, insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.contracts.facts import FileRole
+from app.contracts.orders import InspectionOutcome
+from app.contracts.problems import JobError, Rejection
+from app.contracts.states import LEASED, JobState, Trigger
+from app.db.engine import Database
+from app.db.ids import new_id
+from app.db.rows import DEFAULT_PROJECT, ArtifactRow, FileRow, JobRow, ModelRow, ReportRow
+from app.db.signals import announce
+from app.queue.blobs import settle as settle_blobs
+from app.queue.ends import Resource, change, settle, subject_of, tell
+from app.queue.records import Claim, Publication, PublishedFile
+from app.queue.transitions import lock
+
+_MODEL_FILES: dict[str, FileRole] = {"student": "weights", "onnx": "onnx"}
+
+
+async def succeed(database: Database, claim: Claim, publication: Publication) -> bool:
+    """See Ledger.succeed."""
+    async with database.write() as session:
+        job = await lock(session, claim.job_id, claim.token)
+        if not await _may_succeed(session, job):
+            return job is not None and job.state is JobState.SUCCEEDED
+        assert job is not None
+        await settle_blobs(session, [file.sha256 for file in publication.files])
+        student_id = await _register_student(session, job, publication)
+        artifacts = [
+            {"job_id": job.id, "role": file.role, "name": file.name, "bytes": file.bytes, "sha256": file.sha256}
+            for file in publication.files
+        ]
+        await session.execute(insert(ArtifactRow), artifacts)
+        await session.execute(insert(ReportRow).values(job_id=job.id, report=dict(publication.report)))
+        progress = {**job.progress, "percent": 100.0, "eta_seconds": 0.0}
+        outputs = [{"role": "student", "model": student_id}]
+        await change(
+            session,
+            job,
+            Trigger.SUCCEED,
+            note={"student": student_id},
+            student_id=student_id,
+            outputs=outputs,
+            progress=progress,
+        )
+        return True
+
+
+async def _may_succeed(session: AsyncSession, job: JobRow | None) -> bool:
+    """Whether this worker still holds the job and nobody cancelled it. A cancelled one ends here, as cancelled."""
+    if job is None or job.state not in LEASED:
+        return False
+    if job.state is JobState.CANCELLING:
+        await change(session, job, Trigger.YIELD)
+        return False
+    return True
+
+
+async def _register_student(session: AsyncSession, job: JobRow, publication: Publication) -> str:
+    model_id = new_id("mdl")
+    manifest = publication.student_manifest
+    row = ModelRow(
+        id=model_id,
+        project_id=job.project_id,
+        name=manifest.name,
+        state="ready",
+        format=manifest.format,
+        manifest=manifest.model_dump(mode="json"),
+        facts=publication.student.model_dump(mode="json"),
+        source="job",
+        source_job_id=job.id,
+    )
+    session.add(row)
+    await session.flush()
+    files = [
+        _file(file, _MODEL_FILES[file.role], model_id=model_id, project_id=job.project_id)
+        for file in publication.files
+        if file.role in _MODEL_FILES
+    ]
+    await _add_files(session, files)
+    await tell(session, job.project_id, "model.ready", model_id, {"source": job.id})
+    announce(session, model_id)
+    return model_id
+
+
+async def _add_files(session: AsyncSession, files: Iterable[dict[str, Any]]) -> None:
+    numbered = [{**file, "position": position} for position, file in enumerate(files)]
+    if numbered:
+        await session.execute(insert(FileRow), numbered)
+
+
+def _file(file: PublishedFile, role: FileRole, **owner: str) -> dict[str, Any]:
+    return {"name": file.name, "role": role, "bytes": file.bytes, "sha256": file.sha256, **owner}
+
+
+async def finish_inspection(
+    database: Database, claim: Claim, outcome: InspectionOutcome, files: Sequence[PublishedFile]
+) -> bool:
+    """See Ledger.finish_inspection. The inspection itself succeeds, whatever it found."""
+    async with database.write() as session:
+        job = await lock(session, claim.job_id, claim.token)
+        if not await _may_succeed(session, job):
+            return job is not None and job.state is JobState.SUCCEEDED
+        assert job is not None
+        found = await subject_of(session, job)
+        if found is not None:
+            await _settle_subject(session, *found, outcome, files)
+        await change(session, job, Trigger.SUCCEED, progress={**job.progress, "percent": 100.0})
+        return True
+
+
+async def _settle_subject(
+    session: AsyncSession,
+    resource: Resource,
+    resource_id: str,
+    outcome: InspectionOutcome,
+    files: Sequence[PublishedFile],
+) -> None:
+    facts = outcome.model if resource is ModelRow else outcome.dataset
+    if outcome.rejection is not None or facts is None:
+        rejection = outcome.rejection or Rejection(code="inspection_failed", message="the inspection found no facts")
+        document = rejection.model_dump(mode="json")
+        await settle(session, resource, resource_id, state="rejected", rejection=document)
+        return
+    await settle(session, resource, resource_id, state="ready", facts=facts.model_dump(mode="json"), rejection=None)
+    converted = [file for file in files if file.role == "converted"]
+    if converted and resource is ModelRow:
+        await _replace_weights(session, resource_id, converted)
+
+
+async def _replace_weights(session: AsyncSession, model_id: str, converted: Sequence[PublishedFile]) -> None:
+    """The converted files are the model's weights from now on; the upload's bytes are collected later."""
+    await settle_blobs(session, [file.sha256 for file in converted])
+    dropped = delete(FileRow).where(FileRow.model_id == model_id).returning(FileRow.project_id)
+    project_id = (await session.scalars(dropped)).first() or DEFAULT_PROJECT
+    await _add_files(session, [_file(file, "weights", model_id=model_id, project_id=project_id) for file in converted])
+
+
+async def fail(database: Database, claim: Claim, error: JobError) -> bool:
+    """See Ledger.fail."""
+    async with database.write() as session:
+        job = await lock(session, claim.job_id, claim.token)
+        if job is None or job.state not in LEASED:
+            return job is not None and job.state is JobState.FAILED
+        await change(session, job, Trigger.FAIL, error=error)
+        return True
+
+
+async def let_go(database: Database, claim: Claim, trigger: Trigger) -> bool:
+    """See Ledger.yield_ and Ledger.drain."""
+    async with database.write() as session:
+        job = await lock(session, claim.job_id, claim.token)
+        if job is None or job.state not in LEASED:
+            return job is not None and job.state is JobState.CANCELLED
+        await change(session, job, trigger)
+        return True

@@ -1,0 +1,176 @@
+"""Answers kept for repeated requests (`Idempotency-Key`).
+
+For a job the key is taken in the job's own transaction:
+
+    async with database.write() as session:
+        answer = await idempotency.find(session, owner, key, fingerprint)
+        if answer is None:
+            job = await ledger.submit(session, …)
+            await idempotency.remember(session, owner, key, fingerprint, Answer(202, body, location))
+
+A racer with the same key waits in `find` (PostgreSQL on the unique index, SQLite on the write lock) until the
+first has committed, and then gets its answer. A rollback, as for a 4xx, leaves nothing behind.
+
+An upload takes longer than a transaction may. It takes a `hold` first, committed by itself, during which others
+are told InFlight; and it gives the hold's token to `remember` in the transaction that makes the upload visible.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import delete, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.db.clock import BootId, LeaseClock, utcnow
+from app.db.results import rows_changed
+from app.db.rows import DEFAULT_PROJECT, IdempotencyRow
+
+RETENTION = timedelta(hours=24)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The first answer, as it went out."""
+
+    status: int
+    body: str
+    location: str | None = None
+
+
+class KeyReused(Exception):
+    """The key stands for another content; a 422."""
+
+    def __init__(self) -> None:
+        super().__init__("this Idempotency-Key was used with another content: take a fresh key for a new request")
+
+
+class InFlight(Exception):
+    """An upload under this key is on its way; a 409."""
+
+    def __init__(self) -> None:
+        super().__init__("an upload with this Idempotency-Key is on its way: wait for it, then repeat the request")
+
+
+class HoldLost(Exception):
+    """The upload took longer than its hold, and another took the key over; a 409."""
+
+    def __init__(self) -> None:
+        super().__init__("the hold on this Idempotency-Key ran out: repeat the upload")
+
+
+async def find(
+    session: AsyncSession, owner: str, key: str, fingerprint: str, project_id: str = DEFAULT_PROJECT
+) -> Answer | None:
+    """The answer given before, or None: then the key is this transaction's, which must `remember` or roll back.
+
+    Raises KeyReused and InFlight.
+    """
+    row = await _take(session, owner, key, fingerprint=fingerprint, project_id=project_id)
+    if row is None:
+        return None
+    if row.status is not None:
+        return answer_of(row, fingerprint)
+    if await _take_over(session, owner, key, fingerprint=fingerprint, hold_token=None):
+        return None
+    raise InFlight
+
+
+async def hold(
+    session: AsyncSession, owner: str, key: str, seconds: float, project_id: str = DEFAULT_PROJECT
+) -> str | IdempotencyRow:
+    """Take the key for an upload: a token, or the row of the answer given before.
+
+    The content is known only when it has been read: then call `answer_of(row, fingerprint)`. Raises InFlight.
+    """
+    token = str(uuid.uuid4())
+    lease = {"hold_token": token, "hold_expires": LeaseClock() + seconds, "hold_boot": BootId()}
+    row = await _take(session, owner, key, project_id=project_id, **lease)
+    if row is not None and row.status is not None:
+        return row
+    if row is None or await _take_over(session, owner, key, **lease):
+        return token
+    raise InFlight
+
+
+async def extend(session: AsyncSession, owner: str, key: str, token: str, seconds: float) -> None:
+    """Hold the key for `seconds` from now. Raises HoldLost."""
+    await _guarded(session, owner, key, token, hold_expires=LeaseClock() + seconds, hold_boot=BootId())
+
+
+async def release(session: AsyncSession, owner: str, key: str, token: str) -> None:
+    """Give up a hold whose upload failed. Nothing happens if it is lost already."""
+    mine = (IdempotencyRow.owner == owner, IdempotencyRow.key == key, IdempotencyRow.hold_token == token)
+    await session.execute(delete(IdempotencyRow).where(*mine, IdempotencyRow.status.is_(None)))
+
+
+async def remember(
+    session: AsyncSession, owner: str, key: str, fingerprint: str, answer: Answer, token: str | None = None
+) -> None:
+    """Keep the answer under the key taken by `find` (no token) or `hold`. Raises HoldLost."""
+    await _guarded(
+        session,
+        owner,
+        key,
+        token,
+        fingerprint=fingerprint,
+        status=answer.status,
+        body=answer.body,
+        location=answer.location,
+        hold_token=None,
+        hold_expires=None,
+        hold_boot=None,
+        created_at=utcnow(),
+    )
+
+
+def answer_of(row: IdempotencyRow, fingerprint: str) -> Answer:
+    """The answer in a row found by `hold`, for a request of this content. Raises KeyReused."""
+    if row.fingerprint != fingerprint:
+        raise KeyReused
+    assert row.status is not None
+    assert row.body is not None
+    return Answer(row.status, row.body, row.location)
+
+
+async def purge(session: AsyncSession, retention: timedelta = RETENTION) -> int:
+    """Forget what is older than `retention`; how many there were."""
+    result = await session.execute(delete(IdempotencyRow).where(IdempotencyRow.created_at < utcnow() - retention))
+    return rows_changed(result)
+
+
+async def _take(session: AsyncSession, owner: str, key: str, **values: object) -> IdempotencyRow | None:
+    """None if the key was free and is now this transaction's, else its row, locked.
+
+    On PostgreSQL the insert waits for a racer that has inserted the key already. Between that wait and the look
+    the racer may have given the key up: then it is free after all.
+    """
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    entry = {"owner": owner, "key": key, "created_at": utcnow(), **values}
+    insert = dialect.insert(IdempotencyRow).values(entry).on_conflict_do_nothing()
+    mine = select(IdempotencyRow).where(IdempotencyRow.owner == owner, IdempotencyRow.key == key)
+    look = mine.with_for_update().execution_options(populate_existing=True)
+    while rows_changed(await session.execute(insert)) == 0:
+        row = await session.scalar(look)
+        if row is not None:
+            return row
+    return None
+
+
+async def _take_over(session: AsyncSession, owner: str, key: str, **lease: object) -> bool:
+    expired = or_(IdempotencyRow.hold_expires < LeaseClock(), IdempotencyRow.hold_boot != BootId())
+    mine = update(IdempotencyRow).where(IdempotencyRow.owner == owner, IdempotencyRow.key == key, expired)
+    return rows_changed(await session.execute(mine.values(lease))) == 1
+
+
+async def _guarded(session: AsyncSession, owner: str, key: str, token: str | None, **values: object) -> None:
+    mine = (
+        IdempotencyRow.owner == owner,
+        IdempotencyRow.key == key,
+        IdempotencyRow.hold_token.is_not_distinct_from(token),
+        IdempotencyRow.status.is_(None),
+    )
+    statement = update(IdempotencyRow).where(*mine).values(values).execution_options(synchronize_session=False)
+    if rows_changed(await session.execute(statement)) != 1:
+        raise HoldLost

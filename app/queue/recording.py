@@ -1,0 +1,132 @@
+"""Writing down what a child says, in batches."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sqlalchemy import insert, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.contracts.events import (
+    CheckpointEvent,
+    MetricPoint,
+    MetricsEvent,
+    PhaseEvent,
+    Progress,
+    ProgressEvent,
+    WarningEvent,
+)
+from app.db.clock import utcnow
+from app.db.engine import Database
+from app.db.rows import EventRow, JobRow, MetricRow
+from app.db.signals import announce
+from app.queue.records import Claim
+
+_LEASED = text("jobs.state IN ('starting', 'running', 'pausing', 'cancelling')")
+_SERIES_LENGTH = 300
+_ROWS_A_STATEMENT = 100  # 6 columns each: well below SQLite's bound on parameters, and one shape to compile
+
+Event = PhaseEvent | ProgressEvent | MetricsEvent | CheckpointEvent | WarningEvent
+
+
+async def record(database: Database, claim: Claim, events: Sequence[Event]) -> bool:
+    """See Ledger.record."""
+    async with database.write() as session:
+        query = select(JobRow.last_seq, JobRow.progress, JobRow.checkpoint_step, JobRow.crashes).where(
+            _LEASED, JobRow.id == claim.job_id, JobRow.lease_token == claim.token
+        )
+        job = (await session.execute(query.with_for_update())).one_or_none()
+        if job is None:
+            return False
+        batch = _Batch(Progress.model_validate(job.progress), job.checkpoint_step, job.crashes)
+        for event in events:
+            batch.add(event)
+        changes = batch.changes() | {"last_seq": job.last_seq + len(batch.rows)}
+        await session.execute(update(JobRow).where(JobRow.id == claim.job_id).values(changes))
+        if batch.rows:
+            rows = [{"job_id": claim.job_id, "seq": seq, **row} for seq, row in enumerate(batch.rows, job.last_seq + 1)]
+            await session.execute(insert(EventRow), rows)
+        await _write_points(session, claim.job_id, batch.points.values())
+        announce(session, claim.job_id)
+        return True
+
+
+@dataclass
+class _Batch:
+    """A batch of events on its way into rows."""
+
+    progress: Progress
+    checkpoint_step: int | None
+    crashes: int
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    points: dict[tuple[str, int], MetricPoint] = field(default_factory=dict)
+    checkpoint: CheckpointEvent | None = None
+
+    def add(self, event: Event) -> None:
+        """Take one event in; a run of progress events leaves one row."""
+        match event:
+            case MetricsEvent(points=points):
+                self.points |= {(point.series, point.step): point for point in points}
+            case ProgressEvent():
+                phase = event.phase or self.progress.phase
+                self.progress = Progress(**{**event.model_dump(exclude={"type"}), "phase": phase})
+                if self.rows and self.rows[-1]["type"] == "progress":
+                    self.rows.pop()
+                self._say("progress", self.progress.model_dump(mode="json"))
+            case PhaseEvent(phase=phase):
+                self.progress = self.progress.model_copy(update={"phase": phase})
+                self._say("phase", {"phase": phase})
+            case WarningEvent(code=code, message=message):
+                self._say("warning", {"code": code, "message": message})
+            case CheckpointEvent():
+                self._keep(event)
+
+    def _keep(self, event: CheckpointEvent) -> None:
+        self.checkpoint = event
+        if self.checkpoint_step is None or event.step > self.checkpoint_step:
+            self.checkpoint_step, self.crashes = event.step, 0
+        self._say("checkpoint", {"step": event.step, "name": event.name, "sha256": event.sha256})
+
+    def _say(self, kind: Literal["phase", "progress", "checkpoint", "warning"], data: dict[str, Any]) -> None:
+        self.rows.append({"type": kind, "data": data, "time": utcnow()})
+
+    def changes(self) -> dict[str, Any]:
+        """The columns of the job that the batch changes."""
+        values: dict[str, Any] = {"progress": self.progress.model_dump(mode="json")}
+        if self.checkpoint is not None:
+            values |= {
+                "checkpoint": self.checkpoint.name,
+                "checkpoint_sha256": self.checkpoint.sha256,
+                "checkpoint_step": self.checkpoint_step,
+                "crashes": self.crashes,
+            }
+        return values
+
+
+async def _write_points(session: AsyncSession, job_id: str, points: Iterable[MetricPoint]) -> None:
+    """Insert, or overwrite what an earlier attempt wrote for the same step."""
+    now = utcnow()
+    rows = [
+        {
+            "job_id": job_id,
+            "series": point.series[:_SERIES_LENGTH],
+            "step": point.step,
+            "epoch": point.epoch,
+            "value": point.value if point.value is None or math.isfinite(point.value) else None,
+            "time": now,
+        }
+        for point in points
+    ]
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    for chunk in _chunks(rows):
+        statement = dialect.insert(MetricRow)
+        newer = {name: statement.excluded[name] for name in ("epoch", "value", "time")}
+        key = [MetricRow.job_id, MetricRow.series, MetricRow.step]
+        await session.execute(statement.on_conflict_do_update(index_elements=key, set_=newer), chunk)
+
+
+def _chunks(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    for start in range(0, len(rows), _ROWS_A_STATEMENT):
+        yield rows[start : start + _ROWS_A_STATEMENT]

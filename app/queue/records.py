@@ -1,0 +1,101 @@
+"""What goes into the ledger and what comes out of it: plain frozen values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from app.contracts.facts import DatasetFacts, FileRef, ModelFacts
+from app.contracts.jobs import DistillJob, InspectJob, MultitaskJob, TrainJob
+from app.contracts.manifests import DatasetManifest, ModelManifest
+from app.contracts.orders import OutputRole
+from app.db.rows import DEFAULT_PROJECT
+
+Lane = Literal["train", "inspect"]
+Spec = TrainJob | DistillJob | MultitaskJob | InspectJob
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job to submit. Kind, lane, name, labels and inputs are read from its spec."""
+
+    spec: Spec
+    project_id: str = DEFAULT_PROJECT
+    key_id: str | None = None
+    threads: int | None = None  # CPU threads to freeze with the job
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A job that a worker holds. `attempt` and `token` are the fence: every write of the worker shows them."""
+
+    job_id: str
+    attempt: int
+    token: str
+    kind: str
+    lane: Lane
+    project_id: str
+    spec: str  # JSON as submitted; parse with contracts.jobs.ANY_SPEC
+    resolved_spec: str | None  # JSON as frozen by the first attempt's begin; later attempts train exactly this
+    threads: int | None
+    crashes: int
+    checkpoint: str | None  # directory name of the newest checkpoint
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model as the database knows it."""
+
+    id: str
+    manifest: ModelManifest
+    facts: ModelFacts | None
+    files: tuple[FileRef, ...]
+
+
+@dataclass(frozen=True)
+class StoredDataset:
+    """A dataset as the database knows it."""
+
+    id: str
+    manifest: DatasetManifest
+    facts: DatasetFacts | None
+    files: tuple[FileRef, ...]
+
+
+@dataclass(frozen=True)
+class JobInputs:
+    """What a claimed job reads, by the id that its spec says: a job teacher's student stands under the job's id."""
+
+    models: Mapping[str, StoredModel] = field(default_factory=dict)
+    datasets: Mapping[str, StoredDataset] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file whose bytes are in the blob store already (`queue.blobs.Blobs.publish`)."""
+
+    role: OutputRole
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What a finished training leaves: its files, the student as a model, the report."""
+
+    files: tuple[PublishedFile, ...]
+    student_manifest: ModelManifest
+    student: ModelFacts
+    report: Mapping[str, Any]
+
+
+class UnusableInput(Exception):
+    """A new job names an input that is not there or can never become ready.
+
+    `reference` is the id as the spec says it; `found` is `missing`, `rejected`, `failed` or `cancelled`.
+    """
+
+    def __init__(self, reference: str, found: str) -> None:
+        super().__init__(f"expected `{reference}` to be ready or on its way, found it {found}: name another input")
+        self.reference = reference
+        self.found = found

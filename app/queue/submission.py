@@ -1,0 +1,136 @@
+"""What users do: submit, cancel, pause, resume."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.contracts.jobs import DistillJob, InspectJob, MultitaskJob, TeacherRef, TrainJob
+from app.contracts.states import JobState, Trigger
+from app.db.ids import new_id
+from app.db.rows import DatasetRow, EventRow, JobInputRow, JobLabelRow, JobRow, ModelRow
+from app.db.signals import WORK, announce
+from app.queue.ends import change
+from app.queue.records import NewJob, Spec, UnusableInput
+from app.queue.transitions import lock
+
+_HOPELESS = (JobState.FAILED, JobState.CANCELLED)
+
+
+async def submit(session: AsyncSession, job: NewJob) -> JobRow:
+    """See Ledger.submit."""
+    inputs = inputs_of_spec(job.spec)
+    await _lock_inputs(session, job.project_id, inputs)
+    row = _row(job)
+    session.add(row)
+    await session.flush()
+    await session.execute(insert(JobInputRow), [{"job_id": row.id, **entry} for entry in inputs])
+    if row.labels:
+        labels = [{"job_id": row.id, "key": key, "value": value} for key, value in row.labels.items()]
+        await session.execute(insert(JobLabelRow), labels)
+    first = {"state": row.state.value, "attempt": 0}
+    await session.execute(insert(EventRow).values(job_id=row.id, seq=1, type="state", data=first))
+    announce(session, WORK, row.id)
+    return row
+
+
+async def act(session: AsyncSession, job_id: str, trigger: Trigger) -> JobRow | None:
+    """Cancel, pause or resume; None if there is no such job. Raises IllegalTransition."""
+    job = await lock(session, job_id)
+    if job is not None:
+        await change(session, job, trigger)
+    return job
+
+
+def _row(job: NewJob) -> JobRow:
+    spec = job.spec
+    inspection = isinstance(spec, InspectJob)
+    return JobRow(
+        id=new_id("job"),
+        project_id=job.project_id,
+        key_id=job.key_id,
+        kind=spec.kind,
+        lane="inspect" if inspection else "train",
+        name=None if isinstance(spec, InspectJob) else spec.name,
+        labels={} if isinstance(spec, InspectJob) else dict(spec.labels),
+        spec=spec.model_dump(mode="json"),
+        threads=job.threads,
+        state=JobState.QUEUED,
+        last_seq=1,
+    )
+
+
+def inputs_of_spec(spec: Spec) -> list[dict[str, Any]]:
+    """The rows of job_inputs (without the job's id) that a spec asks for; each input once."""
+    if isinstance(spec, InspectJob):
+        return [_entry("subject", model_id=spec.model, dataset_id=spec.dataset)]
+    entries = [_entry("dataset", dataset_id=ref.dataset) for ref in spec.dataset_refs()]
+    named = (teacher for teacher in _teachers(spec) if teacher.columns is None)
+    entries += [_entry("teacher", model_id=teacher.model, upstream_id=teacher.job) for teacher in named]
+    return [entry for i, entry in enumerate(entries) if entry not in entries[:i]]
+
+
+def _teachers(spec: TrainJob | DistillJob | MultitaskJob) -> Iterable[TeacherRef]:
+    if isinstance(spec, DistillJob):
+        yield from spec.teachers
+    elif isinstance(spec, MultitaskJob):
+        for task in spec.tasks:
+            yield from task.teachers or ()
+
+
+def _entry(
+    role: str, *, model_id: str | None = None, dataset_id: str | None = None, upstream_id: str | None = None
+) -> dict[str, Any]:
+    return {"role": role, "model_id": model_id, "dataset_id": dataset_id, "upstream_id": upstream_id}
+
+
+async def _lock_inputs(session: AsyncSession, project_id: str, inputs: Sequence[dict[str, Any]]) -> None:
+    """Share-lock every input's row and see that it is ready or may become so.
+
+    Resources first, then jobs, as `ends` does it. A job that has succeeded lends its student.
+    """
+    awaited = [entry for entry in inputs if entry["role"] != "subject"]
+    await _lock_resources(session, ModelRow, project_id, _named(awaited, "model_id"))
+    await _lock_resources(session, DatasetRow, project_id, _named(awaited, "dataset_id"))
+    students = await _lock_jobs(session, project_id, _named(awaited, "upstream_id"))
+    await _lock_resources(session, ModelRow, project_id, students)
+
+
+def _named(inputs: Sequence[dict[str, Any]], column: str) -> dict[str, str]:
+    return {entry[column]: entry[column] for entry in inputs if entry[column] is not None}
+
+
+async def _lock_resources(
+    session: AsyncSession, resource: type[ModelRow] | type[DatasetRow], project_id: str, references: dict[str, str]
+) -> None:
+    """`references`: row id -> the id that the spec says."""
+    if not references:
+        return
+    query = select(resource.id, resource.state).where(resource.id.in_(references), resource.project_id == project_id)
+    locked = await session.execute(query.order_by(resource.id).with_for_update(read=True))
+    states = dict(locked.tuples().all())
+    for row_id, reference in references.items():
+        state = states.get(row_id, "missing")
+        if state in ("missing", "rejected"):
+            raise UnusableInput(reference, state)
+
+
+async def _lock_jobs(session: AsyncSession, project_id: str, references: dict[str, str]) -> dict[str, str]:
+    """The students of those that have succeeded: model id -> job id."""
+    if not references:
+        return {}
+    query = select(JobRow.id, JobRow.state, JobRow.student_id).where(
+        JobRow.id.in_(references), JobRow.project_id == project_id, JobRow.kind != "inspect"
+    )
+    found = {row.id: row for row in await session.execute(query.order_by(JobRow.id).with_for_update(read=True))}
+    students = {}
+    for job_id in references:
+        row = found.get(job_id)
+        if row is None or (row.state is JobState.SUCCEEDED and row.student_id is None):
+            raise UnusableInput(job_id, "missing")
+        if row.state in _HOPELESS:
+            raise UnusableInput(job_id, row.state.value)
+        if row.student_id is not None:
+            students[row.student_id] = job_id
+    return students

@@ -1,0 +1,86 @@
+"""Files that survive a power cut: written, synced, renamed, and their directory synced. All of it blocks."""
+
+import errno
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from app.storage.errors import StorageFull
+
+CHUNK = 1 << 20
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def room() -> Iterator[None]:
+    """A full disk as StorageFull."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise StorageFull from error
+        raise
+
+
+def sync_file(path: Path) -> None:
+    """Have the file's bytes on the disk."""
+    _sync(path, os.O_RDONLY)
+
+
+def sync_directory(path: Path) -> None:
+    """Have the directory's names on the disk."""
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory below an existing one, durably."""
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return
+    sync_directory(path.parent)
+
+
+def move_in(source: Path, target: Path) -> None:
+    """Rename `source` to `target`, durably; across file systems by a synced copy beside the target.
+
+    After it, `target` is whole and `source` is gone. A failure leaves no half target.
+    """
+    with room():
+        try:
+            sync_file(source)
+            source.rename(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            _copy_in(source, target)
+            source.unlink()
+        sync_directory(target.parent)
+
+
+def _copy_in(source: Path, target: Path) -> None:
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        shutil.copyfile(source, temporary)
+        sync_file(temporary)
+        temporary.rename(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def digest_of_file(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,106 @@
+"""The blob store on a local disk.
+
+Our own small writer: a blob appears by rename, after its bytes and before its directory were synced.
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from app.storage.durable import CHUNK, digest_of_file, make_directory, move_in, room, sync_directory
+from app.storage.errors import BlobMissing
+from app.storage.store import DigestMismatch, key_of
+
+_READ_ONLY = 0o444
+
+
+class LocalStore:
+    """Blobs as read-only files `<root>/ab/cdef…`. See BlobStore."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        root.mkdir(parents=True, exist_ok=True)
+
+    def _path(self, sha256: str) -> Path:
+        return self._root / key_of(sha256)
+
+    async def put(self, source: Path, sha256: str) -> None:
+        """Put it there by rename, or by a copy from another file system."""
+        await asyncio.to_thread(self._put, source, self._path(sha256))
+
+    def _put(self, source: Path, target: Path) -> None:
+        if target.exists() and target.stat().st_size == source.stat().st_size:
+            # Another put may have renamed it and not yet synced the name: sync before anybody relies on it.
+            sync_directory(target.parent)
+            source.unlink()
+            return
+        with room():
+            make_directory(target.parent)
+            source.chmod(_READ_ONLY)
+        move_in(source, target)
+
+    async def open_range(self, sha256: str, start: int, end: int) -> AsyncIterator[bytes]:
+        """Read in a thread, a chunk at a time."""
+        try:
+            file = await asyncio.to_thread(self._path(sha256).open, "rb", buffering=0)
+        except FileNotFoundError:
+            raise BlobMissing(sha256) from None
+        try:
+            for offset in range(start, end, CHUNK):
+                wanted = min(CHUNK, end - offset)
+                chunk = await asyncio.to_thread(os.pread, file.fileno(), wanted, offset)
+                if chunk:
+                    yield chunk
+                if len(chunk) < wanted:
+                    return
+        finally:
+            file.close()
+
+    def local_path(self, sha256: str) -> Path | None:
+        """The file itself."""
+        path = self._path(sha256)
+        return path if path.is_file() else None
+
+    async def exists(self, sha256: str) -> bool:
+        """A look at the disk."""
+        return await asyncio.to_thread(self._path(sha256).is_file)
+
+    async def delete(self, sha256: str) -> None:
+        """Unlink it, durably."""
+        await asyncio.to_thread(self._delete, self._path(sha256))
+
+    def _delete(self, path: Path) -> None:
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return
+        sync_directory(path.parent)
+
+    async def fetch(self, sha256: str, target: Path) -> None:
+        """A hard link where `target` is on the same file system, else a copy; checked either way."""
+        await asyncio.to_thread(self._fetch, sha256, target)
+
+    def _fetch(self, sha256: str, target: Path) -> None:
+        source = self._path(sha256)
+        if not source.is_file():
+            raise BlobMissing(sha256)
+        found = digest_of_file(source)
+        if found != sha256:
+            raise DigestMismatch(sha256, found)
+        temporary = target.with_name(f".{target.name}.part")
+        temporary.unlink(missing_ok=True)
+        try:
+            with room():
+                _link_or_copy(source, temporary)
+                temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
