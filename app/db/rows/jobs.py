@@ -114,6 +114,7 @@ class EventRow(Base):
     """One event of a job. `seq` is 1, 2, 3 … without gaps, taken under the job row's lock."""
 
     __tablename__ = "job_events"
+    __table_args__ = ({"sqlite_with_rowid": False},)  # one tree instead of two: half the pages to write
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
@@ -126,6 +127,7 @@ class MetricRow(Base):
     """One point of one metric series. A step trained again after a crash overwrites its point."""
 
     __tablename__ = "job_metrics"
+    __table_args__ = ({"sqlite_with_rowid": False},)  # one tree instead of two: half the pages to write
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     series: Mapped[str] = mapped_column(String(300), primary_key=True)

@@ -1,0 +1,127 @@
+"""Bringing a database's schema up to date, and checking that it is.
+
+Needs no alembic.ini: the migrations stand beside the packages, in a checkout as in an installation. All of it
+blocks; from a running event loop call it in a thread.
+"""
+
+import fcntl
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.pool import NullPool
+
+import app.db.rows  # noqa: F401  the tables register themselves
+from app.db.base import Base
+from app.db.errors import DatabaseUnavailable
+from app.db.urls import parse, sync_url
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
+_ADVISORY_LOCK = 0x5354494C4C  # any number that nobody else takes
+
+
+def upgrade(url: str) -> None:
+    """Bring the database at `url` to the newest schema; several processes may call it at once.
+
+    Makes an SQLite file, and its folder, where there is none. Raises DatabaseUnavailable, UnsupportedDatabase.
+    """
+    with _exclusive(url), _connected(url) as connection:
+        command.upgrade(_config(connection), "head")
+
+
+def downgrade(url: str, revision: str = "base") -> None:
+    """Take the schema back to `revision`. Drops tables with all they hold."""
+    with _exclusive(url), _connected(url) as connection:
+        command.downgrade(_config(connection), revision)
+
+
+def check(url: str | None = None) -> list[str]:
+    """What differs between the database's schema and the rows of `app.db.rows`; empty when in step.
+
+    Without a URL the migrations themselves are checked, on a fresh SQLite file.
+    """
+    if url is None:
+        with tempfile.TemporaryDirectory() as folder:
+            fresh = f"sqlite:///{folder}/check.db"
+            upgrade(fresh)
+            return check(fresh)
+    with _connected(url) as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        found, newest = context.get_current_revision(), head()
+        if found != newest:
+            return [f"expected revision {newest}, found {found or 'an empty database'}: run `stillhouse migrate`"]
+        return [str(difference) for difference in compare_metadata(context, Base.metadata)]
+
+
+def head() -> str:
+    """The newest revision."""
+    newest = ScriptDirectory.from_config(_config(None)).get_current_head()
+    assert newest is not None
+    return newest
+
+
+def _config(connection: Connection | None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+@contextmanager
+def _connected(url: str) -> Iterator[Connection]:
+    engine = _engine(url)
+    try:
+        with engine.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _ADVISORY_LOCK})
+            yield connection
+            connection.commit()
+    except (OperationalError, InterfaceError) as error:
+        raise DatabaseUnavailable(str(error.orig).partition("\n")[0]) from error
+    finally:
+        engine.dispose()
+
+
+def _engine(url: str) -> Engine:
+    dialect, parsed = sync_url(url)
+    if dialect == "postgresql":
+        return create_engine(parsed, poolclass=NullPool, connect_args={"connect_timeout": 5})
+    engine = create_engine(parsed, poolclass=NullPool, connect_args={"isolation_level": None, "timeout": 30})
+
+    @event.listens_for(engine, "connect")
+    def durable(connection: object, record: object) -> None:
+        cursor = connection.cursor()  # type: ignore[attr-defined]
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def start(connection: Connection) -> None:
+        # DDL is part of the transaction only if SQLite is told where it begins.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+@contextmanager
+def _exclusive(url: str) -> Iterator[None]:
+    """One process at a time: a lock file beside an SQLite file (PostgreSQL: an advisory lock, in `_connected`)."""
+    dialect, parsed = parse(url)
+    if dialect == "postgresql":
+        yield
+        return
+    assert parsed.database is not None
+    database = Path(parsed.database)
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_name(f"{database.name}.migrate.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,12 @@
+"""Alembic's environment: runs on the connection that `app.db.migrate` hands over."""
+
+from alembic import context
+
+import app.db.rows  # noqa: F401  the tables register themselves
+from app.db.base import Base
+
+connection = context.config.attributes["connection"]
+# SQLite cannot alter most of a table in place: batch mode copies it instead.
+context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True, compare_type=True)
+with context.begin_transaction():
+    context.run_migrations()
