@@ -1,5 +1,6 @@
 """Metrics against formulas written apart from them (scikit-learn, NumPy)."""
 
+import itertools
 import math
 
 import numpy as np
@@ -63,7 +64,7 @@ def test_calibration_error_uses_15_equal_bins(ten_classes: tuple[Tensor, Tensor]
     confidence, right = p.max(1), p.argmax(1) == y
     edges = np.linspace(0.0, 1.0, 16)
     expected = 0.0
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         inside = (confidence >= low) & (confidence < high)
         if inside.any():
             expected += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())

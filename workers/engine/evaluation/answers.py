@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from app.contracts.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput
-from workers.engine.objectives.softening import log_probabilities
+from workers.engine.objectives.softening import label_log_odds, log_probabilities
 
 
 @dataclass(frozen=True)
@@ -26,18 +25,11 @@ class Answers:
     spec: OutputSpec
 
 
-def class_log_probabilities(values: Tensor, spec: OutputSpec) -> Tensor:
-    """Log-probabilities, shape [n, classes]; raises TypeError where the output is not of kind `class`."""
-    if not isinstance(spec, ClassOutput):
-        raise TypeError(f"expected an output of kind `class`, found `{spec.kind}`")
-    return log_probabilities(values, spec)
-
-
 def label_logits(values: Tensor, spec: OutputSpec) -> Tensor:
-    """Log-odds of each label, shape [n, labels]; probabilities of exactly 0 and 1 stay finite."""
-    if isinstance(spec, MultilabelOutput) and spec.output == "probabilities":
-        return torch.logit(values, eps=torch.finfo(values.dtype).eps)
-    return values
+    """Log-odds of each label, shape [n, labels]; raises TypeError where the output is not of kind `multilabel`."""
+    if not isinstance(spec, MultilabelOutput):
+        raise TypeError(f"expected an output of kind `multilabel`, found `{spec.kind}`")
+    return label_log_odds(values, spec)
 
 
 def in_own_units(values: Tensor, spec: OutputSpec) -> Tensor:
@@ -58,7 +50,7 @@ def mean_answers(answers: Sequence[Answers], weights: Sequence[float]) -> Answer
     shares = shares / shares.sum()
     first = answers[0].spec
     if isinstance(first, ClassOutput):
-        logs = torch.stack([class_log_probabilities(a.values.double(), a.spec) for a in answers])
+        logs = torch.stack([log_probabilities(a.values.double(), a.spec) for a in answers])
         mean = torch.logsumexp(logs + shares.log()[:, None, None], dim=0)
         return Answers(mean.float(), ClassOutput(kind="class", output="log_probabilities", classes=first.classes))
     if isinstance(first, MultilabelOutput):
@@ -68,9 +60,3 @@ def mean_answers(answers: Sequence[Answers], weights: Sequence[float]) -> Answer
     numbers = torch.stack([in_own_units(a.values, a.spec) for a in answers])
     mean = torch.einsum("t,tns->ns", shares, numbers).float()
     return Answers(mean, ValueOutput(kind="value") if isinstance(first, ValueOutput) else first)
-
-
-def bernoulli_log_probabilities(values: Tensor, spec: OutputSpec) -> tuple[Tensor, Tensor]:
-    """(log p, log(1 - p)) of each label, each of shape [n, labels]."""
-    logits = label_logits(values, spec)
-    return logsigmoid(logits), logsigmoid(-logits)

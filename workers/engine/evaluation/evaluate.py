@@ -71,7 +71,7 @@ def _blocks(
     rows: Tensor,
     check: Callable[[], None],
 ) -> Iterator[_Block]:
-    for part in rows.split(BLOCK) if len(rows) else ():
+    for part in torch.split(rows, BLOCK) if len(rows) else ():
         check()
         yield _Block(
             rows=part,

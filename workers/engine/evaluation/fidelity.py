@@ -6,13 +6,8 @@ import torch
 from torch import Tensor
 
 from app.contracts.report import Fidelity
-from workers.engine.evaluation.answers import (
-    Answers,
-    bernoulli_log_probabilities,
-    class_log_probabilities,
-    in_own_units,
-    label_logits,
-)
+from workers.engine.evaluation.answers import Answers, in_own_units, label_logits
+from workers.engine.objectives.softening import bernoulli_log_probabilities, log_probabilities
 
 
 def fidelity(teacher: Answers, student: Answers) -> Fidelity:
@@ -26,8 +21,8 @@ def fidelity(teacher: Answers, student: Answers) -> Fidelity:
     if rows == 0:
         return Fidelity(rows=0)
     if kind == "class":
-        taught = class_log_probabilities(teacher.values.double(), teacher.spec)
-        learnt = class_log_probabilities(student.values.double(), student.spec)
+        taught = log_probabilities(teacher.values.double(), teacher.spec)
+        learnt = log_probabilities(student.values.double(), student.spec)
         agreement = (taught.argmax(dim=1) == learnt.argmax(dim=1)).double().mean()
         divergence = _kl_terms(taught, learnt).sum(dim=1).mean()
         return Fidelity(agreement=float(agreement), kl=_finite(divergence), rows=rows)
@@ -46,8 +41,8 @@ def _kl_terms(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 def _bernoulli_kl(teacher: Answers, student: Answers) -> Tensor:
-    taught = bernoulli_log_probabilities(teacher.values.double(), teacher.spec)
-    learnt = bernoulli_log_probabilities(student.values.double(), student.spec)
+    taught = bernoulli_log_probabilities(label_logits(teacher.values.double(), teacher.spec))
+    learnt = bernoulli_log_probabilities(label_logits(student.values.double(), student.spec))
     return (_kl_terms(taught[0], learnt[0]) + _kl_terms(taught[1], learnt[1])).mean()
 
 

@@ -54,9 +54,9 @@ def _correlation(both: int, only: int, other_only: int, neither: int) -> float:
     margins = (both + only) * (other_only + neither) * (both + other_only) * (only + neither)
     if margins == 0:
         return 0.0
-    product = both * neither - only * other_only
-    if product > 0:
-        product = max(product - (both + only + other_only + neither) / 2, 0)
+    product = float(both * neither - only * other_only)
+    if product > 0.0:
+        product = max(product - (both + only + other_only + neither) / 2, 0.0)
     return product / math.sqrt(margins)
 
 

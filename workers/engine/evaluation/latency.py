@@ -40,7 +40,8 @@ def _timed(forward: Callable[[Tensor], object], batch: Tensor, device: torch.dev
         _one_pass(forward, batch, device)
         if time.perf_counter() - began >= _WARM_UP_SECONDS:
             break
-    began, seconds = time.perf_counter(), []
+    seconds: list[float] = []
+    began = time.perf_counter()
     while len(seconds) < _MOST_PASSES:
         seconds.append(_one_pass(forward, batch, device))
         spent = time.perf_counter() - began

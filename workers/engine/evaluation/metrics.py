@@ -32,8 +32,9 @@ from torchmetrics.functional.classification import (
 
 from app.contracts.manifests import OutputSpec
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.evaluation.answers import class_log_probabilities, in_own_units, label_logits
+from workers.engine.evaluation.answers import in_own_units, label_logits
 from workers.engine.evaluation.labels import labelled_part
+from workers.engine.objectives.softening import log_probabilities
 
 Metrics = dict[str, float | None]
 
@@ -73,7 +74,7 @@ def score(metrics: Metrics, kind: str) -> float:
 
 def _class_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranking: bool) -> Metrics:
     # float64 throughout: in float32 everything above 1 - 6e-8 is a tie, and auroc ranks confident rows.
-    log_p = class_log_probabilities(outputs.double(), spec)
+    log_p = log_probabilities(outputs.double(), spec)
     p = log_p.exp().clamp(max=1.0)
     predicted = log_p.argmax(dim=1)
     classes = log_p.shape[1]
@@ -111,7 +112,7 @@ def _macro_f1(predicted: Tensor, labels: Tensor, classes: int) -> float:
 
 def _one_versus_rest_auroc(p: Tensor, labels: Tensor) -> float | None:
     """Mean over the classes that occur of the area under each class's ROC curve; None if only one occurs."""
-    present = labels.unique()
+    present = torch.bincount(labels).nonzero().reshape(-1)
     if len(present) < 2:
         return None
     areas = [binary_auroc(p[:, c], (labels == c).long(), validate_args=False) for c in present.tolist()]
@@ -149,7 +150,7 @@ def _label_auroc(logits: Tensor, marked: Tensor) -> float | None:
     for label in range(marked.shape[1]):
         valid = marked[:, label] != _MISSING
         truth = marked[valid, label]
-        if len(truth.unique()) == 2:
+        if 0 < int(truth.sum()) < len(truth):
             areas.append(binary_auroc(logits[valid, label].double().sigmoid(), truth, validate_args=False))
     return float(torch.stack(areas).mean()) if areas else None
 

@@ -46,7 +46,7 @@ def network_outputs(
 
     def outputs(rows: Tensor) -> dict[str, Tensor]:
         with evaluating(network):
-            parts = [network(apply(raw[part].to(device), transform)) for part in rows.split(block)]
+            parts = [network(apply(raw[part].to(device), transform)) for part in torch.split(rows, block)]
         return {name: torch.cat([part[name].float().cpu() for part in parts]) for name in parts[0]}
 
     return outputs

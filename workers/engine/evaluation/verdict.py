@@ -8,7 +8,7 @@
 
 The order of judging: an interval inside ±margin is `no_gain` (a difference may be real and still not matter), one
 that excludes 0 is `gain` or `loss`, anything else is `inconclusive`. Why:
-`tests/architecture/decisions/verdict.md`.
+`tests/architecture/decisions/0040-how-a-verdict-is-reached.md`.
 """
 
 from collections.abc import Callable
@@ -20,9 +20,10 @@ from torch import Tensor
 from app.contracts.manifests import OutputSpec
 from app.contracts.report import Verdict
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.evaluation.answers import class_log_probabilities, in_own_units, label_logits
+from workers.engine.evaluation.answers import in_own_units, label_logits
 from workers.engine.evaluation.intervals import RESAMPLES, bootstrap_interval, newcombe_interval
 from workers.engine.evaluation.labels import labelled_part
+from workers.engine.objectives.softening import log_probabilities
 
 CLASS_MARGIN = 0.005
 RELATIVE_VALUE_MARGIN = 0.01
@@ -97,8 +98,8 @@ def _too_few(metric: str, student: float, control: float, difference: float, mar
 
 
 def _compare_classes(student: Tensor, control: Tensor, spec: OutputSpec, labels: Tensor) -> Verdict:
-    right = class_log_probabilities(student, spec).argmax(dim=1) == labels
-    other = class_log_probabilities(control, spec).argmax(dim=1) == labels
+    right = log_probabilities(student, spec).argmax(dim=1) == labels
+    other = log_probabilities(control, spec).argmax(dim=1) == labels
     ours, theirs = float(right.double().mean()), float(other.double().mean())
     interval = newcombe_interval(right, other)
     how = "Accuracy, student - control: Newcombe's score interval for paired shares (1998, method 10)"

@@ -43,14 +43,12 @@ class _InOrder(nn.Module):
         return tuple(answers[name] for name in self.outputs)
 
 
-def export_onnx(
-    network: Network, path: Path, example: Tensor, metadata: Mapping[str, object], input_name: str = "x"
-) -> str:
+def export_onnx(network: Network, path: Path, metadata: Mapping[str, object], input_name: str = "x") -> str:
     """Write `network` to `path` as ONNX of opset 18; the SHA-256 of the file.
 
-    `example` has shape [1 or more, *input_shape], after the input transform; only its shape matters. `metadata` goes
-    into the model's property `stillhouse`. Raises UserError `export_too_large` above the 2 GB that one protobuf file
-    may have.
+    The graph's input is called `input_name` (`<input_name>_input` where an output has that name) and has shape
+    [batch, *input_shape]. `metadata` goes into the model's property `stillhouse`. Raises UserError `export_too_large`
+    above the 2 GB that one protobuf file may have.
     """
     size = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     if size > _LARGEST_BYTES:
@@ -59,7 +57,7 @@ def export_onnx(
             f"ONNX files hold at most {_LARGEST_BYTES} bytes of weights and this network has {size}: leave `onnx` out "
             "of `exports` and use the safetensors file",
         )
-    model = _exported(copy.deepcopy(network).cpu(), example[:1].detach().cpu(), input_name)
+    model = _exported(copy.deepcopy(network).cpu(), input_name)
     _forget_the_machine(model)
     onnx.helper.set_model_props(model, {METADATA_KEY: canonical_json(dict(metadata))})
     path.write_bytes(model.SerializeToString(deterministic=True))
@@ -67,7 +65,7 @@ def export_onnx(
 
 
 def check_onnx(path: Path, network: Network, rows: Tensor, tolerance: float = TOLERANCE) -> OnnxCheck:
-    """Run the file through ONNX Runtime on `rows` ([n, *input_shape] after the transform, n >= 1) and compare.
+    """Run the file through ONNX Runtime on `rows` ([n, …] after the transform, n >= 1) and compare.
 
     One row alone, then blocks: a graph that froze its batch size fails here. The tolerance is that of the largest
     absolute difference, for outputs up to 1; above, it grows with the largest output. Raises UserError
@@ -76,10 +74,11 @@ def check_onnx(path: Path, network: Network, rows: Tensor, tolerance: float = TO
     session = _session(path)
     reference = copy.deepcopy(network).cpu()
     worst, largest = 0.0, 0.0
+    shaped = rows.detach().float().cpu().reshape(len(rows), *network.input_shape)
     with evaluating(reference):
-        for block in (rows[:1], *rows[1:].split(_BLOCK)):
+        for block in (shaped[:1], *torch.split(shaped[1:], _BLOCK)):
             if len(block):
-                difference, magnitude = _compared(session, reference, block.detach().float().cpu())
+                difference, magnitude = _compared(session, reference, block)
                 worst, largest = _worse(worst, difference), max(largest, magnitude)
     allowed = tolerance * max(1.0, largest)
     if not worst <= allowed:
@@ -91,14 +90,14 @@ def check_onnx(path: Path, network: Network, rows: Tensor, tolerance: float = TO
     return OnnxCheck(max_abs_difference=worst, tolerance=allowed, rows=len(rows), opset=_opset(path))
 
 
-def _exported(network: Network, example: Tensor, input_name: str) -> onnx.ModelProto:
-    outputs = tuple(network(example))
+def _exported(network: Network, input_name: str) -> onnx.ModelProto:
+    outputs = tuple(network.output_sizes)
     taken = input_name if input_name not in outputs else f"{input_name}_input"
     batch = torch.export.Dim("batch", min=1)
     with _quiet():
         program = torch.onnx.export(
             _InOrder(network, outputs).eval(),
-            (example.repeat(2, *[1] * (example.dim() - 1)),),
+            (network.example(rows=2),),
             input_names=[taken],
             output_names=list(outputs),
             opset_version=OPSET,
@@ -157,4 +156,4 @@ def _worse(one: float, other: float) -> float:
 
 def _opset(path: Path) -> int:
     model = onnx.load(path, load_external_data=False)
-    return max(entry.version for entry in model.opset_import if entry.domain == "")
+    return max(int(entry.version) for entry in model.opset_import if entry.domain == "")
