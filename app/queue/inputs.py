@@ -33,7 +33,7 @@ async def _students(session: AsyncSession, jobs: list[str]) -> dict[str, str]:
     if not jobs:
         return {}
     query = select(JobRow.student_id, JobRow.id).where(JobRow.id.in_(jobs), JobRow.student_id.is_not(None))
-    return {student: job for student, job in (await session.execute(query)).tuples() if student is not None}
+    return {student: job for student, job in await session.execute(query) if student is not None}
 
 
 async def _models(session: AsyncSession, ids: list[str]) -> dict[str, StoredModel]:

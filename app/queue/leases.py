@@ -33,7 +33,7 @@ async def renew(database: Database, claims: Sequence[Claim], lease_seconds: floa
         .execution_options(synchronize_session=False)
     )
     async with database.write() as session:
-        return dict((await session.execute(query)).tuples().all())
+        return dict((await session.execute(query)).all())
 
 
 async def held(database: Database, claims: Sequence[Claim]) -> dict[str, JobState]:
@@ -42,7 +42,7 @@ async def held(database: Database, claims: Sequence[Claim]) -> dict[str, JobStat
         return {}
     async with database.read() as session:
         query = select(JobRow.id, JobRow.state).where(_LEASED, _of(claims))
-        return dict((await session.execute(query)).tuples().all())
+        return dict((await session.execute(query)).all())
 
 
 def _of(claims: Sequence[Claim]) -> ColumnElement[bool]:

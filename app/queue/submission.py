@@ -109,7 +109,7 @@ async def _lock_resources(
         return
     query = select(resource.id, resource.state).where(resource.id.in_(references), resource.project_id == project_id)
     locked = await session.execute(query.order_by(resource.id).with_for_update(read=True))
-    states = dict(locked.tuples().all())
+    states = dict(locked.all())
     for row_id, reference in references.items():
         state = states.get(row_id, "missing")
         if state in ("missing", "rejected"):
