@@ -1,14 +1,16 @@
 """A report as text for people: teacher, student and control side by side. Standard library only."""
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _QUALITY = ("accuracy", "nll", "ece", "brier", "macro_f1", "auroc", "rmse", "mae", "r2", "cosine", "rows")
 _DASH = "-"
+_WIDTH = 110
 
 
 def render(report: Mapping[str, Any]) -> str:
-    """The JSON of `GET /v1/jobs/{id}/report` as a table and a few sentences, at most 120 columns wide for usual names.
+    """The JSON of `GET /v1/jobs/{id}/report` as tables and a few sentences.
 
     Fields that are missing (an older writer) are shown as `-` or left out.
     """
@@ -46,7 +48,8 @@ def _costs(report: Mapping[str, Any]) -> str:
     ]
     sizes = sorted({size for _, party in parties for size in party.get("latency", {})}, key=int)
     rows += [[f"latency, batch {size} (ms)", *(_latency(party, size) for _, party in parties)] for size in sizes]
-    rows.append(["steps", *(_count(party.get("steps")) for _, party in parties)])
+    if any(party.get("steps") is not None for _, party in parties):
+        rows.append(["steps", *(_count(party.get("steps")) for _, party in parties)])
     return _table(["", *(heading for heading, _ in parties)], rows)
 
 
@@ -92,7 +95,7 @@ def _verdict(verdict: Mapping[str, Any] | None) -> list[str]:
         limit = f", margin {margin:.4g}" if margin is not None else ""
         lines[0] += f" ({verdict.get('metric')} {verdict['difference']:+.4f} against the control{range_}{limit})"
     if verdict.get("method"):
-        lines.append(f"  {verdict['method']}")
+        lines += textwrap.wrap(str(verdict["method"]), _WIDTH, initial_indent="  ", subsequent_indent="  ")
     return lines
 
 

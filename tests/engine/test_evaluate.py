@@ -158,6 +158,19 @@ def test_a_stop_during_evaluation_leaves_no_predictions(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_answering_moves_no_running_statistics() -> None:
+    architecture = {"family": "convnet", "input_shape": [1, 4, 4], "channels": [3], "outputs": {"digit": 4}}
+    parsed: TypeAdapter[Architecture] = TypeAdapter(Architecture)
+    network = build(parsed.validate_json(json.dumps(architecture)))
+    initialise(network, seed=0)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    answer = network_outputs(network, torch.randn(20, 16), InputTransform(), torch.device("cpu"))
+    answered = answer(torch.arange(20))["digit"]
+    assert not answered.requires_grad
+    assert any("running_mean" in name for name in before)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
 def test_a_network_answers_alike_whoever_asks_for_which_rows() -> None:
     architecture = {"family": "mlp", "input_shape": [6], "hidden": [8], "outputs": {"digit": 4}, "dropout": 0.5}
     parsed: TypeAdapter[Architecture] = TypeAdapter(Architecture)

@@ -12,8 +12,8 @@ from app.contracts.report import Latency
 
 BATCH_SIZES = (1, 64)
 _BUDGET_SECONDS = 0.3
-_WARM_UP_SECONDS = 0.05
-_MOST_PASSES = 200
+_WARM_UP_SECONDS = 0.02
+_MOST_PASSES = 100
 _FEWEST_PASSES = 5
 _LONGEST_SECONDS = 5.0
 
@@ -28,7 +28,7 @@ def measure_latency(
 ) -> dict[str, Latency]:
     """Median and 95th percentile in milliseconds, by batch size.
 
-    `forward` runs one pass in evaluation mode. Up to 200 passes or 0.3 s after a warm-up; a slow network gets 5
+    `forward` runs one pass in evaluation mode. Up to 100 passes or 0.3 s after a warm-up; a slow network gets 5
     passes, and fewer once they have taken 5 s, so that a batch size costs at most about 5 s and two passes.
     """
     return {str(size): _timed(forward, batch, device) for size, batch in batches.items()}

@@ -1,0 +1,149 @@
+"""The report's public names and figures, and its text, as files: a drift fails here and shows the difference.
+
+`make golden` writes them anew. Outputs are drawn from seeds and costs are given, so that every machine agrees to the
+five digits that are kept.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from app.contracts.jobs import JOB_SPEC, MultitaskJob
+from app.contracts.manifests import ClassOutput, ValueOutput
+from app.contracts.report import Environment, Latency, OnnxCheck, Report, TargetUse
+from app.contracts.report_text import render
+from workers.engine.data.dataset import TargetColumn
+from workers.engine.evaluation.evaluate import evaluate
+from workers.engine.evaluation.parties import EvaluatedTask, TaughtBy
+from workers.engine.evaluation.predictions import PredictionsFile
+from workers.engine.evaluation.report import Cost, MemberPart, ReportParts, TeacherPart, build_report
+
+HERE = Path(__file__).parent
+TEACHER = "mdl_01890a5d-ac96-774b-bcce-b302099a8057"
+LOGITS, VALUE = ClassOutput(kind="class"), ValueOutput(kind="value", mean=20.0, std=4.0)
+SPEC = {
+    "kind": "multitask",
+    "dataset": "ds_01890a5d-ac96-774b-bcce-b302099a8057",
+    "tasks": [
+        {"name": "digit", "teachers": [{"model": TEACHER, "weight": 2.0}, {"columns": "votes"}]},
+        {"name": "size", "weight": 0.5},
+        {"name": "ink"},
+    ],
+    "student": {"family": "mlp", "hidden": [16]},
+    "relation": {"matrix": [[0.8, 0.2, 0.0], [0.2, 0.8, 0.0], [0.0, 0.0, 1.0]]},
+}
+
+
+def noise(rows: int, size: int, seed: int) -> Tensor:
+    """Standard normal numbers, drawn wide: float32 draws differ in bits between processors."""
+    return torch.randn(rows, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).float()
+
+
+def made(folder: Path) -> Report:
+    """A combination: one task with two teachers, one without, one without labels; 400 test rows."""
+    rows, labels = torch.arange(400), torch.arange(400) % 5
+    truth = 20.0 + 4.0 * noise(400, 1, seed=1)
+    widths = (("net", 0.6), ("votes", 0.9), ("student", 0.9), ("control", 1.6))
+    near = 2.0 * torch.nn.functional.one_hot(labels, 5)
+    logits = {name: near + width * noise(400, 5, seed) for seed, (name, width) in enumerate(widths, start=2)}
+    digit = TargetColumn(kind="class", size=5, values=labels, labelled=rows % 4 != 0)
+    size = TargetColumn(kind="value", size=1, values=truth[:, 0], labelled=rows >= 0)
+    tasks = (
+        EvaluatedTask(
+            "digit",
+            LOGITS,
+            digit,
+            (
+                TaughtBy(TEACHER, 2.0, LOGITS, logits["net"].__getitem__),
+                TaughtBy("votes", 1.0, LOGITS, logits["votes"].__getitem__),
+            ),
+        ),
+        EvaluatedTask("size", VALUE, size),
+        EvaluatedTask("ink", VALUE, None),
+    )
+
+    def party(name: str, error: float) -> dict[str, Tensor]:
+        return {"digit": logits[name], "size": (truth - 20.0) / 4.0 + error * noise(400, 1, 6), "ink": noise(400, 1, 7)}
+
+    student, control = party("student", 0.5), party("control", 0.5001)
+    with PredictionsFile(folder / "predictions.npz") as file:
+        evaluation = evaluate(
+            tasks,
+            lambda part: {name: values[part] for name, values in student.items()},
+            lambda part: {name: values[part] for name, values in control.items()},
+            {"test": rows},
+            file,
+        )
+    spec = JOB_SPEC.validate_json(json.dumps(SPEC))
+    assert isinstance(spec, MultitaskJob)
+    small = Cost(parameters=1210, bytes=5400, flops=2400, latency=milliseconds(0.05, 0.2))
+    return build_report(
+        ReportParts(
+            spec=spec,
+            tasks=tasks,
+            evaluation=evaluation,
+            teachers=(
+                TeacherPart(
+                    TEACHER,
+                    "big net",
+                    Cost(parameters=85_000, bytes=341_000, flops=170_000, latency=milliseconds(0.4, 2.0)),
+                    model=TEACHER,
+                    digest="e" * 64,
+                ),
+                TeacherPart("votes", "votes"),
+            ),
+            student=MemberPart(small, epoch=7, steps=240, digest="f" * 64),
+            control=MemberPart(small, epoch=9, steps=240, cached=True, digest="c" * 64),
+            environment=Environment(
+                device="cpu (x86_64)", threads=1, versions={"torch": "2.13.0"}, precision="float32"
+            ),
+            targets=(
+                TargetUse(teacher="big net", store="miss", passes=11, rows=700, bytes=14_000, key="a" * 64),
+                TargetUse(teacher="votes", store="columns", passes=0, rows=700, bytes=14_000),
+            ),
+            relation={"matrix": [[0.8, 0.2, 0.0], [0.2, 0.8, 0.0], [0.0, 0.0, 1.0]], "apply": "rows"},
+            export={"onnx": OnnxCheck(max_abs_difference=2.4e-7, tolerance=1e-4, rows=400, opset=18)},
+            warnings=({"code": "no_validation", "message": "the last epoch's weights are exported"},),
+            digests={"dataset": "d" * 64, "student": "f" * 64},
+            seconds={"training": 1.5, "evaluating": 0.5},
+        )
+    )
+
+
+def milliseconds(one: float, many: float) -> dict[str, Latency]:
+    return {"1": Latency(median_ms=one, p95_ms=2 * one), "64": Latency(median_ms=many, p95_ms=2 * many)}
+
+
+def rounded(value: Any) -> Any:
+    """Five significant digits: what every machine agrees on."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    found: dict[str, Any] = rounded(made(tmp_path_factory.mktemp("report")).model_dump(mode="json"))
+    return found
+
+
+def held(name: str, text: str) -> None:
+    """Compare with the golden file, or write it where `make golden` says so."""
+    if os.environ.get("STILLHOUSE_GOLDEN") == "write":
+        (HERE / name).write_text(text)
+    assert text == (HERE / name).read_text(), f"tests/golden/{name} differs: if that is meant, run `make golden`"
+
+
+def test_the_report_is_the_golden_one(report: dict[str, Any]) -> None:
+    held("report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+
+
+def test_the_reports_text_is_the_golden_one(report: dict[str, Any]) -> None:
+    held("report.txt", render(report))
