@@ -18,12 +18,12 @@ from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import ColumnElement, delete, exists, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.clock import utcnow
 from app.db.engine import Database
 from app.db.rows import ArtifactRow, BlobRow, FileRow
+from app.db.writes import upsert
 from app.storage.store import BlobStore, key_of
 
 GRACE = timedelta(hours=24)
@@ -65,8 +65,9 @@ class Blobs:
         locked = update(BlobRow).where(BlobRow.sha256.in_(query)).values(state="deleting").returning(BlobRow.sha256)
         if (await session.execute(locked)).scalar_one_or_none() is None:
             return False
-        await self._store.delete(sha256)
+        # The row first: should anything refer to it after all, the foreign key says so before the bytes are gone.
         await session.execute(delete(BlobRow).where(BlobRow.sha256 == sha256))
+        await self._store.delete(sha256)
         return True
 
 
@@ -99,9 +100,8 @@ class UnknownBlob(Exception):
 
 async def _touch(session: AsyncSession, sha256: str, size: int) -> None:
     """Insert the row as writing, or put off its collection; a row being collected is waited for."""
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     now = utcnow()
-    statement = dialect.insert(BlobRow).values(
+    statement = upsert(session, BlobRow).values(
         sha256=sha256, key=key_of(sha256), bytes=size, state="writing", created_at=now, last_used=now
     )
     await session.execute(statement.on_conflict_do_update(index_elements=[BlobRow.sha256], set_={"last_used": now}))

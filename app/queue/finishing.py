@@ -14,6 +14,7 @@ from app.db.engine import Database
 from app.db.ids import new_id
 from app.db.rows import DEFAULT_PROJECT, ArtifactRow, FileRow, JobRow, ModelRow, ReportRow
 from app.db.signals import announce
+from app.db.writes import insert_all
 from app.queue.blobs import settle as settle_blobs
 from app.queue.ends import Resource, change, settle, subject_of, tell
 from app.queue.records import Claim, Publication, PublishedFile
@@ -35,7 +36,7 @@ async def succeed(database: Database, claim: Claim, publication: Publication) ->
             {"job_id": job.id, "role": file.role, "name": file.name, "bytes": file.bytes, "sha256": file.sha256}
             for file in publication.files
         ]
-        await session.execute(insert(ArtifactRow), artifacts)
+        await insert_all(session, ArtifactRow, artifacts)
         await session.execute(insert(ReportRow).values(job_id=job.id, report=dict(publication.report)))
         progress = {**job.progress, "percent": 100.0, "eta_seconds": 0.0}
         outputs = [{"role": "student", "model": student_id}]
@@ -89,9 +90,7 @@ async def _register_student(session: AsyncSession, job: JobRow, publication: Pub
 
 
 async def _add_files(session: AsyncSession, files: Iterable[dict[str, Any]]) -> None:
-    numbered = [{**file, "position": position} for position, file in enumerate(files)]
-    if numbered:
-        await session.execute(insert(FileRow), numbered)
+    await insert_all(session, FileRow, [{**file, "position": position} for position, file in enumerate(files)])
 
 
 def _file(file: PublishedFile, role: FileRole, **owner: str) -> dict[str, Any]:

@@ -20,12 +20,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import delete, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.clock import BootId, LeaseClock, utcnow
-from app.db.results import rows_changed
 from app.db.rows import DEFAULT_PROJECT, IdempotencyRow
+from app.db.writes import rows_changed, upsert
 
 RETENTION = timedelta(hours=24)
 
@@ -146,9 +145,8 @@ async def _take(session: AsyncSession, owner: str, key: str, **values: object) -
     On PostgreSQL the insert waits for a racer that has inserted the key already. Between that wait and the look
     the racer may have given the key up: then it is free after all.
     """
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     entry = {"owner": owner, "key": key, "created_at": utcnow(), **values}
-    insert = dialect.insert(IdempotencyRow).values(entry).on_conflict_do_nothing()
+    insert = upsert(session, IdempotencyRow).values(entry).on_conflict_do_nothing()
     mine = select(IdempotencyRow).where(IdempotencyRow.owner == owner, IdempotencyRow.key == key)
     look = mine.with_for_update().execution_options(populate_existing=True)
     while rows_changed(await session.execute(insert)) == 0:

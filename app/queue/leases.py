@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, distinct, or_, select, text, update
+from sqlalchemy import ColumnElement, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.problems import JobError
@@ -83,7 +83,7 @@ async def lose_owner(database: Database, owner: str) -> int:
 async def owners(database: Database) -> list[str]:
     """See Ledger.owners."""
     async with database.read() as session:
-        found = await session.scalars(select(distinct(JobRow.lease_owner)).where(_LEASED))
+        found = await session.scalars(select(JobRow.lease_owner).where(_LEASED).distinct())
         return sorted(owner for owner in found if owner is not None)
 
 

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sqlalchemy import insert, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.events import (
@@ -22,6 +21,7 @@ from app.db.clock import utcnow
 from app.db.engine import Database
 from app.db.rows import EventRow, JobRow, MetricRow
 from app.db.signals import announce
+from app.db.writes import insert_all, upsert
 from app.queue.records import Claim
 
 _LEASED = text("jobs.state IN ('starting', 'running', 'pausing', 'cancelling')")
@@ -45,9 +45,8 @@ async def record(database: Database, claim: Claim, events: Sequence[Event]) -> b
             batch.add(event)
         changes = batch.changes() | {"last_seq": job.last_seq + len(batch.rows)}
         await session.execute(update(JobRow).where(JobRow.id == claim.job_id).values(changes))
-        if batch.rows:
-            rows = [{"job_id": claim.job_id, "seq": seq, **row} for seq, row in enumerate(batch.rows, job.last_seq + 1)]
-            await session.execute(insert(EventRow), rows)
+        rows = [{"job_id": claim.job_id, "seq": seq, **row} for seq, row in enumerate(batch.rows, job.last_seq + 1)]
+        await insert_all(session, EventRow, rows)
         await _write_points(session, claim.job_id, batch.points.values())
         announce(session, claim.job_id)
         return True
@@ -119,9 +118,8 @@ async def _write_points(session: AsyncSession, job_id: str, points: Iterable[Met
         }
         for point in points
     ]
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     for chunk in _chunks(rows):
-        statement = dialect.insert(MetricRow)
+        statement = upsert(session, MetricRow)
         newer = {name: statement.excluded[name] for name in ("epoch", "value", "time")}
         key = [MetricRow.job_id, MetricRow.series, MetricRow.step]
         await session.execute(statement.on_conflict_do_update(index_elements=key, set_=newer), chunk)

@@ -11,6 +11,7 @@ from app.contracts.states import JobState, Trigger
 from app.db.ids import new_id
 from app.db.rows import DatasetRow, EventRow, JobInputRow, JobLabelRow, JobRow, ModelRow
 from app.db.signals import WORK, announce
+from app.db.writes import insert_all
 from app.queue.ends import change
 from app.queue.records import NewJob, Spec, UnusableInput
 from app.queue.transitions import lock
@@ -25,10 +26,9 @@ async def submit(session: AsyncSession, job: NewJob) -> JobRow:
     row = _row(job)
     session.add(row)
     await session.flush()
-    await session.execute(insert(JobInputRow), [{"job_id": row.id, **entry} for entry in inputs])
-    if row.labels:
-        labels = [{"job_id": row.id, "key": key, "value": value} for key, value in row.labels.items()]
-        await session.execute(insert(JobLabelRow), labels)
+    await insert_all(session, JobInputRow, [{"job_id": row.id, **entry} for entry in inputs])
+    labels = [{"job_id": row.id, "key": key, "value": value} for key, value in row.labels.items()]
+    await insert_all(session, JobLabelRow, labels)
     first = {"state": row.state.value, "attempt": 0}
     await session.execute(insert(EventRow).values(job_id=row.id, seq=1, type="state", data=first))
     announce(session, WORK, row.id)

@@ -1,0 +1,225 @@
+"""Claims under real concurrency: several processes, zombies with old tokens, sweeps, restarts of the host."""
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+
+from app.contracts.events import PhaseEvent, ProgressEvent
+from app.contracts.orders import InspectionOutcome
+from app.contracts.states import IllegalTransition, JobState
+from app.db.engine import Database, open_database
+from app.db.migrate import upgrade
+from app.db.rows import JobRow, ModelRow, OutboxRow
+from app.queue.ledger import Ledger
+from app.queue.records import Claim
+from tests.integration.ledger.world import World, checkpoint, crash, user_error
+
+ROOT = Path(__file__).resolve().parents[3]
+CLAIMER = Path(__file__).with_name("claimer.py")
+
+
+async def test_several_processes_claim_every_job_exactly_once(world: World, database_url: str) -> None:
+    dataset = await world.dataset()
+    jobs = [await world.job(dataset) for _ in range(24)]
+    command = [sys.executable, str(CLAIMER), database_url]
+    workers = [
+        await asyncio.create_subprocess_exec(*command, f"owner-{i}", stdout=PIPE, cwd=ROOT, env={"PYTHONPATH": "."})
+        for i in range(3)
+    ]
+    printed = [(await worker.communicate())[0].decode() for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0, 0]
+    assert Counter(" ".join(printed).split()) == Counter([*jobs, *["1"] * len(jobs)])
+    for job in jobs:
+        row, events = await world.row(job), await world.events(job)
+        assert row.state is JobState.SUCCEEDED
+        assert [event.seq for event in events] == list(range(1, row.last_seq + 1))
+
+
+async def test_the_oldest_job_is_claimed_first(world: World) -> None:
+    dataset = await world.dataset()
+    jobs = [await world.job(dataset) for _ in range(5)]
+    assert [(await world.claim()).job_id for _ in jobs] == jobs
+    assert await world.ledger.claim("owner-1", "train", "cpu") is None
+
+
+async def test_long_trainings_never_block_an_inspection(world: World) -> None:
+    await world.job()
+    inspection = await world.inspection(model=await world.model("verifying"))
+    assert (await world.claim("inspect")).job_id == inspection
+    assert await world.ledger.claim("owner-1", "inspect", "cpu") is None
+    assert (await world.claim("train")).kind == "train"
+
+
+async def everything_a_worker_can_write(world: World, claim: Claim) -> list[object]:
+    ledger = world.ledger
+    return [
+        await ledger.renew([claim]),
+        await ledger.held([claim]),
+        await ledger.begin(claim, {}),
+        await ledger.record(claim, [PhaseEvent(phase="training"), checkpoint(99)]),
+        await ledger.succeed(claim, await world.publication("zombie")),
+        await ledger.finish_inspection(claim, InspectionOutcome()),
+        await ledger.fail(claim, user_error()),
+        await ledger.lose(claim, crash()),
+        await ledger.drain(claim),
+        await ledger.yield_(claim),
+    ]
+
+
+async def test_a_zombie_with_an_old_token_changes_nothing(world: World) -> None:
+    job = await world.job()
+    zombie = await world.running(owner="stopped")
+    assert await world.ledger.lose_owner("stopped") == 1
+    successor = await world.running(owner="successor")
+    before, seen = await world.row(job), await world.events(job)
+    assert await everything_a_worker_can_write(world, zombie) == [{}, {}] + [False] * 8
+    after = await world.row(job)
+    assert (after.state, after.last_seq, after.lease_token) == (before.state, before.last_seq, successor.token)
+    assert len(await world.events(job)) == len(seen)
+    assert await world.ledger.succeed(successor, await world.publication())
+    assert await everything_a_worker_can_write(world, zombie) == [{}, {}] + [False] * 8
+    assert await world.state(job) is JobState.SUCCEEDED
+    async with world.database.read() as session:
+        students = (await session.scalars(select(ModelRow.id).where(ModelRow.source_job_id == job))).all()
+    assert len(students) == 1
+
+
+async def test_only_expired_leases_are_swept(world: World) -> None:
+    fresh, late = await world.job(), await world.job()
+    held = await world.running()
+    lapsed = await Ledger(world.database, lease_seconds=-1.0).claim("late", "train", "cpu")
+    assert lapsed is not None
+    assert lapsed.job_id == late
+    assert await world.ledger.sweep() == 1
+    assert await world.ledger.sweep() == 0
+    assert await world.state(late) is JobState.QUEUED
+    assert (await world.row(late)).crashes == 1
+    assert await world.state(fresh) is JobState.RUNNING
+    assert await world.ledger.renew([held, lapsed]) == {fresh: JobState.RUNNING}
+
+
+async def test_a_renewed_lease_is_not_swept(world: World) -> None:
+    await world.job()
+    claim = await Ledger(world.database, lease_seconds=-1.0).claim("owner-1", "train", "cpu")
+    assert claim is not None
+    assert await world.ledger.renew([claim]) == {claim.job_id: JobState.STARTING}
+    assert await world.ledger.sweep() == 0
+
+
+async def test_a_lease_lost_while_cancelling_or_pausing_does_what_the_user_asked(world: World) -> None:
+    ledger = Ledger(world.database, lease_seconds=-1.0)
+    cancelled, paused = await world.job(), await world.job()
+    for _ in (cancelled, paused):
+        assert await ledger.claim("late", "train", "cpu")
+    await world.cancel(cancelled)
+    await world.pause(paused)
+    assert await ledger.sweep() == 2
+    assert await world.state(cancelled) is JobState.CANCELLED
+    assert await world.state(paused) is JobState.PAUSED
+
+
+async def test_concurrent_sweeps_count_one_crash(world: World, database_url: str) -> None:
+    job = await world.job()
+    assert await Ledger(world.database, lease_seconds=-1.0).claim("late", "train", "cpu")
+    others = [open_database(database_url) for _ in range(4)]
+    swept = await asyncio.gather(*(Ledger(other).sweep() for other in others))
+    for other in others:
+        await other.close()
+    row = await world.row(job)
+    assert (sum(swept), row.state, row.crashes) == (1, JobState.QUEUED, 1)
+
+
+async def test_a_dead_owner_loses_its_jobs_at_once_and_nobody_elses(world: World) -> None:
+    dead, alive = await world.job(), await world.job()
+    await world.claim(owner="dead")
+    await world.claim(owner="alive")
+    assert await world.ledger.owners() == ["alive", "dead"]
+    assert await world.ledger.lose_owner("dead") == 1
+    assert await world.ledger.owners() == ["alive"]
+    assert await world.state(dead) is JobState.QUEUED
+    assert await world.state(alive) is JobState.STARTING
+
+
+async def test_a_lease_of_another_boot_has_expired(sqlite_url: str) -> None:
+    """On SQLite the clock starts anew at each boot: a number from before it says nothing."""
+    upgrade(sqlite_url)
+    database = open_database(sqlite_url)
+    world = World(database, Ledger(database))
+    job = await world.job()
+    await world.running()
+    assert await world.ledger.sweep() == 0
+    async with database.write() as session:
+        await session.execute(update(JobRow).values(lease_boot="b34a-another-boot"))
+    assert await world.ledger.sweep() == 1
+    assert await world.state(job) is JobState.QUEUED
+    await database.close()
+
+
+async def test_events_are_gap_free_while_worker_user_and_sweeper_write_at_once(world: World, database_url: str) -> None:
+    dataset = await world.dataset()
+    job = await world.job(dataset)
+    mine, theirs = open_database(database_url), open_database(database_url)
+    await asyncio.gather(
+        attempts(World(mine, Ledger(mine)), job), taps(World(theirs, Ledger(theirs)), job), sweeps(world, job)
+    )
+    for database in (mine, theirs):
+        await database.close()
+    row, events = await world.row(job), await world.events(job)
+    assert row.state is JobState.CANCELLED
+    assert [event.seq for event in events] == list(range(1, row.last_seq + 1))
+    assert sum(event.data.get("state") == "cancelled" for event in events) == 1
+
+
+async def attempts(world: World, job: str) -> None:
+    """A worker that claims and reports, and stops as it is told, until the job has ended."""
+    while await world.state(job) is not JobState.CANCELLED:
+        claim = await world.ledger.claim("worker", "train", "cpu")
+        if claim is None:
+            await asyncio.sleep(0.005)
+            continue
+        for step in range(5):
+            await world.ledger.record(claim, [ProgressEvent(step=step), checkpoint(claim.attempt * 10 + step)])
+        try:
+            await world.ledger.yield_(claim)
+        except IllegalTransition:  # nobody asked it to stop
+            await world.ledger.drain(claim)
+
+
+async def taps(world: World, job: str) -> None:
+    """A user who pauses and resumes, and at last cancels."""
+    for action in [world.pause, world.resume] * 5:
+        while True:
+            try:
+                await action(job)
+                break
+            except IllegalTransition:
+                await asyncio.sleep(0.005)
+    await world.cancel(job)
+
+
+async def sweeps(world: World, job: str) -> None:
+    while await world.state(job) is not JobState.CANCELLED:
+        await world.ledger.sweep()
+        await asyncio.sleep(0.01)
+
+
+async def test_every_end_stands_in_the_outbox_once(world: World) -> None:
+    ended = await world.job()
+    claim = await world.running()
+    publication = await world.publication()
+    assert await world.ledger.succeed(claim, publication)
+    assert await world.ledger.succeed(claim, publication)  # the answer of the first commit was lost
+    async with world.database.read() as session:
+        topics = (await session.scalars(select(OutboxRow.topic).order_by(OutboxRow.id))).all()
+    assert topics == ["model.ready", "job.succeeded"]
+    assert (await world.row(ended)).student_id is not None
+
+
+@pytest.mark.parametrize("lane", ["train", "inspect"])
+async def test_an_empty_queue_has_nothing_to_claim(database: Database, lane: str) -> None:
+    assert await Ledger(database).claim("owner-1", "train" if lane == "train" else "inspect", "cpu") is None
