@@ -1,0 +1,99 @@
+"""Gradient balancers of torchjd behind one adapter.
+
+Trunk: the Jacobian R·J of the objectives on the shared parameters, one row for each task that is present, is
+aggregated as A(J/s)·s with s the mean row norm, so that every method is equivariant to the losses' scale and works
+for gradients of any size (METHODS.md section 5, traps 4 and 5). Heads: each gets the gradient of its own weighted
+loss (trap 7). Clipping comes after aggregation, the trunk apart from the heads.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torchjd.aggregation import Aggregator
+from torchjd.autojac import backward as jacobian_backward
+
+from workers.engine.balancing.balancer import Losses, Stateless, clip_together
+from workers.engine.networks import Network
+from workers.engine.randomness import seed_step
+from workers.engine.relations import Relation
+
+
+def _trained(parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
+    return [parameter for parameter in parameters if parameter.requires_grad]
+
+
+def _jacobian(parameter: nn.Parameter) -> Tensor | None:
+    """What torchjd accumulated; it keeps Jacobians in an attribute of its own beside `.grad`."""
+    found: Tensor | None = vars(parameter).get("jac")
+    return found
+
+
+def _taken_jacobian(parameter: nn.Parameter) -> Tensor:
+    taken: Tensor = vars(parameter).pop("jac")
+    return taken
+
+
+def scaled_aggregate(aggregator: Aggregator, jacobian: Tensor) -> Tensor:
+    """A(J/s)·s with s the mean norm of J's rows: J [K, P] -> [P]; zeros where all rows are zero."""
+    scale = jacobian.norm(dim=1).mean()
+    safe = torch.where(scale > 0.0, scale, torch.ones_like(scale))
+    update: Tensor = aggregator(jacobian / safe) * scale
+    return update
+
+
+class GradientBalancer(Stateless):
+    """Any torchjd aggregator. Update length: PCGrad's is that of the sum when no gradients conflict (3.0 for three
+    equal unit gradients), as `fixed` has it, so no constant is applied."""
+
+    def __init__(
+        self,
+        aggregator: Aggregator,
+        outputs: Sequence[str],
+        weights: Sequence[float],
+        relation: Relation | None,
+        seed: int,
+    ) -> None:
+        self._aggregator = aggregator
+        self._outputs = tuple(outputs)
+        self._weights = tuple(weights)
+        self._relation = relation
+        self._seed = seed
+
+    def backward(self, losses: Losses, network: Network) -> None:
+        """Add R·J of a micro-batch to `.jac` of the trunk, and the heads' own gradients to `.grad`."""
+        if not losses.values:
+            return
+        trunk = _trained(network.trunk_parameters())
+        if trunk:
+            size = len(losses.present)
+            relation = torch.eye(size) if self._relation is None else self._relation.over(losses.present)
+            columns = [relation[:, j].to(loss) for j, loss in enumerate(losses.values)]
+            jacobian_backward(
+                losses.values, jac_tensors=columns, inputs=trunk, retain_graph=True, parallel_chunk_size=1
+            )
+        self._heads_backward(losses, network)
+
+    def _heads_backward(self, losses: Losses, network: Network) -> None:
+        outputs = [self._outputs[i] for i in losses.present]
+        heads = [p for output in outputs for p in _trained(network.head_parameters(output))]
+        if heads:
+            weighted = [self._weights[i] * loss for i, loss in zip(losses.present, losses.values, strict=True)]
+            torch.autograd.backward(weighted, inputs=heads)
+
+    def finish(self, present: Sequence[int], network: Network, step: int) -> None:
+        """Aggregate `.jac` into `.grad`. Frozen or unused parameters have none and are passed over (trap 8)."""
+        shared = [p for p in network.trunk_parameters() if _jacobian(p) is not None]
+        if not shared:
+            return
+        jacobian = torch.cat([_taken_jacobian(p).flatten(1) for p in shared], dim=1)
+        seed_step(self._seed, "balancer", step)
+        update = scaled_aggregate(self._aggregator, jacobian)
+        for parameter, part in zip(shared, torch.split(update, [p.numel() for p in shared]), strict=True):
+            parameter.grad = part.view_as(parameter)
+
+    def clip(self, network: Network, norm: float) -> None:
+        """The trunk and the heads apart: aggregation gives them lengths that do not compare."""
+        clip_together(network.trunk_parameters(), norm)
+        heads = [p for name in network.output_sizes for p in network.head_parameters(name)]
+        clip_together(heads, norm)

@@ -1,0 +1,74 @@
+"""Checkpoints: whole or absent, taken at optimiser steps only, everything that the next step depends on.
+
+    <checkpoints>/step-00000123-a2/
+        tensors.safetensors   networks with buffers, optimisers, best weights, balancers, recorders
+        state.json            counters, scores, phase times, what it was made on
+        manifest.json         sizes and digests, written last
+
+Randomness has no state to save (see randomness.py), nor has the order of rows, nor the learning rate.
+"""
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from workers.engine.files import publish_folder, whole_folder
+
+KEEP = 2
+_NAME = re.compile(r"^step-(\d{8,})-a(\d+)$")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was saved: tensors by name (on the host) and JSON-able state."""
+
+    name: str
+    step: int
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+def _order(path: Path) -> tuple[int, int]:
+    found = _NAME.match(path.name)
+    return (int(found[1]), int(found[2])) if found else (-1, -1)
+
+
+class CheckpointFolder:
+    """A job's checkpoints, shared by its attempts. The newest whole one is loaded; the two newest are kept."""
+
+    def __init__(self, folder: Path, attempt: int) -> None:
+        self._folder = folder
+        self._attempt = attempt
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def _newest_first(self) -> list[Path]:
+        named = [path for path in self._folder.iterdir() if _NAME.match(path.name)]
+        return sorted(named, key=_order, reverse=True)
+
+    def save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> tuple[str, str]:
+        """Write a checkpoint, then drop old ones; (name, SHA-256 of its manifest)."""
+        name = f"step-{step:08d}-a{self._attempt}"
+        draft = self._folder / f".draft-{name}"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        save_file({key: value.contiguous() for key, value in tensors.items()}, draft / "tensors.safetensors")
+        (draft / "state.json").write_text(json.dumps(state, sort_keys=True, allow_nan=False))
+        digest = publish_folder(draft, self._folder / name, {"step": step, "attempt": self._attempt})
+        for old in self._newest_first()[KEEP:]:
+            shutil.rmtree(old, ignore_errors=True)
+        return name, digest
+
+    def load(self) -> Checkpoint | None:
+        """The newest checkpoint whose digests hold, or None."""
+        for path in self._newest_first():
+            manifest = whole_folder(path)
+            if manifest is not None:
+                state: dict[str, Any] = json.loads((path / "state.json").read_text())
+                return Checkpoint(path.name, int(manifest["step"]), load_file(path / "tensors.safetensors"), state)
+        return None

@@ -1,0 +1,34 @@
+"""What the networks of ours see: raw rows after the dataset's transform, prepared once where memory allows."""
+
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from app.contracts.manifests import InputTransform
+from workers.engine.data.columns import Column, Rows
+from workers.engine.networks.preprocess import apply
+
+_PREPARED_BYTES = 1 << 30
+"""Above this, float32 rows are made batch by batch instead of once."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Rows of the dataset's input; `transform` is None where it has been applied already."""
+
+    column: Column
+    transform: InputTransform | None
+
+    @classmethod
+    def prepare(cls, raw: Tensor, transform: InputTransform, device: torch.device) -> "Inputs":
+        """For `raw` [N, …] as read from the file."""
+        if len(raw) * prod(raw.shape[1:]) * 4 <= _PREPARED_BYTES:
+            return cls(Column.on(device, apply(raw, transform)), None)
+        return cls(Column.on(device, raw), transform)
+
+    def take(self, rows: Rows) -> Tensor:
+        """float32 [n, …] on the device."""
+        taken = self.column.take(rows)
+        return taken if self.transform is None else apply(taken, self.transform)

@@ -1,0 +1,105 @@
+"""Columns of a file as targets: checked, with what is missing marked."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from app.contracts.manifests import (
+    ClassTarget,
+    MultilabelTarget,
+    TargetSpec,
+    TeacherTarget,
+    ValueTarget,
+)
+from app.contracts.problems import UserError
+from workers.engine.data.dataset import TargetColumn
+from workers.engine.data.tables import Array
+
+MISSING = -1
+
+
+def columns_of(name: str, target: TargetSpec) -> tuple[str, ...]:
+    """The columns (or npz keys) that a target reads."""
+    if isinstance(target, ClassTarget | ValueTarget):
+        return (target.column or name,)
+    return target.columns or (name,)
+
+
+def _first(mask: Array) -> int:
+    return int(np.flatnonzero(mask)[0])
+
+
+def _class_names(target: ClassTarget) -> tuple[str, ...] | None:
+    return None if isinstance(target.classes, int) else target.classes
+
+
+def _named_labels(name: str, raw: Array, names: Sequence[str]) -> NDArray[np.int64]:
+    places = {label: i for i, label in enumerate(names)} | {"": MISSING}
+    unknown = sorted(set(np.unique(raw).tolist()) - set(places))
+    if unknown:
+        row = _first(raw == unknown[0])
+        raise UserError("label_out_of_range", f"`{name}` has the label `{unknown[0][:60]}` at row {row}: not in `classes`")
+    return np.array([places[label] for label in raw.tolist()], dtype=np.int64)
+
+
+def class_column(name: str, target: ClassTarget, raw: Array) -> TargetColumn:
+    """Integers from 0, or names; -1, null and NaN are missing. Raises UserError `label_out_of_range`."""
+    names = _class_names(target)
+    size = target.classes if isinstance(target.classes, int) else len(target.classes)
+    if raw.ndim == 2 and raw.shape[1] == 1:
+        raw = raw[:, 0]
+    if raw.ndim != 1:
+        raise UserError("shape_mismatch", f"`{name}` needs one label a row, found shape {list(raw.shape)}")
+    if raw.dtype.kind == "U":
+        if names is None:
+            raise UserError("label_out_of_range", f"`{name}` holds names: list them in the manifest's `classes`")
+        labels = _named_labels(name, raw, names)
+    else:
+        labels = _integer_labels(name, raw, size)
+    values = torch.from_numpy(labels)
+    return TargetColumn("class", size, values, values != MISSING, names)
+
+
+def _integer_labels(name: str, raw: Array, size: int) -> NDArray[np.int64]:
+    numbers = np.nan_to_num(raw.astype(np.float64), nan=MISSING)
+    bad = (numbers != np.floor(numbers)) | (numbers < MISSING) | (numbers >= size)
+    if bad.any():
+        row = _first(bad)
+        raise UserError(
+            "label_out_of_range", f"`{name}` is {raw[row]} at row {row}: expected 0 to {size - 1}, or -1 where missing"
+        )
+    return numbers.astype(np.int64)
+
+
+def _numbers(name: str, arrays: Sequence[Array]) -> NDArray[np.float32]:
+    if any(array.dtype.kind == "U" for array in arrays):
+        raise UserError("wrong_type", f"`{name}` holds text, expected numbers")
+    flat = [array.reshape(len(array), -1) for array in arrays]
+    found = np.concatenate(flat, axis=1).astype(np.float32)
+    if np.isinf(found).any():
+        raise UserError("not_finite", f"`{name}` is infinite at row {_first(np.isinf(found).any(1))}")
+    return found
+
+
+def number_column(name: str, target: TargetSpec, arrays: Sequence[Array]) -> TargetColumn:
+    """value, multilabel, vector and teacher targets: float32, NaN is missing. Raises UserError."""
+    found = _numbers(name, arrays)
+    size = found.shape[1]
+    expected = 1 if isinstance(target, ValueTarget) else getattr(target, "size", None)
+    if expected is not None and size != expected:
+        raise UserError("shape_mismatch", f"`{name}` has {size} numbers a row, expected {expected}")
+    missing = np.isnan(found)
+    if isinstance(target, MultilabelTarget):
+        bad = ~missing & (found != 0.0) & (found != 1.0)
+        if bad.any():
+            raise UserError("label_out_of_range", f"`{name}` must be 0 or 1 (or missing), is not at row {_first(bad.any(1))}")
+        labelled = ~missing.all(1)
+    else:
+        labelled = ~missing.any(1)
+    values = torch.from_numpy(found)
+    if isinstance(target, ValueTarget):
+        values = values[:, 0].contiguous()
+    predicts = target.predicts if isinstance(target, TeacherTarget) else None
+    return TargetColumn(target.kind, size, values, torch.from_numpy(labelled), None, predicts)

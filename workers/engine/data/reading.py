@@ -1,0 +1,148 @@
+"""From a file and its manifest to a dataset in memory, and to the facts about it."""
+
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from app.contracts.facts import DatasetFacts, InputFacts, TargetFacts
+from app.contracts.manifests import (
+    ArrayInput,
+    ClassTarget,
+    ColumnSplits,
+    DatasetManifest,
+    InputTransform,
+    SplitName,
+    TargetSpec,
+)
+from app.contracts.problems import UserError
+from workers.engine.data.dataset import Dataset, TargetColumn
+from workers.engine.data.labels import class_column, columns_of, number_column
+from workers.engine.data.splits import by_column, by_fractions
+from workers.engine.data.tables import Array, read_arrays
+
+LEAST_DEVIATION = 1e-6
+"""A constant channel is centred and not blown up."""
+
+
+def read_dataset(path: Path, manifest: DatasetManifest) -> Dataset:
+    """Read, check and split. Raises UserError with a stable code and the place of what is wrong."""
+    arrays = read_arrays(path, manifest.format, _wanted(manifest))
+    inputs = {name: _input(name, spec, arrays) for name, spec in manifest.inputs.items()}
+    targets = {name: _target(name, spec, arrays) for name, spec in manifest.targets.items()}
+    rows = len(next(iter(inputs.values())))
+    splits = _splits(manifest, rows, arrays, targets)
+    transforms = {name: _transform(inputs[name], spec, splits["train"]) for name, spec in manifest.inputs.items()}
+    return Dataset(rows, inputs, targets, splits, transforms)
+
+
+def _wanted(manifest: DatasetManifest) -> set[str]:
+    wanted = {column for name, spec in manifest.inputs.items() for column in spec.columns or (name,)}
+    wanted |= {column for name, target in manifest.targets.items() for column in columns_of(name, target)}
+    return wanted | ({manifest.splits.column} if isinstance(manifest.splits, ColumnSplits) else set())
+
+
+def _input(name: str, spec: ArrayInput, arrays: Mapping[str, Array]) -> Tensor:
+    columns = [arrays[column] for column in spec.columns or (name,)]
+    if any(column.dtype.kind == "U" for column in columns):
+        raise UserError("wrong_type", f"input `{name}` holds text, expected numbers")
+    raw = columns[0] if len(columns) == 1 else np.stack([column.reshape(len(column)) for column in columns], axis=1)
+    raw = raw.reshape(len(raw), *(raw.shape[1:] or (1,)))
+    if spec.shape is not None:
+        if prod(spec.shape) != prod(raw.shape[1:]):
+            raise UserError(
+                "shape_mismatch", f"input `{name}` has rows of shape {list(raw.shape[1:])}, expected {list(spec.shape)}"
+            )
+        raw = raw.reshape(len(raw), *spec.shape)
+    if raw.ndim > 5:
+        raise UserError("shape_mismatch", f"input `{name}` has rows of {raw.ndim - 1} dimensions, 4 at most")
+    return _tensor(name, raw)
+
+
+def _tensor(name: str, raw: Array) -> Tensor:
+    if raw.dtype == np.uint8:
+        return torch.from_numpy(np.ascontiguousarray(raw))
+    numbers = np.ascontiguousarray(raw, dtype=np.float32)
+    finite = np.isfinite(numbers)
+    if not finite.all():
+        row = int(np.flatnonzero(~finite.reshape(len(numbers), -1).all(1))[0])
+        raise UserError("not_finite", f"input `{name}` is missing, NaN or infinite at row {row}: fill it before uploading")
+    return torch.from_numpy(numbers)
+
+
+def _target(name: str, spec: TargetSpec, arrays: Mapping[str, Array]) -> TargetColumn:
+    found = [arrays[column] for column in columns_of(name, spec)]
+    if isinstance(spec, ClassTarget):
+        return class_column(name, spec, found[0])
+    return number_column(name, spec, found)
+
+
+def _splits(
+    manifest: DatasetManifest, rows: int, arrays: Mapping[str, Array], targets: Mapping[str, TargetColumn]
+) -> dict[SplitName, Tensor]:
+    if isinstance(manifest.splits, ColumnSplits):
+        return by_column(manifest.splits, arrays[manifest.splits.column])
+    stratify = manifest.splits.stratify
+    strata = targets[stratify].values.numpy() if stratify is not None else None
+    return by_fractions(manifest.splits, rows, strata)
+
+
+def _transform(raw: Tensor, spec: ArrayInput, train: Tensor) -> InputTransform:
+    """The dataset's scale, and the training split's statistics for each element of a row's first dimension."""
+    if not spec.standardize:
+        return InputTransform(scale=spec.scale)
+    rows = raw[train].double() * spec.scale
+    axes = [0, *range(2, rows.dim())]
+    mean = rows.mean(dim=axes)
+    deviation = (rows - mean.reshape(1, -1, *[1] * (rows.dim() - 2))).square().mean(dim=axes).sqrt()
+    deviation = torch.where(deviation < LEAST_DEVIATION, 1.0, deviation)
+    return InputTransform(scale=spec.scale, mean=tuple(mean.tolist()), std=tuple(deviation.tolist()))
+
+
+def facts_of(dataset: Dataset, manifest: DatasetManifest) -> DatasetFacts:
+    """What a job spec is checked against."""
+    return DatasetFacts(
+        rows=dataset.rows,
+        splits={name: len(rows) for name, rows in dataset.splits.items()},
+        inputs={name: _input_facts(dataset, name, spec) for name, spec in manifest.inputs.items()},
+        targets={name: _target_facts(dataset, column) for name, column in dataset.targets.items()},
+    )
+
+
+def _input_facts(dataset: Dataset, name: str, spec: ArrayInput) -> InputFacts:
+    transform = dataset.transforms[name]
+    return InputFacts(
+        shape=tuple(dataset.inputs[name].shape[1:]),
+        scale=spec.scale,
+        standardize=spec.standardize,
+        mean=transform.mean if isinstance(transform.mean, tuple) else None,
+        std=transform.std if isinstance(transform.std, tuple) else None,
+    )
+
+
+def value_statistics(column: TargetColumn, rows: Tensor) -> tuple[float, float]:
+    """Mean and deviation of a value target on some rows (the training split); (0, 1) where nothing varies."""
+    values = column.values[rows].double()
+    values = values[~values.isnan()]
+    if len(values) == 0:
+        return 0.0, 1.0
+    deviation = float((values - values.mean()).square().mean().sqrt())
+    return float(values.mean()), deviation if deviation > LEAST_DEVIATION else 1.0
+
+
+def _target_facts(dataset: Dataset, column: TargetColumn) -> TargetFacts:
+    mean, std = value_statistics(column, dataset.splits["train"]) if column.kind == "value" else (None, None)
+    return TargetFacts.model_validate(
+        {
+            "kind": column.kind,
+            "size": column.size,
+            "classes": column.classes,
+            "predicts": column.predicts,
+            "labelled": {name: int(column.labelled[rows].sum()) for name, rows in dataset.splits.items()},
+            "mean": mean,
+            "std": std,
+        }
+    )

@@ -1,0 +1,1 @@
+"""Uploads: read with suspicion, checked against their manifests, refused with a reason."""

@@ -1,0 +1,51 @@
+"""The `inspect` job: an upload becomes facts, or a rejection with its reason."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from app.contracts.events import ChildEvent, PhaseEvent
+from app.contracts.orders import DatasetInput, InspectionOutcome, ModelInput, Order, OutputFile
+from app.contracts.problems import Rejection, UserError
+from workers.engine.data.reading import facts_of, read_dataset
+from workers.engine.files import sha256_of
+from workers.engine.intake.models import inspect_family_model
+from workers.engine.intake.onnx_models import inspect_onnx_model
+from workers.engine.intake.state_dict import convert_state_dict
+
+CONVERTED = "converted.safetensors"
+
+
+def inspect(order: Order, emit: Callable[[ChildEvent], None]) -> InspectionOutcome:
+    """Inspect the one model or dataset of an order. Never raises UserError: a refusal is an outcome."""
+    emit(PhaseEvent(phase="inspecting"))
+    try:
+        for model in order.models.values():
+            return _model(model, Path(order.attempt_dir) / "outputs")
+        dataset = next(iter(order.datasets.values()))
+        return _dataset(dataset)
+    except UserError as error:
+        return InspectionOutcome(rejection=Rejection(code=error.code, message=error.message))
+    except MemoryError:
+        message = "reading the file needs more memory than an inspection may use"
+        return InspectionOutcome(rejection=Rejection(code="too_large", message=message))
+
+
+def _model(model: ModelInput, outputs: Path) -> InspectionOutcome:
+    path = Path(model.path)
+    if model.manifest.format == "onnx":
+        return InspectionOutcome(model=inspect_onnx_model(path, model.manifest))
+    if model.manifest.format == "safetensors":
+        return InspectionOutcome(model=inspect_family_model(path, model.manifest))
+    outputs.mkdir(parents=True, exist_ok=True)
+    converted = outputs / CONVERTED
+    convert_state_dict(path, converted)
+    facts = inspect_family_model(converted, model.manifest)
+    file = OutputFile(
+        role="converted", path=CONVERTED, bytes=converted.stat().st_size, sha256=sha256_of(converted)
+    )
+    return InspectionOutcome(model=facts, files=(file,))
+
+
+def _dataset(dataset: DatasetInput) -> InspectionOutcome:
+    found = read_dataset(Path(dataset.path), dataset.manifest)
+    return InspectionOutcome(dataset=facts_of(found, dataset.manifest))

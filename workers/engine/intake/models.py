@@ -1,0 +1,71 @@
+"""Does a model hold what its manifest says? Names, shapes, values, outputs."""
+
+from math import prod
+from pathlib import Path
+
+import torch
+
+from app.contracts.facts import ModelFacts, OutputFacts
+from app.contracts.layouts import layers, parameter_count
+from app.contracts.manifests import InputTransform, ModelManifest, OutputSpec
+from app.contracts.problems import UserError
+from workers.engine.networks.build import build
+from workers.engine.networks.loading import load_weights
+
+
+def check_transform(inputs: dict[str, InputTransform], row: tuple[int, ...]) -> None:
+    """Statistics are one number, or one for each element of a row's first dimension."""
+    for name, transform in inputs.items():
+        for word, statistic in (("mean", transform.mean), ("std", transform.std)):
+            if isinstance(statistic, tuple) and len(statistic) != row[0]:
+                raise UserError(
+                    "shape_mismatch",
+                    f"`inputs.{name}.{word}` has {len(statistic)} numbers, expected 1 or {row[0]} for rows of {list(row)}",
+                )
+
+
+def check_output(name: str, spec: OutputSpec, size: int) -> OutputFacts:
+    """An output's size must fit its kind and its class names."""
+    if spec.kind == "class":
+        if size < 2:
+            raise UserError("wrong_output", f"`{name}` is of kind class and needs at least 2 scores, found {size}")
+        if spec.classes is not None and len(spec.classes) != size:
+            raise UserError("wrong_output", f"`{name}` names {len(spec.classes)} classes for {size} scores")
+    if spec.kind == "value" and size != 1:
+        raise UserError("wrong_output", f"`{name}` is of kind value and has one number a row, found {size}")
+    return OutputFacts(spec=spec, size=size)
+
+
+def inspect_family_model(path: Path, manifest: ModelManifest) -> ModelFacts:
+    """Load the weights into the architecture and try one row. Raises UserError with the reason of refusal."""
+    architecture = manifest.architecture
+    assert architecture is not None
+    assert architecture.input_shape is not None
+    assert architecture.outputs is not None
+    _check_buildable(architecture.family, architecture.input_shape)
+    check_transform(manifest.inputs, architecture.input_shape)
+    outputs = {name: check_output(name, manifest.outputs[name], size) for name, size in architecture.outputs.items()}
+    network = build(architecture)
+    network.load_state_dict(load_weights(path, manifest, architecture))
+    network.eval()
+    with torch.no_grad():
+        found = network(network.example())
+    if not all(bool(values.isfinite().all()) for values in found.values()):
+        raise UserError("not_finite", "the model puts out NaN or infinity for a row of zeros")
+    return ModelFacts(
+        architecture=architecture,
+        input_shape=architecture.input_shape,
+        inputs=manifest.inputs,
+        outputs=outputs,
+        parameters=parameter_count(architecture),
+        layers=layers(architecture),
+    )
+
+
+def _check_buildable(family: str, shape: tuple[int, ...]) -> None:
+    if family != "mlp" and len(shape) != 3:
+        raise UserError(
+            "shape_mismatch", f"a {family} needs `input_shape` [channels, height, width], found {list(shape)}"
+        )
+    if prod(shape) > 1 << 28:
+        raise UserError("shape_mismatch", f"rows of {prod(shape)} numbers are beyond what the service takes")

@@ -1,0 +1,102 @@
+"""The header of a safetensors file, read by our own parser before any library sees the file.
+
+The library itself accepts duplicate keys, overflowing shapes, names that are paths and hundreds of thousands of
+keys; here each of them is refused. Layout: 8 bytes little-endian header size, a JSON object, the data.
+"""
+
+import json
+import re
+import struct
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from app.contracts.problems import UserError
+
+MOST_HEADER_BYTES = 16 << 20
+MOST_TENSORS = 20_000
+MOST_DIMENSIONS = 8
+NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.\-]{0,255}$")
+SIZES = {
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """One tensor as the header tells it."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+def _refuse(message: str) -> UserError:
+    return UserError("unreadable", f"not a sound safetensors file: {message}")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _refuse("the header names a key twice")
+    return found
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(8)
+        if len(head) < 8:
+            raise _refuse(f"expected at least 8 bytes, found {len(head)}")
+        (length,) = struct.unpack("<Q", head)
+        if length > min(MOST_HEADER_BYTES, size - 8):
+            raise _refuse(f"the header claims {length} bytes of a file of {size}, {MOST_HEADER_BYTES} at most")
+        raw = file.read(length)
+    try:
+        header = json.loads(raw, object_pairs_hook=_no_duplicates)
+    except (ValueError, RecursionError):
+        raise _refuse("the header is no JSON object") from None
+    if not isinstance(header, dict):
+        raise _refuse("the header is no JSON object")
+    return header, size - 8 - length
+
+
+def _entry(name: str, told: Any, data: int) -> TensorEntry:
+    if not NAME.match(name):
+        raise _refuse("a tensor's name must be letters, digits, `_`, `-` and dots, at most 256 of them")
+    try:
+        dtype, shape, (start, end) = told["dtype"], told["shape"], told["data_offsets"]
+    except (KeyError, TypeError, ValueError):
+        raise _refuse(f"`{name}` needs dtype, shape and data_offsets") from None
+    if dtype not in SIZES:
+        raise _refuse(f"`{name}` has the dtype {str(dtype)[:20]!r}: {', '.join(SIZES)} can be read")
+    sides: list[int] = shape if isinstance(shape, list) else [-1]
+    if len(sides) > MOST_DIMENSIONS or not all(type(side) is int and 0 <= side < 2**31 for side in sides):
+        raise _refuse(f"`{name}` has an impossible shape")
+    if not all(type(offset) is int for offset in (start, end)) or not 0 <= start <= end <= data:
+        raise _refuse(f"`{name}` lies outside the file")
+    if prod(sides) * SIZES[dtype] != end - start:
+        raise _refuse(f"`{name}` has {end - start} bytes of data for shape {sides} of {dtype}")
+    return TensorEntry(name, dtype, tuple(sides), start, end)
+
+
+def read_header(path: Path) -> dict[str, TensorEntry]:
+    """The tensors of a file, all of whose claims hold. Raises UserError `unreadable`."""
+    header, data = _header(path)
+    header.pop("__metadata__", None)
+    if len(header) > MOST_TENSORS:
+        raise _refuse(f"{len(header)} tensors, {MOST_TENSORS} at most")
+    if not header:
+        raise UserError("empty_model", "the file holds no tensor at all")
+    entries = {name: _entry(name, told, data) for name, told in header.items()}
+    reached = 0
+    for entry in sorted(entries.values(), key=lambda e: (e.start, e.end)):
+        if entry.start != reached:
+            raise _refuse(f"the data of `{entry.name}` begin at {entry.start}, expected {reached}: overlap or hole")
+        reached = entry.end
+    if reached != data:
+        raise _refuse(f"{data - reached} bytes after the last tensor")
+    return entries

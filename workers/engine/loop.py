@@ -1,0 +1,230 @@
+"""The one loop: it advances a population of members on one stream of batches.
+
+Everything that a step depends on is a function of the step's number and the members' state: the order of rows of
+(seed, epoch), dropout and balancing of (seed, step), the learning rate of the step. A checkpoint between two steps
+therefore loses nothing, and a member more or less changes no other.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from app.contracts.events import CheckpointEvent, ChildEvent, MetricsEvent, ProgressEvent
+from app.contracts.problems import UserError
+from app.contracts.training import TrainingSpec
+from workers.engine.checkpoint import Checkpoint, CheckpointFolder
+from workers.engine.control import Stop, Stopped
+from workers.engine.data.columns import Rows
+from workers.engine.data.inputs import Inputs
+from workers.engine.data.order import epoch_order
+from workers.engine.member_state import is_finite, load_member, save_member
+from workers.engine.members import Counts, Member
+from workers.engine.validation import validate
+
+Emit = Callable[[ChildEvent], None]
+PROGRESS_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Schooling:
+    """What the loop goes through: rows of the training and validation splits (host), and how long."""
+
+    training: TrainingSpec
+    rows: Tensor
+    validation: Tensor
+
+    @property
+    def batches(self) -> int:
+        """Optimiser steps in an epoch. A last batch of one row joins the one before it: BatchNorm needs two."""
+        size, rows = self.training.batch_size, len(self.rows)
+        whole = -(-rows // size)
+        return whole - 1 if size > 1 and whole > 1 and rows % size == 1 else whole
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in all."""
+        return self.training.steps or (self.training.epochs or 1) * self.batches
+
+    @property
+    def epochs(self) -> int:
+        """Epochs begun in all."""
+        return -(-self.steps // self.batches)
+
+    def epoch(self, number: int) -> list[Tensor]:
+        """The batches of epoch `number` (from 0), as row numbers."""
+        order = epoch_order(self.rows, self.training.seed, number)
+        parts = list(torch.split(order, self.training.batch_size))
+        if len(parts) > self.batches:
+            parts[-2:] = [torch.cat(parts[-2:])]
+        return parts
+
+
+@dataclass
+class Loop:
+    """Trains `members`; `run` returns when all have finished, or raises Stopped after a checkpoint."""
+
+    members: Sequence[Member]
+    inputs: Inputs
+    schooling: Schooling
+    checkpoints: CheckpointFolder
+    checkpoint_seconds: float
+    emit: Emit
+    stop: Stop
+    keep: dict[str, Any] = field(default_factory=dict)
+    """Facts of the job that every checkpoint carries (what it was made on, how its targets came to be)."""
+    step: int = 0
+    seconds: float = 0.0
+    """Wall time of all attempts so far."""
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Go on where `checkpoint` was taken."""
+        self.step = checkpoint.step
+        self.seconds = checkpoint.state["seconds"]
+        for member in self.members:
+            load_member(member, checkpoint.tensors, checkpoint.state["members"][member.name])
+
+    @property
+    def epoch(self) -> int:
+        """Epochs finished."""
+        return self.step // self.schooling.batches
+
+    def run(self) -> None:
+        """Train to the end. Raises Stopped, and UserError `diverged`."""
+        clock = _Clock(self)
+        while self.step < self.schooling.steps and self._active():
+            self._one_epoch(clock)
+        clock.tell(force=True)
+        self._record()
+        self.seconds = clock.total()
+
+    def _active(self) -> list[Member]:
+        return [member for member in self.members if not member.standing.stopped]
+
+    def _one_epoch(self, clock: "_Clock") -> None:
+        number, first = divmod(self.step, self.schooling.batches)
+        batches = self.schooling.epoch(number)
+        counts = {member.name: _counts(member, batches) for member in self._active()}
+        for place in range(first, len(batches)):
+            reason = self.stop.requested()
+            if reason is not None:
+                self.save(clock)
+                raise Stopped(reason)
+            if clock.checkpoint_due(self.checkpoint_seconds):
+                self.save(clock)
+            self._one_step(batches[place], {name: by_batch[place] for name, by_batch in counts.items()}, number + 1)
+            clock.tell(rows=len(batches[place]))
+            if self.step == self.schooling.steps:
+                break
+        self._end_epoch(number + 1)
+
+    def _one_step(self, batch: Tensor, counts: dict[str, Counts], epoch: int) -> None:
+        rows = Rows.on(self.inputs.column.device, batch)
+        active = self._active()
+        for member in active:
+            member.begin_step(counts[member.name])
+        micro = self.schooling.training.micro_batch_size or len(batch)
+        for place, part in enumerate(rows.split(micro)):
+            x = self.inputs.take(part)
+            for member in active:
+                member.micro_step(x, part, counts[member.name], (self.step, place))
+        for member in active:
+            member.end_step(self.step, epoch)
+        self.step += 1
+
+    def _end_epoch(self, epoch: int) -> None:
+        training, validation = self.schooling.training, self.schooling.validation
+        rows = Rows.on(self.inputs.column.device, validation)
+        for member in self._active():
+            member.balancer.end_epoch()
+            if len(validation):
+                found = validate(member, self.inputs, rows)
+                self.emit(MetricsEvent(points=tuple(found.points(member, self.step, epoch))))
+                member.judge(found.score(member, training), epoch)
+        self._record()
+
+    def _record(self) -> None:
+        points = [point for member in self.members for point in member.recorder.take()]
+        if points:
+            self.emit(MetricsEvent(points=tuple(points)))
+
+    def save(self, clock: "_Clock") -> None:
+        """A checkpoint of everything, if everything is finite. Raises UserError `diverged` where it is not."""
+        self._record()
+        tensors: dict[str, Tensor] = {}
+        states: dict[str, Any] = {}
+        for member in self.members:
+            if not is_finite(member):
+                raise UserError(
+                    "diverged",
+                    f"a weight of the {member.name} is not finite after step {self.step}: lower "
+                    "`training.learning_rate` or set `training.clip_norm`; the last finite checkpoint is kept",
+                )
+            saved, states[member.name] = save_member(member)
+            tensors.update(saved)
+        state = {**self.keep, "seconds": clock.total(), "members": states}
+        name, digest = self.checkpoints.save(self.step, tensors, state)
+        clock.checkpointed()
+        self.emit(CheckpointEvent(step=self.step, name=name, sha256=digest))
+
+
+def _counts(member: Member, batches: Sequence[Tensor]) -> list[Counts]:
+    """The counted rows of each batch, task and term of an epoch, known before its first step."""
+    sizes = [len(batch) for batch in batches]
+    flat = [
+        [int(part.sum()) for part in torch.split(counted, sizes)] for counted in member.counts(torch.cat(list(batches)))
+    ]
+    by_batch: list[Counts] = []
+    for place in range(len(batches)):
+        column = iter(flat)
+        by_batch.append([[next(column)[place] for _ in task.terms] for task in member.tasks])
+    return by_batch
+
+
+class _Clock:
+    """Wall time of the loop: progress at the first step and a few times a second, checkpoints when due."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._before = loop.seconds
+        self._began = self._told = self._saved = time.monotonic()
+        self._rows = 0
+        self._first = True
+
+    def total(self) -> float:
+        """Seconds of all attempts."""
+        return self._before + time.monotonic() - self._began
+
+    def checkpoint_due(self, seconds: float) -> bool:
+        """Whether the last one is `seconds` old."""
+        return time.monotonic() - self._saved >= seconds
+
+    def checkpointed(self) -> None:
+        """One was just taken."""
+        self._saved = time.monotonic()
+
+    def tell(self, rows: int = 0, *, force: bool = False) -> None:
+        """Emit progress if it is time: the first step at once."""
+        self._rows += rows
+        now = time.monotonic()
+        if not (self._first or force or now - self._told >= PROGRESS_SECONDS):
+            return
+        loop, schooling = self._loop, self._loop.schooling
+        speed = self._rows / max(now - self._told, 1e-9) if self._rows else None
+        left = (schooling.steps - loop.step) * schooling.training.batch_size / speed if speed else None
+        loop.emit(
+            ProgressEvent(
+                phase="training",
+                percent=100.0 * loop.step / schooling.steps,
+                epoch=min(schooling.epochs, loop.epoch + 1),
+                epochs=schooling.epochs,
+                step=loop.step,
+                steps=schooling.steps,
+                samples_per_second=speed,
+                eta_seconds=left,
+            )
+        )
+        self._told, self._rows, self._first = now, 0, False

@@ -1,0 +1,76 @@
+"""A member as tensors and JSON, and back: everything that its next step depends on."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workers.engine.members import Member
+
+
+def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}/{name}": value.detach().cpu() for name, value in tensors.items()}
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    start = f"{prefix}/"
+    return {name[len(start) :]: value for name, value in tensors.items() if name.startswith(start)}
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    states = optimizer.state_dict()["state"]
+    return {
+        f"{index}/{key}": value
+        for index, entries in states.items()
+        for key, value in entries.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, key = name.split("/", 1)
+        states.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def save_member(member: Member) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors under the member's name, JSON-able state)."""
+    sums, filled = member.recorder.state()
+    tensors = {
+        **_prefixed(f"{member.name}/network", member.network.state_dict()),
+        **_prefixed(f"{member.name}/best", member.standing.best),
+        **_prefixed(f"{member.name}/optimizer", _optimizer_tensors(member.optimizer)),
+        **_prefixed(f"{member.name}/balancer", member.balancer.state()),
+        **_prefixed(f"{member.name}/recorder", sums),
+    }
+    standing = member.standing
+    state = {
+        "best_score": standing.best_score,
+        "best_epoch": standing.best_epoch,
+        "waited": standing.waited,
+        "stopped": standing.stopped,
+        "steps": standing.steps,
+        "filled": filled,
+    }
+    return tensors, state
+
+
+def load_member(member: Member, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """The inverse of `save_member`; the member was built from the same spec."""
+    member.network.load_state_dict(_below(f"{member.name}/network", tensors))
+    _load_optimizer(member.optimizer, _below(f"{member.name}/optimizer", tensors))
+    member.balancer.load_state(_below(f"{member.name}/balancer", tensors))
+    member.recorder.load(_below(f"{member.name}/recorder", tensors), int(state["filled"]))
+    device = next(member.network.parameters()).device
+    standing = member.standing
+    standing.best = {name: value.to(device) for name, value in _below(f"{member.name}/best", tensors).items()}
+    standing.best_score, standing.best_epoch = state["best_score"], state["best_epoch"]
+    standing.waited, standing.stopped, standing.steps = state["waited"], state["stopped"], state["steps"]
+
+
+def is_finite(member: Member) -> bool:
+    """Whether every weight is a finite number: what a checkpoint must not be without."""
+    tensors = [value for value in member.network.state_dict().values() if value.is_floating_point()]
+    return all(bool(value.isfinite().all()) for value in tensors)

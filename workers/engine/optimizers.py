@@ -1,0 +1,24 @@
+"""Optimisers by name. The fused kernels of torch: one pass over all parameters, no per-step host work."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from app.contracts.training import TrainingSpec
+
+
+def make_optimizer(training: TrainingSpec, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """sgd (with momentum), adam (Kingma 2015; decay as an L2 term) or adamw (Loshchilov 2019; decoupled decay)."""
+    wanted, rate, decay = list(parameters), training.learning_rate, training.weight_decay
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(wanted, lr=rate, momentum=training.momentum, weight_decay=decay, fused=True)
+    if training.optimizer == "adam":
+        return torch.optim.Adam(wanted, lr=rate, weight_decay=decay, fused=True)
+    return torch.optim.AdamW(wanted, lr=rate, weight_decay=decay, fused=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The rate of the next step."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate

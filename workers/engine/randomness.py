@@ -1,0 +1,25 @@
+"""Counter-based randomness: every draw is a function of (seed, stream, counters) and of nothing that came before.
+
+So a resumed job draws what an uninterrupted one draws, and one member, head or projector more never shifts the
+draws of another.
+"""
+
+import hashlib
+
+import torch
+
+
+def derived_seed(seed: int, stream: str, *counters: int) -> int:
+    """A 63-bit seed from the job's seed, the stream's name and its counters (SHA-256)."""
+    text = "/".join([stream, str(seed), *map(str, counters)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator(seed: int, stream: str, *counters: int) -> torch.Generator:
+    """A CPU generator that starts at `derived_seed`."""
+    return torch.Generator().manual_seed(derived_seed(seed, stream, *counters))
+
+
+def seed_step(seed: int, stream: str, *counters: int) -> None:
+    """Start torch's default generators (dropout draws from them) at `derived_seed`."""
+    torch.manual_seed(derived_seed(seed, stream, *counters))

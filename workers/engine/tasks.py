@@ -1,0 +1,51 @@
+"""A task: a head of the student, what it means, and the terms that teach it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from app.contracts.manifests import OutputSpec
+from workers.engine.data.columns import Rows
+from workers.engine.data.dataset import TargetColumn
+from workers.engine.objectives.terms import Term
+
+
+@dataclass(frozen=True)
+class Task:
+    """`name` is the student's output; `spec` what its numbers mean; `target` None where no row has a label."""
+
+    name: str
+    spec: OutputSpec
+    target: TargetColumn | None
+    weight: float
+    terms: tuple[Term, ...]
+
+    @property
+    def counted(self) -> Tensor:
+        """bool [N] on the host: rows from which some term of positive weight teaches this task."""
+        return torch.stack([term.counted for term in self.terms if term.weight > 0.0]).any(0)
+
+    def loss(self, outputs: Tensor, rows: Rows, counts: Sequence[int]) -> tuple[Tensor | None, list[Tensor]]:
+        """(weighted loss or None where no row counts, each term's mean).
+
+        `outputs` [n, size] of a micro-batch, `counts` the counted rows of the *whole* batch for each term: summed
+        over micro-batches both are those of the batch. A term without counted rows is 0 and has no gradient.
+        """
+        means, total = [], None
+        for term, count in zip(self.terms, counts, strict=True):
+            if count == 0:
+                means.append(outputs.new_zeros((), dtype=torch.float32))
+                continue
+            mean = term.losses(outputs, rows).sum() / count
+            means.append(mean.detach())
+            if term.weight > 0.0:
+                total = term.weight * mean if total is None else total + term.weight * mean
+        return total, means
+
+
+def taught_rows(tasks: Sequence[Task], rows: Tensor) -> Tensor:
+    """Those of `rows` from which at least one task learns."""
+    counted = torch.stack([task.counted for task in tasks]).any(0)
+    return rows[counted[rows]]
