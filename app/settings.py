@@ -80,11 +80,6 @@ class Settings(BaseSettings):
         return self.database.startswith("sqlite")
 
     @property
-    def store(self) -> str:
-        """The blob store's URL, whether said or local."""
-        return self.store_url or f"file://{self.data_dir / 'blobs'}"
-
-    @property
     def staging_dir(self) -> Path:
         """Where uploads grow until they are whole."""
         return self.data_dir / "staging"

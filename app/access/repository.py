@@ -1,0 +1,58 @@
+"""The SQL of API keys."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.access.secrets import digest, visible_prefix
+from app.db.clock import utcnow
+from app.db.ids import new_id
+from app.db.rows import DEFAULT_PROJECT, KeyRow, ProjectRow
+
+
+async def find(session: AsyncSession, key: str, *, revoked_too: bool = False) -> KeyRow | None:
+    """The key with this secret."""
+    query = select(KeyRow).where(KeyRow.sha256 == digest(key))
+    return await session.scalar(query if revoked_too else query.where(KeyRow.revoked_at.is_(None)))
+
+
+async def add(session: AsyncSession, key: str, name: str, project_id: str = DEFAULT_PROJECT) -> KeyRow:
+    """Keep the digest of a key."""
+    row = KeyRow(
+        id=new_id("key"), project_id=project_id, name=name, prefix=visible_prefix(key), sha256=digest(key), role="admin"
+    )
+    session.add(row)
+    await session.flush()
+    return row
+
+
+async def all_keys(session: AsyncSession) -> Sequence[KeyRow]:
+    """Every key there ever was, oldest first."""
+    return (await session.scalars(select(KeyRow).order_by(KeyRow.id))).all()
+
+
+async def live_keys(session: AsyncSession) -> int:
+    """How many keys open the service. Its project is locked, so that two first starts do not both make one."""
+    await session.execute(select(ProjectRow.id).where(ProjectRow.id == DEFAULT_PROJECT).with_for_update())
+    query = select(func.count()).select_from(KeyRow).where(KeyRow.revoked_at.is_(None))
+    return await session.scalar(query) or 0
+
+
+async def revoke(session: AsyncSession, identity: str) -> int:
+    """Revoke the live keys with this id or visible prefix; how many there were."""
+    fitting = update(KeyRow).where(or_(KeyRow.id == identity, KeyRow.prefix == identity), KeyRow.revoked_at.is_(None))
+    revoked = await session.scalars(fitting.values(revoked_at=utcnow()).returning(KeyRow.id))
+    return len(revoked.all())
+
+
+async def revoke_named(session: AsyncSession, name: str, *, but: str) -> None:
+    """Revoke the live keys of this name, except the one with the secret `but`."""
+    others = update(KeyRow).where(KeyRow.name == name, KeyRow.sha256 != digest(but), KeyRow.revoked_at.is_(None))
+    await session.execute(others.values(revoked_at=utcnow()))
+
+
+async def touch(session: AsyncSession, key_id: str, now: datetime) -> None:
+    """The key was used."""
+    await session.execute(update(KeyRow).where(KeyRow.id == key_id).values(last_used_at=now))

@@ -1,0 +1,71 @@
+"""`/v1/datasets`."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.access.authentication import GUARDED, KnownCaller
+from app.contracts.manifests import DatasetFormat
+from app.contracts.states import ModelState
+from app.datasets.service import DATASETS
+from app.http import resources
+from app.http.answers import json_answer, json_body, json_content, problems, upload_body
+from app.http.keyed import IdempotencyKey
+from app.http.pages import After, Limit, decode_cursor, page_of
+from app.http.services import TheServices
+from app.http.waiting import Wait
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"], dependencies=GUARDED)
+
+
+@router.post(
+    "",
+    status_code=201,
+    openapi_extra=upload_body("DatasetManifest"),
+    responses={
+        201: json_content("Dataset", "Uploaded; its inspection is queued."),
+        **problems(400, 408, 409, 413, 415, 422, 507),
+    },
+)
+async def upload_dataset(
+    request: Request, caller: KnownCaller, services: TheServices, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Upload a dataset: a manifest and one file, in either order."""
+    return await resources.upload(DATASETS, services, caller, request, idempotency_key)
+
+
+@router.get("", responses={200: json_content("DatasetPage", "Datasets, newest first."), **problems(400)})
+async def list_datasets(
+    caller: KnownCaller,
+    services: TheServices,
+    limit: Limit = 50,
+    after: After = None,
+    state: ModelState | None = None,
+    fmt: Annotated[DatasetFormat | None, Query(alias="format")] = None,
+) -> Response:
+    """List datasets."""
+    entries = await resources.listed(DATASETS, services, caller, decode_cursor(after), limit, state, fmt)
+    return json_answer(page_of(entries, limit))
+
+
+@router.get("/{dataset_id}", responses={200: json_content("Dataset", "The dataset."), **problems(400, 404)})
+async def get_dataset(dataset_id: str, caller: KnownCaller, services: TheServices, wait: Wait = 0.0) -> Response:
+    """A dataset; `wait` for the end of its inspection."""
+    return json_answer(DATASETS.view(await resources.get(DATASETS, services, caller, dataset_id, wait)))
+
+
+@router.patch(
+    "/{dataset_id}",
+    openapi_extra=json_body("DatasetManifestChanges"),
+    responses={200: json_content("Dataset", "Being inspected again."), **problems(400, 404, 408, 409, 413, 415, 422)},
+)
+async def mend_dataset(dataset_id: str, request: Request, caller: KnownCaller, services: TheServices) -> Response:
+    """A better manifest for rejected bytes: the fields that it names replace the old ones."""
+    return json_answer(await resources.mend(DATASETS, services, caller, request, dataset_id))
+
+
+@router.delete("/{dataset_id}", status_code=204, responses=problems(400, 404, 409))
+async def delete_dataset(dataset_id: str, caller: KnownCaller, services: TheServices) -> Response:
+    """Delete a dataset that no unfinished job needs."""
+    await resources.delete(DATASETS, services, caller, dataset_id)
+    return Response(status_code=204)

@@ -1,0 +1,54 @@
+"""A dataset as clients see it."""
+
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, Field
+
+from app.contracts.base import Answer, Metadata
+from app.contracts.facts import FileRef
+from app.contracts.manifests import ArrayInput, DatasetFormat, SplitName, Splits, TargetSpec
+from app.contracts.problems import Rejection
+from app.contracts.states import ModelState
+from app.db.rows import DatasetRow
+
+
+class Dataset(Answer):
+    """A dataset."""
+
+    id: str
+    object: Literal["dataset"] = "dataset"
+    name: str
+    state: ModelState
+    rejection: Rejection | None
+    format: DatasetFormat
+    files: tuple[FileRef, ...]
+    rows: int | None = Field(description="null until the inspection has counted them.")
+    splits: dict[SplitName, int] = Field(description="Rows of each split; empty until they are known.")
+    inputs: dict[str, ArrayInput]
+    targets: dict[str, TargetSpec]
+    dealt: Splits = Field(description="How rows come to their splits, as in the manifest.")
+    created_at: AwareDatetime
+    metadata: Metadata
+
+
+def dataset_view(row: DatasetRow) -> Dataset:
+    """The view of a row with its files. What a newer version wrote and this one does not know is left out."""
+    manifest: dict[str, Any] = row.manifest
+    facts: dict[str, Any] = row.facts or {}
+    files = [{"name": file.name, "role": file.role, "bytes": file.bytes, "sha256": file.sha256} for file in row.files]
+    document = {
+        "id": row.id,
+        "name": row.name,
+        "state": row.state,
+        "rejection": row.rejection,
+        "format": row.format,
+        "files": files,
+        "rows": facts.get("rows"),
+        "splits": facts.get("splits") or {},
+        "inputs": manifest["inputs"],
+        "targets": manifest.get("targets") or {},
+        "dealt": manifest["splits"],
+        "created_at": row.created_at,
+        "metadata": manifest.get("metadata") or {},
+    }
+    return Dataset.model_validate(document, strict=False, extra="ignore")

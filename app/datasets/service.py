@@ -1,0 +1,32 @@
+"""Datasets: what `app.http.resources` leaves open."""
+
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from app.contracts.facts import FileRole
+from app.contracts.manifests import DatasetManifest
+from app.datasets.schemas import Dataset, dataset_view
+from app.db.rows import DatasetRow
+from app.http.resources import Kind
+
+
+def _row(manifest: DatasetManifest) -> DatasetRow:
+    document = manifest.model_dump(mode="json")
+    return DatasetRow(name=manifest.name, state="verifying", format=manifest.format, manifest=document)
+
+
+def _role(manifest: DatasetManifest) -> FileRole:
+    return "data"
+
+
+DATASETS: Final[Kind[DatasetRow, DatasetManifest, Dataset]] = Kind(
+    noun="dataset",
+    prefix="ds",
+    row=DatasetRow,
+    make=_row,
+    manifest=TypeAdapter(DatasetManifest),
+    formats={"npz": "npz", "parquet": "parquet", "csv": None, "jsonl": None},
+    role=_role,
+    view=dataset_view,
+)

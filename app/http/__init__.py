@@ -1,0 +1,1 @@
+"""HTTP pieces that every resource shares: strict JSON, problems, uploads, files, pages, waiting."""

@@ -1,0 +1,74 @@
+"""JSON answers, and the pages of the OpenAPI document that describe them.
+
+Bodies and answers are written and read by this package, not by FastAPI, which would read a body before it knows
+who calls. The document therefore names its schemas itself: `schema_of` refers to one, and `app.http.openapi`
+fills them all in.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import Response
+from pydantic import BaseModel
+
+
+def json_answer(view: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A view as JSON, by the names that the contract says."""
+    content = view.model_dump_json(by_alias=True)
+    return Response(content, status, headers=dict(headers or {}), media_type="application/json")
+
+
+def schema_of(name: str) -> dict[str, Any]:
+    """A reference to a schema of the OpenAPI document."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def json_content(name: str, description: str) -> dict[str, Any]:
+    """An answer of that schema."""
+    return {"description": description, "content": {"application/json": {"schema": schema_of(name)}}}
+
+
+def binary_content(media_type: str) -> dict[int | str, dict[str, Any]]:
+    """Answers that are a file, or a part of it."""
+    content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
+    return {
+        200: {"description": "The file.", "content": content},
+        206: {"description": "The asked range of it.", "content": content},
+        304: {"description": "The client has these bytes already."},
+    }
+
+
+def json_body(name: str) -> dict[str, Any]:
+    """`openapi_extra` of an operation that takes JSON."""
+    content = {"application/json": {"schema": schema_of(name)}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def upload_body(manifest: str) -> dict[str, Any]:
+    """`openapi_extra` of an operation that takes a manifest and a file."""
+    parts = {"manifest": schema_of(manifest), "file": {"type": "string", "format": "binary"}}
+    schema = {"type": "object", "required": ["manifest", "file"], "properties": parts}
+    encoding = {"manifest": {"contentType": "application/json"}}
+    content = {"multipart/form-data": {"schema": schema, "encoding": encoding}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The errors of an operation."""
+    content = {"application/problem+json": {"schema": schema_of("Problem")}}
+    return {status: {"description": _TITLES[status], "content": content} for status in (401, *statuses, 503)}
+
+
+_TITLES: Mapping[int, str] = {
+    400: "The request cannot be read.",
+    401: "No key, or one that is not known.",
+    404: "No such resource.",
+    408: "The body stood still.",
+    409: "The resource's state does not allow it.",
+    413: "The body is above its bound.",
+    415: "Another content type is expected.",
+    416: "The asked bytes lie outside the file.",
+    422: "Well-formed, but wrong; `errors` says where.",
+    503: "Try again a little later.",
+    507: "The disk has no room for this upload.",
+}

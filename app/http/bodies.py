@@ -1,0 +1,57 @@
+"""Reading a body piece by piece, with a bound on its size and on how long it may stand still."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from fastapi import Request
+
+from app.errors import BadRequest, NotSupported, TooLarge, TooSlow
+from app.http.strict_json import MOST_BYTES
+
+
+def content_length(request: Request) -> int | None:
+    """What the client announced, None for a chunked body."""
+    text = request.headers.get("content-length")
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise BadRequest("bad_content_length", "expected Content-Length to be a whole number of bytes")
+    return int(text)
+
+
+async def chunks(request: Request, idle_seconds: float) -> AsyncGenerator[bytes, None]:
+    """The body as it comes; raises TooSlow after `idle_seconds` of silence, ClientDisconnect when it breaks off."""
+    async with aclosing(request.stream()) as stream:
+        while True:
+            try:
+                async with asyncio.timeout(idle_seconds):
+                    chunk = await anext(stream, None)
+            except TimeoutError:
+                raise TooSlow(
+                    "body_too_slow", f"nothing of the body came for {idle_seconds:g} s: send it again, without a pause"
+                ) from None
+            if chunk is None:
+                return
+            yield chunk
+
+
+async def read_json(request: Request, idle_seconds: float) -> bytes:
+    """A JSON body of at most 1 MiB; its size is refused from Content-Length before a byte is read."""
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise NotSupported("json_expected", "expected a body of Content-Type application/json")
+    announced = content_length(request)
+    if announced is not None and announced > MOST_BYTES:
+        raise _too_large()
+    body = bytearray()
+    async with aclosing(chunks(request, idle_seconds)) as stream:
+        async for chunk in stream:
+            body += chunk
+            if len(body) > MOST_BYTES:
+                raise _too_large()
+    return bytes(body)
+
+
+def _too_large() -> TooLarge:
+    return TooLarge("body_too_large", f"a JSON body may have at most {MOST_BYTES} bytes")

@@ -1,0 +1,151 @@
+"""A push parser for an upload: one part `manifest`, one part `file`, in either order.
+
+It is fed with the chunks of a request as they come and holds no more of the file than one chunk; the bytes of
+the file are handed on at once. Built on python-multipart's `MultipartParser`, which keeps the state.
+"""
+
+from dataclasses import dataclass, field
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from app.errors import BadRequest, NotSupported, TooLarge
+from app.http.strict_json import MOST_BYTES
+
+PARTS = ("manifest", "file")
+_MOST_HEADERS = 16
+_LONGEST_HEADER = 4096
+_LONGEST_BOUNDARY = 200
+_LONGEST_NAME = 200
+
+
+def boundary_of(content_type: str | None) -> bytes:
+    """The boundary that a Content-Type header names; raises NotSupported or BadRequest."""
+    kind, options = parse_options_header(content_type)
+    if kind == b"application/json":
+        raise NotSupported(
+            "multipart_expected",
+            "expected multipart/form-data with the parts `manifest` and `file`; JSON that names uploads is reserved",
+        )
+    if kind != b"multipart/form-data":
+        raise NotSupported(
+            "multipart_expected",
+            "expected multipart/form-data with the parts `manifest` and `file`: curl -F manifest=… -F file=@…",
+        )
+    boundary: bytes = options.get(b"boundary", b"")
+    if not 0 < len(boundary) <= _LONGEST_BOUNDARY:
+        raise BadRequest("bad_multipart", f"expected a boundary of 1 to {_LONGEST_BOUNDARY} characters in Content-Type")
+    return boundary
+
+
+@dataclass
+class _Part:
+    headers: dict[bytes, bytes] = field(default_factory=dict)
+    name: str = ""
+
+
+class UploadParser:
+    """Feed it with `write`, take the file's bytes with `taken` after each; `finish` at the end.
+
+    `manifest` is None until its part has ended, so that it can be checked while the file is still on its way.
+    """
+
+    def __init__(self, boundary: bytes) -> None:
+        self.manifest: bytes | None = None
+        self.file_name = ""
+        self.file_ended = False
+        self._manifest = bytearray()
+        self._pending: list[bytes] = []
+        self._seen: set[str] = set()
+        self._part = _Part()
+        self._header = (bytearray(), bytearray())
+        self._ended = False
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._on_part_begin,
+                "on_header_field": self._on_header_field,
+                "on_header_value": self._on_header_value,
+                "on_header_end": self._on_header_end,
+                "on_headers_finished": self._on_headers_finished,
+                "on_part_data": self._on_part_data,
+                "on_part_end": self._on_part_end,
+                "on_end": self._on_end,
+            },
+            max_header_count=_MOST_HEADERS,
+            max_header_size=_LONGEST_HEADER,
+        )
+
+    @property
+    def file_begun(self) -> bool:
+        """The file's part has begun."""
+        return "file" in self._seen
+
+    def write(self, chunk: bytes) -> None:
+        """The next bytes of the body; raises BadRequest or TooLarge."""
+        try:
+            self._parser.write(chunk)
+        except FormParserError:
+            raise BadRequest("bad_multipart", "the body is no multipart/form-data of its own boundary") from None
+
+    def taken(self) -> list[bytes]:
+        """The file's bytes since the last call."""
+        pending, self._pending = self._pending, []
+        return pending
+
+    def finish(self) -> None:
+        """The body has ended; raises BadRequest if it is not whole."""
+        if not self._ended:
+            raise BadRequest("truncated_body", "the body ended before its last boundary: send it again, whole")
+        missing = [name for name in PARTS if name not in self._seen]
+        if missing:
+            raise BadRequest("missing_part", f"expected the parts `manifest` and `file`, `{missing[0]}` did not come")
+
+    def _on_part_begin(self) -> None:
+        self._part = _Part()
+
+    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header[0].extend(data[start:end])
+
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header[1].extend(data[start:end])
+
+    def _on_header_end(self) -> None:
+        name, value = self._header
+        self._part.headers[bytes(name).lower()] = bytes(value)
+        self._header = (bytearray(), bytearray())
+
+    def _on_headers_finished(self) -> None:
+        _, options = parse_options_header(self._part.headers.get(b"content-disposition"))
+        name = options.get(b"name", b"").decode("utf-8", "replace")
+        if name not in PARTS:
+            raise BadRequest("unexpected_part", "expected the parts `manifest` and `file` alone, found another")
+        if name in self._seen:
+            raise BadRequest("doubled_part", f"the part `{name}` came twice")
+        self._seen.add(name)
+        self._part.name = name
+        if name == "file":
+            self.file_name = _plain(options.get(b"filename", b""))
+
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._part.name == "file":
+            self._pending.append(data[start:end])
+            return
+        self._manifest += data[start:end]
+        if len(self._manifest) > MOST_BYTES:
+            raise TooLarge("manifest_too_large", f"a manifest may have at most {MOST_BYTES} bytes")
+
+    def _on_part_end(self) -> None:
+        if self._part.name == "manifest":
+            self.manifest = bytes(self._manifest)
+        else:
+            self.file_ended = True
+
+    def _on_end(self) -> None:
+        self._ended = True
+
+
+def _plain(name: bytes) -> str:
+    """A client's file name as a label: its last step, printable, short. It never becomes a path."""
+    text = name.decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2]
+    return "".join(c for c in text if c.isprintable())[:_LONGEST_NAME]

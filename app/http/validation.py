@@ -1,0 +1,129 @@
+"""From bytes to a contract, and from pydantic's errors to problems with RFC 6901 pointers."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from app.contracts.problems import Problem
+from app.errors import Invalid
+from app.http import strict_json
+
+T = TypeVar("T")
+_LONGEST_TOKEN = 128
+_LONGEST_DETAIL = 600
+_MOST_FAULTS = 200
+
+CODES: Mapping[str, str] = {
+    "missing": "missing",
+    "extra_forbidden": "unknown_field",
+    "finite_number": "not_finite",
+    "greater_than": "out_of_range",
+    "greater_than_equal": "out_of_range",
+    "less_than": "out_of_range",
+    "less_than_equal": "out_of_range",
+    "too_short": "too_short",
+    "too_long": "too_long",
+    "string_too_short": "too_short",
+    "string_too_long": "too_long",
+    "string_pattern_mismatch": "bad_format",
+    "string_unicode": "bad_format",
+    "literal_error": "unknown_value",
+    "enum": "unknown_value",
+    "union_tag_invalid": "unknown_value",
+    "union_tag_not_found": "missing",
+    "value_error": "invalid_value",
+    "assertion_error": "invalid_value",
+}
+"""pydantic's error types -> our stable codes; the others are all `wrong_type`."""
+
+_KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+
+
+def validate(adapter: TypeAdapter[T], data: bytes, *, parsed: Any) -> T:
+    """The contract that a strictly parsed document holds; raises Invalid with one problem for each fault."""
+    try:
+        return adapter.validate_json(data)
+    except ValidationError as error:
+        raise Invalid(problems_of(error, parsed)) from None
+
+
+def parse_as(adapter: TypeAdapter[T], data: bytes) -> T:
+    """`strict_json.parse` and `validate` in one; raises BadRequest or Invalid."""
+    return validate(adapter, data, parsed=strict_json.parse(data))
+
+
+def problems_of(error: ValidationError, document: Any) -> list[Problem]:
+    """One problem for each fault of `document`, the same place and code named once."""
+    found: dict[tuple[str, str], Problem] = {}
+    for fault in error.errors(include_url=False)[:_MOST_FAULTS]:
+        place = placed(fault["loc"], document, absent=fault["type"] == "missing")
+        code = CODES.get(fault["type"], "wrong_type")
+        problem = Problem(pointer=pointer(place), code=code, detail=_detail(fault, code))
+        found.setdefault((problem.pointer, problem.code), problem)
+    return list(found.values())
+
+
+def pointer(place: Sequence[str | int]) -> str:
+    """RFC 6901. It ends above a key too long to be shown."""
+    tokens = []
+    for token in place:
+        text = str(token)
+        if len(text) > _LONGEST_TOKEN:
+            break
+        tokens.append("/" + text.replace("~", "~0").replace("/", "~1"))
+    return "".join(tokens)
+
+
+def placed(location: Sequence[str | int], document: Any, *, absent: bool) -> tuple[str | int, ...]:
+    """The way to the fault in `document`: pydantic's location without the tags of unions and the names of
+    validators that it mixes in. With `absent` the last step is a key that is not there.
+
+    A tag can look like a key, so the reading that explains most of the location wins.
+    """
+    last: tuple[str | int, ...] = ()
+    if absent and location:
+        location, last = location[:-1], (location[-1],)
+    best = max(_readings(tuple(location), document), key=len)
+    return (*best, *last)
+
+
+def _readings(location: tuple[str | int, ...], value: Any) -> Iterator[tuple[str | int, ...]]:
+    if not location:
+        yield ()
+        return
+    step, rest = location[0], location[1:]
+    if isinstance(value, dict) and isinstance(step, str) and step in value:
+        yield from ((step, *reading) for reading in _readings(rest, value[step]))
+    if isinstance(value, list) and isinstance(step, int) and step < len(value):
+        yield from ((step, *reading) for reading in _readings(rest, value[step]))
+    yield from _readings(rest, value)
+
+
+def _detail(fault: ErrorDetails, code: str) -> str:
+    if fault["type"] == "union_tag_invalid":
+        context = fault["ctx"]
+        return f"expected {context['discriminator']} to be one of {context['expected_tags']}, found another value"
+    if fault["type"] == "union_tag_not_found":
+        return f"expected an object with {fault['ctx']['discriminator']}, which says what it is"
+    if fault["type"] == "extra_forbidden":
+        return "no such field here: check its spelling and place, or leave it out"
+    if fault["type"] == "missing":
+        return "this field is needed"
+    message = fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if code == "invalid_value":
+        return message[:_LONGEST_DETAIL]
+    return f"{message.replace('Input should be', 'expected')}, found {_found(fault['input'])}"[:_LONGEST_DETAIL]
+
+
+def _found(value: Any) -> str:
+    """What kind of thing stands there; never the thing itself, but for a number."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        text = f"{value:.12g}" if isinstance(value, float) or abs(value) < 10**15 else "a huge integer"
+        return f"{text} (a number)"
+    if isinstance(value, str):
+        return f"a string of {len(value)} characters"
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}"
+    return _KINDS.get(type(value), "something else")

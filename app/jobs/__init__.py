@@ -1,0 +1,1 @@
+"""Jobs: submitted, watched, stopped; their events, metrics, reports and files."""

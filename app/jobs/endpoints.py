@@ -1,0 +1,197 @@
+"""`/v1/jobs`."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from starlette.responses import StreamingResponse
+
+from app.access.authentication import GUARDED, KnownCaller
+from app.contracts.jobs import JobKind
+from app.contracts.manifests import SplitName
+from app.contracts.states import TERMINAL, JobState
+from app.errors import BadRequest
+from app.http.answers import binary_content, json_answer, json_body, json_content, problems, schema_of
+from app.http.files import BINARY, serve
+from app.http.keyed import IdempotencyKey
+from app.http.pages import After, Limit, decode_cursor, page_of
+from app.http.services import TheServices
+from app.http.waiting import Wait
+from app.jobs import service, streams
+from app.jobs.repository import JobFilter
+from app.jobs.schemas import job_view
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=GUARDED)
+
+Labels = Annotated[
+    list[Annotated[str, Query(max_length=200)]] | None,
+    Query(max_length=16, description="`key=value`, or `key` for any value; several must all fit."),
+]
+_ENDED = 204
+
+
+@router.post(
+    "",
+    status_code=202,
+    openapi_extra=json_body("JobSpec"),
+    responses={
+        200: json_content("DryRun", "With `dry_run`: what the job would be; nothing is written."),
+        202: json_content("Job", "Accepted; it is queued."),
+        **problems(400, 408, 409, 413, 415, 422),
+    },
+)
+async def submit_job(
+    request: Request,
+    caller: KnownCaller,
+    services: TheServices,
+    dry_run: bool = False,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Submit a job: train, distill or multitask."""
+    return await service.submit(services, caller, request, idempotency_key, dry=dry_run)
+
+
+@router.get("", responses={200: json_content("JobPage", "Jobs, newest first."), **problems(400)})
+async def list_jobs(
+    caller: KnownCaller,
+    services: TheServices,
+    limit: Limit = 50,
+    after: After = None,
+    state: JobState | None = None,
+    kind: JobKind | None = None,
+    label: Labels = None,
+) -> Response:
+    """List jobs. Inspections are shown with `kind=inspect` only."""
+    shown = JobFilter(state, kind, tuple(_label(text) for text in label or ()))
+    return json_answer(page_of(await service.listed(services, caller, shown, decode_cursor(after), limit), limit))
+
+
+def _label(text: str) -> tuple[str, str | None]:
+    key, given, value = text.partition("=")
+    return key, value if given else None
+
+
+@router.get("/{job_id}", responses={200: json_content("Job", "The job."), **problems(400, 404)})
+async def get_job(job_id: str, caller: KnownCaller, services: TheServices, wait: Wait = 0.0) -> Response:
+    """A job; `wait` for its end."""
+    return json_answer(job_view(await service.get(services, caller, job_id, wait)))
+
+
+@router.post("/{job_id}/cancel", responses={200: json_content("Job", "As it is now."), **problems(400, 404, 409)})
+async def cancel_job(job_id: str, caller: KnownCaller, services: TheServices) -> Response:
+    """Cancel: at once if no worker holds the job, else within a step and a checkpoint."""
+    return json_answer(await service.act(services, caller, job_id, "cancel"))
+
+
+@router.post("/{job_id}/pause", responses={200: json_content("Job", "As it is now."), **problems(400, 404, 409)})
+async def pause_job(job_id: str, caller: KnownCaller, services: TheServices) -> Response:
+    """Pause, after a checkpoint."""
+    return json_answer(await service.act(services, caller, job_id, "pause"))
+
+
+@router.post("/{job_id}/resume", responses={200: json_content("Job", "As it is now."), **problems(400, 404, 409)})
+async def resume_job(job_id: str, caller: KnownCaller, services: TheServices) -> Response:
+    """Put a paused job back into the queue; it goes on from its checkpoint."""
+    return json_answer(await service.act(services, caller, job_id, "resume"))
+
+
+@router.get(
+    "/{job_id}/events",
+    responses={
+        200: {
+            "description": "A list; with `Accept: text/event-stream` a stream until the job has ended.",
+            "content": {
+                "application/json": {"schema": schema_of("JobEventPage")},
+                "text/event-stream": {"schema": {"type": "string"}},
+            },
+        },
+        204: {"description": "The stream has no more events, and never will."},
+        **problems(400, 404),
+    },
+)
+async def get_events(
+    job_id: str,
+    request: Request,
+    caller: KnownCaller,
+    services: TheServices,
+    limit: Limit = 100,
+    after: After = None,
+    last_event_id: Annotated[str | None, Header(pattern="^[0-9]{1,18}$", description="Resumes a stream.")] = None,
+) -> Response:
+    """What happened, in order. The event's `seq` is the stream's id."""
+    row = await service.get(services, caller, job_id)
+    if "text/event-stream" not in request.headers.get("accept", ""):
+        found = await streams.events(services, job_id, _seq(after), limit + 1)
+        return json_answer(page_of([(str(event.seq), event) for event in found], limit))
+    seq = int(last_event_id or 0)
+    if row.state in TERMINAL and seq >= row.last_seq:
+        return Response(status_code=_ENDED)  # tells an EventSource to stop coming back
+    body = streams.server_sent(services, caller, job_id, seq)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(body, media_type="text/event-stream", headers=headers)
+
+
+def _seq(after: str | None) -> int:
+    last = decode_cursor(after)
+    if last is None:
+        return 0
+    if not last.isdigit() or len(last) > 18:
+        raise BadRequest("invalid_cursor", "expected `after` to be the `next` of an earlier page, unchanged")
+    return int(last)
+
+
+@router.get(
+    "/{job_id}/metrics",
+    responses={
+        200: {
+            "description": "Every series.",
+            "content": {
+                "application/json": {"schema": schema_of("Metrics")},
+                "text/csv": {"schema": {"type": "string"}},
+            },
+        },
+        **problems(400, 404),
+    },
+)
+async def get_metrics(
+    job_id: str,
+    caller: KnownCaller,
+    services: TheServices,
+    fmt: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
+    series: Annotated[list[str] | None, Query(max_length=64, description="Only these series.")] = None,
+) -> Response:
+    """The metric series, as JSON or CSV."""
+    await service.get(services, caller, job_id)
+    if fmt == "csv":
+        headers = {"Content-Disposition": f'attachment; filename="{job_id}.csv"'}
+        return StreamingResponse(
+            streams.metrics_csv(services, job_id, series or ()), media_type="text/csv", headers=headers
+        )
+    return json_answer(await streams.metrics(services, job_id, series or ()))
+
+
+@router.get("/{job_id}/report", responses={200: json_content("Report", "The report."), **problems(400, 404, 409)})
+async def get_report(job_id: str, caller: KnownCaller, services: TheServices) -> Response:
+    """Teachers, student and control side by side, and the verdict."""
+    return await service.report(services, caller, job_id)
+
+
+@router.api_route(
+    "/{job_id}/student/weights",
+    methods=["GET", "HEAD"],
+    responses={**binary_content(BINARY), **problems(400, 404, 409, 416)},
+)
+async def get_student_weights(job_id: str, request: Request, caller: KnownCaller, services: TheServices) -> Response:
+    """The student's weights as safetensors."""
+    return await serve(request, await service.student_weights(services, caller, job_id))
+
+
+@router.api_route(
+    "/{job_id}/predictions",
+    methods=["GET", "HEAD"],
+    responses={**binary_content(BINARY), **problems(400, 404, 409, 416)},
+)
+async def get_predictions(
+    job_id: str, request: Request, caller: KnownCaller, services: TheServices, split: SplitName = "test"
+) -> Response:
+    """Row numbers, labels and the outputs of teacher, student and control on one split, as npz."""
+    return await serve(request, await service.predictions_of(services, caller, job_id, split))

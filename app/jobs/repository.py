@@ -1,0 +1,96 @@
+"""The SQL that reads jobs. `app.queue.ledger` alone writes them."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Text, select, tuple_, type_coerce
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.contracts.states import JobState
+from app.db.rows import ArtifactRow, DatasetRow, EventRow, JobLabelRow, JobRow, MetricRow, ModelRow, ReportRow
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """Which jobs a list shows. Inspections are shown only if asked for: they are the service's own."""
+
+    state: JobState | None = None
+    kind: str | None = None
+    labels: tuple[tuple[str, str | None], ...] = ()
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of one input of a job: its state, and its facts once there are any."""
+
+    state: str
+    facts: dict[str, Any] | None
+
+
+async def find(session: AsyncSession, project_id: str, job_id: str) -> JobRow | None:
+    """A job of the project."""
+    return await session.scalar(select(JobRow).where(JobRow.id == job_id, JobRow.project_id == project_id))
+
+
+async def newest(
+    session: AsyncSession, project_id: str, shown: JobFilter, after: str | None, limit: int
+) -> Sequence[JobRow]:
+    """Jobs of the project, newest first (ids sort by creation), older than `after`."""
+    query = select(JobRow).where(JobRow.project_id == project_id)
+    query = query.where(JobRow.kind == shown.kind if shown.kind else JobRow.kind != "inspect")
+    if shown.state is not None:
+        query = query.where(JobRow.state == shown.state)
+    for key, value in shown.labels:
+        labelled = select(JobLabelRow.job_id).where(JobLabelRow.job_id == JobRow.id, JobLabelRow.key == key)
+        query = query.where((labelled if value is None else labelled.where(JobLabelRow.value == value)).exists())
+    if after is not None:
+        query = query.where(JobRow.id < after)
+    return (await session.scalars(query.order_by(JobRow.id.desc()).limit(limit))).all()
+
+
+async def known_resources(
+    session: AsyncSession, resource: type[ModelRow] | type[DatasetRow], project_id: str, ids: Collection[str]
+) -> dict[str, Known]:
+    """State and facts of these models or datasets, where they are the project's."""
+    if not ids:
+        return {}
+    query = select(resource.id, resource.state, resource.facts)
+    rows = await session.execute(query.where(resource.id.in_(ids), resource.project_id == project_id))
+    return {row.id: Known(row.state, row.facts) for row in rows}
+
+
+async def known_jobs(session: AsyncSession, project_id: str, ids: Collection[str]) -> dict[str, Known]:
+    """State of these jobs, and the facts of the students of those that have succeeded."""
+    if not ids:
+        return {}
+    query = select(JobRow.id, JobRow.state, ModelRow.facts).outerjoin(ModelRow, ModelRow.id == JobRow.student_id)
+    query = query.where(JobRow.id.in_(ids), JobRow.project_id == project_id, JobRow.kind != "inspect")
+    return {row.id: Known(row.state.value, row.facts) for row in await session.execute(query)}
+
+
+async def events_after(session: AsyncSession, job_id: str, seq: int, limit: int) -> Sequence[EventRow]:
+    """The events that follow `seq`, in order."""
+    query = select(EventRow).where(EventRow.job_id == job_id, EventRow.seq > seq)
+    return (await session.scalars(query.order_by(EventRow.seq).limit(limit))).all()
+
+
+async def metrics_after(
+    session: AsyncSession, job_id: str, names: Collection[str], place: tuple[str, int], limit: int
+) -> Sequence[MetricRow]:
+    """Metric points in the order of series and step, after `place`; of all series when `names` is empty."""
+    query = select(MetricRow).where(MetricRow.job_id == job_id)
+    query = query.where(tuple_(MetricRow.series, MetricRow.step) > place)
+    if names:
+        query = query.where(MetricRow.series.in_(names))
+    return (await session.scalars(query.order_by(MetricRow.series, MetricRow.step).limit(limit))).all()
+
+
+async def artifact(session: AsyncSession, job_id: str, role: str) -> ArtifactRow | None:
+    """A file that the job left."""
+    return await session.get(ArtifactRow, (job_id, role))
+
+
+async def report_text(session: AsyncSession, job_id: str) -> str | None:
+    """The job's report as the JSON text that is stored."""
+    return await session.scalar(select(type_coerce(ReportRow.report, Text)).where(ReportRow.job_id == job_id))

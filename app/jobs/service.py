@@ -1,0 +1,166 @@
+"""Jobs: submit, stop, look at."""
+
+from typing import Final, Literal
+
+from fastapi import Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.contracts.base import canonical_json
+from app.contracts.jobs import JOB_SPEC
+from app.contracts.manifests import SplitName
+from app.contracts.resolve import Spec
+from app.contracts.states import TERMINAL, IllegalTransition, JobState
+from app.db.rows import ArtifactRow, JobRow
+from app.errors import Conflict, Invalid, NotFound
+from app.http.answers import json_answer
+from app.http.bodies import read_json
+from app.http.files import ServedFile, blob
+from app.http.keyed import fingerprint_of, replay, reused
+from app.http.services import Caller, Services
+from app.http.validation import parse_as
+from app.http.waiting import until
+from app.jobs import predictions, repository, submission
+from app.jobs.repository import JobFilter
+from app.jobs.schemas import Job, job_view
+from app.queue import idempotency
+from app.queue.records import NewJob, UnusableInput
+
+Action = Literal["cancel", "pause", "resume"]
+_ALREADY: Final[dict[Action, tuple[JobState, ...]]] = {
+    "cancel": (JobState.CANCELLING, JobState.CANCELLED),
+    "pause": (JobState.PAUSING, JobState.PAUSED),
+    "resume": (),
+}
+"""States in which the action was done before: said again, it is answered with the job as it is."""
+
+
+async def submit(services: Services, caller: Caller, request: Request, key: str | None, *, dry: bool) -> Response:
+    """`POST`: the job's row, its inputs, its first event and its idempotency key in one transaction."""
+    spec = parse_as(JOB_SPEC, await read_json(request, services.settings.body_seconds))
+    if dry:
+        return json_answer(submission.dry_run(await submission.resolved(services, caller, spec)))
+    if key is not None:
+        return await _submit_once(services, caller, spec, key)
+    await submission.resolved(services, caller, spec)
+    async with services.database.write() as session:
+        view = await _insert(services, caller, spec, session)
+    return json_answer(view, 202, {"Location": _location(view)})
+
+
+async def _submit_once(services: Services, caller: Caller, spec: Spec, key: str) -> Response:
+    """The first answer is given again even if the inputs have changed since, so it is looked for before a refusal."""
+    fingerprint = fingerprint_of("POST /v1/jobs", canonical_json(spec))
+    refusal = await _refusal(services, caller, spec)
+    async with services.database.write() as session:
+        try:
+            before = await idempotency.find(session, caller.key_id, key, fingerprint, caller.project_id)
+        except idempotency.KeyReused:
+            raise reused() from None
+        except idempotency.InFlight as error:
+            raise Conflict("in_flight", str(error)) from None
+        if before is not None:
+            return replay(before)
+        if refusal is not None:
+            raise refusal
+        view = await _insert(services, caller, spec, session)
+        answer = idempotency.Answer(202, view.model_dump_json(by_alias=True), _location(view))
+        await idempotency.remember(session, caller.key_id, key, fingerprint, answer)
+    return json_answer(view, 202, {"Location": _location(view)})
+
+
+async def _refusal(services: Services, caller: Caller, spec: Spec) -> Invalid | None:
+    try:
+        await submission.resolved(services, caller, spec)
+    except Invalid as error:
+        return error
+    return None
+
+
+async def _insert(services: Services, caller: Caller, spec: Spec, session: AsyncSession) -> Job:
+    job = NewJob(spec=spec, project_id=caller.project_id, key_id=caller.key_id, threads=services.settings.threads)
+    try:
+        return job_view(await services.ledger.submit(session, job))
+    except UnusableInput as error:
+        raise submission.unusable(spec, error) from None
+
+
+def _location(job: Job) -> str:
+    return f"/v1/jobs/{job.id}"
+
+
+async def get(services: Services, caller: Caller, job_id: str, wait: float = 0.0) -> JobRow:
+    """The job; after at most `wait` seconds if it has not ended. Raises NotFound."""
+
+    async def load() -> JobRow:
+        async with services.database.read() as session:
+            return _there(await repository.find(session, caller.project_id, job_id))
+
+    return await until(services, job_id, wait, load, lambda row: row.state in TERMINAL)
+
+
+def _there(row: JobRow | None) -> JobRow:
+    if row is None:
+        raise NotFound("unknown_job", "there is no job with this id; `GET /v1/jobs` lists them")
+    return row
+
+
+async def listed(
+    services: Services, caller: Caller, shown: JobFilter, after: str | None, limit: int
+) -> list[tuple[str, Job]]:
+    """Up to `limit + 1` entries, newest first."""
+    async with services.database.read() as session:
+        rows = await repository.newest(session, caller.project_id, shown, after, limit + 1)
+    return [(row.id, job_view(row)) for row in rows]
+
+
+async def act(services: Services, caller: Caller, job_id: str, action: Action) -> Job:
+    """Cancel, pause or resume; said twice it is done once. Raises NotFound, Conflict."""
+    do = getattr(services.ledger, action)
+    async with services.database.write() as session:
+        row = _there(await repository.find(session, caller.project_id, job_id))
+        if row.kind == "inspect":
+            raise Conflict("inspection", "an inspection belongs to its upload: delete that, once it has ended")
+        try:
+            row = await do(session, job_id) or row
+        except IllegalTransition as error:
+            if error.state not in _ALREADY[action]:
+                raise Conflict("illegal_transition", f"{error}: `GET /v1/jobs/{job_id}` says where it stands") from None
+        return job_view(row)
+
+
+async def report(services: Services, caller: Caller, job_id: str) -> Response:
+    """The report of a job that has succeeded. Raises NotFound, Conflict."""
+    row = _succeeded(await get(services, caller, job_id))
+    async with services.database.read() as session:
+        text = await repository.report_text(session, row.id)
+    return Response(text, media_type="application/json")
+
+
+async def student_weights(services: Services, caller: Caller, job_id: str) -> ServedFile:
+    """The student's safetensors. They stay when the student is deleted as a model. Raises NotFound, Conflict."""
+    file = await _artifact(services, caller, job_id, "student")
+    return blob(services, f"{job_id}.safetensors", file.bytes, file.sha256)
+
+
+async def predictions_of(services: Services, caller: Caller, job_id: str, split: SplitName) -> ServedFile:
+    """What teacher, student and control said about one split. Raises NotFound, Conflict."""
+    return await predictions.of_split(services, await _artifact(services, caller, job_id, "predictions"), split)
+
+
+async def _artifact(services: Services, caller: Caller, job_id: str, role: str) -> ArtifactRow:
+    _succeeded(await get(services, caller, job_id))
+    async with services.database.read() as session:
+        row = await repository.artifact(session, job_id, role)
+    if row is None:
+        raise NotFound("no_such_file", f"this job left no {role} file")
+    return row
+
+
+def _succeeded(row: JobRow) -> JobRow:
+    if row.kind == "inspect":
+        raise NotFound("no_such_file", "an inspection leaves neither report nor files")
+    if row.state not in TERMINAL:
+        raise Conflict("not_finished", f"the job is {row.state.value}: `?wait=60` on it waits for its end")
+    if row.state is not JobState.SUCCEEDED:
+        raise Conflict("not_succeeded", f"the job is {row.state.value}: it left neither report nor files")
+    return row

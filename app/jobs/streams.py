@@ -1,0 +1,97 @@
+"""What a job says while it works: events as a list or as server-sent events, metrics as JSON or CSV.
+
+Long answers are read in pages, each in a session of its own: nothing holds one while a client reads slowly.
+"""
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from app.contracts.base import canonical_json
+from app.contracts.events import JobEvent
+from app.contracts.states import TERMINAL
+from app.db.rows import EventRow, JobRow, MetricRow
+from app.http.services import Caller, Services
+from app.http.waiting import changed
+from app.jobs import repository, service
+from app.jobs.schemas import Metrics, Point, event_view
+
+KEEP_ALIVE_SECONDS: Final = 15.0
+RETRY_MILLISECONDS: Final = 1000
+_PAGE: Final = 500
+_METRICS_PAGE: Final = 2000
+
+
+async def events(services: Services, job_id: str, seq: int, limit: int) -> list[JobEvent]:
+    """Up to `limit` events after `seq`."""
+    async with services.database.read() as session:
+        return [event_view(row) for row in await repository.events_after(session, job_id, seq, limit)]
+
+
+async def server_sent(services: Services, caller: Caller, job_id: str, seq: int) -> AsyncIterator[bytes]:
+    """The events after `seq` as they happen, until the job has ended or the service shuts down.
+
+    A stream that breaks off is taken up again by `Last-Event-ID`; a comment now and then keeps it open.
+    """
+    yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
+    with services.database.watch(job_id) as watch:
+        while True:
+            row, found = await _look(services, caller, job_id, seq)
+            for event in found:
+                seq = event.seq
+                yield _frame(event_view(event))
+            if len(found) == _PAGE:
+                continue
+            if row.state in TERMINAL or services.closing.is_set():
+                return
+            if not await changed(services, watch, KEEP_ALIVE_SECONDS):
+                yield b": still here\n\n"
+
+
+async def _look(services: Services, caller: Caller, job_id: str, seq: int) -> tuple[JobRow, Sequence[EventRow]]:
+    """The job first, then its events: a job seen as ended has all its events written."""
+    row = await service.get(services, caller, job_id)
+    async with services.database.read() as session:
+        return row, await repository.events_after(session, job_id, seq, _PAGE)
+
+
+def _frame(event: JobEvent) -> bytes:
+    data = canonical_json(event)
+    return f"id: {event.seq}\nevent: {event.type}\ndata: {data}\n\n".encode()
+
+
+async def metrics(services: Services, job_id: str, names: Sequence[str]) -> Metrics:
+    """Every point of these series, or of all."""
+    series: dict[str, list[Point]] = defaultdict(list)
+    async for rows in _pages(services, job_id, names):
+        for row in rows:
+            series[row.series].append(Point(step=row.step, epoch=row.epoch, time=row.time, value=row.value))
+    return Metrics(
+        series={name: tuple(points) for name, points in series.items()},
+        latest={name: points[-1] for name, points in series.items()},
+    )
+
+
+async def metrics_csv(services: Services, job_id: str, names: Sequence[str]) -> AsyncIterator[bytes]:
+    """The same as CSV, a page at a time; values that were not finite are empty."""
+    yield b"series,step,epoch,time,value\r\n"
+    async for rows in _pages(services, job_id, names):
+        text = io.StringIO()
+        writer = csv.writer(text)
+        for row in rows:
+            value = "" if row.value is None else repr(row.value)
+            writer.writerow((row.series, row.step, row.epoch, row.time.isoformat(), value))
+        yield text.getvalue().encode()
+
+
+async def _pages(services: Services, job_id: str, names: Sequence[str]) -> AsyncIterator[Sequence[MetricRow]]:
+    place = ("", -1)
+    while True:
+        async with services.database.read() as session:
+            rows = await repository.metrics_after(session, job_id, names, place, _METRICS_PAGE)
+        yield rows
+        if len(rows) < _METRICS_PAGE:
+            return
+        place = (rows[-1].series, rows[-1].step)

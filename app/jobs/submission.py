@@ -1,0 +1,134 @@
+"""`POST /v1/jobs`: from JSON to a queued job, or to the list of everything that is wrong with it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+from app.contracts.base import Answer
+from app.contracts.facts import DATASET_FACTS, MODEL_FACTS, DatasetFacts, ModelFacts
+from app.contracts.jobs import DistillJob, MultitaskJob, TeacherRef
+from app.contracts.layouts import flops, parameter_count
+from app.contracts.problems import Problem
+from app.contracts.resolve import Resolution, Spec, resolve
+from app.contracts.states import JobState
+from app.db.rows import DatasetRow, ModelRow
+from app.errors import Invalid
+from app.http.services import Caller, Services
+from app.jobs import repository
+from app.jobs.repository import Known
+from app.jobs.schemas import DryRun
+from app.queue.records import UnusableInput
+
+T = TypeVar("T", bound=Answer)
+_HOPELESS = (JobState.FAILED.value, JobState.CANCELLED.value)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An input that a spec names, and where it names it."""
+
+    pointer: str
+    kind: str  # model | dataset | job
+    identity: str
+
+
+def references(spec: Spec) -> list[Reference]:
+    """Every input that the spec names."""
+    found = [Reference("/dataset", "dataset", spec.dataset)] if spec.dataset is not None else []
+    for i, ref in enumerate(spec.datasets or ()):
+        found.append(Reference(f"/datasets/{i}/dataset", "dataset", ref.dataset))
+    for pointer, teacher in _teachers(spec):
+        if teacher.model is not None:
+            found.append(Reference(f"{pointer}/model", "model", teacher.model))
+        if teacher.job is not None:
+            found.append(Reference(f"{pointer}/job", "job", teacher.job))
+    return found
+
+
+def _teachers(spec: Spec) -> Iterator[tuple[str, TeacherRef]]:
+    if isinstance(spec, DistillJob):
+        for i, teacher in enumerate(spec.teachers):
+            yield f"/teachers/{i}", teacher
+    elif isinstance(spec, MultitaskJob):
+        for t, task in enumerate(spec.tasks):
+            for i, teacher in enumerate(task.teachers or ()):
+                yield f"/tasks/{t}/teachers/{i}", teacher
+
+
+async def resolved(services: Services, caller: Caller, spec: Spec) -> Resolution:
+    """The spec against what is known of its inputs now. Raises Invalid with every problem that was found."""
+    named = references(spec)
+    ids = {kind: {ref.identity for ref in named if ref.kind == kind} for kind in ("dataset", "model", "job")}
+    async with services.database.read() as session:
+        datasets = await repository.known_resources(session, DatasetRow, caller.project_id, ids["dataset"])
+        models = await repository.known_resources(session, ModelRow, caller.project_id, ids["model"])
+        jobs = await repository.known_jobs(session, caller.project_id, ids["job"])
+    unusable = [problem for ref in named if (problem := _unusable(ref, {**datasets, **models, **jobs}))]
+    if unusable:
+        raise Invalid(unusable, unusable[0].code)
+    resolution = resolve(
+        spec,
+        {identity: _dataset_facts(known) for identity, known in datasets.items()},
+        {identity: _model_facts(known) for identity, known in {**models, **jobs}.items()},
+        threads=services.settings.threads,
+    )
+    if resolution.problems:
+        raise Invalid(resolution.problems)
+    return resolution
+
+
+def _unusable(ref: Reference, known: Mapping[str, Known]) -> Problem | None:
+    found = known.get(ref.identity)
+    if found is None:
+        return _problem(ref, "missing")
+    if found.state == "rejected" or (ref.kind == "job" and found.state in _HOPELESS):
+        return _problem(ref, found.state)
+    if ref.kind == "job" and found.state == JobState.SUCCEEDED.value and found.facts is None:
+        return _problem(ref, "missing")  # its student was deleted
+    return None
+
+
+def _problem(ref: Reference, found: str) -> Problem:
+    if found == "missing":
+        detail = f"there is no such {ref.kind}: `GET /v1/{ref.kind}s` lists them"
+        return Problem(pointer=ref.pointer, code=f"unknown_{ref.kind}", detail=detail)
+    if found == "rejected":
+        detail = f"the inspection refused this {ref.kind}; `GET /v1/{ref.kind}s/{ref.identity}` says why"
+        return Problem(pointer=ref.pointer, code="rejected_input", detail=detail)
+    detail = f"this job is {found} and will never have a student: name another, or submit it again"
+    return Problem(pointer=ref.pointer, code="failed_input", detail=detail)
+
+
+def unusable(spec: Spec, error: UnusableInput) -> Invalid:
+    """An input that went away, or went bad, between the check and the transaction."""
+    named = next(ref for ref in references(spec) if ref.identity == error.reference)
+    problem = _problem(named, error.found)
+    return Invalid([problem], problem.code)
+
+
+def _dataset_facts(known: Known) -> DatasetFacts | None:
+    return _facts(DATASET_FACTS, known)
+
+
+def _model_facts(known: Known) -> ModelFacts | None:
+    return _facts(MODEL_FACTS, known)
+
+
+def _facts(adapter: TypeAdapter[T], known: Known) -> T | None:
+    return None if known.facts is None else adapter.validate_python(known.facts, strict=False, extra="ignore")
+
+
+def dry_run(resolution: Resolution) -> DryRun:
+    """What the job would be; counts are analytic."""
+    spec: Any = resolution.spec
+    architecture = spec.model if spec.kind == "train" else spec.student
+    whole = architecture.input_shape is not None and architecture.outputs is not None
+    return DryRun(
+        spec=resolution.spec,
+        complete=resolution.complete,
+        parameters=parameter_count(architecture) if whole else None,
+        flops=flops(architecture) if whole else None,
+        warnings=resolution.warnings,
+    )

@@ -1,0 +1,1 @@
+"""Models: teachers, students, anything uploaded or trained."""

@@ -1,0 +1,87 @@
+"""A model as clients see it."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, Field
+
+from app.contracts.architectures import Architecture
+from app.contracts.base import Answer, Metadata
+from app.contracts.facts import FileRef, Layer
+from app.contracts.manifests import InputTransform, ModelFormat, OutputSpec
+from app.contracts.problems import Rejection
+from app.contracts.states import ModelState
+from app.db.rows import FileRow, ModelRow
+
+
+class UploadSource(Answer):
+    """The model was uploaded."""
+
+    type: Literal["upload"] = "upload"
+
+
+class JobSource(Answer):
+    """The model was trained here."""
+
+    type: Literal["job"] = "job"
+    job: str
+
+
+class Model(Answer):
+    """A model."""
+
+    id: str
+    object: Literal["model"] = "model"
+    name: str
+    state: ModelState
+    rejection: Rejection | None
+    format: ModelFormat
+    files: tuple[FileRef, ...]
+    architecture: Architecture | None = Field(description="null for onnx, whose graph says it.")
+    input_shape: tuple[int, ...] | None = Field(description="Of one row; null until it is known.")
+    parameters: int | None = Field(description="null until the inspection has counted them.")
+    inputs: dict[str, InputTransform]
+    outputs: dict[str, OutputSpec]
+    sizes: dict[str, int] = Field(description="Numbers of each output for one row; empty until known.")
+    rename: dict[str, str]
+    source: Annotated[UploadSource | JobSource, Field(discriminator="type")]
+    created_at: AwareDatetime
+    metadata: Metadata
+
+
+class Layers(Answer):
+    """The names that a feature term may tap."""
+
+    data: tuple[Layer, ...]
+    has_more: Literal[False] = False
+    next: None = None
+
+
+def files_of(rows: list[FileRow]) -> list[dict[str, Any]]:
+    """Files as a view holds them."""
+    return [{"name": row.name, "role": row.role, "bytes": row.bytes, "sha256": row.sha256} for row in rows]
+
+
+def model_view(row: ModelRow) -> Model:
+    """The view of a row with its files. What a newer version wrote and this one does not know is left out."""
+    manifest: dict[str, Any] = row.manifest
+    facts: dict[str, Any] = row.facts or {}
+    architecture = facts.get("architecture") or manifest.get("architecture")
+    document = {
+        "id": row.id,
+        "name": row.name,
+        "state": row.state,
+        "rejection": row.rejection,
+        "format": row.format,
+        "files": files_of(row.files),
+        "architecture": architecture,
+        "input_shape": facts.get("input_shape") or (architecture or {}).get("input_shape"),
+        "parameters": facts.get("parameters"),
+        "inputs": facts.get("inputs") or manifest.get("inputs") or {},
+        "outputs": manifest["outputs"],
+        "sizes": {name: output["size"] for name, output in (facts.get("outputs") or {}).items()},
+        "rename": manifest.get("rename") or {},
+        "source": {"type": "job", "job": row.source_job_id} if row.source == "job" else {"type": "upload"},
+        "created_at": row.created_at,
+        "metadata": manifest.get("metadata") or {},
+    }
+    return Model.model_validate(document, strict=False, extra="ignore")

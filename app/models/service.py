@@ -1,0 +1,68 @@
+"""Models: what `app.http.resources` leaves open, and their weights."""
+
+from typing import Final, Literal
+
+from pydantic import TypeAdapter
+
+from app.contracts.facts import FileRole, Layer
+from app.contracts.manifests import ModelManifest
+from app.db.rows import FileRow, ModelRow
+from app.errors import NotFound
+from app.http import resources
+from app.http.files import ServedFile, blob
+from app.http.services import Caller, Services
+from app.models.schemas import Layers, Model, model_view
+
+WeightsFormat = Literal["safetensors", "onnx"]
+
+
+def _row(manifest: ModelManifest) -> ModelRow:
+    document = manifest.model_dump(mode="json")
+    return ModelRow(name=manifest.name, state="verifying", format=manifest.format, manifest=document, source="upload")
+
+
+def _role(manifest: ModelManifest) -> FileRole:
+    """A state_dict is an original: the inspection puts converted weights into its place."""
+    roles: dict[str, FileRole] = {"safetensors": "weights", "state_dict": "original", "onnx": "onnx"}
+    return roles[manifest.format]
+
+
+MODELS: Final[resources.Kind[ModelRow, ModelManifest, Model]] = resources.Kind(
+    noun="model",
+    prefix="mdl",
+    row=ModelRow,
+    make=_row,
+    manifest=TypeAdapter(ModelManifest),
+    formats={"safetensors": "safetensors", "state_dict": "state_dict", "onnx": None},
+    role=_role,
+    view=model_view,
+)
+
+
+async def weights(services: Services, caller: Caller, identity: str, fmt: WeightsFormat | None) -> ServedFile:
+    """The weights of a ready model: in its own format, or in the one that is asked for. Raises NotFound, Conflict."""
+    row = resources.ready(MODELS, await resources.get(MODELS, services, caller, identity))
+    file = _weights_file(row.files, fmt)
+    if file is None:
+        raise NotFound(
+            "no_such_format",
+            f"this model has no {fmt or 'weights'} file: its formats are {sorted(_format(f) for f in row.files)}; "
+            'a job makes one with "exports": ["onnx"]',
+        )
+    return blob(services, f"{row.id}.{_format(file)}", file.bytes, file.sha256)
+
+
+def _format(file: FileRow) -> str:
+    return "onnx" if file.role == "onnx" else "safetensors"
+
+
+def _weights_file(files: list[FileRow], fmt: WeightsFormat | None) -> FileRow | None:
+    served = [file for file in files if file.role in ("weights", "onnx")]
+    return next((file for file in served if fmt is None or _format(file) == fmt), None)
+
+
+async def layers(services: Services, caller: Caller, identity: str) -> Layers:
+    """The layers of a ready model. Raises NotFound, Conflict."""
+    row = resources.ready(MODELS, await resources.get(MODELS, services, caller, identity))
+    found = (row.facts or {}).get("layers") or []
+    return Layers(data=tuple(Layer.model_validate(layer) for layer in found))
