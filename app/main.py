@@ -13,18 +13,17 @@ from app.contracts.events import JobEvent
 from app.contracts.jobs import JOB_SPEC
 from app.contracts.report import Report
 from app.datasets.endpoints import router as datasets
-from app.datasets.schemas import Dataset
+from app.datasets.schemas import Dataset, DatasetPage
 from app.datasets.service import DATASETS
 from app.db.engine import open_database
 from app.errors import ProblemDocument
 from app.housekeeping import keep_house
 from app.http import openapi, problems
-from app.http.pages import Page
 from app.http.services import Services, TheServices
 from app.jobs.endpoints import router as jobs
-from app.jobs.schemas import DryRun, Job, Metrics
+from app.jobs.schemas import DryRun, Job, JobEventPage, JobPage, Metrics
 from app.models.endpoints import router as models
-from app.models.schemas import Layers, Model
+from app.models.schemas import Layers, Model, ModelPage
 from app.models.service import MODELS
 from app.queue.blobs import Blobs
 from app.queue.ledger import Ledger
@@ -40,18 +39,18 @@ SCHEMAS: Final[openapi.Schemas] = {
     "DatasetManifest": (DATASETS.manifest, "validation"),
     "JobSpec": (JOB_SPEC, "validation"),
     "Model": (TypeAdapter(Model), "serialization"),
-    "ModelPage": (TypeAdapter(Page[Model]), "serialization"),
+    "ModelPage": (TypeAdapter(ModelPage), "serialization"),
     "Layers": (TypeAdapter(Layers), "serialization"),
     "Dataset": (TypeAdapter(Dataset), "serialization"),
-    "DatasetPage": (TypeAdapter(Page[Dataset]), "serialization"),
+    "DatasetPage": (TypeAdapter(DatasetPage), "serialization"),
     "Job": (TypeAdapter(Job), "serialization"),
-    "JobPage": (TypeAdapter(Page[Job]), "serialization"),
+    "JobPage": (TypeAdapter(JobPage), "serialization"),
     "DryRun": (TypeAdapter(DryRun), "serialization"),
     "JobEvent": (TypeAdapter(JobEvent), "serialization"),
-    "JobEventPage": (TypeAdapter(Page[JobEvent]), "serialization"),
+    "JobEventPage": (TypeAdapter(JobEventPage), "serialization"),
     "Metrics": (TypeAdapter(Metrics), "serialization"),
     "Report": (TypeAdapter(Report), "serialization"),
-    "Problem": (TypeAdapter(ProblemDocument), "serialization"),
+    "ProblemDocument": (TypeAdapter(ProblemDocument), "serialization"),
 }
 """The contracts that the OpenAPI document holds, by the names that operations refer to."""
 

@@ -9,7 +9,7 @@ from app.contracts.manifests import DatasetFormat
 from app.contracts.states import ModelState
 from app.datasets.service import DATASETS
 from app.http import resources
-from app.http.answers import json_answer, json_body, json_content, problems, upload_body
+from app.http.answers import changes_body, json_answer, json_content, problems, upload_body
 from app.http.keyed import IdempotencyKey
 from app.http.pages import After, Limit, decode_cursor, page_of
 from app.http.services import TheServices
@@ -56,7 +56,7 @@ async def get_dataset(dataset_id: str, caller: KnownCaller, services: TheService
 
 @router.patch(
     "/{dataset_id}",
-    openapi_extra=json_body("DatasetManifestChanges"),
+    openapi_extra=changes_body("DatasetManifest"),
     responses={200: json_content("Dataset", "Being inspected again."), **problems(400, 404, 408, 409, 413, 415, 422)},
 )
 async def mend_dataset(dataset_id: str, request: Request, caller: KnownCaller, services: TheServices) -> Response:

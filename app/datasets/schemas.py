@@ -10,6 +10,7 @@ from app.contracts.manifests import ArrayInput, DatasetFormat, SplitName, Splits
 from app.contracts.problems import Rejection
 from app.contracts.states import ModelState
 from app.db.rows import DatasetRow
+from app.http.pages import Page
 
 
 class Dataset(Answer):
@@ -29,6 +30,10 @@ class Dataset(Answer):
     dealt: Splits = Field(description="How rows come to their splits, as in the manifest.")
     created_at: AwareDatetime
     metadata: Metadata
+
+
+class DatasetPage(Page[Dataset]):
+    """A page of datasets."""
 
 
 def dataset_view(row: DatasetRow) -> Dataset:

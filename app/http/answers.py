@@ -44,6 +44,15 @@ def json_body(name: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
+def changes_body(manifest: str) -> dict[str, Any]:
+    """`openapi_extra` of an operation that takes some fields of a manifest."""
+    described = {
+        "type": "object",
+        "description": f"Fields of {manifest} to replace; null is the default. The whole must be a {manifest} again.",
+    }
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": described}}}}
+
+
 def upload_body(manifest: str) -> dict[str, Any]:
     """`openapi_extra` of an operation that takes a manifest and a file."""
     parts = {"manifest": schema_of(manifest), "file": {"type": "string", "format": "binary"}}
@@ -55,7 +64,7 @@ def upload_body(manifest: str) -> dict[str, Any]:
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The errors of an operation."""
-    content = {"application/problem+json": {"schema": schema_of("Problem")}}
+    content = {"application/problem+json": {"schema": schema_of("ProblemDocument")}}
     return {status: {"description": _TITLES[status], "content": content} for status in (401, *statuses, 503)}
 
 

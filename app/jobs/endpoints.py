@@ -175,9 +175,9 @@ async def get_report(job_id: str, caller: KnownCaller, services: TheServices) ->
     return await service.report(services, caller, job_id)
 
 
-@router.api_route(
+@router.head("/{job_id}/student/weights", include_in_schema=False)
+@router.get(
     "/{job_id}/student/weights",
-    methods=["GET", "HEAD"],
     responses={**binary_content(BINARY), **problems(400, 404, 409, 416)},
 )
 async def get_student_weights(job_id: str, request: Request, caller: KnownCaller, services: TheServices) -> Response:
@@ -185,9 +185,9 @@ async def get_student_weights(job_id: str, request: Request, caller: KnownCaller
     return await serve(request, await service.student_weights(services, caller, job_id))
 
 
-@router.api_route(
+@router.head("/{job_id}/predictions", include_in_schema=False)
+@router.get(
     "/{job_id}/predictions",
-    methods=["GET", "HEAD"],
     responses={**binary_content(BINARY), **problems(400, 404, 409, 416)},
 )
 async def get_predictions(

@@ -10,6 +10,7 @@ from app.contracts.jobs import AnySpec, DistillJob, JobKind, MultitaskJob, Train
 from app.contracts.problems import JobError
 from app.contracts.states import JobState
 from app.db.rows import EventRow, JobRow
+from app.http.pages import Page
 
 
 class JobOutput(Answer):
@@ -65,6 +66,14 @@ class Metrics(Answer):
 
     series: dict[str, tuple[Point, ...]]
     latest: dict[str, Point]
+
+
+class JobPage(Page[Job]):
+    """A page of jobs."""
+
+
+class JobEventPage(Page[JobEvent]):
+    """A page of events, oldest first."""
 
 
 def job_view(row: JobRow) -> Job:

@@ -8,7 +8,7 @@ from app.access.authentication import GUARDED, KnownCaller
 from app.contracts.manifests import ModelFormat
 from app.contracts.states import ModelState
 from app.http import resources
-from app.http.answers import binary_content, json_answer, json_body, json_content, problems, upload_body
+from app.http.answers import binary_content, changes_body, json_answer, json_content, problems, upload_body
 from app.http.files import BINARY, serve
 from app.http.keyed import IdempotencyKey
 from app.http.pages import After, Limit, decode_cursor, page_of
@@ -58,7 +58,7 @@ async def get_model(model_id: str, caller: KnownCaller, services: TheServices, w
 
 @router.patch(
     "/{model_id}",
-    openapi_extra=json_body("ModelManifestChanges"),
+    openapi_extra=changes_body("ModelManifest"),
     responses={200: json_content("Model", "Being inspected again."), **problems(400, 404, 408, 409, 413, 415, 422)},
 )
 async def mend_model(model_id: str, request: Request, caller: KnownCaller, services: TheServices) -> Response:
@@ -73,9 +73,9 @@ async def delete_model(model_id: str, caller: KnownCaller, services: TheServices
     return Response(status_code=204)
 
 
-@router.api_route(
+@router.head("/{model_id}/weights", include_in_schema=False)
+@router.get(
     "/{model_id}/weights",
-    methods=["GET", "HEAD"],
     responses={**binary_content(BINARY), **problems(400, 404, 409, 416)},
 )
 async def get_weights(

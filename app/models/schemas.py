@@ -11,6 +11,7 @@ from app.contracts.manifests import InputTransform, ModelFormat, OutputSpec
 from app.contracts.problems import Rejection
 from app.contracts.states import ModelState
 from app.db.rows import FileRow, ModelRow
+from app.http.pages import Page
 
 
 class UploadSource(Answer):
@@ -54,6 +55,10 @@ class Layers(Answer):
     data: tuple[Layer, ...]
     has_more: Literal[False] = False
     next: None = None
+
+
+class ModelPage(Page[Model]):
+    """A page of models."""
 
 
 def files_of(rows: list[FileRow]) -> list[dict[str, Any]]:
