@@ -23,7 +23,9 @@ class _Family(Contract):
     outputs: Annotated[dict[Name, Dimension], Field(min_length=1, max_length=64)] | None = Field(
         default=None, description="Output name -> size (classes, labels or values); from the dataset when left out."
     )
-    sharing: Literal["hard"] = Field(default="hard", description="How tasks share the trunk: one trunk, one head a task.")
+    sharing: Literal["hard"] = Field(
+        default="hard", description="How tasks share the trunk: one trunk, one head a task."
+    )
 
 
 class Mlp(_Family):

@@ -14,9 +14,7 @@ class Contract(BaseModel):
     stored documents with `extra="ignore"`, so that a newer writer never breaks an older reader.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=False)
 
 
 class Answer(BaseModel):
@@ -77,7 +75,8 @@ Metadata = Annotated[
 
 def tuples(value: Any) -> Any:
     """Lists as tuples, all the way down: what a before-validator hands on is no longer JSON, so strict
-    validation wants real tuples from it."""
+    validation wants real tuples from it.
+    """
     if isinstance(value, list):
         return tuple(tuples(item) for item in value)
     if isinstance(value, dict):

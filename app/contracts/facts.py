@@ -24,7 +24,9 @@ class Layer(Answer):
     """A layer that a feature term may tap."""
 
     name: str
-    kind: str = Field(description="`linear`, `conv`, `norm`, `block`, `activation`, `pool`, or an ONNX operator's name.")
+    kind: str = Field(
+        description="`linear`, `conv`, `norm`, `block`, `activation`, `pool`, or an ONNX operator's name."
+    )
     shape: tuple[int, ...] | None = Field(description="Output shape of one row; null where the graph does not say.")
     parameters: int = 0
 
@@ -54,7 +56,9 @@ class InputFacts(Answer):
     shape: tuple[int, ...]
     scale: float = 1.0
     standardize: bool = False
-    mean: tuple[float, ...] | None = Field(default=None, description="Per element of the first dimension, if standardised.")
+    mean: tuple[float, ...] | None = Field(
+        default=None, description="Per element of the first dimension, if standardised."
+    )
     std: tuple[float, ...] | None = None
 
 

@@ -27,7 +27,8 @@ class TeacherRef(Contract):
     job: JobId | None = None
     columns: Name | None = Field(default=None, description="Name of a dataset target of kind `teacher`.")
     output: Name | None = Field(
-        default=None, description="Which output of the teacher; may be left out where it has one, or one of the task's name."
+        default=None,
+        description="Which output of the teacher; may be left out where it has one, or one of the task's name.",
     )
     weight: Weight = 1.0
 
@@ -79,10 +80,12 @@ class SupervisedTerm(Contract):
 class DistillationSpec(Contract):
     """The teacher terms of one task, and what its labels weigh beside them."""
 
-    soft_targets: Annotated[
-        SoftTargetTerms, BeforeValidator(_listed, json_schema_input_type=SoftTargetTerm | SoftTargetTerms)
-    ] | None = Field(
-        default=None, description="One term or a list; `kd` at 4.0 and 0.9 for classes, `mse` at 0.9 for values by default."
+    soft_targets: (
+        Annotated[SoftTargetTerms, BeforeValidator(_listed, json_schema_input_type=SoftTargetTerm | SoftTargetTerms)]
+        | None
+    ) = Field(
+        default=None,
+        description="One term or a list; `kd` at 4.0 and 0.9 for classes, `mse` at 0.9 for values by default.",
     )
     supervised: SupervisedTerm = Field(default_factory=SupervisedTerm)
     allow_chance_teacher: bool = Field(
@@ -145,12 +148,15 @@ class DistillJob(_Job):
 
     kind: Literal["distill"]
     target: Name | None = Field(
-        default=None, description="May be left out where the dataset has one, or none (the teacher's output is the task)."
+        default=None,
+        description="May be left out where the dataset has one, or none (the teacher's output is the task).",
     )
     teachers: Teachers
     student: Architecture
     distillation: DistillationSpec = Field(default_factory=DistillationSpec)
-    control: bool = Field(default=True, description="Also train the same student without the teacher, for the same steps.")
+    control: bool = Field(
+        default=True, description="Also train the same student without the teacher, for the same steps."
+    )
     repeats: int = Field(default=1, ge=1, le=1, description="Seeds; one for now.")
 
     @model_validator(mode="after")

@@ -71,9 +71,7 @@ class VectorOutput(Contract):
     kind: Literal["vector"]
 
 
-OutputSpec = Annotated[
-    ClassOutput | MultilabelOutput | ValueOutput | VectorOutput, Field(discriminator="kind")
-]
+OutputSpec = Annotated[ClassOutput | MultilabelOutput | ValueOutput | VectorOutput, Field(discriminator="kind")]
 
 
 class ModelManifest(Contract):
@@ -123,7 +121,8 @@ class ArrayInput(Contract):
     shape: Shape | None = Field(default=None, description="Reshapes a flat row; the array's own shape when left out.")
     scale: PositiveScale = Field(default=1.0, description="Every number is multiplied by this first.")
     standardize: bool = Field(
-        default=False, description="Subtract the training split's mean and divide by its deviation; kept with the student."
+        default=False,
+        description="Subtract the training split's mean and divide by its deviation; kept with the student.",
     )
 
 
@@ -132,9 +131,10 @@ class ClassTarget(Contract):
 
     kind: Literal["class"]
     column: Column | None = Field(default=None, description="The target's name when left out.")
-    classes: Annotated[int, Field(ge=2, le=65_536)] | Annotated[
-        tuple[ClassName, ...], Field(min_length=2, max_length=65_536)
-    ] = Field(description="Number of classes (labels are integers from 0), or their names in order.")
+    classes: (
+        Annotated[int, Field(ge=2, le=65_536)]
+        | Annotated[tuple[ClassName, ...], Field(min_length=2, max_length=65_536)]
+    ) = Field(description="Number of classes (labels are integers from 0), or their names in order.")
 
 
 class MultilabelTarget(Contract):
@@ -165,7 +165,9 @@ class TeacherTarget(Contract):
 
     kind: Literal["teacher"]
     columns: Annotated[tuple[Column, ...], Field(min_length=1, max_length=65_536)] | None = None
-    size: Dimension | None = Field(default=None, description="Numbers in each row, for npz; else the number of columns.")
+    size: Dimension | None = Field(
+        default=None, description="Numbers in each row, for npz; else the number of columns."
+    )
     predicts: OutputSpec = Field(description="What the numbers mean, as in a model's manifest.")
 
 

@@ -31,7 +31,9 @@ class Party(Answer):
     task: str | None = Field(default=None, description="The task a teacher teaches; null for student and control.")
     parameters: int | None = None
     bytes: int | None = None
-    flops: int | None = Field(default=None, description="Of one row's forward pass, by torch's counter; null where unknown.")
+    flops: int | None = Field(
+        default=None, description="Of one row's forward pass, by torch's counter; null where unknown."
+    )
     latency: dict[str, Latency] = Field(default_factory=dict, description="By batch size: `1` and `64`.")
     tasks: dict[str, Metrics] = Field(default_factory=dict)
     epoch: int | None = Field(default=None, description="The epoch whose weights were kept.")
@@ -118,7 +120,9 @@ class Report(Answer):
         default_factory=dict, description="What the data made impossible, and why (no test split, no labels)."
     )
     exact_accumulation: bool = Field(default=True, description="False where micro-batches meet BatchNorm.")
-    bit_exact: bool = Field(default=True, description="False if an attempt resumed on another device, version or thread count.")
+    bit_exact: bool = Field(
+        default=True, description="False if an attempt resumed on another device, version or thread count."
+    )
     attempts: int = 1
     environment: Environment
     digests: dict[str, str] = Field(default_factory=dict, description="Of spec, datasets, teachers, student.")

@@ -14,7 +14,13 @@ from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resolving.relations import check_relation
 from app.contracts.resolving.students import fitted
 from app.contracts.resolving.targets import Goal, goal_of, learnable, supervised_goal, unlabelled_goal
-from app.contracts.resolving.teachers import check_teacher, check_unknown, facts_of_teacher, named_output, resolved_terms
+from app.contracts.resolving.teachers import (
+    check_teacher,
+    check_unknown,
+    facts_of_teacher,
+    named_output,
+    resolved_terms,
+)
 from app.contracts.training import TrainingSpec
 
 DEFAULT_EPOCHS = 20
@@ -36,9 +42,7 @@ class Resolution:
     complete: bool
 
 
-def resolve(
-    spec: Spec, datasets: Mapping[str, DatasetFacts | None], models: Models, *, threads: int
-) -> Resolution:
+def resolve(spec: Spec, datasets: Mapping[str, DatasetFacts | None], models: Models, *, threads: int) -> Resolution:
     """Resolve `spec` against the facts of its datasets (by id) and teachers (by model id or job id).
 
     `threads` is the number of CPU threads to freeze with the job where the spec does not say one.
@@ -66,9 +70,7 @@ def resolve(
     return Resolution(spec, tuple(findings.problems), tuple(findings.warnings), findings.complete)
 
 
-def _training(
-    training: TrainingSpec, dataset: DatasetFacts | None, threads: int, findings: Findings
-) -> TrainingSpec:
+def _training(training: TrainingSpec, dataset: DatasetFacts | None, threads: int, findings: Findings) -> TrainingSpec:
     update: dict[str, object] = {"threads": training.threads or threads}
     if training.epochs is None and training.steps is None:
         update["epochs"] = DEFAULT_EPOCHS
@@ -186,9 +188,7 @@ def _without_goal(
     return spec
 
 
-def _no_goal_yet(
-    first: TeacherRef, dataset: DatasetFacts, models: Models, findings: Findings, pointer: str
-) -> None:
+def _no_goal_yet(first: TeacherRef, dataset: DatasetFacts, models: Models, findings: Findings, pointer: str) -> None:
     """A first teacher whose output is not known: wrong columns are a problem, a model may still come."""
     if facts_of_teacher(first, dataset, models) is None:
         check_unknown(first, dataset, findings, pointer)

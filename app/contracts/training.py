@@ -34,15 +34,14 @@ class StepSchedule(Contract):
 
     kind: Literal["step"]
     gamma: float = Field(default=0.1, gt=0.0, le=1.0)
-    milestones: Annotated[
-        tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...], Field(min_length=1, max_length=32)
-    ] = (0.5, 0.75)
+    milestones: Annotated[tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...], Field(min_length=1, max_length=32)] = (
+        0.5,
+        0.75,
+    )
 
 
 ScheduleName = Literal["constant", "cosine", "one_cycle", "step"]
-_Schedule = Annotated[
-    ConstantSchedule | CosineSchedule | OneCycleSchedule | StepSchedule, Field(discriminator="kind")
-]
+_Schedule = Annotated[ConstantSchedule | CosineSchedule | OneCycleSchedule | StepSchedule, Field(discriminator="kind")]
 
 
 def _named(value: Any) -> Any:
@@ -65,7 +64,9 @@ Count = Annotated[int, Field(ge=1, le=100_000_000)]
 class TrainingSpec(Contract):
     """Common to all kinds of job. Equal budgets mean equal optimiser steps."""
 
-    epochs: int | None = Field(default=None, ge=1, le=100_000, description="Passes over the training split (default 20).")
+    epochs: int | None = Field(
+        default=None, ge=1, le=100_000, description="Passes over the training split (default 20)."
+    )
     steps: Count | None = Field(default=None, description="Optimiser steps, instead of epochs.")
     batch_size: int = Field(default=64, ge=1, le=65_536)
     micro_batch_size: int | None = Field(

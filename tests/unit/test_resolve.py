@@ -178,7 +178,10 @@ def test_a_relation_that_only_reweights_or_does_nothing_is_warned_of() -> None:
 
 
 def test_a_gradient_balancer_refuses_weights_that_it_cannot_take() -> None:
-    spec = MULTITASK | {"tasks": [{"name": "left"}, {"name": "right", "weight": 0.5}], "balancing": {"method": "pcgrad"}}
+    spec = MULTITASK | {
+        "tasks": [{"name": "left"}, {"name": "right", "weight": 0.5}],
+        "balancing": {"method": "pcgrad"},
+    }
     assert ("/balancing/method", "weights_not_supported") in codes(resolved(spec, TWO))
 
 

@@ -21,7 +21,7 @@ class NeverStop:
         return None
 
 
-class Stopped(Exception):  # noqa: N818 (it is no error)
+class Stopped(Exception):
     """The engine stopped as it was told; a checkpoint lies on disk if training had begun."""
 
     def __init__(self, reason: StopReason) -> None:

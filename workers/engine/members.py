@@ -67,7 +67,7 @@ class Member:
         return [f"{task.name}/{term.name}" for task in self.tasks for term in task.terms]
 
     def counts(self, rows: Tensor) -> list[Tensor]:
-        """bool [len(rows)] for each term of each task, flat: which of these dataset rows it counts."""
+        """Bool [len(rows)] for each term of each task, flat: which of these dataset rows it counts."""
         return [term.counted[rows] for task in self.tasks for term in task.terms]
 
     def begin_step(self, counts: Counts) -> None:

@@ -9,7 +9,7 @@ from app.contracts.training import TrainingSpec
 
 
 def make_optimizer(training: TrainingSpec, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """sgd (with momentum), adam (Kingma 2015; decay as an L2 term) or adamw (Loshchilov 2019; decoupled decay)."""
+    """Sgd (with momentum), adam (Kingma 2015; decay as an L2 term) or adamw (Loshchilov 2019; decoupled decay)."""
     wanted, rate, decay = list(parameters), training.learning_rate, training.weight_decay
     if training.optimizer == "sgd":
         return torch.optim.SGD(wanted, lr=rate, momentum=training.momentum, weight_decay=decay, fused=True)

@@ -24,7 +24,7 @@ class Task:
 
     @property
     def counted(self) -> Tensor:
-        """bool [N] on the host: rows from which some term of positive weight teaches this task."""
+        """Bool [N] on the host: rows from which some term of positive weight teaches this task."""
         return torch.stack([term.counted for term in self.terms if term.weight > 0.0]).any(0)
 
     def loss(self, outputs: Tensor, rows: Rows, counts: Sequence[int]) -> tuple[Tensor | None, list[Tensor]]:

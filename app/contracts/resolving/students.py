@@ -8,9 +8,7 @@ from app.contracts.resolving.findings import Findings
 from app.contracts.resolving.targets import Goal
 
 
-def _input_shape(
-    arch: Architecture, data: tuple[int, ...], findings: Findings, pointer: str
-) -> tuple[int, ...] | None:
+def _input_shape(arch: Architecture, data: tuple[int, ...], findings: Findings, pointer: str) -> tuple[int, ...] | None:
     shape = arch.input_shape or data
     if prod(shape) != prod(data):
         findings.problem(

@@ -44,9 +44,7 @@ def supervised_goal(dataset: DatasetFacts, target: str | None, findings: Finding
     names = learnable(dataset)
     if target is None:
         if len(names) != 1:
-            findings.problem(
-                pointer, "target_needed", f"name the target to learn: this dataset has {quoted(names)}"
-            )
+            findings.problem(pointer, "target_needed", f"name the target to learn: this dataset has {quoted(names)}")
             return None
         target = names[0]
     goal = goal_of(dataset, target)
@@ -62,7 +60,9 @@ def supervised_goal(dataset: DatasetFacts, target: str | None, findings: Finding
     return goal
 
 
-def unlabelled_goal(name: str | None, first_teacher: ModelFacts | OutputFacts | None, output: str | None) -> Goal | None:
+def unlabelled_goal(
+    name: str | None, first_teacher: ModelFacts | OutputFacts | None, output: str | None
+) -> Goal | None:
     """The goal of rows without labels, from the first teacher; None while that is unknown or ambiguous."""
     if first_teacher is None:
         return None

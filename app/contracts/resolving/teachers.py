@@ -34,7 +34,9 @@ def named_output(
     if ref.output is not None:
         if ref.output not in facts.outputs:
             findings.problem(
-                f"{pointer}/output", "unknown_output", f"the teacher has no output `{ref.output}`: it has {quoted(names)}"
+                f"{pointer}/output",
+                "unknown_output",
+                f"the teacher has no output `{ref.output}`: it has {quoted(names)}",
             )
         return ref
     if len(names) == 1:

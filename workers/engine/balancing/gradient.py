@@ -44,7 +44,8 @@ def scaled_aggregate(aggregator: Aggregator, jacobian: Tensor) -> Tensor:
 
 class GradientBalancer(Stateless):
     """Any torchjd aggregator. Update length: PCGrad's is that of the sum when no gradients conflict (3.0 for three
-    equal unit gradients), as `fixed` has it, so no constant is applied."""
+    equal unit gradients), as `fixed` has it, so no constant is applied.
+    """
 
     def __init__(
         self,

@@ -27,8 +27,8 @@ def columns_of(name: str, target: TargetSpec) -> tuple[str, ...]:
     return target.columns or (name,)
 
 
-def _first(mask: Array) -> int:
-    return int(np.flatnonzero(mask)[0])
+def _first(mask: object) -> int:
+    return int(np.flatnonzero(np.asarray(mask))[0])
 
 
 def _class_names(target: ClassTarget) -> tuple[str, ...] | None:
@@ -40,7 +40,9 @@ def _named_labels(name: str, raw: Array, names: Sequence[str]) -> NDArray[np.int
     unknown = sorted(set(np.unique(raw).tolist()) - set(places))
     if unknown:
         row = _first(raw == unknown[0])
-        raise UserError("label_out_of_range", f"`{name}` has the label `{unknown[0][:60]}` at row {row}: not in `classes`")
+        raise UserError(
+            "label_out_of_range", f"`{name}` has the label `{unknown[0][:60]}` at row {row}: not in `classes`"
+        )
     return np.array([places[label] for label in raw.tolist()], dtype=np.int64)
 
 
@@ -92,9 +94,11 @@ def number_column(name: str, target: TargetSpec, arrays: Sequence[Array]) -> Tar
         raise UserError("shape_mismatch", f"`{name}` has {size} numbers a row, expected {expected}")
     missing = np.isnan(found)
     if isinstance(target, MultilabelTarget):
-        bad = ~missing & (found != 0.0) & (found != 1.0)
+        bad: Array = ~missing & (found != 0.0) & (found != 1.0)
         if bad.any():
-            raise UserError("label_out_of_range", f"`{name}` must be 0 or 1 (or missing), is not at row {_first(bad.any(1))}")
+            raise UserError(
+                "label_out_of_range", f"`{name}` must be 0 or 1 (or missing), is not at row {_first(bad.any(1))}"
+            )
         labelled = ~missing.all(1)
     else:
         labelled = ~missing.any(1)

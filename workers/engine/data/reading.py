@@ -69,7 +69,9 @@ def _tensor(name: str, raw: Array) -> Tensor:
     finite = np.isfinite(numbers)
     if not finite.all():
         row = int(np.flatnonzero(~finite.reshape(len(numbers), -1).all(1))[0])
-        raise UserError("not_finite", f"input `{name}` is missing, NaN or infinite at row {row}: fill it before uploading")
+        raise UserError(
+            "not_finite", f"input `{name}` is missing, NaN or infinite at row {row}: fill it before uploading"
+        )
     return torch.from_numpy(numbers)
 
 

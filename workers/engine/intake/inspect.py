@@ -40,9 +40,7 @@ def _model(model: ModelInput, outputs: Path) -> InspectionOutcome:
     converted = outputs / CONVERTED
     convert_state_dict(path, converted)
     facts = inspect_family_model(converted, model.manifest)
-    file = OutputFile(
-        role="converted", path=CONVERTED, bytes=converted.stat().st_size, sha256=sha256_of(converted)
-    )
+    file = OutputFile(role="converted", path=CONVERTED, bytes=converted.stat().st_size, sha256=sha256_of(converted))
     return InspectionOutcome(model=facts, files=(file,))
 
 

@@ -119,7 +119,10 @@ def _check_meaning(name: str, spec: object, rows: np.ndarray) -> None:
 
 def _layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
     return tuple(
-        Layer(name=output, kind=node.op_type, shape=None) for node in model.graph.node for output in node.output if output
+        Layer(name=output, kind=node.op_type, shape=None)
+        for node in model.graph.node
+        for output in node.output
+        if output
     )
 
 

@@ -23,7 +23,8 @@ def _uniform(parameter: nn.Parameter, bound: float, seed: int, name: str) -> Non
 @torch.no_grad()
 def initialise(network: Network, seed: int) -> None:
     """Draw weights and biases from U(-1/√fan_in, 1/√fan_in), torch's own distribution for linear layers and
-    convolutions (He et al. 2015 with a = √5); normalisations begin as the identity. In place."""
+    convolutions (He et al. 2015 with a = √5); normalisations begin as the identity. In place.
+    """
     for module_name, module in network.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             bound = 1.0 / sqrt(module.weight[0].numel())

@@ -16,6 +16,21 @@ ACTIVATIONS: dict[Activation, type[nn.Module]] = {
 }
 
 
+class Heads(nn.Module):
+    """Heads by output name. Unlike nn.ModuleDict it takes every name, also `size.cm` and `values`."""
+
+    def __init__(self, features: int, sizes: dict[str, int]) -> None:
+        super().__init__()
+        for name, size in sizes.items():
+            self._modules[name] = nn.Linear(features, size)
+
+    def of(self, output: str) -> nn.Module:
+        """The head of one output; raises KeyError."""
+        head = self._modules[output]
+        assert head is not None
+        return head
+
+
 class Network(nn.Module):
     """A trunk and its heads.
 
@@ -38,7 +53,7 @@ class Network(nn.Module):
         if len(self.output_sizes) == 1:
             self.layers.append(nn.Linear(features, next(iter(self.output_sizes.values()))))
         else:
-            self.heads = nn.ModuleDict({name: nn.Linear(features, size) for name, size in self.output_sizes.items()})
+            self.heads = Heads(features, self.output_sizes)
 
     def features(self, x: Tensor) -> Tensor:
         """The trunk: rows [N, *input_shape] -> features [N, F]."""
@@ -47,9 +62,9 @@ class Network(nn.Module):
     def head(self, output: str) -> nn.Linear:
         """The head of one output."""
         if len(self.output_sizes) == 1 and output in self.output_sizes:
-            found = self.layers[-1]
+            found: nn.Module = self.layers[-1]
         else:
-            found = self.heads[output]
+            found = self.heads.of(output)
         assert isinstance(found, nn.Linear)
         return found
 

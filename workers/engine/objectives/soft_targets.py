@@ -15,7 +15,7 @@ from workers.engine.objectives.softening import bernoulli_log_probabilities, wid
 
 
 def mixture(log_p: Tensor, log_weights: Tensor) -> Tensor:
-    """log Σ_k w_k p_k: `log_p` [K, N, …], `log_weights` [K, N] normalised a row -> [N, …]."""
+    """Log Σ_k w_k p_k: `log_p` [K, N, …], `log_weights` [K, N] normalised a row -> [N, …]."""
     if len(log_p) == 1:
         return log_p[0]
     shaped = log_weights.reshape(*log_weights.shape, *[1] * (log_p.dim() - 2))

@@ -17,7 +17,8 @@ def widened(values: Tensor) -> Tensor:
 
 def class_scores(values: Tensor, spec: ClassOutput) -> Tensor:
     """Numbers whose softmax is the prediction: logits and log-probabilities as they are, energies negated,
-    probabilities by their logarithm. Shape [N, C] -> [N, C]."""
+    probabilities by their logarithm. Shape [N, C] -> [N, C].
+    """
     values = widened(values)
     if spec.output == "energies":
         return -values
@@ -25,7 +26,7 @@ def class_scores(values: Tensor, spec: ClassOutput) -> Tensor:
 
 
 def log_probabilities(values: Tensor, spec: OutputSpec, temperature: float = 1.0) -> Tensor:
-    """log softmax(scores / temperature) of class outputs, [N, C] -> [N, C] (Hinton et al. 2015).
+    """Log softmax(scores / temperature) of class outputs, [N, C] -> [N, C] (Hinton et al. 2015).
 
     Logits z: p = softmax(z / τ). Energies E: p = softmax(-E / τ). Probabilities and log-probabilities are
     softened as the logits that they come from: log p and z differ by a constant a row, which softmax ignores.

@@ -15,17 +15,13 @@ MISSING = -1
 
 def class_loss(outputs: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
     """Cross-entropy with label smoothing (Szegedy et al. 2016); labels int64 [N], -1 gives 0. -> [N]."""
-    return cross_entropy(
-        widened(outputs), labels, reduction="none", ignore_index=MISSING, label_smoothing=smoothing
-    )
+    return cross_entropy(widened(outputs), labels, reduction="none", ignore_index=MISSING, label_smoothing=smoothing)
 
 
 def multilabel_loss(outputs: Tensor, labels: Tensor) -> Tensor:
     """Binary cross-entropy, averaged over the row's valid labels; labels float [N, L], NaN is missing. -> [N]."""
     valid = ~labels.isnan()
-    losses = binary_cross_entropy_with_logits(
-        widened(outputs), torch.where(valid, labels, 0.0), reduction="none"
-    )
+    losses = binary_cross_entropy_with_logits(widened(outputs), torch.where(valid, labels, 0.0), reduction="none")
     return torch.where(valid, losses, 0.0).sum(1) / valid.sum(1).clamp_min(1)
 
 

@@ -35,7 +35,7 @@ class Term(Protocol):
 
     @property
     def counted(self) -> Tensor:
-        """bool [N] on the host: the dataset rows on which the term is defined."""
+        """Bool [N] on the host: the dataset rows on which the term is defined."""
         ...
 
     def losses(self, outputs: Tensor, rows: Rows) -> Tensor:
@@ -84,7 +84,7 @@ class Lesson:
 
     @property
     def present(self) -> Tensor:
-        """bool [N]: the rows that the teacher speaks about."""
+        """Bool [N]: the rows that the teacher speaks about."""
         return ~self.values.isnan().any(1)
 
 
@@ -124,9 +124,7 @@ class SoftTargets:
     name: str = "kd"
 
     @classmethod
-    def of(
-        cls, lessons: tuple[Lesson, ...], temperature: float, weight: float, device: torch.device
-    ) -> "SoftTargets":
+    def of(cls, lessons: tuple[Lesson, ...], temperature: float, weight: float, device: torch.device) -> "SoftTargets":
         """For the lessons of a task's teachers; rows without any teacher count nothing."""
         panel = _Panel.of(lessons, device)
         mask = None if panel.complete else Column.on(device, panel.counted)

@@ -1,0 +1,60 @@
+"""Trained controls, kept by the digest of everything that they depend on: the next job with the same student,
+data and training finds its control instead of training it again.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from workers.engine.files import publish_folder, whole_folder
+
+MOST_ENTRIES = 256
+
+
+@dataclass(frozen=True)
+class FoundControl:
+    """The weights of a control, the epoch that they are from, and the steps that it took."""
+
+    weights: dict[str, Tensor]
+    epoch: int
+    steps: int
+
+
+class ControlCache:
+    """A folder of published entries. Entries are small; the oldest beyond `MOST_ENTRIES` are dropped."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def find(self, key: str) -> FoundControl | None:
+        """The entry of `key`, whole, or None."""
+        place = self._folder / key
+        manifest = whole_folder(place)
+        if manifest is None:
+            return None
+        os.utime(place)
+        return FoundControl(load_file(place / "weights.safetensors"), manifest["epoch"], manifest["steps"])
+
+    def keep(self, key: str, weights: dict[str, Tensor], epoch: int, steps: int) -> None:
+        """Publish a trained control under `key`; the first of several racers wins, all having the same bits."""
+        draft = self._folder / f".draft-{key}-{os.getpid()}"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        save_file(
+            {name: value.detach().cpu().contiguous() for name, value in weights.items()}, draft / "weights.safetensors"
+        )
+        if whole_folder(self._folder / key) is None:
+            shutil.rmtree(self._folder / key, ignore_errors=True)
+        publish_folder(draft, self._folder / key, {"epoch": epoch, "steps": steps})
+        self._evict()
+
+    def _evict(self) -> None:
+        entries = [path for path in self._folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        entries.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        for old in entries[MOST_ENTRIES:]:
+            shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,282 @@
+"""From trained members to outputs: evaluation, weights, ONNX, predictions, report."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from app.contracts.base import digest_of
+from app.contracts.events import ChildEvent, PhaseEvent
+from app.contracts.facts import ModelFacts, OutputFacts
+from app.contracts.layouts import layers, parameter_count
+from app.contracts.manifests import InputTransform, ModelManifest
+from app.contracts.orders import OutputFile, OutputRole, TrainingOutcome
+from app.contracts.report import OnnxCheck, TargetUse
+from app.contracts.resolving.relations import normalised
+from workers.engine.control import Stop, check
+from workers.engine.evaluation.environment import environment
+from workers.engine.evaluation.evaluate import Evaluation, evaluate
+from workers.engine.evaluation.flops import count_flops
+from workers.engine.evaluation.latency import example_batches, measure_latency
+from workers.engine.evaluation.modes import evaluating
+from workers.engine.evaluation.parties import EvaluatedTask, TaughtBy, network_outputs
+from workers.engine.evaluation.predictions import PredictionsFile
+from workers.engine.evaluation.report import Cost, MemberPart, ReportParts, TeacherPart, build_report
+from workers.engine.exporting.card import Provenance, metadata
+from workers.engine.exporting.onnx import check_onnx, export_onnx
+from workers.engine.exporting.weights import export_safetensors
+from workers.engine.files import sha256_of
+from workers.engine.networks import Network
+from workers.engine.networks.preprocess import apply
+from workers.engine.networks.teacher import Teacher
+from workers.engine.objectives.terms import Lesson
+from workers.engine.training import Trained
+
+_CHECKED_ROWS = 2048
+
+
+class Finish:
+    """Evaluates and exports one trained job."""
+
+    def __init__(self, trained: Trained, emit: Callable[[ChildEvent], None], stop: Stop) -> None:
+        self._trained = trained
+        self._emit = emit
+        self._stop = stop
+        self._folder = Path(trained.order.attempt_dir) / "outputs"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._files: list[OutputFile] = []
+
+    def run(self) -> TrainingOutcome:
+        """Everything after the last step. Raises UserError (`export_mismatch`) and Stopped."""
+        trained = self._trained
+        began = self._enter("evaluating")
+        tasks = self._tasks()
+        evaluation = self._evaluate(tasks)
+        teachers = self._teacher_parts()
+        cost = self._cost(trained.student)
+        trained.seconds["evaluating"] = time.monotonic() - began
+        began = self._enter("exporting")
+        student = self._export("student", trained.student, evaluation, trained.student_steps)
+        control = None
+        if trained.control is not None:
+            control = self._export("control", trained.control, evaluation, trained.control_steps)
+        checks = self._export_onnx(evaluation) if "onnx" in trained.spec.exports else {}
+        trained.seconds["exporting"] = time.monotonic() - began
+        parts = self._parts(tasks, evaluation, teachers, cost, student, control, checks)
+        report = build_report(parts).model_dump(mode="json")
+        (self._folder / "report.json").write_text(json.dumps(report, allow_nan=False))
+        self._add("report", "report.json")
+        return TrainingOutcome(
+            files=tuple(self._files), student=self._facts(), student_manifest=self._manifest(), report=report
+        )
+
+    def _enter(self, phase: str) -> float:
+        check(self._stop)
+        self._emit(PhaseEvent.model_validate({"phase": phase}))
+        return time.monotonic()
+
+    def _add(self, role: OutputRole, name: str) -> str:
+        path = self._folder / name
+        digest = sha256_of(path)
+        self._files.append(OutputFile(role=role, path=name, bytes=path.stat().st_size, sha256=digest))
+        return digest
+
+    # Who is measured.
+
+    def _tasks(self) -> list[EvaluatedTask]:
+        return [
+            EvaluatedTask(
+                name=each.student.name,
+                spec=each.student.spec,
+                target=each.student.target,
+                teachers=tuple(_taught_by(lesson) for lesson in each.lessons),
+            )
+            for each in self._trained.taught
+        ]
+
+    def _evaluate(self, tasks: list[EvaluatedTask]) -> Evaluation:
+        trained = self._trained
+        raw, transform, device = trained.dataset.inputs[trained.input_name], trained.transform, trained.device
+        student = network_outputs(trained.student, raw, transform, device)
+        control = network_outputs(trained.control, raw, transform, device) if trained.control is not None else None
+        with PredictionsFile(self._folder / "predictions.npz") as predictions:
+            found = evaluate(tasks, student, control, trained.dataset.splits, predictions, lambda: check(self._stop))
+        self._add("predictions", "predictions.npz")
+        return found
+
+    # What they cost.
+
+    def _examples(self, transform: InputTransform) -> Tensor:
+        raw = self._trained.dataset.inputs[self._trained.input_name]
+        return apply(raw[:64].to(self._trained.device), transform)
+
+    def _cost(self, network: Network) -> Cost:
+        rows = self._examples(self._trained.transform)
+        with evaluating(network):
+            latency = measure_latency(network, example_batches(rows), self._trained.device)
+        return Cost(
+            parameters=parameter_count(network.architecture),
+            flops=count_flops(network, rows[:1]),
+            latency=latency,
+        )
+
+    def _teacher_parts(self) -> list[TeacherPart]:
+        faculty = self._trained.faculty
+        parts = []
+        for key in faculty.uses:
+            teacher = faculty.teachers.get(key)
+            if teacher is None:
+                parts.append(TeacherPart(key=key, name=key))
+                continue
+            check(self._stop)
+            model = self._trained.order.models[key]
+            parts.append(
+                TeacherPart(
+                    key=key, name=teacher.name, cost=self._teacher_cost(teacher), model=model.id, digest=teacher.sha256
+                )
+            )
+        return parts
+
+    def _teacher_cost(self, teacher: Teacher) -> Cost:
+        rows = self._examples(teacher.transform)
+        flops = count_flops(teacher.network, rows[:1]) if teacher.network is not None else None
+        return Cost(
+            parameters=teacher.parameters,
+            bytes=teacher.bytes,
+            flops=flops,
+            latency=measure_latency(teacher.forward, example_batches(rows), self._trained.device),
+        )
+
+    # What is handed out.
+
+    def _metadata(self, evaluation: Evaluation, steps: int, *, control: bool) -> dict[str, object]:
+        trained = self._trained
+        provenance = Provenance(
+            kind=trained.spec.kind,
+            datasets=(trained.dataset_input.sha256,),
+            teachers=tuple(sorted({teacher.sha256 for teacher in trained.faculty.teachers.values()})),
+            control=control,
+            steps=steps,
+            seed=trained.spec.training.seed,
+            metrics=evaluation.control if control else evaluation.student,
+            not_measured=evaluation.not_measured,
+        )
+        outputs = {each.student.name: each.student.spec for each in trained.taught}
+        return metadata(trained.course.architecture, self._inputs(), outputs, provenance)
+
+    def _inputs(self) -> dict[str, InputTransform]:
+        return {self._trained.input_name: self._trained.transform}
+
+    def _export(self, role: OutputRole, network: Network, evaluation: Evaluation, steps: int) -> OutputFile:
+        name = f"{role}.safetensors"
+        export_safetensors(network, self._folder / name, self._metadata(evaluation, steps, control=role == "control"))
+        self._add(role, name)
+        return self._files[-1]
+
+    def _export_onnx(self, evaluation: Evaluation) -> dict[str, OnnxCheck]:
+        trained = self._trained
+        path = self._folder / "student.onnx"
+        card = self._metadata(evaluation, trained.student_steps, control=False)
+        export_onnx(trained.student, path, card, trained.input_name)
+        rows = trained.dataset.splits.get("test", trained.dataset.splits["train"])[:_CHECKED_ROWS]
+        raw = trained.dataset.inputs[trained.input_name][rows]
+        x = apply(raw, trained.transform).reshape(len(rows), *trained.student.input_shape)
+        found = check_onnx(path, trained.student, x)
+        self._add("onnx", "student.onnx")
+        return {"onnx": found}
+
+    def _facts(self) -> ModelFacts:
+        trained = self._trained
+        architecture = trained.course.architecture
+        sizes = architecture.outputs or {}
+        return ModelFacts(
+            architecture=architecture,
+            input_shape=architecture.input_shape,
+            inputs=self._inputs(),
+            outputs={
+                each.student.name: OutputFacts(spec=each.student.spec, size=sizes[each.student.name])
+                for each in trained.taught
+            },
+            parameters=parameter_count(architecture),
+            layers=layers(architecture),
+        )
+
+    def _manifest(self) -> ModelManifest:
+        trained = self._trained
+        return ModelManifest(
+            name=trained.spec.name or f"{trained.spec.kind} student",
+            format="safetensors",
+            architecture=trained.course.architecture,
+            inputs=self._inputs(),
+            outputs={each.student.name: each.student.spec for each in trained.taught},
+        )
+
+    # What is said about it.
+
+    def _parts(
+        self,
+        tasks: list[EvaluatedTask],
+        evaluation: Evaluation,
+        teachers: list[TeacherPart],
+        cost: Cost,
+        student: OutputFile,
+        control: OutputFile | None,
+        checks: dict[str, OnnxCheck],
+    ) -> ReportParts:
+        trained = self._trained
+        relation = trained.course.relation
+        return ReportParts(
+            spec=trained.spec,
+            tasks=tasks,
+            evaluation=evaluation,
+            teachers=teachers,
+            student=_member(cost, student, trained.student_epoch, trained.student_steps, cached=False),
+            # The same architecture: what one of the two costs, the other costs.
+            control=_member(cost, control, trained.control_epoch, trained.control_steps, cached=trained.control_cached)
+            if control is not None
+            else None,
+            environment=environment(trained.device, trained.order.threads, trained.precision),
+            targets=[TargetUse.model_validate(use) for use in trained.targets],
+            relation={"matrix": normalised(relation.matrix), "apply": "rows"} if relation is not None else None,
+            export=checks,
+            warnings=trained.warnings,
+            not_measured=self._not_measured(),
+            exact_accumulation=trained.exact_accumulation,
+            bit_exact=trained.bit_exact,
+            attempts=trained.order.attempt,
+            digests=self._digests(student),
+            seconds=trained.seconds,
+        )
+
+    def _not_measured(self) -> dict[str, str]:
+        splits = self._trained.dataset.splits
+        if "validation" in splits:
+            return {}
+        return {"selection": "the dataset has no validation split: the last epoch's weights were kept"}
+
+    def _digests(self, student: OutputFile) -> dict[str, str]:
+        trained = self._trained
+        teachers = {f"teacher/{key}": each.sha256 for key, each in trained.faculty.teachers.items()}
+        return {
+            "spec": digest_of(trained.spec),
+            f"dataset/{trained.dataset_input.id}": trained.dataset_input.sha256,
+            **teachers,
+            "student": student.sha256,
+        }
+
+
+def _member(cost: Cost, file: OutputFile, epoch: int, steps: int, *, cached: bool) -> MemberPart:
+    costs = Cost(parameters=cost.parameters, bytes=file.bytes, flops=cost.flops, latency=cost.latency)
+    return MemberPart(cost=costs, epoch=epoch, steps=steps, cached=cached, digest=file.sha256)
+
+
+def _taught_by(lesson: Lesson) -> TaughtBy:
+    """The stored outputs again: evaluation makes no teacher pass."""
+
+    def outputs(rows: Tensor) -> Tensor:
+        return torch.as_tensor(lesson.values[rows])
+
+    return TaughtBy(key=lesson.key, weight=lesson.weight, spec=lesson.spec, outputs=outputs)

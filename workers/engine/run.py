@@ -1,0 +1,25 @@
+"""The engine's front door: an order in, an outcome out."""
+
+from app.contracts.jobs import InspectJob
+from app.contracts.orders import InspectionOutcome, Order, TrainingOutcome
+from workers.engine.control import Stop
+from workers.engine.finish import Finish
+from workers.engine.intake.inspect import inspect
+from workers.engine.training import Emit, Training
+
+
+def execute(order: Order, emit: Emit, stop: Stop) -> TrainingOutcome | InspectionOutcome:
+    """Carry out an order on local files.
+
+    `emit` takes each event as it happens; `stop` is polled at every step. Raises UserError where the user must mend
+    something, and Stopped where `stop` asked for it: a checkpoint then lies in `order.checkpoints_dir` if training
+    had begun, and the same order with a higher attempt goes on from there.
+    """
+    spec = order.spec
+    if isinstance(spec, InspectJob):
+        return inspect(order, emit)
+    trained = Training(order, spec, emit, stop).run()
+    try:
+        return Finish(trained, emit, stop).run()
+    finally:
+        trained.faculty.close()
