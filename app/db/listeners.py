@@ -2,15 +2,14 @@
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import aiosqlite
 import psycopg
 from psycopg import AsyncConnection
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection as SqlConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.db.postgresql import listening
@@ -26,25 +25,27 @@ log = logging.getLogger(__name__)
 async def poll_sqlite(readers: AsyncEngine, board: Board, wanted: asyncio.Event) -> None:
     """Ring everybody when any connection of any process has committed. Looks only while somebody waits.
 
-    `data_version` reads shared memory, not the file: tens of microseconds a look.
+    `data_version` reads shared memory, not the file: tens of microseconds a look. It changes for the commits of
+    other connections, so the connection that looks never writes, and stays the same one.
     """
+    arguments, options = readers.dialect.create_connect_args(readers.url)
     while True:
         try:
-            async with readers.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+            async with aiosqlite.connect(*arguments, isolation_level=None, **options) as connection:
                 await _poll(connection, board, wanted)
-        except SQLAlchemyError as error:
+        except sqlite3.Error as error:
             log.warning("cannot watch the database for changes, trying again: %s", type(error).__name__)
-            board.ring_all()
             await asyncio.sleep(_RETRY_SECONDS)
+            board.ring_all()
 
 
-async def _poll(connection: SqlConnection, board: Board, wanted: asyncio.Event) -> None:
-    seen: int | None = None
+async def _poll(connection: aiosqlite.Connection, board: Board, wanted: asyncio.Event) -> None:
+    seen: object = None
     while True:
         if board.idle:
             wanted.clear()
             await wanted.wait()
-        version = await connection.scalar(text("PRAGMA data_version"))
+        version = await connection.execute_fetchall("PRAGMA data_version")
         if version != seen:
             seen = version
             board.ring_all()
@@ -52,8 +53,9 @@ async def _poll(connection: SqlConnection, board: Board, wanted: asyncio.Event) 
 
 
 async def listen_postgresql(engine: AsyncEngine, board: Board, wanted: asyncio.Event) -> None:
-    """Ring the names that NOTIFY brings. Whenever the connection is made anew everybody is rung: what was said
-    in between is lost.
+    """Ring the names that NOTIFY brings.
+
+    Whenever the connection is made anew everybody is rung: what was said in between is lost.
     """
     await wanted.wait()
     while True:
@@ -66,9 +68,8 @@ async def listen_postgresql(engine: AsyncEngine, board: Board, wanted: asyncio.E
             continue
         board.ring_all()
         with suppress(psycopg.Error, OSError):
-            await _relay(connection, board.ring)
-        with suppress(psycopg.Error, OSError):
-            await connection.close()
+            async with connection:
+                await _relay(connection, board.ring)
 
 
 async def _relay(connection: AsyncConnection[Any], ring: Callable[[tuple[str]], None]) -> None:

@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db.clock import utcnow
 from app.db.engine import Database
 from app.db.rows import ArtifactRow, BlobRow, FileRow
-from app.db.writes import upsert
+from app.db.writes import rows_changed, upsert
 from app.storage.store import BlobStore, key_of
 
 GRACE = timedelta(hours=24)
@@ -60,12 +60,13 @@ class Blobs:
         return removed
 
     async def _remove(self, session: AsyncSession, sha256: str) -> bool:
-        query = select(BlobRow.sha256).where(BlobRow.sha256 == sha256, BlobRow.state == "deleting")
-        # The update locks the row on both databases: a publisher waits here, and finds the row gone.
-        locked = update(BlobRow).where(BlobRow.sha256.in_(query)).values(state="deleting").returning(BlobRow.sha256)
-        if (await session.execute(locked)).scalar_one_or_none() is None:
+        mine = select(BlobRow.sha256).where(BlobRow.sha256 == sha256, BlobRow.state == "deleting")
+        if await session.scalar(mine.with_for_update()) is None:
+            return False  # published again meanwhile
+        # Whoever refers to it now did so while it was being marked; under the lock nobody can.
+        kept = update(BlobRow).where(BlobRow.sha256 == sha256, ~_unreferenced()).values(state="stored")
+        if rows_changed(await session.execute(kept.execution_options(synchronize_session=False))):
             return False
-        # The row first: should anything refer to it after all, the foreign key says so before the bytes are gone.
         await session.execute(delete(BlobRow).where(BlobRow.sha256 == sha256))
         await self._store.delete(sha256)
         return True

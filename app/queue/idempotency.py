@@ -146,10 +146,10 @@ async def _take(session: AsyncSession, owner: str, key: str, **values: object) -
     the racer may have given the key up: then it is free after all.
     """
     entry = {"owner": owner, "key": key, "created_at": utcnow(), **values}
-    insert = upsert(session, IdempotencyRow).values(entry).on_conflict_do_nothing()
+    insert = upsert(session, IdempotencyRow).values(entry).on_conflict_do_nothing().returning(IdempotencyRow.key)
     mine = select(IdempotencyRow).where(IdempotencyRow.owner == owner, IdempotencyRow.key == key)
     look = mine.with_for_update().execution_options(populate_existing=True)
-    while rows_changed(await session.execute(insert)) == 0:
+    while await session.scalar(insert) is None:
         row = await session.scalar(look)
         if row is not None:
             return row

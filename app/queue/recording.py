@@ -1,6 +1,5 @@
 """Writing down what a child says, in batches."""
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -25,7 +24,6 @@ from app.db.writes import insert_all, upsert
 from app.queue.records import Claim
 
 _LEASED = text("jobs.state IN ('starting', 'running', 'pausing', 'cancelling')")
-_SERIES_LENGTH = 300
 _ROWS_A_STATEMENT = 100  # 6 columns each: well below SQLite's bound on parameters, and one shape to compile
 
 Event = PhaseEvent | ProgressEvent | MetricsEvent | CheckpointEvent | WarningEvent
@@ -110,10 +108,10 @@ async def _write_points(session: AsyncSession, job_id: str, points: Iterable[Met
     rows = [
         {
             "job_id": job_id,
-            "series": point.series[:_SERIES_LENGTH],
+            "series": point.series,
             "step": point.step,
             "epoch": point.epoch,
-            "value": point.value if point.value is None or math.isfinite(point.value) else None,
+            "value": point.value,
             "time": now,
         }
         for point in points

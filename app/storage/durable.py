@@ -12,7 +12,7 @@ from pathlib import Path
 from app.storage.errors import StorageFull
 
 CHUNK = 1 << 20
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, the process's own limit
 
 
 @contextmanager

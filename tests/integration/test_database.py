@@ -1,0 +1,264 @@
+"""Sessions, signals, clock and errors, on both databases."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, insert, select, text
+
+from app.db.base import json_text
+from app.db.clock import BootId, LeaseClock
+from app.db.engine import Database, open_database
+from app.db.errors import DatabaseUnavailable, UnsupportedDatabase
+from app.db.migrate import upgrade
+from app.db.rows import DEFAULT_PROJECT, OutboxRow, ProjectRow
+from app.db.signals import WORK, announce
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    upgrade(database_url)
+    database = open_database(database_url)
+    yield database
+    await database.close()
+
+
+async def add(database: Database, topic: str, payload: object = None, when: datetime | None = None) -> None:
+    async with database.write() as session:
+        row = OutboxRow(topic=topic, subject="s", payload=payload or {})
+        if when is not None:
+            row.created_at = when
+        session.add(row)
+
+
+async def topics(database: Database) -> list[str]:
+    async with database.read() as session:
+        return list(await session.scalars(select(OutboxRow.topic).order_by(OutboxRow.id)))
+
+
+async def test_the_first_migration_makes_the_default_project(database: Database) -> None:
+    async with database.read() as session:
+        project = await session.get_one(ProjectRow, DEFAULT_PROJECT)
+    assert project.created_at.tzinfo is UTC
+
+
+async def test_a_block_that_fails_leaves_nothing(database: Database) -> None:
+    with pytest.raises(RuntimeError, match="on purpose"):
+        async with database.write() as session:
+            session.add(OutboxRow(topic="lost", subject="s", payload={}))
+            await session.flush()
+            raise RuntimeError("on purpose")
+    await add(database, "kept")
+    assert await topics(database) == ["kept"]
+
+
+async def test_a_cancelled_task_leaves_nothing_and_frees_the_writer(database: Database) -> None:
+    inside = asyncio.Event()
+
+    async def stuck() -> None:
+        async with database.write() as session:
+            session.add(OutboxRow(topic="lost", subject="s", payload={}))
+            await session.flush()
+            inside.set()
+            await asyncio.sleep(3600)
+
+    task = asyncio.create_task(stuck())
+    await inside.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await add(database, "kept")
+    assert await topics(database) == ["kept"]
+
+
+async def test_documents_keep_the_order_of_their_keys_and_any_text(database: Database) -> None:
+    document = {"z": 1, "a": {"y": [1.5, None, True], "b": "π \ud800 \x00"}}
+    await add(database, "json", document)
+    async with database.read() as session:
+        row = (await session.scalars(select(OutboxRow))).one()
+    assert json_text(row.payload) == json_text(document)
+    assert list(row.payload) == ["z", "a"]
+
+
+async def test_times_come_back_aware_and_in_utc(database: Database) -> None:
+    there = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=timezone(timedelta(hours=5)))
+    await add(database, "time", when=there)
+    async with database.read() as session:
+        back = (await session.scalars(select(OutboxRow.created_at))).one()
+    assert back == there
+    assert back.utcoffset() == timedelta(0)
+
+
+async def test_the_lease_clock_moves_within_a_transaction(database: Database) -> None:
+    async with database.write() as session:
+        first = await session.scalar(select(LeaseClock()))
+        await asyncio.sleep(0.01)
+        second = await session.scalar(select(LeaseClock()))
+        boot = await session.scalar(select(BootId()))
+    assert first is not None
+    assert second is not None
+    assert second >= first + 0.01
+    assert boot
+
+
+async def test_all_processes_of_a_database_share_one_clock(database: Database, database_url: str) -> None:
+    other = open_database(database_url)
+    readings = []
+    for each in (database, other, database):
+        async with each.read() as session:
+            readings.append((await session.execute(select(LeaseClock(), BootId()))).one())
+    await other.close()
+    assert [reading[0] for reading in readings] == sorted(reading[0] for reading in readings)
+    assert len({reading[1] for reading in readings}) == 1
+
+
+async def test_a_waiter_hears_of_another_process_s_commit(database: Database, database_url: str) -> None:
+    other = open_database(database_url)
+    with database.watch("job_1") as watch:
+        await watch.wait(0.5)  # the first ring only says that the ear is at the wall
+        async with other.write() as session:
+            session.add(OutboxRow(topic="t", subject="s", payload={}))
+            announce(session, "job_1")
+        assert await watch.wait(60.0)
+    await other.close()
+
+
+async def test_a_waiter_hears_of_its_own_process_s_commit(database: Database) -> None:
+    with database.watch(WORK, "job_1") as watch:
+        await watch.wait(0.5)
+        async with database.write() as session:
+            session.add(OutboxRow(topic="t", subject="s", payload={}))
+            announce(session, WORK)
+        assert await watch.wait(60.0)
+
+
+async def test_a_change_between_look_and_wait_is_not_missed(database: Database) -> None:
+    with database.watch("job_1") as watch:
+        await watch.wait(0.5)
+        await add(database, "look")
+        async with database.write() as session:
+            announce(session, "job_1")
+            session.add(OutboxRow(topic="t", subject="s", payload={}))
+        await asyncio.sleep(0.2)  # nobody waits while it happens
+        assert await watch.wait(60.0)
+
+
+async def test_a_wait_without_a_change_ends(database: Database) -> None:
+    with database.watch("job_1") as watch:
+        await watch.wait(0.5)
+        assert not await watch.wait(0.05)
+
+
+async def test_what_is_rolled_back_rings_nobody(database: Database) -> None:
+    with database.watch("job_1") as watch:
+        await watch.wait(0.5)
+        with pytest.raises(RuntimeError, match="on purpose"):
+            async with database.write() as session:
+                announce(session, "job_1")
+                session.add(OutboxRow(topic="t", subject="s", payload={}))
+                await session.flush()
+                raise RuntimeError("on purpose")
+        assert not await watch.wait(0.1)
+
+
+async def test_the_listener_survives_the_loss_of_its_connection(postgresql_url: str) -> None:
+    upgrade(postgresql_url)
+    database, other = open_database(postgresql_url), open_database(postgresql_url)
+    with database.watch("job_1") as watch:
+        assert await watch.wait(60.0)
+        async with other.write() as session:
+            kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+            assert (await session.execute(text(kill))).all()
+        assert await watch.wait(60.0)  # rung when it listens again: something may have been missed
+        async with other.write() as session:
+            announce(session, "job_1")
+        assert await watch.wait(60.0)
+    await other.close()
+    await database.close()
+
+
+async def test_a_server_that_drops_its_connections_costs_no_request(postgresql_url: str) -> None:
+    upgrade(postgresql_url)
+    database, other = open_database(postgresql_url), open_database(postgresql_url)
+    await database.ping()
+    async with other.write() as session:
+        await session.execute(
+            text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        )
+    await database.ping()
+    await database.close()
+    await other.close()
+
+
+async def test_a_connection_lost_inside_a_transaction_is_unavailability(postgresql_url: str) -> None:
+    upgrade(postgresql_url)
+    database = open_database(postgresql_url)
+    with pytest.raises(DatabaseUnavailable) as caught:
+        async with database.write() as session:
+            await session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+    assert caught.value.retry_after > 0
+    await database.ping()
+    await database.close()
+
+
+async def test_a_server_that_is_not_there_is_unavailability(tmp_path: Path) -> None:
+    database = open_database(f"postgresql://nobody@/none?host={tmp_path}")
+    with pytest.raises(DatabaseUnavailable, match="not available"):
+        await database.ping()
+    await database.close()
+
+
+async def test_an_sqlite_file_that_cannot_be_opened_is_unavailability(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path}/no/such/folder/x.db")
+    with pytest.raises(DatabaseUnavailable, match="unable to open"):
+        await database.ping()
+    await database.close()
+
+
+async def test_readers_cannot_write(sqlite_url: str) -> None:
+    upgrade(sqlite_url)
+    database = open_database(sqlite_url)
+    with pytest.raises(DatabaseUnavailable, match="readonly"):
+        async with database.read() as session:
+            await session.execute(insert(OutboxRow).values(topic="t", subject="s", payload={}))
+    await database.close()
+
+
+async def test_sqlite_commits_are_durable_and_keys_are_checked(sqlite_url: str) -> None:
+    upgrade(sqlite_url)
+    database = open_database(sqlite_url)
+    for session_of in (database.read, database.write):
+        async with session_of() as session:
+            settings = [
+                await session.scalar(text(f"PRAGMA {name}"))
+                for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+            ]
+        assert settings == ["wal", 2, 1, 30_000]  # 2 is FULL
+    await database.close()
+
+
+async def test_many_writers_of_several_databases_never_see_a_locked_one(sqlite_url: str) -> None:
+    upgrade(sqlite_url)
+    databases = [open_database(sqlite_url) for _ in range(4)]
+    await asyncio.gather(*(count_up(database) for database in databases for _ in range(16)))
+    async with databases[0].read() as session:
+        assert await session.scalar(select(func.count()).select_from(OutboxRow)) == 64 * 3
+    for database in databases:
+        await database.close()
+
+
+async def count_up(database: Database) -> None:
+    """Reads, then writes what it read: the pattern that a deferred transaction dies of."""
+    for _ in range(3):
+        async with database.write() as session:
+            seen = await session.scalar(select(func.count()).select_from(OutboxRow))
+            session.add(OutboxRow(topic=str(seen), subject="s", payload={}))
+
+
+@pytest.mark.parametrize("url", ["mysql://u:secret@h/d", "sqlite://", "sqlite:///:memory:", "no url, secret"])
+def test_other_databases_are_refused_without_an_echo(url: str) -> None:
+    with pytest.raises(UnsupportedDatabase) as caught:
+        open_database(url)
+    assert "secret" not in str(caught.value)
