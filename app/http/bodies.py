@@ -40,7 +40,9 @@ async def read_json(request: Request, idle_seconds: float) -> bytes:
     """A JSON body of at most 1 MiB; its size is refused from Content-Length before a byte is read."""
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
-        raise NotSupported("json_expected", "expected a body of Content-Type application/json")
+        raise NotSupported(
+            "json_expected", "expected a body of Content-Type application/json: curl says it with --json instead of -d"
+        )
     announced = content_length(request)
     if announced is not None and announced > MOST_BYTES:
         raise _too_large()

@@ -163,8 +163,8 @@ def check_format(said: str, kind: str | None, expected: Mapping[str, str | None]
         raise REFUSED[kind].problem()
     if kind == expected[said]:
         return
-    instead = next((name for name, its_kind in expected.items() if kind is not None and its_kind == kind), None)
-    hint = (
-        f"the bytes are {instead}: say so in `format`" if instead else f"the file's first bytes are not those of {said}"
-    )
-    raise Invalid.at("/format", "format_mismatch", f"the manifest says {said}, but {hint}")
+    if kind in expected.values():
+        found = f"the bytes are {next(name for name, its in expected.items() if its == kind)}: say so in `format`"
+    else:
+        found = f"the bytes are {kind}" if kind else f"the first bytes are not those of {said}"
+    raise Invalid.at("/format", "format_mismatch", f"the manifest says {said}, but {found}")

@@ -1,6 +1,6 @@
 """From bytes to a contract, and from pydantic's errors to problems with RFC 6901 pointers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -14,6 +14,8 @@ T = TypeVar("T")
 _LONGEST_TOKEN = 128
 _LONGEST_DETAIL = 600
 _MOST_FAULTS = 200
+_WRONG_TYPE = "wrong_type"
+_DISCRIMINATORS = ("kind", "family", "method")
 
 CODES: Mapping[str, str] = {
     "missing": "missing",
@@ -58,11 +60,13 @@ def problems_of(error: ValidationError, document: Any) -> list[Problem]:
     """One problem for each fault of `document`, the same place and code named once."""
     found: dict[tuple[str, str], Problem] = {}
     for fault in error.errors(include_url=False)[:_MOST_FAULTS]:
-        place = placed(fault["loc"], document, absent=fault["type"] == "missing")
-        code = CODES.get(fault["type"], "wrong_type")
+        place = placed(fault["loc"], document, ends_in_key=fault["type"] in ("missing", "extra_forbidden"))
+        code = CODES.get(fault["type"], _WRONG_TYPE)
         problem = Problem(pointer=pointer(place), code=code, detail=_detail(fault, code))
         found.setdefault((problem.pointer, problem.code), problem)
-    return list(found.values())
+    # A number out of range is no list either: of a union's complaints about one place the telling ones stay.
+    told = {place for place, code in found if code != _WRONG_TYPE}
+    return [problem for (place, code), problem in found.items() if code != _WRONG_TYPE or place not in told]
 
 
 def pointer(place: Sequence[str | int]) -> str:
@@ -76,29 +80,30 @@ def pointer(place: Sequence[str | int]) -> str:
     return "".join(tokens)
 
 
-def placed(location: Sequence[str | int], document: Any, *, absent: bool) -> tuple[str | int, ...]:
+def placed(location: Sequence[str | int], document: Any, *, ends_in_key: bool) -> tuple[str | int, ...]:
     """The way to the fault in `document`: pydantic's location without the tags of unions and the names of
-    validators that it mixes in. With `absent` the last step is a key that is not there.
+    validators that it mixes in. With `ends_in_key` the last step is a key, be it there or not.
 
-    A tag can look like a key, so the reading that explains most of the location wins.
+    A tag can look like a key; it is one where it repeats what the object says of itself, and comes first there.
     """
     last: tuple[str | int, ...] = ()
-    if absent and location:
+    if ends_in_key and location:
         location, last = location[:-1], (location[-1],)
-    best = max(_readings(tuple(location), document), key=len)
-    return (*best, *last)
+    place: list[str | int] = []
+    value, tagged = document, False
+    for step in location:
+        if not tagged and isinstance(value, dict) and step in (value.get(name) for name in _DISCRIMINATORS):
+            tagged = True
+        elif _has(value, step):
+            place.append(step)
+            value, tagged = value[step], False
+    return (*place, *last)
 
 
-def _readings(location: tuple[str | int, ...], value: Any) -> Iterator[tuple[str | int, ...]]:
-    if not location:
-        yield ()
-        return
-    step, rest = location[0], location[1:]
-    if isinstance(value, dict) and isinstance(step, str) and step in value:
-        yield from ((step, *reading) for reading in _readings(rest, value[step]))
-    if isinstance(value, list) and isinstance(step, int) and step < len(value):
-        yield from ((step, *reading) for reading in _readings(rest, value[step]))
-    yield from _readings(rest, value)
+def _has(value: Any, step: str | int) -> bool:
+    if isinstance(value, dict):
+        return step in value
+    return isinstance(value, list) and isinstance(step, int) and step < len(value)
 
 
 def _detail(fault: ErrorDetails, code: str) -> str:
