@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiosqlite
@@ -28,15 +28,32 @@ async def poll_sqlite(readers: AsyncEngine, board: Board, wanted: asyncio.Event)
     `data_version` reads shared memory, not the file: tens of microseconds a look. It changes for the commits of
     other connections, so the connection that looks never writes, and stays the same one.
     """
-    arguments, options = readers.dialect.create_connect_args(readers.url)
     while True:
         try:
-            async with aiosqlite.connect(*arguments, isolation_level=None, **options) as connection:
+            async with _looking(readers) as connection:
                 await _poll(connection, board, wanted)
         except sqlite3.Error as error:
             log.warning("cannot watch the database for changes, trying again: %s", type(error).__name__)
             await asyncio.sleep(_RETRY_SECONDS)
             board.ring_all()
+
+
+@asynccontextmanager
+async def _looking(readers: AsyncEngine) -> AsyncIterator[aiosqlite.Connection]:
+    """A connection that is closed in any case.
+
+    aiosqlite forgets the thread of one that is cancelled while it opens, so opening is never cancelled.
+    """
+    arguments, options = readers.dialect.create_connect_args(readers.url)
+    opening = asyncio.ensure_future(_open(aiosqlite.connect(*arguments, isolation_level=None, **options)))
+    try:
+        yield await asyncio.shield(opening)
+    finally:
+        await (await opening).close()
+
+
+async def _open(connection: aiosqlite.Connection) -> aiosqlite.Connection:
+    return await connection
 
 
 async def _poll(connection: aiosqlite.Connection, board: Board, wanted: asyncio.Event) -> None:

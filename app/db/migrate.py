@@ -53,12 +53,24 @@ def check(url: str | None = None) -> list[str]:
             fresh = f"sqlite:///{folder}/check.db"
             upgrade(fresh)
             return check(fresh)
+    if not _there(url):
+        return [_behind(None)]
     with _connected(url) as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        found, newest = context.get_current_revision(), head()
-        if found != newest:
-            return [f"expected revision {newest}, found {found or 'an empty database'}: run `stillhouse migrate`"]
+        found = context.get_current_revision()
+        if found != head():
+            return [_behind(found)]
         return [str(difference) for difference in compare_metadata(context, Base.metadata)]
+
+
+def _behind(found: str | None) -> str:
+    return f"expected revision {head()}, found {found or 'an empty database'}: run `stillhouse migrate`"
+
+
+def _there(url: str) -> bool:
+    """Looking at an SQLite file must not make one."""
+    dialect, parsed = parse(url)
+    return dialect == "postgresql" or Path(parsed.database or "").is_file()
 
 
 def head() -> str:

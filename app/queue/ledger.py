@@ -131,6 +131,10 @@ class Ledger:
         """The owners that hold jobs now."""
         return await leases.owners(self._database)
 
+    async def states_of(self, job_ids: Sequence[str]) -> dict[str, JobState]:
+        """The states of these jobs; what there is no job for is absent."""
+        return await leases.states_of(self._database, job_ids)
+
     async def sweep(self) -> int:
         """Release the jobs whose lease ran out; how many there were. Any process may do it at any time."""
         return await leases.sweep(self._database)

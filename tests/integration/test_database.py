@@ -1,6 +1,9 @@
 """Sessions, signals, clock and errors, on both databases."""
 
 import asyncio
+import subprocess
+import sys
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -215,6 +218,16 @@ async def test_an_sqlite_file_that_cannot_be_opened_is_unavailability(tmp_path: 
     with pytest.raises(DatabaseUnavailable, match="unable to open"):
         await database.ping()
     await database.close()
+    for thread in threading.enumerate():
+        if "_connection_worker_thread" in thread.name:  # aiosqlite does not wait for that of a failed connection
+            await asyncio.to_thread(thread.join)
+
+
+async def test_a_database_may_be_closed_as_soon_as_somebody_waits(database: Database) -> None:
+    with database.watch("job_1"):
+        await asyncio.sleep(0)
+    await database.close()
+    assert [task.get_name() for task in asyncio.all_tasks() if task.get_name() == "database-listener"] == []
 
 
 async def test_readers_cannot_write(sqlite_url: str) -> None:
@@ -237,6 +250,40 @@ async def test_sqlite_commits_are_durable_and_keys_are_checked(sqlite_url: str) 
             ]
         assert settings == ["wal", 2, 1, 30_000]  # 2 is FULL
     await database.close()
+
+
+def test_what_was_acknowledged_survives_the_death_of_its_writer(sqlite_url: str) -> None:
+    """The writer is killed in the middle of its commits, again and again."""
+    upgrade(sqlite_url)
+    script = """
+import asyncio, sys
+from app.db.engine import open_database
+from app.db.rows import OutboxRow
+async def main():
+    database = open_database(sys.argv[1])
+    for number in range(100_000):
+        async with database.write() as session:
+            session.add(OutboxRow(topic=f"{sys.argv[2]}-{number}", subject="s", payload={}))
+        print(f"{sys.argv[2]}-{number}", flush=True)
+asyncio.run(main())
+"""
+    acknowledged = []
+    for round_number in range(3):
+        command = [sys.executable, "-c", script, sqlite_url, str(round_number)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            acknowledged += [writer.stdout.readline().strip() for _ in range(20 + 7 * round_number)]
+            writer.kill()
+            acknowledged += writer.stdout.read().split()
+    assert set(acknowledged) <= set(asyncio.run(topics_at(sqlite_url)))
+
+
+async def topics_at(url: str) -> list[str]:
+    database = open_database(url)
+    try:
+        return await topics(database)
+    finally:
+        await database.close()
 
 
 async def test_many_writers_of_several_databases_never_see_a_locked_one(sqlite_url: str) -> None:

@@ -56,6 +56,12 @@ def test_an_empty_database_is_told_what_to_do(database_url: str) -> None:
     assert difference == f"expected revision {head()}, found an empty database: run `stillhouse migrate`"
 
 
+def test_checking_makes_no_file(tmp_path: Path) -> None:
+    (difference,) = check(f"sqlite:///{tmp_path}/none/x.db")
+    assert "found an empty database" in difference
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_column_that_the_rows_do_not_know_is_found(database_url: str) -> None:
     upgrade(database_url)
     execute(database_url, "ALTER TABLE models ADD COLUMN surprise INTEGER")

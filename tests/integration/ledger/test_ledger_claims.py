@@ -223,3 +223,20 @@ async def test_every_end_stands_in_the_outbox_once(world: World) -> None:
 @pytest.mark.parametrize("lane", ["train", "inspect"])
 async def test_an_empty_queue_has_nothing_to_claim(database: Database, lane: str) -> None:
     assert await Ledger(database).claim("owner-1", "train" if lane == "train" else "inspect", "cpu") is None
+
+
+async def test_of_success_and_cancel_at_once_exactly_one_wins(world: World, database_url: str) -> None:
+    other = open_database(database_url)
+    dataset = await world.dataset()
+    publication = await world.publication()
+    for _ in range(8):
+        job = await world.job(dataset)
+        claim = await world.running()
+        user = World(other, Ledger(other))
+        cancelled, succeeded = await asyncio.gather(
+            user.cancel(job), world.ledger.succeed(claim, publication), return_exceptions=True
+        )
+        assert isinstance(cancelled, IllegalTransition) == succeeded
+        assert await world.state(job) is (JobState.SUCCEEDED if succeeded else JobState.CANCELLED)
+        assert ((await world.row(job)).student_id is not None) == succeeded
+    await other.close()

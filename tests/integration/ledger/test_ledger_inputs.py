@@ -5,15 +5,16 @@ import asyncio
 import pytest
 from sqlalchemy import delete, select
 
+from app.contracts.jobs import TrainJob
 from app.contracts.orders import InspectionOutcome, OutputFile
 from app.contracts.problems import Rejection
 from app.contracts.states import TERMINAL, JobState
 from app.db.engine import open_database
-from app.db.rows import FileRow, JobInputRow, JobRow, ModelRow
+from app.db.rows import FileRow, JobInputRow, JobRow, ModelRow, ProjectRow
 from app.queue.ledger import Ledger
 from app.queue.needs import needed_by
-from app.queue.records import PublishedFile, UnusableInput
-from tests.integration.ledger.world import FACTS, World, crash, digest, user_error
+from app.queue.records import NewJob, PublishedFile, UnusableInput
+from tests.integration.ledger.world import ARCHITECTURE, FACTS, World, crash, digest, user_error
 
 READY = InspectionOutcome(model=FACTS)
 REJECTED = InspectionOutcome(rejection=Rejection(code="shape_mismatch", message="layers.0.weight is (3, 5)"))
@@ -173,6 +174,16 @@ async def test_a_job_on_an_input_that_can_never_come_is_refused(world: World, wh
         await world.job(dataset, teachers=[teacher])
     assert (caught.value.reference, caught.value.found) == (teacher, what)
     assert await nothing_to_claim(world)
+
+
+async def test_another_project_s_inputs_are_not_there(world: World) -> None:
+    dataset = await world.dataset()
+    async with world.database.write() as session:
+        session.add(ProjectRow(id="prj_other", name="other"))
+    spec = TrainJob(kind="train", dataset=dataset, model=ARCHITECTURE)
+    with pytest.raises(UnusableInput, match="missing"):
+        async with world.database.write() as session:
+            await world.ledger.submit(session, NewJob(spec=spec, project_id="prj_other"))
 
 
 async def test_a_model_is_needed_until_the_last_job_that_reads_it_has_ended(world: World) -> None:
