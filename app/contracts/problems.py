@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from app.contracts.base import Answer
 
@@ -25,7 +25,7 @@ class JobError(Answer):
     error_class: ErrorClass = Field(alias="class", description="`user` errors are never retried.")
     message: str
 
-    model_config = {"extra": "ignore", "frozen": True, "populate_by_name": True}
+    model_config = ConfigDict(populate_by_name=True)
 
 
 class Rejection(Answer):

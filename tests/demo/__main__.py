@@ -61,8 +61,8 @@ def distil(curl: Curl, url: str, work: Path) -> dict[str, Any]:
 def reload_outside(curl: Curl, url: str, job: dict[str, Any], work: Path) -> dict[str, Any]:
     """Download weights and predictions, and compare them in a process that knows nothing of Stillhouse."""
     heading("4. The weights, reloaded outside the service")
-    curl("-fL", "-o", str(work / "student.safetensors"), f"{url}/v1/jobs/{job['id']}/student/weights")
-    curl("-fL", "-o", str(work / "predictions.npz"), f"{url}/v1/jobs/{job['id']}/predictions?split=test")
+    curl("-o", str(work / "student.safetensors"), f"{url}/v1/jobs/{job['id']}/student/weights")
+    curl("-o", str(work / "predictions.npz"), f"{url}/v1/jobs/{job['id']}/predictions?split=test")
     files = [str(work / name) for name in ("student.safetensors", "digits.npz", "predictions.npz")]
     done = subprocess.run([sys.executable, "-m", "tests.demo.reload", *files], capture_output=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)

@@ -87,12 +87,12 @@ class Curl:
         self._service = service
 
     def __call__(self, *words: str, show: bool = True) -> bytes:
-        """Run `curl -sS --fail-with-body -H 'Authorization: …' words…` and return what it printed."""
+        """Run `curl -sSL --fail-with-body -H 'Authorization: …' words…` and return what it printed."""
         if show:
             show_command(["curl", "-H", "Authorization: Bearer $KEY", *words])
         header = f"Authorization: Bearer {self._service.key}"
         done = subprocess.run(
-            ["curl", "-sS", "--fail-with-body", "-H", header, *words], capture_output=True, check=False
+            ["curl", "-sSL", "--fail-with-body", "-H", header, *words], capture_output=True, check=False
         )
         if done.returncode:
             raise SystemExit(f"curl failed ({done.returncode}): {done.stderr.decode()}{done.stdout.decode()}")

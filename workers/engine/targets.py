@@ -24,7 +24,7 @@ from workers.engine.files import MANIFEST, publish_folder, whole_folder
 
 Outputs = dict[str, Tensor]
 Blocks = Callable[[], Iterator[Outputs]]
-"""Starts a teacher's pass: yields its outputs {name: [n, size] float32 on the host} block by block, all rows in order."""
+"""Starts a teacher's pass: yields {output: [n, size] float32 on the host} block by block, all rows in order."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def check_relation(spec: MultitaskJob, findings: Findings) -> None:
         findings.problem(
             "/balancing/method",
             "weights_not_supported",
-            f"`{spec.balancing.method}` has no preference vector: give all tasks the same weight, or balance by `fixed`",
+            f"`{spec.balancing.method}` has no preference vector: give all tasks one weight, or balance by `fixed`",
         )
     if spec.relation is None:
         return

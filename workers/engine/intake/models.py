@@ -20,7 +20,7 @@ def check_transform(inputs: dict[str, InputTransform], row: tuple[int, ...]) -> 
             if isinstance(statistic, tuple) and len(statistic) != row[0]:
                 raise UserError(
                     "shape_mismatch",
-                    f"`inputs.{name}.{word}` has {len(statistic)} numbers, expected 1 or {row[0]} for rows of {list(row)}",
+                    f"`inputs.{name}.{word}` has {len(statistic)} numbers, expected 1 or {row[0]} (rows: {list(row)})",
                 )
 
 

@@ -37,30 +37,40 @@ def _parsed(path: Path) -> onnx.ModelProto:
     return model
 
 
+def _check_node(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """Refuse what reaches outside the file; the graphs inside the node."""
+    if node.domain not in DOMAINS:
+        raise _refuse(f"it uses operators of the domain `{node.domain[:60]}`: only the standard ones run here")
+    inner: list[onnx.GraphProto] = []
+    for attribute in node.attribute:
+        if attribute.t.external_data:
+            raise _refuse("a constant lies in another file (external data): save it as one file")
+        inner += [attribute.g] if attribute.HasField("g") else []
+        inner += attribute.graphs
+    return inner
+
+
+def _check_weights(graph: onnx.GraphProto) -> None:
+    for tensor in graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+            raise _refuse("it keeps weights in another file (external data): save it as one file")
+    if graph.sparse_initializer:
+        raise _refuse("it has sparse initializers: save it with dense ones")
+
+
 def _check_closed(model: onnx.ModelProto) -> None:
     """Nothing outside the file, nothing outside the standard operators, nothing recursive."""
-    graphs = [model.graph]
-    nodes = 0
-    while graphs:
-        graph = graphs.pop()
-        for tensor in graph.initializer:
-            if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-                raise _refuse("it keeps weights in another file (external data): save it as one file")
-        if graph.sparse_initializer:
-            raise _refuse("it has sparse initializers: save it with dense ones")
-        for node in graph.node:
-            nodes += 1
-            if node.domain not in DOMAINS:
-                raise _refuse(f"it uses operators of the domain `{node.domain[:60]}`: only the standard ones run here")
-            for attribute in node.attribute:
-                if attribute.t.external_data:
-                    raise _refuse("a constant lies in another file (external data): save it as one file")
-                graphs += [attribute.g] if attribute.HasField("g") else []
-                graphs += list(attribute.graphs)
-        if nodes > MOST_NODES:
-            raise _refuse(f"more than {MOST_NODES} nodes")
     if model.functions:
         raise _refuse("it defines functions of its own: inline them before saving")
+    graphs, nodes = [model.graph], 0
+    while graphs:
+        graph = graphs.pop()
+        _check_weights(graph)
+        nodes += len(graph.node)
+        if nodes > MOST_NODES:
+            raise _refuse(f"more than {MOST_NODES} nodes")
+        for node in graph.node:
+            graphs += _check_node(node)
 
 
 def _check_valid(model: onnx.ModelProto) -> None:

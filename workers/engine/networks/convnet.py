@@ -1,6 +1,7 @@
 """The plain convolutional network."""
 
 from collections import OrderedDict
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -36,7 +37,7 @@ class ConvnetNetwork(Network):
         self._average = architecture.pooling == "average"
         widths = (channels * (1 if self._average else height * width), *architecture.hidden)
         self._depth = len(architecture.hidden)
-        self._finish([nn.Linear(*pair) for pair in zip(widths[:-1], widths[1:], strict=True)], widths[-1])
+        self._finish([nn.Linear(*pair) for pair in pairwise(widths)], widths[-1])
 
     def features(self, x: Tensor) -> Tensor:
         """Images [N, C, H, W] -> [N, F]."""

@@ -1,5 +1,7 @@
 """The multi-layer perceptron."""
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from app.contracts.architectures import Mlp, Normalization
@@ -22,7 +24,7 @@ class MlpNetwork(Network):
         self.activation = ACTIVATIONS[architecture.activation]()
         self.dropout = nn.Dropout(architecture.dropout)
         self._depth = len(architecture.hidden)
-        self._finish([nn.Linear(*pair) for pair in zip(widths[:-1], widths[1:], strict=True)], widths[-1])
+        self._finish([nn.Linear(*pair) for pair in pairwise(widths)], widths[-1])
 
     def features(self, x: Tensor) -> Tensor:
         """Rows [N, *input_shape] -> [N, last hidden width]."""

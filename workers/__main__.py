@@ -1,0 +1,52 @@
+"""`python -m workers --slots N --lanes train,inspect`: a worker, until SIGTERM."""
+
+import argparse
+import asyncio
+import logging
+import os
+from typing import get_args
+
+from app.db.engine import open_database
+from app.queue.records import Lane
+from app.settings import Settings
+from app.storage.opening import open_store
+from workers.runtime.children import DEFAULT_ENTRY
+from workers.runtime.slots import make_slots
+from workers.runtime.supervisor import Supervisor
+
+
+def _lanes(text: str) -> set[Lane]:
+    found: set[Lane] = {lane for lane in get_args(Lane) if lane in text.split(",")}
+    if not found or len(found) != len(text.split(",")):
+        raise argparse.ArgumentTypeError(f"expected `train`, `inspect` or both with a comma, found {text!r}")
+    return found
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__)
+    parser.add_argument("--slots", type=int, default=None, help="training slots on the CPU; GPUs have one each")
+    parser.add_argument("--lanes", type=_lanes, default="train,inspect")
+    parser.add_argument("--entry", default=DEFAULT_ENTRY, help="what a child runs, as module:function")
+    return parser.parse_args()
+
+
+async def _work(arguments: argparse.Namespace) -> None:
+    settings = Settings().prepared()
+    slots = make_slots(settings.workers if arguments.slots is None else arguments.slots, arguments.lanes)
+    database = open_database(settings.database)
+    store = open_store(settings.store_url or None, settings.data_dir)
+    logging.info("worker %d with slots %s", os.getpid(), ", ".join(slot.name for slot in slots))
+    try:
+        await Supervisor(settings, database, store, slots, arguments.entry).run()
+    finally:
+        await database.close()
+
+
+def main() -> None:
+    """Start, work, drain."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    asyncio.run(_work(_arguments()))
+
+
+if __name__ == "__main__":
+    main()

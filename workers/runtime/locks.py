@@ -1,0 +1,31 @@
+"""flock: the kernel lets go of it when the last process that holds it is dead, and not before."""
+
+import fcntl
+import os
+from pathlib import Path
+
+
+def take(path: Path) -> int | None:
+    """An open descriptor that holds the lock, or None where somebody else holds it.
+
+    The descriptor may be sent to another process: the lock is free once all its copies are closed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def is_free(path: Path) -> bool:
+    """Whether a lock file is there and nobody holds it."""
+    if not path.exists():
+        return False
+    descriptor = take(path)
+    if descriptor is None:
+        return False
+    os.close(descriptor)
+    return True

@@ -1,0 +1,102 @@
+"""Inputs of a job as local files, by digest; and the job's order."""
+
+import asyncio
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from app.contracts.facts import FileRef
+from app.contracts.jobs import ANY_SPEC, InspectJob
+from app.contracts.orders import DatasetInput, ModelInput, Order
+from app.contracts.resolve import Resolution, Spec, resolve
+from app.queue.records import Claim, JobInputs
+from app.settings import Settings
+from app.storage.store import BlobStore
+from workers.runtime.places import Places
+from workers.runtime.slots import Slot
+
+INSPECTION_MEMORY = 8 << 30
+"""Address space of an inspection, before what its file may need; torch's libraries map about 3 GiB of it."""
+_MEMORY_A_BYTE = 6
+
+
+class Materialiser:
+    """Fetches blobs into the worker's cache, each once, and writes orders."""
+
+    def __init__(self, settings: Settings, store: BlobStore) -> None:
+        self._settings = settings
+        self._store = store
+        self._places = Places(settings.data_dir)
+        self._fetching: dict[str, asyncio.Lock] = {}
+
+    async def _file(self, files: Iterable[FileRef]) -> tuple[Path, FileRef]:
+        """The weights or data among a resource's files, as a verified local file."""
+        file = next(each for each in files if each.role in ("weights", "data", "onnx", "original"))
+        target = self._places.inputs / file.sha256
+        async with self._fetching.setdefault(file.sha256, asyncio.Lock()):
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                await self._store.fetch(file.sha256, target)
+        return target, file
+
+    async def models(self, inputs: JobInputs) -> dict[str, ModelInput]:
+        """The models of a job as local files, by the id that its spec says."""
+        found = {}
+        for reference, model in inputs.models.items():
+            path, file = await self._file(model.files)
+            found[reference] = ModelInput(
+                id=model.id, manifest=model.manifest, facts=model.facts, path=str(path), sha256=file.sha256
+            )
+        return found
+
+    async def datasets(self, inputs: JobInputs) -> dict[str, DatasetInput]:
+        """The datasets of a job as local files, by id."""
+        found = {}
+        for reference, dataset in inputs.datasets.items():
+            path, file = await self._file(dataset.files)
+            found[reference] = DatasetInput(
+                id=dataset.id, manifest=dataset.manifest, facts=dataset.facts, path=str(path), sha256=file.sha256
+            )
+        return found
+
+    async def order(self, claim: Claim, spec: Spec | InspectJob, inputs: JobInputs, slot: Slot) -> Order:
+        """The order of a claimed job; its inputs lie on the local disk then."""
+        models, datasets = await self.models(inputs), await self.datasets(inputs)
+        threads = self._settings.threads if isinstance(spec, InspectJob) else spec.training.threads
+        paths = [model.path for model in models.values()] + [dataset.path for dataset in datasets.values()]
+        size = sum(Path(path).stat().st_size for path in paths)
+        return Order(
+            job=claim.job_id,
+            attempt=claim.attempt,
+            spec=spec,
+            models=models,
+            datasets=datasets,
+            device=slot.device,
+            threads=threads or self._settings.threads,
+            attempt_dir=str(self._places.attempt(claim.job_id, claim.attempt)),
+            checkpoints_dir=str(self._places.checkpoints(claim.job_id)),
+            cache_dir=str(self._places.cache),
+            cache_bytes=self._settings.cache_bytes,
+            checkpoint_seconds=self._settings.checkpoint_seconds,
+            lease_seconds=self._settings.lease_seconds,
+            memory_bytes=INSPECTION_MEMORY + _MEMORY_A_BYTE * size if isinstance(spec, InspectJob) else None,
+        )
+
+
+def resolved(claim: Claim, inputs: JobInputs, threads: int) -> Resolution | InspectJob:
+    """The spec as it is trained: as the first attempt froze it, or resolved now that every input is known."""
+    spec = ANY_SPEC.validate_json(claim.resolved_spec or claim.spec, extra="ignore")
+    if isinstance(spec, InspectJob):
+        return spec
+    datasets = {reference: dataset.facts for reference, dataset in inputs.datasets.items()}
+    models = {reference: model.facts for reference, model in inputs.models.items()}
+    return resolve(spec, datasets, models, threads=claim.threads or threads)
+
+
+def write_order(order: Order) -> Path:
+    """Put an order into its attempt's folder; the folder."""
+    folder = Path(order.attempt_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    Path(order.checkpoints_dir).mkdir(parents=True, exist_ok=True)
+    (folder / "order.json").write_text(json.dumps(order.model_dump(mode="json", by_alias=True)))
+    return folder
