@@ -93,7 +93,7 @@ async def states_of(database: Database, job_ids: Sequence[str]) -> dict[str, Job
         return {}
     async with database.read() as session:
         query = select(JobRow.id, JobRow.state).where(JobRow.id.in_(job_ids))
-        return dict((await session.execute(query)).tuples().all())
+        return dict((await session.execute(query)).all())
 
 
 async def sweep(database: Database) -> int:
