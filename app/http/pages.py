@@ -40,7 +40,7 @@ def decode_cursor(cursor: str | None) -> str | None:
     except (binascii.Error, ValueError):
         text = ""
     version, _, last = text.partition(":")
-    if version != "1" or not last.isprintable():
+    if version != "1" or not last or not last.isprintable():
         raise BadRequest("invalid_cursor", "expected `after` to be the `next` of an earlier page, unchanged")
     return last
 

@@ -10,6 +10,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.db.errors import DatabaseUnavailable
@@ -19,6 +20,7 @@ from app.storage.errors import StorageError, StorageFull, StorageUnavailable
 from app.storage.errors import TooLarge as StoredTooLarge
 
 MEDIA_TYPE: Final = "application/problem+json"
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _log = logging.getLogger(__name__)
 
 
@@ -120,8 +122,16 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code, detail = _CODES.get(error.status_code, ("http_error", error.detail))
     known = NotFound if error.status_code == 404 else ApiError
-    problem = known(code, detail, headers=error.headers)
+    headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
+    problem = known(code, detail, headers=headers)
     problem.status = error.status_code
     if known is ApiError:
         problem.title = error.detail
     return answer(request, problem)
+
+
+def _allowed(request: Request) -> str:
+    """Every method that some route takes on this path; a route alone knows its own only."""
+    routes = request.app.router.routes
+    taken = (m for m in _METHODS if any(r.matches({**request.scope, "method": m})[0] is Match.FULL for r in routes))
+    return ", ".join(taken)

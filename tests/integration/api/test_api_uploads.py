@@ -1,0 +1,268 @@
+"""Uploads that should not get in: refused early, by name, with nothing left behind."""
+
+import asyncio
+import io
+import json
+import pickle
+import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.api.conftest import opened
+from tests.integration.api.house import DATASET, MODEL, House, Unread, npz, safetensors
+
+BOUNDARY = "frontier"
+
+
+def zipped(*names: str) -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+    return target.getvalue()
+
+
+def torch_zip(*more: str) -> bytes:
+    return zipped("m/data.pkl", "m/byteorder", "m/data/0", "m/version", *more)
+
+
+async def empty(house: House, path: str = "models") -> bool:
+    """Nothing is visible, queued or on the staging disk."""
+    rows = (await house.get(f"/v1/{path}"))["data"] + (await house.get("/v1/jobs?kind=inspect"))["data"]
+    return not rows and not house.staged()
+
+
+REFUSED_NAMES = [
+    "pickle", "pkl", "joblib", "torchscript", "jit", "pt2", "torch.export", "tar", "hdf5", "h5", "keras", "feather",
+    "arrow", "saved_model", "tflite", "gguf", ".PKL",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED_NAMES)
+async def test_a_code_carrying_format_is_refused_by_name_with_the_way_out(house: House, name: str) -> None:
+    answer = await house.post("models", MODEL | {"format": name}, safetensors())
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (422, "refused_format")
+    assert problem["errors"][0]["pointer"] == "/format"
+    assert "Way out" in problem["detail"]
+    assert await empty(house)
+
+
+REFUSED_BYTES: dict[str, bytes] = {
+    "pickle": pickle.dumps({"a": 1}),
+    "old pickle": pickle.dumps({"a": 1}, protocol=2),
+    "torch before 1.6": b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19." + b"\0" * 99,
+    "torchscript": torch_zip("m/code/__torch__.py", "m/constants.pkl"),
+    "pt2": zipped("m/archive_format", "m/models/model.json", "m/data/weights/w"),
+    "old pt2": zipped("serialized_exported_program.json", "serialized_state_dict.pt"),
+    "keras": zipped("config.json", "model.weights.h5"),
+    "zip": zipped("readme.txt", "weights.safetensors"),
+    "hdf5": b"\x89HDF\r\n\x1a\n" + b"\0" * 99,
+    "feather": b"ARROW1\0\0" + b"\0" * 99,
+    "tar": b"name" + b"\0" * 253 + b"ustar\x0000" + b"\0" * 400,
+    "gzip": b"\x1f\x8b\x08" + b"\0" * 99,
+    "npy": b"\x93NUMPY\x01\x00" + b"\0" * 99,
+    "gguf": b"GGUF" + b"\0" * 99,
+    "program": b"\x7fELF" + b"\0" * 99,
+}
+
+
+@pytest.mark.parametrize("content", REFUSED_BYTES.values(), ids=REFUSED_BYTES.keys())
+@pytest.mark.parametrize("fmt", ["safetensors", "state_dict", "onnx"])
+async def test_a_code_carrying_file_is_refused_by_its_bytes_whatever_it_claims(
+    house: House, content: bytes, fmt: str
+) -> None:
+    manifest = (
+        MODEL | {"format": fmt} if fmt != "onnx" else {"name": "m", "format": "onnx", "outputs": MODEL["outputs"]}
+    )
+    answer = await house.post("models", manifest, content)
+    assert (answer.status_code, answer.json()["code"]) == (422, "refused_format"), answer.text
+    assert await empty(house)
+
+
+@pytest.mark.parametrize(
+    ("path", "manifest", "content", "hint"),
+    [
+        ("models", MODEL, torch_zip(), "state_dict"),
+        ("models", MODEL | {"format": "state_dict"}, safetensors(), "safetensors"),
+        ("models", MODEL, npz(), "npz"),
+        ("models", MODEL, b"\0" * 100, "safetensors"),
+        ("models", MODEL, b"<html>not found</html>", "safetensors"),
+        ("datasets", DATASET, b"a,b\n1,2\n", "npz"),
+        ("datasets", DATASET | {"format": "csv"}, npz(), "npz"),
+        ("datasets", DATASET | {"format": "parquet"}, b"PAR1" + b"\0" * 99, "parquet"),
+    ],
+)
+async def test_bytes_of_another_format_are_named(
+    house: House, path: str, manifest: dict[str, Any], content: bytes, hint: str
+) -> None:
+    answer = await house.post(path, manifest, content)
+    assert (answer.status_code, answer.json()["code"]) == (422, "format_mismatch")
+    assert hint in answer.json()["detail"]
+    assert await empty(house, path)
+
+
+async def test_a_state_dict_is_an_original_until_it_is_converted(house: House) -> None:
+    made = await house.upload("models", MODEL | {"format": "state_dict"}, torch_zip())
+    assert made["files"][0]["role"] == "original"
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (npz()[:-40], "broken_archive"),
+        (b"PK\x03\x04" + b"\0" * 200, "broken_archive"),
+        (npz()[:-6] + b"\xff\xff\xff\x7f\0\0", "broken_archive"),
+        (b"", "empty_file"),
+    ],
+)
+async def test_a_broken_file_is_refused(house: House, content: bytes, code: str) -> None:
+    answer = await house.post("datasets", DATASET, content)
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
+    assert await empty(house, "datasets")
+
+
+def multipart(*parts: tuple[str, bytes]) -> bytes:
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="'
+    body = b"".join(f'{head}{name}"\r\n\r\n'.encode() + content + b"\r\n" for name, content in parts)
+    return body + f"--{BOUNDARY}--\r\n".encode()
+
+
+async def send(house: House, body: bytes | AsyncIterator[bytes], path: str = "models", **more: str) -> httpx.Response:
+    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"} | more
+    return await house.http.post(f"/v1/{path}", content=body, headers=headers)
+
+
+@pytest.mark.parametrize("order", [0, 1])
+async def test_the_parts_come_in_either_order_and_the_manifest_in_any_content_type(
+    any_house: House, order: int
+) -> None:
+    parts = [("manifest", json.dumps(MODEL).encode()), ("file", safetensors())]
+    assert (await send(any_house, multipart(*(parts if order else parts[::-1])))).status_code == 201
+
+
+@pytest.mark.parametrize("cut", [10, 200, 700, -3])
+async def test_a_body_without_its_end_leaves_nothing(any_house: House, cut: int) -> None:
+    whole = multipart(("manifest", json.dumps(MODEL).encode()), ("file", safetensors(b"\0" * 2000)))
+    answer = await send(any_house, whole[:cut])
+    assert (answer.status_code, answer.json()["code"]) == (400, "truncated_body")
+    assert await empty(any_house)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "status", "code"),
+    [
+        (b"{", 400, "invalid_json"),
+        (b'{"name": NaN}', 400, "not_finite"),
+        (b"[" * 10_000, 400, "too_deep"),
+        (b" " * (1 << 20) + b"{}", 413, "manifest_too_large"),
+        (json.dumps(MODEL | {"extra": 1}).encode(), 422, "invalid_request"),
+        (json.dumps(MODEL | {"architecture": None}).encode(), 422, "invalid_request"),
+    ],
+)
+async def test_a_bad_manifest_is_refused_before_its_file_is_read(
+    house: House, manifest: bytes, status: int, code: str
+) -> None:
+    read = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal read
+        whole = multipart(("manifest", manifest), ("file", safetensors(b"\0" * 4_000_000)))
+        for start in range(0, len(whole), 65_536):
+            read += 65_536
+            yield whole[start : start + 65_536]
+
+    answer = await send(house, body())
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert read < len(manifest) + 200_000
+    assert await empty(house)
+
+
+async def test_a_pickle_is_refused_at_its_first_bytes_even_before_its_manifest(house: House) -> None:
+    read = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal read
+        whole = multipart(("file", pickle.dumps(b"\0" * 4_000_000)), ("manifest", b"{}"))
+        for start in range(0, len(whole), 65_536):
+            read += 65_536
+            yield whole[start : start + 65_536]
+
+    assert (await send(house, body())).json()["code"] == "refused_format"
+    assert read <= 65_536 * 2
+
+
+async def test_a_length_above_the_bound_is_413_before_the_body_is_read(sqlite_url: str, tmp_path: Path) -> None:
+    async with opened(sqlite_url, tmp_path, max_upload_bytes=1000) as house:
+        answer = await send(house, Unread(), **{"Content-Length": str(10**7)})
+        assert (answer.status_code, answer.json()["code"]) == (413, "upload_too_large")
+
+
+async def test_a_length_without_room_is_507_before_the_body_is_read(sqlite_url: str, tmp_path: Path) -> None:
+    async with opened(sqlite_url, tmp_path, max_upload_bytes=1 << 60) as house:
+        answer = await send(house, Unread(), **{"Content-Length": str(1 << 59)})
+        assert (answer.status_code, answer.json()["code"]) == (507, "no_room")
+
+
+async def test_a_body_without_a_length_is_bounded_as_it_comes(sqlite_url: str, tmp_path: Path) -> None:
+    async with opened(sqlite_url, tmp_path, max_upload_bytes=100_000) as house:
+
+        async def body() -> AsyncIterator[bytes]:
+            yield multipart(("manifest", json.dumps(MODEL).encode()), ("file", safetensors(b"\0" * 200_000)))
+
+        answer = await send(house, body())
+        assert (answer.status_code, answer.json()["code"]) == (413, "upload_too_large")
+        assert await empty(house)
+
+
+@pytest.mark.parametrize("length", ["x", "-1", "1e3", "9" * 30])
+async def test_a_length_that_is_none_is_refused(house: House, length: str) -> None:
+    answer = await send(house, Unread(), **{"Content-Length": length})
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_content_length")
+
+
+async def test_a_body_that_stands_still_is_given_up(sqlite_url: str, tmp_path: Path) -> None:
+    async with opened(sqlite_url, tmp_path, body_seconds=0.2) as house:
+
+        async def body() -> AsyncIterator[bytes]:
+            yield multipart(("manifest", json.dumps(MODEL).encode()))[:40]
+            await asyncio.sleep(30)
+
+        answer = await asyncio.wait_for(send(house, body()), 20)
+        assert (answer.status_code, answer.json()["code"]) == (408, "body_too_slow")
+        assert await empty(house)
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/x-www-form-urlencoded"])
+async def test_another_content_type_is_415(house: House, kind: str) -> None:
+    answer = await house.http.post("/v1/models", content=Unread(), headers={"Content-Type": kind})
+    assert (answer.status_code, answer.json()["code"]) == (415, "multipart_expected")
+
+
+async def test_an_upload_in_flight_holds_its_key(any_house: House) -> None:
+    go_on = asyncio.Event()
+    whole = multipart(("manifest", json.dumps(MODEL).encode()), ("file", safetensors()))
+
+    async def body() -> AsyncIterator[bytes]:
+        yield whole[:300]
+        await go_on.wait()
+        yield whole[300:]
+
+    first = asyncio.create_task(send(any_house, body(), **{"Idempotency-Key": "k"}))
+    await asyncio.sleep(0.3)
+    second = await send(any_house, whole, **{"Idempotency-Key": "k"})
+    assert (second.status_code, second.json()["code"]) == (409, "in_flight")
+    go_on.set()
+    assert (await first).status_code == 201
+    assert (await send(any_house, whole, **{"Idempotency-Key": "k"})).json() == (await first).json()
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", "k" * 300, "é"])
+async def test_a_key_that_is_none_is_refused(house: House, key: str) -> None:
+    headers = {b"Idempotency-Key": key.encode("latin-1")}
+    answer = await house.http.post("/v1/jobs", json={}, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_parameter")
