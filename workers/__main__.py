@@ -4,6 +4,8 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
+import sys
 from typing import get_args
 
 from app.db.engine import open_database
@@ -11,7 +13,8 @@ from app.queue.records import Lane
 from app.settings import Settings
 from app.storage.opening import open_store
 from workers.runtime.children import DEFAULT_ENTRY
-from workers.runtime.slots import make_slots
+from workers.runtime.places import Places
+from workers.runtime.slots import taken_slots
 from workers.runtime.supervisor import Supervisor
 
 
@@ -32,14 +35,20 @@ def _arguments() -> argparse.Namespace:
 
 async def _work(arguments: argparse.Namespace) -> None:
     settings = Settings().prepared()
-    slots = make_slots(settings.workers if arguments.slots is None else arguments.slots, arguments.lanes)
-    database = open_database(settings.database)
-    store = open_store(settings.store_url or None, settings.data_dir)
-    logging.info("worker %d with slots %s", os.getpid(), ", ".join(slot.name for slot in slots))
-    try:
-        await Supervisor(settings, database, store, slots, arguments.entry).run()
-    finally:
-        await database.close()
+    wished = settings.workers if arguments.slots is None else arguments.slots
+    with taken_slots(Places(settings.data_dir), wished, arguments.lanes) as slots:
+        if not slots:
+            sys.exit("expected at least one slot, found none: say --slots 1, or add the lane `inspect`")
+        logging.info("worker %d with slots %s", os.getpid(), ", ".join(slot.name for slot in slots))
+        database = open_database(settings.database)
+        store = open_store(settings.store_url or None, settings.data_dir)
+        supervisor = Supervisor(settings, database, store, slots, arguments.entry)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, supervisor.drain)  # a second one kills
+        try:
+            await supervisor.run()
+        finally:
+            await database.close()
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ Both are JSON files in the attempt's directory, whose path is all that the child
 """
 
 from enum import IntEnum
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
@@ -66,6 +67,11 @@ class Order(Answer):
     lease_seconds: float = 60.0
     memory_bytes: int | None = Field(default=None, description="Address-space bound of an inspection.")
 
+    def inputs(self) -> tuple[Path, ...]:
+        """The local files that the job reads."""
+        models = (Path(model.path) for model in self.models.values())
+        return (*models, *(Path(dataset.path) for dataset in self.datasets.values()))
+
 
 OutputRole = Literal["student", "control", "onnx", "report", "predictions", "converted"]
 
@@ -114,7 +120,8 @@ class ControlMessage(Answer):
     """One JSON line from the supervisor to the child, over the pipe."""
 
     type: Literal["renew", "cancel", "pause", "drain"]
-    seconds: float | None = Field(default=None, description="With `renew`: how long from now the child may live.")
+    # A moment, not a span: words may lie in the pipe.
+    until: float | None = Field(default=None, description="With `renew`: when the child's life ends, CLOCK_BOOTTIME.")
 
 
 CONTROL_MESSAGE: TypeAdapter[ControlMessage] = TypeAdapter(ControlMessage)

@@ -1,46 +1,44 @@
-"""One claim, from its inputs to its end in the ledger."""
+"""One claim, from its inputs to its end."""
 
 import asyncio
 import logging
 import shutil
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from app.contracts.jobs import InspectJob
-from app.contracts.orders import (
-    ControlMessage,
-    ExitCode,
-    FailureOutcome,
-    InspectionOutcome,
-    TrainingOutcome,
-)
-from app.contracts.problems import JobError, Problem
+from app.contracts.orders import ControlMessage, ExitCode
+from app.contracts.problems import Problem
 from app.contracts.states import JobState
 from app.db.errors import DatabaseUnavailable
 from app.queue.ledger import Ledger
 from app.queue.records import Claim
 from app.settings import Settings
-from app.storage.errors import StorageFull, StorageUnavailable
+from app.storage.errors import StorageError
 from app.storage.store import DigestMismatch
-from workers.runtime.children import Child, Nursery
+from workers.runtime.children import Child, NoForkServer, Nursery
+from workers.runtime.ending import Ending
 from workers.runtime.materialise import Materialiser, resolved, write_order
-from workers.runtime.persistence import insist
 from workers.runtime.places import Places
-from workers.runtime.publishing import DamagedOutput, Publisher, crash_error, read_outcome
+from workers.runtime.publishing import DamagedOutput, Publisher
 from workers.runtime.slots import Slot
 from workers.runtime.spool import Spool
 
 OBEY_SECONDS = 10.0
-"""Time that a child has to follow a cancel or pause before it is killed."""
+"""What a child may take to follow a cancel or pause before it is killed."""
 INSPECTION_SECONDS = 600.0
+"""What an inspection may take."""
 FIRST_LOOK, LATER_LOOK = 0.02, 0.1
 EAGER_SECONDS = 10.0
 """How long a new child's spool is looked at often."""
 ALARM_SHARE = 0.75
-"""A child's alarm, as a share of the lease."""
+"""A child's life after a renewal, as a share of the lease."""
 
-Orders = Literal["cancel", "pause", "drain"]
+T = TypeVar("T")
+StopOrder = Literal["cancel", "pause", "drain"]
 _log = logging.getLogger("stillhouse.worker")
 
 
@@ -53,6 +51,8 @@ class Means:
     nursery: Nursery
     materialiser: Materialiser
     publisher: Publisher
+    inspection_seconds: float
+    obey_seconds: float
 
     @property
     def places(self) -> Places:
@@ -61,29 +61,43 @@ class Means:
 
     @property
     def alarm(self) -> float:
-        """Seconds that a child may live from now without another renewal."""
+        """Seconds that a child may live after the moment at which its lease was last renewed."""
         return ALARM_SHARE * self.settings.lease_seconds
+
+    def ending(self, claim: Claim) -> Ending:
+        """How a claim's attempt ends."""
+        return Ending(claim, self.ledger, self.publisher, self.places, self.settings.lease_seconds)
 
 
 class Attempt:
-    """Runs one claim on one slot. The supervisor tells it about the lease; it tells the ledger how it ended."""
+    """Runs one claim on one slot. The supervisor tells it about the lease; it tells the ledger how it ended.
 
-    def __init__(self, claim: Claim, slot: Slot, lock: int, means: Means) -> None:
+    `leased` is when the claim was asked for, by the host's clock. `lock` is the slot's, which the child inherits.
+    """
+
+    def __init__(self, claim: Claim, slot: Slot, lock: int, leased: float, means: Means) -> None:
         self.claim = claim
+        self.inputs: frozenset[Path] = frozenset()
         self._slot = slot
         self._lock = lock
         self._means = means
+        self._ending = means.ending(claim)
+        self._until = leased + means.alarm
         self._child: Child | None = None
-        self._told: Orders | None = None
+        self._told: StopOrder | None = None
+        self._obey_seconds = means.obey_seconds
         self._lost = False
+        self._late = False
+        self._halt = asyncio.Event()
         self._patience: asyncio.TimerHandle | None = None
 
     # What the supervisor calls.
 
-    def renewed(self, state: JobState) -> None:
-        """The lease was renewed while the job was in `state`."""
+    def renewed(self, state: JobState, asked: float) -> None:
+        """The lease was renewed, by a request made at `asked` (host's clock), while the job was in `state`."""
+        self._until = asked + self._means.alarm
         if self._child is not None:
-            self._child.tell(ControlMessage(type="renew", seconds=self._means.alarm))
+            self._child.tell(ControlMessage(type="renew", until=self._until))
         self.see(state)
 
     def see(self, state: JobState) -> None:
@@ -96,23 +110,18 @@ class Attempt:
     def lost(self) -> None:
         """Someone else may have the job: end the child at once and write nothing."""
         self._lost = True
-        if self._child is not None:
-            self._child.kill()
+        self._halt.set()
+        self.kill()
 
-    def tell(self, order: Orders, seconds: float = OBEY_SECONDS) -> None:
+    def tell(self, order: StopOrder, seconds: float | None = None) -> None:
         """Tell the child to stop; kill it after `seconds` if it does not. A cancel overrules the others."""
         if self._told == order or self._told == "cancel":
             return
         self._told = order
-        if self._child is None:
-            return
-        if self._slot.lane == "inspect":
-            self._child.kill()  # an inspection has no checkpoint to wait for
-            return
-        self._child.tell(ControlMessage(type=order))
-        if self._patience is not None:
-            self._patience.cancel()
-        self._patience = asyncio.get_running_loop().call_later(seconds, self._child.kill)
+        self._obey_seconds = self._means.obey_seconds if seconds is None else seconds
+        self._halt.set()
+        if self._child is not None:
+            self._pass_on(self._child, order)
 
     def kill(self) -> None:
         """End the child now."""
@@ -127,58 +136,101 @@ class Attempt:
             await self._run()
         except DatabaseUnavailable:
             _log.warning("%s: given up, the database is away; its lease will run out", self.claim.job_id)
-            self.kill()
-        except (StorageFull, StorageUnavailable, DigestMismatch) as error:
-            await self._crashed("storage", str(error))
+        except NoForkServer as error:
+            _log.warning("%s: not started, and given back: %s", self.claim.job_id, error)
+            await self._end(self._ending.given_back)
+        except (StorageError, DigestMismatch) as error:
+            await self._end(partial(self._ending.crashed, "storage", str(error)))
+        except DamagedOutput as error:
+            await self._end(partial(self._ending.crashed, "damaged_output", str(error)))
         except Exception as error:
-            _log.exception("%s: attempt %d failed in the runtime", self.claim.job_id, self.claim.attempt)
-            await self._crashed("runtime_error", f"{type(error).__name__}: {error}"[:500])
+            _log.exception("%s: attempt %d failed in the worker", self.claim.job_id, self.claim.attempt)
+            message = f"the worker failed with {type(error).__name__}: its log says more"
+            await self._end(partial(self._ending.crashed, "worker_error", message))
         finally:
+            if self._patience is not None:
+                self._patience.cancel()
             if self._child is not None:
                 self._child.kill()
                 await self._child.exit
-            if self._patience is not None:
-                self._patience.cancel()
 
-    async def _crashed(self, code: str, message: str) -> None:
+    async def _end(self, say: Callable[[], Awaitable[None]]) -> None:
+        """Say the end to the ledger; if that cannot be, the lease ends by itself."""
         self.kill()
-        error = JobError.model_validate({"code": code, "class": "infrastructure", "message": message})
         try:
-            await self._insist_lose(error)
-        except DatabaseUnavailable:
-            _log.warning("%s: its lease will run out", self.claim.job_id)
-
-    async def _insist_lose(self, error: JobError) -> None:
-        await insist(lambda: self._means.ledger.lose(self.claim, error), self._means.settings.lease_seconds)
+            await say()
+        except Exception:
+            _log.exception("%s: its lease will run out", self.claim.job_id)
 
     async def _run(self) -> None:
-        means, claim = self._means, self.claim
-        inputs = await means.ledger.inputs_of(claim)
-        found = resolved(claim, inputs, means.settings.threads)
-        if not isinstance(found, InspectJob) and found.problems:
-            await self._fail(_refusal(found.problems))
-            return
-        spec = found if isinstance(found, InspectJob) else found.spec
-        order = await means.materialiser.order(claim, spec, inputs, self._slot)
-        folder = await asyncio.to_thread(write_order, order)
-        if not await means.ledger.begin(claim, spec.model_dump(mode="json")) or self._lost:
+        folder = await self._prepare()
+        if self._lost or folder is None:
             return
         if self._told is not None:
             await self._stopped()
             return
-        self._child = await means.nursery.spawn(folder, self._lock, self._slot.visible, means.alarm)
-        status = await self._watch(self._child, Spool(folder / "events.jsonl"))
+        child = await self._means.nursery.spawn(folder, self._lock, self._slot.visible, self._until)
+        self._begin(child)
+        status = await self._watch(child, Spool(folder / "events.jsonl"))
         if not self._lost:
             await self._settle(status, folder)
+
+    async def _prepare(self) -> Path | None:
+        """Inputs on the disk, the spec resolved and frozen, the order written: its folder. None if it ended here."""
+        means, claim = self._means, self.claim
+        inputs = await self._ending.insist(lambda: means.ledger.inputs_of(claim))
+        found = resolved(claim, inputs, means.settings.threads)
+        if not isinstance(found, InspectJob) and found.problems:
+            await self._ending.failed("invalid_input", _listed(found.problems))
+            return None
+        spec = found if isinstance(found, InspectJob) else found.spec
+        order = await self._unless_halted(means.materialiser.order(claim, spec, inputs, self._slot))
+        if order is None:
+            return means.places.attempt(claim.job_id, claim.attempt)
+        self.inputs = frozenset(order.inputs())
+        folder = await asyncio.to_thread(write_order, order)
+        if not await self._ending.insist(lambda: means.ledger.begin(claim, spec.model_dump(mode="json"))):
+            self._lost = True
+        return folder
+
+    async def _unless_halted(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """Do the work, or leave it as soon as the attempt is told to stop: downloads can be long."""
+        task, halt = asyncio.create_task(work), asyncio.create_task(self._halt.wait())
+        try:
+            await asyncio.wait({task, halt}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            halt.cancel()
+            task.cancel()
+            await asyncio.wait({task})
+
+    def _begin(self, child: Child) -> None:
+        """The child is there: pass on what was said while it was being made."""
+        self._child = child
+        child.tell(ControlMessage(type="renew", until=self._until))
+        if self._lost:
+            child.kill()
+        elif self._told is not None:
+            self._pass_on(child, self._told)
+
+    def _pass_on(self, child: Child, order: StopOrder) -> None:
+        if self._slot.lane == "inspect":
+            child.kill()  # an inspection has no checkpoint to wait for
+            return
+        child.tell(ControlMessage(type=order))
+        if self._patience is not None:
+            self._patience.cancel()
+        self._patience = asyncio.get_running_loop().call_later(self._obey_seconds, child.kill)
 
     async def _watch(self, child: Child, spool: Spool) -> int:
         """Relay events until the child has ended; its exit status."""
         loop = asyncio.get_running_loop()
         eager_until = loop.time() + EAGER_SECONDS
-        deadline = loop.time() + INSPECTION_SECONDS if self._slot.lane == "inspect" else None
+        deadline = loop.time() + self._means.inspection_seconds if self._slot.lane == "inspect" else None
         while not child.exit.done():
             await self._relay(spool)
             if deadline is not None and loop.time() > deadline:
+                self._late = True
                 child.kill()
             look = FIRST_LOOK if loop.time() < eager_until else LATER_LOOK
             await asyncio.wait([child.exit], timeout=look)
@@ -188,63 +240,40 @@ class Attempt:
 
     async def _relay(self, spool: Spool) -> bool:
         """Write what is new to the ledger; whether there was anything."""
-        events = await asyncio.to_thread(spool.read)
-        if not events or self._lost:
+        if self._lost:
             return False
-        seconds = self._means.settings.lease_seconds
-        if not await insist(lambda: self._means.ledger.record(self.claim, events), seconds):
+        events = await asyncio.to_thread(spool.read)
+        if events and not await self._ending.insist(lambda: self._means.ledger.record(self.claim, events)):
             self.lost()
-        return True
+        return events is not None
 
     async def _settle(self, status: int, folder: Path) -> None:
         if status == ExitCode.DONE:
-            await self._done(folder)
+            await self._ending.done(folder)
         elif status == ExitCode.USER_ERROR:
-            outcome = read_outcome(folder)
-            error = outcome.error if isinstance(outcome, FailureOutcome) else crash_error(status, folder)
-            await self._fail(error)
+            await self._ending.refused(status, folder)
         elif self._told is not None:
             await self._stopped()
+        elif self._late:
+            await self._ending.failed("inspection_timeout", _too_long(self._means.inspection_seconds))
         elif status == ExitCode.REQUEUE:
-            await self._give_back()
+            await self._ending.given_back()
         else:
-            await self._insist_lose(crash_error(status, folder))
-
-    async def _done(self, folder: Path) -> None:
-        outcome = await asyncio.to_thread(read_outcome, folder)
-        publisher, seconds = self._means.publisher, self._means.settings.lease_seconds
-        try:
-            if isinstance(outcome, TrainingOutcome):
-                training = outcome
-                await insist(lambda: publisher.training(self.claim, folder, training), seconds)
-            elif isinstance(outcome, InspectionOutcome):
-                inspection = outcome
-                await insist(lambda: publisher.inspection(self.claim, folder, inspection), seconds)
-            else:
-                await self._insist_lose(crash_error(0, folder))
-        except DamagedOutput as error:
-            await self._crashed("damaged_output", str(error))
-
-    async def _fail(self, error: JobError) -> None:
-        await insist(lambda: self._means.ledger.fail(self.claim, error), self._means.settings.lease_seconds)
+            await self._ending.died(status, folder)
 
     async def _stopped(self) -> None:
         """The child stopped as it was told, or was killed because it did not: the same for the job."""
-        if self._told == "drain":
-            await self._give_back()
-            return
-        await insist(lambda: self._means.ledger.yield_(self.claim), self._means.settings.lease_seconds)
-
-    async def _give_back(self) -> None:
-        await insist(lambda: self._means.ledger.drain(self.claim), self._means.settings.lease_seconds)
+        await (self._ending.given_back() if self._told == "drain" else self._ending.yielded())
 
     def clean_up(self) -> None:
-        """Remove this attempt's folder; its log goes with it unless it crashed (the job's error names the cause)."""
-        folder = self._means.places.attempt(self.claim.job_id, self.claim.attempt)
-        shutil.rmtree(folder, ignore_errors=True)
+        """Remove this attempt's folder."""
+        shutil.rmtree(self._means.places.attempt(self.claim.job_id, self.claim.attempt), ignore_errors=True)
 
 
-def _refusal(problems: tuple[Problem, ...]) -> JobError:
-    """Everything that does not fit, as one error of the user's."""
-    message = "; ".join(f"{problem.pointer or '/'}: {problem.detail}" for problem in problems[:10])
-    return JobError.model_validate({"code": "invalid_input", "class": "user", "message": message})
+def _listed(problems: tuple[Problem, ...]) -> str:
+    """Everything that does not fit, as one message."""
+    return "; ".join(f"{problem.pointer or '/'}: {problem.detail}" for problem in problems[:10])
+
+
+def _too_long(seconds: float) -> str:
+    return f"expected an inspection of at most {seconds:.0f} s, it was ended then: send a smaller or simpler file"

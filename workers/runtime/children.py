@@ -1,7 +1,7 @@
 """Children, from the supervisor's side: started by a fork server, told things by a pipe, waited for.
 
-A fork server that dies takes its children with it (PDEATHSIG); all of them are then reported dead, and the next
-request starts another server.
+A fork server that dies takes its children with it (PDEATHSIG); each is reported when it is really dead, and the
+next request starts another server. One that does not answer, or does not report a dead child, is killed.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,14 @@ from workers.runtime.forkserver import PACKET
 
 DEFAULT_ENTRY = "workers.child:main"
 KILLED = -signal.SIGKILL
+ANSWER_SECONDS = 10.0
+"""Time that a fork server has to start a child, or to report one that is dead."""
 _ALLOWED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "PYTHONPATH")
 _ALLOWED_STARTS = ("CUDA_", "NVIDIA_", "OMP_", "MKL_")
+
+
+class NoForkServer(Exception):
+    """The fork server cannot be started, or died before it could start a child."""
 
 
 def child_environment() -> dict[str, str]:
@@ -36,32 +43,63 @@ class Child:
     """One running attempt. `exit` resolves to its exit status (negative: the signal that ended it)."""
 
     def __init__(self, control: int) -> None:
-        self.pid: int | None = None
-        self.exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.started: asyncio.Future[int] = loop.create_future()
+        self.exit: asyncio.Future[int] = loop.create_future()
         self._control = control
+        self._pidfd: int | None = None
+        self._doomed = False
+
+    @property
+    def pid(self) -> int | None:
+        """Its process, once it is there."""
+        return self.started.result() if self.started.done() else None
 
     def tell(self, message: ControlMessage) -> None:
         """Say something by the pipe. A child that reads no more is dead or about to be killed: no error."""
-        with suppress(BlockingIOError, BrokenPipeError, OSError):
-            os.write(self._control, message.model_dump_json().encode() + b"\n")
+        if not self.exit.done():
+            with suppress(BlockingIOError, BrokenPipeError):
+                os.write(self._control, message.model_dump_json(exclude_none=True).encode() + b"\n")
 
     def kill(self) -> None:
-        """SIGKILL to the child's whole session."""
-        if self.pid is not None and not self.exit.done():
+        """SIGKILL, now or as soon as it is there. The rest of its session follows when it is reaped."""
+        self._doomed = True
+        if self._pidfd is not None:
             with suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def began(self, pid: int, pidfd: int) -> None:
+        """The fork server has started it."""
+        self._pidfd = pidfd
+        self.started.set_result(pid)
+        if self._doomed:
+            self.kill()
 
     def ended(self, status: int) -> None:
         """Once: the pipe is closed and waiters wake."""
-        if not self.exit.done():
-            os.close(self._control)
-            self.exit.set_result(status)
+        if self.exit.done():
+            return
+        os.close(self._control)
+        if self._pidfd is not None:
+            asyncio.get_running_loop().remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = None
+        self.exit.set_result(status)
+
+    def orphaned(self) -> None:
+        """The fork server is dead, and so is this child or will be in a moment: wait for that moment."""
+        if self._pidfd is None:
+            self.ended(KILLED)
+            return
+        self.kill()
+        asyncio.get_running_loop().add_reader(self._pidfd, self.ended, KILLED)
 
 
 class Nursery:
     """Starts children. One a supervisor; used from its event loop and its main thread only."""
 
     def __init__(self, entry: str = DEFAULT_ENTRY) -> None:
+        self.answer_seconds = ANSWER_SECONDS
         self._entry = entry
         self._channel: socket.socket | None = None
         self._server: subprocess.Popen[bytes] | None = None
@@ -74,7 +112,10 @@ class Nursery:
         return self._server.pid if self._server is not None else None
 
     async def warm_up(self) -> None:
-        """Start the fork server if it does not run, and wait until it has imported the engine."""
+        """Start the fork server if it does not run, and wait until it has imported the engine.
+
+        Raises NoForkServer.
+        """
         if self._channel is None:
             self._start()
         assert self._ready is not None
@@ -97,25 +138,42 @@ class Nursery:
     def _hear(self) -> None:
         assert self._channel is not None
         try:
-            while packet := self._channel.recv(PACKET):
-                self._heard(json.loads(packet))
+            while True:
+                packet, descriptors, _, _ = socket.recv_fds(self._channel, PACKET, 1, socket.MSG_CMSG_CLOEXEC)
+                if not packet:
+                    break
+                self._heard(json.loads(packet), descriptors)
         except BlockingIOError:
             return
         except OSError:
             pass
         self._server_died()
 
-    def _heard(self, words: dict[str, Any]) -> None:
+    def _heard(self, words: dict[str, Any], descriptors: Sequence[int]) -> None:
         if "ready" in words and self._ready is not None and not self._ready.done():
             self._ready.set_result(words["ready"])
         elif "spawned" in words:
-            child = self._children.get(words["spawned"])
-            if child is not None:
-                child.pid = words["pid"]
+            child = self._children[words["spawned"]]
+            child.began(words["pid"], descriptors[0])
+            asyncio.get_running_loop().add_reader(descriptors[0], self._await_report, child, descriptors[0])
         elif "exited" in words:
-            child = self._children.pop(words["exited"], None)
-            if child is not None:
-                child.ended(words["status"])
+            self._children.pop(words["exited"]).ended(words["status"])
+
+    def _await_report(self, child: Child, pidfd: int) -> None:
+        """The child is dead; the fork server has a little time to say how it ended."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(pidfd)
+        self._expect(child.exit)
+
+    def _expect(self, answer: asyncio.Future[int]) -> None:
+        """Kill the fork server if it still owes this answer after `answer_seconds`: it is stuck or stopped."""
+        server = self._server
+
+        def look() -> None:
+            if not answer.done() and server is not None and server is self._server:
+                server.kill()
+
+        asyncio.get_running_loop().call_later(self.answer_seconds, look)
 
     def _server_died(self) -> None:
         assert self._channel is not None
@@ -127,40 +185,41 @@ class Nursery:
         self._server.wait()
         self._server = None
         if self._ready is not None and not self._ready.done():
-            self._ready.set_exception(RuntimeError("the fork server died while it imported the engine"))
-            self._ready.exception()
+            self._ready.set_exception(NoForkServer("the fork server died while it imported the engine"))
+            self._ready.exception()  # waited for or not: it has been seen
         children, self._children = self._children, {}
         for child in children.values():
-            child.ended(KILLED)
+            child.orphaned()
 
-    async def spawn(self, attempt_dir: Path, lock: int, visible: str, seconds: float) -> Child:
-        """Start a child on an attempt's directory; it holds `lock` and lives `seconds` unless it is renewed.
+    async def spawn(self, attempt_dir: Path, lock: int, visible: str, until: float) -> Child:
+        """Start a child on an attempt's directory; it holds `lock` and dies at `until` (host's clock) unless renewed.
 
-        `lock` and the log stay the caller's to close. Raises RuntimeError where no fork server can be had.
+        `lock` stays the caller's to close. Raises NoForkServer.
         """
         await self.warm_up()
-        assert self._channel is not None
-        assert self._server is not None
+        if self._channel is None or self._server is None:
+            raise NoForkServer("the fork server died")
         theirs, ours = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(ours, False)
         log = os.open(attempt_dir / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         child, identity = Child(ours), uuid.uuid4().hex
-        self._children[identity] = child
         request = {
             "id": identity,
             "attempt_dir": str(attempt_dir),
             "visible": visible,
-            "seconds": seconds,
+            "until": until,
             "server": self._server.pid,
         }
         try:
             socket.send_fds(self._channel, [json.dumps(request).encode()], [theirs, lock, log])
         except OSError:
-            self._children.pop(identity, None)
             child.ended(KILLED)
+            raise NoForkServer("the fork server died") from None
         finally:
             os.close(theirs)
             os.close(log)
+        self._children[identity] = child
+        self._expect(child.started)
         return child
 
     def close(self) -> None:

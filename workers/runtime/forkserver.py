@@ -4,7 +4,7 @@
 
 It has one thread and never runs a torch operation (a child of a process that ran one hangs at its first), so that
 fork is safe. A request is one packet with three descriptors: the control pipe, the slot's lock, the log. Answers
-are `{"spawned": id, "pid": n}` and, when it has reaped the child, `{"exited": id, "status": n}`.
+are `{"spawned": id, "pid": n}`, with a pidfd of the child, and, when it is reaped, `{"exited": id, "status": n}`.
 """
 
 import gc
@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from workers.runtime.lifeline import die_with_parent, live_until
@@ -53,15 +54,19 @@ class ForkServer:
             if requests in ready and not self._one_request():
                 return
 
-    def _say(self, **words: object) -> None:
-        self._channel.send(json.dumps(words).encode())
+    def _say(self, *descriptors: int, **words: object) -> None:
+        socket.send_fds(self._channel, [json.dumps(words).encode()], descriptors)
 
     def _reap(self) -> None:
+        """Report who has ended. What a child has started in its session ends with it: it would keep the slot's lock."""
         while self._children:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None:
                 return
-            identity = self._children.pop(pid, None)
+            with suppress(ProcessLookupError):
+                os.killpg(ended.si_pid, signal.SIGKILL)  # before it is reaped its number is nobody else's
+            _, status = os.waitpid(ended.si_pid, 0)
+            identity = self._children.pop(ended.si_pid, None)
             if identity is not None:
                 self._say(exited=identity, status=os.waitstatus_to_exitcode(status))
 
@@ -73,10 +78,11 @@ class ForkServer:
         pid = os.fork()
         if pid == 0:
             self._become_child(request, descriptors)
+        self._children[pid] = request["id"]
+        descriptors.append(os.pidfd_open(pid))
+        self._say(descriptors[-1], spawned=request["id"], pid=pid)
         for descriptor in descriptors:
             os.close(descriptor)
-        self._children[pid] = request["id"]
-        self._say(spawned=request["id"], pid=pid)
         return True
 
     def _become_child(self, request: dict[str, Any], descriptors: list[int]) -> NoReturn:
@@ -91,7 +97,7 @@ class ForkServer:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
-            live_until(request["seconds"])
+            live_until(request["until"])
             self._channel.close()
             os.close(self._wake_read)
             os.close(self._wake_write)
@@ -105,8 +111,9 @@ class ForkServer:
         except BaseException as error:
             sys.excepthook(type(error), error, error.__traceback__)
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            with suppress(OSError):  # a full disk must not keep the child alive
+                sys.stdout.flush()
+                sys.stderr.flush()
             os._exit(status)
 
 

@@ -3,9 +3,15 @@
 import ctypes
 import os
 import signal
+import time
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def host_clock() -> float:
+    """Seconds by the clock that all processes of a host share, that nobody can set and that counts its sleep."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def die_with_parent(parent: int) -> None:
@@ -16,14 +22,9 @@ def die_with_parent(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def live_until(seconds: float) -> None:
-    """SIGALRM, which nobody handles, ends this process `seconds` from now; each call replaces the last.
+def live_until(moment: float) -> None:
+    """SIGALRM, which nobody handles, ends this process at `moment` of the host's clock; each call replaces the last.
 
     The kernel's timer: it also ends a process that is busy in C code or stopped answering.
     """
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
-
-
-def live_on() -> None:
-    """No alarm any more."""
-    signal.setitimer(signal.ITIMER_REAL, 0.0)
+    signal.setitimer(signal.ITIMER_REAL, max(moment - host_clock(), 0.001))

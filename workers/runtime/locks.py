@@ -1,8 +1,13 @@
 """flock: the kernel lets go of it when the last process that holds it is dead, and not before."""
 
+import asyncio
 import fcntl
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+
+_LOOK_SECONDS = 0.02
 
 
 def take(path: Path) -> int | None:
@@ -29,3 +34,14 @@ def is_free(path: Path) -> bool:
         return False
     os.close(descriptor)
     return True
+
+
+@asynccontextmanager
+async def holding(path: Path) -> AsyncIterator[None]:
+    """Hold the lock for the length of the block; waits for it."""
+    while (descriptor := take(path)) is None:  # noqa: ASYNC110 (other processes hold it)
+        await asyncio.sleep(_LOOK_SECONDS)
+    try:
+        yield
+    finally:
+        os.close(descriptor)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from app.contracts.resolve import Resolution, Spec, resolve
 from app.queue.records import Claim, JobInputs
 from app.settings import Settings
 from app.storage.store import BlobStore
+from workers.runtime import locks
 from workers.runtime.places import Places
 from workers.runtime.slots import Slot
 
@@ -27,14 +29,15 @@ class Materialiser:
         self._settings = settings
         self._store = store
         self._places = Places(settings.data_dir)
-        self._fetching: dict[str, asyncio.Lock] = {}
 
     async def _file(self, files: Iterable[FileRef]) -> tuple[Path, FileRef]:
         """The weights or data among a resource's files, as a verified local file."""
         file = next(each for each in files if each.role in ("weights", "data", "onnx", "original"))
         target = self._places.inputs / file.sha256
-        async with self._fetching.setdefault(file.sha256, asyncio.Lock()):
-            if not target.exists():
+        async with locks.holding(self._places.input_lock(file.sha256)):
+            try:
+                os.utime(target)  # used now: `keeping.prune_inputs` starts with the others
+            except FileNotFoundError:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 await self._store.fetch(file.sha256, target)
         return target, file
@@ -63,9 +66,7 @@ class Materialiser:
         """The order of a claimed job; its inputs lie on the local disk then."""
         models, datasets = await self.models(inputs), await self.datasets(inputs)
         threads = self._settings.threads if isinstance(spec, InspectJob) else spec.training.threads
-        paths = [model.path for model in models.values()] + [dataset.path for dataset in datasets.values()]
-        size = sum(Path(path).stat().st_size for path in paths)
-        return Order(
+        order = Order(
             job=claim.job_id,
             attempt=claim.attempt,
             spec=spec,
@@ -79,8 +80,14 @@ class Materialiser:
             cache_bytes=self._settings.cache_bytes,
             checkpoint_seconds=self._settings.checkpoint_seconds,
             lease_seconds=self._settings.lease_seconds,
-            memory_bytes=INSPECTION_MEMORY + _MEMORY_A_BYTE * size if isinstance(spec, InspectJob) else None,
         )
+        return await asyncio.to_thread(_bounded, order) if isinstance(spec, InspectJob) else order
+
+
+def _bounded(order: Order) -> Order:
+    """An inspection's order with its bound on memory, which grows with what it inspects."""
+    size = sum(path.stat().st_size for path in order.inputs())
+    return order.model_copy(update={"memory_bytes": INSPECTION_MEMORY + _MEMORY_A_BYTE * size})
 
 
 def resolved(claim: Claim, inputs: JobInputs, threads: int) -> Resolution | InspectJob:

@@ -1,6 +1,7 @@
 """Where things lie below the data directory."""
 
 import hashlib
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,16 @@ class Places:
         return self.root / "locks"
 
     @property
+    def logs(self) -> Path:
+        """What children wrote before they crashed."""
+        return self.root / "logs"
+
+    @property
+    def sign_of_life(self) -> Path:
+        """Touched by the workers of this host while they can work; see `health`."""
+        return self.locks / f"alive-{hashlib.sha256(socket.gethostname().encode()).hexdigest()[:16]}"
+
+    @property
     def jobs(self) -> Path:
         """A folder for each job that is not over."""
         return self.root / "jobs"
@@ -43,9 +54,17 @@ class Places:
         """One attempt's folder."""
         return self.job(job_id) / f"attempt-{attempt}"
 
+    def input_lock(self, sha256: str) -> Path:
+        """Held while an input is fetched; shared with a few others, so that there are not too many."""
+        return self.locks / f"input-{sha256[:2]}.lock"
+
     def owner_lock(self, owner: str) -> Path:
         """Held by a supervisor for as long as it lives."""
         return self.locks / f"owner-{hashlib.sha256(owner.encode()).hexdigest()[:32]}.lock"
+
+    def seat_lock(self, seat: str) -> Path:
+        """Held by the worker whose slot it is, for as long as it lives."""
+        return self.locks / f"seat-{seat}.lock"
 
     def slot_lock(self, slot: str) -> Path:
         """Held by whoever uses the slot's device."""

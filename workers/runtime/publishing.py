@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import signal
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -17,8 +19,15 @@ from app.contracts.problems import JobError
 from app.queue.blobs import Blobs
 from app.queue.ledger import Ledger
 from app.queue.records import Claim, Publication, PublishedFile
+from workers.runtime.persistence import insist
 
 Outcome = TrainingOutcome | InspectionOutcome | FailureOutcome
+_HINTS = {
+    signal.SIGKILL: "something killed it; most often that is the kernel, out of memory",
+    signal.SIGALRM: "its lease could not be renewed in time",
+    signal.SIGXCPU: "it used more processor time than it may",
+    signal.SIGXFSZ: "it wrote a larger file than it may",
+}
 
 
 class DamagedOutput(Exception):
@@ -38,10 +47,21 @@ def crash_error(status: int, folder: Path) -> JobError:
     outcome = read_outcome(folder)
     if isinstance(outcome, FailureOutcome):
         return outcome.error
-    ended = f"was ended by signal {-status}" if status < 0 else f"exited with status {status}"
-    return JobError.model_validate(
-        {"code": "crashed", "class": "infrastructure", "message": f"the training process {ended}"}
-    )
+    message = f"the job's process {_ending(status)}"
+    return JobError.model_validate({"code": "crashed", "class": "infrastructure", "message": message})
+
+
+def _ending(status: int) -> str:
+    if status == 0:
+        return "ended without an outcome"
+    if status > 0:
+        return f"exited with status {status}"
+    try:
+        number = signal.Signals(-status)
+    except ValueError:
+        return f"was ended by signal {-status}"
+    hint = _HINTS.get(number)
+    return f"was ended by {number.name}" + (f": {hint}" if hint else "")
 
 
 def _checked(folder: Path, file: OutputFile) -> Path:
@@ -56,29 +76,30 @@ def _checked(folder: Path, file: OutputFile) -> Path:
 
 
 class Publisher:
-    """Outputs into the store, then the one transaction that makes them the job's."""
+    """Outputs into the store, then the one transaction that makes them the job's.
 
-    def __init__(self, ledger: Ledger, blobs: Blobs) -> None:
+    A database that is away is asked again for `patience` seconds at each step.
+    """
+
+    def __init__(self, ledger: Ledger, blobs: Blobs, patience: float) -> None:
         self._ledger = ledger
         self._blobs = blobs
+        self._patience = patience
 
     async def _publish(self, folder: Path, files: tuple[OutputFile, ...]) -> tuple[PublishedFile, ...]:
-        """Safe to repeat: a file that an earlier try has put away is in the store already."""
-        published = []
-        for file in files:
-            path = folder / "outputs" / file.path
-            if path.exists():
-                await self._blobs.publish(await asyncio.to_thread(_checked, folder, file), file.sha256)
-            published.append(PublishedFile(file.role, Path(file.path).name, file.bytes, file.sha256))
-        return tuple(published)
+        """Check all of them, then put them away, each once: the store takes the file itself."""
+        paths = [await asyncio.to_thread(_checked, folder, file) for file in files]
+        for path, file in zip(paths, files, strict=True):
+            await insist(partial(self._blobs.publish, path, file.sha256), self._patience)
+        return tuple(PublishedFile(file.role, Path(file.path).name, file.bytes, file.sha256) for file in files)
 
     async def training(self, claim: Claim, folder: Path, outcome: TrainingOutcome) -> bool:
         """End a training. False: this worker holds it no more. Raises DamagedOutput."""
         files = await self._publish(folder, outcome.files)
         publication = Publication(files, outcome.student_manifest, outcome.student, outcome.report)
-        return await self._ledger.succeed(claim, publication)
+        return await insist(lambda: self._ledger.succeed(claim, publication), self._patience)
 
     async def inspection(self, claim: Claim, folder: Path, outcome: InspectionOutcome) -> bool:
         """End an inspection, as `training`."""
         files = await self._publish(folder, outcome.files)
-        return await self._ledger.finish_inspection(claim, outcome, files)
+        return await insist(lambda: self._ledger.finish_inspection(claim, outcome, files), self._patience)

@@ -1,8 +1,9 @@
-"""The sandbox of an inspection: whatever an upload makes a parser do, it can reach nothing.
+"""The sandbox of a child. Each means is the kernel's own; where the kernel lacks one (or forbids it to us) the
+others still hold. The functions return those that are in force.
 
-No new privileges, no network, no writing outside the attempt's folder, bounds on memory, processor time, files.
-Each means is the kernel's own; where the kernel lacks one (or forbids it to us) the others still hold. `confine`
-returns those that are in force.
+Every child: no new privileges, no internet. An inspection, which parses what a stranger has sent: besides no
+capability, no socket of any kind, no other process or program; to read Python's files, the system's libraries and
+its own input, to change what is below its attempt's folder, no other file; bounds on memory, processor time, files.
 """
 
 import ctypes
@@ -10,8 +11,14 @@ import os
 import resource
 import socket
 import struct
+import sys
+from collections.abc import Iterable
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
+
+from workers.runtime import landlock
+from workers.runtime.seccomp import refuse_calls
 
 CPU_SECONDS = 900
 FILE_BYTES = 128 << 30
@@ -21,11 +28,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_NO_NEW_PRIVS = 38
 _CLONE_NEWNET = 0x40000000
 _CLONE_NEWUSER = 0x10000000
-_LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
-_LANDLOCK_VERSION = 1
-# Landlock's rights to change files: write, remove, make (first ABI); refer and truncate came later.
-_WRITE_FILE, _TRUNCATE = 1 << 1, 1 << 14
-_CHANGING = _WRITE_FILE | sum(1 << bit for bit in range(4, 13))
+_SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc", "/proc", "/sys", "/dev/urandom", "/dev/random", "/dev/zero")
 
 
 def _no_new_privileges() -> bool:
@@ -39,30 +42,24 @@ def _no_network() -> bool:
     return bool(_libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0)
 
 
-def _write_only_below(folder: Path) -> bool:
-    """Landlock: files may be read as before, and changed below `folder` alone."""
-    version = _libc.syscall(_LANDLOCK_CREATE, None, 0, _LANDLOCK_VERSION)
-    if version < 1:
-        return False
-    handled = _CHANGING | (_TRUNCATE if version >= 3 else 0)
-    rights = ctypes.create_string_buffer(struct.pack("<Q", handled), 8)
-    rules = _libc.syscall(_LANDLOCK_CREATE, rights, 8, 0)
-    if rules < 0:
-        return False
-    place = os.open(folder, os.O_PATH | os.O_CLOEXEC)
-    try:
-        # A device that swallows everything may be written to: libraries open it.
-        allowed = [(place, handled)]
-        with suppress(OSError):
-            allowed.append((os.open(os.devnull, os.O_PATH | os.O_CLOEXEC), _WRITE_FILE))
-        for descriptor, permitted in allowed:
-            rule = ctypes.create_string_buffer(struct.pack("<Qi", permitted, descriptor), 12)
-            if _libc.syscall(_LANDLOCK_ADD, rules, 1, rule, 0):
-                return False
-        return bool(_libc.syscall(_LANDLOCK_RESTRICT, rules, 0) == 0)
-    finally:
-        os.close(place)
-        os.close(rules)
+def _code(private: Path) -> list[Path]:
+    """Where Python finds code, without any folder that `private` lies in (a checkout may hold the data directory)."""
+    found = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve().parent}
+    found |= {Path(entry).resolve() for entry in sys.path}
+    kept = [path for path in found if not private.is_relative_to(path)]
+    for package in ("app", "workers"):
+        spec = find_spec(package)
+        kept += [Path(place) for place in (spec.submodule_search_locations or ())] if spec is not None else []
+    return kept
+
+
+def _no_capabilities() -> bool:
+    """Root without its powers, also those that unsharing gave: some look past Landlock (CAP_PERFMON reads any
+    process's environment). Source: capset(2), linux/capability.h.
+    """
+    header = struct.pack("<Ii", 0x20080522, 0)
+    nothing = bytes(24)
+    return bool(_libc.capset(ctypes.create_string_buffer(header, 8), ctypes.create_string_buffer(nothing, 24)) == 0)
 
 
 def _limits(memory_bytes: int | None) -> None:
@@ -80,16 +77,30 @@ def _limits(memory_bytes: int | None) -> None:
         resource.setrlimit(kind, (bound, bound))
 
 
-def confine(folder: Path, memory_bytes: int | None) -> set[str]:
-    """Put this process, for good, where it can write below `folder` only and talk to no one."""
+def confine_training() -> set[str]:
+    """What every child gets. Before the first thread: confinement is inherited, not shared."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+    in_force = {"no_new_privileges"} if _no_new_privileges() else set()
+    return in_force | ({"no_internet"} if refuse_calls(threads_only=False) else set())
+
+
+def confine_inspection(folder: Path, inputs: Iterable[Path], memory_bytes: int | None) -> set[str]:
+    """Put this process, for good, where it can read `inputs`, write below `folder` and talk to no one."""
     in_force = {"limits"}
     _limits(memory_bytes)
+    os.environ["TMPDIR"] = str(folder)
     if _no_new_privileges():
         in_force.add("no_new_privileges")
     if _no_network():
         in_force.add("no_network")
-    if _write_only_below(folder):
-        in_force.add("write_only_below")
+    if _no_capabilities():
+        in_force.add("no_capabilities")
+    readable = [Path(place) for place in _SYSTEM] + _code(folder.resolve()) + list(inputs)
+    if landlock.restrict(readable, [folder, Path(os.devnull)]):
+        in_force.add("few_files")
+    if refuse_calls(threads_only=True):  # last: it refuses what the steps above need
+        in_force.add("few_calls")
     return in_force
 
 

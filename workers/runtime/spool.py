@@ -18,20 +18,28 @@ class Spool:
         self._path = path
         self._offset = 0
 
-    def read(self) -> list[Event]:
-        """The events since the last look. A line that is no event is passed over: a child is not trusted."""
+    def read(self) -> list[Event] | None:
+        """The events since the last look, None where nothing was written.
+
+        A line that is no event is passed over, one that does not end within MOST_BYTES cut: a child is not trusted.
+        """
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
                 piece = file.read(MOST_BYTES)
         except FileNotFoundError:
-            return []
+            return None
         whole = piece.rfind(b"\n") + 1
+        if not whole and len(piece) == MOST_BYTES:
+            whole = MOST_BYTES
+        if not whole:
+            return None
         self._offset += whole
-        found: list[Event] = []
-        for line in piece[:whole].splitlines():
-            try:
-                found.append(CHILD_EVENT.validate_json(line))
-            except ValidationError:
-                continue
-        return found
+        return [event for line in piece[:whole].splitlines() if (event := _event(line)) is not None]
+
+
+def _event(line: bytes) -> Event | None:
+    try:
+        return CHILD_EVENT.validate_json(line)
+    except ValidationError:
+        return None

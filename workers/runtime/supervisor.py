@@ -3,11 +3,9 @@
 import asyncio
 import logging
 import os
-import shutil
-import signal
 import uuid
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from app.contracts.states import TERMINAL
 from app.db.engine import Database
@@ -17,9 +15,11 @@ from app.queue.blobs import Blobs
 from app.queue.ledger import Ledger
 from app.settings import Settings
 from app.storage.store import BlobStore
-from workers.runtime import locks
-from workers.runtime.attempt import Attempt, Means
-from workers.runtime.children import DEFAULT_ENTRY, Nursery
+from workers.runtime import keeping, locks
+from workers.runtime.attempt import INSPECTION_SECONDS, OBEY_SECONDS, Attempt, Means
+from workers.runtime.children import DEFAULT_ENTRY, NoForkServer, Nursery
+from workers.runtime.health import SIGN_SECONDS
+from workers.runtime.lifeline import host_clock
 from workers.runtime.materialise import Materialiser
 from workers.runtime.places import Places
 from workers.runtime.publishing import Publisher
@@ -28,10 +28,10 @@ from workers.runtime.slots import Slot
 RENEWALS = 4
 """Renewals in a lease."""
 IDLE_SECONDS = 2.0
-"""Longest wait between two looks at the queue, should every signal be lost."""
+"""Longest wait between two looks at the queue or at a job, should every signal be lost."""
 AWAY_SECONDS = 1.0
 LOCK_SECONDS = 0.05
-GLANCE_SECONDS = 0.5
+TIDY_SECONDS = 30.0
 _log = logging.getLogger("stillhouse.worker")
 
 
@@ -39,7 +39,15 @@ class Supervisor:
     """One a worker process. `run` returns when it has drained."""
 
     def __init__(
-        self, settings: Settings, database: Database, store: BlobStore, slots: list[Slot], entry: str = DEFAULT_ENTRY
+        self,
+        settings: Settings,
+        database: Database,
+        store: BlobStore,
+        slots: list[Slot],
+        entry: str = DEFAULT_ENTRY,
+        *,
+        inspection_seconds: float = INSPECTION_SECONDS,
+        obey_seconds: float = OBEY_SECONDS,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -47,22 +55,29 @@ class Supervisor:
         self._places = Places(settings.data_dir)
         self._ledger = Ledger(database, settings.lease_seconds)
         self.nursery = Nursery(entry)
-        publisher = Publisher(self._ledger, Blobs(database, store))
-        self._means = Means(settings, self._ledger, self.nursery, Materialiser(settings, store), publisher)
+        publisher = Publisher(self._ledger, Blobs(database, store), settings.lease_seconds)
+        materialiser = Materialiser(settings, store)
+        self._means = Means(
+            settings, self._ledger, self.nursery, materialiser, publisher, inspection_seconds, obey_seconds
+        )
         # Fresh for each process: a host's name or a process number can come again.
         self.owner = f"{os.getpid()}-{uuid.uuid4().hex}"
         self._attempts: dict[str, Attempt] = {}
         self._draining = asyncio.Event()
 
     async def run(self) -> None:
-        """Work until `drain` is called (SIGTERM or SIGINT; a second one kills)."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.drain)
-        self._places.locks.mkdir(parents=True, exist_ok=True)
+        """Work until `drain` is called and all jobs are done or given back."""
         owned = locks.take(self._places.owner_lock(self.owner))
         assert owned is not None, "a fresh owner's lock is free"
-        background = [asyncio.create_task(work()) for work in (self._keep_warm, self._heartbeat, self._sweep)]
+        beat = self._settings.lease_seconds / RENEWALS
+        background = [
+            asyncio.create_task(_every(AWAY_SECONDS, self._keep_warm)),
+            asyncio.create_task(_every(beat, self._renew)),
+            asyncio.create_task(_every(min(beat, AWAY_SECONDS), self._release_the_dead)),
+            asyncio.create_task(_every(beat, self._sweep)),
+            asyncio.create_task(_every(min(beat, SIGN_SECONDS), self._show_life)),
+            asyncio.create_task(_every(TIDY_SECONDS, self._tidy)),
+        ]
         try:
             await asyncio.gather(*(self._serve(slot) for slot in self._slots))
         finally:
@@ -77,117 +92,149 @@ class Supervisor:
         """Stop claiming and have the children checkpoint; called again, kill them."""
         again = self._draining.is_set()
         self._draining.set()
+        _log.info("%s with %d jobs", "killing" if again else "draining", len(self._attempts))
         for attempt in list(self._attempts.values()):
+            attempt.tell("drain", self._settings.drain_seconds)
             if again:
-                attempt.tell("drain")
                 attempt.kill()
-            else:
-                attempt.tell("drain", self._settings.drain_seconds)
 
     # Slots.
 
     async def _serve(self, slot: Slot) -> None:
         with self._database.watch(WORK) as work:
             while not self._draining.is_set():
-                if await self._one_job(slot):
-                    continue
-                await self._or_drain(work.wait(IDLE_SECONDS))
+                try:
+                    if not await self._one_job(slot):
+                        await self._or_drain(work.wait(IDLE_SECONDS))
+                except (DatabaseUnavailable, NoForkServer) as error:
+                    _log.warning("%s waits: %s", slot.name, error)
+                    await self._or_drain(asyncio.sleep(AWAY_SECONDS))
+                except Exception:
+                    _log.exception("%s failed, and goes on", slot.name)
+                    await self._or_drain(asyncio.sleep(AWAY_SECONDS))
 
-    async def _or_drain(self, waiting: Coroutine[None, None, bool]) -> None:
-        """Wait for something, or for the drain."""
-        tasks = {asyncio.create_task(waiting), asyncio.create_task(self._draining.wait())}
-        _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
+    async def _or_drain(self, waiting: Coroutine[Any, Any, object]) -> None:
+        """Wait for something, or for the drain. Raises what the first raises."""
+        await _first(waiting, self._draining.wait())
 
     async def _one_job(self, slot: Slot) -> bool:
-        """Claim and run one job; whether there was one. The slot's lock is held before anything is claimed."""
+        """Claim and run one job; whether there was one.
+
+        Nothing is claimed before the fork server is warm, the slot's lock is held and its device has room.
+        """
+        await self._or_drain(self.nursery.warm_up())
+        if self._draining.is_set():
+            return False
         lock = locks.take(self._places.slot_lock(slot.name))
         if lock is None:
-            await asyncio.sleep(LOCK_SECONDS)  # a child of a dead supervisor is still ending
-            return False
+            await asyncio.sleep(LOCK_SECONDS)  # a child is still ending, perhaps a dead supervisor's
+            return True
         try:
+            if not await asyncio.to_thread(slot.has_room):
+                return False
+            leased = host_clock()
             claim = await self._ledger.claim(self.owner, slot.lane, slot.device)
             if claim is None:
                 return False
-            attempt = Attempt(claim, slot, lock, self._means)
-            self._attempts[claim.job_id] = attempt
-            if self._draining.is_set():
-                attempt.tell("drain")
-            follower = asyncio.create_task(self._follow(attempt))
-            try:
-                await attempt.run()
-            finally:
-                follower.cancel()
-                del self._attempts[claim.job_id]
-                await asyncio.to_thread(attempt.clean_up)
+            await self._attempt(Attempt(claim, slot, lock, leased, self._means))
             return True
-        except DatabaseUnavailable as error:
-            _log.warning("the database is away (%s)", error)
-            await asyncio.sleep(AWAY_SECONDS)
-            return False
         finally:
             os.close(lock)
 
-    async def _follow(self, attempt: Attempt) -> None:
+    async def _attempt(self, attempt: Attempt) -> None:
+        job_id = attempt.claim.job_id
+        self._attempts[job_id] = attempt
+        if self._draining.is_set():
+            attempt.tell("drain", self._settings.drain_seconds)
+        ended = asyncio.Event()
+        follower = asyncio.create_task(self._follow(attempt, ended))
+        try:
+            await attempt.run()
+        finally:
+            ended.set()
+            del self._attempts[job_id]
+            await asyncio.gather(follower, asyncio.to_thread(attempt.clean_up))
+
+    async def _follow(self, attempt: Attempt, ended: asyncio.Event) -> None:
         """Hear of cancel and pause as soon as they are committed, not at the next renewal."""
-        with self._database.watch(attempt.claim.job_id) as watch:
-            while True:
-                await watch.wait(GLANCE_SECONDS * RENEWALS)
-                with suppress(DatabaseUnavailable):
+        job_id = attempt.claim.job_id
+        with self._database.watch(job_id) as watch:
+            while not ended.is_set():
+                await _first(watch.wait(IDLE_SECONDS), ended.wait())
+                try:
                     held = await self._ledger.held([attempt.claim])
-                    if attempt.claim.job_id in held:
-                        attempt.see(held[attempt.claim.job_id])
+                except DatabaseUnavailable:
+                    continue  # the renewals say so aloud
+                if job_id in held and not ended.is_set():
+                    attempt.see(held[job_id])
 
     # Leases.
 
-    async def _heartbeat(self) -> None:
+    async def _renew(self) -> None:
         """Renew all leases together. While the database is away nothing is renewed, and the children's alarms run."""
-        while True:
-            await asyncio.sleep(self._settings.lease_seconds / RENEWALS)
-            attempts = dict(self._attempts)
-            try:
-                states = await self._ledger.renew([attempt.claim for attempt in attempts.values()])
-            except DatabaseUnavailable as error:
-                _log.warning("no lease could be renewed: %s", error)
-                continue
-            for job_id, attempt in attempts.items():
-                if self._attempts.get(job_id) is not attempt:
-                    continue  # ended meanwhile
-                if job_id in states:
-                    attempt.renewed(states[job_id])
-                else:
-                    attempt.lost()
+        attempts, asked = dict(self._attempts), host_clock()
+        states = await self._ledger.renew([attempt.claim for attempt in attempts.values()])
+        for job_id, attempt in attempts.items():
+            if self._attempts.get(job_id) is not attempt:
+                continue  # ended meanwhile
+            if job_id in states:
+                attempt.renewed(states[job_id], asked)
+            else:
+                attempt.lost()
+
+    async def _release_the_dead(self) -> None:
+        """Jobs of owners of this host whose lock is free: their process is dead, whatever their leases say."""
+        for owner in await self._ledger.owners():
+            if owner != self.owner and locks.is_free(self._places.owner_lock(owner)):
+                await self._ledger.lose_owner(owner)
+                self._places.owner_lock(owner).unlink(missing_ok=True)
 
     async def _sweep(self) -> None:
-        """Release what the dead have held: by lease, and at once for owners of this host whose lock is free."""
-        while True:
-            try:
-                for owner in await self._ledger.owners():
-                    if owner != self.owner and locks.is_free(self._places.owner_lock(owner)):
-                        await self._ledger.lose_owner(owner)
-                        self._places.owner_lock(owner).unlink(missing_ok=True)
-                await self._ledger.sweep()
-                await self._remove_ended()
-            except DatabaseUnavailable as error:
-                _log.warning("not swept: %s", error)
-            await asyncio.sleep(self._settings.lease_seconds / RENEWALS)
-
-    async def _remove_ended(self) -> None:
-        """Folders of jobs that are over: their outputs are in the store."""
+        """Jobs whose lease ran out, and the folders of those that are over: their outputs are in the store."""
+        await self._ledger.sweep()
         if not self._places.jobs.is_dir():
             return
         here = [path.name for path in self._places.jobs.iterdir() if path.name not in self._attempts]
-        states = await self._ledger.states_of(here)
-        for job_id, state in states.items():
+        for job_id, state in (await self._ledger.states_of(here)).items():
             if state in TERMINAL:
-                await asyncio.to_thread(shutil.rmtree, self._places.job(job_id), True)
+                await asyncio.to_thread(keeping.remove_job, self._places, job_id)
+
+    async def _tidy(self) -> None:
+        needed = {path for attempt in self._attempts.values() for path in attempt.inputs}
+        await asyncio.to_thread(keeping.prune_inputs, self._places, self._settings.cache_bytes, needed)
+
+    # Readiness.
 
     async def _keep_warm(self) -> None:
         """A fork server that is ready before the next job, also after one has died."""
-        while True:
-            try:
-                await self.nursery.warm_up()
-            except RuntimeError as error:
-                _log.error("%s", error)
-            await asyncio.sleep(AWAY_SECONDS)
+        await self.nursery.warm_up()
+
+    async def _show_life(self) -> None:
+        """For the health check: it can start children and the database answers."""
+        await self.nursery.warm_up()
+        await self._database.ping()
+        self._places.sign_of_life.touch()
+
+
+async def _first(wanted: Coroutine[Any, Any, object], other: Coroutine[Any, Any, object]) -> None:
+    """Return when one of the two ends. Raises what `wanted` raises."""
+    wait, also = asyncio.create_task(wanted), asyncio.create_task(other)
+    try:
+        await asyncio.wait({wait, also}, return_when=asyncio.FIRST_COMPLETED)
+        if wait.done():
+            wait.result()
+    finally:
+        wait.cancel()
+        also.cancel()
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Again and again until it is cancelled. What fails is said and tried again: leases hang on it."""
+    while True:
+        try:
+            await work()
+        except (DatabaseUnavailable, NoForkServer) as error:
+            _log.warning("%s", error)
+        except Exception:
+            _log.exception("background work failed, and goes on")
+        await asyncio.sleep(seconds)

@@ -1,0 +1,184 @@
+"""The runtime's small parts: locks, seats, spools, logs, caches, GPUs' names."""
+
+import os
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from app.contracts.events import PhaseEvent, WarningEvent
+from app.contracts.orders import FailureOutcome
+from workers.runtime import devices, health, keeping, locks
+from workers.runtime.child_side import Events, failure, write_outcome
+from workers.runtime.lifeline import host_clock
+from workers.runtime.places import Places
+from workers.runtime.publishing import crash_error, read_outcome
+from workers.runtime.slots import Seats, taken_slots
+from workers.runtime.spool import MOST_BYTES, Spool
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    return Places(tmp_path)
+
+
+def test_a_lock_is_free_once_all_its_copies_are_closed(tmp_path: Path) -> None:
+    path = tmp_path / "a.lock"
+    assert not locks.is_free(path)  # nobody ever held it: that proves nothing
+    held = locks.take(path)
+    assert held is not None
+    copy = os.dup(held)
+    os.close(held)
+    assert locks.take(path) is None
+    assert not locks.is_free(path)
+    os.close(copy)
+    assert locks.is_free(path)
+
+
+def test_seats_of_the_living_differ_and_those_of_the_dead_come_free(places: Places) -> None:
+    first, second = Seats(places), Seats(places)
+    assert [first.take("cpu"), first.take("cpu"), second.take("cpu"), first.take("inspect")] == [
+        "cpu-0",
+        "cpu-1",
+        "cpu-2",
+        "inspect-0",
+    ]
+    first.leave()
+    assert second.take("cpu") == "cpu-0"
+    second.leave()
+
+
+def test_slots_follow_lanes(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with taken_slots(places, 2, {"train", "inspect"}) as slots:
+        assert [(slot.name, slot.lane, slot.device) for slot in slots] == [
+            ("cpu-0", "train", "cpu"),
+            ("cpu-1", "train", "cpu"),
+            ("inspect-0", "inspect", "cpu"),
+            ("inspect-1", "inspect", "cpu"),
+        ]
+        assert all(slot.has_room() for slot in slots)
+    with taken_slots(places, 0, {"train", "inspect"}) as slots:
+        assert {slot.lane for slot in slots} == {"inspect"}
+    with taken_slots(places, 1, {"train"}) as slots:
+        assert [slot.name for slot in slots] == ["cpu-0"]
+
+
+CARDS = ["GPU-aa11", "GPU-ab22", "MIG-cc33"]
+
+
+@pytest.mark.parametrize(
+    ("wish", "found"),
+    [
+        (None, CARDS),
+        ("", []),
+        ("-1", []),
+        ("1", ["GPU-ab22"]),
+        ("2,0", ["MIG-cc33", "GPU-aa11"]),
+        ("0,9,1", ["GPU-aa11"]),
+        ("GPU-ab", ["GPU-ab22"]),
+        ("GPU-a", []),
+        (" MIG-cc33 , 0", ["MIG-cc33", "GPU-aa11"]),
+    ],
+)
+def test_visible_gpus_are_those_that_cuda_would_see(wish: str | None, found: list[str]) -> None:
+    assert devices.visible(CARDS, wish) == found
+
+
+def test_a_gpu_that_cannot_be_asked_has_no_room() -> None:
+    assert not devices.has_room("GPU-that-is-not-there")
+
+
+def test_a_spool_gives_whole_lines_once(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "events.jsonl")
+    assert spool.read() is None
+    with closing(Events(tmp_path)) as events:
+        events.emit(PhaseEvent(phase="loading"))
+    with (tmp_path / "events.jsonl").open("ab") as file:
+        file.write(b'{"type": "warning", "code": "a", ')
+    assert spool.read() == [PhaseEvent(phase="loading")]
+    assert spool.read() is None
+    with (tmp_path / "events.jsonl").open("ab") as file:
+        file.write(b'"message": "b"}\n')
+    assert spool.read() == [WarningEvent(code="a", message="b")]
+
+
+def test_a_line_without_end_does_not_stop_the_spool(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"x" * (MOST_BYTES + 10) + b"\n")
+    with closing(Events(tmp_path)) as events:
+        events.emit(PhaseEvent(phase="training"))
+    spool = Spool(path)
+    assert spool.read() == []
+    assert spool.read() == [PhaseEvent(phase="training")]
+    assert spool.read() is None
+
+
+def test_an_outcome_is_whole_or_absent(tmp_path: Path) -> None:
+    assert read_outcome(tmp_path) is None
+    (tmp_path / "outcome.json").write_text('{"type": "failure", "err')
+    assert read_outcome(tmp_path) is None
+    write_outcome(tmp_path, failure("teacher_mismatch", "user", "no"))
+    outcome = read_outcome(tmp_path)
+    assert isinstance(outcome, FailureOutcome)
+    assert (outcome.error.code, outcome.error.error_class) == ("teacher_mismatch", "user")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["outcome.json"]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (-9, "SIGKILL: something killed it; most often that is the kernel, out of memory"),
+        (-11, "SIGSEGV"),
+        (-14, "SIGALRM: its lease could not be renewed in time"),
+        (-24, "SIGXCPU: it used more processor time than it may"),
+        (7, "exited with status 7"),
+        (0, "ended without an outcome"),
+    ],
+)
+def test_a_crash_is_named_by_what_ended_it(tmp_path: Path, status: int, said: str) -> None:
+    error = crash_error(status, tmp_path)
+    assert error.message.endswith(said)
+    assert (error.code, error.error_class) == ("crashed", "infrastructure")
+
+
+def test_only_the_end_of_the_newest_logs_is_kept(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "KEPT_LOGS", 3)
+    for number in range(5):
+        folder = places.attempt(f"job_{number}", 1)
+        folder.mkdir(parents=True)
+        (folder / "log.txt").write_bytes(b"-" * keeping.LOG_BYTES + b"the end")
+        keeping.keep_log(places, f"job_{number}", 1)
+        os.utime(places.logs / f"job_{number}-attempt-1.txt", (number, number))
+    kept = sorted(path.name for path in places.logs.iterdir())
+    assert kept == [f"job_{number}-attempt-1.txt" for number in (2, 3, 4)]
+    assert all(path.stat().st_size == keeping.LOG_BYTES for path in places.logs.iterdir())
+    assert (places.logs / kept[-1]).read_bytes().endswith(b"the end")
+
+
+def test_inputs_are_pruned_longest_unused_first_but_never_what_is_needed(places: Places) -> None:
+    places.inputs.mkdir(parents=True)
+    files = [places.inputs / name for name in "abcde"]
+    for age, file in enumerate(files):
+        file.write_bytes(b"x" * 100)
+        os.utime(file, (age, age))  # all of them long ago; `a` the longest
+    os.utime(files[1])  # used just now
+    (places.root / "blob").hardlink_to(files[3])  # a link to the store's own file
+    keeping.prune_inputs(places, 300, {files[0]})
+    assert sorted(path.name for path in places.inputs.iterdir()) == ["a", "b", "d", "e"]
+    keeping.prune_inputs(places, 0, ())
+    assert sorted(path.name for path in places.inputs.iterdir()) == ["b", "d"]
+
+
+def test_a_worker_is_healthy_while_it_shows_that_it_lives(places: Places) -> None:
+    assert health.silent_seconds(places) == float("inf")
+    places.locks.mkdir()
+    places.sign_of_life.touch()
+    assert health.silent_seconds(places) < health.SIGN_SECONDS
+    os.utime(places.sign_of_life, (0, 0))
+    assert health.silent_seconds(places) > 3 * health.SIGN_SECONDS
+
+
+def test_the_hosts_clock_goes_forward() -> None:
+    first = host_clock()
+    assert host_clock() >= first > 0
