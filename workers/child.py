@@ -8,6 +8,9 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
+import torch
+import torch._inductor.config  # what use_deterministic_algorithms imports at its first call: a second in each child
+
 from app.contracts.jobs import InspectJob
 from app.contracts.orders import ExitCode, Order
 from app.contracts.problems import UserError
@@ -43,6 +46,7 @@ def main(attempt_dir: str, control: int) -> int:
     try:
         order = Order.model_validate_json((folder / "order.json").read_bytes(), extra="ignore")
         print("in force:", ", ".join(sorted(_confine(order, folder))), flush=True)  # noqa: T201 (the attempt's log)
+        torch.set_num_threads(order.threads)  # before the first operation starts the threads
         watcher = Control(control)
         watcher.start()
         return _carry_out(order, folder, watcher)

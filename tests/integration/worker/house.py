@@ -84,6 +84,22 @@ def command_of(pid: int) -> str:
     return ""
 
 
+def environment_of(pid: int) -> str:
+    """The environment that a process was started with."""
+    return Path(f"/proc/{pid}/environ").read_bytes().replace(b"\0", b"\n").decode()
+
+
+def threads_of(pid: int) -> int:
+    """How many threads a process has."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def size_and_digest(file: Path) -> tuple[int, str]:
+    """Bytes and SHA-256 of a file."""
+    content = file.read_bytes()
+    return len(content), hashlib.sha256(content).hexdigest()
+
+
 def lives(pid: int) -> bool:
     """Whether a process is there and not dead; a dead one that nobody has reaped is dead."""
     with suppress(OSError):

@@ -10,9 +10,9 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +23,9 @@ from workers.engine.evaluation.modes import evaluating
 from workers.engine.exporting.card import METADATA_KEY
 from workers.engine.exporting.weights import sha256_of
 from workers.engine.networks import Network
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 OPSET = 18
 TOLERANCE = 1e-4
@@ -131,14 +134,16 @@ def _forget_the_machine(model: onnx.ModelProto) -> None:
         part.doc_string = ""
 
 
-def _session(path: Path) -> onnxruntime.InferenceSession:
+def _session(path: Path) -> "onnxruntime.InferenceSession":
+    import onnxruntime  # here, as it starts a thread: the fork server must have none
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def _compared(session: onnxruntime.InferenceSession, network: Network, block: Tensor) -> tuple[float, float]:
+def _compared(session: "onnxruntime.InferenceSession", network: Network, block: Tensor) -> tuple[float, float]:
     """(largest absolute difference, largest absolute output) on a block."""
     expected = network(block)
     found = session.run(list(expected), {session.get_inputs()[0].name: block.numpy()})

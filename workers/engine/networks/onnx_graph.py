@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 _TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
@@ -13,6 +12,8 @@ class OnnxGraph:
     """One input of numbers; rows in, arrays out. A graph with a fixed batch size is fed in parts of that size."""
 
     def __init__(self, path: Path, threads: int) -> None:
+        import onnxruntime  # here, as it starts a thread: the fork server must have none
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -1,0 +1,168 @@
+"""Real inspections in the real sandbox: every accepted format can be read there, and an upload can do nothing else."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+import torch
+from onnx import TensorProto, helper
+from safetensors.torch import save_file
+
+from app.contracts.jobs import InspectJob
+from app.contracts.manifests import DatasetManifest, ModelManifest
+from app.contracts.states import JobState
+from app.db.ids import new_id
+from app.db.migrate import upgrade
+from app.db.rows import DatasetRow, FileRow, ModelRow
+from app.queue.blobs import settle
+from app.queue.records import NewJob
+from tests.integration.worker.house import House, environment_of, eventually, size_and_digest, threads_of
+from workers.runtime.children import DEFAULT_ENTRY
+
+ROWS = 40
+Resource = type[ModelRow] | type[DatasetRow]
+
+
+@pytest.fixture
+async def house(sqlite_url: str, tmp_path: Path) -> AsyncIterator[House]:
+    upgrade(sqlite_url)
+    house = House(sqlite_url, tmp_path / "data", lease_seconds=60.0)
+    yield house
+    await house.close()
+
+
+def _weights() -> dict[str, torch.Tensor]:
+    return {
+        "layers.0.weight": torch.zeros(3, 4),
+        "layers.0.bias": torch.zeros(3),
+        "layers.1.weight": torch.zeros(2, 3),
+        "layers.1.bias": torch.zeros(2),
+    }
+
+
+def _safetensors(path: Path) -> None:
+    save_file(_weights(), path)
+
+
+def _state_dict(path: Path) -> None:
+    torch.save(_weights(), path)
+
+
+def _onnx(path: Path) -> None:
+    node = helper.make_node("Gemm", ["x", "w", "b"], ["digit"])
+    weights = [
+        helper.make_tensor("w", TensorProto.FLOAT, [4, 2], np.zeros(8, np.float32)),
+        helper.make_tensor("b", TensorProto.FLOAT, [2], np.zeros(2, np.float32)),
+    ]
+    rows = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])
+    answers = helper.make_tensor_value_info("digit", TensorProto.FLOAT, ["n", 2])
+    graph = helper.make_graph([node], "teacher", [rows], [answers], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+
+
+def _columns() -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    columns: dict[str, Any] = {f"x{i}": random.normal(size=ROWS).astype(np.float32) for i in range(4)}
+    return columns | {"digit": np.arange(ROWS) % 2}
+
+
+def _npz(path: Path) -> None:
+    columns = _columns()
+    x = np.stack([columns[f"x{i}"] for i in range(4)], axis=1)
+    with path.open("wb") as file:
+        np.savez(file, x=x, digit=columns["digit"])
+
+
+def _parquet(path: Path) -> None:
+    pyarrow.parquet.write_table(pa.table(_columns()), path)
+
+
+def _csv(path: Path) -> None:
+    columns = _columns()
+    lines = [",".join(columns)] + [",".join(str(columns[name][i]) for name in columns) for i in range(ROWS)]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def _jsonl(path: Path) -> None:
+    columns = _columns()
+    path.write_text("".join(json.dumps({n: float(columns[n][i]) for n in columns}) + "\n" for i in range(ROWS)))
+
+
+MODELS: dict[str, Callable[[Path], None]] = {"safetensors": _safetensors, "state_dict": _state_dict, "onnx": _onnx}
+DATASETS: dict[str, Callable[[Path], None]] = {"npz": _npz, "parquet": _parquet, "csv": _csv, "jsonl": _jsonl}
+
+
+def _manifest(kind: str) -> dict[str, Any]:
+    if kind in MODELS:
+        manifest: dict[str, Any] = {"name": kind, "format": kind, "outputs": {"digit": {"kind": "class"}}}
+        if kind != "onnx":
+            outputs = {"digit": 2}
+            manifest["architecture"] = {"family": "mlp", "input_shape": (4,), "hidden": (3,), "outputs": outputs}
+        return manifest
+    x = {"kind": "array"} if kind == "npz" else {"kind": "array", "columns": tuple(f"x{i}" for i in range(4))}
+    return {
+        "name": kind,
+        "format": kind,
+        "inputs": {"x": x},
+        "targets": {"digit": {"kind": "class", "classes": 2}},
+    }
+
+
+async def _upload(house: House, kind: str, file: Path) -> tuple[Resource, str, str]:
+    """Rows as the API makes them; (what it is, its id, its inspection's job)."""
+    size, sha256 = size_and_digest(file)
+    await house.blobs.publish(file, sha256)
+    is_model = kind in MODELS
+    manifest = (ModelManifest if is_model else DatasetManifest).model_validate(_manifest(kind))
+    row: Resource = ModelRow if is_model else DatasetRow
+    identity = new_id("mdl" if is_model else "ds")
+    source = {"source": "upload"} if is_model else {}
+    async with house.database.write() as session:
+        await settle(session, [sha256])
+        session.add(
+            row(
+                id=identity,
+                name=kind,
+                state="verifying",
+                format=kind,
+                manifest=manifest.model_dump(mode="json"),
+                files=[FileRow(name="f", role="weights" if is_model else "data", bytes=size, sha256=sha256)],
+                **source,
+            )
+        )
+    spec = InspectJob(model=identity) if is_model else InspectJob(dataset=identity)
+    async with house.database.write() as session:
+        return row, identity, (await house.ledger.submit(session, NewJob(spec=spec))).id
+
+
+async def test_every_accepted_format_can_be_inspected_in_the_sandbox(house: House, tmp_path: Path) -> None:
+    uploads = {}
+    for kind, write in (MODELS | DATASETS).items():
+        write(tmp_path / kind)
+        uploads[kind] = await _upload(house, kind, tmp_path / kind)
+    house.process(lanes=("inspect",), entry=DEFAULT_ENTRY)
+    found: dict[str, tuple[str, object]] = {}
+    for kind, (row, identity, job_id) in uploads.items():
+        job = await house.ends(job_id)
+        assert job.state is JobState.SUCCEEDED, (kind, job.error)
+        async with house.database.read() as session:
+            found[kind] = await session.get_one(row, identity)
+    assert {kind: (row.state, row.rejection) for kind, row in found.items()} == dict.fromkeys(uploads, ("ready", None))
+
+
+async def test_the_warm_fork_server_has_one_thread_and_no_secrets(house: House) -> None:
+    worker = house.process(lanes=("inspect",), entry=DEFAULT_ENTRY)
+
+    async def ready() -> bool:
+        return house.places.sign_of_life.exists()
+
+    await eventually(ready)
+    server = worker.fork_server()
+    assert threads_of(server) == 1
+    assert "STILLHOUSE" not in environment_of(server)
