@@ -20,7 +20,7 @@ from app.contracts.manifests import ArrayInput, ClassTarget, DatasetManifest
 from app.contracts.states import TERMINAL, JobState
 from app.db.engine import Database, open_database
 from app.db.ids import new_id
-from app.db.rows import DatasetRow, EventRow, FileRow, JobRow
+from app.db.rows import DatasetRow, EventRow, FileRow, JobRow, MetricRow
 from app.queue.blobs import Blobs, settle
 from app.queue.ledger import Ledger
 from app.queue.records import Lane, NewJob
@@ -55,9 +55,16 @@ class Process:
 
     def fork_server(self) -> int:
         """The process that starts its children."""
-        children = Path(f"/proc/{self.popen.pid}/task/{self.popen.pid}/children").read_text().split()
-        (found,) = (int(pid) for pid in children if "forkserver" in command_of(int(pid)))
+        (found,) = self.fork_servers()
         return found
+
+    def fork_servers(self) -> list[int]:
+        """The same, none if it has just died."""
+        return [pid for pid in children_of(self.popen.pid) if "forkserver" in command_of(pid)]
+
+    def running_children(self) -> list[int]:
+        """The children that it has now."""
+        return [pid for server in self.fork_servers() for pid in children_of(server) if lives(pid)]
 
     async def says(self, words: str) -> None:
         """Waits until its log has these words."""
@@ -75,6 +82,13 @@ class Process:
         """SIGKILL, also if it is stopped."""
         self.popen.kill()
         self.popen.wait()
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process's main thread has started and not yet reaped."""
+    with suppress(OSError):
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
 
 
 def command_of(pid: int) -> str:
@@ -241,6 +255,12 @@ class House:
         async with self.database.read() as session:
             query = select(EventRow).where(EventRow.job_id == job_id).order_by(EventRow.seq)
             return list(await session.scalars(query))
+
+    async def metric_steps(self, job_id: str, series: str) -> list[int]:
+        """The steps at which a series has a point."""
+        query = select(MetricRow.step).where(MetricRow.job_id == job_id, MetricRow.series == series)
+        async with self.database.read() as session:
+            return list(await session.scalars(query.order_by(MetricRow.step)))
 
     async def said(self, job_id: str, code: str) -> list[Any]:
         """What the child said by warnings of this code."""

@@ -147,7 +147,7 @@ async def test_every_accepted_format_can_be_inspected_in_the_sandbox(house: Hous
         write(tmp_path / kind)
         uploads[kind] = await _upload(house, kind, tmp_path / kind)
     house.process(lanes=("inspect",), entry=DEFAULT_ENTRY)
-    found: dict[str, tuple[str, object]] = {}
+    found: dict[str, tuple[object, ...]] = {}
     for kind, (row, identity, job_id) in uploads.items():
         job = await house.ends(job_id)
         assert job.state is JobState.SUCCEEDED, (kind, job.error)

@@ -1,0 +1,83 @@
+"""The database goes away while a job trains."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy.engine import make_url
+
+from app.contracts.states import JobState
+from app.db.migrate import upgrade
+from tests.integration.worker.house import House, eventually, gone
+
+Switch = Callable[[bool], None]
+
+
+@pytest.fixture
+async def house(postgresql_url: str, tmp_path: Path) -> AsyncIterator[House]:
+    upgrade(postgresql_url)
+    house = House(postgresql_url, tmp_path / "data", lease_seconds=30.0)
+    yield house
+    await house.close()
+
+
+@pytest.fixture
+def reachable(postgresql_url: str, postgresql_server: str) -> Switch:
+    """False: nobody can connect any more, and who is connected is thrown out."""
+    name = make_url(postgresql_url).database
+    assert name is not None
+
+    def switch(on: bool) -> None:
+        with psycopg.connect(f"host={postgresql_server} user=postgres dbname=postgres", autocommit=True) as admin:
+            allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+            admin.execute(allow.format(sql.Identifier(name), sql.Literal(on)))
+            if not on:
+                admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+
+    return switch
+
+
+def _lines(house: House, job_id: str) -> int:
+    """How many events the job's child has written."""
+    return sum(path.read_bytes().count(b"\n") for path in house.places.job(job_id).glob("attempt-*/events.jsonl"))
+
+
+async def test_training_goes_on_and_no_event_is_lost(house: House, reachable: Switch) -> None:
+    worker = house.process()
+    job_id = await house.submit("work", steps=60, pause=0.05)
+    await house.stepping(job_id, 5)
+    reachable(False)
+    try:
+        before = _lines(house, job_id)
+
+        async def further() -> bool:
+            return _lines(house, job_id) > before + 20
+
+        await eventually(further)
+    finally:
+        reachable(True)
+    job = await house.ends(job_id)
+    assert job.state is JobState.SUCCEEDED
+    assert job.attempt == 1
+    assert await house.metric_steps(job_id, "train/loss") == list(range(1, 61))
+    assert worker.popen.poll() is None
+
+
+async def test_past_the_lease_training_stops_and_goes_on_from_its_checkpoint_later(
+    house: House, reachable: Switch
+) -> None:
+    house.lease(2.0)
+    worker = house.process()
+    job_id = await house.submit("work", steps=20, every=4, hold=10)
+    pid = await house.stepping(job_id, 10)
+    reachable(False)
+    try:
+        await gone(pid)
+    finally:
+        reachable(True)
+    job = await house.ends(job_id)
+    assert job.state is JobState.SUCCEEDED
+    assert (await house.said(job_id, "began"))[1]["step"] == 8
+    assert worker.popen.poll() is None
