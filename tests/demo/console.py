@@ -23,7 +23,7 @@ def show_command(words: list[str]) -> None:
     lines: list[str] = []
     for word in words:
         shown = word if word.replace("-", "").isalnum() or word.startswith("http") else f"'{word}'"
-        if word.startswith("-") or word.startswith("http"):
+        if word.startswith(("-", "http")):
             lines.append(shown)
         elif lines:
             lines[-1] += f" {shown}"

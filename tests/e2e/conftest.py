@@ -23,8 +23,9 @@ class Client:
     def upload(self, resource: str, manifest: dict[str, Any], file: Path) -> dict[str, Any]:
         """POST manifest and file; wait for the end of the inspection."""
         with file.open("rb") as body:
-            files = {"manifest": (None, json.dumps(manifest)), "file": (file.name, body)}
-            made = self.http.post(f"/v1/{resource}", files=files)
+            made = self.http.post(
+                f"/v1/{resource}", files={"manifest": (None, json.dumps(manifest)), "file": (file.name, body)}
+            )
         assert made.status_code == 201, made.text
         return self.get(f"/v1/{resource}/{made.json()['id']}?wait=60")
 
