@@ -47,7 +47,7 @@ gpu: setup       ## tests and benchmarks that need a CUDA device
 	$(BIN)/python -m pytest -m gpu -q tests
 
 faults: setup    ## the fault tests, again and again: make faults ROUNDS=20
-	for i in $$(seq $(ROUNDS)); do $(BIN)/python -m pytest -q tests/faults || exit 1; done
+	for i in $$(seq $(ROUNDS)); do STILLHOUSE_FAULT_SEED=$$i $(BIN)/python -m pytest -q tests/faults || exit 1; done
 
 golden: setup    ## write the golden files anew (read the diff before you commit it)
 	STILLHOUSE_GOLDEN=write $(BIN)/python -m pytest -q tests/golden

@@ -130,3 +130,8 @@ class FaultyService:
             path = f"/v1/jobs/{job_id}/events?limit=200&after={page['next']}" if page["has_more"] else None
         assert [event["seq"] for event in found] == list(range(1, len(found) + 1))
         return [event["data"] for event in found if event["type"] == kind]
+
+    def await_checkpoint(self, job_id: str) -> None:
+        """Waits until the job has one more than now."""
+        before = len(self.events(job_id, "checkpoint"))
+        eventually(lambda: len(self.events(job_id, "checkpoint")) > before)

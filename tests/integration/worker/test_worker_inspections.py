@@ -13,6 +13,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 from safetensors.torch import save_file
+from sqlalchemy import select
 
 from app.contracts.jobs import InspectJob
 from app.contracts.manifests import DatasetManifest, ModelManifest
@@ -151,9 +152,10 @@ async def test_every_accepted_format_can_be_inspected_in_the_sandbox(house: Hous
     for kind, (row, identity, job_id) in uploads.items():
         job = await house.ends(job_id)
         assert job.state is JobState.SUCCEEDED, (kind, job.error)
+        query = select(row.state, row.rejection).where(row.id == identity)
         async with house.database.read() as session:
-            found[kind] = await session.get_one(row, identity)
-    assert {kind: (row.state, row.rejection) for kind, row in found.items()} == dict.fromkeys(uploads, ("ready", None))
+            found[kind] = tuple((await session.execute(query)).one())
+    assert found == dict.fromkeys(uploads, ("ready", None))
 
 
 async def test_the_warm_fork_server_has_one_thread_and_no_secrets(house: House) -> None:
