@@ -146,6 +146,9 @@ async def serve(app: FastAPI, settings: Settings, worker: WorkerProcess | None) 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)  # uvicorn raises the signal again when it is done: it must not kill us then
     bound = server.config.bind_socket()
+    # Every connection inherits it; asyncio does not set it on sockets that were bound elsewhere, and an answer in
+    # two pieces then waits 40 ms for the client's delayed acknowledgement.
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     keeping = asyncio.create_task(worker.run(), name="worker") if worker is not None else None
     try:
         await server.serve(sockets=[bound])
