@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import aiosqlite
 import psycopg
@@ -30,7 +30,7 @@ async def poll_sqlite(readers: AsyncEngine, board: Board, wanted: asyncio.Event)
     """
     while True:
         try:
-            async with _looking(readers) as connection:
+            async with _opened(_looking(readers)) as connection:
                 await _poll(connection, board, wanted)
         except sqlite3.Error as error:
             log.warning("cannot watch the database for changes, trying again: %s", type(error).__name__)
@@ -38,22 +38,36 @@ async def poll_sqlite(readers: AsyncEngine, board: Board, wanted: asyncio.Event)
             board.ring_all()
 
 
+class _Closable(Protocol):
+    async def close(self) -> None: ...
+
+
+_Connection = TypeVar("_Connection", bound=_Closable)
+
+
 @asynccontextmanager
-async def _looking(readers: AsyncEngine) -> AsyncIterator[aiosqlite.Connection]:
+async def _opened(opening: Coroutine[Any, Any, _Connection]) -> AsyncIterator[_Connection]:
     """A connection that is closed in any case.
 
-    aiosqlite forgets the thread of one that is cancelled while it opens, so opening is never cancelled.
+    Opening is never cancelled: both drivers forget a connection whose opener was cancelled half way, aiosqlite
+    with its thread, psycopg between connecting and LISTEN.
     """
-    arguments, options = readers.dialect.create_connect_args(readers.url)
-    opening = asyncio.ensure_future(_open(aiosqlite.connect(*arguments, isolation_level=None, **options)))
+    task = asyncio.ensure_future(opening)
     try:
-        yield await asyncio.shield(opening)
+        connection = await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with suppress(psycopg.Error, sqlite3.Error, OSError):
+            await (await task).close()
+        raise
+    try:
+        yield connection
     finally:
-        await (await opening).close()
+        await connection.close()
 
 
-async def _open(connection: aiosqlite.Connection) -> aiosqlite.Connection:
-    return await connection
+async def _looking(readers: AsyncEngine) -> aiosqlite.Connection:
+    arguments, options = readers.dialect.create_connect_args(readers.url)
+    return await aiosqlite.connect(*arguments, isolation_level=None, **options)
 
 
 async def _poll(connection: aiosqlite.Connection, board: Board, wanted: asyncio.Event) -> None:
@@ -77,16 +91,13 @@ async def listen_postgresql(engine: AsyncEngine, board: Board, wanted: asyncio.E
     await wanted.wait()
     while True:
         try:
-            connection = await listening(engine)
+            async with _opened(listening(engine)) as connection:
+                board.ring_all()
+                await _relay(connection, board.ring)
         except (psycopg.Error, OSError) as error:
             log.warning("cannot listen to the database, trying again: %s", type(error).__name__)
             await asyncio.sleep(_RETRY_SECONDS)
             board.ring_all()
-            continue
-        board.ring_all()
-        with suppress(psycopg.Error, OSError):
-            async with connection:
-                await _relay(connection, board.ring)
 
 
 async def _relay(connection: AsyncConnection[Any], ring: Callable[[tuple[str]], None]) -> None:

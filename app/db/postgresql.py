@@ -35,5 +35,9 @@ async def listening(engine: AsyncEngine) -> AsyncConnection[Any]:
     """A connection of its own, outside the pool, that listens on CHANNEL."""
     _, options = engine.dialect.create_connect_args(engine.url)
     connection: AsyncConnection[Any] = await AsyncConnection.connect(**{**options, **_CONNECT}, autocommit=True)
-    await connection.execute(f"LISTEN {CHANNEL}")
+    try:
+        await connection.execute(f"LISTEN {CHANNEL}")
+    except BaseException:
+        await connection.close()
+        raise
     return connection

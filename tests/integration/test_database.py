@@ -1,6 +1,7 @@
 """Sessions, signals, clock and errors, on both databases."""
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
@@ -223,11 +224,24 @@ async def test_an_sqlite_file_that_cannot_be_opened_is_unavailability(tmp_path: 
             await asyncio.to_thread(thread.join)
 
 
-async def test_a_database_may_be_closed_as_soon_as_somebody_waits(database: Database) -> None:
-    with database.watch("job_1"):
-        await asyncio.sleep(0)
-    await database.close()
+async def test_a_database_may_be_closed_as_soon_as_somebody_waits(database_url: str) -> None:
+    """However far the listener's connection has got, it is closed: a forgotten one is a ResourceWarning."""
+    upgrade(database_url)
+    for quarter_milliseconds in range(40):
+        database = open_database(database_url)
+        with database.watch("job_1"):
+            await asyncio.sleep(quarter_milliseconds / 4000)
+        await database.close()
+    gc.collect()
     assert [task.get_name() for task in asyncio.all_tasks() if task.get_name() == "database-listener"] == []
+
+
+async def test_a_server_that_goes_while_the_database_is_closed_keeps_nobody_waiting(tmp_path: Path) -> None:
+    database = open_database(f"postgresql://nobody@/none?host={tmp_path}")
+    with database.watch("job_1"):
+        await asyncio.sleep(0.01)
+    async with asyncio.timeout(30.0):
+        await database.close()
 
 
 async def test_readers_cannot_write(sqlite_url: str) -> None:
