@@ -39,9 +39,9 @@ class Mlp(_Family):
     hidden: Annotated[tuple[Width, ...], Field(max_length=32)] = Field(
         default=(), description="Widths of the hidden layers; empty is a linear model."
     )
-    activation: Activation = "relu"
+    activation: Activation = Field(default="relu", description="After each hidden layer.")
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="Dropout after each hidden activation.")
-    normalization: Normalization = "none"
+    normalization: Normalization = Field(default="none", description="Before each hidden activation.")
 
 
 class Convnet(_Family):
@@ -56,11 +56,15 @@ class Convnet(_Family):
         description="Channels of each stage; each stage halves height and width."
     )
     blocks: int = Field(default=1, ge=1, le=16, description="Convolutions in each stage.")
-    hidden: Annotated[tuple[Width, ...], Field(max_length=8)] = ()
-    pooling: Literal["average", "flatten"] = "average"
-    activation: Activation = "relu"
+    hidden: Annotated[tuple[Width, ...], Field(max_length=8)] = Field(
+        default=(), description="Widths of the fully connected layers before the heads."
+    )
+    pooling: Literal["average", "flatten"] = Field(
+        default="average", description="How the last stage's maps become features."
+    )
+    activation: Activation = Field(default="relu", description="After each hidden layer.")
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="Dropout before each fully connected layer.")
-    normalization: Literal["none", "batch"] = "batch"
+    normalization: Literal["none", "batch"] = Field(default="batch", description="After each convolution.")
 
 
 class Resnet(_Family):
@@ -75,7 +79,7 @@ class Resnet(_Family):
     depth: int = Field(default=20, ge=8, le=200, description="6n+2 for n basic blocks in each of three stages.")
     width: int = Field(default=1, ge=1, le=16, description="Multiplies the channels 16, 32, 64 of the stages.")
     stem: Width = Field(default=16, description="Channels of the first convolution.")
-    activation: Activation = "relu"
+    activation: Activation = Field(default="relu", description="After each hidden layer.")
 
 
 Architecture = Annotated[Mlp | Convnet | Resnet, Field(discriminator="family")]

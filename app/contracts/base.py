@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, LiteralString
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 
 class Contract(BaseModel):
@@ -71,6 +72,11 @@ Metadata = Annotated[
     ],
     Field(max_length=32, description="The client's own notes: up to 32 short strings."),
 ]
+
+
+def fault(code: LiteralString, message: str) -> PydanticCustomError:
+    """What a validator raises where a stable code of its own tells more than `invalid_value`."""
+    return PydanticCustomError(code, "{message}", {"message": message})
 
 
 def tuples(value: Any) -> Any:

@@ -23,6 +23,7 @@ ModelFormat = Literal["safetensors", "state_dict", "onnx"]
 DatasetFormat = Literal["npz", "parquet", "csv", "jsonl"]
 SplitName = Literal["train", "validation", "test"]
 Statistic = Finite | Annotated[tuple[Finite, ...], Field(min_length=1, max_length=65_536)]
+Columns = Annotated[tuple[Column, ...], Field(min_length=1, max_length=65_536)]
 Deviation = PositiveScale | Annotated[tuple[PositiveScale, ...], Field(min_length=1, max_length=65_536)]
 
 
@@ -33,9 +34,9 @@ class InputTransform(Contract):
     features of a flat row).
     """
 
-    scale: PositiveScale = 1.0
-    mean: Statistic = 0.0
-    std: Deviation = 1.0
+    scale: PositiveScale = Field(default=1.0, description="Every raw number is multiplied by this first.")
+    mean: Statistic = Field(default=0.0, description="Subtracted after scaling.")
+    std: Deviation = Field(default=1.0, description="Divided by at last.")
 
 
 class ClassOutput(Contract):
@@ -54,15 +55,15 @@ class MultilabelOutput(Contract):
     """One yes-or-no score for each label."""
 
     kind: Literal["multilabel"]
-    output: Literal["logits", "probabilities"] = "logits"
+    output: Literal["logits", "probabilities"] = Field(default="logits", description="What the numbers are.")
 
 
 class ValueOutput(Contract):
     """One number; `mean` and `std` undo the standardisation: value = output * std + mean."""
 
     kind: Literal["value"]
-    mean: Finite = 0.0
-    std: PositiveScale = 1.0
+    mean: Finite = Field(default=0.0, description="Mean of the values that the model was trained on.")
+    std: PositiveScale = Field(default=1.0, description="Their deviation.")
 
 
 class VectorOutput(Contract):
@@ -77,7 +78,7 @@ OutputSpec = Annotated[ClassOutput | MultilabelOutput | ValueOutput | VectorOutp
 class ModelManifest(Contract):
     """The manifest of an uploaded model."""
 
-    name: Title
+    name: Title = Field(description="A human's name for it; need not be unique.")
     format: ModelFormat = Field(description="Formats that can carry code are refused by name.")
     architecture: Architecture | None = Field(
         default=None, description="Needed for safetensors and state_dict; absent for onnx, whose graph says it."
@@ -115,7 +116,7 @@ class ArrayInput(Contract):
     """Numbers of a fixed shape in each row."""
 
     kind: Literal["array"]
-    columns: Annotated[tuple[Column, ...], Field(min_length=1, max_length=65_536)] | None = Field(
+    columns: Columns | None = Field(
         default=None, description="Columns of a table, in order; for npz one key (the input's name when left out)."
     )
     shape: Shape | None = Field(default=None, description="Reshapes a flat row; the array's own shape when left out.")
@@ -124,6 +125,10 @@ class ArrayInput(Contract):
         default=False,
         description="Subtract the training split's mean and divide by its deviation; kept with the student.",
     )
+
+
+_COLUMNS = "Columns of a table, in order, or one npz key; the target's name when left out."
+_SIZE = "Numbers in each row; checked against the file where it is given."
 
 
 class ClassTarget(Contract):
@@ -141,33 +146,31 @@ class MultilabelTarget(Contract):
     """Several yes-or-no labels (0, 1; NaN or null is missing)."""
 
     kind: Literal["multilabel"]
-    columns: Annotated[tuple[Column, ...], Field(min_length=1, max_length=65_536)] | None = None
-    size: Dimension | None = Field(default=None, description="Labels in each row, for npz; else the number of columns.")
+    columns: Columns | None = Field(default=None, description=_COLUMNS)
+    size: Dimension | None = Field(default=None, description=_SIZE)
 
 
 class ValueTarget(Contract):
     """A number (NaN or null is missing)."""
 
     kind: Literal["value"]
-    column: Column | None = None
+    column: Column | None = Field(default=None, description="The target's name when left out.")
 
 
 class VectorTarget(Contract):
     """A vector of numbers (a row with NaN or null is missing)."""
 
     kind: Literal["vector"]
-    columns: Annotated[tuple[Column, ...], Field(min_length=1, max_length=65_536)] | None = None
-    size: Dimension | None = None
+    columns: Columns | None = Field(default=None, description=_COLUMNS)
+    size: Dimension | None = Field(default=None, description=_SIZE)
 
 
 class TeacherTarget(Contract):
     """Outputs of a teacher computed elsewhere, used as `teachers: [{"columns": "<name>"}]`."""
 
     kind: Literal["teacher"]
-    columns: Annotated[tuple[Column, ...], Field(min_length=1, max_length=65_536)] | None = None
-    size: Dimension | None = Field(
-        default=None, description="Numbers in each row, for npz; else the number of columns."
-    )
+    columns: Columns | None = Field(default=None, description=_COLUMNS)
+    size: Dimension | None = Field(default=None, description=_SIZE)
     predicts: OutputSpec = Field(description="What the numbers mean, as in a model's manifest.")
 
 
@@ -180,8 +183,8 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 class FractionSplits(Contract):
     """Rows are dealt to the splits at random, from a seed."""
 
-    fractions: dict[SplitName, Fraction] = Field(min_length=1)
-    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    fractions: dict[SplitName, Fraction] = Field(min_length=1, description="Share of the rows in each; sums to 1.")
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Another seed deals the rows otherwise.")
     stratify: Name | None = Field(default=None, description="A class target whose shares are kept in every split.")
 
     @model_validator(mode="after")
@@ -197,7 +200,7 @@ class FractionSplits(Contract):
 class ColumnSplits(Contract):
     """A column says train, validation or test for each row."""
 
-    column: Column
+    column: Column = Field(description="Holds `train`, `validation` or `test` for each row.")
 
 
 Splits = FractionSplits | ColumnSplits
@@ -206,14 +209,17 @@ Splits = FractionSplits | ColumnSplits
 class DatasetManifest(Contract):
     """The manifest of an uploaded dataset."""
 
-    name: Title
-    format: DatasetFormat
-    inputs: Annotated[dict[Name, ArrayInput], Field(min_length=1, max_length=1)]
+    name: Title = Field(description="A human's name for it; need not be unique.")
+    format: DatasetFormat = Field(description="How the file is read.")
+    inputs: Annotated[dict[Name, ArrayInput], Field(min_length=1, max_length=1)] = Field(
+        description="What a model sees of a row, by name."
+    )
     targets: Annotated[dict[Name, TargetSpec], Field(max_length=64)] = Field(
         default_factory=dict, description="No target at all is allowed: such data still teach by soft targets."
     )
     splits: Splits = Field(
-        default_factory=lambda: FractionSplits(fractions={"train": 0.7, "validation": 0.15, "test": 0.15})
+        default_factory=lambda: FractionSplits(fractions={"train": 0.7, "validation": 0.15, "test": 0.15}),
+        description="Which rows train, which select, which are measured at the end.",
     )
     metadata: Metadata = Field(default_factory=dict)
 

@@ -1,14 +1,19 @@
 """JSON as a careful server reads it: bounded, without NaN, doubled keys, lone surrogates or endless nesting.
 
-The standard parser accepts all of those, and some of them break whoever writes them out again.
+The standard parser accepts all of those, and some of them break whoever writes them out again. What is no JSON at all
+is a BadRequest. A number that is not finite has a place and is told by it: Python's own `json.dumps` writes NaN.
 """
 
 import json
 import math
 import re
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
 
-from app.errors import BadRequest
+from app.contracts.problems import Problem
+from app.errors import MOST_PROBLEMS, BadRequest, Invalid
+from app.http.pointers import pointer
 
 MOST_BYTES = 1 << 20
 MOST_DEPTH = 64
@@ -21,19 +26,18 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def parse(data: bytes) -> Any:
-    """The value of a JSON document; raises BadRequest, which never repeats the input."""
+    """The value of a JSON document; raises BadRequest, or Invalid, which never repeat the input."""
     text = _text(data)
     _refuse_depth(data)
     try:
-        value = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_int
-        )
+        value = json.loads(text, object_pairs_hook=_object, parse_int=_int)
     except json.JSONDecodeError as error:
         raise BadRequest(
             "invalid_json", f"the body is no JSON: {error.msg.lower()} at line {error.lineno}, column {error.colno}"
         ) from None
     if _ESCAPED_SURROGATE.search(data):
         _refuse_surrogates(value)
+    _refuse_non_finite(value)
     return value
 
 
@@ -62,21 +66,29 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _constant(name: str) -> NoReturn:
-    raise BadRequest("not_finite", "NaN and Infinity are no JSON: leave the field out, or use null")
+def _int(text: str) -> int | float:
+    """Python refuses to read an integer of thousands of digits, slow as that is: it stands as infinite."""
+    return int(text) if len(text) <= _MOST_DIGITS else math.inf
 
 
-def _float(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise BadRequest("not_finite", "a number of the body is too large for a 64-bit float")
-    return value
+def _refuse_non_finite(value: Any) -> None:
+    places = islice(_non_finite(value, ()), MOST_PROBLEMS)
+    detail = "expected a finite number, found NaN, Infinity or one beyond 64 bits: leave the field out, or use null"
+    problems = [Problem(pointer=pointer(place), code="not_finite", detail=detail) for place in places]
+    if problems:
+        raise Invalid(problems)
 
 
-def _int(text: str) -> int:
-    if len(text) > _MOST_DIGITS:
-        raise BadRequest("not_finite", f"a number of the body has more than {_MOST_DIGITS} digits")
-    return int(text)
+def _non_finite(value: Any, place: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            yield place
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _non_finite(item, (*place, i))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _non_finite(item, (*place, key))
 
 
 def _refuse_surrogates(value: Any) -> None:

@@ -9,12 +9,15 @@ from pydantic_core import ErrorDetails
 from app.contracts.problems import Problem
 from app.errors import Invalid
 from app.http import strict_json
+from app.http.pointers import pointer
 
 T = TypeVar("T")
-_LONGEST_TOKEN = 128
 _LONGEST_DETAIL = 600
 _MOST_FAULTS = 200
 _WRONG_TYPE = "wrong_type"
+_SPEAKING = ("invalid_value", "weights_sum_to_zero", "duplicate_name")
+"""Codes of our own validators, whose messages say all."""
+
 _DISCRIMINATORS = ("kind", "family", "method")
 
 CODES: Mapping[str, str] = {
@@ -37,6 +40,8 @@ CODES: Mapping[str, str] = {
     "union_tag_not_found": "missing",
     "value_error": "invalid_value",
     "assertion_error": "invalid_value",
+    "weights_sum_to_zero": "weights_sum_to_zero",
+    "duplicate_name": "duplicate_name",
 }
 """pydantic's error types -> our stable codes; the others are all `wrong_type`."""
 
@@ -67,17 +72,6 @@ def problems_of(error: ValidationError, document: Any) -> list[Problem]:
     # A number out of range is no list either: of a union's complaints about one place the telling ones stay.
     told = {place for place, code in found if code != _WRONG_TYPE}
     return [problem for (place, code), problem in found.items() if code != _WRONG_TYPE or place not in told]
-
-
-def pointer(place: Sequence[str | int]) -> str:
-    """RFC 6901. It ends above a key too long to be shown."""
-    tokens = []
-    for token in place:
-        text = str(token)
-        if len(text) > _LONGEST_TOKEN:
-            break
-        tokens.append("/" + text.replace("~", "~0").replace("/", "~1"))
-    return "".join(tokens)
 
 
 def placed(location: Sequence[str | int], document: Any, *, ends_in_key: bool) -> tuple[str | int, ...]:
@@ -117,7 +111,7 @@ def _detail(fault: ErrorDetails, code: str) -> str:
     if fault["type"] == "missing":
         return "this field is needed"
     message = fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    if code == "invalid_value":
+    if code in _SPEAKING:
         return message[:_LONGEST_DETAIL]
     return f"{message.replace('Input should be', 'expected')}, found {_found(fault['input'])}"[:_LONGEST_DETAIL]
 

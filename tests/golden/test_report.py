@@ -5,7 +5,6 @@ five digits that are kept.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,13 @@ from app.contracts.jobs import JOB_SPEC, MultitaskJob
 from app.contracts.manifests import ClassOutput, ValueOutput
 from app.contracts.report import Environment, Latency, OnnxCheck, Report, TargetUse
 from app.contracts.report_text import render
+from tests.golden.files import held
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.evaluate import evaluate
 from workers.engine.evaluation.parties import EvaluatedTask, TaughtBy
 from workers.engine.evaluation.predictions import PredictionsFile
 from workers.engine.evaluation.report import Cost, MemberPart, ReportParts, TeacherPart, build_report
 
-HERE = Path(__file__).parent
 TEACHER = "mdl_01890a5d-ac96-774b-bcce-b302099a8057"
 LOGITS, VALUE = ClassOutput(kind="class"), ValueOutput(kind="value", mean=20.0, std=4.0)
 SPEC = {
@@ -132,13 +131,6 @@ def rounded(value: Any) -> Any:
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     found: dict[str, Any] = rounded(made(tmp_path_factory.mktemp("report")).model_dump(mode="json"))
     return found
-
-
-def held(name: str, text: str) -> None:
-    """Compare with the golden file, or write it where `make golden` says so."""
-    if os.environ.get("STILLHOUSE_GOLDEN") == "write":
-        (HERE / name).write_text(text)
-    assert text == (HERE / name).read_text(), f"tests/golden/{name} differs: if that is meant, run `make golden`"
 
 
 def test_the_report_is_the_golden_one(report: dict[str, Any]) -> None:

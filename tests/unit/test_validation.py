@@ -9,7 +9,8 @@ from pydantic import TypeAdapter
 from app.contracts.jobs import JOB_SPEC
 from app.contracts.manifests import DatasetManifest, ModelManifest
 from app.errors import Invalid
-from app.http.validation import parse_as, placed, pointer
+from app.http.pointers import pointer
+from app.http.validation import parse_as, placed
 
 DATASET = "ds_01890000-0000-7000-8000-000000000000"
 MODEL = "mdl_01890000-0000-7000-8000-000000000000"
@@ -58,7 +59,7 @@ def faults(document: Any, adapter: TypeAdapter[Any] = JOB_SPEC) -> dict[str, str
         ({}, "", "missing"),
         ([], "", "wrong_type"),
         (distill(teachers=[]), "/teachers", "too_short"),
-        (distill(teachers=[{"model": MODEL, "weight": 0.0}]), "", "invalid_value"),
+        (distill(teachers=[{"model": MODEL, "weight": 0.0}]), "/teachers", "weights_sum_to_zero"),
         (distill(teachers=[{"model": MODEL}, {"model": MODEL, "job": "x"}]), "/teachers/1/job", "bad_format"),
         (distill(teachers=[{}]), "/teachers/0", "invalid_value"),
         (distill(distillation={"soft_targets": {"method": "kd", "temperature": 0.0}}),
@@ -66,10 +67,14 @@ def faults(document: Any, adapter: TypeAdapter[Any] = JOB_SPEC) -> dict[str, str
         (distill(distillation={"soft_targets": [{"method": "kd"}, {"method": "kd", "temperature": 1e9}]}),
          "/distillation/soft_targets/1/temperature", "out_of_range"),
         (distill(distillation={"soft_targets": {"method": "kd", "weight": 0.0}, "supervised": {"weight": 0}}),
-         "/distillation", "invalid_value"),
+         "/distillation", "weights_sum_to_zero"),
         ({"kind": "multitask", "dataset": DATASET, "tasks": [], "student": {"family": "mlp"}}, "/tasks", "too_short"),
         ({"kind": "multitask", "dataset": DATASET, "tasks": [{"name": "a"}] * 2, "student": {"family": "mlp"}},
-         "", "invalid_value"),
+         "/tasks", "duplicate_name"),
+        ({"kind": "multitask", "dataset": DATASET, "tasks": [{"name": "a", "weight": 0}], "student": {"family": "mlp"}},
+         "/tasks", "weights_sum_to_zero"),
+        ({"kind": "multitask", "dataset": DATASET, "tasks": [{"name": "a"}, {"name": "b", "teachers": []}],
+          "student": {"family": "mlp"}}, "/tasks/1/teachers", "too_short"),
         ({"kind": "multitask", "dataset": DATASET, "tasks": [{"name": "a"}], "student": {"family": "mlp"},
           "relation": {"matrix": [[-1.0]]}}, "/relation/matrix/0/0", "out_of_range"),
     ],

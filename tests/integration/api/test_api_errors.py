@@ -110,8 +110,8 @@ async def test_a_parameter_out_of_bounds_is_named(house: House, query: str) -> N
 
 
 HOSTILE: dict[str, tuple[bytes, int]] = {
-    "NaN": (b'{"kind": "train", "training": {"learning_rate": NaN}}', 400),
-    "1e999": (b'{"kind": "train", "training": {"learning_rate": 1e999}}', 400),
+    "NaN": (b'{"kind": "train", "training": {"learning_rate": NaN}}', 422),
+    "1e999": (b'{"kind": "train", "training": {"learning_rate": 1e999}}', 422),
     "lone surrogate": (rb'{"kind": "\ud800"}', 400),
     "surrogate key": (rb'{"\ud800": 1}', 400),
     "depth": (b"[" * 10_000 + b"]" * 10_000, 400),
