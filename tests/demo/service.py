@@ -73,6 +73,12 @@ class Service:
             self._process.wait()
 
     @property
+    def pid(self) -> int:
+        """The process of the API."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def key(self) -> str:
         """The admin key that the first start left in its data directory."""
         return (self.data / "admin.key").read_text().strip()
