@@ -71,9 +71,9 @@ def test_the_graph_has_names_any_batch_size_and_no_trace_of_the_machine(tmp_path
 
 
 def test_equal_networks_give_equal_files(tmp_path: Path) -> None:
-    one = export_onnx(network(SPECS["mlp"]), tmp_path / "a.onnx", {"card": "c"})
-    other = export_onnx(network(SPECS["mlp"]), tmp_path / "b.onnx", {"card": "c"})
-    assert one == other
+    for name in ("a", "b"):
+        export_onnx(network(SPECS["mlp"]), tmp_path / f"{name}.onnx", {"card": "c"})
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
 
 def test_an_output_called_like_the_input_keeps_its_name(tmp_path: Path) -> None:

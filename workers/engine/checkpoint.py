@@ -40,7 +40,9 @@ def _order(path: Path) -> tuple[int, int]:
 
 
 class CheckpointFolder:
-    """A job's checkpoints, shared by its attempts. The newest whole one is loaded; the two newest are kept."""
+    """A job's checkpoints, shared by its attempts. The newest whole one is loaded; the two newest are kept, and
+    damaged ones are dropped when they are found: they would take the places of good ones.
+    """
 
     def __init__(self, folder: Path, attempt: int) -> None:
         self._folder = folder
@@ -71,4 +73,5 @@ class CheckpointFolder:
             if manifest is not None:
                 state: dict[str, Any] = json.loads((path / "state.json").read_text())
                 return Checkpoint(path.name, int(manifest["step"]), load_file(path / "tensors.safetensors"), state)
+            shutil.rmtree(path, ignore_errors=True)
         return None

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-_READ_BYTES = 1 << 20
+from app.contracts.base import digest_of
+
 MANIFEST = "manifest.json"
 
 
@@ -22,15 +23,13 @@ def sync(path: Path) -> None:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 (hex) of a file, read in pieces."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while piece := file.read(_READ_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def publish_folder(draft: Path, place: Path, facts: dict[str, Any]) -> str:
-    """Turn a folder of finished files into `place`, with a manifest of their sizes and digests written last.
+    """Turn a folder of finished files into `place`, with a manifest of their sizes and digests written last; its
+    own digest is in it, so that the facts in it are as safe as the files.
 
     Returns the manifest's SHA-256. Where `place` exists already (another process was first) the draft is dropped.
     """
@@ -38,7 +37,8 @@ def publish_folder(draft: Path, place: Path, facts: dict[str, Any]) -> str:
     for name in files:
         sync(draft / name)
     manifest = draft / MANIFEST
-    manifest.write_text(json.dumps({**facts, "files": files}, sort_keys=True))
+    body = {**facts, "files": files}
+    manifest.write_text(json.dumps({**body, "digest": digest_of(body)}, sort_keys=True))
     digest = sha256_of(manifest)
     sync(manifest)
     sync(draft)
@@ -54,9 +54,11 @@ def publish_folder(draft: Path, place: Path, facts: dict[str, Any]) -> str:
 
 
 def whole_folder(place: Path) -> dict[str, Any] | None:
-    """The manifest of a published folder whose files all have their sizes and digests; else None."""
+    """The manifest of a published folder, where it and all its files have their sizes and digests; else None."""
     try:
         manifest: dict[str, Any] = json.loads((place / MANIFEST).read_text())
+        if manifest.pop("digest") != digest_of(manifest):
+            return None
         for name, told in manifest["files"].items():
             file = place / name
             if file.stat().st_size != told["bytes"] or sha256_of(file) != told["sha256"]:

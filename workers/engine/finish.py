@@ -33,6 +33,7 @@ from workers.engine.networks import Network
 from workers.engine.networks.preprocess import apply
 from workers.engine.networks.teacher import Teacher
 from workers.engine.objectives.terms import Lesson
+from workers.engine.tasks import taught_rows
 from workers.engine.training import Trained
 
 _CHECKED_ROWS = 2048
@@ -253,9 +254,14 @@ class Finish:
 
     def _not_measured(self) -> dict[str, str]:
         splits = self._trained.dataset.splits
-        if "validation" in splits:
-            return {}
-        return {"selection": "the dataset has no validation split: the last epoch's weights were kept"}
+        if "validation" not in splits:
+            return {"selection": "the dataset has no validation split: the last epoch's weights were kept"}
+        if len(taught_rows([each.student for each in self._trained.taught], splits["validation"])) == 0:
+            return {
+                "selection": "no row of the validation split has a label or a teacher's output: the last epoch's "
+                "weights were kept"
+            }
+        return {}
 
     def _digests(self, student: OutputFile) -> dict[str, str]:
         trained = self._trained

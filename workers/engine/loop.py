@@ -126,8 +126,7 @@ class Loop:
         active = self._active()
         for member in active:
             member.begin_step(counts[member.name])
-        micro = self.schooling.training.micro_batch_size or len(batch)
-        for place, part in enumerate(rows.split(micro)):
+        for place, part in enumerate(_micro_batches(rows, self.schooling.training.micro_batch_size or len(batch))):
             x = self.inputs.take(part)
             for member in active:
                 member.micro_step(x, part, counts[member.name], (self.step, place))
@@ -143,7 +142,9 @@ class Loop:
             if len(validation):
                 found = validate(member, self.inputs, rows)
                 self.emit(MetricsEvent(points=tuple(found.points(member, self.step, epoch))))
-                member.judge(found.score(member, training), epoch)
+                score = found.score(member, training)
+                if score is not None:
+                    member.judge(score, epoch)
         self._record()
 
     def _record(self) -> None:
@@ -169,6 +170,14 @@ class Loop:
         name, digest = self.checkpoints.save(self.step, tensors, state)
         clock.checkpointed()
         self.emit(CheckpointEvent(step=self.step, name=name, sha256=digest))
+
+
+def _micro_batches(rows: Rows, size: int) -> list[Rows]:
+    """Parts of `size` rows. As with batches, a last part of one row joins the one before: BatchNorm needs two."""
+    whole, rest = divmod(len(rows), size)
+    if size > 1 and whole and rest == 1:
+        return rows.split([size] * (whole - 1) + [size + 1])
+    return rows.split(size)
 
 
 def _counts(member: Member, batches: Sequence[Tensor]) -> list[Counts]:

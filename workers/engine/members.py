@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf, isfinite
 
 import torch
 from torch import Tensor, nn
@@ -112,9 +113,13 @@ class Member:
         return torch.stack([weight * value for weight, value in zip(weights, self._sums, strict=True)]).sum()
 
     def judge(self, score: float, epoch: int) -> None:
-        """Keep the weights if they are the best so far; count the epochs without improvement."""
+        """Keep the weights if they are the best so far; count the epochs without improvement.
+
+        A score that is not finite is never the best: nothing compares as better than NaN afterwards.
+        """
         standing, stopping = self.standing, self._training.early_stopping
-        if standing.best_score is None or score > standing.best_score + (stopping.min_delta if stopping else 0.0):
+        least = -inf if standing.best_score is None else standing.best_score
+        if isfinite(score) and score > least + (stopping.min_delta if stopping else 0.0):
             standing.best_score, standing.best_epoch, standing.waited = score, epoch, 0
             if self._training.select_by != "last":
                 standing.best = {name: value.detach().clone() for name, value in self.network.state_dict().items()}

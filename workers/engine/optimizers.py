@@ -12,10 +12,22 @@ def make_optimizer(training: TrainingSpec, parameters: Iterable[nn.Parameter]) -
     """Sgd (with momentum), adam (Kingma 2015; decay as an L2 term) or adamw (Loshchilov 2019; decoupled decay)."""
     wanted, rate, decay = list(parameters), training.learning_rate, training.weight_decay
     if training.optimizer == "sgd":
-        return torch.optim.SGD(wanted, lr=rate, momentum=training.momentum, weight_decay=decay, fused=True)
+        sgd = torch.optim.SGD(wanted, lr=rate, momentum=training.momentum, weight_decay=decay, fused=True)
+        if training.momentum > 0.0:
+            _rest(sgd)
+        return sgd
     if training.optimizer == "adam":
         return torch.optim.Adam(wanted, lr=rate, weight_decay=decay, fused=True)
     return torch.optim.AdamW(wanted, lr=rate, weight_decay=decay, fused=True)
+
+
+def _rest(sgd: torch.optim.SGD) -> None:
+    """Give every parameter its momentum, 0, from the start: the fused kernel takes all of them or none, and a head
+    whose task is absent from the first batches would get its own later than the trunk.
+    """
+    for group in sgd.param_groups:
+        for parameter in group["params"]:
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

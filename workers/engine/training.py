@@ -21,7 +21,6 @@ from workers.engine.data.dataset import Dataset
 from workers.engine.data.inputs import Inputs
 from workers.engine.data.reading import read_dataset
 from workers.engine.determinism import footing, make_deterministic
-from workers.engine.evaluation.environment import versions
 from workers.engine.lessons import Faculty
 from workers.engine.loop import Loop, Schooling
 from workers.engine.members import Member
@@ -121,15 +120,17 @@ class Training:
     ) -> Trained:
         schooling = self._schooling(dataset, [each.student for each in taught])
         checkpoint = self._checkpoints.load()
-        controls = _Controls(self._order, self._control_key(course, dataset_input, schooling))
+        controls = _Controls(self._order, self._control_facts(course, dataset_input, schooling), self._here, checkpoint)
         found = controls.found() if course.control else None
         student = self._member("student", course, [each.student for each in taught], schooling)
         members = [student]
         if course.control and found is None:
             tasks = [each.control for each in taught if each.control is not None]
             members.append(self._member("control", course, tasks, schooling))
-        self._warn_of(student)
-        here = footing(self._device, self._order.threads)
+        if checkpoint is not None and {member.name for member in members} != set(checkpoint.state["members"]):
+            checkpoint = None  # The control that it went with is lost: the same bits, from the beginning.
+        self._warn_of(student, schooling)
+        here = self._here
         targets = [use.model_dump(mode="json") for use in faculty.uses.values()]
         keep: dict[str, Any] = {"footing": here, "targets": targets, "bit_exact": True}
         if checkpoint is not None:
@@ -139,8 +140,9 @@ class Training:
             loop.resume(checkpoint)
         loop.run()
         self._seconds["training"] = loop.seconds
-        student_epoch = student.settle(loop.epoch)
-        control = self._settled_control(course, members, found, controls, loop.epoch)
+        student_epoch = student.settle(_last_epoch(student, schooling))
+        controls.share = keep["bit_exact"]
+        control = self._settled_control(course, members, found, controls, schooling)
         micro = self._spec.training.micro_batch_size
         return Trained(
             order=self._order,
@@ -182,7 +184,18 @@ class Training:
         balancer = make_balancer(course.balancing, outputs, weights, course.relation, self._spec.training.seed)
         return Member(name, network, tasks, balancer, self._spec.training, schooling.steps, self._device)
 
-    def _warn_of(self, student: Member) -> None:
+    @property
+    def _here(self) -> dict[str, Any]:
+        return footing(self._device, self._order.threads)
+
+    def _warn_of(self, student: Member, schooling: Schooling) -> None:
+        smallest = min(len(schooling.rows), self._spec.training.micro_batch_size or self._spec.training.batch_size)
+        if smallest == 1 and any(isinstance(module, torch.nn.BatchNorm1d) for module in student.network.modules()):
+            raise UserError(
+                "batch_too_small",
+                "BatchNorm of an mlp takes its statistics over the rows of a batch, and there is one row: use batches "
+                "and micro-batches of at least 2 rows, or `normalization: layer`",
+            )
         if student.precision.warning is not None:
             self._emit(student.precision.warning)
         if self._spec.training.micro_batch_size is not None and student.network.has_batch_norm:
@@ -215,7 +228,12 @@ class Training:
         )
 
     def _settled_control(
-        self, course: Course, members: list[Member], found: FoundControl | None, controls: "_Controls", last: int
+        self,
+        course: Course,
+        members: list[Member],
+        found: FoundControl | None,
+        controls: "_Controls",
+        schooling: Schooling,
     ) -> tuple[Network, FoundControl] | None:
         if found is not None:
             network = build(course.architecture)
@@ -224,48 +242,59 @@ class Training:
         if len(members) == 1:
             return None
         control = members[1]
-        epoch = control.settle(last)
+        epoch = control.settle(_last_epoch(control, schooling))
         made = FoundControl(control.network.state_dict(), epoch, control.standing.steps)
         controls.keep(made)
         return control.network, made
 
-    def _control_key(self, course: Course, dataset: DatasetInput, schooling: Schooling) -> str:
-        """Everything that a control's bits depend on, the batch stream included."""
-        return digest_of(
-            {
-                "architecture": course.architecture.model_dump(mode="json"),
-                "training": self._spec.training.model_dump(mode="json"),
-                "tasks": [[task.name, task.target, task.weight] for task in course.tasks],
-                "balancing": course.balancing.model_dump(mode="json"),
-                "relation": course.relation.matrix if course.relation is not None else None,
-                "dataset": dataset.sha256,
-                "manifest": dataset.manifest.model_dump(mode="json", exclude={"name", "metadata"}),
-                "rows": digest_of(schooling.rows.tolist()),
-                "footing": footing(self._device, self._order.threads),
-                "versions": versions(),
-            }
-        )
+    def _control_facts(self, course: Course, dataset: DatasetInput, schooling: Schooling) -> dict[str, Any]:
+        """Everything that a control's bits depend on besides its footing, the batch stream included."""
+        return {
+            "architecture": course.architecture.model_dump(mode="json"),
+            "training": self._spec.training.model_dump(mode="json"),
+            "tasks": [[task.name, task.target, task.weight] for task in course.tasks],
+            "balancing": course.balancing.model_dump(mode="json"),
+            "relation": course.relation.matrix if course.relation is not None else None,
+            "dataset": dataset.sha256,
+            "manifest": dataset.manifest.model_dump(mode="json", exclude={"name", "metadata"}),
+            "rows": digest_of(schooling.rows.tolist()),
+        }
+
+
+def _last_epoch(member: Member, schooling: Schooling) -> int:
+    """The epoch that a member's last step was in; one that stopped early has an earlier one than the loop."""
+    return -(-member.standing.steps // schooling.batches)
 
 
 class _Controls:
-    """The shared cache, and the job's own copy of what it found there: a resumed attempt must find it again."""
+    """The shared cache, and the job's own copy of what it found there: a resumed attempt must find it again, also
+    where it goes on with other threads or versions, under which the shared cache holds other bits.
+    """
 
-    def __init__(self, order: Order, key: str) -> None:
-        self._key = key
+    def __init__(
+        self, order: Order, facts: dict[str, Any], here: dict[str, Any], checkpoint: Checkpoint | None
+    ) -> None:
+        self._key = digest_of({**facts, "footing": here})
+        self._own_key = digest_of(facts)
         self._shared = ControlCache(Path(order.cache_dir) / "controls")
         self._own = ControlCache(Path(order.checkpoints_dir) / "controls")
-        self._resumed = any(Path(order.checkpoints_dir).glob("step-*"))
+        self._begun = checkpoint is not None and "control" in checkpoint.state["members"]
+        self.share = True
+        """Whether the bits are those of one run on one footing, as the key says."""
 
     def found(self) -> FoundControl | None:
         """A control trained earlier; once this job has begun to train its own, it goes on with that."""
-        own = self._own.find(self._key)
-        if own is not None or self._resumed:
+        if self._begun:
+            return None
+        own = self._own.find(self._own_key)
+        if own is not None:
             return own
         shared = self._shared.find(self._key)
         if shared is not None:
-            self._own.keep(self._key, shared.weights, shared.epoch, shared.steps)
+            self._own.keep(self._own_key, shared.weights, shared.epoch, shared.steps)
         return shared
 
     def keep(self, control: FoundControl) -> None:
         """Offer a control that this job trained to all jobs."""
-        self._shared.keep(self._key, control.weights, control.epoch, control.steps)
+        if self.share:
+            self._shared.keep(self._key, control.weights, control.epoch, control.steps)

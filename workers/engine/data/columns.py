@@ -24,8 +24,8 @@ class Rows:
     def __len__(self) -> int:
         return len(self.host)
 
-    def split(self, size: int) -> list["Rows"]:
-        """Consecutive parts of at most `size` rows; the views share memory."""
+    def split(self, size: int | list[int]) -> list["Rows"]:
+        """Consecutive parts of at most `size` rows, or of these sizes; the views share memory."""
         parts = zip(torch.split(self.host, size), torch.split(self.device, size), strict=True)
         return [Rows(host, device) for host, device in parts]
 

@@ -21,7 +21,6 @@ from app.contracts.problems import UserError
 from app.contracts.report import OnnxCheck
 from workers.engine.evaluation.modes import evaluating
 from workers.engine.exporting.card import METADATA_KEY
-from workers.engine.exporting.weights import sha256_of
 from workers.engine.networks import Network
 
 if TYPE_CHECKING:
@@ -46,8 +45,8 @@ class _InOrder(nn.Module):
         return tuple(answers[name] for name in self.outputs)
 
 
-def export_onnx(network: Network, path: Path, metadata: Mapping[str, object], input_name: str = "x") -> str:
-    """Write `network` to `path` as ONNX of opset 18; the SHA-256 of the file.
+def export_onnx(network: Network, path: Path, metadata: Mapping[str, object], input_name: str = "x") -> None:
+    """Write `network` to `path` as ONNX of opset 18.
 
     The graph's input is called `input_name` (`<input_name>_input` where an output has that name) and has shape
     [batch, *input_shape]. `metadata` goes into the model's property `stillhouse`. Raises UserError `export_too_large`
@@ -64,7 +63,6 @@ def export_onnx(network: Network, path: Path, metadata: Mapping[str, object], in
     _forget_the_machine(model)
     onnx.helper.set_model_props(model, {METADATA_KEY: canonical_json(dict(metadata))})
     path.write_bytes(model.SerializeToString(deterministic=True))
-    return sha256_of(path)
 
 
 def check_onnx(path: Path, network: Network, rows: Tensor, tolerance: float = TOLERANCE) -> OnnxCheck:

@@ -4,7 +4,6 @@ The library writes metadata keys in a random order per process, so there is exac
 equal networks give equal bytes.
 """
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,20 +13,8 @@ from torch import nn
 from app.contracts.base import canonical_json
 from workers.engine.exporting.card import METADATA_KEY
 
-_READ_BYTES = 1 << 20
 
-
-def export_safetensors(network: nn.Module, path: Path, metadata: Mapping[str, object]) -> str:
-    """Write parameters and buffers of `network` to `path`; the SHA-256 of the file."""
+def export_safetensors(network: nn.Module, path: Path, metadata: Mapping[str, object]) -> None:
+    """Write parameters and buffers of `network` to `path`."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(network.state_dict().items())}
     save_file(tensors, path, metadata={METADATA_KEY: canonical_json(dict(metadata))})
-    return sha256_of(path)
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 (hex) of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_READ_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
