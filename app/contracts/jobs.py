@@ -1,11 +1,13 @@
 """Job specs: what a client asks for. `train | distill | multitask`, discriminated by `kind`."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, TypeAdapter, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, model_validator
 
 from app.contracts.architectures import Architecture
-from app.contracts.base import Contract, DatasetId, JobId, ModelId, Name, Title, Weight, fault, tuples
+from app.contracts.base import Contract, DatasetId, JobId, ModelId, Name, Title, Weight, fault
+from app.contracts.distillation import DistillationSpec
+from app.contracts.searches import Degrees
 from app.contracts.training import TrainingSpec
 
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-/]{0,63}$")]
@@ -39,66 +41,6 @@ class TeacherRef(Contract):
             raise ValueError(f"a teacher is one of `model`, `job` or `columns`, found {named or 'none'}")
         if self.columns is not None and self.output is not None:
             raise ValueError("`output` belongs to a model or job; `columns` already names the numbers")
-        return self
-
-
-Temperature = Annotated[float, Field(ge=0.05, le=100.0)]
-
-
-class KdTerm(Contract):
-    """Soft targets (Hinton 2015): temperature² · KL(teacher ‖ student), both softened by the temperature.
-
-    For class targets a softmax, for multilabel targets a sigmoid for each label.
-    """
-
-    method: Literal["kd"]
-    temperature: Temperature = Field(default=4.0, description="What both sides' logits are divided by.")
-    weight: Weight = Field(default=0.9, description="Of this term in the task's loss.")
-
-
-class MseTerm(Contract):
-    """Mean squared error to the teacher's numbers, for value and vector targets (standardised units)."""
-
-    method: Literal["mse"]
-    weight: Weight = Field(default=0.9, description="Of this term in the task's loss.")
-
-
-SoftTargetTerm = Annotated[KdTerm | MseTerm, Field(discriminator="method")]
-SoftTargetTerms = Annotated[tuple[SoftTargetTerm, ...], Field(min_length=1, max_length=8)]
-
-
-def _listed(value: Any) -> Any:
-    return tuples([value] if isinstance(value, dict) else value)
-
-
-class SupervisedTerm(Contract):
-    """The loss on labels."""
-
-    weight: Weight = Field(default=0.1, description="Of the labels' loss in the task's loss.")
-
-
-class DistillationSpec(Contract):
-    """The teacher terms of one task, and what its labels weigh beside them."""
-
-    soft_targets: (
-        Annotated[SoftTargetTerms, BeforeValidator(_listed, json_schema_input_type=SoftTargetTerm | SoftTargetTerms)]
-        | None
-    ) = Field(
-        default=None,
-        description="One term or a list; `kd` at 4.0 and 0.9 for classes, `mse` at 0.9 for values by default.",
-    )
-    supervised: SupervisedTerm = Field(default_factory=SupervisedTerm, description="What labels weigh.")
-    allow_chance_teacher: bool = Field(
-        default=False, description="Train even if the teacher is no better than chance on the training labels."
-    )
-
-    @model_validator(mode="after")
-    def _something_to_learn(self) -> Self:
-        if self.soft_targets is not None:
-            total = self.supervised.weight + sum(term.weight for term in self.soft_targets)
-            if total == 0.0:
-                message = "the weights of soft targets and supervised loss sum to 0: nothing to learn from"
-                raise fault("weights_sum_to_zero", message)
         return self
 
 
@@ -141,6 +83,35 @@ class _Job(Contract):
         return (DatasetRef(dataset=self.dataset),)
 
 
+class ControlSpec(Contract):
+    """A control that is more than the same student without the teacher."""
+
+    label_smoothing: float = Field(
+        default=0.1,
+        ge=0.0,
+        lt=1.0,
+        description="Smooth the control's labels: a teacher that knows nothing but how sure to be.",
+    )
+
+
+class MutualSpec(Contract):
+    """Deep mutual learning (Zhang 2018): peers train beside the student, each a soft target of the others."""
+
+    peers: Annotated[tuple[Architecture, ...], Field(min_length=1, max_length=7)] = Field(
+        description="The other students' networks; the student's own may be among them."
+    )
+    temperature: Degrees = Field(default=1.0, description="What all sides' logits are divided by.")
+    weight: Weight = Field(default=1.0, description="Of the peers' soft targets in each student's loss.")
+
+
+Repeats = Annotated[int, Field(ge=1, le=16)]
+_CONTROL = (
+    "Also train the same student without teachers, for the same optimiser steps; an object for a control with smoothed "
+    "labels."
+)
+_REPEATS = "Seeds: student and control are trained so many times, and the verdict is over all of them."
+
+
 class TrainJob(_Job):
     """A model from labels, e.g. a teacher."""
 
@@ -157,15 +128,24 @@ class DistillJob(_Job):
         default=None,
         description="May be left out where the dataset has one, or none (the teacher's output is the task).",
     )
-    teachers: Teachers = Field(description="Who teaches; several are averaged after softening.")
+    teachers: Teachers = Field(
+        default=(), description="Who teaches; several are averaged after softening. May be left out with `mutual`."
+    )
     student: Architecture = Field(description="The network to train.")
     distillation: DistillationSpec = Field(
         default_factory=DistillationSpec, description="The terms of the loss and their weights."
     )
-    control: bool = Field(
-        default=True, description="Also train the same student without the teacher, for the same steps."
+    control: bool | ControlSpec = Field(default=True, description=_CONTROL)
+    repeats: Repeats = Field(default=1, description=_REPEATS)
+    mutual: MutualSpec | None = Field(
+        default=None, description="Students that learn from each other, beside the teachers."
     )
-    repeats: int = Field(default=1, ge=1, le=1, description="Seeds; one for now.")
+
+    @model_validator(mode="after")
+    def _someone_teaches(self) -> Self:
+        if not self.teachers and self.mutual is None:
+            raise ValueError("name `teachers`, or `mutual` peers: no one would teach")
+        return self
 
 
 class TaskSpec(Contract):
@@ -248,7 +228,8 @@ class MultitaskJob(_Job):
     balancing: Balancing = Field(
         default_factory=lambda: FixedBalancing(method="fixed"), description="How the losses become one update."
     )
-    control: bool = Field(default=True, description="With teachers: also train the same student without them.")
+    control: bool | ControlSpec = Field(default=True, description=_CONTROL)
+    repeats: Repeats = Field(default=1, description=_REPEATS)
 
     @model_validator(mode="after")
     def _relation_fits(self) -> Self:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from app.contracts.architectures import Architecture, Convnet, Mlp, Resnet
-from app.contracts.facts import Layer
+from app.contracts.facts import Layer, ModelFacts
 
 Shape = tuple[int, ...]
 RESNET_STAGES = (16, 32, 64)
@@ -54,8 +54,13 @@ class _Sheet:
                 }
             )
 
+    def passing(self, name: str, kind: str, shape: Shape) -> None:
+        """A place with a name and without parameters of its own."""
+        self.layers.append(Layer(name=name, kind=kind, shape=shape, parameters=0))
+
     def heads(self, outputs: dict[str, int], features: int, next_layer: int) -> None:
-        """One output: the head is the last of `layers`; several: `heads.<output>`."""
+        """One output: the head is the last of `layers`; several: `heads.<output>`. They see `penultimate`."""
+        self.passing("penultimate", "features", (features,))
         if len(outputs) == 1:
             self.linear(f"layers.{next_layer}", features, next(iter(outputs.values())))
             return
@@ -89,6 +94,8 @@ def _convnet(arch: Convnet) -> _Sheet:
             sheet.conv(f"stages.{s}.{b}.conv", channels, wide, 3, (height, width), bias=bias)
             sheet.norm(f"stages.{s}.{b}.norm", arch.normalization, (wide, height, width))
             channels = wide
+            sheet.passing(f"stages.{s}.{b}", "block", (channels, height, width))
+        sheet.passing(f"stages.{s}", "stage", (channels, height, width))
         height, width = height // 2, width // 2
     features = channels * (height * width if arch.pooling == "flatten" else 1)
     for i, hidden in enumerate(arch.hidden):
@@ -110,6 +117,8 @@ def _resnet(arch: Resnet) -> _Sheet:
             height, width = -(-height // stride), -(-width // stride)
             _basic_block(sheet, f"stages.{s}.{b}", channels, wide, (height, width), stride)
             channels = wide
+            sheet.passing(f"stages.{s}.{b}", "block", (channels, height, width))
+        sheet.passing(f"stages.{s}", "stage", (channels, height, width))
     sheet.heads(outputs, channels, 0)
     return sheet
 
@@ -143,6 +152,12 @@ def buffer_shapes(arch: Architecture) -> dict[str, Shape]:
 def layers(arch: Architecture) -> tuple[Layer, ...]:
     """The layers that a feature term may tap, in the order in which data passes them."""
     return tuple(_sheet(arch).layers)
+
+
+def layers_of(facts: ModelFacts) -> dict[str, Shape | None]:
+    """A model's layers by name, with the shape of one row where it is known."""
+    found = layers(facts.architecture) if facts.architecture is not None else facts.layers
+    return {layer.name: layer.shape for layer in found}
 
 
 def parameter_count(arch: Architecture) -> int:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from app.contracts.base import Answer
+from app.contracts.report_search import SearchReport
 
 Metrics = Annotated[
     dict[str, float | None],
@@ -62,6 +63,52 @@ class Verdict(Answer):
     margin: float | None = Field(default=None, description="Differences inside ±margin do not matter.")
     interval: tuple[float, float] | None = Field(default=None, description="95 % interval of the difference.")
     method: str = Field(description="How it was judged, and what the interval does not cover.")
+    repeats: int = Field(default=1, description="Students, and controls, that were trained from seeds of their own.")
+    students: tuple[float, ...] = Field(
+        default=(), description="The metric of each student, where there are several; `student` is their mean."
+    )
+    controls: tuple[float, ...] = Field(
+        default=(), description="The metric of each control, where there are several; `control` is their mean."
+    )
+
+
+class ClassFigures(Answer):
+    """How one party does on one class."""
+
+    recall: float | None = Field(default=None, description="Of the class's rows, the share that was recognised.")
+    precision: float | None = Field(default=None, description="Of the rows taken for the class, the share that is.")
+    f1: float | None = Field(default=None, description="Null where the class is neither a label nor predicted.")
+
+
+class PerClass(Answer):
+    """One class of a class task on the test rows."""
+
+    index: int = Field(description="The class's number, as in the labels.")
+    name: str | None = Field(default=None, description="The class's name, where the dataset has names.")
+    support: int = Field(description="Test rows with this label.")
+    parties: dict[str, ClassFigures] = Field(default_factory=dict, description="`teacher`, `student`, `control`, …")
+    difference: float | None = Field(
+        default=None, description="F1 of the student minus that of the teacher; negative is a loss."
+    )
+
+
+class Robustness(Answer):
+    """The quality of every party on test rows that were corrupted in one way."""
+
+    corruption: str = Field(description="gaussian_noise, gaussian_blur or shift.")
+    severity: int = Field(description="1, 2 or 3.")
+    metric: str = Field(description="accuracy, or rmse for values and vectors.")
+    parties: dict[str, float | None] = Field(default_factory=dict, description="The metric by party.")
+
+
+class ReliabilityBin(Answer):
+    """Test rows whose highest probability lies in one range, for a picture of calibration."""
+
+    low: float = Field(description="Where the range begins; it belongs to the bin.")
+    high: float = Field(description="Where the range ends; it belongs to the next bin, 1 to the last.")
+    confidence: float | None = Field(default=None, description="Mean highest probability; null without rows.")
+    accuracy: float | None = Field(default=None, description="Share of rows that are right; null without rows.")
+    count: int = 0
 
 
 class Compression(Answer):
@@ -112,6 +159,17 @@ class Report(Answer):
     fidelity: dict[str, Fidelity] = Field(default_factory=dict)
     compression: Compression | None = None
     verdict: dict[str, Verdict] = Field(default_factory=dict)
+    per_class: dict[str, tuple[PerClass, ...]] = Field(
+        default_factory=dict,
+        description="By class task: its classes, the largest loss against the teacher first, 100 at most.",
+    )
+    robustness: dict[str, tuple[Robustness, ...]] = Field(
+        default_factory=dict, description="By task: quality on corrupted test rows."
+    )
+    reliability: dict[str, dict[str, tuple[ReliabilityBin, ...]]] = Field(
+        default_factory=dict, description="By class task and party: confidence and accuracy in bins."
+    )
+    search: SearchReport | None = Field(default=None, description="Where values were searched: the whole curve.")
     targets: tuple[TargetUse, ...] = ()
     relation: dict[str, Any] | None = Field(default=None, description="Normalised R, where one was given.")
     export: dict[str, OnnxCheck] = Field(default_factory=dict)

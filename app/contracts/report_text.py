@@ -1,5 +1,6 @@
 """A report as text for people: teacher, student and control side by side. Standard library only."""
 
+import statistics
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 _QUALITY = ("accuracy", "nll", "ece", "brier", "macro_f1", "auroc", "rmse", "mae", "r2", "cosine", "rows")
 _DASH = "-"
 _WIDTH = 110
+_WORST_CLASSES = 5
 
 
 def render(report: Mapping[str, Any]) -> str:
@@ -73,6 +75,8 @@ def _tasks(report: Mapping[str, Any]) -> Iterable[str]:
             lines.append(_table(["", *(heading for heading, _ in parties)], rows))
         lines += _fidelity(report.get("fidelity", {}).get(name))
         lines += _verdict(report.get("verdict", {}).get(name))
+        lines += _worst_classes(report.get("per_class", {}).get(name))
+        lines += _robustness(report.get("robustness", {}).get(name))
         yield "\n".join(lines)
 
 
@@ -94,9 +98,61 @@ def _verdict(verdict: Mapping[str, Any] | None) -> list[str]:
         margin = verdict.get("margin")
         limit = f", margin {margin:.4g}" if margin is not None else ""
         lines[0] += f" ({verdict.get('metric')} {verdict['difference']:+.4f} against the control{range_}{limit})"
+    lines += _repeats(verdict)
     if verdict.get("method"):
         lines += textwrap.wrap(str(verdict["method"]), _WIDTH, initial_indent="  ", subsequent_indent="  ")
     return lines
+
+
+def _repeats(verdict: Mapping[str, Any]) -> list[str]:
+    """Mean and standard deviation over seeds, where there are several networks of either."""
+    groups = {key: verdict.get(key) or () for key in ("students", "controls")}
+    if max(map(len, groups.values())) < 2:
+        return []
+    return [f"  over seeds, mean ± sd: {', '.join(_spread(key, values) for key, values in groups.items() if values)}"]
+
+
+def _spread(group: str, values: Sequence[float]) -> str:
+    deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{len(values)} {group} {statistics.fmean(values):.4f}{deviation}"
+
+
+def _worst_classes(classes: Sequence[Mapping[str, Any]] | None) -> list[str]:
+    """The first few of a list that has the largest loss first."""
+    if not classes:
+        return []
+    shown = classes[:_WORST_CLASSES]
+    parties = list(dict.fromkeys(party for each in shown for party in each.get("parties", {})))
+    compared = any(each.get("difference") is not None for each in shown)
+    head = ["worst classes (F1)", *parties, *(["difference"] if compared else []), "rows"]
+    rows = [
+        [
+            _class_name(each),
+            *(_figure(each.get("parties", {}).get(party, {}).get("f1")) for party in parties),
+            *([_signed(each.get("difference"))] if compared else []),
+            _count(each.get("support")),
+        ]
+        for each in shown
+    ]
+    return [_table(head, rows)]
+
+
+def _class_name(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("name") or entry.get("index"))
+
+
+def _robustness(entries: Sequence[Mapping[str, Any]] | None) -> list[str]:
+    """A line for each corruption; within a cell the severities from the mildest on."""
+    if not entries:
+        return []
+    entries = sorted(entries, key=lambda entry: int(entry["severity"]))
+    parties = list(dict.fromkeys(party for entry in entries for party in entry.get("parties", {})))
+    severities = " / ".join(map(str, dict.fromkeys(entry["severity"] for entry in entries)))
+    rows = []
+    for name in dict.fromkeys(entry["corruption"] for entry in entries):
+        found = [entry.get("parties", {}) for entry in entries if entry["corruption"] == name]
+        rows.append([name, *(" / ".join(_short(each.get(party)) for each in found) for party in parties)])
+    return [_table([f"corrupted, {entries[0]['metric']} at {severities}", *parties], rows)]
 
 
 def _compression(report: Mapping[str, Any]) -> str:
@@ -146,6 +202,14 @@ def _figure(value: float | None) -> str:
     if value is None:
         return _DASH
     return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 2 else f"{value:.4g}"
+
+
+def _signed(value: float | None) -> str:
+    return _DASH if value is None else f"{value:+.4f}"
+
+
+def _short(value: float | None) -> str:
+    return _DASH if value is None else f"{value:.3g}"
 
 
 def _latency(party: Mapping[str, Any], size: str) -> str:

@@ -7,10 +7,14 @@ job is claimed, when every input is known.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from app.contracts.architectures import Architecture
+from app.contracts.distillation import DistillationSpec
 from app.contracts.facts import DatasetFacts, ModelFacts
-from app.contracts.jobs import DistillationSpec, DistillJob, MultitaskJob, TaskSpec, TeacherRef, TrainJob
+from app.contracts.jobs import DistillJob, MultitaskJob, MutualSpec, TaskSpec, TeacherRef, TrainJob
 from app.contracts.problems import Problem
+from app.contracts.resolving.features import check_features
 from app.contracts.resolving.findings import Findings, quoted
+from app.contracts.resolving.methods import outputs_of
 from app.contracts.resolving.relations import check_relation
 from app.contracts.resolving.students import fitted
 from app.contracts.resolving.targets import Goal, goal_of, learnable, supervised_goal, unlabelled_goal
@@ -116,6 +120,8 @@ def _taught_goal(
     goal = goal_of(dataset, target) if target is not None else None
     if goal is not None:
         return goal
+    if not teachers:
+        return None
     first = teachers[0]
     facts = facts_of_teacher(first, dataset, models)
     if isinstance(facts, ModelFacts) and target is not None and target not in facts.outputs and name is None:
@@ -132,12 +138,29 @@ def _lesson(
     findings: Findings,
     pointer: str,
 ) -> DistillationSpec:
-    for i, ref in enumerate(teachers):
-        facts = facts_of_teacher(ref, dataset, models)
+    known = [facts_of_teacher(ref, dataset, models) for ref in teachers]
+    for i, (ref, facts) in enumerate(zip(teachers, known, strict=True)):
         check_teacher(ref, facts, goal, dataset, findings, f"{pointer}/teachers/{i}")
     if goal.labelled == 0:
         findings.warn("no_labels", f"`{goal.name}` has no labels in the training split: it learns from teachers alone")
-    return resolved_terms(distillation, goal, findings, f"{pointer}/distillation")
+    outputs = outputs_of([(facts, ref.output) for facts, ref in zip(known, teachers, strict=True)])
+    return resolved_terms(distillation, goal, outputs, findings, f"{pointer}/distillation")
+
+
+def _features(
+    student: Architecture,
+    teachers: tuple[TeacherRef, ...] | None,
+    distillation: DistillationSpec | None,
+    dataset: DatasetFacts,
+    models: Models,
+    findings: Findings,
+    pointer: str,
+) -> None:
+    """Check the layers that a task's terms name, once the student is known."""
+    resolved = student.input_shape is not None and student.outputs is not None
+    if teachers and distillation and distillation.features and resolved and not findings.problems:
+        known = [facts_of_teacher(ref, dataset, models) for ref in teachers]
+        check_features(distillation.features, known, student, findings, pointer)
 
 
 def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: Findings) -> DistillJob:
@@ -152,19 +175,56 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
     goal = _taught_goal(target, teachers, dataset, models, name=None)
     if goal is None:
         return _without_goal(spec, target, names, teachers, dataset, models, findings)
-    distillation = _lesson(goal, teachers, spec.distillation, dataset, models, findings, "")
+    distillation = spec.distillation
+    if teachers:
+        distillation = _lesson(goal, teachers, spec.distillation, dataset, models, findings, "")
+    _check_mutual(spec, goal, findings)
     if spec.control and goal.labelled == 0:
         findings.warn("no_control", "a control learns from labels, and there are none: it is left out")
     student = fitted(spec.student, dataset, [goal], findings, "/student")
+    _features(student, teachers, distillation, dataset, models, findings, "/distillation")
     return spec.model_copy(
         update={
             "target": goal.name,
             "teachers": teachers,
             "student": student,
             "distillation": distillation,
-            "control": spec.control and goal.labelled > 0,
+            "control": spec.control if goal.labelled > 0 else False,
+            "mutual": _fitted_peers(spec.mutual, dataset, goal, findings),
         }
     )
+
+
+def _check_mutual(spec: DistillJob, goal: Goal, findings: Findings) -> None:
+    if spec.mutual is None:
+        return
+    if goal.kind != "class":
+        findings.problem(
+            "/mutual", "method_undefined", f"peers compare classes, and `{goal.name}` is a {goal.kind} task"
+        )
+    if spec.training.early_stopping is not None:
+        findings.problem(
+            "/training/early_stopping", "not_with_mutual", "peers need each other to the end: leave early stopping out"
+        )
+    relational = any(term.method == "dist" for term in spec.distillation.soft_targets or ()) or any(
+        term.method in ("similarity", "rkd", "crd") for term in spec.distillation.features or ()
+    )
+    if spec.training.micro_batch_size is not None and relational:
+        findings.problem(
+            "/training/micro_batch_size",
+            "not_with_mutual",
+            "terms that compare the rows of a batch, beside peers, need whole batches: leave `micro_batch_size` out",
+        )
+
+
+def _fitted_peers(
+    mutual: MutualSpec | None, dataset: DatasetFacts, goal: Goal, findings: Findings
+) -> MutualSpec | None:
+    if mutual is None:
+        return None
+    places = enumerate(mutual.peers)
+    peers = tuple(fitted(peer, dataset, [goal], findings, f"/mutual/peers/{i}") for i, peer in places)
+    return mutual.model_copy(update={"peers": peers})
 
 
 def _without_goal(
@@ -177,7 +237,9 @@ def _without_goal(
     findings: Findings,
 ) -> DistillJob:
     """Neither labels nor a known teacher's output say what to learn: unknown yet, or a wrong name."""
-    if facts_of_teacher(teachers[0], dataset, models) is None:
+    if not teachers:
+        supervised_goal(dataset, target, findings, "/target")
+    elif facts_of_teacher(teachers[0], dataset, models) is None:
         _no_goal_yet(teachers[0], dataset, models, findings, "/teachers/0")
     elif not findings.problems:
         findings.problem(
@@ -221,10 +283,13 @@ def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findin
     goals = [goal for _, goal in pairs if goal is not None]
     update: dict[str, object] = {"tasks": tasks}
     if len(goals) == len(tasks):
-        update["student"] = fitted(spec.student, dataset, goals, findings, "/student")
+        student = update["student"] = fitted(spec.student, dataset, goals, findings, "/student")
+        for i, task in enumerate(tasks):
+            place = f"/tasks/{i}/distillation"
+            _features(student, task.teachers, task.distillation, dataset, models, findings, place)
         taught = any(task.teachers for task in tasks)
         all_labelled = all(goal.labelled > 0 for goal in goals)
         if spec.control and taught and not all_labelled:
             findings.warn("no_control", "a control learns from labels, and a task has none: it is left out")
-        update["control"] = spec.control and taught and all_labelled
+        update["control"] = spec.control if taught and all_labelled else False
     return spec.model_copy(update=update)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from app.contracts.base import Contract, tuples
+from app.contracts.searches import Rate, RateSearch
 
 
 class ConstantSchedule(Contract):
@@ -74,7 +75,7 @@ class TrainingSpec(Contract):
     micro_batch_size: int | None = Field(
         default=None, ge=1, le=65_536, description="Rows in memory at once; gradients equal those of the whole batch."
     )
-    learning_rate: float = Field(default=1e-3, gt=0.0, le=1e3, description="The highest rate of the schedule.")
+    learning_rate: Rate | RateSearch = Field(default=1e-3, description="The highest rate of the schedule; or searched.")
     optimizer: Literal["sgd", "adam", "adamw"] = Field(
         default="adamw", description="sgd with momentum, adam (Kingma 2015), adamw (Loshchilov 2019)."
     )
@@ -106,6 +107,13 @@ class TrainingSpec(Contract):
     threads: int | None = Field(
         default=None, ge=1, le=256, description="CPU threads; frozen with the job, as other counts give other bits."
     )
+
+    @property
+    def rate(self) -> float:
+        """The learning rate. Raises ValueError while it is still to be searched."""
+        if isinstance(self.learning_rate, RateSearch):
+            raise ValueError("the learning rate is still to be searched")
+        return self.learning_rate
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:

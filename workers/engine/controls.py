@@ -17,11 +17,12 @@ MOST_ENTRIES = 256
 
 @dataclass(frozen=True)
 class FoundControl:
-    """The weights of a control, the epoch that they are from, and the steps that it took."""
+    """The weights of a control, the epoch that they are from, the steps that it took, its score in validation."""
 
     weights: dict[str, Tensor]
     epoch: int
     steps: int
+    score: float | None = None
 
 
 class ControlCache:
@@ -38,9 +39,11 @@ class ControlCache:
         if manifest is None:
             return None
         os.utime(place)
-        return FoundControl(load_file(place / "weights.safetensors"), manifest["epoch"], manifest["steps"])
+        return FoundControl(
+            load_file(place / "weights.safetensors"), manifest["epoch"], manifest["steps"], manifest["score"]
+        )
 
-    def keep(self, key: str, weights: dict[str, Tensor], epoch: int, steps: int) -> None:
+    def keep(self, key: str, weights: dict[str, Tensor], epoch: int, steps: int, score: float | None = None) -> None:
         """Publish a trained control under `key`; the first of several racers wins, all having the same bits."""
         draft = self._folder / f".draft-{key}-{os.getpid()}"
         shutil.rmtree(draft, ignore_errors=True)
@@ -50,7 +53,7 @@ class ControlCache:
         )
         if whole_folder(self._folder / key) is None:
             shutil.rmtree(self._folder / key, ignore_errors=True)
-        publish_folder(draft, self._folder / key, {"epoch": epoch, "steps": steps})
+        publish_folder(draft, self._folder / key, {"epoch": epoch, "steps": steps, "score": score})
         self._evict()
 
     def _evict(self) -> None:

@@ -66,3 +66,13 @@ def whole_folder(place: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return manifest
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a small file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".draft-{path.name}")
+    draft.write_bytes(data)
+    sync(draft)
+    draft.rename(path)
+    sync(path.parent)

@@ -32,7 +32,8 @@ from workers.engine.files import sha256_of
 from workers.engine.networks import Network
 from workers.engine.networks.preprocess import apply
 from workers.engine.networks.teacher import Teacher
-from workers.engine.objectives.terms import Lesson
+from workers.engine.objectives.panel import Lesson
+from workers.engine.stages import Settled
 from workers.engine.tasks import taught_rows
 from workers.engine.training import Trained
 
@@ -57,13 +58,13 @@ class Finish:
         tasks = self._tasks()
         evaluation = self._evaluate(tasks)
         teachers = self._teacher_parts()
-        cost = self._cost(trained.student)
+        cost = self._cost(trained.student.network)
         trained.seconds["evaluating"] = time.monotonic() - began
         began = self._enter("exporting")
-        student = self._export("student", trained.student, evaluation, trained.student_steps)
+        student = self._export("student", trained.student, evaluation)
         control = None
         if trained.control is not None:
-            control = self._export("control", trained.control, evaluation, trained.control_steps)
+            control = self._export("control", trained.control, evaluation)
         checks = self._export_onnx(evaluation) if "onnx" in trained.spec.exports else {}
         trained.seconds["exporting"] = time.monotonic() - began
         parts = self._parts(tasks, evaluation, teachers, cost, student, control, checks)
@@ -101,8 +102,8 @@ class Finish:
     def _evaluate(self, tasks: list[EvaluatedTask]) -> Evaluation:
         trained = self._trained
         raw, transform, device = trained.dataset.inputs[trained.input_name], trained.transform, trained.device
-        student = network_outputs(trained.student, raw, transform, device)
-        control = network_outputs(trained.control, raw, transform, device) if trained.control is not None else None
+        student = network_outputs(trained.student.network, raw, transform, device)
+        control = network_outputs(trained.control.network, raw, transform, device) if trained.control else None
         with PredictionsFile(self._folder / "predictions.npz") as predictions:
             found = evaluate(tasks, student, control, trained.dataset.splits, predictions, lambda: check(self._stop))
         self._add("predictions", "predictions.npz")
@@ -171,21 +172,22 @@ class Finish:
     def _inputs(self) -> dict[str, InputTransform]:
         return {self._trained.input_name: self._trained.transform}
 
-    def _export(self, role: OutputRole, network: Network, evaluation: Evaluation, steps: int) -> OutputFile:
+    def _export(self, role: OutputRole, settled: Settled, evaluation: Evaluation) -> OutputFile:
         name = f"{role}.safetensors"
-        export_safetensors(network, self._folder / name, self._metadata(evaluation, steps, control=role == "control"))
+        said = self._metadata(evaluation, settled.steps, control=role == "control")
+        export_safetensors(settled.network, self._folder / name, said)
         self._add(role, name)
         return self._files[-1]
 
     def _export_onnx(self, evaluation: Evaluation) -> dict[str, OnnxCheck]:
         trained = self._trained
         path = self._folder / "student.onnx"
-        card = self._metadata(evaluation, trained.student_steps, control=False)
-        export_onnx(trained.student, path, card, trained.input_name)
+        card = self._metadata(evaluation, trained.student.steps, control=False)
+        export_onnx(trained.student.network, path, card, trained.input_name)
         rows = trained.dataset.splits.get("test", trained.dataset.splits["train"])[:_CHECKED_ROWS]
         raw = trained.dataset.inputs[trained.input_name][rows]
-        x = apply(raw, trained.transform).reshape(len(rows), *trained.student.input_shape)
-        found = check_onnx(path, trained.student, x)
+        x = apply(raw, trained.transform).reshape(len(rows), *trained.student.network.input_shape)
+        found = check_onnx(path, trained.student.network, x)
         self._add("onnx", "student.onnx")
         return {"onnx": found}
 
@@ -234,14 +236,13 @@ class Finish:
             tasks=tasks,
             evaluation=evaluation,
             teachers=teachers,
-            student=_member(cost, student, trained.student_epoch, trained.student_steps, cached=False),
+            student=_member(cost, student, trained.student),
             # The same architecture: what one of the two costs, the other costs.
-            control=_member(cost, control, trained.control_epoch, trained.control_steps, cached=trained.control_cached)
-            if control is not None
-            else None,
+            control=_member(cost, control, trained.control) if control and trained.control else None,
             environment=environment(trained.device, trained.order.threads, trained.precision),
             targets=[TargetUse.model_validate(use) for use in trained.targets],
             relation={"matrix": normalised(relation.matrix), "apply": "rows"} if relation is not None else None,
+            search=trained.search,
             export=checks,
             warnings=trained.warnings,
             not_measured=self._not_measured(),
@@ -274,9 +275,9 @@ class Finish:
         }
 
 
-def _member(cost: Cost, file: OutputFile, epoch: int, steps: int, *, cached: bool) -> MemberPart:
+def _member(cost: Cost, file: OutputFile, settled: Settled) -> MemberPart:
     costs = Cost(parameters=cost.parameters, bytes=file.bytes, flops=cost.flops, latency=cost.latency)
-    return MemberPart(cost=costs, epoch=epoch, steps=steps, cached=cached, digest=file.sha256)
+    return MemberPart(cost=costs, epoch=settled.epoch, steps=settled.steps, cached=settled.cached, digest=file.sha256)
 
 
 def _taught_by(lesson: Lesson) -> TaughtBy:

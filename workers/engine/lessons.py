@@ -6,6 +6,7 @@ who asks, when, or in which batches.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 
 import torch
@@ -13,12 +14,14 @@ from torch import Tensor
 
 from app.contracts.base import digest_of
 from app.contracts.jobs import TeacherRef
-from app.contracts.orders import ModelInput, Order
+from app.contracts.layouts import layers_of
+from app.contracts.orders import DatasetInput, ModelInput, Order
+from app.contracts.problems import UserError
 from app.contracts.report import TargetUse
 from workers.engine.data.dataset import Dataset
 from workers.engine.evaluation.environment import versions
-from workers.engine.networks.teacher import Teacher, open_teacher
-from workers.engine.objectives.terms import Lesson
+from workers.engine.networks.teacher import Teacher, layer_name, open_teacher
+from workers.engine.objectives.panel import Lesson
 from workers.engine.targets import SoftTargetStore, StoredTargets
 
 BLOCK = 256
@@ -31,13 +34,20 @@ class Faculty:
 
     order: Order
     dataset: Dataset
-    dataset_sha256: str
+    dataset_input: DatasetInput
     device: torch.device
     check: Callable[[], None] = lambda: None
     teachers: dict[str, Teacher] = field(default_factory=dict)
     uses: dict[str, TargetUse] = field(default_factory=dict)
     _stored: dict[str, StoredTargets] = field(default_factory=dict)
+    _layers: dict[str, list[str]] = field(default_factory=dict)
     _stores: list[SoftTargetStore] = field(default_factory=list)
+
+    def expect(self, ref: TeacherRef, layer: str) -> None:
+        """Say before the first lesson which layers of a teacher will be asked for: one pass gives them all."""
+        wanted = self._layers.setdefault(teacher_key(ref), [])
+        if layer not in wanted:
+            wanted.append(layer)
 
     def lesson(self, ref: TeacherRef) -> Lesson:
         """What one teacher of a task says about every row."""
@@ -49,6 +59,13 @@ class Faculty:
         assert ref.output is not None
         values = self._targets(key, model, teacher).outputs[ref.output]
         return Lesson(values, teacher.outputs[ref.output].spec, ref.weight, key)
+
+    def layer(self, ref: TeacherRef, name: str) -> tuple[tuple[int, ...], Tensor]:
+        """(shape of one row, values [N, numbers]) of a teacher's layer for every row; it was expected."""
+        key = teacher_key(ref)
+        model = self.order.models[key]
+        values = self._targets(key, model, self._teacher(key, model)).outputs[layer_name(name)]
+        return layer_shape(model, name), values
 
     def close(self) -> None:
         """Let go of the store's entries."""
@@ -70,13 +87,19 @@ class Faculty:
         return self.teachers[key]
 
     def _targets(self, key: str, model: ModelInput, teacher: Teacher) -> StoredTargets:
+        """Outputs and expected layers: an entry of the store for the outputs, and one for each layer."""
         if key not in self._stored:
-            sizes = {name: facts.size for name, facts in teacher.outputs.items()}
-            bytes_needed = self.dataset.rows * sum(sizes.values()) * 4
-            store = SoftTargetStore(self._folder(bytes_needed), self.order.cache_bytes)
+            layers = self._layers.get(key, [])
+            common = self._facts(model, teacher)
+            entries = {digest_of(common): {name: facts.size for name, facts in teacher.outputs.items()}}
+            for layer in layers:
+                sizes = {layer_name(layer): prod(layer_shape(model, layer))}
+                entries[digest_of({**common, "layer": layer})] = sizes
+            needed = self.dataset.rows * 4 * sum(sum(sizes.values()) for sizes in entries.values())
+            store = SoftTargetStore(self._folder(needed), self.order.cache_bytes)
             self._stores.append(store)
-            passes = _Passes(self.dataset, teacher, self.check)
-            found = store.get(self._key(model, teacher), self.dataset.rows, sizes, passes.blocks)
+            passes = _Passes(self.dataset, teacher, tuple(layers), self.check)
+            found = store.get(entries, self.dataset.rows, passes.blocks)
             self._stored[key] = found
             self.uses[key] = TargetUse(
                 teacher=teacher.name,
@@ -84,7 +107,7 @@ class Faculty:
                 passes=passes.count,
                 rows=self.dataset.rows,
                 bytes=found.bytes,
-                key=found.key,
+                key=digest_of(common),
             )
         return self._stored[key]
 
@@ -93,31 +116,44 @@ class Faculty:
         shared = bytes_needed <= self.order.cache_bytes
         return Path(self.order.cache_dir if shared else self.order.checkpoints_dir) / "targets"
 
-    def _key(self, model: ModelInput, teacher: Teacher) -> str:
+    def _facts(self, model: ModelInput, teacher: Teacher) -> dict[str, object]:
         """Everything that the numbers depend on. The whole manifest is in it: rename, transform and architecture
         change what the same bytes compute.
         """
-        return digest_of(
-            {
-                "teacher": teacher.sha256,
-                "manifest": model.manifest.model_dump(mode="json", exclude={"name", "metadata"}),
-                "dataset": self.dataset_sha256,
-                "inputs": self._raw_shapes(),
-                "precision": "float32",
-                "device": self.device.type,
-                "threads": self.order.threads,
-                "block": BLOCK,
-                "versions": versions(),
-            }
-        )
+        return {
+            "teacher": teacher.sha256,
+            "manifest": model.manifest.model_dump(mode="json", exclude={"name", "metadata"}),
+            "dataset": self.dataset_input.sha256,
+            "inputs": self._raw_inputs(),
+            "precision": "float32",
+            "device": self.device.type,
+            "threads": self.order.threads,
+            "block": BLOCK,
+            "versions": versions(),
+        }
 
-    def _raw_shapes(self) -> Mapping[str, list[object]]:
-        return {name: [str(raw.dtype), *raw.shape] for name, raw in self.dataset.inputs.items()}
+    def _raw_inputs(self) -> Mapping[str, list[object]]:
+        """What of the file the raw rows are: two datasets may read other columns of the same bytes."""
+        told = self.dataset_input.manifest.inputs
+        return {
+            name: [str(raw.dtype), list(raw.shape), list(told[name].columns or (name,))]
+            for name, raw in self.dataset.inputs.items()
+        }
 
 
 def teacher_key(ref: TeacherRef) -> str:
     """How an order names a teacher: its model's or job's id, or the columns' name."""
     return ref.model or ref.job or ref.columns or ""
+
+
+def layer_shape(model: ModelInput, name: str) -> tuple[int, ...]:
+    """The shape of one row of a model's layer. Raises UserError `unknown_layer`."""
+    assert model.facts is not None
+    known = layers_of(model.facts)
+    shape = known.get(name)
+    if shape is None:
+        raise UserError("unknown_layer", f"teacher `{model.manifest.name}` has no layer `{name}` of a known shape")
+    return shape
 
 
 @dataclass
@@ -126,6 +162,7 @@ class _Passes:
 
     dataset: Dataset
     teacher: Teacher
+    layers: tuple[str, ...]
     check: Callable[[], None]
     count: int = 0
 
@@ -134,4 +171,4 @@ class _Passes:
         for part in torch.split(raw, BLOCK):
             self.check()
             self.count += 1
-            yield {name: values.cpu() for name, values in self.teacher.predict(part).items()}
+            yield {name: values.cpu() for name, values in self.teacher.predict(part, self.layers).items()}

@@ -22,7 +22,8 @@ from workers.engine.data.columns import Rows
 from workers.engine.data.inputs import Inputs
 from workers.engine.data.order import epoch_order
 from workers.engine.member_state import is_finite, load_member, save_member
-from workers.engine.members import Counts, Member
+from workers.engine.members import Counts, Member, Part
+from workers.engine.two_passes import learn_in_two_passes
 from workers.engine.validation import validate
 
 Emit = Callable[[ChildEvent], None]
@@ -76,6 +77,12 @@ class Loop:
     stop: Stop
     keep: dict[str, Any] = field(default_factory=dict)
     """Facts of the job that every checkpoint carries (what it was made on, how its targets came to be)."""
+    stage: str = ""
+    """The folder of its checkpoints below the job's, empty for the job's own."""
+    offset: int = 0
+    """Optimiser steps of the job's stages before this one."""
+    all_steps: int = 0
+    """Optimiser steps of all stages of the job."""
     step: int = 0
     seconds: float = 0.0
     """Wall time of all attempts so far."""
@@ -125,11 +132,18 @@ class Loop:
         rows = Rows.on(self.inputs.column.device, batch)
         active = self._active()
         for member in active:
-            member.begin_step(counts[member.name])
-        for place, part in enumerate(_micro_batches(rows, self.schooling.training.micro_batch_size or len(batch))):
-            x = self.inputs.take(part)
-            for member in active:
-                member.micro_step(x, part, counts[member.name], (self.step, place))
+            member.begin_step(counts[member.name], self.step)
+        micro = _micro_batches(rows, self.schooling.training.micro_batch_size or len(batch))
+        parts = [Part(self.inputs.take(part), part, (self.step, place)) for place, part in enumerate(micro)]
+        at_once = [member for member in active if member.relational and len(parts) > 1]
+        for member in at_once:
+            learn_in_two_passes(member, parts, rows, counts[member.name])
+        additive = [member for member in active if member not in at_once]
+        for part in parts:
+            answers = {member.name: member.forward(part) for member in additive}
+            for member in additive:
+                peers = [answers[peer.name].outputs for peer in additive if _are_peers(member, peer)]
+                member.learn(answers[member.name], part.rows, counts[member.name], peers)
         for member in active:
             member.end_step(self.step, epoch)
         self.step += 1
@@ -169,7 +183,12 @@ class Loop:
         state = {**self.keep, "seconds": clock.total(), "members": states}
         name, digest = self.checkpoints.save(self.step, tensors, state)
         clock.checkpointed()
-        self.emit(CheckpointEvent(step=self.step, name=name, sha256=digest))
+        place = f"{self.stage}/{name}" if self.stage else name
+        self.emit(CheckpointEvent(step=self.offset + self.step, name=place, sha256=digest))
+
+
+def _are_peers(member: Member, other: Member) -> bool:
+    return other is not member and member.group is not None and member.group == other.group
 
 
 def _micro_batches(rows: Rows, size: int) -> list[Rows]:
@@ -223,15 +242,16 @@ class _Clock:
             return
         loop, schooling = self._loop, self._loop.schooling
         speed = self._rows / max(now - self._told, 1e-9) if self._rows else None
-        left = (schooling.steps - loop.step) * schooling.training.batch_size / speed if speed else None
+        done, steps = loop.offset + loop.step, max(loop.all_steps, loop.offset + schooling.steps)
+        left = (steps - done) * schooling.training.batch_size / speed if speed else None
         loop.emit(
             ProgressEvent(
                 phase="training",
-                percent=100.0 * loop.step / schooling.steps,
+                percent=100.0 * done / steps,
                 epoch=min(schooling.epochs, loop.epoch + 1),
                 epochs=schooling.epochs,
-                step=loop.step,
-                steps=schooling.steps,
+                step=done,
+                steps=steps,
                 samples_per_second=speed,
                 eta_seconds=left,
             )

@@ -35,6 +35,15 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
+def _beside(member: Member) -> dict[str, Tensor]:
+    """What is trained beside the network, as `<task>/<term>/<name>`."""
+    return {
+        f"{place}/{name}": value
+        for place, module in member.modules.items()
+        for name, value in module.state_dict().items()
+    }
+
+
 def save_member(member: Member) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors under the member's name, JSON-able state)."""
     sums, filled = member.recorder.state()
@@ -44,6 +53,7 @@ def save_member(member: Member) -> tuple[dict[str, Tensor], dict[str, Any]]:
         **_prefixed(f"{member.name}/optimizer", _optimizer_tensors(member.optimizer)),
         **_prefixed(f"{member.name}/balancer", member.balancer.state()),
         **_prefixed(f"{member.name}/recorder", sums),
+        **_prefixed(f"{member.name}/beside", _beside(member)),
     }
     standing = member.standing
     state = {
@@ -60,6 +70,9 @@ def save_member(member: Member) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def load_member(member: Member, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """The inverse of `save_member`; the member was built from the same spec."""
     member.network.load_state_dict(_below(f"{member.name}/network", tensors))
+    beside = _below(f"{member.name}/beside", tensors)
+    for place, module in member.modules.items():
+        module.load_state_dict(_below(place, beside))
     _load_optimizer(member.optimizer, _below(f"{member.name}/optimizer", tensors))
     member.balancer.load_state(_below(f"{member.name}/balancer", tensors))
     member.recorder.load(_below(f"{member.name}/recorder", tensors), int(state["filled"]))
@@ -72,5 +85,6 @@ def load_member(member: Member, tensors: dict[str, Tensor], state: dict[str, Any
 
 def is_finite(member: Member) -> bool:
     """Whether every weight is a finite number: what a checkpoint must not be without."""
-    tensors = [value for value in member.network.state_dict().values() if value.is_floating_point()]
+    everything = [*member.network.state_dict().values(), *_beside(member).values()]
+    tensors = [value for value in everything if value.is_floating_point()]
     return all(bool(value.isfinite().all()) for value in tensors)

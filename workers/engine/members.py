@@ -1,6 +1,6 @@
 """A member of the population: a network, its tasks, its optimiser, and the best that it has been."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite
 
@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from app.contracts.training import TrainingSpec
-from workers.engine.balancing import Balancer, Losses
+from workers.engine.balancing import Balancer, Losses, Parameters
 from workers.engine.data.columns import Rows
 from workers.engine.networks import Network
+from workers.engine.networks.taps import Taps
+from workers.engine.objectives.term import Seen
 from workers.engine.optimizers import make_optimizer, set_learning_rate
 from workers.engine.precision import Precision
 from workers.engine.randomness import seed_step
@@ -20,6 +22,8 @@ from workers.engine.tasks import Task
 
 Counts = Sequence[Sequence[int]]
 """For each task, for each of its terms: the counted rows of a whole batch."""
+Peers = Sequence[Mapping[str, Tensor]]
+"""What other members put out for the same rows, by task."""
 
 
 @dataclass
@@ -34,8 +38,32 @@ class Standing:
     steps: int = 0
 
 
+@dataclass(frozen=True)
+class Part:
+    """A micro-batch: its inputs x [n, …], its rows, and `draw` = (step, place), which names its dropout masks."""
+
+    x: Tensor
+    rows: Rows
+    draw: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a member put out for some rows: {task: [n, size]}, and the layers that its terms look at."""
+
+    outputs: Mapping[str, Tensor]
+    taps: Mapping[str, Tensor]
+
+    def of(self, task: Task, progress: float, peers: Peers = ()) -> Seen:
+        """As the terms of a task see them."""
+        return Seen(self.outputs[task.name], self.taps, progress, tuple(peer[task.name] for peer in peers))
+
+
 class Member:
-    """Trained by the one loop, step by step. `name` is `student` or `control`."""
+    """Trained by the one loop, step by step. `name` is `student`, `control`, or that of a peer.
+
+    Members of one `group` are each other's peers.
+    """
 
     def __init__(
         self,
@@ -46,21 +74,31 @@ class Member:
         training: TrainingSpec,
         steps: int,
         device: torch.device,
+        group: str | None = None,
+        prefix: str = "",
     ) -> None:
         self.name = name
+        self.group = group
         self.network = network.to(device)
         self.tasks = tuple(tasks)
         self.balancer = balancer
         self.standing = Standing()
-        self.prefix = "" if name == "student" else f"{name}/"
+        self.prefix = prefix if name == "student" else f"{prefix}{name}/"
         self.recorder = Recorder(f"{self.prefix}train/", self.columns, steps, device)
-        self.optimizer = make_optimizer(training, network.parameters())
+        self.modules: dict[str, nn.Module] = {
+            place: module.to(device) for task in self.tasks for place, module in task.modules.items()
+        }
+        self.parameters = _parameters(self.network, self.tasks)
+        self.optimizer = make_optimizer(training, _trained(self.network, self.modules))
         self.precision = Precision(training, device)
+        self.relational = any(task.relational for task in self.tasks)
+        self._taps = Taps(self.network, [tap for task in self.tasks for term in task.terms for tap in term.taps])
         self._training = training
         self._steps = steps
         self._has_dropout = any(isinstance(module, nn.Dropout) and module.p > 0 for module in network.modules())
         self._sums: list[Tensor] = []
         self._present: tuple[int, ...] = ()
+        self._progress = 0.0
 
     @property
     def columns(self) -> list[str]:
@@ -71,37 +109,56 @@ class Member:
         """Bool [len(rows)] for each term of each task, flat: which of these dataset rows it counts."""
         return [term.counted[rows] for task in self.tasks for term in task.terms]
 
-    def begin_step(self, counts: Counts) -> None:
-        """A new optimiser step over a batch with these counts."""
+    def begin_step(self, counts: Counts, step: int) -> None:
+        """A new optimiser step (from 0) over a batch with these counts."""
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
         self._sums = []
+        self._progress = step / max(1, self._steps - 1)
         self._present = tuple(
             i
             for i, (task, by_term) in enumerate(zip(self.tasks, counts, strict=True))
             if any(count > 0 and term.weight > 0.0 for term, count in zip(task.terms, by_term, strict=True))
         )
 
-    def micro_step(self, x: Tensor, rows: Rows, counts: Counts, draw: tuple[int, int]) -> None:
-        """Forward and backward of a micro-batch x [n, …]; `draw` = (step, place) names its dropout masks."""
+    def forward(self, part: Part) -> Answers:
+        """What the network puts out for a micro-batch, in training mode."""
         if self._has_dropout:
-            seed_step(self._training.seed, "dropout", *draw)
+            seed_step(self._training.seed, "dropout", *part.draw)
         with self.precision.forward():
-            outputs = self.network(x)
+            outputs = self.network(part.x)
+        return Answers(outputs, self._taps.take())
+
+    def look(self, x: Tensor) -> Answers:
+        """What the network puts out for x [n, …], in the mode that it is in."""
+        outputs = self.network(x)
+        return Answers(outputs, self._taps.take())
+
+    def losses(self, answers: Answers, rows: Rows, counts: Counts, peers: Peers = ()) -> tuple[Losses, list[Tensor]]:
+        """(the losses of the tasks that are present, every term's mean) of these rows."""
         values, means = [], []
         for i, (task, by_term) in enumerate(zip(self.tasks, counts, strict=True)):
-            loss, parts = task.loss(outputs[task.name], rows, by_term)
+            loss, parts = task.loss(answers.of(task, self._progress, peers), rows, by_term)
             means += parts
             if loss is not None and i in self._present:
                 values.append(loss)
-        self.balancer.backward(Losses(self._present, tuple(values)), self.network)
+        return Losses(self._present, tuple(values)), means
+
+    def learn(self, answers: Answers, rows: Rows, counts: Counts, peers: Peers = ()) -> None:
+        """Backward of a micro-batch whose forward gave `answers`."""
+        losses, means = self.losses(answers, rows, counts, peers)
+        self.backward(losses, means)
+
+    def backward(self, losses: Losses, means: list[Tensor]) -> None:
+        """Add the gradients of some losses, and record the terms' means."""
+        self.balancer.backward(losses, self.parameters)
         self._sums = [a + b for a, b in zip(self._sums, means, strict=True)] if self._sums else means
 
     def end_step(self, step: int, epoch: int) -> None:
         """Balance, clip, update; `step` counts from 0, `epoch` from 1."""
-        self.balancer.finish(self._present, self.network, step)
+        self.balancer.finish(self._present, self.parameters, step)
         if self._training.clip_norm is not None:
-            self.balancer.clip(self.network, self._training.clip_norm)
+            self.balancer.clip(self.parameters, self._training.clip_norm)
         set_learning_rate(self.optimizer, learning_rate(self._training, step, self._steps))
         self.optimizer.step()
         self.standing.steps += 1
@@ -129,7 +186,21 @@ class Member:
 
     def settle(self, last_epoch: int) -> int:
         """Load the weights to be exported; the epoch that they come from."""
+        self._taps.close()
         if self.standing.best:
             self.network.load_state_dict(self.standing.best)
             return self.standing.best_epoch
         return last_epoch
+
+
+def _parameters(network: Network, tasks: Sequence[Task]) -> Parameters:
+    own = [
+        (*network.head_parameters(task.name), *(p for module in task.modules.values() for p in module.parameters()))
+        for task in tasks
+    ]
+    return Parameters(tuple(network.trunk_parameters()), tuple(own))
+
+
+def _trained(network: nn.Module, modules: Mapping[str, nn.Module]) -> list[nn.Parameter]:
+    beside = [parameter for module in modules.values() for parameter in module.parameters()]
+    return [*network.parameters(), *beside]

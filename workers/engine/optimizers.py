@@ -10,7 +10,7 @@ from app.contracts.training import TrainingSpec
 
 def make_optimizer(training: TrainingSpec, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """Sgd (with momentum), adam (Kingma 2015; decay as an L2 term) or adamw (Loshchilov 2019; decoupled decay)."""
-    wanted, rate, decay = list(parameters), training.learning_rate, training.weight_decay
+    wanted, rate, decay = list(parameters), training.rate, training.weight_decay
     if training.optimizer == "sgd":
         sgd = torch.optim.SGD(wanted, lr=rate, momentum=training.momentum, weight_decay=decay, fused=True)
         if training.momentum > 0.0:

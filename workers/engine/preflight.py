@@ -14,8 +14,8 @@ from app.contracts.events import ChildEvent, WarningEvent
 from app.contracts.manifests import ClassOutput
 from app.contracts.problems import UserError
 from workers.engine.data.dataset import TargetColumn
+from workers.engine.objectives.panel import Lesson
 from workers.engine.objectives.softening import class_scores
-from workers.engine.objectives.terms import Lesson
 
 DEVIATIONS = 3.0
 

@@ -5,32 +5,36 @@ does not know which of them it runs.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from app.contracts.architectures import Architecture
+from app.contracts.distillation import DistillationSpec
 from app.contracts.events import ChildEvent
 from app.contracts.jobs import (
-    DistillationSpec,
+    ControlSpec,
     DistillJob,
     FixedBalancing,
-    KdTerm,
     MultitaskJob,
+    MutualSpec,
     PcgradBalancing,
-    SoftTargetTerm,
     TaskSpec,
     TeacherRef,
     TrainJob,
 )
 from app.contracts.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
-from workers.engine.data.dataset import Dataset, TargetColumn
+from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.reading import value_statistics
 from workers.engine.lessons import Faculty
-from workers.engine.objectives.terms import Lesson, SoftTargets, SupervisedLoss, TeacherNumbers, Term
+from workers.engine.objectives.labels import SupervisedLoss
+from workers.engine.objectives.mutual import PeerTargets
+from workers.engine.objectives.panel import Lesson
+from workers.engine.objectives.term import Term
 from workers.engine.preflight import check_teacher
 from workers.engine.relations import Relation
 from workers.engine.tasks import Task
+from workers.engine.teaching import teacher_terms
 
 Spec = TrainJob | DistillJob | MultitaskJob
 
@@ -42,22 +46,51 @@ class Course:
     spec: Spec
     architecture: Architecture
     tasks: tuple[TaskSpec, ...]
-    balancing: FixedBalancing | PcgradBalancing
-    relation: Relation | None
-    control: bool
+    balancing: FixedBalancing | PcgradBalancing = field(default_factory=lambda: FixedBalancing(method="fixed"))
+    relation: Relation | None = None
+    control: bool = False
+    control_smoothing: float | None = None
+    """Label smoothing of the control, where it is not that of the student."""
+    mutual: MutualSpec | None = None
+    repeats: int = 1
+
+    @property
+    def peers(self) -> tuple[Architecture, ...]:
+        """The other students of mutual learning."""
+        return self.mutual.peers if self.mutual is not None else ()
+
+    def architecture_of(self, member: str) -> Architecture:
+        """What a member of this name is."""
+        if member.startswith("peer-"):
+            return self.peers[int(member.removeprefix("peer-")) - 1]
+        return self.architecture
 
 
 def course_of(spec: Spec) -> Course:
     """`train` and `distill` as jobs of one task, named after its target."""
-    fixed = FixedBalancing(method="fixed")
+    if isinstance(spec, TrainJob):
+        assert spec.target is not None
+        return Course(spec, spec.model, (TaskSpec(name=spec.target, target=spec.target),))
+    smoothing = spec.control.label_smoothing if isinstance(spec.control, ControlSpec) else None
+    control = spec.control is not False
     if isinstance(spec, MultitaskJob):
         relation = Relation(spec.relation.matrix) if spec.relation is not None else None
-        return Course(spec, spec.student, spec.tasks, spec.balancing, relation, spec.control)
+        return Course(
+            spec, spec.student, spec.tasks, spec.balancing, relation, control, smoothing, repeats=spec.repeats
+        )
     assert spec.target is not None
-    if isinstance(spec, DistillJob):
-        task = TaskSpec(name=spec.target, target=spec.target, teachers=spec.teachers, distillation=spec.distillation)
-        return Course(spec, spec.student, (task,), fixed, None, spec.control)
-    return Course(spec, spec.model, (TaskSpec(name=spec.target, target=spec.target),), fixed, None, control=False)
+    task = TaskSpec(name=spec.target, target=spec.target)
+    if spec.teachers:
+        task = task.model_copy(update={"teachers": spec.teachers, "distillation": spec.distillation})
+    return Course(
+        spec,
+        spec.student,
+        (task,),
+        control=control,
+        control_smoothing=smoothing,
+        mutual=spec.mutual,
+        repeats=spec.repeats,
+    )
 
 
 @dataclass(frozen=True)
@@ -87,12 +120,6 @@ def _spec_from_lesson(lesson: Lesson) -> OutputSpec:
     return MultilabelOutput(kind="multilabel") if isinstance(lesson.spec, MultilabelOutput) else lesson.spec
 
 
-def _term(term: SoftTargetTerm, lessons: tuple[Lesson, ...], spec: OutputSpec, device: torch.device) -> Term:
-    if isinstance(term, KdTerm):
-        return SoftTargets.of(lessons, term.temperature, term.weight, device)
-    return TeacherNumbers.of(lessons, spec, term.weight, device)
-
-
 def _lessons(
     task: TaskSpec,
     teachers: tuple[TeacherRef, ...],
@@ -108,25 +135,36 @@ def _lessons(
     return lessons
 
 
-def taught_task(task: TaskSpec, smoothing: float, faculty: Faculty, emit: Callable[[ChildEvent], None]) -> Taught:
+def taught_tasks(course: Course, faculty: Faculty, emit: Callable[[ChildEvent], None]) -> tuple[Taught, ...]:
+    """Build every task of a course; each teacher runs at most once for all of them."""
+    for task in course.tasks:
+        for term in (task.distillation.features if task.distillation else None) or ():
+            assert task.teachers is not None
+            faculty.expect(task.teachers[term.teacher], term.teacher_layer)
+    return tuple(taught_task(task, course, faculty, emit) for task in course.tasks)
+
+
+def taught_task(task: TaskSpec, course: Course, faculty: Faculty, emit: Callable[[ChildEvent], None]) -> Taught:
     """Build one task. A control has the supervised loss alone, at weight 1."""
+    smoothing, seed = course.spec.training.label_smoothing, course.spec.training.seed
     dataset, device = faculty.dataset, faculty.device
     target = dataset.targets.get(task.target or task.name)
     target = target if target is not None and target.kind != "teacher" else None
     lessons = _lessons(task, task.teachers, target, faculty, emit) if task.teachers else ()
     spec = _spec_from_target(target, dataset.splits["train"]) if target is not None else _spec_from_lesson(lessons[0])
     distillation = task.distillation or DistillationSpec()
-    terms: list[Term] = [_term(term, lessons, spec, device) for term in distillation.soft_targets or () if lessons]
+    terms: list[Term] = []
+    if task.teachers:
+        terms = teacher_terms(distillation, task.teachers, lessons, spec, target, course.architecture, seed, faculty)
     control = None
     if target is not None:
         weight = distillation.supervised.weight if lessons else 1.0
         supervised = SupervisedLoss.of(target, spec, weight, smoothing, device)
         terms.append(supervised)
-        alone = SupervisedLoss(1.0, supervised.counted, supervised.labels, supervised.loss)
+        own = course.control_smoothing if course.control_smoothing is not None else smoothing
+        alone = SupervisedLoss.of(target, spec, 1.0, own, device)
         control = Task(task.name, spec, target, task.weight, (alone,))
+    if course.mutual is not None:
+        everyone = torch.ones(dataset.rows, dtype=torch.bool)
+        terms.append(PeerTargets(course.mutual.weight, everyone, course.mutual.temperature))
     return Taught(Task(task.name, spec, target, task.weight, tuple(terms)), control, lessons)
-
-
-def dataset_of(datasets: dict[str, Dataset], spec: Spec) -> Dataset:
-    """The dataset of a job (one, for now)."""
-    return datasets[spec.dataset_refs()[0].dataset]

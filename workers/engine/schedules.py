@@ -31,7 +31,7 @@ def learning_rate(training: TrainingSpec, step: int, steps: int) -> float:
     """The rate of optimiser step `step` (0 to steps - 1): linear warm-up over `warmup` steps, then the schedule."""
     warmup = min(training.warmup, steps)
     if step < warmup:
-        return training.learning_rate * (step + 1) / warmup
+        return training.rate * (step + 1) / warmup
     scheduled = steps - warmup
     share = (step - warmup) / max(1, scheduled - 1)
-    return training.learning_rate * factor(training.schedule, share)
+    return training.rate * factor(training.schedule, share)

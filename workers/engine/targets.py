@@ -4,15 +4,17 @@
     <cache>/targets/<key>/manifest.json    sizes and digests, written last
 
 The key holds everything that the numbers depend on: teacher, dataset and their digests, the teacher's
-preprocessing, precision, kind of device, versions. A lock beside each entry lets one process write while others
-wait, and keeps an entry in use from being evicted. Eviction drops the least recently used beyond the bound.
+preprocessing, precision, kind of device, versions. Two locks lie beside each entry. `<key>.lock` is shared by all who
+use it, until their jobs end, and keeps it (and its draft) from being evicted. `<key>.write` is held by the one who
+computes it, and for no longer: whoever else needs the entry waits for the numbers, not for another's job. Eviction
+drops the least recently used beyond the bound; drafts of the dead go first.
 """
 
 import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from torch import Tensor
 
 from workers.engine.files import MANIFEST, publish_folder, whole_folder
 
+_DRAFT = ".draft-"
 Outputs = dict[str, Tensor]
 Blocks = Callable[[], Iterator[Outputs]]
 """Starts a teacher's pass: yields {output: [n, size] float32 on the host} block by block, all rows in order."""
@@ -31,7 +34,6 @@ Blocks = Callable[[], Iterator[Outputs]]
 class StoredTargets:
     """A teacher's outputs for all rows: {output: [N, size]} backed by memory-mapped files."""
 
-    key: str
     hit: bool
     outputs: Mapping[str, Tensor]
     bytes: int
@@ -46,23 +48,21 @@ class SoftTargetStore:
         self._held: list[int] = []
         folder.mkdir(parents=True, exist_ok=True)
 
-    def get(self, key: str, rows: int, sizes: Mapping[str, int], compute: Blocks) -> StoredTargets:
-        """The entry of `key`, computed by `compute` where there is none that is whole.
-
-        The entry stays locked against eviction until `close`.
+    def get(self, entries: Mapping[str, Mapping[str, int]], rows: int, compute: Blocks) -> StoredTargets:
+        """The entries {key: {output: size}}, computed by one run of `compute` where one of them is not there or not
+        whole. They stay locked against eviction until `close`.
         """
-        lock = os.open(self._folder / f"{key}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._held.append(lock)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        place = self._folder / key
-        hit = whole_folder(place) is not None
-        if not hit:
-            shutil.rmtree(place, ignore_errors=True)
-            self._make_room(rows * sum(sizes.values()) * 4)
-            self._write(place, rows, sizes, compute)
-        os.utime(place / MANIFEST)
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        return StoredTargets(key, hit, _mapped(place, rows, sizes), rows * sum(sizes.values()) * 4)
+        for key in entries:
+            lock = _opened(self._folder / f"{key}.lock")
+            self._held.append(lock)
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        missing = {key: sizes for key, sizes in entries.items() if whole_folder(self._folder / key) is None}
+        hit = not missing or not self._written(missing, rows, compute)
+        outputs: Outputs = {}
+        for key, sizes in entries.items():
+            os.utime(self._folder / key / MANIFEST)
+            outputs |= _mapped(self._folder / key, rows, sizes)
+        return StoredTargets(hit, outputs, sum(_size(rows, sizes) for sizes in entries.values()))
 
     def close(self) -> None:
         """Release the entries that this process used."""
@@ -70,35 +70,62 @@ class SoftTargetStore:
             os.close(lock)
         self._held.clear()
 
-    def _write(self, place: Path, rows: int, sizes: Mapping[str, int], compute: Blocks) -> None:
-        draft = place.with_name(f".draft-{place.name}")
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir()
-        files = {name: (draft / _file(i)).open("wb") for i, name in enumerate(sorted(sizes))}
-        try:
-            written = 0
+    def _written(self, entries: Mapping[str, Mapping[str, int]], rows: int, compute: Blocks) -> bool:
+        """Write the entries, unless another process has just done so; whether it was this one. Locks are taken in the
+        order of their names, so that two processes never wait for each other.
+        """
+        with ExitStack() as locks:
+            for key in sorted(entries):
+                writing = _opened(self._folder / f"{key}.write")
+                locks.callback(os.close, writing)
+                fcntl.flock(writing, fcntl.LOCK_EX)
+            missing = {key: sizes for key, sizes in entries.items() if whole_folder(self._folder / key) is None}
+            if not missing:
+                return False
+            for key in missing:
+                for remains in (self._folder / key, self._draft(key)):
+                    shutil.rmtree(remains, ignore_errors=True)
+            self._make_room(sum(_size(rows, sizes) for sizes in missing.values()))
+            self._write(missing, rows, compute)
+            return True
+
+    def _draft(self, key: str) -> Path:
+        return self._folder / f"{_DRAFT}{key}"
+
+    def _write(self, entries: Mapping[str, Mapping[str, int]], rows: int, compute: Blocks) -> None:
+        written = 0
+        with ExitStack() as files:
+            open_files = []
+            for key, sizes in entries.items():
+                self._draft(key).mkdir()
+                for i, name in enumerate(sorted(sizes)):
+                    open_files.append((name, files.enter_context((self._draft(key) / _file(i)).open("wb"))))
             for block in compute():
-                for name, file in files.items():
+                for name, file in open_files:
                     file.write(block[name].to(torch.float32).contiguous().numpy().data)
                 written += len(next(iter(block.values())))
-        finally:
-            for file in files.values():
-                file.close()
         if written != rows:
             raise RuntimeError(f"a teacher's pass gave {written} of {rows} rows")
-        publish_folder(draft, place, {"rows": rows, "sizes": dict(sizes)})
+        for key, sizes in entries.items():
+            publish_folder(self._draft(key), self._folder / key, {"rows": rows, "sizes": dict(sizes)})
 
     def _make_room(self, needed: int) -> None:
         """Drop least recently used entries, as far as no one uses them, until `needed` bytes fit the bound."""
-        entries = [path for path in self._folder.iterdir() if path.is_dir() and (path / MANIFEST).exists()]
-        used = sum(_bytes(path) for path in entries)
-        for path in sorted(entries, key=lambda entry: (entry / MANIFEST).stat().st_mtime):
+        entries = {path: _bytes(path) for path in self._folder.iterdir() if path.is_dir()}
+        used = sum(entries.values())
+        for path in sorted(entries, key=_last_use):
             if used + needed <= self._limit:
                 return
-            with _exclusive(self._folder / f"{path.name}.lock") as ours:
+            with _exclusive(self._folder / f"{path.name.removeprefix(_DRAFT)}.lock") as ours:
                 if ours:
-                    used -= _bytes(path)
-                    shutil.rmtree(path)
+                    used -= entries[path]
+                    # Another process may have dropped it first.
+                    with suppress(FileNotFoundError):
+                        shutil.rmtree(path)
+
+
+def _size(rows: int, sizes: Mapping[str, int]) -> int:
+    return rows * sum(sizes.values()) * 4
 
 
 def _file(position: int) -> str:
@@ -116,13 +143,30 @@ def _mapped(place: Path, rows: int, sizes: Mapping[str, int]) -> Outputs:
 
 
 def _bytes(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.iterdir())
+    """What a folder holds; less where another process is dropping it."""
+    total = 0
+    with suppress(FileNotFoundError):
+        for file in path.iterdir():
+            total += file.stat().st_size
+    return total
+
+
+def _last_use(path: Path) -> float:
+    """When an entry was used last; 0 for what is none (a draft of the dead, remains of a dropped entry)."""
+    try:
+        return (path / MANIFEST).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _opened(lock: Path) -> int:
+    return os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 @contextmanager
 def _exclusive(path: Path) -> Iterator[bool]:
     """Whether the lock could be taken at once; held inside the block."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = _opened(path)
     taken = False
     with suppress(BlockingIOError):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

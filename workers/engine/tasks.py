@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from app.contracts.manifests import OutputSpec
 from workers.engine.data.columns import Rows
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.objectives.terms import Term
+from workers.engine.objectives.term import Seen, Term
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,29 @@ class Task:
         """Bool [N] on the host: rows from which some term of positive weight teaches this task."""
         return torch.stack([term.counted for term in self.terms if term.weight > 0.0]).any(0)
 
-    def loss(self, outputs: Tensor, rows: Rows, counts: Sequence[int]) -> tuple[Tensor | None, list[Tensor]]:
+    @property
+    def relational(self) -> bool:
+        """Whether some term must see all rows of a batch at once."""
+        return any(term.relational for term in self.terms)
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """What the terms train beside the student, by `<task>/<term>`."""
+        return {f"{self.name}/{term.name}": term.module for term in self.terms if term.module is not None}
+
+    def loss(self, seen: Seen, rows: Rows, counts: Sequence[int]) -> tuple[Tensor | None, list[Tensor]]:
         """(weighted loss or None where no row counts, each term's mean).
 
-        `outputs` [n, size] of a micro-batch, `counts` the counted rows of the *whole* batch for each term: summed
-        over micro-batches both are those of the batch. A term without counted rows is 0 and has no gradient.
+        `seen` of a micro-batch, `counts` the counted rows of the *whole* batch for each term: summed over micro-batches
+        both are those of the batch. A term without counted rows is 0 and has no gradient.
         """
         means, total = [], None
         for term, count in zip(self.terms, counts, strict=True):
             if count == 0:
-                means.append(outputs.new_zeros((), dtype=torch.float32))
+                means.append(seen.outputs.new_zeros((), dtype=torch.float32))
                 continue
-            mean = term.losses(outputs, rows).sum() / count
+            losses = term.losses(seen, rows)
+            mean = losses if term.relational else losses.sum() / count
             means.append(mean.detach())
             if term.weight > 0.0:
                 total = term.weight * mean if total is None else total + term.weight * mean

@@ -1,39 +1,37 @@
-"""One training job from order to trained members: load, teach, train. What is measured and exported comes after."""
+"""One training job from order to trained members: load, teach, search, train, repeat. What is measured and exported
+comes after.
+"""
 
+import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from app.contracts.base import digest_of
 from app.contracts.events import ChildEvent, PhaseEvent, WarningEvent
 from app.contracts.manifests import InputTransform
 from app.contracts.orders import DatasetInput, Order
-from app.contracts.problems import UserError
-from workers.engine.balancing import make_balancer
-from workers.engine.checkpoint import Checkpoint, CheckpointFolder
+from app.contracts.report_search import SearchReport, Trial
 from workers.engine.control import Stop, check
-from workers.engine.controls import ControlCache, FoundControl
 from workers.engine.data.dataset import Dataset
-from workers.engine.data.inputs import Inputs
 from workers.engine.data.reading import read_dataset
-from workers.engine.determinism import footing, make_deterministic
+from workers.engine.determinism import make_deterministic
+from workers.engine.files import write_whole
 from workers.engine.lessons import Faculty
-from workers.engine.loop import Loop, Schooling
-from workers.engine.members import Member
-from workers.engine.networks import Network, build, initialise
-from workers.engine.recipes import Course, Spec, Taught, course_of, taught_task
-from workers.engine.tasks import Task, taught_rows
+from workers.engine.recipes import Course, Spec, Taught, course_of, taught_tasks
+from workers.engine.search import Candidate, candidates, folds, folds_of, searches_rate
+from workers.engine.stages import Settled, Stage, StageResult, StageRunner
 
 Emit = Callable[[ChildEvent], None]
 
 
 @dataclass
 class Trained:
-    """Everything that evaluation and export need."""
+    """Everything that evaluation and export need. `repeats` are (student, control) of the further seeds."""
 
     order: Order
     spec: Spec
@@ -42,13 +40,11 @@ class Trained:
     dataset_input: DatasetInput
     faculty: Faculty
     taught: tuple[Taught, ...]
-    student: Network
-    student_epoch: int
-    student_steps: int
-    control: Network | None
-    control_epoch: int
-    control_steps: int
-    control_cached: bool
+    student: Settled
+    control: Settled | None
+    peers: tuple[Settled, ...]
+    repeats: tuple[tuple[Settled, Settled | None], ...]
+    search: SearchReport | None
     precision: str
     exact_accumulation: bool
     bit_exact: bool
@@ -78,7 +74,6 @@ class Training:
         self._warnings: list[dict[str, str]] = []
         self._emit_event = emit
         self._device = torch.device(order.device)
-        self._checkpoints = CheckpointFolder(Path(order.checkpoints_dir), order.attempt)
         self._seconds: dict[str, float] = {}
 
     def _emit(self, event: ChildEvent) -> None:
@@ -91,15 +86,21 @@ class Training:
         order, spec = self._order, self._spec
         make_deterministic(order.threads)
         began = self._enter("loading")
-        course = course_of(spec)
         dataset_input = order.datasets[spec.dataset_refs()[0].dataset]
         dataset = read_dataset(Path(dataset_input.path), dataset_input.manifest)
         began = self._enter("teaching", began)
-        faculty = Faculty(order, dataset, dataset_input.sha256, self._device, lambda: check(self._stop))
-        smoothing = spec.training.label_smoothing
-        taught = tuple(taught_task(task, smoothing, faculty, self._emit) for task in course.tasks)
-        self._enter("training", began)
-        return self._train(course, dataset, dataset_input, faculty, taught)
+        faculty = Faculty(order, dataset, dataset_input, self._device, lambda: check(self._stop))
+        try:
+            trials = candidates(spec)
+            course = course_of(trials[0].spec if trials else spec)
+            taught = taught_tasks(course, faculty, self._emit)
+            targets = self._first_uses(faculty)
+            self._enter("training", began)
+            runner = StageRunner(order, dataset, dataset_input, self._device, self._emit, self._stop)
+            return self._train(runner, course, taught, trials, faculty, targets)
+        except BaseException:
+            faculty.close()
+            raise
 
     def _enter(self, phase: str, began: float | None = None) -> float:
         check(self._stop)
@@ -110,191 +111,179 @@ class Training:
         self._emit(PhaseEvent.model_validate({"phase": phase}))
         return now
 
+    def _first_uses(self, faculty: Faculty) -> list[dict[str, Any]]:
+        """How the targets came to be in the first attempt: a later one finds what that one made."""
+        path = Path(self._order.checkpoints_dir) / "targets.json"
+        if not path.exists():
+            uses = [use.model_dump(mode="json") for use in faculty.uses.values()]
+            write_whole(path, json.dumps(uses).encode())
+        found: list[dict[str, Any]] = json.loads(path.read_text())
+        return found
+
     def _train(
         self,
+        runner: StageRunner,
         course: Course,
-        dataset: Dataset,
-        dataset_input: DatasetInput,
-        faculty: Faculty,
         taught: tuple[Taught, ...],
+        trials: list[Candidate],
+        faculty: Faculty,
+        targets: list[dict[str, Any]],
     ) -> Trained:
-        schooling = self._schooling(dataset, [each.student for each in taught])
-        checkpoint = self._checkpoints.load()
-        controls = _Controls(self._order, self._control_facts(course, dataset_input, schooling), self._here, checkpoint)
-        found = controls.found() if course.control else None
-        student = self._member("student", course, [each.student for each in taught], schooling)
-        members = [student]
-        if course.control and found is None:
-            tasks = [each.control for each in taught if each.control is not None]
-            members.append(self._member("control", course, tasks, schooling))
-        if checkpoint is not None and {member.name for member in members} != set(checkpoint.state["members"]):
-            checkpoint = None  # The control that it went with is lost: the same bits, from the beginning.
-        self._warn_of(student, schooling)
-        here = self._here
-        targets = [use.model_dump(mode="json") for use in faculty.uses.values()]
-        keep: dict[str, Any] = {"footing": here, "targets": targets, "bit_exact": True}
-        if checkpoint is not None:
-            keep = self._kept(checkpoint, here)
-        loop = self._loop(members, dataset, schooling, keep)
-        if checkpoint is not None:
-            loop.resume(checkpoint)
-        loop.run()
-        self._seconds["training"] = loop.seconds
-        student_epoch = student.settle(_last_epoch(student, schooling))
-        controls.share = keep["bit_exact"]
-        control = self._settled_control(course, members, found, controls, schooling)
-        micro = self._spec.training.micro_batch_size
+        plan = _Plan(course, runner.dataset, trials, self._spec, lambda c: taught_tasks(c, faculty, lambda event: None))
+        runner.steps = plan.steps
+        searched = _Search(runner, plan).run() if trials else None
+        main = plan.main(course, taught) if searched is None else plan.main_of(searched.winner)
+        result = runner.run(main)
+        repeats = [runner.run(stage) for stage in plan.repeats(main)]
+        results = [*(searched.results if searched else ()), result, *repeats]
+        self._seconds["training"] = sum(each.seconds for each in results)
+        control = result.members.get("control")
+        if searched is not None and searched.control is not None:
+            control = searched.control
+        micro = main.training.micro_batch_size
+        student = result.members["student"]
         return Trained(
             order=self._order,
             spec=self._spec,
-            course=course,
-            dataset=dataset,
-            dataset_input=dataset_input,
+            course=main.course,
+            dataset=runner.dataset,
+            dataset_input=runner.dataset_input,
             faculty=faculty,
-            taught=taught,
-            student=student.network,
-            student_epoch=student_epoch,
-            student_steps=student.standing.steps,
-            control=control[0] if control is not None else None,
-            control_epoch=control[1].epoch if control is not None else 0,
-            control_steps=control[1].steps if control is not None else 0,
-            control_cached=found is not None,
-            precision=student.precision.name,
+            taught=main.taught,
+            student=student,
+            control=control,
+            peers=tuple(settled for name, settled in result.members.items() if name.startswith("peer-")),
+            repeats=tuple((each.members["student"], each.members.get("control")) for each in repeats),
+            search=searched.report if searched else None,
+            precision=result.precision,
             exact_accumulation=micro is None or not student.network.has_batch_norm,
-            bit_exact=keep["bit_exact"],
-            targets=keep["targets"],
+            bit_exact=all(each.bit_exact for each in results),
+            targets=targets,
             warnings=self._warnings,
             device=self._device,
             seconds=self._seconds,
         )
 
-    def _schooling(self, dataset: Dataset, tasks: list[Task]) -> Schooling:
-        rows = taught_rows(tasks, dataset.splits["train"])
-        if len(rows) == 0:
-            raise UserError("nothing_to_learn", "no row of the training split has a label or a teacher's output")
-        validation = dataset.splits.get("validation", torch.empty(0, dtype=torch.int64))
-        return Schooling(self._spec.training, rows, validation)
 
-    def _member(self, name: str, course: Course, tasks: list[Task], schooling: Schooling) -> Member:
-        """Student and control start from the same weights: both are drawn from the job's seed."""
-        network = build(course.architecture)
-        initialise(network, self._spec.training.seed)
-        weights = [task.weight for task in tasks]
-        outputs = [task.name for task in tasks]
-        balancer = make_balancer(course.balancing, outputs, weights, course.relation, self._spec.training.seed)
-        return Member(name, network, tasks, balancer, self._spec.training, schooling.steps, self._device)
+@dataclass
+class _Plan:
+    """The stages of a job, in order: candidates, their controls, the job's own, further seeds."""
+
+    course: Course
+    dataset: Dataset
+    trials: list[Candidate]
+    spec: Spec
+    teach: Callable[[Course], tuple[Taught, ...]]
+    offset: int = 0
 
     @property
-    def _here(self) -> dict[str, Any]:
-        return footing(self._device, self._order.threads)
+    def splits(self) -> tuple[Tensor, Tensor]:
+        """(training rows, validation rows)."""
+        splits = self.dataset.splits
+        return splits["train"], splits.get("validation", torch.empty(0, dtype=torch.int64))
 
-    def _warn_of(self, student: Member, schooling: Schooling) -> None:
-        smallest = min(len(schooling.rows), self._spec.training.micro_batch_size or self._spec.training.batch_size)
-        if smallest == 1 and any(isinstance(module, torch.nn.BatchNorm1d) for module in student.network.modules()):
-            raise UserError(
-                "batch_too_small",
-                "BatchNorm of an mlp takes its statistics over the rows of a batch, and there is one row: use batches "
-                "and micro-batches of at least 2 rows, or `normalization: layer`",
-            )
-        if student.precision.warning is not None:
-            self._emit(student.precision.warning)
-        if self._spec.training.micro_batch_size is not None and student.network.has_batch_norm:
-            message = "micro-batches meet BatchNorm, whose statistics are those of each micro-batch: not exact"
-            self._emit(WarningEvent(code="inexact_accumulation", message=message))
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of all stages, as far as epochs of the training split tell."""
+        own = self.main(self.course, self.teach(self.course)).schooling().steps
+        trials = len(self.trials) * (folds_of(self.spec) or 1)
+        controls = len(self.trials) if self.trials and self.course.control else 0
+        return own * (trials + controls + self.course.repeats)
 
-    def _kept(self, checkpoint: Checkpoint, here: dict[str, Any]) -> dict[str, Any]:
-        kept = {name: checkpoint.state[name] for name in ("footing", "targets", "bit_exact")}
-        if kept["footing"] != here:
-            changed = sorted(name for name in here if kept["footing"].get(name) != here[name])
-            message = (
-                f"the job was resumed with other {', '.join(changed)}: its student is not that of one run, bit for bit"
-            )
-            self._emit(WarningEvent(code="not_bit_exact", message=message))
-            kept |= {"footing": here, "bit_exact": False}
-        return kept
+    def main(self, course: Course, taught: tuple[Taught, ...]) -> Stage:
+        """The stage of the job's own student."""
+        train, validation = self.splits
+        control = course.control and not self.trials
+        return Stage("", course, taught, train, validation, control=control, offset=self.offset)
 
-    def _loop(self, members: list[Member], dataset: Dataset, schooling: Schooling, keep: dict[str, Any]) -> Loop:
-        name = next(iter(dataset.inputs))
-        inputs = Inputs.prepare(dataset.inputs[name], dataset.transforms[name], self._device)
-        return Loop(
-            members,
-            inputs,
-            schooling,
-            self._checkpoints,
-            self._order.checkpoint_seconds,
-            self._emit,
-            self._stop,
-            keep,
+    def main_of(self, winner: Candidate) -> Stage:
+        """The same for the winner of a search: trained again, as if the job had named its values."""
+        course = course_of(winner.spec)
+        return self.main(course, self.teach(course))
+
+    def repeats(self, main: Stage) -> list[Stage]:
+        """The further seeds."""
+        found = []
+        for i in range(1, main.course.repeats):
+            course = _seeded(main.course, main.training.seed + i)
+            stage = replace(main, name=f"repeat-{i}", course=course, taught=self.teach(course))
+            found.append(replace(stage, control=course.control, offset=self.offset + i * main.schooling().steps))
+        return found
+
+
+def _seeded(course: Course, seed: int) -> Course:
+    training = course.spec.training.model_copy(update={"seed": seed})
+    return replace(course, spec=course.spec.model_copy(update={"training": training}))
+
+
+@dataclass
+class _Searched:
+    winner: Candidate
+    control: Settled | None
+    report: SearchReport
+    results: list[StageResult]
+
+
+class _Search:
+    """Trains every candidate without a control, and as many controls; the validation rows choose."""
+
+    def __init__(self, runner: StageRunner, plan: _Plan) -> None:
+        self._runner = runner
+        self._plan = plan
+        self._results: list[StageResult] = []
+
+    def run(self) -> _Searched:
+        """The winner, the best control, and the whole curve."""
+        plan = self._plan
+        rows = self._rows()
+        scores = [self._scores(i, candidate, rows) for i, candidate in enumerate(plan.trials)]
+        means = [sum(each) / len(each) for each in scores]
+        best = means.index(max(means))
+        trials = tuple(
+            Trial(values=candidate.values, score=mean, folds=tuple(each) if len(each) > 1 else ())
+            for candidate, mean, each in zip(plan.trials, means, scores, strict=True)
         )
+        controls = self._controls() if plan.course.control else []
+        control = max(controls, key=lambda settled: settled.score or 0.0) if controls else None
+        report = SearchReport(
+            trials=trials,
+            chosen=best,
+            folds=folds_of(plan.spec),
+            controls=tuple(settled.score or 0.0 for settled in controls),
+        )
+        return _Searched(plan.trials[best], control, report, self._results)
 
-    def _settled_control(
-        self,
-        course: Course,
-        members: list[Member],
-        found: FoundControl | None,
-        controls: "_Controls",
-        schooling: Schooling,
-    ) -> tuple[Network, FoundControl] | None:
-        if found is not None:
-            network = build(course.architecture)
-            network.load_state_dict(found.weights)
-            return network.to(self._device), found
-        if len(members) == 1:
-            return None
-        control = members[1]
-        epoch = control.settle(_last_epoch(control, schooling))
-        made = FoundControl(control.network.state_dict(), epoch, control.standing.steps)
-        controls.keep(made)
-        return control.network, made
+    def _rows(self) -> Sequence[tuple[Tensor, Tensor]]:
+        train, validation = self._plan.splits
+        count = folds_of(self._plan.spec)
+        if count is None:
+            return [(train, validation)]
+        return folds(torch.cat([train, validation]).sort().values, count, self._plan.course.spec.training.seed)
 
-    def _control_facts(self, course: Course, dataset: DatasetInput, schooling: Schooling) -> dict[str, Any]:
-        """Everything that a control's bits depend on besides its footing, the batch stream included."""
-        return {
-            "architecture": course.architecture.model_dump(mode="json"),
-            "training": self._spec.training.model_dump(mode="json"),
-            "tasks": [[task.name, task.target, task.weight] for task in course.tasks],
-            "balancing": course.balancing.model_dump(mode="json"),
-            "relation": course.relation.matrix if course.relation is not None else None,
-            "dataset": dataset.sha256,
-            "manifest": dataset.manifest.model_dump(mode="json", exclude={"name", "metadata"}),
-            "rows": digest_of(schooling.rows.tolist()),
-        }
+    def _scores(self, number: int, candidate: Candidate, rows: Sequence[tuple[Tensor, Tensor]]) -> list[float]:
+        course = course_of(candidate.spec)
+        taught = self._plan.teach(course)
+        scores = []
+        for fold, (train, validation) in enumerate(rows):
+            name = f"search-{number}" if len(rows) == 1 else f"search-{number}-{fold}"
+            scores.append(self._settled(Stage(name, course, taught, train, validation), "student").score or 0.0)
+        return scores
 
+    def _controls(self) -> list[Settled]:
+        """As many trials as the student had: over its learning rates where they are searched, else over seeds."""
+        train, validation = self._plan.splits
+        found = []
+        for i, candidate in enumerate(self._plan.trials):
+            course = course_of(candidate.spec)
+            if not searches_rate(self._plan.spec):
+                course = _seeded(course, course.spec.training.seed + i)
+            taught = self._plan.teach(course)
+            stage = Stage(f"control-{i}", course, taught, train, validation, student=False, control=True)
+            found.append(self._settled(stage, "control"))
+        return found
 
-def _last_epoch(member: Member, schooling: Schooling) -> int:
-    """The epoch that a member's last step was in; one that stopped early has an earlier one than the loop."""
-    return -(-member.standing.steps // schooling.batches)
-
-
-class _Controls:
-    """The shared cache, and the job's own copy of what it found there: a resumed attempt must find it again, also
-    where it goes on with other threads or versions, under which the shared cache holds other bits.
-    """
-
-    def __init__(
-        self, order: Order, facts: dict[str, Any], here: dict[str, Any], checkpoint: Checkpoint | None
-    ) -> None:
-        self._key = digest_of({**facts, "footing": here})
-        self._own_key = digest_of(facts)
-        self._shared = ControlCache(Path(order.cache_dir) / "controls")
-        self._own = ControlCache(Path(order.checkpoints_dir) / "controls")
-        self._begun = checkpoint is not None and "control" in checkpoint.state["members"]
-        self.share = True
-        """Whether the bits are those of one run on one footing, as the key says."""
-
-    def found(self) -> FoundControl | None:
-        """A control trained earlier; once this job has begun to train its own, it goes on with that."""
-        if self._begun:
-            return None
-        own = self._own.find(self._own_key)
-        if own is not None:
-            return own
-        shared = self._shared.find(self._key)
-        if shared is not None:
-            self._own.keep(self._own_key, shared.weights, shared.epoch, shared.steps)
-        return shared
-
-    def keep(self, control: FoundControl) -> None:
-        """Offer a control that this job trained to all jobs."""
-        if self.share:
-            self._shared.keep(self._key, control.weights, control.epoch, control.steps)
+    def _settled(self, stage: Stage, member: str) -> Settled:
+        result = self._runner.run(replace(stage, offset=self._plan.offset))
+        self._plan.offset += stage.schooling().steps
+        self._results.append(result)
+        return result.members[member]

@@ -1,10 +1,10 @@
 """How a member does on the validation split: what epochs are selected by. Never the test split."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
 import torch
-from torch import Tensor
 
 from app.contracts.events import MetricPoint
 from app.contracts.training import TrainingSpec
@@ -13,7 +13,7 @@ from workers.engine.data.inputs import Inputs
 from workers.engine.evaluation.metrics import Metrics, score, task_metrics
 from workers.engine.evaluation.modes import evaluating
 from workers.engine.evaluation.parties import BLOCK
-from workers.engine.members import Member
+from workers.engine.members import Answers, Member
 
 
 @dataclass(frozen=True)
@@ -45,26 +45,34 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and isfinite(value) else None
 
 
-def _outputs(member: Member, inputs: Inputs, rows: Rows) -> dict[str, Tensor]:
-    blocks = [member.network(inputs.take(part)) for part in rows.split(BLOCK)]
-    return {task.name: torch.cat([block[task.name] for block in blocks]).float() for task in member.tasks}
-
-
 def validate(member: Member, inputs: Inputs, rows: Rows) -> Validation:
     """Evaluate a member on `rows`; running statistics do not move."""
     with evaluating(member.network):
-        outputs = _outputs(member, inputs, rows)
-        total = torch.zeros((), device=rows.device.device)
-        counted = False
-        for task in member.tasks:
-            counts = [int(term.counted[rows.host].sum()) for term in task.terms]
-            loss, _ = task.loss(outputs[task.name], rows, counts)
-            if loss is not None:
-                total = total + task.weight * loss
-                counted = True
+        blocks = [(part, member.look(inputs.take(part))) for part in rows.split(BLOCK)]
+        loss = _loss(member, blocks, rows)
+    outputs = {task.name: torch.cat([block.outputs[task.name] for _, block in blocks]).float() for task in member.tasks}
     metrics = {
         task.name: task_metrics(outputs[task.name].cpu(), task.spec, task.target, rows.host, ranking=False)
         for task in member.tasks
         if task.target is not None
     }
-    return Validation(float(total) if counted else None, metrics)
+    return Validation(loss, metrics)
+
+
+def _loss(member: Member, blocks: Sequence[tuple[Rows, Answers]], rows: Rows) -> float | None:
+    """The weighted loss, block by block: terms that compare rows compare those of a block."""
+    total, counted = torch.zeros((), device=rows.device.device), False
+    for task in member.tasks:
+        whole = [int(term.counted[rows.host].sum()) for term in task.terms]
+        for part, answers in blocks:
+            counts = [int(term.counted[part.host].sum()) for term in task.terms]
+            seen = answers.of(task, 1.0)
+            for term, count, all_rows in zip(task.terms, counts, whole, strict=True):
+                if count == 0 or term.weight == 0.0:
+                    continue
+                losses = term.losses(seen, part)
+                total = (
+                    total + task.weight * term.weight * (losses * count if term.relational else losses.sum()) / all_rows
+                )
+                counted = True
+    return float(total) if counted else None

@@ -1,15 +1,14 @@
 """Do the teachers fit the task and the data: output, kind, size, class order, input shape, methods."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 
+from app.contracts.distillation import DistillationSpec
 from app.contracts.facts import DatasetFacts, ModelFacts, OutputFacts
-from app.contracts.jobs import DistillationSpec, KdTerm, MseTerm, SoftTargetTerm, TeacherRef
+from app.contracts.jobs import TeacherRef
 from app.contracts.resolving.findings import Findings, quoted
+from app.contracts.resolving.methods import check_combination, check_terms, default_term
 from app.contracts.resolving.targets import Goal
-
-METHODS = {"class": ("kd",), "multilabel": ("kd",), "value": ("mse",), "vector": ("mse",)}
-"""Which soft-target methods are defined for which kind of task."""
 
 
 def facts_of_teacher(
@@ -123,26 +122,24 @@ def check_unknown(ref: TeacherRef, dataset: DatasetFacts, findings: Findings, po
     )
 
 
-def _defined(terms: tuple[SoftTargetTerm, ...], goal: Goal, findings: Findings, pointer: str) -> None:
-    for i, term in enumerate(terms):
-        if term.method not in METHODS[goal.kind]:
-            findings.problem(
-                f"{pointer}/soft_targets/{i}/method",
-                "method_undefined",
-                f"`{term.method}` is not defined for {goal.kind} targets: use {quoted(METHODS[goal.kind])}",
-            )
-
-
 def resolved_terms(
-    distillation: DistillationSpec | None, goal: Goal, findings: Findings, pointer: str
+    distillation: DistillationSpec | None,
+    goal: Goal,
+    outputs: Sequence[OutputFacts | None],
+    findings: Findings,
+    pointer: str,
 ) -> DistillationSpec:
-    """The distillation with its soft-target terms filled in; undefined methods and empty lessons are problems."""
+    """The distillation with its soft-target terms filled in; undefined methods and empty lessons are problems.
+
+    A task that names features and no soft targets has features alone. `outputs` are its teachers', None where unknown.
+    """
     spec = distillation or DistillationSpec()
-    default: SoftTargetTerm = KdTerm(method="kd") if METHODS[goal.kind] == ("kd",) else MseTerm(method="mse")
-    terms = spec.soft_targets or (default,)
-    _defined(terms, goal, findings, pointer)
-    if goal.labelled == 0 and sum(term.weight for term in terms) == 0.0:
+    terms = spec.soft_targets or (() if spec.features else (default_term(goal),))
+    check_terms(terms, goal, outputs, findings, pointer)
+    check_combination(spec, goal, len(outputs), findings, pointer)
+    weight = sum(term.share for term in (*terms, *(spec.features or ())))
+    if goal.labelled == 0 and weight == 0.0:
         findings.problem(
             pointer, "nothing_to_learn", f"`{goal.name}` has no labels and its soft targets weigh 0: raise a weight"
         )
-    return spec.model_copy(update={"soft_targets": terms})
+    return spec.model_copy(update={"soft_targets": terms or None})

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
-
-from workers.engine.networks import Network
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -18,21 +16,40 @@ class Losses:
     values: tuple[Tensor, ...]
 
 
+@dataclass(frozen=True)
+class Parameters:
+    """What is trained: `trunk` is shared by all tasks; `own[i]` belongs to task i alone: its head, and what its terms
+    train beside the student.
+    """
+
+    trunk: tuple[nn.Parameter, ...]
+    own: tuple[tuple[nn.Parameter, ...], ...]
+
+    @property
+    def all(self) -> list[nn.Parameter]:
+        """Trunk, then each task's own."""
+        return [*self.trunk, *(parameter for each in self.own for parameter in each)]
+
+    def own_of(self, tasks: Sequence[int]) -> list[nn.Parameter]:
+        """What belongs to these tasks."""
+        return [parameter for i in tasks for parameter in self.own[i]]
+
+
 class Balancer(Protocol):
     """Called for each micro-batch, then once for the optimiser step.
 
     Absent tasks are left out of `losses`; a balancer with state keeps theirs untouched.
     """
 
-    def backward(self, losses: Losses, network: Network) -> None:
+    def backward(self, losses: Losses, parameters: Parameters) -> None:
         """Accumulate gradients (or Jacobians) of a micro-batch."""
         ...
 
-    def finish(self, present: Sequence[int], network: Network, step: int) -> None:
+    def finish(self, present: Sequence[int], parameters: Parameters, step: int) -> None:
         """Leave the step's gradient in `.grad` of every trained parameter."""
         ...
 
-    def clip(self, network: Network, norm: float) -> None:
+    def clip(self, parameters: Parameters, norm: float) -> None:
         """Rescale `.grad` where its norm is above `norm`."""
         ...
 

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from workers.engine.balancing.balancer import Losses, Stateless, clip_together
-from workers.engine.networks import Network
+from workers.engine.balancing.balancer import Losses, Parameters, Stateless, clip_together
 from workers.engine.relations import Relation
 
 
@@ -27,7 +26,7 @@ class Fixed(Stateless):
             self._coefficients[present] = tuple(weights.tolist())
         return self._coefficients[present]
 
-    def backward(self, losses: Losses, network: Network) -> None:
+    def backward(self, losses: Losses, parameters: Parameters) -> None:
         """See `Balancer`."""
         total: Tensor | None = None
         for weight, loss in zip(self.coefficients(losses.present), losses.values, strict=True):
@@ -35,9 +34,9 @@ class Fixed(Stateless):
         if total is not None:
             total.backward()  # type: ignore[no-untyped-call]
 
-    def finish(self, present: Sequence[int], network: Network, step: int) -> None:
+    def finish(self, present: Sequence[int], parameters: Parameters, step: int) -> None:
         """Nothing is left to do: backward has filled `.grad`."""
 
-    def clip(self, network: Network, norm: float) -> None:
+    def clip(self, parameters: Parameters, norm: float) -> None:
         """All parameters together."""
-        clip_together(list(network.parameters()), norm)
+        clip_together(parameters.all, norm)

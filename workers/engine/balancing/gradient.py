@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torchjd.aggregation import Aggregator
 from torchjd.autojac import backward as jacobian_backward
 
-from workers.engine.balancing.balancer import Losses, Stateless, clip_together
-from workers.engine.networks import Network
+from workers.engine.balancing.balancer import Losses, Parameters, Stateless, clip_together
 from workers.engine.randomness import seed_step
 from workers.engine.relations import Relation
 
@@ -50,22 +49,20 @@ class GradientBalancer(Stateless):
     def __init__(
         self,
         aggregator: Aggregator,
-        outputs: Sequence[str],
         weights: Sequence[float],
         relation: Relation | None,
         seed: int,
     ) -> None:
         self._aggregator = aggregator
-        self._outputs = tuple(outputs)
         self._weights = tuple(weights)
         self._relation = relation
         self._seed = seed
 
-    def backward(self, losses: Losses, network: Network) -> None:
+    def backward(self, losses: Losses, parameters: Parameters) -> None:
         """Add R·J of a micro-batch to `.jac` of the trunk, and the heads' own gradients to `.grad`."""
         if not losses.values:
             return
-        trunk = _trained(network.trunk_parameters())
+        trunk = _trained(parameters.trunk)
         if trunk:
             size = len(losses.present)
             relation = torch.eye(size) if self._relation is None else self._relation.over(losses.present)
@@ -73,18 +70,17 @@ class GradientBalancer(Stateless):
             jacobian_backward(
                 losses.values, jac_tensors=columns, inputs=trunk, retain_graph=True, parallel_chunk_size=1
             )
-        self._heads_backward(losses, network)
+        self._own_backward(losses, parameters)
 
-    def _heads_backward(self, losses: Losses, network: Network) -> None:
-        outputs = [self._outputs[i] for i in losses.present]
-        heads = [p for output in outputs for p in _trained(network.head_parameters(output))]
-        if heads:
+    def _own_backward(self, losses: Losses, parameters: Parameters) -> None:
+        own = _trained(parameters.own_of(losses.present))
+        if own:
             weighted = [self._weights[i] * loss for i, loss in zip(losses.present, losses.values, strict=True)]
-            torch.autograd.backward(weighted, inputs=heads)
+            torch.autograd.backward(weighted, inputs=own)
 
-    def finish(self, present: Sequence[int], network: Network, step: int) -> None:
+    def finish(self, present: Sequence[int], parameters: Parameters, step: int) -> None:
         """Aggregate `.jac` into `.grad`. Frozen or unused parameters have none and are passed over (trap 8)."""
-        shared = [p for p in network.trunk_parameters() if _jacobian(p) is not None]
+        shared = [p for p in parameters.trunk if _jacobian(p) is not None]
         if not shared:
             return
         jacobian = torch.cat([_taken_jacobian(p).flatten(1) for p in shared], dim=1)
@@ -93,8 +89,7 @@ class GradientBalancer(Stateless):
         for parameter, part in zip(shared, torch.split(update, [p.numel() for p in shared]), strict=True):
             parameter.grad = part.view_as(parameter)
 
-    def clip(self, network: Network, norm: float) -> None:
+    def clip(self, parameters: Parameters, norm: float) -> None:
         """The trunk and the heads apart: aggregation gives them lengths that do not compare."""
-        clip_together(network.trunk_parameters(), norm)
-        heads = [p for name in network.output_sizes for p in network.head_parameters(name)]
-        clip_together(heads, norm)
+        clip_together(parameters.trunk, norm)
+        clip_together(parameters.own_of(range(len(parameters.own))), norm)

@@ -6,6 +6,7 @@ from typing import Any
 
 from app.contracts.jobs import DistillJob, MultitaskJob, TrainJob
 from app.contracts.report import Compression, Environment, Latency, OnnxCheck, Party, Report, TargetUse
+from app.contracts.report_search import SearchReport
 from workers.engine.evaluation.evaluate import Evaluation
 from workers.engine.evaluation.parties import EvaluatedTask
 
@@ -55,6 +56,7 @@ class ReportParts:
     teachers: Sequence[TeacherPart] = ()
     targets: Sequence[TargetUse] = ()
     relation: dict[str, Any] | None = None
+    search: SearchReport | None = None
     export: Mapping[str, OnnxCheck] = field(default_factory=dict)
     warnings: Sequence[dict[str, str]] = ()
     not_measured: Mapping[str, str] = field(default_factory=dict)
@@ -78,6 +80,7 @@ def build_report(parts: ReportParts) -> Report:
         verdict=evaluation.verdict,
         targets=tuple(parts.targets),
         relation=parts.relation,
+        search=parts.search,
         export=dict(parts.export),
         warnings=tuple(parts.warnings),
         not_measured={**evaluation.not_measured, **parts.not_measured},

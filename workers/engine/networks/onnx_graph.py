@@ -1,5 +1,6 @@
 """An ONNX graph under ONNX Runtime, with bounded threads."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +10,21 @@ _TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(flo
 
 
 class OnnxGraph:
-    """One input of numbers; rows in, arrays out. A graph with a fixed batch size is fed in parts of that size."""
+    """One input of numbers; rows in, arrays out. A graph with a fixed batch size is fed in parts of that size.
 
-    def __init__(self, path: Path, threads: int) -> None:
+    `taps` name tensors inside the graph that are put out too.
+    """
+
+    def __init__(self, path: Path, threads: int, taps: Sequence[str] = ()) -> None:
         import onnxruntime  # here, as it starts a thread: the fork server must have none
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            _tapped(path, taps) if taps else str(path), options, providers=["CPUExecutionProvider"]
+        )
         source = self._session.get_inputs()[0]
         self._input = source.name
         self._type = _TYPES[source.type]
@@ -56,3 +62,16 @@ class OnnxGraph:
     def _run(self, rows: NDArray[np.float32]) -> dict[str, NDArray[np.generic]]:
         found = self._session.run(None, {self._input: rows.astype(self._type, copy=False)})
         return dict(zip(self.output_names, (np.asarray(value) for value in found), strict=True))
+
+
+def _tapped(path: Path, taps: Sequence[str]) -> bytes:
+    """The graph with more outputs: these tensors, as float numbers of whatever shape they have."""
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
+    there = {output.name for output in model.graph.output}
+    for name in taps:
+        if name not in there:
+            model.graph.output.append(onnx.ValueInfoProto(name=name))
+    found: bytes = model.SerializeToString()
+    return found

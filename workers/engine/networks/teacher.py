@@ -1,10 +1,12 @@
 """A teacher: whatever maps raw rows to outputs. It is never trained, and nothing of it moves."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from app.contracts.facts import OutputFacts
@@ -16,6 +18,7 @@ from workers.engine.networks.loading import load_weights
 from workers.engine.networks.network import Network
 from workers.engine.networks.onnx_graph import OnnxGraph
 from workers.engine.networks.preprocess import apply
+from workers.engine.networks.taps import Taps
 
 IDENTITY = InputTransform()
 
@@ -62,8 +65,8 @@ class Teacher(Protocol):
         """Transformed rows [n, …] -> {output: [n, size] float32 on the device}."""
         ...
 
-    def predict(self, raw: Tensor) -> dict[str, Tensor]:
-        """Raw rows [n, …] -> {output: [n, size] float32 on the device}."""
+    def predict(self, raw: Tensor, layers: Sequence[str] = ()) -> dict[str, Tensor]:
+        """Raw rows [n, …] -> {output: [n, size] float32 on the device}, and the asked layers flat, by `layer_name`."""
         ...
 
 
@@ -108,9 +111,13 @@ class NetworkTeacher(_Taught):
         """See `Teacher`."""
         return {name: values.float() for name, values in self.network(x).items()}
 
-    def predict(self, raw: Tensor) -> dict[str, Tensor]:
+    def predict(self, raw: Tensor, layers: Sequence[str] = ()) -> dict[str, Tensor]:
         """See `Teacher`."""
-        return self._predict(raw, self.forward)
+        taps = Taps(self.network, layers)
+        try:
+            return self._predict(raw, lambda x: self.forward(x) | _flat(taps.take()))
+        finally:
+            taps.close()
 
 
 class OnnxTeacher(_Taught):
@@ -120,19 +127,47 @@ class OnnxTeacher(_Taught):
 
     def __init__(self, model: ModelInput, device: torch.device, threads: int) -> None:
         super().__init__(model, device)
-        self._graph = OnnxGraph(Path(model.path), threads)
+        self._path = Path(model.path)
+        self._threads = threads
+        self._graph = OnnxGraph(self._path, threads)
+        self._tapping: tuple[tuple[str, ...], OnnxGraph] | None = None
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """See `Teacher`. The graph's outputs are matched to the manifest's by name, a single one by being single."""
-        found = self._graph.run(x.cpu().numpy())
+        return self._named(self._graph.run(x.cpu().numpy()), len(x))
+
+    def _named(self, found: dict[str, NDArray[np.generic]], rows: int) -> dict[str, Tensor]:
         if len(found) == 1 and len(self.outputs) == 1:
             found = {next(iter(self.outputs)): next(iter(found.values()))}
-        tensors = {name: torch.from_numpy(found[name]).float().reshape(len(x), -1) for name in self.outputs}
+        tensors = {name: torch.from_numpy(found[name]).float().reshape(rows, -1) for name in self.outputs}
         return {name: values.to(self._device) for name, values in tensors.items()}
 
-    def predict(self, raw: Tensor) -> dict[str, Tensor]:
+    def predict(self, raw: Tensor, layers: Sequence[str] = ()) -> dict[str, Tensor]:
         """See `Teacher`."""
-        return self._predict(raw, self.forward)
+        if not layers:
+            return self._predict(raw, self.forward)
+        graph = self._graph_with(tuple(layers))
+
+        def forward(x: Tensor) -> dict[str, Tensor]:
+            found = graph.run(x.cpu().numpy())
+            told = {name: found[name] for name in self._graph.output_names}
+            return self._named(told, len(x)) | _flat({name: torch.from_numpy(found[name]) for name in layers})
+
+        return self._predict(raw, forward)
+
+    def _graph_with(self, layers: tuple[str, ...]) -> OnnxGraph:
+        if self._tapping is None or self._tapping[0] != layers:
+            self._tapping = (layers, OnnxGraph(self._path, self._threads, taps=layers))
+        return self._tapping[1]
+
+
+def layer_name(layer: str) -> str:
+    """How a teacher's layer is called among its outputs."""
+    return f"layer:{layer}"
+
+
+def _flat(taps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {layer_name(name): values.float().flatten(1) for name, values in taps.items()}
 
 
 def open_teacher(model: ModelInput, device: torch.device, threads: int) -> Teacher:

@@ -25,7 +25,12 @@ def class_scores(values: Tensor, spec: ClassOutput) -> Tensor:
     return values.clamp_min(FLOOR).log() if spec.output == "probabilities" else values
 
 
-def log_probabilities(values: Tensor, spec: OutputSpec, temperature: float = 1.0) -> Tensor:
+def softened(scores: Tensor, temperature: float | Tensor) -> Tensor:
+    """Log softmax(scores / τ): [N, C] -> [N, C]."""
+    return log_softmax(scores / temperature, dim=-1)
+
+
+def log_probabilities(values: Tensor, spec: OutputSpec, temperature: float | Tensor = 1.0) -> Tensor:
     """Log softmax(scores / temperature) of class outputs, [N, C] -> [N, C] (Hinton et al. 2015).
 
     Logits z: p = softmax(z / τ). Energies E: p = softmax(-E / τ). Probabilities and log-probabilities are
@@ -34,7 +39,7 @@ def log_probabilities(values: Tensor, spec: OutputSpec, temperature: float = 1.0
     """
     if not isinstance(spec, ClassOutput):
         raise TypeError(f"expected an output of kind `class`, found `{spec.kind}`")
-    return log_softmax(class_scores(values, spec) / temperature, dim=-1)
+    return softened(class_scores(values, spec), temperature)
 
 
 def label_log_odds(values: Tensor, spec: MultilabelOutput) -> Tensor:
@@ -43,7 +48,7 @@ def label_log_odds(values: Tensor, spec: MultilabelOutput) -> Tensor:
     return torch.logit(values, eps=1e-7) if spec.output == "probabilities" else values
 
 
-def bernoulli_log_probabilities(log_odds: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+def bernoulli_log_probabilities(log_odds: Tensor, temperature: float | Tensor = 1.0) -> tuple[Tensor, Tensor]:
     """(log p, log(1 - p)) of softened labels, each [N, L]."""
     softened = log_odds / temperature
     return logsigmoid(softened), logsigmoid(-softened)

@@ -1,0 +1,79 @@
+"""Do the layers that feature terms name exist, and do their shapes go together?"""
+
+from collections.abc import Sequence
+
+from app.contracts.architectures import Architecture
+from app.contracts.distillation import FeatureTerm, RelationsTerm
+from app.contracts.facts import ModelFacts, OutputFacts
+from app.contracts.layouts import layers, layers_of
+from app.contracts.resolving.findings import Findings, quoted
+
+Shape = tuple[int, ...]
+_PICTURES = ("attention",)
+_TOKENS = ("hidden_states", "relations")
+_SAME_KIND = ("fitnets",)
+
+
+def check_features(
+    terms: Sequence[FeatureTerm],
+    teachers: Sequence[ModelFacts | OutputFacts | None],
+    student: Architecture,
+    findings: Findings,
+    pointer: str,
+) -> None:
+    """Problems for layers that are not there or do not fit; `student` is resolved, `teachers` None where unknown."""
+    ours = {layer.name: layer.shape for layer in layers(student)}
+    for i, term in enumerate(terms):
+        place = f"{pointer}/features/{i}"
+        shape = _layer(ours, term.student_layer, findings, f"{place}/student_layer", "the student")
+        theirs = _teacher_layer(term, teachers, findings, place)
+        if shape is not None and theirs is not None:
+            _check_shapes(term, shape, theirs, findings, place)
+
+
+def _teacher_layer(
+    term: FeatureTerm, teachers: Sequence[ModelFacts | OutputFacts | None], findings: Findings, place: str
+) -> Shape | None:
+    if term.teacher >= len(teachers):
+        findings.problem(
+            f"{place}/teacher",
+            "unknown_teacher",
+            f"there are {len(teachers)} teachers, counted from 0: no {term.teacher}",
+        )
+        return None
+    facts = teachers[term.teacher]
+    if facts is None:
+        findings.unknown()
+        return None
+    if isinstance(facts, OutputFacts):
+        findings.problem(
+            f"{place}/teacher", "no_layers", "this teacher is a column of the dataset, which has outputs and no layers"
+        )
+        return None
+    return _layer(layers_of(facts), term.teacher_layer, findings, f"{place}/teacher_layer", "the teacher")
+
+
+def _layer(known: dict[str, Shape | None], name: str, findings: Findings, place: str, whose: str) -> Shape | None:
+    if name not in known:
+        findings.problem(place, "unknown_layer", f"{whose} has no layer `{name}`: it has {quoted(known)}")
+        return None
+    shape = known[name]
+    if shape is None:
+        findings.problem(place, "open_shape", f"the graph of {whose} does not say the shape of `{name}`: tap another")
+    return shape
+
+
+def _check_shapes(term: FeatureTerm, ours: Shape, theirs: Shape, findings: Findings, place: str) -> None:
+    said = f"the student's layer has shape {list(ours)}, the teacher's {list(theirs)}"
+    if term.method in _PICTURES and (len(ours), len(theirs)) != (3, 3):
+        findings.problem(place, "shape_mismatch", f"`{term.method}` compares maps [channels, height, width]: {said}")
+    elif term.method in _TOKENS and ((len(ours), len(theirs)) != (2, 2) or ours[0] != theirs[0]):
+        findings.problem(
+            place, "shape_mismatch", f"`{term.method}` compares layers [tokens, width] of as many tokens: {said}"
+        )
+    elif term.method in _SAME_KIND and len(ours) != len(theirs):
+        findings.problem(
+            place, "shape_mismatch", f"`{term.method}` projects maps to maps and vectors to vectors: {said}"
+        )
+    elif isinstance(term, RelationsTerm) and (ours[1] % term.heads or theirs[1] % term.heads):
+        findings.problem(f"{place}/heads", "shape_mismatch", f"{term.heads} heads do not divide both widths: {said}")

@@ -1,0 +1,44 @@
+"""Values that the service chooses: each candidate trains, the validation split (or folds) decides, the winner trains
+again on the plain path.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from app.contracts.base import Contract, Weight
+
+MOST_CANDIDATES = 64
+Degrees = Annotated[float, Field(ge=0.05, le=100.0)]
+Rate = Annotated[float, Field(gt=0.0, le=1e3)]
+
+
+class _Search(Contract):
+    folds: int | None = Field(
+        default=None,
+        ge=2,
+        le=10,
+        description="Judge by cross-validation over the rows of the training and validation splits, instead of by the "
+        "validation split.",
+    )
+
+
+class TemperatureSearch(_Search):
+    """The temperature that does best."""
+
+    search: Annotated[tuple[Degrees, ...], Field(min_length=2, max_length=32)] = Field(description="What to try.")
+
+
+class WeightSearch(_Search):
+    """The weight that does best."""
+
+    search: Annotated[tuple[Weight, ...], Field(min_length=2, max_length=32)] = Field(description="What to try.")
+
+
+class RateSearch(_Search):
+    """The learning rate that does best; the control is searched over the same."""
+
+    search: Annotated[tuple[Rate, ...], Field(min_length=2, max_length=32)] = Field(description="What to try.")
+
+
+Search = TemperatureSearch | WeightSearch | RateSearch

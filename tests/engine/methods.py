@@ -1,0 +1,111 @@
+"""Every distillation method as a spec: the catalogue that tests are parametrised over."""
+
+from typing import Any
+
+from tests.engine.workshop import SECOND, TEACHER, Workshop, blobs
+
+Json = dict[str, Any]
+
+TRAINING: Json = {"epochs": 3, "batch_size": 32, "learning_rate": 0.01}
+TEACHER_SPEC: Json = {
+    "kind": "train",
+    "target": "label",
+    "model": {"family": "mlp", "hidden": [32, 24]},
+    "training": {"epochs": 6, "batch_size": 32, "learning_rate": 0.01},
+}
+LEARNED: Json = {"learned": True}
+LOGITS: dict[str, Json] = {
+    "kd": {"method": "kd"},
+    "kd, linear temperature": {"method": "kd", "temperature": {"schedule": "linear", "start": 8, "end": 1}},
+    "kd, cosine temperature": {"method": "kd", "temperature": {"schedule": "cosine", "start": 1, "end": 6}},
+    "kd, learned temperature": {"method": "kd", "temperature": LEARNED},
+    "kd, standardised": {"method": "kd", "standardize": True, "temperature": 2},
+    "dkd": {"method": "dkd", "beta": 2},
+    "dkd, standardised": {"method": "dkd", "standardize": True},
+    "dist": {"method": "dist"},
+    "dist, learned temperature": {"method": "dist", "temperature": LEARNED},
+    "reverse_kl": {"method": "reverse_kl"},
+    "jsd": {"method": "jsd", "beta": 0.3},
+    "logit_mse": {"method": "logit_mse"},
+}
+NUMBERS: dict[str, Json] = {
+    "mse": {"method": "mse"},
+    "huber": {"method": "huber", "delta": 0.5},
+    "teacher_bounded": {"method": "teacher_bounded", "margin": 0.1},
+}
+FEATURES: dict[str, Json] = {
+    "fitnets": {"method": "fitnets"},
+    "similarity": {"method": "similarity"},
+    "rkd": {"method": "rkd"},
+    "crd": {"method": "crd", "dimensions": 8},
+}
+MAPS: dict[str, Json] = {
+    "fitnets": {"method": "fitnets"},
+    "attention": {"method": "attention"},
+    "similarity": {"method": "similarity"},
+}
+
+
+def soft(term: Json, **changes: Any) -> Json:
+    """A distill job with one term on the outputs."""
+    return job({"soft_targets": {"weight": 0.9, **term}, "supervised": {"weight": 0.1}}, **changes)
+
+
+def feature(term: Json, **changes: Any) -> Json:
+    """A distill job with one term on layers, beside kd."""
+    layers = {"teacher_layer": "penultimate", "student_layer": "penultimate", "weight": 0.5}
+    return job({"soft_targets": {"method": "kd"}, "features": {**layers, **term}}, **changes)
+
+
+def job(distillation: Json, **changes: Any) -> Json:
+    """A distill job of these terms."""
+    spec = {
+        "kind": "distill",
+        "target": "label",
+        "teachers": [{"model": TEACHER}],
+        "student": {"family": "mlp", "hidden": [8]},
+        "distillation": distillation,
+        "training": TRAINING,
+    }
+    return {**spec, **changes}
+
+
+def several(combine: str) -> Json:
+    """Two teachers, averaged in another way than by weights."""
+    return job({"soft_targets": {"method": "kd"}, "combine": combine}, teachers=[{"model": TEACHER}, {"model": SECOND}])
+
+
+CLASS_JOBS: dict[str, Json] = {
+    **{name: soft(term) for name, term in LOGITS.items()},
+    **{name: feature(term) for name, term in FEATURES.items()},
+    "several terms": job({"soft_targets": [{"method": "kd"}, {"method": "dist"}, {"method": "kd", "temperature": 1}]}),
+    "confidence": several("confidence"),
+    "learned shares": several("learned"),
+}
+
+
+def school(workshop: Workshop) -> Workshop:
+    """A workshop with labelled rows and two teachers of three classes."""
+    workshop.dataset()
+    for model, seed in ((TEACHER, 0), (SECOND, 7)):
+        spec = TEACHER_SPEC | {"training": TEACHER_SPEC["training"] | {"seed": seed}}
+        workshop.teacher(workshop.run(spec, f"teacher{seed}"), workshop.folder / f"teacher{seed}" / "attempt-1", model)
+    return workshop
+
+
+def pictures(workshop: Workshop) -> Workshop:
+    """A workshop with small images of three classes and a convnet that knows them."""
+    arrays = blobs(rows=180, features=36)
+    arrays["x"] = arrays["x"].reshape(-1, 1, 6, 6)
+    workshop.dataset(arrays)
+    spec = TEACHER_SPEC | {"model": {"family": "convnet", "channels": [6, 8]}}
+    workshop.teacher(workshop.run(spec, "teacher"), workshop.folder / "teacher" / "attempt-1")
+    return workshop
+
+
+def values(workshop: Workshop) -> Workshop:
+    """A workshop with a value target and a teacher that knows it."""
+    workshop.dataset()
+    spec = TEACHER_SPEC | {"target": "size"}
+    workshop.teacher(workshop.run(spec, "teacher"), workshop.folder / "teacher" / "attempt-1")
+    return workshop

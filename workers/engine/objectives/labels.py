@@ -1,0 +1,46 @@
+"""The term on labels."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from app.contracts.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput
+from workers.engine.data.columns import Column, Rows
+from workers.engine.data.dataset import TargetColumn
+from workers.engine.objectives.supervised import class_loss, multilabel_loss, squared_loss
+from workers.engine.objectives.term import Seen
+
+
+@dataclass(frozen=True)
+class SupervisedLoss:
+    """The loss on labels: cross-entropy, binary cross-entropy, or squared error in standardised units."""
+
+    weight: float
+    counted: Tensor
+    labels: Column
+    loss: Callable[[Tensor, Tensor], Tensor]
+    name: str = "supervised"
+    relational: bool = False
+    taps: tuple[str, ...] = ()
+    module: nn.Module | None = None
+
+    @classmethod
+    def of(
+        cls, target: TargetColumn, spec: OutputSpec, weight: float, smoothing: float, device: torch.device
+    ) -> "SupervisedLoss":
+        """For a target; `spec` is that of the student's output, whose mean and std standardise values."""
+        values = target.values
+        if isinstance(spec, ClassOutput):
+            return cls(weight, target.labelled, Column.on(device, values), lambda o, y: class_loss(o, y, smoothing))
+        if isinstance(spec, MultilabelOutput):
+            return cls(weight, target.labelled, Column.on(device, values), multilabel_loss)
+        numbers = values.reshape(len(values), -1)
+        if isinstance(spec, ValueOutput):
+            numbers = (numbers - spec.mean) / spec.std
+        return cls(weight, target.labelled, Column.on(device, numbers), squared_loss)
+
+    def losses(self, seen: Seen, rows: Rows) -> Tensor:
+        """See `Term`."""
+        return self.loss(seen.outputs, self.labels.take(rows))

@@ -1,0 +1,1 @@
+"""Comparisons of logits, one method a file."""

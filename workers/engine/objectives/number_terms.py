@@ -1,0 +1,91 @@
+"""Terms on values and vectors: the student's numbers against the teachers' weighted mean."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from app.contracts.distillation import CosineTerm, HuberTerm, MseTerm, TeacherBoundedTerm
+from app.contracts.manifests import OutputSpec, ValueOutput
+from workers.engine.data.columns import Column, Rows
+from workers.engine.objectives.numbers.cosine import cosine
+from workers.engine.objectives.numbers.huber import number_huber
+from workers.engine.objectives.numbers.mse import number_mse
+from workers.engine.objectives.numbers.teacher_bounded import teacher_bounded
+from workers.engine.objectives.panel import Lesson, shares
+from workers.engine.objectives.softening import widened
+from workers.engine.objectives.term import Seen
+
+NumberTerm = MseTerm | HuberTerm | TeacherBoundedTerm | CosineTerm
+Method = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""(student [n, size], teachers' mean [n, size], labels [n, size] with NaN where missing, or None) -> [n]."""
+
+
+def number_method(term: NumberTerm) -> Method:
+    """The comparison that a term names."""
+    if isinstance(term, HuberTerm):
+        return lambda s, t, y: number_huber(s, t, term.delta)
+    if isinstance(term, TeacherBoundedTerm):
+        return lambda s, t, y: teacher_bounded(s, t, y if y is not None else torch.full_like(t, torch.nan), term.margin)
+    if isinstance(term, CosineTerm):
+        return lambda s, t, y: cosine(s, t)
+    return lambda s, t, y: number_mse(s, t)
+
+
+@dataclass(frozen=True)
+class NumberTargets:
+    """A term on values (in the student's standardised units) or vectors."""
+
+    name: str
+    weight: float
+    counted: Tensor
+    numbers: Column
+    mask: Column | None
+    method: Method
+    labels: Column | None
+    relational: bool = False
+    taps: tuple[str, ...] = ()
+    module: nn.Module | None = None
+
+    @classmethod
+    def of(
+        cls,
+        term: NumberTerm,
+        name: str,
+        lessons: tuple[Lesson, ...],
+        spec: OutputSpec,
+        labels: Tensor | None,
+        device: torch.device,
+    ) -> "NumberTargets":
+        """Averaged once for all rows: the mean of numbers does not depend on the step. `labels` [N] or [N, size]."""
+        weights = shares(lessons)
+        mean = torch.stack([_own_units(x) * weights[:, k : k + 1] for k, x in enumerate(lessons)]).sum(0)
+        counted = weights.sum(1) > 0
+        truth = None
+        if isinstance(term, TeacherBoundedTerm) and labels is not None:
+            truth = labels.reshape(len(labels), -1)
+            counted = counted & ~truth.isnan().any(1)
+        if isinstance(spec, ValueOutput):
+            mean = (mean - spec.mean) / spec.std
+            truth = (truth - spec.mean) / spec.std if truth is not None else None
+        return cls(
+            name=name,
+            weight=term.share,
+            counted=counted,
+            numbers=Column.on(device, mean),
+            mask=None if bool(counted.all()) else Column.on(device, counted),
+            method=number_method(term),
+            labels=Column.on(device, truth) if truth is not None else None,
+        )
+
+    def losses(self, seen: Seen, rows: Rows) -> Tensor:
+        """See `Term`."""
+        labels = self.labels.take(rows) if self.labels is not None else None
+        losses = self.method(seen.outputs, self.numbers.take(rows), labels)
+        return losses if self.mask is None else torch.where(self.mask.take(rows), losses, 0.0)
+
+
+def _own_units(lesson: Lesson) -> Tensor:
+    values = widened(lesson.values).nan_to_num()
+    return values * lesson.spec.std + lesson.spec.mean if isinstance(lesson.spec, ValueOutput) else values

@@ -1,0 +1,1 @@
+"""Comparisons of numbers, one a file."""

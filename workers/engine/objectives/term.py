@@ -1,0 +1,86 @@
+"""A term: one loss of one task, as the loop sees it.
+
+A term knows for which rows it is defined (`counted`). An additive term gives one loss a row, 0 elsewhere: the loop
+divides the sum by the number of counted rows of the whole batch, so that micro-batches add up. A relational term
+compares the rows of a batch with each other and gives their mean: it must see the whole batch at once. Targets are
+gathered by row; nothing here moves or remembers. What a term trains beside the student is its `module`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from workers.engine.data.columns import Rows
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a member put out for some rows: its head's outputs [n, size] and the layers that terms look at.
+
+    `progress` is the share of the steps done; `peers` what the other members put out for the same task and rows.
+    """
+
+    outputs: Tensor
+    taps: Mapping[str, Tensor] = field(default_factory=dict)
+    progress: float = 0.0
+    peers: tuple[Tensor, ...] = ()
+
+
+class Term(Protocol):
+    """One weighted loss of a task."""
+
+    @property
+    def name(self) -> str:
+        """As it appears in metric series."""
+        ...
+
+    @property
+    def weight(self) -> float:
+        """What the term's mean over rows is multiplied by."""
+        ...
+
+    @property
+    def counted(self) -> Tensor:
+        """Bool [N] on the host: the dataset rows on which the term is defined."""
+        ...
+
+    @property
+    def relational(self) -> bool:
+        """Whether the rows of a batch are compared with each other."""
+        ...
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """The student's layers that the term looks at."""
+        ...
+
+    @property
+    def module(self) -> nn.Module | None:
+        """What is trained, clipped and checkpointed with the student, and not exported."""
+        ...
+
+    def losses(self, seen: Seen, rows: Rows) -> Tensor:
+        """Additive: one loss a row [n], 0 where not counted. Relational: the mean over the counted rows, a scalar."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plain:
+    """What terms without relations, taps or trained parts share."""
+
+    @property
+    def relational(self) -> bool:
+        """Each row stands for itself."""
+        return False
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """Only the head's outputs are looked at."""
+        return ()
+
+    @property
+    def module(self) -> nn.Module | None:
+        """Nothing is trained."""
+        return None

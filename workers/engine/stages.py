@@ -1,0 +1,352 @@
+"""A stage: one run of the loop, with members that train together on one stream of batches.
+
+A plain job is one stage. A search has one for each candidate, and repeats one for each further seed; each keeps its
+checkpoints in a folder of its own, and what it ended with, so that a resumed job does no stage twice.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from app.contracts.architectures import Architecture
+from app.contracts.base import digest_of
+from app.contracts.events import ChildEvent, WarningEvent
+from app.contracts.orders import DatasetInput, Order
+from app.contracts.problems import UserError
+from app.contracts.training import TrainingSpec
+from workers.engine.balancing import make_balancer
+from workers.engine.checkpoint import Checkpoint, CheckpointFolder
+from workers.engine.control import Stop
+from workers.engine.controls import ControlCache
+from workers.engine.data.dataset import Dataset
+from workers.engine.data.inputs import Inputs
+from workers.engine.determinism import footing
+from workers.engine.files import publish_folder, whole_folder
+from workers.engine.loop import Loop, Schooling
+from workers.engine.members import Member
+from workers.engine.networks import Network, build, initialise
+from workers.engine.objectives.term import Term
+from workers.engine.recipes import Course, Taught
+from workers.engine.tasks import Task, taught_rows
+
+PEERS = "students"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one run of the loop trains. `name` is empty for the job's own; `offset` counts the steps before it."""
+
+    name: str
+    course: Course
+    taught: tuple[Taught, ...]
+    train: Tensor
+    validation: Tensor
+    student: bool = True
+    control: bool = False
+    offset: int = 0
+
+    @property
+    def training(self) -> TrainingSpec:
+        """How its members are trained."""
+        return self.course.spec.training
+
+    def schooling(self) -> Schooling:
+        """The rows that its members go through. Raises UserError `nothing_to_learn`."""
+        rows = taught_rows([each.student for each in self.taught], self.train)
+        if len(rows) == 0:
+            raise UserError("nothing_to_learn", "no row of the training split has a label or a teacher's output")
+        return Schooling(self.training, rows, self.validation)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A member whose training is over, with the weights that count; `score` is its best on the validation rows."""
+
+    network: Network
+    epoch: int
+    steps: int
+    score: float | None
+    cached: bool = False
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """The members of a stage by name, and what is said of the run."""
+
+    members: dict[str, Settled]
+    bit_exact: bool = True
+    seconds: float = 0.0
+    precision: str = "float32"
+
+
+@dataclass
+class StageRunner:
+    """Runs stages on one dataset, device and set of folders."""
+
+    order: Order
+    dataset: Dataset
+    dataset_input: DatasetInput
+    device: torch.device
+    emit: Callable[[ChildEvent], None]
+    stop: Stop
+    steps: int = 0
+    """Optimiser steps of all stages of the job."""
+    _inputs: Inputs | None = field(default=None)
+
+    def run(self, stage: Stage) -> StageResult:
+        """Train the members of a stage, or take what an earlier attempt ended with. Raises Stopped and UserError."""
+        finished = FinishedStages(Path(self.order.checkpoints_dir) / "finished", self.device)
+        if stage.name:
+            found = finished.find(stage)
+            if found is not None:
+                return found
+        result = self._run(stage)
+        if stage.name:
+            finished.keep(stage.name, result)
+        return result
+
+    def _run(self, stage: Stage) -> StageResult:
+        schooling, here = stage.schooling(), footing(self.device, self.order.threads)
+        checkpoints = CheckpointFolder(Path(self.order.checkpoints_dir) / stage.name, self.order.attempt)
+        checkpoint = checkpoints.load()
+        controls = _Controls(self.order, stage.name, self._control_facts(stage, schooling), here, checkpoint)
+        cached = self._cached(stage, controls)
+        members = self._members(stage, schooling, control=stage.control and cached is None)
+        if checkpoint is not None and {member.name for member in members} != set(checkpoint.state["members"]):
+            checkpoint = None  # The control that it went with is lost: the same bits, from the beginning.
+        keep: dict[str, Any] = {"footing": here, "bit_exact": True}
+        if checkpoint is not None:
+            keep = self._kept(checkpoint, here)
+        loop = self._loop(stage, members, schooling, checkpoints, keep)
+        if checkpoint is not None:
+            loop.resume(checkpoint)
+        if members:
+            loop.run()
+        settled = {member.name: _settled(member, schooling) for member in members}
+        if cached is not None:
+            settled["control"] = cached
+        elif "control" in settled and keep["bit_exact"]:
+            controls.keep(settled["control"])
+        precision = members[0].precision.name if members else "float32"
+        return StageResult(settled, keep["bit_exact"], loop.seconds, precision)
+
+    # Who trains.
+
+    def _members(self, stage: Stage, schooling: Schooling, *, control: bool) -> list[Member]:
+        """Student and control start from the same weights: both are drawn from the stage's seed."""
+        course = stage.course
+        found = []
+        if stage.student:
+            group = PEERS if course.peers else None
+            tasks = [each.student for each in stage.taught]
+            found.append(self._member("student", course.architecture, tasks, stage, schooling, group))
+            for i, architecture in enumerate(course.peers):
+                found.append(self._peer(f"peer-{i + 1}", architecture, tasks, stage, schooling))
+        if control:
+            tasks = [each.control for each in stage.taught if each.control is not None]
+            found.append(self._member("control", course.architecture, tasks, stage, schooling, None))
+        for member in found[:1]:
+            self._warn_of(member, stage, schooling)
+        return found
+
+    def _member(
+        self,
+        name: str,
+        architecture: Architecture,
+        tasks: Sequence[Task],
+        stage: Stage,
+        schooling: Schooling,
+        group: str | None,
+    ) -> Member:
+        network = build(architecture)
+        initialise(network, stage.training.seed)
+        balancer = make_balancer(
+            stage.course.balancing, [task.weight for task in tasks], stage.course.relation, stage.training.seed
+        )
+        prefix = f"{stage.name}/" if stage.name else ""
+        return Member(
+            name, network, tasks, balancer, stage.training, schooling.steps, self.device, group=group, prefix=prefix
+        )
+
+    def _peer(
+        self, name: str, architecture: Architecture, tasks: Sequence[Task], stage: Stage, schooling: Schooling
+    ) -> Member:
+        """A peer has the student's tasks but for terms on layers and what is trained beside the student. It starts from
+        weights of its own.
+        """
+        own = [replace(task, terms=tuple(term for term in task.terms if _is_common(term))) for task in tasks]
+        member = self._member(name, architecture, own, stage, schooling, PEERS)
+        initialise(member.network, stage.training.seed + int(name.rpartition("-")[2]))
+        return member
+
+    def _warn_of(self, member: Member, stage: Stage, schooling: Schooling) -> None:
+        training = stage.training
+        smallest = min(len(schooling.rows), training.micro_batch_size or training.batch_size)
+        if smallest == 1 and any(isinstance(module, torch.nn.BatchNorm1d) for module in member.network.modules()):
+            raise UserError(
+                "batch_too_small",
+                "BatchNorm of an mlp takes its statistics over the rows of a batch, and there is one row: use batches "
+                "and micro-batches of at least 2 rows, or `normalization: layer`",
+            )
+        if stage.name:
+            return
+        if member.precision.warning is not None:
+            self.emit(member.precision.warning)
+        if training.micro_batch_size is not None and member.network.has_batch_norm:
+            message = "micro-batches meet BatchNorm, whose statistics are those of each micro-batch: not exact"
+            self.emit(WarningEvent(code="inexact_accumulation", message=message))
+
+    # How it goes on.
+
+    def _kept(self, checkpoint: Checkpoint, here: dict[str, Any]) -> dict[str, Any]:
+        kept = {name: checkpoint.state[name] for name in ("footing", "bit_exact")}
+        if kept["footing"] != here:
+            changed = sorted(name for name in here if kept["footing"].get(name) != here[name])
+            message = (
+                f"the job was resumed with other {', '.join(changed)}: its student is not that of one run, bit for bit"
+            )
+            self.emit(WarningEvent(code="not_bit_exact", message=message))
+            kept |= {"footing": here, "bit_exact": False}
+        return kept
+
+    def _loop(
+        self,
+        stage: Stage,
+        members: list[Member],
+        schooling: Schooling,
+        checkpoints: CheckpointFolder,
+        keep: dict[str, Any],
+    ) -> Loop:
+        name = next(iter(self.dataset.inputs))
+        if self._inputs is None:
+            self._inputs = Inputs.prepare(self.dataset.inputs[name], self.dataset.transforms[name], self.device)
+        return Loop(
+            members,
+            self._inputs,
+            schooling,
+            checkpoints,
+            self.order.checkpoint_seconds,
+            self.emit,
+            self.stop,
+            keep,
+            stage=stage.name,
+            offset=stage.offset,
+            all_steps=self.steps,
+        )
+
+    # The control, if one like it has been trained before.
+
+    def _cached(self, stage: Stage, controls: "_Controls") -> Settled | None:
+        return controls.found(stage.course.architecture, self.device) if stage.control else None
+
+    def _control_facts(self, stage: Stage, schooling: Schooling) -> dict[str, Any]:
+        """Everything that a control's bits depend on besides its footing, the batch stream included."""
+        course, dataset = stage.course, self.dataset_input
+        return {
+            "architecture": course.architecture.model_dump(mode="json"),
+            "training": stage.training.model_dump(mode="json"),
+            "smoothing": course.control_smoothing,
+            "tasks": [[task.name, task.target, task.weight] for task in course.tasks],
+            "balancing": course.balancing.model_dump(mode="json"),
+            "relation": course.relation.matrix if course.relation is not None else None,
+            "dataset": dataset.sha256,
+            "manifest": dataset.manifest.model_dump(mode="json", exclude={"name", "metadata"}),
+            "rows": digest_of([schooling.rows.tolist(), schooling.validation.tolist()]),
+        }
+
+
+def _is_common(term: Term) -> bool:
+    return not term.taps and term.module is None
+
+
+def _settled(member: Member, schooling: Schooling) -> Settled:
+    epoch = member.settle(-(-member.standing.steps // schooling.batches))
+    return Settled(member.network, epoch, member.standing.steps, member.standing.best_score)
+
+
+class FinishedStages:
+    """What the stages of a job ended with, by name: whole folders beside the checkpoints."""
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        self._folder = folder
+        self._device = device
+
+    def find(self, stage: Stage) -> StageResult | None:
+        """The result of a stage that an earlier attempt finished."""
+        place = self._folder / stage.name
+        manifest = whole_folder(place)
+        if manifest is None:
+            return None
+        told = json.loads((place / "result.json").read_text())
+        members = {
+            name: _restored(stage.course.architecture_of(name), load_file(place / f"{name}.safetensors"), facts)
+            for name, facts in told["members"].items()
+        }
+        for settled in members.values():
+            settled.network.to(self._device)
+        return StageResult(members, told["bit_exact"], told["seconds"], told["precision"])
+
+    def keep(self, name: str, result: StageResult) -> None:
+        """Write a stage's result down, whole or not at all."""
+        draft = self._folder / f".draft-{name}"
+        draft.mkdir(parents=True, exist_ok=True)
+        for member, settled in result.members.items():
+            weights = {key: value.detach().cpu().contiguous() for key, value in settled.network.state_dict().items()}
+            save_file(weights, draft / f"{member}.safetensors")
+        facts = {
+            member: {"epoch": each.epoch, "steps": each.steps, "score": each.score, "cached": each.cached}
+            for member, each in result.members.items()
+        }
+        told = {
+            "members": facts,
+            "bit_exact": result.bit_exact,
+            "seconds": result.seconds,
+            "precision": result.precision,
+        }
+        (draft / "result.json").write_text(json.dumps(told, sort_keys=True, allow_nan=False))
+        publish_folder(draft, self._folder / name, {})
+
+
+def _restored(architecture: Architecture, weights: dict[str, Tensor], facts: dict[str, Any]) -> Settled:
+    network = build(architecture)
+    network.load_state_dict(weights)
+    return Settled(network, facts["epoch"], facts["steps"], facts["score"], facts["cached"])
+
+
+class _Controls:
+    """The shared cache, and the job's own copy of what it found there: a resumed attempt must find it again, also
+    where it goes on with other threads or versions, under which the shared cache holds other bits.
+    """
+
+    def __init__(
+        self, order: Order, stage: str, facts: dict[str, Any], here: dict[str, Any], checkpoint: Checkpoint | None
+    ) -> None:
+        self._key = digest_of({**facts, "footing": here})
+        self._own_key = digest_of(facts)
+        self._shared = ControlCache(Path(order.cache_dir) / "controls")
+        self._own = ControlCache(Path(order.checkpoints_dir) / "controls")
+        self._begun = checkpoint is not None and "control" in checkpoint.state["members"]
+
+    def found(self, architecture: Architecture, device: torch.device) -> Settled | None:
+        """A control trained earlier; once this job has begun to train its own, it goes on with that."""
+        if self._begun:
+            return None
+        own = self._own.find(self._own_key)
+        if own is None:
+            own = self._shared.find(self._key)
+            if own is None:
+                return None
+            self._own.keep(self._own_key, own.weights, own.epoch, own.steps, own.score)
+        network = build(architecture)
+        network.load_state_dict(own.weights)
+        return Settled(network.to(device), own.epoch, own.steps, own.score, cached=True)
+
+    def keep(self, control: Settled) -> None:
+        """Offer a control that this job trained to all jobs."""
+        self._shared.keep(self._key, control.network.state_dict(), control.epoch, control.steps, control.score)

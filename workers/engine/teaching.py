@@ -1,0 +1,114 @@
+"""From a task's distillation spec to its terms: soft targets, layers, shares of the teachers."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from app.contracts.architectures import Architecture
+from app.contracts.distillation import (
+    CosineTerm,
+    DistillationSpec,
+    FeatureTerm,
+    HuberTerm,
+    MseTerm,
+    SoftTargetTerm,
+    TeacherBoundedTerm,
+)
+from app.contracts.jobs import TeacherRef
+from app.contracts.layouts import layers
+from app.contracts.manifests import ClassOutput, MultilabelOutput, OutputSpec
+from workers.engine.data.dataset import TargetColumn
+from workers.engine.lessons import Faculty
+from workers.engine.objectives.feature_terms import FeatureTargets
+from workers.engine.objectives.number_terms import NumberTargets
+from workers.engine.objectives.panel import LearnedShares, Lesson, Panel, confidence_shares
+from workers.engine.objectives.soft import ClassSoftTargets, LabelSoftTargets
+from workers.engine.objectives.stacking import Stacking
+from workers.engine.objectives.term import Term
+
+
+def teacher_terms(
+    spec: DistillationSpec,
+    teachers: Sequence[TeacherRef],
+    lessons: tuple[Lesson, ...],
+    output: OutputSpec,
+    target: TargetColumn | None,
+    student: Architecture,
+    seed: int,
+    faculty: Faculty,
+) -> list[Term]:
+    """Every term of a task that a teacher has a part in, in the spec's order."""
+    soft = _soft_terms(spec, lessons, output, target, faculty)
+    return [*soft, *_feature_terms(spec, teachers, student, seed, faculty)]
+
+
+def _names(methods: Sequence[str]) -> list[str]:
+    """A method that is there twice is numbered."""
+    return [
+        method if methods.count(method) == 1 else f"{method}.{methods[:i].count(method) + 1}"
+        for i, method in enumerate(methods)
+    ]
+
+
+def _soft_terms(
+    spec: DistillationSpec,
+    lessons: tuple[Lesson, ...],
+    output: OutputSpec,
+    target: TargetColumn | None,
+    faculty: Faculty,
+) -> list[Term]:
+    wanted = spec.soft_targets or ()
+    names = _names([term.method for term in wanted])
+    labels = target.values if target is not None else None
+    if not isinstance(output, ClassOutput | MultilabelOutput):
+        return [
+            _number_term(term, name, lessons, output, labels, faculty) for term, name in zip(wanted, names, strict=True)
+        ]
+    panel, learned = _panel(spec, lessons, labels, faculty)
+    made: list[Term] = []
+    for term, name in zip(wanted, names, strict=True):
+        assert not isinstance(term, MseTerm | HuberTerm | TeacherBoundedTerm | CosineTerm)
+        if isinstance(output, ClassOutput):
+            made.append(ClassSoftTargets.of(term, name, panel, labels, faculty.device))
+        else:
+            made.append(LabelSoftTargets.of(term, name, panel))
+    if learned is not None and labels is not None:
+        made.append(Stacking.of(panel, labels, learned, faculty.device))
+    return made
+
+
+def _panel(
+    spec: DistillationSpec, lessons: tuple[Lesson, ...], labels: Tensor | None, faculty: Faculty
+) -> tuple[Panel, LearnedShares | None]:
+    several = len(lessons) > 1 and labels is not None
+    if spec.combine == "learned" and several:
+        learned = LearnedShares(len(lessons))
+        return Panel.of(lessons, faculty.device, learned=learned), learned
+    given = confidence_shares(lessons, labels) if spec.combine == "confidence" and labels is not None else None
+    return Panel.of(lessons, faculty.device, given), None
+
+
+def _number_term(
+    term: SoftTargetTerm,
+    name: str,
+    lessons: tuple[Lesson, ...],
+    output: OutputSpec,
+    labels: Tensor | None,
+    faculty: Faculty,
+) -> Term:
+    assert isinstance(term, MseTerm | HuberTerm | TeacherBoundedTerm | CosineTerm)
+    return NumberTargets.of(term, name, lessons, output, labels, faculty.device)
+
+
+def _feature_terms(
+    spec: DistillationSpec, teachers: Sequence[TeacherRef], student: Architecture, seed: int, faculty: Faculty
+) -> list[Term]:
+    wanted: Sequence[FeatureTerm] = spec.features or ()
+    shapes = {layer.name: layer.shape for layer in layers(student)}
+    made: list[Term] = []
+    for term, name in zip(wanted, _names([term.method for term in wanted]), strict=True):
+        theirs, values = faculty.layer(teachers[term.teacher], term.teacher_layer)
+        ours = shapes[term.student_layer]
+        assert ours is not None
+        made.append(FeatureTargets.of(term, name, ours, theirs, values, seed, faculty.device))
+    return made
