@@ -10,7 +10,7 @@ Both are JSON files in the attempt's directory, whose path is all that the child
 
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, TypeAdapter
 
@@ -73,7 +73,9 @@ class Order(Answer):
         return (*models, *(Path(dataset.path) for dataset in self.datasets.values()))
 
 
-OutputRole = Literal["student", "control", "onnx", "report", "predictions", "converted"]
+PeerRole = Literal["peer-1", "peer-2", "peer-3", "peer-4", "peer-5", "peer-6", "peer-7"]
+PEER_ROLES: tuple[PeerRole, ...] = get_args(PeerRole)
+OutputRole = Literal["student", "control", "onnx", "report", "predictions", "converted"] | PeerRole
 
 
 class OutputFile(Answer):
@@ -85,6 +87,14 @@ class OutputFile(Answer):
     sha256: str
 
 
+class PeerModel(Answer):
+    """A further student, of mutual learning; its weights are the file of its role."""
+
+    role: PeerRole
+    facts: ModelFacts
+    manifest: ModelManifest
+
+
 class TrainingOutcome(Answer):
     """A finished train, distill or multitask job. The supervisor publishes files and registers the models."""
 
@@ -92,6 +102,7 @@ class TrainingOutcome(Answer):
     files: tuple[OutputFile, ...]
     student: ModelFacts
     student_manifest: ModelManifest
+    peers: tuple[PeerModel, ...] = ()
     report: dict[str, object] = Field(description="A `Report` as JSON.")
 
 

@@ -1,12 +1,14 @@
 """How a worker ends a job that it holds."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import delete, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.contracts.facts import FileRole
+from app.contracts.facts import FileRole, ModelFacts
+from app.contracts.manifests import ModelManifest
 from app.contracts.orders import InspectionOutcome
 from app.contracts.problems import JobError, Rejection
 from app.contracts.states import LEASED, JobState, Trigger
@@ -31,7 +33,12 @@ async def succeed(database: Database, claim: Claim, publication: Publication) ->
             return job is not None and job.state is JobState.SUCCEEDED
         assert job is not None
         await settle_blobs(session, [file.sha256 for file in publication.files])
-        student_id = await _register_student(session, job, publication)
+        student_id = await _register(session, job, publication.student_manifest, publication.student, publication.files)
+        outputs = [{"role": "student", "model": student_id}]
+        for peer in publication.peers:
+            files = [replace(file, role="student") for file in publication.files if file.role == peer.role]
+            model_id = await _register(session, job, peer.manifest, peer.facts, files)
+            outputs.append({"role": peer.role, "model": model_id})
         artifacts = [
             {"job_id": job.id, "role": file.role, "name": file.name, "bytes": file.bytes, "sha256": file.sha256}
             for file in publication.files
@@ -39,7 +46,6 @@ async def succeed(database: Database, claim: Claim, publication: Publication) ->
         await insert_all(session, ArtifactRow, artifacts)
         await session.execute(insert(ReportRow).values(job_id=job.id, report=dict(publication.report)))
         progress = {**job.progress, "percent": 100.0, "eta_seconds": 0.0}
-        outputs = [{"role": "student", "model": student_id}]
         await change(
             session,
             job,
@@ -62,9 +68,11 @@ async def _may_succeed(session: AsyncSession, job: JobRow | None) -> bool:
     return True
 
 
-async def _register_student(session: AsyncSession, job: JobRow, publication: Publication) -> str:
+async def _register(
+    session: AsyncSession, job: JobRow, manifest: ModelManifest, facts: ModelFacts, published: Iterable[PublishedFile]
+) -> str:
+    """A trained network as a model like any other; its id."""
     model_id = new_id("mdl")
-    manifest = publication.student_manifest
     row = ModelRow(
         id=model_id,
         project_id=job.project_id,
@@ -72,7 +80,7 @@ async def _register_student(session: AsyncSession, job: JobRow, publication: Pub
         state="ready",
         format=manifest.format,
         manifest=manifest.model_dump(mode="json"),
-        facts=publication.student.model_dump(mode="json"),
+        facts=facts.model_dump(mode="json"),
         source="job",
         source_job_id=job.id,
     )
@@ -80,7 +88,7 @@ async def _register_student(session: AsyncSession, job: JobRow, publication: Pub
     await session.flush()
     files = [
         _file(file, _MODEL_FILES[file.role], model_id=model_id, project_id=job.project_id)
-        for file in publication.files
+        for file in published
         if file.role in _MODEL_FILES
     ]
     await _add_files(session, files)

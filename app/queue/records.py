@@ -7,7 +7,7 @@ from typing import Any, Literal
 from app.contracts.facts import DatasetFacts, FileRef, ModelFacts
 from app.contracts.jobs import DistillJob, InspectJob, MultitaskJob, TrainJob
 from app.contracts.manifests import DatasetManifest, ModelManifest
-from app.contracts.orders import OutputRole
+from app.contracts.orders import OutputRole, PeerModel
 from app.db.rows import DEFAULT_PROJECT
 
 Lane = Literal["train", "inspect"]
@@ -87,6 +87,7 @@ class Publication:
     student_manifest: ModelManifest
     student: ModelFacts
     report: Mapping[str, Any]
+    peers: tuple[PeerModel, ...] = ()
 
 
 class UnusableInput(Exception):

@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from app.contracts.architectures import Architecture
 from app.contracts.base import digest_of
 from app.contracts.events import ChildEvent, PhaseEvent
 from app.contracts.facts import ModelFacts, OutputFacts
 from app.contracts.layouts import layers, parameter_count
 from app.contracts.manifests import InputTransform, ModelManifest
-from app.contracts.orders import OutputFile, OutputRole, TrainingOutcome
+from app.contracts.orders import PEER_ROLES, OutputFile, OutputRole, PeerModel, PeerRole, TrainingOutcome
 from app.contracts.report import OnnxCheck, TargetUse
 from app.contracts.resolving.relations import normalised
 from workers.engine.control import Stop, check
@@ -33,6 +34,7 @@ from workers.engine.networks import Network
 from workers.engine.networks.preprocess import apply
 from workers.engine.networks.teacher import Teacher
 from workers.engine.objectives.panel import Lesson
+from workers.engine.scrutiny import Scrutiny, scrutinise
 from workers.engine.stages import Settled
 from workers.engine.tasks import taught_rows
 from workers.engine.training import Trained
@@ -57,6 +59,8 @@ class Finish:
         began = self._enter("evaluating")
         tasks = self._tasks()
         evaluation = self._evaluate(tasks)
+        scrutiny = scrutinise(trained, tasks, lambda: check(self._stop))
+        evaluation.verdict.update(scrutiny.verdict)
         teachers = self._teacher_parts()
         cost = self._cost(trained.student.network)
         trained.seconds["evaluating"] = time.monotonic() - began
@@ -65,14 +69,19 @@ class Finish:
         control = None
         if trained.control is not None:
             control = self._export("control", trained.control, evaluation)
+        peers = self._export_peers(evaluation)
         checks = self._export_onnx(evaluation) if "onnx" in trained.spec.exports else {}
         trained.seconds["exporting"] = time.monotonic() - began
-        parts = self._parts(tasks, evaluation, teachers, cost, student, control, checks)
+        parts = self._parts(tasks, evaluation, scrutiny, teachers, cost, student, control, checks)
         report = build_report(parts).model_dump(mode="json")
         (self._folder / "report.json").write_text(json.dumps(report, allow_nan=False))
         self._add("report", "report.json")
         return TrainingOutcome(
-            files=tuple(self._files), student=self._facts(), student_manifest=self._manifest(), report=report
+            files=tuple(self._files),
+            student=self._facts(trained.course.architecture),
+            student_manifest=self._manifest(trained.course.architecture),
+            peers=peers,
+            report=report,
         )
 
     def _enter(self, phase: str) -> float:
@@ -154,7 +163,9 @@ class Finish:
 
     # What is handed out.
 
-    def _metadata(self, evaluation: Evaluation, steps: int, *, control: bool) -> dict[str, object]:
+    def _metadata(
+        self, evaluation: Evaluation, steps: int, *, control: bool, architecture: Architecture | None = None
+    ) -> dict[str, object]:
         trained = self._trained
         provenance = Provenance(
             kind=trained.spec.kind,
@@ -167,14 +178,15 @@ class Finish:
             not_measured=evaluation.not_measured,
         )
         outputs = {each.student.name: each.student.spec for each in trained.taught}
-        return metadata(trained.course.architecture, self._inputs(), outputs, provenance)
+        return metadata(architecture or trained.course.architecture, self._inputs(), outputs, provenance)
 
     def _inputs(self) -> dict[str, InputTransform]:
         return {self._trained.input_name: self._trained.transform}
 
     def _export(self, role: OutputRole, settled: Settled, evaluation: Evaluation) -> OutputFile:
         name = f"{role}.safetensors"
-        said = self._metadata(evaluation, settled.steps, control=role == "control")
+        own = settled.network.architecture
+        said = self._metadata(evaluation, settled.steps, control=role == "control", architecture=own)
         export_safetensors(settled.network, self._folder / name, said)
         self._add(role, name)
         return self._files[-1]
@@ -191,9 +203,17 @@ class Finish:
         self._add("onnx", "student.onnx")
         return {"onnx": found}
 
-    def _facts(self) -> ModelFacts:
-        trained = self._trained
-        architecture = trained.course.architecture
+    def _export_peers(self, evaluation: Evaluation) -> tuple[PeerModel, ...]:
+        """The other students of mutual learning, as models of their own."""
+        found = []
+        for i, settled in enumerate(self._trained.peers):
+            role: PeerRole = PEER_ROLES[i]
+            self._export(role, settled, evaluation)
+            architecture = self._trained.course.peers[i]
+            found.append(PeerModel(role=role, facts=self._facts(architecture), manifest=self._manifest(architecture)))
+        return tuple(found)
+
+    def _facts(self, architecture: Architecture) -> ModelFacts:
         sizes = architecture.outputs or {}
         return ModelFacts(
             architecture=architecture,
@@ -201,18 +221,18 @@ class Finish:
             inputs=self._inputs(),
             outputs={
                 each.student.name: OutputFacts(spec=each.student.spec, size=sizes[each.student.name])
-                for each in trained.taught
+                for each in self._trained.taught
             },
             parameters=parameter_count(architecture),
             layers=layers(architecture),
         )
 
-    def _manifest(self) -> ModelManifest:
+    def _manifest(self, architecture: Architecture) -> ModelManifest:
         trained = self._trained
         return ModelManifest(
             name=trained.spec.name or f"{trained.spec.kind} student",
             format="safetensors",
-            architecture=trained.course.architecture,
+            architecture=architecture,
             inputs=self._inputs(),
             outputs={each.student.name: each.student.spec for each in trained.taught},
         )
@@ -223,6 +243,7 @@ class Finish:
         self,
         tasks: list[EvaluatedTask],
         evaluation: Evaluation,
+        scrutiny: Scrutiny,
         teachers: list[TeacherPart],
         cost: Cost,
         student: OutputFile,
@@ -243,6 +264,9 @@ class Finish:
             targets=[TargetUse.model_validate(use) for use in trained.targets],
             relation={"matrix": normalised(relation.matrix), "apply": "rows"} if relation is not None else None,
             search=trained.search,
+            per_class=scrutiny.per_class,
+            robustness=scrutiny.robustness,
+            reliability=scrutiny.reliability,
             export=checks,
             warnings=trained.warnings,
             not_measured=self._not_measured(),
@@ -286,4 +310,4 @@ def _taught_by(lesson: Lesson) -> TaughtBy:
     def outputs(rows: Tensor) -> Tensor:
         return torch.as_tensor(lesson.values[rows])
 
-    return TaughtBy(key=lesson.key, weight=lesson.weight, spec=lesson.spec, outputs=outputs)
+    return TaughtBy(key=lesson.key, weight=lesson.weight, spec=lesson.spec, outputs=outputs, output=lesson.output)

@@ -58,7 +58,7 @@ class Faculty:
         teacher = self._teacher(key, model)
         assert ref.output is not None
         values = self._targets(key, model, teacher).outputs[ref.output]
-        return Lesson(values, teacher.outputs[ref.output].spec, ref.weight, key)
+        return Lesson(values, teacher.outputs[ref.output].spec, ref.weight, key, ref.output)
 
     def layer(self, ref: TeacherRef, name: str) -> tuple[tuple[int, ...], Tensor]:
         """(shape of one row, values [N, numbers]) of a teacher's layer for every row; it was expected."""

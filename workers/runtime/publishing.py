@@ -96,7 +96,7 @@ class Publisher:
     async def training(self, claim: Claim, folder: Path, outcome: TrainingOutcome) -> bool:
         """End a training. False: this worker holds it no more. Raises DamagedOutput."""
         files = await self._publish(folder, outcome.files)
-        publication = Publication(files, outcome.student_manifest, outcome.student, outcome.report)
+        publication = Publication(files, outcome.student_manifest, outcome.student, outcome.report, outcome.peers)
         return await insist(lambda: self._ledger.succeed(claim, publication), self._patience)
 
     async def inspection(self, claim: Claim, folder: Path, outcome: InspectionOutcome) -> bool:

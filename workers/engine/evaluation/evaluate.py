@@ -129,7 +129,8 @@ def _measure(tasks: Sequence[EvaluatedTask], test: _Block | None) -> Evaluation:
         if test is not None and task.teachers:
             student = Answers(test.student[task.name], task.spec)
             evaluation.fidelity[task.name] = fidelity(_taught(task, test), student)
-    if any(task.teachers for task in tasks):
+    compared = test is not None and test.control is not None
+    if compared or any(task.teachers for task in tasks):
         evaluation.verdict.update({task.name: _verdict(task, test, evaluation) for task in tasks})
     return evaluation
 

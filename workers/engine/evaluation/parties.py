@@ -21,12 +21,16 @@ Outputs = Callable[[Tensor], Mapping[str, Tensor]]
 
 @dataclass(frozen=True)
 class TaughtBy:
-    """One teacher of one task: `outputs` gives its raw outputs [n, size] for dataset rows (int64 [n]), on the CPU."""
+    """One teacher of one task: `outputs` gives its raw outputs [n, size] for dataset rows (int64 [n]), on the CPU.
+
+    `output` is what the teacher calls them.
+    """
 
     key: str
     weight: float
     spec: OutputSpec
     outputs: Callable[[Tensor], Tensor]
+    output: str = ""
 
 
 @dataclass(frozen=True)

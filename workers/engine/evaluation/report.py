@@ -5,7 +5,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.contracts.jobs import DistillJob, MultitaskJob, TrainJob
-from app.contracts.report import Compression, Environment, Latency, OnnxCheck, Party, Report, TargetUse
+from app.contracts.report import (
+    Compression,
+    Environment,
+    Latency,
+    OnnxCheck,
+    Party,
+    PerClass,
+    ReliabilityBin,
+    Report,
+    Robustness,
+    TargetUse,
+)
 from app.contracts.report_search import SearchReport
 from workers.engine.evaluation.evaluate import Evaluation
 from workers.engine.evaluation.parties import EvaluatedTask
@@ -57,6 +68,9 @@ class ReportParts:
     targets: Sequence[TargetUse] = ()
     relation: dict[str, Any] | None = None
     search: SearchReport | None = None
+    per_class: Mapping[str, tuple[PerClass, ...]] = field(default_factory=dict)
+    robustness: Mapping[str, tuple[Robustness, ...]] = field(default_factory=dict)
+    reliability: Mapping[str, dict[str, tuple[ReliabilityBin, ...]]] = field(default_factory=dict)
     export: Mapping[str, OnnxCheck] = field(default_factory=dict)
     warnings: Sequence[dict[str, str]] = ()
     not_measured: Mapping[str, str] = field(default_factory=dict)
@@ -81,6 +95,9 @@ def build_report(parts: ReportParts) -> Report:
         targets=tuple(parts.targets),
         relation=parts.relation,
         search=parts.search,
+        per_class=dict(parts.per_class),
+        robustness=dict(parts.robustness),
+        reliability=dict(parts.reliability),
         export=dict(parts.export),
         warnings=tuple(parts.warnings),
         not_measured={**evaluation.not_measured, **parts.not_measured},

@@ -27,6 +27,7 @@ class Lesson:
     spec: OutputSpec
     weight: float
     key: str = ""
+    output: str = ""
 
     @property
     def present(self) -> Tensor:
