@@ -7,9 +7,9 @@ layer of the trunk's sequence; with several, the trunk is shared and heads are `
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, TypeAdapter
 
-from app.contracts.base import Contract, Dimension, Name, Shape
+from app.contracts.base import Contract, Dimension, Name, ParameterPrefix, Shape
 
 Activation = Literal["relu", "gelu", "silu", "tanh"]
 Normalization = Literal["none", "batch", "layer"]
@@ -83,3 +83,45 @@ class Resnet(_Family):
 
 
 Architecture = Annotated[Mlp | Convnet | Resnet, Field(discriminator="family")]
+
+
+class Init(Contract):
+    """A student that starts from layers of a teacher instead of random weights. The control does not."""
+
+    model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True, validate_by_alias=True)
+
+    teacher: int = Field(
+        default=0, alias="from", ge=0, le=15, description="Which of the teachers, counted from 0: one of our families."
+    )
+    layers: Annotated[dict[ParameterPrefix, ParameterPrefix], Field(min_length=1, max_length=4096)] | None = Field(
+        default=None,
+        description="The student's layers -> the teacher's, by prefixes of parameter names; when left out, every "
+        "parameter that has the same name and shape in both.",
+    )
+
+
+class StudentMlp(Mlp):
+    """An mlp as a student."""
+
+    init: Init | None = Field(default=None, description="Where it starts from; random weights when left out.")
+
+
+class StudentConvnet(Convnet):
+    """A convnet as a student."""
+
+    init: Init | None = Field(default=None, description="Where it starts from; random weights when left out.")
+
+
+class StudentResnet(Resnet):
+    """A resnet as a student."""
+
+    init: Init | None = Field(default=None, description="Where it starts from; random weights when left out.")
+
+
+Student = Annotated[StudentMlp | StudentConvnet | StudentResnet, Field(discriminator="family")]
+_PLAIN: TypeAdapter[Mlp | Convnet | Resnet] = TypeAdapter(Architecture)
+
+
+def plain(student: StudentMlp | StudentConvnet | StudentResnet) -> Mlp | Convnet | Resnet:
+    """The architecture alone, without where it starts from."""
+    return _PLAIN.validate_python(student.model_dump(exclude={"init"}))

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, model_validator
 
-from app.contracts.architectures import Architecture
+from app.contracts.architectures import Architecture, Student
 from app.contracts.base import Contract, DatasetId, JobId, ModelId, Name, Title, Weight, fault
 from app.contracts.distillation import DistillationSpec
 from app.contracts.searches import Degrees
@@ -131,7 +131,7 @@ class DistillJob(_Job):
     teachers: Teachers = Field(
         default=(), description="Who teaches; several are averaged after softening. May be left out with `mutual`."
     )
-    student: Architecture = Field(description="The network to train.")
+    student: Student = Field(description="The network to train.")
     distillation: DistillationSpec = Field(
         default_factory=DistillationSpec, description="The terms of the loss and their weights."
     )
@@ -223,7 +223,7 @@ class MultitaskJob(_Job):
 
     kind: Literal["multitask"]
     tasks: Tasks = Field(description="What the student learns, one head each.")
-    student: Architecture = Field(description="The network to train.")
+    student: Student = Field(description="The network to train.")
     relation: MatrixRelation | None = Field(default=None, description="Which tasks teach which; none when left out.")
     balancing: Balancing = Field(
         default_factory=lambda: FixedBalancing(method="fixed"), description="How the losses become one update."

@@ -7,15 +7,17 @@ job is claimed, when every input is known.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from app.contracts.architectures import Architecture
+from app.contracts.architectures import Architecture, StudentConvnet, StudentMlp, StudentResnet
 from app.contracts.distillation import DistillationSpec
 from app.contracts.facts import DatasetFacts, ModelFacts
 from app.contracts.jobs import DistillJob, MultitaskJob, MutualSpec, TaskSpec, TeacherRef, TrainJob
 from app.contracts.problems import Problem
 from app.contracts.resolving.features import check_features
 from app.contracts.resolving.findings import Findings, quoted
+from app.contracts.resolving.inits import check_init
 from app.contracts.resolving.methods import outputs_of
 from app.contracts.resolving.relations import check_relation
+from app.contracts.resolving.searches import check_search
 from app.contracts.resolving.students import fitted
 from app.contracts.resolving.targets import Goal, goal_of, learnable, supervised_goal, unlabelled_goal
 from app.contracts.resolving.teachers import (
@@ -25,6 +27,7 @@ from app.contracts.resolving.teachers import (
     named_output,
     resolved_terms,
 )
+from app.contracts.resolving.views import check_views
 from app.contracts.training import TrainingSpec
 
 DEFAULT_EPOCHS = 20
@@ -71,6 +74,8 @@ def resolve(spec: Spec, datasets: Mapping[str, DatasetFacts | None], models: Mod
         spec = _multitask(spec, dataset, models, findings)
     if isinstance(spec, MultitaskJob):
         check_relation(spec, findings)
+    check_views(spec, findings)
+    check_search(spec, dataset, findings)
     return Resolution(spec, tuple(findings.problems), tuple(findings.warnings), findings.complete)
 
 
@@ -163,6 +168,19 @@ def _features(
         check_features(distillation.features, known, student, findings, pointer)
 
 
+def _init(
+    student: StudentMlp | StudentConvnet | StudentResnet,
+    teachers: tuple[TeacherRef, ...],
+    dataset: DatasetFacts,
+    models: Models,
+    findings: Findings,
+) -> None:
+    """Check where the student starts from, once it is known; of several tasks the teachers are counted through."""
+    if student.init is not None and student.input_shape is not None and student.outputs is not None:
+        known = [facts_of_teacher(ref, dataset, models) for ref in teachers]
+        check_init(student.init, student, known, findings, "/student/init")
+
+
 def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: Findings) -> DistillJob:
     target = spec.target
     names = learnable(dataset)
@@ -183,6 +201,7 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
         findings.warn("no_control", "a control learns from labels, and there are none: it is left out")
     student = fitted(spec.student, dataset, [goal], findings, "/student")
     _features(student, teachers, distillation, dataset, models, findings, "/distillation")
+    _init(student, teachers, dataset, models, findings)
     return spec.model_copy(
         update={
             "target": goal.name,
@@ -284,6 +303,7 @@ def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findin
     update: dict[str, object] = {"tasks": tasks}
     if len(goals) == len(tasks):
         student = update["student"] = fitted(spec.student, dataset, goals, findings, "/student")
+        _init(student, tuple(ref for task in tasks for ref in task.teachers or ()), dataset, models, findings)
         for i, task in enumerate(tasks):
             place = f"/tasks/{i}/distillation"
             _features(student, task.teachers, task.distillation, dataset, models, findings, place)

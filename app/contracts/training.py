@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from app.contracts.base import Contract, tuples
 from app.contracts.searches import Rate, RateSearch
+from app.contracts.views import Views
 
 
 class ConstantSchedule(Contract):
@@ -97,6 +98,9 @@ class TrainingSpec(Contract):
     )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="bfloat16: autocast where the device has it; losses stay in float32."
+    )
+    views: Views | None = Field(
+        default=None, description="Random changes of the training rows, the same for students, control and teachers."
     )
     early_stopping: EarlyStopping | None = Field(default=None, description="Off when left out.")
     select_by: Literal["metric", "loss", "last"] = Field(

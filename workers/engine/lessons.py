@@ -4,7 +4,7 @@ A teacher runs once over all rows in canonical blocks of the dataset's order, so
 who asks, when, or in which batches.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -19,13 +19,18 @@ from app.contracts.orders import DatasetInput, ModelInput, Order
 from app.contracts.problems import UserError
 from app.contracts.report import TargetUse
 from workers.engine.data.dataset import Dataset
+from workers.engine.data.viewing import ViewPlan
 from workers.engine.evaluation.environment import versions
+from workers.engine.networks import Network
 from workers.engine.networks.teacher import Teacher, layer_name, open_teacher
-from workers.engine.objectives.panel import Lesson
+from workers.engine.objectives.panel import ByView, Lesson
 from workers.engine.targets import SoftTargetStore, StoredTargets
 
 BLOCK = 256
 """Rows in one teacher pass: one-row and 64-row passes differ in bits, so the size is fixed."""
+
+_ONE_EPOCH = 1.0 / 16
+"""Of the store's bound, what one epoch of views may take to be shared; more than that stays with the job."""
 
 
 @dataclass
@@ -40,6 +45,9 @@ class Faculty:
     teachers: dict[str, Teacher] = field(default_factory=dict)
     uses: dict[str, TargetUse] = field(default_factory=dict)
     _stored: dict[str, StoredTargets] = field(default_factory=dict)
+    plan: ViewPlan | None = None
+    """How training rows are seen, where a job has views."""
+    _seen: dict[str, tuple[int, StoredTargets, SoftTargetStore]] = field(default_factory=dict)
     _layers: dict[str, list[str]] = field(default_factory=dict)
     _stores: list[SoftTargetStore] = field(default_factory=list)
 
@@ -58,18 +66,26 @@ class Faculty:
         teacher = self._teacher(key, model)
         assert ref.output is not None
         values = self._targets(key, model, teacher).outputs[ref.output]
-        return Lesson(values, teacher.outputs[ref.output].spec, ref.weight, key, ref.output)
+        by_view = self._by_view(key, ref.output)
+        return Lesson(values, teacher.outputs[ref.output].spec, ref.weight, key, ref.output, by_view)
 
-    def layer(self, ref: TeacherRef, name: str) -> tuple[tuple[int, ...], Tensor]:
-        """(shape of one row, values [N, numbers]) of a teacher's layer for every row; it was expected."""
+    def layer(self, ref: TeacherRef, name: str) -> tuple[tuple[int, ...], Tensor, ByView | None]:
+        """(shape of one row, values [N, numbers], the same by view) of a teacher's layer; it was expected."""
         key = teacher_key(ref)
         model = self.order.models[key]
         values = self._targets(key, model, self._teacher(key, model)).outputs[layer_name(name)]
-        return layer_shape(model, name), values
+        return layer_shape(model, name), values, self._by_view(key, layer_name(name))
+
+    def network(self, ref: TeacherRef) -> Network:
+        """A teacher's network, which it must have."""
+        key = teacher_key(ref)
+        found = self._teacher(key, self.order.models[key]).network
+        assert found is not None
+        return found
 
     def close(self) -> None:
         """Let go of the store's entries."""
-        for store in self._stores:
+        for store in (*self._stores, *(store for _, _, store in self._seen.values())):
             store.close()
 
     def _from_columns(self, name: str, weight: float) -> Lesson:
@@ -89,17 +105,11 @@ class Faculty:
     def _targets(self, key: str, model: ModelInput, teacher: Teacher) -> StoredTargets:
         """Outputs and expected layers: an entry of the store for the outputs, and one for each layer."""
         if key not in self._stored:
-            layers = self._layers.get(key, [])
             common = self._facts(model, teacher)
-            entries = {digest_of(common): {name: facts.size for name, facts in teacher.outputs.items()}}
-            for layer in layers:
-                sizes = {layer_name(layer): prod(layer_shape(model, layer))}
-                entries[digest_of({**common, "layer": layer})] = sizes
-            needed = self.dataset.rows * 4 * sum(sum(sizes.values()) for sizes in entries.values())
-            store = SoftTargetStore(self._folder(needed), self.order.cache_bytes)
+            raw = next(iter(self.dataset.inputs.values()))
+            passes = _Passes(teacher, tuple(self._layers.get(key, [])), self.check, torch.split(raw, BLOCK))
+            found, store = self._found(key, model, teacher, common, self.dataset.rows, passes)
             self._stores.append(store)
-            passes = _Passes(self.dataset, teacher, tuple(layers), self.check)
-            found = store.get(entries, self.dataset.rows, passes.blocks)
             self._stored[key] = found
             self.uses[key] = TargetUse(
                 teacher=teacher.name,
@@ -110,6 +120,52 @@ class Faculty:
                 key=digest_of(common),
             )
         return self._stored[key]
+
+    def _found(
+        self,
+        key: str,
+        model: ModelInput,
+        teacher: Teacher,
+        common: dict[str, object],
+        rows: int,
+        passes: "_Passes",
+        share: float = 1.0,
+    ) -> tuple[StoredTargets, SoftTargetStore]:
+        """From the store, or by one pass, and the store that holds it; `share` of the store's bound is there for it."""
+        entries = {digest_of(common): {name: facts.size for name, facts in teacher.outputs.items()}}
+        for layer in self._layers.get(key, []):
+            sizes = {layer_name(layer): prod(layer_shape(model, layer))}
+            entries[digest_of({**common, "layer": layer})] = sizes
+        needed = rows * 4 * sum(sum(sizes.values()) for sizes in entries.values())
+        store = SoftTargetStore(self._folder(int(needed / share)), self.order.cache_bytes)
+        return store.get(entries, rows, passes.blocks), store
+
+    def _by_view(self, key: str, output: str) -> ByView | None:
+        """What a teacher says about training rows as they are seen in an epoch; one pass an epoch, then the store."""
+        plan = self.plan
+        if plan is None:
+            return None
+
+        def of_epoch(epoch: int) -> Tensor:
+            return self._seen_in(key, plan, epoch).outputs[output]
+
+        return ByView(plan.split, of_epoch)
+
+    def _seen_in(self, key: str, plan: ViewPlan, epoch: int) -> StoredTargets:
+        kept = self._seen.get(key)
+        if kept is None or kept[0] != epoch:
+            model = self.order.models[key]
+            teacher = self._teacher(key, model)
+            common = {**self._facts(model, teacher), "views": plan.key(epoch)}
+            blocks = (plan.raw(part, epoch).cpu() for part in torch.split(plan.split, BLOCK))
+            passes = _Passes(teacher, tuple(self._layers.get(key, [])), self.check, blocks)
+            found, store = self._found(key, model, teacher, common, len(plan.split), passes, share=_ONE_EPOCH)
+            if kept is not None:
+                kept[2].close()  # one epoch at a time is held; those before may be evicted
+            kept = self._seen[key] = (epoch, found, store)
+            use = self.uses[key]
+            self.uses[key] = use.model_copy(update={"passes": use.passes + passes.count})
+        return kept[1]
 
     def _folder(self, bytes_needed: int) -> Path:
         """The shared store; targets beyond its bound stay with the job."""
@@ -160,15 +216,14 @@ def layer_shape(model: ModelInput, name: str) -> tuple[int, ...]:
 class _Passes:
     """Counts the forward passes that were really made."""
 
-    dataset: Dataset
     teacher: Teacher
     layers: tuple[str, ...]
     check: Callable[[], None]
+    raw: Iterable[Tensor]
     count: int = 0
 
     def blocks(self) -> Iterator[dict[str, Tensor]]:
-        raw = next(iter(self.dataset.inputs.values()))
-        for part in torch.split(raw, BLOCK):
+        for part in self.raw:
             self.check()
             self.count += 1
             yield {name: values.cpu() for name, values in self.teacher.predict(part, self.layers).items()}

@@ -21,6 +21,7 @@ from workers.engine.control import Stop, Stopped
 from workers.engine.data.columns import Rows
 from workers.engine.data.inputs import Inputs
 from workers.engine.data.order import epoch_order
+from workers.engine.data.viewing import ViewPlan
 from workers.engine.member_state import is_finite, load_member, save_member
 from workers.engine.members import Counts, Member, Part
 from workers.engine.two_passes import learn_in_two_passes
@@ -77,6 +78,8 @@ class Loop:
     stop: Stop
     keep: dict[str, Any] = field(default_factory=dict)
     """Facts of the job that every checkpoint carries (what it was made on, how its targets came to be)."""
+    plan: ViewPlan | None = None
+    """How training rows are seen; as they are where there is none."""
     stage: str = ""
     """The folder of its checkpoints below the job's, empty for the job's own."""
     offset: int = 0
@@ -134,10 +137,11 @@ class Loop:
         for member in active:
             member.begin_step(counts[member.name], self.step)
         micro = _micro_batches(rows, self.schooling.training.micro_batch_size or len(batch))
-        parts = [Part(self.inputs.take(part), part, (self.step, place)) for place, part in enumerate(micro)]
+        seen = [self._seen(part, epoch - 1) for part in micro]
+        parts = [Part(x, part, (self.step, place)) for place, (x, part) in enumerate(seen)]
         at_once = [member for member in active if member.relational and len(parts) > 1]
         for member in at_once:
-            learn_in_two_passes(member, parts, rows, counts[member.name])
+            learn_in_two_passes(member, parts, counts[member.name])
         additive = [member for member in active if member not in at_once]
         for part in parts:
             answers = {member.name: member.forward(part) for member in additive}
@@ -147,6 +151,9 @@ class Loop:
         for member in active:
             member.end_step(self.step, epoch)
         self.step += 1
+
+    def _seen(self, rows: Rows, epoch: int) -> tuple[Tensor, Rows]:
+        return (self.inputs.take(rows), rows) if self.plan is None else self.plan.see(rows, epoch)
 
     def _end_epoch(self, epoch: int) -> None:
         training, validation = self.schooling.training, self.schooling.validation

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
-from app.contracts.architectures import Architecture
+from app.contracts.architectures import Architecture, Init, plain
 from app.contracts.distillation import DistillationSpec
 from app.contracts.events import ChildEvent
 from app.contracts.jobs import (
@@ -24,6 +25,7 @@ from app.contracts.jobs import (
     TrainJob,
 )
 from app.contracts.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
+from app.contracts.resolving.inits import starting_tensors, tensors
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.reading import value_statistics
 from workers.engine.lessons import Faculty
@@ -53,6 +55,7 @@ class Course:
     """Label smoothing of the control, where it is not that of the student."""
     mutual: MutualSpec | None = None
     repeats: int = 1
+    init: Init | None = None
 
     @property
     def peers(self) -> tuple[Architecture, ...]:
@@ -76,7 +79,15 @@ def course_of(spec: Spec) -> Course:
     if isinstance(spec, MultitaskJob):
         relation = Relation(spec.relation.matrix) if spec.relation is not None else None
         return Course(
-            spec, spec.student, spec.tasks, spec.balancing, relation, control, smoothing, repeats=spec.repeats
+            spec,
+            plain(spec.student),
+            spec.tasks,
+            spec.balancing,
+            relation,
+            control,
+            smoothing,
+            repeats=spec.repeats,
+            init=spec.student.init,
         )
     assert spec.target is not None
     task = TaskSpec(name=spec.target, target=spec.target)
@@ -84,12 +95,13 @@ def course_of(spec: Spec) -> Course:
         task = task.model_copy(update={"teachers": spec.teachers, "distillation": spec.distillation})
     return Course(
         spec,
-        spec.student,
+        plain(spec.student),
         (task,),
         control=control,
         control_smoothing=smoothing,
         mutual=spec.mutual,
         repeats=spec.repeats,
+        init=spec.student.init,
     )
 
 
@@ -142,6 +154,17 @@ def taught_tasks(course: Course, faculty: Faculty, emit: Callable[[ChildEvent], 
             assert task.teachers is not None
             faculty.expect(task.teachers[term.teacher], term.teacher_layer)
     return tuple(taught_task(task, course, faculty, emit) for task in course.tasks)
+
+
+def starting_weights(course: Course, faculty: Faculty) -> dict[str, Tensor]:
+    """What the student starts from instead of random weights, by the names of its own tensors."""
+    if course.init is None:
+        return {}
+    refs = [ref for task in course.tasks for ref in task.teachers or ()]
+    network = faculty.network(refs[course.init.teacher])
+    pairs = starting_tensors(course.init, tensors(course.architecture), tensors(network.architecture))
+    theirs = network.state_dict()
+    return {own: theirs[other].detach().clone() for own, other in pairs.items()}
 
 
 def taught_task(task: TaskSpec, course: Course, faculty: Faculty, emit: Callable[[ChildEvent], None]) -> Taught:

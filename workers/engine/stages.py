@@ -5,7 +5,7 @@ checkpoints in a folder of its own, and what it ended with, so that a resumed jo
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from workers.engine.control import Stop
 from workers.engine.controls import ControlCache
 from workers.engine.data.dataset import Dataset
 from workers.engine.data.inputs import Inputs
+from workers.engine.data.viewing import ViewPlan
 from workers.engine.determinism import footing
 from workers.engine.files import publish_folder, whole_folder
 from workers.engine.loop import Loop, Schooling
@@ -47,6 +48,8 @@ class Stage:
     taught: tuple[Taught, ...]
     train: Tensor
     validation: Tensor
+    start: Mapping[str, Tensor] = field(default_factory=dict)
+    """What the student starts from instead of random weights."""
     student: bool = True
     control: bool = False
     offset: int = 0
@@ -95,9 +98,10 @@ class StageRunner:
     device: torch.device
     emit: Callable[[ChildEvent], None]
     stop: Stop
+    inputs: Inputs
+    plan: ViewPlan | None = None
     steps: int = 0
     """Optimiser steps of all stages of the job."""
-    _inputs: Inputs | None = field(default=None)
 
     def run(self, stage: Stage) -> StageResult:
         """Train the members of a stage, or take what an earlier attempt ended with. Raises Stopped and UserError."""
@@ -145,7 +149,9 @@ class StageRunner:
         if stage.student:
             group = PEERS if course.peers else None
             tasks = [each.student for each in stage.taught]
-            found.append(self._member("student", course.architecture, tasks, stage, schooling, group))
+            student = self._member("student", course.architecture, tasks, stage, schooling, group)
+            student.network.load_state_dict({**student.network.state_dict(), **stage.start})
+            found.append(student)
             for i, architecture in enumerate(course.peers):
                 found.append(self._peer(f"peer-{i + 1}", architecture, tasks, stage, schooling))
         if control:
@@ -223,12 +229,9 @@ class StageRunner:
         checkpoints: CheckpointFolder,
         keep: dict[str, Any],
     ) -> Loop:
-        name = next(iter(self.dataset.inputs))
-        if self._inputs is None:
-            self._inputs = Inputs.prepare(self.dataset.inputs[name], self.dataset.transforms[name], self.device)
         return Loop(
             members,
-            self._inputs,
+            self.inputs,
             schooling,
             checkpoints,
             self.order.checkpoint_seconds,
@@ -236,6 +239,7 @@ class StageRunner:
             self.stop,
             keep,
             stage=stage.name,
+            plan=self.plan,
             offset=stage.offset,
             all_steps=self.steps,
         )

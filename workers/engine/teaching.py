@@ -107,8 +107,8 @@ def _feature_terms(
     shapes = {layer.name: layer.shape for layer in layers(student)}
     made: list[Term] = []
     for term, name in zip(wanted, _names([term.method for term in wanted]), strict=True):
-        theirs, values = faculty.layer(teachers[term.teacher], term.teacher_layer)
+        theirs, values, by_view = faculty.layer(teachers[term.teacher], term.teacher_layer)
         ours = shapes[term.student_layer]
         assert ours is not None
-        made.append(FeatureTargets.of(term, name, ours, theirs, values, seed, faculty.device))
+        made.append(FeatureTargets.of(term, name, ours, theirs, values, by_view, seed, faculty.device))
     return made

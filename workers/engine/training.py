@@ -18,11 +18,13 @@ from app.contracts.orders import DatasetInput, Order
 from app.contracts.report_search import SearchReport, Trial
 from workers.engine.control import Stop, check
 from workers.engine.data.dataset import Dataset
+from workers.engine.data.inputs import Inputs
 from workers.engine.data.reading import read_dataset
+from workers.engine.data.viewing import ViewPlan
 from workers.engine.determinism import make_deterministic
 from workers.engine.files import write_whole
 from workers.engine.lessons import Faculty
-from workers.engine.recipes import Course, Spec, Taught, course_of, taught_tasks
+from workers.engine.recipes import Course, Spec, Taught, course_of, starting_weights, taught_tasks
 from workers.engine.search import Candidate, candidates, folds, folds_of, searches_rate
 from workers.engine.stages import Settled, Stage, StageResult, StageRunner
 
@@ -89,18 +91,32 @@ class Training:
         dataset_input = order.datasets[spec.dataset_refs()[0].dataset]
         dataset = read_dataset(Path(dataset_input.path), dataset_input.manifest)
         began = self._enter("teaching", began)
-        faculty = Faculty(order, dataset, dataset_input, self._device, lambda: check(self._stop))
+        inputs, plan = self._inputs(dataset)
+        faculty = Faculty(order, dataset, dataset_input, self._device, lambda: check(self._stop), plan=plan)
         try:
             trials = candidates(spec)
             course = course_of(trials[0].spec if trials else spec)
             taught = taught_tasks(course, faculty, self._emit)
             targets = self._first_uses(faculty)
             self._enter("training", began)
-            runner = StageRunner(order, dataset, dataset_input, self._device, self._emit, self._stop)
+            runner = StageRunner(order, dataset, dataset_input, self._device, self._emit, self._stop, inputs, plan)
             return self._train(runner, course, taught, trials, faculty, targets)
         except BaseException:
             faculty.close()
             raise
+
+    def _inputs(self, dataset: Dataset) -> tuple[Inputs, ViewPlan | None]:
+        """What networks of ours are fed, and how training rows are seen. Seeds and searches change neither."""
+        name = next(iter(dataset.inputs))
+        transform, views = dataset.transforms[name], self._spec.training.views
+        inputs = Inputs.prepare(dataset.inputs[name], transform, self._device)
+        shape = course_of(self._spec).architecture.input_shape
+        if views is None or shape is None:
+            return inputs, None
+        rows = dataset.splits["train"]
+        if folds_of(self._spec) is not None:
+            rows = torch.cat([rows, dataset.splits.get("validation", rows[:0])])
+        return inputs, ViewPlan.of(views, inputs, rows, shape, transform)
 
     def _enter(self, phase: str, began: float | None = None) -> float:
         check(self._stop)
@@ -129,7 +145,12 @@ class Training:
         faculty: Faculty,
         targets: list[dict[str, Any]],
     ) -> Trained:
-        plan = _Plan(course, runner.dataset, trials, self._spec, lambda c: taught_tasks(c, faculty, lambda event: None))
+        start = starting_weights(course, faculty)
+
+        def teach(course: Course) -> tuple[Taught, ...]:
+            return taught_tasks(course, faculty, lambda event: None)
+
+        plan = _Plan(course, runner.dataset, trials, self._spec, teach, start)
         runner.steps = plan.steps
         searched = _Search(runner, plan).run() if trials else None
         main = plan.main(course, taught) if searched is None else plan.main_of(searched.winner)
@@ -158,11 +179,18 @@ class Training:
             precision=result.precision,
             exact_accumulation=micro is None or not student.network.has_batch_norm,
             bit_exact=all(each.bit_exact for each in results),
-            targets=targets,
+            targets=_with_views(targets, faculty),
             warnings=self._warnings,
             device=self._device,
             seconds=self._seconds,
         )
+
+
+def _with_views(targets: list[dict[str, Any]], faculty: Faculty) -> list[dict[str, Any]]:
+    """Where teachers ran for views too, the passes of this attempt."""
+    if faculty.plan is None:
+        return targets
+    return [use.model_dump(mode="json") for use in faculty.uses.values()]
 
 
 @dataclass
@@ -174,6 +202,7 @@ class _Plan:
     trials: list[Candidate]
     spec: Spec
     teach: Callable[[Course], tuple[Taught, ...]]
+    start: dict[str, Tensor]
     offset: int = 0
 
     @property
@@ -194,7 +223,7 @@ class _Plan:
         """The stage of the job's own student."""
         train, validation = self.splits
         control = course.control and not self.trials
-        return Stage("", course, taught, train, validation, control=control, offset=self.offset)
+        return Stage("", course, taught, train, validation, self.start, control=control, offset=self.offset)
 
     def main_of(self, winner: Candidate) -> Stage:
         """The same for the winner of a search: trained again, as if the job had named its values."""
@@ -266,7 +295,9 @@ class _Search:
         scores = []
         for fold, (train, validation) in enumerate(rows):
             name = f"search-{number}" if len(rows) == 1 else f"search-{number}-{fold}"
-            scores.append(self._settled(Stage(name, course, taught, train, validation), "student").score or 0.0)
+            scores.append(
+                self._settled(Stage(name, course, taught, train, validation, self._plan.start), "student").score or 0.0
+            )
         return scores
 
     def _controls(self) -> list[Settled]:

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from workers.engine.balancing import Losses
-from workers.engine.data.columns import Rows
+from workers.engine.data.columns import joined
 from workers.engine.members import Answers, Counts, Member, Part
 
 Leaves = Mapping[str, Tensor]
 
 
-def learn_in_two_passes(member: Member, parts: Sequence[Part], rows: Rows, counts: Counts) -> None:
-    """Backward of a batch, `rows`, that comes in `parts`: as exact as one part, at the memory of one part."""
+def learn_in_two_passes(member: Member, parts: Sequence[Part], counts: Counts) -> None:
+    """Backward of a batch that comes in `parts`: as exact as one part, at the memory of one part."""
     outputs, taps = _whole(member, parts)
-    losses, means = member.losses(Answers(outputs, taps), rows, counts)
+    losses, means = member.losses(Answers(outputs, taps), joined([part.rows for part in parts]), counts)
     leaves = [*outputs.values(), *taps.values()]
     beside = [p for module in member.modules.values() for p in module.parameters() if p.requires_grad]
     pulls = [

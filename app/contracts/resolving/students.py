@@ -1,8 +1,9 @@
 """Does the asked network fit the data: input shape, outputs, depth."""
 
 from math import prod
+from typing import TypeVar, cast
 
-from app.contracts.architectures import Architecture, Convnet, Resnet
+from app.contracts.architectures import Architecture, Convnet, Mlp, Resnet
 from app.contracts.facts import DatasetFacts
 from app.contracts.resolving.findings import Findings
 from app.contracts.resolving.targets import Goal
@@ -54,9 +55,10 @@ def _outputs(arch: Architecture, goals: list[Goal], findings: Findings, pointer:
     return expected
 
 
-def fitted(
-    arch: Architecture, dataset: DatasetFacts, goals: list[Goal], findings: Findings, pointer: str
-) -> Architecture:
+_Network = TypeVar("_Network", bound=Mlp | Convnet | Resnet)
+
+
+def fitted(arch: _Network, dataset: DatasetFacts, goals: list[Goal], findings: Findings, pointer: str) -> _Network:
     """The architecture with input shape and outputs filled in from dataset and tasks; misfits become problems."""
     data = next(iter(dataset.inputs.values())).shape
     shape = _input_shape(arch, data, findings, pointer)
@@ -64,4 +66,4 @@ def fitted(
     if shape is None:
         return arch
     _deep_enough(arch, shape, findings, pointer)
-    return arch.model_copy(update={"input_shape": shape, "outputs": outputs})
+    return cast(_Network, arch.model_copy(update={"input_shape": shape, "outputs": outputs}))

@@ -18,3 +18,10 @@ def apply(raw: Tensor, transform: InputTransform) -> Tensor:
     if transform.mean == 0.0 and transform.std == 1.0:
         return x
     return (x - _column(transform.mean, x)) / _column(transform.std, x)
+
+
+def undo(x: Tensor, transform: InputTransform) -> Tensor:
+    """The raw rows that `apply` made x [N, *row] of: (x * std + mean) / scale, in float32."""
+    if transform.mean == 0.0 and transform.std == 1.0:
+        return x / transform.scale
+    return (x * _column(transform.std, x) + _column(transform.mean, x)) / transform.scale

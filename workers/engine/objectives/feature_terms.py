@@ -16,7 +16,7 @@ from app.contracts.distillation import (
     RelationsTerm,
     RkdTerm,
 )
-from workers.engine.data.columns import Column, Rows
+from workers.engine.data.columns import Rows, Taken
 from workers.engine.objectives.features.attention import attention_transfer
 from workers.engine.objectives.features.crd import info_nce
 from workers.engine.objectives.features.fitnets import hint
@@ -25,6 +25,7 @@ from workers.engine.objectives.features.rkd import rkd_angle, rkd_distance
 from workers.engine.objectives.features.shapes import flat, matched
 from workers.engine.objectives.features.similarity import similarity
 from workers.engine.objectives.features.transformers import hidden_states, relations
+from workers.engine.objectives.panel import ByView, column
 from workers.engine.objectives.softening import widened
 from workers.engine.objectives.term import Seen
 
@@ -89,7 +90,7 @@ class FeatureTargets:
     relational: bool
     taps: tuple[str, ...]
     module: nn.Module | None
-    teacher: Column
+    teacher: Taken
     shape: Shape
     compare: Compare
 
@@ -101,6 +102,7 @@ class FeatureTargets:
         student: Shape,
         teacher: Shape,
         values: Tensor,
+        by_view: ByView | None,
         seed: int,
         device: torch.device,
     ) -> "FeatureTargets":
@@ -116,7 +118,7 @@ class FeatureTargets:
             relational=term.method in RELATIONAL,
             taps=(term.student_layer,),
             module=module,
-            teacher=Column.on(device, values),
+            teacher=column(values, by_view, device),
             shape=teacher,
             compare=compare,
         )

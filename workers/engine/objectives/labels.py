@@ -43,4 +43,8 @@ class SupervisedLoss:
 
     def losses(self, seen: Seen, rows: Rows) -> Tensor:
         """See `Term`."""
-        return self.loss(seen.outputs, self.labels.take(rows))
+        own = self.loss(seen.outputs, self.labels.take(rows))
+        if rows.view is None or rows.view.partner is None or rows.view.share is None:
+            return own
+        others = self.loss(seen.outputs, self.labels.take(rows.view.partner))
+        return rows.view.share * own + (1.0 - rows.view.share) * others

@@ -1,6 +1,6 @@
 """Terms on values and vectors: the student's numbers against the teachers' weighted mean."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from app.contracts.distillation import CosineTerm, HuberTerm, MseTerm, TeacherBoundedTerm
 from app.contracts.manifests import OutputSpec, ValueOutput
-from workers.engine.data.columns import Column, Rows
+from workers.engine.data.columns import Column, Rows, Taken
 from workers.engine.objectives.numbers.cosine import cosine
 from workers.engine.objectives.numbers.huber import number_huber
 from workers.engine.objectives.numbers.mse import number_mse
 from workers.engine.objectives.numbers.teacher_bounded import teacher_bounded
-from workers.engine.objectives.panel import Lesson, shares
+from workers.engine.objectives.panel import ByView, Lesson, column, shares
 from workers.engine.objectives.softening import widened
 from workers.engine.objectives.term import Seen
 
@@ -40,7 +40,7 @@ class NumberTargets:
     name: str
     weight: float
     counted: Tensor
-    numbers: Column
+    numbers: Taken
     mask: Column | None
     method: Method
     labels: Column | None
@@ -60,20 +60,19 @@ class NumberTargets:
     ) -> "NumberTargets":
         """Averaged once for all rows: the mean of numbers does not depend on the step. `labels` [N] or [N, size]."""
         weights = shares(lessons)
-        mean = torch.stack([_own_units(x) * weights[:, k : k + 1] for k, x in enumerate(lessons)]).sum(0)
+        mean = _mean([(lesson.values, lesson.spec) for lesson in lessons], weights, spec)
         counted = weights.sum(1) > 0
         truth = None
         if isinstance(term, TeacherBoundedTerm) and labels is not None:
             truth = labels.reshape(len(labels), -1)
             counted = counted & ~truth.isnan().any(1)
         if isinstance(spec, ValueOutput):
-            mean = (mean - spec.mean) / spec.std
             truth = (truth - spec.mean) / spec.std if truth is not None else None
         return cls(
             name=name,
             weight=term.share,
             counted=counted,
-            numbers=Column.on(device, mean),
+            numbers=column(mean, _by_view(lessons, weights, spec), device),
             mask=None if bool(counted.all()) else Column.on(device, counted),
             method=number_method(term),
             labels=Column.on(device, truth) if truth is not None else None,
@@ -86,6 +85,26 @@ class NumberTargets:
         return losses if self.mask is None else torch.where(self.mask.take(rows), losses, 0.0)
 
 
-def _own_units(lesson: Lesson) -> Tensor:
-    values = widened(lesson.values).nan_to_num()
-    return values * lesson.spec.std + lesson.spec.mean if isinstance(lesson.spec, ValueOutput) else values
+def _mean(said: Sequence[tuple[Tensor, OutputSpec]], weights: Tensor, spec: OutputSpec) -> Tensor:
+    """The teachers' weighted mean [n, size], in the units of the student's output `spec`."""
+    mean = torch.stack([_own_units(*each) * weights[:, k : k + 1] for k, each in enumerate(said)]).sum(0)
+    return (mean - spec.mean) / spec.std if isinstance(spec, ValueOutput) else mean
+
+
+def _by_view(lessons: tuple[Lesson, ...], weights: Tensor, spec: OutputSpec) -> ByView | None:
+    """The same for rows as they are seen; teachers whose outputs stand in the dataset say what they said."""
+    splits = [lesson.by_view.split for lesson in lessons if lesson.by_view is not None]
+    if not splits:
+        return None
+    split = splits[0]
+
+    def of_epoch(epoch: int) -> Tensor:
+        said = [(x.by_view.of_epoch(epoch) if x.by_view is not None else x.values[split], x.spec) for x in lessons]
+        return _mean(said, weights[split], spec)
+
+    return ByView(split, of_epoch)
+
+
+def _own_units(values: Tensor, spec: OutputSpec) -> Tensor:
+    values = widened(values).nan_to_num()
+    return values * spec.std + spec.mean if isinstance(spec, ValueOutput) else values

@@ -7,16 +7,31 @@ a softmax of K parameters, trained by the likelihood that the teachers' mixture 
 nothing of the student's loss reaches them: what made the loss smallest would be the easiest teacher, not the best.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from app.contracts.manifests import OutputSpec
-from workers.engine.data.columns import Column, Rows
+from workers.engine.data.columns import Column, Rows, Taken, ViewedColumn
 from workers.engine.objectives.softening import log_probabilities
 
 _TINY = torch.finfo(torch.float32).tiny
+
+
+@dataclass(frozen=True)
+class ByView:
+    """What a teacher says about training rows as they are seen: `of_epoch(e)` [n, size] for the rows `split`."""
+
+    split: Tensor
+    of_epoch: Callable[[int], Tensor]
+
+
+def column(values: Tensor, by_view: ByView | None, device: torch.device) -> Taken:
+    """`values` [N, size] by row on the device, or what goes with the view of a row."""
+    base = Column.on(device, values)
+    return base if by_view is None else ViewedColumn(base, by_view.split, by_view.of_epoch)
 
 
 @dataclass(frozen=True)
@@ -28,6 +43,7 @@ class Lesson:
     weight: float
     key: str = ""
     output: str = ""
+    by_view: "ByView | None" = None
 
     @property
     def present(self) -> Tensor:
@@ -62,7 +78,7 @@ def confidence_shares(lessons: tuple[Lesson, ...], labels: Tensor) -> Tensor:
 class Panel:
     """The teachers of a task on the device: outputs by row, and log-shares [N, K]."""
 
-    outputs: tuple[Column, ...]
+    outputs: tuple[Taken, ...]
     specs: tuple[OutputSpec, ...]
     log_shares: Column
     counted: Tensor
@@ -81,7 +97,7 @@ class Panel:
         found = shares(lessons) if given is None else given
         counted = found.sum(1) > 0
         return cls(
-            tuple(Column.on(device, lesson.values) for lesson in lessons),
+            tuple(column(lesson.values, lesson.by_view, device) for lesson in lessons),
             tuple(lesson.spec for lesson in lessons),
             Column.on(device, found.log()),
             counted,

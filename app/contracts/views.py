@@ -1,0 +1,112 @@
+"""Views: random changes of the training rows, each a pure function of (seed, epoch, row, place in the list).
+
+`views.seed` is apart from `training.seed`, so that repeats of a job see the same views and share one teacher pass.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from app.contracts.base import Contract
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Alpha = Annotated[float, Field(ge=0.01, le=100.0)]
+
+
+class ShiftView(Contract):
+    """Move a picture by whole pixels, each way and axis uniform in [-pixels, pixels]; zeros move in."""
+
+    kind: Literal["shift"]
+    pixels: int = Field(ge=1, le=4096, description="Furthest move along each axis; below height and width.")
+
+
+class FlipView(Contract):
+    """Mirror a picture."""
+
+    kind: Literal["flip"]
+    direction: Literal["horizontal", "vertical"] = Field(
+        default="horizontal", description="horizontal: left and right change places; vertical: top and bottom."
+    )
+    probability: Probability = Field(default=0.5, description="Share of the rows that are flipped in an epoch.")
+
+
+class CropView(Contract):
+    """Pad a picture on all sides and cut out its old size at a uniform place (He 2016)."""
+
+    kind: Literal["crop"]
+    padding: int = Field(default=4, ge=1, le=4096, description="Pixels on each side; below height and width.")
+    fill: Literal["zero", "reflect"] = Field(
+        default="zero",
+        description="What is padded with: zeros of the preprocessed input (its mean, where the dataset standardises), "
+        "or the picture mirrored at its edge.",
+    )
+
+
+class CutoutView(Contract):
+    """Blank a square around a uniform pixel with zeros; what reaches over the edge is lost (DeVries 2017)."""
+
+    kind: Literal["cutout"]
+    size: int = Field(ge=1, le=4096, description="Side of the square in pixels; below height or width.")
+    probability: Probability = Field(default=1.0, description="Share of the rows that are cut in an epoch.")
+
+
+class NoiseView(Contract):
+    """Add independent normal noise to every number."""
+
+    kind: Literal["noise"]
+    std: float = Field(gt=0.0, le=100.0, description="Its deviation, in units of the preprocessed input.")
+
+
+class MixupView(Contract):
+    """Mix each row with another of the training split: λ·row + (1−λ)·partner, λ ~ Beta(alpha, alpha) (Zhang 2018)."""
+
+    kind: Literal["mixup"]
+    alpha: Alpha = Field(default=0.2, description="Small: nearly unmixed; 1: λ uniform; large: nearly halves.")
+    probability: Probability = Field(default=1.0, description="Share of the rows that are mixed in an epoch.")
+
+
+class CutmixView(Contract):
+    """Replace a box by that of another row of the training split; the box's area is 1−λ (Yun 2019)."""
+
+    kind: Literal["cutmix"]
+    alpha: Alpha = Field(default=1.0, description="λ ~ Beta(alpha, alpha); 1: uniform.")
+    probability: Probability = Field(default=1.0, description="Share of the rows that are mixed in an epoch.")
+
+
+PlainView = ShiftView | FlipView | CropView | CutoutView | NoiseView
+"""Changes a row by itself."""
+
+MixingView = MixupView | CutmixView
+"""Takes a second row in, and with it a second target."""
+
+Transform = Annotated[
+    ShiftView | FlipView | CropView | CutoutView | NoiseView | MixupView | CutmixView, Field(discriminator="kind")
+]
+
+
+class Views(Contract):
+    """What is done to the training rows, in this order, anew in each epoch. Other splits are seen as they are."""
+
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Of all draws of the views, and of nothing else.")
+    transforms: Annotated[tuple[Transform, ...], Field(min_length=1, max_length=8)] = Field(
+        description="Applied in this order to the preprocessed input; `mixup` or `cutmix` comes last, once."
+    )
+
+    @model_validator(mode="after")
+    def _mixing_comes_last(self) -> Self:
+        # After it, a crop or cutout would change how much of either row is seen, and λ would no longer say it.
+        for i, transform in enumerate(self.transforms[:-1]):
+            if isinstance(transform, MixingView):
+                raise ValueError(f"`mixup` or `cutmix` comes last, once: found `{transform.kind}` at {i}")
+        return self
+
+    @property
+    def mixing(self) -> MixingView | None:
+        """The last transform, where it is one that mixes."""
+        last = self.transforms[-1]
+        return last if isinstance(last, MixingView) else None
+
+    @property
+    def plain(self) -> tuple[PlainView, ...]:
+        """All transforms that come before mixing."""
+        return tuple(transform for transform in self.transforms if not isinstance(transform, MixingView))
