@@ -21,7 +21,9 @@ def projector(student_shape: tuple[int, ...], teacher_shape: tuple[int, ...]) ->
 
     Maps [C, H, W]: a 1x1 convolution without bias, whatever both sizes are (see `shapes.matched`). Flat [F]: a linear
     layer. Tokens [T, D]: a linear layer on the last dimension, T must agree. Both linear layers have a bias, as
-    TinyBERT's code has and its formula has not. Raises ValueError where kinds or tokens do not fit.
+    TinyBERT's code has and its formula has not. `draw` gives the weights.
+
+    Raises ValueError where kinds or numbers of tokens do not fit.
     """
     fits = len(student_shape) == len(teacher_shape) and len(student_shape) in KINDS
     if not fits or (len(student_shape) == 2 and student_shape[0] != teacher_shape[0]):
@@ -29,9 +31,10 @@ def projector(student_shape: tuple[int, ...], teacher_shape: tuple[int, ...]) ->
             f"no projector from features of shape {student_shape} to {teacher_shape}: both must be of one kind, "
             f"{', '.join(KINDS.values())}, and tokens as many"
         )
-    if len(student_shape) == 3:
-        return nn.Conv2d(student_shape[0], teacher_shape[0], kernel_size=1, bias=False)
-    return nn.Linear(student_shape[-1], teacher_shape[-1])
+    with torch.random.fork_rng(devices=[]):  # a new layer draws weights from torch's own generator
+        if len(student_shape) == 3:
+            return nn.Conv2d(student_shape[0], teacher_shape[0], kernel_size=1, bias=False)
+        return nn.Linear(student_shape[-1], teacher_shape[-1])
 
 
 @torch.no_grad()
