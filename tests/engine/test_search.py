@@ -89,3 +89,19 @@ def test_steps_of_progress_and_checkpoints_only_rise(workshop: Workshop) -> None
     percents = [event.percent for event in workshop.diary.events if event.type == "progress"]
     assert percents == sorted(percents)
     assert percents[-1] == pytest.approx(100.0)
+
+
+def test_candidates_that_train_as_one_step_score_as_they_do_alone(workshop: Workshop) -> None:
+    """One by one: a learned temperature beside the searched one cannot be stacked, and is given no weight here."""
+    school(workshop)
+    searched = {"method": "kd", "temperature": TEMPERATURES}
+    together = report_of(workshop.run(soft(searched), "together"))
+    beside = {"method": "kd", "temperature": {"learned": True}, "weight": 0.0}
+    spec = job({"soft_targets": [{**searched, "weight": 0.9}, beside], "supervised": {"weight": 0.1}})
+    alone = report_of(workshop.run(spec, "alone"))
+    assert (workshop.folder / "together" / "checkpoints" / "finished" / "search.json").exists()
+    assert (workshop.folder / "alone" / "checkpoints" / "finished" / "search-0").exists()
+    assert together.search is not None
+    assert alone.search is not None
+    for one, other in zip(together.search.trials, alone.search.trials, strict=True):
+        assert one.score == pytest.approx(other.score, abs=1 / 36 + 1e-9), "a validation row at most"

@@ -8,12 +8,12 @@ therefore loses nothing, and a member more or less changes no other.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from app.contracts.events import CheckpointEvent, ChildEvent, MetricsEvent, ProgressEvent
+from app.contracts.events import CheckpointEvent, ChildEvent, MetricPoint, MetricsEvent, ProgressEvent
 from app.contracts.problems import UserError
 from app.contracts.training import TrainingSpec
 from workers.engine.checkpoint import Checkpoint, CheckpointFolder
@@ -22,10 +22,8 @@ from workers.engine.data.columns import Rows
 from workers.engine.data.inputs import Inputs
 from workers.engine.data.order import epoch_order
 from workers.engine.data.viewing import ViewPlan
-from workers.engine.member_state import is_finite, load_member, save_member
-from workers.engine.members import Counts, Member, Part
-from workers.engine.two_passes import learn_in_two_passes
-from workers.engine.validation import validate
+from workers.engine.exchange import Answers, Counts, Part, Peers
+from workers.engine.tasks import Task
 
 Emit = Callable[[ChildEvent], None]
 PROGRESS_SECONDS = 0.25
@@ -65,11 +63,69 @@ class Schooling:
         return parts
 
 
+class Trainee(Protocol):
+    """Whoever goes through the loop: a member, or several that train as one vectorised step."""
+
+    name: str
+    group: str | None
+    relational: bool
+    tasks: tuple[Task, ...]
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it takes no further step."""
+        ...
+
+    def counts(self, rows: Tensor) -> list[Tensor]:
+        """See `Member`."""
+        ...
+
+    def begin_step(self, counts: Counts, step: int) -> None:
+        """See `Member`."""
+        ...
+
+    def forward(self, part: Part) -> Answers:
+        """See `Member`."""
+        ...
+
+    def learn(self, answers: Answers, rows: Rows, counts: Counts, peers: Peers = ()) -> None:
+        """See `Member`."""
+        ...
+
+    def learn_at_once(self, parts: Sequence[Part], counts: Counts) -> None:
+        """See `Member`."""
+        ...
+
+    def end_step(self, step: int, epoch: int) -> None:
+        """See `Member`."""
+        ...
+
+    def end_epoch(self, inputs: Inputs, validation: Rows, epoch: int, step: int) -> list[MetricPoint]:
+        """See `Member`."""
+        ...
+
+    def take(self) -> list[MetricPoint]:
+        """See `Member`."""
+        ...
+
+    def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """See `Member`."""
+        ...
+
+    def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """See `Member`."""
+        ...
+
+    def is_finite(self) -> bool:
+        """See `Member`."""
+        ...
+
+
 @dataclass
 class Loop:
     """Trains `members`; `run` returns when all have finished, or raises Stopped after a checkpoint."""
 
-    members: Sequence[Member]
+    members: Sequence[Trainee]
     inputs: Inputs
     schooling: Schooling
     checkpoints: CheckpointFolder
@@ -95,7 +151,7 @@ class Loop:
         self.step = checkpoint.step
         self.seconds = checkpoint.state["seconds"]
         for member in self.members:
-            load_member(member, checkpoint.tensors, checkpoint.state["members"][member.name])
+            member.load(checkpoint.tensors, checkpoint.state["members"][member.name])
 
     @property
     def epoch(self) -> int:
@@ -111,8 +167,8 @@ class Loop:
         self._record()
         self.seconds = clock.total()
 
-    def _active(self) -> list[Member]:
-        return [member for member in self.members if not member.standing.stopped]
+    def _active(self) -> list[Trainee]:
+        return [member for member in self.members if not member.stopped]
 
     def _one_epoch(self, clock: "_Clock") -> None:
         number, first = divmod(self.step, self.schooling.batches)
@@ -141,7 +197,7 @@ class Loop:
         parts = [Part(x, part, (self.step, place)) for place, (x, part) in enumerate(seen)]
         at_once = [member for member in active if member.relational and len(parts) > 1]
         for member in at_once:
-            learn_in_two_passes(member, parts, counts[member.name])
+            member.learn_at_once(parts, counts[member.name])
         additive = [member for member in active if member not in at_once]
         for part in parts:
             answers = {member.name: member.forward(part) for member in additive}
@@ -156,20 +212,15 @@ class Loop:
         return (self.inputs.take(rows), rows) if self.plan is None else self.plan.see(rows, epoch)
 
     def _end_epoch(self, epoch: int) -> None:
-        training, validation = self.schooling.training, self.schooling.validation
-        rows = Rows.on(self.inputs.column.device, validation)
+        rows = Rows.on(self.inputs.column.device, self.schooling.validation)
         for member in self._active():
-            member.balancer.end_epoch()
-            if len(validation):
-                found = validate(member, self.inputs, rows)
-                self.emit(MetricsEvent(points=tuple(found.points(member, self.step, epoch))))
-                score = found.score(member, training)
-                if score is not None:
-                    member.judge(score, epoch)
+            points = member.end_epoch(self.inputs, rows, epoch, self.step)
+            if points:
+                self.emit(MetricsEvent(points=tuple(points)))
         self._record()
 
     def _record(self) -> None:
-        points = [point for member in self.members for point in member.recorder.take()]
+        points = [point for member in self.members for point in member.take()]
         if points:
             self.emit(MetricsEvent(points=tuple(points)))
 
@@ -179,13 +230,13 @@ class Loop:
         tensors: dict[str, Tensor] = {}
         states: dict[str, Any] = {}
         for member in self.members:
-            if not is_finite(member):
+            if not member.is_finite():
                 raise UserError(
                     "diverged",
                     f"a weight of the {member.name} is not finite after step {self.step}: lower "
                     "`training.learning_rate` or set `training.clip_norm`; the last finite checkpoint is kept",
                 )
-            saved, states[member.name] = save_member(member)
+            saved, states[member.name] = member.save()
             tensors.update(saved)
         state = {**self.keep, "seconds": clock.total(), "members": states}
         name, digest = self.checkpoints.save(self.step, tensors, state)
@@ -194,7 +245,7 @@ class Loop:
         self.emit(CheckpointEvent(step=self.offset + self.step, name=place, sha256=digest))
 
 
-def _are_peers(member: Member, other: Member) -> bool:
+def _are_peers(member: Trainee, other: Trainee) -> bool:
     return other is not member and member.group is not None and member.group == other.group
 
 
@@ -206,7 +257,7 @@ def _micro_batches(rows: Rows, size: int) -> list[Rows]:
     return rows.split(size)
 
 
-def _counts(member: Member, batches: Sequence[Tensor]) -> list[Counts]:
+def _counts(member: Trainee, batches: Sequence[Tensor]) -> list[Counts]:
     """The counted rows of each batch, task and term of an epoch, known before its first step."""
     sizes = [len(batch) for batch in batches]
     flat = [

@@ -1,11 +1,13 @@
 """A member as tensors and JSON, and back: everything that its next step depends on."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
-from workers.engine.members import Member
+from workers.engine.optimizers import load_optimizer, optimizer_tensors
+
+if TYPE_CHECKING:
+    from workers.engine.members import Member
 
 
 def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -17,25 +19,7 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name[len(start) :]: value for name, value in tensors.items() if name.startswith(start)}
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    states = optimizer.state_dict()["state"]
-    return {
-        f"{index}/{key}": value
-        for index, entries in states.items()
-        for key, value in entries.items()
-        if isinstance(value, Tensor)
-    }
-
-
-def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    states: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        index, key = name.split("/", 1)
-        states.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _beside(member: Member) -> dict[str, Tensor]:
+def _beside(member: "Member") -> dict[str, Tensor]:
     """What is trained beside the network, as `<task>/<term>/<name>`."""
     return {
         f"{place}/{name}": value
@@ -44,13 +28,13 @@ def _beside(member: Member) -> dict[str, Tensor]:
     }
 
 
-def save_member(member: Member) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def save_member(member: "Member") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors under the member's name, JSON-able state)."""
     sums, filled = member.recorder.state()
     tensors = {
         **_prefixed(f"{member.name}/network", member.network.state_dict()),
         **_prefixed(f"{member.name}/best", member.standing.best),
-        **_prefixed(f"{member.name}/optimizer", _optimizer_tensors(member.optimizer)),
+        **_prefixed(f"{member.name}/optimizer", optimizer_tensors(member.optimizer)),
         **_prefixed(f"{member.name}/balancer", member.balancer.state()),
         **_prefixed(f"{member.name}/recorder", sums),
         **_prefixed(f"{member.name}/beside", _beside(member)),
@@ -67,13 +51,13 @@ def save_member(member: Member) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, state
 
 
-def load_member(member: Member, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+def load_member(member: "Member", tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """The inverse of `save_member`; the member was built from the same spec."""
     member.network.load_state_dict(_below(f"{member.name}/network", tensors))
     beside = _below(f"{member.name}/beside", tensors)
     for place, module in member.modules.items():
         module.load_state_dict(_below(place, beside))
-    _load_optimizer(member.optimizer, _below(f"{member.name}/optimizer", tensors))
+    load_optimizer(member.optimizer, _below(f"{member.name}/optimizer", tensors))
     member.balancer.load_state(_below(f"{member.name}/balancer", tensors))
     member.recorder.load(_below(f"{member.name}/recorder", tensors), int(state["filled"]))
     device = next(member.network.parameters()).device
@@ -83,7 +67,7 @@ def load_member(member: Member, tensors: dict[str, Tensor], state: dict[str, Any
     standing.waited, standing.stopped, standing.steps = state["waited"], state["stopped"], state["steps"]
 
 
-def is_finite(member: Member) -> bool:
+def is_finite(member: "Member") -> bool:
     """Whether every weight is a finite number: what a checkpoint must not be without."""
     everything = [*member.network.state_dict().values(), *_beside(member).values()]
     tensors = [value for value in everything if value.is_floating_point()]

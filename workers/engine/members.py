@@ -3,27 +3,28 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from app.contracts.events import MetricPoint
 from app.contracts.training import TrainingSpec
 from workers.engine.balancing import Balancer, Losses, Parameters
 from workers.engine.data.columns import Rows
+from workers.engine.data.inputs import Inputs
+from workers.engine.exchange import Answers, Counts, Part, Peers
+from workers.engine.member_state import is_finite, load_member, save_member
 from workers.engine.networks import Network
 from workers.engine.networks.taps import Taps
-from workers.engine.objectives.term import Seen
 from workers.engine.optimizers import make_optimizer, set_learning_rate
 from workers.engine.precision import Precision
 from workers.engine.randomness import seed_step
 from workers.engine.recorder import Recorder
 from workers.engine.schedules import learning_rate
 from workers.engine.tasks import Task
-
-Counts = Sequence[Sequence[int]]
-"""For each task, for each of its terms: the counted rows of a whole batch."""
-Peers = Sequence[Mapping[str, Tensor]]
-"""What other members put out for the same rows, by task."""
+from workers.engine.two_passes import learn_in_two_passes
+from workers.engine.validation import validate
 
 
 @dataclass
@@ -36,27 +37,6 @@ class Standing:
     waited: int = 0
     stopped: bool = False
     steps: int = 0
-
-
-@dataclass(frozen=True)
-class Part:
-    """A micro-batch: its inputs x [n, …], its rows, and `draw` = (step, place), which names its dropout masks."""
-
-    x: Tensor
-    rows: Rows
-    draw: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What a member put out for some rows: {task: [n, size]}, and the layers that its terms look at."""
-
-    outputs: Mapping[str, Tensor]
-    taps: Mapping[str, Tensor]
-
-    def of(self, task: Task, progress: float, peers: Peers = ()) -> Seen:
-        """As the terms of a task see them."""
-        return Seen(self.outputs[task.name], self.taps, progress, tuple(peer[task.name] for peer in peers))
 
 
 class Member:
@@ -149,6 +129,15 @@ class Member:
         losses, means = self.losses(answers, rows, counts, peers)
         self.backward(losses, means)
 
+    def learn_at_once(self, parts: Sequence[Part], counts: Counts) -> None:
+        """Forward and backward of a batch in parts, where terms compare its rows."""
+        learn_in_two_passes(self, parts, counts)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it takes no further step."""
+        return self.standing.stopped
+
     def backward(self, losses: Losses, means: list[Tensor]) -> None:
         """Add the gradients of some losses, and record the terms' means."""
         self.balancer.backward(losses, self.parameters)
@@ -168,6 +157,33 @@ class Member:
         """The weighted sum of all terms of all tasks, as the article writes it: Σ w_i Σ_t w_t L_t."""
         weights = [task.weight * term.weight for task in self.tasks for term in task.terms]
         return torch.stack([weight * value for weight, value in zip(weights, self._sums, strict=True)]).sum()
+
+    def end_epoch(self, inputs: Inputs, validation: Rows, epoch: int, step: int) -> list[MetricPoint]:
+        """After epoch `epoch` (from 1) and `step` steps: validate, judge; the points of the validation series."""
+        self.balancer.end_epoch()
+        if len(validation) == 0:
+            return []
+        found = validate(self, inputs, validation)
+        score = found.score(self, self._training)
+        if score is not None:
+            self.judge(score, epoch)
+        return found.points(self, step, epoch)
+
+    def take(self) -> list[MetricPoint]:
+        """The points of the training series that are ready. Raises UserError `diverged`."""
+        return self.recorder.take()
+
+    def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything that the next step depends on: tensors under the member's name, and JSON-able state."""
+        return save_member(self)
+
+    def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """The inverse of `save`; the member was built from the same spec."""
+        load_member(self, tensors, state)
+
+    def is_finite(self) -> bool:
+        """Whether every weight is a finite number: what a checkpoint must not be without."""
+        return is_finite(self)
 
     def judge(self, score: float, epoch: int) -> None:
         """Keep the weights if they are the best so far; count the epochs without improvement.

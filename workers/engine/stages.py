@@ -28,12 +28,13 @@ from workers.engine.data.dataset import Dataset
 from workers.engine.data.inputs import Inputs
 from workers.engine.data.viewing import ViewPlan
 from workers.engine.determinism import footing
-from workers.engine.files import publish_folder, whole_folder
-from workers.engine.loop import Loop, Schooling
+from workers.engine.files import publish_folder, whole_folder, write_whole
+from workers.engine.loop import Loop, Schooling, Trainee
 from workers.engine.members import Member
 from workers.engine.networks import Network, build, initialise
 from workers.engine.objectives.term import Term
 from workers.engine.recipes import Course, Taught
+from workers.engine.squad import Squad, can_train_together
 from workers.engine.tasks import Task, taught_rows
 
 PEERS = "students"
@@ -140,6 +141,37 @@ class StageRunner:
         precision = members[0].precision.name if members else "float32"
         return StageResult(settled, keep["bit_exact"], loop.seconds, precision)
 
+    def run_together(self, name: str, stages: Sequence[Stage]) -> tuple[list[float], float] | None:
+        """(validation scores, seconds) of stages whose students can train as one vectorised step; else None."""
+        first = stages[0]
+        schooling = first.schooling()
+        if len(schooling.validation) == 0 or any(len(stage.taught) > 1 or stage.course.peers for stage in stages):
+            return None
+        tasks = [stage.taught[0].student for stage in stages]
+        networks = [self._started(stage) for stage in stages]
+        if not can_train_together(tasks, networks, [stage.training for stage in stages]):
+            return None
+        finished = Path(self.order.checkpoints_dir) / "finished" / f"{name}.json"
+        if not finished.exists():
+            squad = Squad(tasks, networks, first.training, schooling.steps, self.device, prefix=f"{name}/")
+            checkpoints = CheckpointFolder(Path(self.order.checkpoints_dir) / name, self.order.attempt)
+            checkpoint = checkpoints.load()
+            keep = {"footing": footing(self.device, self.order.threads), "bit_exact": True}
+            loop = self._loop(replace(first, name=name), [squad], schooling, checkpoints, keep)
+            if checkpoint is not None:
+                loop.resume(checkpoint)
+            loop.run()
+            told = {"scores": [best or 0.0 for best in squad.best], "seconds": loop.seconds}
+            write_whole(finished, json.dumps(told).encode())
+        found: dict[str, Any] = json.loads(finished.read_text())
+        return found["scores"], found["seconds"]
+
+    def _started(self, stage: Stage) -> Network:
+        network = build(stage.course.architecture)
+        initialise(network, stage.training.seed)
+        network.load_state_dict({**network.state_dict(), **stage.start})
+        return network
+
     # Who trains.
 
     def _members(self, stage: Stage, schooling: Schooling, *, control: bool) -> list[Member]:
@@ -224,7 +256,7 @@ class StageRunner:
     def _loop(
         self,
         stage: Stage,
-        members: list[Member],
+        members: Sequence[Trainee],
         schooling: Schooling,
         checkpoints: CheckpointFolder,
         keep: dict[str, Any],

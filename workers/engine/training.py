@@ -157,7 +157,8 @@ class Training:
         result = runner.run(main)
         repeats = [runner.run(stage) for stage in plan.repeats(main)]
         results = [*(searched.results if searched else ()), result, *repeats]
-        self._seconds["training"] = sum(each.seconds for each in results)
+        together = searched.seconds if searched else 0.0
+        self._seconds["training"] = together + sum(each.seconds for each in results)
         control = result.members.get("control")
         if searched is not None and searched.control is not None:
             control = searched.control
@@ -251,6 +252,8 @@ class _Searched:
     control: Settled | None
     report: SearchReport
     results: list[StageResult]
+    seconds: float
+    """Of candidates that trained as one step."""
 
 
 class _Search:
@@ -260,12 +263,14 @@ class _Search:
         self._runner = runner
         self._plan = plan
         self._results: list[StageResult] = []
+        self._seconds = 0.0
 
     def run(self) -> _Searched:
         """The winner, the best control, and the whole curve."""
         plan = self._plan
         rows = self._rows()
-        scores = [self._scores(i, candidate, rows) for i, candidate in enumerate(plan.trials)]
+        by_fold = [self._fold(f"search-fold-{i}" if len(rows) > 1 else "search", *fold) for i, fold in enumerate(rows)]
+        scores = [list(each) for each in zip(*by_fold, strict=True)]
         means = [sum(each) / len(each) for each in scores]
         best = means.index(max(means))
         trials = tuple(
@@ -280,7 +285,7 @@ class _Search:
             folds=folds_of(plan.spec),
             controls=tuple(settled.score or 0.0 for settled in controls),
         )
-        return _Searched(plan.trials[best], control, report, self._results)
+        return _Searched(plan.trials[best], control, report, self._results, self._seconds)
 
     def _rows(self) -> Sequence[tuple[Tensor, Tensor]]:
         train, validation = self._plan.splits
@@ -289,15 +294,20 @@ class _Search:
             return [(train, validation)]
         return folds(torch.cat([train, validation]).sort().values, count, self._plan.course.spec.training.seed)
 
-    def _scores(self, number: int, candidate: Candidate, rows: Sequence[tuple[Tensor, Tensor]]) -> list[float]:
-        course = course_of(candidate.spec)
-        taught = self._plan.teach(course)
-        scores = []
-        for fold, (train, validation) in enumerate(rows):
-            name = f"search-{number}" if len(rows) == 1 else f"search-{number}-{fold}"
-            scores.append(
-                self._settled(Stage(name, course, taught, train, validation, self._plan.start), "student").score or 0.0
-            )
+    def _fold(self, name: str, train: Tensor, validation: Tensor) -> list[float]:
+        """Every candidate's score on some validation rows: trained as one step where that is possible."""
+        stages = []
+        for i, candidate in enumerate(self._plan.trials):
+            course = course_of(candidate.spec)
+            taught = self._plan.teach(course)
+            stages.append(Stage(f"{name}-{i}", course, taught, train, validation, self._plan.start))
+        together = [replace(stage, offset=self._plan.offset) for stage in stages]
+        found = self._runner.run_together(name, together)
+        if found is None:
+            return [self._settled(stage, "student").score or 0.0 for stage in stages]
+        self._plan.offset += len(stages) * stages[0].schooling().steps
+        scores, seconds = found
+        self._seconds += seconds
         return scores
 
     def _controls(self) -> list[Settled]:

@@ -7,18 +7,22 @@ draw the same; BatchNorm's statistics move in the second pass only.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from workers.engine.balancing import Losses
 from workers.engine.data.columns import joined
-from workers.engine.members import Answers, Counts, Member, Part
+from workers.engine.exchange import Answers, Counts, Part
+
+if TYPE_CHECKING:
+    from workers.engine.members import Member
 
 Leaves = Mapping[str, Tensor]
 
 
-def learn_in_two_passes(member: Member, parts: Sequence[Part], counts: Counts) -> None:
+def learn_in_two_passes(member: "Member", parts: Sequence[Part], counts: Counts) -> None:
     """Backward of a batch that comes in `parts`: as exact as one part, at the memory of one part."""
     outputs, taps = _whole(member, parts)
     losses, means = member.losses(Answers(outputs, taps), joined([part.rows for part in parts]), counts)
@@ -42,7 +46,7 @@ def learn_in_two_passes(member: Member, parts: Sequence[Part], counts: Counts) -
         member.backward(Losses(losses.present, tuple(surrogates)), told)
 
 
-def _whole(member: Member, parts: Sequence[Part]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _whole(member: "Member", parts: Sequence[Part]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """(outputs, taps) of the whole batch, as leaves of a new graph."""
     kept = _statistics(member.network)
     with torch.no_grad():

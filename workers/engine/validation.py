@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,7 +14,10 @@ from workers.engine.data.inputs import Inputs
 from workers.engine.evaluation.metrics import Metrics, score, task_metrics
 from workers.engine.evaluation.modes import evaluating
 from workers.engine.evaluation.parties import BLOCK
-from workers.engine.members import Answers, Member
+from workers.engine.exchange import Answers
+
+if TYPE_CHECKING:
+    from workers.engine.members import Member
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Validation:
     loss: float | None
     metrics: dict[str, Metrics]
 
-    def score(self, member: Member, training: TrainingSpec) -> float | None:
+    def score(self, member: "Member", training: TrainingSpec) -> float | None:
         """Higher is better: the mean of the tasks' scores, or minus the loss where asked or nothing is labelled; None
         where there is neither label nor loss to go by.
         """
@@ -32,7 +36,7 @@ class Validation:
             return -self.loss if self.loss is not None else None
         return sum(scores) / len(scores)
 
-    def points(self, member: Member, step: int, epoch: int) -> list[MetricPoint]:
+    def points(self, member: "Member", step: int, epoch: int) -> list[MetricPoint]:
         """As metric series `validation/…`."""
         start = f"{member.prefix}validation/"
         found: list[tuple[str, float | None]] = [(f"{start}loss", _finite(self.loss))]
@@ -45,7 +49,7 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and isfinite(value) else None
 
 
-def validate(member: Member, inputs: Inputs, rows: Rows) -> Validation:
+def validate(member: "Member", inputs: Inputs, rows: Rows) -> Validation:
     """Evaluate a member on `rows`; running statistics do not move."""
     with evaluating(member.network):
         blocks = [(part, member.look(inputs.take(part))) for part in rows.split(BLOCK)]
@@ -59,7 +63,7 @@ def validate(member: Member, inputs: Inputs, rows: Rows) -> Validation:
     return Validation(loss, metrics)
 
 
-def _loss(member: Member, blocks: Sequence[tuple[Rows, Answers]], rows: Rows) -> float | None:
+def _loss(member: "Member", blocks: Sequence[tuple[Rows, Answers]], rows: Rows) -> float | None:
     """The weighted loss, block by block: terms that compare rows compare those of a block."""
     total, counted = torch.zeros((), device=rows.device.device), False
     for task in member.tasks:

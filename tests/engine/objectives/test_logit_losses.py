@@ -13,11 +13,11 @@ from tests.engine.objectives.written_out import drawn, fixed, gradient, kl, sigm
 from workers.engine.objectives.logits.dist import dist
 from workers.engine.objectives.logits.dkd import dkd
 from workers.engine.objectives.logits.jsd import jsd
+from workers.engine.objectives.logits.kd import class_kd
 from workers.engine.objectives.logits.logit_mse import logit_mse
 from workers.engine.objectives.logits.multilabel import multilabel_jsd, multilabel_mse, multilabel_reverse_kl
 from workers.engine.objectives.logits.reverse_kl import reverse_kl
 from workers.engine.objectives.logits.standardize import standardized
-from workers.engine.objectives.soft_targets import class_kd
 
 Temperature = float | Tensor
 Loss = Callable[[Tensor, Tensor, Temperature], Tensor]

@@ -11,8 +11,8 @@ from torch.autograd import gradcheck
 from tests.engine.objectives.written_out import drawn, gradient
 from workers.engine.objectives.numbers.cosine import cosine
 from workers.engine.objectives.numbers.huber import number_huber
+from workers.engine.objectives.numbers.mse import number_mse
 from workers.engine.objectives.numbers.teacher_bounded import teacher_bounded
-from workers.engine.objectives.soft_targets import number_mse
 
 LABELS = drawn(8, 3, seed=9)
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
