@@ -13,7 +13,7 @@ from torch import Tensor
 
 from app.contracts.base import digest_of
 from app.contracts.jobs import TeacherRef
-from app.contracts.orders import ModelInput, Order
+from app.contracts.orders import DatasetInput, ModelInput, Order
 from app.contracts.report import TargetUse
 from workers.engine.data.dataset import Dataset
 from workers.engine.evaluation.environment import versions
@@ -31,7 +31,7 @@ class Faculty:
 
     order: Order
     dataset: Dataset
-    dataset_sha256: str
+    dataset_input: DatasetInput
     device: torch.device
     check: Callable[[], None] = lambda: None
     teachers: dict[str, Teacher] = field(default_factory=dict)
@@ -101,8 +101,8 @@ class Faculty:
             {
                 "teacher": teacher.sha256,
                 "manifest": model.manifest.model_dump(mode="json", exclude={"name", "metadata"}),
-                "dataset": self.dataset_sha256,
-                "inputs": self._raw_shapes(),
+                "dataset": self.dataset_input.sha256,
+                "inputs": self._raw_inputs(),
                 "precision": "float32",
                 "device": self.device.type,
                 "threads": self.order.threads,
@@ -111,8 +111,13 @@ class Faculty:
             }
         )
 
-    def _raw_shapes(self) -> Mapping[str, list[object]]:
-        return {name: [str(raw.dtype), *raw.shape] for name, raw in self.dataset.inputs.items()}
+    def _raw_inputs(self) -> Mapping[str, list[object]]:
+        """What of the file the raw rows are: two datasets may read other columns of the same bytes."""
+        told = self.dataset_input.manifest.inputs
+        return {
+            name: [str(raw.dtype), list(raw.shape), list(told[name].columns or (name,))]
+            for name, raw in self.dataset.inputs.items()
+        }
 
 
 def teacher_key(ref: TeacherRef) -> str:

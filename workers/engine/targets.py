@@ -4,8 +4,10 @@
     <cache>/targets/<key>/manifest.json    sizes and digests, written last
 
 The key holds everything that the numbers depend on: teacher, dataset and their digests, the teacher's
-preprocessing, precision, kind of device, versions. A lock beside each entry lets one process write while others
-wait, and keeps an entry in use from being evicted. Eviction drops the least recently used beyond the bound.
+preprocessing, precision, kind of device, versions. Two locks lie beside each entry. `<key>.lock` is shared by all who
+use it, until their jobs end, and keeps it (and its draft) from being evicted. `<key>.write` is held by the one who
+computes it, and for no longer: whoever else needs the entry waits for the numbers, not for another's job. Eviction
+drops the least recently used beyond the bound; drafts of the dead go first.
 """
 
 import fcntl
@@ -22,6 +24,7 @@ from torch import Tensor
 
 from workers.engine.files import MANIFEST, publish_folder, whole_folder
 
+_DRAFT = ".draft-"
 Outputs = dict[str, Tensor]
 Blocks = Callable[[], Iterator[Outputs]]
 """Starts a teacher's pass: yields {output: [n, size] float32 on the host} block by block, all rows in order."""
@@ -51,17 +54,12 @@ class SoftTargetStore:
 
         The entry stays locked against eviction until `close`.
         """
-        lock = os.open(self._folder / f"{key}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = _opened(self._folder / f"{key}.lock")
         self._held.append(lock)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        place = self._folder / key
-        hit = whole_folder(place) is not None
-        if not hit:
-            shutil.rmtree(place, ignore_errors=True)
-            self._make_room(rows * sum(sizes.values()) * 4)
-            self._write(place, rows, sizes, compute)
-        os.utime(place / MANIFEST)
         fcntl.flock(lock, fcntl.LOCK_SH)
+        place = self._folder / key
+        hit = whole_folder(place) is not None or not self._written(place, rows, sizes, compute)
+        os.utime(place / MANIFEST)
         return StoredTargets(key, hit, _mapped(place, rows, sizes), rows * sum(sizes.values()) * 4)
 
     def close(self) -> None:
@@ -70,10 +68,24 @@ class SoftTargetStore:
             os.close(lock)
         self._held.clear()
 
-    def _write(self, place: Path, rows: int, sizes: Mapping[str, int], compute: Blocks) -> None:
-        draft = place.with_name(f".draft-{place.name}")
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir()
+    def _written(self, place: Path, rows: int, sizes: Mapping[str, int], compute: Blocks) -> bool:
+        """Write the entry, unless another process has just done so; whether it was this one."""
+        writing = _opened(self._folder / f"{place.name}.write")
+        try:
+            fcntl.flock(writing, fcntl.LOCK_EX)
+            if whole_folder(place) is not None:
+                return False
+            draft = place.with_name(f"{_DRAFT}{place.name}")
+            for remains in (place, draft):
+                shutil.rmtree(remains, ignore_errors=True)
+            self._make_room(rows * sum(sizes.values()) * 4)
+            draft.mkdir()
+            self._write(draft, place, rows, sizes, compute)
+            return True
+        finally:
+            os.close(writing)
+
+    def _write(self, draft: Path, place: Path, rows: int, sizes: Mapping[str, int], compute: Blocks) -> None:
         files = {name: (draft / _file(i)).open("wb") for i, name in enumerate(sorted(sizes))}
         try:
             written = 0
@@ -90,15 +102,17 @@ class SoftTargetStore:
 
     def _make_room(self, needed: int) -> None:
         """Drop least recently used entries, as far as no one uses them, until `needed` bytes fit the bound."""
-        entries = [path for path in self._folder.iterdir() if path.is_dir() and (path / MANIFEST).exists()]
-        used = sum(_bytes(path) for path in entries)
-        for path in sorted(entries, key=lambda entry: (entry / MANIFEST).stat().st_mtime):
+        entries = {path: _bytes(path) for path in self._folder.iterdir() if path.is_dir()}
+        used = sum(entries.values())
+        for path in sorted(entries, key=_last_use):
             if used + needed <= self._limit:
                 return
-            with _exclusive(self._folder / f"{path.name}.lock") as ours:
+            with _exclusive(self._folder / f"{path.name.removeprefix(_DRAFT)}.lock") as ours:
                 if ours:
-                    used -= _bytes(path)
-                    shutil.rmtree(path)
+                    used -= entries[path]
+                    # Another process may have dropped it first.
+                    with suppress(FileNotFoundError):
+                        shutil.rmtree(path)
 
 
 def _file(position: int) -> str:
@@ -116,13 +130,30 @@ def _mapped(place: Path, rows: int, sizes: Mapping[str, int]) -> Outputs:
 
 
 def _bytes(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.iterdir())
+    """What a folder holds; less where another process is dropping it."""
+    total = 0
+    with suppress(FileNotFoundError):
+        for file in path.iterdir():
+            total += file.stat().st_size
+    return total
+
+
+def _last_use(path: Path) -> float:
+    """When an entry was used last; 0 for what is none (a draft of the dead, remains of a dropped entry)."""
+    try:
+        return (path / MANIFEST).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _opened(lock: Path) -> int:
+    return os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 @contextmanager
 def _exclusive(path: Path) -> Iterator[bool]:
     """Whether the lock could be taken at once; held inside the block."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = _opened(path)
     taken = False
     with suppress(BlockingIOError):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -95,11 +95,15 @@ class Training:
         dataset_input = order.datasets[spec.dataset_refs()[0].dataset]
         dataset = read_dataset(Path(dataset_input.path), dataset_input.manifest)
         began = self._enter("teaching", began)
-        faculty = Faculty(order, dataset, dataset_input.sha256, self._device, lambda: check(self._stop))
-        smoothing = spec.training.label_smoothing
-        taught = tuple(taught_task(task, smoothing, faculty, self._emit) for task in course.tasks)
-        self._enter("training", began)
-        return self._train(course, dataset, dataset_input, faculty, taught)
+        faculty = Faculty(order, dataset, dataset_input, self._device, lambda: check(self._stop))
+        try:
+            smoothing = spec.training.label_smoothing
+            taught = tuple(taught_task(task, smoothing, faculty, self._emit) for task in course.tasks)
+            self._enter("training", began)
+            return self._train(course, dataset, dataset_input, faculty, taught)
+        except BaseException:
+            faculty.close()
+            raise
 
     def _enter(self, phase: str, began: float | None = None) -> float:
         check(self._stop)
