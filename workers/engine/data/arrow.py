@@ -1,23 +1,38 @@
 """Parquet and CSV by Arrow. Imported only where such a file is read: Arrow starts a thread at import."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
-from workers.engine.data.tables import MOST_BYTES, MOST_LINE_BYTES, Array, check_lines, refuse, require, stacked
+from workers.engine.data.tables import (
+    MOST_BYTES,
+    MOST_LINE_BYTES,
+    NULL_WORDS,
+    Array,
+    as_words,
+    check_lines,
+    refuse,
+    require,
+    stacked,
+)
 
 
 @contextmanager
 def _arrow_errors(what: str) -> Iterator[None]:
     try:
         yield
-    except pa.ArrowException as error:
-        raise refuse(f"the {what} file cannot be read: {str(error).splitlines()[0][:300]}") from None
+    except UnicodeDecodeError:
+        raise refuse(f"the {what} file has text that is not UTF-8") from None
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
+            raise  # the machine's trouble; a damaged file is an OSError without a number
+        raise refuse(f"the {what} file cannot be read: {str(error).partition(chr(10))[0][:300]}") from None
 
 
 def read_parquet(path: Path, wanted: set[str]) -> dict[str, Array]:
@@ -32,15 +47,15 @@ def read_parquet(path: Path, wanted: set[str]) -> dict[str, Array]:
         return _columns(file.read(columns=columns), columns)
 
 
-def read_csv(path: Path, wanted: set[str]) -> dict[str, Array]:
-    """Its columns of these names. Raises UserError as `tables.read_arrays` does."""
+def read_csv(path: Path, wanted: set[str], words: Set[str]) -> dict[str, Array]:
+    """Its columns of these names, those of `words` as text. Raises UserError as `tables.read_arrays` does."""
     check_lines(path)
     with _arrow_errors("csv"):
         table = pa.csv.read_csv(
             path,
             read_options=pa.csv.ReadOptions(block_size=MOST_LINE_BYTES),
             convert_options=pa.csv.ConvertOptions(
-                null_values=["", "null", "NULL", "NaN", "nan", "NA"], strings_can_be_null=True
+                null_values=list(NULL_WORDS), column_types=dict.fromkeys(words, pa.string())
             ),
         )
         return _columns(table, require(wanted, table.column_names))
@@ -60,9 +75,27 @@ def _column(name: str, column: pa.ChunkedArray) -> Array:
         # A missing integer makes the column floating, with NaN for what is missing.
         return np.asarray(column.to_numpy())
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return np.array([value if value is not None else "" for value in column.to_pylist()], dtype=np.str_)
+        return as_words(column.to_pylist())
     if pa.types.is_null(kind):
         return np.full(len(column), np.nan)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return stacked(name, column.to_pylist())
+    if _is_list(kind):
+        return _rows(name, column)
     raise refuse(f"column `{name}` is of type {kind}: numbers, strings and lists of numbers are read")
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _rows(name: str, column: pa.ChunkedArray) -> Array:
+    """Lists of numbers: taken from Arrow's memory as they are where none is missing and all are as long."""
+    shape, values = [len(column)], column
+    while _is_list(values.type) and values.null_count == 0:
+        lengths = pa.compute.unique(pa.compute.list_value_length(values))
+        if len(lengths) != 1:
+            break
+        shape.append(lengths[0].as_py())
+        values = pa.compute.list_flatten(values)
+    if values.null_count == 0 and (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        return np.asarray(values.to_numpy()).reshape(shape)
+    return stacked(name, column.to_pylist())

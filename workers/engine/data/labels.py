@@ -15,7 +15,7 @@ from app.contracts.manifests import (
 )
 from app.contracts.problems import UserError
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.data.tables import Array
+from workers.engine.data.tables import NULL_WORDS, Array
 
 MISSING = -1
 
@@ -35,29 +35,47 @@ def _class_names(target: ClassTarget) -> tuple[str, ...] | None:
     return None if isinstance(target.classes, int) else target.classes
 
 
+def _word(value: object) -> str:
+    """A label as it is written: 3.0 (an integer beside missing ones) is `3`, NaN is ``."""
+    if isinstance(value, float):
+        return "" if value != value else str(int(value)) if value.is_integer() else str(value)
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
 def _named_labels(name: str, raw: Array, names: Sequence[str]) -> NDArray[np.int64]:
-    places = {label: i for i, label in enumerate(names)} | {"": MISSING}
-    unknown = sorted(set(np.unique(raw).tolist()) - set(places))
+    """Names, or, where not one of the labels is a name, places in `classes` counted from 0.
+
+    Names come first, as they may be numbers: with the classes `-1` and `1` the label -1 is a class, not missing.
+    """
+    found, where = np.unique(raw, return_inverse=True)
+    words = [_word(value) for value in found.tolist()]
+    places = {label: i for i, label in enumerate(names)}
+    if places.keys().isdisjoint(words):
+        places = {str(i): i for i in range(len(names))}
+    places = dict.fromkeys((*NULL_WORDS, str(MISSING)), MISSING) | places
+    unknown = [i for i, word in enumerate(words) if word not in places]
     if unknown:
-        row = _first(raw == unknown[0])
+        word, row = words[unknown[0]][:60], _first(where == unknown[0])
         raise UserError(
-            "label_out_of_range", f"`{name}` has the label `{unknown[0][:60]}` at row {row}: not in `classes`"
+            "label_out_of_range",
+            f"`{name}` has the label `{word}` at row {row}: expected one of the {len(names)} "
+            f"`classes`, or -1 where missing",
         )
-    return np.array([places[label] for label in raw.tolist()], dtype=np.int64)
+    return np.array([places[word] for word in words], dtype=np.int64)[where]
 
 
 def class_column(name: str, target: ClassTarget, raw: Array) -> TargetColumn:
-    """Integers from 0, or names; -1, null and NaN are missing. Raises UserError `label_out_of_range`."""
+    """Integers from 0, or names; -1, null, NaN and "" are missing. Raises UserError `label_out_of_range`."""
     names = _class_names(target)
     size = target.classes if isinstance(target.classes, int) else len(target.classes)
     if raw.ndim == 2 and raw.shape[1] == 1:
         raw = raw[:, 0]
     if raw.ndim != 1:
         raise UserError("shape_mismatch", f"`{name}` needs one label a row, found shape {list(raw.shape)}")
-    if raw.dtype.kind == "U":
-        if names is None:
-            raise UserError("label_out_of_range", f"`{name}` holds names: list them in the manifest's `classes`")
+    if names is not None:
         labels = _named_labels(name, raw, names)
+    elif raw.dtype.kind == "U":
+        raise UserError("label_out_of_range", f"`{name}` holds names: list them in the manifest's `classes`")
     else:
         labels = _integer_labels(name, raw, size)
     values = torch.from_numpy(labels)
@@ -79,7 +97,8 @@ def _numbers(name: str, arrays: Sequence[Array]) -> NDArray[np.float32]:
     if any(array.dtype.kind == "U" for array in arrays):
         raise UserError("wrong_type", f"`{name}` holds text, expected numbers")
     flat = [array.reshape(len(array), -1) for array in arrays]
-    found = np.concatenate(flat, axis=1).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # too large for float32 is infinity, which is looked for
+        found = np.concatenate(flat, axis=1).astype(np.float32)
     if np.isinf(found).any():
         raise UserError("not_finite", f"`{name}` is infinite at row {_first(np.isinf(found).any(1))}")
     return found

@@ -26,16 +26,18 @@ from workers.engine.data.tables import Array, read_arrays
 
 LEAST_DEVIATION = 1e-6
 """A constant channel is centred and not blown up."""
+MOST_STATISTIC = 1e9
+"""Most that a manifest can say of a mean or deviation; float32 has no use for more."""
 
 
 def read_dataset(path: Path, manifest: DatasetManifest) -> Dataset:
     """Read, check and split. Raises UserError with a stable code and the place of what is wrong."""
-    arrays = read_arrays(path, manifest.format, _wanted(manifest))
+    arrays = read_arrays(path, manifest.format, _wanted(manifest), _words(manifest))
     inputs = {name: _input(name, spec, arrays) for name, spec in manifest.inputs.items()}
     targets = {name: _target(name, spec, arrays) for name, spec in manifest.targets.items()}
     rows = len(next(iter(inputs.values())))
     splits = _splits(manifest, rows, arrays, targets)
-    transforms = {name: _transform(inputs[name], spec, splits["train"]) for name, spec in manifest.inputs.items()}
+    transforms = {name: _transform(name, inputs[name], spec, splits["train"]) for name, spec in manifest.inputs.items()}
     return Dataset(rows, inputs, targets, splits, transforms)
 
 
@@ -45,10 +47,24 @@ def _wanted(manifest: DatasetManifest) -> set[str]:
     return wanted | ({manifest.splits.column} if isinstance(manifest.splits, ColumnSplits) else set())
 
 
+def _words(manifest: DatasetManifest) -> set[str]:
+    """The columns whose content is words: classes by name, and splits."""
+    named = {
+        columns_of(name, target)[0]
+        for name, target in manifest.targets.items()
+        if isinstance(target, ClassTarget) and not isinstance(target.classes, int)
+    }
+    return named | ({manifest.splits.column} if isinstance(manifest.splits, ColumnSplits) else set())
+
+
 def _input(name: str, spec: ArrayInput, arrays: Mapping[str, Array]) -> Tensor:
     columns = [arrays[column] for column in spec.columns or (name,)]
     if any(column.dtype.kind == "U" for column in columns):
         raise UserError("wrong_type", f"input `{name}` holds text, expected numbers")
+    if len(columns) > 1 and any(column.size != len(column) for column in columns):
+        raise UserError(
+            "shape_mismatch", f"input `{name}` lists columns of several numbers a row: list such a one alone"
+        )
     raw = columns[0] if len(columns) == 1 else np.stack([column.reshape(len(column)) for column in columns], axis=1)
     raw = raw.reshape(len(raw), *(raw.shape[1:] or (1,)))
     if spec.shape is not None:
@@ -64,13 +80,15 @@ def _input(name: str, spec: ArrayInput, arrays: Mapping[str, Array]) -> Tensor:
 
 def _tensor(name: str, raw: Array) -> Tensor:
     if raw.dtype == np.uint8:
-        return torch.from_numpy(np.ascontiguousarray(raw))
-    numbers = np.ascontiguousarray(raw, dtype=np.float32)
+        return torch.from_numpy(np.require(raw, requirements=["C", "W"]))  # Arrow's memory may not be written to
+    with np.errstate(over="ignore", invalid="ignore"):  # too large for float32 is infinity, which is looked for
+        numbers = np.require(raw, np.float32, ["C", "W"])
     finite = np.isfinite(numbers)
     if not finite.all():
         row = int(np.flatnonzero(~finite.reshape(len(numbers), -1).all(1))[0])
         raise UserError(
-            "not_finite", f"input `{name}` is missing, NaN or infinite at row {row}: fill it before uploading"
+            "not_finite",
+            f"input `{name}` is missing, NaN or infinite (as float32) at row {row}: fill it before uploading",
         )
     return torch.from_numpy(numbers)
 
@@ -92,7 +110,15 @@ def _splits(
     return by_fractions(manifest.splits, rows, strata)
 
 
-def _transform(raw: Tensor, spec: ArrayInput, train: Tensor) -> InputTransform:
+def _wrong_scale(what: str, found: float) -> UserError:
+    return UserError(
+        "wrong_scale",
+        f"{what} has a mean or deviation of {found:.3g} on the training split, {MOST_STATISTIC:.0e} at most: use "
+        "larger units",
+    )
+
+
+def _transform(name: str, raw: Tensor, spec: ArrayInput, train: Tensor) -> InputTransform:
     """The dataset's scale, and the training split's statistics for each element of a row's first dimension."""
     if not spec.standardize:
         return InputTransform(scale=spec.scale)
@@ -101,6 +127,9 @@ def _transform(raw: Tensor, spec: ArrayInput, train: Tensor) -> InputTransform:
     mean = rows.mean(dim=axes)
     deviation = (rows - mean.reshape(1, -1, *[1] * (rows.dim() - 2))).square().mean(dim=axes).sqrt()
     deviation = torch.where(deviation < LEAST_DEVIATION, 1.0, deviation)
+    largest = float(torch.maximum(mean.abs(), deviation).max())
+    if largest > MOST_STATISTIC:
+        raise _wrong_scale(f"input `{name}`", largest)
     return InputTransform(scale=spec.scale, mean=tuple(mean.tolist()), std=tuple(deviation.tolist()))
 
 
@@ -110,7 +139,7 @@ def facts_of(dataset: Dataset, manifest: DatasetManifest) -> DatasetFacts:
         rows=dataset.rows,
         splits={name: len(rows) for name, rows in dataset.splits.items()},
         inputs={name: _input_facts(dataset, name, spec) for name, spec in manifest.inputs.items()},
-        targets={name: _target_facts(dataset, column) for name, column in dataset.targets.items()},
+        targets={name: _target_facts(dataset, name, column) for name, column in dataset.targets.items()},
     )
 
 
@@ -135,8 +164,10 @@ def value_statistics(column: TargetColumn, rows: Tensor) -> tuple[float, float]:
     return float(values.mean()), deviation if deviation > LEAST_DEVIATION else 1.0
 
 
-def _target_facts(dataset: Dataset, column: TargetColumn) -> TargetFacts:
+def _target_facts(dataset: Dataset, name: str, column: TargetColumn) -> TargetFacts:
     mean, std = value_statistics(column, dataset.splits["train"]) if column.kind == "value" else (None, None)
+    if mean is not None and std is not None and max(abs(mean), std) > MOST_STATISTIC:
+        raise _wrong_scale(f"target `{name}`", max(abs(mean), std))
     return TargetFacts.model_validate(
         {
             "kind": column.kind,

@@ -15,7 +15,8 @@ ORDER: tuple[SplitName, ...] = ("train", "validation", "test")
 
 def shares(rows: int, fractions: Mapping[SplitName, float]) -> dict[SplitName, int]:
     """Whole numbers of rows that sum to `rows`: largest remainders, ties to the earlier split."""
-    wanted = {name: rows * fractions.get(name, 0.0) for name in ORDER}
+    total = sum(fractions.values())  # 1 but for rounding, which of many rows is more than one
+    wanted = {name: rows * fractions.get(name, 0.0) / total for name in ORDER}
     found = {name: int(value) for name, value in wanted.items()}
     by_remainder = sorted(ORDER, key=lambda name: (found[name] - wanted[name], ORDER.index(name)))
     for name in by_remainder[: rows - sum(found.values())]:

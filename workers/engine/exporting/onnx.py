@@ -94,20 +94,36 @@ def check_onnx(path: Path, network: Network, rows: Tensor, tolerance: float = TO
 def _exported(network: Network, input_name: str) -> onnx.ModelProto:
     outputs = tuple(network.output_sizes)
     taken = input_name if input_name not in outputs else f"{input_name}_input"
+    public = {"_input": taken} | {f"_output_{i}": name for i, name in enumerate(outputs)}
     batch = torch.export.Dim("batch", min=1)
+    if len(outputs) > 1:
+        network.heads.make_plain()
     with _quiet():
         program = torch.onnx.export(
             _InOrder(network, outputs).eval(),
             (network.example(rows=2),),
-            input_names=[taken],
-            output_names=list(outputs),
+            input_names=["_input"],
+            output_names=list(public)[1:],
             opset_version=OPSET,
             dynamic_shapes=({0: batch},),
             dynamo=True,
             verbose=False,
         )
     assert program is not None
-    return program.model_proto
+    model: onnx.ModelProto = program.model_proto
+    _make_public(model.graph, public)
+    return model
+
+
+def _make_public(graph: onnx.GraphProto, public: Mapping[str, str]) -> None:
+    """Give input and outputs their names; a value inside that the exporter happened to call so (`linear`) gives way."""
+    inner = {name: f"_inner_{name}" for name in public.values()}
+    names = {**inner, **public}
+    for node in graph.node:
+        node.input[:] = [names.get(value, value) for value in node.input]
+        node.output[:] = [names.get(value, value) for value in node.output]
+    for part in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.name = names.get(part.name, part.name)
 
 
 @contextmanager

@@ -13,6 +13,15 @@ from workers.engine.intake.onnx_models import inspect_onnx_model
 from workers.engine.intake.state_dict import convert_state_dict
 
 CONVERTED = "converted.safetensors"
+_MOST_LETTERS = 2000
+_NO_MEMORY = "can't allocate memory"
+"""What torch says on a CPU, in a RuntimeError."""
+
+
+def legible(message: str) -> str:
+    """A reason that may quote the file: what cannot be shown (lone surrogates, NUL) is escaped, the end is cut off."""
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in message[:_MOST_LETTERS])
+    return "".join(shown)
 
 
 def inspect(order: Order, emit: Callable[[ChildEvent], None]) -> InspectionOutcome:
@@ -24,10 +33,18 @@ def inspect(order: Order, emit: Callable[[ChildEvent], None]) -> InspectionOutco
         dataset = next(iter(order.datasets.values()))
         return _dataset(dataset)
     except UserError as error:
-        return InspectionOutcome(rejection=Rejection(code=error.code, message=error.message))
+        return InspectionOutcome(rejection=Rejection(code=error.code, message=legible(error.message)))
     except MemoryError:
-        message = "reading the file needs more memory than an inspection may use"
-        return InspectionOutcome(rejection=Rejection(code="too_large", message=message))
+        return _too_large()
+    except RuntimeError as error:
+        if _NO_MEMORY not in str(error):
+            raise
+        return _too_large()
+
+
+def _too_large() -> InspectionOutcome:
+    message = "reading the file needs more memory than an inspection may use"
+    return InspectionOutcome(rejection=Rejection(code="too_large", message=message))
 
 
 def _model(model: ModelInput, outputs: Path) -> InspectionOutcome:

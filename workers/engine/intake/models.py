@@ -5,12 +5,16 @@ from pathlib import Path
 
 import torch
 
+from app.contracts.architectures import Architecture, Convnet, Resnet
 from app.contracts.facts import ModelFacts, OutputFacts
 from app.contracts.layouts import layers, parameter_count
 from app.contracts.manifests import InputTransform, ModelManifest, OutputSpec
 from app.contracts.problems import UserError
 from workers.engine.networks.build import build
 from workers.engine.networks.loading import load_weights
+
+MOST_NUMBERS = 1 << 28
+"""Most numbers in one row, or in one batch where a graph fixes its size."""
 
 
 def check_transform(inputs: dict[str, InputTransform], row: tuple[int, ...]) -> None:
@@ -42,11 +46,12 @@ def inspect_family_model(path: Path, manifest: ModelManifest) -> ModelFacts:
     assert architecture is not None
     assert architecture.input_shape is not None
     assert architecture.outputs is not None
-    _check_buildable(architecture.family, architecture.input_shape)
+    _check_buildable(architecture, architecture.input_shape)
     check_transform(manifest.inputs, architecture.input_shape)
     outputs = {name: check_output(name, manifest.outputs[name], size) for name, size in architecture.outputs.items()}
+    weights = load_weights(path, manifest, architecture)  # first: a manifest alone may not make the network large
     network = build(architecture)
-    network.load_state_dict(load_weights(path, manifest, architecture))
+    network.load_state_dict(weights)
     network.eval()
     with torch.no_grad():
         found = network(network.example())
@@ -62,10 +67,25 @@ def inspect_family_model(path: Path, manifest: ModelManifest) -> ModelFacts:
     )
 
 
-def _check_buildable(family: str, shape: tuple[int, ...]) -> None:
+def check_row(shape: tuple[int, ...], rows: int = 1) -> None:
+    """Rows are bounded before one is made. Raises UserError `shape_mismatch`."""
+    if prod(shape) * rows > MOST_NUMBERS:
+        many = "rows" if rows == 1 else f"batches of {rows} rows"
+        raise UserError("shape_mismatch", f"{many} of {prod(shape)} numbers are beyond what the service takes")
+
+
+def _check_buildable(architecture: Architecture, shape: tuple[int, ...]) -> None:
+    family = architecture.family
     if family != "mlp" and len(shape) != 3:
         raise UserError(
             "shape_mismatch", f"a {family} needs `input_shape` [channels, height, width], found {list(shape)}"
         )
-    if prod(shape) > 1 << 28:
-        raise UserError("shape_mismatch", f"rows of {prod(shape)} numbers are beyond what the service takes")
+    check_row(shape)
+    if isinstance(architecture, Convnet) and min(shape[1:]) >> len(architecture.channels) == 0:
+        raise UserError(
+            "too_many_stages",
+            f"{len(architecture.channels)} stages halve {shape[1]}x{shape[2]} to nothing: at most "
+            f"{min(shape[1:]).bit_length() - 1} stages fit",
+        )
+    if isinstance(architecture, Resnet) and (architecture.depth - 2) % 6:
+        raise UserError("bad_depth", f"a resnet's depth is 6n+2 (8, 14, 20, 26, …), found {architecture.depth}")

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from app.contracts.facts import Layer, ModelFacts, OutputFacts
 from app.contracts.manifests import ClassOutput, ModelManifest, MultilabelOutput
 from app.contracts.problems import UserError
-from workers.engine.intake.models import check_output, check_transform
+from workers.engine.intake.models import check_output, check_row, check_transform
 from workers.engine.networks.onnx_graph import OnnxGraph
 
 MOST_BYTES = 2_000_000_000
@@ -41,6 +41,8 @@ def _check_node(node: onnx.NodeProto) -> list[onnx.GraphProto]:
     """Refuse what reaches outside the file; the graphs inside the node."""
     if node.domain not in DOMAINS:
         raise _refuse(f"it uses operators of the domain `{node.domain[:60]}`: only the standard ones run here")
+    if not all(isinstance(name, str) for name in node.output):
+        raise _refuse("the name of a node's output is no UTF-8")
     inner: list[onnx.GraphProto] = []
     for attribute in node.attribute:
         if attribute.t.external_data:
@@ -73,11 +75,19 @@ def _check_closed(model: onnx.ModelProto) -> None:
             graphs += _check_node(node)
 
 
+def _check_one_input(graph: onnx.GraphProto) -> None:
+    """What it is fed: its inputs but for those that initializers fill, as old files list them."""
+    filled = {tensor.name for tensor in graph.initializer}
+    fed = [str(source.name) for source in graph.input if source.name not in filled]
+    if len(fed) != 1:
+        raise _refuse(f"it takes {len(fed)} inputs ({', '.join(fed[:5])}): give it one, of numbers")
+
+
 def _check_valid(model: onnx.ModelProto) -> None:
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
-        raise _refuse(str(error).splitlines()[0][:300]) from None
+        raise _refuse(_first_line(str(error))) from None
 
 
 def _opened(path: Path) -> OnnxGraph:
@@ -86,7 +96,12 @@ def _opened(path: Path) -> OnnxGraph:
     except KeyError as error:
         raise _refuse(f"its input is of type {error}, expected float numbers") from None
     except Exception as error:  # ONNX Runtime's own errors share no base class but Exception
-        raise _refuse(f"ONNX Runtime refuses it: {str(error).splitlines()[0][:300]}") from None
+        said = str(error).replace(str(path), "it")  # where files lie here concerns nobody
+        raise _refuse(f"ONNX Runtime refuses it: {_first_line(said)}") from None
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0][:300]
 
 
 def _matched(manifest: ModelManifest, found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -141,18 +156,20 @@ def inspect_onnx_model(path: Path, manifest: ModelManifest) -> ModelFacts:
     model = _parsed(path)
     _check_closed(model)
     _check_valid(model)
+    _check_one_input(model.graph)
     graph = _opened(path)
     row = graph.row_shape
     if row is None:
         raise UserError(
             "open_shape", f"the graph leaves the shape of a row open ({list(graph.input_shape)}): fix all but the batch"
         )
+    check_row(row, graph.fixed_batch or 1)
     check_transform(manifest.inputs, row)
-    rows = np.random.default_rng(0).normal(size=(TRIAL_ROWS, prod(row))).astype(np.float32)
+    rows = np.random.default_rng(0).standard_normal(size=(TRIAL_ROWS, prod(row)), dtype=np.float32)
     try:
         found = graph.run(rows)
     except Exception as error:  # see _opened
-        raise _refuse(f"it fails on ordinary rows: {str(error).splitlines()[0][:300]}") from None
+        raise _refuse(f"it fails on ordinary rows: {_first_line(str(error))}") from None
     outputs = {name: _output(manifest, name, values) for name, values in _matched(manifest, found).items()}
     return ModelFacts(
         architecture=None,

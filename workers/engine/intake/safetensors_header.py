@@ -17,7 +17,9 @@ from app.contracts.problems import UserError
 MOST_HEADER_BYTES = 16 << 20
 MOST_TENSORS = 20_000
 MOST_DIMENSIONS = 8
-NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.\-]{0,255}$")
+MOST_NUMBERS = 1 << 40
+"""Most that a shape may multiply up to, a side of 0 counted as 1: the library multiplies in 64 bits."""
+NAME = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.\-]{0,255}\Z")
 SIZES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
 }  # fmt: skip
@@ -45,6 +47,10 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is no JSON number")
+
+
 def _header(path: Path) -> tuple[dict[str, Any], int]:
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -56,12 +62,18 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
             raise _refuse(f"the header claims {length} bytes of a file of {size}, {MOST_HEADER_BYTES} at most")
         raw = file.read(length)
     try:
-        header = json.loads(raw, object_pairs_hook=_no_duplicates)
+        header = json.loads(raw.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise _refuse("the header is no JSON object") from None
     if not isinstance(header, dict):
         raise _refuse("the header is no JSON object")
+    _check_notes(header.pop("__metadata__", {}))
     return header, size - 8 - length
+
+
+def _check_notes(notes: Any) -> None:
+    if not isinstance(notes, dict) or not all(isinstance(note, str) for note in notes.values()):
+        raise _refuse("its `__metadata__` must map names to text")
 
 
 def _entry(name: str, told: Any, data: int) -> TensorEntry:
@@ -71,11 +83,13 @@ def _entry(name: str, told: Any, data: int) -> TensorEntry:
         dtype, shape, (start, end) = told["dtype"], told["shape"], told["data_offsets"]
     except (KeyError, TypeError, ValueError):
         raise _refuse(f"`{name}` needs dtype, shape and data_offsets") from None
-    if dtype not in SIZES:
+    if not isinstance(dtype, str) or dtype not in SIZES:
         raise _refuse(f"`{name}` has the dtype {str(dtype)[:20]!r}: {', '.join(SIZES)} can be read")
     sides: list[int] = shape if isinstance(shape, list) else [-1]
     if len(sides) > MOST_DIMENSIONS or not all(type(side) is int and 0 <= side < 2**31 for side in sides):
         raise _refuse(f"`{name}` has an impossible shape")
+    if prod(max(side, 1) for side in sides) > MOST_NUMBERS:
+        raise _refuse(f"`{name}` has a shape of more than {MOST_NUMBERS} numbers")
     if not all(type(offset) is int for offset in (start, end)) or not 0 <= start <= end <= data:
         raise _refuse(f"`{name}` lies outside the file")
     if prod(sides) * SIZES[dtype] != end - start:
@@ -86,7 +100,6 @@ def _entry(name: str, told: Any, data: int) -> TensorEntry:
 def read_header(path: Path) -> dict[str, TensorEntry]:
     """The tensors of a file, all of whose claims hold. Raises UserError `unreadable`."""
     header, data = _header(path)
-    header.pop("__metadata__", None)
     if len(header) > MOST_TENSORS:
         raise _refuse(f"{len(header)} tensors, {MOST_TENSORS} at most")
     if not header:

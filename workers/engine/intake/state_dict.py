@@ -6,6 +6,7 @@ storage, so that a small file cannot claim a large tensor.
 """
 
 import pickle
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,23 @@ from app.contracts.problems import UserError
 from workers.engine.intake.safetensors_header import NAME
 
 MOST_MEMBERS = 60_000
+MOST_SHARING = 2
+"""Tensors may share a storage (tied weights), and each is written on its own: so many times the file at most."""
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 _WAY_OUT = "save it with `torch.save(model.state_dict(), path)`, or as safetensors"
 
 
 def _check_archive(path: Path) -> None:
-    if not zipfile.is_zipfile(path):
-        raise UserError(
-            "code_carrying_format", f"expected a zip archive of torch.save, found another (a bare pickle?): {_WAY_OUT}"
-        )
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
+    try:
+        if not zipfile.is_zipfile(path):
+            raise UserError(
+                "code_carrying_format",
+                f"expected a zip archive of torch.save, found another (a bare pickle?): {_WAY_OUT}",
+            )
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError, struct.error):
+        raise UserError("unreadable", f"the archive is damaged: {_WAY_OUT}") from None
     if len(members) > MOST_MEMBERS:
         raise UserError("unreadable", f"{len(members)} members in the archive, {MOST_MEMBERS} at most")
     names = [member.filename for member in members]
@@ -50,11 +57,13 @@ def _load(path: Path) -> Any:
             "code_carrying_format",
             f"the file holds more than tensors, and only tensors are read (a whole pickled model?): {_WAY_OUT}",
         ) from None
-    except (RuntimeError, ValueError, EOFError, KeyError, OSError, zipfile.BadZipFile):
+    except MemoryError:
+        raise
+    except Exception:  # on a broken stream of instructions torch's unpickler lets through whatever Python raised
         raise UserError("unreadable", f"torch cannot read the archive: {_WAY_OUT}") from None
 
 
-def _tensors(loaded: Any) -> dict[str, Tensor]:
+def _tensors(loaded: Any, file_bytes: int) -> dict[str, Tensor]:
     for wrapper in WRAPPERS:
         if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
             loaded = loaded[wrapper]
@@ -66,12 +75,18 @@ def _tensors(loaded: Any) -> dict[str, Tensor]:
         if not isinstance(value, Tensor):
             raise UserError("unreadable", f"`{name}` is no tensor: {_WAY_OUT}")
         _check_dense(name, value)
+    told = sum(value.numel() * value.element_size() for value in loaded.values())
+    if told > MOST_SHARING * file_bytes:
+        raise UserError("unreadable", f"the tensors together claim {told} bytes in a file of {file_bytes}")
     return {name: value.detach().clone().contiguous() for name, value in loaded.items()}
 
 
 def _check_dense(name: str, value: Tensor) -> None:
-    if value.layout != torch.strided or value.is_quantized or value.is_complex():
-        raise UserError("unreadable", f"`{name}` is sparse, quantised or complex: only dense real tensors are read")
+    strange = value.layout != torch.strided or value.is_nested or value.is_quantized or value.is_complex()
+    if strange or value.device.type != "cpu":
+        raise UserError(
+            "unreadable", f"`{name}` is sparse, nested, quantised, complex or empty (meta): only dense numbers are read"
+        )
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
         raise UserError("unreadable", f"`{name}` claims more numbers than the file holds for it")
 
@@ -82,4 +97,4 @@ def convert_state_dict(path: Path, target: Path) -> None:
     Raises UserError `code_carrying_format` or `unreadable`.
     """
     _check_archive(path)
-    save_file(_tensors(_load(path)), target)
+    save_file(_tensors(_load(path), path.stat().st_size), target)

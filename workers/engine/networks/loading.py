@@ -1,9 +1,11 @@
 """Weights from a file into an architecture: renamed, complete, of the right shapes, finite, in float32."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -11,7 +13,7 @@ from app.contracts.architectures import Architecture
 from app.contracts.layouts import buffer_shapes, parameter_shapes
 from app.contracts.manifests import ModelManifest
 from app.contracts.problems import UserError
-from workers.engine.intake.safetensors_header import read_header
+from workers.engine.intake.safetensors_header import TensorEntry, read_header
 
 _SHOWN = 10
 _COUNTER = "num_batches_tracked"
@@ -19,9 +21,11 @@ _COUNTER = "num_batches_tracked"
 
 def renamed(name: str, rename: Mapping[str, str]) -> str:
     """A file's parameter name as ours: the longest prefix of `rename` that ends at a dot (or the end) is replaced."""
-    for prefix in sorted(rename, key=len, reverse=True):
-        if name == prefix or name.startswith(f"{prefix}."):
-            return rename[prefix] + name[len(prefix) :]
+    end = len(name)
+    while end > 0:
+        if name[:end] in rename:
+            return rename[name[:end]] + name[end:]
+        end = name.rfind(".", 0, end)
     return name
 
 
@@ -48,11 +52,11 @@ def _check_names(found: Iterable[str], expected: Mapping[str, tuple[int, ...]]) 
     raise UserError(code, f"the file does not fit the architecture: {'; '.join(parts)}{hint}")
 
 
-def _check_shapes(tensors: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]) -> None:
+def _check_shapes(entries: Mapping[str, TensorEntry], expected: Mapping[str, tuple[int, ...]]) -> None:
     wrong = [
-        f"`{name}` expected {list(expected[name])}, found {list(value.shape)}"
-        for name, value in tensors.items()
-        if tuple(value.shape) != expected[name]
+        f"`{name}` expected {list(expected[name])}, found {list(entry.shape)}"
+        for name, entry in entries.items()
+        if entry.shape != expected[name]
     ]
     if wrong:
         more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
@@ -76,14 +80,18 @@ def load_weights(path: Path, manifest: ModelManifest, architecture: Architecture
     Raises UserError: `unreadable`, `missing_parameters`, `unexpected_parameters`, `wrong_shape`, `wrong_type`,
     `not_finite`.
     """
-    names = {name: renamed(name, manifest.rename) for name in read_header(path)}
-    if len(set(names.values())) != len(names):
-        doubled = sorted({ours for ours in names.values() if list(names.values()).count(ours) > 1})
+    header = read_header(path)
+    names = {name: renamed(name, manifest.rename) for name in header}
+    doubled = sorted(ours for ours, count in Counter(names.values()).items() if count > 1)
+    if doubled:
         raise UserError("bad_rename", f"`rename` maps several parameters of the file to {_listed(doubled)}")
     buffers = buffer_shapes(architecture)
     expected = {**parameter_shapes(architecture), **buffers}
     _check_names(names.values(), expected)
-    tensors = {names[name]: value for name, value in load_file(path).items()}
-    _check_shapes(tensors, expected)
+    _check_shapes({names[name]: entry for name, entry in header.items()}, expected)
+    try:
+        tensors = {names[name]: value for name, value in load_file(path).items()}
+    except SafetensorError as error:
+        raise UserError("unreadable", f"not a sound safetensors file: {error}") from None
     counters = {name: torch.zeros((), dtype=torch.int64) for name in buffers if name.endswith(_COUNTER)}
     return counters | {name: _as_float32(name, value) for name, value in tensors.items()}

@@ -1,7 +1,8 @@
 """What every network of ours is: a trunk that all tasks share, and one head for each output."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +22,28 @@ class Heads(nn.Module):
 
     def __init__(self, features: int, sizes: dict[str, int]) -> None:
         super().__init__()
+        self._places = {name: name for name in sizes}
         for name, size in sizes.items():
             self._modules[name] = nn.Linear(features, size)
 
+    def make_plain(self) -> None:
+        """Give heads that are no plain attributes (`size.cm`, `type`) names that are, for tracers, which look modules
+        up as attributes. In place, for a copy that is exported and then dropped: the weights have other names after.
+        """
+        for i, name in enumerate(self._places):
+            if "." in name or name in self.__dict__ or hasattr(type(self), name):
+                self._places[name] = f"_{i}"
+                self._modules[f"_{i}"] = self._modules.pop(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "training":  # the mode, also where a head has that name
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def of(self, output: str) -> nn.Module:
         """The head of one output; raises KeyError."""
-        head = self._modules[output]
+        head = self._modules[self._places[output]]
         assert head is not None
         return head
 
@@ -75,6 +92,13 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Rows [N, …] -> {output: [N, size]}."""
         return self.answers(self.features(x.reshape(x.shape[0], *self.input_shape)))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As torch's, whose own strict check splits names at dots and finds the head `size.cm` unexpected."""
+        differing = sorted(set(state_dict) ^ set(self.state_dict()))
+        if strict and differing:
+            raise RuntimeError(f"missing or unexpected in the state of a {type(self).__name__}: {differing[:10]}")
+        return super().load_state_dict(state_dict, strict=False, assign=assign)
 
     def head_parameters(self, output: str) -> list[nn.Parameter]:
         """The parameters that only this output uses."""
