@@ -76,7 +76,7 @@ def _refuse_non_finite(value: Any) -> None:
     detail = "expected a finite number, found NaN, Infinity or one beyond 64 bits: leave the field out, or use null"
     problems = [Problem(pointer=pointer(place), code="not_finite", detail=detail) for place in places]
     if problems:
-        raise Invalid(problems)
+        raise Invalid(problems, "not_finite")
 
 
 def _non_finite(value: Any, place: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:

@@ -157,7 +157,7 @@ async def test_a_body_without_its_end_leaves_nothing(any_house: House, cut: int)
     ("manifest", "status", "code"),
     [
         (b"{", 400, "invalid_json"),
-        (b'{"name": NaN}', 400, "not_finite"),
+        (b'{"name": NaN}', 422, "not_finite"),
         (b"[" * 10_000, 400, "too_deep"),
         (b" " * (1 << 20) + b"{}", 413, "manifest_too_large"),
         (json.dumps(MODEL | {"extra": 1}).encode(), 422, "invalid_request"),

@@ -1,0 +1,44 @@
+"""Jobs of distillation for the tests of their traps: a teacher that was trained, specs, columns that teach."""
+
+from typing import Any
+
+from app.contracts.jobs import DistillJob
+from tests.engine.workshop import STUDENT, TEACHER, Arrays, Workshop
+from workers.engine.control import NeverStop
+from workers.engine.training import Trained, Training
+
+TRAIN: dict[str, Any] = {
+    "kind": "train",
+    "target": "label",
+    "model": {"family": "mlp", "hidden": [16]},
+    "training": {"epochs": 5, "batch_size": 32, "learning_rate": 0.01},
+}
+DISTILL: dict[str, Any] = {
+    "kind": "distill",
+    "target": "label",
+    "teachers": [{"model": TEACHER}],
+    "student": STUDENT,
+    "training": {"epochs": 3, "batch_size": 32, "learning_rate": 0.01},
+}
+ROWS = 600
+"""More than two blocks of a teacher's pass, the last one ragged."""
+
+
+def taught(workshop: Workshop, arrays: Arrays | None = None, model: str = TEACHER, seed: int = 0, **mlp: Any) -> None:
+    """Data, and a teacher that was trained on them."""
+    workshop.dataset(arrays)
+    job = TRAIN | {"model": TRAIN["model"] | mlp, "training": TRAIN["training"] | {"seed": seed}}
+    workshop.teacher(workshop.run(job, model), workshop.folder / model / "attempt-1", model)
+
+
+def trained(workshop: Workshop, spec: dict[str, Any], job: str = "job") -> Trained:
+    """A job up to its last step, with everything inside it at hand."""
+    order = workshop.order(spec, job)
+    assert isinstance(order.spec, DistillJob)
+    return Training(order, order.spec, workshop.diary.emit, NeverStop()).run()
+
+
+def told(classes: int = 3, output: str = "logits") -> dict[str, Any]:
+    """A manifest's targets: `label`, and the columns `told` of a teacher of it."""
+    predicts = {"kind": "class", "output": output}
+    return {"label": {"kind": "class", "classes": classes}, "told": {"kind": "teacher", "predicts": predicts}}

@@ -1,0 +1,111 @@
+"""One small network with several heads in float64, losses on it, and its Jacobian row by row."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchjd.aggregation import IMTLG, MGDA, Aggregator, AlignedMTL, ConFIG, FairGrad, GradDrop, GradVac, PCGrad
+
+from app.contracts.architectures import Mlp
+from workers.engine.balancing import Balancer, Losses
+from workers.engine.balancing.fixed import Fixed
+from workers.engine.balancing.gradient import GradientBalancer
+from workers.engine.networks import Network, build, initialise
+from workers.engine.relations import Relation
+
+NAMES = ("a", "b", "c")
+Matrix = Sequence[Sequence[float]]
+
+AGGREGATORS: dict[str, Callable[[], Aggregator]] = {
+    "pcgrad": PCGrad,
+    "mgda": MGDA,
+    "imtlg": IMTLG,
+    "aligned_mtl": AlignedMTL,
+    "gradvac": GradVac,
+    "config": ConFIG,
+    "graddrop": GradDrop,
+    "fairgrad": lambda: FairGrad(alpha=1.0),
+}
+"""Those of torchjd that need no package under the GPL."""
+
+
+def network_of(names: Sequence[str] = NAMES, **architecture: Any) -> Network:
+    """Four numbers in, two out of each head; the weights are those of the seed and of the parameter's name."""
+    shape: dict[str, Any] = {"hidden": (5,), "activation": "tanh", **architecture}
+    network = build(Mlp(family="mlp", input_shape=(4,), outputs=dict.fromkeys(names, 2), **shape))
+    initialise(network, 0)
+    return network.double()
+
+
+def rows(count: int = 12, seed: int = 0) -> Tensor:
+    return torch.randn(count, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def losses_of(network: Network, x: Tensor, total: int | None = None, scale: float = 1.0) -> dict[str, Tensor]:
+    """For each head another function of its outputs, summed over rows and divided by `total` (or their number)."""
+    outputs = network(x)
+    functions: dict[str, Callable[[Tensor], Tensor]] = {
+        "a": lambda o: (o - 1.0).square().sum(),
+        "b": lambda o: 3.0 * (o[:, 0] + 0.5).square().sum(),
+        "c": lambda o: (o[:, 1] - 2.0 * o[:, 0]).tanh().sum(),
+    }
+    return {name: scale * functions[name](outputs[name]) / (total or len(x)) for name in outputs}
+
+
+def jacobian(losses: Sequence[Tensor], parameters: Sequence[Tensor]) -> Tensor:
+    """[K, P], one loss after the other by `torch.autograd.grad`; zeros where a loss does not reach a parameter."""
+    found = []
+    for loss in losses:
+        parts = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+        flat = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, parts, strict=True)]
+        found.append(torch.cat([part.flatten() for part in flat]))
+    return torch.stack(found)
+
+
+def balance(
+    balancer: Balancer, network: Network, losses: dict[str, Tensor], names: Sequence[str] = NAMES, step: int = 0
+) -> None:
+    """One optimiser step's gradient in `.grad`, from the losses of the tasks that are there."""
+    present = tuple(i for i, name in enumerate(names) if name in losses)
+    balancer.backward(Losses(present, tuple(losses[names[i]] for i in present)), network)
+    balancer.finish(present, network, step)
+
+
+def trunk_gradient(network: Network) -> Tensor:
+    """[P]: what the trunk would be moved by."""
+    parameters = network.trunk_parameters()
+    return torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in parameters])
+
+
+def head_gradient(network: Network, name: str) -> Tensor:
+    """[Q]: what one head would be moved by; fails where it has no gradient."""
+    parts = []
+    for parameter in network.head_parameters(name):
+        assert parameter.grad is not None
+        parts.append(parameter.grad.flatten())
+    return torch.cat(parts)
+
+
+def fixed(weights: Sequence[float] = (1.0, 1.0, 1.0), matrix: Matrix | None = None) -> Fixed:
+    return Fixed(weights, _relation(matrix))
+
+
+def gradients(
+    aggregator: Aggregator,
+    weights: Sequence[float] = (1.0, 1.0, 1.0),
+    matrix: Matrix | None = None,
+    names: Sequence[str] = NAMES,
+) -> GradientBalancer:
+    return GradientBalancer(aggregator, names, weights, _relation(matrix), seed=0)
+
+
+def seen_by(aggregator: Aggregator) -> list[Tensor]:
+    """A list that will hold every matrix that the aggregator is given."""
+    seen: list[Tensor] = []
+    aggregator.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone()))
+    return seen
+
+
+def _relation(matrix: Matrix | None) -> Relation | None:
+    return Relation(tuple(tuple(float(entry) for entry in row) for row in matrix)) if matrix is not None else None

@@ -1,0 +1,209 @@
+"""Traps of multi-task training by their numbers in METHODS.md section 5, in whole jobs on data with labels missing."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from app.contracts.jobs import MultitaskJob
+from app.contracts.manifests import ValueOutput
+from app.contracts.orders import TrainingOutcome
+from tests.engine.workshop import Arrays, Workshop, blobs, report_of
+from workers.engine.data.order import epoch_order
+from workers.engine.data.reading import read_dataset
+from workers.engine.networks import build, initialise
+from workers.engine.networks.preprocess import apply
+
+BATCH = 32
+TRAINING: dict[str, Any] = {"epochs": 1, "batch_size": BATCH, "learning_rate": 0.05, "select_by": "last"}
+MULTITASK: dict[str, Any] = {
+    "kind": "multitask",
+    "tasks": [{"name": "label"}, {"name": "size"}, {"name": "side"}],
+    "student": {"family": "mlp", "hidden": [8]},
+    "training": TRAINING,
+}
+MATRIX = [[2, 1, 1], [1, 1, 0], [1, 1, 2]]
+OPTIMIZERS = ["sgd", "adam", "adamw"]
+
+
+def training_rows(workshop: Workshop) -> Tensor:
+    """The rows of the training split in the order of the first epoch under seed 0."""
+    assert workshop.data is not None
+    dataset = read_dataset(Path(workshop.data.path), workshop.data.manifest)
+    return epoch_order(dataset.splits["train"], 0, 0)
+
+
+def with_a_late_task(workshop: Workshop) -> int:
+    """Data whose `side` is labelled, of the training split, in the last batch alone; the number of batches."""
+    workshop.dataset()
+    order = training_rows(workshop)
+    arrays = blobs()
+    arrays["side"][order[: -(len(order) % BATCH)].numpy()] = -1
+    workshop.dataset(arrays)
+    return len(order) // BATCH + 1
+
+
+def initial(workshop: Workshop, spec: dict[str, Any]) -> dict[str, Tensor]:
+    """The student's weights before the first step."""
+    parsed = workshop.order(spec, "initial").spec
+    assert isinstance(parsed, MultitaskJob)
+    network = build(parsed.student)
+    initialise(network, 0)
+    return network.state_dict()
+
+
+@pytest.mark.parametrize("method", ["fixed", "pcgrad"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_trap_1_while_a_task_is_absent_its_head_rests_and_the_others_learn_as_in_a_job_without_it(
+    workshop: Workshop, optimizer: str, method: str
+) -> None:
+    """Weight decay and momentum would move a head whose gradient is 0 instead of none."""
+    batches = with_a_late_task(workshop)
+    training = {**TRAINING, "epochs": None, "steps": batches - 1, "optimizer": optimizer, "weight_decay": 0.1}
+    spec = {**MULTITASK, "balancing": {"method": method}, "training": training}
+    pair = {**spec, "tasks": MULTITASK["tasks"][:2]}
+    workshop.run(spec | {"relation": {"matrix": MATRIX}}, "three")
+    workshop.run(pair | {"relation": {"matrix": [row[:2] for row in MATRIX[:2]]}}, "two")
+    three, two, before = workshop.weights("three"), workshop.weights("two"), initial(workshop, spec)
+    assert {name for name in three if name not in two} == {"heads.side.weight", "heads.side.bias"}
+    assert all(torch.equal(three[name], two[name]) for name in two)
+    assert all(torch.equal(three[name], before[name]) for name in three if "side" in name)
+    assert not torch.equal(three["layers.0.weight"], before["layers.0.weight"])
+
+
+@pytest.mark.parametrize("method", ["fixed", "pcgrad"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_trap_1_a_task_that_comes_late_takes_the_first_step_of_its_own(
+    workshop: Workshop, optimizer: str, method: str
+) -> None:
+    """The fused kernel of sgd takes a momentum from all parameters or from none."""
+    batches = with_a_late_task(workshop)
+    spec = {**MULTITASK, "balancing": {"method": method}, "training": {**TRAINING, "optimizer": optimizer}}
+    workshop.run(spec, "all")
+    before, after = initial(workshop, spec), workshop.weights("all")
+    moved = (after["heads.side.bias"] - before["heads.side.bias"]).abs()
+    if optimizer != "sgd":
+        torch.testing.assert_close(moved, torch.full((2,), 0.05), rtol=1e-4, atol=1e-5)
+        return
+    steps = {**TRAINING, "epochs": None, "steps": batches - 1, "optimizer": "sgd"}
+    workshop.run({**spec, "training": steps}, "before")
+    gradient = side_gradient(workshop, workshop.weights("before"))
+    torch.testing.assert_close(after["heads.side.bias"] - before["heads.side.bias"], -0.05 * gradient)
+
+
+@pytest.mark.parametrize("method", ["fixed", "pcgrad"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_trap_1_a_task_that_is_absent_again_rests_again(workshop: Workshop, optimizer: str, method: str) -> None:
+    """A gradient left from the step before, or 0 instead of none, would move its head."""
+    workshop.dataset()
+    arrays = blobs()
+    arrays["side"][training_rows(workshop)[BATCH:].numpy()] = -1
+    workshop.dataset(arrays)
+    for steps in (1, 3):
+        training = {**TRAINING, "epochs": None, "steps": steps, "optimizer": optimizer, "weight_decay": 0.1}
+        workshop.run({**MULTITASK, "balancing": {"method": method}, "training": training}, f"{steps}")
+    first, third = workshop.weights("1"), workshop.weights("3")
+    assert all(torch.equal(first[name], third[name]) for name in first if "side" in name)
+    assert not any(torch.equal(first[name], third[name]) for name in first if "side" not in name)
+
+
+def side_gradient(workshop: Workshop, weights: dict[str, Tensor]) -> Tensor:
+    """Of the cross-entropy of `side` over the last batch, on its head's bias: mean of softmax minus one-hot."""
+    assert workshop.data is not None
+    dataset = read_dataset(Path(workshop.data.path), workshop.data.manifest)
+    order = training_rows(workshop)
+    last = order[-(len(order) % BATCH) :]
+    x = apply(dataset.inputs["x"][last], dataset.transforms["x"])
+    h = (x @ weights["layers.0.weight"].T + weights["layers.0.bias"]).relu()
+    p = (h @ weights["heads.side.weight"].T + weights["heads.side.bias"]).softmax(1)
+    labels = dataset.targets["side"].values[last]
+    return (p - torch.nn.functional.one_hot(labels, 2)).mean(0)
+
+
+def rescaled(arrays: Arrays) -> Arrays:
+    return arrays | {"size": (arrays["size"].astype(np.float64) * 1000.0 - 250_000.0).astype(np.float32)}
+
+
+def in_own_units(workshop: Workshop, outcome: TrainingOutcome, job: str) -> np.ndarray[Any, Any]:
+    spec = outcome.student_manifest.outputs["size"]
+    assert isinstance(spec, ValueOutput)
+    said = np.load(workshop.outputs(job) / "predictions.npz")["test/size/student"].astype(np.float64)
+    return np.asarray(said * spec.std + spec.mean)
+
+
+@pytest.mark.parametrize("method", ["fixed", "pcgrad"])
+def test_trap_6_a_value_target_a_thousand_times_larger_and_shifted_teaches_the_same(
+    workshop: Workshop, method: str
+) -> None:
+    """Regression targets are standardised: their unit must not decide what the trunk learns."""
+    spec = MULTITASK | {"balancing": {"method": method}, "training": TRAINING | {"epochs": 3}}
+    workshop.dataset(blobs())
+    plain = workshop.run(spec, "plain")
+    workshop.dataset(rescaled(blobs()))
+    large = workshop.run(spec, "large")
+    for name, weight in workshop.weights("plain").items():
+        torch.testing.assert_close(workshop.weights("large")[name], weight, rtol=1e-3, atol=1e-4)
+    expected = in_own_units(workshop, plain, "plain") * 1000.0 - 250_000.0
+    np.testing.assert_allclose(in_own_units(workshop, large, "large"), expected, rtol=1e-3, atol=10.0)
+    rmse = [report_of(outcome).student.tasks["size"]["rmse"] for outcome in (plain, large)]
+    assert rmse[0] is not None
+    assert rmse[1] == pytest.approx(rmse[0] * 1000.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("method", ["fixed", "pcgrad"])
+def test_trap_7_half_the_weight_gives_the_head_half_the_step_and_leaves_the_trunk_to_the_aggregator(
+    workshop: Workshop, method: str
+) -> None:
+    """One step of plain sgd. Under a gradient method equal weights do not reach the trunk."""
+    workshop.dataset()
+    training = {**TRAINING, "epochs": None, "steps": 1, "optimizer": "sgd", "momentum": 0.0}
+    spec = {**MULTITASK, "balancing": {"method": method}, "training": training}
+    before = initial(workshop, spec)
+    for job, weight in (("whole", 1.0), ("half", 0.5)):
+        workshop.run(spec | {"tasks": [task | {"weight": weight} for task in MULTITASK["tasks"]]}, job)
+    whole, half = workshop.weights("whole"), workshop.weights("half")
+    for name, start in before.items():
+        share = 1.0 if method == "pcgrad" and name.startswith("layers") else 0.5
+        torch.testing.assert_close(half[name] - start, share * (whole[name] - start), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["fixed", "pcgrad"])
+def test_trap_10_batch_norm_sees_one_mixed_batch_and_one_forward_pass_for_all_tasks(
+    workshop: Workshop, method: str
+) -> None:
+    """Rows with labels of one task and rows with labels of another are normalised together, once a step."""
+    arrays = blobs()
+    arrays["label"][::2], arrays["side"][1::2] = -1, -1
+    workshop.dataset(arrays)
+    training = {**TRAINING, "epochs": None, "steps": 1}
+    tasks = [{"name": "label"}, {"name": "side"}]
+    student = {"family": "mlp", "hidden": [8], "normalization": "batch"}
+    spec = {**MULTITASK, "tasks": tasks, "student": student, "training": training, "balancing": {"method": method}}
+    workshop.run(spec)
+    before, after = initial(workshop, spec), workshop.weights()
+    assert workshop.data is not None
+    dataset = read_dataset(Path(workshop.data.path), workshop.data.manifest)
+    x = apply(dataset.inputs["x"][training_rows(workshop)[:BATCH]], dataset.transforms["x"])
+    h = x @ before["layers.0.weight"].T + before["layers.0.bias"]
+    torch.testing.assert_close(after["norms.0.running_mean"], 0.1 * h.mean(0))
+    torch.testing.assert_close(after["norms.0.running_var"], 0.9 + 0.1 * h.var(0))
+
+
+@pytest.mark.parametrize("method", ["fixed", "pcgrad"])
+@pytest.mark.parametrize("micro", [1, 5, 31])
+def test_micro_batches_give_the_student_of_whole_batches_with_labels_missing(
+    workshop: Workshop, method: str, micro: int
+) -> None:
+    arrays = blobs()
+    random = np.random.default_rng(2)
+    for name, missing in (("label", -1), ("side", -1), ("size", np.nan)):
+        arrays[name][random.permutation(240)[:100]] = missing
+    workshop.dataset(arrays)
+    spec = MULTITASK | {"relation": {"matrix": MATRIX}, "balancing": {"method": method}}
+    workshop.run(spec, "whole")
+    workshop.run(spec | {"training": TRAINING | {"micro_batch_size": micro}}, "parts")
+    for name, weight in workshop.weights("whole").items():
+        torch.testing.assert_close(workshop.weights("parts")[name], weight, rtol=1e-3, atol=1e-5)
