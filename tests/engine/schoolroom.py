@@ -9,14 +9,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.contracts.architectures import Mlp
+from app.contracts.distillation import KdTerm, MseTerm
 from app.contracts.manifests import ClassOutput, OutputSpec
 from app.contracts.training import TrainingSpec
 from workers.engine.balancing.fixed import Fixed
 from workers.engine.data.columns import Rows
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.members import Counts, Member
+from workers.engine.exchange import Counts, Part
+from workers.engine.members import Member
 from workers.engine.networks import Network, build, initialise
-from workers.engine.objectives.terms import Lesson, SoftTargets, SupervisedLoss, Term
+from workers.engine.objectives.labels import SupervisedLoss
+from workers.engine.objectives.number_terms import NumberTargets
+from workers.engine.objectives.panel import Lesson, Panel
+from workers.engine.objectives.soft import ClassSoftTargets, LabelSoftTargets
+from workers.engine.objectives.term import Term
 from workers.engine.tasks import Task
 
 CPU = torch.device("cpu")
@@ -50,10 +56,19 @@ def kd_term(
     weights: Sequence[float] | None = None,
     tau: float = 4.0,
     weight: float = 1.0,
-) -> SoftTargets:
+) -> ClassSoftTargets | LabelSoftTargets:
     """`kd` from what several teachers say (logits of equal weight, unless told otherwise)."""
     each = zip(said, specs or [LOGITS] * len(said), weights or [1.0] * len(said), strict=True)
-    return SoftTargets.of(tuple(Lesson(*one) for one in each), tau, weight, CPU)
+    panel = Panel.of(tuple(Lesson(*one) for one in each), CPU)
+    term = KdTerm(method="kd", temperature=tau, weight=weight)
+    if panel.specs[0].kind == "multilabel":
+        return LabelSoftTargets.of(term, "kd", panel)
+    return ClassSoftTargets.of(term, "kd", panel, None, CPU)
+
+
+def numbers_term(lessons: tuple[Lesson, ...], spec: OutputSpec) -> NumberTargets:
+    """`mse` at weight 1."""
+    return NumberTargets.of(MseTerm(method="mse", weight=1.0), "mse", lessons, spec, None, CPU)
 
 
 def gradient(loss: Tensor, at: Tensor) -> Tensor:
@@ -94,8 +109,8 @@ def counts_of(task: Task, batch: Rows) -> Counts:
 def gradients(member: Member, x: Tensor, batch: Rows, micro: int) -> dict[str, Tensor]:
     """What the optimiser would step by after a batch that came in parts of `micro` rows."""
     counts = counts_of(member.tasks[0], batch)
-    member.begin_step(counts)
+    member.begin_step(counts, 0)
     for place, part in enumerate(batch.split(micro)):
-        member.micro_step(x[part.host], part, counts, (0, place))
+        member.learn(member.forward(Part(x[part.host], part, (0, place))), part, counts)
     named = member.network.named_parameters()
     return {name: torch.zeros_like(p) if p.grad is None else p.grad.clone() for name, p in named}

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchjd.aggregation import IMTLG, MGDA, Aggregator, AlignedMTL, ConFIG, FairGrad, GradDrop, GradVac, PCGrad
 
 from app.contracts.architectures import Mlp
-from workers.engine.balancing import Balancer, Losses
+from workers.engine.balancing import Balancer, Losses, Parameters
 from workers.engine.balancing.fixed import Fixed
 from workers.engine.balancing.gradient import GradientBalancer
 from workers.engine.networks import Network, build, initialise
@@ -68,8 +68,14 @@ def balance(
 ) -> None:
     """One optimiser step's gradient in `.grad`, from the losses of the tasks that are there."""
     present = tuple(i for i, name in enumerate(names) if name in losses)
-    balancer.backward(Losses(present, tuple(losses[names[i]] for i in present)), network)
-    balancer.finish(present, network, step)
+    trained = parameters_of(network, names)
+    balancer.backward(Losses(present, tuple(losses[names[i]] for i in present)), trained)
+    balancer.finish(present, trained, step)
+
+
+def parameters_of(network: Network, names: Sequence[str] = NAMES) -> Parameters:
+    """The trunk, and each task's head."""
+    return Parameters(tuple(network.trunk_parameters()), tuple(tuple(network.head_parameters(name)) for name in names))
 
 
 def trunk_gradient(network: Network) -> Tensor:
@@ -97,7 +103,7 @@ def gradients(
     matrix: Matrix | None = None,
     names: Sequence[str] = NAMES,
 ) -> GradientBalancer:
-    return GradientBalancer(aggregator, names, weights, _relation(matrix), seed=0)
+    return GradientBalancer(aggregator, weights, _relation(matrix), seed=0)
 
 
 def seen_by(aggregator: Aggregator) -> list[Tensor]:

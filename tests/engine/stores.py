@@ -33,7 +33,7 @@ def numbers(start: float, passes: list[float] | None = None) -> Blocks:
 
 def fetched(store: SoftTargetStore, key: str, start: float, passes: list[float] | None = None) -> StoredTargets:
     """The entry of `key`, which holds what it should."""
-    found = store.get(key, 1000, {"label": 3}, numbers(start, passes))
+    found = store.get({key: {"label": 3}}, 1000, numbers(start, passes))
     assert torch.equal(found.outputs["label"], NUMBERS + start)
     return found
 

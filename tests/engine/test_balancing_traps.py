@@ -20,6 +20,7 @@ from tests.engine.several_tasks import (
     jacobian,
     losses_of,
     network_of,
+    parameters_of,
     rows,
     seen_by,
     trunk_gradient,
@@ -88,13 +89,13 @@ def test_trap_1_the_aggregator_is_given_no_zero_row_for_an_absent_task() -> None
 def test_trap_1_a_batch_without_any_task_leaves_no_gradient(method: str) -> None:
     network = network_of()
     balance(made(method), network, {})
-    made(method).clip(network, 1.0)
+    made(method).clip(parameters_of(network), 1.0)
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
 @pytest.mark.parametrize("method", ["fixed", "pcgrad"])
 def test_trap_2_a_balancer_without_state_refuses_the_state_of_another_when_a_job_is_resumed(method: str) -> None:
-    balancer: Balancer = Fixed([1.0]) if method == "fixed" else make_balancer(PCGRAD, ["a"], [1.0], None, 0)
+    balancer: Balancer = Fixed([1.0]) if method == "fixed" else make_balancer(PCGRAD, [1.0], None, 0)
     member = Member("student", network_of(("a",)), [], balancer, TrainingSpec(), 1, torch.device("cpu"))
     tensors, state = save_member(member)
     load_member(member, tensors, state)
@@ -185,7 +186,7 @@ def test_trap_7_clipping_comes_after_aggregation_and_takes_the_trunk_apart_from_
     trunk, heads = trunk_gradient(network), torch.cat([head_gradient(network, name) for name in NAMES])
     norm = 0.5 * float(trunk.norm())
     assert float(heads.norm()) > 2.0 * norm
-    balancer.clip(network, norm)
+    balancer.clip(parameters_of(network), norm)
     clipped = torch.cat([head_gradient(network, name) for name in NAMES])
     torch.testing.assert_close(trunk_gradient(network), trunk * 0.5)
     torch.testing.assert_close(clipped, heads * norm / float(heads.norm()))
@@ -195,10 +196,10 @@ def test_trap_7_fixed_clips_trunk_and_heads_by_their_joint_norm() -> None:
     network, balancer = network_of(), fixed()
     balance(balancer, network, losses_of(network, rows()))
     whole = torch.cat([trunk_gradient(network), *(head_gradient(network, name) for name in NAMES)])
-    balancer.clip(network, 2.0 * float(whole.norm()))
+    balancer.clip(parameters_of(network), 2.0 * float(whole.norm()))
     untouched = torch.cat([trunk_gradient(network), *(head_gradient(network, name) for name in NAMES)])
     assert torch.equal(untouched, whole)
-    balancer.clip(network, 0.1 * float(whole.norm()))
+    balancer.clip(parameters_of(network), 0.1 * float(whole.norm()))
     clipped = torch.cat([trunk_gradient(network), *(head_gradient(network, name) for name in NAMES)])
     torch.testing.assert_close(clipped, 0.1 * whole, rtol=1e-5, atol=1e-9)
 
@@ -210,7 +211,7 @@ def test_trap_8_frozen_and_unused_shared_parameters_are_passed_over(balancer: Ba
     frozen, trained = list(network.layers[0].parameters()), list(network.layers[1].parameters())
     network.layers[0].requires_grad_(False)
     balance(balancer, network, losses_of(network, rows()))
-    balancer.clip(network, 1e9)
+    balancer.clip(parameters_of(network), 1e9)
     assert all(parameter.grad is None for parameter in frozen)
     unused = network.get_parameter("unused").grad
     assert unused is None or not unused.any()
@@ -239,8 +240,8 @@ def test_jacobians_of_micro_batches_sum_to_that_of_the_whole_batch(method: str, 
     balancer = made(method)
     for part in torch.split(x, size):
         losses = losses_of(parted, part, total=12)
-        balancer.backward(Losses((0, 1, 2), tuple(losses.values())), parted)
-    balancer.finish((0, 1, 2), parted, 0)
+        balancer.backward(Losses((0, 1, 2), tuple(losses.values())), parameters_of(parted))
+    balancer.finish((0, 1, 2), parameters_of(parted), 0)
     torch.testing.assert_close(trunk_gradient(parted), trunk_gradient(whole), rtol=1e-9, atol=1e-12)
     for name in NAMES:
         torch.testing.assert_close(head_gradient(parted, name), head_gradient(whole, name), rtol=1e-9, atol=1e-12)

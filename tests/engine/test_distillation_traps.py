@@ -25,6 +25,7 @@ from tests.engine.schoolroom import (
 from tests.engine.workshop import Arrays, Workshop, blobs, report_of
 from workers.engine.data.order import epoch_order
 from workers.engine.networks import build, initialise
+from workers.engine.objectives.term import Seen
 from workers.engine.tasks import Task
 
 TARGETS: dict[str, dict[str, Any]] = {
@@ -86,7 +87,7 @@ def test_the_weights_and_tau_squared_apply_in_every_branch(
     known = arrays["label"] >= 0
     if target and known.any():
         pull[known] += beta * (softmax(z) - np.eye(3)[arrays["label"]])[known] / known.sum()
-    moved, moved_bias = (p.detach().double().numpy() for p in found.student.parameters())
+    moved, moved_bias = (p.detach().double().numpy() for p in found.student.network.parameters())
     np.testing.assert_allclose(weight - moved, pull.T @ x, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(bias - moved_bias, pull.sum(0), rtol=1e-4, atol=1e-5)
 
@@ -111,7 +112,7 @@ def test_a_batch_or_a_row_without_a_valid_target_gives_zero_and_no_nan() -> None
     for name, value in whole.items():
         assert bool(value.isfinite().all())
         torch.testing.assert_close(value, only[name], rtol=1e-5, atol=1e-7)
-    loss, means = task.loss(scores(4, 3).float(), places(4), counts_of(task, places(4))[0])
+    loss, means = task.loss(Seen(scores(4, 3).float()), places(4), counts_of(task, places(4))[0])
     assert loss is not None
     assert bool(torch.stack([loss, *means]).isfinite().all())
 
@@ -149,7 +150,7 @@ def test_every_batch_is_divided_by_its_own_number_of_targets(workshop: Workshop)
         expected = [losses[part[counted[part]]].sum() / max(1, counted[part].sum()) for part in batches]
         assert workshop.diary.series(f"train/label/{series}") == pytest.approx(expected, rel=1e-4)
         assert 0.0 in expected
-    assert all(bool(value.isfinite().all()) for value in found.student.parameters())
+    assert all(bool(value.isfinite().all()) for value in found.student.network.parameters())
 
 
 # Self-check

@@ -78,6 +78,6 @@ def test_a_draft_is_evicted_once_its_writer_is_dead_and_never_before(tmp_path: P
         other.close()
         yield {"label": torch.zeros(300, 3)}
 
-    found = SoftTargetStore(tmp_path, SIZE).get("slow", 1000, {"label": 3}, blocks)
+    found = SoftTargetStore(tmp_path, SIZE).get({"slow": {"label": 3}}, 1000, blocks)
     assert not found.hit
     assert entries(tmp_path) == {"quick", "slow"}

@@ -17,6 +17,7 @@ from workers.engine.control import Stopped
 from workers.engine.data.columns import Rows
 from workers.engine.data.reading import read_dataset
 from workers.engine.lessons import Faculty
+from workers.engine.objectives.term import Seen
 from workers.engine.targets import SoftTargetStore
 
 DISTILL: dict[str, Any] = {
@@ -108,7 +109,7 @@ def test_a_job_that_is_stopped_lets_go_of_its_entries(workshop: Workshop) -> Non
         workshop.run(DISTILL, "stopped", stop=StopAtStep(6))
     folder = workshop.folder / "cache" / "targets"
     (mine,) = entries(folder)
-    SoftTargetStore(folder, 2880).get("other", 240, {"label": 3}, lambda: iter([{"label": torch.zeros(240, 3)}]))
+    SoftTargetStore(folder, 2880).get({"other": {"label": 3}}, 240, lambda: iter([{"label": torch.zeros(240, 3)}]))
     assert entries(folder) == {"other"} != {mine}
 
 
@@ -137,7 +138,7 @@ def test_a_damaged_entry_is_found_and_computed_again(tmp_path: Path, harm: str) 
 
 def test_a_pass_that_gives_too_few_rows_leaves_no_entry(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
-        SoftTargetStore(tmp_path, ROOM).get("k", 1001, {"label": 3}, numbers(0.0))
+        SoftTargetStore(tmp_path, ROOM).get({"k": {"label": 3}}, 1001, numbers(0.0))
     assert not fetched(SoftTargetStore(tmp_path, ROOM), "k", 0.0).hit
 
 
@@ -188,6 +189,6 @@ def test_a_row_meets_its_own_target_in_whatever_order_it_comes() -> None:
     target = class_target([row % 5 - 1 for row in range(50)], 4)
     shuffled = torch.randperm(50, generator=torch.Generator().manual_seed(1))[:31]
     for term in (kd_term(teacher, teacher.flip(1)), supervised(target)):
-        straight = term.losses(outputs, places(50))
-        assert torch.equal(term.losses(outputs[shuffled], Rows.on(CPU, shuffled)), straight[shuffled])
+        straight = term.losses(Seen(outputs), places(50))
+        assert torch.equal(term.losses(Seen(outputs[shuffled]), Rows.on(CPU, shuffled)), straight[shuffled])
         assert len(set(straight.tolist())) > 30

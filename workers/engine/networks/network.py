@@ -102,13 +102,6 @@ class Network(nn.Module):
             raise RuntimeError(f"missing or unexpected in the state of a {type(self).__name__}: {differing[:10]}")
         return super().load_state_dict(state_dict, strict=False, assign=assign)
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As torch's, whose own strict check splits names at dots and finds the head `size.cm` unexpected."""
-        differing = sorted(set(state_dict) ^ set(self.state_dict()))
-        if strict and differing:
-            raise RuntimeError(f"missing or unexpected in the state of a {type(self).__name__}: {differing[:10]}")
-        return super().load_state_dict(state_dict, strict=False, assign=assign)
-
     def head_parameters(self, output: str) -> list[nn.Parameter]:
         """The parameters that only this output uses."""
         return list(self.head(output).parameters())
