@@ -217,6 +217,14 @@ def test_a_draw_depends_on_seed_and_name_alone(spec: dict[str, Any]) -> None:
     assert not any(torch.equal(first[name], other[name]) for name in drawn)
 
 
+def test_layers_of_one_shape_are_drawn_apart() -> None:
+    """Trap: a key without the whole name gives equal weights to equal shapes."""
+    state = made(**MLP, hidden=[6, 6, 6], outputs={"aa": 6, "ab": 6}).state_dict()
+    drawn = [value for name, value in state.items() if name.endswith("weight")]
+    assert len(drawn) == 5
+    assert not any(torch.equal(one, other) for i, one in enumerate(drawn) for other in drawn[:i])
+
+
 def test_weights_fill_torchs_own_bounds_and_normalisations_begin_as_the_identity() -> None:
     network = made(**CONVNET, outputs=ONE, hidden=[400], blocks=2)
     state: dict[str, Tensor] = network.state_dict()

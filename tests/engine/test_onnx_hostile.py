@@ -43,12 +43,19 @@ def in_a_branch(node: onnx.NodeProto) -> Graph:
     return graph(choice, weights={"w": W, "b": np.zeros(2, np.float32), "yes": np.array(True)})
 
 
+def in_a_list(node: onnx.NodeProto) -> Graph:
+    """The node hidden inside a list of graphs, which no standard operator has."""
+    inner = helper.make_graph([node], "inner", [], [value("out", ["n", 2])])
+    return graph(helper.make_node("Gemm", ["x", "w", "b"], ["y"], graphs=[inner]))
+
+
 def test_operators_of_other_domains_are_refused_by_name_also_inside_a_branch(tmp_path: Path) -> None:
     inspected(in_a_branch(helper.make_node("Gemm", ["x", "w", "b"], ["out"])), tmp_path)
     for domain in ("com.microsoft", "ai.onnx.contrib", "x" * 5000):
         for made in (
             graph(helper.make_node("Gemm", ["x", "w", "b"], ["y"], domain=domain)),
             in_a_branch(helper.make_node("Gemm", ["x", "w", "b"], ["out"], domain=domain)),
+            in_a_list(helper.make_node("Gemm", ["x", "w", "b"], ["out"], domain=domain)),
         ):
             message = refused("unreadable", partial(inspected, made, tmp_path))
             assert f"the domain `{domain[:60]}`" in message

@@ -80,6 +80,8 @@ def test_what_the_manifest_says_of_inputs_happens_before_the_graph(tmp_path: Pat
 
 def test_outputs_are_matched_by_name_and_a_single_one_by_being_single(tmp_path: Path) -> None:
     assert set(inspected(graph(), tmp_path, outputs={"digit": {"kind": "class"}}).outputs) == {"digit"}
+    single = answers(tmp_path / "model.onnx", onnx_manifest(outputs={"digit": {"kind": "class"}}), torch.ones(1, 4))
+    assert set(single) == {"digit"}
     swap = helper.make_node("Gather", ["y", "order"], ["z"], axis=1)
     both = graph(
         GEMM,

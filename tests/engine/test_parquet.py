@@ -63,6 +63,7 @@ MISSING: dict[str, tuple[Any, list[Any]]] = {
     "everything": (pa.array([None, None]), [np.nan, np.nan]),
     "a number of a list": (pa.array([[1, None], [3, 4]]), [[1.0, np.nan], [3.0, 4.0]]),
     "a list": (pa.array([[1, 2], None]), [[1.0, 2.0], [np.nan, np.nan]]),
+    "every list": (pa.array([None, None], pa.list_(pa.int64())), [np.nan, np.nan]),
     "the first list": (pa.array([None, [1, 2]]), [[np.nan, np.nan], [1.0, 2.0]]),
     "a list of fixed size": (pa.array([[1, 2], None], pa.list_(pa.int8(), 2)), [[1.0, 2.0], [np.nan, np.nan]]),
     "a list of lists": (pa.array([[[1, 2]], None]), [[[1.0, 2.0]], [[np.nan, np.nan]]]),

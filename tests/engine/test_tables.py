@@ -3,6 +3,7 @@
 import json
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,9 @@ ARCHIVES: dict[str, Callable[[Path], bytes]] = {
         b"PK\x05\x06", struct.pack("<4sIQI", b"PK\x06\x07", 0, 0, 2) + b"PK\x05\x06"
     ),
     "an array that ends too early": lambda folder: npz(folder, npy(described("<f4", "(9,)"))),
+    "an array that ends before its member does": lambda folder: patched(
+        npz(folder, npy(described("<f4", "(16,)")), zipfile.ZIP_DEFLATED), b"PK\x01\x02", 24, struct.pack("<I", 500)
+    ),
 }
 
 
@@ -164,14 +168,26 @@ def test_a_damaged_npz_is_read_or_refused_and_nothing_else(compressed: bool, tmp
     assert {"unreadable"} <= codes <= {"unreadable", "missing_column", "ragged", "empty_dataset"}
 
 
+def test_a_compressed_array_that_is_cut_short_by_nonsense_is_damaged(tmp_path: Path) -> None:
+    """Trap: behind the header, zlib raises an error of its own."""
+    whole = npy(described("|u1", "(80000,)"), np.random.default_rng(0).bytes(80_000))
+    deflate = zlib.compressobj(wbits=-15)
+    half = deflate.compress(whole[:40_000]) + deflate.flush(zlib.Z_FULL_FLUSH) + b"\x07"  # a block of no known type
+    stored = npz(tmp_path, half)
+    told = patched(patched(stored, b"PK\x01\x02", 24, struct.pack("<I", len(whole))), b"PK\x01\x02", 10, b"\x08\0")
+    assert "damaged" in refused("unreadable", lambda: arrays(told, "npz", tmp_path, "x"))
+
+
 def test_a_missing_key_is_told_beside_those_that_there_are(tmp_path: Path) -> None:
     content = saved(tmp_path, features=X, digit=Y)
     message = refused("missing_column", lambda: arrays(content, "npz", tmp_path, "x", "digit"))
     assert "no `x`: it has `digit`, `features`" in message
 
 
+NONE = described("<f4", f"(0, {2**39}, {2**39})")
 EMPTY: dict[str, tuple[DatasetFormat, Callable[[Path], bytes], str]] = {
     "npz without rows": ("npz", lambda folder: saved(folder, x=X[:0], y=Y[:0]), "no row"),
+    "npz of no row and many sides": ("npz", lambda folder: npz(folder, npy(NONE)), "no row"),
     "npz rows without a number": ("npz", lambda folder: saved(folder, x=X[:, :0], y=Y), "`x` has no number"),
     "csv of a header alone": ("csv", lambda _: b"x,y\n", "no row"),
     "jsonl without a line": ("jsonl", lambda _: b"\n\n", "no row"),
@@ -182,7 +198,7 @@ EMPTY: dict[str, tuple[DatasetFormat, Callable[[Path], bytes], str]] = {
 @pytest.mark.parametrize("what", EMPTY)
 def test_data_without_a_row_or_a_number_are_refused(what: str, tmp_path: Path) -> None:
     kind, make, said = EMPTY[what]
-    assert said in refused("empty_dataset", lambda: arrays(make(tmp_path), kind, tmp_path))
+    assert said in refused("empty_dataset", lambda: arrays(make(tmp_path), kind, tmp_path, "x"))
 
 
 def test_columns_of_other_lengths_are_refused_with_their_lengths(tmp_path: Path) -> None:

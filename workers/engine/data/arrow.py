@@ -88,7 +88,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _rows(name: str, column: pa.ChunkedArray) -> Array:
-    """Lists of numbers: taken from Arrow's memory as they are where none is missing and all are as long."""
+    """Lists of numbers: taken from Arrow's memory as they are where no list is missing and all are as long."""
     shape, values = [len(column)], column
     while _is_list(values.type) and values.null_count == 0:
         lengths = pa.compute.unique(pa.compute.list_value_length(values))
@@ -96,6 +96,6 @@ def _rows(name: str, column: pa.ChunkedArray) -> Array:
             break
         shape.append(lengths[0].as_py())
         values = pa.compute.list_flatten(values)
-    if values.null_count == 0 and (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+    if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
         return np.asarray(values.to_numpy()).reshape(shape)
     return stacked(name, column.to_pylist())
