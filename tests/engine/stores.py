@@ -59,7 +59,7 @@ def blocks():
     yield {"label": torch.full((300, 3), 7.0)}
 
 told("ready")
-found = SoftTargetStore(Path(sys.argv[1]), 1 << 20).get("k", 1000, {"label": 3}, blocks)
+found = SoftTargetStore(Path(sys.argv[1]), 1 << 20).get({"k": {"label": 3}}, 1000, blocks)
 told(f"{'hit' if found.hit else 'computed'} {found.outputs['label'].unique().tolist()}")
 """
 

@@ -204,7 +204,7 @@ def test_an_inspection_tells_the_facts_of_a_sound_model(tmp_path: Path) -> None:
     assert outcome.rejection is None
     assert outcome.model is not None
     assert outcome.model.parameters == sum(value.numel() for value in weights().values())
-    assert [layer.name for layer in outcome.model.layers] == ["layers.0", "layers.1"]
+    assert [layer.name for layer in outcome.model.layers] == ["layers.0", "penultimate", "layers.1"]
     assert outcome.files == ()
 
 

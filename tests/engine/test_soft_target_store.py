@@ -96,8 +96,11 @@ def test_entries_above_the_bound_stay_with_the_job(workshop: Workshop) -> None:
     workshop.run(DISTILL, "big", cache_bytes=2879)
     assert not shared.exists()
     assert len(entries(own)) == 1
+    (numbers_file,) = own.glob("*/*.f32")
+    made = numbers_file.stat().st_mtime_ns
     again = report_of(workshop.run(DISTILL, "big", attempt=2, cache_bytes=2879)).targets[0]
-    assert (again.store, again.passes) == ("hit", 0)
+    assert (again.store, again.passes) == ("miss", 1), "of the job, whose first attempt made the pass"
+    assert numbers_file.stat().st_mtime_ns == made
     workshop.run(DISTILL, "fits", cache_bytes=2880)
     assert entries(shared) == entries(own)
 
