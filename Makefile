@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ROUNDS ?= 20
 
-.PHONY: help setup demo serve test check format bench gpu faults golden clean
+.PHONY: help setup demo serve test check format bench accuracy gpu faults golden clean
 
 help:            ## this list
 	@grep -hE '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -42,6 +42,9 @@ format: setup    ## put the code into shape
 
 bench: setup     ## the benchmarks; prints figures, decides nothing
 	$(BIN)/python -m pytest -m benchmark -q -s tests/benchmarks
+
+accuracy: setup  ## the accuracy table of every method (about 20 minutes)
+	$(BIN)/python -m tests.benchmarks.accuracy
 
 gpu: setup       ## tests and benchmarks that need a CUDA device
 	$(BIN)/python -m pytest -m gpu -q tests

@@ -62,7 +62,10 @@ class Stage:
 
     def schooling(self) -> Schooling:
         """The rows that its members go through. Raises UserError `nothing_to_learn`."""
-        rows = taught_rows([each.student for each in self.taught], self.train)
+        tasks = [each.student for each in self.taught]
+        if not self.student:
+            tasks = [each.control for each in self.taught if each.control is not None]
+        rows = taught_rows(tasks, self.train)
         if len(rows) == 0:
             raise UserError("nothing_to_learn", "no row of the training split has a label or a teacher's output")
         return Schooling(self.training, rows, self.validation)

@@ -154,12 +154,12 @@ class Training:
         runner.steps = plan.steps
         searched = _Search(runner, plan).run() if trials else None
         main = plan.main(course, taught) if searched is None else plan.main_of(searched.winner)
-        result = runner.run(main)
-        repeats = [runner.run(stage) for stage in plan.repeats(main)]
-        results = [*(searched.results if searched else ()), result, *repeats]
+        pairs = [_pair(runner, stage) for stage in (main, *plan.repeats(main))]
+        results = [*(searched.results if searched else ()), *(result for pair in pairs for result in pair)]
+        result, repeats = pairs[0][0], [_joined(pair) for pair in pairs[1:]]
         together = searched.seconds if searched else 0.0
         self._seconds["training"] = together + sum(each.seconds for each in results)
-        control = result.members.get("control")
+        control = _joined(pairs[0]).members.get("control")
         if searched is not None and searched.control is not None:
             control = searched.control
         micro = main.training.micro_batch_size
@@ -185,6 +185,25 @@ class Training:
             device=self._device,
             seconds=self._seconds,
         )
+
+
+def _pair(runner: StageRunner, stage: Stage) -> list[StageResult]:
+    """A stage; and its control apart, where some of the student's rows have no label: a control that shared those
+    batches would learn from the few labels of each, and be weaker than one that goes through labelled rows alone.
+    """
+    steps = stage.schooling().steps
+    alone = replace(stage, name=f"{stage.name}-control" if stage.name else "control", student=False)
+    if not stage.control or len(alone.schooling().rows) == len(stage.schooling().rows):
+        return [runner.run(stage)]
+    training = stage.training.model_copy(update={"steps": steps, "epochs": None})
+    course = replace(stage.course, spec=stage.course.spec.model_copy(update={"training": training}))
+    return [runner.run(replace(stage, control=False)), runner.run(replace(alone, course=course))]
+
+
+def _joined(pair: list[StageResult]) -> StageResult:
+    """Student and control together, whichever stage they are from."""
+    members = {name: settled for result in pair for name, settled in result.members.items()}
+    return replace(pair[0], members=members)
 
 
 def _with_views(targets: list[dict[str, Any]], faculty: Faculty) -> list[dict[str, Any]]:

@@ -1,0 +1,83 @@
+"""The accuracy table: every method on the 5000 MNIST digits, fixed splits, several seeds, equal optimiser steps.
+
+    make accuracy              writes tests/benchmarks/accuracy/TABLE.md; a quarter of an hour on two cores
+
+Nothing is decided here: the table says what came out, with machine and date.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from tests.benchmarks.accuracy.catalogue import FEW_LABELS, STUDENTS, Run, runs
+from tests.benchmarks.accuracy.school import School
+from tests.benchmarks.figures import machine
+
+TABLE = Path(__file__).parent / "TABLE.md"
+
+
+def _scored(run: Run) -> tuple[Run, float]:
+    torch.set_num_threads(1)
+    return run, School.opened().accuracy(run)
+
+
+def _results(wanted: Sequence[Run], processes: int) -> Iterator[tuple[Run, float]]:
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_scored, wanted)
+
+
+def _row(name: str, values: Sequence[float], control: Sequence[float] | None) -> str:
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    gain = f"{100 * (statistics.mean(values) - statistics.mean(control)):+.2f}" if control is not None else ""
+    each = " ".join(f"{100 * value:.1f}" for value in values)
+    return f"| {name} | {100 * statistics.mean(values):.2f} | {100 * spread:.2f} | {gain} | {each} |"
+
+
+def _table(found: dict[tuple[str, str], list[float]], student: str) -> list[str]:
+    control = found[student, "control"]
+    rows = ["| method | mean % | sd over seeds | against control | each seed |", "|---|---|---|---|---|"]
+    for (of, method), values in found.items():
+        if of == student:
+            rows.append(_row(method, values, None if method == "control" else control))
+    return rows
+
+
+def main() -> None:
+    """Train everything, print as it goes, write the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--processes", type=int, default=2)
+    asked = parser.parse_args()
+    began, found = time.monotonic(), dict[tuple[str, str], list[float]]()
+    with tempfile.TemporaryDirectory(prefix="stillhouse-accuracy-") as folder:
+        school = School.founded(Path(folder))
+        wanted = runs(asked.seeds)
+        for done, (run, accuracy) in enumerate(_results(wanted, asked.processes), start=1):
+            found.setdefault((run.student, run.method), []).append(accuracy)
+            print(
+                f"{done}/{len(wanted)}  {run.student:<22} {run.method:<28} seed {run.seed}  {accuracy:.4f}", flush=True
+            )
+    lines = [
+        "# Accuracy on the 5000 MNIST digits",
+        "",
+        f"{machine()}, torch {torch.__version__}.",
+        f"{asked.seeds} seeds; 4000 rows train, 250 select the epoch, 750 test. Teacher: a convnet of",
+        f"{school.teacher_parameters:,} parameters, {100 * school.teacher_accuracy:.2f} % on the test rows. Student and",
+        "control take the same optimiser steps. `make accuracy` writes this file.",
+        "",
+    ]
+    for student, title in (*((name, name) for name in STUDENTS), (FEW_LABELS, FEW_LABELS)):
+        lines += [f"## {title}", "", *_table(found, student), ""]
+    TABLE.write_text("\n".join(lines))
+    print(f"{TABLE} after {time.monotonic() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
