@@ -17,20 +17,15 @@ from pathlib import Path
 import torch
 
 from tests.benchmarks.accuracy.catalogue import FEW_LABELS, STUDENTS, Run, runs
-from tests.benchmarks.accuracy.school import School
+from tests.benchmarks.accuracy.school import School, scored
 from tests.benchmarks.figures import machine
 
 TABLE = Path(__file__).parent / "TABLE.md"
 
 
-def _scored(run: Run) -> tuple[Run, float]:
-    torch.set_num_threads(1)
-    return run, School.opened().accuracy(run)
-
-
 def _results(wanted: Sequence[Run], processes: int) -> Iterator[tuple[Run, float]]:
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_scored, wanted)
+        yield from pool.map(scored, wanted)
 
 
 def _row(name: str, values: Sequence[float], control: Sequence[float] | None) -> str:
@@ -69,8 +64,8 @@ def main() -> None:
         "",
         f"{machine()}, torch {torch.__version__}.",
         f"{asked.seeds} seeds; 4000 rows train, 250 select the epoch, 750 test. Teacher: a convnet of",
-        f"{school.teacher_parameters:,} parameters, {100 * school.teacher_accuracy:.2f} % on the test rows. Student and",
-        "control take the same optimiser steps. `make accuracy` writes this file.",
+        f"{school.teacher_parameters:,} parameters, {100 * school.teacher_accuracy:.2f} % on the test rows. Student",
+        "and control take the same optimiser steps. `make accuracy` writes this file.",
         "",
     ]
     for student, title in (*((name, name) for name in STUDENTS), (FEW_LABELS, FEW_LABELS)):
