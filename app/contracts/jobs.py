@@ -128,8 +128,8 @@ class DistillJob(_Job):
         default=None,
         description="May be left out where the dataset has one, or none (the teacher's output is the task).",
     )
-    teachers: Teachers = Field(
-        default=(), description="Who teaches; several are averaged after softening. May be left out with `mutual`."
+    teachers: Teachers | None = Field(
+        default=None, description="Who teaches; several are averaged after softening. May be left out with `mutual`."
     )
     student: Student = Field(description="The network to train.")
     distillation: DistillationSpec = Field(

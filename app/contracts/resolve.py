@@ -189,7 +189,7 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
     elif target is None and names:
         findings.problem("/target", "target_needed", f"name the target to learn: this dataset has {quoted(names)}")
         return spec
-    teachers = _teachers(spec.teachers, target, dataset, models, findings, "/teachers")
+    teachers = _teachers(spec.teachers or (), target, dataset, models, findings, "/teachers")
     goal = _taught_goal(target, teachers, dataset, models, name=None)
     if goal is None:
         return _without_goal(spec, target, names, teachers, dataset, models, findings)
@@ -205,7 +205,7 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
     return spec.model_copy(
         update={
             "target": goal.name,
-            "teachers": teachers,
+            "teachers": teachers or None,
             "student": student,
             "distillation": distillation,
             "control": spec.control if goal.labelled > 0 else False,

@@ -49,7 +49,7 @@ def references(spec: Spec) -> list[Reference]:
 
 def _teachers(spec: Spec) -> Iterator[tuple[str, TeacherRef]]:
     if isinstance(spec, DistillJob):
-        for i, teacher in enumerate(spec.teachers):
+        for i, teacher in enumerate(spec.teachers or ()):
             yield f"/teachers/{i}", teacher
     elif isinstance(spec, MultitaskJob):
         for t, task in enumerate(spec.tasks):

@@ -73,7 +73,7 @@ def inputs_of_spec(spec: Spec) -> list[dict[str, Any]]:
 
 def _teachers(spec: TrainJob | DistillJob | MultitaskJob) -> Iterable[TeacherRef]:
     if isinstance(spec, DistillJob):
-        yield from spec.teachers
+        yield from spec.teachers or ()
     elif isinstance(spec, MultitaskJob):
         for task in spec.tasks:
             yield from task.teachers or ()

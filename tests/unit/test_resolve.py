@@ -72,6 +72,7 @@ def test_resolving_twice_changes_nothing() -> None:
 def test_a_distill_spec_gets_the_teachers_output_and_a_default_term() -> None:
     spec = resolved(DISTILL).spec
     assert isinstance(spec, DistillJob)
+    assert spec.teachers is not None
     assert spec.teachers[0].output == "digit"
     assert spec.distillation.soft_targets is not None
     assert [term.method for term in spec.distillation.soft_targets] == ["kd"]

@@ -40,7 +40,7 @@ def check_views(spec: TrainJob | DistillJob | MultitaskJob, findings: Findings) 
     for place, reason in undefined_for(views, shape) if shape is not None else ():
         findings.problem(f"/training/views/transforms/{place}", "view_undefined", reason)
     if isinstance(spec, DistillJob):
-        _check_taught(spec.teachers, spec.distillation, views, findings, "")
+        _check_taught(spec.teachers or (), spec.distillation, views, findings, "")
     elif isinstance(spec, MultitaskJob):
         for i, task in enumerate(spec.tasks):
             _check_taught(task.teachers or (), task.distillation, views, findings, f"/tasks/{i}")
