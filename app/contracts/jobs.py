@@ -8,6 +8,7 @@ from app.contracts.architectures import Architecture, Student
 from app.contracts.base import Contract, DatasetId, JobId, ModelId, Name, Title, Weight, fault
 from app.contracts.distillation import DistillationSpec
 from app.contracts.searches import Degrees
+from app.contracts.stores import StoreSpec
 from app.contracts.training import TrainingSpec
 
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-/]{0,63}$")]
@@ -137,6 +138,7 @@ class DistillJob(_Job):
     )
     control: bool | ControlSpec = Field(default=True, description=_CONTROL)
     repeats: Repeats = Field(default=1, description=_REPEATS)
+    store: StoreSpec = Field(default_factory=StoreSpec, description="How the teachers' outputs are kept.")
     mutual: MutualSpec | None = Field(
         default=None, description="Students that learn from each other, beside the teachers."
     )
@@ -230,6 +232,7 @@ class MultitaskJob(_Job):
     )
     control: bool | ControlSpec = Field(default=True, description=_CONTROL)
     repeats: Repeats = Field(default=1, description=_REPEATS)
+    store: StoreSpec = Field(default_factory=StoreSpec, description="How the teachers' outputs are kept.")
 
     @model_validator(mode="after")
     def _relation_fits(self) -> Self:

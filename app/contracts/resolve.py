@@ -15,7 +15,7 @@ from app.contracts.problems import Problem
 from app.contracts.resolving.features import check_features
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resolving.inits import check_init
-from app.contracts.resolving.methods import outputs_of
+from app.contracts.resolving.methods import check_store, outputs_of
 from app.contracts.resolving.relations import check_relation
 from app.contracts.resolving.searches import check_search
 from app.contracts.resolving.students import fitted
@@ -74,9 +74,19 @@ def resolve(spec: Spec, datasets: Mapping[str, DatasetFacts | None], models: Mod
         spec = _multitask(spec, dataset, models, findings)
     if isinstance(spec, MultitaskJob):
         check_relation(spec, findings)
+    _check_stores(spec, findings)
     check_views(spec, findings)
     check_search(spec, dataset, findings)
     return Resolution(spec, tuple(findings.problems), tuple(findings.warnings), findings.complete)
+
+
+def _check_stores(spec: Spec, findings: Findings) -> None:
+    if isinstance(spec, DistillJob):
+        check_store(spec.store, spec.distillation.soft_targets or (), findings, "/distillation")
+    elif isinstance(spec, MultitaskJob):
+        for i, task in enumerate(spec.tasks):
+            terms = task.distillation.soft_targets if task.distillation else None
+            check_store(spec.store, terms or (), findings, f"/tasks/{i}/distillation")
 
 
 def _training(training: TrainingSpec, dataset: DatasetFacts | None, threads: int, findings: Findings) -> TrainingSpec:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from workers.engine.targets import Blocks, Outputs, SoftTargetStore, StoredTargets
+from workers.engine.targets import Blocks, Outputs, Packing, SoftTargetStore, StoredTargets
 
 NUMBERS = torch.arange(3000.0).reshape(1000, 3)
 SIZE = 1000 * 3 * 4
@@ -33,8 +33,10 @@ def numbers(start: float, passes: list[float] | None = None) -> Blocks:
 
 def fetched(store: SoftTargetStore, key: str, start: float, passes: list[float] | None = None) -> StoredTargets:
     """The entry of `key`, which holds what it should."""
-    found = store.get({key: {"label": 3}}, 1000, numbers(start, passes))
-    assert torch.equal(found.outputs["label"], NUMBERS + start)
+    found = store.get({key: {"label": Packing(3)}}, 1000, numbers(start, passes))
+    label = found.outputs["label"]
+    assert isinstance(label, torch.Tensor)
+    assert torch.equal(label, NUMBERS + start)
     return found
 
 
@@ -47,7 +49,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys, torch
 from pathlib import Path
-from workers.engine.targets import SoftTargetStore
+from workers.engine.targets import Packing, SoftTargetStore
 
 def told(word):
     print(word, flush=True)
@@ -59,7 +61,7 @@ def blocks():
     yield {"label": torch.full((300, 3), 7.0)}
 
 told("ready")
-found = SoftTargetStore(Path(sys.argv[1]), 1 << 20).get({"k": {"label": 3}}, 1000, blocks)
+found = SoftTargetStore(Path(sys.argv[1]), 1 << 20).get({"k": {"label": Packing(3)}}, 1000, blocks)
 told(f"{'hit' if found.hit else 'computed'} {found.outputs['label'].unique().tolist()}")
 """
 

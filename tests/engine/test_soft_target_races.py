@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from tests.engine.stores import ROOM, SIZE, entries, fetched, racers
-from workers.engine.targets import Outputs, SoftTargetStore
+from workers.engine.targets import Outputs, Packing, SoftTargetStore
 
 
 def test_two_processes_that_race_compute_once_and_use_it_side_by_side(tmp_path: Path) -> None:
@@ -78,6 +78,6 @@ def test_a_draft_is_evicted_once_its_writer_is_dead_and_never_before(tmp_path: P
         other.close()
         yield {"label": torch.zeros(300, 3)}
 
-    found = SoftTargetStore(tmp_path, SIZE).get({"slow": {"label": 3}}, 1000, blocks)
+    found = SoftTargetStore(tmp_path, SIZE).get({"slow": {"label": Packing(3)}}, 1000, blocks)
     assert not found.hit
     assert entries(tmp_path) == {"quick", "slow"}

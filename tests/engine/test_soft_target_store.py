@@ -18,7 +18,7 @@ from workers.engine.data.columns import Rows
 from workers.engine.data.reading import read_dataset
 from workers.engine.lessons import Faculty
 from workers.engine.objectives.term import Seen
-from workers.engine.targets import SoftTargetStore
+from workers.engine.targets import Packing, SoftTargetStore
 
 DISTILL: dict[str, Any] = {
     "kind": "distill",
@@ -46,7 +46,7 @@ def use_of(workshop: Workshop) -> tuple[TargetUse, Tensor]:
     assert workshop.data is not None
     dataset = read_dataset(Path(workshop.data.path), workshop.data.manifest)
     faculty = Faculty(workshop.order(DISTILL), dataset, workshop.data, CPU)
-    values = faculty.lesson(TeacherRef(model=TEACHER, output="label")).values.clone()
+    values = faculty.lesson(TeacherRef(model=TEACHER, output="label")).numbers.clone()
     faculty.close()
     return faculty.uses[TEACHER], values
 
@@ -112,7 +112,9 @@ def test_a_job_that_is_stopped_lets_go_of_its_entries(workshop: Workshop) -> Non
         workshop.run(DISTILL, "stopped", stop=StopAtStep(6))
     folder = workshop.folder / "cache" / "targets"
     (mine,) = entries(folder)
-    SoftTargetStore(folder, 2880).get({"other": {"label": 3}}, 240, lambda: iter([{"label": torch.zeros(240, 3)}]))
+    SoftTargetStore(folder, 2880).get(
+        {"other": {"label": Packing(3)}}, 240, lambda: iter([{"label": torch.zeros(240, 3)}])
+    )
     assert entries(folder) == {"other"} != {mine}
 
 
@@ -141,7 +143,7 @@ def test_a_damaged_entry_is_found_and_computed_again(tmp_path: Path, harm: str) 
 
 def test_a_pass_that_gives_too_few_rows_leaves_no_entry(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
-        SoftTargetStore(tmp_path, ROOM).get({"k": {"label": 3}}, 1001, numbers(0.0))
+        SoftTargetStore(tmp_path, ROOM).get({"k": {"label": Packing(3)}}, 1001, numbers(0.0))
     assert not fetched(SoftTargetStore(tmp_path, ROOM), "k", 0.0).hit
 
 
@@ -177,7 +179,9 @@ def test_an_entry_in_use_is_never_evicted(tmp_path: Path) -> None:
         fetched(other, key, float(ord(key)))
         other.close()
         assert "held" in entries(tmp_path)
-    assert torch.equal(held.outputs["label"], NUMBERS + 5.0)
+    label = held.outputs["label"]
+    assert isinstance(label, torch.Tensor)
+    assert torch.equal(label, NUMBERS + 5.0)
     job.close()
     fetched(SoftTargetStore(tmp_path, SIZE), "e", 0.0)
     assert entries(tmp_path) == {"e"}

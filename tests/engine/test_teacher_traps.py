@@ -24,7 +24,7 @@ def test_the_teacher_is_in_evaluation_mode_and_nothing_of_it_moves(workshop: Wor
     path = Path(workshop.models[TEACHER].path)
     bytes_before, weights = path.read_bytes(), load_file(path)
     found = trained(workshop, DISTILL)
-    values = found.taught[0].lessons[0].values
+    values = found.taught[0].lessons[0].numbers
     network = found.faculty.teachers[TEACHER].network
     assert network is not None
     Finish(found, workshop.diary.emit, NeverStop()).run()

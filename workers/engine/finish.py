@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from app.contracts.architectures import Architecture
@@ -308,6 +307,6 @@ def _taught_by(lesson: Lesson) -> TaughtBy:
     """The stored outputs again: evaluation makes no teacher pass."""
 
     def outputs(rows: Tensor) -> Tensor:
-        return torch.as_tensor(lesson.values[rows])
+        return lesson.at(rows)
 
     return TaughtBy(key=lesson.key, weight=lesson.weight, spec=lesson.spec, outputs=outputs, output=lesson.output)

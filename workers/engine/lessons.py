@@ -13,18 +13,23 @@ import torch
 from torch import Tensor
 
 from app.contracts.base import digest_of
+from app.contracts.facts import OutputFacts
 from app.contracts.jobs import TeacherRef
 from app.contracts.layouts import layers_of
+from app.contracts.manifests import ClassOutput
 from app.contracts.orders import DatasetInput, ModelInput, Order
 from app.contracts.problems import UserError
 from app.contracts.report import TargetUse
+from app.contracts.stores import StoreSpec
 from workers.engine.data.dataset import Dataset
+from workers.engine.data.packed import TopK
 from workers.engine.data.viewing import ViewPlan
 from workers.engine.evaluation.environment import versions
 from workers.engine.networks import Network
 from workers.engine.networks.teacher import Teacher, layer_name, open_teacher
 from workers.engine.objectives.panel import ByView, Lesson
-from workers.engine.targets import SoftTargetStore, StoredTargets
+from workers.engine.objectives.softening import class_scores
+from workers.engine.targets import Packing, SoftTargetStore, Stored, StoredTargets
 
 BLOCK = 256
 """Rows in one teacher pass: one-row and 64-row passes differ in bits, so the size is fixed."""
@@ -45,6 +50,8 @@ class Faculty:
     teachers: dict[str, Teacher] = field(default_factory=dict)
     uses: dict[str, TargetUse] = field(default_factory=dict)
     _stored: dict[str, StoredTargets] = field(default_factory=dict)
+    store: StoreSpec = field(default_factory=StoreSpec)
+    """How targets are kept."""
     plan: ViewPlan | None = None
     """How training rows are seen, where a job has views."""
     _seen: dict[str, tuple[int, StoredTargets, SoftTargetStore]] = field(default_factory=dict)
@@ -66,14 +73,17 @@ class Faculty:
         teacher = self._teacher(key, model)
         assert ref.output is not None
         values = self._targets(key, model, teacher).outputs[ref.output]
-        by_view = self._by_view(key, ref.output)
-        return Lesson(values, teacher.outputs[ref.output].spec, ref.weight, key, ref.output, by_view)
+        spec = teacher.outputs[ref.output].spec
+        if isinstance(values, TopK) and isinstance(spec, ClassOutput):
+            spec = spec.model_copy(update={"output": "logits"})  # scores are kept, whatever the teacher puts out
+        return Lesson(values, spec, ref.weight, key, ref.output, self._by_view(key, ref.output))
 
     def layer(self, ref: TeacherRef, name: str) -> tuple[tuple[int, ...], Tensor, ByView | None]:
         """(shape of one row, values [N, numbers], the same by view) of a teacher's layer; it was expected."""
         key = teacher_key(ref)
         model = self.order.models[key]
         values = self._targets(key, model, self._teacher(key, model)).outputs[layer_name(name)]
+        assert isinstance(values, Tensor)
         return layer_shape(model, name), values, self._by_view(key, layer_name(name))
 
     def network(self, ref: TeacherRef) -> Network:
@@ -107,7 +117,9 @@ class Faculty:
         if key not in self._stored:
             common = self._facts(model, teacher)
             raw = next(iter(self.dataset.inputs.values()))
-            passes = _Passes(teacher, tuple(self._layers.get(key, [])), self.check, torch.split(raw, BLOCK))
+            passes = _Passes(
+                teacher, self._scores, tuple(self._layers.get(key, [])), self.check, torch.split(raw, BLOCK)
+            )
             found, store = self._found(key, model, teacher, common, self.dataset.rows, passes)
             self._stores.append(store)
             self._stored[key] = found
@@ -132,13 +144,31 @@ class Faculty:
         share: float = 1.0,
     ) -> tuple[StoredTargets, SoftTargetStore]:
         """From the store, or by one pass, and the store that holds it; `share` of the store's bound is there for it."""
-        entries = {digest_of(common): {name: facts.size for name, facts in teacher.outputs.items()}}
+        entries = {digest_of(common): {name: self._packing(facts) for name, facts in teacher.outputs.items()}}
         for layer in self._layers.get(key, []):
-            sizes = {layer_name(layer): prod(layer_shape(model, layer))}
-            entries[digest_of({**common, "layer": layer})] = sizes
-        needed = rows * 4 * sum(sum(sizes.values()) for sizes in entries.values())
+            packing = Packing(prod(layer_shape(model, layer)), self.store.precision)
+            entries[digest_of({**common, "layer": layer})] = {layer_name(layer): packing}
+        needed = rows * sum(packing.bytes for packings in entries.values() for packing in packings.values())
         store = SoftTargetStore(self._folder(int(needed / share)), self.order.cache_bytes)
         return store.get(entries, rows, passes.blocks), store
+
+    def _passes(self, key: str, teacher: Teacher, raw: Iterable[Tensor]) -> "_Passes":
+        return _Passes(teacher, self._scores, tuple(self._layers.get(key, [])), self.check, raw)
+
+    def _packing(self, facts: OutputFacts) -> Packing:
+        top = self.store.top_k
+        many = top is not None and isinstance(facts.spec, ClassOutput) and facts.size > top
+        return Packing(facts.size, self.store.precision, top if many else None)
+
+    def _scores(self, outputs: dict[str, Tensor], teacher: Teacher) -> dict[str, Tensor]:
+        """A block as it is kept: scores where only the largest are."""
+        found = {}
+        for name, values in outputs.items():
+            facts = teacher.outputs.get(name)
+            top = facts is not None and self._packing(facts).top is not None
+            spec = facts.spec if facts is not None else None
+            found[name] = class_scores(values, spec) if top and isinstance(spec, ClassOutput) else values
+        return found
 
     def _by_view(self, key: str, output: str) -> ByView | None:
         """What a teacher says about training rows as they are seen in an epoch; one pass an epoch, then the store."""
@@ -146,7 +176,7 @@ class Faculty:
         if plan is None:
             return None
 
-        def of_epoch(epoch: int) -> Tensor:
+        def of_epoch(epoch: int) -> Stored:
             return self._seen_in(key, plan, epoch).outputs[output]
 
         return ByView(plan.split, of_epoch)
@@ -158,7 +188,7 @@ class Faculty:
             teacher = self._teacher(key, model)
             common = {**self._facts(model, teacher), "views": plan.key(epoch)}
             blocks = (plan.raw(part, epoch).cpu() for part in torch.split(plan.split, BLOCK))
-            passes = _Passes(teacher, tuple(self._layers.get(key, [])), self.check, blocks)
+            passes = self._passes(key, teacher, blocks)
             found, store = self._found(key, model, teacher, common, len(plan.split), passes, share=_ONE_EPOCH)
             if kept is not None:
                 kept[2].close()  # one epoch at a time is held; those before may be evicted
@@ -181,7 +211,8 @@ class Faculty:
             "manifest": model.manifest.model_dump(mode="json", exclude={"name", "metadata"}),
             "dataset": self.dataset_input.sha256,
             "inputs": self._raw_inputs(),
-            "precision": "float32",
+            "precision": self.store.precision,
+            "top_k": self.store.top_k,
             "device": self.device.type,
             "threads": self.order.threads,
             "block": BLOCK,
@@ -217,6 +248,7 @@ class _Passes:
     """Counts the forward passes that were really made."""
 
     teacher: Teacher
+    scores: Callable[[dict[str, Tensor], Teacher], dict[str, Tensor]]
     layers: tuple[str, ...]
     check: Callable[[], None]
     raw: Iterable[Tensor]
@@ -226,4 +258,5 @@ class _Passes:
         for part in self.raw:
             self.check()
             self.count += 1
-            yield {name: values.cpu() for name, values in self.teacher.predict(part, self.layers).items()}
+            found = {name: values.cpu() for name, values in self.teacher.predict(part, self.layers).items()}
+            yield self.scores(found, self.teacher)

@@ -25,7 +25,7 @@ def confusion(lesson: Lesson, target: TargetColumn, rows: Tensor) -> Tensor:
     assert isinstance(lesson.spec, ClassOutput)
     known = rows[target.labelled[rows] & lesson.present[rows]]
     labels = target.values[known]
-    answers = class_scores(lesson.values[known], lesson.spec).argmax(1)
+    answers = class_scores(lesson.at(known), lesson.spec).argmax(1)
     return torch.bincount(labels * target.size + answers, minlength=target.size**2).reshape(target.size, target.size)
 
 

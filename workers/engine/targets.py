@@ -1,6 +1,7 @@
 """The soft-target store: what a teacher says about every row of a dataset, computed once.
 
-    <cache>/targets/<key>/<output>.f32     packed float32 [N, size], memory-mapped by every job that uses it
+    <cache>/targets/<key>/output-0.f32     packed [N, size], float32 (or .f16), memory-mapped by every job that uses it
+    <cache>/targets/<key>/output-0.i32     where only the k largest of many classes are kept: their places [N, k]
     <cache>/targets/<key>/manifest.json    sizes and digests, written last
 
 The key holds everything that the numbers depend on: teacher, dataset and their digests, the teacher's
@@ -17,17 +18,51 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from workers.engine.data.packed import TopK, largest
 from workers.engine.files import MANIFEST, publish_folder, whole_folder
 
 _DRAFT = ".draft-"
 Outputs = dict[str, Tensor]
+Stored = Tensor | TopK
 Blocks = Callable[[], Iterator[Outputs]]
 """Starts a teacher's pass: yields {output: [n, size] float32 on the host} block by block, all rows in order."""
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How the numbers of one output are kept: `size` a row, or of many classes the `top` largest."""
+
+    size: int
+    precision: Literal["float32", "float16"] = "float32"
+    top: int | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Of one row."""
+        width = 4 if self.precision == "float32" else 2
+        return self.size * width if self.top is None else self.top * (width + 4)
+
+    @property
+    def suffix(self) -> str:
+        """Of the file of numbers."""
+        return "f32" if self.precision == "float32" else "f16"
+
+    def packed(self, values: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(numbers, places) of a block [n, size] as they are written."""
+        dtype = torch.float32 if self.precision == "float32" else torch.float16
+        if self.top is None:
+            return values.to(dtype).contiguous(), None
+        kept, places = largest(values, self.top)
+        return kept.to(dtype).contiguous(), places.contiguous()
+
+
+Packings = Mapping[str, Packing]
 
 
 @dataclass(frozen=True)
@@ -35,7 +70,7 @@ class StoredTargets:
     """A teacher's outputs for all rows: {output: [N, size]} backed by memory-mapped files."""
 
     hit: bool
-    outputs: Mapping[str, Tensor]
+    outputs: Mapping[str, Stored]
     bytes: int
 
 
@@ -48,8 +83,8 @@ class SoftTargetStore:
         self._held: list[int] = []
         folder.mkdir(parents=True, exist_ok=True)
 
-    def get(self, entries: Mapping[str, Mapping[str, int]], rows: int, compute: Blocks) -> StoredTargets:
-        """The entries {key: {output: size}}, computed by one run of `compute` where one of them is not there or not
+    def get(self, entries: Mapping[str, Packings], rows: int, compute: Blocks) -> StoredTargets:
+        """The entries {key: {output: packing}}, computed by one run of `compute` where one of them is not there or not
         whole. They stay locked against eviction until `close`.
         """
         for key in entries:
@@ -58,7 +93,7 @@ class SoftTargetStore:
             fcntl.flock(lock, fcntl.LOCK_SH)
         missing = {key: sizes for key, sizes in entries.items() if whole_folder(self._folder / key) is None}
         hit = not missing or not self._written(missing, rows, compute)
-        outputs: Outputs = {}
+        outputs: dict[str, Stored] = {}
         for key, sizes in entries.items():
             os.utime(self._folder / key / MANIFEST)
             outputs |= _mapped(self._folder / key, rows, sizes)
@@ -70,7 +105,7 @@ class SoftTargetStore:
             os.close(lock)
         self._held.clear()
 
-    def _written(self, entries: Mapping[str, Mapping[str, int]], rows: int, compute: Blocks) -> bool:
+    def _written(self, entries: Mapping[str, Packings], rows: int, compute: Blocks) -> bool:
         """Write the entries, unless another process has just done so; whether it was this one. Locks are taken in the
         order of their names, so that two processes never wait for each other.
         """
@@ -92,22 +127,29 @@ class SoftTargetStore:
     def _draft(self, key: str) -> Path:
         return self._folder / f"{_DRAFT}{key}"
 
-    def _write(self, entries: Mapping[str, Mapping[str, int]], rows: int, compute: Blocks) -> None:
+    def _write(self, entries: Mapping[str, Packings], rows: int, compute: Blocks) -> None:
         written = 0
         with ExitStack() as files:
             open_files = []
             for key, sizes in entries.items():
                 self._draft(key).mkdir()
                 for i, name in enumerate(sorted(sizes)):
-                    open_files.append((name, files.enter_context((self._draft(key) / _file(i)).open("wb"))))
+                    numbers, places = _files(self._draft(key), i, sizes[name])
+                    opened = files.enter_context(numbers.open("wb"))
+                    beside = files.enter_context(places.open("wb")) if places is not None else None
+                    open_files.append((name, sizes[name], opened, beside))
             for block in compute():
-                for name, file in open_files:
-                    file.write(block[name].to(torch.float32).contiguous().numpy().data)
+                for name, packing, file, beside in open_files:
+                    kept, where = packing.packed(block[name])
+                    file.write(kept.numpy().data)
+                    if beside is not None and where is not None:
+                        beside.write(where.numpy().data)
                 written += len(next(iter(block.values())))
         if written != rows:
             raise RuntimeError(f"a teacher's pass gave {written} of {rows} rows")
         for key, sizes in entries.items():
-            publish_folder(self._draft(key), self._folder / key, {"rows": rows, "sizes": dict(sizes)})
+            told = {name: packing.size for name, packing in sizes.items()}
+            publish_folder(self._draft(key), self._folder / key, {"rows": rows, "sizes": told})
 
     def _make_room(self, needed: int) -> None:
         """Drop least recently used entries, as far as no one uses them, until `needed` bytes fit the bound."""
@@ -124,22 +166,33 @@ class SoftTargetStore:
                         shutil.rmtree(path)
 
 
-def _size(rows: int, sizes: Mapping[str, int]) -> int:
-    return rows * sum(sizes.values()) * 4
+def _size(rows: int, sizes: Packings) -> int:
+    return rows * sum(packing.bytes for packing in sizes.values())
 
 
-def _file(position: int) -> str:
-    """Outputs are numbered by the order of their names, as a name may be no good file name."""
-    return f"output-{position}.f32"
+def _files(folder: Path, position: int, packing: Packing) -> tuple[Path, Path | None]:
+    """(numbers, places). Outputs are numbered by the order of their names, as a name may be no good file name."""
+    start = folder / f"output-{position}"
+    return start.with_suffix(f".{packing.suffix}"), start.with_suffix(".i32") if packing.top is not None else None
 
 
-def _mapped(place: Path, rows: int, sizes: Mapping[str, int]) -> Outputs:
-    found = {}
+def _mapped(place: Path, rows: int, sizes: Packings) -> dict[str, Stored]:
+    found: dict[str, Stored] = {}
     for i, name in enumerate(sorted(sizes)):
-        # Copy-on-write: torch wants writable memory, and no one writes.
-        mapped = np.memmap(place / _file(i), dtype=np.float32, mode="c", shape=(rows, sizes[name]))
-        found[name] = torch.from_numpy(mapped)
+        packing = sizes[name]
+        numbers, places = _files(place, i, packing)
+        dtype = np.float32 if packing.precision == "float32" else np.float16
+        values = _opened_map(numbers, dtype, (rows, packing.top or packing.size))
+        if places is None:
+            found[name] = values
+        else:
+            found[name] = TopK(values, _opened_map(places, np.int32, values.shape), packing.size)
     return found
+
+
+def _opened_map(path: Path, dtype: Any, shape: tuple[int, ...]) -> Tensor:
+    # Copy-on-write: torch wants writable memory, and no one writes.
+    return torch.from_numpy(np.memmap(path, dtype=dtype, mode="c", shape=tuple(shape)))
 
 
 def _bytes(path: Path) -> int:

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from app.contracts.events import ChildEvent, PhaseEvent, WarningEvent
+from app.contracts.jobs import TrainJob
 from app.contracts.manifests import InputTransform
 from app.contracts.orders import DatasetInput, Order
 from app.contracts.report_search import SearchReport, Trial
+from app.contracts.stores import StoreSpec
 from workers.engine.control import Stop, check
 from workers.engine.data.dataset import Dataset
 from workers.engine.data.inputs import Inputs
@@ -92,7 +94,10 @@ class Training:
         dataset = read_dataset(Path(dataset_input.path), dataset_input.manifest)
         began = self._enter("teaching", began)
         inputs, plan = self._inputs(dataset)
-        faculty = Faculty(order, dataset, dataset_input, self._device, lambda: check(self._stop), plan=plan)
+        store = StoreSpec() if isinstance(spec, TrainJob) else spec.store
+        faculty = Faculty(
+            order, dataset, dataset_input, self._device, lambda: check(self._stop), store=store, plan=plan
+        )
         try:
             trials = candidates(spec)
             course = course_of(trials[0].spec if trials else spec)

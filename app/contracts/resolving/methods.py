@@ -16,6 +16,7 @@ from app.contracts.distillation import (
 from app.contracts.facts import ModelFacts, OutputFacts
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resolving.targets import Goal, TaskKind
+from app.contracts.stores import StoreSpec
 
 KINDS: dict[str, tuple[TaskKind, ...]] = {
     "kd": ("class", "multilabel"),
@@ -100,6 +101,21 @@ def _check_scale(term: SoftTargetTerm, outputs: Sequence[OutputFacts | None], fi
             "method_undefined",
             "`logit_mse` compares logits by their size, and energies have a scale of their own: use `kd`",
         )
+
+
+def check_store(store: StoreSpec, terms: Sequence[SoftTargetTerm], findings: Findings, pointer: str) -> None:
+    """Terms that need every score of a row are refused where only the largest are kept."""
+    if store.top_k is None:
+        return
+    for i, term in enumerate(terms):
+        whole = isinstance(term, LogitMseTerm) or getattr(term, "standardize", False)
+        if whole:
+            findings.problem(
+                f"{pointer}/soft_targets/{i}/method",
+                "needs_all_scores",
+                f"`{term.method}` here compares every score of a row, and `store.top_k` keeps the largest only: leave "
+                "one of the two out",
+            )
 
 
 def check_combination(spec: DistillationSpec, goal: Goal, teachers: int, findings: Findings, pointer: str) -> None:

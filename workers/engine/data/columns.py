@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -81,14 +82,15 @@ class Column:
 
 @dataclass
 class ViewedColumn:
-    """A column whose values go with the view of a row: `base` [N, …] for rows as they are, `of_epoch(e)` [n, …] for
+    """A column whose values go with the view of a row: `base` [N, …] for rows as they are, `of_epoch(e)` for
     the rows `split` (sorted) as they are seen in epoch e. The last epoch's values are kept.
     """
 
-    base: Column
+    base: "Taken"
     split: Tensor
-    of_epoch: Callable[[int], Tensor]
-    _kept: tuple[int, Column] | None = None
+    of_epoch: "Callable[[int], Taken]"
+    device: torch.device
+    _kept: "tuple[int, Taken] | None" = None
 
     def take(self, rows: Rows) -> Tensor:
         """The values of these rows, as they are seen, on the device: [n, …]."""
@@ -96,10 +98,14 @@ class ViewedColumn:
             return self.base.take(rows)
         epoch = rows.view.epoch
         if self._kept is None or self._kept[0] != epoch:
-            self._kept = epoch, Column.on(self.base.device, self.of_epoch(epoch))
+            self._kept = epoch, self.of_epoch(epoch)
         places = torch.searchsorted(self.split, rows.host)
-        return self._kept[1].take(Rows.on(self.base.device, places))
+        return self._kept[1].take(Rows.on(self.device, places))
 
 
-Taken = Column | ViewedColumn
-"""Whatever gives values by row."""
+class Taken(Protocol):
+    """Whatever gives values by row."""
+
+    def take(self, rows: Rows) -> Tensor:
+        """The values of these rows on the device: [n, …]."""
+        ...

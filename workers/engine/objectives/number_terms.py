@@ -60,7 +60,7 @@ class NumberTargets:
     ) -> "NumberTargets":
         """Averaged once for all rows: the mean of numbers does not depend on the step. `labels` [N] or [N, size]."""
         weights = shares(lessons)
-        mean = _mean([(lesson.values, lesson.spec) for lesson in lessons], weights, spec)
+        mean = _mean([(lesson.numbers, lesson.spec) for lesson in lessons], weights, spec)
         counted = weights.sum(1) > 0
         truth = None
         if isinstance(term, TeacherBoundedTerm) and labels is not None:
@@ -99,10 +99,19 @@ def _by_view(lessons: tuple[Lesson, ...], weights: Tensor, spec: OutputSpec) -> 
     split = splits[0]
 
     def of_epoch(epoch: int) -> Tensor:
-        said = [(x.by_view.of_epoch(epoch) if x.by_view is not None else x.values[split], x.spec) for x in lessons]
+        said = [(_dense(x, split, epoch), x.spec) for x in lessons]
         return _mean(said, weights[split], spec)
 
     return ByView(split, of_epoch)
+
+
+def _dense(lesson: Lesson, split: Tensor, epoch: int) -> Tensor:
+    """What a teacher says about the training rows as they are seen in an epoch: [n, size]."""
+    if lesson.by_view is None:
+        return lesson.at(split)
+    found = lesson.by_view.of_epoch(epoch)
+    assert isinstance(found, Tensor)
+    return found
 
 
 def _own_units(values: Tensor, spec: OutputSpec) -> Tensor:

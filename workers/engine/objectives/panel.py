@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from app.contracts.manifests import OutputSpec
 from workers.engine.data.columns import Column, Rows, Taken, ViewedColumn
-from workers.engine.objectives.softening import log_probabilities
+from workers.engine.data.packed import TopK, TopKColumn
+from workers.engine.objectives.softening import log_probabilities, widened
 
 _TINY = torch.finfo(torch.float32).tiny
 
@@ -25,20 +26,22 @@ class ByView:
     """What a teacher says about training rows as they are seen: `of_epoch(e)` [n, size] for the rows `split`."""
 
     split: Tensor
-    of_epoch: Callable[[int], Tensor]
+    of_epoch: Callable[[int], Tensor | TopK]
 
 
-def column(values: Tensor, by_view: ByView | None, device: torch.device) -> Taken:
+def column(values: Tensor | TopK, by_view: ByView | None, device: torch.device) -> Taken:
     """`values` [N, size] by row on the device, or what goes with the view of a row."""
-    base = Column.on(device, values)
-    return base if by_view is None else ViewedColumn(base, by_view.split, by_view.of_epoch)
+    base = TopKColumn(values, device) if isinstance(values, TopK) else Column.on(device, values)
+    if by_view is None:
+        return base
+    return ViewedColumn(base, by_view.split, lambda epoch: column(by_view.of_epoch(epoch), None, device), device)
 
 
 @dataclass(frozen=True)
 class Lesson:
     """What one teacher says about every row: raw outputs [N, size] with NaN where it says nothing."""
 
-    values: Tensor
+    values: Tensor | TopK
     spec: OutputSpec
     weight: float
     key: str = ""
@@ -48,7 +51,19 @@ class Lesson:
     @property
     def present(self) -> Tensor:
         """Bool [N]: the rows that the teacher speaks about."""
+        if isinstance(self.values, TopK):
+            return torch.ones(len(self.values), dtype=torch.bool)
         return ~self.values.isnan().any(1)
+
+    def at(self, rows: Tensor) -> Tensor:
+        """What it says about these rows (int64 [n]): [n, size], float32 or wider."""
+        return self.values.at(rows) if isinstance(self.values, TopK) else widened(self.values[rows])
+
+    @property
+    def numbers(self) -> Tensor:
+        """All rows at once [N, size]; for outputs that are kept whole."""
+        assert isinstance(self.values, Tensor)
+        return widened(self.values)
 
 
 def shares(lessons: tuple[Lesson, ...]) -> Tensor:
@@ -65,7 +80,8 @@ def confidence_shares(lessons: tuple[Lesson, ...], labels: Tensor) -> Tensor:
         return plain
     present = plain > 0.0
     places = labels.clamp_min(0)[:, None]
-    logs = [log_probabilities(lesson.values.nan_to_num(), lesson.spec).gather(1, places) for lesson in lessons]
+    everyone = torch.arange(len(labels))
+    logs = [log_probabilities(lesson.at(everyone).nan_to_num(), lesson.spec).gather(1, places) for lesson in lessons]
     doubt = torch.softmax((-torch.cat(logs, dim=1)).masked_fill(~present, -torch.inf), dim=1)
     sure = torch.where(present, 1.0 - doubt.nan_to_num(), 0.0)
     alone = present.sum(1, keepdim=True) <= 1
