@@ -7,7 +7,7 @@ job is claimed, when every input is known.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from app.contracts.architectures import Architecture, StudentConvnet, StudentMlp, StudentResnet
+from app.contracts.architectures import Architecture, Student
 from app.contracts.distillation import DistillationSpec
 from app.contracts.facts import DatasetFacts, ModelFacts
 from app.contracts.jobs import DistillJob, MultitaskJob, MutualSpec, TaskSpec, TeacherRef, TrainJob
@@ -179,7 +179,7 @@ def _features(
 
 
 def _init(
-    student: StudentMlp | StudentConvnet | StudentResnet,
+    student: Student,
     teachers: tuple[TeacherRef, ...],
     dataset: DatasetFacts,
     models: Models,
