@@ -87,7 +87,7 @@ def _smoothed(x: Tensor, sigma: float, dim: int) -> Tensor:
     wide, total = pad(x, edges, mode="replicate"), math.fsum(weights)
     smoothed = torch.zeros_like(x)
     for step, weight in enumerate(weights):
-        smoothed += weight / total * wide.narrow(dim, step, x.shape[dim])
+        smoothed.add_(wide.narrow(dim, step, x.shape[dim]), alpha=weight / total)
     return smoothed
 
 

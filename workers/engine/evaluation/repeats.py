@@ -1,10 +1,10 @@
 """Did the teacher help? Several students against several controls, each of a seed of its own.
 
-| networks of each | interval | covers |
+| networks | interval | covers |
 |---|---|---|
-| 1 | `verdict.judge` | test rows |
-| 2 of either | t over rows of the difference of means | test rows; training noise badly |
-| 3 or more of both | Welch's t over seeds, widened by what varies over rows | test rows and training noise |
+| 1 of each | `verdict.judge` | test rows |
+| else fewer than 3 of either | t over rows of the difference of means | test rows; training noise badly |
+| 3 or more of each | Welch's t over seeds, widened by what varies over rows | test rows and training noise |
 
 Metrics, margins and the order of judging are those of `verdict`. Seeds are not paired: pairing buys nothing. Why, with
 simulated rates: `tests/architecture/decisions/0070-verdicts-over-repeats.md`.

@@ -14,7 +14,7 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 _WORDS = 4
-_BLOCKS_AT_ONCE = 1 << 19
+_BLOCKS_AT_ONCE = 1 << 16
 
 
 def philox(counter: Sequence[Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
