@@ -1,8 +1,8 @@
 """What a client says about the bytes it uploads: manifests of models and datasets."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from app.contracts.architectures import Architecture
 from app.contracts.base import (
@@ -203,7 +203,15 @@ class ColumnSplits(Contract):
     column: Column = Field(description="Holds `train`, `validation` or `test` for each row.")
 
 
-Splits = FractionSplits | ColumnSplits
+def _kind_of_splits(value: Any) -> str:
+    named = value if isinstance(value, dict) else vars(value)
+    return "column" if "column" in named else "fractions"
+
+
+Splits = Annotated[
+    Annotated[FractionSplits, Tag("fractions")] | Annotated[ColumnSplits, Tag("column")],
+    Discriminator(_kind_of_splits),
+]
 
 
 class DatasetManifest(Contract):

@@ -35,7 +35,10 @@ class Party(Answer):
     flops: int | None = Field(
         default=None, description="Of one row's forward pass, by torch's counter; null where unknown."
     )
-    latency: dict[str, Latency] = Field(default_factory=dict, description="By batch size: `1` and `64`.")
+    latency: dict[str, Latency] = Field(
+        default_factory=dict,
+        description="By batch size: `1` and `64`. The control's is the student's: they are one architecture.",
+    )
     tasks: dict[str, Metrics] = Field(default_factory=dict)
     epoch: int | None = Field(default=None, description="The epoch whose weights were kept.")
     steps: int | None = Field(default=None, description="Optimiser steps taken.")
@@ -60,7 +63,10 @@ class Verdict(Answer):
     student: float | None = None
     control: float | None = None
     difference: float | None = Field(default=None, description="Student against control, positive is better.")
-    margin: float | None = Field(default=None, description="Differences inside ±margin do not matter.")
+    margin: float | None = Field(
+        default=None,
+        description="An interval wholly inside ±margin is `no_gain`.",
+    )
     interval: tuple[float, float] | None = Field(default=None, description="95 % interval of the difference.")
     method: str = Field(description="How it was judged, and what the interval does not cover.")
     repeats: int = Field(default=1, description="Students, and controls, that were trained from seeds of their own.")

@@ -93,6 +93,8 @@ def _training(training: TrainingSpec, dataset: DatasetFacts | None, threads: int
     update: dict[str, object] = {"threads": training.threads or threads}
     if training.epochs is None and training.steps is None:
         update["epochs"] = DEFAULT_EPOCHS
+    if dataset is not None and training.warmup:
+        _check_warmup(training, dataset, findings)
     if dataset is not None and not dataset.splits.get("validation"):
         if training.early_stopping is not None:
             findings.problem(
@@ -104,6 +106,16 @@ def _training(training: TrainingSpec, dataset: DatasetFacts | None, threads: int
             update["select_by"] = "last"
             findings.warn("no_validation", "without a validation split the last epoch's weights are exported")
     return training.model_copy(update=update)
+
+
+def _check_warmup(training: TrainingSpec, dataset: DatasetFacts, findings: Findings) -> None:
+    batches = -(-dataset.splits.get("train", 0) // training.batch_size)
+    steps = training.steps or (training.epochs or DEFAULT_EPOCHS) * batches
+    if training.warmup >= steps:
+        findings.warn(
+            "warmup_to_the_end",
+            f"{training.warmup} steps of warm-up are all of the {steps} steps: the learning rate is never reached",
+        )
 
 
 def _train(spec: TrainJob, dataset: DatasetFacts, findings: Findings) -> TrainJob:

@@ -71,7 +71,13 @@ def problems_of(error: ValidationError, document: Any) -> list[Problem]:
         found.setdefault((problem.pointer, problem.code), problem)
     # A number out of range is no list either: of a union's complaints about one place the telling ones stay.
     told = {place for place, code in found if code != _WRONG_TYPE}
-    return [problem for (place, code), problem in found.items() if code != _WRONG_TYPE or place not in told]
+    kept = [problem for (place, code), problem in found.items() if code != _WRONG_TYPE or place not in told]
+    # pydantic counts the good items of a list, so a bad one makes it too short as well.
+    return [problem for problem in kept if not (problem.code == "too_short" and _has_faults_below(problem, kept))]
+
+
+def _has_faults_below(problem: Problem, others: Sequence[Problem]) -> bool:
+    return any(other.pointer.startswith(f"{problem.pointer}/") for other in others)
 
 
 def placed(location: Sequence[str | int], document: Any, *, ends_in_key: bool) -> tuple[str | int, ...]:

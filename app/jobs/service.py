@@ -118,8 +118,8 @@ async def act(services: Services, caller: Caller, job_id: str, action: Action) -
     do = getattr(services.ledger, action)
     async with services.database.write() as session:
         row = _there(await repository.find(session, caller.project_id, job_id))
-        if row.kind == "inspect":
-            raise Conflict("inspection", "an inspection belongs to its upload: delete that, once it has ended")
+        if row.kind == "inspect" and action != "cancel":
+            raise Conflict("inspection", "an inspection is not paused: cancel it, or wait; it is short")
         try:
             row = await do(session, job_id) or row
         except IllegalTransition as error:

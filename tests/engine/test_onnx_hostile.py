@@ -173,3 +173,37 @@ def test_a_damaged_graph_is_read_or_refused_and_nothing_else(tmp_path: Path) -> 
             codes.add(error.code)
     assert codes <= {"unreadable", "open_shape", "shape_mismatch", "not_finite", "missing_output", "wrong_output"}
     assert "unreadable" in codes
+
+
+def test_a_graph_that_loops_for_ever_is_refused_in_bounded_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.engine.intake.onnx_models.TRIAL_SECONDS", 0.5)
+    condition = value("go", [], TensorProto.BOOL)
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Mul", ["state", "state"], ["next"])],
+        "body",
+        [value("i", [], TensorProto.INT64), condition, value("state", ["n", 2])],
+        [value("on", [], TensorProto.BOOL), value("next", ["n", 2])],
+    )
+    loop = helper.make_node("Loop", ["many", "yes", "z"], ["y"], body=body)
+    weights = {
+        "w": W,
+        "b": np.zeros(2, np.float32),
+        "many": np.array(2**62, dtype=np.int64),
+        "yes": np.array(True),
+    }
+    gemm = helper.make_node("Gemm", ["x", "w", "b"], ["z"])
+    with pytest.raises(UserError) as caught:
+        inspected(graph(gemm, loop, weights=weights), tmp_path)
+    assert caught.value.code == "unreadable"
+    assert "no answer" in caught.value.message
+
+
+def test_probabilities_that_are_said_to_be_logits_are_refused(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Gemm", ["x", "w", "b"], ["z"]), helper.make_node("Softmax", ["z"], ["y"])]
+    with pytest.raises(UserError) as caught:
+        inspected(graph(*nodes), tmp_path)
+    assert caught.value.code == "wrong_output"
+    assert "probabilities" in caught.value.message
+    inspected(graph(*nodes), tmp_path, outputs={"y": {"kind": "class", "output": "probabilities"}})

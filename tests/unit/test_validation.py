@@ -143,3 +143,15 @@ def test_a_pointer_escapes_as_rfc_6901_says() -> None:
 def test_a_missing_key_is_the_last_step_even_under_tags() -> None:
     document = {"kind": "train", "model": {"family": "mlp"}}
     assert placed(("train", "model", "mlp", "x"), document, ends_in_key=True) == ("model", "x")
+
+
+def test_a_bad_item_does_not_make_its_list_too_short_as_well() -> None:
+    assert faults(distill(teachers=[{"model": MODEL, "weight": -1.0}])) == {"/teachers/0/weight": "out_of_range"}
+
+
+def test_fractions_that_do_not_sum_to_one_are_the_only_fault() -> None:
+    manifest = {"name": "d", "format": "npz", "inputs": {"x": {"kind": "array"}}}
+    splits = {"fractions": {"train": 0.5, "test": 0.4}}
+    assert faults(manifest | {"splits": splits}, TypeAdapter(DatasetManifest)) == {"/splits/fractions": "invalid_value"}
+    unknown = faults(manifest | {"splits": {"column": 3}}, TypeAdapter(DatasetManifest))
+    assert unknown == {"/splits/column": "wrong_type"}

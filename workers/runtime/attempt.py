@@ -29,7 +29,7 @@ from workers.runtime.spool import Spool
 
 OBEY_SECONDS = 10.0
 """What a child may take to follow a cancel or pause before it is killed."""
-INSPECTION_SECONDS = 600.0
+INSPECTION_SECONDS = 180.0
 """What an inspection may take."""
 FIRST_LOOK, LATER_LOOK = 0.02, 0.1
 EAGER_SECONDS = 10.0

@@ -56,7 +56,8 @@ def check_relation(spec: MultitaskJob, findings: Findings) -> None:
         return
     matrix = normalised(spec.relation.matrix)
     if gradient_method:
-        if len(matrix) > 1 and all(_same(row, matrix[0]) for row in matrix[1:]):
+        given = [_shares(row) for row in spec.relation.matrix]
+        if len(given) > 1 and all(_same(row, given[0]) for row in given[1:]):
             findings.warn(
                 "relation_rank_one",
                 "all rows of the relation are alike, so every objective is the same mixture and the balancer has "

@@ -182,11 +182,18 @@ async def test_what_a_state_does_not_allow_is_409(house: House) -> None:
     assert (await house.http.post(f"/v1/jobs/{NO_JOB}/cancel")).status_code == 404
 
 
-async def test_an_inspection_is_not_the_users_to_stop(house: House) -> None:
-    await house.upload("models")
+async def test_an_inspection_can_be_cancelled_and_its_upload_deleted(house: House) -> None:
+    """So that nobody has to wait for an upload that takes its time to inspect."""
+    identity = (await house.upload("models"))["id"]
     inspection = (await house.get("/v1/jobs?kind=inspect"))["data"][0]["id"]
-    answer = await house.http.post(f"/v1/jobs/{inspection}/cancel")
-    assert (answer.status_code, answer.json()["code"]) == (409, "inspection")
+    for action in ("pause", "resume"):
+        answer = await house.http.post(f"/v1/jobs/{inspection}/{action}")
+        assert (answer.status_code, answer.json()["code"]) == (409, "inspection")
+    assert (await house.http.delete(f"/v1/models/{identity}")).json()["code"] == "in_use"
+    assert (await house.http.post(f"/v1/jobs/{inspection}/cancel")).status_code == 202
+    model = await house.get(f"/v1/models/{identity}")
+    assert (model["state"], model["rejection"]["code"]) == ("rejected", "inspection_cancelled")
+    assert (await house.http.delete(f"/v1/models/{identity}")).status_code == 204
 
 
 async def test_jobs_are_listed_by_state_kind_and_label(any_house: House) -> None:

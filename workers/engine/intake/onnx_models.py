@@ -19,6 +19,8 @@ MOST_BYTES = 2_000_000_000
 MOST_NODES = 50_000
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 TRIAL_ROWS = 4
+TRIAL_SECONDS = 20.0
+"""What a graph may take for so few rows: one that loops for ever holds its lane no longer."""
 PROBABILITY_SLACK = 1e-3
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 
@@ -131,6 +133,10 @@ def _output(manifest: ModelManifest, name: str, values: np.ndarray) -> OutputFac
     return check_output(name, spec, rows.shape[1])
 
 
+def _are_probabilities(rows: np.ndarray) -> bool:
+    return bool(rows.min() >= 0.0 and np.abs(rows.sum(1) - 1.0).max() < PROBABILITY_SLACK)
+
+
 def _check_meaning(name: str, spec: object, rows: np.ndarray) -> None:
     if isinstance(spec, ClassOutput) and spec.output in ("probabilities", "log_probabilities"):
         sums = (rows if spec.output == "probabilities" else np.exp(rows)).sum(1)
@@ -140,6 +146,12 @@ def _check_meaning(name: str, spec: object, rows: np.ndarray) -> None:
                 f"`{name}` is said to be {spec.output}, but a row sums to {sums[np.abs(sums - 1).argmax()]:.4g}: is it "
                 "`logits`?",
             )
+    if isinstance(spec, ClassOutput) and spec.output == "logits" and _are_probabilities(rows):
+        raise UserError(
+            "wrong_output",
+            f"`{name}` is said to be logits, but every row is positive and sums to 1: say `probabilities`, or they "
+            "would be softened twice",
+        )
     if isinstance(spec, MultilabelOutput) and spec.output == "probabilities" and (rows.min() < 0 or rows.max() > 1):
         raise UserError("wrong_output", f"`{name}` is said to be probabilities, but leaves 0 to 1: is it `logits`?")
 
@@ -186,7 +198,7 @@ def inspect_onnx_model(path: Path, manifest: ModelManifest) -> ModelFacts:
     check_transform(manifest.inputs, row)
     rows = np.random.default_rng(0).standard_normal(size=(TRIAL_ROWS, prod(row)), dtype=np.float32)
     try:
-        found = graph.run(rows)
+        found = graph.try_out(rows, TRIAL_SECONDS)
     except Exception as error:  # see _opened
         raise _refuse(f"it fails on ordinary rows: {_first_line(str(error))}") from None
     outputs = {name: _output(manifest, name, values) for name, values in _matched(manifest, found).items()}

@@ -1,5 +1,6 @@
 """An ONNX graph under ONNX Runtime, with bounded threads."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class OnnxGraph:
         self._session = onnxruntime.InferenceSession(
             _tapped(path, taps) if taps else str(path), options, providers=["CPUExecutionProvider"]
         )
+        self._options = onnxruntime.RunOptions()
         source = self._session.get_inputs()[0]
         self._input = source.name
         self._type = _TYPES[source.type]
@@ -44,6 +46,25 @@ class OnnxGraph:
         sides = tuple(side for side in row if isinstance(side, int) and side > 0)
         return sides if sides and len(sides) == len(row) else None
 
+    def try_out(self, rows: NDArray[np.float32], seconds: float) -> dict[str, NDArray[np.generic]]:
+        """As `run`; raises TimeoutError where the graph has not answered after so many seconds (it may loop)."""
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
+            self._options.terminate = True
+
+        timer = threading.Timer(seconds, stop)
+        timer.start()
+        try:
+            return self.run(rows)
+        except Exception:
+            if late.is_set():
+                raise TimeoutError(f"no answer after {seconds:.0f} s") from None
+            raise
+        finally:
+            timer.cancel()
+
     def run(self, rows: NDArray[np.float32]) -> dict[str, NDArray[np.generic]]:
         """Rows [n, …] -> {output: [n, …]}."""
         shape = self.row_shape
@@ -60,7 +81,7 @@ class OnnxGraph:
         return {name: values[: len(rows)] for name, values in self._run(padded).items()}
 
     def _run(self, rows: NDArray[np.float32]) -> dict[str, NDArray[np.generic]]:
-        found = self._session.run(None, {self._input: rows.astype(self._type, copy=False)})
+        found = self._session.run(None, {self._input: rows.astype(self._type, copy=False)}, self._options)
         return dict(zip(self.output_names, (np.asarray(value) for value in found), strict=True))
 
 
