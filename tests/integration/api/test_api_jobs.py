@@ -190,7 +190,7 @@ async def test_an_inspection_can_be_cancelled_and_its_upload_deleted(house: Hous
         answer = await house.http.post(f"/v1/jobs/{inspection}/{action}")
         assert (answer.status_code, answer.json()["code"]) == (409, "inspection")
     assert (await house.http.delete(f"/v1/models/{identity}")).json()["code"] == "in_use"
-    assert (await house.http.post(f"/v1/jobs/{inspection}/cancel")).status_code == 202
+    assert (await house.http.post(f"/v1/jobs/{inspection}/cancel")).status_code == 200
     model = await house.get(f"/v1/models/{identity}")
     assert (model["state"], model["rejection"]["code"]) == ("rejected", "inspection_cancelled")
     assert (await house.http.delete(f"/v1/models/{identity}")).status_code == 204
