@@ -82,7 +82,41 @@ class Resnet(_Family):
     activation: Activation = Field(default="relu", description="After each hidden layer.")
 
 
-Architecture = Annotated[Mlp | Convnet | Resnet, Field(discriminator="family")]
+class Transformer(_Family):
+    """Encoder of pre-norm blocks (Vaswani 2017, Xiong 2020) over rows of shape [tokens, features].
+
+    Each token is embedded by a linear layer and told its place by learned positions; after the last block comes a
+    LayerNorm, and the mean over the tokens is what the heads see. Every token attends to every other: there is no mask.
+    Names: `embed`, `positions`, `blocks.<i>.{norm1,query,key,value,out,norm2,up,down}`, `norm`, and the heads as in
+    `mlp` (`layers.0` with one output).
+    """
+
+    family: Literal["transformer"]
+    width: int = Field(ge=1, le=4096, description="Numbers that stand for one token inside; `heads` divides it.")
+    depth: int = Field(default=2, ge=1, le=64, description="Blocks.")
+    heads: int = Field(default=4, ge=1, le=256, description="Attention heads of each block, each width / heads wide.")
+    feedforward: Width | None = Field(
+        default=None, description="Hidden width of each block's own perceptron; 4 x width when left out."
+    )
+    activation: Activation = Field(default="gelu", description="Inside each block's perceptron.")
+    dropout: float = Field(
+        default=0.0, ge=0.0, lt=1.0, description="Dropout of the embedded tokens and of what each half of a block adds."
+    )
+
+    @property
+    def inner(self) -> int:
+        """Hidden width of each block's perceptron, also where it was left out."""
+        return self.feedforward or 4 * self.width
+
+
+Architecture = Annotated[Mlp | Convnet | Resnet | Transformer, Field(discriminator="family")]
+
+
+def row_sides(architecture: Architecture) -> tuple[str, ...] | None:
+    """What the dimensions of a row are called where a family needs them to be so many; None where any will do."""
+    if isinstance(architecture, Mlp):
+        return None
+    return ("tokens", "features") if isinstance(architecture, Transformer) else ("channels", "height", "width")
 
 
 class Init(Contract):
@@ -118,10 +152,16 @@ class StudentResnet(Resnet):
     init: Init | None = Field(default=None, description="Where it starts from; random weights when left out.")
 
 
-Student = Annotated[StudentMlp | StudentConvnet | StudentResnet, Field(discriminator="family")]
-_PLAIN: TypeAdapter[Mlp | Convnet | Resnet] = TypeAdapter(Architecture)
+class StudentTransformer(Transformer):
+    """A transformer as a student."""
+
+    init: Init | None = Field(default=None, description="Where it starts from; random weights when left out.")
 
 
-def plain(student: StudentMlp | StudentConvnet | StudentResnet) -> Mlp | Convnet | Resnet:
+Student = Annotated[StudentMlp | StudentConvnet | StudentResnet | StudentTransformer, Field(discriminator="family")]
+_PLAIN: TypeAdapter[Architecture] = TypeAdapter(Architecture)
+
+
+def plain(student: Student) -> Architecture:
     """The architecture alone, without where it starts from."""
     return _PLAIN.validate_python(student.model_dump(exclude={"init"}))

@@ -25,7 +25,8 @@ class Layer(Answer):
 
     name: str
     kind: str = Field(
-        description="`linear`, `conv`, `norm`, `block`, `stage`, `features` (what the heads see), or an ONNX operator."
+        description="`linear`, `conv`, `norm`, `positions`, `block`, `stage`, `features` (what the heads see), or an "
+        "ONNX operator."
     )
     shape: tuple[int, ...] | None = Field(description="Output shape of one row; null where the graph does not say.")
     parameters: int = 0

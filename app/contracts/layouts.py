@@ -2,13 +2,13 @@
 
 Pure arithmetic on a resolved architecture, so that the API can answer a dry run without torch. The engine's
 networks have exactly these names, shapes and counts (held by test). FLOPs follow torch's own counter: two for
-each multiply-add of a convolution or linear layer, nothing for the rest.
+each multiply-add of a convolution, linear layer or product of matrices, nothing for the rest.
 """
 
 from dataclasses import dataclass, field
 from math import prod
 
-from app.contracts.architectures import Architecture, Convnet, Mlp, Resnet
+from app.contracts.architectures import Architecture, Convnet, Mlp, Resnet, Transformer
 from app.contracts.facts import Layer, ModelFacts
 
 Shape = tuple[int, ...]
@@ -30,9 +30,10 @@ class _Sheet:
         count = sum(prod(size) for size in named.values())
         self.layers.append(Layer(name=name, kind=kind, shape=shape, parameters=count))
 
-    def linear(self, name: str, inputs: int, outputs: int) -> None:
-        self._layer(name, "linear", (outputs,), {"weight": (outputs, inputs), "bias": (outputs,)})
-        self.flops += 2 * inputs * outputs
+    def linear(self, name: str, inputs: int, outputs: int, places: Shape = ()) -> None:
+        """`places`: the dimensions before the last, over which the layer is applied again and again."""
+        self._layer(name, "linear", (*places, outputs), {"weight": (outputs, inputs), "bias": (outputs,)})
+        self.flops += 2 * prod(places) * inputs * outputs
 
     def conv(self, name: str, inputs: int, outputs: int, kernel: int, size: Shape, *, bias: bool) -> None:
         parameters: dict[str, Shape] = {"weight": (outputs, inputs, kernel, kernel)}
@@ -44,7 +45,8 @@ class _Sheet:
     def norm(self, name: str, kind: str, shape: Shape) -> None:
         if kind == "none":
             return
-        self._layer(name, "norm", shape, {"weight": (shape[0],), "bias": (shape[0],)})
+        size = (shape[-1] if kind == "layer" else shape[0],)
+        self._layer(name, "norm", shape, {"weight": size, "bias": size})
         if kind == "batch":
             self.buffers.update(
                 {
@@ -53,6 +55,9 @@ class _Sheet:
                     f"{name}.num_batches_tracked": (),
                 }
             )
+
+    def positions(self, name: str, shape: Shape) -> None:
+        self._layer(name, "positions", shape, {"weight": shape})
 
     def passing(self, name: str, kind: str, shape: Shape) -> None:
         """A place with a name and without parameters of its own."""
@@ -133,9 +138,35 @@ def _basic_block(sheet: _Sheet, name: str, inputs: int, outputs: int, size: Shap
         sheet.norm(f"{name}.shortcut.norm", "batch", (outputs, *size))
 
 
+def _transformer(arch: Transformer) -> _Sheet:
+    (tokens, features), outputs = _resolved(arch)
+    sheet = _Sheet()
+    sheet.linear("embed", features, arch.width, (tokens,))
+    sheet.positions("positions", (tokens, arch.width))
+    for i in range(arch.depth):
+        _encoder_block(sheet, f"blocks.{i}", arch, tokens)
+        sheet.passing(f"blocks.{i}", "block", (tokens, arch.width))
+    sheet.norm("norm", "layer", (tokens, arch.width))
+    sheet.heads(outputs, arch.width, 0)
+    return sheet
+
+
+def _encoder_block(sheet: _Sheet, name: str, arch: Transformer, tokens: int) -> None:
+    sheet.norm(f"{name}.norm1", "layer", (tokens, arch.width))
+    for part in ("query", "key", "value"):
+        sheet.linear(f"{name}.{part}", arch.width, arch.width, (tokens,))
+    sheet.flops += 4 * tokens * tokens * arch.width  # queries with keys, and their weights with values
+    sheet.linear(f"{name}.out", arch.width, arch.width, (tokens,))
+    sheet.norm(f"{name}.norm2", "layer", (tokens, arch.width))
+    sheet.linear(f"{name}.up", arch.width, arch.inner, (tokens,))
+    sheet.linear(f"{name}.down", arch.inner, arch.width, (tokens,))
+
+
 def _sheet(arch: Architecture) -> _Sheet:
     if isinstance(arch, Mlp):
         return _mlp(arch)
+    if isinstance(arch, Transformer):
+        return _transformer(arch)
     return _convnet(arch) if isinstance(arch, Convnet) else _resnet(arch)
 
 

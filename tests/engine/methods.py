@@ -44,6 +44,18 @@ MAPS: dict[str, Json] = {
     "attention": {"method": "attention"},
     "similarity": {"method": "similarity"},
 }
+TOKEN_STUDENT: Json = {"family": "transformer", "width": 8, "depth": 1, "heads": 2}
+_BLOCKS: Json = {"teacher_layer": "blocks.1", "student_layer": "blocks.0"}
+_QUERIES: Json = {"teacher_layer": "blocks.1.query", "student_layer": "blocks.0.query"}
+_VALUES: Json = {"teacher_layer": "blocks.1.value", "student_layer": "blocks.0.value"}
+TOKENS: dict[str, Json] = {
+    "hidden_states": {"method": "hidden_states", **_BLOCKS},
+    "hidden_states, embedded": {"method": "hidden_states", "teacher_layer": "positions", "student_layer": "positions"},
+    "relations": {"method": "relations", "heads": 4, **_QUERIES},
+    "relations, values": {"method": "relations", "heads": 1, **_VALUES},
+    "fitnets": {"method": "fitnets", **_BLOCKS},
+    "similarity": {"method": "similarity", **_BLOCKS},
+}
 
 
 def soft(term: Json, **changes: Any) -> Json:
@@ -99,6 +111,16 @@ def pictures(workshop: Workshop) -> Workshop:
     arrays["x"] = arrays["x"].reshape(-1, 1, 6, 6)
     workshop.dataset(arrays)
     spec = TEACHER_SPEC | {"model": {"family": "convnet", "channels": [6, 8]}}
+    workshop.teacher(workshop.run(spec, "teacher"), workshop.folder / "teacher" / "attempt-1")
+    return workshop
+
+
+def tokens(workshop: Workshop) -> Workshop:
+    """A workshop with short sequences of three classes and a transformer that knows them."""
+    arrays = blobs(rows=180, features=15)
+    arrays["x"] = arrays["x"].reshape(-1, 5, 3)
+    workshop.dataset(arrays)
+    spec = TEACHER_SPEC | {"model": {"family": "transformer", "width": 12, "depth": 2, "heads": 3}}
     workshop.teacher(workshop.run(spec, "teacher"), workshop.folder / "teacher" / "attempt-1")
     return workshop
 

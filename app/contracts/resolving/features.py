@@ -67,7 +67,7 @@ def _check_shapes(term: FeatureTerm, ours: Shape, theirs: Shape, findings: Findi
     said = f"the student's layer has shape {list(ours)}, the teacher's {list(theirs)}"
     if term.method in _PICTURES and (len(ours), len(theirs)) != (3, 3):
         findings.problem(place, "shape_mismatch", f"`{term.method}` compares maps [channels, height, width]: {said}")
-    elif term.method in _TOKENS and ((len(ours), len(theirs)) != (2, 2) or ours[0] != theirs[0]):
+    elif term.method in _TOKENS and not _same_tokens(ours, theirs):
         findings.problem(
             place, "shape_mismatch", f"`{term.method}` compares layers [tokens, width] of as many tokens: {said}"
         )
@@ -75,5 +75,11 @@ def _check_shapes(term: FeatureTerm, ours: Shape, theirs: Shape, findings: Findi
         findings.problem(
             place, "shape_mismatch", f"`{term.method}` projects maps to maps and vectors to vectors: {said}"
         )
+    elif term.method in _SAME_KIND and len(ours) == 2 and not _same_tokens(ours, theirs):
+        findings.problem(place, "shape_mismatch", f"`{term.method}` compares as many tokens on both sides: {said}")
     elif isinstance(term, RelationsTerm) and (ours[1] % term.heads or theirs[1] % term.heads):
         findings.problem(f"{place}/heads", "shape_mismatch", f"{term.heads} heads do not divide both widths: {said}")
+
+
+def _same_tokens(ours: Shape, theirs: Shape) -> bool:
+    return (len(ours), len(theirs)) == (2, 2) and ours[0] == theirs[0]

@@ -1,12 +1,13 @@
-"""Does the asked network fit the data: input shape, outputs, depth."""
+"""Does the asked network fit the data: input shape, outputs, depth, heads."""
 
 from math import prod
 from typing import TypeVar, cast
 
-from app.contracts.architectures import Architecture, Convnet, Mlp, Resnet
+from app.contracts.architectures import Architecture, Convnet, Mlp, Resnet, Transformer, row_sides
 from app.contracts.facts import DatasetFacts
 from app.contracts.resolving.findings import Findings
 from app.contracts.resolving.targets import Goal
+from app.contracts.resolving.transformers import misfits
 
 
 def _input_shape(arch: Architecture, data: tuple[int, ...], findings: Findings, pointer: str) -> tuple[int, ...] | None:
@@ -19,11 +20,12 @@ def _input_shape(arch: Architecture, data: tuple[int, ...], findings: Findings, 
             f"{list(shape)}: leave `input_shape` out to take the dataset's",
         )
         return None
-    if isinstance(arch, Convnet | Resnet) and len(shape) != 3:
+    sides = row_sides(arch)
+    if sides is not None and len(shape) != len(sides):
         findings.problem(
             f"{pointer}/input_shape",
             "shape_mismatch",
-            f"a {arch.family} needs rows of shape [channels, height, width], found {list(shape)}: give "
+            f"a {arch.family} needs rows of shape [{', '.join(sides)}], found {list(shape)}: give "
             f"`input_shape` here or `shape` in the dataset's manifest",
         )
         return None
@@ -42,6 +44,9 @@ def _deep_enough(arch: Architecture, shape: tuple[int, ...], findings: Findings,
         findings.problem(
             f"{pointer}/depth", "bad_depth", f"a resnet's depth is 6n+2 (8, 14, 20, 26, 32 …), found {arch.depth}"
         )
+    if isinstance(arch, Transformer):
+        for problem in misfits(arch, tokens=shape[0]):
+            findings.problem(f"{pointer}{problem.pointer}", problem.code, problem.detail)
 
 
 def _outputs(arch: Architecture, goals: list[Goal], findings: Findings, pointer: str) -> dict[str, int]:
@@ -55,15 +60,20 @@ def _outputs(arch: Architecture, goals: list[Goal], findings: Findings, pointer:
     return expected
 
 
-_Network = TypeVar("_Network", bound=Mlp | Convnet | Resnet)
+_Network = TypeVar("_Network", bound=Mlp | Convnet | Resnet | Transformer)
 
 
 def fitted(arch: _Network, dataset: DatasetFacts, goals: list[Goal], findings: Findings, pointer: str) -> _Network:
-    """The architecture with input shape and outputs filled in from dataset and tasks; misfits become problems."""
+    """The architecture with input shape and outputs filled in from dataset and tasks, and defaults that depend on
+    other fields; misfits become problems.
+    """
     data = next(iter(dataset.inputs.values())).shape
     shape = _input_shape(arch, data, findings, pointer)
     outputs = _outputs(arch, goals, findings, pointer)
     if shape is None:
         return arch
     _deep_enough(arch, shape, findings, pointer)
-    return cast(_Network, arch.model_copy(update={"input_shape": shape, "outputs": outputs}))
+    update: dict[str, object] = {"input_shape": shape, "outputs": outputs}
+    if isinstance(arch, Transformer):
+        update["feedforward"] = arch.inner
+    return cast(_Network, arch.model_copy(update=update))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import select
 
-from app.contracts.architectures import Mlp
+from app.contracts.architectures import Mlp, StudentMlp
 from app.contracts.events import CheckpointEvent
 from app.contracts.facts import ModelFacts, OutputFacts
 from app.contracts.jobs import DistillJob, InspectJob, TeacherRef, TrainJob
@@ -115,7 +115,7 @@ class World:
         spec: TrainJob | DistillJob = TrainJob(kind="train", dataset=dataset, model=Mlp(family="mlp"))
         if teachers:
             refs = tuple(TeacherRef(job=t) if t.startswith("job_") else TeacherRef(model=t) for t in teachers)
-            spec = DistillJob(kind="distill", dataset=dataset, teachers=refs, student=Mlp(family="mlp"))
+            spec = DistillJob(kind="distill", dataset=dataset, teachers=refs, student=StudentMlp(family="mlp"))
         async with self.database.write() as session:
             return (await self.ledger.submit(session, NewJob(spec=spec, threads=1))).id
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import torch
 
-from app.contracts.architectures import Architecture, Convnet, Resnet
+from app.contracts.architectures import Architecture, Convnet, Resnet, Transformer, row_sides
 from app.contracts.facts import ModelFacts, OutputFacts
 from app.contracts.layouts import layers, parameter_count
 from app.contracts.manifests import InputTransform, ModelManifest, OutputSpec
 from app.contracts.problems import UserError
+from app.contracts.resolving.transformers import misfits
 from workers.engine.networks.build import build
 from workers.engine.networks.loading import load_weights
 
@@ -75,10 +76,11 @@ def check_row(shape: tuple[int, ...], rows: int = 1) -> None:
 
 
 def _check_buildable(architecture: Architecture, shape: tuple[int, ...]) -> None:
-    family = architecture.family
-    if family != "mlp" and len(shape) != 3:
+    sides = row_sides(architecture)
+    if sides is not None and len(shape) != len(sides):
         raise UserError(
-            "shape_mismatch", f"a {family} needs `input_shape` [channels, height, width], found {list(shape)}"
+            "shape_mismatch",
+            f"a {architecture.family} needs `input_shape` [{', '.join(sides)}], found {list(shape)}",
         )
     check_row(shape)
     if isinstance(architecture, Convnet) and min(shape[1:]) >> len(architecture.channels) == 0:
@@ -89,3 +91,5 @@ def _check_buildable(architecture: Architecture, shape: tuple[int, ...]) -> None
         )
     if isinstance(architecture, Resnet) and (architecture.depth - 2) % 6:
         raise UserError("bad_depth", f"a resnet's depth is 6n+2 (8, 14, 20, 26, …), found {architecture.depth}")
+    for problem in misfits(architecture, tokens=shape[0]) if isinstance(architecture, Transformer) else ():
+        raise UserError(problem.code, problem.detail)
