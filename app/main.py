@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from app.contracts.events import JobEvent
 from app.contracts.jobs import JOB_SPEC
 from app.contracts.report import Report
+from app.contracts.report_preflight import PreflightReport
 from app.datasets.endpoints import router as datasets
 from app.datasets.schemas import Dataset, DatasetPage
 from app.datasets.service import DATASETS
@@ -50,6 +51,7 @@ SCHEMAS: Final[openapi.Schemas] = {
     "JobEventPage": (TypeAdapter(JobEventPage), "serialization"),
     "Metrics": (TypeAdapter(Metrics), "serialization"),
     "Report": (TypeAdapter(Report), "serialization"),
+    "PreflightReport": (TypeAdapter(PreflightReport), "serialization"),
     "ProblemDocument": (TypeAdapter(ProblemDocument), "serialization"),
 }
 """The contracts that the OpenAPI document holds, by the names that operations refer to."""

@@ -1,4 +1,4 @@
-"""Job specs: what a client asks for. `train | distill | multitask`, discriminated by `kind`."""
+"""Job specs: what a client asks for. `train | distill | multitask | preflight`, discriminated by `kind`."""
 
 from typing import Annotated, Literal, Self
 
@@ -13,6 +13,7 @@ from app.contracts.training import TrainingSpec
 
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-/]{0,63}$")]
 LabelValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-/: ]{0,128}$")]
+Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=32)]
 Export = Literal["onnx"]
 
 
@@ -61,9 +62,7 @@ class _Job(Contract):
         default=None, description="Instead of `dataset`; one for now."
     )
     training: TrainingSpec = Field(default_factory=TrainingSpec, description="How it is trained.")
-    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=32)] = Field(
-        default_factory=dict, description="The client's own marks, to list jobs by."
-    )
+    labels: Labels = Field(default_factory=dict, description="The client's own marks, to list jobs by.")
     exports: Annotated[tuple[Export, ...], Field(max_length=4)] = Field(
         default=(), description="Formats besides safetensors, checked against torch before the job succeeds."
     )
@@ -241,10 +240,34 @@ class MultitaskJob(_Job):
         return self
 
 
-JobSpec = Annotated[TrainJob | DistillJob | MultitaskJob, Field(discriminator="kind")]
+TrainingJob = Annotated[TrainJob | DistillJob | MultitaskJob, Field(discriminator="kind")]
+"""What a preflight looks at: a job that trains."""
+
+TRAINING_JOB: TypeAdapter[TrainJob | DistillJob | MultitaskJob] = TypeAdapter(TrainingJob)
+
+
+class PreflightJob(Contract):
+    """What a job would meet before its first step, and what it would cost. Nothing is trained."""
+
+    kind: Literal["preflight"]
+    name: Title | None = Field(default=None, description="A human's name for it; need not be unique.")
+    job: TrainingJob = Field(description="The job to look at, as it would be posted by itself.")
+    labels: Labels = Field(default_factory=dict, description="The client's own marks, to list jobs by.")
+
+    @property
+    def training(self) -> TrainingSpec:
+        """How the job would be trained."""
+        return self.job.training
+
+    def dataset_refs(self) -> tuple[DatasetRef, ...]:
+        """The datasets of the job."""
+        return self.job.dataset_refs()
+
+
+JobSpec = Annotated[TrainJob | DistillJob | MultitaskJob | PreflightJob, Field(discriminator="kind")]
 """What `POST /v1/jobs` takes."""
 
-JOB_SPEC: TypeAdapter[TrainJob | DistillJob | MultitaskJob] = TypeAdapter(JobSpec)
+JOB_SPEC: TypeAdapter[TrainJob | DistillJob | MultitaskJob | PreflightJob] = TypeAdapter(JobSpec)
 
 
 class InspectJob(Contract):
@@ -261,8 +284,8 @@ class InspectJob(Contract):
         return self
 
 
-AnySpec = Annotated[TrainJob | DistillJob | MultitaskJob | InspectJob, Field(discriminator="kind")]
+AnySpec = Annotated[TrainJob | DistillJob | MultitaskJob | PreflightJob | InspectJob, Field(discriminator="kind")]
 """What the ledger keeps."""
 
-ANY_SPEC: TypeAdapter[TrainJob | DistillJob | MultitaskJob | InspectJob] = TypeAdapter(AnySpec)
-JobKind = Literal["train", "distill", "multitask", "inspect"]
+ANY_SPEC: TypeAdapter[TrainJob | DistillJob | MultitaskJob | PreflightJob | InspectJob] = TypeAdapter(AnySpec)
+JobKind = Literal["train", "distill", "multitask", "preflight", "inspect"]

@@ -106,6 +106,14 @@ class TrainingOutcome(Answer):
     report: dict[str, object] = Field(description="A `Report` as JSON.")
 
 
+class PreflightOutcome(Answer):
+    """A finished preflight, whatever it found: its report, as a file and as JSON. It makes no model."""
+
+    type: Literal["preflight"] = "preflight"
+    files: tuple[OutputFile, ...]
+    report: dict[str, object] = Field(description="A `PreflightReport` as JSON.")
+
+
 class InspectionOutcome(Answer):
     """A finished inspection: facts, or the reason of refusal."""
 
@@ -123,8 +131,10 @@ class FailureOutcome(Answer):
     error: JobError
 
 
-Outcome = Annotated[TrainingOutcome | InspectionOutcome | FailureOutcome, Field(discriminator="type")]
-OUTCOME: TypeAdapter[TrainingOutcome | InspectionOutcome | FailureOutcome] = TypeAdapter(Outcome)
+Outcome = Annotated[
+    TrainingOutcome | PreflightOutcome | InspectionOutcome | FailureOutcome, Field(discriminator="type")
+]
+OUTCOME: TypeAdapter[TrainingOutcome | PreflightOutcome | InspectionOutcome | FailureOutcome] = TypeAdapter(Outcome)
 
 
 class ControlMessage(Answer):

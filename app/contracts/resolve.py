@@ -5,12 +5,12 @@ job is claimed, when every input is known.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.contracts.architectures import Architecture, Student
 from app.contracts.distillation import DistillationSpec
 from app.contracts.facts import DatasetFacts, ModelFacts
-from app.contracts.jobs import DistillJob, MultitaskJob, MutualSpec, TaskSpec, TeacherRef, TrainJob
+from app.contracts.jobs import DistillJob, MultitaskJob, MutualSpec, PreflightJob, TaskSpec, TeacherRef, TrainJob
 from app.contracts.problems import Problem
 from app.contracts.resolving.features import check_features
 from app.contracts.resolving.findings import Findings, quoted
@@ -31,7 +31,7 @@ from app.contracts.resolving.views import check_views
 from app.contracts.training import TrainingSpec
 
 DEFAULT_EPOCHS = 20
-Spec = TrainJob | DistillJob | MultitaskJob
+Spec = TrainJob | DistillJob | MultitaskJob | PreflightJob
 Models = Mapping[str, ModelFacts | None]
 
 
@@ -52,8 +52,11 @@ class Resolution:
 def resolve(spec: Spec, datasets: Mapping[str, DatasetFacts | None], models: Models, *, threads: int) -> Resolution:
     """Resolve `spec` against the facts of its datasets (by id) and teachers (by model id or job id).
 
-    `threads` is the number of CPU threads to freeze with the job where the spec does not say one.
+    `threads` is the number of CPU threads to freeze with the job where the spec does not say one. A preflight is
+    resolved as the job that it looks at; its problems lie below `/job`.
     """
+    if isinstance(spec, PreflightJob):
+        return _preflight(spec, resolve(spec.job, datasets, models, threads=threads))
     findings = Findings()
     refs = spec.dataset_refs()
     dataset = datasets.get(refs[0].dataset)
@@ -87,6 +90,11 @@ def _check_stores(spec: Spec, findings: Findings) -> None:
         for i, task in enumerate(spec.tasks):
             terms = task.distillation.soft_targets if task.distillation else None
             check_store(spec.store, terms or (), findings, f"/tasks/{i}/distillation")
+
+
+def _preflight(spec: PreflightJob, found: Resolution) -> Resolution:
+    problems = tuple(problem.model_copy(update={"pointer": f"/job{problem.pointer}"}) for problem in found.problems)
+    return replace(found, spec=spec.model_copy(update={"job": found.spec}), problems=problems)
 
 
 def _training(training: TrainingSpec, dataset: DatasetFacts | None, threads: int, findings: Findings) -> TrainingSpec:

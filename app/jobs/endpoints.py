@@ -46,7 +46,7 @@ async def submit_job(
     dry_run: bool = False,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Submit a job: train, distill or multitask."""
+    """Submit a job: train, distill or multitask; or a preflight of one, which trains nothing."""
     return await service.submit(services, caller, request, idempotency_key, dry=dry_run)
 
 
@@ -169,9 +169,18 @@ async def get_metrics(
     return json_answer(await streams.metrics(services, job_id, series or ()))
 
 
-@router.get("/{job_id}/report", responses={200: json_content("Report", "The report."), **problems(400, 404, 409)})
+@router.get(
+    "/{job_id}/report",
+    responses={
+        200: {
+            "description": "The report.",
+            "content": {"application/json": {"schema": {"oneOf": [schema_of("Report"), schema_of("PreflightReport")]}}},
+        },
+        **problems(400, 404, 409),
+    },
+)
 async def get_report(job_id: str, caller: KnownCaller, services: TheServices) -> Response:
-    """Teachers, student and control side by side, and the verdict."""
+    """Teachers, student and control side by side, and the verdict; of a preflight what it found and expects."""
     return await service.report(services, caller, job_id)
 
 

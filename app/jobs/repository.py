@@ -61,12 +61,16 @@ async def known_resources(
 
 
 async def known_jobs(session: AsyncSession, project_id: str, ids: Collection[str]) -> dict[str, Known]:
-    """State of these jobs, and the facts of the students of those that have succeeded."""
+    """State of these jobs, and the facts of the students of those that have succeeded. That of a preflight, which
+    never has one, is `preflight`.
+    """
     if not ids:
         return {}
-    query = select(JobRow.id, JobRow.state, ModelRow.facts).outerjoin(ModelRow, ModelRow.id == JobRow.student_id)
+    query = select(JobRow.id, JobRow.kind, JobRow.state, ModelRow.facts)
+    query = query.outerjoin(ModelRow, ModelRow.id == JobRow.student_id)
     query = query.where(JobRow.id.in_(ids), JobRow.project_id == project_id, JobRow.kind != "inspect")
-    return {row.id: Known(row.state.value, row.facts) for row in await session.execute(query)}
+    rows = await session.execute(query)
+    return {row.id: Known("preflight" if row.kind == "preflight" else row.state.value, row.facts) for row in rows}
 
 
 async def events_after(session: AsyncSession, job_id: str, seq: int, limit: int) -> Sequence[EventRow]:

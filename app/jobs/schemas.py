@@ -6,7 +6,7 @@ from pydantic import AwareDatetime, Field
 
 from app.contracts.base import Answer
 from app.contracts.events import JobEvent, Progress
-from app.contracts.jobs import AnySpec, DistillJob, JobKind, MultitaskJob, TrainJob
+from app.contracts.jobs import AnySpec, DistillJob, JobKind, MultitaskJob, PreflightJob, TrainJob
 from app.contracts.problems import JobError
 from app.contracts.states import JobState
 from app.db.rows import EventRow, JobRow
@@ -33,7 +33,7 @@ class Job(Answer):
     attempt: int = Field(description="Rises each time a worker takes the job.")
     crashes: int = Field(description="Unclean ends since the last new checkpoint.")
     device: str | None
-    student: str | None = Field(description="The model, once the job has succeeded.")
+    student: str | None = Field(description="The model, once the job has succeeded; a preflight makes none.")
     outputs: tuple[JobOutput, ...]
     error: JobError | None
     created_at: AwareDatetime
@@ -45,7 +45,7 @@ class Job(Answer):
 class DryRun(Answer):
     """What a job would be."""
 
-    spec: TrainJob | DistillJob | MultitaskJob = Field(description="Resolved, with every default.")
+    spec: TrainJob | DistillJob | MultitaskJob | PreflightJob = Field(description="Resolved, with every default.")
     complete: bool = Field(description="False while an input is being inspected or trained: the rest is checked later.")
     parameters: int | None = Field(description="Of the student; null while its shapes are not known.")
     flops: int | None = Field(description="Of one row's forward pass; null while the shapes are not known.")

@@ -1,14 +1,14 @@
 """`POST /v1/jobs`: from JSON to a queued job, or to the list of everything that is wrong with it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
 from app.contracts.base import Answer
 from app.contracts.facts import DATASET_FACTS, MODEL_FACTS, DatasetFacts, ModelFacts
-from app.contracts.jobs import DistillJob, MultitaskJob, TeacherRef
+from app.contracts.jobs import DistillJob, MultitaskJob, PreflightJob, TeacherRef
 from app.contracts.layouts import flops, parameter_count
 from app.contracts.problems import Problem
 from app.contracts.resolve import Resolution, Spec, resolve
@@ -22,7 +22,7 @@ from app.jobs.schemas import DryRun
 from app.queue.records import UnusableInput
 
 T = TypeVar("T", bound=Answer)
-_HOPELESS = (JobState.FAILED.value, JobState.CANCELLED.value)
+_HOPELESS = (JobState.FAILED.value, JobState.CANCELLED.value, "preflight")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,9 @@ class Reference:
 
 
 def references(spec: Spec) -> list[Reference]:
-    """Every input that the spec names."""
+    """Every input that the spec names; those of a preflight's job lie below `/job`."""
+    if isinstance(spec, PreflightJob):
+        return [replace(ref, pointer=f"/job{ref.pointer}") for ref in references(spec.job)]
     found = [Reference("/dataset", "dataset", spec.dataset)] if spec.dataset is not None else []
     for i, ref in enumerate(spec.datasets or ()):
         found.append(Reference(f"/datasets/{i}/dataset", "dataset", ref.dataset))
@@ -97,6 +99,9 @@ def _problem(ref: Reference, found: str) -> Problem:
     if found == "rejected":
         detail = f"the inspection refused this {ref.kind}; `GET /v1/{ref.kind}s/{ref.identity}` says why"
         return Problem(pointer=ref.pointer, code="rejected_input", detail=detail)
+    if found == "preflight":
+        detail = "this job is a preflight, which never has a student: name a job that trains"
+        return Problem(pointer=ref.pointer, code="no_student", detail=detail)
     detail = f"this job is {found} and will never have a student: name another, or submit it again"
     return Problem(pointer=ref.pointer, code="failed_input", detail=detail)
 
@@ -121,8 +126,8 @@ def _facts(adapter: TypeAdapter[T], known: Known) -> T | None:
 
 
 def dry_run(resolution: Resolution) -> DryRun:
-    """What the job would be; counts are analytic."""
-    spec: Any = resolution.spec
+    """What the job would be (for a preflight: what its job would be); counts are analytic."""
+    spec: Any = resolution.spec.job if isinstance(resolution.spec, PreflightJob) else resolution.spec
     architecture = spec.model if spec.kind == "train" else spec.student
     whole = architecture.input_shape is not None and architecture.outputs is not None
     return DryRun(

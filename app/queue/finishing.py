@@ -1,6 +1,6 @@
 """How a worker ends a job that it holds."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,19 +32,13 @@ async def succeed(database: Database, claim: Claim, publication: Publication) ->
         if not await _may_succeed(session, job):
             return job is not None and job.state is JobState.SUCCEEDED
         assert job is not None
-        await settle_blobs(session, [file.sha256 for file in publication.files])
+        await _leave(session, job, publication.files, publication.report)
         student_id = await _register(session, job, publication.student_manifest, publication.student, publication.files)
         outputs = [{"role": "student", "model": student_id}]
         for peer in publication.peers:
             files = [replace(file, role="student") for file in publication.files if file.role == peer.role]
             model_id = await _register(session, job, peer.manifest, peer.facts, files)
             outputs.append({"role": peer.role, "model": model_id})
-        artifacts = [
-            {"job_id": job.id, "role": file.role, "name": file.name, "bytes": file.bytes, "sha256": file.sha256}
-            for file in publication.files
-        ]
-        await insert_all(session, ArtifactRow, artifacts)
-        await session.execute(insert(ReportRow).values(job_id=job.id, report=dict(publication.report)))
         progress = {**job.progress, "percent": 100.0, "eta_seconds": 0.0}
         await change(
             session,
@@ -55,6 +49,31 @@ async def succeed(database: Database, claim: Claim, publication: Publication) ->
             outputs=outputs,
             progress=progress,
         )
+        return True
+
+
+async def _leave(session: AsyncSession, job: JobRow, files: Sequence[PublishedFile], report: Mapping[str, Any]) -> None:
+    """Files and report become the job's."""
+    await settle_blobs(session, [file.sha256 for file in files])
+    artifacts = [
+        {"job_id": job.id, "role": file.role, "name": file.name, "bytes": file.bytes, "sha256": file.sha256}
+        for file in files
+    ]
+    await insert_all(session, ArtifactRow, artifacts)
+    await session.execute(insert(ReportRow).values(job_id=job.id, report=dict(report)))
+
+
+async def finish_preflight(
+    database: Database, claim: Claim, files: Sequence[PublishedFile], report: Mapping[str, Any]
+) -> bool:
+    """See Ledger.finish_preflight."""
+    async with database.write() as session:
+        job = await lock(session, claim.job_id, claim.token)
+        if not await _may_succeed(session, job):
+            return job is not None and job.state is JobState.SUCCEEDED
+        assert job is not None
+        await _leave(session, job, files, report)
+        await change(session, job, Trigger.SUCCEED, progress={**job.progress, "percent": 100.0, "eta_seconds": 0.0})
         return True
 
 

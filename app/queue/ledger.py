@@ -97,6 +97,10 @@ class Ledger:
         """
         return await finishing.succeed(self._database, claim, publication)
 
+    async def finish_preflight(self, claim: Claim, files: Sequence[PublishedFile], report: Mapping[str, Any]) -> bool:
+        """End a preflight with its report; it leaves no model. False and True as for `succeed`."""
+        return await finishing.finish_preflight(self._database, claim, files, report)
+
     async def finish_inspection(
         self, claim: Claim, outcome: InspectionOutcome, files: Sequence[PublishedFile] = ()
     ) -> bool:

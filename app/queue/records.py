@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from app.contracts.facts import DatasetFacts, FileRef, ModelFacts
-from app.contracts.jobs import DistillJob, InspectJob, MultitaskJob, TrainJob
+from app.contracts.jobs import DistillJob, InspectJob, MultitaskJob, PreflightJob, TrainJob
 from app.contracts.manifests import DatasetManifest, ModelManifest
 from app.contracts.orders import OutputRole, PeerModel
 from app.db.rows import DEFAULT_PROJECT
 
 Lane = Literal["train", "inspect"]
-Spec = TrainJob | DistillJob | MultitaskJob | InspectJob
+Spec = TrainJob | DistillJob | MultitaskJob | PreflightJob | InspectJob
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ class Publication:
 class UnusableInput(Exception):
     """A new job names an input that is not there or can never become ready.
 
-    `reference` is the id as the spec says it; `found` is `missing`, `rejected`, `failed` or `cancelled`.
+    `reference` is the id as the spec says it; `found` is `missing`, `rejected`, `failed`, `cancelled`, or `preflight`:
+    a job that makes no student.
     """
 
     def __init__(self, reference: str, found: str) -> None:

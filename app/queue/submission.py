@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.contracts.jobs import DistillJob, InspectJob, MultitaskJob, TeacherRef, TrainJob
+from app.contracts.jobs import DistillJob, InspectJob, MultitaskJob, PreflightJob, TeacherRef, TrainJob
 from app.contracts.states import JobState, Trigger
 from app.db.ids import new_id
 from app.db.rows import DatasetRow, EventRow, JobInputRow, JobLabelRow, JobRow, ModelRow
@@ -62,7 +62,11 @@ def _row(job: NewJob) -> JobRow:
 
 
 def inputs_of_spec(spec: Spec) -> list[dict[str, Any]]:
-    """The rows of job_inputs (without the job's id) that a spec asks for; each input once."""
+    """The rows of job_inputs (without the job's id) that a spec asks for; each input once. A preflight asks for what
+    its job would.
+    """
+    if isinstance(spec, PreflightJob):
+        return inputs_of_spec(spec.job)
     if isinstance(spec, InspectJob):
         return [_entry("subject", model_id=spec.model, dataset_id=spec.dataset)]
     entries = [_entry("dataset", dataset_id=ref.dataset) for ref in spec.dataset_refs()]
@@ -120,13 +124,15 @@ async def _lock_jobs(session: AsyncSession, project_id: str, references: dict[st
     """The students of those that have succeeded: model id -> job id."""
     if not references:
         return {}
-    query = select(JobRow.id, JobRow.state, JobRow.student_id).where(
+    query = select(JobRow.id, JobRow.kind, JobRow.state, JobRow.student_id).where(
         JobRow.id.in_(references), JobRow.project_id == project_id, JobRow.kind != "inspect"
     )
     found = {row.id: row for row in await session.execute(query.order_by(JobRow.id).with_for_update(read=True))}
     students = {}
     for job_id in references:
         row = found.get(job_id)
+        if row is not None and row.kind == "preflight":
+            raise UnusableInput(job_id, "preflight")
         if row is None or (row.state is JobState.SUCCEEDED and row.student_id is None):
             raise UnusableInput(job_id, "missing")
         if row.state in _HOPELESS:

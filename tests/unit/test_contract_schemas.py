@@ -108,6 +108,7 @@ def test_the_walk_reaches_the_depths(document: Node) -> None:
         "JobSpec.training.schedule.milestones",
         "JobSpec.distillation.soft_targets.temperature",
         "JobSpec.tasks.distillation.supervised.weight",
+        "JobSpec.job.student.hidden",
         "DatasetManifest.targets.predicts.std",
         "ModelManifest.architecture.channels",
     ):
@@ -121,4 +122,4 @@ def test_every_published_schema_is_valid_json_schema(document: Node, name: str) 
 
 def test_kinds_are_told_apart_by_a_discriminator(document: Node) -> None:
     mapping = document["components"]["schemas"]["JobSpec"]["discriminator"]["mapping"]
-    assert set(mapping) == {"train", "distill", "multitask"}
+    assert set(mapping) == {"train", "distill", "multitask", "preflight"}

@@ -149,11 +149,16 @@ def _lessons(
 
 def taught_tasks(course: Course, faculty: Faculty, emit: Callable[[ChildEvent], None]) -> tuple[Taught, ...]:
     """Build every task of a course; each teacher runs at most once for all of them."""
+    expect_layers(course, faculty)
+    return tuple(taught_task(task, course, faculty, emit) for task in course.tasks)
+
+
+def expect_layers(course: Course, faculty: Faculty) -> None:
+    """Say which layers of the teachers a course asks for; before any lesson, as one pass gives them all."""
     for task in course.tasks:
         for term in (task.distillation.features if task.distillation else None) or ():
             assert task.teachers is not None
             faculty.expect(task.teachers[term.teacher], term.teacher_layer)
-    return tuple(taught_task(task, course, faculty, emit) for task in course.tasks)
 
 
 def starting_weights(course: Course, faculty: Faculty) -> dict[str, Tensor]:

@@ -1,14 +1,15 @@
 """The engine's front door: an order in, an outcome out."""
 
-from app.contracts.jobs import InspectJob
-from app.contracts.orders import InspectionOutcome, Order, TrainingOutcome
+from app.contracts.jobs import InspectJob, PreflightJob
+from app.contracts.orders import InspectionOutcome, Order, PreflightOutcome, TrainingOutcome
 from workers.engine.control import Stop
 from workers.engine.finish import Finish
 from workers.engine.intake.inspect import inspect
+from workers.engine.rehearsal.preflight import Preflight
 from workers.engine.training import Emit, Training
 
 
-def execute(order: Order, emit: Emit, stop: Stop) -> TrainingOutcome | InspectionOutcome:
+def execute(order: Order, emit: Emit, stop: Stop) -> TrainingOutcome | PreflightOutcome | InspectionOutcome:
     """Carry out an order on local files.
 
     `emit` takes each event as it happens; `stop` is polled at every step. Raises UserError where the user must mend
@@ -18,6 +19,8 @@ def execute(order: Order, emit: Emit, stop: Stop) -> TrainingOutcome | Inspectio
     spec = order.spec
     if isinstance(spec, InspectJob):
         return inspect(order, emit)
+    if isinstance(spec, PreflightJob):
+        return Preflight(order, spec, emit, stop).run()
     trained = Training(order, spec, emit, stop).run()
     try:
         return Finish(trained, emit, stop).run()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from app.contracts.jobs import ANY_SPEC, InspectJob
+from app.contracts.jobs import TRAINING_JOB
 from workers.engine.randomness import generator
 from workers.engine.recipes import Spec
 
@@ -62,8 +62,7 @@ def candidates(spec: Spec) -> list[Candidate]:
         changed = document
         for (place, _), value in zip(found, values, strict=True):
             changed = _replaced(changed, place, value)
-        parsed = ANY_SPEC.validate_python(changed, strict=False)
-        assert not isinstance(parsed, InspectJob)
+        parsed = TRAINING_JOB.validate_python(changed, strict=False)
         said = {_pointer(place): float(value) for (place, _), value in zip(found, values, strict=True)}
         made.append(Candidate(said, parsed))
     return made

@@ -17,6 +17,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from app.contracts.events import MetricPoint
 from app.contracts.training import TrainingSpec
+from workers.engine.balancing import Parameters
 from workers.engine.data.columns import Rows
 from workers.engine.data.inputs import Inputs
 from workers.engine.evaluation.parties import BLOCK
@@ -103,6 +104,11 @@ class Squad:
         self._totals: list[Tensor] = []
         self.best: list[float | None] = [None] * len(tasks)
         """Each candidate's best score on the validation rows so far."""
+
+    @property
+    def parameters(self) -> Parameters:
+        """Everybody's weights, stacked; nothing is a task's own."""
+        return Parameters(tuple(self._weights.values()), ())
 
     def counts(self, rows: Tensor) -> list[Tensor]:
         """See `Member`."""

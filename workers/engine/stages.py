@@ -125,7 +125,7 @@ class StageRunner:
         checkpoint = checkpoints.load()
         controls = _Controls(self.order, stage.name, self._control_facts(stage, schooling), here, checkpoint)
         cached = self._cached(stage, controls)
-        members = self._members(stage, schooling, control=stage.control and cached is None)
+        members = self.members(stage, schooling, control=stage.control and cached is None)
         if checkpoint is not None and {member.name for member in members} != set(checkpoint.state["members"]):
             checkpoint = None  # The control that it went with is lost: the same bits, from the beginning.
         keep: dict[str, Any] = {"footing": here, "bit_exact": True}
@@ -148,15 +148,11 @@ class StageRunner:
         """(validation scores, seconds) of stages whose students can train as one vectorised step; else None."""
         first = stages[0]
         schooling = first.schooling()
-        if len(schooling.validation) == 0 or any(len(stage.taught) > 1 or stage.course.peers for stage in stages):
-            return None
-        tasks = [stage.taught[0].student for stage in stages]
-        networks = [self._started(stage) for stage in stages]
-        if not can_train_together(tasks, networks, [stage.training for stage in stages]):
+        squad = self.squad(name, stages, schooling)
+        if squad is None:
             return None
         finished = Path(self.order.checkpoints_dir) / "finished" / f"{name}.json"
         if not finished.exists():
-            squad = Squad(tasks, networks, first.training, schooling.steps, self.device, prefix=f"{name}/")
             checkpoints = CheckpointFolder(Path(self.order.checkpoints_dir) / name, self.order.attempt)
             checkpoint = checkpoints.load()
             keep = {"footing": footing(self.device, self.order.threads), "bit_exact": True}
@@ -169,6 +165,16 @@ class StageRunner:
         found: dict[str, Any] = json.loads(finished.read_text())
         return found["scores"], found["seconds"]
 
+    def squad(self, name: str, stages: Sequence[Stage], schooling: Schooling) -> Squad | None:
+        """The students of several stages as one, where they can train together."""
+        if len(schooling.validation) == 0 or any(len(stage.taught) > 1 or stage.course.peers for stage in stages):
+            return None
+        tasks = [stage.taught[0].student for stage in stages]
+        networks = [self._started(stage) for stage in stages]
+        if not can_train_together(tasks, networks, [stage.training for stage in stages]):
+            return None
+        return Squad(tasks, networks, stages[0].training, schooling.steps, self.device, prefix=f"{name}/")
+
     def _started(self, stage: Stage) -> Network:
         network = build(stage.course.architecture)
         initialise(network, stage.training.seed)
@@ -177,8 +183,10 @@ class StageRunner:
 
     # Who trains.
 
-    def _members(self, stage: Stage, schooling: Schooling, *, control: bool) -> list[Member]:
-        """Student and control start from the same weights: both are drawn from the stage's seed."""
+    def members(self, stage: Stage, schooling: Schooling, *, control: bool) -> list[Member]:
+        """Whoever a stage trains. Student and control start from the same weights: both are drawn from the stage's
+        seed. Raises UserError `batch_too_small`.
+        """
         course = stage.course
         found = []
         if stage.student:

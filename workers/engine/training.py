@@ -4,7 +4,7 @@ comes after.
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,9 @@ from workers.engine.data.viewing import ViewPlan
 from workers.engine.determinism import make_deterministic
 from workers.engine.files import write_whole
 from workers.engine.lessons import Faculty
+from workers.engine.plan import Plan
 from workers.engine.recipes import Course, Spec, Taught, course_of, starting_weights, taught_tasks
-from workers.engine.search import Candidate, candidates, folds, folds_of, searches_rate
+from workers.engine.search import Candidate, candidates, folds_of
 from workers.engine.stages import Settled, Stage, StageResult, StageRunner
 
 Emit = Callable[[ChildEvent], None]
@@ -93,10 +94,9 @@ class Training:
         dataset_input = order.datasets[spec.dataset_refs()[0].dataset]
         dataset = read_dataset(Path(dataset_input.path), dataset_input.manifest)
         began = self._enter("teaching", began)
-        inputs, plan = self._inputs(dataset)
-        store = StoreSpec() if isinstance(spec, TrainJob) else spec.store
+        inputs, plan = prepared_inputs(spec, dataset, self._device)
         faculty = Faculty(
-            order, dataset, dataset_input, self._device, lambda: check(self._stop), store=store, plan=plan
+            order, dataset, dataset_input, self._device, lambda: check(self._stop), store=store_of(spec), plan=plan
         )
         try:
             trials = candidates(spec)
@@ -109,19 +109,6 @@ class Training:
         except BaseException:
             faculty.close()
             raise
-
-    def _inputs(self, dataset: Dataset) -> tuple[Inputs, ViewPlan | None]:
-        """What networks of ours are fed, and how training rows are seen. Seeds and searches change neither."""
-        name = next(iter(dataset.inputs))
-        transform, views = dataset.transforms[name], self._spec.training.views
-        inputs = Inputs.prepare(dataset.inputs[name], transform, self._device)
-        shape = course_of(self._spec).architecture.input_shape
-        if views is None or shape is None:
-            return inputs, None
-        rows = dataset.splits["train"]
-        if folds_of(self._spec) is not None:
-            rows = torch.cat([rows, dataset.splits.get("validation", rows[:0])])
-        return inputs, ViewPlan.of(views, inputs, rows, shape, transform)
 
     def _enter(self, phase: str, began: float | None = None) -> float:
         check(self._stop)
@@ -155,7 +142,7 @@ class Training:
         def teach(course: Course) -> tuple[Taught, ...]:
             return taught_tasks(course, faculty, lambda event: None)
 
-        plan = _Plan(course, runner.dataset, trials, self._spec, teach, start)
+        plan = Plan(course, runner.dataset, trials, self._spec, teach, start)
         runner.steps = plan.steps
         searched = _Search(runner, plan).run() if trials else None
         main = plan.main(course, taught) if searched is None else plan.main_of(searched.winner)
@@ -211,63 +198,30 @@ def _joined(pair: list[StageResult]) -> StageResult:
     return replace(pair[0], members=members)
 
 
+def store_of(spec: Spec) -> StoreSpec:
+    """How a job keeps its teachers' outputs."""
+    return StoreSpec() if isinstance(spec, TrainJob) else spec.store
+
+
+def prepared_inputs(spec: Spec, dataset: Dataset, device: torch.device) -> tuple[Inputs, ViewPlan | None]:
+    """What networks of ours are fed, and how training rows are seen. Seeds and searches change neither."""
+    name = next(iter(dataset.inputs))
+    transform, views = dataset.transforms[name], spec.training.views
+    inputs = Inputs.prepare(dataset.inputs[name], transform, device)
+    shape = course_of(spec).architecture.input_shape
+    if views is None or shape is None:
+        return inputs, None
+    rows = dataset.splits["train"]
+    if folds_of(spec) is not None:
+        rows = torch.cat([rows, dataset.splits.get("validation", rows[:0])])
+    return inputs, ViewPlan.of(views, inputs, rows, shape, transform)
+
+
 def _with_views(targets: list[dict[str, Any]], faculty: Faculty) -> list[dict[str, Any]]:
     """Where teachers ran for views too, the passes of this attempt."""
     if faculty.plan is None:
         return targets
     return [use.model_dump(mode="json") for use in faculty.uses.values()]
-
-
-@dataclass
-class _Plan:
-    """The stages of a job, in order: candidates, their controls, the job's own, further seeds."""
-
-    course: Course
-    dataset: Dataset
-    trials: list[Candidate]
-    spec: Spec
-    teach: Callable[[Course], tuple[Taught, ...]]
-    start: dict[str, Tensor]
-    offset: int = 0
-
-    @property
-    def splits(self) -> tuple[Tensor, Tensor]:
-        """(training rows, validation rows)."""
-        splits = self.dataset.splits
-        return splits["train"], splits.get("validation", torch.empty(0, dtype=torch.int64))
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps of all stages, as far as epochs of the training split tell."""
-        own = self.main(self.course, self.teach(self.course)).schooling().steps
-        trials = len(self.trials) * (folds_of(self.spec) or 1)
-        controls = len(self.trials) if self.trials and self.course.control else 0
-        return own * (trials + controls + self.course.repeats)
-
-    def main(self, course: Course, taught: tuple[Taught, ...]) -> Stage:
-        """The stage of the job's own student."""
-        train, validation = self.splits
-        control = course.control and not self.trials
-        return Stage("", course, taught, train, validation, self.start, control=control, offset=self.offset)
-
-    def main_of(self, winner: Candidate) -> Stage:
-        """The same for the winner of a search: trained again, as if the job had named its values."""
-        course = course_of(winner.spec)
-        return self.main(course, self.teach(course))
-
-    def repeats(self, main: Stage) -> list[Stage]:
-        """The further seeds."""
-        found = []
-        for i in range(1, main.course.repeats):
-            course = _seeded(main.course, main.training.seed + i)
-            stage = replace(main, name=f"repeat-{i}", course=course, taught=self.teach(course))
-            found.append(replace(stage, control=course.control, offset=self.offset + i * main.schooling().steps))
-        return found
-
-
-def _seeded(course: Course, seed: int) -> Course:
-    training = course.spec.training.model_copy(update={"seed": seed})
-    return replace(course, spec=course.spec.model_copy(update={"training": training}))
 
 
 @dataclass
@@ -283,7 +237,7 @@ class _Searched:
 class _Search:
     """Trains every candidate without a control, and as many controls; the validation rows choose."""
 
-    def __init__(self, runner: StageRunner, plan: _Plan) -> None:
+    def __init__(self, runner: StageRunner, plan: Plan) -> None:
         self._runner = runner
         self._plan = plan
         self._results: list[StageResult] = []
@@ -292,7 +246,7 @@ class _Search:
     def run(self) -> _Searched:
         """The winner, the best control, and the whole curve."""
         plan = self._plan
-        rows = self._rows()
+        rows = plan.judges()
         by_fold = [self._fold(f"search-fold-{i}" if len(rows) > 1 else "search", *fold) for i, fold in enumerate(rows)]
         scores = [list(each) for each in zip(*by_fold, strict=True)]
         means = [sum(each) / len(each) for each in scores]
@@ -301,7 +255,7 @@ class _Search:
             Trial(values=candidate.values, score=mean, folds=tuple(each) if len(each) > 1 else ())
             for candidate, mean, each in zip(plan.trials, means, scores, strict=True)
         )
-        controls = self._controls() if plan.course.control else []
+        controls = [self._settled(stage, "control") for stage in plan.controls()]
         control = max(controls, key=lambda settled: settled.score or 0.0) if controls else None
         report = SearchReport(
             trials=trials,
@@ -311,20 +265,9 @@ class _Search:
         )
         return _Searched(plan.trials[best], control, report, self._results, self._seconds)
 
-    def _rows(self) -> Sequence[tuple[Tensor, Tensor]]:
-        train, validation = self._plan.splits
-        count = folds_of(self._plan.spec)
-        if count is None:
-            return [(train, validation)]
-        return folds(torch.cat([train, validation]).sort().values, count, self._plan.course.spec.training.seed)
-
     def _fold(self, name: str, train: Tensor, validation: Tensor) -> list[float]:
         """Every candidate's score on some validation rows: trained as one step where that is possible."""
-        stages = []
-        for i, candidate in enumerate(self._plan.trials):
-            course = course_of(candidate.spec)
-            taught = self._plan.teach(course)
-            stages.append(Stage(f"{name}-{i}", course, taught, train, validation, self._plan.start))
+        stages = self._plan.candidates(name, train, validation)
         together = [replace(stage, offset=self._plan.offset) for stage in stages]
         found = self._runner.run_together(name, together)
         if found is None:
@@ -333,19 +276,6 @@ class _Search:
         scores, seconds = found
         self._seconds += seconds
         return scores
-
-    def _controls(self) -> list[Settled]:
-        """As many trials as the student had: over its learning rates where they are searched, else over seeds."""
-        train, validation = self._plan.splits
-        found = []
-        for i, candidate in enumerate(self._plan.trials):
-            course = course_of(candidate.spec)
-            if not searches_rate(self._plan.spec):
-                course = _seeded(course, course.spec.training.seed + i)
-            taught = self._plan.teach(course)
-            stage = Stage(f"control-{i}", course, taught, train, validation, student=False, control=True)
-            found.append(self._settled(stage, "control"))
-        return found
 
     def _settled(self, stage: Stage, member: str) -> Settled:
         result = self._runner.run(replace(stage, offset=self._plan.offset))

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 from app.contracts.events import ChildEvent
-from app.contracts.orders import CONTROL_MESSAGE, FailureOutcome, InspectionOutcome, TrainingOutcome
+from app.contracts.orders import (
+    CONTROL_MESSAGE,
+    FailureOutcome,
+    InspectionOutcome,
+    PreflightOutcome,
+    TrainingOutcome,
+)
 from app.contracts.problems import ErrorClass, JobError
 from app.storage.durable import sync_directory, sync_file
 from workers.runtime.lifeline import live_until
@@ -56,7 +62,9 @@ class Events:
         self._file.close()
 
 
-def write_outcome(folder: Path, outcome: TrainingOutcome | InspectionOutcome | FailureOutcome) -> None:
+def write_outcome(
+    folder: Path, outcome: TrainingOutcome | PreflightOutcome | InspectionOutcome | FailureOutcome
+) -> None:
     """Whole or absent: its presence with exit status 0 means done. The files it names are on the disk before it."""
     for file in getattr(outcome, "files", ()):
         sync_file(folder / "outputs" / file.path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from app.contracts.orders import FailureOutcome, InspectionOutcome, TrainingOutcome
+from app.contracts.orders import FailureOutcome, InspectionOutcome, PreflightOutcome, TrainingOutcome
 from app.contracts.problems import ErrorClass, JobError
 from app.queue.ledger import Ledger
 from app.queue.records import Claim
@@ -43,6 +43,8 @@ class Ending:
         outcome = await asyncio.to_thread(read_outcome, folder)
         if isinstance(outcome, TrainingOutcome):
             await self.publisher.training(self.claim, folder, outcome)
+        elif isinstance(outcome, PreflightOutcome):
+            await self.publisher.preflight(self.claim, folder, outcome)
         elif isinstance(outcome, InspectionOutcome):
             await self.publisher.inspection(self.claim, folder, outcome)
         else:

@@ -13,6 +13,7 @@ from app.contracts.orders import (
     FailureOutcome,
     InspectionOutcome,
     OutputFile,
+    PreflightOutcome,
     TrainingOutcome,
 )
 from app.contracts.problems import JobError
@@ -21,7 +22,7 @@ from app.queue.ledger import Ledger
 from app.queue.records import Claim, Publication, PublishedFile
 from workers.runtime.persistence import insist
 
-Outcome = TrainingOutcome | InspectionOutcome | FailureOutcome
+Outcome = TrainingOutcome | PreflightOutcome | InspectionOutcome | FailureOutcome
 _HINTS = {
     signal.SIGKILL: "something killed it; most often that is the kernel, out of memory",
     signal.SIGALRM: "its lease could not be renewed in time",
@@ -98,6 +99,11 @@ class Publisher:
         files = await self._publish(folder, outcome.files)
         publication = Publication(files, outcome.student_manifest, outcome.student, outcome.report, outcome.peers)
         return await insist(lambda: self._ledger.succeed(claim, publication), self._patience)
+
+    async def preflight(self, claim: Claim, folder: Path, outcome: PreflightOutcome) -> bool:
+        """End a preflight, as `training`."""
+        files = await self._publish(folder, outcome.files)
+        return await insist(lambda: self._ledger.finish_preflight(claim, files, outcome.report), self._patience)
 
     async def inspection(self, claim: Claim, folder: Path, outcome: InspectionOutcome) -> bool:
         """End an inspection, as `training`."""

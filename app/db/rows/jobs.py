@@ -155,7 +155,7 @@ class ReportRow(Base):
     __tablename__ = "job_reports"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
-    report: Mapped[dict[str, Any]] = mapped_column(JsonText)  # contracts.report.Report
+    report: Mapped[dict[str, Any]] = mapped_column(JsonText)  # contracts.report.Report, or a PreflightReport
 
 
 class OutboxRow(Base):

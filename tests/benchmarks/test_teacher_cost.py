@@ -1,0 +1,73 @@
+"""What cached targets save: an epoch with the teacher at every step, with its stored targets, and of the student alone.
+
+CNN of 482 thousand parameters -> CNN of 6.3 thousand, batches of 64, one thread.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.benchmarks.figures import line, ratio, say
+from tests.demo.digits import write_digits
+from tests.engine.workshop import TEACHER, Workshop, report_of
+from workers.engine.networks import build
+
+pytestmark = pytest.mark.benchmark
+EPOCHS, ROUNDS = 2, 3
+LARGE: dict[str, Any] = {"family": "convnet", "channels": [32, 64], "hidden": [146], "pooling": "flatten"}
+SMALL: dict[str, Any] = {"family": "convnet", "channels": [6, 12], "pooling": "flatten"}
+TRAINING = {"epochs": EPOCHS, "select_by": "last", "batch_size": 64}
+
+
+def test_the_cost_of_a_teacher_at_every_step(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    workshop = Workshop(tmp_path)
+    write_digits(tmp_path / "digits.npz")
+    with np.load(tmp_path / "digits.npz") as digits:
+        arrays = {"x": digits["x"].reshape(-1, 1, 28, 28), "digit": digits["digit"]}
+    workshop.dataset(
+        arrays,
+        inputs={"x": {"kind": "array", "scale": 1 / 255}},
+        targets={"digit": {"kind": "class", "classes": 10}},
+    )
+    teaching = {"kind": "train", "target": "digit", "model": LARGE, "training": {"epochs": 1}}
+    teacher = workshop.teacher(workshop.run(teaching, "teacher"), tmp_path / "teacher" / "attempt-1")
+    alone = {"kind": "train", "target": "digit", "model": SMALL, "training": TRAINING}
+    taught = {
+        "kind": "distill",
+        "target": "digit",
+        "teachers": [{"model": TEACHER}],
+        "student": SMALL,
+        "control": False,
+        "training": TRAINING,
+    }
+    student = report_of(workshop.run(taught, "warm")).student.parameters
+    assert teacher.facts is not None
+    assert teacher.facts.architecture is not None
+    network = build(teacher.facts.architecture).eval()
+    x = torch.rand(64, 1, 28, 28)
+
+    def passes() -> float:
+        """Seconds of the teacher's passes over an epoch's batches: what a live teacher adds to the student's steps."""
+        began = time.perf_counter()
+        with torch.no_grad():
+            for _ in range(-(-3500 // 64)):
+                network(x)
+        return time.perf_counter() - began
+
+    rows = []
+    for i in range(ROUNDS):
+        by_labels = report_of(workshop.run(alone, f"alone-{i}")).seconds["training"] / EPOCHS
+        by_targets = report_of(workshop.run(taught, f"taught-{i}")).seconds["training"] / EPOCHS
+        rows.append((by_labels, by_targets, by_targets + passes()))
+    one, two, three = (list(each) for each in zip(*rows, strict=True))
+    say(f"A teacher of {teacher.facts.parameters:,} parameters, a student of {student:,}; one thread, 3500 digits")
+    student_alone = line("the student alone, an epoch", one)
+    cached = line("with cached targets, an epoch", two)
+    live = line("with the teacher at every step, an epoch", three)
+    ratio("cached over the student alone", cached, student_alone)
+    ratio("teacher at every step over cached", live, cached)

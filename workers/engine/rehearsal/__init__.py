@@ -1,0 +1,1 @@
+"""A job up to its first steps: what stands in its way, and what the rest would cost."""
