@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
+from tests.benchmarks.digits import digits
 from tests.benchmarks.figures import line, ratio, say
-from tests.demo.digits import write_digits
-from tests.engine.workshop import TEACHER, Workshop, report_of
+from tests.engine.workshop import TEACHER, report_of
 
 pytestmark = pytest.mark.benchmark
 TEMPERATURES = [1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0]
@@ -16,15 +15,7 @@ ROUNDS = 3
 
 
 def test_the_cost_of_a_search_beside_single_runs(tmp_path: Path) -> None:
-    workshop = Workshop(tmp_path)
-    write_digits(tmp_path / "digits.npz")
-    with np.load(tmp_path / "digits.npz") as digits:
-        arrays = {"x": digits["x"], "digit": digits["digit"]}
-    workshop.dataset(
-        arrays,
-        inputs={"x": {"kind": "array", "scale": 1 / 255}},
-        targets={"digit": {"kind": "class", "classes": 10}},
-    )
+    workshop = digits(tmp_path, (784,))
     model = {"family": "mlp", "hidden": [256]}
     teacher = {"kind": "train", "target": "digit", "model": model, "training": {"epochs": 2}}
     workshop.teacher(workshop.run(teacher, "teacher"), tmp_path / "teacher" / "attempt-1")

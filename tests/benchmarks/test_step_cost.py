@@ -6,11 +6,10 @@ Beside both the teacher's one pass: what every epoch would cost more if it ran a
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
+from tests.benchmarks.digits import digits
 from tests.benchmarks.figures import line, ratio, say
-from tests.demo.digits import write_digits
 from tests.engine.workshop import TEACHER, Workshop, report_of
 
 pytestmark = pytest.mark.benchmark
@@ -28,15 +27,7 @@ def _seconds(workshop: Workshop, spec: dict[str, Any], job: str, phase: str) -> 
 
 
 def test_the_cost_of_a_step_with_cached_targets(tmp_path: Path) -> None:
-    workshop = Workshop(tmp_path)
-    write_digits(tmp_path / "digits.npz")
-    with np.load(tmp_path / "digits.npz") as digits:
-        arrays = {"x": digits["x"].reshape(-1, 1, 28, 28), "digit": digits["digit"]}
-    workshop.dataset(
-        arrays,
-        inputs={"x": {"kind": "array", "scale": 1 / 255}},
-        targets={"digit": {"kind": "class", "classes": 10}},
-    )
+    workshop = digits(tmp_path)
     teacher = {"kind": "train", "model": TEACHERS, "training": {"epochs": 1}, "target": "digit"}
     workshop.teacher(workshop.run(teacher, "teacher"), tmp_path / "teacher" / "attempt-1")
     say(f"Training on 3500 of 5000 digits, one thread, seconds for an epoch ({ROUNDS} rounds of {EPOCHS})")

@@ -7,13 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
+from tests.benchmarks.digits import digits
 from tests.benchmarks.figures import line, ratio, say
-from tests.demo.digits import write_digits
-from tests.engine.workshop import TEACHER, Workshop, report_of
+from tests.engine.workshop import TEACHER, report_of
 from workers.engine.networks import build
 
 pytestmark = pytest.mark.benchmark
@@ -25,15 +24,7 @@ TRAINING = {"epochs": EPOCHS, "select_by": "last", "batch_size": 64}
 
 def test_the_cost_of_a_teacher_at_every_step(tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    workshop = Workshop(tmp_path)
-    write_digits(tmp_path / "digits.npz")
-    with np.load(tmp_path / "digits.npz") as digits:
-        arrays = {"x": digits["x"].reshape(-1, 1, 28, 28), "digit": digits["digit"]}
-    workshop.dataset(
-        arrays,
-        inputs={"x": {"kind": "array", "scale": 1 / 255}},
-        targets={"digit": {"kind": "class", "classes": 10}},
-    )
+    workshop = digits(tmp_path)
     teaching = {"kind": "train", "target": "digit", "model": LARGE, "training": {"epochs": 1}}
     teacher = workshop.teacher(workshop.run(teaching, "teacher"), tmp_path / "teacher" / "attempt-1")
     alone = {"kind": "train", "target": "digit", "model": SMALL, "training": TRAINING}
