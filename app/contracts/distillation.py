@@ -168,6 +168,17 @@ class CrdTerm(_Feature):
     temperature: float = Field(default=0.07, gt=0.0, le=10.0, description="Of the contrast.")
 
 
+class SimkdTerm(_Feature):
+    """SimKD (Chen 2022): the teacher's head is reused as it is, and the student learns the features that it reads.
+
+    The student's last hidden layer must be as wide as the teacher's: it is the projector, and part of the student.
+    """
+
+    method: Literal["simkd"]
+    teacher_layer: Literal["penultimate"] = Field(default="penultimate", description="What the teacher's head reads.")
+    student_layer: Literal["penultimate"] = Field(default="penultimate", description="What the student's head reads.")
+
+
 class HiddenStatesTerm(_Feature):
     """Hidden states of transformer layers (TinyBERT, Jiao 2020), projected to the teacher's width."""
 
@@ -182,7 +193,7 @@ class RelationsTerm(_Feature):
 
 
 FeatureTerm = Annotated[
-    FitnetsTerm | AttentionTerm | SimilarityTerm | RkdTerm | CrdTerm | HiddenStatesTerm | RelationsTerm,
+    FitnetsTerm | AttentionTerm | SimilarityTerm | RkdTerm | CrdTerm | SimkdTerm | HiddenStatesTerm | RelationsTerm,
     Field(discriminator="method"),
 ]
 FeatureTerms = Annotated[tuple[FeatureTerm, ...], Field(min_length=1, max_length=16)]

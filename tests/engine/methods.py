@@ -90,6 +90,7 @@ def several(combine: str) -> Json:
 CLASS_JOBS: dict[str, Json] = {
     **{name: soft(term) for name, term in LOGITS.items()},
     **{name: feature(term) for name, term in FEATURES.items()},
+    "simkd": feature({"method": "simkd"}, student={"family": "mlp", "hidden": [8, 24]}),
     "several terms": job({"soft_targets": [{"method": "kd"}, {"method": "dist"}, {"method": "kd", "temperature": 1}]}),
     "confidence": several("confidence"),
     "learned shares": several("learned"),

@@ -29,6 +29,7 @@ from app.contracts.resolving.inits import starting_tensors, tensors
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.reading import value_statistics
 from workers.engine.lessons import Faculty
+from workers.engine.networks import build
 from workers.engine.objectives.labels import SupervisedLoss
 from workers.engine.objectives.mutual import PeerTargets
 from workers.engine.objectives.panel import Lesson
@@ -56,6 +57,15 @@ class Course:
     mutual: MutualSpec | None = None
     repeats: int = 1
     init: Init | None = None
+
+    @property
+    def frozen_heads(self) -> tuple[str, ...]:
+        """Tasks whose head is a teacher's and is not trained."""
+        return tuple(
+            task.name
+            for task in self.tasks
+            if any(term.method == "simkd" for term in (task.distillation.features if task.distillation else None) or ())
+        )
 
     @property
     def peers(self) -> tuple[Architecture, ...]:
@@ -161,8 +171,26 @@ def expect_layers(course: Course, faculty: Faculty) -> None:
             faculty.expect(task.teachers[term.teacher], term.teacher_layer)
 
 
+def reused_heads(course: Course, faculty: Faculty) -> dict[str, Tensor]:
+    """The teachers' heads that `simkd` gives to the student and leaves as they are, by the student's own names."""
+    found: dict[str, Tensor] = {}
+    student = build(course.architecture)
+    for task in course.tasks:
+        for term in (task.distillation.features if task.distillation else None) or ():
+            if term.method == "simkd" and task.teachers:
+                ref = task.teachers[term.teacher]
+                assert ref.output is not None
+                state = faculty.network(ref).head(ref.output).state_dict()
+                found |= {f"{student.head_name(task.name)}.{name}": value.clone() for name, value in state.items()}
+    return found
+
+
 def starting_weights(course: Course, faculty: Faculty) -> dict[str, Tensor]:
     """What the student starts from instead of random weights, by the names of its own tensors."""
+    return {**_initial_layers(course, faculty), **reused_heads(course, faculty)}
+
+
+def _initial_layers(course: Course, faculty: Faculty) -> dict[str, Tensor]:
     if course.init is None:
         return {}
     refs = [ref for task in course.tasks for ref in task.teachers or ()]

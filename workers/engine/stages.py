@@ -194,6 +194,8 @@ class StageRunner:
             tasks = [each.student for each in stage.taught]
             student = self._member("student", course.architecture, tasks, stage, schooling, group)
             student.network.load_state_dict({**student.network.state_dict(), **stage.start})
+            for task in course.frozen_heads:
+                student.network.head(task).requires_grad_(False)
             found.append(student)
             for i, architecture in enumerate(course.peers):
                 found.append(self._peer(f"peer-{i + 1}", architecture, tasks, stage, schooling))

@@ -45,6 +45,9 @@ def _teacher_layer(
     if facts is None:
         findings.unknown()
         return None
+    if term.method == "simkd" and isinstance(facts, ModelFacts) and facts.architecture is None:
+        findings.problem(f"{place}/teacher", "no_layers", "`simkd` reuses a head, and a graph has none to take")
+        return None
     if isinstance(facts, OutputFacts):
         findings.problem(
             f"{place}/teacher", "no_layers", "this teacher is a column of the dataset, which has outputs and no layers"
@@ -64,6 +67,13 @@ def _layer(known: dict[str, Shape | None], name: str, findings: Findings, place:
 
 
 def _check_shapes(term: FeatureTerm, ours: Shape, theirs: Shape, findings: Findings, place: str) -> None:
+    if term.method == "simkd" and ours != theirs:
+        findings.problem(
+            place,
+            "shape_mismatch",
+            f"`simkd` reuses the teacher's head, which reads {theirs[0]} numbers, and the student's last layer has "
+            f"{ours[0]}: end the student's `hidden` with {theirs[0]}",
+        )
     said = f"the student's layer has shape {list(ours)}, the teacher's {list(theirs)}"
     if term.method in _PICTURES and (len(ours), len(theirs)) != (3, 3):
         findings.problem(place, "shape_mismatch", f"`{term.method}` compares maps [channels, height, width]: {said}")

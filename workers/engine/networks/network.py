@@ -86,6 +86,10 @@ class Network(nn.Module):
         assert isinstance(found, nn.Linear)
         return found
 
+    def head_name(self, output: str) -> str:
+        """How the head of one output is called among the parameters."""
+        return f"layers.{len(self.layers) - 1}" if len(self.output_sizes) == 1 else f"heads.{output}"
+
     def answers(self, features: Tensor) -> dict[str, Tensor]:
         """The heads: features [N, F] -> {output: [N, size]}."""
         return {name: self.head(name)(features) for name in self.output_sizes}

@@ -15,6 +15,7 @@ from app.contracts.distillation import (
     HiddenStatesTerm,
     RelationsTerm,
     RkdTerm,
+    SimkdTerm,
 )
 from workers.engine.data.columns import Rows, Taken
 from workers.engine.objectives.features.attention import attention_transfer
@@ -68,6 +69,8 @@ def feature_method(term: FeatureTerm, student: Shape, teacher: Shape) -> tuple[C
     if isinstance(term, FitnetsTerm | HiddenStatesTerm):
         project = projector(student, teacher)
         return _projected(project, hint if isinstance(term, FitnetsTerm) else hidden_states), project
+    if isinstance(term, SimkdTerm):
+        return hint, None
     if isinstance(term, CrdTerm):
         space = Embeddings(student, teacher, term.dimensions)
         return _contrast(space, term.temperature), space

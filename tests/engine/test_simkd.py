@@ -1,0 +1,55 @@
+"""SimKD: the teacher's head is reused and stays as it is."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.engine.methods import feature, school
+from tests.engine.workshop import Workshop
+
+Json = dict[str, Any]
+WIDE: Json = {"family": "mlp", "hidden": [8, 24]}
+
+
+def test_the_students_head_is_the_teachers_bit_for_bit_and_the_rest_is_trained(workshop: Workshop) -> None:
+    school(workshop)
+    workshop.run(feature({"method": "simkd"}, student=WIDE))
+    teacher, student = workshop.weights("teacher0"), workshop.weights()
+    control = workshop.weights(role="control")
+    for part in ("weight", "bias"):
+        assert torch.equal(student[f"layers.2.{part}"], teacher[f"layers.2.{part}"])
+        assert not torch.equal(control[f"layers.2.{part}"], teacher[f"layers.2.{part}"])
+    losses = [value for value in workshop.diary.series("train/label/simkd") if value is not None]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_nothing_is_added_to_the_student(workshop: Workshop) -> None:
+    """The projector is the student's own last hidden layer."""
+    school(workshop)
+    workshop.run(feature({"method": "simkd"}, student=WIDE))
+    assert {name.split(".")[1] for name in workshop.weights()} == {"0", "1", "2"}
+
+
+def test_another_width_is_refused_with_the_way_out(workshop: Workshop) -> None:
+    school(workshop)
+    with pytest.raises(AssertionError, match=r"end the student's `hidden` with 24"):
+        workshop.order(feature({"method": "simkd"}, student={"family": "mlp", "hidden": [8]}))
+
+
+def test_in_several_tasks_each_reuses_its_own_teachers_head(workshop: Workshop) -> None:
+    school(workshop)
+    term = {"method": "simkd", "weight": 1.0}
+    taught = {"name": "label", "teachers": [{"model": next(iter(workshop.models))}], "distillation": {"features": term}}
+    spec: Json = {
+        "kind": "multitask",
+        "tasks": [taught, {"name": "side"}],
+        "student": WIDE,
+        "balancing": {"method": "pcgrad"},
+        "training": {"epochs": 2, "batch_size": 32},
+        "control": False,
+    }
+    workshop.run(spec)
+    student, teacher = workshop.weights(), workshop.weights("teacher0")
+    assert torch.equal(student["heads.label.weight"], teacher["layers.2.weight"])
+    assert student["heads.side.weight"].shape == (2, 24)
