@@ -21,6 +21,11 @@ class Latency(Answer):
 
     median_ms: float
     p95_ms: float
+    steady: bool = Field(
+        default=True,
+        description="False where the 95th percentile is more than 5 times the median: the device was busy with other "
+        "work, and ratios of such times say little.",
+    )
 
 
 class Party(Answer):
@@ -132,6 +137,7 @@ class TargetUse(Answer):
     teacher: str
     store: Literal["hit", "miss", "columns", "unused"]
     passes: int = Field(description="Forward passes (batches) of the teacher in this job's training.")
+    saved: int = Field(default=0, description="Passes that were not made, as the store had their outputs.")
     rows: int
     bytes: int
     key: str | None = None

@@ -166,7 +166,7 @@ def _compression(report: Mapping[str, Any]) -> str:
 
 def _notes(report: Mapping[str, Any]) -> str:
     lines = [
-        f"soft targets of {use['teacher']}: {use['store']}, {use['passes']} teacher passes"
+        f"soft targets of {use['teacher']}: {use['store']}, {use['passes']} teacher passes{_saved(use)}"
         for use in report.get("targets", ())
     ]
     lines += [
@@ -214,4 +214,11 @@ def _short(value: float | None) -> str:
 
 def _latency(party: Mapping[str, Any], size: str) -> str:
     found = party.get("latency", {}).get(size)
-    return f"{found['median_ms']:.3f} (p95 {found['p95_ms']:.3f})" if found else _DASH
+    if not found:
+        return _DASH
+    unsteady = "" if found.get("steady", True) else ", unsteady"
+    return f"{found['median_ms']:.3f} (p95 {found['p95_ms']:.3f}{unsteady})"
+
+
+def _saved(use: Mapping[str, Any]) -> str:
+    return f", {use['saved']} saved" if use.get("saved") else ""

@@ -44,3 +44,15 @@ def test_a_percentile_is_the_nearest_rank(share: float, expected: float) -> None
 
 def test_the_percentile_of_one_pass_is_that_pass() -> None:
     assert percentile([3.0], 0.95) == 3.0
+
+
+def test_times_that_scatter_are_called_unsteady() -> None:
+    """A pass that is now and then slow for a reason of its own: the device was busy with something else."""
+    calls = iter(range(10_000))
+
+    def forward(batch: torch.Tensor) -> None:
+        if next(calls) % 5 == 4:
+            time.sleep(0.03)
+
+    found = measure_latency(forward, {1: torch.zeros(1, 2)}, torch.device("cpu"))
+    assert not found["1"].steady

@@ -74,6 +74,7 @@ def test_the_second_job_on_the_same_teacher_and_data_makes_no_teacher_pass(works
     second = report_of(workshop.run(DISTILL | {"student": {"family": "mlp", "hidden": [5]}}, "second"))
     assert (first.targets[0].store, first.targets[0].passes) == ("miss", 1)
     assert (second.targets[0].store, second.targets[0].passes) == ("hit", 0)
+    assert (first.targets[0].saved, second.targets[0].saved) == (0, 1)
 
 
 def test_the_second_job_with_the_same_control_finds_it_and_gives_the_same_student(workshop: Workshop) -> None:

@@ -127,6 +127,7 @@ class Faculty:
                 teacher=teacher.name,
                 store="hit" if found.hit else "miss",
                 passes=passes.count,
+                saved=-(-self.dataset.rows // BLOCK) if found.hit else 0,
                 rows=self.dataset.rows,
                 bytes=found.bytes,
                 key=digest_of(common),
@@ -194,7 +195,8 @@ class Faculty:
                 kept[2].close()  # one epoch at a time is held; those before may be evicted
             kept = self._seen[key] = (epoch, found, store)
             use = self.uses[key]
-            self.uses[key] = use.model_copy(update={"passes": use.passes + passes.count})
+            saved = use.saved + (-(-len(plan.split) // BLOCK) if found.hit else 0)
+            self.uses[key] = use.model_copy(update={"passes": use.passes + passes.count, "saved": saved})
         return kept[1]
 
     def _folder(self, bytes_needed: int) -> Path:

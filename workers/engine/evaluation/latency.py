@@ -16,6 +16,8 @@ _WARM_UP_SECONDS = 0.02
 _MOST_PASSES = 100
 _FEWEST_PASSES = 5
 _LONGEST_SECONDS = 5.0
+UNSTEADY = 5.0
+"""Times its median, above which a 95th percentile tells of a busy device."""
 
 
 def example_batches(rows: Tensor, sizes: tuple[int, ...] = BATCH_SIZES) -> dict[int, Tensor]:
@@ -47,7 +49,8 @@ def _timed(forward: Callable[[Tensor], object], batch: Tensor, device: torch.dev
         spent = time.perf_counter() - began
         if spent >= _LONGEST_SECONDS or (spent >= _BUDGET_SECONDS and len(seconds) >= _FEWEST_PASSES):
             break
-    return Latency(median_ms=1e3 * statistics.median(seconds), p95_ms=1e3 * percentile(seconds, 0.95))
+    median, late = statistics.median(seconds), percentile(seconds, 0.95)
+    return Latency(median_ms=1e3 * median, p95_ms=1e3 * late, steady=late <= UNSTEADY * median)
 
 
 def _one_pass(forward: Callable[[Tensor], object], batch: Tensor, device: torch.device) -> float:

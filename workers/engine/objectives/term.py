@@ -64,23 +64,3 @@ class Term(Protocol):
     def losses(self, seen: Seen, rows: Rows) -> Tensor:
         """Additive: one loss a row [n], 0 where not counted. Relational: the mean over the counted rows, a scalar."""
         ...
-
-
-@dataclass(frozen=True)
-class Plain:
-    """What terms without relations, taps or trained parts share."""
-
-    @property
-    def relational(self) -> bool:
-        """Each row stands for itself."""
-        return False
-
-    @property
-    def taps(self) -> tuple[str, ...]:
-        """Only the head's outputs are looked at."""
-        return ()
-
-    @property
-    def module(self) -> nn.Module | None:
-        """Nothing is trained."""
-        return None
