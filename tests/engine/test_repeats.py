@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.engine.methods import TRAINING, job, school, soft
-from tests.engine.workshop import StopAtStep, Workshop, report_of
+from tests.engine.workshop import StopAtStep, Workshop, blobs, report_of
 from workers.engine.control import Stopped
 
 Json = dict[str, Any]
@@ -83,3 +84,20 @@ def test_peers_change_the_student_and_not_its_control(workshop: Workshop) -> Non
     workshop.run(job({}), "without")
     assert workshop.digest("with") != workshop.digest("without")
     assert workshop.digest("with", role="control") == workshop.digest("without", role="control")
+
+
+def test_a_control_with_batches_of_its_own_counts_its_steps_after_the_students(workshop: Workshop) -> None:
+    """Rows without labels teach the student alone; progress and checkpoints only rise, and end at the whole."""
+    school(workshop)
+    arrays = blobs()
+    arrays["label"][np.random.default_rng(3).permutation(240)[:150]] = -1
+    workshop.dataset(arrays)
+    report = report_of(workshop.run(soft({"method": "kd"}, repeats=2), checkpoint_seconds=0.0))
+    assert report.control is not None
+    assert report.control.steps == report.student.steps
+    steps = [event.step for event in workshop.diary.checkpoints]
+    assert steps == sorted(set(steps))
+    progress = [event for event in workshop.diary.events if event.type == "progress"]
+    assert [event.percent for event in progress] == sorted(event.percent for event in progress)
+    assert report.student.steps is not None
+    assert (progress[-1].percent, progress[-1].steps) == (100.0, 4 * report.student.steps)

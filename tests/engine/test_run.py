@@ -109,7 +109,9 @@ def test_rows_without_any_label_learn_from_the_teacher_alone(workshop: Workshop)
 def test_teachers_that_stand_in_the_dataset_teach_as_live_ones_do(workshop: Workshop) -> None:
     with_teacher(workshop)
     workshop.run(DISTILL | {"control": False}, "live")
-    network = build(workshop.models[TEACHER].manifest.architecture)  # type: ignore[arg-type]
+    architecture = workshop.models[TEACHER].manifest.architecture
+    assert architecture is not None
+    network = build(architecture)
     network.load_state_dict(workshop.weights("teacher"))
     arrays = blobs()
     with torch.no_grad():

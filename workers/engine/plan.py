@@ -17,6 +17,7 @@ class Plan:
     """What is trained for a spec; `offset` counts the steps of the stages before the next."""
 
     course: Course
+    taught: tuple[Taught, ...]
     dataset: Dataset
     trials: list[Candidate]
     spec: Spec
@@ -33,10 +34,10 @@ class Plan:
     @property
     def steps(self) -> int:
         """Optimiser steps of all stages, as far as epochs of the training split tell."""
-        own = self.main(self.course, self.teach(self.course)).schooling().steps
+        stage = self.main(self.course, self.taught)
         trials = len(self.trials) * (folds_of(self.spec) or 1)
         controls = len(self.trials) if self.trials and self.course.control else 0
-        return own * (trials + controls + self.course.repeats)
+        return stage.schooling().steps * (trials + controls + self.course.repeats * stage.runs)
 
     def main(self, course: Course, taught: tuple[Taught, ...]) -> Stage:
         """The stage of the job's own student."""
@@ -55,7 +56,8 @@ class Plan:
         for i in range(1, main.course.repeats):
             course = _seeded(main.course, main.training.seed + i)
             stage = replace(main, name=f"repeat-{i}", course=course, taught=self.teach(course))
-            found.append(replace(stage, control=course.control, offset=self.offset + i * main.schooling().steps))
+            stage = replace(stage, control=course.control)
+            found.append(replace(stage, offset=self.offset + i * stage.runs * stage.schooling().steps))
         return found
 
     def judges(self) -> Sequence[tuple[Tensor, Tensor]]:

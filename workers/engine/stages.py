@@ -60,6 +60,26 @@ class Stage:
         """How its members are trained."""
         return self.course.spec.training
 
+    @property
+    def control_alone(self) -> "Stage | None":
+        """The control's own stage where some of the student's rows have no label: sharing the student's batches it
+        would learn from the few labels of each, and be weaker than one that goes through labelled rows alone.
+        """
+        if not self.control or not self.student:
+            return None
+        alone = replace(self, name=f"{self.name}-control" if self.name else "control", student=False)
+        schooling = self.schooling()
+        if len(alone.schooling().rows) == len(schooling.rows):
+            return None
+        training = self.training.model_copy(update={"steps": schooling.steps, "epochs": None})
+        course = replace(self.course, spec=self.course.spec.model_copy(update={"training": training}))
+        return replace(alone, course=course, offset=self.offset + schooling.steps)
+
+    @property
+    def runs(self) -> int:
+        """Runs of the loop that student and control take: two where the control has its own."""
+        return 1 if self.control_alone is None else 2
+
     def schooling(self) -> Schooling:
         """The rows that its members go through. Raises UserError `nothing_to_learn`."""
         tasks = [each.student for each in self.taught]

@@ -142,7 +142,7 @@ class Training:
         def teach(course: Course) -> tuple[Taught, ...]:
             return taught_tasks(course, faculty, lambda event: None)
 
-        plan = Plan(course, runner.dataset, trials, self._spec, teach, start)
+        plan = Plan(course, taught, runner.dataset, trials, self._spec, teach, start)
         runner.steps = plan.steps
         searched = _Search(runner, plan).run() if trials else None
         main = plan.main(course, taught) if searched is None else plan.main_of(searched.winner)
@@ -180,16 +180,11 @@ class Training:
 
 
 def _pair(runner: StageRunner, stage: Stage) -> list[StageResult]:
-    """A stage; and its control apart, where some of the student's rows have no label: a control that shared those
-    batches would learn from the few labels of each, and be weaker than one that goes through labelled rows alone.
-    """
-    steps = stage.schooling().steps
-    alone = replace(stage, name=f"{stage.name}-control" if stage.name else "control", student=False)
-    if not stage.control or len(alone.schooling().rows) == len(stage.schooling().rows):
+    """A stage; and its control's own, where it has one."""
+    alone = stage.control_alone
+    if alone is None:
         return [runner.run(stage)]
-    training = stage.training.model_copy(update={"steps": steps, "epochs": None})
-    course = replace(stage.course, spec=stage.course.spec.model_copy(update={"training": training}))
-    return [runner.run(replace(stage, control=False)), runner.run(replace(alone, course=course))]
+    return [runner.run(replace(stage, control=False)), runner.run(alone)]
 
 
 def _joined(pair: list[StageResult]) -> StageResult:

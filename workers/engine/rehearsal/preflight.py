@@ -237,8 +237,9 @@ def _planned(job: Spec, faculty: Faculty) -> tuple[Plan, tuple[Taught, ...]]:
         return taught_tasks(course, faculty, lambda event: None)
 
     course = _first_course(job)
-    plan = Plan(course, faculty.dataset, candidates(job), job, teach, starting_weights(course, faculty))
-    return plan, teach(course)
+    taught = teach(course)
+    plan = Plan(course, taught, faculty.dataset, candidates(job), job, teach, starting_weights(course, faculty))
+    return plan, taught
 
 
 def _bytes_of_views(faculty: Faculty, epochs: int) -> int:
