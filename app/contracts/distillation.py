@@ -8,15 +8,18 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from app.contracts.base import Contract, Weight, fault, tuples
+from app.contracts.phases import Phase
 from app.contracts.searches import WeightSearch
 from app.contracts.temperatures import Temperature
 
 LayerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-/:]{1,200}$")]
+_PHASE = "When the term counts; through all steps when left out."
 _DIVISOR = "What both sides' logits are divided by: a number, a schedule, learned, or searched."
 
 
 class _Soft(Contract):
     weight: Weight | WeightSearch = Field(default=0.9, description="Of this term in the task's loss, or searched.")
+    phase: Phase | None = Field(default=None, description=_PHASE)
 
     @property
     def share(self) -> float:
@@ -127,6 +130,7 @@ class _Feature(Contract):
     teacher_layer: LayerName = Field(description="A layer of the teacher, as `GET /v1/models/{id}/layers` lists it.")
     student_layer: LayerName = Field(description="A layer of the student, by the names of its family.")
     weight: Weight = Field(default=1.0, description="Of this term in the task's loss.")
+    phase: Phase | None = Field(default=None, description=_PHASE)
 
     @property
     def share(self) -> float:
@@ -171,7 +175,8 @@ class CrdTerm(_Feature):
 class SimkdTerm(_Feature):
     """SimKD (Chen 2022): the teacher's head is reused as it is, and the student learns the features that it reads.
 
-    The student's last hidden layer must be as wide as the teacher's: it is the projector, and part of the student.
+    The student's last hidden layer must be as wide as the teacher's: it is the projector, and part of the student. The
+    head stays the teacher's for as long as the term counts: with a `phase` that ends, it is trained along afterwards.
     """
 
     method: Literal["simkd"]
@@ -207,6 +212,7 @@ class SupervisedTerm(Contract):
     """The loss on labels."""
 
     weight: Weight = Field(default=0.1, description="Of the labels' loss in the task's loss.")
+    phase: Phase | None = Field(default=None, description=_PHASE)
 
 
 class DistillationSpec(Contract):

@@ -16,6 +16,7 @@ from app.contracts.resolving.features import check_features
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resolving.inits import check_init
 from app.contracts.resolving.methods import check_store, outputs_of
+from app.contracts.resolving.phases import check_stopping
 from app.contracts.resolving.relations import check_relation
 from app.contracts.resolving.searches import check_search
 from app.contracts.resolving.students import fitted
@@ -77,19 +78,26 @@ def resolve(spec: Spec, datasets: Mapping[str, DatasetFacts | None], models: Mod
         spec = _multitask(spec, dataset, models, findings)
     if isinstance(spec, MultitaskJob):
         check_relation(spec, findings)
-    _check_stores(spec, findings)
+    _check_distillations(spec, findings)
     check_views(spec, findings)
     check_search(spec, dataset, findings)
     return Resolution(spec, tuple(findings.problems), tuple(findings.warnings), findings.complete)
 
 
-def _check_stores(spec: Spec, findings: Findings) -> None:
+def _check_distillations(spec: Spec, findings: Findings) -> None:
+    """What the terms of a task want of the rest of the job."""
+    if not isinstance(spec, DistillJob | MultitaskJob):
+        return
+    for pointer, distillation in _distillations(spec):
+        check_store(spec.store, distillation.soft_targets or (), findings, pointer)
+        check_stopping(distillation, spec.training, findings, pointer)
+
+
+def _distillations(spec: DistillJob | MultitaskJob) -> list[tuple[str, DistillationSpec]]:
     if isinstance(spec, DistillJob):
-        check_store(spec.store, spec.distillation.soft_targets or (), findings, "/distillation")
-    elif isinstance(spec, MultitaskJob):
-        for i, task in enumerate(spec.tasks):
-            terms = task.distillation.soft_targets if task.distillation else None
-            check_store(spec.store, terms or (), findings, f"/tasks/{i}/distillation")
+        return [("/distillation", spec.distillation)]
+    places = enumerate(spec.tasks)
+    return [(f"/tasks/{i}/distillation", task.distillation) for i, task in places if task.distillation is not None]
 
 
 def _preflight(spec: PreflightJob, found: Resolution) -> Resolution:

@@ -91,6 +91,15 @@ CLASS_JOBS: dict[str, Json] = {
     **{name: soft(term) for name, term in LOGITS.items()},
     **{name: feature(term) for name, term in FEATURES.items()},
     "simkd": feature({"method": "simkd"}, student={"family": "mlp", "hidden": [8, 24]}),
+    "simkd, in phases": feature(
+        {"method": "simkd", "phase": {"end": 0.6}}, student={"family": "mlp", "hidden": [8, 24]}
+    ),
+    "kd, in phases": job(
+        {
+            "soft_targets": {"method": "kd", "phase": {"begin": 0.2, "ramp": 0.5}},
+            "supervised": {"weight": 1.0, "phase": {"end": 0.5}},
+        }
+    ),
     "several terms": job({"soft_targets": [{"method": "kd"}, {"method": "dist"}, {"method": "kd", "temperature": 1}]}),
     "confidence": several("confidence"),
     "learned shares": several("learned"),

@@ -157,6 +157,33 @@ def test_layers_of_a_job_that_has_not_ended_are_checked_when_it_has() -> None:
     assert not found.complete
 
 
+# Phases
+
+
+def test_steps_in_which_no_term_counts_are_warned_of() -> None:
+    spec = with_layers("fitnets", "stages.0", "stages.1", phase={"end": 0.4})
+    spec["distillation"] |= {"supervised": {"weight": 1.0, "phase": {"begin": 0.6}}}
+    found = resolved(spec, dataset(), network())
+    assert not found.problems
+    assert [w["message"] for w in found.warnings if w["code"] == "phases_with_a_gap"] == [
+        "`distillation`: no term counts from 40 % to 60 % of the steps"
+    ]
+    spec["distillation"] |= {"supervised": {"weight": 1.0}}
+    assert "phases_with_a_gap" not in warned(resolved(spec, dataset(), network()))
+
+
+def test_phases_last_to_the_end() -> None:
+    late = with_terms(soft_targets={"method": "kd", "phase": {"begin": 0.5}})
+    found = resolved(late | {"training": {"early_stopping": {"patience": 2}}})
+    assert codes(found) == {("/training/early_stopping", "not_with_phases")}
+
+
+@pytest.mark.parametrize("phase", [{"begin": 0.5, "end": 0.5}, {"begin": 0.5, "end": 0.7, "ramp": 0.3}])
+def test_a_phase_that_cannot_be_is_refused(phase: Json) -> None:
+    with pytest.raises(ValueError, match="phase"):
+        DistillJob.model_validate(with_terms(soft_targets={"method": "kd", "phase": phase}))
+
+
 # Searches
 
 

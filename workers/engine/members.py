@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from app.contracts.events import MetricPoint
+from app.contracts.phases import Phase
 from app.contracts.training import TrainingSpec
 from workers.engine.balancing import Balancer, Losses, Parameters
 from workers.engine.data.columns import Rows
@@ -71,6 +72,8 @@ class Member:
         self.parameters = _parameters(self.network, self.tasks)
         self.optimizer = make_optimizer(training, _trained(self.network, self.modules))
         self.precision = Precision(training, device)
+        self.held: Mapping[str, Phase] = {}
+        """Tasks whose head is not trained until a phase is over."""
         self.relational = any(task.relational for task in self.tasks)
         self._taps = Taps(self.network, [tap for task in self.tasks for term in task.terms for tap in term.taps])
         self._training = training
@@ -95,10 +98,14 @@ class Member:
         self.optimizer.zero_grad(set_to_none=True)
         self._sums = []
         self._progress = step / max(1, self._steps - 1)
+        for task, phase in self.held.items():
+            self.network.head(task).requires_grad_(phase.over(self._progress))
         self._present = tuple(
             i
             for i, (task, by_term) in enumerate(zip(self.tasks, counts, strict=True))
-            if any(count > 0 and term.weight > 0.0 for term, count in zip(task.terms, by_term, strict=True))
+            if any(
+                count > 0 and weight > 0.0 for weight, count in zip(task.weights(self._progress), by_term, strict=True)
+            )
         )
 
     def forward(self, part: Part) -> Answers:
@@ -155,7 +162,7 @@ class Member:
 
     def _total(self) -> Tensor:
         """The weighted sum of all terms of all tasks, as the article writes it: Σ w_i Σ_t w_t L_t."""
-        weights = [task.weight * term.weight for task in self.tasks for term in task.terms]
+        weights = [task.weight * weight for task in self.tasks for weight in task.weights(self._progress)]
         return torch.stack([weight * value for weight, value in zip(weights, self._sums, strict=True)]).sum()
 
     def end_epoch(self, inputs: Inputs, validation: Rows, epoch: int, step: int) -> list[MetricPoint]:

@@ -25,6 +25,7 @@ from app.contracts.jobs import (
     TrainJob,
 )
 from app.contracts.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
+from app.contracts.phases import Phase
 from app.contracts.resolving.inits import starting_tensors, tensors
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.reading import value_statistics
@@ -37,7 +38,7 @@ from workers.engine.objectives.term import Term
 from workers.engine.preflight import check_teacher
 from workers.engine.relations import Relation
 from workers.engine.tasks import Task
-from workers.engine.teaching import teacher_terms
+from workers.engine.teaching import phases_of, teacher_terms
 
 Spec = TrainJob | DistillJob | MultitaskJob
 
@@ -59,13 +60,14 @@ class Course:
     init: Init | None = None
 
     @property
-    def frozen_heads(self) -> tuple[str, ...]:
-        """Tasks whose head is a teacher's and is not trained."""
-        return tuple(
-            task.name
+    def held_heads(self) -> dict[str, Phase]:
+        """Tasks whose head is a teacher's, and until when it is not trained."""
+        return {
+            task.name: term.phase or Phase()
             for task in self.tasks
-            if any(term.method == "simkd" for term in (task.distillation.features if task.distillation else None) or ())
-        )
+            for term in (task.distillation.features if task.distillation else None) or ()
+            if term.method == "simkd"
+        }
 
     @property
     def peers(self) -> tuple[Architecture, ...]:
@@ -223,4 +225,5 @@ def taught_task(task: TaskSpec, course: Course, faculty: Faculty, emit: Callable
     if course.mutual is not None:
         everyone = torch.ones(dataset.rows, dtype=torch.bool)
         terms.append(PeerTargets(course.mutual.weight, everyone, course.mutual.temperature))
-    return Taught(Task(task.name, spec, target, task.weight, tuple(terms)), control, lessons)
+    phases = phases_of(distillation)
+    return Taught(Task(task.name, spec, target, task.weight, tuple(terms), phases), control, lessons)

@@ -135,17 +135,19 @@ class Squad:
 
     def learn(self, answers: Answers, rows: Rows, counts: Counts, peers: Peers = ()) -> None:
         """Σ_k of everybody's loss: each has the gradient of its own."""
-        totals = self._losses(answers.outputs[self.tasks[0].name], rows, counts[0])
-        totals.sum().backward()  # type: ignore[no-untyped-call]
+        totals = self._losses(answers.outputs[self.tasks[0].name], rows, counts[0], self._progress)
+        if totals.requires_grad:  # between two phases no term counts
+            totals.sum().backward()  # type: ignore[no-untyped-call]
         self._totals = list(totals.detach())
 
-    def _losses(self, outputs: Tensor, rows: Rows, counts: Sequence[int]) -> Tensor:
+    def _losses(self, outputs: Tensor, rows: Rows, counts: Sequence[int], progress: float) -> Tensor:
         """Everybody's weighted loss [K] for outputs [K, n, C]."""
         total = outputs.new_zeros(len(outputs))
-        for place, (term, count) in enumerate(zip(self.tasks[0].terms, counts, strict=True)):
-            if count > 0:
-                means = vmap(_mean_of(term, rows, self._progress))(outputs, self._degrees[:, place]) / count
-                total = total + self._shares[:, place] * means
+        task = self.tasks[0]
+        for place, (term, count, share) in enumerate(zip(task.terms, counts, task.shares(progress), strict=True)):
+            if count > 0 and share > 0.0:
+                means = vmap(_mean_of(term, rows, progress))(outputs, self._degrees[:, place]) / count
+                total = total + share * self._shares[:, place] * means
         return total
 
     def learn_at_once(self, parts: Sequence[Part], counts: Counts) -> None:
@@ -165,7 +167,7 @@ class Squad:
         counts = [int(term.counted[validation.host].sum()) for term in task.terms]
         with torch.no_grad():
             blocks = [(part, self._outputs(inputs.take(part))) for part in validation.split(BLOCK)]
-            losses = torch.stack([self._losses(outputs, part, counts) for part, outputs in blocks]).sum(0).tolist()
+            losses = torch.stack([self._losses(outputs, part, counts, 1.0) for part, outputs in blocks]).sum(0).tolist()
         outputs = torch.cat([found for _, found in blocks], dim=1).float().cpu()
         judged, values = self._scores(outputs, validation, losses)
         points = []

@@ -214,8 +214,7 @@ class StageRunner:
             tasks = [each.student for each in stage.taught]
             student = self._member("student", course.architecture, tasks, stage, schooling, group)
             student.network.load_state_dict({**student.network.state_dict(), **stage.start})
-            for task in course.frozen_heads:
-                student.network.head(task).requires_grad_(False)
+            student.held = course.held_heads
             found.append(student)
             for i, architecture in enumerate(course.peers):
                 found.append(self._peer(f"peer-{i + 1}", architecture, tasks, stage, schooling))

@@ -1,12 +1,13 @@
 """A task: a head of the student, what it means, and the terms that teach it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from app.contracts.manifests import OutputSpec
+from app.contracts.phases import Phase
 from workers.engine.data.columns import Rows
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.objectives.term import Seen, Term
@@ -21,6 +22,17 @@ class Task:
     target: TargetColumn | None
     weight: float
     terms: tuple[Term, ...]
+    phases: Mapping[str, Phase] = field(default_factory=dict)
+    """When a term counts, by its name; through all steps where it is not here."""
+
+    def shares(self, progress: float) -> list[float]:
+        """What the weight of each term is multiplied by after `progress` (0 to 1) of the steps."""
+        found = [self.phases.get(term.name) for term in self.terms]
+        return [1.0 if phase is None else phase.share(progress) for phase in found]
+
+    def weights(self, progress: float) -> list[float]:
+        """What the mean of each term is multiplied by after `progress` of the steps."""
+        return [term.weight * share for term, share in zip(self.terms, self.shares(progress), strict=True)]
 
     @property
     def counted(self) -> Tensor:
@@ -41,18 +53,19 @@ class Task:
         """(weighted loss or None where no row counts, each term's mean).
 
         `seen` of a micro-batch, `counts` the counted rows of the *whole* batch for each term: summed over micro-batches
-        both are those of the batch. A term without counted rows is 0 and has no gradient.
+        both are those of the batch. A term without counted rows, or out of its phase, is 0 and has no gradient.
         """
         means, total = [], None
-        for term, count in zip(self.terms, counts, strict=True):
-            if count == 0:
+        for term, count, share in zip(self.terms, counts, self.shares(seen.progress), strict=True):
+            if count == 0 or share == 0.0:
                 means.append(seen.outputs.new_zeros((), dtype=torch.float32))
                 continue
             losses = term.losses(seen, rows)
             mean = losses if term.relational else losses.sum() / count
             means.append(mean.detach())
-            if term.weight > 0.0:
-                total = term.weight * mean if total is None else total + term.weight * mean
+            weight = term.weight * share
+            if weight > 0.0:
+                total = weight * mean if total is None else total + weight * mean
         return total, means
 
 

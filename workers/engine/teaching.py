@@ -17,6 +17,7 @@ from app.contracts.distillation import (
 from app.contracts.jobs import TeacherRef
 from app.contracts.layouts import layers
 from app.contracts.manifests import ClassOutput, MultilabelOutput, OutputSpec
+from app.contracts.phases import Phase
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.lessons import Faculty
 from workers.engine.objectives.feature_terms import FeatureTargets
@@ -40,6 +41,15 @@ def teacher_terms(
     """Every term of a task that a teacher has a part in, in the spec's order."""
     soft = _soft_terms(spec, lessons, output, target, faculty)
     return [*soft, *_feature_terms(spec, teachers, student, seed, faculty)]
+
+
+def phases_of(spec: DistillationSpec) -> dict[str, Phase]:
+    """When the terms of a task count, by name; those that count through all steps are left out."""
+    found: dict[str, Phase | None] = {"supervised": spec.supervised.phase}
+    groups: tuple[Sequence[SoftTargetTerm | FeatureTerm], ...] = (spec.soft_targets or (), spec.features or ())
+    for terms in groups:
+        found |= {name: term.phase for name, term in zip(_names([t.method for t in terms]), terms, strict=True)}
+    return {name: phase for name, phase in found.items() if phase is not None}
 
 
 def _names(methods: Sequence[str]) -> list[str]:

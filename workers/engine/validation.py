@@ -64,19 +64,20 @@ def validate(member: "Member", inputs: Inputs, rows: Rows) -> Validation:
 
 
 def _loss(member: "Member", blocks: Sequence[tuple[Rows, Answers]], rows: Rows) -> float | None:
-    """The weighted loss, block by block: terms that compare rows compare those of a block."""
+    """The loss, block by block, weighted as at the end of training, so that epochs of all phases compare; terms that
+    compare rows compare those of a block.
+    """
     total, counted = torch.zeros((), device=rows.device.device), False
     for task in member.tasks:
         whole = [int(term.counted[rows.host].sum()) for term in task.terms]
         for part, answers in blocks:
             counts = [int(term.counted[part.host].sum()) for term in task.terms]
             seen = answers.of(task, 1.0)
-            for term, count, all_rows in zip(task.terms, counts, whole, strict=True):
-                if count == 0 or term.weight == 0.0:
+            for term, weight, count, all_rows in zip(task.terms, task.weights(1.0), counts, whole, strict=True):
+                if count == 0 or weight == 0.0:
                     continue
                 losses = term.losses(seen, part)
-                total = (
-                    total + task.weight * term.weight * (losses * count if term.relational else losses.sum()) / all_rows
-                )
+                summed = losses * count if term.relational else losses.sum()
+                total = total + task.weight * weight * summed / all_rows
                 counted = True
     return float(total) if counted else None

@@ -8,6 +8,7 @@ from app.contracts.facts import DatasetFacts, ModelFacts, OutputFacts
 from app.contracts.jobs import TeacherRef
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resolving.methods import check_combination, check_terms, default_term
+from app.contracts.resolving.phases import check_phases
 from app.contracts.resolving.targets import Goal
 
 
@@ -137,8 +138,10 @@ def resolved_terms(
     terms = spec.soft_targets or (() if spec.features else (default_term(goal),))
     check_terms(terms, goal, outputs, findings, pointer)
     check_combination(spec, goal, len(outputs), findings, pointer)
-    weight = sum(term.share for term in (*terms, *(spec.features or ())))
-    if goal.labelled == 0 and weight == 0.0:
+    taught = [(term.share, term.phase) for term in (*terms, *(spec.features or ()))]
+    labels = [(spec.supervised.weight, spec.supervised.phase)] if goal.labelled > 0 else []
+    check_phases([*taught, *labels], findings, pointer)
+    if goal.labelled == 0 and sum(weight for weight, _ in taught) == 0.0:
         findings.problem(
             pointer, "nothing_to_learn", f"`{goal.name}` has no labels and its soft targets weigh 0: raise a weight"
         )

@@ -1,5 +1,6 @@
 """What is trained for the accuracy table: students, methods, seeds."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +18,12 @@ TEACHER_MODEL: Json = {
 TEACHER_TRAINING: Json = {"epochs": 10, "learning_rate": 0.002, "schedule": "one_cycle", "seed": 100}
 TRAINING: Json = {"epochs": 20, "batch_size": 64, "learning_rate": 0.004, "schedule": "one_cycle"}
 CONVNET, MLP = "convnet, 1,670 parameters", "mlp, 25,450 parameters"
+WIDE = "convnet whose last layer is as wide as the teacher's (simkd), 11,518 parameters"
 STUDENTS: dict[str, Json] = {
     CONVNET: {"family": "convnet", "channels": [4, 8, 8], "pooling": "flatten"},
     MLP: {"family": "mlp", "hidden": [32]},
 }
+WIDE_STUDENT: Json = {**STUDENTS[CONVNET], "hidden": [128]}
 FEW_LABELS = "convnet, 1,670 parameters, 400 labelled rows of 4000"
 DISTILLED = "kd on all 4000 rows"
 
@@ -106,14 +109,31 @@ def few_labels(seed: int, steps: int) -> dict[str, Json]:
     }
 
 
+def reused_head(seed: int) -> dict[str, Json]:
+    """`simkd` beside kd on the student that it needs; in phases: hints first, then labels and soft targets."""
+    simkd: Json = {"method": "simkd", "weight": 1.0}
+    first, then = {"end": 0.5}, {"begin": 0.5}
+    alone = _distill(WIDE_STUDENT, {**KD, "weight": 0.0}, seed, simkd)
+    alone["distillation"]["supervised"] = {"weight": 0.0}
+    phased = _distill(WIDE_STUDENT, {**KD, "phase": then}, seed, {**simkd, "phase": first})
+    phased["distillation"]["supervised"]["phase"] = then
+    return {
+        "control": _train(WIDE_STUDENT, {**TRAINING, "seed": seed}),
+        "kd": _distill(WIDE_STUDENT, KD, seed),
+        "simkd": alone,
+        "kd + simkd": _distill(WIDE_STUDENT, KD, seed, simkd),
+        "simkd, then kd": phased,
+    }
+
+
 def runs(seeds: int) -> list[Run]:
     """Everything, method by method, so that a table can be read while it grows."""
-    import json
-
     found = []
     for student in STUDENTS:
         for method in methods(student, 0):
             found += [Run(student, method, seed, json.dumps(methods(student, seed)[method])) for seed in range(seeds)]
+    for method in reused_head(0):
+        found += [Run(WIDE, method, seed, json.dumps(reused_head(seed)[method])) for seed in range(seeds)]
     steps = TRAINING["epochs"] * -(-4000 // TRAINING["batch_size"])
     for method in few_labels(0, steps):
         found += [Run(FEW_LABELS, method, seed, json.dumps(few_labels(seed, steps)[method])) for seed in range(seeds)]

@@ -1,0 +1,34 @@
+"""Do the phases of a task's terms cover its training, and does the training last to their end?"""
+
+from collections.abc import Sequence
+
+from app.contracts.distillation import DistillationSpec
+from app.contracts.phases import Phase
+from app.contracts.resolving.findings import Findings
+from app.contracts.training import TrainingSpec
+
+
+def check_phases(terms: Sequence[tuple[float, Phase | None]], findings: Findings, pointer: str) -> None:
+    """Warn of steps in which no term counts; `terms` are (weight, phase)."""
+    spans = sorted((p.begin, p.end) for p in (phase or Phase() for weight, phase in terms if weight > 0.0))
+    reached, gaps = 0.0, []
+    for begin, end in [*spans, (1.0, 1.0)]:
+        if begin > reached:
+            gaps.append(f"{100 * reached:.3g} % to {100 * begin:.3g} %")
+        reached = max(reached, end)
+    if spans and gaps:
+        findings.warn(
+            "phases_with_a_gap", f"`{pointer.strip('/')}`: no term counts from {', '.join(gaps)} of the steps"
+        )
+
+
+def check_stopping(spec: DistillationSpec, training: TrainingSpec, findings: Findings, pointer: str) -> None:
+    """Phases are shares of all steps, and early stopping would leave the later ones out."""
+    terms = (*(spec.soft_targets or ()), *(spec.features or ()), spec.supervised)
+    if training.early_stopping is not None and any(term.phase is not None for term in terms):
+        findings.problem(
+            "/training/early_stopping",
+            "not_with_phases",
+            f"terms of `{pointer.strip('/')}` have a `phase`, a share of all steps, and early stopping would leave the "
+            "later phases out: leave one of the two out",
+        )

@@ -1,0 +1,91 @@
+"""Terms that count for a part of the steps, and rise in it."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from app.contracts.phases import Phase
+from tests.engine.methods import TRAINING, feature, job, school
+from tests.engine.workshop import Workshop, report_of
+
+Json = dict[str, Any]
+WIDE: Json = {"family": "mlp", "hidden": [8, 24]}
+FIXED: Json = {**TRAINING, "select_by": "last"}
+
+
+def recorded(workshop: Workshop, series: str) -> list[float]:
+    return [value for value in workshop.diary.series(series) if value is not None]
+
+
+@pytest.mark.parametrize(
+    ("phase", "expected"),
+    [
+        (Phase(), [1.0, 1.0, 1.0, 1.0, 1.0]),
+        (Phase(end=0.5), [1.0, 1.0, 0.0, 0.0, 0.0]),
+        (Phase(begin=0.5), [0.0, 0.0, 1.0, 1.0, 1.0]),
+        (Phase(ramp=1.0), [0.0, 0.25, 0.5, 0.75, 1.0]),
+        (Phase(begin=0.25, end=0.75, ramp=0.5), [0.0, 0.0, 0.5, 0.0, 0.0]),
+    ],
+)
+def test_the_share_of_a_weight_over_the_steps(phase: Phase, expected: list[float]) -> None:
+    assert [phase.share(progress) for progress in (0.0, 0.25, 0.5, 0.75, 1.0)] == expected
+
+
+def test_a_term_moves_nothing_outside_its_phase(workshop: Workshop) -> None:
+    """Two jobs that differ in a term whose phase is over, or has not begun, have the same first steps."""
+    school(workshop)
+    late = job({"soft_targets": {"method": "kd", "phase": {"begin": 0.5}}, "supervised": {"weight": 1.0}})
+    alone = job({"soft_targets": {"method": "kd", "weight": 0.0}, "supervised": {"weight": 1.0}})
+    losses = []
+    for name, spec in (("late", late), ("alone", alone)):
+        workshop.run(spec | {"training": FIXED, "control": False}, name)
+        losses.append(recorded(workshop, "train/label/supervised"))
+        workshop.diary.events.clear()
+    half = len(losses[0]) // 2
+    assert losses[0][:half] == losses[1][:half]
+    assert losses[0][half + 1 :] != losses[1][half + 1 :]
+
+
+def test_simkd_releases_the_teachers_head_when_its_phase_is_over(workshop: Workshop) -> None:
+    school(workshop)
+    term = {"method": "simkd", "phase": {"end": 0.5}}
+    workshop.run(feature(term, student=WIDE, training=FIXED, control=False), "released")
+    whole = {"method": "simkd"}
+    workshop.run(feature(whole, student=WIDE, training=FIXED, control=False), "held")
+    teacher = workshop.weights("teacher0")
+    assert torch.equal(workshop.weights("held")["layers.2.weight"], teacher["layers.2.weight"])
+    moved = workshop.weights("released")["layers.2.weight"] - teacher["layers.2.weight"]
+    assert float(moved.abs().max()) > 1e-4
+
+
+def test_features_first_then_the_labels_alone(workshop: Workshop) -> None:
+    """FitNets' two stages as two phases of one job: the hint is no longer followed, and the labels are learned."""
+    school(workshop)
+    hint = {"method": "fitnets", "teacher_layer": "penultimate", "student_layer": "penultimate"}
+    terms: Json = {
+        "features": {**hint, "weight": 1.0, "phase": {"end": 0.4}},
+        "supervised": {"weight": 1.0, "phase": {"begin": 0.4}},
+    }
+    report = report_of(workshop.run(job(terms, training={**FIXED, "epochs": 8}, control=False)))
+    hints, labels = recorded(workshop, "train/label/fitnets"), recorded(workshop, "train/label/supervised")
+    first = round(0.4 * (len(hints) - 1))
+    assert all(value > 0.0 for value in hints[:first])
+    assert not any(hints[first + 1 :])
+    assert not any(labels[:first])
+    assert labels[-1] < 0.7 * labels[first + 1]
+    accuracy = report.student.tasks["label"]["accuracy"]
+    assert accuracy is not None
+    assert accuracy > 0.8
+
+
+def test_a_search_over_weights_keeps_the_phases(workshop: Workshop) -> None:
+    school(workshop)
+    soft = {"method": "kd", "weight": {"search": [0.2, 0.9]}, "phase": {"begin": 0.5}}
+    spec = job({"soft_targets": soft, "supervised": {"weight": 0.5}}, training=FIXED, control=False)
+    report = report_of(workshop.run(spec, "searched"))
+    assert report.search is not None
+    chosen = next(iter(report.search.trials[report.search.chosen].values.values()))
+    spec["distillation"]["soft_targets"] = {**soft, "weight": chosen}
+    workshop.run(spec, "single")
+    assert workshop.digest("searched") == workshop.digest("single")
