@@ -5,8 +5,10 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, model_validator
 
 from app.contracts.architectures import Architecture, Student
+from app.contracts.balancing import Balancing, FixedBalancing
 from app.contracts.base import Contract, DatasetId, JobId, ModelId, Name, Title, Weight, fault
 from app.contracts.distillation import DistillationSpec
+from app.contracts.relations import MatrixRelation
 from app.contracts.searches import Degrees
 from app.contracts.stores import StoreSpec
 from app.contracts.training import TrainingSpec
@@ -163,47 +165,6 @@ class TaskSpec(Contract):
         if self.distillation is not None and self.teachers is None:
             raise ValueError("`distillation` needs `teachers`")
         return self
-
-
-RelationEntry = Annotated[float, Field(ge=0.0, le=1e6)]
-RelationRow = Annotated[tuple[RelationEntry, ...], Field(min_length=1, max_length=64)]
-
-
-class MatrixRelation(Contract):
-    """The task relation matrix R: R_ij says how much task j teaches task i; row i weights what helps i.
-
-    Rows are normalised by the service. `rows` hands the objectives R · L_task, kept apart, to the balancer.
-    """
-
-    matrix: Annotated[tuple[RelationRow, ...], Field(min_length=1, max_length=64)] = Field(
-        description="One row and one column for each task, in the order of `tasks`."
-    )
-    apply: Literal["rows"] = Field(default="rows", description="How R acts.")
-
-    @model_validator(mode="after")
-    def _square_with_living_rows(self) -> Self:
-        size = len(self.matrix)
-        for i, row in enumerate(self.matrix):
-            if len(row) != size:
-                raise ValueError(f"the matrix must be square: row {i} has {len(row)} of {size} entries")
-            if sum(row) == 0.0:
-                raise ValueError(f"row {i} is all zero: task {i} would learn from no one")
-        return self
-
-
-class FixedBalancing(Contract):
-    """The literal weighted sum of the objectives."""
-
-    method: Literal["fixed"]
-
-
-class PcgradBalancing(Contract):
-    """Projecting conflicting gradients (Yu 2020) on the shared parameters."""
-
-    method: Literal["pcgrad"]
-
-
-Balancing = Annotated[FixedBalancing | PcgradBalancing, Field(discriminator="method")]
 
 
 def _distinct_and_weighing(tasks: tuple[TaskSpec, ...]) -> tuple[TaskSpec, ...]:

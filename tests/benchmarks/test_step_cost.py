@@ -12,8 +12,8 @@ from tests.benchmarks.digits import digits
 from tests.benchmarks.figures import line, ratio, say
 from tests.engine.workshop import TEACHER, Workshop, report_of
 
-pytestmark = pytest.mark.benchmark
-EPOCHS, ROUNDS = 3, 3
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(900)]
+EPOCHS, ROUNDS = 3, 7
 TEACHERS: dict[str, Any] = {"family": "convnet", "channels": [64, 128], "blocks": 2, "hidden": [256]}
 STUDENTS: dict[str, dict[str, Any]] = {
     "mlp 784-16-10": {"family": "mlp", "hidden": [16]},

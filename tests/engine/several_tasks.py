@@ -8,7 +8,7 @@ from torch import Tensor
 from torchjd.aggregation import IMTLG, MGDA, Aggregator, AlignedMTL, ConFIG, FairGrad, GradDrop, GradVac, PCGrad
 
 from app.contracts.architectures import Mlp
-from workers.engine.balancing import Balancer, Losses, Parameters
+from workers.engine.balancing import Balancer, Losses, Parameters, Shared
 from workers.engine.balancing.fixed import Fixed
 from workers.engine.balancing.gradient import GradientBalancer
 from workers.engine.networks import Network, build, initialise
@@ -75,7 +75,8 @@ def balance(
 
 def parameters_of(network: Network, names: Sequence[str] = NAMES) -> Parameters:
     """The trunk, and each task's head."""
-    return Parameters(tuple(network.trunk_parameters()), tuple(tuple(network.head_parameters(name)) for name in names))
+    trunk = Shared(tuple(network.trunk_parameters()), tuple(range(len(names))))
+    return Parameters((trunk,), tuple(tuple(network.head_parameters(name)) for name in names))
 
 
 def trunk_gradient(network: Network) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchjd.aggregation import MGDA, PCGrad, Sum
 
-from app.contracts.jobs import PcgradBalancing
+from app.contracts.balancing import PcgradBalancing
 from app.contracts.training import TrainingSpec
 from tests.engine.several_tasks import (
     AGGREGATORS,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from app.contracts.events import MetricPoint
 from app.contracts.phases import Phase
 from app.contracts.training import TrainingSpec
-from workers.engine.balancing import Balancer, Losses, Parameters
+from workers.engine.balancing import Balancer, Losses, Parameters, Shared
 from workers.engine.data.columns import Rows
 from workers.engine.data.inputs import Inputs
 from workers.engine.exchange import Answers, Counts, Part, Peers
@@ -221,7 +221,8 @@ def _parameters(network: Network, tasks: Sequence[Task]) -> Parameters:
         (*network.head_parameters(task.name), *(p for module in task.modules.values() for p in module.parameters()))
         for task in tasks
     ]
-    return Parameters(tuple(network.trunk_parameters()), tuple(own))
+    trunk = Shared(tuple(network.trunk_parameters()), tuple(range(len(tasks))))
+    return Parameters((trunk,), tuple(own))
 
 
 def _trained(network: nn.Module, modules: Mapping[str, nn.Module]) -> list[nn.Parameter]:

@@ -11,15 +11,14 @@ import torch
 from torch import Tensor
 
 from app.contracts.architectures import Architecture, Init, plain
+from app.contracts.balancing import Balancing, FixedBalancing
 from app.contracts.distillation import DistillationSpec
 from app.contracts.events import ChildEvent
 from app.contracts.jobs import (
     ControlSpec,
     DistillJob,
-    FixedBalancing,
     MultitaskJob,
     MutualSpec,
-    PcgradBalancing,
     TaskSpec,
     TeacherRef,
     TrainJob,
@@ -50,7 +49,7 @@ class Course:
     spec: Spec
     architecture: Architecture
     tasks: tuple[TaskSpec, ...]
-    balancing: FixedBalancing | PcgradBalancing = field(default_factory=lambda: FixedBalancing(method="fixed"))
+    balancing: Balancing = field(default_factory=lambda: FixedBalancing(method="fixed"))
     relation: Relation | None = None
     control: bool = False
     control_smoothing: float | None = None

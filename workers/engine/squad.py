@@ -17,7 +17,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from app.contracts.events import MetricPoint
 from app.contracts.training import TrainingSpec
-from workers.engine.balancing import Parameters
+from workers.engine.balancing import Parameters, Shared
 from workers.engine.data.columns import Rows
 from workers.engine.data.inputs import Inputs
 from workers.engine.evaluation.parties import BLOCK
@@ -108,7 +108,7 @@ class Squad:
     @property
     def parameters(self) -> Parameters:
         """Everybody's weights, stacked; nothing is a task's own."""
-        return Parameters(tuple(self._weights.values()), ())
+        return Parameters((Shared(tuple(self._weights.values()), (0,)),), ())
 
     def counts(self, rows: Tensor) -> list[Tensor]:
         """See `Member`."""

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 
 from torchjd.aggregation import PCGrad
 
-from app.contracts.jobs import FixedBalancing, PcgradBalancing
-from workers.engine.balancing.balancer import Balancer, Losses, Parameters
+from app.contracts.balancing import Balancing, PcgradBalancing
+from workers.engine.balancing.balancer import Balancer, Losses, Parameters, Shared
 from workers.engine.balancing.fixed import Fixed
 from workers.engine.balancing.gradient import GradientBalancer
 from workers.engine.relations import Relation
 
-__all__ = ["Balancer", "Losses", "Parameters", "make_balancer"]
+__all__ = ["Balancer", "Losses", "Parameters", "Shared", "make_balancer"]
 
 
 def make_balancer(
-    spec: FixedBalancing | PcgradBalancing,
+    spec: Balancing,
     weights: Sequence[float],
     relation: Relation | None,
     seed: int,

@@ -17,17 +17,32 @@ class Losses:
 
 
 @dataclass(frozen=True)
+class Shared:
+    """Parameters that several tasks reach: `tasks` are their places in the job, in order."""
+
+    parameters: tuple[nn.Parameter, ...]
+    tasks: tuple[int, ...]
+    tower: int | None = None
+    """The task whose tower they are, where they are one's."""
+
+
+@dataclass(frozen=True)
 class Parameters:
-    """What is trained: `trunk` is shared by all tasks; `own[i]` belongs to task i alone: its head, and what its terms
-    train beside the student.
+    """What is trained. Each of `shared` is balanced by itself: one trunk, one a group of tasks, or towers that reach
+    each other; `own[i]` belongs to task i alone: its head, and what its terms train beside the student.
     """
 
-    trunk: tuple[nn.Parameter, ...]
+    shared: tuple[Shared, ...]
     own: tuple[tuple[nn.Parameter, ...], ...]
 
     @property
+    def trunk(self) -> list[nn.Parameter]:
+        """Everything that tasks share."""
+        return [parameter for each in self.shared for parameter in each.parameters]
+
+    @property
     def all(self) -> list[nn.Parameter]:
-        """Trunk, then each task's own."""
+        """What is shared, then each task's own."""
         return [*self.trunk, *(parameter for each in self.own for parameter in each)]
 
     def own_of(self, tasks: Sequence[int]) -> list[nn.Parameter]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchjd.aggregation import Aggregator
 from torchjd.autojac import backward as jacobian_backward
 
-from workers.engine.balancing.balancer import Losses, Parameters, Stateless, clip_together
+from workers.engine.balancing.balancer import Losses, Parameters, Shared, Stateless, clip_together
 from workers.engine.randomness import seed_step
 from workers.engine.relations import Relation
 
@@ -62,15 +62,20 @@ class GradientBalancer(Stateless):
         """Add R·J of a micro-batch to `.jac` of the trunk, and the heads' own gradients to `.grad`."""
         if not losses.values:
             return
-        trunk = _trained(parameters.trunk)
-        if trunk:
-            size = len(losses.present)
-            relation = torch.eye(size) if self._relation is None else self._relation.over(losses.present)
-            columns = [relation[:, j].to(loss) for j, loss in enumerate(losses.values)]
-            jacobian_backward(
-                losses.values, jac_tensors=columns, inputs=trunk, retain_graph=True, parallel_chunk_size=1
-            )
+        for shared in parameters.shared:
+            self._shared_backward(losses, shared)
         self._own_backward(losses, parameters)
+
+    def _shared_backward(self, losses: Losses, shared: Shared) -> None:
+        trained = _trained(shared.parameters)
+        reaching = [place for place, task in enumerate(losses.present) if task in shared.tasks]
+        if not trained or not reaching:
+            return
+        present = [losses.present[place] for place in reaching]
+        relation = torch.eye(len(present)) if self._relation is None else self._relation.over(present)
+        values = [losses.values[place] for place in reaching]
+        columns = [relation[:, j].to(loss) for j, loss in enumerate(values)]
+        jacobian_backward(values, jac_tensors=columns, inputs=trained, retain_graph=True, parallel_chunk_size=1)
 
     def _own_backward(self, losses: Losses, parameters: Parameters) -> None:
         own = _trained(parameters.own_of(losses.present))
@@ -80,14 +85,15 @@ class GradientBalancer(Stateless):
 
     def finish(self, present: Sequence[int], parameters: Parameters, step: int) -> None:
         """Aggregate `.jac` into `.grad`. Frozen or unused parameters have none and are passed over (trap 8)."""
-        shared = [p for p in parameters.trunk if _jacobian(p) is not None]
-        if not shared:
-            return
-        jacobian = torch.cat([_taken_jacobian(p).flatten(1) for p in shared], dim=1)
         seed_step(self._seed, "balancer", step)
-        update = scaled_aggregate(self._aggregator, jacobian)
-        for parameter, part in zip(shared, torch.split(update, [p.numel() for p in shared]), strict=True):
-            parameter.grad = part.view_as(parameter)
+        for shared in parameters.shared:
+            reached = [p for p in shared.parameters if _jacobian(p) is not None]
+            if not reached:
+                continue
+            jacobian = torch.cat([_taken_jacobian(p).flatten(1) for p in reached], dim=1)
+            update = scaled_aggregate(self._aggregator, jacobian)
+            for parameter, part in zip(reached, torch.split(update, [p.numel() for p in reached]), strict=True):
+                parameter.grad = part.view_as(parameter)
 
     def clip(self, parameters: Parameters, norm: float) -> None:
         """The trunk and the heads apart: aggregation gives them lengths that do not compare."""
