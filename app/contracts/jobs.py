@@ -8,7 +8,7 @@ from app.contracts.architectures import Architecture, Student
 from app.contracts.balancing import Balancing, FixedBalancing
 from app.contracts.base import Contract, DatasetId, JobId, ModelId, Name, Title, Weight, fault
 from app.contracts.distillation import DistillationSpec
-from app.contracts.relations import MatrixRelation
+from app.contracts.relations import GroupsRelation, MatrixRelation, RelationSpec, SearchedRelation
 from app.contracts.searches import Degrees
 from app.contracts.stores import StoreSpec
 from app.contracts.training import TrainingSpec
@@ -186,7 +186,7 @@ class MultitaskJob(_Job):
     kind: Literal["multitask"]
     tasks: Tasks = Field(description="What the student learns, one head each.")
     student: Student = Field(description="The network to train.")
-    relation: MatrixRelation | None = Field(default=None, description="Which tasks teach which; none when left out.")
+    relation: RelationSpec | None = Field(default=None, description="Which tasks teach which; none when left out.")
     balancing: Balancing = Field(
         default_factory=lambda: FixedBalancing(method="fixed"), description="How the losses become one update."
     )
@@ -196,9 +196,19 @@ class MultitaskJob(_Job):
 
     @model_validator(mode="after")
     def _relation_fits(self) -> Self:
-        if self.relation is not None and len(self.relation.matrix) != len(self.tasks):
-            raise ValueError(f"the relation has {len(self.relation.matrix)} rows for {len(self.tasks)} tasks")
+        given = self.relation.search if isinstance(self.relation, SearchedRelation) else (self.relation,)
+        for relation in given:
+            if isinstance(relation, MatrixRelation) and len(relation.matrix) != len(self.tasks):
+                raise ValueError(f"the relation has {len(relation.matrix)} rows for {len(self.tasks)} tasks")
+            if isinstance(relation, GroupsRelation):
+                self._names_match(relation)
         return self
+
+    def _names_match(self, relation: GroupsRelation) -> None:
+        names, named = {task.name for task in self.tasks}, {name for group in relation.groups for name in group}
+        if names != named:
+            lacking, unknown = sorted(names - named), sorted(named - names)
+            raise ValueError(f"every task is in one group: {lacking} are in none, {unknown} are no tasks")
 
 
 TrainingJob = Annotated[TrainJob | DistillJob | MultitaskJob, Field(discriminator="kind")]

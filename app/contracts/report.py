@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from app.contracts.base import Answer
+from app.contracts.report_relation import RelationReport
 from app.contracts.report_search import SearchReport
 
 Metrics = Annotated[
@@ -183,7 +184,9 @@ class Report(Answer):
     )
     search: SearchReport | None = Field(default=None, description="Where values were searched: the whole curve.")
     targets: tuple[TargetUse, ...] = ()
-    relation: dict[str, Any] | None = Field(default=None, description="Normalised R, where one was given.")
+    relation: RelationReport | None = Field(
+        default=None, description="Of a multi-task job: what its tasks do to each other."
+    )
     export: dict[str, OnnxCheck] = Field(default_factory=dict)
     warnings: tuple[dict[str, str], ...] = ()
     not_measured: dict[str, str] = Field(

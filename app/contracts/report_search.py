@@ -8,7 +8,9 @@ from app.contracts.base import Answer
 class Trial(Answer):
     """One candidate."""
 
-    values: dict[str, float] = Field(description="By their place in the spec (a JSON pointer).")
+    values: dict[str, float] = Field(
+        description="By their place in the spec (a JSON pointer); of a relation the candidate's number, from 0."
+    )
     score: float = Field(description="On the validation rows, higher is better; the mean over folds.")
     folds: tuple[float, ...] = Field(default=(), description="By fold, where there are folds.")
 

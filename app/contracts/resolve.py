@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from app.contracts.architectures import Architecture, Student
 from app.contracts.distillation import DistillationSpec
-from app.contracts.facts import DatasetFacts, ModelFacts
+from app.contracts.facts import DatasetFacts, ModelFacts, OutputFacts
 from app.contracts.jobs import DistillJob, MultitaskJob, MutualSpec, PreflightJob, TaskSpec, TeacherRef, TrainJob
 from app.contracts.problems import Problem
 from app.contracts.resolving.features import check_features
@@ -70,14 +70,14 @@ def resolve(spec: Spec, datasets: Mapping[str, DatasetFacts | None], models: Mod
     )
     if dataset is None:
         findings.unknown()
+        if isinstance(spec, MultitaskJob):
+            check_relation(spec, [None] * len(spec.tasks), [None] * len(spec.tasks), findings)
     elif isinstance(spec, TrainJob):
         spec = _train(spec, dataset, findings)
     elif isinstance(spec, DistillJob):
         spec = _distill(spec, dataset, models, findings)
     else:
         spec = _multitask(spec, dataset, models, findings)
-    if isinstance(spec, MultitaskJob):
-        check_relation(spec, findings)
     _check_distillations(spec, findings)
     check_views(spec, findings)
     check_search(spec, dataset, findings)
@@ -350,4 +350,15 @@ def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findin
         if spec.control and taught and not all_labelled:
             findings.warn("no_control", "a control learns from labels, and a task has none: it is left out")
         update["control"] = spec.control if taught and all_labelled else False
-    return spec.model_copy(update=update)
+    resolved = spec.model_copy(update=update)
+    outputs = [_first_output(task, dataset, models) for task in tasks]
+    relation = check_relation(resolved, [goal for _, goal in pairs], outputs, findings)
+    return resolved.model_copy(update={"relation": relation})
+
+
+def _first_output(task: TaskSpec, dataset: DatasetFacts, models: Models) -> OutputFacts | None:
+    """What the first teacher of a task puts out, as far as it is known."""
+    if not task.teachers:
+        return None
+    facts = facts_of_teacher(task.teachers[0], dataset, models)
+    return facts.outputs.get(task.teachers[0].output or "") if isinstance(facts, ModelFacts) else facts

@@ -13,7 +13,9 @@ Degrees = Annotated[float, Field(ge=0.05, le=100.0)]
 Rate = Annotated[float, Field(gt=0.0, le=1e3)]
 
 
-class _Search(Contract):
+class JudgedSearch(Contract):
+    """What every search has."""
+
     folds: int | None = Field(
         default=None,
         ge=2,
@@ -23,19 +25,19 @@ class _Search(Contract):
     )
 
 
-class TemperatureSearch(_Search):
+class TemperatureSearch(JudgedSearch):
     """The temperature that does best."""
 
     search: Annotated[tuple[Degrees, ...], Field(min_length=2, max_length=32)] = Field(description="What to try.")
 
 
-class WeightSearch(_Search):
+class WeightSearch(JudgedSearch):
     """The weight that does best."""
 
     search: Annotated[tuple[Weight, ...], Field(min_length=2, max_length=32)] = Field(description="What to try.")
 
 
-class RateSearch(_Search):
+class RateSearch(JudgedSearch):
     """The learning rate that does best; the control is searched over the same."""
 
     search: Annotated[tuple[Rate, ...], Field(min_length=2, max_length=32)] = Field(description="What to try.")

@@ -169,5 +169,5 @@ def test_under_pcgrad_r_changes_the_student_and_the_report_shows_it_with_rows_th
     report = report_of(workshop.run(spec | {"relation": {"matrix": ASYMMETRIC}}, "with"))
     workshop.run(spec, "without")
     assert report.relation is not None
-    np.testing.assert_allclose(report.relation["matrix"], SHARES)
+    np.testing.assert_allclose(report.relation.matrix, SHARES)
     assert not torch.equal(workshop.weights("with")["layers.0.weight"], workshop.weights("without")["layers.0.weight"])

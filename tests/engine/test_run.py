@@ -181,7 +181,7 @@ def test_a_relation_with_pcgrad_runs_and_is_reported_normalised(workshop: Worksh
     spec = MULTITASK | {"tasks": tasks, "relation": relation, "balancing": {"method": "pcgrad"}}
     report = report_of(workshop.run(spec))
     assert report.relation is not None
-    assert [sum(row) for row in report.relation["matrix"]] == pytest.approx([1.0, 1.0, 1.0])
+    assert [sum(row) for row in report.relation.matrix] == pytest.approx([1.0, 1.0, 1.0])
 
 
 def test_onnx_on_request_is_compared_with_torch(workshop: Workshop) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from app.contracts.jobs import JOB_SPEC, MultitaskJob
 from app.contracts.manifests import ClassOutput, ValueOutput
 from app.contracts.report import Environment, Latency, OnnxCheck, Report, TargetUse
+from app.contracts.report_relation import GroupsProposal, RelationReport
 from app.contracts.report_text import render
 from tests.golden.files import held
 from workers.engine.data.dataset import TargetColumn
@@ -105,7 +106,18 @@ def made(folder: Path) -> Report:
                 TargetUse(teacher="big net", store="miss", passes=11, rows=700, bytes=14_000, key="a" * 64),
                 TargetUse(teacher="votes", store="columns", passes=0, rows=700, bytes=14_000),
             ),
-            relation={"matrix": [[0.8, 0.2, 0.0], [0.2, 0.8, 0.0], [0.0, 0.0, 1.0]], "apply": "rows"},
+            relation=RelationReport(
+                tasks=("left", "right", "total"),
+                source="given",
+                apply="rows",
+                matrix=((0.8, 0.2, 0.0), (0.2, 0.8, 0.0), (0.0, 0.0, 1.0)),
+                method="gradient_cosine",
+                measured=50,
+                cosine=((1.0, 0.3, -0.1), (0.3, 1.0, None), (-0.1, None, 1.0)),
+                conflicts=((0.0, 0.1, 0.7), (0.1, 0.0, None), (0.7, None, 0.0)),
+                norms=(0.5, 0.25, 1.5),
+                grouping=GroupsProposal(groups=(("left", "right"), ("total",))),
+            ),
             export={"onnx": OnnxCheck(max_abs_difference=2.4e-7, tolerance=1e-4, rows=400, opset=18)},
             warnings=({"code": "no_validation", "message": "the last epoch's weights are exported"},),
             digests={"dataset": "d" * 64, "student": "f" * 64},

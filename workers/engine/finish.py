@@ -11,11 +11,12 @@ from app.contracts.architectures import Architecture
 from app.contracts.base import digest_of
 from app.contracts.events import ChildEvent, PhaseEvent
 from app.contracts.facts import ModelFacts, OutputFacts
+from app.contracts.jobs import MultitaskJob
 from app.contracts.layouts import layers, parameter_count
 from app.contracts.manifests import InputTransform, ModelManifest
 from app.contracts.orders import PEER_ROLES, OutputFile, OutputRole, PeerModel, PeerRole, TrainingOutcome
 from app.contracts.report import OnnxCheck, TargetUse
-from app.contracts.resolving.relations import normalised
+from app.contracts.report_relation import RelationReport
 from workers.engine.control import Stop, check
 from workers.engine.evaluation.environment import environment
 from workers.engine.evaluation.evaluate import Evaluation, evaluate
@@ -24,6 +25,7 @@ from workers.engine.evaluation.latency import example_batches, measure_latency
 from workers.engine.evaluation.modes import evaluating
 from workers.engine.evaluation.parties import EvaluatedTask, TaughtBy, network_outputs
 from workers.engine.evaluation.predictions import PredictionsFile
+from workers.engine.evaluation.relation import relation_report
 from workers.engine.evaluation.report import Cost, MemberPart, ReportParts, TeacherPart, build_report
 from workers.engine.exporting.card import Provenance, metadata
 from workers.engine.exporting.onnx import check_onnx, export_onnx
@@ -250,7 +252,6 @@ class Finish:
         checks: dict[str, OnnxCheck],
     ) -> ReportParts:
         trained = self._trained
-        relation = trained.course.relation
         return ReportParts(
             spec=trained.spec,
             tasks=tasks,
@@ -261,7 +262,7 @@ class Finish:
             control=_member(cost, control, trained.control) if control and trained.control else None,
             environment=environment(trained.device, trained.order.threads, trained.precision),
             targets=[TargetUse.model_validate(use) for use in trained.targets],
-            relation={"matrix": normalised(relation.matrix), "apply": "rows"} if relation is not None else None,
+            relation=self._relation(),
             search=trained.search,
             per_class=scrutiny.per_class,
             robustness=scrutiny.robustness,
@@ -275,6 +276,12 @@ class Finish:
             digests=self._digests(student),
             seconds=trained.seconds,
         )
+
+    def _relation(self) -> RelationReport | None:
+        asked, trained = self._trained.spec, self._trained.course.spec
+        if not isinstance(asked, MultitaskJob) or not isinstance(trained, MultitaskJob):
+            return None
+        return relation_report(asked, trained, self._trained.measured)
 
     def _not_measured(self) -> dict[str, str]:
         splits = self._trained.dataset.splits

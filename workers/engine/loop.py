@@ -84,6 +84,10 @@ class Trainee(Protocol):
         """See `Member`."""
         ...
 
+    def observe(self, parts: Sequence[Part], counts: Counts, step: int, epoch: int) -> None:
+        """See `Member`."""
+        ...
+
     def forward(self, part: Part) -> Answers:
         """See `Member`."""
         ...
@@ -195,6 +199,8 @@ class Loop:
         micro = _micro_batches(rows, self.schooling.training.micro_batch_size or len(batch))
         seen = [self._seen(part, epoch - 1) for part in micro]
         parts = [Part(x, part, (self.step, place)) for place, (x, part) in enumerate(seen)]
+        for member in active:
+            member.observe(parts, counts[member.name], self.step, epoch)
         at_once = [member for member in active if member.relational and len(parts) > 1]
         for member in at_once:
             member.learn_at_once(parts, counts[member.name])

@@ -38,6 +38,7 @@ def save_member(member: "Member") -> tuple[dict[str, Tensor], dict[str, Any]]:
         **_prefixed(f"{member.name}/balancer", member.balancer.state()),
         **_prefixed(f"{member.name}/recorder", sums),
         **_prefixed(f"{member.name}/beside", _beside(member)),
+        **_prefixed(f"{member.name}/observer", member.observer.state() if member.observer is not None else {}),
     }
     standing = member.standing
     state = {
@@ -61,6 +62,8 @@ def load_member(member: "Member", tensors: dict[str, Tensor], state: dict[str, A
     member.balancer.load_state(_below(f"{member.name}/balancer", tensors))
     member.recorder.load(_below(f"{member.name}/recorder", tensors), int(state["filled"]))
     device = next(member.network.parameters()).device
+    if member.observer is not None:
+        member.observer.load_state(_below(f"{member.name}/observer", tensors), device)
     standing = member.standing
     standing.best = {name: value.to(device) for name, value in _below(f"{member.name}/best", tensors).items()}
     standing.best_score, standing.best_epoch = state["best_score"], state["best_epoch"]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from app.contracts.events import MetricPoint
 from app.contracts.phases import Phase
 from app.contracts.training import TrainingSpec
+from workers.engine.affinity import Observer
 from workers.engine.balancing import Balancer, Losses, Parameters, Shared
 from workers.engine.data.columns import Rows
 from workers.engine.data.inputs import Inputs
@@ -74,6 +75,8 @@ class Member:
         self.precision = Precision(training, device)
         self.held: Mapping[str, Phase] = {}
         """Tasks whose head is not trained until a phase is over."""
+        self.observer: Observer | None = None
+        """Who looks at the tasks' gradients, where there are several."""
         self.relational = any(task.relational for task in self.tasks)
         self._taps = Taps(self.network, [tap for task in self.tasks for term in task.terms for tap in term.taps])
         self._training = training
@@ -107,6 +110,11 @@ class Member:
                 count > 0 and weight > 0.0 for weight, count in zip(task.weights(self._progress), by_term, strict=True)
             )
         )
+
+    def observe(self, parts: Sequence[Part], counts: Counts, step: int, epoch: int) -> None:
+        """Look at the tasks' gradients before the step, where somebody does and it is time."""
+        if self.observer is not None:
+            self.observer.look(self, parts, counts, step, epoch)
 
     def forward(self, part: Part) -> Answers:
         """What the network puts out for a micro-batch, in training mode."""
@@ -178,7 +186,8 @@ class Member:
 
     def take(self) -> list[MetricPoint]:
         """The points of the training series that are ready. Raises UserError `diverged`."""
-        return self.recorder.take()
+        seen = self.observer.take(self.prefix) if self.observer is not None else []
+        return [*self.recorder.take(), *seen]
 
     def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything that the next step depends on: tensors under the member's name, and JSON-able state."""

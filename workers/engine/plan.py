@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
 import torch
 from torch import Tensor
 
+from app.contracts.jobs import MultitaskJob
 from workers.engine.data.dataset import Dataset
 from workers.engine.recipes import Course, Spec, Taught, course_of
+from workers.engine.relating import with_estimate
+from workers.engine.relations import Matrix
 from workers.engine.search import Candidate, folds, folds_of, searches_rate
-from workers.engine.stages import Stage
+from workers.engine.stages import Stage, StageResult
 
 
 @dataclass
@@ -34,10 +38,41 @@ class Plan:
     @property
     def steps(self) -> int:
         """Optimiser steps of all stages, as far as epochs of the training split tell."""
-        stage = self.main(self.course, self.taught)
+        stage, first = self.main(self.course, self.taught), self.probe()
         trials = len(self.trials) * (folds_of(self.spec) or 1)
         controls = len(self.trials) if self.trials and self.course.control else 0
-        return stage.schooling().steps * (trials + controls + self.course.repeats * stage.runs)
+        probe = first.schooling().steps if first is not None else 0
+        return probe + stage.schooling().steps * (trials + controls + self.course.repeats * stage.runs)
+
+    def probe(self) -> Stage | None:
+        """The first run that measures what tasks do to each other, where the student or its teachers go by that."""
+        if self.course.probe is None:
+            return None
+        train, validation = self.splits
+        training = self.course.spec.training
+        stage = self.main(self.course, self.taught)
+        steps = max(1, ceil(self.course.probe.probe * stage.schooling().steps))
+        training = training.model_copy(update={"steps": steps, "epochs": None, "early_stopping": None})
+        spec = self.course.spec.model_copy(update={"training": training})
+        return Stage("relation", replace(self.course, spec=spec), self.taught, train, validation, self.start)
+
+    def after(self, probed: StageResult) -> "Plan":
+        """The plan as if the job had given the relation that its first run measured."""
+        assert probed.measured is not None
+        first = self.probe()
+        assert first is not None
+        matrix = tuple(tuple(row) for row in probed.measured["estimate"])
+        spec = related(self.spec, matrix)
+        trials = [replace(trial, spec=related(trial.spec, matrix)) for trial in self.trials]
+        course = course_of(trials[0].spec if trials else spec)
+        return replace(
+            self,
+            course=course,
+            taught=self.teach(course),
+            trials=trials,
+            spec=spec,
+            offset=first.schooling().steps,
+        )
 
     def main(self, course: Course, taught: tuple[Taught, ...]) -> Stage:
         """The stage of the job's own student."""
@@ -87,6 +122,12 @@ class Plan:
                 course = _seeded(course, course.spec.training.seed + i)
             taught = self.teach(course)
             yield Stage(f"control-{i}", course, taught, train, validation, student=False, control=True)
+
+
+def related(spec: Spec, matrix: Matrix) -> Spec:
+    """The spec with the relation that was measured."""
+    assert isinstance(spec, MultitaskJob)
+    return with_estimate(spec, matrix)
 
 
 def _seeded(course: Course, seed: int) -> Course:

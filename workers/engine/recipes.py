@@ -25,6 +25,7 @@ from app.contracts.jobs import (
 )
 from app.contracts.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
 from app.contracts.phases import Phase
+from app.contracts.relations import EstimatedRelation
 from app.contracts.resolving.inits import starting_tensors, tensors
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.reading import value_statistics
@@ -35,7 +36,7 @@ from workers.engine.objectives.mutual import PeerTargets
 from workers.engine.objectives.panel import Lesson
 from workers.engine.objectives.term import Term
 from workers.engine.preflight import check_teacher
-from workers.engine.relations import Relation
+from workers.engine.relating import Acting, acting, probed, related_tasks
 from workers.engine.tasks import Task
 from workers.engine.teaching import phases_of, teacher_terms
 
@@ -50,7 +51,10 @@ class Course:
     architecture: Architecture
     tasks: tuple[TaskSpec, ...]
     balancing: Balancing = field(default_factory=lambda: FixedBalancing(method="fixed"))
-    relation: Relation | None = None
+    acting: Acting | None = None
+    """The task relation R, where it acts in the steps."""
+    probe: EstimatedRelation | None = None
+    """What a first run must estimate before this course can be built."""
     control: bool = False
     control_smoothing: float | None = None
     """Label smoothing of the control, where it is not that of the student."""
@@ -88,13 +92,13 @@ def course_of(spec: Spec) -> Course:
     smoothing = spec.control.label_smoothing if isinstance(spec.control, ControlSpec) else None
     control = spec.control is not False
     if isinstance(spec, MultitaskJob):
-        relation = Relation(spec.relation.matrix) if spec.relation is not None else None
         return Course(
             spec,
             plain(spec.student),
-            spec.tasks,
+            tuple(related_tasks(spec)),
             spec.balancing,
-            relation,
+            acting(spec),
+            probed(spec),
             control,
             smoothing,
             repeats=spec.repeats,

@@ -1,4 +1,4 @@
-"""The task relation matrix R applied by rows: objectives O_i = Σ_j R_ij L_j, kept apart (METHODS.md section 4)."""
+"""The task relation matrix R as balancers use it: by rows, O_i = Σ_j R_ij L_j (METHODS.md section 4)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +8,21 @@ from torch import Tensor
 
 from app.contracts.resolving.relations import normalised
 
+Matrix = tuple[tuple[float, ...], ...]
 
-@dataclass(frozen=True)
+
+@dataclass
 class Relation:
-    """R as given; rows are normalised over the tasks that are present in a batch."""
+    """R as it is now; `version` counts its changes. Rows are normalised over the tasks that are present in a batch."""
 
-    matrix: tuple[tuple[float, ...], ...]
+    matrix: Matrix
+    version: int = 0
+
+    def become(self, matrix: Matrix) -> None:
+        """Another R from the next step on."""
+        if matrix != self.matrix:
+            self.matrix = matrix
+            self.version += 1
 
     def over(self, present: Sequence[int]) -> Tensor:
         """R restricted to the tasks of a batch, rows summing to 1: [K, K] float32 on the host.

@@ -51,6 +51,11 @@ def _pointer(place: Place) -> str:
     return "".join(f"/{step}" for step in place)
 
 
+def _told(value: Any, tried: list[Any]) -> float:
+    """A number as it is; of what is no number (a relation) its place among the candidates."""
+    return float(value) if isinstance(value, int | float) else float(tried.index(value))
+
+
 def candidates(spec: Spec) -> list[Candidate]:
     """Every combination of what is searched, in the order of the spec; none where nothing is searched."""
     document = spec.model_dump(mode="json")
@@ -63,7 +68,10 @@ def candidates(spec: Spec) -> list[Candidate]:
         for (place, _), value in zip(found, values, strict=True):
             changed = _replaced(changed, place, value)
         parsed = TRAINING_JOB.validate_python(changed, strict=False)
-        said = {_pointer(place): float(value) for (place, _), value in zip(found, values, strict=True)}
+        said = {
+            _pointer(place): _told(value, search["search"])
+            for (place, search), value in zip(found, values, strict=True)
+        }
         made.append(Candidate(said, parsed))
     return made
 

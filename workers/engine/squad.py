@@ -119,6 +119,9 @@ class Squad:
         self._optimizer.zero_grad(set_to_none=True)
         self._progress = step / max(1, self._steps - 1)
 
+    def observe(self, parts: Sequence[Part], counts: Counts, step: int, epoch: int) -> None:
+        """There is one task: nothing to compare."""
+
     def forward(self, part: Part) -> Answers:
         """Everybody's outputs: {task: [K, n, size]}."""
         return Answers({self.tasks[0].name: self._outputs(part.x)}, {})

@@ -20,6 +20,7 @@ from app.contracts.events import ChildEvent, WarningEvent
 from app.contracts.orders import DatasetInput, Order
 from app.contracts.problems import UserError
 from app.contracts.training import TrainingSpec
+from workers.engine.affinity import Observer
 from workers.engine.balancing import make_balancer
 from workers.engine.checkpoint import Checkpoint, CheckpointFolder
 from workers.engine.control import Stop
@@ -34,6 +35,7 @@ from workers.engine.members import Member
 from workers.engine.networks import Network, build, initialise
 from workers.engine.objectives.term import Term
 from workers.engine.recipes import Course, Taught
+from workers.engine.relations import Relation
 from workers.engine.squad import Squad, can_train_together
 from workers.engine.tasks import Task, taught_rows
 
@@ -110,6 +112,8 @@ class StageResult:
     bit_exact: bool = True
     seconds: float = 0.0
     precision: str = "float32"
+    measured: dict[str, Any] | None = None
+    """What the student's observer saw of its tasks, as JSON."""
 
 
 @dataclass
@@ -162,7 +166,7 @@ class StageRunner:
         elif "control" in settled and keep["bit_exact"]:
             controls.keep(settled["control"])
         precision = members[0].precision.name if members else "float32"
-        return StageResult(settled, keep["bit_exact"], loop.seconds, precision)
+        return StageResult(settled, keep["bit_exact"], loop.seconds, precision, _measured(members))
 
     def run_together(self, name: str, stages: Sequence[Stage]) -> tuple[list[float], float] | None:
         """(validation scores, seconds) of stages whose students can train as one vectorised step; else None."""
@@ -236,13 +240,19 @@ class StageRunner:
     ) -> Member:
         network = build(architecture)
         initialise(network, stage.training.seed)
-        balancer = make_balancer(
-            stage.course.balancing, [task.weight for task in tasks], stage.course.relation, stage.training.seed
-        )
+        course, acting = stage.course, stage.course.acting
+        relation = Relation(acting.matrix) if acting is not None else None
+        weights = [task.weight for task in tasks]
+        balancer = make_balancer(course.balancing, weights, relation, stage.training.seed)
         prefix = f"{stage.name}/" if stage.name else ""
-        return Member(
+        member = Member(
             name, network, tasks, balancer, stage.training, schooling.steps, self.device, group=group, prefix=prefix
         )
+        follows = acting.follows if acting is not None else None
+        if len(tasks) > 1 and (name == "student" or follows is not None):
+            live = relation if follows is not None else None
+            member.observer = Observer([task.name for task in tasks], schooling.steps, follows or course.probe, live)
+        return member
 
     def _peer(
         self, name: str, architecture: Architecture, tasks: Sequence[Task], stage: Stage, schooling: Schooling
@@ -322,7 +332,7 @@ class StageRunner:
             "smoothing": course.control_smoothing,
             "tasks": [[task.name, task.target, task.weight] for task in course.tasks],
             "balancing": course.balancing.model_dump(mode="json"),
-            "relation": course.relation.matrix if course.relation is not None else None,
+            "relation": course.acting.facts() if course.acting is not None else None,
             "dataset": dataset.sha256,
             "manifest": dataset.manifest.model_dump(mode="json", exclude={"name", "metadata"}),
             "rows": digest_of([schooling.rows.tolist(), schooling.validation.tolist()]),
@@ -331,6 +341,11 @@ class StageRunner:
 
 def _is_common(term: Term) -> bool:
     return not term.taps and term.module is None
+
+
+def _measured(members: Sequence[Member]) -> dict[str, Any] | None:
+    observers = [member.observer for member in members if member.name == "student" and member.observer is not None]
+    return observers[0].summary() if observers else None
 
 
 def _settled(member: Member, schooling: Schooling) -> Settled:
@@ -358,7 +373,7 @@ class FinishedStages:
         }
         for settled in members.values():
             settled.network.to(self._device)
-        return StageResult(members, told["bit_exact"], told["seconds"], told["precision"])
+        return StageResult(members, told["bit_exact"], told["seconds"], told["precision"], told["measured"])
 
     def keep(self, name: str, result: StageResult) -> None:
         """Write a stage's result down, whole or not at all."""
@@ -376,6 +391,7 @@ class FinishedStages:
             "bit_exact": result.bit_exact,
             "seconds": result.seconds,
             "precision": result.precision,
+            "measured": result.measured,
         }
         (draft / "result.json").write_text(json.dumps(told, sort_keys=True, allow_nan=False))
         publish_folder(draft, self._folder / name, {})

@@ -50,6 +50,8 @@ class Trained:
     peers: tuple[Settled, ...]
     repeats: tuple[tuple[Settled, Settled | None], ...]
     search: SearchReport | None
+    measured: dict[str, Any] | None
+    """What was seen of the tasks' gradients, by a first run where there was one."""
     precision: str
     exact_accumulation: bool
     bit_exact: bool
@@ -105,7 +107,7 @@ class Training:
             targets = self._first_uses(faculty)
             self._enter("training", began)
             runner = StageRunner(order, dataset, dataset_input, self._device, self._emit, self._stop, inputs, plan)
-            return self._train(runner, course, taught, trials, faculty, targets)
+            return self._train(runner, spec, course, taught, trials, faculty, targets)
         except BaseException:
             faculty.close()
             raise
@@ -131,6 +133,7 @@ class Training:
     def _train(
         self,
         runner: StageRunner,
+        spec: Spec,
         course: Course,
         taught: tuple[Taught, ...],
         trials: list[Candidate],
@@ -142,12 +145,20 @@ class Training:
         def teach(course: Course) -> tuple[Taught, ...]:
             return taught_tasks(course, faculty, lambda event: None)
 
-        plan = Plan(course, taught, runner.dataset, trials, self._spec, teach, start)
+        plan = Plan(course, taught, runner.dataset, trials, spec, teach, start)
         runner.steps = plan.steps
+        first = plan.probe()
+        probed = runner.run(first) if first is not None else None
+        if probed is not None:
+            plan = plan.after(probed)
         searched = _Search(runner, plan).run() if trials else None
-        main = plan.main(course, taught) if searched is None else plan.main_of(searched.winner)
+        main = plan.main(plan.course, plan.taught) if searched is None else plan.main_of(searched.winner)
         pairs = [_pair(runner, stage) for stage in (main, *plan.repeats(main))]
-        results = [*(searched.results if searched else ()), *(result for pair in pairs for result in pair)]
+        results = [
+            *([probed] if probed else ()),
+            *(searched.results if searched else ()),
+            *(result for pair in pairs for result in pair),
+        ]
         result, repeats = pairs[0][0], [_joined(pair) for pair in pairs[1:]]
         together = searched.seconds if searched else 0.0
         self._seconds["training"] = together + sum(each.seconds for each in results)
@@ -169,6 +180,7 @@ class Training:
             peers=tuple(settled for name, settled in result.members.items() if name.startswith("peer-")),
             repeats=tuple((each.members["student"], each.members.get("control")) for each in repeats),
             search=searched.report if searched else None,
+            measured=(probed or result).measured,
             precision=result.precision,
             exact_accumulation=micro is None or not student.network.has_batch_norm,
             bit_exact=all(each.bit_exact for each in results),

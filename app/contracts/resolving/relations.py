@@ -1,9 +1,21 @@
 """The task relation matrix R (METHODS.md section 4): normalisation, and when it has no effect."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
-from app.contracts.jobs import MultitaskJob
+from app.contracts.distillation import DistillationSpec
+from app.contracts.facts import OutputFacts
+from app.contracts.jobs import MultitaskJob, TaskSpec
+from app.contracts.relations import (
+    AppliedRelation,
+    EstimatedRelation,
+    GroupsRelation,
+    MatrixRelation,
+    RelationSpec,
+    SearchedRelation,
+)
 from app.contracts.resolving.findings import Findings
+from app.contracts.resolving.targets import Goal
 
 DIAGONAL_FLOOR = 0.01
 """Least share of a task in its own row: a task that never hears itself cannot be learned."""
@@ -42,22 +54,107 @@ def _shares(values: Sequence[float]) -> list[float]:
     return [value / total for value in values]
 
 
-def check_relation(spec: MultitaskJob, findings: Findings) -> None:
-    """Warn where R is nothing but fixed weights, or nothing at all; refuse weights that a balancer cannot take."""
+def matrix_of(relation: MatrixRelation | GroupsRelation, names: Sequence[str]) -> tuple[tuple[float, ...], ...]:
+    """R [K, K] as it is meant: of groups 1 within a group, 0 across. Not yet normalised."""
+    if isinstance(relation, MatrixRelation):
+        return relation.matrix
+    of = {name: i for i, group in enumerate(relation.groups) for name in group}
+    return tuple(tuple(float(of[a] == of[b]) for b in names) for a in names)
+
+
+def lent_teachers(
+    tasks: Sequence[TaskSpec], matrix: Sequence[Sequence[float]], agreeing: Sequence[Sequence[int]]
+) -> tuple[TaskSpec, ...]:
+    """Tasks whose teachers are those of all tasks that R lets teach them: their own first, then the others', each with
+    its weight times R_ij (of normalised rows).
+    """
+    found = []
+    for i, (task, row) in enumerate(zip(tasks, normalised(matrix), strict=True)):
+        lenders = [j for j in (i, *(j for j in agreeing[i] if j != i)) if row[j] > 0.0 and tasks[j].teachers]
+        refs = tuple(
+            ref.model_copy(update={"weight": ref.weight * row[j]}) for j in lenders for ref in tasks[j].teachers or ()
+        )
+        update: dict[str, object] = {"teachers": refs or None}
+        if task.teachers is None and refs:
+            terms = tasks[lenders[0]].distillation or DistillationSpec()
+            update["distillation"] = terms.model_copy(update={"features": None})
+        found.append(task.model_copy(update=update))
+    return tuple(found)
+
+
+def check_relation(
+    spec: MultitaskJob, goals: Sequence[Goal | None], taught: Sequence[OutputFacts | None], findings: Findings
+) -> RelationSpec | None:
+    """The relation with what the facts fill in. Problems where it cannot act, warnings where it has no effect.
+
+    `goals` are the tasks', `taught` what the first teacher of each puts out (None: no teacher, or not known yet).
+    """
     weights = [task.weight for task in spec.tasks]
-    gradient_method = spec.balancing.method != "fixed"
-    if gradient_method and len(set(weights)) > 1:
+    if spec.balancing.method != "fixed" and len(set(weights)) > 1:
         findings.problem(
             "/balancing/method",
             "weights_not_supported",
             f"`{spec.balancing.method}` has no preference vector: give all tasks one weight, or balance by `fixed`",
         )
-    if spec.relation is None:
-        return
-    matrix = normalised(spec.relation.matrix)
-    if gradient_method:
-        given = [_shares(row) for row in spec.relation.matrix]
-        if len(given) > 1 and all(_same(row, given[0]) for row in given[1:]):
+    relation = spec.relation
+    if relation is None:
+        return None
+    if isinstance(relation, SearchedRelation):
+        places = [f"/relation/search/{i}" for i in range(len(relation.search))]
+        tried = zip(relation.search, places, strict=True)
+        found = tuple(_checked(each, place, spec, goals, taught, findings) for each, place in tried)
+        return relation.model_copy(update={"search": found})
+    return _checked(relation, "/relation", spec, goals, taught, findings)
+
+
+Form = TypeVar("Form", bound=AppliedRelation)
+
+
+def _checked(
+    relation: Form,
+    place: str,
+    spec: MultitaskJob,
+    goals: Sequence[Goal | None],
+    taught: Sequence[OutputFacts | None],
+    findings: Findings,
+) -> Form:
+    names = [task.name for task in spec.tasks]
+    if isinstance(relation, EstimatedRelation):
+        if len(names) < 2:
+            findings.problem(place, "too_few_tasks", "a relation is measured between tasks, and there is one")
+    elif isinstance(relation, MatrixRelation | GroupsRelation) and relation.apply == "rows":
+        _warn_of_rows(matrix_of(relation, names), spec, findings)
+    if relation.apply != "teachers":
+        return relation
+    if not any(task.teachers for task in spec.tasks):
+        findings.problem(
+            f"{place}/apply", "no_teachers", "`teachers` lends the teachers of tasks, and no task has one: add some"
+        )
+    agreeing = tuple(
+        tuple(j for j, output in enumerate(taught) if j != i and _agrees(goal, output)) for i, goal in enumerate(goals)
+    )
+    if all(goal is not None for goal in goals) and findings.complete and not any(agreeing):
+        findings.warn(
+            "relation_without_effect", "no head puts out what another task's teacher does, so no teacher is lent"
+        )
+    return relation.model_copy(update={"agreeing": agreeing})
+
+
+def _agrees(goal: Goal | None, output: OutputFacts | None) -> bool:
+    """Whether a head and a teacher speak of as many numbers of one kind, and of classes of the same names."""
+    if goal is None or output is None or (goal.kind, goal.size) != (output.spec.kind, output.size):
+        return False
+    theirs = output.spec.classes if output.spec.kind == "class" else None
+    return goal.classes is None or theirs is None or goal.classes == theirs
+
+
+def _warn_of_rows(given: Sequence[Sequence[float]], spec: MultitaskJob, findings: Findings) -> None:
+    """Warn where the objectives R · L come to fixed weights, or to one and the same objective."""
+    weights = [task.weight for task in spec.tasks]
+    matrix = normalised(given)
+    if spec.balancing.method != "fixed":
+        shares = [_shares(row) for row in given]
+        if len(shares) > 1 and all(_same(row, shares[0]) for row in shares[1:]):
             findings.warn(
                 "relation_rank_one",
                 "all rows of the relation are alike, so every objective is the same mixture and the balancer has "

@@ -15,16 +15,18 @@ class Fixed(Stateless):
     def __init__(self, weights: Sequence[float], relation: Relation | None = None) -> None:
         self._weights = tuple(weights)
         self._relation = relation
-        self._coefficients: dict[tuple[int, ...], tuple[float, ...]] = {}
+        self._coefficients: dict[tuple[tuple[int, ...], int], tuple[float, ...]] = {}
 
     def coefficients(self, present: tuple[int, ...]) -> tuple[float, ...]:
         """What the loss of each present task is multiplied by."""
-        if present not in self._coefficients:
+        key = (present, self._relation.version if self._relation is not None else 0)
+        if key not in self._coefficients:
             weights = torch.tensor([self._weights[i] for i in present], dtype=torch.float32)
             if self._relation is not None:
                 weights = weights @ self._relation.over(present)
-            self._coefficients[present] = tuple(weights.tolist())
-        return self._coefficients[present]
+            self._coefficients = {k: v for k, v in self._coefficients.items() if k[1] == key[1]}
+            self._coefficients[key] = tuple(weights.tolist())
+        return self._coefficients[key]
 
     def backward(self, losses: Losses, parameters: Parameters) -> None:
         """See `Balancer`."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from app.contracts.jobs import DistillJob, MultitaskJob, TrainJob
 from app.contracts.report import (
@@ -17,6 +16,7 @@ from app.contracts.report import (
     Robustness,
     TargetUse,
 )
+from app.contracts.report_relation import RelationReport
 from app.contracts.report_search import SearchReport
 from workers.engine.evaluation.evaluate import Evaluation
 from workers.engine.evaluation.parties import EvaluatedTask
@@ -66,7 +66,7 @@ class ReportParts:
     control: MemberPart | None = None
     teachers: Sequence[TeacherPart] = ()
     targets: Sequence[TargetUse] = ()
-    relation: dict[str, Any] | None = None
+    relation: RelationReport | None = None
     search: SearchReport | None = None
     per_class: Mapping[str, tuple[PerClass, ...]] = field(default_factory=dict)
     robustness: Mapping[str, tuple[Robustness, ...]] = field(default_factory=dict)
