@@ -13,6 +13,7 @@ from app.contracts.events import JobEvent
 from app.contracts.jobs import JOB_SPEC
 from app.contracts.report import Report
 from app.contracts.report_preflight import PreflightReport
+from app.contracts.report_relation import RelationHistory
 from app.datasets.endpoints import router as datasets
 from app.datasets.schemas import Dataset, DatasetPage
 from app.datasets.service import DATASETS
@@ -51,6 +52,7 @@ SCHEMAS: Final[openapi.Schemas] = {
     "JobEventPage": (TypeAdapter(JobEventPage), "serialization"),
     "Metrics": (TypeAdapter(Metrics), "serialization"),
     "Report": (TypeAdapter(Report), "serialization"),
+    "RelationHistory": (TypeAdapter(RelationHistory), "serialization"),
     "PreflightReport": (TypeAdapter(PreflightReport), "serialization"),
     "ProblemDocument": (TypeAdapter(ProblemDocument), "serialization"),
 }

@@ -76,7 +76,7 @@ class EstimatedRelation(AppliedRelation):
     `gradient_cosine`: G_ij / √(G_ii G_jj) of the Gramian G of the gradients on shared parameters. `first_order`: the
     relative fall of L_i that a step on task j promises, η·G_ij / L_i. `tag` (Fifty 2021): the fall that it brings,
     measured by a step that is taken back. R_ij is the mean of what j does for i over what i does for itself, where it
-    is positive and more than two standard errors from 0.
+    is positive and more than three standard errors from 0.
     """
 
     estimate: Literal["gradient_cosine", "first_order", "tag"] = Field(description="What is measured.")

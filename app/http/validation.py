@@ -42,6 +42,7 @@ CODES: Mapping[str, str] = {
     "assertion_error": "invalid_value",
     "weights_sum_to_zero": "weights_sum_to_zero",
     "duplicate_name": "duplicate_name",
+    "relation_form": "missing",
 }
 """pydantic's error types -> our stable codes; the others are all `wrong_type`."""
 

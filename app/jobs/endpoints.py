@@ -16,7 +16,7 @@ from app.http.keyed import IdempotencyKey
 from app.http.pages import After, Limit, decode_cursor, page_of
 from app.http.services import TheServices
 from app.http.waiting import Wait
-from app.jobs import service, streams
+from app.jobs import relation, service, streams
 from app.jobs.repository import JobFilter
 from app.jobs.schemas import job_view
 
@@ -182,6 +182,15 @@ async def get_metrics(
 async def get_report(job_id: str, caller: KnownCaller, services: TheServices) -> Response:
     """Teachers, student and control side by side, and the verdict; of a preflight what it found and expects."""
     return await service.report(services, caller, job_id)
+
+
+@router.get(
+    "/{job_id}/relation",
+    responses={200: json_content("RelationHistory", "As it is now."), **problems(400, 404)},
+)
+async def get_relation(job_id: str, caller: KnownCaller, services: TheServices) -> Response:
+    """What the tasks of a multitask job do to each other: R over time, affinities, conflicts, proposed groups."""
+    return json_answer(await relation.relation(services, caller, job_id))
 
 
 @router.head("/{job_id}/student/weights", include_in_schema=False)

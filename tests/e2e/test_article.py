@@ -137,3 +137,25 @@ def test_the_two_head_model_learns_loss1_plus_half_loss2(client: Client, article
             for task in ("y1", "y2")
         ]
         assert total == pytest.approx(parts[0] + 0.5 * parts[1], rel=1e-5)
+
+
+def test_the_articles_r_is_given_by_groups_and_what_the_tasks_do_to_each_other_is_told(
+    client: Client, article: dict[str, Any]
+) -> None:
+    """R_ij = 1 where tasks i and j are related, L = R · L_task, kept apart for a gradient balancer."""
+    spec = {
+        "kind": "multitask",
+        "dataset": article["id"],
+        "tasks": [{"name": "y1"}, {"name": "y2"}],
+        "student": MLP,
+        "relation": {"groups": [["y1", "y2"]], "apply": "rows"},
+        "training": {**TEN_EPOCHS, "learning_rate": 0.01},
+    }
+    job = client.finish(spec)
+    found = client.get(f"/v1/jobs/{job['id']}/relation")
+    assert (found["final"], found["source"], found["apply"]) == (True, "given", "rows")
+    assert found["matrix"] == [[0.5, 0.5], [0.5, 0.5]]
+    assert found["cosine"][0][0] == pytest.approx(1.0)
+    assert found["proposal"]["apply"] == "rows"
+    again = client.finish({**spec, "relation": found["grouping"] | {"apply": "rows"}})
+    assert again["state"] == "succeeded"

@@ -7,7 +7,7 @@ from workers.engine.affinity.measured import Measured
 
 LEAST = 5
 """Measurements before an estimate is used; until then every task teaches itself alone."""
-SURE = 2.0
+SURE = 3.0
 """Standard errors that a mean must be away from 0 to count."""
 
 Matrix = tuple[tuple[float, ...], ...]
