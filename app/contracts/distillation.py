@@ -142,6 +142,11 @@ class FitnetsTerm(_Feature):
     """Hints (FitNets, Romero 2015): mean squared error of the student's layer, projected, to the teacher's."""
 
     method: Literal["fitnets"]
+    normalize: bool = Field(
+        default=False,
+        description="Bring both sides of a row to length 1 first, and sum the squares (KD4MTL, Li 2020): teachers of "
+        "several tasks pull alike, whatever the size of their features.",
+    )
 
 
 class AttentionTerm(_Feature):
@@ -229,6 +234,11 @@ class DistillationSpec(Contract):
         Annotated[FeatureTerms, BeforeValidator(_listed, json_schema_input_type=FeatureTerm | FeatureTerms)] | None
     ) = Field(default=None, description="Terms on layers, beside the soft targets; one or a list.")
     supervised: SupervisedTerm = Field(default_factory=SupervisedTerm, description="What labels weigh.")
+    anneal: Literal["linear"] | None = Field(
+        default=None,
+        description="Labels take over from the teachers (BAM!, Clark 2019): the weight of the soft targets goes to the "
+        "labels, in a straight line over the steps.",
+    )
     combine: Literal["weights", "confidence", "learned"] = Field(
         default="weights",
         description="How several teachers are averaged after softening: by their weights; on each labelled row by how "

@@ -19,6 +19,7 @@ APPLY = (
 _FORMS = {"given": "matrix", "grouped": "groups", "estimated": "estimate", "searched": "search"}
 RelationEntry = Annotated[float, Field(ge=0.0, le=1e6)]
 RelationRow = Annotated[tuple[RelationEntry, ...], Field(min_length=1, max_length=64)]
+Places = Annotated[tuple[Annotated[int, Field(ge=0, le=63)], ...], Field(max_length=64)]
 Group = Annotated[tuple[Name, ...], Field(min_length=1, max_length=64)]
 
 
@@ -26,7 +27,7 @@ class AppliedRelation(Contract):
     """What a relation has, wherever it comes from."""
 
     apply: Apply = Field(default="rows", description=APPLY)
-    agreeing: tuple[tuple[int, ...], ...] | None = Field(
+    agreeing: tuple[Places, ...] | None = Field(
         default=None,
         max_length=64,
         description="Filled in when a job is resolved, with `teachers`: for each task the places of the tasks whose "

@@ -16,7 +16,7 @@ from app.contracts.resolving.features import check_features
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resolving.inits import check_init
 from app.contracts.resolving.methods import check_store, outputs_of
-from app.contracts.resolving.phases import check_stopping
+from app.contracts.resolving.phases import check_annealing, check_stopping
 from app.contracts.resolving.relations import check_relation
 from app.contracts.resolving.searches import check_search
 from app.contracts.resolving.students import fitted
@@ -187,7 +187,9 @@ def _lesson(
     if goal.labelled == 0:
         findings.warn("no_labels", f"`{goal.name}` has no labels in the training split: it learns from teachers alone")
     outputs = outputs_of([(facts, ref.output) for facts, ref in zip(known, teachers, strict=True)])
-    return resolved_terms(distillation, goal, outputs, findings, f"{pointer}/distillation")
+    lesson = resolved_terms(distillation, goal, outputs, findings, f"{pointer}/distillation")
+    check_annealing(lesson, goal, dataset.splits.get("train", 0), findings, f"{pointer}/distillation")
+    return lesson
 
 
 def _features(

@@ -35,6 +35,7 @@ NUMBERS: dict[str, Json] = {
 }
 FEATURES: dict[str, Json] = {
     "fitnets": {"method": "fitnets"},
+    "fitnets, unit length": {"method": "fitnets", "normalize": True},
     "similarity": {"method": "similarity"},
     "rkd": {"method": "rkd"},
     "crd": {"method": "crd", "dimensions": 8},
@@ -100,6 +101,7 @@ CLASS_JOBS: dict[str, Json] = {
             "supervised": {"weight": 1.0, "phase": {"end": 0.5}},
         }
     ),
+    "kd, annealed": job({"soft_targets": {"method": "kd"}, "anneal": "linear", "supervised": {"weight": 0.0}}),
     "several terms": job({"soft_targets": [{"method": "kd"}, {"method": "dist"}, {"method": "kd", "temperature": 1}]}),
     "confidence": several("confidence"),
     "learned shares": several("learned"),

@@ -89,3 +89,16 @@ def test_a_search_over_weights_keeps_the_phases(workshop: Workshop) -> None:
     spec["distillation"]["soft_targets"] = {**soft, "weight": chosen}
     workshop.run(spec, "single")
     assert workshop.digest("searched") == workshop.digest("single")
+
+
+def test_annealed_teachers_hand_their_weight_to_the_labels_in_a_straight_line(workshop: Workshop) -> None:
+    """BAM!: λ·labels + (1 − λ)·teacher with λ from 0 to 1, where labels weigh nothing at first."""
+    school(workshop)
+    spec = job({"soft_targets": {"method": "kd", "weight": 1.0}, "supervised": {"weight": 0.0}, "anneal": "linear"})
+    workshop.run({**spec, "training": FIXED, "control": False})
+    series = {name: recorded(workshop, f"train/{name}") for name in ("loss", "label/kd", "label/supervised")}
+    steps = len(series["loss"])
+    for step, total in enumerate(series["loss"]):
+        share = step / (steps - 1)
+        soft, labels = series["label/kd"][step], series["label/supervised"][step]
+        assert total == pytest.approx(share * labels + (1.0 - share) * soft, rel=1e-5)

@@ -255,3 +255,12 @@ def test_peers_teach_classes_and_stay_to_the_end() -> None:
     assert ("/mutual", "method_undefined") in codes(values)
     stopping = resolved({**DISTILL, "mutual": mutual, "training": {"early_stopping": {"patience": 2}}})
     assert codes(stopping) == {("/training/early_stopping", "not_with_mutual")}
+
+
+def test_annealing_hands_over_to_labels_that_must_be_there() -> None:
+    spec = with_terms(soft_targets={"method": "kd"}, anneal="linear")
+    assert ("/distillation/anneal", "labels_needed") in codes(resolved(spec, *goal("class", labelled=False)))
+    assert not resolved(spec, *goal("class")).problems
+    assert "anneal_without_labels" not in warned(resolved(spec, *goal("class")))
+    few = dataset(digit=TargetFacts(kind="class", size=10, labelled={**SPLITS, "train": 7}))
+    assert "anneal_without_labels" in warned(resolved(spec, few))

@@ -38,7 +38,7 @@ from workers.engine.objectives.term import Term
 from workers.engine.preflight import check_teacher
 from workers.engine.relating import Acting, acting, probed, related_tasks
 from workers.engine.tasks import Task
-from workers.engine.teaching import phases_of, teacher_terms
+from workers.engine.teaching import teacher_terms, weighings_of
 
 Spec = TrainJob | DistillJob | MultitaskJob
 
@@ -228,5 +228,5 @@ def taught_task(task: TaskSpec, course: Course, faculty: Faculty, emit: Callable
     if course.mutual is not None:
         everyone = torch.ones(dataset.rows, dtype=torch.bool)
         terms.append(PeerTargets(course.mutual.weight, everyone, course.mutual.temperature))
-    phases = phases_of(distillation)
-    return Taught(Task(task.name, spec, target, task.weight, tuple(terms), phases), control, lessons)
+    weighings = weighings_of(distillation) if lessons else {}
+    return Taught(Task(task.name, spec, target, task.weight, tuple(terms), weighings), control, lessons)

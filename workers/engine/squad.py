@@ -49,16 +49,20 @@ def _moves(module: nn.Module) -> bool:
 
 
 def _is_simple(task: Task) -> bool:
-    """Class targets, fixed temperatures, additive terms without trained parts."""
-    return task.spec.kind == "class" and all(
-        isinstance(term, SupervisedLoss)
-        or (
-            isinstance(term, ClassSoftTargets)
-            and term.module is None
-            and not term.relational
-            and _degrees(term) is not None
+    """Class targets, fixed temperatures and weights, additive terms without trained parts."""
+    return (
+        task.spec.kind == "class"
+        and not task.weighings
+        and all(
+            isinstance(term, SupervisedLoss)
+            or (
+                isinstance(term, ClassSoftTargets)
+                and term.module is None
+                and not term.relational
+                and _degrees(term) is not None
+            )
+            for term in task.terms
         )
-        for term in task.terms
     )
 
 
@@ -139,18 +143,17 @@ class Squad:
     def learn(self, answers: Answers, rows: Rows, counts: Counts, peers: Peers = ()) -> None:
         """Σ_k of everybody's loss: each has the gradient of its own."""
         totals = self._losses(answers.outputs[self.tasks[0].name], rows, counts[0], self._progress)
-        if totals.requires_grad:  # between two phases no term counts
-            totals.sum().backward()  # type: ignore[no-untyped-call]
+        totals.sum().backward()  # type: ignore[no-untyped-call]
         self._totals = list(totals.detach())
 
     def _losses(self, outputs: Tensor, rows: Rows, counts: Sequence[int], progress: float) -> Tensor:
         """Everybody's weighted loss [K] for outputs [K, n, C]."""
         total = outputs.new_zeros(len(outputs))
         task = self.tasks[0]
-        for place, (term, count, share) in enumerate(zip(task.terms, counts, task.shares(progress), strict=True)):
-            if count > 0 and share > 0.0:
+        for place, (term, count) in enumerate(zip(task.terms, counts, strict=True)):
+            if count > 0:
                 means = vmap(_mean_of(term, rows, progress))(outputs, self._degrees[:, place]) / count
-                total = total + share * self._shares[:, place] * means
+                total = total + self._shares[:, place] * means
         return total
 
     def learn_at_once(self, parts: Sequence[Part], counts: Counts) -> None:

@@ -1,16 +1,18 @@
 """A task: a head of the student, what it means, and the terms that teach it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from app.contracts.manifests import OutputSpec
-from app.contracts.phases import Phase
 from workers.engine.data.columns import Rows
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.objectives.term import Seen, Term
+
+Weighing = Callable[[float], float]
+"""Share of the steps done (0 to 1) -> the weight of a term."""
 
 
 @dataclass(frozen=True)
@@ -22,22 +24,20 @@ class Task:
     target: TargetColumn | None
     weight: float
     terms: tuple[Term, ...]
-    phases: Mapping[str, Phase] = field(default_factory=dict)
-    """When a term counts, by its name; through all steps where it is not here."""
-
-    def shares(self, progress: float) -> list[float]:
-        """What the weight of each term is multiplied by after `progress` (0 to 1) of the steps."""
-        found = [self.phases.get(term.name) for term in self.terms]
-        return [1.0 if phase is None else phase.share(progress) for phase in found]
+    weighings: Mapping[str, Weighing] = field(default_factory=dict)
+    """The weights of terms that change over the steps, by their names; the others keep their own."""
 
     def weights(self, progress: float) -> list[float]:
-        """What the mean of each term is multiplied by after `progress` of the steps."""
-        return [term.weight * share for term, share in zip(self.terms, self.shares(progress), strict=True)]
+        """What the mean of each term is multiplied by after `progress` (0 to 1) of the steps."""
+        return [
+            self.weighings[term.name](progress) if term.name in self.weighings else term.weight for term in self.terms
+        ]
 
     @property
     def counted(self) -> Tensor:
         """Bool [N] on the host: rows from which some term of positive weight teaches this task."""
-        return torch.stack([term.counted for term in self.terms if term.weight > 0.0]).any(0)
+        weighing = [term for term in self.terms if term.weight > 0.0 or term.name in self.weighings]
+        return torch.stack([term.counted for term in weighing]).any(0)
 
     @property
     def relational(self) -> bool:
@@ -56,14 +56,13 @@ class Task:
         both are those of the batch. A term without counted rows, or out of its phase, is 0 and has no gradient.
         """
         means, total = [], None
-        for term, count, share in zip(self.terms, counts, self.shares(seen.progress), strict=True):
-            if count == 0 or share == 0.0:
+        for term, count, weight in zip(self.terms, counts, self.weights(seen.progress), strict=True):
+            if count == 0 or (weight == 0.0 and term.name in self.weighings):
                 means.append(seen.outputs.new_zeros((), dtype=torch.float32))
                 continue
             losses = term.losses(seen, rows)
             mean = losses if term.relational else losses.sum() / count
             means.append(mean.detach())
-            weight = term.weight * share
             if weight > 0.0:
                 total = weight * mean if total is None else total + weight * mean
         return total, means

@@ -26,6 +26,7 @@ from workers.engine.objectives.panel import LearnedShares, Lesson, Panel, confid
 from workers.engine.objectives.soft import ClassSoftTargets, LabelSoftTargets
 from workers.engine.objectives.stacking import Stacking
 from workers.engine.objectives.term import Term
+from workers.engine.tasks import Weighing
 
 
 def teacher_terms(
@@ -43,13 +44,25 @@ def teacher_terms(
     return [*soft, *_feature_terms(spec, teachers, student, seed, faculty)]
 
 
-def phases_of(spec: DistillationSpec) -> dict[str, Phase]:
-    """When the terms of a task count, by name; those that count through all steps are left out."""
-    found: dict[str, Phase | None] = {"supervised": spec.supervised.phase}
-    groups: tuple[Sequence[SoftTargetTerm | FeatureTerm], ...] = (spec.soft_targets or (), spec.features or ())
-    for terms in groups:
-        found |= {name: term.phase for name, term in zip(_names([t.method for t in terms]), terms, strict=True)}
-    return {name: phase for name, phase in found.items() if phase is not None}
+def weighings_of(spec: DistillationSpec) -> dict[str, Weighing]:
+    """The weights of a task's terms that change over the steps, by name: phases, and annealed teachers."""
+    soft, features = spec.soft_targets or (), spec.features or ()
+    taken = sum(term.share for term in soft) if spec.anneal is not None else 0.0
+    annealed = spec.anneal is not None
+    found = {"supervised": _weighing(spec.supervised.weight, spec.supervised.phase, taken)}
+    for name, term in zip(_names([term.method for term in soft]), soft, strict=True):
+        found[name] = _weighing(term.share, term.phase, -term.share if annealed else 0.0)
+    for name, hint in zip(_names([term.method for term in features]), features, strict=True):
+        found[name] = _weighing(hint.share, hint.phase, 0.0)
+    return {name: weighing for name, weighing in found.items() if weighing is not None}
+
+
+def _weighing(weight: float, phase: Phase | None, gained: float) -> Weighing | None:
+    """A weight that grows by `gained` over the steps and counts in a phase; None where it stays what it is."""
+    if phase is None and gained == 0.0:
+        return None
+    during = phase or Phase()
+    return lambda progress: (weight + gained * progress) * during.share(progress)
 
 
 def _names(methods: Sequence[str]) -> list[str]:

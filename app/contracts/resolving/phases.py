@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from app.contracts.distillation import DistillationSpec
 from app.contracts.phases import Phase
 from app.contracts.resolving.findings import Findings
+from app.contracts.resolving.targets import Goal
 from app.contracts.training import TrainingSpec
 
 
@@ -22,13 +23,32 @@ def check_phases(terms: Sequence[tuple[float, Phase | None]], findings: Findings
         )
 
 
+def check_annealing(spec: DistillationSpec, goal: Goal, rows: int, findings: Findings, pointer: str) -> None:
+    """Labels that take over must be there; rows without one are taught less and less. `rows` of the training split."""
+    if spec.anneal is None:
+        return
+    if goal.labelled == 0:
+        findings.problem(
+            f"{pointer}/anneal",
+            "labels_needed",
+            f"`anneal` hands over from teachers to labels, and `{goal.name}` has none: leave it out",
+        )
+    elif goal.labelled < rows:
+        findings.warn(
+            "anneal_without_labels",
+            f"`{goal.name}` has labels on {goal.labelled} of {rows} training rows: as the teachers are annealed, the "
+            "others teach less and less",
+        )
+
+
 def check_stopping(spec: DistillationSpec, training: TrainingSpec, findings: Findings, pointer: str) -> None:
     """Phases are shares of all steps, and early stopping would leave the later ones out."""
     terms = (*(spec.soft_targets or ()), *(spec.features or ()), spec.supervised)
-    if training.early_stopping is not None and any(term.phase is not None for term in terms):
+    changing = spec.anneal is not None or any(term.phase is not None for term in terms)
+    if training.early_stopping is not None and changing:
         findings.problem(
             "/training/early_stopping",
             "not_with_phases",
-            f"terms of `{pointer.strip('/')}` have a `phase`, a share of all steps, and early stopping would leave the "
-            "later phases out: leave one of the two out",
+            f"weights in `{pointer.strip('/')}` go by the share of all steps (`phase`, `anneal`), and early stopping "
+            "would leave the later ones out: leave one of the two out",
         )

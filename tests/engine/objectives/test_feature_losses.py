@@ -13,7 +13,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from tests.engine.objectives.written_out import drawn, fixed, gradient, kl, softmax
 from workers.engine.objectives.features.attention import attention_transfer
 from workers.engine.objectives.features.crd import info_nce
-from workers.engine.objectives.features.fitnets import hint
+from workers.engine.objectives.features.fitnets import hint, unit_hint
 from workers.engine.objectives.features.projectors import projector
 from workers.engine.objectives.features.rkd import rkd_angle, rkd_distance
 from workers.engine.objectives.features.shapes import flat, matched
@@ -24,6 +24,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 LOSSES: dict[str, tuple[Loss, tuple[int, ...], tuple[int, ...]]] = {
     "hint": (hint, (3, 4, 4), (3, 4, 4)),
+    "unit hint": (unit_hint, (3, 4, 4), (3, 4, 4)),
     "hint, other size": (hint, (3, 4, 4), (3, 2, 3)),
     "attention": (attention_transfer, (3, 4, 4), (3, 4, 4)),
     "attention, other size": (attention_transfer, (3, 4, 4), (5, 2, 3)),
@@ -169,6 +170,15 @@ def test_hint_is_the_mean_squared_difference_over_all_numbers(shape: tuple[int, 
     s, t = student.numpy().reshape(5, -1), teacher.numpy().reshape(5, -1)
     written = [sum((a - b) ** 2 for a, b in zip(s[n], t[n], strict=True)) / s.shape[1] for n in range(5)]
     np.testing.assert_allclose(hint(student, teacher), written, rtol=1e-6)
+
+
+def test_unit_hint_is_the_squared_distance_of_unit_vectors_whatever_their_sizes() -> None:
+    student, teacher = drawn(3, 5, seed=1), drawn(3, 5, seed=2)
+    unit = [side / side.norm(dim=1, keepdim=True) for side in (student, teacher)]
+    expected = 2.0 - 2.0 * (unit[0] * unit[1]).sum(1)
+    torch.testing.assert_close(unit_hint(student, teacher), expected)
+    torch.testing.assert_close(unit_hint(1e3 * student, 1e-3 * teacher), expected)
+    assert torch.equal(unit_hint(torch.zeros(1, 3), torch.zeros(1, 3)), torch.zeros(1))
 
 
 def test_hint_is_the_same_whether_maps_are_projected_or_pooled_first() -> None:

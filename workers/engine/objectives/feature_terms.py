@@ -20,7 +20,7 @@ from app.contracts.distillation import (
 from workers.engine.data.columns import Rows, Taken
 from workers.engine.objectives.features.attention import attention_transfer
 from workers.engine.objectives.features.crd import info_nce
-from workers.engine.objectives.features.fitnets import hint
+from workers.engine.objectives.features.fitnets import hint, unit_hint
 from workers.engine.objectives.features.projectors import draw, projector
 from workers.engine.objectives.features.rkd import rkd_angle, rkd_distance
 from workers.engine.objectives.features.shapes import flat, matched
@@ -68,7 +68,8 @@ def feature_method(term: FeatureTerm, student: Shape, teacher: Shape) -> tuple[C
     """(the comparison that a term names, what it trains), for layers of these shapes (of one row)."""
     if isinstance(term, FitnetsTerm | HiddenStatesTerm):
         project = projector(student, teacher)
-        return _projected(project, hint if isinstance(term, FitnetsTerm) else hidden_states), project
+        loss = hidden_states if isinstance(term, HiddenStatesTerm) else unit_hint if term.normalize else hint
+        return _projected(project, loss), project
     if isinstance(term, SimkdTerm):
         return hint, None
     if isinstance(term, CrdTerm):
