@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from app.contracts.base import canonical_json
+from app.contracts.cut_files import METADATA_KEY
 from app.contracts.problems import UserError
 from app.contracts.report import OnnxCheck
 from workers.engine.evaluation.modes import evaluating
-from workers.engine.exporting.card import METADATA_KEY
 from workers.engine.networks import Network
 from workers.engine.networks.named import Named
 
