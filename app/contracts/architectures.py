@@ -2,7 +2,8 @@
 
 `input_shape` and `outputs` may be left out of a student: they then come from the dataset. A *resolved*
 architecture has both. Parameter names are the public ones of API.md: with one output the head is the last
-layer of the trunk's sequence; with several, the trunk is shared and heads are `heads.<output>`.
+layer of the trunk's sequence; with several, the trunk is shared and heads are `heads.<output>`. Other ways to share
+than one trunk have names of their own, see `sharing`.
 """
 
 from typing import Annotated, Literal
@@ -10,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from app.contracts.base import Contract, Dimension, Name, ParameterPrefix, Shape
+from app.contracts.sharing import Sharing
 
 Activation = Literal["relu", "gelu", "silu", "tanh"]
 Normalization = Literal["none", "batch", "layer"]
@@ -23,8 +25,10 @@ class _Family(Contract):
     outputs: Annotated[dict[Name, Dimension], Field(min_length=1, max_length=64)] | None = Field(
         default=None, description="Output name -> size (classes, labels or values); from the dataset when left out."
     )
-    sharing: Literal["hard"] = Field(
-        default="hard", description="How tasks share the trunk: one trunk, one head a task."
+    sharing: Sharing = Field(
+        default="hard",
+        description="How several tasks share the trunk: `hard` is one trunk and one head a task; a name, or an object "
+        "with settings.",
     )
 
 

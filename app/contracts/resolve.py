@@ -19,6 +19,7 @@ from app.contracts.resolving.methods import check_store, outputs_of
 from app.contracts.resolving.phases import check_annealing, check_stopping
 from app.contracts.resolving.relations import check_relation
 from app.contracts.resolving.searches import check_search
+from app.contracts.resolving.sharing import with_own_layers
 from app.contracts.resolving.students import fitted
 from app.contracts.resolving.targets import Goal, goal_of, learnable, supervised_goal, unlabelled_goal
 from app.contracts.resolving.teachers import (
@@ -194,6 +195,7 @@ def _lesson(
 
 def _features(
     student: Architecture,
+    task: str,
     teachers: tuple[TeacherRef, ...] | None,
     distillation: DistillationSpec | None,
     dataset: DatasetFacts,
@@ -205,7 +207,8 @@ def _features(
     resolved = student.input_shape is not None and student.outputs is not None
     if teachers and distillation and distillation.features and resolved and not findings.problems:
         known = [facts_of_teacher(ref, dataset, models) for ref in teachers]
-        check_features(distillation.features, known, student, findings, pointer)
+        terms = with_own_layers(distillation, student, task).features or ()
+        check_features(terms, known, [ref.output for ref in teachers], student, task, findings, pointer)
 
 
 def _init(
@@ -240,7 +243,7 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
     if spec.control and goal.labelled == 0:
         findings.warn("no_control", "a control learns from labels, and there are none: it is left out")
     student = fitted(spec.student, dataset, [goal], findings, "/student")
-    _features(student, teachers, distillation, dataset, models, findings, "/distillation")
+    _features(student, goal.name, teachers, distillation, dataset, models, findings, "/distillation")
     _init(student, teachers, dataset, models, findings)
     return spec.model_copy(
         update={
@@ -346,7 +349,7 @@ def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findin
         _init(student, tuple(ref for task in tasks for ref in task.teachers or ()), dataset, models, findings)
         for i, task in enumerate(tasks):
             place = f"/tasks/{i}/distillation"
-            _features(student, task.teachers, task.distillation, dataset, models, findings, place)
+            _features(student, task.name, task.teachers, task.distillation, dataset, models, findings, place)
         taught = any(task.teachers for task in tasks)
         all_labelled = all(goal.labelled > 0 for goal in goals)
         if spec.control and taught and not all_labelled:

@@ -26,6 +26,10 @@ Labels = Annotated[
     list[Annotated[str, Query(max_length=200)]] | None,
     Query(max_length=16, description="`key=value`, or `key` for any value; several must all fit."),
 ]
+Cut = Annotated[
+    str | None,
+    Query(max_length=64, description="Only this task: a network that runs alone and predicts the same bits."),
+]
 _ENDED = 204
 
 
@@ -198,9 +202,11 @@ async def get_relation(job_id: str, caller: KnownCaller, services: TheServices) 
     "/{job_id}/student/weights",
     responses={**binary_content(BINARY), **problems(400, 404, 409, 416)},
 )
-async def get_student_weights(job_id: str, request: Request, caller: KnownCaller, services: TheServices) -> Response:
-    """The student's weights as safetensors."""
-    return await serve(request, await service.student_weights(services, caller, job_id))
+async def get_student_weights(
+    job_id: str, request: Request, caller: KnownCaller, services: TheServices, task: Cut = None
+) -> Response:
+    """The student's weights as safetensors, or what one task of a multitask job reaches of them."""
+    return await serve(request, await service.student_weights(services, caller, job_id, task))
 
 
 @router.head("/{job_id}/predictions", include_in_schema=False)

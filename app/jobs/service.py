@@ -19,7 +19,7 @@ from app.http.keyed import fingerprint_of, replay, reused
 from app.http.services import Caller, Services
 from app.http.validation import parse_as
 from app.http.waiting import until
-from app.jobs import predictions, repository, submission
+from app.jobs import cuts, predictions, repository, submission
 from app.jobs.repository import JobFilter
 from app.jobs.schemas import Job, job_view
 from app.queue import idempotency
@@ -136,9 +136,16 @@ async def report(services: Services, caller: Caller, job_id: str) -> Response:
     return Response(text, media_type="application/json")
 
 
-async def student_weights(services: Services, caller: Caller, job_id: str) -> ServedFile:
-    """The student's safetensors. They stay when the student is deleted as a model. Raises NotFound, Conflict."""
+async def student_weights(services: Services, caller: Caller, job_id: str, task: str | None) -> ServedFile:
+    """The student's safetensors, or one task's cut of them. They stay when the student is deleted as a model. Raises
+    NotFound, Conflict.
+    """
     file = await _artifact(services, caller, job_id, "student")
+    if task is not None:
+        kind = (await get(services, caller, job_id)).kind
+        if kind != "multitask":
+            raise NotFound("not_multitask", f"the student of a {kind} job has one task: leave `task` out")
+        return await cuts.of_task(services, file, task)
     return blob(services, f"{job_id}.safetensors", file.bytes, file.sha256)
 
 

@@ -20,6 +20,7 @@ from app.contracts.manifests import ClassOutput
 from app.contracts.orders import DatasetInput, ModelInput, Order
 from app.contracts.problems import UserError
 from app.contracts.report import TargetUse
+from app.contracts.resolving.sharing import own_layer
 from app.contracts.stores import StoreSpec
 from workers.engine.data.dataset import Dataset
 from workers.engine.data.packed import TopK
@@ -60,7 +61,7 @@ class Faculty:
 
     def expect(self, ref: TeacherRef, layer: str) -> None:
         """Say before the first lesson which layers of a teacher will be asked for: one pass gives them all."""
-        wanted = self._layers.setdefault(teacher_key(ref), [])
+        wanted, layer = self._layers.setdefault(teacher_key(ref), []), self._meant(ref, layer)
         if layer not in wanted:
             wanted.append(layer)
 
@@ -80,11 +81,18 @@ class Faculty:
 
     def layer(self, ref: TeacherRef, name: str) -> tuple[tuple[int, ...], Tensor, ByView | None]:
         """(shape of one row, values [N, numbers], the same by view) of a teacher's layer; it was expected."""
-        key = teacher_key(ref)
+        key, name = teacher_key(ref), self._meant(ref, name)
         model = self.order.models[key]
         values = self._targets(key, model, self._teacher(key, model)).outputs[layer_name(name)]
         assert isinstance(values, Tensor)
         return layer_shape(model, name), values, self._by_view(key, layer_name(name))
+
+    def _meant(self, ref: TeacherRef, layer: str) -> str:
+        """The layer by the teacher's own names: its heads may read features of their own."""
+        facts = self.order.models[teacher_key(ref)].facts
+        if facts is None or facts.architecture is None or ref.output is None:
+            return layer
+        return own_layer(facts.architecture, ref.output, layer)
 
     def network(self, ref: TeacherRef) -> Network:
         """A teacher's network, which it must have."""

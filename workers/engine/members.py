@@ -227,11 +227,19 @@ class Member:
 
 def _parameters(network: Network, tasks: Sequence[Task]) -> Parameters:
     own = [
-        (*network.head_parameters(task.name), *(p for module in task.modules.values() for p in module.parameters()))
+        (*network.own_parameters(task.name), *(p for module in task.modules.values() for p in module.parameters()))
         for task in tasks
     ]
-    trunk = Shared(tuple(network.trunk_parameters()), tuple(range(len(tasks))))
-    return Parameters((trunk,), tuple(own))
+    places = {task.name: i for i, task in enumerate(tasks)}
+    shared = [
+        Shared(
+            reach.parameters,
+            tuple(sorted(places[output] for output in reach.outputs if output in places)),
+            places.get(reach.tower or ""),
+        )
+        for reach in network.shared_parameters()
+    ]
+    return Parameters(tuple(shared), tuple(own))
 
 
 def _trained(network: nn.Module, modules: Mapping[str, nn.Module]) -> list[nn.Parameter]:

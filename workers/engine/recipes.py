@@ -27,6 +27,7 @@ from app.contracts.manifests import ClassOutput, MultilabelOutput, OutputSpec, V
 from app.contracts.phases import Phase
 from app.contracts.relations import EstimatedRelation
 from app.contracts.resolving.inits import starting_tensors, tensors
+from app.contracts.resolving.sharing import with_own_layers
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.reading import value_statistics
 from workers.engine.lessons import Faculty
@@ -213,7 +214,7 @@ def taught_task(task: TaskSpec, course: Course, faculty: Faculty, emit: Callable
     target = target if target is not None and target.kind != "teacher" else None
     lessons = _lessons(task, task.teachers, target, faculty, emit) if task.teachers else ()
     spec = _spec_from_target(target, dataset.splits["train"]) if target is not None else _spec_from_lesson(lessons[0])
-    distillation = task.distillation or DistillationSpec()
+    distillation = with_own_layers(task.distillation or DistillationSpec(), course.architecture, task.name)
     terms: list[Term] = []
     if task.teachers:
         terms = teacher_terms(distillation, task.teachers, lessons, spec, target, course.architecture, seed, faculty)

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 
 from app.contracts.architectures import Architecture
+from app.contracts.cuts import reached_layers
 from app.contracts.distillation import FeatureTerm, RelationsTerm
 from app.contracts.facts import ModelFacts, OutputFacts
-from app.contracts.layouts import layers, layers_of
+from app.contracts.layouts import layers_of
 from app.contracts.resolving.findings import Findings, quoted
+from app.contracts.resolving.sharing import own_layer
+from app.contracts.sharing import scheme_of
 
 Shape = tuple[int, ...]
 _PICTURES = ("attention",)
@@ -17,22 +20,32 @@ _SAME_KIND = ("fitnets",)
 def check_features(
     terms: Sequence[FeatureTerm],
     teachers: Sequence[ModelFacts | OutputFacts | None],
+    taught: Sequence[str | None],
     student: Architecture,
+    task: str,
     findings: Findings,
     pointer: str,
 ) -> None:
-    """Problems for layers that are not there or do not fit; `student` is resolved, `teachers` None where unknown."""
-    ours = {layer.name: layer.shape for layer in layers(student)}
+    """Problems for layers that are not there or do not fit a task of the student, which is resolved.
+
+    `teachers` are None where unknown, and `taught` are the outputs that they teach by.
+    """
+    ours = reached_layers(student, task)
+    whose = "the student" if scheme_of(student.sharing) is None else f"what `{task}` reaches of the student"
     for i, term in enumerate(terms):
         place = f"{pointer}/features/{i}"
-        shape = _layer(ours, term.student_layer, findings, f"{place}/student_layer", "the student")
-        theirs = _teacher_layer(term, teachers, findings, place)
+        shape = _layer(ours, term.student_layer, findings, f"{place}/student_layer", whose)
+        theirs = _teacher_layer(term, teachers, taught, findings, place)
         if shape is not None and theirs is not None:
             _check_shapes(term, shape, theirs, findings, place)
 
 
 def _teacher_layer(
-    term: FeatureTerm, teachers: Sequence[ModelFacts | OutputFacts | None], findings: Findings, place: str
+    term: FeatureTerm,
+    teachers: Sequence[ModelFacts | OutputFacts | None],
+    taught: Sequence[str | None],
+    findings: Findings,
+    place: str,
 ) -> Shape | None:
     if term.teacher >= len(teachers):
         findings.problem(
@@ -53,7 +66,10 @@ def _teacher_layer(
             f"{place}/teacher", "no_layers", "this teacher is a column of the dataset, which has outputs and no layers"
         )
         return None
-    return _layer(layers_of(facts), term.teacher_layer, findings, f"{place}/teacher_layer", "the teacher")
+    name, output = term.teacher_layer, taught[term.teacher]
+    if facts.architecture is not None and output is not None:
+        name = own_layer(facts.architecture, output, name)
+    return _layer(layers_of(facts), name, findings, f"{place}/teacher_layer", "the teacher")
 
 
 def _layer(known: dict[str, Shape | None], name: str, findings: Findings, place: str, whose: str) -> Shape | None:

@@ -6,6 +6,8 @@ from app.contracts.architectures import Architecture, Init
 from app.contracts.facts import ModelFacts, OutputFacts
 from app.contracts.layouts import buffer_shapes, parameter_shapes
 from app.contracts.resolving.findings import Findings, quoted
+from app.contracts.resolving.sharing import sharing_misfits
+from app.contracts.sharing import scheme_of
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -49,6 +51,8 @@ def check_init(
             f"{pointer}/from", "no_layers", "only a teacher of one of the families has layers to start from"
         )
         return
+    if sharing_misfits(student) or _share_otherwise(init, student, facts.architecture, findings, pointer):
+        return
     ours, theirs = tensors(student), tensors(facts.architecture)
     pairs = starting_tensors(init, ours, theirs)
     if not pairs:
@@ -66,3 +70,23 @@ def check_init(
                 "shape_mismatch",
                 f"`{own}` of the student has shape {list(ours[own])}, `{other}` of the teacher: {found}",
             )
+
+
+def _share_otherwise(
+    init: Init, student: Architecture, teacher: Architecture, findings: Findings, pointer: str
+) -> bool:
+    """Without names only what is called alike is taken. Where student and teacher share by different schemes that is
+    no trunk, at most heads, which would read features that they do not know.
+    """
+    ours, theirs = scheme_of(student.sharing), scheme_of(teacher.sharing)
+    if init.layers is not None or (ours and ours.method) == (theirs and theirs.method):
+        return False
+    shown = [scheme.method if scheme is not None else "hard" for scheme in (ours, theirs)]
+    named = next((name for name in tensors(student) if name.endswith("weight")), "").removesuffix(".weight")
+    findings.problem(
+        f"{pointer}/layers",
+        "layers_needed",
+        f"the student shares by `{shown[0]}` and the teacher by `{shown[1]}`, so their layers have other names: say "
+        f"which starts as which, such as `{named}` as a layer of the teacher",
+    )
+    return True

@@ -6,8 +6,10 @@ from typing import TypeVar, cast
 from app.contracts.architectures import Architecture, Convnet, Mlp, Resnet, Transformer, row_sides
 from app.contracts.facts import DatasetFacts
 from app.contracts.resolving.findings import Findings
+from app.contracts.resolving.sharing import check_sharing
 from app.contracts.resolving.targets import Goal
 from app.contracts.resolving.transformers import misfits
+from app.contracts.sharing import settled
 
 
 def _input_shape(arch: Architecture, data: tuple[int, ...], findings: Findings, pointer: str) -> tuple[int, ...] | None:
@@ -73,7 +75,9 @@ def fitted(arch: _Network, dataset: DatasetFacts, goals: list[Goal], findings: F
     if shape is None:
         return arch
     _deep_enough(arch, shape, findings, pointer)
-    update: dict[str, object] = {"input_shape": shape, "outputs": outputs}
+    tasks = tuple(outputs)
+    check_sharing(arch.model_copy(update={"input_shape": shape, "outputs": outputs}), tasks, findings, pointer)
+    update: dict[str, object] = {"input_shape": shape, "outputs": outputs, "sharing": settled(arch.sharing, tasks)}
     if isinstance(arch, Transformer):
         update["feedforward"] = arch.inner
     return cast(_Network, arch.model_copy(update=update))

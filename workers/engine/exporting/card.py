@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from app.contracts.architectures import Architecture
 from app.contracts.manifests import InputTransform, OutputSpec
 
-METADATA_KEY = "stillhouse"
 METADATA_VERSION = 1
 
 _MEANINGS = {

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from app.contracts.base import canonical_json
+from app.contracts.cut_files import METADATA_KEY
 from app.contracts.problems import UserError
 from app.contracts.report import OnnxCheck
 from workers.engine.evaluation.modes import evaluating
-from workers.engine.exporting.card import METADATA_KEY
 from workers.engine.networks import Network
+from workers.engine.networks.named import Named
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -96,8 +97,8 @@ def _exported(network: Network, input_name: str) -> onnx.ModelProto:
     taken = input_name if input_name not in outputs else f"{input_name}_input"
     public = {"_input": taken} | {f"_output_{i}": name for i, name in enumerate(outputs)}
     batch = torch.export.Dim("batch", min=1)
-    if len(outputs) > 1:
-        network.heads.make_plain()
+    for named in [module for module in network.modules() if isinstance(module, Named)]:
+        named.make_plain()
     with _quiet():
         program = torch.onnx.export(
             _InOrder(network, outputs).eval(),

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from app.contracts.base import canonical_json
-from workers.engine.exporting.card import METADATA_KEY
+from app.contracts.cut_files import METADATA_KEY
 
 
 def export_safetensors(network: nn.Module, path: Path, metadata: Mapping[str, object]) -> None:

@@ -10,6 +10,7 @@ from app.contracts.facts import ModelFacts, OutputFacts
 from app.contracts.layouts import layers, parameter_count
 from app.contracts.manifests import InputTransform, ModelManifest, OutputSpec
 from app.contracts.problems import UserError
+from app.contracts.resolving.sharing import sharing_misfits
 from app.contracts.resolving.transformers import misfits
 from workers.engine.networks.build import build
 from workers.engine.networks.loading import load_weights
@@ -92,4 +93,6 @@ def _check_buildable(architecture: Architecture, shape: tuple[int, ...]) -> None
     if isinstance(architecture, Resnet) and (architecture.depth - 2) % 6:
         raise UserError("bad_depth", f"a resnet's depth is 6n+2 (8, 14, 20, 26, …), found {architecture.depth}")
     for problem in misfits(architecture, tokens=shape[0]) if isinstance(architecture, Transformer) else ():
+        raise UserError(problem.code, problem.detail)
+    for problem in sharing_misfits(architecture):
         raise UserError(problem.code, problem.detail)

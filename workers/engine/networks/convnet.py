@@ -36,16 +36,26 @@ class ConvnetNetwork(Network):
         self.dropout = nn.Dropout(architecture.dropout)
         self._average = architecture.pooling == "average"
         widths = (channels * (1 if self._average else height * width), *architecture.hidden)
-        self._depth = len(architecture.hidden)
+        self.stretches = len(stages) + len(architecture.hidden)
         self._finish([nn.Linear(*pair) for pair in pairwise(widths)], widths[-1])
 
-    def features(self, x: Tensor) -> Tensor:
-        """Images [N, C, H, W] -> [N, F]."""
-        h = x
-        for stage in self.stages:
-            h = self.pool(stage(h))
-        h = h.mean(dim=(2, 3)) if self._average else h.flatten(1)
-        for i in range(self._depth):
-            h = self.activation(self.layers[i](self.dropout(h)))
-        dropped: Tensor = self.dropout(h)
+    def stretch(self, i: int, h: Tensor) -> Tensor:
+        """A stage with its pooling, [N, C, H, W] -> [N, its channels, H / 2, W / 2]; then hidden layers on vectors."""
+        if i < len(self.stages):
+            return self.halved(self.stages[i](h))
+        layer = i - len(self.stages)
+        hidden: Tensor = self.activation(self.layers[layer](self.dropout(self._vectors(h) if layer == 0 else h)))
+        return hidden
+
+    def halved(self, maps: Tensor) -> Tensor:
+        """What a stage hands on of its maps."""
+        pooled: Tensor = self.pool(maps)
+        return pooled
+
+    def end(self, h: Tensor) -> Tensor:
+        """The last maps or vectors -> [N, F]."""
+        dropped: Tensor = self.dropout(h if self.stretches > len(self.stages) else self._vectors(h))
         return dropped
+
+    def _vectors(self, h: Tensor) -> Tensor:
+        return h.mean(dim=(2, 3)) if self._average else h.flatten(1)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from workers.engine.networks.network import Network
+from workers.engine.networks.sharing.cross_stitch import Stitch
 from workers.engine.networks.transformer import Positions
 
 
@@ -24,13 +25,13 @@ def _uniform(parameter: nn.Parameter, bound: float, seed: int, name: str) -> Non
 @torch.no_grad()
 def initialise(network: Network, seed: int) -> None:
     """Draw weights and biases from U(-1/√fan_in, 1/√fan_in), torch's own distribution for linear layers and
-    convolutions (He et al. 2015 with a = √5); normalisations begin as the identity. Positions are drawn as if they
-    were the weights of what reads them: U(-1/√width, 1/√width). In place.
+    convolutions (He et al. 2015 with a = √5); normalisations begin as the identity, stitches as their scheme says.
+    Positions are drawn as if they were the weights of what reads them: U(-1/√width, 1/√width). In place.
     """
     for module_name, module in network.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d | Positions):
             bound = 1.0 / sqrt(module.weight[0].numel())
             for name, parameter in module.named_parameters(recurse=False):
                 _uniform(parameter, bound, seed, f"{module_name}.{name}")
-        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.LayerNorm):
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.LayerNorm | Stitch):
             module.reset_parameters()

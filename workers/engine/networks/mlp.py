@@ -23,12 +23,14 @@ class MlpNetwork(Network):
         self.norms = nn.ModuleList(_norm(architecture.normalization, width) for width in architecture.hidden)
         self.activation = ACTIVATIONS[architecture.activation]()
         self.dropout = nn.Dropout(architecture.dropout)
-        self._depth = len(architecture.hidden)
+        self.stretches = len(architecture.hidden)
         self._finish([nn.Linear(*pair) for pair in pairwise(widths)], widths[-1])
 
-    def features(self, x: Tensor) -> Tensor:
-        """Rows [N, *input_shape] -> [N, last hidden width]."""
-        h = x.flatten(1)
-        for i in range(self._depth):
-            h = self.dropout(self.activation(self.norms[i](self.layers[i](h))))
-        return h
+    def begin(self, x: Tensor) -> Tensor:
+        """Rows [N, *input_shape] -> [N, their numbers]."""
+        return x.flatten(1)
+
+    def stretch(self, i: int, h: Tensor) -> Tensor:
+        """A hidden layer: [N, width before] -> [N, width]."""
+        hidden: Tensor = self.dropout(self.activation(self.norms[i](self.layers[i](h))))
+        return hidden

@@ -1,6 +1,7 @@
 """What every network of ours is: a trunk that all tasks share, and one head for each output."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from app.contracts.architectures import Activation, Architecture
+from workers.engine.networks.named import Named
 
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -17,43 +19,25 @@ ACTIVATIONS: dict[Activation, type[nn.Module]] = {
 }
 
 
-class Heads(nn.Module):
-    """Heads by output name. Unlike nn.ModuleDict it takes every name, also `size.cm` and `values`."""
+@dataclass(frozen=True)
+class Reach:
+    """Parameters that several outputs reach, or could; `tower` is the output whose tower they are, if any."""
 
-    def __init__(self, features: int, sizes: dict[str, int]) -> None:
-        super().__init__()
-        self._places = {name: name for name in sizes}
-        for name, size in sizes.items():
-            self._modules[name] = nn.Linear(features, size)
-
-    def make_plain(self) -> None:
-        """Give heads that are no plain attributes (`size.cm`, `type`) names that are, for tracers, which look modules
-        up as attributes. In place, for a copy that is exported and then dropped: the weights have other names after.
-        """
-        for i, name in enumerate(self._places):
-            if "." in name or name in self.__dict__ or hasattr(type(self), name):
-                self._places[name] = f"_{i}"
-                self._modules[f"_{i}"] = self._modules.pop(name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "training":  # the mode, also where a head has that name
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
-
-    def of(self, output: str) -> nn.Module:
-        """The head of one output; raises KeyError."""
-        head = self._modules[self._places[output]]
-        assert head is not None
-        return head
+    parameters: tuple[nn.Parameter, ...]
+    outputs: tuple[str, ...]
+    tower: str | None = None
 
 
 class Network(nn.Module):
     """A trunk and its heads.
 
     `forward` maps rows [N, *input_shape] (or any shape with as many numbers a row) to {output: [N, size]}. A
-    family implements `features`. With one output its head is the last of `layers`; with several they are `heads`.
+    family implements `begin`, `stretch` and `end`. With one output its head is the last of `layers`; with several they
+    are `heads`; without any it is a bare trunk, a part of a network that shares otherwise (`sharing`).
     """
+
+    stretches = 0
+    """Stages of the trunk: what other ways of sharing may come between."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -63,19 +47,35 @@ class Network(nn.Module):
         self.input_shape: tuple[int, ...] = architecture.input_shape
         self.output_sizes: dict[str, int] = dict(architecture.outputs)
         self.layers = nn.ModuleList()
-        self.penultimate = nn.Identity()  # a name for what the heads see, to tap
+        self.penultimate: nn.Module = nn.Identity()  # a name for what the heads see, to tap
 
     def _finish(self, hidden: Sequence[nn.Linear], features: int) -> None:
         """Register the trunk's fully connected layers, then the heads under their public names."""
         self.layers.extend(hidden)
+        self.feature_size = features
         if len(self.output_sizes) == 1:
             self.layers.append(nn.Linear(features, next(iter(self.output_sizes.values()))))
-        else:
-            self.heads = Heads(features, self.output_sizes)
+        elif self.output_sizes:
+            self.heads = Named({name: nn.Linear(features, size) for name, size in self.output_sizes.items()})
+
+    def begin(self, x: Tensor) -> Tensor:
+        """Rows [N, *input_shape] -> what the first stretch takes."""
+        return x
+
+    def stretch(self, i: int, h: Tensor) -> Tensor:
+        """The i-th of `stretches`."""
+        raise NotImplementedError
+
+    def end(self, h: Tensor) -> Tensor:
+        """What the last stretch hands on -> features [N, F]."""
+        return h
 
     def features(self, x: Tensor) -> Tensor:
         """The trunk: rows [N, *input_shape] -> features [N, F]."""
-        raise NotImplementedError
+        h = self.begin(x)
+        for i in range(self.stretches):
+            h = self.stretch(i, h)
+        return self.end(h)
 
     def head(self, output: str) -> nn.Linear:
         """The head of one output."""
@@ -90,14 +90,14 @@ class Network(nn.Module):
         """How the head of one output is called among the parameters."""
         return f"layers.{len(self.layers) - 1}" if len(self.output_sizes) == 1 else f"heads.{output}"
 
-    def answers(self, features: Tensor) -> dict[str, Tensor]:
-        """The heads: features [N, F] -> {output: [N, size]}."""
+    def answers(self, x: Tensor) -> dict[str, Tensor]:
+        """Rows [N, *input_shape] -> {output: [N, size]}."""
+        features: Tensor = self.penultimate(self.features(x))
         return {name: self.head(name)(features) for name in self.output_sizes}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Rows [N, …] -> {output: [N, size]}."""
-        features: Tensor = self.penultimate(self.features(x.reshape(x.shape[0], *self.input_shape)))
-        return self.answers(features)
+        return self.answers(x.reshape(x.shape[0], *self.input_shape))
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As torch's, whose own strict check splits names at dots and finds the head `size.cm` unexpected."""
@@ -107,13 +107,21 @@ class Network(nn.Module):
         return super().load_state_dict(state_dict, strict=False, assign=assign)
 
     def head_parameters(self, output: str) -> list[nn.Parameter]:
-        """The parameters that only this output uses."""
+        """The parameters of one output's head."""
         return list(self.head(output).parameters())
 
+    def own_parameters(self, output: str) -> list[nn.Parameter]:
+        """The parameters that only this output reaches."""
+        return self.head_parameters(output)
+
     def trunk_parameters(self) -> list[nn.Parameter]:
-        """The parameters that all outputs share."""
-        heads = {id(p) for name in self.output_sizes for p in self.head_parameters(name)}
-        return [parameter for parameter in self.parameters() if id(parameter) not in heads]
+        """The parameters that are no output's own."""
+        own = {id(p) for name in self.output_sizes for p in self.own_parameters(name)}
+        return [parameter for parameter in self.parameters() if id(parameter) not in own]
+
+    def shared_parameters(self) -> tuple[Reach, ...]:
+        """What outputs share, set by set; with the outputs' own parameters these are all, each once."""
+        return (Reach(tuple(self.trunk_parameters()), tuple(self.output_sizes)),)
 
     def example(self, rows: int = 1) -> Tensor:
         """Zeros of the right shape, for tracing and counting."""

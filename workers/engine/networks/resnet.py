@@ -5,7 +5,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from app.contracts.architectures import Resnet
-from app.contracts.layouts import RESNET_STAGES
+from app.contracts.trunks import RESNET_STAGES
 from workers.engine.networks.network import ACTIVATIONS, Network
 
 
@@ -52,12 +52,23 @@ class ResnetNetwork(Network):
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.ModuleList(stages)
         self.activation = activation
+        self.stretches = len(stages)
         self._finish([], channels)
 
-    def features(self, x: Tensor) -> Tensor:
-        """Images [N, C, H, W] -> [N, last stage's channels]."""
-        h = self.activation(self.stem(x))
-        for stage in self.stages:
-            h = stage(h)
-        pooled: Tensor = h.mean(dim=(2, 3))
-        return pooled
+    def begin(self, x: Tensor) -> Tensor:
+        """Images [N, C, H, W] -> [N, the stem's channels, H, W]."""
+        h: Tensor = self.activation(self.stem(x))
+        return h
+
+    def stretch(self, i: int, h: Tensor) -> Tensor:
+        """A stage of basic blocks."""
+        maps: Tensor = self.stages[i](h)
+        return maps
+
+    def halved(self, maps: Tensor) -> Tensor:
+        """What a stage hands on of its maps: all, as the next one takes a stride."""
+        return maps
+
+    def end(self, h: Tensor) -> Tensor:
+        """The last maps -> [N, their channels]."""
+        return h.mean(dim=(2, 3))

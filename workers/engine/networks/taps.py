@@ -17,7 +17,9 @@ class Taps:
         def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
             self._found[layer] = output
 
-        return network.get_submodule(layer).register_forward_hook(keep)
+        # Not `get_submodule`, which splits `heads.size.cm` at its dots.
+        module: nn.Module = dict(network.named_modules())[layer]
+        return module.register_forward_hook(keep)
 
     def take(self) -> dict[str, Tensor]:
         """{layer: [n, …]} of the last forward pass; nothing is kept afterwards."""

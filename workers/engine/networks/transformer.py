@@ -77,12 +77,20 @@ class TransformerNetwork(Network):
         self.dropout = nn.Dropout(architecture.dropout)
         self.blocks = nn.ModuleList(Block(architecture, activation, self.dropout) for _ in range(architecture.depth))
         self.norm = nn.LayerNorm(architecture.width)
+        self.stretches = architecture.depth
         self._finish([], architecture.width)
 
-    def features(self, x: Tensor) -> Tensor:
-        """Tokens [N, T, F] -> [N, width]."""
-        h = self.dropout(self.positions(self.embed(x)))
-        for block in self.blocks:
-            h = block(h)
+    def begin(self, x: Tensor) -> Tensor:
+        """Tokens [N, T, F] -> [N, T, width]."""
+        h: Tensor = self.dropout(self.positions(self.embed(x)))
+        return h
+
+    def stretch(self, i: int, h: Tensor) -> Tensor:
+        """A block: [N, T, width] -> [N, T, width]."""
+        tokens: Tensor = self.blocks[i](h)
+        return tokens
+
+    def end(self, h: Tensor) -> Tensor:
+        """Tokens [N, T, width] -> [N, width]."""
         pooled: Tensor = self.norm(h).mean(dim=1)
         return pooled

@@ -1,0 +1,125 @@
+"""How the tasks of one student share its trunk.
+
+A scheme is a name, or an object with its settings. `hard` is one trunk with a head for each task. In the others a
+*trunk* is a network of the family without its heads, and heads are `heads.<task>`, also where one task is left.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from app.contracts.base import Contract, Name
+
+MOST_TENSORS = 20_000
+"""Most tensors of a model: as many as an inspection reads."""
+Experts = Annotated[int, Field(ge=1, le=32)]
+Names = Annotated[tuple[Name, ...], Field(min_length=1, max_length=64)]
+
+
+class HardSharing(Contract):
+    """One trunk, one head a task."""
+
+    method: Literal["hard"]
+
+
+class CrossStitchSharing(Contract):
+    """A trunk for each task; after each stage every trunk goes on with a learned mixture of all (Misra 2016).
+
+    Stages are the hidden layers of an mlp, the pooled stages and hidden layers of a convnet, the stages of a resnet and
+    the blocks of a transformer. Names: `towers.<task>.<the family's>`, `stitches.<stage>.weight` of [towers, towers],
+    whose row i mixes what tower i goes on with.
+    """
+
+    method: Literal["cross_stitch"]
+    own: float = Field(
+        default=0.9,
+        ge=0.0,
+        le=1.0,
+        description="What a stitch takes of the own tower at first; the others share the rest.",
+    )
+    towers: Names | None = Field(
+        default=None, description="The order of the stitches' rows: a job's tasks, each once; theirs when left out."
+    )
+
+
+class MmoeSharing(Contract):
+    """Experts that all tasks share, and a gate for each task that weighs them by the input (Ma 2018).
+
+    Names: `experts.<i>.<the family's>`, and `gates.<task>`, a linear layer of the flat input with a softmax behind it.
+    """
+
+    method: Literal["mmoe"]
+    experts: Experts = Field(default=4, description="Trunks of the family, each weighed by each task's gate.")
+
+
+class CgcSharing(Contract):
+    """Experts that all tasks share beside experts of each task, weighed by the task's gate: PLE (Tang 2020) with one
+    level of extraction.
+
+    Names: `shared.<i>.<the family's>`, `experts.<task>.<i>.<the family's>`, and `gates.<task>` as in `mmoe`, over the
+    shared experts, then the task's own.
+    """
+
+    method: Literal["cgc"]
+    shared: Experts = Field(default=1, description="Trunks of the family that all tasks' gates weigh.")
+    own: Experts = Field(default=1, description="Further trunks for each task, which its gate alone weighs.")
+
+
+class MtanSharing(Contract):
+    """One convolutional trunk; in each stage each task masks its maps by attention of its own (MTAN, Liu 2019).
+
+    For `convnet` and `resnet`. With u the maps behind a stage's first block and p behind its last, a task goes on with
+    a * p, where the mask a = sigmoid(conv2(act(conv1([u, f(a' * p')])))) lies in (0, 1) and a' * p' is what it took
+    from the stage before. Both are 1x1 convolutions of the task; f is a 3x3 convolution that tasks share, followed by
+    the trunk's own halving. After the last stage each task goes through the trunk's pooling and hidden layers.
+    Names: `trunk.<the family's>`, `attentions.<task>.<stage>.{conv1,norm1,conv2,norm2}`, `passages.<stage>` for f into
+    a stage, and its normalisation, `attentions.<task>.<stage>.norm`.
+    """
+
+    method: Literal["mtan"]
+
+
+class TrunksSharing(Contract):
+    """A trunk for each group of tasks, shared hard inside the group. Names: `trunks.<group>.<the family's>`."""
+
+    method: Literal["trunks"]
+    groups: Annotated[tuple[Names, ...], Field(min_length=1, max_length=64)] = Field(
+        description="Each task in exactly one group."
+    )
+
+
+Scheme = CrossStitchSharing | MmoeSharing | CgcSharing | MtanSharing | TrunksSharing
+_Settled = Annotated[
+    HardSharing | CrossStitchSharing | MmoeSharing | CgcSharing | MtanSharing | TrunksSharing,
+    Field(discriminator="method"),
+]
+Sharing = Literal["hard", "cross_stitch", "mmoe", "cgc", "mtan"] | _Settled
+
+_DEFAULTS: dict[str, Scheme] = {
+    "cross_stitch": CrossStitchSharing(method="cross_stitch"),
+    "mmoe": MmoeSharing(method="mmoe"),
+    "cgc": CgcSharing(method="cgc"),
+    "mtan": MtanSharing(method="mtan"),
+}
+
+
+def scheme_of(sharing: Sharing) -> Scheme | None:
+    """The scheme with its settings, however it was written; None for `hard`."""
+    if isinstance(sharing, HardSharing):
+        return None
+    return _DEFAULTS.get(sharing) if isinstance(sharing, str) else sharing
+
+
+def towers_of(scheme: CrossStitchSharing, outputs: dict[str, int]) -> tuple[str, ...]:
+    """The towers in the order of the stitches' rows: where nobody said it, of the names, as JSON keeps no order."""
+    return scheme.towers or tuple(sorted(outputs))
+
+
+def settled(sharing: Sharing, tasks: tuple[str, ...]) -> Sharing:
+    """The one way to write a sharing in a resolved architecture, with every default filled in."""
+    scheme = scheme_of(sharing)
+    if scheme is None:
+        return "hard"
+    if isinstance(scheme, CrossStitchSharing) and scheme.towers is None:
+        return scheme.model_copy(update={"towers": tasks})
+    return scheme

@@ -1,0 +1,1 @@
+"""Networks whose tasks share otherwise than by one trunk: one scheme, one file."""
