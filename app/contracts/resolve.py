@@ -17,7 +17,7 @@ from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resolving.inits import check_init
 from app.contracts.resolving.methods import check_store, outputs_of
 from app.contracts.resolving.phases import check_annealing, check_stopping
-from app.contracts.resolving.relations import check_relation
+from app.contracts.resolving.relations import check_relation, with_trunks
 from app.contracts.resolving.searches import check_search
 from app.contracts.resolving.sharing import with_own_layers
 from app.contracts.resolving.students import fitted
@@ -345,7 +345,8 @@ def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findin
     goals = [goal for _, goal in pairs if goal is not None]
     update: dict[str, object] = {"tasks": tasks}
     if len(goals) == len(tasks):
-        student = update["student"] = fitted(spec.student, dataset, goals, findings, "/student")
+        wanted = with_trunks(spec.student, spec.relation, [task.name for task in tasks])
+        student = update["student"] = fitted(wanted, dataset, goals, findings, "/student")
         _init(student, tuple(ref for task in tasks for ref in task.teachers or ()), dataset, models, findings)
         for i, task in enumerate(tasks):
             place = f"/tasks/{i}/distillation"
@@ -357,7 +358,7 @@ def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findin
         update["control"] = spec.control if taught and all_labelled else False
     resolved = spec.model_copy(update=update)
     outputs = [_first_output(task, dataset, models) for task in tasks]
-    relation = check_relation(resolved, [goal for _, goal in pairs], outputs, findings)
+    relation = check_relation(spec.model_copy(update={"tasks": tasks}), [goal for _, goal in pairs], outputs, findings)
     return resolved.model_copy(update={"relation": relation})
 
 

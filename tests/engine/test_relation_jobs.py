@@ -162,3 +162,43 @@ def test_a_first_run_that_was_interrupted_is_not_made_twice_and_ends_the_same(wo
         workshop.run(spec, "broken", stop=StopAtStep(polls))
     workshop.run(spec, "broken", attempt=2)
     assert workshop.digest("broken", attempt=2) == workshop.digest("whole")
+
+
+# Trunks
+
+
+def test_groups_are_trunks_of_the_student(workshop: Workshop) -> None:
+    planted(workshop)
+    groups = [["a", "b"], ["c"], ["d"]]
+    spec = estimating("tag", relation={"groups": groups})
+    workshop.run(spec, "related")
+    student = {**spec["student"], "sharing": {"method": "trunks", "groups": groups}}
+    workshop.run({**spec, "relation": None, "student": student}, "by hand")
+    assert workshop.digest("related") == workshop.digest("by hand")
+    workshop.run({**spec, "relation": None}, "shared")
+    assert workshop.weights("shared").keys() != workshop.weights("related").keys()
+
+
+def test_a_first_run_finds_the_groups_that_get_trunks(workshop: Workshop) -> None:
+    planted(workshop)
+    spec = estimating("tag", relation={"estimate": "tag", "every": 1, "probe": 1.0, "apply": "trunks"})
+    report = report_of(workshop.run(spec, "probed"))
+    assert report.relation is not None
+    assert report.relation.grouping is not None
+    groups = [list(group) for group in report.relation.grouping.groups]
+    assert groups == [["a", "b"], ["c"], ["d"]]
+    workshop.run({**spec, "relation": {"groups": groups}}, "given")
+    assert workshop.digest("probed") == workshop.digest("given")
+    taken = report.relation.grouping.model_dump(mode="json")
+    workshop.run({**spec, "relation": taken}, "taken")
+    assert workshop.digest("taken") == workshop.digest("given"), "a former job's groups are reproduced"
+
+
+def test_a_search_over_who_shares_a_trunk_trains_the_winner_again(workshop: Workshop) -> None:
+    planted(workshop)
+    tried: list[Json] = [{"groups": [["a", "b", "c", "d"]]}, {"groups": [["a", "b"], ["c"], ["d"]]}]
+    report = report_of(workshop.run(estimating("tag", relation={"search": tried}), "searched"))
+    assert report.search is not None
+    assert report.search.chosen == 1, "one unit is too few for tasks that compete"
+    workshop.run(estimating("tag", relation=tried[1]), "single")
+    assert workshop.digest("searched") == workshop.digest("single")

@@ -11,6 +11,7 @@ from app.contracts.jobs import JOB_SPEC, MultitaskJob
 from app.contracts.manifests import ClassOutput, ValueOutput
 from app.contracts.relations import GroupsRelation, MatrixRelation
 from app.contracts.resolve import resolve
+from app.contracts.sharing import TrunksSharing
 from app.http.validation import problems_of
 from tests.unit.test_resolve import DS, SPLITS, TEACHER, codes, dataset, resolved, teacher, warned
 
@@ -125,3 +126,32 @@ def test_what_the_client_says_of_agreeing_heads_is_overwritten() -> None:
     assert isinstance(found.spec, MultitaskJob)
     assert isinstance(found.spec.relation, MatrixRelation)
     assert found.spec.relation.agreeing == ((1,), (0,), ())
+
+
+def test_groups_give_the_student_a_trunk_each_and_the_resolution_stands() -> None:
+    found = resolved(spec(GROUPS), DATA)
+    assert not found.problems
+    assert isinstance(found.spec, MultitaskJob)
+    assert found.spec.student.sharing == TrunksSharing(method="trunks", groups=(("left", "right"), ("total",)))
+    again = resolve(found.spec, {DS: DATA}, {}, threads=2)
+    assert (again.spec, again.problems) == (found.spec, ())
+
+
+def test_tasks_that_all_teach_each_other_share_one_trunk() -> None:
+    found = resolved(spec({"groups": [["left", "right", "total"]]}), DATA)
+    assert isinstance(found.spec, MultitaskJob)
+    assert found.spec.student.sharing == "hard"
+
+
+@pytest.mark.parametrize("relation", [GROUPS, {"estimate": "tag", "apply": "trunks"}])
+def test_trunks_by_the_relation_and_another_scheme_of_sharing_are_one_too_many(relation: Json) -> None:
+    student = {"family": "mlp", "hidden": [16], "sharing": "mmoe"}
+    found = resolved(spec(relation, student=student), DATA)
+    assert ("/relation/apply", "sharing_taken") in codes(found)
+
+
+def test_towers_are_driven_where_there_are_towers() -> None:
+    relation = {"matrix": [[1, 1, 0], [0, 1, 0], [0, 0, 1]], "apply": "towers"}
+    assert ("/relation/apply", "no_towers") in codes(resolved(spec(relation), DATA))
+    stitched = {"family": "mlp", "hidden": [16], "sharing": "cross_stitch"}
+    assert not resolved(spec(relation, student=stitched), DATA).problems

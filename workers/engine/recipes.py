@@ -37,7 +37,7 @@ from workers.engine.objectives.mutual import PeerTargets
 from workers.engine.objectives.panel import Lesson
 from workers.engine.objectives.term import Term
 from workers.engine.preflight import check_teacher
-from workers.engine.relating import Acting, acting, probed, related_tasks
+from workers.engine.relating import Acting, acting, probed, related_student, related_tasks
 from workers.engine.tasks import Task
 from workers.engine.teaching import teacher_terms, weighings_of
 
@@ -95,7 +95,7 @@ def course_of(spec: Spec) -> Course:
     if isinstance(spec, MultitaskJob):
         return Course(
             spec,
-            plain(spec.student),
+            plain(related_student(spec)),
             tuple(related_tasks(spec)),
             spec.balancing,
             acting(spec),

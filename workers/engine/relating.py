@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from app.contracts.architectures import Student
 from app.contracts.jobs import MultitaskJob, TaskSpec
 from app.contracts.relations import EstimatedRelation, GroupsRelation, MatrixRelation, SearchedRelation
-from app.contracts.resolving.relations import lent_teachers, matrix_of
+from app.contracts.resolving.relations import lent_teachers, matrix_of, with_trunks
 from workers.engine.affinity.estimate import identity
 from workers.engine.relations import Matrix
 
@@ -58,6 +59,11 @@ def with_estimate(spec: MultitaskJob, matrix: Matrix) -> MultitaskJob:
     assert isinstance(relation, EstimatedRelation)
     given = MatrixRelation(matrix=matrix, apply=relation.apply, agreeing=relation.agreeing)
     return spec.model_copy(update={"relation": given})
+
+
+def related_student(spec: MultitaskJob) -> Student:
+    """The student with the trunks that R gives it."""
+    return with_trunks(spec.student, spec.relation, [task.name for task in spec.tasks])
 
 
 def related_tasks(spec: MultitaskJob) -> Sequence[TaskSpec]:

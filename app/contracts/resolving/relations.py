@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
+from app.contracts.architectures import Student
 from app.contracts.distillation import DistillationSpec
 from app.contracts.facts import OutputFacts
 from app.contracts.jobs import MultitaskJob, TaskSpec
@@ -15,7 +16,9 @@ from app.contracts.relations import (
     SearchedRelation,
 )
 from app.contracts.resolving.findings import Findings
+from app.contracts.resolving.grouping import groups_of
 from app.contracts.resolving.targets import Goal
+from app.contracts.sharing import CrossStitchSharing, TrunksSharing, scheme_of
 
 DIAGONAL_FLOOR = 0.01
 """Least share of a task in its own row: a task that never hears itself cannot be learned."""
@@ -60,6 +63,15 @@ def matrix_of(relation: MatrixRelation | GroupsRelation, names: Sequence[str]) -
         return relation.matrix
     of = {name: i for i, group in enumerate(relation.groups) for name in group}
     return tuple(tuple(float(of[a] == of[b]) for b in names) for a in names)
+
+
+def with_trunks(student: Student, relation: RelationSpec | None, names: Sequence[str]) -> Student:
+    """The student with a trunk for each group of tasks, where a relation that is known says so."""
+    if not isinstance(relation, MatrixRelation | GroupsRelation) or relation.apply != "trunks":
+        return student
+    groups = tuple(tuple(names[i] for i in group) for group in groups_of(matrix_of(relation, names)))
+    sharing = TrunksSharing(method="trunks", groups=groups) if len(groups) > 1 else "hard"
+    return student.model_copy(update={"sharing": sharing})
 
 
 def lent_teachers(
@@ -124,6 +136,14 @@ def _checked(
             findings.problem(place, "too_few_tasks", "a relation is measured between tasks, and there is one")
     elif isinstance(relation, MatrixRelation | GroupsRelation) and relation.apply == "rows":
         _warn_of_rows(matrix_of(relation, names), spec, findings)
+    _check_trunks(relation, place, spec, names, findings)
+    if relation.apply == "towers" and not isinstance(scheme_of(spec.student.sharing), CrossStitchSharing):
+        findings.problem(
+            f"{place}/apply",
+            "no_towers",
+            "`towers` drives towers that other tasks reach too, and this student has none: set "
+            "`student.sharing` to `cross_stitch`, or apply the relation by `rows`",
+        )
     if relation.apply != "teachers":
         return relation
     if not any(task.teachers for task in spec.tasks):
@@ -138,6 +158,23 @@ def _checked(
             "relation_without_effect", "no head puts out what another task's teacher does, so no teacher is lent"
         )
     return relation.model_copy(update={"agreeing": agreeing})
+
+
+def _check_trunks(
+    relation: AppliedRelation, place: str, spec: MultitaskJob, names: Sequence[str], findings: Findings
+) -> None:
+    scheme = scheme_of(spec.student.sharing)
+    if relation.apply != "trunks" or scheme is None:
+        return
+    if isinstance(relation, MatrixRelation | GroupsRelation):
+        wanted = with_trunks(spec.student, relation, names).sharing
+        if scheme_of(wanted) == scheme:  # as an earlier resolution filled it in
+            return
+    findings.problem(
+        f"{place}/apply",
+        "sharing_taken",
+        f"`trunks` says who shares a trunk, and `student.sharing` says `{scheme.method}`: leave one of the two out",
+    )
 
 
 def _agrees(goal: Goal | None, output: OutputFacts | None) -> bool:
