@@ -9,6 +9,7 @@ from torchjd.aggregation import IMTLG, MGDA, Aggregator, AlignedMTL, ConFIG, Fai
 
 from app.contracts.architectures import Mlp
 from workers.engine.balancing import Balancer, Losses, Parameters, Shared
+from workers.engine.balancing.aggregators import Plain
 from workers.engine.balancing.fixed import Fixed
 from workers.engine.balancing.gradient import GradientBalancer
 from workers.engine.networks import Network, build, initialise
@@ -69,6 +70,7 @@ def balance(
     """One optimiser step's gradient in `.grad`, from the losses of the tasks that are there."""
     present = tuple(i for i, name in enumerate(names) if name in losses)
     trained = parameters_of(network, names)
+    balancer.begin_step(step)
     balancer.backward(Losses(present, tuple(losses[names[i]] for i in present)), trained)
     balancer.finish(present, trained, step)
 
@@ -104,7 +106,7 @@ def gradients(
     matrix: Matrix | None = None,
     names: Sequence[str] = NAMES,
 ) -> GradientBalancer:
-    return GradientBalancer(aggregator, weights, _relation(matrix), seed=0)
+    return GradientBalancer(lambda: Plain(aggregator), weights, _relation(matrix), seed=0)
 
 
 def seen_by(aggregator: Aggregator) -> list[Tensor]:

@@ -26,8 +26,8 @@ from tests.engine.several_tasks import (
     trunk_gradient,
 )
 from workers.engine.balancing import Balancer, Losses, make_balancer
+from workers.engine.balancing.aggregators import scaled_aggregate
 from workers.engine.balancing.fixed import Fixed
-from workers.engine.balancing.gradient import scaled_aggregate
 from workers.engine.member_state import load_member, save_member
 from workers.engine.members import Member
 

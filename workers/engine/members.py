@@ -24,7 +24,7 @@ from workers.engine.randomness import seed_step
 from workers.engine.recorder import Recorder
 from workers.engine.schedules import learning_rate
 from workers.engine.tasks import Task
-from workers.engine.two_passes import learn_in_two_passes
+from workers.engine.two_passes import learn_in_two_passes, losses_of_whole
 from workers.engine.validation import validate
 
 
@@ -74,13 +74,16 @@ class Member:
         self.precision = Precision(training, device)
         self.held: Mapping[str, Phase] = {}
         """Tasks whose head is not trained until a phase is over."""
-        self.relational = any(task.relational for task in self.tasks)
+        self.relational = balancer.at_once or any(task.relational for task in self.tasks)
+        """Whether a batch in parts must be looked at as a whole: by a term, or by the balancer."""
         self._taps = Taps(self.network, [tap for task in self.tasks for term in task.terms for tap in term.taps])
         self._training = training
         self._steps = steps
         self._has_dropout = any(isinstance(module, nn.Dropout) and module.p > 0 for module in network.modules())
         self._sums: list[Tensor] = []
         self._present: tuple[int, ...] = ()
+        self._counts: Counts = ()
+        self._parts: dict[tuple[int, int], Part] = {}
         self._progress = 0.0
 
     @property
@@ -96,6 +99,8 @@ class Member:
         """A new optimiser step (from 0) over a batch with these counts."""
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
+        self.balancer.begin_step(step)
+        self._counts, self._parts = counts, {}
         self._sums = []
         self._progress = step / max(1, self._steps - 1)
         for task, phase in self.held.items():
@@ -110,6 +115,8 @@ class Member:
 
     def forward(self, part: Part) -> Answers:
         """What the network puts out for a micro-batch, in training mode."""
+        if self.balancer.looks_again:
+            self._parts[part.draw] = part
         if self._has_dropout:
             seed_step(self._training.seed, "dropout", *part.draw)
         with self.precision.forward():
@@ -157,8 +164,13 @@ class Member:
             self.balancer.clip(self.parameters, self._training.clip_norm)
         set_learning_rate(self.optimizer, learning_rate(self._training, step, self._steps))
         self.optimizer.step()
+        self.balancer.after_step(self._losses_again)
         self.standing.steps += 1
         self.recorder.add([self._total(), *self._sums], step + 1, epoch)
+
+    def _losses_again(self) -> Tensor:
+        """The losses of the tasks that are present [K] over the step's batch, with the same dropout masks."""
+        return losses_of_whole(self, list(self._parts.values()), self._counts)
 
     def _total(self) -> Tensor:
         """The weighted sum of all terms of all tasks, as the article writes it: Σ w_i Σ_t w_t L_t."""

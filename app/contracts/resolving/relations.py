@@ -43,19 +43,12 @@ def _shares(values: Sequence[float]) -> list[float]:
 
 
 def check_relation(spec: MultitaskJob, findings: Findings) -> None:
-    """Warn where R is nothing but fixed weights, or nothing at all; refuse weights that a balancer cannot take."""
-    weights = [task.weight for task in spec.tasks]
-    gradient_method = spec.balancing.method != "fixed"
-    if gradient_method and len(set(weights)) > 1:
-        findings.problem(
-            "/balancing/method",
-            "weights_not_supported",
-            f"`{spec.balancing.method}` has no preference vector: give all tasks one weight, or balance by `fixed`",
-        )
+    """Warn where R is nothing but fixed weights, or nothing at all."""
     if spec.relation is None:
         return
+    weights = [task.weight for task in spec.tasks]
     matrix = normalised(spec.relation.matrix)
-    if gradient_method:
+    if spec.balancing.method != "fixed":
         given = [_shares(row) for row in spec.relation.matrix]
         if len(given) > 1 and all(_same(row, given[0]) for row in given[1:]):
             findings.warn(
