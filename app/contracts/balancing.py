@@ -1,7 +1,12 @@
 """How the losses of several tasks become one update: the balancers by name, and their settings.
 
-Loss methods weigh the losses of trunk and heads alike. Gradient methods combine the tasks' gradients on shared
-parameters; each head has the gradient of its own weighted loss.
+Loss methods look at the losses' values and weigh trunk and heads alike. Gradient methods combine the tasks' gradients
+on shared parameters; each head has the gradient of its own weighted loss. Under a relation applied by rows the losses
+L_i are the objectives Σ_j R_ij L_j. A task without labels in a batch takes no part in it and keeps its state.
+
+The length of an update is said as that for three equal unit gradients (and, for loss methods, equal losses and weights
+of 1, at the first step): the literal sum has 3. No method is rescaled to another's length, so learning rates do not
+carry over between methods of different lengths.
 """
 
 from typing import Annotated, Literal
@@ -10,17 +15,220 @@ from pydantic import Field
 
 from app.contracts.base import Contract
 
+_RATE = "Of the balancer's own Adam, which has no schedule and is not clipped."
+
 
 class FixedBalancing(Contract):
-    """The literal weighted sum of the objectives."""
+    """The literal weighted sum Σ w_i L_i, w the tasks' weights. Length 3."""
 
     method: Literal["fixed"]
 
 
+class UncertaintyBalancing(Contract):
+    """Learned uncertainties (Kendall 2018): Σ ½ exp(−s_i) L_i + ½ s_i. The log-variances s are trained with the
+    student by an Adam of their own. Length 1.5.
+    """
+
+    method: Literal["uncertainty"]
+    learning_rate: float = Field(default=0.025, gt=0.0, le=10.0, description=_RATE)
+
+
+class DwaBalancing(Contract):
+    """Dynamic weight average (Liu 2019): Σ λ_i L_i, λ = K softmax(r / temperature), r_i the mean loss of the last
+    epoch over that of the epoch before: a task whose loss fell less weighs more. Length 3.
+    """
+
+    method: Literal["dwa"]
+    temperature: float = Field(default=2.0, gt=0.0, le=1e3, description="Higher is more uniform.")
+
+
+class RandomBalancing(Contract):
+    """Random weights at each step (Lin 2022): K softmax(ε), ε normal, a function of seed and step. Length 3."""
+
+    method: Literal["random"]
+
+
+class GeometricMeanBalancing(Contract):
+    """The geometric mean (Π L_i)^(1/K) of the losses (Chennupati 2019). Length 1."""
+
+    method: Literal["geometric_mean"]
+
+
+class StchBalancing(Contract):
+    """Smooth Tchebycheff scalarisation (Lin 2024): μ m log Σ exp(w_i L_i / (μ m)), a smooth maximum of the losses
+    times the tasks' weights w; m is the mean of the w_i L_i, so that μ has no unit. Length 1.
+    """
+
+    method: Literal["stch"]
+    mu: float = Field(default=0.1, gt=0.0, le=1e3, description="Smoothness: smaller is closer to the maximum.")
+
+
+class ImtlLBalancing(Contract):
+    """Learned scales (IMTL-L, Liu 2021): Σ exp(s_i) L_i − s_i. The s are trained with the student by an Adam of
+    their own. Length 3.
+    """
+
+    method: Literal["imtl_l"]
+    learning_rate: float = Field(default=0.025, gt=0.0, le=10.0, description=_RATE)
+
+
+class FamoBalancing(Contract):
+    """Fast adaptive multitask optimisation (FAMO, Liu 2023): Σ c_i L_i, c ∝ softmax(w)_i / L_i with sum 1; w learns so
+    that all logarithms of the losses fall at one rate, from the losses of the same batch after the step: one more
+    forward pass a step. Length 1.
+    """
+
+    method: Literal["famo"]
+    learning_rate: float = Field(default=0.025, gt=0.0, le=10.0, description=_RATE)
+    weight_decay: float = Field(default=1e-3, ge=0.0, le=10.0, description="Of the task weights w.")
+
+
 class PcgradBalancing(Contract):
-    """Projecting conflicting gradients (Yu 2020) on the shared parameters."""
+    """Projecting conflicting gradients (PCGrad, Yu 2020): each gradient without its parts against the others, in an
+    order drawn for the step; then the sum. Length 3.
+    """
 
     method: Literal["pcgrad"]
 
 
-Balancing = Annotated[FixedBalancing | PcgradBalancing, Field(discriminator="method")]
+class GradvacBalancing(Contract):
+    """Gradient vaccine (GradVac, Wang 2021): gradients are turned until a pair's cosine is its moving average; then the
+    sum. Length 3.
+    """
+
+    method: Literal["gradvac"]
+    beta: float = Field(default=0.5, ge=0.0, le=1.0, description="Share of the newest cosine in the average.")
+
+
+class GraddropBalancing(Contract):
+    """Gradient sign dropout (GradDrop, Chen 2020): for each number one sign is drawn by its purity, and entries of the
+    other sign are dropped; then the sum. Length 3.
+    """
+
+    method: Literal["graddrop"]
+
+
+class MgdaBalancing(Contract):
+    """Multiple gradient descent (MGDA, Désidéri 2012, Sener 2018): the shortest convex combination of the gradients, 0
+    where no direction helps all. Length 1.
+    """
+
+    method: Literal["mgda"]
+
+
+class CagradBalancing(Contract):
+    """Conflict-averse gradient descent (CAGrad, Liu 2021): the direction with the best worst improvement, at most
+    `c` times the mean gradient's length away from the mean gradient. Length 1 + c.
+    """
+
+    method: Literal["cagrad"]
+    c: float = Field(default=0.5, ge=0.0, le=10.0, description="How far from the mean, as a share of its length.")
+
+
+class ImtlGBalancing(Contract):
+    """Equal projections on all unit gradients (IMTL-G, Liu 2021). Length 1."""
+
+    method: Literal["imtl_g"]
+
+
+class AlignedMtlBalancing(Contract):
+    """Aligned principal components of the gradients (Aligned-MTL, Senushkin 2023): all singular values become one; the
+    tasks' weights, as shares, are the preference. Length 1.
+    """
+
+    method: Literal["aligned_mtl"]
+    scale: Literal["min", "median", "rmse"] = Field(default="min", description="Which singular value all become.")
+
+
+class FairgradBalancing(Contract):
+    """α-fair gradients (FairGrad, Ban 2024): Σ x_i g_i with (G x)_i = x_i^(−1/α), G the Gramian. Length √3 where α
+    is 1.
+    """
+
+    method: Literal["fairgrad"]
+    alpha: float = Field(default=1.0, gt=0.0, le=100.0, description="1: proportional; larger: closer to max-min.")
+
+
+class ConfigBalancing(Contract):
+    """One direction with the same cosine to all gradients, as long as their projections' sum (ConFIG, Liu 2025); with
+    unequal weights the cosines are as the tasks' weights. Length 3.
+    """
+
+    method: Literal["config"]
+
+
+class GradnormBalancing(Contract):
+    """Gradient norms of one size, larger for tasks that train slower (GradNorm, Chen 2018): Σ w_i g_i; w learns by
+    |w_i ‖g_i‖ − mean(w ‖g‖) r_i^α|, r_i = L_i / L_i(0) over its mean; the w sum to K. Length 3.
+    """
+
+    method: Literal["gradnorm"]
+    alpha: float = Field(default=1.5, ge=0.0, le=10.0, description="How strongly slower tasks are pulled.")
+    learning_rate: float = Field(default=0.025, gt=0.0, le=10.0, description=_RATE)
+
+
+class DbMtlBalancing(Contract):
+    """Gradients of the losses' logarithms, averaged over steps, all as long as the longest; then the sum (DB-MTL, Lin
+    2023). As long whatever the losses' scale; length 3 for losses of 1.
+    """
+
+    method: Literal["db_mtl"]
+    beta: float = Field(default=0.9, ge=0.0, lt=1.0, description="Of the moving average of the gradients.")
+
+
+class UpgradBalancing(Contract):
+    """Each gradient projected on the dual cone of all, then their mean by the tasks' weights (UPGrad, Quinton 2024).
+    Needs the extra `gpl` at the worker. Length 1.
+    """
+
+    method: Literal["upgrad"]
+
+
+class DualprojBalancing(Contract):
+    """The mean by the tasks' weights, projected on the dual cone of the gradients (Lopez-Paz 2017). Needs the extra
+    `gpl` at the worker. Length 1.
+    """
+
+    method: Literal["dualproj"]
+
+
+class NashMtlBalancing(Contract):
+    """The Nash bargaining solution (Nash-MTL, Navon 2022): Σ x_i g_i with (G x)_i = 1 / x_i, at most as long as the
+    gradients' mean length. Needs the extra `gpl` at the worker. Length 1.
+    """
+
+    method: Literal["nash_mtl"]
+    every: int = Field(default=1, ge=1, le=1000, description="Steps between two solutions.")
+
+
+Balancing = Annotated[
+    FixedBalancing
+    | UncertaintyBalancing
+    | DwaBalancing
+    | RandomBalancing
+    | GeometricMeanBalancing
+    | StchBalancing
+    | ImtlLBalancing
+    | FamoBalancing
+    | PcgradBalancing
+    | GradvacBalancing
+    | GraddropBalancing
+    | MgdaBalancing
+    | CagradBalancing
+    | ImtlGBalancing
+    | AlignedMtlBalancing
+    | FairgradBalancing
+    | ConfigBalancing
+    | GradnormBalancing
+    | DbMtlBalancing
+    | UpgradBalancing
+    | DualprojBalancing
+    | NashMtlBalancing,
+    Field(discriminator="method"),
+]
+LOSS_METHODS = ("fixed", "uncertainty", "dwa", "random", "geometric_mean", "stch", "imtl_l", "famo")
+"""Methods that look at the losses' values alone; all others look at gradients."""
+PREFERRING = ("fixed", "stch", "aligned_mtl", "config", "upgrad", "dualproj")
+"""Methods for which the tasks' weights are a preference; all others take equal weights only."""
+GPL = {"upgrad": ("qpsolvers", "quadprog"), "dualproj": ("qpsolvers", "quadprog"), "nash_mtl": ("cvxpy", "ecos")}
+"""Methods that need packages under the GPL, and which (the extra `gpl`, never installed by default)."""

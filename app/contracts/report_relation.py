@@ -39,6 +39,11 @@ class RelationReport(Answer):
     cosine: tuple[Row, ...] = Field(default=(), description="Mean cosine of the tasks' gradients on what they share.")
     conflicts: tuple[Row, ...] = Field(default=(), description="Share of the looks with a negative cosine.")
     norms: Row = Field(default=(), description="Mean norm of each task's gradient on what they share.")
+    weights: Row = Field(
+        default=(),
+        description="Mean of what the balancer multiplied each task's loss by, or, of a gradient method, its gradient; "
+        "empty where a method has no such numbers.",
+    )
     proposal: MatrixProposal | None = Field(default=None, description="R as the measurements have it.")
     grouping: GroupsProposal | None = Field(default=None, description="Tasks that teach each other, in groups.")
 

@@ -12,6 +12,7 @@ from app.contracts.distillation import DistillationSpec
 from app.contracts.facts import DatasetFacts, ModelFacts, OutputFacts
 from app.contracts.jobs import DistillJob, MultitaskJob, MutualSpec, PreflightJob, TaskSpec, TeacherRef, TrainJob
 from app.contracts.problems import Problem
+from app.contracts.resolving.balancing import check_balancing
 from app.contracts.resolving.features import check_features
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resolving.inits import check_init
@@ -79,6 +80,8 @@ def resolve(spec: Spec, datasets: Mapping[str, DatasetFacts | None], models: Mod
         spec = _distill(spec, dataset, models, findings)
     else:
         spec = _multitask(spec, dataset, models, findings)
+    if isinstance(spec, MultitaskJob):
+        check_balancing(spec, findings)
     _check_distillations(spec, findings)
     check_views(spec, findings)
     check_search(spec, dataset, findings)

@@ -1,14 +1,18 @@
 """One small network with several heads in float64, losses on it, and its Jacobian row by row."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, get_args
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
-from torchjd.aggregation import IMTLG, MGDA, Aggregator, AlignedMTL, ConFIG, FairGrad, GradDrop, GradVac, PCGrad
+from torchjd.aggregation import IMTLG, MGDA, Aggregator, AlignedMTL, CAGrad, ConFIG, FairGrad, GradDrop, GradVac, PCGrad
 
 from app.contracts.architectures import Mlp
-from workers.engine.balancing import Balancer, Losses, Parameters, Shared
+from app.contracts.balancing import GPL, LOSS_METHODS, Balancing
+from workers.engine.balancing import Balancer, Losses, Parameters, Shared, make_balancer
+from workers.engine.balancing.aggregators import Plain
 from workers.engine.balancing.fixed import Fixed
 from workers.engine.balancing.gradient import GradientBalancer
 from workers.engine.networks import Network, build, initialise
@@ -20,7 +24,8 @@ Matrix = Sequence[Sequence[float]]
 AGGREGATORS: dict[str, Callable[[], Aggregator]] = {
     "pcgrad": PCGrad,
     "mgda": MGDA,
-    "imtlg": IMTLG,
+    "cagrad": lambda: CAGrad(0.5),
+    "imtl_g": IMTLG,
     "aligned_mtl": AlignedMTL,
     "gradvac": GradVac,
     "config": ConFIG,
@@ -28,6 +33,22 @@ AGGREGATORS: dict[str, Callable[[], Aggregator]] = {
     "fairgrad": lambda: FairGrad(alpha=1.0),
 }
 """Those of torchjd that need no package under the GPL."""
+_METHODS = tuple(get_args(each.model_fields["method"].annotation)[0] for each in get_args(get_args(Balancing)[0]))
+METHODS = tuple(method for method in _METHODS if all(find_spec(package) for package in GPL.get(method, ())))
+"""Every balancer that can run here: those under the GPL where somebody has installed what they need."""
+GRADIENT_METHODS = tuple(method for method in METHODS if method not in LOSS_METHODS)
+SPEC: TypeAdapter[Balancing] = TypeAdapter(Balancing)
+
+
+def balancer_of(
+    method: str,
+    weights: Sequence[float] = (1.0, 1.0, 1.0),
+    matrix: Matrix | None = None,
+    seed: int = 0,
+    **settings: Any,
+) -> Balancer:
+    """As a job makes it."""
+    return make_balancer(SPEC.validate_python({"method": method, **settings}), weights, _relation(matrix), seed)
 
 
 def network_of(names: Sequence[str] = NAMES, **architecture: Any) -> Network:
@@ -48,7 +69,7 @@ def losses_of(network: Network, x: Tensor, total: int | None = None, scale: floa
     functions: dict[str, Callable[[Tensor], Tensor]] = {
         "a": lambda o: (o - 1.0).square().sum(),
         "b": lambda o: 3.0 * (o[:, 0] + 0.5).square().sum(),
-        "c": lambda o: (o[:, 1] - 2.0 * o[:, 0]).tanh().sum(),
+        "c": lambda o: (1.0 + (o[:, 1] - 2.0 * o[:, 0]).tanh()).sum(),
     }
     return {name: scale * functions[name](outputs[name]) / (total or len(x)) for name in outputs}
 
@@ -69,6 +90,7 @@ def balance(
     """One optimiser step's gradient in `.grad`, from the losses of the tasks that are there."""
     present = tuple(i for i, name in enumerate(names) if name in losses)
     trained = parameters_of(network, names)
+    balancer.begin_step(step)
     balancer.backward(Losses(present, tuple(losses[names[i]] for i in present)), trained)
     balancer.finish(present, trained, step)
 
@@ -104,7 +126,7 @@ def gradients(
     matrix: Matrix | None = None,
     names: Sequence[str] = NAMES,
 ) -> GradientBalancer:
-    return GradientBalancer(aggregator, weights, _relation(matrix), seed=0)
+    return GradientBalancer(lambda: Plain(aggregator), weights, _relation(matrix), seed=0)
 
 
 def seen_by(aggregator: Aggregator) -> list[Tensor]:

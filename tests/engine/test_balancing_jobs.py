@@ -11,6 +11,7 @@ from torch import Tensor
 from app.contracts.jobs import MultitaskJob
 from app.contracts.manifests import ValueOutput
 from app.contracts.orders import TrainingOutcome
+from tests.engine.several_tasks import GRADIENT_METHODS, METHODS
 from tests.engine.workshop import Arrays, Workshop, blobs, report_of
 from workers.engine.data.order import epoch_order
 from workers.engine.data.reading import read_dataset
@@ -27,6 +28,8 @@ MULTITASK: dict[str, Any] = {
 }
 MATRIX = [[2, 1, 1], [1, 1, 0], [1, 1, 2]]
 OPTIMIZERS = ["sgd", "adam", "adamw"]
+EACH = [(method, "adamw") for method in METHODS] + [(m, o) for m in ("fixed", "famo", "pcgrad") for o in OPTIMIZERS[:2]]
+"""Every balancer under one optimiser, and one of each sort under all."""
 
 
 def training_rows(workshop: Workshop) -> Tensor:
@@ -55,10 +58,9 @@ def initial(workshop: Workshop, spec: dict[str, Any]) -> dict[str, Tensor]:
     return network.state_dict()
 
 
-@pytest.mark.parametrize("method", ["fixed", "pcgrad"])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(("method", "optimizer"), EACH)
 def test_trap_1_while_a_task_is_absent_its_head_rests_and_the_others_learn_as_in_a_job_without_it(
-    workshop: Workshop, optimizer: str, method: str
+    workshop: Workshop, method: str, optimizer: str
 ) -> None:
     """Weight decay and momentum would move a head whose gradient is 0 instead of none."""
     batches = with_a_late_task(workshop)
@@ -134,7 +136,7 @@ def in_own_units(workshop: Workshop, outcome: TrainingOutcome, job: str) -> np.n
     return np.asarray(said * spec.std + spec.mean)
 
 
-@pytest.mark.parametrize("method", ["fixed", "pcgrad"])
+@pytest.mark.parametrize("method", METHODS)
 def test_trap_6_a_value_target_a_thousand_times_larger_and_shifted_teaches_the_same(
     workshop: Workshop, method: str
 ) -> None:
@@ -153,7 +155,7 @@ def test_trap_6_a_value_target_a_thousand_times_larger_and_shifted_teaches_the_s
     assert rmse[1] == pytest.approx(rmse[0] * 1000.0, rel=1e-3)
 
 
-@pytest.mark.parametrize("method", ["fixed", "pcgrad"])
+@pytest.mark.parametrize("method", ["fixed", *GRADIENT_METHODS])
 def test_trap_7_half_the_weight_gives_the_head_half_the_step_and_leaves_the_trunk_to_the_aggregator(
     workshop: Workshop, method: str
 ) -> None:
@@ -166,11 +168,11 @@ def test_trap_7_half_the_weight_gives_the_head_half_the_step_and_leaves_the_trun
         workshop.run(spec | {"tasks": [task | {"weight": weight} for task in MULTITASK["tasks"]]}, job)
     whole, half = workshop.weights("whole"), workshop.weights("half")
     for name, start in before.items():
-        share = 1.0 if method == "pcgrad" and name.startswith("layers") else 0.5
+        share = 1.0 if method != "fixed" and name.startswith("layers") else 0.5
         torch.testing.assert_close(half[name] - start, share * (whole[name] - start), rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["fixed", "pcgrad"])
+@pytest.mark.parametrize("method", METHODS)
 def test_trap_10_batch_norm_sees_one_mixed_batch_and_one_forward_pass_for_all_tasks(
     workshop: Workshop, method: str
 ) -> None:
@@ -192,8 +194,9 @@ def test_trap_10_batch_norm_sees_one_mixed_batch_and_one_forward_pass_for_all_ta
     torch.testing.assert_close(after["norms.0.running_var"], 0.9 + 0.1 * h.var(0))
 
 
-@pytest.mark.parametrize("method", ["fixed", "pcgrad"])
-@pytest.mark.parametrize("micro", [1, 5, 31])
+@pytest.mark.parametrize(
+    ("method", "micro"), [(m, 5) for m in METHODS] + [(m, n) for m in ("fixed", "famo", "pcgrad") for n in (1, 31)]
+)
 def test_micro_batches_give_the_student_of_whole_batches_with_labels_missing(
     workshop: Workshop, method: str, micro: int
 ) -> None:

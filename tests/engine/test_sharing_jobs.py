@@ -17,6 +17,7 @@ from tests.engine.sharing_schemes import STUDENTS, TASKS, made
 from tests.engine.workshop import TEACHER, Workshop, blobs, report_of
 from workers.engine import stages
 from workers.engine.balancing import Losses, Parameters
+from workers.engine.balancing.aggregators import Plain
 from workers.engine.balancing.fixed import Fixed
 from workers.engine.balancing.gradient import GradientBalancer
 from workers.engine.intake.models import inspect_family_model
@@ -168,7 +169,9 @@ def test_a_gradient_method_balances_each_set_over_the_tasks_that_reach_it(
     aggregator = PCGrad()
     aggregator.register_forward_pre_hook(lambda _, given: seen.append(tuple(given[0].shape)))
     monkeypatch.setattr(
-        stages, "make_balancer", lambda spec, weights, relation, seed: GradientBalancer(aggregator, weights, None, seed)
+        stages,
+        "make_balancer",
+        lambda spec, weights, relation, seed: GradientBalancer(lambda: Plain(aggregator), weights, None, seed),
     )
     training = {**TRAINING, "epochs": None, "steps": 1}
     for scheme, expected in {

@@ -25,7 +25,7 @@ from workers.engine.randomness import seed_step
 from workers.engine.recorder import Recorder
 from workers.engine.schedules import learning_rate
 from workers.engine.tasks import Task
-from workers.engine.two_passes import learn_in_two_passes
+from workers.engine.two_passes import learn_in_two_passes, losses_of_whole
 from workers.engine.validation import validate
 
 
@@ -77,13 +77,16 @@ class Member:
         """Tasks whose head is not trained until a phase is over."""
         self.observer: Observer | None = None
         """Who looks at the tasks' gradients, where there are several."""
-        self.relational = any(task.relational for task in self.tasks)
+        self.relational = balancer.at_once or any(task.relational for task in self.tasks)
+        """Whether a batch in parts must be looked at as a whole: by a term, or by the balancer."""
         self._taps = Taps(self.network, [tap for task in self.tasks for term in task.terms for tap in term.taps])
         self._training = training
         self._steps = steps
         self._has_dropout = any(isinstance(module, nn.Dropout) and module.p > 0 for module in network.modules())
         self._sums: list[Tensor] = []
         self._present: tuple[int, ...] = ()
+        self._counts: Counts = ()
+        self._parts: dict[tuple[int, int], Part] = {}
         self._progress = 0.0
 
     @property
@@ -99,6 +102,8 @@ class Member:
         """A new optimiser step (from 0) over a batch with these counts."""
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
+        self.balancer.begin_step(step)
+        self._counts, self._parts = counts, {}
         self._sums = []
         self._progress = step / max(1, self._steps - 1)
         for task, phase in self.held.items():
@@ -118,6 +123,8 @@ class Member:
 
     def forward(self, part: Part) -> Answers:
         """What the network puts out for a micro-batch, in training mode."""
+        if self.balancer.looks_again:
+            self._parts[part.draw] = part
         if self._has_dropout:
             seed_step(self._training.seed, "dropout", *part.draw)
         with self.precision.forward():
@@ -161,12 +168,27 @@ class Member:
     def end_step(self, step: int, epoch: int) -> None:
         """Balance, clip, update; `step` counts from 0, `epoch` from 1."""
         self.balancer.finish(self._present, self.parameters, step)
+        if self.observer is not None:
+            self.observer.look_after(self, step, epoch)
         if self._training.clip_norm is not None:
             self.balancer.clip(self.parameters, self._training.clip_norm)
         set_learning_rate(self.optimizer, learning_rate(self._training, step, self._steps))
         self.optimizer.step()
+        self.balancer.after_step(self._losses_again)
         self.standing.steps += 1
         self.recorder.add([self._total(), *self._sums], step + 1, epoch)
+
+    def _losses_again(self) -> Tensor:
+        """The losses of the tasks that are present [K] over the step's batch, with the same dropout masks."""
+        return losses_of_whole(self, list(self._parts.values()), self._counts)
+
+    def task_losses(self) -> Tensor:
+        """The losses of the step [K], NaN for tasks that were absent."""
+        sums, found = iter(self._sums), []
+        for i, task in enumerate(self.tasks):
+            weighted = [weight * next(sums) for weight in task.weights(self._progress)]
+            found.append(torch.stack(weighted).sum() if i in self._present else torch.full_like(weighted[0], torch.nan))
+        return torch.stack(found)
 
     def _total(self) -> Tensor:
         """The weighted sum of all terms of all tasks, as the article writes it: Σ w_i Σ_t w_t L_t."""

@@ -21,7 +21,7 @@ from app.contracts.orders import DatasetInput, Order
 from app.contracts.problems import UserError
 from app.contracts.training import TrainingSpec
 from workers.engine.affinity import Observer
-from workers.engine.balancing import make_balancer
+from workers.engine.balancing import TowerRows, make_balancer
 from workers.engine.checkpoint import Checkpoint, CheckpointFolder
 from workers.engine.control import Stop
 from workers.engine.controls import ControlCache
@@ -243,7 +243,11 @@ class StageRunner:
         course, acting = stage.course, stage.course.acting
         relation = Relation(acting.matrix) if acting is not None else None
         weights = [task.weight for task in tasks]
-        balancer = make_balancer(course.balancing, weights, relation, stage.training.seed)
+        by_towers = relation is not None and acting is not None and acting.apply == "towers"
+        rows = None if by_towers else relation
+        balancer = make_balancer(course.balancing, weights, rows, stage.training.seed)
+        if by_towers and relation is not None:
+            balancer = TowerRows(balancer, weights, relation)
         prefix = f"{stage.name}/" if stage.name else ""
         member = Member(
             name, network, tasks, balancer, stage.training, schooling.steps, self.device, group=group, prefix=prefix

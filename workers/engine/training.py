@@ -18,6 +18,7 @@ from app.contracts.manifests import InputTransform
 from app.contracts.orders import DatasetInput, Order
 from app.contracts.report_search import SearchReport, Trial
 from app.contracts.stores import StoreSpec
+from workers.engine.balancing import check_available
 from workers.engine.control import Stop, check
 from workers.engine.data.dataset import Dataset
 from workers.engine.data.inputs import Inputs
@@ -92,6 +93,7 @@ class Training:
         """Train. Raises UserError, and Stopped after a checkpoint."""
         order, spec = self._order, self._spec
         make_deterministic(order.threads)
+        check_available(course_of(spec).balancing)
         began = self._enter("loading")
         dataset_input = order.datasets[spec.dataset_refs()[0].dataset]
         dataset = read_dataset(Path(dataset_input.path), dataset_input.manifest)

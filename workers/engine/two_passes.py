@@ -1,4 +1,5 @@
-"""Accumulation for terms that compare the rows of a batch: outputs first, then their gradients part by part.
+"""Accumulation for terms that compare the rows of a batch, and for balancers whose weights depend on the losses of all
+of it: outputs first, then their gradients part by part.
 
 The first pass runs every micro-batch without a graph and computes the losses of the whole batch, and their gradients
 at the outputs. The second runs each micro-batch again and pulls those gradients through the network: Σ outputs · g has
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from workers.engine.balancing import Losses
+from workers.engine.balancing.balancer import Losses, stacked
 from workers.engine.data.columns import joined
 from workers.engine.exchange import Answers, Counts, Part
 
@@ -26,6 +27,7 @@ def learn_in_two_passes(member: "Member", parts: Sequence[Part], counts: Counts)
     """Backward of a batch that comes in `parts`: as exact as one part, at the memory of one part."""
     outputs, taps = _whole(member, parts)
     losses, means = member.losses(Answers(outputs, taps), joined([part.rows for part in parts]), counts)
+    whole = stacked([loss.detach() for loss in losses.values]) if losses.values else None
     leaves = [*outputs.values(), *taps.values()]
     beside = [p for module in member.modules.values() for p in module.parameters() if p.requires_grad]
     pulls = [
@@ -43,7 +45,15 @@ def learn_in_two_passes(member: "Member", parts: Sequence[Part], counts: Counts)
                 pairs += [(p, g) for p, g in zip(beside, pull[len(leaves) :], strict=True) if g is not None]
             surrogates.append(_pulled(pairs))
         told = means if place == 0 else [torch.zeros_like(mean) for mean in means]
-        member.backward(Losses(losses.present, tuple(surrogates)), told)
+        member.backward(Losses(losses.present, tuple(surrogates), whole), told)
+
+
+def losses_of_whole(member: "Member", parts: Sequence[Part], counts: Counts) -> Tensor:
+    """The losses of the tasks that are present [K] over a batch in `parts`, detached; nothing moves by it."""
+    outputs, taps = _whole(member, parts)
+    with torch.no_grad():
+        losses, _ = member.losses(Answers(outputs, taps), joined([part.rows for part in parts]), counts)
+    return stacked(losses.values)
 
 
 def _whole(member: "Member", parts: Sequence[Part]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

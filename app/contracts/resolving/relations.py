@@ -101,13 +101,6 @@ def check_relation(
 
     `goals` are the tasks', `taught` what the first teacher of each puts out (None: no teacher, or not known yet).
     """
-    weights = [task.weight for task in spec.tasks]
-    if spec.balancing.method != "fixed" and len(set(weights)) > 1:
-        findings.problem(
-            "/balancing/method",
-            "weights_not_supported",
-            f"`{spec.balancing.method}` has no preference vector: give all tasks one weight, or balance by `fixed`",
-        )
     relation = spec.relation
     if relation is None:
         return None

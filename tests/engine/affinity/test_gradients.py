@@ -24,12 +24,12 @@ def test_gradients_and_losses_are_those_of_the_whole_batch_in_whatever_parts(siz
     found = task_gradients(made, *batch(made, size))
     torch.testing.assert_close(found.rows, expected, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(found.losses, losses, rtol=1e-5, atol=1e-7)
-    torch.testing.assert_close(found.gramian, expected @ expected.T, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.looked().gramian, expected @ expected.T, rtol=1e-4, atol=1e-6)
 
 
 def test_an_absent_task_is_not_measured_and_the_others_are() -> None:
     made = member(missing=("b",))
-    found = task_gradients(made, *batch(made))
+    found = task_gradients(made, *batch(made)).looked()
     assert found.gramian.isnan().tolist() == [[False, True, False], [True] * 3, [False, True, False]]
     assert cosines(found)[0, 2].isfinite()
     assert promised_falls(found)[0, 0].isfinite()
@@ -50,9 +50,9 @@ def test_a_tried_step_is_the_fall_of_the_losses_and_nearly_the_promised_one() ->
     made = member()
     parts, counts = batch(made)
     gradients = task_gradients(made, parts, counts)
-    tried, promised = tried_falls(made, parts, counts, gradients), promised_falls(gradients)
+    tried, promised = tried_falls(made, parts, counts, gradients), promised_falls(gradients.looked())
     assert float(promised.diagonal().mean()) == pytest.approx(FALL, rel=1e-4)
-    rate, rows = common_rate(gradients), gradients.rows
+    rate, rows = common_rate(gradients.looked()), gradients.rows
     kept = [parameter.detach().clone() for parameter in made.parameters.trunk]
     for helper in range(3):
         moves = torch.split(rate * rows[helper], [parameter.numel() for parameter in kept])
@@ -70,5 +70,5 @@ def test_the_same_dropout_masks_are_used_before_and_after_a_tried_step() -> None
     parts, counts = batch(made)
     gradients = task_gradients(made, parts, counts)
     torch.testing.assert_close(
-        tried_falls(made, parts, counts, gradients), promised_falls(gradients), rtol=0.5, atol=5e-3
+        tried_falls(made, parts, counts, gradients), promised_falls(gradients.looked()), rtol=0.5, atol=5e-3
     )

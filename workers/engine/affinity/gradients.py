@@ -15,19 +15,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Looked:
+    """The Gramian G = J Jᵀ [K, K] of the tasks' gradients on the shared parameters, and their losses [K]; NaN where a
+    task is absent. K counts all tasks of the job.
+    """
+
+    gramian: Tensor
+    losses: Tensor
+
+
+@dataclass(frozen=True)
 class TaskGradients:
     """`rows` [K, P]: the gradient of each task's loss on the shared parameters, zeros where absent; `losses` [K], NaN
-    where absent. K counts all tasks of the job.
+    where absent.
     """
 
     rows: Tensor
     losses: Tensor
 
-    @property
-    def gramian(self) -> Tensor:
-        """G = J Jᵀ [K, K], NaN where a task is absent."""
+    def looked(self) -> Looked:
+        """What is left when the gradients are gone."""
         there = self.losses.isfinite()
-        return torch.where(there[:, None] & there[None, :], self.rows @ self.rows.T, torch.nan)
+        return Looked(torch.where(there[:, None] & there[None, :], self.rows @ self.rows.T, torch.nan), self.losses)
 
 
 @contextmanager

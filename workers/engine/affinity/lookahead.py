@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from workers.engine.affinity.gradients import TaskGradients, batch_losses, unseen
+from workers.engine.affinity.gradients import Looked, TaskGradients, batch_losses, unseen
 from workers.engine.exchange import Counts, Part
 
 if TYPE_CHECKING:
@@ -22,22 +22,22 @@ FALL = 0.01
 """Small enough for a step to be local, large enough for float32 to see it."""
 
 
-def cosines(gradients: TaskGradients) -> Tensor:
+def cosines(looked: Looked) -> Tensor:
     """G_ij / √(G_ii G_jj) [K, K]; NaN where a task is absent or its gradient is 0."""
-    gramian = gradients.gramian
+    gramian = looked.gramian
     norms = gramian.diagonal().sqrt()
     return gramian / (norms[:, None] * norms[None, :])
 
 
-def common_rate(gradients: TaskGradients) -> Tensor:
+def common_rate(looked: Looked) -> Tensor:
     """η with mean_i η·G_ii / L_i = `FALL`, over the tasks that are present."""
-    own = gradients.gramian.diagonal() / gradients.losses
+    own = looked.gramian.diagonal() / looked.losses
     return FALL / own.nanmean()
 
 
-def promised_falls(gradients: TaskGradients) -> Tensor:
+def promised_falls(looked: Looked) -> Tensor:
     """[K, K]: entry (i, j) is Z_{j→i} to first order, η·G_ij / L_i; NaN where a task is absent."""
-    return common_rate(gradients) * gradients.gramian / gradients.losses[:, None]
+    return common_rate(looked) * looked.gramian / looked.losses[:, None]
 
 
 def tried_falls(member: "Member", parts: Sequence[Part], counts: Counts, gradients: TaskGradients) -> Tensor:
@@ -46,7 +46,7 @@ def tried_falls(member: "Member", parts: Sequence[Part], counts: Counts, gradien
     """
     shared = [parameter for parameter in member.parameters.trunk if parameter.requires_grad]
     kept = [parameter.detach().clone() for parameter in shared]
-    rate = common_rate(gradients)
+    rate = common_rate(gradients.looked())
     columns = []
     try:
         for row in gradients.rows:

@@ -9,7 +9,7 @@ from torch import Tensor
 from app.contracts.events import MetricPoint
 from app.contracts.relations import EstimatedRelation
 from workers.engine.affinity.estimate import Matrix, listed, relation_of
-from workers.engine.affinity.gradients import TaskGradients, task_gradients
+from workers.engine.affinity.gradients import Looked, task_gradients
 from workers.engine.affinity.lookahead import cosines, promised_falls, tried_falls
 from workers.engine.affinity.measured import Measured
 from workers.engine.exchange import Counts, Part
@@ -37,42 +37,50 @@ class Observer:
         self.every = estimated.every if estimated is not None else max(RAREST, steps // LOOKS)
         self._live = live
         self._measured: dict[str, Measured] = {}
+        self._told: dict[str, Tensor] = {}
         self._points: list[tuple[int, int, dict[str, Tensor]]] = []
         looks = 1 + steps // self.every
         self._stride = max(1, looks // LOOKS, looks * 4 * len(names) ** 2 // MOST_NUMBERS)
 
     def look(self, member: "Member", parts: Sequence[Part], counts: Counts, step: int, epoch: int) -> None:
-        """Measure, if it is time. Nothing of the member changes but the relation that follows the estimate."""
-        if step % self.every != 0:
+        """Measure before a step, if it is time. Nothing of the member changes but the relation that follows the
+        estimate. A balancer that works on the tasks' gradients is asked after the step, and costs nothing.
+        """
+        if step % self.every != 0 or (member.balancer.has_gramian and self.method != "tag"):
             return
         gradients = task_gradients(member, parts, counts)
-        angles = cosines(gradients)
+        falls = tried_falls(member, parts, counts, gradients) if self.method == "tag" else None
+        self._note(gradients.looked(), falls)
+
+    def look_after(self, member: "Member", step: int, epoch: int) -> None:
+        """The same after the step, where the balancer worked on the tasks' gradients; and what it weighed them by."""
+        if step % self.every != 0:
+            return
+        gramian, weights = member.balancer.last_gramian, member.balancer.last_weights
+        if gramian is not None and self.method != "tag":
+            self._note(Looked(gramian, member.task_losses()), None)
+        if weights is not None and self._told:
+            self._told["weight"] = weights.to(self._told["norm"].device, torch.float32)
+            self._table("weight", self._told["weight"]).add(self._told["weight"])
+        if self._told and (step // self.every) % self._stride == 0:
+            self._points.append((step, epoch, {**self._told, **self._drawn(self._told["norm"].device)}))
+        self._told = {}
+
+    def _note(self, looked: Looked, falls: Tensor | None) -> None:
+        angles = cosines(looked)
+        if falls is None:
+            falls = angles if self.method == "gradient_cosine" else promised_falls(looked)
         told = {
-            "norm": gradients.gramian.diagonal().sqrt(),
+            "norm": looked.gramian.diagonal().sqrt(),
             "cosine": angles,
             "conflict": torch.where(angles.isfinite(), (angles < 0.0).float(), torch.nan),
-            "affinity": self._affinity(member, parts, counts, gradients, angles),
+            "affinity": falls,
         }
         for name, values in told.items():
             self._table(name, values).add(values)
         if self._live is not None:
             self._live.become(relation_of(self._measured["affinity"]))
-        if (step // self.every) % self._stride == 0:
-            self._points.append((step, epoch, {**told, **self._drawn(told["norm"].device)}))
-
-    def _affinity(
-        self,
-        member: "Member",
-        parts: Sequence[Part],
-        counts: Counts,
-        gradients: TaskGradients,
-        angles: Tensor,
-    ) -> Tensor:
-        if self.method == "gradient_cosine":
-            return angles
-        return (
-            promised_falls(gradients) if self.method == "first_order" else tried_falls(member, parts, counts, gradients)
-        )
+        self._told = told
 
     def _table(self, name: str, like: Tensor) -> Measured:
         if name not in self._measured:
@@ -102,6 +110,8 @@ class Observer:
         names = self.names
         if name == "norm":
             return [(f"gradient/{task}/norm", row[0]) for task, row in zip(names, values, strict=True)]
+        if name == "weight":
+            return [(f"weight/{task}", row[0]) for task, row in zip(names, values, strict=True)]
         if name == "relation":
             return [(f"relation/{a}/{b}", values[i][j]) for i, a in enumerate(names) for j, b in enumerate(names)]
         if name == "affinity" and self.method != "gradient_cosine":
@@ -129,6 +139,7 @@ class Observer:
             "cosine": listed(means["cosine"]),
             "conflicts": listed(means["conflict"]),
             "norms": [row[0] for row in listed(means["norm"][:, None])],
+            "weights": [row[0] for row in listed(means["weight"][:, None])] if "weight" in means else [],
             "estimate": self.matrix(),
         }
 

@@ -1,7 +1,8 @@
 """What a balancer does: from the losses of the tasks that are present to gradients in `.grad`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Protocol
 
 import torch
@@ -10,10 +11,29 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Losses:
-    """The losses of one micro-batch: `values[k]` is that of task `present[k]` (its place in the job)."""
+    """The losses of one micro-batch: `values[k]` is that of task `present[k]` (its place in the job). Summed over the
+    micro-batches of a step they are the losses of the batch.
+    """
 
     present: tuple[int, ...]
     values: tuple[Tensor, ...]
+    whole: Tensor | None = None
+    """The losses of the whole batch [K], detached, where `values` have the gradients of theirs and not the numbers (see
+    two_passes.py); the same with each micro-batch.
+    """
+
+    def told(self, before: Tensor | None) -> Tensor:
+        """The losses of the micro-batches up to and with this one [K], after `before`."""
+        if self.whole is not None:
+            return self.whole
+        here = stacked([value.detach() for value in self.values])
+        return here if before is None else before + here
+
+
+def stacked(values: Sequence[Tensor]) -> Tensor:
+    """Scalars as one tensor [K], in the widest of their types."""
+    dtype = reduce(torch.promote_types, [value.dtype for value in values])
+    return torch.stack([value.to(dtype) for value in values])
 
 
 @dataclass(frozen=True)
@@ -51,10 +71,37 @@ class Parameters:
 
 
 class Balancer(Protocol):
-    """Called for each micro-batch, then once for the optimiser step.
+    """Called at the beginning of a step, for each micro-batch, once for the optimiser step, and after it.
 
     Absent tasks are left out of `losses`; a balancer with state keeps theirs untouched.
     """
+
+    at_once: bool
+    """Whether the gradient depends on the losses of the whole batch: micro-batches then come with `Losses.whole`."""
+    has_gramian: bool
+    """Whether every step leaves a `last_gramian`."""
+    looks_again: bool
+    """Whether `after_step` asks for the losses after the step, which cost a forward pass."""
+
+    @property
+    def last_weights(self) -> Tensor | None:
+        """What the last step multiplied the tasks' losses by (loss methods), or their gradients on the shared
+        parameters (gradient methods; on the first shared set): [K] by place in the job, NaN for absent tasks; None
+        before the first step and where a method has no such weights. On the device of the losses where it was made
+        there, and never waited for.
+        """
+        ...
+
+    @property
+    def last_gramian(self) -> Tensor | None:
+        """Inner products of the tasks' own gradients (without R) over all shared parameters, for the whole batch of the
+        last step: [K, K] by place in the job, NaN for absent tasks, on the device; None for loss methods.
+        """
+        ...
+
+    def begin_step(self, step: int) -> None:
+        """Optimiser step `step` (from 0) begins."""
+        ...
 
     def backward(self, losses: Losses, parameters: Parameters) -> None:
         """Accumulate gradients (or Jacobians) of a micro-batch."""
@@ -68,6 +115,10 @@ class Balancer(Protocol):
         """Rescale `.grad` where its norm is above `norm`."""
         ...
 
+    def after_step(self, again: Callable[[], Tensor]) -> None:
+        """The optimiser has stepped; `again()` gives the losses [K] of the same tasks and batch with the same masks."""
+        ...
+
     def end_epoch(self) -> None:
         """An epoch is over."""
         ...
@@ -77,24 +128,14 @@ class Balancer(Protocol):
         ...
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """The inverse of `state`."""
+        """The inverse of `state`; raises ValueError where it is another balancer's."""
         ...
 
 
-class Stateless:
-    """The parts that a balancer without state shares."""
-
-    def end_epoch(self) -> None:
-        """Nothing to do."""
-
-    def state(self) -> dict[str, Tensor]:
-        """Nothing to save."""
-        return {}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Nothing to load; raises ValueError where something was saved."""
-        if state:
-            raise ValueError(f"a balancer without state was given {sorted(state)}")
+def refuse_others(state: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Raises ValueError where the state is not that of the balancer that it is given to."""
+    if state.keys() != expected.keys():
+        raise ValueError(f"a balancer whose state is {sorted(expected)} was given {sorted(state)}")
 
 
 def clip_together(parameters: Sequence[torch.nn.Parameter], norm: float) -> None:

@@ -1,21 +1,36 @@
 """`fixed`: the literal weighted sum. With R by rows it comes to the weights Rᵀw."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from workers.engine.balancing.balancer import Losses, Parameters, Stateless, clip_together
+from workers.engine.balancing.balancer import Losses, Parameters, clip_together, refuse_others
 from workers.engine.relations import Relation
 
 
-class Fixed(Stateless):
+class Fixed:
     """Σ_i w_i Σ_j R_ij L_j on trunk and heads alike; without R, Σ_i w_i L_i. Update length: that of the sum."""
+
+    at_once = False
+    has_gramian = False
+    looks_again = False
+    last_gramian: Tensor | None = None
 
     def __init__(self, weights: Sequence[float], relation: Relation | None = None) -> None:
         self._weights = tuple(weights)
         self._relation = relation
         self._coefficients: dict[tuple[tuple[int, ...], int], tuple[float, ...]] = {}
+        self._last: tuple[int, ...] = ()
+
+    @property
+    def last_weights(self) -> Tensor | None:
+        """See `Balancer`. On the host, and made when it is asked for: a step pays nothing for it."""
+        if not self._last:
+            return None
+        whole = torch.full((len(self._weights),), torch.nan)
+        whole[list(self._last)] = torch.tensor(self.coefficients(self._last))
+        return whole
 
     def coefficients(self, present: tuple[int, ...]) -> tuple[float, ...]:
         """What the loss of each present task is multiplied by."""
@@ -28,6 +43,9 @@ class Fixed(Stateless):
             self._coefficients[key] = tuple(weights.tolist())
         return self._coefficients[key]
 
+    def begin_step(self, step: int) -> None:
+        """Nothing to do."""
+
     def backward(self, losses: Losses, parameters: Parameters) -> None:
         """See `Balancer`."""
         total: Tensor | None = None
@@ -38,7 +56,22 @@ class Fixed(Stateless):
 
     def finish(self, present: Sequence[int], parameters: Parameters, step: int) -> None:
         """Nothing is left to do: backward has filled `.grad`."""
+        self._last = tuple(present)
 
     def clip(self, parameters: Parameters, norm: float) -> None:
         """All parameters together."""
         clip_together(parameters.all, norm)
+
+    def after_step(self, again: Callable[[], Tensor]) -> None:
+        """Nothing to do."""
+
+    def end_epoch(self) -> None:
+        """Nothing to do."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Nothing to save."""
+        return {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Nothing to load."""
+        refuse_others(state, {})

@@ -1,101 +1,188 @@
-"""Gradient balancers of torchjd behind one adapter.
+"""Gradient methods behind one adapter.
 
-Trunk: the Jacobian R·J of the objectives on the shared parameters, one row for each task that is present, is
-aggregated as A(J/s)·s with s the mean row norm, so that every method is equivariant to the losses' scale and works
-for gradients of any size (METHODS.md section 5, traps 4 and 5). Heads: each gets the gradient of its own weighted
-loss (trap 7). Clipping comes after aggregation, the trunk apart from the heads.
+Trunk: the Jacobian J of the tasks that are present on the shared parameters, one row each, summed over micro-batches;
+R·J are the rows of the objectives, and a method combines them (METHODS.md section 5, traps 4, 5 and 8). Heads: each
+gets the gradient of its own weighted loss (trap 7). Both come from one backward pass for each task. Clipping comes
+after combination, the trunk apart from the heads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torchjd.aggregation import Aggregator
-from torchjd.autojac import backward as jacobian_backward
 
-from workers.engine.balancing.balancer import Losses, Parameters, Shared, Stateless, clip_together
+from workers.engine.balancing.balancer import Losses, Parameters, Shared, clip_together, refuse_others
+from workers.engine.balancing.slots import Place, Places
 from workers.engine.randomness import seed_step
 from workers.engine.relations import Relation
 
-
-def _trained(parameters: Sequence[nn.Parameter]) -> list[nn.Parameter]:
-    return [parameter for parameter in parameters if parameter.requires_grad]
+Gradients = list[Tensor | None]
 
 
-def _jacobian(parameter: nn.Parameter) -> Tensor | None:
-    """What torchjd accumulated; it keeps Jacobians in an attribute of its own beside `.grad`."""
-    found: Tensor | None = vars(parameter).get("jac")
-    return found
+class Combination(Protocol):
+    """A gradient method on one set of shared parameters, with what it remembers of it."""
+
+    def combine(self, jacobian: Tensor, objectives: Tensor, place: Place) -> tuple[Tensor, Tensor | None]:
+        """(update [P], what the rows were multiplied by [k] where it is a weighted sum) of the rows [k, P] and values
+        [k] of the objectives. Zeros where all rows are zero.
+        """
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """See `Balancer`."""
+        ...
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """See `Balancer`."""
+        ...
 
 
-def _taken_jacobian(parameter: nn.Parameter) -> Tensor:
-    taken: Tensor = vars(parameter).pop("jac")
-    return taken
+class GradientBalancer:
+    """Any gradient method: `make` gives one for each set of shared parameters."""
 
-
-def scaled_aggregate(aggregator: Aggregator, jacobian: Tensor) -> Tensor:
-    """A(J/s)·s with s the mean norm of J's rows: J [K, P] -> [P]; zeros where all rows are zero."""
-    scale = jacobian.norm(dim=1).mean()
-    safe = torch.where(scale > 0.0, scale, torch.ones_like(scale))
-    update: Tensor = aggregator(jacobian / safe) * scale
-    return update
-
-
-class GradientBalancer(Stateless):
-    """Any torchjd aggregator. Update length: PCGrad's is that of the sum when no gradients conflict (3.0 for three
-    equal unit gradients), as `fixed` has it, so no constant is applied.
-    """
+    at_once = False
+    has_gramian = True
+    looks_again = False
 
     def __init__(
         self,
-        aggregator: Aggregator,
+        make: Callable[[], Combination],
         weights: Sequence[float],
         relation: Relation | None,
         seed: int,
     ) -> None:
-        self._aggregator = aggregator
+        self._make = make
         self._weights = tuple(weights)
-        self._relation = relation
+        self._places = Places(relation)
         self._seed = seed
+        self._combinations: dict[int, Combination] = {}
+        self._rows: dict[tuple[int, int], Gradients] = {}
+        """By (shared set, task): a gradient for each trained parameter that the task reaches."""
+        self._losses: Tensor | None = None
+        self.last_weights: Tensor | None = None
+        self.last_gramian: Tensor | None = None
+
+    def begin_step(self, step: int) -> None:
+        """Nothing is left of a step that did not end."""
+        self._rows, self._losses = {}, None
 
     def backward(self, losses: Losses, parameters: Parameters) -> None:
-        """Add R·J of a micro-batch to `.jac` of the trunk, and the heads' own gradients to `.grad`."""
+        """Add the gradients of a micro-batch: on the trunk to the tasks' rows, on the heads to `.grad`."""
         if not losses.values:
             return
-        for shared in parameters.shared:
-            self._shared_backward(losses, shared)
-        self._own_backward(losses, parameters)
+        self._losses = losses.told(self._losses)
+        for k, (task, loss) in enumerate(zip(losses.present, losses.values, strict=True)):
+            self._one_task(task, loss, parameters, last=k == len(losses.values) - 1)
 
-    def _shared_backward(self, losses: Losses, shared: Shared) -> None:
-        trained = _trained(shared.parameters)
-        reaching = [place for place, task in enumerate(losses.present) if task in shared.tasks]
-        if not trained or not reaching:
+    def _one_task(self, task: int, loss: Tensor, parameters: Parameters, *, last: bool) -> None:
+        reached = [(n, _trained(each)) for n, each in enumerate(parameters.shared) if task in each.tasks]
+        own = [parameter for parameter in parameters.own[task] if parameter.requires_grad]
+        wanted = [parameter for _, trained in reached for parameter in trained] + own
+        if not wanted:
             return
-        present = [losses.present[place] for place in reaching]
-        relation = torch.eye(len(present)) if self._relation is None else self._relation.over(present)
-        values = [losses.values[place] for place in reaching]
-        columns = [relation[:, j].to(loss) for j, loss in enumerate(values)]
-        jacobian_backward(values, jac_tensors=columns, inputs=trained, retain_graph=True, parallel_chunk_size=1)
-
-    def _own_backward(self, losses: Losses, parameters: Parameters) -> None:
-        own = _trained(parameters.own_of(losses.present))
-        if own:
-            weighted = [self._weights[i] * loss for i, loss in zip(losses.present, losses.values, strict=True)]
-            torch.autograd.backward(weighted, inputs=own)
+        found = iter(torch.autograd.grad(loss, wanted, retain_graph=not last, allow_unused=True))
+        for n, trained in reached:
+            here: Gradients = [next(found) for _ in trained]
+            before = self._rows.get((n, task), [None] * len(trained))
+            self._rows[n, task] = [_sum(a, b) for a, b in zip(before, here, strict=True)]
+        for parameter, gradient in zip(own, found, strict=True):
+            if gradient is not None:
+                parameter.grad = _sum(parameter.grad, self._weights[task] * gradient)
 
     def finish(self, present: Sequence[int], parameters: Parameters, step: int) -> None:
-        """Aggregate `.jac` into `.grad`. Frozen or unused parameters have none and are passed over (trap 8)."""
+        """Combine the rows into `.grad` of the trunk."""
         seed_step(self._seed, "balancer", step)
-        for shared in parameters.shared:
-            reached = [p for p in shared.parameters if _jacobian(p) is not None]
-            if not reached:
-                continue
-            jacobian = torch.cat([_taken_jacobian(p).flatten(1) for p in reached], dim=1)
-            update = scaled_aggregate(self._aggregator, jacobian)
-            for parameter, part in zip(reached, torch.split(update, [p.numel() for p in reached]), strict=True):
+        self.last_weights = self.last_gramian = None
+        for n, shared in enumerate(parameters.shared):
+            tasks = [task for task in present if (n, task) in self._rows]
+            trained = _trained(shared)
+            rows = [self._rows[n, task] for task in tasks]
+            used = [any(row[at] is not None for row in rows) for at in range(len(trained))]
+            if any(used):
+                self._one_set(n, present, tasks, rows, trained, used)
+        self._rows, self._losses = {}, None
+
+    def _one_set(
+        self,
+        n: int,
+        present: Sequence[int],
+        tasks: Sequence[int],
+        rows: Sequence[Gradients],
+        trained: Sequence[nn.Parameter],
+        used: Sequence[bool],
+    ) -> None:
+        jacobian = torch.stack([_flat(row, trained) for row in rows])
+        place, losses = self._places.of(tasks, jacobian.device), self._losses
+        assert losses is not None
+        if len(tasks) < len(present):
+            losses = losses[[list(present).index(task) for task in tasks]]
+        self._add_gramian(place.spread(jacobian @ jacobian.T, len(self._weights)), present, place)
+        combination = self._combination(n)
+        update, weights = combination.combine(place.objectives(jacobian), place.objectives(losses), place)
+        if weights is not None and self.last_weights is None:
+            self.last_weights = place.spread(place.on_losses(weights), len(self._weights))
+        parts = torch.split(update, [parameter.numel() for parameter in trained])
+        for parameter, part, is_used in zip(trained, parts, used, strict=True):
+            if is_used:  # frozen and unused ones keep no gradient: weight decay would move them (trap 8)
                 parameter.grad = part.view_as(parameter)
 
+    def _add_gramian(self, found: Tensor, present: Sequence[int], place: Place) -> None:
+        """A task that does not reach a set has no gradient on it: 0."""
+        if len(place.tasks) < len(present):
+            whole = self._places.of(present, found.device)
+            zeros = whole.spread(found.new_zeros(len(present), len(present)), len(self._weights))
+            found = torch.where(found.isnan(), zeros, found)
+        self.last_gramian = found if self.last_gramian is None else self.last_gramian + found
+
+    def _combination(self, n: int) -> Combination:
+        if n not in self._combinations:
+            self._combinations[n] = self._make()
+        return self._combinations[n]
+
     def clip(self, parameters: Parameters, norm: float) -> None:
-        """The trunk and the heads apart: aggregation gives them lengths that do not compare."""
+        """The trunk and the heads apart: combination gives them lengths that do not compare."""
         clip_together(parameters.trunk, norm)
         clip_together(parameters.own_of(range(len(parameters.own))), norm)
+
+    def after_step(self, again: Callable[[], Tensor]) -> None:
+        """Nothing to do."""
+
+    def end_epoch(self) -> None:
+        """Nothing to do."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Of every set of shared parameters, as `<set>/<name>`."""
+        return {
+            f"{n}/{name}": value
+            for n, combination in self._combinations.items()
+            for name, value in combination.state().items()
+        }
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """The inverse of `state`."""
+        by_set: dict[int, dict[str, Tensor]] = {}
+        for name, value in state.items():
+            n, _, rest = name.partition("/")
+            if not n.isdigit():
+                refuse_others(state, {})
+            by_set.setdefault(int(n), {})[rest] = value
+        for place, part in by_set.items():
+            self._combination(place).load_state(part)
+
+
+def _trained(shared: Shared) -> list[nn.Parameter]:
+    return [parameter for parameter in shared.parameters if parameter.requires_grad]
+
+
+def _sum(before: Tensor | None, here: Tensor | None) -> Tensor | None:
+    """Their sum; None is nothing. Never in place: autograd may hand out one tensor twice."""
+    if before is None or here is None:
+        return here if before is None else before
+    return before + here
+
+
+def _flat(row: Gradients, trained: Sequence[nn.Parameter]) -> Tensor:
+    """[P], zeros where there is no gradient."""
+    parts = [p.new_zeros(p.numel()) if g is None else g.flatten() for g, p in zip(row, trained, strict=True)]
+    return torch.cat(parts)

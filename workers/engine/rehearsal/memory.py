@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from workers.engine.balancing.fixed import Fixed
+from workers.engine.balancing.gradient import GradientBalancer
 from workers.engine.members import Member
 from workers.engine.squad import Squad
 
@@ -63,7 +63,7 @@ def held_by(trainee: Member | Squad) -> Held:
 def _gradients(trainee: Member | Squad) -> int:
     """One for each trained number; a balancer of gradients has one for each task and shared number besides."""
     own = _trained_bytes(trainee.parameters.all)
-    if isinstance(trainee, Squad) or isinstance(trainee.balancer, Fixed):
+    if isinstance(trainee, Squad) or not isinstance(trainee.balancer, GradientBalancer):
         return own
     return own + len(trainee.tasks) * _trained_bytes(trainee.parameters.trunk)
 

@@ -1,0 +1,119 @@
+"""Loss methods behind one adapter: a method says what each objective is multiplied by, on trunk and heads alike.
+
+Every scalarisation S of the objectives O = R L has the gradient Σ_i ∂S/∂O_i ∇O_i; a method gives ∂S/∂O_i as numbers,
+from what it remembers and, where S is not linear, from the objectives of the whole batch. So micro-batches add up to
+the batch, absent tasks are left out, and R by rows comes to the weights Rᵀ ∂S/∂O on the losses. What a method learns,
+it learns at the end of the step.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from workers.engine.balancing.balancer import Losses, Parameters, clip_together, stacked
+from workers.engine.balancing.slots import Place, Places
+from workers.engine.relations import Relation
+
+LEAST = 1e-8
+"""Losses are at least this where a method divides by them or takes logarithms. Every term of the service is at least 0
+as it is defined; rounding may make it a little less.
+"""
+
+
+class LossMethod(Protocol):
+    """A scalarisation. Objectives are detached, [k] for the tasks of `place`."""
+
+    at_once: bool
+    looks_again: bool
+
+    def weights(self, objectives: Tensor, place: Place, step: int) -> Tensor:
+        """∂S/∂O [k]. `objectives` are those of the whole batch if the method is `at_once`, else anything."""
+        ...
+
+    def learn(self, objectives: Tensor, place: Place) -> None:
+        """The step's objectives over the whole batch."""
+        ...
+
+    def look_again(self, before: Tensor, after: Tensor, place: Place) -> None:
+        """The objectives before and after the optimiser's step, if the method `looks_again`."""
+        ...
+
+    def end_epoch(self) -> None:
+        """An epoch is over."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """See `Balancer`."""
+        ...
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """See `Balancer`."""
+        ...
+
+
+class LossBalancer:
+    """Any loss method, for `count` tasks."""
+
+    has_gramian = False
+    last_gramian: Tensor | None = None
+
+    def __init__(self, method: LossMethod, count: int, relation: Relation | None = None) -> None:
+        self.method = method
+        self.at_once = method.at_once
+        self.looks_again = method.looks_again
+        self.last_weights: Tensor | None = None
+        self._count = count
+        self._places = Places(relation)
+        self._step = 0
+        self._weights: Tensor | None = None
+        self._losses: Tensor | None = None
+
+    def begin_step(self, step: int) -> None:
+        """See `Balancer`."""
+        self._step, self._weights, self._losses = step, None, None
+
+    def backward(self, losses: Losses, parameters: Parameters) -> None:
+        """See `Balancer`."""
+        if not losses.values:
+            return
+        values = stacked(losses.values)
+        place = self._places.of(losses.present, values.device)
+        self._losses = losses.told(self._losses)
+        if self._weights is None:
+            weights = self.method.weights(place.objectives(self._losses), place, self._step)
+            self._weights = place.on_losses(weights).to(values.dtype)
+        (self._weights * values).sum().backward()  # type: ignore[no-untyped-call]
+
+    def finish(self, present: Sequence[int], parameters: Parameters, step: int) -> None:
+        """Backward has filled `.grad`; the method learns."""
+        if self._losses is None or self._weights is None:
+            self.last_weights = None
+            return
+        place = self._places.of(present, self._losses.device)
+        self.method.learn(place.objectives(self._losses), place)
+        self.last_weights = place.spread(self._weights, self._count)
+        self._before, self._weights, self._losses = (place, self._losses), None, None
+
+    def clip(self, parameters: Parameters, norm: float) -> None:
+        """All parameters together; what the method learns is no part of them."""
+        clip_together(parameters.all, norm)
+
+    def after_step(self, again: Callable[[], Tensor]) -> None:
+        """See `Balancer`."""
+        if not self.looks_again or self.last_weights is None:
+            return
+        place, before = self._before
+        self.method.look_again(place.objectives(before), place.objectives(again()), place)
+
+    def end_epoch(self) -> None:
+        """See `Balancer`."""
+        self.method.end_epoch()
+
+    def state(self) -> dict[str, Tensor]:
+        """See `Balancer`."""
+        return self.method.state()
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """See `Balancer`."""
+        self.method.load_state(state)
