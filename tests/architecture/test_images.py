@@ -10,6 +10,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from app.contracts.balancing import GPL
 from tests.architecture.compose import ROOT, Image, build_context, image
 
 API: Final = image("app/Dockerfile")
@@ -104,6 +105,14 @@ def test_every_dependency_has_an_exact_version_in_the_constraints() -> None:
     wanted = _closure([*PROJECT["dependencies"], *extras["worker"], *extras["dev"]])
     of_cuda = {name for name in wanted if name.startswith(("nvidia-", "cuda-", "triton"))} - {"nvidia-ml-py"}
     assert wanted - of_cuda <= pinned, "torch itself pins what a CUDA build brings, and only that"
+
+
+def test_no_package_under_the_gpl_is_installed_unless_it_is_asked_for() -> None:
+    extras = PROJECT["optional-dependencies"]
+    unasked = _closure([*PROJECT["dependencies"], *extras["worker"], *extras["dev"]])
+    asked = {canonicalize_name(Requirement(text).name) for text in extras["gpl"]}
+    needed = {package for packages in GPL.values() for package in packages}
+    assert asked == needed - unasked == {"ecos", "qpsolvers", "quadprog"}
 
 
 def test_the_licence_is_the_one_that_the_project_names() -> None:

@@ -7,12 +7,20 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torchjd.aggregation import Mean
 
+from app.contracts.balancing import GPL
+from app.contracts.events import ProgressEvent
 from app.contracts.jobs import MultitaskJob
 from app.contracts.manifests import ValueOutput
 from app.contracts.orders import TrainingOutcome
+from app.contracts.problems import UserError
+from tests.engine.interruptions import school
 from tests.engine.several_tasks import GRADIENT_METHODS, METHODS
-from tests.engine.workshop import Arrays, Workshop, blobs, report_of
+from tests.engine.test_preflight_job import preflight
+from tests.engine.workshop import TEACHER, Arrays, Workshop, blobs, report_of
+from workers.engine import balancing
+from workers.engine.balancing.aggregators import scaled_aggregate
 from workers.engine.data.order import epoch_order
 from workers.engine.data.reading import read_dataset
 from workers.engine.networks import build, initialise
@@ -210,3 +218,46 @@ def test_micro_batches_give_the_student_of_whole_batches_with_labels_missing(
     workshop.run(spec | {"training": TRAINING | {"micro_batch_size": micro}}, "parts")
     for name, weight in workshop.weights("whole").items():
         torch.testing.assert_close(workshop.weights("parts")[name], weight, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_micro_batches_under_a_term_that_compares_rows_give_the_student_of_whole_batches(
+    tmp_path: Path, method: str
+) -> None:
+    """The two passes hand a balancer gradients without their losses, and the losses beside them."""
+    workshop = school(tmp_path)
+    taught = {"name": "label", "teachers": [{"model": TEACHER}], "distillation": {"soft_targets": {"method": "dist"}}}
+    spec = MULTITASK | {"tasks": [taught, {"name": "size"}, {"name": "side"}], "balancing": {"method": method}}
+    spec |= {"control": False, "training": TRAINING | {"epochs": 3}}
+    workshop.run(spec, "whole")
+    workshop.run(spec | {"training": spec["training"] | {"micro_batch_size": 11}}, "parts")
+    for name, weight in workshop.weights("whole").items():
+        torch.testing.assert_close(workshop.weights("parts")[name], weight, rtol=2e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("method", GPL)
+def test_a_balancer_whose_packages_are_missing_ends_the_job_before_any_step_and_a_preflight_tells(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr(balancing, "find_spec", lambda package: None)
+    workshop.dataset()
+    spec = MULTITASK | {"balancing": {"method": method}}
+    with pytest.raises(UserError) as refused:
+        workshop.run(spec)
+    assert refused.value.code == "extra_needed"
+    assert f"{GPL[method][0]} and {GPL[method][1]}" in refused.value.message
+    assert "stillhouse[gpl]" in refused.value.message
+    assert not any(isinstance(event, ProgressEvent) for event in workshop.diary.events)
+    report = preflight(workshop, spec)
+    assert [each.code for each in report.would_fail] == ["extra_needed"]
+
+
+def test_a_solver_that_fails_names_itself_and_a_jacobian_that_is_not_finite_is_left_to_the_loop() -> None:
+    class Failing(Mean):
+        def forward(self, matrix: Tensor, /) -> Tensor:
+            raise ArithmeticError("no solution")
+
+    with pytest.raises(UserError) as failed:
+        scaled_aggregate(Failing(), torch.ones(2, 3))
+    assert failed.value.code == "balancing_failed"
+    assert bool(scaled_aggregate(Failing(), torch.tensor([[1.0, torch.nan]])).isnan().all())

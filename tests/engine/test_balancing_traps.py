@@ -237,6 +237,30 @@ def test_trap_5_a_jacobian_of_zeros_gives_zeros_and_not_nan(name: str) -> None:
     assert torch.equal(aggregated(name, torch.zeros(3, 7)), torch.zeros(7))
 
 
+@pytest.mark.parametrize("method", GRADIENT_METHODS)
+def test_trap_5_a_step_whose_gradients_are_all_zero_moves_nothing_and_spoils_no_state(method: str) -> None:
+    network, balancer = network_of(), balancer_of(method)
+    balance(balancer, network, {name: 0.0 * loss + 1.0 for name, loss in losses_of(network, rows()).items()})
+    assert not bool(trunk_gradient(network).any())
+    network.zero_grad()
+    balance(balancer, network, losses_of(network, rows()), step=1)
+    update = trunk_gradient(network)
+    assert bool(update.isfinite().all())
+    assert float(update.norm()) > 0.0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_task_that_is_there_and_has_nothing_to_learn_breaks_no_solver(method: str) -> None:
+    """Its row is zero: mgda then moves nothing, as no direction is better for all."""
+    network, balancer = network_of(), balancer_of(method)
+    for step in range(2):
+        network.zero_grad()
+        losses = losses_of(network, rows(seed=step))
+        balance(balancer, network, losses | {"b": 0.0 * losses["b"]}, step=step)
+        balancer.after_step(again_of(network, step, 1.0))
+        assert bool(trunk_gradient(network).isfinite().all())
+
+
 def test_pcgrad_of_two_conflicting_gradients_is_each_without_its_part_against_the_other() -> None:
     """Yu 2020, algorithm 1, written out."""
     network = network_of(("a", "b"))

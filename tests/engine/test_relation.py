@@ -10,6 +10,7 @@ from torchjd.aggregation import Aggregator, Mean, PCGrad
 from app.contracts.resolving.relations import DIAGONAL_FLOOR
 from tests.engine.several_tasks import (
     AGGREGATORS,
+    METHODS,
     NAMES,
     balance,
     fixed,
@@ -139,7 +140,7 @@ def test_r_of_all_ones_gives_the_direction_of_the_mean_under_every_aggregator(na
     assert float(torch.cosine_similarity(update, mean, dim=0)) == pytest.approx(1.0, abs=1e-6)
 
 
-@pytest.mark.parametrize("method", ["fixed", "pcgrad"])
+@pytest.mark.parametrize("method", METHODS)
 def test_the_identity_equals_no_r_bit_for_bit(workshop: Workshop, method: str) -> None:
     workshop.dataset()
     spec = MULTITASK | {"balancing": {"method": method}}

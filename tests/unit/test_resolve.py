@@ -1,10 +1,11 @@
 """A spec is resolved against its inputs: defaults filled in, misfits named by pointer and code."""
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from app.contracts.balancing import LOSS_METHODS, PREFERRING, Balancing
 from app.contracts.facts import DatasetFacts, InputFacts, ModelFacts, OutputFacts, TargetFacts
 from app.contracts.jobs import JOB_SPEC, DistillJob, MultitaskJob, TrainJob
 from app.contracts.manifests import ClassOutput, ValueOutput
@@ -178,12 +179,32 @@ def test_a_relation_that_only_reweights_or_does_nothing_is_warned_of() -> None:
     assert warned(resolved(alike, TWO)) == {"relation_rank_one"}
 
 
-def test_a_gradient_balancer_refuses_weights_that_it_cannot_take() -> None:
-    spec = MULTITASK | {
-        "tasks": [{"name": "left"}, {"name": "right", "weight": 0.5}],
-        "balancing": {"method": "pcgrad"},
-    }
-    assert ("/balancing/method", "weights_not_supported") in codes(resolved(spec, TWO))
+METHODS = tuple(get_args(each.model_fields["method"].annotation)[0] for each in get_args(get_args(Balancing)[0]))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_balancer_without_a_preference_vector_refuses_unequal_weights(method: str) -> None:
+    tasks = [{"name": "left"}, {"name": "right", "weight": 0.5}]
+    found = resolved(MULTITASK | {"tasks": tasks, "balancing": {"method": method}}, TWO)
+    refused = ("/balancing/method", "weights_not_supported") in codes(found)
+    assert refused == (method not in PREFERRING)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_equal_weights_that_change_nothing_are_warned_of(method: str) -> None:
+    """Gradient methods give them to the heads."""
+    tasks = [{"name": "left", "weight": 0.5}, {"name": "right", "weight": 0.5}]
+    found = resolved(MULTITASK | {"tasks": tasks, "balancing": {"method": method}}, TWO)
+    idle = method in LOSS_METHODS and method not in PREFERRING
+    assert ("weights_without_effect" in warned(found)) == idle
+    assert not codes(found)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_a_worker_needs_for_a_balancer_is_said_at_submission(method: str) -> None:
+    found = resolved(MULTITASK | {"balancing": {"method": method}}, TWO)
+    assert ("extra_needed" in warned(found)) == (method in ("upgrad", "dualproj", "nash_mtl"))
+    assert not codes(found)
 
 
 def test_rows_of_the_relation_sum_to_one_and_the_diagonal_has_a_floor() -> None:

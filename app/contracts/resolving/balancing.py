@@ -1,20 +1,23 @@
 """What a balancer cannot take, and what it needs where it runs."""
 
-from app.contracts.balancing import GPL, PREFERRING
+from app.contracts.balancing import GPL, LOSS_METHODS, PREFERRING
 from app.contracts.jobs import MultitaskJob
 from app.contracts.resolving.findings import Findings
 
 
 def check_balancing(spec: MultitaskJob, findings: Findings) -> None:
-    """Refuse weights for which a method has no use; warn of what must be installed at the worker."""
+    """Refuse weights for which a method has no use; warn of those that do nothing, and of what the worker needs."""
     method = spec.balancing.method
-    if method not in PREFERRING and len({task.weight for task in spec.tasks}) > 1:
+    weights = {task.weight for task in spec.tasks}
+    if method not in PREFERRING and len(weights) > 1:
         findings.problem(
             "/balancing/method",
             "weights_not_supported",
             f"`{method}` has no preference vector: give all tasks one weight, or balance by one of "
             f"{', '.join(PREFERRING)}",
         )
+    elif method in LOSS_METHODS and method not in PREFERRING and weights != {1.0}:
+        findings.warn("weights_without_effect", f"`{method}` finds the tasks' weights by itself: equal ones do nothing")
     if method in GPL:
         findings.warn(
             "extra_needed",

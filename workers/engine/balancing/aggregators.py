@@ -5,6 +5,7 @@ MGDA, FairGrad, Nash-MTL; METHODS.md section 5, traps 3 to 5). No constant follo
 Some of torchjd's (PCGrad, GradVac, MGDA, CAGrad, FairGrad, Nash-MTL) solve on the host and so wait for the device.
 """
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -23,10 +24,13 @@ def scaled_aggregate(aggregator: Aggregator, jacobian: Tensor) -> Tensor:
     finite (which the loop reports as `diverged`). Raises UserError `balancing_failed` where a solver fails.
     """
     scale = jacobian.norm(dim=1).mean()
-    safe = torch.where(scale > 0.0, scale, torch.ones_like(scale))
+    nothing = scale == 0.0  # and not NaN, which must reach the loop
+    safe = torch.where(nothing, torch.ones_like(scale), scale)
     try:
         update: Tensor = aggregator(jacobian / safe) * scale
     except Exception as error:  # whatever a solver raises
+        if bool(nothing):
+            return torch.zeros_like(jacobian[0])
         if bool(jacobian.isfinite().all()):
             raise UserError(
                 "balancing_failed",
@@ -34,7 +38,7 @@ def scaled_aggregate(aggregator: Aggregator, jacobian: Tensor) -> Tensor:
                 "`balancing.method`",
             ) from error
         return torch.full_like(jacobian[0], torch.nan)
-    return torch.where(scale > 0.0, update, torch.zeros_like(update))
+    return torch.where(nothing, torch.zeros_like(update), update)
 
 
 class Weighed:
@@ -133,6 +137,8 @@ class NashByTask:
     def combine(self, jacobian: Tensor, objectives: Tensor, place: Place) -> tuple[Tensor, Tensor | None]:
         """See `Combination`."""
         tasks, solution = list(place.tasks), self._slots.whole("solution").clone()
+        if len(tasks) == 1:  # torchjd's problem needs two; alone x = 1 / ‖g‖, as long as allowed
+            return jacobian[0], torch.ones_like(jacobian[:, 0])
         age, same = int(self._slots.whole("age")), self._slots.whole("solved").nonzero().flatten().tolist() == tasks
         if same and 0 < age < self._every:
             self._slots.replace(age=torch.tensor([age + 1]))
@@ -142,7 +148,9 @@ class NashByTask:
             self._solvers[len(tasks)] = (made, Weighed(made))
         nash, weighed = self._solvers[len(tasks)]
         nash.weighting.prvs_alpha = solution[tasks].numpy()
-        found = weighed(jacobian)
+        with warnings.catch_warnings():  # cvxpy finds the problem slow to set up, and says so at each step
+            warnings.simplefilter("ignore")
+            found = weighed(jacobian)
         solution[tasks] = torch.as_tensor(nash.weighting.prvs_alpha, dtype=torch.float64)
         solved = torch.zeros_like(self._slots.whole("solved"))
         solved[tasks] = 1
