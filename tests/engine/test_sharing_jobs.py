@@ -13,12 +13,13 @@ from torchjd.aggregation import PCGrad
 from app.contracts.layouts import flops, parameter_count
 from app.contracts.manifests import ModelManifest
 from tests.engine.interruptions import interrupted, whole
-from tests.engine.sharing_schemes import STUDENTS, TASKS, made
+from tests.engine.sharing_schemes import STUDENTS, TASKS, lived, made, rows_for, shared
 from tests.engine.workshop import TEACHER, Workshop, blobs, report_of
 from workers.engine import stages
 from workers.engine.balancing import Losses, Parameters
 from workers.engine.balancing.fixed import Fixed
 from workers.engine.balancing.gradient import GradientBalancer
+from workers.engine.exporting.onnx import check_onnx, export_onnx
 from workers.engine.intake.models import inspect_family_model
 
 TRAINING: dict[str, Any] = {"epochs": 2, "batch_size": 32, "learning_rate": 0.02}
@@ -103,6 +104,14 @@ def test_a_student_is_exported_to_onnx_and_checked(house: Workshop, scheme: str)
     found = report_of(house.run(job(scheme, exports=["onnx"]))).export["onnx"]
     assert found.max_abs_difference < 1e-5
     assert (house.outputs() / "student.onnx").exists()
+
+
+@pytest.mark.parametrize(("family", "scheme"), [("transformer", "cross_stitch"), ("mlp", "cgc"), ("convnet", "mtan")])
+def test_trap_an_output_of_any_name_is_exported_to_onnx(family: str, scheme: str, tmp_path: Path) -> None:
+    """Tracers look modules up as attributes, and split names at dots."""
+    network = lived(shared(family, scheme, {"size.cm": 1, "type": 2, "forward": 3}))
+    export_onnx(network, tmp_path / "student.onnx", {})
+    assert check_onnx(tmp_path / "student.onnx", network, rows_for(network, 70)).max_abs_difference < 1e-5
 
 
 @pytest.mark.parametrize("scheme", STUDENTS)
