@@ -47,8 +47,9 @@ def house(tmp_path: Path) -> Workshop:
 def test_a_job_that_was_interrupted_gives_the_student_of_one_that_was_not(
     house: Workshop, scheme: str, method: str
 ) -> None:
-    whole(house, job(scheme, method), "whole")
-    interrupted(house, job(scheme, method), "stopped", 1, 5, 8)
+    related = {"relation": {"matrix": [[2, 1, 1], [0, 1, 1], [1, 0, 3]]}} if method == "pcgrad" else {}
+    whole(house, job(scheme, method, **related), "whole")
+    interrupted(house, job(scheme, method, **related), "stopped", 1, 5, 8)
     assert house.digest("stopped", attempt=4) == house.digest("whole")
 
 
@@ -70,6 +71,23 @@ def test_every_parameter_is_trained(house: Workshop, scheme: str) -> None:
         assert outcome.student.architecture is not None
         before, after = made(outcome.student.architecture).state_dict(), house.weights(method)
         assert [name for name in before if torch.equal(before[name], after[name])] == []
+
+
+@pytest.mark.parametrize("method", ["fixed", "pcgrad"])
+@pytest.mark.parametrize("scheme", ["cross_stitch", "mmoe", "trunks"])
+def test_micro_batches_give_the_student_of_whole_batches(house: Workshop, scheme: str, method: str) -> None:
+    student = {**STUDENTS[scheme], "dropout": 0.0}
+    training = {**TRAINING, "epochs": 1, "select_by": "last", "optimizer": "sgd"}
+    house.run(job(scheme, method, student=student, training=training), "whole")
+    house.run(job(scheme, method, student=student, training={**training, "micro_batch_size": 5}), "parts")
+    for name, weight in house.weights("whole").items():
+        torch.testing.assert_close(house.weights("parts")[name], weight, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("scheme", STUDENTS)
+def test_a_student_learns_in_bfloat16(house: Workshop, scheme: str) -> None:
+    house.run(job(scheme, training={**TRAINING, "precision": "bfloat16"}))
+    assert all(bool(value.isfinite().all()) for value in house.weights().values())
 
 
 @pytest.mark.parametrize("scheme", STUDENTS)
