@@ -13,13 +13,14 @@ from torchjd.aggregation import PCGrad
 from app.contracts.layouts import flops, parameter_count
 from app.contracts.manifests import ModelManifest
 from tests.engine.interruptions import interrupted, whole
-from tests.engine.sharing_schemes import STUDENTS, TASKS, made
+from tests.engine.sharing_schemes import STUDENTS, TASKS, lived, made, rows_for, shared
 from tests.engine.workshop import TEACHER, Workshop, blobs, report_of
 from workers.engine import stages
 from workers.engine.balancing import Losses, Parameters
 from workers.engine.balancing.aggregators import Plain
 from workers.engine.balancing.fixed import Fixed
 from workers.engine.balancing.gradient import GradientBalancer
+from workers.engine.exporting.onnx import check_onnx, export_onnx
 from workers.engine.intake.models import inspect_family_model
 
 TRAINING: dict[str, Any] = {"epochs": 2, "batch_size": 32, "learning_rate": 0.02}
@@ -47,8 +48,9 @@ def house(tmp_path: Path) -> Workshop:
 def test_a_job_that_was_interrupted_gives_the_student_of_one_that_was_not(
     house: Workshop, scheme: str, method: str
 ) -> None:
-    whole(house, job(scheme, method), "whole")
-    interrupted(house, job(scheme, method), "stopped", 1, 5, 8)
+    related = {"relation": {"matrix": [[2, 1, 1], [0, 1, 1], [1, 0, 3]]}} if method == "pcgrad" else {}
+    whole(house, job(scheme, method, **related), "whole")
+    interrupted(house, job(scheme, method, **related), "stopped", 1, 5, 8)
     assert house.digest("stopped", attempt=4) == house.digest("whole")
 
 
@@ -70,6 +72,23 @@ def test_every_parameter_is_trained(house: Workshop, scheme: str) -> None:
         assert outcome.student.architecture is not None
         before, after = made(outcome.student.architecture).state_dict(), house.weights(method)
         assert [name for name in before if torch.equal(before[name], after[name])] == []
+
+
+@pytest.mark.parametrize("method", ["fixed", "pcgrad"])
+@pytest.mark.parametrize("scheme", ["cross_stitch", "mmoe", "trunks"])
+def test_micro_batches_give_the_student_of_whole_batches(house: Workshop, scheme: str, method: str) -> None:
+    student = {**STUDENTS[scheme], "dropout": 0.0}
+    training = {**TRAINING, "epochs": 1, "select_by": "last", "optimizer": "sgd"}
+    house.run(job(scheme, method, student=student, training=training), "whole")
+    house.run(job(scheme, method, student=student, training={**training, "micro_batch_size": 5}), "parts")
+    for name, weight in house.weights("whole").items():
+        torch.testing.assert_close(house.weights("parts")[name], weight, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("scheme", STUDENTS)
+def test_a_student_learns_in_bfloat16(house: Workshop, scheme: str) -> None:
+    house.run(job(scheme, training={**TRAINING, "precision": "bfloat16"}))
+    assert all(bool(value.isfinite().all()) for value in house.weights().values())
 
 
 @pytest.mark.parametrize("scheme", STUDENTS)
@@ -104,6 +123,14 @@ def test_a_student_is_exported_to_onnx_and_checked(house: Workshop, scheme: str)
     found = report_of(house.run(job(scheme, exports=["onnx"]))).export["onnx"]
     assert found.max_abs_difference < 1e-5
     assert (house.outputs() / "student.onnx").exists()
+
+
+@pytest.mark.parametrize(("family", "scheme"), [("transformer", "cross_stitch"), ("mlp", "cgc"), ("convnet", "mtan")])
+def test_trap_an_output_of_any_name_is_exported_to_onnx(family: str, scheme: str, tmp_path: Path) -> None:
+    """Tracers look modules up as attributes, and split names at dots."""
+    network = lived(shared(family, scheme, {"size.cm": 1, "type": 2, "forward": 3}))
+    export_onnx(network, tmp_path / "student.onnx", {})
+    assert check_onnx(tmp_path / "student.onnx", network, rows_for(network, 70)).max_abs_difference < 1e-5
 
 
 @pytest.mark.parametrize("scheme", STUDENTS)

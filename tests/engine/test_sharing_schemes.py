@@ -44,7 +44,7 @@ def test_cross_stitch_mixes_the_towers_by_the_rows_of_its_matrix() -> None:
         layer = {n: (state[f"towers.{n}.layers.{s}.weight"], state[f"towers.{n}.layers.{s}.bias"]) for n in order}
         after = {name: functional.linear(h[name], *layer[name]).relu() for name in order}
         mix = state[f"stitches.{s}.weight"]
-        h = {name: sum(mix[i, j] * after[n] for j, n in enumerate(order)) for i, name in enumerate(order)}  # type: ignore[misc]
+        h = {name: sum(mix[i, j] * after[n] for j, n in enumerate(order)) for i, name in enumerate(order)}
     for name in OUTPUTS:
         expected = functional.linear(h[name], state[f"heads.{name}.weight"], state[f"heads.{name}.bias"])
         torch.testing.assert_close(network(rows)[name], expected, rtol=1e-5, atol=1e-6)
@@ -101,7 +101,8 @@ def test_a_task_expert_of_cgc_has_no_gradient_of_another_task_and_a_shared_one_h
 
 @pytest.mark.parametrize("family", ["convnet", "flat", "resnet"])
 def test_the_masks_of_mtan_lie_between_0_and_1_and_differ_between_tasks(family: str) -> None:
-    network, masks = lived(shared(family, "mtan")), {}
+    network = lived(shared(family, "mtan"))
+    masks: dict[str, Tensor] = {}
     for name, module in network.named_modules():
         if isinstance(module, Attention):
             module.register_forward_hook(lambda _, __, mask, name=name: masks.__setitem__(name, mask))
@@ -128,7 +129,8 @@ def test_with_masks_of_1_mtan_is_hard_sharing(family: str) -> None:
 
 def test_mtan_hands_what_a_task_attended_on_to_its_next_stage() -> None:
     """A mask of the first stage that lets nothing through changes the second stage's, of that task alone."""
-    network, masks = lived(shared("convnet", "mtan")), {}
+    network = lived(shared("convnet", "mtan"))
+    masks: dict[str, list[Tensor]] = {}
     modules = dict(network.named_modules())
     for name in OUTPUTS:
         second = modules[f"attentions.{name}.1"]
