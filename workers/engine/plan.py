@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from workers.engine.baselines.planning import labelled_tasks
 from workers.engine.data.dataset import Dataset
 from workers.engine.recipes import Course, Spec, Taught, course_of
 from workers.engine.search import Candidate, folds, folds_of, searches_rate
@@ -37,7 +38,8 @@ class Plan:
         stage = self.main(self.course, self.taught)
         trials = len(self.trials) * (folds_of(self.spec) or 1)
         controls = len(self.trials) if self.trials and self.course.control else 0
-        return stage.schooling().steps * (trials + controls + self.course.repeats * stage.runs)
+        singles = len(labelled_tasks(self.taught, stage.train)) if self.course.baselines else 0
+        return stage.schooling().steps * (trials + controls + self.course.repeats * (stage.runs + singles))
 
     def main(self, course: Course, taught: tuple[Taught, ...]) -> Stage:
         """The stage of the job's own student."""
