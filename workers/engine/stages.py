@@ -158,8 +158,9 @@ class StageRunner:
         loop = self._loop(stage, members, schooling, checkpoints, keep)
         if checkpoint is not None:
             loop.resume(checkpoint)
-        if members:
-            loop.run()
+        if not members:
+            loop.step = schooling.steps  # an earlier job took them
+        loop.run()
         settled = {member.name: _settled(member, schooling) for member in members}
         if cached is not None:
             settled["control"] = cached

@@ -1,8 +1,8 @@
 """Δm, the relative gain of a multi-task student over single-task baselines, in percent; positive is better.
 
-Maninis 2019 ("Attentive single-tasking of multiple tasks"), with the sign turned so that a gain is positive, as in
-Vandenhende 2021: Δm_i = (-1)^{l_i} (M_i - B_i) / B_i with l_i = 1 where lower is better. A task's Δm is the mean over
-its metrics, the job's the mean over its tasks.
+Maninis 2019 ("Attentive single-tasking of multiple tasks"), as Vandenhende 2021 writes it: Δm_i =
+(-1)^{l_i} (M_i - B_i) / B_i with l_i = 1 where lower is better. Navon 2022 and others turn the sign. A task's Δm is the
+mean over its metrics, the job's the mean over its tasks.
 """
 
 from collections.abc import Mapping, Sequence
