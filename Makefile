@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ROUNDS ?= 20
 
-.PHONY: help setup demo serve test check format bench accuracy gpu faults golden clean
+.PHONY: help setup demo serve test check format bench accuracy multitask-accuracy gpu faults golden clean
 
 help:            ## this list
-	@grep -hE '^[a-z]+: .*##|^[a-z]+:  +##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 setup: $(STAMP)  ## make .venv with everything in it
 
@@ -45,6 +45,9 @@ bench: setup     ## the benchmarks; prints figures, decides nothing
 
 accuracy: setup  ## the accuracy table of every method (about 20 minutes)
 	$(BIN)/python -m tests.benchmarks.accuracy
+
+multitask-accuracy: setup  ## the multi-task table: balancers, sharing, teachers (20 to 25 minutes)
+	$(BIN)/python -m tests.benchmarks.accuracy.multitask
 
 gpu: setup       ## tests and benchmarks that need a CUDA device
 	$(BIN)/python -m pytest -m gpu -q tests

@@ -192,6 +192,11 @@ class MultitaskJob(_Job):
     )
     control: bool | ControlSpec = Field(default=True, description=_CONTROL)
     repeats: Repeats = Field(default=1, description=_REPEATS)
+    baselines: bool = Field(
+        default=False,
+        description="Also train, for each labelled task, a single-task model of the student's trunk, without teachers "
+        "and for the same optimiser steps; the report has Δm against them.",
+    )
     store: StoreSpec = Field(default_factory=StoreSpec, description="How the teachers' outputs are kept.")
 
     @model_validator(mode="after")

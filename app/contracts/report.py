@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from app.contracts.base import Answer
+from app.contracts.report_baselines import BaselineReport
 from app.contracts.report_relation import RelationReport
 from app.contracts.report_search import SearchReport
 
@@ -181,6 +182,9 @@ class Report(Answer):
     )
     reliability: dict[str, dict[str, tuple[ReliabilityBin, ...]]] = Field(
         default_factory=dict, description="By class task and party: confidence and accuracy in bins."
+    )
+    baselines: BaselineReport | None = Field(
+        default=None, description="Where `baselines` were asked for: the student against single-task models."
     )
     search: SearchReport | None = Field(default=None, description="Where values were searched: the whole curve.")
     targets: tuple[TargetUse, ...] = ()

@@ -5,8 +5,10 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from app.contracts.report_baselines_text import baselines_text
+from app.contracts.text_tables import DASH, count, figure, signed, table
+
 _QUALITY = ("accuracy", "nll", "ece", "brier", "macro_f1", "auroc", "rmse", "mae", "r2", "cosine", "rows")
-_DASH = "-"
 _WIDTH = 110
 _WORST_CLASSES = 5
 
@@ -16,12 +18,13 @@ def render(report: Mapping[str, Any]) -> str:
 
     Fields that are missing (an older writer) are shown as `-` or left out.
     """
-    parts = [_costs(report), *_tasks(report), _compression(report), _notes(report)]
+    parts = [_costs(report), *_tasks(report), baselines_text(report.get("baselines")), _compression(report)]
+    parts.append(_notes(report))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _parties(report: Mapping[str, Any], task: str | None = None) -> list[tuple[str, Mapping[str, Any]]]:
-    """(heading, party): teachers (of one task, or each once), student, control."""
+    """(heading, party): teachers (of one task, or each once), student, control; a task's single-task baseline."""
     teachers: dict[str, Mapping[str, Any]] = {}
     for party in report.get("teachers", ()):
         if task is None or party.get("task") == task:
@@ -30,6 +33,9 @@ def _parties(report: Mapping[str, Any], task: str | None = None) -> list[tuple[s
     found.append(("student", report["student"]))
     if report.get("control"):
         found.append(("control", report["control"]))
+    against = (report.get("baselines") or {}).get("tasks", {}).get(task, {})
+    if against.get("quality"):
+        found.append(("baseline", {"tasks": {task: against["quality"]}}))
     return found
 
 
@@ -44,15 +50,15 @@ def _teacher_heading(party: Mapping[str, Any]) -> str:
 def _costs(report: Mapping[str, Any]) -> str:
     parties = _parties(report)
     rows = [
-        ["parameters", *(_count(party.get("parameters")) for _, party in parties)],
-        ["bytes", *(_count(party.get("bytes")) for _, party in parties)],
-        ["flops a row", *(_count(party.get("flops")) for _, party in parties)],
+        ["parameters", *(count(party.get("parameters")) for _, party in parties)],
+        ["bytes", *(count(party.get("bytes")) for _, party in parties)],
+        ["flops a row", *(count(party.get("flops")) for _, party in parties)],
     ]
     sizes = sorted({size for _, party in parties for size in party.get("latency", {})}, key=int)
     rows += [[f"latency, batch {size} (ms)", *(_latency(party, size) for _, party in parties)] for size in sizes]
     if any(party.get("steps") is not None for _, party in parties):
-        rows.append(["steps", *(_count(party.get("steps")) for _, party in parties)])
-    return _table(["", *(heading for heading, _ in parties)], rows)
+        rows.append(["steps", *(count(party.get("steps")) for _, party in parties)])
+    return table(["", *(heading for heading, _ in parties)], rows)
 
 
 def _tasks(report: Mapping[str, Any]) -> Iterable[str]:
@@ -66,13 +72,13 @@ def _tasks(report: Mapping[str, Any]) -> Iterable[str]:
         parties = _parties(report, name)
         metrics = [party.get("tasks", {}).get(name, {}) for _, party in parties]
         rows = [
-            [key, *(_figure(found.get(key)) for found in metrics)]
+            [key, *(figure(found.get(key)) for found in metrics)]
             for key in _QUALITY
             if any(key in found for found in metrics)
         ]
         lines = [f"{name} (test split)"]
         if rows:
-            lines.append(_table(["", *(heading for heading, _ in parties)], rows))
+            lines.append(table(["", *(heading for heading, _ in parties)], rows))
         lines += _fidelity(report.get("fidelity", {}).get(name))
         lines += _verdict(report.get("verdict", {}).get(name))
         lines += _worst_classes(report.get("per_class", {}).get(name))
@@ -84,7 +90,7 @@ def _fidelity(fidelity: Mapping[str, Any] | None) -> list[str]:
     if not fidelity:
         return []
     said = {"agreement": "agrees on {} of the rows", "kl": "KL {} nats", "rmse": "rmse {}"}
-    parts = [text.format(_figure(fidelity[key])) for key, text in said.items() if fidelity.get(key) is not None]
+    parts = [text.format(figure(fidelity[key])) for key, text in said.items() if fidelity.get(key) is not None]
     return [f"student to teacher: {', '.join(parts)}"] if parts else []
 
 
@@ -128,13 +134,13 @@ def _worst_classes(classes: Sequence[Mapping[str, Any]] | None) -> list[str]:
     rows = [
         [
             _class_name(each),
-            *(_figure(each.get("parties", {}).get(party, {}).get("f1")) for party in parties),
-            *([_signed(each.get("difference"))] if compared else []),
-            _count(each.get("support")),
+            *(figure(each.get("parties", {}).get(party, {}).get("f1")) for party in parties),
+            *([signed(each.get("difference"))] if compared else []),
+            count(each.get("support")),
         ]
         for each in shown
     ]
-    return [_table(head, rows)]
+    return [table(head, rows)]
 
 
 def _class_name(entry: Mapping[str, Any]) -> str:
@@ -152,7 +158,7 @@ def _robustness(entries: Sequence[Mapping[str, Any]] | None) -> list[str]:
     for name in dict.fromkeys(entry["corruption"] for entry in entries):
         found = [entry.get("parties", {}) for entry in entries if entry["corruption"] == name]
         rows.append([name, *(" / ".join(_short(each.get(party)) for each in found) for party in parties)])
-    return [_table([f"corrupted, {entries[0]['metric']} at {severities}", *parties], rows)]
+    return [table([f"corrupted, {entries[0]['metric']} at {severities}", *parties], rows)]
 
 
 def _compression(report: Mapping[str, Any]) -> str:
@@ -184,38 +190,14 @@ def _notes(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell: names to the left, figures to the right."""
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    lines = []
-    for row in (head, *rows):
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def _count(value: int | None) -> str:
-    return _DASH if value is None else f"{value:,}"
-
-
-def _figure(value: float | None) -> str:
-    if value is None:
-        return _DASH
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 2 else f"{value:.4g}"
-
-
-def _signed(value: float | None) -> str:
-    return _DASH if value is None else f"{value:+.4f}"
-
-
 def _short(value: float | None) -> str:
-    return _DASH if value is None else f"{value:.3g}"
+    return DASH if value is None else f"{value:.3g}"
 
 
 def _latency(party: Mapping[str, Any], size: str) -> str:
     found = party.get("latency", {}).get(size)
     if not found:
-        return _DASH
+        return DASH
     unsteady = "" if found.get("steady", True) else ", unsteady"
     return f"{found['median_ms']:.3f} (p95 {found['p95_ms']:.3f}{unsteady})"
 

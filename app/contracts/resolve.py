@@ -13,6 +13,7 @@ from app.contracts.facts import DatasetFacts, ModelFacts, OutputFacts
 from app.contracts.jobs import DistillJob, MultitaskJob, MutualSpec, PreflightJob, TaskSpec, TeacherRef, TrainJob
 from app.contracts.problems import Problem
 from app.contracts.resolving.balancing import check_balancing
+from app.contracts.resolving.baselines import check_baselines
 from app.contracts.resolving.features import check_features
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resolving.inits import check_init
@@ -359,6 +360,8 @@ def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findin
         if spec.control and taught and not all_labelled:
             findings.warn("no_control", "a control learns from labels, and a task has none: it is left out")
         update["control"] = spec.control if taught and all_labelled else False
+        if spec.baselines:
+            check_baselines(goals, dataset, findings)
     resolved = spec.model_copy(update=update)
     outputs = [_first_output(task, dataset, models) for task in tasks]
     relation = check_relation(spec.model_copy(update={"tasks": tasks}), [goal for _, goal in pairs], outputs, findings)

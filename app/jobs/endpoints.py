@@ -217,5 +217,5 @@ async def get_student_weights(
 async def get_predictions(
     job_id: str, request: Request, caller: KnownCaller, services: TheServices, split: SplitName = "test"
 ) -> Response:
-    """Row numbers, labels and the outputs of teacher, student and control on one split, as npz."""
+    """Row numbers, labels and the outputs of teacher, student, control and baselines on one split, as npz."""
     return await serve(request, await service.predictions_of(services, caller, job_id, split))

@@ -19,6 +19,7 @@ from app.contracts.report_relation import GroupsProposal, RelationReport
 from app.contracts.report_text import render
 from tests.golden.files import held
 from workers.engine.data.dataset import TargetColumn
+from workers.engine.evaluation.baselines import against_baselines, baseline_report
 from workers.engine.evaluation.evaluate import evaluate
 from workers.engine.evaluation.parties import EvaluatedTask, TaughtBy
 from workers.engine.evaluation.predictions import PredictionsFile
@@ -35,6 +36,7 @@ SPEC = {
         {"name": "ink"},
     ],
     "student": {"family": "mlp", "hidden": [16]},
+    "baselines": True,
     "relation": {"matrix": [[0.8, 0.2, 0.0], [0.2, 0.8, 0.0], [0.0, 0.0, 1.0]]},
 }
 
@@ -48,7 +50,7 @@ def made(folder: Path) -> Report:
     """A combination: one task with two teachers, one without, one without labels; 400 test rows."""
     rows, labels = torch.arange(400), torch.arange(400) % 5
     truth = 20.0 + 4.0 * noise(400, 1, seed=1)
-    widths = (("net", 0.6), ("votes", 0.9), ("student", 0.9), ("control", 1.6))
+    widths = (("net", 0.6), ("votes", 0.9), ("student", 0.9), ("control", 1.6), ("baseline", 0.7))
     near = 2.0 * torch.nn.functional.one_hot(labels, 5)
     logits = {name: near + width * noise(400, 5, seed) for seed, (name, width) in enumerate(widths, start=2)}
     digit = TargetColumn(kind="class", size=5, values=labels, labelled=rows % 4 != 0)
@@ -70,7 +72,8 @@ def made(folder: Path) -> Report:
     def party(name: str, error: float) -> dict[str, Tensor]:
         return {"digit": logits[name], "size": (truth - 20.0) / 4.0 + error * noise(400, 1, 6), "ink": noise(400, 1, 7)}
 
-    student, control = party("student", 0.5), party("control", 0.5001)
+    student, control, baseline = party("student", 0.5), party("control", 0.5001), party("baseline", 0.8)
+    del baseline["ink"]
     with PredictionsFile(folder / "predictions.npz") as file:
         evaluation = evaluate(
             tasks,
@@ -78,7 +81,16 @@ def made(folder: Path) -> Report:
             lambda part: {name: values[part] for name, values in control.items()},
             {"test": rows},
             file,
+            baselines=lambda part: {name: values[part] for name, values in baseline.items()},
         )
+    against = {
+        task.name: against_baselines(
+            task, [student[task.name]], [baseline[task.name]] if task.name in baseline else [], rows
+        ).model_copy(update={"quality": evaluation.baselines.get(task.name, {})})
+        for task in tasks
+    }
+    own: dict[str, object] = {"parameters": 1100, "epoch": 8, "steps": 240, "cached": True}
+    against["size"] = against["size"].model_copy(update=own)
     spec = JOB_SPEC.validate_json(json.dumps(SPEC))
     assert isinstance(spec, MultitaskJob)
     small = Cost(parameters=1210, bytes=5400, flops=2400, latency=milliseconds(0.05, 0.2))
@@ -118,6 +130,7 @@ def made(folder: Path) -> Report:
                 norms=(0.5, 0.25, 1.5),
                 grouping=GroupsProposal(groups=(("left", "right"), ("total",))),
             ),
+            baselines=baseline_report(against),
             export={"onnx": OnnxCheck(max_abs_difference=2.4e-7, tolerance=1e-4, rows=400, opset=18)},
             warnings=({"code": "no_validation", "message": "the last epoch's weights are exported"},),
             digests={"dataset": "d" * 64, "student": "f" * 64},

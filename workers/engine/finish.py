@@ -16,7 +16,9 @@ from app.contracts.layouts import layers, parameter_count
 from app.contracts.manifests import InputTransform, ModelManifest
 from app.contracts.orders import PEER_ROLES, OutputFile, OutputRole, PeerModel, PeerRole, TrainingOutcome
 from app.contracts.report import OnnxCheck, TargetUse
+from app.contracts.report_baselines import BaselineReport
 from app.contracts.report_relation import RelationReport
+from workers.engine.baselines.comparing import compare, outputs_of_baselines
 from workers.engine.control import Stop, check
 from workers.engine.evaluation.environment import environment
 from workers.engine.evaluation.evaluate import Evaluation, evaluate
@@ -60,6 +62,7 @@ class Finish:
         began = self._enter("evaluating")
         tasks = self._tasks()
         evaluation = self._evaluate(tasks)
+        baselines = compare(trained, tasks, evaluation)
         scrutiny = scrutinise(trained, tasks, lambda: check(self._stop))
         evaluation.verdict.update(scrutiny.verdict)
         teachers = self._teacher_parts()
@@ -73,7 +76,7 @@ class Finish:
         peers = self._export_peers(evaluation)
         checks = self._export_onnx(evaluation) if "onnx" in trained.spec.exports else {}
         trained.seconds["exporting"] = time.monotonic() - began
-        parts = self._parts(tasks, evaluation, scrutiny, teachers, cost, student, control, checks)
+        parts = self._parts(tasks, evaluation, scrutiny, teachers, cost, student, control, checks, baselines)
         report = build_report(parts).model_dump(mode="json")
         (self._folder / "report.json").write_text(json.dumps(report, allow_nan=False))
         self._add("report", "report.json")
@@ -115,7 +118,15 @@ class Finish:
         student = network_outputs(trained.student.network, raw, transform, device)
         control = network_outputs(trained.control.network, raw, transform, device) if trained.control else None
         with PredictionsFile(self._folder / "predictions.npz") as predictions:
-            found = evaluate(tasks, student, control, trained.dataset.splits, predictions, lambda: check(self._stop))
+            found = evaluate(
+                tasks,
+                student,
+                control,
+                trained.dataset.splits,
+                predictions,
+                lambda: check(self._stop),
+                outputs_of_baselines(trained),
+            )
         self._add("predictions", "predictions.npz")
         return found
 
@@ -250,6 +261,7 @@ class Finish:
         student: OutputFile,
         control: OutputFile | None,
         checks: dict[str, OnnxCheck],
+        baselines: BaselineReport | None,
     ) -> ReportParts:
         trained = self._trained
         return ReportParts(
@@ -263,6 +275,7 @@ class Finish:
             environment=environment(trained.device, trained.order.threads, trained.precision),
             targets=[TargetUse.model_validate(use) for use in trained.targets],
             relation=self._relation(),
+            baselines=baselines,
             search=trained.search,
             per_class=scrutiny.per_class,
             robustness=scrutiny.robustness,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.jobs import MultitaskJob
+from workers.engine.baselines.planning import labelled_tasks
 from workers.engine.data.dataset import Dataset
 from workers.engine.recipes import Course, Spec, Taught, course_of
 from workers.engine.relating import with_estimate
@@ -42,7 +43,9 @@ class Plan:
         trials = len(self.trials) * (folds_of(self.spec) or 1)
         controls = len(self.trials) if self.trials and self.course.control else 0
         probe = first.schooling().steps if first is not None else 0
-        return probe + stage.schooling().steps * (trials + controls + self.course.repeats * stage.runs)
+        singles = len(labelled_tasks(self.taught, stage.train)) if self.course.baselines else 0
+        runs = trials + controls + self.course.repeats * (stage.runs + singles)
+        return probe + stage.schooling().steps * runs
 
     def probe(self) -> Stage | None:
         """The first run that measures what tasks do to each other, where the student or its teachers go by that."""

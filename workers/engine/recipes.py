@@ -62,6 +62,7 @@ class Course:
     mutual: MutualSpec | None = None
     repeats: int = 1
     init: Init | None = None
+    baselines: bool = False
 
     @property
     def held_heads(self) -> dict[str, Phase]:
@@ -104,6 +105,7 @@ def course_of(spec: Spec) -> Course:
             smoothing,
             repeats=spec.repeats,
             init=spec.student.init,
+            baselines=spec.baselines,
         )
     assert spec.target is not None
     task = TaskSpec(name=spec.target, target=spec.target)

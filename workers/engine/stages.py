@@ -7,6 +7,7 @@ checkpoints in a folder of its own, and what it ended with, so that a resumed jo
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from app.contracts.problems import UserError
 from app.contracts.training import TrainingSpec
 from workers.engine.affinity import Observer
 from workers.engine.balancing import TowerRows, make_balancer
+from workers.engine.baselines.facts import digest_of_rows, facts, rows_of
 from workers.engine.checkpoint import Checkpoint, CheckpointFolder
 from workers.engine.control import Stop
 from workers.engine.controls import ControlCache
@@ -55,6 +57,8 @@ class Stage:
     """What the student starts from instead of random weights."""
     student: bool = True
     control: bool = False
+    baseline: bool = False
+    """Whether its control is a single-task model, found again by what its own bits depend on."""
     offset: int = 0
 
     @property
@@ -158,8 +162,9 @@ class StageRunner:
         loop = self._loop(stage, members, schooling, checkpoints, keep)
         if checkpoint is not None:
             loop.resume(checkpoint)
-        if members:
-            loop.run()
+        if not members:
+            loop.step = schooling.steps  # an earlier job took them
+        loop.run()
         settled = {member.name: _settled(member, schooling) for member in members}
         if cached is not None:
             settled["control"] = cached
@@ -330,6 +335,8 @@ class StageRunner:
     def _control_facts(self, stage: Stage, schooling: Schooling) -> dict[str, Any]:
         """Everything that a control's bits depend on besides its footing, the batch stream included."""
         course, dataset = stage.course, self.dataset_input
+        if stage.baseline:
+            return facts(course, stage.taught[0].student, schooling, self.dataset, self._digest_of_inputs)
         return {
             "architecture": course.architecture.model_dump(mode="json"),
             "training": stage.training.model_dump(mode="json"),
@@ -341,6 +348,10 @@ class StageRunner:
             "manifest": dataset.manifest.model_dump(mode="json", exclude={"name", "metadata"}),
             "rows": digest_of([schooling.rows.tolist(), schooling.validation.tolist()]),
         }
+
+    @cached_property
+    def _digest_of_inputs(self) -> str:
+        return digest_of_rows(next(iter(self.dataset.inputs.values())), rows_of(self.dataset))
 
 
 def _is_common(term: Term) -> bool:

@@ -19,6 +19,7 @@ from app.contracts.orders import DatasetInput, Order
 from app.contracts.report_search import SearchReport, Trial
 from app.contracts.stores import StoreSpec
 from workers.engine.balancing import check_available
+from workers.engine.baselines.planning import train_baselines
 from workers.engine.control import Stop, check
 from workers.engine.data.dataset import Dataset
 from workers.engine.data.inputs import Inputs
@@ -50,6 +51,8 @@ class Trained:
     control: Settled | None
     peers: tuple[Settled, ...]
     repeats: tuple[tuple[Settled, Settled | None], ...]
+    baselines: tuple[dict[str, Settled], ...]
+    """For each seed, the job's own first, single-task models by task."""
     search: SearchReport | None
     measured: dict[str, Any] | None
     """What was seen of the tasks' gradients, by a first run where there was one."""
@@ -155,11 +158,14 @@ class Training:
             plan = plan.after(probed)
         searched = _Search(runner, plan).run() if trials else None
         main = plan.main(plan.course, plan.taught) if searched is None else plan.main_of(searched.winner)
-        pairs = [_pair(runner, stage) for stage in (main, *plan.repeats(main))]
+        seeds = (main, *plan.repeats(main))
+        pairs = [_pair(runner, stage) for stage in seeds]
+        singles = train_baselines(runner, seeds, seeds[-1].offset + seeds[-1].runs * main.schooling().steps)
         results = [
             *([probed] if probed else ()),
             *(searched.results if searched else ()),
             *(result for pair in pairs for result in pair),
+            *(result for by_task in singles for result in by_task.values()),
         ]
         result, repeats = pairs[0][0], [_joined(pair) for pair in pairs[1:]]
         together = searched.seconds if searched else 0.0
@@ -181,6 +187,7 @@ class Training:
             control=control,
             peers=tuple(settled for name, settled in result.members.items() if name.startswith("peer-")),
             repeats=tuple((each.members["student"], each.members.get("control")) for each in repeats),
+            baselines=tuple(_baselines(by_task) for by_task in singles),
             search=searched.report if searched else None,
             measured=(probed or result).measured,
             precision=result.precision,
@@ -205,6 +212,10 @@ def _joined(pair: list[StageResult]) -> StageResult:
     """Student and control together, whichever stage they are from."""
     members = {name: settled for result in pair for name, settled in result.members.items()}
     return replace(pair[0], members=members)
+
+
+def _baselines(by_task: dict[str, StageResult]) -> dict[str, Settled]:
+    return {task: result.members["control"] for task, result in by_task.items()}
 
 
 def store_of(spec: Spec) -> StoreSpec:

@@ -18,6 +18,7 @@ import torch
 
 from tests.benchmarks.accuracy.catalogue import FEW_LABELS, STUDENTS, WIDE, Run, runs
 from tests.benchmarks.accuracy.school import School, scored
+from tests.benchmarks.accuracy.tables import sections
 from tests.benchmarks.figures import machine
 
 SECTIONS = (*STUDENTS, WIDE, FEW_LABELS)
@@ -45,12 +46,6 @@ def _table(found: dict[tuple[str, str], list[float]], student: str) -> list[str]
     return rows
 
 
-def _sections(text: str) -> dict[str, str]:
-    """The sections of a table by their titles."""
-    parts = text.split("\n## ")[1:]
-    return {part.partition("\n")[0]: part.partition("\n")[2].strip() for part in parts}
-
-
 def main() -> None:
     """Train everything (or one section), print as it goes, write the table."""
     parser = argparse.ArgumentParser()
@@ -59,17 +54,17 @@ def main() -> None:
     parser.add_argument("--section", choices=SECTIONS, help="train this one alone; the others stay as they are")
     asked = parser.parse_args()
     began, found = time.monotonic(), dict[tuple[str, str], list[float]]()
-    sections = [asked.section] if asked.section else list(SECTIONS)
+    chosen = [asked.section] if asked.section else list(SECTIONS)
     with tempfile.TemporaryDirectory(prefix="stillhouse-accuracy-") as folder:
         school = School.founded(Path(folder))
-        wanted = [run for run in runs(asked.seeds) if run.student in sections]
+        wanted = [run for run in runs(asked.seeds) if run.student in chosen]
         for done, (run, accuracy) in enumerate(_results(wanted, asked.processes), start=1):
             found.setdefault((run.student, run.method), []).append(accuracy)
             print(
                 f"{done}/{len(wanted)}  {run.student:<22} {run.method:<28} seed {run.seed}  {accuracy:.4f}", flush=True
             )
-    written = _sections(TABLE.read_text()) if TABLE.exists() else {}
-    for section in sections:
+    written = sections(TABLE.read_text()) if TABLE.exists() else {}
+    for section in chosen:
         said = (
             f"{machine()}, torch {torch.__version__}; teacher: {school.teacher_parameters:,} parameters, "
             f"{100 * school.teacher_accuracy:.2f} % on the test rows."

@@ -26,6 +26,7 @@ class Evaluation:
 
     student: dict[str, Metrics] = field(default_factory=dict)
     control: dict[str, Metrics] = field(default_factory=dict)
+    baselines: dict[str, Metrics] = field(default_factory=dict)
     teachers: dict[str, tuple[Metrics, ...]] = field(default_factory=dict)
     fidelity: dict[str, Fidelity] = field(default_factory=dict)
     verdict: dict[str, Verdict] = field(default_factory=dict)
@@ -39,15 +40,16 @@ def evaluate(
     splits: Mapping[SplitName, Tensor],
     predictions: PredictionsFile,
     check: Callable[[], None] = lambda: None,
+    baselines: Outputs | None = None,
 ) -> Evaluation:
     """Write the predictions of every split and measure the test split.
 
     `splits` maps names to dataset rows (int64). `check` is called before every block and may raise, to stop. Without
-    any teacher (kind `train`) fidelity and verdict stay empty.
+    any teacher (kind `train`) fidelity and verdict stay empty. `baselines` answer on the tasks that have one.
     """
     tested = []
     for split, rows in splits.items():
-        for block in _blocks(tasks, student, control, rows, check):
+        for block in _blocks(tasks, student, control, baselines, rows, check):
             predictions.append(split, block.rows, _members(tasks, block))
             if split == "test":
                 tested.append(block)
@@ -61,6 +63,7 @@ class _Block:
     rows: Tensor
     student: dict[str, Tensor]
     control: dict[str, Tensor] | None
+    baselines: dict[str, Tensor]
     teachers: dict[str, tuple[Tensor, ...]]
 
 
@@ -68,6 +71,7 @@ def _blocks(
     tasks: Sequence[EvaluatedTask],
     student: Outputs,
     control: Outputs | None,
+    baselines: Outputs | None,
     rows: Tensor,
     check: Callable[[], None],
 ) -> Iterator[_Block]:
@@ -77,6 +81,7 @@ def _blocks(
             rows=part,
             student=dict(student(part)),
             control=dict(control(part)) if control is not None else None,
+            baselines=dict(baselines(part)) if baselines is not None else {},
             teachers={task.name: tuple(by.outputs(part) for by in task.teachers) for task in tasks},
         )
 
@@ -89,6 +94,7 @@ def _joined(blocks: list[_Block]) -> _Block:
         rows=torch.cat([block.rows for block in blocks]),
         student={name: torch.cat([block.student[name] for block in blocks]) for name in first.student},
         control={name: torch.cat([part[name] for part in controls]) for name in controls[0]} if controls else None,
+        baselines={name: torch.cat([block.baselines[name] for block in blocks]) for name in first.baselines},
         teachers={
             name: tuple(torch.cat(parts) for parts in zip(*(block.teachers[name] for block in blocks), strict=True))
             for name in first.teachers
@@ -114,6 +120,8 @@ def _members(tasks: Sequence[EvaluatedTask], block: _Block) -> dict[str, dict[st
         parties["student"] = block.student[task.name]
         if block.control is not None:
             parties["control"] = block.control[task.name]
+        if task.name in block.baselines:
+            parties["baseline"] = block.baselines[task.name]
     return members
 
 
@@ -142,6 +150,8 @@ def _measure_quality(task: EvaluatedTask, test: _Block, into: Evaluation) -> Non
     into.student[name] = task_metrics(test.student[name], task.spec, target, test.rows)
     if test.control is not None:
         into.control[name] = task_metrics(test.control[name], task.spec, target, test.rows)
+    if name in test.baselines:
+        into.baselines[name] = task_metrics(test.baselines[name], task.spec, target, test.rows)
     into.teachers[name] = tuple(
         task_metrics(values, by.spec, target, test.rows)
         for by, values in zip(task.teachers, test.teachers[name], strict=True)

@@ -1,9 +1,9 @@
 """The predictions file: what teacher, student and control said about each row, as one npz.
 
 Members: `<split>/row` (int64 [n]: row numbers of the dataset) and, for each task, `<split>/<task>/label` (as in the
-dataset; absent without labels) and `<split>/<task>/{teacher,student,control}` (raw outputs, float32 [n, size]; the
-teacher is the weighted mean of the task's teachers). Nothing is compressed and all times are fixed, so that equal
-predictions give equal bytes. Read it with `numpy.load`.
+dataset; absent without labels) and `<split>/<task>/{teacher,student,control,baseline}` (raw outputs, float32 [n, size];
+the teacher is the weighted mean of the task's teachers, the baseline the single-task model where one was trained).
+Nothing is compressed and all times are fixed, so that equal predictions give equal bytes. Read it with `numpy.load`.
 """
 
 import io
@@ -68,7 +68,7 @@ class PredictionsFile:
         return self
 
     def append(self, split: str, rows: Tensor, tasks: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Add a block of one split: `rows` int64 [n], and for each task `label`, `teacher`, `student`, `control`."""
+        """Add a block of one split: `rows` int64 [n], and for each task `label`, `teacher`, `student` …"""
         self._append(f"{split}/row", rows)
         for task, parties in tasks.items():
             for party, values in parties.items():

@@ -37,27 +37,32 @@ FEWEST_REPEATS = 3
 
 _METRIC = {"class": "accuracy", "multilabel": "accuracy", "value": "rmse", "vector": "rmse"}
 _COMPARED = {
-    "class": "Accuracy, student - control",
-    "multilabel": "Accuracy over labels, student - control",
-    "value": "Root mean squared error, control - student (positive is better)",
-    "vector": "Root mean squared error, control - student (positive is better)",
+    "class": "Accuracy, student - {rival}",
+    "multilabel": "Accuracy over labels, student - {rival}",
+    "value": "Root mean squared error, {rival} - student (positive is better)",
+    "vector": "Root mean squared error, {rival} - student (positive is better)",
 }
 
 
 def judge_repeats(
-    students: Sequence[Tensor], controls: Sequence[Tensor], spec: OutputSpec, target: TargetColumn, rows: Tensor
+    students: Sequence[Tensor],
+    controls: Sequence[Tensor],
+    spec: OutputSpec,
+    target: TargetColumn,
+    rows: Tensor,
+    rival: str = "control",
 ) -> Verdict:
     """The verdict of one task over repeats.
 
     Each of `students` and `controls` holds raw outputs [n, size] of the dataset rows `rows` (int64 [n]), as `spec`
     says; one of each is judged by `judge`. Rows without a label are left out; without any label it is
     `not_applicable`. `students` and `controls` of the verdict are the metric of each network, its `repeats` the fewer
-    of both numbers.
+    of both numbers; `rival` is what the controls are called in its method.
     """
     if not students or not controls:
         raise ValueError(f"expected a student and a control or more, found {len(students)} and {len(controls)}")
     if len(students) == len(controls) == 1:
-        return judge(students[0], controls[0], spec, target, rows)
+        return judge(students[0], controls[0], spec, target, rows, rival)
     positions, labels = labelled_part(target, rows)
     if len(positions) == 0:
         return not_applicable("no test row has a label")
@@ -65,10 +70,10 @@ def judge_repeats(
         torch.stack([contributions(each[positions].cpu(), spec, labels.cpu()) for each in group])
         for group in (students, controls)
     )
-    return _judged(ours, theirs, spec.kind)
+    return _judged(ours, theirs, spec.kind, rival)
 
 
-def _judged(students: Tensor, controls: Tensor, kind: str) -> Verdict:
+def _judged(students: Tensor, controls: Tensor, kind: str, rival: str) -> Verdict:
     """The verdict from contributions, [n, R] and [m, R]."""
     metric, repeats = _METRIC[kind], min(len(students), len(controls))
     if not bool(students.isfinite().all() and controls.isfinite().all()):
@@ -79,6 +84,7 @@ def _judged(students: Tensor, controls: Tensor, kind: str) -> Verdict:
     student, control = math.fsum(ours) / len(ours), math.fsum(theirs) / len(theirs)
     margin = RELATIVE_VALUE_MARGIN * control if metric == "rmse" else CLASS_MARGIN
     interval = _interval(students, controls, kind)
+    method = _method(kind, len(ours), len(theirs), rival)
     return Verdict(
         verdict=conclusion(interval, margin) if interval is not None else "inconclusive",
         metric=metric,
@@ -87,7 +93,7 @@ def _judged(students: Tensor, controls: Tensor, kind: str) -> Verdict:
         difference=sign * (student - control),
         margin=margin,
         interval=interval,
-        method=_method(kind, len(ours), len(theirs)) if interval is not None else _too_few(students.shape[1], kind),
+        method=method if interval is not None else _too_few(students.shape[1], kind),
         repeats=repeats,
         students=ours,
         controls=theirs,
@@ -115,8 +121,9 @@ def _fewest_rows(kind: str) -> int:
     return 2 if kind == "class" else FEWEST_ROWS_TO_RESAMPLE
 
 
-def _method(kind: str, students: int, controls: int) -> str:
-    compared = f"{_COMPARED[kind]}: means of {_counted(students, 'student')} and {_counted(controls, 'control')}"
+def _method(kind: str, students: int, controls: int, rival: str) -> str:
+    compared = _COMPARED[kind].format(rival=rival)
+    compared += f": means of {_counted(students, 'student')} and {_counted(controls, rival)}"
     if min(students, controls) < FEWEST_REPEATS:
         return (
             f"{compared}, t interval over test rows, 95 %. It covers the choice of test rows, but not well the noise "

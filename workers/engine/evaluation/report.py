@@ -16,6 +16,7 @@ from app.contracts.report import (
     Robustness,
     TargetUse,
 )
+from app.contracts.report_baselines import BaselineReport
 from app.contracts.report_relation import RelationReport
 from app.contracts.report_search import SearchReport
 from workers.engine.evaluation.evaluate import Evaluation
@@ -67,6 +68,7 @@ class ReportParts:
     teachers: Sequence[TeacherPart] = ()
     targets: Sequence[TargetUse] = ()
     relation: RelationReport | None = None
+    baselines: BaselineReport | None = None
     search: SearchReport | None = None
     per_class: Mapping[str, tuple[PerClass, ...]] = field(default_factory=dict)
     robustness: Mapping[str, tuple[Robustness, ...]] = field(default_factory=dict)
@@ -94,6 +96,7 @@ def build_report(parts: ReportParts) -> Report:
         verdict=evaluation.verdict,
         targets=tuple(parts.targets),
         relation=parts.relation,
+        baselines=parts.baselines,
         search=parts.search,
         per_class=dict(parts.per_class),
         robustness=dict(parts.robustness),

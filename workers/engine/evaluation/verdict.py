@@ -41,8 +41,10 @@ def not_applicable(why: str) -> Verdict:
     return Verdict(verdict="not_applicable", method=f"Not judged: {why}.")
 
 
-def judge(student: Tensor, control: Tensor, spec: OutputSpec, target: TargetColumn, rows: Tensor) -> Verdict:
-    """The verdict of one task.
+def judge(
+    student: Tensor, control: Tensor, spec: OutputSpec, target: TargetColumn, rows: Tensor, rival: str = "control"
+) -> Verdict:
+    """The verdict of one task; `rival` is what the control is called in its method.
 
     `student` and `control` are raw outputs [n, size] of the dataset rows `rows` (int64 [n]), both as `spec` says.
     Rows without a label are left out; without any label it is `not_applicable`.
@@ -51,7 +53,7 @@ def judge(student: Tensor, control: Tensor, spec: OutputSpec, target: TargetColu
     if len(positions) == 0:
         return not_applicable("no test row has a label")
     compare = _COMPARE[spec.kind]
-    return compare(student[positions].cpu(), control[positions].cpu(), spec, labels.cpu())
+    return compare(student[positions].cpu(), control[positions].cpu(), spec, labels.cpu(), rival)
 
 
 def conclusion(interval: tuple[float, float], margin: float) -> Literal["gain", "no_gain", "loss", "inconclusive"]:
@@ -97,16 +99,16 @@ def _too_few(metric: str, student: float, control: float, difference: float, mar
     )
 
 
-def _compare_classes(student: Tensor, control: Tensor, spec: OutputSpec, labels: Tensor) -> Verdict:
+def _compare_classes(student: Tensor, control: Tensor, spec: OutputSpec, labels: Tensor, rival: str) -> Verdict:
     right = log_probabilities(student, spec).argmax(dim=1) == labels
     other = log_probabilities(control, spec).argmax(dim=1) == labels
     ours, theirs = float(right.double().mean()), float(other.double().mean())
     interval = newcombe_interval(right, other)
-    how = "Accuracy, student - control: Newcombe's score interval for paired shares (1998, method 10)"
+    how = f"Accuracy, student - {rival}: Newcombe's score interval for paired shares (1998, method 10)"
     return _verdict("accuracy", ours, theirs, ours - theirs, interval, CLASS_MARGIN, how)
 
 
-def _compare_labels(student: Tensor, control: Tensor, spec: OutputSpec, labels: Tensor) -> Verdict:
+def _compare_labels(student: Tensor, control: Tensor, spec: OutputSpec, labels: Tensor, rival: str) -> Verdict:
     valid = ~labels.isnan()
     truth = labels > 0.5
     right = ((label_logits(student, spec) > 0.0) == truth) & valid
@@ -116,11 +118,11 @@ def _compare_labels(student: Tensor, control: Tensor, spec: OutputSpec, labels: 
     if len(labels) < FEWEST_ROWS_TO_RESAMPLE:
         return _too_few("accuracy", ours, theirs, ours - theirs, CLASS_MARGIN, len(labels))
     interval = bootstrap_interval(columns, lambda means: (means[:, 0] - means[:, 1]) / means[:, 2])
-    how = f"Accuracy over labels, student - control: {_BOOTSTRAP}"
+    how = f"Accuracy over labels, student - {rival}: {_BOOTSTRAP}"
     return _verdict("accuracy", ours, theirs, ours - theirs, interval, CLASS_MARGIN, how)
 
 
-def _compare_values(student: Tensor, control: Tensor, spec: OutputSpec, labels: Tensor) -> Verdict:
+def _compare_values(student: Tensor, control: Tensor, spec: OutputSpec, labels: Tensor, rival: str) -> Verdict:
     truth = labels.double().reshape(len(labels), -1)
     errors = [(in_own_units(party, spec) - truth).square().mean(dim=1) for party in (student, control)]
     columns = torch.stack(errors, dim=1)
@@ -129,11 +131,11 @@ def _compare_values(student: Tensor, control: Tensor, spec: OutputSpec, labels: 
     if len(labels) < FEWEST_ROWS_TO_RESAMPLE:
         return _too_few("rmse", ours, theirs, theirs - ours, margin, len(labels))
     interval = bootstrap_interval(columns, lambda means: means[:, 1].sqrt() - means[:, 0].sqrt())
-    how = f"Root mean squared error, control - student (positive is better): {_BOOTSTRAP}"
+    how = f"Root mean squared error, {rival} - student (positive is better): {_BOOTSTRAP}"
     return _verdict("rmse", ours, theirs, theirs - ours, interval, margin, how)
 
 
-_COMPARE: dict[str, Callable[[Tensor, Tensor, OutputSpec, Tensor], Verdict]] = {
+_COMPARE: dict[str, Callable[[Tensor, Tensor, OutputSpec, Tensor, str], Verdict]] = {
     "class": _compare_classes,
     "multilabel": _compare_labels,
     "value": _compare_values,

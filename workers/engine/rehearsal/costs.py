@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from app.contracts.report_preflight import StageEstimate
+from workers.engine.baselines.planning import baseline_stages
 from workers.engine.loop import Schooling
 from workers.engine.members import Member
 from workers.engine.plan import Plan
@@ -14,7 +15,7 @@ from workers.engine.rehearsal.rehearse import Rehearsal, Rehearsed
 from workers.engine.squad import Squad
 from workers.engine.stages import Stage, StageRunner
 
-PartName = Literal["candidates", "controls", "student", "repeats"]
+PartName = Literal["candidates", "controls", "student", "repeats", "baselines"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,16 @@ def parts(plan: Plan, runner: StageRunner, taught: tuple[Taught, ...]) -> Iterat
         yield Part("repeats", more, main.schooling(), None)
     elif more:
         yield _part("repeats", more, replace(main, control=plan.course.control), runner)
+    yield from _baselines(plan.course.repeats, main, runner)
+
+
+def _baselines(repeats: int, main: Stage, runner: StageRunner) -> Iterator[Part]:
+    """A part a task, which differ in their rows; of the steps, which cost about the same, the first's are taken."""
+    for i, (_, stage) in enumerate(baseline_stages(main, runner.device, 0)):
+        if i == 0:
+            yield _part("baselines", repeats, stage, runner)
+        else:
+            yield Part("baselines", repeats, stage.schooling(), None)
 
 
 def _searching(plan: Plan, runner: StageRunner) -> Iterator[Part]:

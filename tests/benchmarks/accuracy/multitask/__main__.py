@@ -1,0 +1,99 @@
+"""The multi-task table: MultiMNIST with every balancer and sharing scheme, and with a teacher for each task.
+
+    make multitask-accuracy    writes tests/benchmarks/accuracy/multitask/TABLE.md; 20 to 25 minutes on two cores
+
+Nothing is decided here: the table says what came out, with machine and date.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from app.contracts.report import Report
+from tests.benchmarks.accuracy.multitask.catalogue import (
+    ALL_LABELS,
+    BATCH,
+    FEW_LABELS,
+    SECTIONS,
+    STEPS,
+    Run,
+    runs,
+)
+from tests.benchmarks.accuracy.multitask.composer import DIGITS
+from tests.benchmarks.accuracy.multitask.school import School, reported
+from tests.benchmarks.accuracy.multitask.tables import section
+from tests.benchmarks.accuracy.tables import sections
+from tests.benchmarks.figures import machine
+
+TABLE = Path(__file__).parent / "TABLE.md"
+
+
+def _reports(wanted: Sequence[Run], processes: int) -> Iterator[tuple[Run, Report]]:
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(reported, wanted)
+
+
+def _told(run: Run, report: Report) -> str:
+    tasks = report.baselines.tasks if report.baselines is not None else {}
+    said = ", ".join(
+        f"{name} {task.student or 0.0:.4f} (alone {task.baseline or 0.0:.4f}, {task.verdict})"
+        for name, task in tasks.items()
+    )
+    return f"{run.section:<36} {run.method:<28} seed {run.seed}  {said}"
+
+
+def _preface(school: School) -> str:
+    said = f"{machine()}, torch {torch.__version__}"
+    teachers = "; ".join(
+        f"teacher of `{each.task}`: {each.parameters:,} parameters, {100 * each.accuracy:.2f} % on the test rows"
+        for each in school.teachers
+    )
+    return f"{said}; {teachers}." if teachers else f"{said}."
+
+
+def _written(seeds: int, parts: dict[str, str]) -> str:
+    lines = [
+        "# Accuracy of multi-task students on MultiMNIST",
+        "",
+        "Two digits laid over each other, a task each. Before they are composed the 5000 digits are dealt:",
+        f"{DIGITS['train']} train, {DIGITS['validation']} select the epoch, {DIGITS['test']} test. {seeds} seeds;",
+        f"everybody takes {STEPS} steps of {BATCH} rows. Baselines: for each task the same trunk with one head; their",
+        "parameters are those of both. Δm: mean relative gain over them, positive is better. Verdicts: one a seed.",
+        "`make multitask-accuracy` writes this file.",
+        "",
+    ]
+    for name in SECTIONS:
+        lines += [f"## {name}", "", parts.get(name, "Not run yet."), ""]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Train everything (or one section), print as it goes, write the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--section", choices=SECTIONS, help="train this one alone; the others stay as they are")
+    asked = parser.parse_args()
+    began, found = time.monotonic(), dict[str, dict[str, list[Report]]]()
+    chosen = [asked.section] if asked.section else list(SECTIONS)
+    with tempfile.TemporaryDirectory(prefix="stillhouse-multitask-") as folder:
+        school = School.founded(Path(folder), teachers=not {ALL_LABELS, FEW_LABELS}.isdisjoint(chosen))
+        wanted = [run for name in chosen for run in runs(name, asked.seeds)]
+        for done, (run, report) in enumerate(_reports(wanted, asked.processes), start=1):
+            found.setdefault(run.section, {}).setdefault(run.method, []).append(report)
+            print(f"{done}/{len(wanted)}  {_told(run, report)}", flush=True)
+    written = sections(TABLE.read_text()) if TABLE.exists() else {}
+    for name in chosen:
+        written[name] = "\n".join([_preface(school), "", *section(name, found[name])])
+    TABLE.write_text(_written(asked.seeds, written))
+    print(f"{TABLE} after {time.monotonic() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""The data and the teachers of the multi-task table, in a folder that several processes share."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from app.contracts.orders import ModelInput
+from app.contracts.report import Report
+from tests.benchmarks.accuracy.multitask.catalogue import FEW_LABELS, TEACHER_MODEL, TEACHER_TRAINING, TEACHERS, Run
+from tests.benchmarks.accuracy.multitask.composer import composites, few_labels
+from tests.engine.workshop import Workshop, report_of
+
+PLACE = "STILLHOUSE_MULTITASK_FOLDER"
+DATASET: dict[str, Any] = {
+    "inputs": {"x": {"kind": "array", "scale": 1 / 255, "standardize": True}},
+    "targets": {name: {"kind": "class", "classes": 10} for name in TEACHERS},
+    "splits": {"column": "split"},
+}
+
+
+@dataclass(frozen=True)
+class TeacherFacts:
+    """A teacher on the test rows."""
+
+    task: str
+    accuracy: float
+    parameters: int
+
+
+class School:
+    """`founded` once, `opened` by every process that trains."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.teachers: list[TeacherFacts] = []
+
+    @classmethod
+    def founded(cls, folder: Path, *, teachers: bool) -> "School":
+        """Train the teachers where they are needed, each on all labels of its task."""
+        school = cls(folder)
+        os.environ[PLACE] = str(folder)
+        for task in TEACHERS if teachers else ():
+            school._educate(task)
+        return school
+
+    @classmethod
+    def opened(cls) -> "School":
+        """The one that this process's parent founded."""
+        return cls(Path(os.environ[PLACE]))
+
+    def _educate(self, task: str) -> None:
+        workshop = self._workshop("teachers", few=False)
+        spec = {"kind": "train", "target": task, "model": TEACHER_MODEL, "training": TEACHER_TRAINING}
+        outcome = workshop.run(spec, task)
+        model = workshop.teacher(outcome, workshop.folder / task / "attempt-1", TEACHERS[task])
+        (self._folder / f"{task}.json").write_text(model.model_dump_json(by_alias=True))
+        party = report_of(outcome).student
+        self.teachers.append(TeacherFacts(task, party.tasks[task]["accuracy"] or 0.0, party.parameters or 0))
+
+    def report(self, run: Run) -> Report:
+        """Train; baselines lie in a cache that all runs share."""
+        workshop = self._workshop(f"{os.getpid()}", few=run.section == FEW_LABELS)
+        for task, model in TEACHERS.items():
+            place = self._folder / f"{task}.json"
+            if place.exists():
+                workshop.models[model] = ModelInput.model_validate_json(place.read_text())
+        job = "-".join([run.section, run.method, str(run.seed)]).replace(" ", "_").replace(",", "")
+        return report_of(workshop.run(json.loads(run.spec_json), job, cache_dir=str(self._folder / "cache")))
+
+    def _workshop(self, name: str, *, few: bool) -> Workshop:
+        folder = self._folder / f"{name}-{'few' if few else 'all'}"
+        folder.mkdir(exist_ok=True)
+        workshop = Workshop(folder)
+        arrays = composites()
+        workshop.dataset(few_labels(arrays) if few else arrays, **DATASET)
+        return workshop
+
+
+def reported(run: Run) -> tuple[Run, Report]:
+    """A run and its report, in a process of its own, on one thread."""
+    torch.set_num_threads(1)
+    return run, School.opened().report(run)
