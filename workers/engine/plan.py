@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from workers.engine.data.dataset import Dataset
+from workers.engine.data.mixture import Mixture
 from workers.engine.recipes import Course, Spec, Taught, course_of
 from workers.engine.search import Candidate, folds, folds_of, searches_rate
 from workers.engine.stages import Stage
@@ -32,6 +33,11 @@ class Plan:
         return splits["train"], splits.get("validation", torch.empty(0, dtype=torch.int64))
 
     @property
+    def mixture(self) -> Mixture | None:
+        """How rows of several datasets are mixed."""
+        return Mixture.of(self.dataset.sources)
+
+    @property
     def steps(self) -> int:
         """Optimiser steps of all stages, as far as epochs of the training split tell."""
         stage = self.main(self.course, self.taught)
@@ -43,7 +49,17 @@ class Plan:
         """The stage of the job's own student."""
         train, validation = self.splits
         control = course.control and not self.trials
-        return Stage("", course, taught, train, validation, self.start, control=control, offset=self.offset)
+        return Stage(
+            "",
+            course,
+            taught,
+            train,
+            validation,
+            self.start,
+            control=control,
+            offset=self.offset,
+            mixture=self.mixture,
+        )
 
     def main_of(self, winner: Candidate) -> Stage:
         """The same for the winner of a search: trained again, as if the job had named its values."""
@@ -73,7 +89,8 @@ class Plan:
         stages = []
         for i, candidate in enumerate(self.trials):
             course = course_of(candidate.spec)
-            stages.append(Stage(f"{name}-{i}", course, self.teach(course), train, validation, self.start))
+            taught = self.teach(course)
+            stages.append(Stage(f"{name}-{i}", course, taught, train, validation, self.start, mixture=self.mixture))
         return stages
 
     def controls(self) -> Iterator[Stage]:
@@ -86,7 +103,9 @@ class Plan:
             if not searches_rate(self.spec):
                 course = _seeded(course, course.spec.training.seed + i)
             taught = self.teach(course)
-            yield Stage(f"control-{i}", course, taught, train, validation, student=False, control=True)
+            yield Stage(
+                f"control-{i}", course, taught, train, validation, student=False, control=True, mixture=self.mixture
+            )
 
 
 def _seeded(course: Course, seed: int) -> Course:

@@ -7,6 +7,7 @@ from typing import Any
 from app.contracts.jobs import DistillJob, MultitaskJob, TrainJob
 from app.contracts.report import (
     Compression,
+    DatasetUse,
     Environment,
     Latency,
     OnnxCheck,
@@ -65,6 +66,7 @@ class ReportParts:
     environment: Environment
     control: MemberPart | None = None
     teachers: Sequence[TeacherPart] = ()
+    datasets: Sequence[DatasetUse] = ()
     targets: Sequence[TargetUse] = ()
     relation: dict[str, Any] | None = None
     search: SearchReport | None = None
@@ -92,6 +94,7 @@ def build_report(parts: ReportParts) -> Report:
         fidelity=evaluation.fidelity,
         compression=compression([part.cost for part in parts.teachers], parts.student.cost),
         verdict=evaluation.verdict,
+        datasets=tuple(parts.datasets),
         targets=tuple(parts.targets),
         relation=parts.relation,
         search=parts.search,
