@@ -33,7 +33,7 @@ class DatasetRef(Contract):
 
 def _named_once(refs: tuple[DatasetRef, ...]) -> tuple[DatasetRef, ...]:
     if len({ref.dataset for ref in refs}) != len(refs):
-        raise fault("duplicate_dataset", "`datasets` names a dataset twice: give it one weight")
+        raise fault("duplicate_name", "`datasets` names a dataset twice: give it one weight")
     return refs
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from app.contracts.jobs import DatasetRef, MultitaskJob
+from app.contracts.jobs import DatasetRef, MultitaskJob, PreflightJob
+from app.contracts.report_preflight import PreflightReport
 from app.contracts.report_text import render
 from app.contracts.training import TrainingSpec
 from tests.engine.interruptions import DISTILL, TRAIN, TRAINING, alone, points, school, stop, whole
@@ -18,12 +19,14 @@ from workers.engine.data.joining import read_datasets, stacked
 from workers.engine.data.mixture import Mixture
 from workers.engine.data.reading import read_dataset
 from workers.engine.loop import Schooling
+from workers.engine.run import execute
+from workers.engine.scrutiny import MOST_DISTURBED_ROWS, disturbed_rows
 from workers.engine.training import Trained, Training
 
 NONE = torch.empty(0, dtype=torch.int64)
 BOTH: dict[str, Any] = {"datasets": [{"dataset": DATASET, "weight": 2.0}, {"dataset": OTHER, "weight": 1.0}]}
-FIRST = {"targets": {"label": {"kind": "class", "classes": 3}}}
-SECOND_ONE = {"targets": {"size": {"kind": "value"}}}
+FIRST: dict[str, Any] = {"targets": {"label": {"kind": "class", "classes": 3}}}
+SECOND_ONE: dict[str, Any] = {"targets": {"size": {"kind": "value"}}}
 MULTITASK: dict[str, Any] = {
     "kind": "multitask",
     **BOTH,
@@ -408,3 +411,25 @@ def test_searches_with_folds_and_repeats_are_mixed_too(shared: Workshop) -> None
     assert report.search is not None
     assert all(len(trial.folds) == 2 for trial in report.search.trials)
     assert report.verdict["label"].repeats == 2
+
+
+def test_a_preflight_looks_at_all_datasets(shared: Workshop) -> None:
+    order = shared.order(COMBINATION, "look")
+    spec = PreflightJob.model_validate({"kind": "preflight", "job": order.spec})
+    outcome = execute(order.model_copy(update={"spec": spec}), shared.diary.emit, NeverStop())
+    report = PreflightReport.model_validate(outcome.model_dump()["report"])
+    assert report.would_fail == ()
+    (teacher,) = report.teachers
+    assert teacher.rows == 168, "training rows with a label, of which the teacher says something"
+    assert not teacher.at_chance
+    assert report.steps == 2 * -(-210 // 32)
+    assert set(report.digests) >= {f"dataset/{DATASET}", f"dataset/{OTHER}"}
+    assert report.targets[0].rows == 300
+
+
+def test_rows_that_are_disturbed_are_of_every_dataset() -> None:
+    rows = torch.arange(5 * MOST_DISTURBED_ROWS)
+    assert torch.equal(disturbed_rows(rows, datasets=1), rows[:MOST_DISTURBED_ROWS])
+    some = disturbed_rows(rows, datasets=2)
+    assert len(some.unique()) == MOST_DISTURBED_ROWS
+    assert int((some >= 4 * MOST_DISTURBED_ROWS).sum()) == pytest.approx(MOST_DISTURBED_ROWS / 5, abs=1)

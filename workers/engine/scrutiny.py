@@ -57,11 +57,11 @@ def scrutinise(trained: Trained, tasks: Sequence[EvaluatedTask], check: Callable
             }
     _judge_repeats(trained, tasks, student, control, rows, found)
     if control is not None or any(task.teachers for task in tasks):
-        found.robustness.update(_robustness(trained, tasks, _some(rows, len(trained.dataset.sources)), check))
+        found.robustness.update(_robustness(trained, tasks, disturbed_rows(rows, len(trained.dataset.sources)), check))
     return found
 
 
-def _some(rows: Tensor, datasets: int) -> Tensor:
+def disturbed_rows(rows: Tensor, datasets: int) -> Tensor:
     """The first rows; of several datasets rows of each, in proportion."""
     if datasets == 1 or len(rows) <= MOST_DISTURBED_ROWS:
         return rows[:MOST_DISTURBED_ROWS]
