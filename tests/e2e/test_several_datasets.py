@@ -23,7 +23,7 @@ def halves(client: Client, tmp_path_factory: pytest.TempPathFactory) -> tuple[st
     for name, rows in (("digit", slice(0, 1200)), ("ink", slice(1200, None))):
         file = folder / f"{name}.npz"
         arrays = {"x": found.images[rows].astype(np.float32), name: columns[name][rows]}
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+        np.savez(file, **arrays)
         manifest = {"name": name, "format": "npz", "inputs": INPUT, "targets": {name: TARGETS[name]}}
         dataset = client.upload("datasets", manifest, file)
         assert dataset["state"] == "ready", dataset["rejection"]

@@ -20,7 +20,7 @@ TARGETS: dict[str, Any] = {
     "place": {"kind": "vector", "size": 2},
 }
 KINDS = list(TARGETS)
-SPLIT = {"splits": {"fractions": {"train": 0.6, "validation": 0.1, "test": 0.3}}}
+SPLIT: dict[str, Any] = {"splits": {"fractions": {"train": 0.6, "validation": 0.1, "test": 0.3}}}
 
 
 def without_a_third(values: NDArray[Any], seed: int) -> NDArray[Any]:
@@ -92,7 +92,8 @@ def test_four_kinds_of_target_with_a_third_of_the_labels_missing_are_learned_tog
         errors = (found["test/place/student"] - place)[known]
         assert tasks["place"]["rmse"] == pytest.approx(float(np.sqrt((errors**2).mean())), rel=1e-4)
         assert (~np.isnan(found["test/traits/label"]).all(1)).sum() == labelled["traits"]
-    assert (scale.mean, scale.std) == (pytest.approx(5000.0, abs=60.0), pytest.approx(360.0, rel=0.15))
+    assert scale.mean == pytest.approx(5000.0, abs=60.0)
+    assert scale.std == pytest.approx(360.0, rel=0.15)
     quality = {"label": "accuracy", "traits": "accuracy", "size": "r2", "place": "cosine"}
     assert all((tasks[name].get(metric) or 0.0) > 0.8 for name, metric in quality.items()), tasks
 
