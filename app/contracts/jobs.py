@@ -23,7 +23,21 @@ class DatasetRef(Contract):
     """A dataset and its share of the batches."""
 
     dataset: DatasetId
-    weight: float = Field(default=1.0, gt=0.0, le=1e4, description="Its share beside other datasets.")
+    weight: float = Field(
+        default=1.0,
+        gt=0.0,
+        le=1e4,
+        description="Its share of every batch beside the other datasets, whatever their numbers of rows.",
+    )
+
+
+def _named_once(refs: tuple[DatasetRef, ...]) -> tuple[DatasetRef, ...]:
+    if len({ref.dataset for ref in refs}) != len(refs):
+        raise fault("duplicate_name", "`datasets` names a dataset twice: give it one weight")
+    return refs
+
+
+DatasetRefs = Annotated[tuple[DatasetRef, ...], Field(min_length=1, max_length=8), AfterValidator(_named_once)]
 
 
 class TeacherRef(Contract):
@@ -60,8 +74,10 @@ Teachers = Annotated[tuple[TeacherRef, ...], Field(min_length=1, max_length=16),
 class _Job(Contract):
     name: Title | None = Field(default=None, description="A human's name for it; need not be unique.")
     dataset: DatasetId | None = Field(default=None, description="The dataset (or `datasets`).")
-    datasets: Annotated[tuple[DatasetRef, ...], Field(min_length=1, max_length=1)] | None = Field(
-        default=None, description="Instead of `dataset`; one for now."
+    datasets: DatasetRefs | None = Field(
+        default=None,
+        description="Instead of `dataset`: rows of several, mixed in every batch by weight. Targets of one name are "
+        "one target; a dataset that lacks it has no labels of it.",
     )
     training: TrainingSpec = Field(default_factory=TrainingSpec, description="How it is trained.")
     labels: Labels = Field(default_factory=dict, description="The client's own marks, to list jobs by.")

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from app.contracts.base import Answer
+from app.contracts.manifests import SplitName
 from app.contracts.report_baselines import BaselineReport
 from app.contracts.report_relation import RelationReport
 from app.contracts.report_search import SearchReport
@@ -142,7 +143,20 @@ class TargetUse(Answer):
     saved: int = Field(default=0, description="Passes that were not made, as the store had their outputs.")
     rows: int
     bytes: int
-    key: str | None = None
+    key: str | None = Field(
+        default=None, description="Of the store's entry; null where several datasets have one each."
+    )
+
+
+class DatasetUse(Answer):
+    """A dataset of the job, and its part in the training."""
+
+    dataset: str = Field(description="Its id.")
+    name: str
+    weight: float = Field(description="Its share of the batches beside the other datasets.")
+    batch: int | None = Field(default=None, description="Its rows in every batch; null where it is the only dataset.")
+    rows: dict[SplitName, int] = Field(default_factory=dict, description="By split.")
+    learned: int = Field(description="Rows of the training split from which some task learns.")
 
 
 class OnnxCheck(Answer):
@@ -187,6 +201,7 @@ class Report(Answer):
         default=None, description="Where `baselines` were asked for: the student against single-task models."
     )
     search: SearchReport | None = Field(default=None, description="Where values were searched: the whole curve.")
+    datasets: tuple[DatasetUse, ...] = Field(default=(), description="In the job's order, with rows by split.")
     targets: tuple[TargetUse, ...] = ()
     relation: RelationReport | None = Field(
         default=None, description="Of a multi-task job: what its tasks do to each other."

@@ -170,8 +170,21 @@ def _compression(report: Mapping[str, Any]) -> str:
     return f"smaller than its teachers: {', '.join(parts)}" if parts else ""
 
 
+def _datasets(report: Mapping[str, Any]) -> list[str]:
+    """A line for each dataset, where there are several."""
+    found = report.get("datasets", ())
+    if len(found) < 2:
+        return []
+    lines = []
+    for use in found:
+        rows = ", ".join(f"{number:,} {split}" for split, number in use.get("rows", {}).items())
+        lines.append(f"dataset {use['name']}: {count(use.get('batch'))} rows of each batch; {rows} rows")
+    return lines
+
+
 def _notes(report: Mapping[str, Any]) -> str:
-    lines = [
+    lines = _datasets(report)
+    lines += [
         f"soft targets of {use['teacher']}: {use['store']}, {use['passes']} teacher passes{_saved(use)}"
         for use in report.get("targets", ())
     ]

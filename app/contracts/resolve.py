@@ -17,7 +17,9 @@ from app.contracts.resolving.baselines import check_baselines
 from app.contracts.resolving.features import check_features
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resolving.inits import check_init
+from app.contracts.resolving.joining import joined_facts
 from app.contracts.resolving.methods import check_store, outputs_of
+from app.contracts.resolving.mixtures import check_mixture
 from app.contracts.resolving.phases import check_annealing, check_stopping
 from app.contracts.resolving.relations import check_relation, with_trunks
 from app.contracts.resolving.searches import check_search
@@ -63,7 +65,7 @@ def resolve(spec: Spec, datasets: Mapping[str, DatasetFacts | None], models: Mod
         return _preflight(spec, resolve(spec.job, datasets, models, threads=threads))
     findings = Findings()
     refs = spec.dataset_refs()
-    dataset = datasets.get(refs[0].dataset)
+    dataset = joined_facts(refs, datasets, findings)
     spec = spec.model_copy(
         update={
             "dataset": None,
@@ -84,6 +86,7 @@ def resolve(spec: Spec, datasets: Mapping[str, DatasetFacts | None], models: Mod
     if isinstance(spec, MultitaskJob):
         check_balancing(spec, findings)
     _check_distillations(spec, findings)
+    check_mixture(spec, datasets, findings)
     check_views(spec, findings)
     check_search(spec, dataset, findings)
     return Resolution(spec, tuple(findings.problems), tuple(findings.warnings), findings.complete)

@@ -86,14 +86,16 @@ def stop(
     done: int = 0,
     reason: StopReason = "drain",
     cached: bool = False,
+    blocks: int = 1,
     **changes: Any,
 ) -> None:
     """Run an attempt that goes on from step `done` and is told to stop before step `before` (steps count from 0).
 
-    `cached`: the teachers' outputs lie in the store, as they do after the first attempt.
+    `cached`: the teachers' outputs lie in the store, as they do after the first attempt. `blocks`: of a teacher's pass,
+    at least one for each dataset.
     """
     teachers = {name for name in (TEACHER, SECOND) if name in json.dumps(spec)}
-    passes = 0 if cached or attempt > 1 else len(teachers)
+    passes = 0 if cached or attempt > 1 else len(teachers) * blocks
     polls = PHASES + passes + before - done
     with pytest.raises(Stopped) as stopped:
         workshop.run(spec, job, attempt, StopAtStep(polls, reason), **{**alone(workshop, job), **changes})

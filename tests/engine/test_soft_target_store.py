@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.contracts.jobs import TeacherRef
+from app.contracts.jobs import DatasetRef, TeacherRef
 from app.contracts.report import TargetUse
 from tests.engine.schoolroom import CPU, class_target, kd_term, mlp, places, scores, supervised
 from tests.engine.stores import NUMBERS, ROOM, SIZE, entries, fetched, numbers
-from tests.engine.workshop import STUDENT, TEACHER, StopAtStep, Workshop, blobs, report_of
+from tests.engine.workshop import DATASET, STUDENT, TEACHER, StopAtStep, Workshop, blobs, report_of
 from workers.engine.control import Stopped
 from workers.engine.data.columns import Rows
-from workers.engine.data.reading import read_dataset
+from workers.engine.data.joining import read_datasets
 from workers.engine.lessons import Faculty
 from workers.engine.objectives.term import Seen
 from workers.engine.targets import Packing, SoftTargetStore
@@ -43,9 +43,8 @@ def upload(workshop: Workshop, seed: int = 0, **manifest: Any) -> None:
 
 def use_of(workshop: Workshop) -> tuple[TargetUse, Tensor]:
     """How the teacher's outputs come to a job on the data, and what they are."""
-    assert workshop.data is not None
-    dataset = read_dataset(Path(workshop.data.path), workshop.data.manifest)
-    faculty = Faculty(workshop.order(DISTILL), dataset, workshop.data, CPU)
+    order = workshop.order(DISTILL)
+    faculty = Faculty(order, read_datasets(order, [DatasetRef(dataset=DATASET)]), CPU)
     values = faculty.lesson(TeacherRef(model=TEACHER, output="label")).numbers.clone()
     faculty.close()
     return faculty.uses[TEACHER], values

@@ -28,6 +28,7 @@ from workers.engine.intake.models import inspect_family_model
 from workers.engine.run import execute
 
 DATASET = "ds_01890a5d-ac96-774b-bcce-b302099a8057"
+OTHER = "ds_01890a5d-ac96-774b-bcce-b302099a8058"
 TEACHER = "mdl_01890a5d-ac96-774b-bcce-b302099a8057"
 SECOND = "mdl_01890a5d-ac96-774b-bcce-b302099a8058"
 Arrays = dict[str, NDArray[Any]]
@@ -101,16 +102,25 @@ class Workshop:
         self.folder = folder
         self.models: dict[str, ModelInput] = {}
         self.data: DatasetInput | None = None
+        self.others: dict[str, DatasetInput] = {}
         self.diary = Diary()
 
     def dataset(self, arrays: Arrays | None = None, **manifest: Any) -> DatasetInput:
         """Write and inspect a dataset; it is the one that specs name."""
-        path = self.folder / "data.npz"
-        np.savez(path, **(arrays if arrays is not None else blobs()))  # type: ignore[arg-type]
+        self.data = self._written(DATASET, arrays if arrays is not None else blobs(), manifest)
+        return self.data
+
+    def another(self, arrays: Arrays, identity: str = OTHER, **manifest: Any) -> DatasetInput:
+        """Write and inspect a further dataset, for specs that name `datasets`."""
+        self.others[identity] = self._written(identity, arrays, manifest)
+        return self.others[identity]
+
+    def _written(self, identity: str, arrays: Arrays, manifest: dict[str, Any]) -> DatasetInput:
+        path = self.folder / ("data.npz" if identity == DATASET else f"{identity}.npz")
+        np.savez(path, **arrays)  # type: ignore[arg-type]
         parsed = DatasetManifest.model_validate_json(json.dumps(MANIFEST | manifest))
         facts = facts_of(read_dataset(path, parsed), parsed)
-        self.data = DatasetInput(id=DATASET, manifest=parsed, facts=facts, path=str(path), sha256=sha256_of(path))
-        return self.data
+        return DatasetInput(id=identity, manifest=parsed, facts=facts, path=str(path), sha256=sha256_of(path))
 
     def teacher(self, outcome: TrainingOutcome, attempt: Path, model: str = TEACHER) -> ModelInput:
         """Take a trained student as a teacher."""
@@ -138,16 +148,18 @@ class Workshop:
     def order(self, spec: dict[str, Any], job: str = "job", attempt: int = 1, **changes: Any) -> Order:
         """The order of a spec, resolved as the service resolves it."""
         assert self.data is not None
-        parsed = JOB_SPEC.validate_json(json.dumps({"dataset": DATASET, **spec}))
+        datasets = {DATASET: self.data, **self.others}
+        data = {} if "datasets" in spec else {"dataset": DATASET}
+        parsed = JOB_SPEC.validate_json(json.dumps({**data, **spec}))
         facts = {name: model.facts for name, model in self.models.items()}
-        found = resolve(parsed, {DATASET: self.data.facts}, facts, threads=1)
+        found = resolve(parsed, {name: each.facts for name, each in datasets.items()}, facts, threads=1)
         assert not found.problems, found.problems
         made: dict[str, Any] = {
             "job": job,
             "attempt": attempt,
             "spec": found.spec,
             "models": self.models,
-            "datasets": {DATASET: self.data},
+            "datasets": datasets,
             "device": "cpu",
             "threads": 1,
             "attempt_dir": str(self.folder / job / f"attempt-{attempt}"),

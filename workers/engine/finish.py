@@ -117,7 +117,8 @@ class Finish:
         raw, transform, device = trained.dataset.inputs[trained.input_name], trained.transform, trained.device
         student = network_outputs(trained.student.network, raw, transform, device)
         control = network_outputs(trained.control.network, raw, transform, device) if trained.control else None
-        with PredictionsFile(self._folder / "predictions.npz") as predictions:
+        several = [source.first for source in trained.dataset.sources] if len(trained.dataset.sources) > 1 else ()
+        with PredictionsFile(self._folder / "predictions.npz", several) as predictions:
             found = evaluate(
                 tasks,
                 student,
@@ -181,7 +182,7 @@ class Finish:
         trained = self._trained
         provenance = Provenance(
             kind=trained.spec.kind,
-            datasets=(trained.dataset_input.sha256,),
+            datasets=tuple(each.sha256 for each in trained.dataset_inputs),
             teachers=tuple(sorted({teacher.sha256 for teacher in trained.faculty.teachers.values()})),
             control=control,
             steps=steps,
@@ -273,6 +274,7 @@ class Finish:
             # The same architecture: what one of the two costs, the other costs.
             control=_member(cost, control, trained.control) if control and trained.control else None,
             environment=environment(trained.device, trained.order.threads, trained.precision),
+            datasets=trained.dataset_uses(),
             targets=[TargetUse.model_validate(use) for use in trained.targets],
             relation=self._relation(),
             baselines=baselines,
@@ -312,7 +314,7 @@ class Finish:
         teachers = {f"teacher/{key}": each.sha256 for key, each in trained.faculty.teachers.items()}
         return {
             "spec": digest_of(trained.spec),
-            f"dataset/{trained.dataset_input.id}": trained.dataset_input.sha256,
+            **{f"dataset/{each.id}": each.sha256 for each in trained.dataset_inputs},
             **teachers,
             "student": student.sha256,
         }

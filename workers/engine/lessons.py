@@ -1,10 +1,11 @@
 """Teachers into lessons: what each says about every row, from the store, from one pass, or from the dataset.
 
 A teacher runs once over all rows in canonical blocks of the dataset's order, so that its numbers do not depend on
-who asks, when, or in which batches.
+who asks, when, or in which batches. Of several datasets each is gone through by itself, and kept by itself: whoever
+else uses one of them finds it in the store.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -17,12 +18,12 @@ from app.contracts.facts import OutputFacts
 from app.contracts.jobs import TeacherRef
 from app.contracts.layouts import layers_of
 from app.contracts.manifests import ClassOutput
-from app.contracts.orders import DatasetInput, ModelInput, Order
+from app.contracts.orders import ModelInput, Order
 from app.contracts.problems import UserError
 from app.contracts.report import TargetUse
 from app.contracts.resolving.sharing import own_layer
 from app.contracts.stores import StoreSpec
-from workers.engine.data.dataset import Dataset
+from workers.engine.data.dataset import Dataset, Source
 from workers.engine.data.packed import TopK
 from workers.engine.data.viewing import ViewPlan
 from workers.engine.evaluation.environment import versions
@@ -30,7 +31,7 @@ from workers.engine.networks import Network
 from workers.engine.networks.teacher import Teacher, layer_name, open_teacher
 from workers.engine.objectives.panel import ByView, Lesson
 from workers.engine.objectives.softening import class_scores
-from workers.engine.targets import Packing, SoftTargetStore, Stored, StoredTargets
+from workers.engine.targets import Packing, SoftTargetStore, Stored, StoredTargets, one_after_another
 
 BLOCK = 256
 """Rows in one teacher pass: one-row and 64-row passes differ in bits, so the size is fixed."""
@@ -45,7 +46,6 @@ class Faculty:
 
     order: Order
     dataset: Dataset
-    dataset_input: DatasetInput
     device: torch.device
     check: Callable[[], None] = lambda: None
     teachers: dict[str, Teacher] = field(default_factory=dict)
@@ -123,24 +123,29 @@ class Faculty:
     def _targets(self, key: str, model: ModelInput, teacher: Teacher) -> StoredTargets:
         """Outputs and expected layers: an entry of the store for the outputs, and one for each layer."""
         if key not in self._stored:
-            common = self._facts(model, teacher)
-            raw = next(iter(self.dataset.inputs.values()))
-            passes = _Passes(
-                teacher, self._scores, tuple(self._layers.get(key, [])), self.check, torch.split(raw, BLOCK)
-            )
-            found, store = self._found(key, model, teacher, common, self.dataset.rows, passes)
-            self._stores.append(store)
-            self._stored[key] = found
-            self.uses[key] = TargetUse(
-                teacher=teacher.name,
-                store="hit" if found.hit else "miss",
-                passes=passes.count,
-                saved=-(-self.dataset.rows // BLOCK) if found.hit else 0,
-                rows=self.dataset.rows,
-                bytes=found.bytes,
-                key=digest_of(common),
-            )
+            by_source = [self._of_source(key, model, teacher, source) for source in self.dataset.sources]
+            self._stored[key] = one_after_another([found for found, _ in by_source])
+            self.uses[key] = _together([use for _, use in by_source])
         return self._stored[key]
+
+    def _of_source(
+        self, key: str, model: ModelInput, teacher: Teacher, source: Source
+    ) -> tuple[StoredTargets, TargetUse]:
+        """What a teacher says about the rows of one dataset, as they are in its file."""
+        common = self._facts(model, teacher, [source])
+        raw = next(iter(self.dataset.inputs.values()))[source.first : source.first + source.rows]
+        passes = self._passes(key, teacher, (part.to(source.dtype) for part in torch.split(raw, BLOCK)))
+        found, store = self._found(key, model, teacher, common, source.rows, passes)
+        self._stores.append(store)
+        return found, TargetUse(
+            teacher=teacher.name,
+            store="hit" if found.hit else "miss",
+            passes=passes.count,
+            saved=-(-source.rows // BLOCK) if found.hit else 0,
+            rows=source.rows,
+            bytes=found.bytes,
+            key=digest_of(common),
+        )
 
     def _found(
         self,
@@ -195,7 +200,7 @@ class Faculty:
         if kept is None or kept[0] != epoch:
             model = self.order.models[key]
             teacher = self._teacher(key, model)
-            common = {**self._facts(model, teacher), "views": plan.key(epoch)}
+            common = {**self._facts(model, teacher, self.dataset.sources), "views": plan.key(epoch)}
             blocks = (plan.raw(part, epoch).cpu() for part in torch.split(plan.split, BLOCK))
             passes = self._passes(key, teacher, blocks)
             found, store = self._found(key, model, teacher, common, len(plan.split), passes, share=_ONE_EPOCH)
@@ -212,15 +217,15 @@ class Faculty:
         shared = bytes_needed <= self.order.cache_bytes
         return Path(self.order.cache_dir if shared else self.order.checkpoints_dir) / "targets"
 
-    def _facts(self, model: ModelInput, teacher: Teacher) -> dict[str, object]:
+    def _facts(self, model: ModelInput, teacher: Teacher, sources: Sequence[Source]) -> dict[str, object]:
         """Everything that the numbers depend on. The whole manifest is in it: rename, transform and architecture
         change what the same bytes compute.
         """
+        data = [self._data(source) for source in sources]
         return {
+            **(data[0] if len(data) == 1 else {"datasets": data}),
             "teacher": teacher.sha256,
             "manifest": model.manifest.model_dump(mode="json", exclude={"name", "metadata"}),
-            "dataset": self.dataset_input.sha256,
-            "inputs": self._raw_inputs(),
             "precision": self.store.precision,
             "top_k": self.store.top_k,
             "device": self.device.type,
@@ -229,13 +234,29 @@ class Faculty:
             "versions": versions(),
         }
 
-    def _raw_inputs(self) -> Mapping[str, list[object]]:
-        """What of the file the raw rows are: two datasets may read other columns of the same bytes."""
-        told = self.dataset_input.manifest.inputs
-        return {
-            name: [str(raw.dtype), list(raw.shape), list(told[name].columns or (name,))]
-            for name, raw in self.dataset.inputs.items()
+    def _data(self, source: Source) -> dict[str, object]:
+        """What of which file the raw rows are: two datasets may read other columns of the same bytes."""
+        told = self.order.datasets[source.id]
+        shape = [source.rows, *next(iter(self.dataset.inputs.values())).shape[1:]]
+        inputs = {
+            name: [str(source.dtype), shape, list(spec.columns or (name,))]
+            for name, spec in told.manifest.inputs.items()
         }
+        return {"dataset": told.sha256, "inputs": inputs}
+
+
+def _together(uses: Sequence[TargetUse]) -> TargetUse:
+    """How a teacher's outputs for several datasets came; each has an entry of its own, so there is no one key."""
+    if len(uses) == 1:
+        return uses[0]
+    return TargetUse(
+        teacher=uses[0].teacher,
+        store="hit" if all(use.store == "hit" for use in uses) else "miss",
+        passes=sum(use.passes for use in uses),
+        saved=sum(use.saved for use in uses),
+        rows=sum(use.rows for use in uses),
+        bytes=sum(use.bytes for use in uses),
+    )
 
 
 def teacher_key(ref: TeacherRef) -> str:

@@ -20,6 +20,7 @@ from workers.engine.checkpoint import Checkpoint, CheckpointFolder
 from workers.engine.control import Stop, Stopped
 from workers.engine.data.columns import Rows
 from workers.engine.data.inputs import Inputs
+from workers.engine.data.mixture import Mixture
 from workers.engine.data.order import epoch_order
 from workers.engine.data.viewing import ViewPlan
 from workers.engine.exchange import Answers, Counts, Part, Peers
@@ -31,17 +32,24 @@ PROGRESS_SECONDS = 0.25
 
 @dataclass(frozen=True)
 class Schooling:
-    """What the loop goes through: rows of the training and validation splits (host), and how long."""
+    """What the loop goes through: rows of the training and validation splits (host), and how long.
+
+    Rows of several datasets are mixed; then every batch is whole, and an epoch is the batches in which as many rows
+    pass as there are (see `Mixture`).
+    """
 
     training: TrainingSpec
     rows: Tensor
     validation: Tensor
+    mixture: Mixture | None = None
 
     @property
     def batches(self) -> int:
         """Optimiser steps in an epoch. A last batch of one row joins the one before it: BatchNorm needs two."""
         size, rows = self.training.batch_size, len(self.rows)
         whole = -(-rows // size)
+        if self.mixture is not None:
+            return whole
         return whole - 1 if size > 1 and whole > 1 and rows % size == 1 else whole
 
     @property
@@ -56,8 +64,11 @@ class Schooling:
 
     def epoch(self, number: int) -> list[Tensor]:
         """The batches of epoch `number` (from 0), as row numbers."""
-        order = epoch_order(self.rows, self.training.seed, number)
-        parts = list(torch.split(order, self.training.batch_size))
+        size, seed = self.training.batch_size, self.training.seed
+        if self.mixture is not None:
+            return self.mixture.epoch(self.rows, size, self.batches, seed, number)
+        order = epoch_order(self.rows, seed, number)
+        parts = list(torch.split(order, size))
         if len(parts) > self.batches:
             parts[-2:] = [torch.cat(parts[-2:])]
         return parts

@@ -10,6 +10,7 @@ from torch import Tensor
 from app.contracts.jobs import MultitaskJob
 from workers.engine.baselines.planning import labelled_tasks
 from workers.engine.data.dataset import Dataset
+from workers.engine.data.mixture import Mixture
 from workers.engine.recipes import Course, Spec, Taught, course_of
 from workers.engine.relating import with_estimate
 from workers.engine.relations import Matrix
@@ -37,6 +38,11 @@ class Plan:
         return splits["train"], splits.get("validation", torch.empty(0, dtype=torch.int64))
 
     @property
+    def mixture(self) -> Mixture | None:
+        """How rows of several datasets are mixed."""
+        return Mixture.of(self.dataset.sources)
+
+    @property
     def steps(self) -> int:
         """Optimiser steps of all stages, as far as epochs of the training split tell."""
         stage, first = self.main(self.course, self.taught), self.probe()
@@ -57,7 +63,8 @@ class Plan:
         steps = max(1, ceil(self.course.probe.probe * stage.schooling().steps))
         training = training.model_copy(update={"steps": steps, "epochs": None, "early_stopping": None})
         spec = self.course.spec.model_copy(update={"training": training})
-        return Stage("relation", replace(self.course, spec=spec), self.taught, train, validation, self.start)
+        course = replace(self.course, spec=spec)
+        return Stage("relation", course, self.taught, train, validation, self.start, mixture=self.mixture)
 
     def after(self, probed: StageResult) -> "Plan":
         """The plan as if the job had given the relation that its first run measured."""
@@ -81,7 +88,17 @@ class Plan:
         """The stage of the job's own student."""
         train, validation = self.splits
         control = course.control and not self.trials
-        return Stage("", course, taught, train, validation, self.start, control=control, offset=self.offset)
+        return Stage(
+            "",
+            course,
+            taught,
+            train,
+            validation,
+            self.start,
+            control=control,
+            offset=self.offset,
+            mixture=self.mixture,
+        )
 
     def main_of(self, winner: Candidate) -> Stage:
         """The same for the winner of a search: trained again, as if the job had named its values."""
@@ -111,7 +128,8 @@ class Plan:
         stages = []
         for i, candidate in enumerate(self.trials):
             course = course_of(candidate.spec)
-            stages.append(Stage(f"{name}-{i}", course, self.teach(course), train, validation, self.start))
+            taught = self.teach(course)
+            stages.append(Stage(f"{name}-{i}", course, taught, train, validation, self.start, mixture=self.mixture))
         return stages
 
     def controls(self) -> Iterator[Stage]:
@@ -124,7 +142,9 @@ class Plan:
             if not searches_rate(self.spec):
                 course = _seeded(course, course.spec.training.seed + i)
             taught = self.teach(course)
-            yield Stage(f"control-{i}", course, taught, train, validation, student=False, control=True)
+            yield Stage(
+                f"control-{i}", course, taught, train, validation, student=False, control=True, mixture=self.mixture
+            )
 
 
 def related(spec: Spec, matrix: Matrix) -> Spec:

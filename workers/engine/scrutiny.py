@@ -57,8 +57,15 @@ def scrutinise(trained: Trained, tasks: Sequence[EvaluatedTask], check: Callable
             }
     _judge_repeats(trained, tasks, student, control, rows, found)
     if control is not None or any(task.teachers for task in tasks):
-        found.robustness.update(_robustness(trained, tasks, rows[:MOST_DISTURBED_ROWS], check))
+        found.robustness.update(_robustness(trained, tasks, disturbed_rows(rows, len(trained.dataset.sources)), check))
     return found
+
+
+def disturbed_rows(rows: Tensor, datasets: int) -> Tensor:
+    """The first rows; of several datasets rows of each, in proportion."""
+    if datasets == 1 or len(rows) <= MOST_DISTURBED_ROWS:
+        return rows[:MOST_DISTURBED_ROWS]
+    return rows[torch.arange(MOST_DISTURBED_ROWS) * len(rows) // MOST_DISTURBED_ROWS]
 
 
 def _outputs(trained: Trained, settled: Settled, rows: Tensor) -> Mapping[str, Tensor]:

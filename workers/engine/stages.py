@@ -18,7 +18,7 @@ from torch import Tensor
 from app.contracts.architectures import Architecture
 from app.contracts.base import digest_of
 from app.contracts.events import ChildEvent, WarningEvent
-from app.contracts.orders import DatasetInput, Order
+from app.contracts.orders import Order
 from app.contracts.problems import UserError
 from app.contracts.training import TrainingSpec
 from workers.engine.affinity import Observer
@@ -29,6 +29,8 @@ from workers.engine.control import Stop
 from workers.engine.controls import ControlCache
 from workers.engine.data.dataset import Dataset
 from workers.engine.data.inputs import Inputs
+from workers.engine.data.joining import digest_facts
+from workers.engine.data.mixture import Mixture
 from workers.engine.data.viewing import ViewPlan
 from workers.engine.determinism import footing
 from workers.engine.files import publish_folder, whole_folder, write_whole
@@ -60,6 +62,8 @@ class Stage:
     baseline: bool = False
     """Whether its control is a single-task model, found again by what its own bits depend on."""
     offset: int = 0
+    mixture: Mixture | None = field(kw_only=True)
+    """How rows of several datasets are mixed in its batches."""
 
     @property
     def training(self) -> TrainingSpec:
@@ -94,7 +98,7 @@ class Stage:
         rows = taught_rows(tasks, self.train)
         if len(rows) == 0:
             raise UserError("nothing_to_learn", "no row of the training split has a label or a teacher's output")
-        return Schooling(self.training, rows, self.validation)
+        return Schooling(self.training, rows, self.validation, self.mixture)
 
 
 @dataclass(frozen=True)
@@ -122,11 +126,10 @@ class StageResult:
 
 @dataclass
 class StageRunner:
-    """Runs stages on one dataset, device and set of folders."""
+    """Runs stages on the rows of a job, one device and set of folders."""
 
     order: Order
     dataset: Dataset
-    dataset_input: DatasetInput
     device: torch.device
     emit: Callable[[ChildEvent], None]
     stop: Stop
@@ -334,7 +337,7 @@ class StageRunner:
 
     def _control_facts(self, stage: Stage, schooling: Schooling) -> dict[str, Any]:
         """Everything that a control's bits depend on besides its footing, the batch stream included."""
-        course, dataset = stage.course, self.dataset_input
+        course = stage.course
         if stage.baseline:
             return facts(course, stage.taught[0].student, schooling, self.dataset, self._digest_of_inputs)
         return {
@@ -344,8 +347,7 @@ class StageRunner:
             "tasks": [[task.name, task.target, task.weight] for task in course.tasks],
             "balancing": course.balancing.model_dump(mode="json"),
             "relation": course.acting.facts() if course.acting is not None else None,
-            "dataset": dataset.sha256,
-            "manifest": dataset.manifest.model_dump(mode="json", exclude={"name", "metadata"}),
+            **digest_facts(self.order, self.dataset),
             "rows": digest_of([schooling.rows.tolist(), schooling.validation.tolist()]),
         }
 

@@ -14,7 +14,7 @@ drops the least recently used beyond the bound; drafts of the dead go first.
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,6 +164,24 @@ class SoftTargetStore:
                     # Another process may have dropped it first.
                     with suppress(FileNotFoundError):
                         shutil.rmtree(path)
+
+
+def one_after_another(parts: Sequence[StoredTargets]) -> StoredTargets:
+    """Entries of the same outputs as one, for all their rows in order. One comes back as it is, memory-mapped; several
+    are copied into memory, in the precision in which they are kept.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    outputs = {name: _stacked([part.outputs[name] for part in parts]) for name in parts[0].outputs}
+    return StoredTargets(all(part.hit for part in parts), outputs, sum(part.bytes for part in parts))
+
+
+def _stacked(parts: Sequence[Stored]) -> Stored:
+    packed = [part for part in parts if isinstance(part, TopK)]
+    if packed:
+        values, places = torch.cat([part.values for part in packed]), torch.cat([part.places for part in packed])
+        return TopK(values, places, packed[0].size)
+    return torch.cat([part for part in parts if isinstance(part, Tensor)])
 
 
 def _size(rows: int, sizes: Packings) -> int:

@@ -16,6 +16,7 @@ from app.contracts.events import ChildEvent, PhaseEvent, WarningEvent
 from app.contracts.jobs import TrainJob
 from app.contracts.manifests import InputTransform
 from app.contracts.orders import DatasetInput, Order
+from app.contracts.report import DatasetUse
 from app.contracts.report_search import SearchReport, Trial
 from app.contracts.stores import StoreSpec
 from workers.engine.balancing import check_available
@@ -23,7 +24,8 @@ from workers.engine.baselines.planning import train_baselines
 from workers.engine.control import Stop, check
 from workers.engine.data.dataset import Dataset
 from workers.engine.data.inputs import Inputs
-from workers.engine.data.reading import read_dataset
+from workers.engine.data.joining import inputs_of, read_datasets
+from workers.engine.data.mixture import uses_of
 from workers.engine.data.viewing import ViewPlan
 from workers.engine.determinism import make_deterministic
 from workers.engine.files import write_whole
@@ -32,6 +34,7 @@ from workers.engine.plan import Plan
 from workers.engine.recipes import Course, Spec, Taught, course_of, starting_weights, taught_tasks
 from workers.engine.search import Candidate, candidates, folds_of
 from workers.engine.stages import Settled, Stage, StageResult, StageRunner
+from workers.engine.tasks import taught_rows
 
 Emit = Callable[[ChildEvent], None]
 
@@ -44,7 +47,6 @@ class Trained:
     spec: Spec
     course: Course
     dataset: Dataset
-    dataset_input: DatasetInput
     faculty: Faculty
     taught: tuple[Taught, ...]
     student: Settled
@@ -65,8 +67,18 @@ class Trained:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
+    def dataset_inputs(self) -> tuple[DatasetInput, ...]:
+        """The datasets that the rows are of, in the job's order."""
+        return inputs_of(self.order, self.dataset)
+
+    def dataset_uses(self) -> list[DatasetUse]:
+        """What each dataset gave to the training."""
+        rows = taught_rows([each.student for each in self.taught], self.dataset.splits["train"])
+        return uses_of(self.order, self.dataset, rows, self.spec.training.batch_size)
+
+    @property
     def input_name(self) -> str:
-        """The dataset's one input."""
+        """What the rows are called, of which a dataset has one."""
         return next(iter(self.dataset.inputs))
 
     @property
@@ -98,20 +110,17 @@ class Training:
         make_deterministic(order.threads)
         check_available(course_of(spec).balancing)
         began = self._enter("loading")
-        dataset_input = order.datasets[spec.dataset_refs()[0].dataset]
-        dataset = read_dataset(Path(dataset_input.path), dataset_input.manifest)
+        dataset = read_datasets(order, spec.dataset_refs())
         began = self._enter("teaching", began)
         inputs, plan = prepared_inputs(spec, dataset, self._device)
-        faculty = Faculty(
-            order, dataset, dataset_input, self._device, lambda: check(self._stop), store=store_of(spec), plan=plan
-        )
+        faculty = Faculty(order, dataset, self._device, lambda: check(self._stop), store=store_of(spec), plan=plan)
         try:
             trials = candidates(spec)
             course = course_of(trials[0].spec if trials else spec)
             taught = taught_tasks(course, faculty, self._emit)
             targets = self._first_uses(faculty)
             self._enter("training", began)
-            runner = StageRunner(order, dataset, dataset_input, self._device, self._emit, self._stop, inputs, plan)
+            runner = StageRunner(order, dataset, self._device, self._emit, self._stop, inputs, plan)
             return self._train(runner, spec, course, taught, trials, faculty, targets)
         except BaseException:
             faculty.close()
@@ -180,7 +189,6 @@ class Training:
             spec=self._spec,
             course=main.course,
             dataset=runner.dataset,
-            dataset_input=runner.dataset_input,
             faculty=faculty,
             taught=main.taught,
             student=student,

@@ -47,7 +47,15 @@ def facts(course: Course, task: Task, schooling: Schooling, dataset: Dataset, in
         "transform": _transform(dataset).model_dump(mode="json"),
         "target": digest_of_rows(task.target.values, rows),
         "rows": digest_of([rows.tolist(), schooling.rows.tolist(), schooling.validation.tolist()]),
+        "mixture": _mixture(schooling),
     }
+
+
+def _mixture(schooling: Schooling) -> list[list[float]] | None:
+    """Of several datasets where each one's rows lie, and its share of the batches."""
+    if schooling.mixture is None:
+        return None
+    return [[source.first, source.rows, source.weight] for source in schooling.mixture.sources]
 
 
 def _trained_by(training: TrainingSpec) -> dict[str, Any]:

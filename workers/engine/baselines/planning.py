@@ -47,7 +47,16 @@ def baseline_stage(task: Task, main: Stage, device: torch.device, offset: int) -
     name = f"{main.name}-baseline-{task.name}" if main.name else f"baseline-{task.name}"
     taught = (Taught(alone, alone, ()),)
     return Stage(
-        name, course, taught, main.train, main.validation, student=False, control=True, baseline=True, offset=offset
+        name,
+        course,
+        taught,
+        main.train,
+        main.validation,
+        student=False,
+        control=True,
+        baseline=True,
+        offset=offset,
+        mixture=main.mixture,
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from app.contracts.manifests import InputTransform, OutputSpec, SplitName
@@ -25,11 +26,30 @@ class TargetColumn:
 
 
 @dataclass(frozen=True)
+class Source:
+    """A dataset of the job, by its id, whose rows are `first` to `first + rows − 1` of the joined ones.
+
+    `weight` is its share of the batches beside the others; `dtype` that of its raw input, as in its file.
+    """
+
+    id: str
+    first: int
+    rows: int
+    weight: float
+    dtype: torch.dtype
+
+    def among(self, rows: Tensor) -> Tensor:
+        """Those of `rows` (joined numbers, int64) that are its own, in their order."""
+        return rows[(rows >= self.first) & (rows < self.first + self.rows)]
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Raw inputs as in the file ([N, *shape], uint8 stays uint8), and what a student does to them first.
 
     `splits` maps names to sorted int64 row numbers; `transforms` has the dataset's scale and, where it asks for
-    standardisation, the training split's mean and deviation.
+    standardisation, the training split's mean and deviation. `sources` are the job's datasets whose rows these are, in
+    its order; none where a file was read by itself.
     """
 
     rows: int
@@ -37,3 +57,4 @@ class Dataset:
     targets: Mapping[str, TargetColumn]
     splits: Mapping[SplitName, Tensor]
     transforms: Mapping[str, InputTransform]
+    sources: tuple[Source, ...] = ()

@@ -37,7 +37,8 @@ def read_dataset(path: Path, manifest: DatasetManifest) -> Dataset:
     targets = {name: _target(name, spec, arrays) for name, spec in manifest.targets.items()}
     rows = len(next(iter(inputs.values())))
     splits = _splits(manifest, rows, arrays, targets)
-    transforms = {name: _transform(name, inputs[name], spec, splits["train"]) for name, spec in manifest.inputs.items()}
+    train = splits["train"]
+    transforms = {name: transform_of(name, inputs[name], spec, train) for name, spec in manifest.inputs.items()}
     return Dataset(rows, inputs, targets, splits, transforms)
 
 
@@ -118,7 +119,7 @@ def _wrong_scale(what: str, found: float) -> UserError:
     )
 
 
-def _transform(name: str, raw: Tensor, spec: ArrayInput, train: Tensor) -> InputTransform:
+def transform_of(name: str, raw: Tensor, spec: ArrayInput, train: Tensor) -> InputTransform:
     """The dataset's scale, and the training split's statistics for each element of a row's first dimension."""
     if not spec.standardize:
         return InputTransform(scale=spec.scale)

@@ -2,19 +2,22 @@
 
 Members: `<split>/row` (int64 [n]: row numbers of the dataset) and, for each task, `<split>/<task>/label` (as in the
 dataset; absent without labels) and `<split>/<task>/{teacher,student,control,baseline}` (raw outputs, float32 [n, size];
-the teacher is the weighted mean of the task's teachers, the baseline the single-task model where one was trained).
-Nothing is compressed and all times are fixed, so that equal predictions give equal bytes. Read it with `numpy.load`.
+the teacher is the weighted mean of the task's teachers, the baseline the single-task model where one was trained). Of a
+job with several datasets `<split>/dataset` (int64 [n]) says which one a row is of, counted from 0 in the job's order,
+and `<split>/row` is the row of that one. Nothing is compressed and all times are fixed, so that equal predictions give
+equal bytes. Read it with `numpy.load`.
 """
 
 import io
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 import numpy as np
+import torch
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
@@ -54,11 +57,13 @@ class _Member:
 class PredictionsFile:
     """Writes a predictions file in blocks, in bounded memory; a `with` block that raises leaves no file.
 
-    Blocks are spooled to `<path>.parts/` first, as an npz holds one array after another.
+    Blocks are spooled to `<path>.parts/` first, as an npz holds one array after another. `firsts`: where several
+    datasets begin in the rows of the job.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, firsts: Sequence[int] = ()) -> None:
         self._path = path
+        self._firsts = torch.tensor(list(firsts), dtype=torch.int64)
         self._parts = path.with_name(f"{path.name}.parts")
         self._members: dict[str, _Member] = {}
 
@@ -68,7 +73,11 @@ class PredictionsFile:
         return self
 
     def append(self, split: str, rows: Tensor, tasks: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Add a block of one split: `rows` int64 [n], and for each task `label`, `teacher`, `student` …"""
+        """Add a block of one split: `rows` (of the job) int64 [n], and for each task the columns of its parties."""
+        if len(self._firsts):
+            places = torch.searchsorted(self._firsts, rows, right=True) - 1
+            self._append(f"{split}/dataset", places)
+            rows = rows - self._firsts[places]
         self._append(f"{split}/row", rows)
         for task, parties in tasks.items():
             for party, values in parties.items():

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from app.contracts.jobs import DistillJob, MultitaskJob, TrainJob
 from app.contracts.report import (
     Compression,
+    DatasetUse,
     Environment,
     Latency,
     OnnxCheck,
@@ -66,6 +67,7 @@ class ReportParts:
     environment: Environment
     control: MemberPart | None = None
     teachers: Sequence[TeacherPart] = ()
+    datasets: Sequence[DatasetUse] = ()
     targets: Sequence[TargetUse] = ()
     relation: RelationReport | None = None
     baselines: BaselineReport | None = None
@@ -94,6 +96,7 @@ def build_report(parts: ReportParts) -> Report:
         fidelity=evaluation.fidelity,
         compression=compression([part.cost for part in parts.teachers], parts.student.cost),
         verdict=evaluation.verdict,
+        datasets=tuple(parts.datasets),
         targets=tuple(parts.targets),
         relation=parts.relation,
         baselines=parts.baselines,

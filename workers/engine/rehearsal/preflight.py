@@ -10,7 +10,7 @@ from app.contracts.base import digest_of
 from app.contracts.events import ChildEvent, PhaseEvent, WarningEvent
 from app.contracts.jobs import PreflightJob
 from app.contracts.layouts import flops, parameter_count
-from app.contracts.orders import DatasetInput, Order, OutputFile, PreflightOutcome
+from app.contracts.orders import Order, OutputFile, PreflightOutcome
 from app.contracts.problems import UserError
 from app.contracts.report_preflight import (
     MemoryEstimate,
@@ -21,7 +21,7 @@ from app.contracts.report_preflight import (
 )
 from workers.engine.control import Stop, check
 from workers.engine.data.inputs import Inputs
-from workers.engine.data.reading import read_dataset
+from workers.engine.data.joining import inputs_of, read_datasets
 from workers.engine.determinism import make_deterministic
 from workers.engine.evaluation.environment import environment
 from workers.engine.files import sha256_of
@@ -72,21 +72,18 @@ class Preflight:
         order = self._order
         make_deterministic(order.threads)
         began = self._enter("loading")
-        dataset_input = order.datasets[self._spec.dataset_refs()[0].dataset]
-        dataset = read_dataset(Path(dataset_input.path), dataset_input.manifest)
+        dataset = read_datasets(order, self._spec.dataset_refs())
         loaded = self._enter("teaching")
         inputs, views = prepared_inputs(self._spec.job, dataset, self._device)
         store = store_of(self._spec.job)
-        faculty = Faculty(
-            order, dataset, dataset_input, self._device, lambda: check(self._stop), store=store, plan=views
-        )
+        faculty = Faculty(order, dataset, self._device, lambda: check(self._stop), store=store, plan=views)
         try:
             found = _Findings(loading=loaded - began)
             self._examine(faculty, found)
             found.teaching = self._enter("evaluating") - loaded
             if not any(teacher.problem for teacher in found.teachers):
-                self._rehearse(faculty, inputs, dataset_input, found)
-            return self._outcome(self._report(faculty, inputs, dataset_input, found))
+                self._rehearse(faculty, inputs, found)
+            return self._outcome(self._report(faculty, inputs, found))
         finally:
             faculty.close()
 
@@ -138,7 +135,7 @@ class Preflight:
             by_view.of_epoch(0)
         return now(self._device) - began if seen else None
 
-    def _rehearse(self, faculty: Faculty, inputs: Inputs, dataset_input: DatasetInput, found: _Findings) -> None:
+    def _rehearse(self, faculty: Faculty, inputs: Inputs, found: _Findings) -> None:
         job = lenient(self._spec.job)
         try:
             plan, taught = _planned(job, faculty)
@@ -146,7 +143,6 @@ class Preflight:
             runner = StageRunner(
                 self._order,
                 faculty.dataset,
-                dataset_input,
                 self._device,
                 self._emit,
                 self._stop,
@@ -160,9 +156,7 @@ class Preflight:
 
     # What is said.
 
-    def _report(
-        self, faculty: Faculty, inputs: Inputs, dataset_input: DatasetInput, found: _Findings
-    ) -> PreflightReport:
+    def _report(self, faculty: Faculty, inputs: Inputs, found: _Findings) -> PreflightReport:
         job, order = self._spec.job, self._order
         architecture = _first_course(job).architecture
         memory = self._memory(faculty, inputs, found.costs)
@@ -181,7 +175,7 @@ class Preflight:
             attempts=order.attempt,
             digests={
                 "spec": digest_of(self._spec),
-                f"dataset/{dataset_input.id}": dataset_input.sha256,
+                **{f"dataset/{each.id}": each.sha256 for each in inputs_of(order, faculty.dataset)},
                 **{f"teacher/{key}": teacher.sha256 for key, teacher in faculty.teachers.items()},
             },
             spec=self._spec.model_dump(mode="json"),

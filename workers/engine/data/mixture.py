@@ -1,0 +1,83 @@
+"""Batches of rows from several datasets, in fixed proportions.
+
+Every batch has B rows: a quota of each dataset, by its weight (largest remainders, see `app.contracts.proportions`).
+Each dataset has a stream of its own: its rows in a random order, then in another, without end. Batch b of epoch e
+takes the next rows of each stream, so a small dataset goes round many times while a large one goes on where it was,
+over the ends of epochs, and no row of either is met twice before all have been met once.
+
+An epoch is as many batches as it takes for as many rows to pass as there are in all datasets together. Where a stream
+stands at its beginning follows from its number: the order is a function of (rows, seed, epoch), and nothing is kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from app.contracts.orders import Order
+from app.contracts.proportions import quotas
+from app.contracts.report import DatasetUse
+from workers.engine.data.dataset import Dataset, Source
+from workers.engine.randomness import generator
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Of these datasets; those without any of the rows that are learned from have no part in it."""
+
+    sources: tuple[Source, ...]
+
+    @classmethod
+    def of(cls, sources: Sequence[Source]) -> "Mixture | None":
+        """None for one dataset: its batches need no mixing."""
+        return cls(tuple(sources)) if len(sources) > 1 else None
+
+    def quotas(self, rows: Tensor, size: int) -> dict[str, int]:
+        """Rows in a batch of `size` by the dataset's id, for `rows` (int64) that are learned from."""
+        present = [source for source in self.sources if len(source.among(rows))]
+        counts = quotas(size, [source.weight for source in present])
+        return {source.id: count for source, count in zip(present, counts, strict=True)}
+
+    def epoch(self, rows: Tensor, size: int, batches: int, seed: int, number: int) -> list[Tensor]:
+        """The batches of epoch `number` (from 0), `size` rows each, as row numbers.
+
+        Within a batch the datasets alternate evenly, so that micro-batches have its proportions too, to within a row.
+        """
+        streams, places, by_id = [], [], self.quotas(rows, size)
+        for place, source in enumerate(self.sources):
+            quota = by_id.get(source.id, 0)
+            if quota:
+                begin, count = number * batches * quota, batches * quota
+                taken = _taken(source.among(rows), seed, place, begin, count)
+                streams.append(taken.reshape(batches, quota))
+                places.append((torch.arange(quota, dtype=torch.float64) + 0.5) / quota)
+        order = torch.cat(places).argsort(stable=True)
+        return list(torch.cat(streams, dim=1)[:, order])
+
+
+def uses_of(order: Order, dataset: Dataset, learned: Tensor, size: int) -> list[DatasetUse]:
+    """What each dataset of a job gives to batches of `size` rows; `learned` are the training rows that some task learns
+    from (int64).
+    """
+    mixture = Mixture.of(dataset.sources)
+    by_id = mixture.quotas(learned, size) if mixture is not None else {}
+    return [
+        DatasetUse(
+            dataset=source.id,
+            name=order.datasets[source.id].manifest.name,
+            weight=source.weight,
+            batch=by_id.get(source.id, 0) if mixture is not None else None,
+            rows={name: len(source.among(rows)) for name, rows in dataset.splits.items()},
+            learned=len(source.among(learned)),
+        )
+        for source in dataset.sources
+    ]
+
+
+def _taken(rows: Tensor, seed: int, stream: int, first: int, count: int) -> Tensor:
+    """`count` rows of an endless stream, from place `first` on: `rows` in one random order after the other."""
+    begun, whole = first // len(rows), len(rows)
+    rounds = range(begun, -(-(first + count) // whole))
+    order = torch.cat([torch.randperm(whole, generator=generator(seed, "mixture", stream, each)) for each in rounds])
+    return rows[order[first - begun * whole :][:count]]
