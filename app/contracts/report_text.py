@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from app.contracts.report_baselines_text import baselines_text
+from app.contracts.report_relation_text import relation_text
 from app.contracts.text_tables import DASH, count, figure, signed, table
 
 _QUALITY = ("accuracy", "nll", "ece", "brier", "macro_f1", "auroc", "rmse", "mae", "r2", "cosine", "rows")
@@ -18,8 +19,8 @@ def render(report: Mapping[str, Any]) -> str:
 
     Fields that are missing (an older writer) are shown as `-` or left out.
     """
-    parts = [_costs(report), *_tasks(report), baselines_text(report.get("baselines")), _compression(report)]
-    parts.append(_notes(report))
+    parts = [_costs(report), *_tasks(report), baselines_text(report.get("baselines"))]
+    parts += [relation_text(report.get("relation")), _compression(report), _notes(report)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

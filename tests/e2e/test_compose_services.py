@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from tests.architecture.compose import SECRETS
-from tests.e2e.conftest import ARTICLE_DATASET, Client, article_rows
+from tests.demo.digits import write_article
+from tests.e2e.conftest import ARTICLE_DATASET, Client
 from tests.e2e.deployment import Deployment, install
 
 
@@ -49,7 +50,8 @@ def test_migrate_api_and_worker_run_a_job_become_healthy_and_end_in_their_time(
     headers = {"Authorization": f"Bearer {SECRETS['STILLHOUSE_API_KEY']}"}
     with httpx.Client(base_url=f"http://127.0.0.1:{deployment.port}", headers=headers, timeout=90) as http:
         client = Client(http)
-        dataset = client.upload("datasets", ARTICLE_DATASET, article_rows(tmp_path / "article.npz"))
+        write_article(tmp_path / "article.npz")
+        dataset = client.upload("datasets", ARTICLE_DATASET, tmp_path / "article.npz")
         spec = {"kind": "train", "dataset": dataset["id"], "target": "y1", "model": {"family": "mlp", "hidden": [20]}}
         job = client.finish({**spec, "training": {"epochs": 1, "threads": 1}})
         weights = client.download(f"/v1/jobs/{job['id']}/student/weights", tmp_path / "student.safetensors")
