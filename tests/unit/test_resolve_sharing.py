@@ -120,7 +120,7 @@ def test_what_is_no_sharing_is_told_once_and_by_its_place(sharing: Any, place: s
     spec = {"kind": "multitask", "dataset": DS, "tasks": [{"name": "left"}], "student": {**MLP, "sharing": sharing}}
     with pytest.raises(Invalid) as caught:
         parse_as(JOB_SPEC, json.dumps(spec).encode())
-    assert [(each.pointer, each.code) for each in caught.value.problems] == [(f"/student/sharing{place}", code)]
+    assert [(each.pointer, each.code) for each in caught.value.problems or ()] == [(f"/student/sharing{place}", code)]
 
 
 @pytest.mark.parametrize("sharing", ["cross_stitch", "mmoe", "cgc", GROUPS], ids=str)
