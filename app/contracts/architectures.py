@@ -27,8 +27,8 @@ class _Family(Contract):
     )
     sharing: Sharing = Field(
         default="hard",
-        description="How several tasks share the trunk: `hard` is one trunk and one head a task; a name, or an object "
-        "with settings.",
+        description="How several tasks share the trunk: `hard` is one trunk and one head a task. A name, or an object "
+        "with settings; `trunks` needs its `groups`, and `mtan` a convnet or a resnet.",
     )
 
 

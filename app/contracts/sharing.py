@@ -4,9 +4,9 @@ A scheme is a name, or an object with its settings. `hard` is one trunk with a h
 *trunk* is a network of the family without its heads, and heads are `heads.<task>`, also where one task is left.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from app.contracts.base import Contract, Name
 
@@ -93,7 +93,17 @@ _Settled = Annotated[
     HardSharing | CrossStitchSharing | MmoeSharing | CgcSharing | MtanSharing | TrunksSharing,
     Field(discriminator="method"),
 ]
-Sharing = Literal["hard", "cross_stitch", "mmoe", "cgc", "mtan"] | _Settled
+
+
+def _way(value: Any) -> str:
+    return "settings" if isinstance(value, dict | Contract) else "name"
+
+
+Sharing = Annotated[
+    Annotated[Literal["hard", "cross_stitch", "mmoe", "cgc", "mtan"], Tag("name")]
+    | Annotated[_Settled, Tag("settings")],
+    Discriminator(_way),
+]
 
 _DEFAULTS: dict[str, Scheme] = {
     "cross_stitch": CrossStitchSharing(method="cross_stitch"),

@@ -1,16 +1,19 @@
 """How tasks share is checked at submission, and a resolved spec says it in full."""
 
+import json
 from typing import Any
 
 import pytest
 
 from app.contracts.facts import ModelFacts, OutputFacts, TargetFacts
-from app.contracts.jobs import MultitaskJob
+from app.contracts.jobs import JOB_SPEC, MultitaskJob
 from app.contracts.layouts import flops, layers, parameter_count
 from app.contracts.manifests import ClassOutput, InputTransform
 from app.contracts.resolve import Resolution
+from app.errors import Invalid
+from app.http.validation import parse_as
 from tests.engine.sharing_schemes import parsed
-from tests.unit.test_resolve import SPLITS, TEACHER, TRAIN, codes, dataset, resolved
+from tests.unit.test_resolve import DS, SPLITS, TEACHER, TRAIN, codes, dataset, resolved
 
 Json = dict[str, Any]
 TASKS = ("left", "right", "total")
@@ -94,6 +97,30 @@ def test_groups_and_towers_name_each_task_exactly_once(sharing: Json, place: str
     found = shared(sharing)
     assert codes(found) == {(f"/student/sharing/{place}", "sharing_mismatch")}
     assert "`left`, `right`, `total`" in found.problems[0].detail
+
+
+@pytest.mark.parametrize(
+    ("sharing", "place", "code"),
+    [
+        ("mix", "", "unknown_value"),
+        ("trunks", "", "unknown_value"),
+        (5, "", "unknown_value"),
+        ({"method": "mix"}, "", "unknown_value"),
+        ({"experts": 2}, "", "missing"),
+        ({"method": "mmoe", "experts": 0}, "/experts", "out_of_range"),
+        ({"method": "mmoe", "experts": 33}, "/experts", "out_of_range"),
+        ({"method": "mmoe", "expert": 3}, "/expert", "unknown_field"),
+        ({"method": "cross_stitch", "own": 1.5}, "/own", "out_of_range"),
+        ({"method": "trunks"}, "/groups", "missing"),
+        ({"method": "trunks", "groups": [["left"], []]}, "/groups/1", "too_short"),
+    ],
+)
+def test_what_is_no_sharing_is_told_once_and_by_its_place(sharing: Any, place: str, code: str) -> None:
+    """Trap: of a union every branch complains, also the one that was not meant."""
+    spec = {"kind": "multitask", "dataset": DS, "tasks": [{"name": "left"}], "student": {**MLP, "sharing": sharing}}
+    with pytest.raises(Invalid) as caught:
+        parse_as(JOB_SPEC, json.dumps(spec).encode())
+    assert [(each.pointer, each.code) for each in caught.value.problems or ()] == [(f"/student/sharing{place}", code)]
 
 
 @pytest.mark.parametrize("sharing", ["cross_stitch", "mmoe", "cgc", GROUPS], ids=str)
