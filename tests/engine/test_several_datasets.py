@@ -230,6 +230,16 @@ def test_a_task_learns_from_the_dataset_that_has_its_labels(shared: Workshop) ->
     )
 
 
+def test_datasets_with_the_same_target_are_more_rows_of_it(tmp_path: Path) -> None:
+    workshop = Workshop(tmp_path)
+    workshop.dataset(**FIRST)
+    workshop.another(of_second(120), **FIRST)
+    report = report_of(workshop.run(TRAIN | BOTH))
+    assert report.student.tasks["label"]["rows"] == 36 + 18
+    assert [use.learned for use in report.datasets] == [168, 84]
+    assert report.student.steps == 2 * -(-(168 + 84) // 32)
+
+
 def test_predictions_name_dataset_and_row(shared: Workshop) -> None:
     shared.run(MULTITASK, "predicts")
     order = shared.order(MULTITASK)
