@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from workers.engine.data.dataset import Dataset
-from workers.engine.data.mixture import Mixture
 from workers.engine.recipes import Course, Spec, Taught, course_of
 from workers.engine.search import Candidate, folds, folds_of, searches_rate
 from workers.engine.stages import Stage
@@ -33,11 +32,6 @@ class Plan:
         return splits["train"], splits.get("validation", torch.empty(0, dtype=torch.int64))
 
     @property
-    def mixture(self) -> Mixture | None:
-        """How rows of several datasets are mixed."""
-        return Mixture.of(self.dataset.sources)
-
-    @property
     def steps(self) -> int:
         """Optimiser steps of all stages, as far as epochs of the training split tell."""
         stage = self.main(self.course, self.taught)
@@ -58,7 +52,7 @@ class Plan:
             self.start,
             control=control,
             offset=self.offset,
-            mixture=self.mixture,
+            sources=self.dataset.sources,
         )
 
     def main_of(self, winner: Candidate) -> Stage:
@@ -90,7 +84,9 @@ class Plan:
         for i, candidate in enumerate(self.trials):
             course = course_of(candidate.spec)
             taught = self.teach(course)
-            stages.append(Stage(f"{name}-{i}", course, taught, train, validation, self.start, mixture=self.mixture))
+            stages.append(
+                Stage(f"{name}-{i}", course, taught, train, validation, self.start, sources=self.dataset.sources)
+            )
         return stages
 
     def controls(self) -> Iterator[Stage]:
@@ -104,7 +100,14 @@ class Plan:
                 course = _seeded(course, course.spec.training.seed + i)
             taught = self.teach(course)
             yield Stage(
-                f"control-{i}", course, taught, train, validation, student=False, control=True, mixture=self.mixture
+                f"control-{i}",
+                course,
+                taught,
+                train,
+                validation,
+                student=False,
+                control=True,
+                sources=self.dataset.sources,
             )
 
 
