@@ -20,7 +20,11 @@ Export = Literal["onnx"]
 
 
 class DatasetRef(Contract):
-    """A dataset and its share of the batches."""
+    """A dataset and its share of the batches.
+
+    Every batch has `batch_size` rows, so many of each dataset as its weight says. Small datasets are gone through again
+    and again, large ones go on where they were; an epoch ends when as many rows have passed as all datasets have.
+    """
 
     dataset: DatasetId
     weight: float = Field(

@@ -154,7 +154,9 @@ class DatasetUse(Answer):
     dataset: str = Field(description="Its id.")
     name: str
     weight: float = Field(description="Its share of the batches beside the other datasets.")
-    batch: int | None = Field(default=None, description="Its rows in every batch; null where it is the only dataset.")
+    batch: int | None = Field(
+        default=None, description="Its rows in every batch; null where batches are of one dataset."
+    )
     rows: dict[SplitName, int] = Field(default_factory=dict, description="By split.")
     learned: int = Field(description="Rows of the training split from which some task learns.")
 

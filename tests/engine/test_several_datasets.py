@@ -121,7 +121,7 @@ def schooling(sizes: tuple[int, ...], weights: tuple[float, ...], size: int, **t
         for i, (first, rows, weight) in enumerate(zip(firsts, sizes, weights, strict=False))
     ]
     rows = torch.arange(0, 2 * sum(sizes), 2)
-    return Schooling(TrainingSpec(batch_size=size, **training), rows, NONE, Mixture.of(sources))
+    return Schooling(TrainingSpec(batch_size=size, **training), rows, NONE, Mixture.of(sources, rows))
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,18 @@ def test_one_dataset_is_trained_on_as_it_always_was(shared: Workshop) -> None:
     assert [(use.batch, use.weight) for use in report_of(plain).datasets] == [(None, 1.0)]
     order = shared.order(DISTILL)
     dataset = read_datasets(order, [DatasetRef(dataset=DATASET)])
-    assert Mixture.of(dataset.sources) is None
+    assert Mixture.of(dataset.sources, dataset.splits["train"]) is None
+
+
+def test_a_stage_on_rows_of_one_dataset_among_several_has_the_batches_of_that_dataset_alone() -> None:
+    """A control on labelled rows, a baseline of one task: what a job on their dataset alone goes through."""
+    rows, training = torch.arange(100, 150), TrainingSpec(seed=7, batch_size=16)
+    sources = [Source("a", 0, 100, 2.0, torch.float32), Source("b", 100, 60, 1.0, torch.float32)]
+    found = Schooling(training, rows, NONE, Mixture.of(sources, rows))
+    alone_ = Schooling(training, rows - 100, NONE)
+    assert found.batches == alone_.batches
+    for ours, theirs in zip(found.epoch(2), alone_.epoch(2), strict=True):
+        assert torch.equal(ours - 100, theirs)
 
 
 # Training
@@ -228,6 +239,16 @@ def test_a_task_learns_from_the_dataset_that_has_its_labels(shared: Workshop) ->
     assert "dataset second: 11 rows of each batch; 42 train, 9 validation, 9 test rows" in render(
         report.model_dump(mode="json")
     )
+
+
+def test_datasets_with_the_same_target_are_more_rows_of_it(tmp_path: Path) -> None:
+    workshop = Workshop(tmp_path)
+    workshop.dataset(**FIRST)
+    workshop.another(of_second(120), **FIRST)
+    report = report_of(workshop.run(TRAIN | BOTH))
+    assert report.student.tasks["label"]["rows"] == 36 + 18
+    assert [use.learned for use in report.datasets] == [168, 84]
+    assert report.student.steps == 2 * -(-(168 + 84) // 32)
 
 
 def test_predictions_name_dataset_and_row(shared: Workshop) -> None:

@@ -66,7 +66,7 @@ class Schooling:
         """The batches of epoch `number` (from 0), as row numbers."""
         size, seed = self.training.batch_size, self.training.seed
         if self.mixture is not None:
-            return self.mixture.epoch(self.rows, size, self.batches, seed, number)
+            return self.mixture.epoch(size, self.batches, seed, number)
         order = epoch_order(self.rows, seed, number)
         parts = list(torch.split(order, size))
         if len(parts) > self.batches:

@@ -10,7 +10,6 @@ from torch import Tensor
 from app.contracts.jobs import MultitaskJob
 from workers.engine.baselines.planning import labelled_tasks
 from workers.engine.data.dataset import Dataset
-from workers.engine.data.mixture import Mixture
 from workers.engine.recipes import Course, Spec, Taught, course_of
 from workers.engine.relating import with_estimate
 from workers.engine.relations import Matrix
@@ -36,11 +35,6 @@ class Plan:
         """(training rows, validation rows)."""
         splits = self.dataset.splits
         return splits["train"], splits.get("validation", torch.empty(0, dtype=torch.int64))
-
-    @property
-    def mixture(self) -> Mixture | None:
-        """How rows of several datasets are mixed."""
-        return Mixture.of(self.dataset.sources)
 
     @property
     def steps(self) -> int:
@@ -97,7 +91,7 @@ class Plan:
             self.start,
             control=control,
             offset=self.offset,
-            mixture=self.mixture,
+            sources=self.dataset.sources,
         )
 
     def main_of(self, winner: Candidate) -> Stage:
@@ -129,7 +123,9 @@ class Plan:
         for i, candidate in enumerate(self.trials):
             course = course_of(candidate.spec)
             taught = self.teach(course)
-            stages.append(Stage(f"{name}-{i}", course, taught, train, validation, self.start, mixture=self.mixture))
+            stages.append(
+                Stage(f"{name}-{i}", course, taught, train, validation, self.start, sources=self.dataset.sources)
+            )
         return stages
 
     def controls(self) -> Iterator[Stage]:
@@ -143,7 +139,14 @@ class Plan:
                 course = _seeded(course, course.spec.training.seed + i)
             taught = self.teach(course)
             yield Stage(
-                f"control-{i}", course, taught, train, validation, student=False, control=True, mixture=self.mixture
+                f"control-{i}",
+                course,
+                taught,
+                train,
+                validation,
+                student=False,
+                control=True,
+                sources=self.dataset.sources,
             )
 
 

@@ -27,7 +27,7 @@ from workers.engine.baselines.facts import digest_of_rows, facts, rows_of
 from workers.engine.checkpoint import Checkpoint, CheckpointFolder
 from workers.engine.control import Stop
 from workers.engine.controls import ControlCache
-from workers.engine.data.dataset import Dataset
+from workers.engine.data.dataset import Dataset, Source
 from workers.engine.data.inputs import Inputs
 from workers.engine.data.joining import digest_facts
 from workers.engine.data.mixture import Mixture
@@ -62,8 +62,8 @@ class Stage:
     baseline: bool = False
     """Whether its control is a single-task model, found again by what its own bits depend on."""
     offset: int = 0
-    mixture: Mixture | None = field(kw_only=True)
-    """How rows of several datasets are mixed in its batches."""
+    sources: tuple[Source, ...] = field(kw_only=True)
+    """The datasets that the rows are of, which its batches mix."""
 
     @property
     def training(self) -> TrainingSpec:
@@ -98,7 +98,7 @@ class Stage:
         rows = taught_rows(tasks, self.train)
         if len(rows) == 0:
             raise UserError("nothing_to_learn", "no row of the training split has a label or a teacher's output")
-        return Schooling(self.training, rows, self.validation, self.mixture)
+        return Schooling(self.training, rows, self.validation, Mixture.of(self.sources, rows))
 
 
 @dataclass(frozen=True)

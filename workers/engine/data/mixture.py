@@ -24,44 +24,45 @@ from workers.engine.randomness import generator
 
 @dataclass(frozen=True)
 class Mixture:
-    """Of these datasets; those without any of the rows that are learned from have no part in it."""
+    """Of two datasets or more: which they are, and the rows of each (int64) that are learned from."""
 
     sources: tuple[Source, ...]
+    rows: tuple[Tensor, ...]
 
     @classmethod
-    def of(cls, sources: Sequence[Source]) -> "Mixture | None":
-        """None for one dataset: its batches need no mixing."""
-        return cls(tuple(sources)) if len(sources) > 1 else None
+    def of(cls, sources: Sequence[Source], rows: Tensor) -> "Mixture | None":
+        """For `rows` of these datasets; those without any have no part in it. None where all rows are of one dataset:
+        its batches need no mixing, and are those of a job on it alone.
+        """
+        pairs = [(source, own) for source in sources if len(own := source.among(rows))]
+        return cls(tuple(source for source, _ in pairs), tuple(own for _, own in pairs)) if len(pairs) > 1 else None
 
-    def quotas(self, rows: Tensor, size: int) -> dict[str, int]:
-        """Rows in a batch of `size` by the dataset's id, for `rows` (int64) that are learned from."""
-        present = [source for source in self.sources if len(source.among(rows))]
-        counts = quotas(size, [source.weight for source in present])
-        return {source.id: count for source, count in zip(present, counts, strict=True)}
+    def quotas(self, size: int) -> tuple[int, ...]:
+        """Rows of each dataset in a batch of `size`."""
+        return quotas(size, [source.weight for source in self.sources])
 
-    def epoch(self, rows: Tensor, size: int, batches: int, seed: int, number: int) -> list[Tensor]:
+    def epoch(self, size: int, batches: int, seed: int, number: int) -> list[Tensor]:
         """The batches of epoch `number` (from 0), `size` rows each, as row numbers.
 
         Within a batch the datasets alternate evenly, so that micro-batches have its proportions too, to within a row.
         """
-        streams, places, by_id = [], [], self.quotas(rows, size)
-        for place, source in enumerate(self.sources):
-            quota = by_id.get(source.id, 0)
-            if quota:
-                begin, count = number * batches * quota, batches * quota
-                taken = _taken(source.among(rows), seed, place, begin, count)
-                streams.append(taken.reshape(batches, quota))
-                places.append((torch.arange(quota, dtype=torch.float64) + 0.5) / quota)
+        taken, places = [], []
+        for stream, (rows, quota) in enumerate(zip(self.rows, self.quotas(size), strict=True)):
+            begin, count = number * batches * quota, batches * quota
+            taken.append(_taken(rows, seed, stream, begin, count).reshape(batches, quota))
+            places.append((torch.arange(quota, dtype=torch.float64) + 0.5) / quota)
         order = torch.cat(places).argsort(stable=True)
-        return list(torch.cat(streams, dim=1)[:, order])
+        return list(torch.cat(taken, dim=1)[:, order])
 
 
 def uses_of(order: Order, dataset: Dataset, learned: Tensor, size: int) -> list[DatasetUse]:
     """What each dataset of a job gives to batches of `size` rows; `learned` are the training rows that some task learns
     from (int64).
     """
-    mixture = Mixture.of(dataset.sources)
-    by_id = mixture.quotas(learned, size) if mixture is not None else {}
+    mixture = Mixture.of(dataset.sources, learned)
+    by_id: dict[str, int] = {}
+    if mixture is not None:
+        by_id = dict(zip((source.id for source in mixture.sources), mixture.quotas(size), strict=True))
     return [
         DatasetUse(
             dataset=source.id,
