@@ -129,11 +129,17 @@ def gradients(
     return GradientBalancer(lambda: Plain(aggregator), weights, _relation(matrix), seed=0)
 
 
-def seen_by(aggregator: Aggregator) -> list[Tensor]:
-    """A list that will hold every matrix that the aggregator is given."""
-    seen: list[Tensor] = []
-    aggregator.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone()))
-    return seen
+class Recorded(Aggregator):
+    """An aggregator that notes every matrix that it is given, before another one takes it."""
+
+    def __init__(self, aggregator: Aggregator) -> None:
+        super().__init__()
+        self._aggregator = aggregator
+        self.seen: list[Tensor] = []
+
+    def forward(self, matrix: Tensor, /) -> Tensor:
+        self.seen.append(matrix.clone())
+        return self._aggregator(matrix)
 
 
 def _relation(matrix: Matrix | None) -> Relation | None:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torchjd.aggregation import Mean
 
 from app.contracts.balancing import GPL
 from app.contracts.events import ProgressEvent
@@ -20,7 +19,7 @@ from tests.engine.several_tasks import GRADIENT_METHODS, METHODS
 from tests.engine.test_preflight_job import preflight
 from tests.engine.workshop import TEACHER, Arrays, Workshop, blobs, report_of
 from workers.engine import balancing
-from workers.engine.balancing.aggregators import scaled_aggregate
+from workers.engine.balancing.aggregators import solved
 from workers.engine.data.order import epoch_order
 from workers.engine.data.reading import read_dataset
 from workers.engine.networks import build, initialise
@@ -252,12 +251,13 @@ def test_a_balancer_whose_packages_are_missing_ends_the_job_before_any_step_and_
     assert [each.code for each in report.would_fail] == ["extra_needed"]
 
 
-def test_a_solver_that_fails_names_itself_and_a_jacobian_that_is_not_finite_is_left_to_the_loop() -> None:
-    class Failing(Mean):
-        def forward(self, matrix: Tensor, /) -> Tensor:
-            raise ArithmeticError("no solution")
+def test_a_solver_that_fails_names_itself_and_gradients_that_are_not_finite_are_left_to_the_loop() -> None:
+    def failing() -> Tensor:
+        raise ArithmeticError("no solution")
 
     with pytest.raises(UserError) as failed:
-        scaled_aggregate(Failing(), torch.ones(2, 3))
+        solved("CAGrad", failing, torch.eye(2), 3)
     assert failed.value.code == "balancing_failed"
-    assert bool(scaled_aggregate(Failing(), torch.tensor([[1.0, torch.nan]])).isnan().all())
+    assert "CAGrad" in failed.value.message
+    assert bool(solved("CAGrad", failing, torch.full((2, 2), torch.nan), 3).isnan().all())
+    assert torch.equal(solved("CAGrad", failing, torch.zeros(2, 2), 3), torch.zeros(3))

@@ -1,11 +1,13 @@
 """Every balancer against its formula: torchjd's scalarisers where it has them, written out where it has not."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchjd.aggregation import Aggregator, AlignedMTL, ConFIG
 from torchjd.scalarization import DWA, FAMO, IMTLL, STCH, UW, GeometricMean, Scalarizer
 
@@ -253,6 +255,33 @@ def test_losses_that_are_not_finite_raise_nothing_in_a_solver_and_are_left_to_th
     losses = losses_of(network, rows())
     balance(balancer, network, {**losses, "b": value * losses["b"]})
     assert not bool(trunk_gradient(network).isfinite().all())
+
+
+class NoReading(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Raises where a tensor is read by the host: on a GPU that waits for the device."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert "_local_scalar_dense" not in str(func)
+        return func(*args, **(kwargs or {}))
+
+
+WAITING = ("pcgrad", "gradvac", "mgda", "cagrad", "imtl_g", "aligned_mtl", "fairgrad", "upgrad", "dualproj", "nash_mtl")
+"""Whose solvers in torchjd run on the host, or decide there."""
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in WAITING])
+def test_a_step_waits_for_no_device(method: str) -> None:
+    with NoReading(), pytest.raises(AssertionError):  # type: ignore[no-untyped-call]
+        float(torch.ones(2).sum())
+    network, balancer = network_of(), balancer_of(method, matrix=ASYMMETRIC)
+    for step in range(3):
+        network.zero_grad()
+        losses = losses_of(network, rows(seed=step))
+        with NoReading():  # type: ignore[no-untyped-call]
+            balance(balancer, network, losses, step=step)
+            balancer.after_step(lambda: drops(0))
+            balancer.end_epoch()
+            assert balancer.last_weights is not None or method in ("graddrop", "config", "db_mtl")
 
 
 @pytest.mark.parametrize("method", GRADIENT_METHODS)

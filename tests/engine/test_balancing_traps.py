@@ -15,6 +15,7 @@ from tests.engine.several_tasks import (
     GRADIENT_METHODS,
     METHODS,
     NAMES,
+    Recorded,
     balance,
     balancer_of,
     fixed,
@@ -25,11 +26,12 @@ from tests.engine.several_tasks import (
     network_of,
     parameters_of,
     rows,
-    seen_by,
     trunk_gradient,
 )
 from workers.engine.balancing import Balancer, Losses
 from workers.engine.balancing.aggregators import scaled_aggregate
+from workers.engine.balancing.rows import Rows
+from workers.engine.balancing.slots import Places
 from workers.engine.member_state import load_member, save_member
 from workers.engine.members import Member
 from workers.engine.networks import Network
@@ -81,7 +83,8 @@ def three_rows(scale: float = 1.0) -> Tensor:
 
 def aggregated(name: str, matrix: Tensor) -> Tensor:
     torch.manual_seed(0)
-    return scaled_aggregate(AGGREGATORS[name](), matrix)
+    place = Places(None).of(range(len(matrix)), matrix.device)
+    return scaled_aggregate(AGGREGATORS[name](), Rows(matrix, matrix @ matrix.T, torch.ones(len(matrix)), place))[0]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -101,12 +104,11 @@ def test_trap_1_a_batch_without_a_task_updates_the_others_as_a_job_without_that_
 
 def test_trap_1_the_aggregator_is_given_no_zero_row_for_an_absent_task() -> None:
     """A zero row is what makes MGDA update nothing."""
-    network, aggregator = network_of(), MGDA()
-    seen = seen_by(aggregator)
+    network, aggregator = network_of(), Recorded(MGDA())
     losses = losses_of(network, rows())
     balance(gradients(aggregator), network, {name: losses[name] for name in ("a", "c")})
-    assert seen[0].shape[0] == 2
-    assert float(seen[0].norm(dim=1).min()) > 0.0
+    assert aggregator.seen[0].shape[0] == 2
+    assert float(aggregator.seen[0].norm(dim=1).min()) > 0.0
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -5,13 +5,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torchjd.aggregation import Aggregator, Mean, PCGrad
+from torch import Tensor
+from torchjd.aggregation import MGDA, Aggregator, Mean, PCGrad
+from torchjd.autojac import backward as torchjd_backward
 
 from app.contracts.resolving.relations import DIAGONAL_FLOOR
 from tests.engine.several_tasks import (
     AGGREGATORS,
     METHODS,
     NAMES,
+    Recorded,
     balance,
     fixed,
     gradients,
@@ -20,10 +23,10 @@ from tests.engine.several_tasks import (
     losses_of,
     network_of,
     rows,
-    seen_by,
     trunk_gradient,
 )
 from tests.engine.workshop import Workshop, report_of
+from workers.engine.randomness import seed_step
 from workers.engine.relations import Relation
 
 ASYMMETRIC = [[2.0, 1.0, 1.0], [0.0, 1.0, 1.0], [3.0, 0.0, 1.0]]
@@ -54,35 +57,59 @@ def test_under_fixed_rows_of_r_come_to_the_weights_r_transposed_w_on_trunk_and_h
 
 def test_the_aggregator_is_given_exactly_r_times_the_jacobian() -> None:
     network = network_of()
-    aggregator = PCGrad()
-    seen = seen_by(aggregator)
+    aggregator = Recorded(PCGrad())
     balance(gradients(aggregator, matrix=ASYMMETRIC), network, losses_of(network, rows()))
     losses = losses_of(network, rows())
     expected = SHARES @ jacobian([losses[name] for name in NAMES], network.trunk_parameters()).numpy()
     scale = np.linalg.norm(expected, axis=1).mean()
-    assert seen[0].dtype == torch.float64
-    np.testing.assert_allclose(seen[0].numpy() * scale, expected, rtol=1e-12, atol=1e-14)
+    assert aggregator.seen[0].dtype == torch.float64
+    np.testing.assert_allclose(aggregator.seen[0].numpy() * scale, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_the_gramian_that_a_weighting_is_given_is_that_of_r_times_the_jacobian() -> None:
+    """As most aggregators read inner products alone, R·J is not formed for them."""
+    network, aggregator = network_of(), MGDA()
+    seen: list[Tensor] = []
+    aggregator.gramian_weighting.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    balance(gradients(aggregator, matrix=ASYMMETRIC), network, losses_of(network, rows()))
+    losses = losses_of(network, rows())
+    expected = SHARES @ jacobian([losses[name] for name in NAMES], network.trunk_parameters()).numpy()
+    scale = np.linalg.norm(expected, axis=1).mean()
+    np.testing.assert_allclose(seen[0].numpy() * scale**2, expected @ expected.T, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", AGGREGATORS)
+def test_with_r_the_update_is_the_aggregator_s_of_r_times_the_jacobian(name: str) -> None:
+    """Exactly torchjd's of `backward(losses, jac_tensors=[R[:, 0], R[:, 1], …])`."""
+    network = network_of()
+    balance(gradients(AGGREGATORS[name](), matrix=ASYMMETRIC), network, losses_of(network, rows()))
+    losses, parameters = losses_of(network, rows()), network.trunk_parameters()
+    columns = list(torch.from_numpy(SHARES).T)
+    torchjd_backward([losses[task] for task in NAMES], jac_tensors=columns, inputs=parameters, parallel_chunk_size=1)
+    matrix = torch.cat([vars(parameter).pop("jac").flatten(1) for parameter in parameters], dim=1)
+    seed_step(0, "balancer", 0)
+    scale = matrix.norm(dim=1).mean()
+    expected = AGGREGATORS[name]()(matrix / scale) * scale
+    torch.testing.assert_close(trunk_gradient(network), expected, rtol=1e-6, atol=1e-9)
 
 
 def test_without_r_the_aggregator_is_given_the_jacobian_itself() -> None:
     network = network_of()
-    aggregator = PCGrad()
-    seen = seen_by(aggregator)
+    aggregator = Recorded(PCGrad())
     balance(gradients(aggregator), network, losses_of(network, rows()))
     losses = losses_of(network, rows())
     expected = jacobian([losses[name] for name in NAMES], network.trunk_parameters())
-    torch.testing.assert_close(seen[0] * expected.norm(dim=1).mean(), expected, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(aggregator.seen[0] * expected.norm(dim=1).mean(), expected, rtol=1e-12, atol=1e-14)
 
 
 def test_row_i_weights_what_helps_task_i_and_not_what_task_i_helps() -> None:
     """R_ij says how much j teaches i; read the other way round, task a would hear only itself here."""
     network = network_of()
-    aggregator = PCGrad()
-    seen = seen_by(aggregator)
+    aggregator = Recorded(PCGrad())
     balance(gradients(aggregator, matrix=[[1, 1, 0], [0, 1, 0], [0, 0, 1]]), network, losses_of(network, rows()))
     losses = losses_of(network, rows())
     a, b, _ = jacobian([losses[name] for name in NAMES], network.trunk_parameters())
-    first, second, _ = seen[0]
+    first, second, _ = aggregator.seen[0]
     torch.testing.assert_close(first / first.norm(), (a + b) / (a + b).norm())
     torch.testing.assert_close(second / second.norm(), b / b.norm())
 
@@ -118,14 +145,13 @@ def test_the_floor_of_the_diagonal_holds_in_a_batch_without_some_of_the_tasks_to
 
 def test_an_absent_task_leaves_r_over_the_present_ones_on_the_jacobian() -> None:
     network = network_of()
-    aggregator = PCGrad()
-    seen = seen_by(aggregator)
+    aggregator = Recorded(PCGrad())
     losses = losses_of(network, rows())
     balance(gradients(aggregator, matrix=ASYMMETRIC), network, {name: losses[name] for name in ("a", "c")})
     again = losses_of(network, rows())
     part = jacobian([again["a"], again["c"]], network.trunk_parameters())
     expected = torch.tensor([[2 / 3, 1 / 3], [0.75, 0.25]], dtype=torch.float64) @ part
-    torch.testing.assert_close(seen[0] * expected.norm(dim=1).mean(), expected, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(aggregator.seen[0] * expected.norm(dim=1).mean(), expected, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", ["mean", *AGGREGATORS])

@@ -2,61 +2,69 @@
 
 s is the mean norm of the rows. Some aggregators have thresholds or solvers that suppose gradients of about 1 (CAGrad,
 MGDA, FairGrad, Nash-MTL; METHODS.md section 5, traps 3 to 5). No constant follows: each keeps the length of its paper.
+Most weigh the rows by their inner products; those are given the Gramian, divided by s², and J is read once more.
 Some of torchjd's (PCGrad, GradVac, MGDA, CAGrad, FairGrad, Nash-MTL) solve on the host and so wait for the device.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torchjd.aggregation import Aggregator, GradVac, NashMTL, WeightedAggregator
+from torchjd.aggregation import (
+    Aggregator,
+    ConFIG,
+    GradDrop,
+    GradVac,
+    GramianWeightedAggregator,
+    NashMTL,
+    WeightedAggregator,
+)
 
 from app.contracts.problems import UserError
 from workers.engine.balancing.balancer import refuse_others
-from workers.engine.balancing.slots import Place, Slots
+from workers.engine.balancing.rows import Rows, mean_norm
+from workers.engine.balancing.slots import Slots
 
 _HOST = torch.device("cpu")
+_EQUIVARIANT = (ConFIG, GradDrop)
+"""Those that have neither thresholds nor solvers."""
 
 
-def scaled_aggregate(aggregator: Aggregator, jacobian: Tensor) -> Tensor:
-    """A(J/s)·s with s the mean norm of J's rows: J [k, P] -> [P]; zeros where all rows are zero, NaN where J is not
-    finite (which the loop reports as `diverged`). Raises UserError `balancing_failed` where a solver fails.
+def solved(name: str, solve: Callable[[], Tensor], gramian: Tensor, size: int) -> Tensor:
+    """[size]: what a solver finds. Zeros where it fails and all rows are zero, NaN where they are not finite (the loop
+    reports `diverged`). Raises UserError `balancing_failed` where it fails for others.
     """
-    scale = jacobian.norm(dim=1).mean()
-    nothing = scale == 0.0  # and not NaN, which must reach the loop
-    safe = torch.where(nothing, torch.ones_like(scale), scale)
     try:
-        update: Tensor = aggregator(jacobian / safe) * scale
+        return solve()
     except Exception as error:  # whatever a solver raises
-        if bool(nothing):
-            return torch.zeros_like(jacobian[0])
-        if bool(jacobian.isfinite().all()):
+        if not bool(gramian.any()):
+            return gramian.new_zeros(size)
+        if bool(gramian.isfinite().all()):
             raise UserError(
                 "balancing_failed",
-                f"{aggregator} found no update for these gradients ({str(error)[:200]}): take another "
-                "`balancing.method`",
+                f"{name} found no update for these gradients ({str(error)[:200]}): take another `balancing.method`",
             ) from error
-        return torch.full_like(jacobian[0], torch.nan)
-    return torch.where(nothing, torch.zeros_like(update), update)
+        return gramian.new_full((size,), torch.nan)
 
 
-class Weighed:
-    """An aggregator that notes what it multiplied the rows by, where it is a weighted sum of them."""
-
-    def __init__(self, aggregator: Aggregator) -> None:
-        self.aggregator = aggregator
-        self._weights: Tensor | None = None
-        if isinstance(aggregator, WeightedAggregator):
-            aggregator.weighting.register_forward_hook(self._note)
-
-    def _note(self, module: object, given: object, weights: Tensor) -> None:
-        self._weights = weights
-
-    def __call__(self, jacobian: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(update [P], weights [k])."""
-        self._weights = None
-        return scaled_aggregate(self.aggregator, jacobian), self._weights
+def scaled_aggregate(aggregator: Aggregator, rows: Rows) -> tuple[Tensor, Tensor | None]:
+    """(A(J/s)·s [P], the weights of the rows [k] where A is a weighted sum)."""
+    gramian, scale, count = rows.gramian, mean_norm(rows.gramian), len(rows.place.tasks)
+    nothing = gramian.diagonal().sum() == 0.0
+    if isinstance(aggregator, GramianWeightedAggregator):
+        weighting = aggregator.gramian_weighting
+        weights = solved(str(aggregator), lambda: weighting(gramian / (scale * scale)), gramian, count)
+        weights = torch.where(nothing, torch.zeros_like(weights), weights)
+        return rows.weighted(weights), weights
+    matrix = rows.jacobian if isinstance(aggregator, _EQUIVARIANT) else rows.jacobian / scale
+    if isinstance(aggregator, WeightedAggregator):
+        weights = solved(str(aggregator), lambda: aggregator.weighting(matrix), gramian, count)
+        weights = torch.where(nothing, torch.zeros_like(weights), weights)
+        return rows.weighted(weights), weights
+    update = solved(str(aggregator), lambda: aggregator(matrix), gramian, matrix.shape[1])
+    update = update if isinstance(aggregator, _EQUIVARIANT) else update * scale
+    return torch.where(nothing, torch.zeros_like(update), update), None
 
 
 class Plain:
@@ -65,18 +73,18 @@ class Plain:
     def __init__(
         self, aggregator: Aggregator, preference: Sequence[float] | None = None, *, shares: bool = False
     ) -> None:
-        self._weighed = Weighed(aggregator)
+        self._aggregator = aggregator
         self._preference = Slots(weights=torch.tensor(preference)) if preference is not None else None
         self._shares = shares
 
-    def combine(self, jacobian: Tensor, objectives: Tensor, place: Place) -> tuple[Tensor, Tensor | None]:
+    def combine(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
         """See `Combination`."""
         if self._preference is not None:
-            weights = self._preference.at("weights", place).to(jacobian.dtype)
+            weights = self._preference.at("weights", rows.place).to(rows.own.dtype)
             if self._shares:
                 weights = weights / weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
-            self._weighed.aggregator.pref_vector = weights
-        return self._weighed(jacobian)
+            self._aggregator.pref_vector = weights
+        return scaled_aggregate(self._aggregator, rows)
 
     def state(self) -> dict[str, Tensor]:
         """Nothing to save."""
@@ -95,19 +103,18 @@ class GradVacByTask:
 
     def __init__(self, count: int, beta: float) -> None:
         self._gradvac = GradVac(beta=beta)
-        self._weighed = Weighed(self._gradvac)
         self._slots = Slots(cosines=torch.zeros(count, count, dtype=torch.float64))
 
-    def combine(self, jacobian: Tensor, objectives: Tensor, place: Place) -> tuple[Tensor, Tensor | None]:
+    def combine(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
         """See `Combination`."""
-        tasks = list(place.tasks)
+        tasks, dtype = list(rows.place.tasks), rows.own.dtype
         here = torch.tensor(tasks)
         cosines = self._slots.whole("cosines").to(_HOST)
         weighting = self._gradvac.gramian_weighting
-        averages = cosines[here[:, None], here].to(jacobian.dtype)  # written in place by torchjd
+        averages = cosines[here[:, None], here].to(dtype)  # written in place by torchjd
         setattr(weighting, "_phi_t", averages)  # noqa: B010 - declared as None there
-        weighting._state_key = (len(tasks), jacobian.dtype)
-        found = self._weighed(jacobian)
+        weighting._state_key = (len(tasks), dtype)
+        found = scaled_aggregate(self._gradvac, rows)
         self._slots.replace(cosines=cosines.index_put((here[:, None], here), averages.double()))
         return found
 
@@ -127,30 +134,30 @@ class NashByTask:
 
     def __init__(self, count: int, every: int) -> None:
         self._every = every
-        self._solvers: dict[int, tuple[NashMTL, Weighed]] = {}
+        self._solvers: dict[int, NashMTL] = {}
         self._slots = Slots(
             solution=torch.ones(count, dtype=torch.float64),
             solved=torch.zeros(count, dtype=torch.int64),
             age=torch.zeros(1, dtype=torch.int64),
         )
 
-    def combine(self, jacobian: Tensor, objectives: Tensor, place: Place) -> tuple[Tensor, Tensor | None]:
+    def combine(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
         """See `Combination`."""
-        tasks, solution = list(place.tasks), self._slots.whole("solution").clone()
+        tasks, solution = list(rows.place.tasks), self._slots.whole("solution").clone()
         if len(tasks) == 1:  # torchjd's problem needs two; alone x = 1 / ‖g‖, as long as allowed
-            return jacobian[0], torch.ones_like(jacobian[:, 0])
+            alone = torch.ones_like(rows.losses)
+            return rows.weighted(alone), alone
         age, same = int(self._slots.whole("age")), self._slots.whole("solved").nonzero().flatten().tolist() == tasks
         if same and 0 < age < self._every:
             self._slots.replace(age=torch.tensor([age + 1]))
-            return _no_longer_than_mean(solution[tasks].to(jacobian), jacobian)
+            return _no_longer_than_mean(solution[tasks].to(rows.own), rows)
         if len(tasks) not in self._solvers:
-            made = NashMTL(n_tasks=len(tasks), max_norm=1.0)
-            self._solvers[len(tasks)] = (made, Weighed(made))
-        nash, weighed = self._solvers[len(tasks)]
+            self._solvers[len(tasks)] = NashMTL(n_tasks=len(tasks), max_norm=1.0)
+        nash = self._solvers[len(tasks)]
         nash.weighting.prvs_alpha = solution[tasks].numpy()
         with warnings.catch_warnings():  # cvxpy finds the problem slow to set up, and says so at each step
             warnings.simplefilter("ignore")
-            found = weighed(jacobian)
+            found = scaled_aggregate(nash, rows)
         solution[tasks] = torch.as_tensor(nash.weighting.prvs_alpha, dtype=torch.float64)
         solved = torch.zeros_like(self._slots.whole("solved"))
         solved[tasks] = 1
@@ -166,9 +173,8 @@ class NashByTask:
         self._slots.load_state(state)
 
 
-def _no_longer_than_mean(weights: Tensor, jacobian: Tensor) -> tuple[Tensor, Tensor]:
+def _no_longer_than_mean(weights: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
     """Σ w g, at most as long as the mean gradient norm."""
-    update = weights @ jacobian
-    longest = jacobian.norm(dim=1).mean()
-    weights = weights * (longest / update.norm().clamp_min(torch.finfo(update.dtype).tiny)).clamp_max(1.0)
-    return weights @ jacobian, weights
+    length = (weights @ rows.gramian @ weights).clamp_min(torch.finfo(weights.dtype).tiny).sqrt()
+    weights = weights * (mean_norm(rows.gramian) / length).clamp_max(1.0)
+    return rows.weighted(weights), weights

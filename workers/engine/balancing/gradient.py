@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from workers.engine.balancing.balancer import Losses, Parameters, Shared, clip_together, refuse_others
+from workers.engine.balancing.rows import Rows
 from workers.engine.balancing.slots import Place, Places
 from workers.engine.randomness import seed_step
 from workers.engine.relations import Relation
@@ -23,9 +24,9 @@ Gradients = list[Tensor | None]
 class Combination(Protocol):
     """A gradient method on one set of shared parameters, with what it remembers of it."""
 
-    def combine(self, jacobian: Tensor, objectives: Tensor, place: Place) -> tuple[Tensor, Tensor | None]:
-        """(update [P], what the rows were multiplied by [k] where it is a weighted sum) of the rows [k, P] and values
-        [k] of the objectives. Zeros where all rows are zero.
+    def combine(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
+        """(update [P], what the objectives' rows were multiplied by [k] where it is a weighted sum). Zeros where all
+        rows are zero.
         """
         ...
 
@@ -112,14 +113,14 @@ class GradientBalancer:
         trained: Sequence[nn.Parameter],
         used: Sequence[bool],
     ) -> None:
-        jacobian = torch.stack([_flat(row, trained) for row in rows])
+        jacobian = _matrix(rows, trained)
         place, losses = self._places.of(tasks, jacobian.device), self._losses
         assert losses is not None
         if len(tasks) < len(present):
             losses = losses[[list(present).index(task) for task in tasks]]
-        self._add_gramian(place.spread(jacobian @ jacobian.T, len(self._weights)), present, place)
-        combination = self._combination(n)
-        update, weights = combination.combine(place.objectives(jacobian), place.objectives(losses), place)
+        gramian = jacobian @ jacobian.T
+        self._add_gramian(place.spread(gramian, len(self._weights)), present, place)
+        update, weights = self._combination(n).combine(Rows(jacobian, gramian, losses, place))
         if weights is not None and self.last_weights is None:
             self.last_weights = place.spread(place.on_losses(weights), len(self._weights))
         parts = torch.split(update, [parameter.numel() for parameter in trained])
@@ -182,7 +183,11 @@ def _sum(before: Tensor | None, here: Tensor | None) -> Tensor | None:
     return before + here
 
 
-def _flat(row: Gradients, trained: Sequence[nn.Parameter]) -> Tensor:
-    """[P], zeros where there is no gradient."""
-    parts = [p.new_zeros(p.numel()) if g is None else g.flatten() for g, p in zip(row, trained, strict=True)]
-    return torch.cat(parts)
+def _matrix(rows: Sequence[Gradients], trained: Sequence[nn.Parameter]) -> Tensor:
+    """[k, P], zeros where there is no gradient. One copy: it is most of what is added to the backward passes."""
+    parts = [
+        parameter.new_zeros(parameter.numel()) if gradient is None else gradient.flatten()
+        for row in rows
+        for gradient, parameter in zip(row, trained, strict=True)
+    ]
+    return torch.cat(parts).view(len(rows), -1)

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from workers.engine.balancing.balancer import refuse_others
 from workers.engine.balancing.loss import LEAST
+from workers.engine.balancing.rows import Rows, mean_norm
 from workers.engine.balancing.slots import Place, Slots, adam_slots, adam_step
 
 FLOOR = 0.01
@@ -25,14 +26,15 @@ class GradNorm:
         self._weights = adam_slots(torch.ones(count))
         self._first = Slots(first=torch.full((count,), torch.nan))
 
-    def combine(self, jacobian: Tensor, objectives: Tensor, place: Place) -> tuple[Tensor, Tensor | None]:
+    def combine(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
         """See `Combination`."""
-        weights = self._weights.at("value", place).to(jacobian.dtype)
-        self._learn(weights, jacobian.norm(dim=1), objectives.to(jacobian.dtype), place)
-        return weights @ jacobian, weights
+        gramian, place = rows.gramian, rows.place
+        weights = self._weights.at("value", place).to(gramian.dtype)
+        norms = gramian.diagonal().clamp_min(0.0).sqrt() / mean_norm(gramian)
+        self._learn(weights, norms, rows.objectives, place)
+        return rows.weighted(weights), weights
 
     def _learn(self, weights: Tensor, norms: Tensor, objectives: Tensor, place: Place) -> None:
-        norms = norms / norms.mean().clamp_min(torch.finfo(norms.dtype).tiny)
         first = self._first.at("first", place).to(objectives.dtype)
         first = torch.where(first.isnan(), objectives.clamp_min(LEAST), first)
         self._first.put("first", place, first)
@@ -67,12 +69,13 @@ class DbMtl:
         self._beta = beta
         self._slots: Slots | None = None
 
-    def combine(self, jacobian: Tensor, objectives: Tensor, place: Place) -> tuple[Tensor, Tensor | None]:
+    def combine(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
         """See `Combination`."""
-        gradients = jacobian / objectives.to(jacobian.dtype).clamp_min(LEAST)[:, None]
+        place = rows.place
+        gradients = rows.jacobian / rows.objectives.clamp_min(LEAST)[:, None]
         if self._slots is None:
-            average = jacobian.new_zeros(self._count, jacobian.shape[1])
-            self._slots = Slots(average=average, seen=jacobian.new_zeros(self._count))
+            average = gradients.new_zeros(self._count, gradients.shape[1])
+            self._slots = Slots(average=average, seen=gradients.new_zeros(self._count))
         before, seen = self._slots.at("average", place), self._slots.at("seen", place)
         average = torch.where(seen[:, None] > 0.0, torch.lerp(gradients, before, self._beta), gradients)
         self._slots.put("average", place, average)
