@@ -58,7 +58,7 @@ class Plan:
         training = training.model_copy(update={"steps": steps, "epochs": None, "early_stopping": None})
         spec = self.course.spec.model_copy(update={"training": training})
         course = replace(self.course, spec=spec)
-        return Stage("relation", course, self.taught, train, validation, self.start, mixture=self.mixture)
+        return Stage("relation", course, self.taught, train, validation, self.start, sources=self.dataset.sources)
 
     def after(self, probed: StageResult) -> "Plan":
         """The plan as if the job had given the relation that its first run measured."""

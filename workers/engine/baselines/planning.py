@@ -56,7 +56,7 @@ def baseline_stage(task: Task, main: Stage, device: torch.device, offset: int) -
         control=True,
         baseline=True,
         offset=offset,
-        mixture=main.mixture,
+        sources=main.sources,
     )
 
 
