@@ -24,9 +24,19 @@ STEPS = EPOCHS * -(-TRAINING_ROWS // BATCH)
 TRAINING: Json = {"steps": STEPS, "batch_size": BATCH, "learning_rate": 0.006, "schedule": "one_cycle"}
 KD: Json = {"soft_targets": {"method": "kd", "temperature": 4.0, "weight": 0.9}, "supervised": {"weight": 0.1}}
 
-BALANCERS: dict[str, Json] = {"fixed": {"method": "fixed"}, "pcgrad": {"method": "pcgrad"}}
-"""Every balancer, with its settings."""
-SCHEMES: dict[str, Json] = {"hard": {}}
+BALANCERS: dict[str, Json] = {
+    method: {"method": method}
+    for method in (
+        *("fixed", "uncertainty", "dwa", "random", "geometric_mean", "stch", "imtl_l", "famo"),
+        *("pcgrad", "gradvac", "graddrop", "mgda", "cagrad", "imtl_g", "aligned_mtl", "fairgrad", "config"),
+        *("gradnorm", "db_mtl"),
+    )
+}
+"""Every balancer that needs no package under the GPL, with its settings."""
+SCHEMES: dict[str, Json] = {
+    **{name: {"sharing": name} for name in ("hard", "cross_stitch", "mmoe", "cgc", "mtan")},
+    "trunks": {"sharing": {"method": "trunks", "groups": [[name] for name in TASKS]}},
+}
 """Every sharing scheme, as fields of the student."""
 
 BALANCING, SHARING = "balancing", "sharing"
