@@ -89,7 +89,7 @@ class SecondsEstimate(Answer):
 class StageEstimate(Answer):
     """A part of the training: members that go through the batches together, and how often such a part is run."""
 
-    name: Literal["candidates", "controls", "student", "repeats", "baselines"]
+    name: Literal["relation", "candidates", "controls", "student", "repeats", "baselines"]
     members: tuple[str, ...] = Field(description="Who trains at once; `search` is all candidates as one step.")
     runs: int
     steps: int = Field(description="Optimiser steps of one run.")

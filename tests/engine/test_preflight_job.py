@@ -441,3 +441,12 @@ def test_warnings_of_the_training_are_told_once(workshop: Workshop) -> None:
     assert isinstance(outcome, PreflightOutcome)
     warnings = [event for event in seen if event.type == "warning"]
     assert [event.code for event in warnings] == ["inexact_accumulation"]
+
+
+def test_a_first_run_that_measures_the_relation_is_counted_and_each_task_may_need_a_trunk(workshop: Workshop) -> None:
+    workshop.dataset()
+    spec = {"kind": "multitask", "tasks": [{"name": "label"}, {"name": "side"}], "student": STUDENT}
+    relation = {"estimate": "tag", "every": 1, "probe": 0.5, "apply": "trunks"}
+    found = preflight(workshop, {**spec, "training": TRAINING, "relation": relation})
+    assert [stage.name for stage in found.stages] == ["relation", "student"]
+    assert found.stages[0].steps == -(-found.stages[1].steps // 2)

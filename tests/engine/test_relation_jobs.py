@@ -57,6 +57,24 @@ def test_the_relation_over_time_is_told_in_metric_series(workshop: Workshop) -> 
     assert len(workshop.diary.series("gradient/a/b/cosine")) == len(shares)
 
 
+@pytest.mark.parametrize("balancing", ["fixed", "uncertainty", "pcgrad", "mgda"])
+def test_what_the_balancer_weighed_the_tasks_by_is_told_over_time_and_in_the_report(
+    workshop: Workshop, balancing: str
+) -> None:
+    planted(workshop)
+    spec = estimating("gradient_cosine", relation=None, balancing={"method": balancing})
+    relation = report_of(workshop.run(spec)).relation
+    assert relation is not None
+    assert len(relation.weights) == len(relation.norms) == 4
+    for name, mean in zip("abcd", relation.weights, strict=True):
+        told = [value for value in workshop.diary.series(f"weight/{name}") if value is not None]
+        assert told
+        assert mean is not None
+        assert min(told) <= mean <= max(told)
+    if balancing == "fixed":
+        assert relation.weights == (1.0, 1.0, 1.0, 1.0)
+
+
 def test_what_one_job_measured_is_the_relation_of_the_next_as_it_stands(workshop: Workshop) -> None:
     planted(workshop)
     first = report_of(workshop.run(estimating("tag"), "first")).relation
@@ -177,6 +195,15 @@ def test_groups_are_trunks_of_the_student(workshop: Workshop) -> None:
     assert workshop.digest("related") == workshop.digest("by hand")
     workshop.run({**spec, "relation": None}, "shared")
     assert workshop.weights("shared").keys() != workshop.weights("related").keys()
+
+
+def test_tasks_that_share_nothing_have_gradients_that_are_not_compared(workshop: Workshop) -> None:
+    planted(workshop)
+    apart = {"groups": [[name] for name in "abcd"]}
+    relation = report_of(workshop.run(estimating("tag", relation=apart))).relation
+    assert relation is not None
+    assert (relation.measured, relation.proposal) == (0, None)
+    assert relation.matrix[0] == (1.0, 0.0, 0.0, 0.0)
 
 
 def test_a_first_run_finds_the_groups_that_get_trunks(workshop: Workshop) -> None:

@@ -63,9 +63,12 @@ class Plan:
     def after(self, probed: StageResult) -> "Plan":
         """The plan as if the job had given the relation that its first run measured."""
         assert probed.measured is not None
+        return self.given(tuple(tuple(row) for row in probed.measured["estimate"]))
+
+    def given(self, matrix: Matrix) -> "Plan":
+        """The plan behind a first run that has measured `matrix`."""
         first = self.probe()
         assert first is not None
-        matrix = tuple(tuple(row) for row in probed.measured["estimate"])
         spec = related(self.spec, matrix)
         trials = [replace(trial, spec=related(trial.spec, matrix)) for trial in self.trials]
         course = course_of(trials[0].spec if trials else spec)

@@ -261,7 +261,7 @@ class StageRunner:
             name, network, tasks, balancer, stage.training, schooling.steps, self.device, group=group, prefix=prefix
         )
         follows = acting.follows if acting is not None else None
-        if len(tasks) > 1 and (name == "student" or follows is not None):
+        if len(tasks) > 1 and member.parameters.trunk and (name == "student" or follows is not None):
             live = relation if follows is not None else None
             member.observer = Observer([task.name for task in tasks], schooling.steps, follows or course.probe, live)
         return member

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from app.contracts.report_preflight import StageEstimate
+from workers.engine.affinity.estimate import identity
 from workers.engine.baselines.planning import baseline_stages
 from workers.engine.loop import Schooling
 from workers.engine.members import Member
@@ -15,7 +16,7 @@ from workers.engine.rehearsal.rehearse import Rehearsal, Rehearsed
 from workers.engine.squad import Squad
 from workers.engine.stages import Stage, StageRunner
 
-PartName = Literal["candidates", "controls", "student", "repeats", "baselines"]
+PartName = Literal["relation", "candidates", "controls", "student", "repeats", "baselines"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,14 @@ class Costs:
 
 
 def parts(plan: Plan, runner: StageRunner, taught: tuple[Taught, ...]) -> Iterator[Part]:
-    """The parts of a job in their order. A control that is found in the cache would not train; it is in here."""
+    """The parts of a job in their order. A control that is found in the cache would not train; it is in here. What a
+    first run will measure is not known: no task is taken to teach another, so that each may need a trunk of its own.
+    """
+    first = plan.probe()
+    if first is not None:
+        yield _part("relation", 1, first, runner)
+        plan = plan.given(identity(len(plan.taught)))
+        taught = plan.taught
     if plan.trials:
         yield from _searching(plan, runner)
         main = plan.main_of(plan.trials[0])
