@@ -21,6 +21,7 @@ class Fixed:
         self._weights = tuple(weights)
         self._relation = relation
         self._coefficients: dict[tuple[tuple[int, ...], int], tuple[float, ...]] = {}
+        self._starts: dict[tuple[tuple[int, ...], int, torch.device, torch.dtype], tuple[Tensor, ...]] = {}
         self._last: tuple[int, ...] = ()
 
     @property
@@ -32,9 +33,13 @@ class Fixed:
         whole[list(self._last)] = torch.tensor(self.coefficients(self._last))
         return whole
 
+    @property
+    def _version(self) -> int:
+        return self._relation.version if self._relation is not None else 0
+
     def coefficients(self, present: tuple[int, ...]) -> tuple[float, ...]:
         """What the loss of each present task is multiplied by."""
-        key = (present, self._relation.version if self._relation is not None else 0)
+        key = (present, self._version)
         if key not in self._coefficients:
             weights = torch.tensor([self._weights[i] for i in present], dtype=torch.float32)
             if self._relation is not None:
@@ -48,11 +53,18 @@ class Fixed:
 
     def backward(self, losses: Losses, parameters: Parameters) -> None:
         """See `Balancer`."""
-        total: Tensor | None = None
-        for weight, loss in zip(self.coefficients(losses.present), losses.values, strict=True):
-            total = weight * loss if total is None else total + weight * loss
-        if total is not None:
-            total.backward()  # type: ignore[no-untyped-call]
+        if losses.values:
+            torch.autograd.backward(losses.values, self._started(losses))
+
+    def _started(self, losses: Losses) -> tuple[Tensor, ...]:
+        """The coefficients as what the backward pass starts with: the sum itself is never made."""
+        like = losses.values[0]
+        key = (losses.present, self._version, like.device, like.dtype)
+        if key not in self._starts:
+            self._starts = {kept: starts for kept, starts in self._starts.items() if kept[1] == key[1]}
+            given = torch.tensor(self.coefficients(losses.present), dtype=like.dtype, device=like.device)
+            self._starts[key] = given.unbind()
+        return self._starts[key]
 
     def finish(self, present: Sequence[int], parameters: Parameters, step: int) -> None:
         """Nothing is left to do: backward has filled `.grad`."""

@@ -9,9 +9,10 @@ it learns at the end of the step.
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
-from workers.engine.balancing.balancer import Losses, Parameters, clip_together, stacked
+from workers.engine.balancing.balancer import Losses, Parameters, clip_together
 from workers.engine.balancing.slots import Place, Places
 from workers.engine.relations import Relation
 
@@ -77,13 +78,14 @@ class LossBalancer:
         """See `Balancer`."""
         if not losses.values:
             return
-        values = stacked(losses.values)
-        place = self._places.of(losses.present, values.device)
+        place = self._places.of(losses.present, losses.values[0].device)
         self._losses = losses.told(self._losses)
         if self._weights is None:
             weights = self.method.weights(place.objectives(self._losses), place, self._step)
-            self._weights = place.on_losses(weights).to(values.dtype)
-        (self._weights * values).sum().backward()  # type: ignore[no-untyped-call]
+            self._weights = place.on_losses(weights).to(self._losses.dtype)
+        # The weights are what the backward pass starts with: the sum itself is never made.
+        starts = [start.to(loss.dtype) for start, loss in zip(self._weights.unbind(), losses.values, strict=True)]
+        torch.autograd.backward(losses.values, starts)
 
     def finish(self, present: Sequence[int], parameters: Parameters, step: int) -> None:
         """Backward has filled `.grad`; the method learns."""
