@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from torch import Tensor
 from torchjd.aggregation import PCGrad
 
 from app.contracts.layouts import flops, parameter_count
@@ -20,6 +21,7 @@ from workers.engine.balancing import Losses, Parameters
 from workers.engine.balancing.aggregators import Plain
 from workers.engine.balancing.fixed import Fixed
 from workers.engine.balancing.gradient import GradientBalancer
+from workers.engine.balancing.rows import Rows
 from workers.engine.exporting.onnx import check_onnx, export_onnx
 from workers.engine.intake.models import inspect_family_model
 
@@ -193,12 +195,16 @@ def test_a_gradient_method_balances_each_set_over_the_tasks_that_reach_it(
 ) -> None:
     """Trap: a row of zeros for a task that does not reach a trunk is a task that conflicts with nobody."""
     seen: list[tuple[int, int]] = []
-    aggregator = PCGrad()
-    aggregator.register_forward_pre_hook(lambda _, given: seen.append(tuple(given[0].shape)))
+
+    class Recording(Plain):
+        def combine(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
+            seen.append((rows.own.shape[0], rows.own.shape[1]))
+            return super().combine(rows)
+
     monkeypatch.setattr(
         stages,
         "make_balancer",
-        lambda spec, weights, relation, seed: GradientBalancer(lambda: Plain(aggregator), weights, None, seed),
+        lambda spec, weights, relation, seed: GradientBalancer(lambda: Recording(PCGrad()), weights, None, seed),
     )
     training = {**TRAINING, "epochs": None, "steps": 1}
     for scheme, expected in {
