@@ -14,6 +14,7 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 
 
+@pytest.mark.timeout(400)
 def test_the_curl_sessions_of_the_readme_run_from_top_to_bottom(service: Service, tmp_path: Path) -> None:
     (tmp_path / "tests").symlink_to(ROOT / "tests")
     (tmp_path / "app").symlink_to(ROOT / "app")
@@ -25,7 +26,7 @@ def test_the_curl_sessions_of_the_readme_run_from_top_to_bottom(service: Service
         env={**os.environ, "URL": service.url, "KEY": service.key},
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=380,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
