@@ -73,25 +73,31 @@ def _written(seeds: int, parts: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
+def _trained(wanted: Sequence[Run], processes: int) -> dict[str, list[Report]]:
+    """The reports of a section by method, told as they come."""
+    found: dict[str, list[Report]] = {}
+    for done, (run, report) in enumerate(_reports(wanted, processes), start=1):
+        found.setdefault(run.method, []).append(report)
+        print(f"{done}/{len(wanted)}  {_told(run, report)}", flush=True)
+    return found
+
+
 def main() -> None:
-    """Train everything (or one section), print as it goes, write the table."""
+    """Train everything (or one section), print as it goes, write each section as it is done."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--section", choices=SECTIONS, help="train this one alone; the others stay as they are")
     asked = parser.parse_args()
-    began, found = time.monotonic(), dict[str, dict[str, list[Report]]]()
+    began = time.monotonic()
     chosen = [asked.section] if asked.section else list(SECTIONS)
     with tempfile.TemporaryDirectory(prefix="stillhouse-multitask-") as folder:
         school = School.founded(Path(folder), teachers=not {ALL_LABELS, FEW_LABELS}.isdisjoint(chosen))
-        wanted = [run for name in chosen for run in runs(name, asked.seeds)]
-        for done, (run, report) in enumerate(_reports(wanted, asked.processes), start=1):
-            found.setdefault(run.section, {}).setdefault(run.method, []).append(report)
-            print(f"{done}/{len(wanted)}  {_told(run, report)}", flush=True)
-    written = sections(TABLE.read_text()) if TABLE.exists() else {}
-    for name in chosen:
-        written[name] = "\n".join([_preface(school), "", *section(name, found[name])])
-    TABLE.write_text(_written(asked.seeds, written))
+        for name in chosen:
+            found = _trained(runs(name, asked.seeds), asked.processes)
+            written = sections(TABLE.read_text()) if TABLE.exists() else {}
+            written[name] = "\n".join([_preface(school), "", *section(name, found)])
+            TABLE.write_text(_written(asked.seeds, written))
     print(f"{TABLE} after {time.monotonic() - began:.0f} s")
 
 
