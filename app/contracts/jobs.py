@@ -8,7 +8,7 @@ from app.contracts.architectures import Architecture, Student
 from app.contracts.balancing import Balancing, FixedBalancing
 from app.contracts.base import Contract, DatasetId, JobId, ModelId, Name, Title, Weight, fault
 from app.contracts.distillation import DistillationSpec
-from app.contracts.relations import GroupsRelation, MatrixRelation, RelationSpec, SearchedRelation
+from app.contracts.relations import RelationSpec
 from app.contracts.searches import Degrees
 from app.contracts.stores import StoreSpec
 from app.contracts.training import TrainingSpec
@@ -218,22 +218,6 @@ class MultitaskJob(_Job):
         "and for the same optimiser steps; the report has Δm against them.",
     )
     store: StoreSpec = Field(default_factory=StoreSpec, description="How the teachers' outputs are kept.")
-
-    @model_validator(mode="after")
-    def _relation_fits(self) -> Self:
-        given = self.relation.search if isinstance(self.relation, SearchedRelation) else (self.relation,)
-        for relation in given:
-            if isinstance(relation, MatrixRelation) and len(relation.matrix) != len(self.tasks):
-                raise ValueError(f"the relation has {len(relation.matrix)} rows for {len(self.tasks)} tasks")
-            if isinstance(relation, GroupsRelation):
-                self._names_match(relation)
-        return self
-
-    def _names_match(self, relation: GroupsRelation) -> None:
-        names, named = {task.name for task in self.tasks}, {name for group in relation.groups for name in group}
-        if names != named:
-            lacking, unknown = sorted(names - named), sorted(named - names)
-            raise ValueError(f"every task is in one group: {lacking} are in none, {unknown} are no tasks")
 
 
 TrainingJob = Annotated[TrainJob | DistillJob | MultitaskJob, Field(discriminator="kind")]

@@ -67,9 +67,21 @@ class ValueOutput(Contract):
 
 
 class VectorOutput(Contract):
-    """A vector of numbers, such as an embedding."""
+    """A vector of numbers, such as an embedding; number i = output i * std i + mean i, where they are given."""
 
     kind: Literal["vector"]
+    mean: Annotated[tuple[Finite, ...], Field(min_length=1, max_length=65_536)] | None = Field(
+        default=None, description="Means of the vectors that the model was trained on, a number each."
+    )
+    std: Annotated[tuple[PositiveScale, ...], Field(min_length=1, max_length=65_536)] | None = Field(
+        default=None, description="Their deviations."
+    )
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if len(self.mean or ()) != len(self.std or ()):
+            raise ValueError("give `mean` and `std` of a vector together, with a number each for every number of it")
+        return self
 
 
 OutputSpec = Annotated[ClassOutput | MultilabelOutput | ValueOutput | VectorOutput, Field(discriminator="kind")]

@@ -36,7 +36,7 @@ class AppliedRelation(Contract):
 
 
 class MatrixRelation(AppliedRelation):
-    """R as it is given."""
+    """R as it is given. A task keeps a share of 0.01 at least in its own row."""
 
     matrix: Annotated[tuple[RelationRow, ...], Field(min_length=1, max_length=64)] = Field(
         description="One row and one column for each task, in the order of `tasks`."
@@ -103,7 +103,11 @@ def _form(value: Any) -> str | None:
 
 Candidate = Annotated[
     Annotated[MatrixRelation, Tag("given")] | Annotated[GroupsRelation, Tag("grouped")],
-    Discriminator(_form),
+    Discriminator(
+        _form,
+        custom_error_type="relation_candidate",
+        custom_error_message="a candidate is a relation by `matrix` or by `groups`",
+    ),
 ]
 
 

@@ -56,7 +56,9 @@ class RelationPoint(Answer):
 
 
 class RelationHistory(RelationReport):
-    """`GET /v1/jobs/{id}/relation`: also of a job that runs, as far as it is known."""
+    """`GET /v1/jobs/{id}/relation`. Of a job that has no report (yet) the tables are means over the points that its
+    metric series have so far, of many looks a sample; there is no proposal then.
+    """
 
     final: bool = Field(description="Whether the job has ended with a report.")
     history: tuple[RelationPoint, ...] = Field(

@@ -21,7 +21,7 @@ from app.contracts.resolving.joining import joined_facts
 from app.contracts.resolving.methods import check_store, outputs_of
 from app.contracts.resolving.mixtures import check_mixture
 from app.contracts.resolving.phases import check_annealing, check_stopping
-from app.contracts.resolving.relations import check_relation, with_trunks
+from app.contracts.resolving.relations import check_fit, check_relation, with_trunks
 from app.contracts.resolving.searches import check_search
 from app.contracts.resolving.sharing import with_own_layers
 from app.contracts.resolving.students import fitted
@@ -73,6 +73,8 @@ def resolve(spec: Spec, datasets: Mapping[str, DatasetFacts | None], models: Mod
             "training": _training(spec.training, dataset, threads, findings),
         }
     )
+    if isinstance(spec, MultitaskJob):
+        spec = check_fit(spec, findings)
     if dataset is None:
         findings.unknown()
         if isinstance(spec, MultitaskJob):

@@ -43,6 +43,7 @@ CODES: Mapping[str, str] = {
     "weights_sum_to_zero": "weights_sum_to_zero",
     "duplicate_name": "duplicate_name",
     "relation_form": "missing",
+    "relation_candidate": "unknown_value",
 }
 """pydantic's error types -> our stable codes; the others are all `wrong_type`."""
 

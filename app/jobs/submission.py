@@ -12,6 +12,7 @@ from app.contracts.jobs import DistillJob, MultitaskJob, PreflightJob, TeacherRe
 from app.contracts.layouts import flops, parameter_count
 from app.contracts.problems import Problem
 from app.contracts.resolve import Resolution, Spec, resolve
+from app.contracts.resolving.relations import trunks_are_open
 from app.contracts.states import JobState
 from app.db.rows import DatasetRow, ModelRow
 from app.errors import Invalid
@@ -129,7 +130,7 @@ def dry_run(resolution: Resolution) -> DryRun:
     """What the job would be (for a preflight: what its job would be); counts are analytic."""
     spec: Any = resolution.spec.job if isinstance(resolution.spec, PreflightJob) else resolution.spec
     architecture = spec.model if spec.kind == "train" else spec.student
-    whole = architecture.input_shape is not None and architecture.outputs is not None
+    whole = architecture.input_shape is not None and architecture.outputs is not None and not trunks_are_open(spec)
     return DryRun(
         spec=resolution.spec,
         complete=resolution.complete,

@@ -8,10 +8,10 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from app.contracts.manifests import ValueOutput
+from app.contracts.manifests import ValueOutput, VectorOutput
 from app.contracts.orders import TrainingOutcome
 from app.contracts.report import Report
-from tests.engine.workshop import DATASET, OTHER, Arrays, Workshop, report_of
+from tests.engine.workshop import DATASET, OTHER, Arrays, Workshop, blobs, report_of
 
 TARGETS: dict[str, Any] = {
     "label": {"kind": "class", "classes": 3},
@@ -81,10 +81,8 @@ def test_four_kinds_of_target_with_a_third_of_the_labels_missing_are_learned_tog
         assert tasks["label"]["accuracy"] == pytest.approx(float((student.argmax(1) == label)[known].mean()))
         assert labelled["label"] == known.sum()
         size, said = found["test/size/label"], found["test/size/student"][:, 0]
-        scale = outcome.student.outputs["size"].spec
-        assert isinstance(scale, ValueOutput)
         known = ~np.isnan(size)
-        errors = (said * scale.std + scale.mean - size)[known]
+        errors = (said - size)[known]
         assert tasks["size"]["rmse"] == pytest.approx(float(np.sqrt((errors**2).mean())), rel=1e-4), "in its own units"
         assert labelled["size"] == known.sum()
         place = found["test/place/label"]
@@ -92,6 +90,10 @@ def test_four_kinds_of_target_with_a_third_of_the_labels_missing_are_learned_tog
         errors = (found["test/place/student"] - place)[known]
         assert tasks["place"]["rmse"] == pytest.approx(float(np.sqrt((errors**2).mean())), rel=1e-4)
         assert (~np.isnan(found["test/traits/label"]).all(1)).sum() == labelled["traits"]
+    scale, place_scale = (outcome.student.outputs[name].spec for name in ("size", "place"))
+    assert isinstance(scale, ValueOutput)
+    assert isinstance(place_scale, VectorOutput)
+    assert place_scale.std is not None, "vectors are standardised inside, number by number"
     assert scale.mean == pytest.approx(5000.0, abs=60.0)
     assert scale.std == pytest.approx(360.0, rel=0.15)
     quality = {"label": "accuracy", "traits": "accuracy", "size": "r2", "place": "cosine"}
@@ -182,3 +184,24 @@ def test_the_same_three_tasks_from_three_datasets_of_the_digits(tmp_path: Path, 
     assert (tasks["digit"]["accuracy"] or 0.0) > 0.85, tasks["digit"]
     assert (tasks["parity"]["accuracy"] or 0.0) > 0.85, tasks["parity"]
     assert (tasks["ink"]["r2"] or 0.0) > 0.9, tasks["ink"]
+
+
+def test_a_vector_of_large_numbers_does_not_drown_the_other_tasks(workshop: Workshop) -> None:
+    """Regression targets are standardised inside, vectors number by number, and told in their own units."""
+    arrays = blobs()
+    wide = np.stack([arrays["size"] * 1000.0, arrays["size"] * -0.01], axis=1).astype(np.float32)
+    workshop.dataset(
+        {"x": arrays["x"], "label": arrays["label"], "wide": wide},
+        targets={"label": {"kind": "class", "classes": 3}, "wide": {"kind": "vector"}},
+    )
+    training = {"epochs": 12, "batch_size": 32, "learning_rate": 0.01, "select_by": "last"}
+    spec = {"kind": "multitask", "tasks": [{"name": "label"}, {"name": "wide"}], "training": training}
+    report = report_of(workshop.run({**spec, "student": {"family": "mlp", "hidden": [16]}}))
+    assert (report.student.tasks["label"]["accuracy"] or 0.0) > 0.8
+    first = workshop.diary.series("train/wide/supervised")[0]
+    assert first is not None
+    assert first < 10.0
+    with np.load(workshop.outputs() / "predictions.npz") as found:
+        label, student = found["test/wide/label"], found["test/wide/student"]
+    errors = np.sqrt(((student - label) ** 2).mean(0)) / label.std(0)
+    assert errors.max() < 0.6, "both numbers are learned, in their own units"

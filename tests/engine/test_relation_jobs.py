@@ -102,6 +102,25 @@ def test_a_search_over_relations_selects_and_trains_the_winner_again(workshop: W
     assert report.relation.source == "searched"
 
 
+def test_an_estimate_without_evidence_proposes_nothing_and_says_so(workshop: Workshop) -> None:
+    planted(workshop)
+    spec = estimating("tag", relation={"estimate": "tag", "every": 1000, "apply": "trunks"})
+    report = report_of(workshop.run(spec))
+    assert "relation_not_measured" in {warning["code"] for warning in report.warnings}
+    assert report.relation is not None
+    assert (report.relation.proposal, report.relation.grouping) == (None, None)
+
+
+def test_what_the_submission_was_warned_of_stands_in_the_report_also_of_a_later_attempt(workshop: Workshop) -> None:
+    planted(workshop)
+    alike = {"groups": [["a", "b", "c", "d"]], "apply": "rows"}
+    spec = estimating("tag", relation=alike, balancing={"method": "pcgrad"})
+    with pytest.raises(Stopped):
+        workshop.run(spec, stop=StopAtStep(9))
+    report = report_of(workshop.run(spec, attempt=2, warnings=()))
+    assert "relation_rank_one" in {warning["code"] for warning in report.warnings}
+
+
 # Teachers lent by R
 
 

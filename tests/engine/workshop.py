@@ -160,6 +160,7 @@ class Workshop:
             "spec": found.spec,
             "models": self.models,
             "datasets": datasets,
+            "warnings": found.warnings,
             "device": "cpu",
             "threads": 1,
             "attempt_dir": str(self.folder / job / f"attempt-{attempt}"),

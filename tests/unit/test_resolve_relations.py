@@ -13,6 +13,7 @@ from app.contracts.relations import GroupsRelation, MatrixRelation
 from app.contracts.resolve import resolve
 from app.contracts.sharing import TrunksSharing
 from app.http.validation import problems_of
+from app.jobs.submission import dry_run
 from tests.unit.test_resolve import DS, SPLITS, TEACHER, codes, dataset, resolved, teacher, warned
 
 Json = dict[str, Any]
@@ -42,11 +43,8 @@ def faults(relation: Json) -> set[tuple[str, str]]:
     [
         ({"matrix": [[1, -1, 0], [0, 1, 0], [0, 0, 1]]}, ("/relation/matrix/0/1", "out_of_range")),
         ({"matrix": [[0, 0, 0], [0, 1, 0], [0, 0, 1]]}, ("/relation", "invalid_value")),
-        ({"matrix": [[1, 0], [0, 1]]}, ("", "invalid_value")),
         ({"matrix": [[1, 0, 0], [0, 1], [0, 0, 1]]}, ("/relation", "invalid_value")),
         ({"groups": [["left", "left"], ["right", "total"]]}, ("/relation", "duplicate_name")),
-        ({"groups": [["left", "right"]]}, ("", "invalid_value")),
-        ({"groups": [["left", "right", "total", "more"]]}, ("", "invalid_value")),
         ({"estimate": "luck"}, ("/relation/estimate", "unknown_value")),
         ({"estimate": "tag", "every": 0}, ("/relation/every", "out_of_range")),
         ({"search": [GROUPS]}, ("/relation/search", "too_short")),
@@ -56,6 +54,40 @@ def faults(relation: Json) -> set[tuple[str, str]]:
 )
 def test_a_relation_that_cannot_be_is_refused(relation: Json, fault: tuple[str, str]) -> None:
     assert fault in faults(relation)
+
+
+@pytest.mark.parametrize(
+    ("relation", "fault"),
+    [
+        ({"matrix": [[1, 0], [0, 1]]}, ("/relation/matrix", "size_mismatch")),
+        ({"matrix": [[1] * 4] * 4, "apply": "trunks"}, ("/relation/matrix", "size_mismatch")),
+        ({"groups": [["left", "right"]]}, ("/relation/groups", "unknown_task")),
+        ({"groups": [["left", "right", "total", "more"]]}, ("/relation/groups", "unknown_task")),
+        ({"search": [GROUPS, {"groups": [["left"]]}]}, ("/relation/search/1/groups", "unknown_task")),
+    ],
+)
+def test_a_relation_of_other_tasks_is_refused_at_its_place(relation: Json, fault: tuple[str, str]) -> None:
+    assert codes(resolved(spec(relation), DATA)) == {fault}
+
+
+def test_a_share_that_the_service_raises_is_said() -> None:
+    found = resolved(spec({"matrix": [[0, 1, 0], [0, 1, 0], [0, 0, 1]]}, balancing={"method": "pcgrad"}), DATA)
+    assert "relation_diagonal" in warned(found)
+    assert any("`left`" in warning["message"] for warning in found.warnings)
+
+
+def test_one_trunk_for_all_is_no_relation_and_said() -> None:
+    assert "relation_without_effect" in warned(resolved(spec({"groups": [["left", "right", "total"]]}), DATA))
+
+
+@pytest.mark.parametrize(
+    "relation",
+    [{"estimate": "tag", "apply": "trunks"}, {"search": [GROUPS, {"groups": [["left"], ["right", "total"]]}]}],
+)
+def test_parameters_are_not_told_while_trunks_are_open(relation: Json) -> None:
+    told = dry_run(resolved(spec(relation), DATA))
+    assert (told.parameters, told.flops) == (None, None)
+    assert dry_run(resolved(spec(GROUPS), DATA)).parameters is not None
 
 
 def test_how_a_relation_acts_by_itself_is_stated_for_each_form() -> None:

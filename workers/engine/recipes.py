@@ -29,7 +29,7 @@ from app.contracts.relations import EstimatedRelation
 from app.contracts.resolving.inits import starting_tensors, tensors
 from app.contracts.resolving.sharing import with_own_layers
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.data.reading import value_statistics
+from workers.engine.data.reading import value_statistics, vector_statistics
 from workers.engine.lessons import Faculty
 from workers.engine.networks import build
 from workers.engine.objectives.labels import SupervisedLoss
@@ -138,7 +138,8 @@ def _spec_from_target(target: TargetColumn, train: torch.Tensor) -> OutputSpec:
     if target.kind == "multilabel":
         return MultilabelOutput(kind="multilabel")
     if target.kind == "vector":
-        return VectorOutput(kind="vector")
+        means, deviations = vector_statistics(target, train)
+        return VectorOutput(kind="vector", mean=means, std=deviations)
     mean, std = value_statistics(target, train)
     return ValueOutput(kind="value", mean=mean, std=std)
 

@@ -19,6 +19,7 @@ from app.contracts.orders import DatasetInput, Order
 from app.contracts.report import DatasetUse
 from app.contracts.report_search import SearchReport, Trial
 from app.contracts.stores import StoreSpec
+from workers.engine.affinity.estimate import LEAST
 from workers.engine.balancing import check_available
 from workers.engine.baselines.planning import train_baselines
 from workers.engine.control import Stop, check
@@ -32,6 +33,7 @@ from workers.engine.files import write_whole
 from workers.engine.lessons import Faculty
 from workers.engine.plan import Plan
 from workers.engine.recipes import Course, Spec, Taught, course_of, starting_weights, taught_tasks
+from workers.engine.resolution import resolution_warnings
 from workers.engine.search import Candidate, candidates, folds_of
 from workers.engine.stages import Settled, Stage, StageResult, StageRunner
 from workers.engine.tasks import taught_rows
@@ -110,6 +112,8 @@ class Training:
         make_deterministic(order.threads)
         check_available(course_of(spec).balancing)
         began = self._enter("loading")
+        for warning in resolution_warnings(order):
+            self._emit(WarningEvent(code=warning["code"], message=warning["message"]))
         dataset = read_datasets(order, spec.dataset_refs())
         began = self._enter("teaching", began)
         inputs, plan = prepared_inputs(spec, dataset, self._device)
@@ -134,6 +138,21 @@ class Training:
             self._seconds[previous] = now - began
         self._emit(PhaseEvent.model_validate({"phase": phase}))
         return now
+
+    def _measured(self, main: Stage, probed: StageResult | None, result: StageResult) -> dict[str, Any] | None:
+        """What was seen of the tasks: by the first run, where there was one."""
+        if probed is None and main.course.acting is not None and main.course.acting.follows is not None:
+            self._warn_of_few(result.measured)
+        return (probed or result).measured
+
+    def _warn_of_few(self, measured: dict[str, Any] | None) -> None:
+        looks = measured["measured"] if measured is not None else 0
+        if looks < LEAST:
+            message = (
+                f"the tasks' gradients were looked at {looks} times, and an estimate needs {LEAST}: every task was "
+                "taken to teach itself alone; set a smaller `relation.every`, or train for more steps"
+            )
+            self._emit(WarningEvent(code="relation_not_measured", message=message))
 
     def _first_uses(self, faculty: Faculty) -> list[dict[str, Any]]:
         """How the targets came to be in the first attempt: a later one finds what that one made."""
@@ -165,6 +184,7 @@ class Training:
         probed = runner.run(first) if first is not None else None
         if probed is not None:
             plan = plan.after(probed)
+            self._warn_of_few(probed.measured)
         searched = _Search(runner, plan).run() if trials else None
         main = plan.main(plan.course, plan.taught) if searched is None else plan.main_of(searched.winner)
         seeds = (main, *plan.repeats(main))
@@ -197,7 +217,7 @@ class Training:
             repeats=tuple((each.members["student"], each.members.get("control")) for each in repeats),
             baselines=tuple(_baselines(by_task) for by_task in singles),
             search=searched.report if searched else None,
-            measured=(probed or result).measured,
+            measured=self._measured(main, probed, result),
             precision=result.precision,
             exact_accumulation=micro is None or not student.network.has_batch_norm,
             bit_exact=all(each.bit_exact for each in results),

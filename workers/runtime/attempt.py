@@ -187,6 +187,8 @@ class Attempt:
         order = await self._unless_halted(means.materialiser.order(claim, spec, inputs, self._slot))
         if order is None:
             return means.places.attempt(claim.job_id, claim.attempt)
+        if not isinstance(found, InspectJob):
+            order = order.model_copy(update={"warnings": found.warnings})
         self.inputs = frozenset(order.inputs())
         folder = await asyncio.to_thread(write_order, order)
         if not await self._ending.insist(lambda: means.ledger.begin(claim, spec.model_dump(mode="json"))):

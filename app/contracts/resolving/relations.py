@@ -6,7 +6,7 @@ from typing import TypeVar
 from app.contracts.architectures import Student
 from app.contracts.distillation import DistillationSpec
 from app.contracts.facts import OutputFacts
-from app.contracts.jobs import MultitaskJob, TaskSpec
+from app.contracts.jobs import DistillJob, MultitaskJob, TaskSpec, TrainJob
 from app.contracts.relations import (
     AppliedRelation,
     EstimatedRelation,
@@ -15,7 +15,7 @@ from app.contracts.relations import (
     RelationSpec,
     SearchedRelation,
 )
-from app.contracts.resolving.findings import Findings
+from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resolving.grouping import groups_of
 from app.contracts.resolving.targets import Goal
 from app.contracts.sharing import CrossStitchSharing, TrunksSharing, scheme_of
@@ -74,6 +74,43 @@ def with_trunks(student: Student, relation: RelationSpec | None, names: Sequence
     return student.model_copy(update={"sharing": sharing})
 
 
+def trunks_are_open(spec: TrainJob | DistillJob | MultitaskJob) -> bool:
+    """Whether an estimate or a search has still to say how many trunks the student has."""
+    relation = spec.relation if isinstance(spec, MultitaskJob) else None
+    if isinstance(relation, SearchedRelation):
+        return any(candidate.apply == "trunks" for candidate in relation.search)
+    return isinstance(relation, EstimatedRelation) and relation.apply == "trunks"
+
+
+def misfit(relation: MatrixRelation | GroupsRelation, names: Sequence[str]) -> tuple[str, str, str] | None:
+    """(field, code, why) where a relation is not one of these tasks."""
+    if isinstance(relation, MatrixRelation):
+        size = len(relation.matrix)
+        why = f"the relation has {size} rows and columns for {len(names)} tasks: one of each for every task"
+        return ("matrix", "size_mismatch", why) if size != len(names) else None
+    named = [name for group in relation.groups for name in group]
+    unknown, missing = set(named) - set(names), set(names) - set(named)
+    if not unknown and not missing:
+        return None
+    said = [f"no tasks: {quoted(unknown)}"] if unknown else []
+    said += [f"in no group: {quoted(missing)}"] if missing else []
+    return "groups", "unknown_task", f"every task is in one group; {'; '.join(said)}"
+
+
+def check_fit(spec: MultitaskJob, findings: Findings) -> MultitaskJob:
+    """Problems for relations that are not of the job's tasks; without them the rest can be looked at."""
+    relation, names = spec.relation, [task.name for task in spec.tasks]
+    candidates = relation.search if isinstance(relation, SearchedRelation) else (relation,)
+    fits = True
+    for i, each in enumerate(candidates):
+        found = misfit(each, names) if isinstance(each, MatrixRelation | GroupsRelation) else None
+        if found is not None:
+            place = f"/relation/search/{i}" if isinstance(relation, SearchedRelation) else "/relation"
+            findings.problem(f"{place}/{found[0]}", found[1], found[2])
+            fits = False
+    return spec if fits else spec.model_copy(update={"relation": None})
+
+
 def lent_teachers(
     tasks: Sequence[TaskSpec], matrix: Sequence[Sequence[float]], agreeing: Sequence[Sequence[int]]
 ) -> tuple[TaskSpec, ...]:
@@ -129,6 +166,8 @@ def _checked(
             findings.problem(place, "too_few_tasks", "a relation is measured between tasks, and there is one")
     elif isinstance(relation, MatrixRelation | GroupsRelation) and relation.apply == "rows":
         _warn_of_rows(matrix_of(relation, names), spec, findings)
+    if isinstance(relation, MatrixRelation | GroupsRelation):
+        _warn_of_given(relation, names, place, findings)
     _check_trunks(relation, place, spec, names, findings)
     if relation.apply == "towers" and not isinstance(scheme_of(spec.student.sharing), CrossStitchSharing):
         findings.problem(
@@ -168,6 +207,24 @@ def _check_trunks(
         "sharing_taken",
         f"`trunks` says who shares a trunk, and `student.sharing` says `{scheme.method}`: leave one of the two out",
     )
+
+
+def _warn_of_given(
+    relation: MatrixRelation | GroupsRelation, names: Sequence[str], place: str, findings: Findings
+) -> None:
+    matrix = matrix_of(relation, names)
+    lifted = [name for i, name in enumerate(names) if _shares(matrix[i])[i] < DIAGONAL_FLOOR]
+    if lifted:
+        findings.warn(
+            "relation_diagonal",
+            f"`{place.strip('/')}`: a task that never hears itself cannot be learned, so the share of {quoted(lifted)} "
+            f"in their own rows is raised to {DIAGONAL_FLOOR}",
+        )
+    if relation.apply == "trunks" and len(names) > 1 and len(groups_of(matrix)) == 1:
+        findings.warn(
+            "relation_without_effect",
+            f"`{place.strip('/')}`: all tasks teach each other, so they share one trunk, as without a relation",
+        )
 
 
 def _agrees(goal: Goal | None, output: OutputFacts | None) -> bool:

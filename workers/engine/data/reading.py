@@ -165,10 +165,26 @@ def value_statistics(column: TargetColumn, rows: Tensor) -> tuple[float, float]:
     return float(values.mean()), deviation if deviation > LEAST_DEVIATION else 1.0
 
 
+def vector_statistics(column: TargetColumn, rows: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Means and deviations of a vector target's numbers on the labelled ones of some rows; (0, 1) where there is none,
+    and a deviation of 1 where a number does not vary.
+    """
+    values = column.values[rows[column.labelled[rows]]].double()
+    if len(values) == 0:
+        return (0.0,) * column.size, (1.0,) * column.size
+    mean = values.mean(0)
+    deviation = (values - mean).square().mean(0).sqrt()
+    return tuple(mean.tolist()), tuple(torch.where(deviation > LEAST_DEVIATION, deviation, 1.0).tolist())
+
+
 def _target_facts(dataset: Dataset, name: str, column: TargetColumn) -> TargetFacts:
     mean, std = value_statistics(column, dataset.splits["train"]) if column.kind == "value" else (None, None)
     if mean is not None and std is not None and max(abs(mean), std) > MOST_STATISTIC:
         raise _wrong_scale(f"target `{name}`", max(abs(mean), std))
+    if column.kind == "vector":
+        most = max(abs(number) for each in vector_statistics(column, dataset.splits["train"]) for number in each)
+        if most > MOST_STATISTIC:
+            raise _wrong_scale(f"target `{name}`", most)
     return TargetFacts.model_validate(
         {
             "kind": column.kind,

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from app.contracts.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput
+from app.contracts.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
+from workers.engine.objectives.scaling import own_units
 from workers.engine.objectives.softening import label_log_odds, log_probabilities
 
 
@@ -33,9 +34,8 @@ def label_logits(values: Tensor, spec: OutputSpec) -> Tensor:
 
 
 def in_own_units(values: Tensor, spec: OutputSpec) -> Tensor:
-    """Numbers in the target's own units, float64: `output * std + mean` for values, vectors as they are."""
-    wide = values.double()
-    return wide * spec.std + spec.mean if isinstance(spec, ValueOutput) else wide
+    """Numbers in the target's own units, float64: `output * std + mean`."""
+    return own_units(values.double(), spec)
 
 
 def mean_answers(answers: Sequence[Answers], weights: Sequence[float]) -> Answers:
@@ -59,4 +59,4 @@ def mean_answers(answers: Sequence[Answers], weights: Sequence[float]) -> Answer
         return Answers(mean.float(), MultilabelOutput(kind="multilabel", output="probabilities"))
     numbers = torch.stack([in_own_units(a.values, a.spec) for a in answers])
     mean = torch.einsum("t,tns->ns", shares, numbers).float()
-    return Answers(mean, ValueOutput(kind="value") if isinstance(first, ValueOutput) else first)
+    return Answers(mean, ValueOutput(kind="value") if isinstance(first, ValueOutput) else VectorOutput(kind="vector"))

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from app.contracts.manifests import SplitName
+from app.contracts.manifests import OutputSpec, SplitName, ValueOutput, VectorOutput
 from app.contracts.report import Fidelity, Verdict
-from workers.engine.evaluation.answers import Answers, mean_answers
+from workers.engine.evaluation.answers import Answers, in_own_units, mean_answers
 from workers.engine.evaluation.fidelity import fidelity
 from workers.engine.evaluation.labels import why_unmeasured
 from workers.engine.evaluation.metrics import Metrics, task_metrics
@@ -116,13 +116,19 @@ def _members(tasks: Sequence[EvaluatedTask], block: _Block) -> dict[str, dict[st
         if task.target is not None:
             parties["label"] = task.target.values[block.rows]
         if task.teachers:
-            parties["teacher"] = _taught(task, block).values
-        parties["student"] = block.student[task.name]
+            taught = _taught(task, block)
+            parties["teacher"] = _told(taught.values, taught.spec)
+        parties["student"] = _told(block.student[task.name], task.spec)
         if block.control is not None:
-            parties["control"] = block.control[task.name]
+            parties["control"] = _told(block.control[task.name], task.spec)
         if task.name in block.baselines:
-            parties["baseline"] = block.baselines[task.name]
+            parties["baseline"] = _told(block.baselines[task.name], task.spec)
     return members
+
+
+def _told(values: Tensor, spec: OutputSpec) -> Tensor:
+    """Scores as they are; numbers in the units of their labels."""
+    return in_own_units(values, spec).float() if isinstance(spec, ValueOutput | VectorOutput) else values
 
 
 def _measure(tasks: Sequence[EvaluatedTask], test: _Block | None) -> Evaluation:

@@ -1,11 +1,11 @@
 """The predictions file: what teacher, student and control said about each row, as one npz.
 
 Members: `<split>/row` (int64 [n]: row numbers of the dataset) and, for each task, `<split>/<task>/label` (as in the
-dataset; absent without labels) and `<split>/<task>/{teacher,student,control,baseline}` (raw outputs, float32 [n, size];
-the teacher is the weighted mean of the task's teachers, the baseline the single-task model where one was trained). Of a
-job with several datasets `<split>/dataset` (int64 [n]) says which one a row is of, counted from 0 in the job's order,
-and `<split>/row` is the row of that one. Nothing is compressed and all times are fixed, so that equal predictions give
-equal bytes. Read it with `numpy.load`.
+dataset; absent without labels) and `<split>/<task>/{teacher,student,control,baseline}` (float32 [n, size]: raw scores,
+and numbers in the units of their labels; the teacher is the weighted mean of the task's teachers, the baseline the
+single-task model where one was trained). Of a job with several datasets `<split>/dataset` (int64 [n]) says which one a
+row is of, counted from 0 in the job's order, and `<split>/row` is the row of that one. Nothing is compressed and all
+times are fixed, so that equal predictions give equal bytes. Read it with `numpy.load`.
 """
 
 import io

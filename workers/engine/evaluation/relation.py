@@ -7,7 +7,7 @@ from app.contracts.relations import EstimatedRelation, GroupsRelation, MatrixRel
 from app.contracts.report_relation import GroupsProposal, MatrixProposal, RelationReport
 from app.contracts.resolving.grouping import groups_of
 from app.contracts.resolving.relations import matrix_of, normalised
-from workers.engine.affinity.estimate import identity
+from workers.engine.affinity.estimate import LEAST, identity
 from workers.engine.relations import Matrix
 
 
@@ -28,6 +28,7 @@ def relation_report(asked: MultitaskJob, trained: MultitaskJob, measured: dict[s
     if measured is not None:
         estimate = measured["estimate"]
         told |= {name: value for name, value in measured.items() if name != "estimate"}
+    if measured is not None and measured["measured"] >= LEAST:
         told["proposal"] = MatrixProposal(matrix=normalised(estimate))
         groups = tuple(tuple(names[i] for i in group) for group in groups_of(estimate))
         told["grouping"] = GroupsProposal(groups=groups)

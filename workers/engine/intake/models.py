@@ -39,6 +39,8 @@ def check_output(name: str, spec: OutputSpec, size: int) -> OutputFacts:
             raise UserError("wrong_output", f"`{name}` names {len(spec.classes)} classes for {size} scores")
     if spec.kind == "value" and size != 1:
         raise UserError("wrong_output", f"`{name}` is of kind value and has one number a row, found {size}")
+    if spec.kind == "vector" and spec.mean is not None and len(spec.mean) != size:
+        raise UserError("wrong_output", f"`{name}` has {size} numbers a row, and its `mean` and `std` {len(spec.mean)}")
     return OutputFacts(spec=spec, size=size)
 
 

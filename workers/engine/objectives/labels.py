@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from app.contracts.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput
+from app.contracts.manifests import ClassOutput, MultilabelOutput, OutputSpec
 from workers.engine.data.columns import Column, Rows
 from workers.engine.data.dataset import TargetColumn
+from workers.engine.objectives.scaling import standardised
 from workers.engine.objectives.supervised import class_loss, multilabel_loss, squared_loss
 from workers.engine.objectives.term import Seen
 
@@ -36,9 +37,7 @@ class SupervisedLoss:
             return cls(weight, target.labelled, Column.on(device, values), lambda o, y: class_loss(o, y, smoothing))
         if isinstance(spec, MultilabelOutput):
             return cls(weight, target.labelled, Column.on(device, values), multilabel_loss)
-        numbers = values.reshape(len(values), -1)
-        if isinstance(spec, ValueOutput):
-            numbers = (numbers - spec.mean) / spec.std
+        numbers = standardised(values.reshape(len(values), -1), spec)
         return cls(weight, target.labelled, Column.on(device, numbers), squared_loss)
 
     def losses(self, seen: Seen, rows: Rows) -> Tensor:

@@ -7,13 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from app.contracts.distillation import CosineTerm, HuberTerm, MseTerm, TeacherBoundedTerm
-from app.contracts.manifests import OutputSpec, ValueOutput
+from app.contracts.manifests import OutputSpec
 from workers.engine.data.columns import Column, Rows, Taken
 from workers.engine.objectives.numbers.cosine import cosine
 from workers.engine.objectives.numbers.huber import number_huber
 from workers.engine.objectives.numbers.mse import number_mse
 from workers.engine.objectives.numbers.teacher_bounded import teacher_bounded
 from workers.engine.objectives.panel import ByView, Lesson, column, shares
+from workers.engine.objectives.scaling import own_units, scale_of, standardised
 from workers.engine.objectives.softening import widened
 from workers.engine.objectives.term import Seen
 
@@ -22,13 +23,16 @@ Method = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """(student [n, size], teachers' mean [n, size], labels [n, size] with NaN where missing, or None) -> [n]."""
 
 
-def number_method(term: NumberTerm) -> Method:
-    """The comparison that a term names."""
+def number_method(term: NumberTerm, spec: OutputSpec, device: torch.device) -> Method:
+    """The comparison that a term names, for outputs of `spec`: in standardised units, but for angles."""
     if isinstance(term, HuberTerm):
         return lambda s, t, y: number_huber(s, t, term.delta)
     if isinstance(term, TeacherBoundedTerm):
         return lambda s, t, y: teacher_bounded(s, t, y if y is not None else torch.full_like(t, torch.nan), term.margin)
     if isinstance(term, CosineTerm):
+        scale = scale_of(spec, torch.empty(0, device=device))
+        if scale is not None:
+            return lambda s, t, y: cosine(widened(s) * scale[1] + scale[0], t * scale[1] + scale[0])
         return lambda s, t, y: cosine(s, t)
     return lambda s, t, y: number_mse(s, t)
 
@@ -66,15 +70,14 @@ class NumberTargets:
         if isinstance(term, TeacherBoundedTerm) and labels is not None:
             truth = labels.reshape(len(labels), -1)
             counted = counted & ~truth.isnan().any(1)
-        if isinstance(spec, ValueOutput):
-            truth = (truth - spec.mean) / spec.std if truth is not None else None
+        truth = standardised(truth, spec) if truth is not None else None
         return cls(
             name=name,
             weight=term.share,
             counted=counted,
             numbers=column(mean, _by_view(lessons, weights, spec), device),
             mask=None if bool(counted.all()) else Column.on(device, counted),
-            method=number_method(term),
+            method=number_method(term, spec, device),
             labels=Column.on(device, truth) if truth is not None else None,
         )
 
@@ -88,7 +91,7 @@ class NumberTargets:
 def _mean(said: Sequence[tuple[Tensor, OutputSpec]], weights: Tensor, spec: OutputSpec) -> Tensor:
     """The teachers' weighted mean [n, size], in the units of the student's output `spec`."""
     mean = torch.stack([_own_units(*each) * weights[:, k : k + 1] for k, each in enumerate(said)]).sum(0)
-    return (mean - spec.mean) / spec.std if isinstance(spec, ValueOutput) else mean
+    return standardised(mean, spec)
 
 
 def _by_view(lessons: tuple[Lesson, ...], weights: Tensor, spec: OutputSpec) -> ByView | None:
@@ -115,5 +118,4 @@ def _dense(lesson: Lesson, split: Tensor, epoch: int) -> Tensor:
 
 
 def _own_units(values: Tensor, spec: OutputSpec) -> Tensor:
-    values = widened(values).nan_to_num()
-    return values * spec.std + spec.mean if isinstance(spec, ValueOutput) else values
+    return own_units(widened(values).nan_to_num(), spec)

@@ -19,6 +19,7 @@ from app.contracts.report_preflight import (
     TeacherCheck,
     WouldFail,
 )
+from app.contracts.resolving.relations import trunks_are_open
 from workers.engine.control import Stop, check
 from workers.engine.data.inputs import Inputs
 from workers.engine.data.joining import inputs_of, read_datasets
@@ -34,6 +35,7 @@ from workers.engine.rehearsal.costs import Costs, estimate, parts
 from workers.engine.rehearsal.memory import available_bytes, is_out_of_memory, peak_bytes
 from workers.engine.rehearsal.rehearse import now
 from workers.engine.rehearsal.teachers import Examination, lenient
+from workers.engine.resolution import resolution_warnings
 from workers.engine.search import candidates
 from workers.engine.stages import StageRunner
 from workers.engine.training import Emit, prepared_inputs, store_of
@@ -72,6 +74,8 @@ class Preflight:
         order = self._order
         make_deterministic(order.threads)
         began = self._enter("loading")
+        for warning in resolution_warnings(order):
+            self._emit(WarningEvent(code=warning["code"], message=warning["message"]))
         dataset = read_datasets(order, self._spec.dataset_refs())
         loaded = self._enter("teaching")
         inputs, views = prepared_inputs(self._spec.job, dataset, self._device)
@@ -163,7 +167,7 @@ class Preflight:
         return PreflightReport(
             would_fail=tuple(self._would_fail),
             teachers=found.teachers,
-            parameters=parameter_count(architecture),
+            parameters=parameter_count(architecture) if not trunks_are_open(self._spec.job) else None,
             flops=flops(architecture),
             steps=found.steps,
             stages=found.costs.stages if found.costs is not None else (),
