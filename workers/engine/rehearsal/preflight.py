@@ -35,7 +35,6 @@ from workers.engine.rehearsal.costs import Costs, estimate, parts
 from workers.engine.rehearsal.memory import available_bytes, is_out_of_memory, peak_bytes
 from workers.engine.rehearsal.rehearse import now
 from workers.engine.rehearsal.teachers import Examination, lenient
-from workers.engine.resolution import resolution_warnings
 from workers.engine.search import candidates
 from workers.engine.stages import StageRunner
 from workers.engine.training import Emit, prepared_inputs, store_of
@@ -74,7 +73,7 @@ class Preflight:
         order = self._order
         make_deterministic(order.threads)
         began = self._enter("loading")
-        for warning in resolution_warnings(order):
+        for warning in order.warnings:
             self._emit(WarningEvent(code=warning["code"], message=warning["message"]))
         dataset = read_datasets(order, self._spec.dataset_refs())
         loaded = self._enter("teaching")
