@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from app.contracts.architectures import Architecture
@@ -33,7 +33,7 @@ from workers.engine.data.joining import digest_facts
 from workers.engine.data.mixture import Mixture
 from workers.engine.data.viewing import ViewPlan
 from workers.engine.determinism import footing
-from workers.engine.files import publish_folder, whole_folder, write_whole
+from workers.engine.files import fresh_draft, publish_folder, read_document, save_tensors, whole_folder, write_document
 from workers.engine.loop import Loop, Schooling, Trainee
 from workers.engine.members import Member
 from workers.engine.networks import Network, build, initialise
@@ -183,8 +183,9 @@ class StageRunner:
         squad = self.squad(name, stages, schooling)
         if squad is None:
             return None
-        finished = Path(self.order.checkpoints_dir) / "finished" / f"{name}.json"
-        if not finished.exists():
+        place = Path(self.order.checkpoints_dir) / "finished" / f"{name}.json"
+        told = read_document(place)
+        if told is None:
             checkpoints = CheckpointFolder(Path(self.order.checkpoints_dir) / name, self.order.attempt)
             checkpoint = checkpoints.load()
             keep = {"footing": footing(self.device, self.order.threads), "bit_exact": True}
@@ -193,9 +194,8 @@ class StageRunner:
                 loop.resume(checkpoint)
             loop.run()
             told = {"scores": [best or 0.0 for best in squad.best], "seconds": loop.seconds}
-            write_whole(finished, json.dumps(told).encode())
-        found: dict[str, Any] = json.loads(finished.read_text())
-        return found["scores"], found["seconds"]
+            write_document(place, told)
+        return told["scores"], told["seconds"]
 
     def squad(self, name: str, stages: Sequence[Stage], schooling: Schooling) -> Squad | None:
         """The students of several stages as one, where they can train together."""
@@ -394,11 +394,6 @@ class FinishedStages:
 
     def keep(self, name: str, result: StageResult) -> None:
         """Write a stage's result down, whole or not at all."""
-        draft = self._folder / f".draft-{name}"
-        draft.mkdir(parents=True, exist_ok=True)
-        for member, settled in result.members.items():
-            weights = {key: value.detach().cpu().contiguous() for key, value in settled.network.state_dict().items()}
-            save_file(weights, draft / f"{member}.safetensors")
         facts = {
             member: {"epoch": each.epoch, "steps": each.steps, "score": each.score, "cached": each.cached}
             for member, each in result.members.items()
@@ -410,8 +405,12 @@ class FinishedStages:
             "precision": result.precision,
             "measured": result.measured,
         }
-        (draft / "result.json").write_text(json.dumps(told, sort_keys=True, allow_nan=False))
-        publish_folder(draft, self._folder / name, {})
+        with fresh_draft(self._folder / f".draft-{name}") as draft:
+            for member, settled in result.members.items():
+                weights = {key: value.detach().cpu() for key, value in settled.network.state_dict().items()}
+                save_tensors(weights, draft / f"{member}.safetensors")
+            (draft / "result.json").write_text(json.dumps(told, sort_keys=True, allow_nan=False))
+            publish_folder(draft, self._folder / name, {})
 
 
 def _restored(architecture: Architecture, weights: dict[str, Tensor], facts: dict[str, Any]) -> Settled:

@@ -2,7 +2,6 @@
 comes after.
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -28,7 +27,7 @@ from workers.engine.data.joining import inputs_of, read_datasets
 from workers.engine.data.mixture import uses_of
 from workers.engine.data.viewing import ViewPlan
 from workers.engine.determinism import make_deterministic
-from workers.engine.files import write_whole
+from workers.engine.files import read_document, write_document
 from workers.engine.lessons import Faculty
 from workers.engine.plan import Plan
 from workers.engine.recipes import Course, Spec, Taught, course_of, starting_weights, taught_tasks
@@ -138,10 +137,10 @@ class Training:
     def _first_uses(self, faculty: Faculty) -> list[dict[str, Any]]:
         """How the targets came to be in the first attempt: a later one finds what that one made."""
         path = Path(self._order.checkpoints_dir) / "targets.json"
-        if not path.exists():
-            uses = [use.model_dump(mode="json") for use in faculty.uses.values()]
-            write_whole(path, json.dumps(uses).encode())
-        found: list[dict[str, Any]] = json.loads(path.read_text())
+        found: list[dict[str, Any]] | None = read_document(path)
+        if found is None:
+            found = [use.model_dump(mode="json") for use in faculty.uses.values()]
+            write_document(path, found)
         return found
 
     def _train(
