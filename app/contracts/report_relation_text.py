@@ -17,9 +17,7 @@ def relation_text(relation: Mapping[str, Any] | None) -> str:
         acted = f", by {relation['apply']}" if relation.get("apply") else ""
         parts.append(_square(relation, "matrix", f"R ({relation['source']}{acted}): rows are taught by columns"))
     if relation.get("cosine"):
-        parts.append(
-            _square(relation, "cosine", f"mean cosine of the tasks' gradients, {relation['measured']} looks")
-        )
+        parts.append(_square(relation, "cosine", f"mean cosine of the tasks' gradients, {relation['measured']} looks"))
         parts.append(_square(relation, "conflicts", "share of the looks with a negative cosine"))
     if relation.get("grouping"):
         groups = "; ".join(", ".join(group) for group in relation["grouping"]["groups"])

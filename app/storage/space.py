@@ -23,6 +23,12 @@ class Space:
         """Bytes that can still be promised; below 0 when the margin is eaten into."""
         return shutil.disk_usage(self._directory).free - self._margin - self._promised
 
+    def expect_room(self) -> None:
+        """For who writes without having been promised anything. Raises StorageFull when nothing is free."""
+        free = self.free()
+        if free < 0:
+            raise StorageFull(0, free)
+
     @contextmanager
     def reserve(self, wanted: int) -> Iterator[None]:
         """Promise `wanted` bytes for the length of the block. Raises StorageFull.
