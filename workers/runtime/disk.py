@@ -9,8 +9,6 @@ from pathlib import Path
 from app.storage.errors import StorageFull
 from app.storage.space import Space
 
-SPARE_SHARE = 4
-"""Uploads leave `spare_disk_bytes` free; jobs may eat into that, down to a quarter."""
 WAIT_SECONDS = 60.0
 """How long a job that has been claimed waits for its room before it is given up."""
 LOOK_SECONDS = 1.0
@@ -21,25 +19,23 @@ class Disk:
     """The disk below a data directory, as the jobs of one worker share it."""
 
     def __init__(self, root: Path, spare_bytes: int, wait_seconds: float = WAIT_SECONDS) -> None:
-        self._space = Space(root, spare_bytes // SPARE_SHARE)
+        self._space = Space(root, spare_bytes)
         self._wait = wait_seconds
         self._promised: dict[Path, int] = {}
         self._full = False
 
     def has_room(self) -> bool:
         """Whether a job may be claimed at all: while the disk is full they wait in the queue. Said once."""
-        full = self._space.free() < 0
+        full = self._space.free_for_jobs() < 0
         if full != self._full:
-            _log.warning(
-                "the disk is full: no job is claimed until there is room" if full else "the disk has room again"
-            )
+            _log.warning("the disk %s", "is full: no job is claimed until it has room" if full else "has room again")
         self._full = full
         return not full
 
     def _free(self) -> int:
         """What is not promised to others; what they have written of it is not free any more."""
         rest = sum(max(0, promised - _bytes(folder)) for folder, promised in self._promised.items())
-        return self._space.free() - rest
+        return self._space.free_for_jobs() - rest
 
     @asynccontextmanager
     async def promise(self, wanted: int, folder: Path) -> AsyncIterator[None]:

@@ -122,7 +122,8 @@ class Supervisor:
     async def _one_job(self, slot: Slot) -> bool:
         """Claim and run one job; whether there was one.
 
-        Nothing is claimed before the fork server is warm, the slot's lock is held, and its device and the disk have room.
+        Nothing is claimed before the fork server is warm, the slot's lock is held, and its device and the disk have
+        room.
         """
         await self._or_drain(self.nursery.warm_up())
         if self._draining.is_set():
