@@ -58,6 +58,7 @@ class Trained:
     measured: dict[str, Any] | None
     """What was seen of the tasks' gradients, by a first run where there was one."""
     precision: str
+    micro_batch_size: int | None
     exact_accumulation: bool
     bit_exact: bool
     targets: list[dict[str, Any]]
@@ -181,7 +182,7 @@ class Training:
         control = _joined(pairs[0]).members.get("control")
         if searched is not None and searched.control is not None:
             control = searched.control
-        micro = main.training.micro_batch_size
+        micro = runner.shortage.applied(main).training.micro_batch_size
         student = result.members["student"]
         return Trained(
             order=self._order,
@@ -198,6 +199,7 @@ class Training:
             search=searched.report if searched else None,
             measured=(probed or result).measured,
             precision=result.precision,
+            micro_batch_size=micro,
             exact_accumulation=micro is None or not student.network.has_batch_norm,
             bit_exact=all(each.bit_exact for each in results),
             targets=_with_views(targets, faculty),
