@@ -33,8 +33,8 @@ def _upload(service: SmallDisk, folder: Path) -> Any:
         "targets": {"y": {"kind": "class", "classes": 2}},
     }
     with (folder / "rows.npz").open("rb") as body:
-        files = {"manifest": (None, json.dumps(manifest).encode()), "file": body}
-        return service.http.post("/v1/datasets", files=files)
+        said = json.dumps(manifest).encode()
+        return service.http.post("/v1/datasets", files={"manifest": (None, said), "file": body})
 
 
 def _training(dataset: str, steps: int, *hidden: int) -> dict[str, Any]:

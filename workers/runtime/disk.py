@@ -63,7 +63,7 @@ def _bytes(folder: Path) -> int:
     total = 0
     for path in folder.rglob("*"):
         try:
-            total += path.lstat().st_size
+            total += 0 if path.is_dir() else path.lstat().st_size
         except FileNotFoundError:
             continue
     return total

@@ -15,7 +15,7 @@ from app.queue.blobs import Blobs
 from app.queue.ledger import Ledger
 from app.settings import Settings
 from app.storage.store import BlobStore
-from workers.runtime import keeping, locks
+from workers.runtime import keeping, locks, retention
 from workers.runtime.attempt import INSPECTION_SECONDS, OBEY_SECONDS, Attempt, Means
 from workers.runtime.children import DEFAULT_ENTRY, NoForkServer, Nursery
 from workers.runtime.disk import Disk
@@ -203,8 +203,10 @@ class Supervisor:
                 await asyncio.to_thread(keeping.remove_job, self._places, job_id)
 
     async def _tidy(self) -> None:
+        """What this disk keeps too long (see `retention`), the inputs of jobs that run here apart."""
         needed = {path for attempt in self._attempts.values() for path in attempt.inputs}
-        await asyncio.to_thread(keeping.prune_inputs, self._places, self._settings.cache_bytes, needed)
+        for each in await retention.stale(self._settings, self._database, needed):
+            await asyncio.to_thread(each.remove)
 
     # Readiness.
 
