@@ -11,8 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import pytest
-
 FAULTS = ("error=ENOSPC", "error=EIO", "signal=KILL")
 CALLS = (
     "openat,mkdir,mkdirat,write,pwrite64,writev,ftruncate,fallocate,fsync,fdatasync,rename,renameat,renameat2,"
@@ -20,6 +18,10 @@ CALLS = (
 )
 """Whatever changes a file system, or looks into folders."""
 _CALL = re.compile(r"^(?:\d+ +)?(\w+)\(")
+
+
+class Needs(Exception):
+    """The machine lacks what a fault is made with."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,9 @@ class Place:
 
 
 def needs_strace() -> None:
-    """Skips the test where the machine has no strace, or no process may be traced."""
+    """Raises Needs where the machine has no strace."""
     if shutil.which("strace") is None:
-        pytest.skip("needs strace")
+        raise Needs("needs strace")
 
 
 class Publishers:
@@ -73,7 +75,7 @@ class Publishers:
             status = int(self._say("go"))
             tracer.wait(timeout=30)
         if not attached:
-            pytest.skip(f"needs strace to trace other processes: {told.strip()}")
+            raise Needs(f"needs strace to trace other processes: {told.strip()}")
         return status
 
     def places(self, name: str, folder: Path, version: int, log: Path) -> list[Place]:

@@ -7,24 +7,23 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.faults.house import FaultyService, eventually
+from tests.faults.injection import Needs
 
 MIB = 1 << 20
 
 
 def needs_small_disk() -> None:
-    """Skips the test where no tmpfs can be mounted."""
+    """Raises Needs where no tmpfs can be mounted."""
     if shutil.which("unshare") is None:
-        pytest.skip("needs unshare")
+        raise Needs("needs unshare")
     tried = subprocess.run(
         ["unshare", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/tmp"],
         capture_output=True,
         check=False,
     )
     if tried.returncode != 0:
-        pytest.skip("needs a namespace in which a tmpfs can be mounted")
+        raise Needs("needs a namespace in which a tmpfs can be mounted")
 
 
 class SmallDisk(FaultyService):
