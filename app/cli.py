@@ -1,4 +1,4 @@
-"""`stillhouse serve | api | worker | migrate | keys …`."""
+"""`stillhouse serve | api | worker | migrate | gc | keys …`."""
 
 import asyncio
 import os
@@ -18,7 +18,9 @@ from app.access.secrets import new_key
 from app.db import migrate as migrations
 from app.db.engine import open_database
 from app.db.errors import DatabaseUnavailable, UnsupportedDatabase
+from app.gc import collected
 from app.main import create_app
+from app.retention import Stale
 from app.serving import AlreadyServed, WorkerProcess, serve, sole_server, worker_command, worker_environment
 from app.settings import Settings
 from app.storage.staging import Staging
@@ -137,6 +139,26 @@ def migrate(
     settings = _settings(data_dir=data)
     _guarded(lambda: migrations.upgrade(settings.database))
     typer.echo("the database is up to date")
+
+
+@cli.command()
+def gc(
+    data: Data = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing: say what would go.")] = False,
+) -> None:
+    """Remove what nobody needs any more, as the running service does by itself; safe beside it."""
+    settings = _settings(data_dir=data)
+    found: list[Stale] = []
+
+    def run() -> None:
+        _migrated(settings)
+        found.extend(asyncio.run(collected(settings, dry_run=dry_run)))
+
+    _guarded(run)
+    for each in found:
+        typer.echo(f"{each.bytes:>15,}  {each.kind:<12}  {each.name}")
+    verb = "would go" if dry_run else "went"
+    typer.echo(f"{len(found)} things {verb}, {sum(each.bytes for each in found):,} bytes")
 
 
 def _with_database(data: Path | None, work: Callable[[AsyncSession], Awaitable[T]]) -> T:

@@ -3,14 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from typing import Final
 
-from app.db.clock import utcnow
+from app import retention
 from app.db.errors import DatabaseUnavailable
-from app.http import stored
 from app.http.services import Services
-from app.queue import idempotency
 from app.storage.errors import StorageError
 
 _MOST_SWEEP_SECONDS: Final = 5.0
@@ -44,9 +41,5 @@ async def _sweep(services: Services) -> None:
 
 
 async def tidy(services: Services) -> None:
-    """Forget answers and rejected bytes that have been kept long enough; collect what nobody refers to."""
-    kept = timedelta(hours=services.settings.kept_hours)
-    async with services.database.write() as session:
-        await idempotency.purge(session, kept)
-        await stored.drop_rejected_files(session, utcnow() - kept)
-    await services.blobs.collect()
+    """Be rid of what has been kept long enough."""
+    await retention.collect(services)

@@ -15,6 +15,7 @@ from app.contracts.jobs import InspectJob
 from app.contracts.orders import ExitCode, Order
 from app.contracts.problems import UserError
 from workers.engine.control import Stopped
+from workers.engine.files import is_disk_full
 from workers.engine.run import execute
 from workers.runtime.child_side import Control, Events, failure, write_outcome
 from workers.runtime.sandbox import confine_inspection, confine_training
@@ -51,7 +52,10 @@ def main(attempt_dir: str, control: int) -> int:
         watcher.start()
         return _carry_out(order, folder, watcher)
     except BaseException as error:
-        traceback.print_exc()
+        full = is_disk_full(error)
         with suppress(OSError):
-            write_outcome(folder, failure("crashed", "infrastructure", f"{type(error).__name__}: {error}"[:2000]))
-        return 1
+            traceback.print_exc()
+        with suppress(OSError):
+            code = "disk_full" if full else "crashed"
+            write_outcome(folder, failure(code, "infrastructure", f"{type(error).__name__}: {error}"[:2000]))
+        return ExitCode.NO_ROOM if full else 1

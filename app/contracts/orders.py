@@ -26,6 +26,8 @@ class ExitCode(IntEnum):
 
     DONE = 0
     USER_ERROR = 42
+    NO_ROOM = 73
+    """The disk is full: said by the status, as nothing can be written."""
     REQUEUE = 75
 
 

@@ -213,6 +213,9 @@ class Report(Answer):
     not_measured: dict[str, str] = Field(
         default_factory=dict, description="What the data made impossible, and why (no test split, no labels)."
     )
+    micro_batch_size: int | None = Field(
+        default=None, description="Rows in memory at once; smaller than asked for where memory ran out."
+    )
     exact_accumulation: bool = Field(default=True, description="False where micro-batches meet BatchNorm.")
     bit_exact: bool = Field(
         default=True, description="False if an attempt resumed on another device, version or thread count."

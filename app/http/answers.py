@@ -79,5 +79,5 @@ _TITLES: Mapping[int, str] = {
     416: "The asked bytes lie outside the file.",
     422: "Well-formed, but wrong; `errors` says where.",
     503: "Try again a little later.",
-    507: "The disk has no room for this upload.",
+    507: "The disk has no room for this.",
 }

@@ -53,7 +53,8 @@ async def receive(
         raise TooLarge("upload_too_large", f"a file may have at most {most} bytes here, found {announced} announced")
     with services.space.reserve(announced):
         async with services.staging.open(limit=most) as file:
-            manifest = await _read(request, parser, file, services.settings.body_seconds, read_manifest)
+            room = None if announced else services.space.expect_room
+            manifest = await _read(request, parser, file, services.settings.body_seconds, read_manifest, room)
             staged = await file.finish()
             if staged.bytes == 0:
                 raise Invalid.at("", "empty_file", "the part `file` holds no byte")
@@ -62,7 +63,12 @@ async def receive(
 
 
 async def _read(
-    request: Request, parser: UploadParser, file: StagedFile, idle_seconds: float, read_manifest: Callable[[bytes], M]
+    request: Request,
+    parser: UploadParser,
+    file: StagedFile,
+    idle_seconds: float,
+    read_manifest: Callable[[bytes], M],
+    expect_room: Callable[[], None] | None,
 ) -> M:
     manifest: list[M] = []
     head = bytearray()
@@ -73,6 +79,8 @@ async def _read(
                 manifest.append(read_manifest(parser.manifest))
             for piece in parser.taken():
                 _look(head, piece)
+                if expect_room is not None:
+                    expect_room()
                 await file.write(piece)
     parser.finish()
     return manifest[0]

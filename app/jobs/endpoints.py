@@ -40,7 +40,7 @@ _ENDED = 204
     responses={
         200: json_content("DryRun", "With `dry_run`: what the job would be; nothing is written."),
         202: json_content("Job", "Accepted; it is queued."),
-        **problems(400, 408, 409, 413, 415, 422),
+        **problems(400, 408, 409, 413, 415, 422, 507),
     },
 )
 async def submit_job(

@@ -24,6 +24,7 @@ from app.jobs.repository import JobFilter
 from app.jobs.schemas import Job, job_view
 from app.queue import idempotency
 from app.queue.records import NewJob, UnusableInput
+from app.storage.errors import StorageFull
 
 Action = Literal["cancel", "pause", "resume"]
 _ALREADY: Final[dict[Action, tuple[JobState, ...]]] = {
@@ -41,7 +42,7 @@ async def submit(services: Services, caller: Caller, request: Request, key: str 
         return json_answer(submission.dry_run(await submission.resolved(services, caller, spec)))
     if key is not None:
         return await _submit_once(services, caller, spec, key)
-    await submission.resolved(services, caller, spec)
+    submission.expect_room(services, await submission.resolved(services, caller, spec))
     async with services.database.write() as session:
         view = await _insert(services, caller, spec, session)
     return json_answer(view, 202, {"Location": _location(view)})
@@ -68,10 +69,10 @@ async def _submit_once(services: Services, caller: Caller, spec: Spec, key: str)
     return json_answer(view, 202, {"Location": _location(view)})
 
 
-async def _refusal(services: Services, caller: Caller, spec: Spec) -> Invalid | None:
+async def _refusal(services: Services, caller: Caller, spec: Spec) -> Invalid | StorageFull | None:
     try:
-        await submission.resolved(services, caller, spec)
-    except Invalid as error:
+        submission.expect_room(services, await submission.resolved(services, caller, spec))
+    except (Invalid, StorageFull) as error:
         return error
     return None
 

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from app.contracts.base import Answer
 from app.contracts.facts import DATASET_FACTS, MODEL_FACTS, DatasetFacts, ModelFacts
+from app.contracts.footprint import disk_bytes
 from app.contracts.jobs import DistillJob, MultitaskJob, PreflightJob, TeacherRef
 from app.contracts.layouts import flops, parameter_count
 from app.contracts.problems import Problem
@@ -21,6 +22,7 @@ from app.jobs import repository
 from app.jobs.repository import Known
 from app.jobs.schemas import DryRun
 from app.queue.records import UnusableInput
+from app.storage.errors import StorageFull
 
 T = TypeVar("T", bound=Answer)
 _HOPELESS = (JobState.FAILED.value, JobState.CANCELLED.value, "preflight")
@@ -80,6 +82,16 @@ async def resolved(services: Services, caller: Caller, spec: Spec) -> Resolution
     if resolution.problems:
         raise Invalid(resolution.problems)
     return resolution
+
+
+def expect_room(services: Services, resolution: Resolution) -> None:
+    """Checkpoints and outputs must fit the disk, where the workers' is this process's (an embedded database is on the
+    same machine; workers elsewhere look at their own). Raises StorageFull.
+    """
+    wanted = disk_bytes(resolution.spec)
+    free = services.space.free_for_jobs()
+    if services.settings.embedded and wanted > max(free, 0):
+        raise StorageFull(wanted, free)
 
 
 def _unusable(ref: Reference, known: Mapping[str, Known]) -> Problem | None:

@@ -59,6 +59,13 @@ class Blobs:
                 removed += await self._remove(session, sha256)
         return removed
 
+    async def collect_all(self, grace: timedelta = GRACE) -> int:
+        """`collect`, until there is nothing left to remove."""
+        removed = 0
+        while found := await self.collect(grace):
+            removed += found
+        return removed
+
     async def _remove(self, session: AsyncSession, sha256: str) -> bool:
         mine = select(BlobRow.sha256).where(BlobRow.sha256 == sha256, BlobRow.state == "deleting")
         if await session.scalar(mine.with_for_update()) is None:
@@ -121,6 +128,12 @@ async def _mark(session: AsyncSession, grace: timedelta, limit: int) -> list[str
         .execution_options(synchronize_session=False)
     )
     return list((await session.scalars(statement)).all())
+
+
+async def collectable(session: AsyncSession, grace: timedelta = GRACE) -> list[tuple[str, int]]:
+    """(digest, bytes) of what `collect` would remove now."""
+    rows = select(BlobRow.sha256, BlobRow.bytes).where(BlobRow.last_used < utcnow() - grace, _unreferenced())
+    return [(row.sha256, row.bytes) for row in (await session.execute(rows.order_by(BlobRow.sha256))).all()]
 
 
 def _unreferenced() -> ColumnElement[bool]:

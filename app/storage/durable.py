@@ -12,7 +12,7 @@ from pathlib import Path
 from app.storage.errors import StorageFull
 
 CHUNK = 1 << 20
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, the process's own limit
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, the process's own limit
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def room() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_ROOM:
+        if error.errno in NO_ROOM:
             raise StorageFull from error
         raise
 

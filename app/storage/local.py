@@ -28,10 +28,12 @@ class LocalStore:
 
     async def put(self, source: Path, sha256: str) -> None:
         """Put it there by rename, or by a copy from another file system."""
-        await asyncio.to_thread(self._put, source, self._path(sha256))
+        await asyncio.to_thread(self.put_now, source, sha256)
 
-    def _put(self, source: Path, target: Path) -> None:
-        if target.exists() and target.stat().st_size == source.stat().st_size:
+    def put_now(self, source: Path, sha256: str) -> None:
+        """`put`, in this thread. Bytes that the disk has damaged are replaced."""
+        target = self._path(sha256)
+        if target.exists() and digest_of_file(target) == sha256:
             # Another put may have renamed it and not yet synced the name: sync before anybody relies on it.
             sync_directory(target.parent)
             source.unlink()

@@ -11,6 +11,10 @@ MARGIN = 256 << 20
 """Bytes that uploads never take: room for the database, checkpoints and logs."""
 
 
+JOBS_SHARE = 4
+"""Jobs may eat into what uploads leave free, down to a quarter of it."""
+
+
 class Space:
     """What is free below `directory`, less what this process has promised already."""
 
@@ -22,6 +26,16 @@ class Space:
     def free(self) -> int:
         """Bytes that can still be promised; below 0 when the margin is eaten into."""
         return shutil.disk_usage(self._directory).free - self._margin - self._promised
+
+    def free_for_jobs(self) -> int:
+        """Bytes that jobs may still write."""
+        return self.free() + self._margin - self._margin // JOBS_SHARE
+
+    def expect_room(self) -> None:
+        """For who writes without having been promised anything. Raises StorageFull when nothing is free."""
+        free = self.free()
+        if free < 0:
+            raise StorageFull(0, free)
 
     @contextmanager
     def reserve(self, wanted: int) -> Iterator[None]:

@@ -3,9 +3,10 @@
 import asyncio
 import hashlib
 import os
+import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -85,6 +86,18 @@ class Staging:
         """A new file of at most `limit` bytes; whatever was not taken away by the end of the block is deleted."""
         with StagedFile(self._directory / uuid.uuid4().hex, limit) as file:
             yield file
+
+    def abandoned(self, seconds: float) -> list[tuple[Path, int]]:
+        """(path, bytes) of uploads to which nothing was written for so long: their processes are dead, as one that
+        stands still is given up much sooner.
+        """
+        found = []
+        for path in self._directory.iterdir():
+            with suppress(FileNotFoundError):
+                facts = path.stat()
+                if time.time() - facts.st_mtime > seconds:
+                    found.append((path, facts.st_size))
+        return found
 
     def clear(self) -> int:
         """Delete what uploads of dead processes left, and say how many there were: at the start of the only

@@ -5,7 +5,8 @@
         state.json            counters, scores, phase times, what it was made on
         manifest.json         sizes and digests, written last
 
-Randomness has no state to save (see randomness.py), nor has the order of rows, nor the learning rate.
+Randomness has no state to save (see randomness.py), nor has the order of rows, nor the learning rate. The best weights
+so far lie in every checkpoint: keeping the two newest keeps the best.
 """
 
 import json
@@ -15,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from workers.engine.files import publish_folder, whole_folder
+from workers.engine.files import fresh_draft, publish_folder, save_tensors, whole_folder
 
 KEEP = 2
 _NAME = re.compile(r"^step-(\d{8,})-a(\d+)$")
+_DRAFT = ".draft-"
 
 
 @dataclass(frozen=True)
@@ -53,21 +55,24 @@ class CheckpointFolder:
         named = [path for path in self._folder.iterdir() if _NAME.match(path.name)]
         return sorted(named, key=_order, reverse=True)
 
-    def save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> tuple[str, str]:
-        """Write a checkpoint, then drop old ones; (name, SHA-256 of its manifest)."""
+    def save(self, step: int, tensors: dict[str, Tensor], state: str) -> tuple[str, str]:
+        """Write a checkpoint (host tensors, state as JSON), then drop old ones; (name, SHA-256 of its manifest).
+
+        Raises OSError; then it is absent, and the older ones are as they were.
+        """
         name = f"step-{step:08d}-a{self._attempt}"
-        draft = self._folder / f".draft-{name}"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir()
-        save_file({key: value.contiguous() for key, value in tensors.items()}, draft / "tensors.safetensors")
-        (draft / "state.json").write_text(json.dumps(state, sort_keys=True, allow_nan=False))
-        digest = publish_folder(draft, self._folder / name, {"step": step, "attempt": self._attempt})
+        with fresh_draft(self._folder / f"{_DRAFT}{name}") as draft:
+            save_tensors(tensors, draft / "tensors.safetensors")
+            (draft / "state.json").write_text(state)
+            digest = publish_folder(draft, self._folder / name, {"step": step, "attempt": self._attempt})
         for old in self._newest_first()[KEEP:]:
             shutil.rmtree(old, ignore_errors=True)
         return name, digest
 
     def load(self) -> Checkpoint | None:
-        """The newest checkpoint whose digests hold, or None."""
+        """The newest checkpoint whose digests hold, or None. Drafts of dead attempts are dropped."""
+        for draft in self._folder.glob(f"{_DRAFT}step-*"):
+            shutil.rmtree(draft, ignore_errors=True)
         for path in self._newest_first():
             manifest = whole_folder(path)
             if manifest is not None:

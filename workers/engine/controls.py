@@ -7,10 +7,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from workers.engine.files import publish_folder, whole_folder
+from workers.engine.files import fresh_draft, publish_folder, save_tensors, whole_folder
 
 MOST_ENTRIES = 256
 
@@ -45,15 +45,9 @@ class ControlCache:
 
     def keep(self, key: str, weights: dict[str, Tensor], epoch: int, steps: int, score: float | None = None) -> None:
         """Publish a trained control under `key`; the first of several racers wins, all having the same bits."""
-        draft = self._folder / f".draft-{key}-{os.getpid()}"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir()
-        save_file(
-            {name: value.detach().cpu().contiguous() for name, value in weights.items()}, draft / "weights.safetensors"
-        )
-        if whole_folder(self._folder / key) is None:
-            shutil.rmtree(self._folder / key, ignore_errors=True)
-        publish_folder(draft, self._folder / key, {"epoch": epoch, "steps": steps, "score": score})
+        with fresh_draft(self._folder / f".draft-{key}-{os.getpid()}") as draft:
+            save_tensors({name: value.detach().cpu() for name, value in weights.items()}, draft / "weights.safetensors")
+            publish_folder(draft, self._folder / key, {"epoch": epoch, "steps": steps, "score": score})
         self._evict()
 
     def _evict(self) -> None:

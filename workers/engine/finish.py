@@ -285,6 +285,7 @@ class Finish:
             export=checks,
             warnings=trained.warnings,
             not_measured=self._not_measured(),
+            micro_batch_size=trained.micro_batch_size,
             exact_accumulation=trained.exact_accumulation,
             bit_exact=trained.bit_exact,
             attempts=trained.order.attempt,

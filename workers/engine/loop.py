@@ -13,10 +13,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from app.contracts.events import CheckpointEvent, ChildEvent, MetricPoint, MetricsEvent, ProgressEvent
+from app.contracts.events import ChildEvent, MetricPoint, MetricsEvent, ProgressEvent
 from app.contracts.problems import UserError
 from app.contracts.training import TrainingSpec
 from workers.engine.checkpoint import Checkpoint, CheckpointFolder
+from workers.engine.checkpointing import SHARE, Checkpointing
 from workers.engine.control import Stop, Stopped
 from workers.engine.data.columns import Rows
 from workers.engine.data.inputs import Inputs
@@ -160,6 +161,7 @@ class Loop:
     step: int = 0
     seconds: float = 0.0
     """Wall time of all attempts so far."""
+    _saving: Checkpointing = field(init=False, repr=False)
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on where `checkpoint` was taken."""
@@ -174,12 +176,16 @@ class Loop:
         return self.step // self.schooling.batches
 
     def run(self) -> None:
-        """Train to the end. Raises Stopped, and UserError `diverged`."""
-        clock = _Clock(self)
-        while self.step < self.schooling.steps and self._active():
-            self._one_epoch(clock)
-        clock.tell(force=True)
-        self._record()
+        """Train to the end. Raises Stopped, and UserError `diverged`. What is being written then is waited for."""
+        clock, self._saving = _Clock(self), Checkpointing(self.checkpoints, self.emit)
+        try:
+            while self.step < self.schooling.steps and self._active():
+                self._one_epoch(clock)
+            clock.tell(force=True)
+            self._record()
+            self._expect_finite()
+        finally:
+            self._saving.close()
         self.seconds = clock.total()
 
     def _active(self) -> list[Trainee]:
@@ -193,8 +199,10 @@ class Loop:
             reason = self.stop.requested()
             if reason is not None:
                 self.save(clock)
+                self._saving.finish()
                 raise Stopped(reason)
-            if clock.checkpoint_due(self.checkpoint_seconds):
+            self._saving.look()
+            if self._checkpoint_due(clock):
                 self.save(clock)
             self._one_step(batches[place], {name: by_batch[place] for name, by_batch in counts.items()}, number + 1)
             clock.tell(rows=len(batches[place]))
@@ -241,25 +249,37 @@ class Loop:
         if points:
             self.emit(MetricsEvent(points=tuple(points)))
 
+    def _checkpoint_due(self, clock: "_Clock") -> bool:
+        """Whether it is time; with an interval of 0 at every step, whatever it costs."""
+        least = self.checkpoint_seconds
+        if least == 0.0:
+            return True
+        return self._saving.idle and clock.since_checkpoint() >= max(least, self._saving.cost / SHARE)
+
     def save(self, clock: "_Clock") -> None:
-        """A checkpoint of everything, if everything is finite. Raises UserError `diverged` where it is not."""
+        """Begin a checkpoint of everything, if everything is finite. Raises UserError `diverged` where it is not."""
         self._record()
+        self._expect_finite()
         tensors: dict[str, Tensor] = {}
         states: dict[str, Any] = {}
+        for member in self.members:
+            saved, states[member.name] = member.save()
+            tensors.update(saved)
+        state = {**self.keep, "seconds": clock.total(), "members": states}
+        place = f"{self.stage}/" if self.stage else ""
+        self._saving.begin(self.step, self.offset + self.step, place, tensors, state)
+        clock.checkpointed()
+
+    def _expect_finite(self) -> None:
+        """What an optimiser remembers can overflow before any loss does. Raises UserError `diverged`."""
         for member in self.members:
             if not member.is_finite():
                 raise UserError(
                     "diverged",
-                    f"a weight of the {member.name} is not finite after step {self.step}: lower "
-                    "`training.learning_rate` or set `training.clip_norm`; the last finite checkpoint is kept",
+                    f"a weight of the {member.name}, or what its optimiser remembers, is not finite after step "
+                    f"{self.step}: lower `training.learning_rate` or set `training.clip_norm`; the last finite "
+                    "checkpoint is kept",
                 )
-            saved, states[member.name] = member.save()
-            tensors.update(saved)
-        state = {**self.keep, "seconds": clock.total(), "members": states}
-        name, digest = self.checkpoints.save(self.step, tensors, state)
-        clock.checkpointed()
-        place = f"{self.stage}/{name}" if self.stage else name
-        self.emit(CheckpointEvent(step=self.offset + self.step, name=place, sha256=digest))
 
 
 def _are_peers(member: Trainee, other: Trainee) -> bool:
@@ -301,9 +321,9 @@ class _Clock:
         """Seconds of all attempts."""
         return self._before + time.monotonic() - self._began
 
-    def checkpoint_due(self, seconds: float) -> bool:
-        """Whether the last one is `seconds` old."""
-        return time.monotonic() - self._saved >= seconds
+    def since_checkpoint(self) -> float:
+        """Seconds since the last one was taken."""
+        return time.monotonic() - self._saved
 
     def checkpointed(self) -> None:
         """One was just taken."""

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from workers.engine.finite import are_finite
 from workers.engine.optimizers import load_optimizer, optimizer_tensors
 
 if TYPE_CHECKING:
@@ -71,7 +72,6 @@ def load_member(member: "Member", tensors: dict[str, Tensor], state: dict[str, A
 
 
 def is_finite(member: "Member") -> bool:
-    """Whether every weight is a finite number: what a checkpoint must not be without."""
-    everything = [*member.network.state_dict().values(), *_beside(member).values()]
-    tensors = [value for value in everything if value.is_floating_point()]
-    return all(bool(value.isfinite().all()) for value in tensors)
+    """Whether every weight, and what the optimiser remembers, is finite: what a checkpoint must not be without."""
+    weights = [*member.network.state_dict().values(), *_beside(member).values()]
+    return are_finite([*weights, *optimizer_tensors(member.optimizer).values()])

@@ -16,6 +16,7 @@ from workers.engine.balancing import Balancer, Losses, Parameters, Shared
 from workers.engine.data.columns import Rows
 from workers.engine.data.inputs import Inputs
 from workers.engine.exchange import Answers, Counts, Part, Peers
+from workers.engine.finite import GradientWatch
 from workers.engine.member_state import is_finite, load_member, save_member
 from workers.engine.networks import Network
 from workers.engine.networks.taps import Taps
@@ -71,6 +72,7 @@ class Member:
             place: module.to(device) for task in self.tasks for place, module in task.modules.items()
         }
         self.parameters = _parameters(self.network, self.tasks)
+        self.watch = GradientWatch(f"{self.prefix}train/", self._reached(), device)
         self.optimizer = make_optimizer(training, _trained(self.network, self.modules))
         self.precision = Precision(training, device)
         self.held: Mapping[str, Phase] = {}
@@ -170,6 +172,7 @@ class Member:
         self.balancer.finish(self._present, self.parameters, step)
         if self.observer is not None:
             self.observer.look_after(self, step, epoch)
+        self.watch.look(step + 1)
         if self._training.clip_norm is not None:
             self.balancer.clip(self.parameters, self._training.clip_norm)
         set_learning_rate(self.optimizer, learning_rate(self._training, step, self._steps))
@@ -208,6 +211,7 @@ class Member:
 
     def take(self) -> list[MetricPoint]:
         """The points of the training series that are ready. Raises UserError `diverged`."""
+        self.watch.expect_finite(before=self.recorder.first_bad_step())
         seen = self.observer.take(self.prefix) if self.observer is not None else []
         return [*self.recorder.take(), *seen]
 
@@ -219,8 +223,16 @@ class Member:
         """The inverse of `save`; the member was built from the same spec."""
         load_member(self, tensors, state)
 
+    def _reached(self) -> list[tuple[list[str], list[nn.Parameter]]]:
+        """(terms, parameters that they reach): those that tasks share, then each task's own."""
+        own = [
+            ([f"{task.name}/{term.name}" for term in task.terms], list(parameters))
+            for task, parameters in zip(self.tasks, self.parameters.own, strict=True)
+        ]
+        return [(self.columns, self.parameters.trunk), *own]
+
     def is_finite(self) -> bool:
-        """Whether every weight is a finite number: what a checkpoint must not be without."""
+        """Whether every weight, and what the optimiser remembers, is finite: what a checkpoint must not be without."""
         return is_finite(self)
 
     def judge(self, score: float, epoch: int) -> None:

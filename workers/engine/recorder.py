@@ -54,6 +54,10 @@ class Recorder:
         self._pending.clear()
         return points
 
+    def first_bad_step(self) -> int | None:
+        """The first step with a loss that is not finite; waits for the device."""
+        return min((step for step in self._bad_step.tolist() if step >= 0), default=None)
+
     def _raise_if_diverged(self) -> None:
         bad = self._bad_step.tolist()
         steps = [step for step in bad if step >= 0]

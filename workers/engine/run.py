@@ -1,11 +1,14 @@
 """The engine's front door: an order in, an outcome out."""
 
+from app.contracts.events import ChildEvent, PhaseEvent
 from app.contracts.jobs import InspectJob, PreflightJob
 from app.contracts.orders import InspectionOutcome, Order, PreflightOutcome, TrainingOutcome
 from workers.engine.control import Stop
 from workers.engine.finish import Finish
 from workers.engine.intake.inspect import inspect
+from workers.engine.recipes import Spec
 from workers.engine.rehearsal.preflight import Preflight
+from workers.engine.shortage import is_out_of_memory, ran_out
 from workers.engine.training import Emit, Training
 
 
@@ -21,8 +24,31 @@ def execute(order: Order, emit: Emit, stop: Stop) -> TrainingOutcome | Preflight
         return inspect(order, emit)
     if isinstance(spec, PreflightJob):
         return Preflight(order, spec, emit, stop).run()
+    phases = _Phases(emit)
+    try:
+        return _train(order, spec, phases.emit, stop)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ran_out(error, phases.last) from error
+
+
+def _train(order: Order, spec: Spec, emit: Emit, stop: Stop) -> TrainingOutcome:
     trained = Training(order, spec, emit, stop).run()
     try:
         return Finish(trained, emit, stop).run()
     finally:
         trained.faculty.close()
+
+
+class _Phases:
+    """Knows the phase that a job is in."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self.last = "starting"
+
+    def emit(self, event: ChildEvent) -> None:
+        if isinstance(event, PhaseEvent):
+            self.last = event.phase
+        self._emit(event)

@@ -22,6 +22,7 @@ from workers.engine.data.columns import Rows
 from workers.engine.data.inputs import Inputs
 from workers.engine.evaluation.parties import BLOCK
 from workers.engine.exchange import Answers, Counts, Part, Peers
+from workers.engine.finite import GradientWatch, are_finite
 from workers.engine.networks import Network
 from workers.engine.objectives.labels import SupervisedLoss
 from workers.engine.objectives.soft import ClassSoftTargets
@@ -100,6 +101,8 @@ class Squad:
         self._shares = torch.tensor([[term.weight for term in task.terms] for task in tasks], device=device)
         self._degrees = torch.tensor([[_degrees(term) or 1.0 for term in task.terms] for task in tasks], device=device)
         self._optimizer = make_optimizer(training, list(self._weights.values()))
+        terms = [f"{tasks[0].name}/{term.name}" for term in tasks[0].terms]
+        self._watch = GradientWatch(f"{prefix}train/", [(terms, self.parameters.all)], device)
         self._recorder = Recorder(f"{prefix}train/", [f"{k}/loss" for k in range(len(tasks))], steps, device)
         self._prefix = prefix
         self._training = training
@@ -163,6 +166,7 @@ class Squad:
 
     def end_step(self, step: int, epoch: int) -> None:
         """See `Member`."""
+        self._watch.look(step + 1)
         set_learning_rate(self._optimizer, learning_rate(self._training, step, self._steps))
         self._optimizer.step()
         self._recorder.add([torch.stack(self._totals).mean(), *self._totals], step + 1, epoch)
@@ -198,6 +202,7 @@ class Squad:
 
     def take(self) -> list[MetricPoint]:
         """See `Member`."""
+        self._watch.expect_finite(before=self._recorder.first_bad_step())
         return self._recorder.take()
 
     def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -222,7 +227,7 @@ class Squad:
 
     def is_finite(self) -> bool:
         """See `Member`."""
-        return all(bool(value.isfinite().all()) for value in self._weights.values())
+        return are_finite([*self._weights.values(), *optimizer_tensors(self._optimizer).values()])
 
 
 def _mean_of(term: Term, rows: Rows, progress: float) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from app.contracts.architectures import Architecture
@@ -33,13 +33,14 @@ from workers.engine.data.joining import digest_facts
 from workers.engine.data.mixture import Mixture
 from workers.engine.data.viewing import ViewPlan
 from workers.engine.determinism import footing
-from workers.engine.files import publish_folder, whole_folder, write_whole
+from workers.engine.files import fresh_draft, publish_folder, read_document, save_tensors, whole_folder, write_document
 from workers.engine.loop import Loop, Schooling, Trainee
 from workers.engine.members import Member
 from workers.engine.networks import Network, build, initialise
 from workers.engine.objectives.term import Term
 from workers.engine.recipes import Course, Taught
 from workers.engine.relations import Relation
+from workers.engine.shortage import Shortage, is_out_of_memory
 from workers.engine.squad import Squad, can_train_together
 from workers.engine.tasks import Task, taught_rows
 
@@ -145,10 +146,26 @@ class StageRunner:
             found = finished.find(stage)
             if found is not None:
                 return found
-        result = self._run(stage)
+        result = self._within_memory(stage)
         if stage.name:
             finished.keep(stage.name, result)
         return result
+
+    def _within_memory(self, stage: Stage) -> StageResult:
+        """Train; where memory runs out, once with smaller micro-batches, from the last checkpoint."""
+        while True:
+            try:
+                return self._run(self.shortage.applied(stage))
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                said = str(error)
+            self.shortage.shrink(self.shortage.applied(stage), self.inputs, said)
+
+    @cached_property
+    def shortage(self) -> Shortage:
+        """What the job does, and has done, about memory that runs out."""
+        return Shortage(Path(self.order.checkpoints_dir), self.emit)
 
     def _run(self, stage: Stage) -> StageResult:
         schooling, here = stage.schooling(), footing(self.device, self.order.threads)
@@ -159,9 +176,10 @@ class StageRunner:
         members = self.members(stage, schooling, control=stage.control and cached is None)
         if checkpoint is not None and {member.name for member in members} != set(checkpoint.state["members"]):
             checkpoint = None  # The control that it went with is lost: the same bits, from the beginning.
-        keep: dict[str, Any] = {"footing": here, "bit_exact": True}
+        micro = stage.training.micro_batch_size
+        keep: dict[str, Any] = {"footing": here, "bit_exact": True, "micro_batch_size": micro}
         if checkpoint is not None:
-            keep = self._kept(checkpoint, here)
+            keep = self._kept(checkpoint, here, micro)
         loop = self._loop(stage, members, schooling, checkpoints, keep)
         if checkpoint is not None:
             loop.resume(checkpoint)
@@ -183,22 +201,36 @@ class StageRunner:
         squad = self.squad(name, stages, schooling)
         if squad is None:
             return None
-        finished = Path(self.order.checkpoints_dir) / "finished" / f"{name}.json"
-        if not finished.exists():
+        place = Path(self.order.checkpoints_dir) / "finished" / f"{name}.json"
+        told = read_document(place)
+        if told is None:
             checkpoints = CheckpointFolder(Path(self.order.checkpoints_dir) / name, self.order.attempt)
             checkpoint = checkpoints.load()
             keep = {"footing": footing(self.device, self.order.threads), "bit_exact": True}
             loop = self._loop(replace(first, name=name), [squad], schooling, checkpoints, keep)
             if checkpoint is not None:
                 loop.resume(checkpoint)
-            loop.run()
+            if not self._has_memory_for(loop):
+                return None
             told = {"scores": [best or 0.0 for best in squad.best], "seconds": loop.seconds}
-            write_whole(finished, json.dumps(told).encode())
-        found: dict[str, Any] = json.loads(finished.read_text())
-        return found["scores"], found["seconds"]
+            write_document(place, told)
+        return told["scores"], told["seconds"]
+
+    def _has_memory_for(self, loop: Loop) -> bool:
+        """Run it, unless memory runs out: then its trainees train one after the other."""
+        try:
+            loop.run()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self.shortage.separate()
+            return False
+        return True
 
     def squad(self, name: str, stages: Sequence[Stage], schooling: Schooling) -> Squad | None:
         """The students of several stages as one, where they can train together."""
+        if not self.shortage.together or self.shortage.micro_batch_size is not None:
+            return None
         if len(schooling.validation) == 0 or any(len(stage.taught) > 1 or stage.course.peers for stage in stages):
             return None
         tasks = [stage.taught[0].student for stage in stages]
@@ -296,8 +328,11 @@ class StageRunner:
 
     # How it goes on.
 
-    def _kept(self, checkpoint: Checkpoint, here: dict[str, Any]) -> dict[str, Any]:
+    def _kept(self, checkpoint: Checkpoint, here: dict[str, Any], micro: int | None) -> dict[str, Any]:
         kept = {name: checkpoint.state[name] for name in ("footing", "bit_exact")}
+        kept["micro_batch_size"] = checkpoint.state.get("micro_batch_size", micro)
+        if kept["micro_batch_size"] != micro:
+            kept |= {"micro_batch_size": micro, "bit_exact": kept["bit_exact"] and checkpoint.step == 0}
         if kept["footing"] != here:
             changed = sorted(name for name in here if kept["footing"].get(name) != here[name])
             message = (
@@ -394,11 +429,6 @@ class FinishedStages:
 
     def keep(self, name: str, result: StageResult) -> None:
         """Write a stage's result down, whole or not at all."""
-        draft = self._folder / f".draft-{name}"
-        draft.mkdir(parents=True, exist_ok=True)
-        for member, settled in result.members.items():
-            weights = {key: value.detach().cpu().contiguous() for key, value in settled.network.state_dict().items()}
-            save_file(weights, draft / f"{member}.safetensors")
         facts = {
             member: {"epoch": each.epoch, "steps": each.steps, "score": each.score, "cached": each.cached}
             for member, each in result.members.items()
@@ -410,8 +440,12 @@ class FinishedStages:
             "precision": result.precision,
             "measured": result.measured,
         }
-        (draft / "result.json").write_text(json.dumps(told, sort_keys=True, allow_nan=False))
-        publish_folder(draft, self._folder / name, {})
+        with fresh_draft(self._folder / f".draft-{name}") as draft:
+            for member, settled in result.members.items():
+                weights = {key: value.detach().cpu() for key, value in settled.network.state_dict().items()}
+                save_tensors(weights, draft / f"{member}.safetensors")
+            (draft / "result.json").write_text(json.dumps(told, sort_keys=True, allow_nan=False))
+            publish_folder(draft, self._folder / name, {})
 
 
 def _restored(architecture: Architecture, weights: dict[str, Tensor], facts: dict[str, Any]) -> Settled:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from workers.engine.data.packed import TopK, largest
-from workers.engine.files import MANIFEST, publish_folder, whole_folder
+from workers.engine.files import MANIFEST, fresh_draft, publish_folder, whole_folder
 
 _DRAFT = ".draft-"
 Outputs = dict[str, Tensor]
@@ -118,8 +118,7 @@ class SoftTargetStore:
             if not missing:
                 return False
             for key in missing:
-                for remains in (self._folder / key, self._draft(key)):
-                    shutil.rmtree(remains, ignore_errors=True)
+                shutil.rmtree(self._folder / key, ignore_errors=True)
             self._make_room(sum(_size(rows, sizes) for sizes in missing.values()))
             self._write(missing, rows, compute)
             return True
@@ -128,11 +127,22 @@ class SoftTargetStore:
         return self._folder / f"{_DRAFT}{key}"
 
     def _write(self, entries: Mapping[str, Packings], rows: int, compute: Blocks) -> None:
+        with ExitStack() as drafts:
+            for key in entries:
+                drafts.enter_context(fresh_draft(self._draft(key)))
+            written = self._fill(entries, compute)
+            if written != rows:
+                raise RuntimeError(f"a teacher's pass gave {written} of {rows} rows")
+            for key, sizes in entries.items():
+                told = {name: packing.size for name, packing in sizes.items()}
+                publish_folder(self._draft(key), self._folder / key, {"rows": rows, "sizes": told})
+
+    def _fill(self, entries: Mapping[str, Packings], compute: Blocks) -> int:
+        """Write the drafts' files; the rows that came."""
         written = 0
         with ExitStack() as files:
             open_files = []
             for key, sizes in entries.items():
-                self._draft(key).mkdir()
                 for i, name in enumerate(sorted(sizes)):
                     numbers, places = _files(self._draft(key), i, sizes[name])
                     opened = files.enter_context(numbers.open("wb"))
@@ -145,22 +155,18 @@ class SoftTargetStore:
                     if beside is not None and where is not None:
                         beside.write(where.numpy().data)
                 written += len(next(iter(block.values())))
-        if written != rows:
-            raise RuntimeError(f"a teacher's pass gave {written} of {rows} rows")
-        for key, sizes in entries.items():
-            told = {name: packing.size for name, packing in sizes.items()}
-            publish_folder(self._draft(key), self._folder / key, {"rows": rows, "sizes": told})
+        return written
 
     def _make_room(self, needed: int) -> None:
-        """Drop least recently used entries, as far as no one uses them, until `needed` bytes fit the bound."""
+        """Drop least recently used entries, as far as no one uses them, until `needed` bytes fit bound and disk."""
         entries = {path: _bytes(path) for path in self._folder.iterdir() if path.is_dir()}
-        used = sum(entries.values())
+        used, free = sum(entries.values()), shutil.disk_usage(self._folder).free
         for path in sorted(entries, key=_last_use):
-            if used + needed <= self._limit:
+            if used + needed <= self._limit and needed <= free:
                 return
             with _exclusive(self._folder / f"{path.name.removeprefix(_DRAFT)}.lock") as ours:
                 if ours:
-                    used -= entries[path]
+                    used, free = used - entries[path], free + entries[path]
                     # Another process may have dropped it first.
                     with suppress(FileNotFoundError):
                         shutil.rmtree(path)

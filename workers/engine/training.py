@@ -2,7 +2,6 @@
 comes after.
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -29,7 +28,7 @@ from workers.engine.data.joining import inputs_of, read_datasets
 from workers.engine.data.mixture import uses_of
 from workers.engine.data.viewing import ViewPlan
 from workers.engine.determinism import make_deterministic
-from workers.engine.files import write_whole
+from workers.engine.files import read_document, write_document
 from workers.engine.lessons import Faculty
 from workers.engine.plan import Plan
 from workers.engine.recipes import Course, Spec, Taught, course_of, starting_weights, taught_tasks
@@ -61,6 +60,7 @@ class Trained:
     measured: dict[str, Any] | None
     """What was seen of the tasks' gradients, by a first run where there was one."""
     precision: str
+    micro_batch_size: int | None
     exact_accumulation: bool
     bit_exact: bool
     targets: list[dict[str, Any]]
@@ -157,10 +157,10 @@ class Training:
     def _first_uses(self, faculty: Faculty) -> list[dict[str, Any]]:
         """How the targets came to be in the first attempt: a later one finds what that one made."""
         path = Path(self._order.checkpoints_dir) / "targets.json"
-        if not path.exists():
-            uses = [use.model_dump(mode="json") for use in faculty.uses.values()]
-            write_whole(path, json.dumps(uses).encode())
-        found: list[dict[str, Any]] = json.loads(path.read_text())
+        found: list[dict[str, Any]] | None = read_document(path)
+        if found is None:
+            found = [use.model_dump(mode="json") for use in faculty.uses.values()]
+            write_document(path, found)
         return found
 
     def _train(
@@ -202,7 +202,7 @@ class Training:
         control = _joined(pairs[0]).members.get("control")
         if searched is not None and searched.control is not None:
             control = searched.control
-        micro = main.training.micro_batch_size
+        micro = runner.shortage.applied(main).training.micro_batch_size
         student = result.members["student"]
         return Trained(
             order=self._order,
@@ -219,6 +219,7 @@ class Training:
             search=searched.report if searched else None,
             measured=self._measured(main, probed, result),
             precision=result.precision,
+            micro_batch_size=micro,
             exact_accumulation=micro is None or not student.network.has_batch_norm,
             bit_exact=all(each.bit_exact for each in results),
             targets=_with_views(targets, faculty),

@@ -4,11 +4,13 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from app.contracts.footprint import disk_bytes
 from app.contracts.jobs import InspectJob
 from app.contracts.orders import ControlMessage, ExitCode
 from app.contracts.problems import Problem
@@ -17,9 +19,11 @@ from app.db.errors import DatabaseUnavailable
 from app.queue.ledger import Ledger
 from app.queue.records import Claim
 from app.settings import Settings
-from app.storage.errors import StorageError
+from app.storage.durable import NO_ROOM
+from app.storage.errors import StorageError, StorageFull
 from app.storage.store import DigestMismatch
 from workers.runtime.children import Child, NoForkServer, Nursery
+from workers.runtime.disk import Disk
 from workers.runtime.ending import Ending
 from workers.runtime.materialise import Materialiser, resolved, write_order
 from workers.runtime.places import Places
@@ -53,6 +57,7 @@ class Means:
     publisher: Publisher
     inspection_seconds: float
     obey_seconds: float
+    disk: Disk
 
     @property
     def places(self) -> Places:
@@ -139,10 +144,15 @@ class Attempt:
         except NoForkServer as error:
             _log.warning("%s: not started, and given back: %s", self.claim.job_id, error)
             await self._end(self._ending.given_back)
+        except StorageFull as error:
+            await self._end(partial(self._ending.crashed, "disk_full", str(error)))
         except (StorageError, DigestMismatch) as error:
             await self._end(partial(self._ending.crashed, "storage", str(error)))
         except DamagedOutput as error:
             await self._end(partial(self._ending.crashed, "damaged_output", str(error)))
+        except OSError as error:
+            code = "disk_full" if error.errno in NO_ROOM else "worker_error"
+            await self._end(partial(self._ending.crashed, code, f"the worker's disk: {error.strerror}"))
         except Exception as error:
             _log.exception("%s: attempt %d failed in the worker", self.claim.job_id, self.claim.attempt)
             message = f"the worker failed with {type(error).__name__}: its log says more"
@@ -163,7 +173,11 @@ class Attempt:
             _log.exception("%s: its lease will run out", self.claim.job_id)
 
     async def _run(self) -> None:
-        folder = await self._prepare()
+        async with AsyncExitStack() as promises:
+            await self._run_with(promises)
+
+    async def _run_with(self, promises: AsyncExitStack) -> None:
+        folder = await self._prepare(promises)
         if self._lost or folder is None:
             return
         if self._told is not None:
@@ -175,7 +189,7 @@ class Attempt:
         if not self._lost:
             await self._settle(status, folder)
 
-    async def _prepare(self) -> Path | None:
+    async def _prepare(self, promises: AsyncExitStack) -> Path | None:
         """Inputs on the disk, the spec resolved and frozen, the order written: its folder. None if it ended here."""
         means, claim = self._means, self.claim
         inputs = await self._ending.insist(lambda: means.ledger.inputs_of(claim))
@@ -184,6 +198,8 @@ class Attempt:
             await self._ending.failed("invalid_input", _listed(found.problems))
             return None
         spec = found if isinstance(found, InspectJob) else found.spec
+        room = means.disk.promise(disk_bytes(spec), means.places.job(claim.job_id))
+        await self._unless_halted(promises.enter_async_context(room))
         order = await self._unless_halted(means.materialiser.order(claim, spec, inputs, self._slot))
         if order is None:
             return means.places.attempt(claim.job_id, claim.attempt)

@@ -43,11 +43,17 @@ def remove_job(places: Places, job_id: str) -> None:
 
 
 def prune_inputs(places: Places, bound: int, needed: Collection[Path]) -> None:
-    """Remove inputs, longest unused first, until `bound` bytes are left; those `needed` now, or lately, stay.
+    """Remove inputs, longest unused first, until `bound` bytes are left; those `needed` now, or lately, stay."""
+    for path, _ in inputs_beyond(places, bound, needed):
+        path.unlink(missing_ok=True)
+
+
+def inputs_beyond(places: Places, bound: int, needed: Collection[Path]) -> list[tuple[Path, int]]:
+    """(path, bytes) of what `prune_inputs` would remove.
 
     A file that is but a link to a blob of a local store costs nothing and is not counted.
     """
-    found = []
+    found, beyond = [], []
     with suppress(FileNotFoundError):
         for path in places.inputs.iterdir():
             facts = path.stat()
@@ -55,8 +61,7 @@ def prune_inputs(places: Places, bound: int, needed: Collection[Path]) -> None:
                 found.append((facts.st_atime, facts.st_size, path))
     total = sum(size for _, size, _ in found)
     for used, size, path in sorted(found):
-        if total <= bound:
-            return
-        if path not in needed and time.time() - used > UNTOUCHED_SECONDS:
-            path.unlink(missing_ok=True)
+        if total > bound and path not in needed and time.time() - used > UNTOUCHED_SECONDS:
+            beyond.append((path, size))
             total -= size
+    return beyond

@@ -12,6 +12,7 @@ from app.contracts.orders import DatasetInput, ModelInput, Order
 from app.contracts.resolve import Resolution, Spec, resolve
 from app.queue.records import Claim, JobInputs
 from app.settings import Settings
+from app.storage.durable import digest_of_file
 from app.storage.store import BlobStore
 from workers.runtime import locks
 from workers.runtime.places import Places
@@ -35,9 +36,9 @@ class Materialiser:
         file = next(each for each in files if each.role in ("weights", "data", "onnx", "original"))
         target = self._places.inputs / file.sha256
         async with locks.holding(self._places.input_lock(file.sha256)):
-            try:
+            if await asyncio.to_thread(_is_whole, target, file.sha256):
                 os.utime(target)  # used now: `keeping.prune_inputs` starts with the others
-            except FileNotFoundError:
+            else:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 await self._store.fetch(file.sha256, target)
         return target, file
@@ -82,6 +83,11 @@ class Materialiser:
             lease_seconds=self._settings.lease_seconds,
         )
         return await asyncio.to_thread(_bounded, order) if isinstance(spec, InspectJob) else order
+
+
+def _is_whole(path: Path, sha256: str) -> bool:
+    """Whether an input is there as it was fetched: a disk may have damaged it since."""
+    return path.is_file() and digest_of_file(path) == sha256
 
 
 def _bounded(order: Order) -> Order:

@@ -15,9 +15,10 @@ from app.queue.blobs import Blobs
 from app.queue.ledger import Ledger
 from app.settings import Settings
 from app.storage.store import BlobStore
-from workers.runtime import keeping, locks
+from workers.runtime import keeping, locks, retention
 from workers.runtime.attempt import INSPECTION_SECONDS, OBEY_SECONDS, Attempt, Means
 from workers.runtime.children import DEFAULT_ENTRY, NoForkServer, Nursery
+from workers.runtime.disk import Disk
 from workers.runtime.health import SIGN_SECONDS
 from workers.runtime.lifeline import host_clock
 from workers.runtime.materialise import Materialiser
@@ -57,8 +58,9 @@ class Supervisor:
         self.nursery = Nursery(entry)
         publisher = Publisher(self._ledger, Blobs(database, store), settings.lease_seconds)
         materialiser = Materialiser(settings, store)
+        self._disk = Disk(settings.data_dir, settings.spare_disk_bytes)
         self._means = Means(
-            settings, self._ledger, self.nursery, materialiser, publisher, inspection_seconds, obey_seconds
+            settings, self._ledger, self.nursery, materialiser, publisher, inspection_seconds, obey_seconds, self._disk
         )
         # Fresh for each process: a host's name or a process number can come again.
         self.owner = f"{os.getpid()}-{uuid.uuid4().hex}"
@@ -120,7 +122,8 @@ class Supervisor:
     async def _one_job(self, slot: Slot) -> bool:
         """Claim and run one job; whether there was one.
 
-        Nothing is claimed before the fork server is warm, the slot's lock is held and its device has room.
+        Nothing is claimed before the fork server is warm, the slot's lock is held, and its device and the disk have
+        room.
         """
         await self._or_drain(self.nursery.warm_up())
         if self._draining.is_set():
@@ -130,7 +133,7 @@ class Supervisor:
             await asyncio.sleep(LOCK_SECONDS)  # a child is still ending, perhaps a dead supervisor's
             return True
         try:
-            if not await asyncio.to_thread(slot.has_room):
+            if not await asyncio.to_thread(slot.has_room) or not await asyncio.to_thread(self._disk.has_room):
                 return False
             leased = host_clock()
             claim = await self._ledger.claim(self.owner, slot.lane, slot.device)
@@ -200,8 +203,10 @@ class Supervisor:
                 await asyncio.to_thread(keeping.remove_job, self._places, job_id)
 
     async def _tidy(self) -> None:
+        """What this disk keeps too long (see `retention`), the inputs of jobs that run here apart."""
         needed = {path for attempt in self._attempts.values() for path in attempt.inputs}
-        await asyncio.to_thread(keeping.prune_inputs, self._places, self._settings.cache_bytes, needed)
+        for each in await retention.stale(self._settings, self._database, needed):
+            await asyncio.to_thread(each.remove)
 
     # Readiness.
 

@@ -78,6 +78,7 @@ class ReportParts:
     export: Mapping[str, OnnxCheck] = field(default_factory=dict)
     warnings: Sequence[dict[str, str]] = ()
     not_measured: Mapping[str, str] = field(default_factory=dict)
+    micro_batch_size: int | None = None
     exact_accumulation: bool = True
     bit_exact: bool = True
     attempts: int = 1
@@ -107,6 +108,7 @@ def build_report(parts: ReportParts) -> Report:
         export=dict(parts.export),
         warnings=tuple(parts.warnings),
         not_measured={**evaluation.not_measured, **parts.not_measured},
+        micro_batch_size=parts.micro_batch_size,
         exact_accumulation=parts.exact_accumulation,
         bit_exact=parts.bit_exact,
         attempts=parts.attempts,

@@ -7,14 +7,14 @@ equal networks give equal bytes.
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import nn
 
 from app.contracts.base import canonical_json
 from app.contracts.cut_files import METADATA_KEY
+from workers.engine.files import save_tensors
 
 
 def export_safetensors(network: nn.Module, path: Path, metadata: Mapping[str, object]) -> None:
     """Write parameters and buffers of `network` to `path`."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(network.state_dict().items())}
-    save_file(tensors, path, metadata={METADATA_KEY: canonical_json(dict(metadata))})
+    tensors = {name: tensor.detach().cpu() for name, tensor in sorted(network.state_dict().items())}
+    save_tensors(tensors, path, {METADATA_KEY: canonical_json(dict(metadata))})

@@ -152,7 +152,9 @@ def host_available(meminfo: Path = _MEMINFO, group: Path = _GROUP) -> int | None
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an allocation was refused, on the device or on the host."""
-    refused = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's word on the CPU
+    # Words of torch, oneDNN and the C++ library on the CPU.
+    words = ("can't allocate memory", "not enough memory", "std::bad_alloc", "could not create a memory object")
+    refused = isinstance(error, RuntimeError) and any(each in str(error) for each in words)
     return refused or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 

@@ -1,0 +1,87 @@
+"""Checkpoints written beside training: of one moment, in order, one at a time, and rarer where they are dear."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from app.contracts.events import CheckpointEvent, ChildEvent, WarningEvent
+from workers.engine.checkpoint import CheckpointFolder
+from workers.engine.checkpointing import Checkpointing
+
+
+class SlowFolder(CheckpointFolder):
+    """Writes when it is let."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, 1)
+        self.let = threading.Event()
+        self.writers = self.most = 0
+
+    def save(self, step: int, tensors: dict[str, torch.Tensor], state: str) -> tuple[str, str]:
+        self.writers += 1
+        self.most = max(self.most, self.writers)
+        assert self.let.wait(20)
+        self.writers -= 1
+        return super().save(step, tensors, state)
+
+
+def begin(saving: Checkpointing, step: int, tensors: dict[str, torch.Tensor]) -> None:
+    saving.begin(step, 100 + step, "stage/", tensors, {"step": step})
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path) -> None:
+    """What it changes meanwhile is not in the checkpoint, which is told when it is whole."""
+    folder, events = SlowFolder(tmp_path), list[ChildEvent]()
+    saving, weights = Checkpointing(folder, events.append), torch.zeros(1000)
+    begin(saving, 1, {"weights": weights})
+    weights += 1.0
+    saving.look()
+    assert not saving.idle
+    assert not events
+    folder.let.set()
+    saving.close()
+    (event,) = events
+    assert isinstance(event, CheckpointEvent)
+    assert (event.step, event.name) == (101, "stage/step-00000001-a1")
+    found = CheckpointFolder(tmp_path, 2).load()
+    assert found is not None
+    assert found.tensors["weights"].tolist() == [0.0] * 1000
+
+
+def test_there_is_one_writer_and_checkpoints_are_told_in_order(tmp_path: Path) -> None:
+    folder, events = SlowFolder(tmp_path), list[Any]()
+    folder.let.set()
+    saving = Checkpointing(folder, events.append)
+    for step in range(1, 6):
+        begin(saving, step, {"weights": torch.full((10,), float(step))})
+    saving.close()
+    assert [event.step for event in events] == [101, 102, 103, 104, 105]
+    assert folder.most == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000004-a1", "step-00000005-a1"]
+    assert saving.cost > 0.0
+
+
+def test_one_that_cannot_be_written_is_told_once_and_the_last_good_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = list[ChildEvent]()
+    saving = Checkpointing(CheckpointFolder(tmp_path, 1), events.append)
+    begin(saving, 1, {"weights": torch.zeros(1)})
+    saving.finish()
+    monkeypatch.setattr("workers.engine.checkpoint.save_tensors", _no_room)
+    for step in (2, 3):
+        begin(saving, step, {"weights": torch.ones(1)})
+    saving.finish()
+    monkeypatch.undo()
+    begin(saving, 4, {"weights": torch.ones(1)})
+    saving.close()
+    told = [event.code if isinstance(event, WarningEvent) else getattr(event, "step", None) for event in events]
+    assert told == [101, "checkpoint_failed", 104]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000001-a1", "step-00000004-a1"]
+
+
+def _no_room(*arguments: object) -> None:
+    raise OSError(28, "No space left on device")

@@ -1,0 +1,183 @@
+"""What is collected, by policy, and never what a job or model needs: `stillhouse gc` beside a running service."""
+
+import asyncio
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete, update
+
+from app import retention as of_service
+from app.contracts.states import JobState
+from app.db.clock import utcnow
+from app.db.migrate import upgrade
+from app.db.rows import BlobRow, JobRow
+from app.main import open_services
+from tests.integration.ledger.world import digest
+from tests.integration.worker.house import House
+from workers.runtime import retention as of_worker
+from workers.runtime.keeping import UNTOUCHED_SECONDS
+
+LONG_AGO = UNTOUCHED_SECONDS + 2 * 86_400.0
+
+
+@pytest.fixture
+async def house(database_url: str, tmp_path: Path) -> AsyncIterator[House]:
+    upgrade(database_url)
+    house = House(database_url, tmp_path / "data", lease_seconds=6.0)
+    yield house
+    await house.close()
+
+
+def _file(path: Path, age: float = LONG_AGO, size: int = 1000) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x" * size)
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+async def _unreferenced(house: House, text: str, days: float) -> str:
+    source = house.settings.staging_dir / text
+    source.write_text(text)
+    await house.blobs.publish(source, digest(text))
+    async with house.database.write() as session:
+        aged = update(BlobRow).where(BlobRow.sha256 == digest(text))
+        await session.execute(aged.values(last_used=utcnow() - timedelta(days=days)))
+    return digest(text)
+
+
+async def _all(house: House) -> set[tuple[str, str]]:
+    """(kind, name) of all that would go."""
+    services = open_services(house.settings)
+    try:
+        found = {(each.kind, each.name) for each in await of_service.stale(services)}
+    finally:
+        await services.database.close()
+    return found | {(each.kind, each.name) for each in await of_worker.stale(house.settings, house.database)}
+
+
+def _gc(house: House, *options: str) -> str:
+    settings = house.settings
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("STILLHOUSE_")}
+    said = {"STILLHOUSE_DATABASE_URL": settings.database_url, "STILLHOUSE_CACHE_BYTES": str(settings.cache_bytes)}
+    command = [str(Path(sys.executable).with_name("stillhouse")), "gc", "--data", str(settings.data_dir), *options]
+    done = subprocess.run(command, env=clean | said, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+async def test_a_dry_run_says_what_the_real_one_removes_and_removes_nothing(house: House) -> None:
+    old = await _unreferenced(house, "old", days=2)
+    fresh = await _unreferenced(house, "fresh", days=0)
+    upload = _file(house.settings.staging_dir / "dead")
+    growing = _file(house.settings.staging_dir / "growing", age=0.0)
+    live = await house.submit()
+    ended = await house.submit()
+    gone = await house.submit()
+    async with house.database.write() as session:
+        moved = update(JobRow).where(JobRow.id == ended)
+        await session.execute(moved.values(state=JobState.SUCCEEDED, finished_at=utcnow()))
+        await session.execute(delete(JobRow).where(JobRow.id == gone))
+    folders = {
+        job: _file(house.places.checkpoints(job) / "step-00000001-a1" / "state.json") for job in (live, ended, gone)
+    }
+    expected = {("blob", old), ("upload", "dead"), ("job", ended), ("job", gone)}
+    assert await _all(house) == expected
+
+    said = await asyncio.to_thread(_gc, house, "--dry-run")
+    assert all(name in said for _, name in expected)
+    assert said.splitlines()[-1] == "4 things would go, 3,003 bytes"
+    assert all(path.exists() for path in (upload, growing, *folders.values()))
+    assert await house.store.exists(old)
+
+    said = await asyncio.to_thread(_gc, house)
+    assert said.splitlines()[-1] == "4 things went, 3,003 bytes"
+    assert [folders[job].exists() for job in (live, ended, gone)] == [True, False, False]
+    assert [upload.exists(), growing.exists()] == [False, True]
+    assert [await house.store.exists(blob) for blob in (old, fresh)] == [False, True]
+    assert await _all(house) == set()
+
+
+@pytest.mark.parametrize("state", [JobState.FAILED, JobState.CANCELLED])
+async def test_the_checkpoints_of_a_job_that_failed_stay_for_a_while(house: House, state: JobState) -> None:
+    job = await house.submit()
+    _file(house.places.checkpoints(job) / "step-00000001-a1" / "state.json")
+    for hours, expected in ((1.0, set()), (100.0, {("job", job)})):
+        async with house.database.write() as session:
+            ended = update(JobRow).where(JobRow.id == job)
+            await session.execute(ended.values(state=state, finished_at=utcnow() - timedelta(hours=hours)))
+        assert await _all(house) == expected
+
+
+async def test_caches_are_bounded_by_size_and_what_is_in_use_stays(house: House) -> None:
+    """Longest unused first. A job that is not over names its inputs in its order; users of targets hold their locks."""
+    house.settings = house.settings.model_copy(update={"cache_bytes": 1500})
+    job = await house.submit()
+    read, first, second, last = (
+        _file(house.places.inputs / name, LONG_AGO + 100 - i) for i, name in enumerate(("read", "a", "b", "c"))
+    )
+    order = house.places.attempt(job, 1) / "order.json"
+    order.parent.mkdir(parents=True)
+    order.write_text(f'{{"models": {{}}, "datasets": {{"d": {{"path": "{read}"}}}}}}')
+    targets = house.places.cache / "targets"
+    for i, name in enumerate(("held", "used", "lately", ".draft-dead", ".draft-alive")):
+        _file(targets / name / "manifest.json", LONG_AGO - i)
+    locks = [os.open(targets / name, os.O_RDWR | os.O_CREAT) for name in ("held.lock", "alive.write")]
+    for lock in locks:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+    assert await _all(house) == {
+        ("input", "a"), ("input", "b"), ("input", "c"), ("draft", ".draft-dead"),
+        ("soft targets", "used"), ("soft targets", "lately"),
+    }  # fmt: skip
+    house.settings = house.settings.model_copy(update={"cache_bytes": 2500})
+    assert await _all(house) == {
+        ("input", "a"), ("input", "b"), ("draft", ".draft-dead"), ("soft targets", "used"),
+    }  # fmt: skip
+    await asyncio.to_thread(_gc, house)
+    assert [path.exists() for path in (read, first, second, last)] == [True, False, False, True]
+    left = sorted(path.name for path in targets.iterdir() if path.is_dir())
+    assert left == [".draft-alive", "held", "lately"]
+    for lock in locks:
+        os.close(lock)
+
+
+async def test_collecting_beside_jobs_and_uploads_loses_nothing(house: House) -> None:
+    """The command's own functions run again and again while jobs are claimed, train, publish and end."""
+    house.settings = house.settings.model_copy(update={"cache_bytes": 0})
+    old = [await _unreferenced(house, f"old-{i}", days=2) for i in range(5)]
+    services, stop = open_services(house.settings), asyncio.Event()
+
+    async def collecting() -> int:
+        rounds = 0
+        while not stop.is_set():
+            await of_service.collect(services)
+            for each in await of_worker.stale(house.settings, house.database):
+                await asyncio.to_thread(each.remove)
+            rounds += 1
+            await asyncio.sleep(0.02)
+        return rounds
+
+    collectors = [asyncio.create_task(collecting()) for _ in range(2)]
+    async with house.supervising(slots=2):
+        jobs = [await house.submit("work", steps=8, every=2, pause=0.02) for _ in range(6)]
+        datasets = [await house.dataset(f"meanwhile-{i}") for i in range(6)]
+        ended = [await house.ends(job) for job in jobs]
+        assert [job.state for job in ended] == [JobState.SUCCEEDED] * len(jobs)
+        assert [job.attempt for job in ended] == [1] * len(jobs)
+    stop.set()
+    rounds = await asyncio.gather(*collectors)
+    await services.database.close()
+    assert min(rounds) > 3
+    assert all([await house.student(job) for job in jobs])
+    for dataset in datasets:
+        row = await house.dataset_row(dataset)
+        assert row.state == "ready"
+    contents = [digest(f"rows of meanwhile-{i}") for i in range(len(datasets))]
+    assert [await house.store.exists(sha256) for sha256 in contents] == [True] * len(datasets)
+    assert [await house.store.exists(sha256) for sha256 in old] == [False] * len(old)

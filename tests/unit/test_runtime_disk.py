@@ -1,0 +1,52 @@
+"""Room on a worker's disk: claims, promises, and the code of a full one."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from app.contracts.architectures import Mlp
+from app.contracts.footprint import disk_bytes
+from app.contracts.jobs import InspectJob, TrainJob
+from app.contracts.orders import ExitCode
+from app.contracts.training import TrainingSpec
+from app.storage.errors import StorageFull
+from app.storage.space import JOBS_SHARE
+from workers.runtime.disk import Disk
+from workers.runtime.publishing import crash_error
+
+DATASET = "ds_01890a5d-ac96-774b-bcce-b302099a8057"
+
+
+def test_a_child_that_could_write_nothing_says_by_its_status_that_the_disk_is_full(tmp_path: Path) -> None:
+    assert crash_error(ExitCode.NO_ROOM, tmp_path).code == "disk_full"
+    assert crash_error(1, tmp_path).code == "crashed"
+
+
+def test_no_job_is_claimed_when_jobs_have_eaten_into_what_uploads_leave(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    assert Disk(tmp_path, 0).has_room()
+    assert Disk(tmp_path, free * (JOBS_SHARE - 1)).has_room()
+    assert not Disk(tmp_path, free * (JOBS_SHARE + 1)).has_room()
+
+
+async def test_what_is_promised_to_one_job_is_not_given_to_another(tmp_path: Path) -> None:
+    """What the first has written of its share counts once; afterwards there is room again."""
+    disk = Disk(tmp_path, 0, wait_seconds=0.0)
+    share = int(shutil.disk_usage(tmp_path).free * 0.6)
+    async with disk.promise(share, tmp_path / "one"):
+        with pytest.raises(StorageFull, match="bytes wanted"):
+            async with disk.promise(share, tmp_path / "other"):
+                raise AssertionError("promised twice")
+    async with disk.promise(share, tmp_path / "other"):
+        pass
+
+
+def test_what_a_job_will_write_is_known_from_its_spec() -> None:
+    """24 · 3 numbers of 4 bytes: three checkpoints of weights, best weights and Adam's two; weights published twice."""
+    model = Mlp(family="mlp", input_shape=(23,), hidden=(), outputs={"y": 3})
+    job = TrainJob(kind="train", dataset=DATASET, model=model)
+    assert disk_bytes(job) == 24 * 3 * 4 * (3 * 4 + 2)
+    plain = job.model_copy(update={"training": TrainingSpec(optimizer="sgd", momentum=0.0)})
+    assert disk_bytes(plain) == 24 * 3 * 4 * (3 * 2 + 2)
+    assert disk_bytes(InspectJob(dataset=DATASET)) == 0

@@ -1,0 +1,69 @@
+"""Room on a worker's disk: none claimed without some, and each job's share promised to it while it runs."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from app.storage.errors import StorageFull
+from app.storage.space import Space
+
+WAIT_SECONDS = 60.0
+"""How long a job that has been claimed waits for its room before it is given up."""
+LOOK_SECONDS = 1.0
+_log = logging.getLogger("stillhouse.worker")
+
+
+class Disk:
+    """The disk below a data directory, as the jobs of one worker share it."""
+
+    def __init__(self, root: Path, spare_bytes: int, wait_seconds: float = WAIT_SECONDS) -> None:
+        self._space = Space(root, spare_bytes)
+        self._wait = wait_seconds
+        self._promised: dict[Path, int] = {}
+        self._full = False
+
+    def has_room(self) -> bool:
+        """Whether a job may be claimed at all: while the disk is full they wait in the queue. Said once."""
+        full = self._space.free_for_jobs() < 0
+        if full != self._full:
+            _log.warning("the disk %s", "is full: no job is claimed until it has room" if full else "has room again")
+        self._full = full
+        return not full
+
+    def _free(self) -> int:
+        """What is not promised to others; what they have written of it is not free any more."""
+        rest = sum(max(0, promised - _bytes(folder)) for folder, promised in self._promised.items())
+        return self._space.free_for_jobs() - rest
+
+    @asynccontextmanager
+    async def promise(self, wanted: int, folder: Path) -> AsyncIterator[None]:
+        """`wanted` bytes below `folder` for the length of the block; what lies there already counts. Waits for them.
+        Raises StorageFull.
+        """
+        deadline = asyncio.get_running_loop().time() + self._wait
+        while True:
+            more = max(0, wanted - await asyncio.to_thread(_bytes, folder))
+            free = await asyncio.to_thread(self._free)
+            if more <= free:
+                break
+            if asyncio.get_running_loop().time() > deadline:
+                raise StorageFull(more, free)
+            await asyncio.sleep(LOOK_SECONDS)
+        self._promised[folder] = wanted
+        try:
+            yield
+        finally:
+            del self._promised[folder]
+
+
+def _bytes(folder: Path) -> int:
+    """What lies below a folder; files that go meanwhile count nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += 0 if path.is_dir() else path.lstat().st_size
+        except FileNotFoundError:
+            continue
+    return total

@@ -1,0 +1,149 @@
+"""What a worker's disk is rid of, and when: one policy for the supervisor and `stillhouse gc`.
+
+    jobs/       of jobs that have ended: a success at once, the checkpoints of a failed or cancelled one after `KEPT`
+    inputs      longest unused first, beyond `cache_bytes`; never what a job that is not over reads
+    targets     likewise, never what somebody holds by its lock; drafts whose writer is dead
+    controls    drafts of a day ago (published ones are bounded by their number)
+
+Folders are listed before the database is asked about them, so a job that is claimed meanwhile is never taken for one
+that is gone.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import select
+
+from app.contracts.states import TERMINAL, JobState
+from app.db.clock import utcnow
+from app.db.engine import Database
+from app.db.rows import JobRow
+from app.settings import Settings
+from workers.runtime import keeping
+from workers.runtime.places import Places
+
+KEPT = timedelta(hours=72)
+"""How long the checkpoints of a job that failed or was cancelled stay."""
+_RETRIED = (JobState.FAILED, JobState.CANCELLED)
+_DAY = 86_400.0
+_DRAFT = ".draft-"
+
+
+@dataclass(frozen=True)
+class Stale:
+    """Something that goes, and how. `remove` may find that somebody came to need it: then it stays."""
+
+    kind: str
+    name: str
+    bytes: int
+    remove: Callable[[], None]
+
+
+async def stale(settings: Settings, database: Database, needed: Collection[Path] = ()) -> list[Stale]:
+    """What goes now from below the data directory; inputs that are `needed` stay."""
+    places = Places(settings.data_dir)
+    ids = [path.name for path in _folders(places.jobs)]
+    may_go = await _not_needed(database, ids)
+    found = [
+        Stale("job", job_id, _bytes(places.job(job_id)), partial(keeping.remove_job, places, job_id))
+        for job_id in ids
+        if job_id in may_go
+    ]
+    found += _inputs(places, settings.cache_bytes, needed)
+    found += _targets(places.cache / "targets", settings.cache_bytes)
+    return [*found, *_old_drafts(places.cache / "controls")]
+
+
+async def _not_needed(database: Database, job_ids: list[str]) -> set[str]:
+    """Those of these jobs that need nothing on this disk any more."""
+    async with database.read() as session:
+        query = select(JobRow.id, JobRow.state, JobRow.finished_at).where(JobRow.id.in_(job_ids))
+        rows = (await session.execute(query)).all()
+    old = utcnow() - KEPT
+    needed = {row.id for row in rows if row.state not in TERMINAL}
+    needed |= {row.id for row in rows if row.state in _RETRIED and (row.finished_at is None or row.finished_at > old)}
+    return set(job_ids) - needed
+
+
+def _inputs(places: Places, bound: int, needed: Collection[Path]) -> list[Stale]:
+    beyond = keeping.inputs_beyond(places, bound, _read_by_jobs(places).union(needed))
+    return [Stale("input", path.name, size, partial(path.unlink, missing_ok=True)) for path, size in beyond]
+
+
+def _read_by_jobs(places: Places) -> set[Path]:
+    """The inputs of every job that has a folder here, as their orders name them."""
+    found: set[Path] = set()
+    for order in places.jobs.glob("*/attempt-*/order.json"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            told = json.loads(order.read_text())
+            found |= {Path(each["path"]) for kind in ("models", "datasets") for each in told[kind].values()}
+    return found
+
+
+def _targets(folder: Path, bound: int) -> Iterator[Stale]:
+    entries = []
+    for path in _folders(folder):
+        if path.name.startswith(_DRAFT):
+            lock = folder / f"{path.name.removeprefix(_DRAFT)}.write"
+            if not _is_held(lock):
+                yield Stale("draft", path.name, _bytes(path), partial(_remove_unheld, path, lock))
+        else:
+            with suppress(FileNotFoundError):
+                entries.append(((path / "manifest.json").stat().st_mtime, _bytes(path), path))
+    total = sum(size for _, size, _ in entries)
+    for _, size, path in sorted(entries):
+        lock = folder / f"{path.name}.lock"
+        if total > bound and not _is_held(lock):
+            total -= size
+            yield Stale("soft targets", path.name, size, partial(_remove_unheld, path, lock))
+
+
+def _old_drafts(folder: Path) -> Iterator[Stale]:
+    for path in _folders(folder):
+        with suppress(FileNotFoundError):
+            if path.name.startswith(_DRAFT) and time.time() - path.stat().st_mtime > _DAY:
+                yield Stale("draft", path.name, _bytes(path), partial(shutil.rmtree, path, ignore_errors=True))
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def _bytes(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            total += 0 if path.is_dir() else path.lstat().st_size
+    return total
+
+
+def _is_held(lock: Path) -> bool:
+    with _taken(lock) as ours:
+        return not ours
+
+
+def _remove_unheld(path: Path, lock: Path) -> None:
+    with _taken(lock) as ours:
+        if ours:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _taken(lock: Path) -> Iterator[bool]:
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(descriptor)
