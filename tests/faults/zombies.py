@@ -32,46 +32,66 @@ HELD: tuple[str, ...] = tuple(place for place in PLACES if place not in ("before
 """Where a supervisor that stops has the job, and has not yet ended it."""
 
 
-def zombies(seed: int, folder: Path, url: str, places: int = 3) -> Outcome:
-    """Some of the places, another choice with each seed."""
+def zombies(seed: int, folder: Path, url: str, places: int = 4) -> Outcome:
+    """Some of the places, another choice with each seed; every other one on a host (a data directory) apart."""
     upgrade(url)
     chosen = [HELD[(seed * places + i) % len(HELD)] for i in range(places)]
     return together(
-        asyncio.run(stopped_at(place, random.Random(f"{seed}-{place}"), folder / place, url)) for place in chosen
+        asyncio.run(stopped_at(place, random.Random(f"{seed}-{place}"), folder / place, url, apart=(seed + i) % 2 == 1))
+        for i, place in enumerate(chosen)
     )
 
 
-async def stopped_at(place: str, chance: random.Random, data: Path, url: str) -> Outcome:
-    """One zombie: stopped at `place`, outlived by its lease, continued, and asked to end."""
-    house = House(url, data, LEASE_SECONDS)
+async def stopped_at(place: str, chance: random.Random, folder: Path, url: str, *, apart: bool) -> Outcome:
+    """One zombie: stopped at `place`, outlived by its lease, and continued."""
+    house = House(url, folder / "data", LEASE_SECONDS)
+    home = _another_host(house, folder / "apart", url) if apart else house
     try:
-        ask(data, place, chance.randrange(3) if place.endswith("record") else 0)
-        zombie = house.process(entry=ENTRY, module=MODULE)
-        job_id = await house.submit("work", steps=STEPS, every=4, pause=0.03)
-        pid = await eventually(lambda: _halted(data, place))
-        assert pid == zombie.popen.pid
-        hits = await jobs_held_by(house.database, pid)
-        await _outlived(zombie)
-        successor = house.process(entry=ENTRY)
-        await house.reaches(job_id, *TERMINAL)
-        await eventually(lambda: _swept(house, job_id))
-        before = await _everything(house, data)
-        await _wake(zombie, data)
-        after = await _everything(house, data)
-        await eventually(lambda: _swept(house, job_id))  # a folder that the zombie made goes as any other does
-        for worker in (zombie, successor):
-            worker.send(signal.SIGTERM)
-            worker.send(signal.SIGCONT)
-            await worker.ended()
-        written = [f"a zombie stopped {place} wrote {what}" for what in _differences(before, after)]
-        found = await kept(house.database, [job_id], {job_id: counted(STEPS)}, hits, LEASE_SECONDS)
-        stale = written + stale_files(data) + await stale_blobs(house.database, data)
+        found, stale = await _zombie(place, chance, house, home)
     finally:
         await house.close()
+        await home.close()
     with suppress(AssertionError):
-        await eventually(lambda: _alone(data))
-    stale += [f"process {pid}" for pid in processes_in(data)]
-    return together([found, Outcome(kills=1, doubled=_doubled(data), stale=tuple(stale))])
+        await eventually(lambda: _alone(folder))
+    stale += [f"process {pid}" for pid in processes_in(folder)]
+    doubled = len(slots_given_twice(house.settings.data_dir))
+    return together([found, Outcome(kills=1, doubled=doubled, stale=tuple(stale))])
+
+
+def _another_host(house: House, data: Path, url: str) -> House:
+    """Another data directory on the same database and store."""
+    home = House(url, data, LEASE_SECONDS)
+    store = f"file://{house.settings.data_dir / 'blobs'}"
+    home.settings = home.settings.model_copy(update={"store_url": store})
+    return home
+
+
+async def _zombie(place: str, chance: random.Random, house: House, home: House) -> tuple[Outcome, list[str]]:
+    """What became of the job, and what is there that should not be. `home` is the zombie's."""
+    data = home.settings.data_dir
+    ask(data, place, chance.randrange(3) if place.endswith("record") else 0)
+    zombie = home.process(entry=ENTRY, module=MODULE)
+    job_id = await house.submit("work", steps=STEPS, every=4, pause=0.03)
+    pid = await eventually(lambda: _halted(data, place))
+    assert pid == zombie.popen.pid
+    hits = await jobs_held_by(house.database, pid)
+    await _outlived(zombie)
+    successor = house.process(entry=ENTRY)
+    await house.reaches(job_id, *TERMINAL)
+    await eventually(lambda: _swept(house, job_id))
+    before = await _everything(house)
+    await _wake(zombie, data)
+    after = await _everything(house)
+    stale = [f"a zombie stopped {place} wrote {what}" for what in _differences(before, after)]
+    zombie.send(signal.SIGCONT)
+    for each in (house, home):
+        await eventually(lambda each=each: _swept(each, job_id))  # what it made on its disk goes as all else does
+    for worker in (zombie, successor):
+        worker.send(signal.SIGTERM)
+        await worker.ended()
+    found = await kept(house.database, [job_id], {job_id: counted(STEPS)}, hits, LEASE_SECONDS)
+    stale += [words for each in {house, home} for words in stale_files(each.settings.data_dir)]
+    return found, stale + await stale_blobs(house.database, house.settings.data_dir)
 
 
 async def _halted(data: Path, place: str) -> int | None:
@@ -99,16 +119,13 @@ async def _alone(data: Path) -> bool:
     return not processes_in(data)
 
 
-def _doubled(data: Path) -> int:
-    return len(slots_given_twice(data))
-
-
 Everything = dict[str, Any]
 
 
-async def _everything(house: House, data: Path) -> Everything:
+async def _everything(house: House) -> Everything:
     """Every row of every table, and the digest of all bytes in the store."""
-    found: Everything = {name: rows for name, rows in (await _tables(house.database)).items()}
+    data = house.settings.data_dir
+    found: Everything = dict(await _tables(house.database))
     found["bytes"] = sorted(
         f"{path.relative_to(data)}: {hashlib.sha256(path.read_bytes()).hexdigest()}"
         for path in (data / "blobs").rglob("*")
