@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from app.db.migrate import upgrade
-from app.settings import Settings
 from app.serving import worker_environment
+from app.settings import Settings
 from tests.faults.house import FaultyService, eventually
 from tests.integration.worker.house import Process
 

@@ -17,12 +17,10 @@ from tests.faults.fleet import LEASE_SECONDS, Fleet
 from tests.faults.halting_worker import ask, halted
 from tests.faults.house import eventually
 from tests.faults.leavings import processes_in, stale_blobs, stale_files
-from tests.faults.lessons import KINDS, Json, Lessons, described
+from tests.faults.lessons import Json, Lessons, described
 from tests.faults.points import HALTED
 from tests.faults.promises import Hit, jobs_held_by, kept
 from tests.faults.witness import slots_given_twice
-
-__all__ = ["KINDS", "killed_in_every_phase"]
 
 POINTS: Final = (
     "loading",
@@ -46,14 +44,18 @@ PUBLISHING: Final = ("before-publish", "after-publish", "before-succeed", "after
 """Where the supervisor is killed."""
 
 
-def killed_in_every_phase(
-    kind: str, seed: int, folder: Path, url: str, points: int = 8, places: int = 2, every: int = 3
+def killed_in_phases(
+    kinds: Sequence[str], seed: int, folder: Path, url: str, points: int = 6, places: int = 1, every: int = 3
 ) -> Outcome:
-    """A share of all points, another one with each seed; a checkpoint every so many steps."""
+    """Jobs of these kinds, each killed at a share of all points, another one with each seed; of the last kind
+    also a supervisor. A checkpoint is taken `every` so many steps.
+    """
     data = folder / "data"
     with Fleet(data, url, workers=1) as service:
-        round_ = _Round(service, Lessons(service, folder), kind, seed, every)
-        found = [round_.killed_child(point) for point in _share(_points(kind), seed, points)]
+        lessons, found = Lessons(service, folder), []
+        for number, kind in enumerate(kinds, start=seed):
+            round_ = _Round(service, lessons, kind, number, every)
+            found += [round_.killed_child(point) for point in _share(_points(kind), number, points)]
         found += [round_.killed_supervisor(place) for place in _share(PUBLISHING, seed, places)]
         with suppress(AssertionError):
             eventually(lambda: not stale_files(data))

@@ -52,7 +52,7 @@ class _Round:
             for _ in range(faults):
                 await asyncio.sleep(self._chance.uniform(0.05, 0.6))
                 await eventually(lambda: none_near_its_end(house.database, jobs))
-                await self._fault()
+                await self._fault(jobs)
             with suppress(AssertionError):  # who waits in vain is stuck: `kept` says so
                 await eventually(lambda: self._ended(jobs))
             students = dict.fromkeys(jobs, counted(STEPS))
@@ -77,21 +77,24 @@ class _Round:
     async def _alone(self) -> bool:
         return not processes_in(self._data)
 
-    async def _fault(self) -> None:
-        """One fault at one of the workers, which is running again afterwards."""
-        place, kind = self._chance.randrange(len(self._workers)), self._chance.choice(KINDS)
-        worker = self._workers[place]
-        hits = await jobs_held_by(self._house.database, worker.popen.pid)
-        if kind == "child":
-            self._kill(worker.running_children(), hits)
-        elif kind == "fork server":
-            self._kill(worker.fork_servers(), hits)
-        elif kind == "stop":
-            worker.send(signal.SIGSTOP)
-            await asyncio.sleep(self._chance.uniform(0.0, 1.3 * LEASE_SECONDS))
-            worker.send(signal.SIGCONT)
-        else:
-            await self._replace(worker, place, hits)
+    async def _fault(self, jobs: list[str]) -> None:
+        """One fault at one of the workers, which is running again afterwards; while jobs are left to be hit."""
+        kind = self._chance.choice(KINDS)
+        while await unended(self._house.database, jobs):
+            place = self._chance.randrange(len(self._workers))
+            worker = self._workers[place]
+            hits = await jobs_held_by(self._house.database, worker.popen.pid)
+            if kind == "stop":
+                worker.send(signal.SIGSTOP)
+                await asyncio.sleep(self._chance.uniform(0.0, 1.3 * LEASE_SECONDS))
+                worker.send(signal.SIGCONT)
+                return
+            if kind == "supervisor":
+                await self._replace(worker, place, hits)
+                return
+            if self._kill(worker.running_children() if kind == "child" else worker.fork_servers(), hits):
+                return
+            await asyncio.sleep(0.03)  # this worker has none just now
 
     async def _replace(self, worker: Process, place: int, hits: list[Hit]) -> None:
         worker.send(signal.SIGKILL)
@@ -100,12 +103,14 @@ class _Round:
         self._hits += hits
         self._workers[place] = self._house.process(entry=ENTRY)
 
-    def _kill(self, pids: list[int], hits: list[Hit]) -> None:
+    def _kill(self, pids: list[int], hits: list[Hit]) -> bool:
+        """Whether one of these could be killed."""
         if not pids:
-            return
+            return False
         try:
             os.kill(self._chance.choice(pids), signal.SIGKILL)
         except ProcessLookupError:
-            return  # it ended by itself just now
+            return False  # it ended by itself just now
         self._kills += 1
         self._hits += hits
+        return True

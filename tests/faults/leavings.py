@@ -19,8 +19,7 @@ def stale_files(data: Path) -> list[str]:
     """Folders of ended jobs, uploads that broke off, drafts of the dead, locks of dead supervisors."""
     places = Places(data)
     found = [*_inside(places.jobs), *_inside(data / "staging")]
-    found += [path for path in (data / "cache").rglob("*") if path.name.startswith((".draft-", ".part"))]
-    found += [path for path in (data / "cache").rglob("*.part")]
+    found += [*(data / "cache").rglob(".draft-*"), *(data / "cache").rglob("*.part")]
     found += [path for path in places.owner_locks() if locks.is_free(path)]
     return [str(path.relative_to(data)) for path in found]
 
@@ -45,11 +44,8 @@ async def stale_blobs(database: Database, data: Path) -> list[str]:
 
 def processes_in(folder: Path) -> list[int]:
     """Other processes that have a file below a folder open: every part of a service has its log there."""
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit() and int(process.name) != os.getpid() and _has_open(process, f"{folder}/"):
-            found.append(int(process.name))
-    return found
+    numbered = [path for path in Path("/proc").iterdir() if path.name.isdigit() and int(path.name) != os.getpid()]
+    return [int(path.name) for path in numbered if _has_open(path, f"{folder}/")]
 
 
 def _has_open(process: Path, start: str) -> bool:

@@ -62,11 +62,11 @@ def _checkpoint_by_steps(every: int) -> None:
         step: int = clock._loop.step
         return step > 0 and step % every == 0
 
-    loop._Clock.checkpoint_due = due  # type: ignore[method-assign]
+    setattr(loop._Clock, "checkpoint_due", due)  # noqa: B010 (for one forked process)
 
 
 def _watch(point: _Point) -> None:
-    """Looks at whether to stop are counted phase by phase; the named points stand in the way of what they are named by."""
+    """Looks at whether to stop are counted phase by phase; the others stand in the way of what they are named by."""
     phase = ["starting"]
 
     class Telling(Events):
@@ -81,13 +81,14 @@ def _watch(point: _Point) -> None:
             point.passed(phase[0])
             return super().requested()
 
-    child.Events, child.Control = Telling, Counting  # type: ignore[misc]
+    setattr(child, "Events", Telling)  # noqa: B010
+    setattr(child, "Control", Counting)  # noqa: B010
     _named_points(point)
 
 
 def _named_points(point: _Point) -> None:
-    """`targets-draft`: a teacher's outputs are written, not published. `checkpoint-draft`: the files of a checkpoint lie
-    there, without manifest and name; `checkpoint-named`: it has its name, and nobody has heard of it. `outcome` and
+    """`targets-draft`: a teacher's outputs are written, not published. `checkpoint-draft`: the files of a checkpoint
+    lie there, without manifest and name; `checkpoint-named`: it has its name, and nobody has heard of it. `outcome` and
     `done`: before and after the word that all is done.
     """
     _around(targets, "publish_folder", point, before="targets-draft")

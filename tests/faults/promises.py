@@ -1,9 +1,9 @@
 """Whether the ledger kept its promises to every accepted job, and how long each fault held one up."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import func, select
 
@@ -14,7 +14,7 @@ from app.db.rows import ArtifactRow, EventRow, FileRow, JobRow, ModelRow, Outbox
 from tests.faults.campaign.outcome import Outcome, together
 
 SPARE: Final = 15.0
-"""Seconds beyond the lease after which a job counts as stuck."""
+"""Seconds beyond the lease after which a job that its dead worker still holds counts as stuck."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,10 @@ async def kept(
     return together(by_job)
 
 
-async def _kept_to(
-    database: Database, job_id: str, student: str, hits: Sequence[Hit], lease_seconds: float
-) -> Outcome:
+async def _kept_to(database: Database, job_id: str, student: str, hits: Sequence[Hit], lease_seconds: float) -> Outcome:
     async with database.read() as session:
         job = await session.get_one(JobRow, job_id)
-        events = list(
-            await session.scalars(select(EventRow).where(EventRow.job_id == job_id).order_by(EventRow.seq))
-        )
+        events = list(await session.scalars(select(EventRow).where(EventRow.job_id == job_id).order_by(EventRow.seq)))
         models = await session.scalar(select(func.count()).where(ModelRow.source_job_id == job_id)) or 0
         told = list(await session.scalars(select(OutboxRow.topic).where(OutboxRow.subject == job_id)))
         artifacts = await session.scalar(select(func.count()).where(ArtifactRow.job_id == job_id)) or 0
@@ -79,8 +75,10 @@ async def _kept_to(
         )
     states = [str(event.data["state"]) for event in events if event.type == "state"]
     ends = [state for state in states if state in TERMINAL]
-    waits = [_wait(events, hit) for hit in hits if hit.job_id == job_id]
-    late = [wait for wait in waits if wait is None or wait > lease_seconds + SPARE]
+    mine = [hit for hit in hits if hit.job_id == job_id]
+    waits = [_until(_runs_again, events, hit) for hit in mine]
+    freed = [_until(_moved, events, hit) for hit in mine]
+    late = [wait for wait in freed if wait is None or wait > lease_seconds + SPARE]
     succeeded = job.state is JobState.SUCCEEDED
     return Outcome(
         lost=int(not succeeded or models == 0 or artifacts == 0),
@@ -92,14 +90,21 @@ async def _kept_to(
     )
 
 
-def _wait(events: Sequence[EventRow], hit: Hit) -> float | None:
-    """Seconds from a hit until a later attempt ran, or the job had ended."""
+def _until(wanted: Callable[[Mapping[str, Any], int], bool], events: Sequence[EventRow], hit: Hit) -> float | None:
+    """Seconds from a hit until a state of the job is as wanted."""
     for event in events:
-        if event.type == "state" and event.time >= hit.when:
-            begun = event.data["state"] == "running" and event.data["attempt"] > hit.attempt
-            if begun or event.data["state"] in TERMINAL:
-                return (event.time - hit.when).total_seconds()
+        if event.type == "state" and event.time >= hit.when and wanted(event.data, hit.attempt):
+            return (event.time - hit.when).total_seconds()
     return None
+
+
+def _moved(state: Mapping[str, Any], attempt: int) -> bool:
+    """The dead worker has it no longer: it is stuck until then. When it runs again is a question of free slots."""
+    return True
+
+
+def _runs_again(state: Mapping[str, Any], attempt: int) -> bool:
+    return (state["state"] == "running" and state["attempt"] > attempt) or state["state"] in TERMINAL
 
 
 def _stale(job: JobRow, events: Sequence[EventRow], states: Sequence[str], models: int) -> list[str]:

@@ -21,7 +21,7 @@ from tests.faults.campaign.outcome import Outcome, together
 from tests.faults.halting_worker import PLACES, ask, halted
 from tests.faults.kills_of_workers import ENTRY, counted
 from tests.faults.leavings import processes_in, stale_blobs, stale_files
-from tests.faults.promises import Hit, jobs_held_by, kept
+from tests.faults.promises import jobs_held_by, kept
 from tests.faults.witness import slots_given_twice
 from tests.integration.worker.house import House, Process, eventually, gone
 
@@ -84,8 +84,7 @@ async def _zombie(place: str, chance: random.Random, house: House, home: House) 
     after = await _everything(house)
     stale = [f"a zombie stopped {place} wrote {what}" for what in _differences(before, after)]
     zombie.send(signal.SIGCONT)
-    for each in (house, home):
-        await eventually(lambda each=each: _swept(each, job_id))  # what it made on its disk goes as all else does
+    await eventually(lambda: _swept(home, job_id))  # what it made on its disk goes as all else does
     for worker in (zombie, successor):
         worker.send(signal.SIGTERM)
         await worker.ended()

@@ -87,9 +87,7 @@ class Publisher:
         self._blobs = blobs
         self._patience = patience
 
-    async def _publish(
-        self, claim: Claim, folder: Path, files: tuple[OutputFile, ...]
-    ) -> tuple[PublishedFile, ...]:
+    async def _publish(self, claim: Claim, folder: Path, files: tuple[OutputFile, ...]) -> tuple[PublishedFile, ...]:
         """Check all of them, then put them away, each once: the store takes the file itself."""
         paths = [await asyncio.to_thread(_checked, folder, file) for file in files]
         for path, file in zip(paths, files, strict=True):

@@ -11,7 +11,7 @@ class Needs(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """One round. Counts are of jobs (or whatever the fault accepts), `recovery` the longest wait in seconds."""
+    """One round. Counts are of jobs (or whatever the fault accepts)."""
 
     kills: int = 0
     """Faults that were really injected: signals, restarts, errors."""
@@ -20,12 +20,13 @@ class Outcome:
     doubled: int = 0
     """Ended twice, published twice; a slot that two children had at once."""
     stuck: int = 0
-    """Still waiting past the lease and 15 s."""
+    """Held by the dead past the lease and 15 s, or never ended."""
     stale: tuple[str, ...] = ()
     """Rows, files and processes that should be gone, in words."""
     bit_exact: bool | None = None
     """Whether every student is that of an undisturbed run; None where the fault touches none."""
     recovery: float | None = None
+    """The longest wait in seconds from a fault until what it met worked again; slots to wait for included."""
 
     @property
     def flawless(self) -> bool:
