@@ -3,6 +3,7 @@
 import argparse
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 import time
@@ -42,18 +43,19 @@ def _run(arguments: argparse.Namespace, faults: list[Fault]) -> bool:
         server = stack.enter_context(running_postgresql()) if wanted else None
         folder = Path(tempfile.mkdtemp(prefix="stillhouse-campaign-"))
         campaign = Campaign(faults, folder, server, _say)
+        text = ""
         try:
-            campaign.run(arguments.rounds, arguments.seed, until)
+            for _ in campaign.rounds(arguments.rounds, arguments.seed, until):
+                text = table_of(campaign.seen, machine(), command)
+                if arguments.table is not None:  # after each: a campaign that is killed has left what it saw
+                    write_table(arguments.table, text)
         except KeyboardInterrupt:
             _say("stopped: the table is of what there is")
-        text = table_of([row for row in campaign.rows if row.outcomes or row.failed or row.needs], machine(), command)
         print(text)
-        if arguments.table is not None:
-            write_table(arguments.table, text)
-    if any(flaws_of(row) for row in campaign.rows):
+    if any(flaws_of(row) for row in campaign.seen):
         _say(f"folders of flawed rounds are kept below {folder}")
         return False
-    folder.rmdir()
+    shutil.rmtree(folder)
     return True
 
 

@@ -23,21 +23,23 @@ class Campaign:
         self._pairs = [(fault, Row(fault.name, database)) for fault in faults for database in fault.databases]
 
     @property
-    def rows(self) -> list[Row]:
-        """What there is by now, in the faults' order."""
-        return [row for _, row in self._pairs]
+    def seen(self) -> list[Row]:
+        """The rows that something is known of by now, in the faults' order."""
+        return [row for _, row in self._pairs if row.outcomes or row.failed or row.needs]
 
-    def run(self, rounds: int, first_seed: int, until: float | None = None) -> None:
-        """Every fault once, then every fault again: a campaign that is cut short has seen all of them.
+    def rounds(self, count: int, first_seed: int, until: float | None = None) -> Iterator[None]:
+        """Every fault once, then every fault again: a campaign that is cut short has seen all of them. Comes back
+        after each.
 
         `until` is a moment of time.monotonic after which no further round begins.
         """
-        for seed in range(first_seed, first_seed + rounds):
+        for seed in range(first_seed, first_seed + count):
             for fault, row in self._pairs:
                 if until is not None and time.monotonic() > until:
                     return
                 if not row.needs:
                     self._round(fault, row, seed)
+                    yield
 
     def _round(self, fault: Fault, row: Row, seed: int) -> None:
         began, where = time.monotonic(), f"{fault.name}, {row.database}, seed {seed}"
