@@ -18,9 +18,8 @@ from tests.faults.halting_worker import ask, halted
 from tests.faults.house import eventually
 from tests.faults.leavings import processes_in, stale_blobs, stale_files
 from tests.faults.lessons import Json, Lessons, described
-from tests.faults.points import HALTED
 from tests.faults.promises import Hit, jobs_held_by, kept
-from tests.faults.witness import slots_given_twice
+from tests.faults.witness import HALTED, slots_given_twice
 
 POINTS: Final = (
     "loading",

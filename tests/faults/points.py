@@ -15,12 +15,10 @@ from typing import Any
 from app.contracts.events import ChildEvent, PhaseEvent
 from app.contracts.jobs import InspectJob
 from app.contracts.orders import Order
-from tests.faults.witness import sole_user_of_slot
+from tests.faults.witness import HALTED, sole_user_of_slot
 from workers import child
 from workers.engine import checkpoint, loop, targets
 from workers.runtime.child_side import Control, Events
-
-HALTED = "halted"
 
 
 class _Point:

@@ -8,6 +8,8 @@ import os
 import time
 from pathlib import Path
 
+HALTED = "halted"
+"""The file in its attempt's folder by which a child says that it stands still."""
 _held: list[int] = []
 _TRIES = 10
 """A predecessor that is dead may still be closing its files, one after another."""

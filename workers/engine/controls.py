@@ -4,7 +4,6 @@ data and training finds its control instead of training it again.
 
 import os
 import shutil
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +60,10 @@ class ControlCache:
         self._evict()
 
     def _evict(self) -> None:
+        now = self._folder.stat().st_mtime  # just changed, by the clock that drafts have; a process's may be wrong
         for draft in self._folder.glob(".draft-*"):
             with suppress(FileNotFoundError):
-                if time.time() - draft.stat().st_mtime > DRAFT_SECONDS:
+                if now - draft.stat().st_mtime > DRAFT_SECONDS:
                     shutil.rmtree(draft, ignore_errors=True)
         entries = [path for path in self._folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
         entries.sort(key=lambda path: path.stat().st_mtime, reverse=True)
