@@ -28,15 +28,16 @@ LONG = 400
 """Steps of a job: long enough to be met by several faults."""
 
 
-def killed_services(seed: int, folder: Path, url: str, faults: int = FAULTS, kinds: tuple[str, ...] = KINDS) -> Outcome:
-    """One job of each kind, each twice: undisturbed first, then all of them under fire."""
+def killed_services(seed: int, folder: Path, url: str, faults: int = FAULTS, copies: int = 2) -> Outcome:
+    """Two kinds of job, other ones with each seed: once undisturbed, then some copies of each under fire."""
     data = folder / "data"
     with Fleet(data, url, workers=2) as service:
         lessons = Lessons(service, folder)
         training = {**described(seed), "steps": LONG}
-        specs = [lessons.spec(kind, training) for kind in kinds]
+        specs = [lessons.spec(kind, training) for kind in KINDS[seed % 2 :: 2]]
         undisturbed = [service.submit(spec) for spec in specs]
-        students = [service.digest(service.succeed(job_id)["id"]) for job_id in undisturbed]
+        students = [service.digest(service.succeed(job_id)["id"]) for job_id in undisturbed] * copies
+        specs *= copies
         found = asyncio.run(_Fire(service, seed).on(specs, students, faults))
         with suppress(AssertionError):
             eventually(lambda: not stale_files(data))
