@@ -17,9 +17,9 @@ from tests.integration.worker.house import House, Process, eventually
 
 ENTRY = "tests.faults.workers_entry:behave"
 LEASE_SECONDS = 3.0
-JOBS, STEPS = 6, 40
-FAULTS = 8
-KINDS = ("child", "fork server", "supervisor", "stop")
+JOBS, FAULTS = 10, 12
+STEPS = 40
+KINDS = ("child", "child", "fork server", "supervisor", "stop")
 
 
 def counted(steps: int) -> str:
@@ -30,10 +30,10 @@ def counted(steps: int) -> str:
     return hashlib.sha256(running.encode()).hexdigest()
 
 
-def killed_workers(seed: int, folder: Path, url: str, faults: int = FAULTS) -> Outcome:
+def killed_workers(seed: int, folder: Path, url: str, jobs: int = JOBS, faults: int = FAULTS) -> Outcome:
     """See the module."""
     upgrade(url)
-    return asyncio.run(_Round(seed, folder / "data", url).run(faults))
+    return asyncio.run(_Round(seed, folder / "data", url).run(jobs, faults))
 
 
 class _Round:
@@ -45,10 +45,10 @@ class _Round:
         self._hits: list[Hit] = []
         self._kills = 0
 
-    async def run(self, faults: int) -> Outcome:
+    async def run(self, count: int, faults: int) -> Outcome:
         house = self._house
         try:
-            jobs = [await house.submit("work", steps=STEPS, every=4, pause=0.03) for _ in range(JOBS)]
+            jobs = [await house.submit("work", steps=STEPS, every=4, pause=0.03) for _ in range(count)]
             for _ in range(faults):
                 await asyncio.sleep(self._chance.uniform(0.05, 0.6))
                 await eventually(lambda: none_near_its_end(house.database, jobs))

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from tests.faults.kills_of_serve import killed_serve
 from tests.faults.kills_of_services import killed_services
-from tests.faults.kills_of_workers import FAULTS, killed_workers
+from tests.faults.kills_of_workers import killed_workers
 from tests.faults.seeds import SEED
 
 
 def test_of_many_jobs_on_two_supervisors_none_is_lost_and_none_ends_twice(database_url: str, tmp_path: Path) -> None:
-    found = killed_workers(SEED, tmp_path, database_url)
+    found = killed_workers(SEED, tmp_path, database_url, jobs=6, faults=8)
     assert found.flawless, f"seed {SEED}: {found}"
-    assert 0 < found.kills <= FAULTS
+    assert found.kills > 0
 
 
 def test_every_part_of_serve_is_killed_and_the_job_ends_once_with_the_same_student(
