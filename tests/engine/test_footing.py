@@ -1,4 +1,4 @@
-"""A resume on another device, version, instruction set or thread count: allowed, warned of, and marked in the report."""
+"""A resume on another device, version, instruction set or thread count: allowed, warned of, told in the report."""
 
 from typing import Any
 
