@@ -52,7 +52,7 @@ multitask-accuracy: setup  ## the multi-task table: balancers, sharing, teachers
 gpu: setup       ## tests and benchmarks that need a CUDA device
 	$(BIN)/python -m pytest -m gpu -q tests
 
-faults: setup    ## every fault for ROUNDS=20 rounds, and their table (about 4 minutes a round)
+faults: setup    ## every fault for ROUNDS=20 rounds, and their table (minutes a round)
 	$(BIN)/python -m tests.faults.campaign --rounds $(ROUNDS) --table tests/faults/TABLE.md
 
 golden: setup    ## write the golden files anew (read the diff before you commit it)
