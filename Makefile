@@ -52,8 +52,8 @@ multitask-accuracy: setup  ## the multi-task table: balancers, sharing, teachers
 gpu: setup       ## tests and benchmarks that need a CUDA device
 	$(BIN)/python -m pytest -m gpu -q tests
 
-faults: setup    ## the fault tests, again and again: make faults ROUNDS=20
-	for i in $$(seq $(ROUNDS)); do STILLHOUSE_FAULT_SEED=$$i $(BIN)/python -m pytest -q tests/faults || exit 1; done
+faults: setup    ## every fault for ROUNDS=20 rounds, and their table (minutes a round)
+	$(BIN)/python -m tests.faults.campaign --rounds $(ROUNDS) --table tests/faults/TABLE.md
 
 golden: setup    ## write the golden files anew (read the diff before you commit it)
 	STILLHOUSE_GOLDEN=write $(BIN)/python -m pytest -q tests/golden

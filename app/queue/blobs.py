@@ -10,6 +10,8 @@ Bytes and row cannot change in one step, so the order protects them. Publishing 
 a `deleting` one back to `writing`; the bytes are put next; the transaction that makes them visible refers to
 the row (foreign key) and marks it `stored`. Collecting marks first and commits, then removes the bytes under
 the row's lock, only if it is still `deleting`. What was touched lately is never collected.
+
+A worker shows its claim when it publishes, as with every other write: who has lost the job leaves no bytes either.
 """
 
 import asyncio
@@ -20,10 +22,13 @@ from pathlib import Path
 from sqlalchemy import ColumnElement, delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.contracts.states import LEASED
 from app.db.clock import utcnow
 from app.db.engine import Database
 from app.db.rows import ArtifactRow, BlobRow, FileRow
 from app.db.writes import rows_changed, upsert
+from app.queue.records import Claim
+from app.queue.transitions import lock
 from app.storage.store import BlobStore, key_of
 
 GRACE = timedelta(hours=24)
@@ -37,14 +42,17 @@ class Blobs:
         self._database = database
         self._store = store
 
-    async def publish(self, source: Path, sha256: str) -> int:
+    async def publish(self, source: Path, sha256: str, claim: Claim | None = None) -> int:
         """Put a file, whose digest the caller has computed, into the store; the file is gone from `source` then.
 
         Returns its size. The caller's transaction must call `settle` and refer to the digest within GRACE.
-        Raises what BlobStore.put raises.
+        `claim` is what a worker publishes for. Raises ClaimLost where it is no longer held, and what BlobStore.put
+        raises.
         """
         size = (await asyncio.to_thread(source.stat)).st_size
         async with self._database.write() as session:
+            if claim is not None and not await _holds(session, claim):
+                raise ClaimLost(claim.job_id, claim.attempt)
             await _touch(session, sha256, size)
         await self._store.put(source, sha256)
         return size
@@ -104,6 +112,18 @@ class UnknownBlob(Exception):
 
     def __init__(self, sha256: str) -> None:
         super().__init__(f"expected the blob {sha256} to be published before it is referred to: publish it again")
+
+
+class ClaimLost(Exception):
+    """Another worker may have the job, or it has ended: nothing was written."""
+
+    def __init__(self, job_id: str, attempt: int) -> None:
+        super().__init__(f"{job_id}: attempt {attempt} no longer holds the job, and publishes nothing")
+
+
+async def _holds(session: AsyncSession, claim: Claim) -> bool:
+    job = await lock(session, claim.job_id, claim.token)
+    return job is not None and job.state in LEASED
 
 
 async def _touch(session: AsyncSession, sha256: str, size: int) -> None:

@@ -1,83 +1,79 @@
-"""A short campaign: many jobs, random kills and stops of children, fork servers and supervisors.
+"""The campaign's program: every fault for every round, whatever a round does, and one table that hides nothing."""
 
-`STILLHOUSE_FAULT_SEED` chooses the faults; `make faults` runs through many seeds.
-"""
-
-import asyncio
-import os
-import random
-import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
-
-from app.contracts.states import TERMINAL, JobState
-from app.db.migrate import upgrade
-from tests.integration.worker.house import House, Process, eventually
-
-SEED = int(os.environ.get("STILLHOUSE_FAULT_SEED", "0"))
-JOBS = 6
-FAULTS = 8
-FAULT_KINDS = ("child", "fork server", "supervisor", "stop")
+from tests.faults.campaign.catalogue import FAULTS
+from tests.faults.campaign.outcome import Fault, Needs, Outcome, together
+from tests.faults.campaign.running import Campaign
+from tests.faults.campaign.table import table_of
 
 
-@pytest.fixture
-async def house(database_url: str, tmp_path: Path) -> AsyncIterator[House]:
-    upgrade(database_url)
-    house = House(database_url, tmp_path / "data", lease_seconds=3.0)
-    yield house
-    await house.close()
+def _fine(seed: int, folder: Path, url: str) -> Outcome:
+    assert folder.is_dir()
+    assert url.startswith("sqlite")
+    return Outcome(kills=seed, bit_exact=True, recovery=float(seed))
 
 
-def _kill(pids: list[int], chance: random.Random) -> None:
-    if pids:
-        try:
-            os.kill(chance.choice(pids), signal.SIGKILL)
-        except ProcessLookupError:
-            return  # it ended by itself just now
+def _breaking(seed: int, folder: Path, url: str) -> Outcome:
+    if seed == 2:
+        raise AssertionError("waited in vain")
+    return Outcome(kills=1)
 
 
-async def _fault(house: House, workers: list[Process], chance: random.Random) -> None:
-    """One fault at one of the workers, which is running again afterwards."""
-    place, kind = chance.randrange(len(workers)), chance.choice(FAULT_KINDS)
-    worker = workers[place]
-    if kind == "child":
-        _kill(worker.running_children(), chance)
-    elif kind == "fork server":
-        _kill(worker.fork_servers(), chance)
-    elif kind == "stop":
-        worker.send(signal.SIGSTOP)
-        await asyncio.sleep(chance.uniform(0.0, 4.0))
-        worker.send(signal.SIGCONT)
-    else:
-        worker.send(signal.SIGKILL)
-        await worker.ended()
-        workers[place] = house.process()
+def _flawed(seed: int, folder: Path, url: str) -> Outcome:
+    return Outcome(kills=1, lost=1, stale=("process 7",), bit_exact=seed != 3)
 
 
-async def test_nothing_is_lost_and_nothing_ends_twice(house: House) -> None:
-    chance = random.Random(SEED)
-    async with house.supervising():
-        undisturbed = await house.ends(await house.submit("work", steps=40, every=4))
-    expected = await house.student(undisturbed.id)
-    workers = [house.process(), house.process()]
-    jobs = [await house.submit("work", steps=40, every=4, pause=0.03) for _ in range(JOBS)]
+def _lacking(seed: int, folder: Path, url: str) -> Outcome:
+    raise Needs("strace")
 
-    async def spared() -> bool:
-        """No job is one crash from failing: a third one without a new checkpoint would be a failure by right."""
-        rows = [await house.row(job_id) for job_id in jobs]
-        return all(row.crashes < 2 or row.state in TERMINAL for row in rows)
 
-    for _ in range(FAULTS):
-        await asyncio.sleep(chance.uniform(0.05, 0.6))
-        await eventually(spared)
-        await _fault(house, workers, chance)
+def _campaign(folder: Path, *faults: Fault) -> tuple[Campaign, list[str]]:
+    said: list[str] = []
+    return Campaign(faults, folder, None, said.append), said
 
-    for job_id in jobs:
-        job = await house.ends(job_id)
-        assert job.state is JobState.SUCCEEDED, f"seed {SEED}: {job.error}"
-        assert await house.student(job_id) == expected
-        events = await house.events(job_id)
-        assert [event.seq for event in events] == list(range(1, len(events) + 1))
-        assert (await house.states(job_id)).count("starting") == job.attempt
+
+def run(campaign: Campaign, rounds: int) -> None:
+    for _ in campaign.rounds(rounds, first_seed=1):
+        assert campaign.seen
+
+
+def test_every_fault_has_a_name_of_its_own() -> None:
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS)
+
+
+def test_a_round_that_breaks_off_is_counted_and_the_campaign_goes_on(tmp_path: Path) -> None:
+    campaign, said = _campaign(tmp_path, Fault("breaks", _breaking, ("sqlite",)), Fault("fine", _fine, ("sqlite",)))
+    run(campaign, rounds=3)
+    table = table_of(campaign.seen, "a machine, today", "make faults")
+    assert "| breaks | sqlite | 2 and 1 broken off | 2 | 0 | 0 | 0 | 0 | n/a | n/a |" in table
+    assert "| fine | sqlite | 3 | 6 | 0 | 0 | 0 | 0 | yes | 3.0 s |" in table
+    assert "- breaks, sqlite: broke off: seed 2: AssertionError: waited in vain" in table
+    assert "a machine, today" in table
+    assert len(said) == 6
+    assert [path.name for path in tmp_path.iterdir()] == ["breaks-sqlite-2"]  # kept, to be looked at
+
+
+def test_flaws_of_any_round_are_in_the_table(tmp_path: Path) -> None:
+    campaign, _ = _campaign(tmp_path, Fault("flawed", _flawed, ("sqlite",)))
+    run(campaign, rounds=3)
+    table = table_of(campaign.seen, "", "")
+    assert "| flawed | sqlite | 3 | 3 | 3 | 0 | 0 | 3 | NO | n/a |" in table
+    for words in ("3 lost", "stale: process 7", "a student differs"):
+        assert f"- flawed, sqlite: {words}" in table
+
+
+def test_what_a_machine_lacks_is_said_in_the_row_and_asked_for_once(tmp_path: Path) -> None:
+    campaign, said = _campaign(tmp_path, Fault("lacks", _lacking, ("sqlite",)), Fault("other", _fine, ("postgresql",)))
+    run(campaign, rounds=2)
+    table = table_of(campaign.seen, "", "")
+    assert "| lacks | sqlite | skipped: needs strace |" in table
+    assert "| other | postgresql | skipped: needs a PostgreSQL server |" in table
+    assert len(said) == 2
+    assert "No flaw." in table
+
+
+def test_outcomes_together_are_as_bad_as_the_worst() -> None:
+    found = together([Outcome(recovery=1.0), Outcome(bit_exact=True, recovery=3.0), Outcome(bit_exact=False, stuck=1)])
+    assert (found.bit_exact, found.recovery, found.stuck, found.flawless) == (False, 3.0, 1, False)
+    assert together([]).bit_exact is None

@@ -1,6 +1,7 @@
 """The runtime's small parts: locks, seats, spools, logs, caches, GPUs' names."""
 
 import os
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -33,6 +34,31 @@ def test_a_lock_is_free_once_all_its_copies_are_closed(tmp_path: Path) -> None:
     assert not locks.is_free(path)
     os.close(copy)
     assert locks.is_free(path)
+
+
+def test_a_lock_whose_file_is_removed_while_it_is_taken_is_taken_anew(tmp_path: Path) -> None:
+    """Who removes the locks of the dead may have looked at it before its owner had it."""
+    path, owned = tmp_path / "owner-a.lock", list[int]()
+    remover = locks.take(path)
+    assert remover is not None
+    owner = threading.Thread(target=lambda: owned.append(locks.own(path)))
+    owner.start()
+    path.unlink()
+    os.close(remover)
+    owner.join()
+    assert locks.take(path) is None  # the file that has the name is the one that is held
+    os.close(owned[0])
+    assert locks.is_free(path)
+
+
+def test_only_a_free_lock_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "a.lock"
+    held = locks.own(path)
+    locks.remove_free(path)
+    assert path.exists()
+    os.close(held)
+    locks.remove_free(path)
+    assert not path.exists()
 
 
 def test_seats_of_the_living_differ_and_those_of_the_dead_come_free(places: Places) -> None:

@@ -4,6 +4,7 @@ data and training finds its control instead of training it again.
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from torch import Tensor
 from workers.engine.files import fresh_draft, publish_folder, save_tensors, whole_folder
 
 MOST_ENTRIES = 256
+DRAFT_SECONDS = 3600.0
+"""A draft that is older is a dead process's: writing one takes far less than a second."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,11 @@ class ControlCache:
         self._evict()
 
     def _evict(self) -> None:
+        now = self._folder.stat().st_mtime  # just changed, by the clock that drafts have; a process's may be wrong
+        for draft in self._folder.glob(".draft-*"):
+            with suppress(FileNotFoundError):
+                if now - draft.stat().st_mtime > DRAFT_SECONDS:
+                    shutil.rmtree(draft, ignore_errors=True)
         entries = [path for path in self._folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
         entries.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         for old in entries[MOST_ENTRIES:]:

@@ -16,6 +16,7 @@ from app.contracts.orders import ControlMessage, ExitCode
 from app.contracts.problems import Problem
 from app.contracts.states import JobState
 from app.db.errors import DatabaseUnavailable
+from app.queue.blobs import ClaimLost
 from app.queue.ledger import Ledger
 from app.queue.records import Claim
 from app.settings import Settings
@@ -141,6 +142,8 @@ class Attempt:
             await self._run()
         except DatabaseUnavailable:
             _log.warning("%s: given up, the database is away; its lease will run out", self.claim.job_id)
+        except ClaimLost as error:
+            _log.warning("%s", error)
         except NoForkServer as error:
             _log.warning("%s: not started, and given back: %s", self.claim.job_id, error)
             await self._end(self._ending.given_back)
@@ -206,10 +209,10 @@ class Attempt:
         if not isinstance(found, InspectJob):
             order = order.model_copy(update={"warnings": found.warnings})
         self.inputs = frozenset(order.inputs())
-        folder = await asyncio.to_thread(write_order, order)
         if not await self._ending.insist(lambda: means.ledger.begin(claim, spec.model_dump(mode="json"))):
-            self._lost = True
-        return folder
+            self._lost = True  # nothing is written into the folder of a job that is somebody else's
+            return None
+        return await asyncio.to_thread(write_order, order)
 
     async def _unless_halted(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Do the work, or leave it as soon as the attempt is told to stop: downloads can be long."""

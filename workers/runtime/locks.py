@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -34,6 +35,33 @@ def is_free(path: Path) -> bool:
         return False
     os.close(descriptor)
     return True
+
+
+def own(path: Path) -> int:
+    """`take` for a file that is nobody else's by its name, but that somebody may be looking at or removing now."""
+    while True:
+        descriptor = take(path)
+        if descriptor is None:
+            time.sleep(_LOOK_SECONDS)
+        elif _is_open_at(descriptor, path):
+            return descriptor
+        else:
+            os.close(descriptor)
+
+
+def _is_open_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def remove_free(path: Path) -> None:
+    """Remove a lock file, if nobody holds it. Who was about to take it looks after itself by `own`."""
+    descriptor = take(path)
+    if descriptor is not None:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 @asynccontextmanager

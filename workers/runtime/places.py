@@ -62,6 +62,10 @@ class Places:
         """Held by a supervisor for as long as it lives."""
         return self.locks / f"owner-{hashlib.sha256(owner.encode()).hexdigest()[:32]}.lock"
 
+    def owner_locks(self) -> list[Path]:
+        """Those that lie there, of the living and of the dead."""
+        return list(self.locks.glob("owner-*.lock"))
+
     def seat_lock(self, seat: str) -> Path:
         """Held by the worker whose slot it is, for as long as it lives."""
         return self.locks / f"seat-{seat}.lock"

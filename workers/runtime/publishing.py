@@ -91,25 +91,25 @@ class Publisher:
         self._blobs = blobs
         self._patience = patience
 
-    async def _publish(self, folder: Path, files: tuple[OutputFile, ...]) -> tuple[PublishedFile, ...]:
+    async def _publish(self, claim: Claim, folder: Path, files: tuple[OutputFile, ...]) -> tuple[PublishedFile, ...]:
         """Check all of them, then put them away, each once: the store takes the file itself."""
         paths = [await asyncio.to_thread(_checked, folder, file) for file in files]
         for path, file in zip(paths, files, strict=True):
-            await insist(partial(self._blobs.publish, path, file.sha256), self._patience)
+            await insist(partial(self._blobs.publish, path, file.sha256, claim), self._patience)
         return tuple(PublishedFile(file.role, Path(file.path).name, file.bytes, file.sha256) for file in files)
 
     async def training(self, claim: Claim, folder: Path, outcome: TrainingOutcome) -> bool:
-        """End a training. False: this worker holds it no more. Raises DamagedOutput."""
-        files = await self._publish(folder, outcome.files)
+        """End a training. False: this worker holds it no more. Raises DamagedOutput and ClaimLost."""
+        files = await self._publish(claim, folder, outcome.files)
         publication = Publication(files, outcome.student_manifest, outcome.student, outcome.report, outcome.peers)
         return await insist(lambda: self._ledger.succeed(claim, publication), self._patience)
 
     async def preflight(self, claim: Claim, folder: Path, outcome: PreflightOutcome) -> bool:
         """End a preflight, as `training`."""
-        files = await self._publish(folder, outcome.files)
+        files = await self._publish(claim, folder, outcome.files)
         return await insist(lambda: self._ledger.finish_preflight(claim, files, outcome.report), self._patience)
 
     async def inspection(self, claim: Claim, folder: Path, outcome: InspectionOutcome) -> bool:
         """End an inspection, as `training`."""
-        files = await self._publish(folder, outcome.files)
+        files = await self._publish(claim, folder, outcome.files)
         return await insist(lambda: self._ledger.finish_inspection(claim, outcome, files), self._patience)

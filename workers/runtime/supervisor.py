@@ -69,8 +69,7 @@ class Supervisor:
 
     async def run(self) -> None:
         """Work until `drain` is called and all jobs are done or given back."""
-        owned = locks.take(self._places.owner_lock(self.owner))
-        assert owned is not None, "a fresh owner's lock is free"
+        owned = locks.own(self._places.owner_lock(self.owner))
         beat = self._settings.lease_seconds / RENEWALS
         background = [
             asyncio.create_task(_every(AWAY_SECONDS, self._keep_warm)),
@@ -186,11 +185,15 @@ class Supervisor:
                 attempt.lost()
 
     async def _release_the_dead(self) -> None:
-        """Jobs of owners of this host whose lock is free: their process is dead, whatever their leases say."""
+        """Jobs of owners of this host whose lock is free: their process is dead, whatever their leases say. The lock
+        of one that holds no job goes too: nothing else would ever remove it.
+        """
+        dead = [path for path in self._places.owner_locks() if locks.is_free(path)]  # before their jobs are asked for
         for owner in await self._ledger.owners():
             if owner != self.owner and locks.is_free(self._places.owner_lock(owner)):
                 await self._ledger.lose_owner(owner)
-                self._places.owner_lock(owner).unlink(missing_ok=True)
+        for path in dead:
+            locks.remove_free(path)
 
     async def _sweep(self) -> None:
         """Jobs whose lease ran out, and the folders of those that are over: their outputs are in the store."""

@@ -42,8 +42,10 @@ PATIENCE = 40.0
 class Process:
     """A worker process; killed at the end of the test if it still runs."""
 
-    def __init__(self, settings: Settings, slots: int, lanes: Sequence[Lane], entry: str) -> None:
-        command = [sys.executable, "-m", "workers", "--slots", str(slots), "--lanes", ",".join(lanes), "--entry", entry]
+    def __init__(
+        self, settings: Settings, slots: int, lanes: Sequence[Lane], entry: str, module: str = "workers"
+    ) -> None:
+        command = [sys.executable, "-m", module, "--slots", str(slots), "--lanes", ",".join(lanes), "--entry", entry]
         environment = worker_environment(settings) | {"PYTHONPATH": str(ROOT)}
         self._log = settings.data_dir / f"worker-{uuid.uuid4().hex}.log"
         with self._log.open("ab") as log:
@@ -182,9 +184,11 @@ class House:
                 supervisor.drain()
                 await running
 
-    def process(self, slots: int = 1, lanes: Sequence[Lane] = ("train",), entry: str = ENTRY) -> Process:
+    def process(
+        self, slots: int = 1, lanes: Sequence[Lane] = ("train",), entry: str = ENTRY, module: str = "workers"
+    ) -> Process:
         """A worker in a process of its own."""
-        process = Process(self.settings, slots, lanes, entry)
+        process = Process(self.settings, slots, lanes, entry, module)
         self._processes.append(process)
         return process
 

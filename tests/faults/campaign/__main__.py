@@ -1,0 +1,75 @@
+"""`python -m tests.faults.campaign --rounds 20 --table FILE`: the campaign, and its table."""
+
+import argparse
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.benchmarks.figures import machine
+from tests.databases import running_postgresql
+from tests.faults.campaign.catalogue import FAULTS
+from tests.faults.campaign.outcome import Fault
+from tests.faults.campaign.running import Campaign
+from tests.faults.campaign.table import flaws_of, table_of, write_table
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.campaign", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=1, help="rounds of each fault on each of its databases")
+    parser.add_argument("--seed", type=int, default=1, help="of the first round; the others follow")
+    parser.add_argument("--table", type=Path, default=None, help="where the table goes, besides the screen")
+    parser.add_argument("--only", default="", help="faults whose names have these words")
+    parser.add_argument("--minutes", type=float, default=None, help="begin no round after so long")
+    parser.add_argument("--list", action="store_true", help="name the faults")
+    return parser.parse_args()
+
+
+def _say(words: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {words}", flush=True)
+
+
+def _run(arguments: argparse.Namespace, faults: list[Fault]) -> bool:
+    """Whether every round went well."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    until = None if arguments.minutes is None else time.monotonic() + 60.0 * arguments.minutes
+    command = f"python -m tests.faults.campaign {shlex.join(sys.argv[1:])}".strip()
+    with ExitStack() as stack:
+        wanted = any("postgresql" in fault.databases for fault in faults)
+        server = stack.enter_context(running_postgresql()) if wanted else None
+        folder = Path(tempfile.mkdtemp(prefix="stillhouse-campaign-"))
+        campaign = Campaign(faults, folder, server, _say)
+        text = ""
+        try:
+            for _ in campaign.rounds(arguments.rounds, arguments.seed, until):
+                text = table_of(campaign.seen, machine(), command)
+                if arguments.table is not None:  # after each: a campaign that is killed has left what it saw
+                    write_table(arguments.table, text)
+        except KeyboardInterrupt:
+            _say("stopped: the table is of what there is")
+        print(text)
+    if any(flaws_of(row) for row in campaign.seen):
+        _say(f"folders of flawed rounds are kept below {folder}")
+        return False
+    shutil.rmtree(folder)
+    return True
+
+
+def main() -> None:
+    """Run it."""
+    arguments = _arguments()
+    faults = [fault for fault in FAULTS if arguments.only in fault.name]
+    if not faults:
+        sys.exit(f"expected words of a fault's name, found {arguments.only!r}: see --list")
+    if arguments.list:
+        print("\n".join(f"{fault.name} ({', '.join(fault.databases)})" for fault in faults))
+        return
+    sys.exit(0 if _run(arguments, faults) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Several real jobs on a service with two supervisors; children, fork servers, supervisors and the API are killed at
+random moments while a client submits and asks.
+"""
+
+import asyncio
+import random
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+from sqlalchemy import func, select
+
+from app.db.engine import Database, open_database
+from app.db.rows import JobLabelRow
+from tests.faults.campaign.outcome import Outcome, together
+from tests.faults.fleet import LEASE_SECONDS, Fleet
+from tests.faults.house import eventually
+from tests.faults.leavings import processes_in, stale_blobs, stale_files
+from tests.faults.lessons import KINDS, Json, Lessons, described
+from tests.faults.promises import SPARE, Hit, jobs_held_by, kept, none_near_its_end, unended
+from tests.faults.witness import slots_given_twice
+
+PARTS = ("child", "fork server", "supervisor", "api")
+FAULTS = 8
+LONG = 400
+"""Steps of a job: long enough to be met by several faults."""
+
+
+def killed_services(seed: int, folder: Path, url: str, faults: int = FAULTS, copies: int = 2) -> Outcome:
+    """Two kinds of job, other ones with each seed: once undisturbed, then some copies of each under fire."""
+    data = folder / "data"
+    with Fleet(data, url, workers=2) as service:
+        lessons = Lessons(service, folder)
+        training = {**described(seed), "steps": LONG}
+        specs = [lessons.spec(kind, training) for kind in KINDS[seed % 2 :: 2]]
+        undisturbed = [service.submit(spec) for spec in specs]
+        students = [service.digest(service.succeed(job_id)["id"]) for job_id in undisturbed] * copies
+        specs *= copies
+        found = asyncio.run(_Fire(service, seed).on(specs, students, faults))
+        with suppress(AssertionError):
+            eventually(lambda: not stale_files(data))
+        stale = stale_files(data) + asyncio.run(_stale_blobs(url, data))
+    with suppress(AssertionError):
+        eventually(lambda: not processes_in(data))
+    stale += [f"process {pid}" for pid in processes_in(data)]
+    return together([found, Outcome(doubled=len(slots_given_twice(data)), stale=tuple(stale))])
+
+
+async def _stale_blobs(url: str, data: Path) -> list[str]:
+    database = open_database(url)
+    try:
+        return await stale_blobs(database, data)
+    finally:
+        await database.close()
+
+
+class _Fire:
+    """Faults at random moments, and what they met."""
+
+    def __init__(self, service: Fleet, seed: int) -> None:
+        self._service = service
+        self._chance = random.Random(seed)
+        self._hits: list[Hit] = []
+        self._kills = 0
+        self._away = 0.0
+        self._raced: Json = {}
+        self._keys: list[str] = []
+        self._accepted: list[str] = []
+
+    async def on(self, specs: list[Json], students: list[str], faults: int) -> Outcome:
+        """Submit the jobs, all at once, fire `faults` times, and wait until all have ended."""
+        service, self._raced = self._service, specs[0]
+        jobs = [service.submit(spec) for spec in specs]
+        database = open_database(service.settings.database)
+        try:
+            for _ in range(faults):
+                await asyncio.sleep(self._chance.uniform(0.1, 0.9))
+                while not await none_near_its_end(database, jobs):  # noqa: ASYNC110 (other processes change it)
+                    await asyncio.sleep(0.05)
+                await self._fault(database, jobs)
+            jobs += self._accepted
+            students = [*students, *[students[0]] * len(self._accepted)]
+            deadline = time.monotonic() + 60.0 + LEASE_SECONDS + SPARE
+            while await unended(database, jobs) and time.monotonic() < deadline:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+            by_job = dict(zip(jobs, students, strict=True))
+            found = await kept(database, jobs, by_job, self._hits, LEASE_SECONDS)
+            twice = await _more_than_one(database, self._keys)
+        finally:
+            await database.close()
+        return together([found, Outcome(kills=self._kills, doubled=twice, recovery=self._away or None)])
+
+    async def _fault(self, database: Database, jobs: list[str]) -> None:
+        """One fault, while jobs are left to be hit."""
+        part = self._chance.choice(PARTS)
+        if part == "api":
+            await asyncio.to_thread(self._kill_the_api)
+            return
+        while await unended(database, jobs):
+            place = self._chance.randrange(len(self._service.workers))
+            worker = self._service.workers[place]
+            hits = await jobs_held_by(database, worker.popen.pid)
+            if part == "supervisor":
+                self._service.kill_worker(place)
+            elif not self._service.kill_one(worker.running_children() if part == "child" else worker.fork_servers()):
+                await asyncio.sleep(0.03)  # this worker has none just now
+                continue
+            self._kills += 1
+            self._hits += hits
+            return
+
+    def _kill_the_api(self) -> None:
+        """While a client submits, who asks again with the same key until it is told that the job is accepted."""
+        key = f"key-{len(self._keys)}"
+        self._keys.append(key)
+        client = threading.Thread(target=self._submit, args=(key,))
+        client.start()
+        time.sleep(self._chance.uniform(0.0, 0.03))  # anywhere in the request, or before or after it
+        began = time.monotonic()
+        self._service.kill("api")
+        self._away = max(self._away, time.monotonic() - began)
+        self._kills += 1
+        client.join()
+        self._accepted.append(eventually(lambda: self._submit(key)))
+
+    def _submit(self, key: str) -> str | None:
+        """The job, or None where the answer never came."""
+        spec = {**self._raced, "labels": {"key": key}}
+        try:
+            answer = self._service.http.post("/v1/jobs", json=spec, headers={"Idempotency-Key": key})
+        except httpx.TransportError:
+            return None
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
+
+
+async def _more_than_one(database: Database, keys: list[str]) -> int:
+    """Keys that more than one job was made of."""
+    counted = select(JobLabelRow.value).where(JobLabelRow.key == "key", JobLabelRow.value.in_(keys))
+    async with database.read() as session:
+        doubled = await session.scalars(counted.group_by(JobLabelRow.value).having(func.count() > 1))
+        return len(list(doubled))
