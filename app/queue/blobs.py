@@ -21,6 +21,7 @@ from sqlalchemy import ColumnElement, delete, exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.clock import utcnow
+from app.db.commits import witness
 from app.db.engine import Database
 from app.db.rows import ArtifactRow, BlobRow, FileRow
 from app.db.writes import rows_changed, upsert
@@ -108,6 +109,7 @@ async def _touch(session: AsyncSession, sha256: str, size: int) -> None:
     await session.execute(statement.on_conflict_do_update(index_elements=[BlobRow.sha256], set_={"last_used": now}))
     taken_back = update(BlobRow).where(BlobRow.sha256 == sha256, BlobRow.state == "deleting")
     await session.execute(taken_back.values(state="writing"))
+    witness(session, select(BlobRow.sha256).where(BlobRow.sha256 == sha256, BlobRow.last_used >= now))
 
 
 async def _mark(session: AsyncSession, grace: timedelta, limit: int) -> list[str]:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from app.contracts.events import WarningEvent
 from app.contracts.jobs import InspectJob
 from app.contracts.orders import ControlMessage, ExitCode
 from app.contracts.problems import Problem
@@ -19,6 +20,7 @@ from app.queue.records import Claim
 from app.settings import Settings
 from app.storage.errors import StorageError
 from app.storage.store import DigestMismatch
+from workers.runtime.adopting import adopt
 from workers.runtime.children import Child, NoForkServer, Nursery
 from workers.runtime.ending import Ending
 from workers.runtime.materialise import Materialiser, resolved, write_order
@@ -188,10 +190,22 @@ class Attempt:
         if order is None:
             return means.places.attempt(claim.job_id, claim.attempt)
         self.inputs = frozenset(order.inputs())
+        await self._adopt()
         folder = await asyncio.to_thread(write_order, order)
         if not await self._ending.insist(lambda: means.ledger.begin(claim, spec.model_dump(mode="json"))):
             self._lost = True
         return folder
+
+    async def _adopt(self) -> None:
+        """A retry's first attempt takes the old job's checkpoints over; without them it begins anew, and says so."""
+        claim, ledger = self.claim, self._means.ledger
+        if claim.checkpoint_from is None:
+            return
+        taken = await asyncio.to_thread(adopt, self._means.places, claim.checkpoint_from, claim.job_id, claim.attempt)
+        if not taken:
+            message = f"the checkpoints of {claim.checkpoint_from} are not on this worker's disk: beginning anew"
+            warning = WarningEvent(code="checkpoint_missing", message=message)
+            await self._ending.insist(lambda: ledger.record(claim, [warning]))
 
     async def _unless_halted(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Do the work, or leave it as soon as the attempt is told to stop: downloads can be long."""

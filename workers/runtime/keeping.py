@@ -42,6 +42,13 @@ def remove_job(places: Places, job_id: str) -> None:
     shutil.rmtree(places.job(job_id), ignore_errors=True)
 
 
+def remove_attempts(places: Places, job_id: str) -> None:
+    """What the attempts of a job that is over have left; its checkpoints stay."""
+    for path in places.job(job_id).iterdir():
+        if path != places.checkpoints(job_id):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def prune_inputs(places: Places, bound: int, needed: Collection[Path]) -> None:
     """Remove inputs, longest unused first, until `bound` bytes are left; those `needed` now, or lately, stay.
 

@@ -5,9 +5,9 @@ import logging
 import os
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import timedelta
 from typing import Any
 
-from app.contracts.states import TERMINAL
 from app.db.engine import Database
 from app.db.errors import DatabaseUnavailable
 from app.db.signals import WORK
@@ -190,14 +190,18 @@ class Supervisor:
                 self._places.owner_lock(owner).unlink(missing_ok=True)
 
     async def _sweep(self) -> None:
-        """Jobs whose lease ran out, and the folders of those that are over: their outputs are in the store."""
+        """Jobs whose lease ran out, and the folders of those that are over: their outputs are in the store.
+
+        Of a failed or cancelled one the checkpoints stay for a while, for a retry.
+        """
         await self._ledger.sweep()
         if not self._places.jobs.is_dir():
             return
         here = [path.name for path in self._places.jobs.iterdir() if path.name not in self._attempts]
-        for job_id, state in (await self._ledger.states_of(here)).items():
-            if state in TERMINAL:
-                await asyncio.to_thread(keeping.remove_job, self._places, job_id)
+        kept = timedelta(hours=self._settings.checkpoint_kept_hours)
+        for job_id, checkpoints_too in (await self._ledger.discard(here, kept)).items():
+            remove = keeping.remove_job if checkpoints_too else keeping.remove_attempts
+            await asyncio.to_thread(remove, self._places, job_id)
 
     async def _tidy(self) -> None:
         needed = {path for attempt in self._attempts.values() for path in attempt.inputs}
@@ -229,12 +233,14 @@ async def _first(wanted: Coroutine[Any, Any, object], other: Coroutine[Any, Any,
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Again and again until it is cancelled. What fails is said and tried again: leases hang on it."""
+    """Again and again until it is cancelled. What fails is said and tried again, soon: leases hang on it."""
     while True:
+        pause = seconds
         try:
             await work()
         except (DatabaseUnavailable, NoForkServer) as error:
             _log.warning("%s", error)
+            pause = min(seconds, AWAY_SECONDS)
         except Exception:
             _log.exception("background work failed, and goes on")
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(pause)
