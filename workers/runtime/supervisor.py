@@ -88,14 +88,17 @@ class Supervisor:
             os.close(owned)
             self._places.owner_lock(self.owner).unlink(missing_ok=True)
 
-    def drain(self) -> None:
-        """Stop claiming and have the children checkpoint; called again, kill them."""
-        again = self._draining.is_set()
+    def drain(self, *, now: bool = False) -> None:
+        """Stop claiming and have the children checkpoint, for which they have `drain_seconds`; `now`: kill them.
+
+        Either way their jobs go back to the queue. Said twice it is done once.
+        """
+        if now or not self._draining.is_set():
+            _log.info("%s with %d jobs", "killing" if now else "draining", len(self._attempts))
         self._draining.set()
-        _log.info("%s with %d jobs", "killing" if again else "draining", len(self._attempts))
         for attempt in list(self._attempts.values()):
             attempt.tell("drain", self._settings.drain_seconds)
-            if again:
+            if now:
                 attempt.kill()
 
     # Slots.

@@ -178,8 +178,7 @@ class House:
             try:
                 yield supervisor
             finally:
-                supervisor.drain()
-                supervisor.drain()
+                supervisor.drain(now=True)
                 await running
 
     def process(self, slots: int = 1, lanes: Sequence[Lane] = ("train",), entry: str = ENTRY) -> Process:
