@@ -25,6 +25,8 @@ class ControlledService(FaultyService):
 
     def __init__(self, data: Path, database_url: str = "", **said: object) -> None:
         super().__init__(data)
+        self.temporary = data.with_name(f"{data.name}-temporary")
+        self.temporary.mkdir()
         self._said = {"lease_seconds": 6, "checkpoint_seconds": 0.2, "threads": 1} | said
         if database_url:
             self._said["database_url"] = database_url
@@ -37,7 +39,8 @@ class ControlledService(FaultyService):
         clean = {name: value for name, value in os.environ.items() if not name.startswith("STILLHOUSE_")}
         said = {f"STILLHOUSE_{name.upper()}": str(value) for name, value in self._said.items()}
         with (self.data / "service.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=clean | said)
+            environment = clean | said | {"TMPDIR": str(self.temporary)}
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         eventually(self._ready)
 
     @property

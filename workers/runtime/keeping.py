@@ -11,8 +11,9 @@ from workers.runtime.places import Places
 
 LOG_BYTES = 64 << 10
 KEPT_LOGS = 200
-UNTOUCHED_SECONDS = 3600.0
-"""An input that was asked for within this time stays: its job may not have opened it yet."""
+UNTOUCHED_SECONDS = 4 * 3600.0
+"""An input that was asked for within this time stays: its job may not have opened it yet. Far longer than that takes,
+as files have the wall's time, which may jump."""
 
 
 def end_of_log(folder: Path) -> bytes:

@@ -15,10 +15,9 @@ from app.queue.blobs import Blobs
 from app.queue.ledger import Ledger
 from app.settings import Settings
 from app.storage.store import BlobStore
-from workers.runtime import keeping, locks
+from workers.runtime import health, keeping, locks
 from workers.runtime.attempt import INSPECTION_SECONDS, OBEY_SECONDS, Attempt, Means
 from workers.runtime.children import DEFAULT_ENTRY, NoForkServer, Nursery
-from workers.runtime.health import SIGN_SECONDS
 from workers.runtime.lifeline import host_clock
 from workers.runtime.materialise import Materialiser
 from workers.runtime.places import Places
@@ -75,7 +74,7 @@ class Supervisor:
             asyncio.create_task(_every(beat, self._renew)),
             asyncio.create_task(_every(min(beat, AWAY_SECONDS), self._release_the_dead)),
             asyncio.create_task(_every(beat, self._sweep)),
-            asyncio.create_task(_every(min(beat, SIGN_SECONDS), self._show_life)),
+            asyncio.create_task(_every(min(beat, health.SIGN_SECONDS), self._show_life)),
             asyncio.create_task(_every(TIDY_SECONDS, self._tidy)),
         ]
         try:
@@ -220,7 +219,7 @@ class Supervisor:
         """For the health check: it can start children and the database answers."""
         await self.nursery.warm_up()
         await self._database.ping()
-        self._places.sign_of_life.touch()
+        health.show(self._places)
 
 
 async def _first(wanted: Coroutine[Any, Any, object], other: Coroutine[Any, Any, object]) -> None:
