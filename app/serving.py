@@ -22,6 +22,10 @@ from app.settings import Settings
 GRACEFUL_SECONDS: Final = 5
 """How long answers may take to end after SIGTERM; streams are told to end at once."""
 
+KEEP_ALIVE_SECONDS: Final = 75
+"""How long a connection may be idle: longer than proxies and clients keep one (60 s is usual). Who closes first must be
+they, as a request that crosses the server's end of a connection is lost without an answer."""
+
 _LARGEST_HEADERS: Final = 65_536
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 10.0
@@ -65,6 +69,7 @@ class Server(uvicorn.Server):
                 server_header=False,
                 h11_max_incomplete_event_size=_LARGEST_HEADERS,
                 timeout_graceful_shutdown=GRACEFUL_SECONDS,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
             )
         )
         self._app = app

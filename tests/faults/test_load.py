@@ -7,7 +7,7 @@ import pytest
 from tests.faults.control_service import ControlledService
 from tests.faults.load import LOCKED, press
 
-CLIENTS, SECONDS = 64, 4.0
+CLIENTS, SECONDS = 64, 3.0
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

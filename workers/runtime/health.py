@@ -26,7 +26,7 @@ def silent_seconds(places: Places) -> float:
         silent = host_clock() - float(places.sign_of_life.read_text())
     except (FileNotFoundError, ValueError):
         return float("inf")
-    return silent if silent >= 0.0 else float("inf")
+    return max(0.0, silent) if silent > -1.0 else float("inf")  # what is written is rounded
 
 
 def main() -> int:
