@@ -30,7 +30,7 @@ from tests.faults.control_service import TRACEBACK, ControlledService
 from tests.faults.cut_connections import cutting, now_and_then, through
 from tests.faults.house import eventually
 from tests.faults.load import LOCKED, press
-from tests.faults.long_life import live_through
+from tests.faults.long_life import SPARE_DESCRIPTORS, SPARE_THREADS, live_through
 from tests.faults.postgresql import own_postgres
 from tests.faults.restarts import restarts
 from tests.integration.worker.house import House
@@ -227,7 +227,7 @@ def long_life(seed: int, folder: Path, database_url: str, jobs: int = 200) -> Ou
     print(f"after {max(8, jobs // 5)} jobs: {early}\nafter {jobs}: {late}", flush=True)
     grown = [
         f"{name} {getattr(early, name)} -> {getattr(late, name)}"
-        for name, spare in (("descriptors", 2), ("threads", 0), ("megabytes", 32))
+        for name, spare in (("descriptors", SPARE_DESCRIPTORS), ("threads", SPARE_THREADS), ("megabytes", 32))
         if getattr(late, name) > getattr(early, name) + spare
     ]
     grown += [

@@ -11,6 +11,10 @@ from tests.faults.control_service import ControlledService
 from tests.faults.house import eventually
 from tests.integration.worker.house import command_of
 
+SPARE_DESCRIPTORS, SPARE_THREADS = 9, 3
+"""Pools of connections fill up to their bounds when they are first needed: on SQLite one more reader is a thread and
+three files. What a job left behind would come again with each."""
+
 
 @dataclass(frozen=True)
 class Held:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.faults.control_service import ControlledService
-from tests.faults.long_life import live_through
+from tests.faults.long_life import SPARE_DESCRIPTORS, SPARE_THREADS, live_through
 
 JOBS = 30
 GROWN_MEGABYTES = 16.0
@@ -15,8 +15,8 @@ def test_thirty_jobs_leave_no_process_no_descriptor_no_file_and_no_memory_behind
         early, late, well = live_through(service, tmp_path, JOBS)
     assert well == JOBS
     assert late.processes == early.processes == ("-m workers", "forkserver", "serve")
-    assert late.descriptors <= early.descriptors + 2  # a connection of the client's may be open
-    assert late.threads <= early.threads
+    assert late.descriptors <= early.descriptors + SPARE_DESCRIPTORS
+    assert late.threads <= early.threads + SPARE_THREADS
     assert late.files == early.files
     assert late.temporary == early.temporary
     assert late.megabytes < early.megabytes + GROWN_MEGABYTES
