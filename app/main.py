@@ -14,6 +14,7 @@ from app.contracts.jobs import JOB_SPEC
 from app.contracts.report import Report
 from app.contracts.report_preflight import PreflightReport
 from app.contracts.report_relation import RelationHistory
+from app.contracts.retries import RETRY_REQUEST
 from app.datasets.endpoints import router as datasets
 from app.datasets.schemas import Dataset, DatasetPage
 from app.datasets.service import DATASETS
@@ -40,6 +41,7 @@ SCHEMAS: Final[openapi.Schemas] = {
     "ModelManifest": (MODELS.manifest, "validation"),
     "DatasetManifest": (DATASETS.manifest, "validation"),
     "JobSpec": (JOB_SPEC, "validation"),
+    "RetryRequest": (RETRY_REQUEST, "validation"),
     "Model": (TypeAdapter(Model), "serialization"),
     "ModelPage": (TypeAdapter(ModelPage), "serialization"),
     "Layers": (TypeAdapter(Layers), "serialization"),

@@ -22,6 +22,10 @@ from app.settings import Settings
 GRACEFUL_SECONDS: Final = 5
 """How long answers may take to end after SIGTERM; streams are told to end at once."""
 
+KEEP_ALIVE_SECONDS: Final = 75
+"""How long a connection may be idle: longer than proxies and clients keep one (60 s is usual). Who closes first must be
+they, as a request that crosses the server's end of a connection is lost without an answer."""
+
 _LARGEST_HEADERS: Final = 65_536
 _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 10.0
@@ -65,9 +69,15 @@ class Server(uvicorn.Server):
                 server_header=False,
                 h11_max_incomplete_event_size=_LARGEST_HEADERS,
                 timeout_graceful_shutdown=GRACEFUL_SECONDS,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
             )
         )
         self._app = app
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are `serve`'s business: uvicorn would keep them from the worker until all answers have ended."""
+        yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Ring the bell, then wait for answers to end."""
@@ -90,8 +100,22 @@ class WorkerProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._stop = asyncio.Event()
 
+    def drain(self) -> None:
+        """Tell it to checkpoint and give its jobs back; no other is started. May be said in a signal's handler."""
+        self._stop.set()
+        self._say(signal.SIGUSR1)
+
+    def hurry(self) -> None:
+        """Tell it to kill its jobs, which go back to the queue, and to end."""
+        self._say(signal.SIGQUIT)
+
+    def _say(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
     async def run(self) -> None:
-        """Keep one alive until `stop`. One that dies again and again is started less and less often."""
+        """Keep one alive until `drain`. One that dies again and again is started less and less often."""
         loop = asyncio.get_running_loop()
         pause = _FIRST_PAUSE
         while not self._stop.is_set():
@@ -99,6 +123,8 @@ class WorkerProcess:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, env=self._environment, start_new_session=True, preexec_fn=_end_with_parent
             )
+            if self._stop.is_set():
+                self.drain()  # said while it was being started
             status = await self._process.wait()
             if self._stop.is_set():
                 return
@@ -107,13 +133,11 @@ class WorkerProcess:
             await asyncio.sleep(pause)
 
     async def stop(self) -> None:
-        """SIGTERM, time to checkpoint and give its jobs back, then SIGKILL."""
-        self._stop.set()
+        """Drain it, if that has not been said yet, and wait for its end; SIGKILL after its time."""
+        self.drain()
         process = self._process
         if process is None or process.returncode is not None:
             return
-        with suppress(ProcessLookupError):
-            process.terminate()
         try:
             async with asyncio.timeout(self._drain_seconds + _SPARE_SECONDS):
                 await process.wait()
@@ -125,8 +149,8 @@ class WorkerProcess:
 
 
 def _end_with_parent() -> None:
-    """In the worker, before it starts: SIGTERM when this process dies, however it dies."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    """In the worker, before it starts: it drains when this process dies, however it dies."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGUSR1)
 
 
 def worker_environment(settings: Settings) -> dict[str, str]:
@@ -137,14 +161,17 @@ def worker_environment(settings: Settings) -> dict[str, str]:
 
 
 async def serve(app: FastAPI, settings: Settings, worker: WorkerProcess | None) -> None:
-    """Serve until SIGTERM or SIGINT; the worker drains while answers end."""
+    """Serve until SIGTERM or SIGINT; the worker drains while answers end. A second signal waits for neither."""
     server = Server(app, settings)
 
     def stop(number: int, frame: FrameType | None) -> None:
-        server.should_exit = True
+        again, server.should_exit = server.should_exit, True
+        server.force_exit = again
+        if worker is not None:
+            (worker.hurry if again else worker.drain)()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)  # uvicorn raises the signal again when it is done: it must not kill us then
+        signal.signal(number, stop)
     bound = server.config.bind_socket()
     # Every connection inherits it; asyncio does not set it on sockets that were bound elsewhere, and an answer in
     # two pieces then waits 40 ms for the client's delayed acknowledgement.

@@ -45,6 +45,12 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=60.0, gt=0.5, le=3600.0, description="A worker silent for so long is dead.")
     drain_seconds: float = Field(default=25.0, gt=0.0, le=600.0, description="Time to checkpoint on SIGTERM.")
     checkpoint_seconds: float = Field(default=30.0, ge=0.0, le=3600.0, description="Least time between checkpoints.")
+    checkpoint_kept_hours: float = Field(
+        default=72.0,
+        ge=0.0,
+        le=87_600.0,
+        description="How long the checkpoints of a failed or cancelled job are kept for a retry.",
+    )
     cache_bytes: int = Field(default=20 * GIB, ge=0, description="Bound of a worker's caches.")
 
     max_upload_bytes: int = Field(default=64 * GIB, ge=1, description="Largest upload.")

@@ -1,11 +1,13 @@
-"""`python -m workers --slots N --lanes train,inspect`: a worker, until SIGTERM."""
+"""`python -m workers --slots N --lanes train,inspect`: a worker, until SIGTERM; a second one waits for nobody."""
 
 import argparse
 import asyncio
+import itertools
 import logging
 import os
 import signal
 import sys
+from functools import partial
 from typing import get_args
 
 from app.db.engine import open_database
@@ -43,12 +45,23 @@ async def _work(arguments: argparse.Namespace) -> None:
         database = open_database(settings.database)
         store = open_store(settings.store_url or None, settings.data_dir)
         supervisor = Supervisor(settings, database, store, slots, arguments.entry)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, supervisor.drain)  # a second one kills
+        _obey(supervisor)
         try:
             await supervisor.run()
         finally:
             await database.close()
+
+
+def _obey(supervisor: Supervisor) -> None:
+    """SIGTERM and SIGINT drain, and kill when they come again. Who started this worker as a part of something larger
+    says SIGUSR1 to drain and SIGQUIT to kill instead: a service manager tells every process of a group to end, and its
+    word and the parent's must not add up to two.
+    """
+    loop, words = asyncio.get_running_loop(), itertools.count()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: supervisor.drain(now=next(words) > 0))
+    loop.add_signal_handler(signal.SIGUSR1, supervisor.drain)
+    loop.add_signal_handler(signal.SIGQUIT, partial(supervisor.drain, now=True))
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ async def _collect(*, dry: bool) -> None:
     settings = Settings().prepared()
     database = open_database(settings.database)
     try:
-        for each in await stale(settings, database):
+        for each in await stale(settings, database, only_look=dry):
             if not dry:
                 await asyncio.to_thread(each.remove)
             sys.stdout.write(json.dumps({"kind": each.kind, "name": each.name, "bytes": each.bytes}) + "\n")

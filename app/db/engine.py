@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from app.db import listeners, postgresql, sqlite
+from app.db import commits, listeners, postgresql, sqlite
 from app.db.errors import DatabaseUnavailable
 from app.db.signals import WORK, Board, Watch, announced
 from app.db.urls import Dialect, async_url
@@ -58,16 +58,18 @@ class Database:
     async def write(self) -> AsyncIterator[AsyncSession]:
         """One write transaction: committed when the block ends, before whoever waits for its signals is woken.
 
-        On SQLite it holds the database's write lock from its first statement: keep slow work out of it.
+        On SQLite it holds the database's write lock from its first statement: keep slow work out of it. On PostgreSQL
+        a commit whose answer is lost counts as done if its witness is there (`commits`).
         """
         with _translated():
             async with self._writing(), AsyncSession(self._writers, expire_on_commit=False) as session:
                 yield session
                 await session.flush()
                 names = announced(session)
-                if names and self.dialect == "postgresql":
-                    await session.execute(_NOTIFY, {"channel": postgresql.CHANNEL, "names": names})
-                await session.commit()
+                if self.dialect == "postgresql" and (names or commits.witnessed(session)):
+                    await commits.commit(session, self._readers, names)
+                else:
+                    await session.commit()
         self._board.ring(names)
 
     @contextmanager
@@ -131,9 +133,6 @@ class Database:
             yield
         finally:
             self._turn.release()
-
-
-_NOTIFY = text("SELECT pg_notify(:channel, name) FROM unnest(CAST(:names AS text[])) AS name")
 
 
 @contextmanager

@@ -38,10 +38,10 @@ def binary_content(media_type: str) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def json_body(name: str) -> dict[str, Any]:
+def json_body(name: str, *, required: bool = True) -> dict[str, Any]:
     """`openapi_extra` of an operation that takes JSON."""
     content = {"application/json": {"schema": schema_of(name)}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
 def changes_body(manifest: str) -> dict[str, Any]:

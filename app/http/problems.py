@@ -49,7 +49,11 @@ class RequestIds:
             await self._app(scope, receive, named)
         except ClientDisconnect:
             _log.info("%s: the client went away", identity)
-        except Exception:
+        except Exception as error:
+            # Starlette raises an error of its own where the answer had begun when ours came.
+            if started and isinstance(error.__cause__, DatabaseUnavailable):
+                _log.warning("%s broke off: %s", identity, error.__cause__)  # the server closes what was not ended
+                return
             if started:
                 raise
             _log.exception("%s failed", identity)

@@ -16,7 +16,7 @@ from app.http.keyed import IdempotencyKey
 from app.http.pages import After, Limit, decode_cursor, page_of
 from app.http.services import TheServices
 from app.http.waiting import Wait
-from app.jobs import relation, service, streams
+from app.jobs import relation, retries, service, streams
 from app.jobs.repository import JobFilter
 from app.jobs.schemas import job_view
 
@@ -96,6 +96,26 @@ async def pause_job(job_id: str, caller: KnownCaller, services: TheServices) -> 
 async def resume_job(job_id: str, caller: KnownCaller, services: TheServices) -> Response:
     """Put a paused job back into the queue; it goes on from its checkpoint."""
     return json_answer(await service.act(services, caller, job_id, "resume"))
+
+
+@router.post(
+    "/{job_id}/retry",
+    status_code=202,
+    openapi_extra=json_body("RetryRequest", required=False),
+    responses={
+        202: json_content("Job", "Accepted: a new job; it is queued."),
+        **problems(400, 404, 408, 409, 413, 415, 422),
+    },
+)
+async def retry_job(
+    job_id: str,
+    request: Request,
+    caller: KnownCaller,
+    services: TheServices,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Try a failed or cancelled job again, as a new job on the same spec; from its checkpoint, if that is asked for."""
+    return await retries.retry(services, caller, job_id, request, idempotency_key)
 
 
 @router.get(

@@ -20,6 +20,14 @@ class JobOutput(Answer):
     model: str
 
 
+class KeptCheckpoint(Answer):
+    """A checkpoint that a retry can start from."""
+
+    name: str = Field(description="As its event says it.")
+    step: int = Field(description="The optimiser step after which it was taken.")
+    sha256: str = Field(description="Of its manifest.")
+
+
 class Job(Answer):
     """A job."""
 
@@ -36,6 +44,12 @@ class Job(Answer):
     student: str | None = Field(description="The model, once the job has succeeded; a preflight makes none.")
     outputs: tuple[JobOutput, ...]
     error: JobError | None
+    checkpoint: KeptCheckpoint | None = Field(
+        description="The newest one that is kept; of a cancelled or failed job it is what is left, beside its events "
+        "and metrics. null before the first, after success, and once it was kept long enough."
+    )
+    retry_of: str | None = Field(description="The failed or cancelled job that this one repeats.")
+    checkpoint_from: str | None = Field(description="The job whose checkpoint this one started from.")
     created_at: AwareDatetime
     started_at: AwareDatetime | None
     finished_at: AwareDatetime | None
@@ -82,7 +96,9 @@ def job_view(row: JobRow) -> Job:
         name: getattr(row, name)
         for name in ("id", "kind", "name", "state", "progress", "attempt", "crashes", "device", "outputs", "error")
     }
+    document |= {"retry_of": row.retry_of, "checkpoint_from": row.checkpoint_from}
     document |= {
+        "checkpoint": _kept(row),
         "spec": row.resolved_spec or row.spec,
         "student": row.student_id,
         "created_at": row.created_at,
@@ -91,6 +107,12 @@ def job_view(row: JobRow) -> Job:
         "labels": row.labels,
     }
     return Job.model_validate(document, strict=False, extra="ignore")
+
+
+def _kept(row: JobRow) -> dict[str, Any] | None:
+    if row.checkpoint is None or row.state is JobState.SUCCEEDED:
+        return None
+    return {"name": row.checkpoint, "step": row.checkpoint_step, "sha256": row.checkpoint_sha256}
 
 
 def event_view(row: EventRow) -> JobEvent:

@@ -1,5 +1,6 @@
 """Jobs: submit, stop, look at."""
 
+from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
 from fastapi import Request, Response
@@ -40,36 +41,52 @@ async def submit(services: Services, caller: Caller, request: Request, key: str 
     spec = parse_as(JOB_SPEC, await read_json(request, services.settings.body_seconds))
     if dry:
         return json_answer(submission.dry_run(await submission.resolved(services, caller, spec)))
-    if key is not None:
-        return await _submit_once(services, caller, spec, key)
-    submission.expect_room(services, await submission.resolved(services, caller, spec))
-    async with services.database.write() as session:
-        view = await _insert(services, caller, spec, session)
-    return json_answer(view, 202, {"Location": _location(view)})
+    refusal = await refused(services, caller, spec)
+    if refusal is not None and key is None:
+        raise refusal
 
-
-async def _submit_once(services: Services, caller: Caller, spec: Spec, key: str) -> Response:
-    """The first answer is given again even if the inputs have changed since, so it is looked for before a refusal."""
-    fingerprint = fingerprint_of("POST /v1/jobs", canonical_json(spec))
-    refusal = await _refusal(services, caller, spec)
-    async with services.database.write() as session:
-        try:
-            before = await idempotency.find(session, caller.key_id, key, fingerprint, caller.project_id)
-        except idempotency.KeyReused:
-            raise reused() from None
-        except idempotency.InFlight as error:
-            raise Conflict("in_flight", str(error)) from None
-        if before is not None:
-            return replay(before)
+    async def make(session: AsyncSession) -> Job:
         if refusal is not None:
             raise refusal
-        view = await _insert(services, caller, spec, session)
-        answer = idempotency.Answer(202, view.model_dump_json(by_alias=True), _location(view))
-        await idempotency.remember(session, caller.key_id, key, fingerprint, answer)
+        return await _insert(services, caller, spec, session)
+
+    return await made_once(services, caller, key, fingerprint_of("POST /v1/jobs", canonical_json(spec)), make)
+
+
+async def made_once(
+    services: Services,
+    caller: Caller,
+    key: str | None,
+    fingerprint: str,
+    make: Callable[[AsyncSession], Awaitable[Job]],
+) -> Response:
+    """A new job and its Idempotency-Key, in one transaction.
+
+    The first answer is given again even if the inputs have changed since, so it is looked for before `make`, which
+    refuses what cannot be done.
+    """
+    async with services.database.write() as session:
+        before = None if key is None else await _before(session, caller, key, fingerprint)
+        if before is not None:
+            return replay(before)
+        view = await make(session)
+        if key is not None:
+            answer = idempotency.Answer(202, view.model_dump_json(by_alias=True), _location(view))
+            await idempotency.remember(session, caller.key_id, key, fingerprint, answer)
     return json_answer(view, 202, {"Location": _location(view)})
 
 
-async def _refusal(services: Services, caller: Caller, spec: Spec) -> Invalid | StorageFull | None:
+async def _before(session: AsyncSession, caller: Caller, key: str, fingerprint: str) -> idempotency.Answer | None:
+    try:
+        return await idempotency.find(session, caller.key_id, key, fingerprint, caller.project_id)
+    except idempotency.KeyReused:
+        raise reused() from None
+    except idempotency.InFlight as error:
+        raise Conflict("in_flight", str(error)) from None
+
+
+async def refused(services: Services, caller: Caller, spec: Spec) -> Invalid | StorageFull | None:
+    """Why this job cannot be, as far as its inputs are known now."""
     try:
         submission.expect_room(services, await submission.resolved(services, caller, spec))
     except (Invalid, StorageFull) as error:

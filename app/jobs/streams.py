@@ -12,6 +12,7 @@ from typing import Final
 from app.contracts.base import canonical_json
 from app.contracts.events import JobEvent
 from app.contracts.states import TERMINAL
+from app.db.errors import DatabaseUnavailable
 from app.db.rows import EventRow, JobRow, MetricRow
 from app.http.services import Caller, Services
 from app.http.waiting import changed
@@ -38,7 +39,14 @@ async def server_sent(services: Services, caller: Caller, job_id: str, seq: int)
     yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
     with services.database.watch(job_id) as watch:
         while True:
-            row, found = await _look(services, caller, job_id, seq)
+            try:
+                row, found = await _look(services, caller, job_id, seq)
+            except DatabaseUnavailable as error:  # the answer has begun: all it can do is wait
+                if services.closing.is_set():
+                    return
+                yield b": the database is away\n\n"
+                await changed(services, watch, error.retry_after)
+                continue
             for event in found:
                 seq = event.seq
                 yield _frame(event_view(event))

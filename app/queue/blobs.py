@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.states import LEASED
 from app.db.clock import utcnow
+from app.db.commits import witness
 from app.db.engine import Database
 from app.db.rows import ArtifactRow, BlobRow, FileRow
 from app.db.writes import rows_changed, upsert
@@ -135,6 +136,7 @@ async def _touch(session: AsyncSession, sha256: str, size: int) -> None:
     await session.execute(statement.on_conflict_do_update(index_elements=[BlobRow.sha256], set_={"last_used": now}))
     taken_back = update(BlobRow).where(BlobRow.sha256 == sha256, BlobRow.state == "deleting")
     await session.execute(taken_back.values(state="writing"))
+    witness(session, select(BlobRow.sha256).where(BlobRow.sha256 == sha256, BlobRow.last_used >= now))
 
 
 async def _mark(session: AsyncSession, grace: timedelta, limit: int) -> list[str]:

@@ -83,6 +83,7 @@ async def _take(session: AsyncSession, job: JobRow, owner: str, device: str, lea
         threads=job.threads,
         crashes=job.crashes,
         checkpoint=job.checkpoint,
+        checkpoint_from=job.checkpoint_from,
     )
 
 

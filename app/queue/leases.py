@@ -87,15 +87,6 @@ async def owners(database: Database) -> list[str]:
         return sorted(owner for owner in found if owner is not None)
 
 
-async def states_of(database: Database, job_ids: Sequence[str]) -> dict[str, JobState]:
-    """See Ledger.states_of."""
-    if not job_ids:
-        return {}
-    async with database.read() as session:
-        query = select(JobRow.id, JobRow.state).where(JobRow.id.in_(job_ids))
-        return dict((await session.execute(query)).all())
-
-
 async def sweep(database: Database) -> int:
     """See Ledger.sweep."""
     expired = or_(JobRow.lease_expires < LeaseClock(), JobRow.lease_boot != BootId())

@@ -6,6 +6,7 @@ token in one transaction, and False or None means: you are a zombie, or the job 
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,7 +17,7 @@ from app.contracts.problems import JobError
 from app.contracts.states import JobState, Trigger
 from app.db.engine import Database
 from app.db.rows import JobRow
-from app.queue import claiming, finishing, inputs, leases, recording, submission
+from app.queue import claiming, finishing, inputs, leases, recording, retrying, submission
 from app.queue.records import Claim, JobInputs, Lane, NewJob, Publication, PublishedFile
 
 Event = PhaseEvent | ProgressEvent | MetricsEvent | CheckpointEvent | WarningEvent
@@ -53,6 +54,16 @@ class Ledger:
     async def resume(self, session: AsyncSession, job_id: str) -> JobRow | None:
         """Put a paused job back into the queue. As for cancel."""
         return await submission.act(session, job_id, Trigger.RESUME)
+
+    async def retry(
+        self, session: AsyncSession, job_id: str, *, from_checkpoint: bool, key_id: str | None, threads: int | None
+    ) -> JobRow | None:
+        """Submit the spec of a failed or cancelled job as a new one. `from_checkpoint`: it goes on from the old job's
+        newest checkpoint, on the spec and the threads that were frozen with it, else `threads` are.
+
+        None if there is no such job. Raises NotRetryable, and UnusableInput as `submit`.
+        """
+        return await retrying.retry(session, job_id, from_checkpoint=from_checkpoint, key_id=key_id, threads=threads)
 
     # ---- for workers ----------------------------------------------------------------------------------------
 
@@ -135,9 +146,11 @@ class Ledger:
         """The owners that hold jobs now."""
         return await leases.owners(self._database)
 
-    async def states_of(self, job_ids: Sequence[str]) -> dict[str, JobState]:
-        """The states of these jobs; what there is no job for is absent."""
-        return await leases.states_of(self._database, job_ids)
+    async def discard(self, job_ids: Sequence[str], kept: timedelta) -> dict[str, bool]:
+        """Those of these jobs that have ended, and whether their checkpoints may go, too: a success needs them no
+        more, a failed or cancelled job's are kept for so long, and while a retry that takes them over has not ended.
+        """
+        return await retrying.discard(self._database, job_ids, kept)
 
     async def sweep(self) -> int:
         """Release the jobs whose lease ran out; how many there were. Any process may do it at any time."""

@@ -22,6 +22,7 @@ from app.db.rows import EventRow, JobRow, MetricRow
 from app.db.signals import announce
 from app.db.writes import insert_all, upsert
 from app.queue.records import Claim
+from app.queue.transitions import witness_event
 
 _LEASED = text("jobs.state IN ('starting', 'running', 'pausing', 'cancelling')")
 _ROWS_A_STATEMENT = 100  # 6 columns each: well below SQLite's bound on parameters, and one shape to compile
@@ -45,6 +46,8 @@ async def record(database: Database, claim: Claim, events: Sequence[Event]) -> b
         await session.execute(update(JobRow).where(JobRow.id == claim.job_id).values(changes))
         rows = [{"job_id": claim.job_id, "seq": seq, **row} for seq, row in enumerate(batch.rows, job.last_seq + 1)]
         await insert_all(session, EventRow, rows)
+        if rows:  # points alone can be written twice
+            witness_event(session, claim.job_id, rows[-1]["seq"], rows[-1]["time"])
         await _write_points(session, claim.job_id, batch.points.values())
         announce(session, claim.job_id)
         return True

@@ -22,6 +22,9 @@ class NewJob:
     project_id: str = DEFAULT_PROJECT
     key_id: str | None = None
     threads: int | None = None  # CPU threads to freeze with the job
+    resolved_spec: Mapping[str, Any] | None = None  # frozen already, where it goes on from another job's checkpoint
+    retry_of: str | None = None
+    checkpoint_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Claim:
     threads: int | None
     crashes: int
     checkpoint: str | None  # directory name of the newest checkpoint
+    checkpoint_from: str | None = None  # the job whose checkpoints the first attempt takes over
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,14 @@ class Publication:
     student: ModelFacts
     report: Mapping[str, Any]
     peers: tuple[PeerModel, ...] = ()
+
+
+class NotRetryable(Exception):
+    """A job cannot be tried again, or not so; `code` is stable."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class UnusableInput(Exception):

@@ -3,18 +3,18 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.jobs import DistillJob, InspectJob, MultitaskJob, PreflightJob, TeacherRef, TrainJob
 from app.contracts.states import JobState, Trigger
 from app.db.ids import new_id
-from app.db.rows import DatasetRow, EventRow, JobInputRow, JobLabelRow, JobRow, ModelRow
+from app.db.rows import DatasetRow, JobInputRow, JobLabelRow, JobRow, ModelRow
 from app.db.signals import WORK, announce
 from app.db.writes import insert_all
 from app.queue.ends import change
 from app.queue.records import NewJob, Spec, UnusableInput
-from app.queue.transitions import lock
+from app.queue.transitions import lock, write_event
 
 _HOPELESS = (JobState.FAILED, JobState.CANCELLED)
 
@@ -29,8 +29,7 @@ async def submit(session: AsyncSession, job: NewJob) -> JobRow:
     await insert_all(session, JobInputRow, [{"job_id": row.id, **entry} for entry in inputs])
     labels = [{"job_id": row.id, "key": key, "value": value} for key, value in row.labels.items()]
     await insert_all(session, JobLabelRow, labels)
-    first = {"state": row.state.value, "attempt": 0}
-    await session.execute(insert(EventRow).values(job_id=row.id, seq=1, type="state", data=first))
+    await write_event(session, row.id, 1, {"state": row.state.value, "attempt": 0})
     announce(session, WORK, row.id)
     return row
 
@@ -56,6 +55,9 @@ def _row(job: NewJob) -> JobRow:
         labels={} if isinstance(spec, InspectJob) else dict(spec.labels),
         spec=spec.model_dump(mode="json"),
         threads=job.threads,
+        resolved_spec=None if job.resolved_spec is None else dict(job.resolved_spec),
+        retry_of=job.retry_of,
+        checkpoint_from=job.checkpoint_from,
         state=JobState.QUEUED,
         last_seq=1,
     )

@@ -1,6 +1,7 @@
 """The one place where a job's state is written."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import insert, select, update
@@ -10,6 +11,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from app.contracts.states import LEASED, TERMINAL, JobState, Trigger, after
 from app.db.clock import utcnow
+from app.db.commits import witness
 from app.db.rows import EventRow, JobRow
 from app.db.signals import WORK, announce
 from app.db.writes import rows_changed
@@ -68,7 +70,22 @@ async def write_state(
 
 async def _say(session: AsyncSession, job: JobRow, note: Mapping[str, Any] | None) -> None:
     data = {"state": job.state.value, "attempt": job.attempt, **(note or {})}
-    await session.execute(insert(EventRow).values(job_id=job.id, seq=job.last_seq, type="state", data=data))
+    if job.state in TERMINAL and job.state is not JobState.SUCCEEDED and job.checkpoint is not None:
+        data["kept"] = {"checkpoint": job.checkpoint, "step": job.checkpoint_step}  # what a retry can start from
+    await write_event(session, job.id, job.last_seq, data)
     announce(session, job.id)
     if job.state is JobState.QUEUED or job.state is JobState.SUCCEEDED:
         announce(session, WORK)
+
+
+async def write_event(session: AsyncSession, job_id: str, seq: int, data: Mapping[str, Any]) -> None:
+    """A `state` event, which also proves that its transaction was committed."""
+    time = utcnow()
+    await session.execute(insert(EventRow).values(job_id=job_id, seq=seq, type="state", data=dict(data), time=time))
+    witness_event(session, job_id, seq, time)
+
+
+def witness_event(session: AsyncSession, job_id: str, seq: int, time: datetime) -> None:
+    """The event of this number may be another's, if this transaction came to nothing; not at the same microsecond."""
+    mine = (EventRow.job_id == job_id, EventRow.seq == seq, EventRow.time == time)
+    witness(session, select(EventRow.seq).where(*mine))

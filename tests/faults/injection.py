@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.faults.campaign.outcome import Needs
+
 FAULTS = ("error=ENOSPC", "error=EIO", "signal=KILL")
 CALLS = (
     "openat,mkdir,mkdirat,write,pwrite64,writev,ftruncate,fallocate,fsync,fdatasync,rename,renameat,renameat2,"
@@ -18,10 +20,6 @@ CALLS = (
 )
 """Whatever changes a file system, or looks into folders."""
 _CALL = re.compile(r"^(?:\d+ +)?(\w+)\(")
-
-
-class Needs(Exception):
-    """The machine lacks what a fault is made with."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.faults.campaign.outcome import Needs
 from tests.faults.house import FaultyService, eventually
-from tests.faults.injection import Needs
 
 MIB = 1 << 20
 

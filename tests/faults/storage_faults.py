@@ -4,15 +4,15 @@ import json
 import random
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 
+from tests.faults.campaign.outcome import Needs, Outcome
 from tests.faults.house import eventually
-from tests.faults.injection import FAULTS, Needs, Publishers, needs_strace
+from tests.faults.injection import FAULTS, Publishers, needs_strace
 from tests.faults.publications import BROKEN, NEW, OLD, PUBLICATIONS
 from tests.faults.small_disk import MIB, SmallDisk, needs_small_disk
 
@@ -20,22 +20,6 @@ __all__ = ["Needs", "Outcome", "failed_calls", "flipped_bits", "full_disk"]
 FEW_CALLS, FEW_FLIPS = 25, 40
 DISK = 160 * MIB
 _ENDED = ("succeeded", "failed", "cancelled")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one round came to."""
-
-    kills: int = 0
-    """Faults that were injected: kills, errors of system calls, flipped bits, a filled disk."""
-    lost: int = 0
-    doubled: int = 0
-    stuck: int = 0
-    stale: tuple[str, ...] = ()
-    """What is not as it should be, in words."""
-    bit_exact: bool | None = None
-    recovery: float | None = None
-    """Seconds from the return of the disk until the job trains again."""
 
 
 def failed_calls(seed: int, folder: Path, url: str = "", *, names: tuple[str, ...] = (), most: int = 10_000) -> Outcome:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.storage_faults import Needs, full_disk
+from tests.faults.campaign.outcome import Needs
+from tests.faults.storage_faults import full_disk
 
 SEED = int(os.environ.get("STILLHOUSE_FAULT_SEED", "0"))
 

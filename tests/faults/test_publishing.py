@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.campaign.outcome import Needs, Outcome
 from tests.faults.publications import PUBLICATIONS
-from tests.faults.storage_faults import FEW_CALLS, FEW_FLIPS, Needs, Outcome, failed_calls, flipped_bits
+from tests.faults.storage_faults import FEW_CALLS, FEW_FLIPS, failed_calls, flipped_bits
 
 SEED = int(os.environ.get("STILLHOUSE_FAULT_SEED", "0"))
 

@@ -199,10 +199,16 @@ def test_inputs_are_pruned_longest_unused_first_but_never_what_is_needed(places:
 def test_a_worker_is_healthy_while_it_shows_that_it_lives(places: Places) -> None:
     assert health.silent_seconds(places) == float("inf")
     places.locks.mkdir()
-    places.sign_of_life.touch()
+    health.show(places)
     assert health.silent_seconds(places) < health.SIGN_SECONDS
-    os.utime(places.sign_of_life, (0, 0))
+    os.utime(places.sign_of_life, (0, 0))  # the wall's time says nothing
+    assert health.silent_seconds(places) < health.SIGN_SECONDS
+    places.sign_of_life.write_text(str(host_clock() - 3600))
     assert health.silent_seconds(places) > 3 * health.SIGN_SECONDS
+    places.sign_of_life.write_text(str(host_clock() + 3600))  # from before the machine was booted
+    assert health.silent_seconds(places) == float("inf")
+    health.show(places)
+    assert health.silent_seconds(places) < health.SIGN_SECONDS
 
 
 def test_the_hosts_clock_goes_forward() -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from app.contracts.events import WarningEvent
 from app.contracts.footprint import disk_bytes
 from app.contracts.jobs import InspectJob
 from app.contracts.orders import ControlMessage, ExitCode
@@ -23,6 +24,7 @@ from app.settings import Settings
 from app.storage.durable import NO_ROOM
 from app.storage.errors import StorageError, StorageFull
 from app.storage.store import DigestMismatch
+from workers.runtime.adopting import adopt
 from workers.runtime.children import Child, NoForkServer, Nursery
 from workers.runtime.disk import Disk
 from workers.runtime.ending import Ending
@@ -147,15 +149,8 @@ class Attempt:
         except NoForkServer as error:
             _log.warning("%s: not started, and given back: %s", self.claim.job_id, error)
             await self._end(self._ending.given_back)
-        except StorageFull as error:
-            await self._end(partial(self._ending.crashed, "disk_full", str(error)))
-        except (StorageError, DigestMismatch) as error:
-            await self._end(partial(self._ending.crashed, "storage", str(error)))
-        except DamagedOutput as error:
-            await self._end(partial(self._ending.crashed, "damaged_output", str(error)))
-        except OSError as error:
-            code = "disk_full" if error.errno in NO_ROOM else "worker_error"
-            await self._end(partial(self._ending.crashed, code, f"the worker's disk: {error.strerror}"))
+        except (StorageError, DigestMismatch, DamagedOutput, OSError) as error:
+            await self._end(partial(self._ending.crashed, *_crash(error)))
         except Exception as error:
             _log.exception("%s: attempt %d failed in the worker", self.claim.job_id, self.claim.attempt)
             message = f"the worker failed with {type(error).__name__}: its log says more"
@@ -212,7 +207,19 @@ class Attempt:
         if not await self._ending.insist(lambda: means.ledger.begin(claim, spec.model_dump(mode="json"))):
             self._lost = True  # nothing is written into the folder of a job that is somebody else's
             return None
+        await self._adopt()
         return await asyncio.to_thread(write_order, order)
+
+    async def _adopt(self) -> None:
+        """A retry's first attempt takes the old job's checkpoints over; without them it begins anew, and says so."""
+        claim, ledger = self.claim, self._means.ledger
+        if claim.checkpoint_from is None:
+            return
+        taken = await asyncio.to_thread(adopt, self._means.places, claim.checkpoint_from, claim.job_id, claim.attempt)
+        if not taken:
+            message = f"the checkpoints of {claim.checkpoint_from} are not on this worker's disk: beginning anew"
+            warning = WarningEvent(code="checkpoint_missing", message=message)
+            await self._ending.insist(lambda: ledger.record(claim, [warning]))
 
     async def _unless_halted(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Do the work, or leave it as soon as the attempt is told to stop: downloads can be long."""
@@ -289,6 +296,17 @@ class Attempt:
     def clean_up(self) -> None:
         """Remove this attempt's folder."""
         shutil.rmtree(self._means.places.attempt(self.claim.job_id, self.claim.attempt), ignore_errors=True)
+
+
+def _crash(error: Exception) -> tuple[str, str]:
+    """(code, message) of what went wrong with disks and stores."""
+    if isinstance(error, StorageFull):
+        return "disk_full", str(error)
+    if isinstance(error, StorageError | DigestMismatch):
+        return "storage", str(error)
+    if isinstance(error, OSError):
+        return "disk_full" if error.errno in NO_ROOM else "worker_error", f"the worker's disk: {error.strerror}"
+    return "damaged_output", str(error)
 
 
 def _listed(problems: tuple[Problem, ...]) -> str:

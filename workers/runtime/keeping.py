@@ -11,8 +11,9 @@ from workers.runtime.places import Places
 
 LOG_BYTES = 64 << 10
 KEPT_LOGS = 200
-UNTOUCHED_SECONDS = 3600.0
-"""An input that was asked for within this time stays: its job may not have opened it yet."""
+UNTOUCHED_SECONDS = 4 * 3600.0
+"""An input that was asked for within this time stays: its job may not have opened it yet. Far longer than that takes,
+as files have the wall's time, which may jump."""
 
 
 def end_of_log(folder: Path) -> bytes:
@@ -40,6 +41,13 @@ def keep_log(places: Places, job_id: str, attempt: int) -> None:
 def remove_job(places: Places, job_id: str) -> None:
     """Everything of a job that is over."""
     shutil.rmtree(places.job(job_id), ignore_errors=True)
+
+
+def remove_attempts(places: Places, job_id: str) -> None:
+    """What the attempts of a job that is over have left; its checkpoints stay."""
+    for path in places.job(job_id).iterdir():
+        if path != places.checkpoints(job_id):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def prune_inputs(places: Places, bound: int, needed: Collection[Path]) -> None:

@@ -34,7 +34,7 @@ class Places:
 
     @property
     def sign_of_life(self) -> Path:
-        """Touched by the workers of this host while they can work; see `health`."""
+        """Written by the workers of this host while they can work; see `health`."""
         return self.locks / f"alive-{hashlib.sha256(socket.gethostname().encode()).hexdigest()[:16]}"
 
     @property

@@ -1,6 +1,7 @@
 """What a worker's disk is rid of, and when: one policy for the supervisor and `stillhouse gc`.
 
-    jobs/       of jobs that have ended: a success at once, the checkpoints of a failed or cancelled one after `KEPT`
+    jobs/       of jobs that have ended: a success at once, the checkpoints of a failed or cancelled one after
+                `checkpoint_kept_hours`, or when the retry that takes them over has ended
     inputs      longest unused first, beyond `cache_bytes`; never what a job that is not over reads
     targets     likewise, never what somebody holds by its lock; drafts whose writer is dead
     controls    drafts of a day ago (published ones are bounded by their number)
@@ -27,12 +28,11 @@ from app.contracts.states import TERMINAL, JobState
 from app.db.clock import utcnow
 from app.db.engine import Database
 from app.db.rows import JobRow
+from app.queue import retrying
 from app.settings import Settings
 from workers.runtime import keeping
 from workers.runtime.places import Places
 
-KEPT = timedelta(hours=72)
-"""How long the checkpoints of a job that failed or was cancelled stay."""
 _RETRIED = (JobState.FAILED, JobState.CANCELLED)
 _DAY = 86_400.0
 _DRAFT = ".draft-"
@@ -48,11 +48,18 @@ class Stale:
     remove: Callable[[], None]
 
 
-async def stale(settings: Settings, database: Database, needed: Collection[Path] = ()) -> list[Stale]:
-    """What goes now from below the data directory; inputs that are `needed` stay."""
+async def stale(
+    settings: Settings, database: Database, needed: Collection[Path] = (), *, only_look: bool = False
+) -> list[Stale]:
+    """What goes now from below the data directory; inputs that are `needed` stay. Checkpoints that are kept too long
+    are forgotten by the ledger first, so that no retry counts on them, unless it is to `only_look`.
+    """
     places = Places(settings.data_dir)
     ids = [path.name for path in _folders(places.jobs)]
-    may_go = await _not_needed(database, ids)
+    kept = timedelta(hours=settings.checkpoint_kept_hours)
+    if not only_look:
+        await retrying.discard(database, ids, kept)
+    may_go = await _not_needed(database, ids, kept)
     found = [
         Stale("job", job_id, _bytes(places.job(job_id)), partial(keeping.remove_job, places, job_id))
         for job_id in ids
@@ -63,14 +70,24 @@ async def stale(settings: Settings, database: Database, needed: Collection[Path]
     return [*found, *_old_drafts(places.cache / "controls")]
 
 
-async def _not_needed(database: Database, job_ids: list[str]) -> set[str]:
+async def _not_needed(database: Database, job_ids: list[str], kept: timedelta) -> set[str]:
     """Those of these jobs that need nothing on this disk any more."""
     async with database.read() as session:
-        query = select(JobRow.id, JobRow.state, JobRow.finished_at).where(JobRow.id.in_(job_ids))
+        query = select(JobRow.id, JobRow.state, JobRow.checkpoint, JobRow.finished_at).where(JobRow.id.in_(job_ids))
         rows = (await session.execute(query)).all()
-    old = utcnow() - KEPT
-    needed = {row.id for row in rows if row.state not in TERMINAL}
-    needed |= {row.id for row in rows if row.state in _RETRIED and (row.finished_at is None or row.finished_at > old)}
+        taking = select(JobRow.checkpoint_from).where(
+            JobRow.checkpoint_from.in_(job_ids), JobRow.state.not_in(TERMINAL)
+        )
+        taken = set((await session.scalars(taking)).all())
+    oldest = utcnow() - kept
+    needed = {row.id for row in rows if row.state not in TERMINAL} | taken
+    needed |= {
+        row.id
+        for row in rows
+        if row.state in _RETRIED
+        and row.checkpoint is not None
+        and (row.finished_at is None or row.finished_at > oldest)
+    }
     return set(job_ids) - needed
 
 

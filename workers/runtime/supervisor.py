@@ -5,9 +5,9 @@ import logging
 import os
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import timedelta
 from typing import Any
 
-from app.contracts.states import TERMINAL
 from app.db.engine import Database
 from app.db.errors import DatabaseUnavailable
 from app.db.signals import WORK
@@ -15,11 +15,10 @@ from app.queue.blobs import Blobs
 from app.queue.ledger import Ledger
 from app.settings import Settings
 from app.storage.store import BlobStore
-from workers.runtime import keeping, locks, retention
+from workers.runtime import health, keeping, locks, retention
 from workers.runtime.attempt import INSPECTION_SECONDS, OBEY_SECONDS, Attempt, Means
 from workers.runtime.children import DEFAULT_ENTRY, NoForkServer, Nursery
 from workers.runtime.disk import Disk
-from workers.runtime.health import SIGN_SECONDS
 from workers.runtime.lifeline import host_clock
 from workers.runtime.materialise import Materialiser
 from workers.runtime.places import Places
@@ -76,7 +75,7 @@ class Supervisor:
             asyncio.create_task(_every(beat, self._renew)),
             asyncio.create_task(_every(min(beat, AWAY_SECONDS), self._release_the_dead)),
             asyncio.create_task(_every(beat, self._sweep)),
-            asyncio.create_task(_every(min(beat, SIGN_SECONDS), self._show_life)),
+            asyncio.create_task(_every(min(beat, health.SIGN_SECONDS), self._show_life)),
             asyncio.create_task(_every(TIDY_SECONDS, self._tidy)),
         ]
         try:
@@ -89,14 +88,17 @@ class Supervisor:
             os.close(owned)
             self._places.owner_lock(self.owner).unlink(missing_ok=True)
 
-    def drain(self) -> None:
-        """Stop claiming and have the children checkpoint; called again, kill them."""
-        again = self._draining.is_set()
+    def drain(self, *, now: bool = False) -> None:
+        """Stop claiming and have the children checkpoint, for which they have `drain_seconds`; `now`: kill them.
+
+        Either way their jobs go back to the queue. Said twice it is done once.
+        """
+        if now or not self._draining.is_set():
+            _log.info("%s with %d jobs", "killing" if now else "draining", len(self._attempts))
         self._draining.set()
-        _log.info("%s with %d jobs", "killing" if again else "draining", len(self._attempts))
         for attempt in list(self._attempts.values()):
             attempt.tell("drain", self._settings.drain_seconds)
-            if again:
+            if now:
                 attempt.kill()
 
     # Slots.
@@ -196,14 +198,18 @@ class Supervisor:
             locks.remove_free(path)
 
     async def _sweep(self) -> None:
-        """Jobs whose lease ran out, and the folders of those that are over: their outputs are in the store."""
+        """Jobs whose lease ran out, and the folders of those that are over: their outputs are in the store.
+
+        Of a failed or cancelled one the checkpoints stay for a while, for a retry.
+        """
         await self._ledger.sweep()
         if not self._places.jobs.is_dir():
             return
         here = [path.name for path in self._places.jobs.iterdir() if path.name not in self._attempts]
-        for job_id, state in (await self._ledger.states_of(here)).items():
-            if state in TERMINAL:
-                await asyncio.to_thread(keeping.remove_job, self._places, job_id)
+        kept = timedelta(hours=self._settings.checkpoint_kept_hours)
+        for job_id, checkpoints_too in (await self._ledger.discard(here, kept)).items():
+            remove = keeping.remove_job if checkpoints_too else keeping.remove_attempts
+            await asyncio.to_thread(remove, self._places, job_id)
 
     async def _tidy(self) -> None:
         """What this disk keeps too long (see `retention`), the inputs of jobs that run here apart."""
@@ -221,7 +227,7 @@ class Supervisor:
         """For the health check: it can start children and the database answers."""
         await self.nursery.warm_up()
         await self._database.ping()
-        self._places.sign_of_life.touch()
+        health.show(self._places)
 
 
 async def _first(wanted: Coroutine[Any, Any, object], other: Coroutine[Any, Any, object]) -> None:
@@ -237,12 +243,14 @@ async def _first(wanted: Coroutine[Any, Any, object], other: Coroutine[Any, Any,
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Again and again until it is cancelled. What fails is said and tried again: leases hang on it."""
+    """Again and again until it is cancelled. What fails is said and tried again, soon: leases hang on it."""
     while True:
+        pause = seconds
         try:
             await work()
         except (DatabaseUnavailable, NoForkServer) as error:
             _log.warning("%s", error)
+            pause = min(seconds, AWAY_SECONDS)
         except Exception:
             _log.exception("background work failed, and goes on")
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(pause)

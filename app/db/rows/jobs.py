@@ -58,6 +58,10 @@ class JobRow(Base):
     checkpoint_sha256: Mapped[str | None] = mapped_column(String(64), default=None)
     checkpoint_step: Mapped[int | None] = mapped_column(BigInteger, default=None)  # the highest step ever kept
 
+    # Ids of older jobs, which are never deleted: whose spec this one repeats, and whose checkpoints it starts from.
+    retry_of: Mapped[str | None] = mapped_column(String(64), default=None)
+    checkpoint_from: Mapped[str | None] = mapped_column(String(64), default=None, index=True)
+
     lease_owner: Mapped[str | None] = mapped_column(String(128), default=None)
     lease_token: Mapped[str | None] = mapped_column(String(36), default=None)
     lease_expires: Mapped[float | None] = mapped_column(Double, default=None)  # on db.clock.lease_clock

@@ -3,11 +3,13 @@
 from functools import partial
 
 from tests.faults.campaign.outcome import Fault
+from tests.faults.control_faults import clock_jumps, database_restarts, drain, load, long_life, lost_answers, stops
 from tests.faults.kills_in_phases import killed_in_phases
 from tests.faults.kills_of_serve import killed_serve
 from tests.faults.kills_of_services import killed_services
 from tests.faults.kills_of_workers import killed_workers
 from tests.faults.lessons import KINDS
+from tests.faults.storage_faults import failed_calls, flipped_bits, full_disk
 from tests.faults.zombies import zombies
 
 FAULTS: tuple[Fault, ...] = (
@@ -16,4 +18,14 @@ FAULTS: tuple[Fault, ...] = (
     Fault("kill each part of serve", killed_serve, ("sqlite",)),
     *(Fault(f"kill in every phase: {kind}", partial(killed_in_phases, (kind,))) for kind in KINDS),
     Fault("zombie supervisor", zombies),
+    Fault("SIGTERM, once and twice", drain),
+    Fault("pause and cancel, also of who does not listen", stops),
+    Fault("PostgreSQL restarted in a loop", database_restarts, ("postgresql",)),
+    Fault("connection cut at COMMIT", lost_answers, ("postgresql",)),
+    Fault("clock an hour off", clock_jumps, ("sqlite",)),
+    Fault("system calls of publishing fail", partial(failed_calls, most=60), ("sqlite",)),
+    Fault("bits of published files flip", flipped_bits, ("sqlite",)),
+    Fault("disk full", full_disk, ("sqlite",)),
+    Fault("200 jobs through one service", long_life, ("sqlite",)),
+    Fault("64 clients for 60 s", load),
 )

@@ -140,7 +140,10 @@ async def test_answers_are_kept_for_a_day(world: World) -> None:
         await post(world.database, dataset, key)
     async with world.database.write() as session:
         aged = update(IdempotencyRow).where(IdempotencyRow.key == "old")
-        await session.execute(aged.values(created_at=utcnow() - timedelta(hours=24, seconds=1)))
+        # Forgotten too late rather than too early: a clock may have jumped by an hour.
+        await session.execute(aged.values(created_at=utcnow() - timedelta(hours=25)))
+        assert await idempotency.purge(session) == 0
+        await session.execute(aged.values(created_at=utcnow() - timedelta(hours=26, seconds=1)))
         assert await idempotency.purge(session) == 1
     await post(world.database, dataset, "young")
     assert await jobs(world) == 2

@@ -180,8 +180,7 @@ class House:
             try:
                 yield supervisor
             finally:
-                supervisor.drain()
-                supervisor.drain()
+                supervisor.drain(now=True)
                 await running
 
     def process(

@@ -59,7 +59,9 @@ async def _all(house: House) -> set[tuple[str, str]]:
         found = {(each.kind, each.name) for each in await of_service.stale(services)}
     finally:
         await services.database.close()
-    return found | {(each.kind, each.name) for each in await of_worker.stale(house.settings, house.database)}
+    return found | {
+        (each.kind, each.name) for each in await of_worker.stale(house.settings, house.database, only_look=True)
+    }
 
 
 def _gc(house: House, *options: str) -> str:

@@ -1,0 +1,61 @@
+"""`POST /v1/jobs/{id}/retry`: a failed or cancelled job once more, as a new one."""
+
+from fastapi import Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.contracts.base import canonical_json
+from app.contracts.jobs import ANY_SPEC, InspectJob
+from app.contracts.retries import RETRY_REQUEST
+from app.db.base import json_text
+from app.db.rows import JobRow
+from app.errors import Conflict
+from app.http.bodies import read_json
+from app.http.keyed import fingerprint_of
+from app.http.services import Caller, Services
+from app.http.validation import parse_as
+from app.jobs import service
+from app.jobs.schemas import Job, job_view
+from app.queue.records import NotRetryable, UnusableInput
+from app.storage.errors import StorageFull
+
+
+async def retry(services: Services, caller: Caller, job_id: str, request: Request, key: str | None) -> Response:
+    """The new job. No body is `{}`. Raises NotFound; Conflict where the job has not ended, has succeeded, has no
+    checkpoint to start from, or reads what is no longer there.
+    """
+    wish = parse_as(RETRY_REQUEST, await read_json(request, services.settings.body_seconds) or b"{}")
+    old = await service.get(services, caller, job_id)
+    refusal = await _unusable(services, caller, old)
+
+    async def make(session: AsyncSession) -> Job:
+        try:
+            row = await services.ledger.retry(
+                session,
+                job_id,
+                from_checkpoint=wish.from_checkpoint,
+                key_id=caller.key_id,
+                threads=services.settings.threads,
+            )
+        except NotRetryable as error:
+            raise Conflict(error.code, str(error)) from None
+        except UnusableInput as error:
+            raise refusal or Conflict("unusable_input", str(error)) from None
+        assert row is not None, "jobs are never deleted"
+        if refusal is not None:
+            raise refusal
+        return job_view(row)
+
+    fingerprint = fingerprint_of(f"POST /v1/jobs/{job_id}/retry", canonical_json(wish))
+    return await service.made_once(services, caller, key, fingerprint, make)
+
+
+async def _unusable(services: Services, caller: Caller, old: JobRow) -> Conflict | None:
+    """The old spec was good when it was submitted; its inputs may have gone since."""
+    spec = ANY_SPEC.validate_json(json_text(old.spec), extra="ignore")
+    refusal = None if isinstance(spec, InspectJob) else await service.refused(services, caller, spec)
+    if refusal is None:
+        return None
+    if isinstance(refusal, StorageFull):
+        raise refusal
+    first = (refusal.problems or ())[0]
+    return Conflict("unusable_input", f"the job's spec at {first.pointer}: {first.detail}; submit a new spec instead")

@@ -1,0 +1,100 @@
+"""A new job from one that ended without success, and for how long such a job's checkpoints are kept.
+
+Checkpoints lie on the workers' disk; the old job's row says whether they are there (`checkpoint`). Who takes them over
+and who drops them meet at that row's lock: a retry looks at it and inserts its own row, `discard` looks for such rows
+and only then empties the column. Folders are removed after that, never before.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import exists, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.contracts.jobs import ANY_SPEC
+from app.contracts.states import TERMINAL, JobState
+from app.db.base import json_text
+from app.db.clock import utcnow
+from app.db.engine import Database
+from app.db.rows import JobRow
+from app.queue import submission
+from app.queue.records import NewJob, NotRetryable
+
+
+async def retry(
+    session: AsyncSession, job_id: str, *, from_checkpoint: bool, key_id: str | None, threads: int | None
+) -> JobRow | None:
+    """See Ledger.retry."""
+    old = await _shared(session, job_id)
+    if old is None:
+        return None
+    _check(old)
+    spec = ANY_SPEC.validate_json(json_text(old.spec), extra="ignore")
+    source = await _source(session, old) if from_checkpoint else None
+    job = NewJob(
+        spec=spec,
+        project_id=old.project_id,
+        key_id=key_id,
+        # What was frozen with the checkpoints stays frozen: only so the student is the same, bit for bit.
+        threads=threads if source is None else old.threads,
+        resolved_spec=None if source is None else old.resolved_spec,
+        retry_of=old.id,
+        checkpoint_from=source,
+    )
+    return await submission.submit(session, job)
+
+
+async def _shared(session: AsyncSession, job_id: str) -> JobRow | None:
+    """The job; its checkpoints are not dropped before this transaction ends."""
+    query = select(JobRow).where(JobRow.id == job_id).with_for_update(read=True)
+    return await session.scalar(query.execution_options(populate_existing=True))
+
+
+def _check(old: JobRow) -> None:
+    if old.kind == "inspect":
+        raise NotRetryable("inspection", "an inspection is not retried: PATCH its model or dataset to have it again")
+    if old.state not in TERMINAL:
+        raise NotRetryable("not_finished", f"the job is {old.state.value}: cancel it first, or wait for its end")
+    if old.state is JobState.SUCCEEDED:
+        raise NotRetryable("succeeded", "the job has succeeded: submit its spec again to train another student")
+
+
+async def _source(session: AsyncSession, old: JobRow) -> str:
+    """The job whose checkpoints are taken over: the old one, or, if it never wrote one, the one that it came from."""
+    if old.checkpoint is not None:
+        return old.id
+    earlier = None if old.checkpoint_from is None else await _shared(session, old.checkpoint_from)
+    if earlier is not None and earlier.checkpoint is not None:
+        return earlier.id
+    raise NotRetryable(
+        "no_checkpoint",
+        "the job has no checkpoint (it never wrote one, or it was kept long enough): retry without `from_checkpoint`",
+    )
+
+
+async def discard(database: Database, job_ids: Sequence[str], kept: timedelta) -> dict[str, bool]:
+    """See Ledger.discard."""
+    if not job_ids:
+        return {}
+    async with database.read() as session:
+        query = select(JobRow.id, JobRow.state, JobRow.checkpoint, JobRow.finished_at)
+        rows = (await session.execute(query.where(JobRow.id.in_(job_ids), JobRow.state.in_(TERMINAL)))).all()
+    oldest = utcnow() - kept
+    found = {}
+    for row in rows:
+        wanted = row.state is not JobState.SUCCEEDED and row.checkpoint is not None
+        if wanted and row.finished_at is not None and row.finished_at < oldest:
+            wanted = not await _forget(database, row.id)
+        found[row.id] = not wanted
+    return found
+
+
+async def _forget(database: Database, job_id: str) -> bool:
+    """Empty the column, unless a job that has not ended takes the checkpoints over."""
+    async with database.write() as session:
+        await session.execute(select(JobRow.id).where(JobRow.id == job_id).with_for_update())
+        needed = exists().where(JobRow.checkpoint_from == job_id, JobRow.state.not_in(TERMINAL))
+        if await session.scalar(select(needed)):
+            return False
+        await session.execute(update(JobRow).where(JobRow.id == job_id).values(checkpoint=None, checkpoint_sha256=None))
+        return True

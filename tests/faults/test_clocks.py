@@ -1,0 +1,99 @@
+"""The wall clock of one process jumps by an hour, either way, while jobs run: nothing changes."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from app.contracts.states import JobState
+from app.db.migrate import upgrade
+from tests.faults.clocks import HOUR, Clock, compiler, settable_clock
+from tests.integration.worker.house import House, gone
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="needs a C compiler for the clock's shim")
+JUMPS = (HOUR, -HOUR)
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> Clock:
+    return settable_clock(tmp_path)
+
+
+@pytest.fixture
+async def house(database_url: str, tmp_path: Path) -> AsyncIterator[House]:
+    upgrade(database_url)
+    house = House(database_url, tmp_path / "data", lease_seconds=4.0)
+    yield house
+    await house.close()
+
+
+def test_the_shim_moves_the_wall_clock_and_no_other(clock: Clock) -> None:
+    code = "import time; print(time.time(), time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME))"
+
+    def clocks() -> list[float]:
+        done = subprocess.run([sys.executable, "-c", code], env=clock.environment, capture_output=True, check=True)
+        return [float(word) for word in done.stdout.split()]
+
+    before = clocks()
+    clock.jump(HOUR)
+    after = clocks()
+    assert after[0] - before[0] > HOUR
+    assert all(now - then < HOUR for then, now in zip(before[1:], after[1:], strict=True))
+
+
+async def _renewal(house: House, job_id: str) -> None:
+    """Waits until the lease is renewed, which is done four times a lease."""
+    before = (await house.row(job_id)).lease_expires
+    await house.until(job_id, lambda row: row.lease_expires != before)
+
+
+async def test_a_worker_whose_clock_jumps_keeps_its_job(
+    house: House, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as started:
+        for name, value in clock.environment.items():
+            started.setenv(name, value)
+        worker = house.process()
+    other = house.process()  # it would take the job over, were the lease judged by either's clock
+    job_id = await house.submit("work", steps=20, every=4, hold=10)
+    await house.stepping(job_id, 10)
+    events = len(await house.events(job_id))
+    for seconds in JUMPS:
+        clock.jump(seconds)
+        for _ in range(3):
+            await _renewal(house, job_id)
+    assert len(await house.events(job_id)) == events
+    await house.act("pause", job_id)
+    assert (await house.reaches(job_id, JobState.PAUSED)).crashes == 0
+    await house.act("resume", job_id)
+    job = await house.ends(job_id)
+    assert (job.state, job.attempt, job.crashes) == (JobState.SUCCEEDED, 2, 0)
+    assert worker.popen.poll() is None
+    assert other.popen.poll() is None
+
+
+async def test_a_sweeper_whose_clock_is_ahead_takes_nothing_from_the_living_and_finds_the_dead(
+    house: House, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.jump(HOUR)
+    owner = house.process()
+    job_id = await house.submit("work", steps=20, every=4, hold=10)
+    pid = await house.stepping(job_id, 10)
+    with monkeypatch.context() as started:
+        for name, value in clock.environment.items():
+            started.setenv(name, value)
+        sweeper = house.process()
+    await sweeper.says("with slots")
+    for _ in range(3):
+        await _renewal(house, job_id)
+    assert (await house.row(job_id)).attempt == 1
+    owner.send(signal.SIGSTOP)
+    await gone(pid)
+    job = await house.ends(job_id)
+    assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
+    ahead = (await house.events(job_id))[-1].time - datetime.now(UTC)
+    assert ahead.total_seconds() > HOUR / 2  # it really believed in another time

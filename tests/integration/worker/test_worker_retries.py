@@ -1,0 +1,132 @@
+"""A retry goes on from the checkpoint of the job that was stopped, on the worker's disk."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from app.contracts.states import JobState
+from app.db.rows import JobRow
+from tests.integration.worker.house import House, eventually
+from workers.runtime import adopting
+from workers.runtime.places import Places
+
+
+async def stopped(house: House) -> str:
+    """A job that was cancelled at its tenth step of twenty, its folder swept."""
+    job_id = await house.submit("work", steps=20, every=4, hold=10)
+    await house.stepping(job_id, 10)
+    await house.act("cancel", job_id)
+    assert (await house.ends(job_id)).state is JobState.CANCELLED
+
+    async def swept() -> bool:
+        return [path.name for path in house.places.job(job_id).iterdir()] == ["checkpoints"]
+
+    await eventually(swept)
+    return job_id
+
+
+async def retry(house: House, job_id: str) -> JobRow:
+    async with house.database.write() as session:
+        row = await house.ledger.retry(session, job_id, from_checkpoint=True, key_id=None, threads=1)
+        assert row is not None
+        return row
+
+
+async def hold_at(house: House, job_id: str, step: int) -> None:
+    """Where the retry's first child waits."""
+    async with house.database.write() as session:
+        row = await session.get_one(JobRow, job_id)
+        labels = {**row.spec["labels"], "hold": str(step)}
+        row.spec = {**row.spec, "labels": labels}
+        row.resolved_spec = {**(row.resolved_spec or {}), "labels": labels}
+
+
+async def test_a_retry_goes_on_where_the_old_job_stopped_and_gives_the_same_student(house: House) -> None:
+    house.lease(2.0)  # swept four times a lease
+    async with house.supervising():
+        undisturbed = await house.ends(await house.submit("work", steps=20, every=4))
+        old = await stopped(house)
+        job = await house.ends((await retry(house, old)).id)
+        assert job.state is JobState.SUCCEEDED
+        assert [said["step"] for said in await house.said(job.id, "began")] == [10]
+        assert await house.student(job.id) == await house.student(undisturbed.id)
+        await house.swept(job.id)
+        assert house.places.checkpoints(old).is_dir()  # another retry may start from it as well
+
+
+async def test_a_retry_whose_first_attempt_is_killed_keeps_what_it_took_over(house: House) -> None:
+    house.lease(2.0)
+    async with house.supervising():
+        old = await stopped(house)
+        await hold_at(house, old, 12)
+        new = (await retry(house, old)).id
+        os.kill(await house.stepping(new, 12), signal.SIGKILL)
+        job = await house.ends(new)
+    assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
+    assert [said["step"] for said in await house.said(new, "began")] == [10, 12]
+
+
+async def test_without_the_old_folder_it_begins_anew_and_says_so(house: House) -> None:
+    house.lease(2.0)
+    async with house.supervising():
+        old = await stopped(house)
+        shutil.rmtree(house.places.job(old))
+        await hold_at(house, old, 99)
+        job = await house.ends((await retry(house, old)).id)
+    assert job.state is JobState.SUCCEEDED
+    assert [said["step"] for said in await house.said(job.id, "began")] == [0]
+    codes = [event.data["code"] for event in await house.events(job.id) if event.type == "warning"]
+    assert "checkpoint_missing" in codes
+
+
+async def test_checkpoints_are_removed_when_they_were_kept_long_enough(house: House) -> None:
+    house.lease(2.0)
+    async with house.supervising():
+        old = await stopped(house)
+    house.settings = house.settings.model_copy(update={"checkpoint_kept_hours": 0.0})
+    async with house.supervising():
+        await house.swept(old)
+    assert (await house.row(old)).checkpoint is None
+
+
+def _checkpoint(places: Places, job_id: str, name: str) -> Path:
+    folder = places.checkpoints(job_id) / "stage" / name
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text(name)
+    return folder
+
+
+def test_adopting_links_whole_folders_and_leaves_drafts(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    there = _checkpoint(places, "job_1", "step-00000004-a1")
+    _checkpoint(places, "job_1", ".draft-step-00000008-a1")
+    assert adopting.adopt(places, "job_1", "job_2", attempt=1)
+    taken = places.checkpoints("job_2") / "stage"
+    assert [path.name for path in taken.iterdir()] == ["step-00000004-a1"]
+    shutil.rmtree(there)  # the old job's are collected; the new one's stay
+    assert (taken / "step-00000004-a1" / "state.json").read_text() == "step-00000004-a1"
+    assert [path.name for path in places.job("job_2").iterdir()] == ["checkpoints"]
+
+
+def test_adopting_again_changes_nothing(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    _checkpoint(places, "job_1", "step-00000004-a1")
+    _checkpoint(places, "job_2", "step-00000012-a1")
+    assert adopting.adopt(places, "job_1", "job_2", attempt=2)
+    assert [path.name for path in (places.checkpoints("job_2") / "stage").iterdir()] == ["step-00000012-a1"]
+    assert not adopting.adopt(places, "job_none", "job_3", attempt=1)
+
+
+def test_a_file_system_without_links_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("no links here")
+
+    places = Places(tmp_path)
+    _checkpoint(places, "job_1", "step-00000004-a1")
+    monkeypatch.setattr(os, "link", refuse)
+    assert adopting.adopt(places, "job_1", "job_2", attempt=1)
+    copied = places.checkpoints("job_2") / "stage" / "step-00000004-a1" / "state.json"
+    assert copied.stat().st_nlink == 1
