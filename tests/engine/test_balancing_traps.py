@@ -422,3 +422,15 @@ def test_micro_batches_sum_to_the_whole_batch(method: str, size: int) -> None:
         torch.testing.assert_close(head_gradient(parted, name), head_gradient(whole, name), rtol=1e-6, atol=1e-9)
     for name, value in second.state().items():
         torch.testing.assert_close(value, first.state()[name], rtol=1e-5, atol=1e-7, equal_nan=True)
+
+
+@pytest.mark.parametrize("method", GRADIENT_METHODS)
+def test_a_gradient_whose_square_underflows_leaves_finite_updates(method: str) -> None:
+    """A task that is learned has next to no gradient: its square is 0 in float32, its products with others are not."""
+    network = network_of().float()
+    losses = losses_of(network, rows().float())
+    losses["c"] = losses["c"] * 1e-24
+    balancer = balancer_of(method, (1.0, 1.0, 1.0))
+    balancer.begin_step(0)
+    balance(balancer, network, losses)
+    assert bool(trunk_gradient(network).isfinite().all())

@@ -1,5 +1,6 @@
 """The traps in distillation, by name (METHODS.md section 3): scale, numerics, self-check, accumulation, selection."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from tests.engine.schoolroom import (
 )
 from tests.engine.workshop import Arrays, Workshop, blobs, report_of
 from workers.engine.data.order import epoch_order
+from workers.engine.data.reading import read_dataset, vector_statistics
 from workers.engine.networks import build, initialise
 from workers.engine.objectives.term import Seen
 from workers.engine.tasks import Task
@@ -187,6 +189,10 @@ def test_the_loss_is_zero_when_the_student_is_the_teacher_in_every_shuffled_batc
         weights["layers.1.weight"] = weights["layers.1.weight"] * (facts.std / units["std"])
         shift = facts.mean - units["mean"]
         weights["layers.1.bias"] = (weights["layers.1.bias"] * facts.std + shift) / units["std"]
+    if kind == "vector":  # what the student takes its vectors by
+        rows = read_dataset(Path(data.path), data.manifest)
+        mean, std = vector_statistics(rows.targets["label"], rows.splits["train"])
+        units = {"mean": list(mean), "std": list(std)}
     manifest = {"architecture": start.architecture.model_dump(mode="json"), "inputs": {"x": {"scale": 0.5}}}
     workshop.uploaded(weights, manifest | {"outputs": {"label": {"kind": kind, **units}}})
     alone = {"supervised": {"weight": 0.0}, "allow_chance_teacher": True}

@@ -113,7 +113,8 @@ async def test_the_checkpoints_of_a_job_that_failed_stay_for_a_while(house: Hous
     for hours, expected in ((1.0, set()), (100.0, {("job", job)})):
         async with house.database.write() as session:
             ended = update(JobRow).where(JobRow.id == job)
-            await session.execute(ended.values(state=state, finished_at=utcnow() - timedelta(hours=hours)))
+            told = {"checkpoint": "step-00000001-a1", "checkpoint_sha256": "0" * 64}
+            await session.execute(ended.values(state=state, finished_at=utcnow() - timedelta(hours=hours), **told))
         assert await _all(house) == expected
 
 

@@ -27,8 +27,14 @@ class Rows:
 
     @property
     def gramian(self) -> Tensor:
-        """Inner products of the rows of the objectives: R J Jᵀ Rᵀ [k, k]."""
-        return self.place.objectives(self.place.objectives(self.own_gramian).T)
+        """Inner products of the rows of the objectives: R J Jᵀ Rᵀ [k, k].
+
+        A row whose square is 0 has none with others either: a square underflows before the products do, and methods
+        divide one by the other.
+        """
+        found = self.place.objectives(self.place.objectives(self.own_gramian).T)
+        dead = found.diagonal() == 0.0
+        return torch.where(dead[:, None] | dead[None, :], torch.zeros_like(found), found)
 
     @property
     def objectives(self) -> Tensor:
