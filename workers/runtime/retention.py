@@ -136,10 +136,12 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _bytes(folder: Path) -> int:
+    """Of all files below; what somebody removes meanwhile counts nothing."""
     total = 0
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):
-            total += 0 if path.is_dir() else path.lstat().st_size
+    for parent, _, names in os.walk(folder):  # unlike rglob it goes on where a folder has gone
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118 - thousands of files
     return total
 
 
