@@ -45,9 +45,10 @@ def remove_job(places: Places, job_id: str) -> None:
 
 def remove_attempts(places: Places, job_id: str) -> None:
     """What the attempts of a job that is over have left; its checkpoints stay."""
-    for path in places.job(job_id).iterdir():
-        if path != places.checkpoints(job_id):
-            shutil.rmtree(path, ignore_errors=True)
+    with suppress(FileNotFoundError):  # somebody else has removed the job meanwhile
+        for path in list(places.job(job_id).iterdir()):
+            if path != places.checkpoints(job_id):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def prune_inputs(places: Places, bound: int, needed: Collection[Path]) -> None:
