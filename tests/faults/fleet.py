@@ -31,7 +31,7 @@ class Fleet(FaultyService):
             database_url=database_url,
             port=self.port,
             lease_seconds=LEASE_SECONDS,
-            checkpoint_seconds=0.0,  # at every step, whatever it costs
+            checkpoint_seconds=0.2,
             threads=1,
         ).prepared()
         self.workers = [self._worker() for _ in range(workers)]

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from app.contracts.facts import ModelFacts, OutputFacts, TargetFacts
 from app.contracts.jobs import JOB_SPEC, MultitaskJob
 from app.contracts.manifests import ClassOutput, ValueOutput
-from app.contracts.relations import GroupsRelation, MatrixRelation
+from app.contracts.relations import AppliedRelation, GroupsRelation, MatrixRelation
 from app.contracts.resolve import resolve
 from app.contracts.sharing import TrunksSharing
 from app.http.validation import problems_of
@@ -94,7 +94,8 @@ def test_how_a_relation_acts_by_itself_is_stated_for_each_form() -> None:
     eye = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
     forms: list[Json] = [{"matrix": eye}, GROUPS, {"estimate": "tag"}]
     parsed = [JOB_SPEC.validate_json(json.dumps({"dataset": DS, **spec(form)})) for form in forms]
-    found = [job.relation.apply for job in parsed if isinstance(job, MultitaskJob) and job.relation is not None]  # type: ignore[union-attr]
+    relations = [job.relation for job in parsed if isinstance(job, MultitaskJob)]
+    found = [relation.apply for relation in relations if isinstance(relation, AppliedRelation)]
     assert found == ["rows", "trunks", "rows"]
 
 
