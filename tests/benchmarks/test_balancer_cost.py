@@ -6,9 +6,13 @@ By hand means the usage that torchjd documents: `mtl_backward` and `jac_to_grad`
 an optimiser for what it learns); for gradients also with `parallel_chunk_size=1`, which needs no vmap.
 """
 
+import ctypes
+import random
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 
 import pytest
 import torch
@@ -24,7 +28,7 @@ from workers.engine.balancing import Losses, Parameters, Shared
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(900)]
 TASKS = (2, 4, 8)
-ROUNDS, STEPS = 20, 4
+ROUNDS, STEPS = 40, 4
 SCALARIZERS: dict[str, Callable[[int], Scalarizer]] = {
     "fixed": lambda count: Sum(),
     "uncertainty": UW,
@@ -132,28 +136,53 @@ def variants(count: int) -> dict[tuple[str, str], Step]:
     return found
 
 
-def timed(steps: dict[tuple[str, str], Step]) -> dict[tuple[str, str], float]:
-    """Seconds of a step of each, in turns: the lower quartile of the rounds, as others may use the machine."""
+def keep_freed_memory() -> None:
+    """Keep large freed blocks, which glibc would hand back and fault in anew, by an order of frees that no method
+    answers for.
+    """
+    if sys.platform == "linux":
+        m_trim_threshold, m_mmap_threshold = -1, -3
+        libc = ctypes.CDLL(None)
+        libc.mallopt(m_mmap_threshold, 32 << 20)
+        libc.mallopt(m_trim_threshold, 1 << 30)
+
+
+def timed(steps: dict[tuple[str, str], Step]) -> dict[tuple[str, str], list[float]]:
+    """Seconds of a step of each in every round. Methods take turns in another order each time, as do the ways to call
+    one, which come right after each other: what was before a step changes its cost by some percent.
+    """
     seconds: dict[tuple[str, str], list[float]] = {name: [] for name in steps}
+    methods, shuffled = list(METHODS), random.Random(0)
     for turn in range(ROUNDS + 1):
-        for name, step in steps.items():
-            step()  # untimed: caches and the allocator are as the method before left them
-            began = time.process_time()
-            for _ in range(STEPS):
-                step()
-            if turn:  # the first one warms up
-                seconds[name].append((time.process_time() - began) / STEPS)
-    return {name: sorted(found)[len(found) // 4] for name, found in seconds.items()}
+        shuffled.shuffle(methods)
+        for method in methods:
+            ways = [name for name in steps if name[0] == method]
+            shuffled.shuffle(ways)
+            for name in ways:
+                step = steps[name]
+                step()  # untimed: caches and the allocator are as the method before left them
+                began = time.process_time()
+                for _ in range(STEPS):
+                    step()
+                if turn:  # the first one warms up
+                    seconds[name].append((time.process_time() - began) / STEPS)
+    return seconds
+
+
+def ratio(one: list[float], other: list[float]) -> float:
+    """The median over the rounds: a round that others disturbed counts as one."""
+    return median(a / b for a, b in zip(one, other, strict=True))
 
 
 def test_the_cost_of_a_step_under_each_balancer() -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    keep_freed_memory()
     try:
         found = {count: timed(variants(count)) for count in TASKS}
     finally:
         torch.set_num_threads(threads)
-    print(f"\nA step under each balancer, {ROUNDS} rounds of {STEPS} steps each, lower quartiles\n  {machine()}")
+    print(f"\nA step under each balancer, medians of {ROUNDS} rounds of {STEPS} steps each\n  {machine()}")
     print("  relative to `fixed`, by the number of tasks; in brackets our time over torchjd's by hand")
     print(f"  {'':<16}" + "".join(f"{f'{count} tasks':>10}{'by hand':>10}{'chunk 1':>10}" for count in TASKS))
     for method in METHODS:
@@ -161,10 +190,10 @@ def test_the_cost_of_a_step_under_each_balancer() -> None:
         for count in TASKS:
             times = found[count]
             own = times[method, "ours"]
-            cells += f"{own / times['fixed', 'ours']:>10.2f}"
+            cells += f"{ratio(own, times['fixed', 'ours']):>10.2f}"
             for whose in ("by hand", "chunk 1"):
                 other = times.get((method, whose))
-                cells += f"{f'({own / other:.2f})' if other else '':>10}"
+                cells += f"{f'({ratio(own, other):.2f})' if other else '':>10}"
         print(f"  {method:<16}{cells}")
-    fixed = ", ".join(f"{found[count]['fixed', 'ours'] * 1000:.2f} ms for {count} tasks" for count in TASKS)
+    fixed = ", ".join(f"{median(found[count]['fixed', 'ours']) * 1000:.2f} ms for {count} tasks" for count in TASKS)
     print(f"  a step of `fixed`: {fixed}")

@@ -121,6 +121,14 @@ def test_random_weights_are_positive_sum_to_the_number_of_tasks_and_are_a_functi
     torch.testing.assert_close(mean, torch.ones(3), rtol=0.15, atol=0.0)
 
 
+def test_random_weights_do_not_depend_on_which_steps_and_tasks_came_before() -> None:
+    pair, method = Places(None).of((0, 2), torch.device("cpu")), Random(0)
+    for step in (62, 63, 64, 65, 63):
+        for place in (ALL, pair):
+            objectives = torch.ones(len(place.tasks))
+            assert torch.equal(method.weights(objectives, place, step), Random(0).weights(objectives, place, step))
+
+
 def test_the_numbers_of_a_balancer_learn_as_torch_s_adam_would_teach_them() -> None:
     parameter = torch.nn.Parameter(torch.zeros(3))
     slots, optimizer = adam_slots(torch.zeros(3)), torch.optim.Adam([parameter], lr=0.1, weight_decay=0.01)

@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 from torchjd.aggregation import (
     Aggregator,
-    ConFIG,
-    GradDrop,
     GradVac,
     GramianWeightedAggregator,
     NashMTL,
@@ -27,8 +25,6 @@ from workers.engine.balancing.rows import Rows, mean_norm
 from workers.engine.balancing.slots import Slots
 
 _HOST = torch.device("cpu")
-_EQUIVARIANT = (ConFIG, GradDrop)
-"""Those that have neither thresholds nor solvers."""
 
 
 def solved(name: str, solve: Callable[[], Tensor], gramian: Tensor, size: int) -> Tensor:
@@ -57,14 +53,12 @@ def scaled_aggregate(aggregator: Aggregator, rows: Rows) -> tuple[Tensor, Tensor
         weights = solved(str(aggregator), lambda: weighting(gramian / (scale * scale)), gramian, count)
         weights = torch.where(nothing, torch.zeros_like(weights), weights)
         return rows.weighted(weights), weights
-    matrix = rows.jacobian if isinstance(aggregator, _EQUIVARIANT) else rows.jacobian / scale
     if isinstance(aggregator, WeightedAggregator):
-        weights = solved(str(aggregator), lambda: aggregator.weighting(matrix), gramian, count)
+        weights = solved(str(aggregator), lambda: aggregator.weighting(rows.jacobian / scale), gramian, count)
         weights = torch.where(nothing, torch.zeros_like(weights), weights)
         return rows.weighted(weights), weights
-    update = solved(str(aggregator), lambda: aggregator(matrix), gramian, matrix.shape[1])
-    update = update if isinstance(aggregator, _EQUIVARIANT) else update * scale
-    return torch.where(nothing, torch.zeros_like(update), update), None
+    # GradDrop and ConFIG: equivariant as they are, and zeros where all rows are zero.
+    return solved(str(aggregator), lambda: aggregator(rows.jacobian), gramian, rows.own.shape[1]), None
 
 
 class Plain:

@@ -22,16 +22,22 @@ class Losses:
     two_passes.py); the same with each micro-batch.
     """
 
-    def told(self, before: Tensor | None) -> Tensor:
-        """The losses of the micro-batches up to and with this one [K], after `before`."""
+    def told(self, before: Tensor | None, here: Tensor | None = None) -> Tensor:
+        """The losses of the micro-batches up to and with this one [K], after `before`; `here` are `values` stacked,
+        where that is done already.
+        """
         if self.whole is not None:
             return self.whole
-        here = stacked([value.detach() for value in self.values])
+        here = stacked(self.values).detach() if here is None else here.detach()
         return here if before is None else before + here
 
 
 def stacked(values: Sequence[Tensor]) -> Tensor:
-    """Scalars as one tensor [K], in the widest of their types."""
+    """Scalars as one tensor [K], in the widest of their types. A backward pass from it costs less than one from each of
+    them, and gives the same bits.
+    """
+    if len({value.dtype for value in values}) == 1:
+        return torch.stack(tuple(values))
     dtype = reduce(torch.promote_types, [value.dtype for value in values])
     return torch.stack([value.to(dtype) for value in values])
 

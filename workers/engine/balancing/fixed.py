@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from workers.engine.balancing.balancer import Losses, Parameters, clip_together, refuse_others
+from workers.engine.balancing.balancer import Losses, Parameters, clip_together, refuse_others, stacked
 from workers.engine.relations import Relation
 
 
@@ -21,7 +21,7 @@ class Fixed:
         self._weights = tuple(weights)
         self._relation = relation
         self._coefficients: dict[tuple[tuple[int, ...], int], tuple[float, ...]] = {}
-        self._starts: dict[tuple[tuple[int, ...], int, torch.device, torch.dtype], tuple[Tensor, ...]] = {}
+        self._starts: dict[tuple[tuple[int, ...], int, torch.device, torch.dtype], Tensor] = {}
         self._last: tuple[int, ...] = ()
 
     @property
@@ -54,16 +54,15 @@ class Fixed:
     def backward(self, losses: Losses, parameters: Parameters) -> None:
         """See `Balancer`."""
         if losses.values:
-            torch.autograd.backward(losses.values, self._started(losses))
+            values = stacked(losses.values)
+            torch.autograd.backward(values, self._start(losses.present, values))
 
-    def _started(self, losses: Losses) -> tuple[Tensor, ...]:
+    def _start(self, present: tuple[int, ...], like: Tensor) -> Tensor:
         """The coefficients as what the backward pass starts with: the sum itself is never made."""
-        like = losses.values[0]
-        key = (losses.present, self._version, like.device, like.dtype)
+        key = (present, self._version, like.device, like.dtype)
         if key not in self._starts:
-            self._starts = {kept: starts for kept, starts in self._starts.items() if kept[1] == key[1]}
-            given = torch.tensor(self.coefficients(losses.present), dtype=like.dtype, device=like.device)
-            self._starts[key] = given.unbind()
+            self._starts = {kept: start for kept, start in self._starts.items() if kept[1] == key[1]}
+            self._starts[key] = torch.tensor(self.coefficients(present), dtype=like.dtype, device=like.device)
         return self._starts[key]
 
     def finish(self, present: Sequence[int], parameters: Parameters, step: int) -> None:

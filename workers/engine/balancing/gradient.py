@@ -98,10 +98,12 @@ class GradientBalancer:
         for n, shared in enumerate(parameters.shared):
             tasks = [task for task in present if (n, task) in self._rows]
             trained = _trained(shared)
-            rows = [self._rows[n, task] for task in tasks]
+            rows = [self._rows.pop((n, task)) for task in tasks]
             used = [any(row[at] is not None for row in rows) for at in range(len(trained))]
             if any(used):
-                self._one_set(n, present, tasks, rows, trained, used)
+                jacobian = _matrix(rows, trained)
+                rows.clear()  # a gradient lies in memory once while the rows are combined
+                self._one_set(n, present, tasks, jacobian, trained, used)
         self._rows, self._losses = {}, None
 
     def _one_set(
@@ -109,11 +111,10 @@ class GradientBalancer:
         n: int,
         present: Sequence[int],
         tasks: Sequence[int],
-        rows: Sequence[Gradients],
+        jacobian: Tensor,
         trained: Sequence[nn.Parameter],
         used: Sequence[bool],
     ) -> None:
-        jacobian = _matrix(rows, trained)
         place, losses = self._places.of(tasks, jacobian.device), self._losses
         assert losses is not None
         if len(tasks) < len(present):

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from workers.engine.balancing.balancer import Losses, Parameters, clip_together
+from workers.engine.balancing.balancer import Losses, Parameters, clip_together, stacked
 from workers.engine.balancing.slots import Place, Places
 from workers.engine.relations import Relation
 
@@ -63,12 +63,21 @@ class LossBalancer:
         self.method = method
         self.at_once = method.at_once
         self.looks_again = method.looks_again
-        self.last_weights: Tensor | None = None
         self._count = count
         self._places = Places(relation)
         self._step = 0
         self._weights: Tensor | None = None
         self._losses: Tensor | None = None
+        self._last: tuple[Place, Tensor, Tensor] | None = None
+        """Of the last step: who was present, the weights and the losses."""
+
+    @property
+    def last_weights(self) -> Tensor | None:
+        """See `Balancer`. Made when it is asked for."""
+        if self._last is None:
+            return None
+        place, weights, _ = self._last
+        return place.spread(weights, self._count)
 
     def begin_step(self, step: int) -> None:
         """See `Balancer`."""
@@ -78,24 +87,23 @@ class LossBalancer:
         """See `Balancer`."""
         if not losses.values:
             return
-        place = self._places.of(losses.present, losses.values[0].device)
-        self._losses = losses.told(self._losses)
+        values = stacked(losses.values)
+        place = self._places.of(losses.present, values.device)
+        self._losses = losses.told(self._losses, values)
         if self._weights is None:
             weights = self.method.weights(place.objectives(self._losses), place, self._step)
             self._weights = place.on_losses(weights).to(self._losses.dtype)
         # The weights are what the backward pass starts with: the sum itself is never made.
-        starts = [start.to(loss.dtype) for start, loss in zip(self._weights.unbind(), losses.values, strict=True)]
-        torch.autograd.backward(losses.values, starts)
+        torch.autograd.backward(values, self._weights.to(values.dtype))
 
     def finish(self, present: Sequence[int], parameters: Parameters, step: int) -> None:
         """Backward has filled `.grad`; the method learns."""
+        self._last = None
         if self._losses is None or self._weights is None:
-            self.last_weights = None
             return
         place = self._places.of(present, self._losses.device)
         self.method.learn(place.objectives(self._losses), place)
-        self.last_weights = place.spread(self._weights, self._count)
-        self._before, self._weights, self._losses = (place, self._losses), None, None
+        self._last = (place, self._weights, self._losses)
 
     def clip(self, parameters: Parameters, norm: float) -> None:
         """All parameters together; what the method learns is no part of them."""
@@ -103,9 +111,9 @@ class LossBalancer:
 
     def after_step(self, again: Callable[[], Tensor]) -> None:
         """See `Balancer`."""
-        if not self.looks_again or self.last_weights is None:
+        if not self.looks_again or self._last is None:
             return
-        place, before = self._before
+        place, _, before = self._last
         self.method.look_again(place.objectives(before), place.objectives(again()), place)
 
     def end_epoch(self) -> None:

@@ -10,6 +10,9 @@ from workers.engine.balancing.loss import LEAST
 from workers.engine.balancing.slots import Place, Slots
 from workers.engine.randomness import generator
 
+_BLOCK = 64
+"""So many steps' random weights are drawn, and sent to the device, together."""
+
 
 class Method:
     """What most loss methods have in common: they look at one micro-batch at a time, once, and remember nothing."""
@@ -40,12 +43,21 @@ class Random(Method):
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
+        self._block = -1
+        self._drawn: dict[tuple[int, torch.device], tuple[Tensor, ...]] = {}
 
     def weights(self, objectives: Tensor, place: Place, step: int) -> Tensor:
-        """K softmax(ε), of (seed, step, k) alone: drawn on the host, so that all devices have the same."""
-        count = len(place.tasks)
-        drawn = torch.randn(count, generator=generator(self._seed, "balancer", step)).softmax(0)
-        return (count * drawn).to(objectives.device, non_blocking=True)
+        """K softmax(ε), of (seed, step, k) alone: drawn on the host, so that all devices have the same, for many steps
+        at once.
+        """
+        count, block = len(place.tasks), step // _BLOCK
+        if block != self._block:
+            self._block, self._drawn = block, {}
+        key = count, objectives.device
+        if key not in self._drawn:
+            drawn = torch.randn(_BLOCK, count, generator=generator(self._seed, "balancer", block)).softmax(1)
+            self._drawn[key] = (count * drawn).to(objectives.device).unbind()
+        return self._drawn[key][step % _BLOCK]
 
 
 class Dwa(Method):
@@ -56,23 +68,28 @@ class Dwa(Method):
     def __init__(self, count: int, temperature: float) -> None:
         self._temperature = temperature
         unknown = torch.full((count,), torch.nan)
+        self._shares: dict[tuple[tuple[int, ...], torch.device], Tensor] = {}
         self._slots = Slots(
             sums=torch.zeros(count), batches=torch.zeros(count), last=unknown, before_last=unknown.clone()
         )
 
     def weights(self, objectives: Tensor, place: Place, step: int) -> Tensor:
         """λ of this epoch."""
-        rates = self._slots.at("last", place) / self._slots.at("before_last", place).clamp_min(LEAST)
-        known = torch.where(rates.isnan(), 1.0, rates)
-        return len(place.tasks) * (known / self._temperature).softmax(0)
+        key = place.tasks, place.index.device
+        if key not in self._shares:
+            rates = self._slots.at("last", place) / self._slots.at("before_last", place).clamp_min(LEAST)
+            known = torch.where(rates.isnan(), 1.0, rates)
+            self._shares[key] = len(place.tasks) * (known / self._temperature).softmax(0)
+        return self._shares[key]
 
     def learn(self, objectives: Tensor, place: Place) -> None:
         """Add to the epoch's sums."""
-        self._slots.put("sums", place, self._slots.at("sums", place) + objectives)
-        self._slots.put("batches", place, self._slots.at("batches", place) + 1.0)
+        self._slots.add("sums", place, objectives)
+        self._slots.add("batches", place, torch.ones_like(objectives))
 
     def end_epoch(self) -> None:
         """Roll the history on."""
+        self._shares = {}
         slots = self._slots
         sums, batches, last = (slots.whole(name) for name in ("sums", "batches", "last"))
         if batches.device != last.device:  # the history lies on the host until it is first looked at
@@ -93,6 +110,7 @@ class Dwa(Method):
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """The inverse of `state`."""
+        self._shares = {}
         self._slots.load_state(state)
 
 

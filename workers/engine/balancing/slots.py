@@ -34,6 +34,8 @@ class Place:
 
     def spread(self, values: Tensor, count: int) -> Tensor:
         """[k] or [k, k] as [count] or [count, count], NaN for tasks that are not there."""
+        if self.tasks == tuple(range(count)):
+            return values
         whole = values.new_full((count,) * values.dim(), torch.nan)
         at = (self.index,) if values.dim() == 1 else (self.index[:, None], self.index)
         return whole.index_put_(at, values)
@@ -73,6 +75,11 @@ class Slots:
         """Write the slots of the tasks that are there."""
         whole = self._there(name, place.index.device)
         self._tensors[name] = whole.index_copy(0, place.index, values.to(whole.dtype))
+
+    def add(self, name: str, place: Place, values: Tensor) -> None:
+        """Add to the slots of the tasks that are there."""
+        whole = self._there(name, place.index.device)
+        self._tensors[name] = whole.index_add(0, place.index, values.to(whole.dtype))
 
     def whole(self, name: str) -> Tensor:
         """Everybody's slots, wherever they lie."""
