@@ -1,6 +1,5 @@
 """`stillhouse serve` on either database, with settings of one's own, and what is needed to watch it closely."""
 
-import json
 import os
 import signal
 import subprocess
@@ -9,8 +8,6 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from app.db.migrate import upgrade
 from tests.faults.house import FaultyService, eventually
@@ -80,27 +77,6 @@ class ControlledService(FaultyService):
         """Waits for the clean end of the API's process."""
         assert self._process is not None
         assert self._process.wait(timeout=60) == 0, self.log[-2000:]
-
-    def dataset(self, folder: Path, rows: int = 600) -> str:
-        """A ready dataset of `rows` random rows."""
-        random = np.random.default_rng(0)
-        x = random.normal(size=(rows, 16)).astype(np.float32)
-        file = folder / "rows.npz"
-        np.savez(file, x=x, y=(x[:, 0] > 0).astype(np.int64))
-        manifest = {
-            "name": "rows",
-            "format": "npz",
-            "inputs": {"x": {"kind": "array"}},
-            "targets": {"y": {"kind": "class", "classes": 2}},
-        }
-        with file.open("rb") as body:
-            made = self.http.post(
-                "/v1/datasets", files={"manifest": (None, json.dumps(manifest).encode()), "file": body}
-            )
-        assert made.status_code == 201, made.text
-        dataset = self.get(f"/v1/datasets/{made.json()['id']}?wait=60")
-        assert dataset["state"] == "ready", dataset["rejection"]
-        return str(dataset["id"])
 
     def training(self, dataset: str, steps: int, **said: Any) -> dict[str, Any]:
         """The spec of a small teacher."""

@@ -1,5 +1,6 @@
 """`stillhouse serve` whose processes can be found and killed one by one."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 import httpx
+import numpy as np
 
 from tests.demo.service import free_port
 from tests.integration.worker.house import children_of, command_of, lives
@@ -102,6 +104,27 @@ class FaultyService:
             return found
 
         return eventually(ask)
+
+    def dataset(self, folder: Path, rows: int = 600) -> str:
+        """A ready dataset of `rows` random rows."""
+        random = np.random.default_rng(0)
+        x = random.normal(size=(rows, 16)).astype(np.float32)
+        file = folder / "rows.npz"
+        np.savez(file, x=x, y=(x[:, 0] > 0).astype(np.int64))
+        manifest = {
+            "name": "rows",
+            "format": "npz",
+            "inputs": {"x": {"kind": "array"}},
+            "targets": {"y": {"kind": "class", "classes": 2}},
+        }
+        with file.open("rb") as body:
+            made = self.http.post(
+                "/v1/datasets", files={"manifest": (None, json.dumps(manifest).encode()), "file": body}
+            )
+        assert made.status_code == 201, made.text
+        dataset = self.get(f"/v1/datasets/{made.json()['id']}?wait=60")
+        assert dataset["state"] == "ready", dataset["rejection"]
+        return str(dataset["id"])
 
     def submit(self, spec: dict[str, Any]) -> str:
         """POST a job; its id."""

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +15,7 @@ from tests.faults.campaign.outcome import Outcome, together
 from tests.faults.fleet import LEASE_SECONDS, Fleet
 from tests.faults.halting_worker import ask, halted
 from tests.faults.house import eventually
-from tests.faults.leavings import processes_in, stale_blobs, stale_files
+from tests.faults.leavings import stale_after, stale_beside
 from tests.faults.lessons import Json, Lessons, described
 from tests.faults.promises import Hit, jobs_held_by, kept
 from tests.faults.witness import HALTED, slots_given_twice
@@ -56,12 +55,8 @@ def killed_in_phases(
             round_ = _Round(service, lessons, kind, number, every)
             found += [round_.killed_child(point) for point in _share(_points(kind), number, points)]
         found += [round_.killed_supervisor(place) for place in _share(PUBLISHING, seed, places)]
-        with suppress(AssertionError):
-            eventually(lambda: not stale_files(data))
-        stale = stale_files(data) + asyncio.run(_stale_blobs(url, data))
-    with suppress(AssertionError):
-        eventually(lambda: not processes_in(data))
-    stale += [f"process {pid}" for pid in processes_in(data)]
+        stale = stale_beside(url, data)
+    stale += stale_after(data)
     return together([*found, Outcome(doubled=len(slots_given_twice(data)), stale=tuple(stale))])
 
 
@@ -73,14 +68,6 @@ def _share(every: Sequence[str], seed: int, count: int) -> list[str]:
     """`count` of them, spread over all, beginning elsewhere with each seed."""
     count = min(count, len(every))
     return [every[(seed + i * len(every) // count) % len(every)] for i in range(count)]
-
-
-async def _stale_blobs(url: str, data: Path) -> list[str]:
-    database = open_database(url)
-    try:
-        return await stale_blobs(database, data)
-    finally:
-        await database.close()
 
 
 class _Round:

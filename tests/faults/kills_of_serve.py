@@ -2,13 +2,10 @@
 very student that an undisturbed job gives.
 """
 
-import json
 import random
 import time
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tests.faults.campaign.outcome import Outcome
 from tests.faults.house import FaultyService, Part
@@ -21,7 +18,7 @@ PARTS: tuple[Part, ...] = ("child", "fork server", "supervisor", "api")
 def killed_serve(seed: int, folder: Path, url: str) -> Outcome:
     """The parts in an order that the seed chooses. `url` is not used: `serve` has a database of its own."""
     with FaultyService(folder / "data") as service:
-        dataset = _dataset(service, folder)
+        dataset = service.dataset(folder)
         teaching = {"kind": "train", "dataset": dataset, "model": {"family": "mlp", "hidden": [64]}}
         teacher = service.succeed(service.submit({**teaching, "training": {"steps": 300}}))["student"]
         probe = service.succeed(service.submit(_distillation(dataset, teacher, 500, seed=1)))
@@ -48,27 +45,6 @@ def killed_serve(seed: int, folder: Path, url: str) -> Outcome:
         bit_exact=report["bit_exact"] and report["digests"]["student"] == expected["digests"]["student"],
         recovery=worst,
     )
-
-
-def _dataset(service: FaultyService, folder: Path) -> str:
-    chance = np.random.default_rng(0)
-    x = chance.normal(size=(600, 16)).astype(np.float32)
-    file = folder / "rows.npz"
-    np.savez(file, x=x, y=(x[:, 0] > 0).astype(np.int64))
-    manifest = {
-        "name": "rows",
-        "format": "npz",
-        "inputs": {"x": {"kind": "array"}},
-        "targets": {"y": {"kind": "class", "classes": 2}},
-    }
-    with file.open("rb") as body:
-        made = service.http.post(
-            "/v1/datasets", files={"manifest": (None, json.dumps(manifest).encode()), "file": body}
-        )
-    assert made.status_code == 201, made.text
-    dataset = service.get(f"/v1/datasets/{made.json()['id']}?wait=60")
-    assert dataset["state"] == "ready", dataset["rejection"]
-    return str(dataset["id"])
 
 
 def _distillation(dataset: str, teacher: str, steps: int, seed: int) -> dict[str, Any]:

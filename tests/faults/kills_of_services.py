@@ -6,7 +6,6 @@ import asyncio
 import random
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -17,7 +16,7 @@ from app.db.rows import JobLabelRow
 from tests.faults.campaign.outcome import Outcome, together
 from tests.faults.fleet import LEASE_SECONDS, Fleet
 from tests.faults.house import eventually
-from tests.faults.leavings import processes_in, stale_blobs, stale_files
+from tests.faults.leavings import stale_after, stale_beside
 from tests.faults.lessons import KINDS, Json, Lessons, described
 from tests.faults.promises import SPARE, Hit, jobs_held_by, kept, none_near_its_end, unended
 from tests.faults.witness import slots_given_twice
@@ -39,21 +38,9 @@ def killed_services(seed: int, folder: Path, url: str, faults: int = FAULTS, cop
         students = [service.digest(service.succeed(job_id)["id"]) for job_id in undisturbed] * copies
         specs *= copies
         found = asyncio.run(_Fire(service, seed).on(specs, students, faults))
-        with suppress(AssertionError):
-            eventually(lambda: not stale_files(data))
-        stale = stale_files(data) + asyncio.run(_stale_blobs(url, data))
-    with suppress(AssertionError):
-        eventually(lambda: not processes_in(data))
-    stale += [f"process {pid}" for pid in processes_in(data)]
+        stale = stale_beside(url, data)
+    stale += stale_after(data)
     return together([found, Outcome(doubled=len(slots_given_twice(data)), stale=tuple(stale))])
-
-
-async def _stale_blobs(url: str, data: Path) -> list[str]:
-    database = open_database(url)
-    try:
-        return await stale_blobs(database, data)
-    finally:
-        await database.close()
 
 
 class _Fire:

@@ -1,5 +1,6 @@
 """What may be left when all jobs of a data directory have ended: files, bytes, processes."""
 
+import asyncio
 import os
 from contextlib import suppress
 from datetime import timedelta
@@ -7,12 +8,35 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from app.db.engine import Database
+from app.db.engine import Database, open_database
 from app.db.rows import BlobRow
 from app.queue.blobs import Blobs
 from app.storage.local import LocalStore
+from tests.faults.house import eventually
 from workers.runtime import locks
 from workers.runtime.places import Places
+
+
+def stale_beside(url: str, data: Path) -> list[str]:
+    """Files and bytes that a running service has not been rid of after a while."""
+    with suppress(AssertionError):
+        eventually(lambda: not stale_files(data))
+    return stale_files(data) + asyncio.run(_stale_blobs_at(url, data))
+
+
+def stale_after(data: Path) -> list[str]:
+    """Processes that a stopped service has left behind after a while."""
+    with suppress(AssertionError):
+        eventually(lambda: not processes_in(data))
+    return [f"process {pid}" for pid in processes_in(data)]
+
+
+async def _stale_blobs_at(url: str, data: Path) -> list[str]:
+    database = open_database(url)
+    try:
+        return await stale_blobs(database, data)
+    finally:
+        await database.close()
 
 
 def stale_files(data: Path) -> list[str]:
