@@ -1,6 +1,7 @@
 """Checkpoints written beside training: of one moment, in order, one at a time, and rarer where they are dear."""
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class SlowFolder(CheckpointFolder):
 
 
 def begin(saving: Checkpointing, step: int, tensors: dict[str, torch.Tensor]) -> None:
-    saving.begin(step, 100 + step, "stage/", tensors, {"step": step})
+    saving.begin(step, 100 + step, "stage/", tensors, {"step": step}, time.monotonic())
 
 
 def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path) -> None:

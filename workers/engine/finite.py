@@ -58,5 +58,10 @@ class GradientWatch:
 
 
 def are_finite(tensors: Sequence[Tensor]) -> bool:
-    """Whether every number of every tensor is finite. Waits for the device."""
-    return all(bool(value.isfinite().all()) for value in tensors if value.is_floating_point())
+    """Whether every number of every tensor is finite. Waits once for each device."""
+    ends: dict[torch.device, list[Tensor]] = {}
+    for value in tensors:
+        if value.is_floating_point() and value.numel() > 0:
+            # The least or the greatest is not finite where any number is not: one pass, and no tensor in between.
+            ends.setdefault(value.device, []).extend(end.double() for end in torch.aminmax(value.detach()))
+    return all(bool(torch.stack(found).isfinite().all()) for found in ends.values())

@@ -258,6 +258,7 @@ class Loop:
 
     def save(self, clock: "_Clock") -> None:
         """Begin a checkpoint of everything, if everything is finite. Raises UserError `diverged` where it is not."""
+        began = time.monotonic()
         self._record()
         self._expect_finite()
         tensors: dict[str, Tensor] = {}
@@ -267,7 +268,7 @@ class Loop:
             tensors.update(saved)
         state = {**self.keep, "seconds": clock.total(), "members": states}
         place = f"{self.stage}/" if self.stage else ""
-        self._saving.begin(self.step, self.offset + self.step, place, tensors, state)
+        self._saving.begin(self.step, self.offset + self.step, place, tensors, state, began)
         clock.checkpointed()
 
     def _expect_finite(self) -> None:
