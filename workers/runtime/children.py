@@ -25,7 +25,7 @@ KILLED = -signal.SIGKILL
 ANSWER_SECONDS = 10.0
 """Time that a fork server has to start a child, or to report one that is dead."""
 _ALLOWED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "PYTHONPATH")
-_ALLOWED_STARTS = ("CUDA_", "NVIDIA_", "OMP_", "MKL_")
+_ALLOWED_STARTS = ("CUDA_", "NVIDIA_", "PYTORCH_", "ATEN_", "OMP_", "MKL_", "DNNL_", "ONEDNN_")
 
 
 class NoForkServer(Exception):

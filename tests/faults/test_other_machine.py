@@ -1,0 +1,39 @@
+"""A job that goes on where its bits may differ: it is allowed, and said."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults.control_service import ControlledService
+
+STEPS = 3000
+
+
+def _instructions(**environment: str) -> str:
+    look = "import torch; print(torch.backends.cpu.get_cpu_capability())"
+    found = subprocess.run(
+        [sys.executable, "-c", look], env=os.environ | environment, capture_output=True, check=True, text=True
+    )
+    return found.stdout.strip()
+
+
+def test_a_job_that_is_resumed_with_other_instructions_ends_and_is_not_called_bit_exact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a worker with an older processor: torch is held to the oldest instructions that it knows."""
+    if _instructions() == _instructions(ATEN_CPU_CAPABILITY="default"):
+        pytest.skip("torch has one set of instructions for this processor")
+    with ControlledService(tmp_path / "data", checkpoint_seconds=3600, lease_seconds=60) as service:
+        job_id = service.submit(service.training(service.dataset(tmp_path), STEPS))
+        service.stepping(job_id)
+        service.stop()
+        monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
+        service.start()
+        service.succeed(job_id)
+        report = service.get(f"/v1/jobs/{job_id}/report")
+        warnings = {each["code"]: each["message"] for each in report["warnings"]}
+    assert report["bit_exact"] is False
+    assert "instructions" in warnings["not_bit_exact"]
