@@ -68,7 +68,7 @@ def drain(seed: int, folder: Path, database_url: str) -> Outcome:
         job, undisturbed = service.succeed(job_id), service.succeed(service.submit(spec))
         digests = [service.get(f"/v1/jobs/{each['id']}/report")["digests"]["student"] for each in (job, undisturbed)]
         return Outcome(
-            kills=2,
+            others=2,
             lost=int(job["crashes"] != 0),  # what was charged
             doubled=_ends(service, job_id) - 1,
             stale=(TRACEBACK,) if TRACEBACK in service.log else (),
@@ -107,7 +107,7 @@ def stops(seed: int, folder: Path, database_url: str) -> Outcome:
             service.get(f"/v1/jobs/{each['id']}/report")["digests"]["student"] for each in (retried, undisturbed)
         ]
         return Outcome(
-            kills=3,
+            others=3,
             stuck=slow,
             doubled=_ends(service, job_id) - 1,
             bit_exact=digests[0] == digests[1],
@@ -124,7 +124,7 @@ def database_restarts(seed: int, folder: Path, database_url: str) -> Outcome:
     lost |= {job_id for job_id, job in found.jobs.items() if job["state"] != "succeeded"}
     untold = [] if found.events == found.written else ["a stream that broke off"]
     return Outcome(
-        kills=10,
+        others=10,
         lost=len(lost),
         doubled=sum(count != 1 for count in found.ends.values()),
         stuck=int(found.trained["attempt"] != 1),
@@ -158,7 +158,7 @@ async def _lost_answers(seed: int, folder: Path, database_url: str) -> Outcome:
                 doubled += steps != [4, 8]
     finally:
         await house.close()
-    return Outcome(cutter.cuts, lost, doubled, stuck, recovery=time.monotonic() - began)
+    return Outcome(others=cutter.cuts, lost=lost, doubled=doubled, stuck=stuck, recovery=time.monotonic() - began)
 
 
 def clock_jumps(seed: int, folder: Path, database_url: str) -> Outcome:
@@ -194,7 +194,7 @@ async def _clock_jumps(seed: int, folder: Path, database_url: str) -> Outcome:
         await house.ends(job_id)
     finally:
         await house.close()
-    return Outcome(4, lost=int(row.crashes != 0), stuck=int(row.attempt != 1), recovery=longest)
+    return Outcome(others=4, lost=int(row.crashes != 0), stuck=int(row.attempt != 1), recovery=longest)
 
 
 def _changed(house: House, job_id: str, lease: float | None) -> Awaitable[object]:

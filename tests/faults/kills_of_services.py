@@ -23,7 +23,7 @@ from tests.faults.witness import slots_given_twice
 
 PARTS = ("child", "fork server", "supervisor", "api")
 FAULTS = 8
-LONG = 400
+LONG = 1500
 """Steps of a job: long enough to be met by several faults."""
 
 

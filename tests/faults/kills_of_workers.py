@@ -43,7 +43,7 @@ class _Round:
         self._data = data
         self._workers = [self._house.process(entry=ENTRY) for _ in range(2)]
         self._hits: list[Hit] = []
-        self._kills = 0
+        self._kills = self._stops = 0
 
     async def run(self, count: int, faults: int) -> Outcome:
         house = self._house
@@ -66,7 +66,7 @@ class _Round:
             await eventually(self._alone)
         stale += [f"process {pid}" for pid in processes_in(self._data)]
         doubled = len(slots_given_twice(self._data))
-        return together([found, Outcome(kills=self._kills, doubled=doubled, stale=tuple(stale))])
+        return together([found, Outcome(self._kills, self._stops, doubled=doubled, stale=tuple(stale))])
 
     async def _ended(self, jobs: list[str]) -> bool:
         return not await unended(self._house.database, jobs)
@@ -88,6 +88,7 @@ class _Round:
                 worker.send(signal.SIGSTOP)
                 await asyncio.sleep(self._chance.uniform(0.0, 1.3 * LEASE_SECONDS))
                 worker.send(signal.SIGCONT)
+                self._stops += 1
                 return
             if kind == "supervisor":
                 await self._replace(worker, place, hits)

@@ -32,7 +32,7 @@ def failed_calls(seed: int, folder: Path, url: str = "", *, names: tuple[str, ..
         for name in names or tuple(PUBLICATIONS):
             count, found = _failed_calls_of(publishers, name, random.Random(f"{seed}-{name}"), folder / name, most)
             injected, wrong = injected + count, wrong + found
-    return Outcome(injected, lost=len(wrong), stale=tuple(wrong))
+    return Outcome(others=injected, lost=len(wrong), stale=tuple(wrong))
 
 
 def _failed_calls_of(
@@ -72,7 +72,7 @@ def flipped_bits(seed: int, folder: Path, url: str = "", *, names: tuple[str, ..
     for name in names or tuple(PUBLICATIONS):
         count, found = _flipped_bits_of(name, random.Random(f"{seed}-{name}"), folder / f"flipped-{name}", most)
         injected, wrong = injected + count, wrong + found
-    return Outcome(injected, lost=len(wrong), stale=tuple(wrong))
+    return Outcome(others=injected, lost=len(wrong), stale=tuple(wrong))
 
 
 def _flipped_bits_of(name: str, chance: random.Random, folder: Path, most: int) -> tuple[int, list[str]]:
@@ -153,7 +153,8 @@ def _full_disk(service: SmallDisk, folder: Path, seed: int) -> Outcome:
         wrong.append("no upload when space had returned")
     ends = [event["state"] for event in service.events(job_id, "state") if event["state"] in _ENDED]
     exact = bool(service.get(f"/v1/jobs/{job_id}/report")["bit_exact"])
-    return Outcome(2, doubled=len(ends) - 1, stale=tuple(wrong), bit_exact=exact, recovery=recovery)
+    doubled = len(ends) - 1
+    return Outcome(kills=1, others=2, doubled=doubled, stale=tuple(wrong), bit_exact=exact, recovery=recovery)
 
 
 def _refused(answer: httpx.Response, what: str) -> list[str]:

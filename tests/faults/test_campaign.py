@@ -17,7 +17,7 @@ def _fine(seed: int, folder: Path, url: str) -> Outcome:
 def _breaking(seed: int, folder: Path, url: str) -> Outcome:
     if seed == 2:
         raise AssertionError("waited in vain")
-    return Outcome(kills=1)
+    return Outcome(kills=1, others=2)
 
 
 def _flawed(seed: int, folder: Path, url: str) -> Outcome:
@@ -46,10 +46,11 @@ def test_a_round_that_breaks_off_is_counted_and_the_campaign_goes_on(tmp_path: P
     campaign, said = _campaign(tmp_path, Fault("breaks", _breaking, ("sqlite",)), Fault("fine", _fine, ("sqlite",)))
     run(campaign, rounds=3)
     table = table_of(campaign.seen, "a machine, today", "make faults")
-    assert "| breaks | sqlite | 2 and 1 broken off | 2 | 0 | 0 | 0 | 0 | n/a | n/a |" in table
-    assert "| fine | sqlite | 3 | 6 | 0 | 0 | 0 | 0 | yes | 3.0 s |" in table
+    assert "| breaks | sqlite | 2 and 1 broken off | 2 | 4 | 0 | 0 | 0 | 0 | n/a | n/a |" in table
+    assert "| fine | sqlite | 3 | 6 | 0 | 0 | 0 | 0 | 0 | yes | 3.0 s |" in table
     assert "- breaks, sqlite: broke off: seed 2: AssertionError: waited in vain" in table
     assert "a machine, today" in table
+    assert "8 kills and 4 other faults in 5 rounds." in table
     assert len(said) == 6
     assert [path.name for path in tmp_path.iterdir()] == ["breaks-sqlite-2"]  # kept, to be looked at
 
@@ -58,7 +59,7 @@ def test_flaws_of_any_round_are_in_the_table(tmp_path: Path) -> None:
     campaign, _ = _campaign(tmp_path, Fault("flawed", _flawed, ("sqlite",)))
     run(campaign, rounds=3)
     table = table_of(campaign.seen, "", "")
-    assert "| flawed | sqlite | 3 | 3 | 3 | 0 | 0 | 3 | NO | n/a |" in table
+    assert "| flawed | sqlite | 3 | 3 | 0 | 3 | 0 | 0 | 3 | NO | n/a |" in table
     for words in ("3 lost", "stale: process 7", "a student differs"):
         assert f"- flawed, sqlite: {words}" in table
 

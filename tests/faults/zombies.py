@@ -55,7 +55,7 @@ async def stopped_at(place: str, chance: random.Random, folder: Path, url: str, 
         await eventually(lambda: _alone(folder))
     stale += [f"process {pid}" for pid in processes_in(folder)]
     doubled = len(slots_given_twice(house.settings.data_dir))
-    return together([found, Outcome(kills=1, doubled=doubled, stale=tuple(stale))])
+    return together([found, Outcome(others=1, doubled=doubled, stale=tuple(stale))])
 
 
 def _another_host(house: House, data: Path, url: str) -> House:

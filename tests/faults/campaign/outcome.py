@@ -14,7 +14,9 @@ class Outcome:
     """One round. Counts are of jobs (or whatever the fault accepts)."""
 
     kills: int = 0
-    """Faults that were really injected: signals, restarts, errors."""
+    """Processes ended by SIGKILL."""
+    others: int = 0
+    """All else that was really injected: other signals, restarts, errors of the system, flipped bits."""
     lost: int = 0
     """Accepted, and not ended as they should."""
     doubled: int = 0
@@ -41,6 +43,7 @@ def together(outcomes: Iterable[Outcome]) -> Outcome:
     waits = [each.recovery for each in found if each.recovery is not None]
     return Outcome(
         kills=sum(each.kills for each in found),
+        others=sum(each.others for each in found),
         lost=sum(each.lost for each in found),
         doubled=sum(each.doubled for each in found),
         stuck=sum(each.stuck for each in found),

@@ -77,5 +77,5 @@ def _sqlite(folder: Path) -> Iterator[str]:
 def _words(outcome: Outcome) -> str:
     waited = "" if outcome.recovery is None else f", recovered within {outcome.recovery:.1f} s"
     if outcome.flawless:
-        return f"{outcome.kills} kills, nothing lost{waited}"
+        return f"{outcome.kills} kills, {outcome.others} other faults, nothing lost{waited}"
     return f"FLAWED: {outcome}"
