@@ -1,6 +1,6 @@
 """Faults of the control plane, one function each: (seed, an empty folder, the URL of an empty database) -> Outcome.
 
-drain               SIGTERM to the main process or the whole group, a client following events
+drain               SIGTERM to the main process or the whole group, and a second one to who does not follow
 stops               pause and cancel of a child that follows, and of one that is stopped (SIGSTOP)
 database_restarts   PostgreSQL restarted at once, again and again, while clients submit
 lost_answers        connections cut between a COMMIT and its answer, or before it
@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Awaitable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 from app.contracts.states import JobState
@@ -34,6 +35,8 @@ from tests.faults.long_life import SPARE_DESCRIPTORS, SPARE_THREADS, live_throug
 from tests.faults.postgresql import own_postgres
 from tests.faults.restarts import restarts
 from tests.integration.worker.house import House
+
+_DRAINING = "draining with 1 jobs"
 
 
 def _url(url: str) -> str:
@@ -53,22 +56,33 @@ def _sized(service: ControlledService, dataset: str, seconds: float) -> dict[str
     return service.training(dataset, int(500 * seconds / taken), seed=1)
 
 
+def _drains_again(service: ControlledService, before: int) -> bool:
+    return service.log.count(_DRAINING) > before
+
+
 def drain(seed: int, folder: Path, database_url: str) -> Outcome:
-    """Two drains of one job; recovery is the longest time from SIGTERM until every process had ended."""
+    """Two drains of one job, and a second SIGTERM while its child does not follow; recovery is the longest time from
+    the last SIGTERM until every process had ended.
+    """
     chance, longest = random.Random(seed), 0.0
     with ControlledService(folder / "data", _url(database_url), checkpoint_seconds=3600) as service:
         dataset = service.dataset(folder)
-        spec = _sized(service, dataset, 4.0)
+        spec = _sized(service, dataset, 6.0)
         job_id = service.submit(spec)
-        for _ in range(2):
+        for deaf in (False, False, True):
             service.state(job_id, "running")
             time.sleep(chance.uniform(0.0, 1.0))
-            longest = max(longest, service.stop(group=chance.random() < 0.5))
+            if deaf:
+                service.send(signal.SIGSTOP, [eventually(lambda: service.pid("child"))])
+                drains_again = partial(_drains_again, service, service.log.count(_DRAINING))
+                service.send(signal.SIGTERM)
+                eventually(drains_again)
+            longest = max(longest, service.stop(group=not deaf and chance.random() < 0.5))
             service.start()
         job, undisturbed = service.succeed(job_id), service.succeed(service.submit(spec))
         digests = [service.get(f"/v1/jobs/{each['id']}/report")["digests"]["student"] for each in (job, undisturbed)]
         return Outcome(
-            others=2,
+            others=3,
             lost=int(job["crashes"] != 0),  # what was charged
             doubled=_ends(service, job_id) - 1,
             stale=(TRACEBACK,) if TRACEBACK in service.log else (),

@@ -69,6 +69,11 @@ class CheckpointFolder:
             shutil.rmtree(old, ignore_errors=True)
         return name, digest
 
+    def clear(self) -> None:
+        """Drop everything: it is of no use, and would take the places of what comes."""
+        for path in self._newest_first():
+            shutil.rmtree(path, ignore_errors=True)
+
     def load(self) -> Checkpoint | None:
         """The newest checkpoint whose digests hold, or None. Drafts of dead attempts are dropped."""
         for draft in self._folder.glob(f"{_DRAFT}step-*"):

@@ -26,7 +26,7 @@ from app.contracts.stores import StoreSpec
 from workers.engine.data.dataset import Dataset, Source
 from workers.engine.data.packed import TopK
 from workers.engine.data.viewing import ViewPlan
-from workers.engine.evaluation.environment import versions
+from workers.engine.determinism import footing
 from workers.engine.networks import Network
 from workers.engine.networks.teacher import Teacher, layer_name, open_teacher
 from workers.engine.objectives.panel import ByView, Lesson
@@ -228,10 +228,8 @@ class Faculty:
             "manifest": model.manifest.model_dump(mode="json", exclude={"name", "metadata"}),
             "precision": self.store.precision,
             "top_k": self.store.top_k,
-            "device": self.device.type,
-            "threads": self.order.threads,
+            "footing": footing(self.device, self.order.threads),
             "block": BLOCK,
-            "versions": versions(),
         }
 
     def _data(self, source: Source) -> dict[str, object]:

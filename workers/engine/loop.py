@@ -29,6 +29,10 @@ from workers.engine.tasks import Task
 
 Emit = Callable[[ChildEvent], None]
 PROGRESS_SECONDS = 0.25
+_MOST_INTERVALS, _LEAST_BOUND = 10.0, 60.0
+"""However dear the last checkpoint was (a stalled disk, a stopped process), the next comes within so many intervals, or
+so many seconds if that is longer.
+"""
 
 
 @dataclass(frozen=True)
@@ -254,10 +258,14 @@ class Loop:
         least = self.checkpoint_seconds
         if least == 0.0:
             return True
-        return self._saving.idle and clock.since_checkpoint() >= max(least, self._saving.cost / SHARE)
+        rarer = min(self._saving.cost / SHARE, max(_MOST_INTERVALS * least, _LEAST_BOUND))
+        return self._saving.idle and clock.since_checkpoint() >= max(least, rarer)
 
     def save(self, clock: "_Clock") -> None:
         """Begin a checkpoint of everything, if everything is finite. Raises UserError `diverged` where it is not."""
+        device = self.inputs.column.device
+        if device.type == "cuda":  # what is queued is training: a checkpoint's cost begins after it
+            torch.cuda.synchronize(device)
         began = time.monotonic()
         self._record()
         self._expect_finite()

@@ -123,6 +123,17 @@ class StageResult:
     precision: str = "float32"
     measured: dict[str, Any] | None = None
     """What the student's observer saw of its tasks, as JSON."""
+    footing: dict[str, Any] = field(default_factory=dict)
+    """On what it was trained."""
+
+
+@dataclass(frozen=True)
+class Together:
+    """What stages that trained as one step came to: validation scores, and what is said of the run."""
+
+    scores: list[float]
+    seconds: float
+    bit_exact: bool
 
 
 @dataclass
@@ -138,6 +149,7 @@ class StageRunner:
     plan: ViewPlan | None = None
     steps: int = 0
     """Optimiser steps of all stages of the job."""
+    _told_of_footing: bool = field(default=False, init=False)
 
     def run(self, stage: Stage) -> StageResult:
         """Train the members of a stage, or take what an earlier attempt ended with. Raises Stopped and UserError."""
@@ -145,7 +157,7 @@ class StageRunner:
         if stage.name:
             found = finished.find(stage)
             if found is not None:
-                return found
+                return replace(found, bit_exact=found.bit_exact and self._is_here(found.footing))
         result = self._within_memory(stage)
         if stage.name:
             finished.keep(stage.name, result)
@@ -155,7 +167,7 @@ class StageRunner:
         """Train; where memory runs out, once with smaller micro-batches, from the last checkpoint."""
         while True:
             try:
-                return self._run(self.shortage.applied(stage))
+                return self._run(self.shortage.applied(stage), stage)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -167,19 +179,24 @@ class StageRunner:
         """What the job does, and has done, about memory that runs out."""
         return Shortage(Path(self.order.checkpoints_dir), self.emit)
 
-    def _run(self, stage: Stage) -> StageResult:
-        schooling, here = stage.schooling(), footing(self.device, self.order.threads)
+    @cached_property
+    def _here(self) -> dict[str, Any]:
+        return footing(self.device, self.order.threads)
+
+    def _run(self, stage: Stage, asked: Stage) -> StageResult:
+        """`asked` is the stage before it was made smaller for want of memory."""
+        schooling = stage.schooling()
         checkpoints = CheckpointFolder(Path(self.order.checkpoints_dir) / stage.name, self.order.attempt)
         checkpoint = checkpoints.load()
-        controls = _Controls(self.order, stage.name, self._control_facts(stage, schooling), here, checkpoint)
+        facts, of_job = (self._control_facts(each, schooling) for each in (stage, asked))
+        controls = _Controls(self.order, facts | {"footing": self._here}, of_job, checkpoint)
         cached = self._cached(stage, controls)
         members = self.members(stage, schooling, control=stage.control and cached is None)
         if checkpoint is not None and {member.name for member in members} != set(checkpoint.state["members"]):
-            checkpoint = None  # The control that it went with is lost: the same bits, from the beginning.
+            checkpoints.clear()  # The control that it went with is lost: the same bits, from the beginning.
+            checkpoint = None
         micro = stage.training.micro_batch_size
-        keep: dict[str, Any] = {"footing": here, "bit_exact": True, "micro_batch_size": micro}
-        if checkpoint is not None:
-            keep = self._kept(checkpoint, here, micro)
+        keep = self._kept(checkpoint, micro)
         loop = self._loop(stage, members, schooling, checkpoints, keep)
         if checkpoint is not None:
             loop.resume(checkpoint)
@@ -192,10 +209,10 @@ class StageRunner:
         elif "control" in settled and keep["bit_exact"]:
             controls.keep(settled["control"])
         precision = members[0].precision.name if members else "float32"
-        return StageResult(settled, keep["bit_exact"], loop.seconds, precision, _measured(members))
+        return StageResult(settled, keep["bit_exact"], loop.seconds, precision, _measured(members), self._here)
 
-    def run_together(self, name: str, stages: Sequence[Stage]) -> tuple[list[float], float] | None:
-        """(validation scores, seconds) of stages whose students can train as one vectorised step; else None."""
+    def run_together(self, name: str, stages: Sequence[Stage]) -> Together | None:
+        """Stages whose students can train as one vectorised step; else None."""
         first = stages[0]
         schooling = first.schooling()
         squad = self.squad(name, stages, schooling)
@@ -206,15 +223,16 @@ class StageRunner:
         if told is None:
             checkpoints = CheckpointFolder(Path(self.order.checkpoints_dir) / name, self.order.attempt)
             checkpoint = checkpoints.load()
-            keep = {"footing": footing(self.device, self.order.threads), "bit_exact": True}
+            keep = self._kept(checkpoint, None)
             loop = self._loop(replace(first, name=name), [squad], schooling, checkpoints, keep)
             if checkpoint is not None:
                 loop.resume(checkpoint)
             if not self._has_memory_for(loop):
                 return None
-            told = {"scores": [best or 0.0 for best in squad.best], "seconds": loop.seconds}
+            scores = [best or 0.0 for best in squad.best]
+            told = {"scores": scores, "seconds": loop.seconds, "footing": self._here, "bit_exact": keep["bit_exact"]}
             write_document(place, told)
-        return told["scores"], told["seconds"]
+        return Together(told["scores"], told["seconds"], told["bit_exact"] and self._is_here(told["footing"]))
 
     def _has_memory_for(self, loop: Loop) -> bool:
         """Run it, unless memory runs out: then its trainees train one after the other."""
@@ -328,19 +346,25 @@ class StageRunner:
 
     # How it goes on.
 
-    def _kept(self, checkpoint: Checkpoint, here: dict[str, Any], micro: int | None) -> dict[str, Any]:
-        kept = {name: checkpoint.state[name] for name in ("footing", "bit_exact")}
-        kept["micro_batch_size"] = checkpoint.state.get("micro_batch_size", micro)
-        if kept["micro_batch_size"] != micro:
-            kept |= {"micro_batch_size": micro, "bit_exact": kept["bit_exact"] and checkpoint.step == 0}
-        if kept["footing"] != here:
-            changed = sorted(name for name in here if kept["footing"].get(name) != here[name])
+    def _kept(self, checkpoint: Checkpoint | None, micro: int | None) -> dict[str, Any]:
+        """What is written into every checkpoint besides the members."""
+        kept: dict[str, Any] = {"footing": self._here, "bit_exact": True, "micro_batch_size": micro}
+        if checkpoint is not None:
+            before = checkpoint.state
+            smaller = before.get("micro_batch_size", micro) != micro and checkpoint.step > 0
+            kept["bit_exact"] = before["bit_exact"] and self._is_here(before["footing"]) and not smaller
+        return kept
+
+    def _is_here(self, other: dict[str, Any]) -> bool:
+        """Whether an earlier attempt stood on the same footing; if not, it is said once in an attempt."""
+        changed = sorted(name for name in self._here if other.get(name) != self._here[name])
+        if changed and not self._told_of_footing:
+            self._told_of_footing = True
             message = (
                 f"the job was resumed with other {', '.join(changed)}: its student is not that of one run, bit for bit"
             )
             self.emit(WarningEvent(code="not_bit_exact", message=message))
-            kept |= {"footing": here, "bit_exact": False}
-        return kept
+        return not changed
 
     def _loop(
         self,
@@ -425,7 +449,8 @@ class FinishedStages:
         }
         for settled in members.values():
             settled.network.to(self._device)
-        return StageResult(members, told["bit_exact"], told["seconds"], told["precision"], told["measured"])
+        said = (told[name] for name in ("bit_exact", "seconds", "precision", "measured", "footing"))
+        return StageResult(members, *said)
 
     def keep(self, name: str, result: StageResult) -> None:
         """Write a stage's result down, whole or not at all."""
@@ -439,6 +464,7 @@ class FinishedStages:
             "seconds": result.seconds,
             "precision": result.precision,
             "measured": result.measured,
+            "footing": result.footing,
         }
         with fresh_draft(self._folder / f".draft-{name}") as draft:
             for member, settled in result.members.items():
@@ -460,10 +486,10 @@ class _Controls:
     """
 
     def __init__(
-        self, order: Order, stage: str, facts: dict[str, Any], here: dict[str, Any], checkpoint: Checkpoint | None
+        self, order: Order, facts: dict[str, Any], of_job: dict[str, Any], checkpoint: Checkpoint | None
     ) -> None:
-        self._key = digest_of({**facts, "footing": here})
-        self._own_key = digest_of(facts)
+        self._key = digest_of(facts)
+        self._own_key = digest_of(of_job)
         self._shared = ControlCache(Path(order.cache_dir) / "controls")
         self._own = ControlCache(Path(order.checkpoints_dir) / "controls")
         self._begun = checkpoint is not None and "control" in checkpoint.state["members"]

@@ -221,7 +221,7 @@ class Training:
             precision=result.precision,
             micro_batch_size=micro,
             exact_accumulation=micro is None or not student.network.has_batch_norm,
-            bit_exact=all(each.bit_exact for each in results),
+            bit_exact=all(each.bit_exact for each in results) and (searched is None or searched.bit_exact),
             targets=_with_views(targets, faculty),
             warnings=self._warnings,
             device=self._device,
@@ -281,6 +281,8 @@ class _Searched:
     results: list[StageResult]
     seconds: float
     """Of candidates that trained as one step."""
+    bit_exact: bool
+    """Of those."""
 
 
 class _Search:
@@ -291,6 +293,7 @@ class _Search:
         self._plan = plan
         self._results: list[StageResult] = []
         self._seconds = 0.0
+        self._bit_exact = True
 
     def run(self) -> _Searched:
         """The winner, the best control, and the whole curve."""
@@ -312,7 +315,7 @@ class _Search:
             folds=folds_of(plan.spec),
             controls=tuple(settled.score or 0.0 for settled in controls),
         )
-        return _Searched(plan.trials[best], control, report, self._results, self._seconds)
+        return _Searched(plan.trials[best], control, report, self._results, self._seconds, self._bit_exact)
 
     def _fold(self, name: str, train: Tensor, validation: Tensor) -> list[float]:
         """Every candidate's score on some validation rows: trained as one step where that is possible."""
@@ -322,9 +325,9 @@ class _Search:
         if found is None:
             return [self._settled(stage, "student").score or 0.0 for stage in stages]
         self._plan.offset += len(stages) * stages[0].schooling().steps
-        scores, seconds = found
-        self._seconds += seconds
-        return scores
+        self._seconds += found.seconds
+        self._bit_exact = self._bit_exact and found.bit_exact
+        return found.scores
 
     def _settled(self, stage: Stage, member: str) -> Settled:
         result = self._runner.run(replace(stage, offset=self._plan.offset))
