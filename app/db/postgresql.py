@@ -14,6 +14,7 @@ _CONNECT: dict[str, Any] = {
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,  # milliseconds until a silent network counts as a broken one
 }
 # A process that was stopped in the middle of a transaction must not hold its row locks for ever.
 _SESSION = "-c idle_in_transaction_session_timeout=30s -c lock_timeout=30s"

@@ -1,5 +1,6 @@
 """Every error as application/problem+json, and the request's id that ties it to the log."""
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Final
@@ -49,15 +50,33 @@ class RequestIds:
             await self._app(scope, receive, named)
         except ClientDisconnect:
             _log.info("%s: the client went away", identity)
-        except Exception as error:
-            # Starlette raises an error of its own where the answer had begun when ours came.
-            if started and isinstance(error.__cause__, DatabaseUnavailable):
-                _log.warning("%s broke off: %s", identity, error.__cause__)  # the server closes what was not ended
-                return
-            if started:
-                raise
-            _log.exception("%s failed", identity)
-            await answer(Request(scope), _unplanned())(scope, receive, named)
+        except (asyncio.CancelledError, Exception) as error:
+            problem = _last_word(scope, identity, error, started=started)
+            if problem is not None and not started:
+                await answer(Request(scope), problem)(scope, receive, named)
+
+
+def _last_word(scope: Scope, identity: str, error: BaseException, *, started: bool) -> ApiError | None:
+    """What is answered to an error that nobody caught; None where it is no more than a line in the log. Raises it again
+    where the server must know.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        if not scope["app"].state.services.closing.is_set():
+            raise error
+        _log.info("%s: broken off, as the service stops", identity)
+        return _stopping()
+    # Starlette raises an error of its own where the answer had begun when ours came.
+    if started and isinstance(error.__cause__, DatabaseUnavailable):
+        _log.warning("%s broke off: %s", identity, error.__cause__)  # the server closes what was not ended
+        return None
+    if started:
+        raise error
+    _log.error("%s failed", identity, exc_info=error)
+    return _unplanned()
+
+
+def _stopping() -> ApiError:
+    return Unavailable("service_stopping", "the service stops: send the same request again when it is there again")
 
 
 def _unplanned() -> ApiError:

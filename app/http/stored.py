@@ -42,4 +42,5 @@ async def drop_rejected_files(session: AsyncSession, before: datetime) -> None:
     """Let go of the bytes that were rejected before that time; the store's collection takes them."""
     for resource, column in ((ModelRow, FileRow.model_id), (DatasetRow, FileRow.dataset_id)):
         rejected = select(resource.id).where(resource.state == "rejected", resource.state_since < before)
+        rejected = rejected.with_for_update()  # one that is being mended just now is looked at again afterwards
         await session.execute(delete(FileRow).where(column.in_(rejected)).execution_options(synchronize_session=False))

@@ -125,7 +125,8 @@ def _full_disk(service: SmallDisk, folder: Path, seed: int) -> Outcome:
     assert made.status_code == 201, made.text
     dataset = service.get(f"/v1/datasets/{made.json()['id']}?wait=60")["id"]
     wrong = [*_refused(service.http.post("/v1/jobs", json=training(dataset, 10, seed, 2048, 2048)), "a job too large")]
-    job_id = service.submit(training(dataset, 3000, seed, 512, 256))
+    spec = training(dataset, 3000, seed, 512, 256)
+    job_id = service.submit(spec)
     service.await_checkpoint(job_id)
 
     def warned() -> bool:
@@ -152,7 +153,9 @@ def _full_disk(service: SmallDisk, folder: Path, seed: int) -> Outcome:
     if upload(service, folder).status_code != 201:
         wrong.append("no upload when space had returned")
     ends = [event["state"] for event in service.events(job_id, "state") if event["state"] in _ENDED]
-    exact = bool(service.get(f"/v1/jobs/{job_id}/report")["bit_exact"])
+    undisturbed = service.succeed(service.submit(spec))["id"]
+    digests = {service.get(f"/v1/jobs/{each}/report")["digests"]["student"] for each in (job_id, undisturbed)}
+    exact = bool(service.get(f"/v1/jobs/{job_id}/report")["bit_exact"]) and len(digests) == 1
     doubled = len(ends) - 1
     return Outcome(kills=1, others=2, doubled=doubled, stale=tuple(wrong), bit_exact=exact, recovery=recovery)
 

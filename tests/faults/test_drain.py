@@ -92,7 +92,12 @@ def test_a_client_that_reads_nothing_does_not_keep_jobs_from_their_drain(
         eventually(lambda: "draining with 1 jobs" in service.log)
         eventually(lambda: service.pid("supervisor") is None)
         assert service.running  # it still waits for the client
-    service.ended()
+        service.ended()
+        client.settimeout(10)
+        answer = client.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"service_stopping" in answer
+    assert TRACEBACK not in service.log
     assert _given_back(service, job_id)["checkpoint"]["step"] > 0
 
 
@@ -104,4 +109,5 @@ def test_a_second_signal_waits_for_nobody(service: ControlledService, tmp_path: 
     eventually(lambda: "draining with 1 jobs" in service.log)
     service.stop()
     assert "killing with 1 jobs" in service.log
+    assert TRACEBACK not in service.log
     assert _given_back(service, job_id)["checkpoint"] is None

@@ -22,7 +22,7 @@ _HEAD = (
 _LEGEND = (
     "A kill is a SIGKILL. Worst recovery is the longest wait from a fault until what it met worked again, as each "
     "fault has it in its docstring: for a signal to the service until every process had ended, for cut connections "
-    "a job's whole time, for clients the p99 of a submission."
+    "a job's whole time, for clients the larger p99 of submissions and polls."
 )
 
 
