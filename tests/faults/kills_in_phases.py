@@ -92,7 +92,14 @@ class _Round:
         pid = eventually(lambda: int(mark.read_text()) if mark.exists() else self._missed(job_id, point))
         hits = asyncio.run(self._hits())
         os.kill(pid, signal.SIGKILL)
-        return self._judged(job_id, hits)
+        return together([self._judged(job_id, hits), self._interval_lost(job_id, point)])
+
+    def _interval_lost(self, job_id: str, point: str) -> Outcome:
+        """No more steps are lost than lie between two checkpoints, and two more while the newest was being written."""
+        step = int(point.removeprefix("training:")) if point.startswith("training:") else 0
+        told = [event["step"] for event in self._service.events(job_id, "checkpoint") if event["name"].endswith("-a1")]
+        lost = step - max((each for each in told if each <= step), default=0)
+        return Outcome(stale=(f"{lost} steps before {point}",) if lost > int(self._every) + 2 else ())
 
     def _missed(self, job_id: str, point: str) -> None:
         state = self._service.get(f"/v1/jobs/{job_id}")["state"]

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from app.contracts.architectures import Mlp
+from app.contracts.orders import FailureOutcome
 from app.storage.errors import StorageError
 from app.storage.local import LocalStore
 from app.storage.store import DigestMismatch
@@ -27,6 +28,10 @@ from workers.engine.files import read_document, write_document
 from workers.engine.networks import build
 from workers.engine.stages import FinishedStages, Settled, StageResult
 from workers.engine.targets import Packing, SoftTargetStore
+from workers.runtime.adopting import adopt
+from workers.runtime.child_side import failure, write_outcome
+from workers.runtime.places import Places
+from workers.runtime.publishing import read_outcome
 
 OLD, NEW = 1, 2
 REFUSED, BROKEN = 3, 4
@@ -44,6 +49,8 @@ class Publication:
     """Whether a version that is there, whole, is never replaced: versions have the same bits."""
     one_place: bool = False
     """Whether versions have the same files."""
+    flips_are_found: bool = True
+    """Whether it lasts, so that damage by the disk must be found. What lives for a moment is trusted."""
 
 
 def _numbers(version: int) -> dict[str, torch.Tensor]:
@@ -179,6 +186,35 @@ def _blobs(folder: Path) -> int:
     return best
 
 
+def _end(folder: Path, version: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_outcome(folder, failure("some_code", "user", f"{version} " * 50))
+
+
+def _outcome(folder: Path) -> int:
+    found = read_outcome(folder)
+    if found is None:
+        return 0
+    assert isinstance(found, FailureOutcome)
+    said = set(found.error.message.split())
+    assert len(said) == 1, "halves of two versions"
+    return int(said.pop())
+
+
+def _adopt(folder: Path, version: int) -> None:
+    """A retry takes the checkpoints of a job, which is made first."""
+    places = Places(folder / "data")
+    source = CheckpointFolder(places.checkpoints("job_source"), 1)
+    source.save(version, _numbers(version), json.dumps({"v": version}))
+    adopt(places, "job_source", "job_retry", version)
+
+
+def _adopted(folder: Path) -> int:
+    place = Places(folder / "data").checkpoints("job_retry")
+    found = CheckpointFolder(place, 9).load() if place.exists() else None
+    return 0 if found is None else _version(found.tensors)
+
+
 PUBLICATIONS = {
     "checkpoint": Publication(_save_checkpoint, _checkpoint),
     "control": Publication(_keep_control, _control, first_stays=True, one_place=True),
@@ -186,6 +222,8 @@ PUBLICATIONS = {
     "document": Publication(_write, _document, one_place=True),
     "soft targets": Publication(_store_targets, _targets),
     "blob": Publication(_put, _blobs),
+    "outcome": Publication(_end, _outcome, one_place=True, flips_are_found=False),
+    "adopted checkpoints": Publication(_adopt, _adopted, first_stays=True, flips_are_found=False),
 }
 
 

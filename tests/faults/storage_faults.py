@@ -19,25 +19,25 @@ from tests.faults.small_disk import MIB, SmallDisk, needs_small_disk
 __all__ = ["Needs", "Outcome", "failed_calls", "flipped_bits", "full_disk"]
 FEW_CALLS, FEW_FLIPS = 25, 40
 DISK = 160 * MIB
+FLIPPED = tuple(name for name, publication in PUBLICATIONS.items() if publication.flips_are_found)
 _ENDED = ("succeeded", "failed", "cancelled")
 
 
 def failed_calls(seed: int, folder: Path, url: str = "", *, names: tuple[str, ...] = (), most: int = 10_000) -> Outcome:
-    """System calls of each publication fail or kill, one after the other (all, or `most` by the seed): what is read
-    afterwards is whole and of one version, and publishing again succeeds. Raises Needs.
+    """System calls of each publication fail or kill, one after the other (all, or `most` by the seed), each in another
+    way with the next seed: what is read afterwards is whole and of one version, and publishing again succeeds. Raises
+    Needs.
     """
     needs_strace()
     injected, wrong = 0, list[str]()
     with Publishers() as publishers:
         for name in names or tuple(PUBLICATIONS):
-            count, found = _failed_calls_of(publishers, name, random.Random(f"{seed}-{name}"), folder / name, most)
+            count, found = _failed_calls_of(publishers, name, seed, folder / name, most)
             injected, wrong = injected + count, wrong + found
     return Outcome(others=injected, lost=len(wrong), stale=tuple(wrong))
 
 
-def _failed_calls_of(
-    publishers: Publishers, name: str, chance: random.Random, folder: Path, most: int
-) -> tuple[int, list[str]]:
+def _failed_calls_of(publishers: Publishers, name: str, seed: int, folder: Path, most: int) -> tuple[int, list[str]]:
     publication, log = PUBLICATIONS[name], folder / "trace"
     before, undisturbed = folder / "before", folder / "undisturbed"
     before.mkdir(parents=True)
@@ -49,10 +49,10 @@ def _failed_calls_of(
     calls = {place.call for place in places}
     assert {"fsync", "write"} <= calls, calls
     assert any(call.startswith("rename") for call in calls), calls
-    chosen = sorted(chance.sample(range(len(places)), min(most, len(places))))
+    chosen = sorted(random.Random(f"{seed}-{name}").sample(range(len(places)), min(most, len(places))))
     wrong = []
     for number in chosen:
-        place, fault, here = places[number], chance.choice(FAULTS), folder / f"{number}"
+        place, fault, here = places[number], FAULTS[(seed + number) % len(FAULTS)], folder / f"{number}"
         shutil.copytree(before, here)
         status = publishers.fail_at(place, fault, name, here, NEW, log)
         found = publication.found(here)
@@ -69,7 +69,7 @@ def flipped_bits(seed: int, folder: Path, url: str = "", *, names: tuple[str, ..
     and publishing again mends it.
     """
     injected, wrong = 0, list[str]()
-    for name in names or tuple(PUBLICATIONS):
+    for name in names or FLIPPED:
         count, found = _flipped_bits_of(name, random.Random(f"{seed}-{name}"), folder / f"flipped-{name}", most)
         injected, wrong = injected + count, wrong + found
     return Outcome(others=injected, lost=len(wrong), stale=tuple(wrong))

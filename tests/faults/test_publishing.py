@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.campaign.outcome import Needs, Outcome
 from tests.faults.publications import PUBLICATIONS
-from tests.faults.storage_faults import FEW_CALLS, FEW_FLIPS, failed_calls, flipped_bits
+from tests.faults.storage_faults import FEW_CALLS, FEW_FLIPS, FLIPPED, failed_calls, flipped_bits
 
 SEED = int(os.environ.get("STILLHOUSE_FAULT_SEED", "0"))
 
@@ -27,7 +27,7 @@ def test_it_is_whole_or_absent_whichever_system_call_fails(name: str, tmp_path: 
     assert found.others > 5
 
 
-@pytest.mark.parametrize("name", PUBLICATIONS)
+@pytest.mark.parametrize("name", FLIPPED)
 def test_no_flipped_bit_is_ever_loaded(name: str, tmp_path: Path) -> None:
     """The older version, or none, is what is found; what was damaged is published anew."""
     assert flipped_bits(SEED, tmp_path, names=(name,), most=FEW_FLIPS) == Outcome(others=FEW_FLIPS), f"seed {SEED}"
