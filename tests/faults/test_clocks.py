@@ -5,6 +5,8 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,15 @@ import pytest
 from app.contracts.states import JobState
 from app.db.migrate import upgrade
 from tests.faults.clocks import HOUR, Clock, compiler, settable_clock
+from tests.faults.fleet import Fleet
+from tests.faults.house import eventually
+from tests.faults.lessons import Json, Lessons, described
 from tests.integration.worker.house import House, gone
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="needs a C compiler for the clock's shim")
 JUMPS = (HOUR, -HOUR)
+LONG = 3000
+"""Steps of a job that the jumps meet."""
 
 
 @pytest.fixture
@@ -97,3 +104,39 @@ async def test_a_sweeper_whose_clock_is_ahead_takes_nothing_from_the_living_and_
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
     ahead = (await house.events(job_id))[-1].time - datetime.now(UTC)
     assert ahead.total_seconds() > HOUR / 2  # it really believed in another time
+
+
+def test_an_api_whose_clock_jumps_keeps_jobs_queue_and_keys(
+    database_url: str, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = Fleet(tmp_path / "data", database_url, workers=1)  # its worker has the right time
+    for name, value in clock.environment.items():
+        monkeypatch.setenv(name, value)
+    with fleet as service:
+        lessons = Lessons(service, tmp_path)
+        spec = lessons.spec("train", described(0))
+        running = service.submit(lessons.spec("train", {**described(1), "steps": LONG}))
+        asked: dict[int, str] = {}
+        for seconds in (*JUMPS, 0):
+            clock.jump(seconds)
+            eventually(partial(_is_wrong_by, service, seconds))
+            asked[seconds] = str(_asked(service, spec, seconds)["id"])
+            service.succeed(asked[seconds])
+        for seconds, job_id in asked.items():
+            clock.jump(-seconds)
+            assert _asked(service, spec, seconds)["id"] == job_id
+        job = service.succeed(running)
+    assert (job["attempt"], job["crashes"]) == (1, 0)
+
+
+def _is_wrong_by(service: Fleet, seconds: int) -> bool:
+    """Whether the API's clock is, to a minute."""
+    told = parsedate_to_datetime(service.http.get("/healthz").headers["Date"])
+    return abs((told - datetime.now(UTC)).total_seconds() - seconds) < 60
+
+
+def _asked(service: Fleet, spec: Json, key: int) -> Json:
+    answer = service.http.post("/v1/jobs", json=spec, headers={"Idempotency-Key": f"key-{key}"})
+    assert answer.status_code == 202, answer.text
+    found: Json = answer.json()
+    return found
