@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from app.contracts.events import PhaseEvent
 from tests.engine.interruptions import (
     BATCHES,
     COMBINATION,
@@ -217,3 +218,28 @@ def test_a_convnet_with_batch_norm_a_late_task_and_momentum_resumes(tmp_path: Pa
     whole(workshop, spec, "whole")
     interrupted(workshop, spec, "parts", 1, 21, 30)
     same_digests(workshop, "whole", "parts", attempt=4)
+
+
+class StopInEvaluating:
+    """Asks to stop once training is over."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+
+    def requested(self) -> StopReason | None:
+        phases = [event.phase for event in self._workshop.diary.events if isinstance(event, PhaseEvent)]
+        return "pause" if "evaluating" in phases else None
+
+
+@pytest.mark.parametrize("name", ["distill", "early-stopping", "combination"])
+def test_a_stop_after_training_costs_none_of_it(shared: Workshop, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    job, spec = f"after-{name}", JOBS[name]
+    whole(shared, spec, f"{job}-whole")
+    assert shared.diary.checkpoints == []  # a moment's training is not worth a file
+    monkeypatch.setattr("workers.engine.loop._WORTH_SECONDS", 0.0)
+    with pytest.raises(Stopped):
+        shared.run(spec, job, 1, StopInEvaluating(shared), **alone(shared, job))
+    assert len(shared.diary.checkpoints) == 1
+    shared.run(spec, job, 2, **alone(shared, job))
+    assert points(shared) == []
+    same_digests(shared, f"{job}-whole", job, 2)

@@ -25,8 +25,8 @@ from app.storage.store import DigestMismatch
 from workers.engine.checkpoint import CheckpointFolder
 from workers.engine.controls import ControlCache
 from workers.engine.files import read_document, write_document
+from workers.engine.finished import FinishedStages, Settled, StageResult
 from workers.engine.networks import build
-from workers.engine.stages import FinishedStages, Settled, StageResult
 from workers.engine.targets import Packing, SoftTargetStore
 from workers.runtime.adopting import adopt
 from workers.runtime.child_side import failure, write_outcome

@@ -33,12 +33,12 @@ from workers.engine.exporting.card import Provenance, metadata
 from workers.engine.exporting.onnx import check_onnx, export_onnx
 from workers.engine.exporting.weights import export_safetensors
 from workers.engine.files import sha256_of
+from workers.engine.finished import Settled
 from workers.engine.networks import Network
 from workers.engine.networks.preprocess import apply
 from workers.engine.networks.teacher import Teacher
 from workers.engine.objectives.panel import Lesson
 from workers.engine.scrutiny import Scrutiny, scrutinise
-from workers.engine.stages import Settled
 from workers.engine.tasks import taught_rows
 from workers.engine.training import Trained
 

@@ -53,7 +53,8 @@ class GradientWatch:
         raise UserError(
             "diverged",
             f"the gradient of {named} is not finite at step {first}, though the loss is: lower "
-            "`training.learning_rate`, or look at the inputs' and targets' scale; the last finite checkpoint is kept",
+            "`training.learning_rate`, or look at the inputs' and targets' scale; the newest checkpoint of before, "
+            "if there is one, is kept",
         )
 
 

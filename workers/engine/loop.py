@@ -29,6 +29,8 @@ from workers.engine.tasks import Task
 
 Emit = Callable[[ChildEvent], None]
 PROGRESS_SECONDS = 0.25
+_WORTH_SECONDS = 1.0
+"""So much training is worth a checkpoint when it is over."""
 _MOST_INTERVALS, _LEAST_BOUND = 10.0, 60.0
 """However dear the last checkpoint was (a stalled disk, a stopped process), the next comes within so many intervals, or
 so many seconds if that is longer.
@@ -166,10 +168,12 @@ class Loop:
     seconds: float = 0.0
     """Wall time of all attempts so far."""
     _saving: Checkpointing = field(init=False, repr=False)
+    _kept_step: int | None = field(default=None, init=False)
+    """That of the newest checkpoint."""
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Go on where `checkpoint` was taken."""
-        self.step = checkpoint.step
+        self.step = self._kept_step = checkpoint.step
         self.seconds = checkpoint.state["seconds"]
         for member in self.members:
             member.load(checkpoint.tensors, checkpoint.state["members"][member.name])
@@ -186,8 +190,11 @@ class Loop:
             while self.step < self.schooling.steps and self._active():
                 self._one_epoch(clock)
             clock.tell(force=True)
-            self._record()
-            self._expect_finite()
+            if self._is_worth_keeping(clock):
+                self.save(clock)
+            else:
+                self._record()
+                self._expect_finite()
         finally:
             self._saving.close()
         self.seconds = clock.total()
@@ -261,6 +268,14 @@ class Loop:
         rarer = min(self._saving.cost / SHARE, max(_MOST_INTERVALS * least, _LEAST_BOUND))
         return self._saving.idle and clock.since_checkpoint() >= max(least, rarer)
 
+    def _is_worth_keeping(self, clock: "_Clock") -> bool:
+        """Whether a job that is stopped while it evaluates or exports should not have to train this again. A named
+        stage is kept as a finished one.
+        """
+        if self.stage or self.step == self._kept_step:
+            return False
+        return clock.since_checkpoint() >= max(min(self.checkpoint_seconds, _WORTH_SECONDS), self._saving.cost / SHARE)
+
     def save(self, clock: "_Clock") -> None:
         """Begin a checkpoint of everything, if everything is finite. Raises UserError `diverged` where it is not."""
         device = self.inputs.column.device
@@ -278,6 +293,7 @@ class Loop:
         place = f"{self.stage}/" if self.stage else ""
         self._saving.begin(self.step, self.offset + self.step, place, tensors, state, began)
         clock.checkpointed()
+        self._kept_step = self.step
 
     def _expect_finite(self) -> None:
         """What an optimiser remembers can overflow before any loss does. Raises UserError `diverged`."""
@@ -286,8 +302,8 @@ class Loop:
                 raise UserError(
                     "diverged",
                     f"a weight of the {member.name}, or what its optimiser remembers, is not finite after step "
-                    f"{self.step}: lower `training.learning_rate` or set `training.clip_norm`; the last finite "
-                    "checkpoint is kept",
+                    f"{self.step}: lower `training.learning_rate` or set `training.clip_norm`; the newest checkpoint "
+                    "of before, if there is one, is kept",
                 )
 
 

@@ -10,11 +10,12 @@ from torch import Tensor
 from app.contracts.jobs import MultitaskJob
 from workers.engine.baselines.planning import labelled_tasks
 from workers.engine.data.dataset import Dataset
+from workers.engine.finished import StageResult
 from workers.engine.recipes import Course, Spec, Taught, course_of
 from workers.engine.relating import with_estimate
 from workers.engine.relations import Matrix
 from workers.engine.search import Candidate, folds, folds_of, searches_rate
-from workers.engine.stages import Stage, StageResult
+from workers.engine.stages import Stage
 
 
 @dataclass

@@ -69,7 +69,8 @@ class Recorder:
         raise UserError(
             "diverged",
             f"{self._prefix}{where[-1]} is not finite at step {first}: lower `training.learning_rate`, set "
-            f"`training.clip_norm`, or look at the inputs' scale; the last finite checkpoint is kept",
+            f"`training.clip_norm`, or look at the inputs' scale; the newest checkpoint of before, if there is "
+            "one, is kept",
         )
 
     def state(self) -> tuple[dict[str, Tensor], int]:

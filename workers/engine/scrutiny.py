@@ -17,9 +17,9 @@ from workers.engine.evaluation.per_class import per_class
 from workers.engine.evaluation.reliability import reliability
 from workers.engine.evaluation.repeats import judge_repeats
 from workers.engine.evaluation.robustness import Answering, robustness
+from workers.engine.finished import Settled
 from workers.engine.networks import Network
 from workers.engine.networks.preprocess import apply
-from workers.engine.stages import Settled
 from workers.engine.training import Trained
 
 Parties = dict[str, Answers]

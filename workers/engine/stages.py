@@ -4,7 +4,6 @@ A plain job is one stage. A search has one for each candidate, and repeats one f
 checkpoints in a folder of its own, and what it ended with, so that a resumed job does no stage twice.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from app.contracts.architectures import Architecture
@@ -33,7 +31,8 @@ from workers.engine.data.joining import digest_facts
 from workers.engine.data.mixture import Mixture
 from workers.engine.data.viewing import ViewPlan
 from workers.engine.determinism import footing
-from workers.engine.files import fresh_draft, publish_folder, read_document, save_tensors, whole_folder, write_document
+from workers.engine.files import read_document, write_document
+from workers.engine.finished import FinishedStages, Settled, StageResult
 from workers.engine.loop import Loop, Schooling, Trainee
 from workers.engine.members import Member
 from workers.engine.networks import Network, build, initialise
@@ -100,31 +99,6 @@ class Stage:
         if len(rows) == 0:
             raise UserError("nothing_to_learn", "no row of the training split has a label or a teacher's output")
         return Schooling(self.training, rows, self.validation, Mixture.of(self.sources, rows))
-
-
-@dataclass(frozen=True)
-class Settled:
-    """A member whose training is over, with the weights that count; `score` is its best on the validation rows."""
-
-    network: Network
-    epoch: int
-    steps: int
-    score: float | None
-    cached: bool = False
-
-
-@dataclass(frozen=True)
-class StageResult:
-    """The members of a stage by name, and what is said of the run."""
-
-    members: dict[str, Settled]
-    bit_exact: bool = True
-    seconds: float = 0.0
-    precision: str = "float32"
-    measured: dict[str, Any] | None = None
-    """What the student's observer saw of its tasks, as JSON."""
-    footing: dict[str, Any] = field(default_factory=dict)
-    """On what it was trained."""
 
 
 @dataclass(frozen=True)
@@ -427,57 +401,6 @@ def _measured(members: Sequence[Member]) -> dict[str, Any] | None:
 def _settled(member: Member, schooling: Schooling) -> Settled:
     epoch = member.settle(-(-member.standing.steps // schooling.batches))
     return Settled(member.network, epoch, member.standing.steps, member.standing.best_score)
-
-
-class FinishedStages:
-    """What the stages of a job ended with, by name: whole folders beside the checkpoints."""
-
-    def __init__(self, folder: Path, device: torch.device) -> None:
-        self._folder = folder
-        self._device = device
-
-    def find(self, stage: Stage) -> StageResult | None:
-        """The result of a stage that an earlier attempt finished."""
-        place = self._folder / stage.name
-        manifest = whole_folder(place)
-        if manifest is None:
-            return None
-        told = json.loads((place / "result.json").read_text())
-        members = {
-            name: _restored(stage.course.architecture_of(name), load_file(place / f"{name}.safetensors"), facts)
-            for name, facts in told["members"].items()
-        }
-        for settled in members.values():
-            settled.network.to(self._device)
-        said = (told[name] for name in ("bit_exact", "seconds", "precision", "measured", "footing"))
-        return StageResult(members, *said)
-
-    def keep(self, name: str, result: StageResult) -> None:
-        """Write a stage's result down, whole or not at all."""
-        facts = {
-            member: {"epoch": each.epoch, "steps": each.steps, "score": each.score, "cached": each.cached}
-            for member, each in result.members.items()
-        }
-        told = {
-            "members": facts,
-            "bit_exact": result.bit_exact,
-            "seconds": result.seconds,
-            "precision": result.precision,
-            "measured": result.measured,
-            "footing": result.footing,
-        }
-        with fresh_draft(self._folder / f".draft-{name}") as draft:
-            for member, settled in result.members.items():
-                weights = {key: value.detach().cpu() for key, value in settled.network.state_dict().items()}
-                save_tensors(weights, draft / f"{member}.safetensors")
-            (draft / "result.json").write_text(json.dumps(told, sort_keys=True, allow_nan=False))
-            publish_folder(draft, self._folder / name, {})
-
-
-def _restored(architecture: Architecture, weights: dict[str, Tensor], facts: dict[str, Any]) -> Settled:
-    network = build(architecture)
-    network.load_state_dict(weights)
-    return Settled(network, facts["epoch"], facts["steps"], facts["score"], facts["cached"])
 
 
 class _Controls:

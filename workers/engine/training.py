@@ -29,12 +29,13 @@ from workers.engine.data.mixture import uses_of
 from workers.engine.data.viewing import ViewPlan
 from workers.engine.determinism import make_deterministic
 from workers.engine.files import read_document, write_document
+from workers.engine.finished import Settled, StageResult
 from workers.engine.lessons import Faculty
 from workers.engine.plan import Plan
 from workers.engine.recipes import Course, Spec, Taught, course_of, starting_weights, taught_tasks
 from workers.engine.resolution import resolution_warnings
 from workers.engine.search import Candidate, candidates, folds_of
-from workers.engine.stages import Settled, Stage, StageResult, StageRunner
+from workers.engine.stages import Stage, StageRunner
 from workers.engine.tasks import taught_rows
 
 Emit = Callable[[ChildEvent], None]

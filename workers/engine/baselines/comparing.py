@@ -10,7 +10,7 @@ from app.contracts.report_baselines import BaselineReport
 from workers.engine.evaluation.baselines import against_baselines, baseline_report
 from workers.engine.evaluation.evaluate import Evaluation
 from workers.engine.evaluation.parties import EvaluatedTask, Outputs, network_outputs
-from workers.engine.stages import Settled
+from workers.engine.finished import Settled
 from workers.engine.training import Trained
 
 

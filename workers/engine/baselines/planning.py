@@ -11,9 +11,10 @@ from torch import Tensor
 
 from app.contracts.architectures import Architecture
 from app.contracts.jobs import TaskSpec
+from workers.engine.finished import StageResult
 from workers.engine.objectives.labels import SupervisedLoss
 from workers.engine.recipes import Course, Taught
-from workers.engine.stages import Stage, StageResult, StageRunner
+from workers.engine.stages import Stage, StageRunner
 from workers.engine.tasks import Task
 
 

@@ -72,7 +72,15 @@ class Rehearsal:
         # Without validation rows an epoch's end costs nothing: that is measured apart.
         nobody = replace(schooling, validation=schooling.validation[:0])
         self._loop = Loop(
-            trainees, runner.inputs, nobody, folder, _NEVER, lambda event: None, self._ticks, plan=runner.plan
+            trainees,
+            runner.inputs,
+            nobody,
+            folder,
+            _NEVER,
+            lambda event: None,
+            self._ticks,
+            stage="rehearsal",
+            plan=runner.plan,
         )
 
     def run(self) -> Rehearsed:
