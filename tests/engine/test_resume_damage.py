@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from app.contracts.events import WarningEvent
 from app.contracts.problems import UserError
 from tests.engine.interruptions import (
     BATCHES,
@@ -51,6 +52,12 @@ def flip(path: Path, place: int) -> None:
     path.write_bytes(content)
 
 
+def said_of_damage(workshop: Workshop) -> str:
+    """The warning of the last run."""
+    warnings = [event for event in workshop.diary.events if isinstance(event, WarningEvent)]
+    return next(event.message for event in warnings if event.code == "checkpoint_damaged")
+
+
 def same_bits(workshop: Workshop, uninterrupted: str, resumed: str, attempt: int, *roles: str) -> None:
     for role in ("student", *roles):
         assert workshop.digest(resumed, attempt, role) == workshop.digest(uninterrupted, role=role)
@@ -68,6 +75,7 @@ def test_a_flipped_byte_in_the_newest_checkpoint_sends_the_job_back_to_the_one_b
     shared.run(COMBINATION, job, 2, checkpoint_seconds=0.0, **alone(shared, job))
     assert (older.name, newest.name) == ("step-00000007-a1", "step-00000008-a1")
     assert shared.diary.checkpoints[0].step == 7
+    assert "training goes on from step 7" in said_of_damage(shared)
     same_bits(shared, f"{job}-whole", job, 2, "control")
 
 
@@ -96,6 +104,7 @@ def test_damaged_checkpoints_take_no_good_ones_place(shared: Workshop) -> None:
     for path in checkpoints(shared, "both"):
         flip(path / "state.json", 0)
     stop(shared, TRAIN, "both", before=4, attempt=2, checkpoint_seconds=0.0)
+    assert "2 checkpoint(s) were damaged on the disk, and were dropped: training begins anew" in said_of_damage(shared)
     assert [path.name for path in checkpoints(shared, "both")] == ["step-00000003-a2", "step-00000004-a2"]
     shared.run(TRAIN, "both", 3, checkpoint_seconds=0.0, **alone(shared, "both"))
     assert shared.diary.checkpoints[0].step == 4

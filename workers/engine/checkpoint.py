@@ -49,6 +49,8 @@ class CheckpointFolder:
     def __init__(self, folder: Path, attempt: int) -> None:
         self._folder = folder
         self._attempt = attempt
+        self.damaged = 0
+        """How many `load` found damaged, and dropped."""
         folder.mkdir(parents=True, exist_ok=True)
 
     def _newest_first(self) -> list[Path]:
@@ -84,4 +86,5 @@ class CheckpointFolder:
                 state: dict[str, Any] = json.loads((path / "state.json").read_text())
                 return Checkpoint(path.name, int(manifest["step"]), load_file(path / "tensors.safetensors"), state)
             shutil.rmtree(path, ignore_errors=True)
+            self.damaged += 1
         return None

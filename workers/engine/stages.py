@@ -162,6 +162,7 @@ class StageRunner:
         schooling = stage.schooling()
         checkpoints = CheckpointFolder(Path(self.order.checkpoints_dir) / stage.name, self.order.attempt)
         checkpoint = checkpoints.load()
+        self._tell_of_damage(checkpoints, checkpoint)
         facts, of_job = (self._control_facts(each, schooling) for each in (stage, asked))
         controls = _Controls(self.order, facts | {"footing": self._here}, of_job, checkpoint)
         cached = self._cached(stage, controls)
@@ -197,6 +198,7 @@ class StageRunner:
         if told is None:
             checkpoints = CheckpointFolder(Path(self.order.checkpoints_dir) / name, self.order.attempt)
             checkpoint = checkpoints.load()
+            self._tell_of_damage(checkpoints, checkpoint)
             keep = self._kept(checkpoint, None)
             loop = self._loop(replace(first, name=name), [squad], schooling, checkpoints, keep)
             if checkpoint is not None:
@@ -328,6 +330,12 @@ class StageRunner:
             smaller = before.get("micro_batch_size", micro) != micro and checkpoint.step > 0
             kept["bit_exact"] = before["bit_exact"] and self._is_here(before["footing"]) and not smaller
         return kept
+
+    def _tell_of_damage(self, folder: CheckpointFolder, found: Checkpoint | None) -> None:
+        if folder.damaged:
+            since = "begins anew" if found is None else f"goes on from step {found.step}"
+            message = f"{folder.damaged} checkpoint(s) were damaged on the disk, and were dropped: training {since}"
+            self.emit(WarningEvent(code="checkpoint_damaged", message=message))
 
     def _is_here(self, other: dict[str, Any]) -> bool:
         """Whether an earlier attempt stood on the same footing; if not, it is said once in an attempt."""
