@@ -42,6 +42,19 @@ async def test_what_is_promised_to_one_job_is_not_given_to_another(tmp_path: Pat
         pass
 
 
+async def test_a_second_attempt_of_a_job_keeps_its_promise_when_the_first_ends(tmp_path: Path) -> None:
+    """A job that was lost and claimed again by the same worker: both share a folder for a while, and its room."""
+    disk = Disk(tmp_path, 0, wait_seconds=0.0)
+    share = int(shutil.disk_usage(tmp_path).free * 0.6)
+    first, second = disk.promise(share, tmp_path / "job"), disk.promise(share, tmp_path / "job")
+    await first.__aenter__()
+    async with second:
+        await first.__aexit__(None, None, None)
+        with pytest.raises(StorageFull, match="bytes wanted"):
+            async with disk.promise(share, tmp_path / "other"):
+                raise AssertionError("promised twice")
+
+
 def test_what_a_job_will_write_is_known_from_its_spec() -> None:
     """24 · 3 numbers of 4 bytes: three checkpoints of weights, best weights and Adam's two; weights published twice."""
     model = Mlp(family="mlp", input_shape=(23,), hidden=(), outputs={"y": 3})

@@ -101,6 +101,11 @@ class Attempt:
 
     # What the supervisor calls.
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether someone else may have the job."""
+        return self._lost
+
     def renewed(self, state: JobState, asked: float) -> None:
         """The lease was renewed, by a request made at `asked` (host's clock), while the job was in `state`."""
         self._until = asked + self._means.alarm

@@ -21,7 +21,7 @@ class Disk:
     def __init__(self, root: Path, spare_bytes: int, wait_seconds: float = WAIT_SECONDS) -> None:
         self._space = Space(root, spare_bytes)
         self._wait = wait_seconds
-        self._promised: dict[Path, int] = {}
+        self._promised: list[tuple[Path, int]] = []  # two attempts of one job have one each, in the same folder
         self._full = False
 
     def has_room(self) -> bool:
@@ -32,9 +32,9 @@ class Disk:
         self._full = full
         return not full
 
-    def _free(self) -> int:
+    def _free(self, others: list[tuple[Path, int]]) -> int:
         """What is not promised to others; what they have written of it is not free any more."""
-        rest = sum(max(0, promised - _bytes(folder)) for folder, promised in self._promised.items())
+        rest = sum(max(0, promised - _bytes(folder)) for folder, promised in others)
         return self._space.free_for_jobs() - rest
 
     @asynccontextmanager
@@ -45,17 +45,17 @@ class Disk:
         deadline = asyncio.get_running_loop().time() + self._wait
         while True:
             more = max(0, wanted - await asyncio.to_thread(_bytes, folder))
-            free = await asyncio.to_thread(self._free)
+            free = await asyncio.to_thread(self._free, [each for each in self._promised if each[0] != folder])
             if more <= free:
                 break
             if asyncio.get_running_loop().time() > deadline:
                 raise StorageFull(more, free)
             await asyncio.sleep(LOOK_SECONDS)
-        self._promised[folder] = wanted
+        self._promised.append((folder, wanted))
         try:
             yield
         finally:
-            del self._promised[folder]
+            self._promised.remove((folder, wanted))
 
 
 def _bytes(folder: Path) -> int:
