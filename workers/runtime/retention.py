@@ -1,7 +1,8 @@
 """What a worker's disk is rid of, and when: one policy for the supervisor and `stillhouse gc`.
 
     jobs/       of jobs that have ended: a success at once, the checkpoints of a failed or cancelled one after
-                `checkpoint_kept_hours`, or when the retry that takes them over has ended
+                `checkpoint_kept_hours`, or when the retry that takes them over has ended; what the database
+                knows nothing of when nothing in it has changed for so long
     inputs      longest unused first, beyond `cache_bytes`; never what a job that is not over reads
     targets     likewise, never what somebody holds by its lock; drafts whose writer is dead
     controls    drafts of a day ago (published ones are bounded by their number)
@@ -24,8 +25,6 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from app.contracts.states import TERMINAL, JobState
-from app.db.clock import utcnow
 from app.db.engine import Database
 from app.db.rows import JobRow
 from app.queue import retrying
@@ -33,7 +32,6 @@ from app.settings import Settings
 from workers.runtime import keeping
 from workers.runtime.places import Places
 
-_RETRIED = (JobState.FAILED, JobState.CANCELLED)
 _DAY = 86_400.0
 _DRAFT = ".draft-"
 
@@ -57,9 +55,9 @@ async def stale(
     places = Places(settings.data_dir)
     ids = [path.name for path in _folders(places.jobs)]
     kept = timedelta(hours=settings.checkpoint_kept_hours)
-    if not only_look:
-        await retrying.discard(database, ids, kept)
-    may_go = await _not_needed(database, ids, kept)
+    discarded = await retrying.discard(database, ids, kept, only_look=only_look)
+    may_go = {job_id for job_id, checkpoints_too in discarded.items() if checkpoints_too}
+    may_go |= _unchanged(places, await _without_row(database, ids), kept)
     found = [
         Stale("job", job_id, _bytes(places.job(job_id)), partial(keeping.remove_job, places, job_id))
         for job_id in ids
@@ -70,25 +68,18 @@ async def stale(
     return [*found, *_old_drafts(places.cache / "controls")]
 
 
-async def _not_needed(database: Database, job_ids: list[str], kept: timedelta) -> set[str]:
-    """Those of these jobs that need nothing on this disk any more."""
+async def _without_row(database: Database, job_ids: list[str]) -> set[str]:
+    """Those of these jobs that the database does not know. No row of a job is ever deleted: it is another database, or
+    an older copy.
+    """
     async with database.read() as session:
-        query = select(JobRow.id, JobRow.state, JobRow.checkpoint, JobRow.finished_at).where(JobRow.id.in_(job_ids))
-        rows = (await session.execute(query)).all()
-        taking = select(JobRow.checkpoint_from).where(
-            JobRow.checkpoint_from.in_(job_ids), JobRow.state.not_in(TERMINAL)
-        )
-        taken = set((await session.scalars(taking)).all())
-    oldest = utcnow() - kept
-    needed = {row.id for row in rows if row.state not in TERMINAL} | taken
-    needed |= {
-        row.id
-        for row in rows
-        if row.state in _RETRIED
-        and row.checkpoint is not None
-        and (row.finished_at is None or row.finished_at > oldest)
-    }
-    return set(job_ids) - needed
+        return set(job_ids) - set((await session.scalars(select(JobRow.id).where(JobRow.id.in_(job_ids)))).all())
+
+
+def _unchanged(places: Places, job_ids: set[str], kept: timedelta) -> set[str]:
+    """Those below whose folders nothing has changed for so long."""
+    oldest = time.time() - kept.total_seconds()
+    return {job_id for job_id in job_ids if _newest(places.job(job_id)) < oldest}
 
 
 def _inputs(places: Places, bound: int, needed: Collection[Path]) -> list[Stale]:
@@ -143,6 +134,16 @@ def _bytes(folder: Path) -> int:
             with suppress(FileNotFoundError):
                 total += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118 - thousands of files
     return total
+
+
+def _newest(folder: Path) -> float:
+    """When something in a folder was changed last."""
+    newest = 0.0
+    for parent, _, names in os.walk(folder):
+        for path in (parent, *(os.path.join(parent, name) for name in names)):  # noqa: PTH118
+            with suppress(FileNotFoundError):
+                newest = max(newest, os.lstat(path).st_mtime)
+    return newest
 
 
 def _is_held(lock: Path) -> bool:

@@ -1,4 +1,4 @@
-"""A supervisor that loses a job and claims it again by another of its slots, while its first attempt is still ending."""
+"""A supervisor loses a job and claims it again by another of its slots, while the first attempt is still ending."""
 
 import asyncio
 import os

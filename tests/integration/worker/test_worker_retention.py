@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import delete, update
@@ -19,6 +20,7 @@ from app.db.clock import utcnow
 from app.db.migrate import upgrade
 from app.db.rows import BlobRow, JobRow
 from app.main import open_services
+from app.queue import retrying
 from tests.integration.ledger.world import digest
 from tests.integration.worker.house import House
 from workers.runtime import retention as of_worker
@@ -40,6 +42,12 @@ def _file(path: Path, age: float = LONG_AGO, size: int = 1000) -> Path:
     path.write_bytes(b"x" * size)
     os.utime(path, (time.time() - age,) * 2)
     return path
+
+
+def _age(folder: Path, seconds: float) -> None:
+    """Nothing in a folder has changed for so long."""
+    for path in (*folder.rglob("*"), folder):
+        os.utime(path, (time.time() - seconds,) * 2)
 
 
 async def _unreferenced(house: House, text: str, days: float) -> str:
@@ -89,6 +97,7 @@ async def test_a_dry_run_says_what_the_real_one_removes_and_removes_nothing(hous
     folders = {
         job: _file(house.places.checkpoints(job) / "step-00000001-a1" / "state.json") for job in (live, ended, gone)
     }
+    _age(house.places.job(gone), 3600.0 * (house.settings.checkpoint_kept_hours + 1))
     expected = {("blob", old), ("upload", "dead"), ("job", ended), ("job", gone)}
     assert await _all(house) == expected
 
@@ -116,6 +125,62 @@ async def test_the_checkpoints_of_a_job_that_failed_stay_for_a_while(house: Hous
             told = {"checkpoint": "step-00000001-a1", "checkpoint_sha256": "0" * 64}
             await session.execute(ended.values(state=state, finished_at=utcnow() - timedelta(hours=hours), **told))
         assert await _all(house) == expected
+
+
+async def _end(house: House, job_id: str, state: JobState, hours: float) -> None:
+    async with house.database.write() as session:
+        told = {"checkpoint": "step-00000001-a1", "checkpoint_sha256": "0" * 64}
+        ended = update(JobRow).where(JobRow.id == job_id)
+        await session.execute(ended.values(state=state, finished_at=utcnow() - timedelta(hours=hours), **told))
+
+
+@pytest.mark.parametrize("meanwhile", ["its retry ends", "its time is up"])
+async def test_a_folder_goes_only_after_the_ledger_has_forgotten_its_checkpoint(
+    house: House, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    """Whatever happens after the ledger was asked: a retry counts on what the row still names."""
+    hours = 100.0 if meanwhile == "its retry ends" else 1.0
+    old = await house.submit()
+    checkpoint = _file(house.places.checkpoints(old) / "step-00000001-a1" / "state.json")
+    await _end(house, old, JobState.FAILED, hours)
+    if meanwhile == "its retry ends":
+        async with house.database.write() as session:
+            retry = await house.ledger.retry(session, old, from_checkpoint=True, key_id=None, threads=1)
+            assert retry is not None
+    asked = retrying.discard
+
+    async def discard(*arguments: Any, **named: Any) -> dict[str, bool]:
+        found = await asked(*arguments, **named)
+        if meanwhile == "its retry ends":
+            await house.act("cancel", retry.id)
+        else:
+            await _end(house, old, JobState.FAILED, 100.0)
+        return found
+
+    monkeypatch.setattr(retrying, "discard", discard)
+    for each in await of_worker.stale(house.settings, house.database):
+        each.remove()
+    assert (await house.row(old)).checkpoint is not None
+    assert checkpoint.exists()
+    monkeypatch.undo()
+    for each in await of_worker.stale(house.settings, house.database):
+        each.remove()
+    assert (await house.row(old)).checkpoint is None
+    assert not checkpoint.exists()
+
+
+async def test_another_database_removes_no_checkpoints_of_the_living(house: House, tmp_path: Path) -> None:
+    """`stillhouse gc` that was told the wrong database knows none of the jobs that run here."""
+    url = f"sqlite:///{tmp_path / 'other.db'}"
+    upgrade(url)
+    living = await house.submit()
+    checkpoint = _file(house.places.checkpoints(living) / "step-00000001-a1" / "state.json")
+    house.settings = house.settings.model_copy(update={"database_url": url})
+    await asyncio.to_thread(_gc, house)
+    assert checkpoint.exists()
+    _age(house.places.job(living), 3600.0 * (house.settings.checkpoint_kept_hours + 1))
+    await asyncio.to_thread(_gc, house)
+    assert not checkpoint.exists()
 
 
 async def test_caches_are_bounded_by_size_and_what_is_in_use_stays(house: House) -> None:
