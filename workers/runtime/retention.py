@@ -3,7 +3,8 @@
     jobs/       of jobs that have ended: a success at once, the checkpoints of a failed or cancelled one after
                 `checkpoint_kept_hours`, or when the retry that takes them over has ended; what the database
                 knows nothing of when nothing in it has changed for so long
-    inputs      longest unused first, beyond `cache_bytes`; never what a job that is not over reads
+    inputs      longest unused first, beyond `cache_bytes`; never what a job that is not over reads, or has
+                taken since; fetches that broke off
     targets     likewise, never what somebody holds by its lock; drafts whose writer is dead
     controls    drafts of a day ago (published ones are bounded by their number)
 
@@ -82,9 +83,11 @@ def _unchanged(places: Places, job_ids: set[str], kept: timedelta) -> set[str]:
     return {job_id for job_id in job_ids if _newest(places.job(job_id)) < oldest}
 
 
-def _inputs(places: Places, bound: int, needed: Collection[Path]) -> list[Stale]:
-    beyond = keeping.inputs_beyond(places, bound, _read_by_jobs(places).union(needed))
-    return [Stale("input", path.name, size, partial(path.unlink, missing_ok=True)) for path, size in beyond]
+def _inputs(places: Places, bound: int, needed: Collection[Path]) -> Iterator[Stale]:
+    for path, size in keeping.broken_off(places):
+        yield Stale("draft", path.name, size, partial(keeping.remove_broken_off, places, path))
+    for each in keeping.inputs_beyond(places, bound, _read_by_jobs(places).union(needed)):
+        yield Stale("input", each.path.name, each.bytes, partial(keeping.remove_input, places, each))
 
 
 def _read_by_jobs(places: Places) -> set[Path]:

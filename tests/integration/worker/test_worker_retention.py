@@ -139,20 +139,21 @@ async def test_a_folder_goes_only_after_the_ledger_has_forgotten_its_checkpoint(
     house: House, monkeypatch: pytest.MonkeyPatch, meanwhile: str
 ) -> None:
     """Whatever happens after the ledger was asked: a retry counts on what the row still names."""
-    hours = 100.0 if meanwhile == "its retry ends" else 1.0
-    old = await house.submit()
+    retried = meanwhile == "its retry ends"
+    old, retry = await house.submit(), ""
     checkpoint = _file(house.places.checkpoints(old) / "step-00000001-a1" / "state.json")
-    await _end(house, old, JobState.FAILED, hours)
-    if meanwhile == "its retry ends":
+    await _end(house, old, JobState.FAILED, 100.0 if retried else 1.0)
+    if retried:
         async with house.database.write() as session:
-            retry = await house.ledger.retry(session, old, from_checkpoint=True, key_id=None, threads=1)
-            assert retry is not None
+            row = await house.ledger.retry(session, old, from_checkpoint=True, key_id=None, threads=1)
+            assert row is not None
+            retry = row.id
     asked = retrying.discard
 
     async def discard(*arguments: Any, **named: Any) -> dict[str, bool]:
         found = await asked(*arguments, **named)
-        if meanwhile == "its retry ends":
-            await house.act("cancel", retry.id)
+        if retried:
+            await house.act("cancel", retry)
         else:
             await _end(house, old, JobState.FAILED, 100.0)
         return found
@@ -199,13 +200,14 @@ async def test_caches_are_bounded_by_size_and_what_is_in_use_stays(house: House)
     locks = [os.open(targets / name, os.O_RDWR | os.O_CREAT) for name in ("held.lock", "alive.write")]
     for lock in locks:
         fcntl.flock(lock, fcntl.LOCK_SH)
+    _file(house.places.inputs / ".a.killed.part", age=0.0)
     assert await _all(house) == {
-        ("input", "a"), ("input", "b"), ("input", "c"), ("draft", ".draft-dead"),
+        ("input", "a"), ("input", "b"), ("input", "c"), ("draft", ".draft-dead"), ("draft", ".a.killed.part"),
         ("soft targets", "used"), ("soft targets", "lately"),
     }  # fmt: skip
     house.settings = house.settings.model_copy(update={"cache_bytes": 2500})
     assert await _all(house) == {
-        ("input", "a"), ("input", "b"), ("draft", ".draft-dead"), ("soft targets", "used"),
+        ("input", "a"), ("input", "b"), ("draft", ".draft-dead"), ("draft", ".a.killed.part"), ("soft targets", "used"),
     }  # fmt: skip
     await asyncio.to_thread(_gc, house)
     assert [path.exists() for path in (read, first, second, last)] == [True, False, False, True]
@@ -213,6 +215,22 @@ async def test_caches_are_bounded_by_size_and_what_is_in_use_stays(house: House)
     assert left == [".draft-alive", "held", "lately"]
     for lock in locks:
         os.close(lock)
+
+
+async def test_an_input_that_a_claim_takes_after_it_was_listed_stays(house: House) -> None:
+    job = await house.submit("work", steps=4, hold=2)
+    (blob,) = [path for path in (house.settings.data_dir / "blobs").rglob("*") if path.is_file()]
+    copied = _file(house.places.inputs / f"{blob.parent.name}{blob.name}")
+    copied.write_bytes(blob.read_bytes())  # as from a store on another file system
+    os.utime(copied, (time.time() - LONG_AGO,) * 2)
+    bound = house.settings.model_copy(update={"cache_bytes": 0})
+    listed = await of_worker.stale(bound, house.database)
+    assert [(each.kind, each.name) for each in listed] == [("input", copied.name)]
+    async with house.supervising():
+        await house.stepping(job, 2)
+        for each in listed:
+            each.remove()
+        assert copied.exists()
 
 
 async def test_collecting_beside_jobs_and_uploads_loses_nothing(house: House) -> None:
