@@ -12,13 +12,15 @@ from sqlalchemy import exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.jobs import ANY_SPEC
-from app.contracts.states import TERMINAL, JobState
+from app.contracts.states import LEASED, TERMINAL, JobState
 from app.db.base import json_text
 from app.db.clock import utcnow
 from app.db.engine import Database
 from app.db.rows import JobRow
+from app.db.signals import announce
 from app.queue import submission
-from app.queue.records import NewJob, NotRetryable
+from app.queue.records import Claim, NewJob, NotRetryable
+from app.queue.transitions import lock
 
 
 async def retry(
@@ -70,6 +72,26 @@ async def _source(session: AsyncSession, old: JobRow) -> str:
         "no_checkpoint",
         "the job has no checkpoint (it never wrote one, or it was kept long enough): retry without `from_checkpoint`",
     )
+
+
+async def adopted(database: Database, claim: Claim) -> bool:
+    """See Ledger.adopted. The old job's column is not emptied meanwhile: this job has not ended."""
+    async with database.write() as session:
+        job = await lock(session, claim.job_id, claim.token)
+        if job is None or job.state not in LEASED:
+            return False
+        if job.checkpoint is None and job.checkpoint_from is not None:
+            old = await session.get_one(JobRow, job.checkpoint_from)
+            taken = update(JobRow).where(JobRow.id == job.id, JobRow.lease_token == claim.token)
+            await session.execute(
+                taken.values(
+                    checkpoint=old.checkpoint,
+                    checkpoint_sha256=old.checkpoint_sha256,
+                    checkpoint_step=old.checkpoint_step,
+                )
+            )
+            announce(session, job.id)
+        return True
 
 
 async def discard(
