@@ -93,11 +93,17 @@ def _inputs(places: Places, bound: int, needed: Collection[Path]) -> Iterator[St
 def _read_by_jobs(places: Places) -> set[Path]:
     """The inputs of every job that has a folder here, as their orders name them."""
     found: set[Path] = set()
-    for order in places.jobs.glob("*/attempt-*/order.json"):
+    for attempt in _attempts(places):
         with suppress(OSError, ValueError, KeyError, TypeError):
-            told = json.loads(order.read_text())
+            told = json.loads((attempt / "order.json").read_text())
             found |= {Path(each["path"]) for kind in ("models", "datasets") for each in told[kind].values()}
     return found
+
+
+def _attempts(places: Places) -> Iterator[Path]:
+    for job in _folders(places.jobs):
+        with suppress(FileNotFoundError):  # the job has ended meanwhile; one glob over all would stop there
+            yield from list(job.glob("attempt-*"))
 
 
 def _targets(folder: Path, bound: int) -> Iterator[Stale]:
