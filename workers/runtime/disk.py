@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from app.storage.errors import StorageFull
@@ -34,7 +35,7 @@ class Disk:
 
     def _free(self, others: list[tuple[Path, int]]) -> int:
         """What is not promised to others; what they have written of it is not free any more."""
-        rest = sum(max(0, promised - _bytes(folder)) for folder, promised in others)
+        rest = sum(max(0, promised - bytes_below(folder)) for folder, promised in others)
         return self._space.free_for_jobs() - rest
 
     @asynccontextmanager
@@ -44,7 +45,7 @@ class Disk:
         """
         deadline = asyncio.get_running_loop().time() + self._wait
         while True:
-            more = max(0, wanted - await asyncio.to_thread(_bytes, folder))
+            more = max(0, wanted - await asyncio.to_thread(bytes_below, folder))
             free = await asyncio.to_thread(self._free, [each for each in self._promised if each[0] != folder])
             if more <= free:
                 break
@@ -58,12 +59,11 @@ class Disk:
             self._promised.remove((folder, wanted))
 
 
-def _bytes(folder: Path) -> int:
-    """What lies below a folder; files that go meanwhile count nothing."""
+def bytes_below(folder: Path) -> int:
+    """Of all files below a folder; what somebody removes meanwhile counts nothing."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += 0 if path.is_dir() else path.lstat().st_size
-        except FileNotFoundError:
-            continue
+    for parent, _, names in os.walk(folder):  # unlike rglob it goes on where a folder has gone
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118 - thousands of files
     return total

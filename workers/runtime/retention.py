@@ -31,6 +31,7 @@ from app.db.rows import JobRow
 from app.queue import retrying
 from app.settings import Settings
 from workers.runtime import keeping
+from workers.runtime.disk import bytes_below
 from workers.runtime.places import Places
 
 _DAY = 86_400.0
@@ -60,7 +61,7 @@ async def stale(
     may_go = {job_id for job_id, checkpoints_too in discarded.items() if checkpoints_too}
     may_go |= _unchanged(places, await _without_row(database, ids), kept)
     found = [
-        Stale("job", job_id, _bytes(places.job(job_id)), partial(keeping.remove_job, places, job_id))
+        Stale("job", job_id, bytes_below(places.job(job_id)), partial(keeping.remove_job, places, job_id))
         for job_id in ids
         if job_id in may_go
     ]
@@ -112,10 +113,10 @@ def _targets(folder: Path, bound: int) -> Iterator[Stale]:
         if path.name.startswith(_DRAFT):
             lock = folder / f"{path.name.removeprefix(_DRAFT)}.write"
             if not _is_held(lock):
-                yield Stale("draft", path.name, _bytes(path), partial(_remove_unheld, path, lock))
+                yield Stale("draft", path.name, bytes_below(path), partial(_remove_unheld, path, lock))
         else:
             with suppress(FileNotFoundError):
-                entries.append(((path / "manifest.json").stat().st_mtime, _bytes(path), path))
+                entries.append(((path / "manifest.json").stat().st_mtime, bytes_below(path), path))
     total = sum(size for _, size, _ in entries)
     for _, size, path in sorted(entries):
         lock = folder / f"{path.name}.lock"
@@ -128,21 +129,11 @@ def _old_drafts(folder: Path) -> Iterator[Stale]:
     for path in _folders(folder):
         with suppress(FileNotFoundError):
             if path.name.startswith(_DRAFT) and time.time() - path.stat().st_mtime > _DAY:
-                yield Stale("draft", path.name, _bytes(path), partial(shutil.rmtree, path, ignore_errors=True))
+                yield Stale("draft", path.name, bytes_below(path), partial(shutil.rmtree, path, ignore_errors=True))
 
 
 def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-
-
-def _bytes(folder: Path) -> int:
-    """Of all files below; what somebody removes meanwhile counts nothing."""
-    total = 0
-    for parent, _, names in os.walk(folder):  # unlike rglob it goes on where a folder has gone
-        for name in names:
-            with suppress(FileNotFoundError):
-                total += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118 - thousands of files
-    return total
 
 
 def _newest(folder: Path) -> float:
