@@ -82,6 +82,12 @@ class Ledger:
         """Go from starting to running, once the child has its inputs. The first attempt's resolved spec is frozen."""
         return await claiming.begin(self._database, claim, resolved_spec)
 
+    async def adopted(self, claim: Claim) -> bool:
+        """The job has the checkpoints of the one that it retries on its worker's disk: its newest is that one's, until
+        it writes its own. They are kept after its end, as all are.
+        """
+        return await retrying.adopted(self._database, claim)
+
     async def renew(self, claims: Sequence[Claim]) -> dict[str, JobState]:
         """Give these claims a whole lease again, in one statement. Returns the state of those still held, by job
         id: what is absent is lost, and its child must stop.

@@ -12,13 +12,15 @@ from sqlalchemy import exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.jobs import ANY_SPEC
-from app.contracts.states import TERMINAL, JobState
+from app.contracts.states import LEASED, TERMINAL, JobState
 from app.db.base import json_text
 from app.db.clock import utcnow
 from app.db.engine import Database
 from app.db.rows import JobRow
+from app.db.signals import announce
 from app.queue import submission
-from app.queue.records import NewJob, NotRetryable
+from app.queue.records import Claim, NewJob, NotRetryable
+from app.queue.transitions import lock
 
 
 async def retry(
@@ -72,8 +74,30 @@ async def _source(session: AsyncSession, old: JobRow) -> str:
     )
 
 
-async def discard(database: Database, job_ids: Sequence[str], kept: timedelta) -> dict[str, bool]:
-    """See Ledger.discard."""
+async def adopted(database: Database, claim: Claim) -> bool:
+    """See Ledger.adopted. The old job's column is not emptied meanwhile: this job has not ended."""
+    async with database.write() as session:
+        job = await lock(session, claim.job_id, claim.token)
+        if job is None or job.state not in LEASED:
+            return False
+        if job.checkpoint is None and job.checkpoint_from is not None:
+            old = await session.get_one(JobRow, job.checkpoint_from)
+            taken = update(JobRow).where(JobRow.id == job.id, JobRow.lease_token == claim.token)
+            await session.execute(
+                taken.values(
+                    checkpoint=old.checkpoint,
+                    checkpoint_sha256=old.checkpoint_sha256,
+                    checkpoint_step=old.checkpoint_step,
+                )
+            )
+            announce(session, job.id)
+        return True
+
+
+async def discard(
+    database: Database, job_ids: Sequence[str], kept: timedelta, *, only_look: bool = False
+) -> dict[str, bool]:
+    """See Ledger.discard. Where it is to `only_look` it says the same and forgets nothing."""
     if not job_ids:
         return {}
     async with database.read() as session:
@@ -84,17 +108,19 @@ async def discard(database: Database, job_ids: Sequence[str], kept: timedelta) -
     for row in rows:
         wanted = row.state is not JobState.SUCCEEDED and row.checkpoint is not None
         if wanted and row.finished_at is not None and row.finished_at < oldest:
-            wanted = not await _forget(database, row.id)
+            wanted = not await _forget(database, row.id, only_look=only_look)
         found[row.id] = not wanted
     return found
 
 
-async def _forget(database: Database, job_id: str) -> bool:
-    """Empty the column, unless a job that has not ended takes the checkpoints over."""
+async def _forget(database: Database, job_id: str, *, only_look: bool) -> bool:
+    """Empty the column, unless a job that has not ended takes the checkpoints over; whether it is (or would be)."""
     async with database.write() as session:
         await session.execute(select(JobRow.id).where(JobRow.id == job_id).with_for_update())
         needed = exists().where(JobRow.checkpoint_from == job_id, JobRow.state.not_in(TERMINAL))
         if await session.scalar(select(needed)):
             return False
-        await session.execute(update(JobRow).where(JobRow.id == job_id).values(checkpoint=None, checkpoint_sha256=None))
+        if not only_look:
+            emptied = update(JobRow).where(JobRow.id == job_id)
+            await session.execute(emptied.values(checkpoint=None, checkpoint_sha256=None))
         return True

@@ -6,6 +6,7 @@ Our own small writer: a blob appears by rename, after its bytes and before its d
 import asyncio
 import os
 import shutil
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -91,8 +92,8 @@ class LocalStore:
         found = digest_of_file(source)
         if found != sha256:
             raise DigestMismatch(sha256, found)
-        temporary = target.with_name(f".{target.name}.part")
-        temporary.unlink(missing_ok=True)
+        # Of its own: whoever asked may have given up, and asked again, while this thread still copies.
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
         try:
             with room():
                 _link_or_copy(source, temporary)

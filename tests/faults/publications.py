@@ -75,7 +75,7 @@ def _checkpoint(folder: Path) -> int:
 
 
 def _keep_control(folder: Path, version: int) -> None:
-    ControlCache(folder / "controls").keep("key", _numbers(version), version, version, 0.5)
+    ControlCache(folder / "controls").publish("key", _numbers(version), version, version, 0.5)
 
 
 def _control(folder: Path) -> int:

@@ -5,12 +5,14 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import obstore.store
 import pytest
 
+from app.storage import local
 from app.storage.durable import digest_of_file
 from app.storage.errors import BlobMissing, StorageFull, StorageUnavailable, TooLarge
 from app.storage.local import LocalStore
@@ -22,6 +24,7 @@ from app.storage.store import BlobStore, DigestMismatch, key_of
 
 CONTENT = bytes(range(256)) * 12_000  # 3 MB: several chunks
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+PATIENCE = 10.0
 
 
 @pytest.fixture(params=["local", "bucket"])
@@ -96,6 +99,40 @@ async def test_a_blob_is_fetched_whole(store: BlobStore, source: Path, tmp_path:
     await store.fetch(SHA256, target)
     assert digest_of_file(target) == SHA256
     assert list(target.parent.iterdir()) == [target]
+
+
+async def test_a_fetch_that_was_given_up_spoils_no_later_one(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread cannot be ended: it copies on, from a store on another file system, while the next one copies."""
+    store, target = LocalStore(tmp_path / "store"), tmp_path / SHA256
+    await store.put(source, SHA256)
+    begun, go_on = [threading.Event(), threading.Event()], [threading.Event(), threading.Event()]
+    turns = iter(range(2))
+
+    def copy(origin: Path, to: Path) -> None:
+        content, turn = origin.read_bytes(), next(turns)
+        with to.open("wb") as file:
+            file.write(content[: len(content) // 2])
+            file.flush()
+            begun[turn].set()
+            go_on[turn].wait(PATIENCE)
+            file.write(content[len(content) // 2 :])
+
+    monkeypatch.setattr(local, "_link_or_copy", copy)
+    first = asyncio.create_task(store.fetch(SHA256, target))
+    await asyncio.to_thread(begun[0].wait)
+    first.cancel()
+    second = asyncio.create_task(store.fetch(SHA256, target))
+    await asyncio.to_thread(begun[1].wait)
+    go_on[0].set()
+    while not target.exists():  # noqa: ASYNC110 (a thread makes it)
+        await asyncio.sleep(0.01)
+    assert digest_of_file(target) == SHA256
+    go_on[1].set()
+    await second
+    assert digest_of_file(target) == SHA256
+    assert not [name for name in left(target) if name.endswith(".part")]
 
 
 async def test_damaged_bytes_are_found_and_not_fetched(store: BlobStore, source: Path, tmp_path: Path) -> None:

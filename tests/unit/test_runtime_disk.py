@@ -1,7 +1,9 @@
 """Room on a worker's disk: claims, promises, and the code of a full one."""
 
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,7 @@ from app.contracts.orders import ExitCode
 from app.contracts.training import TrainingSpec
 from app.storage.errors import StorageFull
 from app.storage.space import JOBS_SHARE
-from workers.runtime.disk import Disk
+from workers.runtime.disk import Disk, bytes_below
 from workers.runtime.publishing import crash_error
 
 DATASET = "ds_01890a5d-ac96-774b-bcce-b302099a8057"
@@ -40,6 +42,39 @@ async def test_what_is_promised_to_one_job_is_not_given_to_another(tmp_path: Pat
                 raise AssertionError("promised twice")
     async with disk.promise(share, tmp_path / "other"):
         pass
+
+
+async def test_a_second_attempt_of_a_job_keeps_its_promise_when_the_first_ends(tmp_path: Path) -> None:
+    """A job that was lost and claimed again by the same worker: both share a folder for a while, and its room."""
+    disk = Disk(tmp_path, 0, wait_seconds=0.0)
+    share = int(shutil.disk_usage(tmp_path).free * 0.6)
+    first, second = disk.promise(share, tmp_path / "job"), disk.promise(share, tmp_path / "job")
+    await first.__aenter__()
+    async with second:
+        await first.__aexit__(None, None, None)
+        with pytest.raises(StorageFull, match="bytes wanted"):
+            async with disk.promise(share, tmp_path / "other"):
+                raise AssertionError("promised twice")
+
+
+def test_a_folder_that_goes_while_its_bytes_are_counted_counts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child drops its older checkpoint, an earlier attempt its folder: no error of the job that asks for room."""
+    scandir = os.scandir
+
+    def dropping(path: str | Path) -> Any:
+        if Path(path).name == "older":
+            (tmp_path / "older" / "state.json").unlink()
+            (tmp_path / "older").rmdir()
+        return scandir(path)
+
+    for name in ("older", "newest"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "state.json").write_text("1234")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", dropping)
+        assert bytes_below(tmp_path) == 4
 
 
 def test_what_a_job_will_write_is_known_from_its_spec() -> None:

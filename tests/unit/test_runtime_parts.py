@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -182,6 +183,25 @@ def test_only_the_end_of_the_newest_logs_is_kept(places: Places, monkeypatch: py
     assert (places.logs / kept[-1]).read_bytes().endswith(b"the end")
 
 
+def test_a_log_that_another_worker_removes_meanwhile_is_passed_over(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places.attempt("job_1", 1).mkdir(parents=True)
+    (places.attempt("job_1", 1) / "log.txt").write_bytes(b"the end")
+    places.logs.mkdir()
+    (places.logs / "job_0-attempt-1.txt").write_bytes(b"older")
+    original = Path.iterdir
+
+    def iterdir(folder: Path) -> Iterator[Path]:
+        yield from original(folder)
+        yield places.logs / "job_gone-attempt-1.txt"
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    monkeypatch.setattr(keeping, "KEPT_LOGS", 1)
+    keeping.keep_log(places, "job_1", 1)
+    assert [path.name for path in original(places.logs)] == ["job_1-attempt-1.txt"]
+
+
 def test_inputs_are_pruned_longest_unused_first_but_never_what_is_needed(places: Places) -> None:
     places.inputs.mkdir(parents=True)
     files = [places.inputs / name for name in "abcde"]
@@ -190,10 +210,46 @@ def test_inputs_are_pruned_longest_unused_first_but_never_what_is_needed(places:
         os.utime(file, (age, age))  # all of them long ago; `a` the longest
     os.utime(files[1])  # used just now
     (places.root / "blob").hardlink_to(files[3])  # a link to the store's own file
-    keeping.prune_inputs(places, 300, {files[0]})
+    _prune(places, 300, {files[0]})
     assert sorted(path.name for path in places.inputs.iterdir()) == ["a", "b", "d", "e"]
-    keeping.prune_inputs(places, 0, ())
+    _prune(places, 0, ())
     assert sorted(path.name for path in places.inputs.iterdir()) == ["b", "d"]
+
+
+def _prune(places: Places, bound: int, needed: Collection[Path]) -> None:
+    for each in keeping.inputs_beyond(places, bound, needed):
+        keeping.remove_input(places, each)
+
+
+def test_an_input_that_is_used_or_fetched_after_it_was_listed_stays(places: Places) -> None:
+    places.inputs.mkdir(parents=True)
+    used, linked, held, free = (places.inputs / name for name in ("a", "b", "c", "d"))
+    for file in (used, linked, held, free):
+        file.write_bytes(b"x")
+        os.utime(file, (0, 0))
+    listed = keeping.inputs_beyond(places, 0, ())
+    os.utime(used)
+    (places.root / "blob").hardlink_to(linked)
+    lock = locks.take(places.input_lock(held.name))
+    assert lock is not None
+    for each in listed:
+        keeping.remove_input(places, each)
+    os.close(lock)
+    assert sorted(path.name for path in places.inputs.iterdir()) == ["a", "b", "c"]
+
+
+def test_what_a_killed_fetch_left_goes_and_what_is_being_fetched_stays(places: Places) -> None:
+    places.inputs.mkdir(parents=True)
+    dead, alive = places.inputs / f".{'a' * 64}.1.part", places.inputs / f".{'b' * 64}.2.part"
+    for part in (dead, alive):
+        part.write_bytes(b"half")
+    lock = locks.take(places.input_lock("b" * 64))
+    assert lock is not None
+    assert keeping.broken_off(places) == [(dead, 4)]
+    for part in (dead, alive):
+        keeping.remove_broken_off(places, part)
+    os.close(lock)
+    assert list(places.inputs.iterdir()) == [alive]
 
 
 def test_a_worker_is_healthy_while_it_shows_that_it_lives(places: Places) -> None:

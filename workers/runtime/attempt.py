@@ -101,6 +101,11 @@ class Attempt:
 
     # What the supervisor calls.
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether someone else may have the job."""
+        return self._lost
+
     def renewed(self, state: JobState, asked: float) -> None:
         """The lease was renewed, by a request made at `asked` (host's clock), while the job was in `state`."""
         self._until = asked + self._means.alarm
@@ -208,6 +213,8 @@ class Attempt:
             self._lost = True  # nothing is written into the folder of a job that is somebody else's
             return None
         await self._adopt()
+        if self._lost:
+            return None
         return await asyncio.to_thread(write_order, order)
 
     async def _adopt(self) -> None:
@@ -220,6 +227,8 @@ class Attempt:
             message = f"the checkpoints of {claim.checkpoint_from} are not on this worker's disk: beginning anew"
             warning = WarningEvent(code="checkpoint_missing", message=message)
             await self._ending.insist(lambda: ledger.record(claim, [warning]))
+        elif claim.checkpoint is None and not await self._ending.insist(lambda: ledger.adopted(claim)):
+            self._lost = True
 
     async def _unless_halted(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Do the work, or leave it as soon as the attempt is told to stop: downloads can be long."""

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from app.storage.errors import StorageFull
@@ -21,7 +22,7 @@ class Disk:
     def __init__(self, root: Path, spare_bytes: int, wait_seconds: float = WAIT_SECONDS) -> None:
         self._space = Space(root, spare_bytes)
         self._wait = wait_seconds
-        self._promised: dict[Path, int] = {}
+        self._promised: list[tuple[Path, int]] = []  # two attempts of one job have one each, in the same folder
         self._full = False
 
     def has_room(self) -> bool:
@@ -32,9 +33,9 @@ class Disk:
         self._full = full
         return not full
 
-    def _free(self) -> int:
+    def _free(self, others: list[tuple[Path, int]]) -> int:
         """What is not promised to others; what they have written of it is not free any more."""
-        rest = sum(max(0, promised - _bytes(folder)) for folder, promised in self._promised.items())
+        rest = sum(max(0, promised - bytes_below(folder)) for folder, promised in others)
         return self._space.free_for_jobs() - rest
 
     @asynccontextmanager
@@ -44,26 +45,25 @@ class Disk:
         """
         deadline = asyncio.get_running_loop().time() + self._wait
         while True:
-            more = max(0, wanted - await asyncio.to_thread(_bytes, folder))
-            free = await asyncio.to_thread(self._free)
+            more = max(0, wanted - await asyncio.to_thread(bytes_below, folder))
+            free = await asyncio.to_thread(self._free, [each for each in self._promised if each[0] != folder])
             if more <= free:
                 break
             if asyncio.get_running_loop().time() > deadline:
                 raise StorageFull(more, free)
             await asyncio.sleep(LOOK_SECONDS)
-        self._promised[folder] = wanted
+        self._promised.append((folder, wanted))
         try:
             yield
         finally:
-            del self._promised[folder]
+            self._promised.remove((folder, wanted))
 
 
-def _bytes(folder: Path) -> int:
-    """What lies below a folder; files that go meanwhile count nothing."""
+def bytes_below(folder: Path) -> int:
+    """Of all files below a folder; what somebody removes meanwhile counts nothing."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += 0 if path.is_dir() else path.lstat().st_size
-        except FileNotFoundError:
-            continue
+    for parent, _, names in os.walk(folder):  # unlike rglob it goes on where a folder has gone
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118 - thousands of files
     return total

@@ -3,10 +3,12 @@
 import os
 import shutil
 import time
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+from workers.runtime import locks
 from workers.runtime.places import Places
 
 LOG_BYTES = 64 << 10
@@ -33,8 +35,11 @@ def keep_log(places: Places, job_id: str, attempt: int) -> None:
         return
     places.logs.mkdir(parents=True, exist_ok=True)
     (places.logs / f"{job_id}-attempt-{attempt}.txt").write_bytes(text)
-    newest_first = sorted(places.logs.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in newest_first[KEPT_LOGS:]:
+    written = []
+    for path in places.logs.iterdir():
+        with suppress(FileNotFoundError):  # another worker has just removed it
+            written.append((path.stat().st_mtime, path))
+    for _, path in sorted(written, reverse=True)[KEPT_LOGS:]:
         path.unlink(missing_ok=True)
 
 
@@ -51,26 +56,71 @@ def remove_attempts(places: Places, job_id: str) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def prune_inputs(places: Places, bound: int, needed: Collection[Path]) -> None:
-    """Remove inputs, longest unused first, until `bound` bytes are left; those `needed` now, or lately, stay."""
-    for path, _ in inputs_beyond(places, bound, needed):
-        path.unlink(missing_ok=True)
+@dataclass(frozen=True)
+class Input:
+    """A file among the inputs, and when it was used last."""
+
+    path: Path
+    bytes: int
+    used: float
 
 
-def inputs_beyond(places: Places, bound: int, needed: Collection[Path]) -> list[tuple[Path, int]]:
-    """(path, bytes) of what `prune_inputs` would remove.
+def inputs_beyond(places: Places, bound: int, needed: Collection[Path]) -> list[Input]:
+    """Inputs that go, longest unused first, until `bound` bytes are left; those `needed` now, or lately, stay.
 
     A file that is but a link to a blob of a local store costs nothing and is not counted.
     """
     found, beyond = [], []
-    with suppress(FileNotFoundError):
-        for path in places.inputs.iterdir():
+    for path in places.inputs.glob("[!.]*"):
+        with suppress(FileNotFoundError):
             facts = path.stat()
             if facts.st_nlink == 1:
-                found.append((facts.st_atime, facts.st_size, path))
-    total = sum(size for _, size, _ in found)
-    for used, size, path in sorted(found):
-        if total > bound and path not in needed and time.time() - used > UNTOUCHED_SECONDS:
-            beyond.append((path, size))
-            total -= size
+                found.append(Input(path, facts.st_size, facts.st_atime))
+    total = sum(each.bytes for each in found)
+    for each in sorted(found, key=lambda each: each.used):
+        if total > bound and each.path not in needed and time.time() - each.used > UNTOUCHED_SECONDS:
+            beyond.append(each)
+            total -= each.bytes
     return beyond
+
+
+def remove_input(places: Places, listed: Input) -> None:
+    """Remove an input, unless somebody has used it since it was listed, or is about to."""
+    with _locked(places, listed.path.name) as ours, suppress(FileNotFoundError):
+        if ours:
+            facts = listed.path.stat()
+            if facts.st_nlink == 1 and facts.st_atime == listed.used:
+                listed.path.unlink()
+
+
+def broken_off(places: Places) -> list[tuple[Path, int]]:
+    """(path, bytes) of what fetches have left that were killed, or are given up: nobody holds their inputs' locks."""
+    found = []
+    for path in places.inputs.glob(".*.part"):
+        with _locked(places, _digest(path)) as ours, suppress(FileNotFoundError):
+            if ours:
+                found.append((path, path.stat().st_size))
+    return found
+
+
+def remove_broken_off(places: Places, path: Path) -> None:
+    """Remove it, if still nobody holds its input's lock; a thread that copies on, given up, then fails unheard."""
+    with _locked(places, _digest(path)) as ours:
+        if ours:
+            path.unlink(missing_ok=True)
+
+
+def _digest(part: Path) -> str:
+    """The input that a store's `.<digest>….part` is to become."""
+    return part.name.split(".")[1]
+
+
+@contextmanager
+def _locked(places: Places, sha256: str) -> Iterator[bool]:
+    """Whether nobody fetches or looks at an input; nobody does within the block then."""
+    lock = locks.take(places.input_lock(sha256))
+    try:
+        yield lock is not None
+    finally:
+        if lock is not None:
+            os.close(lock)

@@ -37,7 +37,7 @@ class Materialiser:
         target = self._places.inputs / file.sha256
         async with locks.holding(self._places.input_lock(file.sha256)):
             if await asyncio.to_thread(_is_whole, target, file.sha256):
-                os.utime(target)  # used now: `keeping.prune_inputs` starts with the others
+                os.utime(target)  # used now: `keeping.inputs_beyond` starts with the others
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 await self._store.fetch(file.sha256, target)

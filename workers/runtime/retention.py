@@ -1,8 +1,10 @@
 """What a worker's disk is rid of, and when: one policy for the supervisor and `stillhouse gc`.
 
     jobs/       of jobs that have ended: a success at once, the checkpoints of a failed or cancelled one after
-                `checkpoint_kept_hours`, or when the retry that takes them over has ended
-    inputs      longest unused first, beyond `cache_bytes`; never what a job that is not over reads
+                `checkpoint_kept_hours`, or when the retry that takes them over has ended; what the database
+                knows nothing of when nothing in it has changed for so long
+    inputs      longest unused first, beyond `cache_bytes`; never what a job that is not over reads, or has
+                taken since; fetches that broke off
     targets     likewise, never what somebody holds by its lock; drafts whose writer is dead
     controls    drafts of a day ago (published ones are bounded by their number)
 
@@ -24,16 +26,14 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from app.contracts.states import TERMINAL, JobState
-from app.db.clock import utcnow
 from app.db.engine import Database
 from app.db.rows import JobRow
 from app.queue import retrying
 from app.settings import Settings
 from workers.runtime import keeping
+from workers.runtime.disk import bytes_below
 from workers.runtime.places import Places
 
-_RETRIED = (JobState.FAILED, JobState.CANCELLED)
 _DAY = 86_400.0
 _DRAFT = ".draft-"
 
@@ -57,11 +57,11 @@ async def stale(
     places = Places(settings.data_dir)
     ids = [path.name for path in _folders(places.jobs)]
     kept = timedelta(hours=settings.checkpoint_kept_hours)
-    if not only_look:
-        await retrying.discard(database, ids, kept)
-    may_go = await _not_needed(database, ids, kept)
+    discarded = await retrying.discard(database, ids, kept, only_look=only_look)
+    may_go = {job_id for job_id, checkpoints_too in discarded.items() if checkpoints_too}
+    may_go |= _unchanged(places, await _without_row(database, ids), kept)
     found = [
-        Stale("job", job_id, _bytes(places.job(job_id)), partial(keeping.remove_job, places, job_id))
+        Stale("job", job_id, bytes_below(places.job(job_id)), partial(keeping.remove_job, places, job_id))
         for job_id in ids
         if job_id in may_go
     ]
@@ -70,40 +70,41 @@ async def stale(
     return [*found, *_old_drafts(places.cache / "controls")]
 
 
-async def _not_needed(database: Database, job_ids: list[str], kept: timedelta) -> set[str]:
-    """Those of these jobs that need nothing on this disk any more."""
+async def _without_row(database: Database, job_ids: list[str]) -> set[str]:
+    """Those of these jobs that the database does not know. No row of a job is ever deleted: it is another database, or
+    an older copy.
+    """
     async with database.read() as session:
-        query = select(JobRow.id, JobRow.state, JobRow.checkpoint, JobRow.finished_at).where(JobRow.id.in_(job_ids))
-        rows = (await session.execute(query)).all()
-        taking = select(JobRow.checkpoint_from).where(
-            JobRow.checkpoint_from.in_(job_ids), JobRow.state.not_in(TERMINAL)
-        )
-        taken = set((await session.scalars(taking)).all())
-    oldest = utcnow() - kept
-    needed = {row.id for row in rows if row.state not in TERMINAL} | taken
-    needed |= {
-        row.id
-        for row in rows
-        if row.state in _RETRIED
-        and row.checkpoint is not None
-        and (row.finished_at is None or row.finished_at > oldest)
-    }
-    return set(job_ids) - needed
+        return set(job_ids) - set((await session.scalars(select(JobRow.id).where(JobRow.id.in_(job_ids)))).all())
 
 
-def _inputs(places: Places, bound: int, needed: Collection[Path]) -> list[Stale]:
-    beyond = keeping.inputs_beyond(places, bound, _read_by_jobs(places).union(needed))
-    return [Stale("input", path.name, size, partial(path.unlink, missing_ok=True)) for path, size in beyond]
+def _unchanged(places: Places, job_ids: set[str], kept: timedelta) -> set[str]:
+    """Those below whose folders nothing has changed for so long."""
+    oldest = time.time() - kept.total_seconds()
+    return {job_id for job_id in job_ids if _newest(places.job(job_id)) < oldest}
+
+
+def _inputs(places: Places, bound: int, needed: Collection[Path]) -> Iterator[Stale]:
+    for path, size in keeping.broken_off(places):
+        yield Stale("draft", path.name, size, partial(keeping.remove_broken_off, places, path))
+    for each in keeping.inputs_beyond(places, bound, _read_by_jobs(places).union(needed)):
+        yield Stale("input", each.path.name, each.bytes, partial(keeping.remove_input, places, each))
 
 
 def _read_by_jobs(places: Places) -> set[Path]:
     """The inputs of every job that has a folder here, as their orders name them."""
     found: set[Path] = set()
-    for order in places.jobs.glob("*/attempt-*/order.json"):
+    for attempt in _attempts(places):
         with suppress(OSError, ValueError, KeyError, TypeError):
-            told = json.loads(order.read_text())
+            told = json.loads((attempt / "order.json").read_text())
             found |= {Path(each["path"]) for kind in ("models", "datasets") for each in told[kind].values()}
     return found
+
+
+def _attempts(places: Places) -> Iterator[Path]:
+    for job in _folders(places.jobs):
+        with suppress(FileNotFoundError):  # the job has ended meanwhile; one glob over all would stop there
+            yield from list(job.glob("attempt-*"))
 
 
 def _targets(folder: Path, bound: int) -> Iterator[Stale]:
@@ -112,10 +113,10 @@ def _targets(folder: Path, bound: int) -> Iterator[Stale]:
         if path.name.startswith(_DRAFT):
             lock = folder / f"{path.name.removeprefix(_DRAFT)}.write"
             if not _is_held(lock):
-                yield Stale("draft", path.name, _bytes(path), partial(_remove_unheld, path, lock))
+                yield Stale("draft", path.name, bytes_below(path), partial(_remove_unheld, path, lock))
         else:
             with suppress(FileNotFoundError):
-                entries.append(((path / "manifest.json").stat().st_mtime, _bytes(path), path))
+                entries.append(((path / "manifest.json").stat().st_mtime, bytes_below(path), path))
     total = sum(size for _, size, _ in entries)
     for _, size, path in sorted(entries):
         lock = folder / f"{path.name}.lock"
@@ -128,21 +129,21 @@ def _old_drafts(folder: Path) -> Iterator[Stale]:
     for path in _folders(folder):
         with suppress(FileNotFoundError):
             if path.name.startswith(_DRAFT) and time.time() - path.stat().st_mtime > _DAY:
-                yield Stale("draft", path.name, _bytes(path), partial(shutil.rmtree, path, ignore_errors=True))
+                yield Stale("draft", path.name, bytes_below(path), partial(shutil.rmtree, path, ignore_errors=True))
 
 
 def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
 
 
-def _bytes(folder: Path) -> int:
-    """Of all files below; what somebody removes meanwhile counts nothing."""
-    total = 0
-    for parent, _, names in os.walk(folder):  # unlike rglob it goes on where a folder has gone
-        for name in names:
+def _newest(folder: Path) -> float:
+    """When something in a folder was changed last."""
+    newest = 0.0
+    for parent, _, names in os.walk(folder):
+        for path in (parent, *(os.path.join(parent, name) for name in names)):  # noqa: PTH118
             with suppress(FileNotFoundError):
-                total += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118 - thousands of files
-    return total
+                newest = max(newest, os.lstat(path).st_mtime)
+    return newest
 
 
 def _is_held(lock: Path) -> bool:

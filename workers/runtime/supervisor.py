@@ -63,7 +63,7 @@ class Supervisor:
         )
         # Fresh for each process: a host's name or a process number can come again.
         self.owner = f"{os.getpid()}-{uuid.uuid4().hex}"
-        self._attempts: dict[str, Attempt] = {}
+        self._attempts: dict[str, Attempt] = {}  # by token: a job that was lost and claimed again has two for a while
         self._draining = asyncio.Event()
 
     async def run(self) -> None:
@@ -146,8 +146,11 @@ class Supervisor:
             os.close(lock)
 
     async def _attempt(self, attempt: Attempt) -> None:
-        job_id = attempt.claim.job_id
-        self._attempts[job_id] = attempt
+        token = attempt.claim.token
+        for earlier in self._attempts.values():
+            if earlier.claim.job_id == attempt.claim.job_id:
+                earlier.lost()
+        self._attempts[token] = attempt
         if self._draining.is_set():
             attempt.tell("drain", self._settings.drain_seconds)
         ended = asyncio.Event()
@@ -156,7 +159,7 @@ class Supervisor:
             await attempt.run()
         finally:
             ended.set()
-            del self._attempts[job_id]
+            del self._attempts[token]
             await asyncio.gather(follower, asyncio.to_thread(attempt.clean_up))
 
     async def _follow(self, attempt: Attempt, ended: asyncio.Event) -> None:
@@ -176,13 +179,13 @@ class Supervisor:
 
     async def _renew(self) -> None:
         """Renew all leases together. While the database is away nothing is renewed, and the children's alarms run."""
-        attempts, asked = dict(self._attempts), host_clock()
-        states = await self._ledger.renew([attempt.claim for attempt in attempts.values()])
-        for job_id, attempt in attempts.items():
-            if self._attempts.get(job_id) is not attempt:
+        attempts, asked = [each for each in self._attempts.values() if not each.is_lost], host_clock()
+        states = await self._ledger.renew([attempt.claim for attempt in attempts])
+        for attempt in attempts:
+            if attempt.claim.token not in self._attempts:
                 continue  # ended meanwhile
-            if job_id in states:
-                attempt.renewed(states[job_id], asked)
+            if attempt.claim.job_id in states:
+                attempt.renewed(states[attempt.claim.job_id], asked)
             else:
                 attempt.lost()
 
@@ -205,7 +208,8 @@ class Supervisor:
         await self._ledger.sweep()
         if not self._places.jobs.is_dir():
             return
-        here = [path.name for path in self._places.jobs.iterdir() if path.name not in self._attempts]
+        held = {attempt.claim.job_id for attempt in self._attempts.values()}
+        here = [path.name for path in self._places.jobs.iterdir() if path.name not in held]
         kept = timedelta(hours=self._settings.checkpoint_kept_hours)
         for job_id, checkpoints_too in (await self._ledger.discard(here, kept)).items():
             remove = keeping.remove_job if checkpoints_too else keeping.remove_attempts

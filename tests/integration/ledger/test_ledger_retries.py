@@ -115,6 +115,19 @@ async def test_checkpoints_stay_while_a_retry_needs_them_and_go_with_its_end(wor
     assert await world.ledger.discard([old], AT_ONCE) == {old: True}
 
 
+async def test_what_a_retry_took_over_is_its_own_newest_until_it_writes_one(world: World) -> None:
+    old = await cancelled(world, 10)
+    new = (await retry(world, old)).id
+    claim = await world.running()
+    assert await world.ledger.adopted(claim)
+    assert ((await world.row(new)).checkpoint, (await world.row(new)).checkpoint_step) == (checkpoint(10).name, 10)
+    assert await world.ledger.record(claim, [checkpoint(20)])
+    assert await world.ledger.adopted(claim)
+    assert ((await world.row(new)).checkpoint, (await world.row(new)).checkpoint_step) == (checkpoint(20).name, 20)
+    assert await world.ledger.drain(claim)
+    assert not await world.ledger.adopted(claim)
+
+
 async def test_what_ended_without_a_checkpoint_or_well_goes_at_once_and_what_has_not_ended_stays(world: World) -> None:
     bare, done = await cancelled(world), await world.job()
     claim = await world.running()

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import delete, update
@@ -19,6 +20,7 @@ from app.db.clock import utcnow
 from app.db.migrate import upgrade
 from app.db.rows import BlobRow, JobRow
 from app.main import open_services
+from app.queue import retrying
 from tests.integration.ledger.world import digest
 from tests.integration.worker.house import House
 from workers.runtime import retention as of_worker
@@ -40,6 +42,12 @@ def _file(path: Path, age: float = LONG_AGO, size: int = 1000) -> Path:
     path.write_bytes(b"x" * size)
     os.utime(path, (time.time() - age,) * 2)
     return path
+
+
+def _age(folder: Path, seconds: float) -> None:
+    """Nothing in a folder has changed for so long."""
+    for path in (*folder.rglob("*"), folder):
+        os.utime(path, (time.time() - seconds,) * 2)
 
 
 async def _unreferenced(house: House, text: str, days: float) -> str:
@@ -89,6 +97,7 @@ async def test_a_dry_run_says_what_the_real_one_removes_and_removes_nothing(hous
     folders = {
         job: _file(house.places.checkpoints(job) / "step-00000001-a1" / "state.json") for job in (live, ended, gone)
     }
+    _age(house.places.job(gone), 3600.0 * (house.settings.checkpoint_kept_hours + 1))
     expected = {("blob", old), ("upload", "dead"), ("job", ended), ("job", gone)}
     assert await _all(house) == expected
 
@@ -118,6 +127,63 @@ async def test_the_checkpoints_of_a_job_that_failed_stay_for_a_while(house: Hous
         assert await _all(house) == expected
 
 
+async def _end(house: House, job_id: str, state: JobState, hours: float) -> None:
+    async with house.database.write() as session:
+        told = {"checkpoint": "step-00000001-a1", "checkpoint_sha256": "0" * 64}
+        ended = update(JobRow).where(JobRow.id == job_id)
+        await session.execute(ended.values(state=state, finished_at=utcnow() - timedelta(hours=hours), **told))
+
+
+@pytest.mark.parametrize("meanwhile", ["its retry ends", "its time is up"])
+async def test_a_folder_goes_only_after_the_ledger_has_forgotten_its_checkpoint(
+    house: House, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    """Whatever happens after the ledger was asked: a retry counts on what the row still names."""
+    retried = meanwhile == "its retry ends"
+    old, retry = await house.submit(), ""
+    checkpoint = _file(house.places.checkpoints(old) / "step-00000001-a1" / "state.json")
+    await _end(house, old, JobState.FAILED, 100.0 if retried else 1.0)
+    if retried:
+        async with house.database.write() as session:
+            row = await house.ledger.retry(session, old, from_checkpoint=True, key_id=None, threads=1)
+            assert row is not None
+            retry = row.id
+    asked = retrying.discard
+
+    async def discard(*arguments: Any, **named: Any) -> dict[str, bool]:
+        found = await asked(*arguments, **named)
+        if retried:
+            await house.act("cancel", retry)
+        else:
+            await _end(house, old, JobState.FAILED, 100.0)
+        return found
+
+    monkeypatch.setattr(retrying, "discard", discard)
+    for each in await of_worker.stale(house.settings, house.database):
+        each.remove()
+    assert (await house.row(old)).checkpoint is not None
+    assert checkpoint.exists()
+    monkeypatch.undo()
+    for each in await of_worker.stale(house.settings, house.database):
+        each.remove()
+    assert (await house.row(old)).checkpoint is None
+    assert not checkpoint.exists()
+
+
+async def test_another_database_removes_no_checkpoints_of_the_living(house: House, tmp_path: Path) -> None:
+    """`stillhouse gc` that was told the wrong database knows none of the jobs that run here."""
+    url = f"sqlite:///{tmp_path / 'other.db'}"
+    upgrade(url)
+    living = await house.submit()
+    checkpoint = _file(house.places.checkpoints(living) / "step-00000001-a1" / "state.json")
+    house.settings = house.settings.model_copy(update={"database_url": url})
+    await asyncio.to_thread(_gc, house)
+    assert checkpoint.exists()
+    _age(house.places.job(living), 3600.0 * (house.settings.checkpoint_kept_hours + 1))
+    await asyncio.to_thread(_gc, house)
+    assert not checkpoint.exists()
+
+
 async def test_caches_are_bounded_by_size_and_what_is_in_use_stays(house: House) -> None:
     """Longest unused first. A job that is not over names its inputs in its order; users of targets hold their locks."""
     house.settings = house.settings.model_copy(update={"cache_bytes": 1500})
@@ -134,13 +200,14 @@ async def test_caches_are_bounded_by_size_and_what_is_in_use_stays(house: House)
     locks = [os.open(targets / name, os.O_RDWR | os.O_CREAT) for name in ("held.lock", "alive.write")]
     for lock in locks:
         fcntl.flock(lock, fcntl.LOCK_SH)
+    _file(house.places.inputs / ".a.killed.part", age=0.0)
     assert await _all(house) == {
-        ("input", "a"), ("input", "b"), ("input", "c"), ("draft", ".draft-dead"),
+        ("input", "a"), ("input", "b"), ("input", "c"), ("draft", ".draft-dead"), ("draft", ".a.killed.part"),
         ("soft targets", "used"), ("soft targets", "lately"),
     }  # fmt: skip
     house.settings = house.settings.model_copy(update={"cache_bytes": 2500})
     assert await _all(house) == {
-        ("input", "a"), ("input", "b"), ("draft", ".draft-dead"), ("soft targets", "used"),
+        ("input", "a"), ("input", "b"), ("draft", ".draft-dead"), ("draft", ".a.killed.part"), ("soft targets", "used"),
     }  # fmt: skip
     await asyncio.to_thread(_gc, house)
     assert [path.exists() for path in (read, first, second, last)] == [True, False, False, True]
@@ -148,6 +215,22 @@ async def test_caches_are_bounded_by_size_and_what_is_in_use_stays(house: House)
     assert left == [".draft-alive", "held", "lately"]
     for lock in locks:
         os.close(lock)
+
+
+async def test_an_input_that_a_claim_takes_after_it_was_listed_stays(house: House) -> None:
+    job = await house.submit("work", steps=4, hold=2)
+    (blob,) = [path for path in (house.settings.data_dir / "blobs").rglob("*") if path.is_file()]
+    copied = _file(house.places.inputs / f"{blob.parent.name}{blob.name}")
+    copied.write_bytes(blob.read_bytes())  # as from a store on another file system
+    os.utime(copied, (time.time() - LONG_AGO,) * 2)
+    bound = house.settings.model_copy(update={"cache_bytes": 0})
+    listed = await of_worker.stale(bound, house.database)
+    assert [(each.kind, each.name) for each in listed] == [("input", copied.name)]
+    async with house.supervising():
+        await house.stepping(job, 2)
+        for each in listed:
+            each.remove()
+        assert copied.exists()
 
 
 async def test_collecting_beside_jobs_and_uploads_loses_nothing(house: House) -> None:

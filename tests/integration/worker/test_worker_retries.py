@@ -3,11 +3,13 @@
 import os
 import shutil
 import signal
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from app.contracts.states import JobState
+from app.db.clock import utcnow
 from app.db.rows import JobRow
 from tests.integration.worker.house import House, eventually
 from workers.runtime import adopting
@@ -35,11 +37,11 @@ async def retry(house: House, job_id: str) -> JobRow:
         return row
 
 
-async def hold_at(house: House, job_id: str, step: int) -> None:
-    """Where the retry's first child waits."""
+async def hold_at(house: House, job_id: str, step: int, behave: str = "work") -> None:
+    """Where the retry's first child waits, and what it does."""
     async with house.database.write() as session:
         row = await session.get_one(JobRow, job_id)
-        labels = {**row.spec["labels"], "hold": str(step)}
+        labels = {**row.spec["labels"], "hold": str(step), "behave": behave}
         row.spec = {**row.spec, "labels": labels}
         row.resolved_spec = {**(row.resolved_spec or {}), "labels": labels}
 
@@ -67,6 +69,29 @@ async def test_a_retry_whose_first_attempt_is_killed_keeps_what_it_took_over(hou
         job = await house.ends(new)
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
     assert [said["step"] for said in await house.said(new, "began")] == [10, 12]
+
+
+async def test_a_retry_that_ends_before_its_own_first_checkpoint_keeps_what_it_took_over(house: House) -> None:
+    """Also when the old job's time is up: the next retry goes on from there."""
+    house.lease(2.0)
+    async with house.supervising():
+        old = await stopped(house)
+        await hold_at(house, old, 99, behave="refuse")
+        new = await house.ends((await retry(house, old)).id)
+        source = await house.row(old)
+        assert new.state is JobState.FAILED
+        assert source.checkpoint is not None
+        assert (new.checkpoint, new.checkpoint_sha256, new.checkpoint_step) == (
+            source.checkpoint, source.checkpoint_sha256, source.checkpoint_step,
+        )  # fmt: skip
+        async with house.database.write() as session:
+            (await session.get_one(JobRow, old)).finished_at = utcnow() - timedelta(hours=100)
+        await house.swept(old)
+        assert house.places.checkpoints(new.id).is_dir()
+        await hold_at(house, new.id, 99)
+        last = await house.ends((await retry(house, new.id)).id)
+    assert (last.state, last.checkpoint_from) == (JobState.SUCCEEDED, new.id)
+    assert [said["step"] for said in await house.said(last.id, "began")] == [10]
 
 
 async def test_without_the_old_folder_it_begins_anew_and_says_so(house: House) -> None:
