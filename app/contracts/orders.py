@@ -68,7 +68,7 @@ class Order(Answer):
     checkpoint_seconds: float = Field(default=30.0, description="Least time between two checkpoints.")
     lease_seconds: float = 60.0
     memory_bytes: int | None = Field(default=None, description="Address-space bound of an inspection.")
-    warnings: tuple[dict[str, str], ...] = Field(default=(), description="What the resolution of the spec found.")
+    warnings: tuple[dict[str, str], ...] = Field(default=(), description="What is known before anything has run.")
 
     def inputs(self) -> tuple[Path, ...]:
         """The local files that the job reads."""

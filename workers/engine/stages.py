@@ -434,7 +434,7 @@ class _Controls:
             own = self._shared.find(self._key)
             if own is None:
                 return None
-            self._own.keep(self._own_key, own.weights, own.epoch, own.steps, own.score)
+            self._own.publish(self._own_key, own.weights, own.epoch, own.steps, own.score)
         network = build(architecture)
         network.load_state_dict(own.weights)
         return Settled(network.to(device), own.epoch, own.steps, own.score, cached=True)

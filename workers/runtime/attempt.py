@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from app.contracts.events import WarningEvent
 from app.contracts.footprint import disk_bytes
 from app.contracts.jobs import InspectJob
 from app.contracts.orders import ControlMessage, ExitCode
@@ -212,23 +211,23 @@ class Attempt:
         if not await self._ending.insist(lambda: means.ledger.begin(claim, spec.model_dump(mode="json"))):
             self._lost = True  # nothing is written into the folder of a job that is somebody else's
             return None
-        await self._adopt()
+        if not await self._has_checkpoints():
+            order = order.model_copy(update={"warnings": (*order.warnings, _missing(claim))})
         if self._lost:
             return None
         return await asyncio.to_thread(write_order, order)
 
-    async def _adopt(self) -> None:
-        """A retry's first attempt takes the old job's checkpoints over; without them it begins anew, and says so."""
-        claim, ledger = self.claim, self._means.ledger
+    async def _has_checkpoints(self) -> bool:
+        """Whether what the job should go on from is on this disk: its own checkpoints, or those of the job whose retry
+        it is, which its first attempt takes over.
+        """
+        claim, places, ledger = self.claim, self._means.places, self._means.ledger
         if claim.checkpoint_from is None:
-            return
-        taken = await asyncio.to_thread(adopt, self._means.places, claim.checkpoint_from, claim.job_id, claim.attempt)
-        if not taken:
-            message = f"the checkpoints of {claim.checkpoint_from} are not on this worker's disk: beginning anew"
-            warning = WarningEvent(code="checkpoint_missing", message=message)
-            await self._ending.insist(lambda: ledger.record(claim, [warning]))
-        elif claim.checkpoint is None and not await self._ending.insist(lambda: ledger.adopted(claim)):
+            return claim.checkpoint is None or places.checkpoints(claim.job_id).is_dir()
+        taken = await asyncio.to_thread(adopt, places, claim.checkpoint_from, claim.job_id, claim.attempt)
+        if taken and claim.checkpoint is None and not await self._ending.insist(lambda: ledger.adopted(claim)):
             self._lost = True
+        return taken
 
     async def _unless_halted(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Do the work, or leave it as soon as the attempt is told to stop: downloads can be long."""
@@ -316,6 +315,12 @@ def _crash(error: Exception) -> tuple[str, str]:
     if isinstance(error, OSError):
         return "disk_full" if error.errno in NO_ROOM else "worker_error", f"the worker's disk: {error.strerror}"
     return "damaged_output", str(error)
+
+
+def _missing(claim: Claim) -> dict[str, str]:
+    of = "the job" if claim.checkpoint_from is None else claim.checkpoint_from
+    message = f"the checkpoints of {of} are not on this worker's disk: training begins anew"
+    return {"code": "checkpoint_missing", "message": message}
 
 
 def _listed(problems: tuple[Problem, ...]) -> str:

@@ -23,6 +23,7 @@ class Disk:
         self._space = Space(root, spare_bytes)
         self._wait = wait_seconds
         self._promised: list[tuple[Path, int]] = []  # two attempts of one job have one each, in the same folder
+        self._looking = asyncio.Lock()
         self._full = False
 
     def has_room(self) -> bool:
@@ -45,18 +46,25 @@ class Disk:
         """
         deadline = asyncio.get_running_loop().time() + self._wait
         while True:
-            more = max(0, wanted - await asyncio.to_thread(bytes_below, folder))
-            free = await asyncio.to_thread(self._free, [each for each in self._promised if each[0] != folder])
-            if more <= free:
+            if await self._is_promised(wanted, folder, last=asyncio.get_running_loop().time() > deadline):
                 break
-            if asyncio.get_running_loop().time() > deadline:
-                raise StorageFull(more, free)
             await asyncio.sleep(LOOK_SECONDS)
-        self._promised.append((folder, wanted))
         try:
             yield
         finally:
             self._promised.remove((folder, wanted))
+
+    async def _is_promised(self, wanted: int, folder: Path, *, last: bool) -> bool:
+        """Whether there is room, which is promised then: two jobs are never promised the same."""
+        async with self._looking:
+            more = max(0, wanted - await asyncio.to_thread(bytes_below, folder))
+            free = await asyncio.to_thread(self._free, [each for each in self._promised if each[0] != folder])
+            if more <= free:
+                self._promised.append((folder, wanted))
+                return True
+        if last:
+            raise StorageFull(more, free)
+        return False
 
 
 def bytes_below(folder: Path) -> int:

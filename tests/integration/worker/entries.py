@@ -244,6 +244,8 @@ def behave(attempt_dir: str, control: int) -> int:
     """The entry."""
     order = Order.model_validate_json((Path(attempt_dir) / "order.json").read_bytes())
     job = Job(order, control)
+    for warning in order.warnings:
+        job.emit(WarningEvent(code=warning["code"], message=warning["message"]))
     if isinstance(order.spec, InspectJob):
         return _inspection(job)
     try:

@@ -104,7 +104,25 @@ async def test_without_the_old_folder_it_begins_anew_and_says_so(house: House) -
     assert job.state is JobState.SUCCEEDED
     assert [said["step"] for said in await house.said(job.id, "began")] == [0]
     codes = [event.data["code"] for event in await house.events(job.id) if event.type == "warning"]
-    assert "checkpoint_missing" in codes
+    assert codes.count("checkpoint_missing") == 1
+
+
+async def test_a_paused_job_whose_folder_is_gone_begins_anew_and_says_so(house: House) -> None:
+    async with house.supervising():
+        job_id = await house.submit("work", steps=20, every=4, hold=10)
+        await house.stepping(job_id, 10)
+        await house.act("pause", job_id)
+        await house.reaches(job_id, JobState.PAUSED)
+        shutil.rmtree(house.places.job(job_id))
+        await hold_at(house, job_id, 99)
+        await house.act("resume", job_id)
+        job = await house.ends(job_id)
+    assert job.state is JobState.SUCCEEDED
+    assert [said["step"] for said in await house.said(job_id, "began")] == [0, 0]
+    warnings = [event.data for event in await house.events(job_id) if event.type == "warning"]
+    assert [each["message"] for each in warnings if each["code"] == "checkpoint_missing"] == [
+        "the checkpoints of the job are not on this worker's disk: training begins anew"
+    ]
 
 
 async def test_checkpoints_are_removed_when_they_were_kept_long_enough(house: House) -> None:
