@@ -208,7 +208,8 @@ class StageRunner:
             scores = [best or 0.0 for best in squad.best]
             told = {"scores": scores, "seconds": loop.seconds, "footing": self._here, "bit_exact": keep["bit_exact"]}
             write_document(place, told)
-        return Together(told["scores"], told["seconds"], told["bit_exact"] and self._is_here(told["footing"]))
+        exact = told.get("bit_exact", False) and self._is_here(told["footing"])  # an older version said neither
+        return Together(told["scores"], told["seconds"], exact)
 
     def _has_memory_for(self, loop: Loop) -> bool:
         """Run it, unless memory runs out: then its trainees train one after the other."""
