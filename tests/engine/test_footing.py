@@ -17,7 +17,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return school(tmp_path_factory.mktemp("school"))
 
 
-OTHERS: dict[str, Any] = {"device": "another card", "versions": {"torch": "9.9"}, "instructions": "NEON", "threads": 7}
+OTHERS: dict[str, Any] = {
+    "device": "another card",
+    "versions": {"torch": "9.9"},
+    "instructions": "NEON",
+    "variables": {"ATEN_CPU_CAPABILITY": "avx2"},
+    "threads": 7,
+}
 
 
 def test_these_are_all_that_bits_stand_on() -> None:

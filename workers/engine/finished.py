@@ -62,8 +62,8 @@ class FinishedStages:
         }
         for settled in members.values():
             settled.network.to(self._device)
-        said = (told[name] for name in ("bit_exact", "seconds", "precision", "measured"))
-        return StageResult(members, *said, footing=told.get("footing", {}))  # an older version did not say
+        footing = told.get("footing", {})  # an older version did not say
+        return StageResult(members, told["bit_exact"], told["seconds"], told["precision"], told["measured"], footing)
 
     def keep(self, name: str, result: StageResult) -> None:
         """Write a stage's result down, whole or not at all."""
