@@ -37,7 +37,8 @@ def _run(arguments: argparse.Namespace, faults: list[Fault]) -> bool:
     """Whether every round went well."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     until = None if arguments.minutes is None else time.monotonic() + 60.0 * arguments.minutes
-    command = f"python -m tests.faults.campaign {shlex.join(sys.argv[1:])}".strip()
+    command = f"python -m tests.faults.campaign --rounds {arguments.rounds} --seed {arguments.seed}"
+    command += f" --only {shlex.quote(arguments.only)}" if arguments.only else ""
     with ExitStack() as stack:
         wanted = any("postgresql" in fault.databases for fault in faults)
         server = stack.enter_context(running_postgresql()) if wanted else None
