@@ -86,3 +86,14 @@ def test_one_that_cannot_be_written_is_told_once_and_the_last_good_one_stays(
 
 def _no_room(*arguments: object) -> None:
     raise OSError(28, "No space left on device")
+
+
+def test_dear_checkpoints_are_rarer_and_one_that_stalled_does_not_put_the_next_off_for_long(tmp_path: Path) -> None:
+    saving = Checkpointing(CheckpointFolder(tmp_path, 1), lambda event: None)
+    assert saving.pause(0.1) == 0.1
+    saving.cost = 0.3
+    assert saving.pause(0.1) == pytest.approx(10.0)
+    assert saving.pause(30.0) == 30.0
+    saving.cost = 100.0  # for SHARE of the time it would be an hour
+    assert (saving.pause(0.1), saving.pause(30.0)) == (60.0, 300.0)
+    saving.close()

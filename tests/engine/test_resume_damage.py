@@ -1,11 +1,9 @@
 """Resuming where something is amiss: damaged or half-written checkpoints, another footing, controls of other jobs."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from app.contracts.events import WarningEvent
 from app.contracts.problems import UserError
@@ -29,16 +27,12 @@ from workers.engine.control import Stopped
 FILES = ["tensors.safetensors", "state.json", "manifest.json"]
 
 
+pytestmark = pytest.mark.usefixtures("one_thread_again")
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return school(tmp_path_factory.mktemp("school"))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread_again() -> Iterator[None]:
-    """A job sets the threads of its process."""
-    yield
-    torch.set_num_threads(1)
 
 
 def checkpoints(workshop: Workshop, job: str) -> list[Path]:

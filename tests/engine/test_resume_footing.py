@@ -1,7 +1,6 @@
 """A job that goes on with other threads is not called bit-exact, whatever an earlier attempt kept of it."""
 
 import shutil
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,16 +20,12 @@ SEARCHED: dict[str, Any] = DISTILL | {
 REPEATED: dict[str, Any] = DISTILL | {"control": False, "repeats": 2}
 
 
+pytestmark = pytest.mark.usefixtures("one_thread_again")
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return school(tmp_path_factory.mktemp("school"))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread_again() -> Iterator[None]:
-    """A job sets the threads of its process."""
-    yield
-    torch.set_num_threads(1)
 
 
 def stopped_after(workshop: Workshop, spec: dict[str, Any], job: str, steps: int, **changes: Any) -> None:

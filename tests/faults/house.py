@@ -143,14 +143,20 @@ class FaultyService:
         assert job["state"] == "succeeded", job["error"]
         return job
 
+    def pages(self, path: str) -> list[dict[str, Any]]:
+        """Everything of a list, page by page."""
+        found: list[dict[str, Any]] = []
+        after = ""
+        while True:
+            page = self.get(f"{path}?limit=200{after}")
+            found += page["data"]
+            if not page["has_more"]:
+                return found
+            after = f"&after={page['next']}"
+
     def events(self, job_id: str, kind: str) -> list[dict[str, Any]]:
         """The data of all events of this type."""
-        found: list[dict[str, Any]] = []
-        path: str | None = f"/v1/jobs/{job_id}/events?limit=200"
-        while path is not None:
-            page = self.get(path)
-            found += page["data"]
-            path = f"/v1/jobs/{job_id}/events?limit=200&after={page['next']}" if page["has_more"] else None
+        found = self.pages(f"/v1/jobs/{job_id}/events")
         assert [event["seq"] for event in found] == list(range(1, len(found) + 1))
         return [event["data"] for event in found if event["type"] == kind]
 

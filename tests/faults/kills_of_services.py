@@ -70,7 +70,7 @@ class _Fire:
             jobs += self._accepted
             students = [*students, *[students[0]] * len(self._accepted)]
             deadline = time.monotonic() + 60.0 + LEASE_SECONDS + SPARE
-            while await unended(database, jobs) and time.monotonic() < deadline:  # noqa: ASYNC110
+            while await unended(database, jobs) and time.monotonic() < deadline:  # noqa: ASYNC110 (as above)
                 await asyncio.sleep(0.1)
             by_job = dict(zip(jobs, students, strict=True))
             found = await kept(database, jobs, by_job, self._hits, LEASE_SECONDS)

@@ -59,24 +59,13 @@ def press(service: ControlledService, folder: Path, clients: int, seconds: float
     done = service.succeed(service.submit(service.training(dataset, 5)))["id"]
     load = Load()
     asyncio.run(_press(service, load, service.training(dataset, 5), done, clients, seconds))
-    listed = {job["id"] for job in _all_jobs(service)}
+    listed = {job["id"] for job in service.pages("/v1/jobs")}
     load.broken += [f"{job_id} was accepted and is not there" for job_id in load.accepted - listed]
     load.log = service.log
     if TRACEBACK in load.log:
         place = load.log.index(TRACEBACK)
         load.broken.append(load.log[place : place + 2000])
     return load
-
-
-def _all_jobs(service: ControlledService) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    path = "/v1/jobs?limit=200"
-    while True:
-        page = service.get(path)
-        found += page["data"]
-        if not page["has_more"]:
-            return found
-        path = f"/v1/jobs?limit=200&after={page['next']}"
 
 
 async def _press(

@@ -1,6 +1,5 @@
 """Many small jobs through one service: what its processes hold before and after."""
 
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,8 +39,8 @@ def hold(service: ControlledService) -> Held:
     pids = service.processes()
     return Held(
         processes=tuple(sorted(_name(pid) for pid in pids)),
-        descriptors=sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids),  # noqa: PTH208
-        threads=sum(len(os.listdir(f"/proc/{pid}/task")) for pid in pids),  # noqa: PTH208
+        descriptors=sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids),
+        threads=sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in pids),
         megabytes=sum(_pss(pid) for pid in pids) / 1024,
         files=tuple(sorted(_passing(service.data))),
         temporary=tuple(sorted(path.name for path in service.temporary.rglob("*"))),

@@ -67,7 +67,7 @@ def restarts(folder: Path, seed: int, rounds: int) -> Restarted:
             trained = service.state(training, "cancelled")
             clients.end()
         found = _jobs(service)
-        written = [event["seq"] for event in _events(service, training)]
+        written = [event["seq"] for event in service.pages(f"/v1/jobs/{training}/events")]
         log = service.log
         place = log.find(TRACEBACK)
         return Restarted(
@@ -91,14 +91,3 @@ def _jobs(service: ControlledService) -> dict[str, dict[str, Any]]:
 
 def _ends(service: ControlledService, job_id: str) -> int:
     return sum(event["state"] in ("succeeded", "failed", "cancelled") for event in service.events(job_id, "state"))
-
-
-def _events(service: ControlledService, job_id: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    path = f"/v1/jobs/{job_id}/events?limit=200"
-    while True:
-        page = service.get(path)
-        found += page["data"]
-        if not page["has_more"]:
-            return found
-        path = f"/v1/jobs/{job_id}/events?limit=200&after={page['next']}"

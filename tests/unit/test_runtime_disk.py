@@ -1,5 +1,6 @@
 """Room on a worker's disk: claims, promises, and the code of a full one."""
 
+import asyncio
 import os
 import shutil
 from pathlib import Path
@@ -42,6 +43,23 @@ async def test_what_is_promised_to_one_job_is_not_given_to_another(tmp_path: Pat
                 raise AssertionError("promised twice")
     async with disk.promise(share, tmp_path / "other"):
         pass
+
+
+async def test_two_jobs_that_ask_at_once_are_not_promised_the_same_room(tmp_path: Path) -> None:
+    disk = Disk(tmp_path, 0, wait_seconds=0.0)
+    share, both = int(shutil.disk_usage(tmp_path).free * 0.6), asyncio.Event()
+
+    async def asked(folder: str) -> bool:
+        try:
+            async with disk.promise(share, tmp_path / folder):
+                await both.wait()
+        except StorageFull:
+            both.set()
+            return False
+        return True
+
+    async with asyncio.timeout(20):
+        assert sorted(await asyncio.gather(asked("one"), asked("other"))) == [False, True]
 
 
 async def test_a_second_attempt_of_a_job_keeps_its_promise_when_the_first_ends(tmp_path: Path) -> None:

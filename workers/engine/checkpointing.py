@@ -23,6 +23,11 @@ SHARE = 0.03
 half as much again, which nobody can count: under 5 % in all.
 """
 
+_MOST_INTERVALS, _LEAST_BOUND = 10.0, 60.0
+"""However dear the last checkpoint was (a stalled disk, a stopped process), the next comes within so many intervals, or
+so many seconds if that is longer.
+"""
+
 
 @dataclass(frozen=True)
 class _Written:
@@ -53,6 +58,10 @@ class Checkpointing:
     def idle(self) -> bool:
         """Whether nothing is being written."""
         return self._writing is None
+
+    def pause(self, interval: float) -> float:
+        """Seconds from the last checkpoint to the next, where they are asked for at this interval."""
+        return max(interval, min(self.cost / SHARE, max(_MOST_INTERVALS * interval, _LEAST_BOUND)))
 
     def begin(
         self, step: int, told: int, place: str, tensors: Mapping[str, Tensor], state: dict[str, Any], began: float

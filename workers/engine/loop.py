@@ -17,7 +17,7 @@ from app.contracts.events import ChildEvent, MetricPoint, MetricsEvent, Progress
 from app.contracts.problems import UserError
 from app.contracts.training import TrainingSpec
 from workers.engine.checkpoint import Checkpoint, CheckpointFolder
-from workers.engine.checkpointing import SHARE, Checkpointing
+from workers.engine.checkpointing import Checkpointing
 from workers.engine.control import Stop, Stopped
 from workers.engine.data.columns import Rows
 from workers.engine.data.inputs import Inputs
@@ -31,10 +31,6 @@ Emit = Callable[[ChildEvent], None]
 PROGRESS_SECONDS = 0.25
 _WORTH_SECONDS = 1.0
 """So much training is worth a checkpoint when it is over."""
-_MOST_INTERVALS, _LEAST_BOUND = 10.0, 60.0
-"""However dear the last checkpoint was (a stalled disk, a stopped process), the next comes within so many intervals, or
-so many seconds if that is longer.
-"""
 
 
 @dataclass(frozen=True)
@@ -265,8 +261,7 @@ class Loop:
         least = self.checkpoint_seconds
         if least == 0.0:
             return True
-        rarer = min(self._saving.cost / SHARE, max(_MOST_INTERVALS * least, _LEAST_BOUND))
-        return self._saving.idle and clock.since_checkpoint() >= max(least, rarer)
+        return self._saving.idle and clock.since_checkpoint() >= self._saving.pause(least)
 
     def _is_worth_keeping(self, clock: "_Clock") -> bool:
         """Whether a job that is stopped while it evaluates or exports should not have to train this again. A named
@@ -274,7 +269,7 @@ class Loop:
         """
         if self.stage or self.step == self._kept_step:
             return False
-        return clock.since_checkpoint() >= max(min(self.checkpoint_seconds, _WORTH_SECONDS), self._saving.cost / SHARE)
+        return clock.since_checkpoint() >= self._saving.pause(min(self.checkpoint_seconds, _WORTH_SECONDS))
 
     def save(self, clock: "_Clock") -> None:
         """Begin a checkpoint of everything, if everything is finite. Raises UserError `diverged` where it is not."""

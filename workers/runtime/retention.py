@@ -31,7 +31,7 @@ from app.db.rows import JobRow
 from app.queue import retrying
 from app.settings import Settings
 from workers.runtime import keeping
-from workers.runtime.disk import bytes_below
+from workers.runtime.disk import bytes_below, facts_below
 from workers.runtime.places import Places
 
 _DAY = 86_400.0
@@ -138,12 +138,7 @@ def _folders(folder: Path) -> list[Path]:
 
 def _newest(folder: Path) -> float:
     """When something in a folder was changed last."""
-    newest = 0.0
-    for parent, _, names in os.walk(folder):
-        for path in (parent, *(os.path.join(parent, name) for name in names)):  # noqa: PTH118
-            with suppress(FileNotFoundError):
-                newest = max(newest, os.lstat(path).st_mtime)
-    return newest
+    return max((facts.st_mtime for facts in facts_below(folder)), default=0.0)
 
 
 def _is_held(lock: Path) -> bool:
