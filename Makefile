@@ -5,8 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ROUNDS ?= 20
+OUT ?= digests.json
 
-.PHONY: help setup demo serve test check format bench accuracy multitask-accuracy gpu faults golden clean
+.PHONY: help setup demo serve test check format bench accuracy multitask-accuracy digests gpu faults golden clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -48,6 +49,9 @@ accuracy: setup  ## the accuracy table of every method (about 20 minutes)
 
 multitask-accuracy: setup  ## the multi-task table: balancers, sharing, teachers (20 to 25 minutes)
 	$(BIN)/python -m tests.benchmarks.accuracy.multitask
+
+digests: setup   ## the digests of a fixed set of students, to OUT=file: equal before and after a change that keeps bits
+	$(BIN)/python -m tests.digests $(OUT)
 
 gpu: setup       ## tests and benchmarks that need a CUDA device
 	$(BIN)/python -m pytest -m gpu -q tests

@@ -9,12 +9,12 @@ from typing import Final
 from fastapi import FastAPI, Response
 from pydantic import TypeAdapter
 
-from app.contracts.events import JobEvent
-from app.contracts.jobs import JOB_SPEC
-from app.contracts.report import Report
-from app.contracts.report_preflight import PreflightReport
-from app.contracts.report_relation import RelationHistory
-from app.contracts.retries import RETRY_REQUEST
+from app.contracts.reports.preflight import PreflightReport
+from app.contracts.reports.relation import RelationHistory
+from app.contracts.reports.report import Report
+from app.contracts.specs.jobs import JOB_SPEC
+from app.contracts.specs.retries import RETRY_REQUEST
+from app.contracts.wire.events import JobEvent
 from app.datasets.endpoints import router as datasets
 from app.datasets.schemas import Dataset, DatasetPage
 from app.datasets.service import DATASETS

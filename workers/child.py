@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 import torch._inductor.config  # what use_deterministic_algorithms imports at its first call: a second in each child
 
-from app.contracts.jobs import InspectJob
-from app.contracts.orders import ExitCode, Order
 from app.contracts.problems import UserError
-from workers.engine.control import Stopped
-from workers.engine.files import is_disk_full
+from app.contracts.specs.jobs import InspectJob
+from app.contracts.wire.orders import ExitCode, Order
+from workers.engine.common.files import is_disk_full
+from workers.engine.common.stop import Stopped
 from workers.engine.run import execute
 from workers.runtime.child_side import Control, Events, failure, write_outcome
 from workers.runtime.sandbox import confine_inspection, confine_training

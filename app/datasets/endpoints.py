@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from app.access.authentication import GUARDED, KnownCaller
-from app.contracts.manifests import DatasetFormat
+from app.contracts.resources.manifests import DatasetFormat
 from app.contracts.states import ModelState
 from app.datasets.service import DATASETS
 from app.http import resources

@@ -5,9 +5,9 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, Field
 
 from app.contracts.base import Answer, Metadata
-from app.contracts.facts import FileRef
-from app.contracts.manifests import ArrayInput, DatasetFormat, SplitName, Splits, TargetSpec
 from app.contracts.problems import Rejection
+from app.contracts.resources.facts import FileRef
+from app.contracts.resources.manifests import ArrayInput, DatasetFormat, SplitName, Splits, TargetSpec
 from app.contracts.states import ModelState
 from app.db.rows import DatasetRow
 from app.http.pages import Page

@@ -4,8 +4,8 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from app.contracts.facts import FileRole
-from app.contracts.manifests import DatasetManifest
+from app.contracts.resources.facts import FileRole
+from app.contracts.resources.manifests import DatasetManifest
 from app.datasets.schemas import Dataset, dataset_view
 from app.db.rows import DatasetRow
 from app.http.resources import Kind

@@ -14,9 +14,9 @@ from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.base import Answer, canonical_json
-from app.contracts.facts import FileRole
-from app.contracts.jobs import InspectJob
-from app.contracts.manifests import DatasetManifest, ModelManifest
+from app.contracts.resources.facts import FileRole
+from app.contracts.resources.manifests import DatasetManifest, ModelManifest
+from app.contracts.specs.jobs import InspectJob
 from app.contracts.states import ModelState
 from app.db.base import json_text
 from app.db.clock import utcnow

@@ -4,7 +4,7 @@ Nothing is stored: a cut is a header of its own and ranges of the student's blob
 weights do, and costs no memory that grows with the file.
 """
 
-from app.contracts.cut_files import LENGTH_BYTES, CutFile, header_length
+from app.contracts.layouts.cut_files import LENGTH_BYTES, CutFile, header_length
 from app.db.rows import ArtifactRow
 from app.errors import NotFound
 from app.http.files import ServedFile, blob

@@ -4,7 +4,7 @@ The worker leaves one npz with the members of every split, none of them compress
 bytes of some members and a directory of its own: nothing is unpacked, and memory does not grow with the file.
 """
 
-from app.contracts.manifests import SplitName
+from app.contracts.resources.manifests import SplitName
 from app.db.rows import ArtifactRow
 from app.errors import NotFound
 from app.http.files import ServedFile, blob

@@ -4,10 +4,10 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from app.contracts.jobs import ANY_SPEC, MultitaskJob
-from app.contracts.relations import EstimatedRelation, GroupsRelation, MatrixRelation, SearchedRelation
-from app.contracts.report_relation import RelationHistory, RelationPoint, Row
-from app.contracts.resolving.relations import matrix_of, normalised
+from app.contracts.reports.relation import RelationHistory, RelationPoint, Row
+from app.contracts.resolving.multitask.relations import matrix_of, normalised
+from app.contracts.specs.jobs import ANY_SPEC, MultitaskJob
+from app.contracts.specs.relations import EstimatedRelation, GroupsRelation, MatrixRelation, SearchedRelation
 from app.db.rows import JobRow
 from app.errors import NotFound
 from app.http.services import Caller, Services

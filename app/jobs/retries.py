@@ -4,8 +4,8 @@ from fastapi import Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.base import canonical_json
-from app.contracts.jobs import ANY_SPEC, InspectJob
-from app.contracts.retries import RETRY_REQUEST
+from app.contracts.specs.jobs import ANY_SPEC, InspectJob
+from app.contracts.specs.retries import RETRY_REQUEST
 from app.db.base import json_text
 from app.db.rows import JobRow
 from app.errors import Conflict

@@ -5,10 +5,10 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, Field
 
 from app.contracts.base import Answer
-from app.contracts.events import JobEvent, Progress
-from app.contracts.jobs import AnySpec, DistillJob, JobKind, MultitaskJob, PreflightJob, TrainJob
 from app.contracts.problems import JobError
+from app.contracts.specs.jobs import AnySpec, DistillJob, JobKind, MultitaskJob, PreflightJob, TrainJob
 from app.contracts.states import JobState
+from app.contracts.wire.events import JobEvent, Progress
 from app.db.rows import EventRow, JobRow
 from app.http.pages import Page
 

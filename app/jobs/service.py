@@ -7,9 +7,9 @@ from fastapi import Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.base import canonical_json
-from app.contracts.jobs import JOB_SPEC
-from app.contracts.manifests import SplitName
-from app.contracts.resolve import Spec
+from app.contracts.resolving.resolve import Spec
+from app.contracts.resources.manifests import SplitName
+from app.contracts.specs.jobs import JOB_SPEC
 from app.contracts.states import TERMINAL, IllegalTransition, JobState
 from app.db.rows import ArtifactRow, JobRow
 from app.errors import Conflict, Invalid, NotFound

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from app.contracts.base import canonical_json
-from app.contracts.events import JobEvent
 from app.contracts.states import TERMINAL
+from app.contracts.wire.events import JobEvent
 from app.db.errors import DatabaseUnavailable
 from app.db.rows import EventRow, JobRow, MetricRow
 from app.http.services import Caller, Services

@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from app.contracts.base import Answer
-from app.contracts.facts import DATASET_FACTS, MODEL_FACTS, DatasetFacts, ModelFacts
-from app.contracts.footprint import disk_bytes
-from app.contracts.jobs import DistillJob, MultitaskJob, PreflightJob, TeacherRef
-from app.contracts.layouts import flops, parameter_count
+from app.contracts.layouts.layouts import flops, parameter_count
 from app.contracts.problems import Problem
-from app.contracts.resolve import Resolution, Spec, resolve
-from app.contracts.resolving.relations import trunks_are_open
+from app.contracts.resolving.footprint import disk_bytes
+from app.contracts.resolving.multitask.relations import trunks_are_open
+from app.contracts.resolving.resolve import Resolution, Spec, resolve
+from app.contracts.resources.facts import DATASET_FACTS, MODEL_FACTS, DatasetFacts, ModelFacts
+from app.contracts.specs.jobs import DistillJob, MultitaskJob, PreflightJob, TeacherRef
 from app.contracts.states import JobState
 from app.db.rows import DatasetRow, ModelRow
 from app.errors import Invalid

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from app.access.authentication import GUARDED, KnownCaller
-from app.contracts.manifests import ModelFormat
+from app.contracts.resources.manifests import ModelFormat
 from app.contracts.states import ModelState
 from app.http import resources
 from app.http.answers import binary_content, changes_body, json_answer, json_content, problems, upload_body

@@ -4,11 +4,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field
 
-from app.contracts.architectures import Architecture
 from app.contracts.base import Answer, Metadata
-from app.contracts.facts import FileRef, Layer
-from app.contracts.manifests import InputTransform, ModelFormat, OutputSpec
 from app.contracts.problems import Rejection
+from app.contracts.resources.facts import FileRef, Layer
+from app.contracts.resources.manifests import InputTransform, ModelFormat, OutputSpec
+from app.contracts.specs.architectures import Architecture
 from app.contracts.states import ModelState
 from app.db.rows import FileRow, ModelRow
 from app.http.pages import Page

@@ -4,8 +4,8 @@ from typing import Final, Literal
 
 from pydantic import TypeAdapter
 
-from app.contracts.facts import FileRole, Layer
-from app.contracts.manifests import ModelManifest
+from app.contracts.resources.facts import FileRole, Layer
+from app.contracts.resources.manifests import ModelManifest
 from app.db.rows import FileRow, ModelRow
 from app.errors import NotFound
 from app.http import resources

@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import delete, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.contracts.facts import FileRole, ModelFacts
-from app.contracts.manifests import ModelManifest
-from app.contracts.orders import InspectionOutcome
 from app.contracts.problems import JobError, Rejection
+from app.contracts.resources.facts import FileRole, ModelFacts
+from app.contracts.resources.manifests import ModelManifest
 from app.contracts.states import LEASED, JobState, Trigger
+from app.contracts.wire.orders import InspectionOutcome
 from app.db.engine import Database
 from app.db.ids import new_id
 from app.db.rows import DEFAULT_PROJECT, ArtifactRow, FileRow, JobRow, ModelRow, ReportRow

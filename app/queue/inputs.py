@@ -6,8 +6,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
-from app.contracts.facts import DATASET_FACTS, MODEL_FACTS, FileRef
-from app.contracts.manifests import DatasetManifest, ModelManifest
+from app.contracts.resources.facts import DATASET_FACTS, MODEL_FACTS, FileRef
+from app.contracts.resources.manifests import DatasetManifest, ModelManifest
 from app.db.base import json_text
 from app.db.engine import Database
 from app.db.rows import DatasetRow, FileRow, JobInputRow, JobRow, ModelRow

@@ -11,10 +11,10 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.contracts.events import CheckpointEvent, MetricsEvent, PhaseEvent, ProgressEvent, WarningEvent
-from app.contracts.orders import InspectionOutcome
 from app.contracts.problems import JobError
 from app.contracts.states import JobState, Trigger
+from app.contracts.wire.events import CheckpointEvent, MetricsEvent, PhaseEvent, ProgressEvent, WarningEvent
+from app.contracts.wire.orders import InspectionOutcome
 from app.db.engine import Database
 from app.db.rows import JobRow
 from app.queue import claiming, finishing, inputs, leases, recording, retrying, submission

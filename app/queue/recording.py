@@ -7,7 +7,7 @@ from typing import Any, Literal
 from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.contracts.events import (
+from app.contracts.wire.events import (
     CheckpointEvent,
     MetricPoint,
     MetricsEvent,

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from app.contracts.facts import DatasetFacts, FileRef, ModelFacts
-from app.contracts.jobs import DistillJob, InspectJob, MultitaskJob, PreflightJob, TrainJob
-from app.contracts.manifests import DatasetManifest, ModelManifest
-from app.contracts.orders import OutputRole, PeerModel
+from app.contracts.resources.facts import DatasetFacts, FileRef, ModelFacts
+from app.contracts.resources.manifests import DatasetManifest, ModelManifest
+from app.contracts.specs.jobs import DistillJob, InspectJob, MultitaskJob, PreflightJob, TrainJob
+from app.contracts.wire.orders import OutputRole, PeerModel
 from app.db.rows import DEFAULT_PROJECT
 
 Lane = Literal["train", "inspect"]

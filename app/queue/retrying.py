@@ -11,7 +11,7 @@ from datetime import timedelta
 from sqlalchemy import exists, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.contracts.jobs import ANY_SPEC
+from app.contracts.specs.jobs import ANY_SPEC
 from app.contracts.states import LEASED, TERMINAL, JobState
 from app.db.base import json_text
 from app.db.clock import utcnow

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.contracts.jobs import DistillJob, InspectJob, MultitaskJob, PreflightJob, TeacherRef, TrainJob
+from app.contracts.specs.jobs import DistillJob, InspectJob, MultitaskJob, PreflightJob, TeacherRef, TrainJob
 from app.contracts.states import JobState, Trigger
 from app.db.ids import new_id
 from app.db.rows import DatasetRow, JobInputRow, JobLabelRow, JobRow, ModelRow

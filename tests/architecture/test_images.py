@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from app.contracts.balancing import GPL
+from app.contracts.specs.balancing import GPL
 from tests.architecture.compose import ROOT, Image, build_context, image
 
 API: Final = image("app/Dockerfile")

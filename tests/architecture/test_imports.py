@@ -16,7 +16,9 @@ def _loaded_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["app.main", "app.cli", "app.contracts.resolve", "app.contracts.layouts"])
+@pytest.mark.parametrize(
+    "module", ["app.main", "app.cli", "app.contracts.resolving.resolve", "app.contracts.layouts.layouts"]
+)
 def test_the_api_imports_neither_torch_nor_the_workers(module: str) -> None:
     assert not _loaded_after(f"import {module}") & set(HEAVY)
 

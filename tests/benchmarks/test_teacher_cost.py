@@ -14,7 +14,7 @@ import torch
 from tests.benchmarks.digits import digits
 from tests.benchmarks.figures import line, ratio, say
 from tests.engine.workshop import TEACHER, report_of
-from workers.engine.networks import build
+from workers.engine.models import build
 
 pytestmark = pytest.mark.benchmark
 EPOCHS, ROUNDS = 2, 3

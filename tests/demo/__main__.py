@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from app.contracts.report_text import render
+from app.contracts.reports.text.report import render
 from tests.demo.console import heading, say
 from tests.demo.digits import write_digits
 from tests.demo.service import Curl, Service

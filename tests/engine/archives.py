@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from workers.engine.intake.state_dict import convert_state_dict
+from workers.engine.jobs.inspection.state_dict import convert_state_dict
 
 
 def converted(content: Any, tmp_path: Path) -> dict[str, Tensor]:

@@ -9,9 +9,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from app.contracts.facts import ModelFacts
-from app.contracts.manifests import ModelManifest
-from workers.engine.intake.onnx_models import inspect_onnx_model
+from app.contracts.resources.facts import ModelFacts
+from app.contracts.resources.manifests import ModelManifest
+from workers.engine.jobs.inspection.onnx_models import inspect_onnx_model
 
 W: NDArray[np.float32] = np.arange(8, dtype=np.float32).reshape(4, 2) / np.float32(8)
 GEMM = helper.make_node("Gemm", ["x", "w", "b"], ["y"])

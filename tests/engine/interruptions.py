@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.contracts.events import MetricsEvent
-from app.contracts.manifests import SplitName
-from app.contracts.orders import TrainingOutcome
+from app.contracts.resources.manifests import SplitName
+from app.contracts.wire.events import MetricsEvent
+from app.contracts.wire.orders import TrainingOutcome
 from tests.engine.workshop import SECOND, STUDENT, TEACHER, StopAtStep, Workshop
-from workers.engine.control import Stopped, StopReason
+from workers.engine.common.stop import Stopped, StopReason
 from workers.engine.data.reading import read_dataset
 
 PHASES = 3

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from app.contracts.jobs import DistillJob
+from app.contracts.specs.jobs import DistillJob
 from tests.engine.workshop import STUDENT, TEACHER, Arrays, Workshop
-from workers.engine.control import NeverStop
-from workers.engine.training import Trained, Training
+from workers.engine.common.stop import NeverStop
+from workers.engine.jobs.train import Trained, Training
 
 TRAIN: dict[str, Any] = {
     "kind": "train",

@@ -8,22 +8,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.contracts.architectures import Mlp
-from app.contracts.distillation import KdTerm, MseTerm
-from app.contracts.manifests import ClassOutput, OutputSpec
-from app.contracts.training import TrainingSpec
+from app.contracts.resources.manifests import ClassOutput, OutputSpec
+from app.contracts.specs.architectures import Mlp
+from app.contracts.specs.distillation import KdTerm, MseTerm
+from app.contracts.specs.training import TrainingSpec
 from workers.engine.balancing.fixed import Fixed
 from workers.engine.data.columns import Rows
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.exchange import Counts, Part
-from workers.engine.members import Member
-from workers.engine.networks import Network, build, initialise
-from workers.engine.objectives.labels import SupervisedLoss
-from workers.engine.objectives.number_terms import NumberTargets
-from workers.engine.objectives.panel import Lesson, Panel
-from workers.engine.objectives.soft import ClassSoftTargets, LabelSoftTargets
-from workers.engine.objectives.term import Term
-from workers.engine.tasks import Task
+from workers.engine.losses.regression_losses import NumberTargets
+from workers.engine.losses.soft_target_losses import ClassSoftTargets, LabelSoftTargets
+from workers.engine.losses.supervised_loss import SupervisedLoss
+from workers.engine.losses.teacher_mix import Lesson, Panel
+from workers.engine.losses.term import Term
+from workers.engine.models import Network, build, initialise
+from workers.engine.tasks.task import Task
+from workers.engine.training.batch import Counts, Part
+from workers.engine.training.learner import Member
 
 CPU = torch.device("cpu")
 LOGITS = ClassOutput(kind="class")

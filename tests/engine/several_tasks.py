@@ -9,14 +9,14 @@ from pydantic import TypeAdapter
 from torch import Tensor
 from torchjd.aggregation import IMTLG, MGDA, Aggregator, AlignedMTL, CAGrad, ConFIG, FairGrad, GradDrop, GradVac, PCGrad
 
-from app.contracts.architectures import Mlp
-from app.contracts.balancing import GPL, LOSS_METHODS, Balancing
+from app.contracts.specs.architectures import Mlp
+from app.contracts.specs.balancing import GPL, LOSS_METHODS, Balancing
 from workers.engine.balancing import Balancer, Losses, Parameters, Shared, make_balancer
 from workers.engine.balancing.aggregators import Plain
 from workers.engine.balancing.fixed import Fixed
 from workers.engine.balancing.gradient import GradientBalancer
-from workers.engine.networks import Network, build, initialise
-from workers.engine.relations import Relation
+from workers.engine.balancing.relation.matrix import Relation
+from workers.engine.models import Network, build, initialise
 
 NAMES = ("a", "b", "c")
 Matrix = Sequence[Sequence[float]]

@@ -7,8 +7,8 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from app.contracts.architectures import Architecture
-from workers.engine.networks import Network, build, initialise
+from app.contracts.specs.architectures import Architecture
+from workers.engine.models import Network, build, initialise
 
 ARCHITECTURE: TypeAdapter[Architecture] = TypeAdapter(Architecture)
 Json = dict[str, Any]

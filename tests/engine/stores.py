@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from workers.engine.targets import Blocks, Outputs, Packing, SoftTargetStore, StoredTargets
+from workers.engine.teachers.target_store import Blocks, Outputs, Packing, SoftTargetStore, StoredTargets
 
 NUMBERS = torch.arange(3000.0).reshape(1000, 3)
 SIZE = 1000 * 3 * 4
@@ -49,7 +49,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys, torch
 from pathlib import Path
-from workers.engine.targets import Packing, SoftTargetStore
+from workers.engine.teachers.target_store import Packing, SoftTargetStore
 
 def told(word):
     print(word, flush=True)

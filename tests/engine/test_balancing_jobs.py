@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.contracts.balancing import GPL
-from app.contracts.events import ProgressEvent
-from app.contracts.jobs import MultitaskJob
 from app.contracts.problems import UserError
+from app.contracts.specs.balancing import GPL
+from app.contracts.specs.jobs import MultitaskJob
+from app.contracts.wire.events import ProgressEvent
 from tests.engine.interruptions import school
 from tests.engine.several_tasks import GRADIENT_METHODS, METHODS
 from tests.engine.test_preflight_job import preflight
@@ -20,8 +20,8 @@ from workers.engine import balancing
 from workers.engine.balancing.aggregators import solved
 from workers.engine.data.order import epoch_order
 from workers.engine.data.reading import read_dataset
-from workers.engine.networks import build, initialise
-from workers.engine.networks.preprocess import apply
+from workers.engine.data.transform import apply
+from workers.engine.models import build, initialise
 
 BATCH = 32
 TRAINING: dict[str, Any] = {"epochs": 1, "batch_size": BATCH, "learning_rate": 0.05, "select_by": "last"}

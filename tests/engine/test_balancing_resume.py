@@ -10,7 +10,7 @@ from tests.engine.interruptions import BATCHES, MULTITASK, TRAINING, interrupted
 from tests.engine.several_tasks import METHODS
 from tests.engine.workshop import Workshop, blobs, report_of
 from workers.engine.balancing.learned import Famo
-from workers.engine.checkpoint import CheckpointFolder
+from workers.engine.training.checkpoints.folder import CheckpointFolder
 
 SETTINGS: dict[str, dict[str, Any]] = {"nash_mtl": {"every": 3}}
 STATE: dict[str, set[str]] = {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchjd.aggregation import MGDA, PCGrad, Sum
 
-from app.contracts.training import TrainingSpec
+from app.contracts.specs.training import TrainingSpec
 from tests.engine.several_tasks import (
     AGGREGATORS,
     GRADIENT_METHODS,
@@ -32,9 +32,9 @@ from workers.engine.balancing import Balancer, Losses
 from workers.engine.balancing.aggregators import scaled_aggregate
 from workers.engine.balancing.rows import Rows
 from workers.engine.balancing.slots import Places
-from workers.engine.member_state import load_member, save_member
-from workers.engine.members import Member
-from workers.engine.networks import Network
+from workers.engine.models import Network
+from workers.engine.training.learner import Member
+from workers.engine.training.learner_state import load_member, save_member
 
 LENGTHS = {
     "fixed": 3.0,

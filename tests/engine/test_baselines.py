@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from app.contracts.events import CheckpointEvent, ProgressEvent
-from app.contracts.orders import TrainingOutcome
-from app.contracts.report_baselines import BaselineReport
-from app.contracts.report_text import render
+from app.contracts.reports.baselines import BaselineReport
+from app.contracts.reports.text.report import render
+from app.contracts.wire.events import CheckpointEvent, ProgressEvent
+from app.contracts.wire.orders import TrainingOutcome
 from tests.engine.interruptions import points
 from tests.engine.test_preflight_job import preflight
 from tests.engine.workshop import STUDENT, TEACHER, Arrays, StopAtStep, Workshop, blobs, report_of
-from workers.engine.control import Stopped
+from workers.engine.common.stop import Stopped
 
 Json = dict[str, Any]
 TRAINING: Json = {"epochs": 2, "batch_size": 32, "learning_rate": 0.02}

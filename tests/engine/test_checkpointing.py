@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from app.contracts.events import CheckpointEvent, ChildEvent, WarningEvent
-from workers.engine.checkpoint import CheckpointFolder
-from workers.engine.checkpointing import Checkpointing
+from app.contracts.wire.events import CheckpointEvent, ChildEvent, WarningEvent
+from workers.engine.training.checkpoints.folder import CheckpointFolder
+from workers.engine.training.checkpoints.writer import Checkpointing
 
 
 class SlowFolder(CheckpointFolder):
@@ -72,7 +72,7 @@ def test_one_that_cannot_be_written_is_told_once_and_the_last_good_one_stays(
     saving = Checkpointing(CheckpointFolder(tmp_path, 1), events.append)
     begin(saving, 1, {"weights": torch.zeros(1)})
     saving.finish()
-    monkeypatch.setattr("workers.engine.checkpoint.save_tensors", _no_room)
+    monkeypatch.setattr("workers.engine.training.checkpoints.folder.save_tensors", _no_room)
     for step in (2, 3):
         begin(saving, step, {"weights": torch.ones(1)})
     saving.finish()

@@ -8,12 +8,12 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from app.contracts.manifests import ClassOutput
 from app.contracts.problems import UserError
-from workers.engine.assignment import MOST_CLASSES, best_assignment
+from app.contracts.resources.manifests import ClassOutput
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.objectives.panel import Lesson
-from workers.engine.preflight import Score, check_teacher, order_warning, score
+from workers.engine.losses.teacher_mix import Lesson
+from workers.engine.teachers.assignment import MOST_CLASSES, best_assignment
+from workers.engine.teachers.sanity_check import Score, check_teacher, order_warning, score
 
 
 def counted(seed: int, size: int, most: int) -> Tensor:

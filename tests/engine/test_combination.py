@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.engine.workshop import SECOND, TEACHER, StopAtStep, Workshop, blobs, report_of
-from workers.engine.control import Stopped
+from workers.engine.common.stop import Stopped
 
 Json = dict[str, Any]
 LAYERS: Json = {"teacher_layer": "penultimate", "student_layer": "penultimate"}

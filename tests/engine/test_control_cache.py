@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from workers.engine import controls, files
-from workers.engine.controls import DRAFT_SECONDS, ControlCache
+from workers.engine.common import files
+from workers.engine.jobs.runs import control_cache as controls
+from workers.engine.jobs.runs.control_cache import DRAFT_SECONDS, ControlCache
 
 
 def test_drafts_of_the_dead_are_removed_and_those_of_the_living_stay(tmp_path: Path) -> None:

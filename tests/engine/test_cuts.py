@@ -9,17 +9,17 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from app.contracts.cut_files import LENGTH_BYTES, CutFile, header_length
-from app.contracts.layouts import parameter_count
-from app.contracts.manifests import ClassOutput, InputTransform, ModelManifest, OutputSpec, ValueOutput
+from app.contracts.layouts.cut_files import LENGTH_BYTES, CutFile, header_length
+from app.contracts.layouts.layouts import parameter_count
+from app.contracts.resources.manifests import ClassOutput, InputTransform, ModelManifest, OutputSpec, ValueOutput
 from tests.engine.interruptions import TRAINING
 from tests.engine.sharing_schemes import ALL, OUTPUTS, SCHEMES, STUDENTS, TASKS, lived, rows_for, shared
 from tests.engine.workshop import Workshop, blobs
-from workers.engine.exporting.card import Provenance, metadata
-from workers.engine.exporting.weights import export_safetensors
-from workers.engine.intake.models import inspect_family_model
-from workers.engine.networks import Network, build
-from workers.engine.networks.loading import load_weights
+from workers.engine.export.model_card import Provenance, metadata
+from workers.engine.export.safetensors import export_safetensors
+from workers.engine.jobs.inspection.family_models import inspect_family_model
+from workers.engine.models import Network, build
+from workers.engine.models.loading import load_weights
 
 KINDS: dict[str, OutputSpec] = {
     "left": ClassOutput(kind="class"),

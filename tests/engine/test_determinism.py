@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 from torchjd.aggregation import PCGrad
 
-from app.contracts.architectures import Architecture, Convnet, Mlp, Resnet
 from app.contracts.problems import UserError
-from app.contracts.training import TrainingSpec
+from app.contracts.specs.architectures import Architecture, Convnet, Mlp, Resnet
+from app.contracts.specs.training import TrainingSpec
 from tests.engine.interruptions import COMBINATION, DISTILL, MULTITASK, PCGRAD, TRAIN, TRAINING, school, whole
 from tests.engine.several_tasks import balance, gradients, jacobian, losses_of, network_of, rows, trunk_gradient
 from tests.engine.workshop import Workshop, blobs
+from workers.engine.common.seeds import derived_seed, generator
 from workers.engine.data.order import epoch_order
-from workers.engine.loop import Schooling
-from workers.engine.networks import Network, build, initialise
-from workers.engine.randomness import derived_seed, generator
+from workers.engine.models import Network, build, initialise
+from workers.engine.training.loop import Schooling
 
 KINDS: dict[str, dict[str, Any]] = {
     "train": TRAIN | {"model": TRAIN["model"] | {"dropout": 0.3, "normalization": "batch"}},

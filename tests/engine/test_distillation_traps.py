@@ -26,9 +26,9 @@ from tests.engine.schoolroom import (
 from tests.engine.workshop import Arrays, Workshop, blobs, report_of
 from workers.engine.data.order import epoch_order
 from workers.engine.data.reading import read_dataset, vector_statistics
-from workers.engine.networks import build, initialise
-from workers.engine.objectives.term import Seen
-from workers.engine.tasks import Task
+from workers.engine.losses.term import Seen
+from workers.engine.models import build, initialise
+from workers.engine.tasks.task import Task
 
 TARGETS: dict[str, dict[str, Any]] = {
     "class": {"kind": "class", "classes": 3},

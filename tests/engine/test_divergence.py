@@ -9,9 +9,9 @@ import torch
 from app.contracts.problems import UserError
 from tests.engine.schoolroom import CPU, class_target, counts_of, member_of, mlp, places, supervised, task_of
 from tests.engine.workshop import Workshop, blobs
-from workers.engine.exchange import Part
-from workers.engine.finite import GradientWatch
-from workers.engine.members import Member
+from workers.engine.training.batch import Part
+from workers.engine.training.gradient_check import GradientWatch
+from workers.engine.training.learner import Member
 
 STEPS = 3
 TRAIN: dict[str, Any] = {

@@ -9,14 +9,14 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from app.contracts.architectures import Architecture
-from app.contracts.manifests import ClassOutput, InputTransform, SplitName, ValueOutput
+from app.contracts.resources.manifests import ClassOutput, InputTransform, SplitName, ValueOutput
+from app.contracts.specs.architectures import Architecture
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.evaluate import Evaluation, evaluate
-from workers.engine.evaluation.metrics import task_metrics
+from workers.engine.evaluation.metrics.task_metrics import task_metrics
 from workers.engine.evaluation.parties import EvaluatedTask, Outputs, TaughtBy, network_outputs
 from workers.engine.evaluation.predictions import PredictionsFile
-from workers.engine.networks import build, initialise
+from workers.engine.models import build, initialise
 
 ROWS = 3000
 LOGITS = ClassOutput(kind="class")

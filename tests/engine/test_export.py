@@ -13,12 +13,12 @@ from pydantic import TypeAdapter
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from app.contracts.architectures import Architecture
-from app.contracts.manifests import ClassOutput, InputTransform, OutputSpec, ValueOutput
-from workers.engine.exporting.card import Provenance, metadata
-from workers.engine.exporting.weights import export_safetensors
-from workers.engine.files import sha256_of
-from workers.engine.networks import Network, build, initialise
+from app.contracts.resources.manifests import ClassOutput, InputTransform, OutputSpec, ValueOutput
+from app.contracts.specs.architectures import Architecture
+from workers.engine.common.files import sha256_of
+from workers.engine.export.model_card import Provenance, metadata
+from workers.engine.export.safetensors import export_safetensors
+from workers.engine.models import Network, build, initialise
 
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE: TypeAdapter[Architecture] = TypeAdapter(Architecture)
@@ -103,7 +103,7 @@ import sys
 sys.path.insert(0, "tests/engine")
 from pathlib import Path
 import test_export
-from workers.engine.exporting.onnx import export_onnx
+from workers.engine.export.onnx import export_onnx
 folder = Path(sys.argv[1])
 digests = [test_export.exported(folder / f"{i}.safetensors", build())
            for i, build in enumerate((test_export.mlp, test_export.convnet, test_export.resnet))]

@@ -9,10 +9,10 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from app.contracts.architectures import Architecture
 from app.contracts.problems import UserError
-from workers.engine.exporting.onnx import check_onnx, export_onnx
-from workers.engine.networks import Network, build, initialise
+from app.contracts.specs.architectures import Architecture
+from workers.engine.export.onnx import check_onnx, export_onnx
+from workers.engine.models import Network, build, initialise
 
 ARCHITECTURE: TypeAdapter[Architecture] = TypeAdapter(Architecture)
 SEVERAL = {"digit": 10, "size-cm": 1}

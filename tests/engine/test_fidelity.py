@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from app.contracts.manifests import ClassOutput, MultilabelOutput, ValueOutput, VectorOutput
-from workers.engine.evaluation.answers import Answers, in_own_units, mean_answers
-from workers.engine.evaluation.fidelity import fidelity
+from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, ValueOutput, VectorOutput
+from workers.engine.evaluation.metrics.fidelity import fidelity
+from workers.engine.evaluation.metrics.outputs import Answers, in_own_units, mean_answers
 
 LOGITS = ClassOutput(kind="class")
 PROBABILITIES = ClassOutput(kind="class", output="probabilities")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from workers.engine.finite import are_finite
+from workers.engine.training.gradient_check import are_finite
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])

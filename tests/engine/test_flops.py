@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from workers.engine.evaluation.flops import count_flops, parameter_count
-from workers.engine.evaluation.modes import evaluating
+from workers.engine.common.eval_mode import evaluating
+from workers.engine.evaluation.cost.flops import count_flops, parameter_count
 
 
 def test_a_linear_layer_costs_two_operations_a_weight() -> None:

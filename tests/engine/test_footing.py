@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import torch
 
-from app.contracts.events import WarningEvent
+from app.contracts.wire.events import WarningEvent
 from tests.engine.interruptions import TRAIN, alone, school, stop
 from tests.engine.workshop import Workshop, report_of
-from workers.engine import stages
-from workers.engine.determinism import footing
+from workers.engine.common.determinism import footing
+from workers.engine.jobs.runs import runner as stages
 
 
 @pytest.fixture(scope="module")

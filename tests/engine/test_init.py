@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from app.contracts.jobs import JOB_SPEC
-from app.contracts.resolve import resolve
+from app.contracts.resolving.resolve import resolve
+from app.contracts.specs.jobs import JOB_SPEC
 from tests.engine.methods import school, soft
 from tests.engine.workshop import DATASET, SECOND, TEACHER, Workshop
 

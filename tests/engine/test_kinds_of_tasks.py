@@ -8,9 +8,9 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from app.contracts.manifests import ValueOutput, VectorOutput
-from app.contracts.orders import TrainingOutcome
-from app.contracts.report import Report
+from app.contracts.reports.report import Report
+from app.contracts.resources.manifests import ValueOutput, VectorOutput
+from app.contracts.wire.orders import TrainingOutcome
 from tests.engine.workshop import DATASET, OTHER, Arrays, Workshop, blobs, report_of
 
 TARGETS: dict[str, Any] = {

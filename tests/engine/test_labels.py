@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from app.contracts.manifests import TargetSpec
+from app.contracts.resources.manifests import TargetSpec
 from tests.engine.uploads import read, refused
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.labels import class_column, number_column

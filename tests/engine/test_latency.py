@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from workers.engine.evaluation.latency import BATCH_SIZES, example_batches, measure_latency, percentile
+from workers.engine.evaluation.cost.latency import BATCH_SIZES, example_batches, measure_latency, percentile
 
 CPU = torch.device("cpu")
 

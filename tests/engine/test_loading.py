@@ -9,14 +9,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from app.contracts.manifests import ModelManifest
-from app.contracts.orders import InspectionOutcome, ModelInput
+from app.contracts.resources.manifests import ModelManifest
+from app.contracts.wire.orders import InspectionOutcome, ModelInput
 from tests.engine.uploads import MLP, bounded_memory, forward, inspection, model_manifest, refused, unheard, weights
-from workers.engine.files import sha256_of
-from workers.engine.intake.inspect import inspect
-from workers.engine.intake.models import inspect_family_model
-from workers.engine.networks import build
-from workers.engine.networks.loading import load_weights, renamed
+from workers.engine.common.files import sha256_of
+from workers.engine.jobs.inspection.family_models import inspect_family_model
+from workers.engine.jobs.inspection.inspect import inspect
+from workers.engine.models import build
+from workers.engine.models.loading import load_weights, renamed
 
 
 def loaded(tensors: dict[str, Tensor], folder: Path, **changes: Any) -> dict[str, Tensor]:

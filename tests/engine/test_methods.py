@@ -7,7 +7,7 @@ import torch
 
 from tests.engine.methods import CLASS_JOBS, MAPS, NUMBERS, feature, job, pictures, school, soft, values
 from tests.engine.workshop import StopAtStep, Workshop, report_of
-from workers.engine.control import Stopped
+from workers.engine.common.stop import Stopped
 
 Json = dict[str, Any]
 

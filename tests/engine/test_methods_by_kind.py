@@ -8,7 +8,7 @@ import torch
 
 from tests.engine.methods import TRAINING
 from tests.engine.workshop import TEACHER, Arrays, StopAtStep, Workshop, report_of
-from workers.engine.control import Stopped
+from workers.engine.common.stop import Stopped
 
 Json = dict[str, Any]
 LABELS: dict[str, Json] = {

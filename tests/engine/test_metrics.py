@@ -9,9 +9,9 @@ import torch
 from sklearn import metrics as sk
 from torch import Tensor
 
-from app.contracts.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
+from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.evaluation.metrics import Metrics, score, task_metrics
+from workers.engine.evaluation.metrics.task_metrics import Metrics, score, task_metrics
 
 LOGITS = ClassOutput(kind="class")
 

@@ -10,10 +10,10 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.nn import functional
 
-from app.contracts.architectures import Architecture
-from app.contracts.layouts import buffer_shapes, flops, layers, parameter_count, parameter_shapes
-from workers.engine.evaluation.flops import count_flops
-from workers.engine.networks import Network, build, initialise
+from app.contracts.layouts.layouts import buffer_shapes, flops, layers, parameter_count, parameter_shapes
+from app.contracts.specs.architectures import Architecture
+from workers.engine.evaluation.cost.flops import count_flops
+from workers.engine.models import Network, build, initialise
 
 ARCHITECTURE: TypeAdapter[Architecture] = TypeAdapter(Architecture)
 ONE, TWO = {"digit": 10}, {"digit": 10, "size": 1}

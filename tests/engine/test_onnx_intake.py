@@ -8,14 +8,14 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor
 
-from app.contracts.manifests import ModelManifest
-from app.contracts.orders import ModelInput
+from app.contracts.resources.manifests import ModelManifest
+from app.contracts.wire.orders import ModelInput
 from tests.engine.graphs import GEMM, W, graph, inspected, onnx_manifest, value
 from tests.engine.uploads import model_manifest, refused
-from workers.engine.exporting.onnx import export_onnx
-from workers.engine.intake.onnx_models import inspect_onnx_model
-from workers.engine.networks import Network, build, initialise
-from workers.engine.networks.teacher import open_teacher
+from workers.engine.export.onnx import export_onnx
+from workers.engine.jobs.inspection.onnx_models import inspect_onnx_model
+from workers.engine.models import Network, build, initialise
+from workers.engine.teachers.teacher import open_teacher
 
 CPU = torch.device("cpu")
 

@@ -5,16 +5,16 @@ from typing import Any
 
 import torch
 
-from app.contracts.manifests import ModelManifest
-from app.contracts.orders import ModelInput
+from app.contracts.resources.manifests import ModelManifest
+from app.contracts.wire.orders import ModelInput
 from tests.engine.methods import TRAINING
 from tests.engine.workshop import TEACHER, Workshop, report_of
-from workers.engine.exporting.onnx import export_onnx
-from workers.engine.files import sha256_of
-from workers.engine.intake.onnx_models import inspect_onnx_model
-from workers.engine.networks import Network, build
-from workers.engine.networks.taps import Taps
-from workers.engine.networks.teacher import layer_name, open_teacher
+from workers.engine.common.files import sha256_of
+from workers.engine.export.onnx import export_onnx
+from workers.engine.jobs.inspection.onnx_models import inspect_onnx_model
+from workers.engine.models import Network, build
+from workers.engine.models.taps import Taps
+from workers.engine.teachers.teacher import layer_name, open_teacher
 
 
 def graph_of(workshop: Workshop) -> tuple[ModelInput, Network]:

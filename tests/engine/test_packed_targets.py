@@ -9,8 +9,8 @@ import torch
 from tests.engine.methods import TRAINING, school, soft
 from tests.engine.workshop import TEACHER, Workshop, report_of
 from workers.engine.data.columns import Rows
-from workers.engine.data.packed import TopK, TopKColumn, largest
-from workers.engine.objectives.softening import softened
+from workers.engine.data.top_k import TopK, TopKColumn, largest
+from workers.engine.losses.softmax import softened
 
 Json = dict[str, Any]
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from app.contracts.problems import UserError
 from tests.engine.uploads import MEBIBYTE, bounded_memory, mutations, refused
-from workers.engine.data.tables import read_arrays
+from workers.engine.data.formats.read import read_arrays
 
 Array = NDArray[Any]
 ROOM = 3 << 30

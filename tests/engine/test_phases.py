@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from app.contracts.phases import Phase
+from app.contracts.specs.phases import Phase
 from tests.engine.methods import TRAINING, feature, job, school
 from tests.engine.workshop import Workshop, report_of
 

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from app.contracts.events import ChildEvent, MetricsEvent, PhaseEvent
-from app.contracts.jobs import PreflightJob
-from app.contracts.layouts import layers_of
-from app.contracts.orders import Order, PreflightOutcome
+from app.contracts.layouts.layouts import layers_of
 from app.contracts.problems import UserError
-from app.contracts.report_preflight import PreflightReport
+from app.contracts.reports.preflight import PreflightReport
+from app.contracts.specs.jobs import PreflightJob
+from app.contracts.wire.events import ChildEvent, MetricsEvent, PhaseEvent
+from app.contracts.wire.orders import Order, PreflightOutcome
 from tests.engine.methods import CLASS_JOBS, TRAINING, job, school, soft
 from tests.engine.workshop import SECOND, STUDENT, TEACHER, Diary, StopAtStep, Workshop, blobs, report_of
-from workers.engine.control import Stop, Stopped
-from workers.engine.members import Member
+from workers.engine.common.stop import Stop, Stopped
 from workers.engine.run import execute
+from workers.engine.training.learner import Member
 
 Json = dict[str, Any]
 NOISE: Json = {**TRAINING, "views": {"transforms": [{"kind": "noise", "std": 0.1}]}}
@@ -393,7 +393,7 @@ def test_activations_grow_with_the_micro_batch_not_with_the_batch(workshop: Work
 
 
 def test_a_job_that_needs_more_than_there_is_is_warned_of(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.engine.rehearsal.preflight.available_bytes", lambda device: 20_000)
+    monkeypatch.setattr("workers.engine.jobs.preflight.preflight.available_bytes", lambda device: 20_000)
     workshop.dataset()
     spec = {"kind": "train", "target": "label", "model": STUDENT, "training": TRAINING}
     assert "memory_short" not in {each["code"] for each in preflight(workshop, spec).warnings}

@@ -11,13 +11,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from app.contracts.manifests import DatasetManifest
-from app.contracts.orders import DatasetInput, InspectionOutcome
+from app.contracts.resources.manifests import DatasetManifest
+from app.contracts.wire.orders import DatasetInput, InspectionOutcome
 from tests.engine.uploads import TABLE, inspection, read, refused, unheard
 from workers.engine.data.dataset import Dataset
 from workers.engine.data.inputs import Inputs
-from workers.engine.intake.inspect import inspect
-from workers.engine.networks.preprocess import apply
+from workers.engine.data.transform import apply
+from workers.engine.jobs.inspection.inspect import inspect
 
 ROWS = 12
 Columns = dict[str, NDArray[Any]]

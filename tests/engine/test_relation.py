@@ -9,7 +9,7 @@ from torch import Tensor
 from torchjd.aggregation import MGDA, Aggregator, ConFIG, Mean, PCGrad
 from torchjd.autojac import backward as torchjd_backward
 
-from app.contracts.resolving.relations import DIAGONAL_FLOOR
+from app.contracts.resolving.multitask.relations import DIAGONAL_FLOOR
 from tests.engine.several_tasks import (
     AGGREGATORS,
     METHODS,
@@ -26,8 +26,8 @@ from tests.engine.several_tasks import (
     trunk_gradient,
 )
 from tests.engine.workshop import Workshop, report_of
-from workers.engine.randomness import seed_step
-from workers.engine.relations import Relation
+from workers.engine.balancing.relation.matrix import Relation
+from workers.engine.common.seeds import seed_step
 
 ASYMMETRIC = [[2.0, 1.0, 1.0], [0.0, 1.0, 1.0], [3.0, 0.0, 1.0]]
 SHARES = np.array([[0.5, 0.25, 0.25], [0.0, 0.5, 0.5], [0.75, 0.0, 0.25]])

@@ -8,8 +8,8 @@ import torch
 from tests.engine.affinity.family import estimating, planted
 from tests.engine.methods import TEACHER_SPEC
 from tests.engine.workshop import SECOND, TEACHER, StopAtStep, Workshop, report_of
-from workers.engine.affinity import observer
-from workers.engine.control import Stopped
+from workers.engine.common.stop import Stopped
+from workers.engine.training.affinity import observer
 
 Json = dict[str, Any]
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.engine.methods import TRAINING, job, school, soft
 from tests.engine.workshop import StopAtStep, Workshop, blobs, report_of
-from workers.engine.control import Stopped
+from workers.engine.common.stop import Stopped
 
 Json = dict[str, Any]
 

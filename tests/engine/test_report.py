@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from app.contracts.jobs import JOB_SPEC, DistillJob
-from app.contracts.manifests import ClassOutput
-from app.contracts.report import Environment, Latency, OnnxCheck, Report, TargetUse, Verdict
-from app.contracts.report_text import render
+from app.contracts.reports.report import Environment, Latency, OnnxCheck, Report, TargetUse, Verdict
+from app.contracts.reports.text.report import render
+from app.contracts.resources.manifests import ClassOutput
+from app.contracts.specs.jobs import JOB_SPEC, DistillJob
 from workers.engine.evaluation.evaluate import Evaluation
 from workers.engine.evaluation.parties import EvaluatedTask, TaughtBy
 from workers.engine.evaluation.report import Cost, MemberPart, ReportParts, TeacherPart, build_report, compression

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.contracts.events import PhaseEvent
+from app.contracts.wire.events import PhaseEvent
 from tests.engine.interruptions import (
     BATCHES,
     COMBINATION,
@@ -23,7 +23,7 @@ from tests.engine.interruptions import (
     whole,
 )
 from tests.engine.workshop import StopAtStep, Workshop, blobs, report_of
-from workers.engine.control import Stopped, StopReason
+from workers.engine.common.stop import Stopped, StopReason
 
 LAST = 2 * BATCHES - 1
 
@@ -236,7 +236,7 @@ def test_a_stop_after_training_costs_none_of_it(shared: Workshop, monkeypatch: p
     job, spec = f"after-{name}", JOBS[name]
     whole(shared, spec, f"{job}-whole")
     assert shared.diary.checkpoints == []  # a moment's training is not worth a file
-    monkeypatch.setattr("workers.engine.loop._WORTH_SECONDS", 0.0)
+    monkeypatch.setattr("workers.engine.training.loop._WORTH_SECONDS", 0.0)
     with pytest.raises(Stopped):
         shared.run(spec, job, 1, StopInEvaluating(shared), **alone(shared, job))
     assert len(shared.diary.checkpoints) == 1

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.contracts.events import WarningEvent
 from app.contracts.problems import UserError
+from app.contracts.wire.events import WarningEvent
 from tests.engine.interruptions import (
     BATCHES,
     COMBINATION,
@@ -21,8 +21,8 @@ from tests.engine.interruptions import (
     whole,
 )
 from tests.engine.workshop import StopAtStep, Workshop, blobs, report_of
-from workers.engine.checkpoint import CheckpointFolder
-from workers.engine.control import Stopped
+from workers.engine.common.stop import Stopped
+from workers.engine.training.checkpoints.folder import CheckpointFolder
 
 FILES = ["tensors.safetensors", "state.json", "manifest.json"]
 

@@ -8,9 +8,9 @@ import torch
 
 from tests.engine.interruptions import DISTILL, alone, school, whole
 from tests.engine.workshop import StopAtStep, Workshop, report_of
-from workers.engine.control import Stopped
-from workers.engine.determinism import footing
-from workers.engine.files import write_document
+from workers.engine.common.determinism import footing
+from workers.engine.common.files import write_document
+from workers.engine.common.stop import Stopped
 
 STEPS = 12
 SEARCHED: dict[str, Any] = DISTILL | {

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from app.contracts.problems import UserError
 from tests.engine.workshop import SECOND, STUDENT, TEACHER, Workshop, blobs, report_of
-from workers.engine.networks import build
+from workers.engine.models import build
 
 TRAIN: dict[str, Any] = {
     "kind": "train",

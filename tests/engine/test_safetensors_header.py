@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save, save_file
 
 from app.contracts.problems import UserError
 from tests.engine.uploads import MLP, framed, model_manifest, mutations, refused, weights
-from workers.engine.intake.models import inspect_family_model
-from workers.engine.intake.safetensors_header import MOST_HEADER_BYTES, MOST_TENSORS, read_header
+from workers.engine.jobs.inspection.family_models import inspect_family_model
+from workers.engine.models.safetensors_header import MOST_HEADER_BYTES, MOST_TENSORS, read_header
 
 Header = dict[str, Any]
 SIXTEEN = bytes(16)

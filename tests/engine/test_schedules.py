@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from app.contracts.architectures import Mlp
-from app.contracts.training import TrainingSpec
+from app.contracts.specs.architectures import Mlp
+from app.contracts.specs.training import TrainingSpec
 from tests.engine.workshop import Workshop
-from workers.engine.networks import build, initialise
-from workers.engine.objectives.supervised import class_loss
-from workers.engine.optimizers import make_optimizer, set_learning_rate
-from workers.engine.schedules import learning_rate
+from workers.engine.losses.label_losses import class_loss
+from workers.engine.models import build, initialise
+from workers.engine.training.lr_schedules import learning_rate
+from workers.engine.training.optimizers import make_optimizer, set_learning_rate
 
 RATE = 0.2
 STEPS = 101

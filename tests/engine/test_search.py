@@ -7,8 +7,8 @@ import torch
 
 from tests.engine.methods import TRAINING, job, school, soft
 from tests.engine.workshop import StopAtStep, Workshop, report_of
-from workers.engine.control import Stopped
-from workers.engine.search import folds
+from workers.engine.common.stop import Stopped
+from workers.engine.jobs.search import folds
 
 Json = dict[str, Any]
 TEMPERATURES = {"search": [1.0, 2.0, 8.0]}

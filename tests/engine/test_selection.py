@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from app.contracts.training import TrainingSpec
+from app.contracts.specs.training import TrainingSpec
 from tests.engine.several_tasks import fixed, network_of
 from tests.engine.workshop import STUDENT, TEACHER, Workshop, blobs, report_of
 from workers.engine.data.reading import read_dataset
-from workers.engine.members import Member
+from workers.engine.training.learner import Member
 
 TRAIN: dict[str, Any] = {
     "kind": "train",

@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from app.contracts.jobs import DatasetRef, MultitaskJob, PreflightJob
-from app.contracts.report_preflight import PreflightReport
-from app.contracts.report_text import render
-from app.contracts.training import TrainingSpec
+from app.contracts.reports.preflight import PreflightReport
+from app.contracts.reports.text.report import render
+from app.contracts.specs.jobs import DatasetRef, MultitaskJob, PreflightJob
+from app.contracts.specs.training import TrainingSpec
 from tests.engine.interruptions import DISTILL, TRAIN, TRAINING, alone, points, school, stop, whole
 from tests.engine.workshop import DATASET, OTHER, TEACHER, Arrays, Workshop, blobs, report_of
-from workers.engine.control import NeverStop
+from workers.engine.common.stop import NeverStop
 from workers.engine.data.dataset import Dataset, Source
 from workers.engine.data.joining import read_datasets, stacked
 from workers.engine.data.mixture import Mixture
 from workers.engine.data.reading import read_dataset
-from workers.engine.loop import Schooling
+from workers.engine.jobs.test_analysis import MOST_DISTURBED_ROWS, disturbed_rows
+from workers.engine.jobs.train import Trained, Training
 from workers.engine.run import execute
-from workers.engine.scrutiny import MOST_DISTURBED_ROWS, disturbed_rows
-from workers.engine.training import Trained, Training
+from workers.engine.training.loop import Schooling
 
 NONE = torch.empty(0, dtype=torch.int64)
 BOTH: dict[str, Any] = {"datasets": [{"dataset": DATASET, "weight": 2.0}, {"dataset": OTHER, "weight": 1.0}]}

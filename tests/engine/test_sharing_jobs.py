@@ -11,19 +11,19 @@ from safetensors import safe_open
 from torch import Tensor
 from torchjd.aggregation import PCGrad
 
-from app.contracts.layouts import flops, parameter_count
-from app.contracts.manifests import ModelManifest
+from app.contracts.layouts.layouts import flops, parameter_count
+from app.contracts.resources.manifests import ModelManifest
 from tests.engine.interruptions import interrupted, whole
 from tests.engine.sharing_schemes import STUDENTS, TASKS, lived, made, rows_for, shared
 from tests.engine.workshop import TEACHER, Workshop, blobs, report_of
-from workers.engine import stages
 from workers.engine.balancing import Losses, Parameters
 from workers.engine.balancing.aggregators import Plain
 from workers.engine.balancing.fixed import Fixed
 from workers.engine.balancing.gradient import GradientBalancer
 from workers.engine.balancing.rows import Rows
-from workers.engine.exporting.onnx import check_onnx, export_onnx
-from workers.engine.intake.models import inspect_family_model
+from workers.engine.export.onnx import check_onnx, export_onnx
+from workers.engine.jobs.inspection.family_models import inspect_family_model
+from workers.engine.jobs.runs import runner as stages
 
 TRAINING: dict[str, Any] = {"epochs": 2, "batch_size": 32, "learning_rate": 0.02}
 Json = dict[str, Any]

@@ -6,9 +6,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from tests.engine.sharing_schemes import OUTPUTS, lived, made, rows_for, shared, touched
-from workers.engine.networks import Network
-from workers.engine.networks.sharing.experts import CgcNetwork, MmoeNetwork
-from workers.engine.networks.sharing.mtan import Attention
+from workers.engine.models import Network
+from workers.engine.models.sharing.experts import CgcNetwork, MmoeNetwork
+from workers.engine.models.sharing.mtan import Attention
 
 
 def below(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

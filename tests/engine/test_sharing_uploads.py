@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from app.contracts.manifests import ModelManifest
 from app.contracts.problems import UserError
+from app.contracts.resources.manifests import ModelManifest
 from tests.engine.sharing_schemes import FAMILIES, OUTPUTS, SCHEMES, lived, rows_for, shared
-from workers.engine.intake.models import inspect_family_model
-from workers.engine.networks import build
-from workers.engine.networks.loading import load_weights
+from workers.engine.jobs.inspection.family_models import inspect_family_model
+from workers.engine.models import build
+from workers.engine.models.loading import load_weights
 
 KINDS = {name: {"kind": "value" if size == 1 else "class"} for name, size in OUTPUTS.items()}
 

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import torch
 
-from app.contracts.report import Report
+from app.contracts.reports.report import Report
 from tests.engine.interruptions import PHASES
 from tests.engine.short_of_memory import BATCH, TRAIN, workshop
 from tests.engine.workshop import StopAtStep, Workshop
-from workers.engine.control import Stopped
-from workers.engine.files import write_document
-from workers.engine.rehearsal.memory import is_out_of_memory
+from workers.engine.common.files import write_document
+from workers.engine.common.stop import Stopped
+from workers.engine.jobs.preflight.memory import is_out_of_memory
 
 ENOUGH_FOR_HALF = 150
 """Megabytes: a tensor of a batch has 64, of which a step needs three."""

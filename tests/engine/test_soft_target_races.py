@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from tests.engine.stores import ROOM, SIZE, entries, fetched, racers
-from workers.engine.targets import Outputs, Packing, SoftTargetStore
+from workers.engine.teachers.target_store import Outputs, Packing, SoftTargetStore
 
 
 def test_two_processes_that_race_compute_once_and_use_it_side_by_side(tmp_path: Path) -> None:

@@ -8,17 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.contracts.jobs import DatasetRef, TeacherRef
-from app.contracts.report import TargetUse
+from app.contracts.reports.report import TargetUse
+from app.contracts.specs.jobs import DatasetRef, TeacherRef
 from tests.engine.schoolroom import CPU, class_target, kd_term, mlp, places, scores, supervised
 from tests.engine.stores import NUMBERS, ROOM, SIZE, entries, fetched, numbers
 from tests.engine.workshop import DATASET, STUDENT, TEACHER, StopAtStep, Workshop, blobs, report_of
-from workers.engine.control import Stopped
+from workers.engine.common.stop import Stopped
 from workers.engine.data.columns import Rows
 from workers.engine.data.joining import read_datasets
-from workers.engine.lessons import Faculty
-from workers.engine.objectives.term import Seen
-from workers.engine.targets import Packing, SoftTargetStore
+from workers.engine.losses.term import Seen
+from workers.engine.teachers.target_store import Packing, SoftTargetStore
+from workers.engine.teachers.teachers import Faculty
 
 DISTILL: dict[str, Any] = {
     "kind": "distill",

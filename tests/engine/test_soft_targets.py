@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, kl_div, log_softmax
 
-from app.contracts.manifests import (
+from app.contracts.problems import UserError
+from app.contracts.resources.manifests import (
     ClassOutput,
     ClassTarget,
     DatasetManifest,
@@ -17,7 +18,6 @@ from app.contracts.manifests import (
     ValueOutput,
     VectorOutput,
 )
-from app.contracts.problems import UserError
 from tests.engine.schoolroom import (
     LOGITS,
     gradient,
@@ -32,12 +32,12 @@ from tests.engine.schoolroom import (
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.labels import class_column
 from workers.engine.data.reading import read_dataset
-from workers.engine.objectives.logits.kd import class_kd, multilabel_kd
-from workers.engine.objectives.numbers.mse import number_mse
-from workers.engine.objectives.panel import Lesson
-from workers.engine.objectives.softening import bernoulli_log_probabilities, log_probabilities
-from workers.engine.objectives.supervised import class_loss, multilabel_loss, squared_loss
-from workers.engine.objectives.term import Seen
+from workers.engine.losses.label_losses import class_loss, multilabel_loss, squared_loss
+from workers.engine.losses.logits.kd import class_kd, multilabel_kd
+from workers.engine.losses.regression.mse import number_mse
+from workers.engine.losses.softmax import bernoulli_log_probabilities, log_probabilities
+from workers.engine.losses.teacher_mix import Lesson
+from workers.engine.losses.term import Seen
 
 PROBABILITIES = ClassOutput(kind="class", output="probabilities")
 LOG_PROBABILITIES = ClassOutput(kind="class", output="log_probabilities")

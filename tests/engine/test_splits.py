@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from app.contracts.manifests import ColumnSplits, FractionSplits, SplitName
 from app.contracts.problems import UserError
+from app.contracts.resources.manifests import ColumnSplits, FractionSplits, SplitName
 from tests.engine.uploads import read, refused
 from workers.engine.data.splits import by_column, by_fractions, shares
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from app.contracts.orders import ModelInput
+from app.contracts.wire.orders import ModelInput
 from tests.engine.archives import Called, archive, converted, same
 from tests.engine.uploads import forward, model_manifest, refused, weights
-from workers.engine.intake.models import inspect_family_model
-from workers.engine.networks.loading import load_weights
-from workers.engine.networks.teacher import open_teacher
+from workers.engine.jobs.inspection.family_models import inspect_family_model
+from workers.engine.models.loading import load_weights
+from workers.engine.teachers.teacher import open_teacher
 
 WAY_OUT = "torch.save(model.state_dict(), path)"
 

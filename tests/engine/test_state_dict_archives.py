@@ -12,7 +12,7 @@ from torch import Tensor
 from app.contracts.problems import UserError
 from tests.engine.archives import Called, archive, claimed, converted, pickled, rewritten, same
 from tests.engine.uploads import model_manifest, mutations, refused, weights
-from workers.engine.intake.models import inspect_family_model
+from workers.engine.jobs.inspection.family_models import inspect_family_model
 
 
 def test_members_that_are_deflated_are_refused_before_they_grow(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.contracts.manifests import DatasetFormat
 from app.contracts.problems import UserError
+from app.contracts.resources.manifests import DatasetFormat
 from tests.engine.uploads import MEBIBYTE, mutations, refused
-from workers.engine.data.tables import INFLATION, MOST_LINE_BYTES, read_arrays
+from workers.engine.data.formats.read import INFLATION, MOST_LINE_BYTES, read_arrays
 
 Array = NDArray[Any]
 X = np.arange(8, dtype=np.float32).reshape(4, 2)

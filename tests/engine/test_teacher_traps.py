@@ -12,9 +12,9 @@ from app.contracts.problems import UserError
 from tests.engine.lessons import DISTILL, ROWS, taught, told, trained
 from tests.engine.schoolroom import scores
 from tests.engine.workshop import SECOND, TEACHER, Workshop, blobs, report_of
-from workers.engine.control import NeverStop
-from workers.engine.finish import Finish
-from workers.engine.lessons import BLOCK
+from workers.engine.common.stop import NeverStop
+from workers.engine.jobs.finish import Finish
+from workers.engine.teachers.teachers import BLOCK
 
 
 @pytest.mark.parametrize("model", [{"normalization": "batch"}, {"dropout": 0.5}], ids=["BatchNorm", "dropout"])

@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.contracts.architectures import Mlp
-from app.contracts.balancing import FixedBalancing, PcgradBalancing
-from app.contracts.sharing import CrossStitchSharing
+from app.contracts.specs.architectures import Mlp
+from app.contracts.specs.balancing import FixedBalancing, PcgradBalancing
+from app.contracts.specs.sharing import CrossStitchSharing
 from tests.engine.affinity.family import estimating, planted
 from tests.engine.several_tasks import NAMES, losses_of, rows
 from tests.engine.workshop import StopAtStep, Workshop
 from workers.engine.balancing import Balancer, Losses, Parameters, Shared, TowerRows, make_balancer
-from workers.engine.control import Stopped
-from workers.engine.networks import Network, build, initialise
-from workers.engine.relations import Relation
+from workers.engine.balancing.relation.matrix import Relation
+from workers.engine.common.stop import Stopped
+from workers.engine.models import Network, build, initialise
 
 R = ((0.5, 0.5, 0.0), (0.25, 0.5, 0.25), (0.0, 0.0, 1.0))
 WEIGHTS = (1.0, 2.0, 1.0)

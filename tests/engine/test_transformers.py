@@ -11,19 +11,19 @@ from pydantic import TypeAdapter
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from app.contracts.architectures import Architecture
-from app.contracts.layouts import buffer_shapes, flops, layers, parameter_count, parameter_shapes
-from app.contracts.manifests import ModelManifest
+from app.contracts.layouts.layouts import buffer_shapes, flops, layers, parameter_count, parameter_shapes
 from app.contracts.problems import UserError
+from app.contracts.resources.manifests import ModelManifest
+from app.contracts.specs.architectures import Architecture
 from tests.engine.methods import TOKEN_STUDENT, TOKENS, feature, job, soft, tokens
 from tests.engine.workshop import StopAtStep, Workshop, report_of
-from workers.engine.control import Stopped
-from workers.engine.evaluation.flops import count_flops
-from workers.engine.exporting.onnx import check_onnx, export_onnx
-from workers.engine.intake.models import inspect_family_model
-from workers.engine.networks import Network, build, initialise
-from workers.engine.networks.loading import load_weights
-from workers.engine.networks.taps import Taps
+from workers.engine.common.stop import Stopped
+from workers.engine.evaluation.cost.flops import count_flops
+from workers.engine.export.onnx import check_onnx, export_onnx
+from workers.engine.jobs.inspection.family_models import inspect_family_model
+from workers.engine.models import Network, build, initialise
+from workers.engine.models.loading import load_weights
+from workers.engine.models.taps import Taps
 
 Json = dict[str, Any]
 ARCHITECTURE: TypeAdapter[Architecture] = TypeAdapter(Architecture)

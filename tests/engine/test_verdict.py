@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.contracts.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
-from app.contracts.report import Verdict
+from app.contracts.reports.report import Verdict
+from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.evaluation.intervals import bootstrap_interval, newcombe_interval
-from workers.engine.evaluation.verdict import CLASS_MARGIN, conclusion, judge, not_applicable
+from workers.engine.evaluation.verdict.intervals import bootstrap_interval, newcombe_interval
+from workers.engine.evaluation.verdict.judge import CLASS_MARGIN, conclusion, judge, not_applicable
 
 LOGITS = ClassOutput(kind="class")
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.engine.methods import TRAINING, feature, job, pictures, soft
 from tests.engine.workshop import StopAtStep, Workshop, report_of
-from workers.engine.control import Stopped
+from workers.engine.common.stop import Stopped
 
 Json = dict[str, Any]
 SHIFTED: Json = {"seed": 3, "transforms": [{"kind": "shift", "pixels": 1}, {"kind": "flip"}]}

@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.contracts.events import ChildEvent
-from app.contracts.jobs import InspectJob
-from app.contracts.manifests import DatasetManifest, ModelManifest
-from app.contracts.orders import DatasetInput, ModelInput, Order
 from app.contracts.problems import UserError
+from app.contracts.resources.manifests import DatasetManifest, ModelManifest
+from app.contracts.specs.jobs import InspectJob
+from app.contracts.wire.events import ChildEvent
+from app.contracts.wire.orders import DatasetInput, ModelInput, Order
 from workers.engine.data.dataset import Dataset
 from workers.engine.data.reading import facts_of, read_dataset
 

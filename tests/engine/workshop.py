@@ -10,21 +10,21 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from app.contracts.events import (
+from app.contracts.reports.report import Report
+from app.contracts.resolving.resolve import resolve
+from app.contracts.resources.manifests import DatasetManifest, ModelManifest
+from app.contracts.specs.jobs import JOB_SPEC
+from app.contracts.wire.events import (
     CheckpointEvent,
     ChildEvent,
     MetricsEvent,
     WarningEvent,
 )
-from app.contracts.jobs import JOB_SPEC
-from app.contracts.manifests import DatasetManifest, ModelManifest
-from app.contracts.orders import DatasetInput, ModelInput, Order, TrainingOutcome
-from app.contracts.report import Report
-from app.contracts.resolve import resolve
-from workers.engine.control import Stop, StopReason
+from app.contracts.wire.orders import DatasetInput, ModelInput, Order, TrainingOutcome
+from workers.engine.common.files import sha256_of
+from workers.engine.common.stop import Stop, StopReason
 from workers.engine.data.reading import facts_of, read_dataset
-from workers.engine.files import sha256_of
-from workers.engine.intake.models import inspect_family_model
+from workers.engine.jobs.inspection.family_models import inspect_family_model
 from workers.engine.run import execute
 
 DATASET = "ds_01890a5d-ac96-774b-bcce-b302099a8057"

@@ -12,12 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from app.contracts.events import ChildEvent, PhaseEvent
-from app.contracts.jobs import InspectJob
-from app.contracts.orders import Order
+from app.contracts.specs.jobs import InspectJob
+from app.contracts.wire.events import ChildEvent, PhaseEvent
+from app.contracts.wire.orders import Order
 from tests.faults.witness import HALTED, sole_user_of_slot
 from workers import child
-from workers.engine import checkpoint, loop, targets
+from workers.engine.teachers import target_store as targets
+from workers.engine.training import loop
+from workers.engine.training.checkpoints import folder as checkpoint
 from workers.runtime.child_side import Control, Events
 
 

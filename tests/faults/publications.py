@@ -17,17 +17,17 @@ from typing import Any
 
 import torch
 
-from app.contracts.architectures import Mlp
-from app.contracts.orders import FailureOutcome
+from app.contracts.specs.architectures import Mlp
+from app.contracts.wire.orders import FailureOutcome
 from app.storage.errors import StorageError
 from app.storage.local import LocalStore
 from app.storage.store import DigestMismatch
-from workers.engine.checkpoint import CheckpointFolder
-from workers.engine.controls import ControlCache
-from workers.engine.files import read_document, write_document
-from workers.engine.finished import FinishedStages, Settled, StageResult
-from workers.engine.networks import build
-from workers.engine.targets import Packing, SoftTargetStore
+from workers.engine.common.files import read_document, write_document
+from workers.engine.jobs.runs.control_cache import ControlCache
+from workers.engine.jobs.runs.results import FinishedStages, Settled, StageResult
+from workers.engine.models import build
+from workers.engine.teachers.target_store import Packing, SoftTargetStore
+from workers.engine.training.checkpoints.folder import CheckpointFolder
 from workers.runtime.adopting import adopt
 from workers.runtime.child_side import failure, write_outcome
 from workers.runtime.places import Places

@@ -12,18 +12,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.contracts.jobs import JOB_SPEC, MultitaskJob
-from app.contracts.manifests import ClassOutput, ValueOutput
-from app.contracts.report import Environment, Latency, OnnxCheck, Report, TargetUse
-from app.contracts.report_relation import GroupsProposal, RelationReport
-from app.contracts.report_text import render
+from app.contracts.reports.relation import GroupsProposal, RelationReport
+from app.contracts.reports.report import Environment, Latency, OnnxCheck, Report, TargetUse
+from app.contracts.reports.text.report import render
+from app.contracts.resources.manifests import ClassOutput, ValueOutput
+from app.contracts.specs.jobs import JOB_SPEC, MultitaskJob
 from tests.golden.files import held
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.evaluation.baselines import against_baselines, baseline_report
 from workers.engine.evaluation.evaluate import evaluate
 from workers.engine.evaluation.parties import EvaluatedTask, TaughtBy
 from workers.engine.evaluation.predictions import PredictionsFile
 from workers.engine.evaluation.report import Cost, MemberPart, ReportParts, TeacherPart, build_report
+from workers.engine.evaluation.verdict.baselines import against_baselines, baseline_report
 
 TEACHER = "mdl_01890a5d-ac96-774b-bcce-b302099a8057"
 LOGITS, VALUE = ClassOutput(kind="class"), ValueOutput(kind="value", mean=20.0, std=4.0)

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from app.contracts.distillation import DistillationSpec
-from app.contracts.facts import DatasetFacts, InputFacts, ModelFacts, OutputFacts, TargetFacts
-from app.contracts.jobs import JOB_SPEC, DatasetRef, MultitaskJob, PreflightJob
-from app.contracts.manifests import ClassOutput
-from app.contracts.resolve import Resolution, resolve
+from app.contracts.resolving.data.joining import joined_facts
 from app.contracts.resolving.findings import Findings
-from app.contracts.resolving.joining import joined_facts
+from app.contracts.resolving.resolve import Resolution, resolve
+from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts, OutputFacts, TargetFacts
+from app.contracts.resources.manifests import ClassOutput
+from app.contracts.specs.distillation import DistillationSpec
+from app.contracts.specs.jobs import JOB_SPEC, DatasetRef, MultitaskJob, PreflightJob
 
 A, B, C = (f"ds_01890a5d-ac96-774b-bcce-b302099a805{i}" for i in range(3))
 TEACHER = "mdl_01890a5d-ac96-774b-bcce-b302099a8057"

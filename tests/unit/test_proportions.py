@@ -4,7 +4,7 @@ from itertools import combinations
 
 import pytest
 
-from app.contracts.proportions import least_batch, quotas
+from app.contracts.resolving.data.proportions import least_batch, quotas
 
 
 @pytest.mark.parametrize(

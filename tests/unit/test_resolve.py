@@ -5,12 +5,12 @@ from typing import Any, get_args
 
 import pytest
 
-from app.contracts.balancing import LOSS_METHODS, PREFERRING, Balancing
-from app.contracts.facts import DatasetFacts, InputFacts, ModelFacts, OutputFacts, TargetFacts
-from app.contracts.jobs import JOB_SPEC, DistillJob, MultitaskJob, TrainJob
-from app.contracts.manifests import ClassOutput, ValueOutput
-from app.contracts.resolve import Resolution, resolve
-from app.contracts.resolving.relations import DIAGONAL_FLOOR, effective_weights, normalised
+from app.contracts.resolving.multitask.relations import DIAGONAL_FLOOR, effective_weights, normalised
+from app.contracts.resolving.resolve import Resolution, resolve
+from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts, OutputFacts, TargetFacts
+from app.contracts.resources.manifests import ClassOutput, ValueOutput
+from app.contracts.specs.balancing import LOSS_METHODS, PREFERRING, Balancing
+from app.contracts.specs.jobs import JOB_SPEC, DistillJob, MultitaskJob, TrainJob
 
 DS = "ds_01890a5d-ac96-774b-bcce-b302099a8057"
 TEACHER = "mdl_01890a5d-ac96-774b-bcce-b302099a8057"

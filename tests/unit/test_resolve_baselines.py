@@ -1,7 +1,7 @@
 """What is said at submission of a job with single-task baselines."""
 
-from app.contracts.facts import TargetFacts
-from app.contracts.jobs import MultitaskJob
+from app.contracts.resources.facts import TargetFacts
+from app.contracts.specs.jobs import MultitaskJob
 from tests.unit.test_resolve import MULTITASK, SPLITS, TEACHER, TWO, dataset, resolved, warned
 
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from app.contracts.architectures import Convnet, Mlp
-from app.contracts.facts import DatasetFacts, InputFacts, Layer, ModelFacts, OutputFacts, TargetFacts
-from app.contracts.jobs import DistillJob
-from app.contracts.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
-from app.contracts.resolve import resolve
-from app.contracts.resolving.methods import KINDS
+from app.contracts.resolving.distillation.methods import KINDS
+from app.contracts.resolving.resolve import resolve
+from app.contracts.resources.facts import DatasetFacts, InputFacts, Layer, ModelFacts, OutputFacts, TargetFacts
+from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
+from app.contracts.specs.architectures import Convnet, Mlp
+from app.contracts.specs.jobs import DistillJob
 from tests.unit.test_resolve import DISTILL, DS, SPLITS, TEACHER, codes, dataset, resolved, teacher, warned
 
 Json = dict[str, Any]

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from app.contracts.facts import DatasetFacts, InputFacts, ModelFacts, OutputFacts, TargetFacts
-from app.contracts.jobs import ANY_SPEC, JOB_SPEC, DistillJob, PreflightJob
-from app.contracts.manifests import ClassOutput
-from app.contracts.resolve import Resolution, resolve
+from app.contracts.resolving.resolve import Resolution, resolve
+from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts, OutputFacts, TargetFacts
+from app.contracts.resources.manifests import ClassOutput
+from app.contracts.specs.jobs import ANY_SPEC, JOB_SPEC, DistillJob, PreflightJob
 from app.errors import Invalid
 from app.http.validation import parse_as
 from app.jobs.submission import dry_run, references

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.contracts.facts import ModelFacts, OutputFacts, TargetFacts
-from app.contracts.jobs import JOB_SPEC, MultitaskJob
-from app.contracts.manifests import ClassOutput, ValueOutput
-from app.contracts.relations import AppliedRelation, GroupsRelation, MatrixRelation
-from app.contracts.resolve import resolve
-from app.contracts.sharing import TrunksSharing
+from app.contracts.resolving.resolve import resolve
+from app.contracts.resources.facts import ModelFacts, OutputFacts, TargetFacts
+from app.contracts.resources.manifests import ClassOutput, ValueOutput
+from app.contracts.specs.jobs import JOB_SPEC, MultitaskJob
+from app.contracts.specs.relations import AppliedRelation, GroupsRelation, MatrixRelation
+from app.contracts.specs.sharing import TrunksSharing
 from app.http.validation import problems_of
 from app.jobs.submission import dry_run
 from tests.unit.test_resolve import DS, SPLITS, TEACHER, codes, dataset, resolved, teacher, warned

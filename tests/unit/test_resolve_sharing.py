@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from app.contracts.facts import ModelFacts, OutputFacts, TargetFacts
-from app.contracts.jobs import JOB_SPEC, MultitaskJob
-from app.contracts.layouts import flops, layers, parameter_count
-from app.contracts.manifests import ClassOutput, InputTransform
-from app.contracts.resolve import Resolution
+from app.contracts.layouts.layouts import flops, layers, parameter_count
+from app.contracts.resolving.resolve import Resolution
+from app.contracts.resources.facts import ModelFacts, OutputFacts, TargetFacts
+from app.contracts.resources.manifests import ClassOutput, InputTransform
+from app.contracts.specs.jobs import JOB_SPEC, MultitaskJob
 from app.errors import Invalid
 from app.http.validation import parse_as
 from tests.engine.sharing_schemes import parsed

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from app.contracts.architectures import StudentTransformer, Transformer
-from app.contracts.facts import DatasetFacts, InputFacts, ModelFacts, OutputFacts, TargetFacts
-from app.contracts.jobs import JOB_SPEC, DistillJob, TrainJob
-from app.contracts.layouts import flops, parameter_count
-from app.contracts.manifests import ClassOutput
-from app.contracts.resolve import Resolution, resolve
+from app.contracts.layouts.layouts import flops, parameter_count
+from app.contracts.resolving.resolve import Resolution, resolve
+from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts, OutputFacts, TargetFacts
+from app.contracts.resources.manifests import ClassOutput
+from app.contracts.specs.architectures import StudentTransformer, Transformer
+from app.contracts.specs.jobs import JOB_SPEC, DistillJob, TrainJob
 
 Json = dict[str, Any]
 DS = "ds_01890a5d-ac96-774b-bcce-b302099a8057"

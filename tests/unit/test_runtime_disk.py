@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from app.contracts.architectures import Mlp
-from app.contracts.footprint import disk_bytes
-from app.contracts.jobs import InspectJob, TrainJob
-from app.contracts.orders import ExitCode
-from app.contracts.training import TrainingSpec
+from app.contracts.resolving.footprint import disk_bytes
+from app.contracts.specs.architectures import Mlp
+from app.contracts.specs.jobs import InspectJob, TrainJob
+from app.contracts.specs.training import TrainingSpec
+from app.contracts.wire.orders import ExitCode
 from app.storage.errors import StorageFull
 from app.storage.space import JOBS_SHARE
 from workers.runtime.disk import Disk, bytes_below

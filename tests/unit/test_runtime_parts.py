@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app.contracts.events import PhaseEvent, WarningEvent
-from app.contracts.orders import FailureOutcome
+from app.contracts.wire.events import PhaseEvent, WarningEvent
+from app.contracts.wire.orders import FailureOutcome
 from workers.runtime import devices, health, keeping, locks
 from workers.runtime.child_side import Events, failure, write_outcome
 from workers.runtime.lifeline import host_clock

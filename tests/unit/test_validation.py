@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from app.contracts.jobs import JOB_SPEC
-from app.contracts.manifests import DatasetManifest, ModelManifest
+from app.contracts.resources.manifests import DatasetManifest, ModelManifest
+from app.contracts.specs.jobs import JOB_SPEC
 from app.errors import Invalid
 from app.http.pointers import pointer
 from app.http.validation import parse_as, placed

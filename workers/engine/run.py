@@ -1,15 +1,15 @@
 """The engine's front door: an order in, an outcome out."""
 
-from app.contracts.events import ChildEvent, PhaseEvent
-from app.contracts.jobs import InspectJob, PreflightJob
-from app.contracts.orders import InspectionOutcome, Order, PreflightOutcome, TrainingOutcome
-from workers.engine.control import Stop
-from workers.engine.finish import Finish
-from workers.engine.intake.inspect import inspect
-from workers.engine.recipes import Spec
-from workers.engine.rehearsal.preflight import Preflight
-from workers.engine.shortage import is_out_of_memory, ran_out
-from workers.engine.training import Emit, Training
+from app.contracts.specs.jobs import InspectJob, PreflightJob
+from app.contracts.wire.events import ChildEvent, PhaseEvent
+from app.contracts.wire.orders import InspectionOutcome, Order, PreflightOutcome, TrainingOutcome
+from workers.engine.common.stop import Stop
+from workers.engine.jobs.finish import Finish
+from workers.engine.jobs.inspection.inspect import inspect
+from workers.engine.jobs.preflight.preflight import Preflight
+from workers.engine.jobs.runs.out_of_memory import is_out_of_memory, ran_out
+from workers.engine.jobs.train import Emit, Training
+from workers.engine.tasks.build import Spec
 
 
 def execute(order: Order, emit: Emit, stop: Stop) -> TrainingOutcome | PreflightOutcome | InspectionOutcome:

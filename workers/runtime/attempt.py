@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from app.contracts.footprint import disk_bytes
-from app.contracts.jobs import InspectJob
-from app.contracts.orders import ControlMessage, ExitCode
 from app.contracts.problems import Problem
+from app.contracts.resolving.footprint import disk_bytes
+from app.contracts.specs.jobs import InspectJob
 from app.contracts.states import JobState
+from app.contracts.wire.orders import ControlMessage, ExitCode
 from app.db.errors import DatabaseUnavailable
 from app.queue.blobs import ClaimLost
 from app.queue.ledger import Ledger

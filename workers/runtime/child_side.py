@@ -6,15 +6,15 @@ import threading
 from pathlib import Path
 from typing import Literal
 
-from app.contracts.events import ChildEvent
-from app.contracts.orders import (
+from app.contracts.problems import ErrorClass, JobError
+from app.contracts.wire.events import ChildEvent
+from app.contracts.wire.orders import (
     CONTROL_MESSAGE,
     FailureOutcome,
     InspectionOutcome,
     PreflightOutcome,
     TrainingOutcome,
 )
-from app.contracts.problems import ErrorClass, JobError
 from app.storage.durable import sync_directory, sync_file
 from workers.runtime.lifeline import live_until
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from app.contracts.orders import ControlMessage
+from app.contracts.wire.orders import ControlMessage
 from workers.runtime.forkserver import PACKET
 
 DEFAULT_ENTRY = "workers.child:main"

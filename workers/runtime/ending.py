@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from app.contracts.orders import FailureOutcome, InspectionOutcome, PreflightOutcome, TrainingOutcome
 from app.contracts.problems import ErrorClass, JobError
+from app.contracts.wire.orders import FailureOutcome, InspectionOutcome, PreflightOutcome, TrainingOutcome
 from app.queue.ledger import Ledger
 from app.queue.records import Claim
 from workers.runtime.keeping import end_of_log, keep_log

@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from app.contracts.facts import FileRef
-from app.contracts.jobs import ANY_SPEC, InspectJob
-from app.contracts.orders import DatasetInput, ModelInput, Order
-from app.contracts.resolve import Resolution, Spec, resolve
+from app.contracts.resolving.resolve import Resolution, Spec, resolve
+from app.contracts.resources.facts import FileRef
+from app.contracts.specs.jobs import ANY_SPEC, InspectJob
+from app.contracts.wire.orders import DatasetInput, ModelInput, Order
 from app.queue.records import Claim, JobInputs
 from app.settings import Settings
 from app.storage.durable import digest_of_file

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from app.contracts.orders import (
+from app.contracts.problems import JobError
+from app.contracts.wire.orders import (
     OUTCOME,
     ExitCode,
     FailureOutcome,
@@ -17,7 +18,6 @@ from app.contracts.orders import (
     PreflightOutcome,
     TrainingOutcome,
 )
-from app.contracts.problems import JobError
 from app.queue.blobs import Blobs
 from app.queue.ledger import Ledger
 from app.queue.records import Claim, Publication, PublishedFile

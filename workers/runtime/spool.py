@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from app.contracts.events import CHILD_EVENT
+from app.contracts.wire.events import CHILD_EVENT
 from app.queue.ledger import Event
 
 MOST_BYTES = 4 << 20

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from app.contracts.orders import ModelInput
+from app.contracts.wire.orders import ModelInput
 from tests.benchmarks.accuracy.catalogue import FEW_LABELS, TEACHER_MODEL, TEACHER_TRAINING, Run
 from tests.demo.digits import write_digits
 from tests.engine.workshop import TEACHER, Workshop, report_of

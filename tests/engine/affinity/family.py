@@ -5,16 +5,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from app.contracts.manifests import ValueOutput
-from app.contracts.training import TrainingSpec
+from app.contracts.resources.manifests import ValueOutput
+from app.contracts.specs.training import TrainingSpec
 from tests.engine.several_tasks import fixed, network_of, rows
 from tests.engine.workshop import Workshop
 from workers.engine.data.columns import Rows
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.exchange import Counts, Part
-from workers.engine.members import Member
-from workers.engine.objectives.labels import SupervisedLoss
-from workers.engine.tasks import Task
+from workers.engine.losses.supervised_loss import SupervisedLoss
+from workers.engine.tasks.task import Task
+from workers.engine.training.batch import Counts, Part
+from workers.engine.training.learner import Member
 
 Json = dict[str, Any]
 CPU = torch.device("cpu")

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from app.contracts.resolving.grouping import groups_of
-from workers.engine.affinity.estimate import LEAST, relation_of
-from workers.engine.affinity.measured import Measured
+from app.contracts.resolving.multitask.grouping import groups_of
+from workers.engine.balancing.relation.estimate import LEAST, relation_of
+from workers.engine.balancing.relation.running_stats import Measured
 
 TRUE = torch.tensor([[2.0, 1.0, -0.5], [0.4, 4.0, 0.0], [0.0, 0.1, 0.2]])
 

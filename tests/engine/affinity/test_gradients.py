@@ -7,8 +7,8 @@ import torch
 
 from tests.engine.affinity.family import batch, member
 from tests.engine.several_tasks import jacobian
-from workers.engine.affinity.gradients import task_gradients
-from workers.engine.affinity.lookahead import FALL, common_rate, cosines, promised_falls, tried_falls
+from workers.engine.training.affinity.gradients import task_gradients
+from workers.engine.training.affinity.lookahead import FALL, common_rate, cosines, promised_falls, tried_falls
 
 
 def by_hand(made: Any, parts: Any, counts: Any) -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.contracts.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
+from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
 from tests.engine.evaluation.cases import seeded, target_of
-from workers.engine.evaluation.contributions import contributions
-from workers.engine.evaluation.metrics import task_metrics
+from workers.engine.evaluation.metrics.task_metrics import task_metrics
+from workers.engine.evaluation.verdict.contributions import contributions
 
 CLASSES, LABELS = ClassOutput(kind="class", output="energies"), MultilabelOutput(kind="multilabel")
 VALUE, VECTOR = ValueOutput(kind="value", mean=100.0, std=10.0), VectorOutput(kind="vector")

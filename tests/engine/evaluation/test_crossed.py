@@ -11,7 +11,7 @@ from scipy import stats
 from torch import Tensor
 
 from tests.engine.evaluation.cases import drawn_right, seeded
-from workers.engine.evaluation.crossed import crossed_interval, row_interval
+from workers.engine.evaluation.verdict.crossed_interval import crossed_interval, row_interval
 
 Interval = Callable[[Tensor, Tensor], tuple[float, float]]
 TRIALS = 600

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.contracts.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput
+from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.evaluation.baselines import against_baselines, baseline_report
-from workers.engine.evaluation.delta_m import delta_m, of_metric, of_task, of_tasks
 from workers.engine.evaluation.parties import EvaluatedTask
+from workers.engine.evaluation.verdict.baselines import against_baselines, baseline_report
+from workers.engine.evaluation.verdict.delta_m import delta_m, of_metric, of_task, of_tasks
 
 ROWS = torch.arange(400)
 LABELS = ROWS % 2

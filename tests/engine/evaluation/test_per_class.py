@@ -6,12 +6,12 @@ import torch
 from sklearn import metrics as sk
 from torch import Tensor
 
-from app.contracts.manifests import ClassOutput, MultilabelOutput
-from app.contracts.report import PerClass, Report
+from app.contracts.reports.report import PerClass, Report
+from app.contracts.resources.manifests import ClassOutput, MultilabelOutput
 from tests.engine.evaluation.cases import seeded, target_of
-from workers.engine.evaluation.answers import Answers
-from workers.engine.evaluation.metrics import task_metrics
-from workers.engine.evaluation.per_class import MOST_CLASSES, per_class
+from workers.engine.evaluation.metrics.outputs import Answers
+from workers.engine.evaluation.metrics.per_class import MOST_CLASSES, per_class
+from workers.engine.evaluation.metrics.task_metrics import task_metrics
 
 LOGITS = ClassOutput(kind="class")
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.contracts.manifests import ClassOutput, ValueOutput
+from app.contracts.resources.manifests import ClassOutput, ValueOutput
 from tests.engine.evaluation.cases import seeded, target_of
-from workers.engine.evaluation.metrics import task_metrics
-from workers.engine.evaluation.reliability import reliability
+from workers.engine.evaluation.metrics.reliability import reliability
+from workers.engine.evaluation.metrics.task_metrics import task_metrics
 
 LOGITS = ClassOutput(kind="class")
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.contracts.manifests import ClassOutput, MultilabelOutput, ValueOutput, VectorOutput
-from app.contracts.report import Verdict
+from app.contracts.reports.report import Verdict
+from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, ValueOutput, VectorOutput
 from tests.engine.evaluation.cases import drawn_right, right_or_wrong, seeded, target_of
-from workers.engine.evaluation.metrics import task_metrics
-from workers.engine.evaluation.repeats import judge_repeats
-from workers.engine.evaluation.verdict import CLASS_MARGIN, judge
+from workers.engine.evaluation.metrics.task_metrics import task_metrics
+from workers.engine.evaluation.verdict.judge import CLASS_MARGIN, judge
+from workers.engine.evaluation.verdict.repeats import judge_repeats
 
 LOGITS, LABELS, VALUE = ClassOutput(kind="class"), MultilabelOutput(kind="multilabel"), ValueOutput(kind="value")
 

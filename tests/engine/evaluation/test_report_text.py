@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.contracts.report import (
+from app.contracts.reports.report import (
     ClassFigures,
     Environment,
     Party,
@@ -11,7 +11,7 @@ from app.contracts.report import (
     Robustness,
     Verdict,
 )
-from app.contracts.report_text import render
+from app.contracts.reports.text.report import render
 
 VERDICT = {
     "verdict": "gain",

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.contracts.manifests import ClassOutput, ValueOutput
+from app.contracts.resources.manifests import ClassOutput, ValueOutput
 from tests.engine.evaluation.cases import seeded, target_of
-from workers.engine.evaluation.answers import Answers
-from workers.engine.evaluation.corruptions import SEVERITIES, corrupted
-from workers.engine.evaluation.robustness import robustness
+from workers.engine.evaluation.metrics.outputs import Answers
+from workers.engine.evaluation.robustness.corruptions import SEVERITIES, corrupted
+from workers.engine.evaluation.robustness.disturbed import robustness
 
 LOGITS, VALUE = ClassOutput(kind="class"), ValueOutput(kind="value")
 IMAGES = torch.rand(60, 1, 8, 8, generator=seeded(0))
@@ -62,7 +62,7 @@ def test_values_are_measured_by_rmse_and_silent_parties_are_not_named() -> None:
 def test_blocks_join_to_the_same_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = torch.arange(60)
     whole = robustness({"student": by_mean}, TARGETS, IMAGES, rows, 0, 0.0, 1.0)
-    monkeypatch.setattr("workers.engine.evaluation.robustness.BLOCK", 7)
+    monkeypatch.setattr("workers.engine.evaluation.robustness.disturbed.BLOCK", 7)
     parts = robustness({"student": by_mean}, TARGETS, IMAGES, rows, 0, 0.0, 1.0)
     assert parts["bright"] == whole["bright"]
 

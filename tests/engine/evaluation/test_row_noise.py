@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy import stats
 
-from workers.engine.evaluation.row_noise import philox, row_normals, row_words
+from workers.engine.evaluation.robustness.row_noise import philox, row_normals, row_words
 
 WORD = 1 << 32
 
@@ -59,7 +59,7 @@ def test_a_longer_row_begins_like_a_shorter_one() -> None:
 
 def test_portions_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = row_normals(1, torch.arange(50), 64)
-    monkeypatch.setattr("workers.engine.evaluation.row_noise._BLOCKS_AT_ONCE", 100)
+    monkeypatch.setattr("workers.engine.evaluation.robustness.row_noise._BLOCKS_AT_ONCE", 100)
     assert torch.equal(row_normals(1, torch.arange(50), 64), whole)
 
 

@@ -3,7 +3,7 @@
 import pytest
 from scipy import stats
 
-from workers.engine.evaluation.student_t import student_t_quantile
+from workers.engine.evaluation.verdict.student_t import student_t_quantile
 
 
 @pytest.mark.parametrize("probability", [0.6, 0.9, 0.975, 0.995, 0.9999])

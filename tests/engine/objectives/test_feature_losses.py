@@ -11,14 +11,14 @@ from torch.autograd import gradcheck
 from torch.nn.functional import adaptive_avg_pool2d
 
 from tests.engine.objectives.written_out import drawn, fixed, gradient, kl, softmax
-from workers.engine.objectives.features.attention import attention_transfer
-from workers.engine.objectives.features.crd import info_nce
-from workers.engine.objectives.features.fitnets import hint, unit_hint
-from workers.engine.objectives.features.projectors import projector
-from workers.engine.objectives.features.rkd import rkd_angle, rkd_distance
-from workers.engine.objectives.features.shapes import flat, matched
-from workers.engine.objectives.features.similarity import similarity
-from workers.engine.objectives.features.transformers import hidden_states, relations
+from workers.engine.losses.features.attention import attention_transfer
+from workers.engine.losses.features.crd import info_nce
+from workers.engine.losses.features.fitnets import hint, unit_hint
+from workers.engine.losses.features.projectors import projector
+from workers.engine.losses.features.rkd import rkd_angle, rkd_distance
+from workers.engine.losses.features.shapes import flat, matched
+from workers.engine.losses.features.similarity import similarity
+from workers.engine.losses.features.transformers import hidden_states, relations
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

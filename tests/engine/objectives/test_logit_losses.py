@@ -10,14 +10,14 @@ from torch.autograd import gradcheck
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax, logsigmoid
 
 from tests.engine.objectives.written_out import drawn, fixed, gradient, kl, sigmoid, softmax
-from workers.engine.objectives.logits.dist import dist
-from workers.engine.objectives.logits.dkd import dkd
-from workers.engine.objectives.logits.jsd import jsd
-from workers.engine.objectives.logits.kd import class_kd
-from workers.engine.objectives.logits.logit_mse import logit_mse
-from workers.engine.objectives.logits.multilabel import multilabel_jsd, multilabel_mse, multilabel_reverse_kl
-from workers.engine.objectives.logits.reverse_kl import reverse_kl
-from workers.engine.objectives.logits.standardize import standardized
+from workers.engine.losses.logits.dist import dist
+from workers.engine.losses.logits.dkd import dkd
+from workers.engine.losses.logits.jsd import jsd
+from workers.engine.losses.logits.kd import class_kd
+from workers.engine.losses.logits.logit_mse import logit_mse
+from workers.engine.losses.logits.multilabel import multilabel_jsd, multilabel_mse, multilabel_reverse_kl
+from workers.engine.losses.logits.reverse_kl import reverse_kl
+from workers.engine.losses.logits.standardize import standardized
 
 Temperature = float | Tensor
 Loss = Callable[[Tensor, Tensor, Temperature], Tensor]

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from tests.engine.objectives.written_out import drawn, gradient
-from workers.engine.objectives.numbers.cosine import cosine
-from workers.engine.objectives.numbers.huber import number_huber
-from workers.engine.objectives.numbers.mse import number_mse
-from workers.engine.objectives.numbers.teacher_bounded import teacher_bounded
+from workers.engine.losses.regression.cosine import cosine
+from workers.engine.losses.regression.huber import number_huber
+from workers.engine.losses.regression.mse import number_mse
+from workers.engine.losses.regression.teacher_bounded import teacher_bounded
 
 LABELS = drawn(8, 3, seed=9)
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tests.engine.objectives.written_out import drawn
-from workers.engine.objectives.features.projectors import draw, projector
+from workers.engine.losses.features.projectors import draw, projector
 
 
 def weights(module: nn.Module, seed: int, stream: str) -> dict[str, torch.Tensor]:

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from app.contracts.views import Views
-from workers.engine.data.views import Partners, Viewed, apply_views
+from app.contracts.specs.views import Views
+from workers.engine.data.augment import Partners, Viewed, apply_views
 
 ROWS, SHAPE = 300, (3, 12, 10)
 SPLIT = torch.arange(0, ROWS, 2)

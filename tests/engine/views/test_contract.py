@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.contracts.resolving.views import undefined_for
-from app.contracts.views import Views
+from app.contracts.resolving.data.views import undefined_for
+from app.contracts.specs.views import Views
 from tests.engine.views.pictures import MANY, SHAPE, TRANSFORMS, views_of
 
 FLIP = {"kind": "flip"}

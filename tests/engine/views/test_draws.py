@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy import stats
 
-from workers.engine.data.views import quantiles
-from workers.engine.data.views.draws import Draws, below, mix
-from workers.engine.randomness import derived_seed
+from workers.engine.common.seeds import derived_seed
+from workers.engine.data.augment import quantiles
+from workers.engine.data.augment.draws import Draws, below, mix
 
 CPU = torch.device("cpu")
 MASK = (1 << 64) - 1

@@ -7,7 +7,7 @@ from scipy import stats
 from torch import Tensor
 
 from tests.engine.views.pictures import MANY, ROWS, SPLIT, look, pictures, views_of
-from workers.engine.data.views import Partners, Viewed, apply_views
+from workers.engine.data.augment import Partners, Viewed, apply_views
 
 CUTMIX = views_of({"kind": "cutmix"})
 

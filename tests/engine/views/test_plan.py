@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from app.contracts.views import Views
+from app.contracts.specs.views import Views
 from tests.engine.views.pictures import SPLIT, views_of
-from workers.engine.data.views import plan_key
+from workers.engine.data.augment import plan_key
 
 SHIFT = views_of({"kind": "shift", "pixels": 2})
 MIXUP = views_of({"kind": "mixup"})

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tests.engine.views.pictures import MANY, ROWS, SHAPE, SPLIT, TRANSFORMS, look, pictures, views_of
-from workers.engine.data.views import Partners, Viewed, apply_views
+from workers.engine.data.augment import Partners, Viewed, apply_views
 
 LISTS: list[list[dict[str, Any]]] = [[transform] for transform in TRANSFORMS] + [MANY]
 every = pytest.mark.parametrize("transforms", LISTS, ids=lambda listed: "+".join(each["kind"] for each in listed))
@@ -157,7 +157,7 @@ class Watch(TorchDispatchMode):
         raise SystemExit(f"ran {function}")
 
 with Watch():
-    import workers.engine.data.views
+    import workers.engine.data.augment
 """
     done = subprocess.run([sys.executable, "-c", watched], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -16,12 +16,12 @@ from typing import Any, Self
 import httpx
 from fastapi import FastAPI
 
-from app.contracts.architectures import Mlp
-from app.contracts.events import MetricPoint, MetricsEvent, PhaseEvent, ProgressEvent
-from app.contracts.facts import DatasetFacts, InputFacts, Layer, ModelFacts, OutputFacts, TargetFacts
-from app.contracts.manifests import ClassOutput, InputTransform, ModelManifest
-from app.contracts.orders import InspectionOutcome, OutputRole
 from app.contracts.problems import JobError, Rejection
+from app.contracts.resources.facts import DatasetFacts, InputFacts, Layer, ModelFacts, OutputFacts, TargetFacts
+from app.contracts.resources.manifests import ClassOutput, InputTransform, ModelManifest
+from app.contracts.specs.architectures import Mlp
+from app.contracts.wire.events import MetricPoint, MetricsEvent, PhaseEvent, ProgressEvent
+from app.contracts.wire.orders import InspectionOutcome, OutputRole
 from app.http.services import Services
 from app.queue.ledger import Event
 from app.queue.records import Claim, Lane, Publication, PublishedFile

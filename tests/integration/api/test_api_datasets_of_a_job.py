@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from app.contracts.facts import DatasetFacts, InputFacts, TargetFacts
-from app.contracts.orders import InspectionOutcome
 from app.contracts.problems import Rejection
+from app.contracts.resources.facts import DatasetFacts, InputFacts, TargetFacts
+from app.contracts.wire.orders import InspectionOutcome
 from tests.integration.api.house import DATASET, House
 
 SECOND: dict[str, Any] = DATASET | {"name": "sizes", "targets": {"size": {"kind": "value"}}}

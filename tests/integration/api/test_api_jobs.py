@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from app.contracts.orders import InspectionOutcome
 from app.contracts.problems import Rejection
+from app.contracts.wire.orders import InspectionOutcome
 from tests.integration.api.house import DATASET_FACTS, REPORT, House, npz, safetensors
 
 NO_MODEL = "mdl_01890000-0000-7000-8000-000000000000"

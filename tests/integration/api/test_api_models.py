@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.contracts.orders import InspectionOutcome
+from app.contracts.wire.orders import InspectionOutcome
 from tests.integration.api.house import (
     ARCHITECTURE,
     DATASET,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.contracts.events import MetricPoint, MetricsEvent
+from app.contracts.wire.events import MetricPoint, MetricsEvent
 from tests.integration.api.house import House
 
 STUDENT: dict[str, Any] = {"family": "mlp", "hidden": [3]}

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.contracts.events import CheckpointEvent
+from app.contracts.wire.events import CheckpointEvent
 from tests.integration.api.house import House, npz, safetensors
 
 NAME = "step-00000002-a1"

@@ -6,7 +6,7 @@ python claimer.py DATABASE_URL OWNER
 import asyncio
 import sys
 
-from app.contracts.events import ProgressEvent
+from app.contracts.wire.events import ProgressEvent
 from app.db.engine import open_database
 from app.queue.ledger import Ledger
 from app.queue.records import Publication

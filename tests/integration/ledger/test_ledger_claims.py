@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from app.contracts.events import PhaseEvent, ProgressEvent
-from app.contracts.orders import InspectionOutcome
 from app.contracts.states import IllegalTransition, JobState
+from app.contracts.wire.events import PhaseEvent, ProgressEvent
+from app.contracts.wire.orders import InspectionOutcome
 from app.db.engine import Database, open_database
 from app.db.migrate import upgrade
 from app.db.rows import JobRow, ModelRow, OutboxRow

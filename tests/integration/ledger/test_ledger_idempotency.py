@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select, update
 
-from app.contracts.jobs import TrainJob
+from app.contracts.specs.jobs import TrainJob
 from app.db.clock import utcnow
 from app.db.engine import Database, open_database
 from app.db.rows import IdempotencyRow, JobRow

@@ -5,10 +5,10 @@ import asyncio
 import pytest
 from sqlalchemy import delete, select
 
-from app.contracts.jobs import TrainJob
-from app.contracts.orders import InspectionOutcome, OutputFile
 from app.contracts.problems import Rejection
+from app.contracts.specs.jobs import TrainJob
 from app.contracts.states import TERMINAL, JobState
+from app.contracts.wire.orders import InspectionOutcome, OutputFile
 from app.db.engine import open_database
 from app.db.rows import FileRow, JobInputRow, JobRow, ModelRow, ProjectRow
 from app.queue.ledger import Ledger

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy import func, select
 
-from app.contracts.architectures import Mlp, StudentMlp
-from app.contracts.jobs import ANY_SPEC, DistillJob, MultitaskJob, PreflightJob, TaskSpec, TeacherRef, TrainJob
-from app.contracts.orders import InspectionOutcome
 from app.contracts.problems import Rejection
+from app.contracts.specs.architectures import Mlp, StudentMlp
+from app.contracts.specs.jobs import ANY_SPEC, DistillJob, MultitaskJob, PreflightJob, TaskSpec, TeacherRef, TrainJob
 from app.contracts.states import JobState
+from app.contracts.wire.orders import InspectionOutcome
 from app.db.rows import ArtifactRow, JobInputRow, ModelRow, OutboxRow, ReportRow
 from app.queue.needs import needed_by
 from app.queue.records import NewJob, PublishedFile, UnusableInput

@@ -3,9 +3,9 @@
 import pytest
 from sqlalchemy import func, select
 
-from app.contracts.events import MetricPoint, MetricsEvent, PhaseEvent, ProgressEvent, WarningEvent
-from app.contracts.jobs import TrainJob
+from app.contracts.specs.jobs import TrainJob
 from app.contracts.states import JobState
+from app.contracts.wire.events import MetricPoint, MetricsEvent, PhaseEvent, ProgressEvent, WarningEvent
 from app.db.rows import ArtifactRow, BlobRow, FileRow, JobLabelRow, MetricRow, ModelRow, ReportRow
 from app.queue.blobs import UnknownBlob
 from app.queue.ledger import Event

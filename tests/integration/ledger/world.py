@@ -5,11 +5,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import select
 
-from app.contracts.architectures import Mlp, StudentMlp
-from app.contracts.events import CheckpointEvent
-from app.contracts.facts import ModelFacts, OutputFacts
-from app.contracts.jobs import DistillJob, InspectJob, TeacherRef, TrainJob
-from app.contracts.manifests import (
+from app.contracts.problems import JobError
+from app.contracts.resources.facts import ModelFacts, OutputFacts
+from app.contracts.resources.manifests import (
     ArrayInput,
     ClassOutput,
     ClassTarget,
@@ -17,8 +15,10 @@ from app.contracts.manifests import (
     InputTransform,
     ModelManifest,
 )
-from app.contracts.problems import JobError
+from app.contracts.specs.architectures import Mlp, StudentMlp
+from app.contracts.specs.jobs import DistillJob, InspectJob, TeacherRef, TrainJob
 from app.contracts.states import JobState
+from app.contracts.wire.events import CheckpointEvent
 from app.db.engine import Database
 from app.db.ids import new_id
 from app.db.rows import BlobRow, DatasetRow, EventRow, FileRow, JobRow, ModelRow

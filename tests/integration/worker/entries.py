@@ -12,12 +12,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from app.contracts.architectures import Mlp
-from app.contracts.events import CheckpointEvent, MetricPoint, MetricsEvent, PhaseEvent, ProgressEvent, WarningEvent
-from app.contracts.facts import DatasetFacts, InputFacts, ModelFacts, OutputFacts, TargetFacts
-from app.contracts.jobs import InspectJob
-from app.contracts.manifests import ClassOutput, InputTransform, ModelManifest
-from app.contracts.orders import ExitCode, InspectionOutcome, Order, OutputFile, TrainingOutcome
+from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts, OutputFacts, TargetFacts
+from app.contracts.resources.manifests import ClassOutput, InputTransform, ModelManifest
+from app.contracts.specs.architectures import Mlp
+from app.contracts.specs.jobs import InspectJob
+from app.contracts.wire.events import (
+    CheckpointEvent,
+    MetricPoint,
+    MetricsEvent,
+    PhaseEvent,
+    ProgressEvent,
+    WarningEvent,
+)
+from app.contracts.wire.orders import ExitCode, InspectionOutcome, Order, OutputFile, TrainingOutcome
 from workers.runtime.child_side import Control, Events, failure, write_outcome
 from workers.runtime.sandbox import confine_inspection, confine_training
 

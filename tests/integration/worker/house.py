@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 from sqlalchemy import select
 
-from app.contracts.architectures import Mlp
-from app.contracts.jobs import InspectJob, TrainJob
-from app.contracts.manifests import ArrayInput, ClassTarget, DatasetManifest
+from app.contracts.resources.manifests import ArrayInput, ClassTarget, DatasetManifest
+from app.contracts.specs.architectures import Mlp
+from app.contracts.specs.jobs import InspectJob, TrainJob
 from app.contracts.states import TERMINAL, JobState
 from app.db.engine import Database, open_database
 from app.db.ids import new_id

@@ -6,8 +6,8 @@ import signal
 import time
 from pathlib import Path
 
-from app.contracts.jobs import PreflightJob
-from app.contracts.orders import ExitCode, Order, OutputFile, PreflightOutcome
+from app.contracts.specs.jobs import PreflightJob
+from app.contracts.wire.orders import ExitCode, Order, OutputFile, PreflightOutcome
 from tests.integration.worker.entries import Job, stubborn
 from workers.runtime.child_side import write_outcome
 

@@ -15,8 +15,8 @@ from onnx import TensorProto, helper
 from safetensors.torch import save_file
 from sqlalchemy import select
 
-from app.contracts.jobs import InspectJob
-from app.contracts.manifests import DatasetManifest, ModelManifest
+from app.contracts.resources.manifests import DatasetManifest, ModelManifest
+from app.contracts.specs.jobs import InspectJob
 from app.contracts.states import JobState
 from app.db.ids import new_id
 from app.db.migrate import upgrade

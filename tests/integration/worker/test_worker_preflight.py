@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import select
 
-from app.contracts.architectures import Mlp
-from app.contracts.jobs import PreflightJob, TrainJob
+from app.contracts.specs.architectures import Mlp
+from app.contracts.specs.jobs import PreflightJob, TrainJob
 from app.contracts.states import JobState
 from app.db.rows import ArtifactRow, ModelRow, ReportRow
 from app.queue.records import NewJob

@@ -17,9 +17,9 @@ from torchjd.aggregation import (
     UPGrad,
 )
 
-from app.contracts import balancing as specs
-from app.contracts.balancing import GPL, Balancing
 from app.contracts.problems import UserError
+from app.contracts.specs import balancing as specs
+from app.contracts.specs.balancing import GPL, Balancing
 from workers.engine.balancing.aggregators import GradVacByTask, NashByTask, Plain
 from workers.engine.balancing.balancer import Balancer, Losses, Parameters, Shared
 from workers.engine.balancing.fixed import Fixed
@@ -27,9 +27,9 @@ from workers.engine.balancing.gradient import Combination, GradientBalancer
 from workers.engine.balancing.learned import Famo, ImtlL, Uncertainty
 from workers.engine.balancing.loss import LossBalancer, LossMethod
 from workers.engine.balancing.norms import DbMtl, GradNorm
+from workers.engine.balancing.relation.matrix import Relation
 from workers.engine.balancing.scalarizations import Dwa, GeometricMean, Random, Stch
 from workers.engine.balancing.towers import TowerRows
-from workers.engine.relations import Relation
 
 __all__ = ["Balancer", "Losses", "Parameters", "Shared", "TowerRows", "check_available", "make_balancer"]
 

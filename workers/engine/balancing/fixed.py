@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from workers.engine.balancing.balancer import Losses, Parameters, clip_together, refuse_others, stacked
-from workers.engine.relations import Relation
+from workers.engine.balancing.relation.matrix import Relation
 
 
 class Fixed:

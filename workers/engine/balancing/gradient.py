@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from workers.engine.balancing.balancer import Losses, Parameters, Shared, clip_together, refuse_others
+from workers.engine.balancing.relation.matrix import Relation
 from workers.engine.balancing.rows import Rows
 from workers.engine.balancing.slots import Place, Places
-from workers.engine.randomness import seed_step
-from workers.engine.relations import Relation
+from workers.engine.common.seeds import seed_step
 
 Gradients = list[Tensor | None]
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from workers.engine.balancing.balancer import Losses, Parameters, clip_together, stacked
+from workers.engine.balancing.relation.matrix import Relation
 from workers.engine.balancing.slots import Place, Places
-from workers.engine.relations import Relation
 
 LEAST = 1e-8
 """Losses are at least this where a method divides by them or takes logarithms. Every term of the service is at least 0

@@ -8,7 +8,7 @@ from torch import Tensor
 from workers.engine.balancing.balancer import refuse_others
 from workers.engine.balancing.loss import LEAST
 from workers.engine.balancing.slots import Place, Slots
-from workers.engine.randomness import generator
+from workers.engine.common.seeds import generator
 
 _BLOCK = 64
 """So many steps' random weights are drawn, and sent to the device, together."""

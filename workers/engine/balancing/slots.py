@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from workers.engine.balancing.balancer import refuse_others
-from workers.engine.relations import Relation
+from workers.engine.balancing.relation.matrix import Relation
 
 _MOST_PLACES = 4096
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from workers.engine.balancing.balancer import Balancer, Losses, Parameters, Shared
+from workers.engine.balancing.relation.matrix import Relation
 from workers.engine.balancing.slots import Places
-from workers.engine.relations import Relation
 
 
 class TowerRows:

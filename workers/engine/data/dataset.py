@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from app.contracts.manifests import InputTransform, OutputSpec, SplitName
+from app.contracts.resources.manifests import InputTransform, OutputSpec, SplitName
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from math import prod
 import torch
 from torch import Tensor
 
-from app.contracts.manifests import InputTransform
+from app.contracts.resources.manifests import InputTransform
 from workers.engine.data.columns import Column, Rows
-from workers.engine.networks.preprocess import apply
+from workers.engine.data.transform import apply
 
 _PREPARED_BYTES = 1 << 30
 """Above this, float32 rows are made batch by batch instead of once."""

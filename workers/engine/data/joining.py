@@ -1,7 +1,7 @@
 """The datasets of a job as one row space: dataset by dataset, in the job's order.
 
 Whether they agree (shape, transform, targets of one name) was checked when the job was submitted, by
-`app.contracts.resolving.joining`.
+`app.contracts.resolving.data.joining`.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from app.contracts.jobs import DatasetRef
-from app.contracts.manifests import ArrayInput, SplitName
-from app.contracts.orders import DatasetInput, Order
+from app.contracts.resources.manifests import ArrayInput, SplitName
+from app.contracts.specs.jobs import DatasetRef
+from app.contracts.wire.orders import DatasetInput, Order
 from workers.engine.data.dataset import Dataset, Source, TargetColumn
 from workers.engine.data.labels import MISSING
 from workers.engine.data.reading import read_dataset, transform_of

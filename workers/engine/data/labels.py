@@ -6,16 +6,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.contracts.manifests import (
+from app.contracts.problems import UserError
+from app.contracts.resources.manifests import (
     ClassTarget,
     MultilabelTarget,
     TargetSpec,
     TeacherTarget,
     ValueTarget,
 )
-from app.contracts.problems import UserError
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.data.tables import NULL_WORDS, Array
+from workers.engine.data.formats.read import NULL_WORDS, Array
 
 MISSING = -1
 

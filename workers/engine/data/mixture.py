@@ -1,6 +1,6 @@
 """Batches of rows from several datasets, in fixed proportions.
 
-Every batch has B rows: a quota of each dataset, by its weight (largest remainders, see `app.contracts.proportions`).
+Every batch has B rows: a quota of each dataset, by its weight (largest remainders, see `proportions`).
 Each dataset has a stream of its own: its rows in a random order, then in another, without end. Batch b of epoch e
 takes the next rows of each stream, so a small dataset goes round many times while a large one goes on where it was,
 over the ends of epochs, and no row of either is met twice before all have been met once.
@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from app.contracts.orders import Order
-from app.contracts.proportions import quotas
-from app.contracts.report import DatasetUse
+from app.contracts.reports.report import DatasetUse
+from app.contracts.resolving.data.proportions import quotas
+from app.contracts.wire.orders import Order
+from workers.engine.common.seeds import generator
 from workers.engine.data.dataset import Dataset, Source
-from workers.engine.randomness import generator
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from workers.engine.randomness import generator
+from workers.engine.common.seeds import generator
 
 
 def epoch_order(rows: Tensor, seed: int, epoch: int) -> Tensor:

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from app.contracts.facts import DatasetFacts, InputFacts, TargetFacts
-from app.contracts.manifests import (
+from app.contracts.problems import UserError
+from app.contracts.resources.facts import DatasetFacts, InputFacts, TargetFacts
+from app.contracts.resources.manifests import (
     ArrayInput,
     ClassTarget,
     ColumnSplits,
@@ -18,11 +19,10 @@ from app.contracts.manifests import (
     SplitName,
     TargetSpec,
 )
-from app.contracts.problems import UserError
 from workers.engine.data.dataset import Dataset, TargetColumn
+from workers.engine.data.formats.read import Array, read_arrays
 from workers.engine.data.labels import class_column, columns_of, number_column
 from workers.engine.data.splits import by_column, by_fractions
-from workers.engine.data.tables import Array, read_arrays
 
 LEAST_DEVIATION = 1e-6
 """A constant channel is centred and not blown up."""

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.contracts.manifests import ColumnSplits, FractionSplits, SplitName
 from app.contracts.problems import UserError
+from app.contracts.resources.manifests import ColumnSplits, FractionSplits, SplitName
 
 ORDER: tuple[SplitName, ...] = ("train", "validation", "test")
 

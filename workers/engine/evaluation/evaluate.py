@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from app.contracts.manifests import OutputSpec, SplitName, ValueOutput, VectorOutput
-from app.contracts.report import Fidelity, Verdict
-from workers.engine.evaluation.answers import Answers, in_own_units, mean_answers
-from workers.engine.evaluation.fidelity import fidelity
-from workers.engine.evaluation.labels import why_unmeasured
-from workers.engine.evaluation.metrics import Metrics, task_metrics
+from app.contracts.reports.report import Fidelity, Verdict
+from app.contracts.resources.manifests import OutputSpec, SplitName, ValueOutput, VectorOutput
+from workers.engine.evaluation.metrics.fidelity import fidelity
+from workers.engine.evaluation.metrics.labels import why_unmeasured
+from workers.engine.evaluation.metrics.outputs import Answers, in_own_units, mean_answers
+from workers.engine.evaluation.metrics.task_metrics import Metrics, task_metrics
 from workers.engine.evaluation.parties import BLOCK, EvaluatedTask, Outputs
 from workers.engine.evaluation.predictions import PredictionsFile
-from workers.engine.evaluation.verdict import judge, not_applicable
+from workers.engine.evaluation.verdict.judge import judge, not_applicable
 
 
 @dataclass(frozen=True)

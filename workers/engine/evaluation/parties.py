@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from app.contracts.manifests import InputTransform, OutputSpec
+from app.contracts.resources.manifests import InputTransform, OutputSpec
+from workers.engine.common.eval_mode import evaluating
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.evaluation.modes import evaluating
-from workers.engine.networks import Network
-from workers.engine.networks.preprocess import apply
+from workers.engine.data.transform import apply
+from workers.engine.models import Network
 
 BLOCK = 1024
 """Rows in one forward pass: fixed, as other sizes give other bits."""

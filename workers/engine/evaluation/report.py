@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from app.contracts.jobs import DistillJob, MultitaskJob, TrainJob
-from app.contracts.report import (
+from app.contracts.reports.baselines import BaselineReport
+from app.contracts.reports.relation import RelationReport
+from app.contracts.reports.report import (
     Compression,
     DatasetUse,
     Environment,
@@ -17,9 +18,8 @@ from app.contracts.report import (
     Robustness,
     TargetUse,
 )
-from app.contracts.report_baselines import BaselineReport
-from app.contracts.report_relation import RelationReport
-from app.contracts.report_search import SearchReport
+from app.contracts.reports.search import SearchReport
+from app.contracts.specs.jobs import DistillJob, MultitaskJob, TrainJob
 from workers.engine.evaluation.evaluate import Evaluation
 from workers.engine.evaluation.parties import EvaluatedTask
 

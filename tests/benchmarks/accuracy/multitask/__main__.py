@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from app.contracts.report import Report
+from app.contracts.reports.report import Report
 from tests.benchmarks.accuracy.multitask.catalogue import (
     ALL_LABELS,
     BATCH,

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from app.contracts.orders import ModelInput
-from app.contracts.report import Report
+from app.contracts.reports.report import Report
+from app.contracts.wire.orders import ModelInput
 from tests.benchmarks.accuracy.multitask.catalogue import FEW_LABELS, TEACHER_MODEL, TEACHER_TRAINING, TEACHERS, Run
 from tests.benchmarks.accuracy.multitask.composer import composites, few_labels
 from tests.engine.workshop import Workshop, report_of

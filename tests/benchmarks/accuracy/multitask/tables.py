@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.contracts.report import Report, Verdict
-from app.contracts.report_baselines import BaselineReport
+from app.contracts.reports.baselines import BaselineReport
+from app.contracts.reports.report import Report, Verdict
 from tests.benchmarks.accuracy.multitask.catalogue import ALL_LABELS, COMBINED, FEW_LABELS, PLAIN, TASKS
 
 BASELINES = "single-task baselines"

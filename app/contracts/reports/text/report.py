@@ -1,0 +1,220 @@
+"""A report as text for people: teacher, student and control side by side. Standard library only."""
+
+import statistics
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from app.contracts.reports.text.baselines import baselines_text
+from app.contracts.reports.text.relation import relation_text
+from app.contracts.reports.text.tables import DASH, count, figure, signed, table
+
+_QUALITY = ("accuracy", "nll", "ece", "brier", "macro_f1", "auroc", "rmse", "mae", "r2", "cosine", "rows")
+_WIDTH = 110
+_WORST_CLASSES = 5
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """The JSON of `GET /v1/jobs/{id}/report` as tables and a few sentences.
+
+    Fields that are missing (an older writer) are shown as `-` or left out.
+    """
+    parts = [_costs(report), *_tasks(report), baselines_text(report.get("baselines"))]
+    parts += [relation_text(report.get("relation")), _compression(report), _notes(report)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _parties(report: Mapping[str, Any], task: str | None = None) -> list[tuple[str, Mapping[str, Any]]]:
+    """(heading, party): teachers (of one task, or each once), student, control; a task's single-task baseline."""
+    teachers: dict[str, Mapping[str, Any]] = {}
+    for party in report.get("teachers", ()):
+        if task is None or party.get("task") == task:
+            teachers.setdefault(_identity(party), party)
+    found = [(_teacher_heading(party), party) for party in teachers.values()]
+    found.append(("student", report["student"]))
+    if report.get("control"):
+        found.append(("control", report["control"]))
+    against = (report.get("baselines") or {}).get("tasks", {}).get(task, {})
+    if against.get("quality"):
+        found.append(("baseline", {"tasks": {task: against["quality"]}}))
+    return found
+
+
+def _identity(party: Mapping[str, Any]) -> str:
+    return str(party.get("model") or party.get("digest") or party.get("name"))
+
+
+def _teacher_heading(party: Mapping[str, Any]) -> str:
+    return f"teacher {party['name']}" if party.get("name") else "teacher"
+
+
+def _costs(report: Mapping[str, Any]) -> str:
+    parties = _parties(report)
+    rows = [
+        ["parameters", *(count(party.get("parameters")) for _, party in parties)],
+        ["bytes", *(count(party.get("bytes")) for _, party in parties)],
+        ["flops a row", *(count(party.get("flops")) for _, party in parties)],
+    ]
+    sizes = sorted({size for _, party in parties for size in party.get("latency", {})}, key=int)
+    rows += [[f"latency, batch {size} (ms)", *(_latency(party, size) for _, party in parties)] for size in sizes]
+    if any(party.get("steps") is not None for _, party in parties):
+        rows.append(["steps", *(count(party.get("steps")) for _, party in parties)])
+    return table(["", *(heading for heading, _ in parties)], rows)
+
+
+def _tasks(report: Mapping[str, Any]) -> Iterable[str]:
+    """One section a task: metrics on the test split, fidelity, verdict."""
+    names = dict.fromkeys(
+        name
+        for source in (report["student"].get("tasks", {}), report.get("fidelity", {}), report.get("verdict", {}))
+        for name in source
+    )
+    for name in names:
+        parties = _parties(report, name)
+        metrics = [party.get("tasks", {}).get(name, {}) for _, party in parties]
+        rows = [
+            [key, *(figure(found.get(key)) for found in metrics)]
+            for key in _QUALITY
+            if any(key in found for found in metrics)
+        ]
+        lines = [f"{name} (test split)"]
+        if rows:
+            lines.append(table(["", *(heading for heading, _ in parties)], rows))
+        lines += _fidelity(report.get("fidelity", {}).get(name))
+        lines += _verdict(report.get("verdict", {}).get(name))
+        lines += _worst_classes(report.get("per_class", {}).get(name))
+        lines += _robustness(report.get("robustness", {}).get(name))
+        yield "\n".join(lines)
+
+
+def _fidelity(fidelity: Mapping[str, Any] | None) -> list[str]:
+    if not fidelity:
+        return []
+    said = {"agreement": "agrees on {} of the rows", "kl": "KL {} nats", "rmse": "rmse {}"}
+    parts = [text.format(figure(fidelity[key])) for key, text in said.items() if fidelity.get(key) is not None]
+    return [f"student to teacher: {', '.join(parts)}"] if parts else []
+
+
+def _verdict(verdict: Mapping[str, Any] | None) -> list[str]:
+    if not verdict:
+        return []
+    lines = [f"verdict: {verdict['verdict']}"]
+    if verdict.get("difference") is not None:
+        interval = verdict.get("interval")
+        range_ = f", 95 % interval {interval[0]:+.4f} to {interval[1]:+.4f}" if interval else ""
+        margin = verdict.get("margin")
+        limit = f", margin {margin:.4g}" if margin is not None else ""
+        lines[0] += f" ({verdict.get('metric')} {verdict['difference']:+.4f} against the control{range_}{limit})"
+    lines += _repeats(verdict)
+    if verdict.get("method"):
+        lines += textwrap.wrap(str(verdict["method"]), _WIDTH, initial_indent="  ", subsequent_indent="  ")
+    return lines
+
+
+def _repeats(verdict: Mapping[str, Any]) -> list[str]:
+    """Mean and standard deviation over seeds, where there are several networks of either."""
+    groups = {key: verdict.get(key) or () for key in ("students", "controls")}
+    if max(map(len, groups.values())) < 2:
+        return []
+    return [f"  over seeds, mean ± sd: {', '.join(_spread(key, values) for key, values in groups.items() if values)}"]
+
+
+def _spread(group: str, values: Sequence[float]) -> str:
+    deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{len(values)} {group} {statistics.fmean(values):.4f}{deviation}"
+
+
+def _worst_classes(classes: Sequence[Mapping[str, Any]] | None) -> list[str]:
+    """The first few of a list that has the largest loss first."""
+    if not classes:
+        return []
+    shown = classes[:_WORST_CLASSES]
+    parties = list(dict.fromkeys(party for each in shown for party in each.get("parties", {})))
+    compared = any(each.get("difference") is not None for each in shown)
+    head = ["worst classes (F1)", *parties, *(["difference"] if compared else []), "rows"]
+    rows = [
+        [
+            _class_name(each),
+            *(figure(each.get("parties", {}).get(party, {}).get("f1")) for party in parties),
+            *([signed(each.get("difference"))] if compared else []),
+            count(each.get("support")),
+        ]
+        for each in shown
+    ]
+    return [table(head, rows)]
+
+
+def _class_name(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("name") or entry.get("index"))
+
+
+def _robustness(entries: Sequence[Mapping[str, Any]] | None) -> list[str]:
+    """A line for each corruption; within a cell the severities from the mildest on."""
+    if not entries:
+        return []
+    entries = sorted(entries, key=lambda entry: int(entry["severity"]))
+    parties = list(dict.fromkeys(party for entry in entries for party in entry.get("parties", {})))
+    severities = " / ".join(map(str, dict.fromkeys(entry["severity"] for entry in entries)))
+    rows = []
+    for name in dict.fromkeys(entry["corruption"] for entry in entries):
+        found = [entry.get("parties", {}) for entry in entries if entry["corruption"] == name]
+        rows.append([name, *(" / ".join(_short(each.get(party)) for each in found) for party in parties)])
+    return [table([f"corrupted, {entries[0]['metric']} at {severities}", *parties], rows)]
+
+
+def _compression(report: Mapping[str, Any]) -> str:
+    found = report.get("compression")
+    if not found:
+        return ""
+    parts = [f"{found[key]:.1f}x in {key}" for key in ("parameters", "bytes", "flops") if found.get(key) is not None]
+    parts += [f"{ratio:.1f}x in time at batch {size}" for size, ratio in sorted(found.get("latency", {}).items())]
+    return f"smaller than its teachers: {', '.join(parts)}" if parts else ""
+
+
+def _datasets(report: Mapping[str, Any]) -> list[str]:
+    """A line for each dataset, where there are several."""
+    found = report.get("datasets", ())
+    if len(found) < 2:
+        return []
+    lines = []
+    for use in found:
+        rows = ", ".join(f"{number:,} {split}" for split, number in use.get("rows", {}).items())
+        lines.append(f"dataset {use['name']}: {count(use.get('batch'))} rows of each batch; {rows} rows")
+    return lines
+
+
+def _notes(report: Mapping[str, Any]) -> str:
+    lines = _datasets(report)
+    lines += [
+        f"soft targets of {use['teacher']}: {use['store']}, {use['passes']} teacher passes{_saved(use)}"
+        for use in report.get("targets", ())
+    ]
+    lines += [
+        f"{form} export: differs from torch by at most {check['max_abs_difference']:.2g} "
+        f"({check['tolerance']:.2g} allowed) on {check['rows']} rows"
+        for form, check in report.get("export", {}).items()
+    ]
+    lines += [f"not measured, {what}: {why}" for what, why in report.get("not_measured", {}).items()]
+    lines += [f"warning, {warning.get('code')}: {warning.get('message')}" for warning in report.get("warnings", ())]
+    place = report.get("environment")
+    if place:
+        lines.append(
+            f"measured on {place['device']}, {place['threads']} threads, torch {place['versions'].get('torch')}"
+        )
+    return "\n".join(lines)
+
+
+def _short(value: float | None) -> str:
+    return DASH if value is None else f"{value:.3g}"
+
+
+def _latency(party: Mapping[str, Any], size: str) -> str:
+    found = party.get("latency", {}).get(size)
+    if not found:
+        return DASH
+    unsteady = "" if found.get("steady", True) else ", unsteady"
+    return f"{found['median_ms']:.3f} (p95 {found['p95_ms']:.3f}{unsteady})"
+
+
+def _saved(use: Mapping[str, Any]) -> str:
+    return f", {use['saved']} saved" if use.get("saved") else ""

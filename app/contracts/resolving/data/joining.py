@@ -1,0 +1,132 @@
+"""Several datasets as one: do they agree, and what are the facts of their rows together?
+
+Rows are joined dataset by dataset in the job's order, as `workers.engine.data.joining` joins them. Targets of one name
+are one target; a dataset that lacks a target has no label of it.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import sqrt
+from typing import get_args
+
+from app.contracts.resolving.findings import Findings
+from app.contracts.resources.facts import DatasetFacts, InputFacts, TargetFacts
+from app.contracts.resources.manifests import SplitName
+from app.contracts.specs.jobs import DatasetRef
+
+ORDER: tuple[SplitName, ...] = get_args(SplitName)
+MOST_STATISTIC = 1e9
+"""Most that a manifest can say of a mean or deviation."""
+Known = tuple[int, str, DatasetFacts]
+"""(place among the job's datasets, id, facts)."""
+
+
+def joined_facts(
+    refs: Sequence[DatasetRef], datasets: Mapping[str, DatasetFacts | None], findings: Findings
+) -> DatasetFacts | None:
+    """The facts of all datasets' rows together; None while one is unknown, or where they do not agree.
+
+    Those that are known are checked against each other at once. One dataset's facts come back as they are.
+    """
+    known: list[Known] = []
+    for i, ref in enumerate(refs):
+        facts = datasets.get(ref.dataset)
+        if facts is not None:
+            known.append((i, ref.dataset, facts))
+    faults = len(findings.problems)
+    for other in known[1:]:
+        _check_inputs(known[0], other, findings)
+    names = dict.fromkeys(name for _, _, facts in known for name in facts.targets)
+    targets = {name: _target(name, known, findings) for name in names}
+    if len(known) < len(refs) or len(findings.problems) > faults:
+        return None
+    if len(known) == 1:
+        return known[0][2]
+    return DatasetFacts(
+        rows=sum(facts.rows for _, _, facts in known),
+        splits=_summed([facts.splits for _, _, facts in known]),
+        inputs=_inputs(known),
+        targets=targets,
+    )
+
+
+def _summed(counts: Sequence[Mapping[SplitName, int]]) -> dict[SplitName, int]:
+    return {name: sum(each.get(name, 0) for each in counts) for name in ORDER if any(name in each for each in counts)}
+
+
+def _check_inputs(first: Known, other: Known, findings: Findings) -> None:
+    """One network reads the rows of all: they have one shape, and are scaled in one way."""
+    (_, one, theirs), (place, two, ours) = first, other
+    a, b = (next(iter(facts.inputs.values())) for facts in (theirs, ours))
+    pointer = f"/datasets/{place}"
+    if a.shape != b.shape:
+        findings.problem(
+            pointer,
+            "shape_mismatch",
+            f"rows of {two} have shape {list(b.shape)}, those of {one} {list(a.shape)}: one network reads both, so say "
+            "the same `shape` in their manifests, or leave one of the datasets out",
+        )
+    for name in ("scale", "standardize"):
+        x, y = getattr(a, name), getattr(b, name)
+        if x != y:
+            findings.problem(
+                pointer,
+                "transform_mismatch",
+                f"the input of {two} has `{name}` {y}, that of {one} {x}: a student keeps one transform for all its "
+                "rows, so upload one of them again with the other's",
+            )
+
+
+def _inputs(known: Sequence[Known]) -> dict[str, InputFacts]:
+    """The first dataset's input. Statistics are those of all training rows, which the worker computes from the rows."""
+    name, first = next(iter(known[0][2].inputs.items()))
+    return {name: first.model_copy(update={"mean": None, "std": None})}
+
+
+def _target(name: str, known: Sequence[Known], findings: Findings) -> TargetFacts:
+    """A target over the datasets that have it; what they say differently is a problem at the later one."""
+    having = [(place, identity, facts.targets[name]) for place, identity, facts in known if name in facts.targets]
+    _, one, first = having[0]
+    for place, two, other in having[1:]:
+        for what, x, y in _differences(first, other):
+            findings.problem(
+                f"/datasets/{place}",
+                "target_mismatch",
+                f"the target `{name}` has {what} {y} in {two}, {x} in {one}: targets of one name are one target, so "
+                "bring them together or give one of them another name in its manifest",
+            )
+    if len(having) == 1:
+        return first
+    named = next((target.classes for _, _, target in having if target.classes is not None), None)
+    update: dict[str, object] = {"classes": named, "labelled": _summed([target.labelled for _, _, target in having])}
+    if first.kind == "value":
+        mean, std = update["mean"], update["std"] = _pooled([target for _, _, target in having])
+        if max(abs(mean), std) > MOST_STATISTIC:
+            findings.problem(
+                "/datasets",
+                "wrong_scale",
+                f"over all datasets the values of `{name}` have mean {mean:.3g} and deviation {std:.3g}, "
+                f"{MOST_STATISTIC:.0e} at most: use larger units",
+            )
+    return first.model_copy(update=update)
+
+
+def _differences(one: TargetFacts, two: TargetFacts) -> list[tuple[str, object, object]]:
+    """(what, of one, of two). Classes without names agree with named ones of their number."""
+    if one.kind != two.kind:
+        return [("the kind", one.kind, two.kind)]
+    if one.size != two.size:
+        return [("the size", one.size, two.size)]
+    if one.classes is not None and two.classes is not None and one.classes != two.classes:
+        return [("classes that begin", list(one.classes[:5]), list(two.classes[:5]))]
+    return [("the meaning", one.predicts, two.predicts)] if one.predicts != two.predicts else []
+
+
+def _pooled(targets: Sequence[TargetFacts]) -> tuple[float, float]:
+    """(mean, deviation) of the labelled training rows together, from those of each dataset."""
+    parts = [(target.labelled.get("train", 0), target.mean or 0.0, target.std or 1.0) for target in targets]
+    total = sum(count for count, _, _ in parts)
+    if total == 0:
+        return 0.0, 1.0
+    mean = sum(count * mean for count, mean, _ in parts) / total
+    square = sum(count * (std**2 + (own - mean) ** 2) for count, own, std in parts) / total
+    return mean, sqrt(square)

@@ -1,0 +1,143 @@
+"""Which term is defined for which target, and why not for the others."""
+
+from collections.abc import Sequence
+
+from app.contracts.resolving.data.targets import Goal, TaskKind
+from app.contracts.resolving.findings import Findings, quoted
+from app.contracts.resources.facts import ModelFacts, OutputFacts
+from app.contracts.specs.distillation import (
+    CosineTerm,
+    DistillationSpec,
+    DkdTerm,
+    HuberTerm,
+    KdTerm,
+    LogitMseTerm,
+    MseTerm,
+    SoftTargetTerm,
+    TeacherBoundedTerm,
+)
+from app.contracts.specs.stores import StoreSpec
+
+KINDS: dict[str, tuple[TaskKind, ...]] = {
+    "kd": ("class", "multilabel"),
+    "dkd": ("class",),
+    "dist": ("class",),
+    "reverse_kl": ("class", "multilabel"),
+    "jsd": ("class", "multilabel"),
+    "logit_mse": ("class", "multilabel"),
+    "mse": ("value", "vector"),
+    "huber": ("value", "vector"),
+    "teacher_bounded": ("value", "vector"),
+    "cosine": ("vector",),
+}
+"""The kinds of target that a soft-target method is defined for."""
+
+THREE_CLASSES: dict[str, str] = {
+    "dkd": "with two classes there are no others among which to compare, and its second part is 0",
+    "dist": "with two classes every correlation over them is 1 or -1, whatever the logits are",
+}
+"""Methods that need three classes or more, and what happens with two."""
+
+
+def default_term(goal: Goal) -> SoftTargetTerm:
+    """The term of a task that names none."""
+    return KdTerm(method="kd") if goal.kind in KINDS["kd"] else MseTerm(method="mse")
+
+
+def check_terms(
+    terms: Sequence[SoftTargetTerm],
+    goal: Goal,
+    outputs: Sequence[OutputFacts | None],
+    findings: Findings,
+    pointer: str,
+) -> None:
+    """Problems for terms that are not defined for a goal; `outputs` are its teachers', None where unknown."""
+    for i, term in enumerate(terms):
+        place = f"{pointer}/soft_targets/{i}"
+        if goal.kind not in KINDS[term.method]:
+            able = [method for method, kinds in KINDS.items() if goal.kind in kinds]
+            findings.problem(
+                f"{place}/method",
+                "method_undefined",
+                f"`{term.method}` is not defined for {goal.kind} targets: use {quoted(able)}",
+            )
+            continue
+        _check_classes(term, goal, findings, place)
+        _check_labels(term, goal, findings, place)
+        _check_scale(term, outputs, findings, place)
+
+
+def _check_classes(term: SoftTargetTerm, goal: Goal, findings: Findings, place: str) -> None:
+    if goal.kind == "class" and goal.size < 3 and term.method in THREE_CLASSES:
+        why = THREE_CLASSES[term.method]
+        findings.problem(
+            f"{place}/method", "too_few_classes", f"`{term.method}` needs three classes or more: {why}; use `kd`"
+        )
+    if isinstance(term, MseTerm | HuberTerm | TeacherBoundedTerm | CosineTerm) or not term.standardize:
+        return
+    if goal.kind != "class" or goal.size < 3:
+        findings.problem(
+            f"{place}/standardize",
+            "too_few_classes",
+            "standardised logits of two classes are always +1 and -1 times one number, so only the sign would be "
+            "left: standardise with three classes or more",
+        )
+
+
+def _check_labels(term: SoftTargetTerm, goal: Goal, findings: Findings, place: str) -> None:
+    if isinstance(term, DkdTerm | TeacherBoundedTerm) and goal.labelled == 0:
+        findings.problem(
+            f"{place}/method",
+            "labels_needed",
+            f"`{term.method}` looks at the labels of a row, and `{goal.name}` has none: use another method",
+        )
+
+
+def _check_scale(term: SoftTargetTerm, outputs: Sequence[OutputFacts | None], findings: Findings, place: str) -> None:
+    energies = any(o is not None and o.spec.kind == "class" and o.spec.output == "energies" for o in outputs)
+    if isinstance(term, LogitMseTerm) and energies:
+        findings.problem(
+            f"{place}/method",
+            "method_undefined",
+            "`logit_mse` compares logits by their size, and energies have a scale of their own: use `kd`",
+        )
+
+
+def check_store(store: StoreSpec, terms: Sequence[SoftTargetTerm], findings: Findings, pointer: str) -> None:
+    """Terms that need every score of a row are refused where only the largest are kept."""
+    if store.top_k is None:
+        return
+    for i, term in enumerate(terms):
+        whole = isinstance(term, LogitMseTerm) or getattr(term, "standardize", False)
+        if whole:
+            findings.problem(
+                f"{pointer}/soft_targets/{i}/method",
+                "needs_all_scores",
+                f"`{term.method}` here compares every score of a row, and `store.top_k` keeps the largest only: leave "
+                "one of the two out",
+            )
+
+
+def check_combination(spec: DistillationSpec, goal: Goal, teachers: int, findings: Findings, pointer: str) -> None:
+    """Weighing teachers by labels needs labels, classes, and more than one teacher."""
+    if spec.combine == "weights":
+        return
+    if goal.kind != "class" or goal.labelled == 0:
+        findings.problem(
+            f"{pointer}/combine",
+            "labels_needed",
+            f"`{spec.combine}` weighs teachers by what they say of class labels, which `{goal.name}` has not",
+        )
+    elif teachers < 2:
+        findings.problem(f"{pointer}/combine", "too_few_teachers", "there is one teacher: nothing to weigh")
+
+
+def outputs_of(facts: Sequence[tuple[ModelFacts | OutputFacts | None, str | None]]) -> list[OutputFacts | None]:
+    """The output that each teacher teaches with: (facts, output's name) -> its facts, None where unknown."""
+    found: list[OutputFacts | None] = []
+    for known, output in facts:
+        if isinstance(known, ModelFacts):
+            found.append(known.outputs.get(output or ""))
+        else:
+            found.append(known)
+    return found

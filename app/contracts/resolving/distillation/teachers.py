@@ -1,0 +1,148 @@
+"""Do the teachers fit the task and the data: output, kind, size, class order, input shape, methods."""
+
+from collections.abc import Mapping, Sequence
+from math import prod
+
+from app.contracts.resolving.data.targets import Goal
+from app.contracts.resolving.distillation.methods import check_combination, check_terms, default_term
+from app.contracts.resolving.distillation.phases import check_phases
+from app.contracts.resolving.findings import Findings, quoted
+from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
+from app.contracts.specs.distillation import DistillationSpec
+from app.contracts.specs.jobs import TeacherRef
+
+
+def facts_of_teacher(
+    ref: TeacherRef, dataset: DatasetFacts | None, models: Mapping[str, ModelFacts | None]
+) -> ModelFacts | OutputFacts | None:
+    """A model's facts, or the output that the dataset's columns are; None where that is not known yet."""
+    if ref.columns is None:
+        return models.get(ref.model or ref.job or "")
+    target = dataset.targets.get(ref.columns) if dataset else None
+    if target is None or target.predicts is None:
+        return None
+    return OutputFacts(spec=target.predicts, size=target.size)
+
+
+def named_output(
+    ref: TeacherRef, facts: ModelFacts | OutputFacts | None, task: str | None, findings: Findings, pointer: str
+) -> TeacherRef:
+    """The reference with its output filled in where the teacher leaves no doubt."""
+    if not isinstance(facts, ModelFacts):
+        return ref
+    names = list(facts.outputs)
+    if ref.output is not None:
+        if ref.output not in facts.outputs:
+            findings.problem(
+                f"{pointer}/output",
+                "unknown_output",
+                f"the teacher has no output `{ref.output}`: it has {quoted(names)}",
+            )
+        return ref
+    if len(names) == 1:
+        return ref.model_copy(update={"output": names[0]})
+    if task in facts.outputs:
+        return ref.model_copy(update={"output": task})
+    findings.problem(f"{pointer}/output", "output_needed", f"say which output teaches: the teacher has {quoted(names)}")
+    return ref
+
+
+def _same_classes(goal: Goal, output: OutputFacts, findings: Findings, pointer: str) -> None:
+    theirs = output.spec.classes if output.spec.kind == "class" else None
+    if theirs is None or goal.classes is None or theirs == goal.classes:
+        return
+    if set(theirs) == set(goal.classes):
+        findings.problem(
+            pointer,
+            "class_order",
+            "teacher and dataset name the same classes in another order: bring the dataset's `classes` into the "
+            f"teacher's order, which begins {list(theirs[:5])}",
+        )
+    else:
+        findings.problem(
+            pointer,
+            "class_names_differ",
+            f"teacher and dataset name other classes: only in the teacher {quoted(set(theirs) - set(goal.classes))}, "
+            f"only in the dataset {quoted(set(goal.classes) - set(theirs))}",
+        )
+
+
+def _fits_goal(goal: Goal, output: OutputFacts, findings: Findings, pointer: str) -> None:
+    if output.spec.kind != goal.kind:
+        findings.problem(
+            pointer,
+            "kind_mismatch",
+            f"`{goal.name}` is a {goal.kind} task, the teacher's output is of kind {output.spec.kind}",
+        )
+    elif output.size != goal.size:
+        findings.problem(
+            pointer,
+            "size_mismatch",
+            f"`{goal.name}` has {goal.size} numbers in each row, the teacher's output has {output.size}",
+        )
+    else:
+        _same_classes(goal, output, findings, pointer)
+
+
+def check_teacher(
+    ref: TeacherRef,
+    facts: ModelFacts | OutputFacts | None,
+    goal: Goal,
+    dataset: DatasetFacts,
+    findings: Findings,
+    pointer: str,
+) -> None:
+    """A teacher must predict what the task learns, from the rows that the dataset has."""
+    if facts is None:
+        check_unknown(ref, dataset, findings, pointer)
+        return
+    if isinstance(facts, OutputFacts):
+        _fits_goal(goal, facts, findings, f"{pointer}/columns")
+        return
+    if ref.output in facts.outputs:
+        _fits_goal(goal, facts.outputs[ref.output], findings, pointer)
+    data = next(iter(dataset.inputs.values())).shape
+    if facts.input_shape is not None and prod(facts.input_shape) != prod(data):
+        findings.problem(
+            pointer,
+            "shape_mismatch",
+            f"the teacher expects rows of shape {list(facts.input_shape)}, the dataset's have {list(data)}",
+        )
+
+
+def check_unknown(ref: TeacherRef, dataset: DatasetFacts, findings: Findings, pointer: str) -> None:
+    """Columns that the dataset lacks are a problem; a model or job without facts may still get them."""
+    if ref.columns is None:
+        findings.unknown()
+        return
+    columns = [name for name, target in dataset.targets.items() if target.kind == "teacher"]
+    findings.problem(
+        f"{pointer}/columns",
+        "unknown_columns",
+        f"the dataset has no target `{ref.columns}` of kind `teacher`: it has {quoted(columns)}",
+    )
+
+
+def resolved_terms(
+    distillation: DistillationSpec | None,
+    goal: Goal,
+    outputs: Sequence[OutputFacts | None],
+    findings: Findings,
+    pointer: str,
+) -> DistillationSpec:
+    """The distillation with its soft-target terms filled in; undefined methods and empty lessons are problems.
+
+    A task that names features and no soft targets has features alone. `outputs` are its teachers', None where unknown.
+    """
+    spec = distillation or DistillationSpec()
+    terms = spec.soft_targets or (() if spec.features else (default_term(goal),))
+    check_terms(terms, goal, outputs, findings, pointer)
+    check_combination(spec, goal, len(outputs), findings, pointer)
+    taught = [(term.share, term.phase) for term in (*terms, *(spec.features or ()))]
+    labels = [(spec.supervised.weight, spec.supervised.phase)] if goal.labelled > 0 else []
+    check_phases([*taught, *labels], findings, pointer)
+    if goal.labelled == 0 and sum(weight for weight, _ in taught) == 0.0:
+        findings.problem(
+            pointer, "nothing_to_learn", f"`{goal.name}` has no labels and its soft targets weigh 0: raise a weight"
+        )
+    return spec.model_copy(update={"soft_targets": terms or None})

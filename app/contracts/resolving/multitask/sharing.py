@@ -1,0 +1,119 @@
+"""May the tasks of a network share in this way? Asked of specs when they are submitted, and of uploads."""
+
+from app.contracts.layouts.layer_table import Sheet
+from app.contracts.layouts.trunks import trunk_of
+from app.contracts.problems import Problem
+from app.contracts.resolving.findings import Findings, quoted
+from app.contracts.specs.architectures import Architecture, Convnet, Mlp, Resnet
+from app.contracts.specs.distillation import DistillationSpec
+from app.contracts.specs.sharing import (
+    MOST_TENSORS,
+    CgcSharing,
+    CrossStitchSharing,
+    MmoeSharing,
+    MtanSharing,
+    Scheme,
+    TrunksSharing,
+    scheme_of,
+)
+
+
+def sharing_misfits(architecture: Architecture) -> list[Problem]:
+    """What is wrong with how a network of these outputs shares; pointers start at the architecture."""
+    scheme, outputs = scheme_of(architecture.sharing), set(architecture.outputs or {})
+    if scheme is None:
+        return []
+    found = _of_family(scheme, architecture)
+    if isinstance(scheme, TrunksSharing):
+        found += _names("groups", [name for group in scheme.groups for name in group], outputs, exactly=True)
+    if isinstance(scheme, CrossStitchSharing) and scheme.towers is not None:
+        found += _names("towers", list(scheme.towers), outputs, exactly=False)
+    return found or _of_size(scheme, architecture)
+
+
+def _of_family(scheme: Scheme, architecture: Architecture) -> list[Problem]:
+    family = architecture.family
+    if isinstance(scheme, MtanSharing) and not isinstance(architecture, Convnet | Resnet):
+        detail = (
+            f"`mtan` masks the maps of convolutional stages, and a {family} has none: use a convnet or a resnet, or "
+        )
+        return [_problem("", "sharing_undefined", detail + "`cross_stitch`, `mmoe` or `cgc`")]
+    if isinstance(architecture, Mlp) and not architecture.hidden:
+        detail = (
+            f"`{scheme.method}` needs a trunk, and an mlp without `hidden` layers has none: give it some, or leave "
+        )
+        return [_problem("", "sharing_undefined", detail + "`sharing` out")]
+    return []
+
+
+def _of_size(scheme: Scheme, architecture: Architecture) -> list[Problem]:
+    sheet = Sheet()
+    trunk_of(architecture).write(sheet)
+    tensors, trunks = len(sheet.tally.parameters) + len(sheet.tally.buffers), _trunks(scheme, architecture)
+    if tensors * trunks <= MOST_TENSORS:
+        return []
+    detail = f"{trunks} trunks of {tensors} tensors are more than the {MOST_TENSORS} tensors that a model may have: "
+    return [_problem("", "sharing_too_large", detail + "use fewer trunks, or shallower ones")]
+
+
+def _trunks(scheme: Scheme, architecture: Architecture) -> int:
+    tasks = len(architecture.outputs or {})
+    if isinstance(scheme, MmoeSharing):
+        return scheme.experts
+    if isinstance(scheme, CgcSharing):
+        return scheme.shared + scheme.own * tasks
+    if isinstance(scheme, TrunksSharing):
+        return len(scheme.groups)
+    if isinstance(scheme, CrossStitchSharing):
+        return len(scheme.towers or ()) or tasks
+    return 1
+
+
+def _names(field: str, named: list[str], outputs: set[str], *, exactly: bool) -> list[Problem]:
+    """`exactly`: no other names than those of outputs. A cut has towers of tasks that it no longer puts out."""
+    doubled = {name for name in named if named.count(name) > 1}
+    unknown, missing = (set(named) - outputs if exactly else set()), outputs - set(named)
+    said = [
+        f"{word} {quoted(names)}"
+        for word, names in (("named twice:", doubled), ("no task:", unknown), ("missing:", missing))
+        if names
+    ]
+    if not said:
+        return []
+    detail = f"`{field}` must name each task exactly once ({quoted(outputs)}); {'; '.join(said)}"
+    return [_problem(f"/{field}", "sharing_mismatch", detail)]
+
+
+def _problem(pointer: str, code: str, detail: str) -> Problem:
+    return Problem(pointer=f"/sharing{pointer}", code=code, detail=detail)
+
+
+def check_sharing(architecture: Architecture, tasks: tuple[str, ...], findings: Findings, pointer: str) -> None:
+    """Problems of how a job's network shares; `architecture` has the tasks as its outputs."""
+    scheme = scheme_of(architecture.sharing)
+    if scheme is None:
+        return
+    if len(tasks) == 1:
+        detail = f"`{scheme.method}` shares between tasks, and this network learns one: leave `sharing` out"
+        findings.problem(f"{pointer}/sharing", "sharing_needs_tasks", detail)
+        return
+    found = sharing_misfits(architecture)
+    if isinstance(scheme, CrossStitchSharing) and scheme.towers is not None and not found:
+        found = _names("towers", list(scheme.towers), set(tasks), exactly=True)
+    for problem in found:
+        findings.problem(f"{pointer}{problem.pointer}", problem.code, problem.detail)
+
+
+def own_layer(architecture: Architecture, output: str, layer: str) -> str:
+    """What `penultimate` stands for: where each head reads features of its own, those of this output's head."""
+    shared_by_all = scheme_of(architecture.sharing) is None
+    return layer if layer != "penultimate" or shared_by_all else f"penultimate.{output}"
+
+
+def with_own_layers(spec: DistillationSpec, student: Architecture, task: str) -> DistillationSpec:
+    """The terms of one task with the layers of the student that they mean."""
+    terms = [
+        term.model_copy(update={"student_layer": own_layer(student, task, term.student_layer)})
+        for term in spec.features or ()
+    ]
+    return spec.model_copy(update={"features": tuple(terms)}) if terms else spec

@@ -1,0 +1,381 @@
+"""From a spec as posted to a spec as trained: every default filled in, everything checked against its inputs.
+
+Pure. The API calls it when a job is submitted, with what is known then; the worker calls it again when the
+job is claimed, when every input is known.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from app.contracts.problems import Problem
+from app.contracts.resolving.data.joining import joined_facts
+from app.contracts.resolving.data.mixtures import check_mixture
+from app.contracts.resolving.data.targets import Goal, goal_of, learnable, supervised_goal, unlabelled_goal
+from app.contracts.resolving.data.views import check_views
+from app.contracts.resolving.distillation.features import check_features
+from app.contracts.resolving.distillation.methods import check_store, outputs_of
+from app.contracts.resolving.distillation.phases import check_annealing, check_stopping
+from app.contracts.resolving.distillation.searches import check_search
+from app.contracts.resolving.distillation.teachers import (
+    check_teacher,
+    check_unknown,
+    facts_of_teacher,
+    named_output,
+    resolved_terms,
+)
+from app.contracts.resolving.findings import Findings, quoted
+from app.contracts.resolving.multitask.balancing import check_balancing
+from app.contracts.resolving.multitask.baselines import check_baselines
+from app.contracts.resolving.multitask.relations import check_fit, check_relation, with_trunks
+from app.contracts.resolving.multitask.sharing import with_own_layers
+from app.contracts.resolving.students.inits import check_init
+from app.contracts.resolving.students.students import fitted
+from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
+from app.contracts.specs.architectures import Architecture, Student
+from app.contracts.specs.distillation import DistillationSpec
+from app.contracts.specs.jobs import DistillJob, MultitaskJob, MutualSpec, PreflightJob, TaskSpec, TeacherRef, TrainJob
+from app.contracts.specs.training import TrainingSpec
+
+DEFAULT_EPOCHS = 20
+Spec = TrainJob | DistillJob | MultitaskJob | PreflightJob
+Models = Mapping[str, ModelFacts | None]
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """A resolved spec, or what stands in its way.
+
+    `complete` is false while an input is unknown (still verifying, or a job that has not ended): then `spec`
+    is resolved as far as what is known reaches, and the rest is checked when the job is claimed.
+    """
+
+    spec: Spec
+    problems: tuple[Problem, ...]
+    warnings: tuple[dict[str, str], ...]
+    complete: bool
+
+
+def resolve(spec: Spec, datasets: Mapping[str, DatasetFacts | None], models: Models, *, threads: int) -> Resolution:
+    """Resolve `spec` against the facts of its datasets (by id) and teachers (by model id or job id).
+
+    `threads` is the number of CPU threads to freeze with the job where the spec does not say one. A preflight is
+    resolved as the job that it looks at; its problems lie below `/job`.
+    """
+    if isinstance(spec, PreflightJob):
+        return _preflight(spec, resolve(spec.job, datasets, models, threads=threads))
+    findings = Findings()
+    refs = spec.dataset_refs()
+    dataset = joined_facts(refs, datasets, findings)
+    spec = spec.model_copy(
+        update={
+            "dataset": None,
+            "datasets": refs,
+            "training": _training(spec.training, dataset, threads, findings),
+        }
+    )
+    if isinstance(spec, MultitaskJob):
+        spec = check_fit(spec, findings)
+    if dataset is None:
+        findings.unknown()
+        if isinstance(spec, MultitaskJob):
+            check_relation(spec, [None] * len(spec.tasks), [None] * len(spec.tasks), findings)
+    elif isinstance(spec, TrainJob):
+        spec = _train(spec, dataset, findings)
+    elif isinstance(spec, DistillJob):
+        spec = _distill(spec, dataset, models, findings)
+    else:
+        spec = _multitask(spec, dataset, models, findings)
+    if isinstance(spec, MultitaskJob):
+        check_balancing(spec, findings)
+    _check_distillations(spec, findings)
+    check_mixture(spec, datasets, findings)
+    check_views(spec, findings)
+    check_search(spec, dataset, findings)
+    return Resolution(spec, tuple(findings.problems), tuple(findings.warnings), findings.complete)
+
+
+def _check_distillations(spec: Spec, findings: Findings) -> None:
+    """What the terms of a task want of the rest of the job."""
+    if not isinstance(spec, DistillJob | MultitaskJob):
+        return
+    for pointer, distillation in _distillations(spec):
+        check_store(spec.store, distillation.soft_targets or (), findings, pointer)
+        check_stopping(distillation, spec.training, findings, pointer)
+
+
+def _distillations(spec: DistillJob | MultitaskJob) -> list[tuple[str, DistillationSpec]]:
+    if isinstance(spec, DistillJob):
+        return [("/distillation", spec.distillation)]
+    places = enumerate(spec.tasks)
+    return [(f"/tasks/{i}/distillation", task.distillation) for i, task in places if task.distillation is not None]
+
+
+def _preflight(spec: PreflightJob, found: Resolution) -> Resolution:
+    problems = tuple(problem.model_copy(update={"pointer": f"/job{problem.pointer}"}) for problem in found.problems)
+    return replace(found, spec=spec.model_copy(update={"job": found.spec}), problems=problems)
+
+
+def _training(training: TrainingSpec, dataset: DatasetFacts | None, threads: int, findings: Findings) -> TrainingSpec:
+    update: dict[str, object] = {"threads": training.threads or threads}
+    if training.epochs is None and training.steps is None:
+        update["epochs"] = DEFAULT_EPOCHS
+    if dataset is not None and training.warmup:
+        _check_warmup(training, dataset, findings)
+    if dataset is not None and not dataset.splits.get("validation"):
+        if training.early_stopping is not None:
+            findings.problem(
+                "/training/early_stopping",
+                "validation_needed",
+                "early stopping looks at the validation split, and the dataset has none: leave it out, or give one",
+            )
+        if training.select_by != "last":
+            update["select_by"] = "last"
+            findings.warn("no_validation", "without a validation split the last epoch's weights are exported")
+    return training.model_copy(update=update)
+
+
+def _check_warmup(training: TrainingSpec, dataset: DatasetFacts, findings: Findings) -> None:
+    batches = -(-dataset.splits.get("train", 0) // training.batch_size)
+    steps = training.steps or (training.epochs or DEFAULT_EPOCHS) * batches
+    if training.warmup >= steps:
+        findings.warn(
+            "warmup_to_the_end",
+            f"{training.warmup} steps of warm-up are all of the {steps} steps: the learning rate is never reached",
+        )
+
+
+def _train(spec: TrainJob, dataset: DatasetFacts, findings: Findings) -> TrainJob:
+    goal = supervised_goal(dataset, spec.target, findings, "/target")
+    if goal is None:
+        return spec
+    model = fitted(spec.model, dataset, [goal], findings, "/model")
+    return spec.model_copy(update={"target": goal.name, "model": model})
+
+
+def _teachers(
+    teachers: tuple[TeacherRef, ...],
+    task: str | None,
+    dataset: DatasetFacts,
+    models: Models,
+    findings: Findings,
+    pointer: str,
+) -> tuple[TeacherRef, ...]:
+    return tuple(
+        named_output(ref, facts_of_teacher(ref, dataset, models), task, findings, f"{pointer}/{i}")
+        for i, ref in enumerate(teachers)
+    )
+
+
+def _taught_goal(
+    target: str | None, teachers: tuple[TeacherRef, ...], dataset: DatasetFacts, models: Models, name: str | None
+) -> Goal | None:
+    """The dataset's labels where it has them, else what the first teacher predicts."""
+    goal = goal_of(dataset, target) if target is not None else None
+    if goal is not None:
+        return goal
+    if not teachers:
+        return None
+    first = teachers[0]
+    facts = facts_of_teacher(first, dataset, models)
+    if isinstance(facts, ModelFacts) and target is not None and target not in facts.outputs and name is None:
+        return None
+    return unlabelled_goal(name or target or first.columns, facts, first.output)
+
+
+def _lesson(
+    goal: Goal,
+    teachers: tuple[TeacherRef, ...],
+    distillation: DistillationSpec | None,
+    dataset: DatasetFacts,
+    models: Models,
+    findings: Findings,
+    pointer: str,
+) -> DistillationSpec:
+    known = [facts_of_teacher(ref, dataset, models) for ref in teachers]
+    for i, (ref, facts) in enumerate(zip(teachers, known, strict=True)):
+        check_teacher(ref, facts, goal, dataset, findings, f"{pointer}/teachers/{i}")
+    if goal.labelled == 0:
+        findings.warn("no_labels", f"`{goal.name}` has no labels in the training split: it learns from teachers alone")
+    outputs = outputs_of([(facts, ref.output) for facts, ref in zip(known, teachers, strict=True)])
+    lesson = resolved_terms(distillation, goal, outputs, findings, f"{pointer}/distillation")
+    check_annealing(lesson, goal, dataset.splits.get("train", 0), findings, f"{pointer}/distillation")
+    return lesson
+
+
+def _features(
+    student: Architecture,
+    task: str,
+    teachers: tuple[TeacherRef, ...] | None,
+    distillation: DistillationSpec | None,
+    dataset: DatasetFacts,
+    models: Models,
+    findings: Findings,
+    pointer: str,
+) -> None:
+    """Check the layers that a task's terms name, once the student is known."""
+    resolved = student.input_shape is not None and student.outputs is not None
+    if teachers and distillation and distillation.features and resolved and not findings.problems:
+        known = [facts_of_teacher(ref, dataset, models) for ref in teachers]
+        terms = with_own_layers(distillation, student, task).features or ()
+        check_features(terms, known, [ref.output for ref in teachers], student, task, findings, pointer)
+
+
+def _init(
+    student: Student,
+    teachers: tuple[TeacherRef, ...],
+    dataset: DatasetFacts,
+    models: Models,
+    findings: Findings,
+) -> None:
+    """Check where the student starts from, once it is known; of several tasks the teachers are counted through."""
+    if student.init is not None and student.input_shape is not None and student.outputs is not None:
+        known = [facts_of_teacher(ref, dataset, models) for ref in teachers]
+        check_init(student.init, student, known, findings, "/student/init")
+
+
+def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: Findings) -> DistillJob:
+    target = spec.target
+    names = learnable(dataset)
+    if target is None and len(names) == 1:
+        target = names[0]
+    elif target is None and names:
+        findings.problem("/target", "target_needed", f"name the target to learn: this dataset has {quoted(names)}")
+        return spec
+    teachers = _teachers(spec.teachers or (), target, dataset, models, findings, "/teachers")
+    goal = _taught_goal(target, teachers, dataset, models, name=None)
+    if goal is None:
+        return _without_goal(spec, target, names, teachers, dataset, models, findings)
+    distillation = spec.distillation
+    if teachers:
+        distillation = _lesson(goal, teachers, spec.distillation, dataset, models, findings, "")
+    _check_mutual(spec, goal, findings)
+    if spec.control and goal.labelled == 0:
+        findings.warn("no_control", "a control learns from labels, and there are none: it is left out")
+    student = fitted(spec.student, dataset, [goal], findings, "/student")
+    _features(student, goal.name, teachers, distillation, dataset, models, findings, "/distillation")
+    _init(student, teachers, dataset, models, findings)
+    return spec.model_copy(
+        update={
+            "target": goal.name,
+            "teachers": teachers or None,
+            "student": student,
+            "distillation": distillation,
+            "control": spec.control if goal.labelled > 0 else False,
+            "mutual": _fitted_peers(spec.mutual, dataset, goal, findings),
+        }
+    )
+
+
+def _check_mutual(spec: DistillJob, goal: Goal, findings: Findings) -> None:
+    if spec.mutual is None:
+        return
+    if goal.kind != "class":
+        findings.problem(
+            "/mutual", "method_undefined", f"peers compare classes, and `{goal.name}` is a {goal.kind} task"
+        )
+    if spec.training.early_stopping is not None:
+        findings.problem(
+            "/training/early_stopping", "not_with_mutual", "peers need each other to the end: leave early stopping out"
+        )
+    relational = any(term.method == "dist" for term in spec.distillation.soft_targets or ()) or any(
+        term.method in ("similarity", "rkd", "crd") for term in spec.distillation.features or ()
+    )
+    if spec.training.micro_batch_size is not None and relational:
+        findings.problem(
+            "/training/micro_batch_size",
+            "not_with_mutual",
+            "terms that compare the rows of a batch, beside peers, need whole batches: leave `micro_batch_size` out",
+        )
+
+
+def _fitted_peers(
+    mutual: MutualSpec | None, dataset: DatasetFacts, goal: Goal, findings: Findings
+) -> MutualSpec | None:
+    if mutual is None:
+        return None
+    places = enumerate(mutual.peers)
+    peers = tuple(fitted(peer, dataset, [goal], findings, f"/mutual/peers/{i}") for i, peer in places)
+    return mutual.model_copy(update={"peers": peers})
+
+
+def _without_goal(
+    spec: DistillJob,
+    target: str | None,
+    names: list[str],
+    teachers: tuple[TeacherRef, ...],
+    dataset: DatasetFacts,
+    models: Models,
+    findings: Findings,
+) -> DistillJob:
+    """Neither labels nor a known teacher's output say what to learn: unknown yet, or a wrong name."""
+    if not teachers:
+        supervised_goal(dataset, target, findings, "/target")
+    elif facts_of_teacher(teachers[0], dataset, models) is None:
+        _no_goal_yet(teachers[0], dataset, models, findings, "/teachers/0")
+    elif not findings.problems:
+        findings.problem(
+            "/target",
+            "unknown_target",
+            f"neither dataset nor teacher has a target `{target}`: the dataset has {quoted(names)}",
+        )
+    return spec
+
+
+def _no_goal_yet(first: TeacherRef, dataset: DatasetFacts, models: Models, findings: Findings, pointer: str) -> None:
+    """A first teacher whose output is not known: wrong columns are a problem, a model may still come."""
+    if facts_of_teacher(first, dataset, models) is None:
+        check_unknown(first, dataset, findings, pointer)
+
+
+def _task(
+    task: TaskSpec, dataset: DatasetFacts, models: Models, findings: Findings, pointer: str
+) -> tuple[TaskSpec, Goal | None]:
+    target = task.target or task.name
+    if task.teachers is None:
+        goal = supervised_goal(dataset, target, findings, f"{pointer}/target")
+        resolved = task.model_copy(update={"target": target})
+    else:
+        teachers = _teachers(task.teachers, target, dataset, models, findings, f"{pointer}/teachers")
+        goal = _taught_goal(target, teachers, dataset, models, name=task.name)
+        resolved = task.model_copy(update={"target": target, "teachers": teachers})
+        if goal is None:
+            _no_goal_yet(teachers[0], dataset, models, findings, f"{pointer}/teachers/0")
+        else:
+            lesson = _lesson(goal, teachers, task.distillation, dataset, models, findings, pointer)
+            resolved = resolved.model_copy(update={"distillation": lesson})
+    if goal is None:
+        return resolved, None
+    return resolved, Goal(task.name, goal.kind, goal.size, goal.classes, goal.labelled)
+
+
+def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findings: Findings) -> MultitaskJob:
+    pairs = [_task(task, dataset, models, findings, f"/tasks/{i}") for i, task in enumerate(spec.tasks)]
+    tasks = tuple(task for task, _ in pairs)
+    goals = [goal for _, goal in pairs if goal is not None]
+    update: dict[str, object] = {"tasks": tasks}
+    if len(goals) == len(tasks):
+        wanted = with_trunks(spec.student, spec.relation, [task.name for task in tasks])
+        student = update["student"] = fitted(wanted, dataset, goals, findings, "/student")
+        _init(student, tuple(ref for task in tasks for ref in task.teachers or ()), dataset, models, findings)
+        for i, task in enumerate(tasks):
+            place = f"/tasks/{i}/distillation"
+            _features(student, task.name, task.teachers, task.distillation, dataset, models, findings, place)
+        taught = any(task.teachers for task in tasks)
+        all_labelled = all(goal.labelled > 0 for goal in goals)
+        if spec.control and taught and not all_labelled:
+            findings.warn("no_control", "a control learns from labels, and a task has none: it is left out")
+        update["control"] = spec.control if taught and all_labelled else False
+        if spec.baselines:
+            check_baselines(goals, dataset, findings)
+    resolved = spec.model_copy(update=update)
+    outputs = [_first_output(task, dataset, models) for task in tasks]
+    relation = check_relation(spec.model_copy(update={"tasks": tasks}), [goal for _, goal in pairs], outputs, findings)
+    return resolved.model_copy(update={"relation": relation})
+
+
+def _first_output(task: TaskSpec, dataset: DatasetFacts, models: Models) -> OutputFacts | None:
+    """What the first teacher of a task puts out, as far as it is known."""
+    if not task.teachers:
+        return None
+    facts = facts_of_teacher(task.teachers[0], dataset, models)
+    return facts.outputs.get(task.teachers[0].output or "") if isinstance(facts, ModelFacts) else facts

@@ -1,0 +1,271 @@
+"""Job specs: what a client asks for. `train | distill | multitask | preflight`, discriminated by `kind`."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, model_validator
+
+from app.contracts.base import Contract, DatasetId, JobId, ModelId, Name, Title, Weight, fault
+from app.contracts.specs.architectures import Architecture, Student
+from app.contracts.specs.balancing import Balancing, FixedBalancing
+from app.contracts.specs.distillation import DistillationSpec
+from app.contracts.specs.relations import RelationSpec
+from app.contracts.specs.searches import Degrees
+from app.contracts.specs.stores import StoreSpec
+from app.contracts.specs.training import TrainingSpec
+
+LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-/]{0,63}$")]
+LabelValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-/: ]{0,128}$")]
+Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=32)]
+Export = Literal["onnx"]
+
+
+class DatasetRef(Contract):
+    """A dataset and its share of the batches.
+
+    Every batch has `batch_size` rows, so many of each dataset as its weight says. Small datasets are gone through again
+    and again, large ones go on where they were; an epoch ends when as many rows have passed as all datasets have.
+    """
+
+    dataset: DatasetId
+    weight: float = Field(
+        default=1.0,
+        gt=0.0,
+        le=1e4,
+        description="Its share of every batch beside the other datasets, whatever their numbers of rows.",
+    )
+
+
+def _named_once(refs: tuple[DatasetRef, ...]) -> tuple[DatasetRef, ...]:
+    if len({ref.dataset for ref in refs}) != len(refs):
+        raise fault("duplicate_name", "`datasets` names a dataset twice: give it one weight")
+    return refs
+
+
+DatasetRefs = Annotated[tuple[DatasetRef, ...], Field(min_length=1, max_length=8), AfterValidator(_named_once)]
+
+
+class TeacherRef(Contract):
+    """Who teaches: a model, a job's student once it succeeds, or outputs that stand in the dataset."""
+
+    model: ModelId | None = Field(default=None, description="A model's id.")
+    job: JobId | None = Field(default=None, description="A job's id: its student teaches once it succeeds.")
+    columns: Name | None = Field(default=None, description="Name of a dataset target of kind `teacher`.")
+    output: Name | None = Field(
+        default=None,
+        description="Which output of the teacher; may be left out where it has one, or one of the task's name.",
+    )
+    weight: Weight = Field(default=1.0, description="Its share of the teachers' mean; shares are normalised.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        named = [n for n in ("model", "job", "columns") if getattr(self, n) is not None]
+        if len(named) != 1:
+            raise ValueError(f"a teacher is one of `model`, `job` or `columns`, found {named or 'none'}")
+        if self.columns is not None and self.output is not None:
+            raise ValueError("`output` belongs to a model or job; `columns` already names the numbers")
+        return self
+
+
+def _teachers_weigh(teachers: tuple[TeacherRef, ...]) -> tuple[TeacherRef, ...]:
+    if sum(teacher.weight for teacher in teachers) == 0.0:
+        raise fault("weights_sum_to_zero", "the weights of the teachers sum to 0: no one would teach")
+    return teachers
+
+
+Teachers = Annotated[tuple[TeacherRef, ...], Field(min_length=1, max_length=16), AfterValidator(_teachers_weigh)]
+
+
+class _Job(Contract):
+    name: Title | None = Field(default=None, description="A human's name for it; need not be unique.")
+    dataset: DatasetId | None = Field(default=None, description="The dataset (or `datasets`).")
+    datasets: DatasetRefs | None = Field(
+        default=None,
+        description="Instead of `dataset`: rows of several, mixed in every batch by weight. Targets of one name are "
+        "one target; a dataset that lacks it has no labels of it.",
+    )
+    training: TrainingSpec = Field(default_factory=TrainingSpec, description="How it is trained.")
+    labels: Labels = Field(default_factory=dict, description="The client's own marks, to list jobs by.")
+    exports: Annotated[tuple[Export, ...], Field(max_length=4)] = Field(
+        default=(), description="Formats besides safetensors, checked against torch before the job succeeds."
+    )
+
+    @model_validator(mode="after")
+    def _one_source_of_rows(self) -> Self:
+        if (self.dataset is None) == (self.datasets is None):
+            raise ValueError("give `dataset` or `datasets`, one of the two")
+        if len(set(self.exports)) != len(self.exports):
+            raise ValueError("`exports` names a format twice")
+        return self
+
+    def dataset_refs(self) -> tuple[DatasetRef, ...]:
+        """The datasets with their weights, however the client wrote them."""
+        if self.datasets is not None:
+            return self.datasets
+        assert self.dataset is not None
+        return (DatasetRef(dataset=self.dataset),)
+
+
+class ControlSpec(Contract):
+    """A control that is more than the same student without the teacher."""
+
+    label_smoothing: float = Field(
+        default=0.1,
+        ge=0.0,
+        lt=1.0,
+        description="Smooth the control's labels: a teacher that knows nothing but how sure to be.",
+    )
+
+
+class MutualSpec(Contract):
+    """Deep mutual learning (Zhang 2018): peers train beside the student, each a soft target of the others."""
+
+    peers: Annotated[tuple[Architecture, ...], Field(min_length=1, max_length=7)] = Field(
+        description="The other students' networks; the student's own may be among them."
+    )
+    temperature: Degrees = Field(default=1.0, description="What all sides' logits are divided by.")
+    weight: Weight = Field(default=1.0, description="Of the peers' soft targets in each student's loss.")
+
+
+Repeats = Annotated[int, Field(ge=1, le=16)]
+_CONTROL = (
+    "Also train the same student without teachers, for the same optimiser steps; an object for a control with smoothed "
+    "labels."
+)
+_REPEATS = "Seeds: student and control are trained so many times, and the verdict is over all of them."
+
+
+class TrainJob(_Job):
+    """A model from labels, e.g. a teacher."""
+
+    kind: Literal["train"]
+    target: Name | None = Field(default=None, description="May be left out where the dataset has one.")
+    model: Architecture = Field(description="The network to train.")
+
+
+class DistillJob(_Job):
+    """A student from one or several teachers, with a control."""
+
+    kind: Literal["distill"]
+    target: Name | None = Field(
+        default=None,
+        description="May be left out where the dataset has one, or none (the teacher's output is the task).",
+    )
+    teachers: Teachers | None = Field(
+        default=None, description="Who teaches; several are averaged after softening. May be left out with `mutual`."
+    )
+    student: Student = Field(description="The network to train.")
+    distillation: DistillationSpec = Field(
+        default_factory=DistillationSpec, description="The terms of the loss and their weights."
+    )
+    control: bool | ControlSpec = Field(default=True, description=_CONTROL)
+    repeats: Repeats = Field(default=1, description=_REPEATS)
+    store: StoreSpec = Field(default_factory=StoreSpec, description="How the teachers' outputs are kept.")
+    mutual: MutualSpec | None = Field(
+        default=None, description="Students that learn from each other, beside the teachers."
+    )
+
+    @model_validator(mode="after")
+    def _someone_teaches(self) -> Self:
+        if not self.teachers and self.mutual is None:
+            raise ValueError("name `teachers`, or `mutual` peers: no one would teach")
+        return self
+
+
+class TaskSpec(Contract):
+    """One task of a multi-task job: a head, its target, its weight, and who teaches it."""
+
+    name: Name = Field(description="Names its head, its metrics and its place in the report.")
+    target: Name | None = Field(default=None, description="The dataset's target; the task's name when left out.")
+    weight: Weight = Field(default=1.0, description="Of the task's loss beside the other tasks'.")
+    teachers: Teachers | None = Field(default=None, description="Who teaches this task, beside its labels.")
+    distillation: DistillationSpec | None = Field(default=None, description="Only with `teachers`.")
+
+    @model_validator(mode="after")
+    def _distillation_needs_teachers(self) -> Self:
+        if self.distillation is not None and self.teachers is None:
+            raise ValueError("`distillation` needs `teachers`")
+        return self
+
+
+def _distinct_and_weighing(tasks: tuple[TaskSpec, ...]) -> tuple[TaskSpec, ...]:
+    names = [task.name for task in tasks]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise fault("duplicate_name", f"task names must differ, found twice: {', '.join(doubled)}")
+    if sum(task.weight for task in tasks) == 0.0:
+        raise fault("weights_sum_to_zero", "the weights of the tasks sum to 0: nothing to learn")
+    return tasks
+
+
+Tasks = Annotated[tuple[TaskSpec, ...], Field(min_length=1, max_length=64), AfterValidator(_distinct_and_weighing)]
+
+
+class MultitaskJob(_Job):
+    """Several tasks, one student; with teachers inside tasks it is the combination with distillation."""
+
+    kind: Literal["multitask"]
+    tasks: Tasks = Field(description="What the student learns, one head each.")
+    student: Student = Field(description="The network to train.")
+    relation: RelationSpec | None = Field(default=None, description="Which tasks teach which; none when left out.")
+    balancing: Balancing = Field(
+        default_factory=lambda: FixedBalancing(method="fixed"), description="How the losses become one update."
+    )
+    control: bool | ControlSpec = Field(default=True, description=_CONTROL)
+    repeats: Repeats = Field(default=1, description=_REPEATS)
+    baselines: bool = Field(
+        default=False,
+        description="Also train, for each labelled task, a single-task model of the student's trunk, without teachers "
+        "and for the same optimiser steps; the report has Δm against them.",
+    )
+    store: StoreSpec = Field(default_factory=StoreSpec, description="How the teachers' outputs are kept.")
+
+
+TrainingJob = Annotated[TrainJob | DistillJob | MultitaskJob, Field(discriminator="kind")]
+"""What a preflight looks at: a job that trains."""
+
+TRAINING_JOB: TypeAdapter[TrainJob | DistillJob | MultitaskJob] = TypeAdapter(TrainingJob)
+
+
+class PreflightJob(Contract):
+    """What a job would meet before its first step, and what it would cost. Nothing is trained."""
+
+    kind: Literal["preflight"]
+    name: Title | None = Field(default=None, description="A human's name for it; need not be unique.")
+    job: TrainingJob = Field(description="The job to look at, as it would be posted by itself.")
+    labels: Labels = Field(default_factory=dict, description="The client's own marks, to list jobs by.")
+
+    @property
+    def training(self) -> TrainingSpec:
+        """How the job would be trained."""
+        return self.job.training
+
+    def dataset_refs(self) -> tuple[DatasetRef, ...]:
+        """The datasets of the job."""
+        return self.job.dataset_refs()
+
+
+JobSpec = Annotated[TrainJob | DistillJob | MultitaskJob | PreflightJob, Field(discriminator="kind")]
+"""What `POST /v1/jobs` takes."""
+
+JOB_SPEC: TypeAdapter[TrainJob | DistillJob | MultitaskJob | PreflightJob] = TypeAdapter(JobSpec)
+
+
+class InspectJob(Contract):
+    """The service's own job: does an upload hold what its manifest says?"""
+
+    kind: Literal["inspect"] = "inspect"
+    model: ModelId | None = None
+    dataset: DatasetId | None = None
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> Self:
+        if (self.model is None) == (self.dataset is None):
+            raise ValueError("an inspection has one subject: `model` or `dataset`")
+        return self
+
+
+AnySpec = Annotated[TrainJob | DistillJob | MultitaskJob | PreflightJob | InspectJob, Field(discriminator="kind")]
+"""What the ledger keeps."""
+
+ANY_SPEC: TypeAdapter[TrainJob | DistillJob | MultitaskJob | PreflightJob | InspectJob] = TypeAdapter(AnySpec)
+JobKind = Literal["train", "distill", "multitask", "preflight", "inspect"]

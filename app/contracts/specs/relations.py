@@ -1,0 +1,132 @@
+"""The task relation matrix R: which task teaches which, where it comes from, and how it acts.
+
+R_ij says how much task j teaches task i: row i weights what helps i. Rows are normalised by the service.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from app.contracts.base import Contract, Name, fault
+from app.contracts.specs.searches import JudgedSearch
+
+Apply = Literal["rows", "towers", "trunks", "teachers"]
+APPLY = (
+    "`rows`: the objectives R · L_task, kept apart, go to the balancer. `towers`: row i drives the tower of task i, "
+    "where the sharing scheme has towers. `trunks`: tasks that teach each other share a trunk, others have their own. "
+    "`teachers`: the teachers of task j also teach task i, with the weight R_ij."
+)
+_FORMS = {"given": "matrix", "grouped": "groups", "estimated": "estimate", "searched": "search"}
+RelationEntry = Annotated[float, Field(ge=0.0, le=1e6)]
+RelationRow = Annotated[tuple[RelationEntry, ...], Field(min_length=1, max_length=64)]
+Places = Annotated[tuple[Annotated[int, Field(ge=0, le=63)], ...], Field(max_length=64)]
+Group = Annotated[tuple[Name, ...], Field(min_length=1, max_length=64)]
+
+
+class AppliedRelation(Contract):
+    """What a relation has, wherever it comes from."""
+
+    apply: Apply = Field(default="rows", description=APPLY)
+    agreeing: tuple[Places, ...] | None = Field(
+        default=None,
+        max_length=64,
+        description="Filled in when a job is resolved, with `teachers`: for each task the places of the tasks whose "
+        "teachers put out what its head does.",
+    )
+
+
+class MatrixRelation(AppliedRelation):
+    """R as it is given. A task keeps a share of 0.01 at least in its own row."""
+
+    matrix: Annotated[tuple[RelationRow, ...], Field(min_length=1, max_length=64)] = Field(
+        description="One row and one column for each task, in the order of `tasks`."
+    )
+    apply: Apply = Field(default="rows", description=APPLY)
+
+    @model_validator(mode="after")
+    def _square_with_living_rows(self) -> Self:
+        size = len(self.matrix)
+        for i, row in enumerate(self.matrix):
+            if len(row) != size:
+                raise ValueError(f"the matrix must be square: row {i} has {len(row)} of {size} entries")
+            if sum(row) == 0.0:
+                raise ValueError(f"row {i} is all zero: task {i} would learn from no one")
+        return self
+
+
+class GroupsRelation(AppliedRelation):
+    """Tasks that teach each other alike: 1 within a group, 0 across, as the article writes R."""
+
+    groups: Annotated[tuple[Group, ...], Field(min_length=1, max_length=64)] = Field(
+        description="Task names; every task is in one group."
+    )
+    apply: Apply = Field(default="trunks", description=APPLY)
+
+    @model_validator(mode="after")
+    def _names_once(self) -> Self:
+        names = [name for group in self.groups for name in group]
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise fault("duplicate_name", f"a task is in one group, found twice: {', '.join(doubled)}")
+        return self
+
+
+class EstimatedRelation(AppliedRelation):
+    """R from what the tasks' gradients do to each other.
+
+    `gradient_cosine`: G_ij / √(G_ii G_jj) of the Gramian G of the gradients on shared parameters. `first_order`: the
+    relative fall of L_i that a step on task j promises, η·G_ij / L_i. `tag` (Fifty 2021): the fall that it brings,
+    measured by a step that is taken back. R_ij is the mean of what j does for i over what i does for itself, where it
+    is positive and more than three standard errors from 0.
+    """
+
+    estimate: Literal["gradient_cosine", "first_order", "tag"] = Field(description="What is measured.")
+    every: int = Field(default=10, ge=1, le=100_000, description="Steps between two measurements.")
+    probe: float = Field(
+        default=0.25,
+        gt=0.0,
+        le=1.0,
+        description="With `trunks` and `teachers`: the share of the steps that a first run takes, which only measures.",
+    )
+    apply: Apply = Field(
+        default="rows", description=APPLY + " `rows` and `towers` follow the estimate while the student trains."
+    )
+
+
+def _form(value: Any) -> str | None:
+    """Which relation this is, by the field that only it has."""
+    for form, told in _FORMS.items():
+        if (told in value) if isinstance(value, dict) else hasattr(value, told):
+            return form
+    return None
+
+
+Candidate = Annotated[
+    Annotated[MatrixRelation, Tag("given")] | Annotated[GroupsRelation, Tag("grouped")],
+    Discriminator(
+        _form,
+        custom_error_type="relation_candidate",
+        custom_error_message="a candidate is a relation by `matrix` or by `groups`",
+    ),
+]
+
+
+class SearchedRelation(JudgedSearch):
+    """The candidate that does best on the validation split."""
+
+    search: Annotated[tuple[Candidate, ...], Field(min_length=2, max_length=32)] = Field(
+        description="What to try: matrices and groups, each with its own `apply`."
+    )
+
+
+RelationSpec = Annotated[
+    Annotated[MatrixRelation, Tag("given")]
+    | Annotated[GroupsRelation, Tag("grouped")]
+    | Annotated[EstimatedRelation, Tag("estimated")]
+    | Annotated[SearchedRelation, Tag("searched")],
+    Discriminator(
+        _form,
+        custom_error_type="relation_form",
+        custom_error_message="a relation is one of `matrix`, `groups`, `estimate` or `search`",
+    ),
+]

@@ -1,0 +1,46 @@
+"""How hard soft targets are softened: a number, a schedule, or a learned temperature."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from app.contracts.base import Contract
+from app.contracts.specs.searches import Degrees, TemperatureSearch
+
+
+class ScheduledTemperature(Contract):
+    """From `start` to `end` over all steps, in a straight line or by half a cosine."""
+
+    schedule: Literal["linear", "cosine"] = Field(description="How the temperature moves.")
+    start: Degrees = Field(description="At the first step.")
+    end: Degrees = Field(description="At the last step.")
+
+
+class LearnedTemperature(Contract):
+    """Learned by making the term harder, not easier (CTKD, Li 2023): the gradient is reversed, and ramped up.
+
+    A temperature that minimises the loss collapses to 0.
+    """
+
+    learned: Literal[True] = Field(description="Always true.")
+    start: Degrees = Field(default=4.0, description="At the first step.")
+    low: Degrees = Field(default=1.0, description="Never below.")
+    high: Degrees = Field(default=21.0, description="Never above.")
+    ramp: float = Field(
+        default=0.5,
+        gt=0.0,
+        le=1.0,
+        description="Share of the steps over which the reversed gradient grows to its size.",
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.low < self.start < self.high:
+            raise ValueError("a learned temperature needs `low` < `start` < `high`")
+        return self
+
+
+Temperature = Annotated[
+    Degrees | ScheduledTemperature | LearnedTemperature | TemperatureSearch,
+    Field(description="What both sides' logits are divided by: a number, a schedule, learned, or searched."),
+]

@@ -1,0 +1,128 @@
+"""How a member is trained: steps, optimiser, schedule, precision, selection."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from app.contracts.base import Contract, tuples
+from app.contracts.specs.searches import Rate, RateSearch
+from app.contracts.specs.views import Views
+
+
+class ConstantSchedule(Contract):
+    """The learning rate stays as given."""
+
+    kind: Literal["constant"]
+
+
+class CosineSchedule(Contract):
+    """Cosine decay from the learning rate to `final` times it (Loshchilov 2017, without restarts)."""
+
+    kind: Literal["cosine"]
+    final: float = Field(default=0.0, ge=0.0, le=1.0, description="Last rate, as a share of the learning rate.")
+
+
+class OneCycleSchedule(Contract):
+    """Rise to the learning rate over `rise` of the steps, then cosine decay (Smith 2018)."""
+
+    kind: Literal["one_cycle"]
+    rise: float = Field(default=0.3, gt=0.0, lt=1.0, description="Share of the steps in which the rate rises.")
+    start: float = Field(default=0.04, gt=0.0, le=1.0, description="First rate, as a share of the learning rate.")
+    final: float = Field(default=1e-5, ge=0.0, le=1.0, description="Last rate, as a share of the learning rate.")
+
+
+Milestone = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class StepSchedule(Contract):
+    """Multiply by `gamma` at each milestone, a share of all steps."""
+
+    kind: Literal["step"]
+    gamma: float = Field(default=0.1, gt=0.0, le=1.0, description="What the rate is multiplied by at a milestone.")
+    milestones: Annotated[tuple[Milestone, ...], Field(min_length=1, max_length=32)] = Field(
+        default=(0.5, 0.75), description="When, as shares of all steps."
+    )
+
+
+ScheduleName = Literal["constant", "cosine", "one_cycle", "step"]
+_Schedule = Annotated[ConstantSchedule | CosineSchedule | OneCycleSchedule | StepSchedule, Field(discriminator="kind")]
+
+
+def _named(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else tuples(value)
+
+
+Schedule = Annotated[_Schedule, BeforeValidator(_named, json_schema_input_type=ScheduleName | _Schedule)]
+
+
+class EarlyStopping(Contract):
+    """Stop a member when its validation score has not improved for `patience` epochs."""
+
+    patience: int = Field(default=5, ge=1, le=10_000, description="Epochs without improvement.")
+    min_delta: float = Field(default=0.0, ge=0.0, le=1e6, description="What counts as an improvement of the score.")
+
+
+Count = Annotated[int, Field(ge=1, le=100_000_000)]
+
+
+class TrainingSpec(Contract):
+    """Common to all kinds of job. Equal budgets mean equal optimiser steps."""
+
+    epochs: int | None = Field(
+        default=None, ge=1, le=100_000, description="Passes over the training split (default 20)."
+    )
+    steps: Count | None = Field(default=None, description="Optimiser steps, instead of epochs.")
+    batch_size: int = Field(default=64, ge=1, le=65_536, description="Rows in an optimiser step.")
+    micro_batch_size: int | None = Field(
+        default=None, ge=1, le=65_536, description="Rows in memory at once; gradients equal those of the whole batch."
+    )
+    learning_rate: Rate | RateSearch = Field(default=1e-3, description="The highest rate of the schedule; or searched.")
+    optimizer: Literal["sgd", "adam", "adamw"] = Field(
+        default="adamw", description="sgd with momentum, adam (Kingma 2015), adamw (Loshchilov 2019)."
+    )
+    momentum: float = Field(default=0.9, ge=0.0, lt=1.0, description="Of sgd (not used by the others).")
+    weight_decay: float = Field(
+        default=0.0, ge=0.0, le=1e3, description="An L2 term for sgd and adam; decoupled for adamw."
+    )
+    schedule: Schedule = Field(
+        default_factory=lambda: ConstantSchedule(kind="constant"),
+        description="The learning rate over the steps: a name, or an object with its settings.",
+    )
+    warmup: int = Field(default=0, ge=0, le=10_000_000, description="Steps of linear warm-up before the schedule.")
+    clip_norm: float | None = Field(default=None, gt=0.0, le=1e9, description="Gradient norm above which to rescale.")
+    label_smoothing: float = Field(
+        default=0.0, ge=0.0, lt=1.0, description="Of the supervised loss of class tasks (Szegedy 2016)."
+    )
+    seed: int = Field(
+        default=0, ge=0, le=2**31 - 1, description="Of initial weights, the order of rows, dropout and balancing."
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="bfloat16: autocast where the device has it; losses stay in float32."
+    )
+    views: Views | None = Field(
+        default=None, description="Random changes of the training rows, the same for students, control and teachers."
+    )
+    early_stopping: EarlyStopping | None = Field(default=None, description="Off when left out.")
+    select_by: Literal["metric", "loss", "last"] = Field(
+        default="metric",
+        description="The exported weights: the epoch best on the validation split by the tasks' metric or loss, or the "
+        "last. Without a validation split it is the last.",
+    )
+    threads: int | None = Field(
+        default=None, ge=1, le=256, description="CPU threads; frozen with the job, as other counts give other bits."
+    )
+
+    @property
+    def rate(self) -> float:
+        """The learning rate. Raises ValueError while it is still to be searched."""
+        if isinstance(self.learning_rate, RateSearch):
+            raise ValueError("the learning rate is still to be searched")
+        return self.learning_rate
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError("give `epochs` or `steps`, not both")
+        if self.micro_batch_size is not None and self.micro_batch_size > self.batch_size:
+            raise ValueError("`micro_batch_size` must not be above `batch_size`")
+        return self

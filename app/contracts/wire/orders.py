@@ -1,0 +1,151 @@
+"""The paper between supervisor and child: an order on the way in, an outcome on the way out.
+
+Both are JSON files in the attempt's directory, whose path is all that the child is told:
+
+    <attempt>/order.json      written by the supervisor before the child starts
+    <attempt>/events.jsonl    appended by the child (`ChildEvent`), relayed by the supervisor
+    <attempt>/outcome.json    written by the child last, atomically: its presence with exit 0 means done
+    <attempt>/outputs/…       the files that the outcome names
+"""
+
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field, TypeAdapter
+
+from app.contracts.base import Answer
+from app.contracts.problems import JobError, Rejection
+from app.contracts.resources.facts import DatasetFacts, ModelFacts
+from app.contracts.resources.manifests import DatasetManifest, ModelManifest
+from app.contracts.specs.jobs import AnySpec
+
+
+class ExitCode(IntEnum):
+    """Exit contract of a child; anything else is a crash."""
+
+    DONE = 0
+    USER_ERROR = 42
+    NO_ROOM = 73
+    """The disk is full: said by the status, as nothing can be written."""
+    REQUEUE = 75
+
+
+class ModelInput(Answer):
+    """A model as local bytes."""
+
+    id: str
+    manifest: ModelManifest
+    facts: ModelFacts | None = Field(default=None, description="None while it is being inspected.")
+    path: str
+    sha256: str
+
+
+class DatasetInput(Answer):
+    """A dataset as local bytes."""
+
+    id: str
+    manifest: DatasetManifest
+    facts: DatasetFacts | None = None
+    path: str
+    sha256: str
+
+
+class Order(Answer):
+    """Everything a child needs; it has no database and no network."""
+
+    job: str
+    attempt: int
+    spec: AnySpec = Field(description="Resolved: every default filled in.")
+    models: dict[str, ModelInput] = Field(default_factory=dict, description="By id; job teachers by their job's id.")
+    datasets: dict[str, DatasetInput] = Field(default_factory=dict)
+    device: str = Field(description="`cpu`, or `cuda:0` (the child sees one device).")
+    threads: int
+    attempt_dir: str
+    checkpoints_dir: str = Field(description="Shared by the attempts of this job.")
+    cache_dir: str = Field(description="Shared by all jobs of this worker: soft targets, controls.")
+    cache_bytes: int = Field(description="Bound of the soft-target store.")
+    checkpoint_seconds: float = Field(default=30.0, description="Least time between two checkpoints.")
+    lease_seconds: float = 60.0
+    memory_bytes: int | None = Field(default=None, description="Address-space bound of an inspection.")
+    warnings: tuple[dict[str, str], ...] = Field(default=(), description="What is known before anything has run.")
+
+    def inputs(self) -> tuple[Path, ...]:
+        """The local files that the job reads."""
+        models = (Path(model.path) for model in self.models.values())
+        return (*models, *(Path(dataset.path) for dataset in self.datasets.values()))
+
+
+PeerRole = Literal["peer-1", "peer-2", "peer-3", "peer-4", "peer-5", "peer-6", "peer-7"]
+PEER_ROLES: tuple[PeerRole, ...] = get_args(PeerRole)
+OutputRole = Literal["student", "control", "onnx", "report", "predictions", "converted"] | PeerRole
+
+
+class OutputFile(Answer):
+    """A file below the attempt's `outputs` directory."""
+
+    role: OutputRole
+    path: str = Field(description="Relative to `<attempt>/outputs`.")
+    bytes: int
+    sha256: str
+
+
+class PeerModel(Answer):
+    """A further student, of mutual learning; its weights are the file of its role."""
+
+    role: PeerRole
+    facts: ModelFacts
+    manifest: ModelManifest
+
+
+class TrainingOutcome(Answer):
+    """A finished train, distill or multitask job. The supervisor publishes files and registers the models."""
+
+    type: Literal["training"] = "training"
+    files: tuple[OutputFile, ...]
+    student: ModelFacts
+    student_manifest: ModelManifest
+    peers: tuple[PeerModel, ...] = ()
+    report: dict[str, object] = Field(description="A `Report` as JSON.")
+
+
+class PreflightOutcome(Answer):
+    """A finished preflight, whatever it found: its report, as a file and as JSON. It makes no model."""
+
+    type: Literal["preflight"] = "preflight"
+    files: tuple[OutputFile, ...]
+    report: dict[str, object] = Field(description="A `PreflightReport` as JSON.")
+
+
+class InspectionOutcome(Answer):
+    """A finished inspection: facts, or the reason of refusal."""
+
+    type: Literal["inspection"] = "inspection"
+    model: ModelFacts | None = None
+    dataset: DatasetFacts | None = None
+    rejection: Rejection | None = None
+    files: tuple[OutputFile, ...] = Field(default=(), description="`converted`: a state_dict as safetensors.")
+
+
+class FailureOutcome(Answer):
+    """The user's error (exit 42), or the class and message of a crash that the child could still write down."""
+
+    type: Literal["failure"] = "failure"
+    error: JobError
+
+
+Outcome = Annotated[
+    TrainingOutcome | PreflightOutcome | InspectionOutcome | FailureOutcome, Field(discriminator="type")
+]
+OUTCOME: TypeAdapter[TrainingOutcome | PreflightOutcome | InspectionOutcome | FailureOutcome] = TypeAdapter(Outcome)
+
+
+class ControlMessage(Answer):
+    """One JSON line from the supervisor to the child, over the pipe."""
+
+    type: Literal["renew", "cancel", "pause", "drain"]
+    # A moment, not a span: words may lie in the pipe.
+    until: float | None = Field(default=None, description="With `renew`: when the child's life ends, CLOCK_BOOTTIME.")
+
+
+CONTROL_MESSAGE: TypeAdapter[ControlMessage] = TypeAdapter(ControlMessage)

@@ -1,0 +1,27 @@
+"""What a model does to raw inputs before its first layer."""
+
+import torch
+from torch import Tensor
+
+from app.contracts.resources.manifests import InputTransform
+
+
+def _column(statistic: float | tuple[float, ...], like: Tensor) -> Tensor:
+    """A number, or one number for each element of a row's first dimension, shaped to broadcast over [N, *row]."""
+    values = torch.tensor(statistic, dtype=torch.float32, device=like.device)
+    return values if values.dim() == 0 else values.reshape(1, -1, *[1] * (like.dim() - 2))
+
+
+def apply(raw: Tensor, transform: InputTransform) -> Tensor:
+    """(raw * scale - mean) / std in float32; `raw` [N, *row] of any number type, on any device."""
+    x = raw.to(torch.float32) * transform.scale
+    if transform.mean == 0.0 and transform.std == 1.0:
+        return x
+    return (x - _column(transform.mean, x)) / _column(transform.std, x)
+
+
+def undo(x: Tensor, transform: InputTransform) -> Tensor:
+    """The raw rows that `apply` made x [N, *row] of: (x * std + mean) / scale, in float32."""
+    if transform.mean == 0.0 and transform.std == 1.0:
+        return x / transform.scale
+    return (x * _column(transform.std, x) + _column(transform.mean, x)) / transform.scale

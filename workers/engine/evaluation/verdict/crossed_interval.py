@@ -1,0 +1,91 @@
+"""95 % intervals of the difference between two groups of networks that were measured on the same test rows.
+
+Networks (seeds) and rows are crossed: every network answers every row. X [n, R] holds what each row adds to each
+network's metric, so that a mean over rows is the metric, and a mean over everything is the group's mean metric.
+"""
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from workers.engine.evaluation.verdict.student_t import student_t_quantile
+
+_UPPER = 0.975
+
+
+def crossed_interval(students: Tensor, controls: Tensor, least: float = 0.0) -> tuple[float, float]:
+    """Interval of mean(students) - mean(controls) over other seeds *and* other test rows.
+
+    `students` float64 [n, R], `controls` float64 [m, R]; n, m, R >= 2; the seeds are not paired. With
+
+        S = s²(metrics of students)/n + s²(metrics of controls)/m        Welch's variance: seeds on these rows
+        D_r = mean over students of X_sr - mean over controls of X_cr    how the groups differ on row r
+        V = s²(D_r) / R                                                  the variance over rows
+        E = MS(students)/(nR) + MS(controls)/(mR)                        seed × row noise, which S and V both contain
+
+    the variance is S + max(V - E, 0): that of a two-way crossed random model, as of two-way clustering (Cameron,
+    Gelbach, Miller 2011). MS is the mean square of what rows and networks leave unexplained. The quantile is Student's
+    with Satterthwaite's (1946) degrees of freedom; where rows add nothing it is Welch's (1947) interval. `least` is
+    the smallest half-width.
+    """
+    over_seeds, over_rows = _Variance.of_seeds(students, controls), _Variance.of_rows(students, controls)
+    noise = _residual(students) + _residual(controls)
+    # An estimated variance below 0 (rows add nothing) counts as 0.
+    beyond = _Variance(max(over_rows.value - noise, 0.0), over_rows.freedom)
+    half = over_seeds.plus(beyond).half_width()
+    return _around(students, controls, max(half, least))
+
+
+def row_interval(students: Tensor, controls: Tensor, least: float = 0.0) -> tuple[float, float]:
+    """Interval of mean(students) - mean(controls) over other test rows, for these very networks: t on D_r.
+
+    Shapes and `least` as in `crossed_interval`; n and m may be 1. Training noise stands in it only as far as networks
+    of one group err on different rows.
+    """
+    return _around(students, controls, max(_Variance.of_rows(students, controls).half_width(), least))
+
+
+@dataclass(frozen=True)
+class _Variance:
+    """An estimated variance of the difference, and its degrees of freedom."""
+
+    value: float
+    freedom: float
+
+    @classmethod
+    def of_seeds(cls, students: Tensor, controls: Tensor) -> "_Variance":
+        first, second = (_Variance._of_mean(group.mean(dim=1)) for group in (students, controls))
+        return first.plus(second)
+
+    @classmethod
+    def of_rows(cls, students: Tensor, controls: Tensor) -> "_Variance":
+        return cls._of_mean(students.mean(dim=0) - controls.mean(dim=0))
+
+    @classmethod
+    def _of_mean(cls, values: Tensor) -> "_Variance":
+        return cls(float(values.var(correction=1)) / len(values), len(values) - 1.0)
+
+    def plus(self, other: "_Variance") -> "_Variance":
+        """The sum of two independent parts: Satterthwaite's freedom, or the fewer of both where both are 0."""
+        scale = max(self.value, other.value)
+        if scale == 0.0:
+            return _Variance(0.0, min(self.freedom, other.freedom))
+        one, two = self.value / scale, other.value / scale  # squares of small variances would vanish
+        freedom = (one + two) ** 2 / (one**2 / self.freedom + two**2 / other.freedom)
+        return _Variance(self.value + other.value, freedom)
+
+    def half_width(self) -> float:
+        return student_t_quantile(_UPPER, self.freedom) * math.sqrt(self.value)
+
+
+def _residual(group: Tensor) -> float:
+    """The share of seed × row noise in the variance of a group's mean: MS / (n R), X [n, R]."""
+    n, rows = group.shape
+    left = group - group.mean(dim=1, keepdim=True) - group.mean(dim=0, keepdim=True) + group.mean()
+    return float(left.square().sum()) / ((n - 1) * (rows - 1)) / (n * rows)
+
+
+def _around(students: Tensor, controls: Tensor, half: float) -> tuple[float, float]:
+    difference = float(students.mean()) - float(controls.mean())
+    return difference - half, difference + half

@@ -1,0 +1,143 @@
+"""Did the teacher help? The student against its control on the same test rows.
+
+| task | compared | interval | margin |
+|---|---|---|---|
+| class | accuracy, student - control | Newcombe's paired score interval | 0.005 |
+| multilabel | accuracy over valid labels, student - control | bootstrap over rows | 0.005 |
+| value, vector | rmse, control - student | bootstrap over rows | 1 % of the control's rmse |
+
+The order of judging: an interval inside ±margin is `no_gain` (a difference may be real and still not matter), one
+that excludes 0 is `gain` or `loss`, anything else is `inconclusive`. Why:
+`tests/architecture/decisions/0040-how-a-verdict-is-reached.md`. Several students and controls: `repeats`.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from app.contracts.reports.report import Verdict
+from app.contracts.resources.manifests import OutputSpec
+from workers.engine.data.dataset import TargetColumn
+from workers.engine.evaluation.metrics.labels import labelled_part
+from workers.engine.evaluation.metrics.outputs import in_own_units, label_logits
+from workers.engine.evaluation.verdict.intervals import RESAMPLES, bootstrap_interval, newcombe_interval
+from workers.engine.losses.softmax import log_probabilities
+
+CLASS_MARGIN = 0.005
+RELATIVE_VALUE_MARGIN = 0.01
+FEWEST_ROWS_TO_RESAMPLE = 20
+
+_NOT_COVERED = (
+    "It covers the choice of test rows, not the noise of training (repeats: 1): another seed could move the figures by "
+    "more."
+)
+_BOOTSTRAP = f"percentile bootstrap over test rows, {RESAMPLES} resamples, fixed seed"
+
+
+def not_applicable(why: str) -> Verdict:
+    """The verdict where nothing can be judged; `why` is a clause such as `the dataset has no test split`."""
+    return Verdict(verdict="not_applicable", method=f"Not judged: {why}.")
+
+
+def judge(
+    student: Tensor, control: Tensor, spec: OutputSpec, target: TargetColumn, rows: Tensor, rival: str = "control"
+) -> Verdict:
+    """The verdict of one task; `rival` is what the control is called in its method.
+
+    `student` and `control` are raw outputs [n, size] of the dataset rows `rows` (int64 [n]), both as `spec` says.
+    Rows without a label are left out; without any label it is `not_applicable`.
+    """
+    positions, labels = labelled_part(target, rows)
+    if len(positions) == 0:
+        return not_applicable("no test row has a label")
+    compare = _COMPARE[spec.kind]
+    return compare(student[positions].cpu(), control[positions].cpu(), spec, labels.cpu(), rival)
+
+
+def conclusion(interval: tuple[float, float], margin: float) -> Literal["gain", "no_gain", "loss", "inconclusive"]:
+    """`no_gain` inside ±margin, else `gain` or `loss` where 0 is excluded, else `inconclusive`."""
+    low, high = interval
+    if -margin <= low and high <= margin:
+        return "no_gain"
+    if low > 0.0:
+        return "gain"
+    return "loss" if high < 0.0 else "inconclusive"
+
+
+def _verdict(
+    metric: str,
+    student: float,
+    control: float,
+    difference: float,
+    interval: tuple[float, float],
+    margin: float,
+    how: str,
+) -> Verdict:
+    return Verdict(
+        verdict=conclusion(interval, margin),
+        metric=metric,
+        student=student,
+        control=control,
+        difference=difference,
+        margin=margin,
+        interval=interval,
+        method=f"{how}, 95 %, on the same test rows. {_NOT_COVERED}",
+    )
+
+
+def _too_few(metric: str, student: float, control: float, difference: float, margin: float, rows: int) -> Verdict:
+    return Verdict(
+        verdict="inconclusive",
+        metric=metric,
+        student=student,
+        control=control,
+        difference=difference,
+        margin=margin,
+        method=f"No interval: a bootstrap needs {FEWEST_ROWS_TO_RESAMPLE} labelled test rows, and there are {rows}.",
+    )
+
+
+def _compare_classes(student: Tensor, control: Tensor, spec: OutputSpec, labels: Tensor, rival: str) -> Verdict:
+    right = log_probabilities(student, spec).argmax(dim=1) == labels
+    other = log_probabilities(control, spec).argmax(dim=1) == labels
+    ours, theirs = float(right.double().mean()), float(other.double().mean())
+    interval = newcombe_interval(right, other)
+    how = f"Accuracy, student - {rival}: Newcombe's score interval for paired shares (1998, method 10)"
+    return _verdict("accuracy", ours, theirs, ours - theirs, interval, CLASS_MARGIN, how)
+
+
+def _compare_labels(student: Tensor, control: Tensor, spec: OutputSpec, labels: Tensor, rival: str) -> Verdict:
+    valid = ~labels.isnan()
+    truth = labels > 0.5
+    right = ((label_logits(student, spec) > 0.0) == truth) & valid
+    other = ((label_logits(control, spec) > 0.0) == truth) & valid
+    columns = torch.stack([part.sum(dim=1).double() for part in (right, other, valid)], dim=1)
+    ours, theirs = (columns[:, :2].sum(dim=0) / columns[:, 2].sum()).tolist()
+    if len(labels) < FEWEST_ROWS_TO_RESAMPLE:
+        return _too_few("accuracy", ours, theirs, ours - theirs, CLASS_MARGIN, len(labels))
+    interval = bootstrap_interval(columns, lambda means: (means[:, 0] - means[:, 1]) / means[:, 2])
+    how = f"Accuracy over labels, student - {rival}: {_BOOTSTRAP}"
+    return _verdict("accuracy", ours, theirs, ours - theirs, interval, CLASS_MARGIN, how)
+
+
+def _compare_values(student: Tensor, control: Tensor, spec: OutputSpec, labels: Tensor, rival: str) -> Verdict:
+    truth = labels.double().reshape(len(labels), -1)
+    errors = [(in_own_units(party, spec) - truth).square().mean(dim=1) for party in (student, control)]
+    columns = torch.stack(errors, dim=1)
+    ours, theirs = columns.mean(dim=0).sqrt().tolist()
+    margin = RELATIVE_VALUE_MARGIN * theirs
+    if len(labels) < FEWEST_ROWS_TO_RESAMPLE:
+        return _too_few("rmse", ours, theirs, theirs - ours, margin, len(labels))
+    interval = bootstrap_interval(columns, lambda means: means[:, 1].sqrt() - means[:, 0].sqrt())
+    how = f"Root mean squared error, {rival} - student (positive is better): {_BOOTSTRAP}"
+    return _verdict("rmse", ours, theirs, theirs - ours, interval, margin, how)
+
+
+_COMPARE: dict[str, Callable[[Tensor, Tensor, OutputSpec, Tensor, str], Verdict]] = {
+    "class": _compare_classes,
+    "multilabel": _compare_labels,
+    "value": _compare_values,
+    "vector": _compare_values,
+}

@@ -1,0 +1,114 @@
+"""What an exported network says about itself: one JSON object, and in it a short model card.
+
+Equal networks say equal things: no times, no ids, no names of machines. Figures of the control and the verdict stay in
+the job's report, so that having a control never changes the student's bytes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from app.contracts.resources.manifests import InputTransform, OutputSpec
+from app.contracts.specs.architectures import Architecture
+
+METADATA_VERSION = 1
+
+_MEANINGS = {
+    "class": "scores of {size} classes: softmax gives probabilities",
+    "multilabel": "one log-odds for each of {size} labels: sigmoid gives probabilities",
+    "value": "one number; value = output * std + mean",
+    "vector": "a vector of {size} numbers",
+}
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a network came to be.
+
+    Digests are SHA-256: of the datasets' files and of the teachers' weights. `metrics` are those of the test split by
+    task, `not_measured` says by task why there are none.
+    """
+
+    kind: str
+    datasets: tuple[str, ...]
+    teachers: tuple[str, ...] = ()
+    control: bool = False
+    steps: int | None = None
+    seed: int | None = None
+    metrics: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    not_measured: Mapping[str, str] = field(default_factory=dict)
+
+
+def metadata(
+    architecture: Architecture,
+    inputs: Mapping[str, InputTransform],
+    outputs: Mapping[str, OutputSpec],
+    provenance: Provenance,
+) -> dict[str, object]:
+    """The JSON object that travels in the file: architecture, inputs, outputs, card."""
+    return {
+        "version": METADATA_VERSION,
+        "architecture": architecture.model_dump(mode="json"),
+        "inputs": {name: transform.model_dump(mode="json") for name, transform in sorted(inputs.items())},
+        "outputs": {name: spec.model_dump(mode="json") for name, spec in sorted(outputs.items())},
+        "card": card(architecture, outputs, provenance),
+    }
+
+
+def card(architecture: Architecture, outputs: Mapping[str, OutputSpec], provenance: Provenance) -> str:
+    """A model card in Markdown: what it is, where it comes from, how good it is, what was not shown."""
+    sections = [
+        _what(architecture, outputs),
+        _origin(provenance),
+        _quality(provenance),
+        _limits(provenance),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _what(architecture: Architecture, outputs: Mapping[str, OutputSpec]) -> str:
+    shape = " x ".join(str(side) for side in architecture.input_shape or ())
+    sizes = architecture.outputs or {}
+    lines = [
+        f"# A {architecture.family} network",
+        "",
+        f"Takes rows of shape {shape} after the transform in `inputs`: (x * scale - mean) / std.",
+        "Gives:",
+    ]
+    for name, spec in sorted(outputs.items()):
+        meaning = _MEANINGS[spec.kind].format(size=sizes.get(name, "?"))
+        lines.append(f"- `{name}`: {meaning}")
+    return "\n".join(lines)
+
+
+def _origin(provenance: Provenance) -> str:
+    lines = ["## Training"]
+    how = {"train": "from labels", "distill": "by distillation", "multitask": "for several tasks at once"}
+    manner = "from labels alone, as a control" if provenance.control else how.get(provenance.kind, provenance.kind)
+    length = f", {provenance.steps} optimiser steps" if provenance.steps is not None else ""
+    seed = f", seed {provenance.seed}" if provenance.seed is not None else ""
+    lines.append(f"Trained by Stillhouse {manner}{length}{seed}.")
+    lines += [f"- data: sha256 {digest}" for digest in provenance.datasets]
+    if not provenance.control:
+        lines += [f"- teacher: sha256 {digest}" for digest in provenance.teachers]
+    return "\n".join(lines)
+
+
+def _quality(provenance: Provenance) -> str:
+    lines = ["## Quality on the test split"]
+    for task, metrics in sorted(provenance.metrics.items()):
+        figures = ", ".join(f"{name} {value:.6g}" for name, value in sorted(metrics.items()) if value is not None)
+        lines.append(f"- `{task}`: {figures}")
+    lines += [f"- `{task}`: not measured, {why}" for task, why in sorted(provenance.not_measured.items())]
+    return "\n".join(lines)
+
+
+def _limits(provenance: Provenance) -> str:
+    """What a reader must not conclude from the figures."""
+    lines = [
+        "## Limits",
+        "Measured on rows of the same dataset that it was trained on; other data may differ.",
+        "One seed: another training run would give somewhat other figures.",
+    ]
+    if provenance.teachers and not provenance.control:
+        lines.append("What its teachers get wrong it may have learnt too. Whether they helped at all, the report says.")
+    return "\n".join(lines)

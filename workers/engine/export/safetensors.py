@@ -1,0 +1,20 @@
+"""Networks as safetensors: plain weights under public names, and one metadata key that says what they are.
+
+The library writes metadata keys in a random order per process, so there is exactly one, with canonical JSON in it:
+equal networks give equal bytes.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import nn
+
+from app.contracts.base import canonical_json
+from app.contracts.layouts.cut_files import METADATA_KEY
+from workers.engine.common.files import save_tensors
+
+
+def export_safetensors(network: nn.Module, path: Path, metadata: Mapping[str, object]) -> None:
+    """Write parameters and buffers of `network` to `path`."""
+    tensors = {name: tensor.detach().cpu() for name, tensor in sorted(network.state_dict().items())}
+    save_tensors(tensors, path, {METADATA_KEY: canonical_json(dict(metadata))})

@@ -1,0 +1,66 @@
+"""The `inspect` job: an upload becomes facts, or a rejection with its reason."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from app.contracts.problems import Rejection, UserError
+from app.contracts.wire.events import ChildEvent, PhaseEvent
+from app.contracts.wire.orders import DatasetInput, InspectionOutcome, ModelInput, Order, OutputFile
+from workers.engine.common.files import sha256_of
+from workers.engine.data.reading import facts_of, read_dataset
+from workers.engine.jobs.inspection.family_models import inspect_family_model
+from workers.engine.jobs.inspection.onnx_models import inspect_onnx_model
+from workers.engine.jobs.inspection.state_dict import convert_state_dict
+
+CONVERTED = "converted.safetensors"
+_MOST_LETTERS = 2000
+_NO_MEMORY = "can't allocate memory"
+"""What torch says on a CPU, in a RuntimeError."""
+
+
+def legible(message: str) -> str:
+    """A reason that may quote the file: what cannot be shown (lone surrogates, NUL) is escaped, the end is cut off."""
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in message[:_MOST_LETTERS])
+    return "".join(shown)
+
+
+def inspect(order: Order, emit: Callable[[ChildEvent], None]) -> InspectionOutcome:
+    """Inspect the one model or dataset of an order. Never raises UserError: a refusal is an outcome."""
+    emit(PhaseEvent(phase="inspecting"))
+    try:
+        for model in order.models.values():
+            return _model(model, Path(order.attempt_dir) / "outputs")
+        dataset = next(iter(order.datasets.values()))
+        return _dataset(dataset)
+    except UserError as error:
+        return InspectionOutcome(rejection=Rejection(code=error.code, message=legible(error.message)))
+    except MemoryError:
+        return _too_large()
+    except RuntimeError as error:
+        if _NO_MEMORY not in str(error):
+            raise
+        return _too_large()
+
+
+def _too_large() -> InspectionOutcome:
+    message = "reading the file needs more memory than an inspection may use"
+    return InspectionOutcome(rejection=Rejection(code="too_large", message=message))
+
+
+def _model(model: ModelInput, outputs: Path) -> InspectionOutcome:
+    path = Path(model.path)
+    if model.manifest.format == "onnx":
+        return InspectionOutcome(model=inspect_onnx_model(path, model.manifest))
+    if model.manifest.format == "safetensors":
+        return InspectionOutcome(model=inspect_family_model(path, model.manifest))
+    outputs.mkdir(parents=True, exist_ok=True)
+    converted = outputs / CONVERTED
+    convert_state_dict(path, converted)
+    facts = inspect_family_model(converted, model.manifest)
+    file = OutputFile(role="converted", path=CONVERTED, bytes=converted.stat().st_size, sha256=sha256_of(converted))
+    return InspectionOutcome(model=facts, files=(file,))
+
+
+def _dataset(dataset: DatasetInput) -> InspectionOutcome:
+    found = read_dataset(Path(dataset.path), dataset.manifest)
+    return InspectionOutcome(dataset=facts_of(found, dataset.manifest))

@@ -1,0 +1,265 @@
+"""A preflight from order to report: everything up to a few steps, and no training."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from app.contracts.base import digest_of
+from app.contracts.layouts.layouts import flops, parameter_count
+from app.contracts.problems import UserError
+from app.contracts.reports.preflight import (
+    MemoryEstimate,
+    PreflightReport,
+    SecondsEstimate,
+    TeacherCheck,
+    WouldFail,
+)
+from app.contracts.resolving.multitask.relations import trunks_are_open
+from app.contracts.specs.jobs import PreflightJob
+from app.contracts.wire.events import ChildEvent, PhaseEvent, WarningEvent
+from app.contracts.wire.orders import Order, OutputFile, PreflightOutcome
+from workers.engine.common.determinism import make_deterministic
+from workers.engine.common.environment import environment
+from workers.engine.common.files import sha256_of
+from workers.engine.common.stop import Stop, check
+from workers.engine.data.inputs import Inputs
+from workers.engine.data.joining import inputs_of, read_datasets
+from workers.engine.jobs.plan import Plan
+from workers.engine.jobs.preflight.costs import Costs, estimate, parts
+from workers.engine.jobs.preflight.memory import available_bytes, is_out_of_memory, peak_bytes
+from workers.engine.jobs.preflight.teacher_checks import Examination, lenient
+from workers.engine.jobs.preflight.trial import now
+from workers.engine.jobs.runs.runner import StageRunner
+from workers.engine.jobs.search import candidates
+from workers.engine.jobs.train import Emit, prepared_inputs, store_of
+from workers.engine.losses.teacher_mix import Lesson
+from workers.engine.tasks.build import Course, Spec, Taught, course_of, expect_layers, starting_weights, taught_tasks
+from workers.engine.teachers.teachers import Faculty
+from workers.engine.training.precision import Precision
+
+_FAILURES = (UserError, RuntimeError, MemoryError)
+"""What may be a failure of the job; `_note` tells."""
+
+
+@dataclass
+class _Findings:
+    """What was found; None where something stood in the way."""
+
+    teachers: tuple[TeacherCheck, ...] = ()
+    steps: int | None = None
+    costs: Costs | None = None
+    loading: float = 0.0
+    teaching: float = 0.0
+    teaching_by_epoch: float | None = None
+
+
+class Preflight:
+    """Looks at one job. What would end that as failed is told in the report; the preflight itself succeeds."""
+
+    def __init__(self, order: Order, spec: PreflightJob, emit: Emit, stop: Stop) -> None:
+        self._order = order
+        self._spec = spec
+        self._stop = stop
+        self._emit_event = emit
+        self._device = torch.device(order.device)
+        self._available = available_bytes(self._device)
+        self._warnings: list[dict[str, str]] = []
+        self._would_fail: list[WouldFail] = []
+
+    def run(self) -> PreflightOutcome:
+        """Load, ask the teachers, rehearse. Raises Stopped, and UserError where the data cannot be read."""
+        order = self._order
+        make_deterministic(order.threads)
+        began = self._enter("loading")
+        for warning in order.warnings:
+            self._emit(WarningEvent(code=warning["code"], message=warning["message"]))
+        dataset = read_datasets(order, self._spec.dataset_refs())
+        loaded = self._enter("teaching")
+        inputs, views = prepared_inputs(self._spec.job, dataset, self._device)
+        store = store_of(self._spec.job)
+        faculty = Faculty(order, dataset, self._device, lambda: check(self._stop), store=store, plan=views)
+        try:
+            found = _Findings(loading=loaded - began)
+            self._examine(faculty, found)
+            found.teaching = self._enter("evaluating") - loaded
+            if not any(teacher.problem for teacher in found.teachers):
+                self._rehearse(faculty, inputs, found)
+            return self._outcome(self._report(faculty, inputs, found))
+        finally:
+            faculty.close()
+
+    def _enter(self, phase: str) -> float:
+        check(self._stop)
+        self._emit(PhaseEvent.model_validate({"phase": phase}))
+        return now(self._device)
+
+    def _emit(self, event: ChildEvent) -> None:
+        if isinstance(event, WarningEvent):
+            said = {"code": event.code, "message": event.message}
+            if said in self._warnings:
+                return
+            self._warnings.append(said)
+        self._emit_event(event)
+
+    def _note(self, error: Exception) -> None:
+        """What the job would fail by. Raises an error that is neither the user's nor one of memory: a defect."""
+        if isinstance(error, UserError):
+            noted = WouldFail(code=error.code, message=error.message)
+        elif is_out_of_memory(error):
+            message = (
+                f"the {self._device.type} has no room for what this job needs at once ({str(error)[:200]}): lower "
+                "`training.micro_batch_size`, or take a smaller network"
+            )
+            noted = WouldFail(code="out_of_memory", message=message)
+        else:
+            raise error
+        if noted not in self._would_fail:
+            self._would_fail.append(noted)
+
+    # What is looked at.
+
+    def _examine(self, faculty: Faculty, found: _Findings) -> None:
+        """Ask every teacher, about rows as they are and as an epoch sees them."""
+        course = _first_course(self._spec.job)
+        expect_layers(course, faculty)
+        examination = Examination(course, faculty, self._note, self._emit)
+        found.teachers = examination.run()
+        try:
+            found.teaching_by_epoch = self._an_epoch_of_views(examination.lessons)
+        except _FAILURES as error:
+            self._note(error)
+
+    def _an_epoch_of_views(self, lessons: list[Lesson]) -> float | None:
+        seen = [lesson.by_view for lesson in lessons if lesson.by_view is not None]
+        began = now(self._device)
+        for by_view in seen:
+            by_view.of_epoch(0)
+        return now(self._device) - began if seen else None
+
+    def _rehearse(self, faculty: Faculty, inputs: Inputs, found: _Findings) -> None:
+        job = lenient(self._spec.job)
+        try:
+            plan, taught = _planned(job, faculty)
+            found.steps = plan.steps
+            runner = StageRunner(
+                self._order,
+                faculty.dataset,
+                self._device,
+                self._emit,
+                self._stop,
+                inputs,
+                faculty.plan,
+                found.steps,
+            )
+            found.costs = estimate(parts(plan, runner, taught), runner)
+        except _FAILURES as error:
+            self._note(error)
+
+    # What is said.
+
+    def _report(self, faculty: Faculty, inputs: Inputs, found: _Findings) -> PreflightReport:
+        job, order = self._spec.job, self._order
+        architecture = _first_course(job).architecture
+        memory = self._memory(faculty, inputs, found.costs)
+        return PreflightReport(
+            would_fail=tuple(self._would_fail),
+            teachers=found.teachers,
+            parameters=parameter_count(architecture) if not trunks_are_open(self._spec.job) else None,
+            flops=flops(architecture),
+            steps=found.steps,
+            stages=found.costs.stages if found.costs is not None else (),
+            memory=memory,
+            seconds=_seconds(found),
+            targets=tuple(faculty.uses.values()),
+            warnings=tuple(self._warnings),
+            environment=environment(self._device, order.threads, Precision(job.training, self._device).name),
+            attempts=order.attempt,
+            digests={
+                "spec": digest_of(self._spec),
+                **{f"dataset/{each.id}": each.sha256 for each in inputs_of(order, faculty.dataset)},
+                **{f"teacher/{key}": teacher.sha256 for key, teacher in faculty.teachers.items()},
+            },
+            spec=self._spec.model_dump(mode="json"),
+        )
+
+    def _memory(self, faculty: Faculty, inputs: Inputs, costs: Costs | None) -> MemoryEstimate:
+        rows = inputs.column.values.nbytes
+        teachers = sum(teacher.bytes for teacher in faculty.teachers.values())
+        targets = sum(use.bytes for use in faculty.uses.values())
+        common = MemoryEstimate(
+            rows=rows,
+            teachers=teachers,
+            soft_targets=targets,
+            peak=peak_bytes(self._device),
+            available=self._available,
+        )
+        if costs is None:
+            return common
+        held = costs.held
+        total = rows + teachers + targets + held.total
+        if self._available is not None and total > self._available:
+            message = f"the job needs about {total:,} bytes at once, of which {self._available:,} are free here now"
+            self._emit(WarningEvent(code="memory_short", message=message))
+        return common.model_copy(
+            update={
+                "soft_targets_of_views": _bytes_of_views(faculty, costs.epochs),
+                "parameters": held.parameters,
+                "gradients": held.gradients,
+                "optimizer": held.optimizer,
+                "best": held.best,
+                "activations": held.activations,
+                "total": total,
+            }
+        )
+
+    def _outcome(self, report: PreflightReport) -> PreflightOutcome:
+        path = Path(self._order.attempt_dir) / "outputs" / "report.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        document = report.model_dump(mode="json")
+        path.write_text(json.dumps(document, allow_nan=False))
+        file = OutputFile(role="report", path=path.name, bytes=path.stat().st_size, sha256=sha256_of(path))
+        return PreflightOutcome(files=(file,), report=document)
+
+
+def _first_course(job: Spec) -> Course:
+    """The job's own course; of a search the first candidate's, which asks for the same teachers and layers."""
+    trials = candidates(job)
+    return course_of(trials[0].spec if trials else job)
+
+
+def _planned(job: Spec, faculty: Faculty) -> tuple[Plan, tuple[Taught, ...]]:
+    def teach(course: Course) -> tuple[Taught, ...]:
+        return taught_tasks(course, faculty, lambda event: None)
+
+    course = _first_course(job)
+    taught = teach(course)
+    plan = Plan(course, taught, faculty.dataset, candidates(job), job, teach, starting_weights(course, faculty))
+    return plan, taught
+
+
+def _bytes_of_views(faculty: Faculty, epochs: int) -> int:
+    """Of soft targets by epoch: as many numbers a row as for rows as they are."""
+    if faculty.plan is None:
+        return 0
+    stored = [use for use in faculty.uses.values() if use.store != "columns"]
+    return epochs * len(faculty.plan.split) * sum(use.bytes // use.rows for use in stored if use.rows)
+
+
+def _seconds(found: _Findings) -> SecondsEstimate:
+    measured = SecondsEstimate(
+        loading=found.loading, teaching=found.teaching, teaching_by_epoch=found.teaching_by_epoch
+    )
+    if found.costs is None:
+        return measured
+    own = next(stage for stage in found.costs.stages if stage.name == "student")
+    training = found.costs.seconds + found.costs.epochs * (found.teaching_by_epoch or 0.0)
+    return measured.model_copy(
+        update={
+            "step": own.step_seconds,
+            "validation": own.validation_seconds,
+            "training": training,
+            "total": found.loading + found.teaching + training,
+        }
+    )

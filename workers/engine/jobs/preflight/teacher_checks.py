@@ -1,0 +1,117 @@
+"""The teachers of a job against the labels of the training split, before anything is trained."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from app.contracts.problems import UserError
+from app.contracts.reports.preflight import TeacherCheck
+from app.contracts.specs.distillation import DistillationSpec
+from app.contracts.specs.jobs import DistillJob, MultitaskJob, TaskSpec, TeacherRef
+from app.contracts.wire.events import WarningEvent
+from workers.engine.data.dataset import TargetColumn
+from workers.engine.evaluation.metrics.task_metrics import task_metrics
+from workers.engine.losses.teacher_mix import Lesson
+from workers.engine.tasks.build import Course, Spec
+from workers.engine.teachers.sanity_check import Score, mismatch, order_warning, score
+from workers.engine.teachers.teachers import Faculty, teacher_key
+
+
+def lenient(spec: Spec) -> Spec:
+    """The same job, but that a teacher at chance level teaches in it too."""
+    if isinstance(spec, DistillJob):
+        return spec.model_copy(update={"distillation": _allowing(spec.distillation)})
+    if isinstance(spec, MultitaskJob):
+        return spec.model_copy(update={"tasks": tuple(_lenient_task(task) for task in spec.tasks)})
+    return spec
+
+
+def _lenient_task(task: TaskSpec) -> TaskSpec:
+    if task.teachers is None:
+        return task
+    return task.model_copy(update={"distillation": _allowing(task.distillation or DistillationSpec())})
+
+
+def _allowing(distillation: DistillationSpec) -> DistillationSpec:
+    return distillation.model_copy(update={"allow_chance_teacher": True})
+
+
+@dataclass
+class Examination:
+    """Every teacher of every task of a `course`, one after the other.
+
+    What one of them would fail the job by goes to `note`, so that the others are looked at as well. It raises what it
+    does not know.
+    """
+
+    course: Course
+    faculty: Faculty
+    note: Callable[[Exception], None]
+    warn: Callable[[WarningEvent], None]
+    lessons: list[Lesson] = field(default_factory=list)
+    """Those that were given."""
+
+    def run(self) -> tuple[TeacherCheck, ...]:
+        """In the order of tasks and teachers."""
+        return tuple(self._check(task, ref) for task in self.course.tasks for ref in task.teachers or ())
+
+    def _check(self, task: TaskSpec, ref: TeacherRef) -> TeacherCheck:
+        lesson, problem = self._asked(ref)
+        check = self._introduced(task, ref).model_copy(update={"problem": problem})
+        if lesson is None:
+            return check
+        self.lessons.append(lesson)
+        target = self.faculty.dataset.targets.get(task.target or task.name)
+        if target is None or target.kind == "teacher":
+            return check
+        known = _known(lesson, target, self.faculty.dataset.splits["train"])
+        found = score(lesson, target, known)
+        update: dict[str, object] = {
+            "rows": len(known),
+            "metrics": task_metrics(lesson.at(known), lesson.spec, target, known, ranking=False),
+        }
+        if found is not None:
+            self._judge(task, check.name, found)
+            update |= {
+                "accuracy": found.accuracy,
+                "chance": found.chance,
+                "at_chance": found.at_chance,
+                "class_order": found.order,
+                "accuracy_in_order": found.accuracy_in_order,
+            }
+        return check.model_copy(update=update)
+
+    def _asked(self, ref: TeacherRef) -> tuple[Lesson | None, str | None]:
+        """(what the teacher says about every row, why it says nothing)."""
+        try:
+            return self.faculty.lesson(ref), None
+        except (UserError, RuntimeError, MemoryError) as error:
+            self.note(error)
+            return None, str(error)
+
+    def _introduced(self, task: TaskSpec, ref: TeacherRef) -> TeacherCheck:
+        key = teacher_key(ref)
+        teacher, model = self.faculty.teachers.get(key), self.faculty.order.models.get(key)
+        return TeacherCheck(
+            name=model.manifest.name if model is not None else key,
+            task=task.name,
+            model=model.id if model is not None else None,
+            output=ref.output,
+            weight=ref.weight,
+            parameters=teacher.parameters if teacher is not None else None,
+            bytes=teacher.bytes if teacher is not None else None,
+        )
+
+    def _judge(self, task: TaskSpec, name: str, found: Score) -> None:
+        warning = order_warning(task.name, name, found)
+        if warning is not None:
+            self.warn(warning)
+        allowed = task.distillation is not None and task.distillation.allow_chance_teacher
+        if found.at_chance and not allowed:
+            self.note(mismatch(task.name, name, found))
+
+
+def _known(lesson: Lesson, target: TargetColumn, rows: Tensor) -> Tensor:
+    """Those of `rows` that have a label, and of which the teacher says something."""
+    return rows[target.labelled[rows] & lesson.present[rows]]

@@ -1,0 +1,34 @@
+"""Hints (Romero, Ballas, Kahou, Chassang, Gatta, Bengio 2015, "FitNets: hints for thin deep nets").
+
+    hint = mean over numbers of (projector(student) − teacher)²
+
+The paper has ½ ‖·‖², a sum, as a first stage before distillation; as a term beside others the mean is what public
+implementations use: it does not grow with the size of the features.
+
+Of unit length (Li, Bilen 2020, "Knowledge distillation for multi-task learning"), with a projector for each task:
+
+    unit hint = ‖projector(student)/‖projector(student)‖ − teacher/‖teacher‖‖²
+"""
+
+import torch
+from torch import Tensor
+
+from workers.engine.losses.features.shapes import matched, paired
+
+
+def hint(projected_student: Tensor, teacher: Tensor) -> Tensor:
+    """Features of one shape [N, ...] -> [N]; maps of different sizes are pooled to the smaller first."""
+    projected, teacher = paired(*matched(projected_student, teacher))
+    return (projected - teacher).square().flatten(1).mean(1)
+
+
+def unit_hint(projected_student: Tensor, teacher: Tensor) -> Tensor:
+    """The same of unit vectors, summed: [N, ...] -> [N], between 0 and 4. A row of zeros stays zeros, unmoved."""
+    projected, teacher = (side.flatten(1) for side in paired(*matched(projected_student, teacher)))
+    return (_unit(projected) - _unit(teacher)).square().sum(1)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    squared = vectors.square().sum(1, keepdim=True)
+    living = squared > 0.0
+    return vectors * torch.where(living, torch.where(living, squared, 1.0).rsqrt(), 0.0)

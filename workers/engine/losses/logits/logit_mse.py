@@ -1,0 +1,17 @@
+"""Mean squared error on logits (Ba, Caruana 2014, "Do deep nets really need to be deep?"), centred a row.
+
+    logit_mse = mean over classes of ((z_S − mean(z_S)) − (z_T − mean(z_T)))²
+
+Logits are defined up to a constant a row, and a teacher that puts out log-probabilities has logits of another
+constant: the plain squared error punishes an identical model for it. The paper matches logits uncentred.
+"""
+
+from torch import Tensor
+
+from workers.engine.losses.softmax import widened
+
+
+def logit_mse(student: Tensor, teacher_log_p: Tensor) -> Tensor:
+    """Logits [N, C] and the teachers' log-probabilities at τ = 1 (their logits up to a constant) [N, C] -> [N]."""
+    difference = widened(student) - teacher_log_p
+    return (difference - difference.mean(-1, keepdim=True)).square().mean(-1)

@@ -1,0 +1,34 @@
+"""Deep mutual learning (Zhang et al. 2018): students that train together, each a soft target of the others."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from workers.engine.data.columns import Rows
+from workers.engine.losses.logits.kd import class_kd
+from workers.engine.losses.softmax import softened, widened
+from workers.engine.losses.term import Seen
+
+
+@dataclass(frozen=True)
+class PeerTargets:
+    """Mean over peers of τ² · KL(peer ‖ student), on every row. Peers are taken as they stand: no gradient reaches
+    them, so that each student has the update of its own loss, whoever computes first.
+    """
+
+    weight: float
+    counted: Tensor
+    temperature: float
+    name: str = "mutual"
+    relational: bool = False
+    taps: tuple[str, ...] = ()
+    module: nn.Module | None = None
+
+    def losses(self, seen: Seen, rows: Rows) -> Tensor:
+        """See `Term`."""
+        if not seen.peers:
+            return seen.outputs.new_zeros(len(seen.outputs), dtype=torch.float32)
+        tau = self.temperature
+        each = [class_kd(seen.outputs, softened(widened(peer.detach()), tau), tau) for peer in seen.peers]
+        return torch.stack(each).mean(0)

@@ -1,0 +1,49 @@
+"""The term on labels."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec
+from workers.engine.data.columns import Column, Rows
+from workers.engine.data.dataset import TargetColumn
+from workers.engine.losses.label_losses import class_loss, multilabel_loss, squared_loss
+from workers.engine.losses.target_scaling import standardised
+from workers.engine.losses.term import Seen
+
+
+@dataclass(frozen=True)
+class SupervisedLoss:
+    """The loss on labels: cross-entropy, binary cross-entropy, or squared error in standardised units."""
+
+    weight: float
+    counted: Tensor
+    labels: Column
+    loss: Callable[[Tensor, Tensor], Tensor]
+    name: str = "supervised"
+    relational: bool = False
+    taps: tuple[str, ...] = ()
+    module: nn.Module | None = None
+
+    @classmethod
+    def of(
+        cls, target: TargetColumn, spec: OutputSpec, weight: float, smoothing: float, device: torch.device
+    ) -> "SupervisedLoss":
+        """For a target; `spec` is that of the student's output, whose mean and std standardise values."""
+        values = target.values
+        if isinstance(spec, ClassOutput):
+            return cls(weight, target.labelled, Column.on(device, values), lambda o, y: class_loss(o, y, smoothing))
+        if isinstance(spec, MultilabelOutput):
+            return cls(weight, target.labelled, Column.on(device, values), multilabel_loss)
+        numbers = standardised(values.reshape(len(values), -1), spec)
+        return cls(weight, target.labelled, Column.on(device, numbers), squared_loss)
+
+    def losses(self, seen: Seen, rows: Rows) -> Tensor:
+        """See `Term`."""
+        own = self.loss(seen.outputs, self.labels.take(rows))
+        if rows.view is None or rows.view.partner is None or rows.view.share is None:
+            return own
+        others = self.loss(seen.outputs, self.labels.take(rows.view.partner))
+        return rows.view.share * own + (1.0 - rows.view.share) * others

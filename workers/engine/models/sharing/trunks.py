@@ -1,0 +1,37 @@
+"""A trunk for each group of tasks, shared hard inside the group: what a relation that falls into groups asks for."""
+
+from collections.abc import Callable, Iterator
+
+from torch import Tensor, nn
+
+from app.contracts.specs.architectures import Architecture
+from app.contracts.specs.sharing import TrunksSharing
+from workers.engine.models.network import Network, Reach
+from workers.engine.models.sharing.scheme import SchemeNetwork
+
+
+class TrunksNetwork(SchemeNetwork):
+    """`trunks.<g>` serves the outputs of group g; the trunk of a group of one is that output's own."""
+
+    def __init__(self, architecture: Architecture, scheme: TrunksSharing, trunk: Callable[[], Network]) -> None:
+        super().__init__(architecture)
+        self._groups = scheme.groups
+        built = [trunk() for _ in scheme.groups]
+        self.trunks = nn.ModuleList(built)
+        self._finish_heads(built[0].feature_size)
+
+    def task_features(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """See `SchemeNetwork`."""
+        for group, trunk in zip(self._groups, self.trunks, strict=True):
+            assert isinstance(trunk, Network)
+            features = trunk.features(x)
+            yield from ((name, features) for name in group)
+
+    def own_modules(self, output: str) -> list[nn.Module]:
+        """See `SchemeNetwork`."""
+        return [trunk for group, trunk in zip(self._groups, self.trunks, strict=True) if group == (output,)]
+
+    def shared_parameters(self) -> tuple[Reach, ...]:
+        """A set for each group of several."""
+        pairs = zip(self._groups, self.trunks, strict=True)
+        return tuple(Reach(tuple(trunk.parameters()), group) for group, trunk in pairs if len(group) > 1)

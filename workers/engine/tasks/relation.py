@@ -1,0 +1,74 @@
+"""How a job's relation acts: on the objectives, on towers, on who shares a trunk, or on who teaches whom."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from app.contracts.resolving.multitask.relations import lent_teachers, matrix_of, with_trunks
+from app.contracts.specs.architectures import Student
+from app.contracts.specs.jobs import MultitaskJob, TaskSpec
+from app.contracts.specs.relations import EstimatedRelation, GroupsRelation, MatrixRelation, SearchedRelation
+from workers.engine.balancing.relation.estimate import identity
+from workers.engine.balancing.relation.matrix import Matrix
+
+
+@dataclass(frozen=True)
+class Acting:
+    """R in the steps of a member: as it is given, or following an estimate."""
+
+    apply: Literal["rows", "towers"]
+    matrix: Matrix
+    follows: EstimatedRelation | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Everything that a member's bits depend on."""
+        follows = self.follows.model_dump(mode="json") if self.follows is not None else None
+        return {"apply": self.apply, "matrix": self.matrix, "follows": follows}
+
+
+def given_matrix(spec: MultitaskJob) -> Matrix | None:
+    """R where the spec says it; None without a relation, and where it is still to be estimated or searched."""
+    relation = spec.relation
+    if not isinstance(relation, MatrixRelation | GroupsRelation):
+        return None
+    return matrix_of(relation, [task.name for task in spec.tasks])
+
+
+def acting(spec: MultitaskJob) -> Acting | None:
+    """The relation in the steps, where it acts there."""
+    relation, matrix = spec.relation, given_matrix(spec)
+    if relation is None or isinstance(relation, SearchedRelation):
+        return None
+    if relation.apply != "rows" and relation.apply != "towers":
+        return None
+    if isinstance(relation, EstimatedRelation):
+        return Acting(relation.apply, identity(len(spec.tasks)), relation)
+    return Acting(relation.apply, matrix or identity(len(spec.tasks)))
+
+
+def probed(spec: MultitaskJob) -> EstimatedRelation | None:
+    """The estimate that a first run must make before the student can be built or taught."""
+    relation = spec.relation
+    wanted = isinstance(relation, EstimatedRelation) and relation.apply in ("trunks", "teachers")
+    return relation if wanted and isinstance(relation, EstimatedRelation) else None
+
+
+def with_estimate(spec: MultitaskJob, matrix: Matrix) -> MultitaskJob:
+    """The spec as if it had given the matrix that was estimated."""
+    relation = spec.relation
+    assert isinstance(relation, EstimatedRelation)
+    given = MatrixRelation(matrix=matrix, apply=relation.apply, agreeing=relation.agreeing)
+    return spec.model_copy(update={"relation": given})
+
+
+def related_student(spec: MultitaskJob) -> Student:
+    """The student with the trunks that R gives it."""
+    return with_trunks(spec.student, spec.relation, [task.name for task in spec.tasks])
+
+
+def related_tasks(spec: MultitaskJob) -> Sequence[TaskSpec]:
+    """The tasks with the teachers that R lends them."""
+    relation, matrix = spec.relation, given_matrix(spec)
+    if matrix is None or not isinstance(relation, MatrixRelation | GroupsRelation) or relation.apply != "teachers":
+        return spec.tasks
+    return lent_teachers(spec.tasks, matrix, relation.agreeing or [()] * len(spec.tasks))

@@ -1,0 +1,177 @@
+"""A teacher: whatever maps raw rows to outputs. It is never trained, and nothing of it moves."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from app.contracts.problems import UserError
+from app.contracts.resources.facts import OutputFacts
+from app.contracts.resources.manifests import InputTransform
+from app.contracts.wire.orders import ModelInput
+from workers.engine.data.transform import apply
+from workers.engine.models.build import build
+from workers.engine.models.loading import load_weights
+from workers.engine.models.network import Network
+from workers.engine.models.onnx_graph import OnnxGraph
+from workers.engine.models.taps import Taps
+
+IDENTITY = InputTransform()
+
+
+class Teacher(Protocol):
+    """Evaluation mode and no gradients, always."""
+
+    @property
+    def name(self) -> str:
+        """As its owner calls it."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Of its weights file."""
+        ...
+
+    @property
+    def outputs(self) -> Mapping[str, OutputFacts]:
+        """What it puts out."""
+        ...
+
+    @property
+    def parameters(self) -> int | None:
+        """Trainable numbers, None where unknown."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """Size of its weights file."""
+        ...
+
+    @property
+    def network(self) -> Network | None:
+        """The network, where it is one of ours."""
+        ...
+
+    @property
+    def transform(self) -> InputTransform:
+        """What it does to raw rows first."""
+        ...
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Transformed rows [n, …] -> {output: [n, size] float32 on the device}."""
+        ...
+
+    def predict(self, raw: Tensor, layers: Sequence[str] = ()) -> dict[str, Tensor]:
+        """Raw rows [n, …] -> {output: [n, size] float32 on the device}, and the asked layers flat, by `layer_name`."""
+        ...
+
+
+class _Taught:
+    """What both kinds of teacher share: identity, transform, prediction from raw rows."""
+
+    def __init__(self, model: ModelInput, device: torch.device) -> None:
+        assert model.facts is not None
+        self.name = model.manifest.name
+        self.sha256 = model.sha256
+        self.outputs: Mapping[str, OutputFacts] = model.facts.outputs
+        self.parameters = model.facts.parameters
+        self.bytes = Path(model.path).stat().st_size
+        self.transform = next(iter(model.facts.inputs.values()), IDENTITY)
+        self._device = device
+
+    def _predict(self, raw: Tensor, forward: Callable[[Tensor], dict[str, Tensor]]) -> dict[str, Tensor]:
+        found = forward(apply(raw.to(self._device), self.transform))
+        for name, values in found.items():
+            if not bool(values.isfinite().all()):
+                raise UserError(
+                    "teacher_not_finite",
+                    f"teacher `{self.name}` puts out NaN or infinity in `{name}` for rows of this dataset: look at "
+                    "the scale that its `inputs` expect",
+                )
+        return found
+
+
+class NetworkTeacher(_Taught):
+    """A network of one of our families."""
+
+    def __init__(self, model: ModelInput, device: torch.device) -> None:
+        super().__init__(model, device)
+        assert model.facts is not None
+        assert model.facts.architecture is not None
+        network = build(model.facts.architecture)
+        network.load_state_dict(load_weights(Path(model.path), model.manifest, model.facts.architecture))
+        self.network: Network = network.to(device).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """See `Teacher`."""
+        return {name: values.float() for name, values in self.network(x).items()}
+
+    def predict(self, raw: Tensor, layers: Sequence[str] = ()) -> dict[str, Tensor]:
+        """See `Teacher`."""
+        taps = Taps(self.network, layers)
+        try:
+            return self._predict(raw, lambda x: self.forward(x) | _flat(taps.take()))
+        finally:
+            taps.close()
+
+
+class OnnxTeacher(_Taught):
+    """A black box: a graph that ONNX Runtime runs."""
+
+    network = None
+
+    def __init__(self, model: ModelInput, device: torch.device, threads: int) -> None:
+        super().__init__(model, device)
+        self._path = Path(model.path)
+        self._threads = threads
+        self._graph = OnnxGraph(self._path, threads)
+        self._tapping: tuple[tuple[str, ...], OnnxGraph] | None = None
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """See `Teacher`. The graph's outputs are matched to the manifest's by name, a single one by being single."""
+        return self._named(self._graph.run(x.cpu().numpy()), len(x))
+
+    def _named(self, found: dict[str, NDArray[np.generic]], rows: int) -> dict[str, Tensor]:
+        if len(found) == 1 and len(self.outputs) == 1:
+            found = {next(iter(self.outputs)): next(iter(found.values()))}
+        tensors = {name: torch.from_numpy(found[name]).float().reshape(rows, -1) for name in self.outputs}
+        return {name: values.to(self._device) for name, values in tensors.items()}
+
+    def predict(self, raw: Tensor, layers: Sequence[str] = ()) -> dict[str, Tensor]:
+        """See `Teacher`."""
+        if not layers:
+            return self._predict(raw, self.forward)
+        graph = self._graph_with(tuple(layers))
+
+        def forward(x: Tensor) -> dict[str, Tensor]:
+            found = graph.run(x.cpu().numpy())
+            told = {name: found[name] for name in self._graph.output_names}
+            return self._named(told, len(x)) | _flat({name: torch.from_numpy(found[name]) for name in layers})
+
+        return self._predict(raw, forward)
+
+    def _graph_with(self, layers: tuple[str, ...]) -> OnnxGraph:
+        if self._tapping is None or self._tapping[0] != layers:
+            self._tapping = (layers, OnnxGraph(self._path, self._threads, taps=layers))
+        return self._tapping[1]
+
+
+def layer_name(layer: str) -> str:
+    """How a teacher's layer is called among its outputs."""
+    return f"layer:{layer}"
+
+
+def _flat(taps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {layer_name(name): values.float().flatten(1) for name, values in taps.items()}
+
+
+def open_teacher(model: ModelInput, device: torch.device, threads: int) -> Teacher:
+    """Load a ready model as a teacher on `device`."""
+    if model.manifest.format == "onnx":
+        return OnnxTeacher(model, device, threads)
+    return NetworkTeacher(model, device)

@@ -1,0 +1,281 @@
+"""A member of the population: a network, its tasks, its optimiser, and the best that it has been."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf, isfinite
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from app.contracts.specs.phases import Phase
+from app.contracts.specs.training import TrainingSpec
+from app.contracts.wire.events import MetricPoint
+from workers.engine.balancing import Balancer, Losses, Parameters, Shared
+from workers.engine.common.seeds import seed_step
+from workers.engine.data.columns import Rows
+from workers.engine.data.inputs import Inputs
+from workers.engine.models import Network
+from workers.engine.models.taps import Taps
+from workers.engine.tasks.task import Task
+from workers.engine.training.accumulation import learn_in_two_passes, losses_of_whole
+from workers.engine.training.affinity import Observer
+from workers.engine.training.batch import Answers, Counts, Part, Peers
+from workers.engine.training.gradient_check import GradientWatch
+from workers.engine.training.learner_state import is_finite, load_member, save_member
+from workers.engine.training.loss_recorder import Recorder
+from workers.engine.training.lr_schedules import learning_rate
+from workers.engine.training.optimizers import make_optimizer, set_learning_rate
+from workers.engine.training.precision import Precision
+from workers.engine.training.validation import validate
+
+
+@dataclass
+class Standing:
+    """How a member has done on the validation split; epochs count from 1."""
+
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_score: float | None = None
+    best_epoch: int = 0
+    waited: int = 0
+    stopped: bool = False
+    steps: int = 0
+
+
+class Member:
+    """Trained by the one loop, step by step. `name` is `student`, `control`, or that of a peer.
+
+    Members of one `group` are each other's peers.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        network: Network,
+        tasks: Sequence[Task],
+        balancer: Balancer,
+        training: TrainingSpec,
+        steps: int,
+        device: torch.device,
+        group: str | None = None,
+        prefix: str = "",
+    ) -> None:
+        self.name = name
+        self.group = group
+        self.network = network.to(device)
+        self.tasks = tuple(tasks)
+        self.balancer = balancer
+        self.standing = Standing()
+        self.prefix = prefix if name == "student" else f"{prefix}{name}/"
+        self.recorder = Recorder(f"{self.prefix}train/", self.columns, steps, device)
+        self.modules: dict[str, nn.Module] = {
+            place: module.to(device) for task in self.tasks for place, module in task.modules.items()
+        }
+        self.parameters = _parameters(self.network, self.tasks)
+        self.watch = GradientWatch(f"{self.prefix}train/", self._reached(), device)
+        self.optimizer = make_optimizer(training, _trained(self.network, self.modules))
+        self.precision = Precision(training, device)
+        self.held: Mapping[str, Phase] = {}
+        """Tasks whose head is not trained until a phase is over."""
+        self.observer: Observer | None = None
+        """Who looks at the tasks' gradients, where there are several."""
+        self.relational = balancer.at_once or any(task.relational for task in self.tasks)
+        """Whether a batch in parts must be looked at as a whole: by a term, or by the balancer."""
+        self._taps = Taps(self.network, [tap for task in self.tasks for term in task.terms for tap in term.taps])
+        self._training = training
+        self._steps = steps
+        self._has_dropout = any(isinstance(module, nn.Dropout) and module.p > 0 for module in network.modules())
+        self._sums: list[Tensor] = []
+        self._present: tuple[int, ...] = ()
+        self._counts: Counts = ()
+        self._parts: dict[tuple[int, int], Part] = {}
+        self._progress = 0.0
+
+    @property
+    def columns(self) -> list[str]:
+        """The recorder's columns after the total: `<task>/<term>`."""
+        return [f"{task.name}/{term.name}" for task in self.tasks for term in task.terms]
+
+    def counts(self, rows: Tensor) -> list[Tensor]:
+        """Bool [len(rows)] for each term of each task, flat: which of these dataset rows it counts."""
+        return [term.counted[rows] for task in self.tasks for term in task.terms]
+
+    def begin_step(self, counts: Counts, step: int) -> None:
+        """A new optimiser step (from 0) over a batch with these counts."""
+        self.network.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.balancer.begin_step(step)
+        self._counts, self._parts = counts, {}
+        self._sums = []
+        self._progress = step / max(1, self._steps - 1)
+        for task, phase in self.held.items():
+            self.network.head(task).requires_grad_(phase.over(self._progress))
+        self._present = tuple(
+            i
+            for i, (task, by_term) in enumerate(zip(self.tasks, counts, strict=True))
+            if any(
+                count > 0 and weight > 0.0 for weight, count in zip(task.weights(self._progress), by_term, strict=True)
+            )
+        )
+
+    def observe(self, parts: Sequence[Part], counts: Counts, step: int, epoch: int) -> None:
+        """Look at the tasks' gradients before the step, where somebody does and it is time."""
+        if self.observer is not None:
+            self.observer.look(self, parts, counts, step, epoch)
+
+    def forward(self, part: Part) -> Answers:
+        """What the network puts out for a micro-batch, in training mode."""
+        if self.balancer.looks_again:
+            self._parts[part.draw] = part
+        if self._has_dropout:
+            seed_step(self._training.seed, "dropout", *part.draw)
+        with self.precision.forward():
+            outputs = self.network(part.x)
+        return Answers(outputs, self._taps.take())
+
+    def look(self, x: Tensor) -> Answers:
+        """What the network puts out for x [n, …], in the mode that it is in."""
+        outputs = self.network(x)
+        return Answers(outputs, self._taps.take())
+
+    def losses(self, answers: Answers, rows: Rows, counts: Counts, peers: Peers = ()) -> tuple[Losses, list[Tensor]]:
+        """(the losses of the tasks that are present, every term's mean) of these rows."""
+        values, means = [], []
+        for i, (task, by_term) in enumerate(zip(self.tasks, counts, strict=True)):
+            loss, parts = task.loss(answers.of(task, self._progress, peers), rows, by_term)
+            means += parts
+            if loss is not None and i in self._present:
+                values.append(loss)
+        return Losses(self._present, tuple(values)), means
+
+    def learn(self, answers: Answers, rows: Rows, counts: Counts, peers: Peers = ()) -> None:
+        """Backward of a micro-batch whose forward gave `answers`."""
+        losses, means = self.losses(answers, rows, counts, peers)
+        self.backward(losses, means)
+
+    def learn_at_once(self, parts: Sequence[Part], counts: Counts) -> None:
+        """Forward and backward of a batch in parts, where terms compare its rows."""
+        learn_in_two_passes(self, parts, counts)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it takes no further step."""
+        return self.standing.stopped
+
+    def backward(self, losses: Losses, means: list[Tensor]) -> None:
+        """Add the gradients of some losses, and record the terms' means."""
+        self.balancer.backward(losses, self.parameters)
+        self._sums = [a + b for a, b in zip(self._sums, means, strict=True)] if self._sums else means
+
+    def end_step(self, step: int, epoch: int) -> None:
+        """Balance, clip, update; `step` counts from 0, `epoch` from 1."""
+        self.balancer.finish(self._present, self.parameters, step)
+        if self.observer is not None:
+            self.observer.look_after(self, step, epoch)
+        self.watch.look(step + 1)
+        if self._training.clip_norm is not None:
+            self.balancer.clip(self.parameters, self._training.clip_norm)
+        set_learning_rate(self.optimizer, learning_rate(self._training, step, self._steps))
+        self.optimizer.step()
+        self.balancer.after_step(self._losses_again)
+        self.standing.steps += 1
+        self.recorder.add([self._total(), *self._sums], step + 1, epoch)
+
+    def _losses_again(self) -> Tensor:
+        """The losses of the tasks that are present [K] over the step's batch, with the same dropout masks."""
+        return losses_of_whole(self, list(self._parts.values()), self._counts)
+
+    def task_losses(self) -> Tensor:
+        """The losses of the step [K], NaN for tasks that were absent."""
+        sums, found = iter(self._sums), []
+        for i, task in enumerate(self.tasks):
+            weighted = [weight * next(sums) for weight in task.weights(self._progress)]
+            found.append(torch.stack(weighted).sum() if i in self._present else torch.full_like(weighted[0], torch.nan))
+        return torch.stack(found)
+
+    def _total(self) -> Tensor:
+        """The weighted sum of all terms of all tasks, as the article writes it: Σ w_i Σ_t w_t L_t."""
+        weights = [task.weight * weight for task in self.tasks for weight in task.weights(self._progress)]
+        return torch.stack([weight * value for weight, value in zip(weights, self._sums, strict=True)]).sum()
+
+    def end_epoch(self, inputs: Inputs, validation: Rows, epoch: int, step: int) -> list[MetricPoint]:
+        """After epoch `epoch` (from 1) and `step` steps: validate, judge; the points of the validation series."""
+        self.balancer.end_epoch()
+        if len(validation) == 0:
+            return []
+        found = validate(self, inputs, validation)
+        score = found.score(self, self._training)
+        if score is not None:
+            self.judge(score, epoch)
+        return found.points(self, step, epoch)
+
+    def take(self) -> list[MetricPoint]:
+        """The points of the training series that are ready. Raises UserError `diverged`."""
+        self.watch.expect_finite(before=self.recorder.first_bad_step())
+        seen = self.observer.take(self.prefix) if self.observer is not None else []
+        return [*self.recorder.take(), *seen]
+
+    def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything that the next step depends on: tensors under the member's name, and JSON-able state."""
+        return save_member(self)
+
+    def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """The inverse of `save`; the member was built from the same spec."""
+        load_member(self, tensors, state)
+
+    def _reached(self) -> list[tuple[list[str], list[nn.Parameter]]]:
+        """(terms, parameters that they reach): those that tasks share, then each task's own."""
+        own = [
+            ([f"{task.name}/{term.name}" for term in task.terms], list(parameters))
+            for task, parameters in zip(self.tasks, self.parameters.own, strict=True)
+        ]
+        return [(self.columns, self.parameters.trunk), *own]
+
+    def is_finite(self) -> bool:
+        """Whether every weight, and what the optimiser remembers, is finite: what a checkpoint must not be without."""
+        return is_finite(self)
+
+    def judge(self, score: float, epoch: int) -> None:
+        """Keep the weights if they are the best so far; count the epochs without improvement.
+
+        A score that is not finite is never the best: nothing compares as better than NaN afterwards.
+        """
+        standing, stopping = self.standing, self._training.early_stopping
+        least = -inf if standing.best_score is None else standing.best_score
+        if isfinite(score) and score > least + (stopping.min_delta if stopping else 0.0):
+            standing.best_score, standing.best_epoch, standing.waited = score, epoch, 0
+            if self._training.select_by != "last":
+                standing.best = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        else:
+            standing.waited += 1
+        standing.stopped = stopping is not None and standing.waited >= stopping.patience
+
+    def settle(self, last_epoch: int) -> int:
+        """Load the weights to be exported; the epoch that they come from."""
+        self._taps.close()
+        if self.standing.best:
+            self.network.load_state_dict(self.standing.best)
+            return self.standing.best_epoch
+        return last_epoch
+
+
+def _parameters(network: Network, tasks: Sequence[Task]) -> Parameters:
+    own = [
+        (*network.own_parameters(task.name), *(p for module in task.modules.values() for p in module.parameters()))
+        for task in tasks
+    ]
+    places = {task.name: i for i, task in enumerate(tasks)}
+    shared = [
+        Shared(
+            reach.parameters,
+            tuple(sorted(places[output] for output in reach.outputs if output in places)),
+            places.get(reach.tower or ""),
+        )
+        for reach in network.shared_parameters()
+    ]
+    return Parameters(tuple(shared), tuple(own))
+
+
+def _trained(network: nn.Module, modules: Mapping[str, nn.Module]) -> list[nn.Parameter]:
+    beside = [parameter for module in modules.values() for parameter in module.parameters()]
+    return [*network.parameters(), *beside]

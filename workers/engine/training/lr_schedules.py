@@ -1,0 +1,37 @@
+"""The learning rate as a pure function of the step: nothing to save, nothing to resume."""
+
+from math import cos, pi
+
+from app.contracts.specs.training import CosineSchedule, OneCycleSchedule, Schedule, StepSchedule, TrainingSpec
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * 0.5 * (1.0 + cos(pi * share))
+
+
+def factor(schedule: Schedule, share: float) -> float:
+    """What the learning rate is multiplied by after `share` (0 to 1) of the scheduled steps.
+
+    constant: 1. cosine (Loshchilov 2017): from 1 to `final`. one_cycle (Smith 2018): up from `start` to 1 over
+    `rise`, then down to `final`, both by cosine. step: `gamma` to the power of the milestones passed.
+    """
+    if isinstance(schedule, CosineSchedule):
+        return _cosine(1.0, schedule.final, share)
+    if isinstance(schedule, OneCycleSchedule):
+        if share < schedule.rise:
+            return _cosine(schedule.start, 1.0, share / schedule.rise)
+        return _cosine(1.0, schedule.final, (share - schedule.rise) / (1.0 - schedule.rise))
+    if isinstance(schedule, StepSchedule):
+        passed: int = sum(share >= milestone for milestone in schedule.milestones)
+        return float(schedule.gamma**passed)
+    return 1.0
+
+
+def learning_rate(training: TrainingSpec, step: int, steps: int) -> float:
+    """The rate of optimiser step `step` (0 to steps - 1): linear warm-up over `warmup` steps, then the schedule."""
+    warmup = min(training.warmup, steps)
+    if step < warmup:
+        return training.rate * (step + 1) / warmup
+    scheduled = steps - warmup
+    share = (step - warmup) / max(1, scheduled - 1)
+    return training.rate * factor(training.schedule, share)

@@ -1,0 +1,56 @@
+"""Optimisers by name. The fused kernels of torch: one pass over all parameters, no per-step host work."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from app.contracts.specs.training import TrainingSpec
+
+
+def make_optimizer(training: TrainingSpec, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """Sgd (with momentum), adam (Kingma 2015; decay as an L2 term) or adamw (Loshchilov 2019; decoupled decay)."""
+    wanted, rate, decay = list(parameters), training.rate, training.weight_decay
+    if training.optimizer == "sgd":
+        sgd = torch.optim.SGD(wanted, lr=rate, momentum=training.momentum, weight_decay=decay, fused=True)
+        if training.momentum > 0.0:
+            _rest(sgd)
+        return sgd
+    if training.optimizer == "adam":
+        return torch.optim.Adam(wanted, lr=rate, weight_decay=decay, fused=True)
+    return torch.optim.AdamW(wanted, lr=rate, weight_decay=decay, fused=True)
+
+
+def _rest(sgd: torch.optim.SGD) -> None:
+    """Give every parameter its momentum, 0, from the start: the fused kernel takes all of them or none, and a head
+    whose task is absent from the first batches would get its own later than the trunk.
+    """
+    for group in sgd.param_groups:
+        for parameter in group["params"]:
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The rate of the next step."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The state of an optimiser, by `<parameter's place>/<name>`."""
+    states = optimizer.state_dict()["state"]
+    return {
+        f"{index}/{key}": value
+        for index, entries in states.items()
+        for key, value in entries.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """The inverse of `optimizer_tensors`."""
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, key = name.split("/", 1)
+        states.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
