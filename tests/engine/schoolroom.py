@@ -1,4 +1,4 @@
-"""Lessons, terms and members without a job around them, and formulas written out in numpy's float64."""
+"""Lessons, terms and learners without a job around them, and formulas written out in numpy's float64."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,12 +18,12 @@ from workers.engine.data.dataset import TargetColumn
 from workers.engine.losses.regression_losses import NumberTargets
 from workers.engine.losses.soft_target_losses import ClassSoftTargets, LabelSoftTargets
 from workers.engine.losses.supervised_loss import SupervisedLoss
-from workers.engine.losses.teacher_mix import Lesson, Panel
+from workers.engine.losses.teacher_mix import TeacherEnsemble, TeacherOutputs
 from workers.engine.losses.term import Term
 from workers.engine.models import Network, build, initialise
 from workers.engine.tasks.task import Task
-from workers.engine.training.batch import Counts, Part
-from workers.engine.training.learner import Member
+from workers.engine.training.batch import Counts, MicroBatch
+from workers.engine.training.learner import Learner
 
 CPU = torch.device("cpu")
 LOGITS = ClassOutput(kind="class")
@@ -59,16 +59,16 @@ def kd_term(
 ) -> ClassSoftTargets | LabelSoftTargets:
     """`kd` from what several teachers say (logits of equal weight, unless told otherwise)."""
     each = zip(said, specs or [LOGITS] * len(said), weights or [1.0] * len(said), strict=True)
-    panel = Panel.of(tuple(Lesson(*one) for one in each), CPU)
+    ensemble = TeacherEnsemble.of(tuple(TeacherOutputs(*one) for one in each), CPU)
     term = KdTerm(method="kd", temperature=tau, weight=weight)
-    if panel.specs[0].kind == "multilabel":
-        return LabelSoftTargets.of(term, "kd", panel)
-    return ClassSoftTargets.of(term, "kd", panel, None, CPU)
+    if ensemble.specs[0].kind == "multilabel":
+        return LabelSoftTargets.of(term, "kd", ensemble)
+    return ClassSoftTargets.of(term, "kd", ensemble, None, CPU)
 
 
-def numbers_term(lessons: tuple[Lesson, ...], spec: OutputSpec) -> NumberTargets:
+def numbers_term(all_outputs: tuple[TeacherOutputs, ...], spec: OutputSpec) -> NumberTargets:
     """`mse` at weight 1."""
-    return NumberTargets.of(MseTerm(method="mse", weight=1.0), "mse", lessons, spec, None, CPU)
+    return NumberTargets.of(MseTerm(method="mse", weight=1.0), "mse", all_outputs, spec, None, CPU)
 
 
 def gradient(loss: Tensor, at: Tensor) -> Tensor:
@@ -98,19 +98,19 @@ def mlp(inputs: int, outputs: int, seed: int = 0, **changes: Any) -> Network:
     return network
 
 
-def member_of(network: Network, task: Task, **training: Any) -> Member:
-    return Member("student", network, [task], Fixed([1.0]), TrainingSpec(**training), 100, CPU)
+def member_of(network: Network, task: Task, **training: Any) -> Learner:
+    return Learner("student", network, [task], Fixed([1.0]), TrainingSpec(**training), 100, CPU)
 
 
 def counts_of(task: Task, batch: Rows) -> Counts:
     return [[int(term.counted[batch.host].sum()) for term in task.terms]]
 
 
-def gradients(member: Member, x: Tensor, batch: Rows, micro: int) -> dict[str, Tensor]:
+def gradients(learner: Learner, x: Tensor, batch: Rows, micro: int) -> dict[str, Tensor]:
     """What the optimiser would step by after a batch that came in parts of `micro` rows."""
-    counts = counts_of(member.tasks[0], batch)
-    member.begin_step(counts, 0)
+    counts = counts_of(learner.tasks[0], batch)
+    learner.begin_step(counts, 0)
     for place, part in enumerate(batch.split(micro)):
-        member.learn(member.forward(Part(x[part.host], part, (0, place))), part, counts)
-    named = member.network.named_parameters()
+        learner.learn(learner.forward(MicroBatch(x[part.host], part, (0, place))), part, counts)
+    named = learner.network.named_parameters()
     return {name: torch.zeros_like(p) if p.grad is None else p.grad.clone() for name, p in named}

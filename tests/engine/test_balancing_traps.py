@@ -33,8 +33,7 @@ from workers.engine.balancing.aggregators import scaled_aggregate
 from workers.engine.balancing.rows import Rows
 from workers.engine.balancing.slots import Places
 from workers.engine.models import Network
-from workers.engine.training.learner import Member
-from workers.engine.training.learner_state import load_member, save_member
+from workers.engine.training.learner import Learner
 
 LENGTHS = {
     "fixed": 3.0,
@@ -160,11 +159,11 @@ def test_trap_1_a_balancer_takes_any_number_of_tasks_from_one_step_to_the_next(m
 @pytest.mark.parametrize("method", METHODS)
 def test_trap_2_a_balancer_refuses_the_state_of_another_when_a_job_is_resumed(method: str) -> None:
     balancer = balancer_of(method, (1.0,))
-    member = Member("student", network_of(("a",)), [], balancer, TrainingSpec(), 1, torch.device("cpu"))
-    tensors, state = save_member(member)
-    load_member(member, tensors, state)
+    learner = Learner("student", network_of(("a",)), [], balancer, TrainingSpec(), 1, torch.device("cpu"))
+    tensors, state = learner.save()
+    learner.load(tensors, state)
     with pytest.raises(ValueError, match="betas"):
-        load_member(member, {**tensors, "student/balancer/betas": torch.ones(3)}, state)
+        learner.load({**tensors, "student/balancer/betas": torch.ones(3)}, state)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -406,7 +405,7 @@ def test_trap_8_without_a_shared_parameter_to_train_the_heads_learn_alone(frozen
 @pytest.mark.parametrize("size", [1, 5, 11])
 def test_micro_batches_sum_to_the_whole_batch(method: str, size: int) -> None:
     """Ragged last parts too: each loss is a sum over rows divided by the rows of the whole batch. Methods that are not
-    linear are told the losses of the whole batch, as the two passes of a member do.
+    linear are told the losses of the whole batch, as the two passes of a learner do.
     """
     whole, parted, x = network_of(), network_of(), rows(12)
     first, second = balancer_of(method), balancer_of(method)

@@ -11,7 +11,7 @@ from torch import Tensor
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import ClassOutput
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.losses.teacher_mix import Lesson
+from workers.engine.losses.teacher_mix import TeacherOutputs
 from workers.engine.teachers.assignment import MOST_CLASSES, best_assignment
 from workers.engine.teachers.sanity_check import Score, check_teacher, order_warning, score
 
@@ -60,9 +60,9 @@ def test_other_shapes_are_refused(shape: tuple[int, int]) -> None:
 def taught(answers: Tensor, labels: Tensor, classes: int, output: str = "logits") -> Score | None:
     """The score of a teacher with these answers to rows with these labels (-1 is none)."""
     said = torch.nn.functional.one_hot(answers, classes).float() * 3.0
-    lesson = Lesson(said, ClassOutput.model_validate({"kind": "class", "output": output}), 1.0)
+    teacher_outputs = TeacherOutputs(said, ClassOutput.model_validate({"kind": "class", "output": output}), 1.0)
     target = TargetColumn("class", classes, labels, labels >= 0)
-    return score(lesson, target, torch.arange(len(labels)))
+    return score(teacher_outputs, target, torch.arange(len(labels)))
 
 
 def drawn(seed: int, rows: int, classes: int) -> Tensor:
@@ -148,8 +148,10 @@ def test_above_the_bound_accuracy_is_told_and_no_order_looked_for() -> None:
 
 def test_the_refusal_of_a_teacher_at_chance_names_the_order_that_would_fit() -> None:
     labels = drawn(0, 300, 3)
-    lesson = Lesson(torch.nn.functional.one_hot((labels + 1) % 3, 3).float(), ClassOutput(kind="class"), 1.0)
+    teacher_outputs = TeacherOutputs(
+        torch.nn.functional.one_hot((labels + 1) % 3, 3).float(), ClassOutput(kind="class"), 1.0
+    )
     target = TargetColumn("class", 3, labels, labels >= 0)
     with pytest.raises(UserError, match=r"in another order it is right on 100.0%") as caught:
-        check_teacher("label", "big", lesson, target, torch.arange(300), False, lambda event: None)
+        check_teacher("label", "big", teacher_outputs, target, torch.arange(300), False, lambda event: None)
     assert caught.value.code == "teacher_mismatch"

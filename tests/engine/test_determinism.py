@@ -16,7 +16,7 @@ from tests.engine.workshop import Workshop, blobs
 from workers.engine.common.seeds import derived_seed, generator
 from workers.engine.data.order import epoch_order
 from workers.engine.models import Network, build, initialise
-from workers.engine.training.loop import Schooling
+from workers.engine.training.batches import BatchSchedule
 
 KINDS: dict[str, dict[str, Any]] = {
     "train": TRAIN | {"model": TRAIN["model"] | {"dropout": 0.3, "normalization": "batch"}},
@@ -157,9 +157,9 @@ def test_streams_seeds_and_counters_draw_apart_and_each_draws_the_same_again() -
     assert torch.equal(first, second)
 
 
-def schooling(count: int, **training: Any) -> Schooling:
+def schedule(count: int, **training: Any) -> BatchSchedule:
     """Rows 100, 101, 102 … of a training split."""
-    return Schooling(TrainingSpec(**training), torch.arange(100, 100 + count), torch.empty(0, dtype=torch.int64))
+    return BatchSchedule(TrainingSpec(**training), torch.arange(100, 100 + count), torch.empty(0, dtype=torch.int64))
 
 
 def test_the_order_of_an_epoch_is_a_function_of_seed_and_epoch() -> None:
@@ -172,7 +172,7 @@ def test_the_order_of_an_epoch_is_a_function_of_seed_and_epoch() -> None:
     assert not torch.equal(first, epoch_order(split, 7, 3))
     assert not torch.equal(first, epoch_order(split, 8, 2))
     assert torch.equal(first.sort().values, split)
-    taught = Schooling(TrainingSpec(seed=7, batch_size=50), split, split)
+    taught = BatchSchedule(TrainingSpec(seed=7, batch_size=50), split, split)
     assert torch.equal(taught.epoch(2)[0], first)
 
 
@@ -180,7 +180,7 @@ def test_the_order_of_an_epoch_is_a_function_of_seed_and_epoch() -> None:
 @pytest.mark.parametrize("count", [1, 2, 31, 32, 33, 64, 65, 97])
 def test_an_epoch_visits_every_row_once_and_leaves_no_row_alone(count: int, size: int) -> None:
     """BatchNorm needs two rows: a last batch of one joins the one before it, unless batches are of one row."""
-    found = schooling(count, batch_size=size, epochs=3)
+    found = schedule(count, batch_size=size, epochs=3)
     batches = found.epoch(1)
     assert torch.equal(torch.cat(batches).sort().values, found.rows)
     assert len(batches) == found.batches
@@ -192,7 +192,7 @@ def test_an_epoch_visits_every_row_once_and_leaves_no_row_alone(count: int, size
 
 
 def test_epochs_are_counted_from_steps_where_steps_are_given() -> None:
-    found = schooling(64, batch_size=32, steps=5)
+    found = schedule(64, batch_size=32, steps=5)
     assert (found.batches, found.steps, found.epochs) == (2, 5, 3)
 
 

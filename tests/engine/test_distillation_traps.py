@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.engine.lessons import DISTILL, ROWS, taught, told, trained
+from tests.engine.distillation_jobs import DISTILL, ROWS, taught, told, trained
 from tests.engine.schoolroom import (
     class_target,
     counts_of,
@@ -26,7 +26,7 @@ from tests.engine.schoolroom import (
 from tests.engine.workshop import Arrays, Workshop, blobs, report_of
 from workers.engine.data.order import epoch_order
 from workers.engine.data.reading import read_dataset, vector_statistics
-from workers.engine.losses.term import Seen
+from workers.engine.losses.term import TermInputs
 from workers.engine.models import build, initialise
 from workers.engine.tasks.task import Task
 
@@ -80,7 +80,7 @@ def test_the_weights_and_tau_squared_apply_in_every_branch(
         "control": False,
     }
     found = trained(workshop, spec)
-    start = build(found.course.architecture)
+    start = build(found.run_spec.architecture)
     initialise(start, 0)
     x = arrays["x"].astype(np.float64)
     weight, bias = (p.detach().double().numpy() for p in start.parameters())
@@ -103,18 +103,18 @@ def test_a_batch_or_a_row_without_a_valid_target_gives_zero_and_no_nan() -> None
     teacher[:3] = torch.nan
     task = task_of(kd_term(teacher), supervised(class_target([-1, -1, 2, -1], 3)))
     x = scores(4, 5, seed=2).float()
-    member = member_of(mlp(5, 3), task)
-    empty = gradients(member, x, places([0, 1]), micro=2)
+    learner = member_of(mlp(5, 3), task)
+    empty = gradients(learner, x, places([0, 1]), micro=2)
     assert all(float(value.abs().sum()) == 0.0 for value in empty.values())
-    before = {name: value.clone() for name, value in member.network.state_dict().items()}
-    member.end_step(0, 1)
-    assert all(torch.equal(member.network.state_dict()[name], value) for name, value in before.items())
-    whole = gradients(member, x, places([0, 1, 2, 3]), micro=4)
-    only = gradients(member, x, places([2, 3]), micro=2)
+    before = {name: value.clone() for name, value in learner.network.state_dict().items()}
+    learner.end_step(0, 1)
+    assert all(torch.equal(learner.network.state_dict()[name], value) for name, value in before.items())
+    whole = gradients(learner, x, places([0, 1, 2, 3]), micro=4)
+    only = gradients(learner, x, places([2, 3]), micro=2)
     for name, value in whole.items():
         assert bool(value.isfinite().all())
         torch.testing.assert_close(value, only[name], rtol=1e-5, atol=1e-7)
-    loss, means = task.loss(Seen(scores(4, 3).float()), places(4), counts_of(task, places(4))[0])
+    loss, means = task.loss(TermInputs(scores(4, 3).float()), places(4), counts_of(task, places(4))[0])
     assert loss is not None
     assert bool(torch.stack([loss, *means]).isfinite().all())
 
@@ -125,9 +125,9 @@ def test_every_batch_is_divided_by_its_own_number_of_targets(workshop: Workshop)
     """
     arrays = blobs()
     random = np.random.default_rng(4)
-    for name, seed, taught_rows in (("told", 1, 50), ("said", 2, 30)):
+    for name, seed, learnable_rows in (("told", 1, 50), ("said", 2, 30)):
         arrays[name] = scores(240, 3, seed).numpy()
-        arrays[name][random.permutation(240)[taught_rows:]] = np.nan
+        arrays[name][random.permutation(240)[learnable_rows:]] = np.nan
     arrays["label"][random.permutation(240)[80:]] = -1
     workshop.dataset(arrays, targets=told() | {"said": told()["told"]}, splits={"fractions": {"train": 1.0}})
     spec = DISTILL | {
@@ -137,7 +137,7 @@ def test_every_batch_is_divided_by_its_own_number_of_targets(workshop: Workshop)
         "training": {"epochs": 1, "batch_size": 4, "micro_batch_size": 2, "learning_rate": 1e-9, "optimizer": "sgd"},
     }
     found = trained(workshop, spec | {"control": False})
-    network = build(found.course.architecture)
+    network = build(found.run_spec.architecture)
     initialise(network, 0)
     with torch.no_grad():
         z = network(torch.from_numpy(arrays["x"]))["label"].numpy()

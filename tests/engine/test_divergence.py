@@ -9,9 +9,9 @@ import torch
 from app.contracts.problems import UserError
 from tests.engine.schoolroom import CPU, class_target, counts_of, member_of, mlp, places, supervised, task_of
 from tests.engine.workshop import Workshop, blobs
-from workers.engine.training.batch import Part
-from workers.engine.training.gradient_check import GradientWatch
-from workers.engine.training.learner import Member
+from workers.engine.training.batch import MicroBatch
+from workers.engine.training.gradient_check import GradientCheck
+from workers.engine.training.learner import Learner
 
 STEPS = 3
 TRAIN: dict[str, Any] = {
@@ -22,7 +22,7 @@ TRAIN: dict[str, Any] = {
 }
 
 
-def member(**training: Any) -> Member:
+def learner(**training: Any) -> Learner:
     """One input, one hidden unit: h = relu(w x), and logits of ±1e10 h."""
     network = mlp(1, 2, hidden=(1,))
     with torch.no_grad():
@@ -34,33 +34,33 @@ def member(**training: Any) -> Member:
     return member_of(network, task_of(supervised(class_target([1] * 4, 2))), **training)
 
 
-def step(trained: Member, x: float, number: int) -> None:
+def step(trained: Learner, x: float, number: int) -> None:
     """One optimiser step (from 0) over one row."""
     batch = places([number])
     counts = counts_of(trained.tasks[0], batch)
     trained.begin_step(counts, number)
-    trained.learn(trained.forward(Part(torch.tensor([[x]]), batch, (number, 0))), batch, counts)
+    trained.learn(trained.forward(MicroBatch(torch.tensor([[x]]), batch, (number, 0))), batch, counts)
     trained.end_step(number, 1)
 
 
 @pytest.mark.parametrize("training", [{"optimizer": "sgd"}, {"optimizer": "adam"}, {"clip_norm": 1.0}])
 def test_an_infinite_gradient_of_a_finite_loss_is_told_by_step_and_term(training: dict[str, Any]) -> None:
     """The loss is 2e10, its gradient at w is 2e40. Under a relu no later loss need show what it does to w."""
-    trained = member(learning_rate=1e-30, **training)
+    trained = learner(learning_rate=1e-30, **training)
     step(trained, 0.0, 0)
-    assert trained.take()
+    assert trained.take_points()
     step(trained, 1e30, 1)
     step(trained, 1.0, 2)
     with pytest.raises(
         UserError, match=r"gradient of train/label/supervised is not finite at step 2, though"
     ) as caught:
-        trained.take()
+        trained.take_points()
     assert caught.value.code == "diverged"
 
 
 def test_looking_changes_no_bit_of_any_gradient_and_finite_ones_pass() -> None:
     parameters = [torch.nn.Parameter(torch.zeros(5)) for _ in range(2)]
-    watch = GradientWatch("", [(["a"], parameters[:1]), (["b"], parameters[1:])], CPU)
+    watch = GradientCheck("", [(["a"], parameters[:1]), (["b"], parameters[1:])], CPU)
     values = torch.tensor([3.4e38, -0.0, 1e-45, -3.4e38, 0.1])
     for parameter in parameters:
         parameter.grad = values.clone()
@@ -75,7 +75,7 @@ def test_looking_changes_no_bit_of_any_gradient_and_finite_ones_pass() -> None:
 def test_the_first_step_counts_and_a_tasks_own_gradient_names_the_task(bad: float) -> None:
     shared, own, other = (torch.nn.Parameter(torch.zeros(2)) for _ in range(3))
     groups = [(["a/kd", "b/kd"], [shared]), (["a/kd"], [own]), (["b/kd"], [other])]
-    watch = GradientWatch("train/", groups, CPU)
+    watch = GradientCheck("train/", groups, CPU)
     for number in range(1, 5):
         for parameter, since in ((shared, 3), (own, 3), (other, 4)):
             parameter.grad = torch.tensor([1.0, bad if number == since else 1.0])
@@ -96,13 +96,13 @@ def test_a_last_step_that_overflows_exports_no_student(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("job/**/*.safetensors"))
 
 
-def test_what_the_optimiser_remembers_must_be_finite_for_a_checkpoint(tmp_path: Path) -> None:
+def test_optimizer_state_must_be_finite_for_a_checkpoint(tmp_path: Path) -> None:
     """Adam squares a gradient of 1e24: its update is 0 from then on, and every weight stays finite."""
     workshop = Workshop(tmp_path)
     arrays = blobs()
     workshop.dataset(arrays | {"x": arrays["x"] * 1e26})
     adam = {**TRAIN["training"], "optimizer": "adam", "learning_rate": 1e-30, "steps": 2}
-    with pytest.raises(UserError, match="what its optimiser remembers") as caught:
+    with pytest.raises(UserError, match="optimizer state") as caught:
         workshop.run(TRAIN | {"training": adam}, checkpoint_seconds=0.0)
     assert caught.value.code == "diverged"
     assert [event.step for event in workshop.diary.checkpoints] == [0]

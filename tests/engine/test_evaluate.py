@@ -14,7 +14,7 @@ from app.contracts.specs.architectures import Architecture
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.evaluate import Evaluation, evaluate
 from workers.engine.evaluation.metrics.task_metrics import task_metrics
-from workers.engine.evaluation.parties import EvaluatedTask, Outputs, TaughtBy, network_outputs
+from workers.engine.evaluation.parties import EvaluatedTask, Outputs, TaskTeacher, network_outputs
 from workers.engine.evaluation.predictions import PredictionsFile
 from workers.engine.models import build, initialise
 
@@ -53,9 +53,9 @@ def party(logits: Tensor) -> Outputs:
     return lambda rows: {"digit": logits[rows], "size": SIZE[rows]}
 
 
-def taught(*teachers: Tensor) -> tuple[TaughtBy, ...]:
+def taught(*teachers: Tensor) -> tuple[TaskTeacher, ...]:
     return tuple(
-        TaughtBy(key=str(i), weight=1.0 + i, spec=LOGITS, outputs=logits.__getitem__)
+        TaskTeacher(key=str(i), weight=1.0 + i, spec=LOGITS, outputs=logits.__getitem__)
         for i, logits in enumerate(teachers)
     )
 

@@ -7,7 +7,7 @@ import torch
 
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, ValueOutput, VectorOutput
 from workers.engine.evaluation.metrics.fidelity import fidelity
-from workers.engine.evaluation.metrics.outputs import Answers, in_own_units, mean_answers
+from workers.engine.evaluation.metrics.outputs import PartyOutputs, in_own_units, mean_answers
 
 LOGITS = ClassOutput(kind="class")
 PROBABILITIES = ClassOutput(kind="class", output="probabilities")
@@ -19,7 +19,7 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def test_a_student_equal_to_its_teacher_agrees_without_divergence() -> None:
     logits = random(100, 5)
-    found = fidelity(Answers(logits, LOGITS), Answers(logits + 3.0, LOGITS))
+    found = fidelity(PartyOutputs(logits, LOGITS), PartyOutputs(logits + 3.0, LOGITS))
     assert found.agreement == 1.0
     assert found.kl == pytest.approx(0.0, abs=1e-9)
     assert found.rows == 100
@@ -27,13 +27,13 @@ def test_a_student_equal_to_its_teacher_agrees_without_divergence() -> None:
 
 def test_divergence_is_teacher_to_student_in_nats() -> None:
     teacher, student = torch.tensor([[0.8, 0.2]]), torch.tensor([[0.5, 0.5]])
-    found = fidelity(Answers(teacher, PROBABILITIES), Answers(student.log(), LOGITS))
+    found = fidelity(PartyOutputs(teacher, PROBABILITIES), PartyOutputs(student.log(), LOGITS))
     assert found.kl == pytest.approx(0.8 * math.log(0.8 / 0.5) + 0.2 * math.log(0.2 / 0.5), rel=1e-6)
 
 
 def test_a_teacher_that_excludes_a_class_has_a_finite_divergence() -> None:
     teacher, student = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.25, 0.75]])
-    found = fidelity(Answers(teacher, PROBABILITIES), Answers(student.log(), LOGITS))
+    found = fidelity(PartyOutputs(teacher, PROBABILITIES), PartyOutputs(student.log(), LOGITS))
     assert found.agreement == 0.0
     assert found.kl == pytest.approx(math.log(4.0), abs=1e-5)
 
@@ -41,7 +41,7 @@ def test_a_teacher_that_excludes_a_class_has_a_finite_divergence() -> None:
 def test_energies_and_logits_of_the_same_teacher_agree() -> None:
     logits = random(50, 4)
     energies = ClassOutput(kind="class", output="energies")
-    found = fidelity(Answers(-logits, energies), Answers(logits, LOGITS))
+    found = fidelity(PartyOutputs(-logits, energies), PartyOutputs(logits, LOGITS))
     assert found.agreement == 1.0
     assert found.kl == pytest.approx(0.0, abs=1e-9)
 
@@ -49,8 +49,8 @@ def test_energies_and_logits_of_the_same_teacher_agree() -> None:
 def test_multilabel_fidelity_counts_decisions_and_bernoulli_divergence() -> None:
     teacher, student = torch.tensor([[0.9, 0.2]]), torch.tensor([[0.6, 0.7]])
     found = fidelity(
-        Answers(teacher, MultilabelOutput(kind="multilabel", output="probabilities")),
-        Answers(torch.logit(student), MultilabelOutput(kind="multilabel")),
+        PartyOutputs(teacher, MultilabelOutput(kind="multilabel", output="probabilities")),
+        PartyOutputs(torch.logit(student), MultilabelOutput(kind="multilabel")),
     )
 
     def kl(p: float, q: float) -> float:
@@ -61,21 +61,21 @@ def test_multilabel_fidelity_counts_decisions_and_bernoulli_divergence() -> None
 
 
 def test_value_fidelity_compares_in_own_units() -> None:
-    teacher = Answers(torch.tensor([[1.0], [2.0]]), ValueOutput(kind="value", mean=10.0, std=2.0))
-    student = Answers(torch.tensor([[12.0], [17.0]]), ValueOutput(kind="value"))
+    teacher = PartyOutputs(torch.tensor([[1.0], [2.0]]), ValueOutput(kind="value", mean=10.0, std=2.0))
+    student = PartyOutputs(torch.tensor([[12.0], [17.0]]), ValueOutput(kind="value"))
     found = fidelity(teacher, student)
     assert found.rmse == pytest.approx(math.sqrt((0.0 + 9.0) / 2))
     assert (found.agreement, found.kl) == (None, None)
 
 
 def test_no_rows_have_no_fidelity() -> None:
-    found = fidelity(Answers(random(0, 3), LOGITS), Answers(random(0, 3), LOGITS))
+    found = fidelity(PartyOutputs(random(0, 3), LOGITS), PartyOutputs(random(0, 3), LOGITS))
     assert (found.rows, found.agreement, found.kl) == (0, None, None)
 
 
 def test_teachers_are_softened_and_then_averaged() -> None:
     one, other = random(20, 4, seed=1) * 3, random(20, 4, seed=2)
-    mean = mean_answers([Answers(one, LOGITS), Answers(other, LOGITS)], [3.0, 1.0])
+    mean = mean_answers([PartyOutputs(one, LOGITS), PartyOutputs(other, LOGITS)], [3.0, 1.0])
     expected = 0.75 * one.softmax(1) + 0.25 * other.softmax(1)
     assert isinstance(mean.spec, ClassOutput)
     assert mean.spec.output == "log_probabilities"
@@ -84,12 +84,12 @@ def test_teachers_are_softened_and_then_averaged() -> None:
 
 def test_a_teacher_without_weight_says_nothing() -> None:
     one, other = random(20, 4, seed=1), random(20, 4, seed=2)
-    mean = mean_answers([Answers(one, LOGITS), Answers(other, LOGITS)], [2.0, 0.0])
+    mean = mean_answers([PartyOutputs(one, LOGITS), PartyOutputs(other, LOGITS)], [2.0, 0.0])
     torch.testing.assert_close(mean.values.exp(), one.softmax(1))
 
 
 def test_one_teacher_is_its_own_mean() -> None:
-    alone = Answers(random(3, 2), LOGITS)
+    alone = PartyOutputs(random(3, 2), LOGITS)
     assert mean_answers([alone], [0.3]) is alone
 
 
@@ -97,16 +97,16 @@ def test_label_and_value_teachers_average_what_they_mean() -> None:
     p, q = torch.tensor([[0.2, 0.9]]), torch.tensor([[0.6, 0.1]])
     labels = mean_answers(
         [
-            Answers(torch.logit(p), MultilabelOutput(kind="multilabel")),
-            Answers(q, MultilabelOutput(kind="multilabel", output="probabilities")),
+            PartyOutputs(torch.logit(p), MultilabelOutput(kind="multilabel")),
+            PartyOutputs(q, MultilabelOutput(kind="multilabel", output="probabilities")),
         ],
         [1.0, 1.0],
     )
     torch.testing.assert_close(labels.values, (p + q) / 2)
     values = mean_answers(
         [
-            Answers(torch.tensor([[1.0]]), ValueOutput(kind="value", mean=10.0, std=5.0)),
-            Answers(torch.tensor([[21.0]]), ValueOutput(kind="value")),
+            PartyOutputs(torch.tensor([[1.0]]), ValueOutput(kind="value", mean=10.0, std=5.0)),
+            PartyOutputs(torch.tensor([[21.0]]), ValueOutput(kind="value")),
         ],
         [1.0, 2.0],
     )
@@ -115,6 +115,6 @@ def test_label_and_value_teachers_average_what_they_mean() -> None:
 
 def test_vectors_keep_their_kind() -> None:
     spec = VectorOutput(kind="vector")
-    mean = mean_answers([Answers(torch.zeros(2, 3), spec), Answers(torch.ones(2, 3), spec)], [1.0, 1.0])
+    mean = mean_answers([PartyOutputs(torch.zeros(2, 3), spec), PartyOutputs(torch.ones(2, 3), spec)], [1.0, 1.0])
     assert mean.spec == spec
     torch.testing.assert_close(mean.values, torch.full((2, 3), 0.5))

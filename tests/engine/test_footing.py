@@ -8,8 +8,8 @@ import torch
 from app.contracts.wire.events import WarningEvent
 from tests.engine.interruptions import TRAIN, alone, school, stop
 from tests.engine.workshop import Workshop, report_of
-from workers.engine.common.determinism import footing
-from workers.engine.jobs.runs import runner as stages
+from workers.engine.common.environment import environment_fingerprint
+from workers.engine.jobs.runs import runner
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ OTHERS: dict[str, Any] = {
 
 
 def test_these_are_all_that_bits_stand_on() -> None:
-    assert set(footing(torch.device("cpu"), 1)) == set(OTHERS)
+    assert set(environment_fingerprint(torch.device("cpu"), 1)) == set(OTHERS)
 
 
 @pytest.mark.parametrize("what", OTHERS)
@@ -35,8 +35,8 @@ def test_a_resume_on_another_footing_is_allowed_warned_of_and_marked(
     shared: Workshop, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     stop(shared, TRAIN, what, before=3)
-    here = footing(torch.device("cpu"), 1)
-    monkeypatch.setattr(stages, "footing", lambda device, threads: {**here, what: OTHERS[what]})
+    here = environment_fingerprint(torch.device("cpu"), 1)
+    monkeypatch.setattr(runner, "environment_fingerprint", lambda device, threads: {**here, what: OTHERS[what]})
     report = report_of(shared.run(TRAIN, what, 2, **alone(shared, what)))
     warned = [event for event in shared.diary.events if isinstance(event, WarningEvent)]
     assert [event.code for event in warned] == ["not_bit_exact"]

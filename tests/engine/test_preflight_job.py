@@ -17,7 +17,7 @@ from tests.engine.methods import CLASS_JOBS, TRAINING, job, school, soft
 from tests.engine.workshop import SECOND, STUDENT, TEACHER, Diary, StopAtStep, Workshop, blobs, report_of
 from workers.engine.common.stop import Stop, Stopped
 from workers.engine.run import execute
-from workers.engine.training.learner import Member
+from workers.engine.training.learner import Learner
 
 Json = dict[str, Any]
 NOISE: Json = {**TRAINING, "views": {"transforms": [{"kind": "noise", "std": 0.1}]}}
@@ -214,7 +214,7 @@ def test_a_device_without_room_for_a_step_is_a_failure(workshop: Workshop, monke
         torch.empty(1 << 60, dtype=torch.uint8)
 
     workshop.dataset()
-    monkeypatch.setattr(Member, "forward", refuse)
+    monkeypatch.setattr(Learner, "forward", refuse)
     report = preflight(workshop, {"kind": "train", "target": "label", "model": STUDENT, "training": TRAINING})
     assert failures(report) == ["out_of_memory"]
     assert "micro_batch_size" in report.would_fail[0].message
@@ -226,7 +226,7 @@ def test_a_defect_of_ours_is_no_failure_of_the_job(workshop: Workshop, monkeypat
         raise RuntimeError("a defect")
 
     workshop.dataset()
-    monkeypatch.setattr(Member, "forward", fail)
+    monkeypatch.setattr(Learner, "forward", fail)
     with pytest.raises(RuntimeError, match="a defect"):
         preflight(workshop, {"kind": "train", "target": "label", "model": STUDENT, "training": TRAINING})
 

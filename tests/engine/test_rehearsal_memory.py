@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workers.engine.jobs.preflight.memory import SavedTensors, host_available, is_out_of_memory, peak_bytes
+from workers.engine.common.memory import SavedTensors, host_available, is_out_of_memory, peak_bytes
 
 GIB = 1 << 30
 

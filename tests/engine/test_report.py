@@ -1,4 +1,4 @@
-"""Measured parts become a report: nothing lost, ratios right, unknown stays unknown."""
+"""RunningStats parts become a report: nothing lost, ratios right, unknown stays unknown."""
 
 import json
 
@@ -9,8 +9,8 @@ from app.contracts.reports.text.report import render
 from app.contracts.resources.manifests import ClassOutput
 from app.contracts.specs.jobs import JOB_SPEC, DistillJob
 from workers.engine.evaluation.evaluate import Evaluation
-from workers.engine.evaluation.parties import EvaluatedTask, TaughtBy
-from workers.engine.evaluation.report import Cost, MemberPart, ReportParts, TeacherPart, build_report, compression
+from workers.engine.evaluation.parties import EvaluatedTask, TaskTeacher
+from workers.engine.evaluation.report import Cost, LearnerPart, ReportParts, TeacherPart, build_report, compression
 
 DATASET = "ds_01890a5d-ac96-774b-bcce-b302099a8057"
 TEACHER = "mdl_01890a5d-ac96-774b-bcce-b302099a8057"
@@ -43,7 +43,10 @@ def spec() -> DistillJob:
 
 
 def parts(*, columns: bool = True) -> ReportParts:
-    entries = (TaughtBy(TEACHER, 0.7, LOGITS, lambda rows: rows), TaughtBy("votes", 0.3, LOGITS, lambda rows: rows))
+    entries = (
+        TaskTeacher(TEACHER, 0.7, LOGITS, lambda rows: rows),
+        TaskTeacher("votes", 0.3, LOGITS, lambda rows: rows),
+    )
     known = (
         TeacherPart(TEACHER, "big net", BIG, model=TEACHER, digest="e" * 64),
         TeacherPart("votes", "votes"),
@@ -72,8 +75,8 @@ def parts(*, columns: bool = True) -> ReportParts:
             not_measured={"size": "the dataset has no labels for `size`"},
         ),
         teachers=known[:count],
-        student=MemberPart(SMALL, epoch=3, steps=120, digest="f" * 64),
-        control=MemberPart(SMALL, epoch=4, steps=120, cached=True),
+        student=LearnerPart(SMALL, epoch=3, steps=120, digest="f" * 64),
+        control=LearnerPart(SMALL, epoch=4, steps=120, cached=True),
         environment=ENVIRONMENT,
         targets=(TargetUse(teacher="big net", store="hit", passes=0, rows=700, bytes=28_000),),
         export={"onnx": OnnxCheck(max_abs_difference=1e-7, tolerance=1e-4, rows=200, opset=18)},
@@ -132,7 +135,7 @@ def test_an_unknown_cost_gives_no_ratio() -> None:
 
 
 def test_a_teacher_of_two_tasks_is_listed_twice_and_weighed_once() -> None:
-    entry = TaughtBy("t", 1.0, LOGITS, lambda rows: rows)
+    entry = TaskTeacher("t", 1.0, LOGITS, lambda rows: rows)
     tasks = tuple(EvaluatedTask(name, LOGITS, None, (entry,)) for name in ("left", "right"))
     report = build_report(
         ReportParts(
@@ -140,7 +143,7 @@ def test_a_teacher_of_two_tasks_is_listed_twice_and_weighed_once() -> None:
             tasks=tasks,
             evaluation=Evaluation(),
             teachers=(TeacherPart("t", "big", BIG),),
-            student=MemberPart(SMALL),
+            student=LearnerPart(SMALL),
             environment=ENVIRONMENT,
         )
     )
@@ -182,7 +185,7 @@ def test_columns_of_the_text_line_up() -> None:
 
 def test_the_text_of_a_plain_training_needs_no_teacher_or_control() -> None:
     bare = ReportParts(
-        spec=spec(), tasks=(), evaluation=Evaluation(), student=MemberPart(SMALL), environment=ENVIRONMENT
+        spec=spec(), tasks=(), evaluation=Evaluation(), student=LearnerPart(SMALL), environment=ENVIRONMENT
     )
     text = render(build_report(bare).model_dump(mode="json"))
     assert "teacher" not in text

@@ -1,4 +1,4 @@
-"""Resuming where something is amiss: damaged or half-written checkpoints, another footing, controls of other jobs."""
+"""Resuming with what is not right: damaged or half-written checkpoints, another environment, others' controls."""
 
 import shutil
 from pathlib import Path
@@ -132,12 +132,12 @@ def test_other_threads_are_warned_of_and_told_in_the_report_of_every_later_attem
 
 
 def test_the_footing_of_an_attempt_that_took_no_step_counts_for_nothing(shared: Workshop) -> None:
-    whole(shared, TRAIN, "footing-whole")
-    stop(shared, TRAIN, "footing", before=3)
+    whole(shared, TRAIN, "fingerprint-whole")
+    stop(shared, TRAIN, "fingerprint", before=3)
     with pytest.raises(Stopped):
-        shared.run(TRAIN, "footing", 2, StopAtStep(2), threads=2, **alone(shared, "footing"))
-    assert report_of(shared.run(TRAIN, "footing", 3, **alone(shared, "footing"))).bit_exact
-    same_bits(shared, "footing-whole", "footing", 3)
+        shared.run(TRAIN, "fingerprint", 2, StopAtStep(2), threads=2, **alone(shared, "fingerprint"))
+    assert report_of(shared.run(TRAIN, "fingerprint", 3, **alone(shared, "fingerprint"))).bit_exact
+    same_bits(shared, "fingerprint-whole", "fingerprint", 3)
 
 
 def test_a_job_that_found_its_control_finds_it_again_though_the_cache_has_forgotten_it(shared: Workshop) -> None:
@@ -192,7 +192,7 @@ def test_a_job_that_trains_its_control_goes_on_with_that_one_when_another_job_of
 
 
 def test_a_control_that_was_trained_on_two_footings_is_not_offered_to_other_jobs(shared: Workshop) -> None:
-    """Under the key of a footing lie the bits of one run on it."""
+    """Under the key of a fingerprint lie the bits of one run on it."""
     cache = str(shared.folder / "mixed-cache")
     stop(shared, DISTILL, "mixed", before=2, threads=2, cache_dir=cache)
     shared.run(DISTILL, "mixed", 2, cache_dir=cache)

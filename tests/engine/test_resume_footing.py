@@ -8,7 +8,7 @@ import torch
 
 from tests.engine.interruptions import DISTILL, alone, school, whole
 from tests.engine.workshop import StopAtStep, Workshop, report_of
-from workers.engine.common.determinism import footing
+from workers.engine.common.environment import environment_fingerprint
 from workers.engine.common.files import write_document
 from workers.engine.common.stop import Stopped
 
@@ -84,8 +84,8 @@ def test_checkpoints_that_are_of_no_use_take_no_new_one_s_place(shared: Workshop
 
 
 def test_a_variable_that_chooses_kernels_is_another_footing(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = footing(torch.device("cpu"), 1)
+    here = environment_fingerprint(torch.device("cpu"), 1)
     monkeypatch.setenv("MKL_NUM_THREADS", "4")  # overruled by `threads`
-    assert footing(torch.device("cpu"), 1) == here
+    assert environment_fingerprint(torch.device("cpu"), 1) == here
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    assert footing(torch.device("cpu"), 1) != here
+    assert environment_fingerprint(torch.device("cpu"), 1) != here

@@ -1,4 +1,4 @@
-"""Which epoch's weights are exported, and when a member stops."""
+"""Which epoch's weights are exported, and when a learner stops."""
 
 import math
 from pathlib import Path
@@ -11,7 +11,7 @@ from app.contracts.specs.training import TrainingSpec
 from tests.engine.several_tasks import fixed, network_of
 from tests.engine.workshop import STUDENT, TEACHER, Workshop, blobs, report_of
 from workers.engine.data.reading import read_dataset
-from workers.engine.training.learner import Member
+from workers.engine.training.learner import Learner
 
 TRAIN: dict[str, Any] = {
     "kind": "train",
@@ -28,23 +28,23 @@ DISTILL: dict[str, Any] = {
 }
 
 
-def pupil(**spec: Any) -> Member:
+def pupil(**spec: Any) -> Learner:
     training = TrainingSpec.model_validate(spec)
-    return Member("student", network_of(("label",)), [], fixed((1.0,)), training, 100, torch.device("cpu"))
+    return Learner("student", network_of(("label",)), [], fixed((1.0,)), training, 100, torch.device("cpu"))
 
 
-def judged(member: Member, values: list[float]) -> None:
-    """Epochs 1, 2, 3 … with these scores, until the member stops; its weights say which epoch they are from."""
+def judged(learner: Learner, values: list[float]) -> None:
+    """Epochs 1, 2, 3 … with these scores, until the learner stops; its weights say which epoch they are from."""
     for epoch, value in enumerate(values, start=1):
-        if not member.standing.stopped:
+        if not learner.stopped:
             with torch.no_grad():
-                member.network.head("label").bias.fill_(float(epoch))
-            member.judge(value, epoch)
+                learner.network.head("label").bias.fill_(float(epoch))
+            learner.judge(value, epoch)
 
 
-def kept(member: Member, last: int) -> tuple[int, float]:
+def kept(learner: Learner, last: int) -> tuple[int, float]:
     """The epoch that is exported: as it is said, and as its weights show."""
-    return member.settle(last), float(member.network.head("label").bias.detach()[0])
+    return learner.finish(last), float(learner.network.head("label").bias.detach()[0])
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,9 @@ def kept(member: Member, last: int) -> tuple[int, float]:
     ],
 )
 def test_the_first_epoch_with_the_best_finite_score_is_kept(values: list[float], best: int) -> None:
-    member = pupil()
-    judged(member, values)
-    assert kept(member, len(values)) == (best, best)
+    learner = pupil()
+    judged(learner, values)
+    assert kept(learner, len(values)) == (best, best)
 
 
 def test_without_a_finite_score_or_when_asked_for_it_is_the_last_epoch() -> None:
@@ -79,10 +79,10 @@ def test_without_a_finite_score_or_when_asked_for_it_is_the_last_epoch() -> None
     ],
 )
 def test_patience_counts_the_epochs_that_gained_no_more_than_min_delta(values: list[float], last: int) -> None:
-    member = pupil(early_stopping={"patience": 2, "min_delta": 0.08}, select_by="last")
-    judged(member, values)
-    assert kept(member, last) == (last, last)
-    assert member.standing.stopped == (last < len(values))
+    learner = pupil(early_stopping={"patience": 2, "min_delta": 0.08}, select_by="last")
+    judged(learner, values)
+    assert kept(learner, last) == (last, last)
+    assert learner.stopped == (last < len(values))
 
 
 def test_steps_that_end_inside_an_epoch_are_of_that_epoch(workshop: Workshop) -> None:

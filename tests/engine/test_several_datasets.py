@@ -11,6 +11,7 @@ from app.contracts.reports.preflight import PreflightReport
 from app.contracts.reports.text.report import render
 from app.contracts.specs.jobs import DatasetRef, MultitaskJob, PreflightJob
 from app.contracts.specs.training import TrainingSpec
+from tests.engine.distillation_jobs import trained
 from tests.engine.interruptions import DISTILL, TRAIN, TRAINING, alone, points, school, stop, whole
 from tests.engine.workshop import DATASET, OTHER, TEACHER, Arrays, Workshop, blobs, report_of
 from workers.engine.common.stop import NeverStop
@@ -19,9 +20,8 @@ from workers.engine.data.joining import read_datasets, stacked
 from workers.engine.data.mixture import Mixture
 from workers.engine.data.reading import read_dataset
 from workers.engine.jobs.test_analysis import MOST_DISTURBED_ROWS, disturbed_rows
-from workers.engine.jobs.train import Trained, Training
 from workers.engine.run import execute
-from workers.engine.training.loop import Schooling
+from workers.engine.training.batches import BatchSchedule
 
 NONE = torch.empty(0, dtype=torch.int64)
 BOTH: dict[str, Any] = {"datasets": [{"dataset": DATASET, "weight": 2.0}, {"dataset": OTHER, "weight": 1.0}]}
@@ -67,12 +67,6 @@ def joined(workshop: Workshop, spec: dict[str, Any] | None = None) -> Dataset:
     return read_datasets(order, order.spec.dataset_refs())
 
 
-def trained(workshop: Workshop, spec: dict[str, Any], job: str) -> Trained:
-    order = workshop.order(spec, job)
-    assert isinstance(order.spec, MultitaskJob)
-    return Training(order, order.spec, workshop.diary.emit, NeverStop()).run()
-
-
 # The rows
 
 
@@ -113,7 +107,7 @@ def test_bytes_stay_bytes_unless_another_dataset_has_numbers() -> None:
 # The batches
 
 
-def schooling(sizes: tuple[int, ...], weights: tuple[float, ...], size: int, **training: Any) -> Schooling:
+def schedule(sizes: tuple[int, ...], weights: tuple[float, ...], size: int, **training: Any) -> BatchSchedule:
     """Every second row of datasets of 2n rows is learned from."""
     firsts = np.cumsum([0, *(2 * each for each in sizes)])
     sources = [
@@ -121,7 +115,7 @@ def schooling(sizes: tuple[int, ...], weights: tuple[float, ...], size: int, **t
         for i, (first, rows, weight) in enumerate(zip(firsts, sizes, weights, strict=False))
     ]
     rows = torch.arange(0, 2 * sum(sizes), 2)
-    return Schooling(TrainingSpec(batch_size=size, **training), rows, NONE, Mixture.of(sources, rows))
+    return BatchSchedule(TrainingSpec(batch_size=size, **training), rows, NONE, Mixture.of(sources, rows))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +125,7 @@ def schooling(sizes: tuple[int, ...], weights: tuple[float, ...], size: int, **t
 def test_every_batch_has_the_quota_of_each_dataset(
     sizes: tuple[int, ...], weights: tuple[float, ...], quotas: list[int]
 ) -> None:
-    found = schooling(sizes, weights, 32, epochs=3)
+    found = schedule(sizes, weights, 32, epochs=3)
     assert found.batches == -(-sum(sizes) // 32)
     assert found.steps == 3 * found.batches
     assert found.mixture is not None
@@ -144,7 +138,7 @@ def test_every_batch_has_the_quota_of_each_dataset(
 
 def test_a_small_dataset_goes_round_and_a_large_one_goes_on_over_the_ends_of_epochs() -> None:
     """No row comes again before all of its dataset have come; each time around in another order."""
-    found = schooling((10, 90), (1.0, 1.0), 20)
+    found = schedule((10, 90), (1.0, 1.0), 20)
     assert found.mixture is not None
     stream = torch.cat([batch for epoch in range(9) for batch in found.epoch(epoch)])
     small, large = (source.among(stream) for source in found.mixture.sources)
@@ -156,18 +150,18 @@ def test_a_small_dataset_goes_round_and_a_large_one_goes_on_over_the_ends_of_epo
 
 
 def test_the_batches_of_an_epoch_are_a_function_of_seed_and_epoch() -> None:
-    first = torch.stack(schooling((10, 90), (1.0, 3.0), 20, seed=4).epoch(2))
+    first = torch.stack(schedule((10, 90), (1.0, 3.0), 20, seed=4).epoch(2))
     torch.manual_seed(0)
-    again = schooling((10, 90), (1.0, 3.0), 20, seed=4)
+    again = schedule((10, 90), (1.0, 3.0), 20, seed=4)
     again.epoch(5)
     assert torch.equal(torch.stack(again.epoch(2)), first)
     assert not torch.equal(torch.stack(again.epoch(3)), first)
-    assert not torch.equal(torch.stack(schooling((10, 90), (1.0, 3.0), 20, seed=5).epoch(2)), first)
+    assert not torch.equal(torch.stack(schedule((10, 90), (1.0, 3.0), 20, seed=5).epoch(2)), first)
 
 
 def test_parts_of_a_batch_have_its_proportions_too() -> None:
     """Micro-batches meet BatchNorm: none may be of one dataset alone."""
-    found = schooling((10, 90), (1.0, 3.0), 64)
+    found = schedule((10, 90), (1.0, 3.0), 64)
     assert found.mixture is not None
     for part in torch.split(found.epoch(0)[0], 16):
         assert [len(source.among(part)) for source in found.mixture.sources] == [4, 12]
@@ -212,8 +206,8 @@ def test_a_stage_on_rows_of_one_dataset_among_several_has_the_batches_of_that_da
     """A control on labelled rows, a baseline of one task: what a job on their dataset alone goes through."""
     rows, training = torch.arange(100, 150), TrainingSpec(seed=7, batch_size=16)
     sources = [Source("a", 0, 100, 2.0, torch.float32), Source("b", 100, 60, 1.0, torch.float32)]
-    found = Schooling(training, rows, NONE, Mixture.of(sources, rows))
-    alone_ = Schooling(training, rows - 100, NONE)
+    found = BatchSchedule(training, rows, NONE, Mixture.of(sources, rows))
+    alone_ = BatchSchedule(training, rows - 100, NONE)
     assert found.batches == alone_.batches
     for ours, theirs in zip(found.epoch(2), alone_.epoch(2), strict=True):
         assert torch.equal(ours - 100, theirs)
@@ -304,7 +298,7 @@ def test_batch_norm_sees_one_mixed_batch(tmp_path: Path, weight: float, share: f
         "training": {"steps": 200, "batch_size": 64, "micro_batch_size": micro, **still},
     }
     found = trained(workshop, spec, "norm")
-    network, dataset = found.student.network, found.dataset
+    network, dataset = found.student.network, found.data.dataset
     (norm,) = (module for module in network.modules() if isinstance(module, torch.nn.BatchNorm1d))
     before = network.get_submodule("layers.0")
     with torch.no_grad():
@@ -316,7 +310,7 @@ def test_batch_norm_sees_one_mixed_batch(tmp_path: Path, weight: float, share: f
     assert of_first == pytest.approx(share, abs=0.01)
     mixed = share * own[0].var(0) + (1.0 - share) * own[1].var(0) + share * (1.0 - share) * apart.square()
     torch.testing.assert_close(norm.running_var.sum(), mixed.sum(), rtol=0.1, atol=0.0)
-    found.faculty.close()
+    found.teachers.close()
 
 
 # Teachers
@@ -324,11 +318,11 @@ def test_batch_norm_sees_one_mixed_batch(tmp_path: Path, weight: float, share: f
 
 def test_a_teacher_speaks_about_the_rows_of_all_datasets(shared: Workshop) -> None:
     found = trained(shared, COMBINATION, "transfer")
-    (lesson,) = found.taught[0].lessons
-    assert bool(lesson.present.all())
-    assert int(found.taught[0].student.counted.sum()) == 300, "its soft targets fill what labels lack"
-    assert int(found.taught[1].student.counted.sum()) == 60
-    found.faculty.close()
+    (teacher_outputs,) = found.tasks[0].teachers
+    assert bool(teacher_outputs.present.all())
+    assert int(found.tasks[0].student.counted.sum()) == 300, "its soft targets fill what labels lack"
+    assert int(found.tasks[1].student.counted.sum()) == 60
+    found.teachers.close()
 
 
 def test_targets_are_kept_by_dataset_and_found_by_whoever_uses_one_of_them(tmp_path: Path) -> None:
@@ -358,13 +352,13 @@ def test_a_joined_lesson_is_what_the_teacher_says_about_each_dataset_alone(tmp_p
     task = COMBINATION["tasks"][0] | {"distillation": {"allow_chance_teacher": True}}
     both = trained(workshop, COMBINATION | {"tasks": [task, {"name": "size"}]}, "both")
     one = trained(workshop, COMBINATION | {"tasks": [task], "datasets": BOTH["datasets"][:1]}, "one")
-    together, first = both.taught[0].lessons[0].numbers, one.taught[0].lessons[0].numbers
-    assert both.dataset.inputs["x"].dtype == torch.float32
-    assert one.dataset.inputs["x"].dtype == torch.uint8
+    together, first = both.tasks[0].teachers[0].numbers, one.tasks[0].teachers[0].numbers
+    assert both.data.dataset.inputs["x"].dtype == torch.float32
+    assert one.data.dataset.inputs["x"].dtype == torch.uint8
     assert torch.equal(together[:300], first)
-    assert one.faculty.uses[TEACHER].store == "hit"
+    assert one.teachers.uses[TEACHER].store == "hit"
     for each in (both, one):
-        each.faculty.close()
+        each.teachers.close()
 
 
 def test_columns_teach_in_their_own_dataset_and_are_silent_elsewhere(tmp_path: Path) -> None:
@@ -376,9 +370,9 @@ def test_columns_teach_in_their_own_dataset_and_are_silent_elsewhere(tmp_path: P
     workshop.another(of_second(), **FIRST)
     spec = MULTITASK | {"tasks": [{"name": "label", "teachers": [{"columns": "told"}]}]}
     found = trained(workshop, spec, "columns")
-    assert torch.equal(found.taught[0].lessons[0].present, torch.arange(300) < 240)
-    assert int(found.taught[0].student.counted.sum()) == 300
-    found.faculty.close()
+    assert torch.equal(found.tasks[0].teachers[0].present, torch.arange(300) < 240)
+    assert int(found.tasks[0].student.counted.sum()) == 300
+    found.teachers.close()
 
 
 # Controls

@@ -23,7 +23,7 @@ from workers.engine.balancing.gradient import GradientBalancer
 from workers.engine.balancing.rows import Rows
 from workers.engine.export.onnx import check_onnx, export_onnx
 from workers.engine.jobs.inspection.family_models import inspect_family_model
-from workers.engine.jobs.runs import runner as stages
+from workers.engine.jobs.runs import learners
 
 TRAINING: dict[str, Any] = {"epochs": 2, "batch_size": 32, "learning_rate": 0.02}
 Json = dict[str, Any]
@@ -168,7 +168,7 @@ def sets_of(house: Workshop, monkeypatch: pytest.MonkeyPatch, spec: Json) -> Par
             seen.append(parameters)
             super().backward(losses, parameters)
 
-    monkeypatch.setattr(stages, "make_balancer", lambda spec, weights, relation, seed: Recording(weights, relation))
+    monkeypatch.setattr(learners, "make_balancer", lambda spec, weights, relation, seed: Recording(weights, relation))
     house.run(spec)
     return seen[0]
 
@@ -202,7 +202,7 @@ def test_a_gradient_method_balances_each_set_over_the_tasks_that_reach_it(
             return super().combine(rows)
 
     monkeypatch.setattr(
-        stages,
+        learners,
         "make_balancer",
         lambda spec, weights, relation, seed: GradientBalancer(lambda: Recording(PCGrad()), weights, None, seed),
     )

@@ -17,8 +17,8 @@ from tests.engine.interruptions import PHASES
 from tests.engine.short_of_memory import BATCH, TRAIN, workshop
 from tests.engine.workshop import StopAtStep, Workshop
 from workers.engine.common.files import write_document
+from workers.engine.common.memory import is_out_of_memory
 from workers.engine.common.stop import Stopped
-from workers.engine.jobs.preflight.memory import is_out_of_memory
 
 ENOUGH_FOR_HALF = 150
 """Megabytes: a tensor of a batch has 64, of which a step needs three."""

@@ -10,15 +10,16 @@ from torch import Tensor
 
 from app.contracts.reports.report import TargetUse
 from app.contracts.specs.jobs import DatasetRef, TeacherRef
+from app.contracts.specs.stores import StoreSpec
 from tests.engine.schoolroom import CPU, class_target, kd_term, mlp, places, scores, supervised
 from tests.engine.stores import NUMBERS, ROOM, SIZE, entries, fetched, numbers
 from tests.engine.workshop import DATASET, STUDENT, TEACHER, StopAtStep, Workshop, blobs, report_of
 from workers.engine.common.stop import Stopped
 from workers.engine.data.columns import Rows
 from workers.engine.data.joining import read_datasets
-from workers.engine.losses.term import Seen
+from workers.engine.losses.term import TermInputs
 from workers.engine.teachers.target_store import Packing, SoftTargetStore
-from workers.engine.teachers.teachers import Faculty
+from workers.engine.teachers.teachers import Teachers
 
 DISTILL: dict[str, Any] = {
     "kind": "distill",
@@ -44,10 +45,10 @@ def upload(workshop: Workshop, seed: int = 0, **manifest: Any) -> None:
 def use_of(workshop: Workshop) -> tuple[TargetUse, Tensor]:
     """How the teacher's outputs come to a job on the data, and what they are."""
     order = workshop.order(DISTILL)
-    faculty = Faculty(order, read_datasets(order, [DatasetRef(dataset=DATASET)]), CPU)
-    values = faculty.lesson(TeacherRef(model=TEACHER, output="label")).numbers.clone()
-    faculty.close()
-    return faculty.uses[TEACHER], values
+    teachers = Teachers(order, read_datasets(order, [DatasetRef(dataset=DATASET)]), CPU, lambda: None, StoreSpec())
+    values = teachers.outputs_of(TeacherRef(model=TEACHER, output="label")).numbers.clone()
+    teachers.close()
+    return teachers.uses[TEACHER], values
 
 
 ARRAYS = blobs() | {"z": blobs(seed=3)["x"]}
@@ -195,6 +196,6 @@ def test_a_row_meets_its_own_target_in_whatever_order_it_comes() -> None:
     target = class_target([row % 5 - 1 for row in range(50)], 4)
     shuffled = torch.randperm(50, generator=torch.Generator().manual_seed(1))[:31]
     for term in (kd_term(teacher, teacher.flip(1)), supervised(target)):
-        straight = term.losses(Seen(outputs), places(50))
-        assert torch.equal(term.losses(Seen(outputs[shuffled]), Rows.on(CPU, shuffled)), straight[shuffled])
+        straight = term.losses(TermInputs(outputs), places(50))
+        assert torch.equal(term.losses(TermInputs(outputs[shuffled]), Rows.on(CPU, shuffled)), straight[shuffled])
         assert len(set(straight.tolist())) > 30

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import DatasetFormat
 from tests.engine.uploads import MEBIBYTE, mutations, refused
-from workers.engine.data.formats.read import INFLATION, MOST_LINE_BYTES, read_arrays
+from workers.engine.data.formats.common import MOST_LINE_BYTES
+from workers.engine.data.formats.npz import INFLATION
+from workers.engine.data.formats.read import read_arrays
 
 Array = NDArray[Any]
 X = np.arange(8, dtype=np.float32).reshape(4, 2)

@@ -9,11 +9,12 @@ import torch
 from safetensors.torch import load_file
 
 from app.contracts.problems import UserError
-from tests.engine.lessons import DISTILL, ROWS, taught, told, trained
+from tests.engine.distillation_jobs import DISTILL, ROWS, taught, told, trained
 from tests.engine.schoolroom import scores
 from tests.engine.workshop import SECOND, TEACHER, Workshop, blobs, report_of
-from workers.engine.common.stop import NeverStop
-from workers.engine.jobs.finish import Finish
+from workers.engine.jobs.evaluate import evaluate
+from workers.engine.jobs.export import export
+from workers.engine.jobs.report import write_report
 from workers.engine.teachers.teachers import BLOCK
 
 
@@ -24,10 +25,11 @@ def test_the_teacher_is_in_evaluation_mode_and_nothing_of_it_moves(workshop: Wor
     path = Path(workshop.models[TEACHER].path)
     bytes_before, weights = path.read_bytes(), load_file(path)
     found = trained(workshop, DISTILL)
-    values = found.taught[0].lessons[0].numbers
-    network = found.faculty.teachers[TEACHER].network
+    values = found.tasks[0].teachers[0].numbers
+    network = found.teachers.opened[TEACHER].network
     assert network is not None
-    Finish(found, workshop.diary.emit, NeverStop()).run()
+    evaluated = evaluate(found)
+    write_report(found, evaluated, export(found, evaluated))
     after = network.state_dict()
     assert all(torch.equal(after[name], value) for name, value in weights.items())
     assert not any(module.training for module in network.modules())

@@ -16,8 +16,8 @@ from tests.faults.fleet import LEASE_SECONDS, Fleet
 from tests.faults.halting_worker import ask, halted
 from tests.faults.house import eventually
 from tests.faults.leavings import stale_after, stale_beside
-from tests.faults.lessons import Json, Lessons, described
 from tests.faults.promises import Hit, jobs_held_by, kept
+from tests.faults.small_jobs import Json, Lessons, described
 from tests.faults.witness import HALTED, slots_given_twice
 
 POINTS: Final = (
@@ -50,9 +50,9 @@ def killed_in_phases(
     """
     data = folder / "data"
     with Fleet(data, url, workers=1) as service:
-        lessons, found = Lessons(service, folder), []
+        all_outputs, found = Lessons(service, folder), []
         for number, kind in enumerate(kinds, start=seed):
-            round_ = _Round(service, lessons, kind, number, every)
+            round_ = _Round(service, all_outputs, kind, number, every)
             found += [round_.killed_child(point) for point in _share(_points(kind), number, points)]
         found += [round_.killed_supervisor(place) for place in _share(PUBLISHING, seed, places)]
         stale = stale_beside(url, data)
@@ -73,9 +73,9 @@ def _share(every: Sequence[str], seed: int, count: int) -> list[str]:
 class _Round:
     """One kind of job with one training, on one service."""
 
-    def __init__(self, service: Fleet, lessons: Lessons, kind: str, seed: int, every: int) -> None:
+    def __init__(self, service: Fleet, all_outputs: Lessons, kind: str, seed: int, every: int) -> None:
         self._service = service
-        self._spec = lessons.spec(kind, described(seed))
+        self._spec = all_outputs.spec(kind, described(seed))
         self._every = str(every)
         self._student = service.digest(service.succeed(self._submitted({}))["id"])
 

@@ -17,8 +17,8 @@ from tests.faults.campaign.outcome import Outcome, together
 from tests.faults.fleet import LEASE_SECONDS, Fleet
 from tests.faults.house import eventually
 from tests.faults.leavings import stale_after, stale_beside
-from tests.faults.lessons import KINDS, Json, Lessons, described
 from tests.faults.promises import SPARE, Hit, jobs_held_by, kept, none_near_its_end, unended
+from tests.faults.small_jobs import KINDS, Json, Lessons, described
 from tests.faults.witness import slots_given_twice
 
 PARTS = ("child", "fork server", "supervisor", "api")
@@ -31,9 +31,9 @@ def killed_services(seed: int, folder: Path, url: str, faults: int = FAULTS, cop
     """Two kinds of job, other ones with each seed: once undisturbed, then some copies of each under fire."""
     data = folder / "data"
     with Fleet(data, url, workers=2) as service:
-        lessons = Lessons(service, folder)
+        all_outputs = Lessons(service, folder)
         training = {**described(seed), "steps": LONG}
-        specs = [lessons.spec(kind, training) for kind in KINDS[seed % 2 :: 2]]
+        specs = [all_outputs.spec(kind, training) for kind in KINDS[seed % 2 :: 2]]
         undisturbed = [service.submit(spec) for spec in specs]
         students = [service.digest(service.succeed(job_id)["id"]) for job_id in undisturbed] * copies
         specs *= copies

@@ -24,7 +24,7 @@ from app.storage.local import LocalStore
 from app.storage.store import DigestMismatch
 from workers.engine.common.files import read_document, write_document
 from workers.engine.jobs.runs.control_cache import ControlCache
-from workers.engine.jobs.runs.results import FinishedStages, Settled, StageResult
+from workers.engine.jobs.runs.results import FinishedRuns, RunResult, TrainedModel
 from workers.engine.models import build
 from workers.engine.teachers.target_store import Packing, SoftTargetStore
 from workers.engine.training.checkpoints.folder import CheckpointFolder
@@ -90,29 +90,29 @@ def _finish_stage(folder: Path, version: int) -> None:
     network = build(ARCHITECTURE)
     for parameter in network.parameters():
         parameter.data.fill_(float(version))
-    settled = Settled(network, version, version, 0.5)
-    FinishedStages(folder / "finished", torch.device("cpu")).keep("first", StageResult({"student": settled}))
+    model = TrainedModel(network, version, version, 0.5)
+    FinishedRuns(folder / "finished", torch.device("cpu")).keep("first", RunResult({"student": model}))
 
 
 class _Stage:
-    """What `FinishedStages.find` asks of a stage."""
+    """What `FinishedRuns.find` asks of a run."""
 
     name = "first"
 
-    class course:  # noqa: N801 (the name of the field)
+    class run_spec:  # noqa: N801 (the name of the field)
         @staticmethod
         def architecture_of(name: str) -> Mlp:
             return ARCHITECTURE
 
 
-def _stage(folder: Path) -> int:
-    stage: Any = _Stage()
-    found = FinishedStages(folder / "finished", torch.device("cpu")).find(stage)
+def _run_of(folder: Path) -> int:
+    run: Any = _Stage()
+    found = FinishedRuns(folder / "finished", torch.device("cpu")).find(run)
     if found is None:
         return 0
-    settled = found.members["student"]
-    assert all((p == float(settled.epoch)).all() for p in settled.network.parameters())
-    return settled.epoch
+    model = found.models["student"]
+    assert all((p == float(model.epoch)).all() for p in model.network.parameters())
+    return model.epoch
 
 
 def _write(folder: Path, version: int) -> None:
@@ -218,7 +218,7 @@ def _adopted(folder: Path) -> int:
 PUBLICATIONS = {
     "checkpoint": Publication(_save_checkpoint, _checkpoint),
     "control": Publication(_keep_control, _control, first_stays=True, one_place=True),
-    "finished stage": Publication(_finish_stage, _stage, first_stays=True, one_place=True),
+    "finished run": Publication(_finish_stage, _run_of, first_stays=True, one_place=True),
     "document": Publication(_write, _document, one_place=True),
     "soft targets": Publication(_store_targets, _targets),
     "blob": Publication(_put, _blobs),

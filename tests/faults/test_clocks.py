@@ -16,7 +16,7 @@ from app.db.migrate import upgrade
 from tests.faults.clocks import HOUR, Clock, compiler, settable_clock
 from tests.faults.fleet import Fleet
 from tests.faults.house import eventually
-from tests.faults.lessons import Json, Lessons, described
+from tests.faults.small_jobs import Json, Lessons, described
 from tests.integration.worker.house import House, gone
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="needs a C compiler for the clock's shim")
@@ -113,9 +113,9 @@ def test_an_api_whose_clock_jumps_keeps_jobs_queue_and_keys(
     for name, value in clock.environment.items():
         monkeypatch.setenv(name, value)
     with fleet as service:
-        lessons = Lessons(service, tmp_path)
-        spec = lessons.spec("train", described(0))
-        running = service.submit(lessons.spec("train", {**described(1), "steps": LONG}))
+        all_outputs = Lessons(service, tmp_path)
+        spec = all_outputs.spec("train", described(0))
+        running = service.submit(all_outputs.spec("train", {**described(1), "steps": LONG}))
         asked: dict[int, str] = {}
         for seconds in (*JUMPS, 0):
             clock.jump(seconds)

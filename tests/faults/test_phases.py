@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.kills_in_phases import killed_in_phases
-from tests.faults.lessons import OPTIMIZERS, SCHEDULES, described
 from tests.faults.seeds import SEED
+from tests.faults.small_jobs import OPTIMIZERS, SCHEDULES, described
 
 
 def _killed(kinds: Sequence[str], folder: Path, url: str) -> None:

@@ -20,9 +20,9 @@ from app.contracts.specs.jobs import JOB_SPEC, MultitaskJob
 from tests.golden.files import held
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.evaluate import evaluate
-from workers.engine.evaluation.parties import EvaluatedTask, TaughtBy
+from workers.engine.evaluation.parties import EvaluatedTask, TaskTeacher
 from workers.engine.evaluation.predictions import PredictionsFile
-from workers.engine.evaluation.report import Cost, MemberPart, ReportParts, TeacherPart, build_report
+from workers.engine.evaluation.report import Cost, LearnerPart, ReportParts, TeacherPart, build_report
 from workers.engine.evaluation.verdict.baselines import against_baselines, baseline_report
 
 TEACHER = "mdl_01890a5d-ac96-774b-bcce-b302099a8057"
@@ -61,8 +61,8 @@ def made(folder: Path) -> Report:
             LOGITS,
             digit,
             (
-                TaughtBy(TEACHER, 2.0, LOGITS, logits["net"].__getitem__),
-                TaughtBy("votes", 1.0, LOGITS, logits["votes"].__getitem__),
+                TaskTeacher(TEACHER, 2.0, LOGITS, logits["net"].__getitem__),
+                TaskTeacher("votes", 1.0, LOGITS, logits["votes"].__getitem__),
             ),
         ),
         EvaluatedTask("size", VALUE, size),
@@ -109,8 +109,8 @@ def made(folder: Path) -> Report:
                 ),
                 TeacherPart("votes", "votes"),
             ),
-            student=MemberPart(small, epoch=7, steps=240, digest="f" * 64),
-            control=MemberPart(small, epoch=9, steps=240, cached=True, digest="c" * 64),
+            student=LearnerPart(small, epoch=7, steps=240, digest="f" * 64),
+            control=LearnerPart(small, epoch=9, steps=240, cached=True, digest="c" * 64),
             environment=Environment(
                 device="cpu (x86_64)", threads=1, versions={"torch": "2.13.0"}, precision="float32"
             ),

@@ -1,4 +1,4 @@
-"""A member with tasks whose relations are known, and the dataset that they learn."""
+"""A learner with tasks whose relations are known, and the dataset that they learn."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ from workers.engine.data.columns import Rows
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.losses.supervised_loss import SupervisedLoss
 from workers.engine.tasks.task import Task
-from workers.engine.training.batch import Counts, Part
-from workers.engine.training.learner import Member
+from workers.engine.training.batch import Counts, MicroBatch
+from workers.engine.training.learner import Learner
 
 Json = dict[str, Any]
 CPU = torch.device("cpu")
@@ -22,7 +22,7 @@ SPEC = ValueOutput(kind="value")
 NAMES = ("a", "b", "c")
 
 
-def member(missing: tuple[str, ...] = (), **architecture: Any) -> Member:
+def learner(missing: tuple[str, ...] = (), **architecture: Any) -> Learner:
     """Three value tasks of two numbers each on one small network; those `missing` have no label at all."""
     tasks = []
     for i, name in enumerate(NAMES):
@@ -31,14 +31,14 @@ def member(missing: tuple[str, ...] = (), **architecture: Any) -> Member:
         target = TargetColumn("vector", 2, torch.where(labelled[:, None], values, torch.nan), labelled)
         tasks.append(Task(name, SPEC, target, 1.0, (SupervisedLoss.of(target, SPEC, 1.0, 0.0, CPU),)))
     network = network_of(NAMES, **architecture).float()
-    return Member("student", network, tasks, fixed(), TrainingSpec(), 10, CPU)
+    return Learner("student", network, tasks, fixed(), TrainingSpec(), 10, CPU)
 
 
-def batch(made: Member, size: int = 12) -> tuple[list[Part], Counts]:
+def batch(made: Learner, size: int = 12) -> tuple[list[MicroBatch], Counts]:
     """All twelve rows in parts of `size`, and their counts."""
     x, every = rows(12).float(), Rows.on(CPU, torch.arange(12))
     parts = [
-        Part(piece, part, (0, place))
+        MicroBatch(piece, part, (0, place))
         for place, (piece, part) in enumerate(zip(torch.split(x, size), every.split(size), strict=True))
     ]
     counts = [[int(term.counted.sum()) for term in task.terms] for task in made.tasks]

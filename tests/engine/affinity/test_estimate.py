@@ -5,13 +5,13 @@ import torch
 
 from app.contracts.resolving.multitask.grouping import groups_of
 from workers.engine.balancing.relation.estimate import LEAST, relation_of
-from workers.engine.balancing.relation.running_stats import Measured
+from workers.engine.balancing.relation.running_stats import RunningStats
 
 TRUE = torch.tensor([[2.0, 1.0, -0.5], [0.4, 4.0, 0.0], [0.0, 0.1, 0.2]])
 
 
-def measured(times: int, noise: float = 0.0) -> Measured:
-    found = Measured.none((3, 3), torch.device("cpu"))
+def measured(times: int, noise: float = 0.0) -> RunningStats:
+    found = RunningStats.none((3, 3), torch.device("cpu"))
     draw = torch.Generator().manual_seed(0)
     for _ in range(times):
         found.add(TRUE + noise * torch.randn(3, 3, generator=draw))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.engine.affinity.family import batch, member
+from tests.engine.affinity.family import batch, learner
 from tests.engine.several_tasks import jacobian
 from workers.engine.training.affinity.gradients import task_gradients
 from workers.engine.training.affinity.lookahead import FALL, common_rate, cosines, promised_falls, tried_falls
@@ -19,7 +19,7 @@ def by_hand(made: Any, parts: Any, counts: Any) -> tuple[torch.Tensor, torch.Ten
 
 @pytest.mark.parametrize("size", [12, 5])
 def test_gradients_and_losses_are_those_of_the_whole_batch_in_whatever_parts(size: int) -> None:
-    made = member()
+    made = learner()
     expected, losses = by_hand(made, *batch(made))
     found = task_gradients(made, *batch(made, size))
     torch.testing.assert_close(found.rows, expected, rtol=1e-4, atol=1e-6)
@@ -28,7 +28,7 @@ def test_gradients_and_losses_are_those_of_the_whole_batch_in_whatever_parts(siz
 
 
 def test_an_absent_task_is_not_measured_and_the_others_are() -> None:
-    made = member(missing=("b",))
+    made = learner(missing=("b",))
     found = task_gradients(made, *batch(made)).looked()
     assert found.gramian.isnan().tolist() == [[False, True, False], [True] * 3, [False, True, False]]
     assert cosines(found)[0, 2].isfinite()
@@ -36,7 +36,7 @@ def test_an_absent_task_is_not_measured_and_the_others_are() -> None:
 
 
 def test_looking_leaves_no_trace() -> None:
-    made = member(normalization="batch", dropout=0.3)
+    made = learner(normalization="batch", dropout=0.3)
     parts, counts = batch(made, 6)
     before = {name: value.clone() for name, value in made.network.state_dict().items()}
     gradients = task_gradients(made, parts, counts)
@@ -47,7 +47,7 @@ def test_looking_leaves_no_trace() -> None:
 
 
 def test_a_tried_step_is_the_fall_of_the_losses_and_nearly_the_promised_one() -> None:
-    made = member()
+    made = learner()
     parts, counts = batch(made)
     gradients = task_gradients(made, parts, counts)
     tried, promised = tried_falls(made, parts, counts, gradients), promised_falls(gradients.looked())
@@ -66,7 +66,7 @@ def test_a_tried_step_is_the_fall_of_the_losses_and_nearly_the_promised_one() ->
 
 def test_the_same_dropout_masks_are_used_before_and_after_a_tried_step() -> None:
     """With other masks the losses would differ by far more than a step of one hundredth changes them."""
-    made = member(dropout=0.5, hidden=(64,))
+    made = learner(dropout=0.5, hidden=(64,))
     parts, counts = batch(made)
     gradients = task_gradients(made, parts, counts)
     torch.testing.assert_close(

@@ -9,31 +9,31 @@ from torch import Tensor
 from app.contracts.reports.report import PerClass, Report
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput
 from tests.engine.evaluation.cases import seeded, target_of
-from workers.engine.evaluation.metrics.outputs import Answers
+from workers.engine.evaluation.metrics.outputs import PartyOutputs
 from workers.engine.evaluation.metrics.per_class import MOST_CLASSES, per_class
 from workers.engine.evaluation.metrics.task_metrics import task_metrics
 
 LOGITS = ClassOutput(kind="class")
 
 
-def saying(predicted: list[int], classes: int) -> Answers:
-    """Answers whose top classes are these."""
-    return Answers(torch.nn.functional.one_hot(torch.tensor(predicted), classes).float(), LOGITS)
+def saying(predicted: list[int], classes: int) -> PartyOutputs:
+    """PartyOutputs whose top classes are these."""
+    return PartyOutputs(torch.nn.functional.one_hot(torch.tensor(predicted), classes).float(), LOGITS)
 
 
 @pytest.fixture
-def ten_classes() -> tuple[dict[str, Answers], Tensor]:
+def ten_classes() -> tuple[dict[str, PartyOutputs], Tensor]:
     generator = seeded(3)
     labels = torch.randint(10, (500,), generator=generator)
     parties = {}
     for name, clear in (("teacher", 2.5), ("student", 1.5), ("control", 1.0)):
         logits = torch.randn(500, 10, generator=generator)
         logits[torch.arange(500), labels] += clear
-        parties[name] = Answers(logits, LOGITS)
+        parties[name] = PartyOutputs(logits, LOGITS)
     return parties, labels
 
 
-def test_figures_equal_scikit_learns(ten_classes: tuple[dict[str, Answers], Tensor]) -> None:
+def test_figures_equal_scikit_learns(ten_classes: tuple[dict[str, PartyOutputs], Tensor]) -> None:
     parties, labels = ten_classes
     found = {each.index: each for each in per_class(parties, labels)}
     assert sorted(found) == list(range(10))
@@ -48,7 +48,7 @@ def test_figures_equal_scikit_learns(ten_classes: tuple[dict[str, Answers], Tens
 
 
 def test_the_difference_is_student_minus_teacher_and_the_largest_loss_comes_first(
-    ten_classes: tuple[dict[str, Answers], Tensor],
+    ten_classes: tuple[dict[str, PartyOutputs], Tensor],
 ) -> None:
     parties, labels = ten_classes
     f1 = {name: sk.f1_score(labels, each.values.argmax(1), average=None) for name, each in parties.items()}
@@ -72,11 +72,11 @@ def test_equal_parties_lose_nothing_and_keep_the_order_of_classes() -> None:
     assert [each.index for each in found] == [0, 1, 2]
 
 
-def test_the_mean_f1_is_the_reports_macro_f1(ten_classes: tuple[dict[str, Answers], Tensor]) -> None:
+def test_the_mean_f1_is_the_reports_macro_f1(ten_classes: tuple[dict[str, PartyOutputs], Tensor]) -> None:
     """Class 10 is neither given nor predicted: it has no F1, and counts in neither mean."""
     parties, labels = ten_classes
     wider = torch.cat([parties["student"].values, torch.full((500, 1), -9.0)], dim=1)
-    found = per_class({"student": Answers(wider, LOGITS)}, labels)
+    found = per_class({"student": PartyOutputs(wider, LOGITS)}, labels)
     known = [each.parties["student"].f1 for each in found if each.parties["student"].f1 is not None]
     assert len(known) == 10
     assert found[-1].index == 10
@@ -90,18 +90,18 @@ def test_without_a_teacher_the_weakest_class_comes_first() -> None:
     assert [each.difference for each in found] == [None, None]
 
 
-def test_each_party_is_read_as_it_speaks(ten_classes: tuple[dict[str, Answers], Tensor]) -> None:
+def test_each_party_is_read_as_it_speaks(ten_classes: tuple[dict[str, PartyOutputs], Tensor]) -> None:
     parties, labels = ten_classes
-    energies = Answers(-parties["teacher"].values, ClassOutput(kind="class", output="energies"))
+    energies = PartyOutputs(-parties["teacher"].values, ClassOutput(kind="class", output="energies"))
     assert per_class({**parties, "teacher": energies}, labels) == per_class(parties, labels)
 
 
-def test_rows_without_a_label_are_left_out(ten_classes: tuple[dict[str, Answers], Tensor]) -> None:
+def test_rows_without_a_label_are_left_out(ten_classes: tuple[dict[str, PartyOutputs], Tensor]) -> None:
     parties, labels = ten_classes
     some = labels.clone()
     some[::3] = -1
     kept = some >= 0
-    part = {name: Answers(each.values[kept], each.spec) for name, each in parties.items()}
+    part = {name: PartyOutputs(each.values[kept], each.spec) for name, each in parties.items()}
     assert per_class(parties, some) == per_class(part, labels[kept])
 
 
@@ -118,7 +118,7 @@ def test_of_many_classes_those_with_the_largest_loss_are_told() -> None:
 
 def test_classes_carry_the_names_of_the_dataset() -> None:
     named = ClassOutput(kind="class", classes=("cat", "dog"))
-    student = Answers(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), named)
+    student = PartyOutputs(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), named)
     found = per_class({"student": student}, torch.tensor([0, 1]))
     assert [(each.index, each.name) for each in found] == [(1, "dog"), (0, "cat")]
 
@@ -129,7 +129,7 @@ def test_a_list_without_a_student_is_refused() -> None:
 
 
 def test_labels_of_another_kind_are_refused() -> None:
-    odds = Answers(torch.zeros(2, 3), MultilabelOutput(kind="multilabel"))
+    odds = PartyOutputs(torch.zeros(2, 3), MultilabelOutput(kind="multilabel"))
     with pytest.raises(TypeError, match="expected an output of kind `class`"):
         per_class({"student": odds}, torch.tensor([0, 1]))
 
@@ -145,6 +145,6 @@ def test_a_report_of_an_older_writer_has_no_classes() -> None:
     assert (report.per_class, report.robustness, report.reliability) == ({}, {}, {})
 
 
-def test_a_class_survives_json(ten_classes: tuple[dict[str, Answers], Tensor]) -> None:
+def test_a_class_survives_json(ten_classes: tuple[dict[str, PartyOutputs], Tensor]) -> None:
     first = per_class(*ten_classes)[0]
     assert PerClass.model_validate_json(first.model_dump_json()) == first

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from app.contracts.resources.manifests import ClassOutput, ValueOutput
 from tests.engine.evaluation.cases import seeded, target_of
-from workers.engine.evaluation.metrics.outputs import Answers
+from workers.engine.evaluation.metrics.outputs import PartyOutputs
 from workers.engine.evaluation.robustness.corruptions import SEVERITIES, corrupted
 from workers.engine.evaluation.robustness.disturbed import robustness
 
@@ -17,18 +17,18 @@ IMAGES = torch.rand(60, 1, 8, 8, generator=seeded(0))
 BRIGHT = (IMAGES.mean(dim=(1, 2, 3)) > 0.5).long()
 
 
-def by_mean(x: Tensor) -> Mapping[str, Answers]:
+def by_mean(x: Tensor) -> Mapping[str, PartyOutputs]:
     """A classifier of bright images, and the brightness as a value."""
     mean = x.mean(dim=(1, 2, 3))
     return {
-        "bright": Answers(torch.stack([0.5 - mean, mean - 0.5], dim=1), LOGITS),
-        "level": Answers(mean[:, None], VALUE),
+        "bright": PartyOutputs(torch.stack([0.5 - mean, mean - 0.5], dim=1), LOGITS),
+        "level": PartyOutputs(mean[:, None], VALUE),
     }
 
 
-def by_corner(x: Tensor) -> Mapping[str, Answers]:
+def by_corner(x: Tensor) -> Mapping[str, PartyOutputs]:
     corner = x[:, 0, 0, 0]
-    return {"bright": Answers(torch.stack([0.5 - corner, corner - 0.5], dim=1), LOGITS)}
+    return {"bright": PartyOutputs(torch.stack([0.5 - corner, corner - 0.5], dim=1), LOGITS)}
 
 
 TARGETS = {"bright": target_of(BRIGHT), "level": target_of(IMAGES.mean(dim=(1, 2, 3)), "value", 1)}
@@ -84,7 +84,7 @@ def test_it_can_be_stopped_before_any_block() -> None:
         if len(passes) == 2:
             raise Stopped
 
-    def counting(x: Tensor) -> Mapping[str, Answers]:
+    def counting(x: Tensor) -> Mapping[str, PartyOutputs]:
         passes.append(len(x))
         return by_mean(x)
 

@@ -8,7 +8,7 @@ from tests.faults.kills_in_phases import killed_in_phases
 from tests.faults.kills_of_serve import killed_serve
 from tests.faults.kills_of_services import killed_services
 from tests.faults.kills_of_workers import killed_workers
-from tests.faults.lessons import KINDS
+from tests.faults.small_jobs import KINDS
 from tests.faults.storage_faults import failed_calls, flipped_bits, full_disk
 from tests.faults.zombies import zombies
 

@@ -72,7 +72,6 @@ class Plain:
         self._shares = shares
 
     def combine(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
-        """See `Combination`."""
         if self._preference is not None:
             weights = self._preference.at("weights", rows.place).to(rows.own.dtype)
             if self._shares:
@@ -100,7 +99,6 @@ class GradVacByTask:
         self._slots = Slots(cosines=torch.zeros(count, count, dtype=torch.float64))
 
     def combine(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
-        """See `Combination`."""
         tasks, dtype = list(rows.place.tasks), rows.own.dtype
         here = torch.tensor(tasks)
         cosines = self._slots.whole("cosines").to(_HOST)
@@ -136,7 +134,6 @@ class NashByTask:
         )
 
     def combine(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
-        """See `Combination`."""
         tasks, solution = list(rows.place.tasks), self._slots.whole("solution").clone()
         if len(tasks) == 1:  # torchjd's problem needs two; alone x = 1 / ‖g‖, as long as allowed
             alone = torch.ones_like(rows.losses)

@@ -26,7 +26,7 @@ class Fixed:
 
     @property
     def last_weights(self) -> Tensor | None:
-        """See `Balancer`. On the host, and made when it is asked for: a step pays nothing for it."""
+        """On the host, and made when it is asked for: a step pays nothing for it."""
         if not self._last:
             return None
         whole = torch.full((len(self._weights),), torch.nan)
@@ -52,7 +52,6 @@ class Fixed:
         """Nothing to do."""
 
     def backward(self, losses: Losses, parameters: Parameters) -> None:
-        """See `Balancer`."""
         if losses.values:
             values = stacked(losses.values)
             torch.autograd.backward(values, self._start(losses.present, values))

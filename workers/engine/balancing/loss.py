@@ -44,13 +44,9 @@ class LossMethod(Protocol):
         """An epoch is over."""
         ...
 
-    def state(self) -> dict[str, Tensor]:
-        """See `Balancer`."""
-        ...
+    def state(self) -> dict[str, Tensor]: ...
 
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """See `Balancer`."""
-        ...
+    def load_state(self, state: dict[str, Tensor]) -> None: ...
 
 
 class LossBalancer:
@@ -73,18 +69,16 @@ class LossBalancer:
 
     @property
     def last_weights(self) -> Tensor | None:
-        """See `Balancer`. Made when it is asked for."""
+        """Made when it is asked for."""
         if self._last is None:
             return None
         place, weights, _ = self._last
         return place.spread(weights, self._count)
 
     def begin_step(self, step: int) -> None:
-        """See `Balancer`."""
         self._step, self._weights, self._losses = step, None, None
 
     def backward(self, losses: Losses, parameters: Parameters) -> None:
-        """See `Balancer`."""
         if not losses.values:
             return
         values = stacked(losses.values)
@@ -110,20 +104,16 @@ class LossBalancer:
         clip_together(parameters.all, norm)
 
     def after_step(self, again: Callable[[], Tensor]) -> None:
-        """See `Balancer`."""
         if not self.looks_again or self._last is None:
             return
         place, _, before = self._last
         self.method.look_again(place.objectives(before), place.objectives(again()), place)
 
     def end_epoch(self) -> None:
-        """See `Balancer`."""
         self.method.end_epoch()
 
     def state(self) -> dict[str, Tensor]:
-        """See `Balancer`."""
         return self.method.state()
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """See `Balancer`."""
         self.method.load_state(state)

@@ -27,7 +27,6 @@ class GradNorm:
         self._first = Slots(first=torch.full((count,), torch.nan))
 
     def combine(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
-        """See `Combination`."""
         gramian, place = rows.gramian, rows.place
         weights = self._weights.at("value", place).to(gramian.dtype)
         norms = gramian.diagonal().clamp_min(0.0).sqrt() / mean_norm(gramian)
@@ -70,7 +69,6 @@ class DbMtl:
         self._slots: Slots | None = None
 
     def combine(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
-        """See `Combination`."""
         place = rows.place
         gradients = rows.jacobian / rows.objectives.clamp_min(LEAST)[:, None]
         if self._slots is None:

@@ -28,7 +28,7 @@ class TowerRows:
 
     @property
     def last_weights(self) -> Tensor | None:
-        """See `Balancer`: of everything but the towers."""
+        """Of everything but the towers."""
         return self._balancer.last_weights
 
     @property
@@ -37,7 +37,6 @@ class TowerRows:
         return None
 
     def begin_step(self, step: int) -> None:
-        """See `Balancer`."""
         self._gradients = {}
         self._balancer.begin_step(step)
 
@@ -70,23 +69,19 @@ class TowerRows:
                 parameter.grad = self._gradients.get(parameter)
 
     def clip(self, parameters: Parameters, norm: float) -> None:
-        """See `Balancer`; the towers are clipped with the trunk."""
+        """The towers are clipped with the trunk."""
         self._balancer.clip(parameters, norm)
 
     def after_step(self, again: Callable[[], Tensor]) -> None:
-        """See `Balancer`."""
         self._balancer.after_step(again)
 
     def end_epoch(self) -> None:
-        """See `Balancer`."""
         self._balancer.end_epoch()
 
     def state(self) -> dict[str, Tensor]:
-        """See `Balancer`."""
         return self._balancer.state()
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """See `Balancer`."""
         self._balancer.load_state(state)
 
 

@@ -1,6 +1,6 @@
 """Counter-based randomness: every draw is a function of (seed, stream, counters) and of nothing that came before.
 
-So a resumed job draws what an uninterrupted one draws, and one member, head or projector more never shifts the
+So a resumed job draws what an uninterrupted one draws, and one learner, head or projector more never shifts the
 draws of another.
 """
 

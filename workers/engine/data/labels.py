@@ -15,7 +15,7 @@ from app.contracts.resources.manifests import (
     ValueTarget,
 )
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.data.formats.read import NULL_WORDS, Array
+from workers.engine.data.formats.common import NULL_WORDS, Array
 
 MISSING = -1
 

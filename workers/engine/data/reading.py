@@ -20,7 +20,8 @@ from app.contracts.resources.manifests import (
     TargetSpec,
 )
 from workers.engine.data.dataset import Dataset, TargetColumn
-from workers.engine.data.formats.read import Array, read_arrays
+from workers.engine.data.formats.common import Array
+from workers.engine.data.formats.read import read_arrays
 from workers.engine.data.labels import class_column, columns_of, number_column
 from workers.engine.data.splits import by_column, by_fractions
 

@@ -13,7 +13,7 @@ from app.contracts.reports.report import Fidelity, Verdict
 from app.contracts.resources.manifests import OutputSpec, SplitName, ValueOutput, VectorOutput
 from workers.engine.evaluation.metrics.fidelity import fidelity
 from workers.engine.evaluation.metrics.labels import why_unmeasured
-from workers.engine.evaluation.metrics.outputs import Answers, in_own_units, mean_answers
+from workers.engine.evaluation.metrics.outputs import PartyOutputs, in_own_units, mean_answers
 from workers.engine.evaluation.metrics.task_metrics import Metrics, task_metrics
 from workers.engine.evaluation.parties import BLOCK, EvaluatedTask, Outputs
 from workers.engine.evaluation.predictions import PredictionsFile
@@ -102,10 +102,10 @@ def _joined(blocks: list[_Block]) -> _Block:
     )
 
 
-def _taught(task: EvaluatedTask, block: _Block) -> Answers:
+def _taught(task: EvaluatedTask, block: _Block) -> PartyOutputs:
     """The weighted mean of a task's teachers."""
     outputs = zip(task.teachers, block.teachers[task.name], strict=True)
-    return mean_answers([Answers(values, by.spec) for by, values in outputs], [by.weight for by in task.teachers])
+    return mean_answers([PartyOutputs(values, by.spec) for by, values in outputs], [by.weight for by in task.teachers])
 
 
 def _members(tasks: Sequence[EvaluatedTask], block: _Block) -> dict[str, dict[str, Tensor]]:
@@ -141,7 +141,7 @@ def _measure(tasks: Sequence[EvaluatedTask], test: _Block | None) -> Evaluation:
         elif test is not None:
             _measure_quality(task, test, evaluation)
         if test is not None and task.teachers:
-            student = Answers(test.student[task.name], task.spec)
+            student = PartyOutputs(test.student[task.name], task.spec)
             evaluation.fidelity[task.name] = fidelity(_taught(task, test), student)
     compared = test is not None and test.control is not None
     if compared or any(task.teachers for task in tasks):

@@ -20,7 +20,7 @@ Outputs = Callable[[Tensor], Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
-class TaughtBy:
+class TaskTeacher:
     """One teacher of one task: `outputs` gives its raw outputs [n, size] for dataset rows (int64 [n]), on the CPU.
 
     `output` is what the teacher calls them.
@@ -40,7 +40,7 @@ class EvaluatedTask:
     name: str
     spec: OutputSpec
     target: TargetColumn | None
-    teachers: tuple[TaughtBy, ...] = ()
+    teachers: tuple[TaskTeacher, ...] = ()
 
 
 def network_outputs(

@@ -1,4 +1,4 @@
-"""Measured parts -> the report. Nothing is measured here."""
+"""RunningStats parts -> the report. Nothing is measured here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class TeacherPart:
-    """One teacher, once, however many tasks it teaches; `key` is that of its `TaughtBy` entries."""
+    """One teacher, once, however many tasks it teaches; `key` is that of its `TaskTeacher` entries."""
 
     key: str
     name: str
@@ -46,7 +46,7 @@ class TeacherPart:
 
 
 @dataclass(frozen=True)
-class MemberPart:
+class LearnerPart:
     """Student or control."""
 
     cost: Cost
@@ -63,9 +63,9 @@ class ReportParts:
     spec: TrainJob | DistillJob | MultitaskJob
     tasks: Sequence[EvaluatedTask]
     evaluation: Evaluation
-    student: MemberPart
+    student: LearnerPart
     environment: Environment
-    control: MemberPart | None = None
+    control: LearnerPart | None = None
     teachers: Sequence[TeacherPart] = ()
     datasets: Sequence[DatasetUse] = ()
     targets: Sequence[TargetUse] = ()
@@ -92,8 +92,8 @@ def build_report(parts: ReportParts) -> Report:
     return Report(
         kind=parts.spec.kind,
         teachers=_teachers(parts),
-        student=_member("student", parts.student, evaluation.student),
-        control=_member("control", parts.control, evaluation.control) if parts.control is not None else None,
+        student=_learner("student", parts.student, evaluation.student),
+        control=_learner("control", parts.control, evaluation.control) if parts.control is not None else None,
         fidelity=evaluation.fidelity,
         compression=compression([part.cost for part in parts.teachers], parts.student.cost),
         verdict=evaluation.verdict,
@@ -168,7 +168,7 @@ def _teachers(parts: ReportParts) -> tuple[Party, ...]:
     return tuple(parties)
 
 
-def _member(name: str, part: MemberPart, tasks: Mapping[str, dict[str, float | None]]) -> Party:
+def _learner(name: str, part: LearnerPart, tasks: Mapping[str, dict[str, float | None]]) -> Party:
     return Party(
         name=name,
         parameters=part.cost.parameters,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from app.contracts.specs.jobs import TRAINING_JOB
 from workers.engine.common.seeds import generator
-from workers.engine.tasks.build import Spec
+from workers.engine.tasks.run_spec import Spec
 
 Place = tuple[str | int, ...]
 

@@ -1,8 +1,8 @@
-"""A closer look at the test rows once a job is trained: verdicts over repeats, classes one by one, calibration, and
+"""An analysis of the test rows once a job is trained: verdicts over repeats, classes one by one, calibration, and
 quality on disturbed rows, each for teacher, student and control.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -11,25 +11,24 @@ from torch import Tensor
 from app.contracts.reports.report import PerClass, ReliabilityBin, Robustness, Verdict
 from workers.engine.common.eval_mode import evaluating
 from workers.engine.data.transform import apply
-from workers.engine.evaluation.metrics.outputs import Answers, mean_answers
+from workers.engine.evaluation.metrics.outputs import PartyOutputs, mean_answers
 from workers.engine.evaluation.metrics.per_class import per_class
 from workers.engine.evaluation.metrics.reliability import reliability
-from workers.engine.evaluation.parties import EvaluatedTask, network_outputs
+from workers.engine.evaluation.parties import EvaluatedTask
 from workers.engine.evaluation.robustness.corruptions import value_range
 from workers.engine.evaluation.robustness.disturbed import Answering, robustness
 from workers.engine.evaluation.verdict.repeats import judge_repeats
-from workers.engine.jobs.runs.results import Settled
-from workers.engine.jobs.train import Trained
+from workers.engine.jobs.trained import Trained
 from workers.engine.models import Network
 
-Parties = dict[str, Answers]
+Parties = dict[str, PartyOutputs]
 MOST_DISTURBED_ROWS = 2048
 """Every disturbance costs a pass of every party: that many test rows at most."""
 
 
 @dataclass(frozen=True)
-class Scrutiny:
-    """What a closer look found, by task."""
+class TestAnalysis:
+    """What the analysis of the test rows found, by task."""
 
     verdict: dict[str, Verdict] = field(default_factory=dict)
     per_class: dict[str, tuple[PerClass, ...]] = field(default_factory=dict)
@@ -37,14 +36,14 @@ class Scrutiny:
     robustness: dict[str, tuple[Robustness, ...]] = field(default_factory=dict)
 
 
-def scrutinise(trained: Trained, tasks: Sequence[EvaluatedTask], check: Callable[[], None]) -> Scrutiny:
-    """Look at the test rows; nothing without a test split. `check` may raise, to stop."""
-    rows = trained.dataset.splits.get("test", torch.empty(0, dtype=torch.int64))
-    found = Scrutiny()
+def analyse_test_rows(trained: Trained, tasks: Sequence[EvaluatedTask]) -> TestAnalysis:
+    """Analyse the test rows; nothing without a test split. Raises Stopped."""
+    rows = trained.data.split("test")
+    found = TestAnalysis()
     if len(rows) == 0:
         return found
-    student = _outputs(trained, trained.student, rows)
-    control = _outputs(trained, trained.control, rows) if trained.control is not None else None
+    student = trained.outputs_of(trained.student)(rows)
+    control = trained.outputs_of(trained.control)(rows) if trained.control is not None else None
     for task in tasks:
         if task.target is None or not bool(task.target.labelled[rows].any()):
             continue
@@ -57,7 +56,7 @@ def scrutinise(trained: Trained, tasks: Sequence[EvaluatedTask], check: Callable
             }
     _judge_repeats(trained, tasks, student, control, rows, found)
     if control is not None or any(task.teachers for task in tasks):
-        found.robustness.update(_robustness(trained, tasks, disturbed_rows(rows, len(trained.dataset.sources)), check))
+        found.robustness.update(_robustness(trained, tasks, disturbed_rows(rows, len(trained.data.dataset.sources))))
     return found
 
 
@@ -68,22 +67,17 @@ def disturbed_rows(rows: Tensor, datasets: int) -> Tensor:
     return rows[torch.arange(MOST_DISTURBED_ROWS) * len(rows) // MOST_DISTURBED_ROWS]
 
 
-def _outputs(trained: Trained, settled: Settled, rows: Tensor) -> Mapping[str, Tensor]:
-    raw = trained.dataset.inputs[trained.input_name]
-    return network_outputs(settled.network, raw, trained.transform, trained.device)(rows)
-
-
 def _parties(
     task: EvaluatedTask, student: Mapping[str, Tensor], control: Mapping[str, Tensor] | None, rows: Tensor
 ) -> Parties:
     """Teacher (the weighted mean of several), student and control on one task."""
     found: Parties = {}
     if task.teachers:
-        said = [Answers(by.outputs(rows), by.spec) for by in task.teachers]
+        said = [PartyOutputs(by.outputs(rows), by.spec) for by in task.teachers]
         found["teacher"] = mean_answers(said, [by.weight for by in task.teachers])
-    found["student"] = Answers(student[task.name], task.spec)
+    found["student"] = PartyOutputs(student[task.name], task.spec)
     if control is not None:
-        found["control"] = Answers(control[task.name], task.spec)
+        found["control"] = PartyOutputs(control[task.name], task.spec)
     return found
 
 
@@ -93,12 +87,12 @@ def _judge_repeats(
     student: Mapping[str, Tensor],
     control: Mapping[str, Tensor] | None,
     rows: Tensor,
-    found: Scrutiny,
+    found: TestAnalysis,
 ) -> None:
     if not trained.repeats or control is None:
         return
-    students = [student, *(_outputs(trained, each, rows) for each, _ in trained.repeats)]
-    controls = [control, *(_outputs(trained, each, rows) for _, each in trained.repeats if each is not None)]
+    students = [student, *(trained.outputs_of(each)(rows) for each, _ in trained.repeats)]
+    controls = [control, *(trained.outputs_of(each)(rows) for _, each in trained.repeats if each is not None)]
     for task in tasks:
         if task.target is not None and bool(task.target.labelled[rows].any()):
             found.verdict[task.name] = judge_repeats(
@@ -110,13 +104,11 @@ def _judge_repeats(
             )
 
 
-def _robustness(
-    trained: Trained, tasks: Sequence[EvaluatedTask], rows: Tensor, check: Callable[[], None]
-) -> dict[str, tuple[Robustness, ...]]:
-    raw = trained.dataset.inputs[trained.input_name]
-    low, high = value_range(raw[trained.dataset.splits["train"]])
+def _robustness(trained: Trained, tasks: Sequence[EvaluatedTask], rows: Tensor) -> dict[str, tuple[Robustness, ...]]:
+    raw = trained.data.dataset.inputs[trained.data.input_name]
+    low, high = value_range(raw[trained.data.split("train")])
     parties: dict[str, Answering] = {}
-    if all(by.key in trained.faculty.teachers for task in tasks for by in task.teachers) and any(
+    if all(by.key in trained.teachers.opened for task in tasks for by in task.teachers) and any(
         task.teachers for task in tasks
     ):
         parties["teacher"] = _teachers(trained, tasks)
@@ -124,26 +116,27 @@ def _robustness(
     if trained.control is not None:
         parties["control"] = _network(trained, trained.control.network, tasks)
     targets = {task.name: task.target for task in tasks if task.target is not None}
-    return robustness(parties, targets, raw, rows, trained.course.spec.training.seed, low, high, check)
+    seed, check = trained.run_spec.training.seed, trained.job.check_stop
+    return robustness(parties, targets, raw, rows, seed, low, high, check)
 
 
 def _network(trained: Trained, network: Network, tasks: Sequence[EvaluatedTask]) -> Answering:
-    def answering(raw: Tensor) -> dict[str, Answers]:
+    def answering(raw: Tensor) -> dict[str, PartyOutputs]:
         with evaluating(network):
-            said = network(apply(raw.to(trained.device), trained.transform))
-        return {task.name: Answers(said[task.name].float().cpu(), task.spec) for task in tasks}
+            said = network(apply(raw.to(trained.job.device), trained.data.transform))
+        return {task.name: PartyOutputs(said[task.name].float().cpu(), task.spec) for task in tasks}
 
     return answering
 
 
 def _teachers(trained: Trained, tasks: Sequence[EvaluatedTask]) -> Answering:
-    faculty = trained.faculty
+    teachers = trained.teachers
 
-    def answering(raw: Tensor) -> dict[str, Answers]:
-        said = {key: teacher.predict(raw) for key, teacher in faculty.teachers.items()}
+    def answering(raw: Tensor) -> dict[str, PartyOutputs]:
+        said = {key: teacher.predict(raw) for key, teacher in teachers.opened.items()}
         return {
             task.name: mean_answers(
-                [Answers(said[by.key][by.output].cpu(), by.spec) for by in task.teachers],
+                [PartyOutputs(said[by.key][by.output].cpu(), by.spec) for by in task.teachers],
                 [by.weight for by in task.teachers],
             )
             for task in tasks

@@ -27,8 +27,8 @@ from workers.engine.losses.features.shapes import flat, matched
 from workers.engine.losses.features.similarity import similarity
 from workers.engine.losses.features.transformers import hidden_states, relations
 from workers.engine.losses.softmax import widened
-from workers.engine.losses.teacher_mix import ByView, column
-from workers.engine.losses.term import Seen
+from workers.engine.losses.teacher_mix import AugmentedOutputs, column
+from workers.engine.losses.term import TermInputs
 
 Shape = tuple[int, ...]
 Compare = Callable[[Tensor, Tensor], Tensor]
@@ -106,7 +106,7 @@ class FeatureTargets:
         student: Shape,
         teacher: Shape,
         values: Tensor,
-        by_view: ByView | None,
+        by_view: AugmentedOutputs | None,
         seed: int,
         device: torch.device,
     ) -> "FeatureTargets":
@@ -127,7 +127,7 @@ class FeatureTargets:
             compare=compare,
         )
 
-    def losses(self, seen: Seen, rows: Rows) -> Tensor:
-        """See `Term`."""
+    def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
+        """Additive: [n], 0 where not counted. Relational: the mean over the counted rows, a scalar."""
         teacher = widened(self.teacher.take(rows)).reshape(len(rows), *self.shape)
-        return self.compare(widened(seen.taps[self.taps[0]]), teacher)
+        return self.compare(widened(inputs.taps[self.taps[0]]), teacher)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from workers.engine.data.columns import Rows
 from workers.engine.losses.logits.kd import class_kd
 from workers.engine.losses.softmax import softened, widened
-from workers.engine.losses.term import Seen
+from workers.engine.losses.term import TermInputs
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class PeerTargets:
     taps: tuple[str, ...] = ()
     module: nn.Module | None = None
 
-    def losses(self, seen: Seen, rows: Rows) -> Tensor:
-        """See `Term`."""
-        if not seen.peers:
-            return seen.outputs.new_zeros(len(seen.outputs), dtype=torch.float32)
+    def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
+        """Additive: [n], 0 where not counted. Relational: the mean over the counted rows, a scalar."""
+        if not inputs.peers:
+            return inputs.outputs.new_zeros(len(inputs.outputs), dtype=torch.float32)
         tau = self.temperature
-        each = [class_kd(seen.outputs, softened(widened(peer.detach()), tau), tau) for peer in seen.peers]
+        each = [class_kd(inputs.outputs, softened(widened(peer.detach()), tau), tau) for peer in inputs.peers]
         return torch.stack(each).mean(0)

@@ -15,8 +15,8 @@ from workers.engine.losses.regression.mse import number_mse
 from workers.engine.losses.regression.teacher_bounded import teacher_bounded
 from workers.engine.losses.softmax import widened
 from workers.engine.losses.target_scaling import own_units, scale_of, standardised
-from workers.engine.losses.teacher_mix import ByView, Lesson, column, shares
-from workers.engine.losses.term import Seen
+from workers.engine.losses.teacher_mix import AugmentedOutputs, TeacherOutputs, column, shares
+from workers.engine.losses.term import TermInputs
 
 NumberTerm = MseTerm | HuberTerm | TeacherBoundedTerm | CosineTerm
 Method = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -57,14 +57,16 @@ class NumberTargets:
         cls,
         term: NumberTerm,
         name: str,
-        lessons: tuple[Lesson, ...],
+        all_outputs: tuple[TeacherOutputs, ...],
         spec: OutputSpec,
         labels: Tensor | None,
         device: torch.device,
     ) -> "NumberTargets":
         """Averaged once for all rows: the mean of numbers does not depend on the step. `labels` [N] or [N, size]."""
-        weights = shares(lessons)
-        mean = _mean([(lesson.numbers, lesson.spec) for lesson in lessons], weights, spec)
+        weights = shares(all_outputs)
+        mean = _mean(
+            [(teacher_outputs.numbers, teacher_outputs.spec) for teacher_outputs in all_outputs], weights, spec
+        )
         counted = weights.sum(1) > 0
         truth = None
         if isinstance(term, TeacherBoundedTerm) and labels is not None:
@@ -75,16 +77,16 @@ class NumberTargets:
             name=name,
             weight=term.share,
             counted=counted,
-            numbers=column(mean, _by_view(lessons, weights, spec), device),
+            numbers=column(mean, _by_view(all_outputs, weights, spec), device),
             mask=None if bool(counted.all()) else Column.on(device, counted),
             method=number_method(term, spec, device),
             labels=Column.on(device, truth) if truth is not None else None,
         )
 
-    def losses(self, seen: Seen, rows: Rows) -> Tensor:
-        """See `Term`."""
+    def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
+        """Additive: [n], 0 where not counted. Relational: the mean over the counted rows, a scalar."""
         labels = self.labels.take(rows) if self.labels is not None else None
-        losses = self.method(seen.outputs, self.numbers.take(rows), labels)
+        losses = self.method(inputs.outputs, self.numbers.take(rows), labels)
         return losses if self.mask is None else torch.where(self.mask.take(rows), losses, 0.0)
 
 
@@ -94,25 +96,25 @@ def _mean(said: Sequence[tuple[Tensor, OutputSpec]], weights: Tensor, spec: Outp
     return standardised(mean, spec)
 
 
-def _by_view(lessons: tuple[Lesson, ...], weights: Tensor, spec: OutputSpec) -> ByView | None:
+def _by_view(all_outputs: tuple[TeacherOutputs, ...], weights: Tensor, spec: OutputSpec) -> AugmentedOutputs | None:
     """The same for rows as they are seen; teachers whose outputs stand in the dataset say what they said."""
-    splits = [lesson.by_view.split for lesson in lessons if lesson.by_view is not None]
+    splits = [teacher_outputs.by_view.split for teacher_outputs in all_outputs if teacher_outputs.by_view is not None]
     if not splits:
         return None
     split = splits[0]
 
     def of_epoch(epoch: int) -> Tensor:
-        said = [(_dense(x, split, epoch), x.spec) for x in lessons]
+        said = [(_dense(x, split, epoch), x.spec) for x in all_outputs]
         return _mean(said, weights[split], spec)
 
-    return ByView(split, of_epoch)
+    return AugmentedOutputs(split, of_epoch)
 
 
-def _dense(lesson: Lesson, split: Tensor, epoch: int) -> Tensor:
+def _dense(teacher_outputs: TeacherOutputs, split: Tensor, epoch: int) -> Tensor:
     """What a teacher says about the training rows as they are seen in an epoch: [n, size]."""
-    if lesson.by_view is None:
-        return lesson.at(split)
-    found = lesson.by_view.of_epoch(epoch)
+    if teacher_outputs.by_view is None:
+        return teacher_outputs.at(split)
+    found = teacher_outputs.by_view.of_epoch(epoch)
     assert isinstance(found, Tensor)
     return found
 

@@ -31,9 +31,9 @@ from workers.engine.losses.softmax import (
     softened,
     widened,
 )
-from workers.engine.losses.teacher_mix import Panel
+from workers.engine.losses.teacher_mix import TeacherEnsemble
 from workers.engine.losses.temperature import At, temperature
-from workers.engine.losses.term import Seen
+from workers.engine.losses.term import TermInputs
 
 LogitTerm = KdTerm | DkdTerm | DistTerm | ReverseKlTerm | JsdTerm | LogitMseTerm
 Degrees = float | Tensor
@@ -80,7 +80,7 @@ class ClassSoftTargets:
     counted: Tensor
     relational: bool
     module: nn.Module | None
-    panel: Panel
+    ensemble: TeacherEnsemble
     at: At
     method: ClassMethod
     standardize: bool
@@ -89,46 +89,46 @@ class ClassSoftTargets:
 
     @classmethod
     def of(
-        cls, term: LogitTerm, name: str, panel: Panel, labels: Tensor | None, device: torch.device
+        cls, term: LogitTerm, name: str, ensemble: TeacherEnsemble, labels: Tensor | None, device: torch.device
     ) -> "ClassSoftTargets":
         """`labels` int64 [N] (-1 is missing) or None; dkd counts labelled rows only, where there are labels."""
         at, module = temperature(1.0 if isinstance(term, LogitMseTerm) else term.temperature)
         sees_labels = isinstance(term, DkdTerm) and labels is not None
-        counted = panel.counted & (labels >= 0) if sees_labels and labels is not None else panel.counted
+        counted = ensemble.counted & (labels >= 0) if sees_labels and labels is not None else ensemble.counted
         return cls(
             name=name,
             weight=term.share,
             counted=counted,
             relational=isinstance(term, DistTerm),
             module=module,
-            panel=panel,
+            ensemble=ensemble,
             at=at,
             method=class_method(term),
             standardize=term.standardize,
             labels=Column.on(device, labels) if sees_labels and labels is not None else None,
         )
 
-    def losses(self, seen: Seen, rows: Rows) -> Tensor:
-        """See `Term`."""
-        outputs = seen.outputs
-        if self.relational and self.panel.mask is not None:
+    def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
+        """Additive: [n], 0 where not counted. Relational: the mean over the counted rows, a scalar."""
+        outputs = inputs.outputs
+        if self.relational and self.ensemble.mask is not None:
             outputs, rows = _only(outputs, rows, self.counted)
-        tau = self.at(seen.progress)
+        tau = self.at(inputs.progress)
         taught = self._taught(rows, tau)
         labels = self.labels.take(rows) if self.labels is not None else None
         scores = standardized(outputs) if self.standardize else outputs
         losses = self.method(scores, taught, tau, labels)
-        return losses if self.relational else self.panel.masked(losses, rows)
+        return losses if self.relational else self.ensemble.masked(losses, rows)
 
     def _taught(self, rows: Rows, tau: Degrees) -> Tensor:
         """The teachers' mean, softened first: log-probabilities [n, C]."""
-        panel = self.panel
-        pairs = zip(panel.said(rows), panel.specs, strict=True)
+        ensemble = self.ensemble
+        pairs = zip(ensemble.said(rows), ensemble.specs, strict=True)
         scores = [class_scores(said, spec) for said, spec in pairs if isinstance(spec, ClassOutput)]
         if self.standardize:
             scores = [standardized(each) for each in scores]
         log_p = torch.stack([softened(each, tau) for each in scores])
-        return mixture(log_p, panel.weighed(rows)) if len(scores) > 1 else log_p[0]
+        return mixture(log_p, ensemble.weighed(rows)) if len(scores) > 1 else log_p[0]
 
 
 @dataclass(frozen=True)
@@ -139,29 +139,29 @@ class LabelSoftTargets:
     weight: float
     counted: Tensor
     module: nn.Module | None
-    panel: Panel
+    ensemble: TeacherEnsemble
     at: At
     method: LabelMethod
     taps: tuple[str, ...] = ()
     relational: bool = False
 
     @classmethod
-    def of(cls, term: LogitTerm, name: str, panel: Panel) -> "LabelSoftTargets":
-        """For a panel of multilabel teachers."""
+    def of(cls, term: LogitTerm, name: str, ensemble: TeacherEnsemble) -> "LabelSoftTargets":
+        """For a ensemble of multilabel teachers."""
         at, module = temperature(1.0 if isinstance(term, LogitMseTerm | DistTerm) else term.temperature)
-        return cls(name, term.share, panel.counted, module, panel, at, label_method(term))
+        return cls(name, term.share, ensemble.counted, module, ensemble, at, label_method(term))
 
-    def losses(self, seen: Seen, rows: Rows) -> Tensor:
-        """See `Term`."""
-        panel, tau = self.panel, self.at(seen.progress)
+    def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
+        """Additive: [n], 0 where not counted. Relational: the mean over the counted rows, a scalar."""
+        ensemble, tau = self.ensemble, self.at(inputs.progress)
         sides = [
             bernoulli_log_probabilities(label_log_odds(said, spec), tau)
-            for said, spec in zip(panel.said(rows), panel.specs, strict=True)
+            for said, spec in zip(ensemble.said(rows), ensemble.specs, strict=True)
             if isinstance(spec, MultilabelOutput)
         ]
-        shares = panel.weighed(rows)
+        shares = ensemble.weighed(rows)
         yes, no = (mixture(torch.stack(side), shares) for side in zip(*sides, strict=True))
-        return panel.masked(self.method(widened(seen.outputs), yes, no, tau), rows)
+        return ensemble.masked(self.method(widened(inputs.outputs), yes, no, tau), rows)
 
 
 def _only(outputs: Tensor, rows: Rows, counted: Tensor) -> tuple[Tensor, Rows]:

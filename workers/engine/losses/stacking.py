@@ -7,8 +7,8 @@ from torch import Tensor
 
 from workers.engine.data.columns import Column, Rows
 from workers.engine.losses.softmax import log_probabilities
-from workers.engine.losses.teacher_mix import LearnedShares, Panel
-from workers.engine.losses.term import Seen
+from workers.engine.losses.teacher_mix import LearnedShares, TeacherEnsemble
+from workers.engine.losses.term import TermInputs
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Stacking:
     """−log Σ_k w_k p_k(label), in which only the shares w are trained (Wolpert 1992, stacked generalisation)."""
 
     counted: Tensor
-    panel: Panel
+    ensemble: TeacherEnsemble
     module: LearnedShares
     labels: Column
     weight: float = 1.0
@@ -25,16 +25,16 @@ class Stacking:
     taps: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, panel: Panel, labels: Tensor, shares: LearnedShares, device: torch.device) -> "Stacking":
+    def of(cls, ensemble: TeacherEnsemble, labels: Tensor, shares: LearnedShares, device: torch.device) -> "Stacking":
         """`labels` int64 [N], -1 is missing."""
-        return cls(panel.counted & (labels >= 0), panel, shares, Column.on(device, labels))
+        return cls(ensemble.counted & (labels >= 0), ensemble, shares, Column.on(device, labels))
 
-    def losses(self, seen: Seen, rows: Rows) -> Tensor:
-        """See `Term`."""
+    def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
+        """Additive: [n], 0 where not counted. Relational: the mean over the counted rows, a scalar."""
         labels = self.labels.take(rows)
         places = labels.clamp_min(0)[:, None]
-        pairs = zip(self.panel.said(rows), self.panel.specs, strict=True)
+        pairs = zip(self.ensemble.said(rows), self.ensemble.specs, strict=True)
         log_p = torch.cat([log_probabilities(said, spec).gather(1, places) for said, spec in pairs], dim=1)
-        weighed = torch.log_softmax(self.panel.log_shares.take(rows) + self.module.scores, dim=1)
+        weighed = torch.log_softmax(self.ensemble.log_shares.take(rows) + self.module.scores, dim=1)
         losses = -torch.logsumexp(log_p + weighed, dim=1)
         return torch.where(labels >= 0, losses, 0.0)

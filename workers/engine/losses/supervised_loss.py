@@ -11,7 +11,7 @@ from workers.engine.data.columns import Column, Rows
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.losses.label_losses import class_loss, multilabel_loss, squared_loss
 from workers.engine.losses.target_scaling import standardised
-from workers.engine.losses.term import Seen
+from workers.engine.losses.term import TermInputs
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class SupervisedLoss:
         numbers = standardised(values.reshape(len(values), -1), spec)
         return cls(weight, target.labelled, Column.on(device, numbers), squared_loss)
 
-    def losses(self, seen: Seen, rows: Rows) -> Tensor:
-        """See `Term`."""
-        own = self.loss(seen.outputs, self.labels.take(rows))
+    def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
+        """Additive: [n], 0 where not counted. Relational: the mean over the counted rows, a scalar."""
+        own = self.loss(inputs.outputs, self.labels.take(rows))
         if rows.view is None or rows.view.partner is None or rows.view.share is None:
             return own
-        others = self.loss(seen.outputs, self.labels.take(rows.view.partner))
+        others = self.loss(inputs.outputs, self.labels.take(rows.view.partner))
         return rows.view.share * own + (1.0 - rows.view.share) * others

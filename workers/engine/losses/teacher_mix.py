@@ -22,14 +22,14 @@ _TINY = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
-class ByView:
+class AugmentedOutputs:
     """What a teacher says about training rows as they are seen: `of_epoch(e)` [n, size] for the rows `split`."""
 
     split: Tensor
     of_epoch: Callable[[int], Tensor | TopK]
 
 
-def column(values: Tensor | TopK, by_view: ByView | None, device: torch.device) -> Taken:
+def column(values: Tensor | TopK, by_view: AugmentedOutputs | None, device: torch.device) -> Taken:
     """`values` [N, size] by row on the device, or what goes with the view of a row."""
     base = TopKColumn(values, device) if isinstance(values, TopK) else Column.on(device, values)
     if by_view is None:
@@ -38,7 +38,7 @@ def column(values: Tensor | TopK, by_view: ByView | None, device: torch.device) 
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TeacherOutputs:
     """What one teacher says about every row: raw outputs [N, size] with NaN where it says nothing."""
 
     values: Tensor | TopK
@@ -46,7 +46,7 @@ class Lesson:
     weight: float
     key: str = ""
     output: str = ""
-    by_view: "ByView | None" = None
+    by_view: "AugmentedOutputs | None" = None
 
     @property
     def present(self) -> Tensor:
@@ -66,22 +66,25 @@ class Lesson:
         return widened(self.values)
 
 
-def shares(lessons: tuple[Lesson, ...]) -> Tensor:
+def shares(all_outputs: tuple[TeacherOutputs, ...]) -> Tensor:
     """What each teacher weighs on each row, [N, K]: rows sum to 1, or to 0 where no teacher speaks."""
-    present = torch.stack([lesson.present for lesson in lessons], dim=1)
-    weights = torch.tensor([lesson.weight for lesson in lessons]) * present
+    present = torch.stack([teacher_outputs.present for teacher_outputs in all_outputs], dim=1)
+    weights = torch.tensor([teacher_outputs.weight for teacher_outputs in all_outputs]) * present
     return weights / weights.sum(1, keepdim=True).clamp_min(_TINY)
 
 
-def confidence_shares(lessons: tuple[Lesson, ...], labels: Tensor) -> Tensor:
+def confidence_shares(all_outputs: tuple[TeacherOutputs, ...], labels: Tensor) -> Tensor:
     """CA-MKD's shares [N, K] for class labels int64 [N]; rows without a label keep the teachers' own shares."""
-    plain = shares(lessons)
-    if len(lessons) == 1:
+    plain = shares(all_outputs)
+    if len(all_outputs) == 1:
         return plain
     present = plain > 0.0
     places = labels.clamp_min(0)[:, None]
     everyone = torch.arange(len(labels))
-    logs = [log_probabilities(lesson.at(everyone).nan_to_num(), lesson.spec).gather(1, places) for lesson in lessons]
+    logs = [
+        log_probabilities(teacher_outputs.at(everyone).nan_to_num(), teacher_outputs.spec).gather(1, places)
+        for teacher_outputs in all_outputs
+    ]
     doubt = torch.softmax((-torch.cat(logs, dim=1)).masked_fill(~present, -torch.inf), dim=1)
     sure = torch.where(present, 1.0 - doubt.nan_to_num(), 0.0)
     alone = present.sum(1, keepdim=True) <= 1
@@ -91,7 +94,7 @@ def confidence_shares(lessons: tuple[Lesson, ...], labels: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Panel:
+class TeacherEnsemble:
     """The teachers of a task on the device: outputs by row, and log-shares [N, K]."""
 
     outputs: tuple[Taken, ...]
@@ -104,17 +107,17 @@ class Panel:
     @classmethod
     def of(
         cls,
-        lessons: tuple[Lesson, ...],
+        all_outputs: tuple[TeacherOutputs, ...],
         device: torch.device,
         given: Tensor | None = None,
         learned: "LearnedShares | None" = None,
-    ) -> "Panel":
-        """For the lessons of a task's teachers; `given` are shares other than those of their weights."""
-        found = shares(lessons) if given is None else given
+    ) -> "TeacherEnsemble":
+        """For the all_outputs of a task's teachers; `given` are shares other than those of their weights."""
+        found = shares(all_outputs) if given is None else given
         counted = found.sum(1) > 0
         return cls(
-            tuple(column(lesson.values, lesson.by_view, device) for lesson in lessons),
-            tuple(lesson.spec for lesson in lessons),
+            tuple(column(teacher_outputs.values, teacher_outputs.by_view, device) for teacher_outputs in all_outputs),
+            tuple(teacher_outputs.spec for teacher_outputs in all_outputs),
             Column.on(device, found.log()),
             counted,
             None if bool(counted.all()) else Column.on(device, counted),

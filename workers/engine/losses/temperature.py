@@ -30,7 +30,7 @@ class _Reverse(torch.autograd.Function):
         return -ctx.factor * gradients[0], None
 
 
-class LearnedDegrees(nn.Module):
+class AdversarialTemperature(nn.Module):
     """τ = low + (high − low) · sigmoid(θ), with −ramp(t) times the gradient in place of the gradient."""
 
     def __init__(self, spec: LearnedTemperature) -> None:
@@ -58,7 +58,7 @@ def temperature(spec: Temperature) -> tuple[At, nn.Module | None]:
     if isinstance(spec, ScheduledTemperature):
         return lambda progress: scheduled(spec, progress), None
     if isinstance(spec, LearnedTemperature):
-        module = LearnedDegrees(spec)
+        module = AdversarialTemperature(spec)
         return module, module
     if isinstance(spec, TemperatureSearch):
         raise TypeError("the temperature is still to be searched")

@@ -16,10 +16,10 @@ from workers.engine.data.columns import Rows
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a member put out for some rows: its head's outputs [n, size] and the layers that terms look at.
+class TermInputs:
+    """What a learner put out for some rows: its head's outputs [n, size] and the layers that terms look at.
 
-    `progress` is the share of the steps done; `peers` what the other members put out for the same task and rows.
+    `progress` is the share of the steps done; `peers` what the other learners put out for the same task and rows.
     """
 
     outputs: Tensor
@@ -61,6 +61,6 @@ class Term(Protocol):
         """What is trained, clipped and checkpointed with the student, and not exported."""
         ...
 
-    def losses(self, seen: Seen, rows: Rows) -> Tensor:
+    def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
         """Additive: one loss a row [n], 0 where not counted. Relational: the mean over the counted rows, a scalar."""
         ...

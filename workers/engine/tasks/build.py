@@ -1,11 +1,11 @@
-"""From a resolved spec to tasks: what the student learns, and what a control learns without teachers.
+"""From a run's spec to its tasks: what the student learns, and what a control learns without teachers.
 
 `train` is one task with labels, `distill` one task with teacher terms, `multitask` several of either; the loop
 does not know which of them it runs.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,126 +13,125 @@ from torch import Tensor
 from app.contracts.resolving.multitask.sharing import with_own_layers
 from app.contracts.resolving.students.inits import starting_tensors, tensors
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
-from app.contracts.specs.architectures import Architecture, Init, plain
-from app.contracts.specs.balancing import Balancing, FixedBalancing
-from app.contracts.specs.distillation import DistillationSpec
-from app.contracts.specs.jobs import (
-    ControlSpec,
-    DistillJob,
-    MultitaskJob,
-    MutualSpec,
-    TaskSpec,
-    TeacherRef,
-    TrainJob,
-)
-from app.contracts.specs.phases import Phase
-from app.contracts.specs.relations import EstimatedRelation
+from app.contracts.specs.distillation import DistillationSpec, FeatureTerm
+from app.contracts.specs.jobs import TaskSpec, TeacherRef
 from app.contracts.wire.events import ChildEvent
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.reading import value_statistics, vector_statistics
 from workers.engine.losses.peer_loss import PeerTargets
 from workers.engine.losses.supervised_loss import SupervisedLoss
-from workers.engine.losses.teacher_mix import Lesson
+from workers.engine.losses.teacher_mix import TeacherOutputs
 from workers.engine.losses.term import Term
 from workers.engine.models import build
-from workers.engine.tasks.distillation import teacher_terms, weighings_of
-from workers.engine.tasks.relation import Acting, acting, probed, related_student, related_tasks
+from workers.engine.tasks.distillation import teacher_terms, weight_schedules_of
+from workers.engine.tasks.run_spec import RunSpec
 from workers.engine.tasks.task import Task
 from workers.engine.teachers.sanity_check import check_teacher
-from workers.engine.teachers.teachers import Faculty
+from workers.engine.teachers.teachers import Teachers
 
-Spec = TrainJob | DistillJob | MultitaskJob
-
-
-@dataclass(frozen=True)
-class Course:
-    """A spec as the engine works on it: one form for all three kinds."""
-
-    spec: Spec
-    architecture: Architecture
-    tasks: tuple[TaskSpec, ...]
-    balancing: Balancing = field(default_factory=lambda: FixedBalancing(method="fixed"))
-    acting: Acting | None = None
-    """The task relation R, where it acts in the steps."""
-    probe: EstimatedRelation | None = None
-    """What a first run must estimate before this course can be built."""
-    control: bool = False
-    control_smoothing: float | None = None
-    """Label smoothing of the control, where it is not that of the student."""
-    mutual: MutualSpec | None = None
-    repeats: int = 1
-    init: Init | None = None
-    baselines: bool = False
-
-    @property
-    def held_heads(self) -> dict[str, Phase]:
-        """Tasks whose head is a teacher's, and until when it is not trained."""
-        return {
-            task.name: term.phase or Phase()
-            for task in self.tasks
-            for term in (task.distillation.features if task.distillation else None) or ()
-            if term.method == "simkd"
-        }
-
-    @property
-    def peers(self) -> tuple[Architecture, ...]:
-        """The other students of mutual learning."""
-        return self.mutual.peers if self.mutual is not None else ()
-
-    def architecture_of(self, member: str) -> Architecture:
-        """What a member of this name is."""
-        if member.startswith("peer-"):
-            return self.peers[int(member.removeprefix("peer-")) - 1]
-        return self.architecture
-
-
-def course_of(spec: Spec) -> Course:
-    """`train` and `distill` as jobs of one task, named after its target."""
-    if isinstance(spec, TrainJob):
-        assert spec.target is not None
-        return Course(spec, spec.model, (TaskSpec(name=spec.target, target=spec.target),))
-    smoothing = spec.control.label_smoothing if isinstance(spec.control, ControlSpec) else None
-    control = spec.control is not False
-    if isinstance(spec, MultitaskJob):
-        return Course(
-            spec,
-            plain(related_student(spec)),
-            tuple(related_tasks(spec)),
-            spec.balancing,
-            acting(spec),
-            probed(spec),
-            control,
-            smoothing,
-            repeats=spec.repeats,
-            init=spec.student.init,
-            baselines=spec.baselines,
-        )
-    assert spec.target is not None
-    task = TaskSpec(name=spec.target, target=spec.target)
-    if spec.teachers:
-        task = task.model_copy(update={"teachers": spec.teachers, "distillation": spec.distillation})
-    return Course(
-        spec,
-        plain(spec.student),
-        (task,),
-        control=control,
-        control_smoothing=smoothing,
-        mutual=spec.mutual,
-        repeats=spec.repeats,
-        init=spec.student.init,
-    )
+Emit = Callable[[ChildEvent], None]
 
 
 @dataclass(frozen=True)
-class Taught:
-    """A task of the student, the same task of a control, and the lessons of its teachers."""
+class BuiltTask:
+    """A task of the student, the same task of a control (None without labels), and what its teachers put out."""
 
     student: Task
     control: Task | None
-    lessons: tuple[Lesson, ...]
+    teachers: tuple[TeacherOutputs, ...]
 
 
-def _spec_from_target(target: TargetColumn, train: torch.Tensor) -> OutputSpec:
+def build_tasks(run_spec: RunSpec, teachers: Teachers, emit: Emit) -> tuple[BuiltTask, ...]:
+    """Build every task of a run; each teacher runs at most once for all of them. Raises UserError `teacher_mismatch`.
+
+    `emit` takes the warnings about teachers.
+    """
+    expect_layers(run_spec, teachers)
+    return tuple(_build_task(task, run_spec, teachers, emit) for task in run_spec.tasks)
+
+
+def expect_layers(run_spec: RunSpec, teachers: Teachers) -> None:
+    """Announce which layers of the teachers the feature terms read, before any pass: one pass gives them all."""
+    for ref, term in _feature_terms(run_spec):
+        teachers.expect(ref, term.teacher_layer)
+
+
+def starting_weights(run_spec: RunSpec, teachers: Teachers) -> dict[str, Tensor]:
+    """What the student starts from instead of random weights, by the names of its own tensors: layers of a teacher
+    (`init`) and the heads that `simkd` reuses.
+    """
+    return {**_initial_layers(run_spec, teachers), **_reused_heads(run_spec, teachers)}
+
+
+def _feature_terms(run_spec: RunSpec) -> Iterator[tuple[TeacherRef, FeatureTerm]]:
+    for task in run_spec.tasks:
+        for term in (task.distillation.features if task.distillation else None) or ():
+            assert task.teachers is not None
+            yield task.teachers[term.teacher], term
+
+
+def _initial_layers(run_spec: RunSpec, teachers: Teachers) -> dict[str, Tensor]:
+    if run_spec.init is None:
+        return {}
+    refs = [ref for task in run_spec.tasks for ref in task.teachers or ()]
+    network = teachers.network(refs[run_spec.init.teacher])
+    pairs = starting_tensors(run_spec.init, tensors(run_spec.architecture), tensors(network.architecture))
+    theirs = network.state_dict()
+    return {own: theirs[other].detach().clone() for own, other in pairs.items()}
+
+
+def _reused_heads(run_spec: RunSpec, teachers: Teachers) -> dict[str, Tensor]:
+    """The teachers' heads that `simkd` gives to the student, by the student's own names."""
+    weights: dict[str, Tensor] = {}
+    student = build(run_spec.architecture)
+    for task in run_spec.tasks:
+        for term in (task.distillation.features if task.distillation else None) or ():
+            if term.method == "simkd" and task.teachers:
+                ref = task.teachers[term.teacher]
+                assert ref.output is not None
+                state = teachers.network(ref).head(ref.output).state_dict()
+                weights |= {f"{student.head_name(task.name)}.{name}": value.clone() for name, value in state.items()}
+    return weights
+
+
+def _build_task(task: TaskSpec, run_spec: RunSpec, teachers: Teachers, emit: Emit) -> BuiltTask:
+    """A control has the supervised loss alone, at weight 1."""
+    smoothing = run_spec.training.label_smoothing
+    dataset, device = teachers.dataset, teachers.device
+    target = dataset.targets.get(task.target or task.name)
+    target = target if target is not None and target.kind != "teacher" else None
+    outputs = _checked_outputs(task, target, teachers, emit)
+    spec = _spec_from_target(target, dataset.splits["train"]) if target is not None else _spec_from_teacher(outputs[0])
+    distillation = with_own_layers(task.distillation or DistillationSpec(), run_spec.architecture, task.name)
+    terms: list[Term] = []
+    if task.teachers:
+        seed, architecture = run_spec.training.seed, run_spec.architecture
+        terms = teacher_terms(distillation, task.teachers, outputs, spec, target, architecture, seed, teachers)
+    control = None
+    if target is not None:
+        weight = distillation.supervised.weight if outputs else 1.0
+        terms.append(SupervisedLoss.of(target, spec, weight, smoothing, device))
+        own = run_spec.control_smoothing if run_spec.control_smoothing is not None else smoothing
+        control = Task(task.name, spec, target, task.weight, (SupervisedLoss.of(target, spec, 1.0, own, device),))
+    if run_spec.mutual is not None:
+        every_row = torch.ones(dataset.rows, dtype=torch.bool)
+        terms.append(PeerTargets(run_spec.mutual.weight, every_row, run_spec.mutual.temperature))
+    weight_schedules = weight_schedules_of(distillation) if outputs else {}
+    return BuiltTask(Task(task.name, spec, target, task.weight, tuple(terms), weight_schedules), control, outputs)
+
+
+def _checked_outputs(
+    task: TaskSpec, target: TargetColumn | None, teachers: Teachers, emit: Emit
+) -> tuple[TeacherOutputs, ...]:
+    outputs = tuple(teachers.outputs_of(ref) for ref in task.teachers or ())
+    allow = task.distillation is not None and task.distillation.allow_chance_teacher
+    for each in outputs:
+        name = teachers.opened[each.key].name if each.key in teachers.opened else each.key
+        check_teacher(task.name, name, each, target, teachers.dataset.splits["train"], allow, emit)
+    return outputs
+
+
+def _spec_from_target(target: TargetColumn, train: Tensor) -> OutputSpec:
     if target.kind == "class":
         return ClassOutput(kind="class", classes=target.classes)
     if target.kind == "multilabel":
@@ -144,93 +143,8 @@ def _spec_from_target(target: TargetColumn, train: torch.Tensor) -> OutputSpec:
     return ValueOutput(kind="value", mean=mean, std=std)
 
 
-def _spec_from_lesson(lesson: Lesson) -> OutputSpec:
-    """Without labels the student speaks as its first teacher does, classes in logits."""
-    if isinstance(lesson.spec, ClassOutput):
-        return ClassOutput(kind="class", classes=lesson.spec.classes)
-    return MultilabelOutput(kind="multilabel") if isinstance(lesson.spec, MultilabelOutput) else lesson.spec
-
-
-def _lessons(
-    task: TaskSpec,
-    teachers: tuple[TeacherRef, ...],
-    target: TargetColumn | None,
-    faculty: Faculty,
-    emit: Callable[[ChildEvent], None],
-) -> tuple[Lesson, ...]:
-    lessons = tuple(faculty.lesson(ref) for ref in teachers)
-    allow = task.distillation is not None and task.distillation.allow_chance_teacher
-    for lesson in lessons:
-        name = faculty.teachers[lesson.key].name if lesson.key in faculty.teachers else lesson.key
-        check_teacher(task.name, name, lesson, target, faculty.dataset.splits["train"], allow, emit)
-    return lessons
-
-
-def taught_tasks(course: Course, faculty: Faculty, emit: Callable[[ChildEvent], None]) -> tuple[Taught, ...]:
-    """Build every task of a course; each teacher runs at most once for all of them."""
-    expect_layers(course, faculty)
-    return tuple(taught_task(task, course, faculty, emit) for task in course.tasks)
-
-
-def expect_layers(course: Course, faculty: Faculty) -> None:
-    """Say which layers of the teachers a course asks for; before any lesson, as one pass gives them all."""
-    for task in course.tasks:
-        for term in (task.distillation.features if task.distillation else None) or ():
-            assert task.teachers is not None
-            faculty.expect(task.teachers[term.teacher], term.teacher_layer)
-
-
-def reused_heads(course: Course, faculty: Faculty) -> dict[str, Tensor]:
-    """The teachers' heads that `simkd` gives to the student and leaves as they are, by the student's own names."""
-    found: dict[str, Tensor] = {}
-    student = build(course.architecture)
-    for task in course.tasks:
-        for term in (task.distillation.features if task.distillation else None) or ():
-            if term.method == "simkd" and task.teachers:
-                ref = task.teachers[term.teacher]
-                assert ref.output is not None
-                state = faculty.network(ref).head(ref.output).state_dict()
-                found |= {f"{student.head_name(task.name)}.{name}": value.clone() for name, value in state.items()}
-    return found
-
-
-def starting_weights(course: Course, faculty: Faculty) -> dict[str, Tensor]:
-    """What the student starts from instead of random weights, by the names of its own tensors."""
-    return {**_initial_layers(course, faculty), **reused_heads(course, faculty)}
-
-
-def _initial_layers(course: Course, faculty: Faculty) -> dict[str, Tensor]:
-    if course.init is None:
-        return {}
-    refs = [ref for task in course.tasks for ref in task.teachers or ()]
-    network = faculty.network(refs[course.init.teacher])
-    pairs = starting_tensors(course.init, tensors(course.architecture), tensors(network.architecture))
-    theirs = network.state_dict()
-    return {own: theirs[other].detach().clone() for own, other in pairs.items()}
-
-
-def taught_task(task: TaskSpec, course: Course, faculty: Faculty, emit: Callable[[ChildEvent], None]) -> Taught:
-    """Build one task. A control has the supervised loss alone, at weight 1."""
-    smoothing, seed = course.spec.training.label_smoothing, course.spec.training.seed
-    dataset, device = faculty.dataset, faculty.device
-    target = dataset.targets.get(task.target or task.name)
-    target = target if target is not None and target.kind != "teacher" else None
-    lessons = _lessons(task, task.teachers, target, faculty, emit) if task.teachers else ()
-    spec = _spec_from_target(target, dataset.splits["train"]) if target is not None else _spec_from_lesson(lessons[0])
-    distillation = with_own_layers(task.distillation or DistillationSpec(), course.architecture, task.name)
-    terms: list[Term] = []
-    if task.teachers:
-        terms = teacher_terms(distillation, task.teachers, lessons, spec, target, course.architecture, seed, faculty)
-    control = None
-    if target is not None:
-        weight = distillation.supervised.weight if lessons else 1.0
-        supervised = SupervisedLoss.of(target, spec, weight, smoothing, device)
-        terms.append(supervised)
-        own = course.control_smoothing if course.control_smoothing is not None else smoothing
-        alone = SupervisedLoss.of(target, spec, 1.0, own, device)
-        control = Task(task.name, spec, target, task.weight, (alone,))
-    if course.mutual is not None:
-        everyone = torch.ones(dataset.rows, dtype=torch.bool)
-        terms.append(PeerTargets(course.mutual.weight, everyone, course.mutual.temperature))
-    weighings = weighings_of(distillation) if lessons else {}
-    return Taught(Task(task.name, spec, target, task.weight, tuple(terms), weighings), control, lessons)
+def _spec_from_teacher(outputs: TeacherOutputs) -> OutputSpec:
+    """Without labels the student has its first teacher's output, classes and labels as logits."""
+    if isinstance(outputs.spec, ClassOutput):
+        return ClassOutput(kind="class", classes=outputs.spec.classes)
+    return MultilabelOutput(kind="multilabel") if isinstance(outputs.spec, MultilabelOutput) else outputs.spec

@@ -13,15 +13,15 @@ from workers.engine.balancing.relation.matrix import Matrix
 
 
 @dataclass(frozen=True)
-class Acting:
-    """R in the steps of a member: as it is given, or following an estimate."""
+class AppliedRelation:
+    """R in the steps of a learner: fixed, or following an estimate."""
 
     apply: Literal["rows", "towers"]
     matrix: Matrix
     follows: EstimatedRelation | None = None
 
     def facts(self) -> dict[str, Any]:
-        """Everything that a member's bits depend on."""
+        """Everything that a learner's bits depend on."""
         follows = self.follows.model_dump(mode="json") if self.follows is not None else None
         return {"apply": self.apply, "matrix": self.matrix, "follows": follows}
 
@@ -34,7 +34,7 @@ def given_matrix(spec: MultitaskJob) -> Matrix | None:
     return matrix_of(relation, [task.name for task in spec.tasks])
 
 
-def acting(spec: MultitaskJob) -> Acting | None:
+def applied_relation(spec: MultitaskJob) -> AppliedRelation | None:
     """The relation in the steps, where it acts there."""
     relation, matrix = spec.relation, given_matrix(spec)
     if relation is None or isinstance(relation, SearchedRelation):
@@ -42,11 +42,11 @@ def acting(spec: MultitaskJob) -> Acting | None:
     if relation.apply != "rows" and relation.apply != "towers":
         return None
     if isinstance(relation, EstimatedRelation):
-        return Acting(relation.apply, identity(len(spec.tasks)), relation)
-    return Acting(relation.apply, matrix or identity(len(spec.tasks)))
+        return AppliedRelation(relation.apply, identity(len(spec.tasks)), relation)
+    return AppliedRelation(relation.apply, matrix or identity(len(spec.tasks)))
 
 
-def probed(spec: MultitaskJob) -> EstimatedRelation | None:
+def relation_to_probe(spec: MultitaskJob) -> EstimatedRelation | None:
     """The estimate that a first run must make before the student can be built or taught."""
     relation = spec.relation
     wanted = isinstance(relation, EstimatedRelation) and relation.apply in ("trunks", "teachers")

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from app.contracts.resources.manifests import OutputSpec
 from workers.engine.data.columns import Rows
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.losses.term import Seen, Term
+from workers.engine.losses.term import Term, TermInputs
 
-Weighing = Callable[[float], float]
+WeightSchedule = Callable[[float], float]
 """Share of the steps done (0 to 1) -> the weight of a term."""
 
 
@@ -24,19 +24,20 @@ class Task:
     target: TargetColumn | None
     weight: float
     terms: tuple[Term, ...]
-    weighings: Mapping[str, Weighing] = field(default_factory=dict)
+    weight_schedules: Mapping[str, WeightSchedule] = field(default_factory=dict)
     """The weights of terms that change over the steps, by their names; the others keep their own."""
 
     def weights(self, progress: float) -> list[float]:
         """What the mean of each term is multiplied by after `progress` (0 to 1) of the steps."""
         return [
-            self.weighings[term.name](progress) if term.name in self.weighings else term.weight for term in self.terms
+            self.weight_schedules[term.name](progress) if term.name in self.weight_schedules else term.weight
+            for term in self.terms
         ]
 
     @property
     def counted(self) -> Tensor:
         """Bool [N] on the host: rows from which some term of positive weight teaches this task."""
-        weighing = [term for term in self.terms if term.weight > 0.0 or term.name in self.weighings]
+        weighing = [term for term in self.terms if term.weight > 0.0 or term.name in self.weight_schedules]
         return torch.stack([term.counted for term in weighing]).any(0)
 
     @property
@@ -49,18 +50,18 @@ class Task:
         """What the terms train beside the student, by `<task>/<term>`."""
         return {f"{self.name}/{term.name}": term.module for term in self.terms if term.module is not None}
 
-    def loss(self, seen: Seen, rows: Rows, counts: Sequence[int]) -> tuple[Tensor | None, list[Tensor]]:
+    def loss(self, inputs: TermInputs, rows: Rows, counts: Sequence[int]) -> tuple[Tensor | None, list[Tensor]]:
         """(weighted loss or None where no row counts, each term's mean).
 
         `seen` of a micro-batch, `counts` the counted rows of the *whole* batch for each term: summed over micro-batches
         both are those of the batch. A term without counted rows, or out of its phase, is 0 and has no gradient.
         """
         means, total = [], None
-        for term, count, weight in zip(self.terms, counts, self.weights(seen.progress), strict=True):
-            if count == 0 or (weight == 0.0 and term.name in self.weighings):
-                means.append(seen.outputs.new_zeros((), dtype=torch.float32))
+        for term, count, weight in zip(self.terms, counts, self.weights(inputs.progress), strict=True):
+            if count == 0 or (weight == 0.0 and term.name in self.weight_schedules):
+                means.append(inputs.outputs.new_zeros((), dtype=torch.float32))
                 continue
-            losses = term.losses(seen, rows)
+            losses = term.losses(inputs, rows)
             mean = losses if term.relational else losses.sum() / count
             means.append(mean.detach())
             if weight > 0.0:
@@ -68,7 +69,7 @@ class Task:
         return total, means
 
 
-def taught_rows(tasks: Sequence[Task], rows: Tensor) -> Tensor:
+def learnable_rows(tasks: Sequence[Task], rows: Tensor) -> Tensor:
     """Those of `rows` from which at least one task learns."""
     counted = torch.stack([task.counted for task in tasks]).any(0)
     return rows[counted[rows]]

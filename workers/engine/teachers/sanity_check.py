@@ -21,7 +21,7 @@ from app.contracts.resources.manifests import ClassOutput
 from app.contracts.wire.events import ChildEvent, WarningEvent
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.losses.softmax import class_scores
-from workers.engine.losses.teacher_mix import Lesson
+from workers.engine.losses.teacher_mix import TeacherOutputs
 from workers.engine.teachers.assignment import MOST_CLASSES, best_assignment
 
 DEVIATIONS = 3.0
@@ -49,11 +49,11 @@ class Score:
         return self.accuracy <= self.chance
 
 
-def answers(lesson: Lesson, target: TargetColumn, rows: Tensor) -> tuple[Tensor, Tensor]:
+def answers(teacher_outputs: TeacherOutputs, target: TargetColumn, rows: Tensor) -> tuple[Tensor, Tensor]:
     """(labels, the teacher's answers), int64 [n] each, on the labelled `rows` of a class task that it speaks about."""
-    assert isinstance(lesson.spec, ClassOutput)
-    known = rows[target.labelled[rows] & lesson.present[rows]]
-    return target.values[known], class_scores(lesson.at(known), lesson.spec).argmax(1)
+    assert isinstance(teacher_outputs.spec, ClassOutput)
+    known = rows[target.labelled[rows] & teacher_outputs.present[rows]]
+    return target.values[known], class_scores(teacher_outputs.at(known), teacher_outputs.spec).argmax(1)
 
 
 def chance(labels: Tensor, said: Tensor, classes: int) -> float:
@@ -63,11 +63,11 @@ def chance(labels: Tensor, said: Tensor, classes: int) -> float:
     return expected + DEVIATIONS * sqrt(expected * (1.0 - expected) / len(labels))
 
 
-def score(lesson: Lesson, target: TargetColumn | None, rows: Tensor) -> Score | None:
+def score(teacher_outputs: TeacherOutputs, target: TargetColumn | None, rows: Tensor) -> Score | None:
     """How a teacher does on the labels of `rows`; None where it cannot be told: only class tasks with labels can."""
-    if target is None or target.kind != "class" or not isinstance(lesson.spec, ClassOutput):
+    if target is None or target.kind != "class" or not isinstance(teacher_outputs.spec, ClassOutput):
         return None
-    labels, said = answers(lesson, target, rows)
+    labels, said = answers(teacher_outputs, target, rows)
     if len(labels) == 0:
         return None
     found = Score(len(labels), float((labels == said).double().mean()), chance(labels, said, target.size))
@@ -121,14 +121,14 @@ def order_warning(task: str, name: str, found: Score) -> WarningEvent | None:
 def check_teacher(
     task: str,
     name: str,
-    lesson: Lesson,
+    teacher_outputs: TeacherOutputs,
     target: TargetColumn | None,
     train: Tensor,
     allow_chance: bool,
     emit: Callable[[ChildEvent], None],
 ) -> None:
     """Raises UserError `teacher_mismatch`; warns `class_order_suspected`. Only class tasks with labels can tell."""
-    found = score(lesson, target, train)
+    found = score(teacher_outputs, target, train)
     if found is None:
         return
     if found.at_chance and not allow_chance:

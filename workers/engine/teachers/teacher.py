@@ -108,11 +108,9 @@ class NetworkTeacher(_Taught):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """See `Teacher`."""
         return {name: values.float() for name, values in self.network(x).items()}
 
     def predict(self, raw: Tensor, layers: Sequence[str] = ()) -> dict[str, Tensor]:
-        """See `Teacher`."""
         taps = Taps(self.network, layers)
         try:
             return self._predict(raw, lambda x: self.forward(x) | _flat(taps.take()))
@@ -133,7 +131,7 @@ class OnnxTeacher(_Taught):
         self._tapping: tuple[tuple[str, ...], OnnxGraph] | None = None
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """See `Teacher`. The graph's outputs are matched to the manifest's by name, a single one by being single."""
+        """The graph's outputs are matched to the manifest's by name, a single one by being single."""
         return self._named(self._graph.run(x.cpu().numpy()), len(x))
 
     def _named(self, found: dict[str, NDArray[np.generic]], rows: int) -> dict[str, Tensor]:
@@ -143,7 +141,6 @@ class OnnxTeacher(_Taught):
         return {name: values.to(self._device) for name, values in tensors.items()}
 
     def predict(self, raw: Tensor, layers: Sequence[str] = ()) -> dict[str, Tensor]:
-        """See `Teacher`."""
         if not layers:
             return self._predict(raw, self.forward)
         graph = self._graph_with(tuple(layers))

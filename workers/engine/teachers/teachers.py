@@ -1,4 +1,4 @@
-"""Teachers into lessons: what each says about every row, from the store, from one pass, or from the dataset.
+"""Teachers into all_outputs: what each says about every row, from the store, from one pass, or from the dataset.
 
 A teacher runs once over all rows in canonical blocks of the dataset's order, so that its numbers do not depend on
 who asks, when, or in which batches. Of several datasets each is gone through by itself, and kept by itself: whoever
@@ -6,9 +6,10 @@ else uses one of them finds it in the store.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -23,12 +24,12 @@ from app.contracts.resources.manifests import ClassOutput
 from app.contracts.specs.jobs import TeacherRef
 from app.contracts.specs.stores import StoreSpec
 from app.contracts.wire.orders import ModelInput, Order
-from workers.engine.common.determinism import footing
-from workers.engine.data.augment.plan import ViewPlan
+from workers.engine.common.environment import environment_fingerprint
+from workers.engine.data.augment.plan import AugmentationPlan
 from workers.engine.data.dataset import Dataset, Source
 from workers.engine.data.top_k import TopK
 from workers.engine.losses.softmax import class_scores
-from workers.engine.losses.teacher_mix import ByView, Lesson
+from workers.engine.losses.teacher_mix import AugmentedOutputs, TeacherOutputs
 from workers.engine.models import Network
 from workers.engine.teachers.target_store import Packing, SoftTargetStore, Stored, StoredTargets, one_after_another
 from workers.engine.teachers.teacher import Teacher, layer_name, open_teacher
@@ -40,32 +41,50 @@ _ONE_EPOCH = 1.0 / 16
 """Of the store's bound, what one epoch of views may take to be shared; more than that stays with the job."""
 
 
-@dataclass
-class Faculty:
-    """All teachers of a job; each model is opened and run at most once, however many tasks it teaches."""
+class Teachers:
+    """All teachers of a job; each model is opened and run at most once, however many tasks it teaches.
 
-    order: Order
-    dataset: Dataset
-    device: torch.device
-    check: Callable[[], None] = lambda: None
-    teachers: dict[str, Teacher] = field(default_factory=dict)
-    uses: dict[str, TargetUse] = field(default_factory=dict)
-    _stored: dict[str, StoredTargets] = field(default_factory=dict)
-    store: StoreSpec = field(default_factory=StoreSpec)
-    """How targets are kept."""
-    plan: ViewPlan | None = None
-    """How training rows are seen, where a job has views."""
-    _seen: dict[str, tuple[int, StoredTargets, SoftTargetStore]] = field(default_factory=dict)
-    _layers: dict[str, list[str]] = field(default_factory=dict)
-    _stores: list[SoftTargetStore] = field(default_factory=list)
+    A context manager: the entries of the store are held until it ends.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        dataset: Dataset,
+        device: torch.device,
+        check: Callable[[], None],
+        store: StoreSpec,
+        plan: AugmentationPlan | None = None,
+    ) -> None:
+        """`check` is called before each block of a pass, and may raise; `plan`: how training rows are augmented."""
+        self.order = order
+        self.dataset = dataset
+        self.device = device
+        self.check = check
+        self.store = store
+        self.plan = plan
+        self.opened: dict[str, Teacher] = {}
+        """By the key of their reference."""
+        self.uses: dict[str, TargetUse] = {}
+        """How the outputs of each came to be."""
+        self._stored: dict[str, StoredTargets] = {}
+        self._seen: dict[str, tuple[int, StoredTargets, SoftTargetStore]] = {}
+        self._layers: dict[str, list[str]] = {}
+        self._stores: list[SoftTargetStore] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
 
     def expect(self, ref: TeacherRef, layer: str) -> None:
-        """Say before the first lesson which layers of a teacher will be asked for: one pass gives them all."""
+        """Announce which layers of a teacher will be read, before its first outputs: one pass gives them all."""
         wanted, layer = self._layers.setdefault(teacher_key(ref), []), self._meant(ref, layer)
         if layer not in wanted:
             wanted.append(layer)
 
-    def lesson(self, ref: TeacherRef) -> Lesson:
+    def outputs_of(self, ref: TeacherRef) -> TeacherOutputs:
         """What one teacher of a task says about every row."""
         if ref.columns is not None:
             return self._from_columns(ref.columns, ref.weight)
@@ -77,9 +96,9 @@ class Faculty:
         spec = teacher.outputs[ref.output].spec
         if isinstance(values, TopK) and isinstance(spec, ClassOutput):
             spec = spec.model_copy(update={"output": "logits"})  # scores are kept, whatever the teacher puts out
-        return Lesson(values, spec, ref.weight, key, ref.output, self._by_view(key, ref.output))
+        return TeacherOutputs(values, spec, ref.weight, key, ref.output, self._by_view(key, ref.output))
 
-    def layer(self, ref: TeacherRef, name: str) -> tuple[tuple[int, ...], Tensor, ByView | None]:
+    def layer(self, ref: TeacherRef, name: str) -> tuple[tuple[int, ...], Tensor, AugmentedOutputs | None]:
         """(shape of one row, values [N, numbers], the same by view) of a teacher's layer; it was expected."""
         key, name = teacher_key(ref), self._meant(ref, name)
         model = self.order.models[key]
@@ -106,19 +125,19 @@ class Faculty:
         for store in (*self._stores, *(store for _, _, store in self._seen.values())):
             store.close()
 
-    def _from_columns(self, name: str, weight: float) -> Lesson:
+    def _from_columns(self, name: str, weight: float) -> TeacherOutputs:
         column = self.dataset.targets[name]
         assert column.predicts is not None
         values = torch.where(column.labelled[:, None], column.values, torch.nan)
         self.uses[name] = TargetUse(
             teacher=name, store="columns", passes=0, rows=self.dataset.rows, bytes=values.nbytes
         )
-        return Lesson(values, column.predicts, weight, name)
+        return TeacherOutputs(values, column.predicts, weight, name)
 
     def _teacher(self, key: str, model: ModelInput) -> Teacher:
-        if key not in self.teachers:
-            self.teachers[key] = open_teacher(model, self.device, self.order.threads)
-        return self.teachers[key]
+        if key not in self.opened:
+            self.opened[key] = open_teacher(model, self.device, self.order.threads)
+        return self.opened[key]
 
     def _targets(self, key: str, model: ModelInput, teacher: Teacher) -> StoredTargets:
         """Outputs and expected layers: an entry of the store for the outputs, and one for each layer."""
@@ -184,7 +203,7 @@ class Faculty:
             found[name] = class_scores(values, spec) if top and isinstance(spec, ClassOutput) else values
         return found
 
-    def _by_view(self, key: str, output: str) -> ByView | None:
+    def _by_view(self, key: str, output: str) -> AugmentedOutputs | None:
         """What a teacher says about training rows as they are seen in an epoch; one pass an epoch, then the store."""
         plan = self.plan
         if plan is None:
@@ -193,9 +212,9 @@ class Faculty:
         def of_epoch(epoch: int) -> Stored:
             return self._seen_in(key, plan, epoch).outputs[output]
 
-        return ByView(plan.split, of_epoch)
+        return AugmentedOutputs(plan.split, of_epoch)
 
-    def _seen_in(self, key: str, plan: ViewPlan, epoch: int) -> StoredTargets:
+    def _seen_in(self, key: str, plan: AugmentationPlan, epoch: int) -> StoredTargets:
         kept = self._seen.get(key)
         if kept is None or kept[0] != epoch:
             model = self.order.models[key]
@@ -228,7 +247,7 @@ class Faculty:
             "manifest": model.manifest.model_dump(mode="json", exclude={"name", "metadata"}),
             "precision": self.store.precision,
             "top_k": self.store.top_k,
-            "footing": footing(self.device, self.order.threads),
+            "environment": environment_fingerprint(self.device, self.order.threads),
             "block": BLOCK,
         }
 

@@ -8,36 +8,33 @@ draw the same; BatchNorm's statistics move in the second pass only.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from workers.engine.balancing.balancer import Losses, stacked
 from workers.engine.data.columns import joined
-from workers.engine.training.batch import Answers, Counts, Part
-
-if TYPE_CHECKING:
-    from workers.engine.training.learner import Member
+from workers.engine.training.batch import Counts, MicroBatch, StepOutputs
+from workers.engine.training.interface import NetworkLearner
 
 Leaves = Mapping[str, Tensor]
 
 
-def learn_in_two_passes(member: "Member", parts: Sequence[Part], counts: Counts) -> None:
+def accumulate_in_two_passes(learner: NetworkLearner, parts: Sequence[MicroBatch], counts: Counts) -> None:
     """Backward of a batch that comes in `parts`: as exact as one part, at the memory of one part."""
-    outputs, taps = _whole(member, parts)
-    losses, means = member.losses(Answers(outputs, taps), joined([part.rows for part in parts]), counts)
+    outputs, taps = _whole(learner, parts)
+    losses, means = learner.losses(StepOutputs(outputs, taps), joined([part.rows for part in parts]), counts)
     whole = stacked([loss.detach() for loss in losses.values]) if losses.values else None
     leaves = [*outputs.values(), *taps.values()]
-    beside = [p for module in member.modules.values() for p in module.parameters() if p.requires_grad]
+    beside = [p for module in learner.modules.values() for p in module.parameters() if p.requires_grad]
     pulls = [
         torch.autograd.grad(loss, [*leaves, *beside], retain_graph=True, allow_unused=True) for loss in losses.values
     ]
     sizes = [len(part.rows) for part in parts]
     cuts = [[None if g is None else torch.split(g, sizes) for g in pull[: len(leaves)]] for pull in pulls]
     for place, part in enumerate(parts):
-        answers = member.forward(part)
-        values = [answers.outputs[name] for name in outputs] + [answers.taps[name] for name in taps]
+        outputs_of_part = learner.forward(part)
+        values = [outputs_of_part.outputs[name] for name in outputs] + [outputs_of_part.taps[name] for name in taps]
         surrogates = []
         for pull, each in zip(pulls, cuts, strict=True):
             pairs = [(value, cut[place]) for value, cut in zip(values, each, strict=True) if cut is not None]
@@ -45,25 +42,28 @@ def learn_in_two_passes(member: "Member", parts: Sequence[Part], counts: Counts)
                 pairs += [(p, g) for p, g in zip(beside, pull[len(leaves) :], strict=True) if g is not None]
             surrogates.append(_pulled(pairs))
         told = means if place == 0 else [torch.zeros_like(mean) for mean in means]
-        member.backward(Losses(losses.present, tuple(surrogates), whole), told)
+        learner.backward(Losses(losses.present, tuple(surrogates), whole), told)
 
 
-def losses_of_whole(member: "Member", parts: Sequence[Part], counts: Counts) -> Tensor:
+def losses_of_whole(learner: NetworkLearner, parts: Sequence[MicroBatch], counts: Counts) -> Tensor:
     """The losses of the tasks that are present [K] over a batch in `parts`, detached; nothing moves by it."""
-    outputs, taps = _whole(member, parts)
+    outputs, taps = _whole(learner, parts)
     with torch.no_grad():
-        losses, _ = member.losses(Answers(outputs, taps), joined([part.rows for part in parts]), counts)
+        losses, _ = learner.losses(StepOutputs(outputs, taps), joined([part.rows for part in parts]), counts)
     return stacked(losses.values)
 
 
-def _whole(member: "Member", parts: Sequence[Part]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _whole(learner: NetworkLearner, parts: Sequence[MicroBatch]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """(outputs, taps) of the whole batch, as leaves of a new graph."""
-    kept = _statistics(member.network)
+    kept = _statistics(learner.network)
     with torch.no_grad():
-        found = [member.forward(part) for part in parts]
+        found = [learner.forward(part) for part in parts]
         for buffer, value in kept:
             buffer.copy_(value)
-    sides = [[answers.outputs for answers in found], [answers.taps for answers in found]]
+    sides = [
+        [outputs_of_part.outputs for outputs_of_part in found],
+        [outputs_of_part.taps for outputs_of_part in found],
+    ]
     outputs, taps = (
         {name: torch.cat([each[name] for each in side]).requires_grad_() for name in side[0]} for side in sides
     )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from app.contracts.problems import UserError
 
 
-class GradientWatch:
+class GradientCheck:
     """The first step at which the gradient of some group of parameters was not finite. Groups are (terms that reach it,
     parameters).
     """

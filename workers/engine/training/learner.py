@@ -1,4 +1,4 @@
-"""A member of the population: a network, its tasks, its optimiser, and the best that it has been."""
+"""A learner: a network, its tasks, its optimizer, and the best weights so far."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,34 +18,33 @@ from workers.engine.data.inputs import Inputs
 from workers.engine.models import Network
 from workers.engine.models.taps import Taps
 from workers.engine.tasks.task import Task
-from workers.engine.training.accumulation import learn_in_two_passes, losses_of_whole
+from workers.engine.training.accumulation import accumulate_in_two_passes, losses_of_whole
 from workers.engine.training.affinity import Observer
-from workers.engine.training.batch import Answers, Counts, Part, Peers
-from workers.engine.training.gradient_check import GradientWatch
-from workers.engine.training.learner_state import is_finite, load_member, save_member
-from workers.engine.training.loss_recorder import Recorder
+from workers.engine.training.batch import Counts, MicroBatch, Peers, StepOutputs
+from workers.engine.training.gradient_check import GradientCheck, are_finite
+from workers.engine.training.learner_state import below, load_modules, module_tensors, named_tensors
+from workers.engine.training.loss_recorder import LossRecorder
 from workers.engine.training.lr_schedules import learning_rate
-from workers.engine.training.optimizers import make_optimizer, set_learning_rate
+from workers.engine.training.optimizers import load_optimizer, make_optimizer, optimizer_tensors, set_learning_rate
 from workers.engine.training.precision import Precision
 from workers.engine.training.validation import validate
 
 
 @dataclass
-class Standing:
-    """How a member has done on the validation split; epochs count from 1."""
+class BestSoFar:
+    """The best validation score of a learner, and the weights that had it; epochs count from 1."""
 
-    best: dict[str, Tensor] = field(default_factory=dict)
-    best_score: float | None = None
-    best_epoch: int = 0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    score: float | None = None
+    epoch: int = 0
     waited: int = 0
-    stopped: bool = False
-    steps: int = 0
+    """Epochs since then."""
 
 
-class Member:
-    """Trained by the one loop, step by step. `name` is `student`, `control`, or that of a peer.
+class Learner:
+    """Trained by the one loop, step by step. `name` is `student`, `control`, or `peer-<n>`.
 
-    Members of one `group` are each other's peers.
+    Learners of one `group` are each other's peers.
     """
 
     def __init__(
@@ -65,30 +64,34 @@ class Member:
         self.network = network.to(device)
         self.tasks = tuple(tasks)
         self.balancer = balancer
-        self.standing = Standing()
+        self.best = BestSoFar()
+        self.steps = 0
+        """Optimizer steps taken."""
+        self.stopped = False
+        """Whether early stopping has ended its training."""
         self.prefix = prefix if name == "student" else f"{prefix}{name}/"
-        self.recorder = Recorder(f"{self.prefix}train/", self.columns, steps, device)
+        self.recorder = LossRecorder(f"{self.prefix}train/", self.columns, steps, device)
         self.modules: dict[str, nn.Module] = {
             place: module.to(device) for task in self.tasks for place, module in task.modules.items()
         }
         self.parameters = _parameters(self.network, self.tasks)
-        self.watch = GradientWatch(f"{self.prefix}train/", self._reached(), device)
+        self.gradient_check = GradientCheck(f"{self.prefix}train/", self._parameters_by_terms(), device)
         self.optimizer = make_optimizer(training, _trained(self.network, self.modules))
         self.precision = Precision(training, device)
         self.held: Mapping[str, Phase] = {}
         """Tasks whose head is not trained until a phase is over."""
         self.observer: Observer | None = None
-        """Who looks at the tasks' gradients, where there are several."""
+        """Measures the tasks' gradients, where there are several."""
         self.relational = balancer.at_once or any(task.relational for task in self.tasks)
-        """Whether a batch in parts must be looked at as a whole: by a term, or by the balancer."""
+        """Whether a batch in parts must be learned as a whole: for a term, or for the balancer."""
         self._taps = Taps(self.network, [tap for task in self.tasks for term in task.terms for tap in term.taps])
         self._training = training
-        self._steps = steps
+        self._all_steps = steps
         self._has_dropout = any(isinstance(module, nn.Dropout) and module.p > 0 for module in network.modules())
         self._sums: list[Tensor] = []
         self._present: tuple[int, ...] = ()
         self._counts: Counts = ()
-        self._parts: dict[tuple[int, int], Part] = {}
+        self._parts: dict[tuple[int, int], MicroBatch] = {}
         self._progress = 0.0
 
     @property
@@ -100,14 +103,16 @@ class Member:
         """Bool [len(rows)] for each term of each task, flat: which of these dataset rows it counts."""
         return [term.counted[rows] for task in self.tasks for term in task.terms]
 
+    # One step.
+
     def begin_step(self, counts: Counts, step: int) -> None:
-        """A new optimiser step (from 0) over a batch with these counts."""
+        """Start optimizer step `step` (from 0) over a batch with these counts."""
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
         self.balancer.begin_step(step)
         self._counts, self._parts = counts, {}
         self._sums = []
-        self._progress = step / max(1, self._steps - 1)
+        self._progress = step / max(1, self._all_steps - 1)
         for task, phase in self.held.items():
             self.network.head(task).requires_grad_(phase.over(self._progress))
         self._present = tuple(
@@ -118,49 +123,46 @@ class Member:
             )
         )
 
-    def observe(self, parts: Sequence[Part], counts: Counts, step: int, epoch: int) -> None:
-        """Look at the tasks' gradients before the step, where somebody does and it is time."""
+    def observe(self, parts: Sequence[MicroBatch], counts: Counts, step: int, epoch: int) -> None:
+        """Measure the tasks' gradients before the step, where it is due."""
         if self.observer is not None:
-            self.observer.look(self, parts, counts, step, epoch)
+            self.observer.measure(self, parts, counts, step, epoch)
 
-    def forward(self, part: Part) -> Answers:
-        """What the network puts out for a micro-batch, in training mode."""
+    def forward(self, part: MicroBatch) -> StepOutputs:
+        """The forward pass of a micro-batch, in training mode."""
         if self.balancer.looks_again:
             self._parts[part.draw] = part
         if self._has_dropout:
             seed_step(self._training.seed, "dropout", *part.draw)
         with self.precision.forward():
             outputs = self.network(part.x)
-        return Answers(outputs, self._taps.take())
+        return StepOutputs(outputs, self._taps.take())
 
-    def look(self, x: Tensor) -> Answers:
-        """What the network puts out for x [n, …], in the mode that it is in."""
+    def predict(self, x: Tensor) -> StepOutputs:
+        """The forward pass of x [n, …], in the mode that the network is in."""
         outputs = self.network(x)
-        return Answers(outputs, self._taps.take())
+        return StepOutputs(outputs, self._taps.take())
 
-    def losses(self, answers: Answers, rows: Rows, counts: Counts, peers: Peers = ()) -> tuple[Losses, list[Tensor]]:
+    def losses(
+        self, outputs: StepOutputs, rows: Rows, counts: Counts, peers: Peers = ()
+    ) -> tuple[Losses, list[Tensor]]:
         """(the losses of the tasks that are present, every term's mean) of these rows."""
         values, means = [], []
         for i, (task, by_term) in enumerate(zip(self.tasks, counts, strict=True)):
-            loss, parts = task.loss(answers.of(task, self._progress, peers), rows, by_term)
-            means += parts
+            loss, by_term_means = task.loss(outputs.of(task, self._progress, peers), rows, by_term)
+            means += by_term_means
             if loss is not None and i in self._present:
                 values.append(loss)
         return Losses(self._present, tuple(values)), means
 
-    def learn(self, answers: Answers, rows: Rows, counts: Counts, peers: Peers = ()) -> None:
-        """Backward of a micro-batch whose forward gave `answers`."""
-        losses, means = self.losses(answers, rows, counts, peers)
+    def learn(self, outputs: StepOutputs, rows: Rows, counts: Counts, peers: Peers = ()) -> None:
+        """The backward pass of a micro-batch, from the outputs of its forward pass."""
+        losses, means = self.losses(outputs, rows, counts, peers)
         self.backward(losses, means)
 
-    def learn_at_once(self, parts: Sequence[Part], counts: Counts) -> None:
-        """Forward and backward of a batch in parts, where terms compare its rows."""
-        learn_in_two_passes(self, parts, counts)
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it takes no further step."""
-        return self.standing.stopped
+    def learn_whole(self, parts: Sequence[MicroBatch], counts: Counts) -> None:
+        """Forward and backward of a batch in parts whose rows are compared with each other."""
+        accumulate_in_two_passes(self, parts, counts)
 
     def backward(self, losses: Losses, means: list[Tensor]) -> None:
         """Add the gradients of some losses, and record the terms' means."""
@@ -171,14 +173,14 @@ class Member:
         """Balance, clip, update; `step` counts from 0, `epoch` from 1."""
         self.balancer.finish(self._present, self.parameters, step)
         if self.observer is not None:
-            self.observer.look_after(self, step, epoch)
-        self.watch.look(step + 1)
+            self.observer.measure_after(self, step, epoch)
+        self.gradient_check.look(step + 1)
         if self._training.clip_norm is not None:
             self.balancer.clip(self.parameters, self._training.clip_norm)
-        set_learning_rate(self.optimizer, learning_rate(self._training, step, self._steps))
+        set_learning_rate(self.optimizer, learning_rate(self._training, step, self._all_steps))
         self.optimizer.step()
         self.balancer.after_step(self._losses_again)
-        self.standing.steps += 1
+        self.steps += 1
         self.recorder.add([self._total(), *self._sums], step + 1, epoch)
 
     def _losses_again(self) -> Tensor:
@@ -187,76 +189,108 @@ class Member:
 
     def task_losses(self) -> Tensor:
         """The losses of the step [K], NaN for tasks that were absent."""
-        sums, found = iter(self._sums), []
+        sums, losses = iter(self._sums), []
         for i, task in enumerate(self.tasks):
             weighted = [weight * next(sums) for weight in task.weights(self._progress)]
-            found.append(torch.stack(weighted).sum() if i in self._present else torch.full_like(weighted[0], torch.nan))
-        return torch.stack(found)
+            losses.append(
+                torch.stack(weighted).sum() if i in self._present else torch.full_like(weighted[0], torch.nan)
+            )
+        return torch.stack(losses)
 
     def _total(self) -> Tensor:
         """The weighted sum of all terms of all tasks, as the article writes it: Σ w_i Σ_t w_t L_t."""
         weights = [task.weight * weight for task in self.tasks for weight in task.weights(self._progress)]
         return torch.stack([weight * value for weight, value in zip(weights, self._sums, strict=True)]).sum()
 
+    # One epoch, and the end.
+
     def end_epoch(self, inputs: Inputs, validation: Rows, epoch: int, step: int) -> list[MetricPoint]:
-        """After epoch `epoch` (from 1) and `step` steps: validate, judge; the points of the validation series."""
+        """Validate after epoch `epoch` (from 1) and `step` steps; the points of the validation series."""
         self.balancer.end_epoch()
         if len(validation) == 0:
             return []
-        found = validate(self, inputs, validation)
-        score = found.score(self, self._training)
+        result = validate(self, inputs, validation)
+        score = result.score(self, self._training)
         if score is not None:
             self.judge(score, epoch)
-        return found.points(self, step, epoch)
-
-    def take(self) -> list[MetricPoint]:
-        """The points of the training series that are ready. Raises UserError `diverged`."""
-        self.watch.expect_finite(before=self.recorder.first_bad_step())
-        seen = self.observer.take(self.prefix) if self.observer is not None else []
-        return [*self.recorder.take(), *seen]
-
-    def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything that the next step depends on: tensors under the member's name, and JSON-able state."""
-        return save_member(self)
-
-    def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """The inverse of `save`; the member was built from the same spec."""
-        load_member(self, tensors, state)
-
-    def _reached(self) -> list[tuple[list[str], list[nn.Parameter]]]:
-        """(terms, parameters that they reach): those that tasks share, then each task's own."""
-        own = [
-            ([f"{task.name}/{term.name}" for term in task.terms], list(parameters))
-            for task, parameters in zip(self.tasks, self.parameters.own, strict=True)
-        ]
-        return [(self.columns, self.parameters.trunk), *own]
-
-    def is_finite(self) -> bool:
-        """Whether every weight, and what the optimiser remembers, is finite: what a checkpoint must not be without."""
-        return is_finite(self)
+        return result.points(self, step, epoch)
 
     def judge(self, score: float, epoch: int) -> None:
         """Keep the weights if they are the best so far; count the epochs without improvement.
 
         A score that is not finite is never the best: nothing compares as better than NaN afterwards.
         """
-        standing, stopping = self.standing, self._training.early_stopping
-        least = -inf if standing.best_score is None else standing.best_score
+        best, stopping = self.best, self._training.early_stopping
+        least = -inf if best.score is None else best.score
         if isfinite(score) and score > least + (stopping.min_delta if stopping else 0.0):
-            standing.best_score, standing.best_epoch, standing.waited = score, epoch, 0
+            best.score, best.epoch, best.waited = score, epoch, 0
             if self._training.select_by != "last":
-                standing.best = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+                best.weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         else:
-            standing.waited += 1
-        standing.stopped = stopping is not None and standing.waited >= stopping.patience
+            best.waited += 1
+        self.stopped = stopping is not None and best.waited >= stopping.patience
 
-    def settle(self, last_epoch: int) -> int:
-        """Load the weights to be exported; the epoch that they come from."""
+    def take_points(self) -> list[MetricPoint]:
+        """The points of the training series that are ready. Raises UserError `diverged`."""
+        self.gradient_check.expect_finite(before=self.recorder.first_bad_step())
+        measured = self.observer.take_points(self.prefix) if self.observer is not None else []
+        return [*self.recorder.take(), *measured]
+
+    def finish(self, last_epoch: int) -> int:
+        """Load the best weights into the network; returns the epoch that they come from, `last_epoch` without any."""
         self._taps.close()
-        if self.standing.best:
-            self.network.load_state_dict(self.standing.best)
-            return self.standing.best_epoch
+        if self.best.weights:
+            self.network.load_state_dict(self.best.weights)
+            return self.best.epoch
         return last_epoch
+
+    # Its state.
+
+    def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything that the next step depends on: tensors under the learner's name, and JSON-able state."""
+        sums, filled = self.recorder.state()
+        tensors = named_tensors(
+            self.name,
+            {
+                "network": self.network.state_dict(),
+                "best": self.best.weights,
+                "optimizer": optimizer_tensors(self.optimizer),
+                "balancer": self.balancer.state(),
+                "recorder": sums,
+                "modules": module_tensors(self.modules),
+                "observer": self.observer.state() if self.observer is not None else {},
+            },
+        )
+        best = {"score": self.best.score, "epoch": self.best.epoch, "waited": self.best.waited}
+        return tensors, {"best": best, "steps": self.steps, "stopped": self.stopped, "filled": filled}
+
+    def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """The inverse of `save`; the learner was built from the same spec."""
+        own = below(self.name, tensors)
+        device = next(self.network.parameters()).device
+        self.network.load_state_dict(below("network", own))
+        load_modules(self.modules, below("modules", own))
+        load_optimizer(self.optimizer, below("optimizer", own))
+        self.balancer.load_state(below("balancer", own))
+        self.recorder.load(below("recorder", own), int(state["filled"]))
+        if self.observer is not None:
+            self.observer.load_state(below("observer", own), device)
+        weights = {name: value.to(device) for name, value in below("best", own).items()}
+        self.best = BestSoFar(weights, **state["best"])
+        self.steps, self.stopped = state["steps"], state["stopped"]
+
+    def is_finite(self) -> bool:
+        """Whether every weight and all optimizer state is finite, as a checkpoint must be."""
+        weights = [*self.network.state_dict().values(), *module_tensors(self.modules).values()]
+        return are_finite([*weights, *optimizer_tensors(self.optimizer).values()])
+
+    def _parameters_by_terms(self) -> list[tuple[list[str], list[nn.Parameter]]]:
+        """(terms, parameters that they reach): those that tasks share, then each task's own."""
+        own = [
+            ([f"{task.name}/{term.name}" for term in task.terms], list(parameters))
+            for task, parameters in zip(self.tasks, self.parameters.own, strict=True)
+        ]
+        return [(self.columns, self.parameters.trunk), *own]
 
 
 def _parameters(network: Network, tasks: Sequence[Task]) -> Parameters:
@@ -277,5 +311,5 @@ def _parameters(network: Network, tasks: Sequence[Task]) -> Parameters:
 
 
 def _trained(network: nn.Module, modules: Mapping[str, nn.Module]) -> list[nn.Parameter]:
-    beside = [parameter for module in modules.values() for parameter in module.parameters()]
-    return [*network.parameters(), *beside]
+    of_modules = [parameter for module in modules.values() for parameter in module.parameters()]
+    return [*network.parameters(), *of_modules]

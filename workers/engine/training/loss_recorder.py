@@ -16,8 +16,8 @@ POINTS = 500
 """About how many points a series has at the end."""
 
 
-class Recorder:
-    """The training losses of one member: column 0 is the total, then each task's terms."""
+class LossRecorder:
+    """The training losses of one learner: column 0 is the total, then each task's terms."""
 
     def __init__(self, prefix: str, columns: Sequence[str], steps: int, device: torch.device) -> None:
         self._prefix = prefix

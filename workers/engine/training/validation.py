@@ -1,9 +1,8 @@
-"""How a member does on the validation split: what epochs are selected by. Never the test split."""
+"""How a learner does on the validation split: what epochs are selected by. Never the test split."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,10 +13,8 @@ from workers.engine.data.columns import Rows
 from workers.engine.data.inputs import Inputs
 from workers.engine.evaluation.metrics.task_metrics import Metrics, score, task_metrics
 from workers.engine.evaluation.parties import BLOCK
-from workers.engine.training.batch import Answers
-
-if TYPE_CHECKING:
-    from workers.engine.training.learner import Member
+from workers.engine.training.batch import StepOutputs
+from workers.engine.training.interface import NetworkLearner
 
 
 @dataclass(frozen=True)
@@ -27,18 +24,18 @@ class Validation:
     loss: float | None
     metrics: dict[str, Metrics]
 
-    def score(self, member: "Member", training: TrainingSpec) -> float | None:
+    def score(self, learner: NetworkLearner, training: TrainingSpec) -> float | None:
         """Higher is better: the mean of the tasks' scores, or minus the loss where asked or nothing is labelled; None
         where there is neither label nor loss to go by.
         """
-        scores = [score(self.metrics[t.name], t.spec.kind) for t in member.tasks if self.metrics.get(t.name)]
+        scores = [score(self.metrics[t.name], t.spec.kind) for t in learner.tasks if self.metrics.get(t.name)]
         if training.select_by == "loss" or not scores or not all(map(isfinite, scores)):
             return -self.loss if self.loss is not None else None
         return sum(scores) / len(scores)
 
-    def points(self, member: "Member", step: int, epoch: int) -> list[MetricPoint]:
+    def points(self, learner: NetworkLearner, step: int, epoch: int) -> list[MetricPoint]:
         """As metric series `validation/…`."""
-        start = f"{member.prefix}validation/"
+        start = f"{learner.prefix}validation/"
         found: list[tuple[str, float | None]] = [(f"{start}loss", _finite(self.loss))]
         for task, metrics in self.metrics.items():
             found += [(f"{start}{task}/{name}", value) for name, value in metrics.items() if name != "rows"]
@@ -49,26 +46,28 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and isfinite(value) else None
 
 
-def validate(member: "Member", inputs: Inputs, rows: Rows) -> Validation:
-    """Evaluate a member on `rows`; running statistics do not move."""
-    with evaluating(member.network):
-        blocks = [(part, member.look(inputs.take(part))) for part in rows.split(BLOCK)]
-        loss = _loss(member, blocks, rows)
-    outputs = {task.name: torch.cat([block.outputs[task.name] for _, block in blocks]).float() for task in member.tasks}
+def validate(learner: NetworkLearner, inputs: Inputs, rows: Rows) -> Validation:
+    """Evaluate a learner on `rows`; running statistics do not move."""
+    with evaluating(learner.network):
+        blocks = [(part, learner.predict(inputs.take(part))) for part in rows.split(BLOCK)]
+        loss = _loss(learner, blocks, rows)
+    outputs = {
+        task.name: torch.cat([block.outputs[task.name] for _, block in blocks]).float() for task in learner.tasks
+    }
     metrics = {
         task.name: task_metrics(outputs[task.name].cpu(), task.spec, task.target, rows.host, ranking=False)
-        for task in member.tasks
+        for task in learner.tasks
         if task.target is not None
     }
     return Validation(loss, metrics)
 
 
-def _loss(member: "Member", blocks: Sequence[tuple[Rows, Answers]], rows: Rows) -> float | None:
+def _loss(learner: NetworkLearner, blocks: Sequence[tuple[Rows, StepOutputs]], rows: Rows) -> float | None:
     """The loss, block by block, weighted as at the end of training, so that epochs of all phases compare; terms that
     compare rows compare those of a block.
     """
     total, counted = torch.zeros((), device=rows.device.device), False
-    for task in member.tasks:
+    for task in learner.tasks:
         whole = [int(term.counted[rows.host].sum()) for term in task.terms]
         for part, answers in blocks:
             counts = [int(term.counted[part.host].sum()) for term in task.terms]

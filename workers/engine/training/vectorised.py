@@ -1,7 +1,7 @@
 """Several students as one vectorised step: candidates of a search that differ in temperatures and weights alone.
 
 Their weights are stacked, [K, …] each, and `torch.func` maps forward pass and loss over them. The optimisers work
-number by number, so each candidate has the update that it would have alone, but for rounding: a squad selects, and
+number by number, so each candidate has the update that it would have alone, but for rounding: a vectorised selects, and
 the winner is trained again on the plain path. It must be possible (see `can_train_together`), and it is faster where
 a step is mostly the dispatch of small operations.
 """
@@ -23,12 +23,12 @@ from workers.engine.data.inputs import Inputs
 from workers.engine.evaluation.parties import BLOCK
 from workers.engine.losses.soft_target_losses import ClassSoftTargets
 from workers.engine.losses.supervised_loss import SupervisedLoss
-from workers.engine.losses.term import Seen, Term
+from workers.engine.losses.term import Term, TermInputs
 from workers.engine.models import Network
 from workers.engine.tasks.task import Task
-from workers.engine.training.batch import Answers, Counts, Part, Peers
-from workers.engine.training.gradient_check import GradientWatch, are_finite
-from workers.engine.training.loss_recorder import Recorder
+from workers.engine.training.batch import Counts, MicroBatch, Peers, StepOutputs
+from workers.engine.training.gradient_check import GradientCheck, are_finite
+from workers.engine.training.loss_recorder import LossRecorder
 from workers.engine.training.lr_schedules import learning_rate
 from workers.engine.training.optimizers import load_optimizer, make_optimizer, optimizer_tensors, set_learning_rate
 
@@ -53,7 +53,7 @@ def _is_simple(task: Task) -> bool:
     """Class targets, fixed temperatures and weights, additive terms without trained parts."""
     return (
         task.spec.kind == "class"
-        and not task.weighings
+        and not task.weight_schedules
         and all(
             isinstance(term, SupervisedLoss)
             or (
@@ -75,7 +75,7 @@ def _degrees(term: Term) -> float | None:
     return first if isinstance(first, float | int) and first == last else None
 
 
-class Squad:
+class VectorisedLearners:
     """K students that go through the loop as one. `tasks` holds the first one's task, whose rows are everybody's."""
 
     group: str | None = None
@@ -102,8 +102,8 @@ class Squad:
         self._degrees = torch.tensor([[_degrees(term) or 1.0 for term in task.terms] for task in tasks], device=device)
         self._optimizer = make_optimizer(training, list(self._weights.values()))
         terms = [f"{tasks[0].name}/{term.name}" for term in tasks[0].terms]
-        self._watch = GradientWatch(f"{prefix}train/", [(terms, self.parameters.all)], device)
-        self._recorder = Recorder(f"{prefix}train/", [f"{k}/loss" for k in range(len(tasks))], steps, device)
+        self._watch = GradientCheck(f"{prefix}train/", [(terms, self.parameters.all)], device)
+        self._recorder = LossRecorder(f"{prefix}train/", [f"{k}/loss" for k in range(len(tasks))], steps, device)
         self._prefix = prefix
         self._training = training
         self._steps = steps
@@ -118,20 +118,18 @@ class Squad:
         return Parameters((Shared(tuple(self._weights.values()), (0,)),), ())
 
     def counts(self, rows: Tensor) -> list[Tensor]:
-        """See `Member`."""
         return [term.counted[rows] for term in self.tasks[0].terms]
 
     def begin_step(self, counts: Counts, step: int) -> None:
-        """See `Member`."""
         self._optimizer.zero_grad(set_to_none=True)
         self._progress = step / max(1, self._steps - 1)
 
-    def observe(self, parts: Sequence[Part], counts: Counts, step: int, epoch: int) -> None:
+    def observe(self, parts: Sequence[MicroBatch], counts: Counts, step: int, epoch: int) -> None:
         """There is one task: nothing to compare."""
 
-    def forward(self, part: Part) -> Answers:
+    def forward(self, part: MicroBatch) -> StepOutputs:
         """Everybody's outputs: {task: [K, n, size]}."""
-        return Answers({self.tasks[0].name: self._outputs(part.x)}, {})
+        return StepOutputs({self.tasks[0].name: self._outputs(part.x)}, {})
 
     def _outputs(self, x: Tensor) -> Tensor:
         name = self.tasks[0].name
@@ -143,9 +141,9 @@ class Squad:
         outputs: Tensor = vmap(one)(self._weights)
         return outputs
 
-    def learn(self, answers: Answers, rows: Rows, counts: Counts, peers: Peers = ()) -> None:
+    def learn(self, outputs: StepOutputs, rows: Rows, counts: Counts, peers: Peers = ()) -> None:
         """Σ_k of everybody's loss: each has the gradient of its own."""
-        totals = self._losses(answers.outputs[self.tasks[0].name], rows, counts[0], self._progress)
+        totals = self._losses(outputs.outputs[self.tasks[0].name], rows, counts[0], self._progress)
         totals.sum().backward()  # type: ignore[no-untyped-call]
         self._totals = list(totals.detach())
 
@@ -159,13 +157,12 @@ class Squad:
                 total = total + self._shares[:, place] * means
         return total
 
-    def learn_at_once(self, parts: Sequence[Part], counts: Counts) -> None:
+    def learn_whole(self, parts: Sequence[MicroBatch], counts: Counts) -> None:
         """One after the other: nobody here compares rows."""
         for part in parts:
             self.learn(self.forward(part), part.rows, counts)
 
     def end_step(self, step: int, epoch: int) -> None:
-        """See `Member`."""
         self._watch.look(step + 1)
         set_learning_rate(self._optimizer, learning_rate(self._training, step, self._steps))
         self._optimizer.step()
@@ -191,7 +188,7 @@ class Squad:
 
     def _scores(self, outputs: Tensor, validation: Rows, losses: list[float]) -> tuple[str, list[float]]:
         """(what is judged by, each candidate's score, higher is better) for outputs [K, n, C]: accuracy, which is
-        what members of class tasks are judged by, or minus the loss.
+        what learners of class tasks are judged by, or minus the loss.
         """
         target = self.tasks[0].target
         if self._training.select_by == "loss" or target is None or not bool(target.labelled[validation.host].any()):
@@ -200,33 +197,29 @@ class Squad:
         right = (outputs.argmax(2) == labels) & (labels >= 0)
         return "accuracy", (right.sum(1) / (labels >= 0).sum()).tolist()
 
-    def take(self) -> list[MetricPoint]:
-        """See `Member`."""
+    def take_points(self) -> list[MetricPoint]:
         self._watch.expect_finite(before=self._recorder.first_bad_step())
         return self._recorder.take()
 
     def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """See `Member`."""
         sums, filled = self._recorder.state()
         tensors = {f"{NAME}/weights/{name}": value.detach().cpu() for name, value in self._weights.items()}
         tensors |= {
             f"{NAME}/optimizer/{name}": value.cpu() for name, value in optimizer_tensors(self._optimizer).items()
         }
-        tensors |= {f"{NAME}/recorder/{name}": value.cpu() for name, value in sums.items()}
+        tensors |= {f"{NAME}/loss_recorder/{name}": value.cpu() for name, value in sums.items()}
         return tensors, {"best": self.best, "filled": filled}
 
     def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """See `Member`."""
         with torch.no_grad():
             for name, value in self._weights.items():
                 value.copy_(tensors[f"{NAME}/weights/{name}"])
         start = f"{NAME}/optimizer/"
         load_optimizer(self._optimizer, {n[len(start) :]: v for n, v in tensors.items() if n.startswith(start)})
-        self._recorder.load({"sums": tensors[f"{NAME}/recorder/sums"]}, int(state["filled"]))
+        self._recorder.load({"sums": tensors[f"{NAME}/loss_recorder/sums"]}, int(state["filled"]))
         self.best = list(state["best"])
 
     def is_finite(self) -> bool:
-        """See `Member`."""
         return are_finite([*self._weights.values(), *optimizer_tensors(self._optimizer).values()])
 
 
@@ -235,6 +228,6 @@ def _mean_of(term: Term, rows: Rows, progress: float) -> Any:
 
     def summed(outputs: Tensor, degrees: Tensor) -> Tensor:
         own = replace(term, at=lambda _: degrees) if isinstance(term, ClassSoftTargets) else term
-        return own.losses(Seen(outputs, progress=progress), rows).sum()
+        return own.losses(TermInputs(outputs, progress=progress), rows).sum()
 
     return summed

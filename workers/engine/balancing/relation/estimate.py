@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from workers.engine.balancing.relation.running_stats import Measured
+from workers.engine.balancing.relation.running_stats import RunningStats
 
 LEAST = 5
 """Measurements before an estimate is used; until then every task teaches itself alone."""
@@ -18,7 +18,7 @@ def identity(size: int) -> Matrix:
     return tuple(tuple(float(i == j) for j in range(size)) for i in range(size))
 
 
-def relation_of(affinity: Measured) -> Matrix:
+def relation_of(affinity: RunningStats) -> Matrix:
     """R_ij = max(0, Z_{j→i}) / Z_{i→i}, where Z is surely positive, and 1 on the diagonal; not yet normalised.
 
     `affinity` [K, K] holds what task j (column) does for task i (row). A task that does not surely help itself hears

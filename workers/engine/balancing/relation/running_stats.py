@@ -9,7 +9,7 @@ TABLES = ("counts", "sums", "squares")
 
 
 @dataclass
-class Measured:
+class RunningStats:
     """Running count, sum and sum of squares of a table of numbers; entries that are NaN were not measured."""
 
     counts: Tensor
@@ -17,7 +17,7 @@ class Measured:
     squares: Tensor
 
     @classmethod
-    def none(cls, shape: tuple[int, ...], device: torch.device) -> "Measured":
+    def none(cls, shape: tuple[int, ...], device: torch.device) -> "RunningStats":
         """Nothing measured yet; float64, so that long jobs lose nothing."""
         counts, sums, squares = (torch.zeros(shape, dtype=torch.float64, device=device) for _ in TABLES)
         return cls(counts, sums, squares)

@@ -13,7 +13,7 @@ from workers.engine.data.transform import undo
 
 
 @dataclass(frozen=True)
-class ViewPlan:
+class AugmentationPlan:
     """Views of the training split's rows, which the student sees in `shape`."""
 
     views: Views
@@ -26,7 +26,7 @@ class ViewPlan:
     @classmethod
     def of(
         cls, views: Views, inputs: Inputs, split: Tensor, shape: tuple[int, ...], transform: InputTransform
-    ) -> "ViewPlan":
+    ) -> "AugmentationPlan":
         """`split`: the training rows, int64 on the host; `transform`: what `inputs` did to raw rows."""
 
         def take(rows: Tensor) -> Tensor:

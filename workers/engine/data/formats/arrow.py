@@ -10,7 +10,7 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
-from workers.engine.data.formats.read import (
+from workers.engine.data.formats.common import (
     MOST_BYTES,
     MOST_LINE_BYTES,
     NULL_WORDS,
@@ -36,7 +36,7 @@ def _arrow_errors(what: str) -> Iterator[None]:
 
 
 def read_parquet(path: Path, wanted: set[str]) -> dict[str, Array]:
-    """Its columns of these names. Raises UserError as `tables.read_arrays` does."""
+    """Its columns of these names. Raises UserError as `read_arrays` does."""
     with _arrow_errors("parquet"):
         file = pa.parquet.ParquetFile(path)
         columns = require(wanted, file.schema_arrow.names)
@@ -48,7 +48,7 @@ def read_parquet(path: Path, wanted: set[str]) -> dict[str, Array]:
 
 
 def read_csv(path: Path, wanted: set[str], words: Set[str]) -> dict[str, Array]:
-    """Its columns of these names, those of `words` as text. Raises UserError as `tables.read_arrays` does."""
+    """Its columns of these names, those of `words` as text. Raises UserError as `read_arrays` does."""
     check_lines(path)
     with _arrow_errors("csv"):
         table = pa.csv.read_csv(

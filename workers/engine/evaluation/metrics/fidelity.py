@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from app.contracts.reports.report import Fidelity
-from workers.engine.evaluation.metrics.outputs import Answers, in_own_units, label_logits
+from workers.engine.evaluation.metrics.outputs import PartyOutputs, in_own_units, label_logits
 from workers.engine.losses.softmax import bernoulli_log_probabilities, log_probabilities
 
 
-def fidelity(teacher: Answers, student: Answers) -> Fidelity:
+def fidelity(teacher: PartyOutputs, student: PartyOutputs) -> Fidelity:
     """Agreement and divergence of two parties on the same rows, at temperature 1.
 
     Classes: share of rows with the same top class; mean over rows of KL(teacher ‖ student) in nats. Labels: share of
@@ -40,7 +40,7 @@ def _kl_terms(log_p: Tensor, log_q: Tensor) -> Tensor:
     return torch.where(p > 0.0, p * (log_p - log_q), torch.zeros_like(p))
 
 
-def _bernoulli_kl(teacher: Answers, student: Answers) -> Tensor:
+def _bernoulli_kl(teacher: PartyOutputs, student: PartyOutputs) -> Tensor:
     taught = bernoulli_log_probabilities(label_logits(teacher.values.double(), teacher.spec))
     learnt = bernoulli_log_probabilities(label_logits(student.values.double(), student.spec))
     return (_kl_terms(taught[0], learnt[0]) + _kl_terms(taught[1], learnt[1])).mean()

@@ -16,7 +16,7 @@ from workers.engine.losses.target_scaling import own_units
 
 
 @dataclass(frozen=True)
-class Answers:
+class PartyOutputs:
     """Raw outputs of one party for one task.
 
     `values` has shape [n, size], float32, on the CPU; `spec` says what the numbers mean.
@@ -38,7 +38,7 @@ def in_own_units(values: Tensor, spec: OutputSpec) -> Tensor:
     return own_units(values.double(), spec)
 
 
-def mean_answers(answers: Sequence[Answers], weights: Sequence[float]) -> Answers:
+def mean_answers(answers: Sequence[PartyOutputs], weights: Sequence[float]) -> PartyOutputs:
     """The weighted mean of several teachers of one task, as one teacher.
 
     Classes and labels: mean of probabilities at temperature 1 (soften, then average). Values and vectors: mean in
@@ -52,11 +52,13 @@ def mean_answers(answers: Sequence[Answers], weights: Sequence[float]) -> Answer
     if isinstance(first, ClassOutput):
         logs = torch.stack([log_probabilities(a.values.double(), a.spec) for a in answers])
         mean = torch.logsumexp(logs + shares.log()[:, None, None], dim=0)
-        return Answers(mean.float(), ClassOutput(kind="class", output="log_probabilities", classes=first.classes))
+        return PartyOutputs(mean.float(), ClassOutput(kind="class", output="log_probabilities", classes=first.classes))
     if isinstance(first, MultilabelOutput):
         chances = torch.stack([label_logits(a.values, a.spec).double().sigmoid() for a in answers])
         mean = torch.einsum("t,tnl->nl", shares, chances)
-        return Answers(mean.float(), MultilabelOutput(kind="multilabel", output="probabilities"))
+        return PartyOutputs(mean.float(), MultilabelOutput(kind="multilabel", output="probabilities"))
     numbers = torch.stack([in_own_units(a.values, a.spec) for a in answers])
     mean = torch.einsum("t,tns->ns", shares, numbers).float()
-    return Answers(mean, ValueOutput(kind="value") if isinstance(first, ValueOutput) else VectorOutput(kind="vector"))
+    return PartyOutputs(
+        mean, ValueOutput(kind="value") if isinstance(first, ValueOutput) else VectorOutput(kind="vector")
+    )

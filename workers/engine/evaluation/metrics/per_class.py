@@ -11,14 +11,14 @@ from torch import Tensor
 
 from app.contracts.reports.report import ClassFigures, PerClass
 from app.contracts.resources.manifests import ClassOutput
-from workers.engine.evaluation.metrics.outputs import Answers
+from workers.engine.evaluation.metrics.outputs import PartyOutputs
 from workers.engine.losses.softmax import log_probabilities
 
 MOST_CLASSES = 100
 _STUDENT, _TEACHER = "student", "teacher"
 
 
-def per_class(parties: Mapping[str, Answers], labels: Tensor, most: int = MOST_CLASSES) -> tuple[PerClass, ...]:
+def per_class(parties: Mapping[str, PartyOutputs], labels: Tensor, most: int = MOST_CLASSES) -> tuple[PerClass, ...]:
     """Recall, precision and F1 of every party for each class; at most `most` classes.
 
     `parties` maps names to raw outputs [n, C] and what they mean; `student` is one of them, and `teacher` the one that
@@ -61,7 +61,7 @@ class _Counts:
     predicted: Tensor
 
     @classmethod
-    def of(cls, values: Tensor, answers: Answers, labels: Tensor) -> "_Counts":
+    def of(cls, values: Tensor, answers: PartyOutputs, labels: Tensor) -> "_Counts":
         """`values` are those rows of the answers that have a label."""
         predicted, classes = log_probabilities(values, answers.spec).argmax(dim=1), values.shape[1]
         of_rows = (labels[predicted == labels], labels, predicted)

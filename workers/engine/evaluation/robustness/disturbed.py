@@ -9,12 +9,12 @@ from torch import Tensor
 
 from app.contracts.reports.report import Robustness
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.evaluation.metrics.outputs import Answers
+from workers.engine.evaluation.metrics.outputs import PartyOutputs
 from workers.engine.evaluation.metrics.task_metrics import task_metrics
 from workers.engine.evaluation.parties import BLOCK
 from workers.engine.evaluation.robustness.corruptions import SEVERITIES, corrupted, corruptions_of
 
-Answering = Callable[[Tensor], Mapping[str, Answers]]
+Answering = Callable[[Tensor], Mapping[str, PartyOutputs]]
 """Raw rows ([n, *row] as the dataset has them) -> what a party says about each of its tasks, n rows each."""
 
 
@@ -53,16 +53,16 @@ def robustness(
 
 def _said(
     parties: Mapping[str, Answering], rows: Tensor, disturbed: Callable[[Tensor], Tensor]
-) -> dict[str, dict[str, Answers]]:
+) -> dict[str, dict[str, PartyOutputs]]:
     """Every party's answers by task; each block is disturbed once for all of them."""
-    blocks: dict[str, list[Mapping[str, Answers]]] = {party: [] for party in parties}
+    blocks: dict[str, list[Mapping[str, PartyOutputs]]] = {party: [] for party in parties}
     for part in torch.split(rows, BLOCK):
         x = disturbed(part)
         for party, answering in parties.items():
             blocks[party].append(answering(x))
     return {
         party: {
-            task: Answers(torch.cat([block[task].values for block in answers]), first.spec)
+            task: PartyOutputs(torch.cat([block[task].values for block in answers]), first.spec)
             for task, first in answers[0].items()
         }
         for party, answers in blocks.items()
@@ -70,7 +70,12 @@ def _said(
 
 
 def _measured(
-    name: str, severity: int, said: Mapping[str, Mapping[str, Answers]], task: str, target: TargetColumn, rows: Tensor
+    name: str,
+    severity: int,
+    said: Mapping[str, Mapping[str, PartyOutputs]],
+    task: str,
+    target: TargetColumn,
+    rows: Tensor,
 ) -> Robustness:
     metric = "accuracy" if target.kind in ("class", "multilabel") else "rmse"
     figures = {

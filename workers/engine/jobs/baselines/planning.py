@@ -1,7 +1,7 @@
-"""The stages of a job's baselines: for each labelled task a network of the student's trunk with one head.
+"""The runs of a job's baselines: for each labelled task a network of the student's trunk with one head.
 
 A baseline is what a `train` job with the student's architecture, the task's target and the student's optimiser steps
-would train; here it is a stage, so that it is resumed and kept as controls are.
+would train; here it is a run, so that it is resumed and kept as controls are.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,17 +11,19 @@ from torch import Tensor
 
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.jobs import TaskSpec
-from workers.engine.jobs.runs.results import StageResult
-from workers.engine.jobs.runs.runner import Stage, StageRunner
+from workers.engine.jobs.runs.results import RunResult
+from workers.engine.jobs.runs.run import Run
+from workers.engine.jobs.runs.runner import Runner
 from workers.engine.losses.supervised_loss import SupervisedLoss
-from workers.engine.tasks.build import Course, Taught
+from workers.engine.tasks.build import BuiltTask
+from workers.engine.tasks.run_spec import RunSpec
 from workers.engine.tasks.task import Task
 
 
-def labelled_tasks(taught: Sequence[Taught], train: Tensor) -> list[Task]:
+def labelled_tasks(tasks: Sequence[BuiltTask], train: Tensor) -> list[Task]:
     """The tasks that some training row has a label for: those that have a baseline."""
-    tasks = [each.student for each in taught]
-    return [task for task in tasks if task.target is not None and bool(task.target.labelled[train].any())]
+    students = [each.student for each in tasks]
+    return [task for task in students if task.target is not None and bool(task.target.labelled[train].any())]
 
 
 def single(architecture: Architecture, output: str) -> Architecture:
@@ -31,26 +33,23 @@ def single(architecture: Architecture, output: str) -> Architecture:
     return architecture.model_copy(update={"outputs": {output: size}, "sharing": "hard"})
 
 
-def baseline_stage(task: Task, main: Stage, device: torch.device, offset: int) -> Stage:
-    """The baseline of one task beside the student's stage, from the same seed; it starts `offset` steps into the job.
+def baseline_run(task: Task, main: Run, device: torch.device, offset: int) -> Run:
+    """The baseline of one task beside the student's run, from the same seed; it starts `offset` steps into the job.
 
     It learns from labels alone, goes through the rows that have one, and takes as many steps as the student.
     """
     assert task.target is not None
-    training = main.training.model_copy(update={"steps": main.schooling().steps, "epochs": None})
-    loss = SupervisedLoss.of(task.target, task.spec, 1.0, training.label_smoothing, device)
+    loss = SupervisedLoss.of(task.target, task.spec, 1.0, main.training.label_smoothing, device)
     alone = Task(task.name, task.spec, task.target, 1.0, (loss,))
-    course = Course(
-        main.course.spec.model_copy(update={"training": training}),
-        single(main.course.architecture, task.name),
-        (TaskSpec(name=task.name),),
-    )
+    architecture = single(main.run_spec.architecture, task.name)
+    run_spec = RunSpec(main.run_spec.spec, architecture, (TaskSpec(name=task.name),))
+    run_spec = run_spec.with_training(steps=main.schedule().steps, epochs=None)
     name = f"{main.name}-baseline-{task.name}" if main.name else f"baseline-{task.name}"
-    taught = (Taught(alone, alone, ()),)
-    return Stage(
+    tasks = (BuiltTask(alone, alone, ()),)
+    return Run(
         name,
-        course,
-        taught,
+        run_spec,
+        tasks,
         main.train,
         main.validation,
         student=False,
@@ -61,19 +60,19 @@ def baseline_stage(task: Task, main: Stage, device: torch.device, offset: int) -
     )
 
 
-def baseline_stages(main: Stage, device: torch.device, offset: int) -> Iterator[tuple[str, Stage]]:
-    """(task, stage), one after the other, as each holds a column on the device."""
-    if not main.course.baselines:
+def baseline_runs(main: Run, device: torch.device, offset: int) -> Iterator[tuple[str, Run]]:
+    """(task, run), one after the other, as each holds a column on the device."""
+    if not main.run_spec.baselines:
         return
-    for i, task in enumerate(labelled_tasks(main.taught, main.train)):
-        yield task.name, baseline_stage(task, main, device, offset + i * main.schooling().steps)
+    for i, task in enumerate(labelled_tasks(main.tasks, main.train)):
+        yield task.name, baseline_run(task, main, device, offset + i * main.schedule().steps)
 
 
-def train_baselines(runner: StageRunner, seeds: Sequence[Stage], offset: int) -> list[dict[str, StageResult]]:
-    """For each seed's stage of the student the baselines by task. Raises Stopped and UserError."""
+def train_baselines(runner: Runner, seeds: Sequence[Run], offset: int) -> list[dict[str, RunResult]]:
+    """For each seed's run of the student the baselines by task. Raises Stopped and UserError."""
     found = []
     for main in seeds:
-        results = {task: runner.run(stage) for task, stage in baseline_stages(main, runner.device, offset)}
-        offset += len(results) * main.schooling().steps
+        results = {task: runner.run(run) for task, run in baseline_runs(main, runner.device, offset)}
+        offset += len(results) * main.schedule().steps
         found.append(results)
     return found

@@ -1,28 +1,22 @@
-"""Bytes: what trainees hold between two steps, what a step keeps for its backward pass, what there is."""
+"""Bytes that learners hold between two steps."""
 
-import resource
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-import torch
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
 
 from workers.engine.balancing.gradient import GradientBalancer
-from workers.engine.training.learner import Member
-from workers.engine.training.vectorised import Squad
+from workers.engine.training.learner import Learner
+from workers.engine.training.vectorised import VectorisedLearners
 
 _PLACES = {
     "network": "parameters",
     "weights": "parameters",
-    "beside": "parameters",
+    "modules": "parameters",
     "best": "best",
     "recorder": "recorder",
 }
-"""Where the tensors that a trainee saves belong; whatever else there is, is state of its optimiser or balancer."""
-_MEMINFO = Path("/proc/meminfo")
-_GROUP = Path("/sys/fs/cgroup")
+"""Where the tensors that a learner saves belong; whatever else there is, is state of its optimiser or balancer."""
 
 
 @dataclass(frozen=True)
@@ -52,114 +46,21 @@ class Held:
         return self.parameters + self.gradients + self.optimizer + self.best + self.activations
 
 
-def held_by(trainee: Member | Squad) -> Held:
-    """What a trainee holds that has taken a step and, where there is a validation split, has been judged."""
+def held_by(learner: Learner | VectorisedLearners) -> Held:
+    """What a learner holds that has taken a step and, where there is a validation split, has been judged."""
     sums = {"parameters": 0, "best": 0, "recorder": 0, "optimizer": 0}
-    for name, tensor in trainee.save()[0].items():
+    for name, tensor in learner.save()[0].items():
         sums[_PLACES.get(name.split("/")[1], "optimizer")] += tensor.nbytes
-    return Held(sums["parameters"], _gradients(trainee), sums["optimizer"], sums["best"])
+    return Held(sums["parameters"], _gradients(learner), sums["optimizer"], sums["best"])
 
 
-def _gradients(trainee: Member | Squad) -> int:
+def _gradients(learner: Learner | VectorisedLearners) -> int:
     """One for each trained number; a balancer of gradients has one for each task and shared number besides."""
-    own = _trained_bytes(trainee.parameters.all)
-    if isinstance(trainee, Squad) or not isinstance(trainee.balancer, GradientBalancer):
+    own = _trained_bytes(learner.parameters.all)
+    if isinstance(learner, VectorisedLearners) or not isinstance(learner.balancer, GradientBalancer):
         return own
-    return own + len(trainee.tasks) * _trained_bytes(trainee.parameters.trunk)
+    return own + len(learner.tasks) * _trained_bytes(learner.parameters.trunk)
 
 
 def _trained_bytes(parameters: Iterable[Tensor]) -> int:
     return sum(parameter.nbytes for parameter in parameters if parameter.requires_grad)
-
-
-class SavedTensors:
-    """Counts what autograd keeps for backward passes, each storage once, while it is kept.
-
-        with SavedTensors(known).hooks() ...
-
-    `most` is the largest sum of bytes so far. Storages of `known` tensors are not counted.
-    """
-
-    def __init__(self, known: Iterable[Tensor] = ()) -> None:
-        self.most = 0
-        self._now = 0
-        self._users: dict[int, int] = {}
-        self._known = {tensor.untyped_storage().data_ptr() for tensor in known}
-
-    def hooks(self) -> saved_tensors_hooks:
-        """The context in which is counted."""
-        return saved_tensors_hooks(self._pack, _unpack)
-
-    def _pack(self, tensor: Tensor) -> "_Kept":
-        storage = tensor.untyped_storage()
-        place, size = storage.data_ptr(), storage.nbytes()
-        if place in self._known or size == 0:
-            return _Kept(tensor.detach(), None, place, 0)
-        users = self._users.get(place, 0)
-        self._users[place] = users + 1
-        if users == 0:
-            self._now += size
-            self.most = max(self.most, self._now)
-        return _Kept(tensor.detach(), self, place, size)
-
-    def let_go(self, place: int, size: int) -> None:
-        """A tensor of the storage at `place` is kept no more."""
-        self._users[place] -= 1
-        if self._users[place] == 0:
-            del self._users[place]
-            self._now -= size
-
-
-class _Kept:
-    """A saved tensor; autograd drops it with the node that saved it."""
-
-    def __init__(self, tensor: Tensor, tally: SavedTensors | None, place: int, size: int) -> None:
-        self.tensor = tensor
-        self._tally, self._place, self._size = tally, place, size
-
-    def __del__(self) -> None:
-        if self._tally is not None:
-            self._tally.let_go(self._place, self._size)
-
-
-def _unpack(kept: _Kept) -> Tensor:
-    return kept.tensor
-
-
-def available_bytes(device: torch.device) -> int | None:
-    """Free now: on the GPU, or for this process on the host; None where nobody says."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return int(free)
-    return host_available()
-
-
-def host_available(meminfo: Path = _MEMINFO, group: Path = _GROUP) -> int | None:
-    """What the kernel calls available, or less where a control group (version 2) bounds it."""
-    found = []
-    try:
-        lines = dict(line.split(":") for line in meminfo.read_text().splitlines())
-        found.append(int(lines["MemAvailable"].split()[0]) * 1024)
-    except (OSError, KeyError, ValueError):
-        pass
-    try:
-        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        found.append(max(0, int((group / "memory.max").read_text()) - int(stat["anon"])))
-    except (OSError, KeyError, ValueError):
-        pass  # no such group, or "max": no bound
-    return min(found, default=None)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an allocation was refused, on the device or on the host."""
-    # Words of torch, oneDNN and the C++ library on the CPU.
-    words = ("can't allocate memory", "not enough memory", "std::bad_alloc", "could not create a memory object")
-    refused = isinstance(error, RuntimeError) and any(each in str(error) for each in words)
-    return refused or isinstance(error, torch.OutOfMemoryError | MemoryError)
-
-
-def peak_bytes(device: torch.device) -> int:
-    """The most that this process has had: allocated by torch on the GPU, else resident."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -23,20 +23,21 @@ from app.contracts.wire.orders import Order, OutputFile, PreflightOutcome
 from workers.engine.common.determinism import make_deterministic
 from workers.engine.common.environment import environment
 from workers.engine.common.files import sha256_of
+from workers.engine.common.memory import available_bytes, is_out_of_memory, peak_bytes
 from workers.engine.common.stop import Stop, check
-from workers.engine.data.inputs import Inputs
 from workers.engine.data.joining import inputs_of, read_datasets
+from workers.engine.jobs.load import JobData, store_of
 from workers.engine.jobs.plan import Plan
 from workers.engine.jobs.preflight.costs import Costs, estimate, parts
-from workers.engine.jobs.preflight.memory import available_bytes, is_out_of_memory, peak_bytes
 from workers.engine.jobs.preflight.teacher_checks import Examination, lenient
 from workers.engine.jobs.preflight.trial import now
-from workers.engine.jobs.runs.runner import StageRunner
+from workers.engine.jobs.runs.runner import Runner
 from workers.engine.jobs.search import candidates
-from workers.engine.jobs.train import Emit, prepared_inputs, store_of
-from workers.engine.losses.teacher_mix import Lesson
-from workers.engine.tasks.build import Course, Spec, Taught, course_of, expect_layers, starting_weights, taught_tasks
-from workers.engine.teachers.teachers import Faculty
+from workers.engine.losses.teacher_mix import TeacherOutputs
+from workers.engine.tasks.build import BuiltTask, build_tasks, expect_layers, starting_weights
+from workers.engine.tasks.run_spec import RunSpec, Spec
+from workers.engine.teachers.teachers import Teachers
+from workers.engine.training.interface import Emit
 from workers.engine.training.precision import Precision
 
 _FAILURES = (UserError, RuntimeError, MemoryError)
@@ -69,7 +70,7 @@ class Preflight:
         self._would_fail: list[WouldFail] = []
 
     def run(self) -> PreflightOutcome:
-        """Load, ask the teachers, rehearse. Raises Stopped, and UserError where the data cannot be read."""
+        """Load, ask the teachers, trial. Raises Stopped, and UserError where the data cannot be read."""
         order = self._order
         make_deterministic(order.threads)
         began = self._enter("loading")
@@ -77,18 +78,18 @@ class Preflight:
             self._emit(WarningEvent(code=warning["code"], message=warning["message"]))
         dataset = read_datasets(order, self._spec.dataset_refs())
         loaded = self._enter("teaching")
-        inputs, views = prepared_inputs(self._spec.job, dataset, self._device)
-        store = store_of(self._spec.job)
-        faculty = Faculty(order, dataset, self._device, lambda: check(self._stop), store=store, plan=views)
-        try:
-            found = _Findings(loading=loaded - began)
-            self._examine(faculty, found)
-            found.teaching = self._enter("evaluating") - loaded
-            if not any(teacher.problem for teacher in found.teachers):
-                self._rehearse(faculty, inputs, found)
-            return self._outcome(self._report(faculty, inputs, found))
-        finally:
-            faculty.close()
+        job = self._spec.job
+        data = JobData.of(job, dataset, self._device)
+        with Teachers(order, dataset, self._device, self._check, store_of(job), data.augmentation) as teachers:
+            findings = _Findings(loading=loaded - began)
+            self._examine(teachers, findings)
+            findings.teaching = self._enter("evaluating") - loaded
+            if not any(teacher.problem for teacher in findings.teachers):
+                self._try_steps(teachers, data, findings)
+            return self._outcome(self._report(teachers, data, findings))
+
+    def _check(self) -> None:
+        check(self._stop)
 
     def _enter(self, phase: str) -> float:
         check(self._stop)
@@ -120,77 +121,68 @@ class Preflight:
 
     # What is looked at.
 
-    def _examine(self, faculty: Faculty, found: _Findings) -> None:
+    def _examine(self, teachers: Teachers, findings: _Findings) -> None:
         """Ask every teacher, about rows as they are and as an epoch sees them."""
-        course = _first_course(self._spec.job)
-        expect_layers(course, faculty)
-        examination = Examination(course, faculty, self._note, self._emit)
-        found.teachers = examination.run()
+        run_spec = _first_run_spec(self._spec.job)
+        expect_layers(run_spec, teachers)
+        examination = Examination(run_spec, teachers, self._note, self._emit)
+        findings.teachers = examination.run()
         try:
-            found.teaching_by_epoch = self._an_epoch_of_views(examination.lessons)
+            findings.teaching_by_epoch = self._an_epoch_of_views(examination.outputs)
         except _FAILURES as error:
             self._note(error)
 
-    def _an_epoch_of_views(self, lessons: list[Lesson]) -> float | None:
-        seen = [lesson.by_view for lesson in lessons if lesson.by_view is not None]
+    def _an_epoch_of_views(self, outputs: list[TeacherOutputs]) -> float | None:
+        augmented = [each.by_view for each in outputs if each.by_view is not None]
         began = now(self._device)
-        for by_view in seen:
-            by_view.of_epoch(0)
-        return now(self._device) - began if seen else None
+        for each in augmented:
+            each.of_epoch(0)
+        return now(self._device) - began if augmented else None
 
-    def _rehearse(self, faculty: Faculty, inputs: Inputs, found: _Findings) -> None:
+    def _try_steps(self, teachers: Teachers, data: JobData, findings: _Findings) -> None:
         job = lenient(self._spec.job)
         try:
-            plan, taught = _planned(job, faculty)
-            found.steps = plan.steps
-            runner = StageRunner(
-                self._order,
-                faculty.dataset,
-                self._device,
-                self._emit,
-                self._stop,
-                inputs,
-                faculty.plan,
-                found.steps,
-            )
-            found.costs = estimate(parts(plan, runner, taught), runner)
+            plan = _planned(job, teachers)
+            findings.steps = plan.steps
+            runner = Runner(self._order, data, self._device, self._emit, self._stop, steps=findings.steps)
+            findings.costs = estimate(parts(plan, runner), runner)
         except _FAILURES as error:
             self._note(error)
 
     # What is said.
 
-    def _report(self, faculty: Faculty, inputs: Inputs, found: _Findings) -> PreflightReport:
+    def _report(self, teachers: Teachers, data: JobData, findings: _Findings) -> PreflightReport:
         job, order = self._spec.job, self._order
-        architecture = _first_course(job).architecture
-        memory = self._memory(faculty, inputs, found.costs)
+        architecture = _first_run_spec(job).architecture
+        memory = self._memory(teachers, data, findings.costs)
         return PreflightReport(
             would_fail=tuple(self._would_fail),
-            teachers=found.teachers,
+            teachers=findings.teachers,
             parameters=parameter_count(architecture) if not trunks_are_open(self._spec.job) else None,
             flops=flops(architecture),
-            steps=found.steps,
-            stages=found.costs.stages if found.costs is not None else (),
+            steps=findings.steps,
+            stages=findings.costs.runs if findings.costs is not None else (),
             memory=memory,
-            seconds=_seconds(found),
-            targets=tuple(faculty.uses.values()),
+            seconds=_seconds(findings),
+            targets=tuple(teachers.uses.values()),
             warnings=tuple(self._warnings),
             environment=environment(self._device, order.threads, Precision(job.training, self._device).name),
             attempts=order.attempt,
             digests={
                 "spec": digest_of(self._spec),
-                **{f"dataset/{each.id}": each.sha256 for each in inputs_of(order, faculty.dataset)},
-                **{f"teacher/{key}": teacher.sha256 for key, teacher in faculty.teachers.items()},
+                **{f"dataset/{each.id}": each.sha256 for each in inputs_of(order, teachers.dataset)},
+                **{f"teacher/{key}": teacher.sha256 for key, teacher in teachers.opened.items()},
             },
             spec=self._spec.model_dump(mode="json"),
         )
 
-    def _memory(self, faculty: Faculty, inputs: Inputs, costs: Costs | None) -> MemoryEstimate:
-        rows = inputs.column.values.nbytes
-        teachers = sum(teacher.bytes for teacher in faculty.teachers.values())
-        targets = sum(use.bytes for use in faculty.uses.values())
+    def _memory(self, teachers: Teachers, data: JobData, costs: Costs | None) -> MemoryEstimate:
+        rows = data.inputs.column.values.nbytes
+        models = sum(teacher.bytes for teacher in teachers.opened.values())
+        targets = sum(use.bytes for use in teachers.uses.values())
         common = MemoryEstimate(
             rows=rows,
-            teachers=teachers,
+            teachers=models,
             soft_targets=targets,
             peak=peak_bytes(self._device),
             available=self._available,
@@ -198,13 +190,13 @@ class Preflight:
         if costs is None:
             return common
         held = costs.held
-        total = rows + teachers + targets + held.total
+        total = rows + models + targets + held.total
         if self._available is not None and total > self._available:
             message = f"the job needs about {total:,} bytes at once, of which {self._available:,} are free here now"
             self._emit(WarningEvent(code="memory_short", message=message))
         return common.model_copy(
             update={
-                "soft_targets_of_views": _bytes_of_views(faculty, costs.epochs),
+                "soft_targets_of_views": _bytes_of_views(teachers, costs.epochs),
                 "parameters": held.parameters,
                 "gradients": held.gradients,
                 "optimizer": held.optimizer,
@@ -223,43 +215,42 @@ class Preflight:
         return PreflightOutcome(files=(file,), report=document)
 
 
-def _first_course(job: Spec) -> Course:
-    """The job's own course; of a search the first candidate's, which asks for the same teachers and layers."""
+def _first_run_spec(job: Spec) -> RunSpec:
+    """The job's own run_spec; of a search the first candidate's, which asks for the same teachers and layers."""
     trials = candidates(job)
-    return course_of(trials[0].spec if trials else job)
+    return RunSpec.of(trials[0].spec if trials else job)
 
 
-def _planned(job: Spec, faculty: Faculty) -> tuple[Plan, tuple[Taught, ...]]:
-    def teach(course: Course) -> tuple[Taught, ...]:
-        return taught_tasks(course, faculty, lambda event: None)
+def _planned(job: Spec, teachers: Teachers) -> Plan:
+    def build(run_spec: RunSpec) -> tuple[BuiltTask, ...]:
+        return build_tasks(run_spec, teachers, lambda event: None)
 
-    course = _first_course(job)
-    taught = teach(course)
-    plan = Plan(course, taught, faculty.dataset, candidates(job), job, teach, starting_weights(course, faculty))
-    return plan, taught
+    run_spec = _first_run_spec(job)
+    start = starting_weights(run_spec, teachers)
+    return Plan(run_spec, build(run_spec), teachers.dataset, candidates(job), job, build, start)
 
 
-def _bytes_of_views(faculty: Faculty, epochs: int) -> int:
+def _bytes_of_views(teachers: Teachers, epochs: int) -> int:
     """Of soft targets by epoch: as many numbers a row as for rows as they are."""
-    if faculty.plan is None:
+    if teachers.plan is None:
         return 0
-    stored = [use for use in faculty.uses.values() if use.store != "columns"]
-    return epochs * len(faculty.plan.split) * sum(use.bytes // use.rows for use in stored if use.rows)
+    stored = [use for use in teachers.uses.values() if use.store != "columns"]
+    return epochs * len(teachers.plan.split) * sum(use.bytes // use.rows for use in stored if use.rows)
 
 
-def _seconds(found: _Findings) -> SecondsEstimate:
+def _seconds(findings: _Findings) -> SecondsEstimate:
     measured = SecondsEstimate(
-        loading=found.loading, teaching=found.teaching, teaching_by_epoch=found.teaching_by_epoch
+        loading=findings.loading, teaching=findings.teaching, teaching_by_epoch=findings.teaching_by_epoch
     )
-    if found.costs is None:
+    if findings.costs is None:
         return measured
-    own = next(stage for stage in found.costs.stages if stage.name == "student")
-    training = found.costs.seconds + found.costs.epochs * (found.teaching_by_epoch or 0.0)
+    own = next(run for run in findings.costs.runs if run.name == "student")
+    training = findings.costs.seconds + findings.costs.epochs * (findings.teaching_by_epoch or 0.0)
     return measured.model_copy(
         update={
             "step": own.step_seconds,
             "validation": own.validation_seconds,
             "training": training,
-            "total": found.loading + found.teaching + training,
+            "total": findings.loading + findings.teaching + training,
         }
     )

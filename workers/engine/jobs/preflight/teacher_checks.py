@@ -12,10 +12,10 @@ from app.contracts.specs.jobs import DistillJob, MultitaskJob, TaskSpec, Teacher
 from app.contracts.wire.events import WarningEvent
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.task_metrics import task_metrics
-from workers.engine.losses.teacher_mix import Lesson
-from workers.engine.tasks.build import Course, Spec
+from workers.engine.losses.teacher_mix import TeacherOutputs
+from workers.engine.tasks.run_spec import RunSpec, Spec
 from workers.engine.teachers.sanity_check import Score, mismatch, order_warning, score
-from workers.engine.teachers.teachers import Faculty, teacher_key
+from workers.engine.teachers.teachers import Teachers, teacher_key
 
 
 def lenient(spec: Spec) -> Spec:
@@ -39,37 +39,37 @@ def _allowing(distillation: DistillationSpec) -> DistillationSpec:
 
 @dataclass
 class Examination:
-    """Every teacher of every task of a `course`, one after the other.
+    """Every teacher of every task of a `run_spec`, one after the other.
 
     What one of them would fail the job by goes to `note`, so that the others are looked at as well. It raises what it
     does not know.
     """
 
-    course: Course
-    faculty: Faculty
+    run_spec: RunSpec
+    teachers: Teachers
     note: Callable[[Exception], None]
     warn: Callable[[WarningEvent], None]
-    lessons: list[Lesson] = field(default_factory=list)
-    """Those that were given."""
+    outputs: list[TeacherOutputs] = field(default_factory=list)
+    """Of the teachers that could be run."""
 
     def run(self) -> tuple[TeacherCheck, ...]:
         """In the order of tasks and teachers."""
-        return tuple(self._check(task, ref) for task in self.course.tasks for ref in task.teachers or ())
+        return tuple(self._check(task, ref) for task in self.run_spec.tasks for ref in task.teachers or ())
 
     def _check(self, task: TaskSpec, ref: TeacherRef) -> TeacherCheck:
-        lesson, problem = self._asked(ref)
+        outputs, problem = self._asked(ref)
         check = self._introduced(task, ref).model_copy(update={"problem": problem})
-        if lesson is None:
+        if outputs is None:
             return check
-        self.lessons.append(lesson)
-        target = self.faculty.dataset.targets.get(task.target or task.name)
+        self.outputs.append(outputs)
+        target = self.teachers.dataset.targets.get(task.target or task.name)
         if target is None or target.kind == "teacher":
             return check
-        known = _known(lesson, target, self.faculty.dataset.splits["train"])
-        found = score(lesson, target, known)
+        known = _known(outputs, target, self.teachers.dataset.splits["train"])
+        found = score(outputs, target, known)
         update: dict[str, object] = {
             "rows": len(known),
-            "metrics": task_metrics(lesson.at(known), lesson.spec, target, known, ranking=False),
+            "metrics": task_metrics(outputs.at(known), outputs.spec, target, known, ranking=False),
         }
         if found is not None:
             self._judge(task, check.name, found)
@@ -82,17 +82,17 @@ class Examination:
             }
         return check.model_copy(update=update)
 
-    def _asked(self, ref: TeacherRef) -> tuple[Lesson | None, str | None]:
+    def _asked(self, ref: TeacherRef) -> tuple[TeacherOutputs | None, str | None]:
         """(what the teacher says about every row, why it says nothing)."""
         try:
-            return self.faculty.lesson(ref), None
+            return self.teachers.outputs_of(ref), None
         except (UserError, RuntimeError, MemoryError) as error:
             self.note(error)
             return None, str(error)
 
     def _introduced(self, task: TaskSpec, ref: TeacherRef) -> TeacherCheck:
         key = teacher_key(ref)
-        teacher, model = self.faculty.teachers.get(key), self.faculty.order.models.get(key)
+        teacher, model = self.teachers.opened.get(key), self.teachers.order.models.get(key)
         return TeacherCheck(
             name=model.manifest.name if model is not None else key,
             task=task.name,
@@ -112,6 +112,6 @@ class Examination:
             self.note(mismatch(task.name, name, found))
 
 
-def _known(lesson: Lesson, target: TargetColumn, rows: Tensor) -> Tensor:
+def _known(outputs: TeacherOutputs, target: TargetColumn, rows: Tensor) -> Tensor:
     """Those of `rows` that have a label, and of which the teacher says something."""
-    return rows[target.labelled[rows] & lesson.present[rows]]
+    return rows[target.labelled[rows] & outputs.present[rows]]

@@ -1,6 +1,6 @@
-"""A few real steps of a stage: what one takes, and what it needs.
+"""A few real steps of a run: what one takes, and what it needs.
 
-The trainees are those of the job, on its batches, in its one loop; only the loop is started over within the first
+The learners are those of the job, on its batches, in its one loop; only the loop is started over within the first
 epoch until there are enough steps to tell. What they learn is thrown away.
 """
 
@@ -13,14 +13,16 @@ from statistics import median
 
 import torch
 
+from workers.engine.common.memory import SavedTensors
 from workers.engine.common.stop import Stop, StopReason
 from workers.engine.data.columns import Rows
-from workers.engine.jobs.preflight.memory import Held, SavedTensors, held_by
-from workers.engine.jobs.runs.runner import StageRunner
+from workers.engine.jobs.preflight.memory import Held, held_by
+from workers.engine.jobs.runs.runner import Runner
+from workers.engine.training.batches import BatchSchedule
 from workers.engine.training.checkpoints.folder import CheckpointFolder
-from workers.engine.training.learner import Member
-from workers.engine.training.loop import Loop, Schooling
-from workers.engine.training.vectorised import Squad
+from workers.engine.training.learner import Learner
+from workers.engine.training.loop import Loop
+from workers.engine.training.vectorised import VectorisedLearners
 
 WARM_STEPS = 2
 """Steps before the clock runs: caches fill, optimisers make their state, kernels are chosen."""
@@ -30,10 +32,10 @@ _NEVER = float("inf")
 
 
 @dataclass(frozen=True)
-class Rehearsed:
-    """What a stage takes: seconds of a step and of an epoch's end (validation, and the order of the next), bytes."""
+class TrialFigures:
+    """What a run takes: seconds of a step and of an epoch's end (validation, and the order of the next), bytes."""
 
-    members: tuple[str, ...]
+    learners: tuple[str, ...]
     step: float
     epoch: float
     held: Held
@@ -55,44 +57,45 @@ class Ticks:
         self.times: list[float] = []
 
     def requested(self) -> StopReason | None:
-        """See `Stop`."""
         self.times.append(now(self._device))
         return self._stop.requested()
 
 
-class Rehearsal:
-    """The loop of a stage, as often as is needed. Raises Stopped, and UserError as the loop does."""
+class TrialRun:
+    """The loop of a run, as often as is needed. Raises Stopped, and UserError as the loop does."""
 
-    def __init__(self, runner: StageRunner, schooling: Schooling, trainees: Sequence[Member | Squad]) -> None:
+    def __init__(
+        self, runner: Runner, schedule: BatchSchedule, learners: Sequence[Learner | VectorisedLearners]
+    ) -> None:
         self._runner = runner
-        self._schooling = schooling
-        self._trainees = trainees
+        self._schedule = schedule
+        self._learners = learners
         self._ticks = Ticks(runner.stop, runner.device)
-        folder = CheckpointFolder(Path(runner.order.attempt_dir) / "rehearsal", runner.order.attempt)
+        folder = CheckpointFolder(Path(runner.order.attempt_dir) / "trial", runner.order.attempt)
         # Without validation rows an epoch's end costs nothing: that is measured apart.
-        nobody = replace(schooling, validation=schooling.validation[:0])
+        nobody = replace(schedule, validation=schedule.validation[:0])
         self._loop = Loop(
-            trainees,
-            runner.inputs,
+            learners,
+            runner.data.inputs,
             nobody,
             folder,
             _NEVER,
             lambda event: None,
             self._ticks,
-            stage="rehearsal",
-            plan=runner.plan,
+            name="trial",
+            augmentation=runner.data.augmentation,
         )
 
-    def run(self) -> Rehearsed:
+    def run(self) -> TrialFigures:
         """Measure."""
-        saved = SavedTensors(p for trainee in self._trainees for p in trainee.parameters.all)
+        saved = SavedTensors(p for learner in self._learners for p in learner.parameters.all)
         with saved.hooks():
             times = self._steps(WARM_STEPS)
         steps, begins = self._timed(times[-1] - times[-2])
         validation = self._validation()
-        held = sum((held_by(trainee) for trainee in self._trainees), Held())
-        members = tuple(trainee.name for trainee in self._trainees)
-        return Rehearsed(members, median(steps), median(begins) + validation, replace(held, activations=saved.most))
+        held = sum((held_by(learner) for learner in self._learners), Held())
+        learners = tuple(learner.name for learner in self._learners)
+        return TrialFigures(learners, median(steps), median(begins) + validation, replace(held, activations=saved.most))
 
     def _timed(self, pace: float) -> tuple[list[float], list[float]]:
         """Seconds of each step, and of each beginning of an epoch; `pace` is about what a step takes."""
@@ -108,10 +111,10 @@ class Rehearsal:
 
     def _steps(self, count: int) -> list[float]:
         """The first `count` steps of the first epoch, or all that it has; when each began, and the end of the last."""
-        loop, schooling = self._loop, self._schooling
-        count = min(count, schooling.batches)
-        training = schooling.training.model_copy(update={"epochs": None, "steps": count})
-        loop.schooling = replace(loop.schooling, training=training)
+        loop, schedule = self._loop, self._schedule
+        count = min(count, schedule.batches)
+        training = schedule.training.model_copy(update={"epochs": None, "steps": count})
+        loop.schedule = replace(loop.schedule, training=training)
         loop.step = 0
         self._ticks.times = []
         loop.run()
@@ -119,12 +122,12 @@ class Rehearsal:
 
     def _validation(self) -> float:
         """Seconds in which everybody is judged once; the second time is taken where the first was quick."""
-        rows = Rows.on(self._runner.device, self._schooling.validation)
+        rows = Rows.on(self._runner.device, self._schedule.validation)
         seconds = 0.0
         for _ in range(2):
             began = now(self._runner.device)
-            for trainee in self._trainees if len(rows) else ():
-                trainee.end_epoch(self._runner.inputs, rows, 1, 1)
+            for learner in self._learners if len(rows) else ():
+                learner.end_epoch(self._runner.data.inputs, rows, 1, 1)
             seconds = now(self._runner.device) - began
             if seconds > 1.0:
                 break

@@ -6,26 +6,22 @@ BatchNorm takes its statistics from each part: then, and when it is not enough, 
 """
 
 import gc
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from app.contracts.layouts.layouts import parameter_count
 from app.contracts.problems import UserError
 from app.contracts.specs.architectures import Architecture
-from app.contracts.wire.events import ChildEvent, WarningEvent
+from app.contracts.wire.events import WarningEvent
 from workers.engine.common.files import read_document, write_document
+from workers.engine.common.memory import SavedTensors, available_bytes
 from workers.engine.data.columns import Rows
 from workers.engine.data.inputs import Inputs
-from workers.engine.jobs.preflight.memory import SavedTensors, available_bytes, is_out_of_memory
+from workers.engine.jobs.runs.run import Run
 from workers.engine.models import build
-
-if TYPE_CHECKING:
-    from workers.engine.jobs.runs.runner import Stage
+from workers.engine.training.interface import Emit
 
 _SAMPLE = 2
 _ADVICE = (
@@ -34,10 +30,10 @@ _ADVICE = (
 )
 
 
-class Shortage:
+class OutOfMemoryPolicy:
     """What a job does about memory that ran out."""
 
-    def __init__(self, checkpoints: Path, emit: Callable[[ChildEvent], None]) -> None:
+    def __init__(self, checkpoints: Path, emit: Emit) -> None:
         self._place = checkpoints / "memory.json"
         self._emit = emit
         found = read_document(self._place) or {}
@@ -48,30 +44,28 @@ class Shortage:
         if self.micro_batch_size is not None:
             self._tell("an earlier attempt ran out of memory")
 
-    def applied(self, stage: "Stage") -> "Stage":
-        """The stage as this job can train it."""
-        size, own = self.micro_batch_size, stage.training.micro_batch_size or stage.training.batch_size
+    def applied(self, run: Run) -> Run:
+        """The run as this job can train it."""
+        size, own = self.micro_batch_size, run.training.micro_batch_size or run.training.batch_size
         if size is None or own <= size:
-            return stage
-        training = stage.training.model_copy(update={"micro_batch_size": size})
-        course = replace(stage.course, spec=stage.course.spec.model_copy(update={"training": training}))
-        return replace(stage, course=course)
+            return run
+        return run.with_training(micro_batch_size=size)
 
-    def shrink(self, stage: "Stage", inputs: Inputs, said: str) -> None:
+    def shrink(self, run: Run, inputs: Inputs, said: str) -> None:
         """Come down to micro-batches of half the size. Call it outside `except`, which holds the step's tensors. Raises
         UserError `out_of_memory` where that was done before, or would change the gradient.
         """
         gc.collect()
         if inputs.column.device.type == "cuda":
             torch.cuda.empty_cache()
-        size = _micro_batch(stage)
+        size = _micro_batch(run)
         if self.micro_batch_size is not None:
-            raise _error(stage, inputs, said, f"micro-batches of {size} rows, half the size, were not small enough")
+            raise _error(run, inputs, said, f"micro-batches of {size} rows, half the size, were not small enough")
         if size == 1:
-            raise _error(stage, inputs, said, "there is no smaller micro-batch than one row")
-        if any(_has_batch_norm(architecture) for architecture in _architectures(stage)):
+            raise _error(run, inputs, said, "there is no smaller micro-batch than one row")
+        if any(_has_batch_norm(architecture) for architecture in _architectures(run)):
             why = "BatchNorm takes its statistics from each micro-batch, so a batch is not divided unasked"
-            raise _error(stage, inputs, said, why)
+            raise _error(run, inputs, said, why)
         self.micro_batch_size = -(-size // 2)
         self._write()
         self._tell(f"memory ran out at {size} rows")
@@ -95,12 +89,12 @@ def ran_out(error: Exception, phase: str) -> UserError:
     return UserError("out_of_memory", f"memory ran out while {phase} ({_first_line(str(error))}): {_ADVICE}")
 
 
-def _micro_batch(stage: "Stage") -> int:
-    return min(stage.training.micro_batch_size or stage.training.batch_size, len(stage.schooling().rows))
+def _micro_batch(run: Run) -> int:
+    return min(run.training.micro_batch_size or run.training.batch_size, len(run.schedule().rows))
 
 
-def _architectures(stage: "Stage") -> list[Architecture]:
-    return [stage.course.architecture, *stage.course.peers]
+def _architectures(run: Run) -> list[Architecture]:
+    return [run.run_spec.architecture, *run.run_spec.peers]
 
 
 def _has_batch_norm(architecture: Architecture) -> bool:
@@ -108,35 +102,32 @@ def _has_batch_norm(architecture: Architecture) -> bool:
         return build(architecture).has_batch_norm
 
 
-def _error(stage: "Stage", inputs: Inputs, said: str, why: str) -> UserError:
-    members = (len(_architectures(stage)) if stage.student else 0) + stage.control
-    rows = _micro_batch(stage)
+def _error(run: Run, inputs: Inputs, said: str, why: str) -> UserError:
+    learners = (len(_architectures(run)) if run.student else 0) + run.control
+    rows = _micro_batch(run)
     # Weights, gradients, the best weights so far, and what the optimiser remembers.
-    states = 3 + {"sgd": 1}.get(stage.training.optimizer, 2)
-    weights = 4 * states * members * max(parameter_count(each) for each in _architectures(stage))
-    kept = members * rows * _bytes_of_a_row(stage, inputs)
+    states = 3 + {"sgd": 1}.get(run.training.optimizer, 2)
+    weights = 4 * states * learners * max(parameter_count(each) for each in _architectures(run))
+    kept = learners * rows * _bytes_of_a_row(run, inputs)
     free = available_bytes(inputs.column.device)
     found = f"{free:,} are free" if free is not None else "how many are free is not known"
     return UserError(
         "out_of_memory",
         f"memory ran out ({_first_line(said)}), and {why}. Estimate: {weights:,} bytes for weights, gradients and "
-        f"optimiser of {members} network(s), and {kept:,} for the activations of {rows} rows; {found}: {_ADVICE}",
+        f"optimiser of {learners} network(s), and {kept:,} for the activations of {rows} rows; {found}: {_ADVICE}",
     )
 
 
-def _bytes_of_a_row(stage: "Stage", inputs: Inputs) -> int:
+def _bytes_of_a_row(run: Run, inputs: Inputs) -> int:
     """What a forward pass keeps for the backward pass, by a row; 0 where there is no memory even for that."""
     with suppress(MemoryError, RuntimeError):
-        network = build(stage.course.architecture).to(inputs.column.device)
+        network = build(run.run_spec.architecture).to(inputs.column.device)
         saved = SavedTensors(network.parameters())
         with saved.hooks():
-            network(inputs.take(Rows.on(inputs.column.device, stage.schooling().rows[:_SAMPLE])))
+            network(inputs.take(Rows.on(inputs.column.device, run.schedule().rows[:_SAMPLE])))
         return saved.most // _SAMPLE
     return 0
 
 
 def _first_line(said: str) -> str:
     return said.strip().partition("\n")[0][:200] or "no memory"
-
-
-__all__ = ["Shortage", "is_out_of_memory", "ran_out"]

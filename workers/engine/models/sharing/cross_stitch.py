@@ -56,7 +56,6 @@ class CrossStitchNetwork(SchemeNetwork):
         return found
 
     def task_features(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """See `SchemeNetwork`."""
         towers = [self._tower(name) for name in self._names]
         states = [tower.begin(x) for tower in towers]
         for i, stitch in enumerate(self.stitches):

@@ -50,13 +50,11 @@ class MmoeNetwork(_GatedNetwork):
         self._finish_gates(scheme.experts, built[0].feature_size)
 
     def task_features(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """See `SchemeNetwork`."""
         experts = _features_of(self.experts, x)
         for name in self.output_sizes:
             yield name, self._mixed(name, x, experts)
 
     def own_modules(self, output: str) -> list[nn.Module]:
-        """See `SchemeNetwork`."""
         return [self.gates.of(output)]
 
 
@@ -71,11 +69,9 @@ class CgcNetwork(_GatedNetwork):
         self._finish_gates(scheme.shared + scheme.own, built[0].feature_size)
 
     def task_features(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """See `SchemeNetwork`."""
         shared = _features_of(self.shared, x)
         for name in self.output_sizes:
             yield name, self._mixed(name, x, [*shared, *_features_of(self.experts.of(name), x)])
 
     def own_modules(self, output: str) -> list[nn.Module]:
-        """See `SchemeNetwork`."""
         return [self.experts.of(output), self.gates.of(output)]

@@ -84,7 +84,6 @@ class MtanNetwork(SchemeNetwork):
         return found
 
     def task_features(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """See `SchemeNetwork`."""
         attended: dict[str, Tensor] = {}
         h = self.trunk.begin(x)
         for s, stage in enumerate(self.trunk.stages):
@@ -110,5 +109,4 @@ class MtanNetwork(SchemeNetwork):
         return self.trunk.end(h)
 
     def own_modules(self, output: str) -> list[nn.Module]:
-        """See `SchemeNetwork`."""
         return [self.attentions.of(output)]

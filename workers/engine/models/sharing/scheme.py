@@ -25,13 +25,11 @@ class SchemeNetwork(Network):
         self.heads = Named({name: nn.Linear(features, size) for name, size in self.output_sizes.items()})
 
     def head(self, output: str) -> nn.Linear:
-        """See `Network`."""
         found = self.heads.of(output)
         assert isinstance(found, nn.Linear)
         return found
 
     def head_name(self, output: str) -> str:
-        """See `Network`."""
         return f"heads.{output}"
 
     def task_features(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -43,7 +41,6 @@ class SchemeNetwork(Network):
         raise NotImplementedError
 
     def answers(self, x: Tensor) -> dict[str, Tensor]:
-        """See `Network`."""
         named = self.penultimate
         assert isinstance(named, Named)
         return {name: self.head(name)(named.of(name)(h)) for name, h in self.task_features(x)}
@@ -53,11 +50,10 @@ class SchemeNetwork(Network):
         return []
 
     def own_parameters(self, output: str) -> list[nn.Parameter]:
-        """See `Network`."""
         modules = [*self.own_modules(output), self.head(output)]
         return [parameter for module in modules for parameter in module.parameters()]
 
     def shared_parameters(self) -> tuple[Reach, ...]:
-        """See `Network`; where nothing is said otherwise all outputs reach what is no output's own."""
+        """Where nothing is said otherwise all outputs reach what is no output's own."""
         shared = tuple(self.trunk_parameters())
         return (Reach(shared, tuple(self.output_sizes)),) if shared else ()

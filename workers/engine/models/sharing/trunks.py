@@ -21,14 +21,12 @@ class TrunksNetwork(SchemeNetwork):
         self._finish_heads(built[0].feature_size)
 
     def task_features(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """See `SchemeNetwork`."""
         for group, trunk in zip(self._groups, self.trunks, strict=True):
             assert isinstance(trunk, Network)
             features = trunk.features(x)
             yield from ((name, features) for name in group)
 
     def own_modules(self, output: str) -> list[nn.Module]:
-        """See `SchemeNetwork`."""
         return [trunk for group, trunk in zip(self._groups, self.trunks, strict=True) if group == (output,)]
 
     def shared_parameters(self) -> tuple[Reach, ...]:

@@ -3,19 +3,16 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from workers.engine.training.batch import Counts, Part
-
-if TYPE_CHECKING:
-    from workers.engine.training.learner import Member
+from workers.engine.training.batch import Counts, MicroBatch
+from workers.engine.training.interface import NetworkLearner
 
 
 @dataclass(frozen=True)
-class Looked:
+class GradientStatistics:
     """The Gramian G = J Jᵀ [K, K] of the tasks' gradients on the shared parameters, and their losses [K]; NaN where a
     task is absent. K counts all tasks of the job.
     """
@@ -33,10 +30,12 @@ class TaskGradients:
     rows: Tensor
     losses: Tensor
 
-    def looked(self) -> Looked:
+    def looked(self) -> GradientStatistics:
         """What is left when the gradients are gone."""
         there = self.losses.isfinite()
-        return Looked(torch.where(there[:, None] & there[None, :], self.rows @ self.rows.T, torch.nan), self.losses)
+        return GradientStatistics(
+            torch.where(there[:, None] & there[None, :], self.rows @ self.rows.T, torch.nan), self.losses
+        )
 
 
 @contextmanager
@@ -51,26 +50,26 @@ def unseen(network: nn.Module) -> Iterator[None]:
                 buffer.copy_(value)
 
 
-def batch_losses(member: "Member", parts: Sequence[Part], counts: Counts) -> Iterator[dict[int, Tensor]]:
+def batch_losses(learner: NetworkLearner, parts: Sequence[MicroBatch], counts: Counts) -> Iterator[dict[int, Tensor]]:
     """For each micro-batch its share of the losses of the tasks that are present, by the task's place.
 
     Dropout masks are those of the step: functions of (seed, step, place). Terms that compare rows compare those of a
     micro-batch.
     """
     for part in parts:
-        losses, _ = member.losses(member.forward(part), part.rows, counts)
+        losses, _ = learner.losses(learner.forward(part), part.rows, counts)
         yield dict(zip(losses.present, losses.values, strict=True))
 
 
-def task_gradients(member: "Member", parts: Sequence[Part], counts: Counts) -> TaskGradients:
+def task_gradients(learner: NetworkLearner, parts: Sequence[MicroBatch], counts: Counts) -> TaskGradients:
     """One backward pass for each task and micro-batch; `.grad` and running statistics stay as they are."""
-    shared = [parameter for parameter in member.parameters.trunk if parameter.requires_grad]
+    shared = [parameter for parameter in learner.parameters.trunk if parameter.requires_grad]
     device = shared[0].device
     size = sum(parameter.numel() for parameter in shared)
-    rows = torch.zeros(len(member.tasks), size, device=device)
-    losses = torch.full((len(member.tasks),), torch.nan, device=device)
-    with unseen(member.network):
-        for share in batch_losses(member, parts, counts):
+    rows = torch.zeros(len(learner.tasks), size, device=device)
+    losses = torch.full((len(learner.tasks),), torch.nan, device=device)
+    with unseen(learner.network):
+        for share in batch_losses(learner, parts, counts):
             for task, loss in share.items():
                 found = torch.autograd.grad(loss, shared, retain_graph=True, allow_unused=True)
                 flat = [torch.zeros_like(p) if g is None else g for p, g in zip(shared, found, strict=True)]

@@ -7,44 +7,43 @@ average, so that the numbers are the same for every optimiser and loss scale.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from workers.engine.training.affinity.gradients import Looked, TaskGradients, batch_losses, unseen
-from workers.engine.training.batch import Counts, Part
-
-if TYPE_CHECKING:
-    from workers.engine.training.learner import Member
+from workers.engine.training.affinity.gradients import GradientStatistics, TaskGradients, batch_losses, unseen
+from workers.engine.training.batch import Counts, MicroBatch
+from workers.engine.training.interface import NetworkLearner
 
 FALL = 0.01
 """Small enough for a step to be local, large enough for float32 to see it."""
 
 
-def cosines(looked: Looked) -> Tensor:
+def cosines(looked: GradientStatistics) -> Tensor:
     """G_ij / √(G_ii G_jj) [K, K]; NaN where a task is absent or its gradient is 0."""
     gramian = looked.gramian
     norms = gramian.diagonal().sqrt()
     return gramian / (norms[:, None] * norms[None, :])
 
 
-def common_rate(looked: Looked) -> Tensor:
+def common_rate(looked: GradientStatistics) -> Tensor:
     """η with mean_i η·G_ii / L_i = `FALL`, over the tasks that are present."""
     own = looked.gramian.diagonal() / looked.losses
     return FALL / own.nanmean()
 
 
-def promised_falls(looked: Looked) -> Tensor:
+def promised_falls(looked: GradientStatistics) -> Tensor:
     """[K, K]: entry (i, j) is Z_{j→i} to first order, η·G_ij / L_i; NaN where a task is absent."""
     return common_rate(looked) * looked.gramian / looked.losses[:, None]
 
 
-def tried_falls(member: "Member", parts: Sequence[Part], counts: Counts, gradients: TaskGradients) -> Tensor:
+def tried_falls(
+    learner: NetworkLearner, parts: Sequence[MicroBatch], counts: Counts, gradients: TaskGradients
+) -> Tensor:
     """[K, K]: entry (i, j) is Z_{j→i} = 1 − L_i(after a step on j) / L_i, with the same dropout masks; parameters and
     running statistics are put back. One forward pass for each task that is present.
     """
-    shared = [parameter for parameter in member.parameters.trunk if parameter.requires_grad]
+    shared = [parameter for parameter in learner.parameters.trunk if parameter.requires_grad]
     kept = [parameter.detach().clone() for parameter in shared]
     rate = common_rate(gradients.looked())
     columns = []
@@ -54,7 +53,7 @@ def tried_falls(member: "Member", parts: Sequence[Part], counts: Counts, gradien
             with torch.no_grad():
                 for parameter, value, move in zip(shared, kept, parts_of_row, strict=True):
                     parameter.copy_(value - move.view_as(parameter))
-            columns.append(_losses(member, parts, counts))
+            columns.append(_losses(learner, parts, counts))
     finally:
         with torch.no_grad():
             for parameter, value in zip(shared, kept, strict=True):
@@ -65,11 +64,11 @@ def tried_falls(member: "Member", parts: Sequence[Part], counts: Counts, gradien
     return torch.where(there[:, None] & there[None, :], falls, torch.nan)
 
 
-def _losses(member: "Member", parts: Sequence[Part], counts: Counts) -> Tensor:
+def _losses(learner: NetworkLearner, parts: Sequence[MicroBatch], counts: Counts) -> Tensor:
     """The losses of all tasks [K] as the network stands, NaN where absent."""
-    found = torch.full((len(member.tasks),), torch.nan, device=next(member.network.parameters()).device)
-    with torch.no_grad(), unseen(member.network):
-        for share in batch_losses(member, parts, counts):
+    found = torch.full((len(learner.tasks),), torch.nan, device=next(learner.network.parameters()).device)
+    with torch.no_grad(), unseen(learner.network):
+        for share in batch_losses(learner, parts, counts):
             for task, loss in share.items():
                 found[task] = found[task].nan_to_num(0.0) + loss.float()
     return found

@@ -1,7 +1,7 @@
 """Looks at the tasks' gradients every so many steps: the audit of every multi-task job, and the estimate of R."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,13 +10,11 @@ from app.contracts.specs.relations import EstimatedRelation
 from app.contracts.wire.events import MetricPoint
 from workers.engine.balancing.relation.estimate import Matrix, listed, relation_of
 from workers.engine.balancing.relation.matrix import Relation
-from workers.engine.balancing.relation.running_stats import Measured
-from workers.engine.training.affinity.gradients import Looked, task_gradients
+from workers.engine.balancing.relation.running_stats import RunningStats
+from workers.engine.training.affinity.gradients import GradientStatistics, task_gradients
 from workers.engine.training.affinity.lookahead import cosines, promised_falls, tried_falls
-from workers.engine.training.batch import Counts, Part
-
-if TYPE_CHECKING:
-    from workers.engine.training.learner import Member
+from workers.engine.training.batch import Counts, MicroBatch
+from workers.engine.training.interface import NetworkLearner
 
 LOOKS = 50
 """About how often a job's gradients are looked at, where nothing is estimated."""
@@ -36,29 +34,31 @@ class Observer:
         self.method = estimated.estimate if estimated is not None else "gradient_cosine"
         self.every = estimated.every if estimated is not None else max(RAREST, steps // LOOKS)
         self._live = live
-        self._measured: dict[str, Measured] = {}
+        self._measured: dict[str, RunningStats] = {}
         self._told: dict[str, Tensor] = {}
         self._points: list[tuple[int, int, dict[str, Tensor]]] = []
         looks = 1 + steps // self.every
         self._stride = max(1, looks // LOOKS, looks * 4 * len(names) ** 2 // MOST_NUMBERS)
 
-    def look(self, member: "Member", parts: Sequence[Part], counts: Counts, step: int, epoch: int) -> None:
-        """Measure before a step, if it is time. Nothing of the member changes but the relation that follows the
+    def measure(
+        self, learner: NetworkLearner, parts: Sequence[MicroBatch], counts: Counts, step: int, epoch: int
+    ) -> None:
+        """Measure before a step, if it is time. Nothing of the learner changes but the relation that follows the
         estimate. A balancer that works on the tasks' gradients is asked after the step, and costs nothing.
         """
-        if step % self.every != 0 or (member.balancer.has_gramian and self.method != "tag"):
+        if step % self.every != 0 or (learner.balancer.has_gramian and self.method != "tag"):
             return
-        gradients = task_gradients(member, parts, counts)
-        falls = tried_falls(member, parts, counts, gradients) if self.method == "tag" else None
+        gradients = task_gradients(learner, parts, counts)
+        falls = tried_falls(learner, parts, counts, gradients) if self.method == "tag" else None
         self._note(gradients.looked(), falls)
 
-    def look_after(self, member: "Member", step: int, epoch: int) -> None:
+    def measure_after(self, learner: NetworkLearner, step: int, epoch: int) -> None:
         """The same after the step, where the balancer worked on the tasks' gradients; and what it weighed them by."""
         if step % self.every != 0:
             return
-        gramian, weights = member.balancer.last_gramian, member.balancer.last_weights
+        gramian, weights = learner.balancer.last_gramian, learner.balancer.last_weights
         if gramian is not None and self.method != "tag":
-            self._note(Looked(gramian, member.task_losses()), None)
+            self._note(GradientStatistics(gramian, learner.task_losses()), None)
         if weights is not None and self._told:
             self._told["weight"] = weights.to(self._told["norm"].device, torch.float32)
             self._table("weight", self._told["weight"]).add(self._told["weight"])
@@ -66,7 +66,7 @@ class Observer:
             self._points.append((step, epoch, {**self._told, **self._drawn(self._told["norm"].device)}))
         self._told = {}
 
-    def _note(self, looked: Looked, falls: Tensor | None) -> None:
+    def _note(self, looked: GradientStatistics, falls: Tensor | None) -> None:
         angles = cosines(looked)
         if falls is None:
             falls = angles if self.method == "gradient_cosine" else promised_falls(looked)
@@ -82,9 +82,9 @@ class Observer:
             self._live.become(relation_of(self._measured["affinity"]))
         self._told = told
 
-    def _table(self, name: str, like: Tensor) -> Measured:
+    def _table(self, name: str, like: Tensor) -> RunningStats:
         if name not in self._measured:
-            self._measured[name] = Measured.none(tuple(like.shape), like.device)
+            self._measured[name] = RunningStats.none(tuple(like.shape), like.device)
         return self._measured[name]
 
     def _drawn(self, device: torch.device) -> dict[str, Tensor]:
@@ -94,7 +94,7 @@ class Observer:
 
     # What is told.
 
-    def take(self, prefix: str) -> list[MetricPoint]:
+    def take_points(self, prefix: str) -> list[MetricPoint]:
         """The points of `gradient/…`, `affinity/…`, `relation/…` since the last call; waits for the device."""
         found = []
         for step, epoch, tables in self._points:

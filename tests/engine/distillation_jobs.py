@@ -2,10 +2,15 @@
 
 from typing import Any
 
-from app.contracts.specs.jobs import DistillJob
+from app.contracts.specs.jobs import DistillJob, MultitaskJob
 from tests.engine.workshop import STUDENT, TEACHER, Arrays, Workshop
 from workers.engine.common.stop import NeverStop
-from workers.engine.jobs.train import Trained, Training
+from workers.engine.data.joining import read_datasets
+from workers.engine.jobs.job import Job
+from workers.engine.jobs.load import JobData, store_of
+from workers.engine.jobs.trained import Trained
+from workers.engine.jobs.training_runs import TrainingRuns
+from workers.engine.teachers.teachers import Teachers
 
 TRAIN: dict[str, Any] = {
     "kind": "train",
@@ -34,8 +39,12 @@ def taught(workshop: Workshop, arrays: Arrays | None = None, model: str = TEACHE
 def trained(workshop: Workshop, spec: dict[str, Any], job: str = "job") -> Trained:
     """A job up to its last step, with everything inside it at hand."""
     order = workshop.order(spec, job)
-    assert isinstance(order.spec, DistillJob)
-    return Training(order, order.spec, workshop.diary.emit, NeverStop()).run()
+    assert isinstance(order.spec, DistillJob | MultitaskJob)
+    context = Job(order, order.spec, workshop.diary.emit, NeverStop())
+    data = JobData.of(order.spec, read_datasets(order, order.spec.dataset_refs()), context.device)
+    store = store_of(order.spec)
+    teachers = Teachers(order, data.dataset, context.device, context.check_stop, store, data.augmentation)
+    return TrainingRuns(context, data, teachers).run()
 
 
 def told(classes: int = 3, output: str = "logits") -> dict[str, Any]:

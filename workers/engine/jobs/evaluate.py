@@ -1,0 +1,121 @@
+"""Evaluation of a trained job: quality on the splits, verdicts, a closer analysis of the test rows, costs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from app.contracts.layouts.layouts import parameter_count
+from app.contracts.reports.baselines import BaselineReport
+from app.contracts.resources.manifests import InputTransform
+from workers.engine.common.eval_mode import evaluating
+from workers.engine.data.transform import apply
+from workers.engine.evaluation.cost.flops import count_flops
+from workers.engine.evaluation.cost.latency import example_batches, measure_latency
+from workers.engine.evaluation.evaluate import Evaluation
+from workers.engine.evaluation.evaluate import evaluate as evaluate_tasks
+from workers.engine.evaluation.parties import EvaluatedTask, TaskTeacher
+from workers.engine.evaluation.predictions import PredictionsFile
+from workers.engine.evaluation.report import Cost, TeacherPart
+from workers.engine.jobs.baselines.comparing import compare, outputs_of_baselines
+from workers.engine.jobs.job import Job
+from workers.engine.jobs.test_analysis import TestAnalysis, analyse_test_rows
+from workers.engine.jobs.trained import Trained
+from workers.engine.losses.teacher_mix import TeacherOutputs
+from workers.engine.tasks.build import BuiltTask
+from workers.engine.teachers.teacher import Teacher
+
+PREDICTIONS = "predictions.npz"
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What evaluation found, and what teachers and student cost."""
+
+    tasks: list[EvaluatedTask]
+    evaluation: Evaluation
+    analysis: TestAnalysis
+    baselines: BaselineReport | None
+    teachers: list[TeacherPart]
+    cost: Cost
+    """Of the student, and of its control, which has the same architecture."""
+
+
+def evaluate(trained: Trained) -> Evaluated:
+    """Evaluate teachers, student, control and baselines; writes the predictions file. Raises Stopped."""
+    tasks = [_evaluated_task(each) for each in trained.tasks]
+    evaluation = _evaluation(trained, tasks)
+    baselines = compare(trained, tasks, evaluation)
+    analysis = analyse_test_rows(trained, tasks)
+    evaluation.verdict.update(analysis.verdict)
+    return Evaluated(tasks, evaluation, analysis, baselines, _teacher_parts(trained), _student_cost(trained))
+
+
+def outputs_folder(job: Job) -> Path:
+    """Where an attempt leaves its output files."""
+    folder = Path(job.order.attempt_dir) / "outputs"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _evaluated_task(task: BuiltTask) -> EvaluatedTask:
+    teachers = tuple(_task_teacher(outputs) for outputs in task.teachers)
+    return EvaluatedTask(task.student.name, task.student.spec, task.student.target, teachers)
+
+
+def _task_teacher(outputs: TeacherOutputs) -> TaskTeacher:
+    """The stored outputs again: evaluation makes no teacher pass."""
+    return TaskTeacher(outputs.key, outputs.weight, outputs.spec, outputs.at, outputs.output)
+
+
+def _evaluation(trained: Trained, tasks: list[EvaluatedTask]) -> Evaluation:
+    dataset = trained.data.dataset
+    control = trained.outputs_of(trained.control) if trained.control else None
+    firsts = [source.first for source in dataset.sources] if len(dataset.sources) > 1 else ()
+    with PredictionsFile(outputs_folder(trained.job) / PREDICTIONS, firsts) as predictions:
+        return evaluate_tasks(
+            tasks,
+            trained.outputs_of(trained.student),
+            control,
+            dataset.splits,
+            predictions,
+            trained.job.check_stop,
+            outputs_of_baselines(trained),
+        )
+
+
+def _examples(trained: Trained, transform: InputTransform) -> Tensor:
+    """The first rows of the dataset, transformed, on the device."""
+    raw = trained.data.dataset.inputs[trained.data.input_name]
+    return apply(raw[:64].to(trained.job.device), transform)
+
+
+def _student_cost(trained: Trained) -> Cost:
+    network = trained.student.network
+    rows = _examples(trained, trained.data.transform)
+    with evaluating(network):
+        latency = measure_latency(network, example_batches(rows), trained.job.device)
+    return Cost(parameters=parameter_count(network.architecture), flops=count_flops(network, rows[:1]), latency=latency)
+
+
+def _teacher_parts(trained: Trained) -> list[TeacherPart]:
+    parts = []
+    for key in trained.teachers.uses:
+        teacher = trained.teachers.opened.get(key)
+        if teacher is None:
+            parts.append(TeacherPart(key=key, name=key))
+            continue
+        trained.job.check_stop()
+        cost, model = _teacher_cost(trained, teacher), trained.job.order.models[key].id
+        parts.append(TeacherPart(key=key, name=teacher.name, cost=cost, model=model, digest=teacher.sha256))
+    return parts
+
+
+def _teacher_cost(trained: Trained, teacher: Teacher) -> Cost:
+    rows = _examples(trained, teacher.transform)
+    return Cost(
+        parameters=teacher.parameters,
+        bytes=teacher.bytes,
+        flops=count_flops(teacher.network, rows[:1]) if teacher.network is not None else None,
+        latency=measure_latency(teacher.forward, example_batches(rows), trained.job.device),
+    )

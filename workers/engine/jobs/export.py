@@ -1,0 +1,138 @@
+"""Export of a trained job: weights, ONNX, and what is said of each model beside its file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.contracts.layouts.layouts import layers, parameter_count
+from app.contracts.reports.report import OnnxCheck
+from app.contracts.resources.facts import ModelFacts, OutputFacts
+from app.contracts.resources.manifests import InputTransform, ModelManifest
+from app.contracts.specs.architectures import Architecture
+from app.contracts.wire.orders import PEER_ROLES, OutputFile, OutputRole, PeerModel
+from workers.engine.common.files import sha256_of
+from workers.engine.data.transform import apply
+from workers.engine.evaluation.evaluate import Evaluation
+from workers.engine.export.model_card import Provenance, metadata
+from workers.engine.export.onnx import check_onnx, export_onnx
+from workers.engine.export.safetensors import export_safetensors
+from workers.engine.jobs.evaluate import PREDICTIONS, Evaluated, outputs_folder
+from workers.engine.jobs.runs.results import TrainedModel
+from workers.engine.jobs.trained import Trained
+
+_CHECKED_ROWS = 2048
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The output files of a job but its report, in the order in which they are published."""
+
+    files: list[OutputFile]
+    student: OutputFile
+    control: OutputFile | None
+    peers: tuple[PeerModel, ...]
+    checks: dict[str, OnnxCheck]
+    facts: ModelFacts
+    """Of the student, as its manifest is."""
+    manifest: ModelManifest
+
+
+def export(trained: Trained, evaluated: Evaluated) -> Exported:
+    """Write every model. Raises UserError `export_mismatch` where ONNX puts out other numbers."""
+    exporter = _Exporter(trained, evaluated.evaluation)
+    predictions = output_file("predictions", outputs_folder(trained.job) / PREDICTIONS)
+    student = exporter.weights("student", trained.student)
+    control = exporter.weights("control", trained.control) if trained.control is not None else None
+    peers = [exporter.weights(PEER_ROLES[i], peer) for i, peer in enumerate(trained.peers)]
+    graphs, checks = exporter.graphs()
+    return Exported(
+        files=[predictions, student, *([control] if control else ()), *peers, *graphs],
+        student=student,
+        control=control,
+        peers=tuple(
+            PeerModel(role=PEER_ROLES[i], facts=exporter.facts(own), manifest=exporter.manifest(own))
+            for i, own in enumerate(trained.run_spec.peers)
+        ),
+        checks=checks,
+        facts=exporter.facts(trained.run_spec.architecture),
+        manifest=exporter.manifest(trained.run_spec.architecture),
+    )
+
+
+def output_file(role: OutputRole, path: Path) -> OutputFile:
+    """A finished file of an attempt, with its size and digest."""
+    return OutputFile(role=role, path=path.name, bytes=path.stat().st_size, sha256=sha256_of(path))
+
+
+class _Exporter:
+    """Writes the models of one job."""
+
+    def __init__(self, trained: Trained, evaluation: Evaluation) -> None:
+        self._trained = trained
+        self._evaluation = evaluation
+        self._folder = outputs_folder(trained.job)
+
+    def weights(self, role: OutputRole, model: TrainedModel) -> OutputFile:
+        """A model as safetensors."""
+        path = self._folder / f"{role}.safetensors"
+        own = model.network.architecture
+        export_safetensors(model.network, path, self._metadata(own, model.steps, control=role == "control"))
+        return output_file(role, path)
+
+    def graphs(self) -> tuple[list[OutputFile], dict[str, OnnxCheck]]:
+        """(the student as ONNX, how its outputs compare with torch's), where the spec asks for it."""
+        trained = self._trained
+        if "onnx" not in trained.job.spec.exports:
+            return [], {}
+        path, network = self._folder / "student.onnx", trained.student.network
+        card = self._metadata(trained.run_spec.architecture, trained.student.steps, control=False)
+        export_onnx(network, path, card, trained.data.input_name)
+        splits = trained.data.dataset.splits
+        rows = splits.get("test", splits["train"])[:_CHECKED_ROWS]
+        raw = trained.data.dataset.inputs[trained.data.input_name][rows]
+        x = apply(raw, trained.data.transform).reshape(len(rows), *network.input_shape)
+        check = check_onnx(path, network, x)
+        return [output_file("onnx", path)], {"onnx": check}
+
+    def _metadata(self, architecture: Architecture, steps: int, *, control: bool) -> dict[str, object]:
+        trained, evaluation = self._trained, self._evaluation
+        provenance = Provenance(
+            kind=trained.job.spec.kind,
+            datasets=tuple(each.sha256 for each in trained.dataset_inputs),
+            teachers=tuple(sorted({teacher.sha256 for teacher in trained.teachers.opened.values()})),
+            control=control,
+            steps=steps,
+            seed=trained.job.spec.training.seed,
+            metrics=evaluation.control if control else evaluation.student,
+            not_measured=evaluation.not_measured,
+        )
+        outputs = {each.student.name: each.student.spec for each in trained.tasks}
+        return metadata(architecture, self._inputs(), outputs, provenance)
+
+    def _inputs(self) -> dict[str, InputTransform]:
+        return {self._trained.data.input_name: self._trained.data.transform}
+
+    def facts(self, architecture: Architecture) -> ModelFacts:
+        """What an inspection would find out about an exported model."""
+        sizes = architecture.outputs or {}
+        return ModelFacts(
+            architecture=architecture,
+            input_shape=architecture.input_shape,
+            inputs=self._inputs(),
+            outputs={
+                each.student.name: OutputFacts(spec=each.student.spec, size=sizes[each.student.name])
+                for each in self._trained.tasks
+            },
+            parameters=parameter_count(architecture),
+            layers=layers(architecture),
+        )
+
+    def manifest(self, architecture: Architecture) -> ModelManifest:
+        """The manifest with which an exported model could be uploaded."""
+        spec = self._trained.job.spec
+        return ModelManifest(
+            name=spec.name or f"{spec.kind} student",
+            format="safetensors",
+            architecture=architecture,
+            inputs=self._inputs(),
+            outputs={each.student.name: each.student.spec for each in self._trained.tasks},
+        )

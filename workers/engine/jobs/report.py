@@ -1,0 +1,96 @@
+"""The report of a training job, and its outcome."""
+
+import json
+
+from app.contracts.base import digest_of
+from app.contracts.reports.relation import RelationReport
+from app.contracts.reports.report import TargetUse
+from app.contracts.specs.jobs import MultitaskJob
+from app.contracts.wire.orders import OutputFile, TrainingOutcome
+from workers.engine.common.environment import environment
+from workers.engine.evaluation.relation_report import relation_report
+from workers.engine.evaluation.report import Cost, LearnerPart, ReportParts, build_report
+from workers.engine.jobs.evaluate import Evaluated, outputs_folder
+from workers.engine.jobs.export import Exported, output_file
+from workers.engine.jobs.runs.results import TrainedModel
+from workers.engine.jobs.trained import Trained
+from workers.engine.tasks.task import learnable_rows
+
+
+def write_report(trained: Trained, evaluated: Evaluated, exported: Exported) -> TrainingOutcome:
+    """Write `report.json`; the outcome names every output file."""
+    report = build_report(_parts(trained, evaluated, exported)).model_dump(mode="json")
+    path = outputs_folder(trained.job) / "report.json"
+    path.write_text(json.dumps(report, allow_nan=False))
+    return TrainingOutcome(
+        files=(*exported.files, output_file("report", path)),
+        student=exported.facts,
+        student_manifest=exported.manifest,
+        peers=exported.peers,
+        report=report,
+    )
+
+
+def _parts(trained: Trained, evaluated: Evaluated, exported: Exported) -> ReportParts:
+    job, analysis = trained.job, evaluated.analysis
+    control = exported.control
+    return ReportParts(
+        spec=job.spec,
+        tasks=evaluated.tasks,
+        evaluation=evaluated.evaluation,
+        teachers=evaluated.teachers,
+        student=_learner_part(evaluated.cost, exported.student, trained.student),
+        control=_learner_part(evaluated.cost, control, trained.control) if control and trained.control else None,
+        environment=environment(job.device, job.order.threads, trained.precision),
+        datasets=trained.dataset_uses(),
+        targets=[TargetUse.model_validate(use) for use in trained.targets],
+        relation=_relation(trained),
+        baselines=evaluated.baselines,
+        search=trained.search,
+        per_class=analysis.per_class,
+        robustness=analysis.robustness,
+        reliability=analysis.reliability,
+        export=exported.checks,
+        warnings=job.warnings,
+        not_measured=_not_measured(trained),
+        micro_batch_size=trained.micro_batch_size,
+        exact_accumulation=trained.exact_accumulation,
+        bit_exact=trained.bit_exact,
+        attempts=job.order.attempt,
+        digests=_digests(trained, exported.student),
+        seconds=job.seconds,
+    )
+
+
+def _learner_part(cost: Cost, file: OutputFile, model: TrainedModel) -> LearnerPart:
+    costs = Cost(parameters=cost.parameters, bytes=file.bytes, flops=cost.flops, latency=cost.latency)
+    return LearnerPart(cost=costs, epoch=model.epoch, steps=model.steps, cached=model.cached, digest=file.sha256)
+
+
+def _relation(trained: Trained) -> RelationReport | None:
+    asked, used = trained.job.spec, trained.run_spec.spec
+    if not isinstance(asked, MultitaskJob) or not isinstance(used, MultitaskJob):
+        return None
+    return relation_report(asked, used, trained.measured)
+
+
+def _not_measured(trained: Trained) -> dict[str, str]:
+    splits = trained.data.dataset.splits
+    if "validation" not in splits:
+        return {"selection": "the dataset has no validation split: the last epoch's weights were kept"}
+    if len(learnable_rows([each.student for each in trained.tasks], splits["validation"])) == 0:
+        return {
+            "selection": "no row of the validation split has a label or a teacher's output: the last epoch's "
+            "weights were kept"
+        }
+    return {}
+
+
+def _digests(trained: Trained, student: OutputFile) -> dict[str, str]:
+    teachers = {f"teacher/{key}": each.sha256 for key, each in trained.teachers.opened.items()}
+    return {
+        "spec": digest_of(trained.job.spec),
+        **{f"dataset/{each.id}": each.sha256 for each in trained.dataset_inputs},
+        **teachers,
+        "student": student.sha256,
+    }
