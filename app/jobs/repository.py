@@ -95,6 +95,12 @@ async def artifact(session: AsyncSession, job_id: str, role: str) -> ArtifactRow
     return await session.get(ArtifactRow, (job_id, role))
 
 
+async def artifacts(session: AsyncSession, job_id: str) -> dict[str, ArtifactRow]:
+    """The files that the job left, by role."""
+    rows = await session.scalars(select(ArtifactRow).where(ArtifactRow.job_id == job_id))
+    return {row.role: row for row in rows}
+
+
 async def report_text(session: AsyncSession, job_id: str) -> str | None:
     """The job's report as the JSON text that is stored."""
     return await session.scalar(select(type_coerce(ReportRow.report, Text)).where(ReportRow.job_id == job_id))

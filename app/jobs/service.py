@@ -169,7 +169,8 @@ async def student_weights(services: Services, caller: Caller, job_id: str, task:
 
 async def predictions_of(services: Services, caller: Caller, job_id: str, split: SplitName) -> ServedFile:
     """What teacher, student and control said about one split. Raises NotFound, Conflict."""
-    return await predictions.of_split(services, await _artifact(services, caller, job_id, "predictions"), split)
+    _succeeded(await get(services, caller, job_id))
+    return await predictions.of_split(services, job_id, split)
 
 
 async def _artifact(services: Services, caller: Caller, job_id: str, role: str) -> ArtifactRow:

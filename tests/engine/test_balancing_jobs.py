@@ -135,7 +135,7 @@ def rescaled(arrays: Arrays) -> Arrays:
 
 
 def in_own_units(workshop: Workshop, job: str) -> np.ndarray[Any, Any]:
-    return np.asarray(np.load(workshop.outputs(job) / "predictions.npz")["test/size/student"], dtype=np.float64)
+    return np.asarray(np.load(workshop.outputs(job) / "predictions-test.npz")["test/size/student"], dtype=np.float64)
 
 
 @pytest.mark.parametrize("method", METHODS)

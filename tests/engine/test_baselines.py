@@ -38,7 +38,7 @@ def trained(workshop: Workshop) -> set[str]:
 
 
 def said(workshop: Workshop, task: str, party: str, job: str = "job", attempt: int = 1) -> np.ndarray[Any, Any]:
-    with np.load(workshop.outputs(job, attempt) / "predictions.npz") as found:
+    with np.load(workshop.outputs(job, attempt) / "predictions-test.npz") as found:
         return np.asarray(found[f"test/{task}/{party}"])
 
 

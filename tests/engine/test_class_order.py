@@ -1,19 +1,24 @@
 """Does a teacher know the labels, and does it count their classes in the same order?"""
 
+import itertools
 import math
 
-import numpy as np
 import pytest
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import ClassOutput
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.losses.teacher_mix import TeacherOutputs
-from workers.engine.teachers.assignment import MOST_CLASSES, best_assignment
-from workers.engine.teachers.sanity_check import Score, check_teacher, order_warning, score
+from workers.engine.teachers.sanity_check import (
+    MOST_CLASSES,
+    Score,
+    best_assignment,
+    check_teacher,
+    order_warning,
+    score,
+)
 
 
 def counted(seed: int, size: int, most: int) -> Tensor:
@@ -24,25 +29,27 @@ def gained(counts: Tensor, order: tuple[int, ...]) -> int:
     return int(counts[torch.arange(len(counts)), torch.tensor(order)].sum())
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 13])
+def kept(order: tuple[int, ...]) -> int:
+    return sum(place == i for i, place in enumerate(order))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 6])
 @pytest.mark.parametrize("most", [0, 1, 3, 50])
 def test_the_assignment_is_the_best_of_all(size: int, most: int) -> None:
-    for seed in range(40):
+    for seed in range(5):
         counts = counted(seed, size, most)
         order = best_assignment(counts)
         assert sorted(order) == list(range(size))
-        rows, columns = linear_sum_assignment(counts.numpy(), maximize=True)
-        assert gained(counts, order) == counts.numpy()[rows, columns].sum()
+        assert gained(counts, order) == max(gained(counts, each) for each in itertools.permutations(range(size)))
 
 
 @pytest.mark.parametrize("most", [0, 1, 2])
 def test_of_several_best_ones_most_classes_stay_where_they_are(most: int) -> None:
-    for seed in range(40):
-        counts = counted(seed, 6, most)
-        favoured = counts.numpy() * 7 + np.eye(6, dtype=int)
-        rows, columns = linear_sum_assignment(favoured, maximize=True)
+    for seed in range(10):
+        counts = counted(seed, 5, most)
         order = best_assignment(counts)
-        assert sum(favoured[i, place] for i, place in enumerate(order)) == favoured[rows, columns].sum()
+        best = max((gained(counts, each), kept(each)) for each in itertools.permutations(range(5)))
+        assert (gained(counts, order), kept(order)) == best
 
 
 def test_the_largest_matrix_is_solved() -> None:

@@ -15,7 +15,7 @@ from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.evaluate import Evaluation, evaluate
 from workers.engine.evaluation.metrics.task_metrics import task_metrics
 from workers.engine.evaluation.parties import EvaluatedTask, Outputs, TaskTeacher, network_outputs
-from workers.engine.evaluation.predictions import PredictionsFile
+from workers.engine.evaluation.predictions import PredictionsFiles
 from workers.engine.models import build, initialise
 
 ROWS = 3000
@@ -61,13 +61,13 @@ def taught(*teachers: Tensor) -> tuple[TaskTeacher, ...]:
 
 
 def run(
-    path: Path,
+    folder: Path,
     tasks: tuple[EvaluatedTask, ...],
     splits: dict[SplitName, Tensor] = SPLITS,
     control: Outputs | None = party(CONTROL),
 ) -> Evaluation:
-    with PredictionsFile(path) as file:
-        return evaluate(tasks, party(STUDENT), control, splits, file)
+    with PredictionsFiles(folder) as files:
+        return evaluate(tasks, party(STUDENT), control, splits, files)
 
 
 def digit_task(target: TargetColumn | None, *teachers: Tensor) -> EvaluatedTask:
@@ -75,7 +75,7 @@ def digit_task(target: TargetColumn | None, *teachers: Tensor) -> EvaluatedTask:
 
 
 def test_every_party_is_measured_on_the_whole_test_split(tmp_path: Path) -> None:
-    found = run(tmp_path / "p.npz", (digit_task(digits(), TEACHER, SECOND),))
+    found = run(tmp_path, (digit_task(digits(), TEACHER, SECOND),))
     test = SPLITS["test"]
     assert found.student["digit"] == task_metrics(STUDENT[test], LOGITS, digits(), test)
     assert found.control["digit"] == task_metrics(CONTROL[test], LOGITS, digits(), test)
@@ -85,7 +85,7 @@ def test_every_party_is_measured_on_the_whole_test_split(tmp_path: Path) -> None
 
 
 def test_fidelity_is_to_the_weighted_mean_of_the_teachers(tmp_path: Path) -> None:
-    found = run(tmp_path / "p.npz", (digit_task(digits(), TEACHER, SECOND),)).fidelity["digit"]
+    found = run(tmp_path, (digit_task(digits(), TEACHER, SECOND),)).fidelity["digit"]
     test = SPLITS["test"]
     mean = (TEACHER[test].double().softmax(1) + 2.0 * SECOND[test].double().softmax(1)) / 3.0
     student = STUDENT[test].double().log_softmax(1)
@@ -94,9 +94,10 @@ def test_fidelity_is_to_the_weighted_mean_of_the_teachers(tmp_path: Path) -> Non
 
 
 def test_predictions_of_every_split_are_written(tmp_path: Path) -> None:
-    run(tmp_path / "p.npz", (digit_task(digits(), TEACHER), EvaluatedTask("size", ValueOutput(kind="value"), sizes())))
-    with np.load(tmp_path / "p.npz") as file:
-        for split, rows in SPLITS.items():
+    run(tmp_path, (digit_task(digits(), TEACHER), EvaluatedTask("size", ValueOutput(kind="value"), sizes())))
+    for split, rows in SPLITS.items():
+        with np.load(tmp_path / f"predictions-{split}.npz") as file:
+            assert {name.partition("/")[0] for name in file} == {split}
             assert file[f"{split}/row"].tolist() == rows.tolist()
             np.testing.assert_array_equal(file[f"{split}/digit/student"], STUDENT[rows].numpy())
             np.testing.assert_array_equal(file[f"{split}/digit/control"], CONTROL[rows].numpy())
@@ -108,14 +109,14 @@ def test_predictions_of_every_split_are_written(tmp_path: Path) -> None:
 
 def test_every_task_of_a_taught_job_has_a_verdict_and_only_taught_ones_fidelity(tmp_path: Path) -> None:
     size = EvaluatedTask("size", ValueOutput(kind="value"), sizes())
-    found = run(tmp_path / "p.npz", (digit_task(digits(), TEACHER), size))
+    found = run(tmp_path, (digit_task(digits(), TEACHER), size))
     assert set(found.verdict) == {"digit", "size"}
     assert set(found.fidelity) == {"digit"}
     assert found.verdict["size"].verdict == "no_gain"
 
 
 def test_a_job_without_teachers_has_no_verdict(tmp_path: Path) -> None:
-    found = run(tmp_path / "p.npz", (digit_task(digits()),), control=None)
+    found = run(tmp_path, (digit_task(digits()),), control=None)
     assert (found.verdict, found.fidelity, found.control) == ({}, {}, {})
     assert found.teachers == {"digit": ()}
     assert found.student["digit"]["rows"] == len(SPLITS["test"])
@@ -125,16 +126,18 @@ def test_without_a_test_split_nothing_is_measured_and_it_says_so(tmp_path: Path)
     empty: dict[SplitName, Tensor] = {**SPLITS, "test": torch.empty(0, dtype=torch.int64)}
     absent: dict[SplitName, Tensor] = {name: rows for name, rows in SPLITS.items() if name != "test"}
     for splits in (empty, absent):
-        found = run(tmp_path / "p.npz", (digit_task(digits(), TEACHER),), splits=splits)
+        found = run(tmp_path, (digit_task(digits(), TEACHER),), splits=splits)
         assert (found.student, found.control, found.fidelity) == ({}, {}, {})
         assert found.not_measured == {"digit": "the dataset has no test split"}
         assert found.verdict["digit"].verdict == "not_applicable"
         assert "no test split" in found.verdict["digit"].method
+        written = sorted(path.name for path in tmp_path.iterdir())
+        assert written == ["predictions-train.npz", "predictions-validation.npz"]
 
 
 @pytest.mark.parametrize("target", [None, digits(missing=True)])
 def test_without_labels_only_fidelity_is_measured(target: TargetColumn | None, tmp_path: Path) -> None:
-    found = run(tmp_path / "p.npz", (digit_task(target, TEACHER),))
+    found = run(tmp_path, (digit_task(target, TEACHER),))
     assert found.student == {}
     assert found.fidelity["digit"].rows == len(SPLITS["test"])
     assert "label" in found.not_measured["digit"]
@@ -142,10 +145,10 @@ def test_without_labels_only_fidelity_is_measured(target: TargetColumn | None, t
 
 
 def test_without_a_control_the_verdict_is_not_applicable(tmp_path: Path) -> None:
-    found = run(tmp_path / "p.npz", (digit_task(digits(), TEACHER),), control=None)
+    found = run(tmp_path, (digit_task(digits(), TEACHER),), control=None)
     assert found.verdict["digit"].verdict == "not_applicable"
     assert "no control" in found.verdict["digit"].method
-    with np.load(tmp_path / "p.npz") as file:
+    with np.load(tmp_path / "predictions-test.npz") as file:
         assert "test/digit/control" not in file
 
 
@@ -153,8 +156,8 @@ def test_a_stop_during_evaluation_leaves_no_predictions(tmp_path: Path) -> None:
     def check() -> None:
         raise InterruptedError("cancelled")
 
-    with pytest.raises(InterruptedError), PredictionsFile(tmp_path / "p.npz") as file:
-        evaluate((digit_task(digits(), TEACHER),), party(STUDENT), None, SPLITS, file, check)
+    with pytest.raises(InterruptedError), PredictionsFiles(tmp_path) as files:
+        evaluate((digit_task(digits(), TEACHER),), party(STUDENT), None, SPLITS, files, check)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -75,7 +75,7 @@ def test_four_kinds_of_target_with_a_third_of_the_labels_missing_are_learned_tog
     report = report_of(outcome)
     tasks = report.student.tasks
     labelled = figures(report, "rows")
-    with np.load(workshop.outputs() / "predictions.npz") as found:
+    with np.load(workshop.outputs() / "predictions-test.npz") as found:
         label, student = found["test/label/label"], found["test/label/student"]
         known = label >= 0
         assert tasks["label"]["accuracy"] == pytest.approx(float((student.argmax(1) == label)[known].mean()))
@@ -201,7 +201,7 @@ def test_a_vector_of_large_numbers_does_not_drown_the_other_tasks(workshop: Work
     first = workshop.diary.series("train/wide/supervised")[0]
     assert first is not None
     assert first < 10.0
-    with np.load(workshop.outputs() / "predictions.npz") as found:
+    with np.load(workshop.outputs() / "predictions-test.npz") as found:
         label, student = found["test/wide/label"], found["test/wide/student"]
     errors = np.sqrt(((student - label) ** 2).mean(0)) / label.std(0)
     assert errors.max() < 0.6, "both numbers are learned, in their own units"

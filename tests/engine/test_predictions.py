@@ -1,4 +1,4 @@
-"""The predictions file: readable by numpy alone, equal bytes for equal predictions, nothing half written."""
+"""The predictions files: readable by numpy alone, equal bytes for equal predictions, nothing half written."""
 
 import zipfile
 from pathlib import Path
@@ -7,22 +7,25 @@ import numpy as np
 import pytest
 import torch
 
-from workers.engine.evaluation.predictions import PredictionsFile
+from app.contracts.resources.manifests import SplitName
+from workers.engine.evaluation.predictions import PredictionsFiles
+
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
-def write(path: Path, sizes: tuple[int, ...]) -> None:
-    """Ten test rows in blocks of the given sizes, one task with three parties."""
+def write(folder: Path, sizes: tuple[int, ...]) -> Path:
+    """The file of ten test rows in blocks of the given sizes, one task with three parties."""
     logits = torch.arange(30, dtype=torch.float32).reshape(10, 3)
     rows = torch.arange(10) * 7
-    with PredictionsFile(path) as file:
+    with PredictionsFiles(folder) as files:
         for r, block in zip(torch.split(rows, list(sizes)), torch.split(logits, list(sizes)), strict=True):
             parties = {"label": r % 3, "teacher": block + 1.0, "student": block, "control": -block}
-            file.append("test", r, {"digit": parties})
+            files.append("test", r, {"digit": parties})
+    return folder / "predictions-test.npz"
 
 
 def test_numpy_reads_every_row_in_order(tmp_path: Path) -> None:
-    write(tmp_path / "p.npz", (4, 4, 2))
-    with np.load(tmp_path / "p.npz", allow_pickle=False) as found:
+    with np.load(write(tmp_path, (4, 4, 2)), allow_pickle=False) as found:
         assert sorted(found) == [
             "test/digit/control",
             "test/digit/label",
@@ -39,33 +42,43 @@ def test_numpy_reads_every_row_in_order(tmp_path: Path) -> None:
 
 
 def test_block_sizes_and_times_leave_no_trace_in_the_bytes(tmp_path: Path) -> None:
-    write(tmp_path / "a.npz", (10,))
-    write(tmp_path / "b.npz", (1, 2, 3, 4))
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
+    one, several = write(tmp_path / "a", (10,)), write(tmp_path / "b", (1, 2, 3, 4))
+    assert one.read_bytes() == several.read_bytes()
+    with zipfile.ZipFile(one) as archive:
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
+def test_each_split_with_rows_has_a_file_of_its_own(tmp_path: Path) -> None:
+    with PredictionsFiles(tmp_path) as files:
+        for split in (SPLITS[0], SPLITS[2], SPLITS[0]):
+            files.append(split, torch.arange(3), {"digit": {"student": torch.zeros(3, 2)}})
+        assert files.splits == ("train", "test")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions-test.npz", "predictions-train.npz"]
+    for split, rows in (("train", 6), ("test", 3)):
+        with np.load(tmp_path / f"predictions-{split}.npz") as found:
+            assert {name: len(found[name]) for name in found} == {f"{split}/row": rows, f"{split}/digit/student": rows}
+
+
 def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "p.npz"
-    with pytest.raises(RuntimeError, match="stopped"), PredictionsFile(path) as file:
-        file.append("test", torch.arange(3), {"digit": {"student": torch.zeros(3, 2)}})
+    with pytest.raises(RuntimeError, match="stopped"), PredictionsFiles(tmp_path) as files:
+        for split in SPLITS:
+            files.append(split, torch.arange(3), {"digit": {"student": torch.zeros(3, 2)}})
         raise RuntimeError("stopped")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_leftovers_of_an_earlier_attempt_do_no_harm(tmp_path: Path) -> None:
-    leftover = tmp_path / "p.npz.parts"
+    leftover = tmp_path / "predictions.parts"
     leftover.mkdir()
-    (leftover / "0").write_bytes(b"half a block")
-    write(tmp_path / "p.npz", (10,))
-    assert [path.name for path in tmp_path.iterdir()] == ["p.npz"]
-    with np.load(tmp_path / "p.npz") as found:
+    (leftover / "test-0").write_bytes(b"half a block")
+    file = write(tmp_path, (10,))
+    assert list(tmp_path.iterdir()) == [file]
+    with np.load(file) as found:
         assert len(found["test/row"]) == 10
 
 
 def test_blocks_of_another_shape_are_refused(tmp_path: Path) -> None:
-    with PredictionsFile(tmp_path / "p.npz") as file:
-        file.append("test", torch.arange(3), {"digit": {"student": torch.zeros(3, 2)}})
+    with PredictionsFiles(tmp_path) as files:
+        files.append("test", torch.arange(3), {"digit": {"student": torch.zeros(3, 2)}})
         with pytest.raises(ValueError, match="expected rows of float32"):
-            file.append("test", torch.arange(3), {"digit": {"student": torch.zeros(3, 5)}})
+            files.append("test", torch.arange(3), {"digit": {"student": torch.zeros(3, 5)}})

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from app.contracts.problems import UserError
+from app.contracts.wire.orders import PREDICTIONS_ROLES
 from tests.engine.workshop import SECOND, STUDENT, TEACHER, Workshop, blobs, report_of
 from workers.engine.models import build
 
@@ -189,7 +190,7 @@ def test_onnx_on_request_is_compared_with_torch(workshop: Workshop) -> None:
     outcome = workshop.run(TRAIN | {"exports": ["onnx"]})
     check = report_of(outcome).export["onnx"]
     assert check.max_abs_difference <= check.tolerance
-    assert {file.role for file in outcome.files} == {"student", "onnx", "report", "predictions"}
+    assert {file.role for file in outcome.files} == {"student", "onnx", "report", *PREDICTIONS_ROLES.values()}
 
 
 def test_a_loss_that_is_not_finite_ends_as_diverged_and_says_where(workshop: Workshop) -> None:

@@ -194,7 +194,7 @@ def test_one_dataset_is_trained_on_as_it_always_was(shared: Workshop) -> None:
     assert report.control.cached
     assert report.targets[0].store == "hit"
     assert shared.digest("plain") == shared.digest("named")
-    with np.load(shared.outputs("named") / "predictions.npz") as found:
+    with np.load(shared.outputs("named") / "predictions-test.npz") as found:
         assert "test/dataset" not in found
     assert [(use.batch, use.weight) for use in report_of(plain).datasets] == [(None, 1.0)]
     order = shared.order(DISTILL)
@@ -249,7 +249,7 @@ def test_predictions_name_dataset_and_row(shared: Workshop) -> None:
     shared.run(MULTITASK, "predicts")
     order = shared.order(MULTITASK)
     parts = [read_dataset(Path(each.path), each.manifest) for each in order.datasets.values()]
-    with np.load(shared.outputs("predicts") / "predictions.npz") as found:
+    with np.load(shared.outputs("predicts") / "predictions-test.npz") as found:
         for place, part in enumerate(parts):
             own = found["test/dataset"] == place
             assert found["test/row"][own].tolist() == part.splits["test"].tolist()

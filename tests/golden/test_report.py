@@ -21,7 +21,7 @@ from tests.golden.files import held
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.evaluate import evaluate
 from workers.engine.evaluation.parties import EvaluatedTask, TaskTeacher
-from workers.engine.evaluation.predictions import PredictionsFile
+from workers.engine.evaluation.predictions import PredictionsFiles
 from workers.engine.evaluation.report import Cost, LearnerPart, ReportParts, TeacherPart, build_report
 from workers.engine.evaluation.verdict.baselines import against_baselines, baseline_report
 
@@ -74,7 +74,7 @@ def made(folder: Path) -> Report:
 
     student, control, baseline = party("student", 0.5), party("control", 0.5001), party("baseline", 0.8)
     del baseline["ink"]
-    with PredictionsFile(folder / "predictions.npz") as file:
+    with PredictionsFiles(folder) as file:
         evaluation = evaluate(
             tasks,
             lambda part: {name: values[part] for name, values in student.items()},

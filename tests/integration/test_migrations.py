@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, create_engine, inspect, text
+from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
+from app.contracts.states import JobState
 from app.db.base import Base
 from app.db.errors import DatabaseUnavailable
 from app.db.migrate import check, downgrade, head, upgrade
+from app.db.rows import ArtifactRow, BlobRow, JobRow
 from app.db.urls import sync_url
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,6 +77,27 @@ def test_a_missing_index_is_found(database_url: str) -> None:
     execute(database_url, "DROP INDEX ix_jobs_queue")
     (difference,) = check(database_url)
     assert "ix_jobs_queue" in difference
+
+
+def roles(url: str) -> set[str]:
+    with create_engine(sync_url(url)[1], poolclass=NullPool).connect() as connection:
+        return set(connection.scalars(text("SELECT role FROM artifacts")))
+
+
+def test_files_of_earlier_jobs_stay_when_roles_become_longer(database_url: str) -> None:
+    upgrade(database_url)
+    with Session(create_engine(sync_url(database_url)[1], poolclass=NullPool)) as session:
+        session.add(JobRow(id="job_1", kind="train", lane="train", spec={}, state=JobState.SUCCEEDED))
+        session.add(BlobRow(sha256="0" * 64, key="k", bytes=1, state="stored"))
+        session.flush()
+        for role in ("student", "predictions", "predictions-validation"):
+            session.add(ArtifactRow(job_id="job_1", role=role, name="file", bytes=1, sha256="0" * 64))
+        session.commit()
+    downgrade(database_url, "0002")
+    assert roles(database_url) == {"student", "predictions"}, "a role that the old column cannot hold goes"
+    upgrade(database_url)
+    assert roles(database_url) == {"student", "predictions"}
+    assert check(database_url) == []
 
 
 def test_the_migrations_are_in_step_with_the_rows() -> None:

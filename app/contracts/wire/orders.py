@@ -8,6 +8,7 @@ Both are JSON files in the attempt's directory, whose path is all that the child
     <attempt>/outputs/…       the files that the outcome names
 """
 
+from collections.abc import Mapping
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -17,7 +18,7 @@ from pydantic import Field, TypeAdapter
 from app.contracts.base import Answer
 from app.contracts.problems import JobError, Rejection
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
-from app.contracts.resources.manifests import DatasetManifest, ModelManifest
+from app.contracts.resources.manifests import DatasetManifest, ModelManifest, SplitName
 from app.contracts.specs.jobs import AnySpec
 
 
@@ -78,7 +79,13 @@ class Order(Answer):
 
 PeerRole = Literal["peer-1", "peer-2", "peer-3", "peer-4", "peer-5", "peer-6", "peer-7"]
 PEER_ROLES: tuple[PeerRole, ...] = get_args(PeerRole)
-OutputRole = Literal["student", "control", "onnx", "report", "predictions", "converted"] | PeerRole
+PredictionsRole = Literal["predictions-train", "predictions-validation", "predictions-test"]
+PREDICTIONS_ROLES: Mapping[SplitName, PredictionsRole] = {
+    "train": "predictions-train",
+    "validation": "predictions-validation",
+    "test": "predictions-test",
+}
+OutputRole = Literal["student", "control", "onnx", "report", "converted"] | PeerRole | PredictionsRole
 
 
 class OutputFile(Answer):

@@ -147,7 +147,7 @@ class ArtifactRow(Base):
     __tablename__ = "artifacts"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
-    role: Mapped[str] = mapped_column(String(16), primary_key=True)  # contracts.orders.OutputRole
+    role: Mapped[str] = mapped_column(String(32), primary_key=True)  # contracts.orders.OutputRole
     name: Mapped[str] = mapped_column(Text)
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)

@@ -72,6 +72,14 @@ def test_networks_that_are_all_alike_leave_the_paired_interval_over_rows() -> No
     assert row_interval(students[:1], controls[:1]) == pytest.approx((expected.low, expected.high), rel=1e-8)
 
 
+@pytest.mark.parametrize(("freedom", "printed"), [(1, 12.706), (2, 4.303), (4, 2.776), (10, 2.228), (120, 1.980)])
+def test_the_quantile_is_what_the_tables_print(freedom: int, printed: float) -> None:
+    differences = group(1, freedom + 1, seed=7)
+    low, high = row_interval(differences, torch.zeros_like(differences))
+    deviation = float(differences.std(correction=1)) / math.sqrt(freedom + 1)
+    assert (high - low) / 2 / deviation == pytest.approx(printed, abs=5e-4)
+
+
 def test_the_order_of_seeds_means_nothing() -> None:
     students, controls = group(4, 30, seed=5), group(4, 30, seed=6)
     moved = crossed_interval(students[[2, 0, 3, 1]], controls)

@@ -9,7 +9,7 @@ import json
 import struct
 import uuid
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -18,10 +18,10 @@ from fastapi import FastAPI
 
 from app.contracts.problems import JobError, Rejection
 from app.contracts.resources.facts import DatasetFacts, InputFacts, Layer, ModelFacts, OutputFacts, TargetFacts
-from app.contracts.resources.manifests import ClassOutput, InputTransform, ModelManifest
+from app.contracts.resources.manifests import ClassOutput, InputTransform, ModelManifest, SplitName
 from app.contracts.specs.architectures import Mlp
 from app.contracts.wire.events import MetricPoint, MetricsEvent, PhaseEvent, ProgressEvent
-from app.contracts.wire.orders import InspectionOutcome, OutputRole
+from app.contracts.wire.orders import PREDICTIONS_ROLES, InspectionOutcome, OutputRole
 from app.http.services import Services
 from app.queue.ledger import Event
 from app.queue.records import Claim, Lane, Publication, PublishedFile
@@ -185,14 +185,14 @@ class House:
         await self.services.blobs.publish(path, sha256)
         return PublishedFile(role=role, name=name, bytes=len(content), sha256=sha256)
 
-    async def succeed(self, claim: Claim, weights: bytes, predictions: bytes) -> None:
+    async def succeed(self, claim: Claim, weights: bytes, predictions: Mapping[SplitName, bytes] | None = None) -> None:
         """End a training job with files, a student and a report."""
-        files = (
-            await self.published("student", "student.safetensors", weights),
-            await self.published("predictions", "predictions.npz", predictions),
-        )
+        files = [await self.published("student", "student.safetensors", weights)]
+        for split, content in (predictions or {"test": npz("test/row")}).items():
+            role = PREDICTIONS_ROLES[split]
+            files.append(await self.published(role, f"{role}.npz", content))
         manifest = ModelManifest.model_validate_json(json.dumps(MODEL | {"name": "student"}))
-        publication = Publication(files=files, student_manifest=manifest, student=MODEL_FACTS, report=REPORT)
+        publication = Publication(files=tuple(files), student_manifest=manifest, student=MODEL_FACTS, report=REPORT)
         assert await self.services.ledger.succeed(claim, publication)
 
     async def fail(self, claim: Claim) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.engine.sharing_schemes import OUTPUTS, SCHEMES, lived, shared
 from tests.engine.test_cuts import cut, exported
-from tests.integration.api.house import House, npz
+from tests.integration.api.house import House
 
 
 async def finished(house: House, weights: bytes, tasks: tuple[str, ...] = ("left", "right")) -> str:
@@ -17,7 +17,7 @@ async def finished(house: House, weights: bytes, tasks: tuple[str, ...] = ("left
     named = [{"name": name, "target": "digit"} for name in tasks]
     student = spec.pop("model")
     job = await house.submit(spec | {"kind": "multitask", "tasks": named, "student": student})
-    await house.succeed(await house.begin(), weights, npz("test/row"))
+    await house.succeed(await house.begin(), weights)
     return f"/v1/jobs/{job['id']}"
 
 
@@ -86,7 +86,7 @@ async def test_the_one_task_of_a_multitask_job_is_the_whole_student(house: House
 
 async def test_a_job_of_another_kind_has_no_cuts(house: House, student: Files) -> None:
     job = await house.submit()
-    await house.succeed(await house.begin(), student.whole, npz("test/row"))
+    await house.succeed(await house.begin(), student.whole)
     answer = await house.http.get(f"/v1/jobs/{job['id']}/student/weights?task=left")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_multitask")
     assert "train" in answer.json()["detail"]

@@ -1,17 +1,21 @@
 """`/v1/jobs`: submitted once, watched, stopped, and what they leave."""
 
 import asyncio
+import base64
 import csv
 import hashlib
 import io
 import json
-import zipfile
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from app.contracts.problems import Rejection
+from app.contracts.resources.manifests import SplitName
 from app.contracts.wire.orders import InspectionOutcome
+from app.db.rows import ArtifactRow
+from app.queue.blobs import settle
 from tests.integration.api.house import DATASET_FACTS, REPORT, House, npz, safetensors
 
 NO_MODEL = "mdl_01890000-0000-7000-8000-000000000000"
@@ -313,11 +317,16 @@ async def test_metrics_come_as_json_and_csv(any_house: House) -> None:
     assert {row["value"] for row in rows if row["series"] == "validation/digit/nll"} == {""}
 
 
+PREDICTIONS: dict[SplitName, bytes] = {
+    "test": npz("test/row", "test/digit/student"),
+    "train": npz("train/row", "train/digit/student", "train/digit/label"),
+}
+
+
 async def finished(house: House) -> str:
     """The path of a job that has succeeded."""
     job = await house.submit()
-    archive = npz("test/row", "test/digit/student", "train/row", "train/digit/student", "train/digit/label")
-    await house.succeed(await house.begin(), safetensors(b"\1" * 64), archive)
+    await house.succeed(await house.begin(), safetensors(b"\1" * 64), PREDICTIONS)
     return f"/v1/jobs/{job['id']}"
 
 
@@ -339,30 +348,48 @@ async def test_a_job_can_be_the_teacher_before_and_after_it_ends(any_house: Hous
     spec = await any_house.train_spec()
     teacher = await any_house.submit(spec)
     student = await any_house.submit(distill(spec["dataset"], {"job": teacher["id"]}))
-    await any_house.succeed(await any_house.begin(), safetensors(), npz("test/row"))
+    await any_house.succeed(await any_house.begin(), safetensors())
     assert (await any_house.claim("train")).job_id == student["id"]
     dry = await any_house.http.post("/v1/jobs?dry_run=true", json=distill(spec["dataset"], {"job": teacher["id"]}))
     assert dry.json()["complete"] is True
 
 
-async def test_one_split_of_the_predictions_is_an_npz_of_its_own(any_house: House) -> None:
+async def test_each_split_of_the_predictions_is_served_as_the_file_that_the_worker_left(any_house: House) -> None:
     path = await finished(any_house)
-    for split, names in (("test", ["digit/student", "row"]), ("train", ["digit/label", "digit/student", "row"])):
-        answer = await any_house.http.get(f"{path}/predictions?split={split}")
-        assert answer.status_code == 200
-        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
-            assert archive.testzip() is None
-            assert sorted(archive.namelist()) == [f"{split}/{name}.npy" for name in names]
-        assert answer.headers["content-length"] == str(len(answer.content))
-        assert answer.headers["etag"] == f'"{hashlib.sha256(answer.content).hexdigest()}"'
-        for start, end in ((0, 10), (30, 400), (len(answer.content) - 90, len(answer.content))):
-            part = await any_house.http.get(
-                f"{path}/predictions?split={split}", headers={"Range": f"bytes={start}-{end - 1}"}
-            )
-            assert (part.status_code, part.content) == (206, answer.content[start:end])
+    for split, content in PREDICTIONS.items():
+        asked = f"{path}/predictions?split={split}"
+        answer = await any_house.http.get(asked)
+        assert (answer.status_code, answer.content) == (200, content)
+        digest = hashlib.sha256(content)
+        assert answer.headers["content-length"] == str(len(content))
+        assert answer.headers["etag"] == f'"{digest.hexdigest()}"'
+        assert answer.headers["repr-digest"] == f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"
+        assert f"{path.rpartition('/')[2]}-{split}.npz" in answer.headers["content-disposition"]
+        for start, end in ((0, 10), (30, 400), (len(content) - 90, len(content))):
+            part = await any_house.http.get(asked, headers={"Range": f"bytes={start}-{end - 1}"})
+            assert (part.status_code, part.content) == (206, content[start:end])
+        same = await any_house.http.get(asked, headers={"If-None-Match": answer.headers["etag"]})
+        assert same.status_code == 304
+    assert (await any_house.http.get(f"{path}/predictions")).content == PREDICTIONS["test"]
     missing = await any_house.http.get(f"{path}/predictions?split=validation")
     assert (missing.status_code, missing.json()["code"]) == (404, "no_such_split")
-    assert "test" in missing.json()["detail"]
+    assert "['test', 'train']" in missing.json()["detail"]
+
+
+async def test_predictions_of_an_earlier_version_are_served_with_every_split(any_house: House) -> None:
+    path = await finished(any_house)
+    job = path.rpartition("/")[2]
+    whole = await any_house.published("predictions-test", "predictions.npz", npz("test/row", "train/row"))
+    async with any_house.services.database.write() as session:
+        await session.execute(delete(ArtifactRow).where(ArtifactRow.role.startswith("predictions-")))
+        await settle(session, [whole.sha256])
+        session.add(
+            ArtifactRow(job_id=job, role="predictions", name=whole.name, bytes=whole.bytes, sha256=whole.sha256)
+        )
+    for split in PREDICTIONS:
+        answer = await any_house.http.get(f"{path}/predictions?split={split}")
+        assert (answer.status_code, answer.content) == (200, npz("test/row", "train/row"))
+        assert f'filename="{job}.npz"' in answer.headers["content-disposition"]
 
 
 @pytest.mark.parametrize("part", ["report", "student/weights", "predictions"])

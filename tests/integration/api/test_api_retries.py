@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.contracts.wire.events import CheckpointEvent
-from tests.integration.api.house import House, npz, safetensors
+from tests.integration.api.house import House, safetensors
 
 NAME = "step-00000002-a1"
 KEPT = {"name": NAME, "step": 2, "sha256": "ab" * 32}
@@ -71,7 +71,7 @@ async def test_what_cannot_be_retried_is_told_with_a_code(any_house: House) -> N
     claim = await any_house.begin()
     assert await code(done) == (409, "not_finished")
     assert await code(done, from_checkpoint=True) == (409, "not_finished")
-    await any_house.succeed(claim, safetensors(), npz("test/row"))
+    await any_house.succeed(claim, safetensors())
     assert await code(done) == (409, "succeeded")
     bare = await stopped(any_house, checkpoint=False)
     assert await code(bare, from_checkpoint=True) == (409, "no_checkpoint")

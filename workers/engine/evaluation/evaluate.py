@@ -16,7 +16,7 @@ from workers.engine.evaluation.metrics.labels import why_unmeasured
 from workers.engine.evaluation.metrics.outputs import PartyOutputs, in_own_units, mean_answers
 from workers.engine.evaluation.metrics.task_metrics import Metrics, task_metrics
 from workers.engine.evaluation.parties import BLOCK, EvaluatedTask, Outputs
-from workers.engine.evaluation.predictions import PredictionsFile
+from workers.engine.evaluation.predictions import PredictionsFiles
 from workers.engine.evaluation.verdict.judge import judge, not_applicable
 
 
@@ -38,7 +38,7 @@ def evaluate(
     student: Outputs,
     control: Outputs | None,
     splits: Mapping[SplitName, Tensor],
-    predictions: PredictionsFile,
+    predictions: PredictionsFiles,
     check: Callable[[], None] = lambda: None,
     baselines: Outputs | None = None,
 ) -> Evaluation:
@@ -109,7 +109,7 @@ def _taught(task: EvaluatedTask, block: _Block) -> PartyOutputs:
 
 
 def _members(tasks: Sequence[EvaluatedTask], block: _Block) -> dict[str, dict[str, Tensor]]:
-    """The block as members of the predictions file."""
+    """The block as members of a predictions file."""
     members: dict[str, dict[str, Tensor]] = {}
     for task in tasks:
         parties = members.setdefault(task.name, {})

@@ -1,4 +1,4 @@
-"""The predictions file: what teacher, student and control said about each row, as one npz.
+"""The predictions files: what teacher, student and control said about each row, one npz a split.
 
 Members: `<split>/row` (int64 [n]: row numbers of the dataset) and, for each task, `<split>/<task>/label` (as in the
 dataset; absent without labels) and `<split>/<task>/{teacher,student,control,baseline}` (float32 [n, size]: raw scores,
@@ -21,6 +21,9 @@ import torch
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
+
+from app.contracts.resources.manifests import SplitName
+from app.contracts.wire.orders import PREDICTIONS_ROLES
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _COPY_BYTES = 1 << 20
@@ -54,59 +57,68 @@ class _Member:
             shutil.copyfileobj(source, target, _COPY_BYTES)
 
 
-class PredictionsFile:
-    """Writes a predictions file in blocks, in bounded memory; a `with` block that raises leaves no file.
+class PredictionsFiles:
+    """Writes `<folder>/predictions-<split>.npz` by blocks in bounded memory; a `with` block that raises leaves no file.
 
-    Blocks are spooled to `<path>.parts/` first, as an npz holds one array after another. `firsts`: where several
-    datasets begin in the rows of the job.
+    Blocks are spooled to `<folder>/predictions.parts/` first, as an npz holds one array after another. `firsts`: where
+    several datasets begin in the rows of the job.
     """
 
-    def __init__(self, path: Path, firsts: Sequence[int] = ()) -> None:
-        self._path = path
+    def __init__(self, folder: Path, firsts: Sequence[int] = ()) -> None:
+        self._folder = folder
         self._firsts = torch.tensor(list(firsts), dtype=torch.int64)
-        self._parts = path.with_name(f"{path.name}.parts")
-        self._members: dict[str, _Member] = {}
+        self._parts = folder / "predictions.parts"
+        self._members: dict[SplitName, dict[str, _Member]] = {}
+
+    @property
+    def splits(self) -> tuple[SplitName, ...]:
+        """The splits that have rows: each has a file."""
+        return tuple(self._members)
 
     def __enter__(self) -> Self:
         shutil.rmtree(self._parts, ignore_errors=True)
         self._parts.mkdir(parents=True)
         return self
 
-    def append(self, split: str, rows: Tensor, tasks: Mapping[str, Mapping[str, Tensor]]) -> None:
+    def append(self, split: SplitName, rows: Tensor, tasks: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Add a block of one split: `rows` (of the job) int64 [n], and for each task the columns of its parties."""
         if len(self._firsts):
             places = torch.searchsorted(self._firsts, rows, right=True) - 1
-            self._append(f"{split}/dataset", places)
+            self._append(split, "dataset", places)
             rows = rows - self._firsts[places]
-        self._append(f"{split}/row", rows)
+        self._append(split, "row", rows)
         for task, parties in tasks.items():
             for party, values in parties.items():
-                self._append(f"{split}/{task}/{party}", values)
+                self._append(split, f"{task}/{party}", values)
 
-    def _append(self, name: str, values: Tensor) -> None:
+    def _append(self, split: SplitName, name: str, values: Tensor) -> None:
         block = values.detach().cpu().numpy()
-        if name not in self._members:
-            self._members[name] = _Member(self._parts / str(len(self._members)), block)
-        self._members[name].append(block)
+        members = self._members.setdefault(split, {})
+        if name not in members:
+            members[name] = _Member(self._parts / f"{split}-{len(members)}", block)
+        members[name].append(block)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            for member in self._members.values():
-                member.close()
+            for members in self._members.values():
+                for member in members.values():
+                    member.close()
             if kind is None:
                 self._assemble()
         finally:
             shutil.rmtree(self._parts, ignore_errors=True)
 
     def _assemble(self) -> None:
-        """The parts as one zip, put in place whole."""
-        whole = self._parts / "whole.npz"
-        with zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as archive:
-            for name in sorted(self._members):
-                entry = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
-                entry.create_system, entry.external_attr = 3, 0o644 << 16
-                with archive.open(entry, "w", force_zip64=True) as target:
-                    self._members[name].copy_to(target)
-        whole.replace(self._path)
+        """The parts as one zip a split, each put in place whole."""
+        names = [f"{PREDICTIONS_ROLES[split]}.npz" for split in self._members]
+        for name, (split, members) in zip(names, self._members.items(), strict=True):
+            with zipfile.ZipFile(self._parts / name, "w", zipfile.ZIP_STORED) as archive:
+                for member in sorted(members):
+                    entry = zipfile.ZipInfo(f"{split}/{member}.npy", _EPOCH)
+                    entry.create_system, entry.external_attr = 3, 0o644 << 16
+                    with archive.open(entry, "w", force_zip64=True) as target:
+                        members[member].copy_to(target)
+        for name in names:
+            (self._parts / name).replace(self._folder / name)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from app.contracts.layouts.layouts import parameter_count
 from app.contracts.reports.baselines import BaselineReport
-from app.contracts.resources.manifests import InputTransform
+from app.contracts.resources.manifests import InputTransform, SplitName
 from workers.engine.common.eval_mode import evaluating
 from workers.engine.data.transform import apply
 from workers.engine.evaluation.cost.flops import count_flops
@@ -15,7 +15,7 @@ from workers.engine.evaluation.cost.latency import example_batches, measure_late
 from workers.engine.evaluation.evaluate import Evaluation
 from workers.engine.evaluation.evaluate import evaluate as evaluate_tasks
 from workers.engine.evaluation.parties import EvaluatedTask, TaskTeacher
-from workers.engine.evaluation.predictions import PredictionsFile
+from workers.engine.evaluation.predictions import PredictionsFiles
 from workers.engine.evaluation.report import Cost, TeacherPart
 from workers.engine.jobs.baselines.comparing import compare, outputs_of_baselines
 from workers.engine.jobs.job import Job
@@ -25,8 +25,6 @@ from workers.engine.losses.teacher_mix import TeacherOutputs
 from workers.engine.tasks.build import BuiltTask
 from workers.engine.teachers.teacher import Teacher
 
-PREDICTIONS = "predictions.npz"
-
 
 @dataclass(frozen=True)
 class Evaluated:
@@ -34,6 +32,8 @@ class Evaluated:
 
     tasks: list[EvaluatedTask]
     evaluation: Evaluation
+    predictions: tuple[SplitName, ...]
+    """The splits that have a predictions file."""
     analysis: TestAnalysis
     baselines: BaselineReport | None
     teachers: list[TeacherPart]
@@ -42,13 +42,14 @@ class Evaluated:
 
 
 def evaluate(trained: Trained) -> Evaluated:
-    """Evaluate teachers, student, control and baselines; writes the predictions file. Raises Stopped."""
+    """Evaluate teachers, student, control and baselines; writes the predictions files. Raises Stopped."""
     tasks = [_evaluated_task(each) for each in trained.tasks]
-    evaluation = _evaluation(trained, tasks)
+    evaluation, predictions = _evaluation(trained, tasks)
     baselines = compare(trained, tasks, evaluation)
     analysis = analyse_test_rows(trained, tasks)
     evaluation.verdict.update(analysis.verdict)
-    return Evaluated(tasks, evaluation, analysis, baselines, _teacher_parts(trained), _student_cost(trained))
+    teachers, cost = _teacher_parts(trained), _student_cost(trained)
+    return Evaluated(tasks, evaluation, predictions, analysis, baselines, teachers, cost)
 
 
 def outputs_folder(job: Job) -> Path:
@@ -68,12 +69,13 @@ def _task_teacher(outputs: TeacherOutputs) -> TaskTeacher:
     return TaskTeacher(outputs.key, outputs.weight, outputs.spec, outputs.at, outputs.output)
 
 
-def _evaluation(trained: Trained, tasks: list[EvaluatedTask]) -> Evaluation:
+def _evaluation(trained: Trained, tasks: list[EvaluatedTask]) -> tuple[Evaluation, tuple[SplitName, ...]]:
+    """(the evaluation, the splits that have predictions)."""
     dataset = trained.data.dataset
     control = trained.outputs_of(trained.control) if trained.control else None
     firsts = [source.first for source in dataset.sources] if len(dataset.sources) > 1 else ()
-    with PredictionsFile(outputs_folder(trained.job) / PREDICTIONS, firsts) as predictions:
-        return evaluate_tasks(
+    with PredictionsFiles(outputs_folder(trained.job), firsts) as predictions:
+        evaluation = evaluate_tasks(
             tasks,
             trained.outputs_of(trained.student),
             control,
@@ -82,6 +84,7 @@ def _evaluation(trained: Trained, tasks: list[EvaluatedTask]) -> Evaluation:
             trained.job.check_stop,
             outputs_of_baselines(trained),
         )
+    return evaluation, predictions.splits
 
 
 def _examples(trained: Trained, transform: InputTransform) -> Tensor:

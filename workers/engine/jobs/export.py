@@ -8,14 +8,14 @@ from app.contracts.reports.report import OnnxCheck
 from app.contracts.resources.facts import ModelFacts, OutputFacts
 from app.contracts.resources.manifests import InputTransform, ModelManifest
 from app.contracts.specs.architectures import Architecture
-from app.contracts.wire.orders import PEER_ROLES, OutputFile, OutputRole, PeerModel
+from app.contracts.wire.orders import PEER_ROLES, PREDICTIONS_ROLES, OutputFile, OutputRole, PeerModel
 from workers.engine.common.files import sha256_of
 from workers.engine.data.transform import apply
 from workers.engine.evaluation.evaluate import Evaluation
 from workers.engine.export.model_card import Provenance, metadata
 from workers.engine.export.onnx import check_onnx, export_onnx
 from workers.engine.export.safetensors import export_safetensors
-from workers.engine.jobs.evaluate import PREDICTIONS, Evaluated, outputs_folder
+from workers.engine.jobs.evaluate import Evaluated, outputs_folder
 from workers.engine.jobs.runs.results import TrainedModel
 from workers.engine.jobs.trained import Trained
 
@@ -39,13 +39,14 @@ class Exported:
 def export(trained: Trained, evaluated: Evaluated) -> Exported:
     """Write every model. Raises UserError `export_mismatch` where ONNX puts out other numbers."""
     exporter = _Exporter(trained, evaluated.evaluation)
-    predictions = output_file("predictions", outputs_folder(trained.job) / PREDICTIONS)
+    roles = [PREDICTIONS_ROLES[split] for split in evaluated.predictions]
+    predictions = [output_file(role, outputs_folder(trained.job) / f"{role}.npz") for role in roles]
     student = exporter.weights("student", trained.student)
     control = exporter.weights("control", trained.control) if trained.control is not None else None
     peers = [exporter.weights(PEER_ROLES[i], peer) for i, peer in enumerate(trained.peers)]
     graphs, checks = exporter.graphs()
     return Exported(
-        files=[predictions, student, *([control] if control else ()), *peers, *graphs],
+        files=[*predictions, student, *([control] if control else ()), *peers, *graphs],
         student=student,
         control=control,
         peers=tuple(

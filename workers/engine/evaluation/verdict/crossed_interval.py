@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from workers.engine.evaluation.verdict.student_t import student_t_quantile
-
 _UPPER = 0.975
 
 
@@ -76,7 +74,9 @@ class _Variance:
         return _Variance(self.value + other.value, freedom)
 
     def half_width(self) -> float:
-        return student_t_quantile(_UPPER, self.freedom) * math.sqrt(self.value)
+        from scipy.special import stdtrit  # imported where it is used: the fork server imports this module
+
+        return float(stdtrit(self.freedom, _UPPER)) * math.sqrt(self.value)
 
 
 def _residual(group: Tensor) -> float:
