@@ -31,12 +31,14 @@ class ProblemDocument(Answer):
     """RFC 9457 problem details, with a stable `code` and, for a bad body, where its faults lie."""
 
     type: str = Field(description="`urn:stillhouse:problem:<code>`.")
-    title: str
-    status: int
-    detail: str = Field(description="What was expected, what was found, the way out.")
-    instance: str = Field(description="The path of the request, and its id (also in `X-Request-Id`) as fragment.")
-    code: str = Field(description="Stable code.")
-    errors: tuple[Problem, ...] | None = Field(default=None, description="For a bad body: the faults by place.")
+    title: str = Field(description="Short name of the HTTP status.")
+    status: int = Field(description="HTTP status code.")
+    detail: str = Field(description="What was expected, what was found, and what can be done about it.")
+    instance: str = Field(description="Path of the request and, after `#`, its id (also in the header `X-Request-Id`).")
+    code: str = Field(description="Stable code of the cause, to decide by.")
+    errors: tuple[Problem, ...] | None = Field(
+        default=None, description="Errors in the body, each with its place; left out for other problems."
+    )
 
 
 class ApiError(Exception):

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from typing import Final
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI
 from pydantic import TypeAdapter
 
 from app.contracts.reports.preflight import PreflightReport
@@ -21,8 +21,12 @@ from app.datasets.service import DATASETS
 from app.db.engine import open_database
 from app.errors import ProblemDocument
 from app.housekeeping import keep_house
-from app.http import openapi, problems
-from app.http.services import Services, TheServices
+from app.http import problems
+from app.http.answers import changes_name
+from app.http.docs import openapi, page
+from app.http.health import Health
+from app.http.health import router as health
+from app.http.services import Services
 from app.jobs.endpoints import router as jobs
 from app.jobs.schemas import DryRun, Job, JobEventPage, JobPage, Metrics
 from app.models.endpoints import router as models
@@ -35,30 +39,45 @@ from app.storage.opening import open_store
 from app.storage.space import Space
 from app.storage.staging import Staging
 
-DESCRIPTION: Final = "Distils big models into small ones, with an honest report."
+DESCRIPTION: Final = """Distils big models into small ones, with an honest report.
+
+Every path under `/v1` needs an API key: `Authorization: Bearer <key>`. Errors are `application/problem+json` (RFC 9457)
+with a stable `code`. Lists are paged: send `next` of a page as `after` to get the following one. A `POST` that is
+repeated with the same `Idempotency-Key` and content gets the first answer again."""
+
+TAGS: Final = [
+    {"name": "models", "description": "Uploaded and trained models: teachers and students."},
+    {"name": "datasets", "description": "Uploaded data, with inputs, targets and splits."},
+    {"name": "jobs", "description": "Training and distillation, their progress and their results."},
+    {"name": "service", "description": "Probes of the service itself."},
+]
 
 SCHEMAS: Final[openapi.Schemas] = {
-    "ModelManifest": (MODELS.manifest, "validation"),
-    "DatasetManifest": (DATASETS.manifest, "validation"),
-    "JobSpec": (JOB_SPEC, "validation"),
-    "RetryRequest": (RETRY_REQUEST, "validation"),
-    "Model": (TypeAdapter(Model), "serialization"),
-    "ModelPage": (TypeAdapter(ModelPage), "serialization"),
-    "Layers": (TypeAdapter(Layers), "serialization"),
-    "Dataset": (TypeAdapter(Dataset), "serialization"),
-    "DatasetPage": (TypeAdapter(DatasetPage), "serialization"),
-    "Job": (TypeAdapter(Job), "serialization"),
-    "JobPage": (TypeAdapter(JobPage), "serialization"),
-    "DryRun": (TypeAdapter(DryRun), "serialization"),
-    "JobEvent": (TypeAdapter(JobEvent), "serialization"),
-    "JobEventPage": (TypeAdapter(JobEventPage), "serialization"),
-    "Metrics": (TypeAdapter(Metrics), "serialization"),
-    "Report": (TypeAdapter(Report), "serialization"),
-    "RelationHistory": (TypeAdapter(RelationHistory), "serialization"),
-    "PreflightReport": (TypeAdapter(PreflightReport), "serialization"),
-    "ProblemDocument": (TypeAdapter(ProblemDocument), "serialization"),
+    "ModelManifest": MODELS.manifest,
+    "DatasetManifest": DATASETS.manifest,
+    "JobSpec": JOB_SPEC,
+    "RetryRequest": RETRY_REQUEST,
+    "Model": TypeAdapter(Model),
+    "ModelPage": TypeAdapter(ModelPage),
+    "Layers": TypeAdapter(Layers),
+    "Dataset": TypeAdapter(Dataset),
+    "DatasetPage": TypeAdapter(DatasetPage),
+    "Job": TypeAdapter(Job),
+    "JobPage": TypeAdapter(JobPage),
+    "DryRun": TypeAdapter(DryRun),
+    "JobEvent": TypeAdapter(JobEvent),
+    "JobEventPage": TypeAdapter(JobEventPage),
+    "Metrics": TypeAdapter(Metrics),
+    "Report": TypeAdapter(Report),
+    "RelationHistory": TypeAdapter(RelationHistory),
+    "PreflightReport": TypeAdapter(PreflightReport),
+    "ProblemDocument": TypeAdapter(ProblemDocument),
+    "Health": TypeAdapter(Health),
 }
 """The contracts that the OpenAPI document holds, by the names that operations refer to."""
+
+CHANGES: Final = {changes_name(name): name for name in ("ModelManifest", "DatasetManifest")}
+"""Schemas of some fields of a manifest, by their names."""
 
 
 def open_services(settings: Settings) -> Services:
@@ -99,28 +118,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="Stillhouse",
         version=version("stillhouse"),
         description=DESCRIPTION,
+        openapi_tags=TAGS,
+        generate_unique_id_function=openapi.operation_id,
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
     app.add_middleware(problems.RequestIds)
     problems.install(app)
-    for router in (models, datasets, jobs):
+    for router in (models, datasets, jobs, health):
         app.include_router(router)
-    app.add_api_route("/healthz", _alive, tags=["service"], summary="The process answers.")
-    app.add_api_route("/readyz", _ready, tags=["service"], summary="The process can work: its database answers.")
-    openapi.install(app, SCHEMAS)
+    page.install(app)
+    openapi.install(app, SCHEMAS, CHANGES)
     return app
-
-
-async def _alive() -> Response:
-    return _status("alive")
-
-
-async def _ready(services: TheServices) -> Response:
-    await services.database.ping()
-    return _status("ready")
-
-
-def _status(word: str) -> Response:
-    return Response(f'{{"status":"{word}"}}', media_type="application/json")

@@ -70,7 +70,7 @@ Metadata = Annotated[
         Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)],
         Annotated[str, StringConstraints(max_length=1024), AfterValidator(_printable)],
     ],
-    Field(max_length=32, description="The client's own notes: up to 32 short strings."),
+    Field(max_length=32, description="Notes of the client: at most 32 short strings, by name."),
 ]
 
 

@@ -12,7 +12,7 @@ class Problem(Answer):
 
     pointer: str = Field(description="RFC 6901 JSON pointer to the place, e.g. `/student/hidden/0`.")
     code: str = Field(description="Stable code, e.g. `unknown_target`.")
-    detail: str = Field(description="What was expected, what was found, the way out.")
+    detail: str = Field(description="What was expected, what was found, and what can be done about it.")
 
 
 ErrorClass = Literal["user", "infrastructure"]
@@ -22,8 +22,12 @@ class JobError(Answer):
     """Why a job failed."""
 
     code: str = Field(description="Stable code, e.g. `teacher_mismatch`, `crashed`, `invalid_input`.")
-    error_class: ErrorClass = Field(alias="class", description="`user` errors are never retried.")
-    message: str
+    error_class: ErrorClass = Field(
+        alias="class",
+        description="`user`: the input must change, a retry would fail in the same way; `infrastructure`: a worker or "
+        "its machine failed.",
+    )
+    message: str = Field(description="What went wrong and what can be done about it.")
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -31,8 +35,8 @@ class JobError(Answer):
 class Rejection(Answer):
     """Why an uploaded model or dataset was refused by its inspection."""
 
-    code: str
-    message: str
+    code: str = Field(description="Stable code of the cause.")
+    message: str = Field(description="What was expected, what was found, and what can be done about it.")
 
 
 class UserError(Exception):

@@ -2,14 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.access.authentication import GUARDED, KnownCaller
 from app.contracts.resources.manifests import DatasetFormat
 from app.contracts.states import ModelState
 from app.datasets.service import DATASETS
 from app.http import resources
-from app.http.answers import changes_body, json_answer, json_content, problems, upload_body
+from app.http.answers import changes_name, json_answer, json_body, json_content, problems, upload_body
 from app.http.keyed import IdempotencyKey
 from app.http.pages import After, Limit, decode_cursor, page_of
 from app.http.services import TheServices
@@ -17,20 +17,24 @@ from app.http.waiting import Wait
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], dependencies=GUARDED)
 
+Identity = Annotated[str, Path(description="The dataset's id.")]
+State = Annotated[ModelState | None, Query(description="Only datasets in this state.")]
+Format = Annotated[DatasetFormat | None, Query(alias="format", description="Only datasets of this format.")]
+
 
 @router.post(
     "",
     status_code=201,
     openapi_extra=upload_body("DatasetManifest"),
     responses={
-        201: json_content("Dataset", "Uploaded; its inspection is queued."),
+        201: json_content("Dataset", "The dataset, whose inspection is queued."),
         **problems(400, 408, 409, 413, 415, 422, 507),
     },
 )
-async def upload_dataset(
+async def create_dataset(
     request: Request, caller: KnownCaller, services: TheServices, idempotency_key: IdempotencyKey = None
 ) -> Response:
-    """Upload a dataset: a manifest and one file, in either order."""
+    """Upload a dataset: a manifest and one file, in either order. The file is then inspected: wait for `ready`."""
     return await resources.upload(DATASETS, services, caller, request, idempotency_key)
 
 
@@ -40,32 +44,37 @@ async def list_datasets(
     services: TheServices,
     limit: Limit = 50,
     after: After = None,
-    state: ModelState | None = None,
-    fmt: Annotated[DatasetFormat | None, Query(alias="format")] = None,
+    state: State = None,
+    fmt: Format = None,
 ) -> Response:
-    """List datasets."""
+    """List datasets, newest first."""
     entries = await resources.listed(DATASETS, services, caller, decode_cursor(after), limit, state, fmt)
     return json_answer(page_of(entries, limit))
 
 
 @router.get("/{dataset_id}", responses={200: json_content("Dataset", "The dataset."), **problems(400, 404)})
-async def get_dataset(dataset_id: str, caller: KnownCaller, services: TheServices, wait: Wait = 0.0) -> Response:
-    """A dataset; `wait` for the end of its inspection."""
+async def get_dataset(dataset_id: Identity, caller: KnownCaller, services: TheServices, wait: Wait = 0.0) -> Response:
+    """Get a dataset; with `wait`, as soon as its inspection has ended."""
     return json_answer(DATASETS.view(await resources.get(DATASETS, services, caller, dataset_id, wait)))
 
 
 @router.patch(
     "/{dataset_id}",
-    openapi_extra=changes_body("DatasetManifest"),
-    responses={200: json_content("Dataset", "Being inspected again."), **problems(400, 404, 408, 409, 413, 415, 422)},
+    openapi_extra=json_body(changes_name("DatasetManifest")),
+    responses={
+        200: json_content("Dataset", "The dataset, whose inspection is queued again."),
+        **problems(400, 404, 408, 409, 413, 415, 422),
+    },
 )
-async def mend_dataset(dataset_id: str, request: Request, caller: KnownCaller, services: TheServices) -> Response:
-    """A better manifest for rejected bytes: the fields that it names replace the old ones."""
+async def update_dataset(
+    dataset_id: Identity, request: Request, caller: KnownCaller, services: TheServices
+) -> Response:
+    """Replace fields of the manifest of a rejected dataset, whose file is then inspected again."""
     return json_answer(await resources.mend(DATASETS, services, caller, request, dataset_id))
 
 
 @router.delete("/{dataset_id}", status_code=204, responses=problems(400, 404, 409))
-async def delete_dataset(dataset_id: str, caller: KnownCaller, services: TheServices) -> Response:
-    """Delete a dataset that no unfinished job needs."""
+async def delete_dataset(dataset_id: Identity, caller: KnownCaller, services: TheServices) -> Response:
+    """Delete a dataset. Refused while a job that has not ended needs it."""
     await resources.delete(DATASETS, services, caller, dataset_id)
     return Response(status_code=204)

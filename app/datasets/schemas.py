@@ -16,19 +16,21 @@ from app.http.pages import Page
 class Dataset(Answer):
     """A dataset."""
 
-    id: str
+    id: str = Field(description="`ds_` and a UUIDv7.")
     object: Literal["dataset"] = "dataset"
-    name: str
-    state: ModelState
-    rejection: Rejection | None
-    format: DatasetFormat
-    files: tuple[FileRef, ...]
-    rows: int | None = Field(description="null until the inspection has counted them.")
-    splits: dict[SplitName, int] = Field(description="Rows of each split; empty until they are known.")
-    inputs: dict[str, ArrayInput]
-    targets: dict[str, TargetSpec]
-    dealt: Splits = Field(description="How rows come to their splits, as in the manifest.")
-    created_at: AwareDatetime
+    name: str = Field(description="Name of the dataset, not necessarily unique.")
+    state: ModelState = Field(description="`verifying` while the upload is inspected, then `ready` or `rejected`.")
+    rejection: Rejection | None = Field(
+        description="Why the inspection rejected the upload; null in every other state."
+    )
+    format: DatasetFormat = Field(description="Format of the file.")
+    files: tuple[FileRef, ...] = Field(description="Stored files of the dataset.")
+    rows: int | None = Field(description="Number of rows; null until the inspection has counted them.")
+    splits: dict[SplitName, int] = Field(description="Number of rows in each split; empty until known.")
+    inputs: dict[str, ArrayInput] = Field(description="Inputs by name, as in the manifest.")
+    targets: dict[str, TargetSpec] = Field(description="Targets by name, as in the manifest; may be empty.")
+    dealt: Splits = Field(description="How rows are assigned to splits, as `splits` in the manifest.")
+    created_at: AwareDatetime = Field(description="When the dataset was uploaded (RFC 3339, UTC).")
     metadata: Metadata
 
 

@@ -1,7 +1,7 @@
 """JSON answers, and the pages of the OpenAPI document that describe them.
 
 Bodies and answers are written and read by this package, not by FastAPI, which would read a body before it knows
-who calls. The document therefore names its schemas itself: `schema_of` refers to one, and `app.http.openapi`
+who calls. The document therefore names its schemas itself: `schema_of` refers to one, and `app.http.docs.openapi`
 fills them all in.
 """
 
@@ -10,6 +10,8 @@ from typing import Any
 
 from fastapi import Response
 from pydantic import BaseModel
+
+from app.http.docs.examples import EXAMPLES
 
 
 def json_answer(view: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -33,29 +35,33 @@ def binary_content(media_type: str) -> dict[int | str, dict[str, Any]]:
     content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
     return {
         200: {"description": "The file.", "content": content},
-        206: {"description": "The asked range of it.", "content": content},
+        206: {"description": "The requested range of it.", "content": content},
         304: {"description": "The client has these bytes already."},
     }
 
 
 def json_body(name: str, *, required: bool = True) -> dict[str, Any]:
     """`openapi_extra` of an operation that takes JSON."""
-    content = {"application/json": {"schema": schema_of(name)}}
+    examples = {summary: {"value": value} for summary, value in EXAMPLES[name].items()}
+    content = {"application/json": {"schema": schema_of(name), "examples": examples}}
     return {"requestBody": {"required": required, "content": content}}
 
 
-def changes_body(manifest: str) -> dict[str, Any]:
-    """`openapi_extra` of an operation that takes some fields of a manifest."""
-    described = {
-        "type": "object",
-        "description": f"Fields of {manifest} to replace; null is the default. The whole must be a {manifest} again.",
-    }
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": described}}}}
+def changes_name(manifest: str) -> str:
+    """The schema of some fields of that manifest."""
+    return f"{manifest}Changes"
 
 
 def upload_body(manifest: str) -> dict[str, Any]:
     """`openapi_extra` of an operation that takes a manifest and a file."""
-    parts = {"manifest": schema_of(manifest), "file": {"type": "string", "format": "binary"}}
+    parts = {
+        "manifest": {
+            **schema_of(manifest),
+            "description": "What the file contains, as JSON of at most 1 MiB.",
+            "examples": list(EXAMPLES[manifest].values()),
+        },
+        "file": {"type": "string", "format": "binary", "description": "The file itself, of any content type."},
+    }
     schema = {"type": "object", "required": ["manifest", "file"], "properties": parts}
     encoding = {"manifest": {"contentType": "application/json"}}
     content = {"multipart/form-data": {"schema": schema, "encoding": encoding}}
@@ -63,21 +69,26 @@ def upload_body(manifest: str) -> dict[str, Any]:
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The errors of an operation."""
+    """The errors of an operation that asks for a key."""
+    return {status: problem(status) for status in (401, *statuses, 503)}
+
+
+def problem(status: int) -> dict[str, Any]:
+    """An error."""
     content = {"application/problem+json": {"schema": schema_of("ProblemDocument")}}
-    return {status: {"description": _TITLES[status], "content": content} for status in (401, *statuses, 503)}
+    return {"description": _TITLES[status], "content": content}
 
 
 _TITLES: Mapping[int, str] = {
     400: "The request cannot be read.",
-    401: "No key, or one that is not known.",
+    401: "No API key, or an unknown one.",
     404: "No such resource.",
-    408: "The body stood still.",
+    408: "The body paused for too long.",
     409: "The resource's state does not allow it.",
-    413: "The body is above its bound.",
+    413: "The body is too large.",
     415: "Another content type is expected.",
-    416: "The asked bytes lie outside the file.",
-    422: "Well-formed, but wrong; `errors` says where.",
+    416: "The requested range lies outside the file.",
+    422: "Well-formed but invalid; `errors` names the places.",
     503: "Try again a little later.",
-    507: "The disk has no room for this.",
+    507: "The disk has no room for the file.",
 }

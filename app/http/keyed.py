@@ -28,7 +28,7 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x21-\x7e]+$",
-        description="Your name for this request: sent again with the same content, it gets the first answer.",
+        description="Name of the request, set by the client; repeated with the same content it gets the first answer.",
     ),
 ]
 

@@ -14,15 +14,17 @@ from app.errors import BadRequest
 T = TypeVar("T")
 
 MOST = 200
-Limit = Annotated[int, Query(ge=1, le=MOST, description="Most entries of a page.")]
-After = Annotated[str | None, Query(max_length=200, description="`next` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=MOST, description="Largest number of entries in the page.")]
+After = Annotated[
+    str | None, Query(max_length=200, description="`next` of the previous page; the first page when left out.")
+]
 
 
 class Page(Answer, Generic[T]):
     """One page of a list."""
 
-    data: tuple[T, ...]
-    has_more: bool
+    data: tuple[T, ...] = Field(description="Entries of this page.")
+    has_more: bool = Field(description="Whether further entries follow.")
     next: str | None = Field(description="Opaque; send it as `after` for the next page. null on the last one.")
 
 

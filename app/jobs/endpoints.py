@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from app.access.authentication import GUARDED, KnownCaller
@@ -22,13 +22,37 @@ from app.jobs.schemas import job_view
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=GUARDED)
 
+Identity = Annotated[str, Path(description="The job's id.")]
+DryRun = Annotated[
+    bool, Query(description="Only validate: the answer is the resolved spec, and nothing is written or queued.")
+]
+State = Annotated[JobState | None, Query(description="Only jobs in this state.")]
+Kind = Annotated[
+    JobKind | None, Query(description="Only jobs of this kind; without it all but inspections of uploads.")
+]
 Labels = Annotated[
     list[Annotated[str, Query(max_length=200)]] | None,
-    Query(max_length=16, description="`key=value`, or `key` for any value; several must all fit."),
+    Query(
+        max_length=16,
+        description="Only jobs with this label: `key=value`, or `key` for any value. Several must all match.",
+    ),
 ]
 Cut = Annotated[
     str | None,
-    Query(max_length=64, description="Only this task: a network that runs alone and predicts the same bits."),
+    Query(
+        max_length=64,
+        description="Of a multitask job, only the weights that this task needs: a network with the same predictions.",
+    ),
+]
+MetricsFormat = Annotated[Literal["json", "csv"], Query(alias="format", description="Format of the answer.")]
+Series = Annotated[
+    list[str] | None,
+    Query(max_length=64, description="Only the series of this name, such as `train/loss`; may be repeated."),
+]
+Split = Annotated[SplitName, Query(description="The split whose rows were predicted.")]
+LastEventId = Annotated[
+    str | None,
+    Header(pattern="^[0-9]{1,18}$", description="Of a stream: the `seq` of the last event that was received."),
 ]
 _ENDED = 204
 
@@ -38,19 +62,19 @@ _ENDED = 204
     status_code=202,
     openapi_extra=json_body("JobSpec"),
     responses={
-        200: json_content("DryRun", "With `dry_run`: what the job would be; nothing is written."),
-        202: json_content("Job", "Accepted; it is queued."),
+        200: json_content("DryRun", "With `dry_run`: the resolved spec and what is known of its cost."),
+        202: json_content("Job", "The job, which is queued."),
         **problems(400, 408, 409, 413, 415, 422, 507),
     },
 )
-async def submit_job(
+async def create_job(
     request: Request,
     caller: KnownCaller,
     services: TheServices,
-    dry_run: bool = False,
+    dry_run: DryRun = False,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Submit a job: train, distill or multitask; or a preflight of one, which trains nothing."""
+    """Submit a job that trains a model, or a preflight of one, which estimates its cost and trains nothing."""
     return await service.submit(services, caller, request, idempotency_key, dry=dry_run)
 
 
@@ -60,11 +84,11 @@ async def list_jobs(
     services: TheServices,
     limit: Limit = 50,
     after: After = None,
-    state: JobState | None = None,
-    kind: JobKind | None = None,
+    state: State = None,
+    kind: Kind = None,
     label: Labels = None,
 ) -> Response:
-    """List jobs. Inspections are shown with `kind=inspect` only."""
+    """List jobs, newest first. Inspections of uploads are shown with `kind=inspect` only."""
     shown = JobFilter(state, kind, tuple(_label(text) for text in label or ()))
     return json_answer(page_of(await service.listed(services, caller, shown, decode_cursor(after), limit), limit))
 
@@ -75,26 +99,32 @@ def _label(text: str) -> tuple[str, str | None]:
 
 
 @router.get("/{job_id}", responses={200: json_content("Job", "The job."), **problems(400, 404)})
-async def get_job(job_id: str, caller: KnownCaller, services: TheServices, wait: Wait = 0.0) -> Response:
-    """A job; `wait` for its end."""
+async def get_job(job_id: Identity, caller: KnownCaller, services: TheServices, wait: Wait = 0.0) -> Response:
+    """Get a job; with `wait`, as soon as it has ended."""
     return json_answer(job_view(await service.get(services, caller, job_id, wait)))
 
 
-@router.post("/{job_id}/cancel", responses={200: json_content("Job", "As it is now."), **problems(400, 404, 409)})
-async def cancel_job(job_id: str, caller: KnownCaller, services: TheServices) -> Response:
-    """Cancel: at once if no worker holds the job, else within a step and a checkpoint."""
+@router.post(
+    "/{job_id}/cancel", responses={200: json_content("Job", "The job after the request."), **problems(400, 404, 409)}
+)
+async def cancel_job(job_id: Identity, caller: KnownCaller, services: TheServices) -> Response:
+    """Cancel a job: at once if no worker holds it, otherwise after the current step and a checkpoint."""
     return json_answer(await service.act(services, caller, job_id, "cancel"))
 
 
-@router.post("/{job_id}/pause", responses={200: json_content("Job", "As it is now."), **problems(400, 404, 409)})
-async def pause_job(job_id: str, caller: KnownCaller, services: TheServices) -> Response:
-    """Pause, after a checkpoint."""
+@router.post(
+    "/{job_id}/pause", responses={200: json_content("Job", "The job after the request."), **problems(400, 404, 409)}
+)
+async def pause_job(job_id: Identity, caller: KnownCaller, services: TheServices) -> Response:
+    """Pause a job: at once if no worker holds it, otherwise after the current step and a checkpoint."""
     return json_answer(await service.act(services, caller, job_id, "pause"))
 
 
-@router.post("/{job_id}/resume", responses={200: json_content("Job", "As it is now."), **problems(400, 404, 409)})
-async def resume_job(job_id: str, caller: KnownCaller, services: TheServices) -> Response:
-    """Put a paused job back into the queue; it goes on from its checkpoint."""
+@router.post(
+    "/{job_id}/resume", responses={200: json_content("Job", "The job after the request."), **problems(400, 404, 409)}
+)
+async def resume_job(job_id: Identity, caller: KnownCaller, services: TheServices) -> Response:
+    """Put a paused job back into the queue; it continues from its checkpoint."""
     return json_answer(await service.act(services, caller, job_id, "resume"))
 
 
@@ -103,18 +133,18 @@ async def resume_job(job_id: str, caller: KnownCaller, services: TheServices) ->
     status_code=202,
     openapi_extra=json_body("RetryRequest", required=False),
     responses={
-        202: json_content("Job", "Accepted: a new job; it is queued."),
+        202: json_content("Job", "The new job, which is queued."),
         **problems(400, 404, 408, 409, 413, 415, 422),
     },
 )
 async def retry_job(
-    job_id: str,
+    job_id: Identity,
     request: Request,
     caller: KnownCaller,
     services: TheServices,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Try a failed or cancelled job again, as a new job on the same spec; from its checkpoint, if that is asked for."""
+    """Repeat a failed or cancelled job as a new job on the same spec, from the start or from its checkpoint."""
     return await retries.retry(services, caller, job_id, request, idempotency_key)
 
 
@@ -128,20 +158,20 @@ async def retry_job(
                 "text/event-stream": {"schema": {"type": "string"}},
             },
         },
-        204: {"description": "The stream has no more events, and never will."},
+        204: {"description": "The job has ended, and the stream has no further events."},
         **problems(400, 404),
     },
 )
-async def get_events(
-    job_id: str,
+async def list_job_events(
+    job_id: Identity,
     request: Request,
     caller: KnownCaller,
     services: TheServices,
     limit: Limit = 100,
     after: After = None,
-    last_event_id: Annotated[str | None, Header(pattern="^[0-9]{1,18}$", description="Resumes a stream.")] = None,
+    last_event_id: LastEventId = None,
 ) -> Response:
-    """What happened, in order. The event's `seq` is the stream's id."""
+    """List the events of a job, oldest first, or follow them as a stream of server-sent events with `seq` as id."""
     row = await service.get(services, caller, job_id)
     if "text/event-stream" not in request.headers.get("accept", ""):
         found = await streams.events(services, job_id, _seq(after), limit + 1)
@@ -167,7 +197,7 @@ def _seq(after: str | None) -> int:
     "/{job_id}/metrics",
     responses={
         200: {
-            "description": "Every series.",
+            "description": "The metric series.",
             "content": {
                 "application/json": {"schema": schema_of("Metrics")},
                 "text/csv": {"schema": {"type": "string"}},
@@ -176,14 +206,14 @@ def _seq(after: str | None) -> int:
         **problems(400, 404),
     },
 )
-async def get_metrics(
-    job_id: str,
+async def get_job_metrics(
+    job_id: Identity,
     caller: KnownCaller,
     services: TheServices,
-    fmt: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
-    series: Annotated[list[str] | None, Query(max_length=64, description="Only these series.")] = None,
+    fmt: MetricsFormat = "json",
+    series: Series = None,
 ) -> Response:
-    """The metric series, as JSON or CSV."""
+    """Get the metric series of a job, also while it runs, as JSON or CSV."""
     await service.get(services, caller, job_id)
     if fmt == "csv":
         headers = {"Content-Disposition": f'attachment; filename="{job_id}.csv"'}
@@ -203,17 +233,17 @@ async def get_metrics(
         **problems(400, 404, 409),
     },
 )
-async def get_report(job_id: str, caller: KnownCaller, services: TheServices) -> Response:
-    """Teachers, student and control side by side, and the verdict; of a preflight what it found and expects."""
+async def get_job_report(job_id: Identity, caller: KnownCaller, services: TheServices) -> Response:
+    """Get the report of a succeeded job: teachers, student and control compared; of a preflight its estimates."""
     return await service.report(services, caller, job_id)
 
 
 @router.get(
     "/{job_id}/relation",
-    responses={200: json_content("RelationHistory", "As it is now."), **problems(400, 404)},
+    responses={200: json_content("RelationHistory", "The relation and its history so far."), **problems(400, 404)},
 )
-async def get_relation(job_id: str, caller: KnownCaller, services: TheServices) -> Response:
-    """What the tasks of a multitask job do to each other: R over time, affinities, conflicts, proposed groups."""
+async def get_job_relation(job_id: Identity, caller: KnownCaller, services: TheServices) -> Response:
+    """Get how the tasks of a multitask job affect each other: R over time, affinities, conflicts, proposed groups."""
     return json_answer(await relation.relation(services, caller, job_id))
 
 
@@ -222,10 +252,10 @@ async def get_relation(job_id: str, caller: KnownCaller, services: TheServices) 
     "/{job_id}/student/weights",
     responses={**binary_content(BINARY), **problems(400, 404, 409, 416)},
 )
-async def get_student_weights(
-    job_id: str, request: Request, caller: KnownCaller, services: TheServices, task: Cut = None
+async def get_job_student_weights(
+    job_id: Identity, request: Request, caller: KnownCaller, services: TheServices, task: Cut = None
 ) -> Response:
-    """The student's weights as safetensors, or what one task of a multitask job reaches of them."""
+    """Download the student's weights as safetensors, all of them or those that one task needs."""
     return await serve(request, await service.student_weights(services, caller, job_id, task))
 
 
@@ -234,8 +264,8 @@ async def get_student_weights(
     "/{job_id}/predictions",
     responses={**binary_content(BINARY), **problems(400, 404, 409, 416)},
 )
-async def get_predictions(
-    job_id: str, request: Request, caller: KnownCaller, services: TheServices, split: SplitName = "test"
+async def get_job_predictions(
+    job_id: Identity, request: Request, caller: KnownCaller, services: TheServices, split: Split = "test"
 ) -> Response:
-    """Row numbers, labels and the outputs of teacher, student, control and baselines on one split, as npz."""
+    """Download row numbers, labels and the outputs of teacher, student, control and baselines on a split, as npz."""
     return await serve(request, await service.predictions_of(services, caller, job_id, split))

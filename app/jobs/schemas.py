@@ -16,70 +16,94 @@ from app.http.pages import Page
 class JobOutput(Answer):
     """A model that the job made."""
 
-    role: str
-    model: str
+    role: str = Field(description="`student`, or `peer-1`, `peer-2` … for the other students of mutual learning.")
+    model: str = Field(description="The model's id.")
 
 
 class KeptCheckpoint(Answer):
     """A checkpoint that a retry can start from."""
 
-    name: str = Field(description="As its event says it.")
-    step: int = Field(description="The optimiser step after which it was taken.")
-    sha256: str = Field(description="Of its manifest.")
+    name: str = Field(description="Name, as in its `checkpoint` event.")
+    step: int = Field(description="Optimiser step after which it was taken.")
+    sha256: str = Field(description="SHA-256 of its manifest.")
 
 
 class Job(Answer):
     """A job."""
 
-    id: str
+    id: str = Field(description="`job_` and a UUIDv7.")
     object: Literal["job"] = "job"
-    kind: JobKind
-    name: str | None
-    state: JobState
+    kind: JobKind = Field(description="Kind of the job; `inspect` is the service's own check of an upload.")
+    name: str | None = Field(description="Name given by the client, not necessarily unique; null without one.")
+    state: JobState = Field(description="Current state; `succeeded`, `failed` and `cancelled` are final.")
     spec: AnySpec = Field(description="As submitted with its defaults; fully resolved once a worker has begun.")
-    progress: Progress
-    attempt: int = Field(description="Rises each time a worker takes the job.")
-    crashes: int = Field(description="Unclean ends since the last new checkpoint.")
-    device: str | None
-    student: str | None = Field(description="The model, once the job has succeeded; a preflight makes none.")
-    outputs: tuple[JobOutput, ...]
-    error: JobError | None
-    checkpoint: KeptCheckpoint | None = Field(
-        description="The newest one that is kept; of a cancelled or failed job it is what is left, beside its events "
-        "and metrics. null before the first, after success, and once it was kept long enough."
+    progress: Progress = Field(description="How far the job is.")
+    attempt: int = Field(description="Number of times that a worker has taken the job.")
+    crashes: int = Field(description="Crashes and lost workers since the newest checkpoint; the third fails the job.")
+    device: str | None = Field(
+        description="Device of the latest attempt, such as `cpu` or `cuda:0`; null before the first attempt."
     )
-    retry_of: str | None = Field(description="The failed or cancelled job that this one repeats.")
-    checkpoint_from: str | None = Field(description="The job whose checkpoint this one started from.")
-    created_at: AwareDatetime
-    started_at: AwareDatetime | None
-    finished_at: AwareDatetime | None
-    labels: dict[str, str]
+    student: str | None = Field(
+        description="Id of the trained model; null until the job has succeeded, and for jobs that train none."
+    )
+    outputs: tuple[JobOutput, ...] = Field(description="Models that the job made; empty until it has succeeded.")
+    error: JobError | None = Field(
+        description="Why the job failed or, until it has ended, why its latest attempt broke off; null where nothing "
+        "went wrong."
+    )
+    checkpoint: KeptCheckpoint | None = Field(
+        description="Newest checkpoint; a retry of a failed or cancelled job can start from it. null before the first, "
+        "after success, and once it has been deleted."
+    )
+    retry_of: str | None = Field(
+        description="Id of the failed or cancelled job that this one retries; null where it is no retry."
+    )
+    checkpoint_from: str | None = Field(
+        description="Id of the job whose checkpoint this one started from; null where it started anew."
+    )
+    created_at: AwareDatetime = Field(description="When the job was accepted (RFC 3339, UTC).")
+    started_at: AwareDatetime | None = Field(
+        description="When a worker first began the work (RFC 3339, UTC); null before."
+    )
+    finished_at: AwareDatetime | None = Field(
+        description="When the job reached a final state (RFC 3339, UTC); null before."
+    )
+    labels: dict[str, str] = Field(description="Labels given by the client.")
 
 
 class DryRun(Answer):
     """What a job would be."""
 
-    spec: TrainJob | DistillJob | MultitaskJob | PreflightJob = Field(description="Resolved, with every default.")
+    spec: TrainJob | DistillJob | MultitaskJob | PreflightJob = Field(
+        description="The resolved spec, with every default."
+    )
     complete: bool = Field(description="False while an input is being inspected or trained: the rest is checked later.")
-    parameters: int | None = Field(description="Of the student; null while its shapes are not known.")
-    flops: int | None = Field(description="Of one row's forward pass; null while the shapes are not known.")
-    warnings: tuple[dict[str, str], ...]
+    parameters: int | None = Field(
+        description="Number of parameters of the student; null while its shapes are not known."
+    )
+    flops: int | None = Field(description="FLOPs of a forward pass of one row; null while the shapes are not known.")
+    warnings: tuple[dict[str, str], ...] = Field(
+        description="Each with a stable `code` and a `message`; they do not prevent submission."
+    )
 
 
 class Point(Answer):
     """One value of a metric series."""
 
-    step: int
-    epoch: int
-    time: AwareDatetime
-    value: float | None = Field(description="null where it was not finite.")
+    step: int = Field(description="Optimiser step, counted from 1.")
+    epoch: int = Field(description="Epoch, counted from 1.")
+    time: AwareDatetime = Field(description="When the service recorded the point (RFC 3339, UTC).")
+    value: float | None = Field(description="Value; null where it was not finite.")
 
 
 class Metrics(Answer):
     """Every metric series of a job."""
 
-    series: dict[str, tuple[Point, ...]]
-    latest: dict[str, Point]
+    series: dict[str, tuple[Point, ...]] = Field(
+        description="Points of each series in the order of their steps, by name, such as `train/loss` or "
+        "`validation/<task>/accuracy`."
+    )
+    latest: dict[str, Point] = Field(description="The last point of each series, by name.")
 
 
 class JobPage(Page[Job]):

@@ -2,13 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.access.authentication import GUARDED, KnownCaller
 from app.contracts.resources.manifests import ModelFormat
 from app.contracts.states import ModelState
 from app.http import resources
-from app.http.answers import binary_content, changes_body, json_answer, json_content, problems, upload_body
+from app.http.answers import binary_content, changes_name, json_answer, json_body, json_content, problems, upload_body
 from app.http.files import BINARY, serve
 from app.http.keyed import IdempotencyKey
 from app.http.pages import After, Limit, decode_cursor, page_of
@@ -19,20 +19,28 @@ from app.models.service import MODELS, WeightsFormat
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=GUARDED)
 
+Identity = Annotated[str, Path(description="The model's id.")]
+State = Annotated[ModelState | None, Query(description="Only models in this state.")]
+Format = Annotated[ModelFormat | None, Query(alias="format", description="Only models uploaded in this format.")]
+ServedFormat = Annotated[
+    WeightsFormat | None,
+    Query(alias="format", description="Format of the file; the model's own when left out. 404 where it has none."),
+]
+
 
 @router.post(
     "",
     status_code=201,
     openapi_extra=upload_body("ModelManifest"),
     responses={
-        201: json_content("Model", "Uploaded; its inspection is queued."),
+        201: json_content("Model", "The model, whose inspection is queued."),
         **problems(400, 408, 409, 413, 415, 422, 507),
     },
 )
-async def upload_model(
+async def create_model(
     request: Request, caller: KnownCaller, services: TheServices, idempotency_key: IdempotencyKey = None
 ) -> Response:
-    """Upload a model: a manifest and one file, in either order."""
+    """Upload a model: a manifest and one file, in either order. The file is then inspected: wait for `ready`."""
     return await resources.upload(MODELS, services, caller, request, idempotency_key)
 
 
@@ -42,33 +50,36 @@ async def list_models(
     services: TheServices,
     limit: Limit = 50,
     after: After = None,
-    state: ModelState | None = None,
-    fmt: Annotated[ModelFormat | None, Query(alias="format")] = None,
+    state: State = None,
+    fmt: Format = None,
 ) -> Response:
-    """List models."""
+    """List models, newest first."""
     entries = await resources.listed(MODELS, services, caller, decode_cursor(after), limit, state, fmt)
     return json_answer(page_of(entries, limit))
 
 
 @router.get("/{model_id}", responses={200: json_content("Model", "The model."), **problems(400, 404)})
-async def get_model(model_id: str, caller: KnownCaller, services: TheServices, wait: Wait = 0.0) -> Response:
-    """A model; `wait` for the end of its inspection."""
+async def get_model(model_id: Identity, caller: KnownCaller, services: TheServices, wait: Wait = 0.0) -> Response:
+    """Get a model; with `wait`, as soon as its inspection has ended."""
     return json_answer(MODELS.view(await resources.get(MODELS, services, caller, model_id, wait)))
 
 
 @router.patch(
     "/{model_id}",
-    openapi_extra=changes_body("ModelManifest"),
-    responses={200: json_content("Model", "Being inspected again."), **problems(400, 404, 408, 409, 413, 415, 422)},
+    openapi_extra=json_body(changes_name("ModelManifest")),
+    responses={
+        200: json_content("Model", "The model, whose inspection is queued again."),
+        **problems(400, 404, 408, 409, 413, 415, 422),
+    },
 )
-async def mend_model(model_id: str, request: Request, caller: KnownCaller, services: TheServices) -> Response:
-    """A better manifest for rejected bytes: the fields that it names replace the old ones."""
+async def update_model(model_id: Identity, request: Request, caller: KnownCaller, services: TheServices) -> Response:
+    """Replace fields of the manifest of a rejected model, whose file is then inspected again."""
     return json_answer(await resources.mend(MODELS, services, caller, request, model_id))
 
 
 @router.delete("/{model_id}", status_code=204, responses=problems(400, 404, 409))
-async def delete_model(model_id: str, caller: KnownCaller, services: TheServices) -> Response:
-    """Delete a model that no unfinished job needs."""
+async def delete_model(model_id: Identity, caller: KnownCaller, services: TheServices) -> Response:
+    """Delete a model. Refused while a job that has not ended needs it."""
     await resources.delete(MODELS, services, caller, model_id)
     return Response(status_code=204)
 
@@ -78,20 +89,21 @@ async def delete_model(model_id: str, caller: KnownCaller, services: TheServices
     "/{model_id}/weights",
     responses={**binary_content(BINARY), **problems(400, 404, 409, 416)},
 )
-async def get_weights(
-    model_id: str,
+async def get_model_weights(
+    model_id: Identity,
     request: Request,
     caller: KnownCaller,
     services: TheServices,
-    fmt: Annotated[WeightsFormat | None, Query(alias="format")] = None,
+    fmt: ServedFormat = None,
 ) -> Response:
-    """The weights, in the model's own format or in another one that it has."""
+    """Download the weights, in the model's own format or in another one that it has."""
     return await serve(request, await service.weights(services, caller, model_id, fmt))
 
 
 @router.get(
-    "/{model_id}/layers", responses={200: json_content("Layers", "In forward order."), **problems(400, 404, 409)}
+    "/{model_id}/layers",
+    responses={200: json_content("Layers", "The layers, in forward order."), **problems(400, 404, 409)},
 )
-async def get_layers(model_id: str, caller: KnownCaller, services: TheServices) -> Response:
-    """The names that a feature term may tap."""
+async def get_model_layers(model_id: Identity, caller: KnownCaller, services: TheServices) -> Response:
+    """List the layers that a feature term of a distillation can name."""
     return json_answer(await service.layers(services, caller, model_id))

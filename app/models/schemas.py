@@ -24,37 +24,48 @@ class JobSource(Answer):
     """The model was trained here."""
 
     type: Literal["job"] = "job"
-    job: str
+    job: str = Field(description="Id of the job that trained the model.")
 
 
 class Model(Answer):
     """A model."""
 
-    id: str
+    id: str = Field(description="`mdl_` and a UUIDv7.")
     object: Literal["model"] = "model"
-    name: str
-    state: ModelState
-    rejection: Rejection | None
-    format: ModelFormat
-    files: tuple[FileRef, ...]
-    architecture: Architecture | None = Field(description="null for onnx, whose graph says it.")
-    input_shape: tuple[int, ...] | None = Field(description="Of one row; null until it is known.")
-    parameters: int | None = Field(description="null until the inspection has counted them.")
-    inputs: dict[str, InputTransform]
-    outputs: dict[str, OutputSpec]
-    sizes: dict[str, int] = Field(description="Numbers of each output for one row; empty until known.")
-    rename: dict[str, str]
-    source: Annotated[UploadSource | JobSource, Field(discriminator="type")]
-    created_at: AwareDatetime
+    name: str = Field(description="Name of the model, not necessarily unique.")
+    state: ModelState = Field(description="`verifying` while the upload is inspected, then `ready` or `rejected`.")
+    rejection: Rejection | None = Field(
+        description="Why the inspection rejected the upload; null in every other state."
+    )
+    format: ModelFormat = Field(description="Format of the upload; `safetensors` for a trained model.")
+    files: tuple[FileRef, ...] = Field(description="Stored files of the model.")
+    architecture: Architecture | None = Field(description="The network; null for onnx, whose file contains its graph.")
+    input_shape: tuple[int, ...] | None = Field(description="Shape of one row; null until it is known.")
+    parameters: int | None = Field(description="Number of parameters; null until the inspection has counted them.")
+    inputs: dict[str, InputTransform] = Field(
+        description="Transform of each raw input before the first layer, by input name; identity for an input that is "
+        "not listed."
+    )
+    outputs: dict[str, OutputSpec] = Field(description="Meaning of each output, by name.")
+    sizes: dict[str, int] = Field(description="Size of each output for one row, by name; empty until known.")
+    rename: dict[str, str] = Field(
+        description="Parameter prefixes of the uploaded file -> prefixes used here; empty where nothing was renamed."
+    )
+    source: Annotated[UploadSource | JobSource, Field(discriminator="type")] = Field(
+        description="Whether the model was uploaded or trained by a job."
+    )
+    created_at: AwareDatetime = Field(
+        description="When the model was uploaded or registered by its job (RFC 3339, UTC)."
+    )
     metadata: Metadata
 
 
 class Layers(Answer):
     """The names that a feature term may tap."""
 
-    data: tuple[Layer, ...]
+    data: tuple[Layer, ...] = Field(description="Layers in forward order.")
     has_more: Literal[False] = False
-    next: None = None
+    next: None = Field(default=None, description="Always null: the list has one page.")
 
 
 class ModelPage(Page[Model]):

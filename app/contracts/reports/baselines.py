@@ -18,32 +18,44 @@ DeltaM = Annotated[
 class MetricAgainstBaseline(Answer):
     """One metric that counts for Δm; over repeats the means of both sides."""
 
-    student: float | None = None
-    baseline: float | None = None
+    student: float | None = Field(default=None, description="The student's value; null where undefined.")
+    baseline: float | None = Field(default=None, description="The baseline's value; null where undefined.")
     delta_m: DeltaM = None
-    reason: str | None = Field(default=None, description="Why there is no Δm.")
+    reason: str | None = Field(default=None, description="Why Δm is undefined; null where it is defined.")
 
 
 class TaskAgainstBaseline(Answer):
     """One task: the student against the single-task model of the same trunk, seeds and optimiser steps."""
 
     verdict: Literal["gain", "no_gain", "loss", "inconclusive", "not_applicable"] = Field(
-        description="Did the task gain by being learned with the others, or did it pay for them?"
+        description="Effect of learning the task together with the others, judged as in a report's `verdict`."
     )
-    metric: str | None = Field(default=None, description="What the verdict is on.")
-    student: float | None = None
-    baseline: float | None = None
-    difference: float | None = Field(default=None, description="Student against baseline, positive is better.")
-    margin: float | None = Field(default=None, description="An interval wholly inside ±margin is `no_gain`.")
-    interval: tuple[float, float] | None = Field(default=None, description="95 % interval of the difference.")
-    method: str = Field(description="How it was judged, and what the interval does not cover.")
-    repeats: int = Field(default=1, description="Students, and baselines, that were trained from seeds of their own.")
+    metric: str | None = Field(default=None, description="Metric that is compared; null where nothing is.")
+    student: float | None = Field(
+        default=None,
+        description="The student's metric on the test split, over repeats the mean; null where nothing is compared.",
+    )
+    baseline: float | None = Field(
+        default=None,
+        description="The baseline's metric on the test split, over repeats the mean; null where nothing is compared.",
+    )
+    difference: float | None = Field(
+        default=None, description="Student against baseline; positive values favour the student, whatever the metric."
+    )
+    margin: float | None = Field(default=None, description="Differences up to this size count as none.")
+    interval: tuple[float, float] | None = Field(
+        default=None, description="95 % confidence interval of the difference: lower and upper limit."
+    )
+    method: str = Field(description="How the verdict was reached, and what the interval does not cover.")
+    repeats: int = Field(default=1, description="Number of students, and of baselines, trained from different seeds.")
     students: tuple[float, ...] = Field(default=(), description="The metric of each student, where there are several.")
     baselines: tuple[float, ...] = Field(
         default=(), description="The metric of each baseline, where there are several."
     )
     delta_m: DeltaM = None
-    reason: str | None = Field(default=None, description="What is missing in the task's Δm, and why.")
+    reason: str | None = Field(
+        default=None, description="What is missing in the task's Δm, and why; null where nothing is."
+    )
     metrics: dict[str, MetricAgainstBaseline] = Field(
         default_factory=dict,
         description="By metric; the task's Δm is their mean. class: accuracy; multilabel: accuracy and macro_f1; "
@@ -52,15 +64,19 @@ class TaskAgainstBaseline(Answer):
     quality: dict[str, float | None] = Field(
         default_factory=dict, description="All metrics of the first seed's baseline on the test split."
     )
-    parameters: int | None = Field(default=None, description="Of the baseline.")
-    epoch: int | None = Field(default=None, description="The epoch whose weights were kept.")
-    steps: int | None = Field(default=None, description="Optimiser steps taken.")
-    cached: bool = Field(default=False, description="A baseline found by digest instead of trained again.")
+    parameters: int | None = Field(
+        default=None, description="Number of parameters of the baseline; null where unknown."
+    )
+    epoch: int | None = Field(default=None, description="Epoch whose weights were kept, counted from 1.")
+    steps: int | None = Field(default=None, description="Number of optimiser steps taken.")
+    cached: bool = Field(
+        default=False, description="Whether a baseline of an earlier job with the same digest was used."
+    )
 
 
 class BaselineReport(Answer):
     """All tasks of a job with `baselines: true`."""
 
-    tasks: dict[str, TaskAgainstBaseline]
+    tasks: dict[str, TaskAgainstBaseline] = Field(description="The comparison of each task, by name.")
     delta_m: DeltaM = None
-    reason: str | None = Field(default=None, description="Which tasks the mean leaves out.")
+    reason: str | None = Field(default=None, description="Which tasks the mean leaves out; null where it has all.")

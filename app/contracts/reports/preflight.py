@@ -15,29 +15,41 @@ from app.contracts.reports.report import Environment, Metrics, TargetUse
 class TeacherCheck(Answer):
     """One teacher of one task against the labels of the training split."""
 
-    name: str
-    task: str
-    model: str | None = Field(default=None, description="The model's id, where it is a model of this service.")
-    output: str | None = Field(default=None, description="Which of its outputs teaches.")
-    weight: float = Field(default=1.0, description="Among its task's teachers.")
-    parameters: int | None = None
-    bytes: int | None = Field(default=None, description="Of its weights file.")
-    rows: int = Field(default=0, description="Training rows with a label of which the teacher says something.")
-    accuracy: float | None = Field(default=None, description="On those rows; null where the task has no classes.")
+    name: str = Field(description="The teacher's name.")
+    task: str = Field(description="Name of the task that it teaches.")
+    model: str | None = Field(
+        default=None, description="Id of the model; null where it is not a model of this service."
+    )
+    output: str | None = Field(
+        default=None, description="Name of the teacher's output; null where columns of the dataset are the teacher."
+    )
+    weight: float = Field(default=1.0, description="Weight among the teachers of its task.")
+    parameters: int | None = Field(default=None, description="Number of parameters; null where unknown.")
+    bytes: int | None = Field(default=None, description="Size of the weights file in bytes; null where there is none.")
+    rows: int = Field(default=0, description="Number of training rows with a label and an output of the teacher.")
+    accuracy: float | None = Field(
+        default=None, description="Accuracy on those rows; null where the task has no classes."
+    )
     chance: float | None = Field(
         default=None,
-        description="The accuracy up to which answers of these shares tell nothing: three standard errors above what "
-        "they reach by chance (Cohen 1960).",
+        description="Accuracy that a teacher without knowledge but with these shares of answers can reach: three "
+        "standard errors above chance (Cohen 1960).",
     )
-    at_chance: bool | None = Field(default=None, description="Whether it is no better; null where nobody can tell.")
+    at_chance: bool | None = Field(
+        default=None, description="Whether the accuracy is not above `chance`; null where it cannot be told."
+    )
     class_order: tuple[int, ...] | None = Field(
         default=None,
-        description="For each class of the labels the teacher's class that fits it best, where that is another order; "
-        "null where the labels' own fits best.",
+        description="For each class of the labels the teacher's class that fits it best; null where the order of the "
+        "labels fits best.",
     )
-    accuracy_in_order: float | None = Field(default=None, description="What it would reach in `class_order`.")
-    metrics: Metrics = Field(default_factory=dict)
-    problem: str | None = Field(default=None, description="Why it could not be asked at all.")
+    accuracy_in_order: float | None = Field(
+        default=None, description="Accuracy with the classes in `class_order`; null without it."
+    )
+    metrics: Metrics = Field(default_factory=dict, description="All metrics on those rows, as in a report.")
+    problem: str | None = Field(
+        default=None, description="Why the teacher could not be used at all; null where it could."
+    )
 
 
 class MemoryEstimate(Answer):
@@ -46,80 +58,111 @@ class MemoryEstimate(Answer):
     Where a search or repeats train one after another it is the stage that needs most.
     """
 
-    rows: int = Field(description="The dataset's inputs as they are fed.")
-    teachers: int = Field(description="Weights of the teachers, which stay open.")
+    rows: int = Field(description="The dataset's inputs.")
+    teachers: int = Field(description="Weights of the teachers, which stay loaded.")
     soft_targets: int = Field(
-        description="What the teachers say about every row; they lie on the worker's disk and are mapped."
+        description="Outputs of the teachers for every row; a memory-mapped file on the worker's disk."
     )
     soft_targets_of_views: int = Field(
-        default=0, description="Disk for the same by epoch, where training rows are seen in views."
+        default=0,
+        description="Disk space for the outputs of the teachers by epoch, where `training.views` changes the rows.",
     )
-    parameters: int | None = Field(default=None, description="Everybody who trains at once, and their projectors.")
-    gradients: int | None = None
-    optimizer: int | None = Field(default=None, description="Moments of the optimisers, state of the balancers.")
-    best: int | None = Field(default=None, description="The best epoch's weights, kept beside the newest.")
+    parameters: int | None = Field(
+        default=None, description="Parameters, buffers and projectors of all networks that train at once."
+    )
+    gradients: int | None = Field(
+        default=None, description="Gradients; with a balancer of gradients also one for each task and shared parameter."
+    )
+    optimizer: int | None = Field(default=None, description="State of the optimisers and balancers.")
+    best: int | None = Field(default=None, description="Weights of the best epoch, which are kept beside the newest.")
     activations: int | None = Field(
         default=None, description="Measured: the most that the micro-batches of a step keep for their backward pass."
     )
-    total: int | None = Field(default=None, description="All of these but the views' share of the disk.")
+    total: int | None = Field(default=None, description="Sum of the above without `soft_targets_of_views`.")
     peak: int = Field(
-        description="What the preflight itself took at its height: allocated on the GPU, else the process's memory."
+        description="Most memory that the preflight itself used: allocated on the GPU, otherwise that of the process."
     )
     available: int | None = Field(
-        default=None, description="Free when the preflight began, on the GPU or for the process; null where unknown."
+        default=None,
+        description="Memory that was free when the preflight began, on the GPU or for the process; null where unknown.",
     )
 
 
 class SecondsEstimate(Answer):
     """Wall time on this worker. Early stopping, cached controls, evaluation and export are not in it."""
 
-    loading: float = Field(description="Measured: the dataset was read.")
-    teaching: float = Field(description="Measured: teachers were opened, soft targets made or found.")
+    loading: float = Field(description="Measured: reading the dataset.")
+    teaching: float = Field(description="Measured: opening the teachers and computing or finding their outputs.")
     teaching_by_epoch: float | None = Field(
-        default=None, description="Measured: teachers on one epoch's views. Null without views."
+        default=None,
+        description="Measured: computing the teachers' outputs for the rows of one epoch, as `training.views` changes "
+        "them; null without it.",
     )
     step: float | None = Field(
-        default=None, description="Measured: an optimiser step of the student and all who train beside it (median)."
+        default=None,
+        description="Measured (median): an optimiser step of the student and all networks that train beside it; null "
+        "where no step could be made.",
     )
-    validation: float | None = Field(default=None, description="Measured: what the end of their epoch takes.")
-    training: float | None = Field(default=None, description="All stages to their last step.")
-    total: float | None = Field(default=None, description="Loading, teaching and training.")
+    validation: float | None = Field(
+        default=None, description="Measured (median): the end of an epoch; null where no step could be made."
+    )
+    training: float | None = Field(default=None, description="All stages; null where no step could be made.")
+    total: float | None = Field(
+        default=None, description="Sum of loading, teaching and training; null where no step could be made."
+    )
 
 
 class StageEstimate(Answer):
     """A part of the training: members that go through the batches together, and how often such a part is run."""
 
-    name: Literal["relation", "candidates", "controls", "student", "repeats", "baselines"]
-    members: tuple[str, ...] = Field(description="Who trains at once; `search` is all candidates as one step.")
-    runs: int
-    steps: int = Field(description="Optimiser steps of one run.")
-    step_seconds: float = Field(description="Measured (median).")
-    validation_seconds: float = Field(description="Measured (median), once an epoch: validation, and the rows' order.")
-    seconds: float = Field(description="Of all runs.")
+    name: Literal["relation", "candidates", "controls", "student", "repeats", "baselines"] = Field(
+        description="`relation`: measures the relation; `candidates`: of a search; `controls`; `student`: the student "
+        "and all that train beside it; `repeats`: further seeds; `baselines`: single-task models."
+    )
+    members: tuple[str, ...] = Field(
+        description="Names of the networks that train at once; `search` stands for all candidates together."
+    )
+    runs: int = Field(description="How often the stage runs.")
+    steps: int = Field(description="Number of optimiser steps of one run.")
+    step_seconds: float = Field(description="Measured (median): seconds of an optimiser step.")
+    validation_seconds: float = Field(description="Measured (median): seconds of the end of an epoch.")
+    seconds: float = Field(description="Seconds of all runs.")
 
 
 class WouldFail(Answer):
     """Why the job would end as failed if it were posted as it is."""
 
-    code: str = Field(description="That of the job's error, e.g. `teacher_mismatch`; `out_of_memory` for its crashes.")
-    message: str
+    code: str = Field(description="Code of the job's error, such as `teacher_mismatch`; `out_of_memory` for crashes.")
+    message: str = Field(description="What would go wrong and what can be done about it.")
 
 
 class PreflightReport(Answer):
     """`GET /v1/jobs/{id}/report` of a preflight."""
 
     kind: Literal["preflight"] = "preflight"
-    would_fail: tuple[WouldFail, ...] = Field(default=(), description="Empty where nothing stands in the way.")
-    teachers: tuple[TeacherCheck, ...] = ()
-    parameters: int | None = Field(default=None, description="Of the student.")
-    flops: int | None = Field(default=None, description="Of one row's forward pass through the student.")
-    steps: int | None = Field(default=None, description="Optimiser steps of all stages together.")
-    stages: tuple[StageEstimate, ...] = ()
-    memory: MemoryEstimate
-    seconds: SecondsEstimate
-    targets: tuple[TargetUse, ...] = ()
-    warnings: tuple[dict[str, str], ...] = ()
-    environment: Environment
-    attempts: int = 1
-    digests: dict[str, str] = Field(default_factory=dict, description="Of spec, datasets, teachers.")
+    would_fail: tuple[WouldFail, ...] = Field(
+        default=(), description="Why the job would fail; empty where nothing was found."
+    )
+    teachers: tuple[TeacherCheck, ...] = Field(
+        default=(), description="Each teacher against the labels of the training split."
+    )
+    parameters: int | None = Field(
+        default=None, description="Number of parameters of the student; null where its shapes are open."
+    )
+    flops: int | None = Field(
+        default=None, description="FLOPs of a forward pass of one row through the student; null where unknown."
+    )
+    steps: int | None = Field(
+        default=None, description="Optimiser steps of all stages together; null where they could not be estimated."
+    )
+    stages: tuple[StageEstimate, ...] = Field(default=(), description="Stages of the training, in order.")
+    memory: MemoryEstimate = Field(description="Memory that the job needs, in bytes.")
+    seconds: SecondsEstimate = Field(description="Time that the job takes, in seconds.")
+    targets: tuple[TargetUse, ...] = Field(default=(), description="How the outputs of each teacher were obtained.")
+    warnings: tuple[dict[str, str], ...] = Field(default=(), description="Each with a stable `code` and a `message`.")
+    environment: Environment = Field(description="Device and software that produced the figures.")
+    attempts: int = Field(default=1, description="Number of attempts that the preflight took.")
+    digests: dict[str, str] = Field(
+        default_factory=dict, description="SHA-256 digests of the spec, datasets and teachers, by name."
+    )
     spec: dict[str, Any] = Field(default_factory=dict, description="The resolved spec, the preflight's own.")

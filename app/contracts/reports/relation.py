@@ -14,45 +14,66 @@ _TABLE = "Row: the task that is helped; column: the one that helps. Null: not me
 class MatrixProposal(Answer):
     """A `relation` for a next job, as it stands."""
 
-    matrix: tuple[tuple[float, ...], ...]
-    apply: Apply = "rows"
+    matrix: tuple[tuple[float, ...], ...] = Field(
+        description="One row and one column for each task, in the order of `tasks`."
+    )
+    apply: Apply = Field(default="rows", description="How the relation acts.")
 
 
 class GroupsProposal(Answer):
     """A `relation` for a next job, as it stands."""
 
-    groups: tuple[tuple[str, ...], ...]
-    apply: Apply = "trunks"
+    groups: tuple[tuple[str, ...], ...] = Field(description="Names of the tasks in each group.")
+    apply: Apply = Field(default="trunks", description="How the relation acts.")
 
 
 class RelationReport(Answer):
     """The relation of a job's tasks. Every table has the tasks' order in both directions."""
 
-    tasks: tuple[str, ...]
-    source: Literal["none", "given", "estimated", "searched"] = Field(description="Where `matrix` comes from.")
-    apply: Apply | None = Field(default=None, description="How it acted.")
-    matrix: tuple[tuple[float, ...], ...] = Field(description="R as it acted at the end, rows normalised.")
-    method: str | None = Field(default=None, description="What `affinity` is: gradient_cosine, first_order or tag.")
-    measured: int = Field(default=0, description="How often the gradients were looked at.")
+    tasks: tuple[str, ...] = Field(description="Names of the tasks, in the order of all rows and columns.")
+    source: Literal["none", "given", "estimated", "searched"] = Field(
+        description="Origin of `matrix`: the spec, an estimate, a search, or none."
+    )
+    apply: Apply | None = Field(default=None, description="How the relation acted; null without one.")
+    matrix: tuple[tuple[float, ...], ...] = Field(
+        description="R at the end, with normalised rows: entry (i, j) says how much task j helps task i."
+    )
+    method: str | None = Field(
+        default=None,
+        description="Method behind `affinity`: gradient_cosine, first_order or tag; null where nothing was measured.",
+    )
+    measured: int = Field(default=0, description="Number of times that the gradients were measured.")
     affinity: tuple[Row, ...] = Field(default=(), description=f"Mean of the raw affinities. {_TABLE}")
-    standard_error: tuple[Row, ...] = Field(default=(), description="Of `affinity`.")
-    cosine: tuple[Row, ...] = Field(default=(), description="Mean cosine of the tasks' gradients on what they share.")
-    conflicts: tuple[Row, ...] = Field(default=(), description="Share of the looks with a negative cosine.")
-    norms: Row = Field(default=(), description="Mean norm of each task's gradient on what they share.")
+    standard_error: tuple[Row, ...] = Field(default=(), description="Standard errors of `affinity`.")
+    cosine: tuple[Row, ...] = Field(
+        default=(), description="Mean cosine of the tasks' gradients on shared parameters; null where not measured."
+    )
+    conflicts: tuple[Row, ...] = Field(
+        default=(), description="Share of the measurements with a negative cosine; null where not measured."
+    )
+    norms: Row = Field(
+        default=(), description="Mean norm of each task's gradient on shared parameters; null where not measured."
+    )
     weights: Row = Field(
         default=(),
         description="Mean of what the balancer multiplied each task's loss by, or, of a gradient method, its gradient; "
         "empty where a method has no such numbers.",
     )
-    proposal: MatrixProposal | None = Field(default=None, description="R as the measurements have it.")
-    grouping: GroupsProposal | None = Field(default=None, description="Tasks that teach each other, in groups.")
+    proposal: MatrixProposal | None = Field(
+        default=None, description="R as the measurements suggest it; null where too little was measured."
+    )
+    grouping: GroupsProposal | None = Field(
+        default=None,
+        description="Groups of tasks that help each other, as the measurements suggest them; null where too little "
+        "was measured.",
+    )
 
 
 class RelationPoint(Answer):
     """R at one step."""
 
-    step: int
-    matrix: tuple[Row, ...]
+    step: int = Field(description="Optimiser step.")
+    matrix: tuple[Row, ...] = Field(description="R at this step; null where it was not recorded.")
 
 
 class RelationHistory(RelationReport):

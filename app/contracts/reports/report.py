@@ -22,8 +22,8 @@ Metrics = Annotated[
 class Latency(Answer):
     """Time of one forward pass in evaluation mode on the job's device."""
 
-    median_ms: float
-    p95_ms: float
+    median_ms: float = Field(description="Median in milliseconds.")
+    p95_ms: float = Field(description="95th percentile in milliseconds.")
     steady: bool = Field(
         default=True,
         description="False where the 95th percentile is more than 5 times the median: the device was busy with other "
@@ -34,50 +34,83 @@ class Latency(Answer):
 class Party(Answer):
     """Measured facts of a teacher, the student or the control."""
 
-    name: str
-    model: str | None = Field(default=None, description="The model's id, where it is a model of this service.")
-    weight: float | None = Field(default=None, description="Of a teacher among its task's teachers.")
-    task: str | None = Field(default=None, description="The task a teacher teaches; null for student and control.")
-    parameters: int | None = None
-    bytes: int | None = None
+    name: str = Field(description="The teacher's name, `student` or `control`.")
+    model: str | None = Field(
+        default=None, description="Id of the model; null where it is not a model of this service."
+    )
+    weight: float | None = Field(
+        default=None, description="Weight of a teacher among the teachers of its task; null for student and control."
+    )
+    task: str | None = Field(default=None, description="Task of a teacher; null for student and control.")
+    parameters: int | None = Field(default=None, description="Number of parameters; null where unknown.")
+    bytes: int | None = Field(default=None, description="Size of the weights file in bytes; null where unknown.")
     flops: int | None = Field(
-        default=None, description="Of one row's forward pass, by torch's counter; null where unknown."
+        default=None, description="FLOPs of a forward pass of one row, by torch's counter; null where unknown."
     )
     latency: dict[str, Latency] = Field(
         default_factory=dict,
-        description="By batch size: `1` and `64`. The control's is the student's: they are one architecture.",
+        description="Time of a forward pass, by batch size (`1` and `64`). The control has the student's times, as "
+        "its architecture is the same.",
     )
-    tasks: dict[str, Metrics] = Field(default_factory=dict)
-    epoch: int | None = Field(default=None, description="The epoch whose weights were kept.")
-    steps: int | None = Field(default=None, description="Optimiser steps taken.")
-    cached: bool = Field(default=False, description="A control found by digest instead of trained again.")
-    digest: str | None = Field(default=None, description="SHA-256 of the weights file.")
+    tasks: dict[str, Metrics] = Field(
+        default_factory=dict,
+        description="Metrics on the test split by task; null for a metric that is undefined there.",
+    )
+    epoch: int | None = Field(
+        default=None, description="Epoch whose weights were kept, counted from 1; null for a teacher."
+    )
+    steps: int | None = Field(default=None, description="Number of optimiser steps taken; null for a teacher.")
+    cached: bool = Field(
+        default=False, description="Whether a control of an earlier job with the same digest was used."
+    )
+    digest: str | None = Field(default=None, description="SHA-256 of the weights file; null where there is none.")
 
 
 class Fidelity(Answer):
     """How the student follows its teachers' mean on one task's test rows."""
 
-    agreement: float | None = Field(default=None, description="Share of rows with the same top class.")
-    kl: float | None = Field(default=None, description="Mean KL(teacher ‖ student) in nats at temperature 1.")
-    rmse: float | None = Field(default=None, description="Of value tasks: root mean squared difference.")
-    rows: int = 0
+    agreement: float | None = Field(
+        default=None,
+        description="Share of rows with the same top class, for labels share of equal decisions; null for values and "
+        "vectors.",
+    )
+    kl: float | None = Field(
+        default=None, description="Mean KL(teacher ‖ student) in nats at temperature 1; null for values and vectors."
+    )
+    rmse: float | None = Field(
+        default=None, description="Root mean squared difference in the target's unit; null for classes and labels."
+    )
+    rows: int = Field(default=0, description="Number of rows compared.")
 
 
 class Verdict(Answer):
     """Did the teacher help?"""
 
-    verdict: Literal["gain", "no_gain", "loss", "inconclusive", "not_applicable"]
-    metric: str | None = None
-    student: float | None = None
-    control: float | None = None
-    difference: float | None = Field(default=None, description="Student against control, positive is better.")
+    verdict: Literal["gain", "no_gain", "loss", "inconclusive", "not_applicable"] = Field(
+        description="`no_gain`: the interval lies inside ±margin; otherwise `gain` or `loss`: it lies wholly above or "
+        "below 0; otherwise `inconclusive`. `not_applicable`: nothing could be compared, see `method`."
+    )
+    metric: str | None = Field(default=None, description="Metric that is compared; null where nothing is.")
+    student: float | None = Field(
+        default=None,
+        description="The student's metric on the test split, over repeats the mean; null where nothing is compared.",
+    )
+    control: float | None = Field(
+        default=None,
+        description="The control's metric on the test split, over repeats the mean; null where nothing is compared.",
+    )
+    difference: float | None = Field(
+        default=None, description="Student against control; positive values favour the student, whatever the metric."
+    )
     margin: float | None = Field(
         default=None,
-        description="An interval wholly inside ±margin is `no_gain`.",
+        description="Differences up to this size count as none.",
     )
-    interval: tuple[float, float] | None = Field(default=None, description="95 % interval of the difference.")
-    method: str = Field(description="How it was judged, and what the interval does not cover.")
-    repeats: int = Field(default=1, description="Students, and controls, that were trained from seeds of their own.")
+    interval: tuple[float, float] | None = Field(
+        default=None, description="95 % confidence interval of the difference: lower and upper limit."
+    )
+    method: str = Field(description="How the verdict was reached, and what the interval does not cover.")
+    repeats: int = Field(default=1, description="Number of students, and of controls, trained from different seeds.")
     students: tuple[float, ...] = Field(
         default=(), description="The metric of each student, where there are several; `student` is their mean."
     )
@@ -89,139 +122,188 @@ class Verdict(Answer):
 class ClassFigures(Answer):
     """How one party does on one class."""
 
-    recall: float | None = Field(default=None, description="Of the class's rows, the share that was recognised.")
-    precision: float | None = Field(default=None, description="Of the rows taken for the class, the share that is.")
-    f1: float | None = Field(default=None, description="Null where the class is neither a label nor predicted.")
+    recall: float | None = Field(
+        default=None, description="Share of the rows of this class that were predicted as it; null without such rows."
+    )
+    precision: float | None = Field(
+        default=None, description="Share of the rows predicted as this class that belong to it; null without such rows."
+    )
+    f1: float | None = Field(
+        default=None,
+        description="Harmonic mean of recall and precision; null where the class is neither a label nor predicted.",
+    )
 
 
 class PerClass(Answer):
     """One class of a class task on the test rows."""
 
-    index: int = Field(description="The class's number, as in the labels.")
-    name: str | None = Field(default=None, description="The class's name, where the dataset has names.")
-    support: int = Field(description="Test rows with this label.")
-    parties: dict[str, ClassFigures] = Field(default_factory=dict, description="`teacher`, `student`, `control`, …")
+    index: int = Field(description="Number of the class, as in the labels.")
+    name: str | None = Field(default=None, description="Name of the class; null where the dataset has no class names.")
+    support: int = Field(description="Number of test rows with this label.")
+    parties: dict[str, ClassFigures] = Field(
+        default_factory=dict,
+        description="Figures of `teacher`, `student`, `control` and `baseline`, as far as there are.",
+    )
     difference: float | None = Field(
-        default=None, description="F1 of the student minus that of the teacher; negative is a loss."
+        default=None, description="F1 of the student minus F1 of the teacher; null where one is undefined."
     )
 
 
 class Robustness(Answer):
     """The quality of every party on test rows that were corrupted in one way."""
 
-    corruption: str = Field(description="gaussian_noise, gaussian_blur or shift.")
-    severity: int = Field(description="1, 2 or 3.")
-    metric: str = Field(description="accuracy, or rmse for values and vectors.")
-    parties: dict[str, float | None] = Field(default_factory=dict, description="The metric by party.")
+    corruption: str = Field(description="`gaussian_noise`, `gaussian_blur` or `shift`.")
+    severity: int = Field(description="Severity: 1 (mild), 2 or 3.")
+    metric: str = Field(description="Metric: accuracy, or rmse for values and vectors.")
+    parties: dict[str, float | None] = Field(
+        default_factory=dict, description="The metric, by party; null where undefined."
+    )
 
 
 class ReliabilityBin(Answer):
     """Test rows whose highest probability lies in one range, for a picture of calibration."""
 
-    low: float = Field(description="Where the range begins; it belongs to the bin.")
-    high: float = Field(description="Where the range ends; it belongs to the next bin, 1 to the last.")
+    low: float = Field(description="Lower limit of the range, inclusive.")
+    high: float = Field(description="Upper limit of the range, exclusive except for 1.")
     confidence: float | None = Field(default=None, description="Mean highest probability; null without rows.")
-    accuracy: float | None = Field(default=None, description="Share of rows that are right; null without rows.")
-    count: int = 0
+    accuracy: float | None = Field(default=None, description="Share of correctly classified rows; null without rows.")
+    count: int = Field(default=0, description="Number of rows in the range.")
 
 
 class Compression(Answer):
     """Teacher over student; with several teachers their sum over the student."""
 
-    parameters: float | None = None
-    bytes: float | None = None
-    flops: float | None = None
-    latency: dict[str, float] = Field(default_factory=dict)
+    parameters: float | None = Field(
+        default=None, description="Ratio of the numbers of parameters; null where one is unknown."
+    )
+    bytes: float | None = Field(
+        default=None, description="Ratio of the sizes of the weights files; null where one is unknown."
+    )
+    flops: float | None = Field(
+        default=None, description="Ratio of the FLOPs of a forward pass; null where one is unknown."
+    )
+    latency: dict[str, float] = Field(
+        default_factory=dict, description="Ratio of the median times of a forward pass, by batch size."
+    )
 
 
 class TargetUse(Answer):
     """How one teacher's outputs came to the training."""
 
-    teacher: str
-    store: Literal["hit", "miss", "columns", "unused"]
-    passes: int = Field(description="Forward passes (batches) of the teacher in this job's training.")
-    saved: int = Field(default=0, description="Passes that were not made, as the store had their outputs.")
-    rows: int
-    bytes: int
+    teacher: str = Field(description="The teacher's name.")
+    store: Literal["hit", "miss", "columns", "unused"] = Field(
+        description="`hit`: all outputs were in the soft-target store; `miss`: the teacher computed them; `columns`: "
+        "the dataset has them; `unused`: no outputs were needed."
+    )
+    passes: int = Field(description="Number of forward passes (batches) of the teacher in this job.")
+    saved: int = Field(
+        default=0, description="Number of forward passes that were avoided because the store had their outputs."
+    )
+    rows: int = Field(description="Number of rows with outputs.")
+    bytes: int = Field(description="Size of the outputs in bytes.")
     key: str | None = Field(
-        default=None, description="Of the store's entry; null where several datasets have one each."
+        default=None,
+        description="Key of the store's entry; null without one, and where several datasets have one each.",
     )
 
 
 class DatasetUse(Answer):
     """A dataset of the job, and its part in the training."""
 
-    dataset: str = Field(description="Its id.")
-    name: str
-    weight: float = Field(description="Its share of the batches beside the other datasets.")
+    dataset: str = Field(description="Id of the dataset.")
+    name: str = Field(description="The dataset's name.")
+    weight: float = Field(description="Share of the rows of every batch, relative to the other datasets.")
     batch: int | None = Field(
-        default=None, description="Its rows in every batch; null where batches are of one dataset."
+        default=None, description="Number of its rows in every batch; null where each batch is of one dataset."
     )
-    rows: dict[SplitName, int] = Field(default_factory=dict, description="By split.")
-    learned: int = Field(description="Rows of the training split from which some task learns.")
+    rows: dict[SplitName, int] = Field(default_factory=dict, description="Number of rows, by split.")
+    learned: int = Field(description="Number of training rows from which at least one task learns.")
 
 
 class OnnxCheck(Answer):
     """The exported ONNX graph against torch, on test rows."""
 
-    max_abs_difference: float
-    tolerance: float
-    rows: int
-    opset: int
+    max_abs_difference: float = Field(description="Largest absolute difference of an output.")
+    tolerance: float = Field(description="Largest difference allowed.")
+    rows: int = Field(description="Number of rows compared.")
+    opset: int = Field(description="ONNX opset version of the graph.")
 
 
 class Environment(Answer):
     """What the figures were measured on."""
 
-    device: str
-    threads: int
-    versions: dict[str, str]
-    precision: str
+    device: str = Field(description="Name of the device, such as `cpu (x86_64)` or `cuda (NVIDIA A100-SXM4-40GB)`.")
+    threads: int = Field(description="Number of CPU threads.")
+    versions: dict[str, str] = Field(description="Versions of Python and of the numeric packages, by name.")
+    precision: str = Field(description="Precision of forward passes in training, as used: `float32` or `bfloat16`.")
 
 
 class Report(Answer):
     """`GET /v1/jobs/{id}/report`."""
 
-    kind: str
-    teachers: tuple[Party, ...] = ()
-    student: Party
-    control: Party | None = None
-    fidelity: dict[str, Fidelity] = Field(default_factory=dict)
-    compression: Compression | None = None
-    verdict: dict[str, Verdict] = Field(default_factory=dict)
+    kind: str = Field(description="Kind of the job.")
+    teachers: tuple[Party, ...] = Field(default=(), description="The teachers, one entry for each task of each.")
+    student: Party = Field(description="The trained student.")
+    control: Party | None = Field(
+        default=None, description="The same network trained without teachers; null where none was asked for."
+    )
+    fidelity: dict[str, Fidelity] = Field(
+        default_factory=dict, description="How closely the student follows its teachers, by task."
+    )
+    compression: Compression | None = Field(
+        default=None, description="How much smaller and faster than its teachers the student is; null without teachers."
+    )
+    verdict: dict[str, Verdict] = Field(default_factory=dict, description="Whether the teachers helped, by task.")
     per_class: dict[str, tuple[PerClass, ...]] = Field(
         default_factory=dict,
-        description="By class task: its classes, the largest loss against the teacher first, 100 at most.",
+        description="Results by class, for each class task: at most 100 classes, those first where the student loses "
+        "most against the teacher.",
     )
     robustness: dict[str, tuple[Robustness, ...]] = Field(
-        default_factory=dict, description="By task: quality on corrupted test rows."
+        default_factory=dict, description="Quality on corrupted test rows, by task."
     )
     reliability: dict[str, dict[str, tuple[ReliabilityBin, ...]]] = Field(
-        default_factory=dict, description="By class task and party: confidence and accuracy in bins."
+        default_factory=dict, description="Confidence and accuracy in bins, by class task and party."
     )
     baselines: BaselineReport | None = Field(
-        default=None, description="Where `baselines` were asked for: the student against single-task models."
+        default=None, description="The student against single-task models; null where `baselines` was not set."
     )
-    search: SearchReport | None = Field(default=None, description="Where values were searched: the whole curve.")
-    datasets: tuple[DatasetUse, ...] = Field(default=(), description="In the job's order, with rows by split.")
-    targets: tuple[TargetUse, ...] = ()
+    search: SearchReport | None = Field(
+        default=None, description="All candidates of a search; null where nothing was searched."
+    )
+    datasets: tuple[DatasetUse, ...] = Field(default=(), description="Datasets of the job, in its order.")
+    targets: tuple[TargetUse, ...] = Field(default=(), description="How the outputs of each teacher were obtained.")
     relation: RelationReport | None = Field(
-        default=None, description="Of a multi-task job: what its tasks do to each other."
+        default=None, description="How the tasks of a multitask job affect each other; null for other jobs."
     )
-    export: dict[str, OnnxCheck] = Field(default_factory=dict)
-    warnings: tuple[dict[str, str], ...] = ()
+    export: dict[str, OnnxCheck] = Field(
+        default_factory=dict, description="Comparison of the exported file with torch, by format."
+    )
+    warnings: tuple[dict[str, str], ...] = Field(default=(), description="Each with a stable `code` and a `message`.")
     not_measured: dict[str, str] = Field(
-        default_factory=dict, description="What the data made impossible, and why (no test split, no labels)."
+        default_factory=dict, description="What could not be measured, with the reason, such as a missing test split."
     )
     micro_batch_size: int | None = Field(
-        default=None, description="Rows in memory at once; smaller than asked for where memory ran out."
+        default=None,
+        description="Rows in memory at once, smaller than requested where memory ran out; null where batches were not "
+        "divided.",
     )
-    exact_accumulation: bool = Field(default=True, description="False where micro-batches meet BatchNorm.")
+    exact_accumulation: bool = Field(
+        default=True,
+        description="Whether gradients of divided batches equal those of whole ones; false where micro-batches meet "
+        "BatchNorm.",
+    )
     bit_exact: bool = Field(
-        default=True, description="False if an attempt resumed on another device, version or thread count."
+        default=True,
+        description="Whether the result equals that of an uninterrupted run bit by bit; false where an attempt "
+        "resumed on another device, version or thread count.",
     )
-    attempts: int = 1
-    environment: Environment
-    digests: dict[str, str] = Field(default_factory=dict, description="Of spec, datasets, teachers, student.")
-    seconds: dict[str, float] = Field(default_factory=dict, description="Wall time by phase, over all attempts.")
+    attempts: int = Field(default=1, description="Number of attempts that the job took.")
+    environment: Environment = Field(description="Device and software that produced the figures.")
+    digests: dict[str, str] = Field(
+        default_factory=dict, description="SHA-256 digests of the spec, datasets, teachers and student, by name."
+    )
+    seconds: dict[str, float] = Field(
+        default_factory=dict, description="Wall time in seconds by phase, over all attempts."
+    )
     spec: dict[str, Any] = Field(default_factory=dict, description="The resolved spec.")

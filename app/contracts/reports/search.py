@@ -9,18 +9,23 @@ class Trial(Answer):
     """One candidate."""
 
     values: dict[str, float] = Field(
-        description="By their place in the spec (a JSON pointer); of a relation the candidate's number, from 0."
+        description="Values by their place in the spec (a JSON pointer); for a relation the index of the candidate, "
+        "from 0."
     )
-    score: float = Field(description="On the validation rows, higher is better; the mean over folds.")
-    folds: tuple[float, ...] = Field(default=(), description="By fold, where there are folds.")
+    score: float = Field(
+        description="Score on the validation rows, higher is better; with cross-validation the mean over folds."
+    )
+    folds: tuple[float, ...] = Field(default=(), description="Score of each fold; empty without cross-validation.")
 
 
 class SearchReport(Answer):
     """The whole curve of a search. The winner was trained again on the plain path."""
 
-    trials: tuple[Trial, ...]
-    chosen: int = Field(description="Which trial won, counted from 0.")
-    folds: int | None = None
+    trials: tuple[Trial, ...] = Field(description="All candidates, in the order tried.")
+    chosen: int = Field(description="Index of the best candidate in `trials`, counted from 0.")
+    folds: int | None = Field(
+        default=None, description="Number of cross-validation folds; null where the validation split decides."
+    )
     controls: tuple[float, ...] = Field(
-        default=(), description="Validation scores of the controls, of which there are as many; the best one counts."
+        default=(), description="Validation scores of the controls, one for each candidate; the best control is used."
     )

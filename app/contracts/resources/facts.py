@@ -14,22 +14,27 @@ FileRole = Literal["weights", "data", "onnx", "original"]
 class FileRef(Answer):
     """One file of a model or dataset."""
 
-    name: str
-    role: FileRole
-    bytes: int
-    sha256: str
+    name: str = Field(description="File name, for display only.")
+    role: FileRole = Field(
+        description="`weights`: safetensors; `onnx`: an ONNX graph; `data`: rows of a dataset; `original`: an "
+        "uploaded state_dict that is not converted yet."
+    )
+    bytes: int = Field(description="Size in bytes.")
+    sha256: str = Field(description="SHA-256 of the file, in lower-case hexadecimal.")
 
 
 class Layer(Answer):
     """A layer that a feature term may tap."""
 
-    name: str
+    name: str = Field(description="Name, as `teacher_layer` or `student_layer` of a feature term takes it.")
     kind: str = Field(
         description="`linear`, `conv`, `norm`, `positions`, `block`, `stage`, `features` (what the heads see), or an "
         "ONNX operator."
     )
     shape: tuple[int, ...] | None = Field(description="Output shape of one row; null where the graph does not say.")
-    parameters: int = 0
+    parameters: int = Field(
+        default=0, description="Number of the layer's own parameters, without those of layers listed by themselves."
+    )
 
 
 class OutputFacts(Answer):

@@ -34,9 +34,9 @@ class InputTransform(Contract):
     features of a flat row).
     """
 
-    scale: PositiveScale = Field(default=1.0, description="Every raw number is multiplied by this first.")
+    scale: PositiveScale = Field(default=1.0, description="Factor on every raw number.")
     mean: Statistic = Field(default=0.0, description="Subtracted after scaling.")
-    std: Deviation = Field(default=1.0, description="Divided by at last.")
+    std: Deviation = Field(default=1.0, description="Divisor after the mean is subtracted.")
 
 
 class ClassOutput(Contract):
@@ -44,10 +44,10 @@ class ClassOutput(Contract):
 
     kind: Literal["class"]
     output: Literal["logits", "probabilities", "log_probabilities", "energies"] = Field(
-        default="logits", description="What the numbers are: with energies p = softmax(-E / temperature)."
+        default="logits", description="Meaning of the numbers; for `energies`, p = softmax(-E / temperature)."
     )
     classes: Annotated[tuple[ClassName, ...], Field(min_length=2, max_length=65_536)] | None = Field(
-        default=None, description="Class names in the order of the output; checked against the dataset's."
+        default=None, description="Class names in the order of the output; compared with those of the dataset."
     )
 
 
@@ -55,7 +55,7 @@ class MultilabelOutput(Contract):
     """One yes-or-no score for each label."""
 
     kind: Literal["multilabel"]
-    output: Literal["logits", "probabilities"] = Field(default="logits", description="What the numbers are.")
+    output: Literal["logits", "probabilities"] = Field(default="logits", description="Meaning of the numbers.")
 
 
 class ValueOutput(Contract):
@@ -63,7 +63,9 @@ class ValueOutput(Contract):
 
     kind: Literal["value"]
     mean: Finite = Field(default=0.0, description="Mean of the values that the model was trained on.")
-    std: PositiveScale = Field(default=1.0, description="Their deviation.")
+    std: PositiveScale = Field(
+        default=1.0, description="Standard deviation of the values that the model was trained on."
+    )
 
 
 class VectorOutput(Contract):
@@ -71,10 +73,10 @@ class VectorOutput(Contract):
 
     kind: Literal["vector"]
     mean: Annotated[tuple[Finite, ...], Field(min_length=1, max_length=65_536)] | None = Field(
-        default=None, description="Means of the vectors that the model was trained on, a number each."
+        default=None, description="Mean of each component over the vectors that the model was trained on."
     )
     std: Annotated[tuple[PositiveScale, ...], Field(min_length=1, max_length=65_536)] | None = Field(
-        default=None, description="Their deviations."
+        default=None, description="Standard deviation of each component."
     )
 
     @model_validator(mode="after")
@@ -90,19 +92,21 @@ OutputSpec = Annotated[ClassOutput | MultilabelOutput | ValueOutput | VectorOutp
 class ModelManifest(Contract):
     """The manifest of an uploaded model."""
 
-    name: Title = Field(description="A human's name for it; need not be unique.")
-    format: ModelFormat = Field(description="Formats that can carry code are refused by name.")
+    name: Title = Field(description="Name for people, not necessarily unique.")
+    format: ModelFormat = Field(description="Format of the file; formats that can contain code are refused.")
     architecture: Architecture | None = Field(
-        default=None, description="Needed for safetensors and state_dict; absent for onnx, whose graph says it."
+        default=None,
+        description="The network; required for safetensors and state_dict, not allowed for onnx, whose file contains "
+        "its graph.",
     )
     rename: Annotated[dict[ParameterPrefix, ParameterPrefix], Field(max_length=4096)] = Field(
-        default_factory=dict, description="The file's parameter prefixes -> Stillhouse's."
+        default_factory=dict, description="Parameter prefixes in the file -> prefixes of the architecture."
     )
     inputs: Annotated[dict[Name, InputTransform], Field(max_length=1)] = Field(
-        default_factory=dict, description="What the model expects of raw inputs; identity when left out."
+        default_factory=dict, description="Transform of raw inputs before the first layer; identity when left out."
     )
     outputs: Annotated[dict[Name, OutputSpec], Field(min_length=1, max_length=64)] = Field(
-        description="What each output means. A model with one unnamed output calls it `output`."
+        description="Meaning of each output, by name; a model with one unnamed output calls it `output`."
     )
     metadata: Metadata = Field(default_factory=dict)
 
@@ -132,26 +136,29 @@ class ArrayInput(Contract):
         default=None, description="Columns of a table, in order; for npz one key (the input's name when left out)."
     )
     shape: Shape | None = Field(default=None, description="Reshapes a flat row; the array's own shape when left out.")
-    scale: PositiveScale = Field(default=1.0, description="Every number is multiplied by this first.")
+    scale: PositiveScale = Field(default=1.0, description="Factor on every number.")
     standardize: bool = Field(
         default=False,
-        description="Subtract the training split's mean and divide by its deviation; kept with the student.",
+        description="Subtract the mean and divide by the standard deviation of the training split; both are stored "
+        "with the student.",
     )
 
 
 _COLUMNS = "Columns of a table, in order, or one npz key; the target's name when left out."
-_SIZE = "Numbers in each row; checked against the file where it is given."
+_SIZE = "Number of values in each row; compared with the file where it is given."
 
 
 class ClassTarget(Contract):
     """One class of several. A missing label is -1 or null."""
 
     kind: Literal["class"]
-    column: Column | None = Field(default=None, description="The target's name when left out.")
+    column: Column | None = Field(
+        default=None, description="Column or npz key of the labels; the target's name when left out."
+    )
     classes: (
         Annotated[int, Field(ge=2, le=65_536)]
         | Annotated[tuple[ClassName, ...], Field(min_length=2, max_length=65_536)]
-    ) = Field(description="Number of classes (labels are integers from 0), or their names in order.")
+    ) = Field(description="Number of classes (labels are integers from 0), or the class names in order.")
 
 
 class MultilabelTarget(Contract):
@@ -166,7 +173,9 @@ class ValueTarget(Contract):
     """A number (NaN or null is missing)."""
 
     kind: Literal["value"]
-    column: Column | None = Field(default=None, description="The target's name when left out.")
+    column: Column | None = Field(
+        default=None, description="Column or npz key of the values; the target's name when left out."
+    )
 
 
 class VectorTarget(Contract):
@@ -183,7 +192,7 @@ class TeacherTarget(Contract):
     kind: Literal["teacher"]
     columns: Columns | None = Field(default=None, description=_COLUMNS)
     size: Dimension | None = Field(default=None, description=_SIZE)
-    predicts: OutputSpec = Field(description="What the numbers mean, as in a model's manifest.")
+    predicts: OutputSpec = Field(description="Meaning of the numbers, as for an output in a model's manifest.")
 
 
 TargetSpec = Annotated[
@@ -195,9 +204,13 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 class FractionSplits(Contract):
     """Rows are dealt to the splits at random, from a seed."""
 
-    fractions: dict[SplitName, Fraction] = Field(min_length=1, description="Share of the rows in each; sums to 1.")
-    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Another seed deals the rows otherwise.")
-    stratify: Name | None = Field(default=None, description="A class target whose shares are kept in every split.")
+    fractions: dict[SplitName, Fraction] = Field(
+        min_length=1, description="Share of the rows in each split; the shares sum to 1."
+    )
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of the random assignment.")
+    stratify: Name | None = Field(
+        default=None, description="Name of a class target whose class shares are the same in every split."
+    )
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> Self:
@@ -229,17 +242,19 @@ Splits = Annotated[
 class DatasetManifest(Contract):
     """The manifest of an uploaded dataset."""
 
-    name: Title = Field(description="A human's name for it; need not be unique.")
-    format: DatasetFormat = Field(description="How the file is read.")
+    name: Title = Field(description="Name for people, not necessarily unique.")
+    format: DatasetFormat = Field(description="Format of the file.")
     inputs: Annotated[dict[Name, ArrayInput], Field(min_length=1, max_length=1)] = Field(
-        description="What a model sees of a row, by name."
+        description="Input of the models, by name."
     )
     targets: Annotated[dict[Name, TargetSpec], Field(max_length=64)] = Field(
-        default_factory=dict, description="No target at all is allowed: such data still teach by soft targets."
+        default_factory=dict,
+        description="What can be learned, by name. May be empty: rows without targets can still be used with a "
+        "teacher.",
     )
     splits: Splits = Field(
         default_factory=lambda: FractionSplits(fractions={"train": 0.7, "validation": 0.15, "test": 0.15}),
-        description="Which rows train, which select, which are measured at the end.",
+        description="How rows are assigned to training, validation (selection) and test (the final report).",
     )
     metadata: Metadata = Field(default_factory=dict)
 

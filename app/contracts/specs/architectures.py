@@ -41,11 +41,11 @@ class Mlp(_Family):
 
     family: Literal["mlp"]
     hidden: Annotated[tuple[Width, ...], Field(max_length=32)] = Field(
-        default=(), description="Widths of the hidden layers; empty is a linear model."
+        default=(), description="Widths of the hidden layers; an empty list gives a linear model."
     )
-    activation: Activation = Field(default="relu", description="After each hidden layer.")
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="Dropout after each hidden activation.")
-    normalization: Normalization = Field(default="none", description="Before each hidden activation.")
+    activation: Activation = Field(default="relu", description="Activation function after each hidden layer.")
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="Dropout probability after each hidden activation.")
+    normalization: Normalization = Field(default="none", description="Normalisation before each hidden activation.")
 
 
 class Convnet(_Family):
@@ -57,18 +57,26 @@ class Convnet(_Family):
 
     family: Literal["convnet"]
     channels: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)] = Field(
-        description="Channels of each stage; each stage halves height and width."
+        description="Number of channels of each stage; each stage halves height and width."
     )
-    blocks: int = Field(default=1, ge=1, le=16, description="Convolutions in each stage.")
+    blocks: int = Field(default=1, ge=1, le=16, description="Number of convolutions in each stage.")
     hidden: Annotated[tuple[Width, ...], Field(max_length=8)] = Field(
         default=(), description="Widths of the fully connected layers before the heads."
     )
     pooling: Literal["average", "flatten"] = Field(
-        default="average", description="How the last stage's maps become features."
+        default="average",
+        description="How the feature maps of the last stage become one vector: their `average` over height and width, "
+        "or all of them.",
     )
-    activation: Activation = Field(default="relu", description="After each hidden layer.")
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="Dropout before each fully connected layer.")
-    normalization: Literal["none", "batch"] = Field(default="batch", description="After each convolution.")
+    activation: Activation = Field(
+        default="relu", description="Activation function after each convolution and hidden layer."
+    )
+    dropout: float = Field(
+        default=0.0, ge=0.0, lt=1.0, description="Dropout probability before each fully connected layer."
+    )
+    normalization: Literal["none", "batch"] = Field(
+        default="batch", description="Normalisation after each convolution."
+    )
 
 
 class Resnet(_Family):
@@ -80,10 +88,12 @@ class Resnet(_Family):
     """
 
     family: Literal["resnet"]
-    depth: int = Field(default=20, ge=8, le=200, description="6n+2 for n basic blocks in each of three stages.")
-    width: int = Field(default=1, ge=1, le=16, description="Multiplies the channels 16, 32, 64 of the stages.")
-    stem: Width = Field(default=16, description="Channels of the first convolution.")
-    activation: Activation = Field(default="relu", description="After each hidden layer.")
+    depth: int = Field(
+        default=20, ge=8, le=200, description="Number of layers: 6n+2 for n basic blocks in each of the three stages."
+    )
+    width: int = Field(default=1, ge=1, le=16, description="Factor on the 16, 32 and 64 channels of the three stages.")
+    stem: Width = Field(default=16, description="Number of channels of the first convolution.")
+    activation: Activation = Field(default="relu", description="Activation function of the stem and the blocks.")
 
 
 class Transformer(_Family):
@@ -96,15 +106,23 @@ class Transformer(_Family):
     """
 
     family: Literal["transformer"]
-    width: int = Field(ge=1, le=4096, description="Numbers that stand for one token inside; `heads` divides it.")
-    depth: int = Field(default=2, ge=1, le=64, description="Blocks.")
-    heads: int = Field(default=4, ge=1, le=256, description="Attention heads of each block, each width / heads wide.")
-    feedforward: Width | None = Field(
-        default=None, description="Hidden width of each block's own perceptron; 4 x width when left out."
+    width: int = Field(ge=1, le=4096, description="Size of the vector that represents a token; a multiple of `heads`.")
+    depth: int = Field(default=2, ge=1, le=64, description="Number of blocks.")
+    heads: int = Field(
+        default=4, ge=1, le=256, description="Number of attention heads in each block, each width / heads wide."
     )
-    activation: Activation = Field(default="gelu", description="Inside each block's perceptron.")
+    feedforward: Width | None = Field(
+        default=None, description="Hidden width of each block's feedforward network; 4 x width when left out."
+    )
+    activation: Activation = Field(
+        default="gelu", description="Activation function in each block's feedforward network."
+    )
     dropout: float = Field(
-        default=0.0, ge=0.0, lt=1.0, description="Dropout of the embedded tokens and of what each half of a block adds."
+        default=0.0,
+        ge=0.0,
+        lt=1.0,
+        description="Dropout probability of the embedded tokens and of the output of each attention and feedforward "
+        "part.",
     )
 
     @property
@@ -129,7 +147,11 @@ class Init(Contract):
     model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True, validate_by_alias=True)
 
     teacher: int = Field(
-        default=0, alias="from", ge=0, le=15, description="Which of the teachers, counted from 0: one of our families."
+        default=0,
+        alias="from",
+        ge=0,
+        le=15,
+        description="Index of the teacher, counted from 0; its model must be of a family that Stillhouse builds.",
     )
     layers: Annotated[dict[ParameterPrefix, ParameterPrefix], Field(min_length=1, max_length=4096)] | None = Field(
         default=None,
@@ -141,25 +163,33 @@ class Init(Contract):
 class StudentMlp(Mlp):
     """An mlp as a student."""
 
-    init: Init | None = Field(default=None, description="Where it starts from; random weights when left out.")
+    init: Init | None = Field(
+        default=None, description="Layers of a teacher to start from; random weights when left out."
+    )
 
 
 class StudentConvnet(Convnet):
     """A convnet as a student."""
 
-    init: Init | None = Field(default=None, description="Where it starts from; random weights when left out.")
+    init: Init | None = Field(
+        default=None, description="Layers of a teacher to start from; random weights when left out."
+    )
 
 
 class StudentResnet(Resnet):
     """A resnet as a student."""
 
-    init: Init | None = Field(default=None, description="Where it starts from; random weights when left out.")
+    init: Init | None = Field(
+        default=None, description="Layers of a teacher to start from; random weights when left out."
+    )
 
 
 class StudentTransformer(Transformer):
     """A transformer as a student."""
 
-    init: Init | None = Field(default=None, description="Where it starts from; random weights when left out.")
+    init: Init | None = Field(
+        default=None, description="Layers of a teacher to start from; random weights when left out."
+    )
 
 
 Student = Annotated[StudentMlp | StudentConvnet | StudentResnet | StudentTransformer, Field(discriminator="family")]

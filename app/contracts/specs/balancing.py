@@ -15,7 +15,7 @@ from pydantic import Field
 
 from app.contracts.base import Contract
 
-_RATE = "Of the balancer's own Adam, which has no schedule and is not clipped."
+_RATE = "Learning rate of the balancer's own Adam, which has no schedule and is not clipped."
 
 
 class FixedBalancing(Contract):
@@ -39,7 +39,9 @@ class DwaBalancing(Contract):
     """
 
     method: Literal["dwa"]
-    temperature: float = Field(default=2.0, gt=0.0, le=1e3, description="Higher is more uniform.")
+    temperature: float = Field(
+        default=2.0, gt=0.0, le=1e3, description="Softmax temperature; higher values give more uniform weights."
+    )
 
 
 class RandomBalancing(Contract):
@@ -80,7 +82,9 @@ class FamoBalancing(Contract):
 
     method: Literal["famo"]
     learning_rate: float = Field(default=0.025, gt=0.0, le=10.0, description=_RATE)
-    weight_decay: float = Field(default=1e-3, ge=0.0, le=10.0, description="Of the task weights w.")
+    weight_decay: float = Field(
+        default=1e-3, ge=0.0, le=10.0, description="Weight decay of the balancer's own Adam, on the task weights w."
+    )
 
 
 class PcgradBalancing(Contract):
@@ -97,7 +101,7 @@ class GradvacBalancing(Contract):
     """
 
     method: Literal["gradvac"]
-    beta: float = Field(default=0.5, ge=0.0, le=1.0, description="Share of the newest cosine in the average.")
+    beta: float = Field(default=0.5, ge=0.0, le=1.0, description="Share of the newest cosine in the moving average.")
 
 
 class GraddropBalancing(Contract):
@@ -122,7 +126,9 @@ class CagradBalancing(Contract):
     """
 
     method: Literal["cagrad"]
-    c: float = Field(default=0.5, ge=0.0, le=10.0, description="How far from the mean, as a share of its length.")
+    c: float = Field(
+        default=0.5, ge=0.0, le=10.0, description="Greatest distance from the mean gradient, as a share of its length."
+    )
 
 
 class ImtlGBalancing(Contract):
@@ -137,7 +143,10 @@ class AlignedMtlBalancing(Contract):
     """
 
     method: Literal["aligned_mtl"]
-    scale: Literal["min", "median", "rmse"] = Field(default="min", description="Which singular value all become.")
+    scale: Literal["min", "median", "rmse"] = Field(
+        default="min",
+        description="Singular value that all others are set to: the smallest, the median, or the root mean square.",
+    )
 
 
 class FairgradBalancing(Contract):
@@ -146,7 +155,12 @@ class FairgradBalancing(Contract):
     """
 
     method: Literal["fairgrad"]
-    alpha: float = Field(default=1.0, gt=0.0, le=100.0, description="1: proportional; larger: closer to max-min.")
+    alpha: float = Field(
+        default=1.0,
+        gt=0.0,
+        le=100.0,
+        description="Fairness: 1 is proportional, larger values come closer to max-min fairness.",
+    )
 
 
 class ConfigBalancing(Contract):
@@ -163,7 +177,9 @@ class GradnormBalancing(Contract):
     """
 
     method: Literal["gradnorm"]
-    alpha: float = Field(default=1.5, ge=0.0, le=10.0, description="How strongly slower tasks are pulled.")
+    alpha: float = Field(
+        default=1.5, ge=0.0, le=10.0, description="Exponent α: how strongly tasks that train slower are favoured."
+    )
     learning_rate: float = Field(default=0.025, gt=0.0, le=10.0, description=_RATE)
 
 
@@ -173,7 +189,7 @@ class DbMtlBalancing(Contract):
     """
 
     method: Literal["db_mtl"]
-    beta: float = Field(default=0.9, ge=0.0, lt=1.0, description="Of the moving average of the gradients.")
+    beta: float = Field(default=0.9, ge=0.0, lt=1.0, description="Decay of the moving average of the gradients.")
 
 
 class UpgradBalancing(Contract):
@@ -198,7 +214,9 @@ class NashMtlBalancing(Contract):
     """
 
     method: Literal["nash_mtl"]
-    every: int = Field(default=1, ge=1, le=1000, description="Steps between two solutions.")
+    every: int = Field(
+        default=1, ge=1, le=1000, description="Number of steps between two solutions of the bargaining problem."
+    )
 
 
 Balancing = Annotated[

@@ -13,12 +13,14 @@ from app.contracts.specs.searches import WeightSearch
 from app.contracts.specs.temperatures import Temperature
 
 LayerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-/:]{1,200}$")]
-_PHASE = "When the term counts; through all steps when left out."
-_DIVISOR = "What both sides' logits are divided by: a number, a schedule, learned, or searched."
+_PHASE = "Part of the training in which the term counts; all of it when left out."
+_DIVISOR = "Divisor of the logits of teacher and student: a number, a schedule, learned, or a search."
 
 
 class _Soft(Contract):
-    weight: Weight | WeightSearch = Field(default=0.9, description="Of this term in the task's loss, or searched.")
+    weight: Weight | WeightSearch = Field(
+        default=0.9, description="Weight of this term in the task's loss, or a search over weights."
+    )
     phase: Phase | None = Field(default=None, description=_PHASE)
 
     @property
@@ -74,7 +76,7 @@ class JsdTerm(_Logits):
 
     method: Literal["jsd"]
     temperature: Temperature = Field(default=4.0, description=_DIVISOR)
-    beta: float = Field(default=0.5, gt=0.0, lt=1.0, description="Share of the teacher in the mixture.")
+    beta: float = Field(default=0.5, gt=0.0, lt=1.0, description="Weight of the teacher in the mixture distribution.")
 
 
 class LogitMseTerm(_Logits):
@@ -93,14 +95,19 @@ class HuberTerm(_Soft):
     """Huber's loss to the teacher's numbers (standardised units): outliers of the teacher pull less."""
 
     method: Literal["huber"]
-    delta: float = Field(default=1.0, gt=0.0, le=1e3, description="Where the square becomes a straight line.")
+    delta: float = Field(default=1.0, gt=0.0, le=1e3, description="Absolute error above which the loss is linear.")
 
 
 class TeacherBoundedTerm(_Soft):
     """Teacher-bounded regression (Chen 2017): the squared error to the label, while it is not below the teacher's."""
 
     method: Literal["teacher_bounded"]
-    margin: float = Field(default=0.0, ge=0.0, le=1e3, description="How much better than the teacher is enough.")
+    margin: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=1e3,
+        description="How much smaller than the teacher's the squared error must be before the term is 0.",
+    )
 
 
 class CosineTerm(_Soft):
@@ -126,10 +133,12 @@ SoftTargetTerms = Annotated[tuple[SoftTargetTerm, ...], Field(min_length=1, max_
 
 
 class _Feature(Contract):
-    teacher: int = Field(default=0, ge=0, le=15, description="Which of the task's teachers, counted from 0.")
+    teacher: int = Field(
+        default=0, ge=0, le=15, description="Index of the teacher among the task's teachers, counted from 0."
+    )
     teacher_layer: LayerName = Field(description="A layer of the teacher, as `GET /v1/models/{id}/layers` lists it.")
     student_layer: LayerName = Field(description="A layer of the student, by the names of its family.")
-    weight: Weight = Field(default=1.0, description="Of this term in the task's loss.")
+    weight: Weight = Field(default=1.0, description="Weight of this term in the task's loss.")
     phase: Phase | None = Field(default=None, description=_PHASE)
 
     @property
@@ -165,16 +174,18 @@ class RkdTerm(_Feature):
     """Relational knowledge distillation (Park 2019): distances and angles between the rows of a batch."""
 
     method: Literal["rkd"]
-    distance: float = Field(default=25.0, ge=0.0, le=1e4, description="Weight of the distances.")
-    angle: float = Field(default=50.0, ge=0.0, le=1e4, description="Weight of the angles.")
+    distance: float = Field(default=25.0, ge=0.0, le=1e4, description="Weight of the loss on distances.")
+    angle: float = Field(default=50.0, ge=0.0, le=1e4, description="Weight of the loss on angles.")
 
 
 class CrdTerm(_Feature):
     """Contrastive representation distillation (Tian 2020) with the negatives of the batch."""
 
     method: Literal["crd"]
-    dimensions: int = Field(default=128, ge=2, le=4096, description="Of the learned common space.")
-    temperature: float = Field(default=0.07, gt=0.0, le=10.0, description="Of the contrast.")
+    dimensions: int = Field(
+        default=128, ge=2, le=4096, description="Size of the learned embedding in which rows are compared."
+    )
+    temperature: float = Field(default=0.07, gt=0.0, le=10.0, description="Temperature of the contrastive loss.")
 
 
 class SimkdTerm(_Feature):
@@ -185,8 +196,8 @@ class SimkdTerm(_Feature):
     """
 
     method: Literal["simkd"]
-    teacher_layer: Literal["penultimate"] = Field(default="penultimate", description="What the teacher's head reads.")
-    student_layer: Literal["penultimate"] = Field(default="penultimate", description="What the student's head reads.")
+    teacher_layer: Literal["penultimate"] = Field(default="penultimate", description="Input of the teacher's head.")
+    student_layer: Literal["penultimate"] = Field(default="penultimate", description="Input of the student's head.")
 
 
 class HiddenStatesTerm(_Feature):
@@ -199,7 +210,9 @@ class RelationsTerm(_Feature):
     """Relations between the tokens of a row (MiniLMv2, Wang 2021), split into heads."""
 
     method: Literal["relations"]
-    heads: int = Field(default=4, ge=1, le=256, description="Relation heads; divides both widths.")
+    heads: int = Field(
+        default=4, ge=1, le=256, description="Number of relation heads; divides the widths of both layers."
+    )
 
 
 FeatureTerm = Annotated[
@@ -216,7 +229,7 @@ def _listed(value: Any) -> Any:
 class SupervisedTerm(Contract):
     """The loss on labels."""
 
-    weight: Weight = Field(default=0.1, description="Of the labels' loss in the task's loss.")
+    weight: Weight = Field(default=0.1, description="Weight of the loss on labels in the task's loss.")
     phase: Phase | None = Field(default=None, description=_PHASE)
 
 
@@ -228,12 +241,15 @@ class DistillationSpec(Contract):
         | None
     ) = Field(
         default=None,
-        description="One term or a list; `kd` at 4.0 and 0.9 for classes, `mse` at 0.9 for values by default.",
+        description="One term or a list. By default `kd` with temperature 4.0 and weight 0.9 for class targets, `mse` "
+        "with weight 0.9 for values.",
     )
     features: (
         Annotated[FeatureTerms, BeforeValidator(_listed, json_schema_input_type=FeatureTerm | FeatureTerms)] | None
-    ) = Field(default=None, description="Terms on layers, beside the soft targets; one or a list.")
-    supervised: SupervisedTerm = Field(default_factory=SupervisedTerm, description="What labels weigh.")
+    ) = Field(default=None, description="Terms on intermediate layers, beside the soft targets: one term or a list.")
+    supervised: SupervisedTerm = Field(
+        default_factory=SupervisedTerm, description="Weight and phase of the loss on labels."
+    )
     anneal: Literal["linear"] | None = Field(
         default=None,
         description="Labels take over from the teachers (BAM!, Clark 2019): the weight of the soft targets goes to the "

@@ -31,7 +31,7 @@ class DatasetRef(Contract):
         default=1.0,
         gt=0.0,
         le=1e4,
-        description="Its share of every batch beside the other datasets, whatever their numbers of rows.",
+        description="Share of the rows of every batch, relative to the other datasets and whatever their sizes.",
     )
 
 
@@ -47,14 +47,18 @@ DatasetRefs = Annotated[tuple[DatasetRef, ...], Field(min_length=1, max_length=8
 class TeacherRef(Contract):
     """Who teaches: a model, a job's student once it succeeds, or outputs that stand in the dataset."""
 
-    model: ModelId | None = Field(default=None, description="A model's id.")
-    job: JobId | None = Field(default=None, description="A job's id: its student teaches once it succeeds.")
+    model: ModelId | None = Field(default=None, description="Id of the model that is the teacher.")
+    job: JobId | None = Field(
+        default=None, description="Id of a job; the teacher is its student, once it has succeeded."
+    )
     columns: Name | None = Field(default=None, description="Name of a dataset target of kind `teacher`.")
     output: Name | None = Field(
         default=None,
-        description="Which output of the teacher; may be left out where it has one, or one of the task's name.",
+        description="Name of the teacher's output; may be left out where it has only one, or one with the task's name.",
     )
-    weight: Weight = Field(default=1.0, description="Its share of the teachers' mean; shares are normalised.")
+    weight: Weight = Field(
+        default=1.0, description="Weight in the average over the task's teachers; weights are normalised to sum to 1."
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -76,17 +80,17 @@ Teachers = Annotated[tuple[TeacherRef, ...], Field(min_length=1, max_length=16),
 
 
 class _Job(Contract):
-    name: Title | None = Field(default=None, description="A human's name for it; need not be unique.")
-    dataset: DatasetId | None = Field(default=None, description="The dataset (or `datasets`).")
+    name: Title | None = Field(default=None, description="Name for people, not necessarily unique.")
+    dataset: DatasetId | None = Field(default=None, description="Id of the dataset; either this or `datasets`.")
     datasets: DatasetRefs | None = Field(
         default=None,
-        description="Instead of `dataset`: rows of several, mixed in every batch by weight. Targets of one name are "
-        "one target; a dataset that lacks it has no labels of it.",
+        description="Instead of `dataset`: several datasets, mixed in every batch by weight. Targets with the same "
+        "name are one target; rows of a dataset without it have no label for it.",
     )
-    training: TrainingSpec = Field(default_factory=TrainingSpec, description="How it is trained.")
-    labels: Labels = Field(default_factory=dict, description="The client's own marks, to list jobs by.")
+    training: TrainingSpec = Field(default_factory=TrainingSpec, description="Settings of the training loop.")
+    labels: Labels = Field(default_factory=dict, description='Labels to list jobs by, such as `{"team": "vision"}`.')
     exports: Annotated[tuple[Export, ...], Field(max_length=4)] = Field(
-        default=(), description="Formats besides safetensors, checked against torch before the job succeeds."
+        default=(), description="Formats besides safetensors; each file is compared with torch before the job succeeds."
     )
 
     @model_validator(mode="after")
@@ -112,7 +116,8 @@ class ControlSpec(Contract):
         default=0.1,
         ge=0.0,
         lt=1.0,
-        description="Smooth the control's labels: a teacher that knows nothing but how sure to be.",
+        description="Label smoothing in the control's loss, as by a teacher that gives every class the same "
+        "probability.",
     )
 
 
@@ -120,25 +125,27 @@ class MutualSpec(Contract):
     """Deep mutual learning (Zhang 2018): peers train beside the student, each a soft target of the others."""
 
     peers: Annotated[tuple[Architecture, ...], Field(min_length=1, max_length=7)] = Field(
-        description="The other students' networks; the student's own may be among them."
+        description="Networks of the other students; may repeat the student's own."
     )
-    temperature: Degrees = Field(default=1.0, description="What all sides' logits are divided by.")
-    weight: Weight = Field(default=1.0, description="Of the peers' soft targets in each student's loss.")
+    temperature: Degrees = Field(default=1.0, description="Temperature that all logits are divided by.")
+    weight: Weight = Field(default=1.0, description="Weight of the peers' soft targets in each student's loss.")
 
 
 Repeats = Annotated[int, Field(ge=1, le=16)]
 _CONTROL = (
-    "Also train the same student without teachers, for the same optimiser steps; an object for a control with smoothed "
-    "labels."
+    "Also train the same student without teachers for the same number of optimiser steps; an object gives that control "
+    "smoothed labels."
 )
-_REPEATS = "Seeds: student and control are trained so many times, and the verdict is over all of them."
+_REPEATS = "Number of seeds with which student and control are trained; the verdict covers all of them."
 
 
 class TrainJob(_Job):
     """A model from labels, e.g. a teacher."""
 
     kind: Literal["train"]
-    target: Name | None = Field(default=None, description="May be left out where the dataset has one.")
+    target: Name | None = Field(
+        default=None, description="Name of the target; may be left out where the dataset has only one."
+    )
     model: Architecture = Field(description="The network to train.")
 
 
@@ -148,20 +155,22 @@ class DistillJob(_Job):
     kind: Literal["distill"]
     target: Name | None = Field(
         default=None,
-        description="May be left out where the dataset has one, or none (the teacher's output is the task).",
+        description="Name of the target; may be left out where the dataset has only one, or none (the teacher's "
+        "output is then the task).",
     )
     teachers: Teachers | None = Field(
-        default=None, description="Who teaches; several are averaged after softening. May be left out with `mutual`."
+        default=None,
+        description="The teachers; the outputs of several are averaged after softening. May be left out with `mutual`.",
     )
     student: Student = Field(description="The network to train.")
     distillation: DistillationSpec = Field(
-        default_factory=DistillationSpec, description="The terms of the loss and their weights."
+        default_factory=DistillationSpec, description="Terms of the loss and their weights."
     )
     control: bool | ControlSpec = Field(default=True, description=_CONTROL)
     repeats: Repeats = Field(default=1, description=_REPEATS)
-    store: StoreSpec = Field(default_factory=StoreSpec, description="How the teachers' outputs are kept.")
+    store: StoreSpec = Field(default_factory=StoreSpec, description="How the teachers' outputs are stored.")
     mutual: MutualSpec | None = Field(
-        default=None, description="Students that learn from each other, beside the teachers."
+        default=None, description="Further students that train beside this one, each with the others as teachers."
     )
 
     @model_validator(mode="after")
@@ -174,11 +183,15 @@ class DistillJob(_Job):
 class TaskSpec(Contract):
     """One task of a multi-task job: a head, its target, its weight, and who teaches it."""
 
-    name: Name = Field(description="Names its head, its metrics and its place in the report.")
-    target: Name | None = Field(default=None, description="The dataset's target; the task's name when left out.")
-    weight: Weight = Field(default=1.0, description="Of the task's loss beside the other tasks'.")
-    teachers: Teachers | None = Field(default=None, description="Who teaches this task, beside its labels.")
-    distillation: DistillationSpec | None = Field(default=None, description="Only with `teachers`.")
+    name: Name = Field(description="Name of the task, of its head, and of its entries in metrics and report.")
+    target: Name | None = Field(default=None, description="Name of the target; the name of the task when left out.")
+    weight: Weight = Field(default=1.0, description="Weight of the task's loss relative to the other tasks.")
+    teachers: Teachers | None = Field(
+        default=None, description="Teachers of this task; without them it learns from labels alone."
+    )
+    distillation: DistillationSpec | None = Field(
+        default=None, description="Terms of the loss and their weights; only with `teachers`."
+    )
 
     @model_validator(mode="after")
     def _distillation_needs_teachers(self) -> Self:
@@ -204,11 +217,14 @@ class MultitaskJob(_Job):
     """Several tasks, one student; with teachers inside tasks it is the combination with distillation."""
 
     kind: Literal["multitask"]
-    tasks: Tasks = Field(description="What the student learns, one head each.")
+    tasks: Tasks = Field(description="The tasks; each has a head of its own.")
     student: Student = Field(description="The network to train.")
-    relation: RelationSpec | None = Field(default=None, description="Which tasks teach which; none when left out.")
+    relation: RelationSpec | None = Field(
+        default=None, description="How much each task helps each other task; independent tasks when left out."
+    )
     balancing: Balancing = Field(
-        default_factory=lambda: FixedBalancing(method="fixed"), description="How the losses become one update."
+        default_factory=lambda: FixedBalancing(method="fixed"),
+        description="How the losses of the tasks become one update.",
     )
     control: bool | ControlSpec = Field(default=True, description=_CONTROL)
     repeats: Repeats = Field(default=1, description=_REPEATS)
@@ -217,7 +233,7 @@ class MultitaskJob(_Job):
         description="Also train, for each labelled task, a single-task model of the student's trunk, without teachers "
         "and for the same optimiser steps; the report has Δm against them.",
     )
-    store: StoreSpec = Field(default_factory=StoreSpec, description="How the teachers' outputs are kept.")
+    store: StoreSpec = Field(default_factory=StoreSpec, description="How the teachers' outputs are stored.")
 
 
 TrainingJob = Annotated[TrainJob | DistillJob | MultitaskJob, Field(discriminator="kind")]
@@ -230,9 +246,9 @@ class PreflightJob(Contract):
     """What a job would meet before its first step, and what it would cost. Nothing is trained."""
 
     kind: Literal["preflight"]
-    name: Title | None = Field(default=None, description="A human's name for it; need not be unique.")
-    job: TrainingJob = Field(description="The job to look at, as it would be posted by itself.")
-    labels: Labels = Field(default_factory=dict, description="The client's own marks, to list jobs by.")
+    name: Title | None = Field(default=None, description="Name for people, not necessarily unique.")
+    job: TrainingJob = Field(description="The job to estimate, as it would be submitted by itself.")
+    labels: Labels = Field(default_factory=dict, description='Labels to list jobs by, such as `{"team": "vision"}`.')
 
     @property
     def training(self) -> TrainingSpec:
@@ -244,7 +260,10 @@ class PreflightJob(Contract):
         return self.job.dataset_refs()
 
 
-JobSpec = Annotated[TrainJob | DistillJob | MultitaskJob | PreflightJob, Field(discriminator="kind")]
+JobSpec = Annotated[
+    TrainJob | DistillJob | MultitaskJob | PreflightJob,
+    Field(discriminator="kind", description="A job; `kind` decides which fields it has."),
+]
 """What `POST /v1/jobs` takes."""
 
 JOB_SPEC: TypeAdapter[TrainJob | DistillJob | MultitaskJob | PreflightJob] = TypeAdapter(JobSpec)
@@ -254,8 +273,10 @@ class InspectJob(Contract):
     """The service's own job: does an upload hold what its manifest says?"""
 
     kind: Literal["inspect"] = "inspect"
-    model: ModelId | None = None
-    dataset: DatasetId | None = None
+    model: ModelId | None = Field(default=None, description="The model to inspect; null where a dataset is inspected.")
+    dataset: DatasetId | None = Field(
+        default=None, description="The dataset to inspect; null where a model is inspected."
+    )
 
     @model_validator(mode="after")
     def _one_subject(self) -> Self:

@@ -10,10 +10,15 @@ from app.contracts.base import Contract
 class Phase(Contract):
     """The steps in which a term counts, as shares of all optimiser steps (0: the first, 1: the last)."""
 
-    begin: float = Field(default=0.0, ge=0.0, lt=1.0, description="The term counts from here on.")
-    end: float = Field(default=1.0, gt=0.0, le=1.0, description="It no longer counts from here on; 1: to the end.")
+    begin: float = Field(default=0.0, ge=0.0, lt=1.0, description="Start, as a share of all steps.")
+    end: float = Field(
+        default=1.0, gt=0.0, le=1.0, description="End, as a share of all steps; 1 is the end of training."
+    )
     ramp: float = Field(
-        default=0.0, ge=0.0, le=1.0, description="Share of the steps, from `begin`, over which its weight grows from 0."
+        default=0.0,
+        ge=0.0,
+        le=1.0,
+        description="Share of all steps, from `begin`, over which the weight rises linearly from 0.",
     )
 
     @model_validator(mode="after")

@@ -58,7 +58,7 @@ class GroupsRelation(AppliedRelation):
     """Tasks that teach each other alike: 1 within a group, 0 across, as the article writes R."""
 
     groups: Annotated[tuple[Group, ...], Field(min_length=1, max_length=64)] = Field(
-        description="Task names; every task is in one group."
+        description="Names of the tasks in each group; every task is in exactly one group."
     )
     apply: Apply = Field(default="trunks", description=APPLY)
 
@@ -80,13 +80,13 @@ class EstimatedRelation(AppliedRelation):
     is positive and more than three standard errors from 0.
     """
 
-    estimate: Literal["gradient_cosine", "first_order", "tag"] = Field(description="What is measured.")
-    every: int = Field(default=10, ge=1, le=100_000, description="Steps between two measurements.")
+    estimate: Literal["gradient_cosine", "first_order", "tag"] = Field(description="Method of the estimate.")
+    every: int = Field(default=10, ge=1, le=100_000, description="Number of steps between two measurements.")
     probe: float = Field(
         default=0.25,
         gt=0.0,
         le=1.0,
-        description="With `trunks` and `teachers`: the share of the steps that a first run takes, which only measures.",
+        description="With `trunks` and `teachers`: share of the steps that a first run takes, which only measures.",
     )
     apply: Apply = Field(
         default="rows", description=APPLY + " `rows` and `towers` follow the estimate while the student trains."
@@ -115,7 +115,7 @@ class SearchedRelation(JudgedSearch):
     """The candidate that does best on the validation split."""
 
     search: Annotated[tuple[Candidate, ...], Field(min_length=2, max_length=32)] = Field(
-        description="What to try: matrices and groups, each with its own `apply`."
+        description="Candidates: matrices and groups, each with its own `apply`."
     )
 
 

@@ -10,7 +10,8 @@ class RetryRequest(Contract):
 
     from_checkpoint: bool = Field(
         default=False,
-        description="Go on from the old job's newest checkpoint, on the spec frozen with it, instead of anew.",
+        description="Continue from the old job's newest checkpoint, on the resolved spec that belongs to it, instead "
+        "of from the start.",
     )
 
 

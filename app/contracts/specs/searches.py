@@ -20,27 +20,27 @@ class JudgedSearch(Contract):
         default=None,
         ge=2,
         le=10,
-        description="Judge by cross-validation over the rows of the training and validation splits, instead of by the "
-        "validation split.",
+        description="Number of folds of a cross-validation over the training and validation splits; when left out, "
+        "the validation split decides.",
     )
 
 
 class TemperatureSearch(JudgedSearch):
     """The temperature that does best."""
 
-    search: Annotated[tuple[Degrees, ...], Field(min_length=2, max_length=32)] = Field(description="What to try.")
+    search: Annotated[tuple[Degrees, ...], Field(min_length=2, max_length=32)] = Field(description="Candidates.")
 
 
 class WeightSearch(JudgedSearch):
     """The weight that does best."""
 
-    search: Annotated[tuple[Weight, ...], Field(min_length=2, max_length=32)] = Field(description="What to try.")
+    search: Annotated[tuple[Weight, ...], Field(min_length=2, max_length=32)] = Field(description="Candidates.")
 
 
 class RateSearch(JudgedSearch):
     """The learning rate that does best; the control is searched over the same."""
 
-    search: Annotated[tuple[Rate, ...], Field(min_length=2, max_length=32)] = Field(description="What to try.")
+    search: Annotated[tuple[Rate, ...], Field(min_length=2, max_length=32)] = Field(description="Candidates.")
 
 
 Search = TemperatureSearch | WeightSearch | RateSearch

@@ -35,10 +35,11 @@ class CrossStitchSharing(Contract):
         default=0.9,
         ge=0.0,
         le=1.0,
-        description="What a stitch takes of the own tower at first; the others share the rest.",
+        description="Initial weight of the own tower in a stitch; the others share the rest.",
     )
     towers: Names | None = Field(
-        default=None, description="The order of the stitches' rows: a job's tasks, each once; theirs when left out."
+        default=None,
+        description="Order of the towers in the stitches: each task of the job once; the job's order when left out.",
     )
 
 
@@ -49,7 +50,9 @@ class MmoeSharing(Contract):
     """
 
     method: Literal["mmoe"]
-    experts: Experts = Field(default=4, description="Trunks of the family, each weighed by each task's gate.")
+    experts: Experts = Field(
+        default=4, description="Number of experts, each a trunk of the family, which every task's gate weighs."
+    )
 
 
 class CgcSharing(Contract):
@@ -61,8 +64,8 @@ class CgcSharing(Contract):
     """
 
     method: Literal["cgc"]
-    shared: Experts = Field(default=1, description="Trunks of the family that all tasks' gates weigh.")
-    own: Experts = Field(default=1, description="Further trunks for each task, which its gate alone weighs.")
+    shared: Experts = Field(default=1, description="Number of experts that every task's gate weighs.")
+    own: Experts = Field(default=1, description="Number of further experts of each task, which its gate alone weighs.")
 
 
 class MtanSharing(Contract):
@@ -84,7 +87,7 @@ class TrunksSharing(Contract):
 
     method: Literal["trunks"]
     groups: Annotated[tuple[Names, ...], Field(min_length=1, max_length=64)] = Field(
-        description="Each task in exactly one group."
+        description="Names of the tasks in each group; every task is in exactly one group."
     )
 
 

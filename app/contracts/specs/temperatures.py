@@ -11,9 +11,9 @@ from app.contracts.specs.searches import Degrees, TemperatureSearch
 class ScheduledTemperature(Contract):
     """From `start` to `end` over all steps, in a straight line or by half a cosine."""
 
-    schedule: Literal["linear", "cosine"] = Field(description="How the temperature moves.")
-    start: Degrees = Field(description="At the first step.")
-    end: Degrees = Field(description="At the last step.")
+    schedule: Literal["linear", "cosine"] = Field(description="Shape of the change: a straight line or half a cosine.")
+    start: Degrees = Field(description="Temperature at the first step.")
+    end: Degrees = Field(description="Temperature at the last step.")
 
 
 class LearnedTemperature(Contract):
@@ -23,14 +23,14 @@ class LearnedTemperature(Contract):
     """
 
     learned: Literal[True] = Field(description="Always true.")
-    start: Degrees = Field(default=4.0, description="At the first step.")
-    low: Degrees = Field(default=1.0, description="Never below.")
-    high: Degrees = Field(default=21.0, description="Never above.")
+    start: Degrees = Field(default=4.0, description="Temperature at the first step.")
+    low: Degrees = Field(default=1.0, description="Lower limit.")
+    high: Degrees = Field(default=21.0, description="Upper limit.")
     ramp: float = Field(
         default=0.5,
         gt=0.0,
         le=1.0,
-        description="Share of the steps over which the reversed gradient grows to its size.",
+        description="Share of the steps over which the reversed gradient rises to its full size.",
     )
 
     @model_validator(mode="after")
@@ -42,5 +42,5 @@ class LearnedTemperature(Contract):
 
 Temperature = Annotated[
     Degrees | ScheduledTemperature | LearnedTemperature | TemperatureSearch,
-    Field(description="What both sides' logits are divided by: a number, a schedule, learned, or searched."),
+    Field(description="Divisor of the logits of teacher and student: a number, a schedule, learned, or a search."),
 ]

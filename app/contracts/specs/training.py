@@ -19,16 +19,20 @@ class CosineSchedule(Contract):
     """Cosine decay from the learning rate to `final` times it (Loshchilov 2017, without restarts)."""
 
     kind: Literal["cosine"]
-    final: float = Field(default=0.0, ge=0.0, le=1.0, description="Last rate, as a share of the learning rate.")
+    final: float = Field(default=0.0, ge=0.0, le=1.0, description="Final learning rate, as a share of `learning_rate`.")
 
 
 class OneCycleSchedule(Contract):
     """Rise to the learning rate over `rise` of the steps, then cosine decay (Smith 2018)."""
 
     kind: Literal["one_cycle"]
-    rise: float = Field(default=0.3, gt=0.0, lt=1.0, description="Share of the steps in which the rate rises.")
-    start: float = Field(default=0.04, gt=0.0, le=1.0, description="First rate, as a share of the learning rate.")
-    final: float = Field(default=1e-5, ge=0.0, le=1.0, description="Last rate, as a share of the learning rate.")
+    rise: float = Field(default=0.3, gt=0.0, lt=1.0, description="Share of the steps in which the learning rate rises.")
+    start: float = Field(
+        default=0.04, gt=0.0, le=1.0, description="First learning rate, as a share of `learning_rate`."
+    )
+    final: float = Field(
+        default=1e-5, ge=0.0, le=1.0, description="Final learning rate, as a share of `learning_rate`."
+    )
 
 
 Milestone = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -38,9 +42,9 @@ class StepSchedule(Contract):
     """Multiply by `gamma` at each milestone, a share of all steps."""
 
     kind: Literal["step"]
-    gamma: float = Field(default=0.1, gt=0.0, le=1.0, description="What the rate is multiplied by at a milestone.")
+    gamma: float = Field(default=0.1, gt=0.0, le=1.0, description="Factor on the learning rate at each milestone.")
     milestones: Annotated[tuple[Milestone, ...], Field(min_length=1, max_length=32)] = Field(
-        default=(0.5, 0.75), description="When, as shares of all steps."
+        default=(0.5, 0.75), description="Milestones, as shares of all steps."
     )
 
 
@@ -58,8 +62,10 @@ Schedule = Annotated[_Schedule, BeforeValidator(_named, json_schema_input_type=S
 class EarlyStopping(Contract):
     """Stop a member when its validation score has not improved for `patience` epochs."""
 
-    patience: int = Field(default=5, ge=1, le=10_000, description="Epochs without improvement.")
-    min_delta: float = Field(default=0.0, ge=0.0, le=1e6, description="What counts as an improvement of the score.")
+    patience: int = Field(default=5, ge=1, le=10_000, description="Number of epochs without improvement.")
+    min_delta: float = Field(
+        default=0.0, ge=0.0, le=1e6, description="Smallest change of the score that counts as an improvement."
+    )
 
 
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
@@ -69,47 +75,69 @@ class TrainingSpec(Contract):
     """Common to all kinds of job. Equal budgets mean equal optimiser steps."""
 
     epochs: int | None = Field(
-        default=None, ge=1, le=100_000, description="Passes over the training split (default 20)."
+        default=None,
+        ge=1,
+        le=100_000,
+        description="Number of passes over the training split; 20 where neither `epochs` nor `steps` is given.",
     )
-    steps: Count | None = Field(default=None, description="Optimiser steps, instead of epochs.")
-    batch_size: int = Field(default=64, ge=1, le=65_536, description="Rows in an optimiser step.")
+    steps: Count | None = Field(default=None, description="Number of optimiser steps, instead of `epochs`.")
+    batch_size: int = Field(default=64, ge=1, le=65_536, description="Number of rows in an optimiser step.")
     micro_batch_size: int | None = Field(
-        default=None, ge=1, le=65_536, description="Rows in memory at once; gradients equal those of the whole batch."
+        default=None,
+        ge=1,
+        le=65_536,
+        description="Number of rows in memory at once; gradients are accumulated and equal those of the whole batch. "
+        "The whole batch when left out.",
     )
-    learning_rate: Rate | RateSearch = Field(default=1e-3, description="The highest rate of the schedule; or searched.")
+    learning_rate: Rate | RateSearch = Field(
+        default=1e-3, description="Highest learning rate of the schedule, or a search over rates."
+    )
     optimizer: Literal["sgd", "adam", "adamw"] = Field(
         default="adamw", description="sgd with momentum, adam (Kingma 2015), adamw (Loshchilov 2019)."
     )
-    momentum: float = Field(default=0.9, ge=0.0, lt=1.0, description="Of sgd (not used by the others).")
+    momentum: float = Field(default=0.9, ge=0.0, lt=1.0, description="Momentum of sgd; not used by the others.")
     weight_decay: float = Field(
-        default=0.0, ge=0.0, le=1e3, description="An L2 term for sgd and adam; decoupled for adamw."
+        default=0.0, ge=0.0, le=1e3, description="Weight decay: an L2 term for sgd and adam, decoupled for adamw."
     )
     schedule: Schedule = Field(
         default_factory=lambda: ConstantSchedule(kind="constant"),
-        description="The learning rate over the steps: a name, or an object with its settings.",
+        description="Learning rate over the steps: a name, or an object with its settings. Answers always have the "
+        "object.",
     )
-    warmup: int = Field(default=0, ge=0, le=10_000_000, description="Steps of linear warm-up before the schedule.")
-    clip_norm: float | None = Field(default=None, gt=0.0, le=1e9, description="Gradient norm above which to rescale.")
+    warmup: int = Field(
+        default=0, ge=0, le=10_000_000, description="Number of steps of linear warm-up before the schedule."
+    )
+    clip_norm: float | None = Field(
+        default=None,
+        gt=0.0,
+        le=1e9,
+        description="Norm to which larger gradients are rescaled; no clipping when left out.",
+    )
     label_smoothing: float = Field(
-        default=0.0, ge=0.0, lt=1.0, description="Of the supervised loss of class tasks (Szegedy 2016)."
+        default=0.0, ge=0.0, lt=1.0, description="Label smoothing in the loss on labels of class tasks (Szegedy 2016)."
     )
     seed: int = Field(
-        default=0, ge=0, le=2**31 - 1, description="Of initial weights, the order of rows, dropout and balancing."
+        default=0, ge=0, le=2**31 - 1, description="Seed of initial weights, the order of rows, dropout and balancing."
     )
     precision: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="bfloat16: autocast where the device has it; losses stay in float32."
+        default="float32", description="`bfloat16`: autocast where the device supports it; losses stay in float32."
     )
     views: Views | None = Field(
-        default=None, description="Random changes of the training rows, the same for students, control and teachers."
+        default=None,
+        description="Random augmentations of the training rows, the same for students, control and teachers.",
     )
-    early_stopping: EarlyStopping | None = Field(default=None, description="Off when left out.")
+    early_stopping: EarlyStopping | None = Field(default=None, description="Early stopping; off when left out.")
     select_by: Literal["metric", "loss", "last"] = Field(
         default="metric",
-        description="The exported weights: the epoch best on the validation split by the tasks' metric or loss, or the "
-        "last. Without a validation split it is the last.",
+        description="Which epoch's weights are exported: the best on the validation split by the tasks' `metric` or "
+        "`loss`, or the `last`. Without a validation split it is the last.",
     )
     threads: int | None = Field(
-        default=None, ge=1, le=256, description="CPU threads; frozen with the job, as other counts give other bits."
+        default=None,
+        ge=1,
+        le=256,
+        description="Number of CPU threads; part of the resolved spec, as another number can change the last bits of "
+        "the result.",
     )
 
     @property

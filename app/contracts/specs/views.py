@@ -17,7 +17,9 @@ class ShiftView(Contract):
     """Move a picture by whole pixels, each way and axis uniform in [-pixels, pixels]; zeros move in."""
 
     kind: Literal["shift"]
-    pixels: int = Field(ge=1, le=4096, description="Furthest move along each axis; below height and width.")
+    pixels: int = Field(
+        ge=1, le=4096, description="Largest shift along each axis, in pixels; less than height and width."
+    )
 
 
 class FlipView(Contract):
@@ -25,7 +27,7 @@ class FlipView(Contract):
 
     kind: Literal["flip"]
     direction: Literal["horizontal", "vertical"] = Field(
-        default="horizontal", description="horizontal: left and right change places; vertical: top and bottom."
+        default="horizontal", description="`horizontal` exchanges left and right, `vertical` top and bottom."
     )
     probability: Probability = Field(default=0.5, description="Share of the rows that are flipped in an epoch.")
 
@@ -34,11 +36,13 @@ class CropView(Contract):
     """Pad a picture on all sides and cut out its old size at a uniform place (He 2016)."""
 
     kind: Literal["crop"]
-    padding: int = Field(default=4, ge=1, le=4096, description="Pixels on each side; below height and width.")
+    padding: int = Field(
+        default=4, ge=1, le=4096, description="Number of pixels added on each side; less than height and width."
+    )
     fill: Literal["zero", "reflect"] = Field(
         default="zero",
-        description="What is padded with: zeros of the preprocessed input (its mean, where the dataset standardises), "
-        "or the picture mirrored at its edge.",
+        description="Padding: `zero` in the preprocessed input (the mean, where the dataset standardises), or "
+        "`reflect` for the image mirrored at its edge.",
     )
 
 
@@ -46,7 +50,7 @@ class CutoutView(Contract):
     """Blank a square around a uniform pixel with zeros; what reaches over the edge is lost (DeVries 2017)."""
 
     kind: Literal["cutout"]
-    size: int = Field(ge=1, le=4096, description="Side of the square in pixels; below height or width.")
+    size: int = Field(ge=1, le=4096, description="Side of the square in pixels; less than height or width.")
     probability: Probability = Field(default=1.0, description="Share of the rows that are cut in an epoch.")
 
 
@@ -54,14 +58,18 @@ class NoiseView(Contract):
     """Add independent normal noise to every number."""
 
     kind: Literal["noise"]
-    std: float = Field(gt=0.0, le=100.0, description="Its deviation, in units of the preprocessed input.")
+    std: float = Field(gt=0.0, le=100.0, description="Standard deviation, in units of the preprocessed input.")
 
 
 class MixupView(Contract):
     """Mix each row with another of the training split: λ·row + (1−λ)·partner, λ ~ Beta(alpha, alpha) (Zhang 2018)."""
 
     kind: Literal["mixup"]
-    alpha: Alpha = Field(default=0.2, description="Small: nearly unmixed; 1: λ uniform; large: nearly halves.")
+    alpha: Alpha = Field(
+        default=0.2,
+        description="Parameter of the Beta distribution: small values leave rows nearly unmixed, 1 is uniform, large "
+        "values mix in halves.",
+    )
     probability: Probability = Field(default=1.0, description="Share of the rows that are mixed in an epoch.")
 
 
@@ -69,7 +77,7 @@ class CutmixView(Contract):
     """Replace a box by that of another row of the training split; the box's area is 1−λ (Yun 2019)."""
 
     kind: Literal["cutmix"]
-    alpha: Alpha = Field(default=1.0, description="λ ~ Beta(alpha, alpha); 1: uniform.")
+    alpha: Alpha = Field(default=1.0, description="Parameter of the Beta distribution of λ; 1 is uniform.")
     probability: Probability = Field(default=1.0, description="Share of the rows that are mixed in an epoch.")
 
 
@@ -87,9 +95,12 @@ Transform = Annotated[
 class Views(Contract):
     """What is done to the training rows, in this order, anew in each epoch. Other splits are seen as they are."""
 
-    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Of all draws of the views, and of nothing else.")
+    seed: int = Field(
+        default=0, ge=0, le=2**31 - 1, description="Seed of all random draws of the augmentations, and of nothing else."
+    )
     transforms: Annotated[tuple[Transform, ...], Field(min_length=1, max_length=8)] = Field(
-        description="Applied in this order to the preprocessed input; `mixup` or `cutmix` comes last, once."
+        description="Augmentations, applied in this order to the preprocessed input; `mixup` or `cutmix` comes last, "
+        "once."
     )
 
     @model_validator(mode="after")

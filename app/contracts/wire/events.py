@@ -32,14 +32,23 @@ class PhaseEvent(Answer):
 class Progress(Answer):
     """How far a job is. `eta_seconds` covers the phase `training` only."""
 
-    percent: float = 0.0
-    epoch: int = 0
-    epochs: int = 0
-    step: int = 0
-    steps: int = 0
-    samples_per_second: float | None = None
-    eta_seconds: float | None = None
-    phase: Phase | None = None
+    percent: float = Field(
+        default=0.0, description="Share of the planned optimiser steps that are done, from 0 to 100."
+    )
+    epoch: int = Field(default=0, description="Current epoch, counted from 1; 0 before training.")
+    epochs: int = Field(default=0, description="Planned epochs; 0 before training.")
+    step: int = Field(default=0, description="Optimiser steps done, including those of searches, controls and repeats.")
+    steps: int = Field(
+        default=0,
+        description="Planned optimiser steps, including those of searches, controls and repeats; 0 before training.",
+    )
+    samples_per_second: float | None = Field(
+        default=None, description="Current training speed in rows per second; null before it is measured."
+    )
+    eta_seconds: float | None = Field(
+        default=None, description="Estimated seconds until training ends; null before the speed is measured."
+    )
+    phase: Phase | None = Field(default=None, description="What the latest attempt is doing; null before the first.")
 
 
 class ProgressEvent(Progress):
@@ -84,6 +93,12 @@ class JobEvent(Answer):
     """One event as clients see it."""
 
     seq: int = Field(description="1, 2, 3 … without gaps in each job; the SSE id.")
-    type: Literal["state", "phase", "progress", "checkpoint", "warning"]
-    time: AwareDatetime
-    data: dict[str, Any]
+    type: Literal["state", "phase", "progress", "checkpoint", "warning"] = Field(
+        description="`state`: the job changed its state; `phase`: it entered a phase; `progress`: how far training "
+        "is; `checkpoint`: a checkpoint was stored; `warning`: something the user should know."
+    )
+    time: AwareDatetime = Field(description="When the service recorded the event (RFC 3339, UTC).")
+    data: dict[str, Any] = Field(
+        description="Of `state`: `state`, `attempt` and details; of `phase`: `phase`; of `progress`: the fields of "
+        "Progress; of `checkpoint`: `step`, `name`, `sha256`; of `warning`: `code`, `message`."
+    )

@@ -1,0 +1,33 @@
+"""`/healthz` and `/readyz`, which need no API key."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Response
+from pydantic import Field
+
+from app.contracts.base import Answer
+from app.http.answers import json_answer, json_content, problem
+from app.http.services import TheServices
+
+router = APIRouter(tags=["service"])
+
+
+class Health(Answer):
+    """Answer to a probe."""
+
+    status: Literal["alive", "ready"] = Field(
+        description="`alive`: the process answers; `ready`: its database answers too."
+    )
+
+
+@router.get("/healthz", responses={200: json_content("Health", "The process answers.")})
+async def get_health() -> Response:
+    """Check that the process answers."""
+    return json_answer(Health(status="alive"))
+
+
+@router.get("/readyz", responses={200: json_content("Health", "The process can work."), 503: problem(503)})
+async def get_readiness(services: TheServices) -> Response:
+    """Check that the process can work: its database answers."""
+    await services.database.ping()
+    return json_answer(Health(status="ready"))
