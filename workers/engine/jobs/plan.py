@@ -46,7 +46,7 @@ class Plan:
         controls = len(self.trials) if self.trials and self.run_spec.control else 0
         probe = first.schedule().steps if first is not None else 0
         singles = len(labelled_tasks(self.tasks, run.train)) if self.run_spec.baselines else 0
-        runs = trials + controls + self.run_spec.repeats * (run.runs + singles)
+        runs = trials + controls + self.run_spec.repeats * (len(run.parts) + singles)
         return probe + run.schedule().steps * runs
 
     def probe(self) -> Run | None:
@@ -100,7 +100,7 @@ class Plan:
             run_spec = main.run_spec.with_training(seed=main.training.seed + i)
             run = replace(main, name=f"repeat-{i}", run_spec=run_spec, tasks=self.build(run_spec))
             run = replace(run, control=run_spec.control)
-            found.append(replace(run, offset=self.offset + i * run.runs * run.schedule().steps))
+            found.append(replace(run, offset=self.offset + i * len(run.parts) * run.schedule().steps))
         return found
 
     def judges(self) -> Sequence[tuple[Tensor, Tensor]]:

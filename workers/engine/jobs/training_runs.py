@@ -2,7 +2,6 @@
 seeds, baselines.
 """
 
-from dataclasses import replace
 from typing import Any
 
 from app.contracts.wire.events import WarningEvent
@@ -53,20 +52,24 @@ class TrainingRuns:
         searched = search(runner, plan) if plan.trials else None
         main = plan.main(plan.run_spec, plan.tasks) if searched is None else plan.main_of(searched.winner)
         seeds = (main, *plan.repeats(main))
-        pairs = [_student_and_control(runner, run) for run in seeds]
-        singles = train_baselines(runner, seeds, seeds[-1].offset + seeds[-1].runs * main.schedule().steps)
+        by_seed: list[list[RunResult]] = []
+        for seed in seeds:
+            by_seed.append([])
+            for part in seed.parts:
+                by_seed[-1].append(runner.run(part))
+        singles = train_baselines(runner, seeds, seeds[-1].offset + len(seeds[-1].parts) * main.schedule().steps)
         results = [
             *([probed] if probed else ()),
             *(searched.results if searched else ()),
-            *(result for pair in pairs for result in pair),
+            *(result for of_seed in by_seed for result in of_seed),
             *(result for by_task in singles for result in by_task.values()),
         ]
         self._job.end_phase(sum(each.seconds for each in results) + (searched.seconds if searched else 0.0))
-        student = pairs[0][0]
+        student = by_seed[0][0]
         return self._trained(
             main,
             searched,
-            pairs,
+            by_seed,
             baselines=tuple({task: each.models["control"] for task, each in by_task.items()} for by_task in singles),
             measured=self._measured(main, probed, student),
             bit_exact=all(each.bit_exact for each in results) and (searched is None or searched.bit_exact),
@@ -76,14 +79,14 @@ class TrainingRuns:
         self,
         main: Run,
         searched: Searched | None,
-        pairs: list[list[RunResult]],
+        by_seed: list[list[RunResult]],
         *,
         baselines: tuple[dict[str, TrainedModel], ...],
         measured: dict[str, Any] | None,
         bit_exact: bool,
     ) -> Trained:
-        models, result = _models(pairs[0]), pairs[0][0]
-        repeats = [_models(pair) for pair in pairs[1:]]
+        models, result = _models(by_seed[0]), by_seed[0][0]
+        repeats = [_models(results) for results in by_seed[1:]]
         control = models.get("control")
         if searched is not None and searched.control is not None:
             control = searched.control
@@ -140,14 +143,6 @@ class TrainingRuns:
             self._job.emit(WarningEvent(code="relation_not_measured", message=message))
 
 
-def _student_and_control(runner: Runner, run: Run) -> list[RunResult]:
-    """A run; and its control's own, where the control does not share the student's batches."""
-    control = run.control_alone
-    if control is None:
-        return [runner.run(run)]
-    return [runner.run(replace(run, control=False)), runner.run(control)]
-
-
-def _models(pair: list[RunResult]) -> dict[str, TrainedModel]:
+def _models(results: list[RunResult]) -> dict[str, TrainedModel]:
     """Student and control together, whichever run they are from."""
-    return {name: model for result in pair for name, model in result.models.items()}
+    return {name: model for result in results for name, model in result.models.items()}

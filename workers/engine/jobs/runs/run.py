@@ -65,9 +65,10 @@ class Run:
         return replace(alone.with_training(steps=schedule.steps, epochs=None), offset=self.offset + schedule.steps)
 
     @property
-    def runs(self) -> int:
-        """Runs of the loop that student and control take: two where the control has its own."""
-        return 1 if self.control_alone is None else 2
+    def parts(self) -> tuple["Run", ...]:
+        """The runs of the loop that student and control take: two where the control has its own batches."""
+        alone = self.control_alone
+        return (self,) if alone is None else (replace(self, control=False), alone)
 
     def schedule(self) -> BatchSchedule:
         """The rows that its learners train on. Raises UserError `nothing_to_learn`."""
