@@ -1,4 +1,4 @@
-"""RunningStats parts become a report: nothing lost, ratios right, unknown stays unknown."""
+"""Measured parts become a report: nothing lost, ratios right, unknown stays unknown."""
 
 import json
 

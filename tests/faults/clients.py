@@ -20,7 +20,7 @@ class Told:
     statuses: Counter[int] = field(default_factory=Counter)
     accepted: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
-    """StepOutputs that break the contract, in words."""
+    """Answers that break the contract, in words."""
 
     def answer(self, answer: httpx.Response) -> httpx.Response:
         """Take one down."""

@@ -30,7 +30,7 @@ class Load:
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     statuses: Counter[int] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
-    """StepOutputs that are none of those that were expected, in words."""
+    """Answers that are none of those that were expected, in words."""
     accepted: set[str] = field(default_factory=set)
     log: str = ""
 
@@ -41,7 +41,7 @@ class Load:
 
     @property
     def server_errors(self) -> int:
-        """StepOutputs of 500 and above."""
+        """Answers of 500 and above."""
         return sum(count for status, count in self.statuses.items() if status >= 500)
 
     def __str__(self) -> str:

@@ -106,7 +106,7 @@ def _limits(provenance: Provenance) -> str:
     """What a reader must not conclude from the figures."""
     lines = [
         "## Limits",
-        "RunningStats on rows of the same dataset that it was trained on; other data may differ.",
+        "Measured on rows of the same dataset that it was trained on; other data may differ.",
         "One seed: another training run would give somewhat other figures.",
     ]
     if provenance.teachers and not provenance.control:
