@@ -18,26 +18,20 @@ from app.contracts.wire.events import JobEvent
 from app.datasets.endpoints import router as datasets
 from app.datasets.schemas import Dataset, DatasetPage
 from app.datasets.service import DATASETS
-from app.db.engine import open_database
-from app.errors import ProblemDocument
-from app.housekeeping import keep_house
 from app.http import problems
 from app.http.answers import changes_name
 from app.http.docs import openapi, page
+from app.http.errors import ProblemDocument
 from app.http.health import Health
 from app.http.health import router as health
-from app.http.services import Services
+from app.http.services import open_services
 from app.jobs.endpoints import router as jobs
 from app.jobs.schemas import DryRun, Job, JobEventPage, JobPage, Metrics
 from app.models.endpoints import router as models
 from app.models.schemas import Layers, Model, ModelPage
 from app.models.service import MODELS
-from app.queue.blobs import Blobs
-from app.queue.ledger import Ledger
+from app.retention.periodic import run_periodically
 from app.settings import Settings
-from app.storage.opening import open_store
-from app.storage.space import Space
-from app.storage.staging import Staging
 
 DESCRIPTION: Final = """Distils big models into small ones, with an honest report.
 
@@ -80,22 +74,6 @@ CHANGES: Final = {changes_name(name): name for name in ("ModelManifest", "Datase
 """Schemas of some fields of a manifest, by their names."""
 
 
-def open_services(settings: Settings) -> Services:
-    """The parts of a process that works on this data directory, database and store; nothing is connected yet."""
-    settings.prepared()
-    database = open_database(settings.database)
-    store = open_store(settings.store_url or None, settings.data_dir)
-    return Services(
-        settings=settings,
-        database=database,
-        ledger=Ledger(database, settings.lease_seconds),
-        store=store,
-        blobs=Blobs(database, store),
-        staging=Staging(settings.staging_dir),
-        space=Space(settings.staging_dir, settings.spare_disk_bytes),
-    )
-
-
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The API over these settings (from the environment when left out). The schema must be up to date."""
     chosen = settings or Settings()
@@ -104,14 +82,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         services = open_services(chosen)
         app.state.services = services
-        house = asyncio.create_task(keep_house(services), name="housekeeping")
+        background = asyncio.create_task(run_periodically(services), name="retention")
         try:
             yield
         finally:
             services.closing.set()
-            house.cancel()
+            background.cancel()
             with suppress(asyncio.CancelledError):
-                await house
+                await background
             await services.database.close()
 
     app = FastAPI(

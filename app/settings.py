@@ -1,6 +1,6 @@
-"""Everything that can be set from outside, in one frozen object; read from STILLHOUSE_* variables.
+"""Settings from STILLHOUSE_* environment variables, as one frozen object.
 
-It is made once at the start of a process and handed on; nothing reads the environment later.
+It is created once at the start of a process and passed on; nothing reads the environment later.
 """
 
 import os
@@ -23,7 +23,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="STILLHOUSE_", frozen=True, extra="ignore")
 
     data_dir: Annotated[Path, NoDecode] = Field(
-        default=Path("data"), description="Where database, blobs, checkpoints and caches lie unless said otherwise."
+        default=Path("data"), description="Directory of database, blobs, checkpoints and caches, unless set otherwise."
     )
     database_url: str = Field(
         default="",
@@ -33,7 +33,7 @@ class Settings(BaseSettings):
         default="",
         description="`file:///…`, `s3://…`, `gs://…` or `az://…`; `blobs` below the data directory when empty.",
     )
-    api_key: SecretStr | None = Field(default=None, description="The first admin key; one is made when left out.")
+    api_key: SecretStr | None = Field(default=None, description="The first admin key; one is created if it is not set.")
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65_535)
@@ -42,20 +42,22 @@ class Settings(BaseSettings):
     )
     threads: int = Field(default_factory=_cores, ge=1, le=256, description="CPU threads of one job; frozen with it.")
 
-    lease_seconds: float = Field(default=60.0, gt=0.5, le=3600.0, description="A worker silent for so long is dead.")
+    lease_seconds: float = Field(
+        default=60.0, gt=0.5, le=3600.0, description="A worker silent for so long counts as dead."
+    )
     drain_seconds: float = Field(default=25.0, gt=0.0, le=600.0, description="Time to checkpoint on SIGTERM.")
-    checkpoint_seconds: float = Field(default=30.0, ge=0.0, le=3600.0, description="Least time between checkpoints.")
+    checkpoint_seconds: float = Field(default=30.0, ge=0.0, le=3600.0, description="Minimum time between checkpoints.")
     checkpoint_kept_hours: float = Field(
         default=72.0,
         ge=0.0,
         le=87_600.0,
         description="How long the checkpoints of a failed or cancelled job are kept for a retry.",
     )
-    cache_bytes: int = Field(default=20 * GIB, ge=0, description="Bound of a worker's caches.")
+    cache_bytes: int = Field(default=20 * GIB, ge=0, description="Size limit of each of a worker's caches.")
 
     max_upload_bytes: int = Field(default=64 * GIB, ge=1, description="Largest upload.")
     spare_disk_bytes: int = Field(default=GIB // 2, ge=0, description="Disk that an upload must leave free.")
-    body_seconds: float = Field(default=60.0, gt=0.0, description="A body that stands still for so long is given up.")
+    body_seconds: float = Field(default=60.0, gt=0.0, description="A request body that stalls for so long is aborted.")
     kept_hours: float = Field(
         default=24.0, ge=24.0, description="How long answers to Idempotency-Keys and rejected bytes are kept."
     )
@@ -67,7 +69,7 @@ class Settings(BaseSettings):
 
     @field_validator("api_key")
     @classmethod
-    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+    def _check_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None or not value.get_secret_value():
             return None
         text = value.get_secret_value()
@@ -77,26 +79,26 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> str:
-        """The database's URL, whether said or embedded."""
+        """The URL of the database, by default the embedded one."""
         return self.database_url or f"sqlite:///{self.data_dir / 'stillhouse.db'}"
 
     @property
     def embedded(self) -> bool:
-        """True on SQLite, whose schema `serve` brings up to date by itself."""
+        """True on SQLite, whose schema `serve` migrates automatically."""
         return self.database.startswith("sqlite")
 
     @property
     def staging_dir(self) -> Path:
-        """Where uploads grow until they are whole."""
+        """Directory of uploads in progress."""
         return self.data_dir / "staging"
 
     @property
     def admin_key_file(self) -> Path:
-        """Where the first start leaves the key that it made."""
+        """File to which the first start writes the key that it creates."""
         return self.data_dir / "admin.key"
 
     def prepared(self) -> Self:
-        """The same settings, with the directories in place (readable by the owner alone)."""
+        """The same settings, after creating the directories (readable only by the owner)."""
         for folder in (self.data_dir, self.staging_dir):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self

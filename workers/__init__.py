@@ -1,1 +1,1 @@
-"""What runs the jobs: the runtime that holds them and the engine that computes."""
+"""Workers: the runtime claims jobs and supervises child processes, the engine computes."""

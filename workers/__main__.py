@@ -1,4 +1,4 @@
-"""`python -m workers --slots N --lanes train,inspect`: a worker, until SIGTERM; a second one waits for nobody."""
+"""`python -m workers --slots N --lanes train,inspect`: a worker. SIGTERM drains it; a second SIGTERM kills its jobs."""
 
 import argparse
 import asyncio
@@ -14,17 +14,17 @@ from app.db.engine import open_database
 from app.queue.records import Lane
 from app.settings import Settings
 from app.storage.opening import open_store
-from workers.runtime.children import DEFAULT_ENTRY
-from workers.runtime.places import Places
-from workers.runtime.slots import taken_slots
-from workers.runtime.supervisor import Supervisor
+from workers.runtime.child.pool import DEFAULT_ENTRY
+from workers.runtime.paths import Paths
+from workers.runtime.supervisor.slots import taken_slots
+from workers.runtime.supervisor.supervisor import Supervisor
 
 
 def _lanes(text: str) -> set[Lane]:
-    found: set[Lane] = {lane for lane in get_args(Lane) if lane in text.split(",")}
-    if not found or len(found) != len(text.split(",")):
+    lanes: set[Lane] = {lane for lane in get_args(Lane) if lane in text.split(",")}
+    if not lanes or len(lanes) != len(text.split(",")):
         raise argparse.ArgumentTypeError(f"expected `train`, `inspect` or both with a comma, found {text!r}")
-    return found
+    return lanes
 
 
 def _arguments() -> argparse.Namespace:
@@ -37,35 +37,36 @@ def _arguments() -> argparse.Namespace:
 
 async def _work(arguments: argparse.Namespace) -> None:
     settings = Settings().prepared()
-    wished = settings.workers if arguments.slots is None else arguments.slots
-    with taken_slots(Places(settings.data_dir), wished, arguments.lanes) as slots:
+    cpu_slots = settings.workers if arguments.slots is None else arguments.slots
+    with taken_slots(Paths(settings.data_dir), cpu_slots, arguments.lanes) as slots:
         if not slots:
-            sys.exit("expected at least one slot, found none: say --slots 1, or add the lane `inspect`")
+            sys.exit("expected at least one slot, found none: pass --slots 1, or add the lane `inspect`")
         logging.info("worker %d with slots %s", os.getpid(), ", ".join(slot.name for slot in slots))
         database = open_database(settings.database)
         store = open_store(settings.store_url or None, settings.data_dir)
         supervisor = Supervisor(settings, database, store, slots, arguments.entry)
-        _obey(supervisor)
+        _handle_signals(supervisor)
         try:
             await supervisor.run()
         finally:
             await database.close()
 
 
-def _obey(supervisor: Supervisor) -> None:
-    """SIGTERM and SIGINT drain, and kill when they come again. Who started this worker as a part of something larger
-    says SIGUSR1 to drain and SIGQUIT to kill instead: a service manager tells every process of a group to end, and its
-    word and the parent's must not add up to two.
+def _handle_signals(supervisor: Supervisor) -> None:
+    """SIGTERM and SIGINT drain, and kill at the second signal.
+
+    `stillhouse serve` sends SIGUSR1 to drain and SIGQUIT to kill instead: a service manager sends SIGTERM to every
+    process of a group, and its signal and the parent's must not count as two.
     """
-    loop, words = asyncio.get_running_loop(), itertools.count()
+    loop, signals = asyncio.get_running_loop(), itertools.count()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: supervisor.drain(now=next(words) > 0))
+        loop.add_signal_handler(number, lambda: supervisor.drain(now=next(signals) > 0))
     loop.add_signal_handler(signal.SIGUSR1, supervisor.drain)
     loop.add_signal_handler(signal.SIGQUIT, partial(supervisor.drain, now=True))
 
 
 def main() -> None:
-    """Start, work, drain."""
+    """Run a worker."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     asyncio.run(_work(_arguments()))
 

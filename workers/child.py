@@ -1,7 +1,7 @@
-"""The child: where runtime meets engine. It runs one attempt and exits by the contract of `ExitCode`.
+"""The child process, which connects runtime and engine. It runs one attempt and exits with an `ExitCode`.
 
-Started by the fork server in a process of its own. It has no database and no network: an order on disk, events
-appended to a spool, control by a pipe, an outcome on disk.
+The fork server starts it. It uses neither database nor network: it reads an order from disk and control messages from a
+pipe, appends events to a file, and writes an outcome to disk.
 """
 
 import traceback
@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
-import torch._inductor.config  # what use_deterministic_algorithms imports at its first call: a second in each child
+import torch._inductor.config  # use_deterministic_algorithms imports it: here once, instead of a second in each child
 
 from app.contracts.problems import UserError
 from app.contracts.specs.jobs import InspectJob
@@ -17,19 +17,19 @@ from app.contracts.wire.orders import ExitCode, Order
 from workers.engine.common.files import is_disk_full
 from workers.engine.common.stop import Stopped
 from workers.engine.run import execute
-from workers.runtime.child_side import Control, Events, failure, write_outcome
-from workers.runtime.sandbox import confine_inspection, confine_training
+from workers.runtime.child.sandbox import confine_inspection, confine_training
+from workers.runtime.child.supervisor_link import Control, Events, failure, write_outcome
 
 
 def _confine(order: Order, folder: Path) -> set[str]:
-    """Before the first thread: confinement is inherited, not shared."""
+    """Enter the sandbox. It must come before the first thread: threads inherit confinement, they do not share it."""
     in_force = confine_training()
     if isinstance(order.spec, InspectJob):
         in_force |= confine_inspection(folder, order.inputs(), order.memory_bytes)
     return in_force
 
 
-def _carry_out(order: Order, folder: Path, control: Control) -> ExitCode:
+def _execute(order: Order, folder: Path, control: Control) -> ExitCode:
     try:
         outcome = execute(order, Events(folder).emit, control)
     except Stopped:
@@ -42,15 +42,15 @@ def _carry_out(order: Order, folder: Path, control: Control) -> ExitCode:
 
 
 def main(attempt_dir: str, control: int) -> int:
-    """Run the attempt of a directory; the exit status."""
+    """Run the attempt in a directory; the exit status."""
     folder = Path(attempt_dir)
     try:
         order = Order.model_validate_json((folder / "order.json").read_bytes(), extra="ignore")
         print("in force:", ", ".join(sorted(_confine(order, folder))), flush=True)  # noqa: T201 (the attempt's log)
         torch.set_num_threads(order.threads)  # before the first operation starts the threads
-        watcher = Control(control)
-        watcher.start()
-        return _carry_out(order, folder, watcher)
+        messages = Control(control)
+        messages.start()
+        return _execute(order, folder, messages)
     except BaseException as error:
         full = is_disk_full(error)
         with suppress(OSError):

@@ -1,1 +1,1 @@
-"""API keys: made, kept as digests, checked before anything of a request is read."""
+"""API keys: created, stored as digests, checked before a request's body is read."""

@@ -1,4 +1,4 @@
-"""Who calls? Answered from the header alone, before a byte of the body is read."""
+"""Authentication by the Authorization header, before any of the body is read."""
 
 from datetime import timedelta
 from typing import Annotated, Final
@@ -10,9 +10,9 @@ from app.access import repository
 from app.db.clock import utcnow
 from app.db.engine import Database
 from app.db.rows import KeyRow
-from app.errors import Unauthorized
-from app.http.queries import CheckedQuery
+from app.http.errors import Unauthorized
 from app.http.services import Caller, TheServices
+from app.http.validation import CheckedQuery
 
 _scheme = HTTPBearer(auto_error=False, scheme_name="key", description="`Authorization: Bearer <key>`")
 _TOUCH_AFTER: Final = timedelta(minutes=10)
@@ -29,7 +29,7 @@ async def authenticated(
         raise Unauthorized("key_needed", "expected the header `Authorization: Bearer <key>`")
     row = await _row(services.database, credentials.credentials)
     if row is None:
-        raise Unauthorized("unknown_key", "the key is not known here, or it was revoked")
+        raise Unauthorized("unknown_key", "the key is unknown or revoked")
     return Caller(row.id, row.project_id)
 
 
@@ -47,4 +47,4 @@ async def _row(database: Database, key: str) -> KeyRow | None:
 KnownCaller = Annotated[Caller, Depends(authenticated)]
 
 GUARDED: Final = [Depends(authenticated), CheckedQuery]
-"""Dependencies of every router: who calls comes before everything else."""
+"""Dependencies of every router; authentication comes first."""

@@ -1,4 +1,4 @@
-"""The first admin key: from `STILLHOUSE_API_KEY`, or made at the first start and left in `DIR/admin.key`."""
+"""The first admin key: from `STILLHOUSE_API_KEY`, or created at the first start and written to `DIR/admin.key`."""
 
 import os
 from contextlib import suppress
@@ -15,33 +15,32 @@ FIRST: Final = "first admin key"
 
 
 class RevokedKey(Exception):
-    """The environment names a key that was revoked; taking it back in silence would undo that."""
+    """The environment has a key that was revoked; accepting it would silently undo that."""
 
     def __init__(self) -> None:
-        super().__init__(f"{FROM_ENVIRONMENT} names a key that was revoked: set another one")
+        super().__init__(f"{FROM_ENVIRONMENT} is a key that was revoked: set another one")
 
 
 async def ensure_first_key(database: Database, settings: Settings) -> str | None:
-    """See that somebody can open the service. Returns the key if it was made just now: show it once.
+    """Ensure that there is an active key. Returns the key if it was just created, to be shown once.
 
-    A key from the environment is taken as it is; when it changes, the one before it is revoked.
-    Raises RevokedKey.
+    A key from the environment is used as it is; when it changes, the previous one is revoked. Raises RevokedKey.
     """
     if settings.api_key is not None:
-        await _take(database, settings.api_key.get_secret_value())
+        await _set_key(database, settings.api_key.get_secret_value())
         return None
     async with database.write() as session:
-        if await repository.live_keys(session):
+        if await repository.count_active_keys(session):
             return None
         key = new_key()
-        _leave(settings.admin_key_file, key)
+        _write_key(settings.admin_key_file, key)
         await repository.add(session, key, FIRST)
         return key
 
 
-async def _take(database: Database, key: str) -> None:
+async def _set_key(database: Database, key: str) -> None:
     async with database.write() as session:
-        await repository.live_keys(session)
+        await repository.count_active_keys(session)
         row = await repository.find(session, key, revoked_too=True)
         if row is None:
             await repository.add(session, key, FROM_ENVIRONMENT)
@@ -50,8 +49,8 @@ async def _take(database: Database, key: str) -> None:
         await repository.revoke_named(session, FROM_ENVIRONMENT, but=key)
 
 
-def _leave(path: Path, key: str) -> None:
-    """Write the file anew, readable by its owner alone, before the key is of any use."""
+def _write_key(path: Path, key: str) -> None:
+    """Write a new file that only its owner can read, before the key becomes valid."""
     with suppress(FileNotFoundError):
         path.unlink()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

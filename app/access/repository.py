@@ -19,7 +19,7 @@ async def find(session: AsyncSession, key: str, *, revoked_too: bool = False) ->
 
 
 async def add(session: AsyncSession, key: str, name: str, project_id: str = DEFAULT_PROJECT) -> KeyRow:
-    """Keep the digest of a key."""
+    """Insert a key, as its digest."""
     row = KeyRow(
         id=new_id("key"), project_id=project_id, name=name, prefix=visible_prefix(key), sha256=digest(key), role="admin"
     )
@@ -29,30 +29,30 @@ async def add(session: AsyncSession, key: str, name: str, project_id: str = DEFA
 
 
 async def all_keys(session: AsyncSession) -> Sequence[KeyRow]:
-    """Every key there ever was, oldest first."""
+    """All keys, also revoked ones, oldest first."""
     return (await session.scalars(select(KeyRow).order_by(KeyRow.id))).all()
 
 
-async def live_keys(session: AsyncSession) -> int:
-    """How many keys open the service. Its project is locked, so that two first starts do not both make one."""
+async def count_active_keys(session: AsyncSession) -> int:
+    """The number of active keys. Locks the project, so that two first starts do not both create one."""
     await session.execute(select(ProjectRow.id).where(ProjectRow.id == DEFAULT_PROJECT).with_for_update())
     query = select(func.count()).select_from(KeyRow).where(KeyRow.revoked_at.is_(None))
     return await session.scalar(query) or 0
 
 
 async def revoke(session: AsyncSession, identity: str) -> int:
-    """Revoke the live keys with this id or visible prefix; how many there were."""
-    fitting = update(KeyRow).where(or_(KeyRow.id == identity, KeyRow.prefix == identity), KeyRow.revoked_at.is_(None))
-    revoked = await session.scalars(fitting.values(revoked_at=utcnow()).returning(KeyRow.id))
+    """Revoke the active keys with this id or prefix; how many there were."""
+    matching = update(KeyRow).where(or_(KeyRow.id == identity, KeyRow.prefix == identity), KeyRow.revoked_at.is_(None))
+    revoked = await session.scalars(matching.values(revoked_at=utcnow()).returning(KeyRow.id))
     return len(revoked.all())
 
 
 async def revoke_named(session: AsyncSession, name: str, *, but: str) -> None:
-    """Revoke the live keys of this name, except the one with the secret `but`."""
+    """Revoke the active keys of this name, except the one with the secret `but`."""
     others = update(KeyRow).where(KeyRow.name == name, KeyRow.sha256 != digest(but), KeyRow.revoked_at.is_(None))
     await session.execute(others.values(revoked_at=utcnow()))
 
 
 async def touch(session: AsyncSession, key_id: str, now: datetime) -> None:
-    """The key was used."""
+    """Record when the key was last used."""
     await session.execute(update(KeyRow).where(KeyRow.id == key_id).values(last_used_at=now))

@@ -1,4 +1,4 @@
-"""What a key looks like, and what is kept of it."""
+"""The format of API keys, and what is stored of them."""
 
 import hashlib
 import secrets
@@ -11,15 +11,15 @@ _SHOWN_OF_A_SHORT_KEY: Final = 4
 
 
 def new_key() -> str:
-    """A fresh key: `sth_` and 256 random bits."""
+    """A new key: `sth_` and 256 random bits."""
     return _MARK + secrets.token_urlsafe(_RANDOM_BYTES)
 
 
 def digest(key: str) -> str:
-    """What is kept: SHA-256. A key has 256 random bits, so nothing slower is needed."""
+    """The stored digest: SHA-256. Keys have 256 random bits, so a slow hash is not needed."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def visible_prefix(key: str) -> str:
-    """The start by which people tell keys apart; of a key that somebody chose it shows less."""
+    """The prefix by which people recognise a key; shorter for a key that was chosen by a person."""
     return key[: len(_MARK) + _SHOWN] if key.startswith(_MARK) else key[:_SHOWN_OF_A_SHORT_KEY]

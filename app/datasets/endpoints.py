@@ -8,12 +8,13 @@ from app.access.authentication import GUARDED, KnownCaller
 from app.contracts.resources.manifests import DatasetFormat
 from app.contracts.states import ModelState
 from app.datasets.service import DATASETS
-from app.http import resources
 from app.http.answers import changes_name, json_answer, json_body, json_content, problems, upload_body
-from app.http.keyed import IdempotencyKey
+from app.http.idempotency import IdempotencyKey
 from app.http.pages import After, Limit, decode_cursor, page_of
 from app.http.services import TheServices
 from app.http.waiting import Wait
+from app.resources import requests
+from app.resources import service as resources
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], dependencies=GUARDED)
 
@@ -35,7 +36,7 @@ async def create_dataset(
     request: Request, caller: KnownCaller, services: TheServices, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Upload a dataset: a manifest and one file, in either order. The file is then inspected: wait for `ready`."""
-    return await resources.upload(DATASETS, services, caller, request, idempotency_key)
+    return await requests.upload(DATASETS, services, caller, request, idempotency_key)
 
 
 @router.get("", responses={200: json_content("DatasetPage", "Datasets, newest first."), **problems(400)})
@@ -70,7 +71,7 @@ async def update_dataset(
     dataset_id: Identity, request: Request, caller: KnownCaller, services: TheServices
 ) -> Response:
     """Replace fields of the manifest of a rejected dataset, whose file is then inspected again."""
-    return json_answer(await resources.mend(DATASETS, services, caller, request, dataset_id))
+    return json_answer(await requests.update(DATASETS, services, caller, request, dataset_id))
 
 
 @router.delete("/{dataset_id}", status_code=204, responses=problems(400, 404, 409))

@@ -1,4 +1,4 @@
-"""Datasets: what `app.http.resources` leaves open."""
+"""Datasets: row and formats for `app.resources`."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ from app.contracts.resources.facts import FileRole
 from app.contracts.resources.manifests import DatasetManifest
 from app.datasets.schemas import Dataset, dataset_view
 from app.db.rows import DatasetRow
-from app.http.resources import Kind
+from app.resources.kinds import ResourceKind
 
 
 def _row(manifest: DatasetManifest) -> DatasetRow:
@@ -20,11 +20,11 @@ def _role(manifest: DatasetManifest) -> FileRole:
     return "data"
 
 
-DATASETS: Final[Kind[DatasetRow, DatasetManifest, Dataset]] = Kind(
+DATASETS: Final[ResourceKind[DatasetRow, DatasetManifest, Dataset]] = ResourceKind(
     noun="dataset",
     prefix="ds",
     row=DatasetRow,
-    make=_row,
+    new_row=_row,
     manifest=TypeAdapter(DatasetManifest),
     formats={"npz": "npz", "parquet": "parquet", "csv": None, "jsonl": None},
     role=_role,

@@ -1,1 +1,1 @@
-"""The database: rows, engine, clock, migrations. Who may change what is the business of `app.queue`."""
+"""The database: rows, engine, clock, migrations. `app.queue` decides who may change what."""

@@ -24,12 +24,12 @@ class Base(DeclarativeBase):
 
 
 def json_text(value: Any) -> str:
-    """A JSON value as stored: key order kept, pure ASCII (a lone surrogate or NUL cannot break a column)."""
+    """A JSON value as stored: key order is kept, and it is ASCII, because columns reject lone surrogates and NUL."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 class JsonText(TypeDecorator[Any]):
-    """A JSON document as text. The order of keys carries meaning (outputs, renames), so never JSONB."""
+    """A JSON document as text. Not JSONB, because the order of keys matters (outputs, renames)."""
 
     impl = Text
     cache_ok = True
@@ -44,13 +44,13 @@ class JsonText(TypeDecorator[Any]):
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """An aware UTC time; SQLite keeps no zone, so it is put back on the way out."""
+    """An aware UTC time. SQLite stores no zone, so it is added when reading."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Naive times are refused: nobody knows what they mean."""
+        """Naive times are refused, because they are ambiguous."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -65,4 +65,4 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 Serial = BigInteger().with_variant(Integer, "sqlite")
-"""A growing key: SQLite numbers rows only under the exact type INTEGER."""
+"""An autoincrement key: SQLite requires the exact type INTEGER."""

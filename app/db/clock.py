@@ -1,9 +1,9 @@
-"""The database's clock, which leases live by, and the wall clock, which people read.
+"""The database's clock, used for leases, and the wall clock, used for timestamps.
 
-Leases must not trust the wall clock of the process that looks at them. PostgreSQL has one clock for all:
-`clock_timestamp()` (`now()` is the transaction's start). SQLite has none, its 'now' is the caller's own; there
-the clock is CLOCK_BOOTTIME, which all processes of a host share, which counts while the host sleeps and which
-nobody can set. It starts anew at each boot, so a lease also carries the boot's id: another boot id means expired.
+Leases must not depend on the wall clock of the process that checks them. PostgreSQL has one clock for all clients:
+`clock_timestamp()` (`now()` is the transaction's start). SQLite has none, its 'now' is the caller's; there the clock is
+CLOCK_BOOTTIME, which all processes of a host share, which counts while the host sleeps and cannot be set. It restarts
+at each boot, so a lease also stores the boot id: a lease with another boot id has expired.
 """
 
 import time
@@ -21,12 +21,12 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def utcnow() -> datetime:
-    """Wall-clock time for people: `created_at` and the like. Never for leases."""
+    """Wall-clock time for timestamps such as `created_at`. Never for leases."""
     return datetime.now(UTC)
 
 
 class LeaseClock(FunctionElement[float]):
-    """SQL: the database's clock in seconds; its zero means nothing."""
+    """SQL: the database's clock in seconds from an arbitrary origin."""
 
     name = "lease_clock"
     type = Double()
@@ -34,7 +34,7 @@ class LeaseClock(FunctionElement[float]):
 
 
 class BootId(FunctionElement[str]):
-    """SQL: which run of the clock this is; constant on PostgreSQL, whose clock has one run only."""
+    """SQL: the id of the clock's current run; constant on PostgreSQL, whose clock never restarts."""
 
     name = "boot_id"
     type = String()
@@ -66,7 +66,7 @@ class _SqliteConnection(Protocol):
 
 
 def register_sqlite_clock(connection: _SqliteConnection) -> None:
-    """Give a fresh SQLite connection the two functions above."""
+    """Register the two functions above with a new SQLite connection."""
     connection.create_function("stillhouse_clock", 0, _boot_seconds)
     connection.create_function("stillhouse_boot", 0, _host_boot_id)
 

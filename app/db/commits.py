@@ -1,7 +1,7 @@
-"""A commit whose answer is lost: was it done? The database is asked for what only that transaction can have written.
+"""Commits whose response is lost: a query for what only this transaction can have written tells if it was done.
 
-Nothing else tells. The transaction's number does not: after a crash PostgreSQL gives numbers again that it had not
-yet written down, and one that reads as committed may be another's. It serves to wait until the transaction is over.
+The transaction's number is not enough: after a crash PostgreSQL reuses numbers that were not yet on disk, so a number
+that reads as committed may be another transaction's. It only serves to wait until the transaction has ended.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from app.db.postgresql import CHANNEL
 
 RESOLVE_SECONDS: Final = 20.0
-"""How long a database that is away may take to come back and tell."""
+"""How long to wait for an unavailable database before the outcome counts as unknown."""
 _PAUSE_SECONDS: Final = 0.1
-_WITNESS: Final = "stillhouse_witness"
+_COMMIT_CHECK: Final = "stillhouse_commit_check"
 _log = logging.getLogger(__name__)
 
 _SEAL = text(
@@ -29,36 +29,37 @@ _SEAL = text(
 _STATUS = text("SELECT pg_xact_status(CAST(:number AS xid8))")
 
 
-def witness(session: AsyncSession, statement: Select[Any]) -> None:
-    """A query that finds a row if, and only if, the session's transaction was committed."""
-    session.info[_WITNESS] = statement
+def set_commit_check(session: AsyncSession, statement: Select[Any]) -> None:
+    """Set a query that finds a row if, and only if, the session's transaction was committed."""
+    session.info[_COMMIT_CHECK] = statement
 
 
-def witnessed(session: AsyncSession) -> bool:
-    """Whether the session's transaction has a witness."""
-    return _WITNESS in session.info
+def has_commit_check(session: AsyncSession) -> bool:
+    """Whether the session's transaction has such a query."""
+    return _COMMIT_CHECK in session.info
 
 
 async def commit(session: AsyncSession, engine: AsyncEngine, names: Sequence[str]) -> None:
-    """Ring `names` and commit, on PostgreSQL. Where the connection breaks off before the answer, and the transaction
-    has a witness, the database is asked on another one: done is done. Raises the driver's error for what was not
-    done, or for what nobody could tell within RESOLVE_SECONDS.
+    """Signal `names` and commit, on PostgreSQL.
+
+    If the connection fails before the response, and the transaction has a commit check, the check runs on another
+    connection. Raises the driver's error if the commit was not done, or if that is unknown after RESOLVE_SECONDS.
     """
     number: str | None = await session.scalar(_SEAL, {"channel": CHANNEL, "names": list(names)})
     try:
         await session.commit()
     except DBAPIError as error:
-        statement = session.info.get(_WITNESS)
-        if not _cut(error) or number is None or statement is None:
+        statement = session.info.get(_COMMIT_CHECK)
+        if not _is_disconnect(error) or number is None or statement is None:
             raise
-        session.expunge_all()  # what was read stays usable, as after a commit
+        session.expunge_all()  # loaded objects stay usable, as after a commit
         await session.invalidate()
         if not await _was_done(engine, number, statement):
             raise
-        _log.warning("the answer to a commit was lost (%s); it was done", type(error.orig).__name__)
+        _log.warning("the response to a commit was lost (%s); it was done", type(error.orig).__name__)
 
 
-def _cut(error: DBAPIError) -> bool:
+def _is_disconnect(error: DBAPIError) -> bool:
     return error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
 
 
@@ -67,21 +68,21 @@ async def _was_done(engine: AsyncEngine, number: str, statement: Select[Any]) ->
     deadline = loop.time() + RESOLVE_SECONDS
     while loop.time() < deadline:
         try:
-            if await _over(engine, number):
+            if await _has_ended(engine, number):
                 async with AsyncSession(engine) as session:
                     return await session.scalar(statement) is not None
         except (DBAPIError, PoolTimeout):
-            pass  # still away
+            pass  # still unavailable
         await asyncio.sleep(_PAUSE_SECONDS)
     return False
 
 
-async def _over(engine: AsyncEngine, number: str) -> bool:
-    """Whether the transaction has ended: its backend may not have noticed yet that nobody listens."""
+async def _has_ended(engine: AsyncEngine, number: str) -> bool:
+    """Whether the transaction has ended: its backend may not have noticed yet that the client is gone."""
     async with AsyncSession(engine) as session:
         try:
             return bool(await session.scalar(_STATUS, {"number": number}) != "in progress")
         except DBAPIError as error:
-            if _cut(error):
+            if _is_disconnect(error):
                 raise
-            return True  # a number of the future: it was lost in a crash
+            return True  # a number from the future: it was lost in a crash

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from app.db import commits, listeners, postgresql, sqlite
 from app.db.errors import DatabaseUnavailable
-from app.db.signals import WORK, Board, Watch, announced
+from app.db.signals import WORK, Subscriptions, Watch, announced_names
 from app.db.urls import Dialect, async_url
 
 _WRITER_WAIT_SECONDS = 30.0
@@ -30,60 +30,60 @@ def open_database(url: str) -> "Database":
 
 
 class Database:
-    """One a process and event loop. Close it at the end.
+    """One per process and event loop. Close it at the end.
 
         async with database.read() as session: …     a snapshot on SQLite; never held during a stream
         async with database.write() as session: …    committed at the end of the block, rolled back on an error
 
-    Every failure to reach the database is a DatabaseUnavailable.
+    Every failure to reach the database raises DatabaseUnavailable.
     """
 
     def __init__(self, dialect: Dialect, *, readers: AsyncEngine, writers: AsyncEngine) -> None:
         self.dialect = dialect
         self._readers = readers
         self._writers = writers
-        self._turn = asyncio.Lock()  # SQLite: one writer at a time, first come, first served
-        self._board = Board()
+        self._writer_lock = asyncio.Lock()  # SQLite: one writer at a time, in the order of their calls
+        self._subscriptions = Subscriptions()
         self._wanted = asyncio.Event()
         self._listener: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """A session that reads. Objects stay usable after the block; relationships must be loaded inside it."""
+        """A read-only session. Objects stay usable after the block; relationships must be loaded inside it."""
         with _translated():
             async with AsyncSession(self._readers, expire_on_commit=False) as session:
                 yield session
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
-        """One write transaction: committed when the block ends, before whoever waits for its signals is woken.
+        """One write transaction, committed when the block ends. Waiters for its signals are woken after the commit.
 
-        On SQLite it holds the database's write lock from its first statement: keep slow work out of it. On PostgreSQL
-        a commit whose answer is lost counts as done if its witness is there (`commits`).
+        On SQLite it holds the database's write lock from its first statement, so keep slow work out of it. On
+        PostgreSQL a commit whose response is lost counts as done if its commit check succeeds (`commits`).
         """
         with _translated():
             async with self._writing(), AsyncSession(self._writers, expire_on_commit=False) as session:
                 yield session
                 await session.flush()
-                names = announced(session)
-                if self.dialect == "postgresql" and (names or commits.witnessed(session)):
+                names = announced_names(session)
+                if self.dialect == "postgresql" and (names or commits.has_commit_check(session)):
                     await commits.commit(session, self._readers, names)
                 else:
                     await session.commit()
-        self._board.ring(names)
+        self._subscriptions.notify(names)
 
     @contextmanager
     def watch(self, *names: str) -> Iterator[Watch]:
-        """Hear of changes to these ids (or WORK). Hang up the watch, look at the rows, then wait:
+        """Subscribe to changes of these ids (or WORK). Subscribe, read the rows, then wait:
 
             with database.watch(job_id) as watch:
-                while not ended(await look()) and await watch.wait(seconds_left()): …
+                while not ended(await read()) and await watch.wait(seconds_left()): …
 
-        so no change between look and wait is missed. No session is held while waiting.
+        so that no change between reading and waiting is missed. No session is held while waiting.
         """
         if self._listener is None:
             self._listener = asyncio.create_task(self._listen(), name="database-listener")
-        with self._board.hang(names) as watch:
+        with self._subscriptions.subscribe(names) as watch:
             self._wanted.set()
             yield watch
 
@@ -117,7 +117,7 @@ class Database:
 
     async def _listen(self) -> None:
         listen = listeners.poll_sqlite if self.dialect == "sqlite" else listeners.listen_postgresql
-        await listen(self._readers, self._board, self._wanted)
+        await listen(self._readers, self._subscriptions, self._wanted)
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[None]:
@@ -126,13 +126,13 @@ class Database:
             return
         try:
             async with asyncio.timeout(_WRITER_WAIT_SECONDS):
-                await self._turn.acquire()
+                await self._writer_lock.acquire()
         except TimeoutError:
-            raise DatabaseUnavailable("the writer has been busy for too long") from None
+            raise DatabaseUnavailable("the writer was busy for too long") from None
         try:
             yield
         finally:
-            self._turn.release()
+            self._writer_lock.release()
 
 
 @contextmanager

@@ -1,11 +1,11 @@
-"""What can go wrong between this process and its database."""
+"""Errors of the database connection."""
 
 
 class DatabaseUnavailable(Exception):
-    """The database does not answer, or not in time; the same call may work a little later.
+    """The database does not answer, or not in time; the same call may succeed later.
 
-    Raised by `Database.read` and `Database.write` in place of the driver's own errors. A commit that breaks off
-    this way was not done, if it has a witness and the database came back in time (`commits`); else it may have been:
+    Raised by `Database.read` and `Database.write` instead of the driver's errors. A commit that fails this way was not
+    done if it has a commit check and the database came back in time (`commits`). Otherwise it may have been done:
     repeat it with the same idempotency key, or the same claim.
     """
 
@@ -16,4 +16,4 @@ class DatabaseUnavailable(Exception):
 
 
 class UnsupportedDatabase(ValueError):
-    """The URL names a database that Stillhouse does not run on."""
+    """The URL is not that of a supported database."""

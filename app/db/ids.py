@@ -8,10 +8,10 @@ Prefix = Literal["mdl", "ds", "job", "key"]
 
 
 def new_id(prefix: Prefix) -> str:
-    """A fresh id such as `job_0190…`; ids of one process are strictly increasing."""
+    """A new id such as `job_0190…`; ids of one process are strictly increasing."""
     return f"{prefix}_{uuid7()}"
 
 
 def uuid7() -> str:
-    """A fresh UUIDv7 in its usual spelling."""
+    """A new UUIDv7 as text."""
     return str(uuid_utils.uuid7())

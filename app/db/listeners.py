@@ -1,4 +1,4 @@
-"""How a process hears of commits made by other processes: NOTIFY on PostgreSQL, `PRAGMA data_version` on SQLite."""
+"""Signals of commits by other processes: NOTIFY on PostgreSQL, `PRAGMA data_version` on SQLite."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.db.postgresql import listening
-from app.db.signals import Board
+from app.db.signals import Subscriptions
 
 POLL_SECONDS = 0.02
 _RETRY_SECONDS = 0.5
@@ -22,20 +22,20 @@ _PROBE_SECONDS = 15.0
 log = logging.getLogger(__name__)
 
 
-async def poll_sqlite(readers: AsyncEngine, board: Board, wanted: asyncio.Event) -> None:
-    """Ring everybody when any connection of any process has committed. Looks only while somebody waits.
+async def poll_sqlite(readers: AsyncEngine, subscriptions: Subscriptions, wanted: asyncio.Event) -> None:
+    """Notify all watches when any connection of any process has committed. Polls only while there are watches.
 
-    `data_version` reads shared memory, not the file: tens of microseconds a look. It changes for the commits of
-    other connections, so the connection that looks never writes, and stays the same one.
+    Reading `data_version` reads shared memory, not the file, and takes tens of microseconds. It changes on commits of
+    other connections, so the polling connection never writes and stays the same one.
     """
     while True:
         try:
-            async with _opened(_looking(readers)) as connection:
-                await _poll(connection, board, wanted)
+            async with _opened(_connect(readers)) as connection:
+                await _poll(connection, subscriptions, wanted)
         except sqlite3.Error as error:
             log.warning("cannot watch the database for changes, trying again: %s", type(error).__name__)
             await asyncio.sleep(_RETRY_SECONDS)
-            board.ring_all()
+            subscriptions.notify_all()
 
 
 class _Closable(Protocol):
@@ -47,10 +47,10 @@ _Connection = TypeVar("_Connection", bound=_Closable)
 
 @asynccontextmanager
 async def _opened(opening: Coroutine[Any, Any, _Connection]) -> AsyncIterator[_Connection]:
-    """A connection that is closed in any case.
+    """A connection that is always closed.
 
-    Opening is never cancelled: both drivers forget a connection whose opener was cancelled half way, aiosqlite
-    with its thread, psycopg between connecting and LISTEN.
+    Opening is never cancelled: both drivers leak a connection if opening it is cancelled, aiosqlite with its thread,
+    psycopg between connecting and LISTEN.
     """
     task = asyncio.ensure_future(opening)
     try:
@@ -65,43 +65,43 @@ async def _opened(opening: Coroutine[Any, Any, _Connection]) -> AsyncIterator[_C
         await connection.close()
 
 
-async def _looking(readers: AsyncEngine) -> aiosqlite.Connection:
+async def _connect(readers: AsyncEngine) -> aiosqlite.Connection:
     arguments, options = readers.dialect.create_connect_args(readers.url)
     return await aiosqlite.connect(*arguments, isolation_level=None, **options)
 
 
-async def _poll(connection: aiosqlite.Connection, board: Board, wanted: asyncio.Event) -> None:
+async def _poll(connection: aiosqlite.Connection, subscriptions: Subscriptions, wanted: asyncio.Event) -> None:
     seen: object = None
     while True:
-        if board.idle:
+        if subscriptions.idle:
             wanted.clear()
             await wanted.wait()
         version = await connection.execute_fetchall("PRAGMA data_version")
         if version != seen:
             seen = version
-            board.ring_all()
+            subscriptions.notify_all()
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def listen_postgresql(engine: AsyncEngine, board: Board, wanted: asyncio.Event) -> None:
-    """Ring the names that NOTIFY brings.
+async def listen_postgresql(engine: AsyncEngine, subscriptions: Subscriptions, wanted: asyncio.Event) -> None:
+    """Notify the watches of names received by NOTIFY.
 
-    Whenever the connection is made anew everybody is rung: what was said in between is lost.
+    After each reconnect all watches are notified, because signals sent in between are lost.
     """
     await wanted.wait()
     while True:
         try:
             async with _opened(listening(engine)) as connection:
-                board.ring_all()
-                await _relay(connection, board.ring)
+                subscriptions.notify_all()
+                await _relay(connection, subscriptions.notify)
         except (psycopg.Error, OSError) as error:
             log.warning("cannot listen to the database, trying again: %s", type(error).__name__)
             await asyncio.sleep(_RETRY_SECONDS)
-            board.ring_all()
+            subscriptions.notify_all()
 
 
-async def _relay(connection: AsyncConnection[Any], ring: Callable[[tuple[str]], None]) -> None:
+async def _relay(connection: AsyncConnection[Any], notify: Callable[[tuple[str]], None]) -> None:
     while True:
         async for notice in connection.notifies(timeout=_PROBE_SECONDS):
-            ring((notice.payload,))
-        await connection.execute("SELECT 1")  # finds out that the server is gone
+            notify((notice.payload,))
+        await connection.execute("SELECT 1")  # detects that the server is gone

@@ -1,7 +1,7 @@
-"""Bringing a database's schema up to date, and checking that it is.
+"""Migrating a database's schema, and checking it.
 
-Needs no alembic.ini: the migrations stand beside the packages, in a checkout as in an installation. All of it
-blocks; from a running event loop call it in a thread.
+Needs no alembic.ini: the migrations are next to the packages, in a checkout and in an installation. All functions
+block; from an event loop call them in a thread.
 """
 
 import fcntl
@@ -25,35 +25,35 @@ from app.db.errors import DatabaseUnavailable
 from app.db.urls import parse, sync_url
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "migrations"
-_ADVISORY_LOCK = 0x5354494C4C  # any number that nobody else takes
+_ADVISORY_LOCK = 0x5354494C4C  # an arbitrary number
 
 
 def upgrade(url: str) -> None:
-    """Bring the database at `url` to the newest schema; several processes may call it at once.
+    """Migrate the database at `url` to the newest schema; several processes may call it at once.
 
-    Makes an SQLite file, and its folder, where there is none. Raises DatabaseUnavailable, UnsupportedDatabase.
+    Creates a missing SQLite file and its folder. Raises DatabaseUnavailable, UnsupportedDatabase.
     """
     with _exclusive(url), _connected(url) as connection:
         command.upgrade(_config(connection), "head")
 
 
 def downgrade(url: str, revision: str = "base") -> None:
-    """Take the schema back to `revision`. Drops tables with all they hold."""
+    """Downgrade the schema to `revision`. Drops tables with their rows."""
     with _exclusive(url), _connected(url) as connection:
         command.downgrade(_config(connection), revision)
 
 
 def check(url: str | None = None) -> list[str]:
-    """What differs between the database's schema and the rows of `app.db.rows`; empty when in step.
+    """The differences between the database's schema and `app.db.rows`; empty if they match.
 
-    Without a URL the migrations themselves are checked, on a fresh SQLite file.
+    Without a URL the migrations themselves are checked, on a new SQLite file.
     """
     if url is None:
         with tempfile.TemporaryDirectory() as folder:
             fresh = f"sqlite:///{folder}/check.db"
             upgrade(fresh)
             return check(fresh)
-    if not _there(url):
+    if not _exists(url):
         return [_behind(None)]
     with _connected(url) as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
@@ -67,8 +67,8 @@ def _behind(found: str | None) -> str:
     return f"expected revision {head()}, found {found or 'an empty database'}: run `stillhouse migrate`"
 
 
-def _there(url: str) -> bool:
-    """Looking at an SQLite file must not make one."""
+def _exists(url: str) -> bool:
+    """Whether there is a database: connecting would create an SQLite file."""
     dialect, parsed = parse(url)
     return dialect == "postgresql" or Path(parsed.database or "").is_file()
 
@@ -118,7 +118,7 @@ def _engine(url: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def start(connection: Connection) -> None:
-        # DDL is part of the transaction only if SQLite is told where it begins.
+        # DDL is part of the transaction only after an explicit BEGIN.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
@@ -126,7 +126,7 @@ def _engine(url: str) -> Engine:
 
 @contextmanager
 def _exclusive(url: str) -> Iterator[None]:
-    """One process at a time: a lock file beside an SQLite file (PostgreSQL: an advisory lock, in `_connected`)."""
+    """One process at a time, by a lock file next to the SQLite file (PostgreSQL: an advisory lock in `_connected`)."""
     dialect, parsed = parse(url)
     if dialect == "postgresql":
         yield

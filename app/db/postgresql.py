@@ -1,4 +1,4 @@
-"""PostgreSQL through psycopg 3: the pool, and the connection that listens."""
+"""PostgreSQL through psycopg 3: the connection pool, and the connection for LISTEN."""
 
 from typing import Any
 
@@ -14,14 +14,14 @@ _CONNECT: dict[str, Any] = {
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,  # milliseconds until a silent network counts as a broken one
+    "tcp_user_timeout": 10_000,  # milliseconds until an unresponsive network counts as failed
 }
-# A process that was stopped in the middle of a transaction must not hold its row locks for ever.
+# A process that is suspended within a transaction must not hold its row locks forever.
 _SESSION = "-c idle_in_transaction_session_timeout=30s -c lock_timeout=30s"
 
 
 def pooled_engine(url: URL) -> AsyncEngine:
-    """Up to 20 connections, tested before use, so that a restarted server costs no request."""
+    """Up to 20 connections, tested before use, so that a server restart fails no request."""
     return create_async_engine(
         url,
         pool_size=10,
@@ -33,7 +33,7 @@ def pooled_engine(url: URL) -> AsyncEngine:
 
 
 async def listening(engine: AsyncEngine) -> AsyncConnection[Any]:
-    """A connection of its own, outside the pool, that listens on CHANNEL."""
+    """A connection outside the pool that listens on CHANNEL."""
     _, options = engine.dialect.create_connect_args(engine.url)
     connection: AsyncConnection[Any] = await AsyncConnection.connect(**{**options, **_CONNECT}, autocommit=True)
     try:

@@ -1,9 +1,8 @@
-"""Waiting for something to change, without polling rows and without holding a session.
+"""Waiting for changes without polling rows and without holding a session.
 
-A signal is a name: WORK when a job may have become claimable, or the id of a job, model or dataset that
-changed. Writers `announce` names in their transaction; whoever waits holds a `Watch`. A ring means "look
-again", nothing more: it may come without a change, and a look before the wait is never missed, because
-the watch is hung up first.
+A signal is a name: WORK when a job may have become claimable, or the id of a job, model or dataset that has changed.
+Writers `announce` names in their transaction; waiters hold a `Watch`. A signal only means that the rows should be read
+again: it may come without a change. No change is missed, because a waiter subscribes before it reads.
 """
 
 import asyncio
@@ -18,50 +17,50 @@ _PENDING = "stillhouse_signals"
 
 
 def announce(session: AsyncSession, *names: str) -> None:
-    """Ring these names when the session's transaction is committed by `Database.write`."""
+    """Signal these names when the session's transaction is committed by `Database.write`."""
     session.info.setdefault(_PENDING, set()).update(names)
 
 
-def announced(session: AsyncSession) -> list[str]:
-    """What the transaction will ring, sorted."""
+def announced_names(session: AsyncSession) -> list[str]:
+    """The names that the transaction will signal, sorted."""
     return sorted(session.info.get(_PENDING, ()))
 
 
 class Watch:
-    """Hung up at `Database.watch`; rings stay until `wait` has seen them."""
+    """A subscription made by `Database.watch`. A signal is kept until the next `wait`."""
 
     def __init__(self) -> None:
-        self._rung = asyncio.Event()
+        self._signalled = asyncio.Event()
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Wake the waiter, now or at its next wait."""
-        self._rung.set()
+        self._signalled.set()
 
     async def wait(self, seconds: float) -> bool:
-        """True as soon as (or if already) rung, False after so many seconds."""
+        """True as soon as (or if already) signalled, False after so many seconds."""
         try:
             async with asyncio.timeout(seconds):
-                await self._rung.wait()
+                await self._signalled.wait()
         except TimeoutError:
             return False
-        self._rung.clear()
+        self._signalled.clear()
         return True
 
 
-class Board:
-    """Who waits for which name, within one process."""
+class Subscriptions:
+    """The watches of one process, by name."""
 
     def __init__(self) -> None:
         self._watches: dict[str, set[Watch]] = defaultdict(set)
 
     @property
     def idle(self) -> bool:
-        """Nobody waits."""
+        """Whether there are no watches."""
         return not self._watches
 
     @contextmanager
-    def hang(self, names: Iterable[str]) -> Iterator[Watch]:
-        """A watch on these names, taken down at the end of the block."""
+    def subscribe(self, names: Iterable[str]) -> Iterator[Watch]:
+        """A watch on these names during the block."""
         watch, names = Watch(), tuple(names)
         for name in names:
             self._watches[name].add(watch)
@@ -73,12 +72,12 @@ class Board:
                 if not self._watches[name]:
                     del self._watches[name]
 
-    def ring(self, names: Iterable[str]) -> None:
-        """Wake who waits for one of these names."""
+    def notify(self, names: Iterable[str]) -> None:
+        """Wake the watches of these names."""
         for name in names:
             for watch in self._watches.get(name, ()):
-                watch.ring()
+                watch.notify()
 
-    def ring_all(self) -> None:
-        """Wake everybody: something changed, nobody knows what."""
-        self.ring(tuple(self._watches))
+    def notify_all(self) -> None:
+        """Wake all watches: something unknown has changed."""
+        self.notify(tuple(self._watches))

@@ -1,7 +1,7 @@
-"""SQLite as a shared database: one writer connection a process, a pool of readers, the lease clock.
+"""SQLite as a shared database: one writer connection per process, a pool of readers, the lease clock.
 
-With a pool of writers `database is locked` comes under load; with one connection that says BEGIN IMMEDIATE the
-processes queue at SQLite's own lock, which waits up to BUSY_SECONDS.
+A pool of writers causes `database is locked` under load. With one connection and BEGIN IMMEDIATE, processes wait for
+SQLite's own lock for up to BUSY_SECONDS.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ READERS = 8
 
 
 def writer_engine(url: URL) -> AsyncEngine:
-    """The one connection that writes. Its transactions are write transactions from their first statement."""
+    """The only connection that writes. Its transactions are write transactions from their first statement."""
     return _engine(url, "BEGIN IMMEDIATE", ("PRAGMA journal_mode=WAL",), size=1)
 
 
@@ -26,7 +26,7 @@ def reader_engine(url: URL) -> AsyncEngine:
 
 
 def _engine(url: URL, begin: str, pragmas: tuple[str, ...], size: int) -> AsyncEngine:
-    # isolation_level None: the driver begins nothing by itself, so that BEGIN IMMEDIATE is really the first word.
+    # isolation_level None: the driver begins no transaction itself, so that BEGIN IMMEDIATE is the first statement.
     engine = create_async_engine(
         url,
         pool_size=size,

@@ -1,4 +1,4 @@
-"""Database URLs as people write them, and as the drivers want them."""
+"""Database URLs as configured, and as the drivers need them."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""What writes need and SQLAlchemy does not have for both databases in one word."""
+"""Helpers for writes on both databases."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,13 +19,13 @@ def rows_changed(result: object) -> int:
 
 
 async def insert_all(session: AsyncSession, table: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert these rows, none or many. (An empty list alone would insert one row of defaults.)"""
+    """Insert these rows, if any. (SQLAlchemy would insert one row of defaults for an empty list.)"""
     if rows:
         await session.execute(insert(table), rows)
 
 
 def upsert(session: AsyncSession, table: type[Base]) -> Insert:
-    """An INSERT in the session's own dialect, which knows `on_conflict_do_update` and `on_conflict_do_nothing`."""
+    """An INSERT in the session's dialect, with `on_conflict_do_update` and `on_conflict_do_nothing`."""
     if session.get_bind().dialect.name == "postgresql":
         return postgresql.insert(table)
     return sqlite.insert(table)

@@ -1,1 +1,1 @@
-"""HTTP pieces that every resource shares: strict JSON, problems, uploads, files, pages, waiting."""
+"""HTTP for all resources: strict JSON, validation, errors, multipart, files and ranges, pages, long-polling."""

@@ -1,4 +1,4 @@
-"""Reading a body piece by piece, with a bound on its size and on how long it may stand still."""
+"""Reading a request body in chunks, with limits on its size and on how long it may stall."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -6,12 +6,12 @@ from contextlib import aclosing
 
 from fastapi import Request
 
-from app.errors import BadRequest, NotSupported, TooLarge, TooSlow
+from app.http.errors import BadRequest, NotSupported, TooLarge, TooSlow
 from app.http.strict_json import MOST_BYTES
 
 
 def content_length(request: Request) -> int | None:
-    """What the client announced, None for a chunked body."""
+    """The Content-Length header, None for a chunked body."""
     text = request.headers.get("content-length")
     if text is None:
         return None
@@ -21,7 +21,7 @@ def content_length(request: Request) -> int | None:
 
 
 async def chunks(request: Request, idle_seconds: float) -> AsyncGenerator[bytes, None]:
-    """The body as it comes; raises TooSlow after `idle_seconds` of silence, ClientDisconnect when it breaks off."""
+    """The chunks of the body; raises TooSlow after `idle_seconds` without one, ClientDisconnect if it is gone."""
     async with aclosing(request.stream()) as stream:
         while True:
             try:
@@ -29,7 +29,8 @@ async def chunks(request: Request, idle_seconds: float) -> AsyncGenerator[bytes,
                     chunk = await anext(stream, None)
             except TimeoutError:
                 raise TooSlow(
-                    "body_too_slow", f"nothing of the body came for {idle_seconds:g} s: send it again, without a pause"
+                    "body_too_slow",
+                    f"no byte of the body arrived for {idle_seconds:g} s: send it again",
                 ) from None
             if chunk is None:
                 return
@@ -37,11 +38,11 @@ async def chunks(request: Request, idle_seconds: float) -> AsyncGenerator[bytes,
 
 
 async def read_json(request: Request, idle_seconds: float) -> bytes:
-    """A JSON body of at most 1 MiB; its size is refused from Content-Length before a byte is read."""
+    """A JSON body of at most 1 MiB. A larger Content-Length is refused before a byte is read."""
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise NotSupported(
-            "json_expected", "expected a body of Content-Type application/json: curl says it with --json instead of -d"
+            "json_expected", "expected a body of Content-Type application/json: use curl's --json instead of -d"
         )
     announced = content_length(request)
     if announced is not None and announced > MOST_BYTES:

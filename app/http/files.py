@@ -8,7 +8,7 @@ from typing import Final
 from fastapi import Request, Response
 from starlette.responses import StreamingResponse
 
-from app.http.ranges import Span, asked_span, etag_of, not_modified, repr_digest
+from app.http.ranges import Span, etag_of, not_modified, repr_digest, requested_span
 from app.http.services import Services
 
 BINARY: Final = "application/octet-stream"
@@ -16,7 +16,7 @@ BINARY: Final = "application/octet-stream"
 
 @dataclass(frozen=True)
 class ServedFile:
-    """A file as it goes out: the name it is saved under, its size and digest, and how to read a range of it."""
+    """A file to serve: the name to save it under, its size and digest, and how to read a range of it."""
 
     name: str
     size: int
@@ -31,7 +31,7 @@ def blob(services: Services, name: str, size: int, sha256: str) -> ServedFile:
 
 
 async def serve(request: Request, file: ServedFile) -> Response:
-    """The answer to GET or HEAD. Raises RangeRefused, and what the store raises before anything is sent."""
+    """The response to GET or HEAD. Raises RangeRefused, and what the store raises before the first byte is sent."""
     headers = {
         "ETag": etag_of(file.sha256),
         "Repr-Digest": repr_digest(file.sha256),
@@ -41,7 +41,7 @@ async def serve(request: Request, file: ServedFile) -> Response:
     }
     if not_modified(request.headers.get("if-none-match"), file.sha256):
         return Response(status_code=304, headers=headers)
-    span = asked_span(request.headers.get("range"), request.headers.get("if-range"), file.sha256, file.size)
+    span = requested_span(request.headers.get("range"), request.headers.get("if-range"), file.sha256, file.size)
     status = 200 if span is None else 206
     if span is None:
         span = Span(0, file.size)
@@ -52,10 +52,10 @@ async def serve(request: Request, file: ServedFile) -> Response:
         return Response(status_code=status, headers=headers, media_type=file.media_type)
     chunks = file.read(span.start, span.end)
     first = await anext(chunks, b"")
-    return StreamingResponse(_after(first, chunks), status, headers=headers, media_type=file.media_type)
+    return StreamingResponse(_chain(first, chunks), status, headers=headers, media_type=file.media_type)
 
 
-async def _after(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _chain(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield first
     async for chunk in chunks:
         yield chunk

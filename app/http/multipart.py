@@ -1,7 +1,7 @@
-"""A push parser for an upload: one part `manifest`, one part `file`, in either order.
+"""A push parser for uploads: one part `manifest`, one part `file`, in either order.
 
-It is fed with the chunks of a request as they come and holds no more of the file than one chunk; the bytes of
-the file are handed on at once. Built on python-multipart's `MultipartParser`, which keeps the state.
+It receives the chunks of a request and never holds more of the file than one chunk. Built on python-multipart's
+`MultipartParser`, which keeps the state.
 """
 
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from app.errors import BadRequest, NotSupported, TooLarge
+from app.http.errors import BadRequest, NotSupported, TooLarge
 from app.http.strict_json import MOST_BYTES
 
 PARTS = ("manifest", "file")
@@ -45,9 +45,9 @@ class _Part:
 
 
 class UploadParser:
-    """Feed it with `write`, take the file's bytes with `taken` after each; `finish` at the end.
+    """Call `write` with each chunk, `taken` for the file's bytes in it, and `finish` at the end.
 
-    `manifest` is None until its part has ended, so that it can be checked while the file is still on its way.
+    `manifest` is None until its part has ended, so that it can be checked while the file is still being received.
     """
 
     def __init__(self, boundary: bytes) -> None:
@@ -78,7 +78,7 @@ class UploadParser:
 
     @property
     def file_begun(self) -> bool:
-        """The file's part has begun."""
+        """Whether the file's part has begun."""
         return "file" in self._seen
 
     def write(self, chunk: bytes) -> None:
@@ -86,7 +86,7 @@ class UploadParser:
         try:
             self._parser.write(chunk)
         except FormParserError:
-            raise BadRequest("bad_multipart", "the body is no multipart/form-data of its own boundary") from None
+            raise BadRequest("bad_multipart", "the body is not valid multipart/form-data") from None
 
     def taken(self) -> list[bytes]:
         """The file's bytes since the last call."""
@@ -94,12 +94,12 @@ class UploadParser:
         return pending
 
     def finish(self) -> None:
-        """The body has ended; raises BadRequest if it is not whole."""
+        """Call it at the end of the body; raises BadRequest if the body is incomplete."""
         if not self._ended:
-            raise BadRequest("truncated_body", "the body ended before its last boundary: send it again, whole")
+            raise BadRequest("truncated_body", "the body ended before its last boundary: send it again completely")
         missing = [name for name in PARTS if name not in self._seen]
         if missing:
-            raise BadRequest("missing_part", f"expected the parts `manifest` and `file`, `{missing[0]}` did not come")
+            raise BadRequest("missing_part", f"expected the parts `manifest` and `file`, `{missing[0]}` is missing")
 
     def _on_part_begin(self) -> None:
         self._part = _Part()
@@ -119,9 +119,9 @@ class UploadParser:
         _, options = parse_options_header(self._part.headers.get(b"content-disposition"))
         name = options.get(b"name", b"").decode("utf-8", "replace")
         if name not in PARTS:
-            raise BadRequest("unexpected_part", "expected the parts `manifest` and `file` alone, found another")
+            raise BadRequest("unexpected_part", "expected only the parts `manifest` and `file`, found another")
         if name in self._seen:
-            raise BadRequest("doubled_part", f"the part `{name}` came twice")
+            raise BadRequest("doubled_part", f"the part `{name}` occurs twice")
         self._seen.add(name)
         self._part.name = name
         if name == "file":
@@ -146,6 +146,6 @@ class UploadParser:
 
 
 def _plain(name: bytes) -> str:
-    """A client's file name as a label: its last step, printable, short. It never becomes a path."""
+    """A client's file name as a label: its last component, printable and short. It is never used as a path."""
     text = name.decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2]
     return "".join(c for c in text if c.isprintable())[:_LONGEST_NAME]

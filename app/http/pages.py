@@ -1,4 +1,4 @@
-"""Lists: newest first, in pages, with an opaque cursor."""
+"""Pagination: newest first, with an opaque cursor."""
 
 import base64
 import binascii
@@ -9,7 +9,7 @@ from fastapi import Query
 from pydantic import Field
 
 from app.contracts.base import Answer
-from app.errors import BadRequest
+from app.http.errors import BadRequest
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ def encode_cursor(last: str) -> str:
 
 
 def decode_cursor(cursor: str | None) -> str | None:
-    """The entry that a page begins after; raises BadRequest."""
+    """The id that a page begins after; raises BadRequest."""
     if cursor is None:
         return None
     try:
@@ -48,7 +48,7 @@ def decode_cursor(cursor: str | None) -> str | None:
 
 
 def page_of(entries: Sequence[tuple[str, T]], limit: int) -> Page[T]:
-    """A page from up to `limit + 1` entries with their ids: one more than fits says that more follow."""
+    """A page from up to `limit + 1` entries with their ids. The last one, if present, shows that more follow."""
     shown = entries[:limit]
     more = len(entries) > limit
     return Page(

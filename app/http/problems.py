@@ -1,4 +1,4 @@
-"""Every error as application/problem+json, and the request's id that ties it to the log."""
+"""Errors as application/problem+json, with a request id that is also in the log."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.db.errors import DatabaseUnavailable
 from app.db.ids import uuid7
-from app.errors import ApiError, BadRequest, NoRoom, NotFound, TooLarge, Unavailable
+from app.http.errors import ApiError, BadRequest, NoRoom, NotFound, TooLarge, Unavailable
 from app.storage.errors import StorageError, StorageFull, StorageUnavailable
 from app.storage.errors import TooLarge as StoredTooLarge
 
@@ -26,20 +26,20 @@ _log = logging.getLogger(__name__)
 
 
 class RequestIds:
-    """Gives every request an id, says it in `X-Request-Id`, and turns what nobody caught into a 500 problem."""
+    """Gives every request an id, sent as `X-Request-Id`, and turns uncaught errors into a 500 problem."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         identity = scope.setdefault("state", {})["request_id"] = f"req_{uuid7()}"
         started = False
 
-        async def named(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
@@ -47,40 +47,38 @@ class RequestIds:
             await send(message)
 
         try:
-            await self._app(scope, receive, named)
+            await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
-            _log.info("%s: the client went away", identity)
+            _log.info("%s: the client disconnected", identity)
         except (asyncio.CancelledError, Exception) as error:
-            problem = _last_word(scope, identity, error, started=started)
+            problem = _problem_of_uncaught(scope, identity, error, started=started)
             if problem is not None and not started:
-                await answer(Request(scope), problem)(scope, receive, named)
+                await answer(Request(scope), problem)(scope, receive, send_with_id)
 
 
-def _last_word(scope: Scope, identity: str, error: BaseException, *, started: bool) -> ApiError | None:
-    """What is answered to an error that nobody caught; None where it is no more than a line in the log. Raises it again
-    where the server must know.
-    """
+def _problem_of_uncaught(scope: Scope, identity: str, error: BaseException, *, started: bool) -> ApiError | None:
+    """The response to an uncaught error, None if it is only logged. Raises it again if the server must handle it."""
     if isinstance(error, asyncio.CancelledError):
         if not scope["app"].state.services.closing.is_set():
             raise error
-        _log.info("%s: broken off, as the service stops", identity)
+        _log.info("%s: aborted because the service is stopping", identity)
         return _stopping()
-    # Starlette raises an error of its own where the answer had begun when ours came.
+    # If the response has started, Starlette wraps our error in its own.
     if started and isinstance(error.__cause__, DatabaseUnavailable):
-        _log.warning("%s broke off: %s", identity, error.__cause__)  # the server closes what was not ended
+        _log.warning("%s was aborted: %s", identity, error.__cause__)  # the server closes the connection
         return None
     if started:
         raise error
     _log.error("%s failed", identity, exc_info=error)
-    return _unplanned()
+    return _internal_error()
 
 
 def _stopping() -> ApiError:
-    return Unavailable("service_stopping", "the service stops: send the same request again when it is there again")
+    return Unavailable("service_stopping", "the service is stopping: send the same request again once it is back")
 
 
-def _unplanned() -> ApiError:
-    return ApiError("internal_error", "the service failed at this request; its id names the place in the log")
+def _internal_error() -> ApiError:
+    return ApiError("internal_error", "this request caused an internal error; search the log for its id")
 
 
 def answer(request: Request, error: ApiError) -> Response:
@@ -92,7 +90,7 @@ def answer(request: Request, error: ApiError) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Hang up the handlers: ours, FastAPI's, Starlette's, the database's."""
+    """Install the error handlers."""
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _bad_parameters)
     app.add_exception_handler(HTTPException, _http_exception)
@@ -106,7 +104,7 @@ async def _api_error(request: Request, error: Exception) -> Response:
 
 
 async def _bad_parameters(request: Request, error: Exception) -> Response:
-    """Bodies are validated by `app.http.validation`; what comes here are paths, queries and headers."""
+    """FastAPI validates paths, queries and headers only; bodies are validated by `app.http.validation`."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where, name = first["loc"][0], first["loc"][-1]
@@ -118,7 +116,7 @@ async def _bad_parameters(request: Request, error: Exception) -> Response:
 async def _database_unavailable(request: Request, error: Exception) -> Response:
     assert isinstance(error, DatabaseUnavailable)
     _log.warning("%s: %s", request.state.request_id, error)
-    detail = "the database does not answer just now: send the same request again a little later"
+    detail = "the database does not answer at the moment: send the same request again later"
     return answer(request, Unavailable("database_unavailable", detail, error.retry_after))
 
 
@@ -130,14 +128,14 @@ async def _storage_error(request: Request, error: Exception) -> Response:
         return answer(request, TooLarge("upload_too_large", str(error)))
     _log.warning("%s: %s", request.state.request_id, error)
     if isinstance(error, StorageUnavailable):
-        detail = "the blob store does not answer just now: send the same request again a little later"
+        detail = "the blob store does not answer at the moment: send the same request again later"
         return answer(request, Unavailable("store_unavailable", detail))
-    return answer(request, ApiError("bytes_missing", "the bytes of this file are missing from the service's store"))
+    return answer(request, ApiError("bytes_missing", "this file is missing from the service's store"))
 
 
 _CODES: Mapping[int, tuple[str, str]] = {
-    404: ("not_found", "no such path: `/docs` lists those that are"),
-    405: ("method_not_allowed", "this path does not take that method: the Allow header says which"),
+    404: ("not_found", "no such path: `/docs` lists all paths"),
+    405: ("method_not_allowed", "this path does not support the method: the Allow header lists those it does"),
 }
 
 
@@ -154,7 +152,7 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> str:
-    """Every method that some route takes on this path; a route alone knows its own only."""
+    """The methods of all routes with this path; a route only knows its own."""
     routes = request.app.router.routes
     taken = (m for m in _METHODS if any(r.matches({**request.scope, "method": m})[0] is Match.FULL for r in routes))
     return ", ".join(taken)

@@ -1,10 +1,10 @@
-"""Range and conditional requests on a file whose strong ETag is its digest (RFC 9110, sections 13 and 14). Pure."""
+"""Range and conditional requests on a file whose strong ETag is its digest (RFC 9110, sections 13 and 14)."""
 
 import base64
 import re
 from dataclasses import dataclass
 
-from app.errors import RangeRefused
+from app.http.errors import RangeRefused
 
 _ONE_RANGE = re.compile(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*", re.IGNORECASE | re.ASCII)
 _TAGS = re.compile(r'(?:W/)?"([^"]*)"')
@@ -34,18 +34,18 @@ def repr_digest(sha256: str) -> str:
 
 
 def not_modified(if_none_match: str | None, sha256: str) -> bool:
-    """True where the client has these bytes already: weak comparison, a list, or `*`."""
+    """True if the client has these bytes already: weak comparison, a list, or `*`."""
     if if_none_match is None:
         return False
     return if_none_match.strip() == "*" or sha256 in _TAGS.findall(if_none_match)
 
 
-def asked_span(range_header: str | None, if_range: str | None, sha256: str, size: int) -> Span | None:
-    """The one range that is asked for, or None for the whole file.
+def requested_span(range_header: str | None, if_range: str | None, sha256: str, size: int) -> Span | None:
+    """The single requested range, or None for the whole file.
 
-    A server may ignore Range: so it does with another unit, bad syntax, several ranges at once, and an If-Range
-    that names other bytes (or a date: only the strong tag says that bytes are the same). Raises RangeRefused
-    where the range lies outside the file.
+    A server may ignore Range. This one does for other units, invalid syntax, several ranges, and an If-Range with
+    another tag or a date (only the strong tag guarantees the same bytes). Raises RangeRefused if the range is outside
+    the file.
     """
     if range_header is None or (if_range is not None and if_range.strip() != etag_of(sha256)):
         return None
@@ -72,6 +72,6 @@ def _suffix(length: int, size: int) -> Span:
 def _refused(size: int) -> RangeRefused:
     return RangeRefused(
         "range_not_satisfiable",
-        f"the file has {size} bytes: ask for a range inside it",
+        f"the file has {size} bytes: request a range inside it",
         headers={"Content-Range": f"bytes */{size}"},
     )

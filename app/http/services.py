@@ -1,4 +1,4 @@
-"""What endpoints work with: made once in the lifespan, handed on as a dependency, never global."""
+"""What endpoints depend on: created once in the lifespan, passed on as a dependency, never global."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -6,10 +6,11 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from app.db.engine import Database
+from app.db.engine import Database, open_database
 from app.queue.blobs import Blobs
 from app.queue.ledger import Ledger
 from app.settings import Settings
+from app.storage.opening import open_store
 from app.storage.space import Space
 from app.storage.staging import Staging
 from app.storage.store import BlobStore
@@ -17,7 +18,7 @@ from app.storage.store import BlobStore
 
 @dataclass(frozen=True)
 class Services:
-    """The parts of a running API process."""
+    """Settings, database and storage of an API process."""
 
     settings: Settings
     database: Database
@@ -27,19 +28,35 @@ class Services:
     staging: Staging
     space: Space
     closing: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the process is told to stop: streams and long-polls end then."""
+    """Set at shutdown: streams and long-polls end then."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """The key behind a request, and whose rows it may see."""
+    """The API key of a request, and the project whose rows it may read and write."""
 
     key_id: str
     project_id: str
 
 
+def open_services(settings: Settings) -> Services:
+    """Open data directory, database and store. Nothing is connected yet."""
+    settings.prepared()
+    database = open_database(settings.database)
+    store = open_store(settings.store_url or None, settings.data_dir)
+    return Services(
+        settings=settings,
+        database=database,
+        ledger=Ledger(database, settings.lease_seconds),
+        store=store,
+        blobs=Blobs(database, store),
+        staging=Staging(settings.staging_dir),
+        space=Space(settings.staging_dir, settings.spare_disk_bytes),
+    )
+
+
 async def services_of(request: Request) -> Services:
-    """Dependency: the process's parts."""
+    """Dependency: the services of this process."""
     services: Services = request.app.state.services
     return services
 

@@ -1,23 +1,23 @@
-"""JSON as a careful server reads it: bounded, without NaN, doubled keys, lone surrogates or endless nesting.
+"""Strict JSON parsing: bounded size and depth, no NaN, no duplicate keys, no lone surrogates.
 
-The standard parser accepts all of those, and some of them break whoever writes them out again. What is no JSON at all
-is a BadRequest. A number that is not finite has a place and is told by it: Python's own `json.dumps` writes NaN.
+The standard parser accepts all of these, and some of them cannot be serialised again. A body that is not JSON is a
+BadRequest. A number that is not finite is an Invalid with a JSON pointer: Python's own `json.dumps` writes NaN.
 """
 
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 from app.contracts.problems import Problem
-from app.errors import MOST_PROBLEMS, BadRequest, Invalid
-from app.http.pointers import pointer
+from app.http.errors import MOST_PROBLEMS, BadRequest, Invalid
 
 MOST_BYTES = 1 << 20
 MOST_DEPTH = 64
 _MOST_DIGITS = 400
+_LONGEST_TOKEN = 128
 
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BRACKETS = re.compile(rb"[\[\]{}]")
@@ -26,7 +26,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def parse(data: bytes) -> Any:
-    """The value of a JSON document; raises BadRequest, or Invalid, which never repeat the input."""
+    """The value of a JSON document; raises BadRequest, or Invalid, whose details never contain the input."""
     text = _text(data)
     _refuse_depth(data)
     try:
@@ -41,6 +41,17 @@ def parse(data: bytes) -> Any:
     return value
 
 
+def json_pointer(place: Sequence[str | int]) -> str:
+    """An RFC 6901 pointer. It ends above a key that is too long to be shown."""
+    tokens = []
+    for token in place:
+        text = str(token)
+        if len(text) > _LONGEST_TOKEN:
+            break
+        tokens.append("/" + text.replace("~", "~0").replace("/", "~1"))
+    return "".join(tokens)
+
+
 def _text(data: bytes) -> str:
     if data.startswith(b"\xef\xbb\xbf"):
         raise BadRequest("invalid_json", "the body begins with a byte order mark: send plain UTF-8")
@@ -51,7 +62,7 @@ def _text(data: bytes) -> str:
 
 
 def _refuse_depth(data: bytes) -> None:
-    """Depth is bounded before parsing, which recurses."""
+    """Check the depth before parsing, which recurses."""
     depth = 0
     for bracket in _BRACKETS.finditer(_STRINGS.sub(b"", data)):
         depth += 1 if bracket.group() in b"[{" else -1
@@ -62,19 +73,19 @@ def _refuse_depth(data: bytes) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise BadRequest("duplicate_key", "an object of the body names a key twice: which one counts is anyone's guess")
+        raise BadRequest("duplicate_key", "an object of the body contains a key twice")
     return found
 
 
 def _int(text: str) -> int | float:
-    """Python refuses to read an integer of thousands of digits, slow as that is: it stands as infinite."""
+    """Python refuses integers of thousands of digits because parsing them is slow: treat them as infinite."""
     return int(text) if len(text) <= _MOST_DIGITS else math.inf
 
 
 def _refuse_non_finite(value: Any) -> None:
     places = islice(_non_finite(value, ()), MOST_PROBLEMS)
     detail = "expected a finite number, found NaN, Infinity or one beyond 64 bits: leave the field out, or use null"
-    problems = [Problem(pointer=pointer(place), code="not_finite", detail=detail) for place in places]
+    problems = [Problem(pointer=json_pointer(place), code="not_finite", detail=detail) for place in places]
     if problems:
         raise Invalid(problems, "not_finite")
 

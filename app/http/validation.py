@@ -1,22 +1,23 @@
-"""From bytes to a contract, and from pydantic's errors to problems with RFC 6901 pointers."""
+"""Validation of bodies, with pydantic's errors as problems with RFC 6901 pointers, and of query parameters."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from fastapi import Depends, Request
+from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from app.contracts.problems import Problem
-from app.errors import Invalid
 from app.http import strict_json
-from app.http.pointers import pointer
+from app.http.errors import BadRequest, Invalid
 
 T = TypeVar("T")
 _LONGEST_DETAIL = 600
-_MOST_FAULTS = 200
+_MOST_ERRORS = 200
 _WRONG_TYPE = "wrong_type"
 _SPEAKING = ("invalid_value", "weights_sum_to_zero", "duplicate_name")
-"""Codes of our own validators, whose messages say all."""
+"""Codes of our own validators, whose messages are complete."""
 
 _DISCRIMINATORS = ("kind", "family", "method")
 
@@ -51,7 +52,7 @@ _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean",
 
 
 def validate(adapter: TypeAdapter[T], data: bytes, *, parsed: Any) -> T:
-    """The contract that a strictly parsed document holds; raises Invalid with one problem for each fault."""
+    """Validate a document that `strict_json` has parsed; raises Invalid with one problem for each error."""
     try:
         return adapter.validate_json(data)
     except ValidationError as error:
@@ -59,34 +60,34 @@ def validate(adapter: TypeAdapter[T], data: bytes, *, parsed: Any) -> T:
 
 
 def parse_as(adapter: TypeAdapter[T], data: bytes) -> T:
-    """`strict_json.parse` and `validate` in one; raises BadRequest or Invalid."""
+    """Parse strictly and validate; raises BadRequest or Invalid."""
     return validate(adapter, data, parsed=strict_json.parse(data))
 
 
 def problems_of(error: ValidationError, document: Any) -> list[Problem]:
-    """One problem for each fault of `document`, the same place and code named once."""
+    """One problem for each error in `document`; the same place and code are reported once."""
     found: dict[tuple[str, str], Problem] = {}
-    for fault in error.errors(include_url=False)[:_MOST_FAULTS]:
-        place = placed(fault["loc"], document, ends_in_key=fault["type"] in ("missing", "extra_forbidden"))
-        code = CODES.get(fault["type"], _WRONG_TYPE)
-        problem = Problem(pointer=pointer(place), code=code, detail=_detail(fault, code))
+    for item in error.errors(include_url=False)[:_MOST_ERRORS]:
+        place = placed(item["loc"], document, ends_in_key=item["type"] in ("missing", "extra_forbidden"))
+        code = CODES.get(item["type"], _WRONG_TYPE)
+        problem = Problem(pointer=strict_json.json_pointer(place), code=code, detail=_detail(item, code))
         found.setdefault((problem.pointer, problem.code), problem)
-    # A number out of range is no list either: of a union's complaints about one place the telling ones stay.
-    told = {place for place, code in found if code != _WRONG_TYPE}
-    kept = [problem for (place, code), problem in found.items() if code != _WRONG_TYPE or place not in told]
-    # pydantic counts the good items of a list, so a bad one makes it too short as well.
-    return [problem for problem in kept if not (problem.code == "too_short" and _has_faults_below(problem, kept))]
+    # Of several errors that a union reports at one place, wrong types are the least informative: drop them.
+    specific = {place for place, code in found if code != _WRONG_TYPE}
+    kept = [problem for (place, code), problem in found.items() if code != _WRONG_TYPE or place not in specific]
+    # pydantic counts the valid items of a list, so an invalid one also makes the list too short.
+    return [problem for problem in kept if not (problem.code == "too_short" and _has_errors_below(problem, kept))]
 
 
-def _has_faults_below(problem: Problem, others: Sequence[Problem]) -> bool:
+def _has_errors_below(problem: Problem, others: Sequence[Problem]) -> bool:
     return any(other.pointer.startswith(f"{problem.pointer}/") for other in others)
 
 
 def placed(location: Sequence[str | int], document: Any, *, ends_in_key: bool) -> tuple[str | int, ...]:
-    """The way to the fault in `document`: pydantic's location without the tags of unions and the names of
-    validators that it mixes in. With `ends_in_key` the last step is a key, be it there or not.
+    """The path to the error in `document`: pydantic's location without the union tags and validator names in it.
 
-    A tag can look like a key; it is one where it repeats what the object says of itself, and comes first there.
+    With `ends_in_key` the last step is a key, even if `document` does not have it. A step that could be a key or a tag
+    is a tag if it equals the object's discriminator and is the first such step there.
     """
     last: tuple[str | int, ...] = ()
     if ends_in_key and location:
@@ -108,24 +109,24 @@ def _has(value: Any, step: str | int) -> bool:
     return isinstance(value, list) and isinstance(step, int) and step < len(value)
 
 
-def _detail(fault: ErrorDetails, code: str) -> str:
-    if fault["type"] == "union_tag_invalid":
-        context = fault["ctx"]
+def _detail(item: ErrorDetails, code: str) -> str:
+    if item["type"] == "union_tag_invalid":
+        context = item["ctx"]
         return f"expected {context['discriminator']} to be one of {context['expected_tags']}, found another value"
-    if fault["type"] == "union_tag_not_found":
-        return f"expected an object with {fault['ctx']['discriminator']}, which says what it is"
-    if fault["type"] == "extra_forbidden":
+    if item["type"] == "union_tag_not_found":
+        return f"expected an object with {item['ctx']['discriminator']}, which says what it is"
+    if item["type"] == "extra_forbidden":
         return "no such field here: check its spelling and place, or leave it out"
-    if fault["type"] == "missing":
+    if item["type"] == "missing":
         return "this field is needed"
-    message = fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    message = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if code in _SPEAKING:
         return message[:_LONGEST_DETAIL]
-    return f"{message.replace('Input should be', 'expected')}, found {_found(fault['input'])}"[:_LONGEST_DETAIL]
+    return f"{message.replace('Input should be', 'expected')}, found {_described(item['input'])}"[:_LONGEST_DETAIL]
 
 
-def _found(value: Any) -> str:
-    """What kind of thing stands there; never the thing itself, but for a number."""
+def _described(value: Any) -> str:
+    """The type of the value; the value itself only if it is a number."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         text = f"{value:.12g}" if isinstance(value, float) or abs(value) < 10**15 else "a huge integer"
         return f"{text} (a number)"
@@ -134,3 +135,23 @@ def _found(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"a list of {len(value)}"
     return _KINDS.get(type(value), "something else")
+
+
+_REPEATABLE = frozenset({"label", "series"})
+"""Query parameters that may occur several times."""
+
+
+async def _check_query(request: Request) -> None:
+    """Refuse unknown parameters: a misspelt `?dryrun=true` must not submit a job."""
+    route = request.scope["route"]
+    assert isinstance(route, APIRoute)
+    known = {field.alias for field in route.dependant.query_params}
+    if not known.issuperset(request.query_params):
+        names = ", ".join(f"`{name}`" for name in sorted(known)) or "none"
+        raise BadRequest("unknown_parameter", f"unknown query parameter: this path accepts {names}")
+    given = [name for name, _ in request.query_params.multi_items() if name not in _REPEATABLE]
+    if len(set(given)) != len(given):
+        raise BadRequest("doubled_parameter", "the query has a parameter twice: send it once")
+
+
+CheckedQuery = Depends(_check_query)

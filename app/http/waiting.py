@@ -1,4 +1,4 @@
-"""Long-poll and streams: waiting for a change without holding a database session, and ending on shutdown."""
+"""Long-polling and streams: waiting for a change without holding a database session, and ending at shutdown."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,16 +18,16 @@ Wait = Annotated[
 
 
 async def changed(services: Services, watch: Watch, seconds: float) -> bool:
-    """Until the watch rings (True), the time passes or the service shuts down (False)."""
+    """Wait for a change (True), until the time has passed or the service shuts down (False)."""
     if services.closing.is_set():
         return False
-    ring = asyncio.ensure_future(watch.wait(seconds))
+    change = asyncio.ensure_future(watch.wait(seconds))
     closing = asyncio.ensure_future(services.closing.wait())
     try:
-        await asyncio.wait({ring, closing}, return_when=asyncio.FIRST_COMPLETED)
-        return ring.done() and ring.result()
+        await asyncio.wait({change, closing}, return_when=asyncio.FIRST_COMPLETED)
+        return change.done() and change.result()
     finally:
-        for task in (ring, closing):
+        for task in (change, closing):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
@@ -36,13 +36,13 @@ async def changed(services: Services, watch: Watch, seconds: float) -> bool:
 async def until(
     services: Services, resource_id: str, seconds: float, load: Callable[[], Awaitable[T]], done: Callable[[T], bool]
 ) -> T:
-    """What `load` gives as soon as it is `done`, else after `seconds`, or at shutdown. `load` opens its own session."""
+    """The result of `load` once it is `done`, or after `seconds`, or at shutdown. `load` opens its own session."""
     if seconds == 0:
         return await load()
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     with services.database.watch(resource_id) as watch:
         while True:
-            found = await load()
-            if done(found) or not await changed(services, watch, deadline - loop.time()):
-                return found
+            result = await load()
+            if done(result) or not await changed(services, watch, deadline - loop.time()):
+                return result

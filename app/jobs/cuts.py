@@ -1,20 +1,19 @@
-"""One task's cut of a student: the tensors that the task reaches, served out of the student's own file.
+"""The part of a multitask student for one task: the tensors that the task uses, served from the student's file.
 
-Nothing is stored: a cut is a header of its own and ranges of the student's blob, so it lives as long as the student's
-weights do, and costs no memory that grows with the file.
+Nothing is stored: the response is a new header and ranges of the student's blob. Memory does not grow with the file.
 """
 
 from app.contracts.layouts.cut_files import LENGTH_BYTES, CutFile, header_length
 from app.db.rows import ArtifactRow
-from app.errors import NotFound
+from app.http.errors import NotFound
 from app.http.files import ServedFile, blob
-from app.http.pieces import Pieces, read_all
 from app.http.ranges import Span
 from app.http.services import Services
+from app.jobs.blob_parts import BlobParts, read_all
 
 
 async def of_task(services: Services, artifact: ArtifactRow, task: str) -> ServedFile:
-    """The weights of one task, as safetensors. Raises NotFound where the student has no such task."""
+    """The weights for one task as safetensors. Raises NotFound if the student has no such task."""
     store, sha256 = services.store, artifact.sha256
     length = header_length(await read_all(store, sha256, 0, LENGTH_BYTES))
     data = LENGTH_BYTES + length
@@ -27,4 +26,4 @@ async def of_task(services: Services, artifact: ArtifactRow, task: str) -> Serve
         return blob(services, name, artifact.bytes, sha256)
     cut = whole.cut(task)
     spans = (Span(data + start, data + end) for start, end in cut.spans)
-    return await Pieces(store, sha256, (cut.head, *spans)).served(name, f"task/{task}")
+    return await BlobParts(store, sha256, (cut.head, *spans)).served(name, f"task/{task}")

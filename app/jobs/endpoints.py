@@ -9,10 +9,10 @@ from app.access.authentication import GUARDED, KnownCaller
 from app.contracts.resources.manifests import SplitName
 from app.contracts.specs.jobs import JobKind
 from app.contracts.states import TERMINAL, JobState
-from app.errors import BadRequest
 from app.http.answers import binary_content, json_answer, json_body, json_content, problems, schema_of
+from app.http.errors import BadRequest
 from app.http.files import BINARY, serve
-from app.http.keyed import IdempotencyKey
+from app.http.idempotency import IdempotencyKey
 from app.http.pages import After, Limit, decode_cursor, page_of
 from app.http.services import TheServices
 from app.http.waiting import Wait

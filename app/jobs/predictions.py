@@ -2,7 +2,7 @@
 
 from app.contracts.resources.manifests import SplitName
 from app.contracts.wire.orders import PREDICTIONS_ROLES
-from app.errors import NotFound
+from app.http.errors import NotFound
 from app.http.files import ServedFile, blob
 from app.http.services import Services
 from app.jobs import repository

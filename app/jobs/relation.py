@@ -1,4 +1,4 @@
-"""The relation of a job's tasks: what the report says of it, or, of a job that runs, what its metrics say so far."""
+"""The relation between a job's tasks: from its report, or from its metrics while it runs."""
 
 import json
 from collections import defaultdict
@@ -9,7 +9,7 @@ from app.contracts.resolving.multitask.relations import matrix_of, normalised
 from app.contracts.specs.jobs import ANY_SPEC, MultitaskJob
 from app.contracts.specs.relations import EstimatedRelation, GroupsRelation, MatrixRelation, SearchedRelation
 from app.db.rows import JobRow
-from app.errors import NotFound
+from app.http.errors import NotFound
 from app.http.services import Caller, Services
 from app.jobs import repository, service, streams
 from app.jobs.schemas import Point
@@ -18,7 +18,7 @@ Series = Mapping[str, Sequence[Point]]
 
 
 async def relation(services: Services, caller: Caller, job_id: str) -> RelationHistory:
-    """Raises NotFound, also for a job that has one task."""
+    """The relation of a multitask job. Raises NotFound, also for a job with one task."""
     row = await service.get(services, caller, job_id)
     spec = ANY_SPEC.validate_python(row.resolved_spec or row.spec, strict=False)
     if not isinstance(spec, MultitaskJob):
@@ -30,9 +30,9 @@ async def relation(services: Services, caller: Caller, job_id: str) -> RelationH
     wanted += [f"gradient/{a}/{b}/cosine" for a in names for b in names]
     series = (await streams.metrics(services, job_id, wanted)).series
     reported = await _reported(services, row)
-    told = reported if reported is not None else _so_far(spec, names, series)
+    tables = reported if reported is not None else _from_metrics(spec, names, series)
     history = _history(names, series)
-    return RelationHistory.model_validate({**told, "final": reported is not None, "history": history}, strict=False)
+    return RelationHistory.model_validate({**tables, "final": reported is not None, "history": history}, strict=False)
 
 
 async def _reported(services: Services, row: JobRow) -> dict[str, object] | None:
@@ -40,12 +40,12 @@ async def _reported(services: Services, row: JobRow) -> dict[str, object] | None
         text = await repository.report_text(session, row.id)
     if text is None:
         return None
-    found: dict[str, object] | None = json.loads(text).get("relation")
-    return found
+    reported: dict[str, object] | None = json.loads(text).get("relation")
+    return reported
 
 
-def _so_far(spec: MultitaskJob, names: Sequence[str], series: Series) -> dict[str, object]:
-    """Tables from the points that there are."""
+def _from_metrics(spec: MultitaskJob, names: Sequence[str], series: Series) -> dict[str, object]:
+    """The tables from the metrics so far."""
     relation = spec.relation
     size = len(names)
     matrix = tuple(tuple(float(i == j) for j in range(size)) for i in range(size))

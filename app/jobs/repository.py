@@ -13,7 +13,7 @@ from app.db.rows import ArtifactRow, DatasetRow, EventRow, JobLabelRow, JobRow, 
 
 @dataclass(frozen=True)
 class JobFilter:
-    """Which jobs a list shows. Inspections are shown only if asked for: they are the service's own."""
+    """Which jobs a list shows. Inspections, which the service submits itself, are shown only by `kind`."""
 
     state: JobState | None = None
     kind: str | None = None
@@ -61,8 +61,8 @@ async def known_resources(
 
 
 async def known_jobs(session: AsyncSession, project_id: str, ids: Collection[str]) -> dict[str, Known]:
-    """State of these jobs, and the facts of the students of those that have succeeded. That of a preflight, which
-    never has one, is `preflight`.
+    """State of these jobs, and the facts of the students of those that have succeeded. The state of a preflight, which
+    has no student, is `preflight`.
     """
     if not ids:
         return {}
@@ -91,7 +91,7 @@ async def metrics_after(
 
 
 async def artifact(session: AsyncSession, job_id: str, role: str) -> ArtifactRow | None:
-    """A file that the job left."""
+    """An output file of the job."""
     return await session.get(ArtifactRow, (job_id, role))
 
 

@@ -1,4 +1,4 @@
-"""`POST /v1/jobs/{id}/retry`: a failed or cancelled job once more, as a new one."""
+"""`POST /v1/jobs/{id}/retry`: run a failed or cancelled job again, as a new one."""
 
 from fastapi import Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -8,9 +8,9 @@ from app.contracts.specs.jobs import ANY_SPEC, InspectJob
 from app.contracts.specs.retries import RETRY_REQUEST
 from app.db.base import json_text
 from app.db.rows import JobRow
-from app.errors import Conflict
 from app.http.bodies import read_json
-from app.http.keyed import fingerprint_of
+from app.http.errors import Conflict
+from app.http.idempotency import fingerprint_of
 from app.http.services import Caller, Services
 from app.http.validation import parse_as
 from app.jobs import service
@@ -20,10 +20,12 @@ from app.storage.errors import StorageFull
 
 
 async def retry(services: Services, caller: Caller, job_id: str, request: Request, key: str | None) -> Response:
-    """The new job. No body is `{}`. Raises NotFound; Conflict where the job has not ended, has succeeded, has no
-    checkpoint to start from, or reads what is no longer there.
+    """The new job. An empty body means `{}`.
+
+    Raises NotFound; Conflict if the job has not ended, has succeeded, has no checkpoint to start from, or reads a
+    resource that no longer exists.
     """
-    wish = parse_as(RETRY_REQUEST, await read_json(request, services.settings.body_seconds) or b"{}")
+    options = parse_as(RETRY_REQUEST, await read_json(request, services.settings.body_seconds) or b"{}")
     old = await service.get(services, caller, job_id)
     refusal = await _unusable(services, caller, old)
 
@@ -32,7 +34,7 @@ async def retry(services: Services, caller: Caller, job_id: str, request: Reques
             row = await services.ledger.retry(
                 session,
                 job_id,
-                from_checkpoint=wish.from_checkpoint,
+                from_checkpoint=options.from_checkpoint,
                 key_id=caller.key_id,
                 threads=services.settings.threads,
             )
@@ -45,12 +47,12 @@ async def retry(services: Services, caller: Caller, job_id: str, request: Reques
             raise refusal
         return job_view(row)
 
-    fingerprint = fingerprint_of(f"POST /v1/jobs/{job_id}/retry", canonical_json(wish))
-    return await service.made_once(services, caller, key, fingerprint, make)
+    fingerprint = fingerprint_of(f"POST /v1/jobs/{job_id}/retry", canonical_json(options))
+    return await service.create_once(services, caller, key, fingerprint, make)
 
 
 async def _unusable(services: Services, caller: Caller, old: JobRow) -> Conflict | None:
-    """The old spec was good when it was submitted; its inputs may have gone since."""
+    """The old spec was valid when it was submitted; its inputs may have been deleted since."""
     spec = ANY_SPEC.validate_json(json_text(old.spec), extra="ignore")
     refusal = None if isinstance(spec, InspectJob) else await service.refused(services, caller, spec)
     if refusal is None:

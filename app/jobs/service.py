@@ -1,4 +1,4 @@
-"""Jobs: submit, stop, look at."""
+"""Jobs: submit, cancel, pause, resume, and read their results."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal
@@ -12,11 +12,11 @@ from app.contracts.resources.manifests import SplitName
 from app.contracts.specs.jobs import JOB_SPEC
 from app.contracts.states import TERMINAL, IllegalTransition, JobState
 from app.db.rows import ArtifactRow, JobRow
-from app.errors import Conflict, Invalid, NotFound
 from app.http.answers import json_answer
 from app.http.bodies import read_json
+from app.http.errors import Conflict, Invalid, NotFound
 from app.http.files import ServedFile, blob
-from app.http.keyed import fingerprint_of, replay, reused
+from app.http.idempotency import fingerprint_of, replay, reused
 from app.http.services import Caller, Services
 from app.http.validation import parse_as
 from app.http.waiting import until
@@ -33,7 +33,7 @@ _ALREADY: Final[dict[Action, tuple[JobState, ...]]] = {
     "pause": (JobState.PAUSING, JobState.PAUSED),
     "resume": (),
 }
-"""States in which the action was done before: said again, it is answered with the job as it is."""
+"""States in which the action was done before: repeating it returns the job unchanged."""
 
 
 async def submit(services: Services, caller: Caller, request: Request, key: str | None, *, dry: bool) -> Response:
@@ -50,25 +50,25 @@ async def submit(services: Services, caller: Caller, request: Request, key: str 
             raise refusal
         return await _insert(services, caller, spec, session)
 
-    return await made_once(services, caller, key, fingerprint_of("POST /v1/jobs", canonical_json(spec)), make)
+    return await create_once(services, caller, key, fingerprint_of("POST /v1/jobs", canonical_json(spec)), make)
 
 
-async def made_once(
+async def create_once(
     services: Services,
     caller: Caller,
     key: str | None,
     fingerprint: str,
     make: Callable[[AsyncSession], Awaitable[Job]],
 ) -> Response:
-    """A new job and its Idempotency-Key, in one transaction.
+    """Create a job and store its Idempotency-Key in one transaction.
 
-    The first answer is given again even if the inputs have changed since, so it is looked for before `make`, which
-    refuses what cannot be done.
+    The first answer is repeated even if the inputs have changed since, so the key is looked up before `make` runs,
+    which raises for an invalid job.
     """
     async with services.database.write() as session:
-        before = None if key is None else await _before(session, caller, key, fingerprint)
-        if before is not None:
-            return replay(before)
+        first = None if key is None else await _first_answer(session, caller, key, fingerprint)
+        if first is not None:
+            return replay(first)
         view = await make(session)
         if key is not None:
             answer = idempotency.Answer(202, view.model_dump_json(by_alias=True), _location(view))
@@ -76,7 +76,7 @@ async def made_once(
     return json_answer(view, 202, {"Location": _location(view)})
 
 
-async def _before(session: AsyncSession, caller: Caller, key: str, fingerprint: str) -> idempotency.Answer | None:
+async def _first_answer(session: AsyncSession, caller: Caller, key: str, fingerprint: str) -> idempotency.Answer | None:
     try:
         return await idempotency.find(session, caller.key_id, key, fingerprint, caller.project_id)
     except idempotency.KeyReused:
@@ -86,9 +86,9 @@ async def _before(session: AsyncSession, caller: Caller, key: str, fingerprint: 
 
 
 async def refused(services: Services, caller: Caller, spec: Spec) -> Invalid | StorageFull | None:
-    """Why this job cannot be, as far as its inputs are known now."""
+    """The error of this job, as far as its inputs are known now; None if it is valid."""
     try:
-        submission.expect_room(services, await submission.resolved(services, caller, spec))
+        submission.require_disk_space(services, await submission.resolved(services, caller, spec))
     except (Invalid, StorageFull) as error:
         return error
     return None
@@ -107,16 +107,16 @@ def _location(job: Job) -> str:
 
 
 async def get(services: Services, caller: Caller, job_id: str, wait: float = 0.0) -> JobRow:
-    """The job; after at most `wait` seconds if it has not ended. Raises NotFound."""
+    """The job. Waits up to `wait` seconds for its end. Raises NotFound."""
 
     async def load() -> JobRow:
         async with services.database.read() as session:
-            return _there(await repository.find(session, caller.project_id, job_id))
+            return _existing(await repository.find(session, caller.project_id, job_id))
 
     return await until(services, job_id, wait, load, lambda row: row.state in TERMINAL)
 
 
-def _there(row: JobRow | None) -> JobRow:
+def _existing(row: JobRow | None) -> JobRow:
     if row is None:
         raise NotFound("unknown_job", "there is no job with this id; `GET /v1/jobs` lists them")
     return row
@@ -132,17 +132,17 @@ async def listed(
 
 
 async def act(services: Services, caller: Caller, job_id: str, action: Action) -> Job:
-    """Cancel, pause or resume; said twice it is done once. Raises NotFound, Conflict."""
-    do = getattr(services.ledger, action)
+    """Cancel, pause or resume; repeating it has no effect. Raises NotFound, Conflict."""
+    change = getattr(services.ledger, action)
     async with services.database.write() as session:
-        row = _there(await repository.find(session, caller.project_id, job_id))
+        row = _existing(await repository.find(session, caller.project_id, job_id))
         if row.kind == "inspect" and action != "cancel":
-            raise Conflict("inspection", "an inspection is not paused: cancel it, or wait; it is short")
+            raise Conflict("inspection", "an inspection cannot be paused: cancel it, or wait for its end")
         try:
-            row = await do(session, job_id) or row
+            row = await change(session, job_id) or row
         except IllegalTransition as error:
             if error.state not in _ALREADY[action]:
-                raise Conflict("illegal_transition", f"{error}: `GET /v1/jobs/{job_id}` says where it stands") from None
+                raise Conflict("illegal_transition", f"{error}: `GET /v1/jobs/{job_id}` shows its state") from None
         return job_view(row)
 
 
@@ -155,7 +155,7 @@ async def report(services: Services, caller: Caller, job_id: str) -> Response:
 
 
 async def student_weights(services: Services, caller: Caller, job_id: str, task: str | None) -> ServedFile:
-    """The student's safetensors, or one task's cut of them. They stay when the student is deleted as a model. Raises
+    """The student's safetensors, or the part for one task. They are kept when the student is deleted as a model. Raises
     NotFound, Conflict.
     """
     file = await _artifact(services, caller, job_id, "student")
@@ -178,15 +178,15 @@ async def _artifact(services: Services, caller: Caller, job_id: str, role: str) 
     async with services.database.read() as session:
         row = await repository.artifact(session, job_id, role)
     if row is None:
-        raise NotFound("no_such_file", f"this job left no {role} file")
+        raise NotFound("no_such_file", f"this job has no {role} file")
     return row
 
 
 def _succeeded(row: JobRow) -> JobRow:
     if row.kind == "inspect":
-        raise NotFound("no_such_file", "an inspection leaves neither report nor files")
+        raise NotFound("no_such_file", "an inspection has neither report nor files")
     if row.state not in TERMINAL:
         raise Conflict("not_finished", f"the job is {row.state.value}: `?wait=60` on it waits for its end")
     if row.state is not JobState.SUCCEEDED:
-        raise Conflict("not_succeeded", f"the job is {row.state.value}: it left neither report nor files")
+        raise Conflict("not_succeeded", f"the job is {row.state.value}: it has neither report nor files")
     return row

@@ -1,6 +1,6 @@
-"""What a job says while it works: events as a list or as server-sent events, metrics as JSON or CSV.
+"""Events of a job as a list or as server-sent events, and its metrics as JSON or CSV.
 
-Long answers are read in pages, each in a session of its own: nothing holds one while a client reads slowly.
+Long responses are read in pages, each in its own session, so that a slow client holds none.
 """
 
 import csv
@@ -34,32 +34,32 @@ async def events(services: Services, job_id: str, seq: int, limit: int) -> list[
 async def server_sent(services: Services, caller: Caller, job_id: str, seq: int) -> AsyncIterator[bytes]:
     """The events after `seq` as they happen, until the job has ended or the service shuts down.
 
-    A stream that breaks off is taken up again by `Last-Event-ID`; a comment now and then keeps it open.
+    A client resumes an interrupted stream with `Last-Event-ID`; regular comments keep the connection open.
     """
     yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
     with services.database.watch(job_id) as watch:
         while True:
             try:
-                row, found = await _look(services, caller, job_id, seq)
-            except DatabaseUnavailable as error:  # the answer has begun: all it can do is wait
+                row, new = await _read(services, caller, job_id, seq)
+            except DatabaseUnavailable as error:  # the response has started, so it can only wait
                 if services.closing.is_set():
                     return
-                yield b": the database is away\n\n"
+                yield b": the database is unavailable\n\n"
                 await changed(services, watch, error.retry_after)
                 continue
-            for event in found:
+            for event in new:
                 seq = event.seq
                 yield _frame(event_view(event))
-            if len(found) == _PAGE:
+            if len(new) == _PAGE:
                 continue
             if row.state in TERMINAL or services.closing.is_set():
                 return
             if not await changed(services, watch, KEEP_ALIVE_SECONDS):
-                yield b": still here\n\n"
+                yield b": keep-alive\n\n"
 
 
-async def _look(services: Services, caller: Caller, job_id: str, seq: int) -> tuple[JobRow, Sequence[EventRow]]:
-    """The job first, then its events: a job seen as ended has all its events written."""
+async def _read(services: Services, caller: Caller, job_id: str, seq: int) -> tuple[JobRow, Sequence[EventRow]]:
+    """The job first, then its events: once a job has ended, all its events are written."""
     row = await service.get(services, caller, job_id)
     async with services.database.read() as session:
         return row, await repository.events_after(session, job_id, seq, _PAGE)

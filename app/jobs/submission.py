@@ -1,4 +1,4 @@
-"""`POST /v1/jobs`: from JSON to a queued job, or to the list of everything that is wrong with it."""
+"""Validation of a job's spec against its inputs, with all problems at once."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from app.contracts.resources.facts import DATASET_FACTS, MODEL_FACTS, DatasetFac
 from app.contracts.specs.jobs import DistillJob, MultitaskJob, PreflightJob, TeacherRef
 from app.contracts.states import JobState
 from app.db.rows import DatasetRow, ModelRow
-from app.errors import Invalid
+from app.http.errors import Invalid
 from app.http.services import Caller, Services
 from app.jobs import repository
 from app.jobs.repository import Known
@@ -30,7 +30,7 @@ _HOPELESS = (JobState.FAILED.value, JobState.CANCELLED.value, "preflight")
 
 @dataclass(frozen=True)
 class Reference:
-    """An input that a spec names, and where it names it."""
+    """An input that a spec names, and where."""
 
     pointer: str
     kind: str  # model | dataset | job
@@ -41,15 +41,15 @@ def references(spec: Spec) -> list[Reference]:
     """Every input that the spec names; those of a preflight's job lie below `/job`."""
     if isinstance(spec, PreflightJob):
         return [replace(ref, pointer=f"/job{ref.pointer}") for ref in references(spec.job)]
-    found = [Reference("/dataset", "dataset", spec.dataset)] if spec.dataset is not None else []
+    inputs = [Reference("/dataset", "dataset", spec.dataset)] if spec.dataset is not None else []
     for i, ref in enumerate(spec.datasets or ()):
-        found.append(Reference(f"/datasets/{i}/dataset", "dataset", ref.dataset))
+        inputs.append(Reference(f"/datasets/{i}/dataset", "dataset", ref.dataset))
     for pointer, teacher in _teachers(spec):
         if teacher.model is not None:
-            found.append(Reference(f"{pointer}/model", "model", teacher.model))
+            inputs.append(Reference(f"{pointer}/model", "model", teacher.model))
         if teacher.job is not None:
-            found.append(Reference(f"{pointer}/job", "job", teacher.job))
-    return found
+            inputs.append(Reference(f"{pointer}/job", "job", teacher.job))
+    return inputs
 
 
 def _teachers(spec: Spec) -> Iterator[tuple[str, TeacherRef]]:
@@ -63,7 +63,7 @@ def _teachers(spec: Spec) -> Iterator[tuple[str, TeacherRef]]:
 
 
 async def resolved(services: Services, caller: Caller, spec: Spec) -> Resolution:
-    """The spec against what is known of its inputs now. Raises Invalid with every problem that was found."""
+    """Resolve the spec with what is known of its inputs now. Raises Invalid with every problem."""
     named = references(spec)
     ids = {kind: {ref.identity for ref in named if ref.kind == kind} for kind in ("dataset", "model", "job")}
     async with services.database.read() as session:
@@ -84,9 +84,10 @@ async def resolved(services: Services, caller: Caller, spec: Spec) -> Resolution
     return resolution
 
 
-def expect_room(services: Services, resolution: Resolution) -> None:
-    """Checkpoints and outputs must fit the disk, where the workers' is this process's (an embedded database is on the
-    same machine; workers elsewhere look at their own). Raises StorageFull.
+def require_disk_space(services: Services, resolution: Resolution) -> None:
+    """Raise StorageFull if checkpoints and outputs do not fit on the disk.
+
+    Only with an embedded database, where the workers are on the same machine; other workers check their own disk.
     """
     wanted = disk_bytes(resolution.spec)
     free = services.space.free_for_jobs()
@@ -120,7 +121,7 @@ def _problem(ref: Reference, found: str) -> Problem:
 
 
 def unusable(spec: Spec, error: UnusableInput) -> Invalid:
-    """An input that went away, or went bad, between the check and the transaction."""
+    """The error for an input that was deleted or rejected between the check and the transaction."""
     named = next(ref for ref in references(spec) if ref.identity == error.reference)
     problem = _problem(named, error.found)
     return Invalid([problem], problem.code)
@@ -139,7 +140,7 @@ def _facts(adapter: TypeAdapter[T], known: Known) -> T | None:
 
 
 def dry_run(resolution: Resolution) -> DryRun:
-    """What the job would be (for a preflight: what its job would be); counts are analytic."""
+    """The resolved job without running it (for a preflight: that of its job); counts are analytic."""
     spec: Any = resolution.spec.job if isinstance(resolution.spec, PreflightJob) else resolution.spec
     architecture = spec.model if spec.kind == "train" else spec.student
     whole = architecture.input_shape is not None and architecture.outputs is not None and not trunks_are_open(spec)

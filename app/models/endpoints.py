@@ -7,15 +7,16 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from app.access.authentication import GUARDED, KnownCaller
 from app.contracts.resources.manifests import ModelFormat
 from app.contracts.states import ModelState
-from app.http import resources
 from app.http.answers import binary_content, changes_name, json_answer, json_body, json_content, problems, upload_body
 from app.http.files import BINARY, serve
-from app.http.keyed import IdempotencyKey
+from app.http.idempotency import IdempotencyKey
 from app.http.pages import After, Limit, decode_cursor, page_of
 from app.http.services import TheServices
 from app.http.waiting import Wait
 from app.models import service
 from app.models.service import MODELS, WeightsFormat
+from app.resources import requests
+from app.resources import service as resources
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=GUARDED)
 
@@ -41,7 +42,7 @@ async def create_model(
     request: Request, caller: KnownCaller, services: TheServices, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Upload a model: a manifest and one file, in either order. The file is then inspected: wait for `ready`."""
-    return await resources.upload(MODELS, services, caller, request, idempotency_key)
+    return await requests.upload(MODELS, services, caller, request, idempotency_key)
 
 
 @router.get("", responses={200: json_content("ModelPage", "Models, newest first."), **problems(400)})
@@ -74,7 +75,7 @@ async def get_model(model_id: Identity, caller: KnownCaller, services: TheServic
 )
 async def update_model(model_id: Identity, request: Request, caller: KnownCaller, services: TheServices) -> Response:
     """Replace fields of the manifest of a rejected model, whose file is then inspected again."""
-    return json_answer(await resources.mend(MODELS, services, caller, request, model_id))
+    return json_answer(await requests.update(MODELS, services, caller, request, model_id))
 
 
 @router.delete("/{model_id}", status_code=204, responses=problems(400, 404, 409))

@@ -1,4 +1,4 @@
-"""Models: what `app.http.resources` leaves open, and their weights."""
+"""Models: row and formats for `app.resources`, and the weights and layers of a model."""
 
 from typing import Final, Literal
 
@@ -7,11 +7,12 @@ from pydantic import TypeAdapter
 from app.contracts.resources.facts import FileRole, Layer
 from app.contracts.resources.manifests import ModelManifest
 from app.db.rows import FileRow, ModelRow
-from app.errors import NotFound
-from app.http import resources
+from app.http.errors import NotFound
 from app.http.files import ServedFile, blob
 from app.http.services import Caller, Services
 from app.models.schemas import Layers, Model, model_view
+from app.resources import service as resources
+from app.resources.kinds import ResourceKind
 
 WeightsFormat = Literal["safetensors", "onnx"]
 
@@ -22,16 +23,16 @@ def _row(manifest: ModelManifest) -> ModelRow:
 
 
 def _role(manifest: ModelManifest) -> FileRole:
-    """A state_dict is an original: the inspection puts converted weights into its place."""
+    """A state_dict is an `original`: the inspection replaces it by converted weights."""
     roles: dict[str, FileRole] = {"safetensors": "weights", "state_dict": "original", "onnx": "onnx"}
     return roles[manifest.format]
 
 
-MODELS: Final[resources.Kind[ModelRow, ModelManifest, Model]] = resources.Kind(
+MODELS: Final[ResourceKind[ModelRow, ModelManifest, Model]] = ResourceKind(
     noun="model",
     prefix="mdl",
     row=ModelRow,
-    make=_row,
+    new_row=_row,
     manifest=TypeAdapter(ModelManifest),
     formats={"safetensors": "safetensors", "state_dict": "state_dict", "onnx": None},
     role=_role,
@@ -40,8 +41,8 @@ MODELS: Final[resources.Kind[ModelRow, ModelManifest, Model]] = resources.Kind(
 
 
 async def weights(services: Services, caller: Caller, identity: str, fmt: WeightsFormat | None) -> ServedFile:
-    """The weights of a ready model: in its own format, or in the one that is asked for. Raises NotFound, Conflict."""
-    row = resources.ready(MODELS, await resources.get(MODELS, services, caller, identity))
+    """The weights of a ready model, in its own format or in the requested one. Raises NotFound, Conflict."""
+    row = resources.require_ready(MODELS, await resources.get(MODELS, services, caller, identity))
     file = _weights_file(row.files, fmt)
     if file is None:
         raise NotFound(
@@ -63,6 +64,6 @@ def _weights_file(files: list[FileRow], fmt: WeightsFormat | None) -> FileRow | 
 
 async def layers(services: Services, caller: Caller, identity: str) -> Layers:
     """The layers of a ready model. Raises NotFound, Conflict."""
-    row = resources.ready(MODELS, await resources.get(MODELS, services, caller, identity))
-    found = (row.facts or {}).get("layers") or []
-    return Layers(data=tuple(Layer.model_validate(layer) for layer in found))
+    row = resources.require_ready(MODELS, await resources.get(MODELS, services, caller, identity))
+    stored = (row.facts or {}).get("layers") or []
+    return Layers(data=tuple(Layer.model_validate(layer) for layer in stored))

@@ -1,1 +1,1 @@
-"""The queue: jobs, their leases and everything that changes when a job does. `ledger.Ledger` is the door."""
+"""The queue: jobs, their leases, and everything that changes together with a job. Use it through `ledger.Ledger`."""

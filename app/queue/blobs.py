@@ -1,17 +1,16 @@
-"""Which bytes the blob store holds, and which of them may go.
+"""Publishing bytes to the blob store.
 
-A blob's row says where it stands:
+The state of a blob's row:
 
-    writing     somebody is about to put the bytes (or died at it)
-    stored      the bytes are there, whole
-    deleting    nobody refers to it; its bytes go next
+    writing     its bytes are about to be put (or the process died while it put them)
+    stored      the bytes are in the store, complete
+    deleting    no row refers to it; its bytes are deleted next
 
-Bytes and row cannot change in one step, so the order protects them. Publishing touches the row first, and takes
-a `deleting` one back to `writing`; the bytes are put next; the transaction that makes them visible refers to
-the row (foreign key) and marks it `stored`. Collecting marks first and commits, then removes the bytes under
-the row's lock, only if it is still `deleting`. What was touched lately is never collected.
+Bytes and row cannot change in one step, so the order protects them. Publishing touches the row first, and sets a
+`deleting` one back to `writing`; then the bytes are put; then the transaction that makes them visible refers to the row
+(foreign key) and marks it `stored`. `app.retention.blobs` collects what no row refers to.
 
-A worker shows its claim when it publishes, as with every other write: who has lost the job leaves no bytes either.
+A worker publishes under its claim, as with every other write: a worker that has lost the job publishes nothing.
 """
 
 import asyncio
@@ -19,21 +18,21 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, delete, exists, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.states import LEASED
 from app.db.clock import utcnow
-from app.db.commits import witness
+from app.db.commits import set_commit_check
 from app.db.engine import Database
-from app.db.rows import ArtifactRow, BlobRow, FileRow
-from app.db.writes import rows_changed, upsert
+from app.db.rows import BlobRow
+from app.db.writes import upsert
 from app.queue.records import Claim
 from app.queue.transitions import lock
 from app.storage.store import BlobStore, key_of
 
 GRACE = timedelta(hours=24)
-"""How long unreferenced bytes stay: far longer than any upload or job takes from publishing to its transaction."""
+"""How long unreferenced bytes are kept: far longer than an upload or job takes from publishing to its transaction."""
 
 
 class Blobs:
@@ -44,11 +43,10 @@ class Blobs:
         self._store = store
 
     async def publish(self, source: Path, sha256: str, claim: Claim | None = None) -> int:
-        """Put a file, whose digest the caller has computed, into the store; the file is gone from `source` then.
+        """Move a file into the store under its digest, which the caller has computed. Returns its size.
 
-        Returns its size. The caller's transaction must call `settle` and refer to the digest within GRACE.
-        `claim` is what a worker publishes for. Raises ClaimLost where it is no longer held, and what BlobStore.put
-        raises.
+        The caller's transaction must call `mark_stored` and refer to the digest within GRACE. A worker passes its
+        `claim`. Raises ClaimLost if the claim is no longer held, and what BlobStore.put raises.
         """
         size = (await asyncio.to_thread(source.stat)).st_size
         async with self._database.write() as session:
@@ -58,40 +56,11 @@ class Blobs:
         await self._store.put(source, sha256)
         return size
 
-    async def collect(self, grace: timedelta = GRACE, limit: int = 1000) -> int:
-        """Remove up to `limit` blobs that nobody refers to and that were not touched for `grace`."""
-        async with self._database.write() as session:
-            marked = await _mark(session, grace, limit)
-        removed = 0
-        for sha256 in marked:
-            async with self._database.write() as session:
-                removed += await self._remove(session, sha256)
-        return removed
 
-    async def collect_all(self, grace: timedelta = GRACE) -> int:
-        """`collect`, until there is nothing left to remove."""
-        removed = 0
-        while found := await self.collect(grace):
-            removed += found
-        return removed
-
-    async def _remove(self, session: AsyncSession, sha256: str) -> bool:
-        mine = select(BlobRow.sha256).where(BlobRow.sha256 == sha256, BlobRow.state == "deleting")
-        if await session.scalar(mine.with_for_update()) is None:
-            return False  # published again meanwhile
-        # Whoever refers to it now did so while it was being marked; under the lock nobody can.
-        kept = update(BlobRow).where(BlobRow.sha256 == sha256, ~_unreferenced()).values(state="stored")
-        if rows_changed(await session.execute(kept.execution_options(synchronize_session=False))):
-            return False
-        await session.execute(delete(BlobRow).where(BlobRow.sha256 == sha256))
-        await self._store.delete(sha256)
-        return True
-
-
-async def settle(session: AsyncSession, digests: Sequence[str]) -> None:
+async def mark_stored(session: AsyncSession, digests: Sequence[str]) -> None:
     """Mark published blobs as stored, in the transaction whose rows refer to them.
 
-    Raises UnknownBlob for one that was never published, or collected since.
+    Raises UnknownBlob for one that was never published or has been collected.
     """
     wanted = set(digests)
     if not wanted:
@@ -109,17 +78,17 @@ async def settle(session: AsyncSession, digests: Sequence[str]) -> None:
 
 
 class UnknownBlob(Exception):
-    """Rows were about to refer to bytes that are not in the store."""
+    """A row would refer to bytes that are not in the store."""
 
     def __init__(self, sha256: str) -> None:
         super().__init__(f"expected the blob {sha256} to be published before it is referred to: publish it again")
 
 
 class ClaimLost(Exception):
-    """Another worker may have the job, or it has ended: nothing was written."""
+    """Another worker may have the job, or the job has ended: nothing was written."""
 
     def __init__(self, job_id: str, attempt: int) -> None:
-        super().__init__(f"{job_id}: attempt {attempt} no longer holds the job, and publishes nothing")
+        super().__init__(f"{job_id}: attempt {attempt} no longer holds the job; nothing was published")
 
 
 async def _holds(session: AsyncSession, claim: Claim) -> bool:
@@ -128,7 +97,7 @@ async def _holds(session: AsyncSession, claim: Claim) -> bool:
 
 
 async def _touch(session: AsyncSession, sha256: str, size: int) -> None:
-    """Insert the row as writing, or put off its collection; a row being collected is waited for."""
+    """Insert the row as writing, or postpone its collection. Waits for a row that is being collected."""
     now = utcnow()
     statement = upsert(session, BlobRow).values(
         sha256=sha256, key=key_of(sha256), bytes=size, state="writing", created_at=now, last_used=now
@@ -136,29 +105,4 @@ async def _touch(session: AsyncSession, sha256: str, size: int) -> None:
     await session.execute(statement.on_conflict_do_update(index_elements=[BlobRow.sha256], set_={"last_used": now}))
     taken_back = update(BlobRow).where(BlobRow.sha256 == sha256, BlobRow.state == "deleting")
     await session.execute(taken_back.values(state="writing"))
-    witness(session, select(BlobRow.sha256).where(BlobRow.sha256 == sha256, BlobRow.last_used >= now))
-
-
-async def _mark(session: AsyncSession, grace: timedelta, limit: int) -> list[str]:
-    old = select(BlobRow.sha256).where(BlobRow.last_used < utcnow() - grace, _unreferenced()).limit(limit)
-    # The conditions stand in the update again: on PostgreSQL it looks anew at a row that it had to wait for.
-    statement = (
-        update(BlobRow)
-        .where(BlobRow.sha256.in_(old), BlobRow.last_used < utcnow() - grace, _unreferenced())
-        .values(state="deleting")
-        .returning(BlobRow.sha256)
-        .execution_options(synchronize_session=False)
-    )
-    return list((await session.scalars(statement)).all())
-
-
-async def collectable(session: AsyncSession, grace: timedelta = GRACE) -> list[tuple[str, int]]:
-    """(digest, bytes) of what `collect` would remove now."""
-    rows = select(BlobRow.sha256, BlobRow.bytes).where(BlobRow.last_used < utcnow() - grace, _unreferenced())
-    return [(row.sha256, row.bytes) for row in (await session.execute(rows.order_by(BlobRow.sha256))).all()]
-
-
-def _unreferenced() -> ColumnElement[bool]:
-    in_files = exists().where(FileRow.sha256 == BlobRow.sha256)
-    in_artifacts = exists().where(ArtifactRow.sha256 == BlobRow.sha256)
-    return ~in_files & ~in_artifacts
+    set_commit_check(session, select(BlobRow.sha256).where(BlobRow.sha256 == sha256, BlobRow.last_used >= now))

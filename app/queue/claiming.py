@@ -1,4 +1,4 @@
-"""Taking a job from the queue, and beginning it."""
+"""Claiming a job from the queue, and beginning it."""
 
 import uuid
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ from app.queue.transitions import lock, write_state
 
 
 async def claim(database: Database, owner: str, lane: Lane, device: str, lease_seconds: float) -> Claim | None:
-    """See Ledger.claim."""
+    """Claim the oldest claimable job of a lane."""
     if database.dialect == "sqlite" and not await _anything(database, lane):
-        return None  # an empty queue must not cost the write lock at each poll
+        return None  # polling an empty queue must not take the write lock
     async with database.write() as session:
         job = await session.scalar(_claimable(lane).with_for_update(skip_locked=True, of=JobRow))
         if job is None:
@@ -36,7 +36,7 @@ async def _anything(database: Database, lane: Lane) -> bool:
 
 @cache
 def _claimable(lane: Lane) -> Select[JobRow]:
-    """The oldest queued job that waits for nothing. The state is spelt out: it is what the index holds.
+    """The oldest queued job whose inputs are ready. The state is spelt as in the partial index.
 
     Built once a lane: putting the statement together takes longer than running it.
     """
@@ -88,7 +88,7 @@ async def _take(session: AsyncSession, job: JobRow, owner: str, device: str, lea
 
 
 async def begin(database: Database, claim: Claim, resolved_spec: Mapping[str, Any]) -> bool:
-    """See Ledger.begin. A job that was asked to stop meanwhile keeps its state: renew tells it."""
+    """Change from starting to running. A job that is to be paused or cancelled meanwhile keeps that state."""
     async with database.write() as session:
         job = await lock(session, claim.job_id, claim.token)
         if job is None or job.state not in LEASED:

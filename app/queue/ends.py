@@ -1,4 +1,4 @@
-"""What a job's end means for others: those that wait for it, what it was inspecting, and the outbox."""
+"""The effects of a job's end: on jobs that wait for it, on the resource that it inspected, and in the outbox."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
@@ -26,9 +26,9 @@ async def change(
     note: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> JobState:
-    """Move a locked job (`transitions.write_state`) and do what its end entails, in the same transaction.
+    """Change the state of a locked job (`transitions.write_state`), with all effects of its end.
 
-    `error` is kept only if the job fails. Raises IllegalTransition.
+    `error` is stored only if the job fails. Raises IllegalTransition.
     """
     document = None if error is None else error.model_dump(mode="json", by_alias=True)
     if document is not None:
@@ -37,12 +37,14 @@ async def change(
             changes["error"] = document
     state = await write_state(session, job, trigger, note, **changes)
     if state in TERMINAL:
-        await _conclude(session, job, error)
+        await _apply_end(session, job, error)
     return state
 
 
-async def _conclude(session: AsyncSession, job: JobRow, error: JobError | None) -> None:
-    await tell(session, job.project_id, f"job.{job.state.value}", job.id, {"kind": job.kind, "error": job.error})
+async def _apply_end(session: AsyncSession, job: JobRow, error: JobError | None) -> None:
+    await write_outbox(
+        session, job.project_id, f"job.{job.state.value}", job.id, {"kind": job.kind, "error": job.error}
+    )
     if job.state is JobState.SUCCEEDED:
         return
     if job.kind == "inspect":
@@ -54,15 +56,17 @@ async def _conclude(session: AsyncSession, job: JobRow, error: JobError | None) 
 _ENDED = {JobState.FAILED: "failed", JobState.CANCELLED: "was cancelled"}
 
 
-async def tell(session: AsyncSession, project_id: str, topic: str, subject: str, payload: Mapping[str, Any]) -> None:
-    """Put one row into the outbox."""
+async def write_outbox(
+    session: AsyncSession, project_id: str, topic: str, subject: str, payload: Mapping[str, Any]
+) -> None:
+    """Insert one row into the outbox."""
     await session.execute(
         insert(OutboxRow).values(project_id=project_id, topic=topic, subject=subject, payload=dict(payload))
     )
 
 
 async def subject_of(session: AsyncSession, job: JobRow) -> tuple[Resource, str] | None:
-    """What an inspection looks at; None once it is deleted."""
+    """The resource of an inspection; None if it has been deleted."""
     row = (
         await session.execute(
             select(JobInputRow.model_id, JobInputRow.dataset_id).where(
@@ -76,17 +80,17 @@ async def subject_of(session: AsyncSession, job: JobRow) -> tuple[Resource, str]
 
 
 async def _reject_subject(session: AsyncSession, job: JobRow, error: JobError | None) -> None:
-    """An inspection that failed or was cancelled proves nothing: its subject cannot be used."""
+    """After an inspection that failed or was cancelled, its resource cannot be used."""
     if error is None:
         reason = Rejection(code="inspection_cancelled", message="the inspection was cancelled: send the manifest again")
     else:
         reason = Rejection(code=error.code, message=error.message)
-    found = await subject_of(session, job)
-    if found is not None:
-        await settle(session, *found, state="rejected", rejection=reason.model_dump(mode="json"))
+    subject = await subject_of(session, job)
+    if subject is not None:
+        await end_verification(session, *subject, state="rejected", rejection=reason.model_dump(mode="json"))
 
 
-async def settle(
+async def end_verification(
     session: AsyncSession,
     resource: Resource,
     resource_id: str,
@@ -94,7 +98,7 @@ async def settle(
     state: Literal["ready", "rejected"],
     **changes: Any,
 ) -> bool:
-    """Settle what was verifying: -> ready | rejected; False if it is no longer verifying.
+    """Change a model or dataset from verifying to ready or rejected; False if it is no longer verifying.
 
     Jobs that wait for a ready one become claimable; those that wait for a rejected one fail, transitively.
     """
@@ -108,7 +112,7 @@ async def settle(
     if project_id is None:
         return False
     kind = "model" if resource is ModelRow else "dataset"
-    await tell(session, project_id, f"{kind}.{state}", resource_id, {"rejection": changes.get("rejection")})
+    await write_outbox(session, project_id, f"{kind}.{state}", resource_id, {"rejection": changes.get("rejection")})
     announce(session, resource_id, WORK)
     if state == "rejected":
         await _fail_users(session, resource, resource_id)
@@ -126,11 +130,11 @@ async def _fail_users(session: AsyncSession, resource: Resource, resource_id: st
 
 
 async def _fail_downstream(session: AsyncSession, roots: Collection[str], reason: str) -> None:
-    """Fail everything that waits, at any distance, for one of these ended jobs.
+    """Fail all jobs that wait, directly or indirectly, for one of these ended jobs.
 
-    Rows are locked in the order of their ids, which is that of their creation, so that two such transactions
-    never wait for each other. A job submitted on a dependent while its lock was awaited is found by looking
-    again, now that nothing can be submitted on what is locked.
+    Rows are locked in the order of their ids, which is that of their creation, so that two such transactions never
+    deadlock. A job that was submitted on a dependent while this waited for a lock is found by repeating the query: on
+    locked jobs nothing can be submitted.
     """
     if not roots:
         return
@@ -145,8 +149,8 @@ async def _fail_downstream(session: AsyncSession, roots: Collection[str], reason
         .execution_options(populate_existing=True)
     )
     locked: Sequence[JobRow] = ()
-    while len(found := (await session.scalars(query)).all()) > len(locked):
-        locked = found
+    while len(jobs := (await session.scalars(query)).all()) > len(locked):
+        locked = jobs
     await _fail_all(session, locked, "dependency_failed", f"it depends on a job that cannot succeed: {reason}")
 
 
@@ -155,4 +159,4 @@ async def _fail_all(session: AsyncSession, jobs: Sequence[JobRow], code: str, re
     document = error.model_dump(mode="json", by_alias=True)
     for job in jobs:
         await write_state(session, job, Trigger.FAIL, {"error": document}, error=document)
-        await tell(session, job.project_id, "job.failed", job.id, {"kind": job.kind, "error": document})
+        await write_outbox(session, job.project_id, "job.failed", job.id, {"kind": job.kind, "error": document})

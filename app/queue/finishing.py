@@ -1,4 +1,4 @@
-"""How a worker ends a job that it holds."""
+"""The end of a job, written by the worker that holds it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,8 +17,8 @@ from app.db.ids import new_id
 from app.db.rows import DEFAULT_PROJECT, ArtifactRow, FileRow, JobRow, ModelRow, ReportRow
 from app.db.signals import announce
 from app.db.writes import insert_all
-from app.queue.blobs import settle as settle_blobs
-from app.queue.ends import Resource, change, settle, subject_of, tell
+from app.queue.blobs import mark_stored
+from app.queue.ends import Resource, change, end_verification, subject_of, write_outbox
 from app.queue.records import Claim, Publication, PublishedFile
 from app.queue.transitions import lock
 
@@ -26,13 +26,13 @@ _MODEL_FILES: dict[str, FileRole] = {"student": "weights", "onnx": "onnx"}
 
 
 async def succeed(database: Database, claim: Claim, publication: Publication) -> bool:
-    """See Ledger.succeed."""
+    """End a training job as succeeded, with its students as ready models."""
     async with database.write() as session:
         job = await lock(session, claim.job_id, claim.token)
         if not await _may_succeed(session, job):
             return job is not None and job.state is JobState.SUCCEEDED
         assert job is not None
-        await _leave(session, job, publication.files, publication.report)
+        await _insert_outputs(session, job, publication.files, publication.report)
         student_id = await _register(session, job, publication.student_manifest, publication.student, publication.files)
         outputs = [{"role": "student", "model": student_id}]
         for peer in publication.peers:
@@ -52,9 +52,11 @@ async def succeed(database: Database, claim: Claim, publication: Publication) ->
         return True
 
 
-async def _leave(session: AsyncSession, job: JobRow, files: Sequence[PublishedFile], report: Mapping[str, Any]) -> None:
-    """Files and report become the job's."""
-    await settle_blobs(session, [file.sha256 for file in files])
+async def _insert_outputs(
+    session: AsyncSession, job: JobRow, files: Sequence[PublishedFile], report: Mapping[str, Any]
+) -> None:
+    """Insert the rows of the job's files and report."""
+    await mark_stored(session, [file.sha256 for file in files])
     artifacts = [
         {"job_id": job.id, "role": file.role, "name": file.name, "bytes": file.bytes, "sha256": file.sha256}
         for file in files
@@ -66,19 +68,19 @@ async def _leave(session: AsyncSession, job: JobRow, files: Sequence[PublishedFi
 async def finish_preflight(
     database: Database, claim: Claim, files: Sequence[PublishedFile], report: Mapping[str, Any]
 ) -> bool:
-    """See Ledger.finish_preflight."""
+    """End a preflight as succeeded, with its report."""
     async with database.write() as session:
         job = await lock(session, claim.job_id, claim.token)
         if not await _may_succeed(session, job):
             return job is not None and job.state is JobState.SUCCEEDED
         assert job is not None
-        await _leave(session, job, files, report)
+        await _insert_outputs(session, job, files, report)
         await change(session, job, Trigger.SUCCEED, progress={**job.progress, "percent": 100.0, "eta_seconds": 0.0})
         return True
 
 
 async def _may_succeed(session: AsyncSession, job: JobRow | None) -> bool:
-    """Whether this worker still holds the job and nobody cancelled it. A cancelled one ends here, as cancelled."""
+    """Whether this worker still holds the job and it is not being cancelled. If it is, it ends here as cancelled."""
     if job is None or job.state not in LEASED:
         return False
     if job.state is JobState.CANCELLING:
@@ -90,7 +92,7 @@ async def _may_succeed(session: AsyncSession, job: JobRow | None) -> bool:
 async def _register(
     session: AsyncSession, job: JobRow, manifest: ModelManifest, facts: ModelFacts, published: Iterable[PublishedFile]
 ) -> str:
-    """A trained network as a model like any other; its id."""
+    """Insert a trained network as a ready model; its id."""
     model_id = new_id("mdl")
     row = ModelRow(
         id=model_id,
@@ -111,7 +113,7 @@ async def _register(
         if file.role in _MODEL_FILES
     ]
     await _add_files(session, files)
-    await tell(session, job.project_id, "model.ready", model_id, {"source": job.id})
+    await write_outbox(session, job.project_id, "model.ready", model_id, {"source": job.id})
     announce(session, model_id)
     return model_id
 
@@ -127,20 +129,20 @@ def _file(file: PublishedFile, role: FileRole, **owner: str) -> dict[str, Any]:
 async def finish_inspection(
     database: Database, claim: Claim, outcome: InspectionOutcome, files: Sequence[PublishedFile]
 ) -> bool:
-    """See Ledger.finish_inspection. The inspection itself succeeds, whatever it found."""
+    """End an inspection as succeeded, whatever its result, and its resource as ready or rejected."""
     async with database.write() as session:
         job = await lock(session, claim.job_id, claim.token)
         if not await _may_succeed(session, job):
             return job is not None and job.state is JobState.SUCCEEDED
         assert job is not None
-        found = await subject_of(session, job)
-        if found is not None:
-            await _settle_subject(session, *found, outcome, files)
+        subject = await subject_of(session, job)
+        if subject is not None:
+            await _end_verification(session, *subject, outcome, files)
         await change(session, job, Trigger.SUCCEED, progress={**job.progress, "percent": 100.0})
         return True
 
 
-async def _settle_subject(
+async def _end_verification(
     session: AsyncSession,
     resource: Resource,
     resource_id: str,
@@ -151,24 +153,26 @@ async def _settle_subject(
     if outcome.rejection is not None or facts is None:
         rejection = outcome.rejection or Rejection(code="inspection_failed", message="the inspection found no facts")
         document = rejection.model_dump(mode="json")
-        await settle(session, resource, resource_id, state="rejected", rejection=document)
+        await end_verification(session, resource, resource_id, state="rejected", rejection=document)
         return
-    await settle(session, resource, resource_id, state="ready", facts=facts.model_dump(mode="json"), rejection=None)
+    await end_verification(
+        session, resource, resource_id, state="ready", facts=facts.model_dump(mode="json"), rejection=None
+    )
     converted = [file for file in files if file.role == "converted"]
     if converted and resource is ModelRow:
         await _replace_weights(session, resource_id, converted)
 
 
 async def _replace_weights(session: AsyncSession, model_id: str, converted: Sequence[PublishedFile]) -> None:
-    """The converted files are the model's weights from now on; the upload's bytes are collected later."""
-    await settle_blobs(session, [file.sha256 for file in converted])
-    dropped = delete(FileRow).where(FileRow.model_id == model_id).returning(FileRow.project_id)
-    project_id = (await session.scalars(dropped)).first() or DEFAULT_PROJECT
+    """Replace the uploaded file of a model by the converted weights; the upload's blob is collected later."""
+    await mark_stored(session, [file.sha256 for file in converted])
+    deleted = delete(FileRow).where(FileRow.model_id == model_id).returning(FileRow.project_id)
+    project_id = (await session.scalars(deleted)).first() or DEFAULT_PROJECT
     await _add_files(session, [_file(file, "weights", model_id=model_id, project_id=project_id) for file in converted])
 
 
 async def fail(database: Database, claim: Claim, error: JobError) -> bool:
-    """See Ledger.fail."""
+    """End a job as failed."""
     async with database.write() as session:
         job = await lock(session, claim.job_id, claim.token)
         if job is None or job.state not in LEASED:
@@ -177,8 +181,8 @@ async def fail(database: Database, claim: Claim, error: JobError) -> bool:
         return True
 
 
-async def let_go(database: Database, claim: Claim, trigger: Trigger) -> bool:
-    """See Ledger.yield_ and Ledger.drain."""
+async def release(database: Database, claim: Claim, trigger: Trigger) -> bool:
+    """End a claim without an end of the job: YIELD after a pause or cancel, DRAIN at a worker's shutdown."""
     async with database.write() as session:
         job = await lock(session, claim.job_id, claim.token)
         if job is None or job.state not in LEASED:

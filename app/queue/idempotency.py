@@ -1,6 +1,6 @@
-"""Answers kept for repeated requests (`Idempotency-Key`).
+"""Answers stored for repeated requests (`Idempotency-Key`).
 
-For a job the key is taken in the job's own transaction:
+A job takes its key in its own transaction:
 
     async with database.write() as session:
         answer = await idempotency.find(session, owner, key, fingerprint)
@@ -8,11 +8,11 @@ For a job the key is taken in the job's own transaction:
             job = await ledger.submit(session, …)
             await idempotency.remember(session, owner, key, fingerprint, Answer(202, body, location))
 
-A racer with the same key waits in `find` (PostgreSQL on the unique index, SQLite on the write lock) until the
-first has committed, and then gets its answer. A rollback, as for a 4xx, leaves nothing behind.
+A concurrent request with the same key waits in `find` (PostgreSQL on the unique index, SQLite on the write lock) until
+the first has committed, and then gets its answer. A rollback, as for a 4xx, stores nothing.
 
-An upload takes longer than a transaction may. It takes a `hold` first, committed by itself, during which others
-are told InFlight; and it gives the hold's token to `remember` in the transaction that makes the upload visible.
+An upload takes longer than a transaction may. It first commits a `hold`, during which other requests get InFlight, and
+passes the hold's token to `remember` in the transaction that makes the upload visible.
 """
 
 import uuid
@@ -28,12 +28,12 @@ from app.db.writes import rows_changed, upsert
 
 RETENTION = timedelta(hours=24)
 _SLACK = timedelta(hours=2)
-"""Answers are kept so much longer than is promised, as the clocks of those who write and forget them may differ."""
+"""Answers are kept longer than promised by this, because the clocks of different processes may differ."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The first answer, as it went out."""
+    """The first answer, as it was sent."""
 
     status: int
     body: str
@@ -41,24 +41,24 @@ class Answer:
 
 
 class KeyReused(Exception):
-    """The key stands for another content; a 422."""
+    """The key was used with other content; a 422."""
 
     def __init__(self) -> None:
-        super().__init__("this Idempotency-Key was used with another content: take a fresh key for a new request")
+        super().__init__("this Idempotency-Key was used with other content: use a new key for a new request")
 
 
 class InFlight(Exception):
-    """An upload under this key is on its way; a 409."""
+    """An upload with this key is in progress; a 409."""
 
     def __init__(self) -> None:
-        super().__init__("an upload with this Idempotency-Key is on its way: wait for it, then repeat the request")
+        super().__init__("an upload with this Idempotency-Key is in progress: wait for its end, then repeat")
 
 
 class HoldLost(Exception):
-    """The upload took longer than its hold, and another took the key over; a 409."""
+    """The upload took longer than its hold, and another request took over the key; a 409."""
 
     def __init__(self) -> None:
-        super().__init__("the hold on this Idempotency-Key ran out: repeat the upload")
+        super().__init__("the hold on this Idempotency-Key expired: repeat the upload")
 
 
 async def find(
@@ -101,7 +101,7 @@ async def extend(session: AsyncSession, owner: str, key: str, token: str, second
 
 
 async def release(session: AsyncSession, owner: str, key: str, token: str) -> None:
-    """Give up a hold whose upload failed. Nothing happens if it is lost already."""
+    """Release the hold of a failed upload. No effect if it is lost already."""
     mine = (IdempotencyRow.owner == owner, IdempotencyRow.key == key, IdempotencyRow.hold_token == token)
     await session.execute(delete(IdempotencyRow).where(*mine, IdempotencyRow.status.is_(None)))
 
@@ -109,7 +109,7 @@ async def release(session: AsyncSession, owner: str, key: str, token: str) -> No
 async def remember(
     session: AsyncSession, owner: str, key: str, fingerprint: str, answer: Answer, token: str | None = None
 ) -> None:
-    """Keep the answer under the key taken by `find` (no token) or `hold`. Raises HoldLost."""
+    """Store the answer under the key taken by `find` (no token) or `hold`. Raises HoldLost."""
     await _guarded(
         session,
         owner,
@@ -136,7 +136,7 @@ def answer_of(row: IdempotencyRow, fingerprint: str) -> Answer:
 
 
 async def purge(session: AsyncSession, retention: timedelta = RETENTION) -> int:
-    """Forget what is older than `retention` by any clock; how many there were."""
+    """Delete answers that are older than `retention` by any clock; how many there were."""
     oldest = utcnow() - retention - _SLACK
     result = await session.execute(delete(IdempotencyRow).where(IdempotencyRow.created_at < oldest))
     return rows_changed(result)
@@ -145,15 +145,15 @@ async def purge(session: AsyncSession, retention: timedelta = RETENTION) -> int:
 async def _take(session: AsyncSession, owner: str, key: str, **values: object) -> IdempotencyRow | None:
     """None if the key was free and is now this transaction's, else its row, locked.
 
-    On PostgreSQL the insert waits for a racer that has inserted the key already. Between that wait and the look
-    the racer may have given the key up: then it is free after all.
+    On PostgreSQL the insert waits for a concurrent transaction that has inserted the key. That one may have released
+    the key before the select here: then the insert is repeated.
     """
     entry = {"owner": owner, "key": key, "created_at": utcnow(), **values}
     insert = upsert(session, IdempotencyRow).values(entry).on_conflict_do_nothing().returning(IdempotencyRow.key)
     mine = select(IdempotencyRow).where(IdempotencyRow.owner == owner, IdempotencyRow.key == key)
-    look = mine.with_for_update().execution_options(populate_existing=True)
+    locked = mine.with_for_update().execution_options(populate_existing=True)
     while await session.scalar(insert) is None:
-        row = await session.scalar(look)
+        row = await session.scalar(locked)
         if row is not None:
             return row
     return None

@@ -1,4 +1,4 @@
-"""What a claimed job reads, as stored."""
+"""The models and datasets that a claimed job reads."""
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ from app.queue.records import Claim, JobInputs, StoredDataset, StoredModel
 
 
 async def inputs_of(database: Database, claim: Claim) -> JobInputs:
-    """See Ledger.inputs_of."""
+    """The inputs of a claimed job, with manifests, facts and files."""
     async with database.read() as session:
         rows = (await session.scalars(select(JobInputRow).where(JobInputRow.job_id == claim.job_id))).all()
         references = {row.model_id: row.model_id for row in rows if row.model_id is not None}
@@ -24,8 +24,8 @@ async def inputs_of(database: Database, claim: Claim) -> JobInputs:
         models = await _models(session, [*references, *students])
         datasets = await _datasets(session, [row.dataset_id for row in rows if row.dataset_id is not None])
     named = {reference: models[reference] for reference in references if reference in models}
-    lent = {job_id: models[model_id] for model_id, job_id in students.items() if model_id in models}
-    return JobInputs(models=named | lent, datasets=datasets)
+    from_jobs = {job_id: models[model_id] for model_id, job_id in students.items() if model_id in models}
+    return JobInputs(models=named | from_jobs, datasets=datasets)
 
 
 async def _students(session: AsyncSession, jobs: list[str]) -> dict[str, str]:

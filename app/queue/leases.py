@@ -1,4 +1,4 @@
-"""Leases: renewing them, and what happens to a job whose worker is gone."""
+"""Leases: their renewal, and the release of jobs whose worker is dead."""
 
 from collections.abc import Sequence
 
@@ -15,14 +15,14 @@ from app.queue.records import Claim
 from app.queue.transitions import lock
 
 CRASH_LIMIT = 3
-"""Unclean ends without a new checkpoint after which a job is failed."""
+"""Crashes without a new checkpoint after which a job fails."""
 
-# The words of the partial index ix_jobs_leases.
+# Spelt as in the partial index ix_jobs_leases, so that it is used.
 _LEASED = text("jobs.state IN ('starting', 'running', 'pausing', 'cancelling')")
 
 
 async def renew(database: Database, claims: Sequence[Claim], lease_seconds: float) -> dict[str, JobState]:
-    """See Ledger.renew. A lease that ran out but was not swept yet is still this worker's: nobody else has it."""
+    """Extend leases. An expired lease that was not swept yet is still this worker's, because no other has it."""
     if not claims:
         return {}
     query = (
@@ -37,7 +37,7 @@ async def renew(database: Database, claims: Sequence[Claim], lease_seconds: floa
 
 
 async def held(database: Database, claims: Sequence[Claim]) -> dict[str, JobState]:
-    """See Ledger.held."""
+    """The states of claims that are still held."""
     if not claims:
         return {}
     async with database.read() as session:
@@ -46,12 +46,12 @@ async def held(database: Database, claims: Sequence[Claim]) -> dict[str, JobStat
 
 
 def _of(claims: Sequence[Claim]) -> ColumnElement[bool]:
-    """Tokens are fresh for each claim, so a token alone says job and attempt; the id finds the row."""
+    """Tokens are unique for each claim, so a token identifies job and attempt; the id finds the row."""
     return JobRow.id.in_([claim.job_id for claim in claims]) & JobRow.lease_token.in_([c.token for c in claims])
 
 
 async def lose(database: Database, claim: Claim, error: JobError) -> bool:
-    """See Ledger.lose."""
+    """Record a crash of the child."""
     async with database.write() as session:
         job = await lock(session, claim.job_id, claim.token)
         if job is None or job.state not in LEASED:
@@ -75,27 +75,29 @@ async def _lose(session: AsyncSession, job: JobRow, error: JobError) -> None:
 
 
 async def lose_owner(database: Database, owner: str) -> int:
-    """See Ledger.lose_owner."""
+    """Release the jobs of a dead owner."""
     dead = JobRow.lease_owner == owner
     return await _release(database, dead, "worker_died", "its worker died")
 
 
 async def owners(database: Database) -> list[str]:
-    """See Ledger.owners."""
+    """The owners of leased jobs."""
     async with database.read() as session:
-        found = await session.scalars(select(JobRow.lease_owner).where(_LEASED).distinct())
-        return sorted(owner for owner in found if owner is not None)
+        names = await session.scalars(select(JobRow.lease_owner).where(_LEASED).distinct())
+        return sorted(owner for owner in names if owner is not None)
 
 
 async def sweep(database: Database) -> int:
-    """See Ledger.sweep."""
+    """Release jobs whose lease has expired."""
     expired = or_(JobRow.lease_expires < LeaseClock(), JobRow.lease_boot != BootId())
     return await _release(database, expired, "lease_lost", "its worker stopped renewing the lease")
 
 
 async def _release(database: Database, gone: ColumnElement[bool], code: str, reason: str) -> int:
-    """LOSE for every leased job for which `gone` holds, each in a transaction of its own, looked at again under
-    its lock; one that another process is at is left to it.
+    """Release every leased job for which `gone` holds.
+
+    Each has a transaction of its own, which checks the condition again under the row's lock. Rows that another process
+    has locked are skipped.
     """
     async with database.read() as session:
         ids = (await session.scalars(select(JobRow.id).where(_LEASED, gone).order_by(JobRow.id))).all()

@@ -1,4 +1,4 @@
-"""Who needs a model or dataset: what stands in the way of deleting it."""
+"""The jobs that need a model or dataset, which therefore cannot be deleted."""
 
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -8,11 +8,10 @@ from app.db.rows import DatasetRow, JobInputRow, JobRow, ModelRow
 
 
 async def needed_by(session: AsyncSession, resource_id: str) -> list[str]:
-    """Ids of the jobs that have not ended and read this model or dataset, oldest first.
+    """Ids of the unfinished jobs that read this model or dataset, oldest first.
 
-    A student is needed by the jobs that name its job as a teacher, too. The resource's row is locked, so that
-    no job can be submitted on it before the caller's write transaction ends: an empty answer stays true until
-    the row is deleted. Inspections count; cancel them through the ledger first, or answer 409.
+    A student is also needed by jobs that name its job as a teacher. The resource's row is locked, so that no job can be
+    submitted on it before the caller's write transaction ends. Inspections count.
     """
     resource = ModelRow if resource_id.startswith("mdl_") else DatasetRow
     await session.execute(select(resource.id).where(resource.id == resource_id).with_for_update())

@@ -1,4 +1,4 @@
-"""Writing down what a child says, in batches."""
+"""Writing the events of a child, in batches."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,16 +22,16 @@ from app.db.rows import EventRow, JobRow, MetricRow
 from app.db.signals import announce
 from app.db.writes import insert_all, upsert
 from app.queue.records import Claim
-from app.queue.transitions import witness_event
+from app.queue.transitions import set_event_as_commit_check
 
 _LEASED = text("jobs.state IN ('starting', 'running', 'pausing', 'cancelling')")
-_ROWS_A_STATEMENT = 100  # 6 columns each: well below SQLite's bound on parameters, and one shape to compile
+_ROWS_PER_STATEMENT = 100  # 6 columns each: well below SQLite's limit on parameters, and one statement to compile
 
 Event = PhaseEvent | ProgressEvent | MetricsEvent | CheckpointEvent | WarningEvent
 
 
 async def record(database: Database, claim: Claim, events: Sequence[Event]) -> bool:
-    """See Ledger.record."""
+    """Write a batch of events under the row's lock."""
     async with database.write() as session:
         query = select(JobRow.last_seq, JobRow.progress, JobRow.checkpoint_step, JobRow.crashes).where(
             _LEASED, JobRow.id == claim.job_id, JobRow.lease_token == claim.token
@@ -46,8 +46,8 @@ async def record(database: Database, claim: Claim, events: Sequence[Event]) -> b
         await session.execute(update(JobRow).where(JobRow.id == claim.job_id).values(changes))
         rows = [{"job_id": claim.job_id, "seq": seq, **row} for seq, row in enumerate(batch.rows, job.last_seq + 1)]
         await insert_all(session, EventRow, rows)
-        if rows:  # points alone can be written twice
-            witness_event(session, claim.job_id, rows[-1]["seq"], rows[-1]["time"])
+        if rows:  # metric points alone can be written twice
+            set_event_as_commit_check(session, claim.job_id, rows[-1]["seq"], rows[-1]["time"])
         await _write_points(session, claim.job_id, batch.points.values())
         announce(session, claim.job_id)
         return True
@@ -55,7 +55,7 @@ async def record(database: Database, claim: Claim, events: Sequence[Event]) -> b
 
 @dataclass
 class _Batch:
-    """A batch of events on its way into rows."""
+    """Converts a batch of events into rows."""
 
     progress: Progress
     checkpoint_step: int | None
@@ -65,7 +65,7 @@ class _Batch:
     checkpoint: CheckpointEvent | None = None
 
     def add(self, event: Event) -> None:
-        """Take one event in; a run of progress events leaves one row."""
+        """Add one event. Consecutive progress events give one row."""
         match event:
             case MetricsEvent(points=points):
                 self.points |= {(point.series, point.step): point for point in points}
@@ -74,22 +74,22 @@ class _Batch:
                 self.progress = Progress(**{**event.model_dump(exclude={"type"}), "phase": phase})
                 if self.rows and self.rows[-1]["type"] == "progress":
                     self.rows.pop()
-                self._say("progress", self.progress.model_dump(mode="json"))
+                self._add_row("progress", self.progress.model_dump(mode="json"))
             case PhaseEvent(phase=phase):
                 self.progress = self.progress.model_copy(update={"phase": phase})
-                self._say("phase", {"phase": phase})
+                self._add_row("phase", {"phase": phase})
             case WarningEvent(code=code, message=message):
-                self._say("warning", {"code": code, "message": message})
+                self._add_row("warning", {"code": code, "message": message})
             case CheckpointEvent():
-                self._keep(event)
+                self._add_checkpoint(event)
 
-    def _keep(self, event: CheckpointEvent) -> None:
+    def _add_checkpoint(self, event: CheckpointEvent) -> None:
         self.checkpoint = event
         if self.checkpoint_step is None or event.step > self.checkpoint_step:
             self.checkpoint_step, self.crashes = event.step, 0
-        self._say("checkpoint", {"step": event.step, "name": event.name, "sha256": event.sha256})
+        self._add_row("checkpoint", {"step": event.step, "name": event.name, "sha256": event.sha256})
 
-    def _say(self, kind: Literal["phase", "progress", "checkpoint", "warning"], data: dict[str, Any]) -> None:
+    def _add_row(self, kind: Literal["phase", "progress", "checkpoint", "warning"], data: dict[str, Any]) -> None:
         self.rows.append({"type": kind, "data": data, "time": utcnow()})
 
     def changes(self) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class _Batch:
 
 
 async def _write_points(session: AsyncSession, job_id: str, points: Iterable[MetricPoint]) -> None:
-    """Insert, or overwrite what an earlier attempt wrote for the same step."""
+    """Insert points, or overwrite those of an earlier attempt at the same step."""
     now = utcnow()
     rows = [
         {
@@ -127,5 +127,5 @@ async def _write_points(session: AsyncSession, job_id: str, points: Iterable[Met
 
 
 def _chunks(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    for start in range(0, len(rows), _ROWS_A_STATEMENT):
-        yield rows[start : start + _ROWS_A_STATEMENT]
+    for start in range(0, len(rows), _ROWS_PER_STATEMENT):
+        yield rows[start : start + _ROWS_PER_STATEMENT]

@@ -1,4 +1,4 @@
-"""What goes into the ledger and what comes out of it: plain frozen values."""
+"""The arguments and results of the ledger, as frozen dataclasses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,14 +22,14 @@ class NewJob:
     project_id: str = DEFAULT_PROJECT
     key_id: str | None = None
     threads: int | None = None  # CPU threads to freeze with the job
-    resolved_spec: Mapping[str, Any] | None = None  # frozen already, where it goes on from another job's checkpoint
+    resolved_spec: Mapping[str, Any] | None = None  # already frozen if it continues from another job's checkpoint
     retry_of: str | None = None
     checkpoint_from: str | None = None
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A job that a worker holds. `attempt` and `token` are the fence: every write of the worker shows them."""
+    """A job that a worker holds. `attempt` and `token` are the fencing token of each of the worker's writes."""
 
     job_id: str
     attempt: int
@@ -47,7 +47,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A model as the database knows it."""
+    """A model in the database."""
 
     id: str
     manifest: ModelManifest
@@ -57,7 +57,7 @@ class StoredModel:
 
 @dataclass(frozen=True)
 class StoredDataset:
-    """A dataset as the database knows it."""
+    """A dataset in the database."""
 
     id: str
     manifest: DatasetManifest
@@ -67,7 +67,7 @@ class StoredDataset:
 
 @dataclass(frozen=True)
 class JobInputs:
-    """What a claimed job reads, by the id that its spec says: a job teacher's student stands under the job's id."""
+    """What a claimed job reads, by the id in its spec. The student of another job is listed under that job's id."""
 
     models: Mapping[str, StoredModel] = field(default_factory=dict)
     datasets: Mapping[str, StoredDataset] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class PublishedFile:
 
 @dataclass(frozen=True)
 class Publication:
-    """What a finished training leaves: its files, the student as a model, the report."""
+    """The results of a training job: its files, the student as a model, the report."""
 
     files: tuple[PublishedFile, ...]
     student_manifest: ModelManifest
@@ -95,7 +95,7 @@ class Publication:
 
 
 class NotRetryable(Exception):
-    """A job cannot be tried again, or not so; `code` is stable."""
+    """A job cannot be retried, or not in this way; `code` is stable."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -103,13 +103,13 @@ class NotRetryable(Exception):
 
 
 class UnusableInput(Exception):
-    """A new job names an input that is not there or can never become ready.
+    """A new job names an input that does not exist or can never become ready.
 
-    `reference` is the id as the spec says it; `found` is `missing`, `rejected`, `failed`, `cancelled`, or `preflight`:
-    a job that makes no student.
+    `reference` is the id in the spec; `found` is `missing`, `rejected`, `failed`, `cancelled`, or `preflight` (a job
+    without a student).
     """
 
     def __init__(self, reference: str, found: str) -> None:
-        super().__init__(f"expected `{reference}` to be ready or on its way, found it {found}: name another input")
+        super().__init__(f"expected `{reference}` to be ready or in preparation, found it {found}: name another input")
         self.reference = reference
         self.found = found

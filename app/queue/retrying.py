@@ -1,8 +1,8 @@
-"""A new job from one that ended without success, and for how long such a job's checkpoints are kept.
+"""Retries of failed and cancelled jobs, and how long the checkpoints of such jobs are kept.
 
-Checkpoints lie on the workers' disk; the old job's row says whether they are there (`checkpoint`). Who takes them over
-and who drops them meet at that row's lock: a retry looks at it and inserts its own row, `discard` looks for such rows
-and only then empties the column. Folders are removed after that, never before.
+Checkpoints are on a worker's disk; the `checkpoint` column of the old job's row says whether they exist. That row's
+lock orders retries and retention: a retry reads the column and inserts its own row, `discard` checks that there is no
+such row and only then clears the column. Folders are removed after that, never before.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from app.queue.transitions import lock
 async def retry(
     session: AsyncSession, job_id: str, *, from_checkpoint: bool, key_id: str | None, threads: int | None
 ) -> JobRow | None:
-    """See Ledger.retry."""
+    """Submit the spec of an old job as a new one, with its checkpoints if asked."""
     old = await _shared(session, job_id)
     if old is None:
         return None
@@ -37,7 +37,7 @@ async def retry(
         spec=spec,
         project_id=old.project_id,
         key_id=key_id,
-        # What was frozen with the checkpoints stays frozen: only so the student is the same, bit for bit.
+        # Spec and threads stay as they were with the checkpoints, or the student would not be bit-identical.
         threads=threads if source is None else old.threads,
         resolved_spec=None if source is None else old.resolved_spec,
         retry_of=old.id,
@@ -47,7 +47,7 @@ async def retry(
 
 
 async def _shared(session: AsyncSession, job_id: str) -> JobRow | None:
-    """The job; its checkpoints are not dropped before this transaction ends."""
+    """The job with its row share-locked: its checkpoints are not discarded before this transaction ends."""
     query = select(JobRow).where(JobRow.id == job_id).with_for_update(read=True)
     return await session.scalar(query.execution_options(populate_existing=True))
 
@@ -62,7 +62,7 @@ def _check(old: JobRow) -> None:
 
 
 async def _source(session: AsyncSession, old: JobRow) -> str:
-    """The job whose checkpoints are taken over: the old one, or, if it never wrote one, the one that it came from."""
+    """The job whose checkpoints are taken over: the old one, or, if that has none, the one that it continued from."""
     if old.checkpoint is not None:
         return old.id
     earlier = None if old.checkpoint_from is None else await _shared(session, old.checkpoint_from)
@@ -74,8 +74,8 @@ async def _source(session: AsyncSession, old: JobRow) -> str:
     )
 
 
-async def adopted(database: Database, claim: Claim) -> bool:
-    """See Ledger.adopted. The old job's column is not emptied meanwhile: this job has not ended."""
+async def take_over_checkpoints(database: Database, claim: Claim) -> bool:
+    """Copy the old job's checkpoint columns. They are not cleared meanwhile, because this job has not ended."""
     async with database.write() as session:
         job = await lock(session, claim.job_id, claim.token)
         if job is None or job.state not in LEASED:
@@ -95,9 +95,9 @@ async def adopted(database: Database, claim: Claim) -> bool:
 
 
 async def discard(
-    database: Database, job_ids: Sequence[str], kept: timedelta, *, only_look: bool = False
+    database: Database, job_ids: Sequence[str], kept: timedelta, *, dry_run: bool = False
 ) -> dict[str, bool]:
-    """See Ledger.discard. Where it is to `only_look` it says the same and forgets nothing."""
+    """Which of these jobs have ended, and whether their checkpoints may be deleted. A dry run clears no column."""
     if not job_ids:
         return {}
     async with database.read() as session:
@@ -108,19 +108,19 @@ async def discard(
     for row in rows:
         wanted = row.state is not JobState.SUCCEEDED and row.checkpoint is not None
         if wanted and row.finished_at is not None and row.finished_at < oldest:
-            wanted = not await _forget(database, row.id, only_look=only_look)
+            wanted = not await _forget(database, row.id, dry_run=dry_run)
         found[row.id] = not wanted
     return found
 
 
-async def _forget(database: Database, job_id: str, *, only_look: bool) -> bool:
-    """Empty the column, unless a job that has not ended takes the checkpoints over; whether it is (or would be)."""
+async def _forget(database: Database, job_id: str, *, dry_run: bool) -> bool:
+    """Clear the column unless an unfinished job takes the checkpoints over; whether it is (or would be) cleared."""
     async with database.write() as session:
         await session.execute(select(JobRow.id).where(JobRow.id == job_id).with_for_update())
         needed = exists().where(JobRow.checkpoint_from == job_id, JobRow.state.not_in(TERMINAL))
         if await session.scalar(select(needed)):
             return False
-        if not only_look:
+        if not dry_run:
             emptied = update(JobRow).where(JobRow.id == job_id)
             await session.execute(emptied.values(checkpoint=None, checkpoint_sha256=None))
         return True

@@ -1,4 +1,4 @@
-"""What users do: submit, cancel, pause, resume."""
+"""The operations of users: submit, cancel, pause, resume."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ _HOPELESS = (JobState.FAILED, JobState.CANCELLED)
 
 
 async def submit(session: AsyncSession, job: NewJob) -> JobRow:
-    """See Ledger.submit."""
+    """Insert a job with its inputs, labels and first event."""
     inputs = inputs_of_spec(job.spec)
     await _lock_inputs(session, job.project_id, inputs)
     row = _row(job)
@@ -64,9 +64,7 @@ def _row(job: NewJob) -> JobRow:
 
 
 def inputs_of_spec(spec: Spec) -> list[dict[str, Any]]:
-    """The rows of job_inputs (without the job's id) that a spec asks for; each input once. A preflight asks for what
-    its job would.
-    """
+    """The rows of job_inputs for a spec, without the job's id; each input once. A preflight has those of its job."""
     if isinstance(spec, PreflightJob):
         return inputs_of_spec(spec.job)
     if isinstance(spec, InspectJob):
@@ -92,9 +90,9 @@ def _entry(
 
 
 async def _lock_inputs(session: AsyncSession, project_id: str, inputs: Sequence[dict[str, Any]]) -> None:
-    """Share-lock every input's row and see that it is ready or may become so.
+    """Share-lock every input's row, and check that it is ready or may become ready.
 
-    Resources first, then jobs, as `ends` does it. A job that has succeeded lends its student.
+    Resources first, then jobs, in the same order as in `ends`. Of a job that has succeeded, the student is the input.
     """
     awaited = [entry for entry in inputs if entry["role"] != "subject"]
     await _lock_resources(session, ModelRow, project_id, _named(awaited, "model_id"))
@@ -110,7 +108,7 @@ def _named(inputs: Sequence[dict[str, Any]], column: str) -> dict[str, str]:
 async def _lock_resources(
     session: AsyncSession, resource: type[ModelRow] | type[DatasetRow], project_id: str, references: dict[str, str]
 ) -> None:
-    """`references`: row id -> the id that the spec says."""
+    """`references` maps row ids to the ids in the spec."""
     if not references:
         return
     query = select(resource.id, resource.state).where(resource.id.in_(references), resource.project_id == project_id)
@@ -123,7 +121,7 @@ async def _lock_resources(
 
 
 async def _lock_jobs(session: AsyncSession, project_id: str, references: dict[str, str]) -> dict[str, str]:
-    """The students of those that have succeeded: model id -> job id."""
+    """The students of the jobs that have succeeded: model id -> job id."""
     if not references:
         return {}
     query = select(JobRow.id, JobRow.kind, JobRow.state, JobRow.student_id).where(

@@ -1,4 +1,4 @@
-"""The one place where a job's state is written."""
+"""State transitions of jobs. Nothing else writes a job's state."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,7 +11,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from app.contracts.states import LEASED, TERMINAL, JobState, Trigger, after
 from app.db.clock import utcnow
-from app.db.commits import witness
+from app.db.commits import set_commit_check
 from app.db.rows import EventRow, JobRow
 from app.db.signals import WORK, announce
 from app.db.writes import rows_changed
@@ -20,12 +20,12 @@ _NO_LEASE: Mapping[str, Any] = {"lease_owner": None, "lease_expires": None, "lea
 
 
 class LostRow(RuntimeError):
-    """A row changed under its own lock: the caller did not lock it. A fault of the program."""
+    """A row changed although the caller should have locked it: a bug."""
 
 
 async def lock(session: AsyncSession, job_id: str, token: str | None = None) -> JobRow | None:
-    """The job with its row locked until the transaction ends (SQLite: the whole database is, since BEGIN
-    IMMEDIATE). None if it is not there, or no longer under this token.
+    """The job with its row locked until the transaction ends (on SQLite the whole database is locked). None if it does
+    not exist, or no longer has this token.
     """
     query = select(JobRow).where(JobRow.id == job_id).with_for_update().execution_options(populate_existing=True)
     if token is not None:
@@ -40,11 +40,11 @@ async def write_state(
     note: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> JobState:
-    """Move a locked job along the table of contracts.states; write its `state` event; announce it.
+    """Apply a transition of `contracts.states` to a locked job, write its `state` event and announce it.
 
-    `changes` are further columns, values or SQL; `note` goes into the event. The lease ends with the leased
-    states. Its token stays with an ended job, so that the worker who ended it can say so twice. Raises
-    IllegalTransition. What an end means for others is the business of `ends.change`.
+    `changes` are further columns, as values or SQL; `note` is added to the event. The lease ends with the leased
+    states. An ended job keeps its token, so that its worker can repeat the call that ended it. Raises
+    IllegalTransition. Effects on other rows are left to `ends.change`.
     """
     old, token = job.state, job.lease_token
     new = after(old, trigger)
@@ -64,11 +64,11 @@ async def write_state(
     for name, value in values.items():
         if not isinstance(value, ColumnElement):
             set_committed_value(job, name, value)
-    await _say(session, job, note)
+    await _write_state_event(session, job, note)
     return new
 
 
-async def _say(session: AsyncSession, job: JobRow, note: Mapping[str, Any] | None) -> None:
+async def _write_state_event(session: AsyncSession, job: JobRow, note: Mapping[str, Any] | None) -> None:
     data = {"state": job.state.value, "attempt": job.attempt, **(note or {})}
     if job.state in TERMINAL and job.state is not JobState.SUCCEEDED and job.checkpoint is not None:
         data["kept"] = {"checkpoint": job.checkpoint, "step": job.checkpoint_step}  # what a retry can start from
@@ -79,13 +79,16 @@ async def _say(session: AsyncSession, job: JobRow, note: Mapping[str, Any] | Non
 
 
 async def write_event(session: AsyncSession, job_id: str, seq: int, data: Mapping[str, Any]) -> None:
-    """A `state` event, which also proves that its transaction was committed."""
+    """Insert a `state` event, which also proves that its transaction was committed."""
     time = utcnow()
     await session.execute(insert(EventRow).values(job_id=job_id, seq=seq, type="state", data=dict(data), time=time))
-    witness_event(session, job_id, seq, time)
+    set_event_as_commit_check(session, job_id, seq, time)
 
 
-def witness_event(session: AsyncSession, job_id: str, seq: int, time: datetime) -> None:
-    """The event of this number may be another's, if this transaction came to nothing; not at the same microsecond."""
+def set_event_as_commit_check(session: AsyncSession, job_id: str, seq: int, time: datetime) -> None:
+    """Use an event as proof of the commit.
+
+    If the transaction fails, another may write an event with this number, but not in the same microsecond.
+    """
     mine = (EventRow.job_id == job_id, EventRow.seq == seq, EventRow.time == time)
-    witness(session, select(EventRow.seq).where(*mine))
+    set_commit_check(session, select(EventRow.seq).where(*mine))

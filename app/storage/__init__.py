@@ -1,1 +1,1 @@
-"""Where bytes lie: the blob store by digest, uploads on their way to it, and room on the disk."""
+"""The blob store, the staging directory of uploads, and free space on the disk."""

@@ -1,4 +1,4 @@
-"""Files that survive a power cut: written, synced, renamed, and their directory synced. All of it blocks."""
+"""Files that survive a power failure: written, synced, renamed, and their directory synced. All functions block."""
 
 import errno
 import hashlib
@@ -17,7 +17,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, the process'
 
 @contextmanager
 def room() -> Iterator[None]:
-    """A full disk as StorageFull."""
+    """Raise StorageFull for the errors of a full disk."""
     try:
         yield
     except OSError as error:
@@ -27,12 +27,12 @@ def room() -> Iterator[None]:
 
 
 def sync_file(path: Path) -> None:
-    """Have the file's bytes on the disk."""
+    """Sync the file's bytes to the disk."""
     _sync(path, os.O_RDONLY)
 
 
 def sync_directory(path: Path) -> None:
-    """Have the directory's names on the disk."""
+    """Sync the directory's entries to the disk."""
     _sync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
@@ -45,7 +45,7 @@ def _sync(path: Path, flags: int) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory below an existing one, durably."""
+    """Create a directory below an existing one, durably."""
     try:
         path.mkdir()
     except FileExistsError:
@@ -54,9 +54,9 @@ def make_directory(path: Path) -> None:
 
 
 def move_in(source: Path, target: Path) -> None:
-    """Rename `source` to `target`, durably; across file systems by a synced copy beside the target.
+    """Rename `source` to `target`, durably; across file systems by a synced copy next to the target.
 
-    After it, `target` is whole and `source` is gone. A failure leaves no half target.
+    Afterwards `target` is complete and `source` is gone. A failure leaves no partial target.
     """
     with room():
         try:

@@ -1,4 +1,4 @@
-"""What can go wrong with bytes."""
+"""Errors of the storage."""
 
 
 class StorageError(Exception):
@@ -6,15 +6,15 @@ class StorageError(Exception):
 
 
 class BlobMissing(StorageError):
-    """The store does not have these bytes."""
+    """The store does not have this blob."""
 
     def __init__(self, sha256: str) -> None:
-        super().__init__(f"the store has no blob {sha256}: it was removed from the disk or bucket by hand")
+        super().__init__(f"the store has no blob {sha256}: it was removed from the disk or bucket from outside")
         self.sha256 = sha256
 
 
 class StorageFull(StorageError):
-    """There is no room; a 507."""
+    """There is no space; a 507."""
 
     def __init__(self, wanted: int | None = None, free: int | None = None) -> None:
         found = "" if wanted is None or free is None else f": {wanted} bytes wanted, {max(free, 0)} free"
@@ -24,7 +24,7 @@ class StorageFull(StorageError):
 
 
 class StorageUnavailable(StorageError):
-    """The remote store does not answer as it should; the same call may work later."""
+    """The remote store does not answer; the same call may succeed later."""
 
 
 class TooLarge(StorageError):

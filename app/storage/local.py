@@ -1,7 +1,4 @@
-"""The blob store on a local disk.
-
-Our own small writer: a blob appears by rename, after its bytes and before its directory were synced.
-"""
+"""The blob store on a local disk. A blob is synced, renamed to its name, and then its directory is synced."""
 
 import asyncio
 import os
@@ -18,7 +15,7 @@ _READ_ONLY = 0o444
 
 
 class LocalStore:
-    """Blobs as read-only files `<root>/ab/cdef…`. See BlobStore."""
+    """Blobs as read-only files `<root>/ab/cdef…`."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -28,14 +25,14 @@ class LocalStore:
         return self._root / key_of(sha256)
 
     async def put(self, source: Path, sha256: str) -> None:
-        """Put it there by rename, or by a copy from another file system."""
+        """Move the file by rename, or by a copy from another file system."""
         await asyncio.to_thread(self.put_now, source, sha256)
 
     def put_now(self, source: Path, sha256: str) -> None:
-        """`put`, in this thread. Bytes that the disk has damaged are replaced."""
+        """`put` in this thread. A blob that the disk has damaged is replaced."""
         target = self._path(sha256)
         if target.exists() and digest_of_file(target) == sha256:
-            # Another put may have renamed it and not yet synced the name: sync before anybody relies on it.
+            # Another put may have renamed it and not yet synced the directory.
             sync_directory(target.parent)
             source.unlink()
             return
@@ -45,7 +42,7 @@ class LocalStore:
         move_in(source, target)
 
     async def open_range(self, sha256: str, start: int, end: int) -> AsyncIterator[bytes]:
-        """Read in a thread, a chunk at a time."""
+        """Read in a thread, one chunk at a time."""
         try:
             file = await asyncio.to_thread(self._path(sha256).open, "rb", buffering=0)
         except FileNotFoundError:
@@ -67,7 +64,7 @@ class LocalStore:
         return path if path.is_file() else None
 
     async def exists(self, sha256: str) -> bool:
-        """A look at the disk."""
+        """Check the disk."""
         return await asyncio.to_thread(self._path(sha256).is_file)
 
     async def delete(self, sha256: str) -> None:
@@ -82,7 +79,7 @@ class LocalStore:
         sync_directory(path.parent)
 
     async def fetch(self, sha256: str, target: Path) -> None:
-        """A hard link where `target` is on the same file system, else a copy; checked either way."""
+        """A hard link if `target` is on the same file system, else a copy; the digest is checked either way."""
         await asyncio.to_thread(self._fetch, sha256, target)
 
     def _fetch(self, sha256: str, target: Path) -> None:
@@ -92,7 +89,7 @@ class LocalStore:
         found = digest_of_file(source)
         if found != sha256:
             raise DigestMismatch(sha256, found)
-        # Of its own: whoever asked may have given up, and asked again, while this thread still copies.
+        # A unique name: the caller may have cancelled this call and repeated it while this thread still copies.
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
         try:
             with room():

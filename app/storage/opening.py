@@ -1,4 +1,4 @@
-"""From a store's URL to the store."""
+"""Opening the blob store at a URL."""
 
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -12,7 +12,7 @@ _REMOTE = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
 
 def open_store(url: str | None, data_dir: Path) -> BlobStore:
     """The store at `url`: a path or `file://…` for a local disk, `s3://…`, `gs://…`, `az://…` for a bucket;
-    `<data_dir>/blobs` where there is none. Raises ValueError for other URLs, without echoing them.
+    `<data_dir>/blobs` if it is None. Raises ValueError for other URLs, without repeating them.
     """
     if url is None:
         return LocalStore(data_dir / "blobs")

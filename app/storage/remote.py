@@ -19,10 +19,9 @@ _PARTS_AT_ONCE = 4
 
 
 class RemoteStore:
-    """Blobs as objects `ab/cdef…`. See BlobStore.
+    """Blobs as objects `ab/cdef…`. An object is visible only once its upload is complete.
 
-    A bucket shows an object when its upload is complete, so a blob is whole or absent there as well.
-    `bucket` is any store of obstore's.
+    `bucket` is any obstore store.
     """
 
     def __init__(self, bucket: Any) -> None:
@@ -34,7 +33,7 @@ class RemoteStore:
         return cls(obstore.store.from_url(url))
 
     async def put(self, source: Path, sha256: str) -> None:
-        """Upload in parts of 8 MiB, four at a time: memory does not grow with the file."""
+        """Upload in parts of 8 MiB, four at a time, so that memory does not grow with the file."""
         if not await self.exists(sha256):
             with _translated(sha256):
                 await obstore.put_async(
@@ -54,7 +53,7 @@ class RemoteStore:
                     yield whole[offset : offset + CHUNK]
 
     def local_path(self, sha256: str) -> Path | None:
-        """Never: the bytes are elsewhere."""
+        """Always None: the blobs are remote."""
         key_of(sha256)
         return None
 
@@ -76,7 +75,7 @@ class RemoteStore:
             return
 
     async def fetch(self, sha256: str, target: Path) -> None:
-        """Download beside the target while hashing, then rename."""
+        """Download next to the target while hashing, then rename."""
         temporary = target.with_name(f".{target.name}.part")
         try:
             with room():
@@ -92,11 +91,11 @@ class RemoteStore:
         with path.open("wb") as file, _translated(sha256):
             answer = await obstore.get_async(self._bucket, key_of(sha256))
             async for chunk in answer.stream(min_chunk_size=CHUNK):
-                await asyncio.to_thread(_absorb, file, digest, bytes(chunk))
+                await asyncio.to_thread(_write_and_hash, file, digest, bytes(chunk))
         return digest.hexdigest()
 
 
-def _absorb(file: Any, digest: Any, chunk: bytes) -> None:
+def _write_and_hash(file: Any, digest: Any, chunk: bytes) -> None:
     file.write(chunk)
     digest.update(chunk)
 

@@ -1,12 +1,11 @@
-"""Uploads on their way: written to disk while they are hashed, gone again unless they were finished and taken."""
+"""Uploads in progress: written to the staging directory and hashed at once, deleted unless published."""
 
 import asyncio
 import hashlib
 import os
-import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +17,7 @@ from app.storage.errors import TooLarge
 
 @dataclass(frozen=True)
 class Staged:
-    """A finished upload on the disk, synced. Publish it (which renames it away) inside the block that staged it."""
+    """A complete upload, synced to the disk. Publish it, which moves it away, within the block that staged it."""
 
     path: Path
     sha256: str
@@ -46,7 +45,7 @@ class StagedFile:
             await self._flush()
 
     async def finish(self) -> Staged:
-        """All has come: sync it. Raises StorageFull."""
+        """Sync the complete file. Raises StorageFull."""
         await self._flush()
         with room():
             await asyncio.to_thread(os.fsync, self._descriptor)
@@ -75,7 +74,7 @@ class StagedFile:
 
 
 class Staging:
-    """The folder of uploads on their way, on the file system of the blob store if that is local."""
+    """The directory of uploads in progress, on the file system of the blob store if that is local."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -83,27 +82,6 @@ class Staging:
 
     @asynccontextmanager
     async def open(self, limit: int | None = None) -> AsyncIterator[StagedFile]:
-        """A new file of at most `limit` bytes; whatever was not taken away by the end of the block is deleted."""
+        """A new file of at most `limit` bytes. It is deleted at the end of the block unless it was moved away."""
         with StagedFile(self._directory / uuid.uuid4().hex, limit) as file:
             yield file
-
-    def abandoned(self, seconds: float) -> list[tuple[Path, int]]:
-        """(path, bytes) of uploads to which nothing was written for so long: their processes are dead, as one that
-        stands still is given up much sooner.
-        """
-        found = []
-        for path in self._directory.iterdir():
-            with suppress(FileNotFoundError):
-                facts = path.stat()
-                if time.time() - facts.st_mtime > seconds:
-                    found.append((path, facts.st_size))
-        return found
-
-    def clear(self) -> int:
-        """Delete what uploads of dead processes left, and say how many there were: at the start of the only
-        process that stages here.
-        """
-        left = list(self._directory.iterdir())
-        for path in left:
-            path.unlink(missing_ok=True)
-        return len(left)

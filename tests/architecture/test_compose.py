@@ -13,9 +13,9 @@ import pytest
 from typer.main import get_command
 
 from app.cli import cli
+from app.cli.server import GRACEFUL_SECONDS
 from app.db.urls import parse
 from app.main import create_app
-from app.serving import GRACEFUL_SECONDS
 from app.settings import Settings
 from tests.architecture.compose import ROOT, SECRETS, Unset, environment, image, interpolate, load, seconds
 

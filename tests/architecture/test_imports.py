@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.runtime.children import DEFAULT_ENTRY
+from workers.runtime.child.pool import DEFAULT_ENTRY
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "numpy", "onnx", "onnxruntime", "pyarrow", "safetensors", "workers")
@@ -27,7 +27,7 @@ def test_the_api_imports_neither_torch_nor_the_workers(module: str) -> None:
 
 def test_the_runtime_imports_neither_torch_nor_the_engine() -> None:
     loaded = _loaded_after(
-        "import workers.__main__, workers.runtime.supervisor, sys; assert 'workers.engine' not in sys.modules"
+        "import workers.__main__, workers.runtime.retention.policy, sys; assert 'workers.engine' not in sys.modules"
     )
     assert not loaded & {"torch", "onnx", "onnxruntime", "fastapi"}
 

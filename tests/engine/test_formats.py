@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from app.errors import Invalid
-from app.http.formats import HEAD_BYTES, REFUSED, check_format, kind_of_file, kind_of_head, refuse_head
+from app.http.errors import Invalid
+from app.resources.formats import HEAD_BYTES, REFUSED, check_format, kind_of_file, kind_of_head, refuse_head
 from tests.engine.uploads import weights
 
 X = np.arange(8.0)

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from app.cli.worker_process import worker_environment
 from app.db.migrate import upgrade
-from app.serving import worker_environment
 from app.settings import Settings
 from tests.faults.house import FaultyService, eventually
 from tests.integration.worker.house import Process

@@ -79,7 +79,7 @@ class FaultyService:
         if part == "api":
             return self._process.pid
         workers = [pid for pid in children_of(self._process.pid) if "-m workers --slots" in command_of(pid)]
-        servers = [pid for worker in workers for pid in children_of(worker) if "forkserver" in command_of(pid)]
+        servers = [pid for worker in workers for pid in children_of(worker) if "fork_server" in command_of(pid)]
         children = [pid for server in servers for pid in children_of(server) if lives(pid)]
         found = {"supervisor": workers, "fork server": servers, "child": children}[part]
         return found[0] if found else None

@@ -10,11 +10,11 @@ from sqlalchemy import select
 
 from app.db.engine import Database, open_database
 from app.db.rows import BlobRow
-from app.queue.blobs import Blobs
+from app.retention.blobs import collect
 from app.storage.local import LocalStore
 from tests.faults.house import eventually
 from workers.runtime import locks
-from workers.runtime.places import Places
+from workers.runtime.paths import Paths
 
 
 def stale_beside(url: str, data: Path) -> list[str]:
@@ -41,10 +41,10 @@ async def _stale_blobs_at(url: str, data: Path) -> list[str]:
 
 def stale_files(data: Path) -> list[str]:
     """Folders of ended jobs, uploads that broke off, drafts of the dead, locks of dead supervisors."""
-    places = Places(data)
-    found = [*_inside(places.jobs), *_inside(data / "staging")]
+    paths = Paths(data)
+    found = [*_inside(paths.jobs), *_inside(data / "staging")]
     found += [*(data / "cache").rglob(".draft-*"), *(data / "cache").rglob("*.part")]
-    found += [path for path in places.owner_locks() if locks.is_free(path)]
+    found += [path for path in paths.owner_locks() if locks.is_free(path)]
     return [str(path.relative_to(data)) for path in found]
 
 
@@ -57,7 +57,7 @@ async def stale_blobs(database: Database, data: Path) -> list[str]:
     collected first, without the grace that it has otherwise.
     """
     root = data / "blobs"
-    await Blobs(database, LocalStore(root)).collect(grace=timedelta(0))
+    await collect(database, LocalStore(root), grace=timedelta(0))
     async with database.read() as session:
         rows = {row.sha256: row for row in await session.scalars(select(BlobRow))}
     files = {"".join(path.relative_to(root).parts): path for path in root.rglob("*") if path.is_file()}

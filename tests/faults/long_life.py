@@ -49,7 +49,7 @@ def hold(service: ControlledService) -> Held:
 
 def _name(pid: int) -> str:
     words = command_of(pid)
-    return next((name for name in ("forkserver", "-m workers", "serve") if name in words), words)
+    return next((name for name in ("fork_server", "-m workers", "serve") if name in words), words)
 
 
 def _pss(pid: int) -> int:

@@ -20,7 +20,7 @@ from workers import child
 from workers.engine.teachers import target_store as targets
 from workers.engine.training import loop
 from workers.engine.training.checkpoints import folder as checkpoint
-from workers.runtime.child_side import Control, Events
+from workers.runtime.child.supervisor_link import Control, Events
 
 
 class _Point:

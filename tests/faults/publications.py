@@ -28,10 +28,10 @@ from workers.engine.jobs.runs.results import FinishedRuns, RunResult, TrainedMod
 from workers.engine.models import build
 from workers.engine.teachers.target_store import Packing, SoftTargetStore
 from workers.engine.training.checkpoints.folder import CheckpointFolder
-from workers.runtime.adopting import adopt
-from workers.runtime.child_side import failure, write_outcome
-from workers.runtime.places import Places
-from workers.runtime.publishing import read_outcome
+from workers.runtime.child.supervisor_link import failure, write_outcome
+from workers.runtime.disk.checkpoint_handover import take_over_checkpoints
+from workers.runtime.paths import Paths
+from workers.runtime.supervisor.publishing import read_outcome
 
 OLD, NEW = 1, 2
 REFUSED, BROKEN = 3, 4
@@ -203,14 +203,14 @@ def _outcome(folder: Path) -> int:
 
 def _adopt(folder: Path, version: int) -> None:
     """A retry takes the checkpoints of a job, which is made first."""
-    places = Places(folder / "data")
-    source = CheckpointFolder(places.checkpoints("job_source"), 1)
+    paths = Paths(folder / "data")
+    source = CheckpointFolder(paths.checkpoints("job_source"), 1)
     source.save(version, _numbers(version), json.dumps({"v": version}))
-    adopt(places, "job_source", "job_retry", version)
+    take_over_checkpoints(paths, "job_source", "job_retry", version)
 
 
 def _adopted(folder: Path) -> int:
-    place = Places(folder / "data").checkpoints("job_retry")
+    place = Paths(folder / "data").checkpoints("job_retry")
     found = CheckpointFolder(place, 9).load() if place.exists() else None
     return 0 if found is None else _version(found.tensors)
 

@@ -54,8 +54,8 @@ async def test_folders_locks_drafts_and_bytes_that_are_left_are_seen(house: Hous
     assert stale_files(data) == []
     (data / "jobs" / "job_1" / "checkpoints").mkdir(parents=True)
     (data / "cache" / "controls" / ".draft-a-1").mkdir(parents=True)
-    os.close(locks.own(house.places.owner_lock("dead")))
-    alive = locks.own(house.places.owner_lock("alive"))
+    os.close(locks.own(house.paths.owner_lock("dead")))
+    alive = locks.own(house.paths.owner_lock("alive"))
     assert len(stale_files(data)) == 3
     os.close(alive)
     await house.dataset()

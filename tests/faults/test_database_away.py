@@ -41,7 +41,7 @@ def reachable(postgresql_url: str, postgresql_server: str) -> Switch:
 
 def _lines(house: House, job_id: str) -> int:
     """How many events the job's child has written."""
-    return sum(path.read_bytes().count(b"\n") for path in house.places.job(job_id).glob("attempt-*/events.jsonl"))
+    return sum(path.read_bytes().count(b"\n") for path in house.paths.job(job_id).glob("attempt-*/events.jsonl"))
 
 
 async def test_training_goes_on_and_no_event_is_lost(house: House, reachable: Switch) -> None:

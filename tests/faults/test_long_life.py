@@ -14,7 +14,7 @@ def test_thirty_jobs_leave_no_process_no_descriptor_no_file_and_no_memory_behind
     with ControlledService(tmp_path / "data", checkpoint_kept_hours=0, lease_seconds=4) as service:
         early, late, well = live_through(service, tmp_path, JOBS)
     assert well == JOBS
-    assert late.processes == early.processes == ("-m workers", "forkserver", "serve")
+    assert late.processes == early.processes == ("-m workers", "fork_server", "serve")
     assert late.descriptors <= early.descriptors + SPARE_DESCRIPTORS
     assert late.threads <= early.threads + SPARE_THREADS
     assert late.files == early.files

@@ -27,7 +27,7 @@ async def house(database_url: str, tmp_path: Path) -> AsyncIterator[House]:
 async def test_a_stopped_process_is_killed_after_its_time_and_keeps_its_last_checkpoint(
     house: House, action: str
 ) -> None:
-    async with house.supervising(obey_seconds=0.3):
+    async with house.supervising(stop_seconds=0.3):
         job_id = await house.submit("work", steps=20, every=4, hold=10)
         pid = await house.stepping(job_id, 10)
         os.kill(pid, signal.SIGSTOP)

@@ -111,7 +111,7 @@ async def _wake(zombie: Process, data: Path) -> None:
 
 
 async def _swept(house: House, job_id: str) -> bool:
-    return not house.places.job(job_id).exists()
+    return not house.paths.job(job_id).exists()
 
 
 async def _alone(data: Path) -> bool:

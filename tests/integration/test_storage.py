@@ -12,6 +12,7 @@ from pathlib import Path
 import obstore.store
 import pytest
 
+from app.retention import staged_uploads
 from app.storage import local
 from app.storage.durable import digest_of_file
 from app.storage.errors import BlobMissing, StorageFull, StorageUnavailable, TooLarge
@@ -280,9 +281,9 @@ async def test_an_empty_upload_is_a_blob_too(tmp_path: Path) -> None:
 
 
 def test_what_dead_processes_left_is_cleared(tmp_path: Path) -> None:
-    staging = Staging(tmp_path / "staging")
+    (tmp_path / "staging").mkdir()
     (tmp_path / "staging" / "left").write_bytes(b"half")
-    assert staging.clear() == 1
+    assert staged_uploads.clear(tmp_path / "staging") == 1
     assert list((tmp_path / "staging").iterdir()) == []
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from app.errors import ApiError, BadRequest, NotSupported, TooLarge
+from app.http.errors import ApiError, BadRequest, NotSupported, TooLarge
 from app.http.multipart import UploadParser, boundary_of
 
 BOUNDARY = "xYz123"

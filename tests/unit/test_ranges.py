@@ -5,8 +5,8 @@ import hashlib
 
 import pytest
 
-from app.errors import RangeRefused
-from app.http.ranges import Span, asked_span, etag_of, not_modified, repr_digest
+from app.http.errors import RangeRefused
+from app.http.ranges import Span, etag_of, not_modified, repr_digest, requested_span
 
 SHA = hashlib.sha256(b"weights").hexdigest()
 SIZE = 1000
@@ -26,7 +26,7 @@ SIZE = 1000
     ],
 )
 def test_one_range_is_served(header: str, span: Span) -> None:
-    assert asked_span(header, None, SHA, SIZE) == span
+    assert requested_span(header, None, SHA, SIZE) == span
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_one_range_is_served(header: str, span: Span) -> None:
     ],
 )
 def test_what_is_no_single_range_is_ignored(header: str | None) -> None:
-    assert asked_span(header, None, SHA, SIZE) is None
+    assert requested_span(header, None, SHA, SIZE) is None
 
 
 @pytest.mark.parametrize(
@@ -53,15 +53,15 @@ def test_what_is_no_single_range_is_ignored(header: str | None) -> None:
 )
 def test_a_range_outside_the_file_is_refused_with_its_size(header: str, size: int) -> None:
     with pytest.raises(RangeRefused) as caught:
-        asked_span(header, None, SHA, size)
+        requested_span(header, None, SHA, size)
     assert caught.value.headers["Content-Range"] == f"bytes */{size}"
 
 
 def test_if_range_holds_for_the_same_bytes_only() -> None:
-    assert asked_span("bytes=1-2", etag_of(SHA), SHA, SIZE) == Span(1, 3)
-    assert asked_span("bytes=1-2", '"other"', SHA, SIZE) is None
-    assert asked_span("bytes=1-2", f"W/{etag_of(SHA)}", SHA, SIZE) is None
-    assert asked_span("bytes=1-2", "Wed, 21 Oct 2015 07:28:00 GMT", SHA, SIZE) is None
+    assert requested_span("bytes=1-2", etag_of(SHA), SHA, SIZE) == Span(1, 3)
+    assert requested_span("bytes=1-2", '"other"', SHA, SIZE) is None
+    assert requested_span("bytes=1-2", f"W/{etag_of(SHA)}", SHA, SIZE) is None
+    assert requested_span("bytes=1-2", "Wed, 21 Oct 2015 07:28:00 GMT", SHA, SIZE) is None
 
 
 @pytest.mark.parametrize("header", ["*", etag_of(SHA), f"W/{etag_of(SHA)}", f'"a", {etag_of(SHA)}'])

@@ -9,7 +9,7 @@ from app.contracts.resolving.resolve import Resolution, resolve
 from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts, OutputFacts, TargetFacts
 from app.contracts.resources.manifests import ClassOutput
 from app.contracts.specs.jobs import ANY_SPEC, JOB_SPEC, DistillJob, PreflightJob
-from app.errors import Invalid
+from app.http.errors import Invalid
 from app.http.validation import parse_as
 from app.jobs.submission import dry_run, references
 from app.queue.submission import inputs_of_spec

@@ -10,7 +10,7 @@ from app.contracts.resolving.resolve import Resolution
 from app.contracts.resources.facts import ModelFacts, OutputFacts, TargetFacts
 from app.contracts.resources.manifests import ClassOutput, InputTransform
 from app.contracts.specs.jobs import JOB_SPEC, MultitaskJob
-from app.errors import Invalid
+from app.http.errors import Invalid
 from app.http.validation import parse_as
 from tests.engine.sharing_schemes import parsed
 from tests.unit.test_resolve import DS, SPLITS, TEACHER, TRAIN, codes, dataset, resolved

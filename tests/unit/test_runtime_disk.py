@@ -15,8 +15,9 @@ from app.contracts.specs.training import TrainingSpec
 from app.contracts.wire.orders import ExitCode
 from app.storage.errors import StorageFull
 from app.storage.space import JOBS_SHARE
-from workers.runtime.disk import Disk, bytes_below
-from workers.runtime.publishing import crash_error
+from workers.runtime.disk.space import DiskSpace
+from workers.runtime.disk.usage import bytes_below
+from workers.runtime.supervisor.publishing import crash_error
 
 DATASET = "ds_01890a5d-ac96-774b-bcce-b302099a8057"
 
@@ -28,30 +29,30 @@ def test_a_child_that_could_write_nothing_says_by_its_status_that_the_disk_is_fu
 
 def test_no_job_is_claimed_when_jobs_have_eaten_into_what_uploads_leave(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
-    assert Disk(tmp_path, 0).has_room()
-    assert Disk(tmp_path, free * (JOBS_SHARE - 1)).has_room()
-    assert not Disk(tmp_path, free * (JOBS_SHARE + 1)).has_room()
+    assert DiskSpace(tmp_path, 0).has_room()
+    assert DiskSpace(tmp_path, free * (JOBS_SHARE - 1)).has_room()
+    assert not DiskSpace(tmp_path, free * (JOBS_SHARE + 1)).has_room()
 
 
 async def test_what_is_promised_to_one_job_is_not_given_to_another(tmp_path: Path) -> None:
     """What the first has written of its share counts once; afterwards there is room again."""
-    disk = Disk(tmp_path, 0, wait_seconds=0.0)
+    disk = DiskSpace(tmp_path, 0, wait_seconds=0.0)
     share = int(shutil.disk_usage(tmp_path).free * 0.6)
-    async with disk.promise(share, tmp_path / "one"):
+    async with disk.reserve(share, tmp_path / "one"):
         with pytest.raises(StorageFull, match="bytes wanted"):
-            async with disk.promise(share, tmp_path / "other"):
+            async with disk.reserve(share, tmp_path / "other"):
                 raise AssertionError("promised twice")
-    async with disk.promise(share, tmp_path / "other"):
+    async with disk.reserve(share, tmp_path / "other"):
         pass
 
 
 async def test_two_jobs_that_ask_at_once_are_not_promised_the_same_room(tmp_path: Path) -> None:
-    disk = Disk(tmp_path, 0, wait_seconds=0.0)
+    disk = DiskSpace(tmp_path, 0, wait_seconds=0.0)
     share, both = int(shutil.disk_usage(tmp_path).free * 0.6), asyncio.Event()
 
     async def asked(folder: str) -> bool:
         try:
-            async with disk.promise(share, tmp_path / folder):
+            async with disk.reserve(share, tmp_path / folder):
                 await both.wait()
         except StorageFull:
             both.set()
@@ -64,14 +65,14 @@ async def test_two_jobs_that_ask_at_once_are_not_promised_the_same_room(tmp_path
 
 async def test_a_second_attempt_of_a_job_keeps_its_promise_when_the_first_ends(tmp_path: Path) -> None:
     """A job that was lost and claimed again by the same worker: both share a folder for a while, and its room."""
-    disk = Disk(tmp_path, 0, wait_seconds=0.0)
+    disk = DiskSpace(tmp_path, 0, wait_seconds=0.0)
     share = int(shutil.disk_usage(tmp_path).free * 0.6)
-    first, second = disk.promise(share, tmp_path / "job"), disk.promise(share, tmp_path / "job")
+    first, second = disk.reserve(share, tmp_path / "job"), disk.reserve(share, tmp_path / "job")
     await first.__aenter__()
     async with second:
         await first.__aexit__(None, None, None)
         with pytest.raises(StorageFull, match="bytes wanted"):
-            async with disk.promise(share, tmp_path / "other"):
+            async with disk.reserve(share, tmp_path / "other"):
                 raise AssertionError("promised twice")
 
 

@@ -10,18 +10,20 @@ import pytest
 
 from app.contracts.wire.events import PhaseEvent, WarningEvent
 from app.contracts.wire.orders import FailureOutcome
-from workers.runtime import devices, health, keeping, locks
-from workers.runtime.child_side import Events, failure, write_outcome
-from workers.runtime.lifeline import host_clock
-from workers.runtime.places import Places
-from workers.runtime.publishing import crash_error, read_outcome
-from workers.runtime.slots import Seats, taken_slots
-from workers.runtime.spool import MOST_BYTES, Spool
+from workers.runtime import health, locks
+from workers.runtime.child.spool import MOST_BYTES, Spool
+from workers.runtime.child.supervisor_link import Events, failure, write_outcome
+from workers.runtime.clock import host_clock
+from workers.runtime.paths import Paths
+from workers.runtime.retention import cached_inputs, crash_logs
+from workers.runtime.supervisor import devices
+from workers.runtime.supervisor.publishing import crash_error, read_outcome
+from workers.runtime.supervisor.slots import SlotNames, taken_slots
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Places:
-    return Places(tmp_path)
+def paths(tmp_path: Path) -> Paths:
+    return Paths(tmp_path)
 
 
 def test_a_lock_is_free_once_all_its_copies_are_closed(tmp_path: Path) -> None:
@@ -62,22 +64,22 @@ def test_only_a_free_lock_is_removed(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_seats_of_the_living_differ_and_those_of_the_dead_come_free(places: Places) -> None:
-    first, second = Seats(places), Seats(places)
+def test_seats_of_the_living_differ_and_those_of_the_dead_come_free(paths: Paths) -> None:
+    first, second = SlotNames(paths), SlotNames(paths)
     assert [first.take("cpu"), first.take("cpu"), second.take("cpu"), first.take("inspect")] == [
         "cpu-0",
         "cpu-1",
         "cpu-2",
         "inspect-0",
     ]
-    first.leave()
+    first.release()
     assert second.take("cpu") == "cpu-0"
-    second.leave()
+    second.release()
 
 
-def test_slots_follow_lanes(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slots_follow_lanes(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with taken_slots(places, 2, {"train", "inspect"}) as slots:
+    with taken_slots(paths, 2, {"train", "inspect"}) as slots:
         assert [(slot.name, slot.lane, slot.device) for slot in slots] == [
             ("cpu-0", "train", "cpu"),
             ("cpu-1", "train", "cpu"),
@@ -85,9 +87,9 @@ def test_slots_follow_lanes(places: Places, monkeypatch: pytest.MonkeyPatch) -> 
             ("inspect-1", "inspect", "cpu"),
         ]
         assert all(slot.has_room() for slot in slots)
-    with taken_slots(places, 0, {"train", "inspect"}) as slots:
+    with taken_slots(paths, 0, {"train", "inspect"}) as slots:
         assert {slot.lane for slot in slots} == {"inspect"}
-    with taken_slots(places, 1, {"train"}) as slots:
+    with taken_slots(paths, 1, {"train"}) as slots:
         assert [slot.name for slot in slots] == ["cpu-0"]
 
 
@@ -155,12 +157,12 @@ def test_an_outcome_is_whole_or_absent(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (-9, "SIGKILL: something killed it; most often that is the kernel, out of memory"),
+        (-9, "SIGKILL: it was killed, most often by the kernel because memory ran out"),
         (-11, "SIGSEGV"),
         (-14, "SIGALRM: its lease could not be renewed in time"),
-        (-24, "SIGXCPU: it used more processor time than it may"),
+        (-24, "SIGXCPU: it used more processor time than allowed"),
         (7, "exited with status 7"),
-        (0, "ended without an outcome"),
+        (0, "exited without an outcome"),
     ],
 )
 def test_a_crash_is_named_by_what_ended_it(tmp_path: Path, status: int, said: str) -> None:
@@ -169,102 +171,104 @@ def test_a_crash_is_named_by_what_ended_it(tmp_path: Path, status: int, said: st
     assert (error.code, error.error_class) == ("crashed", "infrastructure")
 
 
-def test_only_the_end_of_the_newest_logs_is_kept(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "KEPT_LOGS", 3)
+def test_only_the_end_of_the_newest_logs_is_kept(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crash_logs, "KEPT_LOGS", 3)
     for number in range(5):
-        folder = places.attempt(f"job_{number}", 1)
+        folder = paths.attempt(f"job_{number}", 1)
         folder.mkdir(parents=True)
-        (folder / "log.txt").write_bytes(b"-" * keeping.LOG_BYTES + b"the end")
-        keeping.keep_log(places, f"job_{number}", 1)
-        os.utime(places.logs / f"job_{number}-attempt-1.txt", (number, number))
-    kept = sorted(path.name for path in places.logs.iterdir())
+        (folder / "log.txt").write_bytes(b"-" * crash_logs.LOG_BYTES + b"the end")
+        crash_logs.keep_log(paths, f"job_{number}", 1)
+        os.utime(paths.logs / f"job_{number}-attempt-1.txt", (number, number))
+    kept = sorted(path.name for path in paths.logs.iterdir())
     assert kept == [f"job_{number}-attempt-1.txt" for number in (2, 3, 4)]
-    assert all(path.stat().st_size == keeping.LOG_BYTES for path in places.logs.iterdir())
-    assert (places.logs / kept[-1]).read_bytes().endswith(b"the end")
+    assert all(path.stat().st_size == crash_logs.LOG_BYTES for path in paths.logs.iterdir())
+    assert (paths.logs / kept[-1]).read_bytes().endswith(b"the end")
 
 
 def test_a_log_that_another_worker_removes_meanwhile_is_passed_over(
-    places: Places, monkeypatch: pytest.MonkeyPatch
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places.attempt("job_1", 1).mkdir(parents=True)
-    (places.attempt("job_1", 1) / "log.txt").write_bytes(b"the end")
-    places.logs.mkdir()
-    (places.logs / "job_0-attempt-1.txt").write_bytes(b"older")
+    paths.attempt("job_1", 1).mkdir(parents=True)
+    (paths.attempt("job_1", 1) / "log.txt").write_bytes(b"the end")
+    paths.logs.mkdir()
+    (paths.logs / "job_0-attempt-1.txt").write_bytes(b"older")
     original = Path.iterdir
 
     def iterdir(folder: Path) -> Iterator[Path]:
         yield from original(folder)
-        yield places.logs / "job_gone-attempt-1.txt"
+        yield paths.logs / "job_gone-attempt-1.txt"
 
     monkeypatch.setattr(Path, "iterdir", iterdir)
-    monkeypatch.setattr(keeping, "KEPT_LOGS", 1)
-    keeping.keep_log(places, "job_1", 1)
-    assert [path.name for path in original(places.logs)] == ["job_1-attempt-1.txt"]
+    monkeypatch.setattr(crash_logs, "KEPT_LOGS", 1)
+    crash_logs.keep_log(paths, "job_1", 1)
+    assert [path.name for path in original(paths.logs)] == ["job_1-attempt-1.txt"]
 
 
-def test_inputs_are_pruned_longest_unused_first_but_never_what_is_needed(places: Places) -> None:
-    places.inputs.mkdir(parents=True)
-    files = [places.inputs / name for name in "abcde"]
+def test_inputs_are_pruned_longest_unused_first_but_never_what_is_needed(paths: Paths) -> None:
+    paths.inputs.mkdir(parents=True)
+    files = [paths.inputs / name for name in "abcde"]
     for age, file in enumerate(files):
         file.write_bytes(b"x" * 100)
         os.utime(file, (age, age))  # all of them long ago; `a` the longest
     os.utime(files[1])  # used just now
-    (places.root / "blob").hardlink_to(files[3])  # a link to the store's own file
-    _prune(places, 300, {files[0]})
-    assert sorted(path.name for path in places.inputs.iterdir()) == ["a", "b", "d", "e"]
-    _prune(places, 0, ())
-    assert sorted(path.name for path in places.inputs.iterdir()) == ["b", "d"]
+    (paths.root / "blob").hardlink_to(files[3])  # a link to the store's own file
+    _prune(paths, 300, {files[0]})
+    assert sorted(path.name for path in paths.inputs.iterdir()) == ["a", "b", "d", "e"]
+    _prune(paths, 0, ())
+    assert sorted(path.name for path in paths.inputs.iterdir()) == ["b", "d"]
 
 
-def _prune(places: Places, bound: int, needed: Collection[Path]) -> None:
-    for each in keeping.inputs_beyond(places, bound, needed):
-        keeping.remove_input(places, each)
+def _prune(paths: Paths, bound: int, needed: Collection[Path]) -> None:
+    for each in cached_inputs.beyond_limit(paths, bound, needed):
+        each.remove()
 
 
-def test_an_input_that_is_used_or_fetched_after_it_was_listed_stays(places: Places) -> None:
-    places.inputs.mkdir(parents=True)
-    used, linked, held, free = (places.inputs / name for name in ("a", "b", "c", "d"))
+def test_an_input_that_is_used_or_fetched_after_it_was_listed_stays(paths: Paths) -> None:
+    paths.inputs.mkdir(parents=True)
+    used, linked, held, free = (paths.inputs / name for name in ("a", "b", "c", "d"))
     for file in (used, linked, held, free):
         file.write_bytes(b"x")
         os.utime(file, (0, 0))
-    listed = keeping.inputs_beyond(places, 0, ())
+    listed = cached_inputs.beyond_limit(paths, 0, ())
     os.utime(used)
-    (places.root / "blob").hardlink_to(linked)
-    lock = locks.take(places.input_lock(held.name))
+    (paths.root / "blob").hardlink_to(linked)
+    lock = locks.take(paths.input_lock(held.name))
     assert lock is not None
     for each in listed:
-        keeping.remove_input(places, each)
+        each.remove()
     os.close(lock)
-    assert sorted(path.name for path in places.inputs.iterdir()) == ["a", "b", "c"]
+    assert sorted(path.name for path in paths.inputs.iterdir()) == ["a", "b", "c"]
 
 
-def test_what_a_killed_fetch_left_goes_and_what_is_being_fetched_stays(places: Places) -> None:
-    places.inputs.mkdir(parents=True)
-    dead, alive = places.inputs / f".{'a' * 64}.1.part", places.inputs / f".{'b' * 64}.2.part"
+def test_what_a_killed_fetch_left_goes_and_what_is_being_fetched_stays(paths: Paths) -> None:
+    paths.inputs.mkdir(parents=True)
+    dead, alive = paths.inputs / f".{'a' * 64}.1.part", paths.inputs / f".{'b' * 64}.2.part"
     for part in (dead, alive):
         part.write_bytes(b"half")
-    lock = locks.take(places.input_lock("b" * 64))
+    listed = cached_inputs.killed_downloads(paths)
+    lock = locks.take(paths.input_lock("b" * 64))
     assert lock is not None
-    assert keeping.broken_off(places) == [(dead, 4)]
-    for part in (dead, alive):
-        keeping.remove_broken_off(places, part)
+    assert [(each.name, each.bytes) for each in cached_inputs.killed_downloads(paths)] == [(dead.name, 4)]
+    assert {each.name for each in listed} == {dead.name, alive.name}
+    for each in listed:
+        each.remove()
     os.close(lock)
-    assert list(places.inputs.iterdir()) == [alive]
+    assert list(paths.inputs.iterdir()) == [alive]
 
 
-def test_a_worker_is_healthy_while_it_shows_that_it_lives(places: Places) -> None:
-    assert health.silent_seconds(places) == float("inf")
-    places.locks.mkdir()
-    health.show(places)
-    assert health.silent_seconds(places) < health.SIGN_SECONDS
-    os.utime(places.sign_of_life, (0, 0))  # the wall's time says nothing
-    assert health.silent_seconds(places) < health.SIGN_SECONDS
-    places.sign_of_life.write_text(str(host_clock() - 3600))
-    assert health.silent_seconds(places) > 3 * health.SIGN_SECONDS
-    places.sign_of_life.write_text(str(host_clock() + 3600))  # from before the machine was booted
-    assert health.silent_seconds(places) == float("inf")
-    health.show(places)
-    assert health.silent_seconds(places) < health.SIGN_SECONDS
+def test_a_worker_is_healthy_while_it_shows_that_it_lives(paths: Paths) -> None:
+    assert health.seconds_since_heartbeat(paths) == float("inf")
+    paths.locks.mkdir()
+    health.write_heartbeat(paths)
+    assert health.seconds_since_heartbeat(paths) < health.HEARTBEAT_SECONDS
+    os.utime(paths.heartbeat, (0, 0))  # the wall's time says nothing
+    assert health.seconds_since_heartbeat(paths) < health.HEARTBEAT_SECONDS
+    paths.heartbeat.write_text(str(host_clock() - 3600))
+    assert health.seconds_since_heartbeat(paths) > 3 * health.HEARTBEAT_SECONDS
+    paths.heartbeat.write_text(str(host_clock() + 3600))  # from before the machine was booted
+    assert health.seconds_since_heartbeat(paths) == float("inf")
+    health.write_heartbeat(paths)
+    assert health.seconds_since_heartbeat(paths) < health.HEARTBEAT_SECONDS
 
 
 def test_the_hosts_clock_goes_forward() -> None:

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from workers.runtime import landlock
+from workers.runtime.child import landlock
 
 ROOT = Path(__file__).parents[2]
 
 _TRY = """
 import ctypes, json, os, socket, subprocess, sys, threading
 from pathlib import Path
-from workers.runtime.sandbox import confine_inspection, confine_training
+from workers.runtime.child.sandbox import confine_inspection, confine_training
 
 def tried(what):
     try:
@@ -129,7 +129,7 @@ def test_a_training_has_no_internet(confined: dict[str, Any]) -> None:
 def test_confinement_reaches_threads_started_later() -> None:
     code = (
         "import socket, threading\n"
-        "from workers.runtime.sandbox import confine_training, has_network\n"
+        "from workers.runtime.child.sandbox import confine_training, has_network\n"
         "confine_training()\n"
         "found = []\n"
         "thread = threading.Thread(target=lambda: found.append(has_network()))\n"

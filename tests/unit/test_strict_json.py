@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import BadRequest, Invalid
+from app.http.errors import BadRequest, Invalid
 from app.http.strict_json import parse
 
 VALUES = st.recursive(

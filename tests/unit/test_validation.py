@@ -8,8 +8,8 @@ from pydantic import TypeAdapter
 
 from app.contracts.resources.manifests import DatasetManifest, ModelManifest
 from app.contracts.specs.jobs import JOB_SPEC
-from app.errors import Invalid
-from app.http.pointers import pointer
+from app.http.errors import Invalid
+from app.http.strict_json import json_pointer
 from app.http.validation import parse_as, placed
 
 DATASET = "ds_01890000-0000-7000-8000-000000000000"
@@ -137,7 +137,7 @@ def test_ten_thousand_faults_are_answered_with_the_first_ones() -> None:
 
 
 def test_a_pointer_escapes_as_rfc_6901_says() -> None:
-    assert pointer(("a/b", "m~n", 0, "")) == "/a~1b/m~0n/0/"
+    assert json_pointer(("a/b", "m~n", 0, "")) == "/a~1b/m~0n/0/"
 
 
 def test_a_missing_key_is_the_last_step_even_under_tags() -> None:

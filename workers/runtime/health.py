@@ -4,26 +4,26 @@ import os
 import sys
 
 from app.settings import Settings
-from workers.runtime.lifeline import host_clock
-from workers.runtime.places import Places
+from workers.runtime.clock import host_clock
+from workers.runtime.paths import Paths
 
-SIGN_SECONDS = 5.0
-"""A ready worker shows that it lives this often."""
+HEARTBEAT_SECONDS = 5.0
+"""Interval between two heartbeats of a ready worker."""
 
 
-def show(places: Places) -> None:
-    """Say that a worker of this host lives, by the clock that nobody can set (a file's own time is the wall's)."""
-    descriptor = os.open(places.sign_of_life, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def write_heartbeat(paths: Paths) -> None:
+    """Write the host clock: file times follow the wall clock, which can be set."""
+    descriptor = os.open(paths.heartbeat, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.ftruncate(descriptor, os.write(descriptor, f"{host_clock():020.3f}".encode()))  # readers see it whole
     finally:
         os.close(descriptor)
 
 
-def silent_seconds(places: Places) -> float:
-    """How long ago a worker of this host last showed that it lives; infinite if none did since it was booted."""
+def seconds_since_heartbeat(paths: Paths) -> float:
+    """Seconds since a worker of this host last wrote a heartbeat; infinite if none did since boot."""
     try:
-        silent = host_clock() - float(places.sign_of_life.read_text())
+        silent = host_clock() - float(paths.heartbeat.read_text())
     except (FileNotFoundError, ValueError):
         return float("inf")
     return max(0.0, silent) if silent > -1.0 else float("inf")  # what is written is rounded
@@ -31,7 +31,7 @@ def silent_seconds(places: Places) -> float:
 
 def main() -> int:
     """The exit status."""
-    return 0 if silent_seconds(Places(Settings().data_dir)) < 3 * SIGN_SECONDS else 1
+    return 0 if seconds_since_heartbeat(Paths(Settings().data_dir)) < 3 * HEARTBEAT_SECONDS else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""flock: the kernel lets go of it when the last process that holds it is dead, and not before."""
+"""Lock files (flock). The kernel releases a lock when the last process that holds it is dead, and not before."""
 
 import asyncio
 import fcntl
@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-_LOOK_SECONDS = 0.02
+_POLL_SECONDS = 0.02
 
 
 def take(path: Path) -> int | None:
-    """An open descriptor that holds the lock, or None where somebody else holds it.
+    """An open descriptor that holds the lock, or None if another process holds it.
 
-    The descriptor may be sent to another process: the lock is free once all its copies are closed.
+    The descriptor may be passed to another process: the lock is free once all its copies are closed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -27,7 +27,7 @@ def take(path: Path) -> int | None:
 
 
 def is_free(path: Path) -> bool:
-    """Whether a lock file is there and nobody holds it."""
+    """Whether a lock file exists and no process holds it."""
     if not path.exists():
         return False
     descriptor = take(path)
@@ -38,11 +38,11 @@ def is_free(path: Path) -> bool:
 
 
 def own(path: Path) -> int:
-    """`take` for a file that is nobody else's by its name, but that somebody may be looking at or removing now."""
+    """`take` for a lock file with a unique name, which other processes may be testing or removing right now."""
     while True:
         descriptor = take(path)
         if descriptor is None:
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
         elif _is_open_at(descriptor, path):
             return descriptor
         else:
@@ -57,7 +57,7 @@ def _is_open_at(descriptor: int, path: Path) -> bool:
 
 
 def remove_free(path: Path) -> None:
-    """Remove a lock file, if nobody holds it. Who was about to take it looks after itself by `own`."""
+    """Remove a lock file if no process holds it. `own` notices if that happens while it takes the lock."""
     descriptor = take(path)
     if descriptor is not None:
         path.unlink(missing_ok=True)
@@ -66,9 +66,9 @@ def remove_free(path: Path) -> None:
 
 @asynccontextmanager
 async def holding(path: Path) -> AsyncIterator[None]:
-    """Hold the lock for the length of the block; waits for it."""
+    """Hold the lock during the block; waits for it."""
     while (descriptor := take(path)) is None:  # noqa: ASYNC110 (other processes hold it)
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Every table of the service. One class a table; columns say what they mean, `app.queue` says who may write."""
+"""The tables of the service, one class each. `app.queue` decides who may write."""
 
 from app.db.rows.access import DEFAULT_PROJECT, IdempotencyRow, KeyRow, ProjectRow
 from app.db.rows.jobs import (

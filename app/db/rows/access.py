@@ -1,4 +1,4 @@
-"""Projects, API keys, and the answers kept for repeated requests."""
+"""Projects, API keys, and the answers stored for repeated requests."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from app.db.base import Base, UtcTime
 from app.db.clock import utcnow
 
 DEFAULT_PROJECT = "prj_default"
-"""The one project there is for now; the first migration makes it."""
+"""The only project so far; the first migration inserts it."""
 
 
 class ProjectRow(Base):
@@ -23,7 +23,7 @@ class ProjectRow(Base):
 
 
 class KeyRow(Base):
-    """An API key; the secret itself is nowhere."""
+    """An API key; the secret itself is not stored."""
 
     __tablename__ = "keys"
 
@@ -39,10 +39,10 @@ class KeyRow(Base):
 
 
 class IdempotencyRow(Base):
-    """The answer once given to (owner, key). Written through `app.queue.idempotency` alone.
+    """The first answer to (owner, key). Written only by `app.queue.idempotency`.
 
-    `status` is null while an upload under this key is on its way; it then has a token and an end of its hold
-    on the lease clock.
+    `status` is null while an upload with this key is in progress; it then has a token and a hold that expires on the
+    lease clock.
     """
 
     __tablename__ = "idempotency"

@@ -1,4 +1,4 @@
-"""Jobs and everything that hangs on them. `app.queue.ledger` alone writes these tables."""
+"""Jobs and the tables that belong to them, written only by `app.queue.ledger`."""
 
 from datetime import datetime
 from typing import Any
@@ -18,14 +18,14 @@ def _words(states: type[JobState]) -> list[str]:
 
 StateColumn = Enum(JobState, native_enum=False, create_constraint=False, length=16, values_callable=_words)
 
-# What the partial indexes hold; `app.queue` asks with these very words.
+# The conditions of the partial indexes; `app.queue` spells them the same, so that the indexes are used.
 _QUEUED = text("state = 'queued'")
 _LEASED = text("state IN ('starting', 'running', 'pausing', 'cancelling')")
 _PENDING = text("delivered_at IS NULL")
 
 
 class JobRow(Base):
-    """A job, which is its own queue entry."""
+    """A job, which is also its queue entry."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -58,7 +58,7 @@ class JobRow(Base):
     checkpoint_sha256: Mapped[str | None] = mapped_column(String(64), default=None)
     checkpoint_step: Mapped[int | None] = mapped_column(BigInteger, default=None)  # the highest step ever kept
 
-    # Ids of older jobs, which are never deleted: whose spec this one repeats, and whose checkpoints it starts from.
+    # Ids of older jobs, which are never deleted: the retried one, and the one whose checkpoints this starts from.
     retry_of: Mapped[str | None] = mapped_column(String(64), default=None)
     checkpoint_from: Mapped[str | None] = mapped_column(String(64), default=None, index=True)
 
@@ -78,10 +78,10 @@ class JobRow(Base):
 
 
 class JobInputRow(Base):
-    """What a job needs: a model, a dataset, or another job's student. A job is claimed when all are there.
+    """What a job needs: a model, a dataset, or another job's student. A job is claimable when all are ready.
 
-    Role `subject` marks what an inspection looks at, which nobody waits for. The row goes with the resource;
-    `needs.needed_by` refuses that while the job has not ended.
+    Role `subject` marks the resource of an inspection, which does not wait for it. The row is deleted with the
+    resource, which `needs.needed_by` prevents while the job has not ended.
     """
 
     __tablename__ = "job_inputs"
@@ -142,7 +142,7 @@ class MetricRow(Base):
 
 
 class ArtifactRow(Base):
-    """A file that a finished job left: weights, report, predictions … Its bytes stay while this row stands."""
+    """An output file of a finished job: weights, report, predictions … Its blob is kept while this row exists."""
 
     __tablename__ = "artifacts"
 
@@ -154,7 +154,7 @@ class ArtifactRow(Base):
 
 
 class ReportRow(Base):
-    """A finished job's report, apart from the job because it is long and seldom read."""
+    """A finished job's report, in its own table because it is long and rarely read."""
 
     __tablename__ = "job_reports"
 
@@ -163,7 +163,7 @@ class ReportRow(Base):
 
 
 class OutboxRow(Base):
-    """Something the world should be told, written in the transaction that made it true."""
+    """A notification to deliver, written in the transaction of its cause."""
 
     __tablename__ = "outbox"
     __table_args__ = (Index("ix_outbox_pending", "id", sqlite_where=_PENDING, postgresql_where=_PENDING),)

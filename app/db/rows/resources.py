@@ -1,4 +1,4 @@
-"""Models, datasets, their files, and the blobs that the files' bytes are."""
+"""Models, datasets, their files, and the blobs that hold the files' bytes."""
 
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from app.db.rows.access import DEFAULT_PROJECT
 
 
 class BlobRow(Base):
-    """Bytes in the blob store, by digest. `app.queue.blobs` says what the states mean."""
+    """Bytes in the blob store, by digest. `app.queue.blobs` describes the states."""
 
     __tablename__ = "blobs"
     __table_args__ = (Index(None, "last_used"),)
@@ -72,7 +72,7 @@ class DatasetRow(Base):
 
 
 class FileRow(Base):
-    """A file of a model or of a dataset. Its bytes cannot be collected while this row stands (foreign key)."""
+    """A file of a model or of a dataset. Its blob cannot be collected while this row exists (foreign key)."""
 
     __tablename__ = "files"
     __table_args__ = (CheckConstraint("(model_id IS NULL) <> (dataset_id IS NULL)", name="one_owner"),)

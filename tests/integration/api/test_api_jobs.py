@@ -15,7 +15,7 @@ from app.contracts.problems import Rejection
 from app.contracts.resources.manifests import SplitName
 from app.contracts.wire.orders import InspectionOutcome
 from app.db.rows import ArtifactRow
-from app.queue.blobs import settle
+from app.queue.blobs import mark_stored
 from tests.integration.api.house import DATASET_FACTS, REPORT, House, npz, safetensors
 
 NO_MODEL = "mdl_01890000-0000-7000-8000-000000000000"
@@ -382,7 +382,7 @@ async def test_predictions_of_an_earlier_version_are_served_with_every_split(any
     whole = await any_house.published("predictions-test", "predictions.npz", npz("test/row", "train/row"))
     async with any_house.services.database.write() as session:
         await session.execute(delete(ArtifactRow).where(ArtifactRow.role.startswith("predictions-")))
-        await settle(session, [whole.sha256])
+        await mark_stored(session, [whole.sha256])
         session.add(
             ArtifactRow(job_id=job, role="predictions", name=whole.name, bytes=whole.bytes, sha256=whole.sha256)
         )

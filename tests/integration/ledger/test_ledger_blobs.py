@@ -11,7 +11,8 @@ from app.db.clock import utcnow
 from app.db.engine import Database, open_database
 from app.db.ids import new_id
 from app.db.rows import BlobRow, DatasetRow, FileRow
-from app.queue.blobs import Blobs, UnknownBlob, settle
+from app.queue.blobs import Blobs, UnknownBlob, mark_stored
+from app.retention.blobs import collect
 from app.storage.local import LocalStore
 from tests.integration.ledger.world import DATASET, digest
 
@@ -39,7 +40,7 @@ async def refer(database: Database, sha256: str) -> str:
     """What an upload's transaction does: a dataset with one file."""
     dataset_id = new_id("ds")
     async with database.write() as session:
-        await settle(session, [sha256])
+        await mark_stored(session, [sha256])
         file = FileRow(name="d.npz", role="data", bytes=5, sha256=sha256)
         document = DATASET.model_dump(mode="json")
         row = DatasetRow(id=dataset_id, name="d", state="ready", format="npz", manifest=document, files=[file])
@@ -75,7 +76,7 @@ async def test_only_unreferenced_old_bytes_are_collected(
     async with database.write() as session:
         aged = update(BlobRow).where(BlobRow.sha256.in_([kept, old]))
         await session.execute(aged.values(last_used=utcnow() - timedelta(days=2)))
-    assert await blobs.collect() == 1
+    assert await collect(database, store) == 1
     assert [await store.exists(sha256) for sha256 in (kept, fresh, old)] == [True, True, False]
     assert await state(database, old) is None
 
@@ -88,7 +89,7 @@ async def test_bytes_are_collected_after_their_dataset_is_deleted(
     for dataset, collected in ((first, 0), (second, 1)):
         async with database.write() as session:
             await session.execute(delete(DatasetRow).where(DatasetRow.id == dataset))
-        assert await blobs.collect(NO_GRACE) == collected
+        assert await collect(database, store, NO_GRACE) == collected
     assert not await store.exists(sha256)
 
 
@@ -103,7 +104,7 @@ async def test_bytes_marked_for_deletion_come_back_when_published_again(
         await refer(database, sha256)
     await publish(blobs, tmp_path, "hello")
     await refer(database, sha256)
-    assert await blobs.collect(NO_GRACE) == 0
+    assert await collect(database, store, NO_GRACE) == 0
     assert await store.exists(sha256)
 
 
@@ -113,7 +114,7 @@ async def test_a_collector_that_died_after_its_mark_is_finished_by_the_next(
     sha256 = await publish(blobs, tmp_path, "hello")
     async with database.write() as session:
         await session.execute(update(BlobRow).values(state="deleting"))
-    assert await blobs.collect(NO_GRACE) == 1
+    assert await collect(database, store, NO_GRACE) == 1
     assert await state(database, sha256) is None
     assert not await store.exists(sha256)
 
@@ -124,7 +125,7 @@ async def test_no_referred_bytes_are_lost_while_others_collect(
     """Publishers and collectors of several processes on the same few digests, without any grace."""
     others = [open_database(database_url) for _ in range(2)]
     stop = asyncio.Event()
-    collectors = [asyncio.create_task(collect_until(Blobs(other, store), stop)) for other in others]
+    collectors = [asyncio.create_task(collect_until(other, store, stop)) for other in others]
     made = await asyncio.gather(*(uploads(database, Blobs(database, store), tmp_path) for _ in range(3)))
     stop.set()
     await asyncio.gather(*collectors)
@@ -135,9 +136,9 @@ async def test_no_referred_bytes_are_lost_while_others_collect(
         await other.close()
 
 
-async def collect_until(blobs: Blobs, stop: asyncio.Event) -> None:
+async def collect_until(database: Database, store: LocalStore, stop: asyncio.Event) -> None:
     while not stop.is_set():
-        await blobs.collect(NO_GRACE)
+        await collect(database, store, NO_GRACE)
         await asyncio.sleep(0)
 
 

@@ -49,7 +49,7 @@ async def test_the_same_content_replays_and_another_is_refused(world: World) -> 
     dataset = await world.dataset()
     first = await post(world.database, dataset, "k")
     assert await post(world.database, dataset, "k") == first
-    with pytest.raises(KeyReused, match="take a fresh key"):
+    with pytest.raises(KeyReused, match="use a new key"):
         await post(world.database, dataset, "k", fingerprint="0" * 64)
     assert await jobs(world) == 1
 
@@ -98,7 +98,7 @@ async def finish(database: Database, key: str, token: str) -> None:
 async def test_an_upload_in_flight_keeps_others_out(world: World) -> None:
     token = await hold(world.database, "up")
     assert isinstance(token, str)
-    with pytest.raises(InFlight, match="wait for it"):
+    with pytest.raises(InFlight, match="wait for its end"):
         await hold(world.database, "up")
     with pytest.raises(InFlight):
         async with world.database.write() as session:

@@ -119,13 +119,13 @@ async def test_what_a_retry_took_over_is_its_own_newest_until_it_writes_one(worl
     old = await cancelled(world, 10)
     new = (await retry(world, old)).id
     claim = await world.running()
-    assert await world.ledger.adopted(claim)
+    assert await world.ledger.take_over_checkpoints(claim)
     assert ((await world.row(new)).checkpoint, (await world.row(new)).checkpoint_step) == (checkpoint(10).name, 10)
     assert await world.ledger.record(claim, [checkpoint(20)])
-    assert await world.ledger.adopted(claim)
+    assert await world.ledger.take_over_checkpoints(claim)
     assert ((await world.row(new)).checkpoint, (await world.row(new)).checkpoint_step) == (checkpoint(20).name, 20)
     assert await world.ledger.drain(claim)
-    assert not await world.ledger.adopted(claim)
+    assert not await world.ledger.take_over_checkpoints(claim)
 
 
 async def test_what_ended_without_a_checkpoint_or_well_goes_at_once_and_what_has_not_ended_stays(world: World) -> None:

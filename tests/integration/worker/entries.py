@@ -25,8 +25,8 @@ from app.contracts.wire.events import (
     WarningEvent,
 )
 from app.contracts.wire.orders import ExitCode, InspectionOutcome, Order, OutputFile, TrainingOutcome
-from workers.runtime.child_side import Control, Events, failure, write_outcome
-from workers.runtime.sandbox import confine_inspection, confine_training
+from workers.runtime.child.sandbox import confine_inspection, confine_training
+from workers.runtime.child.supervisor_link import Control, Events, failure, write_outcome
 
 ARCHITECTURE = Mlp(family="mlp", input_shape=(4,), hidden=(3,), outputs={"digit": 2})
 STUDENT = ModelManifest(

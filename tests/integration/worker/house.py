@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import select
 
+from app.cli.worker_process import worker_environment
 from app.contracts.resources.manifests import ArrayInput, ClassTarget, DatasetManifest
 from app.contracts.specs.architectures import Mlp
 from app.contracts.specs.jobs import InspectJob, TrainJob
@@ -21,16 +22,15 @@ from app.contracts.states import TERMINAL, JobState
 from app.db.engine import Database, open_database
 from app.db.ids import new_id
 from app.db.rows import DatasetRow, EventRow, FileRow, JobRow, MetricRow
-from app.queue.blobs import Blobs, settle
+from app.queue.blobs import Blobs, mark_stored
 from app.queue.ledger import Ledger
 from app.queue.records import Lane, NewJob
-from app.serving import worker_environment
 from app.settings import Settings
 from app.storage.opening import open_store
 from tests.integration.worker.entries import DATASET_FACTS
-from workers.runtime.places import Places
-from workers.runtime.slots import taken_slots
-from workers.runtime.supervisor import Supervisor
+from workers.runtime.paths import Paths
+from workers.runtime.supervisor.slots import taken_slots
+from workers.runtime.supervisor.supervisor import Supervisor
 
 T = TypeVar("T")
 ENTRY = "tests.integration.worker.entries:behave"
@@ -62,7 +62,7 @@ class Process:
 
     def fork_servers(self) -> list[int]:
         """The same, none if it has just died."""
-        return [pid for pid in children_of(self.popen.pid) if "forkserver" in command_of(pid)]
+        return [pid for pid in children_of(self.popen.pid) if "fork_server" in command_of(pid)]
 
     def running_children(self) -> list[int]:
         """The children that it has now."""
@@ -150,7 +150,7 @@ class House:
         self.settings = Settings(
             data_dir=data_dir, database_url=url, lease_seconds=lease_seconds, threads=1, drain_seconds=10.0
         ).prepared()
-        self.places = Places(data_dir)
+        self.paths = Paths(data_dir)
         self.database: Database = open_database(url)
         self.ledger = Ledger(self.database, lease_seconds)
         self.store = open_store(None, data_dir)
@@ -174,7 +174,7 @@ class House:
         self, slots: int = 1, lanes: Sequence[Lane] = ("train",), **options: float
     ) -> AsyncIterator[Supervisor]:
         """A supervisor in this process (its children are real ones); drained at the end."""
-        with taken_slots(self.places, slots, set(lanes)) as made:
+        with taken_slots(self.paths, slots, set(lanes)) as made:
             supervisor = Supervisor(self.settings, self.database, self.store, made, ENTRY, **options)
             running = asyncio.create_task(supervisor.run())
             try:
@@ -207,7 +207,7 @@ class House:
             targets={"digit": ClassTarget(kind="class", classes=2)},
         )
         async with self.database.write() as session:
-            await settle(session, [sha256])
+            await mark_stored(session, [sha256])
             session.add(
                 DatasetRow(
                     id=dataset_id,
@@ -324,6 +324,6 @@ class House:
         """Waits until the job's folder is gone."""
 
         async def look() -> bool:
-            return not self.places.job(job_id).exists()
+            return not self.paths.job(job_id).exists()
 
         await eventually(look)

@@ -9,7 +9,7 @@ from pathlib import Path
 from app.contracts.specs.jobs import PreflightJob
 from app.contracts.wire.orders import ExitCode, Order, OutputFile, PreflightOutcome
 from tests.integration.worker.entries import Job, stubborn
-from workers.runtime.child_side import write_outcome
+from workers.runtime.child.supervisor_link import write_outcome
 
 REPORT = b'{"kind": "preflight"}'
 

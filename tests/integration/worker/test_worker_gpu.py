@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.demo.service import Service
-from workers.runtime import devices
-from workers.runtime.places import Places
-from workers.runtime.slots import taken_slots
+from workers.runtime.paths import Paths
+from workers.runtime.supervisor import devices
+from workers.runtime.supervisor.slots import taken_slots
 
 pytestmark = pytest.mark.gpu
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.gpu
 def test_there_is_a_slot_for_each_gpu_with_room(tmp_path: Path) -> None:
     cards = devices.gpus()
     assert cards
-    with taken_slots(Places(tmp_path), 1, {"train"}) as slots:
+    with taken_slots(Paths(tmp_path), 1, {"train"}) as slots:
         assert [(slot.name, slot.device, slot.visible) for slot in slots] == [(card, "cuda:0", card) for card in cards]
         assert all(slot.has_room() for slot in slots)
 

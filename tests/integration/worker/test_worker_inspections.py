@@ -21,10 +21,10 @@ from app.contracts.states import JobState
 from app.db.ids import new_id
 from app.db.migrate import upgrade
 from app.db.rows import DatasetRow, FileRow, ModelRow
-from app.queue.blobs import settle
+from app.queue.blobs import mark_stored
 from app.queue.records import NewJob
 from tests.integration.worker.house import House, environment_of, eventually, size_and_digest, threads_of
-from workers.runtime.children import DEFAULT_ENTRY
+from workers.runtime.child.pool import DEFAULT_ENTRY
 
 ROWS = 40
 Resource = type[ModelRow] | type[DatasetRow]
@@ -125,7 +125,7 @@ async def _upload(house: House, kind: str, file: Path) -> tuple[Resource, str, s
     identity = new_id("mdl" if is_model else "ds")
     source = {"source": "upload"} if is_model else {}
     async with house.database.write() as session:
-        await settle(session, [sha256])
+        await mark_stored(session, [sha256])
         session.add(
             row(
                 id=identity,
@@ -162,7 +162,7 @@ async def test_the_warm_fork_server_has_one_thread_and_no_secrets(house: House) 
     worker = house.process(lanes=("inspect",), entry=DEFAULT_ENTRY)
 
     async def ready() -> bool:
-        return house.places.sign_of_life.exists()
+        return house.paths.heartbeat.exists()
 
     await eventually(ready)
     server = worker.fork_server()

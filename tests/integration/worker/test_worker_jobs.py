@@ -49,8 +49,8 @@ async def test_the_users_fault_is_never_tried_again(house: House) -> None:
         ("segfault", "SIGSEGV"),
         ("out_of_memory", "MemoryError: too large"),
         ("silent", "without an outcome"),
-        ("damaged", "is not the file that the outcome describes"),
-        ("escaping", "is no output"),
+        ("damaged", "differs from its description in the outcome"),
+        ("escaping", "is not among the outputs"),
     ],
 )
 async def test_three_crashes_without_a_checkpoint_end_as_failed(house: House, behave: str, said: str) -> None:
@@ -67,7 +67,7 @@ async def test_three_crashes_without_a_checkpoint_end_as_failed(house: House, be
 async def test_the_log_of_a_crash_is_kept(house: House) -> None:
     async with house.supervising():
         job = await house.ends(await house.submit("out_of_memory"))
-    kept = house.places.logs / f"{job.id}-attempt-3.txt"
+    kept = house.paths.logs / f"{job.id}-attempt-3.txt"
     assert "about to fail" in kept.read_text()
 
 
@@ -93,7 +93,7 @@ async def test_a_cancel_is_followed(house: House) -> None:
 
 
 async def test_who_does_not_follow_a_cancel_is_killed(house: House) -> None:
-    async with house.supervising(obey_seconds=0.3):
+    async with house.supervising(stop_seconds=0.3):
         job_id = await house.submit("stubborn")
         pid = await house.began(job_id)
         await house.act("cancel", job_id)

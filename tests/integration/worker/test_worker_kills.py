@@ -23,12 +23,12 @@ async def test_a_killed_child_is_requeued_and_ends_once(house: House) -> None:
 async def test_a_killed_fork_server_takes_its_children_along_and_is_replaced(house: House) -> None:
     async with house.supervising() as supervisor:
         job_id = await house.submit("work", steps=20, every=4, hold=10)
-        pid, server = await house.stepping(job_id, 10), supervisor.nursery.server_pid
+        pid, server = await house.stepping(job_id, 10), supervisor.children.server_pid
         assert server is not None
         os.kill(server, signal.SIGKILL)
         await gone(pid)
         job = await house.ends(job_id)
-        assert supervisor.nursery.server_pid not in (None, server)
+        assert supervisor.children.server_pid not in (None, server)
     assert job.state is JobState.SUCCEEDED
     assert job.attempt == 2
 
@@ -93,7 +93,7 @@ async def test_a_child_lives_on_through_many_leases_while_it_is_renewed(house: H
 async def test_a_stopped_fork_server_is_killed_and_replaced(house: House) -> None:
     async with house.supervising() as supervisor:
         await house.ends(await house.submit("work"))
-        supervisor.nursery.answer_seconds, server = 0.5, supervisor.nursery.server_pid
+        supervisor.children.reply_seconds, server = 0.5, supervisor.children.server_pid
         assert server is not None
         os.kill(server, signal.SIGSTOP)
         job = await house.ends(await house.submit("work"))

@@ -46,7 +46,7 @@ async def test_an_inspection_past_its_time_is_killed_and_its_upload_rejected(hou
 async def test_a_slot_whose_lock_is_held_claims_nothing(house: House) -> None:
     async with house.supervising():
         await house.ends(await house.submit("work"))
-        (lock_file,) = house.places.locks.glob("slot-*.lock")
+        (lock_file,) = house.paths.locks.glob("slot-*.lock")
 
         async def taken() -> int | None:
             return locks.take(lock_file)
@@ -63,7 +63,7 @@ async def test_a_running_child_holds_the_lock_of_its_slot(house: House) -> None:
     async with house.supervising():
         job_id = await house.submit("work", hold=1)
         pid = await house.stepping(job_id)
-        (lock_file,) = house.places.locks.glob("slot-*.lock")
+        (lock_file,) = house.paths.locks.glob("slot-*.lock")
         held = {os.stat(f"/proc/{pid}/fd/{fd}").st_ino for fd in os.listdir(f"/proc/{pid}/fd")}  # noqa: PTH116, PTH208
         assert lock_file.stat().st_ino in held
         assert not locks.is_free(lock_file)
@@ -84,10 +84,10 @@ async def test_two_workers_on_one_data_directory_have_slots_of_their_own(house: 
 async def test_an_input_is_fetched_once_and_used_again(house: House) -> None:
     async with house.supervising():
         await house.ends(await house.submit("work"))
-        (kept,) = house.places.inputs.iterdir()
+        (kept,) = house.paths.inputs.iterdir()
         before = kept.stat().st_ino
         await house.ends(await house.submit("work"))
-    assert [path.stat().st_ino for path in house.places.inputs.iterdir()] == [before]
+    assert [path.stat().st_ino for path in house.paths.inputs.iterdir()] == [before]
 
 
 async def test_a_damaged_input_is_no_input(house: House) -> None:

@@ -8,14 +8,14 @@ from workers.runtime import locks
 
 async def test_the_lock_of_a_dead_supervisor_is_removed_though_it_held_no_job(house: House) -> None:
     async def owned(count: int) -> bool:
-        found = house.places.owner_locks()
+        found = house.paths.owner_locks()
         return len(found) == count and not any(locks.is_free(path) for path in found)
 
     dying = house.process()
     await eventually(lambda: owned(1))
-    (of_the_dead,) = house.places.owner_locks()
+    (of_the_dead,) = house.paths.owner_locks()
     dying.send(signal.SIGKILL)
     await dying.ended()
     house.process()
     await eventually(lambda: owned(1))
-    assert house.places.owner_locks() != [of_the_dead]
+    assert house.paths.owner_locks() != [of_the_dead]

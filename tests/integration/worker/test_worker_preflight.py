@@ -37,7 +37,7 @@ async def test_its_report_is_published_and_no_model(house: House) -> None:
     assert path.read_bytes() == REPORT
 
 
-@pytest.mark.parametrize(("behave", "said"), [("killed", "SIGKILL"), ("damaged", "is not the file")])
+@pytest.mark.parametrize(("behave", "said"), [("killed", "SIGKILL"), ("damaged", "differs from its description")])
 async def test_three_crashes_end_it_as_failed(house: House, behave: str, said: str) -> None:
     house.process(entry=ENTRY)
     job = await house.ends(await submit(house, behave))

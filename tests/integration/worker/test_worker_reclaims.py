@@ -47,7 +47,7 @@ async def test_a_job_claimed_again_by_the_same_supervisor_is_renewed_and_drained
         word.goes_on.set()
 
         async def first_is_gone() -> bool:
-            return not house.places.attempt(job_id, 1).exists()
+            return not house.paths.attempt(job_id, 1).exists()
 
         await eventually(first_is_gone)
         before = (await house.row(job_id)).lease_expires

@@ -14,19 +14,19 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, update
 
-from app import retention as of_service
 from app.contracts.states import JobState
 from app.db.clock import utcnow
 from app.db.migrate import upgrade
 from app.db.rows import BlobRow, JobRow
-from app.main import open_services
+from app.http.services import open_services
 from app.queue import retrying
+from app.retention.policy import collect, find_stale
 from tests.integration.ledger.world import digest
 from tests.integration.worker.house import House
-from workers.runtime import retention as of_worker
-from workers.runtime.keeping import UNTOUCHED_SECONDS
+from workers.runtime.retention import policy as worker_policy
+from workers.runtime.retention.cached_inputs import RECENT_SECONDS
 
-LONG_AGO = UNTOUCHED_SECONDS + 2 * 86_400.0
+LONG_AGO = RECENT_SECONDS + 2 * 86_400.0
 
 
 @pytest.fixture
@@ -64,11 +64,11 @@ async def _all(house: House) -> set[tuple[str, str]]:
     """(kind, name) of all that would go."""
     services = open_services(house.settings)
     try:
-        found = {(each.kind, each.name) for each in await of_service.stale(services)}
+        found = {(each.kind, each.name) for each in await find_stale(services)}
     finally:
         await services.database.close()
     return found | {
-        (each.kind, each.name) for each in await of_worker.stale(house.settings, house.database, only_look=True)
+        (each.kind, each.name) for each in await worker_policy.find_stale(house.settings, house.database, dry_run=True)
     }
 
 
@@ -95,20 +95,20 @@ async def test_a_dry_run_says_what_the_real_one_removes_and_removes_nothing(hous
         await session.execute(moved.values(state=JobState.SUCCEEDED, finished_at=utcnow()))
         await session.execute(delete(JobRow).where(JobRow.id == gone))
     folders = {
-        job: _file(house.places.checkpoints(job) / "step-00000001-a1" / "state.json") for job in (live, ended, gone)
+        job: _file(house.paths.checkpoints(job) / "step-00000001-a1" / "state.json") for job in (live, ended, gone)
     }
-    _age(house.places.job(gone), 3600.0 * (house.settings.checkpoint_kept_hours + 1))
+    _age(house.paths.job(gone), 3600.0 * (house.settings.checkpoint_kept_hours + 1))
     expected = {("blob", old), ("upload", "dead"), ("job", ended), ("job", gone)}
     assert await _all(house) == expected
 
     said = await asyncio.to_thread(_gc, house, "--dry-run")
     assert all(name in said for _, name in expected)
-    assert said.splitlines()[-1] == "4 things would go, 3,003 bytes"
+    assert said.splitlines()[-1] == "4 items would be deleted, 3,003 bytes"
     assert all(path.exists() for path in (upload, growing, *folders.values()))
     assert await house.store.exists(old)
 
     said = await asyncio.to_thread(_gc, house)
-    assert said.splitlines()[-1] == "4 things went, 3,003 bytes"
+    assert said.splitlines()[-1] == "4 items deleted, 3,003 bytes"
     assert [folders[job].exists() for job in (live, ended, gone)] == [True, False, False]
     assert [upload.exists(), growing.exists()] == [False, True]
     assert [await house.store.exists(blob) for blob in (old, fresh)] == [False, True]
@@ -118,7 +118,7 @@ async def test_a_dry_run_says_what_the_real_one_removes_and_removes_nothing(hous
 @pytest.mark.parametrize("state", [JobState.FAILED, JobState.CANCELLED])
 async def test_the_checkpoints_of_a_job_that_failed_stay_for_a_while(house: House, state: JobState) -> None:
     job = await house.submit()
-    _file(house.places.checkpoints(job) / "step-00000001-a1" / "state.json")
+    _file(house.paths.checkpoints(job) / "step-00000001-a1" / "state.json")
     for hours, expected in ((1.0, set()), (100.0, {("job", job)})):
         async with house.database.write() as session:
             ended = update(JobRow).where(JobRow.id == job)
@@ -141,7 +141,7 @@ async def test_a_folder_goes_only_after_the_ledger_has_forgotten_its_checkpoint(
     """Whatever happens after the ledger was asked: a retry counts on what the row still names."""
     retried = meanwhile == "its retry ends"
     old, retry = await house.submit(), ""
-    checkpoint = _file(house.places.checkpoints(old) / "step-00000001-a1" / "state.json")
+    checkpoint = _file(house.paths.checkpoints(old) / "step-00000001-a1" / "state.json")
     await _end(house, old, JobState.FAILED, 100.0 if retried else 1.0)
     if retried:
         async with house.database.write() as session:
@@ -159,12 +159,12 @@ async def test_a_folder_goes_only_after_the_ledger_has_forgotten_its_checkpoint(
         return found
 
     monkeypatch.setattr(retrying, "discard", discard)
-    for each in await of_worker.stale(house.settings, house.database):
+    for each in await worker_policy.find_stale(house.settings, house.database):
         each.remove()
     assert (await house.row(old)).checkpoint is not None
     assert checkpoint.exists()
     monkeypatch.undo()
-    for each in await of_worker.stale(house.settings, house.database):
+    for each in await worker_policy.find_stale(house.settings, house.database):
         each.remove()
     assert (await house.row(old)).checkpoint is None
     assert not checkpoint.exists()
@@ -175,11 +175,11 @@ async def test_another_database_removes_no_checkpoints_of_the_living(house: Hous
     url = f"sqlite:///{tmp_path / 'other.db'}"
     upgrade(url)
     living = await house.submit()
-    checkpoint = _file(house.places.checkpoints(living) / "step-00000001-a1" / "state.json")
+    checkpoint = _file(house.paths.checkpoints(living) / "step-00000001-a1" / "state.json")
     house.settings = house.settings.model_copy(update={"database_url": url})
     await asyncio.to_thread(_gc, house)
     assert checkpoint.exists()
-    _age(house.places.job(living), 3600.0 * (house.settings.checkpoint_kept_hours + 1))
+    _age(house.paths.job(living), 3600.0 * (house.settings.checkpoint_kept_hours + 1))
     await asyncio.to_thread(_gc, house)
     assert not checkpoint.exists()
 
@@ -189,25 +189,26 @@ async def test_caches_are_bounded_by_size_and_what_is_in_use_stays(house: House)
     house.settings = house.settings.model_copy(update={"cache_bytes": 1500})
     job = await house.submit()
     read, first, second, last = (
-        _file(house.places.inputs / name, LONG_AGO + 100 - i) for i, name in enumerate(("read", "a", "b", "c"))
+        _file(house.paths.inputs / name, LONG_AGO + 100 - i) for i, name in enumerate(("read", "a", "b", "c"))
     )
-    order = house.places.attempt(job, 1) / "order.json"
+    order = house.paths.attempt(job, 1) / "order.json"
     order.parent.mkdir(parents=True)
     order.write_text(f'{{"models": {{}}, "datasets": {{"d": {{"path": "{read}"}}}}}}')
-    targets = house.places.cache / "targets"
+    targets = house.paths.cache / "targets"
     for i, name in enumerate(("held", "used", "lately", ".draft-dead", ".draft-alive")):
         _file(targets / name / "manifest.json", LONG_AGO - i)
     locks = [os.open(targets / name, os.O_RDWR | os.O_CREAT) for name in ("held.lock", "alive.write")]
     for lock in locks:
         fcntl.flock(lock, fcntl.LOCK_SH)
-    _file(house.places.inputs / ".a.killed.part", age=0.0)
+    _file(house.paths.inputs / ".a.killed.part", age=0.0)
     assert await _all(house) == {
-        ("input", "a"), ("input", "b"), ("input", "c"), ("draft", ".draft-dead"), ("draft", ".a.killed.part"),
+        ("input", "a"), ("input", "b"), ("input", "c"), ("temporary", ".draft-dead"), ("temporary", ".a.killed.part"),
         ("soft targets", "used"), ("soft targets", "lately"),
     }  # fmt: skip
     house.settings = house.settings.model_copy(update={"cache_bytes": 2500})
     assert await _all(house) == {
-        ("input", "a"), ("input", "b"), ("draft", ".draft-dead"), ("draft", ".a.killed.part"), ("soft targets", "used"),
+        ("input", "a"), ("input", "b"), ("temporary", ".draft-dead"), ("temporary", ".a.killed.part"),
+        ("soft targets", "used"),
     }  # fmt: skip
     await asyncio.to_thread(_gc, house)
     assert [path.exists() for path in (read, first, second, last)] == [True, False, False, True]
@@ -220,11 +221,11 @@ async def test_caches_are_bounded_by_size_and_what_is_in_use_stays(house: House)
 async def test_an_input_that_a_claim_takes_after_it_was_listed_stays(house: House) -> None:
     job = await house.submit("work", steps=4, hold=2)
     (blob,) = [path for path in (house.settings.data_dir / "blobs").rglob("*") if path.is_file()]
-    copied = _file(house.places.inputs / f"{blob.parent.name}{blob.name}")
+    copied = _file(house.paths.inputs / f"{blob.parent.name}{blob.name}")
     copied.write_bytes(blob.read_bytes())  # as from a store on another file system
     os.utime(copied, (time.time() - LONG_AGO,) * 2)
     bound = house.settings.model_copy(update={"cache_bytes": 0})
-    listed = await of_worker.stale(bound, house.database)
+    listed = await worker_policy.find_stale(bound, house.database)
     assert [(each.kind, each.name) for each in listed] == [("input", copied.name)]
     async with house.supervising():
         await house.stepping(job, 2)
@@ -242,8 +243,8 @@ async def test_collecting_beside_jobs_and_uploads_loses_nothing(house: House) ->
     async def collecting() -> int:
         rounds = 0
         while not stop.is_set():
-            await of_service.collect(services)
-            for each in await of_worker.stale(house.settings, house.database):
+            await collect(services)
+            for each in await worker_policy.find_stale(house.settings, house.database):
                 await asyncio.to_thread(each.remove)
             rounds += 1
             await asyncio.sleep(0.02)

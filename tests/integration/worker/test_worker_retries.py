@@ -12,8 +12,8 @@ from app.contracts.states import JobState
 from app.db.clock import utcnow
 from app.db.rows import JobRow
 from tests.integration.worker.house import House, eventually
-from workers.runtime import adopting
-from workers.runtime.places import Places
+from workers.runtime.disk import checkpoint_handover
+from workers.runtime.paths import Paths
 
 
 async def stopped(house: House) -> str:
@@ -24,7 +24,7 @@ async def stopped(house: House) -> str:
     assert (await house.ends(job_id)).state is JobState.CANCELLED
 
     async def swept() -> bool:
-        return [path.name for path in house.places.job(job_id).iterdir()] == ["checkpoints"]
+        return [path.name for path in house.paths.job(job_id).iterdir()] == ["checkpoints"]
 
     await eventually(swept)
     return job_id
@@ -56,7 +56,7 @@ async def test_a_retry_goes_on_where_the_old_job_stopped_and_gives_the_same_stud
         assert [said["step"] for said in await house.said(job.id, "began")] == [10]
         assert await house.student(job.id) == await house.student(undisturbed.id)
         await house.swept(job.id)
-        assert house.places.checkpoints(old).is_dir()  # another retry may start from it as well
+        assert house.paths.checkpoints(old).is_dir()  # another retry may start from it as well
 
 
 async def test_a_retry_whose_first_attempt_is_killed_keeps_what_it_took_over(house: House) -> None:
@@ -87,7 +87,7 @@ async def test_a_retry_that_ends_before_its_own_first_checkpoint_keeps_what_it_t
         async with house.database.write() as session:
             (await session.get_one(JobRow, old)).finished_at = utcnow() - timedelta(hours=100)
         await house.swept(old)
-        assert house.places.checkpoints(new.id).is_dir()
+        assert house.paths.checkpoints(new.id).is_dir()
         await hold_at(house, new.id, 99)
         last = await house.ends((await retry(house, new.id)).id)
     assert (last.state, last.checkpoint_from) == (JobState.SUCCEEDED, new.id)
@@ -98,7 +98,7 @@ async def test_without_the_old_folder_it_begins_anew_and_says_so(house: House) -
     house.lease(2.0)
     async with house.supervising():
         old = await stopped(house)
-        shutil.rmtree(house.places.job(old))
+        shutil.rmtree(house.paths.job(old))
         await hold_at(house, old, 99)
         job = await house.ends((await retry(house, old)).id)
     assert job.state is JobState.SUCCEEDED
@@ -113,7 +113,7 @@ async def test_a_paused_job_whose_folder_is_gone_begins_anew_and_says_so(house: 
         await house.stepping(job_id, 10)
         await house.act("pause", job_id)
         await house.reaches(job_id, JobState.PAUSED)
-        shutil.rmtree(house.places.job(job_id))
+        shutil.rmtree(house.paths.job(job_id))
         await hold_at(house, job_id, 99)
         await house.act("resume", job_id)
         job = await house.ends(job_id)
@@ -121,7 +121,7 @@ async def test_a_paused_job_whose_folder_is_gone_begins_anew_and_says_so(house: 
     assert [said["step"] for said in await house.said(job_id, "began")] == [0, 0]
     warnings = [event.data for event in await house.events(job_id) if event.type == "warning"]
     assert [each["message"] for each in warnings if each["code"] == "checkpoint_missing"] == [
-        "the checkpoints of the job are not on this worker's disk: training begins anew"
+        "the checkpoints of the job are not on this worker's disk: training starts from the beginning"
     ]
 
 
@@ -135,41 +135,41 @@ async def test_checkpoints_are_removed_when_they_were_kept_long_enough(house: Ho
     assert (await house.row(old)).checkpoint is None
 
 
-def _checkpoint(places: Places, job_id: str, name: str) -> Path:
-    folder = places.checkpoints(job_id) / "stage" / name
+def _checkpoint(paths: Paths, job_id: str, name: str) -> Path:
+    folder = paths.checkpoints(job_id) / "stage" / name
     folder.mkdir(parents=True)
     (folder / "state.json").write_text(name)
     return folder
 
 
 def test_adopting_links_whole_folders_and_leaves_drafts(tmp_path: Path) -> None:
-    places = Places(tmp_path)
-    there = _checkpoint(places, "job_1", "step-00000004-a1")
-    _checkpoint(places, "job_1", ".draft-step-00000008-a1")
-    assert adopting.adopt(places, "job_1", "job_2", attempt=1)
-    taken = places.checkpoints("job_2") / "stage"
+    paths = Paths(tmp_path)
+    there = _checkpoint(paths, "job_1", "step-00000004-a1")
+    _checkpoint(paths, "job_1", ".draft-step-00000008-a1")
+    assert checkpoint_handover.take_over_checkpoints(paths, "job_1", "job_2", attempt=1)
+    taken = paths.checkpoints("job_2") / "stage"
     assert [path.name for path in taken.iterdir()] == ["step-00000004-a1"]
     shutil.rmtree(there)  # the old job's are collected; the new one's stay
     assert (taken / "step-00000004-a1" / "state.json").read_text() == "step-00000004-a1"
-    assert [path.name for path in places.job("job_2").iterdir()] == ["checkpoints"]
+    assert [path.name for path in paths.job("job_2").iterdir()] == ["checkpoints"]
 
 
 def test_adopting_again_changes_nothing(tmp_path: Path) -> None:
-    places = Places(tmp_path)
-    _checkpoint(places, "job_1", "step-00000004-a1")
-    _checkpoint(places, "job_2", "step-00000012-a1")
-    assert adopting.adopt(places, "job_1", "job_2", attempt=2)
-    assert [path.name for path in (places.checkpoints("job_2") / "stage").iterdir()] == ["step-00000012-a1"]
-    assert not adopting.adopt(places, "job_none", "job_3", attempt=1)
+    paths = Paths(tmp_path)
+    _checkpoint(paths, "job_1", "step-00000004-a1")
+    _checkpoint(paths, "job_2", "step-00000012-a1")
+    assert checkpoint_handover.take_over_checkpoints(paths, "job_1", "job_2", attempt=2)
+    assert [path.name for path in (paths.checkpoints("job_2") / "stage").iterdir()] == ["step-00000012-a1"]
+    assert not checkpoint_handover.take_over_checkpoints(paths, "job_none", "job_3", attempt=1)
 
 
 def test_a_file_system_without_links_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError("no links here")
 
-    places = Places(tmp_path)
-    _checkpoint(places, "job_1", "step-00000004-a1")
+    paths = Paths(tmp_path)
+    _checkpoint(paths, "job_1", "step-00000004-a1")
     monkeypatch.setattr(os, "link", refuse)
-    assert adopting.adopt(places, "job_1", "job_2", attempt=1)
-    copied = places.checkpoints("job_2") / "stage" / "step-00000004-a1" / "state.json"
+    assert checkpoint_handover.take_over_checkpoints(paths, "job_1", "job_2", attempt=1)
+    copied = paths.checkpoints("job_2") / "stage" / "step-00000004-a1" / "state.json"
     assert copied.stat().st_nlink == 1

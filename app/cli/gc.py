@@ -1,0 +1,32 @@
+"""`stillhouse gc`: cleans store and database in this process, and a worker's disk in a subprocess."""
+
+import asyncio
+import json
+import sys
+
+from app.cli.worker_process import worker_environment
+from app.http.services import open_services
+from app.retention.policy import StaleItem, collect, find_stale
+from app.settings import Settings
+
+
+async def collect_garbage(settings: Settings, *, dry_run: bool) -> list[StaleItem]:
+    """Delete what is stale, or only list it for a dry run."""
+    services = open_services(settings)
+    try:
+        stale = await find_stale(services)
+        if not dry_run:
+            await collect(services)
+    finally:
+        await services.database.close()
+    return [*stale, *await _on_worker_disk(settings, dry_run=dry_run)]
+
+
+async def _on_worker_disk(settings: Settings, *, dry_run: bool) -> list[StaleItem]:
+    command = [sys.executable, "-m", "workers.runtime.retention", *(["--dry-run"] if dry_run else [])]
+    environment = worker_environment(settings)
+    process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    if process.returncode != 0:
+        raise SystemExit(process.returncode)
+    return [StaleItem(**json.loads(line)) for line in output.splitlines()]

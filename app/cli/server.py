@@ -1,0 +1,104 @@
+"""The API server of `stillhouse serve` and `stillhouse api`. A worker, if there is one, is stopped with it."""
+
+import asyncio
+import fcntl
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import uvicorn
+from fastapi import FastAPI
+
+from app.cli.worker_process import WorkerProcess
+from app.settings import Settings
+
+GRACEFUL_SECONDS: Final = 5
+"""How long responses may take to end after SIGTERM; streams end at once."""
+
+KEEP_ALIVE_SECONDS: Final = 75
+"""How long a connection may be idle. Longer than proxies and clients keep one (usually 60 s), so that they close it
+first: a request sent while the server closes the connection is lost without a response."""
+
+_LARGEST_HEADERS: Final = 65_536
+
+
+class AlreadyServed(Exception):
+    """Another process serves this data directory."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"another `stillhouse serve` uses {folder}: stop it, or choose another --data")
+
+
+@contextmanager
+def sole_server(folder: Path) -> Iterator[None]:
+    """Lock the data directory during the block. Raises AlreadyServed."""
+    with (folder / "serve.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyServed(folder) from None
+        yield
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with streams and long-polls ending as soon as it begins to shut down."""
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                lifespan="on",
+                ws="none",
+                access_log=False,
+                server_header=False,
+                h11_max_incomplete_event_size=_LARGEST_HEADERS,
+                timeout_graceful_shutdown=GRACEFUL_SECONDS,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            )
+        )
+        self._app = app
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to `serve`: uvicorn would pass them on only after all responses have ended."""
+        yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End streams, then wait for responses. The application's own shutdown is quick, and runs even when forced."""
+        self._app.state.services.closing.set()
+        await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
+
+
+async def serve(app: FastAPI, settings: Settings, worker: WorkerProcess | None) -> None:
+    """Serve until SIGTERM or SIGINT; the worker drains while responses end. A second signal waits for neither."""
+    server = Server(app, settings)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        again, server.should_exit = server.should_exit, True
+        server.force_exit = again
+        if worker is not None:
+            (worker.hurry if again else worker.drain)()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    bound = server.config.bind_socket()
+    # Connections inherit it. asyncio does not set it on sockets that were bound elsewhere, and a response in two
+    # packets would then wait 40 ms for the client's delayed acknowledgement.
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    running = asyncio.create_task(worker.run(), name="worker") if worker is not None else None
+    try:
+        await server.serve(sockets=[bound])
+    finally:
+        if worker is not None and running is not None:
+            await worker.stop()
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running

@@ -1,0 +1,1 @@
+"""What models and datasets share: uploads, format checks, SQL, and the operations on both."""

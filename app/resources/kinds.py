@@ -1,0 +1,55 @@
+"""What distinguishes models from datasets for the operations of `app.resources`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Literal, TypeVar
+
+from pydantic import TypeAdapter
+
+from app.contracts.base import Answer
+from app.contracts.resources.facts import FileRole
+from app.contracts.resources.manifests import DatasetManifest, ModelManifest
+from app.contracts.specs.jobs import InspectJob
+from app.db.ids import Prefix
+from app.db.rows import DatasetRow, ModelRow
+from app.http import strict_json
+from app.http.validation import validate
+from app.resources.formats import check_format, kind_of_file, refuse_named
+
+R = TypeVar("R", ModelRow, DatasetRow)
+M = TypeVar("M", ModelManifest, DatasetManifest)
+V = TypeVar("V", bound=Answer)
+
+
+@dataclass(frozen=True)
+class ResourceKind(Generic[R, M, V]):
+    """Models or datasets: row, manifest and view classes, and the accepted formats."""
+
+    noun: Literal["model", "dataset"]
+    prefix: Prefix
+    row: type[R]
+    new_row: Callable[[M], R]
+    manifest: TypeAdapter[M]
+    formats: Mapping[str, str | None]  # format -> what `formats.kind_of_file` returns for it
+    role: Callable[[M], FileRole]
+    view: Callable[[R], V]
+
+    @property
+    def path(self) -> str:
+        """URL path of the collection."""
+        return f"/v1/{self.noun}s"
+
+    def read_manifest(self, data: bytes) -> M:
+        """A manifest from JSON; raises BadRequest or Invalid. The format is checked before the other fields."""
+        parsed = strict_json.parse(data)
+        refuse_named(parsed, tuple(self.formats))
+        return validate(self.manifest, data, parsed=parsed)
+
+    def check_file(self, manifest: M, path: Path) -> None:
+        """Raise Invalid unless the file has the format that the manifest declares."""
+        check_format(manifest.format, kind_of_file(path), self.formats)
+
+    def inspection(self, identity: str) -> InspectJob:
+        """The job that inspects the file."""
+        return InspectJob(model=identity) if self.noun == "model" else InspectJob(dataset=identity)

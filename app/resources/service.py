@@ -1,0 +1,144 @@
+"""The operations that models and datasets share: create, get, list, update, delete. Each is one transaction."""
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.contracts.states import ModelState
+from app.db.base import json_text
+from app.db.clock import utcnow
+from app.db.ids import new_id
+from app.db.rows import FileRow
+from app.db.signals import announce
+from app.http.errors import Conflict, NotFound
+from app.http.services import Caller, Services
+from app.http.waiting import until
+from app.queue import needs
+from app.queue.blobs import mark_stored
+from app.queue.records import NewJob
+from app.resources import repository
+from app.resources.kinds import M, R, ResourceKind, V
+from app.resources.uploads import Received
+
+
+async def create(
+    kind: ResourceKind[R, M, V], services: Services, caller: Caller, session: AsyncSession, received: Received[M]
+) -> R:
+    """Insert the row of an upload whose blob is published, and queue its inspection."""
+    manifest, staged = received.manifest, received.staged
+    await mark_stored(session, [staged.sha256])
+    row = kind.new_row(manifest)
+    row.id = new_id(kind.prefix)
+    row.project_id = caller.project_id
+    row.files = [
+        FileRow(
+            project_id=caller.project_id,
+            name=received.file_name or f"{kind.noun}.{manifest.format}",
+            role=kind.role(manifest),
+            bytes=staged.bytes,
+            sha256=staged.sha256,
+        )
+    ]
+    await repository.add(session, row)
+    await _queue_inspection(kind, services, caller, session, row.id)
+    return row
+
+
+async def _queue_inspection(
+    kind: ResourceKind[R, M, V], services: Services, caller: Caller, session: AsyncSession, identity: str
+) -> None:
+    job = NewJob(spec=kind.inspection(identity), project_id=caller.project_id, key_id=caller.key_id)
+    await services.ledger.submit(session, job)
+    announce(session, identity)
+
+
+async def get(kind: ResourceKind[R, M, V], services: Services, caller: Caller, identity: str, wait: float = 0.0) -> R:
+    """The row with its files. Waits up to `wait` seconds while it is being verified. Raises NotFound."""
+
+    async def load() -> R:
+        async with services.database.read() as session:
+            return _existing(kind, await repository.find(session, kind.row, caller.project_id, identity))
+
+    return await until(services, identity, wait, load, lambda row: row.state != "verifying")
+
+
+async def listed(
+    kind: ResourceKind[R, M, V],
+    services: Services,
+    caller: Caller,
+    after: str | None,
+    limit: int,
+    state: ModelState | None,
+    fmt: str | None,
+) -> list[tuple[str, V]]:
+    """Up to `limit + 1` entries, newest first."""
+    filters = {name: value for name, value in (("state", state), ("format", fmt)) if value is not None}
+    async with services.database.read() as session:
+        rows = await repository.newest(session, kind.row, caller.project_id, after, limit + 1, filters)
+    return [(row.id, kind.view(row)) for row in rows]
+
+
+async def update(
+    kind: ResourceKind[R, M, V], services: Services, caller: Caller, identity: str, changes: dict[str, Any]
+) -> V:
+    """Change the manifest of a rejected resource, and queue another inspection.
+
+    Named fields replace the old ones; null restores the default. Raises NotFound, Conflict, BadRequest, Invalid.
+    """
+    async with services.database.write() as session:
+        row = _existing(kind, await repository.find(session, kind.row, caller.project_id, identity, lock=True))
+        file = _rejected_file(kind, services, row)
+        document = {name: value for name, value in {**row.manifest, **changes}.items() if value is not None}
+        manifest = kind.read_manifest(json_text(document).encode())
+        path = services.store.local_path(file.sha256)
+        if path is not None:
+            kind.check_file(manifest, path)
+        row.name, row.format = manifest.name, manifest.format
+        row.manifest = manifest.model_dump(mode="json")
+        row.state, row.state_since, row.rejection = "verifying", utcnow(), None
+        file.role = kind.role(manifest)
+        await session.flush()
+        await _queue_inspection(kind, services, caller, session, row.id)
+        return kind.view(row)
+
+
+def _rejected_file(kind: ResourceKind[R, M, V], services: Services, row: R) -> FileRow:
+    if row.state != "rejected":
+        raise Conflict(
+            "not_rejected", f"the manifest can change only while the {kind.noun} is rejected; it is {row.state}"
+        )
+    kept = timedelta(hours=services.settings.kept_hours)
+    if not row.files or utcnow() - row.state_since > kept:
+        raise Conflict(
+            "bytes_gone", f"rejected files are kept for {kept.total_seconds() / 3600:g} h: upload the file again"
+        )
+    return row.files[0]
+
+
+async def delete(kind: ResourceKind[R, M, V], services: Services, caller: Caller, identity: str) -> None:
+    """Delete the row. Raises NotFound, and Conflict while an unfinished job needs it."""
+    async with services.database.write() as session:
+        row = _existing(kind, await repository.find(session, kind.row, caller.project_id, identity, lock=True))
+        jobs = await needs.needed_by(session, identity)
+        if jobs:
+            raise Conflict(
+                "in_use", f"{len(jobs)} unfinished jobs need this {kind.noun}, for example {jobs[0]}: cancel them first"
+            )
+        await session.delete(row)
+        announce(session, identity)
+
+
+def _existing(kind: ResourceKind[R, M, V], row: R | None) -> R:
+    if row is None:
+        raise NotFound(f"unknown_{kind.noun}", f"there is no {kind.noun} with this id; `GET {kind.path}` lists them")
+    return row
+
+
+def require_ready(kind: ResourceKind[R, M, V], row: R) -> R:
+    """The same row; raises Conflict unless its inspection has succeeded."""
+    if row.state != "ready":
+        raise Conflict(
+            "not_ready", f"the {kind.noun} is {row.state}: `GET {kind.path}/{row.id}?wait=60` waits for the inspection"
+        )
+    return row

@@ -1,0 +1,59 @@
+"""Inputs of jobs as local files, named by their digest."""
+
+import asyncio
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from app.contracts.resources.facts import FileRef
+from app.contracts.wire.orders import DatasetInput, ModelInput
+from app.queue.records import JobInputs
+from app.storage.durable import digest_of_file
+from app.storage.store import BlobStore
+from workers.runtime import locks
+from workers.runtime.paths import Paths
+
+
+class InputCache:
+    """Downloads blobs from the store, each once."""
+
+    def __init__(self, paths: Paths, store: BlobStore) -> None:
+        self._paths = paths
+        self._store = store
+
+    async def models(self, inputs: JobInputs) -> dict[str, ModelInput]:
+        """The models of a job as local files, by the id in its spec."""
+        local = {}
+        for reference, model in inputs.models.items():
+            path, file = await self._download(model.files)
+            local[reference] = ModelInput(
+                id=model.id, manifest=model.manifest, facts=model.facts, path=str(path), sha256=file.sha256
+            )
+        return local
+
+    async def datasets(self, inputs: JobInputs) -> dict[str, DatasetInput]:
+        """The datasets of a job as local files, by the id in its spec."""
+        local = {}
+        for reference, dataset in inputs.datasets.items():
+            path, file = await self._download(dataset.files)
+            local[reference] = DatasetInput(
+                id=dataset.id, manifest=dataset.manifest, facts=dataset.facts, path=str(path), sha256=file.sha256
+            )
+        return local
+
+    async def _download(self, files: Iterable[FileRef]) -> tuple[Path, FileRef]:
+        """The weights or the data among a resource's files, as a verified local file."""
+        file = next(each for each in files if each.role in ("weights", "data", "onnx", "original"))
+        target = self._paths.inputs / file.sha256
+        async with locks.holding(self._paths.input_lock(file.sha256)):
+            if await asyncio.to_thread(_is_intact, target, file.sha256):
+                os.utime(target)  # retention deletes the least recently used inputs first
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                await self._store.fetch(file.sha256, target)
+        return target, file
+
+
+def _is_intact(path: Path, sha256: str) -> bool:
+    """Whether an input has the bytes that were downloaded: the disk may have damaged them since."""
+    return path.is_file() and digest_of_file(path) == sha256

@@ -1,0 +1,67 @@
+"""The retention policy of a worker's disk, shared by the supervisor and `stillhouse gc`.
+
+    job folders    of jobs that have ended: at once after a success; after `checkpoint_kept_hours` for a failed or
+                   cancelled job, or when the retry that took its checkpoints over has ended. A folder that the database
+                   does not know goes after the same time without a change
+    inputs         the least recently used, beyond `cache_bytes`; never one that an unfinished job reads, or that was
+                   used recently; and downloads that were killed
+    soft targets   likewise, never one whose lock is held; and temporary folders whose writer is dead
+    controls       temporary folders after a day (published ones are bounded by their number)
+
+Folders are listed before the database is asked about them, so that a job that is claimed meanwhile is not mistaken for
+one that is unknown.
+"""
+
+import asyncio
+from collections.abc import Collection
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+from app.db.engine import Database
+from app.queue import retrying
+from app.queue.ledger import Ledger
+from app.settings import Settings
+from workers.runtime.disk.usage import bytes_below
+from workers.runtime.paths import Paths
+from workers.runtime.retention import cached_inputs, caches, job_folders
+from workers.runtime.retention.item import StaleItem
+
+
+async def find_stale(
+    settings: Settings, database: Database, needed: Collection[Path] = (), *, dry_run: bool = False
+) -> list[StaleItem]:
+    """What may be deleted now; `needed` inputs stay.
+
+    The ledger first forgets checkpoints that are kept too long, so that no retry counts on them, except in a dry run.
+    """
+    paths = Paths(settings.data_dir)
+    job_ids = job_folders.list_jobs(paths)
+    kept = timedelta(hours=settings.checkpoint_kept_hours)
+    ended = await retrying.discard(database, job_ids, kept, dry_run=dry_run)
+    stale = {job_id for job_id, checkpoints_too in ended.items() if checkpoints_too}
+    stale |= job_folders.unchanged(paths, await job_folders.unknown(database, job_ids), kept)
+    return [
+        *(
+            StaleItem("job", job_id, bytes_below(paths.job(job_id)), partial(job_folders.remove_job, paths, job_id))
+            for job_id in job_ids
+            if job_id in stale
+        ),
+        *cached_inputs.killed_downloads(paths),
+        *cached_inputs.beyond_limit(paths, settings.cache_bytes, job_folders.inputs_in_use(paths).union(needed)),
+        *caches.soft_targets(paths.cache / "targets", settings.cache_bytes),
+        *caches.controls(paths.cache / "controls"),
+    ]
+
+
+async def remove_ended_jobs(settings: Settings, ledger: Ledger, running: Collection[str]) -> None:
+    """Remove the folders of jobs that have ended, except those `running` here: their outputs are in the store.
+
+    The checkpoints of failed and cancelled jobs are kept for a while, for a retry.
+    """
+    paths = Paths(settings.data_dir)
+    job_ids = [job_id for job_id in job_folders.list_jobs(paths) if job_id not in running]
+    kept = timedelta(hours=settings.checkpoint_kept_hours)
+    for job_id, checkpoints_too in (await ledger.discard(job_ids, kept)).items():
+        remove = job_folders.remove_job if checkpoints_too else job_folders.remove_attempts
+        await asyncio.to_thread(remove, paths, job_id)

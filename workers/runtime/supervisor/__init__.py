@@ -1,0 +1,1 @@
+"""The supervisor: one for each worker process."""

@@ -1,0 +1,44 @@
+"""What all attempts of one supervisor share."""
+
+from dataclasses import dataclass
+
+from app.queue.ledger import Ledger
+from app.queue.records import Claim
+from app.settings import Settings
+from workers.runtime.child.pool import ChildPool
+from workers.runtime.disk.inputs import InputCache
+from workers.runtime.disk.space import DiskSpace
+from workers.runtime.paths import Paths
+from workers.runtime.supervisor.ending import Ending
+from workers.runtime.supervisor.publishing import Publisher
+
+DEADLINE_SHARE = 0.75
+"""How long a child may live after a renewal of its lease, as a share of the lease."""
+
+
+@dataclass(frozen=True)
+class AttemptContext:
+    """The services and limits with which attempts run."""
+
+    settings: Settings
+    ledger: Ledger
+    children: ChildPool
+    inputs: InputCache
+    publisher: Publisher
+    disk: DiskSpace
+    inspection_seconds: float
+    stop_seconds: float
+
+    @property
+    def paths(self) -> Paths:
+        """Paths of the data directory."""
+        return Paths(self.settings.data_dir)
+
+    @property
+    def child_seconds(self) -> float:
+        """How long a child may live after its lease was last renewed."""
+        return DEADLINE_SHARE * self.settings.lease_seconds
+
+    def ending(self, claim: Claim) -> Ending:
+        """How the attempt of a claim ends."""
+        return Ending(claim, self.ledger, self.publisher, self.paths, self.settings.lease_seconds)

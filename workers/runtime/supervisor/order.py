@@ -1,0 +1,68 @@
+"""The order of an attempt: everything that its child process needs to know, as a file."""
+
+import asyncio
+import json
+from pathlib import Path
+
+from app.contracts.resolving.resolve import Resolution, Spec, resolve
+from app.contracts.specs.jobs import ANY_SPEC, InspectJob
+from app.contracts.wire.orders import Order
+from app.queue.records import Claim, JobInputs
+from app.settings import Settings
+from workers.runtime.disk.inputs import InputCache
+from workers.runtime.paths import Paths
+from workers.runtime.supervisor.slots import Slot
+
+INSPECTION_MEMORY = 8 << 30
+"""Address space of an inspection, besides what its file may need; torch's libraries map about 3 GiB of it."""
+_MEMORY_PER_BYTE = 6
+
+
+def resolve_claim(claim: Claim, inputs: JobInputs, threads: int) -> Resolution | InspectJob:
+    """The spec as it is trained: as frozen by the first attempt, or resolved now that every input is known."""
+    spec = ANY_SPEC.validate_json(claim.resolved_spec or claim.spec, extra="ignore")
+    if isinstance(spec, InspectJob):
+        return spec
+    datasets = {reference: dataset.facts for reference, dataset in inputs.datasets.items()}
+    models = {reference: model.facts for reference, model in inputs.models.items()}
+    return resolve(spec, datasets, models, threads=claim.threads or threads)
+
+
+async def build_order(
+    settings: Settings, cache: InputCache, claim: Claim, spec: Spec | InspectJob, inputs: JobInputs, slot: Slot
+) -> Order:
+    """Download the inputs of a claimed job, and return its order."""
+    paths = Paths(settings.data_dir)
+    models, datasets = await cache.models(inputs), await cache.datasets(inputs)
+    threads = settings.threads if isinstance(spec, InspectJob) else spec.training.threads
+    order = Order(
+        job=claim.job_id,
+        attempt=claim.attempt,
+        spec=spec,
+        models=models,
+        datasets=datasets,
+        device=slot.device,
+        threads=threads or settings.threads,
+        attempt_dir=str(paths.attempt(claim.job_id, claim.attempt)),
+        checkpoints_dir=str(paths.checkpoints(claim.job_id)),
+        cache_dir=str(paths.cache),
+        cache_bytes=settings.cache_bytes,
+        checkpoint_seconds=settings.checkpoint_seconds,
+        lease_seconds=settings.lease_seconds,
+    )
+    return await asyncio.to_thread(_with_memory_limit, order) if isinstance(spec, InspectJob) else order
+
+
+def _with_memory_limit(order: Order) -> Order:
+    """An inspection's order with its memory limit, which grows with the inspected file."""
+    size = sum(path.stat().st_size for path in order.inputs())
+    return order.model_copy(update={"memory_bytes": INSPECTION_MEMORY + _MEMORY_PER_BYTE * size})
+
+
+def write_order(order: Order) -> Path:
+    """Write an order into the folder of its attempt, which is returned."""
+    folder = Path(order.attempt_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    Path(order.checkpoints_dir).mkdir(parents=True, exist_ok=True)
+    (folder / "order.json").write_text(json.dumps(order.model_dump(mode="json", by_alias=True)))
+    return folder

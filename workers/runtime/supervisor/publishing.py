@@ -1,0 +1,115 @@
+"""The outputs of a child: validated, checked by digest, and published to the store."""
+
+import asyncio
+import hashlib
+import signal
+from functools import partial
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from app.contracts.problems import JobError
+from app.contracts.wire.orders import (
+    OUTCOME,
+    ExitCode,
+    FailureOutcome,
+    InspectionOutcome,
+    OutputFile,
+    PreflightOutcome,
+    TrainingOutcome,
+)
+from app.queue.blobs import Blobs
+from app.queue.ledger import Ledger
+from app.queue.records import Claim, Publication, PublishedFile
+from workers.runtime.supervisor.retry import retry
+
+Outcome = TrainingOutcome | PreflightOutcome | InspectionOutcome | FailureOutcome
+_HINTS = {
+    signal.SIGKILL: "it was killed, most often by the kernel because memory ran out",
+    signal.SIGALRM: "its lease could not be renewed in time",
+    signal.SIGXCPU: "it used more processor time than allowed",
+    signal.SIGXFSZ: "it wrote a larger file than allowed",
+}
+
+
+class DamagedOutput(Exception):
+    """A file differs from the outcome's description: the attempt counts as crashed, whatever its exit status."""
+
+
+def read_outcome(folder: Path) -> Outcome | None:
+    """The outcome that a child wrote, or None if there is no valid one."""
+    try:
+        return OUTCOME.validate_json((folder / "outcome.json").read_bytes(), extra="ignore")
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def crash_error(status: int, folder: Path) -> JobError:
+    """Why an attempt crashed: the error that the child wrote, else its signal or exit status."""
+    outcome = read_outcome(folder)
+    if isinstance(outcome, FailureOutcome):
+        return outcome.error
+    if status == ExitCode.NO_ROOM:
+        message = "the worker's disk is full; the last checkpoint is kept, and the job continues when there is space"
+        return JobError.model_validate({"code": "disk_full", "class": "infrastructure", "message": message})
+    message = f"the job's process {_describe(status)}"
+    return JobError.model_validate({"code": "crashed", "class": "infrastructure", "message": message})
+
+
+def _describe(status: int) -> str:
+    if status == 0:
+        return "exited without an outcome"
+    if status > 0:
+        return f"exited with status {status}"
+    try:
+        number = signal.Signals(-status)
+    except ValueError:
+        return f"was terminated by signal {-status}"
+    hint = _HINTS.get(number)
+    return f"was terminated by {number.name}" + (f": {hint}" if hint else "")
+
+
+def _checked(folder: Path, file: OutputFile) -> Path:
+    path = (folder / "outputs" / file.path).resolve()
+    if not path.is_relative_to((folder / "outputs").resolve()) or not path.is_file():
+        raise DamagedOutput(f"the outcome names `{file.path}`, which is not among the outputs")
+    with path.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    if digest != file.sha256 or path.stat().st_size != file.bytes:
+        raise DamagedOutput(f"`{file.path}` differs from its description in the outcome")
+    return path
+
+
+class Publisher:
+    """Publishes outputs to the store, then commits them to the ledger in one transaction.
+
+    Each step is repeated for up to `retry_seconds` while the database is unavailable.
+    """
+
+    def __init__(self, ledger: Ledger, blobs: Blobs, retry_seconds: float) -> None:
+        self._ledger = ledger
+        self._blobs = blobs
+        self._retry_seconds = retry_seconds
+
+    async def _publish(self, claim: Claim, folder: Path, files: tuple[OutputFile, ...]) -> tuple[PublishedFile, ...]:
+        """Check all files, then publish them. The store moves the files."""
+        paths = [await asyncio.to_thread(_checked, folder, file) for file in files]
+        for path, file in zip(paths, files, strict=True):
+            await retry(partial(self._blobs.publish, path, file.sha256, claim), self._retry_seconds)
+        return tuple(PublishedFile(file.role, Path(file.path).name, file.bytes, file.sha256) for file in files)
+
+    async def training(self, claim: Claim, folder: Path, outcome: TrainingOutcome) -> bool:
+        """End a training job. False: this worker no longer holds it. Raises DamagedOutput and ClaimLost."""
+        files = await self._publish(claim, folder, outcome.files)
+        publication = Publication(files, outcome.student_manifest, outcome.student, outcome.report, outcome.peers)
+        return await retry(lambda: self._ledger.succeed(claim, publication), self._retry_seconds)
+
+    async def preflight(self, claim: Claim, folder: Path, outcome: PreflightOutcome) -> bool:
+        """End a preflight, as `training`."""
+        files = await self._publish(claim, folder, outcome.files)
+        return await retry(lambda: self._ledger.finish_preflight(claim, files, outcome.report), self._retry_seconds)
+
+    async def inspection(self, claim: Claim, folder: Path, outcome: InspectionOutcome) -> bool:
+        """End an inspection, as `training`."""
+        files = await self._publish(claim, folder, outcome.files)
+        return await retry(lambda: self._ledger.finish_inspection(claim, outcome, files), self._retry_seconds)
