@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.nn import functional
 
-from app.contracts.layouts.layouts import buffer_shapes, flops, layers, parameter_count, parameter_shapes
+from app.contracts.layouts.summary import buffer_shapes, flops, layers, parameter_count, parameter_shapes
 from app.contracts.specs.architectures import Architecture
 from workers.engine.evaluation.cost.flops import count_flops
 from workers.engine.models import Network, build, initialise

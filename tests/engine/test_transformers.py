@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from app.contracts.layouts.layouts import buffer_shapes, flops, layers, parameter_count, parameter_shapes
+from app.contracts.layouts.summary import buffer_shapes, flops, layers, parameter_count, parameter_shapes
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import ModelManifest
 from app.contracts.specs.architectures import Architecture
