@@ -88,9 +88,8 @@ def reference(built: Network, x: Tensor) -> Tensor:
     assert told.family == "transformer"
     h = x @ state["embed.weight"].T + state["embed.bias"] + state["positions.weight"]
     for i in range(told.depth):
-        layer = nn.TransformerEncoderLayer(
-            told.width, told.heads, told.inner, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
+        sizes = (told.width, told.heads, told.feedforward_width)
+        layer = nn.TransformerEncoderLayer(*sizes, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
         own = {name: state[f"blocks.{i}.{name}"] for name in layer.state_dict() if f"blocks.{i}.{name}" in state}
         for end in ("weight", "bias"):
             parts = [state[f"blocks.{i}.{part}.{end}"] for part in ("query", "key", "value")]

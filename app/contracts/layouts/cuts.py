@@ -1,8 +1,8 @@
 """One task's cut of a student of several tasks: the network that computes that task's output alone.
 
 A cut leaves out what the output does not depend on. Of `hard` and `trunks` it is a network of the family without
-sharing, under the family's own names; of `mmoe`, `cgc` and `mtan` the same scheme with one output, and of `cross_stitch` with all of its towers, as
-each stitch reads them all.
+sharing, under the family's own names; of `mmoe`, `cgc` and `mtan` the same scheme with one output, and of
+`cross_stitch` with all of its towers, as each stitch reads them all.
 """
 
 from app.contracts.layouts.summary import buffer_shapes, layers, parameter_shapes

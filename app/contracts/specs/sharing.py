@@ -124,7 +124,7 @@ def scheme_of(sharing: Sharing) -> Scheme | None:
 
 
 def towers_of(scheme: CrossStitchSharing, outputs: dict[str, int]) -> tuple[str, ...]:
-    """The towers in the order of the stitches' rows: where `towers` was left out, alphabetical, as JSON has no order."""
+    """The towers in the order of the stitches' rows: alphabetical where `towers` was left out, as JSON has no order."""
     return scheme.towers or tuple(sorted(outputs))
 
 

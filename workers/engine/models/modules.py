@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from app.contracts.specs.families.family import Activation
-from app.contracts.specs.families.structure import Conv, Group, Linear, MatrixProducts, Norm, Part, Positions
+from app.contracts.specs.families.structure import Conv, Group, GroupKind, Linear, MatrixProducts, Norm, Part, Positions
 
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -15,7 +15,7 @@ ACTIVATIONS: dict[Activation, type[nn.Module]] = {
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
 }
-GroupModules = Mapping[str, Callable[[], nn.Module]]
+GroupModules = Mapping[GroupKind, Callable[[], nn.Module]]
 """Kind of a group -> its module, which has a forward pass and no layers yet."""
 
 
@@ -58,7 +58,7 @@ def module_of(part: Linear | Conv | Norm | Positions | Group, groups: GroupModul
         case Positions():
             return LearnedPositions(*part.shape)
         case Group():
-            module = groups[part.kind]() if part.kind in groups else nn.Sequential()
+            module = groups[part.kind]() if part.kind and part.kind in groups else nn.Sequential()
             add_parts(module, part.parts, groups)
             return module
         case _:

@@ -10,6 +10,7 @@ from typing import Literal
 
 Shape = tuple[int, ...]
 Normalization = Literal["none", "batch", "layer"]
+GroupKind = Literal["block", "stage", "mask"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Group:
 
     name: str
     parts: tuple["Part", ...]
-    kind: Literal["block", "stage", "mask"] | None = None
+    kind: GroupKind | None = None
     shape: Shape = ()
 
 

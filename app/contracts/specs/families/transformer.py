@@ -11,6 +11,7 @@ from app.contracts.specs.families.structure import (
     Linear,
     MatrixProducts,
     Norm,
+    Part,
     Positions,
     Shape,
     Stage,
@@ -52,12 +53,13 @@ class Transformer(Family):
         "part.",
     )
 
-    def dependent_defaults(self) -> dict[str, object]:
-        return {"feedforward": self._feedforward}
-
     @property
-    def _feedforward(self) -> int:
+    def feedforward_width(self) -> int:
+        """`feedforward`, or its default."""
         return self.feedforward or 4 * self.width
+
+    def dependent_defaults(self) -> dict[str, object]:
+        return {"feedforward": self.feedforward_width}
 
     def _trunk(self, input_shape: Shape) -> Trunk:
         tokens, features = input_shape
@@ -67,8 +69,8 @@ class Transformer(Family):
         return Trunk(stages, self.width, begin, (Norm("norm", "layer", shape),))
 
     def _block(self, i: int, tokens: int) -> Group:
-        width, inner, shape = self.width, self._feedforward, (tokens, self.width)
-        parts = (
+        width, inner, shape = self.width, self.feedforward_width, (tokens, self.width)
+        parts: tuple[Part, ...] = (
             Norm("norm1", "layer", shape),
             *(Linear(name, width, width, (tokens,)) for name in ("query", "key", "value")),
             MatrixProducts(4 * tokens * tokens * width),  # queries with keys, and their weights with values

@@ -12,8 +12,8 @@ class FamilyNetwork(Network):
     """A trunk that all tasks share, and one head for each output.
 
     A family calls `add_layers`, which registers the layers that its architecture describes, and implements `begin`,
-    `stage` and `end`, which run them. With a single output its head is the last of `layers`; with several they are `heads`;
-    without any it is a bare trunk, a part of a network that shares otherwise (`sharing`).
+    `stage` and `end`, which run them. With a single output its head is the last of `layers`; with several they are
+    `heads`; without any it is a bare trunk, a part of a network that shares otherwise (`sharing`).
     """
 
     stage_count = 0

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from app.contracts.layouts.sharing import attention, passage
 from app.contracts.specs.architectures import Architecture
 from workers.engine.models.families.family import ConvolutionalNetwork
-from workers.engine.models.modules import module_of
+from workers.engine.models.modules import GroupModules, module_of
 from workers.engine.models.named import NamedModules
 from workers.engine.models.sharing.scheme import SchemeNetwork, TrunkBuilder
 
@@ -51,7 +51,7 @@ class MtanNetwork(SchemeNetwork):
         self.trunk = built
         self.activation = built.activation
         stages = range(len(maps.shapes))
-        groups = {"mask": lambda: Attention(self.activation)}
+        groups: GroupModules = {"mask": lambda: Attention(self.activation)}
         self.passages = nn.ModuleDict({f"{s}": module_of(passage(maps, s), {}) for s in stages[1:]})
         self.attentions = NamedModules(
             {name: nn.ModuleList(module_of(attention(maps, s), groups) for s in stages) for name in self.output_sizes}

@@ -1,12 +1,16 @@
 """What all sharing schemes have: features of its own for each output, and a head that reads them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from torch import Tensor, nn
 
 from app.contracts.specs.architectures import Architecture
+from workers.engine.models.families.family import FamilyNetwork
 from workers.engine.models.named import NamedModules
 from workers.engine.models.network import Network, SharedParameters
+
+TrunkBuilder = Callable[[], FamilyNetwork]
+"""Builds a network of the family without heads."""
 
 
 class SchemeNetwork(Network):
