@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from app.contracts.base import Answer
-from app.contracts.layouts.layouts import flops, parameter_count
+from app.contracts.layouts.summary import flops, parameter_count
 from app.contracts.problems import Problem
 from app.contracts.resolving.footprint import disk_bytes
 from app.contracts.resolving.multitask.relations import trunks_are_open

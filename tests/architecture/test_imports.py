@@ -19,7 +19,7 @@ def _loaded_after(statement: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["app.main", "app.cli", "app.contracts.resolving.resolve", "app.contracts.layouts.layouts"]
+    "module", ["app.main", "app.cli", "app.contracts.resolving.resolve", "app.contracts.layouts.summary"]
 )
 def test_the_api_imports_neither_torch_nor_the_workers(module: str) -> None:
     assert not _loaded_after(f"import {module}") & set(HEAVY)

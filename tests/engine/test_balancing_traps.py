@@ -360,15 +360,16 @@ def test_trap_8_a_frozen_and_an_unused_shared_parameter_change_nothing_for_the_o
     found = []
     for more in (False, True):
         network = network_of(hidden=(5, 6))
-        network.layers[0].requires_grad_(False)
+        network.get_submodule("layers.0").requires_grad_(False)
         if more:
             network.register_parameter("unused", nn.Parameter(torch.ones(3, dtype=torch.float64)))
         balancer = balancer_of(method)
         balance(balancer, network, losses_of(network, rows()))
         balancer.clip(parameters_of(network), 1e9)
-        assert all(parameter.grad is None for parameter in network.layers[0].parameters())
+        assert all(parameter.grad is None for parameter in network.get_submodule("layers.0").parameters())
         assert not more or network.get_parameter("unused").grad is None or method not in GRADIENT_METHODS
-        found.append(torch.cat([p.grad.flatten() for p in network.layers[1].parameters() if p.grad is not None]))
+        trained = network.get_submodule("layers.1").parameters()
+        found.append(torch.cat([p.grad.flatten() for p in trained if p.grad is not None]))
     assert float(found[0].norm()) > 0.0
     torch.testing.assert_close(found[0], found[1], rtol=1e-9, atol=1e-12)
 
@@ -377,8 +378,8 @@ def test_trap_8_a_frozen_and_an_unused_shared_parameter_change_nothing_for_the_o
 def test_trap_8_frozen_and_unused_shared_parameters_are_passed_over(balancer: Balancer) -> None:
     network = network_of(hidden=(5, 6))
     network.register_parameter("unused", nn.Parameter(torch.ones(3, dtype=torch.float64)))
-    frozen, trained = list(network.layers[0].parameters()), list(network.layers[1].parameters())
-    network.layers[0].requires_grad_(False)
+    frozen, trained = (list(network.get_submodule(f"layers.{i}").parameters()) for i in range(2))
+    network.get_submodule("layers.0").requires_grad_(False)
     balance(balancer, network, losses_of(network, rows()))
     balancer.clip(parameters_of(network), 1e9)
     assert all(parameter.grad is None for parameter in frozen)

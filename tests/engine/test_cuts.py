@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from app.contracts.layouts.cut_files import LENGTH_BYTES, CutFile, header_length
-from app.contracts.layouts.layouts import parameter_count
+from app.contracts.layouts.summary import parameter_count
 from app.contracts.resources.manifests import ClassOutput, InputTransform, ModelManifest, OutputSpec, ValueOutput
 from tests.engine.interruptions import TRAINING
 from tests.engine.sharing_schemes import ALL, OUTPUTS, SCHEMES, STUDENTS, TASKS, lived, rows_for, shared

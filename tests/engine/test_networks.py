@@ -2,7 +2,7 @@
 
 import copy
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -10,10 +10,12 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.nn import functional
 
-from app.contracts.layouts.layouts import buffer_shapes, flops, layers, parameter_count, parameter_shapes
-from app.contracts.specs.architectures import Architecture
+from app.contracts.layouts.summary import buffer_shapes, flops, layers, parameter_count, parameter_shapes
+from app.contracts.specs.architectures import FAMILIES, Architecture, Student
 from workers.engine.evaluation.cost.flops import count_flops
 from workers.engine.models import Network, build, initialise
+from workers.engine.models.build import NETWORKS
+from workers.engine.models.families.family import ConvolutionalNetwork
 
 ARCHITECTURE: TypeAdapter[Architecture] = TypeAdapter(Architecture)
 ONE, TWO = {"digit": 10}, {"digit": 10, "size": 1}
@@ -61,6 +63,38 @@ def test_the_layout_says_without_building_what_torch_has(spec: dict[str, Any]) -
     assert {**parameters, **buffer_shapes(architecture)}.keys() == network.state_dict().keys()
     assert parameter_count(architecture) == sum(value.numel() for value in network.parameters())
     assert flops(architecture) == count_flops(network, network.example())
+
+
+def test_every_family_has_a_student_and_a_network() -> None:
+    students = {get_args(each.model_fields["family"].annotation)[0]: each for each in get_args(get_args(Student)[0])}
+    assert FAMILIES.keys() == NETWORKS.keys() == students.keys()
+    assert all(issubclass(student, FAMILIES[name]) for name, student in students.items())
+
+
+@pytest.mark.parametrize("spec", MANY, ids=lambda spec: json.dumps(spec))
+def test_families_with_feature_maps_have_the_networks_that_sharing_by_mtan_needs(spec: dict[str, Any]) -> None:
+    architecture = parsed(**spec)
+    assert (architecture.trunk().maps is not None) == architecture.has_feature_maps
+    assert issubclass(NETWORKS[architecture.family], ConvolutionalNetwork) == architecture.has_feature_maps
+
+
+@pytest.mark.parametrize(
+    ("spec", "places"),
+    [
+        ({**MLP, "hidden": [5], "normalization": "batch"}, ["layers.0", "norms.0", "heads.digit", "heads.size"]),
+        (
+            {**CONVNET, "channels": [3], "hidden": [5]},
+            ["layers.0", "stages.0.0.conv", "stages.0.0.norm", "heads.digit", "heads.size"],
+        ),
+    ],
+    ids=["mlp", "convnet"],
+)
+def test_fully_connected_layers_come_first_and_heads_last_in_the_order_of_parameters(
+    spec: dict[str, Any], places: list[str]
+) -> None:
+    """Checkpoints of the optimizer's state depend on it."""
+    names = [name.rpartition(".")[0] for name, _ in made(**spec, outputs=TWO).named_parameters()]
+    assert list(dict.fromkeys(names)) == places
 
 
 @pytest.mark.parametrize("spec", MANY, ids=lambda spec: json.dumps(spec))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from app.contracts.layouts.layouts import layers_of
+from app.contracts.layouts.summary import layers_of
 from app.contracts.problems import UserError
 from app.contracts.reports.preflight import PreflightReport
 from app.contracts.specs.jobs import PreflightJob

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from torch import Tensor
 from torchjd.aggregation import PCGrad
 
-from app.contracts.layouts.layouts import flops, parameter_count
+from app.contracts.layouts.summary import flops, parameter_count
 from app.contracts.resources.manifests import ModelManifest
 from tests.engine.interruptions import interrupted, whole
 from tests.engine.sharing_schemes import STUDENTS, TASKS, lived, made, rows_for, shared

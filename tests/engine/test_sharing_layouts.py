@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from app.contracts.layouts.layouts import buffer_shapes, flops, layers, parameter_count, parameter_shapes
+from app.contracts.layouts.summary import buffer_shapes, flops, layers, parameter_count, parameter_shapes
 from tests.engine.sharing_schemes import ALL, OUTPUTS, SCHEMES, made, rows_for, shared, touched
 from workers.engine.evaluation.cost.flops import count_flops
 from workers.engine.models.taps import Taps

@@ -66,7 +66,7 @@ def test_a_gate_puts_out_a_distribution_that_depends_on_the_row(scheme: str) -> 
     assert isinstance(network, MmoeNetwork | CgcNetwork)
     rows = rows_for(network)
     for name in OUTPUTS:
-        shares = network.shares(name, rows)
+        shares = network.gate_weights(name, rows)
         assert shares.shape == (5, {"mmoe": 3, "cgc": 4}[scheme])
         assert bool((shares > 0).all())
         torch.testing.assert_close(shares.sum(1), torch.ones(5))

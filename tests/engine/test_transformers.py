@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from app.contracts.layouts.layouts import buffer_shapes, flops, layers, parameter_count, parameter_shapes
+from app.contracts.layouts.summary import buffer_shapes, flops, layers, parameter_count, parameter_shapes
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import ModelManifest
 from app.contracts.specs.architectures import Architecture
@@ -88,9 +88,8 @@ def reference(built: Network, x: Tensor) -> Tensor:
     assert told.family == "transformer"
     h = x @ state["embed.weight"].T + state["embed.bias"] + state["positions.weight"]
     for i in range(told.depth):
-        layer = nn.TransformerEncoderLayer(
-            told.width, told.heads, told.inner, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
+        sizes = (told.width, told.heads, told.feedforward_width)
+        layer = nn.TransformerEncoderLayer(*sizes, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
         own = {name: state[f"blocks.{i}.{name}"] for name in layer.state_dict() if f"blocks.{i}.{name}" in state}
         for end in ("weight", "bias"):
             parts = [state[f"blocks.{i}.{part}.{end}"] for part in ("query", "key", "value")]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.contracts.layouts.layouts import flops, layers, parameter_count
+from app.contracts.layouts.summary import flops, layers, parameter_count
 from app.contracts.resolving.resolve import Resolution
 from app.contracts.resources.facts import ModelFacts, OutputFacts, TargetFacts
 from app.contracts.resources.manifests import ClassOutput, InputTransform

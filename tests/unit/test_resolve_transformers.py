@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.contracts.layouts.layouts import flops, parameter_count
+from app.contracts.layouts.summary import flops, parameter_count
 from app.contracts.resolving.resolve import Resolution, resolve
 from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts, OutputFacts, TargetFacts
 from app.contracts.resources.manifests import ClassOutput

@@ -1,5 +1,5 @@
-"""One task's cut of a safetensors file of ours, without reading a number: the header that it has, and which bytes of
-the whole file follow it.
+"""One task's cut of a safetensors file of ours, without reading a tensor: its header, and which bytes of the whole file
+follow it.
 """
 
 import json
@@ -28,36 +28,36 @@ class Cut:
 
 
 def header_length(start: bytes) -> int:
-    """Bytes of the header, from the first `LENGTH_BYTES` of a file; it ends where the data begin."""
+    """Length of the header in bytes, from the first `LENGTH_BYTES` of a file."""
     (length,) = struct.unpack("<Q", start)
     return int(length)
 
 
 class CutFile:
-    """The header of a whole student's file. Raises KeyError and ValueError where it is none of ours."""
+    """The header of a whole student's file. Raises KeyError and ValueError for a file that Stillhouse did not write."""
 
     def __init__(self, header: bytes) -> None:
         self._tensors: dict[str, Any] = json.loads(header)
-        self._told: dict[str, Any] = json.loads(self._tensors.pop("__metadata__")[METADATA_KEY])
-        self._architecture = _ARCHITECTURE.validate_json(json.dumps(self._told["architecture"]), extra="ignore")
+        self._notes: dict[str, Any] = json.loads(self._tensors.pop("__metadata__")[METADATA_KEY])
+        self._architecture = _ARCHITECTURE.validate_json(json.dumps(self._notes["architecture"]), extra="ignore")
 
     @property
     def tasks(self) -> list[str]:
-        """The outputs that it has, in the order of the alphabet."""
+        """Names of the outputs, in alphabetical order."""
         return sorted(self._architecture.outputs or {})
 
     def cut(self, task: str) -> Cut:
-        """The file that holds what one task reaches, and says so; raises KeyError where there is no such task."""
+        """The file of what one task's output depends on. Raises KeyError for an unknown task."""
         sources = cut_tensors(self._architecture, task)
         names = sorted(sources, key=lambda name: self._tensors[sources[name]]["data_offsets"])
         header: dict[str, Any] = {"__metadata__": {METADATA_KEY: canonical_json(self._metadata(task))}}
         spans: list[tuple[int, int]] = []
-        place = 0
+        offset = 0
         for name in names:
             entry = self._tensors[sources[name]]
             start, end = entry["data_offsets"]
-            header[name] = {**entry, "data_offsets": [place, place + end - start]}
-            place += end - start
+            header[name] = {**entry, "data_offsets": [offset, offset + end - start]}
+            offset += end - start
             if spans and spans[-1][1] == start:
                 start = spans.pop()[0]
             spans.append((start, end))
@@ -65,18 +65,18 @@ class CutFile:
 
     def _metadata(self, task: str) -> dict[str, Any]:
         architecture = cut_architecture(self._architecture, task).model_dump(mode="json")
-        outputs = {task: self._told["outputs"][task]}
-        card = _card(str(self._told["card"]), task, self.tasks)
-        return {**self._told, "architecture": architecture, "outputs": outputs, "card": card}
+        outputs = {task: self._notes["outputs"][task]}
+        card = _card(str(self._notes["card"]), task, self.tasks)
+        return {**self._notes, "architecture": architecture, "outputs": outputs, "card": card}
 
 
 def _card(card: str, task: str, tasks: list[str]) -> str:
-    """The whole student's card without what it says of the other tasks, each in lines of its own."""
+    """The whole student's card without the lines of the other tasks."""
     others = tuple(f"- `{name}`: " for name in tasks if name != task)
     title, *rest = [line for line in card.split("\n") if not line.startswith(others)]
-    named = ", ".join(f"`{name}`" for name in tasks)
-    said = f"The part of a student of {named} that `{task}` reaches: it gives that task's outputs, bit for bit."
-    return "\n".join([title, "", said, *rest])
+    names = ", ".join(f"`{name}`" for name in tasks)
+    note = f"The part of a student of {names} that `{task}` reaches: it gives that task's outputs, bit for bit."
+    return "\n".join([title, "", note, *rest])
 
 
 def _head(header: dict[str, Any]) -> bytes:

@@ -1,17 +1,26 @@
-"""The sheet on which a network's layout is written: parameters, buffers, layers, FLOPs."""
+"""The layer table of a network: parameters, buffers, layers, FLOPs, from the description of its parts."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from math import prod
+from typing import assert_never
 
 from app.contracts.resources.facts import Layer
-
-Shape = tuple[int, ...]
+from app.contracts.specs.families.structure import (
+    Conv,
+    Group,
+    Linear,
+    MatrixProducts,
+    Norm,
+    Part,
+    Positions,
+    Shape,
+)
 
 
 @dataclass
-class Tally:
-    """What all parts of a network come to."""
+class LayerTable:
+    """Names, shapes and FLOPs of a whole network."""
 
     layers: list[Layer] = field(default_factory=list)
     parameters: dict[str, Shape] = field(default_factory=dict)
@@ -20,97 +29,84 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """Collects layers in the order in which data passes them.
+class TableWriter:
+    """Adds parts to a table in the order in which data pass them; names get the prefix."""
 
-    What is written `below` a name has it before its own. What data pass several `times` in one forward pass is no
-    layer that can be tapped, and is not listed as one.
-    """
-
-    tally: Tally = field(default_factory=Tally)
+    table: LayerTable = field(default_factory=LayerTable)
     prefix: str = ""
     passes: int = 1
     listed: bool = True
     stages_listed: bool = True
 
-    def below(self, name: str) -> "Sheet":
-        """The same sheet for a part of the network that is called `name`."""
+    def below(self, name: str) -> "TableWriter":
+        """A writer for a part of the network with this name."""
         return replace(self, prefix=f"{self.prefix}{name}.")
 
-    def times(self, passes: int) -> "Sheet":
-        """The same sheet for a part that data pass so often."""
+    def repeated(self, passes: int) -> "TableWriter":
+        """A writer for a part that data pass so often in one forward pass; such a part cannot be tapped."""
         return replace(self, passes=self.passes * passes, listed=False)
 
-    def by_blocks(self) -> "Sheet":
-        """The same sheet for stages that are run block by block, never as a whole."""
+    def block_by_block(self) -> "TableWriter":
+        """A writer for stages that are run block by block, so that a stage's module is never called."""
         return replace(self, stages_listed=False)
 
-    def _layer(self, name: str, kind: str, shape: Shape, parameters: dict[str, Shape]) -> None:
-        named = {f"{self.prefix}{name}.{part}": size for part, size in parameters.items()}
-        self.tally.parameters.update(named)
-        self._list(name, kind, shape, sum(prod(size) for size in named.values()))
+    def add(self, parts: Iterable[Part]) -> None:
+        """Add parts one after the other."""
+        for part in parts:
+            self._add(part)
 
-    def _list(self, name: str, kind: str, shape: Shape, parameters: int) -> None:
+    def _add(self, part: Part) -> None:
+        match part:
+            case Linear():
+                shapes: dict[str, Shape] = {"weight": (part.outputs, part.inputs), "bias": (part.outputs,)}
+                self._layer(part.name, "linear", (*part.positions, part.outputs), shapes)
+                self.add_flops(2 * prod(part.positions) * part.inputs * part.outputs)
+            case Conv():
+                self._conv(part)
+            case Norm():
+                self._norm(part)
+            case Positions():
+                self._layer(part.name, "positions", part.shape, {"weight": part.shape})
+            case MatrixProducts():
+                self.add_flops(part.flops)
+            case Group():
+                self.below(part.name).add(part.parts)
+                if part.kind is not None and (part.kind != "stage" or self.stages_listed):
+                    self.named_output(part.name, part.kind, part.shape)
+            case _:
+                assert_never(part)
+
+    def _conv(self, conv: Conv) -> None:
+        shapes: dict[str, Shape] = {"weight": (conv.outputs, conv.inputs, conv.kernel, conv.kernel)}
+        if conv.bias:
+            shapes["bias"] = (conv.outputs,)
+        self._layer(conv.name, "conv", (conv.outputs, *conv.size), shapes)
+        self.add_flops(2 * prod(conv.size) * conv.outputs * conv.inputs * conv.kernel * conv.kernel)
+
+    def _norm(self, norm: Norm) -> None:
+        if norm.kind == "none":
+            return
+        size = (norm.shape[-1] if norm.kind == "layer" else norm.shape[0],)
+        self._layer(norm.name, "norm", norm.shape, {"weight": size, "bias": size})
+        if norm.kind == "batch":
+            buffers = {"running_mean": size, "running_var": size, "num_batches_tracked": ()}
+            self.table.buffers.update({f"{self.prefix}{norm.name}.{name}": shape for name, shape in buffers.items()})
+
+    def _layer(self, name: str, kind: str, output: Shape, shapes: dict[str, Shape]) -> None:
+        for parameter, shape in shapes.items():
+            self.add_parameter(f"{name}.{parameter}", shape)
+        self.named_output(name, kind, output, sum(prod(shape) for shape in shapes.values()))
+
+    def add_parameter(self, name: str, shape: Shape) -> None:
+        """A trainable tensor that is no layer which can be tapped."""
+        self.table.parameters[f"{self.prefix}{name}"] = shape
+
+    def named_output(self, name: str, kind: str, shape: Shape, parameters: int = 0) -> None:
+        """A module whose output can be tapped; `parameters` are its own."""
         if self.listed:
             layer = Layer(name=f"{self.prefix}{name}", kind=kind, shape=shape, parameters=parameters)
-            self.tally.layers.append(layer)
+            self.table.layers.append(layer)
 
-    def cost(self, flops: int) -> None:
-        """Products of matrices."""
-        self.tally.flops += self.passes * flops
-
-    def linear(self, name: str, inputs: int, outputs: int, places: Shape = ()) -> None:
-        """`places`: the dimensions before the last, over which the layer is applied again and again."""
-        self._layer(name, "linear", (*places, outputs), {"weight": (outputs, inputs), "bias": (outputs,)})
-        self.cost(2 * prod(places) * inputs * outputs)
-
-    def conv(self, name: str, inputs: int, outputs: int, kernel: int, size: Shape, *, bias: bool) -> None:
-        """`size`: height and width of what it puts out."""
-        parameters: dict[str, Shape] = {"weight": (outputs, inputs, kernel, kernel)}
-        if bias:
-            parameters["bias"] = (outputs,)
-        self._layer(name, "conv", (outputs, *size), parameters)
-        self.cost(2 * prod(size) * outputs * inputs * kernel * kernel)
-
-    def norm(self, name: str, kind: str, shape: Shape) -> None:
-        """`kind`: none, batch or layer."""
-        if kind == "none":
-            return
-        size = (shape[-1] if kind == "layer" else shape[0],)
-        self._layer(name, "norm", shape, {"weight": size, "bias": size})
-        if kind == "batch":
-            self.tally.buffers.update(
-                {
-                    f"{self.prefix}{name}.running_mean": (shape[0],),
-                    f"{self.prefix}{name}.running_var": (shape[0],),
-                    f"{self.prefix}{name}.num_batches_tracked": (),
-                }
-            )
-
-    def weight(self, name: str, kind: str, shape: Shape, parameters: Shape) -> None:
-        """A layer with one tensor of its own, `weight`."""
-        self._layer(name, kind, shape, {"weight": parameters})
-
-    def passing(self, name: str, kind: str, shape: Shape) -> None:
-        """A place with a name and without parameters of its own."""
-        self._list(name, kind, shape, 0)
-
-    def stage(self, name: str, shape: Shape) -> None:
-        """The end of a stage, where stages are run as a whole."""
-        if self.stages_listed:
-            self.passing(name, "stage", shape)
-
-    def heads(self, outputs: dict[str, int], features: int, next_layer: int) -> None:
-        """One output: the head is the last of `layers`; several: `heads.<output>`. They see `penultimate`."""
-        self.passing("penultimate", "features", (features,))
-        if len(outputs) == 1:
-            self.linear(f"layers.{next_layer}", features, next(iter(outputs.values())))
-            return
-        for name, size in outputs.items():
-            self.linear(f"heads.{name}", features, size)
-
-    def own_heads(self, outputs: dict[str, int], features: int, only: Iterable[str] | None = None) -> None:
-        """A head for each output (of `only`), behind a `penultimate` of its own."""
-        for name in only if only is not None else outputs:
-            self.passing(f"penultimate.{name}", "features", (features,))
-            self.linear(f"heads.{name}", features, outputs[name])
+    def add_flops(self, flops: int) -> None:
+        """FLOPs of one pass of one row."""
+        self.table.flops += self.passes * flops

@@ -1,10 +1,12 @@
-"""The layouts of the schemes of sharing: trunks of a family, and what each scheme puts beside them."""
+"""The layer tables of the sharing schemes: trunks of a family, and what each scheme puts beside them."""
 
+from collections.abc import Iterable
 from math import prod
+from typing import assert_never
 
-from app.contracts.layouts.layer_table import Shape, Sheet
-from app.contracts.layouts.trunks import Trunk
-from app.contracts.specs.architectures import Architecture, Convnet
+from app.contracts.layouts.layer_table import TableWriter
+from app.contracts.specs.architectures import Architecture
+from app.contracts.specs.families.structure import Conv, FeatureMaps, Group, Linear, Norm, Part, Trunk
 from app.contracts.specs.sharing import (
     CgcSharing,
     CrossStitchSharing,
@@ -16,86 +18,108 @@ from app.contracts.specs.sharing import (
 )
 
 
-def write_scheme(scheme: Scheme, trunk: Trunk, arch: Architecture, sheet: Sheet) -> None:
-    """Everything of a network that shares by a scheme."""
-    outputs = dict(arch.outputs or {})
-    if isinstance(scheme, TrunksSharing):
-        _trunks(scheme, trunk, outputs, sheet)
-    elif isinstance(scheme, CrossStitchSharing):
-        _cross_stitch(scheme, trunk, outputs, sheet)
-    elif isinstance(scheme, MtanSharing):
-        _mtan(trunk, arch, outputs, sheet)
-    else:
-        _experts(scheme, trunk, prod(arch.input_shape or ()), outputs, sheet)
+def add_scheme(scheme: Scheme, arch: Architecture, writer: TableWriter) -> None:
+    """Add a whole network that shares by a scheme."""
+    trunk, outputs = arch.trunk(), dict(arch.outputs or {})
+    match scheme:
+        case TrunksSharing():
+            _add_trunks(scheme, trunk, outputs, writer)
+        case CrossStitchSharing():
+            _add_cross_stitch(scheme, trunk, outputs, writer)
+        case MtanSharing():
+            _add_mtan(trunk, outputs, writer)
+        case MmoeSharing():
+            _add_experts(scheme.experts, 0, "experts", arch, writer)
+        case CgcSharing():
+            _add_experts(scheme.shared, scheme.own, "shared", arch, writer)
+        case _:
+            assert_never(scheme)
 
 
-def _trunks(scheme: TrunksSharing, trunk: Trunk, outputs: dict[str, int], sheet: Sheet) -> None:
+def _add_heads(outputs: dict[str, int], features: int, names: Iterable[str], writer: TableWriter) -> None:
+    """Heads of the outputs with these names, each behind a `penultimate` of its own."""
+    for name in names:
+        writer.named_output(f"penultimate.{name}", "features", (features,))
+        writer.add([Linear(f"heads.{name}", features, outputs[name])])
+
+
+def _add_trunks(scheme: TrunksSharing, trunk: Trunk, outputs: dict[str, int], writer: TableWriter) -> None:
     for g, group in enumerate(scheme.groups):
-        trunk.write(sheet.below(f"trunks.{g}"))
-        sheet.own_heads(outputs, trunk.features, group)
+        writer.below(f"trunks.{g}").add(trunk.parts)
+        _add_heads(outputs, trunk.features, group, writer)
 
 
-def _cross_stitch(scheme: CrossStitchSharing, trunk: Trunk, outputs: dict[str, int], sheet: Sheet) -> None:
+def _add_cross_stitch(scheme: CrossStitchSharing, trunk: Trunk, outputs: dict[str, int], writer: TableWriter) -> None:
     names = towers_of(scheme, outputs)
-    towers = [sheet.below(f"towers.{name}") for name in names]
+    towers = [writer.below(f"towers.{name}") for name in names]
     for tower in towers:
-        trunk.begin(tower)
+        tower.add(trunk.begin)
     for s, stage in enumerate(trunk.stages):
         for tower in towers:
-            stage.write(tower)
-        # Not listed: what it puts out has a row for each tower first, so no term can tap it.
-        sheet.times(1).weight(f"stitches.{s}", "stitch", stage.shape, (len(names), len(names)))
-        sheet.cost(2 * len(names) ** 2 * prod(stage.shape))
+            tower.add(stage.parts)
+        # Not listed: the first dimension of its output is the towers, so no term can tap it.
+        writer.add_parameter(f"stitches.{s}.weight", (len(names), len(names)))
+        writer.add_flops(2 * len(names) ** 2 * prod(stage.shape))
     for name, tower in zip(names, towers, strict=True):
-        trunk.end(tower if name in outputs else tower.times(0))
         if name in outputs:
-            sheet.own_heads(outputs, trunk.features, [name])
+            tower.add(trunk.end)
+            _add_heads(outputs, trunk.features, [name], writer)
+        else:
+            tower.repeated(0).add(trunk.end)
 
 
-def _experts(
-    scheme: MmoeSharing | CgcSharing, trunk: Trunk, numbers: int, outputs: dict[str, int], sheet: Sheet
-) -> None:
-    """`numbers` of one row, which the gates read."""
-    shared, own = (scheme.experts, 0) if isinstance(scheme, MmoeSharing) else (scheme.shared, scheme.own)
-    place = "experts" if isinstance(scheme, MmoeSharing) else "shared"
+def _add_experts(shared: int, own: int, shared_name: str, arch: Architecture, writer: TableWriter) -> None:
+    """`shared` experts that every gate weighs, and `own` further ones of each output."""
+    trunk, outputs = arch.trunk(), dict(arch.outputs or {})
     for i in range(shared):
-        trunk.write(sheet.below(f"{place}.{i}"))
+        writer.below(f"{shared_name}.{i}").add(trunk.parts)
     for name in outputs:
         for i in range(own):
-            trunk.write(sheet.below(f"experts.{name}.{i}"))
-        sheet.linear(f"gates.{name}", numbers, shared + own)
-        sheet.own_heads(outputs, trunk.features, [name])
+            writer.below(f"experts.{name}.{i}").add(trunk.parts)
+        writer.add([Linear(f"gates.{name}", prod(arch.input_shape or ()), shared + own)])
+        _add_heads(outputs, trunk.features, [name], writer)
 
 
-def _mtan(trunk: Trunk, arch: Architecture, outputs: dict[str, int], sheet: Sheet) -> None:
-    normalization = arch.normalization if isinstance(arch, Convnet) else "batch"
-    body = sheet.below("trunk").by_blocks()
-    trunk.begin(body)
-    for s, maps in enumerate(trunk.maps):
-        trunk.stages[s].write(body)
+def _add_mtan(trunk: Trunk, outputs: dict[str, int], writer: TableWriter) -> None:
+    maps = trunk.maps
+    if maps is None:
+        raise ValueError("sharing by `mtan` needs a family with feature maps")
+    body = writer.below("trunk").block_by_block()
+    body.add(trunk.begin)
+    convolutional, hidden = trunk.stages[: len(maps.shapes)], trunk.stages[len(maps.shapes) :]
+    for s, stage in enumerate(convolutional):
+        body.add(stage.parts)
         if s > 0:
-            passage = sheet.times(len(outputs))
-            size, bias = _passed(arch, trunk, s), normalization == "none"
-            passage.conv(f"passages.{s}", trunk.maps[s - 1][0], maps[0], 3, size, bias=bias)
+            writer.below("passages").repeated(len(outputs)).add([passage(maps, s)])
         for name in outputs:
-            _attention(sheet.below(f"attentions.{name}"), s, trunk, normalization, _passed(arch, trunk, s))
-    for stage in trunk.stages[len(trunk.maps) :]:
-        stage.write(body.times(len(outputs)))
-    sheet.own_heads(outputs, trunk.features)
+            writer.below(f"attentions.{name}").add([attention(maps, s)])
+    for stage in hidden:
+        body.repeated(len(outputs)).add(stage.parts)
+    body.repeated(len(outputs)).add(trunk.end)
+    _add_heads(outputs, trunk.features, outputs, writer)
 
 
-def _passed(arch: Architecture, trunk: Trunk, s: int) -> Shape:
-    """Height and width behind the convolution into stage `s`: a convnet pools after it, a resnet strides in it."""
-    return trunk.maps[max(0, s - 1) if isinstance(arch, Convnet) else s][1:]
+def passage(maps: FeatureMaps, s: int) -> Conv:
+    """MTAN's convolution into stage `s`: with the trunk's stride, or before its pooling."""
+    size = maps.shapes[s if maps.stride > 1 else s - 1][1:]
+    bias = maps.normalization == "none"
+    return Conv(f"{s}", maps.shapes[s - 1][0], maps.shapes[s][0], 3, size, maps.stride, bias)
 
 
-def _attention(sheet: Sheet, s: int, trunk: Trunk, normalization: str, passed: Shape) -> None:
-    maps, bias = trunk.maps[s], normalization == "none"
-    channels, size = maps[0], maps[1:]
+def attention(maps: FeatureMaps, s: int) -> Group:
+    """MTAN's attention of one task in stage `s`; behind the first stage it also reads what comes from the one before,
+    normalised by `norm`.
+    """
+    shape, bias = maps.shapes[s], maps.normalization == "none"
+    channels, size = shape[0], shape[1:]
+    inputs, parts = channels, list[Part]()
     if s > 0:
-        sheet.norm(f"{s}.norm", normalization, (channels, *passed))
-    sheet.conv(f"{s}.conv1", channels * (2 if s > 0 else 1), channels, 1, size, bias=bias)
-    sheet.norm(f"{s}.norm1", normalization, maps)
-    sheet.conv(f"{s}.conv2", channels, channels, 1, size, bias=bias)
-    sheet.norm(f"{s}.norm2", normalization, maps)
-    sheet.passing(f"{s}", "mask", maps)
+        inputs = 2 * channels
+        parts.append(Norm("norm", maps.normalization, (channels, *passage(maps, s).size)))
+    parts += [
+        Conv("conv1", inputs, channels, 1, size, bias=bias),
+        Norm("norm1", maps.normalization, shape),
+        Conv("conv2", channels, channels, 1, size, bias=bias),
+        Norm("norm2", maps.normalization, shape),
+    ]
+    return Group(f"{s}", tuple(parts), "mask", shape)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from app.contracts.layouts.layouts import parameter_count
+from app.contracts.layouts.summary import parameter_count
 from app.contracts.resolving.resolve import Spec
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.jobs import DistillJob, InspectJob, PreflightJob, TrainJob

@@ -27,7 +27,7 @@ class CrossStitchSharing(Contract):
 
     Stages are the hidden layers of an mlp, the pooled stages and hidden layers of a convnet, the stages of a resnet and
     the blocks of a transformer. Names: `towers.<task>.<the family's>`, `stitches.<stage>.weight` of [towers, towers],
-    whose row i mixes what tower i goes on with.
+    whose row i has the weights of tower i's mixture.
     """
 
     method: Literal["cross_stitch"]
@@ -72,9 +72,9 @@ class MtanSharing(Contract):
     """One convolutional trunk; in each stage each task masks its maps by attention of its own (MTAN, Liu 2019).
 
     For `convnet` and `resnet`. With u the maps behind a stage's first block and p behind its last, a task goes on with
-    a * p, where the mask a = sigmoid(conv2(act(conv1([u, f(a' * p')])))) lies in (0, 1) and a' * p' is what it took
-    from the stage before. Both are 1x1 convolutions of the task; f is a 3x3 convolution that tasks share, followed by
-    the trunk's own halving. After the last stage each task goes through the trunk's pooling and hidden layers.
+    a * p, where the mask a = sigmoid(conv2(act(conv1([u, f(a' * p')])))) lies in (0, 1) and a' * p' is the same of
+    the stage before. Both are 1x1 convolutions of the task; f is a 3x3 convolution that tasks share, followed by
+    the trunk's own downsampling. After the last stage each task goes through the trunk's pooling and hidden layers.
     Names: `trunk.<the family's>`, `attentions.<task>.<stage>.{conv1,norm1,conv2,norm2}`, `passages.<stage>` for f into
     a stage, and its normalisation, `attentions.<task>.<stage>.norm`.
     """
@@ -92,20 +92,20 @@ class TrunksSharing(Contract):
 
 
 Scheme = CrossStitchSharing | MmoeSharing | CgcSharing | MtanSharing | TrunksSharing
-_Settled = Annotated[
+_Settings = Annotated[
     HardSharing | CrossStitchSharing | MmoeSharing | CgcSharing | MtanSharing | TrunksSharing,
     Field(discriminator="method"),
 ]
 
 
-def _way(value: Any) -> str:
+def _written_as(value: Any) -> str:
     return "settings" if isinstance(value, dict | Contract) else "name"
 
 
 Sharing = Annotated[
     Annotated[Literal["hard", "cross_stitch", "mmoe", "cgc", "mtan"], Tag("name")]
-    | Annotated[_Settled, Tag("settings")],
-    Discriminator(_way),
+    | Annotated[_Settings, Tag("settings")],
+    Discriminator(_written_as),
 ]
 
 _DEFAULTS: dict[str, Scheme] = {
@@ -124,11 +124,11 @@ def scheme_of(sharing: Sharing) -> Scheme | None:
 
 
 def towers_of(scheme: CrossStitchSharing, outputs: dict[str, int]) -> tuple[str, ...]:
-    """The towers in the order of the stitches' rows: where nobody said it, of the names, as JSON keeps no order."""
+    """The towers in the order of the stitches' rows: alphabetical where `towers` was left out, as JSON has no order."""
     return scheme.towers or tuple(sorted(outputs))
 
 
-def settled(sharing: Sharing, tasks: tuple[str, ...]) -> Sharing:
+def resolved_sharing(sharing: Sharing, tasks: tuple[str, ...]) -> Sharing:
     """The one way to write a sharing in a resolved architecture, with every default filled in."""
     scheme = scheme_of(sharing)
     if scheme is None:

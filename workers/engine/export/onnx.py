@@ -22,7 +22,7 @@ from app.contracts.problems import UserError
 from app.contracts.reports.report import OnnxCheck
 from workers.engine.common.eval_mode import evaluating
 from workers.engine.models import Network
-from workers.engine.models.named import Named
+from workers.engine.models.named import NamedModules
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -97,7 +97,7 @@ def _exported(network: Network, input_name: str) -> onnx.ModelProto:
     taken = input_name if input_name not in outputs else f"{input_name}_input"
     public = {"_input": taken} | {f"_output_{i}": name for i, name in enumerate(outputs)}
     batch = torch.export.Dim("batch", min=1)
-    for named in [module for module in network.modules() if isinstance(module, Named)]:
+    for named in [module for module in network.modules() if isinstance(module, NamedModules)]:
         named.make_plain()
     with _quiet():
         program = torch.onnx.export(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from app.contracts.layouts.layouts import parameter_count
+from app.contracts.layouts.summary import parameter_count
 from app.contracts.reports.baselines import BaselineReport
 from app.contracts.resources.manifests import InputTransform, SplitName
 from workers.engine.common.eval_mode import evaluating

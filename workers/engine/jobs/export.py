@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.contracts.layouts.layouts import layers, parameter_count
+from app.contracts.layouts.summary import layers, parameter_count
 from app.contracts.reports.report import OnnxCheck
 from app.contracts.resources.facts import ModelFacts, OutputFacts
 from app.contracts.resources.manifests import InputTransform, ModelManifest

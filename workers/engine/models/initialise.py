@@ -1,4 +1,4 @@
-"""Initial weights as a function of (seed, parameter name): a head more or less never shifts another's draw."""
+"""Initial weights as a function of (seed, parameter name): another head or layer changes no draw of the others."""
 
 import hashlib
 from math import sqrt
@@ -6,7 +6,7 @@ from math import sqrt
 import torch
 from torch import nn
 
-from workers.engine.models.families.transformer import Positions
+from workers.engine.models.modules import LearnedPositions
 from workers.engine.models.network import Network
 from workers.engine.models.sharing.cross_stitch import Stitch
 
@@ -25,11 +25,11 @@ def _uniform(parameter: nn.Parameter, bound: float, seed: int, name: str) -> Non
 @torch.no_grad()
 def initialise(network: Network, seed: int) -> None:
     """Draw weights and biases from U(-1/√fan_in, 1/√fan_in), torch's own distribution for linear layers and
-    convolutions (He et al. 2015 with a = √5); normalisations begin as the identity, stitches as their scheme says.
+    convolutions (He et al. 2015 with a = √5); normalisations start as the identity, stitches as their scheme states.
     Positions are drawn as if they were the weights of what reads them: U(-1/√width, 1/√width). In place.
     """
     for module_name, module in network.named_modules():
-        if isinstance(module, nn.Linear | nn.Conv2d | Positions):
+        if isinstance(module, nn.Linear | nn.Conv2d | LearnedPositions):
             bound = 1.0 / sqrt(module.weight[0].numel())
             for name, parameter in module.named_parameters(recurse=False):
                 _uniform(parameter, bound, seed, f"{module_name}.{name}")

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from app.contracts.layouts.layouts import buffer_shapes, parameter_shapes
+from app.contracts.layouts.summary import buffer_shapes, parameter_shapes
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import ModelManifest
 from app.contracts.specs.architectures import Architecture

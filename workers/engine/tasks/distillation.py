@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from app.contracts.layouts.layouts import layers
+from app.contracts.layouts.summary import layers
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.distillation import (

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app.contracts.specs.architectures import Architecture, Init, plain
+from app.contracts.specs.architectures import Architecture, Init, architecture_of
 from app.contracts.specs.balancing import Balancing, FixedBalancing
 from app.contracts.specs.jobs import ControlSpec, DistillJob, MultitaskJob, MutualSpec, TaskSpec, TrainJob
 from app.contracts.specs.phases import Phase
@@ -51,7 +51,7 @@ class RunSpec:
         if isinstance(spec, MultitaskJob):
             return cls(
                 spec,
-                plain(related_student(spec)),
+                architecture_of(related_student(spec)),
                 tuple(related_tasks(spec)),
                 spec.balancing,
                 applied_relation(spec),
@@ -68,7 +68,7 @@ class RunSpec:
             task = task.model_copy(update={"teachers": spec.teachers, "distillation": spec.distillation})
         return cls(
             spec,
-            plain(spec.student),
+            architecture_of(spec.student),
             (task,),
             control=control,
             control_smoothing=smoothing,

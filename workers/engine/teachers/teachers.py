@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.base import digest_of
-from app.contracts.layouts.layouts import layers_of
+from app.contracts.layouts.summary import layers_of
 from app.contracts.problems import UserError
 from app.contracts.reports.report import TargetUse
 from app.contracts.resolving.multitask.sharing import own_layer

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from app.contracts.layouts.cuts import reached_layers
-from app.contracts.layouts.layouts import layers_of
+from app.contracts.layouts.summary import layers_of
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resolving.multitask.sharing import own_layer
 from app.contracts.resources.facts import ModelFacts, OutputFacts

@@ -1,10 +1,11 @@
 """May the tasks of a network share in this way? Asked of specs when they are submitted, and of uploads."""
 
-from app.contracts.layouts.layer_table import Sheet
-from app.contracts.layouts.trunks import trunk_of
+from typing import assert_never
+
+from app.contracts.layouts.layer_table import TableWriter
 from app.contracts.problems import Problem
 from app.contracts.resolving.findings import Findings, quoted
-from app.contracts.specs.architectures import Architecture, Convnet, Mlp, Resnet
+from app.contracts.specs.architectures import FAMILIES, Architecture
 from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.sharing import (
     MOST_TENSORS,
@@ -23,33 +24,36 @@ def sharing_misfits(architecture: Architecture) -> list[Problem]:
     scheme, outputs = scheme_of(architecture.sharing), set(architecture.outputs or {})
     if scheme is None:
         return []
-    found = _of_family(scheme, architecture)
+    problems = _of_family(scheme, architecture)
     if isinstance(scheme, TrunksSharing):
-        found += _names("groups", [name for group in scheme.groups for name in group], outputs, exactly=True)
+        problems += _of_names("groups", [name for group in scheme.groups for name in group], outputs, exactly=True)
     if isinstance(scheme, CrossStitchSharing) and scheme.towers is not None:
-        found += _names("towers", list(scheme.towers), outputs, exactly=False)
-    return found or _of_size(scheme, architecture)
+        problems += _of_names("towers", list(scheme.towers), outputs, exactly=False)
+    return problems or _of_size(scheme, architecture)
 
 
 def _of_family(scheme: Scheme, architecture: Architecture) -> list[Problem]:
     family = architecture.family
-    if isinstance(scheme, MtanSharing) and not isinstance(architecture, Convnet | Resnet):
+    if isinstance(scheme, MtanSharing) and not architecture.has_feature_maps:
+        convolutional = " or ".join(f"a {name}" for name, each in FAMILIES.items() if each.has_feature_maps)
         detail = (
-            f"`mtan` masks the maps of convolutional stages, and a {family} has none: use a convnet or a resnet, or "
+            f"`mtan` masks the maps of convolutional stages, and a {family} has none: use {convolutional}, or "
+            "`cross_stitch`, `mmoe` or `cgc`"
         )
-        return [_problem("", "sharing_undefined", detail + "`cross_stitch`, `mmoe` or `cgc`")]
-    if isinstance(architecture, Mlp) and not architecture.hidden:
+        return [_problem("", "sharing_undefined", detail)]
+    if not architecture.trunk().parts:
         detail = (
-            f"`{scheme.method}` needs a trunk, and an mlp without `hidden` layers has none: give it some, or leave "
+            f"`{scheme.method}` needs a trunk, and this {family} has no layers before its heads: give it some, or "
+            "leave `sharing` out"
         )
-        return [_problem("", "sharing_undefined", detail + "`sharing` out")]
+        return [_problem("", "sharing_undefined", detail)]
     return []
 
 
 def _of_size(scheme: Scheme, architecture: Architecture) -> list[Problem]:
-    sheet = Sheet()
-    trunk_of(architecture).write(sheet)
-    tensors, trunks = len(sheet.tally.parameters) + len(sheet.tally.buffers), _trunks(scheme, architecture)
+    writer = TableWriter()
+    writer.add(architecture.trunk().parts)
+    tensors, trunks = len(writer.table.parameters) + len(writer.table.buffers), _trunks(scheme, architecture)
     if tensors * trunks <= MOST_TENSORS:
         return []
     detail = f"{trunks} trunks of {tensors} tensors are more than the {MOST_TENSORS} tensors that a model may have: "
@@ -58,29 +62,33 @@ def _of_size(scheme: Scheme, architecture: Architecture) -> list[Problem]:
 
 def _trunks(scheme: Scheme, architecture: Architecture) -> int:
     tasks = len(architecture.outputs or {})
-    if isinstance(scheme, MmoeSharing):
-        return scheme.experts
-    if isinstance(scheme, CgcSharing):
-        return scheme.shared + scheme.own * tasks
-    if isinstance(scheme, TrunksSharing):
-        return len(scheme.groups)
-    if isinstance(scheme, CrossStitchSharing):
-        return len(scheme.towers or ()) or tasks
-    return 1
+    match scheme:
+        case MmoeSharing():
+            return scheme.experts
+        case CgcSharing():
+            return scheme.shared + scheme.own * tasks
+        case TrunksSharing():
+            return len(scheme.groups)
+        case CrossStitchSharing():
+            return len(scheme.towers or ()) or tasks
+        case MtanSharing():
+            return 1
+        case _:
+            assert_never(scheme)
 
 
-def _names(field: str, named: list[str], outputs: set[str], *, exactly: bool) -> list[Problem]:
+def _of_names(field: str, named: list[str], outputs: set[str], *, exactly: bool) -> list[Problem]:
     """`exactly`: no other names than those of outputs. A cut has towers of tasks that it no longer puts out."""
     doubled = {name for name in named if named.count(name) > 1}
     unknown, missing = (set(named) - outputs if exactly else set()), outputs - set(named)
-    said = [
+    parts = [
         f"{word} {quoted(names)}"
         for word, names in (("named twice:", doubled), ("no task:", unknown), ("missing:", missing))
         if names
     ]
-    if not said:
+    if not parts:
         return []
-    detail = f"`{field}` must name each task exactly once ({quoted(outputs)}); {'; '.join(said)}"
+    detail = f"`{field}` must name each task exactly once ({quoted(outputs)}); {'; '.join(parts)}"
     return [_problem(f"/{field}", "sharing_mismatch", detail)]
 
 
@@ -97,21 +105,21 @@ def check_sharing(architecture: Architecture, tasks: tuple[str, ...], findings: 
         detail = f"`{scheme.method}` shares between tasks, and this network learns one: leave `sharing` out"
         findings.problem(f"{pointer}/sharing", "sharing_needs_tasks", detail)
         return
-    found = sharing_misfits(architecture)
-    if isinstance(scheme, CrossStitchSharing) and scheme.towers is not None and not found:
-        found = _names("towers", list(scheme.towers), set(tasks), exactly=True)
-    for problem in found:
+    problems = sharing_misfits(architecture)
+    if isinstance(scheme, CrossStitchSharing) and scheme.towers is not None and not problems:
+        problems = _of_names("towers", list(scheme.towers), set(tasks), exactly=True)
+    for problem in problems:
         findings.problem(f"{pointer}{problem.pointer}", problem.code, problem.detail)
 
 
 def own_layer(architecture: Architecture, output: str, layer: str) -> str:
-    """What `penultimate` stands for: where each head reads features of its own, those of this output's head."""
+    """The layer that `penultimate` stands for: where each head reads features of its own, those of this output."""
     shared_by_all = scheme_of(architecture.sharing) is None
     return layer if layer != "penultimate" or shared_by_all else f"penultimate.{output}"
 
 
 def with_own_layers(spec: DistillationSpec, student: Architecture, task: str) -> DistillationSpec:
-    """The terms of one task with the layers of the student that they mean."""
+    """The terms of one task with `penultimate` replaced by the student's layer of that task."""
     terms = [
         term.model_copy(update={"student_layer": own_layer(student, task, term.student_layer)})
         for term in spec.features or ()

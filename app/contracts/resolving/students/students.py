@@ -1,4 +1,4 @@
-"""Does the asked network fit the data: input shape, outputs, depth, heads."""
+"""Does the requested network fit the data: input shape, outputs, and what its family requires."""
 
 from math import prod
 from typing import TypeVar, cast
@@ -6,10 +6,9 @@ from typing import TypeVar, cast
 from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.findings import Findings
 from app.contracts.resolving.multitask.sharing import check_sharing
-from app.contracts.resolving.students.transformers import misfits
 from app.contracts.resources.facts import DatasetFacts
-from app.contracts.specs.architectures import Architecture, Convnet, Mlp, Resnet, Transformer, row_sides
-from app.contracts.specs.sharing import settled
+from app.contracts.specs.architectures import Architecture
+from app.contracts.specs.sharing import resolved_sharing
 
 
 def _input_shape(arch: Architecture, data: tuple[int, ...], findings: Findings, pointer: str) -> tuple[int, ...] | None:
@@ -22,7 +21,7 @@ def _input_shape(arch: Architecture, data: tuple[int, ...], findings: Findings, 
             f"{list(shape)}: leave `input_shape` out to take the dataset's",
         )
         return None
-    sides = row_sides(arch)
+    sides = arch.input_sides
     if sides is not None and len(shape) != len(sides):
         findings.problem(
             f"{pointer}/input_shape",
@@ -32,23 +31,6 @@ def _input_shape(arch: Architecture, data: tuple[int, ...], findings: Findings, 
         )
         return None
     return shape
-
-
-def _deep_enough(arch: Architecture, shape: tuple[int, ...], findings: Findings, pointer: str) -> None:
-    if isinstance(arch, Convnet) and min(shape[1:]) >> len(arch.channels) == 0:
-        findings.problem(
-            f"{pointer}/channels",
-            "too_many_stages",
-            f"{len(arch.channels)} stages halve {shape[1]}x{shape[2]} to nothing: at most "
-            f"{min(shape[1:]).bit_length() - 1} stages fit",
-        )
-    if isinstance(arch, Resnet) and (arch.depth - 2) % 6:
-        findings.problem(
-            f"{pointer}/depth", "bad_depth", f"a resnet's depth is 6n+2 (8, 14, 20, 26, 32 …), found {arch.depth}"
-        )
-    if isinstance(arch, Transformer):
-        for problem in misfits(arch, tokens=shape[0]):
-            findings.problem(f"{pointer}{problem.pointer}", problem.code, problem.detail)
 
 
 def _outputs(arch: Architecture, goals: list[Goal], findings: Findings, pointer: str) -> dict[str, int]:
@@ -62,7 +44,7 @@ def _outputs(arch: Architecture, goals: list[Goal], findings: Findings, pointer:
     return expected
 
 
-_Network = TypeVar("_Network", bound=Mlp | Convnet | Resnet | Transformer)
+_Network = TypeVar("_Network", bound=Architecture)
 
 
 def fitted(arch: _Network, dataset: DatasetFacts, goals: list[Goal], findings: Findings, pointer: str) -> _Network:
@@ -74,10 +56,10 @@ def fitted(arch: _Network, dataset: DatasetFacts, goals: list[Goal], findings: F
     outputs = _outputs(arch, goals, findings, pointer)
     if shape is None:
         return arch
-    _deep_enough(arch, shape, findings, pointer)
+    for problem in arch.misfits(shape):
+        findings.problem(f"{pointer}{problem.pointer}", problem.code, problem.detail)
     tasks = tuple(outputs)
     check_sharing(arch.model_copy(update={"input_shape": shape, "outputs": outputs}), tasks, findings, pointer)
-    update: dict[str, object] = {"input_shape": shape, "outputs": outputs, "sharing": settled(arch.sharing, tasks)}
-    if isinstance(arch, Transformer):
-        update["feedforward"] = arch.inner
+    sharing = resolved_sharing(arch.sharing, tasks)
+    update = {"input_shape": shape, "outputs": outputs, "sharing": sharing, **arch.dependent_defaults()}
     return cast(_Network, arch.model_copy(update=update))

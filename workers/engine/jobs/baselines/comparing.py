@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from app.contracts.layouts.layouts import parameter_count
+from app.contracts.layouts.summary import parameter_count
 from app.contracts.reports.baselines import BaselineReport
 from workers.engine.evaluation.evaluate import Evaluation
 from workers.engine.evaluation.parties import EvaluatedTask, Outputs

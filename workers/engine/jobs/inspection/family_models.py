@@ -5,13 +5,12 @@ from pathlib import Path
 
 import torch
 
-from app.contracts.layouts.layouts import layers, parameter_count
+from app.contracts.layouts.summary import layers, parameter_count
 from app.contracts.problems import UserError
 from app.contracts.resolving.multitask.sharing import sharing_misfits
-from app.contracts.resolving.students.transformers import misfits
 from app.contracts.resources.facts import ModelFacts, OutputFacts
 from app.contracts.resources.manifests import InputTransform, ModelManifest, OutputSpec
-from app.contracts.specs.architectures import Architecture, Convnet, Resnet, Transformer, row_sides
+from app.contracts.specs.architectures import Architecture
 from workers.engine.models.build import build
 from workers.engine.models.loading import load_weights
 
@@ -79,22 +78,12 @@ def check_row(shape: tuple[int, ...], rows: int = 1) -> None:
 
 
 def _check_buildable(architecture: Architecture, shape: tuple[int, ...]) -> None:
-    sides = row_sides(architecture)
+    sides = architecture.input_sides
     if sides is not None and len(shape) != len(sides):
         raise UserError(
             "shape_mismatch",
             f"a {architecture.family} needs `input_shape` [{', '.join(sides)}], found {list(shape)}",
         )
     check_row(shape)
-    if isinstance(architecture, Convnet) and min(shape[1:]) >> len(architecture.channels) == 0:
-        raise UserError(
-            "too_many_stages",
-            f"{len(architecture.channels)} runs halve {shape[1]}x{shape[2]} to nothing: at most "
-            f"{min(shape[1:]).bit_length() - 1} runs fit",
-        )
-    if isinstance(architecture, Resnet) and (architecture.depth - 2) % 6:
-        raise UserError("bad_depth", f"a resnet's depth is 6n+2 (8, 14, 20, 26, …), found {architecture.depth}")
-    for problem in misfits(architecture, tokens=shape[0]) if isinstance(architecture, Transformer) else ():
-        raise UserError(problem.code, problem.detail)
-    for problem in sharing_misfits(architecture):
+    for problem in (*architecture.misfits(shape), *sharing_misfits(architecture)):
         raise UserError(problem.code, problem.detail)

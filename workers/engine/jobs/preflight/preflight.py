@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from app.contracts.base import digest_of
-from app.contracts.layouts.layouts import flops, parameter_count
+from app.contracts.layouts.summary import flops, parameter_count
 from app.contracts.problems import UserError
 from app.contracts.reports.preflight import (
     MemoryEstimate,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from app.contracts.layouts.layouts import parameter_count
+from app.contracts.layouts.summary import parameter_count
 from app.contracts.problems import UserError
 from app.contracts.specs.architectures import Architecture
 from app.contracts.wire.events import WarningEvent

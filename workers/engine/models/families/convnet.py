@@ -1,60 +1,55 @@
 """The plain convolutional network."""
 
-from collections import OrderedDict
-from itertools import pairwise
-
 from torch import Tensor, nn
 
-from app.contracts.specs.architectures import Convnet
-from workers.engine.models.network import ACTIVATIONS, Network
+from app.contracts.specs.families.convnet import Convnet
+from workers.engine.models.families.family import ConvolutionalNetwork
+from workers.engine.models.modules import ACTIVATIONS
 
 
-def _block(inputs: int, outputs: int, architecture: Convnet) -> nn.Sequential:
-    normalised = architecture.normalization == "batch"
-    parts: OrderedDict[str, nn.Module] = OrderedDict()
-    parts["conv"] = nn.Conv2d(inputs, outputs, 3, padding=1, bias=not normalised)
-    if normalised:
-        parts["norm"] = nn.BatchNorm2d(outputs)
-    parts["activation"] = ACTIVATIONS[architecture.activation]()
-    return nn.Sequential(parts)
+class ConvBlock(nn.Module):
+    """Convolution, normalisation, activation."""
+
+    conv: nn.Module
+    norm: nn.Module
+
+    def __init__(self, activation: nn.Module) -> None:
+        super().__init__()
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, outputs, H, W]."""
+        maps: Tensor = self.activation(self.norm(self.conv(x)))
+        return maps
 
 
-class ConvnetNetwork(Network):
+class ConvnetNetwork(ConvolutionalNetwork):
     """Stages of blocks, each stage max-pooled by 2; pooling or flattening; fully connected layers; the heads."""
 
     def __init__(self, architecture: Convnet) -> None:
         super().__init__(architecture)
-        channels, height, width = self.input_shape
-        stages = []
-        for wide in architecture.channels:
-            blocks = [_block(channels if b == 0 else wide, wide, architecture) for b in range(architecture.blocks)]
-            stages.append(nn.Sequential(*blocks))
-            channels, height, width = wide, height // 2, width // 2
-        self.stages = nn.ModuleList(stages)
-        self.pool = nn.MaxPool2d(2)
         self.activation = ACTIVATIONS[architecture.activation]()
+        self.pool = nn.MaxPool2d(2)
         self.dropout = nn.Dropout(architecture.dropout)
         self._average = architecture.pooling == "average"
-        widths = (channels * (1 if self._average else height * width), *architecture.hidden)
-        self.stretches = len(stages) + len(architecture.hidden)
-        self._finish([nn.Linear(*pair) for pair in pairwise(widths)], widths[-1])
+        self.add_layers({"block": lambda: ConvBlock(self.activation)})
 
-    def stretch(self, i: int, h: Tensor) -> Tensor:
+    def stage(self, i: int, h: Tensor) -> Tensor:
         """A stage with its pooling, [N, C, H, W] -> [N, its channels, H / 2, W / 2]; then hidden layers on vectors."""
         if i < len(self.stages):
-            return self.halved(self.stages[i](h))
+            return self.downsample(self.stages[i](h))
         layer = i - len(self.stages)
         hidden: Tensor = self.activation(self.layers[layer](self.dropout(self._vectors(h) if layer == 0 else h)))
         return hidden
 
-    def halved(self, maps: Tensor) -> Tensor:
-        """What a stage hands on of its maps."""
+    def downsample(self, maps: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, C, H / 2, W / 2]."""
         pooled: Tensor = self.pool(maps)
         return pooled
 
     def end(self, h: Tensor) -> Tensor:
         """The last maps or vectors -> [N, F]."""
-        dropped: Tensor = self.dropout(h if self.stretches > len(self.stages) else self._vectors(h))
+        dropped: Tensor = self.dropout(h if self.stage_count > len(self.stages) else self._vectors(h))
         return dropped
 
     def _vectors(self, h: Tensor) -> Tensor:

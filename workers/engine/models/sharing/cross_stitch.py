@@ -6,16 +6,17 @@ One matrix a stage, as for the paper's fully connected layers (its units on maps
 begin at random instead of from networks trained alone, and stitches learn at the rate of everything else.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.sharing import CrossStitchSharing, towers_of
-from workers.engine.models.named import Named
-from workers.engine.models.network import Network, Reach
-from workers.engine.models.sharing.scheme import SchemeNetwork
+from workers.engine.models.families.family import FamilyNetwork
+from workers.engine.models.named import NamedModules
+from workers.engine.models.network import SharedParameters
+from workers.engine.models.sharing.scheme import SchemeNetwork, TrunkBuilder
 
 
 class Stitch(nn.Module):
@@ -41,32 +42,32 @@ class Stitch(nn.Module):
 class CrossStitchNetwork(SchemeNetwork):
     """`towers.<task>`, also of tasks that are no output any more, and `stitches.<stage>`."""
 
-    def __init__(self, architecture: Architecture, scheme: CrossStitchSharing, trunk: Callable[[], Network]) -> None:
+    def __init__(self, architecture: Architecture, scheme: CrossStitchSharing, new_trunk: TrunkBuilder) -> None:
         super().__init__(architecture)
         self._names = towers_of(scheme, self.output_sizes)
-        built = {name: trunk() for name in self._names}
+        built = {name: new_trunk() for name in self._names}
         first = built[self._names[0]]
-        self.towers = Named(built)
-        self.stitches = nn.ModuleList(Stitch(len(built), scheme.own) for _ in range(first.stretches))
-        self._finish_heads(first.feature_size)
+        self.towers = NamedModules(built)
+        self.stitches = nn.ModuleList(Stitch(len(built), scheme.own) for _ in range(first.stage_count))
+        self.add_heads(first.feature_size)
 
-    def _tower(self, name: str) -> Network:
-        found = self.towers.of(name)
-        assert isinstance(found, Network)
-        return found
+    def _tower(self, name: str) -> FamilyNetwork:
+        tower = self.towers.get(name)
+        assert isinstance(tower, FamilyNetwork)
+        return tower
 
     def task_features(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         towers = [self._tower(name) for name in self._names]
         states = [tower.begin(x) for tower in towers]
         for i, stitch in enumerate(self.stitches):
-            after = [tower.stretch(i, h) for tower, h in zip(towers, states, strict=True)]
+            after = [tower.stage(i, h) for tower, h in zip(towers, states, strict=True)]
             states = list(stitch(torch.stack(after)).unbind(0))
         for name, tower, h in zip(self._names, towers, states, strict=True):
             if name in self.output_sizes:
                 yield name, tower.end(h)
 
-    def shared_parameters(self) -> tuple[Reach, ...]:
+    def shared_parameters(self) -> tuple[SharedParameters, ...]:
         """Each tower, and the stitches: all outputs reach them, but for what a tower has behind its last stitch."""
         outputs = tuple(self.output_sizes)
-        towers = [Reach(tuple(self._tower(name).parameters()), outputs, tower=name) for name in self._names]
-        return (*towers, Reach(tuple(self.stitches.parameters()), outputs))
+        towers = [SharedParameters(tuple(self._tower(name).parameters()), outputs, tower=name) for name in self._names]
+        return (*towers, SharedParameters(tuple(self.stitches.parameters()), outputs))

@@ -7,47 +7,47 @@ MMoE: all gates weigh all experts. CGC: task k's gate weighs the shared experts 
 family, and x is the flat input. Deviations: the papers' gates have no bias; PLE stacks several levels.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.sharing import CgcSharing, MmoeSharing
-from workers.engine.models.named import Named
-from workers.engine.models.network import Network
-from workers.engine.models.sharing.scheme import SchemeNetwork
+from workers.engine.models.families.family import FamilyNetwork
+from workers.engine.models.named import NamedModules
+from workers.engine.models.sharing.scheme import SchemeNetwork, TrunkBuilder
 
 
 class _GatedNetwork(SchemeNetwork):
     """A gate for each output over a number of experts."""
 
-    def _finish_gates(self, experts: int, features: int) -> None:
-        self.gates = Named({name: nn.Linear(self.row_size, experts) for name in self.output_sizes})
-        self._finish_heads(features)
+    def _add_gates(self, experts: int, features: int) -> None:
+        self.gates = NamedModules({name: nn.Linear(self.row_size, experts) for name in self.output_sizes})
+        self.add_heads(features)
 
-    def shares(self, output: str, x: Tensor) -> Tensor:
+    def gate_weights(self, output: str, x: Tensor) -> Tensor:
         """Rows [N, …] -> [N, experts] that sum to 1: how much of each expert the output's head reads."""
-        found: Tensor = self.gates.of(output)(x.flatten(1)).softmax(1)
-        return found
+        weights: Tensor = self.gates.get(output)(x.flatten(1)).softmax(1)
+        return weights
 
     def _mixed(self, output: str, x: Tensor, experts: Sequence[Tensor]) -> Tensor:
         """Experts' features, [N, F] each -> the output's [N, F]."""
-        return (self.shares(output, x).unsqueeze(2) * torch.stack(list(experts), dim=1)).sum(dim=1)
+        return (self.gate_weights(output, x).unsqueeze(2) * torch.stack(list(experts), dim=1)).sum(dim=1)
 
 
 def _features_of(experts: nn.Module, x: Tensor) -> list[Tensor]:
-    return [expert.features(x) for expert in experts.children() if isinstance(expert, Network)]
+    return [expert.features(x) for expert in experts.children() if isinstance(expert, FamilyNetwork)]
 
 
 class MmoeNetwork(_GatedNetwork):
     """`experts.<i>`, which every output's gate weighs; gates are the outputs' own."""
 
-    def __init__(self, architecture: Architecture, scheme: MmoeSharing, trunk: Callable[[], Network]) -> None:
+    def __init__(self, architecture: Architecture, scheme: MmoeSharing, new_trunk: TrunkBuilder) -> None:
         super().__init__(architecture)
-        built = [trunk() for _ in range(scheme.experts)]
+        built = [new_trunk() for _ in range(scheme.experts)]
         self.experts = nn.ModuleList(built)
-        self._finish_gates(scheme.experts, built[0].feature_size)
+        self._add_gates(scheme.experts, built[0].feature_size)
 
     def task_features(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         experts = _features_of(self.experts, x)
@@ -55,23 +55,25 @@ class MmoeNetwork(_GatedNetwork):
             yield name, self._mixed(name, x, experts)
 
     def own_modules(self, output: str) -> list[nn.Module]:
-        return [self.gates.of(output)]
+        return [self.gates.get(output)]
 
 
 class CgcNetwork(_GatedNetwork):
     """`shared.<i>`, which every output's gate weighs, and `experts.<output>.<i>`, which its own gate alone does."""
 
-    def __init__(self, architecture: Architecture, scheme: CgcSharing, trunk: Callable[[], Network]) -> None:
+    def __init__(self, architecture: Architecture, scheme: CgcSharing, new_trunk: TrunkBuilder) -> None:
         super().__init__(architecture)
-        built = [trunk() for _ in range(scheme.shared)]
+        built = [new_trunk() for _ in range(scheme.shared)]
         self.shared = nn.ModuleList(built)
-        self.experts = Named({name: nn.ModuleList(trunk() for _ in range(scheme.own)) for name in self.output_sizes})
-        self._finish_gates(scheme.shared + scheme.own, built[0].feature_size)
+        self.experts = NamedModules(
+            {name: nn.ModuleList(new_trunk() for _ in range(scheme.own)) for name in self.output_sizes}
+        )
+        self._add_gates(scheme.shared + scheme.own, built[0].feature_size)
 
     def task_features(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         shared = _features_of(self.shared, x)
         for name in self.output_sizes:
-            yield name, self._mixed(name, x, [*shared, *_features_of(self.experts.of(name), x)])
+            yield name, self._mixed(name, x, [*shared, *_features_of(self.experts.get(name), x)])
 
     def own_modules(self, output: str) -> list[nn.Module]:
-        return [self.experts.of(output), self.gates.of(output)]
+        return [self.experts.get(output), self.gates.get(output)]

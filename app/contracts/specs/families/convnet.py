@@ -1,0 +1,76 @@
+"""The plain convolutional network."""
+
+from itertools import pairwise
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from app.contracts.problems import Problem
+from app.contracts.specs.families.family import Activation, Family, StartsFromTeacher, Width
+from app.contracts.specs.families.structure import Conv, FeatureMaps, Group, Norm, Shape, Stage, Trunk, hidden_layer
+
+
+class Convnet(Family):
+    """Plain convolutional network: stages of `blocks` times (conv 3x3, norm, activation), max-pooled by 2.
+
+    Then average pooling or flattening, then `hidden` fully connected layers, then the heads.
+    Names: `stages.<s>.<b>.conv`, `stages.<s>.<b>.norm`, `layers.<i>`, and the heads as in `mlp`.
+    """
+
+    input_sides: ClassVar = ("channels", "height", "width")
+    has_feature_maps: ClassVar = True
+
+    family: Literal["convnet"]
+    channels: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)] = Field(
+        description="Number of channels of each stage; each stage halves height and width."
+    )
+    blocks: int = Field(default=1, ge=1, le=16, description="Number of convolutions in each stage.")
+    hidden: Annotated[tuple[Width, ...], Field(max_length=8)] = Field(
+        default=(), description="Widths of the fully connected layers before the heads."
+    )
+    pooling: Literal["average", "flatten"] = Field(
+        default="average",
+        description="How the feature maps of the last stage become one vector: their `average` over height and width, "
+        "or all of them.",
+    )
+    activation: Activation = Field(
+        default="relu", description="Activation function after each convolution and hidden layer."
+    )
+    dropout: float = Field(
+        default=0.0, ge=0.0, lt=1.0, description="Dropout probability before each fully connected layer."
+    )
+    normalization: Literal["none", "batch"] = Field(
+        default="batch", description="Normalisation after each convolution."
+    )
+
+    def _trunk(self, input_shape: Shape) -> Trunk:
+        inputs, height, width = input_shape
+        stages, maps = [], []
+        for s, outputs in enumerate(self.channels):
+            maps.append((outputs, height, width))
+            height, width = height // 2, width // 2
+            stages.append(Stage((self._stage(s, inputs, maps[-1]),), (outputs, height, width)))
+            inputs = outputs
+        widths = (inputs * (height * width if self.pooling == "flatten" else 1), *self.hidden)
+        stages += [Stage((hidden_layer(i, *pair),), (pair[1],)) for i, pair in enumerate(pairwise(widths))]
+        return Trunk(tuple(stages), widths[-1], maps=FeatureMaps(tuple(maps), 1, self.normalization))
+
+    def _stage(self, s: int, inputs: int, maps: Shape) -> Group:
+        blocks = tuple(self._block(b, inputs if b == 0 else maps[0], maps) for b in range(self.blocks))
+        return Group(f"stages.{s}", blocks, "stage", maps)
+
+    def _block(self, b: int, inputs: int, maps: Shape) -> Group:
+        conv = Conv("conv", inputs, maps[0], 3, maps[1:], bias=self.normalization == "none")
+        return Group(f"{b}", (conv, Norm("norm", self.normalization, maps)), "block", maps)
+
+    def misfits(self, input_shape: Shape) -> list[Problem]:
+        height, width = input_shape[1:]
+        stages, most = len(self.channels), min(height, width).bit_length() - 1
+        if stages <= most:
+            return []
+        detail = f"{stages} stages halve {height}x{width} to nothing: at most {most} stages fit"
+        return [Problem(pointer="/channels", code="too_many_stages", detail=detail)]
+
+
+class StudentConvnet(StartsFromTeacher, Convnet):
+    """A convnet as a student."""

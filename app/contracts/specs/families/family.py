@@ -1,0 +1,81 @@
+"""What every family of networks has: shapes, outputs, sharing, and the description of its trunk."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import ConfigDict, Field
+
+from app.contracts.base import Contract, Dimension, Name, ParameterPrefix, Shape
+from app.contracts.problems import Problem
+from app.contracts.specs.families import structure
+from app.contracts.specs.sharing import Sharing
+
+Activation = Literal["relu", "gelu", "silu", "tanh"]
+Width = Annotated[int, Field(ge=1, le=16_384)]
+
+
+class Family(Contract):
+    """Base of the families. A family describes its trunk in `_trunk`; names in it are those of the state dict.
+
+    With a single output the head is the last of `layers`; with several, heads are `heads.<output>`.
+    """
+
+    input_sides: ClassVar[tuple[str, ...] | None] = None
+    """Names of the dimensions of one row; None where rows of any shape are flattened."""
+    has_feature_maps: ClassVar[bool] = False
+    """Whether its trunk begins with stages of feature maps, which sharing by `mtan` needs."""
+
+    input_shape: Shape | None = Field(
+        default=None, description="Shape of one input row; from the dataset when left out."
+    )
+    outputs: Annotated[dict[Name, Dimension], Field(min_length=1, max_length=64)] | None = Field(
+        default=None, description="Output name -> size (classes, labels or values); from the dataset when left out."
+    )
+    sharing: Sharing = Field(
+        default="hard",
+        description="How several tasks share the trunk: `hard` is one trunk and one head a task. A name, or an object "
+        "with settings; `trunks` needs its `groups`, and `mtan` a convnet or a resnet.",
+    )
+
+    def trunk(self) -> structure.Trunk:
+        """The trunk of a resolved architecture. Raises ValueError where `input_shape` or `outputs` is missing."""
+        if self.input_shape is None or self.outputs is None:
+            raise ValueError("a network needs a resolved architecture: `input_shape` and `outputs` are missing")
+        return self._trunk(self.input_shape)
+
+    def _trunk(self, input_shape: structure.Shape) -> structure.Trunk:
+        raise NotImplementedError
+
+    def misfits(self, input_shape: structure.Shape) -> list[Problem]:
+        """What is wrong with the architecture for rows of this shape; pointers start at the architecture."""
+        return []
+
+    def dependent_defaults(self) -> dict[str, object]:
+        """Values of fields that were left out and depend on others."""
+        return {}
+
+
+class Init(Contract):
+    """A student that starts from layers of a teacher instead of random weights. The control does not."""
+
+    model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True, validate_by_alias=True)
+
+    teacher: int = Field(
+        default=0,
+        alias="from",
+        ge=0,
+        le=15,
+        description="Index of the teacher, counted from 0; its model must be of a family that Stillhouse builds.",
+    )
+    layers: Annotated[dict[ParameterPrefix, ParameterPrefix], Field(min_length=1, max_length=4096)] | None = Field(
+        default=None,
+        description="The student's layers -> the teacher's, by prefixes of parameter names; when left out, every "
+        "parameter that has the same name and shape in both.",
+    )
+
+
+class StartsFromTeacher(Contract):
+    """Mixed into a family it gives the students of that family."""
+
+    init: Init | None = Field(
+        default=None, description="Layers of a teacher to start from; random weights when left out."
+    )
