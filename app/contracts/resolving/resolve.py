@@ -277,10 +277,8 @@ def _check_mutual(spec: DistillJob, goal: Goal, findings: Findings) -> None:
         findings.problem(
             "/training/early_stopping", "not_with_mutual", "peers need each other to the end: leave early stopping out"
         )
-    relational = any(term.method == "dist" for term in spec.distillation.soft_targets or ()) or any(
-        term.method in ("similarity", "rkd", "crd") for term in spec.distillation.features or ()
-    )
-    if spec.training.micro_batch_size is not None and relational:
+    terms = (*(spec.distillation.soft_targets or ()), *(spec.distillation.features or ()))
+    if spec.training.micro_batch_size is not None and any(term.relational for term in terms):
         findings.problem(
             "/training/micro_batch_size",
             "not_with_mutual",

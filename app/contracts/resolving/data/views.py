@@ -1,7 +1,7 @@
 """Do the views fit the rows: pictures [channels, height, width] take all, other arrays noise and mixup."""
 
 from app.contracts.resolving.findings import Findings
-from app.contracts.specs.distillation import DistillationSpec, DkdTerm, TeacherBoundedTerm
+from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.jobs import DistillJob, MultitaskJob, TeacherRef, TrainJob
 from app.contracts.specs.views import CropView, CutoutView, MixupView, NoiseView, ShiftView, Transform, Views
 
@@ -61,7 +61,7 @@ def _check_taught(
     if views.mixing is None or distillation is None:
         return
     for i, term in enumerate(distillation.soft_targets or ()):
-        if isinstance(term, DkdTerm | TeacherBoundedTerm):
+        if term.needs_labels:
             findings.problem(
                 f"{pointer}/distillation/soft_targets/{i}/method",
                 "view_undefined",

@@ -1,20 +1,17 @@
 """Do the layers that feature terms name exist, and do their shapes go together?"""
 
 from collections.abc import Sequence
+from typing import assert_never
 
+from app.contracts.base import Shape
 from app.contracts.layouts.cuts import reached_layers
 from app.contracts.layouts.layouts import layers_of
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resolving.multitask.sharing import own_layer
 from app.contracts.resources.facts import ModelFacts, OutputFacts
 from app.contracts.specs.architectures import Architecture
-from app.contracts.specs.distillation import FeatureTerm, RelationsTerm
+from app.contracts.specs.distillation import FeatureTerm, LayerShapes
 from app.contracts.specs.sharing import scheme_of
-
-Shape = tuple[int, ...]
-_PICTURES = ("attention",)
-_TOKENS = ("hidden_states", "relations")
-_SAME_KIND = ("fitnets",)
 
 
 def check_features(
@@ -58,8 +55,10 @@ def _teacher_layer(
     if facts is None:
         findings.unknown()
         return None
-    if term.method == "simkd" and isinstance(facts, ModelFacts) and facts.architecture is None:
-        findings.problem(f"{place}/teacher", "no_layers", "`simkd` reuses a head, and a graph has none to take")
+    if term.reuses_head and isinstance(facts, ModelFacts) and facts.architecture is None:
+        findings.problem(
+            f"{place}/teacher", "no_layers", f"`{term.method}` reuses a head, and a graph has none to take"
+        )
         return None
     if isinstance(facts, OutputFacts):
         findings.problem(
@@ -83,29 +82,32 @@ def _layer(known: dict[str, Shape | None], name: str, findings: Findings, place:
 
 
 def _check_shapes(term: FeatureTerm, ours: Shape, theirs: Shape, findings: Findings, place: str) -> None:
-    if term.method == "simkd" and ours != theirs:
-        findings.problem(
-            place,
-            "shape_mismatch",
-            f"`simkd` reuses the teacher's head, which reads {theirs[0]} numbers, and the student's last layer has "
-            f"{ours[0]}: end the student's `hidden` with {theirs[0]}",
-        )
-    said = f"the student's layer has shape {list(ours)}, the teacher's {list(theirs)}"
-    if term.method in _PICTURES and (len(ours), len(theirs)) != (3, 3):
-        findings.problem(place, "shape_mismatch", f"`{term.method}` compares maps [channels, height, width]: {said}")
-    elif term.method in _TOKENS and not _same_tokens(ours, theirs):
-        findings.problem(
-            place, "shape_mismatch", f"`{term.method}` compares layers [tokens, width] of as many tokens: {said}"
-        )
-    elif term.method in _SAME_KIND and len(ours) != len(theirs):
-        findings.problem(
-            place, "shape_mismatch", f"`{term.method}` projects maps to maps and vectors to vectors: {said}"
-        )
-    elif term.method in _SAME_KIND and len(ours) == 2 and not _same_tokens(ours, theirs):
-        findings.problem(place, "shape_mismatch", f"`{term.method}` compares as many tokens on both sides: {said}")
-    elif isinstance(term, RelationsTerm) and (ours[1] % term.heads or theirs[1] % term.heads):
-        findings.problem(f"{place}/heads", "shape_mismatch", f"{term.heads} heads do not divide both widths: {said}")
+    shapes = f"the student's layer has shape {list(ours)}, the teacher's {list(theirs)}"
+    expected = _expected_shapes(term.layer_shapes, ours, theirs)
+    if expected is not None:
+        findings.problem(place, "shape_mismatch", f"`{term.method}` compares {expected}: {shapes}")
+        return
+    misfit = term.setting_misfit(ours, theirs)
+    if misfit is not None:
+        field, reason = misfit
+        findings.problem(f"{place}/{field}", "shape_mismatch", f"{reason}: {shapes}")
 
 
-def _same_tokens(ours: Shape, theirs: Shape) -> bool:
-    return (len(ours), len(theirs)) == (2, 2) and ours[0] == theirs[0]
+def _expected_shapes(layer_shapes: LayerShapes, ours: Shape, theirs: Shape) -> str | None:
+    """What a method compares, where these layers are something else; None where they fit."""
+    match layer_shapes:
+        case "any":
+            return None
+        case "maps":
+            return None if len(ours) == len(theirs) == 3 else "maps [channels, height, width]"
+        case "tokens":
+            fits = len(ours) == len(theirs) == 2 and ours[0] == theirs[0]
+            return None if fits else "layers [tokens, width] of as many tokens"
+        case "same_kind":
+            fits = len(ours) == len(theirs) and (len(ours) != 2 or ours[0] == theirs[0])
+            return None if fits else "maps with maps, vectors with vectors, and tokens with as many tokens"
+        case "equal":
+            fits = ours == theirs
+            return None if fits else f"layers of one shape (end the student's `hidden` with {theirs[-1]})"
+        case _:
+            assert_never(layer_shapes)
