@@ -89,12 +89,12 @@ class RunSpec:
 
     @property
     def held_heads(self) -> dict[str, Phase]:
-        """Tasks whose head is a teacher's (`simkd`), and the phase during which it is not trained."""
+        """Tasks whose head is a teacher's, and the phase during which it is not trained."""
         return {
             task.name: term.phase or Phase()
             for task in self.tasks
             for term in (task.distillation.features if task.distillation else None) or ()
-            if term.method == "simkd"
+            if term.reuses_head
         }
 
     @property

@@ -20,6 +20,11 @@ from workers.engine.losses.features.shapes import flat, nothing
 from workers.engine.losses.softmax import widened
 
 
+def rkd(student: Tensor, teacher: Tensor, distance: float, angle: float) -> Tensor:
+    """Features [N, ...] of any two shapes -> the weighted sum of both losses, a scalar for the whole batch."""
+    return distance * rkd_distance(student, teacher) + angle * rkd_angle(student, teacher)
+
+
 def rkd_distance(student: Tensor, teacher: Tensor) -> Tensor:
     """Features [N, ...] of any two shapes -> a scalar for the whole batch; fewer than two rows give 0."""
     if len(student) < 2:
