@@ -239,7 +239,7 @@ def _warn_of_rows(given: Sequence[Sequence[float]], spec: MultitaskJob, findings
     """Warn where the objectives R · L come to fixed weights, or to one and the same objective."""
     weights = [task.weight for task in spec.tasks]
     matrix = normalised(given)
-    if spec.balancing.method != "fixed":
+    if not spec.balancing.constant_weights:
         shares = [_shares(row) for row in given]
         if len(shares) > 1 and all(_same(row, shares[0]) for row in shares[1:]):
             findings.warn(
