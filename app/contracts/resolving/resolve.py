@@ -6,6 +6,7 @@ job is claimed, when every input is known.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from app.contracts.problems import Problem
 from app.contracts.resolving.data.joining import joined_facts
@@ -79,12 +80,8 @@ def resolve(spec: Spec, datasets: Mapping[str, DatasetFacts | None], models: Mod
         findings.unknown()
         if isinstance(spec, MultitaskJob):
             check_relation(spec, [None] * len(spec.tasks), [None] * len(spec.tasks), findings)
-    elif isinstance(spec, TrainJob):
-        spec = _train(spec, dataset, findings)
-    elif isinstance(spec, DistillJob):
-        spec = _distill(spec, dataset, models, findings)
     else:
-        spec = _multitask(spec, dataset, models, findings)
+        spec = _filled(spec, dataset, models, findings)
     if isinstance(spec, MultitaskJob):
         check_balancing(spec, findings)
     _check_distillations(spec, findings)
@@ -94,9 +91,24 @@ def resolve(spec: Spec, datasets: Mapping[str, DatasetFacts | None], models: Mod
     return Resolution(spec, tuple(findings.problems), tuple(findings.warnings), findings.complete)
 
 
-def _check_distillations(spec: Spec, findings: Findings) -> None:
-    """What the terms of a task want of the rest of the job."""
-    if not isinstance(spec, DistillJob | MultitaskJob):
+def _filled(
+    spec: TrainJob | DistillJob | MultitaskJob, dataset: DatasetFacts, models: Models, findings: Findings
+) -> TrainJob | DistillJob | MultitaskJob:
+    """The job with everything that its dataset and teachers fill in."""
+    match spec:
+        case TrainJob():
+            return _train(spec, dataset, findings)
+        case DistillJob():
+            return _distill(spec, dataset, models, findings)
+        case MultitaskJob():
+            return _multitask(spec, dataset, models, findings)
+        case _:
+            assert_never(spec)
+
+
+def _check_distillations(spec: TrainJob | DistillJob | MultitaskJob, findings: Findings) -> None:
+    """Problems between the terms of a task and the rest of the job."""
+    if isinstance(spec, TrainJob):
         return
     for pointer, distillation in _distillations(spec):
         check_store(spec.store, distillation.soft_targets or (), findings, pointer)
@@ -104,10 +116,17 @@ def _check_distillations(spec: Spec, findings: Findings) -> None:
 
 
 def _distillations(spec: DistillJob | MultitaskJob) -> list[tuple[str, DistillationSpec]]:
-    if isinstance(spec, DistillJob):
-        return [("/distillation", spec.distillation)]
-    places = enumerate(spec.tasks)
-    return [(f"/tasks/{i}/distillation", task.distillation) for i, task in places if task.distillation is not None]
+    match spec:
+        case DistillJob():
+            return [("/distillation", spec.distillation)]
+        case MultitaskJob():
+            return [
+                (f"/tasks/{i}/distillation", task.distillation)
+                for i, task in enumerate(spec.tasks)
+                if task.distillation is not None
+            ]
+        case _:
+            assert_never(spec)
 
 
 def _preflight(spec: PreflightJob, found: Resolution) -> Resolution:

@@ -1,7 +1,7 @@
 """The task relation matrix R (METHODS.md section 4): normalisation, and when it has no effect."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.findings import Findings, quoted
@@ -15,6 +15,7 @@ from app.contracts.specs.relations import (
     EstimatedRelation,
     GroupsRelation,
     MatrixRelation,
+    RelationSource,
     RelationSpec,
     SearchedRelation,
 )
@@ -59,10 +60,29 @@ def _shares(values: Sequence[float]) -> list[float]:
 
 def matrix_of(relation: MatrixRelation | GroupsRelation, names: Sequence[str]) -> tuple[tuple[float, ...], ...]:
     """R [K, K] as it is meant: of groups 1 within a group, 0 across. Not yet normalised."""
-    if isinstance(relation, MatrixRelation):
-        return relation.matrix
-    of = {name: i for i, group in enumerate(relation.groups) for name in group}
-    return tuple(tuple(float(of[a] == of[b]) for b in names) for a in names)
+    match relation:
+        case MatrixRelation():
+            return relation.matrix
+        case GroupsRelation():
+            of = {name: i for i, group in enumerate(relation.groups) for name in group}
+            return tuple(tuple(float(of[a] == of[b]) for b in names) for a in names)
+        case _:
+            assert_never(relation)
+
+
+def source_of(relation: RelationSpec | None) -> RelationSource:
+    """Where R comes from."""
+    match relation:
+        case None:
+            return "none"
+        case MatrixRelation() | GroupsRelation():
+            return "given"
+        case EstimatedRelation():
+            return "estimated"
+        case SearchedRelation():
+            return "searched"
+        case _:
+            assert_never(relation)
 
 
 def with_trunks(student: Student, relation: RelationSpec | None, names: Sequence[str]) -> Student:
@@ -75,11 +95,17 @@ def with_trunks(student: Student, relation: RelationSpec | None, names: Sequence
 
 
 def trunks_are_open(spec: TrainJob | DistillJob | MultitaskJob) -> bool:
-    """Whether an estimate or a search has still to say how many trunks the student has."""
+    """Whether the number of trunks depends on an estimate or a search that is not made yet."""
     relation = spec.relation if isinstance(spec, MultitaskJob) else None
-    if isinstance(relation, SearchedRelation):
-        return any(candidate.apply == "trunks" for candidate in relation.search)
-    return isinstance(relation, EstimatedRelation) and relation.apply == "trunks"
+    match relation:
+        case None | MatrixRelation() | GroupsRelation():
+            return False
+        case EstimatedRelation():
+            return relation.apply == "trunks"
+        case SearchedRelation():
+            return any(candidate.apply == "trunks" for candidate in relation.search)
+        case _:
+            assert_never(relation)
 
 
 def misfit(relation: MatrixRelation | GroupsRelation, names: Sequence[str]) -> tuple[str, str, str] | None:

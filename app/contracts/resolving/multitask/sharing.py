@@ -1,5 +1,7 @@
 """May the tasks of a network share in this way? Asked of specs when they are submitted, and of uploads."""
 
+from typing import assert_never
+
 from app.contracts.layouts.layer_table import Sheet
 from app.contracts.layouts.trunks import trunk_of
 from app.contracts.problems import Problem
@@ -23,12 +25,20 @@ def sharing_misfits(architecture: Architecture) -> list[Problem]:
     scheme, outputs = scheme_of(architecture.sharing), set(architecture.outputs or {})
     if scheme is None:
         return []
-    found = _of_family(scheme, architecture)
-    if isinstance(scheme, TrunksSharing):
-        found += _names("groups", [name for group in scheme.groups for name in group], outputs, exactly=True)
-    if isinstance(scheme, CrossStitchSharing) and scheme.towers is not None:
-        found += _names("towers", list(scheme.towers), outputs, exactly=False)
-    return found or _of_size(scheme, architecture)
+    problems = [*_of_family(scheme, architecture), *_of_names(scheme, outputs)]
+    return problems or _of_size(scheme, architecture)
+
+
+def _of_names(scheme: Scheme, outputs: set[str]) -> list[Problem]:
+    match scheme:
+        case TrunksSharing():
+            return _names("groups", [name for group in scheme.groups for name in group], outputs, exactly=True)
+        case CrossStitchSharing():
+            return _names("towers", list(scheme.towers), outputs, exactly=False) if scheme.towers is not None else []
+        case MmoeSharing() | CgcSharing() | MtanSharing():
+            return []
+        case _:
+            assert_never(scheme)
 
 
 def _of_family(scheme: Scheme, architecture: Architecture) -> list[Problem]:
@@ -58,15 +68,19 @@ def _of_size(scheme: Scheme, architecture: Architecture) -> list[Problem]:
 
 def _trunks(scheme: Scheme, architecture: Architecture) -> int:
     tasks = len(architecture.outputs or {})
-    if isinstance(scheme, MmoeSharing):
-        return scheme.experts
-    if isinstance(scheme, CgcSharing):
-        return scheme.shared + scheme.own * tasks
-    if isinstance(scheme, TrunksSharing):
-        return len(scheme.groups)
-    if isinstance(scheme, CrossStitchSharing):
-        return len(scheme.towers or ()) or tasks
-    return 1
+    match scheme:
+        case MmoeSharing():
+            return scheme.experts
+        case CgcSharing():
+            return scheme.shared + scheme.own * tasks
+        case TrunksSharing():
+            return len(scheme.groups)
+        case CrossStitchSharing():
+            return len(scheme.towers or ()) or tasks
+        case MtanSharing():
+            return 1
+        case _:
+            assert_never(scheme)
 
 
 def _names(field: str, named: list[str], outputs: set[str], *, exactly: bool) -> list[Problem]:
