@@ -1,4 +1,4 @@
-"""From the spec of a balancer to the balancer: `_loss_method` and `_COMBINATIONS` have a line for each method."""
+"""From the spec of a balancer to the balancer: `_loss_method` and `COMBINATIONS` have a line for each method."""
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
@@ -51,7 +51,7 @@ def make_balancer(spec: Balancing, weights: Sequence[float], relation: Relation 
     if isinstance(spec, LossBalancing):
         return LossBalancer(_loss_method(spec, weights, seed), len(weights), relation)
     if isinstance(spec, GradientBalancing):
-        make = _COMBINATIONS[type(spec)]
+        make = COMBINATIONS[type(spec)]
         return GradientBalancer(lambda: make(spec, weights), weights, relation, seed)
     assert_never(spec)
 
@@ -82,7 +82,7 @@ def _preference(weights: Sequence[float]) -> Sequence[float] | None:
     return weights if len(set(weights)) > 1 else None
 
 
-_COMBINATIONS: Mapping[type[GradientBalancing], Callable[[Any, Sequence[float]], Combination]] = {
+COMBINATIONS: Mapping[type[GradientBalancing], Callable[[Any, Sequence[float]], Combination]] = {
     specs.PcgradBalancing: lambda spec, weights: Plain(PCGrad()),
     specs.GradvacBalancing: lambda spec, weights: GradVacByTask(len(weights), spec.beta),
     specs.GraddropBalancing: lambda spec, weights: Plain(GradDrop()),
