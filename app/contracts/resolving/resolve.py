@@ -185,7 +185,7 @@ def _teachers(
     )
 
 
-def _taught_goal(
+def _goal_with_teachers(
     target: str | None, teachers: tuple[TeacherRef, ...], dataset: DatasetFacts, models: Models, name: str | None
 ) -> Goal | None:
     """The dataset's labels where it has them, else what the first teacher predicts."""
@@ -201,7 +201,7 @@ def _taught_goal(
     return unlabelled_goal(name or target or first.columns, facts, first.output)
 
 
-def _lesson(
+def _resolved_distillation(
     goal: Goal,
     teachers: tuple[TeacherRef, ...],
     distillation: DistillationSpec | None,
@@ -216,9 +216,9 @@ def _lesson(
     if goal.labelled == 0:
         findings.warn("no_labels", f"`{goal.name}` has no labels in the training split: it learns from teachers alone")
     outputs = outputs_of([(facts, ref.output) for facts, ref in zip(known, teachers, strict=True)])
-    lesson = resolved_terms(distillation, goal, outputs, findings, f"{pointer}/distillation")
-    check_annealing(lesson, goal, dataset.splits.get("train", 0), findings, f"{pointer}/distillation")
-    return lesson
+    distillation = resolved_terms(distillation, goal, outputs, findings, f"{pointer}/distillation")
+    check_annealing(distillation, goal, dataset.splits.get("train", 0), findings, f"{pointer}/distillation")
+    return distillation
 
 
 def _features(
@@ -261,12 +261,12 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
         findings.problem("/target", "target_needed", f"name the target to learn: this dataset has {quoted(names)}")
         return spec
     teachers = _teachers(spec.teachers or (), target, dataset, models, findings, "/teachers")
-    goal = _taught_goal(target, teachers, dataset, models, name=None)
+    goal = _goal_with_teachers(target, teachers, dataset, models, name=None)
     if goal is None:
         return _without_goal(spec, target, names, teachers, dataset, models, findings)
     distillation = spec.distillation
     if teachers:
-        distillation = _lesson(goal, teachers, spec.distillation, dataset, models, findings, "")
+        distillation = _resolved_distillation(goal, teachers, spec.distillation, dataset, models, findings, "")
     _check_mutual(spec, goal, findings)
     if spec.control and goal.labelled == 0:
         findings.warn("no_control", "a control learns from labels, and there are none: it is left out")
@@ -353,13 +353,13 @@ def _task(
         resolved = task.model_copy(update={"target": target})
     else:
         teachers = _teachers(task.teachers, target, dataset, models, findings, f"{pointer}/teachers")
-        goal = _taught_goal(target, teachers, dataset, models, name=task.name)
+        goal = _goal_with_teachers(target, teachers, dataset, models, name=task.name)
         resolved = task.model_copy(update={"target": target, "teachers": teachers})
         if goal is None:
             _no_goal_yet(teachers[0], dataset, models, findings, f"{pointer}/teachers/0")
         else:
-            lesson = _lesson(goal, teachers, task.distillation, dataset, models, findings, pointer)
-            resolved = resolved.model_copy(update={"distillation": lesson})
+            distillation = _resolved_distillation(goal, teachers, task.distillation, dataset, models, findings, pointer)
+            resolved = resolved.model_copy(update={"distillation": distillation})
     if goal is None:
         return resolved, None
     return resolved, Goal(task.name, goal.kind, goal.size, goal.classes, goal.labelled)
@@ -377,11 +377,11 @@ def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findin
         for i, task in enumerate(tasks):
             place = f"/tasks/{i}/distillation"
             _features(student, task.name, task.teachers, task.distillation, dataset, models, findings, place)
-        taught = any(task.teachers for task in tasks)
+        has_teachers = any(task.teachers for task in tasks)
         all_labelled = all(goal.labelled > 0 for goal in goals)
-        if spec.control and taught and not all_labelled:
+        if spec.control and has_teachers and not all_labelled:
             findings.warn("no_control", "a control learns from labels, and a task has none: it is left out")
-        update["control"] = spec.control if taught and all_labelled else False
+        update["control"] = spec.control if has_teachers and all_labelled else False
         if spec.baselines:
             check_baselines(goals, dataset, findings)
     resolved = spec.model_copy(update=update)

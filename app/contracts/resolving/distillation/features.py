@@ -17,7 +17,7 @@ from app.contracts.specs.sharing import scheme_of
 def check_features(
     terms: Sequence[FeatureTerm],
     teachers: Sequence[ModelFacts | OutputFacts | None],
-    taught: Sequence[str | None],
+    outputs: Sequence[str | None],
     student: Architecture,
     task: str,
     findings: Findings,
@@ -25,14 +25,14 @@ def check_features(
 ) -> None:
     """Problems for layers that are not there or do not fit a task of the student, which is resolved.
 
-    `teachers` are None where unknown, and `taught` are the outputs that they teach by.
+    `teachers` are None where unknown; `outputs` are the names of the outputs that they teach with.
     """
     ours = reached_layers(student, task)
-    whose = "the student" if scheme_of(student.sharing) is None else f"what `{task}` reaches of the student"
+    owner = "the student" if scheme_of(student.sharing) is None else f"the part of the student that `{task}` uses"
     for i, term in enumerate(terms):
         place = f"{pointer}/features/{i}"
-        shape = _layer(ours, term.student_layer, findings, f"{place}/student_layer", whose)
-        theirs = _teacher_layer(term, teachers, taught, findings, place)
+        shape = _layer(ours, term.student_layer, findings, f"{place}/student_layer", owner)
+        theirs = _teacher_layer(term, teachers, outputs, findings, place)
         if shape is not None and theirs is not None:
             _check_shapes(term, shape, theirs, findings, place)
 
@@ -40,7 +40,7 @@ def check_features(
 def _teacher_layer(
     term: FeatureTerm,
     teachers: Sequence[ModelFacts | OutputFacts | None],
-    taught: Sequence[str | None],
+    outputs: Sequence[str | None],
     findings: Findings,
     place: str,
 ) -> Shape | None:
@@ -65,19 +65,19 @@ def _teacher_layer(
             f"{place}/teacher", "no_layers", "this teacher is a column of the dataset, which has outputs and no layers"
         )
         return None
-    name, output = term.teacher_layer, taught[term.teacher]
+    name, output = term.teacher_layer, outputs[term.teacher]
     if facts.architecture is not None and output is not None:
         name = own_layer(facts.architecture, output, name)
     return _layer(layers_of(facts), name, findings, f"{place}/teacher_layer", "the teacher")
 
 
-def _layer(known: dict[str, Shape | None], name: str, findings: Findings, place: str, whose: str) -> Shape | None:
+def _layer(known: dict[str, Shape | None], name: str, findings: Findings, place: str, owner: str) -> Shape | None:
     if name not in known:
-        findings.problem(place, "unknown_layer", f"{whose} has no layer `{name}`: it has {quoted(known)}")
+        findings.problem(place, "unknown_layer", f"{owner} has no layer `{name}`: it has {quoted(known)}")
         return None
     shape = known[name]
     if shape is None:
-        findings.problem(place, "open_shape", f"the graph of {whose} does not say the shape of `{name}`: tap another")
+        findings.problem(place, "open_shape", f"the graph of {owner} does not say the shape of `{name}`: tap another")
     return shape
 
 

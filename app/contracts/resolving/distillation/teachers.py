@@ -130,7 +130,7 @@ def resolved_terms(
     findings: Findings,
     pointer: str,
 ) -> DistillationSpec:
-    """The distillation with its soft-target terms filled in; undefined methods and empty lessons are problems.
+    """The distillation with its soft-target terms filled in; undefined methods, and weights of 0 alone, are problems.
 
     A task that names features and no soft targets has features alone. `outputs` are its teachers', None where unknown.
     """
@@ -138,10 +138,10 @@ def resolved_terms(
     terms = spec.soft_targets or (() if spec.features else (DEFAULT_TERMS[goal.kind],))
     check_terms(terms, goal, outputs, findings, pointer)
     check_combination(spec, goal, len(outputs), findings, pointer)
-    taught = [(term.share, term.phase) for term in (*terms, *(spec.features or ()))]
+    weights = [(term.share, term.phase) for term in (*terms, *(spec.features or ()))]
     labels = [(spec.supervised.weight, spec.supervised.phase)] if goal.labelled > 0 else []
-    check_phases([*taught, *labels], findings, pointer)
-    if goal.labelled == 0 and sum(weight for weight, _ in taught) == 0.0:
+    check_phases([*weights, *labels], findings, pointer)
+    if goal.labelled == 0 and sum(weight for weight, _ in weights) == 0.0:
         findings.problem(
             pointer, "nothing_to_learn", f"`{goal.name}` has no labels and its soft targets weigh 0: raise a weight"
         )

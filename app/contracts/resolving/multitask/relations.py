@@ -22,7 +22,7 @@ from app.contracts.specs.relations import (
 from app.contracts.specs.sharing import CrossStitchSharing, TrunksSharing, scheme_of
 
 DIAGONAL_FLOOR = 0.01
-"""Least share of a task in its own row: a task that never hears itself cannot be learned."""
+"""Least share of a task in its own row: a task without its own loss cannot be learned."""
 _NEAR = 1e-9
 
 
@@ -86,7 +86,7 @@ def source_of(relation: RelationSpec | None) -> RelationSource:
 
 
 def with_trunks(student: Student, relation: RelationSpec | None, names: Sequence[str]) -> Student:
-    """The student with a trunk for each group of tasks, where a relation that is known says so."""
+    """The student with a trunk for each group of tasks, where the relation is known and gives them."""
     if not isinstance(relation, MatrixRelation | GroupsRelation) or relation.apply != "trunks":
         return student
     groups = tuple(tuple(names[i] for i in group) for group in groups_of(matrix_of(relation, names)))
@@ -118,13 +118,13 @@ def misfit(relation: MatrixRelation | GroupsRelation, names: Sequence[str]) -> t
     unknown, missing = set(named) - set(names), set(names) - set(named)
     if not unknown and not missing:
         return None
-    said = [f"no tasks: {quoted(unknown)}"] if unknown else []
-    said += [f"in no group: {quoted(missing)}"] if missing else []
-    return "groups", "unknown_task", f"every task is in one group; {'; '.join(said)}"
+    parts = [f"no tasks: {quoted(unknown)}"] if unknown else []
+    parts += [f"in no group: {quoted(missing)}"] if missing else []
+    return "groups", "unknown_task", f"every task is in one group; {'; '.join(parts)}"
 
 
 def check_fit(spec: MultitaskJob, findings: Findings) -> MultitaskJob:
-    """Problems for relations that are not of the job's tasks; without them the rest can be looked at."""
+    """Problems for relations that are not of the job's tasks; without them the rest can be checked."""
     relation, names = spec.relation, [task.name for task in spec.tasks]
     candidates = relation.search if isinstance(relation, SearchedRelation) else (relation,)
     fits = True
@@ -158,11 +158,11 @@ def lent_teachers(
 
 
 def check_relation(
-    spec: MultitaskJob, goals: Sequence[Goal | None], taught: Sequence[OutputFacts | None], findings: Findings
+    spec: MultitaskJob, goals: Sequence[Goal | None], teacher_outputs: Sequence[OutputFacts | None], findings: Findings
 ) -> RelationSpec | None:
     """The relation with what the facts fill in. Problems where it cannot act, warnings where it has no effect.
 
-    `goals` are the tasks', `taught` what the first teacher of each puts out (None: no teacher, or not known yet).
+    `goals` are the tasks', `teacher_outputs` those of the first teacher of each (None: no teacher, or not known yet).
     """
     relation = spec.relation
     if relation is None:
@@ -170,9 +170,9 @@ def check_relation(
     if isinstance(relation, SearchedRelation):
         places = [f"/relation/search/{i}" for i in range(len(relation.search))]
         tried = zip(relation.search, places, strict=True)
-        found = tuple(_checked(each, place, spec, goals, taught, findings) for each, place in tried)
+        found = tuple(_checked(each, place, spec, goals, teacher_outputs, findings) for each, place in tried)
         return relation.model_copy(update={"search": found})
-    return _checked(relation, "/relation", spec, goals, taught, findings)
+    return _checked(relation, "/relation", spec, goals, teacher_outputs, findings)
 
 
 Form = TypeVar("Form", bound=AppliedRelation)
@@ -183,7 +183,7 @@ def _checked(
     place: str,
     spec: MultitaskJob,
     goals: Sequence[Goal | None],
-    taught: Sequence[OutputFacts | None],
+    teacher_outputs: Sequence[OutputFacts | None],
     findings: Findings,
 ) -> Form:
     names = [task.name for task in spec.tasks]
@@ -209,7 +209,8 @@ def _checked(
             f"{place}/apply", "no_teachers", "`teachers` lends the teachers of tasks, and no task has one: add some"
         )
     agreeing = tuple(
-        tuple(j for j, output in enumerate(taught) if j != i and _agrees(goal, output)) for i, goal in enumerate(goals)
+        tuple(j for j, output in enumerate(teacher_outputs) if j != i and _agrees(goal, output))
+        for i, goal in enumerate(goals)
     )
     if all(goal is not None for goal in goals) and findings.complete and not any(agreeing):
         findings.warn(
@@ -243,7 +244,7 @@ def _warn_of_given(
     if lifted:
         findings.warn(
             "relation_diagonal",
-            f"`{place.strip('/')}`: a task that never hears itself cannot be learned, so the share of {quoted(lifted)} "
+            f"`{place.strip('/')}`: a task without its own loss cannot be learned, so the share of {quoted(lifted)} "
             f"in their own rows is raised to {DIAGONAL_FLOOR}",
         )
     if relation.apply == "trunks" and len(names) > 1 and len(groups_of(matrix)) == 1:
@@ -254,7 +255,7 @@ def _warn_of_given(
 
 
 def _agrees(goal: Goal | None, output: OutputFacts | None) -> bool:
-    """Whether a head and a teacher speak of as many numbers of one kind, and of classes of the same names."""
+    """Whether a head and a teacher have outputs of one kind and size, and of classes of the same names."""
     if goal is None or output is None or (goal.kind, goal.size) != (output.spec.kind, output.size):
         return False
     theirs = output.spec.classes if output.spec.kind == "class" else None

@@ -1,4 +1,4 @@
-"""May the tasks of a network share in this way? Asked of specs when they are submitted, and of uploads."""
+"""Does the sharing scheme fit the network and its tasks? For specs at submission, and for uploads."""
 
 from typing import assert_never
 
@@ -87,14 +87,14 @@ def _names(field: str, named: list[str], outputs: set[str], *, exactly: bool) ->
     """`exactly`: no other names than those of outputs. A cut has towers of tasks that it no longer puts out."""
     doubled = {name for name in named if named.count(name) > 1}
     unknown, missing = (set(named) - outputs if exactly else set()), outputs - set(named)
-    said = [
+    parts = [
         f"{word} {quoted(names)}"
         for word, names in (("named twice:", doubled), ("no task:", unknown), ("missing:", missing))
         if names
     ]
-    if not said:
+    if not parts:
         return []
-    detail = f"`{field}` must name each task exactly once ({quoted(outputs)}); {'; '.join(said)}"
+    detail = f"`{field}` must name each task exactly once ({quoted(outputs)}); {'; '.join(parts)}"
     return [_problem(f"/{field}", "sharing_mismatch", detail)]
 
 
