@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Annotated, Any, LiteralString
+from typing import Annotated, Any, LiteralString, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
@@ -88,6 +88,16 @@ def tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: tuples(item) for key, item in value.items()}
     return value
+
+
+def members(union: Any) -> tuple[Any, ...]:
+    """The classes of a union, annotated or not, in its order."""
+    return get_args(get_args(union)[0] if get_origin(union) is Annotated else union)
+
+
+def method_of(contract: type[BaseModel]) -> str:
+    """The name by which a request asks for this member of a union of methods."""
+    return str(get_args(contract.model_fields["method"].annotation)[0])
 
 
 def canonical_json(value: Any) -> str:

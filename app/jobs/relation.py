@@ -5,9 +5,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from app.contracts.reports.relation import RelationHistory, RelationPoint, Row
-from app.contracts.resolving.multitask.relations import matrix_of, normalised
+from app.contracts.resolving.multitask.relations import matrix_of, normalised, source_of
 from app.contracts.specs.jobs import ANY_SPEC, MultitaskJob
-from app.contracts.specs.relations import EstimatedRelation, GroupsRelation, MatrixRelation, SearchedRelation
+from app.contracts.specs.relations import EstimatedRelation, GroupsRelation, MatrixRelation
 from app.db.rows import JobRow
 from app.http.errors import NotFound
 from app.http.services import Caller, Services
@@ -51,14 +51,11 @@ def _from_metrics(spec: MultitaskJob, names: Sequence[str], series: Series) -> d
     matrix = tuple(tuple(float(i == j) for j in range(size)) for i in range(size))
     if isinstance(relation, MatrixRelation | GroupsRelation):
         matrix = normalised(matrix_of(relation, names))
-    source = {EstimatedRelation: "estimated", SearchedRelation: "searched", type(None): "none"}.get(
-        type(relation), "given"
-    )
     cosines = {(a, b): _values(series.get(f"gradient/{a}/{b}/cosine", ())) for a in names for b in names}
     angles = [[cosines[a, b] or cosines[b, a] for b in names] for a in names]
     return {
         "tasks": names,
-        "source": source,
+        "source": source_of(relation),
         "apply": getattr(relation, "apply", None),
         "matrix": _latest(names, series) or matrix,
         "method": relation.estimate if isinstance(relation, EstimatedRelation) else "gradient_cosine",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar, assert_never
 
 from pydantic import TypeAdapter
 
@@ -13,7 +13,7 @@ from app.contracts.resolving.footprint import disk_bytes
 from app.contracts.resolving.multitask.relations import trunks_are_open
 from app.contracts.resolving.resolve import Resolution, Spec, resolve
 from app.contracts.resources.facts import DATASET_FACTS, MODEL_FACTS, DatasetFacts, ModelFacts
-from app.contracts.specs.jobs import DistillJob, MultitaskJob, PreflightJob, TeacherRef
+from app.contracts.specs.jobs import DistillJob, MultitaskJob, PreflightJob, TeacherRef, TrainJob
 from app.contracts.states import JobState
 from app.db.rows import DatasetRow, ModelRow
 from app.http.errors import Invalid
@@ -52,14 +52,19 @@ def references(spec: Spec) -> list[Reference]:
     return inputs
 
 
-def _teachers(spec: Spec) -> Iterator[tuple[str, TeacherRef]]:
-    if isinstance(spec, DistillJob):
-        for i, teacher in enumerate(spec.teachers or ()):
-            yield f"/teachers/{i}", teacher
-    elif isinstance(spec, MultitaskJob):
-        for t, task in enumerate(spec.tasks):
-            for i, teacher in enumerate(task.teachers or ()):
-                yield f"/tasks/{t}/teachers/{i}", teacher
+def _teachers(spec: TrainJob | DistillJob | MultitaskJob) -> Iterator[tuple[str, TeacherRef]]:
+    match spec:
+        case TrainJob():
+            return
+        case DistillJob():
+            for i, teacher in enumerate(spec.teachers or ()):
+                yield f"/teachers/{i}", teacher
+        case MultitaskJob():
+            for t, task in enumerate(spec.tasks):
+                for i, teacher in enumerate(task.teachers or ()):
+                    yield f"/tasks/{t}/teachers/{i}", teacher
+        case _:
+            assert_never(spec)
 
 
 async def resolved(services: Services, caller: Caller, spec: Spec) -> Resolution:
@@ -141,8 +146,8 @@ def _facts(adapter: TypeAdapter[T], known: Known) -> T | None:
 
 def dry_run(resolution: Resolution) -> DryRun:
     """The resolved job without running it (for a preflight: that of its job); counts are analytic."""
-    spec: Any = resolution.spec.job if isinstance(resolution.spec, PreflightJob) else resolution.spec
-    architecture = spec.model if spec.kind == "train" else spec.student
+    spec = resolution.spec.job if isinstance(resolution.spec, PreflightJob) else resolution.spec
+    architecture = spec.model if isinstance(spec, TrainJob) else spec.student
     whole = architecture.input_shape is not None and architecture.outputs is not None and not trunks_are_open(spec)
     return DryRun(
         spec=resolution.spec,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -82,6 +82,8 @@ class _Batch:
                 self._add_row("warning", {"code": code, "message": message})
             case CheckpointEvent():
                 self._add_checkpoint(event)
+            case _:
+                assert_never(event)
 
     def _add_checkpoint(self, event: CheckpointEvent) -> None:
         self.checkpoint = event

@@ -1,7 +1,7 @@
 """The operations of users: submit, cancel, pause, resume."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, assert_never
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -76,11 +76,16 @@ def inputs_of_spec(spec: Spec) -> list[dict[str, Any]]:
 
 
 def _teachers(spec: TrainJob | DistillJob | MultitaskJob) -> Iterable[TeacherRef]:
-    if isinstance(spec, DistillJob):
-        yield from spec.teachers or ()
-    elif isinstance(spec, MultitaskJob):
-        for task in spec.tasks:
-            yield from task.teachers or ()
+    match spec:
+        case TrainJob():
+            return
+        case DistillJob():
+            yield from spec.teachers or ()
+        case MultitaskJob():
+            for task in spec.tasks:
+                yield from task.teachers or ()
+        case _:
+            assert_never(spec)
 
 
 def _entry(

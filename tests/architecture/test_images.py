@@ -10,7 +10,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from app.contracts.specs.balancing import GPL
+from app.contracts.base import members
+from app.contracts.specs.balancing import Balancing
 from tests.architecture.compose import ROOT, Image, build_context, image
 
 API: Final = image("app/Dockerfile")
@@ -111,7 +112,7 @@ def test_no_package_under_the_gpl_is_installed_unless_it_is_asked_for() -> None:
     extras = PROJECT["optional-dependencies"]
     unasked = _closure([*PROJECT["dependencies"], *extras["worker"], *extras["dev"]])
     asked = {canonicalize_name(Requirement(text).name) for text in extras["gpl"]}
-    needed = {package for packages in GPL.values() for package in packages}
+    needed = {package for balancing in members(Balancing) for package in balancing.needs_packages}
     assert asked == needed - unasked == {"ecos", "qpsolvers", "quadprog"}
 
 

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 from torchjd.aggregation import IMTLG, MGDA, Aggregator, AlignedMTL, CAGrad, ConFIG, FairGrad, GradDrop, GradVac, PCGrad
 
+from app.contracts.base import members, method_of
 from app.contracts.specs.architectures import Mlp
-from app.contracts.specs.balancing import GPL, LOSS_METHODS, Balancing
+from app.contracts.specs.balancing import Balancing
 from workers.engine.balancing import Balancer, Losses, Parameters, Shared, make_balancer
 from workers.engine.balancing.aggregators import Plain
 from workers.engine.balancing.fixed import Fixed
@@ -33,10 +34,10 @@ AGGREGATORS: dict[str, Callable[[], Aggregator]] = {
     "fairgrad": lambda: FairGrad(alpha=1.0),
 }
 """Those of torchjd that need no package under the GPL."""
-_METHODS = tuple(get_args(each.model_fields["method"].annotation)[0] for each in get_args(get_args(Balancing)[0]))
-METHODS = tuple(method for method in _METHODS if all(find_spec(package) for package in GPL.get(method, ())))
+_INSTALLED = [each for each in members(Balancing) if all(find_spec(package) for package in each.needs_packages)]
+METHODS = tuple(method_of(each) for each in _INSTALLED)
 """Every balancer that can run here: those under the GPL where somebody has installed what they need."""
-GRADIENT_METHODS = tuple(method for method in METHODS if method not in LOSS_METHODS)
+GRADIENT_METHODS = tuple(method_of(each) for each in _INSTALLED if each.uses_gradients)
 SPEC: TypeAdapter[Balancing] = TypeAdapter(Balancing)
 
 

@@ -8,15 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from app.contracts.base import members, method_of
 from app.contracts.problems import UserError
-from app.contracts.specs.balancing import GPL
+from app.contracts.specs.balancing import Balancing
 from app.contracts.specs.jobs import MultitaskJob
 from app.contracts.wire.events import ProgressEvent
 from tests.engine.interruptions import school
 from tests.engine.several_tasks import GRADIENT_METHODS, METHODS
 from tests.engine.test_preflight_job import preflight
 from tests.engine.workshop import TEACHER, Arrays, Workshop, blobs, report_of
-from workers.engine import balancing
+from workers.engine.balancing import make
 from workers.engine.balancing.aggregators import solved
 from workers.engine.data.order import epoch_order
 from workers.engine.data.reading import read_dataset
@@ -229,11 +230,14 @@ def test_micro_batches_under_a_term_that_compares_rows_give_the_student_of_whole
         torch.testing.assert_close(workshop.weights("parts")[name], weight, rtol=2e-3, atol=2e-4)
 
 
+GPL = {method_of(each): each.needs_packages for each in members(Balancing) if each.needs_packages}
+
+
 @pytest.mark.parametrize("method", GPL)
 def test_a_balancer_whose_packages_are_missing_ends_the_job_before_any_step_and_a_preflight_tells(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    monkeypatch.setattr(balancing, "find_spec", lambda package: None)
+    monkeypatch.setattr(make, "find_spec", lambda package: None)
     workshop.dataset()
     spec = MULTITASK | {"balancing": {"method": method}}
     with pytest.raises(UserError) as refused:

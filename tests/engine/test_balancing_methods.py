@@ -153,7 +153,7 @@ def test_learned_scales_settle_where_every_loss_weighs_the_same(method: type[Unc
 def test_famo_gives_the_loss_that_falls_least_the_largest_share() -> None:
     famo, before = Famo(3, 0.025, 1e-3), torch.tensor([1.0, 2.0, 3.0])
     for _ in range(50):
-        famo.look_again(before, before * torch.tensor([0.5, 0.9, 1.0]), ALL)
+        famo.learn_after(before, before * torch.tensor([0.5, 0.9, 1.0]), ALL)
     shares = famo.weights(before, ALL, 0) * before
     assert shares.argsort().tolist() == [0, 1, 2]
 

@@ -89,7 +89,7 @@ def test_famo_looks_again_at_the_same_batch_and_moves_neither_masks_nor_statisti
     whole(partly_labelled, spec | {"balancing": {"method": "famo", "learning_rate": 0.5}}, "famo-learned")
     still = spec | {"balancing": {"method": "famo", "learning_rate": 1e-30}}
     whole(partly_labelled, still, "famo-still")
-    monkeypatch.setattr(Famo, "looks_again", False)
+    monkeypatch.setattr(Famo, "needs_losses_after", False)
     whole(partly_labelled, still, "famo-never")
     assert partly_labelled.digest("famo-still") == partly_labelled.digest("famo-never")
     assert partly_labelled.digest("famo-still") != partly_labelled.digest("famo-learned")

@@ -411,7 +411,7 @@ def test_micro_batches_sum_to_the_whole_batch(method: str, size: int) -> None:
     whole, parted, x = network_of(), network_of(), rows(12)
     first, second = balancer_of(method), balancer_of(method)
     balance(first, whole, losses_of(whole, x))
-    told = torch.stack(list(losses_of(parted, x).values())).detach() if second.at_once else None
+    told = torch.stack(list(losses_of(parted, x).values())).detach() if second.needs_whole_batch else None
     second.begin_step(0)
     for part in torch.split(x, size):
         losses = losses_of(parted, part, total=12)

@@ -10,6 +10,7 @@ from sklearn import metrics as sk
 from torch import Tensor
 
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
+from app.contracts.specs.distillation import TaskKind
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.task_metrics import Metrics, score, task_metrics
 
@@ -20,7 +21,7 @@ def class_target(labels: Tensor, classes: int) -> TargetColumn:
     return TargetColumn(kind="class", size=classes, values=labels, labelled=labels >= 0, classes=None, predicts=None)
 
 
-def number_target(values: Tensor, kind: str, size: int) -> TargetColumn:
+def number_target(values: Tensor, kind: TaskKind, size: int) -> TargetColumn:
     known = ~values.isnan() if values.dim() == 1 else ~values.isnan().any(dim=1)
     if kind == "multilabel":
         known = ~values.isnan().all(dim=1)
@@ -247,5 +248,5 @@ def test_vector_metrics() -> None:
         ("class", {"accuracy": 0.0}, {}),
     ],
 )
-def test_a_higher_score_is_better(kind: str, better: Metrics, worse: Metrics) -> None:
+def test_a_higher_score_is_better(kind: TaskKind, better: Metrics, worse: Metrics) -> None:
     assert score(better, kind) > score(worse, kind)

@@ -4,15 +4,17 @@ from typing import Any
 
 import pytest
 
-from app.contracts.resolving.distillation.methods import KINDS
+from app.contracts.base import members, method_of
 from app.contracts.resolving.resolve import resolve
 from app.contracts.resources.facts import DatasetFacts, InputFacts, Layer, ModelFacts, OutputFacts, TargetFacts
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
 from app.contracts.specs.architectures import Convnet, Mlp
+from app.contracts.specs.distillation import SoftTargetTerm
 from app.contracts.specs.jobs import DistillJob
 from tests.unit.test_resolve import DISTILL, DS, SPLITS, TEACHER, codes, dataset, resolved, teacher, warned
 
 Json = dict[str, Any]
+KINDS: dict[str, tuple[str, ...]] = {method_of(term): term.kinds for term in members(SoftTargetTerm)}
 OUTPUTS: dict[str, tuple[OutputSpec, int]] = {
     "class": (ClassOutput(kind="class"), 10),
     "multilabel": (MultilabelOutput(kind="multilabel"), 5),

@@ -1,6 +1,8 @@
 """The engine's entry point: an order in, an outcome out."""
 
-from app.contracts.specs.jobs import InspectJob, PreflightJob
+from typing import assert_never
+
+from app.contracts.specs.jobs import DistillJob, InspectJob, MultitaskJob, PreflightJob, TrainJob
 from app.contracts.wire.orders import InspectionOutcome, Order, PreflightOutcome, TrainingOutcome
 from workers.engine.common.memory import is_out_of_memory
 from workers.engine.common.stop import Stop
@@ -19,12 +21,19 @@ def execute(order: Order, emit: Emit, stop: Stop) -> TrainingOutcome | Preflight
     correct, and Stopped where `stop` asked for it: a checkpoint then lies in `order.checkpoints_dir` if training had
     begun, and the same order with a higher attempt continues from there.
     """
-    spec = order.spec
-    if isinstance(spec, InspectJob):
-        return inspect(order, emit)
-    if isinstance(spec, PreflightJob):
-        return Preflight(order, spec, emit, stop).run()
-    job = Job(order, spec, emit, stop)
+    match order.spec:
+        case InspectJob():
+            return inspect(order, emit)
+        case PreflightJob():
+            return Preflight(order, order.spec, emit, stop).run()
+        case TrainJob() | DistillJob() | MultitaskJob():
+            return _train(Job(order, order.spec, emit, stop))
+        case _:
+            assert_never(order.spec)
+
+
+def _train(job: Job) -> TrainingOutcome:
+    """Out of memory becomes a UserError that names the phase."""
     try:
         return train(job)
     except (MemoryError, RuntimeError) as error:

@@ -1,11 +1,9 @@
 """What a multi-task job says about its tasks: the relation R, what was measured, and what the next job can take."""
 
-from typing import Literal
-
 from pydantic import Field
 
 from app.contracts.base import Answer
-from app.contracts.specs.relations import Apply
+from app.contracts.specs.relations import Apply, RelationSource
 
 Row = tuple[float | None, ...]
 _TABLE = "Row: the task that is helped; column: the one that helps. Null: not measured."
@@ -31,9 +29,7 @@ class RelationReport(Answer):
     """The relation of a job's tasks. Every table has the tasks' order in both directions."""
 
     tasks: tuple[str, ...] = Field(description="Names of the tasks, in the order of all rows and columns.")
-    source: Literal["none", "given", "estimated", "searched"] = Field(
-        description="Origin of `matrix`: the spec, an estimate, a search, or none."
-    )
+    source: RelationSource = Field(description="Origin of `matrix`: the spec, an estimate, a search, or none.")
     apply: Apply | None = Field(default=None, description="How the relation acted; null without one.")
     matrix: tuple[tuple[float, ...], ...] = Field(
         description="R at the end, with normalised rows: entry (i, j) says how much task j helps task i."

@@ -1,4 +1,4 @@
-"""What a resolution found: problems refuse the job, warnings travel with it."""
+"""Problems and warnings of a resolution: problems refuse the job, warnings are kept with it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,14 +8,14 @@ from app.contracts.problems import Problem
 
 @dataclass
 class Findings:
-    """Collects faults instead of stopping at the first, so that a client mends them in one go."""
+    """Collects problems instead of stopping at the first, so that a client can correct all of them at once."""
 
     problems: list[Problem] = field(default_factory=list)
     warnings: list[dict[str, str]] = field(default_factory=list)
     complete: bool = True
 
     def problem(self, pointer: str, code: str, detail: str) -> None:
-        """A fault that refuses the job."""
+        """A problem that refuses the job."""
         self.problems.append(Problem(pointer=pointer, code=code, detail=detail))
 
     def warn(self, code: str, message: str) -> None:
@@ -23,7 +23,7 @@ class Findings:
         self.warnings.append({"code": code, "message": message})
 
     def unknown(self) -> None:
-        """An input is not inspected yet (or not made yet): some checks wait for it."""
+        """An input is not inspected yet (or not made yet): some checks are made when the job is claimed."""
         self.complete = False
 
 

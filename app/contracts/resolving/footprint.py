@@ -1,11 +1,12 @@
-"""What a job will write to the disk of its worker, before it writes it: at least so many bytes."""
+"""A lower bound of what a job will write to the disk of its worker."""
 
 from collections.abc import Iterator
+from typing import assert_never
 
 from app.contracts.layouts.summary import parameter_count
 from app.contracts.resolving.resolve import Spec
 from app.contracts.specs.architectures import Architecture
-from app.contracts.specs.jobs import DistillJob, InspectJob, PreflightJob, TrainJob
+from app.contracts.specs.jobs import DistillJob, InspectJob, MultitaskJob, PreflightJob, TrainJob
 from app.contracts.specs.training import TrainingSpec
 
 _NUMBER = 4
@@ -16,31 +17,33 @@ _OUTPUTS = 2
 
 
 def disk_bytes(spec: Spec | InspectJob) -> int:
-    """Bytes of checkpoints and outputs of a resolved job; 0 where its student's shape is still to be known.
+    """Bytes of checkpoints and outputs of a resolved job; 0 where its student's shape is not known yet.
 
-    A member's checkpoint holds its weights, the best of them so far, and what its optimiser remembers. Soft targets
-    have a bound of their own and make room for others.
+    A learner's checkpoint holds its weights, the best of them so far, and the optimizer state. The store of soft
+    targets has a bound of its own and evicts entries.
     """
     if isinstance(spec, InspectJob | PreflightJob):
         return 0
     states = 2 + _optimizer_states(spec.training)
-    members = [_bytes_of(architecture) for architecture in _members(spec)]
-    student = members[0]
+    learners = [_bytes_of(architecture) for architecture in _learners(spec)]
+    student = learners[0]
     kept = student * 2 * (_repeats(spec) - 1)  # student and control of a further seed
-    return sum(members) * (states * _CHECKPOINTS + _OUTPUTS) + student * len(spec.exports) + kept
+    return sum(learners) * (states * _CHECKPOINTS + _OUTPUTS) + student * len(spec.exports) + kept
 
 
-def _members(spec: Spec) -> Iterator[Architecture]:
-    """The student first, then who trains beside it."""
-    if isinstance(spec, TrainJob):
-        yield spec.model
-        return
-    assert not isinstance(spec, PreflightJob)
-    yield spec.student
-    if spec.control:
-        yield spec.student
-    if isinstance(spec, DistillJob) and spec.mutual is not None:
-        yield from spec.mutual.peers
+def _learners(spec: TrainJob | DistillJob | MultitaskJob) -> Iterator[Architecture]:
+    """The student first, then what is trained beside it."""
+    match spec:
+        case TrainJob():
+            yield spec.model
+        case DistillJob() | MultitaskJob():
+            yield spec.student
+            if spec.control:
+                yield spec.student
+            if isinstance(spec, DistillJob) and spec.mutual is not None:
+                yield from spec.mutual.peers
+        case _:
+            assert_never(spec)
 
 
 def _bytes_of(architecture: Architecture) -> int:
@@ -50,10 +53,14 @@ def _bytes_of(architecture: Architecture) -> int:
 
 
 def _optimizer_states(training: TrainingSpec) -> int:
-    if training.optimizer == "sgd":
-        return 1 if training.momentum > 0.0 else 0
-    return 2
+    match training.optimizer:
+        case "sgd":
+            return 1 if training.momentum > 0.0 else 0
+        case "adam" | "adamw":
+            return 2
+        case _:
+            assert_never(training.optimizer)
 
 
-def _repeats(spec: Spec) -> int:
-    return 1 if isinstance(spec, TrainJob | PreflightJob) else spec.repeats
+def _repeats(spec: TrainJob | DistillJob | MultitaskJob) -> int:
+    return 1 if isinstance(spec, TrainJob) else spec.repeats

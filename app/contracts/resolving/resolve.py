@@ -6,6 +6,7 @@ job is claimed, when every input is known.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from app.contracts.problems import Problem
 from app.contracts.resolving.data.joining import joined_facts
@@ -79,12 +80,8 @@ def resolve(spec: Spec, datasets: Mapping[str, DatasetFacts | None], models: Mod
         findings.unknown()
         if isinstance(spec, MultitaskJob):
             check_relation(spec, [None] * len(spec.tasks), [None] * len(spec.tasks), findings)
-    elif isinstance(spec, TrainJob):
-        spec = _train(spec, dataset, findings)
-    elif isinstance(spec, DistillJob):
-        spec = _distill(spec, dataset, models, findings)
     else:
-        spec = _multitask(spec, dataset, models, findings)
+        spec = _filled(spec, dataset, models, findings)
     if isinstance(spec, MultitaskJob):
         check_balancing(spec, findings)
     _check_distillations(spec, findings)
@@ -94,9 +91,24 @@ def resolve(spec: Spec, datasets: Mapping[str, DatasetFacts | None], models: Mod
     return Resolution(spec, tuple(findings.problems), tuple(findings.warnings), findings.complete)
 
 
-def _check_distillations(spec: Spec, findings: Findings) -> None:
-    """What the terms of a task want of the rest of the job."""
-    if not isinstance(spec, DistillJob | MultitaskJob):
+def _filled(
+    spec: TrainJob | DistillJob | MultitaskJob, dataset: DatasetFacts, models: Models, findings: Findings
+) -> TrainJob | DistillJob | MultitaskJob:
+    """The job with everything that its dataset and teachers fill in."""
+    match spec:
+        case TrainJob():
+            return _train(spec, dataset, findings)
+        case DistillJob():
+            return _distill(spec, dataset, models, findings)
+        case MultitaskJob():
+            return _multitask(spec, dataset, models, findings)
+        case _:
+            assert_never(spec)
+
+
+def _check_distillations(spec: TrainJob | DistillJob | MultitaskJob, findings: Findings) -> None:
+    """Problems between the terms of a task and the rest of the job."""
+    if isinstance(spec, TrainJob):
         return
     for pointer, distillation in _distillations(spec):
         check_store(spec.store, distillation.soft_targets or (), findings, pointer)
@@ -104,10 +116,17 @@ def _check_distillations(spec: Spec, findings: Findings) -> None:
 
 
 def _distillations(spec: DistillJob | MultitaskJob) -> list[tuple[str, DistillationSpec]]:
-    if isinstance(spec, DistillJob):
-        return [("/distillation", spec.distillation)]
-    places = enumerate(spec.tasks)
-    return [(f"/tasks/{i}/distillation", task.distillation) for i, task in places if task.distillation is not None]
+    match spec:
+        case DistillJob():
+            return [("/distillation", spec.distillation)]
+        case MultitaskJob():
+            return [
+                (f"/tasks/{i}/distillation", task.distillation)
+                for i, task in enumerate(spec.tasks)
+                if task.distillation is not None
+            ]
+        case _:
+            assert_never(spec)
 
 
 def _preflight(spec: PreflightJob, found: Resolution) -> Resolution:
@@ -166,7 +185,7 @@ def _teachers(
     )
 
 
-def _taught_goal(
+def _goal_with_teachers(
     target: str | None, teachers: tuple[TeacherRef, ...], dataset: DatasetFacts, models: Models, name: str | None
 ) -> Goal | None:
     """The dataset's labels where it has them, else what the first teacher predicts."""
@@ -182,7 +201,7 @@ def _taught_goal(
     return unlabelled_goal(name or target or first.columns, facts, first.output)
 
 
-def _lesson(
+def _resolved_distillation(
     goal: Goal,
     teachers: tuple[TeacherRef, ...],
     distillation: DistillationSpec | None,
@@ -197,9 +216,9 @@ def _lesson(
     if goal.labelled == 0:
         findings.warn("no_labels", f"`{goal.name}` has no labels in the training split: it learns from teachers alone")
     outputs = outputs_of([(facts, ref.output) for facts, ref in zip(known, teachers, strict=True)])
-    lesson = resolved_terms(distillation, goal, outputs, findings, f"{pointer}/distillation")
-    check_annealing(lesson, goal, dataset.splits.get("train", 0), findings, f"{pointer}/distillation")
-    return lesson
+    distillation = resolved_terms(distillation, goal, outputs, findings, f"{pointer}/distillation")
+    check_annealing(distillation, goal, dataset.splits.get("train", 0), findings, f"{pointer}/distillation")
+    return distillation
 
 
 def _features(
@@ -242,12 +261,12 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
         findings.problem("/target", "target_needed", f"name the target to learn: this dataset has {quoted(names)}")
         return spec
     teachers = _teachers(spec.teachers or (), target, dataset, models, findings, "/teachers")
-    goal = _taught_goal(target, teachers, dataset, models, name=None)
+    goal = _goal_with_teachers(target, teachers, dataset, models, name=None)
     if goal is None:
         return _without_goal(spec, target, names, teachers, dataset, models, findings)
     distillation = spec.distillation
     if teachers:
-        distillation = _lesson(goal, teachers, spec.distillation, dataset, models, findings, "")
+        distillation = _resolved_distillation(goal, teachers, spec.distillation, dataset, models, findings, "")
     _check_mutual(spec, goal, findings)
     if spec.control and goal.labelled == 0:
         findings.warn("no_control", "a control learns from labels, and there are none: it is left out")
@@ -277,10 +296,8 @@ def _check_mutual(spec: DistillJob, goal: Goal, findings: Findings) -> None:
         findings.problem(
             "/training/early_stopping", "not_with_mutual", "peers need each other to the end: leave early stopping out"
         )
-    relational = any(term.method == "dist" for term in spec.distillation.soft_targets or ()) or any(
-        term.method in ("similarity", "rkd", "crd") for term in spec.distillation.features or ()
-    )
-    if spec.training.micro_batch_size is not None and relational:
+    terms = (*(spec.distillation.soft_targets or ()), *(spec.distillation.features or ()))
+    if spec.training.micro_batch_size is not None and any(term.relational for term in terms):
         findings.problem(
             "/training/micro_batch_size",
             "not_with_mutual",
@@ -336,13 +353,13 @@ def _task(
         resolved = task.model_copy(update={"target": target})
     else:
         teachers = _teachers(task.teachers, target, dataset, models, findings, f"{pointer}/teachers")
-        goal = _taught_goal(target, teachers, dataset, models, name=task.name)
+        goal = _goal_with_teachers(target, teachers, dataset, models, name=task.name)
         resolved = task.model_copy(update={"target": target, "teachers": teachers})
         if goal is None:
             _no_goal_yet(teachers[0], dataset, models, findings, f"{pointer}/teachers/0")
         else:
-            lesson = _lesson(goal, teachers, task.distillation, dataset, models, findings, pointer)
-            resolved = resolved.model_copy(update={"distillation": lesson})
+            distillation = _resolved_distillation(goal, teachers, task.distillation, dataset, models, findings, pointer)
+            resolved = resolved.model_copy(update={"distillation": distillation})
     if goal is None:
         return resolved, None
     return resolved, Goal(task.name, goal.kind, goal.size, goal.classes, goal.labelled)
@@ -360,11 +377,11 @@ def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findin
         for i, task in enumerate(tasks):
             place = f"/tasks/{i}/distillation"
             _features(student, task.name, task.teachers, task.distillation, dataset, models, findings, place)
-        taught = any(task.teachers for task in tasks)
+        has_teachers = any(task.teachers for task in tasks)
         all_labelled = all(goal.labelled > 0 for goal in goals)
-        if spec.control and taught and not all_labelled:
+        if spec.control and has_teachers and not all_labelled:
             findings.warn("no_control", "a control learns from labels, and a task has none: it is left out")
-        update["control"] = spec.control if taught and all_labelled else False
+        update["control"] = spec.control if has_teachers and all_labelled else False
         if spec.baselines:
             check_baselines(goals, dataset, findings)
     resolved = spec.model_copy(update=update)

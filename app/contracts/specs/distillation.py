@@ -1,23 +1,44 @@
-"""What a teacher's outputs and layers weigh in a task's loss: the terms by name, and their settings.
+"""The terms by which teachers enter a task's loss: soft targets on outputs, and terms on intermediate layers.
 
-Which term is defined for which kind of target stands in `contracts/resolving/methods.py`.
+The ClassVars of a term say what its method needs and for which targets it is defined. The resolver, the augmentations
+and the engine read them; they are no part of the JSON schema.
 """
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from app.contracts.base import Contract, Weight, fault, tuples
+from app.contracts.base import Contract, Shape, Weight, fault, tuples
 from app.contracts.specs.phases import Phase
 from app.contracts.specs.searches import WeightSearch
 from app.contracts.specs.temperatures import Temperature
 
 LayerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-/:]{1,200}$")]
+TaskKind = Literal["class", "multilabel", "value", "vector"]
+LayerShapes = Literal["any", "maps", "tokens", "same_kind", "equal"]
+"""Layers that a feature term compares: of any shapes; maps [channels, height, width]; [tokens, width] with the same
+number of tokens; both maps, both vectors, or both tokens of the same number; or of one shape.
+"""
 _PHASE = "Part of the training in which the term counts; all of it when left out."
 _DIVISOR = "Divisor of the logits of teacher and student: a number, a schedule, learned, or a search."
 
 
-class _Soft(Contract):
+class _SoftTarget(Contract):
+    kinds: ClassVar[tuple[TaskKind, ...]]
+    """Kinds of target that the method is defined for."""
+    relational: ClassVar[bool] = False
+    """Whether the rows of a batch are compared with each other, so that a loss needs the whole batch."""
+    needs_labels: ClassVar[bool] = False
+    """Whether the formula takes the label of each row: one label, so rows must not be mixed."""
+    min_classes: ClassVar[int] = 2
+    min_classes_reason: ClassVar[str] = ""
+    """What goes wrong with fewer classes."""
+    needs_all_scores: ClassVar[bool] = False
+    """Whether every score of a row is compared, so that a store of the largest alone is not enough."""
+    needs_logit_scale: ClassVar[bool] = False
+    """Whether logits are compared by their size, which energies do not share."""
+
     weight: Weight | WeightSearch = Field(
         default=0.9, description="Weight of this term in the task's loss, or a search over weights."
     )
@@ -28,12 +49,27 @@ class _Soft(Contract):
         """The weight; of a search the largest candidate."""
         return max(self.weight.search) if isinstance(self.weight, WeightSearch) else self.weight
 
+    @property
+    def compares_all_scores(self) -> bool:
+        """Whether these settings of the method need every score of a row."""
+        return self.needs_all_scores
 
-class _Logits(_Soft):
+
+class _Logits(_SoftTarget):
     standardize: bool = Field(
         default=False,
         description="Standardise each row's logits on both sides first (Sun 2024); needs three classes or more.",
     )
+
+    @property
+    def compares_all_scores(self) -> bool:
+        """Whether these settings of the method need every score of a row."""
+        return self.needs_all_scores or self.standardize
+
+
+class _Numbers(_SoftTarget):
+    own_units: ClassVar[bool] = False
+    """Whether numbers are compared in the units of the labels instead of standardised."""
 
 
 class KdTerm(_Logits):
@@ -42,12 +78,21 @@ class KdTerm(_Logits):
     For class targets a softmax, for multilabel targets a sigmoid for each label.
     """
 
+    kinds: ClassVar[tuple[TaskKind, ...]] = ("class", "multilabel")
+
     method: Literal["kd"]
     temperature: Temperature = Field(default=4.0, description=_DIVISOR)
 
 
 class DkdTerm(_Logits):
     """Decoupled distillation (Zhao 2022): the labelled class against the rest, and the rest among themselves, apart."""
+
+    kinds: ClassVar[tuple[TaskKind, ...]] = ("class",)
+    needs_labels: ClassVar[bool] = True
+    min_classes: ClassVar[int] = 3
+    min_classes_reason: ClassVar[str] = (
+        "with two classes there are no others among which to compare, and its second part is 0"
+    )
 
     method: Literal["dkd"]
     temperature: Temperature = Field(default=4.0, description=_DIVISOR)
@@ -58,6 +103,13 @@ class DkdTerm(_Logits):
 class DistTerm(_Logits):
     """Relations instead of values (DIST, Huang 2022): correlation over classes and over the rows of a batch."""
 
+    kinds: ClassVar[tuple[TaskKind, ...]] = ("class",)
+    relational: ClassVar[bool] = True
+    min_classes: ClassVar[int] = 3
+    min_classes_reason: ClassVar[str] = (
+        "with two classes every correlation over them is 1 or -1, whatever the logits are"
+    )
+
     method: Literal["dist"]
     temperature: Temperature = Field(default=1.0, description=_DIVISOR)
     beta: float = Field(default=2.0, ge=0.0, le=1e3, description="Weight of the correlation over classes.")
@@ -67,12 +119,16 @@ class DistTerm(_Logits):
 class ReverseKlTerm(_Logits):
     """temperature² · KL(student ‖ teacher): the student seeks the teacher's main modes."""
 
+    kinds: ClassVar[tuple[TaskKind, ...]] = ("class", "multilabel")
+
     method: Literal["reverse_kl"]
     temperature: Temperature = Field(default=4.0, description=_DIVISOR)
 
 
 class JsdTerm(_Logits):
     """Generalised Jensen-Shannon divergence (Agarwal 2024), between forward and reverse KL."""
+
+    kinds: ClassVar[tuple[TaskKind, ...]] = ("class", "multilabel")
 
     method: Literal["jsd"]
     temperature: Temperature = Field(default=4.0, description=_DIVISOR)
@@ -82,24 +138,36 @@ class JsdTerm(_Logits):
 class LogitMseTerm(_Logits):
     """Mean squared difference of logits, centred a row: logits are defined up to a constant."""
 
+    kinds: ClassVar[tuple[TaskKind, ...]] = ("class", "multilabel")
+    needs_all_scores: ClassVar[bool] = True
+    needs_logit_scale: ClassVar[bool] = True
+    temperature: ClassVar[float] = 1.0
+
     method: Literal["logit_mse"]
 
 
-class MseTerm(_Soft):
+class MseTerm(_Numbers):
     """Mean squared error to the teacher's numbers, for value and vector targets (standardised units)."""
+
+    kinds: ClassVar[tuple[TaskKind, ...]] = ("value", "vector")
 
     method: Literal["mse"]
 
 
-class HuberTerm(_Soft):
+class HuberTerm(_Numbers):
     """Huber's loss to the teacher's numbers (standardised units): outliers of the teacher pull less."""
+
+    kinds: ClassVar[tuple[TaskKind, ...]] = ("value", "vector")
 
     method: Literal["huber"]
     delta: float = Field(default=1.0, gt=0.0, le=1e3, description="Absolute error above which the loss is linear.")
 
 
-class TeacherBoundedTerm(_Soft):
+class TeacherBoundedTerm(_Numbers):
     """Teacher-bounded regression (Chen 2017): the squared error to the label, while it is not below the teacher's."""
+
+    kinds: ClassVar[tuple[TaskKind, ...]] = ("value", "vector")
+    needs_labels: ClassVar[bool] = True
 
     method: Literal["teacher_bounded"]
     margin: float = Field(
@@ -110,29 +178,37 @@ class TeacherBoundedTerm(_Soft):
     )
 
 
-class CosineTerm(_Soft):
+class CosineTerm(_Numbers):
     """1 − cosine similarity to the teacher's vector."""
+
+    kinds: ClassVar[tuple[TaskKind, ...]] = ("vector",)
+    own_units: ClassVar[bool] = True
 
     method: Literal["cosine"]
 
 
-SoftTargetTerm = Annotated[
-    KdTerm
-    | DkdTerm
-    | DistTerm
-    | ReverseKlTerm
-    | JsdTerm
-    | LogitMseTerm
-    | MseTerm
-    | HuberTerm
-    | TeacherBoundedTerm
-    | CosineTerm,
-    Field(discriminator="method"),
-]
+LogitTerm = KdTerm | DkdTerm | DistTerm | ReverseKlTerm | JsdTerm | LogitMseTerm
+"""On scores of classes or labels."""
+NumberTerm = MseTerm | HuberTerm | TeacherBoundedTerm | CosineTerm
+"""On values and vectors."""
+SoftTargetTerm = Annotated[LogitTerm | NumberTerm, Field(discriminator="method")]
 SoftTargetTerms = Annotated[tuple[SoftTargetTerm, ...], Field(min_length=1, max_length=8)]
+DEFAULT_TERMS: Mapping[TaskKind, SoftTargetTerm] = {
+    "class": KdTerm(method="kd"),
+    "multilabel": KdTerm(method="kd"),
+    "value": MseTerm(method="mse"),
+    "vector": MseTerm(method="mse"),
+}
+"""The soft target of a task that names none."""
 
 
 class _Feature(Contract):
+    layer_shapes: ClassVar[LayerShapes] = "any"
+    relational: ClassVar[bool] = False
+    """Whether the rows of a batch are compared with each other, so that a loss needs the whole batch."""
+    reuses_head: ClassVar[bool] = False
+    """Whether the student gets the teacher's head, which is not trained while the term counts."""
+
     teacher: int = Field(
         default=0, ge=0, le=15, description="Index of the teacher among the task's teachers, counted from 0."
     )
@@ -146,9 +222,15 @@ class _Feature(Contract):
         """The weight."""
         return self.weight
 
+    def setting_misfit(self, student: Shape, teacher: Shape) -> tuple[str, str] | None:
+        """(field, reason) where a setting does not fit layers of these shapes, which are as `layer_shapes` says."""
+        return None
+
 
 class FitnetsTerm(_Feature):
     """Hints (FitNets, Romero 2015): mean squared error of the student's layer, projected, to the teacher's."""
+
+    layer_shapes: ClassVar[LayerShapes] = "same_kind"
 
     method: Literal["fitnets"]
     normalize: bool = Field(
@@ -161,17 +243,23 @@ class FitnetsTerm(_Feature):
 class AttentionTerm(_Feature):
     """Attention transfer (Zagoruyko 2017): where in the image the activations are."""
 
+    layer_shapes: ClassVar[LayerShapes] = "maps"
+
     method: Literal["attention"]
 
 
 class SimilarityTerm(_Feature):
     """Similarity preserving (Tung 2019): which rows of a batch are alike."""
 
+    relational: ClassVar[bool] = True
+
     method: Literal["similarity"]
 
 
 class RkdTerm(_Feature):
     """Relational knowledge distillation (Park 2019): distances and angles between the rows of a batch."""
+
+    relational: ClassVar[bool] = True
 
     method: Literal["rkd"]
     distance: float = Field(default=25.0, ge=0.0, le=1e4, description="Weight of the loss on distances.")
@@ -180,6 +268,8 @@ class RkdTerm(_Feature):
 
 class CrdTerm(_Feature):
     """Contrastive representation distillation (Tian 2020) with the negatives of the batch."""
+
+    relational: ClassVar[bool] = True
 
     method: Literal["crd"]
     dimensions: int = Field(
@@ -195,6 +285,9 @@ class SimkdTerm(_Feature):
     head stays the teacher's for as long as the term counts: with a `phase` that ends, it is trained along afterwards.
     """
 
+    layer_shapes: ClassVar[LayerShapes] = "equal"
+    reuses_head: ClassVar[bool] = True
+
     method: Literal["simkd"]
     teacher_layer: Literal["penultimate"] = Field(default="penultimate", description="Input of the teacher's head.")
     student_layer: Literal["penultimate"] = Field(default="penultimate", description="Input of the student's head.")
@@ -203,16 +296,26 @@ class SimkdTerm(_Feature):
 class HiddenStatesTerm(_Feature):
     """Hidden states of transformer layers (TinyBERT, Jiao 2020), projected to the teacher's width."""
 
+    layer_shapes: ClassVar[LayerShapes] = "tokens"
+
     method: Literal["hidden_states"]
 
 
 class RelationsTerm(_Feature):
     """Relations between the tokens of a row (MiniLMv2, Wang 2021), split into heads."""
 
+    layer_shapes: ClassVar[LayerShapes] = "tokens"
+
     method: Literal["relations"]
     heads: int = Field(
         default=4, ge=1, le=256, description="Number of relation heads; divides the widths of both layers."
     )
+
+    def setting_misfit(self, student: Shape, teacher: Shape) -> tuple[str, str] | None:
+        """(field, reason) where a setting does not fit layers of these shapes, which are as `layer_shapes` says."""
+        if student[1] % self.heads == 0 and teacher[1] % self.heads == 0:
+            return None
+        return "heads", f"{self.heads} heads do not divide both widths"
 
 
 FeatureTerm = Annotated[

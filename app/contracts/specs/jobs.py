@@ -9,7 +9,7 @@ from app.contracts.specs.architectures import Architecture, Student
 from app.contracts.specs.balancing import Balancing, FixedBalancing
 from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.relations import RelationSpec
-from app.contracts.specs.searches import Degrees
+from app.contracts.specs.searches import TemperatureValue
 from app.contracts.specs.stores import StoreSpec
 from app.contracts.specs.training import TrainingSpec
 
@@ -127,7 +127,7 @@ class MutualSpec(Contract):
     peers: Annotated[tuple[Architecture, ...], Field(min_length=1, max_length=7)] = Field(
         description="Networks of the other students; may repeat the student's own."
     )
-    temperature: Degrees = Field(default=1.0, description="Temperature that all logits are divided by.")
+    temperature: TemperatureValue = Field(default=1.0, description="Temperature that all logits are divided by.")
     weight: Weight = Field(default=1.0, description="Weight of the peers' soft targets in each student's loss.")
 
 

@@ -10,6 +10,8 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from app.contracts.base import Contract, Name, fault
 from app.contracts.specs.searches import JudgedSearch
 
+EstimateMethod = Literal["gradient_cosine", "first_order", "tag"]
+RelationSource = Literal["none", "given", "estimated", "searched"]
 Apply = Literal["rows", "towers", "trunks", "teachers"]
 APPLY = (
     "`rows`: the objectives R · L_task, kept apart, go to the balancer. `towers`: row i drives the tower of task i, "
@@ -80,7 +82,7 @@ class EstimatedRelation(AppliedRelation):
     is positive and more than three standard errors from 0.
     """
 
-    estimate: Literal["gradient_cosine", "first_order", "tag"] = Field(description="Method of the estimate.")
+    estimate: EstimateMethod = Field(description="Method of the estimate.")
     every: int = Field(default=10, ge=1, le=100_000, description="Number of steps between two measurements.")
     probe: float = Field(
         default=0.25,

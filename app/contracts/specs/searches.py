@@ -9,7 +9,7 @@ from pydantic import Field
 from app.contracts.base import Contract, Weight
 
 MOST_CANDIDATES = 64
-Degrees = Annotated[float, Field(ge=0.05, le=100.0)]
+TemperatureValue = Annotated[float, Field(ge=0.05, le=100.0)]
 Rate = Annotated[float, Field(gt=0.0, le=1e3)]
 
 
@@ -28,7 +28,9 @@ class JudgedSearch(Contract):
 class TemperatureSearch(JudgedSearch):
     """The temperature that does best."""
 
-    search: Annotated[tuple[Degrees, ...], Field(min_length=2, max_length=32)] = Field(description="Candidates.")
+    search: Annotated[tuple[TemperatureValue, ...], Field(min_length=2, max_length=32)] = Field(
+        description="Candidates."
+    )
 
 
 class WeightSearch(JudgedSearch):

@@ -5,15 +5,15 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from app.contracts.base import Contract
-from app.contracts.specs.searches import Degrees, TemperatureSearch
+from app.contracts.specs.searches import TemperatureSearch, TemperatureValue
 
 
 class ScheduledTemperature(Contract):
     """From `start` to `end` over all steps, in a straight line or by half a cosine."""
 
     schedule: Literal["linear", "cosine"] = Field(description="Shape of the change: a straight line or half a cosine.")
-    start: Degrees = Field(description="Temperature at the first step.")
-    end: Degrees = Field(description="Temperature at the last step.")
+    start: TemperatureValue = Field(description="Temperature at the first step.")
+    end: TemperatureValue = Field(description="Temperature at the last step.")
 
 
 class LearnedTemperature(Contract):
@@ -23,9 +23,9 @@ class LearnedTemperature(Contract):
     """
 
     learned: Literal[True] = Field(description="Always true.")
-    start: Degrees = Field(default=4.0, description="Temperature at the first step.")
-    low: Degrees = Field(default=1.0, description="Lower limit.")
-    high: Degrees = Field(default=21.0, description="Upper limit.")
+    start: TemperatureValue = Field(default=4.0, description="Temperature at the first step.")
+    low: TemperatureValue = Field(default=1.0, description="Lower limit.")
+    high: TemperatureValue = Field(default=21.0, description="Upper limit.")
     ramp: float = Field(
         default=0.5,
         gt=0.0,
@@ -41,6 +41,6 @@ class LearnedTemperature(Contract):
 
 
 Temperature = Annotated[
-    Degrees | ScheduledTemperature | LearnedTemperature | TemperatureSearch,
+    TemperatureValue | ScheduledTemperature | LearnedTemperature | TemperatureSearch,
     Field(description="Divisor of the logits of teacher and student: a number, a schedule, learned, or a search."),
 ]

@@ -5,10 +5,11 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
+from app.contracts.specs.distillation import TaskKind
 from workers.engine.data.dataset import TargetColumn
 
 
-def target_of(values: Tensor, kind: str = "class", size: int = 2) -> TargetColumn:
+def target_of(values: Tensor, kind: TaskKind = "class", size: int = 2) -> TargetColumn:
     """A target whose missing labels are -1 (class) or NaN."""
     if kind == "class":
         labelled = values >= 0

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
+from app.contracts.specs.distillation import TaskKind
 from tests.engine.evaluation.cases import seeded, target_of
 from workers.engine.evaluation.metrics.task_metrics import task_metrics
 from workers.engine.evaluation.verdict.contributions import contributions
@@ -34,7 +35,7 @@ def case(kind: str) -> tuple[Tensor, OutputSpec, Tensor]:
 @pytest.mark.parametrize(("kind", "metric", "sign"), [
     ("class", "accuracy", 1.0), ("multilabel", "accuracy", 1.0), ("value", "rmse", -1.0), ("vector", "rmse", -1.0)
 ])  # fmt: skip
-def test_their_mean_is_the_metric(kind: str, metric: str, sign: float) -> None:
+def test_their_mean_is_the_metric(kind: TaskKind, metric: str, sign: float) -> None:
     outputs, spec, labels = case(kind)
     kept = ~labels.isnan().all(1) if kind == "multilabel" else torch.ones(60, dtype=torch.bool)
     measured = task_metrics(outputs, spec, target_of(labels, kind, 3), torch.arange(60))[metric]

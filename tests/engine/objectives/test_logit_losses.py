@@ -46,7 +46,7 @@ SOFTENED: dict[str, Loss] = {
 
 LOSSES: dict[str, Loss] = SOFTENED | {
     "logit_mse": lambda s, t, tau: logit_mse(s, soft(t, 1.0)),
-    "multilabel_mse": lambda s, t, tau: multilabel_mse(s, t),
+    "multilabel_mse": lambda s, t, tau: multilabel_mse(s, *yes_and_no(t, 1.0)),
     "kd of standardized": lambda s, t, tau: class_kd(standardized(s), soft(standardized(t), tau), float(tau)),
 }
 every_loss = pytest.mark.parametrize("name", LOSSES)
@@ -374,8 +374,17 @@ def test_multilabel_mse_does_not_centre() -> None:
         sum((float(s) - float(t)) ** 2 for s, t in zip(*rows, strict=True)) / 3
         for rows in zip(student, teacher, strict=True)
     ]
-    np.testing.assert_allclose(multilabel_mse(student, teacher), written, rtol=1e-6)
-    torch.testing.assert_close(multilabel_mse(teacher + 2.0, teacher), torch.full((5,), 4.0, dtype=torch.float64))
+    np.testing.assert_allclose(multilabel_mse(student, *yes_and_no(teacher, 1.0)), written, rtol=1e-6)
+    further = multilabel_mse(teacher + 2.0, *yes_and_no(teacher, 1.0))
+    torch.testing.assert_close(further, torch.full((5,), 4.0, dtype=torch.float64))
+
+
+@temperatures
+def test_the_squared_errors_of_logits_and_log_odds_are_the_same_at_each_temperature(tau: float) -> None:
+    student, teacher = drawn(5, 3, seed=1), drawn(5, 3, seed=2)
+    torch.testing.assert_close(logit_mse(student, soft(teacher, tau), tau), logit_mse(student, soft(teacher, 1.0)))
+    plain = multilabel_mse(student, *yes_and_no(teacher, 1.0))
+    torch.testing.assert_close(multilabel_mse(student, *yes_and_no(teacher, tau), tau), plain)
 
 
 @pytest.mark.parametrize("name", [name for name in LOSSES if name.startswith("multilabel")])

@@ -146,7 +146,7 @@ class NashByTask:
             self._solvers[len(tasks)] = NashMTL(n_tasks=len(tasks), max_norm=1.0)
         nash = self._solvers[len(tasks)]
         nash.weighting.prvs_alpha = solution[tasks].numpy()
-        with warnings.catch_warnings():  # cvxpy finds the problem slow to set up, and says so at each step
+        with warnings.catch_warnings():  # cvxpy warns at each step that the problem is slow to set up
             warnings.simplefilter("ignore")
             found = scaled_aggregate(nash, rows)
         solution[tasks] = torch.as_tensor(nash.weighting.prvs_alpha, dtype=torch.float64)
@@ -156,7 +156,7 @@ class NashByTask:
         return found
 
     def state(self) -> dict[str, Tensor]:
-        """The last solution, whose it was, and how old it is."""
+        """The last solution, the tasks that it is for, and its age in steps."""
         return self._slots.state()
 
     def load_state(self, state: dict[str, Tensor]) -> None:

@@ -19,12 +19,12 @@ class Losses:
     values: tuple[Tensor, ...]
     whole: Tensor | None = None
     """The losses of the whole batch [K], detached, where `values` have the gradients of theirs and not the numbers (see
-    two_passes.py); the same with each micro-batch.
+    training/accumulation.py); the same with each micro-batch.
     """
 
-    def told(self, before: Tensor | None, here: Tensor | None = None) -> Tensor:
-        """The losses of the micro-batches up to and with this one [K], after `before`; `here` are `values` stacked,
-        where that is done already.
+    def accumulated(self, before: Tensor | None, here: Tensor | None = None) -> Tensor:
+        """The losses of the micro-batches up to and including this one [K], given their sum `before`. `here`: `values`,
+        if they are stacked already.
         """
         if self.whole is not None:
             return self.whole
@@ -49,7 +49,7 @@ class Shared:
     parameters: tuple[nn.Parameter, ...]
     tasks: tuple[int, ...]
     tower: int | None = None
-    """The task whose tower they are, where they are one's."""
+    """The task that the tower belongs to, where they are a tower."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,12 @@ class Balancer(Protocol):
     Absent tasks are left out of `losses`; a balancer with state keeps theirs untouched.
     """
 
-    at_once: bool
+    needs_whole_batch: bool
     """Whether the gradient depends on the losses of the whole batch: micro-batches then come with `Losses.whole`."""
     has_gramian: bool
     """Whether every step leaves a `last_gramian`."""
-    looks_again: bool
-    """Whether `after_step` asks for the losses after the step, which cost a forward pass."""
+    needs_losses_after: bool
+    """Whether `after_step` needs the losses after the step, which cost a forward pass."""
 
     @property
     def last_weights(self) -> Tensor | None:
@@ -141,7 +141,7 @@ class Balancer(Protocol):
 def refuse_others(state: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     """Raises ValueError where the state is not that of the balancer that it is given to."""
     if state.keys() != expected.keys():
-        raise ValueError(f"a balancer whose state is {sorted(expected)} was given {sorted(state)}")
+        raise ValueError(f"expected the state {sorted(expected)} of a balancer, found {sorted(state)}")
 
 
 def clip_together(parameters: Sequence[torch.nn.Parameter], norm: float) -> None:

@@ -12,9 +12,9 @@ from workers.engine.balancing.relation.matrix import Relation
 class Fixed:
     """Σ_i w_i Σ_j R_ij L_j on trunk and heads alike; without R, Σ_i w_i L_i. Update length: that of the sum."""
 
-    at_once = False
+    needs_whole_batch = False
     has_gramian = False
-    looks_again = False
+    needs_losses_after = False
     last_gramian: Tensor | None = None
 
     def __init__(self, weights: Sequence[float], relation: Relation | None = None) -> None:
@@ -26,7 +26,7 @@ class Fixed:
 
     @property
     def last_weights(self) -> Tensor | None:
-        """On the host, and made when it is asked for: a step pays nothing for it."""
+        """On the host, and computed at the call: no step pays for it."""
         if not self._last:
             return None
         whole = torch.full((len(self._weights),), torch.nan)

@@ -22,7 +22,7 @@ Gradients = list[Tensor | None]
 
 
 class Combination(Protocol):
-    """A gradient method on one set of shared parameters, with what it remembers of it."""
+    """A gradient method on one set of shared parameters, with its state."""
 
     def combine(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
         """(update [P], what the objectives' rows were multiplied by [k] where it is a weighted sum). Zeros where all
@@ -38,9 +38,9 @@ class Combination(Protocol):
 class GradientBalancer:
     """Any gradient method: `make` gives one for each set of shared parameters."""
 
-    at_once = False
+    needs_whole_batch = False
     has_gramian = True
-    looks_again = False
+    needs_losses_after = False
 
     def __init__(
         self,
@@ -61,14 +61,14 @@ class GradientBalancer:
         self.last_gramian: Tensor | None = None
 
     def begin_step(self, step: int) -> None:
-        """Nothing is left of a step that did not end."""
+        """Discard the rows of a step that did not end."""
         self._rows, self._losses = {}, None
 
     def backward(self, losses: Losses, parameters: Parameters) -> None:
         """Add the gradients of a micro-batch: on the trunk to the tasks' rows, on the heads to `.grad`."""
         if not losses.values:
             return
-        self._losses = losses.told(self._losses)
+        self._losses = losses.accumulated(self._losses)
         for k, (task, loss) in enumerate(zip(losses.present, losses.values, strict=True)):
             self._one_task(task, loss, parameters, last=k == len(losses.values) - 1)
 

@@ -19,7 +19,7 @@ class _Learned(Method):
         self._rate = rate
 
     def state(self) -> dict[str, Tensor]:
-        """The numbers, and what Adam remembers of them."""
+        """The numbers and the state of their Adam."""
         return self._slots.state()
 
     def load_state(self, state: dict[str, Tensor]) -> None:
@@ -58,8 +58,8 @@ class Famo(_Learned):
     next batch would spare the pass, and mix the difference of two batches into what a step did.)
     """
 
-    at_once = True
-    looks_again = True
+    needs_whole_batch = True
+    needs_losses_after = True
 
     def __init__(self, count: int, rate: float, decay: float) -> None:
         super().__init__(count, rate)
@@ -70,7 +70,7 @@ class Famo(_Learned):
         shares = self._slots.at("value", place).to(objectives.dtype).softmax(0) / objectives.clamp_min(LEAST)
         return shares / shares.sum()
 
-    def look_again(self, before: Tensor, after: Tensor, place: Place) -> None:
+    def learn_after(self, before: Tensor, after: Tensor, place: Place) -> None:
         """A step against ∂/∂w of softmax(w) · (log L(before) − log L(after))."""
         fell = before.clamp_min(LEAST).log() - after.clamp_min(LEAST).log()
         z = self._slots.at("value", place).to(fell.dtype).softmax(0)

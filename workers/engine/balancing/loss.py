@@ -1,9 +1,9 @@
-"""Loss methods behind one adapter: a method says what each objective is multiplied by, on trunk and heads alike.
+"""Loss methods behind one adapter: a method gives the factor of each objective, on trunk and heads alike.
 
 Every scalarisation S of the objectives O = R L has the gradient Σ_i ∂S/∂O_i ∇O_i; a method gives ∂S/∂O_i as numbers,
-from what it remembers and, where S is not linear, from the objectives of the whole batch. So micro-batches add up to
-the batch, absent tasks are left out, and R by rows comes to the weights Rᵀ ∂S/∂O on the losses. What a method learns,
-it learns at the end of the step.
+from its state and, where S is not linear, from the objectives of the whole batch. So micro-batches add up to
+the batch, absent tasks are left out, and R by rows comes to the weights Rᵀ ∂S/∂O on the losses. A method learns at the
+end of the step.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,19 +25,19 @@ as it is defined; rounding may make it a little less.
 class LossMethod(Protocol):
     """A scalarisation. Objectives are detached, [k] for the tasks of `place`."""
 
-    at_once: bool
-    looks_again: bool
+    needs_whole_batch: bool
+    needs_losses_after: bool
 
     def weights(self, objectives: Tensor, place: Place, step: int) -> Tensor:
-        """∂S/∂O [k]. `objectives` are those of the whole batch if the method is `at_once`, else anything."""
+        """∂S/∂O [k]. `objectives` are those of the whole batch if the method is `needs_whole_batch`, else anything."""
         ...
 
     def learn(self, objectives: Tensor, place: Place) -> None:
         """The step's objectives over the whole batch."""
         ...
 
-    def look_again(self, before: Tensor, after: Tensor, place: Place) -> None:
-        """The objectives before and after the optimiser's step, if the method `looks_again`."""
+    def learn_after(self, before: Tensor, after: Tensor, place: Place) -> None:
+        """The objectives before and after the optimiser's step, if the method `needs_losses_after`."""
         ...
 
     def end_epoch(self) -> None:
@@ -57,8 +57,8 @@ class LossBalancer:
 
     def __init__(self, method: LossMethod, count: int, relation: Relation | None = None) -> None:
         self.method = method
-        self.at_once = method.at_once
-        self.looks_again = method.looks_again
+        self.needs_whole_batch = method.needs_whole_batch
+        self.needs_losses_after = method.needs_losses_after
         self._count = count
         self._places = Places(relation)
         self._step = 0
@@ -69,7 +69,7 @@ class LossBalancer:
 
     @property
     def last_weights(self) -> Tensor | None:
-        """Made when it is asked for."""
+        """Computed at the call."""
         if self._last is None:
             return None
         place, weights, _ = self._last
@@ -83,7 +83,7 @@ class LossBalancer:
             return
         values = stacked(losses.values)
         place = self._places.of(losses.present, values.device)
-        self._losses = losses.told(self._losses, values)
+        self._losses = losses.accumulated(self._losses, values)
         if self._weights is None:
             weights = self.method.weights(place.objectives(self._losses), place, self._step)
             self._weights = place.on_losses(weights).to(self._losses.dtype)
@@ -104,10 +104,10 @@ class LossBalancer:
         clip_together(parameters.all, norm)
 
     def after_step(self, again: Callable[[], Tensor]) -> None:
-        if not self.looks_again or self._last is None:
+        if not self.needs_losses_after or self._last is None:
             return
         place, _, before = self._last
-        self.method.look_again(place.objectives(before), place.objectives(again()), place)
+        self.method.learn_after(place.objectives(before), place.objectives(again()), place)
 
     def end_epoch(self) -> None:
         self.method.end_epoch()

@@ -45,7 +45,7 @@ class GradNorm:
         self._weights.put("value", place, moved * (weights.sum() / moved.sum()).to(moved.dtype))
 
     def state(self) -> dict[str, Tensor]:
-        """Weights, what Adam remembers of them, and the first losses."""
+        """The weights, the state of their Adam, and the first losses."""
         return self._weights.state() | self._first.state()
 
     def load_state(self, state: dict[str, Tensor]) -> None:
@@ -83,7 +83,7 @@ class DbMtl:
         return torch.where(norms > 0.0, factors, 0.0) @ average, None
 
     def state(self) -> dict[str, Tensor]:
-        """The averages [K, P], and whose there are; nothing before the first step."""
+        """The averages [K, P], and which tasks have one; nothing before the first step."""
         return self._slots.state() if self._slots is not None else {}
 
     def load_state(self, state: dict[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""What a gradient method is given: the tasks' gradients on shared parameters, and R over them."""
+"""The input of a gradient method: the tasks' gradients on shared parameters, and R over them."""
 
 from dataclasses import dataclass
 
@@ -29,12 +29,12 @@ class Rows:
     def gramian(self) -> Tensor:
         """Inner products of the rows of the objectives: R J Jᵀ Rᵀ [k, k].
 
-        A row whose square is 0 has none with others either: a square underflows before the products do, and methods
-        divide one by the other.
+        A row whose square is 0 has no product with others either: a square underflows before the products do, and
+        methods divide one by the other.
         """
         found = self.place.objectives(self.place.objectives(self.own_gramian).T)
-        dead = found.diagonal() == 0.0
-        return torch.where(dead[:, None] | dead[None, :], torch.zeros_like(found), found)
+        vanished = found.diagonal() == 0.0
+        return torch.where(vanished[:, None] | vanished[None, :], torch.zeros_like(found), found)
 
     @property
     def objectives(self) -> Tensor:

@@ -15,15 +15,15 @@ _BLOCK = 64
 
 
 class Method:
-    """What most loss methods have in common: they look at one micro-batch at a time, once, and remember nothing."""
+    """Defaults of a loss method: weights by one micro-batch at a time, no second forward pass, no state."""
 
-    at_once = False
-    looks_again = False
+    needs_whole_batch = False
+    needs_losses_after = False
 
     def learn(self, objectives: Tensor, place: Place) -> None:
         """Nothing to do."""
 
-    def look_again(self, before: Tensor, after: Tensor, place: Place) -> None:
+    def learn_after(self, before: Tensor, after: Tensor, place: Place) -> None:
         """Nothing to do."""
 
     def end_epoch(self) -> None:
@@ -92,14 +92,14 @@ class Dwa(Method):
         self._shares = {}
         slots = self._slots
         sums, batches, last = (slots.whole(name) for name in ("sums", "batches", "last"))
-        if batches.device != last.device:  # the history lies on the host until it is first looked at
+        if batches.device != last.device:  # the history is on the host until the first epoch ends
             last = last.to(batches.device)
         before_last = slots.whole("before_last").to(batches.device)
-        seen = batches > 0.0
+        present = batches > 0.0
         mean = sums / batches.clamp_min(1.0)
         slots.replace(
-            last=torch.where(seen, mean, last),
-            before_last=torch.where(seen, last, before_last),
+            last=torch.where(present, mean, last),
+            before_last=torch.where(present, last, before_last),
             sums=torch.zeros_like(sums),
             batches=torch.zeros_like(batches),
         )
@@ -117,7 +117,7 @@ class Dwa(Method):
 class GeometricMean(Method):
     """Chennupati 2019, MultiNet++."""
 
-    at_once = True
+    needs_whole_batch = True
 
     def weights(self, objectives: Tensor, place: Place, step: int) -> Tensor:
         """G / (k L_i), G the geometric mean."""
@@ -130,7 +130,7 @@ class Stch(Method):
     (which counts as a constant), as the paper's μ has the losses' unit.
     """
 
-    at_once = True
+    needs_whole_batch = True
 
     def __init__(self, weights: Sequence[float], mu: float) -> None:
         self._slots = Slots(weights=torch.tensor(weights))

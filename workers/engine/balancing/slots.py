@@ -1,4 +1,4 @@
-"""What balancers remember: tensors with one slot for each task of the job, at the task's place in it.
+"""The state of balancers: tensors with one slot for each task of the job, at the task's place in it.
 
 A batch reads and writes the slots of the tasks that it has; the others stay as they are (METHODS.md section 5, trap 1).
 Everything is on the device of the losses, and nothing waits for the host.
@@ -42,7 +42,7 @@ class Place:
 
 
 class Places:
-    """Places by who is present: made once, as copying to a device waits."""
+    """A `Place` for each set of tasks that are present, made once: a copy to a device waits for it."""
 
     def __init__(self, relation: Relation | None) -> None:
         self._relation = relation
@@ -82,11 +82,11 @@ class Slots:
         self._tensors[name] = whole.index_add(0, place.index, values.to(whole.dtype))
 
     def whole(self, name: str) -> Tensor:
-        """Everybody's slots, wherever they lie."""
+        """The slots of all tasks, on whatever device."""
         return self._tensors[name]
 
     def replace(self, **tensors: Tensor) -> None:
-        """Write everybody's slots."""
+        """Replace the slots of all tasks."""
         self._tensors |= tensors
 
     def _there(self, name: str, device: torch.device) -> Tensor:
@@ -105,7 +105,7 @@ class Slots:
 
 
 def adam_slots(start: Tensor) -> Slots:
-    """One number a task as `value`, from `start` [count], and what Adam remembers of each."""
+    """One number a task as `value`, from `start` [count], and the state of Adam for each."""
     zeros = torch.zeros_like(start)
     return Slots(value=start, mean=zeros, square=zeros.clone(), steps=zeros.clone())
 

@@ -24,7 +24,7 @@ class TowerRows:
         self._weights = tuple(weights)
         self._places = Places(relation)
         self._gradients: dict[nn.Parameter, Tensor] = {}
-        self.at_once, self.looks_again = balancer.at_once, balancer.looks_again
+        self.needs_whole_batch, self.needs_losses_after = balancer.needs_whole_batch, balancer.needs_losses_after
 
     @property
     def last_weights(self) -> Tensor | None:

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from app.contracts.resources.manifests import InputTransform, OutputSpec, SplitName
+from app.contracts.specs.distillation import TaskKind
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class TargetColumn:
     float32 [N, size], NaN is missing. `labelled`: bool [N], whether the row has any label of this target.
     """
 
-    kind: str
+    kind: TaskKind | Literal["teacher"]
     size: int
     values: Tensor
     labelled: Tensor

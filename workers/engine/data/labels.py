@@ -1,6 +1,7 @@
 """Columns of a file as targets: checked, with what is missing marked."""
 
 from collections.abc import Sequence
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from app.contracts.resources.manifests import (
     TargetSpec,
     TeacherTarget,
     ValueTarget,
+    VectorTarget,
 )
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.formats.common import NULL_WORDS, Array
@@ -22,9 +24,13 @@ MISSING = -1
 
 def columns_of(name: str, target: TargetSpec) -> tuple[str, ...]:
     """The columns (or npz keys) that a target reads."""
-    if isinstance(target, ClassTarget | ValueTarget):
-        return (target.column or name,)
-    return target.columns or (name,)
+    match target:
+        case ClassTarget() | ValueTarget():
+            return (target.column or name,)
+        case MultilabelTarget() | VectorTarget() | TeacherTarget():
+            return target.columns or (name,)
+        case _:
+            assert_never(target)
 
 
 def _first(mask: object) -> int:

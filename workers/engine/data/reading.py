@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -15,9 +16,14 @@ from app.contracts.resources.manifests import (
     ClassTarget,
     ColumnSplits,
     DatasetManifest,
+    FractionSplits,
     InputTransform,
+    MultilabelTarget,
     SplitName,
     TargetSpec,
+    TeacherTarget,
+    ValueTarget,
+    VectorTarget,
 )
 from workers.engine.data.dataset import Dataset, TargetColumn
 from workers.engine.data.formats.common import Array
@@ -96,20 +102,28 @@ def _tensor(name: str, raw: Array) -> Tensor:
 
 
 def _target(name: str, spec: TargetSpec, arrays: Mapping[str, Array]) -> TargetColumn:
-    found = [arrays[column] for column in columns_of(name, spec)]
-    if isinstance(spec, ClassTarget):
-        return class_column(name, spec, found[0])
-    return number_column(name, spec, found)
+    columns = [arrays[column] for column in columns_of(name, spec)]
+    match spec:
+        case ClassTarget():
+            return class_column(name, spec, columns[0])
+        case MultilabelTarget() | ValueTarget() | VectorTarget() | TeacherTarget():
+            return number_column(name, spec, columns)
+        case _:
+            assert_never(spec)
 
 
 def _splits(
     manifest: DatasetManifest, rows: int, arrays: Mapping[str, Array], targets: Mapping[str, TargetColumn]
 ) -> dict[SplitName, Tensor]:
-    if isinstance(manifest.splits, ColumnSplits):
-        return by_column(manifest.splits, arrays[manifest.splits.column])
-    stratify = manifest.splits.stratify
-    strata = targets[stratify].values.numpy() if stratify is not None else None
-    return by_fractions(manifest.splits, rows, strata)
+    match manifest.splits:
+        case ColumnSplits():
+            return by_column(manifest.splits, arrays[manifest.splits.column])
+        case FractionSplits():
+            stratify = manifest.splits.stratify
+            strata = targets[stratify].values.numpy() if stratify is not None else None
+            return by_fractions(manifest.splits, rows, strata)
+        case _:
+            assert_never(manifest.splits)
 
 
 def _wrong_scale(what: str, found: float) -> UserError:

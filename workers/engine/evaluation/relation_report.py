@@ -4,7 +4,7 @@ from typing import Any
 
 from app.contracts.reports.relation import GroupsProposal, MatrixProposal, RelationReport
 from app.contracts.resolving.multitask.grouping import groups_of
-from app.contracts.resolving.multitask.relations import matrix_of, normalised
+from app.contracts.resolving.multitask.relations import matrix_of, normalised, source_of
 from app.contracts.specs.jobs import MultitaskJob
 from app.contracts.specs.relations import EstimatedRelation, GroupsRelation, MatrixRelation, SearchedRelation
 from workers.engine.balancing.relation.estimate import LEAST, identity
@@ -22,7 +22,7 @@ def relation_report(asked: MultitaskJob, trained: MultitaskJob, measured: dict[s
         matrix = matrix_of(relation, names)
     elif isinstance(relation, EstimatedRelation) and measured is not None:
         matrix = measured["estimate"]  # what it followed
-    told: dict[str, Any] = {"source": _source(asked), "matrix": normalised(matrix or identity(len(names)))}
+    told: dict[str, Any] = {"source": source_of(asked.relation), "matrix": normalised(matrix or identity(len(names)))}
     if relation is not None and not isinstance(relation, SearchedRelation):
         told["apply"] = relation.apply
     if measured is not None:
@@ -33,11 +33,3 @@ def relation_report(asked: MultitaskJob, trained: MultitaskJob, measured: dict[s
         groups = tuple(tuple(names[i] for i in group) for group in groups_of(estimate))
         told["grouping"] = GroupsProposal(groups=groups)
     return RelationReport.model_validate({**told, "tasks": names}, strict=False)
-
-
-def _source(asked: MultitaskJob) -> str:
-    if isinstance(asked.relation, EstimatedRelation):
-        return "estimated"
-    if isinstance(asked.relation, SearchedRelation):
-        return "searched"
-    return "none" if asked.relation is None else "given"

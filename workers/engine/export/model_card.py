@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 from app.contracts.resources.manifests import InputTransform, OutputSpec
 from app.contracts.specs.architectures import Architecture
+from app.contracts.specs.distillation import TaskKind
 
 METADATA_VERSION = 1
 
-_MEANINGS = {
+_MEANINGS: dict[TaskKind, str] = {
     "class": "scores of {size} classes: softmax gives probabilities",
     "multilabel": "one log-odds for each of {size} labels: sigmoid gives probabilities",
     "value": "one number; value = output * std + mean",

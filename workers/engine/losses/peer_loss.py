@@ -13,8 +13,8 @@ from workers.engine.losses.term import TermInputs
 
 @dataclass(frozen=True)
 class PeerTargets:
-    """Mean over peers of τ² · KL(peer ‖ student), on every row. Peers are taken as they stand: no gradient reaches
-    them, so that each student has the update of its own loss, whoever computes first.
+    """Mean over peers of τ² · KL(peer ‖ student), on every row. No gradient reaches the peers: each student has the
+    update of its own loss, in whatever order they are computed.
     """
 
     weight: float
@@ -26,7 +26,7 @@ class PeerTargets:
     module: nn.Module | None = None
 
     def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
-        """Additive: [n], 0 where not counted. Relational: the mean over the counted rows, a scalar."""
+        """One loss a row [n]; 0 where there is no peer."""
         if not inputs.peers:
             return inputs.outputs.new_zeros(len(inputs.outputs), dtype=torch.float32)
         tau = self.temperature

@@ -1,13 +1,18 @@
-"""Terms on values and vectors: the student's numbers against the teachers' weighted mean."""
+"""Soft targets of values and vectors: the student's numbers against the teachers' weighted mean.
+
+`number_formula` is where a term of the contract gets its formula.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
 
 from app.contracts.resources.manifests import OutputSpec
-from app.contracts.specs.distillation import CosineTerm, HuberTerm, MseTerm, TeacherBoundedTerm
+from app.contracts.specs.distillation import CosineTerm, HuberTerm, MseTerm, NumberTerm, TeacherBoundedTerm
 from workers.engine.data.columns import Column, Rows, Taken
 from workers.engine.losses.regression.cosine import cosine
 from workers.engine.losses.regression.huber import number_huber
@@ -18,35 +23,39 @@ from workers.engine.losses.target_scaling import own_units, scale_of, standardis
 from workers.engine.losses.teacher_mix import AugmentedOutputs, TeacherOutputs, column, shares
 from workers.engine.losses.term import TermInputs
 
-NumberTerm = MseTerm | HuberTerm | TeacherBoundedTerm | CosineTerm
-Method = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""(student [n, size], teachers' mean [n, size], labels [n, size] with NaN where missing, or None) -> [n]."""
+NumberFormula = Callable[..., Tensor]
+"""(student's numbers [n, size], teachers' mean [n, size]) -> losses [n]; standardised unless the term has `own_units`.
+A method that `needs_labels` takes them third: [n, size] with NaN where missing, or None where the task has none.
+"""
 
 
-def number_method(term: NumberTerm, spec: OutputSpec, device: torch.device) -> Method:
-    """The comparison that a term names, for outputs of `spec`: in standardised units, but for angles."""
-    if isinstance(term, HuberTerm):
-        return lambda s, t, y: number_huber(s, t, term.delta)
-    if isinstance(term, TeacherBoundedTerm):
-        return lambda s, t, y: teacher_bounded(s, t, y if y is not None else torch.full_like(t, torch.nan), term.margin)
-    if isinstance(term, CosineTerm):
-        scale = scale_of(spec, torch.empty(0, device=device))
-        if scale is not None:
-            return lambda s, t, y: cosine(widened(s) * scale[1] + scale[0], t * scale[1] + scale[0])
-        return lambda s, t, y: cosine(s, t)
-    return lambda s, t, y: number_mse(s, t)
+def number_formula(term: NumberTerm) -> NumberFormula:
+    """The formula of a term."""
+    match term:
+        case MseTerm():
+            return number_mse
+        case HuberTerm():
+            return partial(number_huber, delta=term.delta)
+        case TeacherBoundedTerm():
+            return partial(teacher_bounded, margin=term.margin)
+        case CosineTerm():
+            return cosine
+        case _:
+            assert_never(term)
 
 
 @dataclass(frozen=True)
 class NumberTargets:
-    """A term on values (in the student's standardised units) or vectors."""
+    """A term on values or vectors. `scale` (mean, deviation) is there where the method compares own units."""
 
     name: str
     weight: float
     counted: Tensor
     numbers: Taken
     mask: Column | None
-    method: Method
+    formula: NumberFormula
+    scale: tuple[Tensor, Tensor] | None
+    needs_labels: bool
     labels: Column | None
     relational: bool = False
     taps: tuple[str, ...] = ()
@@ -68,55 +77,61 @@ class NumberTargets:
             [(teacher_outputs.numbers, teacher_outputs.spec) for teacher_outputs in all_outputs], weights, spec
         )
         counted = weights.sum(1) > 0
-        truth = None
-        if isinstance(term, TeacherBoundedTerm) and labels is not None:
-            truth = labels.reshape(len(labels), -1)
-            counted = counted & ~truth.isnan().any(1)
-        truth = standardised(truth, spec) if truth is not None else None
+        needed = labels.reshape(len(labels), -1) if term.needs_labels and labels is not None else None
+        if needed is not None:
+            counted = counted & ~needed.isnan().any(1)
         return cls(
             name=name,
             weight=term.share,
             counted=counted,
             numbers=column(mean, _by_view(all_outputs, weights, spec), device),
             mask=None if bool(counted.all()) else Column.on(device, counted),
-            method=number_method(term, spec, device),
-            labels=Column.on(device, truth) if truth is not None else None,
+            formula=number_formula(term),
+            scale=scale_of(spec, torch.empty(0, device=device)) if term.own_units else None,
+            needs_labels=term.needs_labels,
+            labels=None if needed is None else Column.on(device, standardised(needed, spec)),
         )
 
     def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
-        """Additive: [n], 0 where not counted. Relational: the mean over the counted rows, a scalar."""
-        labels = self.labels.take(rows) if self.labels is not None else None
-        losses = self.method(inputs.outputs, self.numbers.take(rows), labels)
+        """One loss a row [n], 0 where not counted."""
+        sides = inputs.outputs, self.numbers.take(rows)
+        if self.scale is not None:
+            mean, deviation = self.scale
+            sides = widened(sides[0]) * deviation + mean, sides[1] * deviation + mean
+        if self.needs_labels:
+            losses = self.formula(*sides, None if self.labels is None else self.labels.take(rows))
+        else:
+            losses = self.formula(*sides)
         return losses if self.mask is None else torch.where(self.mask.take(rows), losses, 0.0)
 
 
-def _mean(said: Sequence[tuple[Tensor, OutputSpec]], weights: Tensor, spec: OutputSpec) -> Tensor:
+def _mean(outputs: Sequence[tuple[Tensor, OutputSpec]], weights: Tensor, spec: OutputSpec) -> Tensor:
     """The teachers' weighted mean [n, size], in the units of the student's output `spec`."""
-    mean = torch.stack([_own_units(*each) * weights[:, k : k + 1] for k, each in enumerate(said)]).sum(0)
+    mean = torch.stack([_own_units(*each) * weights[:, k : k + 1] for k, each in enumerate(outputs)]).sum(0)
     return standardised(mean, spec)
 
 
 def _by_view(all_outputs: tuple[TeacherOutputs, ...], weights: Tensor, spec: OutputSpec) -> AugmentedOutputs | None:
-    """The same for rows as they are seen; teachers whose outputs stand in the dataset say what they said."""
+    """The same for augmented rows; outputs that stand in the dataset are those of the rows without augmentation."""
     splits = [teacher_outputs.by_view.split for teacher_outputs in all_outputs if teacher_outputs.by_view is not None]
     if not splits:
         return None
     split = splits[0]
 
     def of_epoch(epoch: int) -> Tensor:
-        said = [(_dense(x, split, epoch), x.spec) for x in all_outputs]
-        return _mean(said, weights[split], spec)
+        outputs = [(_dense(each, split, epoch), each.spec) for each in all_outputs]
+        return _mean(outputs, weights[split], spec)
 
     return AugmentedOutputs(split, of_epoch)
 
 
 def _dense(teacher_outputs: TeacherOutputs, split: Tensor, epoch: int) -> Tensor:
-    """What a teacher says about the training rows as they are seen in an epoch: [n, size]."""
+    """A teacher's outputs [n, size] for the training rows as they are augmented in an epoch."""
     if teacher_outputs.by_view is None:
         return teacher_outputs.at(split)
-    found = teacher_outputs.by_view.of_epoch(epoch)
-    assert isinstance(found, Tensor)
-    return found
+    outputs = teacher_outputs.by_view.of_epoch(epoch)
+    assert isinstance(outputs, Tensor)
+    return outputs
 
 
 def _own_units(values: Tensor, spec: OutputSpec) -> Tensor:

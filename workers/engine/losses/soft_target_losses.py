@@ -1,7 +1,12 @@
-"""Terms on a student's outputs and its teachers' outputs: soften, average, compare by the named method."""
+"""Soft targets of classes and labels: soften the teachers' outputs, average them, compare by the method of the term.
+
+`class_formula` and `label_formula` are where a term of the contract gets its formula.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +18,7 @@ from app.contracts.specs.distillation import (
     JsdTerm,
     KdTerm,
     LogitMseTerm,
+    LogitTerm,
     ReverseKlTerm,
 )
 from workers.engine.data.columns import Column, Rows
@@ -32,48 +38,56 @@ from workers.engine.losses.softmax import (
     widened,
 )
 from workers.engine.losses.teacher_mix import TeacherEnsemble
-from workers.engine.losses.temperature import At, temperature
+from workers.engine.losses.temperature import TemperatureSchedule, make_temperature
 from workers.engine.losses.term import TermInputs
 
-LogitTerm = KdTerm | DkdTerm | DistTerm | ReverseKlTerm | JsdTerm | LogitMseTerm
-Degrees = float | Tensor
-ClassMethod = Callable[[Tensor, Tensor, Degrees, Tensor | None], Tensor]
-"""(student's scores [n, C], teachers' softened log-probabilities [n, C], τ, labels [n] or None) -> losses."""
-LabelMethod = Callable[[Tensor, Tensor, Tensor, Degrees], Tensor]
-"""(student's log-odds [n, L], teachers' log p and log (1 − p) [n, L], τ) -> losses [n]."""
+ClassFormula = Callable[..., Tensor]
+"""(student's scores [n, C], teachers' softened log-probabilities [n, C], τ) -> losses [n], or their mean where the term
+is `relational`. A method that `needs_labels` takes the labels [n] after τ, or None where the task has none.
+"""
+LabelFormula = Callable[[Tensor, Tensor, Tensor, float | Tensor], Tensor]
+"""(student's log-odds [n, L], teachers' softened log p and log(1 − p) [n, L], τ) -> losses [n]."""
 
 
-def class_method(term: LogitTerm) -> ClassMethod:
-    """The comparison that a term names, for exclusive classes."""
-    if isinstance(term, DkdTerm):
-        return lambda s, t, tau, y: dkd(s, t, tau, y if y is not None else t.argmax(1), term.alpha, term.beta)
-    if isinstance(term, DistTerm):
-        return lambda s, t, tau, y: dist(s, t, tau, term.beta, term.gamma)
-    if isinstance(term, ReverseKlTerm):
-        return lambda s, t, tau, y: reverse_kl(s, t, tau)
-    if isinstance(term, JsdTerm):
-        return lambda s, t, tau, y: jsd(s, t, tau, term.beta)
-    if isinstance(term, LogitMseTerm):
-        return lambda s, t, tau, y: logit_mse(s, t)
-    return lambda s, t, tau, y: class_kd(s, t, tau)
+def class_formula(term: LogitTerm) -> ClassFormula:
+    """The formula of a term for exclusive classes."""
+    match term:
+        case KdTerm():
+            return class_kd
+        case DkdTerm():
+            return partial(dkd, alpha=term.alpha, beta=term.beta)
+        case DistTerm():
+            return partial(dist, beta=term.beta, gamma=term.gamma)
+        case ReverseKlTerm():
+            return reverse_kl
+        case JsdTerm():
+            return partial(jsd, beta=term.beta)
+        case LogitMseTerm():
+            return logit_mse
+        case _:
+            assert_never(term)
 
 
-def label_method(term: LogitTerm) -> LabelMethod:
-    """The comparison that a term names, for yes-or-no labels. Raises TypeError where it is not defined for them."""
-    if isinstance(term, ReverseKlTerm):
-        return multilabel_reverse_kl
-    if isinstance(term, JsdTerm):
-        return lambda s, p, q, tau: multilabel_jsd(s, p, q, tau, term.beta)
-    if isinstance(term, LogitMseTerm):
-        return lambda s, p, q, tau: multilabel_mse(s, p - q)
-    if isinstance(term, KdTerm):
-        return multilabel_kd
-    raise TypeError(f"`{term.method}` is not defined for multilabel outputs")
+def label_formula(term: LogitTerm) -> LabelFormula:
+    """The formula of a term for yes-or-no labels. Raises TypeError where its `kinds` leave them out."""
+    match term:
+        case KdTerm():
+            return multilabel_kd
+        case ReverseKlTerm():
+            return multilabel_reverse_kl
+        case JsdTerm():
+            return partial(multilabel_jsd, beta=term.beta)
+        case LogitMseTerm():
+            return multilabel_mse
+        case DkdTerm() | DistTerm():
+            raise TypeError(f"`{term.method}` is not defined for multilabel outputs")
+        case _:
+            assert_never(term)
 
 
 @dataclass(frozen=True)
 class ClassSoftTargets:
-    """A logit term on exclusive classes. `labels` is there where the method looks at them."""
+    """A logit term on exclusive classes. `labels` are None where the method needs none, or the task has none."""
 
     name: str
     weight: float
@@ -81,9 +95,10 @@ class ClassSoftTargets:
     relational: bool
     module: nn.Module | None
     ensemble: TeacherEnsemble
-    at: At
-    method: ClassMethod
+    temperature: TemperatureSchedule
+    formula: ClassFormula
     standardize: bool
+    needs_labels: bool
     labels: Column | None
     taps: tuple[str, ...] = ()
 
@@ -91,21 +106,21 @@ class ClassSoftTargets:
     def of(
         cls, term: LogitTerm, name: str, ensemble: TeacherEnsemble, labels: Tensor | None, device: torch.device
     ) -> "ClassSoftTargets":
-        """`labels` int64 [N] (-1 is missing) or None; dkd counts labelled rows only, where there are labels."""
-        at, module = temperature(1.0 if isinstance(term, LogitMseTerm) else term.temperature)
-        sees_labels = isinstance(term, DkdTerm) and labels is not None
-        counted = ensemble.counted & (labels >= 0) if sees_labels and labels is not None else ensemble.counted
+        """`labels` int64 [N], -1 where missing, or None; a method that needs labels counts labelled rows alone."""
+        temperature, module = make_temperature(term.temperature)
+        needed = labels if term.needs_labels else None
         return cls(
             name=name,
             weight=term.share,
-            counted=counted,
-            relational=isinstance(term, DistTerm),
+            counted=ensemble.counted if needed is None else ensemble.counted & (needed >= 0),
+            relational=term.relational,
             module=module,
             ensemble=ensemble,
-            at=at,
-            method=class_method(term),
+            temperature=temperature,
+            formula=class_formula(term),
             standardize=term.standardize,
-            labels=Column.on(device, labels) if sees_labels and labels is not None else None,
+            needs_labels=term.needs_labels,
+            labels=None if needed is None else Column.on(device, needed),
         )
 
     def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
@@ -113,22 +128,23 @@ class ClassSoftTargets:
         outputs = inputs.outputs
         if self.relational and self.ensemble.mask is not None:
             outputs, rows = _only(outputs, rows, self.counted)
-        tau = self.at(inputs.progress)
-        taught = self._taught(rows, tau)
-        labels = self.labels.take(rows) if self.labels is not None else None
-        scores = standardized(outputs) if self.standardize else outputs
-        losses = self.method(scores, taught, tau, labels)
+        tau = self.temperature(inputs.progress)
+        sides = standardized(outputs) if self.standardize else outputs, self._teacher_log_p(rows, tau)
+        if self.needs_labels:
+            losses = self.formula(*sides, tau, None if self.labels is None else self.labels.take(rows))
+        else:
+            losses = self.formula(*sides, tau)
         return losses if self.relational else self.ensemble.masked(losses, rows)
 
-    def _taught(self, rows: Rows, tau: Degrees) -> Tensor:
-        """The teachers' mean, softened first: log-probabilities [n, C]."""
+    def _teacher_log_p(self, rows: Rows, tau: float | Tensor) -> Tensor:
+        """The mean of the teachers, each softened first: log-probabilities [n, C]."""
         ensemble = self.ensemble
-        pairs = zip(ensemble.said(rows), ensemble.specs, strict=True)
-        scores = [class_scores(said, spec) for said, spec in pairs if isinstance(spec, ClassOutput)]
+        pairs = zip(ensemble.outputs_of(rows), ensemble.specs, strict=True)
+        scores = [class_scores(outputs, spec) for outputs, spec in pairs if isinstance(spec, ClassOutput)]
         if self.standardize:
             scores = [standardized(each) for each in scores]
         log_p = torch.stack([softened(each, tau) for each in scores])
-        return mixture(log_p, ensemble.weighed(rows)) if len(scores) > 1 else log_p[0]
+        return mixture(log_p, ensemble.log_shares_of(rows)) if len(scores) > 1 else log_p[0]
 
 
 @dataclass(frozen=True)
@@ -140,28 +156,29 @@ class LabelSoftTargets:
     counted: Tensor
     module: nn.Module | None
     ensemble: TeacherEnsemble
-    at: At
-    method: LabelMethod
+    temperature: TemperatureSchedule
+    formula: LabelFormula
     taps: tuple[str, ...] = ()
     relational: bool = False
 
     @classmethod
     def of(cls, term: LogitTerm, name: str, ensemble: TeacherEnsemble) -> "LabelSoftTargets":
-        """For a ensemble of multilabel teachers."""
-        at, module = temperature(1.0 if isinstance(term, LogitMseTerm | DistTerm) else term.temperature)
-        return cls(name, term.share, ensemble.counted, module, ensemble, at, label_method(term))
+        """For an ensemble of multilabel teachers. Raises TypeError where the method is not defined for labels."""
+        formula = label_formula(term)
+        temperature, module = make_temperature(term.temperature)
+        return cls(name, term.share, ensemble.counted, module, ensemble, temperature, formula)
 
     def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
-        """Additive: [n], 0 where not counted. Relational: the mean over the counted rows, a scalar."""
-        ensemble, tau = self.ensemble, self.at(inputs.progress)
+        """One loss a row [n], 0 where not counted."""
+        ensemble, tau = self.ensemble, self.temperature(inputs.progress)
         sides = [
-            bernoulli_log_probabilities(label_log_odds(said, spec), tau)
-            for said, spec in zip(ensemble.said(rows), ensemble.specs, strict=True)
+            bernoulli_log_probabilities(label_log_odds(outputs, spec), tau)
+            for outputs, spec in zip(ensemble.outputs_of(rows), ensemble.specs, strict=True)
             if isinstance(spec, MultilabelOutput)
         ]
-        shares = ensemble.weighed(rows)
-        yes, no = (mixture(torch.stack(side), shares) for side in zip(*sides, strict=True))
-        return ensemble.masked(self.method(widened(inputs.outputs), yes, no, tau), rows)
+        log_shares = ensemble.log_shares_of(rows)
+        yes, no = (mixture(torch.stack(side), log_shares) for side in zip(*sides, strict=True))
+        return ensemble.masked(self.formula(widened(inputs.outputs), yes, no, tau), rows)
 
 
 def _only(outputs: Tensor, rows: Rows, counted: Tensor) -> tuple[Tensor, Rows]:

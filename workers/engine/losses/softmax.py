@@ -1,5 +1,7 @@
 """Outputs of any kind as (softened) log-probabilities, always in log space and in float32 or wider."""
 
+from typing import assert_never
+
 import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid
@@ -7,7 +9,7 @@ from torch.nn.functional import log_softmax, logsigmoid
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec
 
 FLOOR = 1e-12
-"""Probabilities of exactly 0 are lifted to this before their logarithm is taken."""
+"""Probabilities of exactly 0 are raised to this before their logarithm is taken."""
 
 
 def widened(values: Tensor) -> Tensor:
@@ -20,9 +22,15 @@ def class_scores(values: Tensor, spec: ClassOutput) -> Tensor:
     probabilities by their logarithm. Shape [N, C] -> [N, C].
     """
     values = widened(values)
-    if spec.output == "energies":
-        return -values
-    return values.clamp_min(FLOOR).log() if spec.output == "probabilities" else values
+    match spec.output:
+        case "logits" | "log_probabilities":
+            return values
+        case "probabilities":
+            return values.clamp_min(FLOOR).log()
+        case "energies":
+            return -values
+        case _:
+            assert_never(spec.output)
 
 
 def softened(scores: Tensor, temperature: float | Tensor) -> Tensor:
@@ -45,7 +53,13 @@ def log_probabilities(values: Tensor, spec: OutputSpec, temperature: float | Ten
 def label_log_odds(values: Tensor, spec: MultilabelOutput) -> Tensor:
     """Log-odds of each label, [N, L] -> [N, L]; probabilities of exactly 0 and 1 stay finite."""
     values = widened(values)
-    return torch.logit(values, eps=1e-7) if spec.output == "probabilities" else values
+    match spec.output:
+        case "logits":
+            return values
+        case "probabilities":
+            return torch.logit(values, eps=1e-7)
+        case _:
+            assert_never(spec.output)
 
 
 def bernoulli_log_probabilities(log_odds: Tensor, temperature: float | Tensor = 1.0) -> tuple[Tensor, Tensor]:

@@ -30,11 +30,11 @@ class Stacking:
         return cls(ensemble.counted & (labels >= 0), ensemble, shares, Column.on(device, labels))
 
     def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
-        """Additive: [n], 0 where not counted. Relational: the mean over the counted rows, a scalar."""
+        """One loss a row [n], 0 where not counted."""
         labels = self.labels.take(rows)
         places = labels.clamp_min(0)[:, None]
-        pairs = zip(self.ensemble.said(rows), self.ensemble.specs, strict=True)
-        log_p = torch.cat([log_probabilities(said, spec).gather(1, places) for said, spec in pairs], dim=1)
-        weighed = torch.log_softmax(self.ensemble.log_shares.take(rows) + self.module.scores, dim=1)
-        losses = -torch.logsumexp(log_p + weighed, dim=1)
+        pairs = zip(self.ensemble.outputs_of(rows), self.ensemble.specs, strict=True)
+        log_p = torch.cat([log_probabilities(outputs, spec).gather(1, places) for outputs, spec in pairs], dim=1)
+        log_shares = torch.log_softmax(self.ensemble.log_shares.take(rows) + self.module.scores, dim=1)
+        losses = -torch.logsumexp(log_p + log_shares, dim=1)
         return torch.where(labels >= 0, losses, 0.0)

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
 
-from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec
+from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
 from workers.engine.data.columns import Column, Rows
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.losses.label_losses import class_loss, multilabel_loss, squared_loss
@@ -33,15 +35,20 @@ class SupervisedLoss:
     ) -> "SupervisedLoss":
         """For a target; `spec` is that of the student's output, whose mean and std standardise values."""
         values = target.values
-        if isinstance(spec, ClassOutput):
-            return cls(weight, target.labelled, Column.on(device, values), lambda o, y: class_loss(o, y, smoothing))
-        if isinstance(spec, MultilabelOutput):
-            return cls(weight, target.labelled, Column.on(device, values), multilabel_loss)
-        numbers = standardised(values.reshape(len(values), -1), spec)
-        return cls(weight, target.labelled, Column.on(device, numbers), squared_loss)
+        loss: Callable[[Tensor, Tensor], Tensor]
+        match spec:
+            case ClassOutput():
+                loss = partial(class_loss, smoothing=smoothing)
+            case MultilabelOutput():
+                loss = multilabel_loss
+            case ValueOutput() | VectorOutput():
+                loss, values = squared_loss, standardised(values.reshape(len(values), -1), spec)
+            case _:
+                assert_never(spec)
+        return cls(weight, target.labelled, Column.on(device, values), loss)
 
     def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
-        """Additive: [n], 0 where not counted. Relational: the mean over the counted rows, a scalar."""
+        """One loss a row [n], 0 where not counted."""
         own = self.loss(inputs.outputs, self.labels.take(rows))
         if rows.view is None or rows.view.partner is None or rows.view.share is None:
             return own

@@ -1,17 +1,25 @@
 """Numbers as a network puts them out, standardised, and in the units of their labels."""
 
+from typing import assert_never
+
 from torch import Tensor
 
-from app.contracts.resources.manifests import OutputSpec, ValueOutput, VectorOutput
+from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
 
 
 def scale_of(spec: OutputSpec, like: Tensor) -> tuple[Tensor, Tensor] | None:
-    """(mean, deviation) [1] or [size] as `like`; None where numbers are as their labels."""
-    if isinstance(spec, ValueOutput):
-        return like.new_tensor([spec.mean]), like.new_tensor([spec.std])
-    if isinstance(spec, VectorOutput) and spec.mean is not None and spec.std is not None:
-        return like.new_tensor(spec.mean), like.new_tensor(spec.std)
-    return None
+    """(mean, deviation) [1] or [size] as `like`; None where numbers are in the units of their labels."""
+    match spec:
+        case ValueOutput():
+            return like.new_tensor([spec.mean]), like.new_tensor([spec.std])
+        case VectorOutput():
+            if spec.mean is None or spec.std is None:
+                return None
+            return like.new_tensor(spec.mean), like.new_tensor(spec.std)
+        case ClassOutput() | MultilabelOutput():
+            return None
+        case _:
+            assert_never(spec)
 
 
 def standardised(numbers: Tensor, spec: OutputSpec) -> Tensor:

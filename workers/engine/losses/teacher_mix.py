@@ -1,7 +1,7 @@
-"""A task's teachers together: what each says about every row, and what each weighs there.
+"""The teachers of a task: the outputs of each for every row, and the share of each there.
 
-Shares of the teachers are those of their weights, over the teachers that say something about a row. With
-`confidence` (CA-MKD, Zhang et al. 2022) a labelled row goes by how sure each teacher is of its label:
+Shares are those of the teachers' weights, over the teachers that have outputs for a row. With `confidence` (CA-MKD,
+Zhang et al. 2022) the shares of a labelled row depend on how sure each teacher is of its label:
 w_k = (1 − exp(CE_k) / Σ_j exp(CE_j)) / (K − 1), with CE_k the cross-entropy of teacher k. With `learned` the shares are
 a softmax of K parameters, trained by the likelihood that the teachers' mixture gives to the labels (stacking), and
 nothing of the student's loss reaches them: what made the loss smallest would be the easiest teacher, not the best.
@@ -23,14 +23,14 @@ _TINY = torch.finfo(torch.float32).tiny
 
 @dataclass(frozen=True)
 class AugmentedOutputs:
-    """What a teacher says about training rows as they are seen: `of_epoch(e)` [n, size] for the rows `split`."""
+    """A teacher's outputs for augmented training rows: `of_epoch(e)` [n, size] for the rows `split`."""
 
     split: Tensor
     of_epoch: Callable[[int], Tensor | TopK]
 
 
 def column(values: Tensor | TopK, by_view: AugmentedOutputs | None, device: torch.device) -> Taken:
-    """`values` [N, size] by row on the device, or what goes with the view of a row."""
+    """`values` [N, size] by row on the device, or the outputs for the row as it is augmented."""
     base = TopKColumn(values, device) if isinstance(values, TopK) else Column.on(device, values)
     if by_view is None:
         return base
@@ -39,7 +39,7 @@ def column(values: Tensor | TopK, by_view: AugmentedOutputs | None, device: torc
 
 @dataclass(frozen=True)
 class TeacherOutputs:
-    """What one teacher says about every row: raw outputs [N, size] with NaN where it says nothing."""
+    """Raw outputs of one teacher for every row, [N, size] with NaN where it has none."""
 
     values: Tensor | TopK
     spec: OutputSpec
@@ -50,13 +50,13 @@ class TeacherOutputs:
 
     @property
     def present(self) -> Tensor:
-        """Bool [N]: the rows that the teacher speaks about."""
+        """Bool [N]: the rows that the teacher has outputs for."""
         if isinstance(self.values, TopK):
             return torch.ones(len(self.values), dtype=torch.bool)
         return ~self.values.isnan().any(1)
 
     def at(self, rows: Tensor) -> Tensor:
-        """What it says about these rows (int64 [n]): [n, size], float32 or wider."""
+        """The outputs for these rows (int64 [n]): [n, size], float32 or wider."""
         return self.values.at(rows) if isinstance(self.values, TopK) else widened(self.values[rows])
 
     @property
@@ -67,7 +67,7 @@ class TeacherOutputs:
 
 
 def shares(all_outputs: tuple[TeacherOutputs, ...]) -> Tensor:
-    """What each teacher weighs on each row, [N, K]: rows sum to 1, or to 0 where no teacher speaks."""
+    """The share of each teacher on each row, [N, K]: rows sum to 1, or to 0 where no teacher has outputs."""
     present = torch.stack([teacher_outputs.present for teacher_outputs in all_outputs], dim=1)
     weights = torch.tensor([teacher_outputs.weight for teacher_outputs in all_outputs]) * present
     return weights / weights.sum(1, keepdim=True).clamp_min(_TINY)
@@ -80,17 +80,17 @@ def confidence_shares(all_outputs: tuple[TeacherOutputs, ...], labels: Tensor) -
         return plain
     present = plain > 0.0
     places = labels.clamp_min(0)[:, None]
-    everyone = torch.arange(len(labels))
+    every_row = torch.arange(len(labels))
     logs = [
-        log_probabilities(teacher_outputs.at(everyone).nan_to_num(), teacher_outputs.spec).gather(1, places)
+        log_probabilities(teacher_outputs.at(every_row).nan_to_num(), teacher_outputs.spec).gather(1, places)
         for teacher_outputs in all_outputs
     ]
     doubt = torch.softmax((-torch.cat(logs, dim=1)).masked_fill(~present, -torch.inf), dim=1)
-    sure = torch.where(present, 1.0 - doubt.nan_to_num(), 0.0)
+    confidence = torch.where(present, 1.0 - doubt.nan_to_num(), 0.0)
     alone = present.sum(1, keepdim=True) <= 1
-    sure = torch.where(alone, plain, sure)
-    sure = sure / sure.sum(1, keepdim=True).clamp_min(_TINY)
-    return torch.where((labels >= 0)[:, None], sure, plain)
+    confidence = torch.where(alone, plain, confidence)
+    confidence = confidence / confidence.sum(1, keepdim=True).clamp_min(_TINY)
+    return torch.where((labels >= 0)[:, None], confidence, plain)
 
 
 @dataclass(frozen=True)
@@ -112,28 +112,28 @@ class TeacherEnsemble:
         given: Tensor | None = None,
         learned: "LearnedShares | None" = None,
     ) -> "TeacherEnsemble":
-        """For the all_outputs of a task's teachers; `given` are shares other than those of their weights."""
-        found = shares(all_outputs) if given is None else given
-        counted = found.sum(1) > 0
+        """For the outputs of a task's teachers; `given` are shares other than those of their weights."""
+        each = shares(all_outputs) if given is None else given
+        counted = each.sum(1) > 0
         return cls(
             tuple(column(teacher_outputs.values, teacher_outputs.by_view, device) for teacher_outputs in all_outputs),
             tuple(teacher_outputs.spec for teacher_outputs in all_outputs),
-            Column.on(device, found.log()),
+            Column.on(device, each.log()),
             counted,
             None if bool(counted.all()) else Column.on(device, counted),
             learned,
         )
 
-    def said(self, rows: Rows) -> list[Tensor]:
-        """Each teacher's raw outputs for these rows; 0 where it says nothing, which its share makes harmless."""
+    def outputs_of(self, rows: Rows) -> list[Tensor]:
+        """Each teacher's raw outputs for these rows; 0 where it has none, where its share is 0 too."""
         return [column.take(rows).nan_to_num() for column in self.outputs]
 
-    def weighed(self, rows: Rows) -> Tensor:
+    def log_shares_of(self, rows: Rows) -> Tensor:
         """Log-shares [K, n] for these rows."""
-        found = self.log_shares.take(rows)
+        log_shares = self.log_shares.take(rows)
         if self.learned is not None:
-            found = torch.log_softmax(found + self.learned.scores.detach(), dim=1)
-        return found.nan_to_num(neginf=-torch.inf).T
+            log_shares = torch.log_softmax(log_shares + self.learned.scores.detach(), dim=1)
+        return log_shares.nan_to_num(neginf=-torch.inf).T
 
     def masked(self, losses: Tensor, rows: Rows) -> Tensor:
         """`losses` [n], 0 on rows without any teacher."""
@@ -141,7 +141,7 @@ class TeacherEnsemble:
 
 
 class LearnedShares(nn.Module):
-    """K scores whose softmax weighs the teachers; equal at first."""
+    """K scores whose softmax are the shares of the teachers; equal at first."""
 
     def __init__(self, teachers: int) -> None:
         super().__init__()

@@ -6,8 +6,9 @@ inside its bounds by a sigmoid. Minimised like a weight it would collapse to 0.
 """
 
 from collections.abc import Callable
+from functools import partial
 from math import cos, log, pi
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from app.contracts.specs.searches import TemperatureSearch
 from app.contracts.specs.temperatures import LearnedTemperature, ScheduledTemperature, Temperature
 
-At = Callable[[float], "float | Tensor"]
+TemperatureSchedule = Callable[[float], "float | Tensor"]
 """Share of the steps done (0 to 1) -> temperature."""
 
 
@@ -49,17 +50,27 @@ class AdversarialTemperature(nn.Module):
 
 def scheduled(spec: ScheduledTemperature, progress: float) -> float:
     """The temperature after `progress` (0 to 1) of the steps."""
-    share = progress if spec.schedule == "linear" else 0.5 * (1.0 - cos(pi * progress))
+    match spec.schedule:
+        case "linear":
+            share = progress
+        case "cosine":
+            share = 0.5 * (1.0 - cos(pi * progress))
+        case _:
+            assert_never(spec.schedule)
     return spec.start + (spec.end - spec.start) * share
 
 
-def temperature(spec: Temperature) -> tuple[At, nn.Module | None]:
-    """(temperature by progress, what of it is trained)."""
-    if isinstance(spec, ScheduledTemperature):
-        return lambda progress: scheduled(spec, progress), None
-    if isinstance(spec, LearnedTemperature):
-        module = AdversarialTemperature(spec)
-        return module, module
-    if isinstance(spec, TemperatureSearch):
-        raise TypeError("the temperature is still to be searched")
-    return lambda progress: spec, None
+def make_temperature(spec: Temperature) -> tuple[TemperatureSchedule, nn.Module | None]:
+    """(temperature by progress, what of it is trained). Raises TypeError for a search, which gives it candidates."""
+    match spec:
+        case float() | int():
+            return lambda progress: spec, None
+        case ScheduledTemperature():
+            return partial(scheduled, spec), None
+        case LearnedTemperature():
+            module = AdversarialTemperature(spec)
+            return module, module
+        case TemperatureSearch():
+            raise TypeError("the temperature is still to be searched")
+        case _:
+            assert_never(spec)

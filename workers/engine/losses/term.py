@@ -1,9 +1,9 @@
-"""A term: one loss of one task, as the loop sees it.
+"""A term: one loss of one task, in the form that the loop uses.
 
 A term knows for which rows it is defined (`counted`). An additive term gives one loss a row, 0 elsewhere: the loop
 divides the sum by the number of counted rows of the whole batch, so that micro-batches add up. A relational term
 compares the rows of a batch with each other and gives their mean: it must see the whole batch at once. Targets are
-gathered by row; nothing here moves or remembers. What a term trains beside the student is its `module`.
+gathered by row; a term has no state. What a term trains beside the student is its `module`.
 """
 
 from collections.abc import Mapping
@@ -17,9 +17,9 @@ from workers.engine.data.columns import Rows
 
 @dataclass(frozen=True)
 class TermInputs:
-    """What a learner put out for some rows: its head's outputs [n, size] and the layers that terms look at.
+    """A learner's outputs for some rows: those of its head [n, size] and the layers that terms use.
 
-    `progress` is the share of the steps done; `peers` what the other learners put out for the same task and rows.
+    `progress` is the share of the steps done; `peers` are the outputs of the other learners for the same task and rows.
     """
 
     outputs: Tensor
@@ -53,7 +53,7 @@ class Term(Protocol):
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """The student's layers that the term looks at."""
+        """The student's layers that the term uses."""
         ...
 
     @property

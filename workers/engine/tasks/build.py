@@ -6,6 +6,7 @@ does not know which of them it runs.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import assert_never
 
 import torch
 from torch import Tensor
@@ -58,7 +59,7 @@ def expect_layers(run_spec: RunSpec, teachers: Teachers) -> None:
 
 def starting_weights(run_spec: RunSpec, teachers: Teachers) -> dict[str, Tensor]:
     """What the student starts from instead of random weights, by the names of its own tensors: layers of a teacher
-    (`init`) and the heads that `simkd` reuses.
+    (`init`) and heads that a feature term reuses.
     """
     return {**_initial_layers(run_spec, teachers), **_reused_heads(run_spec, teachers)}
 
@@ -81,12 +82,12 @@ def _initial_layers(run_spec: RunSpec, teachers: Teachers) -> dict[str, Tensor]:
 
 
 def _reused_heads(run_spec: RunSpec, teachers: Teachers) -> dict[str, Tensor]:
-    """The teachers' heads that `simkd` gives to the student, by the student's own names."""
+    """The teachers' heads that feature terms give to the student, by the student's own names."""
     weights: dict[str, Tensor] = {}
     student = build(run_spec.architecture)
     for task in run_spec.tasks:
         for term in (task.distillation.features if task.distillation else None) or ():
-            if term.method == "simkd" and task.teachers:
+            if term.reuses_head and task.teachers:
                 ref = task.teachers[term.teacher]
                 assert ref.output is not None
                 state = teachers.network(ref).head(ref.output).state_dict()
@@ -132,19 +133,31 @@ def _checked_outputs(
 
 
 def _spec_from_target(target: TargetColumn, train: Tensor) -> OutputSpec:
-    if target.kind == "class":
-        return ClassOutput(kind="class", classes=target.classes)
-    if target.kind == "multilabel":
-        return MultilabelOutput(kind="multilabel")
-    if target.kind == "vector":
-        means, deviations = vector_statistics(target, train)
-        return VectorOutput(kind="vector", mean=means, std=deviations)
-    mean, std = value_statistics(target, train)
-    return ValueOutput(kind="value", mean=mean, std=std)
+    match target.kind:
+        case "class":
+            return ClassOutput(kind="class", classes=target.classes)
+        case "multilabel":
+            return MultilabelOutput(kind="multilabel")
+        case "vector":
+            means, deviations = vector_statistics(target, train)
+            return VectorOutput(kind="vector", mean=means, std=deviations)
+        case "value":
+            mean, std = value_statistics(target, train)
+            return ValueOutput(kind="value", mean=mean, std=std)
+        case "teacher":
+            raise TypeError("outputs of a teacher are no labels")
+        case _:
+            assert_never(target.kind)
 
 
 def _spec_from_teacher(outputs: TeacherOutputs) -> OutputSpec:
     """Without labels the student has its first teacher's output, classes and labels as logits."""
-    if isinstance(outputs.spec, ClassOutput):
-        return ClassOutput(kind="class", classes=outputs.spec.classes)
-    return MultilabelOutput(kind="multilabel") if isinstance(outputs.spec, MultilabelOutput) else outputs.spec
+    match outputs.spec:
+        case ClassOutput():
+            return ClassOutput(kind="class", classes=outputs.spec.classes)
+        case MultilabelOutput():
+            return MultilabelOutput(kind="multilabel")
+        case ValueOutput() | VectorOutput():
+            return outputs.spec
+        case _:
+            assert_never(outputs.spec)

@@ -1,22 +1,15 @@
 """From a task's distillation spec to its terms: soft targets, layers, shares of the teachers."""
 
 from collections.abc import Sequence
+from typing import Literal, assert_never
 
 import torch
 from torch import Tensor
 
 from app.contracts.layouts.summary import layers
-from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec
+from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
 from app.contracts.specs.architectures import Architecture
-from app.contracts.specs.distillation import (
-    CosineTerm,
-    DistillationSpec,
-    FeatureTerm,
-    HuberTerm,
-    MseTerm,
-    SoftTargetTerm,
-    TeacherBoundedTerm,
-)
+from app.contracts.specs.distillation import DistillationSpec, FeatureTerm, LogitTerm, NumberTerm, SoftTargetTerm
 from app.contracts.specs.jobs import TeacherRef
 from app.contracts.specs.phases import Phase
 from workers.engine.data.dataset import TargetColumn
@@ -47,15 +40,26 @@ def teacher_terms(
 
 def weight_schedules_of(spec: DistillationSpec) -> dict[str, WeightSchedule]:
     """The weights of a task's terms that change over the steps, by name: phases, and annealed teachers."""
-    soft, features = spec.soft_targets or (), spec.features or ()
-    taken = sum(term.share for term in soft) if spec.anneal is not None else 0.0
-    annealed = spec.anneal is not None
-    found = {"supervised": _weight_schedule(spec.supervised.weight, spec.supervised.phase, taken)}
-    for name, term in zip(_names([term.method for term in soft]), soft, strict=True):
-        found[name] = _weight_schedule(term.share, term.phase, -term.share if annealed else 0.0)
-    for name, hint in zip(_names([term.method for term in features]), features, strict=True):
-        found[name] = _weight_schedule(hint.share, hint.phase, 0.0)
-    return {name: schedule for name, schedule in found.items() if schedule is not None}
+    soft, features = _named_soft_targets(spec), spec.features or ()
+    annealed = _annealed(spec.anneal)
+    handed_over = annealed * sum(term.share for _, term in soft)
+    schedules = {"supervised": _weight_schedule(spec.supervised.weight, spec.supervised.phase, handed_over)}
+    for name, term in soft:
+        schedules[name] = _weight_schedule(term.share, term.phase, -annealed * term.share)
+    for name, feature in zip(_names([term.method for term in features]), features, strict=True):
+        schedules[name] = _weight_schedule(feature.share, feature.phase, 0.0)
+    return {name: schedule for name, schedule in schedules.items() if schedule is not None}
+
+
+def _annealed(anneal: Literal["linear"] | None) -> float:
+    """The share of the soft targets' weights that labels have taken over at the last step."""
+    match anneal:
+        case None:
+            return 0.0
+        case "linear":
+            return 1.0
+        case _:
+            assert_never(anneal)
 
 
 def _weight_schedule(weight: float, phase: Phase | None, gained: float) -> WeightSchedule | None:
@@ -81,48 +85,59 @@ def _soft_terms(
     target: TargetColumn | None,
     device: torch.device,
 ) -> list[Term]:
-    wanted = spec.soft_targets or ()
-    names = _names([term.method for term in wanted])
     labels = target.values if target is not None else None
-    if not isinstance(output, ClassOutput | MultilabelOutput):
-        return [
-            _number_term(term, name, all_outputs, output, labels, device)
-            for term, name in zip(wanted, names, strict=True)
-        ]
-    ensemble, learned = _ensemble(spec, all_outputs, labels, device)
-    made: list[Term] = []
-    for term, name in zip(wanted, names, strict=True):
-        assert not isinstance(term, MseTerm | HuberTerm | TeacherBoundedTerm | CosineTerm)
-        if isinstance(output, ClassOutput):
-            made.append(ClassSoftTargets.of(term, name, ensemble, labels, device))
-        else:
-            made.append(LabelSoftTargets.of(term, name, ensemble))
-    if learned is not None and labels is not None:
-        made.append(Stacking.of(ensemble, labels, learned, device))
-    return made
+    match output:
+        case ClassOutput():
+            ensemble, stacking = _ensemble(spec, all_outputs, labels, device)
+            terms = [ClassSoftTargets.of(term, name, ensemble, labels, device) for name, term in _logit_terms(spec)]
+            return [*terms, *stacking]
+        case MultilabelOutput():
+            ensemble = TeacherEnsemble.of(all_outputs, device)
+            return [LabelSoftTargets.of(term, name, ensemble) for name, term in _logit_terms(spec)]
+        case ValueOutput() | VectorOutput():
+            return [
+                NumberTargets.of(term, name, all_outputs, output, labels, device) for name, term in _number_terms(spec)
+            ]
+        case _:
+            assert_never(output)
+
+
+def _logit_terms(spec: DistillationSpec) -> list[tuple[str, LogitTerm]]:
+    named = _named_soft_targets(spec)
+    terms = [(name, term) for name, term in named if isinstance(term, LogitTerm)]
+    assert len(terms) == len(named), "the resolver refuses terms for other kinds of target"
+    return terms
+
+
+def _number_terms(spec: DistillationSpec) -> list[tuple[str, NumberTerm]]:
+    named = _named_soft_targets(spec)
+    terms = [(name, term) for name, term in named if isinstance(term, NumberTerm)]
+    assert len(terms) == len(named), "the resolver refuses terms for other kinds of target"
+    return terms
+
+
+def _named_soft_targets(spec: DistillationSpec) -> list[tuple[str, SoftTargetTerm]]:
+    terms = spec.soft_targets or ()
+    return list(zip(_names([term.method for term in terms]), terms, strict=True))
 
 
 def _ensemble(
     spec: DistillationSpec, all_outputs: tuple[TeacherOutputs, ...], labels: Tensor | None, device: torch.device
-) -> tuple[TeacherEnsemble, LearnedShares | None]:
-    several = len(all_outputs) > 1 and labels is not None
-    if spec.combine == "learned" and several:
-        learned = LearnedShares(len(all_outputs))
-        return TeacherEnsemble.of(all_outputs, device, learned=learned), learned
-    given = confidence_shares(all_outputs, labels) if spec.combine == "confidence" and labels is not None else None
-    return TeacherEnsemble.of(all_outputs, device, given), None
-
-
-def _number_term(
-    term: SoftTargetTerm,
-    name: str,
-    all_outputs: tuple[TeacherOutputs, ...],
-    output: OutputSpec,
-    labels: Tensor | None,
-    device: torch.device,
-) -> Term:
-    assert isinstance(term, MseTerm | HuberTerm | TeacherBoundedTerm | CosineTerm)
-    return NumberTargets.of(term, name, all_outputs, output, labels, device)
+) -> tuple[TeacherEnsemble, tuple[Stacking, ...]]:
+    """(the teachers with their shares, the term that learns the shares where they are learned)."""
+    if len(all_outputs) == 1 or labels is None:
+        return TeacherEnsemble.of(all_outputs, device), ()
+    match spec.combine:
+        case "weights":
+            return TeacherEnsemble.of(all_outputs, device), ()
+        case "confidence":
+            return TeacherEnsemble.of(all_outputs, device, confidence_shares(all_outputs, labels)), ()
+        case "learned":
+            learned = LearnedShares(len(all_outputs))
+            ensemble = TeacherEnsemble.of(all_outputs, device, learned=learned)
+            return ensemble, (Stacking.of(ensemble, labels, learned, device),)
+        case _:
+            assert_never(spec.combine)
 
 
 def _feature_terms(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 from app.contracts.resolving.multitask.relations import lent_teachers, matrix_of, with_trunks
 from app.contracts.specs.architectures import Student
@@ -36,14 +36,17 @@ def given_matrix(spec: MultitaskJob) -> Matrix | None:
 
 def applied_relation(spec: MultitaskJob) -> AppliedRelation | None:
     """The relation in the steps, where it acts there."""
-    relation, matrix = spec.relation, given_matrix(spec)
+    relation, matrix = spec.relation, given_matrix(spec) or identity(len(spec.tasks))
     if relation is None or isinstance(relation, SearchedRelation):
         return None
-    if relation.apply != "rows" and relation.apply != "towers":
-        return None
-    if isinstance(relation, EstimatedRelation):
-        return AppliedRelation(relation.apply, identity(len(spec.tasks)), relation)
-    return AppliedRelation(relation.apply, matrix or identity(len(spec.tasks)))
+    match relation.apply:
+        case "rows" | "towers":
+            follows = relation if isinstance(relation, EstimatedRelation) else None
+            return AppliedRelation(relation.apply, matrix, follows)
+        case "trunks" | "teachers":
+            return None
+        case _:
+            assert_never(relation.apply)
 
 
 def relation_to_probe(spec: MultitaskJob) -> EstimatedRelation | None:

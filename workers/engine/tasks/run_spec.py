@@ -1,7 +1,7 @@
 """A job's spec as the engine works on it: one form for `train`, `distill` and `multitask`."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, assert_never
 
 from app.contracts.specs.architectures import Architecture, Init, architecture_of
 from app.contracts.specs.balancing import Balancing, FixedBalancing
@@ -43,39 +43,39 @@ class RunSpec:
     @classmethod
     def of(cls, spec: Spec) -> "RunSpec":
         """`train` and `distill` become jobs of one task, named after its target."""
-        if isinstance(spec, TrainJob):
-            assert spec.target is not None
-            return cls(spec, spec.model, (TaskSpec(name=spec.target, target=spec.target),))
-        smoothing = spec.control.label_smoothing if isinstance(spec.control, ControlSpec) else None
-        control = spec.control is not False
-        if isinstance(spec, MultitaskJob):
-            return cls(
-                spec,
-                architecture_of(related_student(spec)),
-                tuple(related_tasks(spec)),
-                spec.balancing,
-                applied_relation(spec),
-                relation_to_probe(spec),
-                control,
-                smoothing,
-                repeats=spec.repeats,
-                init=spec.student.init,
-                baselines=spec.baselines,
-            )
-        assert spec.target is not None
-        task = TaskSpec(name=spec.target, target=spec.target)
-        if spec.teachers:
-            task = task.model_copy(update={"teachers": spec.teachers, "distillation": spec.distillation})
-        return cls(
-            spec,
-            architecture_of(spec.student),
-            (task,),
-            control=control,
-            control_smoothing=smoothing,
-            mutual=spec.mutual,
-            repeats=spec.repeats,
-            init=spec.student.init,
-        )
+        match spec:
+            case TrainJob():
+                return cls(spec, spec.model, (_only_task(spec),))
+            case DistillJob():
+                task = _only_task(spec)
+                if spec.teachers:
+                    task = task.model_copy(update={"teachers": spec.teachers, "distillation": spec.distillation})
+                return cls(
+                    spec,
+                    architecture_of(spec.student),
+                    (task,),
+                    control=spec.control is not False,
+                    control_smoothing=_smoothing(spec.control),
+                    mutual=spec.mutual,
+                    repeats=spec.repeats,
+                    init=spec.student.init,
+                )
+            case MultitaskJob():
+                return cls(
+                    spec,
+                    architecture_of(related_student(spec)),
+                    tuple(related_tasks(spec)),
+                    spec.balancing,
+                    applied_relation(spec),
+                    relation_to_probe(spec),
+                    control=spec.control is not False,
+                    control_smoothing=_smoothing(spec.control),
+                    repeats=spec.repeats,
+                    init=spec.student.init,
+                    baselines=spec.baselines,
+                )
+            case _:
+                assert_never(spec)
 
     @property
     def training(self) -> TrainingSpec:
@@ -89,12 +89,12 @@ class RunSpec:
 
     @property
     def held_heads(self) -> dict[str, Phase]:
-        """Tasks whose head is a teacher's (`simkd`), and the phase during which it is not trained."""
+        """Tasks whose head is a teacher's, and the phase during which it is not trained."""
         return {
             task.name: term.phase or Phase()
             for task in self.tasks
             for term in (task.distillation.features if task.distillation else None) or ()
-            if term.method == "simkd"
+            if term.reuses_head
         }
 
     @property
@@ -107,3 +107,13 @@ class RunSpec:
         if learner.startswith("peer-"):
             return self.peers[int(learner.removeprefix("peer-")) - 1]
         return self.architecture
+
+
+def _only_task(spec: TrainJob | DistillJob) -> TaskSpec:
+    assert spec.target is not None, "resolved"
+    return TaskSpec(name=spec.target, target=spec.target)
+
+
+def _smoothing(control: bool | ControlSpec) -> float | None:
+    """Label smoothing of the control; None where it is that of the student."""
+    return control.label_smoothing if isinstance(control, ControlSpec) else None

@@ -82,7 +82,7 @@ class Learner:
         """Tasks whose head is not trained until a phase is over."""
         self.observer: Observer | None = None
         """Measures the tasks' gradients, where there are several."""
-        self.relational = balancer.at_once or any(task.relational for task in self.tasks)
+        self.relational = balancer.needs_whole_batch or any(task.relational for task in self.tasks)
         """Whether a batch in parts must be learned as a whole: for a term, or for the balancer."""
         self._taps = Taps(self.network, [tap for task in self.tasks for term in task.terms for tap in term.taps])
         self._training = training
@@ -130,7 +130,7 @@ class Learner:
 
     def forward(self, part: MicroBatch) -> StepOutputs:
         """The forward pass of a micro-batch, in training mode."""
-        if self.balancer.looks_again:
+        if self.balancer.needs_losses_after:
             self._parts[part.draw] = part
         if self._has_dropout:
             seed_step(self._training.seed, "dropout", *part.draw)

@@ -1,8 +1,16 @@
 """The learning rate as a pure function of the step: nothing to save, nothing to resume."""
 
 from math import cos, pi
+from typing import assert_never
 
-from app.contracts.specs.training import CosineSchedule, OneCycleSchedule, Schedule, StepSchedule, TrainingSpec
+from app.contracts.specs.training import (
+    ConstantSchedule,
+    CosineSchedule,
+    OneCycleSchedule,
+    Schedule,
+    StepSchedule,
+    TrainingSpec,
+)
 
 
 def _cosine(start: float, end: float, share: float) -> float:
@@ -15,16 +23,20 @@ def factor(schedule: Schedule, share: float) -> float:
     constant: 1. cosine (Loshchilov 2017): from 1 to `final`. one_cycle (Smith 2018): up from `start` to 1 over
     `rise`, then down to `final`, both by cosine. step: `gamma` to the power of the milestones passed.
     """
-    if isinstance(schedule, CosineSchedule):
-        return _cosine(1.0, schedule.final, share)
-    if isinstance(schedule, OneCycleSchedule):
-        if share < schedule.rise:
-            return _cosine(schedule.start, 1.0, share / schedule.rise)
-        return _cosine(1.0, schedule.final, (share - schedule.rise) / (1.0 - schedule.rise))
-    if isinstance(schedule, StepSchedule):
-        passed: int = sum(share >= milestone for milestone in schedule.milestones)
-        return float(schedule.gamma**passed)
-    return 1.0
+    match schedule:
+        case ConstantSchedule():
+            return 1.0
+        case CosineSchedule():
+            return _cosine(1.0, schedule.final, share)
+        case OneCycleSchedule():
+            if share < schedule.rise:
+                return _cosine(schedule.start, 1.0, share / schedule.rise)
+            return _cosine(1.0, schedule.final, (share - schedule.rise) / (1.0 - schedule.rise))
+        case StepSchedule():
+            passed: int = sum(share >= milestone for milestone in schedule.milestones)
+            return float(schedule.gamma**passed)
+        case _:
+            assert_never(schedule)
 
 
 def learning_rate(training: TrainingSpec, step: int, steps: int) -> float:

@@ -1,6 +1,7 @@
 """Optimisers by name. The fused kernels of torch: one pass over all parameters, no per-step host work."""
 
 from collections.abc import Iterable
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +12,18 @@ from app.contracts.specs.training import TrainingSpec
 def make_optimizer(training: TrainingSpec, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """Sgd (with momentum), adam (Kingma 2015; decay as an L2 term) or adamw (Loshchilov 2019; decoupled decay)."""
     wanted, rate, decay = list(parameters), training.rate, training.weight_decay
-    if training.optimizer == "sgd":
-        sgd = torch.optim.SGD(wanted, lr=rate, momentum=training.momentum, weight_decay=decay, fused=True)
-        if training.momentum > 0.0:
-            _rest(sgd)
-        return sgd
-    if training.optimizer == "adam":
-        return torch.optim.Adam(wanted, lr=rate, weight_decay=decay, fused=True)
-    return torch.optim.AdamW(wanted, lr=rate, weight_decay=decay, fused=True)
+    match training.optimizer:
+        case "sgd":
+            sgd = torch.optim.SGD(wanted, lr=rate, momentum=training.momentum, weight_decay=decay, fused=True)
+            if training.momentum > 0.0:
+                _rest(sgd)
+            return sgd
+        case "adam":
+            return torch.optim.Adam(wanted, lr=rate, weight_decay=decay, fused=True)
+        case "adamw":
+            return torch.optim.AdamW(wanted, lr=rate, weight_decay=decay, fused=True)
+        case _:
+            assert_never(training.optimizer)
 
 
 def _rest(sgd: torch.optim.SGD) -> None:

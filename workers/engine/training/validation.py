@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
+from typing import assert_never
 
 import torch
 
@@ -25,13 +26,18 @@ class Validation:
     metrics: dict[str, Metrics]
 
     def score(self, learner: NetworkLearner, training: TrainingSpec) -> float | None:
-        """Higher is better: the mean of the tasks' scores, or minus the loss where asked or nothing is labelled; None
-        where there is neither label nor loss to go by.
+        """Higher is better: the mean of the tasks' scores, or minus the loss where that selects or nothing is labelled;
+        None where there is neither.
         """
+        by_loss = -self.loss if self.loss is not None else None
         scores = [score(self.metrics[t.name], t.spec.kind) for t in learner.tasks if self.metrics.get(t.name)]
-        if training.select_by == "loss" or not scores or not all(map(isfinite, scores)):
-            return -self.loss if self.loss is not None else None
-        return sum(scores) / len(scores)
+        match training.select_by:
+            case "loss":
+                return by_loss
+            case "metric" | "last":
+                return sum(scores) / len(scores) if scores and all(map(isfinite, scores)) else by_loss
+            case _:
+                assert_never(training.select_by)
 
     def points(self, learner: NetworkLearner, step: int, epoch: int) -> list[MetricPoint]:
         """As metric series `validation/…`."""

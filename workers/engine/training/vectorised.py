@@ -60,18 +60,18 @@ def _is_simple(task: Task) -> bool:
                 isinstance(term, ClassSoftTargets)
                 and term.module is None
                 and not term.relational
-                and _degrees(term) is not None
+                and _fixed_temperature(term) is not None
             )
             for term in task.terms
         )
     )
 
 
-def _degrees(term: Term) -> float | None:
+def _fixed_temperature(term: Term) -> float | None:
     """The temperature of a term where it is one number throughout."""
     if not isinstance(term, ClassSoftTargets):
         return 1.0
-    first, last = term.at(0.0), term.at(1.0)
+    first, last = term.temperature(0.0), term.temperature(1.0)
     return first if isinstance(first, float | int) and first == last else None
 
 
@@ -99,7 +99,9 @@ class VectorisedLearners:
             for name, values in stack_module_state(list(networks))[0].items()
         }
         self._shares = torch.tensor([[term.weight for term in task.terms] for task in tasks], device=device)
-        self._degrees = torch.tensor([[_degrees(term) or 1.0 for term in task.terms] for task in tasks], device=device)
+        self._temperatures = torch.tensor(
+            [[_fixed_temperature(term) or 1.0 for term in task.terms] for task in tasks], device=device
+        )
         self._optimizer = make_optimizer(training, list(self._weights.values()))
         terms = [f"{tasks[0].name}/{term.name}" for term in tasks[0].terms]
         self._watch = GradientCheck(f"{prefix}train/", [(terms, self.parameters.all)], device)
@@ -153,7 +155,7 @@ class VectorisedLearners:
         task = self.tasks[0]
         for place, (term, count) in enumerate(zip(task.terms, counts, strict=True)):
             if count > 0:
-                means = vmap(_mean_of(term, rows, progress))(outputs, self._degrees[:, place]) / count
+                means = vmap(_mean_of(term, rows, progress))(outputs, self._temperatures[:, place]) / count
                 total = total + self._shares[:, place] * means
         return total
 
@@ -226,8 +228,8 @@ class VectorisedLearners:
 def _mean_of(term: Term, rows: Rows, progress: float) -> Any:
     """(outputs [n, C], τ) -> the sum of a term's losses, for one candidate."""
 
-    def summed(outputs: Tensor, degrees: Tensor) -> Tensor:
-        own = replace(term, at=lambda _: degrees) if isinstance(term, ClassSoftTargets) else term
+    def summed(outputs: Tensor, temperature: Tensor) -> Tensor:
+        own = replace(term, temperature=lambda _: temperature) if isinstance(term, ClassSoftTargets) else term
         return own.losses(TermInputs(outputs, progress=progress), rows).sum()
 
     return summed

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 from app.contracts.problems import ErrorClass, JobError
 from app.contracts.wire.orders import FailureOutcome, InspectionOutcome, PreflightOutcome, TrainingOutcome
@@ -41,14 +41,17 @@ class Ending:
     async def done(self, folder: Path) -> None:
         """The child reports success: publish its outcome. Without one, it crashed. Raises DamagedOutput."""
         outcome = await asyncio.to_thread(read_outcome, folder)
-        if isinstance(outcome, TrainingOutcome):
-            await self.publisher.training(self.claim, folder, outcome)
-        elif isinstance(outcome, PreflightOutcome):
-            await self.publisher.preflight(self.claim, folder, outcome)
-        elif isinstance(outcome, InspectionOutcome):
-            await self.publisher.inspection(self.claim, folder, outcome)
-        else:
-            await self.died(0, folder)
+        match outcome:
+            case TrainingOutcome():
+                await self.publisher.training(self.claim, folder, outcome)
+            case PreflightOutcome():
+                await self.publisher.preflight(self.claim, folder, outcome)
+            case InspectionOutcome():
+                await self.publisher.inspection(self.claim, folder, outcome)
+            case FailureOutcome() | None:
+                await self.died(0, folder)
+            case _:
+                assert_never(outcome)
 
     async def refused(self, status: int, folder: Path) -> None:
         """The child reports an error that only the user can correct."""

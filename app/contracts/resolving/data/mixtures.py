@@ -1,6 +1,7 @@
-"""Can the batches be mixed as asked: a row of each dataset in every batch, and something to learn from each."""
+"""Can batches be mixed from the datasets: a row of each in every batch, and something to learn from each."""
 
 from collections.abc import Mapping
+from typing import assert_never
 
 from app.contracts.resolving.data.proportions import least_batch
 from app.contracts.resolving.findings import Findings
@@ -38,22 +39,26 @@ def check_mixture(
 def _tasks(spec: TrainJob | DistillJob | MultitaskJob) -> tuple[TaskSpec, ...]:
     if isinstance(spec, MultitaskJob):
         return spec.tasks
-    if isinstance(spec, DistillJob) and spec.mutual is not None:
-        return ()  # peers teach each other on all rows
     if spec.target is None:
         return ()  # not known yet, or a problem of its own
     task = TaskSpec(name=spec.target, target=spec.target)
-    if isinstance(spec, DistillJob):
-        return (task.model_copy(update={"teachers": spec.teachers, "distillation": spec.distillation}),)
-    return (task,)
+    match spec:
+        case TrainJob():
+            return (task,)
+        case DistillJob():
+            if spec.mutual is not None:
+                return ()  # peers teach each other on all rows
+            return (task.model_copy(update={"teachers": spec.teachers, "distillation": spec.distillation}),)
+        case _:
+            assert_never(spec)
 
 
 def _teaches(facts: DatasetFacts, task: TaskSpec) -> bool:
-    """Whether a task has labels in the dataset's training rows that count, or a teacher that speaks about them."""
+    """Whether a task has labels in the dataset's training rows that count, or a teacher with outputs for them."""
     teachers = task.teachers or ()
     names = [teacher.columns for teacher in teachers if teacher.columns is not None]
     if len(names) < len(teachers):
-        return True  # a model speaks about every row
+        return True  # a model has outputs for every row
     counts = task.distillation is None or task.distillation.supervised.weight > 0.0
     labels = [task.target or task.name] if counts else []
     known = [facts.targets[name] for name in (*names, *labels) if name in facts.targets]

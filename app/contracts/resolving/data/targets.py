@@ -1,12 +1,10 @@
 """Which of a dataset's targets a task learns, and what kind of numbers it predicts."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
-
-TaskKind = Literal["class", "multilabel", "value", "vector"]
+from app.contracts.specs.distillation import TaskKind
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,21 @@
-"""Do the views fit the rows: pictures [channels, height, width] take all, other arrays noise and mixup."""
+"""Do the augmentations fit the rows: images [channels, height, width] take all, other arrays noise and mixup."""
+
+from typing import assert_never
 
 from app.contracts.resolving.findings import Findings
-from app.contracts.specs.distillation import DistillationSpec, DkdTerm, TeacherBoundedTerm
+from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.jobs import DistillJob, MultitaskJob, TeacherRef, TrainJob
-from app.contracts.specs.views import CropView, CutoutView, MixupView, NoiseView, ShiftView, Transform, Views
+from app.contracts.specs.views import (
+    CropView,
+    CutmixView,
+    CutoutView,
+    FlipView,
+    MixupView,
+    NoiseView,
+    ShiftView,
+    Transform,
+    Views,
+)
 
 
 def undefined_for(views: Views, input_shape: tuple[int, ...]) -> list[tuple[int, str]]:
@@ -20,33 +32,48 @@ def _reason(transform: Transform, shape: tuple[int, ...]) -> str | None:
     return _too_large(transform, shape[1], shape[2])
 
 
-def _too_large(transform: Transform, height: int, width: int) -> str | None:
-    found = f"on pictures of {height}x{width}"
-    if isinstance(transform, ShiftView) and transform.pixels >= min(height, width):
-        return f"`pixels` must be below {min(height, width)} {found}, found {transform.pixels}: nothing would be left"
-    if isinstance(transform, CropView) and transform.padding >= min(height, width):
-        return f"`padding` must be below {min(height, width)} {found}, found {transform.padding}"
-    if isinstance(transform, CutoutView) and transform.size >= max(height, width):
-        return f"`size` must be below {max(height, width)} {found}, found {transform.size}: nothing would be left"
-    return None
+def _too_large(
+    transform: ShiftView | FlipView | CropView | CutoutView | CutmixView, height: int, width: int
+) -> str | None:
+    size, least, most = f"on images of {height}x{width}", min(height, width), max(height, width)
+    match transform:
+        case ShiftView():
+            fits = transform.pixels < least
+            reason = f"`pixels` must be below {least} {size}, found {transform.pixels}: nothing would be left"
+        case CropView():
+            fits = transform.padding < least
+            reason = f"`padding` must be below {least} {size}, found {transform.padding}"
+        case CutoutView():
+            fits = transform.size < most
+            reason = f"`size` must be below {most} {size}, found {transform.size}: nothing would be left"
+        case FlipView() | CutmixView():
+            return None
+        case _:
+            assert_never(transform)
+    return None if fits else reason
 
 
 def check_views(spec: TrainJob | DistillJob | MultitaskJob, findings: Findings) -> None:
-    """Problems for views that do not fit the rows or what is learned from them; `spec` is resolved."""
+    """Problems for augmentations that do not fit the rows or the terms of the loss; `spec` is resolved."""
     views = spec.training.views
     if views is None:
         return
     shape = (spec.model if isinstance(spec, TrainJob) else spec.student).input_shape
     for place, reason in undefined_for(views, shape) if shape is not None else ():
         findings.problem(f"/training/views/transforms/{place}", "view_undefined", reason)
-    if isinstance(spec, DistillJob):
-        _check_taught(spec.teachers or (), spec.distillation, views, findings, "")
-    elif isinstance(spec, MultitaskJob):
-        for i, task in enumerate(spec.tasks):
-            _check_taught(task.teachers or (), task.distillation, views, findings, f"/tasks/{i}")
+    match spec:
+        case TrainJob():
+            return
+        case DistillJob():
+            _check_distillation(spec.teachers or (), spec.distillation, views, findings, "")
+        case MultitaskJob():
+            for i, task in enumerate(spec.tasks):
+                _check_distillation(task.teachers or (), task.distillation, views, findings, f"/tasks/{i}")
+        case _:
+            assert_never(spec)
 
 
-def _check_taught(
+def _check_distillation(
     teachers: tuple[TeacherRef, ...],
     distillation: DistillationSpec | None,
     views: Views,
@@ -56,16 +83,16 @@ def _check_taught(
     if any(teacher.columns is not None for teacher in teachers):
         findings.warn(
             "columns_ignore_views",
-            "outputs that stand in the dataset speak of rows as they are, not as views show them",
+            "teacher outputs in the dataset are those of the rows as they are, not as they are augmented",
         )
     if views.mixing is None or distillation is None:
         return
     for i, term in enumerate(distillation.soft_targets or ()):
-        if isinstance(term, DkdTerm | TeacherBoundedTerm):
+        if term.needs_labels:
             findings.problem(
                 f"{pointer}/distillation/soft_targets/{i}/method",
                 "view_undefined",
-                f"`{term.method}` looks at the label of a row, and `{views.mixing.kind}` gives it two: use another",
+                f"`{term.method}` needs one label of each row, and `{views.mixing.kind}` gives it two: use another",
             )
     if distillation.combine != "weights":
         findings.problem(

@@ -1,47 +1,13 @@
-"""Which term is defined for which target, and why not for the others."""
+"""Are the terms of a task defined for its target: kind, classes, labels, scale, and the store of scores?"""
 
 from collections.abc import Sequence
 
-from app.contracts.resolving.data.targets import Goal, TaskKind
+from app.contracts.base import members, method_of
+from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resources.facts import ModelFacts, OutputFacts
-from app.contracts.specs.distillation import (
-    CosineTerm,
-    DistillationSpec,
-    DkdTerm,
-    HuberTerm,
-    KdTerm,
-    LogitMseTerm,
-    MseTerm,
-    SoftTargetTerm,
-    TeacherBoundedTerm,
-)
+from app.contracts.specs.distillation import DistillationSpec, LogitTerm, SoftTargetTerm
 from app.contracts.specs.stores import StoreSpec
-
-KINDS: dict[str, tuple[TaskKind, ...]] = {
-    "kd": ("class", "multilabel"),
-    "dkd": ("class",),
-    "dist": ("class",),
-    "reverse_kl": ("class", "multilabel"),
-    "jsd": ("class", "multilabel"),
-    "logit_mse": ("class", "multilabel"),
-    "mse": ("value", "vector"),
-    "huber": ("value", "vector"),
-    "teacher_bounded": ("value", "vector"),
-    "cosine": ("vector",),
-}
-"""The kinds of target that a soft-target method is defined for."""
-
-THREE_CLASSES: dict[str, str] = {
-    "dkd": "with two classes there are no others among which to compare, and its second part is 0",
-    "dist": "with two classes every correlation over them is 1 or -1, whatever the logits are",
-}
-"""Methods that need three classes or more, and what happens with two."""
-
-
-def default_term(goal: Goal) -> SoftTargetTerm:
-    """The term of a task that names none."""
-    return KdTerm(method="kd") if goal.kind in KINDS["kd"] else MseTerm(method="mse")
 
 
 def check_terms(
@@ -54,8 +20,8 @@ def check_terms(
     """Problems for terms that are not defined for a goal; `outputs` are its teachers', None where unknown."""
     for i, term in enumerate(terms):
         place = f"{pointer}/soft_targets/{i}"
-        if goal.kind not in KINDS[term.method]:
-            able = [method for method, kinds in KINDS.items() if goal.kind in kinds]
+        if goal.kind not in term.kinds:
+            able = [method_of(each) for each in members(SoftTargetTerm) if goal.kind in each.kinds]
             findings.problem(
                 f"{place}/method",
                 "method_undefined",
@@ -68,12 +34,13 @@ def check_terms(
 
 
 def _check_classes(term: SoftTargetTerm, goal: Goal, findings: Findings, place: str) -> None:
-    if goal.kind == "class" and goal.size < 3 and term.method in THREE_CLASSES:
-        why = THREE_CLASSES[term.method]
+    if goal.kind == "class" and goal.size < term.min_classes:
         findings.problem(
-            f"{place}/method", "too_few_classes", f"`{term.method}` needs three classes or more: {why}; use `kd`"
+            f"{place}/method",
+            "too_few_classes",
+            f"`{term.method}` needs {term.min_classes} classes or more: {term.min_classes_reason}; use `kd`",
         )
-    if isinstance(term, MseTerm | HuberTerm | TeacherBoundedTerm | CosineTerm) or not term.standardize:
+    if not isinstance(term, LogitTerm) or not term.standardize:
         return
     if goal.kind != "class" or goal.size < 3:
         findings.problem(
@@ -85,7 +52,7 @@ def _check_classes(term: SoftTargetTerm, goal: Goal, findings: Findings, place: 
 
 
 def _check_labels(term: SoftTargetTerm, goal: Goal, findings: Findings, place: str) -> None:
-    if isinstance(term, DkdTerm | TeacherBoundedTerm) and goal.labelled == 0:
+    if term.needs_labels and goal.labelled == 0:
         findings.problem(
             f"{place}/method",
             "labels_needed",
@@ -95,11 +62,11 @@ def _check_labels(term: SoftTargetTerm, goal: Goal, findings: Findings, place: s
 
 def _check_scale(term: SoftTargetTerm, outputs: Sequence[OutputFacts | None], findings: Findings, place: str) -> None:
     energies = any(o is not None and o.spec.kind == "class" and o.spec.output == "energies" for o in outputs)
-    if isinstance(term, LogitMseTerm) and energies:
+    if term.needs_logit_scale and energies:
         findings.problem(
             f"{place}/method",
             "method_undefined",
-            "`logit_mse` compares logits by their size, and energies have a scale of their own: use `kd`",
+            f"`{term.method}` compares logits by their size, and energies have a scale of their own: use `kd`",
         )
 
 
@@ -108,8 +75,7 @@ def check_store(store: StoreSpec, terms: Sequence[SoftTargetTerm], findings: Fin
     if store.top_k is None:
         return
     for i, term in enumerate(terms):
-        whole = isinstance(term, LogitMseTerm) or getattr(term, "standardize", False)
-        if whole:
+        if term.compares_all_scores:
             findings.problem(
                 f"{pointer}/soft_targets/{i}/method",
                 "needs_all_scores",
@@ -126,7 +92,7 @@ def check_combination(spec: DistillationSpec, goal: Goal, teachers: int, finding
         findings.problem(
             f"{pointer}/combine",
             "labels_needed",
-            f"`{spec.combine}` weighs teachers by what they say of class labels, which `{goal.name}` has not",
+            f"`{spec.combine}` weighs teachers by their scores of class labels, which `{goal.name}` has not",
         )
     elif teachers < 2:
         findings.problem(f"{pointer}/combine", "too_few_teachers", "there is one teacher: nothing to weigh")

@@ -24,7 +24,7 @@ def check_phases(terms: Sequence[tuple[float, Phase | None]], findings: Findings
 
 
 def check_annealing(spec: DistillationSpec, goal: Goal, rows: int, findings: Findings, pointer: str) -> None:
-    """Labels that take over must be there; rows without one are taught less and less. `rows` of the training split."""
+    """Annealing needs labels; rows without one count less and less. `rows` is the number of training rows."""
     if spec.anneal is None:
         return
     if goal.labelled == 0:

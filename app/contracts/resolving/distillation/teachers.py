@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from math import prod
 
 from app.contracts.resolving.data.targets import Goal
-from app.contracts.resolving.distillation.methods import check_combination, check_terms, default_term
+from app.contracts.resolving.distillation.methods import check_combination, check_terms
 from app.contracts.resolving.distillation.phases import check_phases
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
-from app.contracts.specs.distillation import DistillationSpec
+from app.contracts.specs.distillation import DEFAULT_TERMS, DistillationSpec
 from app.contracts.specs.jobs import TeacherRef
 
 
@@ -130,18 +130,18 @@ def resolved_terms(
     findings: Findings,
     pointer: str,
 ) -> DistillationSpec:
-    """The distillation with its soft-target terms filled in; undefined methods and empty lessons are problems.
+    """The distillation with its soft-target terms filled in; undefined methods, and weights of 0 alone, are problems.
 
     A task that names features and no soft targets has features alone. `outputs` are its teachers', None where unknown.
     """
     spec = distillation or DistillationSpec()
-    terms = spec.soft_targets or (() if spec.features else (default_term(goal),))
+    terms = spec.soft_targets or (() if spec.features else (DEFAULT_TERMS[goal.kind],))
     check_terms(terms, goal, outputs, findings, pointer)
     check_combination(spec, goal, len(outputs), findings, pointer)
-    taught = [(term.share, term.phase) for term in (*terms, *(spec.features or ()))]
+    weights = [(term.share, term.phase) for term in (*terms, *(spec.features or ()))]
     labels = [(spec.supervised.weight, spec.supervised.phase)] if goal.labelled > 0 else []
-    check_phases([*taught, *labels], findings, pointer)
-    if goal.labelled == 0 and sum(weight for weight, _ in taught) == 0.0:
+    check_phases([*weights, *labels], findings, pointer)
+    if goal.labelled == 0 and sum(weight for weight, _ in weights) == 0.0:
         findings.problem(
             pointer, "nothing_to_learn", f"`{goal.name}` has no labels and its soft targets weigh 0: raise a weight"
         )

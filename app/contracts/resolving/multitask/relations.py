@@ -1,7 +1,7 @@
 """The task relation matrix R (METHODS.md section 4): normalisation, and when it has no effect."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.findings import Findings, quoted
@@ -15,13 +15,14 @@ from app.contracts.specs.relations import (
     EstimatedRelation,
     GroupsRelation,
     MatrixRelation,
+    RelationSource,
     RelationSpec,
     SearchedRelation,
 )
 from app.contracts.specs.sharing import CrossStitchSharing, TrunksSharing, scheme_of
 
 DIAGONAL_FLOOR = 0.01
-"""Least share of a task in its own row: a task that never hears itself cannot be learned."""
+"""Least share of a task in its own row: a task without its own loss cannot be learned."""
 _NEAR = 1e-9
 
 
@@ -59,14 +60,33 @@ def _shares(values: Sequence[float]) -> list[float]:
 
 def matrix_of(relation: MatrixRelation | GroupsRelation, names: Sequence[str]) -> tuple[tuple[float, ...], ...]:
     """R [K, K] as it is meant: of groups 1 within a group, 0 across. Not yet normalised."""
-    if isinstance(relation, MatrixRelation):
-        return relation.matrix
-    of = {name: i for i, group in enumerate(relation.groups) for name in group}
-    return tuple(tuple(float(of[a] == of[b]) for b in names) for a in names)
+    match relation:
+        case MatrixRelation():
+            return relation.matrix
+        case GroupsRelation():
+            of = {name: i for i, group in enumerate(relation.groups) for name in group}
+            return tuple(tuple(float(of[a] == of[b]) for b in names) for a in names)
+        case _:
+            assert_never(relation)
+
+
+def source_of(relation: RelationSpec | None) -> RelationSource:
+    """Where R comes from."""
+    match relation:
+        case None:
+            return "none"
+        case MatrixRelation() | GroupsRelation():
+            return "given"
+        case EstimatedRelation():
+            return "estimated"
+        case SearchedRelation():
+            return "searched"
+        case _:
+            assert_never(relation)
 
 
 def with_trunks(student: Student, relation: RelationSpec | None, names: Sequence[str]) -> Student:
-    """The student with a trunk for each group of tasks, where a relation that is known says so."""
+    """The student with a trunk for each group of tasks, where the relation is known and gives them."""
     if not isinstance(relation, MatrixRelation | GroupsRelation) or relation.apply != "trunks":
         return student
     groups = tuple(tuple(names[i] for i in group) for group in groups_of(matrix_of(relation, names)))
@@ -75,11 +95,17 @@ def with_trunks(student: Student, relation: RelationSpec | None, names: Sequence
 
 
 def trunks_are_open(spec: TrainJob | DistillJob | MultitaskJob) -> bool:
-    """Whether an estimate or a search has still to say how many trunks the student has."""
+    """Whether the number of trunks depends on an estimate or a search that is not made yet."""
     relation = spec.relation if isinstance(spec, MultitaskJob) else None
-    if isinstance(relation, SearchedRelation):
-        return any(candidate.apply == "trunks" for candidate in relation.search)
-    return isinstance(relation, EstimatedRelation) and relation.apply == "trunks"
+    match relation:
+        case None | MatrixRelation() | GroupsRelation():
+            return False
+        case EstimatedRelation():
+            return relation.apply == "trunks"
+        case SearchedRelation():
+            return any(candidate.apply == "trunks" for candidate in relation.search)
+        case _:
+            assert_never(relation)
 
 
 def misfit(relation: MatrixRelation | GroupsRelation, names: Sequence[str]) -> tuple[str, str, str] | None:
@@ -92,13 +118,13 @@ def misfit(relation: MatrixRelation | GroupsRelation, names: Sequence[str]) -> t
     unknown, missing = set(named) - set(names), set(names) - set(named)
     if not unknown and not missing:
         return None
-    said = [f"no tasks: {quoted(unknown)}"] if unknown else []
-    said += [f"in no group: {quoted(missing)}"] if missing else []
-    return "groups", "unknown_task", f"every task is in one group; {'; '.join(said)}"
+    parts = [f"no tasks: {quoted(unknown)}"] if unknown else []
+    parts += [f"in no group: {quoted(missing)}"] if missing else []
+    return "groups", "unknown_task", f"every task is in one group; {'; '.join(parts)}"
 
 
 def check_fit(spec: MultitaskJob, findings: Findings) -> MultitaskJob:
-    """Problems for relations that are not of the job's tasks; without them the rest can be looked at."""
+    """Problems for relations that are not of the job's tasks; without them the rest can be checked."""
     relation, names = spec.relation, [task.name for task in spec.tasks]
     candidates = relation.search if isinstance(relation, SearchedRelation) else (relation,)
     fits = True
@@ -132,11 +158,11 @@ def lent_teachers(
 
 
 def check_relation(
-    spec: MultitaskJob, goals: Sequence[Goal | None], taught: Sequence[OutputFacts | None], findings: Findings
+    spec: MultitaskJob, goals: Sequence[Goal | None], teacher_outputs: Sequence[OutputFacts | None], findings: Findings
 ) -> RelationSpec | None:
     """The relation with what the facts fill in. Problems where it cannot act, warnings where it has no effect.
 
-    `goals` are the tasks', `taught` what the first teacher of each puts out (None: no teacher, or not known yet).
+    `goals` are the tasks', `teacher_outputs` those of the first teacher of each (None: no teacher, or not known yet).
     """
     relation = spec.relation
     if relation is None:
@@ -144,9 +170,9 @@ def check_relation(
     if isinstance(relation, SearchedRelation):
         places = [f"/relation/search/{i}" for i in range(len(relation.search))]
         tried = zip(relation.search, places, strict=True)
-        found = tuple(_checked(each, place, spec, goals, taught, findings) for each, place in tried)
+        found = tuple(_checked(each, place, spec, goals, teacher_outputs, findings) for each, place in tried)
         return relation.model_copy(update={"search": found})
-    return _checked(relation, "/relation", spec, goals, taught, findings)
+    return _checked(relation, "/relation", spec, goals, teacher_outputs, findings)
 
 
 Form = TypeVar("Form", bound=AppliedRelation)
@@ -157,7 +183,7 @@ def _checked(
     place: str,
     spec: MultitaskJob,
     goals: Sequence[Goal | None],
-    taught: Sequence[OutputFacts | None],
+    teacher_outputs: Sequence[OutputFacts | None],
     findings: Findings,
 ) -> Form:
     names = [task.name for task in spec.tasks]
@@ -183,7 +209,8 @@ def _checked(
             f"{place}/apply", "no_teachers", "`teachers` lends the teachers of tasks, and no task has one: add some"
         )
     agreeing = tuple(
-        tuple(j for j, output in enumerate(taught) if j != i and _agrees(goal, output)) for i, goal in enumerate(goals)
+        tuple(j for j, output in enumerate(teacher_outputs) if j != i and _agrees(goal, output))
+        for i, goal in enumerate(goals)
     )
     if all(goal is not None for goal in goals) and findings.complete and not any(agreeing):
         findings.warn(
@@ -217,7 +244,7 @@ def _warn_of_given(
     if lifted:
         findings.warn(
             "relation_diagonal",
-            f"`{place.strip('/')}`: a task that never hears itself cannot be learned, so the share of {quoted(lifted)} "
+            f"`{place.strip('/')}`: a task without its own loss cannot be learned, so the share of {quoted(lifted)} "
             f"in their own rows is raised to {DIAGONAL_FLOOR}",
         )
     if relation.apply == "trunks" and len(names) > 1 and len(groups_of(matrix)) == 1:
@@ -228,7 +255,7 @@ def _warn_of_given(
 
 
 def _agrees(goal: Goal | None, output: OutputFacts | None) -> bool:
-    """Whether a head and a teacher speak of as many numbers of one kind, and of classes of the same names."""
+    """Whether a head and a teacher have outputs of one kind and size, and of classes of the same names."""
     if goal is None or output is None or (goal.kind, goal.size) != (output.spec.kind, output.size):
         return False
     theirs = output.spec.classes if output.spec.kind == "class" else None
@@ -239,7 +266,7 @@ def _warn_of_rows(given: Sequence[Sequence[float]], spec: MultitaskJob, findings
     """Warn where the objectives R · L come to fixed weights, or to one and the same objective."""
     weights = [task.weight for task in spec.tasks]
     matrix = normalised(given)
-    if spec.balancing.method != "fixed":
+    if not spec.balancing.constant_weights:
         shares = [_shares(row) for row in given]
         if len(shares) > 1 and all(_same(row, shares[0]) for row in shares[1:]):
             findings.warn(

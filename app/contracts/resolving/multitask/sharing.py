@@ -1,4 +1,4 @@
-"""May the tasks of a network share in this way? Asked of specs when they are submitted, and of uploads."""
+"""Does the sharing scheme fit the network and its tasks? For specs at submission, and for uploads."""
 
 from typing import assert_never
 
@@ -24,12 +24,20 @@ def sharing_misfits(architecture: Architecture) -> list[Problem]:
     scheme, outputs = scheme_of(architecture.sharing), set(architecture.outputs or {})
     if scheme is None:
         return []
-    problems = _of_family(scheme, architecture)
-    if isinstance(scheme, TrunksSharing):
-        problems += _of_names("groups", [name for group in scheme.groups for name in group], outputs, exactly=True)
-    if isinstance(scheme, CrossStitchSharing) and scheme.towers is not None:
-        problems += _of_names("towers", list(scheme.towers), outputs, exactly=False)
+    problems = [*_of_family(scheme, architecture), *_of_names(scheme, outputs)]
     return problems or _of_size(scheme, architecture)
+
+
+def _of_names(scheme: Scheme, outputs: set[str]) -> list[Problem]:
+    match scheme:
+        case TrunksSharing():
+            return _names("groups", [name for group in scheme.groups for name in group], outputs, exactly=True)
+        case CrossStitchSharing():
+            return _names("towers", list(scheme.towers), outputs, exactly=False) if scheme.towers is not None else []
+        case MmoeSharing() | CgcSharing() | MtanSharing():
+            return []
+        case _:
+            assert_never(scheme)
 
 
 def _of_family(scheme: Scheme, architecture: Architecture) -> list[Problem]:
@@ -77,7 +85,7 @@ def _trunks(scheme: Scheme, architecture: Architecture) -> int:
             assert_never(scheme)
 
 
-def _of_names(field: str, named: list[str], outputs: set[str], *, exactly: bool) -> list[Problem]:
+def _names(field: str, named: list[str], outputs: set[str], *, exactly: bool) -> list[Problem]:
     """`exactly`: no other names than those of outputs. A cut has towers of tasks that it no longer puts out."""
     doubled = {name for name in named if named.count(name) > 1}
     unknown, missing = (set(named) - outputs if exactly else set()), outputs - set(named)
@@ -107,7 +115,7 @@ def check_sharing(architecture: Architecture, tasks: tuple[str, ...], findings: 
         return
     problems = sharing_misfits(architecture)
     if isinstance(scheme, CrossStitchSharing) and scheme.towers is not None and not problems:
-        problems = _of_names("towers", list(scheme.towers), set(tasks), exactly=True)
+        problems = _names("towers", list(scheme.towers), set(tasks), exactly=True)
     for problem in problems:
         findings.problem(f"{pointer}{problem.pointer}", problem.code, problem.detail)
 

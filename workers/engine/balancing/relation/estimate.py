@@ -21,7 +21,7 @@ def identity(size: int) -> Matrix:
 def relation_of(affinity: RunningStats) -> Matrix:
     """R_ij = max(0, Z_{j→i}) / Z_{i→i}, where Z is surely positive, and 1 on the diagonal; not yet normalised.
 
-    `affinity` [K, K] holds what task j (column) does for task i (row). A task that does not surely help itself hears
+    `affinity` [K, K] holds what task j (column) does for task i (row). A task that does not surely help itself has
     itself alone. Waits for the device.
     """
     mean, error = affinity.mean().cpu(), affinity.standard_error().cpu()

@@ -27,7 +27,7 @@ class Relation:
     def over(self, present: Sequence[int]) -> Tensor:
         """R restricted to the tasks of a batch, rows summing to 1: [K, K] float32 on the host.
 
-        A task whose helpers are all absent hears only itself.
+        A task whose helpers are all absent learns from its own loss only.
         """
         part = []
         for a, i in enumerate(present):

@@ -1,10 +1,22 @@
 """A batch as it is seen in an epoch."""
 
 from dataclasses import dataclass
+from typing import assert_never
 
 from torch import Tensor
 
-from app.contracts.specs.views import CropView, CutoutView, FlipView, MixupView, NoiseView, PlainView, ShiftView, Views
+from app.contracts.specs.views import (
+    CropView,
+    CutmixView,
+    CutoutView,
+    FlipView,
+    MixingView,
+    MixupView,
+    NoiseView,
+    PlainView,
+    ShiftView,
+    Views,
+)
 from workers.engine.data.augment.cutout import cutout
 from workers.engine.data.augment.draws import Draws
 from workers.engine.data.augment.flips import flip
@@ -43,8 +55,8 @@ def apply_views(x: Tensor, rows: Tensor, epoch: int, views: Views, partners: Par
     partner = partners.of(rows, views.seed, epoch)
     other = _plain(partners.take(partner), partner, epoch, views)
     draws = _draws(rows, epoch, views, len(views.transforms) - 1)
-    mix = mixup(seen, other, draws, mixing) if isinstance(mixing, MixupView) else cutmix(seen, other, draws, mixing)
-    return Viewed(mix[0], partner, mix[1])
+    mixed, share = _mixed(seen, other, draws, mixing)
+    return Viewed(mixed, partner, share)
 
 
 def _draws(rows: Tensor, epoch: int, views: Views, place: int) -> Draws:
@@ -69,3 +81,15 @@ def _changed(x: Tensor, draws: Draws, transform: PlainView) -> Tensor:
             return cutout(x, draws, transform)
         case NoiseView():
             return noise(x, draws, transform)
+        case _:
+            assert_never(transform)
+
+
+def _mixed(x: Tensor, other: Tensor, draws: Draws, transform: MixingView) -> tuple[Tensor, Tensor]:
+    match transform:
+        case MixupView():
+            return mixup(x, other, draws, transform)
+        case CutmixView():
+            return cutmix(x, other, draws, transform)
+        case _:
+            assert_never(transform)

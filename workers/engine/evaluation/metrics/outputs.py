@@ -6,6 +6,7 @@ plain ones. Everything that compares two of them reads both through the function
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 import torch
 from torch import Tensor
@@ -49,16 +50,24 @@ def mean_answers(answers: Sequence[PartyOutputs], weights: Sequence[float]) -> P
     shares = torch.tensor(weights, dtype=torch.float64)
     shares = shares / shares.sum()
     first = answers[0].spec
-    if isinstance(first, ClassOutput):
-        logs = torch.stack([log_probabilities(a.values.double(), a.spec) for a in answers])
-        mean = torch.logsumexp(logs + shares.log()[:, None, None], dim=0)
-        return PartyOutputs(mean.float(), ClassOutput(kind="class", output="log_probabilities", classes=first.classes))
-    if isinstance(first, MultilabelOutput):
-        chances = torch.stack([label_logits(a.values, a.spec).double().sigmoid() for a in answers])
-        mean = torch.einsum("t,tnl->nl", shares, chances)
-        return PartyOutputs(mean.float(), MultilabelOutput(kind="multilabel", output="probabilities"))
+    match first:
+        case ClassOutput():
+            logs = torch.stack([log_probabilities(a.values.double(), a.spec) for a in answers])
+            mean = torch.logsumexp(logs + shares.log()[:, None, None], dim=0)
+            spec = ClassOutput(kind="class", output="log_probabilities", classes=first.classes)
+            return PartyOutputs(mean.float(), spec)
+        case MultilabelOutput():
+            chances = torch.stack([label_logits(a.values, a.spec).double().sigmoid() for a in answers])
+            mean = torch.einsum("t,tnl->nl", shares, chances)
+            return PartyOutputs(mean.float(), MultilabelOutput(kind="multilabel", output="probabilities"))
+        case ValueOutput():
+            return PartyOutputs(_mean_numbers(answers, shares), ValueOutput(kind="value"))
+        case VectorOutput():
+            return PartyOutputs(_mean_numbers(answers, shares), VectorOutput(kind="vector"))
+        case _:
+            assert_never(first)
+
+
+def _mean_numbers(answers: Sequence[PartyOutputs], shares: Tensor) -> Tensor:
     numbers = torch.stack([in_own_units(a.values, a.spec) for a in answers])
-    mean = torch.einsum("t,tns->ns", shares, numbers).float()
-    return PartyOutputs(
-        mean, ValueOutput(kind="value") if isinstance(first, ValueOutput) else VectorOutput(kind="vector")
-    )
+    return torch.einsum("t,tns->ns", shares, numbers).float()

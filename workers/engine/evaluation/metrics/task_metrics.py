@@ -31,6 +31,7 @@ from torchmetrics.functional.classification import (
 )
 
 from app.contracts.resources.manifests import OutputSpec
+from app.contracts.specs.distillation import TaskKind
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.labels import labelled_part
 from workers.engine.evaluation.metrics.outputs import in_own_units, label_logits
@@ -58,13 +59,13 @@ def task_metrics(
     return {**finite, "rows": float(len(positions))}
 
 
-def score(metrics: Metrics, kind: str) -> float:
-    """One number to select epochs by, higher is better; minus infinity where there is nothing to go by.
+def score(metrics: Metrics, kind: TaskKind) -> float:
+    """One number to select epochs by, higher is better; minus infinity where nothing was measured.
 
     Accuracy for class and multilabel tasks, R² for values (the same order as rmse on the same rows, but without a
     unit, so that tasks can be averaged) or minus rmse where R² is undefined, minus rmse for vectors.
     """
-    headline = {"class": "accuracy", "multilabel": "accuracy", "value": "r2"}.get(kind)
+    headline = _HEADLINE[kind]
     value = metrics.get(headline) if headline is not None else None
     if value is not None:
         return value
@@ -174,7 +175,9 @@ def _vector_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranking: 
     }
 
 
-_MEASURES: dict[str, Callable[[Tensor, OutputSpec, Tensor, bool], Metrics]] = {
+_HEADLINE: dict[TaskKind, str | None] = {"class": "accuracy", "multilabel": "accuracy", "value": "r2", "vector": None}
+"""The metric that epochs are selected by; minus rmse where there is none."""
+_MEASURES: dict[TaskKind, Callable[[Tensor, OutputSpec, Tensor, bool], Metrics]] = {
     "class": _class_metrics,
     "multilabel": _multilabel_metrics,
     "value": _value_metrics,

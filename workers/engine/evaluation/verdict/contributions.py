@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.resources.manifests import OutputSpec
+from app.contracts.specs.distillation import TaskKind
 from workers.engine.evaluation.metrics.outputs import in_own_units, label_logits
 from workers.engine.losses.softmax import log_probabilities
 
@@ -45,7 +46,7 @@ def _of_numbers(outputs: Tensor, spec: OutputSpec, labels: Tensor) -> Tensor:
     return -(rmse + (errors - rmse.square()) / (2.0 * rmse))
 
 
-_OF: dict[str, Callable[[Tensor, OutputSpec, Tensor], Tensor]] = {
+_OF: dict[TaskKind, Callable[[Tensor, OutputSpec, Tensor], Tensor]] = {
     "class": _of_classes,
     "multilabel": _of_labels,
     "value": _of_numbers,

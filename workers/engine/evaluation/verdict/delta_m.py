@@ -8,8 +8,9 @@ mean over its metrics, the job's the mean over its tasks.
 from collections.abc import Mapping, Sequence
 
 from app.contracts.reports.baselines import MetricAgainstBaseline
+from app.contracts.specs.distillation import TaskKind
 
-COUNTED: dict[str, tuple[str, ...]] = {
+COUNTED: dict[TaskKind, tuple[str, ...]] = {
     "class": ("accuracy",),
     "multilabel": ("accuracy", "macro_f1"),
     "value": ("rmse",),

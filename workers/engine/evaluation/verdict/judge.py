@@ -19,6 +19,7 @@ from torch import Tensor
 
 from app.contracts.reports.report import Verdict
 from app.contracts.resources.manifests import OutputSpec
+from app.contracts.specs.distillation import TaskKind
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.labels import labelled_part
 from workers.engine.evaluation.metrics.outputs import in_own_units, label_logits
@@ -135,7 +136,7 @@ def _compare_values(student: Tensor, control: Tensor, spec: OutputSpec, labels: 
     return _verdict("rmse", ours, theirs, theirs - ours, interval, margin, how)
 
 
-_COMPARE: dict[str, Callable[[Tensor, Tensor, OutputSpec, Tensor, str], Verdict]] = {
+_COMPARE: dict[TaskKind, Callable[[Tensor, Tensor, OutputSpec, Tensor, str], Verdict]] = {
     "class": _compare_classes,
     "multilabel": _compare_labels,
     "value": _compare_values,

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from app.contracts.reports.report import Verdict
 from app.contracts.resources.manifests import OutputSpec
+from app.contracts.specs.distillation import TaskKind
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.labels import labelled_part
 from workers.engine.evaluation.verdict.contributions import contributions
@@ -35,8 +36,8 @@ from workers.engine.evaluation.verdict.judge import (
 FEWEST_REPEATS = 3
 """Seeds of each from which the noise of training can be estimated."""
 
-_METRIC = {"class": "accuracy", "multilabel": "accuracy", "value": "rmse", "vector": "rmse"}
-_COMPARED = {
+_METRIC: dict[TaskKind, str] = {"class": "accuracy", "multilabel": "accuracy", "value": "rmse", "vector": "rmse"}
+_COMPARED: dict[TaskKind, str] = {
     "class": "Accuracy, student - {rival}",
     "multilabel": "Accuracy over labels, student - {rival}",
     "value": "Root mean squared error, {rival} - student (positive is better)",
@@ -73,7 +74,7 @@ def judge_repeats(
     return _judged(ours, theirs, spec.kind, rival)
 
 
-def _judged(students: Tensor, controls: Tensor, kind: str, rival: str) -> Verdict:
+def _judged(students: Tensor, controls: Tensor, kind: TaskKind, rival: str) -> Verdict:
     """The verdict from contributions, [n, R] and [m, R]."""
     metric, repeats = _METRIC[kind], min(len(students), len(controls))
     if not bool(students.isfinite().all() and controls.isfinite().all()):
@@ -100,7 +101,7 @@ def _judged(students: Tensor, controls: Tensor, kind: str, rival: str) -> Verdic
     )
 
 
-def _interval(students: Tensor, controls: Tensor, kind: str) -> tuple[float, float] | None:
+def _interval(students: Tensor, controls: Tensor, kind: TaskKind) -> tuple[float, float] | None:
     """None where there are too few rows to know how the metric varies over them.
 
     Where no row differs, n rows still leave room for a difference: half-widths of accuracies are at least
@@ -117,11 +118,11 @@ def _interval(students: Tensor, controls: Tensor, kind: str) -> tuple[float, flo
     return max(low, -1.0), min(high, 1.0)
 
 
-def _fewest_rows(kind: str) -> int:
+def _fewest_rows(kind: TaskKind) -> int:
     return 2 if kind == "class" else FEWEST_ROWS_TO_RESAMPLE
 
 
-def _method(kind: str, students: int, controls: int, rival: str) -> str:
+def _method(kind: TaskKind, students: int, controls: int, rival: str) -> str:
     compared = _COMPARED[kind].format(rival=rival)
     compared += f": means of {_counted(students, 'student')} and {_counted(controls, rival)}"
     if min(students, controls) < FEWEST_REPEATS:
@@ -139,5 +140,5 @@ def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _too_few(rows: int, kind: str) -> str:
+def _too_few(rows: int, kind: TaskKind) -> str:
     return f"No interval: it needs {_fewest_rows(kind)} labelled test rows, and there are {rows}."

@@ -2,6 +2,7 @@
 
 from math import prod
 from pathlib import Path
+from typing import assert_never
 
 import torch
 
@@ -9,7 +10,15 @@ from app.contracts.layouts.summary import layers, parameter_count
 from app.contracts.problems import UserError
 from app.contracts.resolving.multitask.sharing import sharing_misfits
 from app.contracts.resources.facts import ModelFacts, OutputFacts
-from app.contracts.resources.manifests import InputTransform, ModelManifest, OutputSpec
+from app.contracts.resources.manifests import (
+    ClassOutput,
+    InputTransform,
+    ModelManifest,
+    MultilabelOutput,
+    OutputSpec,
+    ValueOutput,
+    VectorOutput,
+)
 from app.contracts.specs.architectures import Architecture
 from workers.engine.models.build import build
 from workers.engine.models.loading import load_weights
@@ -31,15 +40,23 @@ def check_transform(inputs: dict[str, InputTransform], row: tuple[int, ...]) -> 
 
 def check_output(name: str, spec: OutputSpec, size: int) -> OutputFacts:
     """An output's size must fit its kind and its class names."""
-    if spec.kind == "class":
-        if size < 2:
-            raise UserError("wrong_output", f"`{name}` is of kind class and needs at least 2 scores, found {size}")
-        if spec.classes is not None and len(spec.classes) != size:
-            raise UserError("wrong_output", f"`{name}` names {len(spec.classes)} classes for {size} scores")
-    if spec.kind == "value" and size != 1:
-        raise UserError("wrong_output", f"`{name}` is of kind value and has one number a row, found {size}")
-    if spec.kind == "vector" and spec.mean is not None and len(spec.mean) != size:
-        raise UserError("wrong_output", f"`{name}` has {size} numbers a row, and its `mean` and `std` {len(spec.mean)}")
+    match spec:
+        case ClassOutput():
+            if size < 2:
+                raise UserError("wrong_output", f"`{name}` is of kind class and needs at least 2 scores, found {size}")
+            if spec.classes is not None and len(spec.classes) != size:
+                raise UserError("wrong_output", f"`{name}` names {len(spec.classes)} classes for {size} scores")
+        case MultilabelOutput():
+            pass
+        case ValueOutput():
+            if size != 1:
+                raise UserError("wrong_output", f"`{name}` is of kind value and has one number a row, found {size}")
+        case VectorOutput():
+            if spec.mean is not None and len(spec.mean) != size:
+                detail = f"`{name}` has {size} numbers a row, and its `mean` and `std` {len(spec.mean)}"
+                raise UserError("wrong_output", detail)
+        case _:
+            assert_never(spec)
     return OutputFacts(spec=spec, size=size)
 
 

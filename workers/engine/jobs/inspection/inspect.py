@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import assert_never
 
 from app.contracts.problems import Rejection, UserError
+from app.contracts.resources.manifests import ModelManifest
 from app.contracts.wire.events import ChildEvent, PhaseEvent
 from app.contracts.wire.orders import DatasetInput, InspectionOutcome, ModelInput, Order, OutputFile
 from workers.engine.common.files import sha256_of
@@ -48,15 +50,23 @@ def _too_large() -> InspectionOutcome:
 
 
 def _model(model: ModelInput, outputs: Path) -> InspectionOutcome:
-    path = Path(model.path)
-    if model.manifest.format == "onnx":
-        return InspectionOutcome(model=inspect_onnx_model(path, model.manifest))
-    if model.manifest.format == "safetensors":
-        return InspectionOutcome(model=inspect_family_model(path, model.manifest))
+    path, manifest = Path(model.path), model.manifest
+    match manifest.format:
+        case "onnx":
+            return InspectionOutcome(model=inspect_onnx_model(path, manifest))
+        case "safetensors":
+            return InspectionOutcome(model=inspect_family_model(path, manifest))
+        case "state_dict":
+            return _converted(path, manifest, outputs)
+        case _:
+            assert_never(manifest.format)
+
+
+def _converted(path: Path, manifest: ModelManifest, outputs: Path) -> InspectionOutcome:
     outputs.mkdir(parents=True, exist_ok=True)
     converted = outputs / CONVERTED
     convert_state_dict(path, converted)
-    facts = inspect_family_model(converted, model.manifest)
+    facts = inspect_family_model(converted, manifest)
     file = OutputFile(role="converted", path=CONVERTED, bytes=converted.stat().st_size, sha256=sha256_of(converted))
     return InspectionOutcome(model=facts, files=(file,))
 

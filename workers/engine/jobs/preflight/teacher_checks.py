@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from torch import Tensor
 
 from app.contracts.problems import UserError
 from app.contracts.reports.preflight import TeacherCheck
 from app.contracts.specs.distillation import DistillationSpec
-from app.contracts.specs.jobs import DistillJob, MultitaskJob, TaskSpec, TeacherRef
+from app.contracts.specs.jobs import DistillJob, MultitaskJob, TaskSpec, TeacherRef, TrainJob
 from app.contracts.wire.events import WarningEvent
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.task_metrics import task_metrics
@@ -20,11 +21,15 @@ from workers.engine.teachers.teachers import Teachers, teacher_key
 
 def lenient(spec: Spec) -> Spec:
     """The same job, but that a teacher at chance level teaches in it too."""
-    if isinstance(spec, DistillJob):
-        return spec.model_copy(update={"distillation": _allowing(spec.distillation)})
-    if isinstance(spec, MultitaskJob):
-        return spec.model_copy(update={"tasks": tuple(_lenient_task(task) for task in spec.tasks)})
-    return spec
+    match spec:
+        case TrainJob():
+            return spec
+        case DistillJob():
+            return spec.model_copy(update={"distillation": _allowing(spec.distillation)})
+        case MultitaskJob():
+            return spec.model_copy(update={"tasks": tuple(_lenient_task(task) for task in spec.tasks)})
+        case _:
+            assert_never(spec)
 
 
 def _lenient_task(task: TaskSpec) -> TaskSpec:

@@ -30,5 +30,5 @@ def unit_hint(projected_student: Tensor, teacher: Tensor) -> Tensor:
 
 def _unit(vectors: Tensor) -> Tensor:
     squared = vectors.square().sum(1, keepdim=True)
-    living = squared > 0.0
-    return vectors * torch.where(living, torch.where(living, squared, 1.0).rsqrt(), 0.0)
+    nonzero = squared > 0.0
+    return vectors * torch.where(nonzero, torch.where(nonzero, squared, 1.0).rsqrt(), 0.0)

@@ -20,6 +20,11 @@ from workers.engine.losses.features.shapes import flat, nothing
 from workers.engine.losses.softmax import widened
 
 
+def rkd(student: Tensor, teacher: Tensor, distance: float, angle: float) -> Tensor:
+    """Features [N, ...] of any two shapes -> the weighted sum of both losses, a scalar for the whole batch."""
+    return distance * rkd_distance(student, teacher) + angle * rkd_angle(student, teacher)
+
+
 def rkd_distance(student: Tensor, teacher: Tensor) -> Tensor:
     """Features [N, ...] of any two shapes -> a scalar for the whole batch; fewer than two rows give 0."""
     if len(student) < 2:
@@ -46,12 +51,12 @@ def _cosines(features: Tensor) -> Tensor:
     """ψ_A [N, N, N]: at [j, i, k] that of the angle at j between i and k."""
     inner, squared, apart = _geometry(features)
     closeness = torch.where(apart, squared.rsqrt(), 0.0)
-    seen = inner - inner[:, :, None] - inner[:, None, :] + inner.diagonal()[:, None, None]
-    return seen * closeness[:, :, None] * closeness[:, None, :]
+    products = inner - inner[:, :, None] - inner[:, None, :] + inner.diagonal()[:, None, None]
+    return products * closeness[:, :, None] * closeness[:, None, :]
 
 
 def _geometry(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(inner products seen from the centre, squared distances with 1 for 0, whether two points differ): all [N, N]."""
+    """(inner products of the centred rows, squared distances with 1 for 0, whether two points differ): all [N, N]."""
     points = widened(flat(features))
     points = points - points.mean(0)
     inner = points @ points.T

@@ -10,7 +10,7 @@ With p the softened probabilities [N, C] and ρ Pearson's correlation,
 
 A row or class that is constant has no correlation: ρ is 0 there, as with the authors' ε of 1e-8 in the denominator.
 Their gradient is 1e8 times too large at a student that puts out a constant; see `units`. With two classes ρ over a
-row is ±1, so inter is 0 or 2 and teaches nothing; with two rows that holds for intra.
+row is ±1, so inter is 0 or 2 and has no gradient; with two rows that holds for intra.
 """
 
 from torch import Tensor

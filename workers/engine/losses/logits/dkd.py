@@ -21,12 +21,20 @@ from workers.engine.losses.softmax import widened
 
 
 def dkd(
-    student: Tensor, teacher_log_p: Tensor, temperature: float | Tensor, labels: Tensor, alpha: float, beta: float
+    student: Tensor,
+    teacher_log_p: Tensor,
+    temperature: float | Tensor,
+    labels: Tensor | None,
+    alpha: float,
+    beta: float,
 ) -> Tensor:
     """Logits [N, C], the teachers' softened log-probabilities [N, C], labels int64 [N] -> [N].
 
-    A row without a label (-1) gives 0 and no gradient.
+    A row without a label (-1) gives 0 and no gradient. Where no row can have one (None), the class that the teachers
+    find most probable stands for it.
     """
+    if labels is None:
+        labels = teacher_log_p.argmax(1)
     student_log_p = log_softmax(widened(student) / temperature, dim=-1)
     place = labels.clamp_min(0)[:, None]
     is_label = torch.arange(student.shape[1], device=labels.device) == place

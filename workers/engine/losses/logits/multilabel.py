@@ -2,7 +2,7 @@
 
     reverse_kl = τ² · mean over labels of KL(S ‖ T)
     jsd        = τ² · mean over labels of β · KL(T ‖ M) + (1 − β) · KL(S ‖ M),   M = β · T + (1 − β) · S
-    mse        = mean over labels of (student − teacher)²
+    mse        = τ² · mean over labels of (student / τ − teacher / τ)²
 
 The mean, not the sum, as in the supervised loss: summed over 40 labels they would pull 40 times as hard as mean binary
 cross-entropy. Log-odds, unlike logits, have no free constant: `multilabel_mse` does not centre.
@@ -33,9 +33,12 @@ def multilabel_jsd(
     return temperature**2 * (beta * of_teacher + (1.0 - beta) * of_student).mean(-1)
 
 
-def multilabel_mse(student_log_odds: Tensor, teacher_log_odds: Tensor) -> Tensor:
-    """Squared error to the teacher's log-odds: both [N, L] -> [N]."""
-    return (widened(student_log_odds) - widened(teacher_log_odds)).square().mean(-1)
+def multilabel_mse(
+    student_log_odds: Tensor, teacher_log_p: Tensor, teacher_log_q: Tensor, temperature: float | Tensor = 1.0
+) -> Tensor:
+    """Squared error to the teachers' log-odds, log p − log(1 − p) of softened labels: all [N, L] -> [N]."""
+    difference = widened(student_log_odds) / temperature - (teacher_log_p - teacher_log_q)
+    return temperature**2 * difference.square().mean(-1)
 
 
 def _divergence(log_p: Tensor, log_q: Tensor, other_log_p: Tensor, other_log_q: Tensor) -> Tensor:

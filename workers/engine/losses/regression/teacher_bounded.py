@@ -14,9 +14,11 @@ from torch import Tensor
 from workers.engine.losses.softmax import widened
 
 
-def teacher_bounded(student: Tensor, teacher: Tensor, labels: Tensor, margin: float) -> Tensor:
-    """All [N, size] -> [N]; a row with NaN among its labels gives 0 and no gradient."""
+def teacher_bounded(student: Tensor, teacher: Tensor, labels: Tensor | None, margin: float) -> Tensor:
+    """All [N, size] -> [N]; a row with NaN among its labels gives 0 and no gradient, and so do all without labels."""
     student = widened(student)
+    if labels is None:
+        labels = torch.full_like(teacher, torch.nan)
     labelled = ~labels.isnan().any(1)
     target = torch.where(labelled[:, None], labels, student.detach())
     error = (student - target).square().mean(1)

@@ -1,12 +1,12 @@
 """Looks at the tasks' gradients every so many steps: the audit of every multi-task job, and the estimate of R."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, assert_never
 
 import torch
 from torch import Tensor
 
-from app.contracts.specs.relations import EstimatedRelation
+from app.contracts.specs.relations import EstimatedRelation, EstimateMethod
 from app.contracts.wire.events import MetricPoint
 from workers.engine.balancing.relation.estimate import Matrix, listed, relation_of
 from workers.engine.balancing.relation.matrix import Relation
@@ -31,7 +31,7 @@ class Observer:
         self, names: Sequence[str], steps: int, estimated: EstimatedRelation | None, live: Relation | None = None
     ) -> None:
         self.names = tuple(names)
-        self.method = estimated.estimate if estimated is not None else "gradient_cosine"
+        self.method: EstimateMethod = estimated.estimate if estimated is not None else "gradient_cosine"
         self.every = estimated.every if estimated is not None else max(RAREST, steps // LOOKS)
         self._live = live
         self._measured: dict[str, RunningStats] = {}
@@ -49,8 +49,10 @@ class Observer:
         if step % self.every != 0 or (learner.balancer.has_gramian and self.method != "tag"):
             return
         gradients = task_gradients(learner, parts, counts)
-        falls = tried_falls(learner, parts, counts, gradients) if self.method == "tag" else None
-        self._note(gradients.looked(), falls)
+        if self.method == "tag":
+            self._note(gradients.looked(), tried_falls(learner, parts, counts, gradients))
+        else:
+            self._note(gradients.looked(), self._affinity(gradients.looked(), self.method))
 
     def measure_after(self, learner: NetworkLearner, step: int, epoch: int) -> None:
         """The same after the step, where the balancer worked on the tasks' gradients; and what it weighed them by."""
@@ -58,7 +60,8 @@ class Observer:
             return
         gramian, weights = learner.balancer.last_gramian, learner.balancer.last_weights
         if gramian is not None and self.method != "tag":
-            self._note(GradientStatistics(gramian, learner.task_losses()), None)
+            statistics = GradientStatistics(gramian, learner.task_losses())
+            self._note(statistics, self._affinity(statistics, self.method))
         if weights is not None and self._told:
             self._told["weight"] = weights.to(self._told["norm"].device, torch.float32)
             self._table("weight", self._told["weight"]).add(self._told["weight"])
@@ -66,21 +69,30 @@ class Observer:
             self._points.append((step, epoch, {**self._told, **self._drawn(self._told["norm"].device)}))
         self._told = {}
 
-    def _note(self, looked: GradientStatistics, falls: Tensor | None) -> None:
-        angles = cosines(looked)
-        if falls is None:
-            falls = angles if self.method == "gradient_cosine" else promised_falls(looked)
-        told = {
-            "norm": looked.gramian.diagonal().sqrt(),
+    @staticmethod
+    def _affinity(statistics: GradientStatistics, method: Literal["gradient_cosine", "first_order"]) -> Tensor:
+        """What each task's gradient does for each other task, from the gradients alone."""
+        match method:
+            case "gradient_cosine":
+                return cosines(statistics)
+            case "first_order":
+                return promised_falls(statistics)
+            case _:
+                assert_never(method)
+
+    def _note(self, statistics: GradientStatistics, affinity: Tensor) -> None:
+        angles = cosines(statistics)
+        tables = {
+            "norm": statistics.gramian.diagonal().sqrt(),
             "cosine": angles,
             "conflict": torch.where(angles.isfinite(), (angles < 0.0).float(), torch.nan),
-            "affinity": falls,
+            "affinity": affinity,
         }
-        for name, values in told.items():
+        for name, values in tables.items():
             self._table(name, values).add(values)
         if self._live is not None:
             self._live.become(relation_of(self._measured["affinity"]))
-        self._told = told
+        self._told = tables
 
     def _table(self, name: str, like: Tensor) -> RunningStats:
         if name not in self._measured:
