@@ -35,8 +35,8 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in ordered[:_SHOWN]) + more
 
 
-def _check_names(found: Iterable[str], expected: Mapping[str, tuple[int, ...]]) -> None:
-    have = set(found)
+def _check_names(names: Iterable[str], expected: Mapping[str, tuple[int, ...]]) -> None:
+    have = set(names)
     missing = [name for name in expected if name not in have and not name.endswith(_COUNTER)]
     unexpected = sorted(have - set(expected))
     if not missing and not unexpected:

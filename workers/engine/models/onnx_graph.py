@@ -13,7 +13,7 @@ _TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(flo
 class OnnxGraph:
     """One input of numbers; rows in, arrays out. A graph with a fixed batch size is fed in parts of that size.
 
-    `taps` name tensors inside the graph that are put out too.
+    `taps` name tensors inside the graph that become outputs too.
     """
 
     def __init__(self, path: Path, threads: int, taps: Sequence[str] = ()) -> None:
@@ -35,7 +35,7 @@ class OnnxGraph:
 
     @property
     def fixed_batch(self) -> int | None:
-        """The batch size that the graph insists on, if any."""
+        """The batch size that the graph fixes, if any."""
         first = self.input_shape[0] if self.input_shape else None
         return first if isinstance(first, int) and first > 0 else None
 
@@ -47,7 +47,7 @@ class OnnxGraph:
         return sides if sides and len(sides) == len(row) else None
 
     def try_out(self, rows: NDArray[np.float32], seconds: float) -> dict[str, NDArray[np.generic]]:
-        """As `run`; raises TimeoutError where the graph has not answered after so many seconds (it may loop)."""
+        """As `run`; raises TimeoutError where the graph gives no result within so many seconds (it may loop)."""
         late = threading.Event()
 
         def stop() -> None:
@@ -81,12 +81,12 @@ class OnnxGraph:
         return {name: values[: len(rows)] for name, values in self._run(padded).items()}
 
     def _run(self, rows: NDArray[np.float32]) -> dict[str, NDArray[np.generic]]:
-        found = self._session.run(None, {self._input: rows.astype(self._type, copy=False)}, self._options)
-        return dict(zip(self.output_names, (np.asarray(value) for value in found), strict=True))
+        arrays = self._session.run(None, {self._input: rows.astype(self._type, copy=False)}, self._options)
+        return dict(zip(self.output_names, (np.asarray(value) for value in arrays), strict=True))
 
 
 def _tapped(path: Path, taps: Sequence[str]) -> bytes:
-    """The graph with more outputs: these tensors, as float numbers of whatever shape they have."""
+    """The graph with these tensors as further outputs, float32 of any shape."""
     import onnx
 
     model = onnx.load(str(path), load_external_data=False)
@@ -94,5 +94,5 @@ def _tapped(path: Path, taps: Sequence[str]) -> bytes:
     for name in taps:
         if name not in there:
             model.graph.output.append(onnx.ValueInfoProto(name=name))
-    found: bytes = model.SerializeToString()
-    return found
+    graph: bytes = model.SerializeToString()
+    return graph

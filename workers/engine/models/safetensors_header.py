@@ -27,7 +27,7 @@ SIZES = {
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """One tensor as the header tells it."""
+    """One tensor of the header."""
 
     name: str
     dtype: str
@@ -41,10 +41,10 @@ def _refuse(message: str) -> UserError:
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    keys = dict(pairs)
+    if len(keys) != len(pairs):
         raise _refuse("the header names a key twice")
-    return found
+    return keys
 
 
 def _no_constant(text: str) -> float:
@@ -76,11 +76,11 @@ def _check_notes(notes: Any) -> None:
         raise _refuse("its `__metadata__` must map names to text")
 
 
-def _entry(name: str, told: Any, data: int) -> TensorEntry:
+def _entry(name: str, fields: Any, data: int) -> TensorEntry:
     if not NAME.match(name):
         raise _refuse("a tensor's name must be letters, digits, `_`, `-` and dots, at most 256 of them")
     try:
-        dtype, shape, (start, end) = told["dtype"], told["shape"], told["data_offsets"]
+        dtype, shape, (start, end) = fields["dtype"], fields["shape"], fields["data_offsets"]
     except (KeyError, TypeError, ValueError):
         raise _refuse(f"`{name}` needs dtype, shape and data_offsets") from None
     if not isinstance(dtype, str) or dtype not in SIZES:
@@ -98,13 +98,13 @@ def _entry(name: str, told: Any, data: int) -> TensorEntry:
 
 
 def read_header(path: Path) -> dict[str, TensorEntry]:
-    """The tensors of a file, all of whose claims hold. Raises UserError `unreadable`."""
+    """The tensors of a file, after every check. Raises UserError `unreadable` or `empty_model`."""
     header, data = _header(path)
     if len(header) > MOST_TENSORS:
         raise _refuse(f"{len(header)} tensors, {MOST_TENSORS} at most")
     if not header:
         raise UserError("empty_model", "the file holds no tensor at all")
-    entries = {name: _entry(name, told, data) for name, told in header.items()}
+    entries = {name: _entry(name, fields, data) for name, fields in header.items()}
     reached = 0
     for entry in sorted(entries.values(), key=lambda e: (e.start, e.end)):
         if entry.start != reached:
