@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.engine.workshop import Workshop
+from tests.engine.harness import EngineHarness
 
 
 @pytest.fixture
-def workshop(tmp_path: Path) -> Workshop:
-    """An empty workshop."""
-    return Workshop(tmp_path)
+def harness(tmp_path: Path) -> EngineHarness:
+    """An empty harness."""
+    return EngineHarness(tmp_path)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from app.db.ids import new_id
 from app.db.rows import BlobRow, DatasetRow, FileRow
 from app.queue.blobs import Blobs, UnknownBlob, settle
 from app.storage.local import LocalStore
-from tests.integration.ledger.world import DATASET, digest
+from tests.integration.ledger.harness import DATASET, digest
 
 NO_GRACE = timedelta(seconds=-1)
 
