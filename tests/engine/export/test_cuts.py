@@ -13,7 +13,7 @@ from app.contracts.layouts.cut_files import LENGTH_BYTES, CutFile, header_length
 from app.contracts.layouts.layouts import parameter_count
 from app.contracts.resources.manifests import ClassOutput, InputTransform, ModelManifest, OutputSpec, ValueOutput
 from tests.engine.harness import EngineHarness, blobs
-from tests.engine.interrupted_jobs import TRAINING
+from tests.engine.jobs.interrupted_jobs import TRAINING
 from tests.engine.models.sharing.networks import ALL, OUTPUTS, SCHEMES, STUDENTS, TASKS, lived, rows_for, shared
 from workers.engine.export.model_card import Provenance, metadata
 from workers.engine.export.safetensors import export_safetensors

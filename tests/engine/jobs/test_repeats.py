@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.engine.harness import EngineHarness, StopAtStep, blobs, report_of
-from tests.engine.losses.method_specs import TRAINING, job, school, soft
+from tests.engine.jobs.distillation.method_specs import TRAINING, job, school, soft
 from workers.engine.common.stop import Stopped
 
 Json = dict[str, Any]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.engine.harness import EngineHarness, StopAtStep, report_of
-from tests.engine.losses.method_specs import TRAINING, job, school, soft
+from tests.engine.jobs.distillation.method_specs import TRAINING, job, school, soft
 from workers.engine.common.stop import Stopped
 from workers.engine.jobs.search import folds
 

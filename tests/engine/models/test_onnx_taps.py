@@ -8,7 +8,7 @@ import torch
 from app.contracts.resources.manifests import ModelManifest
 from app.contracts.wire.orders import ModelInput
 from tests.engine.harness import TEACHER, EngineHarness, report_of
-from tests.engine.losses.method_specs import TRAINING
+from tests.engine.jobs.distillation.method_specs import TRAINING
 from workers.engine.common.files import sha256_of
 from workers.engine.export.onnx import export_onnx
 from workers.engine.jobs.inspection.onnx_models import inspect_onnx_model

@@ -11,7 +11,7 @@ from app.contracts.reports.text.report import render
 from app.contracts.wire.events import CheckpointEvent, ProgressEvent
 from app.contracts.wire.orders import TrainingOutcome
 from tests.engine.harness import STUDENT, TEACHER, Arrays, EngineHarness, StopAtStep, blobs, report_of
-from tests.engine.interrupted_jobs import points
+from tests.engine.jobs.interrupted_jobs import points
 from tests.engine.jobs.preflight.test_preflight import preflight
 from workers.engine.common.stop import Stopped
 

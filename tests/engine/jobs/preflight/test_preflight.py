@@ -14,7 +14,7 @@ from app.contracts.specs.jobs import PreflightJob
 from app.contracts.wire.events import ChildEvent, MetricsEvent, PhaseEvent
 from app.contracts.wire.orders import Order, PreflightOutcome
 from tests.engine.harness import SECOND, STUDENT, TEACHER, EngineHarness, EventLog, StopAtStep, blobs, report_of
-from tests.engine.losses.method_specs import CLASS_JOBS, TRAINING, job, school, soft
+from tests.engine.jobs.distillation.method_specs import CLASS_JOBS, TRAINING, job, school, soft
 from workers.engine.common.stop import Stop, Stopped
 from workers.engine.run import execute
 from workers.engine.training.learner import Learner

@@ -14,7 +14,7 @@ import torch
 
 from app.contracts.reports.report import Report
 from tests.engine.harness import EngineHarness, StopAtStep
-from tests.engine.interrupted_jobs import PHASES
+from tests.engine.jobs.interrupted_jobs import PHASES
 from tests.engine.jobs.runs.limited_memory import BATCH, TRAIN, harness
 from workers.engine.common.files import write_document
 from workers.engine.common.memory import is_out_of_memory

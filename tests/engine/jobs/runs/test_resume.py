@@ -7,7 +7,7 @@ import pytest
 
 from app.contracts.wire.events import PhaseEvent
 from tests.engine.harness import EngineHarness, StopAtStep, blobs, report_of
-from tests.engine.interrupted_jobs import (
+from tests.engine.jobs.interrupted_jobs import (
     BATCHES,
     COMBINATION,
     DISTILL,

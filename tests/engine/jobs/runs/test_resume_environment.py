@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.engine.harness import EngineHarness, StopAtStep, report_of
-from tests.engine.interrupted_jobs import DISTILL, alone, school, whole
+from tests.engine.jobs.interrupted_jobs import DISTILL, alone, school, whole
 from workers.engine.common.environment import environment_fingerprint
 from workers.engine.common.files import write_document
 from workers.engine.common.stop import Stopped

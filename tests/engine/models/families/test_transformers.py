@@ -16,7 +16,7 @@ from app.contracts.problems import UserError
 from app.contracts.resources.manifests import ModelManifest
 from app.contracts.specs.architectures import Architecture
 from tests.engine.harness import EngineHarness, StopAtStep, report_of
-from tests.engine.losses.method_specs import TOKEN_STUDENT, TOKENS, feature, job, soft, tokens
+from tests.engine.jobs.distillation.method_specs import TOKEN_STUDENT, TOKENS, feature, job, soft, tokens
 from workers.engine.common.stop import Stopped
 from workers.engine.evaluation.cost.flops import count_flops
 from workers.engine.export.onnx import check_onnx, export_onnx

@@ -8,7 +8,7 @@ import torch
 from app.contracts.resolving.resolve import resolve
 from app.contracts.specs.jobs import JOB_SPEC
 from tests.engine.harness import DATASET, SECOND, TEACHER, EngineHarness
-from tests.engine.losses.method_specs import school, soft
+from tests.engine.jobs.distillation.method_specs import school, soft
 
 Json = dict[str, Any]
 ONE_STEP: Json = {"steps": 1, "optimizer": "sgd", "learning_rate": 1e-9}

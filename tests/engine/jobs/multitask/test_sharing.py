@@ -14,7 +14,7 @@ from torchjd.aggregation import PCGrad
 from app.contracts.layouts.layouts import flops, parameter_count
 from app.contracts.resources.manifests import ModelManifest
 from tests.engine.harness import TEACHER, EngineHarness, blobs, report_of
-from tests.engine.interrupted_jobs import interrupted, whole
+from tests.engine.jobs.interrupted_jobs import interrupted, whole
 from tests.engine.models.sharing.networks import STUDENTS, TASKS, lived, made, rows_for, shared
 from workers.engine.balancing import Losses, Parameters
 from workers.engine.balancing.aggregators import Plain

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.engine.harness import TEACHER, EngineHarness, report_of
-from tests.engine.losses.method_specs import TRAINING, school, soft
+from tests.engine.jobs.distillation.method_specs import TRAINING, school, soft
 from workers.engine.data.columns import Rows
 from workers.engine.data.top_k import TopK, TopKColumn, largest
 from workers.engine.losses.softmax import softened

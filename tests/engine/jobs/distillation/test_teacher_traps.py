@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from app.contracts.problems import UserError
 from tests.engine.harness import SECOND, TEACHER, EngineHarness, blobs, report_of
+from tests.engine.jobs.distillation.trained_jobs import DISTILL, ROWS, taught, told, trained
 from tests.engine.losses.small_terms import scores
-from tests.engine.tasks.distillation_jobs import DISTILL, ROWS, taught, told, trained
 from workers.engine.jobs.evaluate import evaluate
 from workers.engine.jobs.export import export
 from workers.engine.jobs.report import write_report

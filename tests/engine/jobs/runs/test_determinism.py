@@ -20,7 +20,7 @@ from tests.engine.balancing.small_network import (
     trunk_gradient,
 )
 from tests.engine.harness import EngineHarness, blobs
-from tests.engine.interrupted_jobs import COMBINATION, DISTILL, MULTITASK, PCGRAD, TRAIN, TRAINING, school, whole
+from tests.engine.jobs.interrupted_jobs import COMBINATION, DISTILL, MULTITASK, PCGRAD, TRAIN, TRAINING, school, whole
 from workers.engine.common.seeds import derived_seed, generator
 from workers.engine.data.order import epoch_order
 from workers.engine.models import Network, build, initialise

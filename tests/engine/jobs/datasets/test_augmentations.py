@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.engine.harness import EngineHarness, StopAtStep, report_of
-from tests.engine.losses.method_specs import TRAINING, feature, job, pictures, soft
+from tests.engine.jobs.distillation.method_specs import TRAINING, feature, job, pictures, soft
 from workers.engine.common.stop import Stopped
 
 Json = dict[str, Any]

@@ -7,7 +7,7 @@ import torch
 
 from app.contracts.specs.phases import Phase
 from tests.engine.harness import EngineHarness, report_of
-from tests.engine.losses.method_specs import TRAINING, feature, job, school
+from tests.engine.jobs.distillation.method_specs import TRAINING, feature, job, school
 
 Json = dict[str, Any]
 WIDE: Json = {"family": "mlp", "hidden": [8, 24]}

@@ -14,7 +14,7 @@ from app.contracts.specs.jobs import MultitaskJob
 from app.contracts.wire.events import ProgressEvent
 from tests.engine.balancing.small_network import GRADIENT_METHODS, METHODS
 from tests.engine.harness import TEACHER, Arrays, EngineHarness, blobs, report_of
-from tests.engine.interrupted_jobs import school
+from tests.engine.jobs.interrupted_jobs import school
 from tests.engine.jobs.preflight.test_preflight import preflight
 from workers.engine import balancing
 from workers.engine.balancing.aggregators import solved

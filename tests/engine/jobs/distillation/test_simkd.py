@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.engine.harness import EngineHarness
-from tests.engine.losses.method_specs import feature, school
+from tests.engine.jobs.distillation.method_specs import feature, school
 
 Json = dict[str, Any]
 WIDE: Json = {"family": "mlp", "hidden": [8, 24]}

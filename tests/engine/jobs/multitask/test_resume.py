@@ -8,7 +8,7 @@ import torch
 
 from tests.engine.balancing.small_network import METHODS
 from tests.engine.harness import EngineHarness, blobs, report_of
-from tests.engine.interrupted_jobs import BATCHES, MULTITASK, TRAINING, interrupted, points, stop, whole
+from tests.engine.jobs.interrupted_jobs import BATCHES, MULTITASK, TRAINING, interrupted, points, stop, whole
 from workers.engine.balancing.learned import Famo
 from workers.engine.training.checkpoints.folder import CheckpointFolder
 

@@ -7,7 +7,7 @@ import torch
 
 from app.contracts.wire.events import WarningEvent
 from tests.engine.harness import EngineHarness, report_of
-from tests.engine.interrupted_jobs import TRAIN, alone, school, stop
+from tests.engine.jobs.interrupted_jobs import TRAIN, alone, school, stop
 from workers.engine.common.environment import environment_fingerprint
 from workers.engine.jobs.runs import runner
 

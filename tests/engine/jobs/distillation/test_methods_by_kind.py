@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.engine.harness import TEACHER, Arrays, EngineHarness, StopAtStep, report_of
-from tests.engine.losses.method_specs import TRAINING
+from tests.engine.jobs.distillation.method_specs import TRAINING
 from workers.engine.common.stop import Stopped
 
 Json = dict[str, Any]

@@ -6,7 +6,17 @@ import pytest
 import torch
 
 from tests.engine.harness import EngineHarness, StopAtStep, report_of
-from tests.engine.losses.method_specs import CLASS_JOBS, MAPS, NUMBERS, feature, job, pictures, school, soft, values
+from tests.engine.jobs.distillation.method_specs import (
+    CLASS_JOBS,
+    MAPS,
+    NUMBERS,
+    feature,
+    job,
+    pictures,
+    school,
+    soft,
+    values,
+)
 from workers.engine.common.stop import Stopped
 
 Json = dict[str, Any]

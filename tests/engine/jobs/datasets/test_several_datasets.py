@@ -12,8 +12,8 @@ from app.contracts.reports.text.report import render
 from app.contracts.specs.jobs import DatasetRef, MultitaskJob, PreflightJob
 from app.contracts.specs.training import TrainingSpec
 from tests.engine.harness import DATASET, OTHER, TEACHER, Arrays, EngineHarness, blobs, report_of
-from tests.engine.interrupted_jobs import DISTILL, TRAIN, TRAINING, alone, points, school, stop, whole
-from tests.engine.tasks.distillation_jobs import trained
+from tests.engine.jobs.distillation.trained_jobs import trained
+from tests.engine.jobs.interrupted_jobs import DISTILL, TRAIN, TRAINING, alone, points, school, stop, whole
 from workers.engine.common.stop import NeverStop
 from workers.engine.data.dataset import Dataset, Source
 from workers.engine.data.joining import read_datasets, stacked

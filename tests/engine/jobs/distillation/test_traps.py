@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.engine.harness import Arrays, EngineHarness, blobs, report_of
+from tests.engine.jobs.distillation.trained_jobs import DISTILL, ROWS, taught, told, trained
 from tests.engine.losses.small_terms import (
     class_target,
     counts_of,
@@ -23,7 +24,6 @@ from tests.engine.losses.small_terms import (
     supervised,
     task_of,
 )
-from tests.engine.tasks.distillation_jobs import DISTILL, ROWS, taught, told, trained
 from workers.engine.data.order import epoch_order
 from workers.engine.data.reading import read_dataset, vector_statistics
 from workers.engine.losses.term import TermInputs

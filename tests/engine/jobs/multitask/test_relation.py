@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.engine.harness import SECOND, TEACHER, EngineHarness, StopAtStep, report_of
-from tests.engine.losses.method_specs import TEACHER_SPEC
+from tests.engine.jobs.distillation.method_specs import TEACHER_SPEC
 from tests.engine.training.affinity.known_relations import estimating, planted
 from workers.engine.common.stop import Stopped
 from workers.engine.training.affinity import observer
