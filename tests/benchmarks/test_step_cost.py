@@ -33,13 +33,13 @@ def test_the_cost_of_a_step_with_cached_targets(tmp_path: Path) -> None:
     say(f"Training on 3500 of 5000 digits, one thread, seconds for an epoch ({ROUNDS} rounds of {EPOCHS})")
     for name, student in STUDENTS.items():
         alone = {"kind": "train", "model": student, "training": TRAINING}
-        taught = {"kind": "distill", "teachers": [{"model": TEACHER}], "student": student, "control": False}
-        taught["training"] = TRAINING
-        first = _seconds(harness, taught, f"{name}-first", "teaching")
+        distilled = {"kind": "distill", "teachers": [{"model": TEACHER}], "student": student, "control": False}
+        distilled["training"] = TRAINING
+        first = _seconds(harness, distilled, f"{name}-first", "teaching")
         pairs = [
             (
                 _seconds(harness, alone, f"{name}-alone-{i}", "training") / EPOCHS,
-                _seconds(harness, taught, f"{name}-taught-{i}", "training") / EPOCHS,
+                _seconds(harness, distilled, f"{name}-distilled-{i}", "training") / EPOCHS,
             )
             for i in range(ROUNDS)
         ]

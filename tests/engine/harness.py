@@ -1,9 +1,14 @@
-"""The engine at work on small files: datasets and models on disk, orders, runs, interruptions."""
+"""Runs of the engine on small files: datasets and models on disk, orders, events, weights."""
 
+import atexit
 import json
+import shutil
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -32,10 +37,12 @@ OTHER = "ds_01890a5d-ac96-774b-bcce-b302099a8058"
 TEACHER = "mdl_01890a5d-ac96-774b-bcce-b302099a8057"
 SECOND = "mdl_01890a5d-ac96-774b-bcce-b302099a8058"
 Arrays = dict[str, NDArray[Any]]
+P = ParamSpec("P")
+Input = TypeVar("Input", DatasetInput, ModelInput)
 
 
 class StopAtStep:
-    """Asks to stop once the engine has polled it a number of times (once a step, and before each phase)."""
+    """Requests a stop once the engine has polled it a number of times (once a step, and before each phase)."""
 
     def __init__(self, polls: int, reason: StopReason = "drain") -> None:
         self._left = polls
@@ -96,7 +103,7 @@ STUDENT: dict[str, Any] = {"family": "mlp", "hidden": [8]}
 
 
 class EngineHarness:
-    """Files below one folder; `run` carries out a spec on them."""
+    """Datasets and models below one folder; `run` runs a spec on them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -106,7 +113,7 @@ class EngineHarness:
         self.log = EventLog()
 
     def dataset(self, arrays: Arrays | None = None, **manifest: Any) -> DatasetInput:
-        """Write and inspect a dataset; it is the one that specs name."""
+        """Write and inspect the dataset that specs use unless they name others."""
         self.data = self._written(DATASET, arrays if arrays is not None else blobs(), manifest)
         return self.data
 
@@ -123,7 +130,7 @@ class EngineHarness:
         return DatasetInput(id=identity, manifest=parsed, facts=facts, path=str(path), sha256=sha256_of(path))
 
     def teacher(self, outcome: TrainingOutcome, attempt: Path, model: str = TEACHER) -> ModelInput:
-        """Take a trained student as a teacher."""
+        """Use a trained student as a teacher."""
         path = attempt / "outputs" / "student.safetensors"
         found = ModelInput(
             id=model,
@@ -136,7 +143,7 @@ class EngineHarness:
         return found
 
     def uploaded(self, tensors: dict[str, torch.Tensor], manifest: dict[str, Any], model: str = TEACHER) -> ModelInput:
-        """A teacher from tensors of one's own."""
+        """Use a model with these tensors as a teacher."""
         path = self.folder / f"{model}.safetensors"
         save_file(tensors, path)
         parsed = ModelManifest.model_validate_json(json.dumps({"name": "own", "format": "safetensors", **manifest}))
@@ -174,15 +181,26 @@ class EngineHarness:
     def run(
         self, spec: dict[str, Any], job: str = "job", attempt: int = 1, stop: Stop | None = None, **changes: Any
     ) -> TrainingOutcome:
-        """Carry out a spec; events go to a fresh `log`."""
+        """Run a spec; its events go to a new `log`."""
         self.log = EventLog()
         order = self.order(spec, job, attempt, **changes)
         outcome = execute(order, self.log.emit, stop or StopAtStep(1 << 60))
         assert isinstance(outcome, TrainingOutcome)
         return outcome
 
+    def copy_from(self, other: "EngineHarness") -> None:
+        """Take copies of another harness's files, datasets and models."""
+        shutil.copytree(other.folder, self.folder, dirs_exist_ok=True)
+
+        def moved(each: Input) -> Input:
+            return each.model_copy(update={"path": str(self.folder / Path(each.path).relative_to(other.folder))})
+
+        self.data = moved(other.data) if other.data is not None else None
+        self.others = {name: moved(each) for name, each in other.others.items()}
+        self.models = {name: moved(each) for name, each in other.models.items()}
+
     def outputs(self, job: str = "job", attempt: int = 1) -> Path:
-        """Where a run left its files."""
+        """The folder with the files of a run."""
         return self.folder / job / f"attempt-{attempt}" / "outputs"
 
     def weights(self, job: str = "job", attempt: int = 1, role: str = "student") -> dict[str, torch.Tensor]:
@@ -197,3 +215,24 @@ class EngineHarness:
 def report_of(outcome: TrainingOutcome) -> Report:
     """The outcome's report, parsed."""
     return Report.model_validate(outcome.report)
+
+
+def made_once(
+    make: Callable[Concatenate[EngineHarness, P], object],
+) -> Callable[Concatenate[EngineHarness, P], EngineHarness]:
+    """`make` adds datasets and trained teachers to an empty harness: done once in a process, and copied after that."""
+
+    @cache
+    def original(*arguments: P.args, **named: P.kwargs) -> EngineHarness:
+        folder = Path(tempfile.mkdtemp(prefix="stillhouse-teachers-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        made = EngineHarness(folder)
+        make(made, *arguments, **named)
+        return made
+
+    @wraps(make)
+    def copied(harness: EngineHarness, *arguments: P.args, **named: P.kwargs) -> EngineHarness:
+        harness.copy_from(original(*arguments, **named))
+        return harness
+
+    return copied

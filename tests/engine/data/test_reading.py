@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from app.contracts.resources.manifests import DatasetManifest
 from app.contracts.wire.orders import DatasetInput, InspectionOutcome
-from tests.engine.jobs.inspection.uploads import TABLE, inspection, read, refused, unheard
+from tests.engine.jobs.inspection.uploads import TABLE, ignore_event, inspection, read, refused
 from workers.engine.data.dataset import Dataset
 from workers.engine.data.inputs import Inputs
 from workers.engine.data.transform import apply
@@ -196,7 +196,7 @@ def test_several_columns_have_one_number_a_row_each(tmp_path: Path) -> None:
 def inspected(path: Path, tmp_path: Path, **changes: Any) -> InspectionOutcome:
     manifest = DatasetManifest.model_validate_json(json.dumps(TABLE | changes))
     return inspect(
-        inspection(tmp_path, DatasetInput(id="ds", manifest=manifest, path=str(path), sha256="0" * 64)), unheard
+        inspection(tmp_path, DatasetInput(id="ds", manifest=manifest, path=str(path), sha256="0" * 64)), ignore_event
     )
 
 

@@ -53,7 +53,7 @@ def party(logits: Tensor) -> Outputs:
     return lambda rows: {"digit": logits[rows], "size": SIZE[rows]}
 
 
-def taught(*teachers: Tensor) -> tuple[TaskTeacher, ...]:
+def teachers_of(*teachers: Tensor) -> tuple[TaskTeacher, ...]:
     return tuple(
         TaskTeacher(key=str(i), weight=1.0 + i, spec=LOGITS, outputs=logits.__getitem__)
         for i, logits in enumerate(teachers)
@@ -71,7 +71,7 @@ def run(
 
 
 def digit_task(target: TargetColumn | None, *teachers: Tensor) -> EvaluatedTask:
-    return EvaluatedTask("digit", LOGITS, target, taught(*teachers))
+    return EvaluatedTask("digit", LOGITS, target, teachers_of(*teachers))
 
 
 def test_every_party_is_measured_on_the_whole_test_split(tmp_path: Path) -> None:

@@ -14,7 +14,16 @@ from app.contracts.layouts.layouts import parameter_count
 from app.contracts.resources.manifests import ClassOutput, InputTransform, ModelManifest, OutputSpec, ValueOutput
 from tests.engine.harness import EngineHarness, blobs
 from tests.engine.jobs.interrupted_jobs import TRAINING
-from tests.engine.models.sharing.networks import ALL, OUTPUTS, SCHEMES, STUDENTS, TASKS, lived, rows_for, shared
+from tests.engine.models.sharing.networks import (
+    ALL,
+    OUTPUTS,
+    SCHEMES,
+    STUDENTS,
+    TASKS,
+    rows_for,
+    shared,
+    with_running_statistics,
+)
 from workers.engine.export.model_card import Provenance, metadata
 from workers.engine.export.safetensors import export_safetensors
 from workers.engine.jobs.inspection.family_models import inspect_family_model
@@ -65,7 +74,7 @@ def loaded(path: Path) -> tuple[Network, ModelManifest]:
 
 @pytest.mark.parametrize(("family", "scheme"), ALL)
 def test_a_cut_runs_alone_and_predicts_the_same_bits(family: str, scheme: str, tmp_path: Path) -> None:
-    whole = lived(shared(family, scheme))
+    whole = with_running_statistics(shared(family, scheme))
     exported(whole, tmp_path / "whole.safetensors")
     for task in OUTPUTS:
         network, manifest = loaded(cut(tmp_path / "whole.safetensors", task))
@@ -77,7 +86,7 @@ def test_a_cut_runs_alone_and_predicts_the_same_bits(family: str, scheme: str, t
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_cut_holds_what_its_task_reaches_and_nothing_else(scheme: str, tmp_path: Path) -> None:
-    whole = lived(shared("convnet", scheme))
+    whole = with_running_statistics(shared("convnet", scheme))
     exported(whole, tmp_path / "whole.safetensors")
     kept = set(load_file(cut(tmp_path / "whole.safetensors", "left")))
     parts = {name.split(".")[0] for name in kept}
@@ -103,7 +112,7 @@ def test_a_cut_holds_what_its_task_reaches_and_nothing_else(scheme: str, tmp_pat
 
 @pytest.mark.parametrize("scheme", ["hard", "trunks"])
 def test_the_cut_of_a_plain_trunk_is_a_plain_network_of_the_family(scheme: str, tmp_path: Path) -> None:
-    exported(lived(shared("resnet", scheme)), tmp_path / "whole.safetensors")
+    exported(with_running_statistics(shared("resnet", scheme)), tmp_path / "whole.safetensors")
     network, _ = loaded(cut(tmp_path / "whole.safetensors", "size.cm"))
     plain = shared("resnet", "hard", {"size.cm": 1})
     assert network.architecture == plain
@@ -111,7 +120,7 @@ def test_the_cut_of_a_plain_trunk_is_a_plain_network_of_the_family(scheme: str, 
 
 
 def test_a_cut_of_a_cut_is_the_cut_and_equal_cuts_are_equal_bytes(tmp_path: Path) -> None:
-    exported(lived(shared("convnet", "mmoe")), tmp_path / "whole.safetensors")
+    exported(with_running_statistics(shared("convnet", "mmoe")), tmp_path / "whole.safetensors")
     first = cut(tmp_path / "whole.safetensors", "total")
     bytes_of_first = first.read_bytes()
     assert cut(tmp_path / "whole.safetensors", "total").read_bytes() == bytes_of_first
@@ -122,7 +131,7 @@ def test_a_cut_of_a_cut_is_the_cut_and_equal_cuts_are_equal_bytes(tmp_path: Path
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_cut_says_what_it_is_and_nothing_of_the_other_tasks(scheme: str, tmp_path: Path) -> None:
-    exported(lived(shared("flat", scheme)), tmp_path / "whole.safetensors")
+    exported(with_running_statistics(shared("flat", scheme)), tmp_path / "whole.safetensors")
     with safe_open(cut(tmp_path / "whole.safetensors", "size.cm"), "pt") as file:
         told = json.loads(file.metadata()["stillhouse"])
     assert told["architecture"]["outputs"] == {"size.cm": 1}
@@ -137,7 +146,7 @@ def test_a_cut_says_what_it_is_and_nothing_of_the_other_tasks(scheme: str, tmp_p
 
 def test_a_cut_begins_its_data_on_eight_bytes_and_leaves_no_hole(tmp_path: Path) -> None:
     """The counters of BatchNorm are of 8 bytes, and readers map the file."""
-    exported(lived(shared("convnet", "trunks")), tmp_path / "whole.safetensors")
+    exported(with_running_statistics(shared("convnet", "trunks")), tmp_path / "whole.safetensors")
     data = cut(tmp_path / "whole.safetensors", "left").read_bytes()
     start = LENGTH_BYTES + header_length(data[:LENGTH_BYTES])
     entries = json.loads(data[LENGTH_BYTES:start])
@@ -152,7 +161,7 @@ def test_a_file_that_is_none_of_ours_has_no_cut(tmp_path: Path) -> None:
     save_file({"layers.0.weight": torch.zeros(2, 2)}, tmp_path / "foreign.safetensors")
     with pytest.raises(KeyError):
         cut(tmp_path / "foreign.safetensors", "left")
-    exported(lived(shared("mlp", "hard")), tmp_path / "whole.safetensors")
+    exported(with_running_statistics(shared("mlp", "hard")), tmp_path / "whole.safetensors")
     with pytest.raises(KeyError):
         cut(tmp_path / "whole.safetensors", "right")
 

@@ -1,4 +1,4 @@
-"""Jobs that are stopped before chosen steps and resumed, on data and a teacher that a whole file of tests shares."""
+"""Jobs that are stopped before chosen steps and resumed, on data and teachers that all tests of a file share."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from app.contracts.resources.manifests import SplitName
 from app.contracts.wire.events import MetricsEvent
 from app.contracts.wire.orders import TrainingOutcome
-from tests.engine.harness import SECOND, STUDENT, TEACHER, EngineHarness, StopAtStep
+from tests.engine.harness import SECOND, STUDENT, TEACHER, EngineHarness, StopAtStep, made_once
 from workers.engine.common.stop import Stopped, StopReason
 from workers.engine.data.reading import read_dataset
 
@@ -55,24 +55,27 @@ COMBINATION: dict[str, Any] = {
 }
 
 
-def school(folder: Path, **dataset: Any) -> EngineHarness:
-    """A harness with data and two trained teachers."""
-    harness = EngineHarness(folder)
-    harness.dataset(**dataset)
+def harness_with_teachers(folder: Path, manifest: str = "{}") -> EngineHarness:
+    """A harness with data and two trained teachers. `manifest`: changes of the dataset's manifest, as JSON."""
+    return _add_teachers(EngineHarness(folder), manifest)
+
+
+@made_once
+def _add_teachers(harness: EngineHarness, manifest: str) -> None:
+    harness.dataset(**json.loads(manifest))
     for seed, model in enumerate((TEACHER, SECOND)):
         job = f"teacher-{seed}"
         outcome = harness.run(TRAIN | {"training": TRAINING | {"seed": seed}}, job)
-        harness.teacher(outcome, folder / job / "attempt-1", model)
-    return harness
+        harness.teacher(outcome, harness.folder / job / "attempt-1", model)
 
 
 def alone(harness: EngineHarness, job: str) -> dict[str, Any]:
-    """Changes of an order: nothing of it is shared with another job, so that it trains its own control."""
+    """Changes of an order that give the job a cache of its own, so that it trains its own control."""
     return {"cache_dir": str(harness.folder / job / "cache")}
 
 
 def whole(harness: EngineHarness, spec: dict[str, Any], job: str) -> TrainingOutcome:
-    """A job that runs through."""
+    """A job that is not interrupted."""
     return harness.run(spec, job, **alone(harness, job))
 
 

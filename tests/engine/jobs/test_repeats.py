@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from tests.engine.harness import EngineHarness, StopAtStep, blobs, report_of
-from tests.engine.jobs.distillation.method_specs import TRAINING, job, school, soft
+from tests.engine.jobs.distillation.method_specs import TRAINING, add_teachers, job, soft
 from workers.engine.common.stop import Stopped
 
 Json = dict[str, Any]
 
 
 def test_repeats_are_the_jobs_of_further_seeds(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     report = report_of(harness.run(soft({"method": "kd"}, repeats=3), "three"))
     verdict = report.verdict["label"]
     assert verdict.repeats == 3
@@ -27,7 +27,7 @@ def test_repeats_are_the_jobs_of_further_seeds(harness: EngineHarness) -> None:
 
 
 def test_repeats_that_were_interrupted_end_the_same(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     spec = soft({"method": "kd"}, repeats=3)
     whole = report_of(harness.run(spec, "whole"))
     with pytest.raises(Stopped):
@@ -37,7 +37,7 @@ def test_repeats_that_were_interrupted_end_the_same(harness: EngineHarness) -> N
 
 
 def test_a_control_with_smoothed_labels_is_another_control(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     harness.run(soft({"method": "kd"}), "plain")
     harness.run(soft({"method": "kd"}, control={"label_smoothing": 0.2}), "smoothed")
     smoothing = {"kind": "train", "target": "label", "model": {"family": "mlp", "hidden": [8]}}
@@ -70,7 +70,7 @@ def test_students_learn_from_each_other_without_a_teacher(harness: EngineHarness
 
 
 def test_mutual_students_that_were_interrupted_end_the_same(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     harness.run(mutual(), "whole")
     with pytest.raises(Stopped):
         harness.run(mutual(), "broken", stop=StopAtStep(8))
@@ -79,7 +79,7 @@ def test_mutual_students_that_were_interrupted_end_the_same(harness: EngineHarne
 
 
 def test_peers_change_the_student_and_not_its_control(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     harness.run(mutual(), "with")
     harness.run(job({}), "without")
     assert harness.digest("with") != harness.digest("without")
@@ -88,7 +88,7 @@ def test_peers_change_the_student_and_not_its_control(harness: EngineHarness) ->
 
 def test_a_control_with_batches_of_its_own_counts_its_steps_after_the_students(harness: EngineHarness) -> None:
     """Rows without labels teach the student alone; progress and checkpoints only rise, and end at the whole."""
-    school(harness)
+    add_teachers(harness)
     arrays = blobs()
     arrays["label"][np.random.default_rng(3).permutation(240)[:150]] = -1
     harness.dataset(arrays)

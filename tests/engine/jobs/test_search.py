@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.engine.harness import EngineHarness, StopAtStep, report_of
-from tests.engine.jobs.distillation.method_specs import TRAINING, job, school, soft
+from tests.engine.jobs.distillation.method_specs import TRAINING, add_teachers, job, soft
 from workers.engine.common.stop import Stopped
 from workers.engine.jobs.search import folds
 
@@ -15,7 +15,7 @@ TEMPERATURES = {"search": [1.0, 2.0, 8.0]}
 
 
 def test_the_winners_digest_is_that_of_the_single_job(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     report = report_of(harness.run(soft({"method": "kd", "temperature": TEMPERATURES}), "searched"))
     assert report.search is not None
     chosen = report.search.trials[report.search.chosen]
@@ -26,7 +26,7 @@ def test_the_winners_digest_is_that_of_the_single_job(harness: EngineHarness) ->
 
 
 def test_the_report_has_the_whole_curve_and_as_many_controls(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     report = report_of(harness.run(soft({"method": "kd", "temperature": TEMPERATURES})))
     assert report.search is not None
     assert [trial.values["/distillation/soft_targets/0/temperature"] for trial in report.search.trials] == [1, 2, 8]
@@ -36,7 +36,7 @@ def test_the_report_has_the_whole_curve_and_as_many_controls(harness: EngineHarn
 
 
 def test_several_searches_make_every_combination(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     term = {"method": "kd", "temperature": {"search": [1.0, 4.0]}, "weight": {"search": [0.5, 0.9]}}
     spec = job({"soft_targets": term}, training={**TRAINING, "epochs": 1, "learning_rate": {"search": [0.01, 0.1]}})
     report = report_of(harness.run(spec | {"control": False}))
@@ -46,7 +46,7 @@ def test_several_searches_make_every_combination(harness: EngineHarness) -> None
 
 
 def test_folds_judge_by_cross_validation(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     term = {"method": "kd", "temperature": {"search": [1.0, 4.0], "folds": 3}}
     report = report_of(harness.run(soft(term) | {"control": False}))
     assert report.search is not None
@@ -69,7 +69,7 @@ def test_folds_deal_every_row_to_validation_once() -> None:
 def test_a_search_that_was_interrupted_trains_no_candidate_twice_and_ends_the_same(
     harness: EngineHarness, polls: int
 ) -> None:
-    school(harness)
+    add_teachers(harness)
     spec = soft({"method": "kd", "temperature": TEMPERATURES}, training={**TRAINING, "epochs": 2})
     whole = report_of(harness.run(spec, "whole"))
     harness.models = dict(harness.models)
@@ -82,7 +82,7 @@ def test_a_search_that_was_interrupted_trains_no_candidate_twice_and_ends_the_sa
 
 
 def test_steps_of_progress_and_checkpoints_only_rise(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     harness.run(soft({"method": "kd", "temperature": TEMPERATURES}), checkpoint_seconds=0.0)
     steps = [event.step for event in harness.log.checkpoints]
     assert steps == sorted(steps)
@@ -93,7 +93,7 @@ def test_steps_of_progress_and_checkpoints_only_rise(harness: EngineHarness) -> 
 
 def test_candidates_that_train_as_one_step_score_as_they_do_alone(harness: EngineHarness) -> None:
     """One by one: a learned temperature beside the searched one cannot be stacked, and is given no weight here."""
-    school(harness)
+    add_teachers(harness)
     searched = {"method": "kd", "temperature": TEMPERATURES}
     together = report_of(harness.run(soft(searched), "together"))
     beside = {"method": "kd", "temperature": {"learned": True}, "weight": 0.0}

@@ -15,10 +15,10 @@ from tests.engine.jobs.inspection.uploads import (
     MLP,
     bounded_memory,
     forward,
+    ignore_event,
     inspection,
     model_manifest,
     refused,
-    unheard,
     weights,
 )
 from workers.engine.common.files import sha256_of
@@ -205,7 +205,7 @@ def uploaded(tensors: dict[str, Tensor], folder: Path, **changes: Any) -> Inspec
     torch.save(tensors, path) if changes.get("format") == "state_dict" else save_file(tensors, path)
     upload = ModelInput(id="mdl", manifest=model_manifest(**changes), path=str(path), sha256="0" * 64)
     with bounded_memory(1 << 30):
-        return inspect(inspection(folder, upload), unheard)
+        return inspect(inspection(folder, upload), ignore_event)
 
 
 def test_an_inspection_tells_the_facts_of_a_sound_model(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ told(f"{'hit' if found.hit else 'computed'} {found.outputs['label'].unique().tol
 """
 
 
-class Racer:
+class StoreProcess:
     """A process that stops at every word it says until it is told to go on."""
 
     def __init__(self, folder: Path) -> None:
@@ -92,11 +92,11 @@ class Racer:
         self.process.stdin.write("\n")
         self.process.stdin.flush()
 
-    def says(self) -> str:
+    def next_message(self) -> str:
         """Its next word."""
         return self._words.get(timeout=60.0)
 
-    def is_silent(self) -> bool:
+    def sends_nothing(self) -> bool:
         """It says nothing for a while: it waits."""
         try:
             self._words.get(timeout=0.5)
@@ -112,13 +112,13 @@ class Racer:
 
 
 @contextmanager
-def racers(folder: Path, number: int) -> Iterator[list[Racer]]:
+def processes(folder: Path, number: int) -> Iterator[list[StoreProcess]]:
     """Processes that are ready to ask for the entry `k`."""
-    started = [Racer(folder) for _ in range(number)]
+    started = [StoreProcess(folder) for _ in range(number)]
     try:
-        assert [racer.says() for racer in started] == ["ready"] * number
+        assert [process.next_message() for process in started] == ["ready"] * number
         yield started
     finally:
-        for racer in started:
-            if racer.process.poll() is None:
-                racer.kill()
+        for process in started:
+            if process.process.poll() is None:
+                process.kill()

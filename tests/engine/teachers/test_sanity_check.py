@@ -64,7 +64,7 @@ def test_other_shapes_are_refused(shape: tuple[int, int]) -> None:
         best_assignment(torch.zeros(shape, dtype=torch.int64))
 
 
-def taught(answers: Tensor, labels: Tensor, classes: int, output: str = "logits") -> Score | None:
+def score_of(answers: Tensor, labels: Tensor, classes: int, output: str = "logits") -> Score | None:
     """The score of a teacher with these answers to rows with these labels (-1 is none)."""
     said = torch.nn.functional.one_hot(answers, classes).float() * 3.0
     teacher_outputs = TeacherOutputs(said, ClassOutput.model_validate({"kind": "class", "output": output}), 1.0)
@@ -79,7 +79,7 @@ def drawn(seed: int, rows: int, classes: int) -> Tensor:
 def test_a_good_teacher_has_its_accuracy_and_no_other_order() -> None:
     labels = drawn(0, 1000, 5)
     answers = torch.where(torch.arange(1000) % 10 == 0, drawn(1, 1000, 5), labels)
-    found = taught(answers, labels, 5)
+    found = score_of(answers, labels, 5)
     assert found is not None
     assert found.accuracy == pytest.approx(float((answers == labels).double().mean()))
     assert not found.at_chance
@@ -88,7 +88,7 @@ def test_a_good_teacher_has_its_accuracy_and_no_other_order() -> None:
 
 def test_chance_is_cohens_and_three_standard_errors() -> None:
     labels, answers = torch.tensor([0] * 60 + [1] * 40), torch.tensor([0] * 90 + [1] * 10)
-    found = taught(answers, labels, 2)
+    found = score_of(answers, labels, 2)
     assert found is not None
     by_chance = 0.6 * 0.9 + 0.4 * 0.1
     assert found.chance == pytest.approx(by_chance + 3 * math.sqrt(by_chance * (1 - by_chance) / 100))
@@ -98,7 +98,7 @@ def test_chance_is_cohens_and_three_standard_errors() -> None:
 @pytest.mark.parametrize("rows", [100, 5000])
 def test_a_teacher_of_pure_noise_is_at_chance_and_suspected_of_no_order(rows: int, classes: int) -> None:
     for seed in range(10):
-        found = taught(drawn(seed, rows, classes), drawn(seed + 1000, rows, classes), classes)
+        found = score_of(drawn(seed, rows, classes), drawn(seed + 1000, rows, classes), classes)
         assert found is not None
         assert found.at_chance
         assert found.order is None
@@ -107,7 +107,7 @@ def test_a_teacher_of_pure_noise_is_at_chance_and_suspected_of_no_order(rows: in
 @pytest.mark.parametrize("classes", [3, 10, 100])
 def test_a_teacher_that_is_right_but_for_the_order_is_at_chance_and_told_the_order(classes: int) -> None:
     labels = drawn(0, 2000, classes)
-    found = taught((labels + 1) % classes, labels, classes)
+    found = score_of((labels + 1) % classes, labels, classes)
     assert found is not None
     assert found.at_chance
     assert found.accuracy == 0.0
@@ -119,7 +119,7 @@ def test_two_swapped_classes_of_ten_are_found_in_a_teacher_above_chance() -> Non
     labels = drawn(0, 1000, 10)
     swap = torch.tensor([0, 1, 7, 3, 4, 5, 6, 2, 8, 9])
     answers = torch.where(torch.arange(1000) % 5 == 0, labels, swap[labels])  # a fifth is right even of the swapped
-    found = taught(answers, labels, 10)
+    found = score_of(answers, labels, 10)
     assert found is not None
     assert not found.at_chance
     assert found.order == tuple(swap.tolist())
@@ -132,23 +132,23 @@ def test_two_swapped_classes_of_ten_are_found_in_a_teacher_above_chance() -> Non
 
 def test_energies_are_read_with_their_sign() -> None:
     labels = drawn(0, 300, 3)
-    energies = taught(labels, labels, 3, output="energies")
+    energies = score_of(labels, labels, 3, output="energies")
     assert energies is not None
     assert energies.accuracy < 0.1
 
 
 def test_rows_without_a_label_or_an_answer_are_left_out() -> None:
     labels = torch.tensor([0, 1, -1, 1, 0, 1])
-    found = taught(torch.tensor([0, 1, 0, 0, 0, 1]), labels, 2)
+    found = score_of(torch.tensor([0, 1, 0, 0, 0, 1]), labels, 2)
     assert found is not None
     assert (found.rows, found.accuracy) == (5, 0.8)
-    assert taught(torch.zeros(6, dtype=torch.int64), torch.full((6,), -1), 2) is None
+    assert score_of(torch.zeros(6, dtype=torch.int64), torch.full((6,), -1), 2) is None
 
 
 def test_above_the_bound_accuracy_is_told_and_no_order_looked_for() -> None:
     classes = MOST_CLASSES + 1
     labels = drawn(0, 4000, classes)
-    found = taught((labels + 1) % classes, labels, classes)
+    found = score_of((labels + 1) % classes, labels, classes)
     assert found is not None
     assert (found.accuracy, found.order) == (0.0, None)
 

@@ -7,27 +7,27 @@ from pathlib import Path
 
 import torch
 
-from tests.engine.teachers.store_processes import ROOM, SIZE, entries, fetched, racers
+from tests.engine.teachers.store_processes import ROOM, SIZE, entries, fetched, processes
 from workers.engine.teachers.target_store import Outputs, Packing, SoftTargetStore
 
 
 def test_two_processes_that_race_compute_once_and_use_it_side_by_side(tmp_path: Path) -> None:
     """The second waits for the numbers, and not for the end of the job that computed them."""
-    with racers(tmp_path, 2) as (first, second):
+    with processes(tmp_path, 2) as (first, second):
         first.go_on()
-        assert first.says() == "computing"
+        assert first.next_message() == "computing"
         second.go_on()
-        assert second.is_silent()
+        assert second.sends_nothing()
         first.go_on()
-        assert first.says() == "computed [7.0]"
-        assert second.says() == "hit [7.0]"
+        assert first.next_message() == "computed [7.0]"
+        assert second.next_message() == "hit [7.0]"
         assert entries(tmp_path) == {"k"}
 
 
 def test_a_half_written_draft_of_a_killed_process_is_ignored(tmp_path: Path) -> None:
-    with racers(tmp_path, 1) as (writer,):
+    with processes(tmp_path, 1) as (writer,):
         writer.go_on()
-        assert writer.says() == "computing"
+        assert writer.next_message() == "computing"
         writer.kill()
         assert len(entries(tmp_path)) == 1
         assert not fetched(SoftTargetStore(tmp_path, ROOM), "k", 0.0).hit

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.engine.export.test_cuts import cut, exported
-from tests.engine.models.sharing.networks import OUTPUTS, SCHEMES, lived, shared
+from tests.engine.models.sharing.networks import OUTPUTS, SCHEMES, shared, with_running_statistics
 from tests.integration.api.harness import ApiHarness
 
 
@@ -30,7 +30,7 @@ class Files(NamedTuple):
 
 def files(folder: Path, scheme: str) -> Files:
     path = folder / "whole.safetensors"
-    exported(lived(shared("convnet", scheme)), path)
+    exported(with_running_statistics(shared("convnet", scheme)), path)
     return Files(path.read_bytes(), {task: cut(path, task).read_bytes() for task in OUTPUTS})
 
 
@@ -78,7 +78,7 @@ async def test_a_task_that_is_not_there_is_404_with_those_that_are(harness: ApiH
 
 async def test_the_one_task_of_a_multitask_job_is_the_whole_student(harness: ApiHarness, tmp_path: Path) -> None:
     path = tmp_path / "one.safetensors"
-    exported(lived(shared("mlp", "hard", {"left": 3})), path)
+    exported(with_running_statistics(shared("mlp", "hard", {"left": 3})), path)
     weights = f"{await finished(harness, path.read_bytes(), ('left',))}/student/weights"
     assert (await harness.http.get(f"{weights}?task=left")).content == path.read_bytes()
     assert (await harness.http.get(f"{weights}?task=right")).json()["code"] == "no_such_task"

@@ -71,7 +71,7 @@ async def test_health_and_documentation_are_open(harness: ApiHarness, path: str)
 async def test_a_revoked_key_opens_nothing(any_harness: ApiHarness) -> None:
     key = new_key()
     async with any_harness.services.database.write() as session:
-        row = await repository.add(session, key, "short-lived")
+        row = await repository.add(session, key, "short-with_running_statistics")
     headers = {"Authorization": f"Bearer {key}"}
     assert (await any_harness.http.get("/v1/models", headers=headers)).status_code == 200
     async with any_harness.services.database.write() as session:

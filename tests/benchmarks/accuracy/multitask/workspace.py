@@ -44,7 +44,7 @@ class Workspace:
         workspace = cls(folder)
         os.environ[PLACE] = str(folder)
         for task in TEACHERS if teachers else ():
-            workspace._educate(task)
+            workspace._train_teacher(task)
         return workspace
 
     @classmethod
@@ -52,7 +52,7 @@ class Workspace:
         """The one that this process's parent created."""
         return cls(Path(os.environ[PLACE]))
 
-    def _educate(self, task: str) -> None:
+    def _train_teacher(self, task: str) -> None:
         harness = self._harness("teachers", few=False)
         spec = {"kind": "train", "target": task, "model": TEACHER_MODEL, "training": TEACHER_TRAINING}
         outcome = harness.run(spec, task)

@@ -111,7 +111,7 @@ def test_every_candidate_of_a_search_is_looked_at() -> None:
     assert ("/relation/search/1/apply", "no_teachers") in codes(found)
 
 
-def taught(*outputs: OutputFacts | None) -> tuple[list[Json], dict[str, ModelFacts | None]]:
+def tasks_and_teachers(*outputs: OutputFacts | None) -> tuple[list[Json], dict[str, ModelFacts | None]]:
     """Tasks with a teacher of each output (None: without), and the teachers' facts."""
     tasks, models = [], dict[str, ModelFacts | None]()
     for task, output, digit in zip(TASKS, outputs, "123", strict=True):
@@ -129,7 +129,7 @@ ONE = OutputFacts(spec=ValueOutput(kind="value"), size=1)
 
 
 def test_who_may_lend_a_teacher_is_who_puts_out_what_the_head_does() -> None:
-    tasks, models = taught(TEN, TEN, ONE)
+    tasks, models = tasks_and_teachers(TEN, TEN, ONE)
     found = resolved(spec({**GROUPS, "apply": "teachers"}, tasks=tasks), DATA, models)
     assert not found.problems
     assert isinstance(found.spec, MultitaskJob)
@@ -140,7 +140,7 @@ def test_who_may_lend_a_teacher_is_who_puts_out_what_the_head_does() -> None:
 
 
 def test_teachers_that_fit_no_other_head_are_warned_of() -> None:
-    tasks, models = taught(TEN, None, ONE)
+    tasks, models = tasks_and_teachers(TEN, None, ONE)
     tasks[1] = {**tasks[1], "name": "count", "target": "total"}
     found = resolved(spec({"matrix": [[1, 1], [1, 1]], "apply": "teachers"}, tasks=tasks[:2]), DATA, models)
     assert not found.problems
@@ -153,7 +153,7 @@ def test_a_relation_is_measured_between_tasks() -> None:
 
 
 def test_what_the_client_says_of_agreeing_heads_is_overwritten() -> None:
-    tasks, models = taught(TEN, TEN, ONE)
+    tasks, models = tasks_and_teachers(TEN, TEN, ONE)
     relation = {"matrix": [[1, 1, 1]] * 3, "apply": "teachers", "agreeing": [[2], [2], [0]]}
     found = resolved(spec(relation, tasks=tasks), DATA, models)
     assert isinstance(found.spec, MultitaskJob)

@@ -166,7 +166,7 @@ def one_of_ours(sharing: Any = "hard", outputs: tuple[str, ...] = TASKS) -> dict
     return {TEACHER: facts}
 
 
-def taught(**distillation: Any) -> list[Json]:
+def tasks_with_teachers(**distillation: Any) -> list[Json]:
     teachers = [{"model": TEACHER}]
     return [{"name": "left", "teachers": teachers, "distillation": distillation}, {"name": "right"}, {"name": "total"}]
 
@@ -189,7 +189,7 @@ def taught(**distillation: Any) -> list[Json]:
 )
 def test_a_tasks_terms_tap_what_the_task_reaches(sharing: Any, layer: str, refused: bool) -> None:
     term = {"method": "fitnets", "teacher_layer": "penultimate", "student_layer": layer}
-    found = shared(sharing, MLP, one_of_ours(), tasks=taught(features=term))
+    found = shared(sharing, MLP, one_of_ours(), tasks=tasks_with_teachers(features=term))
     place = "/tasks/0/distillation/features/0/student_layer"
     assert codes(found) == ({(place, "unknown_layer")} if refused else set())
 
@@ -198,9 +198,9 @@ def test_a_tasks_terms_tap_what_the_task_reaches(sharing: Any, layer: str, refus
 @pytest.mark.parametrize("ours", ["hard", "cgc"])
 def test_simkd_is_about_what_each_heads_own_features_are(ours: str, theirs: str) -> None:
     models = one_of_ours(theirs)
-    assert not shared(ours, MLP, models, tasks=taught(features={"method": "simkd"})).problems
+    assert not shared(ours, MLP, models, tasks=tasks_with_teachers(features={"method": "simkd"})).problems
     wide = {"family": "mlp", "hidden": [6, 5]}
-    found = shared(ours, wide, models, tasks=taught(features={"method": "simkd"}))
+    found = shared(ours, wide, models, tasks=tasks_with_teachers(features={"method": "simkd"}))
     assert codes(found) == {("/tasks/0/distillation/features/0", "shape_mismatch")}
 
 
@@ -221,16 +221,16 @@ def test_a_student_that_shares_otherwise_names_the_layers_that_it_starts_from(
     sharing: Any, init: Json, refused: tuple[str, str] | None
 ) -> None:
     """Trap: without names nothing but heads is called alike, which would read features that they do not know."""
-    found = shared(sharing, {**MLP, "init": init}, one_of_ours(), tasks=taught())
+    found = shared(sharing, {**MLP, "init": init}, one_of_ours(), tasks=tasks_with_teachers())
     assert refused in codes(found) if refused else not found.problems
 
 
 def test_a_student_of_the_same_scheme_starts_from_its_teacher_without_names() -> None:
-    assert not shared("mmoe", {**MLP, "init": {}}, one_of_ours("mmoe"), tasks=taught()).problems
+    assert not shared("mmoe", {**MLP, "init": {}}, one_of_ours("mmoe"), tasks=tasks_with_teachers()).problems
 
 
 def test_a_misfit_is_told_once_also_where_terms_and_a_start_look_at_layers() -> None:
     broken = {"method": "trunks", "groups": [["left", "nobody"]]}
     term = {"method": "fitnets", "teacher_layer": "penultimate", "student_layer": "penultimate"}
-    found = shared(broken, {**MLP, "init": {}}, one_of_ours(), tasks=taught(features=term))
+    found = shared(broken, {**MLP, "init": {}}, one_of_ours(), tasks=tasks_with_teachers(features=term))
     assert codes(found) == {("/student/sharing/groups", "sharing_mismatch")}

@@ -1,5 +1,6 @@
 """Jobs on several datasets: batches in proportion, rows joined, teachers kept by dataset, resumed bit for bit."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,16 @@ from app.contracts.specs.jobs import DatasetRef, MultitaskJob, PreflightJob
 from app.contracts.specs.training import TrainingSpec
 from tests.engine.harness import DATASET, OTHER, TEACHER, Arrays, EngineHarness, blobs, report_of
 from tests.engine.jobs.distillation.trained_jobs import trained
-from tests.engine.jobs.interrupted_jobs import DISTILL, TRAIN, TRAINING, alone, points, school, stop, whole
+from tests.engine.jobs.interrupted_jobs import (
+    DISTILL,
+    TRAIN,
+    TRAINING,
+    alone,
+    harness_with_teachers,
+    points,
+    stop,
+    whole,
+)
 from workers.engine.common.stop import NeverStop
 from workers.engine.data.dataset import Dataset, Source
 from workers.engine.data.joining import read_datasets, stacked
@@ -51,7 +61,7 @@ def of_second(rows: int = 60, shift: float = 0.0) -> Arrays:
 
 def opened(folder: Path, shift: float = 0.0) -> EngineHarness:
     """240 rows with `label` and a teacher of it, 60 rows with `size`."""
-    harness = school(folder, **FIRST)
+    harness = harness_with_teachers(folder, json.dumps(FIRST))
     harness.another(of_second(shift=shift), name="second", **SECOND_ONE)
     return harness
 
@@ -395,7 +405,7 @@ def test_a_control_is_found_again_only_for_the_same_datasets_and_weights(tmp_pat
 
 
 def test_without_labels_in_one_dataset_the_control_learns_from_the_other_for_as_many_steps(tmp_path: Path) -> None:
-    harness = school(tmp_path, **FIRST)
+    harness = harness_with_teachers(tmp_path, json.dumps(FIRST))
     harness.another(of_second(), targets={})
     spec = {**DISTILL, **BOTH}
     report = report_of(harness.run(spec))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.engine.harness import SECOND, TEACHER, EngineHarness, blobs
+from tests.engine.harness import SECOND, TEACHER, EngineHarness, blobs, made_once
 
 Json = dict[str, Any]
 
@@ -108,38 +108,38 @@ CLASS_JOBS: dict[str, Json] = {
 }
 
 
-def school(harness: EngineHarness) -> EngineHarness:
-    """A harness with labelled rows and two teachers of three classes."""
+@made_once
+def add_teachers(harness: EngineHarness) -> None:
+    """Rows with labels of three classes, and two teachers of them."""
     harness.dataset()
     for model, seed in ((TEACHER, 0), (SECOND, 7)):
         spec = TEACHER_SPEC | {"training": TEACHER_SPEC["training"] | {"seed": seed}}
         harness.teacher(harness.run(spec, f"teacher{seed}"), harness.folder / f"teacher{seed}" / "attempt-1", model)
-    return harness
 
 
-def pictures(harness: EngineHarness) -> EngineHarness:
-    """A harness with small images of three classes and a convnet that knows them."""
+@made_once
+def pictures(harness: EngineHarness) -> None:
+    """Small images of three classes, and a convnet that was trained on them."""
     arrays = blobs(rows=180, features=36)
     arrays["x"] = arrays["x"].reshape(-1, 1, 6, 6)
     harness.dataset(arrays)
     spec = TEACHER_SPEC | {"model": {"family": "convnet", "channels": [6, 8]}}
     harness.teacher(harness.run(spec, "teacher"), harness.folder / "teacher" / "attempt-1")
-    return harness
 
 
-def tokens(harness: EngineHarness) -> EngineHarness:
-    """A harness with short sequences of three classes and a transformer that knows them."""
+@made_once
+def tokens(harness: EngineHarness) -> None:
+    """Short sequences of three classes, and a transformer that was trained on them."""
     arrays = blobs(rows=180, features=15)
     arrays["x"] = arrays["x"].reshape(-1, 5, 3)
     harness.dataset(arrays)
     spec = TEACHER_SPEC | {"model": {"family": "transformer", "width": 12, "depth": 2, "heads": 3}}
     harness.teacher(harness.run(spec, "teacher"), harness.folder / "teacher" / "attempt-1")
-    return harness
 
 
-def values(harness: EngineHarness) -> EngineHarness:
-    """A harness with a value target and a teacher that knows it."""
+@made_once
+def values(harness: EngineHarness) -> None:
+    """A value target, and a teacher that was trained on it."""
     harness.dataset()
     spec = TEACHER_SPEC | {"target": "size"}
     harness.teacher(harness.run(spec, "teacher"), harness.folder / "teacher" / "attempt-1")
-    return harness

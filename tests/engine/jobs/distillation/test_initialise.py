@@ -8,7 +8,7 @@ import torch
 from app.contracts.resolving.resolve import resolve
 from app.contracts.specs.jobs import JOB_SPEC
 from tests.engine.harness import DATASET, SECOND, TEACHER, EngineHarness
-from tests.engine.jobs.distillation.method_specs import school, soft
+from tests.engine.jobs.distillation.method_specs import add_teachers, soft
 
 Json = dict[str, Any]
 ONE_STEP: Json = {"steps": 1, "optimizer": "sgd", "learning_rate": 1e-9}
@@ -20,7 +20,7 @@ def started(init: Json, hidden: list[int]) -> Json:
 
 
 def test_named_layers_start_as_the_teachers_and_the_others_at_random(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     harness.run(started({"from": 0, "layers": {"layers.0": "layers.0"}}, [32]), "started")
     harness.run(soft({"method": "kd"}, student={"family": "mlp", "hidden": [32]}, training=ONE_STEP), "random")
     teacher, student, random = harness.weights("teacher0"), harness.weights("started"), harness.weights("random")
@@ -29,7 +29,7 @@ def test_named_layers_start_as_the_teachers_and_the_others_at_random(harness: En
 
 
 def test_without_names_every_tensor_of_the_same_name_and_shape_is_taken(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     both = [{"model": TEACHER}, {"model": SECOND}]
     harness.run(started({"from": 1}, [32, 24]) | {"teachers": both}, "started")
     teacher, student = harness.weights("teacher7"), harness.weights("started")
@@ -38,7 +38,7 @@ def test_without_names_every_tensor_of_the_same_name_and_shape_is_taken(harness:
 
 
 def test_the_control_starts_at_random(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     harness.run(started({"from": 0, "layers": {"layers.0": "layers.0"}}, [32]), "started")
     harness.run(soft({"method": "kd"}, student={"family": "mlp", "hidden": [32]}, training=ONE_STEP), "random")
     assert harness.digest("started", role="control") == harness.digest("random", role="control")
@@ -56,7 +56,7 @@ def test_the_control_starts_at_random(harness: EngineHarness) -> None:
 def test_layers_that_do_not_fit_are_refused_at_submission(
     harness: EngineHarness, init: Json, hidden: list[int], place: str, code: str
 ) -> None:
-    school(harness)
+    add_teachers(harness)
     assert harness.data is not None
     spec = JOB_SPEC.validate_python({"dataset": DATASET, **started(init, hidden)}, strict=False)
     facts = {name: model.facts for name, model in harness.models.items()}

@@ -10,10 +10,10 @@ from tests.engine.jobs.distillation.method_specs import (
     CLASS_JOBS,
     MAPS,
     NUMBERS,
+    add_teachers,
     feature,
     job,
     pictures,
-    school,
     soft,
     values,
 )
@@ -32,7 +32,7 @@ def interrupted(harness: EngineHarness, spec: Json, polls: int) -> None:
 @pytest.mark.parametrize("name", CLASS_JOBS)
 def test_a_job_that_was_interrupted_gives_the_student_of_one_that_was_not(harness: EngineHarness, name: str) -> None:
     spec = CLASS_JOBS[name]
-    school(harness)
+    add_teachers(harness)
     harness.run(spec, "whole")
     interrupted(harness, spec, polls=12)
     assert harness.digest("broken", attempt=2) == harness.digest("whole")
@@ -61,7 +61,7 @@ def test_a_job_on_values_that_was_interrupted_gives_the_same_student(harness: En
 @pytest.mark.parametrize("name", [name for name in CLASS_JOBS if "learned" not in name])
 def test_micro_batches_give_the_student_of_whole_batches(harness: EngineHarness, name: str) -> None:
     """Also where a term compares the rows of a batch: outputs first, then their gradients part by part."""
-    school(harness)
+    add_teachers(harness)
     spec = CLASS_JOBS[name] | {"control": False}
     spec["training"] = {"steps": 5, "batch_size": 30, "optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.05}
     harness.run(spec, "whole")
@@ -75,7 +75,7 @@ def test_micro_batches_give_the_student_of_whole_batches(harness: EngineHarness,
 
 @pytest.mark.parametrize("name", CLASS_JOBS)
 def test_a_term_is_recorded_under_its_own_name_and_falls(harness: EngineHarness, name: str) -> None:
-    school(harness)
+    add_teachers(harness)
     harness.run(CLASS_JOBS[name] | {"control": False})
     spec = CLASS_JOBS[name]["distillation"]
     terms = spec["soft_targets"] if isinstance(spec["soft_targets"], list) else [spec["soft_targets"]]
@@ -87,13 +87,13 @@ def test_a_term_is_recorded_under_its_own_name_and_falls(harness: EngineHarness,
 
 
 def test_what_is_trained_beside_the_student_is_not_exported(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     harness.run(feature({"method": "crd"}))
     assert set(harness.weights()) == {"layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias"}
 
 
 def test_a_projector_never_shifts_the_control(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     dropout = {"family": "mlp", "hidden": [8], "dropout": 0.3}
     harness.run(feature({"method": "fitnets"}, student=dropout), "with")
     harness.run(
@@ -103,7 +103,7 @@ def test_a_projector_never_shifts_the_control(harness: EngineHarness) -> None:
 
 
 def test_the_teacher_runs_once_for_outputs_and_layers_together(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     terms = [
         {"method": "fitnets", "teacher_layer": layer, "student_layer": "layers.0"} for layer in ("layers.0", "layers.1")
     ]

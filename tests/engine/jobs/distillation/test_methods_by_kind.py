@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.engine.harness import TEACHER, Arrays, EngineHarness, StopAtStep, report_of
+from tests.engine.harness import TEACHER, Arrays, EngineHarness, StopAtStep, made_once, report_of
 from tests.engine.jobs.distillation.method_specs import TRAINING
 from workers.engine.common.stop import Stopped
 
@@ -38,13 +38,13 @@ def arrays() -> Arrays:
     return {"x": x, "labels": labels, "vector": vector}
 
 
-def school(harness: EngineHarness, target: str) -> EngineHarness:
-    """A harness with such rows and a teacher of the target."""
+@made_once
+def add_teacher(harness: EngineHarness, target: str) -> None:
+    """Such rows, and a teacher of the target."""
     targets = {"labels": {"kind": "multilabel", "size": 4}, "vector": {"kind": "vector", "size": 3}}
     harness.dataset(arrays(), targets=targets)
     spec = {"kind": "train", "target": target, "model": {"family": "mlp", "hidden": [24]}, "training": TRAINING}
     harness.teacher(harness.run(spec, "teacher"), harness.folder / "teacher" / "attempt-1")
-    return harness
 
 
 def job(target: str, name: str, **changes: Any) -> Json:
@@ -64,7 +64,7 @@ def job(target: str, name: str, **changes: Any) -> Json:
 def test_a_job_that_was_interrupted_gives_the_same_student_and_verdict(
     harness: EngineHarness, target: str, name: str
 ) -> None:
-    school(harness, target)
+    add_teacher(harness, target)
     whole = report_of(harness.run(job(target, name), "whole"))
     with pytest.raises(Stopped):
         harness.run(job(target, name), "broken", stop=StopAtStep(11))
@@ -78,7 +78,7 @@ def test_a_job_that_was_interrupted_gives_the_same_student_and_verdict(
 
 @pytest.mark.parametrize(("target", "name"), [case for case in CASES if "learned" not in case[1]])
 def test_micro_batches_give_the_student_of_whole_batches(harness: EngineHarness, target: str, name: str) -> None:
-    school(harness, target)
+    add_teacher(harness, target)
     training = {"steps": 4, "batch_size": 30, "optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.05}
     harness.run(job(target, name, training=training, control=False), "whole")
     harness.run(job(target, name, training={**training, "micro_batch_size": 7}, control=False), "parts")

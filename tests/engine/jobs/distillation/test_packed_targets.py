@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.engine.harness import TEACHER, EngineHarness, report_of
-from tests.engine.jobs.distillation.method_specs import TRAINING, school, soft
+from tests.engine.jobs.distillation.method_specs import TRAINING, add_teachers, soft
 from workers.engine.data.columns import Rows
 from workers.engine.data.top_k import TopK, TopKColumn, largest
 from workers.engine.losses.softmax import softened
@@ -34,7 +34,7 @@ def test_trap_probabilities_of_the_kept_classes_sum_to_one_at_the_temperature_in
 
 
 def test_every_class_is_kept_where_there_are_no_more_than_asked_for(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     harness.run(soft({"method": "kd"}), "whole")
     report = report_of(harness.run(soft({"method": "kd"}, store={"top_k": 3}), "all three"))
     assert harness.digest("all three") == harness.digest("whole")
@@ -42,7 +42,7 @@ def test_every_class_is_kept_where_there_are_no_more_than_asked_for(harness: Eng
 
 
 def test_the_largest_of_many_classes_take_less_room_and_teach_nearly_as_much(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     whole = report_of(harness.run(soft({"method": "kd"}), "whole"))
     kept = report_of(harness.run(soft({"method": "kd"}, store={"top_k": 2, "precision": "float16"}), "kept"))
     assert whole.targets[0].bytes == 240 * 3 * 4
@@ -55,7 +55,7 @@ def test_the_largest_of_many_classes_take_less_room_and_teach_nearly_as_much(har
 
 
 def test_half_precision_halves_the_room_and_changes_little(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     harness.run(soft({"method": "kd"}, control=False), "whole")
     report = report_of(harness.run(soft({"method": "kd"}, control=False, store={"precision": "float16"}), "half"))
     assert report.targets[0].bytes == 240 * 3 * 2
@@ -68,7 +68,7 @@ def test_half_precision_halves_the_room_and_changes_little(harness: EngineHarnes
 
 def test_what_is_kept_of_energies_are_scores(harness: EngineHarness) -> None:
     """Energies are largest where a class is least likely: kept by their size they would teach the opposite."""
-    school(harness)
+    add_teachers(harness)
     network = harness.models[TEACHER].manifest
     assert network.architecture is not None
     tensors = harness.weights("teacher0")
@@ -86,7 +86,7 @@ def test_what_is_kept_of_energies_are_scores(harness: EngineHarness) -> None:
 
 
 def test_terms_that_need_every_score_are_refused_with_the_largest_only(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     for term in ({"method": "logit_mse"}, {"method": "kd", "standardize": True}):
         with pytest.raises(AssertionError, match="needs_all_scores"):
             harness.order(soft({**term, "weight": 0.5}, training=TRAINING, store={"top_k": 2}))

@@ -7,7 +7,7 @@ import torch
 
 from app.contracts.specs.phases import Phase
 from tests.engine.harness import EngineHarness, report_of
-from tests.engine.jobs.distillation.method_specs import TRAINING, feature, job, school
+from tests.engine.jobs.distillation.method_specs import TRAINING, add_teachers, feature, job
 
 Json = dict[str, Any]
 WIDE: Json = {"family": "mlp", "hidden": [8, 24]}
@@ -34,7 +34,7 @@ def test_the_share_of_a_weight_over_the_steps(phase: Phase, expected: list[float
 
 def test_a_term_moves_nothing_outside_its_phase(harness: EngineHarness) -> None:
     """Two jobs that differ in a term whose phase is over, or has not begun, have the same first steps."""
-    school(harness)
+    add_teachers(harness)
     late = job({"soft_targets": {"method": "kd", "phase": {"begin": 0.5}}, "supervised": {"weight": 1.0}})
     alone = job({"soft_targets": {"method": "kd", "weight": 0.0}, "supervised": {"weight": 1.0}})
     losses = []
@@ -48,7 +48,7 @@ def test_a_term_moves_nothing_outside_its_phase(harness: EngineHarness) -> None:
 
 
 def test_simkd_releases_the_teachers_head_when_its_phase_is_over(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     term = {"method": "simkd", "phase": {"end": 0.5}}
     harness.run(feature(term, student=WIDE, training=FIXED, control=False), "released")
     whole = {"method": "simkd"}
@@ -61,7 +61,7 @@ def test_simkd_releases_the_teachers_head_when_its_phase_is_over(harness: Engine
 
 def test_features_first_then_the_labels_alone(harness: EngineHarness) -> None:
     """FitNets' two stages as two phases of one job: the hint is no longer followed, and the labels are learned."""
-    school(harness)
+    add_teachers(harness)
     hint = {"method": "fitnets", "teacher_layer": "penultimate", "student_layer": "penultimate"}
     terms: Json = {
         "features": {**hint, "weight": 1.0, "phase": {"end": 0.4}},
@@ -80,7 +80,7 @@ def test_features_first_then_the_labels_alone(harness: EngineHarness) -> None:
 
 
 def test_a_search_over_weights_keeps_the_phases(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     soft = {"method": "kd", "weight": {"search": [0.2, 0.9]}, "phase": {"begin": 0.5}}
     spec = job({"soft_targets": soft, "supervised": {"weight": 0.5}}, training=FIXED, control=False)
     report = report_of(harness.run(spec, "searched"))
@@ -93,7 +93,7 @@ def test_a_search_over_weights_keeps_the_phases(harness: EngineHarness) -> None:
 
 def test_annealed_teachers_hand_their_weight_to_the_labels_in_a_straight_line(harness: EngineHarness) -> None:
     """BAM!: λ·labels + (1 − λ)·teacher with λ from 0 to 1, where labels weigh nothing at first."""
-    school(harness)
+    add_teachers(harness)
     spec = job({"soft_targets": {"method": "kd", "weight": 1.0}, "supervised": {"weight": 0.0}, "anneal": "linear"})
     harness.run({**spec, "training": FIXED, "control": False})
     series = {name: recorded(harness, f"train/{name}") for name in ("loss", "label/kd", "label/supervised")}

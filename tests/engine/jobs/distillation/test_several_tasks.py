@@ -1,12 +1,13 @@
 """Distillation and multi-task training in one: a teacher for each task of one student."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from tests.engine.harness import SECOND, TEACHER, EngineHarness, StopAtStep, blobs, report_of
+from tests.engine.harness import SECOND, TEACHER, EngineHarness, StopAtStep, blobs, made_once, report_of
 from workers.engine.common.stop import Stopped
 
 Json = dict[str, Any]
@@ -14,8 +15,8 @@ LAYERS: Json = {"teacher_layer": "penultimate", "student_layer": "penultimate"}
 ADAPTER: Json = {"method": "fitnets", "normalize": True, "weight": 1.0, **LAYERS}
 
 
-@pytest.fixture
-def taught(harness: EngineHarness) -> EngineHarness:
+@made_once
+def add_teachers(harness: EngineHarness) -> None:
     """Two thirds of the labels of both tasks are missing; each task has a teacher that saw all of them."""
     harness.dataset()
     for model, target in ((TEACHER, "label"), (SECOND, "side")):
@@ -28,7 +29,11 @@ def taught(harness: EngineHarness) -> EngineHarness:
     for missing, name in zip(hidden, ("label", "side"), strict=True):
         arrays[name] = np.where(missing, -1, arrays[name])
     harness.dataset(arrays)
-    return harness
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> EngineHarness:
+    return add_teachers(EngineHarness(tmp_path))
 
 
 def job(distillation: Json, **changes: Any) -> Json:
@@ -56,42 +61,42 @@ METHODS: dict[str, Json] = {
 @pytest.mark.parametrize("balancing", ["fixed", "pcgrad", "famo"])
 @pytest.mark.parametrize("name", ["soft targets", "adapters", "annealed"])
 def test_a_combination_that_was_interrupted_gives_the_student_of_one_that_was_not(
-    taught: EngineHarness, name: str, balancing: str
+    harness: EngineHarness, name: str, balancing: str
 ) -> None:
     spec = job(METHODS[name], balancing={"method": balancing})
-    taught.run(spec, "whole")
+    harness.run(spec, "whole")
     with pytest.raises(Stopped):
-        taught.run(spec, "broken", stop=StopAtStep(13))
-    taught.run(spec, "broken", attempt=2)
-    assert taught.digest("broken", attempt=2) == taught.digest("whole")
+        harness.run(spec, "broken", stop=StopAtStep(13))
+    harness.run(spec, "broken", attempt=2)
+    assert harness.digest("broken", attempt=2) == harness.digest("whole")
 
 
-def test_each_task_has_an_adapter_of_its_own_which_is_not_exported(taught: EngineHarness) -> None:
-    taught.run(job(METHODS["adapters"]), "with")
-    series = {name: taught.log.series(f"train/{name}/fitnets") for name in ("label", "side")}
+def test_each_task_has_an_adapter_of_its_own_which_is_not_exported(harness: EngineHarness) -> None:
+    harness.run(job(METHODS["adapters"]), "with")
+    series = {name: harness.log.series(f"train/{name}/fitnets") for name in ("label", "side")}
     for values in series.values():
         numbers = [value for value in values if value is not None]
         assert 0.0 < numbers[-1] < numbers[0] <= 4.0, "unit vectors are at most 2 apart"
-    taught.run(job(METHODS["soft targets"]), "without")
-    assert taught.weights("with").keys() == taught.weights("without").keys()
+    harness.run(job(METHODS["soft targets"]), "without")
+    assert harness.weights("with").keys() == harness.weights("without").keys()
 
 
-def test_teachers_fill_the_labels_that_are_missing(taught: EngineHarness) -> None:
+def test_teachers_fill_the_labels_that_are_missing(harness: EngineHarness) -> None:
     """As many steps and the same rows: with teachers the student is no worse on either task, and better on one."""
     plain = [{"name": "label"}, {"name": "side"}]
-    few = report_of(taught.run(job({}, tasks=plain), "labels alone")).student.tasks
-    filled = report_of(taught.run(job(METHODS["soft targets"]), "filled")).student.tasks
+    few = report_of(harness.run(job({}, tasks=plain), "labels alone")).student.tasks
+    filled = report_of(harness.run(job(METHODS["soft targets"]), "filled")).student.tasks
     gains = [(filled[name]["nll"] or 0.0) - (few[name]["nll"] or 0.0) for name in ("label", "side")]
     assert min(gains) < 0.0
     assert max(gains) < 0.05
 
 
-def test_rows_without_any_label_move_the_student_through_its_teachers(taught: EngineHarness) -> None:
+def test_rows_without_any_label_move_the_student_through_its_teachers(harness: EngineHarness) -> None:
     """The gradient of such rows is that of the soft targets alone."""
     arrays = blobs()
     none = {name: np.full(len(arrays[name]), -1) for name in ("label", "side")}
-    taught.dataset({**arrays, **none})
-    taught.run(job(METHODS["soft targets"]), "unlabelled")
-    start = taught.weights("unlabelled")["layers.0.weight"]
-    taught.run(job(METHODS["soft targets"], training={"steps": 1, "select_by": "last"}), "one step")
-    assert not torch.equal(start, taught.weights("one step")["layers.0.weight"])
+    harness.dataset({**arrays, **none})
+    harness.run(job(METHODS["soft targets"]), "unlabelled")
+    start = harness.weights("unlabelled")["layers.0.weight"]
+    harness.run(job(METHODS["soft targets"], training={"steps": 1, "select_by": "last"}), "one step")
+    assert not torch.equal(start, harness.weights("one step")["layers.0.weight"])

@@ -10,7 +10,13 @@ from safetensors.torch import load_file
 
 from app.contracts.problems import UserError
 from tests.engine.harness import SECOND, TEACHER, EngineHarness, blobs, report_of
-from tests.engine.jobs.distillation.trained_jobs import DISTILL, ROWS, taught, told, trained
+from tests.engine.jobs.distillation.trained_jobs import (
+    DISTILL,
+    ROWS,
+    add_trained_teacher,
+    targets_with_teacher_column,
+    trained,
+)
 from tests.engine.losses.small_terms import scores
 from workers.engine.jobs.evaluate import evaluate
 from workers.engine.jobs.export import export
@@ -23,7 +29,7 @@ def test_the_teacher_is_in_evaluation_mode_and_nothing_of_it_moves(
     harness: EngineHarness, model: dict[str, Any]
 ) -> None:
     """Teacher state: eval and no_grad from the first pass to the report; its numbers are those of an eval pass."""
-    taught(harness, blobs(ROWS), **model)
+    add_trained_teacher(harness, blobs(ROWS), **model)
     path = Path(harness.models[TEACHER].path)
     bytes_before, weights = path.read_bytes(), load_file(path)
     found = trained(harness, DISTILL)
@@ -59,7 +65,7 @@ def test_a_teacher_teaches_the_same_whatever_it_puts_out(harness: EngineHarness,
     }
     students = {}
     for form in ("logits", output):
-        harness.dataset(arrays | {"told": forms[form].numpy()}, targets=told(output=form))
+        harness.dataset(arrays | {"told": forms[form].numpy()}, targets=targets_with_teacher_column(output=form))
         harness.run(DISTILL | {"teachers": [{"columns": "told"}], "control": False}, form)
         students[form] = harness.weights(form)
     for name, value in students["logits"].items():
@@ -79,7 +85,7 @@ def test_a_teacher_at_chance_level_is_a_mismatch_unless_it_is_allowed(harness: E
     """Order: checked by accuracy before any step. The article's own teacher is at chance: hence the flag."""
     arrays = blobs()
     arrays["label"][arrays["label"] + np.arange(240) % 2 == 2] = 0
-    harness.dataset(arrays | {"told": answer(arrays["label"])}, targets=told())
+    harness.dataset(arrays | {"told": answer(arrays["label"])}, targets=targets_with_teacher_column())
     spec = DISTILL | {"teachers": [{"columns": "told"}]}
     with pytest.raises(UserError) as caught:
         harness.run(spec, "refused")
@@ -95,10 +101,10 @@ def test_a_teacher_is_judged_on_the_training_split_alone(harness: EngineHarness)
     arrays["split"] = np.array(["train"] * 60 + ["validation"] * 90 + ["test"] * 90)
     arrays["told"] = 3.0 * np.eye(3)[arrays["label"]]
     arrays["told"][60:] *= -1.0
-    harness.dataset(arrays, targets=told(), splits={"column": "split"})
+    harness.dataset(arrays, targets=targets_with_teacher_column(), splits={"column": "split"})
     harness.run(DISTILL | {"teachers": [{"columns": "told"}]}, "right")
     arrays["told"] *= -1.0
-    harness.dataset(arrays, targets=told(), splits={"column": "split"})
+    harness.dataset(arrays, targets=targets_with_teacher_column(), splits={"column": "split"})
     with pytest.raises(UserError):
         harness.run(DISTILL | {"teachers": [{"columns": "told"}]}, "wrong")
 
@@ -115,7 +121,7 @@ def test_a_teacher_with_its_classes_in_another_order_is_suspected(
     arrays = blobs(classes=5)
     hot = np.eye(5)[np.array(order)[arrays["label"]]]
     noise = np.random.default_rng(3).normal(size=hot.shape)
-    harness.dataset(arrays | {"told": 3.0 * hot + noise}, targets=told(classes=5))
+    harness.dataset(arrays | {"told": 3.0 * hot + noise}, targets=targets_with_teacher_column(classes=5))
     report = report_of(harness.run(DISTILL | {"teachers": [{"columns": "told"}], "control": False}))
     assert ("class_order_suspected" in harness.log.warnings) == suspected
     assert [warning["code"] for warning in report.warnings] == harness.log.warnings
@@ -125,8 +131,8 @@ def test_teacher_outputs_are_the_same_bits_whether_computed_found_evicted_or_kep
     harness: EngineHarness,
 ) -> None:
     """Canonical blocks at stored precision: the student never learns how its targets came to it."""
-    taught(harness, blobs(ROWS), SECOND, seed=5)
-    taught(harness, blobs(ROWS))
+    add_trained_teacher(harness, blobs(ROWS), SECOND, seed=5)
+    add_trained_teacher(harness, blobs(ROWS))
     room = ROWS * 3 * 4 + 1024  # for the outputs of one teacher
     uses = {}
     for job, bound in {"computed": room, "found": room, "other": room, "evicted": room, "kept": 0}.items():

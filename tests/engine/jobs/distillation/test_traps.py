@@ -10,7 +10,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.engine.harness import Arrays, EngineHarness, blobs, report_of
-from tests.engine.jobs.distillation.trained_jobs import DISTILL, ROWS, taught, told, trained
+from tests.engine.jobs.distillation.trained_jobs import (
+    DISTILL,
+    ROWS,
+    add_trained_teacher,
+    targets_with_teacher_column,
+    trained,
+)
 from tests.engine.losses.small_terms import (
     class_target,
     counts_of,
@@ -63,7 +69,7 @@ def test_the_weights_and_tau_squared_apply_in_every_branch(
     arrays["told"] = scores(40, 3, seed=5).numpy().astype(np.float32)
     if labels != "all":
         arrays["label"][8 if labels == "some" else 0 :] = -1
-    targets = told()
+    targets = targets_with_teacher_column()
     target = "label" if labels != "no column" else None
     harness.dataset(
         arrays,
@@ -129,7 +135,11 @@ def test_every_batch_is_divided_by_its_own_number_of_targets(harness: EngineHarn
         arrays[name] = scores(240, 3, seed).numpy()
         arrays[name][random.permutation(240)[learnable_rows:]] = np.nan
     arrays["label"][random.permutation(240)[80:]] = -1
-    harness.dataset(arrays, targets=told() | {"said": told()["told"]}, splits={"fractions": {"train": 1.0}})
+    harness.dataset(
+        arrays,
+        targets=targets_with_teacher_column() | {"said": targets_with_teacher_column()["told"]},
+        splits={"fractions": {"train": 1.0}},
+    )
     spec = DISTILL | {
         "teachers": [{"columns": "told"}, {"columns": "said", "weight": 3.0}],
         "student": {"family": "mlp", "hidden": []},
@@ -238,7 +248,7 @@ def test_a_batch_norm_student_in_micro_batches_is_marked_inexact(
     harness: EngineHarness, student: str, micro: int | None, exact: bool
 ) -> None:
     """Batches of 63 rows in parts of 31 leave one row over, of which BatchNorm has no statistics."""
-    taught(harness)
+    add_trained_teacher(harness)
     training = {"epochs": 1, "batch_size": 63, "micro_batch_size": micro}
     spec = {"student": {"family": "mlp", "hidden": [8], "normalization": student}, "training": training}
     report = report_of(harness.run(DISTILL | spec | {"control": False}, "micro"))
@@ -259,7 +269,7 @@ def test_nothing_of_the_test_split_reaches_the_student(harness: EngineHarness) -
     garbage["x"][200:] = 1000.0
     reports = {}
     training = {"epochs": 12, "batch_size": 32, "learning_rate": 0.03}
-    taught(harness)
+    add_trained_teacher(harness)
     for job, data in {"true": arrays, "garbage": garbage}.items():
         harness.dataset(data, **columns)
         reports[job] = report_of(harness.run(DISTILL | {"training": training}, job))
@@ -272,7 +282,7 @@ def test_nothing_of_the_test_split_reaches_the_student(harness: EngineHarness) -
 
 def test_the_control_takes_as_many_optimiser_steps(harness: EngineHarness) -> None:
     """Equal budget, by the optimisers' own counters; steps that are no whole number of epochs."""
-    taught(harness)
+    add_trained_teacher(harness)
     training = {"steps": 14, "batch_size": 32, "learning_rate": 0.01}
     report = report_of(harness.run(DISTILL | {"training": training}, checkpoint_seconds=0.0))
     assert report.control is not None

@@ -29,7 +29,7 @@ ROWS = 600
 """More than two blocks of a teacher's pass, the last one ragged."""
 
 
-def taught(
+def add_trained_teacher(
     harness: EngineHarness, arrays: Arrays | None = None, model: str = TEACHER, seed: int = 0, **mlp: Any
 ) -> None:
     """Data, and a teacher that was trained on them."""
@@ -49,7 +49,7 @@ def trained(harness: EngineHarness, spec: dict[str, Any], job: str = "job") -> T
     return TrainingRuns(context, data, teachers).run()
 
 
-def told(classes: int = 3, output: str = "logits") -> dict[str, Any]:
+def targets_with_teacher_column(classes: int = 3, output: str = "logits") -> dict[str, Any]:
     """A manifest's targets: `label`, and the columns `told` of a teacher of it."""
     predicts = {"kind": "class", "output": output}
     return {"label": {"kind": "class", "classes": classes}, "told": {"kind": "teacher", "predicts": predicts}}

@@ -89,7 +89,7 @@ def inspection(folder: Path, upload: ModelInput | DatasetInput) -> Order:
     )
 
 
-def unheard(event: ChildEvent) -> None:
+def ignore_event(event: ChildEvent) -> None:
     """Nobody listens."""
 
 

@@ -14,7 +14,7 @@ from app.contracts.specs.jobs import MultitaskJob
 from app.contracts.wire.events import ProgressEvent
 from tests.engine.balancing.small_network import GRADIENT_METHODS, METHODS
 from tests.engine.harness import TEACHER, Arrays, EngineHarness, blobs, report_of
-from tests.engine.jobs.interrupted_jobs import school
+from tests.engine.jobs.interrupted_jobs import harness_with_teachers
 from tests.engine.jobs.preflight.test_preflight import preflight
 from workers.engine import balancing
 from workers.engine.balancing.aggregators import solved
@@ -219,9 +219,13 @@ def test_micro_batches_under_a_term_that_compares_rows_give_the_student_of_whole
     tmp_path: Path, method: str
 ) -> None:
     """The two passes hand a balancer gradients without their losses, and the losses beside them."""
-    harness = school(tmp_path)
-    taught = {"name": "label", "teachers": [{"model": TEACHER}], "distillation": {"soft_targets": {"method": "dist"}}}
-    spec = MULTITASK | {"tasks": [taught, {"name": "size"}, {"name": "side"}], "balancing": {"method": method}}
+    harness = harness_with_teachers(tmp_path)
+    distilled = {
+        "name": "label",
+        "teachers": [{"model": TEACHER}],
+        "distillation": {"soft_targets": {"method": "dist"}},
+    }
+    spec = MULTITASK | {"tasks": [distilled, {"name": "size"}, {"name": "side"}], "balancing": {"method": method}}
     spec |= {"control": False, "training": TRAINING | {"epochs": 3}}
     harness.run(spec, "whole")
     harness.run(spec | {"training": spec["training"] | {"micro_batch_size": 11}}, "parts")

@@ -15,7 +15,7 @@ from app.contracts.layouts.layouts import flops, parameter_count
 from app.contracts.resources.manifests import ModelManifest
 from tests.engine.harness import TEACHER, EngineHarness, blobs, report_of
 from tests.engine.jobs.interrupted_jobs import interrupted, whole
-from tests.engine.models.sharing.networks import STUDENTS, TASKS, lived, made, rows_for, shared
+from tests.engine.models.sharing.networks import STUDENTS, TASKS, made, rows_for, shared, with_running_statistics
 from workers.engine.balancing import Losses, Parameters
 from workers.engine.balancing.aggregators import Plain
 from workers.engine.balancing.fixed import Fixed
@@ -130,7 +130,7 @@ def test_a_student_is_exported_to_onnx_and_checked(harness: EngineHarness, schem
 @pytest.mark.parametrize(("family", "scheme"), [("transformer", "cross_stitch"), ("mlp", "cgc"), ("convnet", "mtan")])
 def test_trap_an_output_of_any_name_is_exported_to_onnx(family: str, scheme: str, tmp_path: Path) -> None:
     """Tracers look modules up as attributes, and split names at dots."""
-    network = lived(shared(family, scheme, {"size.cm": 1, "type": 2, "forward": 3}))
+    network = with_running_statistics(shared(family, scheme, {"size.cm": 1, "type": 2, "forward": 3}))
     export_onnx(network, tmp_path / "student.onnx", {})
     assert check_onnx(tmp_path / "student.onnx", network, rows_for(network, 70)).max_abs_difference < 1e-5
 

@@ -14,7 +14,7 @@ from app.contracts.specs.jobs import PreflightJob
 from app.contracts.wire.events import ChildEvent, MetricsEvent, PhaseEvent
 from app.contracts.wire.orders import Order, PreflightOutcome
 from tests.engine.harness import SECOND, STUDENT, TEACHER, EngineHarness, EventLog, StopAtStep, blobs, report_of
-from tests.engine.jobs.distillation.method_specs import CLASS_JOBS, TRAINING, job, school, soft
+from tests.engine.jobs.distillation.method_specs import CLASS_JOBS, TRAINING, add_teachers, job, soft
 from workers.engine.common.stop import Stop, Stopped
 from workers.engine.run import execute
 from workers.engine.training.learner import Learner
@@ -72,7 +72,7 @@ def relabelled(harness: EngineHarness, places: list[int]) -> None:
 def test_a_job_without_a_fault_would_not_fail_and_its_teachers_are_scored_on_training_labels(
     harness: EngineHarness,
 ) -> None:
-    school(harness)
+    add_teachers(harness)
     report = preflight(harness, soft({"method": "kd"}, teachers=[{"model": TEACHER}, {"model": SECOND, "weight": 3}]))
     assert failures(report) == []
     assert harness.data is not None
@@ -90,7 +90,7 @@ def test_a_job_without_a_fault_would_not_fail_and_its_teachers_are_scored_on_tra
 
 
 def test_a_teacher_at_chance_level_is_reported_as_the_failure_that_it_would_be(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     random_labels(harness)
     spec = soft({"method": "kd"})
     report = preflight(harness, spec)
@@ -108,7 +108,7 @@ def test_a_teacher_at_chance_level_is_reported_as_the_failure_that_it_would_be(h
 
 
 def test_a_teacher_at_chance_level_that_is_allowed_is_no_failure(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     random_labels(harness)
     terms = {"soft_targets": {"method": "kd"}, "allow_chance_teacher": True}
     report = preflight(harness, job(terms))
@@ -120,7 +120,7 @@ def test_a_teacher_at_chance_level_that_is_allowed_is_no_failure(harness: Engine
 def test_a_teacher_that_counts_its_classes_in_another_order_is_told_which(
     harness: EngineHarness, places: list[int]
 ) -> None:
-    school(harness)
+    add_teachers(harness)
     straight = preflight(harness, soft({"method": "kd"}), name="straight").teachers[0]
     relabelled(harness, places)
     report = preflight(harness, soft({"method": "kd"}))
@@ -131,7 +131,7 @@ def test_a_teacher_that_counts_its_classes_in_another_order_is_told_which(
 
 
 def test_each_teacher_is_examined_though_another_cannot_be_asked(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     scales = {"weight": 1e30, "bias": 0.0}  # a row of zeros, which is what its inspection tries, is all it can take
     huge = {name: value * scales[name.rpartition(".")[2]] for name, value in harness.weights("teacher0").items()}
     manifest = harness.models[TEACHER].manifest.model_dump(mode="json", exclude={"name", "format"})
@@ -180,7 +180,7 @@ def test_outputs_that_stand_in_the_dataset_are_examined_like_a_teacher(harness: 
 
 
 def test_rows_without_labels_leave_nothing_to_score_by(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     harness.dataset({"x": blobs()["x"]}, targets={})
     report = preflight(harness, {**soft({"method": "kd"}), "target": None})
     (teacher,) = report.teachers
@@ -235,7 +235,7 @@ def test_a_defect_of_ours_is_no_failure_of_the_job(harness: EngineHarness, monke
 
 
 def test_nothing_is_trained_published_or_kept_but_soft_targets(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     controls = below(harness.folder / "cache")
     preflight(harness, soft({"method": "kd"}))
     assert below(harness.folder / "cache") == controls
@@ -247,7 +247,7 @@ def test_nothing_is_trained_published_or_kept_but_soft_targets(harness: EngineHa
 
 
 def test_the_job_finds_the_soft_targets_and_gives_the_student_that_it_gives_without(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     spec = soft({"method": "kd"}, control=False)
     harness.run(spec, "before", cache_dir=str(harness.folder / "other"))
     preflight(harness, spec)
@@ -258,7 +258,7 @@ def test_the_job_finds_the_soft_targets_and_gives_the_student_that_it_gives_with
 
 @pytest.mark.parametrize("polls", [0, 2, 4, 8])
 def test_it_stops_as_it_is_told_and_can_be_done_again(harness: EngineHarness, polls: int) -> None:
-    school(harness)
+    add_teachers(harness)
     spec = soft({"method": "kd"})
     with pytest.raises(Stopped):
         preflight(harness, spec, StopAtStep(polls, "pause"))
@@ -270,7 +270,7 @@ def test_it_stops_as_it_is_told_and_can_be_done_again(harness: EngineHarness, po
 
 
 def test_the_steps_are_those_of_the_real_job(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     spec = soft({"method": "kd"}, repeats=3)
     report = preflight(harness, spec)
     real = report_of(harness.run(spec, "real"))
@@ -284,7 +284,7 @@ def test_the_steps_are_those_of_the_real_job(harness: EngineHarness) -> None:
 
 
 def test_candidates_that_train_as_one_step_are_rehearsed_as_one(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     search = {"method": "kd", "temperature": {"search": [1.0, 2.0, 8.0]}}
     together = preflight(harness, soft(search))
     assert [(stage.name, stage.members, stage.runs) for stage in together.stages] == [
@@ -303,21 +303,21 @@ def test_candidates_that_train_as_one_step_are_rehearsed_as_one(harness: EngineH
 
 
 def test_folds_multiply_the_candidates(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     term = {"method": "kd", "temperature": {"search": [1.0, 4.0], "folds": 3}}
     report = preflight(harness, soft(term, training={**TRAINING, "clip_norm": 1.0}, control=False))
     assert [(stage.name, stage.runs) for stage in report.stages] == [("candidates", 6), ("student", 1)]
 
 
 def test_peers_and_control_take_the_students_steps_beside_it(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     report = preflight(harness, soft({"method": "kd"}, mutual={"peers": [STUDENT, STUDENT]}))
     assert report.stages[0].members == ("student", "peer-1", "peer-2", "control")
     assert report.memory.parameters == 4 * PARAMETERS * 4
 
 
 def test_seconds_are_measured_steps_and_epochs_times_how_often_they_come(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     report = preflight(harness, soft({"method": "kd"}, repeats=2, training={**TRAINING, "epochs": 30}))
     seconds = report.seconds
     for stage in report.stages:
@@ -332,7 +332,7 @@ def test_seconds_are_measured_steps_and_epochs_times_how_often_they_come(harness
 
 
 def test_views_cost_a_pass_of_the_teachers_in_each_epoch(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     report = preflight(harness, soft({"method": "kd"}, training={**NOISE, "epochs": 30}))
     seconds = report.seconds
     assert seconds.teaching_by_epoch is not None
@@ -344,7 +344,7 @@ def test_views_cost_a_pass_of_the_teachers_in_each_epoch(harness: EngineHarness)
 
 
 def test_bytes_of_weights_gradients_and_optimiser_are_those_of_the_networks(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     memory = preflight(harness, soft({"method": "kd"}, control=False)).memory
     own = PARAMETERS * 4
     assert (memory.parameters, memory.gradients, memory.best) == (own, own, own)
@@ -406,7 +406,7 @@ def test_a_job_that_needs_more_than_there_is_is_warned_of(
 
 @pytest.mark.parametrize("name", CLASS_JOBS)
 def test_every_method_can_be_rehearsed(harness: EngineHarness, name: str) -> None:
-    school(harness)
+    add_teachers(harness)
     report = preflight(harness, CLASS_JOBS[name])
     assert failures(report) == []
     assert report.memory.activations is not None
@@ -414,7 +414,7 @@ def test_every_method_can_be_rehearsed(harness: EngineHarness, name: str) -> Non
 
 
 def test_terms_on_layers_of_a_teacher_have_them_in_their_soft_targets(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     facts = harness.models[TEACHER].facts
     assert facts is not None
     width = layers_of(facts)["penultimate"]
@@ -426,7 +426,7 @@ def test_terms_on_layers_of_a_teacher_have_them_in_their_soft_targets(harness: E
 
 
 def test_what_is_found_twice_is_told_once(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     relabelled(harness, [1, 2, 0])
     report = preflight(harness, soft({"method": "kd"}, teachers=[{"model": TEACHER}, {"model": TEACHER}]))
     assert [each["code"] for each in report.warnings] == ["class_order_suspected"] == harness.log.warnings
@@ -434,7 +434,7 @@ def test_what_is_found_twice_is_told_once(harness: EngineHarness) -> None:
 
 
 def test_warnings_of_the_training_are_told_once(harness: EngineHarness) -> None:
-    school(harness)
+    add_teachers(harness)
     training = {**TRAINING, "micro_batch_size": 4}
     student = {"family": "mlp", "hidden": [4], "normalization": "batch"}
     seen: list[ChildEvent] = []

@@ -20,7 +20,16 @@ from tests.engine.balancing.small_network import (
     trunk_gradient,
 )
 from tests.engine.harness import EngineHarness, blobs
-from tests.engine.jobs.interrupted_jobs import COMBINATION, DISTILL, MULTITASK, PCGRAD, TRAIN, TRAINING, school, whole
+from tests.engine.jobs.interrupted_jobs import (
+    COMBINATION,
+    DISTILL,
+    MULTITASK,
+    PCGRAD,
+    TRAIN,
+    TRAINING,
+    harness_with_teachers,
+    whole,
+)
 from workers.engine.common.seeds import derived_seed, generator
 from workers.engine.data.order import epoch_order
 from workers.engine.models import Network, build, initialise
@@ -36,7 +45,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> EngineHarness:
-    return school(tmp_path_factory.mktemp("school"))
+    return harness_with_teachers(tmp_path_factory.mktemp("shared"))
 
 
 def weights_equal(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
@@ -180,8 +189,8 @@ def test_the_order_of_an_epoch_is_a_function_of_seed_and_epoch() -> None:
     assert not torch.equal(first, epoch_order(split, 7, 3))
     assert not torch.equal(first, epoch_order(split, 8, 2))
     assert torch.equal(first.sort().values, split)
-    taught = BatchSchedule(TrainingSpec(seed=7, batch_size=50), split, split)
-    assert torch.equal(taught.epoch(2)[0], first)
+    batches = BatchSchedule(TrainingSpec(seed=7, batch_size=50), split, split)
+    assert torch.equal(batches.epoch(2)[0], first)
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 32, 100])

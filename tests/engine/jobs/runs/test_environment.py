@@ -7,14 +7,14 @@ import torch
 
 from app.contracts.wire.events import WarningEvent
 from tests.engine.harness import EngineHarness, report_of
-from tests.engine.jobs.interrupted_jobs import TRAIN, alone, school, stop
+from tests.engine.jobs.interrupted_jobs import TRAIN, alone, harness_with_teachers, stop
 from workers.engine.common.environment import environment_fingerprint
 from workers.engine.jobs.runs import runner
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> EngineHarness:
-    return school(tmp_path_factory.mktemp("school"))
+    return harness_with_teachers(tmp_path_factory.mktemp("shared"))
 
 
 OTHERS: dict[str, Any] = {

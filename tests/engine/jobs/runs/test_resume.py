@@ -16,9 +16,9 @@ from tests.engine.jobs.interrupted_jobs import (
     TRAIN,
     TRAINING,
     alone,
+    harness_with_teachers,
     interrupted,
     points,
-    school,
     split_rows,
     stop,
     whole,
@@ -31,7 +31,7 @@ LAST = 2 * BATCHES - 1
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> EngineHarness:
     """Data and teachers of all jobs of this file; each job has a name of its own."""
-    return school(tmp_path_factory.mktemp("school"))
+    return harness_with_teachers(tmp_path_factory.mktemp("shared"))
 
 
 def trained(**training: Any) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def test_a_member_that_stopped_early_stays_stopped_while_the_control_goes_on(tmp
 
     The first stop comes when one epoch of patience is gone, the second when the student has stopped.
     """
-    harness = school(tmp_path)
+    harness = harness_with_teachers(tmp_path)
     arrays = blobs()
     arrays["label"][split_rows(harness, "validation")] = -1
     harness.dataset(arrays)

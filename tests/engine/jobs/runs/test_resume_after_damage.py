@@ -15,8 +15,8 @@ from tests.engine.jobs.interrupted_jobs import (
     TRAIN,
     TRAINING,
     alone,
+    harness_with_teachers,
     interrupted,
-    school,
     split_rows,
     stop,
     whole,
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("one_thread_again")
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> EngineHarness:
-    return school(tmp_path_factory.mktemp("school"))
+    return harness_with_teachers(tmp_path_factory.mktemp("shared"))
 
 
 def checkpoints(harness: EngineHarness, job: str) -> list[Path]:
@@ -206,7 +206,7 @@ def test_a_validation_score_that_is_not_finite_keeps_no_job_from_its_checkpoints
     tmp_path: Path, select_by: str
 ) -> None:
     """JSON has no infinity: a state that holds one could not be written."""
-    harness = school(tmp_path)
+    harness = harness_with_teachers(tmp_path)
     arrays = blobs()
     arrays["size"][split_rows(harness, "validation")[0]] = 1e30
     harness.dataset(arrays)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.engine.harness import EngineHarness, StopAtStep, report_of
-from tests.engine.jobs.interrupted_jobs import DISTILL, alone, school, whole
+from tests.engine.jobs.interrupted_jobs import DISTILL, alone, harness_with_teachers, whole
 from workers.engine.common.environment import environment_fingerprint
 from workers.engine.common.files import write_document
 from workers.engine.common.stop import Stopped
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("one_thread_again")
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> EngineHarness:
-    return school(tmp_path_factory.mktemp("school"))
+    return harness_with_teachers(tmp_path_factory.mktemp("shared"))
 
 
 def stopped_after(harness: EngineHarness, spec: dict[str, Any], job: str, steps: int, **changes: Any) -> None:

@@ -66,7 +66,7 @@ def made(architecture: Architecture, seed: int = 0) -> Network:
     return network
 
 
-def lived(architecture: Architecture) -> Network:
+def with_running_statistics(architecture: Architecture) -> Network:
     """A network whose running statistics are no longer those of a new one, for evaluation."""
     network = made(architecture)
     with torch.no_grad():

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tests.engine.models.sharing.networks import OUTPUTS, lived, made, rows_for, shared, touched
+from tests.engine.models.sharing.networks import OUTPUTS, made, rows_for, shared, touched, with_running_statistics
 from workers.engine.models import Network
 from workers.engine.models.sharing.experts import CgcNetwork, MmoeNetwork
 from workers.engine.models.sharing.mtan import Attention
@@ -25,7 +25,7 @@ def alone(family: str, output: str, trunk: dict[str, Tensor], head: dict[str, Te
 
 @pytest.mark.parametrize("family", ["mlp", "convnet", "resnet", "transformer"])
 def test_cross_stitch_with_the_identity_is_a_network_for_each_task(family: str) -> None:
-    network = lived(shared(family, "cross_stitch"))
+    network = with_running_statistics(shared(family, "cross_stitch"))
     for name, value in network.named_parameters():
         if name.startswith("stitches."):
             value.data = torch.eye(3)
@@ -62,7 +62,7 @@ def test_a_stitch_begins_with_its_own_tower_and_equal_shares_of_the_others(own: 
 
 @pytest.mark.parametrize("scheme", ["mmoe", "cgc"])
 def test_a_gate_puts_out_a_distribution_that_depends_on_the_row(scheme: str) -> None:
-    network = lived(shared("convnet", scheme))
+    network = with_running_statistics(shared("convnet", scheme))
     assert isinstance(network, MmoeNetwork | CgcNetwork)
     rows = rows_for(network)
     for name in OUTPUTS:
@@ -76,7 +76,7 @@ def test_a_gate_puts_out_a_distribution_that_depends_on_the_row(scheme: str) -> 
 @pytest.mark.parametrize("scheme", ["mmoe", "cgc"])
 def test_a_head_reads_the_experts_in_the_shares_of_its_gate(scheme: str) -> None:
     """With all of a gate on one expert the task is a single-task network with that expert as its trunk."""
-    network = lived(shared("resnet", scheme))
+    network = with_running_statistics(shared("resnet", scheme))
     rows = rows_for(network)
     experts = {"mmoe": ["experts.0", "experts.1", "experts.2"], "cgc": ["shared.0", "shared.1"]}[scheme]
     for name in OUTPUTS:
@@ -101,7 +101,7 @@ def test_a_task_expert_of_cgc_has_no_gradient_of_another_task_and_a_shared_one_h
 
 @pytest.mark.parametrize("family", ["convnet", "flat", "resnet"])
 def test_the_masks_of_mtan_lie_between_0_and_1_and_differ_between_tasks(family: str) -> None:
-    network = lived(shared(family, "mtan"))
+    network = with_running_statistics(shared(family, "mtan"))
     masks: dict[str, Tensor] = {}
     for name, module in network.named_modules():
         if isinstance(module, Attention):
@@ -116,7 +116,7 @@ def test_the_masks_of_mtan_lie_between_0_and_1_and_differ_between_tasks(family: 
 
 @pytest.mark.parametrize("family", ["convnet", "flat", "resnet"])
 def test_with_masks_of_1_mtan_is_hard_sharing(family: str) -> None:
-    network = lived(shared(family, "mtan"))
+    network = with_running_statistics(shared(family, "mtan"))
     for module in network.modules():
         if isinstance(module, Attention):
             module.register_forward_hook(lambda _, __, mask: torch.ones_like(mask))
@@ -129,7 +129,7 @@ def test_with_masks_of_1_mtan_is_hard_sharing(family: str) -> None:
 
 def test_mtan_hands_what_a_task_attended_on_to_its_next_stage() -> None:
     """A mask of the first stage that lets nothing through changes the second stage's, of that task alone."""
-    network = lived(shared("convnet", "mtan"))
+    network = with_running_statistics(shared("convnet", "mtan"))
     masks: dict[str, list[Tensor]] = {}
     modules = dict(network.named_modules())
     for name in OUTPUTS:
@@ -164,7 +164,7 @@ def test_a_loss_of_one_group_of_trunks_moves_no_parameter_of_another() -> None:
 
 def test_one_group_of_trunks_is_hard_sharing() -> None:
     groups = {"method": "trunks", "groups": [["left", "size.cm", "total"]]}
-    network = lived(shared("resnet", "trunks", sharing=groups))
+    network = with_running_statistics(shared("resnet", "trunks", sharing=groups))
     rows, state = rows_for(network), network.state_dict()
     hard = made(shared("resnet", "hard"))
     heads = {name: value for name, value in state.items() if name.startswith("heads.")}

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import ModelManifest
-from tests.engine.models.sharing.networks import FAMILIES, OUTPUTS, SCHEMES, lived, rows_for, shared
+from tests.engine.models.sharing.networks import FAMILIES, OUTPUTS, SCHEMES, rows_for, shared, with_running_statistics
 from workers.engine.jobs.inspection.family_models import inspect_family_model
 from workers.engine.models import build
 from workers.engine.models.loading import load_weights
@@ -31,7 +31,7 @@ def reversed_outputs() -> dict[str, int]:
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_weights_mean_the_same_whatever_the_order_in_which_json_names_the_outputs(scheme: str, tmp_path: Path) -> None:
     """Trap: a stitch's rows in the order of the outputs, which a database may change."""
-    network = lived(shared("convnet", scheme))
+    network = with_running_statistics(shared("convnet", scheme))
     save_file(network.state_dict(), tmp_path / "own.safetensors")
     told = manifest(SCHEMES[scheme], outputs=reversed_outputs())
     facts = inspect_family_model(tmp_path / "own.safetensors", told)
@@ -56,7 +56,7 @@ def test_weights_mean_the_same_whatever_the_order_in_which_json_names_the_output
 def test_a_manifest_that_its_file_does_not_hold_is_refused(
     sharing: Any, family: str, code: str, tmp_path: Path
 ) -> None:
-    save_file(lived(shared("convnet", "cgc")).state_dict(), tmp_path / "own.safetensors")
+    save_file(with_running_statistics(shared("convnet", "cgc")).state_dict(), tmp_path / "own.safetensors")
     with pytest.raises(UserError) as caught:
         inspect_family_model(tmp_path / "own.safetensors", manifest(sharing, family))
     assert caught.value.code == code
