@@ -21,18 +21,18 @@ def _tracked() -> list[Path]:
     return [Path(line) for line in listed.splitlines()]
 
 
-def test_nothing_stands_at_the_top_level_but_the_house_and_what_the_ecosystem_expects() -> None:
+def test_nothing_is_at_the_top_level_but_the_source_and_what_the_ecosystem_expects() -> None:
     top = {path.parts[0] for path in _tracked()}
     assert top >= HOUSE
     assert top <= HOUSE | ECOSYSTEM
 
 
-def test_no_module_is_so_long_that_one_loses_ones_way() -> None:
+def test_no_module_is_too_long() -> None:
     long = {str(path): n for path in _tracked() if path.suffix == ".py" and (n := _lines(path)) > MOST_LINES}
     assert not long
 
 
-def test_no_folder_has_so_many_entries_that_one_has_to_search_it() -> None:
+def test_no_folder_has_too_many_entries() -> None:
     folders = _entries([path for path in _tracked() if path.parts[0] in ("app", "workers", "tests")])
     crowded = [
         f"{folder} has {len(entries)} entries: {', '.join(sorted(entries))}"

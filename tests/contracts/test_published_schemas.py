@@ -120,6 +120,6 @@ def test_every_published_schema_is_valid_json_schema(document: Node, name: str) 
     Draft202012Validator.check_schema(document["components"]["schemas"][name])
 
 
-def test_kinds_are_told_apart_by_a_discriminator(document: Node) -> None:
+def test_kinds_are_distinguished_by_a_discriminator(document: Node) -> None:
     mapping = document["components"]["schemas"]["JobSpec"]["discriminator"]["mapping"]
     assert set(mapping) == {"train", "distill", "multitask", "preflight"}

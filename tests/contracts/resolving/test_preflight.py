@@ -65,7 +65,7 @@ def test_resolving_a_preflight_twice_changes_nothing() -> None:
     assert resolve(stored, {DS: DATASET}, {TEACHER: MODEL}, threads=7).spec == once
 
 
-def test_problems_are_told_below_the_job() -> None:
+def test_problems_are_reported_below_the_job() -> None:
     found = resolved(target="colour", training={"early_stopping": {}, "batch_size": 8})
     assert [(problem.pointer, problem.code) for problem in found.problems] == [("/job/target", "unknown_target")]
 

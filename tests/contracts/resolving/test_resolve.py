@@ -201,7 +201,7 @@ def test_equal_weights_that_change_nothing_are_warned_of(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_what_a_worker_needs_for_a_balancer_is_said_at_submission(method: str) -> None:
+def test_what_a_worker_needs_for_a_balancer_is_reported_at_submission(method: str) -> None:
     found = resolved(MULTITASK | {"balancing": {"method": method}}, TWO)
     assert ("extra_needed" in warned(found)) == (method in ("upgrad", "dualproj", "nash_mtl"))
     assert not codes(found)

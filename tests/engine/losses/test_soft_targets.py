@@ -191,7 +191,7 @@ def test_several_teachers_are_softened_first_and_averaged_then() -> None:
     assert not np.allclose(found, 16.0 * (averaged * (np.log(averaged) - log_q)).sum(1), rtol=1e-2)
 
 
-def test_where_a_teacher_is_silent_the_others_share_its_weight() -> None:
+def test_where_a_teacher_has_no_outputs_the_others_share_its_weight() -> None:
     """Rows: both teach, only the second, only the first, neither; the last counts nothing and gives 0, not NaN."""
     a, b = scores(4, 3, seed=1), scores(4, 3, seed=2)
     student = scores(4, 3, seed=3).requires_grad_()
@@ -269,7 +269,7 @@ def test_value_mse_is_in_the_students_standardised_units(unit: float) -> None:
     np.testing.assert_allclose(gradient(losses.mean(), student)[:, 0], 2.0 * apart / 3.0, rtol=1e-5)
 
 
-def test_labels_and_teachers_that_say_the_same_number_pull_alike() -> None:
+def test_labels_and_teachers_with_the_same_number_pull_alike() -> None:
     """The supervised loss of values is in the same standardised units as the teacher's, so that weights compare."""
     told, spec = scores(6, 1, spread=900.0), ValueOutput(kind="value", mean=-50.0, std=900.0)
     labels = supervised(TargetColumn("value", 1, told[:, 0], torch.ones(6, dtype=torch.bool)), spec)

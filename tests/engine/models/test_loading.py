@@ -112,7 +112,7 @@ def test_two_parameters_renamed_to_one_are_refused_by_its_name(tmp_path: Path) -
     assert "`layers.0.weight`" in message
 
 
-def test_a_misfit_of_thousands_of_parameters_is_told_in_ten(tmp_path: Path) -> None:
+def test_a_misfit_of_thousands_of_parameters_is_reported_in_ten(tmp_path: Path) -> None:
     given = {f"block{i}.weight": torch.zeros(1) for i in range(15_000)}
     message = refused(
         "missing_parameters", lambda: loaded(given, tmp_path, rename={f"b{i}": f"c{i}" for i in range(4096)})

@@ -105,7 +105,7 @@ def test_a_teacher_of_pure_noise_is_at_chance_and_suspected_of_no_order(rows: in
 
 
 @pytest.mark.parametrize("classes", [3, 10, 100])
-def test_a_teacher_that_is_right_but_for_the_order_is_at_chance_and_told_the_order(classes: int) -> None:
+def test_a_teacher_that_is_right_but_for_the_order_is_at_chance_and_its_order_is_reported(classes: int) -> None:
     labels = drawn(0, 2000, classes)
     found = score_of((labels + 1) % classes, labels, classes)
     assert found is not None
@@ -145,7 +145,7 @@ def test_rows_without_a_label_or_an_answer_are_left_out() -> None:
     assert score_of(torch.zeros(6, dtype=torch.int64), torch.full((6,), -1), 2) is None
 
 
-def test_above_the_bound_accuracy_is_told_and_no_order_looked_for() -> None:
+def test_above_the_bound_accuracy_is_reported_and_no_order_looked_for() -> None:
     classes = MOST_CLASSES + 1
     labels = drawn(0, 4000, classes)
     found = score_of((labels + 1) % classes, labels, classes)

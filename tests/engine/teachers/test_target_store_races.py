@@ -68,7 +68,7 @@ def test_many_that_evict_at_once_do_not_stumble_over_each_other(tmp_path: Path) 
     assert sorted(done) == [0, 1, 2, 3]
 
 
-def test_a_draft_is_evicted_once_its_writer_is_dead_and_never_before(tmp_path: Path) -> None:
+def test_a_temporary_entry_is_evicted_once_its_writer_is_dead_and_never_before(tmp_path: Path) -> None:
     def blocks() -> Iterator[Outputs]:
         yield {"label": torch.zeros(700, 3)}
         dead = next(path for path in tmp_path.iterdir() if path.is_dir())

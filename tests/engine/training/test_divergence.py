@@ -44,7 +44,7 @@ def step(trained: Learner, x: float, number: int) -> None:
 
 
 @pytest.mark.parametrize("training", [{"optimizer": "sgd"}, {"optimizer": "adam"}, {"clip_norm": 1.0}])
-def test_an_infinite_gradient_of_a_finite_loss_is_told_by_step_and_term(training: dict[str, Any]) -> None:
+def test_an_infinite_gradient_of_a_finite_loss_is_reported_by_step_and_term(training: dict[str, Any]) -> None:
     """The loss is 2e10, its gradient at w is 2e40. Under a relu no later loss need show what it does to w."""
     trained = learner(learning_rate=1e-30, **training)
     step(trained, 0.0, 0)

@@ -64,7 +64,7 @@ def test_flaws_of_any_round_are_in_the_table(tmp_path: Path) -> None:
         assert f"- flawed, sqlite: {words}" in table
 
 
-def test_what_a_machine_lacks_is_said_in_the_row_and_asked_for_once(tmp_path: Path) -> None:
+def test_what_a_machine_lacks_is_reported_in_the_row_and_asked_for_once(tmp_path: Path) -> None:
     campaign, said = _campaign(tmp_path, Fault("lacks", _lacking, ("sqlite",)), Fault("other", _fine, ("postgresql",)))
     run(campaign, rounds=2)
     table = table_of(campaign.seen, "", "")

@@ -41,7 +41,7 @@ async def test_a_job_that_failed_is_lost_and_another_student_is_not_bit_exact(ha
     assert (found.lost, found.stuck, found.bit_exact) == (1, 0, False)
 
 
-async def test_a_job_that_the_dead_hold_past_lease_and_spare_time_is_stuck(harness: WorkerHarness) -> None:
+async def test_a_job_that_a_dead_worker_holds_past_lease_and_spare_time_is_stuck(harness: WorkerHarness) -> None:
     async with harness.supervising():
         job = await harness.ends(await harness.submit("work"))
     hit = Hit(job.id, 0, utcnow() - timedelta(seconds=100.0))
@@ -86,7 +86,7 @@ input()
 """
 
 
-def test_a_child_notes_down_that_another_has_its_slot(tmp_path: Path) -> None:
+def test_a_child_records_that_another_has_its_slot(tmp_path: Path) -> None:
     """The second of two that inherited the lock of one slot."""
     attempt = tmp_path / "jobs" / "job_1" / "attempt-1"
     slot = locks.take(tmp_path / "locks" / "slot-cpu-0.lock")

@@ -83,7 +83,7 @@ async def test_a_worker_whose_clock_jumps_keeps_its_job(
     assert other.popen.poll() is None
 
 
-async def test_a_sweeper_whose_clock_is_ahead_takes_nothing_from_the_living_and_finds_the_dead(
+async def test_a_sweeper_whose_clock_is_ahead_takes_nothing_from_live_workers_and_finds_dead_ones(
     harness: WorkerHarness, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock.jump(HOUR)

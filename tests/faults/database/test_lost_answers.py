@@ -101,7 +101,7 @@ async def test_pause_and_cancel_are_acknowledged_although_the_answer_was_lost(
     assert await harness.services.ledger.yield_(claim)
 
 
-async def test_nobody_believes_in_a_commit_without_a_witness(
+async def test_a_commit_without_evidence_does_not_count_as_done(
     postgresql_url: str, postgresql_server: str, armed: Armed
 ) -> None:
     upgrade(postgresql_url)

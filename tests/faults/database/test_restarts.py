@@ -8,7 +8,7 @@ from tests.faults.database.restarts import restarts
 SEED = int(os.environ.get("STILLHOUSE_FAULT_SEED", "0"))
 
 
-def test_immediate_restarts_lose_nothing_and_are_told_as_503(tmp_path: Path) -> None:
+def test_immediate_restarts_lose_nothing_and_are_answered_with_503(tmp_path: Path) -> None:
     found = restarts(tmp_path, SEED, rounds=3)
     told = found.told
     assert not told.faults, f"seed {SEED}: {told.faults}"

@@ -76,7 +76,7 @@ async def test_a_job_fails_when_its_input_is_rejected(any_harness: ApiHarness) -
     assert (found["state"], found["error"]["code"], found["error"]["class"]) == ("failed", "invalid_input", "user")
 
 
-async def test_unknown_inputs_are_told_by_pointer(any_harness: ApiHarness) -> None:
+async def test_unknown_inputs_are_reported_by_pointer(any_harness: ApiHarness) -> None:
     dataset = await any_harness.ready_dataset()
     spec = distill(NO_DATASET, {"model": NO_MODEL}, {"job": NO_JOB})
     for query in ("", "?dry_run=true"):
@@ -104,14 +104,14 @@ async def test_rejected_and_failed_inputs_are_refused(any_harness: ApiHarness) -
     ]
 
 
-async def test_an_inspection_is_nobodys_teacher(harness: ApiHarness) -> None:
+async def test_an_inspection_cannot_be_a_teacher(harness: ApiHarness) -> None:
     dataset = await harness.ready_dataset()
     inspection = (await harness.get("/v1/jobs?kind=inspect"))["data"][0]["id"]
     answer = await harness.http.post("/v1/jobs", json=distill(dataset, {"job": inspection}))
     assert answer.json()["code"] == "unknown_job"
 
 
-async def test_what_does_not_fit_the_data_is_told_by_pointer(harness: ApiHarness) -> None:
+async def test_what_does_not_fit_the_data_is_reported_by_pointer(harness: ApiHarness) -> None:
     spec = await harness.train_spec()
     answer = await harness.http.post("/v1/jobs", json=spec | {"target": "colour"})
     assert answer.status_code == 422
@@ -167,7 +167,7 @@ async def test_queued_jobs_pause_resume_and_cancel_at_once(any_harness: ApiHarne
     assert states == ["paused", "paused", "queued", "cancelled", "cancelled"]
 
 
-async def test_a_running_job_is_told_to_stop(any_harness: ApiHarness) -> None:
+async def test_a_running_job_receives_the_request_to_stop(any_harness: ApiHarness) -> None:
     path = f"/v1/jobs/{(await any_harness.submit())['id']}"
     claim = await any_harness.begin()
     assert (await any_harness.http.post(f"{path}/pause")).json()["state"] == "pausing"

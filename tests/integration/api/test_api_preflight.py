@@ -52,7 +52,7 @@ async def test_a_dry_run_of_a_preflight_resolves_its_job_and_writes_nothing(harn
     assert (await harness.get("/v1/jobs"))["data"] == []
 
 
-async def test_what_is_wrong_with_its_job_is_told_below_the_job(harness: ApiHarness) -> None:
+async def test_what_is_wrong_with_its_job_is_reported_below_the_job(harness: ApiHarness) -> None:
     spec = await harness.train_spec()
     for query in ("", "?dry_run=true"):
         answer = await harness.http.post(f"/v1/jobs{query}", json=preflight(spec | {"target": "colour"}))
@@ -91,7 +91,7 @@ async def test_before_its_end_there_is_nothing(harness: ApiHarness, part: str) -
     assert (await harness.http.get(f"{path}/{part}")).json()["code"] == "not_succeeded"
 
 
-async def test_a_preflight_is_nobodys_teacher(any_harness: ApiHarness) -> None:
+async def test_a_preflight_cannot_be_a_teacher(any_harness: ApiHarness) -> None:
     spec = await any_harness.train_spec()
     path = await finished(any_harness, spec)
     queued = await any_harness.submit(preflight(spec))

@@ -62,7 +62,7 @@ async def test_a_key_makes_one_retry_however_many_racers(any_harness: ApiHarness
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
-async def test_what_cannot_be_retried_is_told_with_a_code(any_harness: ApiHarness) -> None:
+async def test_what_cannot_be_retried_is_reported_with_a_code(any_harness: ApiHarness) -> None:
     async def code(job_id: str, **body: bool) -> tuple[int, str]:
         answer = await any_harness.http.post(f"/v1/jobs/{job_id}/retry", json=body)
         return answer.status_code, answer.json()["code"]
@@ -80,7 +80,7 @@ async def test_what_cannot_be_retried_is_told_with_a_code(any_harness: ApiHarnes
     assert await code("job_01890000-0000-7000-8000-000000000000") == (404, "unknown_job")
 
 
-async def test_an_input_that_has_gone_is_told(any_harness: ApiHarness) -> None:
+async def test_an_input_that_has_gone_is_reported(any_harness: ApiHarness) -> None:
     old = await any_harness.get(f"/v1/jobs/{await stopped(any_harness)}")
     assert (await any_harness.http.delete(f"/v1/datasets/{old['spec']['dataset']}")).status_code == 204
     answer = await any_harness.http.post(f"/v1/jobs/{old['id']}/retry")

@@ -119,7 +119,7 @@ async def test_a_failed_upload_gives_its_key_back(harness: LedgerHarness) -> Non
     assert isinstance(await hold(harness.database, "up"), str)
 
 
-async def test_the_key_of_a_dead_upload_is_taken_over_and_the_dead_stay_dead(harness: LedgerHarness) -> None:
+async def test_the_key_of_a_dead_upload_is_taken_over_and_the_dead_one_writes_nothing(harness: LedgerHarness) -> None:
     dead = await hold(harness.database, "up", seconds=-1.0)
     assert isinstance(dead, str)
     heir = await hold(harness.database, "up")

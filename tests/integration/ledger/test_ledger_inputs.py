@@ -207,7 +207,7 @@ async def test_a_student_is_needed_by_the_jobs_that_name_its_job(harness: Ledger
         assert await needed_by(session, student) == [follower]
 
 
-async def test_the_job_of_a_deleted_student_teaches_nobody(harness: LedgerHarness) -> None:
+async def test_the_job_of_a_deleted_student_cannot_be_a_teacher(harness: LedgerHarness) -> None:
     teacher = await harness.job()
     assert await harness.ledger.succeed(await harness.running(), await harness.publication())
     student = (await harness.row(teacher)).student_id

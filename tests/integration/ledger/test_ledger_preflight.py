@@ -169,7 +169,7 @@ async def test_it_fails_with_the_job_that_should_have_taught(harness: LedgerHarn
 
 
 @pytest.mark.parametrize("ended", [False, True])
-async def test_a_preflight_is_nobodys_teacher(harness: LedgerHarness, ended: bool) -> None:
+async def test_a_preflight_cannot_be_a_teacher(harness: LedgerHarness, ended: bool) -> None:
     dataset = await harness.dataset()
     look = await preflight(harness, dataset)
     if ended:

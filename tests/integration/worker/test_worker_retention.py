@@ -170,7 +170,9 @@ async def test_a_folder_goes_only_after_the_ledger_has_forgotten_its_checkpoint(
     assert not checkpoint.exists()
 
 
-async def test_another_database_removes_no_checkpoints_of_the_living(harness: WorkerHarness, tmp_path: Path) -> None:
+async def test_another_database_removes_no_checkpoints_of_unfinished_jobs(
+    harness: WorkerHarness, tmp_path: Path
+) -> None:
     """`stillhouse gc` that was told the wrong database knows none of the jobs that run here."""
     url = f"sqlite:///{tmp_path / 'other.db'}"
     upgrade(url)

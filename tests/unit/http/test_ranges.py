@@ -65,7 +65,7 @@ def test_if_range_holds_for_the_same_bytes_only() -> None:
 
 
 @pytest.mark.parametrize("header", ["*", etag_of(SHA), f"W/{etag_of(SHA)}", f'"a", {etag_of(SHA)}'])
-def test_a_client_that_has_the_bytes_is_told_so(header: str) -> None:
+def test_a_client_that_has_the_bytes_gets_not_modified(header: str) -> None:
     assert not_modified(header, SHA)
 
 

@@ -37,7 +37,7 @@ def test_plain_json_is_read_as_the_standard_reads_it(value: object) -> None:
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "9" * 5000])
-def test_a_number_that_is_not_finite_is_told_by_its_place(number: str) -> None:
+def test_a_number_that_is_not_finite_is_reported_by_its_place(number: str) -> None:
     with pytest.raises(Invalid) as caught:
         parse(f'{{"a/b": [1, {{"c": {number}}}], "d": {number}, "e": 2}}'.encode())
     assert caught.value.status == 422
@@ -47,7 +47,7 @@ def test_a_number_that_is_not_finite_is_told_by_its_place(number: str) -> None:
     ]
 
 
-def test_of_ten_thousand_such_numbers_the_first_ones_are_told() -> None:
+def test_of_ten_thousand_such_numbers_the_first_ones_are_reported() -> None:
     with pytest.raises(Invalid) as caught:
         parse(b"[" + b"NaN," * 10_000 + b"1]")
     assert caught.value.problems is not None

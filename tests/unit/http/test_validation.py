@@ -79,7 +79,7 @@ def faults(document: Any, adapter: TypeAdapter[Any] = JOB_SPEC) -> dict[str, str
           "relation": {"matrix": [[-1.0]]}}, "/relation/matrix/0/0", "out_of_range"),
     ],
 )  # fmt: skip
-def test_a_fault_is_told_by_its_place_and_code(document: Any, place: str, code: str) -> None:
+def test_an_error_is_reported_by_its_place_and_code(document: Any, place: str, code: str) -> None:
     assert faults(document)[place] == code
 
 

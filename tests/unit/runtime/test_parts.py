@@ -62,7 +62,7 @@ def test_only_a_free_lock_is_removed(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_seats_of_the_living_differ_and_those_of_the_dead_come_free(places: Places) -> None:
+def test_seats_of_live_processes_differ_and_those_of_dead_ones_come_free(places: Places) -> None:
     first, second = Seats(places), Seats(places)
     assert [first.take("cpu"), first.take("cpu"), second.take("cpu"), first.take("inspect")] == [
         "cpu-0",

@@ -237,7 +237,7 @@ def test_a_row_of_two_labels_is_refused_where_one_label_is_looked_at() -> None:
     assert codes(resolved(mixing)) == {("/distillation/soft_targets/0/method", "view_undefined")}
 
 
-def test_columns_that_speak_of_rows_as_they_are_are_warned_of_under_views() -> None:
+def test_columns_of_unaugmented_rows_are_warned_of_under_views() -> None:
     told = TargetFacts(kind="teacher", size=10, predicts=ClassOutput(kind="class"), labelled=SPLITS)
     data = dataset(digit=TargetFacts(kind="class", size=10, labelled=SPLITS), told=told)
     found = resolved(viewed({"kind": "flip"}, teachers=[{"columns": "told"}]), data)

@@ -11,7 +11,7 @@ def test_baselines_are_off_unless_asked_for() -> None:
     assert spec.baselines is False
 
 
-def test_a_task_without_labels_is_said_to_have_no_baseline() -> None:
+def test_a_task_without_labels_is_reported_to_have_no_baseline() -> None:
     side = TargetFacts(kind="class", size=2, labelled=SPLITS)
     tasks = [{"name": "side"}, {"name": "digit", "teachers": [{"model": TEACHER}]}]
     spec = {"kind": "multitask", "tasks": tasks, "student": {"family": "mlp"}, "baselines": True}
@@ -23,7 +23,7 @@ def test_a_task_without_labels_is_said_to_have_no_baseline() -> None:
     assert "no_baseline" not in warned(resolved({**spec, "baselines": False}, dataset(side=side)))
 
 
-def test_without_a_test_split_it_is_said_that_nothing_will_be_compared() -> None:
+def test_without_a_test_split_it_is_reported_that_nothing_will_be_compared() -> None:
     untested = TWO.model_copy(update={"splits": {"train": 70, "validation": 30}})
     assert "no_test_split" in warned(resolved({**MULTITASK, "baselines": True}, untested))
     assert "no_test_split" not in warned(resolved({**MULTITASK, "baselines": True}, TWO))

@@ -70,13 +70,13 @@ def test_a_relation_of_other_tasks_is_refused_at_its_place(relation: Json, fault
     assert codes(resolved(spec(relation), DATA)) == {fault}
 
 
-def test_a_share_that_the_service_raises_is_said() -> None:
+def test_a_share_that_the_service_raises_is_reported() -> None:
     found = resolved(spec({"matrix": [[0, 1, 0], [0, 1, 0], [0, 0, 1]]}, balancing={"method": "pcgrad"}), DATA)
     assert "relation_diagonal" in warned(found)
     assert any("`left`" in warning["message"] for warning in found.warnings)
 
 
-def test_one_trunk_for_all_is_no_relation_and_said() -> None:
+def test_one_trunk_for_all_is_no_relation_and_reported() -> None:
     assert "relation_without_effect" in warned(resolved(spec({"groups": [["left", "right", "total"]]}), DATA))
 
 
@@ -84,7 +84,7 @@ def test_one_trunk_for_all_is_no_relation_and_said() -> None:
     "relation",
     [{"estimate": "tag", "apply": "trunks"}, {"search": [GROUPS, {"groups": [["left"], ["right", "total"]]}]}],
 )
-def test_parameters_are_not_told_while_trunks_are_open(relation: Json) -> None:
+def test_parameters_are_not_reported_while_trunks_are_open(relation: Json) -> None:
     told = dry_run(resolved(spec(relation), DATA))
     assert (told.parameters, told.flops) == (None, None)
     assert dry_run(resolved(spec(GROUPS), DATA)).parameters is not None

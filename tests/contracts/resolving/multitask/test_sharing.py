@@ -115,7 +115,7 @@ def test_groups_and_towers_name_each_task_exactly_once(sharing: Json, place: str
         ({"method": "trunks", "groups": [["left"], []]}, "/groups/1", "too_short"),
     ],
 )
-def test_what_is_no_sharing_is_told_once_and_by_its_place(sharing: Any, place: str, code: str) -> None:
+def test_what_is_no_sharing_is_reported_once_and_by_its_place(sharing: Any, place: str, code: str) -> None:
     """Trap: of a union every branch complains, also the one that was not meant."""
     spec = {"kind": "multitask", "dataset": DS, "tasks": [{"name": "left"}], "student": {**MLP, "sharing": sharing}}
     with pytest.raises(Invalid) as caught:
@@ -229,7 +229,7 @@ def test_a_student_of_the_same_scheme_starts_from_its_teacher_without_names() ->
     assert not shared("mmoe", {**MLP, "init": {}}, one_of_ours("mmoe"), tasks=tasks_with_teachers()).problems
 
 
-def test_a_misfit_is_told_once_also_where_terms_and_a_start_look_at_layers() -> None:
+def test_a_misfit_is_reported_once_also_where_terms_and_a_start_look_at_layers() -> None:
     broken = {"method": "trunks", "groups": [["left", "nobody"]]}
     term = {"method": "fitnets", "teacher_layer": "penultimate", "student_layer": "penultimate"}
     found = shared(broken, {**MLP, "init": {}}, one_of_ours(), tasks=tasks_with_teachers(features=term))

@@ -67,7 +67,7 @@ KINDS: dict[str, tuple[str, Callable[[Path], object]]] = {
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("what", KINDS)
-def test_a_real_file_of_each_kind_is_told_by_its_bytes(what: str, tmp_path: Path) -> None:
+def test_a_real_file_of_each_kind_is_recognised_by_its_bytes(what: str, tmp_path: Path) -> None:
     kind, write = KINDS[what]
     write(tmp_path / "upload")
     assert kind_of_file(tmp_path / "upload") == kind

@@ -126,7 +126,7 @@ def test_a_column_named_twice_is_refused_where_it_is_wanted(tmp_path: Path) -> N
     assert "`z` more than once" in refused("unreadable", lambda: arrays(tmp_path, table, "z"), ROOM)
 
 
-def test_no_row_and_no_such_column_are_said(tmp_path: Path) -> None:
+def test_no_row_and_no_such_column_are_reported(tmp_path: Path) -> None:
     assert "no row" in refused("empty_dataset", lambda: arrays(tmp_path, {"x": pa.array([], pa.int64())}), ROOM)
     message = refused("missing_column", lambda: arrays(tmp_path, {"a": [1], "b": [2]}), ROOM)
     assert "no `x`: it has `a`, `b`" in message

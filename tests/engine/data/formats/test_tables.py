@@ -180,7 +180,7 @@ def test_a_compressed_array_that_is_cut_short_by_nonsense_is_damaged(tmp_path: P
     assert "damaged" in refused("unreadable", lambda: arrays(told, "npz", tmp_path, "x"))
 
 
-def test_a_missing_key_is_told_beside_those_that_there_are(tmp_path: Path) -> None:
+def test_a_missing_key_is_reported_beside_those_that_there_are(tmp_path: Path) -> None:
     content = saved(tmp_path, features=X, digit=Y)
     message = refused("missing_column", lambda: arrays(content, "npz", tmp_path, "x", "digit"))
     assert "no `x`: it has `digit`, `features`" in message

@@ -90,7 +90,7 @@ def test_without_a_teacher_the_weakest_class_comes_first() -> None:
     assert [each.difference for each in found] == [None, None]
 
 
-def test_each_party_is_read_as_it_speaks(ten_classes: tuple[dict[str, PartyOutputs], Tensor]) -> None:
+def test_each_network_is_read_by_its_kind_of_output(ten_classes: tuple[dict[str, PartyOutputs], Tensor]) -> None:
     parties, labels = ten_classes
     energies = PartyOutputs(-parties["teacher"].values, ClassOutput(kind="class", output="energies"))
     assert per_class({**parties, "teacher": energies}, labels) == per_class(parties, labels)
@@ -105,7 +105,7 @@ def test_rows_without_a_label_are_left_out(ten_classes: tuple[dict[str, PartyOut
     assert per_class(parties, some) == per_class(part, labels[kept])
 
 
-def test_of_many_classes_those_with_the_largest_loss_are_told() -> None:
+def test_of_many_classes_those_with_the_largest_loss_are_reported() -> None:
     """Class c has 4 rows in each of 250 classes; the student misses all of every 50th class."""
     labels = torch.arange(1000) // 4
     student = torch.where((labels % 50 == 0) & (labels > 0), 0, labels)

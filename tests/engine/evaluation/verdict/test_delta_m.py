@@ -54,7 +54,7 @@ def test_metrics_are_averaged_first_and_then_tasks() -> None:
     assert missing is None
 
 
-def test_what_is_undefined_is_left_out_and_said() -> None:
+def test_what_is_undefined_is_left_out_and_reported() -> None:
     zero, unknown = of_metric("macro_f1", 0.5, 0.0), of_metric("accuracy", None, 0.5)
     assert (zero.delta_m, zero.reason) == (None, "macro_f1 of the baseline is 0")
     assert (unknown.delta_m, unknown.reason) == (None, "accuracy of the student is undefined")

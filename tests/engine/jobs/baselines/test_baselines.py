@@ -90,7 +90,7 @@ def test_a_baseline_goes_through_the_labelled_rows_alone_for_the_students_steps(
     assert max(epochs) > 2
 
 
-def test_a_baseline_hears_neither_weights_nor_teachers_nor_the_controls_smoothing(harness: EngineHarness) -> None:
+def test_a_baseline_ignores_weights_teachers_and_the_controls_smoothing(harness: EngineHarness) -> None:
     harness.dataset()
     own = alone(harness, "label", "alone")
     harness.teacher(

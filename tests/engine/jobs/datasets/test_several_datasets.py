@@ -326,7 +326,7 @@ def test_batch_norm_sees_one_mixed_batch(tmp_path: Path, weight: float, share: f
 # Teachers
 
 
-def test_a_teacher_speaks_about_the_rows_of_all_datasets(shared: EngineHarness) -> None:
+def test_a_teacher_has_outputs_for_the_rows_of_all_datasets(shared: EngineHarness) -> None:
     found = trained(shared, COMBINATION, "transfer")
     (teacher_outputs,) = found.tasks[0].teachers
     assert bool(teacher_outputs.present.all())
@@ -350,7 +350,7 @@ def test_targets_are_kept_by_dataset_and_found_by_whoever_uses_one_of_them(tmp_p
     assert (mixed.store, mixed.passes, mixed.saved) == ("miss", 1, 1)
 
 
-def test_a_joined_lesson_is_what_the_teacher_says_about_each_dataset_alone(tmp_path: Path) -> None:
+def test_teacher_outputs_of_joined_datasets_are_those_of_each_dataset_alone(tmp_path: Path) -> None:
     """Bit for bit: blocks begin anew with each dataset. Also where bytes were joined with numbers."""
     harness = EngineHarness(tmp_path)
     arrays = blobs(rows=300)
@@ -371,7 +371,7 @@ def test_a_joined_lesson_is_what_the_teacher_says_about_each_dataset_alone(tmp_p
         each.teachers.close()
 
 
-def test_columns_teach_in_their_own_dataset_and_are_silent_elsewhere(tmp_path: Path) -> None:
+def test_columns_teach_in_their_own_dataset_and_have_no_outputs_elsewhere(tmp_path: Path) -> None:
     harness = EngineHarness(tmp_path)
     arrays = blobs()
     arrays["told"] = np.eye(3, dtype=np.float32)[arrays["label"]] * 5.0

@@ -200,7 +200,7 @@ def test_a_graph_that_loops_for_ever_is_refused_in_bounded_time(
     assert "no answer" in caught.value.message
 
 
-def test_probabilities_that_are_said_to_be_logits_are_refused(tmp_path: Path) -> None:
+def test_probabilities_that_are_declared_as_logits_are_refused(tmp_path: Path) -> None:
     nodes = [helper.make_node("Gemm", ["x", "w", "b"], ["z"]), helper.make_node("Softmax", ["z"], ["y"])]
     with pytest.raises(UserError) as caught:
         inspected(graph(*nodes), tmp_path)

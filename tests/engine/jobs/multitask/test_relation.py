@@ -46,7 +46,7 @@ def test_a_student_whose_relation_follows_an_estimate_is_resumed_bit_for_bit(
     assert harness.digest("without") != harness.digest("whole")
 
 
-def test_the_relation_over_time_is_told_in_metric_series(harness: EngineHarness) -> None:
+def test_the_relation_over_time_is_reported_in_metric_series(harness: EngineHarness) -> None:
     planted(harness)
     harness.run(estimating("first_order"))
     shares = harness.log.series("relation/d/a")
@@ -58,7 +58,7 @@ def test_the_relation_over_time_is_told_in_metric_series(harness: EngineHarness)
 
 
 @pytest.mark.parametrize("balancing", ["fixed", "uncertainty", "pcgrad", "mgda"])
-def test_what_the_balancer_weighed_the_tasks_by_is_told_over_time_and_in_the_report(
+def test_what_the_balancer_weighed_the_tasks_by_is_reported_over_time_and_in_the_report(
     harness: EngineHarness, balancing: str
 ) -> None:
     planted(harness)

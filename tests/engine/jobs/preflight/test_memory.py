@@ -87,7 +87,7 @@ def test_a_control_group_bounds_it(tmp_path: Path) -> None:
     assert host_available(*kernel(tmp_path, 2 * GIB, str(8 * GIB))) == 2 * GIB
 
 
-def test_where_nobody_says_it_is_unknown(tmp_path: Path) -> None:
+def test_without_a_source_it_is_unknown(tmp_path: Path) -> None:
     assert host_available(tmp_path / "meminfo", tmp_path) is None
 
 
@@ -97,7 +97,7 @@ def test_this_process_has_a_height_and_this_host_has_room() -> None:
     assert here is None or here > 0
 
 
-def test_a_refused_allocation_is_told_from_other_errors() -> None:
+def test_a_refused_allocation_is_distinguished_from_other_errors() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)

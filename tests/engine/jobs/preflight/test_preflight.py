@@ -117,7 +117,7 @@ def test_a_teacher_at_chance_level_that_is_allowed_is_no_failure(harness: Engine
 
 
 @pytest.mark.parametrize("places", [[1, 0, 2], [1, 2, 0]])
-def test_a_teacher_that_counts_its_classes_in_another_order_is_told_which(
+def test_the_error_names_the_order_in_which_a_teacher_counts_its_classes(
     harness: EngineHarness, places: list[int]
 ) -> None:
     add_teachers(harness)
@@ -257,7 +257,7 @@ def test_the_job_finds_the_soft_targets_and_gives_the_student_that_it_gives_with
 
 
 @pytest.mark.parametrize("polls", [0, 2, 4, 8])
-def test_it_stops_as_it_is_told_and_can_be_done_again(harness: EngineHarness, polls: int) -> None:
+def test_it_stops_as_requested_and_can_be_done_again(harness: EngineHarness, polls: int) -> None:
     add_teachers(harness)
     spec = soft({"method": "kd"})
     with pytest.raises(Stopped):
@@ -283,7 +283,7 @@ def test_the_steps_are_those_of_the_real_job(harness: EngineHarness) -> None:
     assert (report.parameters, report.flops) == (real.student.parameters, real.student.flops)
 
 
-def test_candidates_that_train_as_one_step_are_rehearsed_as_one(harness: EngineHarness) -> None:
+def test_candidates_that_train_as_one_step_have_one_preflight(harness: EngineHarness) -> None:
     add_teachers(harness)
     search = {"method": "kd", "temperature": {"search": [1.0, 2.0, 8.0]}}
     together = preflight(harness, soft(search))
@@ -405,7 +405,7 @@ def test_a_job_that_needs_more_than_there_is_is_warned_of(
 
 
 @pytest.mark.parametrize("name", CLASS_JOBS)
-def test_every_method_can_be_rehearsed(harness: EngineHarness, name: str) -> None:
+def test_every_method_has_a_preflight(harness: EngineHarness, name: str) -> None:
     add_teachers(harness)
     report = preflight(harness, CLASS_JOBS[name])
     assert failures(report) == []
@@ -425,7 +425,7 @@ def test_terms_on_layers_of_a_teacher_have_them_in_their_soft_targets(harness: E
     assert report.memory.soft_targets == 240 * (3 + width[0]) * 4
 
 
-def test_what_is_found_twice_is_told_once(harness: EngineHarness) -> None:
+def test_what_is_found_twice_is_reported_once(harness: EngineHarness) -> None:
     add_teachers(harness)
     relabelled(harness, [1, 2, 0])
     report = preflight(harness, soft({"method": "kd"}, teachers=[{"model": TEACHER}, {"model": TEACHER}]))
@@ -433,7 +433,7 @@ def test_what_is_found_twice_is_told_once(harness: EngineHarness) -> None:
     assert failures(report) == ["teacher_mismatch"]
 
 
-def test_warnings_of_the_training_are_told_once(harness: EngineHarness) -> None:
+def test_warnings_of_the_training_are_reported_once(harness: EngineHarness) -> None:
     add_teachers(harness)
     training = {**TRAINING, "micro_batch_size": 4}
     student = {"family": "mlp", "hidden": [4], "normalization": "batch"}

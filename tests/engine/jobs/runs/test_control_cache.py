@@ -15,7 +15,7 @@ from workers.engine.jobs.runs import control_cache as controls
 from workers.engine.jobs.runs.control_cache import DRAFT_SECONDS, ControlCache
 
 
-def test_drafts_of_the_dead_are_removed_and_those_of_the_living_stay(tmp_path: Path) -> None:
+def test_temporary_files_of_dead_processes_are_removed_and_those_of_live_ones_stay(tmp_path: Path) -> None:
     cache = ControlCache(tmp_path)
     dead, alive = tmp_path / ".draft-a-1", tmp_path / ".draft-b-2"
     for draft in (dead, alive):

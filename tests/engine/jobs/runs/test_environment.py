@@ -26,12 +26,12 @@ OTHERS: dict[str, Any] = {
 }
 
 
-def test_these_are_all_that_bits_stand_on() -> None:
+def test_these_are_all_that_bits_depend_on() -> None:
     assert set(environment_fingerprint(torch.device("cpu"), 1)) == set(OTHERS)
 
 
 @pytest.mark.parametrize("what", OTHERS)
-def test_a_resume_on_another_footing_is_allowed_warned_of_and_marked(
+def test_a_resume_in_another_environment_is_allowed_warned_of_and_marked(
     shared: EngineHarness, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     stop(shared, TRAIN, what, before=3)

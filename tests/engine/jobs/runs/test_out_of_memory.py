@@ -66,7 +66,7 @@ def test_a_student_with_batch_norm_is_not_divided_unasked(said: dict[str, dict[s
     assert "training.micro_batch_size" in message
 
 
-def test_the_second_time_the_user_is_told_what_is_needed(said: dict[str, dict[str, Any]]) -> None:
+def test_the_second_time_the_error_names_what_is_needed(said: dict[str, dict[str, Any]]) -> None:
     assert said["too much"]["code"] == "out_of_memory"
     assert f"{BATCH // 2} rows" in said["too much"]["message"]
     assert "bytes for weights, gradients and optimiser" in said["too much"]["message"]

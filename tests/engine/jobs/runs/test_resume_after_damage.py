@@ -122,7 +122,7 @@ def test_a_half_written_checkpoint_is_ignored(shared: EngineHarness, left: str) 
     same_bits(shared, f"{job}-whole", job, 2)
 
 
-def test_other_threads_are_warned_of_and_told_in_the_report_of_every_later_attempt(shared: EngineHarness) -> None:
+def test_other_threads_are_warned_of_and_in_the_report_of_every_later_attempt(shared: EngineHarness) -> None:
     stop(shared, TRAIN, "threads", before=1, threads=2)
     stop(shared, TRAIN, "threads", before=7, attempt=2, done=1)
     assert shared.log.warnings == ["not_bit_exact"]
@@ -131,7 +131,7 @@ def test_other_threads_are_warned_of_and_told_in_the_report_of_every_later_attem
     assert not report.bit_exact
 
 
-def test_the_footing_of_an_attempt_that_took_no_step_counts_for_nothing(shared: EngineHarness) -> None:
+def test_the_environment_of_an_attempt_that_took_no_step_counts_for_nothing(shared: EngineHarness) -> None:
     whole(shared, TRAIN, "fingerprint-whole")
     stop(shared, TRAIN, "fingerprint", before=3)
     with pytest.raises(Stopped):
@@ -191,7 +191,7 @@ def test_a_job_that_trains_its_control_goes_on_with_that_one_when_another_job_of
     same_bits(shared, "offered-other", "offered", 2, "control")
 
 
-def test_a_control_that_was_trained_on_two_footings_is_not_offered_to_other_jobs(shared: EngineHarness) -> None:
+def test_a_control_that_was_trained_in_two_environments_is_not_offered_to_other_jobs(shared: EngineHarness) -> None:
     """Under the key of a fingerprint lie the bits of one run on it."""
     cache = str(shared.folder / "mixed-cache")
     stop(shared, DISTILL, "mixed", before=2, threads=2, cache_dir=cache)

@@ -83,7 +83,7 @@ def test_checkpoints_that_are_of_no_use_take_no_new_one_s_place(shared: EngineHa
     assert kept == [f"step-{event.step:08d}-a2" for event in shared.log.checkpoints[-2:]]
 
 
-def test_a_variable_that_chooses_kernels_is_another_footing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_chooses_kernels_is_another_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     here = environment_fingerprint(torch.device("cpu"), 1)
     monkeypatch.setenv("MKL_NUM_THREADS", "4")  # overruled by `threads`
     assert environment_fingerprint(torch.device("cpu"), 1) == here

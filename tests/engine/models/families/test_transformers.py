@@ -67,7 +67,7 @@ def test_parameters_layers_and_flops_are_those_that_the_api_tells(spec: Json) ->
 
 
 @pytest.mark.parametrize("spec", PICTURED)
-def test_every_layer_can_be_tapped_has_the_told_shape_and_is_passed_in_the_told_order(spec: Json) -> None:
+def test_every_layer_can_be_tapped_has_the_stated_shape_and_is_passed_in_the_stated_order(spec: Json) -> None:
     told, built = layers(architecture(spec)), network(spec)
     taps = Taps(built, [layer.name for layer in told if not layer.name.startswith("heads.")])
     built(rows_for(built, 2))

@@ -52,7 +52,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path) -> None:
     assert found.tensors["weights"].tolist() == [0.0] * 1000
 
 
-def test_there_is_one_writer_and_checkpoints_are_told_in_order(tmp_path: Path) -> None:
+def test_there_is_one_writer_and_checkpoints_are_reported_in_order(tmp_path: Path) -> None:
     folder, events = SlowFolder(tmp_path), list[Any]()
     folder.let.set()
     saving = Checkpointing(folder, events.append)
@@ -65,7 +65,7 @@ def test_there_is_one_writer_and_checkpoints_are_told_in_order(tmp_path: Path) -
     assert saving.cost > 0.0
 
 
-def test_one_that_cannot_be_written_is_told_once_and_the_last_good_one_stays(
+def test_one_that_cannot_be_written_is_reported_once_and_the_last_good_one_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = list[ChildEvent]()
@@ -88,7 +88,7 @@ def _no_room(*arguments: object) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_dear_checkpoints_are_rarer_and_one_that_stalled_does_not_put_the_next_off_for_long(tmp_path: Path) -> None:
+def test_expensive_checkpoints_are_rarer_and_one_that_stalled_does_not_delay_the_next_for_long(tmp_path: Path) -> None:
     saving = Checkpointing(CheckpointFolder(tmp_path, 1), lambda event: None)
     assert saving.pause(0.1) == 0.1
     saving.cost = 0.3
