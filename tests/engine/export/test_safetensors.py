@@ -100,15 +100,14 @@ def test_the_card_of_a_control_names_no_teacher() -> None:
 
 _EXPORT = """
 import sys
-sys.path.insert(0, "tests/engine")
 from pathlib import Path
-import test_export
+from tests.engine.export import test_safetensors as exports
 from workers.engine.export.onnx import export_onnx
 folder = Path(sys.argv[1])
-digests = [test_export.exported(folder / f"{i}.safetensors", build())
-           for i, build in enumerate((test_export.mlp, test_export.convnet, test_export.resnet))]
-export_onnx(test_export.mlp(), folder / "mlp.onnx", {"card": "c", "inputs": {}})
-print(*digests, test_export.sha256_of(folder / "mlp.onnx"))
+digests = [exports.exported(folder / f"{i}.safetensors", build())
+           for i, build in enumerate((exports.mlp, exports.convnet, exports.resnet))]
+export_onnx(exports.mlp(), folder / "mlp.onnx", {"card": "c", "inputs": {}})
+print(*digests, exports.sha256_of(folder / "mlp.onnx"))
 """
 
 
