@@ -32,10 +32,10 @@ AGGREGATORS: dict[str, Callable[[], Aggregator]] = {
     "graddrop": GradDrop,
     "fairgrad": lambda: FairGrad(alpha=1.0),
 }
-"""Those of torchjd that need no package under the GPL."""
+"""Aggregators of torchjd that need no package under the GPL."""
 _METHODS = tuple(get_args(each.model_fields["method"].annotation)[0] for each in get_args(get_args(Balancing)[0]))
 METHODS = tuple(method for method in _METHODS if all(find_spec(package) for package in GPL.get(method, ())))
-"""Every balancer that can run here: those under the GPL where somebody has installed what they need."""
+"""Every balancer that can run here: those that need packages under the GPL only where these are installed."""
 GRADIENT_METHODS = tuple(method for method in METHODS if method not in LOSS_METHODS)
 SPEC: TypeAdapter[Balancing] = TypeAdapter(Balancing)
 
@@ -47,7 +47,7 @@ def balancer_of(
     seed: int = 0,
     **settings: Any,
 ) -> Balancer:
-    """As a job makes it."""
+    """The balancer of a spec, made as a job makes it."""
     return make_balancer(SPEC.validate_python({"method": method, **settings}), weights, _relation(matrix), seed)
 
 
@@ -87,7 +87,7 @@ def jacobian(losses: Sequence[Tensor], parameters: Sequence[Tensor]) -> Tensor:
 def balance(
     balancer: Balancer, network: Network, losses: dict[str, Tensor], names: Sequence[str] = NAMES, step: int = 0
 ) -> None:
-    """One optimiser step's gradient in `.grad`, from the losses of the tasks that are there."""
+    """Write the gradient of one optimizer step to `.grad`, from the losses of the tasks that are present."""
     present = tuple(i for i, name in enumerate(names) if name in losses)
     trained = parameters_of(network, names)
     balancer.begin_step(step)
@@ -96,19 +96,19 @@ def balance(
 
 
 def parameters_of(network: Network, names: Sequence[str] = NAMES) -> Parameters:
-    """The trunk, and each task's head."""
+    """The parameters of the trunk and of each task's head."""
     trunk = Shared(tuple(network.trunk_parameters()), tuple(range(len(names))))
     return Parameters((trunk,), tuple(tuple(network.head_parameters(name)) for name in names))
 
 
 def trunk_gradient(network: Network) -> Tensor:
-    """[P]: what the trunk would be moved by."""
+    """The gradient of the trunk [P]; zeros for parameters without one."""
     parameters = network.trunk_parameters()
     return torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in parameters])
 
 
 def head_gradient(network: Network, name: str) -> Tensor:
-    """[Q]: what one head would be moved by; fails where it has no gradient."""
+    """The gradient of one head [Q]; fails where a parameter has none."""
     parts = []
     for parameter in network.head_parameters(name):
         assert parameter.grad is not None
@@ -130,15 +130,15 @@ def gradients(
 
 
 class Recorded(Aggregator):
-    """An aggregator that notes every matrix that it is given, before another one takes it."""
+    """An aggregator that records every Jacobian before it calls another aggregator."""
 
     def __init__(self, aggregator: Aggregator) -> None:
         super().__init__()
         self._aggregator = aggregator
-        self.seen: list[Tensor] = []
+        self.matrices: list[Tensor] = []
 
     def forward(self, matrix: Tensor, /) -> Tensor:
-        self.seen.append(matrix.clone())
+        self.matrices.append(matrix.clone())
         return self._aggregator(matrix)
 
 

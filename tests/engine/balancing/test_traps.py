@@ -106,8 +106,8 @@ def test_trap_1_the_aggregator_is_given_no_zero_row_for_an_absent_task() -> None
     network, aggregator = network_of(), Recorded(MGDA())
     losses = losses_of(network, rows())
     balance(gradients(aggregator), network, {name: losses[name] for name in ("a", "c")})
-    assert aggregator.seen[0].shape[0] == 2
-    assert float(aggregator.seen[0].norm(dim=1).min()) > 0.0
+    assert aggregator.matrices[0].shape[0] == 2
+    assert float(aggregator.matrices[0].norm(dim=1).min()) > 0.0
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -16,13 +16,13 @@ def drawn(*shape: int, seed: int = 0, spread: float = 3.0) -> Tensor:
 
 
 def fixed(*shape: int, k: int) -> Tensor:
-    """Quarters between -2.5 and 3 that anyone can make again: ((k·i² + 7·i) mod 23) / 4 − 2.5 for i = 0, 1, 2, …"""
+    """Reproducible quarters between -2.5 and 3: ((k·i² + 7·i) mod 23) / 4 − 2.5 for i = 0, 1, 2, …"""
     i = np.arange(int(np.prod(shape)))
     return torch.from_numpy((((k * i * i + 7 * i) % 23) / 4.0 - 2.5).reshape(shape))
 
 
 def softmax(z: Any) -> Floats:
-    """Along the last dimension, as the textbook has it."""
+    """Softmax along the last dimension."""
     z = np.asarray(z, np.float64)
     powers = np.exp(z - z.max(-1, keepdims=True))
     return np.asarray(powers / powers.sum(-1, keepdims=True))

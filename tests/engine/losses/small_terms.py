@@ -1,4 +1,4 @@
-"""TrainingInputs, terms and learners without a job around them, and formulas written out in numpy's float64."""
+"""Soft targets, loss terms and learners without a job, and formulas written out in numpy's float64."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -36,7 +36,7 @@ def scores(rows: int, size: int, seed: int = 0, spread: float = 3.0) -> Tensor:
 
 
 def softmax(z: Any) -> Floats:
-    """Row by row, as the textbook has it."""
+    """Softmax of each row."""
     powers = np.exp(np.asarray(z, np.float64) - np.max(np.asarray(z, np.float64), axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(-1, keepdims=True))
 
@@ -46,19 +46,19 @@ def sigmoid(z: Any) -> Floats:
 
 
 def places(rows: int | Sequence[int]) -> Rows:
-    """The first `rows` rows of a dataset, or these."""
+    """The first `rows` rows of a dataset, or the rows of these numbers."""
     return Rows.on(CPU, torch.arange(rows) if isinstance(rows, int) else torch.tensor(rows))
 
 
 def kd_term(
-    *said: Tensor,
+    *outputs: Tensor,
     specs: Sequence[OutputSpec] | None = None,
     weights: Sequence[float] | None = None,
     tau: float = 4.0,
     weight: float = 1.0,
 ) -> ClassSoftTargets | LabelSoftTargets:
-    """`kd` from what several teachers say (logits of equal weight, unless told otherwise)."""
-    each = zip(said, specs or [LOGITS] * len(said), weights or [1.0] * len(said), strict=True)
+    """The term `kd` for the outputs of several teachers (by default logits, of equal weight)."""
+    each = zip(outputs, specs or [LOGITS] * len(outputs), weights or [1.0] * len(outputs), strict=True)
     ensemble = TeacherEnsemble.of(tuple(TeacherOutputs(*one) for one in each), CPU)
     term = KdTerm(method="kd", temperature=tau, weight=weight)
     if ensemble.specs[0].kind == "multilabel":
@@ -67,7 +67,7 @@ def kd_term(
 
 
 def numbers_term(all_outputs: tuple[TeacherOutputs, ...], spec: OutputSpec) -> NumberTargets:
-    """`mse` at weight 1."""
+    """The term `mse` of weight 1."""
     return NumberTargets.of(MseTerm(method="mse", weight=1.0), "mse", all_outputs, spec, None, CPU)
 
 
@@ -107,7 +107,7 @@ def counts_of(task: Task, batch: Rows) -> Counts:
 
 
 def gradients(learner: Learner, x: Tensor, batch: Rows, micro: int) -> dict[str, Tensor]:
-    """What the optimiser would step by after a batch that came in parts of `micro` rows."""
+    """The gradient of each parameter after a batch in micro-batches of `micro` rows."""
     counts = counts_of(learner.tasks[0], batch)
     learner.begin_step(counts, 0)
     for place, part in enumerate(batch.split(micro)):

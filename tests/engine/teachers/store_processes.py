@@ -1,4 +1,4 @@
-"""Small entries of a soft-target store, and real processes that race for one of them, step by step."""
+"""Small entries of a soft-target store, and processes that ask for the same entry at once, step by step."""
 
 import queue
 import subprocess
@@ -14,13 +14,13 @@ from workers.engine.teachers.target_store import Blocks, Outputs, Packing, SoftT
 
 NUMBERS = torch.arange(3000.0).reshape(1000, 3)
 SIZE = 1000 * 3 * 4
-"""Bytes of the entries below, beside their manifests."""
+"""Bytes of one entry, without its manifest."""
 ROOM = 2 * SIZE + 1024
-"""For two of them."""
+"""Bytes for two entries."""
 
 
 def numbers(start: float, passes: list[float] | None = None) -> Blocks:
-    """A teacher's pass in two blocks, noted in `passes`."""
+    """The outputs of a teacher in two blocks; appends `start` to `passes` when they are computed."""
 
     def blocks() -> Iterator[Outputs]:
         if passes is not None:
@@ -32,7 +32,7 @@ def numbers(start: float, passes: list[float] | None = None) -> Blocks:
 
 
 def fetched(store: SoftTargetStore, key: str, start: float, passes: list[float] | None = None) -> StoredTargets:
-    """The entry of `key`, which holds what it should."""
+    """The entry of `key`, checked against its numbers."""
     found = store.get({key: {"label": Packing(3)}}, 1000, numbers(start, passes))
     label = found.outputs["label"]
     assert isinstance(label, torch.Tensor)
@@ -41,7 +41,7 @@ def fetched(store: SoftTargetStore, key: str, start: float, passes: list[float] 
 
 
 def entries(folder: Path) -> set[str]:
-    """What lies in the store, drafts included."""
+    """The names of all entries, temporary ones included."""
     return {path.name for path in folder.iterdir() if path.is_dir()}
 
 
@@ -51,23 +51,23 @@ import sys, torch
 from pathlib import Path
 from workers.engine.teachers.target_store import Packing, SoftTargetStore
 
-def told(word):
-    print(word, flush=True)
+def wait(message):
+    print(message, flush=True)
     sys.stdin.readline()
 
 def blocks():
     yield {"label": torch.full((700, 3), 7.0)}
-    told("computing")
+    wait("computing")
     yield {"label": torch.full((300, 3), 7.0)}
 
-told("ready")
+wait("ready")
 found = SoftTargetStore(Path(sys.argv[1]), 1 << 20).get({"k": {"label": Packing(3)}}, 1000, blocks)
-told(f"{'hit' if found.hit else 'computed'} {found.outputs['label'].unique().tolist()}")
+wait(f"{'hit' if found.hit else 'computed'} {found.outputs['label'].unique().tolist()}")
 """
 
 
 class StoreProcess:
-    """A process that stops at every word it says until it is told to go on."""
+    """A process that prints a message at each step and waits until `go_on` is called."""
 
     def __init__(self, folder: Path) -> None:
         self.process = subprocess.Popen(
@@ -77,35 +77,35 @@ class StoreProcess:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self._words: queue.Queue[str] = queue.Queue()
+        self._messages: queue.Queue[str] = queue.Queue()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
     def _listen(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self._words.put(line.strip())
+            self._messages.put(line.strip())
 
     def go_on(self) -> None:
-        """From where it stopped."""
+        """Let the process continue."""
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
 
     def next_message(self) -> str:
-        """Its next word."""
-        return self._words.get(timeout=60.0)
+        """The next message of the process."""
+        return self._messages.get(timeout=60.0)
 
     def sends_nothing(self) -> bool:
-        """It says nothing for a while: it waits."""
+        """Whether the process sends no message for half a second: it waits."""
         try:
-            self._words.get(timeout=0.5)
+            self._messages.get(timeout=0.5)
         except queue.Empty:
             return True
         return False
 
     def kill(self) -> None:
-        """Without a chance to tidy up."""
+        """Send SIGKILL and wait for the end."""
         self.process.kill()
         self._listener.join()
         self.process.communicate()
@@ -113,7 +113,7 @@ class StoreProcess:
 
 @contextmanager
 def processes(folder: Path, number: int) -> Iterator[list[StoreProcess]]:
-    """Processes that are ready to ask for the entry `k`."""
+    """Processes that are ready to ask the store for the entry `k`."""
     started = [StoreProcess(folder) for _ in range(number)]
     try:
         assert [process.next_message() for process in started] == ["ready"] * number

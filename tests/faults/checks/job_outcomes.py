@@ -1,4 +1,4 @@
-"""Whether the ledger kept its promises to every accepted job, and how long each fault held one up."""
+"""Whether every accepted job ended as it should, and how long each fault delayed one."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ SPARE: Final = 15.0
 
 @dataclass(frozen=True)
 class Hit:
-    """A fault that met an attempt: when, by the clock that events have."""
+    """A fault during an attempt, and when it happened by the clock of events."""
 
     job_id: str
     attempt: int
@@ -27,7 +27,7 @@ class Hit:
 
 
 async def jobs_held_by(database: Database, pid: int) -> list[Hit]:
-    """The attempts of a supervisor, about to be hit."""
+    """The attempts of a supervisor that is about to be killed or stopped."""
     now = utcnow()  # before the look: what happens after it came after the fault
     mine = JobRow.lease_owner.startswith(f"{pid}-", autoescape=True)
     async with database.read() as session:
@@ -36,14 +36,14 @@ async def jobs_held_by(database: Database, pid: int) -> list[Hit]:
 
 
 async def unended(database: Database, jobs: Sequence[str]) -> list[str]:
-    """Those of these jobs that have not ended."""
+    """The jobs that have not ended."""
     async with database.read() as session:
         rows = await session.scalars(select(JobRow.id).where(JobRow.id.in_(jobs), JobRow.state.not_in(TERMINAL)))
         return list(rows)
 
 
 async def none_near_its_end(database: Database, jobs: Sequence[str]) -> bool:
-    """Whether no job is one crash from failing: a third one without a new checkpoint would be a failure by right."""
+    """Whether no job would fail at one more crash: the third crash without a new checkpoint fails a job."""
     async with database.read() as session:
         near = select(JobRow.id).where(JobRow.id.in_(jobs), JobRow.crashes >= 2, JobRow.state.not_in(TERMINAL))
         return await session.scalar(near.limit(1)) is None
@@ -56,7 +56,7 @@ async def kept(
     hits: Sequence[Hit],
     lease_seconds: float,
 ) -> Outcome:
-    """What became of jobs that should all have succeeded. `students`: the digest that each should have."""
+    """The outcome of jobs that should all have succeeded. `students`: the expected digest of each."""
     by_job = [await _kept_to(database, job_id, students[job_id], hits, lease_seconds) for job_id in jobs]
     return together(by_job)
 
@@ -66,7 +66,7 @@ async def _kept_to(database: Database, job_id: str, student: str, hits: Sequence
         job = await session.get_one(JobRow, job_id)
         events = list(await session.scalars(select(EventRow).where(EventRow.job_id == job_id).order_by(EventRow.seq)))
         models = await session.scalar(select(func.count()).where(ModelRow.source_job_id == job_id)) or 0
-        told = list(await session.scalars(select(OutboxRow.topic).where(OutboxRow.subject == job_id)))
+        messages = list(await session.scalars(select(OutboxRow.topic).where(OutboxRow.subject == job_id)))
         artifacts = await session.scalar(select(func.count()).where(ArtifactRow.job_id == job_id)) or 0
         digests = set(
             await session.scalars(
@@ -82,7 +82,7 @@ async def _kept_to(database: Database, job_id: str, student: str, hits: Sequence
     succeeded = job.state is JobState.SUCCEEDED
     return Outcome(
         lost=int(not succeeded or models == 0 or artifacts == 0),
-        doubled=int(len(ends) > 1 or models > 1 or len(told) > 1),
+        doubled=int(len(ends) > 1 or models > 1 or len(messages) > 1),
         stuck=int(job.state not in TERMINAL or bool(late)),
         stale=tuple(_stale(job, events, states, models)),
         bit_exact=digests == {student} if succeeded else None,
@@ -91,7 +91,7 @@ async def _kept_to(database: Database, job_id: str, student: str, hits: Sequence
 
 
 def _until(wanted: Callable[[Mapping[str, Any], int], bool], events: Sequence[EventRow], hit: Hit) -> float | None:
-    """Seconds from a hit until a state of the job is as wanted."""
+    """Seconds from a fault until a state of the job is as wanted."""
     for event in events:
         if event.type == "state" and event.time >= hit.when and wanted(event.data, hit.attempt):
             return (event.time - hit.when).total_seconds()
@@ -99,7 +99,7 @@ def _until(wanted: Callable[[Mapping[str, Any], int], bool], events: Sequence[Ev
 
 
 def _moved(state: Mapping[str, Any], attempt: int) -> bool:
-    """The dead worker has it no longer: it is stuck until then. When it runs again is a question of free slots."""
+    """The dead worker holds the job no longer: it is stuck until then. When it runs again depends on free slots."""
     return True
 
 
@@ -108,16 +108,16 @@ def _runs_again(state: Mapping[str, Any], attempt: int) -> bool:
 
 
 def _stale(job: JobRow, events: Sequence[EventRow], states: Sequence[str], models: int) -> list[str]:
-    """What an ended job's rows must not say."""
-    said = []
+    """Contradictions in the rows of an ended job."""
+    problems = []
     if job.state in TERMINAL and (job.lease_owner is not None or job.lease_expires is not None):
-        said.append(f"{job.id} has ended and is leased to {job.lease_owner}")
+        problems.append(f"{job.id} has ended and is leased to {job.lease_owner}")
     if [event.seq for event in events] != list(range(1, len(events) + 1)):
-        said.append(f"{job.id} has gaps in its events")
+        problems.append(f"{job.id} has gaps in its events")
     if job.last_seq != len(events):
-        said.append(f"{job.id} counts {job.last_seq} events and has {len(events)}")
+        problems.append(f"{job.id} counts {job.last_seq} events and has {len(events)}")
     if states.count("starting") != job.attempt:
-        said.append(f"{job.id} was claimed {states.count('starting')} times and counts {job.attempt} attempts")
+        problems.append(f"{job.id} was claimed {states.count('starting')} times and counts {job.attempt} attempts")
     if job.state is not JobState.SUCCEEDED and models:
-        said.append(f"{job.id} has {models} models and did not succeed")
-    return said
+        problems.append(f"{job.id} has {models} models and did not succeed")
+    return problems

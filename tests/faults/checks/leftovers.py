@@ -1,4 +1,4 @@
-"""What may be left when all jobs of a data directory have ended: files, bytes, processes."""
+"""Files, bytes and processes that should be gone when all jobs of a data directory have ended."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from workers.runtime.places import Places
 
 
 def stale_beside(url: str, data: Path) -> list[str]:
-    """Files and bytes that a running service has not been rid of after a while."""
+    """Files and bytes that a running service has not removed after a while."""
     with suppress(AssertionError):
         eventually(lambda: not stale_files(data))
     return stale_files(data) + asyncio.run(_stale_blobs_at(url, data))
@@ -40,7 +40,7 @@ async def _stale_blobs_at(url: str, data: Path) -> list[str]:
 
 
 def stale_files(data: Path) -> list[str]:
-    """Folders of ended jobs, uploads that broke off, drafts of the dead, locks of dead supervisors."""
+    """Folders of ended jobs, interrupted uploads, temporary files and locks of dead processes."""
     places = Places(data)
     found = [*_inside(places.jobs), *_inside(data / "staging")]
     found += [*(data / "cache").rglob(".draft-*"), *(data / "cache").rglob("*.part")]
@@ -53,17 +53,18 @@ def _inside(folder: Path) -> list[Path]:
 
 
 async def stale_blobs(database: Database, data: Path) -> list[str]:
-    """Rows without bytes, bytes without a row, rows that nobody vouched for. What broke off between bytes and row is
-    collected first, without the grace that it has otherwise.
+    """Rows without bytes, bytes without a row, rows that were never settled.
+
+    What was interrupted between bytes and row is collected first, without its usual grace period.
     """
     root = data / "blobs"
     await Blobs(database, LocalStore(root)).collect(grace=timedelta(0))
     async with database.read() as session:
         rows = {row.sha256: row for row in await session.scalars(select(BlobRow))}
     files = {"".join(path.relative_to(root).parts): path for path in root.rglob("*") if path.is_file()}
-    said = [f"blob {sha256[:12]} has no bytes" for sha256 in rows if sha256 not in files]
-    said += [f"bytes {name[:12]} have no row" for name in files if name not in rows]
-    return said + [f"blob {row.sha256[:12]} is still {row.state}" for row in rows.values() if row.state != "stored"]
+    problems = [f"blob {sha256[:12]} has no bytes" for sha256 in rows if sha256 not in files]
+    problems += [f"bytes {name[:12]} have no row" for name in files if name not in rows]
+    return problems + [f"blob {row.sha256[:12]} is still {row.state}" for row in rows.values() if row.state != "stored"]
 
 
 def processes_in(folder: Path) -> list[int]:

@@ -1,6 +1,6 @@
-"""Children that see for themselves whether they have their slot alone.
+"""Children check by themselves that no other child uses their slot.
 
-They take a lock of their own, which the kernel lets go of at their death: it knows nothing of the runtime's locks.
+They take a lock of their own, which the kernel releases at their death, independent of the runtime's locks.
 """
 
 import fcntl
@@ -9,15 +9,15 @@ import time
 from pathlib import Path
 
 HALTED = "halted"
-"""The file in its attempt's folder by which a child says that it stands still."""
+"""The file in its attempt's folder that a child writes when it has halted."""
 _held: list[int] = []
 _TRIES = 10
-"""A predecessor that is dead may still be closing its files, one after another."""
+"""The kernel may still be closing the files of a predecessor that is dead."""
 
 
 def sole_user_of_slot(attempt: Path) -> None:
-    """Note down, below `<data>/witness`, if another living child uses the slot whose lock this process inherited."""
-    folder = attempt.parents[2] / "witness"
+    """Write a file below `<data>/slot-users` if another live child uses the slot whose lock this process has."""
+    folder = attempt.parents[2] / "slot-users"
     folder.mkdir(exist_ok=True)
     slot = _slot()
     descriptor = os.open(folder / f"{slot}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -44,6 +44,6 @@ def _slot() -> str:
 
 
 def slots_given_twice(data: Path) -> list[str]:
-    """What children noted down, and no child at all is as bad: then nobody has looked."""
-    assert any((data / "witness").glob("*.lock")), "no child has looked at its slot"
-    return [path.name for path in (data / "witness").glob("doubled-*")]
+    """The files that children wrote; fails where no child has checked its slot."""
+    assert any((data / "slot-users").glob("*.lock")), "no child has checked its slot"
+    return [path.name for path in (data / "slot-users").glob("doubled-*")]

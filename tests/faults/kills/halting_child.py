@@ -1,4 +1,4 @@
-"""The real child, which stands still at a chosen point of its work until somebody kills it.
+"""The real child, which halts at a chosen point of its work until it is killed.
 
 The label `halt` of a job names the point, for its first attempt: `training:10` is the tenth look (from 0) at whether to
 stop, in that phase, so before step 10; the others are listed at `_named_points`. The child says that it is there by a
@@ -24,7 +24,7 @@ from workers.runtime.child_side import Control, Events
 
 
 class _Point:
-    """Where to stand still: a name, and how many times it is passed before."""
+    """Where to halt: a name, and how many times it is passed before."""
 
     def __init__(self, text: str, folder: Path) -> None:
         self.name, _, count = text.partition(":")

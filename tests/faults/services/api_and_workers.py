@@ -1,4 +1,4 @@
-"""The API and some workers as processes of their own, each of which can be killed and is started again."""
+"""The API and workers as separate processes, each of which can be killed and started again."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ LEASE_SECONDS = 6.0
 
 
 class ApiAndWorkers(FaultyService):
-    """A service on any database, with real jobs that can stand still at chosen points."""
+    """A service on any database, with real jobs that can halt at chosen points."""
 
     def __init__(self, data: Path, database_url: str, workers: int) -> None:
         super().__init__(data)

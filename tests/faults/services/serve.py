@@ -1,4 +1,4 @@
-"""`stillhouse serve` whose processes can be found and killed one by one."""
+"""`stillhouse serve`, with access to each of its processes."""
 
 import json
 import os
@@ -56,7 +56,7 @@ class FaultyService:
         self.http.close()
 
     def start(self) -> None:
-        """Start it, on the port that it always has."""
+        """Start the service on its port."""
         command = [str(Path(sys.executable).with_name("stillhouse")), "serve"]
         command += ["--port", str(self.port), "--data", str(self.data), "--workers", "1"]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("STILLHOUSE_")}

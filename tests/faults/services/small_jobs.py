@@ -38,7 +38,7 @@ def described(seed: int) -> Json:
 
 
 class TrainingInputs:
-    """Data and a teacher on a running service."""
+    """A dataset and a trained teacher on a running service."""
 
     def __init__(self, service: ApiAndWorkers, folder: Path) -> None:
         self._service = service

@@ -1,4 +1,4 @@
-"""A migrated database of each kind, and a harness on it."""
+"""A migrated database of each kind, and a ledger harness on it."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""A small harness of models, datasets and jobs for the tests of the ledger, on a real database."""
+"""Models, datasets and jobs for the tests of the ledger, on a real database."""
 
 import hashlib
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ def digest(text: str) -> str:
 
 
 class LedgerHarness:
-    """Makes rows, and reads them back."""
+    """Writes models, datasets and jobs, and reads their rows."""
 
     def __init__(self, database: Database, ledger: Ledger) -> None:
         self.database = database

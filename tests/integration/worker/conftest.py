@@ -1,4 +1,4 @@
-"""A harness over each kind of database."""
+"""A worker harness over each kind of database."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -144,7 +144,7 @@ async def gone(pid: int) -> None:
 
 
 class WorkerHarness:
-    """Makes rows and supervisors, and looks at what becomes of them."""
+    """A database, a store, and supervisors over them."""
 
     def __init__(self, url: str, data_dir: Path, lease_seconds: float) -> None:
         self.settings = Settings(

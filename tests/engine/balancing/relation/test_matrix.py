@@ -61,8 +61,8 @@ def test_the_aggregator_is_given_exactly_r_times_the_jacobian() -> None:
     balance(gradients(aggregator, matrix=ASYMMETRIC), network, losses_of(network, rows()))
     losses = losses_of(network, rows())
     expected = SHARES @ jacobian([losses[name] for name in NAMES], network.trunk_parameters()).numpy()
-    assert aggregator.seen[0].dtype == torch.float64
-    np.testing.assert_allclose(aggregator.seen[0].numpy(), expected, rtol=1e-12, atol=1e-14)
+    assert aggregator.matrices[0].dtype == torch.float64
+    np.testing.assert_allclose(aggregator.matrices[0].numpy(), expected, rtol=1e-12, atol=1e-14)
 
 
 def test_the_gramian_that_a_weighting_is_given_is_that_of_r_times_the_jacobian() -> None:
@@ -98,7 +98,7 @@ def test_without_r_the_aggregator_is_given_the_jacobian_itself() -> None:
     balance(gradients(aggregator), network, losses_of(network, rows()))
     losses = losses_of(network, rows())
     expected = jacobian([losses[name] for name in NAMES], network.trunk_parameters())
-    torch.testing.assert_close(aggregator.seen[0], expected, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(aggregator.matrices[0], expected, rtol=1e-12, atol=1e-14)
 
 
 def test_row_i_weights_what_helps_task_i_and_not_what_task_i_helps() -> None:
@@ -108,7 +108,7 @@ def test_row_i_weights_what_helps_task_i_and_not_what_task_i_helps() -> None:
     balance(gradients(aggregator, matrix=[[1, 1, 0], [0, 1, 0], [0, 0, 1]]), network, losses_of(network, rows()))
     losses = losses_of(network, rows())
     a, b, _ = jacobian([losses[name] for name in NAMES], network.trunk_parameters())
-    first, second, _ = aggregator.seen[0]
+    first, second, _ = aggregator.matrices[0]
     torch.testing.assert_close(first / first.norm(), (a + b) / (a + b).norm())
     torch.testing.assert_close(second / second.norm(), b / b.norm())
 
@@ -150,7 +150,7 @@ def test_an_absent_task_leaves_r_over_the_present_ones_on_the_jacobian() -> None
     again = losses_of(network, rows())
     part = jacobian([again["a"], again["c"]], network.trunk_parameters())
     expected = torch.tensor([[2 / 3, 1 / 3], [0.75, 0.25]], dtype=torch.float64) @ part
-    torch.testing.assert_close(aggregator.seen[0], expected, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(aggregator.matrices[0], expected, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", ["mean", *AGGREGATORS])

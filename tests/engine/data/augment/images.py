@@ -1,4 +1,4 @@
-"""A small data set of pictures in which no two numbers are alike, and views of it from plain dictionaries."""
+"""A small dataset of images in which no two numbers are equal, and augmentations of it from plain dictionaries."""
 
 import json
 from typing import Any
@@ -43,5 +43,5 @@ def pictures() -> Tensor:
 
 
 def look(data: Tensor, rows: Tensor, views: Views, epoch: int = 0) -> Viewed:
-    """The view of these rows of the data set; partners come from its even rows."""
+    """These rows of the dataset, augmented; partners come from its even rows."""
     return apply_views(data[rows], rows, epoch, views, Partners(SPLIT, lambda asked: data[asked]))

@@ -1,4 +1,4 @@
-"""Jobs of distillation for the tests of their traps: a teacher that was trained, specs, columns that teach."""
+"""Distillation jobs with a trained teacher, and their parts after the last step."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ def add_trained_teacher(
 
 
 def trained(harness: EngineHarness, spec: dict[str, Any], job: str = "job") -> Trained:
-    """A job up to its last step, with everything inside it at hand."""
+    """Run a job up to its last step, and return its parts."""
     order = harness.order(spec, job)
     assert isinstance(order.spec, DistillJob | MultitaskJob)
     context = Job(order, order.spec, harness.log.emit, NeverStop())
@@ -50,6 +50,6 @@ def trained(harness: EngineHarness, spec: dict[str, Any], job: str = "job") -> T
 
 
 def targets_with_teacher_column(classes: int = 3, output: str = "logits") -> dict[str, Any]:
-    """A manifest's targets: `label`, and the columns `told` of a teacher of it."""
+    """A manifest's targets: `label`, and `told`, columns with the outputs of a teacher."""
     predicts = {"kind": "class", "output": output}
     return {"label": {"kind": "class", "classes": classes}, "told": {"kind": "teacher", "predicts": predicts}}

@@ -1,4 +1,4 @@
-"""ONNX graphs made by hand."""
+"""Small ONNX graphs."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def value(name: str, shape: Any, kind: int = TensorProto.FLOAT) -> onnx.ValueInf
 
 
 def graph(*nodes: onnx.NodeProto, inputs: Any = None, outputs: Any = None, weights: Any = None, **model: Any) -> Graph:
-    """The graph y = x W + b over rows of four numbers, unless told otherwise."""
+    """The graph y = x W + b over rows of four numbers, by default."""
     filled: dict[str, NDArray[Any]] = weights or {"w": W, "b": np.zeros(2, np.float32)}
     made = helper.make_graph(
         nodes or [GEMM],

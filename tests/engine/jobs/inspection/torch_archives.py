@@ -1,4 +1,4 @@
-"""Archives of torch.save, changed by hand."""
+"""Archives of torch.save with changed pickles and records."""
 
 import io
 import pickle
@@ -16,7 +16,7 @@ from workers.engine.jobs.inspection.state_dict import convert_state_dict
 
 
 def converted(content: Any, tmp_path: Path) -> dict[str, Tensor]:
-    """What comes out of an upload: bytes as they are, a path, or an object that torch.save writes."""
+    """The tensors of a converted upload: bytes, a path, or an object that torch.save writes."""
     path = content if isinstance(content, Path) else tmp_path / "upload"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -53,7 +53,7 @@ class Record:
     """A record of the archive as a pickle names it."""
 
     def __init__(self, numbers: Any, key: str = "0") -> None:
-        self.told = ("storage", torch.FloatStorage, key, "cpu", numbers)
+        self.identity = ("storage", torch.FloatStorage, key, "cpu", numbers)
 
 
 class Called:
@@ -67,10 +67,10 @@ class Called:
 
 
 class Pickler(pickle.Pickler):
-    """As torch.save pickles: records lie beside the pickle."""
+    """Pickles as torch.save does: tensors are stored in records beside the pickle."""
 
     def persistent_id(self, thing: Any) -> Any:
-        return thing.told if isinstance(thing, Record) else None
+        return thing.identity if isinstance(thing, Record) else None
 
 
 def pickled(thing: Any) -> bytes:

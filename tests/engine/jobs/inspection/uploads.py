@@ -1,4 +1,4 @@
-"""Uploads made by hand, down to the byte, and how they are refused: by a UserError, in bounded memory."""
+"""Uploads written byte by byte, and a check that they are refused: by a UserError, in bounded memory."""
 
 import json
 import random
@@ -45,13 +45,13 @@ def model_manifest(**changes: Any) -> ModelManifest:
 
 
 def weights(seed: int = 0) -> dict[str, Tensor]:
-    """The weights that belong to it."""
+    """Weights of that perceptron."""
     draw = torch.Generator().manual_seed(seed)
     return {name: torch.randn(shape, generator=draw) for name, shape in SHAPES.items()}
 
 
 def forward(parameters: dict[str, Tensor], x: Tensor) -> Tensor:
-    """The perceptron written out."""
+    """The outputs of that perceptron."""
     hidden = torch.relu(x @ parameters["layers.0.weight"].T + parameters["layers.0.bias"])
     return hidden @ parameters["layers.1.weight"].T + parameters["layers.1.bias"]
 
@@ -63,7 +63,7 @@ def framed(header: Any, data: bytes) -> bytes:
 
 
 def read(path: Path, **changes: Any) -> Dataset:
-    """The dataset that the manifest `TABLE`, changed, makes of a file, with its facts fit to be stored."""
+    """Read a file by the manifest `TABLE` with changes; its facts can be stored as JSON."""
     manifest = DatasetManifest.model_validate_json(json.dumps(TABLE | changes))
     found = read_dataset(path, manifest)
     facts_of(found, manifest).model_dump_json()
@@ -90,12 +90,12 @@ def inspection(folder: Path, upload: ModelInput | DatasetInput) -> Order:
 
 
 def ignore_event(event: ChildEvent) -> None:
-    """Nobody listens."""
+    """Drop an event."""
 
 
 @contextmanager
 def bounded_memory(more: int) -> Iterator[None]:
-    """At most so many bytes of address space above what this process has now."""
+    """Limit the address space of this process to `more` bytes above what it uses now."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more, before[1]))

@@ -14,7 +14,7 @@ ARCHITECTURE: TypeAdapter[Architecture] = TypeAdapter(Architecture)
 Json = dict[str, Any]
 
 OUTPUTS = {"left": 3, "size.cm": 1, "total": 2}
-"""Trap: a name with a dot is split by torch where it looks a module up."""
+"""Among them a name with a dot, which torch splits when it looks up a module."""
 FAMILIES: dict[str, Json] = {
     "mlp": {"family": "mlp", "input_shape": [6], "hidden": [7, 4], "normalization": "batch", "dropout": 0.2},
     "convnet": {"family": "convnet", "input_shape": [2, 9, 8], "channels": [3, 5], "blocks": 2, "hidden": [6]},
@@ -67,7 +67,7 @@ def made(architecture: Architecture, seed: int = 0) -> Network:
 
 
 def with_running_statistics(architecture: Architecture) -> Network:
-    """A network whose running statistics are no longer those of a new one, for evaluation."""
+    """A network in evaluation mode, whose running statistics differ from those of a new network."""
     network = made(architecture)
     with torch.no_grad():
         network(rows_for(network, 16) * 2 + 1)
@@ -79,7 +79,7 @@ def rows_for(network: Network, count: int = 5) -> Tensor:
 
 
 def touched(network: Network, output: str) -> set[str]:
-    """The parameters that the output's loss has a gradient on."""
+    """The names of the parameters that get a gradient from this output's loss."""
     network.zero_grad(set_to_none=True)
     network(rows_for(network))[output].square().sum().backward()
     return {

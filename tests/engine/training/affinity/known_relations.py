@@ -65,7 +65,7 @@ def planted(harness: EngineHarness, seed: int = 0) -> None:
 
 
 def estimating(method: str, **changes: Any) -> Json:
-    """A job over the planted tasks that estimates their relation."""
+    """A job that estimates the relation of these tasks."""
     return {
         "kind": "multitask",
         "tasks": [{"name": name} for name in "abcd"],
