@@ -6,8 +6,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ROUNDS ?= 20
 OUT ?= digests.json
+# No process, no database, no whole job: those of the engine stand in tests/engine/jobs.
+QUICK := tests/unit tests/contracts tests/golden tests/engine --ignore tests/engine/jobs
 
-.PHONY: help setup demo serve test check format bench accuracy multitask-accuracy digests gpu faults golden clean
+.PHONY: help setup demo serve quick test test-all check format bench accuracy multitask-accuracy digests gpu faults golden clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -27,8 +29,14 @@ demo: setup      ## the main job in the open, on real digits, under 5 minutes
 serve: setup     ## API and one worker on http://127.0.0.1:8000, data in ./data
 	$(BIN)/stillhouse serve --data data
 
+quick: setup     ## what to run at every save: contracts, losses, models and the like, under a minute
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q $(QUICK)
+
 test: setup      ## the whole suite, on SQLite and PostgreSQL
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q tests
+
+test-all: setup  ## the whole suite with every parameter of the products that `make test` samples
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not benchmark and not gpu and not campaign" tests
 
 check: setup     ## lint, format, types, import rules, migrations in step
 	$(BIN)/ruff check .

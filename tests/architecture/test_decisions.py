@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-RECORDS = sorted((Path(__file__).parent / "decisions").glob("[0-9][0-9][0-9][0-9]-*.md"))
+RECORDS = sorted((Path(__file__).parent / "decisions").rglob("[0-9][0-9][0-9][0-9]-*.md"))
 MOST_LINES = 60
 
 

@@ -1,6 +1,9 @@
 """The top level is fixed, so that a newcomer finds every room from the folder names alone."""
 
 import subprocess
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -10,6 +13,7 @@ ECOSYSTEM = {
     "docker-compose.gpu.yml",
 }  # fmt: skip
 MOST_LINES = 500
+MOST_ENTRIES = 16
 
 
 def _tracked() -> list[Path]:
@@ -17,15 +21,35 @@ def _tracked() -> list[Path]:
     return [Path(line) for line in listed.splitlines()]
 
 
-def test_nothing_stands_at_the_top_level_but_the_house_and_what_the_ecosystem_expects() -> None:
+def test_nothing_is_at_the_top_level_but_the_source_and_what_the_ecosystem_expects() -> None:
     top = {path.parts[0] for path in _tracked()}
     assert top >= HOUSE
     assert top <= HOUSE | ECOSYSTEM
 
 
-def test_no_module_is_so_long_that_one_loses_ones_way() -> None:
+def test_no_module_is_too_long() -> None:
     long = {str(path): n for path in _tracked() if path.suffix == ".py" and (n := _lines(path)) > MOST_LINES}
     assert not long
+
+
+def test_no_folder_has_too_many_entries() -> None:
+    folders = _entries([path for path in _tracked() if path.parts[0] in ("app", "workers", "tests")])
+    crowded = [
+        f"{folder} has {len(entries)} entries: {', '.join(sorted(entries))}"
+        for folder, entries in sorted(folders.items())
+        if len(entries) > MOST_ENTRIES
+    ]
+    assert not crowded, f"more than {MOST_ENTRIES} entries; group them into folders:\n" + "\n".join(crowded)
+
+
+def _entries(paths: Iterable[Path]) -> dict[Path, set[str]]:
+    """Files and folders directly in each folder, without `__init__.py`."""
+    entries: dict[Path, set[str]] = defaultdict(set)
+    for path in paths:
+        for entry, folder in pairwise((path, *path.parents[:-1])):
+            if entry.name != "__init__.py":
+                entries[folder].add(entry.name)
+    return entries
 
 
 def _lines(path: Path) -> int:

@@ -23,7 +23,7 @@ from torchjd.autojac import jac_to_grad, mtl_backward
 from torchjd.scalarization import DWA, FAMO, IMTLL, STCH, UW, GeometricMean, Random, Scalarizer, Sum
 
 from tests.benchmarks.figures import machine
-from tests.engine.several_tasks import AGGREGATORS, METHODS, balancer_of
+from tests.engine.balancing.small_network import AGGREGATORS, METHODS, balancer_of
 from workers.engine.balancing import Losses, Parameters, Shared
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(900)]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.benchmarks.figures import say
-from tests.engine.workshop import Workshop
+from tests.engine.harness import EngineHarness
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(900)]
 SECONDS, ROUNDS = 6.0, 9
@@ -31,28 +31,28 @@ class _Run:
     checkpoints: int
 
 
-def _run(workshop: Workshop, steps: int, interval: float, job: str) -> _Run:
+def _run(harness: EngineHarness, steps: int, interval: float, job: str) -> _Run:
     spec = {"kind": "train", "target": "label", "model": MODEL, "training": TRAINING | {"steps": steps}}
     wall, processor = time.monotonic(), time.process_time()
-    workshop.run(spec, job, checkpoint_seconds=interval)
-    return _Run(time.monotonic() - wall, time.process_time() - processor, len(workshop.diary.checkpoints))
+    harness.run(spec, job, checkpoint_seconds=interval)
+    return _Run(time.monotonic() - wall, time.process_time() - processor, len(harness.log.checkpoints))
 
 
 def test_the_cost_of_checkpoints(tmp_path: Path) -> None:
     chance = np.random.default_rng(0)
     x = chance.normal(size=(4096, 64)).astype(np.float32)
     signs = (x[:, :2] > 0).astype(np.int64)
-    workshop = Workshop(tmp_path)
-    workshop.dataset({"x": x, "label": signs[:, 0], "side": signs[:, 1], "size": x[:, 2]})
-    _run(workshop, 10, 3600.0, "warm")
-    steps = int(200 * SECONDS / _run(workshop, 200, 3600.0, "probe").processor)
+    harness = EngineHarness(tmp_path)
+    harness.dataset({"x": x, "label": signs[:, 0], "side": signs[:, 1], "size": x[:, 2]})
+    _run(harness, 10, 3600.0, "warm")
+    steps = int(200 * SECONDS / _run(harness, 200, 3600.0, "probe").processor)
     say(f"Training an mlp 64-1024-1024-3 for {steps} steps, one thread; 13 MB a checkpoint ({ROUNDS} rounds)")
     runs: dict[str, list[_Run]] = {name: [] for name in INTERVALS}
     order, shuffled = list(INTERVALS), random.Random(0)
     for number in range(ROUNDS):
         shuffled.shuffle(order)
         for name in order:
-            runs[name].append(_run(workshop, steps, INTERVALS[name], f"{name}-{number}"))
+            runs[name].append(_run(harness, steps, INTERVALS[name], f"{name}-{number}"))
     plain = runs.pop("one, at the end")
     print(f"  one checkpoint, at the end: median {median(run.wall for run in plain):.2f} s")
     for name, found in runs.items():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.benchmarks.accuracy.multitask.composer import DIGITS, composites, few_labels, overlaid
-from tests.engine.workshop import Arrays
+from tests.engine.harness import Arrays
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 
 from tests.benchmarks.digits import digits
 from tests.benchmarks.figures import line, ratio, say
-from tests.engine.workshop import TEACHER, report_of
+from tests.engine.harness import TEACHER, report_of
 
 pytestmark = pytest.mark.benchmark
 TEMPERATURES = [1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0]
@@ -15,10 +15,10 @@ ROUNDS = 3
 
 
 def test_the_cost_of_a_search_beside_single_runs(tmp_path: Path) -> None:
-    workshop = digits(tmp_path, (784,))
+    harness = digits(tmp_path, (784,))
     model = {"family": "mlp", "hidden": [256]}
     teacher = {"kind": "train", "target": "digit", "model": model, "training": {"epochs": 2}}
-    workshop.teacher(workshop.run(teacher, "teacher"), tmp_path / "teacher" / "attempt-1")
+    harness.teacher(harness.run(teacher, "teacher"), tmp_path / "teacher" / "attempt-1")
 
     def seconds(temperature: Any, job: str) -> float:
         spec = {
@@ -30,7 +30,7 @@ def test_the_cost_of_a_search_beside_single_runs(tmp_path: Path) -> None:
             "training": {"epochs": 3, "batch_size": 64},
             "control": False,
         }
-        return report_of(workshop.run(spec, job)).seconds["training"]
+        return report_of(harness.run(spec, job)).seconds["training"]
 
     seconds(4.0, "warm")
     pairs = []

@@ -10,7 +10,7 @@ import pytest
 
 from tests.benchmarks.digits import digits
 from tests.benchmarks.figures import line, ratio, say
-from tests.engine.workshop import TEACHER, Workshop, report_of
+from tests.engine.harness import TEACHER, EngineHarness, report_of
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(900)]
 EPOCHS, ROUNDS = 3, 7
@@ -22,24 +22,24 @@ STUDENTS: dict[str, dict[str, Any]] = {
 TRAINING = {"epochs": EPOCHS, "select_by": "last"}
 
 
-def _seconds(workshop: Workshop, spec: dict[str, Any], job: str, phase: str) -> float:
-    return report_of(workshop.run({**spec, "target": "digit"}, job)).seconds[phase]
+def _seconds(harness: EngineHarness, spec: dict[str, Any], job: str, phase: str) -> float:
+    return report_of(harness.run({**spec, "target": "digit"}, job)).seconds[phase]
 
 
 def test_the_cost_of_a_step_with_cached_targets(tmp_path: Path) -> None:
-    workshop = digits(tmp_path)
+    harness = digits(tmp_path)
     teacher = {"kind": "train", "model": TEACHERS, "training": {"epochs": 1}, "target": "digit"}
-    workshop.teacher(workshop.run(teacher, "teacher"), tmp_path / "teacher" / "attempt-1")
+    harness.teacher(harness.run(teacher, "teacher"), tmp_path / "teacher" / "attempt-1")
     say(f"Training on 3500 of 5000 digits, one thread, seconds for an epoch ({ROUNDS} rounds of {EPOCHS})")
     for name, student in STUDENTS.items():
         alone = {"kind": "train", "model": student, "training": TRAINING}
-        taught = {"kind": "distill", "teachers": [{"model": TEACHER}], "student": student, "control": False}
-        taught["training"] = TRAINING
-        first = _seconds(workshop, taught, f"{name}-first", "teaching")
+        distilled = {"kind": "distill", "teachers": [{"model": TEACHER}], "student": student, "control": False}
+        distilled["training"] = TRAINING
+        first = _seconds(harness, distilled, f"{name}-first", "teaching")
         pairs = [
             (
-                _seconds(workshop, alone, f"{name}-alone-{i}", "training") / EPOCHS,
-                _seconds(workshop, taught, f"{name}-taught-{i}", "training") / EPOCHS,
+                _seconds(harness, alone, f"{name}-alone-{i}", "training") / EPOCHS,
+                _seconds(harness, distilled, f"{name}-distilled-{i}", "training") / EPOCHS,
             )
             for i in range(ROUNDS)
         ]

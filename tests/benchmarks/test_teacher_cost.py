@@ -13,7 +13,7 @@ import torch
 
 from tests.benchmarks.digits import digits
 from tests.benchmarks.figures import line, ratio, say
-from tests.engine.workshop import TEACHER, report_of
+from tests.engine.harness import TEACHER, report_of
 from workers.engine.models import build
 
 pytestmark = pytest.mark.benchmark
@@ -30,11 +30,11 @@ TRAINING = {"epochs": EPOCHS, "select_by": "last", "batch_size": 64}
 @pytest.mark.parametrize("name", TEACHERS)
 def test_the_cost_of_a_teacher_at_every_step(tmp_path: Path, name: str) -> None:
     torch.set_num_threads(1)
-    workshop = digits(tmp_path)
+    harness = digits(tmp_path)
     teaching = {"kind": "train", "target": "digit", "model": TEACHERS[name], "training": {"epochs": 1}}
-    teacher = workshop.teacher(workshop.run(teaching, "teacher"), tmp_path / "teacher" / "attempt-1")
+    teacher = harness.teacher(harness.run(teaching, "teacher"), tmp_path / "teacher" / "attempt-1")
     alone = {"kind": "train", "target": "digit", "model": SMALL, "training": TRAINING}
-    taught = {
+    distilled = {
         "kind": "distill",
         "target": "digit",
         "teachers": [{"model": TEACHER}],
@@ -42,7 +42,7 @@ def test_the_cost_of_a_teacher_at_every_step(tmp_path: Path, name: str) -> None:
         "control": False,
         "training": TRAINING,
     }
-    student = report_of(workshop.run(taught, "warm")).student.parameters
+    student = report_of(harness.run(distilled, "warm")).student.parameters
     assert teacher.facts is not None
     assert teacher.facts.architecture is not None
     network = build(teacher.facts.architecture).eval()
@@ -58,8 +58,8 @@ def test_the_cost_of_a_teacher_at_every_step(tmp_path: Path, name: str) -> None:
 
     rows = []
     for i in range(ROUNDS):
-        by_labels = report_of(workshop.run(alone, f"alone-{i}")).seconds["training"] / EPOCHS
-        by_targets = report_of(workshop.run(taught, f"taught-{i}")).seconds["training"] / EPOCHS
+        by_labels = report_of(harness.run(alone, f"alone-{i}")).seconds["training"] / EPOCHS
+        by_targets = report_of(harness.run(distilled, f"distilled-{i}")).seconds["training"] / EPOCHS
         rows.append((by_labels, by_targets, by_targets + passes()))
     one, two, three = (list(each) for each in zip(*rows, strict=True))
     say(f"Teacher: {name}, {teacher.facts.parameters:,} parameters; student: {student:,}; one thread, 3500 digits")

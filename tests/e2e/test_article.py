@@ -139,7 +139,7 @@ def test_the_two_head_model_learns_loss1_plus_half_loss2(client: Client, article
         assert total == pytest.approx(parts[0] + 0.5 * parts[1], rel=1e-5)
 
 
-def test_the_articles_r_is_given_by_groups_and_what_the_tasks_do_to_each_other_is_told(
+def test_the_articles_r_is_given_by_groups_and_what_the_tasks_do_to_each_other_is_reported(
     client: Client, article: dict[str, Any]
 ) -> None:
     """R_ij = 1 where tasks i and j are related, L = R · L_task, kept apart for a gradient balancer."""

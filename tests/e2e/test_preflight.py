@@ -74,7 +74,7 @@ def test_it_leaves_no_model_and_no_file_but_the_report(client: Client, allowed: 
     assert client.get(f"/v1/jobs/{allowed['id']}/metrics")["series"] == {}
 
 
-def test_a_teacher_at_chance_level_is_told_and_the_preflight_succeeds(
+def test_a_teacher_at_chance_level_is_reported_and_the_preflight_succeeds(
     client: Client, article: dict[str, Any], teacher: str
 ) -> None:
     spec = distillation(article, teacher, allow=False)

@@ -9,8 +9,8 @@ import pytest
 from safetensors import safe_open
 
 from tests.e2e.conftest import Client
-from tests.engine.sharing_schemes import STUDENTS, TASKS
-from tests.engine.workshop import MANIFEST, blobs
+from tests.engine.harness import MANIFEST, blobs
+from tests.engine.models.sharing.networks import STUDENTS, TASKS
 
 TRAINING: dict[str, Any] = {"epochs": 4, "threads": 1, "learning_rate": 0.02}
 

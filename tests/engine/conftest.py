@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.engine.workshop import Workshop
+from tests.engine.harness import EngineHarness
+from workers.engine.evaluation.cost import latency
 
 
 @pytest.fixture
-def workshop(tmp_path: Path) -> Workshop:
-    """An empty workshop."""
-    return Workshop(tmp_path)
+def harness(tmp_path: Path) -> EngineHarness:
+    """Without data and models."""
+    return EngineHarness(tmp_path)
 
 
 @pytest.fixture
@@ -20,3 +21,12 @@ def one_thread_again() -> Iterator[None]:
     """A job sets the threads of its process."""
     yield
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_timed_passes() -> Iterator[None]:
+    """A job times its networks at its end: without a warm-up and with few passes, as no test looks at these times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency, "_WARM_UP_SECONDS", 0.0)
+        patch.setattr(latency, "_MOST_PASSES", 3)
+        yield

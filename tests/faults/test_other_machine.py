@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.control_service import ControlledService
+from tests.faults.services.control_service import ControlledService
 
 STEPS = 3000
 

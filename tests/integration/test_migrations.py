@@ -54,7 +54,7 @@ def test_up_on_an_up_to_date_database_changes_nothing(database_url: str) -> None
     assert check(database_url) == []
 
 
-def test_an_empty_database_is_told_what_to_do(database_url: str) -> None:
+def test_the_error_of_an_empty_database_names_the_way_out(database_url: str) -> None:
     (difference,) = check(database_url)
     assert difference == f"expected revision {head()}, found an empty database: run `stillhouse migrate`"
 

@@ -1,5 +1,7 @@
 """The engine's entry point: an order in, an outcome out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import assert_never
 
 from app.contracts.specs.jobs import DistillJob, InspectJob, MultitaskJob, PreflightJob, TrainJob
@@ -27,15 +29,18 @@ def execute(order: Order, emit: Emit, stop: Stop) -> TrainingOutcome | Preflight
         case PreflightJob():
             return Preflight(order, order.spec, emit, stop).run()
         case TrainJob() | DistillJob() | MultitaskJob():
-            return _train(Job(order, order.spec, emit, stop))
+            job = Job(order, order.spec, emit, stop)
+            with _out_of_memory_named(job):
+                return train(job)
         case _:
             assert_never(order.spec)
 
 
-def _train(job: Job) -> TrainingOutcome:
+@contextmanager
+def _out_of_memory_named(job: Job) -> Iterator[None]:
     """Out of memory becomes a UserError that names the phase."""
     try:
-        return train(job)
+        yield
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise

@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 
 from tests.benchmarks.accuracy.catalogue import FEW_LABELS, STUDENTS, WIDE, Run, runs
-from tests.benchmarks.accuracy.school import School, scored
 from tests.benchmarks.accuracy.tables import sections
+from tests.benchmarks.accuracy.workspace import Workspace, scored
 from tests.benchmarks.figures import machine
 
 SECTIONS = (*STUDENTS, WIDE, FEW_LABELS)
@@ -56,7 +56,7 @@ def main() -> None:
     began, found = time.monotonic(), dict[tuple[str, str], list[float]]()
     chosen = [asked.section] if asked.section else list(SECTIONS)
     with tempfile.TemporaryDirectory(prefix="stillhouse-accuracy-") as folder:
-        school = School.founded(Path(folder))
+        workspace = Workspace.created(Path(folder))
         wanted = [run for run in runs(asked.seeds) if run.student in chosen]
         for done, (run, accuracy) in enumerate(_results(wanted, asked.processes), start=1):
             found.setdefault((run.student, run.method), []).append(accuracy)
@@ -66,8 +66,8 @@ def main() -> None:
     written = sections(TABLE.read_text()) if TABLE.exists() else {}
     for section in chosen:
         said = (
-            f"{machine()}, torch {torch.__version__}; teacher: {school.teacher_parameters:,} parameters, "
-            f"{100 * school.teacher_accuracy:.2f} % on the test rows."
+            f"{machine()}, torch {torch.__version__}; teacher: {workspace.teacher_parameters:,} parameters, "
+            f"{100 * workspace.teacher_accuracy:.2f} % on the test rows."
         )
         written[section] = "\n".join([said, "", *_table(found, section)])
     lines = [

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from tests.engine.workshop import TEACHER
+from tests.engine.harness import TEACHER
 
 Json = dict[str, Any]
 

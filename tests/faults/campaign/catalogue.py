@@ -2,15 +2,23 @@
 
 from functools import partial
 
+from tests.faults.campaign.control_faults import (
+    clock_jumps,
+    database_restarts,
+    drain,
+    load,
+    long_life,
+    lost_answers,
+    stops,
+)
 from tests.faults.campaign.outcome import Fault
-from tests.faults.control_faults import clock_jumps, database_restarts, drain, load, long_life, lost_answers, stops
-from tests.faults.kills_in_phases import killed_in_phases
-from tests.faults.kills_of_serve import killed_serve
-from tests.faults.kills_of_services import killed_services
-from tests.faults.kills_of_workers import killed_workers
-from tests.faults.small_jobs import KINDS
-from tests.faults.storage_faults import failed_calls, flipped_bits, full_disk
-from tests.faults.zombies import zombies
+from tests.faults.disk.storage_faults import failed_calls, flipped_bits, full_disk
+from tests.faults.kills.kills_in_phases import killed_in_phases
+from tests.faults.kills.kills_of_serve import killed_serve
+from tests.faults.kills.kills_of_services import killed_services
+from tests.faults.kills.kills_of_workers import killed_workers
+from tests.faults.kills.zombies import zombies
+from tests.faults.services.small_jobs import KINDS
 
 FAULTS: tuple[Fault, ...] = (
     Fault("kill child, fork server, supervisor; stop supervisor", killed_workers),

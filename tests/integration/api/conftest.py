@@ -15,7 +15,7 @@ from app.access.secrets import new_key
 from app.db.migrate import upgrade
 from app.main import create_app
 from app.settings import Settings
-from tests.integration.api.house import House
+from tests.integration.api.harness import ApiHarness
 
 
 @cache
@@ -38,8 +38,8 @@ def prepare(url: str) -> None:
 
 
 @asynccontextmanager
-async def opened(url: str, folder: Path, **said: object) -> AsyncIterator[House]:
-    """A House over this new database."""
+async def opened(url: str, folder: Path, **said: object) -> AsyncIterator[ApiHarness]:
+    """A ApiHarness over this new database."""
     prepare(url)
     settings = Settings.model_validate(
         {"data_dir": folder, "database_url": url, "lease_seconds": 30.0, "threads": 1, "spare_disk_bytes": 0} | said
@@ -51,19 +51,19 @@ async def opened(url: str, folder: Path, **said: object) -> AsyncIterator[House]
             await repository.add(session, key, "test")
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         headers = {"Authorization": f"Bearer {key}"}
-        async with httpx.AsyncClient(transport=transport, base_url="http://house", headers=headers) as http:
-            yield House(app, app.state.services, http, key)
+        async with httpx.AsyncClient(transport=transport, base_url="http://harness", headers=headers) as http:
+            yield ApiHarness(app, app.state.services, http, key)
 
 
 @pytest.fixture
-async def house(sqlite_url: str, tmp_path: Path) -> AsyncIterator[House]:
+async def harness(sqlite_url: str, tmp_path: Path) -> AsyncIterator[ApiHarness]:
     """On SQLite."""
-    async with opened(sqlite_url, tmp_path / "data") as house:
-        yield house
+    async with opened(sqlite_url, tmp_path / "data") as harness:
+        yield harness
 
 
 @pytest.fixture
-async def any_house(database_url: str, tmp_path: Path) -> AsyncIterator[House]:
+async def any_harness(database_url: str, tmp_path: Path) -> AsyncIterator[ApiHarness]:
     """On SQLite and on PostgreSQL."""
-    async with opened(database_url, tmp_path / "data") as house:
-        yield house
+    async with opened(database_url, tmp_path / "data") as harness:
+        yield harness

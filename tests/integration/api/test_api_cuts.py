@@ -6,18 +6,18 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.engine.sharing_schemes import OUTPUTS, SCHEMES, lived, shared
-from tests.engine.test_cuts import cut, exported
-from tests.integration.api.house import House
+from tests.engine.export.test_cuts import cut, exported
+from tests.engine.models.sharing.networks import OUTPUTS, SCHEMES, shared, with_running_statistics
+from tests.integration.api.harness import ApiHarness
 
 
-async def finished(house: House, weights: bytes, tasks: tuple[str, ...] = ("left", "right")) -> str:
+async def finished(harness: ApiHarness, weights: bytes, tasks: tuple[str, ...] = ("left", "right")) -> str:
     """The path of a multitask job that has left these weights."""
-    spec: dict[str, Any] = await house.train_spec()
+    spec: dict[str, Any] = await harness.train_spec()
     named = [{"name": name, "target": "digit"} for name in tasks]
     student = spec.pop("model")
-    job = await house.submit(spec | {"kind": "multitask", "tasks": named, "student": student})
-    await house.succeed(await house.begin(), weights)
+    job = await harness.submit(spec | {"kind": "multitask", "tasks": named, "student": student})
+    await harness.succeed(await harness.begin(), weights)
     return f"/v1/jobs/{job['id']}"
 
 
@@ -30,7 +30,7 @@ class Files(NamedTuple):
 
 def files(folder: Path, scheme: str) -> Files:
     path = folder / "whole.safetensors"
-    exported(lived(shared("convnet", scheme)), path)
+    exported(with_running_statistics(shared("convnet", scheme)), path)
     return Files(path.read_bytes(), {task: cut(path, task).read_bytes() for task in OUTPUTS})
 
 
@@ -40,69 +40,69 @@ def student(tmp_path: Path) -> Files:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-async def test_a_cut_is_put_together_from_the_students_bytes(house: House, scheme: str, tmp_path: Path) -> None:
+async def test_a_cut_is_put_together_from_the_students_bytes(harness: ApiHarness, scheme: str, tmp_path: Path) -> None:
     student = files(tmp_path, scheme)
-    weights = f"{await finished(house, student.whole)}/student/weights"
-    whole = await house.http.get(weights)
+    weights = f"{await finished(harness, student.whole)}/student/weights"
+    whole = await harness.http.get(weights)
     assert whole.content == student.whole
     for task in OUTPUTS:
-        answer = await house.http.get(f"{weights}?task={task}")
+        answer = await harness.http.get(f"{weights}?task={task}")
         assert answer.status_code == 200
         assert answer.content == student.cuts[task]
         assert answer.headers["etag"] == f'"{hashlib.sha256(answer.content).hexdigest()}"' != whole.headers["etag"]
         assert f'-{task}.safetensors"' in answer.headers["content-disposition"]
 
 
-async def test_a_cut_has_length_ranges_and_conditions_like_every_file(any_house: House, student: Files) -> None:
-    path = f"{await finished(any_house, student.whole)}/student/weights?task=left"
+async def test_a_cut_has_length_ranges_and_conditions_like_every_file(any_harness: ApiHarness, student: Files) -> None:
+    path = f"{await finished(any_harness, student.whole)}/student/weights?task=left"
     content = student.cuts["left"]
-    head = await any_house.http.head(path)
+    head = await any_harness.http.head(path)
     assert (head.status_code, head.headers["content-length"], head.content) == (200, str(len(content)), b"")
     for start, end in ((0, 8), (3, 2000), (len(content) - 90, len(content))):
-        part = await any_house.http.get(path, headers={"Range": f"bytes={start}-{end - 1}"})
+        part = await any_harness.http.get(path, headers={"Range": f"bytes={start}-{end - 1}"})
         assert (part.status_code, part.content) == (206, content[start:end])
-    beyond = await any_house.http.get(path, headers={"Range": f"bytes={len(content)}-"})
+    beyond = await any_harness.http.get(path, headers={"Range": f"bytes={len(content)}-"})
     assert beyond.status_code == 416
-    again = await any_house.http.get(path, headers={"If-None-Match": head.headers["etag"]})
+    again = await any_harness.http.get(path, headers={"If-None-Match": head.headers["etag"]})
     assert again.status_code == 304
 
 
-async def test_a_task_that_is_not_there_is_404_with_those_that_are(house: House, student: Files) -> None:
-    path = f"{await finished(house, student.whole)}/student/weights"
+async def test_a_task_that_is_not_there_is_404_with_those_that_are(harness: ApiHarness, student: Files) -> None:
+    path = f"{await finished(harness, student.whole)}/student/weights"
     for unknown in ("right", "", "left/../x"):
-        answer = await house.http.get(f"{path}?task={unknown}")
+        answer = await harness.http.get(f"{path}?task={unknown}")
         assert (answer.status_code, answer.json()["code"]) == (404, "no_such_task")
         assert all(f"`{name}`" in answer.json()["detail"] for name in OUTPUTS)
-    assert (await house.http.get(f"{path}?task={'x' * 65}")).status_code in (400, 422)
+    assert (await harness.http.get(f"{path}?task={'x' * 65}")).status_code in (400, 422)
 
 
-async def test_the_one_task_of_a_multitask_job_is_the_whole_student(house: House, tmp_path: Path) -> None:
+async def test_the_one_task_of_a_multitask_job_is_the_whole_student(harness: ApiHarness, tmp_path: Path) -> None:
     path = tmp_path / "one.safetensors"
-    exported(lived(shared("mlp", "hard", {"left": 3})), path)
-    weights = f"{await finished(house, path.read_bytes(), ('left',))}/student/weights"
-    assert (await house.http.get(f"{weights}?task=left")).content == path.read_bytes()
-    assert (await house.http.get(f"{weights}?task=right")).json()["code"] == "no_such_task"
+    exported(with_running_statistics(shared("mlp", "hard", {"left": 3})), path)
+    weights = f"{await finished(harness, path.read_bytes(), ('left',))}/student/weights"
+    assert (await harness.http.get(f"{weights}?task=left")).content == path.read_bytes()
+    assert (await harness.http.get(f"{weights}?task=right")).json()["code"] == "no_such_task"
 
 
-async def test_a_job_of_another_kind_has_no_cuts(house: House, student: Files) -> None:
-    job = await house.submit()
-    await house.succeed(await house.begin(), student.whole)
-    answer = await house.http.get(f"/v1/jobs/{job['id']}/student/weights?task=left")
+async def test_a_job_of_another_kind_has_no_cuts(harness: ApiHarness, student: Files) -> None:
+    job = await harness.submit()
+    await harness.succeed(await harness.begin(), student.whole)
+    answer = await harness.http.get(f"/v1/jobs/{job['id']}/student/weights?task=left")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_multitask")
     assert "train" in answer.json()["detail"]
 
 
-async def test_a_student_that_is_not_there_has_no_cut_either(house: House) -> None:
-    path = f"/v1/jobs/{(await house.submit())['id']}"
-    answer = await house.http.get(f"{path}/student/weights?task=left")
+async def test_a_student_that_is_not_there_has_no_cut_either(harness: ApiHarness) -> None:
+    path = f"/v1/jobs/{(await harness.submit())['id']}"
+    answer = await harness.http.get(f"{path}/student/weights?task=left")
     assert (answer.status_code, answer.json()["code"]) == (409, "not_finished")
     unknown = "job_01890000-0000-7000-8000-000000000000"
-    assert (await house.http.get(f"/v1/jobs/{unknown}/student/weights?task=left")).json()["code"] == "unknown_job"
+    assert (await harness.http.get(f"/v1/jobs/{unknown}/student/weights?task=left")).json()["code"] == "unknown_job"
 
 
-async def test_a_cut_stays_with_the_job_when_the_student_is_deleted(house: House, student: Files) -> None:
-    path = await finished(house, student.whole)
-    model = (await house.get(path))["student"]
-    assert (await house.http.delete(f"/v1/models/{model}")).status_code == 204
-    found = await house.http.get(f"{path}/student/weights?task=total")
+async def test_a_cut_stays_with_the_job_when_the_student_is_deleted(harness: ApiHarness, student: Files) -> None:
+    path = await finished(harness, student.whole)
+    model = (await harness.get(path))["student"]
+    assert (await harness.http.delete(f"/v1/models/{model}")).status_code == 204
+    found = await harness.http.get(f"{path}/student/weights?task=total")
     assert found.content == student.cuts["total"]

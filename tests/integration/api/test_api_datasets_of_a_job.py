@@ -5,7 +5,7 @@ from typing import Any
 from app.contracts.problems import Rejection
 from app.contracts.resources.facts import DatasetFacts, InputFacts, TargetFacts
 from app.contracts.wire.orders import InspectionOutcome
-from tests.integration.api.house import DATASET, House
+from tests.integration.api.harness import DATASET, ApiHarness
 
 SECOND: dict[str, Any] = DATASET | {"name": "sizes", "targets": {"size": {"kind": "value"}}}
 SECOND_FACTS = DatasetFacts(
@@ -27,17 +27,17 @@ def job(*datasets: str, **changes: Any) -> dict[str, Any]:
     }
 
 
-async def second(house: House, facts: DatasetFacts | None = SECOND_FACTS) -> str:
+async def second(harness: ApiHarness, facts: DatasetFacts | None = SECOND_FACTS) -> str:
     """The id of a second dataset, inspected unless there are no facts."""
-    made = await house.upload("datasets", SECOND)
+    made = await harness.upload("datasets", SECOND)
     if facts is not None:
-        await house.inspect(InspectionOutcome(dataset=facts))
+        await harness.inspect(InspectionOutcome(dataset=facts))
     return str(made["id"])
 
 
-async def test_a_dry_run_resolves_a_job_on_two_datasets(house: House) -> None:
-    first, other = await house.ready_dataset(), await second(house)
-    answer = await house.http.post("/v1/jobs?dry_run=true", json=job(first, other))
+async def test_a_dry_run_resolves_a_job_on_two_datasets(harness: ApiHarness) -> None:
+    first, other = await harness.ready_dataset(), await second(harness)
+    answer = await harness.http.post("/v1/jobs?dry_run=true", json=job(first, other))
     found = answer.json()
     assert answer.status_code == 200, found
     assert found["complete"] is True
@@ -45,55 +45,55 @@ async def test_a_dry_run_resolves_a_job_on_two_datasets(house: House) -> None:
     assert found["spec"]["datasets"] == [{"dataset": first, "weight": 1.0}, {"dataset": other, "weight": 1.0}]
 
 
-async def test_datasets_that_do_not_agree_are_refused_by_pointer(house: House) -> None:
-    first = await house.ready_dataset()
+async def test_datasets_that_do_not_agree_are_refused_by_pointer(harness: ApiHarness) -> None:
+    first = await harness.ready_dataset()
     wide = SECOND_FACTS.model_copy(update={"inputs": {"x": InputFacts(shape=(5,))}})
-    other = await second(house, wide)
+    other = await second(harness, wide)
     for query in ("", "?dry_run=true"):
-        answer = await house.http.post(f"/v1/jobs{query}", json=job(first, other))
+        answer = await harness.http.post(f"/v1/jobs{query}", json=job(first, other))
         assert answer.status_code == 422
         (error,) = answer.json()["errors"]
         assert (error["pointer"], error["code"]) == ("/datasets/1", "shape_mismatch")
         assert first in error["detail"]
         assert other in error["detail"]
-    assert (await house.get("/v1/jobs?kind=multitask"))["data"] == []
+    assert (await harness.get("/v1/jobs?kind=multitask"))["data"] == []
 
 
-async def test_an_unknown_dataset_and_one_that_is_named_twice_are_refused(house: House) -> None:
-    first = await house.ready_dataset()
-    answer = await house.http.post("/v1/jobs", json=job(first, NO_DATASET))
+async def test_an_unknown_dataset_and_one_that_is_named_twice_are_refused(harness: ApiHarness) -> None:
+    first = await harness.ready_dataset()
+    answer = await harness.http.post("/v1/jobs", json=job(first, NO_DATASET))
     assert [(e["pointer"], e["code"]) for e in answer.json()["errors"]] == [("/datasets/1/dataset", "unknown_dataset")]
-    answer = await house.http.post("/v1/jobs", json=job(first, first))
+    answer = await harness.http.post("/v1/jobs", json=job(first, first))
     assert [e["code"] for e in answer.json()["errors"]] == ["duplicate_name"]
-    answer = await house.http.post("/v1/jobs", json=job(*[NO_DATASET] * 9))
+    answer = await harness.http.post("/v1/jobs", json=job(*[NO_DATASET] * 9))
     assert answer.status_code == 422
 
 
-async def test_a_job_waits_until_all_its_datasets_are_ready(any_house: House) -> None:
-    first, other = await any_house.ready_dataset(), await second(any_house, None)
-    made = await any_house.submit(job(first, other))
-    assert await any_house.services.ledger.claim("stand-in", "train", "cpu") is None
-    await any_house.inspect(InspectionOutcome(dataset=SECOND_FACTS))
-    claim = await any_house.claim("train")
+async def test_a_job_waits_until_all_its_datasets_are_ready(any_harness: ApiHarness) -> None:
+    first, other = await any_harness.ready_dataset(), await second(any_harness, None)
+    made = await any_harness.submit(job(first, other))
+    assert await any_harness.services.ledger.claim("stand-in", "train", "cpu") is None
+    await any_harness.inspect(InspectionOutcome(dataset=SECOND_FACTS))
+    claim = await any_harness.claim("train")
     assert claim.job_id == made["id"]
-    inputs = await any_house.services.ledger.inputs_of(claim)
+    inputs = await any_harness.services.ledger.inputs_of(claim)
     assert set(inputs.datasets) == {first, other}
 
 
-async def test_a_job_fails_when_one_of_its_datasets_is_rejected(any_house: House) -> None:
-    first, other = await any_house.ready_dataset(), await second(any_house, None)
-    made = await any_house.submit(job(first, other))
-    await any_house.inspect(InspectionOutcome(rejection=Rejection(code="ragged", message="row 3")))
-    found = await any_house.get(f"/v1/jobs/{made['id']}?wait=5")
+async def test_a_job_fails_when_one_of_its_datasets_is_rejected(any_harness: ApiHarness) -> None:
+    first, other = await any_harness.ready_dataset(), await second(any_harness, None)
+    made = await any_harness.submit(job(first, other))
+    await any_harness.inspect(InspectionOutcome(rejection=Rejection(code="ragged", message="row 3")))
+    found = await any_harness.get(f"/v1/jobs/{made['id']}?wait=5")
     assert (found["state"], found["error"]["code"]) == ("failed", "invalid_input")
 
 
-async def test_none_of_its_datasets_is_deleted_before_its_end(any_house: House) -> None:
-    both = await any_house.ready_dataset(), await second(any_house)
-    made = await any_house.submit(job(*both))
+async def test_none_of_its_datasets_is_deleted_before_its_end(any_harness: ApiHarness) -> None:
+    both = await any_harness.ready_dataset(), await second(any_harness)
+    made = await any_harness.submit(job(*both))
     for each in both:
-        answer = await any_house.http.delete(f"/v1/datasets/{each}")
+        answer = await any_harness.http.delete(f"/v1/datasets/{each}")
         assert (answer.status_code, answer.json()["code"]) == (409, "in_use")
-    await any_house.http.post(f"/v1/jobs/{made['id']}/cancel")
+    await any_harness.http.post(f"/v1/jobs/{made['id']}/cancel")
     for each in both:
-        assert (await any_house.http.delete(f"/v1/datasets/{each}")).status_code == 204
+        assert (await any_harness.http.delete(f"/v1/datasets/{each}")).status_code == 204

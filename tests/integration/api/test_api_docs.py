@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from app.http.docs.page import SWAGGER_UI
-from tests.integration.api.house import House
+from tests.integration.api.harness import ApiHarness
 
 
 class Page(HTMLParser):
@@ -28,18 +28,18 @@ class Page(HTMLParser):
         self.inline += [name for name in given if name == "style" or name.startswith("on")]
 
 
-async def page(house: House) -> tuple[httpx.Response, Page]:
-    house.http.headers.pop("authorization")
-    answer = await house.http.get("/docs")
+async def page(harness: ApiHarness) -> tuple[httpx.Response, Page]:
+    harness.http.headers.pop("authorization")
+    answer = await harness.http.get("/docs")
     assert answer.status_code == 200
     return answer, Page(answer.text)
 
 
-async def test_every_asset_of_the_page_is_served_by_the_service_without_a_key(house: House) -> None:
-    answer, found = await page(house)
+async def test_every_asset_of_the_page_is_served_by_the_service_without_a_key(harness: ApiHarness) -> None:
+    answer, found = await page(harness)
     kinds = {}
     for url in found.urls:
-        asset = await house.http.get(urljoin(str(answer.url), url))
+        asset = await harness.http.get(urljoin(str(answer.url), url))
         assert asset.status_code == 200, url
         assert asset.headers["etag"]
         kinds[url.rpartition("/")[2]] = asset.headers["content-type"].partition(";")[0]
@@ -51,8 +51,8 @@ async def test_every_asset_of_the_page_is_served_by_the_service_without_a_key(ho
     }
 
 
-async def test_the_page_refers_to_no_other_host_and_its_policy_forbids_to(house: House) -> None:
-    answer, found = await page(house)
+async def test_the_page_refers_to_no_other_host_and_its_policy_forbids_to(harness: ApiHarness) -> None:
+    answer, found = await page(harness)
     assert found.inline == []
     assert all(not urlsplit(url).netloc and not urlsplit(url).scheme for url in found.urls)
     directives = [part.split() for part in answer.headers["content-security-policy"].split("; ")]
@@ -62,25 +62,25 @@ async def test_the_page_refers_to_no_other_host_and_its_policy_forbids_to(house:
     assert set().union(*policy.values()) == {"'none'", "'self'", "data:"}
 
 
-async def test_the_script_shows_the_document_of_this_service(house: House) -> None:
-    _, found = await page(house)
+async def test_the_script_shows_the_document_of_this_service(harness: ApiHarness) -> None:
+    _, found = await page(harness)
     (start,) = (url for url in found.urls if url.endswith("start.js"))
-    script = (await house.http.get(f"/{start}")).text
+    script = (await harness.http.get(f"/{start}")).text
     (document,) = re.findall(r'url: "(.*)"', script)
-    assert (await house.http.get(urljoin("http://host/docs", document))).json()["openapi"].startswith("3.")
+    assert (await harness.http.get(urljoin("http://host/docs", document))).json()["openapi"].startswith("3.")
     assert "//" not in re.sub(r"^//.*$", "", script, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", ["/docs/start.js", f"/docs/{SWAGGER_UI}/swagger-ui.css"])
-async def test_an_asset_that_did_not_change_is_not_sent_again(house: House, path: str) -> None:
-    first = await house.http.get(path)
-    again = await house.http.get(path, headers={"If-None-Match": first.headers["etag"]})
+async def test_an_asset_that_did_not_change_is_not_sent_again(harness: ApiHarness, path: str) -> None:
+    first = await harness.http.get(path)
+    again = await harness.http.get(path, headers={"If-None-Match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
     assert first.headers["cache-control"] == again.headers["cache-control"]
 
 
 @pytest.mark.parametrize("path", ["/redoc", f"/docs/{SWAGGER_UI}/none.js", f"/docs/{SWAGGER_UI}/../page.py"])
-async def test_nothing_else_is_served_beside_it(house: House, path: str) -> None:
-    answer = await house.http.get(path)
+async def test_nothing_else_is_served_beside_it(harness: ApiHarness, path: str) -> None:
+    answer = await harness.http.get(path)
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"

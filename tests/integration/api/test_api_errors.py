@@ -14,7 +14,7 @@ from app.access import repository
 from app.access.secrets import new_key
 from app.http.services import Services
 from tests.integration.api.conftest import opened
-from tests.integration.api.house import House, Unread
+from tests.integration.api.harness import ApiHarness, Unread
 
 
 def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
@@ -41,71 +41,73 @@ def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
         (f"Bearer {'x' * 5000}", "unknown_key"),
     ],
 )
-async def test_without_a_key_the_body_is_never_read(house: House, path: str, header: str | None, code: str) -> None:
-    house.http.headers.pop("authorization")
+async def test_without_a_key_the_body_is_never_read(
+    harness: ApiHarness, path: str, header: str | None, code: str
+) -> None:
+    harness.http.headers.pop("authorization")
     headers = {"Content-Type": "multipart/form-data; boundary=x", "Idempotency-Key": "k"}
     if header is not None:
         headers["Authorization"] = header
-    answer = await house.http.post(f"{path}?nonsense=1", content=Unread(), headers=headers)
+    answer = await harness.http.post(f"{path}?nonsense=1", content=Unread(), headers=headers)
     problem(answer, 401, code)
     assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
-async def test_every_path_under_v1_asks_for_a_key(house: House) -> None:
-    house.http.headers.pop("authorization")
-    paths = house.app.openapi()["paths"]
+async def test_every_path_under_v1_asks_for_a_key(harness: ApiHarness) -> None:
+    harness.http.headers.pop("authorization")
+    paths = harness.app.openapi()["paths"]
     for path, operations in paths.items():
         for method in operations:
-            answer = await house.http.request(method, path.replace("{", "").replace("}", ""))
+            answer = await harness.http.request(method, path.replace("{", "").replace("}", ""))
             assert answer.status_code == (401 if path.startswith("/v1") else 200), path
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/docs", "/openapi.json"])
-async def test_health_and_documentation_are_open(house: House, path: str) -> None:
-    house.http.headers.pop("authorization")
-    assert (await house.http.get(path)).status_code == 200
+async def test_health_and_documentation_are_open(harness: ApiHarness, path: str) -> None:
+    harness.http.headers.pop("authorization")
+    assert (await harness.http.get(path)).status_code == 200
 
 
-async def test_a_revoked_key_opens_nothing(any_house: House) -> None:
+async def test_a_revoked_key_opens_nothing(any_harness: ApiHarness) -> None:
     key = new_key()
-    async with any_house.services.database.write() as session:
-        row = await repository.add(session, key, "short-lived")
+    async with any_harness.services.database.write() as session:
+        row = await repository.add(session, key, "short-with_running_statistics")
     headers = {"Authorization": f"Bearer {key}"}
-    assert (await any_house.http.get("/v1/models", headers=headers)).status_code == 200
-    async with any_house.services.database.write() as session:
+    assert (await any_harness.http.get("/v1/models", headers=headers)).status_code == 200
+    async with any_harness.services.database.write() as session:
         assert await repository.revoke(session, row.id) == 1
-    problem(await any_house.http.get("/v1/models", headers=headers), 401, "unknown_key")
+    problem(await any_harness.http.get("/v1/models", headers=headers), 401, "unknown_key")
 
 
-async def test_a_key_is_kept_as_a_digest_with_a_visible_prefix(house: House) -> None:
-    async with house.services.database.read() as session:
+async def test_a_key_is_kept_as_a_digest_with_a_visible_prefix(harness: ApiHarness) -> None:
+    async with harness.services.database.read() as session:
         row = (await repository.all_keys(session))[0]
-    assert house.key.startswith(row.prefix)
+    assert harness.key.startswith(row.prefix)
     assert len(row.prefix) == 12
-    assert house.key not in json.dumps({c.name: str(getattr(row, c.name)) for c in row.__table__.columns})
+    assert harness.key not in json.dumps({c.name: str(getattr(row, c.name)) for c in row.__table__.columns})
 
 
-async def test_an_unknown_path_is_a_problem(house: House) -> None:
-    problem(await house.http.get("/v1/nothing"), 404, "not_found")
-    problem(await house.http.get("/v1/models/"), 404, "not_found")
+async def test_an_unknown_path_is_a_problem(harness: ApiHarness) -> None:
+    problem(await harness.http.get("/v1/nothing"), 404, "not_found")
+    problem(await harness.http.get("/v1/models/"), 404, "not_found")
 
 
-async def test_a_wrong_method_names_the_right_ones(house: House) -> None:
-    answer = await house.http.put("/v1/models")
+async def test_a_wrong_method_names_the_right_ones(harness: ApiHarness) -> None:
+    answer = await harness.http.put("/v1/models")
     problem(answer, 405, "method_not_allowed")
     assert answer.headers["allow"] == "GET, POST"
 
 
 @pytest.mark.parametrize("query", ["dryrun=true", "dry_run=true&dry_run=false", "dry_run=perhaps"])
-async def test_a_query_that_is_not_understood_submits_nothing(house: House, query: str) -> None:
-    answer = await house.http.post(f"/v1/jobs?{query}", json=await house.train_spec())
+async def test_a_query_that_is_not_understood_submits_nothing(harness: ApiHarness, query: str) -> None:
+    answer = await harness.http.post(f"/v1/jobs?{query}", json=await harness.train_spec())
     assert answer.status_code == 400
-    assert (await house.get("/v1/jobs"))["data"] == []
+    assert (await harness.get("/v1/jobs"))["data"] == []
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=201", "limit=x", "state=sleepy", "kind=x", f"after={'a' * 300}"])
-async def test_a_parameter_out_of_bounds_is_named(house: House, query: str) -> None:
-    document = problem(await house.http.get(f"/v1/jobs?{query}"), 400, "invalid_parameter")
+async def test_a_parameter_out_of_bounds_is_named(harness: ApiHarness, query: str) -> None:
+    document = problem(await harness.http.get(f"/v1/jobs?{query}"), 400, "invalid_parameter")
     assert query.partition("=")[0] in document["detail"]
 
 
@@ -127,17 +129,17 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
 
 
 @pytest.mark.parametrize(("body", "status"), HOSTILE.values(), ids=HOSTILE.keys())
-async def test_hostile_json_is_a_client_error(house: House, body: bytes, status: int) -> None:
-    answer = await house.http.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+async def test_hostile_json_is_a_client_error(harness: ApiHarness, body: bytes, status: int) -> None:
+    answer = await harness.http.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
     problem(answer, status, answer.json()["code"])
 
 
-async def test_a_body_above_one_mebibyte_is_413_before_it_is_read(house: House) -> None:
+async def test_a_body_above_one_mebibyte_is_413_before_it_is_read(harness: ApiHarness) -> None:
     headers = {"Content-Type": "application/json", "Content-Length": str((1 << 20) + 1)}
-    problem(await house.http.post("/v1/jobs", content=Unread(), headers=headers), 413, "body_too_large")
+    problem(await harness.http.post("/v1/jobs", content=Unread(), headers=headers), 413, "body_too_large")
 
 
-async def test_an_endless_body_is_cut_at_one_mebibyte(house: House) -> None:
+async def test_an_endless_body_is_cut_at_one_mebibyte(harness: ApiHarness) -> None:
     sent = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -146,28 +148,32 @@ async def test_an_endless_body_is_cut_at_one_mebibyte(house: House) -> None:
             sent += 65_536
             yield b" " * 65_536
 
-    answer = await house.http.post("/v1/jobs", content=endless(), headers={"Content-Type": "application/json"})
+    answer = await harness.http.post("/v1/jobs", content=endless(), headers={"Content-Type": "application/json"})
     problem(answer, 413, "body_too_large")
     assert sent < 3 << 20
 
 
-async def test_another_content_type_than_json_is_415(house: House) -> None:
+async def test_another_content_type_than_json_is_415(harness: ApiHarness) -> None:
     problem(
-        await house.http.post("/v1/jobs", content=Unread(), headers={"Content-Type": "text/xml"}), 415, "json_expected"
+        await harness.http.post("/v1/jobs", content=Unread(), headers={"Content-Type": "text/xml"}),
+        415,
+        "json_expected",
     )
 
 
-async def test_what_nobody_planned_is_a_500_without_its_reason(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_nobody_planned_is_a_500_without_its_reason(
+    harness: ApiHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def fails(self: object) -> None:
         raise RuntimeError("password=hunter2")
 
-    monkeypatch.setattr(type(house.services.database), "ping", fails)
-    document = problem(await house.http.get("/readyz"), 500, "internal_error")
+    monkeypatch.setattr(type(harness.services.database), "ping", fails)
+    document = problem(await harness.http.get("/readyz"), 500, "internal_error")
     assert "hunter2" not in json.dumps(document)
 
 
 async def test_a_database_that_is_gone_is_503_until_it_is_back(postgresql_url: str, tmp_path: Path) -> None:
-    async with opened(postgresql_url, tmp_path) as house:
+    async with opened(postgresql_url, tmp_path) as harness:
         name = make_url(postgresql_url).database
         with psycopg.connect(
             postgresql_url.replace("+psycopg", "").replace(f"/{name}", "/postgres"), autocommit=True
@@ -175,17 +181,17 @@ async def test_a_database_that_is_gone_is_503_until_it_is_back(postgresql_url: s
             dba.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false'.encode())
             dba.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
             for path in ("/readyz", "/v1/models"):
-                answer = await house.http.get(path)
+                answer = await harness.http.get(path)
                 problem(answer, 503, "database_unavailable")
                 assert int(answer.headers["retry-after"]) >= 1
-            assert (await house.http.get("/healthz")).status_code == 200
+            assert (await harness.http.get("/healthz")).status_code == 200
             dba.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true'.encode())
-        assert (await house.http.get("/v1/models")).status_code == 200
+        assert (await harness.http.get("/v1/models")).status_code == 200
 
 
-async def test_bytes_missing_from_the_store_are_an_error_before_anything_is_sent(house: House) -> None:
-    identity = await house.ready_model()
-    services: Services = house.services
-    file = (await house.get(f"/v1/models/{identity}"))["files"][0]
+async def test_bytes_missing_from_the_store_are_an_error_before_anything_is_sent(harness: ApiHarness) -> None:
+    identity = await harness.ready_model()
+    services: Services = harness.services
+    file = (await harness.get(f"/v1/models/{identity}"))["files"][0]
     await services.store.delete(file["sha256"])
-    problem(await house.http.get(f"/v1/models/{identity}/weights"), 500, "bytes_missing")
+    problem(await harness.http.get(f"/v1/models/{identity}/weights"), 500, "bytes_missing")

@@ -5,34 +5,34 @@ from typing import Any
 import pytest
 
 from app.contracts.wire.events import MetricPoint, MetricsEvent
-from tests.integration.api.house import House
+from tests.integration.api.harness import ApiHarness
 
 STUDENT: dict[str, Any] = {"family": "mlp", "hidden": [3]}
 
 
-async def submitted(house: House, relation: dict[str, Any] | None) -> str:
+async def submitted(harness: ApiHarness, relation: dict[str, Any] | None) -> str:
     spec = {
         "kind": "multitask",
-        "dataset": await house.ready_dataset(),
+        "dataset": await harness.ready_dataset(),
         "tasks": [{"name": "a", "target": "digit"}, {"name": "b", "target": "digit"}],
         "student": STUDENT,
         "relation": relation,
     }
-    return f"/v1/jobs/{(await house.submit(spec))['id']}/relation"
+    return f"/v1/jobs/{(await harness.submit(spec))['id']}/relation"
 
 
-async def test_a_job_that_runs_tells_its_relation_over_time_cosines_and_conflicts(any_house: House) -> None:
-    path = await submitted(any_house, {"estimate": "tag", "every": 5})
-    before = await any_house.get(path)
+async def test_a_job_that_runs_tells_its_relation_over_time_cosines_and_conflicts(any_harness: ApiHarness) -> None:
+    path = await submitted(any_harness, {"estimate": "tag", "every": 5})
+    before = await any_harness.get(path)
     assert (before["source"], before["apply"], before["final"]) == ("estimated", "rows", False)
     assert before["matrix"] == [[1.0, 0.0], [0.0, 1.0]]
-    claim = await any_house.begin()
+    claim = await any_harness.begin()
     for step, share, cosine in ((0, 0.0, -0.5), (5, 0.25, 0.1), (10, 0.5, 0.1)):
         told = {"relation/a/a": 1 - share, "relation/a/b": share, "relation/b/a": 0.0, "relation/b/b": 1.0}
         told |= {"gradient/a/b/cosine": cosine, "affinity/a/b": 0.01}
         points = tuple(MetricPoint(series=name, step=step, epoch=1, value=value) for name, value in told.items())
-        assert await any_house.services.ledger.record(claim, [MetricsEvent(points=points)])
-    found = await any_house.get(path)
+        assert await any_harness.services.ledger.record(claim, [MetricsEvent(points=points)])
+    found = await any_harness.get(path)
     assert found["matrix"] == [[0.5, 0.5], [0.0, 1.0]]
     assert [(point["step"], point["matrix"][0]) for point in found["history"]] == [
         (0, [1.0, 0.0]),
@@ -45,13 +45,13 @@ async def test_a_job_that_runs_tells_its_relation_over_time_cosines_and_conflict
     assert (found["measured"], found["method"]) == (3, "tag")
 
 
-async def test_a_relation_that_was_given_is_shown_normalised(any_house: House) -> None:
-    found = await any_house.get(await submitted(any_house, {"matrix": [[3, 1], [0, 2]]}))
+async def test_a_relation_that_was_given_is_shown_normalised(any_harness: ApiHarness) -> None:
+    found = await any_harness.get(await submitted(any_harness, {"matrix": [[3, 1], [0, 2]]}))
     assert (found["source"], found["apply"]) == ("given", "rows")
     assert found["matrix"] == [[0.75, 0.25], [0.0, 1.0]]
 
 
-async def test_a_job_of_one_task_has_no_relation(any_house: House) -> None:
-    job = await any_house.submit()
-    answer = await any_house.http.get(f"/v1/jobs/{job['id']}/relation")
+async def test_a_job_of_one_task_has_no_relation(any_harness: ApiHarness) -> None:
+    job = await any_harness.submit()
+    answer = await any_harness.http.get(f"/v1/jobs/{job['id']}/relation")
     assert (answer.status_code, answer.json()["code"]) == (404, "no_relation")

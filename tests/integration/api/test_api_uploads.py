@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.integration.api.conftest import opened
-from tests.integration.api.house import DATASET, MODEL, House, Unread, npz, safetensors
+from tests.integration.api.harness import DATASET, MODEL, ApiHarness, Unread, npz, safetensors
 
 BOUNDARY = "frontier"
 
@@ -30,10 +30,10 @@ def torch_zip(*more: str) -> bytes:
     return zipped("m/data.pkl", "m/byteorder", "m/data/0", "m/version", *more)
 
 
-async def empty(house: House, path: str = "models") -> bool:
+async def empty(harness: ApiHarness, path: str = "models") -> bool:
     """Nothing is visible, queued or on the staging disk."""
-    rows = (await house.get(f"/v1/{path}"))["data"] + (await house.get("/v1/jobs?kind=inspect"))["data"]
-    return not rows and not house.staged()
+    rows = (await harness.get(f"/v1/{path}"))["data"] + (await harness.get("/v1/jobs?kind=inspect"))["data"]
+    return not rows and not harness.staged()
 
 
 REFUSED_NAMES = [
@@ -43,13 +43,13 @@ REFUSED_NAMES = [
 
 
 @pytest.mark.parametrize("name", REFUSED_NAMES)
-async def test_a_code_carrying_format_is_refused_by_name_with_the_way_out(house: House, name: str) -> None:
-    answer = await house.post("models", MODEL | {"format": name}, safetensors())
+async def test_a_code_carrying_format_is_refused_by_name_with_the_way_out(harness: ApiHarness, name: str) -> None:
+    answer = await harness.post("models", MODEL | {"format": name}, safetensors())
     problem = answer.json()
     assert (answer.status_code, problem["code"]) == (422, "refused_format")
     assert problem["errors"][0]["pointer"] == "/format"
     assert "Way out" in problem["detail"]
-    assert await empty(house)
+    assert await empty(harness)
 
 
 REFUSED_BYTES: dict[str, bytes] = {
@@ -74,14 +74,14 @@ REFUSED_BYTES: dict[str, bytes] = {
 @pytest.mark.parametrize("content", REFUSED_BYTES.values(), ids=REFUSED_BYTES.keys())
 @pytest.mark.parametrize("fmt", ["safetensors", "state_dict", "onnx"])
 async def test_a_code_carrying_file_is_refused_by_its_bytes_whatever_it_claims(
-    house: House, content: bytes, fmt: str
+    harness: ApiHarness, content: bytes, fmt: str
 ) -> None:
     manifest = (
         MODEL | {"format": fmt} if fmt != "onnx" else {"name": "m", "format": "onnx", "outputs": MODEL["outputs"]}
     )
-    answer = await house.post("models", manifest, content)
+    answer = await harness.post("models", manifest, content)
     assert (answer.status_code, answer.json()["code"]) == (422, "refused_format"), answer.text
-    assert await empty(house)
+    assert await empty(harness)
 
 
 @pytest.mark.parametrize(
@@ -98,16 +98,16 @@ async def test_a_code_carrying_file_is_refused_by_its_bytes_whatever_it_claims(
     ],
 )
 async def test_bytes_of_another_format_are_named(
-    house: House, path: str, manifest: dict[str, Any], content: bytes, hint: str
+    harness: ApiHarness, path: str, manifest: dict[str, Any], content: bytes, hint: str
 ) -> None:
-    answer = await house.post(path, manifest, content)
+    answer = await harness.post(path, manifest, content)
     assert (answer.status_code, answer.json()["code"]) == (422, "format_mismatch")
     assert hint in answer.json()["detail"]
-    assert await empty(house, path)
+    assert await empty(harness, path)
 
 
-async def test_a_state_dict_is_an_original_until_it_is_converted(house: House) -> None:
-    made = await house.upload("models", MODEL | {"format": "state_dict"}, torch_zip())
+async def test_a_state_dict_is_an_original_until_it_is_converted(harness: ApiHarness) -> None:
+    made = await harness.upload("models", MODEL | {"format": "state_dict"}, torch_zip())
     assert made["files"][0]["role"] == "original"
 
 
@@ -120,10 +120,10 @@ async def test_a_state_dict_is_an_original_until_it_is_converted(house: House) -
         (b"", "empty_file"),
     ],
 )
-async def test_a_broken_file_is_refused(house: House, content: bytes, code: str) -> None:
-    answer = await house.post("datasets", DATASET, content)
+async def test_a_broken_file_is_refused(harness: ApiHarness, content: bytes, code: str) -> None:
+    answer = await harness.post("datasets", DATASET, content)
     assert (answer.status_code, answer.json()["code"]) == (422, code)
-    assert await empty(house, "datasets")
+    assert await empty(harness, "datasets")
 
 
 def multipart(*parts: tuple[str, bytes]) -> bytes:
@@ -132,25 +132,27 @@ def multipart(*parts: tuple[str, bytes]) -> bytes:
     return body + f"--{BOUNDARY}--\r\n".encode()
 
 
-async def send(house: House, body: bytes | AsyncIterator[bytes], path: str = "models", **more: str) -> httpx.Response:
+async def send(
+    harness: ApiHarness, body: bytes | AsyncIterator[bytes], path: str = "models", **more: str
+) -> httpx.Response:
     headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"} | more
-    return await house.http.post(f"/v1/{path}", content=body, headers=headers)
+    return await harness.http.post(f"/v1/{path}", content=body, headers=headers)
 
 
 @pytest.mark.parametrize("order", [0, 1])
 async def test_the_parts_come_in_either_order_and_the_manifest_in_any_content_type(
-    any_house: House, order: int
+    any_harness: ApiHarness, order: int
 ) -> None:
     parts = [("manifest", json.dumps(MODEL).encode()), ("file", safetensors())]
-    assert (await send(any_house, multipart(*(parts if order else parts[::-1])))).status_code == 201
+    assert (await send(any_harness, multipart(*(parts if order else parts[::-1])))).status_code == 201
 
 
 @pytest.mark.parametrize("cut", [10, 200, 700, -3])
-async def test_a_body_without_its_end_leaves_nothing(any_house: House, cut: int) -> None:
+async def test_a_body_without_its_end_leaves_nothing(any_harness: ApiHarness, cut: int) -> None:
     whole = multipart(("manifest", json.dumps(MODEL).encode()), ("file", safetensors(b"\0" * 2000)))
-    answer = await send(any_house, whole[:cut])
+    answer = await send(any_harness, whole[:cut])
     assert (answer.status_code, answer.json()["code"]) == (400, "truncated_body")
-    assert await empty(any_house)
+    assert await empty(any_harness)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +167,7 @@ async def test_a_body_without_its_end_leaves_nothing(any_house: House, cut: int)
     ],
 )
 async def test_a_bad_manifest_is_refused_before_its_file_is_read(
-    house: House, manifest: bytes, status: int, code: str
+    harness: ApiHarness, manifest: bytes, status: int, code: str
 ) -> None:
     read = 0
 
@@ -176,13 +178,13 @@ async def test_a_bad_manifest_is_refused_before_its_file_is_read(
             read += 65_536
             yield whole[start : start + 65_536]
 
-    answer = await send(house, body())
+    answer = await send(harness, body())
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert read < len(manifest) + 200_000
-    assert await empty(house)
+    assert await empty(harness)
 
 
-async def test_a_pickle_is_refused_at_its_first_bytes_even_before_its_manifest(house: House) -> None:
+async def test_a_pickle_is_refused_at_its_first_bytes_even_before_its_manifest(harness: ApiHarness) -> None:
     read = 0
 
     async def body() -> AsyncIterator[bytes]:
@@ -192,58 +194,58 @@ async def test_a_pickle_is_refused_at_its_first_bytes_even_before_its_manifest(h
             read += 65_536
             yield whole[start : start + 65_536]
 
-    assert (await send(house, body())).json()["code"] == "refused_format"
+    assert (await send(harness, body())).json()["code"] == "refused_format"
     assert read <= 65_536 * 2
 
 
 async def test_a_length_above_the_bound_is_413_before_the_body_is_read(sqlite_url: str, tmp_path: Path) -> None:
-    async with opened(sqlite_url, tmp_path, max_upload_bytes=1000) as house:
-        answer = await send(house, Unread(), **{"Content-Length": str(10**7)})
+    async with opened(sqlite_url, tmp_path, max_upload_bytes=1000) as harness:
+        answer = await send(harness, Unread(), **{"Content-Length": str(10**7)})
         assert (answer.status_code, answer.json()["code"]) == (413, "upload_too_large")
 
 
 async def test_a_length_without_room_is_507_before_the_body_is_read(sqlite_url: str, tmp_path: Path) -> None:
-    async with opened(sqlite_url, tmp_path, max_upload_bytes=1 << 60) as house:
-        answer = await send(house, Unread(), **{"Content-Length": str(1 << 59)})
+    async with opened(sqlite_url, tmp_path, max_upload_bytes=1 << 60) as harness:
+        answer = await send(harness, Unread(), **{"Content-Length": str(1 << 59)})
         assert (answer.status_code, answer.json()["code"]) == (507, "no_room")
 
 
 async def test_a_body_without_a_length_is_bounded_as_it_comes(sqlite_url: str, tmp_path: Path) -> None:
-    async with opened(sqlite_url, tmp_path, max_upload_bytes=100_000) as house:
+    async with opened(sqlite_url, tmp_path, max_upload_bytes=100_000) as harness:
 
         async def body() -> AsyncIterator[bytes]:
             yield multipart(("manifest", json.dumps(MODEL).encode()), ("file", safetensors(b"\0" * 200_000)))
 
-        answer = await send(house, body())
+        answer = await send(harness, body())
         assert (answer.status_code, answer.json()["code"]) == (413, "upload_too_large")
-        assert await empty(house)
+        assert await empty(harness)
 
 
 @pytest.mark.parametrize("length", ["x", "-1", "1e3", "9" * 30])
-async def test_a_length_that_is_none_is_refused(house: House, length: str) -> None:
-    answer = await send(house, Unread(), **{"Content-Length": length})
+async def test_a_length_that_is_none_is_refused(harness: ApiHarness, length: str) -> None:
+    answer = await send(harness, Unread(), **{"Content-Length": length})
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_content_length")
 
 
 async def test_a_body_that_stands_still_is_given_up(sqlite_url: str, tmp_path: Path) -> None:
-    async with opened(sqlite_url, tmp_path, body_seconds=0.2) as house:
+    async with opened(sqlite_url, tmp_path, body_seconds=0.2) as harness:
 
         async def body() -> AsyncIterator[bytes]:
             yield multipart(("manifest", json.dumps(MODEL).encode()))[:40]
             await asyncio.sleep(30)
 
-        answer = await asyncio.wait_for(send(house, body()), 20)
+        answer = await asyncio.wait_for(send(harness, body()), 20)
         assert (answer.status_code, answer.json()["code"]) == (408, "body_too_slow")
-        assert await empty(house)
+        assert await empty(harness)
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/x-www-form-urlencoded"])
-async def test_another_content_type_is_415(house: House, kind: str) -> None:
-    answer = await house.http.post("/v1/models", content=Unread(), headers={"Content-Type": kind})
+async def test_another_content_type_is_415(harness: ApiHarness, kind: str) -> None:
+    answer = await harness.http.post("/v1/models", content=Unread(), headers={"Content-Type": kind})
     assert (answer.status_code, answer.json()["code"]) == (415, "multipart_expected")
 
 
-async def test_an_upload_in_flight_holds_its_key(any_house: House) -> None:
+async def test_an_upload_in_flight_holds_its_key(any_harness: ApiHarness) -> None:
     go_on = asyncio.Event()
     whole = multipart(("manifest", json.dumps(MODEL).encode()), ("file", safetensors()))
 
@@ -252,17 +254,17 @@ async def test_an_upload_in_flight_holds_its_key(any_house: House) -> None:
         await go_on.wait()
         yield whole[300:]
 
-    first = asyncio.create_task(send(any_house, body(), **{"Idempotency-Key": "k"}))
+    first = asyncio.create_task(send(any_harness, body(), **{"Idempotency-Key": "k"}))
     await asyncio.sleep(0.3)
-    second = await send(any_house, whole, **{"Idempotency-Key": "k"})
+    second = await send(any_harness, whole, **{"Idempotency-Key": "k"})
     assert (second.status_code, second.json()["code"]) == (409, "in_flight")
     go_on.set()
     assert (await first).status_code == 201
-    assert (await send(any_house, whole, **{"Idempotency-Key": "k"})).json() == (await first).json()
+    assert (await send(any_harness, whole, **{"Idempotency-Key": "k"})).json() == (await first).json()
 
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "k" * 300, "é"])
-async def test_a_key_that_is_none_is_refused(house: House, key: str) -> None:
+async def test_a_key_that_is_none_is_refused(harness: ApiHarness, key: str) -> None:
     headers = {b"Idempotency-Key": key.encode("latin-1")}
-    answer = await house.http.post("/v1/jobs", json={}, headers=headers)
+    answer = await harness.http.post("/v1/jobs", json={}, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_parameter")

@@ -10,7 +10,7 @@ from app.contracts.wire.events import ProgressEvent
 from app.db.engine import open_database
 from app.queue.ledger import Ledger
 from app.queue.records import Publication
-from tests.integration.ledger.world import FACTS, MODEL
+from tests.integration.ledger.harness import FACTS, MODEL
 
 
 async def work(url: str, owner: str) -> None:

@@ -1,4 +1,4 @@
-"""A migrated database of each kind, and a world on it."""
+"""A migrated database of each kind, and a ledger harness on it."""
 
 from collections.abc import AsyncIterator
 
@@ -7,7 +7,7 @@ import pytest
 from app.db.engine import Database, open_database
 from app.db.migrate import upgrade
 from app.queue.ledger import Ledger
-from tests.integration.ledger.world import World
+from tests.integration.ledger.harness import LedgerHarness
 
 
 @pytest.fixture
@@ -19,5 +19,5 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def world(database: Database) -> World:
-    return World(database, Ledger(database, lease_seconds=60.0))
+def harness(database: Database) -> LedgerHarness:
+    return LedgerHarness(database, Ledger(database, lease_seconds=60.0))

@@ -14,7 +14,7 @@ from app.db.rows import BlobRow, DatasetRow, FileRow
 from app.queue.blobs import Blobs, UnknownBlob, mark_stored
 from app.retention.blobs import collect
 from app.storage.local import LocalStore
-from tests.integration.ledger.world import DATASET, digest
+from tests.integration.ledger.harness import DATASET, digest
 
 NO_GRACE = timedelta(seconds=-1)
 

@@ -17,15 +17,15 @@ from app.db.migrate import upgrade
 from app.db.rows import JobRow, ModelRow, OutboxRow
 from app.queue.ledger import Ledger
 from app.queue.records import Claim
-from tests.integration.ledger.world import World, checkpoint, crash, user_error
+from tests.integration.ledger.harness import LedgerHarness, checkpoint, crash, user_error
 
 ROOT = Path(__file__).resolve().parents[3]
 CLAIMER = Path(__file__).with_name("claimer.py")
 
 
-async def test_several_processes_claim_every_job_exactly_once(world: World, database_url: str) -> None:
-    dataset = await world.dataset()
-    jobs = [await world.job(dataset) for _ in range(24)]
+async def test_several_processes_claim_every_job_exactly_once(harness: LedgerHarness, database_url: str) -> None:
+    dataset = await harness.dataset()
+    jobs = [await harness.job(dataset) for _ in range(24)]
     command = [sys.executable, str(CLAIMER), database_url]
     workers = [
         await asyncio.create_subprocess_exec(*command, f"owner-{i}", stdout=PIPE, cwd=ROOT, env={"PYTHONPATH": "."})
@@ -35,34 +35,34 @@ async def test_several_processes_claim_every_job_exactly_once(world: World, data
     assert [worker.returncode for worker in workers] == [0, 0, 0]
     assert Counter(" ".join(printed).split()) == Counter([*jobs, *["1"] * len(jobs)])
     for job in jobs:
-        row, events = await world.row(job), await world.events(job)
+        row, events = await harness.row(job), await harness.events(job)
         assert row.state is JobState.SUCCEEDED
         assert [event.seq for event in events] == list(range(1, row.last_seq + 1))
 
 
-async def test_the_oldest_job_is_claimed_first(world: World) -> None:
-    dataset = await world.dataset()
-    jobs = [await world.job(dataset) for _ in range(5)]
-    assert [(await world.claim()).job_id for _ in jobs] == jobs
-    assert await world.ledger.claim("owner-1", "train", "cpu") is None
+async def test_the_oldest_job_is_claimed_first(harness: LedgerHarness) -> None:
+    dataset = await harness.dataset()
+    jobs = [await harness.job(dataset) for _ in range(5)]
+    assert [(await harness.claim()).job_id for _ in jobs] == jobs
+    assert await harness.ledger.claim("owner-1", "train", "cpu") is None
 
 
-async def test_long_trainings_never_block_an_inspection(world: World) -> None:
-    await world.job()
-    inspection = await world.inspection(model=await world.model("verifying"))
-    assert (await world.claim("inspect")).job_id == inspection
-    assert await world.ledger.claim("owner-1", "inspect", "cpu") is None
-    assert (await world.claim("train")).kind == "train"
+async def test_long_trainings_never_block_an_inspection(harness: LedgerHarness) -> None:
+    await harness.job()
+    inspection = await harness.inspection(model=await harness.model("verifying"))
+    assert (await harness.claim("inspect")).job_id == inspection
+    assert await harness.ledger.claim("owner-1", "inspect", "cpu") is None
+    assert (await harness.claim("train")).kind == "train"
 
 
-async def everything_a_worker_can_write(world: World, claim: Claim) -> list[object]:
-    ledger = world.ledger
+async def everything_a_worker_can_write(harness: LedgerHarness, claim: Claim) -> list[object]:
+    ledger = harness.ledger
     return [
         await ledger.renew([claim]),
         await ledger.held([claim]),
         await ledger.begin(claim, {}),
         await ledger.record(claim, [PhaseEvent(phase="training"), checkpoint(99)]),
-        await ledger.succeed(claim, await world.publication("zombie")),
+        await ledger.succeed(claim, await harness.publication("zombie")),
         await ledger.finish_inspection(claim, InspectionOutcome()),
         await ledger.fail(claim, user_error()),
         await ledger.lose(claim, crash()),
@@ -71,153 +71,157 @@ async def everything_a_worker_can_write(world: World, claim: Claim) -> list[obje
     ]
 
 
-async def test_a_zombie_with_an_old_token_changes_nothing(world: World) -> None:
-    job = await world.job()
-    zombie = await world.running(owner="stopped")
-    assert await world.ledger.lose_owner("stopped") == 1
-    successor = await world.running(owner="successor")
-    before, seen = await world.row(job), await world.events(job)
-    assert await everything_a_worker_can_write(world, zombie) == [{}, {}] + [False] * 8
-    after = await world.row(job)
+async def test_a_zombie_with_an_old_token_changes_nothing(harness: LedgerHarness) -> None:
+    job = await harness.job()
+    zombie = await harness.running(owner="stopped")
+    assert await harness.ledger.lose_owner("stopped") == 1
+    successor = await harness.running(owner="successor")
+    before, seen = await harness.row(job), await harness.events(job)
+    assert await everything_a_worker_can_write(harness, zombie) == [{}, {}] + [False] * 8
+    after = await harness.row(job)
     assert (after.state, after.last_seq, after.lease_token) == (before.state, before.last_seq, successor.token)
-    assert len(await world.events(job)) == len(seen)
-    assert await world.ledger.succeed(successor, await world.publication())
-    assert await everything_a_worker_can_write(world, zombie) == [{}, {}] + [False] * 8
-    assert await world.state(job) is JobState.SUCCEEDED
-    async with world.database.read() as session:
+    assert len(await harness.events(job)) == len(seen)
+    assert await harness.ledger.succeed(successor, await harness.publication())
+    assert await everything_a_worker_can_write(harness, zombie) == [{}, {}] + [False] * 8
+    assert await harness.state(job) is JobState.SUCCEEDED
+    async with harness.database.read() as session:
         students = (await session.scalars(select(ModelRow.id).where(ModelRow.source_job_id == job))).all()
     assert len(students) == 1
 
 
-async def test_only_expired_leases_are_swept(world: World) -> None:
-    fresh, late = await world.job(), await world.job()
-    held = await world.running()
-    lapsed = await Ledger(world.database, lease_seconds=-1.0).claim("late", "train", "cpu")
+async def test_only_expired_leases_are_swept(harness: LedgerHarness) -> None:
+    fresh, late = await harness.job(), await harness.job()
+    held = await harness.running()
+    lapsed = await Ledger(harness.database, lease_seconds=-1.0).claim("late", "train", "cpu")
     assert lapsed is not None
     assert lapsed.job_id == late
-    assert await world.ledger.sweep() == 1
-    assert await world.ledger.sweep() == 0
-    assert await world.state(late) is JobState.QUEUED
-    assert (await world.row(late)).crashes == 1
-    assert await world.state(fresh) is JobState.RUNNING
-    assert await world.ledger.renew([held, lapsed]) == {fresh: JobState.RUNNING}
+    assert await harness.ledger.sweep() == 1
+    assert await harness.ledger.sweep() == 0
+    assert await harness.state(late) is JobState.QUEUED
+    assert (await harness.row(late)).crashes == 1
+    assert await harness.state(fresh) is JobState.RUNNING
+    assert await harness.ledger.renew([held, lapsed]) == {fresh: JobState.RUNNING}
 
 
-async def test_a_renewed_lease_is_not_swept(world: World) -> None:
-    await world.job()
-    claim = await Ledger(world.database, lease_seconds=-1.0).claim("owner-1", "train", "cpu")
+async def test_a_renewed_lease_is_not_swept(harness: LedgerHarness) -> None:
+    await harness.job()
+    claim = await Ledger(harness.database, lease_seconds=-1.0).claim("owner-1", "train", "cpu")
     assert claim is not None
-    assert await world.ledger.renew([claim]) == {claim.job_id: JobState.STARTING}
-    assert await world.ledger.sweep() == 0
+    assert await harness.ledger.renew([claim]) == {claim.job_id: JobState.STARTING}
+    assert await harness.ledger.sweep() == 0
 
 
-async def test_a_lease_lost_while_cancelling_or_pausing_does_what_the_user_asked(world: World) -> None:
-    ledger = Ledger(world.database, lease_seconds=-1.0)
-    cancelled, paused = await world.job(), await world.job()
+async def test_a_lease_lost_while_cancelling_or_pausing_does_what_the_user_asked(harness: LedgerHarness) -> None:
+    ledger = Ledger(harness.database, lease_seconds=-1.0)
+    cancelled, paused = await harness.job(), await harness.job()
     for _ in (cancelled, paused):
         assert await ledger.claim("late", "train", "cpu")
-    await world.cancel(cancelled)
-    await world.pause(paused)
+    await harness.cancel(cancelled)
+    await harness.pause(paused)
     assert await ledger.sweep() == 2
-    assert await world.state(cancelled) is JobState.CANCELLED
-    assert await world.state(paused) is JobState.PAUSED
+    assert await harness.state(cancelled) is JobState.CANCELLED
+    assert await harness.state(paused) is JobState.PAUSED
 
 
-async def test_concurrent_sweeps_count_one_crash(world: World, database_url: str) -> None:
-    job = await world.job()
-    assert await Ledger(world.database, lease_seconds=-1.0).claim("late", "train", "cpu")
+async def test_concurrent_sweeps_count_one_crash(harness: LedgerHarness, database_url: str) -> None:
+    job = await harness.job()
+    assert await Ledger(harness.database, lease_seconds=-1.0).claim("late", "train", "cpu")
     others = [open_database(database_url) for _ in range(4)]
     swept = await asyncio.gather(*(Ledger(other).sweep() for other in others))
     for other in others:
         await other.close()
-    row = await world.row(job)
+    row = await harness.row(job)
     assert (sum(swept), row.state, row.crashes) == (1, JobState.QUEUED, 1)
 
 
-async def test_a_dead_owner_loses_its_jobs_at_once_and_nobody_elses(world: World) -> None:
-    dead, alive = await world.job(), await world.job()
-    await world.claim(owner="dead")
-    await world.claim(owner="alive")
-    assert await world.ledger.owners() == ["alive", "dead"]
-    assert await world.ledger.lose_owner("dead") == 1
-    assert await world.ledger.owners() == ["alive"]
-    assert await world.state(dead) is JobState.QUEUED
-    assert await world.state(alive) is JobState.STARTING
+async def test_a_dead_owner_loses_its_jobs_at_once_and_nobody_elses(harness: LedgerHarness) -> None:
+    dead, alive = await harness.job(), await harness.job()
+    await harness.claim(owner="dead")
+    await harness.claim(owner="alive")
+    assert await harness.ledger.owners() == ["alive", "dead"]
+    assert await harness.ledger.lose_owner("dead") == 1
+    assert await harness.ledger.owners() == ["alive"]
+    assert await harness.state(dead) is JobState.QUEUED
+    assert await harness.state(alive) is JobState.STARTING
 
 
 async def test_a_lease_of_another_boot_has_expired(sqlite_url: str) -> None:
     """On SQLite the clock starts anew at each boot: a number from before it says nothing."""
     upgrade(sqlite_url)
     database = open_database(sqlite_url)
-    world = World(database, Ledger(database))
-    job = await world.job()
-    await world.running()
-    assert await world.ledger.sweep() == 0
+    harness = LedgerHarness(database, Ledger(database))
+    job = await harness.job()
+    await harness.running()
+    assert await harness.ledger.sweep() == 0
     async with database.write() as session:
         await session.execute(update(JobRow).values(lease_boot="b34a-another-boot"))
-    assert await world.ledger.sweep() == 1
-    assert await world.state(job) is JobState.QUEUED
+    assert await harness.ledger.sweep() == 1
+    assert await harness.state(job) is JobState.QUEUED
     await database.close()
 
 
-async def test_events_are_gap_free_while_worker_user_and_sweeper_write_at_once(world: World, database_url: str) -> None:
-    dataset = await world.dataset()
-    job = await world.job(dataset)
+async def test_events_are_gap_free_while_worker_user_and_sweeper_write_at_once(
+    harness: LedgerHarness, database_url: str
+) -> None:
+    dataset = await harness.dataset()
+    job = await harness.job(dataset)
     mine, theirs = open_database(database_url), open_database(database_url)
     await asyncio.gather(
-        attempts(World(mine, Ledger(mine)), job), taps(World(theirs, Ledger(theirs)), job), sweeps(world, job)
+        attempts(LedgerHarness(mine, Ledger(mine)), job),
+        taps(LedgerHarness(theirs, Ledger(theirs)), job),
+        sweeps(harness, job),
     )
     for database in (mine, theirs):
         await database.close()
-    row, events = await world.row(job), await world.events(job)
+    row, events = await harness.row(job), await harness.events(job)
     assert row.state is JobState.CANCELLED
     assert [event.seq for event in events] == list(range(1, row.last_seq + 1))
     assert sum(event.data.get("state") == "cancelled" for event in events) == 1
 
 
-async def attempts(world: World, job: str) -> None:
+async def attempts(harness: LedgerHarness, job: str) -> None:
     """A worker that claims and reports, and stops as it is told, until the job has ended."""
-    while await world.state(job) is not JobState.CANCELLED:
-        claim = await world.ledger.claim("worker", "train", "cpu")
+    while await harness.state(job) is not JobState.CANCELLED:
+        claim = await harness.ledger.claim("worker", "train", "cpu")
         if claim is None:
             await asyncio.sleep(0.005)
             continue
         for step in range(5):
-            await world.ledger.record(claim, [ProgressEvent(step=step), checkpoint(claim.attempt * 10 + step)])
+            await harness.ledger.record(claim, [ProgressEvent(step=step), checkpoint(claim.attempt * 10 + step)])
         try:
-            await world.ledger.yield_(claim)
+            await harness.ledger.yield_(claim)
         except IllegalTransition:  # nobody asked it to stop
-            await world.ledger.drain(claim)
+            await harness.ledger.drain(claim)
 
 
-async def taps(world: World, job: str) -> None:
+async def taps(harness: LedgerHarness, job: str) -> None:
     """A user who pauses and resumes, and at last cancels."""
-    for action in [world.pause, world.resume] * 5:
+    for action in [harness.pause, harness.resume] * 5:
         while True:
             try:
                 await action(job)
                 break
             except IllegalTransition:
                 await asyncio.sleep(0.005)
-    await world.cancel(job)
+    await harness.cancel(job)
 
 
-async def sweeps(world: World, job: str) -> None:
-    while await world.state(job) is not JobState.CANCELLED:
-        await world.ledger.sweep()
+async def sweeps(harness: LedgerHarness, job: str) -> None:
+    while await harness.state(job) is not JobState.CANCELLED:
+        await harness.ledger.sweep()
         await asyncio.sleep(0.01)
 
 
-async def test_every_end_stands_in_the_outbox_once(world: World) -> None:
-    ended = await world.job()
-    claim = await world.running()
-    publication = await world.publication()
-    assert await world.ledger.succeed(claim, publication)
-    assert await world.ledger.succeed(claim, publication)  # the answer of the first commit was lost
-    async with world.database.read() as session:
+async def test_every_end_stands_in_the_outbox_once(harness: LedgerHarness) -> None:
+    ended = await harness.job()
+    claim = await harness.running()
+    publication = await harness.publication()
+    assert await harness.ledger.succeed(claim, publication)
+    assert await harness.ledger.succeed(claim, publication)  # the answer of the first commit was lost
+    async with harness.database.read() as session:
         topics = (await session.scalars(select(OutboxRow.topic).order_by(OutboxRow.id))).all()
     assert topics == ["model.ready", "job.succeeded"]
-    assert (await world.row(ended)).student_id is not None
+    assert (await harness.row(ended)).student_id is not None
 
 
 @pytest.mark.parametrize("lane", ["train", "inspect"])
@@ -225,18 +229,18 @@ async def test_an_empty_queue_has_nothing_to_claim(database: Database, lane: str
     assert await Ledger(database).claim("owner-1", "train" if lane == "train" else "inspect", "cpu") is None
 
 
-async def test_of_success_and_cancel_at_once_exactly_one_wins(world: World, database_url: str) -> None:
+async def test_of_success_and_cancel_at_once_exactly_one_wins(harness: LedgerHarness, database_url: str) -> None:
     other = open_database(database_url)
-    dataset = await world.dataset()
-    publication = await world.publication()
+    dataset = await harness.dataset()
+    publication = await harness.publication()
     for _ in range(8):
-        job = await world.job(dataset)
-        claim = await world.running()
-        user = World(other, Ledger(other))
+        job = await harness.job(dataset)
+        claim = await harness.running()
+        user = LedgerHarness(other, Ledger(other))
         cancelled, succeeded = await asyncio.gather(
-            user.cancel(job), world.ledger.succeed(claim, publication), return_exceptions=True
+            user.cancel(job), harness.ledger.succeed(claim, publication), return_exceptions=True
         )
         assert isinstance(cancelled, IllegalTransition) == succeeded
-        assert await world.state(job) is (JobState.SUCCEEDED if succeeded else JobState.CANCELLED)
-        assert ((await world.row(job)).student_id is not None) == succeeded
+        assert await harness.state(job) is (JobState.SUCCEEDED if succeeded else JobState.CANCELLED)
+        assert ((await harness.row(job)).student_id is not None) == succeeded
     await other.close()

@@ -10,7 +10,7 @@ from app.db.engine import Database
 from app.db.rows import BlobRow
 from app.queue.blobs import Blobs, ClaimLost
 from app.storage.local import LocalStore
-from tests.integration.ledger.world import World, crash, digest
+from tests.integration.ledger.harness import LedgerHarness, crash, digest
 
 
 async def _rows(database: Database) -> list[str]:
@@ -24,12 +24,12 @@ def blobs(database: Database, tmp_path: Path) -> Blobs:
 
 
 async def test_a_zombie_publishes_neither_row_nor_bytes(
-    world: World, database: Database, blobs: Blobs, tmp_path: Path
+    harness: LedgerHarness, database: Database, blobs: Blobs, tmp_path: Path
 ) -> None:
-    await world.job()
-    claim = await world.running()
-    assert await world.ledger.lose(claim, crash())
-    await world.running(owner="owner-2")
+    await harness.job()
+    claim = await harness.running()
+    assert await harness.ledger.lose(claim, crash())
+    await harness.running(owner="owner-2")
     before, source = await _rows(database), tmp_path / "student"
     source.write_text("late")
     with pytest.raises(ClaimLost, match=f"{claim.job_id}: attempt 1"):
@@ -39,22 +39,24 @@ async def test_a_zombie_publishes_neither_row_nor_bytes(
     assert [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()] == []
 
 
-async def test_a_worker_that_ended_its_job_publishes_nothing_more(world: World, blobs: Blobs, tmp_path: Path) -> None:
+async def test_a_worker_that_ended_its_job_publishes_nothing_more(
+    harness: LedgerHarness, blobs: Blobs, tmp_path: Path
+) -> None:
     """Its token stays with the ended job, so that it can say its end twice; bytes after the end are nobody's."""
-    await world.job()
-    claim = await world.running()
-    assert await world.ledger.succeed(claim, await world.publication())
+    await harness.job()
+    claim = await harness.running()
+    assert await harness.ledger.succeed(claim, await harness.publication())
     (tmp_path / "more").write_text("more")
     with pytest.raises(ClaimLost):
         await blobs.publish(tmp_path / "more", digest("more"), claim)
 
 
 async def test_a_worker_publishes_for_a_job_that_it_holds_also_while_it_is_being_cancelled(
-    world: World, database: Database, blobs: Blobs, tmp_path: Path
+    harness: LedgerHarness, database: Database, blobs: Blobs, tmp_path: Path
 ) -> None:
-    job_id = await world.job()
-    claim = await world.running()
-    assert await world.cancel(job_id) is JobState.CANCELLING
+    job_id = await harness.job()
+    claim = await harness.running()
+    assert await harness.cancel(job_id) is JobState.CANCELLING
     (tmp_path / "student").write_text("on time")
     assert await blobs.publish(tmp_path / "student", digest("on time"), claim) == len("on time")
     assert digest("on time") in await _rows(database)

@@ -14,7 +14,7 @@ from app.queue import idempotency
 from app.queue.idempotency import Answer, HoldLost, InFlight, KeyReused
 from app.queue.ledger import Ledger
 from app.queue.records import NewJob
-from tests.integration.ledger.world import ARCHITECTURE, World
+from tests.integration.ledger.harness import ARCHITECTURE, LedgerHarness
 
 
 async def post(database: Database, dataset: str, key: str, fingerprint: str = "f" * 64) -> Answer:
@@ -29,53 +29,53 @@ async def post(database: Database, dataset: str, key: str, fingerprint: str = "f
         return answer
 
 
-async def jobs(world: World) -> int:
-    async with world.database.read() as session:
+async def jobs(harness: LedgerHarness) -> int:
+    async with harness.database.read() as session:
         return await session.scalar(select(func.count()).select_from(JobRow)) or 0
 
 
-async def test_racers_with_one_key_get_one_job_and_one_answer(world: World, database_url: str) -> None:
-    dataset = await world.dataset()
+async def test_racers_with_one_key_get_one_job_and_one_answer(harness: LedgerHarness, database_url: str) -> None:
+    dataset = await harness.dataset()
     databases = [open_database(database_url) for _ in range(4)]
     for key in ("a", "b", "c"):
         racers = [post(database, dataset, key) for database in databases for _ in range(3)]
         assert len(set(await asyncio.gather(*racers))) == 1
     for database in databases:
         await database.close()
-    assert await jobs(world) == 3
+    assert await jobs(harness) == 3
 
 
-async def test_the_same_content_replays_and_another_is_refused(world: World) -> None:
-    dataset = await world.dataset()
-    first = await post(world.database, dataset, "k")
-    assert await post(world.database, dataset, "k") == first
+async def test_the_same_content_replays_and_another_is_refused(harness: LedgerHarness) -> None:
+    dataset = await harness.dataset()
+    first = await post(harness.database, dataset, "k")
+    assert await post(harness.database, dataset, "k") == first
     with pytest.raises(KeyReused, match="use a new key"):
-        await post(world.database, dataset, "k", fingerprint="0" * 64)
-    assert await jobs(world) == 1
+        await post(harness.database, dataset, "k", fingerprint="0" * 64)
+    assert await jobs(harness) == 1
 
 
-async def test_keys_of_different_owners_are_different_keys(world: World) -> None:
-    async with world.database.write() as session:
+async def test_keys_of_different_owners_are_different_keys(harness: LedgerHarness) -> None:
+    async with harness.database.write() as session:
         assert await idempotency.find(session, "key_1", "k", "f") is None
         assert await idempotency.find(session, "key_2", "k", "g") is None
 
 
-async def test_a_request_that_fails_frees_its_key(world: World) -> None:
-    dataset = await world.dataset()
+async def test_a_request_that_fails_frees_its_key(harness: LedgerHarness) -> None:
+    dataset = await harness.dataset()
     with pytest.raises(RuntimeError, match="a 4xx"):
-        async with world.database.write() as session:
+        async with harness.database.write() as session:
             assert await idempotency.find(session, "key_1", "k", "f" * 64) is None
             raise RuntimeError("a 4xx")
-    assert (await post(world.database, dataset, "k")).status == 202
+    assert (await post(harness.database, dataset, "k")).status == 202
 
 
-async def test_a_racer_takes_over_when_the_first_one_fails(world: World, database_url: str) -> None:
+async def test_a_racer_takes_over_when_the_first_one_fails(harness: LedgerHarness, database_url: str) -> None:
     """It waits for the first, which gives up: then the work is the racer's."""
-    dataset = await world.dataset()
+    dataset = await harness.dataset()
     other = open_database(database_url)
     async with asyncio.timeout(60):
         with pytest.raises(RuntimeError, match="a 4xx"):
-            async with world.database.write() as session:
+            async with harness.database.write() as session:
                 assert await idempotency.find(session, "key_1", "k", "f" * 64) is None
                 racer = asyncio.create_task(post(other, dataset, "k"))
                 await asyncio.sleep(0.1)
@@ -95,55 +95,55 @@ async def finish(database: Database, key: str, token: str) -> None:
         await idempotency.remember(session, "key_1", key, "f", Answer(201, "{}", "/v1/models/mdl_1"), token)
 
 
-async def test_an_upload_in_flight_keeps_others_out(world: World) -> None:
-    token = await hold(world.database, "up")
+async def test_an_upload_in_flight_keeps_others_out(harness: LedgerHarness) -> None:
+    token = await hold(harness.database, "up")
     assert isinstance(token, str)
     with pytest.raises(InFlight, match="wait for its end"):
-        await hold(world.database, "up")
+        await hold(harness.database, "up")
     with pytest.raises(InFlight):
-        async with world.database.write() as session:
+        async with harness.database.write() as session:
             await idempotency.find(session, "key_1", "up", "f")
-    await finish(world.database, "up", token)
-    row = await hold(world.database, "up")
+    await finish(harness.database, "up", token)
+    row = await hold(harness.database, "up")
     assert isinstance(row, IdempotencyRow)
     assert idempotency.answer_of(row, "f") == Answer(201, "{}", "/v1/models/mdl_1")
     with pytest.raises(KeyReused):
         idempotency.answer_of(row, "another content")
 
 
-async def test_a_failed_upload_gives_its_key_back(world: World) -> None:
-    token = await hold(world.database, "up")
+async def test_a_failed_upload_gives_its_key_back(harness: LedgerHarness) -> None:
+    token = await hold(harness.database, "up")
     assert isinstance(token, str)
-    async with world.database.write() as session:
+    async with harness.database.write() as session:
         await idempotency.release(session, "key_1", "up", token)
-    assert isinstance(await hold(world.database, "up"), str)
+    assert isinstance(await hold(harness.database, "up"), str)
 
 
-async def test_the_key_of_a_dead_upload_is_taken_over_and_the_dead_stay_dead(world: World) -> None:
-    dead = await hold(world.database, "up", seconds=-1.0)
+async def test_the_key_of_a_dead_upload_is_taken_over_and_the_dead_one_writes_nothing(harness: LedgerHarness) -> None:
+    dead = await hold(harness.database, "up", seconds=-1.0)
     assert isinstance(dead, str)
-    heir = await hold(world.database, "up")
+    heir = await hold(harness.database, "up")
     assert isinstance(heir, str)
     with pytest.raises(HoldLost):
-        await finish(world.database, "up", dead)
-    async with world.database.write() as session:
+        await finish(harness.database, "up", dead)
+    async with harness.database.write() as session:
         with pytest.raises(HoldLost):
             await idempotency.extend(session, "key_1", "up", dead, 60.0)
         await idempotency.release(session, "key_1", "up", dead)
         await idempotency.extend(session, "key_1", "up", heir, 60.0)
-    await finish(world.database, "up", heir)
+    await finish(harness.database, "up", heir)
 
 
-async def test_answers_are_kept_for_a_day(world: World) -> None:
-    dataset = await world.dataset()
+async def test_answers_are_kept_for_a_day(harness: LedgerHarness) -> None:
+    dataset = await harness.dataset()
     for key in ("young", "old"):
-        await post(world.database, dataset, key)
-    async with world.database.write() as session:
+        await post(harness.database, dataset, key)
+    async with harness.database.write() as session:
         aged = update(IdempotencyRow).where(IdempotencyRow.key == "old")
         # Forgotten too late rather than too early: a clock may have jumped by an hour.
         await session.execute(aged.values(created_at=utcnow() - timedelta(hours=25)))
         assert await idempotency.purge(session) == 0
         await session.execute(aged.values(created_at=utcnow() - timedelta(hours=26, seconds=1)))
         assert await idempotency.purge(session) == 1
-    await post(world.database, dataset, "young")
-    assert await jobs(world) == 2
+    await post(harness.database, dataset, "young")
+    assert await jobs(harness) == 2

@@ -1,4 +1,4 @@
-"""A house over each kind of database."""
+"""A worker harness over each kind of database."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from app.db.migrate import upgrade
-from tests.integration.worker.house import House
+from tests.integration.worker.harness import WorkerHarness
 
 LEASE_SECONDS = 30.0
 """Longer than a busy machine ever stalls; tests that wait for a lease's end set their own."""
 
 
 @pytest.fixture
-async def house(database_url: str, tmp_path: Path) -> AsyncIterator[House]:
+async def harness(database_url: str, tmp_path: Path) -> AsyncIterator[WorkerHarness]:
     upgrade(database_url)
-    house = House(database_url, tmp_path / "data", LEASE_SECONDS)
-    yield house
-    await house.close()
+    harness = WorkerHarness(database_url, tmp_path / "data", LEASE_SECONDS)
+    yield harness
+    await harness.close()

@@ -23,7 +23,7 @@ from app.db.migrate import upgrade
 from app.db.rows import DatasetRow, FileRow, ModelRow
 from app.queue.blobs import mark_stored
 from app.queue.records import NewJob
-from tests.integration.worker.house import House, environment_of, eventually, size_and_digest, threads_of
+from tests.integration.worker.harness import WorkerHarness, environment_of, eventually, size_and_digest, threads_of
 from workers.runtime.child.pool import DEFAULT_ENTRY
 
 ROWS = 40
@@ -31,11 +31,11 @@ Resource = type[ModelRow] | type[DatasetRow]
 
 
 @pytest.fixture
-async def house(sqlite_url: str, tmp_path: Path) -> AsyncIterator[House]:
+async def harness(sqlite_url: str, tmp_path: Path) -> AsyncIterator[WorkerHarness]:
     upgrade(sqlite_url)
-    house = House(sqlite_url, tmp_path / "data", lease_seconds=60.0)
-    yield house
-    await house.close()
+    harness = WorkerHarness(sqlite_url, tmp_path / "data", lease_seconds=60.0)
+    yield harness
+    await harness.close()
 
 
 def _weights() -> dict[str, torch.Tensor]:
@@ -115,16 +115,16 @@ def _manifest(kind: str) -> dict[str, Any]:
     }
 
 
-async def _upload(house: House, kind: str, file: Path) -> tuple[Resource, str, str]:
+async def _upload(harness: WorkerHarness, kind: str, file: Path) -> tuple[Resource, str, str]:
     """Rows as the API makes them; (what it is, its id, its inspection's job)."""
     size, sha256 = size_and_digest(file)
-    await house.blobs.publish(file, sha256)
+    await harness.blobs.publish(file, sha256)
     is_model = kind in MODELS
     manifest = (ModelManifest if is_model else DatasetManifest).model_validate(_manifest(kind))
     row: Resource = ModelRow if is_model else DatasetRow
     identity = new_id("mdl" if is_model else "ds")
     source = {"source": "upload"} if is_model else {}
-    async with house.database.write() as session:
+    async with harness.database.write() as session:
         await mark_stored(session, [sha256])
         session.add(
             row(
@@ -138,31 +138,31 @@ async def _upload(house: House, kind: str, file: Path) -> tuple[Resource, str, s
             )
         )
     spec = InspectJob(model=identity) if is_model else InspectJob(dataset=identity)
-    async with house.database.write() as session:
-        return row, identity, (await house.ledger.submit(session, NewJob(spec=spec))).id
+    async with harness.database.write() as session:
+        return row, identity, (await harness.ledger.submit(session, NewJob(spec=spec))).id
 
 
-async def test_every_accepted_format_can_be_inspected_in_the_sandbox(house: House, tmp_path: Path) -> None:
+async def test_every_accepted_format_can_be_inspected_in_the_sandbox(harness: WorkerHarness, tmp_path: Path) -> None:
     uploads = {}
     for kind, write in (MODELS | DATASETS).items():
         write(tmp_path / kind)
-        uploads[kind] = await _upload(house, kind, tmp_path / kind)
-    house.process(lanes=("inspect",), entry=DEFAULT_ENTRY)
+        uploads[kind] = await _upload(harness, kind, tmp_path / kind)
+    harness.process(lanes=("inspect",), entry=DEFAULT_ENTRY)
     found: dict[str, tuple[object, ...]] = {}
     for kind, (row, identity, job_id) in uploads.items():
-        job = await house.ends(job_id)
+        job = await harness.ends(job_id)
         assert job.state is JobState.SUCCEEDED, (kind, job.error)
         query = select(row.state, row.rejection).where(row.id == identity)
-        async with house.database.read() as session:
+        async with harness.database.read() as session:
             found[kind] = tuple((await session.execute(query)).one())
     assert found == dict.fromkeys(uploads, ("ready", None))
 
 
-async def test_the_warm_fork_server_has_one_thread_and_no_secrets(house: House) -> None:
-    worker = house.process(lanes=("inspect",), entry=DEFAULT_ENTRY)
+async def test_the_warm_fork_server_has_one_thread_and_no_secrets(harness: WorkerHarness) -> None:
+    worker = harness.process(lanes=("inspect",), entry=DEFAULT_ENTRY)
 
     async def ready() -> bool:
-        return house.paths.heartbeat.exists()
+        return harness.paths.heartbeat.exists()
 
     await eventually(ready)
     server = worker.fork_server()

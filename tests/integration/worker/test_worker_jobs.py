@@ -5,22 +5,22 @@ import asyncio
 import pytest
 
 from app.contracts.states import JobState
-from tests.integration.worker.house import House, gone, lives
+from tests.integration.worker.harness import WorkerHarness, gone, lives
 
 
-async def test_a_job_runs_to_its_end_and_leaves_a_student(house: House) -> None:
-    async with house.supervising():
-        job = await house.ends(await house.submit("work", steps=3))
+async def test_a_job_runs_to_its_end_and_leaves_a_student(harness: WorkerHarness) -> None:
+    async with harness.supervising():
+        job = await harness.ends(await harness.submit("work", steps=3))
     assert job.state is JobState.SUCCEEDED
     assert (job.attempt, job.crashes, job.error) == (1, 0, None)
-    assert len(await house.student(job.id)) == 64
-    assert await house.states(job.id) == ["queued", "starting", "running", "succeeded"]
+    assert len(await harness.student(job.id)) == 64
+    assert await harness.states(job.id) == ["queued", "starting", "running", "succeeded"]
 
 
-async def test_events_are_relayed_in_order_with_their_metrics(house: House) -> None:
-    async with house.supervising():
-        job = await house.ends(await house.submit("work", steps=5, pause=0.05))
-    events = await house.events(job.id)
+async def test_events_are_relayed_in_order_with_their_metrics(harness: WorkerHarness) -> None:
+    async with harness.supervising():
+        job = await harness.ends(await harness.submit("work", steps=5, pause=0.05))
+    events = await harness.events(job.id)
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     steps = [event.data["step"] for event in events if event.type == "progress"]
     assert steps == sorted(set(steps))
@@ -28,16 +28,16 @@ async def test_events_are_relayed_in_order_with_their_metrics(house: House) -> N
     assert job.progress["percent"] == 100.0
 
 
-async def test_a_line_that_is_no_event_is_passed_over(house: House) -> None:
-    async with house.supervising():
-        job = await house.ends(await house.submit("torn_events"))
+async def test_a_line_that_is_no_event_is_passed_over(harness: WorkerHarness) -> None:
+    async with harness.supervising():
+        job = await harness.ends(await harness.submit("torn_events"))
     assert job.state is JobState.SUCCEEDED
-    assert [e.data["phase"] for e in await house.events(job.id) if e.type == "phase"] == ["loading", "training"]
+    assert [e.data["phase"] for e in await harness.events(job.id) if e.type == "phase"] == ["loading", "training"]
 
 
-async def test_the_users_fault_is_never_tried_again(house: House) -> None:
-    async with house.supervising():
-        job = await house.ends(await house.submit("refuse"))
+async def test_the_users_fault_is_never_tried_again(harness: WorkerHarness) -> None:
+    async with harness.supervising():
+        job = await harness.ends(await harness.submit("refuse"))
     assert job.state is JobState.FAILED
     assert job.attempt == 1
     assert job.error == {"code": "teacher_mismatch", "class": "user", "message": "expected 3 classes, found 2"}
@@ -53,9 +53,9 @@ async def test_the_users_fault_is_never_tried_again(house: House) -> None:
         ("escaping", "is not among the outputs"),
     ],
 )
-async def test_three_crashes_without_a_checkpoint_end_as_failed(house: House, behave: str, said: str) -> None:
-    async with house.supervising():
-        job = await house.ends(await house.submit(behave))
+async def test_three_crashes_without_a_checkpoint_end_as_failed(harness: WorkerHarness, behave: str, said: str) -> None:
+    async with harness.supervising():
+        job = await harness.ends(await harness.submit(behave))
     assert job.state is JobState.FAILED
     assert job.attempt == 3
     assert job.error is not None
@@ -64,97 +64,97 @@ async def test_three_crashes_without_a_checkpoint_end_as_failed(house: House, be
     assert job.student_id is None
 
 
-async def test_the_log_of_a_crash_is_kept(house: House) -> None:
-    async with house.supervising():
-        job = await house.ends(await house.submit("out_of_memory"))
-    kept = house.paths.logs / f"{job.id}-attempt-3.txt"
+async def test_the_log_of_a_crash_is_kept(harness: WorkerHarness) -> None:
+    async with harness.supervising():
+        job = await harness.ends(await harness.submit("out_of_memory"))
+    kept = harness.paths.logs / f"{job.id}-attempt-3.txt"
     assert "about to fail" in kept.read_text()
 
 
-async def test_a_crash_goes_on_from_the_last_checkpoint(house: House) -> None:
-    async with house.supervising():
-        undisturbed = await house.ends(await house.submit("work", steps=6, every=2))
-        job = await house.ends(await house.submit("work", steps=6, every=2, die_at=5))
+async def test_a_crash_goes_on_from_the_last_checkpoint(harness: WorkerHarness) -> None:
+    async with harness.supervising():
+        undisturbed = await harness.ends(await harness.submit("work", steps=6, every=2))
+        job = await harness.ends(await harness.submit("work", steps=6, every=2, die_at=5))
     assert job.state is JobState.SUCCEEDED
-    assert [said["step"] for said in await house.said(job.id, "began")] == [0, 4]
-    assert await house.student(job.id) == await house.student(undisturbed.id)
+    assert [said["step"] for said in await harness.said(job.id, "began")] == [0, 4]
+    assert await harness.student(job.id) == await harness.student(undisturbed.id)
 
 
-async def test_a_cancel_is_followed(house: House) -> None:
-    async with house.supervising():
-        job_id = await house.submit("work", hold=1)
-        pid = await house.stepping(job_id)
-        await house.act("cancel", job_id)
-        assert (await house.row(job_id)).state in (JobState.CANCELLING, JobState.CANCELLED)
-        job = await house.ends(job_id)
+async def test_a_cancel_is_followed(harness: WorkerHarness) -> None:
+    async with harness.supervising():
+        job_id = await harness.submit("work", hold=1)
+        pid = await harness.stepping(job_id)
+        await harness.act("cancel", job_id)
+        assert (await harness.row(job_id)).state in (JobState.CANCELLING, JobState.CANCELLED)
+        job = await harness.ends(job_id)
         await gone(pid)
     assert job.state is JobState.CANCELLED
     assert job.student_id is None
 
 
-async def test_who_does_not_follow_a_cancel_is_killed(house: House) -> None:
-    async with house.supervising(stop_seconds=0.3):
-        job_id = await house.submit("stubborn")
-        pid = await house.began(job_id)
-        await house.act("cancel", job_id)
-        job = await house.ends(job_id)
+async def test_who_does_not_follow_a_cancel_is_killed(harness: WorkerHarness) -> None:
+    async with harness.supervising(stop_seconds=0.3):
+        job_id = await harness.submit("stubborn")
+        pid = await harness.began(job_id)
+        await harness.act("cancel", job_id)
+        job = await harness.ends(job_id)
         assert not lives(pid)
     assert job.state is JobState.CANCELLED
 
 
-async def test_a_paused_job_goes_on_where_it_stopped(house: House) -> None:
-    async with house.supervising():
-        job_id = await house.submit("work", steps=20, hold=5)
-        pid = await house.stepping(job_id, 5)
-        await house.act("pause", job_id)
-        paused = await house.reaches(job_id, JobState.PAUSED)
+async def test_a_paused_job_goes_on_where_it_stopped(harness: WorkerHarness) -> None:
+    async with harness.supervising():
+        job_id = await harness.submit("work", steps=20, hold=5)
+        pid = await harness.stepping(job_id, 5)
+        await harness.act("pause", job_id)
+        paused = await harness.reaches(job_id, JobState.PAUSED)
         await gone(pid)
         assert paused.crashes == 0
-        await house.act("resume", job_id)
-        job = await house.ends(job_id)
+        await harness.act("resume", job_id)
+        job = await harness.ends(job_id)
     assert job.state is JobState.SUCCEEDED
-    first, second = await house.said(job_id, "began")
+    first, second = await harness.said(job_id, "began")
     assert first["step"] == 0
     assert second["step"] == 5
 
 
-async def test_two_slots_work_at_once(house: House) -> None:
-    async with house.supervising(slots=2):
-        jobs = [await house.submit("work", hold=1) for _ in range(3)]
-        await asyncio.gather(*(house.stepping(job_id) for job_id in jobs[:2]))
-        assert (await house.row(jobs[2])).state is JobState.QUEUED
-        await house.act("cancel", jobs[0])
-        await house.stepping(jobs[2])
+async def test_two_slots_work_at_once(harness: WorkerHarness) -> None:
+    async with harness.supervising(slots=2):
+        jobs = [await harness.submit("work", hold=1) for _ in range(3)]
+        await asyncio.gather(*(harness.stepping(job_id) for job_id in jobs[:2]))
+        assert (await harness.row(jobs[2])).state is JobState.QUEUED
+        await harness.act("cancel", jobs[0])
+        await harness.stepping(jobs[2])
         for job_id in jobs[1:]:
-            await house.act("cancel", job_id)
-            await house.ends(job_id)
+            await harness.act("cancel", job_id)
+            await harness.ends(job_id)
 
 
-async def test_what_a_child_leaves_running_ends_with_it_and_frees_the_slot(house: House) -> None:
-    async with house.supervising():
-        assert (await house.ends(await house.submit("breed"))).state is JobState.SUCCEEDED
-        assert (await house.ends(await house.submit("work"))).state is JobState.SUCCEEDED
+async def test_what_a_child_leaves_running_ends_with_it_and_frees_the_slot(harness: WorkerHarness) -> None:
+    async with harness.supervising():
+        assert (await harness.ends(await harness.submit("breed"))).state is JobState.SUCCEEDED
+        assert (await harness.ends(await harness.submit("work"))).state is JobState.SUCCEEDED
 
 
-async def test_the_folder_of_an_ended_job_is_removed(house: House) -> None:
-    house.lease(2.0)  # swept four times a lease
-    async with house.supervising():
-        job = await house.ends(await house.submit("work", steps=5, every=2))
-        await house.swept(job.id)
+async def test_the_folder_of_an_ended_job_is_removed(harness: WorkerHarness) -> None:
+    harness.lease(2.0)  # swept four times a lease
+    async with harness.supervising():
+        job = await harness.ends(await harness.submit("work", steps=5, every=2))
+        await harness.swept(job.id)
 
 
 async def test_a_child_sees_no_secrets_and_lives_in_a_session_of_its_own(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STILLHOUSE_API_KEY", "sk-very-secret-indeed")
     monkeypatch.setenv("STILLHOUSE_DATABASE_URL", "postgresql://user:secret@host/db")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    async with house.supervising():
-        job = await house.ends(await house.submit("look_around"))
-    (environment,) = await house.said(job.id, "environment")
+    async with harness.supervising():
+        job = await harness.ends(await harness.submit("look_around"))
+    (environment,) = await harness.said(job.id, "environment")
     assert environment["CUDA_VISIBLE_DEVICES"] == ""
     assert not [name for name in environment if name.startswith(("STILLHOUSE", "AWS"))]
     assert not [value for value in environment.values() if "secret" in value]
-    assert await house.said(job.id, "session") == [{"leader": True, "stdin": "/dev/null"}]
-    assert await house.said(job.id, "signals") == [{"ignored": ["SIGINT", "SIGTERM"], "alarm": True}]
-    assert await house.said(job.id, "device") == ["cpu"]
+    assert await harness.said(job.id, "session") == [{"leader": True, "stdin": "/dev/null"}]
+    assert await harness.said(job.id, "signals") == [{"ignored": ["SIGINT", "SIGTERM"], "alarm": True}]
+    assert await harness.said(job.id, "device") == ["cpu"]

@@ -10,7 +10,7 @@ from app.contracts.problems import JobError
 from app.contracts.states import JobState
 from app.queue.ledger import Ledger
 from app.queue.records import Claim
-from tests.integration.worker.house import House, eventually
+from tests.integration.worker.harness import WorkerHarness, eventually
 
 SHORT = 2.0
 """A lease that a test can wait for."""
@@ -33,27 +33,27 @@ class Slow:
 
 
 async def test_a_job_claimed_again_by_the_same_supervisor_is_renewed_and_drained(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The end of the first attempt takes nothing away from the second."""
-    house.lease(SHORT)
+    harness.lease(SHORT)
     word = Slow(monkeypatch)
-    async with house.supervising(slots=2) as supervisor:
-        job_id = await house.submit("stubborn")
-        os.kill(await house.began(job_id), signal.SIGKILL)
+    async with harness.supervising(slots=2) as supervisor:
+        job_id = await harness.submit("stubborn")
+        os.kill(await harness.began(job_id), signal.SIGKILL)
         await word.said.wait()
-        assert await house.ledger.lose_owner(supervisor.owner) == 1  # as the sweep does when the lease has run out
-        await house.began(job_id, attempt=2)
+        assert await harness.ledger.lose_owner(supervisor.owner) == 1  # as the sweep does when the lease has run out
+        await harness.began(job_id, attempt=2)
         word.goes_on.set()
 
         async def first_is_gone() -> bool:
-            return not house.paths.attempt(job_id, 1).exists()
+            return not harness.paths.attempt(job_id, 1).exists()
 
         await eventually(first_is_gone)
-        before = (await house.row(job_id)).lease_expires
+        before = (await harness.row(job_id)).lease_expires
         assert before is not None
-        renewed = await house.until(job_id, lambda row: row.attempt != 2 or (row.lease_expires or 0.0) > before)
+        renewed = await harness.until(job_id, lambda row: row.attempt != 2 or (row.lease_expires or 0.0) > before)
         assert renewed.attempt == 2
         crashes = renewed.crashes
-    drained = await house.row(job_id)
+    drained = await harness.row(job_id)
     assert (drained.state, drained.attempt, drained.crashes) == (JobState.QUEUED, 2, crashes)

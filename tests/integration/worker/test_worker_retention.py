@@ -21,8 +21,8 @@ from app.db.rows import BlobRow, JobRow
 from app.http.services import open_services
 from app.queue import retrying
 from app.retention.policy import collect, find_stale
-from tests.integration.ledger.world import digest
-from tests.integration.worker.house import House
+from tests.integration.ledger.harness import digest
+from tests.integration.worker.harness import WorkerHarness
 from workers.runtime.retention import policy as worker_policy
 from workers.runtime.retention.cached_inputs import RECENT_SECONDS
 
@@ -30,11 +30,11 @@ LONG_AGO = RECENT_SECONDS + 2 * 86_400.0
 
 
 @pytest.fixture
-async def house(database_url: str, tmp_path: Path) -> AsyncIterator[House]:
+async def harness(database_url: str, tmp_path: Path) -> AsyncIterator[WorkerHarness]:
     upgrade(database_url)
-    house = House(database_url, tmp_path / "data", lease_seconds=6.0)
-    yield house
-    await house.close()
+    harness = WorkerHarness(database_url, tmp_path / "data", lease_seconds=6.0)
+    yield harness
+    await harness.close()
 
 
 def _file(path: Path, age: float = LONG_AGO, size: int = 1000) -> Path:
@@ -50,30 +50,31 @@ def _age(folder: Path, seconds: float) -> None:
         os.utime(path, (time.time() - seconds,) * 2)
 
 
-async def _unreferenced(house: House, text: str, days: float) -> str:
-    source = house.settings.staging_dir / text
+async def _unreferenced(harness: WorkerHarness, text: str, days: float) -> str:
+    source = harness.settings.staging_dir / text
     source.write_text(text)
-    await house.blobs.publish(source, digest(text))
-    async with house.database.write() as session:
+    await harness.blobs.publish(source, digest(text))
+    async with harness.database.write() as session:
         aged = update(BlobRow).where(BlobRow.sha256 == digest(text))
         await session.execute(aged.values(last_used=utcnow() - timedelta(days=days)))
     return digest(text)
 
 
-async def _all(house: House) -> set[tuple[str, str]]:
+async def _all(harness: WorkerHarness) -> set[tuple[str, str]]:
     """(kind, name) of all that would go."""
-    services = open_services(house.settings)
+    services = open_services(harness.settings)
     try:
         found = {(each.kind, each.name) for each in await find_stale(services)}
     finally:
         await services.database.close()
     return found | {
-        (each.kind, each.name) for each in await worker_policy.find_stale(house.settings, house.database, dry_run=True)
+        (each.kind, each.name)
+        for each in await worker_policy.find_stale(harness.settings, harness.database, dry_run=True)
     }
 
 
-def _gc(house: House, *options: str) -> str:
-    settings = house.settings
+def _gc(harness: WorkerHarness, *options: str) -> str:
+    settings = harness.settings
     clean = {name: value for name, value in os.environ.items() if not name.startswith("STILLHOUSE_")}
     said = {"STILLHOUSE_DATABASE_URL": settings.database_url, "STILLHOUSE_CACHE_BYTES": str(settings.cache_bytes)}
     command = [str(Path(sys.executable).with_name("stillhouse")), "gc", "--data", str(settings.data_dir), *options]
@@ -82,53 +83,53 @@ def _gc(house: House, *options: str) -> str:
     return done.stdout
 
 
-async def test_a_dry_run_says_what_the_real_one_removes_and_removes_nothing(house: House) -> None:
-    old = await _unreferenced(house, "old", days=2)
-    fresh = await _unreferenced(house, "fresh", days=0)
-    upload = _file(house.settings.staging_dir / "dead")
-    growing = _file(house.settings.staging_dir / "growing", age=0.0)
-    live = await house.submit()
-    ended = await house.submit()
-    gone = await house.submit()
-    async with house.database.write() as session:
+async def test_a_dry_run_says_what_the_real_one_removes_and_removes_nothing(harness: WorkerHarness) -> None:
+    old = await _unreferenced(harness, "old", days=2)
+    fresh = await _unreferenced(harness, "fresh", days=0)
+    upload = _file(harness.settings.staging_dir / "dead")
+    growing = _file(harness.settings.staging_dir / "growing", age=0.0)
+    live = await harness.submit()
+    ended = await harness.submit()
+    gone = await harness.submit()
+    async with harness.database.write() as session:
         moved = update(JobRow).where(JobRow.id == ended)
         await session.execute(moved.values(state=JobState.SUCCEEDED, finished_at=utcnow()))
         await session.execute(delete(JobRow).where(JobRow.id == gone))
     folders = {
-        job: _file(house.paths.checkpoints(job) / "step-00000001-a1" / "state.json") for job in (live, ended, gone)
+        job: _file(harness.paths.checkpoints(job) / "step-00000001-a1" / "state.json") for job in (live, ended, gone)
     }
-    _age(house.paths.job(gone), 3600.0 * (house.settings.checkpoint_kept_hours + 1))
+    _age(harness.paths.job(gone), 3600.0 * (harness.settings.checkpoint_kept_hours + 1))
     expected = {("blob", old), ("upload", "dead"), ("job", ended), ("job", gone)}
-    assert await _all(house) == expected
+    assert await _all(harness) == expected
 
-    said = await asyncio.to_thread(_gc, house, "--dry-run")
+    said = await asyncio.to_thread(_gc, harness, "--dry-run")
     assert all(name in said for _, name in expected)
     assert said.splitlines()[-1] == "4 items would be deleted, 3,003 bytes"
     assert all(path.exists() for path in (upload, growing, *folders.values()))
-    assert await house.store.exists(old)
+    assert await harness.store.exists(old)
 
-    said = await asyncio.to_thread(_gc, house)
+    said = await asyncio.to_thread(_gc, harness)
     assert said.splitlines()[-1] == "4 items deleted, 3,003 bytes"
     assert [folders[job].exists() for job in (live, ended, gone)] == [True, False, False]
     assert [upload.exists(), growing.exists()] == [False, True]
-    assert [await house.store.exists(blob) for blob in (old, fresh)] == [False, True]
-    assert await _all(house) == set()
+    assert [await harness.store.exists(blob) for blob in (old, fresh)] == [False, True]
+    assert await _all(harness) == set()
 
 
 @pytest.mark.parametrize("state", [JobState.FAILED, JobState.CANCELLED])
-async def test_the_checkpoints_of_a_job_that_failed_stay_for_a_while(house: House, state: JobState) -> None:
-    job = await house.submit()
-    _file(house.paths.checkpoints(job) / "step-00000001-a1" / "state.json")
+async def test_the_checkpoints_of_a_job_that_failed_stay_for_a_while(harness: WorkerHarness, state: JobState) -> None:
+    job = await harness.submit()
+    _file(harness.paths.checkpoints(job) / "step-00000001-a1" / "state.json")
     for hours, expected in ((1.0, set()), (100.0, {("job", job)})):
-        async with house.database.write() as session:
+        async with harness.database.write() as session:
             ended = update(JobRow).where(JobRow.id == job)
             told = {"checkpoint": "step-00000001-a1", "checkpoint_sha256": "0" * 64}
             await session.execute(ended.values(state=state, finished_at=utcnow() - timedelta(hours=hours), **told))
-        assert await _all(house) == expected
+        assert await _all(harness) == expected
 
 
-async def _end(house: House, job_id: str, state: JobState, hours: float) -> None:
-    async with house.database.write() as session:
+async def _end(harness: WorkerHarness, job_id: str, state: JobState, hours: float) -> None:
+    async with harness.database.write() as session:
         told = {"checkpoint": "step-00000001-a1", "checkpoint_sha256": "0" * 64}
         ended = update(JobRow).where(JobRow.id == job_id)
         await session.execute(ended.values(state=state, finished_at=utcnow() - timedelta(hours=hours), **told))
@@ -136,16 +137,16 @@ async def _end(house: House, job_id: str, state: JobState, hours: float) -> None
 
 @pytest.mark.parametrize("meanwhile", ["its retry ends", "its time is up"])
 async def test_a_folder_goes_only_after_the_ledger_has_forgotten_its_checkpoint(
-    house: House, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+    harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch, meanwhile: str
 ) -> None:
     """Whatever happens after the ledger was asked: a retry counts on what the row still names."""
     retried = meanwhile == "its retry ends"
-    old, retry = await house.submit(), ""
-    checkpoint = _file(house.paths.checkpoints(old) / "step-00000001-a1" / "state.json")
-    await _end(house, old, JobState.FAILED, 100.0 if retried else 1.0)
+    old, retry = await harness.submit(), ""
+    checkpoint = _file(harness.paths.checkpoints(old) / "step-00000001-a1" / "state.json")
+    await _end(harness, old, JobState.FAILED, 100.0 if retried else 1.0)
     if retried:
-        async with house.database.write() as session:
-            row = await house.ledger.retry(session, old, from_checkpoint=True, key_id=None, threads=1)
+        async with harness.database.write() as session:
+            row = await harness.ledger.retry(session, old, from_checkpoint=True, key_id=None, threads=1)
             assert row is not None
             retry = row.id
     asked = retrying.discard
@@ -153,64 +154,66 @@ async def test_a_folder_goes_only_after_the_ledger_has_forgotten_its_checkpoint(
     async def discard(*arguments: Any, **named: Any) -> dict[str, bool]:
         found = await asked(*arguments, **named)
         if retried:
-            await house.act("cancel", retry)
+            await harness.act("cancel", retry)
         else:
-            await _end(house, old, JobState.FAILED, 100.0)
+            await _end(harness, old, JobState.FAILED, 100.0)
         return found
 
     monkeypatch.setattr(retrying, "discard", discard)
-    for each in await worker_policy.find_stale(house.settings, house.database):
+    for each in await worker_policy.find_stale(harness.settings, harness.database):
         each.remove()
-    assert (await house.row(old)).checkpoint is not None
+    assert (await harness.row(old)).checkpoint is not None
     assert checkpoint.exists()
     monkeypatch.undo()
-    for each in await worker_policy.find_stale(house.settings, house.database):
+    for each in await worker_policy.find_stale(harness.settings, harness.database):
         each.remove()
-    assert (await house.row(old)).checkpoint is None
+    assert (await harness.row(old)).checkpoint is None
     assert not checkpoint.exists()
 
 
-async def test_another_database_removes_no_checkpoints_of_the_living(house: House, tmp_path: Path) -> None:
+async def test_another_database_removes_no_checkpoints_of_unfinished_jobs(
+    harness: WorkerHarness, tmp_path: Path
+) -> None:
     """`stillhouse gc` that was told the wrong database knows none of the jobs that run here."""
     url = f"sqlite:///{tmp_path / 'other.db'}"
     upgrade(url)
-    living = await house.submit()
-    checkpoint = _file(house.paths.checkpoints(living) / "step-00000001-a1" / "state.json")
-    house.settings = house.settings.model_copy(update={"database_url": url})
-    await asyncio.to_thread(_gc, house)
+    living = await harness.submit()
+    checkpoint = _file(harness.paths.checkpoints(living) / "step-00000001-a1" / "state.json")
+    harness.settings = harness.settings.model_copy(update={"database_url": url})
+    await asyncio.to_thread(_gc, harness)
     assert checkpoint.exists()
-    _age(house.paths.job(living), 3600.0 * (house.settings.checkpoint_kept_hours + 1))
-    await asyncio.to_thread(_gc, house)
+    _age(harness.paths.job(living), 3600.0 * (harness.settings.checkpoint_kept_hours + 1))
+    await asyncio.to_thread(_gc, harness)
     assert not checkpoint.exists()
 
 
-async def test_caches_are_bounded_by_size_and_what_is_in_use_stays(house: House) -> None:
+async def test_caches_are_bounded_by_size_and_what_is_in_use_stays(harness: WorkerHarness) -> None:
     """Longest unused first. A job that is not over names its inputs in its order; users of targets hold their locks."""
-    house.settings = house.settings.model_copy(update={"cache_bytes": 1500})
-    job = await house.submit()
+    harness.settings = harness.settings.model_copy(update={"cache_bytes": 1500})
+    job = await harness.submit()
     read, first, second, last = (
-        _file(house.paths.inputs / name, LONG_AGO + 100 - i) for i, name in enumerate(("read", "a", "b", "c"))
+        _file(harness.paths.inputs / name, LONG_AGO + 100 - i) for i, name in enumerate(("read", "a", "b", "c"))
     )
-    order = house.paths.attempt(job, 1) / "order.json"
+    order = harness.paths.attempt(job, 1) / "order.json"
     order.parent.mkdir(parents=True)
     order.write_text(f'{{"models": {{}}, "datasets": {{"d": {{"path": "{read}"}}}}}}')
-    targets = house.paths.cache / "targets"
+    targets = harness.paths.cache / "targets"
     for i, name in enumerate(("held", "used", "lately", ".draft-dead", ".draft-alive")):
         _file(targets / name / "manifest.json", LONG_AGO - i)
     locks = [os.open(targets / name, os.O_RDWR | os.O_CREAT) for name in ("held.lock", "alive.write")]
     for lock in locks:
         fcntl.flock(lock, fcntl.LOCK_SH)
-    _file(house.paths.inputs / ".a.killed.part", age=0.0)
-    assert await _all(house) == {
+    _file(harness.paths.inputs / ".a.killed.part", age=0.0)
+    assert await _all(harness) == {
         ("input", "a"), ("input", "b"), ("input", "c"), ("temporary", ".draft-dead"), ("temporary", ".a.killed.part"),
         ("soft targets", "used"), ("soft targets", "lately"),
     }  # fmt: skip
-    house.settings = house.settings.model_copy(update={"cache_bytes": 2500})
-    assert await _all(house) == {
+    harness.settings = harness.settings.model_copy(update={"cache_bytes": 2500})
+    assert await _all(harness) == {
         ("input", "a"), ("input", "b"), ("temporary", ".draft-dead"), ("temporary", ".a.killed.part"),
         ("soft targets", "used"),
     }  # fmt: skip
-    await asyncio.to_thread(_gc, house)
+    await asyncio.to_thread(_gc, harness)
     assert [path.exists() for path in (read, first, second, last)] == [True, False, False, True]
     left = sorted(path.name for path in targets.iterdir() if path.is_dir())
     assert left == [".draft-alive", "held", "lately"]
@@ -218,53 +221,53 @@ async def test_caches_are_bounded_by_size_and_what_is_in_use_stays(house: House)
         os.close(lock)
 
 
-async def test_an_input_that_a_claim_takes_after_it_was_listed_stays(house: House) -> None:
-    job = await house.submit("work", steps=4, hold=2)
-    (blob,) = [path for path in (house.settings.data_dir / "blobs").rglob("*") if path.is_file()]
-    copied = _file(house.paths.inputs / f"{blob.parent.name}{blob.name}")
+async def test_an_input_that_a_claim_takes_after_it_was_listed_stays(harness: WorkerHarness) -> None:
+    job = await harness.submit("work", steps=4, hold=2)
+    (blob,) = [path for path in (harness.settings.data_dir / "blobs").rglob("*") if path.is_file()]
+    copied = _file(harness.paths.inputs / f"{blob.parent.name}{blob.name}")
     copied.write_bytes(blob.read_bytes())  # as from a store on another file system
     os.utime(copied, (time.time() - LONG_AGO,) * 2)
-    bound = house.settings.model_copy(update={"cache_bytes": 0})
-    listed = await worker_policy.find_stale(bound, house.database)
+    bound = harness.settings.model_copy(update={"cache_bytes": 0})
+    listed = await worker_policy.find_stale(bound, harness.database)
     assert [(each.kind, each.name) for each in listed] == [("input", copied.name)]
-    async with house.supervising():
-        await house.stepping(job, 2)
+    async with harness.supervising():
+        await harness.stepping(job, 2)
         for each in listed:
             each.remove()
         assert copied.exists()
 
 
-async def test_collecting_beside_jobs_and_uploads_loses_nothing(house: House) -> None:
+async def test_collecting_beside_jobs_and_uploads_loses_nothing(harness: WorkerHarness) -> None:
     """The command's own functions run again and again while jobs are claimed, train, publish and end."""
-    house.settings = house.settings.model_copy(update={"cache_bytes": 0})
-    old = [await _unreferenced(house, f"old-{i}", days=2) for i in range(5)]
-    services, stop = open_services(house.settings), asyncio.Event()
+    harness.settings = harness.settings.model_copy(update={"cache_bytes": 0})
+    old = [await _unreferenced(harness, f"old-{i}", days=2) for i in range(5)]
+    services, stop = open_services(harness.settings), asyncio.Event()
 
     async def collecting() -> int:
         rounds = 0
         while not stop.is_set():
             await collect(services)
-            for each in await worker_policy.find_stale(house.settings, house.database):
+            for each in await worker_policy.find_stale(harness.settings, harness.database):
                 await asyncio.to_thread(each.remove)
             rounds += 1
             await asyncio.sleep(0.02)
         return rounds
 
     collectors = [asyncio.create_task(collecting()) for _ in range(2)]
-    async with house.supervising(slots=2):
-        jobs = [await house.submit("work", steps=8, every=2, pause=0.02) for _ in range(6)]
-        datasets = [await house.dataset(f"meanwhile-{i}") for i in range(6)]
-        ended = [await house.ends(job) for job in jobs]
+    async with harness.supervising(slots=2):
+        jobs = [await harness.submit("work", steps=8, every=2, pause=0.02) for _ in range(6)]
+        datasets = [await harness.dataset(f"meanwhile-{i}") for i in range(6)]
+        ended = [await harness.ends(job) for job in jobs]
         assert [job.state for job in ended] == [JobState.SUCCEEDED] * len(jobs)
         assert [job.attempt for job in ended] == [1] * len(jobs)
     stop.set()
     rounds = await asyncio.gather(*collectors)
     await services.database.close()
     assert min(rounds) > 3
-    assert all([await house.student(job) for job in jobs])
+    assert all([await harness.student(job) for job in jobs])
     for dataset in datasets:
-        row = await house.dataset_row(dataset)
+        row = await harness.dataset_row(dataset)
         assert row.state == "ready"
     contents = [digest(f"rows of meanwhile-{i}") for i in range(len(datasets))]
-    assert [await house.store.exists(sha256) for sha256 in contents] == [True] * len(datasets)
-    assert [await house.store.exists(sha256) for sha256 in old] == [False] * len(old)
+    assert [await harness.store.exists(sha256) for sha256 in contents] == [True] * len(datasets)
+    assert [await harness.store.exists(sha256) for sha256 in old] == [False] * len(old)

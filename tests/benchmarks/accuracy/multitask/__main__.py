@@ -26,8 +26,8 @@ from tests.benchmarks.accuracy.multitask.catalogue import (
     runs,
 )
 from tests.benchmarks.accuracy.multitask.composer import DIGITS
-from tests.benchmarks.accuracy.multitask.school import School, reported
 from tests.benchmarks.accuracy.multitask.tables import section
+from tests.benchmarks.accuracy.multitask.workspace import Workspace, reported
 from tests.benchmarks.accuracy.tables import sections
 from tests.benchmarks.figures import machine
 
@@ -48,11 +48,11 @@ def _told(run: Run, report: Report) -> str:
     return f"{run.section:<36} {run.method:<28} seed {run.seed}  {said}"
 
 
-def _preface(school: School) -> str:
+def _preface(workspace: Workspace) -> str:
     said = f"{machine()}, torch {torch.__version__}"
     teachers = "; ".join(
         f"teacher of `{each.task}`: {each.parameters:,} parameters, {100 * each.accuracy:.2f} % on the test rows"
-        for each in school.teachers
+        for each in workspace.teachers
     )
     return f"{said}; {teachers}." if teachers else f"{said}."
 
@@ -92,11 +92,11 @@ def main() -> None:
     began = time.monotonic()
     chosen = [asked.section] if asked.section else list(SECTIONS)
     with tempfile.TemporaryDirectory(prefix="stillhouse-multitask-") as folder:
-        school = School.founded(Path(folder), teachers=not {ALL_LABELS, FEW_LABELS}.isdisjoint(chosen))
+        workspace = Workspace.created(Path(folder), teachers=not {ALL_LABELS, FEW_LABELS}.isdisjoint(chosen))
         for name in chosen:
             found = _trained(runs(name, asked.seeds), asked.processes)
             written = sections(TABLE.read_text()) if TABLE.exists() else {}
-            written[name] = "\n".join([_preface(school), "", *section(name, found)])
+            written[name] = "\n".join([_preface(workspace), "", *section(name, found)])
             TABLE.write_text(_written(asked.seeds, written))
     print(f"{TABLE} after {time.monotonic() - began:.0f} s")
 

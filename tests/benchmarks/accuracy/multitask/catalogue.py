@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from tests.engine.workshop import SECOND, TEACHER
+from tests.engine.harness import SECOND, TEACHER
 
 Json = dict[str, Any]
 
@@ -55,10 +55,10 @@ class Run:
     spec_json: str
 
 
-def job(seed: int, *, taught: bool = False, student: Json | None = None, **changes: Any) -> Json:
-    """A multi-task job of both digits with single-task baselines; `taught` by one teacher a task."""
+def job(seed: int, *, distilled: bool = False, student: Json | None = None, **changes: Any) -> Json:
+    """A multi-task job of both digits with single-task baselines; `distilled` by one teacher a task."""
     tasks: list[Json] = [{"name": name} for name in TASKS]
-    if taught:
+    if distilled:
         tasks = [{"name": name, "teachers": [{"model": TEACHERS[name]}], "distillation": KD} for name in TASKS]
     return {
         "kind": "multitask",
@@ -78,8 +78,8 @@ def methods(section: str, seed: int, repeats: int) -> dict[str, Json]:
     if section == SHARING:
         return {name: job(seed, student=fields) for name, fields in SCHEMES.items()}
     if section == FEW_LABELS:
-        return {PLAIN: job(seed), COMBINED: job(seed, taught=True)}
-    return {COMBINED: job(seed, taught=True, control=True, repeats=repeats)}
+        return {PLAIN: job(seed), COMBINED: job(seed, distilled=True)}
+    return {COMBINED: job(seed, distilled=True, control=True, repeats=repeats)}
 
 
 def runs(section: str, seeds: int) -> list[Run]:

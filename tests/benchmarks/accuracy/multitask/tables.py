@@ -88,9 +88,9 @@ def _all_labels(report: Report) -> list[str]:
     ]
     for task in TASKS:
         verdict, against = report.verdict[task], _against(report).tasks[task]
-        alone, taught = (_each(one, many) for one, many in _sides(verdict))
+        alone, distilled = (_each(one, many) for one, many in _sides(verdict))
         delta = f"{against.delta_m:+.2f}" if against.delta_m is not None else ""
-        lines.append(f"| {task} | {alone} | {taught} | {_difference(verdict)} | {verdict.verdict} | {delta} |")
+        lines.append(f"| {task} | {alone} | {distilled} | {_difference(verdict)} | {verdict.verdict} | {delta} |")
     return lines
 
 

@@ -8,7 +8,7 @@
 
 The order of judging: an interval inside ±margin is `no_gain` (a difference may be real and still not matter), one
 that excludes 0 is `gain` or `loss`, anything else is `inconclusive`. Why:
-`tests/architecture/decisions/0040-how-a-verdict-is-reached.md`. Several students and controls: `repeats`.
+`tests/architecture/decisions/engine/0040-how-a-verdict-is-reached.md`. Several students and controls: `repeats`.
 """
 
 from collections.abc import Callable

@@ -7,7 +7,7 @@
 | 3 or more of each | Welch's t over seeds, widened by what varies over rows | test rows and training noise |
 
 Metrics, margins and the order of judging are those of `verdict`. Seeds are not paired: pairing buys nothing. Why, with
-simulated rates: `tests/architecture/decisions/0070-verdicts-over-repeats.md`.
+simulated rates: `tests/architecture/decisions/engine/0070-verdicts-over-repeats.md`.
 """
 
 import math

@@ -1,0 +1,237 @@
+"""Runs of the engine on small files: datasets and models on disk, orders, events, weights."""
+
+import atexit
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from app.contracts.reports.report import Report
+from app.contracts.resolving.resolve import resolve
+from app.contracts.resources.manifests import DatasetManifest, ModelManifest
+from app.contracts.specs.jobs import JOB_SPEC
+from app.contracts.wire.events import (
+    CheckpointEvent,
+    ChildEvent,
+    MetricsEvent,
+    WarningEvent,
+)
+from app.contracts.wire.orders import DatasetInput, ModelInput, Order, TrainingOutcome
+from workers.engine.common.files import sha256_of
+from workers.engine.common.stop import Stop, StopReason
+from workers.engine.data.reading import facts_of, read_dataset
+from workers.engine.jobs.inspection.family_models import inspect_family_model
+from workers.engine.run import execute
+
+DATASET = "ds_01890a5d-ac96-774b-bcce-b302099a8057"
+OTHER = "ds_01890a5d-ac96-774b-bcce-b302099a8058"
+TEACHER = "mdl_01890a5d-ac96-774b-bcce-b302099a8057"
+SECOND = "mdl_01890a5d-ac96-774b-bcce-b302099a8058"
+Arrays = dict[str, NDArray[Any]]
+P = ParamSpec("P")
+Input = TypeVar("Input", DatasetInput, ModelInput)
+
+
+class StopAtStep:
+    """Requests a stop once the engine has polled it a number of times (once a step, and before each phase)."""
+
+    def __init__(self, polls: int, reason: StopReason = "drain") -> None:
+        self._left = polls
+        self._reason = reason
+
+    def requested(self) -> StopReason | None:
+        self._left -= 1
+        return self._reason if self._left < 0 else None
+
+
+@dataclass
+class EventLog:
+    """Every event of a run, and views of them."""
+
+    events: list[ChildEvent] = field(default_factory=list)
+
+    def emit(self, event: ChildEvent) -> None:
+        self.events.append(event)
+
+    @property
+    def warnings(self) -> list[str]:
+        return [event.code for event in self.events if isinstance(event, WarningEvent)]
+
+    @property
+    def checkpoints(self) -> list[CheckpointEvent]:
+        return [event for event in self.events if isinstance(event, CheckpointEvent)]
+
+    def series(self, name: str) -> list[float | None]:
+        points = [point for event in self.events if isinstance(event, MetricsEvent) for point in event.points]
+        return [point.value for point in points if point.series == name]
+
+
+def blobs(rows: int = 240, classes: int = 3, features: int = 6, seed: int = 0) -> Arrays:
+    """Points around one centre for each class, a value that depends on them, and which half-plane they are in."""
+    random = np.random.default_rng(seed)
+    centres = random.normal(size=(classes, features)) * 2.0
+    labels = random.integers(0, classes, size=rows)
+    x = (centres[labels] + random.normal(size=(rows, features))).astype(np.float32)
+    return {
+        "x": x,
+        "label": labels,
+        "side": (x[:, 0] > 0).astype(np.int64),
+        "size": (x @ np.arange(1, features + 1) * 3.0 + 100.0).astype(np.float32),
+    }
+
+
+MANIFEST: dict[str, Any] = {
+    "name": "blobs",
+    "format": "npz",
+    "inputs": {"x": {"kind": "array"}},
+    "targets": {
+        "label": {"kind": "class", "classes": 3},
+        "side": {"kind": "class", "classes": 2},
+        "size": {"kind": "value"},
+    },
+}
+STUDENT: dict[str, Any] = {"family": "mlp", "hidden": [8]}
+
+
+class EngineHarness:
+    """Datasets and models below one folder; `run` runs a spec on them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.models: dict[str, ModelInput] = {}
+        self.data: DatasetInput | None = None
+        self.others: dict[str, DatasetInput] = {}
+        self.log = EventLog()
+
+    def dataset(self, arrays: Arrays | None = None, **manifest: Any) -> DatasetInput:
+        """Write and inspect the dataset that specs use unless they name others."""
+        self.data = self._written(DATASET, arrays if arrays is not None else blobs(), manifest)
+        return self.data
+
+    def another(self, arrays: Arrays, identity: str = OTHER, **manifest: Any) -> DatasetInput:
+        """Write and inspect a further dataset, for specs that name `datasets`."""
+        self.others[identity] = self._written(identity, arrays, manifest)
+        return self.others[identity]
+
+    def _written(self, identity: str, arrays: Arrays, manifest: dict[str, Any]) -> DatasetInput:
+        path = self.folder / ("data.npz" if identity == DATASET else f"{identity}.npz")
+        np.savez(path, **arrays)  # type: ignore[arg-type]
+        parsed = DatasetManifest.model_validate_json(json.dumps(MANIFEST | manifest))
+        facts = facts_of(read_dataset(path, parsed), parsed)
+        return DatasetInput(id=identity, manifest=parsed, facts=facts, path=str(path), sha256=sha256_of(path))
+
+    def teacher(self, outcome: TrainingOutcome, attempt: Path, model: str = TEACHER) -> ModelInput:
+        """Use a trained student as a teacher."""
+        path = attempt / "outputs" / "student.safetensors"
+        found = ModelInput(
+            id=model,
+            manifest=outcome.student_manifest,
+            facts=outcome.student,
+            path=str(path),
+            sha256=sha256_of(path),
+        )
+        self.models[model] = found
+        return found
+
+    def uploaded(self, tensors: dict[str, torch.Tensor], manifest: dict[str, Any], model: str = TEACHER) -> ModelInput:
+        """Use a model with these tensors as a teacher."""
+        path = self.folder / f"{model}.safetensors"
+        save_file(tensors, path)
+        parsed = ModelManifest.model_validate_json(json.dumps({"name": "own", "format": "safetensors", **manifest}))
+        facts = inspect_family_model(path, parsed)
+        found = ModelInput(id=model, manifest=parsed, facts=facts, path=str(path), sha256=sha256_of(path))
+        self.models[model] = found
+        return found
+
+    def order(self, spec: dict[str, Any], job: str = "job", attempt: int = 1, **changes: Any) -> Order:
+        """The order of a spec, resolved as the service resolves it."""
+        assert self.data is not None
+        datasets = {DATASET: self.data, **self.others}
+        data = {} if "datasets" in spec else {"dataset": DATASET}
+        parsed = JOB_SPEC.validate_json(json.dumps({**data, **spec}))
+        facts = {name: model.facts for name, model in self.models.items()}
+        found = resolve(parsed, {name: each.facts for name, each in datasets.items()}, facts, threads=1)
+        assert not found.problems, found.problems
+        made: dict[str, Any] = {
+            "job": job,
+            "attempt": attempt,
+            "spec": found.spec,
+            "models": self.models,
+            "datasets": datasets,
+            "warnings": found.warnings,
+            "device": "cpu",
+            "threads": 1,
+            "attempt_dir": str(self.folder / job / f"attempt-{attempt}"),
+            "checkpoints_dir": str(self.folder / job / "checkpoints"),
+            "cache_dir": str(self.folder / "cache"),
+            "cache_bytes": 1 << 30,
+            "checkpoint_seconds": 3600.0,
+        }
+        return Order(**{**made, **changes})
+
+    def run(
+        self, spec: dict[str, Any], job: str = "job", attempt: int = 1, stop: Stop | None = None, **changes: Any
+    ) -> TrainingOutcome:
+        """Run a spec; its events go to a new `log`."""
+        self.log = EventLog()
+        order = self.order(spec, job, attempt, **changes)
+        outcome = execute(order, self.log.emit, stop or StopAtStep(1 << 60))
+        assert isinstance(outcome, TrainingOutcome)
+        return outcome
+
+    def copy_from(self, other: "EngineHarness") -> None:
+        """Take copies of another harness's files, datasets and models."""
+        shutil.copytree(other.folder, self.folder, dirs_exist_ok=True)
+
+        def moved(each: Input) -> Input:
+            return each.model_copy(update={"path": str(self.folder / Path(each.path).relative_to(other.folder))})
+
+        self.data = moved(other.data) if other.data is not None else None
+        self.others = {name: moved(each) for name, each in other.others.items()}
+        self.models = {name: moved(each) for name, each in other.models.items()}
+
+    def outputs(self, job: str = "job", attempt: int = 1) -> Path:
+        """The folder with the files of a run."""
+        return self.folder / job / f"attempt-{attempt}" / "outputs"
+
+    def weights(self, job: str = "job", attempt: int = 1, role: str = "student") -> dict[str, torch.Tensor]:
+        """The exported weights of a run."""
+        return load_file(self.outputs(job, attempt) / f"{role}.safetensors")
+
+    def digest(self, job: str = "job", attempt: int = 1, role: str = "student") -> str:
+        """The SHA-256 of the exported weights."""
+        return sha256_of(self.outputs(job, attempt) / f"{role}.safetensors")
+
+
+def report_of(outcome: TrainingOutcome) -> Report:
+    """The outcome's report, parsed."""
+    return Report.model_validate(outcome.report)
+
+
+def made_once(
+    make: Callable[Concatenate[EngineHarness, P], object],
+) -> Callable[Concatenate[EngineHarness, P], EngineHarness]:
+    """`make` adds datasets and trained teachers to an empty harness: done once in a process, and copied after that."""
+    originals: dict[str, EngineHarness] = {}
+
+    @wraps(make)
+    def copied(harness: EngineHarness, /, *arguments: P.args, **named: P.kwargs) -> EngineHarness:
+        key = repr((arguments, sorted(named.items())))
+        if key not in originals:
+            folder = Path(tempfile.mkdtemp(prefix="stillhouse-teachers-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            originals[key] = EngineHarness(folder)
+            make(originals[key], *arguments, **named)
+        harness.copy_from(originals[key])
+        return harness
+
+    return copied

@@ -1,0 +1,112 @@
+"""Memory that runs out: recovered once, with the gradient of the whole batch, and never in silence.
+
+The limit is a real one, on the address space of a process of its own.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from app.contracts.reports.report import Report
+from tests.engine.harness import EngineHarness, StopAtStep
+from tests.engine.jobs.interrupted_jobs import PHASES
+from tests.engine.jobs.runs.limited_memory import BATCH, TRAIN, harness
+from workers.engine.common.files import write_document
+from workers.engine.common.memory import is_out_of_memory
+from workers.engine.common.stop import Stopped
+
+ENOUGH_FOR_HALF = 150
+"""Megabytes: a tensor of a batch has 64, of which a step needs three."""
+HALVED: dict[str, Any] = TRAIN | {"training": TRAIN["training"] | {"micro_batch_size": BATCH // 2}}
+BATCH_NORM: dict[str, Any] = TRAIN | {"model": TRAIN["model"] | {"normalization": "batch"}}
+TOO_MUCH: dict[str, Any] = TRAIN | {"model": TRAIN["model"] | {"hidden": [16384]}}
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What became of each job in the process that was short of memory."""
+    specs = {"plain": TRAIN, "batch norm": BATCH_NORM, "too much": TOO_MUCH}
+    command = [sys.executable, "-m", "tests.engine.jobs.runs.limited_memory"]
+    arguments = [str(tmp_path_factory.mktemp("short")), json.dumps(list(specs.values())), str(ENOUGH_FOR_HALF)]
+    done = subprocess.run(
+        [*command, *arguments], capture_output=True, text=True, cwd=Path(__file__).parents[4], timeout=150, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(zip(specs, map(json.loads, done.stdout.splitlines()), strict=True))
+
+
+@pytest.fixture(scope="module")
+def roomy(tmp_path_factory: pytest.TempPathFactory) -> EngineHarness:
+    return harness(tmp_path_factory.mktemp("roomy"))
+
+
+def test_it_is_recovered_with_half_the_micro_batch_to_the_bits_of_a_job_that_asked_for_it(
+    said: dict[str, dict[str, Any]], roomy: EngineHarness
+) -> None:
+    report = Report.model_validate(said["plain"]["report"])
+    assert report.micro_batch_size == BATCH // 2
+    assert report.exact_accumulation
+    assert report.bit_exact
+    assert "smaller_micro_batches" in said["plain"]["warnings"]
+    assert [warning["code"] for warning in report.warnings] == ["smaller_micro_batches"]
+    roomy.run(HALVED, "asked")
+    assert said["plain"]["sha256"] == roomy.digest("asked")
+
+
+def test_a_student_with_batch_norm_is_not_divided_unasked(said: dict[str, dict[str, Any]]) -> None:
+    assert said["batch norm"]["code"] == "out_of_memory"
+    message = said["batch norm"]["message"]
+    assert "BatchNorm takes its statistics from each micro-batch" in message
+    assert f"for the activations of {BATCH} rows" in message
+    assert "training.micro_batch_size" in message
+
+
+def test_the_second_time_the_error_names_what_is_needed(said: dict[str, dict[str, Any]]) -> None:
+    assert said["too much"]["code"] == "out_of_memory"
+    assert f"{BATCH // 2} rows" in said["too much"]["message"]
+    assert "bytes for weights, gradients and optimiser" in said["too much"]["message"]
+
+
+def test_later_attempts_train_with_what_the_job_came_down_to(roomy: EngineHarness) -> None:
+    """The size is beside the checkpoints; an attempt that has room for more goes on with it, to the same bits."""
+    roomy.run(HALVED, "reference")
+    checkpoints = roomy.folder / "later" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    write_document(checkpoints / "memory.json", {"micro_batch_size": BATCH // 2, "together": True})
+    with pytest.raises(Stopped):
+        roomy.run(TRAIN, "later", 1, StopAtStep(PHASES + 2))
+    report = Report.model_validate(roomy.run(TRAIN, "later", 2).report)
+    assert roomy.log.warnings == ["smaller_micro_batches"]
+    assert (report.micro_batch_size, report.bit_exact) == (BATCH // 2, True)
+    assert roomy.digest("later", 2) == roomy.digest("reference")
+
+
+def test_a_job_that_came_down_after_some_steps_is_not_called_bit_exact(roomy: EngineHarness) -> None:
+    with pytest.raises(Stopped):
+        roomy.run(TRAIN, "midway", 1, StopAtStep(PHASES + 2))
+    memory = roomy.folder / "midway" / "checkpoints" / "memory.json"
+    write_document(memory, {"micro_batch_size": BATCH // 2, "together": True})
+    report = Report.model_validate(roomy.run(TRAIN, "midway", 2).report)
+    assert (report.micro_batch_size, report.bit_exact) == (BATCH // 2, False)
+
+
+def test_what_the_cpu_says_is_understood_and_nothing_else_is() -> None:
+    with pytest.raises(RuntimeError) as refused:
+        torch.empty(1 << 60)
+    assert is_out_of_memory(refused.value)
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+@pytest.mark.gpu
+def test_what_cuda_says_is_understood() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    with pytest.raises(torch.OutOfMemoryError) as refused:
+        torch.empty(1 << 45, device="cuda")
+    assert is_out_of_memory(refused.value)

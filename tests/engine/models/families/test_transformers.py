@@ -1,0 +1,359 @@
+"""The family `transformer`: its names, counts, mathematics and files, and whole jobs with terms between its layers."""
+
+import json
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from app.contracts.layouts.summary import buffer_shapes, flops, layers, parameter_count, parameter_shapes
+from app.contracts.problems import UserError
+from app.contracts.resources.manifests import ModelManifest
+from app.contracts.specs.architectures import Architecture
+from tests.engine.harness import EngineHarness, StopAtStep, report_of
+from tests.engine.jobs.distillation.method_specs import TOKEN_STUDENT, TOKENS, feature, job, soft, tokens
+from workers.engine.common.stop import Stopped
+from workers.engine.evaluation.cost.flops import count_flops
+from workers.engine.export.onnx import check_onnx, export_onnx
+from workers.engine.jobs.inspection.family_models import inspect_family_model
+from workers.engine.models import Network, build, initialise
+from workers.engine.models.loading import load_weights
+from workers.engine.models.taps import Taps
+
+Json = dict[str, Any]
+ARCHITECTURE: TypeAdapter[Architecture] = TypeAdapter(Architecture)
+PLAIN: Json = {"family": "transformer", "input_shape": [5, 3], "outputs": {"digit": 4}, "width": 12, "heads": 3}
+SHAPES: dict[str, Json] = {
+    "plain": {},
+    "one token": {"input_shape": [1, 7]},
+    "one feature": {"input_shape": [9, 1]},
+    "one head": {"heads": 1},
+    "heads of one number": {"heads": 12},
+    "one number inside": {"width": 1, "heads": 1, "feedforward": 1},
+    "deep": {"depth": 5, "feedforward": 17},
+    "many tokens": {"input_shape": [65, 4], "width": 32, "heads": 8},
+    "several outputs": {"outputs": {"digit": 10, "size.cm": 1, "type": 2}},
+}
+PICTURED = [pytest.param(PLAIN | change, id=name) for name, change in SHAPES.items()]
+
+
+def architecture(spec: Json) -> Architecture:
+    return ARCHITECTURE.validate_json(json.dumps(spec))
+
+
+def network(spec: Json, seed: int = 5) -> Network:
+    built = build(architecture(spec))
+    initialise(built, seed=seed)
+    return built
+
+
+def rows_for(built: Network, count: int) -> Tensor:
+    return torch.randn(count, *built.input_shape, generator=torch.Generator().manual_seed(count))
+
+
+@pytest.mark.parametrize("spec", PICTURED)
+def test_parameters_layers_and_flops_are_those_that_the_api_tells(spec: Json) -> None:
+    told, built = architecture(spec), network(spec)
+    assert {name: tuple(p.shape) for name, p in built.named_parameters()} == parameter_shapes(told)
+    assert set(built.state_dict()) == set(parameter_shapes(told))
+    assert not buffer_shapes(told)
+    assert sum(p.numel() for p in built.parameters()) == parameter_count(told)
+    assert count_flops(built, built.example()) == flops(told)
+
+
+@pytest.mark.parametrize("spec", PICTURED)
+def test_every_layer_can_be_tapped_has_the_stated_shape_and_is_passed_in_the_stated_order(spec: Json) -> None:
+    told, built = layers(architecture(spec)), network(spec)
+    taps = Taps(built, [layer.name for layer in told if not layer.name.startswith("heads.")])
+    built(rows_for(built, 2))
+    found = {name: tuple(values.shape[1:]) for name, values in taps.take().items()}
+    assert list(found.items()) == [(layer.name, layer.shape) for layer in told if not layer.name.startswith("heads.")]
+    assert sum(layer.parameters for layer in told) == parameter_count(architecture(spec))
+
+
+def test_a_network_has_the_public_names() -> None:
+    names = {name.rpartition(".")[0] for name in network(PLAIN | {"depth": 1}).state_dict()}
+    block = {f"blocks.0.{part}" for part in ("norm1", "query", "key", "value", "out", "norm2", "up", "down")}
+    assert names == {"embed", "positions", "norm", "layers.0"} | block
+
+
+def reference(built: Network, x: Tensor) -> Tensor:
+    """The same network in torch's own encoder layers."""
+    state, told = built.state_dict(), built.architecture
+    assert told.family == "transformer"
+    h = x @ state["embed.weight"].T + state["embed.bias"] + state["positions.weight"]
+    for i in range(told.depth):
+        sizes = (told.width, told.heads, told.feedforward_width)
+        layer = nn.TransformerEncoderLayer(*sizes, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
+        own = {name: state[f"blocks.{i}.{name}"] for name in layer.state_dict() if f"blocks.{i}.{name}" in state}
+        for end in ("weight", "bias"):
+            parts = [state[f"blocks.{i}.{part}.{end}"] for part in ("query", "key", "value")]
+            own[f"self_attn.in_proj_{end}"] = torch.cat(parts)
+            own[f"self_attn.out_proj.{end}"] = state[f"blocks.{i}.out.{end}"]
+            own[f"linear1.{end}"] = state[f"blocks.{i}.up.{end}"]
+            own[f"linear2.{end}"] = state[f"blocks.{i}.down.{end}"]
+        layer.load_state_dict(own)
+        h = layer(h)
+    norm = nn.LayerNorm(told.width)
+    norm.load_state_dict({end: state[f"norm.{end}"] for end in ("weight", "bias")})
+    answer: Tensor = norm(h).mean(1) @ state["layers.0.weight"].T + state["layers.0.bias"]
+    return answer
+
+
+def test_it_computes_what_torchs_own_encoder_layers_compute() -> None:
+    built = network(PLAIN | {"depth": 3, "feedforward": 20})
+    with torch.no_grad():
+        for name, parameter in built.named_parameters():  # so that no normalisation is the identity
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
+    x = rows_for(built, 6)
+    torch.testing.assert_close(built(x)["digit"], reference(built, x), rtol=1e-5, atol=1e-5)
+
+
+def test_positions_alone_make_the_order_of_tokens_matter() -> None:
+    built = network(PLAIN)
+    x = rows_for(built, 4)
+    turned = x.flip(1)
+    assert (built(x)["digit"] - built(turned)["digit"]).abs().max() > 1e-4
+    with torch.no_grad():
+        built.get_parameter("positions.weight").zero_()
+    torch.testing.assert_close(built(x)["digit"], built(turned)["digit"], rtol=1e-5, atol=1e-6)
+
+
+def test_dropout_acts_in_training_alone() -> None:
+    built = network(PLAIN | {"dropout": 0.4})
+    x = rows_for(built, 4)
+    assert not torch.equal(built(x)["digit"], built(x)["digit"])
+    built.eval()
+    torch.testing.assert_close(built(x)["digit"], network(PLAIN)(x)["digit"])
+
+
+def test_dropout_acts_on_the_embedding_and_on_all_that_blocks_add() -> None:
+    """Where everything is dropped, the heads see zeros; what escaped it would be seen."""
+    built = network(PLAIN | {"dropout": 1 - 1e-12})
+    bias = built.head("digit").bias
+    torch.testing.assert_close(built(rows_for(built, 2))["digit"], bias.expand(2, -1), rtol=0.0, atol=0.0)
+
+
+# Initial weights.
+
+
+def test_every_parameter_is_drawn_anew() -> None:
+    built = build(architecture(PLAIN))
+    with torch.no_grad():
+        for parameter in built.parameters():
+            parameter.fill_(torch.nan)
+    initialise(built, seed=1)
+    assert all(bool(parameter.isfinite().all()) for parameter in built.parameters())
+    assert built.get_parameter("positions.weight").std() > 0.05
+
+
+def test_initial_weights_depend_on_seed_and_name_and_on_nothing_else() -> None:
+    small, other = network(PLAIN), network(PLAIN, seed=6)
+    large = network(PLAIN | {"depth": 4, "outputs": {"digit": 4, "size": 1}})
+    common = set(small.state_dict()) & set(large.state_dict())
+    assert {name for name in small.state_dict() if name not in common} == {"layers.0.weight", "layers.0.bias"}
+    drawn = [name for name in common if ".norm" not in name and not name.startswith("norm")]
+    for name in common:
+        assert torch.equal(small.state_dict()[name], large.state_dict()[name]), name
+    for name in drawn:
+        assert not torch.equal(small.state_dict()[name], other.state_dict()[name]), name
+    first = [small.state_dict()[f"blocks.0.{part}.weight"] for part in ("query", "key", "value", "out")]
+    assert not any(torch.equal(first[i], first[j]) for i in range(4) for j in range(i))
+
+
+# Files.
+
+
+@pytest.mark.parametrize("spec", PICTURED)
+def test_onnx_runtime_gives_torchs_outputs_at_any_batch_size(spec: Json, tmp_path: Path) -> None:
+    built = network(spec | {"dropout": 0.2})
+    export_onnx(built, tmp_path / "student.onnx", {"card": "c"})
+    found = check_onnx(tmp_path / "student.onnx", built, rows_for(built, 70))
+    assert found.max_abs_difference < 1e-5
+    assert (found.rows, found.opset) == (70, 18)
+
+
+MANIFEST: Json = {
+    "name": "own",
+    "format": "safetensors",
+    "architecture": PLAIN,
+    "outputs": {"digit": {"kind": "class"}},
+    "rename": {
+        "encoder.layer": "blocks",
+        "encoder.layer.0.attention.q": "blocks.0.query",
+        "encoder.layer.1.attention.q": "blocks.1.query",
+        "embeddings.word": "embed",
+        "pos_embed": "positions.weight",
+        "classifier": "layers.0",
+    },
+}
+THEIRS = {new: old for old, new in MANIFEST["rename"].items()}
+
+
+def uploaded(path: Path, changes: Json) -> ModelManifest:
+    """A file with names of its owner's, and its manifest."""
+    tensors = {}
+    for name, value in network(PLAIN).state_dict().items():
+        place = max((ours for ours in THEIRS if name == ours or name.startswith(f"{ours}.")), key=len, default="")
+        tensors[THEIRS.get(place, "") + name[len(place) :]] = value.clone()
+    assert {"pos_embed", "encoder.layer.1.attention.q.bias", "encoder.layer.0.norm2.weight"} <= set(tensors)
+    save_file(tensors, path)
+    return ModelManifest.model_validate_json(
+        json.dumps(MANIFEST | {"architecture": MANIFEST["architecture"] | changes})
+    )
+
+
+def test_an_uploaded_transformer_is_taken_under_its_owners_names(tmp_path: Path) -> None:
+    manifest = uploaded(tmp_path / "own.safetensors", {})
+    facts = inspect_family_model(tmp_path / "own.safetensors", manifest)
+    assert facts.architecture is not None
+    assert facts.parameters == parameter_count(architecture(PLAIN))
+    assert {"blocks.1", "blocks.1.query"} <= {layer.name for layer in facts.layers}
+    loaded = build(facts.architecture)
+    loaded.load_state_dict(load_weights(tmp_path / "own.safetensors", manifest, facts.architecture))
+    x = rows_for(loaded, 3)
+    assert torch.equal(loaded(x)["digit"], network(PLAIN)(x)["digit"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "said"),
+    [
+        ({"heads": 5}, "heads_do_not_divide", "use 2, 3, 4 or 6 heads"),
+        ({"input_shape": [15]}, "shape_mismatch", r"\[tokens, features\], found \[15\]"),
+        ({"input_shape": [1, 5, 3]}, "shape_mismatch", r"\[tokens, features\], found \[1, 5, 3\]"),
+        ({"input_shape": [65536, 3]}, "too_many_tokens", "attention scores"),
+        ({"input_shape": [4, 3]}, "wrong_shape", r"`positions.weight` expected \[4, 12\], found \[5, 12\]"),
+        ({"depth": 3}, "missing_parameters", "blocks.2"),
+    ],
+)
+def test_an_upload_that_does_not_fit_its_manifest_is_refused_by_name(
+    tmp_path: Path, changes: Json, code: str, said: str
+) -> None:
+    manifest = uploaded(tmp_path / "own.safetensors", changes)
+    with pytest.raises(UserError, match=said) as caught:
+        inspect_family_model(tmp_path / "own.safetensors", manifest)
+    assert caught.value.code == code
+
+
+# Jobs.
+
+
+def between(name: str, **changes: Any) -> Json:
+    """A job with kd and one term between layers of two transformers of different widths and depths."""
+    return feature(TOKENS[name], student=TOKEN_STUDENT, **changes)
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_a_job_that_was_interrupted_gives_the_student_of_one_that_was_not(harness: EngineHarness, name: str) -> None:
+    tokens(harness)
+    spec = between(name) | {"student": TOKEN_STUDENT | {"dropout": 0.2}}
+    harness.run(spec, "whole")
+    with pytest.raises(Stopped):
+        harness.run(spec, "broken", stop=StopAtStep(9))
+    harness.run(spec, "broken", attempt=2)
+    assert harness.digest("broken", attempt=2) == harness.digest("whole")
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_micro_batches_give_the_student_of_whole_batches(harness: EngineHarness, name: str) -> None:
+    tokens(harness)
+    training = {"steps": 5, "batch_size": 30, "optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.05}
+    spec = between(name, control=False)
+    harness.run(spec | {"training": training}, "whole")
+    report = report_of(harness.run(spec | {"training": training | {"micro_batch_size": 7}}, "parts"))
+    assert report.exact_accumulation
+    whole, parts = harness.weights("whole"), harness.weights("parts")
+    for tensor, expected in whole.items():
+        torch.testing.assert_close(parts[tensor], expected, rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_a_term_between_layers_falls_and_moves_the_student(harness: EngineHarness, name: str) -> None:
+    tokens(harness)
+    training = {"epochs": 8, "batch_size": 32, "learning_rate": 0.01}
+    harness.run(between(name, training=training, control=False), "with")
+    series = harness.log.series(f"train/label/{TOKENS[name]['method']}")
+    falling = [value for value in series if value is not None]
+    assert len(falling) == len(series) > 2
+    assert falling[-1] < 0.9 * falling[0]
+    harness.run(
+        job({"soft_targets": {"method": "kd"}}, student=TOKEN_STUDENT, training=training, control=False), "bare"
+    )
+    assert harness.digest("with") != harness.digest("bare")
+
+
+def test_what_is_trained_beside_the_student_is_not_exported(harness: EngineHarness) -> None:
+    tokens(harness)
+    outcome = harness.run(between("hidden_states", exports=["onnx"]))
+    told = outcome.student.architecture
+    assert told is not None
+    assert {name: tuple(value.shape) for name, value in harness.weights().items()} == parameter_shapes(told)
+    assert (harness.outputs() / "student.onnx").exists()
+
+
+def test_a_trained_student_is_reported_with_its_costs_and_beats_chance(harness: EngineHarness) -> None:
+    tokens(harness)
+    outcome = harness.run(between("relations", training={"epochs": 30, "batch_size": 32, "learning_rate": 0.01}))
+    report, told = report_of(outcome), outcome.student.architecture
+    assert told is not None
+    assert (report.student.parameters, report.student.flops) == (parameter_count(told), flops(told))
+    accuracy = report.student.tasks["label"]["accuracy"]
+    assert accuracy is not None
+    assert accuracy > 0.6
+
+
+def test_a_student_starts_from_chosen_blocks_of_its_teacher(harness: EngineHarness) -> None:
+    tokens(harness)
+    init = {"layers": {"embed": "embed", "positions": "positions", "blocks.0": "blocks.1"}}
+    student = {"family": "transformer", "width": 12, "depth": 1, "heads": 3, "init": init}
+    one_step = {"steps": 1, "optimizer": "sgd", "learning_rate": 1e-9}
+    harness.run(soft({"method": "kd"}, student=student, training=one_step))
+    teacher, found = harness.weights("teacher"), harness.weights()
+    for name, value in found.items():
+        if name.startswith("blocks.0."):
+            torch.testing.assert_close(value, teacher[name.replace("blocks.0.", "blocks.1.")])
+    torch.testing.assert_close(found["positions.weight"], teacher["positions.weight"])
+    assert not torch.allclose(found["layers.0.weight"], teacher["layers.0.weight"])
+
+
+def test_tasks_share_the_blocks_and_have_heads_of_their_own(harness: EngineHarness) -> None:
+    tokens(harness)
+    spec = {
+        "kind": "multitask",
+        "tasks": [{"name": "label", "teachers": [{"model": next(iter(harness.models))}]}, {"name": "size"}],
+        "student": TOKEN_STUDENT,
+        "balancing": {"method": "pcgrad"},
+        "training": {"epochs": 2, "batch_size": 32},
+    }
+    harness.run(spec)
+    found = {name for name in harness.weights() if not name.startswith("blocks.")}
+    ends = ("weight", "bias")
+    places = ("embed", "norm", "heads.label", "heads.size")
+    assert found == {"positions.weight", *(f"{place}.{end}" for place in places for end in ends)}
+
+
+def test_candidates_of_a_search_train_as_one_vectorised_step_and_score_as_alone(harness: EngineHarness) -> None:
+    """One by one: clipping, at a norm that is never reached, cannot be stacked."""
+    tokens(harness)
+    searched = {"method": "kd", "temperature": {"search": [1, 2, 8]}}
+    spec = soft(searched, student=TOKEN_STUDENT, control=False)
+    together = report_of(harness.run(spec, "together"))
+    alone = report_of(harness.run(spec | {"training": spec["training"] | {"clip_norm": 1e6}}, "alone"))
+    assert (harness.folder / "together" / "checkpoints" / "finished" / "search.json").exists()
+    assert (harness.folder / "alone" / "checkpoints" / "finished" / "search-0").exists()
+    assert together.search is not None
+    assert alone.search is not None
+    for one, other in zip(together.search.trials, alone.search.trials, strict=True):
+        assert one.score == pytest.approx(other.score, abs=1 / 27 + 1e-9), "a validation row at most"
+
+
+def test_flops_grow_with_the_square_of_the_tokens_in_attention_alone() -> None:
+    """4 · T² · width in each block, beside what is linear in T."""
+    counts = [flops(architecture(PLAIN | {"input_shape": [t, 3]})) for t in (1, 2, 3)]
+    second = counts[2] - 2 * counts[1] + counts[0]
+    assert second == 2 * prod((4, 12, 2))
