@@ -24,7 +24,7 @@ def test_looking_at_gradients_changes_no_student(workshop: Workshop, monkeypatch
         "training": {"epochs": 3, "batch_size": 32},
     }
     workshop.run(spec, "rarely")
-    monkeypatch.setattr(observer, "RAREST", 1)
+    monkeypatch.setattr(observer, "MIN_INTERVAL", 1)
     workshop.run(spec, "often")
     assert len(workshop.diary.series("gradient/label/norm")) > 10
     assert workshop.digest("rarely") == workshop.digest("often")

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import DatasetFormat
 from tests.engine.uploads import MEBIBYTE, mutations, refused
-from workers.engine.data.formats.common import MOST_LINE_BYTES
-from workers.engine.data.formats.npz import INFLATION
+from workers.engine.data.formats.common import MAX_LINE_BYTES
+from workers.engine.data.formats.npz import MAX_DEFLATE_RATIO
 from workers.engine.data.formats.read import read_arrays
 
 Array = NDArray[Any]
@@ -122,7 +122,7 @@ def test_a_member_that_claims_more_than_deflate_can_hold_is_refused(tmp_path: Pa
     told = patched(content, b"PK\x01\x02", 20, struct.pack("<II", 2**32 - 2, 2**32 - 2))
     assert "claims 4294967294 bytes" in refused("unreadable", lambda: arrays(told, "npz", tmp_path, "x"))
     honest = npz(tmp_path, npy(described("|u1", f"({MEBIBYTE},)"), bytes(MEBIBYTE)), zipfile.ZIP_DEFLATED)
-    assert len(honest) * INFLATION > MEBIBYTE
+    assert len(honest) * MAX_DEFLATE_RATIO > MEBIBYTE
     assert arrays(honest, "npz", tmp_path, "x")["x"].nbytes == MEBIBYTE
 
 
@@ -248,7 +248,7 @@ def test_a_hostile_text_file_is_refused_with_what_was_found(trap: str, tmp_path:
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_a_huge_line_is_refused_before_it_is_parsed(kind: DatasetFormat, tmp_path: Path) -> None:
-    content = (b"x,y\n1," if kind == "csv" else b'{"x": 1, "y": ') + b"1" * (MOST_LINE_BYTES + 2 * MEBIBYTE) + b"\n"
+    content = (b"x,y\n1," if kind == "csv" else b'{"x": 1, "y": ') + b"1" * (MAX_LINE_BYTES + 2 * MEBIBYTE) + b"\n"
     assert "a line is longer" in refused("unreadable", lambda: arrays(content, kind, tmp_path), more=64 * MEBIBYTE)
     many = (b"x,y\n" if kind == "csv" else b"") + (b"1,2\n" if kind == "csv" else b'{"x": 1, "y": 2}\n') * 300_000
     assert len(arrays(many, kind, tmp_path)["x"]) == 300_000

@@ -17,7 +17,7 @@ from app.contracts.specs.distillation import (
     RkdTerm,
     SimkdTerm,
 )
-from workers.engine.data.columns import Rows, Taken
+from workers.engine.data.columns import ColumnLike, Rows
 from workers.engine.losses.features.attention import attention_transfer
 from workers.engine.losses.features.crd import info_nce
 from workers.engine.losses.features.fitnets import hint, unit_hint
@@ -94,7 +94,7 @@ class FeatureTargets:
     relational: bool
     taps: tuple[str, ...]
     module: nn.Module | None
-    teacher: Taken
+    teacher: ColumnLike
     shape: Shape
     compare: Compare
 
@@ -106,7 +106,7 @@ class FeatureTargets:
         student: Shape,
         teacher: Shape,
         values: Tensor,
-        by_view: AugmentedOutputs | None,
+        augmented: AugmentedOutputs | None,
         seed: int,
         device: torch.device,
     ) -> "FeatureTargets":
@@ -122,7 +122,7 @@ class FeatureTargets:
             relational=term.method in RELATIONAL,
             taps=(term.student_layer,),
             module=module,
-            teacher=column(values, by_view, device),
+            teacher=column(values, augmented, device),
             shape=teacher,
             compare=compare,
         )

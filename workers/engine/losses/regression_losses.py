@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from app.contracts.resources.manifests import OutputSpec
 from app.contracts.specs.distillation import CosineTerm, HuberTerm, MseTerm, TeacherBoundedTerm
-from workers.engine.data.columns import Column, Rows, Taken
+from workers.engine.data.columns import Column, ColumnLike, Rows
 from workers.engine.losses.regression.cosine import cosine
 from workers.engine.losses.regression.huber import number_huber
 from workers.engine.losses.regression.mse import number_mse
@@ -44,7 +44,7 @@ class NumberTargets:
     name: str
     weight: float
     counted: Tensor
-    numbers: Taken
+    numbers: ColumnLike
     mask: Column | None
     method: Method
     labels: Column | None
@@ -77,7 +77,7 @@ class NumberTargets:
             name=name,
             weight=term.share,
             counted=counted,
-            numbers=column(mean, _by_view(all_outputs, weights, spec), device),
+            numbers=column(mean, _augmented(all_outputs, weights, spec), device),
             mask=None if bool(counted.all()) else Column.on(device, counted),
             method=number_method(term, spec, device),
             labels=Column.on(device, truth) if truth is not None else None,
@@ -96,9 +96,11 @@ def _mean(said: Sequence[tuple[Tensor, OutputSpec]], weights: Tensor, spec: Outp
     return standardised(mean, spec)
 
 
-def _by_view(all_outputs: tuple[TeacherOutputs, ...], weights: Tensor, spec: OutputSpec) -> AugmentedOutputs | None:
+def _augmented(all_outputs: tuple[TeacherOutputs, ...], weights: Tensor, spec: OutputSpec) -> AugmentedOutputs | None:
     """The same for rows as they are seen; teachers whose outputs stand in the dataset say what they said."""
-    splits = [teacher_outputs.by_view.split for teacher_outputs in all_outputs if teacher_outputs.by_view is not None]
+    splits = [
+        teacher_outputs.augmented.split for teacher_outputs in all_outputs if teacher_outputs.augmented is not None
+    ]
     if not splits:
         return None
     split = splits[0]
@@ -112,9 +114,9 @@ def _by_view(all_outputs: tuple[TeacherOutputs, ...], weights: Tensor, spec: Out
 
 def _dense(teacher_outputs: TeacherOutputs, split: Tensor, epoch: int) -> Tensor:
     """What a teacher says about the training rows as they are seen in an epoch: [n, size]."""
-    if teacher_outputs.by_view is None:
+    if teacher_outputs.augmented is None:
         return teacher_outputs.at(split)
-    found = teacher_outputs.by_view.of_epoch(epoch)
+    found = teacher_outputs.augmented.of_epoch(epoch)
     assert isinstance(found, Tensor)
     return found
 
