@@ -76,7 +76,7 @@ def test_a_disk_that_has_no_room_keeps_no_control_and_ends_no_job(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not kept
-    assert "not kept" in caplog.text
+    assert "could not be stored" in caplog.text
     assert list((tmp_path / "controls").iterdir()) == []
     assert ControlCache(tmp_path / "controls").find("a") is None
     assert _keep(tmp_path / "controls", "a")

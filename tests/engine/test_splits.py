@@ -133,10 +133,10 @@ def test_a_column_says_where_each_row_belongs() -> None:
 
 
 COLUMNS: dict[str, tuple[NDArray[Any], str, str]] = {
-    "numbers": (np.array([0, 1, 2]), "bad_split", "`s` must hold the words"),
+    "numbers": (np.array([0, 1, 2]), "bad_split", "`s` must hold text"),
     "other words": (np.array(["train", "dev", "Train"]), "bad_split", "['Train', 'dev']"),
     "nothing in a row": (np.array(["train", "", "test"]), "bad_split", "['']"),
-    "words in lists": (np.array([["train"], ["test"], ["train"]]), "bad_split", "`s` must hold the words"),
+    "words in lists": (np.array([["train"], ["test"], ["train"]]), "bad_split", "`s` must hold text"),
     "no training row": (np.array(["test", "test", "validation"]), "empty_dataset", "training split has no row"),
 }
 

@@ -1,4 +1,4 @@
-"""What a search tried, and what came of it."""
+"""The candidates of a search, and the selected one."""
 
 from pydantic import Field
 
@@ -19,7 +19,7 @@ class Trial(Answer):
 
 
 class SearchReport(Answer):
-    """The whole curve of a search. The winner was trained again on the plain path."""
+    """All candidates of a search. The selected one was trained again as the student."""
 
     trials: tuple[Trial, ...] = Field(description="All candidates, in the order tried.")
     chosen: int = Field(description="Index of the best candidate in `trials`, counted from 0.")

@@ -34,7 +34,7 @@ def test_where_rows_are_mixed_the_training_split_belongs_to_the_key() -> None:
     assert augmentation_key(MIXUP, 0, SPLIT) == augmentation_key(MIXUP, 0, SPLIT.flip(0))
     assert augmentation_key(MIXUP, 0, SPLIT) != augmentation_key(MIXUP, 0, SPLIT[:-1])
     assert augmentation_key(SHIFT, 0, SPLIT) == augmentation_key(SHIFT, 0, SPLIT[:-1]) == augmentation_key(SHIFT, 0)
-    with pytest.raises(ValueError, match="give `split`"):
+    with pytest.raises(ValueError, match="needs `split`"):
         augmentation_key(MIXUP, 0)
 
 
