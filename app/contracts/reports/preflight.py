@@ -36,7 +36,7 @@ class TeacherCheck(Answer):
         "standard errors above chance (Cohen 1960).",
     )
     at_chance: bool | None = Field(
-        default=None, description="Whether the accuracy is not above `chance`; null where it cannot be told."
+        default=None, description="Whether the accuracy is not above `chance`; null where it cannot be measured."
     )
     class_order: tuple[int, ...] | None = Field(
         default=None,
@@ -74,9 +74,9 @@ class MemoryEstimate(Answer):
         default=None, description="Gradients; with a balancer of gradients also one for each task and shared parameter."
     )
     optimizer: int | None = Field(default=None, description="State of the optimizers and balancers.")
-    best: int | None = Field(default=None, description="Weights of the best epoch, which are kept beside the newest.")
+    best: int | None = Field(default=None, description="Weights of the best epoch so far.")
     activations: int | None = Field(
-        default=None, description="Measured: the most that the micro-batches of a step keep for their backward pass."
+        default=None, description="Measured: maximum of the activations saved for the backward pass of a micro-batch."
     )
     total: int | None = Field(default=None, description="Sum of the above without `soft_targets_of_views`.")
     peak: int = Field(
@@ -100,15 +100,15 @@ class SecondsEstimate(Answer):
     )
     step: float | None = Field(
         default=None,
-        description="Measured (median): an optimizer step of the student and all networks that train beside it; null "
-        "where no step could be made.",
+        description="Measured (median): an optimizer step of the student and all networks that train with it; null "
+        "where no step could be run.",
     )
     validation: float | None = Field(
-        default=None, description="Measured (median): the end of an epoch; null where no step could be made."
+        default=None, description="Measured (median): the end of an epoch; null where no step could be run."
     )
-    training: float | None = Field(default=None, description="All stages; null where no step could be made.")
+    training: float | None = Field(default=None, description="All stages; null where no step could be run.")
     total: float | None = Field(
-        default=None, description="Sum of loading, teaching and training; null where no step could be made."
+        default=None, description="Sum of loading, teaching and training; null where no step could be run."
     )
 
 
@@ -117,10 +117,10 @@ class StageEstimate(Answer):
 
     name: Literal["relation", "candidates", "controls", "student", "repeats", "baselines"] = Field(
         description="`relation`: measures the relation; `candidates`: of a search; `controls`; `student`: the student "
-        "and all that train beside it; `repeats`: further seeds; `baselines`: single-task models."
+        "and all networks that train with it; `repeats`: further seeds; `baselines`: single-task models."
     )
     members: tuple[str, ...] = Field(
-        description="Names of the networks that train at once; `search` stands for all candidates together."
+        description="Names of the networks that train at the same time; `search` stands for all candidates together."
     )
     runs: int = Field(description="How often the stage runs.")
     steps: int = Field(description="Number of optimizer steps of one run.")
@@ -165,4 +165,4 @@ class PreflightReport(Answer):
     digests: dict[str, str] = Field(
         default_factory=dict, description="SHA-256 digests of the spec, datasets and teachers, by name."
     )
-    spec: dict[str, Any] = Field(default_factory=dict, description="The resolved spec, the preflight's own.")
+    spec: dict[str, Any] = Field(default_factory=dict, description="The resolved spec of the preflight.")

@@ -245,7 +245,7 @@ class Report(Answer):
     teachers: tuple[Party, ...] = Field(default=(), description="The teachers, one entry for each task of each.")
     student: Party = Field(description="The trained student.")
     control: Party | None = Field(
-        default=None, description="The same network trained without teachers; null where none was asked for."
+        default=None, description="The same network trained without teachers; null where none was requested."
     )
     fidelity: dict[str, Fidelity] = Field(
         default_factory=dict, description="How closely the student follows its teachers, by task."
@@ -290,7 +290,7 @@ class Report(Answer):
     )
     exact_accumulation: bool = Field(
         default=True,
-        description="Whether gradients of divided batches equal those of whole ones; false where micro-batches meet "
+        description="Whether gradients of micro-batches add up to those of whole batches; false with micro-batches and "
         "BatchNorm.",
     )
     bit_exact: bool = Field(

@@ -9,8 +9,7 @@ class Trial(Answer):
     """One candidate."""
 
     values: dict[str, float] = Field(
-        description="Values by their place in the spec (a JSON pointer); for a relation the index of the candidate, "
-        "from 0."
+        description="Values by JSON pointer into the spec; for a relation the index of the candidate, from 0."
     )
     score: float = Field(
         description="Score on the validation rows, higher is better; with cross-validation the mean over folds."

@@ -21,7 +21,7 @@ from app.contracts.base import digest_of
 
 MANIFEST = "manifest.json"
 TEMPORARY = ".draft-"
-"""How the names of temporary files and folders begin; the worker's cleanup knows it too."""
+"""Prefix of the names of temporary files and folders, which the worker's cleanup uses too."""
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 

@@ -1,7 +1,8 @@
 """Metadata of an exported network: one JSON object with a short model card.
 
 Equal networks have equal metadata, so that their files are identical: no times, ids or host names. Results of the
-control and the verdict are only in the job's report, so that a control does not change the student's file.
+control and the verdict are only in the job's report, so that a control does not change the student's file. The text of
+the card is part of the file: another wording changes the digests of all exported models.
 """
 
 from collections.abc import Mapping

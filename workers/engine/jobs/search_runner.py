@@ -21,7 +21,7 @@ class Searched:
     report: SearchReport
     results: list[RunResult]
     seconds: float
-    """Seconds of candidates that trained as one vectorized step, as is `bit_exact`."""
+    """Seconds of candidates that trained as one vectorised step, as is `bit_exact`."""
     bit_exact: bool
 
 
@@ -57,7 +57,7 @@ class _Search:
     bit_exact: bool = True
 
     def scores(self, name: str, train: Tensor, validation: Tensor) -> list[float]:
-        """The score of each candidate on validation rows; trained as one vectorized step if possible."""
+        """The score of each candidate on validation rows; trained as one vectorised step if possible."""
         runs = self.plan.candidates(name, train, validation)
         vectorised = self.runner.run_vectorised(name, [replace(run, offset=self.plan.offset) for run in runs])
         if vectorised is None:

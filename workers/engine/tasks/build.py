@@ -57,7 +57,7 @@ def request_layers(run_spec: RunSpec, teachers: Teachers) -> None:
 
 
 def initial_weights(run_spec: RunSpec, teachers: Teachers) -> dict[str, Tensor]:
-    """Weights that replace the student's random initialization, by the student's tensor names: layers of a teacher
+    """Weights that replace the student's random initialisation, by the student's tensor names: layers of a teacher
     (`init`), and the teachers' heads with `simkd`.
     """
     return {**_initial_layers(run_spec, teachers), **_reused_heads(run_spec, teachers)}

@@ -22,7 +22,7 @@ Spec = TrainJob | DistillJob | MultitaskJob
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What one run of the training loop trains: architecture, tasks, balancing and relation."""
+    """The spec of one run of the training loop: architecture, tasks, balancing and relation."""
 
     spec: Spec
     architecture: Architecture

@@ -82,7 +82,7 @@ def score(teacher_outputs: TeacherOutputs, target: TargetColumn | None, rows: Te
 
 
 def best_assignment(counts: Tensor) -> tuple[int, ...]:
-    """The permutation p that maximizes Σ_i counts[i, p(i)], for integer counts [n, n] of at most MAX_CLASSES rows.
+    """The permutation p that maximises Σ_i counts[i, p(i)], for integer counts [n, n] of at most MAX_CLASSES rows.
 
     Among equally good ones it is the one with most fixed points. Raises ValueError for other shapes.
     """

@@ -18,7 +18,7 @@ Emit = Callable[[ChildEvent], None]
 
 
 class Trainable(Protocol):
-    """A learner, or several learners in one vectorized step, as the loop sees them."""
+    """A learner, or several learners in one vectorised step, as the loop sees them."""
 
     name: str
     group: str | None

@@ -271,12 +271,12 @@ class Learner:
         return are_finite([*weights, *optimizer_tensors(self.optimizer).values()])
 
     def _parameters_by_terms(self) -> list[tuple[list[str], list[nn.Parameter]]]:
-        """(terms, parameters with a gradient of theirs): shared parameters first, then each task's own."""
-        own = [
+        """(terms, parameters with a gradient of theirs): shared parameters first, then those of each task."""
+        by_task = [
             ([f"{task.name}/{term.name}" for term in task.terms], list(parameters))
             for task, parameters in zip(self.tasks, self.parameters.own, strict=True)
         ]
-        return [(self.columns, self.parameters.trunk), *own]
+        return [(self.columns, self.parameters.trunk), *by_task]
 
 
 def _parameters(network: Network, tasks: Sequence[Task]) -> Parameters:

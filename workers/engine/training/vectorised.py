@@ -1,4 +1,4 @@
-"""Several students in one vectorized step: candidates of a search that differ in temperatures and loss weights only.
+"""Several students in one vectorised step: candidates of a search that differ in temperatures and loss weights only.
 
 Their parameters are stacked to [K, …], and `torch.func` maps forward pass and loss over them. Optimizers work
 elementwise, so every candidate gets the update of a separate training up to rounding. The result only selects a

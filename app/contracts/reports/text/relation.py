@@ -5,12 +5,12 @@ from typing import Any
 
 from app.contracts.reports.text.tables import DASH, figure, table
 
-_MOST_TASKS = 12
+_MAX_TASKS = 12
 
 
 def relation_text(relation: Mapping[str, Any] | None) -> str:
     """The relation as tables; empty without one, or with too many tasks for a table."""
-    if not relation or not 1 < len(relation["tasks"]) <= _MOST_TASKS:
+    if not relation or not 1 < len(relation["tasks"]) <= _MAX_TASKS:
         return ""
     parts = []
     if relation["source"] != "none":

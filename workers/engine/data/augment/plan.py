@@ -42,10 +42,10 @@ class AugmentationPlan:
         return result.x, Rows(rows.host, rows.device, Augmentation(epoch, partner, result.share))
 
     def raw(self, rows: Tensor, epoch: int) -> Tensor:
-        """The same as raw rows, before any transform, as teachers take them."""
+        """The augmented rows before the transform, as teachers take them."""
         x, _ = self.apply(Rows.on(self.inputs.column.device, rows), epoch)
         return invert(x, self.transform)
 
     def key(self, epoch: int) -> str:
-        """Everything that the augmented rows of an epoch depend on besides the raw rows."""
+        """A key of everything that the augmented rows of an epoch depend on besides the raw rows."""
         return augmentation_key(self.views, epoch, self.split) + repr(self.transform.model_dump(mode="json"))

@@ -11,8 +11,8 @@ from torch import Tensor
 
 SIZE = 1 << 16
 _LEVELS = (np.arange(SIZE // 2) + 0.5) / SIZE
-"""Of the lower half; the upper half mirrors it, as both distributions are symmetric. (Not a tensor: importing the
-engine must not run an operation of torch, or forked processes would hang.)"""
+"""Levels of the lower half; the upper half mirrors it, as both distributions are symmetric. (Not a tensor: importing
+the engine must not run an operation of torch, or forked processes would hang.)"""
 _SHARE_BITS = 24
 _REACH = 40.0
 _STEPS = 1 << 17

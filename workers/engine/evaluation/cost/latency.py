@@ -1,4 +1,4 @@
-"""Latency of a forward pass: after a warm-up, synchronized, within a time limit."""
+"""Latency of a forward pass: after a warm-up, synchronised, within a time limit."""
 
 import math
 import statistics
@@ -54,7 +54,7 @@ def _timed(forward: Callable[[Tensor], object], batch: Tensor, device: torch.dev
 
 
 def _one_pass(forward: Callable[[Tensor], object], batch: Tensor, device: torch.device) -> float:
-    """Seconds of one pass. GPU kernels run asynchronously, so the device is synchronized before and after."""
+    """Seconds of one pass. GPU kernels run asynchronously, so the device is synchronised before and after."""
     _synchronise(device)
     began = time.perf_counter()
     forward(batch)

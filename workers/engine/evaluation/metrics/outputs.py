@@ -1,6 +1,6 @@
 """Outputs of a party (teacher, student, control), and their conversion to comparable numbers.
 
-Teachers and students may have different outputs for the same task: logits or energies, standardized or plain values.
+Teachers and students may have different outputs for the same task: logits or energies, standardised or plain values.
 Everything that compares two parties converts their outputs by the functions of this module.
 """
 
@@ -42,7 +42,7 @@ def mean_outputs(outputs: Sequence[PartyOutputs], weights: Sequence[float]) -> P
     """The weighted mean of the outputs of several teachers of a task.
 
     Classes and labels: mean of the probabilities at temperature 1. Values and vectors: mean in the target's units. A
-    single teacher's outputs are returned as they are. Weights are normalized; their sum must not be 0.
+    single teacher's outputs are returned as they are. Weights are normalised; their sum must not be 0.
     """
     if len(outputs) == 1:
         return outputs[0]

@@ -1,6 +1,6 @@
 """The contribution of each test row to a network's metric: numbers whose mean over rows is the metric.
 
-A metric that is not a mean over rows is linearized around its value (influence function, Hampel 1974), as in the delta
+A metric that is not a mean over rows is linearised around its value (influence function, Hampel 1974), as in the delta
 method. Higher is better for every kind of task.
 """
 

@@ -14,7 +14,7 @@ Z = 1.959963984540054
 
 RESAMPLES = 2000
 _SEED = 20150309
-_MOST_GROUPS = 10_000
+_MAX_GROUPS = 10_000
 _ELEMENTS_AT_ONCE = 4_000_000
 
 
@@ -87,8 +87,8 @@ def bootstrap_interval(columns: Tensor, statistic: Callable[[Tensor], Tensor]) -
 def _grouped(columns: Tensor, generator: torch.Generator) -> Tensor:
     """Sums over random groups of rows if there are too many rows, scaled so that means do not change."""
     n = len(columns)
-    if n <= _MOST_GROUPS:
+    if n <= _MAX_GROUPS:
         return columns
-    group = torch.randperm(n, generator=generator) % _MOST_GROUPS
-    sums = torch.zeros(_MOST_GROUPS, columns.shape[1], dtype=columns.dtype)
-    return sums.index_add_(0, group, columns) * (_MOST_GROUPS / n)
+    group = torch.randperm(n, generator=generator) % _MAX_GROUPS
+    sums = torch.zeros(_MAX_GROUPS, columns.shape[1], dtype=columns.dtype)
+    return sums.index_add_(0, group, columns) * (_MAX_GROUPS / n)

@@ -19,8 +19,10 @@ _MAX_CHARACTERS = 2000
 
 def printable(message: str) -> str:
     """A message that may quote the file, truncated, with unprintable characters (lone surrogates, NUL) escaped."""
-    shown = (c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in message[:_MAX_CHARACTERS])
-    return "".join(shown)
+    characters = (
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in message[:_MAX_CHARACTERS]
+    )
+    return "".join(characters)
 
 
 def inspect(order: Order, emit: Callable[[ChildEvent], None]) -> InspectionOutcome:

@@ -46,7 +46,7 @@ _FAILURES = (UserError, RuntimeError, MemoryError)
 
 @dataclass
 class _Findings:
-    """What was measured; None for what failed."""
+    """The measurements; None where one failed."""
 
     teachers: tuple[TeacherCheck, ...] = ()
     steps: int | None = None

@@ -1,4 +1,4 @@
-"""Creates the learners of a run: student, control, peers, and vectorized students."""
+"""Creates the learners of a run: student, control, peers, and vectorised students."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -51,7 +51,7 @@ def make_learners(run: Run, schedule: BatchSchedule, device: torch.device, *, co
 def make_vectorised(
     name: str, runs: Sequence[Run], schedule: BatchSchedule, device: torch.device
 ) -> VectorisedLearners | None:
-    """The students of several runs as vectorized learners; None if they cannot train together."""
+    """The students of several runs as vectorised learners; None if they cannot train together."""
     if len(schedule.validation) == 0 or any(len(run.tasks) > 1 or run.run_spec.peers for run in runs):
         return None
     tasks = [run.tasks[0].student for run in runs]

@@ -40,7 +40,7 @@ class OutOfMemoryPolicy:
         self.micro_batch_size: int | None = document.get("micro_batch_size")
         """The reduced size; None if memory has not run out."""
         self.vectorised: bool = document.get("together", True)
-        """Whether candidates of a search may train as one vectorized step."""
+        """Whether candidates of a search may train as one vectorised step."""
         if self.micro_batch_size is not None:
             self._warn("an earlier attempt ran out of memory")
 

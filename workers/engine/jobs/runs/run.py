@@ -33,7 +33,7 @@ class Run:
     train: Tensor
     validation: Tensor
     start: Mapping[str, Tensor] = field(default_factory=dict)
-    """Weights that replace the student's random initialization."""
+    """Weights that replace the student's random initialisation."""
     student: bool = True
     control: bool = False
     baseline: bool = False

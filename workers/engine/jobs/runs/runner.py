@@ -31,7 +31,7 @@ from workers.engine.training.vectorised import VectorisedLearners
 
 @dataclass(frozen=True)
 class VectorisedResult:
-    """Validation scores of runs that trained as one vectorized step, and facts of the run."""
+    """Validation scores of runs that trained as one vectorised step, and facts of the run."""
 
     scores: list[float]
     seconds: float
@@ -128,7 +128,7 @@ class Runner:
         return RunResult(models, bit_exact, loop.seconds, precision, _measured(learners), self._environment)
 
     def run_vectorised(self, name: str, runs: Sequence[Run]) -> VectorisedResult | None:
-        """Train the students of several runs as one vectorized step; None if that is not possible. Raises Stopped."""
+        """Train the students of several runs as one vectorised step; None if that is not possible. Raises Stopped."""
         schedule = runs[0].schedule()
         learners = self.vectorised(name, runs, schedule)
         if learners is None:
@@ -158,13 +158,13 @@ class Runner:
         return learners
 
     def vectorised(self, name: str, runs: Sequence[Run], schedule: BatchSchedule) -> VectorisedLearners | None:
-        """The students of several runs as vectorized learners; None if they cannot train together or memory ran out."""
+        """The students of several runs as vectorised learners; None if they cannot train together or memory ran out."""
         if not self.memory_policy.vectorised or self.memory_policy.micro_batch_size is not None:
             return None
         return make_vectorised(name, runs, schedule, self.device)
 
     def _run_within_memory(self, loop: Loop) -> bool:
-        """Run the loop of vectorized learners. Returns False if memory runs out: they then train one after another."""
+        """Run the loop of vectorised learners. Returns False if memory runs out: they then train one after another."""
         try:
             loop.run()
         except (MemoryError, RuntimeError) as error:

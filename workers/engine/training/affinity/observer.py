@@ -125,7 +125,7 @@ class Observer:
         return []
 
     def matrix(self) -> Matrix:
-        """The current estimate of R, rows not normalized. Waits for the device."""
+        """The current estimate of R, rows not normalised. Waits for the device."""
         return relation_of(self._measured["affinity"])
 
     def summary(self) -> RelationMeasurements | None:
