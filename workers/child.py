@@ -58,4 +58,4 @@ def main(attempt_dir: str, control: int) -> int:
         with suppress(OSError):
             code = "disk_full" if full else "crashed"
             write_outcome(folder, failure(code, "infrastructure", f"{type(error).__name__}: {error}"[:2000]))
-        return ExitCode.NO_ROOM if full else 1
+        return ExitCode.DISK_FULL if full else 1

@@ -1,4 +1,4 @@
-"""The engine's entry point: an order in, an outcome out."""
+"""The engine's entry point: carries out an order and returns its outcome."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from workers.engine.common.stop import Stop
 from workers.engine.jobs.inspection.inspect import inspect
 from workers.engine.jobs.job import Job
 from workers.engine.jobs.preflight.preflight import Preflight
-from workers.engine.jobs.runs.out_of_memory import ran_out
+from workers.engine.jobs.runs.out_of_memory import out_of_memory_error
 from workers.engine.jobs.train import train
 from workers.engine.training.interface import Emit
 
@@ -19,9 +19,9 @@ from workers.engine.training.interface import Emit
 def execute(order: Order, emit: Emit, stop: Stop) -> TrainingOutcome | PreflightOutcome | InspectionOutcome:
     """Carry out an order on local files.
 
-    `emit` takes each event as it happens; `stop` is polled at every step. Raises UserError for what the user can
-    correct, and Stopped where `stop` asked for it: a checkpoint then lies in `order.checkpoints_dir` if training had
-    begun, and the same order with a higher attempt continues from there.
+    `emit` is called with each event as it happens; `stop` is polled at every step. Raises UserError for what the user
+    can correct, and Stopped on request: if training had begun, a checkpoint is in `order.checkpoints_dir`, and the same
+    order with a higher attempt continues from it.
     """
     match order.spec:
         case InspectJob():
@@ -44,4 +44,4 @@ def _out_of_memory_named(job: Job) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise ran_out(error, job.phase) from error
+        raise out_of_memory_error(error, job.phase) from error

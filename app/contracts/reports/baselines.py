@@ -1,4 +1,4 @@
-"""The student of several tasks against single-task models of its trunk: Δm and who gained, who paid."""
+"""The comparison of a multi-task student with single-task models of its trunk: Δm and a verdict for each task."""
 
 from typing import Annotated, Literal
 
@@ -16,7 +16,7 @@ DeltaM = Annotated[
 
 
 class MetricAgainstBaseline(Answer):
-    """One metric that counts for Δm; over repeats the means of both sides."""
+    """One metric of Δm; with repeats the means over seeds."""
 
     student: float | None = Field(default=None, description="The student's value; null where undefined.")
     baseline: float | None = Field(default=None, description="The baseline's value; null where undefined.")
@@ -25,7 +25,7 @@ class MetricAgainstBaseline(Answer):
 
 
 class TaskAgainstBaseline(Answer):
-    """One task: the student against the single-task model of the same trunk, seeds and optimiser steps."""
+    """One task: the student compared with the single-task model of the same trunk, seeds and optimizer steps."""
 
     verdict: Literal["gain", "no_gain", "loss", "inconclusive", "not_applicable"] = Field(
         description="Effect of learning the task together with the others, judged as in a report's `verdict`."
@@ -68,7 +68,7 @@ class TaskAgainstBaseline(Answer):
         default=None, description="Number of parameters of the baseline; null where unknown."
     )
     epoch: int | None = Field(default=None, description="Epoch whose weights were kept, counted from 1.")
-    steps: int | None = Field(default=None, description="Number of optimiser steps taken.")
+    steps: int | None = Field(default=None, description="Number of optimizer steps taken.")
     cached: bool = Field(
         default=False, description="Whether a baseline of an earlier job with the same digest was used."
     )

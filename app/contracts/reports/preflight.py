@@ -1,7 +1,7 @@
-"""The report of a preflight: what a job would meet before its first step, and what it would cost.
+"""The report of a preflight: errors that a job would have, and its cost.
 
-Nothing was trained. Bytes and seconds are estimates for the worker that ran the preflight, each from something that
-was really done there: a batch forward and backward, a few steps of everybody who would train.
+Nothing was trained. Bytes and seconds are estimates for the worker that ran the preflight, from measurements there: the
+forward and backward pass of a batch, a few steps of all networks that would train.
 """
 
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from app.contracts.reports.report import Environment, Metrics, TargetUse
 
 
 class TeacherCheck(Answer):
-    """One teacher of one task against the labels of the training split."""
+    """One teacher of one task, compared with the labels of the training split."""
 
     name: str = Field(description="The teacher's name.")
     task: str = Field(description="Name of the task that it teaches.")
@@ -36,7 +36,7 @@ class TeacherCheck(Answer):
         "standard errors above chance (Cohen 1960).",
     )
     at_chance: bool | None = Field(
-        default=None, description="Whether the accuracy is not above `chance`; null where it cannot be told."
+        default=None, description="Whether the accuracy is not above `chance`; null where it cannot be measured."
     )
     class_order: tuple[int, ...] | None = Field(
         default=None,
@@ -53,9 +53,9 @@ class TeacherCheck(Answer):
 
 
 class MemoryEstimate(Answer):
-    """Bytes that the job needs at once, by what they are for; null where they could not be measured.
+    """Bytes that the job needs at the same time, by purpose; null where they could not be measured.
 
-    Where a search or repeats train one after another it is the stage that needs most.
+    If a search or repeats train one after another, of the stage that needs most.
     """
 
     rows: int = Field(description="The dataset's inputs.")
@@ -73,10 +73,10 @@ class MemoryEstimate(Answer):
     gradients: int | None = Field(
         default=None, description="Gradients; with a balancer of gradients also one for each task and shared parameter."
     )
-    optimizer: int | None = Field(default=None, description="State of the optimisers and balancers.")
-    best: int | None = Field(default=None, description="Weights of the best epoch, which are kept beside the newest.")
+    optimizer: int | None = Field(default=None, description="State of the optimizers and balancers.")
+    best: int | None = Field(default=None, description="Weights of the best epoch so far.")
     activations: int | None = Field(
-        default=None, description="Measured: the most that the micro-batches of a step keep for their backward pass."
+        default=None, description="Measured: maximum of the activations saved for the backward pass of a micro-batch."
     )
     total: int | None = Field(default=None, description="Sum of the above without `soft_targets_of_views`.")
     peak: int = Field(
@@ -89,7 +89,7 @@ class MemoryEstimate(Answer):
 
 
 class SecondsEstimate(Answer):
-    """Wall time on this worker. Early stopping, cached controls, evaluation and export are not in it."""
+    """Wall time on this worker, without early stopping, cached controls, evaluation and export."""
 
     loading: float = Field(description="Measured: reading the dataset.")
     teaching: float = Field(description="Measured: opening the teachers and computing or finding their outputs.")
@@ -100,37 +100,37 @@ class SecondsEstimate(Answer):
     )
     step: float | None = Field(
         default=None,
-        description="Measured (median): an optimiser step of the student and all networks that train beside it; null "
-        "where no step could be made.",
+        description="Measured (median): an optimizer step of the student and all networks that train with it; null "
+        "where no step could be run.",
     )
     validation: float | None = Field(
-        default=None, description="Measured (median): the end of an epoch; null where no step could be made."
+        default=None, description="Measured (median): the end of an epoch; null where no step could be run."
     )
-    training: float | None = Field(default=None, description="All stages; null where no step could be made.")
+    training: float | None = Field(default=None, description="All stages; null where no step could be run.")
     total: float | None = Field(
-        default=None, description="Sum of loading, teaching and training; null where no step could be made."
+        default=None, description="Sum of loading, teaching and training; null where no step could be run."
     )
 
 
 class StageEstimate(Answer):
-    """A part of the training: members that go through the batches together, and how often such a part is run."""
+    """A stage of the training: networks that train on the same batches, and how often the stage is run."""
 
     name: Literal["relation", "candidates", "controls", "student", "repeats", "baselines"] = Field(
         description="`relation`: measures the relation; `candidates`: of a search; `controls`; `student`: the student "
-        "and all that train beside it; `repeats`: further seeds; `baselines`: single-task models."
+        "and all networks that train with it; `repeats`: further seeds; `baselines`: single-task models."
     )
     members: tuple[str, ...] = Field(
-        description="Names of the networks that train at once; `search` stands for all candidates together."
+        description="Names of the networks that train at the same time; `search` stands for all candidates together."
     )
     runs: int = Field(description="How often the stage runs.")
-    steps: int = Field(description="Number of optimiser steps of one run.")
-    step_seconds: float = Field(description="Measured (median): seconds of an optimiser step.")
+    steps: int = Field(description="Number of optimizer steps of one run.")
+    step_seconds: float = Field(description="Measured (median): seconds of an optimizer step.")
     validation_seconds: float = Field(description="Measured (median): seconds of the end of an epoch.")
     seconds: float = Field(description="Seconds of all runs.")
 
 
 class WouldFail(Answer):
-    """Why the job would end as failed if it were posted as it is."""
+    """An error by which the job would fail."""
 
     code: str = Field(description="Code of the job's error, such as `teacher_mismatch`; `out_of_memory` for crashes.")
     message: str = Field(description="What would go wrong and what can be done about it.")
@@ -153,7 +153,7 @@ class PreflightReport(Answer):
         default=None, description="FLOPs of a forward pass of one row through the student; null where unknown."
     )
     steps: int | None = Field(
-        default=None, description="Optimiser steps of all stages together; null where they could not be estimated."
+        default=None, description="Optimizer steps of all stages together; null where they could not be estimated."
     )
     stages: tuple[StageEstimate, ...] = Field(default=(), description="Stages of the training, in order.")
     memory: MemoryEstimate = Field(description="Memory that the job needs, in bytes.")
@@ -165,4 +165,4 @@ class PreflightReport(Answer):
     digests: dict[str, str] = Field(
         default_factory=dict, description="SHA-256 digests of the spec, datasets and teachers, by name."
     )
-    spec: dict[str, Any] = Field(default_factory=dict, description="The resolved spec, the preflight's own.")
+    spec: dict[str, Any] = Field(default_factory=dict, description="The resolved spec of the preflight.")

@@ -1,4 +1,4 @@
-"""What a multi-task job says about its tasks: the relation R, what was measured, and what the next job can take."""
+"""The task relation R of a multi-task job, the measurements behind it, and proposals for a next job."""
 
 from pydantic import Field
 
@@ -10,7 +10,7 @@ _TABLE = "Row: the task that is helped; column: the one that helps. Null: not me
 
 
 class MatrixProposal(Answer):
-    """A `relation` for a next job, as it stands."""
+    """A value of `relation` for a next job."""
 
     matrix: tuple[tuple[float, ...], ...] = Field(
         description="One row and one column for each task, in the order of `tasks`."
@@ -19,14 +19,14 @@ class MatrixProposal(Answer):
 
 
 class GroupsProposal(Answer):
-    """A `relation` for a next job, as it stands."""
+    """A value of `relation` for a next job."""
 
     groups: tuple[tuple[str, ...], ...] = Field(description="Names of the tasks in each group.")
     apply: Apply = Field(default="trunks", description="How the relation acts.")
 
 
 class RelationReport(Answer):
-    """The relation of a job's tasks. Every table has the tasks' order in both directions."""
+    """The relation of a job's tasks. Rows and columns of every table are in the order of `tasks`."""
 
     tasks: tuple[str, ...] = Field(description="Names of the tasks, in the order of all rows and columns.")
     source: RelationSource = Field(description="Origin of `matrix`: the spec, an estimate, a search, or none.")
@@ -68,13 +68,13 @@ class RelationReport(Answer):
 class RelationPoint(Answer):
     """R at one step."""
 
-    step: int = Field(description="Optimiser step.")
+    step: int = Field(description="Optimizer step.")
     matrix: tuple[Row, ...] = Field(description="R at this step; null where it was not recorded.")
 
 
 class RelationHistory(RelationReport):
-    """`GET /v1/jobs/{id}/relation`. Of a job that has no report (yet) the tables are means over the points that its
-    metric series have so far, of many looks a sample; there is no proposal then.
+    """`GET /v1/jobs/{id}/relation`. For a job without a report the tables are means over the points of its metric
+    series so far, which are a sample of the measurements, and there is no proposal.
     """
 
     final: bool = Field(description="Whether the job has ended with a report.")

@@ -1,6 +1,6 @@
-"""The report of a finished job: teacher, student, control side by side, and a verdict for each task.
+"""The report of a finished job: metrics of teachers, student and control, and a verdict for each task.
 
-All quality figures are on the test split, which is used once, at the end.
+Metrics are those on the test split, which is used only once, at the end.
 """
 
 from typing import Annotated, Any, Literal
@@ -32,7 +32,7 @@ class Latency(Answer):
 
 
 class Party(Answer):
-    """Measured facts of a teacher, the student or the control."""
+    """Cost and metrics of a teacher, the student or the control."""
 
     name: str = Field(description="The teacher's name, `student` or `control`.")
     model: str | None = Field(
@@ -59,7 +59,7 @@ class Party(Answer):
     epoch: int | None = Field(
         default=None, description="Epoch whose weights were kept, counted from 1; null for a teacher."
     )
-    steps: int | None = Field(default=None, description="Number of optimiser steps taken; null for a teacher.")
+    steps: int | None = Field(default=None, description="Number of optimizer steps taken; null for a teacher.")
     cached: bool = Field(
         default=False, description="Whether a control of an earlier job with the same digest was used."
     )
@@ -67,7 +67,7 @@ class Party(Answer):
 
 
 class Fidelity(Answer):
-    """How the student follows its teachers' mean on one task's test rows."""
+    """How closely the student matches the mean of its teachers on the test rows of a task."""
 
     agreement: float | None = Field(
         default=None,
@@ -84,7 +84,7 @@ class Fidelity(Answer):
 
 
 class Verdict(Answer):
-    """Did the teacher help?"""
+    """The verdict whether the teachers helped."""
 
     verdict: Literal["gain", "no_gain", "loss", "inconclusive", "not_applicable"] = Field(
         description="`no_gain`: the interval lies inside ±margin; otherwise `gain` or `loss`: it lies wholly above or "
@@ -120,7 +120,7 @@ class Verdict(Answer):
 
 
 class ClassFigures(Answer):
-    """How one party does on one class."""
+    """Metrics of one party on one class."""
 
     recall: float | None = Field(
         default=None, description="Share of the rows of this class that were predicted as it; null without such rows."
@@ -150,7 +150,7 @@ class PerClass(Answer):
 
 
 class Robustness(Answer):
-    """The quality of every party on test rows that were corrupted in one way."""
+    """A metric of every party on test rows with one corruption at one severity."""
 
     corruption: str = Field(description="`gaussian_noise`, `gaussian_blur` or `shift`.")
     severity: int = Field(description="Severity: 1 (mild), 2 or 3.")
@@ -161,7 +161,7 @@ class Robustness(Answer):
 
 
 class ReliabilityBin(Answer):
-    """Test rows whose highest probability lies in one range, for a picture of calibration."""
+    """Test rows whose highest probability is in one range: a bin of a reliability diagram."""
 
     low: float = Field(description="Lower limit of the range, inclusive.")
     high: float = Field(description="Upper limit of the range, exclusive except for 1.")
@@ -171,7 +171,7 @@ class ReliabilityBin(Answer):
 
 
 class Compression(Answer):
-    """Teacher over student; with several teachers their sum over the student."""
+    """Ratios of teacher to student, with several teachers of their sum to the student."""
 
     parameters: float | None = Field(
         default=None, description="Ratio of the numbers of parameters; null where one is unknown."
@@ -188,7 +188,7 @@ class Compression(Answer):
 
 
 class TargetUse(Answer):
-    """How one teacher's outputs came to the training."""
+    """How the outputs of one teacher were obtained."""
 
     teacher: str = Field(description="The teacher's name.")
     store: Literal["hit", "miss", "columns", "unused"] = Field(
@@ -208,7 +208,7 @@ class TargetUse(Answer):
 
 
 class DatasetUse(Answer):
-    """A dataset of the job, and its part in the training."""
+    """A dataset of the job, and its share in the training."""
 
     dataset: str = Field(description="Id of the dataset.")
     name: str = Field(description="The dataset's name.")
@@ -221,7 +221,7 @@ class DatasetUse(Answer):
 
 
 class OnnxCheck(Answer):
-    """The exported ONNX graph against torch, on test rows."""
+    """The comparison of the exported ONNX graph with torch, on test rows."""
 
     max_abs_difference: float = Field(description="Largest absolute difference of an output.")
     tolerance: float = Field(description="Largest difference allowed.")
@@ -230,7 +230,7 @@ class OnnxCheck(Answer):
 
 
 class Environment(Answer):
-    """What the figures were measured on."""
+    """The hardware and software of the measurements."""
 
     device: str = Field(description="Name of the device, such as `cpu (x86_64)` or `cuda (NVIDIA A100-SXM4-40GB)`.")
     threads: int = Field(description="Number of CPU threads.")
@@ -245,7 +245,7 @@ class Report(Answer):
     teachers: tuple[Party, ...] = Field(default=(), description="The teachers, one entry for each task of each.")
     student: Party = Field(description="The trained student.")
     control: Party | None = Field(
-        default=None, description="The same network trained without teachers; null where none was asked for."
+        default=None, description="The same network trained without teachers; null where none was requested."
     )
     fidelity: dict[str, Fidelity] = Field(
         default_factory=dict, description="How closely the student follows its teachers, by task."
@@ -290,7 +290,7 @@ class Report(Answer):
     )
     exact_accumulation: bool = Field(
         default=True,
-        description="Whether gradients of divided batches equal those of whole ones; false where micro-batches meet "
+        description="Whether gradients of micro-batches add up to those of whole batches; false with micro-batches and "
         "BatchNorm.",
     )
     bit_exact: bool = Field(

@@ -1,4 +1,4 @@
-"""What a search tried, and what came of it."""
+"""The candidates of a search, and the selected one."""
 
 from pydantic import Field
 
@@ -9,8 +9,7 @@ class Trial(Answer):
     """One candidate."""
 
     values: dict[str, float] = Field(
-        description="Values by their place in the spec (a JSON pointer); for a relation the index of the candidate, "
-        "from 0."
+        description="Values by JSON pointer into the spec; for a relation the index of the candidate, from 0."
     )
     score: float = Field(
         description="Score on the validation rows, higher is better; with cross-validation the mean over folds."
@@ -19,7 +18,7 @@ class Trial(Answer):
 
 
 class SearchReport(Answer):
-    """The whole curve of a search. The winner was trained again on the plain path."""
+    """All candidates of a search. The selected one was trained again as the student."""
 
     trials: tuple[Trial, ...] = Field(description="All candidates, in the order tried.")
     chosen: int = Field(description="Index of the best candidate in `trials`, counted from 0.")

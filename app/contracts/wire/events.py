@@ -1,7 +1,7 @@
-"""What a child says while it works, and what clients see of it.
+"""Events of a running job, as the child process sends them and as clients see them.
 
-The child writes one JSON object a line (`ChildEvent`); the supervisor relays them to the ledger, which
-gives each a per-job `seq`.
+The child writes one JSON object per line (`ChildEvent`); the supervisor relays them to the database, which numbers them
+by job (`seq`).
 """
 
 from typing import Annotated, Any, Literal
@@ -14,7 +14,7 @@ Phase = Literal["loading", "inspecting", "teaching", "training", "evaluating", "
 
 
 class MetricPoint(Answer):
-    """One value of one series at one optimiser step. Not finite values are None."""
+    """One value of a metric series at an optimizer step; None if it is not finite."""
 
     series: str = Field(description="`train/loss`, `validation/<task>/accuracy`, `control/train/loss` …")
     step: int
@@ -23,24 +23,24 @@ class MetricPoint(Answer):
 
 
 class PhaseEvent(Answer):
-    """The child enters a phase."""
+    """The job enters a phase."""
 
     type: Literal["phase"] = "phase"
     phase: Phase
 
 
 class Progress(Answer):
-    """How far a job is. `eta_seconds` covers the phase `training` only."""
+    """The progress of a job. `eta_seconds` covers the phase `training` only."""
 
     percent: float = Field(
-        default=0.0, description="Share of the planned optimiser steps that are done, from 0 to 100."
+        default=0.0, description="Share of the planned optimizer steps that are done, from 0 to 100."
     )
     epoch: int = Field(default=0, description="Current epoch, counted from 1; 0 before training.")
     epochs: int = Field(default=0, description="Planned epochs; 0 before training.")
-    step: int = Field(default=0, description="Optimiser steps done, including those of searches, controls and repeats.")
+    step: int = Field(default=0, description="Optimizer steps done, including those of searches, controls and repeats.")
     steps: int = Field(
         default=0,
-        description="Planned optimiser steps, including those of searches, controls and repeats; 0 before training.",
+        description="Planned optimizer steps, including those of searches, controls and repeats; 0 before training.",
     )
     samples_per_second: float | None = Field(
         default=None, description="Current training speed in rows per second; null before it is measured."
@@ -52,7 +52,7 @@ class Progress(Answer):
 
 
 class ProgressEvent(Progress):
-    """Sent at the first step and then at most a few times a second."""
+    """Sent at the first step, then at most a few times per second."""
 
     type: Literal["progress"] = "progress"
 
@@ -65,7 +65,7 @@ class MetricsEvent(Answer):
 
 
 class CheckpointEvent(Answer):
-    """A whole checkpoint lies on disk under the job's checkpoint directory."""
+    """A checkpoint was written to the job's checkpoint directory."""
 
     type: Literal["checkpoint"] = "checkpoint"
     step: int
@@ -74,7 +74,7 @@ class CheckpointEvent(Answer):
 
 
 class WarningEvent(Answer):
-    """Something the user should know."""
+    """A warning for the user."""
 
     type: Literal["warning"] = "warning"
     code: Name
@@ -90,7 +90,7 @@ CHILD_EVENT: TypeAdapter[PhaseEvent | ProgressEvent | MetricsEvent | CheckpointE
 
 
 class JobEvent(Answer):
-    """One event as clients see it."""
+    """An event as clients see it."""
 
     seq: int = Field(description="1, 2, 3 … without gaps in each job; the SSE id.")
     type: Literal["state", "phase", "progress", "checkpoint", "warning"] = Field(

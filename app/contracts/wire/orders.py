@@ -1,6 +1,6 @@
-"""The paper between supervisor and child: an order on the way in, an outcome on the way out.
+"""The files between supervisor and child process: the order as its input, the outcome as its output.
 
-Both are JSON files in the attempt's directory, whose path is all that the child is told:
+Both are JSON files in the attempt's directory, whose path is the child's only argument:
 
     <attempt>/order.json      written by the supervisor before the child starts
     <attempt>/events.jsonl    appended by the child (`ChildEvent`), relayed by the supervisor
@@ -23,17 +23,17 @@ from app.contracts.specs.jobs import AnySpec
 
 
 class ExitCode(IntEnum):
-    """Exit contract of a child; anything else is a crash."""
+    """Exit codes of a child process; any other is a crash."""
 
     DONE = 0
     USER_ERROR = 42
-    NO_ROOM = 73
-    """The disk is full: said by the status, as nothing can be written."""
+    DISK_FULL = 73
+    """The disk is full, so no outcome could be written."""
     REQUEUE = 75
 
 
 class ModelInput(Answer):
-    """A model as local bytes."""
+    """A model as a local file."""
 
     id: str
     manifest: ModelManifest
@@ -43,7 +43,7 @@ class ModelInput(Answer):
 
 
 class DatasetInput(Answer):
-    """A dataset as local bytes."""
+    """A dataset as a local file."""
 
     id: str
     manifest: DatasetManifest
@@ -53,11 +53,11 @@ class DatasetInput(Answer):
 
 
 class Order(Answer):
-    """Everything a child needs; it has no database and no network."""
+    """The input of a child process, which has no database and no network."""
 
     job: str
     attempt: int
-    spec: AnySpec = Field(description="Resolved: every default filled in.")
+    spec: AnySpec = Field(description="The resolved spec, with all defaults.")
     models: dict[str, ModelInput] = Field(default_factory=dict, description="By id; job teachers by their job's id.")
     datasets: dict[str, DatasetInput] = Field(default_factory=dict)
     device: str = Field(description="`cpu`, or `cuda:0` (the child sees one device).")
@@ -65,11 +65,11 @@ class Order(Answer):
     attempt_dir: str
     checkpoints_dir: str = Field(description="Shared by the attempts of this job.")
     cache_dir: str = Field(description="Shared by all jobs of this worker: soft targets, controls.")
-    cache_bytes: int = Field(description="Bound of the soft-target store.")
-    checkpoint_seconds: float = Field(default=30.0, description="Least time between two checkpoints.")
+    cache_bytes: int = Field(description="Size limit of the soft-target store.")
+    checkpoint_seconds: float = Field(default=30.0, description="Minimum time between two checkpoints.")
     lease_seconds: float = 60.0
-    memory_bytes: int | None = Field(default=None, description="Address-space bound of an inspection.")
-    warnings: tuple[dict[str, str], ...] = Field(default=(), description="What is known before anything has run.")
+    memory_bytes: int | None = Field(default=None, description="Address space limit of an inspection.")
+    warnings: tuple[dict[str, str], ...] = Field(default=(), description="Warnings of the resolution of the spec.")
 
     def inputs(self) -> tuple[Path, ...]:
         """The local files that the job reads."""
@@ -98,7 +98,7 @@ class OutputFile(Answer):
 
 
 class PeerModel(Answer):
-    """A further student, of mutual learning; its weights are the file of its role."""
+    """Another student of mutual learning; its weights are the output file of its role."""
 
     role: PeerRole
     facts: ModelFacts
@@ -106,7 +106,7 @@ class PeerModel(Answer):
 
 
 class TrainingOutcome(Answer):
-    """A finished train, distill or multitask job. The supervisor publishes files and registers the models."""
+    """The outcome of a train, distill or multitask job. The supervisor publishes its files and registers its models."""
 
     type: Literal["training"] = "training"
     files: tuple[OutputFile, ...]
@@ -117,7 +117,7 @@ class TrainingOutcome(Answer):
 
 
 class PreflightOutcome(Answer):
-    """A finished preflight, whatever it found: its report, as a file and as JSON. It makes no model."""
+    """The outcome of a preflight: its report, as a file and as JSON. It has no model."""
 
     type: Literal["preflight"] = "preflight"
     files: tuple[OutputFile, ...]
@@ -125,7 +125,7 @@ class PreflightOutcome(Answer):
 
 
 class InspectionOutcome(Answer):
-    """A finished inspection: facts, or the reason of refusal."""
+    """The outcome of an inspection: facts, or a rejection."""
 
     type: Literal["inspection"] = "inspection"
     model: ModelFacts | None = None
@@ -135,7 +135,7 @@ class InspectionOutcome(Answer):
 
 
 class FailureOutcome(Answer):
-    """The user's error (exit 42), or the class and message of a crash that the child could still write down."""
+    """The user's error (exit code 42), or class and message of the exception of a crash."""
 
     type: Literal["failure"] = "failure"
     error: JobError
@@ -151,8 +151,10 @@ class ControlMessage(Answer):
     """One JSON line from the supervisor to the child, over the pipe."""
 
     type: Literal["renew", "cancel", "pause", "drain"]
-    # A moment, not a span: words may lie in the pipe.
-    until: float | None = Field(default=None, description="With `renew`: when the child's life ends, CLOCK_BOOTTIME.")
+    # A point in time, not a duration: messages may wait in the pipe.
+    until: float | None = Field(
+        default=None, description="With `renew`: when the lease of the child ends, by CLOCK_BOOTTIME."
+    )
 
 
 CONTROL_MESSAGE: TypeAdapter[ControlMessage] = TypeAdapter(ControlMessage)

@@ -188,7 +188,7 @@ def test_a_shape_of_other_size_is_refused_with_both(tmp_path: Path) -> None:
 
 def test_several_columns_have_one_number_a_row_each(tmp_path: Path) -> None:
     path = arrays(tmp_path, a=np.zeros((3, 2)), b=np.zeros(3), y=np.zeros(3))
-    assert "list such a one alone" in refused("shape_mismatch", lambda: read(path, format="npz"))
+    assert "list only that one" in refused("shape_mismatch", lambda: read(path, format="npz"))
     path = arrays(tmp_path, a=np.ones((3, 1)), b=np.zeros(3), y=np.zeros(3))
     assert read(path, format="npz").inputs["x"].tolist() == [[1.0, 0.0]] * 3
 

@@ -1,4 +1,4 @@
-"""Rows dealt to splits: every row once, from the seed alone, in the shares that were asked for."""
+"""Rows dealt to splits: every row once, from the seed alone, in the split_sizes that were asked for."""
 
 import json
 from collections import Counter
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import ColumnSplits, FractionSplits, SplitName
 from tests.engine.jobs.inspection.uploads import read, refused
-from workers.engine.data.splits import by_column, by_fractions, shares
+from workers.engine.data.splits import split_by_column, split_by_fractions, split_sizes
 
 NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
 USUAL = (0.7, 0.15, 0.15)
@@ -24,11 +24,11 @@ def dealt(
     rows: int, fractions: tuple[float, ...] = USUAL, seed: int = 0, strata: NDArray[np.int64] | None = None
 ) -> dict[str, list[int]]:
     spec = FractionSplits(fractions=dict(zip(NAMES, fractions, strict=True)), seed=seed)
-    return {name: found.tolist() for name, found in by_fractions(spec, rows, strata).items()}
+    return {name: found.tolist() for name, found in split_by_fractions(spec, rows, strata).items()}
 
 
 def sizes(rows: int, fractions: tuple[float, ...] = USUAL) -> list[int]:
-    return list(shares(rows, dict(zip(NAMES, fractions, strict=True))).values())
+    return list(split_sizes(rows, dict(zip(NAMES, fractions, strict=True))).values())
 
 
 @settings(max_examples=200, deadline=None)
@@ -128,15 +128,15 @@ def test_fractions_that_deal_nothing_sensible_are_refused_in_the_manifest(fracti
 
 
 def test_a_column_says_where_each_row_belongs() -> None:
-    found = by_column(ColumnSplits(column="s"), np.array(["test", "train", "train", "test"]))
+    found = split_by_column(ColumnSplits(column="s"), np.array(["test", "train", "train", "test"]))
     assert {name: rows.tolist() for name, rows in found.items()} == {"train": [1, 2], "test": [0, 3]}
 
 
 COLUMNS: dict[str, tuple[NDArray[Any], str, str]] = {
-    "numbers": (np.array([0, 1, 2]), "bad_split", "`s` must hold the words"),
+    "numbers": (np.array([0, 1, 2]), "bad_split", "`s` must hold text"),
     "other words": (np.array(["train", "dev", "Train"]), "bad_split", "['Train', 'dev']"),
     "nothing in a row": (np.array(["train", "", "test"]), "bad_split", "['']"),
-    "words in lists": (np.array([["train"], ["test"], ["train"]]), "bad_split", "`s` must hold the words"),
+    "words in lists": (np.array([["train"], ["test"], ["train"]]), "bad_split", "`s` must hold text"),
     "no training row": (np.array(["test", "test", "validation"]), "empty_dataset", "training split has no row"),
 }
 
@@ -144,7 +144,7 @@ COLUMNS: dict[str, tuple[NDArray[Any], str, str]] = {
 @pytest.mark.parametrize("what", COLUMNS)
 def test_a_column_that_says_something_else_is_refused_with_what_it_says(what: str) -> None:
     values, code, said = COLUMNS[what]
-    assert said in refused(code, lambda: by_column(ColumnSplits(column="s"), values))
+    assert said in refused(code, lambda: split_by_column(ColumnSplits(column="s"), values))
 
 
 def test_the_split_column_of_a_csv_is_read_as_words(tmp_path: Path) -> None:

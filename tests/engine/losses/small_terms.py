@@ -111,6 +111,6 @@ def gradients(learner: Learner, x: Tensor, batch: Rows, micro: int) -> dict[str,
     counts = counts_of(learner.tasks[0], batch)
     learner.begin_step(counts, 0)
     for place, part in enumerate(batch.split(micro)):
-        learner.learn(learner.forward(MicroBatch(x[part.host], part, (0, place))), part, counts)
+        learner.backward(learner.forward(MicroBatch(x[part.host], part, (0, place))), part, counts)
     named = learner.network.named_parameters()
     return {name: torch.zeros_like(p) if p.grad is None else p.grad.clone() for name, p in named}

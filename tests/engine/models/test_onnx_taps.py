@@ -14,7 +14,7 @@ from workers.engine.export.onnx import export_onnx
 from workers.engine.jobs.inspection.onnx_models import inspect_onnx_model
 from workers.engine.models import Network, build
 from workers.engine.models.taps import Taps
-from workers.engine.teachers.teacher import layer_name, open_teacher
+from workers.engine.teachers.teacher import layer_key, open_teacher
 
 
 def graph_of(harness: EngineHarness) -> tuple[ModelInput, Network]:
@@ -52,7 +52,7 @@ def test_a_tapped_tensor_is_what_torch_computes_there(harness: EngineHarness) ->
     found = teacher.predict(x, [layer])
     taps = Taps(network, ["penultimate"])
     outputs = network(x)
-    torch.testing.assert_close(found[layer_name(layer)], taps.take()["penultimate"], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found[layer_key(layer)], taps.take()["penultimate"], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(found["label"], outputs["label"], rtol=1e-5, atol=1e-6)
     assert set(teacher.predict(x)) == {"label"}
 

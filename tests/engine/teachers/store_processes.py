@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from workers.engine.teachers.target_store import Blocks, Outputs, Packing, SoftTargetStore, StoredTargets
+from workers.engine.teachers.target_store import Compute, Outputs, Packing, SoftTargetStore, StoredTargets
 
 NUMBERS = torch.arange(3000.0).reshape(1000, 3)
 SIZE = 1000 * 3 * 4
@@ -19,7 +19,7 @@ ROOM = 2 * SIZE + 1024
 """Bytes for two entries."""
 
 
-def numbers(start: float, passes: list[float] | None = None) -> Blocks:
+def numbers(start: float, passes: list[float] | None = None) -> Compute:
     """The outputs of a teacher in two blocks; appends `start` to `passes` when they are computed."""
 
     def blocks() -> Iterator[Outputs]:

@@ -12,11 +12,11 @@ from app.contracts.resources.manifests import ClassOutput
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.losses.teacher_mix import TeacherOutputs
 from workers.engine.teachers.sanity_check import (
-    MOST_CLASSES,
-    Score,
+    MAX_CLASSES,
+    TeacherScore,
     best_assignment,
     check_teacher,
-    order_warning,
+    class_order_warning,
     score,
 )
 
@@ -53,18 +53,18 @@ def test_of_several_best_ones_most_classes_stay_where_they_are(most: int) -> Non
 
 
 def test_the_largest_matrix_is_solved() -> None:
-    moved = torch.randperm(MOST_CLASSES, generator=torch.Generator().manual_seed(0))
-    counts = 50 * torch.eye(MOST_CLASSES, dtype=torch.int64)[moved] + counted(0, MOST_CLASSES, 2)
+    moved = torch.randperm(MAX_CLASSES, generator=torch.Generator().manual_seed(0))
+    counts = 50 * torch.eye(MAX_CLASSES, dtype=torch.int64)[moved] + counted(0, MAX_CLASSES, 2)
     assert best_assignment(counts) == tuple(moved.tolist())
 
 
-@pytest.mark.parametrize("shape", [(2, 3), (MOST_CLASSES + 1, MOST_CLASSES + 1)])
+@pytest.mark.parametrize("shape", [(2, 3), (MAX_CLASSES + 1, MAX_CLASSES + 1)])
 def test_other_shapes_are_refused(shape: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="square matrix of at most"):
         best_assignment(torch.zeros(shape, dtype=torch.int64))
 
 
-def score_of(answers: Tensor, labels: Tensor, classes: int, output: str = "logits") -> Score | None:
+def score_of(answers: Tensor, labels: Tensor, classes: int, output: str = "logits") -> TeacherScore | None:
     """The score of a teacher with these answers to rows with these labels (-1 is none)."""
     said = torch.nn.functional.one_hot(answers, classes).float() * 3.0
     teacher_outputs = TeacherOutputs(said, ClassOutput.model_validate({"kind": "class", "output": output}), 1.0)
@@ -124,7 +124,7 @@ def test_two_swapped_classes_of_ten_are_found_in_a_teacher_above_chance() -> Non
     assert not found.at_chance
     assert found.order == tuple(swap.tolist())
     assert found.accuracy_in_order == pytest.approx(float((answers == swap[labels]).double().mean()))
-    warning = order_warning("digit", "big", found)
+    warning = class_order_warning("digit", "big", found)
     assert warning is not None
     assert warning.code == "class_order_suspected"
     assert "label 2 were its class 7, label 7 were its class 2" in warning.message
@@ -146,7 +146,7 @@ def test_rows_without_a_label_or_an_answer_are_left_out() -> None:
 
 
 def test_above_the_bound_accuracy_is_reported_and_no_order_looked_for() -> None:
-    classes = MOST_CLASSES + 1
+    classes = MAX_CLASSES + 1
     labels = drawn(0, 4000, classes)
     found = score_of((labels + 1) % classes, labels, classes)
     assert found is not None

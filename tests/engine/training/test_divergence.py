@@ -39,7 +39,7 @@ def step(trained: Learner, x: float, number: int) -> None:
     batch = places([number])
     counts = counts_of(trained.tasks[0], batch)
     trained.begin_step(counts, number)
-    trained.learn(trained.forward(MicroBatch(torch.tensor([[x]]), batch, (number, 0))), batch, counts)
+    trained.backward(trained.forward(MicroBatch(torch.tensor([[x]]), batch, (number, 0))), batch, counts)
     trained.end_step(number, 1)
 
 
@@ -64,8 +64,8 @@ def test_looking_changes_no_bit_of_any_gradient_and_finite_ones_pass() -> None:
     values = torch.tensor([3.4e38, -0.0, 1e-45, -3.4e38, 0.1])
     for parameter in parameters:
         parameter.grad = values.clone()
-    watch.look(1)
-    watch.expect_finite(None)
+    watch.check(1)
+    watch.raise_if_not_finite(None)
     assert all(
         torch.equal(p.grad.view(torch.int32), values.view(torch.int32)) for p in parameters if p.grad is not None
     )
@@ -79,10 +79,10 @@ def test_the_first_step_counts_and_a_tasks_own_gradient_names_the_task(bad: floa
     for number in range(1, 5):
         for parameter, since in ((shared, 3), (own, 3), (other, 4)):
             parameter.grad = torch.tensor([1.0, bad if number == since else 1.0])
-        watch.look(number)
+        watch.check(number)
     with pytest.raises(UserError, match="gradient of train/a/kd is not finite at step 3"):
-        watch.expect_finite(None)
-    watch.expect_finite(before=3)  # the loss of that step says more
+        watch.raise_if_not_finite(None)
+    watch.raise_if_not_finite(before=3)  # the loss of that step says more
 
 
 def test_a_last_step_that_overflows_exports_no_student(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def judged(learner: Learner, values: list[float]) -> None:
         if not learner.stopped:
             with torch.no_grad():
                 learner.network.head("label").bias.fill_(float(epoch))
-            learner.judge(value, epoch)
+            learner.record_score(value, epoch)
 
 
 def kept(learner: Learner, last: int) -> tuple[int, float]:

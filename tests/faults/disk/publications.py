@@ -75,7 +75,7 @@ def _checkpoint(folder: Path) -> int:
 
 
 def _keep_control(folder: Path, version: int) -> None:
-    ControlCache(folder / "controls").publish("key", _numbers(version), version, version, 0.5)
+    ControlCache(folder / "controls").store("key", _numbers(version), version, version, 0.5)
 
 
 def _control(folder: Path) -> int:
@@ -91,7 +91,7 @@ def _finish_stage(folder: Path, version: int) -> None:
     for parameter in network.parameters():
         parameter.data.fill_(float(version))
     model = TrainedModel(network, version, version, 0.5)
-    FinishedRuns(folder / "finished", torch.device("cpu")).keep("first", RunResult({"student": model}))
+    FinishedRuns(folder / "finished", torch.device("cpu")).save("first", RunResult({"student": model}))
 
 
 class _Stage:

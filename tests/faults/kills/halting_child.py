@@ -92,8 +92,8 @@ def _named_points(point: _Point) -> None:
     lie there, without manifest and name; `checkpoint-named`: it has its name, and nobody has heard of it. `outcome` and
     `done`: before and after the word that all is done.
     """
-    _around(targets, "publish_folder", point, before="targets-draft")
-    _around(checkpoint, "publish_folder", point, before="checkpoint-draft", after="checkpoint-named")
+    _around(targets, "commit_folder", point, before="targets-draft")
+    _around(checkpoint, "commit_folder", point, before="checkpoint-draft", after="checkpoint-named")
     _around(child, "write_outcome", point, before="outcome", after="done")
 
 

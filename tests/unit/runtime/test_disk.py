@@ -23,7 +23,7 @@ DATASET = "ds_01890a5d-ac96-774b-bcce-b302099a8057"
 
 
 def test_a_child_that_could_write_nothing_says_by_its_status_that_the_disk_is_full(tmp_path: Path) -> None:
-    assert crash_error(ExitCode.NO_ROOM, tmp_path).code == "disk_full"
+    assert crash_error(ExitCode.DISK_FULL, tmp_path).code == "disk_full"
     assert crash_error(1, tmp_path).code == "crashed"
 
 

@@ -1,4 +1,4 @@
-"""The same spec, seed, device, threads and versions give the same bits."""
+"""Deterministic torch: the same spec, seed, device, threads and versions give bit-identical results."""
 
 import os
 
@@ -7,10 +7,10 @@ from torch.utils import deterministic
 
 
 def make_deterministic(threads: int) -> None:
-    """Deterministic kernels only, and a fixed number of CPU threads: 1 and 2 threads give different bits."""
+    """Use deterministic kernels only, and a fixed number of CPU threads: results differ between 1 and 2 threads."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
-    # No kernel here reads memory that it has not written; filling it would cost a pass over every new tensor.
+    # No operation here reads uninitialised memory; filling it would cost a pass over every new tensor.
     deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # set by a module property
     torch.backends.cudnn.benchmark = False

@@ -1,4 +1,4 @@
-"""The environment of a job: device, versions, threads, and everything else that a bit of the result depends on."""
+"""The environment of a job: device, versions, threads, and everything else that can change a bit of the result."""
 
 import os
 import platform
@@ -21,43 +21,44 @@ def environment(device: torch.device, threads: int, precision: str) -> Environme
 
 
 def device_name(device: torch.device) -> str:
-    """`cpu (x86_64)`, or `cuda (<the card's own name>)`."""
+    """`cpu (x86_64)`, or `cuda (<name of the GPU>)`."""
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
     return f"{device.type} ({platform.machine()})"
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the installed packages that compute."""
+    """Versions of Python and of the installed numeric packages."""
     return {"python": platform.python_version(), **_package_versions()}
 
 
 @cache
 def _package_versions() -> dict[str, str]:
-    found = {}
+    result: dict[str, str] = {}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            result[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return result
 
 
-_CHOOSING = ("ATEN_", "MKL_", "DNNL_", "ONEDNN_", "NVIDIA_TF32_")
-"""Variables that choose among kernels begin so (those that set threads are overruled)."""
+_KERNEL_VARIABLES = ("ATEN_", "MKL_", "DNNL_", "ONEDNN_", "NVIDIA_TF32_")
+"""Prefixes of environment variables that select kernels. Those that set threads are overridden by torch's setting."""
 
 
 def environment_fingerprint(device: torch.device, threads: int) -> dict[str, Any]:
-    """What a bit of the result can depend on besides the spec: a checkpoint made in another environment may
-    be resumed, but not bit for bit.
+    """Everything besides the spec that can change a bit of the result, as JSON.
+
+    A checkpoint of another environment can be resumed, but not bit for bit.
     """
     return {
         "device": device_name(device),
-        "instructions": _instructions() if device.type == "cpu" else platform.machine(),
+        "instructions": _instruction_set() if device.type == "cpu" else platform.machine(),
         "variables": {
             name: value
             for name, value in sorted(os.environ.items())
-            if name.startswith(_CHOOSING) and not name.endswith("_NUM_THREADS")
+            if name.startswith(_KERNEL_VARIABLES) and not name.endswith("_NUM_THREADS")
         },
         "threads": threads,
         "versions": versions(),
@@ -65,8 +66,8 @@ def environment_fingerprint(device: torch.device, threads: int) -> dict[str, Any
 
 
 @cache
-def _instructions() -> str:
-    """What torch takes this processor for, and the processor itself: oneDNN and MKL look at it for themselves."""
+def _instruction_set() -> str:
+    """CPU capability of torch, and a digest of the processor's model and flags: oneDNN and MKL detect it themselves."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    told = dict(line.split("\t", 1) for line in lines if line.startswith(("model name", "flags", "Features")))
-    return f"{torch.backends.cpu.get_cpu_capability()} {digest_of(told)[:16]}"
+    processor = dict(line.split("\t", 1) for line in lines if line.startswith(("model name", "flags", "Features")))
+    return f"{torch.backends.cpu.get_cpu_capability()} {digest_of(processor)[:16]}"

@@ -1,5 +1,5 @@
-"""Files that are whole or absent: written beside their place, synced, then renamed into it. What is read back is
-checked by its digest, down to the last bit: damage is as good as absence.
+"""Atomic files and folders: written under a temporary name, synced, then renamed to their final path. Reading verifies
+the SHA-256 digests; a damaged file counts as missing.
 """
 
 import errno
@@ -20,30 +20,33 @@ from torch import Tensor
 from app.contracts.base import digest_of
 
 MANIFEST = "manifest.json"
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+TEMPORARY = ".draft-"
+"""Prefix of the names of temporary files and folders, which the worker's cleanup uses too."""
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether a disk, a quota or the process's own limit had no room."""
-    return isinstance(error, OSError) and error.errno in _NO_ROOM
+    """Whether a write failed for lack of space: a full disk, a quota, or the process's file size limit."""
+    return isinstance(error, OSError) and error.errno in _DISK_FULL
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write host tensors as safetensors. Raises OSError, whose number the library only has in its words."""
+    """Write host tensors as safetensors. Raises OSError with its errno, which safetensors only has in its message."""
     try:
         save_file({name: value.contiguous() for name, value in tensors.items()}, path, metadata=metadata)
     except SafetensorError as error:
-        found = _OS_ERROR.search(str(error))
-        if found is None:
+        match = _OS_ERROR.search(str(error))
+        if match is None:
             raise
-        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
+        raise OSError(int(match[1]), os.strerror(int(match[1])), str(path)) from error
 
 
 @contextmanager
-def fresh_draft(folder: Path) -> Iterator[Path]:
-    """An empty folder at `folder`, whatever a dead process left there; gone again if the block fails, so that a full
-    disk is not filled by halves. After an error nothing of it is used again: what failed to sync may look written.
+def temporary_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder at `folder`, which replaces a stale one; removed again if the block raises.
+
+    A retry starts from an empty folder: data that failed to sync may still look written.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -55,7 +58,7 @@ def fresh_draft(folder: Path) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Flush a file or folder to the disk."""
+    """Flush a file or folder to disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -64,49 +67,49 @@ def sync(path: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 (hex) of a file, read in pieces."""
+    """SHA-256 (hex) of a file, read in chunks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def publish_folder(draft: Path, place: Path, facts: dict[str, Any]) -> str:
-    """Turn a folder of finished files into `place`, with a manifest of their sizes and digests written last; its
-    own digest is in it, so that the facts in it are as safe as the files.
+def commit_folder(temporary: Path, final: Path, facts: dict[str, Any]) -> str:
+    """Write a manifest (`facts`, sizes and digests of the files) into a temporary folder and rename it to `final`.
 
-    Returns the manifest's SHA-256. Where `place` is there already and whole (another process was first) the draft is
-    dropped; a damaged one makes way.
+    Returns the manifest's SHA-256. An intact folder at `final`, committed by another process, is kept and the temporary
+    one is removed; a damaged folder at `final` is replaced.
     """
-    files = {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(draft.iterdir())}
-    for name in files:
-        sync(draft / name)
-    manifest = draft / MANIFEST
+    paths = sorted(temporary.iterdir())
+    files = {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in paths}
+    for path in paths:
+        sync(path)
+    manifest = temporary / MANIFEST
     body = {**facts, "files": files}
     manifest.write_text(json.dumps({**body, "digest": digest_of(body)}, sort_keys=True))
     digest = sha256_of(manifest)
     sync(manifest)
-    sync(draft)
-    if place.exists() and whole_folder(place) is None:
-        shutil.rmtree(place)
+    sync(temporary)
+    if final.exists() and verified_manifest(final) is None:
+        shutil.rmtree(final)
     try:
-        draft.rename(place)
+        temporary.rename(final)
     except OSError:
-        if not place.is_dir():
+        if not final.is_dir():
             raise
-        shutil.rmtree(draft)
-        return sha256_of(place / MANIFEST)
-    sync(place.parent)
+        shutil.rmtree(temporary)
+        return sha256_of(final / MANIFEST)
+    sync(final.parent)
     return digest
 
 
-def whole_folder(place: Path) -> dict[str, Any] | None:
-    """The manifest of a published folder, where it and all its files have their sizes and digests; else None."""
+def verified_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a committed folder; None where the folder is missing, or a file's size or digest differs."""
     try:
-        manifest: dict[str, Any] = json.loads((place / MANIFEST).read_text())
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
         if manifest.pop("digest") != digest_of(manifest):
             return None
-        for name, told in manifest["files"].items():
-            file = place / name
-            if file.stat().st_size != told["bytes"] or sha256_of(file) != told["sha256"]:
+        for name, expected in manifest["files"].items():
+            file = folder / name
+            if file.stat().st_size != expected["bytes"] or sha256_of(file) != expected["sha256"]:
                 return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -114,17 +117,18 @@ def whole_folder(place: Path) -> dict[str, Any] | None:
 
 
 def write_document(path: Path, content: Any) -> None:
-    """Write JSON so that it is there whole or not at all, with its digest."""
+    """Write `content` as JSON with its digest, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".draft-{path.name}")
-    draft.write_text(json.dumps({"content": content, "digest": digest_of(content)}, sort_keys=True, allow_nan=False))
-    sync(draft)
-    draft.rename(path)
+    temporary = path.with_name(f"{TEMPORARY}{path.name}")
+    document = {"content": content, "digest": digest_of(content)}
+    temporary.write_text(json.dumps(document, sort_keys=True, allow_nan=False))
+    sync(temporary)
+    temporary.rename(path)
     sync(path.parent)
 
 
 def read_document(path: Path) -> Any | None:
-    """What `write_document` wrote; None where it is not there or not whole."""
+    """The content that `write_document` wrote; None where the file is missing or damaged."""
     try:
         document = json.loads(path.read_bytes())
         content = document["content"]

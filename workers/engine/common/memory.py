@@ -1,4 +1,4 @@
-"""Memory: what autograd keeps for backward passes, what is free, and how it shows that it ran out."""
+"""Memory: tensors that autograd saves for backward, free memory, and errors of failed allocations."""
 
 import resource
 from collections.abc import Iterable
@@ -13,61 +13,61 @@ _GROUP = Path("/sys/fs/cgroup")
 
 
 class SavedTensors:
-    """Counts what autograd keeps for backward passes, each storage once, while it is kept.
+    """Measures the bytes of the tensors that autograd saves for backward, counting each storage once.
 
-        with SavedTensors(known).hooks() ...
+        with SavedTensors(excluded).hooks() ...
 
-    `most` is the largest sum of bytes so far. Storages of `known` tensors are not counted.
+    `peak` is the largest sum of bytes so far. Storages of `excluded` tensors are not counted.
     """
 
-    def __init__(self, known: Iterable[Tensor] = ()) -> None:
-        self.most = 0
-        self._now = 0
-        self._users: dict[int, int] = {}
-        self._known = {tensor.untyped_storage().data_ptr() for tensor in known}
+    def __init__(self, excluded: Iterable[Tensor] = ()) -> None:
+        self.peak = 0
+        self._current = 0
+        self._references: dict[int, int] = {}
+        self._excluded = {tensor.untyped_storage().data_ptr() for tensor in excluded}
 
     def hooks(self) -> saved_tensors_hooks:
-        """The context in which is counted."""
+        """The context manager inside which saved tensors are counted."""
         return saved_tensors_hooks(self._pack, _unpack)
 
-    def _pack(self, tensor: Tensor) -> "_Kept":
+    def _pack(self, tensor: Tensor) -> "_SavedTensor":
         storage = tensor.untyped_storage()
-        place, size = storage.data_ptr(), storage.nbytes()
-        if place in self._known or size == 0:
-            return _Kept(tensor.detach(), None, place, 0)
-        users = self._users.get(place, 0)
-        self._users[place] = users + 1
-        if users == 0:
-            self._now += size
-            self.most = max(self.most, self._now)
-        return _Kept(tensor.detach(), self, place, size)
+        address, size = storage.data_ptr(), storage.nbytes()
+        if address in self._excluded or size == 0:
+            return _SavedTensor(tensor.detach(), None, address, 0)
+        references = self._references.get(address, 0)
+        self._references[address] = references + 1
+        if references == 0:
+            self._current += size
+            self.peak = max(self.peak, self._current)
+        return _SavedTensor(tensor.detach(), self, address, size)
 
-    def let_go(self, place: int, size: int) -> None:
-        """A tensor of the storage at `place` is kept no more."""
-        self._users[place] -= 1
-        if self._users[place] == 0:
-            del self._users[place]
-            self._now -= size
+    def release(self, address: int, size: int) -> None:
+        """Drop one reference to the storage at `address`."""
+        self._references[address] -= 1
+        if self._references[address] == 0:
+            del self._references[address]
+            self._current -= size
 
 
-class _Kept:
-    """A saved tensor; autograd drops it with the node that saved it."""
+class _SavedTensor:
+    """A saved tensor; autograd drops it together with the graph node that saved it."""
 
-    def __init__(self, tensor: Tensor, tally: SavedTensors | None, place: int, size: int) -> None:
+    def __init__(self, tensor: Tensor, counter: SavedTensors | None, address: int, size: int) -> None:
         self.tensor = tensor
-        self._tally, self._place, self._size = tally, place, size
+        self._counter, self._address, self._size = counter, address, size
 
     def __del__(self) -> None:
-        if self._tally is not None:
-            self._tally.let_go(self._place, self._size)
+        if self._counter is not None:
+            self._counter.release(self._address, self._size)
 
 
-def _unpack(kept: _Kept) -> Tensor:
-    return kept.tensor
+def _unpack(saved: _SavedTensor) -> Tensor:
+    return saved.tensor
 
 
 def available_bytes(device: torch.device) -> int | None:
-    """Free now: on the GPU, or for this process on the host; None where nobody says."""
+    """Free memory now, of the GPU or of this process on the host; None where it is unknown."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free)
@@ -75,31 +75,31 @@ def available_bytes(device: torch.device) -> int | None:
 
 
 def host_available(meminfo: Path = _MEMINFO, group: Path = _GROUP) -> int | None:
-    """What the kernel calls available, or less where a control group (version 2) bounds it."""
-    found = []
+    """The kernel's `MemAvailable`, or less under the limit of a control group (version 2)."""
+    bounds = []
     try:
         lines = dict(line.split(":") for line in meminfo.read_text().splitlines())
-        found.append(int(lines["MemAvailable"].split()[0]) * 1024)
+        bounds.append(int(lines["MemAvailable"].split()[0]) * 1024)
     except (OSError, KeyError, ValueError):
         pass
     try:
         stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        found.append(max(0, int((group / "memory.max").read_text()) - int(stat["anon"])))
+        bounds.append(max(0, int((group / "memory.max").read_text()) - int(stat["anon"])))
     except (OSError, KeyError, ValueError):
-        pass  # no such group, or "max": no bound
-    return min(found, default=None)
+        pass  # no such group, or "max": no limit
+    return min(bounds, default=None)
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an allocation was refused, on the device or on the host."""
-    # Words of torch, oneDNN and the C++ library on the CPU.
-    words = ("can't allocate memory", "not enough memory", "std::bad_alloc", "could not create a memory object")
-    refused = isinstance(error, RuntimeError) and any(each in str(error) for each in words)
+    """Whether an allocation failed, on the device or on the host."""
+    # Messages of torch, oneDNN and the C++ library on the CPU.
+    messages = ("can't allocate memory", "not enough memory", "std::bad_alloc", "could not create a memory object")
+    refused = isinstance(error, RuntimeError) and any(message in str(error) for message in messages)
     return refused or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def peak_bytes(device: torch.device) -> int:
-    """The most that this process has had: allocated by torch on the GPU, else resident."""
+    """Peak memory of this process: allocated by torch on the GPU, else the resident set size."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

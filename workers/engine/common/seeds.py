@@ -1,7 +1,7 @@
-"""Counter-based randomness: every draw is a function of (seed, stream, counters) and of nothing that came before.
+"""Counter-based randomness: every draw is a function of (seed, stream, counters), not of earlier draws.
 
-So a resumed job draws what an uninterrupted one draws, and one learner, head or projector more never shifts the
-draws of another.
+A resumed job therefore draws the same numbers as an uninterrupted one, and an additional learner, head or projector
+does not change the draws of the others.
 """
 
 import hashlib
@@ -21,9 +21,9 @@ def generator(seed: int, stream: str, *counters: int) -> torch.Generator:
 
 
 def seed_step(seed: int, stream: str, *counters: int) -> None:
-    """Start torch's default generators (dropout draws from them) at `derived_seed`."""
-    wanted = derived_seed(seed, stream, *counters)
+    """Seed torch's default generators, from which dropout draws, with `derived_seed`."""
+    value = derived_seed(seed, stream, *counters)
     if torch.cuda.is_initialized() or torch.backends.mps.is_available():  # type: ignore[no-untyped-call]
-        torch.manual_seed(wanted)
-    else:  # torch would note down a traceback for a device that is not in use: a third of a millisecond each time
-        torch.default_generator.manual_seed(wanted)
+        torch.manual_seed(value)
+    else:  # torch.manual_seed records a traceback for a device that is not in use: 0.3 ms for each call
+        torch.default_generator.manual_seed(value)

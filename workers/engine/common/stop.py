@@ -1,4 +1,4 @@
-"""How a child is told to stop, and how the engine says that it has."""
+"""Requests to stop a job, and the exception by which the engine answers them."""
 
 from typing import Literal, Protocol
 
@@ -6,23 +6,22 @@ StopReason = Literal["cancel", "pause", "drain"]
 
 
 class Stop(Protocol):
-    """Polled at every step: must cost next to nothing."""
+    """Polled at every step, so it must be cheap."""
 
     def requested(self) -> StopReason | None:
-        """Why to stop, or None to go on."""
+        """The reason to stop; None to continue."""
         ...
 
 
 class NeverStop:
-    """For notebooks and tests: runs to the end."""
+    """For notebooks and tests: runs to completion."""
 
     def requested(self) -> StopReason | None:
-        """None, always."""
         return None
 
 
 class Stopped(Exception):
-    """The engine stopped as it was told; a checkpoint lies on disk if training had begun."""
+    """The engine stopped on request; a checkpoint is on disk if training had begun."""
 
     def __init__(self, reason: StopReason) -> None:
         super().__init__(f"stopped to {reason}")
@@ -30,7 +29,7 @@ class Stopped(Exception):
 
 
 def check(stop: Stop) -> None:
-    """Raises Stopped where a stop is requested."""
+    """Raise Stopped if a stop is requested."""
     reason = stop.requested()
     if reason is not None:
         raise Stopped(reason)

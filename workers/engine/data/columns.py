@@ -1,4 +1,4 @@
-"""Numbers by row, wherever they lie: on the device where they fit, else on the host (memory-mapped or not)."""
+"""Columns of numbers, gathered by row: on the device where they fit, else on the host (memory-mapped or not)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 _DEVICE_SHARE = 0.25
-"""Most of the device's free memory that one column may take."""
+"""Largest share of the device's free memory that one column may take."""
 
 
 @dataclass(frozen=True)
-class View:
-    """How training rows are seen: in which epoch (from 0), and with whom and how far each is mixed."""
+class Augmentation:
+    """How training rows were augmented: in which epoch (from 0) and, where rows are mixed, each row's partner and
+    its own share λ [n].
+    """
 
     epoch: int
     partner: "Rows | None" = None
@@ -22,39 +24,40 @@ class View:
 
 @dataclass(frozen=True)
 class Rows:
-    """Row numbers on both sides (int64 [n]), so that no gather waits for the device.
+    """Row numbers on host and device (int64 [n]), so that no gather waits for the device.
 
-    `view` is None where rows are seen as they are.
+    `augmentation` is None for rows that are not augmented.
     """
 
     host: Tensor
     device: Tensor
-    view: View | None = None
+    augmentation: Augmentation | None = None
 
     @classmethod
     def on(cls, device: torch.device, rows: Tensor) -> "Rows":
-        """`rows` (host) and their copy on `device`."""
+        """`rows` (host) with a copy on `device`."""
         return cls(rows, rows if device.type == "cpu" else rows.to(device, non_blocking=True))
 
     def __len__(self) -> int:
         return len(self.host)
 
     def split(self, size: int | list[int]) -> list["Rows"]:
-        """Consecutive parts of at most `size` rows, or of these sizes; the views share memory."""
+        """Consecutive parts of at most `size` rows, or of these sizes, as views of the same memory."""
         parts = zip(torch.split(self.host, size), torch.split(self.device, size), strict=True)
         return [Rows(host, device) for host, device in parts]
 
 
-def joined(parts: Sequence[Rows]) -> Rows:
-    """Consecutive parts of a batch as one; they are seen in one epoch."""
+def concatenate(parts: Sequence[Rows]) -> Rows:
+    """The parts of a batch, which belong to one epoch, as one."""
     host, device = torch.cat([part.host for part in parts]), torch.cat([part.device for part in parts])
-    views = [part.view for part in parts if part.view is not None]
-    if not views:
+    augmentations = [part.augmentation for part in parts if part.augmentation is not None]
+    if not augmentations:
         return Rows(host, device)
-    partners = [view.partner for view in views if view.partner is not None]
-    shares = [view.share for view in views if view.share is not None]
-    partner = joined(partners) if partners else None
-    return Rows(host, device, View(views[0].epoch, partner, torch.cat(shares) if shares else None))
+    partners = [each.partner for each in augmentations if each.partner is not None]
+    shares = [each.share for each in augmentations if each.share is not None]
+    partner = concatenate(partners) if partners else None
+    share = torch.cat(shares) if shares else None
+    return Rows(host, device, Augmentation(augmentations[0].epoch, partner, share))
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Column:
 
     @classmethod
     def on(cls, device: torch.device, values: Tensor) -> "Column":
-        """Move `values` to the device where they fit well, else keep them on the host and gather from there."""
+        """Move `values` to the device if they fit well, else keep them on the host and gather from there."""
         if device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(device)
             if values.nbytes <= free * _DEVICE_SHARE:
@@ -81,30 +84,32 @@ class Column:
 
 
 @dataclass
-class ViewedColumn:
-    """A column whose values go with the view of a row: `base` [N, …] for rows as they are, `of_epoch(e)` for
-    the rows `split` (sorted) as they are seen in epoch e. The last epoch's values are kept.
+class AugmentedColumn:
+    """A column whose values depend on the augmentation of a row.
+
+    `base` [N, …] is for rows that are not augmented, `of_epoch(e)` for the rows `split` (sorted) as augmented in
+    epoch e. The values of the last epoch are cached.
     """
 
-    base: "Taken"
+    base: "ColumnLike"
     split: Tensor
-    of_epoch: "Callable[[int], Taken]"
+    of_epoch: "Callable[[int], ColumnLike]"
     device: torch.device
-    _kept: "tuple[int, Taken] | None" = None
+    _cached: "tuple[int, ColumnLike] | None" = None
 
     def take(self, rows: Rows) -> Tensor:
-        """The values of these rows, as they are seen, on the device: [n, …]."""
-        if rows.view is None:
+        """The values of these rows, as augmented, on the device: [n, …]."""
+        if rows.augmentation is None:
             return self.base.take(rows)
-        epoch = rows.view.epoch
-        if self._kept is None or self._kept[0] != epoch:
-            self._kept = epoch, self.of_epoch(epoch)
-        places = torch.searchsorted(self.split, rows.host)
-        return self._kept[1].take(Rows.on(self.device, places))
+        epoch = rows.augmentation.epoch
+        if self._cached is None or self._cached[0] != epoch:
+            self._cached = epoch, self.of_epoch(epoch)
+        indices = torch.searchsorted(self.split, rows.host)
+        return self._cached[1].take(Rows.on(self.device, indices))
 
 
-class Taken(Protocol):
-    """Whatever gives values by row."""
+class ColumnLike(Protocol):
+    """A column, whatever its storage."""
 
     def take(self, rows: Rows) -> Tensor:
         """The values of these rows on the device: [n, …]."""

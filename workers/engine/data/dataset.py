@@ -1,4 +1,4 @@
-"""A dataset in memory: rows as tensors, targets with their missing labels, splits as row numbers."""
+"""A dataset in memory: inputs and targets as tensors, splits as row numbers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from app.contracts.specs.distillation import TaskKind
 
 @dataclass(frozen=True)
 class TargetColumn:
-    """One target of all rows.
+    """One target for all rows, with missing labels.
 
     `values`: class: int64 [N], -1 is missing; value: float32 [N], NaN is missing; multilabel, vector and teacher:
     float32 [N, size], NaN is missing. `labelled`: bool [N], whether the row has any label of this target.
@@ -29,9 +29,9 @@ class TargetColumn:
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset of the job, by its id, whose rows are `first` to `first + rows − 1` of the joined ones.
+    """A dataset of the job, by id; its rows are `first` to `first + rows − 1` of the joined dataset.
 
-    `weight` is its share of the batches beside the others; `dtype` that of its raw input, as in its file.
+    `weight` is its relative share of the batches; `dtype` that of its raw input in the file.
     """
 
     id: str
@@ -40,18 +40,18 @@ class Source:
     weight: float
     dtype: torch.dtype
 
-    def among(self, rows: Tensor) -> Tensor:
-        """Those of `rows` (joined numbers, int64) that are its own, in their order."""
+    def select(self, rows: Tensor) -> Tensor:
+        """Those of `rows` (numbers in the joined dataset, int64) that belong to this source, in order."""
         return rows[(rows >= self.first) & (rows < self.first + self.rows)]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Raw inputs as in the file ([N, *shape], uint8 stays uint8), and what a student does to them first.
+    """Raw inputs as in the file ([N, *shape], uint8 stays uint8), targets, splits, and input transforms.
 
-    `splits` maps names to sorted int64 row numbers; `transforms` has the dataset's scale and, where it asks for
-    standardisation, the training split's mean and deviation. `sources` are the job's datasets whose rows these are, in
-    its order; none where a file was read by itself.
+    `splits` maps names to sorted int64 row numbers. `transforms` holds the dataset's scale and, with standardisation,
+    the training split's mean and standard deviation. `sources` are the job's datasets in order; empty where one file
+    was read outside a job.
     """
 
     rows: int

@@ -1,4 +1,4 @@
-"""What the networks of ours see: raw rows after the dataset's transform, prepared once where memory allows."""
+"""Inputs of the trained networks: raw rows after the dataset's transform, computed once if memory allows."""
 
 from dataclasses import dataclass
 from math import prod
@@ -11,12 +11,12 @@ from workers.engine.data.columns import Column, Rows
 from workers.engine.data.transform import apply
 
 _PREPARED_BYTES = 1 << 30
-"""Above this, float32 rows are made batch by batch instead of once."""
+"""Above this size rows are transformed batch by batch instead of once."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Rows of the dataset's input; `transform` is None where it has been applied already."""
+    """Rows of the dataset's input; `transform` is None where it has already been applied."""
 
     column: Column
     transform: InputTransform | None
@@ -30,5 +30,5 @@ class Inputs:
 
     def take(self, rows: Rows) -> Tensor:
         """float32 [n, …] on the device."""
-        taken = self.column.take(rows)
-        return taken if self.transform is None else apply(taken, self.transform)
+        values = self.column.take(rows)
+        return values if self.transform is None else apply(values, self.transform)

@@ -1,6 +1,6 @@
-"""The datasets of a job as one row space: dataset by dataset, in the job's order.
+"""The datasets of a job joined into one: their rows one dataset after another, in the job's order.
 
-Whether they agree (shape, transform, targets of one name) was checked when the job was submitted, by
+That they are compatible (shape, transform, targets of the same name) was checked at submission, by
 `app.contracts.resolving.data.joining`.
 """
 
@@ -22,46 +22,46 @@ from workers.engine.data.splits import ORDER
 
 
 def read_datasets(order: Order, refs: Sequence[DatasetRef]) -> Dataset:
-    """Read the datasets that a job names, and join them. Raises UserError as `read_dataset` does.
+    """Read and join the datasets of a job. Raises UserError as `read_dataset` does.
 
-    One dataset is read as it is. Several are copied once; what has been copied is let go of, so that the most that is
-    held at once is all rows and those of the largest dataset.
+    A single dataset is not copied. Several are copied once and each is freed after its copy, so that peak memory is
+    all rows plus those of the largest dataset.
     """
     inputs = [order.datasets[ref.dataset] for ref in refs]
-    read = [read_dataset(Path(each.path), each.manifest) for each in inputs]
+    parts = [read_dataset(Path(each.path), each.manifest) for each in inputs]
     sources, first = [], 0
-    for ref, part in zip(refs, read, strict=True):
+    for ref, part in zip(refs, parts, strict=True):
         raw = next(iter(part.inputs.values()))
         sources.append(Source(ref.dataset, first, part.rows, ref.weight, raw.dtype))
         first += part.rows
-    if len(read) == 1:
-        return replace(read[0], sources=tuple(sources))
+    if len(parts) == 1:
+        return replace(parts[0], sources=tuple(sources))
     name, spec = next(iter(inputs[0].manifest.inputs.items()))
-    return _joined(read, tuple(sources), name, spec)
+    return _join(parts, tuple(sources), name, spec)
 
 
-def inputs_of(order: Order, dataset: Dataset) -> tuple[DatasetInput, ...]:
-    """The files and manifests that the rows are of, in the job's order."""
+def dataset_inputs(order: Order, dataset: Dataset) -> tuple[DatasetInput, ...]:
+    """The files and manifests of the dataset's sources, in the job's order."""
     return tuple(order.datasets[source.id] for source in dataset.sources)
 
 
 def digest_facts(order: Order, dataset: Dataset) -> dict[str, Any]:
-    """Everything about a job's data that the bits of what is trained on them depend on, as JSON."""
+    """Everything about a job's data that a trained model's bits depend on, as JSON."""
     facts = [
         {
             "dataset": each.sha256,
             "manifest": each.manifest.model_dump(mode="json", exclude={"name", "metadata"}),
         }
-        for each in inputs_of(order, dataset)
+        for each in dataset_inputs(order, dataset)
     ]
     if len(facts) == 1:
         return facts[0]
     weights = [source.weight for source in dataset.sources]
-    return {"datasets": [{**own, "weight": weight} for own, weight in zip(facts, weights, strict=True)]}
+    return {"datasets": [{**each, "weight": weight} for each, weight in zip(facts, weights, strict=True)]}
 
 
-def _joined(parts: list[Dataset], sources: tuple[Source, ...], name: str, spec: ArrayInput) -> Dataset:
-    """Parts as one; their inputs are taken out of `parts`, which is emptied of them."""
+def _join(parts: list[Dataset], sources: tuple[Source, ...], name: str, spec: ArrayInput) -> Dataset:
+    """Join the parts; empties `parts` to free their inputs."""
     splits = _splits(parts, sources)
     targets = {
         target: _target([part.targets.get(target) for part in parts], [part.rows for part in parts])
@@ -69,44 +69,45 @@ def _joined(parts: list[Dataset], sources: tuple[Source, ...], name: str, spec: 
     }
     raws = [next(iter(part.inputs.values())) for part in parts]
     parts.clear()
-    raw = stacked(raws)
+    raw = concatenate_and_free(raws)
     transforms = {name: transform_of(name, raw, spec, splits["train"])}
     return Dataset(len(raw), {name: raw}, targets, splits, transforms, sources)
 
 
-def stacked(parts: list[Tensor]) -> Tensor:
-    """Tensors [n, …] one after the other, [Σ n, …], uint8 only where all are. `parts` is emptied as they are copied:
-    memory that is not written to yet takes no room.
+def concatenate_and_free(parts: list[Tensor]) -> Tensor:
+    """Tensors [n, …] concatenated to [Σ n, …], float32 where their dtypes differ. `parts` is emptied as it is copied:
+    pages of the result that are not written yet take no memory.
     """
     dtypes = {part.dtype for part in parts}
     dtype = dtypes.pop() if len(dtypes) == 1 else torch.float32
-    whole = torch.empty((sum(map(len, parts)), *parts[0].shape[1:]), dtype=dtype)
-    place = 0
+    result = torch.empty((sum(map(len, parts)), *parts[0].shape[1:]), dtype=dtype)
+    start = 0
     while parts:
         part = parts.pop(0)
-        whole[place : place + len(part)] = part
-        place += len(part)
-    return whole
+        result[start : start + len(part)] = part
+        start += len(part)
+    return result
 
 
 def _splits(parts: Sequence[Dataset], sources: Sequence[Source]) -> dict[SplitName, Tensor]:
-    found: dict[SplitName, Tensor] = {}
+    splits: dict[SplitName, Tensor] = {}
     for name in ORDER:
-        rows = [part.splits[name] + own.first for part, own in zip(parts, sources, strict=True) if name in part.splits]
+        pairs = zip(parts, sources, strict=True)
+        rows = [part.splits[name] + source.first for part, source in pairs if name in part.splits]
         if rows:
-            found[name] = torch.cat(rows)
-    return found
+            splits[name] = torch.cat(rows)
+    return splits
 
 
 def _target(columns: Sequence[TargetColumn | None], rows: Sequence[int]) -> TargetColumn:
-    """A target of all rows: missing on those of a dataset that lacks it (None)."""
-    having = [column for column in columns if column is not None]
-    first = having[0]
+    """A target for all rows: missing on the rows of a dataset without it (None)."""
+    existing = [column for column in columns if column is not None]
+    first = existing[0]
     missing = MISSING if first.kind == "class" else torch.nan
     values, labelled = [], []
     for column, count in zip(columns, rows, strict=True):
-        whole = first.values.new_full((count, *first.values.shape[1:]), missing)
-        values.append(whole if column is None else column.values)
+        unlabelled = first.values.new_full((count, *first.values.shape[1:]), missing)
+        values.append(unlabelled if column is None else column.values)
         labelled.append(torch.zeros(count, dtype=torch.bool) if column is None else column.labelled)
-    classes = next((column.classes for column in having if column.classes is not None), None)
+    classes = next((column.classes for column in existing if column.classes is not None), None)
     return replace(first, values=torch.cat(values), labelled=torch.cat(labelled), classes=classes)

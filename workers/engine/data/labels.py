@@ -1,4 +1,4 @@
-"""Columns of a file as targets: checked, with what is missing marked."""
+"""Columns of a file as targets: validated, with missing labels marked."""
 
 from collections.abc import Sequence
 from typing import assert_never
@@ -17,7 +17,7 @@ from app.contracts.resources.manifests import (
     VectorTarget,
 )
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.data.formats.common import NULL_WORDS, Array
+from workers.engine.data.formats.common import NULL_STRINGS, Array
 
 MISSING = -1
 
@@ -33,7 +33,7 @@ def columns_of(name: str, target: TargetSpec) -> tuple[str, ...]:
             assert_never(target)
 
 
-def _first(mask: object) -> int:
+def _first_row(mask: object) -> int:
     return int(np.flatnonzero(np.asarray(mask))[0])
 
 
@@ -41,33 +41,33 @@ def _class_names(target: ClassTarget) -> tuple[str, ...] | None:
     return None if isinstance(target.classes, int) else target.classes
 
 
-def _word(value: object) -> str:
-    """A label as it is written: 3.0 (an integer beside missing ones) is `3`, NaN is ``."""
+def _label_text(value: object) -> str:
+    """A label as text: 3.0 (an integer in a column with missing values) is `3`, NaN is the empty string."""
     if isinstance(value, float):
         return "" if value != value else str(int(value)) if value.is_integer() else str(value)
     return str(int(value)) if isinstance(value, bool) else str(value)
 
 
 def _named_labels(name: str, raw: Array, names: Sequence[str]) -> NDArray[np.int64]:
-    """Names, or, where not one of the labels is a name, places in `classes` counted from 0.
+    """Labels given as class names or, where no label is a name, as indices into `classes`.
 
-    Names come first, as they may be numbers: with the classes `-1` and `1` the label -1 is a class, not missing.
+    Names take precedence, as they may be numbers: with the classes `-1` and `1` the label -1 is a class, not missing.
     """
-    found, where = np.unique(raw, return_inverse=True)
-    words = [_word(value) for value in found.tolist()]
-    places = {label: i for i, label in enumerate(names)}
-    if places.keys().isdisjoint(words):
-        places = {str(i): i for i in range(len(names))}
-    places = dict.fromkeys((*NULL_WORDS, str(MISSING)), MISSING) | places
-    unknown = [i for i, word in enumerate(words) if word not in places]
+    unique, inverse = np.unique(raw, return_inverse=True)
+    labels = [_label_text(value) for value in unique.tolist()]
+    indices = {name: i for i, name in enumerate(names)}
+    if indices.keys().isdisjoint(labels):
+        indices = {str(i): i for i in range(len(names))}
+    indices = dict.fromkeys((*NULL_STRINGS, str(MISSING)), MISSING) | indices
+    unknown = [i for i, label in enumerate(labels) if label not in indices]
     if unknown:
-        word, row = words[unknown[0]][:60], _first(where == unknown[0])
+        label, row = labels[unknown[0]][:60], _first_row(inverse == unknown[0])
         raise UserError(
             "label_out_of_range",
-            f"`{name}` has the label `{word}` at row {row}: expected one of the {len(names)} "
+            f"`{name}` has the label `{label}` at row {row}: expected one of the {len(names)} "
             f"`classes`, or -1 where missing",
         )
-    return np.array([places[word] for word in words], dtype=np.int64)[where]
+    return np.array([indices[label] for label in labels], dtype=np.int64)[inverse]
 
 
 def class_column(name: str, target: ClassTarget, raw: Array) -> TargetColumn:
@@ -92,7 +92,7 @@ def _integer_labels(name: str, raw: Array, size: int) -> NDArray[np.int64]:
     numbers = np.nan_to_num(raw.astype(np.float64), nan=MISSING)
     bad = (numbers != np.floor(numbers)) | (numbers < MISSING) | (numbers >= size)
     if bad.any():
-        row = _first(bad)
+        row = _first_row(bad)
         raise UserError(
             "label_out_of_range", f"`{name}` is {raw[row]} at row {row}: expected 0 to {size - 1}, or -1 where missing"
         )
@@ -103,31 +103,31 @@ def _numbers(name: str, arrays: Sequence[Array]) -> NDArray[np.float32]:
     if any(array.dtype.kind == "U" for array in arrays):
         raise UserError("wrong_type", f"`{name}` holds text, expected numbers")
     flat = [array.reshape(len(array), -1) for array in arrays]
-    with np.errstate(over="ignore", invalid="ignore"):  # too large for float32 is infinity, which is looked for
-        found = np.concatenate(flat, axis=1).astype(np.float32)
-    if np.isinf(found).any():
-        raise UserError("not_finite", f"`{name}` is infinite at row {_first(np.isinf(found).any(1))}")
-    return found
+    with np.errstate(over="ignore", invalid="ignore"):  # overflow gives infinity, which is checked below
+        values = np.concatenate(flat, axis=1).astype(np.float32)
+    if np.isinf(values).any():
+        raise UserError("not_finite", f"`{name}` is infinite at row {_first_row(np.isinf(values).any(1))}")
+    return values
 
 
 def number_column(name: str, target: TargetSpec, arrays: Sequence[Array]) -> TargetColumn:
     """value, multilabel, vector and teacher targets: float32, NaN is missing. Raises UserError."""
-    found = _numbers(name, arrays)
-    size = found.shape[1]
+    numbers = _numbers(name, arrays)
+    size = numbers.shape[1]
     expected = 1 if isinstance(target, ValueTarget) else getattr(target, "size", None)
     if expected is not None and size != expected:
         raise UserError("shape_mismatch", f"`{name}` has {size} numbers a row, expected {expected}")
-    missing = np.isnan(found)
+    missing = np.isnan(numbers)
     if isinstance(target, MultilabelTarget):
-        bad: Array = ~missing & (found != 0.0) & (found != 1.0)
+        bad: Array = ~missing & (numbers != 0.0) & (numbers != 1.0)
         if bad.any():
             raise UserError(
-                "label_out_of_range", f"`{name}` must be 0 or 1 (or missing), is not at row {_first(bad.any(1))}"
+                "label_out_of_range", f"`{name}` must be 0, 1 or missing; row {_first_row(bad.any(1))} is not"
             )
         labelled = ~missing.all(1)
     else:
         labelled = ~missing.any(1)
-    values = torch.from_numpy(found)
+    values = torch.from_numpy(numbers)
     if isinstance(target, ValueTarget):
         values = values[:, 0].contiguous()
     predicts = target.predicts if isinstance(target, TeacherTarget) else None

@@ -1,4 +1,4 @@
-"""The order of rows: a pure function of (rows, seed, epoch), so that a loader holds no state."""
+"""The order of rows in an epoch: a pure function of (rows, seed, epoch), so that there is no loader state."""
 
 import torch
 from torch import Tensor
@@ -7,5 +7,5 @@ from workers.engine.common.seeds import generator
 
 
 def epoch_order(rows: Tensor, seed: int, epoch: int) -> Tensor:
-    """`rows` (int64 [n]) in the order of one epoch."""
+    """`rows` (int64 [n]) shuffled for one epoch."""
     return rows[torch.randperm(len(rows), generator=generator(seed, "order", epoch))]

@@ -1,4 +1,4 @@
-"""From a file and its manifest to a dataset in memory, and to the facts about it."""
+"""Reads a file by its manifest into a dataset in memory, and derives the facts about it."""
 
 from collections.abc import Mapping
 from math import prod
@@ -29,17 +29,17 @@ from workers.engine.data.dataset import Dataset, TargetColumn
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.read import read_arrays
 from workers.engine.data.labels import class_column, columns_of, number_column
-from workers.engine.data.splits import by_column, by_fractions
+from workers.engine.data.splits import split_by_column, split_by_fractions
 
-LEAST_DEVIATION = 1e-6
-"""A constant channel is centred and not blown up."""
-MOST_STATISTIC = 1e9
-"""Most that a manifest can say of a mean or deviation; float32 has no use for more."""
+MIN_DEVIATION = 1e-6
+"""A standard deviation below this counts as 1: a constant channel is centred and not scaled."""
+MAX_STATISTIC = 1e9
+"""Largest mean or standard deviation that is accepted, within what float32 represents well."""
 
 
 def read_dataset(path: Path, manifest: DatasetManifest) -> Dataset:
-    """Read, check and split. Raises UserError with a stable code and the place of what is wrong."""
-    arrays = read_arrays(path, manifest.format, _wanted(manifest), _words(manifest))
+    """Read, validate and split. Raises UserError with a stable code; the message names the column and row."""
+    arrays = read_arrays(path, manifest.format, _columns(manifest), _text_columns(manifest))
     inputs = {name: _input(name, spec, arrays) for name, spec in manifest.inputs.items()}
     targets = {name: _target(name, spec, arrays) for name, spec in manifest.targets.items()}
     rows = len(next(iter(inputs.values())))
@@ -49,14 +49,15 @@ def read_dataset(path: Path, manifest: DatasetManifest) -> Dataset:
     return Dataset(rows, inputs, targets, splits, transforms)
 
 
-def _wanted(manifest: DatasetManifest) -> set[str]:
-    wanted = {column for name, spec in manifest.inputs.items() for column in spec.columns or (name,)}
-    wanted |= {column for name, target in manifest.targets.items() for column in columns_of(name, target)}
-    return wanted | ({manifest.splits.column} if isinstance(manifest.splits, ColumnSplits) else set())
+def _columns(manifest: DatasetManifest) -> set[str]:
+    """The columns that the manifest names."""
+    columns = {column for name, spec in manifest.inputs.items() for column in spec.columns or (name,)}
+    columns |= {column for name, target in manifest.targets.items() for column in columns_of(name, target)}
+    return columns | ({manifest.splits.column} if isinstance(manifest.splits, ColumnSplits) else set())
 
 
-def _words(manifest: DatasetManifest) -> set[str]:
-    """The columns whose content is words: classes by name, and splits."""
+def _text_columns(manifest: DatasetManifest) -> set[str]:
+    """The columns that hold text: class names and splits."""
     named = {
         columns_of(name, target)[0]
         for name, target in manifest.targets.items()
@@ -71,7 +72,8 @@ def _input(name: str, spec: ArrayInput, arrays: Mapping[str, Array]) -> Tensor:
         raise UserError("wrong_type", f"input `{name}` holds text, expected numbers")
     if len(columns) > 1 and any(column.size != len(column) for column in columns):
         raise UserError(
-            "shape_mismatch", f"input `{name}` lists columns of several numbers a row: list such a one alone"
+            "shape_mismatch",
+            f"input `{name}` lists a column with several numbers a row: list only that one",
         )
     raw = columns[0] if len(columns) == 1 else np.stack([column.reshape(len(column)) for column in columns], axis=1)
     raw = raw.reshape(len(raw), *(raw.shape[1:] or (1,)))
@@ -88,8 +90,8 @@ def _input(name: str, spec: ArrayInput, arrays: Mapping[str, Array]) -> Tensor:
 
 def _tensor(name: str, raw: Array) -> Tensor:
     if raw.dtype == np.uint8:
-        return torch.from_numpy(np.require(raw, requirements=["C", "W"]))  # Arrow's memory may not be written to
-    with np.errstate(over="ignore", invalid="ignore"):  # too large for float32 is infinity, which is looked for
+        return torch.from_numpy(np.require(raw, requirements=["C", "W"]))  # Arrow's memory is read-only
+    with np.errstate(over="ignore", invalid="ignore"):  # overflow gives infinity, which is checked below
         numbers = np.require(raw, np.float32, ["C", "W"])
     finite = np.isfinite(numbers)
     if not finite.all():
@@ -117,40 +119,42 @@ def _splits(
 ) -> dict[SplitName, Tensor]:
     match manifest.splits:
         case ColumnSplits():
-            return by_column(manifest.splits, arrays[manifest.splits.column])
+            return split_by_column(manifest.splits, arrays[manifest.splits.column])
         case FractionSplits():
             stratify = manifest.splits.stratify
             strata = targets[stratify].values.numpy() if stratify is not None else None
-            return by_fractions(manifest.splits, rows, strata)
+            return split_by_fractions(manifest.splits, rows, strata)
         case _:
             assert_never(manifest.splits)
 
 
-def _wrong_scale(what: str, found: float) -> UserError:
+def _wrong_scale(name: str, value: float) -> UserError:
     return UserError(
         "wrong_scale",
-        f"{what} has a mean or deviation of {found:.3g} on the training split, {MOST_STATISTIC:.0e} at most: use "
-        "larger units",
+        f"{name} has a mean or standard deviation of {value:.3g} on the training split, {MAX_STATISTIC:.0e} at most: "
+        "use larger units",
     )
 
 
 def transform_of(name: str, raw: Tensor, spec: ArrayInput, train: Tensor) -> InputTransform:
-    """The dataset's scale, and the training split's statistics for each element of a row's first dimension."""
+    """The dataset's scale and, with `standardize`, the training split's statistics for each element of a row's first
+    dimension. Raises UserError `wrong_scale`.
+    """
     if not spec.standardize:
         return InputTransform(scale=spec.scale)
     rows = raw[train].double() * spec.scale
     axes = [0, *range(2, rows.dim())]
     mean = rows.mean(dim=axes)
     deviation = (rows - mean.reshape(1, -1, *[1] * (rows.dim() - 2))).square().mean(dim=axes).sqrt()
-    deviation = torch.where(deviation < LEAST_DEVIATION, 1.0, deviation)
+    deviation = torch.where(deviation < MIN_DEVIATION, 1.0, deviation)
     largest = float(torch.maximum(mean.abs(), deviation).max())
-    if largest > MOST_STATISTIC:
+    if largest > MAX_STATISTIC:
         raise _wrong_scale(f"input `{name}`", largest)
     return InputTransform(scale=spec.scale, mean=tuple(mean.tolist()), std=tuple(deviation.tolist()))
 
 
 def facts_of(dataset: Dataset, manifest: DatasetManifest) -> DatasetFacts:
-    """What a job spec is checked against."""
+    """The facts of a dataset, against which job specs are checked. Raises UserError `wrong_scale`."""
     return DatasetFacts(
         rows=dataset.rows,
         splits={name: len(rows) for name, rows in dataset.splits.items()},
@@ -171,35 +175,35 @@ def _input_facts(dataset: Dataset, name: str, spec: ArrayInput) -> InputFacts:
 
 
 def value_statistics(column: TargetColumn, rows: Tensor) -> tuple[float, float]:
-    """Mean and deviation of a value target on some rows (the training split); (0, 1) where nothing varies."""
+    """Mean and standard deviation of a value target on some rows; (0, 1) without labels, deviation 1 if constant."""
     values = column.values[rows].double()
     values = values[~values.isnan()]
     if len(values) == 0:
         return 0.0, 1.0
     deviation = float((values - values.mean()).square().mean().sqrt())
-    return float(values.mean()), deviation if deviation > LEAST_DEVIATION else 1.0
+    return float(values.mean()), deviation if deviation > MIN_DEVIATION else 1.0
 
 
 def vector_statistics(column: TargetColumn, rows: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Means and deviations of a vector target's numbers on the labelled ones of some rows; (0, 1) where there is none,
-    and a deviation of 1 where a number does not vary.
+    """Mean and standard deviation of each number of a vector target on the labelled ones of some rows; (0, 1) without
+    labels, deviation 1 for a constant number.
     """
     values = column.values[rows[column.labelled[rows]]].double()
     if len(values) == 0:
         return (0.0,) * column.size, (1.0,) * column.size
     mean = values.mean(0)
     deviation = (values - mean).square().mean(0).sqrt()
-    return tuple(mean.tolist()), tuple(torch.where(deviation > LEAST_DEVIATION, deviation, 1.0).tolist())
+    return tuple(mean.tolist()), tuple(torch.where(deviation > MIN_DEVIATION, deviation, 1.0).tolist())
 
 
 def _target_facts(dataset: Dataset, name: str, column: TargetColumn) -> TargetFacts:
     mean, std = value_statistics(column, dataset.splits["train"]) if column.kind == "value" else (None, None)
-    if mean is not None and std is not None and max(abs(mean), std) > MOST_STATISTIC:
+    if mean is not None and std is not None and max(abs(mean), std) > MAX_STATISTIC:
         raise _wrong_scale(f"target `{name}`", max(abs(mean), std))
     if column.kind == "vector":
-        most = max(abs(number) for each in vector_statistics(column, dataset.splits["train"]) for number in each)
-        if most > MOST_STATISTIC:
-            raise _wrong_scale(f"target `{name}`", most)
+        largest = max(abs(number) for each in vector_statistics(column, dataset.splits["train"]) for number in each)
+        if largest > MAX_STATISTIC:
+            raise _wrong_scale(f"target `{name}`", largest)
     return TargetFacts.model_validate(
         {
             "kind": column.kind,

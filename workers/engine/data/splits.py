@@ -1,4 +1,4 @@
-"""Rows dealt to splits: by fractions from a seed, exact and alike on every machine, or by a column."""
+"""Train, validation and test splits: by fractions from a seed, identical on every machine, or by a column."""
 
 from collections.abc import Mapping
 
@@ -13,46 +13,46 @@ from app.contracts.resources.manifests import ColumnSplits, FractionSplits, Spli
 ORDER: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
-def shares(rows: int, fractions: Mapping[SplitName, float]) -> dict[SplitName, int]:
-    """Whole numbers of rows that sum to `rows`: largest remainders, ties to the earlier split."""
-    total = sum(fractions.values())  # 1 but for rounding, which of many rows is more than one
-    wanted = {name: rows * fractions.get(name, 0.0) / total for name in ORDER}
-    found = {name: int(value) for name, value in wanted.items()}
-    by_remainder = sorted(ORDER, key=lambda name: (found[name] - wanted[name], ORDER.index(name)))
-    for name in by_remainder[: rows - sum(found.values())]:
-        found[name] += 1
-    return found
+def split_sizes(rows: int, fractions: Mapping[SplitName, float]) -> dict[SplitName, int]:
+    """Numbers of rows that sum to `rows`: largest remainders, ties to the earlier split."""
+    total = sum(fractions.values())  # 1 up to rounding, which for many rows is more than one row
+    exact = {name: rows * fractions.get(name, 0.0) / total for name in ORDER}
+    sizes = {name: int(value) for name, value in exact.items()}
+    by_remainder = sorted(ORDER, key=lambda name: (sizes[name] - exact[name], ORDER.index(name)))
+    for name in by_remainder[: rows - sum(sizes.values())]:
+        sizes[name] += 1
+    return sizes
 
 
-def _deal(rows: NDArray[np.int64], fractions: Mapping[SplitName, float]) -> dict[SplitName, NDArray[np.int64]]:
-    counts = shares(len(rows), fractions)
-    ends = np.cumsum([counts[name] for name in ORDER])[:-1]
+def _split(rows: NDArray[np.int64], fractions: Mapping[SplitName, float]) -> dict[SplitName, NDArray[np.int64]]:
+    sizes = split_sizes(len(rows), fractions)
+    ends = np.cumsum([sizes[name] for name in ORDER])[:-1]
     return dict(zip(ORDER, np.split(rows, ends), strict=True))
 
 
-def by_fractions(splits: FractionSplits, rows: int, strata: NDArray[np.int64] | None) -> dict[SplitName, Tensor]:
-    """Shuffle from the seed and deal; with `strata` (a class a row) each class is dealt by itself."""
+def split_by_fractions(splits: FractionSplits, rows: int, strata: NDArray[np.int64] | None) -> dict[SplitName, Tensor]:
+    """Shuffle from the seed and split; with `strata` (a class for each row) each class is split separately."""
     order = np.random.Generator(np.random.PCG64(splits.seed)).permutation(rows)
     if strata is None:
-        dealt = _deal(order, splits.fractions)
+        parts = _split(order, splits.fractions)
     else:
-        parts = [_deal(order[strata[order] == value], splits.fractions) for value in np.unique(strata)]
-        dealt = {name: np.concatenate([part[name] for part in parts]) for name in ORDER}
-    return _sorted(dealt)
+        by_class = [_split(order[strata[order] == value], splits.fractions) for value in np.unique(strata)]
+        parts = {name: np.concatenate([part[name] for part in by_class]) for name in ORDER}
+    return _sorted(parts)
 
 
-def by_column(splits: ColumnSplits, values: NDArray[np.str_]) -> dict[SplitName, Tensor]:
-    """The column says `train`, `validation` or `test`. Raises UserError `bad_split`."""
+def split_by_column(splits: ColumnSplits, values: NDArray[np.str_]) -> dict[SplitName, Tensor]:
+    """Splits by a column of `train`, `validation` and `test`. Raises UserError `bad_split`."""
     if values.dtype.kind != "U" or values.ndim != 1:
-        raise UserError("bad_split", f"`{splits.column}` must hold the words train, validation or test")
-    strange = sorted(set(np.unique(values).tolist()) - set(ORDER))
-    if strange:
-        raise UserError("bad_split", f"`{splits.column}` holds {strange[:5]}: expected train, validation or test")
+        raise UserError("bad_split", f"`{splits.column}` must hold text: train, validation or test")
+    unknown = sorted(set(np.unique(values).tolist()) - set(ORDER))
+    if unknown:
+        raise UserError("bad_split", f"`{splits.column}` holds {unknown[:5]}: expected train, validation or test")
     return _sorted({name: np.flatnonzero(values == name) for name in ORDER})
 
 
-def _sorted(dealt: Mapping[SplitName, NDArray[np.int64]]) -> dict[SplitName, Tensor]:
-    found = {name: torch.from_numpy(np.sort(dealt[name]).astype(np.int64)) for name in ORDER if len(dealt[name])}
-    if "train" not in found:
+def _sorted(parts: Mapping[SplitName, NDArray[np.int64]]) -> dict[SplitName, Tensor]:
+    splits = {name: torch.from_numpy(np.sort(parts[name]).astype(np.int64)) for name in ORDER if len(parts[name])}
+    if "train" not in splits:
         raise UserError("empty_dataset", "the training split has no row")
-    return found
+    return splits

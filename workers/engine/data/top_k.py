@@ -1,4 +1,4 @@
-"""Rows of many numbers of which only the largest are kept."""
+"""Class scores of which only the k largest of each row are stored."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,16 @@ from torch import Tensor
 
 from workers.engine.data.columns import Rows
 
-ABSENT = -1e4
-"""The score of a class that was not kept: no probability at any temperature, so that what was kept sums to 1."""
+DROPPED_SCORE = -1e4
+"""The score of a class that was not stored: probability 0 at any temperature, so that the stored classes sum to 1."""
 
 
 @dataclass(frozen=True)
 class TopK:
-    """The k largest scores of each row: `values` [N, k] and their `places` [N, k] among `size` classes."""
+    """The k largest scores of each row: `values` [N, k] and their `indices` [N, k] among `size` classes."""
 
     values: Tensor
-    places: Tensor
+    indices: Tensor
     size: int
 
     def __len__(self) -> int:
@@ -24,27 +24,27 @@ class TopK:
 
     def at(self, rows: Tensor) -> Tensor:
         """All scores of these rows (int64 [n]), float32 [n, size]."""
-        return _spread(self.values[rows].float(), self.places[rows].long(), self.size)
+        return _expand(self.values[rows].float(), self.indices[rows].long(), self.size)
 
 
-def largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """(values [n, k], places int32 [n, k]) of the k largest scores [n, C] of each row."""
-    values, places = scores.topk(k, dim=1)
-    return values, places.to(torch.int32)
+def largest_scores(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """(values [n, k], indices int32 [n, k]) of the k largest of the scores [n, C] of each row."""
+    values, indices = scores.topk(k, dim=1)
+    return values, indices.to(torch.int32)
 
 
 @dataclass(frozen=True)
 class TopKColumn:
-    """The same on a device, spread batch by batch."""
+    """A `TopK` as a column: rows are expanded to [n, size] on the device, batch by batch."""
 
-    kept: TopK
+    stored: TopK
     device: torch.device
 
     def take(self, rows: Rows) -> Tensor:
         """All scores of these rows on the device: [n, size]."""
-        values, places = self.kept.values[rows.host], self.kept.places[rows.host]
-        return _spread(values.to(self.device).float(), places.to(self.device).long(), self.kept.size)
+        values, indices = self.stored.values[rows.host], self.stored.indices[rows.host]
+        return _expand(values.to(self.device).float(), indices.to(self.device).long(), self.stored.size)
 
 
-def _spread(values: Tensor, places: Tensor, size: int) -> Tensor:
-    return values.new_full((len(values), size), ABSENT).scatter_(1, places, values)
+def _expand(values: Tensor, indices: Tensor, size: int) -> Tensor:
+    return values.new_full((len(values), size), DROPPED_SCORE).scatter_(1, indices, values)

@@ -1,4 +1,4 @@
-"""What a model does to raw inputs before its first layer."""
+"""The input transform of a model: scale and standardise raw rows."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from app.contracts.resources.manifests import InputTransform
 
 
 def _column(statistic: float | tuple[float, ...], like: Tensor) -> Tensor:
-    """A number, or one number for each element of a row's first dimension, shaped to broadcast over [N, *row]."""
+    """One number, or one for each element of a row's first dimension, shaped to broadcast over [N, *row]."""
     values = torch.tensor(statistic, dtype=torch.float32, device=like.device)
     return values if values.dim() == 0 else values.reshape(1, -1, *[1] * (like.dim() - 2))
 
@@ -20,8 +20,8 @@ def apply(raw: Tensor, transform: InputTransform) -> Tensor:
     return (x - _column(transform.mean, x)) / _column(transform.std, x)
 
 
-def undo(x: Tensor, transform: InputTransform) -> Tensor:
-    """The raw rows that `apply` made x [N, *row] of: (x * std + mean) / scale, in float32."""
+def invert(x: Tensor, transform: InputTransform) -> Tensor:
+    """The inverse of `apply`: (x * std + mean) / scale in float32, for x [N, *row]."""
     if transform.mean == 0.0 and transform.std == 1.0:
         return x / transform.scale
     return (x * _column(transform.std, x) + _column(transform.mean, x)) / transform.scale

@@ -1,1 +1,1 @@
-"""Measuring what was trained: metrics, fidelity, verdict, cost, predictions, report."""
+"""Evaluation of trained networks: metrics, fidelity, verdict, cost, predictions, report."""

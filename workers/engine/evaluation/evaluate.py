@@ -1,6 +1,6 @@
-"""One pass over the splits at the end of a job: predictions of every party, and from the test split the measures.
+"""Evaluation at the end of a job: predictions of every party on all splits, and metrics on the test split.
 
-The test split is used here and nowhere else.
+The test split is used nowhere else.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,8 +12,8 @@ from torch import Tensor
 from app.contracts.reports.report import Fidelity, Verdict
 from app.contracts.resources.manifests import OutputSpec, SplitName, ValueOutput, VectorOutput
 from workers.engine.evaluation.metrics.fidelity import fidelity
-from workers.engine.evaluation.metrics.labels import why_unmeasured
-from workers.engine.evaluation.metrics.outputs import PartyOutputs, in_own_units, mean_answers
+from workers.engine.evaluation.metrics.labels import reason_unmeasured
+from workers.engine.evaluation.metrics.outputs import PartyOutputs, in_target_units, mean_outputs
 from workers.engine.evaluation.metrics.task_metrics import Metrics, task_metrics
 from workers.engine.evaluation.parties import BLOCK, EvaluatedTask, Outputs
 from workers.engine.evaluation.predictions import PredictionsFiles
@@ -42,23 +42,23 @@ def evaluate(
     check: Callable[[], None] = lambda: None,
     baselines: Outputs | None = None,
 ) -> Evaluation:
-    """Write the predictions of every split and measure the test split.
+    """Write the predictions of every split, and measure the test split.
 
-    `splits` maps names to dataset rows (int64). `check` is called before every block and may raise, to stop. Without
-    any teacher (kind `train`) fidelity and verdict stay empty. `baselines` answer on the tasks that have one.
+    `splits` maps names to dataset rows (int64). `check` is called before every block and may raise. Without teachers
+    (kind `train`) fidelity and verdict are empty. `baselines` gives outputs for the tasks that have a baseline.
     """
-    tested = []
+    test_blocks = []
     for split, rows in splits.items():
         for block in _blocks(tasks, student, control, baselines, rows, check):
-            predictions.append(split, block.rows, _members(tasks, block))
+            predictions.append(split, block.rows, _predictions(tasks, block))
             if split == "test":
-                tested.append(block)
-    return _measure(tasks, _joined(tested) if tested else None)
+                test_blocks.append(block)
+    return _measure(tasks, _concatenate(test_blocks) if test_blocks else None)
 
 
 @dataclass(frozen=True)
 class _Block:
-    """What every party said about some rows, by task; `control` is None where there is none."""
+    """The outputs of every party for some rows, by task; `control` is None without one."""
 
     rows: Tensor
     student: dict[str, Tensor]
@@ -86,8 +86,7 @@ def _blocks(
         )
 
 
-def _joined(blocks: list[_Block]) -> _Block:
-    """Blocks of the same parties as one."""
+def _concatenate(blocks: list[_Block]) -> _Block:
     first = blocks[0]
     controls = [block.control for block in blocks if block.control is not None]
     return _Block(
@@ -102,72 +101,72 @@ def _joined(blocks: list[_Block]) -> _Block:
     )
 
 
-def _taught(task: EvaluatedTask, block: _Block) -> PartyOutputs:
+def _mean_teacher(task: EvaluatedTask, block: _Block) -> PartyOutputs:
     """The weighted mean of a task's teachers."""
     outputs = zip(task.teachers, block.teachers[task.name], strict=True)
-    return mean_answers([PartyOutputs(values, by.spec) for by, values in outputs], [by.weight for by in task.teachers])
+    return mean_outputs([PartyOutputs(values, by.spec) for by, values in outputs], [by.weight for by in task.teachers])
 
 
-def _members(tasks: Sequence[EvaluatedTask], block: _Block) -> dict[str, dict[str, Tensor]]:
-    """The block as members of a predictions file."""
-    members: dict[str, dict[str, Tensor]] = {}
+def _predictions(tasks: Sequence[EvaluatedTask], block: _Block) -> dict[str, dict[str, Tensor]]:
+    """The columns of a predictions file for a block, by task and party."""
+    by_task: dict[str, dict[str, Tensor]] = {}
     for task in tasks:
-        parties = members.setdefault(task.name, {})
+        parties = by_task.setdefault(task.name, {})
         if task.target is not None:
             parties["label"] = task.target.values[block.rows]
         if task.teachers:
-            taught = _taught(task, block)
-            parties["teacher"] = _told(taught.values, taught.spec)
-        parties["student"] = _told(block.student[task.name], task.spec)
+            teacher = _mean_teacher(task, block)
+            parties["teacher"] = _predicted(teacher.values, teacher.spec)
+        parties["student"] = _predicted(block.student[task.name], task.spec)
         if block.control is not None:
-            parties["control"] = _told(block.control[task.name], task.spec)
+            parties["control"] = _predicted(block.control[task.name], task.spec)
         if task.name in block.baselines:
-            parties["baseline"] = _told(block.baselines[task.name], task.spec)
-    return members
+            parties["baseline"] = _predicted(block.baselines[task.name], task.spec)
+    return by_task
 
 
-def _told(values: Tensor, spec: OutputSpec) -> Tensor:
-    """Scores as they are; numbers in the units of their labels."""
-    return in_own_units(values, spec).float() if isinstance(spec, ValueOutput | VectorOutput) else values
+def _predicted(values: Tensor, spec: OutputSpec) -> Tensor:
+    """Raw scores of classes and labels; values and vectors in the units of their labels."""
+    return in_target_units(values, spec).float() if isinstance(spec, ValueOutput | VectorOutput) else values
 
 
 def _measure(tasks: Sequence[EvaluatedTask], test: _Block | None) -> Evaluation:
     evaluation = Evaluation()
     rows = test.rows if test is not None else torch.empty(0, dtype=torch.int64)
     for task in tasks:
-        why = why_unmeasured(task.name, "test", task.target, rows)
-        if why is not None:
-            evaluation.not_measured[task.name] = why
+        reason = reason_unmeasured(task.name, "test", task.target, rows)
+        if reason is not None:
+            evaluation.not_measured[task.name] = reason
         elif test is not None:
             _measure_quality(task, test, evaluation)
         if test is not None and task.teachers:
             student = PartyOutputs(test.student[task.name], task.spec)
-            evaluation.fidelity[task.name] = fidelity(_taught(task, test), student)
-    compared = test is not None and test.control is not None
-    if compared or any(task.teachers for task in tasks):
+            evaluation.fidelity[task.name] = fidelity(_mean_teacher(task, test), student)
+    has_control = test is not None and test.control is not None
+    if has_control or any(task.teachers for task in tasks):
         evaluation.verdict.update({task.name: _verdict(task, test, evaluation) for task in tasks})
     return evaluation
 
 
-def _measure_quality(task: EvaluatedTask, test: _Block, into: Evaluation) -> None:
-    """Metrics of every party on a task that has labels."""
+def _measure_quality(task: EvaluatedTask, test: _Block, evaluation: Evaluation) -> None:
+    """Add the metrics of every party on a task with labels."""
     name, target = task.name, task.target
     assert target is not None
-    into.student[name] = task_metrics(test.student[name], task.spec, target, test.rows)
+    evaluation.student[name] = task_metrics(test.student[name], task.spec, target, test.rows)
     if test.control is not None:
-        into.control[name] = task_metrics(test.control[name], task.spec, target, test.rows)
+        evaluation.control[name] = task_metrics(test.control[name], task.spec, target, test.rows)
     if name in test.baselines:
-        into.baselines[name] = task_metrics(test.baselines[name], task.spec, target, test.rows)
-    into.teachers[name] = tuple(
+        evaluation.baselines[name] = task_metrics(test.baselines[name], task.spec, target, test.rows)
+    evaluation.teachers[name] = tuple(
         task_metrics(values, by.spec, target, test.rows)
         for by, values in zip(task.teachers, test.teachers[name], strict=True)
     )
 
 
 def _verdict(task: EvaluatedTask, test: _Block | None, evaluation: Evaluation) -> Verdict:
-    why = evaluation.not_measured.get(task.name)
-    if why is not None or test is None or task.target is None:
-        return not_applicable(why or "the dataset has no test split")
+    reason = evaluation.not_measured.get(task.name)
+    if reason is not None or test is None or task.target is None:
+        return not_applicable(reason or "the dataset has no test split")
     if test.control is None:
         return not_applicable("the job trained no control to compare with")
     return judge(test.student[task.name], test.control[task.name], task.spec, task.target, test.rows)

@@ -1,4 +1,4 @@
-"""Who is measured, and how each of them answers."""
+"""The tasks of an evaluation, and the parties (student, control, teachers) whose outputs are evaluated."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from workers.engine.data.transform import apply
 from workers.engine.models import Network
 
 BLOCK = 1024
-"""Rows in one forward pass: fixed, as other sizes give other bits."""
+"""Rows of one forward pass. Results depend on the batch size in their last bits, so it is fixed."""
 
 Outputs = Callable[[Tensor], Mapping[str, Tensor]]
 """Dataset rows (int64 [n]) -> raw outputs by task ([n, size], float32, CPU)."""
@@ -21,9 +21,9 @@ Outputs = Callable[[Tensor], Mapping[str, Tensor]]
 
 @dataclass(frozen=True)
 class TaskTeacher:
-    """One teacher of one task: `outputs` gives its raw outputs [n, size] for dataset rows (int64 [n]), on the CPU.
+    """One teacher of a task: `outputs` maps dataset rows (int64 [n]) to its raw outputs [n, size] on the CPU.
 
-    `output` is what the teacher calls them.
+    `output` is their name in the teacher's model.
     """
 
     key: str
@@ -35,7 +35,7 @@ class TaskTeacher:
 
 @dataclass(frozen=True)
 class EvaluatedTask:
-    """A task as it is measured; `spec` says what student and control put out, `target` is None without labels."""
+    """A task in the evaluation. `spec`: meaning of student and control outputs; `target`: None without labels."""
 
     name: str
     spec: OutputSpec
@@ -46,7 +46,7 @@ class EvaluatedTask:
 def network_outputs(
     network: Network, raw: Tensor, transform: InputTransform, device: torch.device, block: int = BLOCK
 ) -> Outputs:
-    """How a network of ours answers: evaluation mode, float32, blocks of `block` rows of `raw` ([N, …], as read)."""
+    """A network's outputs for rows of `raw` ([N, …], untransformed), in evaluation mode, `block` rows at a time."""
 
     def outputs(rows: Tensor) -> dict[str, Tensor]:
         with evaluating(network):

@@ -1,11 +1,11 @@
-"""The predictions files: what teacher, student and control said about each row, one npz a split.
+"""Predictions files: the outputs of teacher, student and control for each row, one npz for each split.
 
 Members: `<split>/row` (int64 [n]: row numbers of the dataset) and, for each task, `<split>/<task>/label` (as in the
 dataset; absent without labels) and `<split>/<task>/{teacher,student,control,baseline}` (float32 [n, size]: raw scores,
 and numbers in the units of their labels; the teacher is the weighted mean of the task's teachers, the baseline the
-single-task model where one was trained). Of a job with several datasets `<split>/dataset` (int64 [n]) says which one a
-row is of, counted from 0 in the job's order, and `<split>/row` is the row of that one. Nothing is compressed and all
-times are fixed, so that equal predictions give equal bytes. Read it with `numpy.load`.
+single-task model where one was trained). With several datasets `<split>/dataset` (int64 [n]) is the index of a row's
+dataset in the job's order, and `<split>/row` its row number there. Members are not compressed and all timestamps are
+fixed, so that equal predictions give equal bytes. Read it with `numpy.load`.
 """
 
 import io
@@ -30,7 +30,7 @@ _COPY_BYTES = 1 << 20
 
 
 class _Member:
-    """One array that grows by blocks of rows on disk, before its length is known."""
+    """An array that is written to disk block by block, before its length is known."""
 
     def __init__(self, path: Path, first: NDArray[np.generic]) -> None:
         self.path = path
@@ -38,7 +38,7 @@ class _Member:
         self._file = path.open("wb")
 
     def append(self, block: NDArray[np.generic]) -> None:
-        """Add rows; every block has the dtype and row shape of the first."""
+        """Append rows. Raises ValueError unless dtype and row shape are those of the first block."""
         if block.dtype != self.dtype or block.shape[1:] != self.row_shape:
             expected, found = f"{self.dtype}{self.row_shape}", f"{block.dtype}{block.shape[1:]}"
             raise ValueError(f"expected rows of {expected} as in the first block, found {found}")
@@ -58,10 +58,10 @@ class _Member:
 
 
 class PredictionsFiles:
-    """Writes `<folder>/predictions-<split>.npz` by blocks in bounded memory; a `with` block that raises leaves no file.
+    """Writes `<folder>/predictions-<split>.npz` block by block in bounded memory; no file is left if `with` raises.
 
-    Blocks are spooled to `<folder>/predictions.parts/` first, as an npz holds one array after another. `firsts`: where
-    several datasets begin in the rows of the job.
+    Blocks are first written to `<folder>/predictions.parts/`, as an npz holds one array after another. `firsts`: the
+    first row of each dataset in the joined rows, with several datasets.
     """
 
     def __init__(self, folder: Path, firsts: Sequence[int] = ()) -> None:
@@ -72,7 +72,7 @@ class PredictionsFiles:
 
     @property
     def splits(self) -> tuple[SplitName, ...]:
-        """The splits that have rows: each has a file."""
+        """The splits with rows, each of which has a file."""
         return tuple(self._members)
 
     def __enter__(self) -> Self:
@@ -81,11 +81,11 @@ class PredictionsFiles:
         return self
 
     def append(self, split: SplitName, rows: Tensor, tasks: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Add a block of one split: `rows` (of the job) int64 [n], and for each task the columns of its parties."""
+        """Append a block of a split: `rows` (joined row numbers, int64 [n]), and for each task its columns by party."""
         if len(self._firsts):
-            places = torch.searchsorted(self._firsts, rows, right=True) - 1
-            self._append(split, "dataset", places)
-            rows = rows - self._firsts[places]
+            datasets = torch.searchsorted(self._firsts, rows, right=True) - 1
+            self._append(split, "dataset", datasets)
+            rows = rows - self._firsts[datasets]
         self._append(split, "row", rows)
         for task, parties in tasks.items():
             for party, values in parties.items():
@@ -111,7 +111,7 @@ class PredictionsFiles:
             shutil.rmtree(self._parts, ignore_errors=True)
 
     def _assemble(self) -> None:
-        """The parts as one zip a split, each put in place whole."""
+        """Write the members of each split into a zip, then move all files to their final paths."""
         names = [f"{PREDICTIONS_ROLES[split]}.npz" for split in self._members]
         for name, (split, members) in zip(names, self._members.items(), strict=True):
             with zipfile.ZipFile(self._parts / name, "w", zipfile.ZIP_STORED) as archive:

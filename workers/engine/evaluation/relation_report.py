@@ -1,6 +1,7 @@
-"""The report's part on the tasks' relation."""
+"""The task relation in a job's report."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypedDict
 
 from app.contracts.reports.relation import GroupsProposal, MatrixProposal, RelationReport
 from app.contracts.resolving.multitask.grouping import groups_of
@@ -11,25 +12,45 @@ from workers.engine.balancing.relation.estimate import LEAST, identity
 from workers.engine.balancing.relation.matrix import Matrix
 
 
-def relation_report(asked: MultitaskJob, trained: MultitaskJob, measured: dict[str, Any] | None) -> RelationReport:
-    """`asked` is the job's spec; `trained` the one that was trained, with the relation that a search or a first run
-    chose; `measured` what an observer saw (`Observer.summary`).
+class RelationMeasurements(TypedDict):
+    """Means over the measurements of the tasks' gradients; keys as in `RelationReport`, and the estimated R."""
+
+    tasks: list[str]
+    method: str
+    measured: int
+    affinity: Sequence[Sequence[float | None]]
+    standard_error: Sequence[Sequence[float | None]]
+    cosine: Sequence[Sequence[float | None]]
+    conflicts: Sequence[Sequence[float | None]]
+    norms: Sequence[float | None]
+    weights: Sequence[float | None]
+    estimate: Matrix
+
+
+def relation_report(
+    requested: MultitaskJob, trained: MultitaskJob, measured: RelationMeasurements | None
+) -> RelationReport:
+    """`requested` is the job's spec; `trained` the spec that was trained, with the relation that a search or a first
+    run selected.
     """
-    names = [task.name for task in asked.tasks]
+    names = [task.name for task in requested.tasks]
     relation = trained.relation
     matrix: Matrix | None = None
     if isinstance(relation, MatrixRelation | GroupsRelation):
         matrix = matrix_of(relation, names)
     elif isinstance(relation, EstimatedRelation) and measured is not None:
-        matrix = measured["estimate"]  # what it followed
-    told: dict[str, Any] = {"source": source_of(asked.relation), "matrix": normalised(matrix or identity(len(names)))}
+        matrix = measured["estimate"]
+    report: dict[str, Any] = {
+        "source": source_of(requested.relation),
+        "matrix": normalised(matrix or identity(len(names))),
+    }
     if relation is not None and not isinstance(relation, SearchedRelation):
-        told["apply"] = relation.apply
+        report["apply"] = relation.apply
     if measured is not None:
-        estimate = measured["estimate"]
-        told |= {name: value for name, value in measured.items() if name != "estimate"}
+        report |= {name: value for name, value in measured.items() if name != "estimate"}
     if measured is not None and measured["measured"] >= LEAST:
-        told["proposal"] = MatrixProposal(matrix=normalised(estimate))
+        estimate = measured["estimate"]
+        report["proposal"] = MatrixProposal(matrix=normalised(estimate))
         groups = tuple(tuple(names[i] for i in group) for group in groups_of(estimate))
-        told["grouping"] = GroupsProposal(groups=groups)
-    return RelationReport.model_validate({**told, "tasks": names}, strict=False)
+        report["grouping"] = GroupsProposal(groups=groups)
+    return RelationReport.model_validate({**report, "tasks": names}, strict=False)

@@ -1,4 +1,4 @@
-"""RunningStats parts -> the report. Nothing is measured here."""
+"""Assembles the report of a job from what was measured."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ from workers.engine.evaluation.parties import EvaluatedTask
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs: None where it cannot be known (an ONNX graph's FLOPs, outputs that stand in a column)."""
+    """The cost of a network; None where unknown (FLOPs of an ONNX graph, everything for a teacher given as columns)."""
 
     parameters: int | None = None
     bytes: int | None = None
@@ -36,7 +36,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class TeacherPart:
-    """One teacher, once, however many tasks it teaches; `key` is that of its `TaskTeacher` entries."""
+    """A teacher, once for all tasks that it teaches; `key` is that of its `TaskTeacher` entries."""
 
     key: str
     name: str
@@ -58,7 +58,7 @@ class LearnerPart:
 
 @dataclass(frozen=True)
 class ReportParts:
-    """Everything that a report is made of; field names as in `contracts.report.Report`."""
+    """The parts of a report; field names as in `app.contracts.reports.report.Report`."""
 
     spec: TrainJob | DistillJob | MultitaskJob
     tasks: Sequence[EvaluatedTask]
@@ -120,7 +120,7 @@ def build_report(parts: ReportParts) -> Report:
 
 
 def compression(teachers: Sequence[Cost], student: Cost) -> Compression | None:
-    """Teachers' sum over the student; None without teachers, a ratio None where a side is unknown or 0."""
+    """Ratios of the teachers' sums to the student; None without teachers, a ratio None if a side is unknown or 0."""
     if not teachers:
         return None
     sizes = [size for size in student.latency if all(size in teacher.latency for teacher in teachers)]
@@ -149,14 +149,14 @@ def _teachers(parts: ReportParts) -> tuple[Party, ...]:
     parties = []
     for task in parts.tasks:
         measured = parts.evaluation.teachers.get(task.name, ())
-        for i, by in enumerate(task.teachers):
-            part = by_key[by.key]
+        for i, teacher in enumerate(task.teachers):
+            part = by_key[teacher.key]
             parties.append(
                 Party(
                     name=part.name,
                     model=part.model,
                     digest=part.digest,
-                    weight=by.weight,
+                    weight=teacher.weight,
                     task=task.name,
                     tasks={task.name: measured[i]} if measured else {},
                     parameters=part.cost.parameters,

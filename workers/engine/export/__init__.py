@@ -1,1 +1,1 @@
-"""Networks as files that live without this service: safetensors with a card, ONNX checked against torch."""
+"""Export of networks: safetensors with a model card, ONNX verified against torch."""

@@ -1,7 +1,8 @@
-"""What an exported network says about itself: one JSON object, and in it a short model card.
+"""Metadata of an exported network: one JSON object with a short model card.
 
-Equal networks say equal things: no times, no ids, no names of machines. Figures of the control and the verdict stay in
-the job's report, so that having a control never changes the student's bytes.
+Equal networks have equal metadata, so that their files are identical: no times, ids or host names. Results of the
+control and the verdict are only in the job's report, so that a control does not change the student's file. The text of
+the card is part of the file: another wording changes the digests of all exported models.
 """
 
 from collections.abc import Mapping
@@ -23,10 +24,10 @@ _MEANINGS: dict[TaskKind, str] = {
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a network came to be.
+    """The training of a network, for its model card.
 
-    Digests are SHA-256: of the datasets' files and of the teachers' weights. `metrics` are those of the test split by
-    task, `not_measured` says by task why there are none.
+    `datasets` and `teachers` are SHA-256 digests of files. `metrics` are those on the test split by task,
+    `not_measured` the reasons why a task has none.
     """
 
     kind: str
@@ -45,7 +46,7 @@ def metadata(
     outputs: Mapping[str, OutputSpec],
     provenance: Provenance,
 ) -> dict[str, object]:
-    """The JSON object that travels in the file: architecture, inputs, outputs, card."""
+    """The JSON object in the file: architecture, inputs, outputs, card."""
     return {
         "version": METADATA_VERSION,
         "architecture": architecture.model_dump(mode="json"),
@@ -56,7 +57,7 @@ def metadata(
 
 
 def card(architecture: Architecture, outputs: Mapping[str, OutputSpec], provenance: Provenance) -> str:
-    """A model card in Markdown: what it is, where it comes from, how good it is, what was not shown."""
+    """A model card in Markdown: inputs and outputs, training, quality, limits."""
     sections = [
         _what(architecture, outputs),
         _origin(provenance),
@@ -104,7 +105,7 @@ def _quality(provenance: Provenance) -> str:
 
 
 def _limits(provenance: Provenance) -> str:
-    """What a reader must not conclude from the figures."""
+    """The limits of the metrics."""
     lines = [
         "## Limits",
         "Measured on rows of the same dataset that it was trained on; other data may differ.",

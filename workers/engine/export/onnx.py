@@ -1,7 +1,7 @@
-"""Networks as ONNX, by torch's own exporter, compared with torch before anyone gets the file.
+"""Export to ONNX by torch's exporter, and the comparison of the file with torch.
 
-The graph takes the network's input after the transform in `inputs` (as the safetensors weights do), any number of rows
-at a time, and gives one output for each output of the network, by name.
+The graph's input is the network's, after the transform in `inputs`, with any number of rows; its outputs are those of
+the network, by name.
 """
 
 import copy
@@ -34,7 +34,7 @@ _BLOCK = 1024
 
 
 class _InOrder(nn.Module):
-    """A network whose outputs are a tuple in a fixed order: graph outputs have positions."""
+    """A network with a tuple of outputs in a fixed order, as the outputs of a graph are ordered."""
 
     def __init__(self, network: nn.Module, outputs: tuple[str, ...]) -> None:
         super().__init__()
@@ -42,16 +42,16 @@ class _InOrder(nn.Module):
         self.outputs = outputs
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        answers = self.network(x)
-        return tuple(answers[name] for name in self.outputs)
+        outputs = self.network(x)
+        return tuple(outputs[name] for name in self.outputs)
 
 
 def export_onnx(network: Network, path: Path, metadata: Mapping[str, object], input_name: str = "x") -> None:
     """Write `network` to `path` as ONNX of opset 18.
 
-    The graph's input is called `input_name` (`<input_name>_input` where an output has that name) and has shape
-    [batch, *input_shape]. `metadata` goes into the model's property `stillhouse`. Raises UserError `export_too_large`
-    above the 2 GB that one protobuf file may have.
+    The graph's input is named `input_name` (`<input_name>_input` if an output has that name) and has shape
+    [batch, *input_shape]. `metadata` becomes the model's property `stillhouse`. Raises UserError `export_too_large`
+    above 2 GB, the limit of a protobuf file.
     """
     size = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     if size > _LARGEST_BYTES:
@@ -61,17 +61,17 @@ def export_onnx(network: Network, path: Path, metadata: Mapping[str, object], in
             "of `exports` and use the safetensors file",
         )
     model = _exported(copy.deepcopy(network).cpu(), input_name)
-    _forget_the_machine(model)
+    _remove_source_paths(model)
     onnx.helper.set_model_props(model, {METADATA_KEY: canonical_json(dict(metadata))})
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def check_onnx(path: Path, network: Network, rows: Tensor, tolerance: float = TOLERANCE) -> OnnxCheck:
-    """Run the file through ONNX Runtime on `rows` ([n, …] after the transform, n >= 1) and compare.
+    """Run the file in ONNX Runtime on `rows` ([n, …] after the transform, n >= 1) and compare it with torch.
 
-    One row alone, then blocks: a graph that froze its batch size fails here. The tolerance is that of the largest
-    absolute difference, for outputs up to 1; above, it grows with the largest output. Raises UserError
-    `export_mismatch` above it, or where a number is not finite.
+    The first row is run alone, then blocks, so that a graph with a fixed batch size fails. `tolerance` bounds the
+    largest absolute difference, multiplied by the largest absolute output if that is above 1. Raises UserError
+    `export_mismatch` above it, or if an output is not finite.
     """
     session = _session(path)
     reference = copy.deepcopy(network).cpu()
@@ -94,12 +94,12 @@ def check_onnx(path: Path, network: Network, rows: Tensor, tolerance: float = TO
 
 def _exported(network: Network, input_name: str) -> onnx.ModelProto:
     outputs = tuple(network.output_sizes)
-    taken = input_name if input_name not in outputs else f"{input_name}_input"
-    public = {"_input": taken} | {f"_output_{i}": name for i, name in enumerate(outputs)}
+    public_input = input_name if input_name not in outputs else f"{input_name}_input"
+    public = {"_input": public_input} | {f"_output_{i}": name for i, name in enumerate(outputs)}
     batch = torch.export.Dim("batch", min=1)
     for named in [module for module in network.modules() if isinstance(module, NamedModules)]:
         named.make_plain()
-    with _quiet():
+    with _no_exporter_warnings():
         program = torch.onnx.export(
             _InOrder(network, outputs).eval(),
             (network.example(rows=2),),
@@ -112,12 +112,12 @@ def _exported(network: Network, input_name: str) -> onnx.ModelProto:
         )
     assert program is not None
     model: onnx.ModelProto = program.model_proto
-    _make_public(model.graph, public)
+    _rename(model.graph, public)
     return model
 
 
-def _make_public(graph: onnx.GraphProto, public: Mapping[str, str]) -> None:
-    """Give input and outputs their names; a value inside that the exporter happened to call so (`linear`) gives way."""
+def _rename(graph: onnx.GraphProto, public: Mapping[str, str]) -> None:
+    """Give input and outputs their public names; internal values with such a name (as `linear`) get another."""
     inner = {name: f"_inner_{name}" for name in public.values()}
     names = {**inner, **public}
     for node in graph.node:
@@ -128,8 +128,8 @@ def _make_public(graph: onnx.GraphProto, public: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter speaks of torchvision's absence and of its own deprecations; neither concerns a user's job."""
+def _no_exporter_warnings() -> Iterator[None]:
+    """Suppress the exporter's warnings, about torchvision and its own deprecations."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -141,8 +141,8 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _forget_the_machine(model: onnx.ModelProto) -> None:
-    """The exporter notes source files and lines at every node: they are paths of this machine, so they go."""
+def _remove_source_paths(model: onnx.ModelProto) -> None:
+    """Remove the paths of source files that the exporter records at every node."""
     graph = model.graph
     for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del part.metadata_props[:]
@@ -150,7 +150,7 @@ def _forget_the_machine(model: onnx.ModelProto) -> None:
 
 
 def _session(path: Path) -> "onnxruntime.InferenceSession":
-    import onnxruntime  # here, as it starts a thread: the fork server must have none
+    import onnxruntime  # starts a thread, which the fork server must not have
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
@@ -161,16 +161,16 @@ def _session(path: Path) -> "onnxruntime.InferenceSession":
 def _compared(session: "onnxruntime.InferenceSession", network: Network, block: Tensor) -> tuple[float, float]:
     """(largest absolute difference, largest absolute output) on a block."""
     expected = network(block)
-    found = session.run(list(expected), {session.get_inputs()[0].name: block.numpy()})
+    outputs = session.run(list(expected), {session.get_inputs()[0].name: block.numpy()})
     worst, largest = 0.0, 0.0
-    for ours, theirs in zip(expected.values(), found, strict=True):
-        worst = _worse(worst, float((ours - torch.from_numpy(theirs)).abs().max()))
-        largest = max(largest, float(ours.abs().max()))
+    for reference, output in zip(expected.values(), outputs, strict=True):
+        worst = _worse(worst, float((reference - torch.from_numpy(output)).abs().max()))
+        largest = max(largest, float(reference.abs().max()))
     return worst, largest
 
 
 def _worse(one: float, other: float) -> float:
-    """The larger; a NaN wins, as no comparison may hide it."""
+    """The larger number; NaN if one is NaN."""
     return other if other > one or other != other else one
 
 

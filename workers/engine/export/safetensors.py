@@ -1,7 +1,7 @@
-"""Networks as safetensors: plain weights under public names, and one metadata key that says what they are.
+"""Export to safetensors: weights by name, and metadata.
 
-The library writes metadata keys in a random order per process, so there is exactly one, with canonical JSON in it:
-equal networks give equal bytes.
+The library writes metadata keys in a random order, so there is exactly one key, with canonical JSON as its value: equal
+networks give equal bytes.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Evaluation of a trained job: quality on the splits, verdicts, a closer analysis of the test rows, costs."""
+"""Evaluation of a trained job: predictions, metrics, verdicts, analysis of the test rows, costs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,28 +21,27 @@ from workers.engine.jobs.baselines.comparing import compare, outputs_of_baseline
 from workers.engine.jobs.job import Job
 from workers.engine.jobs.test_analysis import TestAnalysis, analyse_test_rows
 from workers.engine.jobs.trained import Trained
-from workers.engine.losses.teacher_mix import TeacherOutputs
 from workers.engine.tasks.build import BuiltTask
 from workers.engine.teachers.teacher import Teacher
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What evaluation found, and what teachers and student cost."""
+    """The results of the evaluation, and the costs of teachers and student."""
 
     tasks: list[EvaluatedTask]
     evaluation: Evaluation
     predictions: tuple[SplitName, ...]
-    """The splits that have a predictions file."""
+    """The splits with a predictions file."""
     analysis: TestAnalysis
     baselines: BaselineReport | None
     teachers: list[TeacherPart]
     cost: Cost
-    """Of the student, and of its control, which has the same architecture."""
+    """The cost of the student, and of its control, which has the same architecture."""
 
 
 def evaluate(trained: Trained) -> Evaluated:
-    """Evaluate teachers, student, control and baselines; writes the predictions files. Raises Stopped."""
+    """Evaluate teachers, student, control and baselines, and write the predictions files. Raises Stopped."""
     tasks = [_evaluated_task(each) for each in trained.tasks]
     evaluation, predictions = _evaluation(trained, tasks)
     baselines = compare(trained, tasks, evaluation)
@@ -53,24 +52,20 @@ def evaluate(trained: Trained) -> Evaluated:
 
 
 def outputs_folder(job: Job) -> Path:
-    """Where an attempt leaves its output files."""
+    """The folder of an attempt's output files."""
     folder = Path(job.order.attempt_dir) / "outputs"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def _evaluated_task(task: BuiltTask) -> EvaluatedTask:
-    teachers = tuple(_task_teacher(outputs) for outputs in task.teachers)
+    # Teachers are evaluated on their stored outputs, without another forward pass.
+    teachers = tuple(TaskTeacher(each.key, each.weight, each.spec, each.at, each.output) for each in task.teachers)
     return EvaluatedTask(task.student.name, task.student.spec, task.student.target, teachers)
 
 
-def _task_teacher(outputs: TeacherOutputs) -> TaskTeacher:
-    """The stored outputs again: evaluation makes no teacher pass."""
-    return TaskTeacher(outputs.key, outputs.weight, outputs.spec, outputs.at, outputs.output)
-
-
 def _evaluation(trained: Trained, tasks: list[EvaluatedTask]) -> tuple[Evaluation, tuple[SplitName, ...]]:
-    """(the evaluation, the splits that have predictions)."""
+    """(evaluation, splits with predictions)."""
     dataset = trained.data.dataset
     control = trained.outputs_of(trained.control) if trained.control else None
     firsts = [source.first for source in dataset.sources] if len(dataset.sources) > 1 else ()

@@ -1,4 +1,4 @@
-"""Export of a trained job: weights, ONNX, and what is said of each model beside its file."""
+"""Export of a trained job: weights, ONNX, facts and manifests of the models."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,8 @@ from app.contracts.wire.orders import PEER_ROLES, PREDICTIONS_ROLES, OutputFile,
 from workers.engine.common.files import sha256_of
 from workers.engine.data.transform import apply
 from workers.engine.evaluation.evaluate import Evaluation
-from workers.engine.export.model_card import Provenance, metadata
+from workers.engine.export.model_card import Provenance
+from workers.engine.export.model_card import metadata as model_metadata
 from workers.engine.export.onnx import check_onnx, export_onnx
 from workers.engine.export.safetensors import export_safetensors
 from workers.engine.jobs.evaluate import Evaluated, outputs_folder
@@ -24,7 +25,7 @@ _CHECKED_ROWS = 2048
 
 @dataclass(frozen=True)
 class Exported:
-    """The output files of a job but its report, in the order in which they are published."""
+    """The output files of a job without its report, in the order of their publication."""
 
     files: list[OutputFile]
     student: OutputFile
@@ -32,12 +33,12 @@ class Exported:
     peers: tuple[PeerModel, ...]
     checks: dict[str, OnnxCheck]
     facts: ModelFacts
-    """Of the student, as its manifest is."""
+    """The facts of the student; `manifest` is its manifest."""
     manifest: ModelManifest
 
 
 def export(trained: Trained, evaluated: Evaluated) -> Exported:
-    """Write every model. Raises UserError `export_mismatch` where ONNX puts out other numbers."""
+    """Write every model. Raises UserError `export_mismatch` if the ONNX file's outputs differ."""
     exporter = _Exporter(trained, evaluated.evaluation)
     roles = [PREDICTIONS_ROLES[split] for split in evaluated.predictions]
     predictions = [output_file(role, outputs_folder(trained.job) / f"{role}.npz") for role in roles]
@@ -50,8 +51,8 @@ def export(trained: Trained, evaluated: Evaluated) -> Exported:
         student=student,
         control=control,
         peers=tuple(
-            PeerModel(role=PEER_ROLES[i], facts=exporter.facts(own), manifest=exporter.manifest(own))
-            for i, own in enumerate(trained.run_spec.peers)
+            PeerModel(role=PEER_ROLES[i], facts=exporter.facts(peer), manifest=exporter.manifest(peer))
+            for i, peer in enumerate(trained.run_spec.peers)
         ),
         checks=checks,
         facts=exporter.facts(trained.run_spec.architecture),
@@ -60,7 +61,7 @@ def export(trained: Trained, evaluated: Evaluated) -> Exported:
 
 
 def output_file(role: OutputRole, path: Path) -> OutputFile:
-    """A finished file of an attempt, with its size and digest."""
+    """An output file with its size and digest."""
     return OutputFile(role=role, path=path.name, bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
@@ -75,18 +76,18 @@ class _Exporter:
     def weights(self, role: OutputRole, model: TrainedModel) -> OutputFile:
         """A model as safetensors."""
         path = self._folder / f"{role}.safetensors"
-        own = model.network.architecture
-        export_safetensors(model.network, path, self._metadata(own, model.steps, control=role == "control"))
+        metadata = self._metadata(model.network.architecture, model.steps, control=role == "control")
+        export_safetensors(model.network, path, metadata)
         return output_file(role, path)
 
     def graphs(self) -> tuple[list[OutputFile], dict[str, OnnxCheck]]:
-        """(the student as ONNX, how its outputs compare with torch's), where the spec asks for it."""
+        """(the student as ONNX, the comparison with torch); empty unless the spec exports ONNX."""
         trained = self._trained
         if "onnx" not in trained.job.spec.exports:
             return [], {}
         path, network = self._folder / "student.onnx", trained.student.network
-        card = self._metadata(trained.run_spec.architecture, trained.student.steps, control=False)
-        export_onnx(network, path, card, trained.data.input_name)
+        metadata = self._metadata(trained.run_spec.architecture, trained.student.steps, control=False)
+        export_onnx(network, path, metadata, trained.data.input_name)
         splits = trained.data.dataset.splits
         rows = splits.get("test", splits["train"])[:_CHECKED_ROWS]
         raw = trained.data.dataset.inputs[trained.data.input_name][rows]
@@ -107,13 +108,13 @@ class _Exporter:
             not_measured=evaluation.not_measured,
         )
         outputs = {each.student.name: each.student.spec for each in trained.tasks}
-        return metadata(architecture, self._inputs(), outputs, provenance)
+        return model_metadata(architecture, self._inputs(), outputs, provenance)
 
     def _inputs(self) -> dict[str, InputTransform]:
         return {self._trained.data.input_name: self._trained.data.transform}
 
     def facts(self, architecture: Architecture) -> ModelFacts:
-        """What an inspection would find out about an exported model."""
+        """The facts of an exported model, as an inspection would find them."""
         sizes = architecture.outputs or {}
         return ModelFacts(
             architecture=architecture,
@@ -128,7 +129,7 @@ class _Exporter:
         )
 
     def manifest(self, architecture: Architecture) -> ModelManifest:
-        """The manifest with which an exported model could be uploaded."""
+        """The manifest of an exported model, as for an upload."""
         spec = self._trained.job.spec
         return ModelManifest(
             name=spec.name or f"{spec.kind} student",

@@ -1,4 +1,4 @@
-"""Loading: the datasets of a job as tensors, ready to be trained on."""
+"""The datasets of a job as tensors, ready for training."""
 
 import hashlib
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _HASHED_ROWS = 4096
 
 @dataclass(frozen=True)
 class JobData:
-    """The rows of a job: as they were uploaded, as networks of ours take them, and how they are augmented."""
+    """The rows of a job: raw dataset, transformed inputs, and augmentation."""
 
     dataset: Dataset
     inputs: Inputs
@@ -29,7 +29,7 @@ class JobData:
 
     @classmethod
     def of(cls, spec: Spec, dataset: Dataset, device: torch.device) -> "JobData":
-        """Rows on `device`. Seeds and searches change neither inputs nor augmentation."""
+        """The data of a job on `device`. It is the same for all seeds and candidates of a job."""
         name = next(iter(dataset.inputs))
         transform, views = dataset.transforms[name], spec.training.views
         inputs = Inputs.prepare(dataset.inputs[name], transform, device)
@@ -43,36 +43,36 @@ class JobData:
 
     @property
     def input_name(self) -> str:
-        """The name of the input, of which a dataset has one."""
+        """The name of the dataset's only input."""
         return next(iter(self.dataset.inputs))
 
     @property
     def transform(self) -> InputTransform:
-        """What the student does to raw rows."""
+        """The student's transform of raw rows."""
         return self.dataset.transforms[self.input_name]
 
     @property
     def trained_rows(self) -> Tensor:
-        """Every row that training may use: the training split (augmentation mixes rows), then the validation split."""
+        """All rows that training may use: the training split (of which any rows may be mixed), then validation."""
         return torch.cat([self.split("train"), self.split("validation")])
 
     @cached_property
     def digest_of_inputs(self) -> str:
-        """Of the inputs of `trained_rows`."""
+        """SHA-256 of the inputs of `trained_rows`."""
         return digest_of_rows(self.dataset.inputs[self.input_name], self.trained_rows)
 
     def split(self, name: SplitName) -> Tensor:
-        """The rows of a split, int64; none where the dataset has no such split."""
+        """The rows of a split, int64; empty if the dataset has no such split."""
         return self.dataset.splits.get(name, torch.empty(0, dtype=torch.int64))
 
 
 def store_of(spec: Spec) -> StoreSpec:
-    """How a job stores its teachers' outputs."""
+    """The soft-target store settings of a job."""
     return StoreSpec() if isinstance(spec, TrainJob) else spec.store
 
 
 def digest_of_rows(values: Tensor, rows: Tensor) -> str:
-    """SHA-256 of rows (int64 [n]) of a column on the host: type, shape, bytes."""
+    """SHA-256 of rows (int64 [n]) of a column on the host: dtype, shape and bytes."""
     digest = hashlib.sha256(repr((str(values.dtype), tuple(values.shape[1:]), len(rows))).encode())
     for part in torch.split(rows, _HASHED_ROWS):
         digest.update(values[part].contiguous().numpy().tobytes())

@@ -1,4 +1,4 @@
-"""The runs of a job, in order: candidates of a search, their controls, the job's own, further seeds."""
+"""The runs of a job in order: estimate of R, candidates of a search and their controls, student, further seeds."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from workers.engine.data.dataset import Dataset
 from workers.engine.jobs.baselines.planning import labelled_tasks
 from workers.engine.jobs.runs.results import RunResult
 from workers.engine.jobs.runs.run import Run
-from workers.engine.jobs.search import Candidate, folds, folds_of, searches_rate
+from workers.engine.jobs.search import Candidate, folds, folds_of, searches_learning_rate
 from workers.engine.tasks.build import BuiltTask
 from workers.engine.tasks.relation import with_estimate
 from workers.engine.tasks.run_spec import RunSpec, Spec
@@ -21,7 +21,7 @@ from workers.engine.tasks.run_spec import RunSpec, Spec
 
 @dataclass
 class Plan:
-    """What is trained for a spec; `offset` counts the steps of the runs before the next."""
+    """The runs of a job; `offset` is the number of optimizer steps of the runs before the next one."""
 
     run_spec: RunSpec
     tasks: tuple[BuiltTask, ...]
@@ -40,17 +40,17 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of all runs, as far as epochs of the training split tell."""
-        run, first = self.main(self.run_spec, self.tasks), self.probe()
+        """Optimizer steps of all runs, with epochs of the training split."""
+        run, probe_run = self.main(self.run_spec, self.tasks), self.probe()
         trials = len(self.trials) * (folds_of(self.spec) or 1)
         controls = len(self.trials) if self.trials and self.run_spec.control else 0
-        probe = first.schedule().steps if first is not None else 0
-        singles = len(labelled_tasks(self.tasks, run.train)) if self.run_spec.baselines else 0
-        runs = trials + controls + self.run_spec.repeats * (len(run.parts) + singles)
+        probe = probe_run.schedule().steps if probe_run is not None else 0
+        baselines = len(labelled_tasks(self.tasks, run.train)) if self.run_spec.baselines else 0
+        runs = trials + controls + self.run_spec.repeats * (len(run.parts) + baselines)
         return probe + run.schedule().steps * runs
 
     def probe(self) -> Run | None:
-        """The first run that measures what tasks do to each other, where the student or its teachers go by that."""
+        """The first run, which estimates R if the student or its teachers depend on R; else None."""
         if self.run_spec.probe is None:
             return None
         run = self.main(self.run_spec, self.tasks)
@@ -58,17 +58,17 @@ class Plan:
         run_spec = self.run_spec.with_training(steps=steps, epochs=None, early_stopping=None)
         return self._run("relation", run_spec, self.tasks, self.splits)
 
-    def after(self, probed: RunResult) -> "Plan":
-        """The plan as if the job had given the relation that its first run measured."""
-        assert probed.measured is not None
-        return self.given(tuple(tuple(row) for row in probed.measured["estimate"]))
+    def after_probe(self, result: RunResult) -> "Plan":
+        """The plan of the remaining runs, with the relation that the first run estimated."""
+        assert result.measured is not None
+        return self.with_relation(tuple(tuple(row) for row in result.measured["estimate"]))
 
-    def given(self, matrix: Matrix) -> "Plan":
-        """The plan behind a first run that has measured `matrix`."""
-        first = self.probe()
-        assert first is not None
-        spec = related(self.spec, matrix)
-        trials = [replace(trial, spec=related(trial.spec, matrix)) for trial in self.trials]
+    def with_relation(self, matrix: Matrix) -> "Plan":
+        """The plan of the runs after a first run that has estimated `matrix`."""
+        probe_run = self.probe()
+        assert probe_run is not None
+        spec = _with_relation(self.spec, matrix)
+        trials = [replace(trial, spec=_with_relation(trial.spec, matrix)) for trial in self.trials]
         run_spec = RunSpec.of(trials[0].spec if trials else spec)
         return replace(
             self,
@@ -76,11 +76,11 @@ class Plan:
             tasks=self.build(run_spec),
             trials=trials,
             spec=spec,
-            offset=first.schedule().steps,
+            offset=probe_run.schedule().steps,
         )
 
     def main(self, run_spec: RunSpec, tasks: tuple[BuiltTask, ...]) -> Run:
-        """The run of the job's own student."""
+        """The main run, which trains the job's student."""
         run = self._run("", run_spec, tasks, self.splits)
         return replace(run, control=run_spec.control and not self.trials, offset=self.offset)
 
@@ -89,22 +89,22 @@ class Plan:
         return Run(name, run_spec, tasks, train, validation, self.start, sources=self.dataset.sources)
 
     def main_of(self, winner: Candidate) -> Run:
-        """The same for the winner of a search: trained again, as if the job had named its values."""
+        """The main run with the values of the winner of a search."""
         run_spec = RunSpec.of(winner.spec)
         return self.main(run_spec, self.build(run_spec))
 
     def repeats(self, main: Run) -> list[Run]:
-        """The further seeds."""
-        found = []
+        """The runs of the further seeds."""
+        runs = []
         for i in range(1, main.run_spec.repeats):
             run_spec = main.run_spec.with_training(seed=main.training.seed + i)
             run = replace(main, name=f"repeat-{i}", run_spec=run_spec, tasks=self.build(run_spec))
             run = replace(run, control=run_spec.control)
-            found.append(replace(run, offset=self.offset + i * len(run.parts) * run.schedule().steps))
-        return found
+            runs.append(replace(run, offset=self.offset + i * len(run.parts) * run.schedule().steps))
+        return runs
 
-    def judges(self) -> Sequence[tuple[Tensor, Tensor]]:
-        """(training rows, validation rows) of each judgement of the candidates: the splits, or the folds."""
+    def validation_folds(self) -> Sequence[tuple[Tensor, Tensor]]:
+        """(training rows, validation rows) by which candidates are scored: the splits, or each fold."""
         train, validation = self.splits
         count = folds_of(self.spec)
         if count is None:
@@ -112,24 +112,23 @@ class Plan:
         return folds(torch.cat([train, validation]).sort().values, count, self.run_spec.training.seed)
 
     def candidates(self, name: str, train: Tensor, validation: Tensor) -> list[Run]:
-        """A run for each candidate of a search, without controls."""
+        """The runs of the candidates of a search, without controls."""
         specs = [RunSpec.of(candidate.spec) for candidate in self.trials]
         rows = train, validation
         return [self._run(f"{name}-{i}", spec, self.build(spec), rows) for i, spec in enumerate(specs)]
 
     def controls(self) -> Iterator[Run]:
-        """As many trials as the student has: over its learning rates where they are searched, else over seeds. One
-        after the other, as each holds columns on the device.
+        """The runs of the controls, as many as candidates: with the candidates' learning rates if those are searched,
+        else with different seeds. Created one at a time, as each has columns on the device.
         """
         for i, candidate in enumerate(self.trials if self.run_spec.control else ()):
             run_spec = RunSpec.of(candidate.spec)
-            if not searches_rate(self.spec):
+            if not searches_learning_rate(self.spec):
                 run_spec = run_spec.with_training(seed=run_spec.training.seed + i)
             run = self._run(f"control-{i}", run_spec, self.build(run_spec), self.splits)
             yield replace(run, start={}, student=False, control=True)
 
 
-def related(spec: Spec, matrix: Matrix) -> Spec:
-    """The spec with the relation that was measured."""
+def _with_relation(spec: Spec, matrix: Matrix) -> Spec:
     assert isinstance(spec, MultitaskJob)
     return with_estimate(spec, matrix)

@@ -4,7 +4,6 @@ import json
 
 from app.contracts.base import digest_of
 from app.contracts.reports.relation import RelationReport
-from app.contracts.reports.report import TargetUse
 from app.contracts.specs.jobs import MultitaskJob
 from app.contracts.wire.orders import OutputFile, TrainingOutcome
 from workers.engine.common.environment import environment
@@ -18,7 +17,7 @@ from workers.engine.tasks.task import learnable_rows
 
 
 def write_report(trained: Trained, evaluated: Evaluated, exported: Exported) -> TrainingOutcome:
-    """Write `report.json`; the outcome names every output file."""
+    """Write `report.json`; returns the outcome with all output files."""
     report = build_report(_parts(trained, evaluated, exported)).model_dump(mode="json")
     path = outputs_folder(trained.job) / "report.json"
     path.write_text(json.dumps(report, allow_nan=False))
@@ -43,7 +42,7 @@ def _parts(trained: Trained, evaluated: Evaluated, exported: Exported) -> Report
         control=_learner_part(evaluated.cost, control, trained.control) if control and trained.control else None,
         environment=environment(job.device, job.order.threads, trained.precision),
         datasets=trained.dataset_uses(),
-        targets=[TargetUse.model_validate(use) for use in trained.targets],
+        targets=trained.targets,
         relation=_relation(trained),
         baselines=evaluated.baselines,
         search=trained.search,
@@ -68,10 +67,10 @@ def _learner_part(cost: Cost, file: OutputFile, model: TrainedModel) -> LearnerP
 
 
 def _relation(trained: Trained) -> RelationReport | None:
-    asked, used = trained.job.spec, trained.run_spec.spec
-    if not isinstance(asked, MultitaskJob) or not isinstance(used, MultitaskJob):
+    requested, used = trained.job.spec, trained.run_spec.spec
+    if not isinstance(requested, MultitaskJob) or not isinstance(used, MultitaskJob):
         return None
-    return relation_report(asked, used, trained.measured)
+    return relation_report(requested, used, trained.measured)
 
 
 def _not_measured(trained: Trained) -> dict[str, str]:

@@ -1,6 +1,4 @@
-"""Values to be searched: where a spec names candidates, what each combination of them makes of it, and the rows by
-which they are judged.
-"""
+"""Searches in a spec: the combinations of values as candidates, and the rows by which candidates are scored."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,81 +12,82 @@ from app.contracts.specs.jobs import TRAINING_JOB
 from workers.engine.common.seeds import generator
 from workers.engine.tasks.run_spec import Spec
 
-Place = tuple[str | int, ...]
+Pointer = tuple[str | int, ...]
+"""The steps of a JSON pointer."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One combination: the values by their JSON pointer, and the spec with them in it."""
+    """A combination of searched values, by JSON pointer, and the spec with these values."""
 
     values: dict[str, float]
     spec: Spec
 
 
-def _searches(document: Any, place: Place = ()) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """Every object with a list `search`, in the order of the document."""
+def _searches(document: Any, pointer: Pointer = ()) -> Iterator[tuple[Pointer, dict[str, Any]]]:
+    """All objects with a list `search`, in the order of the document."""
     if isinstance(document, dict):
         if isinstance(document.get("search"), list):
-            yield place, document
+            yield pointer, document
             return
         for name, value in document.items():
-            yield from _searches(value, (*place, name))
+            yield from _searches(value, (*pointer, name))
     elif isinstance(document, list):
         for i, value in enumerate(document):
-            yield from _searches(value, (*place, i))
+            yield from _searches(value, (*pointer, i))
 
 
-def _replaced(document: Any, place: Place, value: float) -> Any:
-    if not place:
+def _replaced(document: Any, pointer: Pointer, value: float) -> Any:
+    if not pointer:
         return value
-    first, rest = place[0], place[1:]
+    first, rest = pointer[0], pointer[1:]
     if isinstance(document, list):
         return [_replaced(item, rest, value) if i == first else item for i, item in enumerate(document)]
     return {name: _replaced(item, rest, value) if name == first else item for name, item in document.items()}
 
 
-def _pointer(place: Place) -> str:
-    return "".join(f"/{step}" for step in place)
+def _as_text(pointer: Pointer) -> str:
+    return "".join(f"/{step}" for step in pointer)
 
 
-def _told(value: Any, tried: list[Any]) -> float:
-    """A number as it is; of what is no number (a relation) its place among the candidates."""
-    return float(value) if isinstance(value, int | float) else float(tried.index(value))
+def _as_number(value: Any, searched: list[Any]) -> float:
+    """A number as it is; for other values (relations) the index in the search."""
+    return float(value) if isinstance(value, int | float) else float(searched.index(value))
 
 
 def candidates(spec: Spec) -> list[Candidate]:
-    """Every combination of what is searched, in the order of the spec; none where nothing is searched."""
+    """All combinations of searched values, in the order of the spec; empty without a search."""
     document = spec.model_dump(mode="json")
-    found = list(_searches(document))
-    if not found:
+    searches = list(_searches(document))
+    if not searches:
         return []
-    made = []
-    for values in product(*(search["search"] for _, search in found)):
+    result = []
+    for values in product(*(search["search"] for _, search in searches)):
         changed = document
-        for (place, _), value in zip(found, values, strict=True):
-            changed = _replaced(changed, place, value)
+        for (pointer, _), value in zip(searches, values, strict=True):
+            changed = _replaced(changed, pointer, value)
         parsed = TRAINING_JOB.validate_python(changed, strict=False)
-        said = {
-            _pointer(place): _told(value, search["search"])
-            for (place, search), value in zip(found, values, strict=True)
+        by_pointer = {
+            _as_text(pointer): _as_number(value, search["search"])
+            for (pointer, search), value in zip(searches, values, strict=True)
         }
-        made.append(Candidate(said, parsed))
-    return made
+        result.append(Candidate(by_pointer, parsed))
+    return result
 
 
 def folds_of(spec: Spec) -> int | None:
-    """Folds of the cross-validation, where a search asks for one."""
-    asked = [search["folds"] for _, search in _searches(spec.model_dump(mode="json")) if search.get("folds")]
-    return max(asked) if asked else None
+    """Number of folds if a search uses cross-validation."""
+    counts = [search["folds"] for _, search in _searches(spec.model_dump(mode="json")) if search.get("folds")]
+    return max(counts) if counts else None
 
 
-def searches_rate(spec: Spec) -> bool:
-    """Whether the learning rate is among what is searched: then the control is searched over the same."""
-    return any(place == ("training", "learning_rate") for place, _ in _searches(spec.model_dump(mode="json")))
+def searches_learning_rate(spec: Spec) -> bool:
+    """Whether the learning rate is searched; controls are then searched over the same values."""
+    return any(pointer == ("training", "learning_rate") for pointer, _ in _searches(spec.model_dump(mode="json")))
 
 
 def folds(rows: Tensor, count: int, seed: int) -> Sequence[tuple[Tensor, Tensor]]:
-    """(training rows, validation rows) of each fold: `rows` (int64) dealt at random, from the seed."""
+    """(training rows, validation rows) of each fold: `rows` (int64) split at random by the seed."""
     order = rows[torch.randperm(len(rows), generator=generator(seed, "folds"))]
     parts = [part.sort().values for part in torch.tensor_split(order, count)]
     return [(torch.cat([*parts[:i], *parts[i + 1 :]]).sort().values, part) for i, part in enumerate(parts)]

@@ -1,4 +1,4 @@
-"""Runs a search: every candidate without a control, and as many controls; the validation rows choose."""
+"""Executes a search: trains all candidates and as many controls, and selects by validation score."""
 
 from dataclasses import dataclass, field, replace
 
@@ -14,27 +14,27 @@ from workers.engine.jobs.search import Candidate, folds_of
 
 @dataclass(frozen=True)
 class Searched:
-    """The winner, the best control, the whole curve, and the runs that were trained one by one."""
+    """The result of a search: the winner, the best control, all scores, and the results of single runs."""
 
     winner: Candidate
     control: TrainedModel | None
     report: SearchReport
     results: list[RunResult]
     seconds: float
-    """Of candidates that trained as one vectorised step, as is `bit_exact`."""
+    """Seconds of candidates that trained as one vectorised step, as is `bit_exact`."""
     bit_exact: bool
 
 
 def search(runner: Runner, plan: Plan) -> Searched:
-    """Train and judge all candidates of `plan`, whose `offset` grows by their steps. Raises Stopped and UserError."""
+    """Train and score all candidates of `plan`; its `offset` grows by their steps. Raises Stopped and UserError."""
     search = _Search(runner, plan)
-    judges = plan.judges()
-    names = [f"search-fold-{i}" for i in range(len(judges))] if len(judges) > 1 else ["search"]
-    by_fold = [search.scores(name, *rows) for name, rows in zip(names, judges, strict=True)]
+    folds = plan.validation_folds()
+    names = [f"search-fold-{i}" for i in range(len(folds))] if len(folds) > 1 else ["search"]
+    by_fold = [search.scores(name, *rows) for name, rows in zip(names, folds, strict=True)]
     scores = [list(each) for each in zip(*by_fold, strict=True)]
     means = [sum(each) / len(each) for each in scores]
     best = means.index(max(means))
-    controls = [search.trained(run, "control") for run in plan.controls()]
+    controls = [search.train(run, "control") for run in plan.controls()]
     report = SearchReport(
         trials=tuple(
             Trial(values=candidate.values, score=mean, folds=tuple(each) if len(each) > 1 else ())
@@ -57,18 +57,18 @@ class _Search:
     bit_exact: bool = True
 
     def scores(self, name: str, train: Tensor, validation: Tensor) -> list[float]:
-        """Every candidate's score on some validation rows: trained as one vectorised step where that is possible."""
+        """The score of each candidate on validation rows; trained as one vectorised step if possible."""
         runs = self.plan.candidates(name, train, validation)
-        together = self.runner.run_vectorised(name, [replace(run, offset=self.plan.offset) for run in runs])
-        if together is None:
-            return [self.trained(run, "student").score or 0.0 for run in runs]
+        vectorised = self.runner.run_vectorised(name, [replace(run, offset=self.plan.offset) for run in runs])
+        if vectorised is None:
+            return [self.train(run, "student").score or 0.0 for run in runs]
         self.plan.offset += len(runs) * runs[0].schedule().steps
-        self.seconds += together.seconds
-        self.bit_exact = self.bit_exact and together.bit_exact
-        return together.scores
+        self.seconds += vectorised.seconds
+        self.bit_exact = self.bit_exact and vectorised.bit_exact
+        return vectorised.scores
 
-    def trained(self, run: Run, learner: str) -> TrainedModel:
-        """One learner of a run that is trained by itself."""
+    def train(self, run: Run, learner: str) -> TrainedModel:
+        """Execute a run; returns the trained model of one of its learners."""
         result = self.runner.run(replace(run, offset=self.plan.offset))
         self.plan.offset += run.schedule().steps
         self.results.append(result)

@@ -23,7 +23,7 @@ from app.contracts.specs.distillation import (
     SimilarityTerm,
     SimkdTerm,
 )
-from workers.engine.data.columns import Rows, Taken
+from workers.engine.data.columns import ColumnLike, Rows
 from workers.engine.losses.features.attention import attention_transfer
 from workers.engine.losses.features.crd import info_nce
 from workers.engine.losses.features.fitnets import hint, unit_hint
@@ -112,7 +112,7 @@ class FeatureTargets:
     counted: Tensor
     relational: bool
     taps: tuple[str, ...]
-    teacher: Taken
+    teacher: ColumnLike
     shape: Shape
     method: FeatureMethod
 
@@ -124,7 +124,7 @@ class FeatureTargets:
         student: Shape,
         teacher: Shape,
         values: Tensor,
-        by_view: AugmentedOutputs | None,
+        augmented: AugmentedOutputs | None,
         seed: int,
         device: torch.device,
     ) -> "FeatureTargets":
@@ -139,7 +139,7 @@ class FeatureTargets:
             counted=torch.ones(len(values), dtype=torch.bool),
             relational=term.relational,
             taps=(term.student_layer,),
-            teacher=column(values, by_view, device),
+            teacher=column(values, augmented, device),
             shape=teacher,
             method=method,
         )

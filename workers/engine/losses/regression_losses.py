@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from app.contracts.resources.manifests import OutputSpec
 from app.contracts.specs.distillation import CosineTerm, HuberTerm, MseTerm, NumberTerm, TeacherBoundedTerm
-from workers.engine.data.columns import Column, Rows, Taken
+from workers.engine.data.columns import Column, ColumnLike, Rows
 from workers.engine.losses.regression.cosine import cosine
 from workers.engine.losses.regression.huber import number_huber
 from workers.engine.losses.regression.mse import number_mse
@@ -51,7 +51,7 @@ class NumberTargets:
     name: str
     weight: float
     counted: Tensor
-    numbers: Taken
+    numbers: ColumnLike
     mask: Column | None
     formula: NumberFormula
     scale: tuple[Tensor, Tensor] | None
@@ -84,7 +84,7 @@ class NumberTargets:
             name=name,
             weight=term.share,
             counted=counted,
-            numbers=column(mean, _by_view(all_outputs, weights, spec), device),
+            numbers=column(mean, _augmented(all_outputs, weights, spec), device),
             mask=None if bool(counted.all()) else Column.on(device, counted),
             formula=number_formula(term),
             scale=scale_of(spec, torch.empty(0, device=device)) if term.own_units else None,
@@ -111,9 +111,11 @@ def _mean(outputs: Sequence[tuple[Tensor, OutputSpec]], weights: Tensor, spec: O
     return standardised(mean, spec)
 
 
-def _by_view(all_outputs: tuple[TeacherOutputs, ...], weights: Tensor, spec: OutputSpec) -> AugmentedOutputs | None:
+def _augmented(all_outputs: tuple[TeacherOutputs, ...], weights: Tensor, spec: OutputSpec) -> AugmentedOutputs | None:
     """The same for augmented rows; outputs that stand in the dataset are those of the rows without augmentation."""
-    splits = [teacher_outputs.by_view.split for teacher_outputs in all_outputs if teacher_outputs.by_view is not None]
+    splits = [
+        teacher_outputs.augmented.split for teacher_outputs in all_outputs if teacher_outputs.augmented is not None
+    ]
     if not splits:
         return None
     split = splits[0]
@@ -127,9 +129,9 @@ def _by_view(all_outputs: tuple[TeacherOutputs, ...], weights: Tensor, spec: Out
 
 def _dense(teacher_outputs: TeacherOutputs, split: Tensor, epoch: int) -> Tensor:
     """A teacher's outputs [n, size] for the training rows as they are augmented in an epoch."""
-    if teacher_outputs.by_view is None:
+    if teacher_outputs.augmented is None:
         return teacher_outputs.at(split)
-    outputs = teacher_outputs.by_view.of_epoch(epoch)
+    outputs = teacher_outputs.augmented.of_epoch(epoch)
     assert isinstance(outputs, Tensor)
     return outputs
 

@@ -184,5 +184,5 @@ class LabelSoftTargets:
 def _only(outputs: Tensor, rows: Rows, counted: Tensor) -> tuple[Tensor, Rows]:
     """The counted ones of these rows: known on the host, so that no step waits for the device."""
     places = counted[rows.host].nonzero()[:, 0]
-    kept = Rows(rows.host[places], rows.device[places.to(rows.device.device)], rows.view)
+    kept = Rows(rows.host[places], rows.device[places.to(rows.device.device)], rows.augmentation)
     return outputs.index_select(0, places.to(outputs.device)), kept

@@ -50,7 +50,7 @@ class SupervisedLoss:
     def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
         """One loss a row [n], 0 where not counted."""
         own = self.loss(inputs.outputs, self.labels.take(rows))
-        if rows.view is None or rows.view.partner is None or rows.view.share is None:
+        if rows.augmentation is None or rows.augmentation.partner is None or rows.augmentation.share is None:
             return own
-        others = self.loss(inputs.outputs, self.labels.take(rows.view.partner))
-        return rows.view.share * own + (1.0 - rows.view.share) * others
+        others = self.loss(inputs.outputs, self.labels.take(rows.augmentation.partner))
+        return rows.augmentation.share * own + (1.0 - rows.augmentation.share) * others

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from app.contracts.resources.manifests import OutputSpec
-from workers.engine.data.columns import Column, Rows, Taken, ViewedColumn
+from workers.engine.data.columns import AugmentedColumn, Column, ColumnLike, Rows
 from workers.engine.data.top_k import TopK, TopKColumn
 from workers.engine.losses.softmax import log_probabilities, widened
 
@@ -29,12 +29,12 @@ class AugmentedOutputs:
     of_epoch: Callable[[int], Tensor | TopK]
 
 
-def column(values: Tensor | TopK, by_view: AugmentedOutputs | None, device: torch.device) -> Taken:
+def column(values: Tensor | TopK, augmented: AugmentedOutputs | None, device: torch.device) -> ColumnLike:
     """`values` [N, size] by row on the device, or the outputs for the row as it is augmented."""
     base = TopKColumn(values, device) if isinstance(values, TopK) else Column.on(device, values)
-    if by_view is None:
+    if augmented is None:
         return base
-    return ViewedColumn(base, by_view.split, lambda epoch: column(by_view.of_epoch(epoch), None, device), device)
+    return AugmentedColumn(base, augmented.split, lambda epoch: column(augmented.of_epoch(epoch), None, device), device)
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class TeacherOutputs:
     weight: float
     key: str = ""
     output: str = ""
-    by_view: "AugmentedOutputs | None" = None
+    augmented: "AugmentedOutputs | None" = None
 
     @property
-    def present(self) -> Tensor:
+    def available(self) -> Tensor:
         """Bool [N]: the rows that the teacher has outputs for."""
         if isinstance(self.values, TopK):
             return torch.ones(len(self.values), dtype=torch.bool)
@@ -68,7 +68,7 @@ class TeacherOutputs:
 
 def shares(all_outputs: tuple[TeacherOutputs, ...]) -> Tensor:
     """The share of each teacher on each row, [N, K]: rows sum to 1, or to 0 where no teacher has outputs."""
-    present = torch.stack([teacher_outputs.present for teacher_outputs in all_outputs], dim=1)
+    present = torch.stack([teacher_outputs.available for teacher_outputs in all_outputs], dim=1)
     weights = torch.tensor([teacher_outputs.weight for teacher_outputs in all_outputs]) * present
     return weights / weights.sum(1, keepdim=True).clamp_min(_TINY)
 
@@ -97,7 +97,7 @@ def confidence_shares(all_outputs: tuple[TeacherOutputs, ...], labels: Tensor) -
 class TeacherEnsemble:
     """The teachers of a task on the device: outputs by row, and log-shares [N, K]."""
 
-    outputs: tuple[Taken, ...]
+    outputs: tuple[ColumnLike, ...]
     specs: tuple[OutputSpec, ...]
     log_shares: Column
     counted: Tensor
@@ -116,7 +116,7 @@ class TeacherEnsemble:
         each = shares(all_outputs) if given is None else given
         counted = each.sum(1) > 0
         return cls(
-            tuple(column(teacher_outputs.values, teacher_outputs.by_view, device) for teacher_outputs in all_outputs),
+            tuple(column(teacher_outputs.values, teacher_outputs.augmented, device) for teacher_outputs in all_outputs),
             tuple(teacher_outputs.spec for teacher_outputs in all_outputs),
             Column.on(device, each.log()),
             counted,

@@ -1,7 +1,7 @@
-"""From a run's spec to its tasks: what the student learns, and what a control learns without teachers.
+"""Builds the tasks of a run from its spec: those of the student, and those of a control without teachers.
 
-`train` is one task with labels, `distill` one task with teacher terms, `multitask` several of either; the loop
-does not know which of them it runs.
+`train` has one task with labels, `distill` one task with teacher terms, `multitask` several of either; the training
+loop does not distinguish them.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ from workers.engine.losses.supervised_loss import SupervisedLoss
 from workers.engine.losses.teacher_mix import TeacherOutputs
 from workers.engine.losses.term import Term
 from workers.engine.models import build
-from workers.engine.tasks.distillation import teacher_terms, weight_schedules_of
+from workers.engine.tasks.distillation import teacher_terms, weight_schedules
 from workers.engine.tasks.run_spec import RunSpec
 from workers.engine.tasks.task import Task
 from workers.engine.teachers.sanity_check import check_teacher
@@ -35,7 +35,7 @@ Emit = Callable[[ChildEvent], None]
 
 @dataclass(frozen=True)
 class BuiltTask:
-    """A task of the student, the same task of a control (None without labels), and what its teachers put out."""
+    """A task of the student, the same task for a control (None without labels), and the outputs of its teachers."""
 
     student: Task
     control: Task | None
@@ -43,21 +43,21 @@ class BuiltTask:
 
 
 def build_tasks(run_spec: RunSpec, teachers: Teachers, emit: Emit) -> tuple[BuiltTask, ...]:
-    """Build every task of a run; each teacher runs at most once for all of them. Raises UserError `teacher_mismatch`.
+    """Build the tasks of a run; each teacher runs at most once. Raises UserError `teacher_mismatch`.
 
-    `emit` takes the warnings about teachers.
+    `emit` receives the warnings about teachers.
     """
-    expect_layers(run_spec, teachers)
+    request_layers(run_spec, teachers)
     return tuple(_build_task(task, run_spec, teachers, emit) for task in run_spec.tasks)
 
 
-def expect_layers(run_spec: RunSpec, teachers: Teachers) -> None:
-    """Announce which layers of the teachers the feature terms read, before any pass: one pass gives them all."""
+def request_layers(run_spec: RunSpec, teachers: Teachers) -> None:
+    """Request the teachers' layers that the feature terms read, before any outputs: one pass computes all."""
     for ref, term in _feature_terms(run_spec):
-        teachers.expect(ref, term.teacher_layer)
+        teachers.request_layer(ref, term.teacher_layer)
 
 
-def starting_weights(run_spec: RunSpec, teachers: Teachers) -> dict[str, Tensor]:
+def initial_weights(run_spec: RunSpec, teachers: Teachers) -> dict[str, Tensor]:
     """What the student starts from instead of random weights, by the names of its own tensors: layers of a teacher
     (`init`) and heads that a feature term reuses.
     """
@@ -77,8 +77,8 @@ def _initial_layers(run_spec: RunSpec, teachers: Teachers) -> dict[str, Tensor]:
     refs = [ref for task in run_spec.tasks for ref in task.teachers or ()]
     network = teachers.network(refs[run_spec.init.teacher])
     pairs = starting_tensors(run_spec.init, tensors(run_spec.architecture), tensors(network.architecture))
-    theirs = network.state_dict()
-    return {own: theirs[other].detach().clone() for own, other in pairs.items()}
+    weights = network.state_dict()
+    return {name: weights[source].detach().clone() for name, source in pairs.items()}
 
 
 def _reused_heads(run_spec: RunSpec, teachers: Teachers) -> dict[str, Tensor]:
@@ -96,7 +96,7 @@ def _reused_heads(run_spec: RunSpec, teachers: Teachers) -> dict[str, Tensor]:
 
 
 def _build_task(task: TaskSpec, run_spec: RunSpec, teachers: Teachers, emit: Emit) -> BuiltTask:
-    """A control has the supervised loss alone, at weight 1."""
+    """The student's task, and the control's with the supervised loss alone at weight 1."""
     smoothing = run_spec.training.label_smoothing
     dataset, device = teachers.dataset, teachers.device
     target = dataset.targets.get(task.target or task.name)
@@ -112,13 +112,14 @@ def _build_task(task: TaskSpec, run_spec: RunSpec, teachers: Teachers, emit: Emi
     if target is not None:
         weight = distillation.supervised.weight if outputs else 1.0
         terms.append(SupervisedLoss.of(target, spec, weight, smoothing, device))
-        own = run_spec.control_smoothing if run_spec.control_smoothing is not None else smoothing
-        control = Task(task.name, spec, target, task.weight, (SupervisedLoss.of(target, spec, 1.0, own, device),))
+        if run_spec.control_smoothing is not None:
+            smoothing = run_spec.control_smoothing
+        control = Task(task.name, spec, target, task.weight, (SupervisedLoss.of(target, spec, 1.0, smoothing, device),))
     if run_spec.mutual is not None:
         every_row = torch.ones(dataset.rows, dtype=torch.bool)
         terms.append(PeerTargets(run_spec.mutual.weight, every_row, run_spec.mutual.temperature))
-    weight_schedules = weight_schedules_of(distillation) if outputs else {}
-    return BuiltTask(Task(task.name, spec, target, task.weight, tuple(terms), weight_schedules), control, outputs)
+    schedules = weight_schedules(distillation) if outputs else {}
+    return BuiltTask(Task(task.name, spec, target, task.weight, tuple(terms), schedules), control, outputs)
 
 
 def _checked_outputs(

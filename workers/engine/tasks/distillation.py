@@ -1,4 +1,4 @@
-"""From a task's distillation spec to its terms: soft targets, layers, shares of the teachers."""
+"""Builds the teacher terms of a task from its distillation spec: soft targets, features, weights of the teachers."""
 
 from collections.abc import Sequence
 from typing import Literal, assert_never
@@ -33,12 +33,12 @@ def teacher_terms(
     seed: int,
     teachers: Teachers,
 ) -> list[Term]:
-    """Every term of a task that depends on a teacher, in the spec's order. `all_outputs` are those of `refs`."""
+    """All terms of a task that depend on a teacher, in the spec's order. `all_outputs` are the outputs of `refs`."""
     soft = _soft_terms(spec, all_outputs, output, target, teachers.device)
     return [*soft, *_feature_terms(spec, refs, student, seed, teachers)]
 
 
-def weight_schedules_of(spec: DistillationSpec) -> dict[str, WeightSchedule]:
+def weight_schedules(spec: DistillationSpec) -> dict[str, WeightSchedule]:
     """The weights of a task's terms that change over the steps, by name: phases, and annealed teachers."""
     soft, features = _named_soft_targets(spec), spec.features or ()
     annealed = _annealed(spec.anneal)
@@ -62,16 +62,16 @@ def _annealed(anneal: Literal["linear"] | None) -> float:
             assert_never(anneal)
 
 
-def _weight_schedule(weight: float, phase: Phase | None, gained: float) -> WeightSchedule | None:
-    """A weight that grows by `gained` over the steps and counts in a phase; None where it stays what it is."""
-    if phase is None and gained == 0.0:
+def _weight_schedule(weight: float, phase: Phase | None, change: float) -> WeightSchedule | None:
+    """A weight that changes linearly by `change` and is non-zero in a phase only; None where it is constant."""
+    if phase is None and change == 0.0:
         return None
-    during = phase or Phase()
-    return lambda progress: (weight + gained * progress) * during.share(progress)
+    active = phase or Phase()
+    return lambda progress: (weight + change * progress) * active.share(progress)
 
 
 def _names(methods: Sequence[str]) -> list[str]:
-    """A method that is there twice is numbered."""
+    """The names of terms: their methods, numbered where a method occurs more than once."""
     return [
         method if methods.count(method) == 1 else f"{method}.{methods[:i].count(method) + 1}"
         for i, method in enumerate(methods)
@@ -143,12 +143,13 @@ def _ensemble(
 def _feature_terms(
     spec: DistillationSpec, refs: Sequence[TeacherRef], student: Architecture, seed: int, teachers: Teachers
 ) -> list[Term]:
-    wanted: Sequence[FeatureTerm] = spec.features or ()
+    features: Sequence[FeatureTerm] = spec.features or ()
     shapes = {layer.name: layer.shape for layer in layers(student)}
-    made: list[Term] = []
-    for term, name in zip(wanted, _names([term.method for term in wanted]), strict=True):
-        theirs, values, by_view = teachers.layer(refs[term.teacher], term.teacher_layer)
-        ours = shapes[term.student_layer]
-        assert ours is not None
-        made.append(FeatureTargets.of(term, name, ours, theirs, values, by_view, seed, teachers.device))
-    return made
+    terms: list[Term] = []
+    for term, name in zip(features, _names([term.method for term in features]), strict=True):
+        teacher_shape, values, augmented = teachers.layer(refs[term.teacher], term.teacher_layer)
+        student_shape = shapes[term.student_layer]
+        assert student_shape is not None
+        device = teachers.device
+        terms.append(FeatureTargets.of(term, name, student_shape, teacher_shape, values, augmented, seed, device))
+    return terms

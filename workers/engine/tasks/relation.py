@@ -1,4 +1,4 @@
-"""How a job's relation acts: on the objectives, on towers, on who shares a trunk, or on who teaches whom."""
+"""Applies a job's task relation R: to the losses, to towers, to shared trunks, or to the teachers of each task."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from workers.engine.balancing.relation.matrix import Matrix
 
 @dataclass(frozen=True)
 class AppliedRelation:
-    """R in the steps of a learner: fixed, or following an estimate."""
+    """R as applied in the optimizer steps of a learner: fixed, or `follows` an estimate during training."""
 
     apply: Literal["rows", "towers"]
     matrix: Matrix
     follows: EstimatedRelation | None = None
 
     def facts(self) -> dict[str, Any]:
-        """Everything that a learner's bits depend on."""
+        """Everything that a learner's bits depend on, as JSON."""
         follows = self.follows.model_dump(mode="json") if self.follows is not None else None
         return {"apply": self.apply, "matrix": self.matrix, "follows": follows}
 
 
 def given_matrix(spec: MultitaskJob) -> Matrix | None:
-    """R where the spec says it; None without a relation, and where it is still to be estimated or searched."""
+    """R where the spec gives it; None without a relation, and for one that is estimated or searched."""
     relation = spec.relation
     if not isinstance(relation, MatrixRelation | GroupsRelation):
         return None
@@ -35,7 +35,7 @@ def given_matrix(spec: MultitaskJob) -> Matrix | None:
 
 
 def applied_relation(spec: MultitaskJob) -> AppliedRelation | None:
-    """The relation in the steps, where it acts there."""
+    """The relation applied in optimizer steps; None where it is applied elsewhere or there is none."""
     relation, matrix = spec.relation, given_matrix(spec) or identity(len(spec.tasks))
     if relation is None or isinstance(relation, SearchedRelation):
         return None
@@ -50,14 +50,15 @@ def applied_relation(spec: MultitaskJob) -> AppliedRelation | None:
 
 
 def relation_to_probe(spec: MultitaskJob) -> EstimatedRelation | None:
-    """The estimate that a first run must make before the student can be built or taught."""
+    """The relation that a first run must estimate before the student and its teachers are known; else None."""
     relation = spec.relation
-    wanted = isinstance(relation, EstimatedRelation) and relation.apply in ("trunks", "teachers")
-    return relation if wanted and isinstance(relation, EstimatedRelation) else None
+    if isinstance(relation, EstimatedRelation) and relation.apply in ("trunks", "teachers"):
+        return relation
+    return None
 
 
 def with_estimate(spec: MultitaskJob, matrix: Matrix) -> MultitaskJob:
-    """The spec as if it had given the matrix that was estimated."""
+    """The spec with the estimated matrix as its given relation."""
     relation = spec.relation
     assert isinstance(relation, EstimatedRelation)
     given = MatrixRelation(matrix=matrix, apply=relation.apply, agreeing=relation.agreeing)
@@ -65,12 +66,12 @@ def with_estimate(spec: MultitaskJob, matrix: Matrix) -> MultitaskJob:
 
 
 def related_student(spec: MultitaskJob) -> Student:
-    """The student with the trunks that R gives it."""
+    """The student with the trunks that R assigns to its tasks."""
     return with_trunks(spec.student, spec.relation, [task.name for task in spec.tasks])
 
 
 def related_tasks(spec: MultitaskJob) -> Sequence[TaskSpec]:
-    """The tasks with the teachers that R lends them."""
+    """The tasks, with the teachers of related tasks added where R applies to teachers."""
     relation, matrix = spec.relation, given_matrix(spec)
     if matrix is None or not isinstance(relation, MatrixRelation | GroupsRelation) or relation.apply != "teachers":
         return spec.tasks

@@ -1,4 +1,4 @@
-"""A job's spec as the engine works on it: one form for `train`, `distill` and `multitask`."""
+"""A job's spec in one form for `train`, `distill` and `multitask`."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
@@ -22,19 +22,19 @@ Spec = TrainJob | DistillJob | MultitaskJob
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What one run of the loop trains, as the spec says it: architecture, tasks, how they are balanced and related."""
+    """The spec of one run of the training loop: architecture, tasks, balancing and relation."""
 
     spec: Spec
     architecture: Architecture
     tasks: tuple[TaskSpec, ...]
     balancing: Balancing = field(default_factory=lambda: FixedBalancing(method="fixed"))
     relation: AppliedRelation | None = None
-    """The task relation R, where it acts in the steps."""
+    """The task relation R, where it is applied in optimizer steps."""
     probe: EstimatedRelation | None = None
-    """What a first run must estimate before the student can be built."""
+    """The relation that a first run must estimate before the student can be built."""
     control: bool = False
     control_smoothing: float | None = None
-    """Label smoothing of the control, where it is not that of the student."""
+    """Label smoothing of the control; None: that of the student."""
     mutual: MutualSpec | None = None
     repeats: int = 1
     init: Init | None = None
@@ -83,13 +83,13 @@ class RunSpec:
         return self.spec.training
 
     def with_training(self, **changes: Any) -> "RunSpec":
-        """The same run with other training settings. Changes are not validated: they come from the engine."""
+        """A copy with other training settings. Changes are not validated: they come from the engine."""
         training = self.training.model_copy(update=changes)
         return replace(self, spec=self.spec.model_copy(update={"training": training}))
 
     @property
-    def held_heads(self) -> dict[str, Phase]:
-        """Tasks whose head is a teacher's, and the phase during which it is not trained."""
+    def frozen_heads(self) -> dict[str, Phase]:
+        """Tasks whose head is a teacher's, and the phase during which it is frozen."""
         return {
             task.name: term.phase or Phase()
             for task in self.tasks

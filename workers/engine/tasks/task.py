@@ -1,4 +1,4 @@
-"""A task: a head of the student, what it means, and the terms that teach it."""
+"""A task: an output of the student, its target, and the terms of its loss."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ from workers.engine.data.dataset import TargetColumn
 from workers.engine.losses.term import Term, TermInputs
 
 WeightSchedule = Callable[[float], float]
-"""Share of the steps done (0 to 1) -> the weight of a term."""
+"""Progress of training (0 to 1) -> the weight of a term."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """`name` is the student's output; `spec` what its numbers mean; `target` None where no row has a label."""
+    """`name` is that of the student's output and `spec` its meaning; `target` is None without labels."""
 
     name: str
     spec: OutputSpec
@@ -25,10 +25,10 @@ class Task:
     weight: float
     terms: tuple[Term, ...]
     weight_schedules: Mapping[str, WeightSchedule] = field(default_factory=dict)
-    """The weights of terms that change over the steps, by their names; the others keep their own."""
+    """Schedules of the terms whose weight changes, by name; other terms have their constant weight."""
 
     def weights(self, progress: float) -> list[float]:
-        """What the mean of each term is multiplied by after `progress` (0 to 1) of the steps."""
+        """The weight of each term at `progress` (0 to 1)."""
         return [
             self.weight_schedules[term.name](progress) if term.name in self.weight_schedules else term.weight
             for term in self.terms
@@ -36,25 +36,26 @@ class Task:
 
     @property
     def counted(self) -> Tensor:
-        """Bool [N] on the host: rows from which some term of positive weight teaches this task."""
-        weighing = [term for term in self.terms if term.weight > 0.0 or term.name in self.weight_schedules]
-        return torch.stack([term.counted for term in weighing]).any(0)
+        """Bool [N] on the host: rows on which some term of positive weight is defined."""
+        terms = [term for term in self.terms if term.weight > 0.0 or term.name in self.weight_schedules]
+        return torch.stack([term.counted for term in terms]).any(0)
 
     @property
     def relational(self) -> bool:
-        """Whether some term must see all rows of a batch at once."""
+        """Whether some term needs all rows of a batch at once."""
         return any(term.relational for term in self.terms)
 
     @property
     def modules(self) -> dict[str, nn.Module]:
-        """What the terms train beside the student, by `<task>/<term>`."""
+        """The modules that the terms train besides the student, by `<task>/<term>`."""
         return {f"{self.name}/{term.name}": term.module for term in self.terms if term.module is not None}
 
     def loss(self, inputs: TermInputs, rows: Rows, counts: Sequence[int]) -> tuple[Tensor | None, list[Tensor]]:
         """(weighted loss or None where no row counts, each term's mean).
 
-        `seen` of a micro-batch, `counts` the counted rows of the *whole* batch for each term: summed over micro-batches
-        both are those of the batch. A term without counted rows, or out of its phase, is 0 and has no gradient.
+        `inputs` and `rows` are of a micro-batch, `counts` the counted rows of the whole batch for each term: summed
+        over micro-batches, loss and means are those of the batch. A term without counted rows, or outside its phase, is
+        0 and has no gradient.
         """
         means, total = [], None
         for term, count, weight in zip(self.terms, counts, self.weights(inputs.progress), strict=True):
@@ -70,6 +71,6 @@ class Task:
 
 
 def learnable_rows(tasks: Sequence[Task], rows: Tensor) -> Tensor:
-    """Those of `rows` from which at least one task learns."""
+    """Those of `rows` on which at least one task has a loss."""
     counted = torch.stack([task.counted for task in tasks]).any(0)
     return rows[counted[rows]]

@@ -1,16 +1,16 @@
-"""Before any step: does a teacher know the labels, and does it count the classes in the same order?
+"""Checks before training that a teacher is better than chance on the labels and that its classes are in their order.
 
-Chance is what a teacher would reach whose answers have nothing to do with the labels but keep their shares:
-p_e = Σ_c P(label = c) · P(answer = c) (Cohen 1960). A teacher within three standard errors of it is at chance.
+Chance is the expected accuracy of predictions that are independent of the labels but have the same class frequencies:
+p_e = Σ_c P(label = c) · P(prediction = c) (Cohen 1960). A teacher within three standard errors of it is at chance.
 
-The order is suspected where another assignment of the teacher's classes to the labels' agrees better. To pure noise
-some other order always agrees better, so a teacher at chance is suspected only where it gains more than noise does:
-with b rows won and c rows lost by an order that moves m of C classes, where b − c > √(2 (b + c) ln(1000 C!/(C − m)!)),
-by Hoeffding's bound over all orders that move as many.
+Another class order is suspected where a permutation of the teacher's classes agrees better with the labels. Even for
+random predictions some permutation agrees better, so for a teacher at chance the gain must exceed that of noise: with b
+rows gained and c rows lost by a permutation that moves m of C classes, b − c > √(2 (b + c) ln(1000 C!/(C − m)!)), by
+Hoeffding's bound over all permutations that move as many.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import lgamma, log, sqrt
 
 import numpy as np
@@ -25,20 +25,20 @@ from workers.engine.losses.softmax import class_scores
 from workers.engine.losses.teacher_mix import TeacherOutputs
 
 DEVIATIONS = 3.0
-MOST_CLASSES = 1024
-"""The largest number of classes for which another order is looked for. SciPy's solver is O(n³): 1024 classes take it
-0.03 s on common counts and 2 s on the products of two margins, 4096 classes 0.6 s and 60 s.
+MAX_CLASSES = 1024
+"""Largest number of classes for which other orders are searched. SciPy's solver is O(n³): it takes 0.03 s for 1024
+classes on typical counts and 2 s on independent predictions, for 4096 classes 0.6 s and 60 s.
 """
-_FALSE_ALARMS = 1e-3
-_SHOWN = 5
+_FALSE_ALARM_RATE = 1e-3
+_SHOWN_CLASSES = 5
 
 
 @dataclass(frozen=True)
-class Score:
-    """A teacher against the labels of a class task.
+class TeacherScore:
+    """The agreement of a teacher with the labels of a class task.
 
-    `chance` is the accuracy up to which it is at chance level. `order` has for each class of the labels the teacher's
-    that fits best, None where their own order does (or nobody looked: above MOST_CLASSES classes).
+    `chance` is the largest accuracy that counts as chance. `order` has for each class of the labels the best matching
+    class of the teacher, None where that is the same class (and, unchecked, above MAX_CLASSES classes).
     """
 
     rows: int
@@ -49,92 +49,97 @@ class Score:
 
     @property
     def at_chance(self) -> bool:
-        """Whether it is no better than chance."""
         return self.accuracy <= self.chance
 
 
-def answers(teacher_outputs: TeacherOutputs, target: TargetColumn, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """(labels, the teacher's answers), int64 [n] each, on the labelled `rows` of a class task that it speaks about."""
+def labels_and_predictions(
+    teacher_outputs: TeacherOutputs, target: TargetColumn, rows: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(labels, the teacher's predictions), int64 [n] each, for the labelled `rows` of a class task with an output."""
     assert isinstance(teacher_outputs.spec, ClassOutput)
-    known = rows[target.labelled[rows] & teacher_outputs.present[rows]]
+    known = rows[target.labelled[rows] & teacher_outputs.available[rows]]
     return target.values[known], class_scores(teacher_outputs.at(known), teacher_outputs.spec).argmax(1)
 
 
-def chance(labels: Tensor, said: Tensor, classes: int) -> float:
-    """The accuracy that is still at chance level, for labels and answers int64 [n], n > 0."""
-    of_labels, of_answers = (torch.bincount(each, minlength=classes).double() / len(each) for each in (labels, said))
-    expected = float(of_labels @ of_answers)
+def chance_accuracy(labels: Tensor, predictions: Tensor, classes: int) -> float:
+    """The largest accuracy that counts as chance, for labels and predictions int64 [n], n > 0."""
+    pair = labels, predictions
+    label_shares, shares = (torch.bincount(each, minlength=classes).double() / len(each) for each in pair)
+    expected = float(label_shares @ shares)
     return expected + DEVIATIONS * sqrt(expected * (1.0 - expected) / len(labels))
 
 
-def score(teacher_outputs: TeacherOutputs, target: TargetColumn | None, rows: Tensor) -> Score | None:
-    """How a teacher does on the labels of `rows`; None where it cannot be told: only class tasks with labels can."""
+def score(teacher_outputs: TeacherOutputs, target: TargetColumn | None, rows: Tensor) -> TeacherScore | None:
+    """The agreement of a teacher with the labels of `rows`; None without labels and for tasks that are not classes."""
     if target is None or target.kind != "class" or not isinstance(teacher_outputs.spec, ClassOutput):
         return None
-    labels, said = answers(teacher_outputs, target, rows)
+    labels, predictions = labels_and_predictions(teacher_outputs, target, rows)
     if len(labels) == 0:
         return None
-    found = Score(len(labels), float((labels == said).double().mean()), chance(labels, said, target.size))
-    return found if target.size > MOST_CLASSES else _with_order(found, labels, said, target.size)
+    accuracy = float((labels == predictions).double().mean())
+    result = TeacherScore(len(labels), accuracy, chance_accuracy(labels, predictions, target.size))
+    return result if target.size > MAX_CLASSES else _with_order(result, labels, predictions, target.size)
 
 
 def best_assignment(counts: Tensor) -> tuple[int, ...]:
-    """The permutation p that maximises Σ_i counts[i, p(i)], for integer counts [n, n] of at most MOST_CLASSES rows.
+    """The permutation p that maximises Σ_i counts[i, p(i)], for integer counts [n, n] of at most MAX_CLASSES rows.
 
-    Of several best ones it keeps most rows in their own column. Raises ValueError for other shapes.
+    Among equally good ones it is the one with most fixed points. Raises ValueError for other shapes.
     """
     from scipy.optimize import linear_sum_assignment  # imported where it is used: the fork server imports this module
 
     n = len(counts)
-    if counts.shape != (n, n) or n > MOST_CLASSES:
-        raise ValueError(f"expected a square matrix of at most {MOST_CLASSES} rows, found {list(counts.shape)}")
-    # Counts are multiplied by n + 1, so that the bonuses of the diagonal, n at most, only decide between equals.
+    if counts.shape != (n, n) or n > MAX_CLASSES:
+        raise ValueError(f"expected a square matrix of at most {MAX_CLASSES} rows, found {list(counts.shape)}")
+    # Counts are multiplied by n + 1, so that the bonus of the diagonal, n at most, only breaks ties.
     benefits = counts.numpy() * (n + 1) + np.eye(n)
     _, columns = linear_sum_assignment(benefits, maximize=True)
     return tuple(columns.tolist())
 
 
-def _with_order(found: Score, labels: Tensor, said: Tensor, classes: int) -> Score:
-    counts = torch.bincount(labels * classes + said, minlength=classes**2).reshape(classes, classes)
+def _with_order(result: TeacherScore, labels: Tensor, predictions: Tensor, classes: int) -> TeacherScore:
+    counts = torch.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
     order = best_assignment(counts)
-    places = torch.tensor(order)
-    moved = int((places != torch.arange(classes)).sum())
-    won = int(((places[labels] == said) & (labels != said)).sum())
-    lost = int(((places[labels] != said) & (labels == said)).sum())
-    if moved == 0 or (found.at_chance and not _beyond_noise(won, lost, classes, moved)):
-        return found
-    return Score(found.rows, found.accuracy, found.chance, order, found.accuracy + (won - lost) / found.rows)
+    permutation = torch.tensor(order)
+    moved = int((permutation != torch.arange(classes)).sum())
+    gained = int(((permutation[labels] == predictions) & (labels != predictions)).sum())
+    lost = int(((permutation[labels] != predictions) & (labels == predictions)).sum())
+    if moved == 0 or (result.at_chance and not _exceeds_noise(gained, lost, classes, moved)):
+        return result
+    return replace(result, order=order, accuracy_in_order=result.accuracy + (gained - lost) / result.rows)
 
 
-def _beyond_noise(won: int, lost: int, classes: int, moved: int) -> bool:
-    """Whether such a gain is beyond what the best of all orders that move as many classes has by noise."""
-    orders = lgamma(classes + 1) - lgamma(classes - moved + 1)
-    return won - lost > sqrt(2.0 * (won + lost) * (orders - log(_FALSE_ALARMS)))
+def _exceeds_noise(gained: int, lost: int, classes: int, moved: int) -> bool:
+    """Whether the gain exceeds that of the best permutation of as many classes on random predictions."""
+    log_permutations = lgamma(classes + 1) - lgamma(classes - moved + 1)
+    return gained - lost > sqrt(2.0 * (gained + lost) * (log_permutations - log(_FALSE_ALARM_RATE)))
 
 
-def mismatch(task: str, name: str, found: Score) -> UserError:
-    """The error of a teacher at chance level, with the way out."""
+def mismatch_error(task: str, name: str, result: TeacherScore) -> UserError:
+    """The UserError of a teacher at chance level."""
     hint = ""
-    if found.accuracy_in_order is not None:
-        hint = f" (with its classes in another order it is right on {found.accuracy_in_order:.1%})"
+    if result.accuracy_in_order is not None:
+        hint = f" (with its classes in another order it is right on {result.accuracy_in_order:.1%})"
     return UserError(
         "teacher_mismatch",
-        f"teacher `{name}` is right on {found.accuracy:.1%} of the training labels of `{task}`, which is chance level "
-        f"(up to {found.chance:.1%}){hint}: check its `inputs` and the order of classes, or set "
+        f"teacher `{name}` is right on {result.accuracy:.1%} of the training labels of `{task}`, which is chance level "
+        f"(up to {result.chance:.1%}){hint}: check its `inputs` and the order of classes, or set "
         "`distillation.allow_chance_teacher`",
     )
 
 
-def order_warning(task: str, name: str, found: Score) -> WarningEvent | None:
-    """What to say where another order of the teacher's classes fits better."""
-    if found.order is None or found.accuracy_in_order is None:
+def class_order_warning(task: str, name: str, result: TeacherScore) -> WarningEvent | None:
+    """The warning that another order of the teacher's classes agrees better; None where none does."""
+    if result.order is None or result.accuracy_in_order is None:
         return None
-    moved = [f"label {label} were its class {own}" for label, own in enumerate(found.order) if label != own]
-    shown = ", ".join(moved[:_SHOWN]) + (f" and {len(moved) - _SHOWN} more" if len(moved) > _SHOWN else "")
+    moved = [f"label {label} were its class {other}" for label, other in enumerate(result.order) if label != other]
+    shown = ", ".join(moved[:_SHOWN_CLASSES])
+    if len(moved) > _SHOWN_CLASSES:
+        shown += f" and {len(moved) - _SHOWN_CLASSES} more"
     return WarningEvent(
         code="class_order_suspected",
-        message=f"teacher `{name}` agrees with {found.accuracy:.1%} of the labels of `{task}`, and would with "
-        f"{found.accuracy_in_order:.1%} if {shown}: check the order of its classes",
+        message=f"teacher `{name}` agrees with {result.accuracy:.1%} of the labels of `{task}`, and would with "
+        f"{result.accuracy_in_order:.1%} if {shown}: check the order of its classes",
     )
 
 
@@ -147,12 +152,15 @@ def check_teacher(
     allow_chance: bool,
     emit: Callable[[ChildEvent], None],
 ) -> None:
-    """Raises UserError `teacher_mismatch`; warns `class_order_suspected`. Only class tasks with labels can tell."""
-    found = score(teacher_outputs, target, train)
-    if found is None:
+    """Check a teacher of a class task with labels; others are not checked.
+
+    Raises UserError `teacher_mismatch`, emits the warning `class_order_suspected`.
+    """
+    result = score(teacher_outputs, target, train)
+    if result is None:
         return
-    if found.at_chance and not allow_chance:
-        raise mismatch(task, name, found)
-    warning = order_warning(task, name, found)
+    if result.at_chance and not allow_chance:
+        raise mismatch_error(task, name, result)
+    warning = class_order_warning(task, name, result)
     if warning is not None:
         emit(warning)

@@ -1,4 +1,4 @@
-"""A teacher: whatever maps raw rows to outputs. It is never trained, and nothing of it moves."""
+"""Teachers: trained models that map raw rows to outputs; their weights and buffers never change."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,41 +24,41 @@ IDENTITY = InputTransform()
 
 
 class Teacher(Protocol):
-    """Evaluation mode and no gradients, always."""
+    """A trained model, always in evaluation mode and without gradients."""
 
     @property
     def name(self) -> str:
-        """As its owner calls it."""
+        """The model's name in its manifest."""
         ...
 
     @property
     def sha256(self) -> str:
-        """Of its weights file."""
+        """SHA-256 of its weights file."""
         ...
 
     @property
     def outputs(self) -> Mapping[str, OutputFacts]:
-        """What it puts out."""
+        """Its outputs by name."""
         ...
 
     @property
     def parameters(self) -> int | None:
-        """Trainable numbers, None where unknown."""
+        """Number of parameters; None where unknown."""
         ...
 
     @property
     def bytes(self) -> int:
-        """Size of its weights file."""
+        """Size of its weights file in bytes."""
         ...
 
     @property
     def network(self) -> Network | None:
-        """The network, where it is one of ours."""
+        """The torch module, for models of a known architecture; None for ONNX graphs."""
         ...
 
     @property
     def transform(self) -> InputTransform:
-        """What it does to raw rows first."""
+        """The transform of raw rows before `forward`."""
         ...
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -66,12 +66,12 @@ class Teacher(Protocol):
         ...
 
     def predict(self, raw: Tensor, layers: Sequence[str] = ()) -> dict[str, Tensor]:
-        """Raw rows [n, …] -> {output: [n, size] float32 on the device}, and the asked layers flat, by `layer_name`."""
+        """Raw rows [n, …] -> {output: [n, size] float32 on the device}, and `layers`, flattened, by `layer_key`."""
         ...
 
 
-class _Taught:
-    """What both kinds of teacher share: identity, transform, prediction from raw rows."""
+class _TeacherBase:
+    """Shared parts of both kinds of teacher: facts of the model, transform, check of its outputs."""
 
     def __init__(self, model: ModelInput, device: torch.device) -> None:
         assert model.facts is not None
@@ -84,19 +84,19 @@ class _Taught:
         self._device = device
 
     def _predict(self, raw: Tensor, forward: Callable[[Tensor], dict[str, Tensor]]) -> dict[str, Tensor]:
-        found = forward(apply(raw.to(self._device), self.transform))
-        for name, values in found.items():
+        outputs = forward(apply(raw.to(self._device), self.transform))
+        for name, values in outputs.items():
             if not bool(values.isfinite().all()):
                 raise UserError(
                     "teacher_not_finite",
-                    f"teacher `{self.name}` puts out NaN or infinity in `{name}` for rows of this dataset: look at "
+                    f"output `{name}` of teacher `{self.name}` is NaN or infinite for rows of this dataset: check "
                     "the scale that its `inputs` expect",
                 )
-        return found
+        return outputs
 
 
-class NetworkTeacher(_Taught):
-    """A network of one of our families."""
+class NetworkTeacher(_TeacherBase):
+    """A torch network of a known architecture."""
 
     def __init__(self, model: ModelInput, device: torch.device) -> None:
         super().__init__(model, device)
@@ -118,8 +118,8 @@ class NetworkTeacher(_Taught):
             taps.close()
 
 
-class OnnxTeacher(_Taught):
-    """A black box: a graph that ONNX Runtime runs."""
+class OnnxTeacher(_TeacherBase):
+    """An ONNX graph, run by ONNX Runtime."""
 
     network = None
 
@@ -128,16 +128,16 @@ class OnnxTeacher(_Taught):
         self._path = Path(model.path)
         self._threads = threads
         self._graph = OnnxGraph(self._path, threads)
-        self._tapping: tuple[tuple[str, ...], OnnxGraph] | None = None
+        self._with_layers: tuple[tuple[str, ...], OnnxGraph] | None = None
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """The graph's outputs are matched to the manifest's by name, a single one by being single."""
+        """The graph's outputs are matched to the manifest's by name; single outputs match whatever their names."""
         return self._named(self._graph.run(x.cpu().numpy()), len(x))
 
-    def _named(self, found: dict[str, NDArray[np.generic]], rows: int) -> dict[str, Tensor]:
-        if len(found) == 1 and len(self.outputs) == 1:
-            found = {next(iter(self.outputs)): next(iter(found.values()))}
-        tensors = {name: torch.from_numpy(found[name]).float().reshape(rows, -1) for name in self.outputs}
+    def _named(self, arrays: dict[str, NDArray[np.generic]], rows: int) -> dict[str, Tensor]:
+        if len(arrays) == 1 and len(self.outputs) == 1:
+            arrays = {next(iter(self.outputs)): next(iter(arrays.values()))}
+        tensors = {name: torch.from_numpy(arrays[name]).float().reshape(rows, -1) for name in self.outputs}
         return {name: values.to(self._device) for name, values in tensors.items()}
 
     def predict(self, raw: Tensor, layers: Sequence[str] = ()) -> dict[str, Tensor]:
@@ -146,29 +146,29 @@ class OnnxTeacher(_Taught):
         graph = self._graph_with(tuple(layers))
 
         def forward(x: Tensor) -> dict[str, Tensor]:
-            found = graph.run(x.cpu().numpy())
-            told = {name: found[name] for name in self._graph.output_names}
-            return self._named(told, len(x)) | _flat({name: torch.from_numpy(found[name]) for name in layers})
+            arrays = graph.run(x.cpu().numpy())
+            outputs = {name: arrays[name] for name in self._graph.output_names}
+            return self._named(outputs, len(x)) | _flat({name: torch.from_numpy(arrays[name]) for name in layers})
 
         return self._predict(raw, forward)
 
     def _graph_with(self, layers: tuple[str, ...]) -> OnnxGraph:
-        if self._tapping is None or self._tapping[0] != layers:
-            self._tapping = (layers, OnnxGraph(self._path, self._threads, taps=layers))
-        return self._tapping[1]
+        if self._with_layers is None or self._with_layers[0] != layers:
+            self._with_layers = (layers, OnnxGraph(self._path, self._threads, taps=layers))
+        return self._with_layers[1]
 
 
-def layer_name(layer: str) -> str:
-    """How a teacher's layer is called among its outputs."""
+def layer_key(layer: str) -> str:
+    """The name of a teacher's layer among its outputs."""
     return f"layer:{layer}"
 
 
 def _flat(taps: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {layer_name(name): values.float().flatten(1) for name, values in taps.items()}
+    return {layer_key(name): values.float().flatten(1) for name, values in taps.items()}
 
 
 def open_teacher(model: ModelInput, device: torch.device, threads: int) -> Teacher:
-    """Load a ready model as a teacher on `device`."""
+    """Load an inspected model as a teacher on `device`."""
     if model.manifest.format == "onnx":
         return OnnxTeacher(model, device, threads)
     return NetworkTeacher(model, device)

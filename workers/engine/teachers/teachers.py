@@ -1,8 +1,7 @@
-"""Teachers into all_outputs: what each says about every row, from the store, from one pass, or from the dataset.
+"""The outputs of a job's teachers for every row: from the store, from one pass of the teacher, or from dataset columns.
 
-A teacher runs once over all rows in canonical blocks of the dataset's order, so that its numbers do not depend on
-who asks, when, or in which batches. Of several datasets each is gone through by itself, and kept by itself: whoever
-else uses one of them finds it in the store.
+A teacher runs once over all rows, in fixed blocks in the order of the dataset, so that its outputs do not depend on
+training batches. With several datasets each is computed and stored separately, so that other jobs can reuse it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,20 +30,20 @@ from workers.engine.data.top_k import TopK
 from workers.engine.losses.softmax import class_scores
 from workers.engine.losses.teacher_mix import AugmentedOutputs, TeacherOutputs
 from workers.engine.models import Network
-from workers.engine.teachers.target_store import Packing, SoftTargetStore, Stored, StoredTargets, one_after_another
-from workers.engine.teachers.teacher import Teacher, layer_name, open_teacher
+from workers.engine.teachers.target_store import Packing, SoftTargetStore, Stored, StoredTargets, concatenate_targets
+from workers.engine.teachers.teacher import Teacher, layer_key, open_teacher
 
 BLOCK = 256
-"""Rows in one teacher pass: one-row and 64-row passes differ in bits, so the size is fixed."""
+"""Rows of one forward pass. Results depend on the batch size in their last bits, so it is fixed."""
 
-_ONE_EPOCH = 1.0 / 16
-"""Of the store's bound, what one epoch of views may take to be shared; more than that stays with the job."""
+_EPOCH_SHARE = 1.0 / 16
+"""Share of the store's limit up to which the outputs for an epoch of augmented rows are shared between jobs."""
 
 
 class Teachers:
-    """All teachers of a job; each model is opened and run at most once, however many tasks it teaches.
+    """All teachers of a job; each model is loaded and run at most once, however many tasks it teaches.
 
-    A context manager: the entries of the store are held until it ends.
+    A context manager: entries of the store are locked until it exits.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class Teachers:
         store: StoreSpec,
         plan: AugmentationPlan | None = None,
     ) -> None:
-        """`check` is called before each block of a pass, and may raise; `plan`: how training rows are augmented."""
+        """`check` is called before each forward pass and may raise; `plan`: how training rows are augmented."""
         self.order = order
         self.dataset = dataset
         self.device = device
@@ -64,11 +63,11 @@ class Teachers:
         self.store = store
         self.plan = plan
         self.opened: dict[str, Teacher] = {}
-        """By the key of their reference."""
+        """By `teacher_key`."""
         self.uses: dict[str, TargetUse] = {}
-        """How the outputs of each came to be."""
+        """How the outputs of each teacher were obtained, by `teacher_key`."""
         self._stored: dict[str, StoredTargets] = {}
-        self._seen: dict[str, tuple[int, StoredTargets, SoftTargetStore]] = {}
+        self._augmented: dict[str, tuple[int, StoredTargets, SoftTargetStore]] = {}
         self._layers: dict[str, list[str]] = {}
         self._stores: list[SoftTargetStore] = []
 
@@ -78,14 +77,14 @@ class Teachers:
     def __exit__(self, *raised: object) -> None:
         self.close()
 
-    def expect(self, ref: TeacherRef, layer: str) -> None:
-        """Announce which layers of a teacher will be read, before its first outputs: one pass gives them all."""
-        wanted, layer = self._layers.setdefault(teacher_key(ref), []), self._meant(ref, layer)
-        if layer not in wanted:
-            wanted.append(layer)
+    def request_layer(self, ref: TeacherRef, layer: str) -> None:
+        """Register a layer that will be read, before the teacher's outputs are: one pass computes both."""
+        layers, layer = self._layers.setdefault(teacher_key(ref), []), self._resolve_layer(ref, layer)
+        if layer not in layers:
+            layers.append(layer)
 
     def outputs_of(self, ref: TeacherRef) -> TeacherOutputs:
-        """What one teacher of a task says about every row."""
+        """The outputs of one teacher of a task for every row."""
         if ref.columns is not None:
             return self._from_columns(ref.columns, ref.weight)
         key = teacher_key(ref)
@@ -95,34 +94,34 @@ class Teachers:
         values = self._targets(key, model, teacher).outputs[ref.output]
         spec = teacher.outputs[ref.output].spec
         if isinstance(values, TopK) and isinstance(spec, ClassOutput):
-            spec = spec.model_copy(update={"output": "logits"})  # scores are kept, whatever the teacher puts out
-        return TeacherOutputs(values, spec, ref.weight, key, ref.output, self._by_view(key, ref.output))
+            spec = spec.model_copy(update={"output": "logits"})  # the store holds scores
+        return TeacherOutputs(values, spec, ref.weight, key, ref.output, self._augmented_outputs(key, ref.output))
 
     def layer(self, ref: TeacherRef, name: str) -> tuple[tuple[int, ...], Tensor, AugmentedOutputs | None]:
-        """(shape of one row, values [N, numbers], the same by view) of a teacher's layer; it was expected."""
-        key, name = teacher_key(ref), self._meant(ref, name)
+        """(shape of one row, values [N, numbers], the same for augmented rows) of a layer that was requested."""
+        key, name = teacher_key(ref), self._resolve_layer(ref, name)
         model = self.order.models[key]
-        values = self._targets(key, model, self._teacher(key, model)).outputs[layer_name(name)]
+        values = self._targets(key, model, self._teacher(key, model)).outputs[layer_key(name)]
         assert isinstance(values, Tensor)
-        return layer_shape(model, name), values, self._by_view(key, layer_name(name))
+        return layer_shape(model, name), values, self._augmented_outputs(key, layer_key(name))
 
-    def _meant(self, ref: TeacherRef, layer: str) -> str:
-        """The layer by the teacher's own names: its heads may read features of their own."""
+    def _resolve_layer(self, ref: TeacherRef, layer: str) -> str:
+        """The layer's name in the teacher's network: in a multi-task teacher a head may have features of its own."""
         facts = self.order.models[teacher_key(ref)].facts
         if facts is None or facts.architecture is None or ref.output is None:
             return layer
         return own_layer(facts.architecture, ref.output, layer)
 
     def network(self, ref: TeacherRef) -> Network:
-        """A teacher's network, which it must have."""
+        """The network of a teacher with a known architecture."""
         key = teacher_key(ref)
-        found = self._teacher(key, self.order.models[key]).network
-        assert found is not None
-        return found
+        network = self._teacher(key, self.order.models[key]).network
+        assert network is not None
+        return network
 
     def close(self) -> None:
-        """Let go of the store's entries."""
-        for store in (*self._stores, *(store for _, _, store in self._seen.values())):
+        """Release the store's entries."""
+        for store in (*self._stores, *(store for _, _, store in self._augmented.values())):
             store.close()
 
     def _from_columns(self, name: str, weight: float) -> TeacherOutputs:
@@ -140,105 +139,106 @@ class Teachers:
         return self.opened[key]
 
     def _targets(self, key: str, model: ModelInput, teacher: Teacher) -> StoredTargets:
-        """Outputs and expected layers: an entry of the store for the outputs, and one for each layer."""
+        """Outputs and requested layers: one entry of the store for the outputs, and one for each layer."""
         if key not in self._stored:
-            by_source = [self._of_source(key, model, teacher, source) for source in self.dataset.sources]
-            self._stored[key] = one_after_another([found for found, _ in by_source])
-            self.uses[key] = _together([use for _, use in by_source])
+            by_source = [self._source_targets(key, model, teacher, source) for source in self.dataset.sources]
+            self._stored[key] = concatenate_targets([targets for targets, _ in by_source])
+            self.uses[key] = _combined_use([use for _, use in by_source])
         return self._stored[key]
 
-    def _of_source(
+    def _source_targets(
         self, key: str, model: ModelInput, teacher: Teacher, source: Source
     ) -> tuple[StoredTargets, TargetUse]:
-        """What a teacher says about the rows of one dataset, as they are in its file."""
-        common = self._facts(model, teacher, [source])
+        """A teacher's outputs for the rows of one dataset, without augmentation."""
+        facts = self._facts(model, teacher, [source])
         raw = next(iter(self.dataset.inputs.values()))[source.first : source.first + source.rows]
-        passes = self._passes(key, teacher, (part.to(source.dtype) for part in torch.split(raw, BLOCK)))
-        found, store = self._found(key, model, teacher, common, source.rows, passes)
+        passes = self._forward_passes(key, teacher, (part.to(source.dtype) for part in torch.split(raw, BLOCK)))
+        targets, store = self._load_or_compute(key, model, teacher, facts, source.rows, passes)
         self._stores.append(store)
-        return found, TargetUse(
+        return targets, TargetUse(
             teacher=teacher.name,
-            store="hit" if found.hit else "miss",
+            store="hit" if targets.hit else "miss",
             passes=passes.count,
-            saved=-(-source.rows // BLOCK) if found.hit else 0,
+            saved=-(-source.rows // BLOCK) if targets.hit else 0,
             rows=source.rows,
-            bytes=found.bytes,
-            key=digest_of(common),
+            bytes=targets.bytes,
+            key=digest_of(facts),
         )
 
-    def _found(
+    def _load_or_compute(
         self,
         key: str,
         model: ModelInput,
         teacher: Teacher,
-        common: dict[str, object],
+        facts: dict[str, object],
         rows: int,
-        passes: "_Passes",
+        passes: "_ForwardPasses",
         share: float = 1.0,
     ) -> tuple[StoredTargets, SoftTargetStore]:
-        """From the store, or by one pass, and the store that holds it; `share` of the store's bound is there for it."""
-        entries = {digest_of(common): {name: self._packing(facts) for name, facts in teacher.outputs.items()}}
+        """(targets, the store that holds them). `share`: the largest share of the shared store's limit to use."""
+        entries = {digest_of(facts): {name: self._packing(output) for name, output in teacher.outputs.items()}}
         for layer in self._layers.get(key, []):
             packing = Packing(prod(layer_shape(model, layer)), self.store.precision)
-            entries[digest_of({**common, "layer": layer})] = {layer_name(layer): packing}
+            entries[digest_of({**facts, "layer": layer})] = {layer_key(layer): packing}
         needed = rows * sum(packing.bytes for packings in entries.values() for packing in packings.values())
         store = SoftTargetStore(self._folder(int(needed / share)), self.order.cache_bytes)
         return store.get(entries, rows, passes.blocks), store
 
-    def _passes(self, key: str, teacher: Teacher, raw: Iterable[Tensor]) -> "_Passes":
-        return _Passes(teacher, self._scores, tuple(self._layers.get(key, [])), self.check, raw)
+    def _forward_passes(self, key: str, teacher: Teacher, raw: Iterable[Tensor]) -> "_ForwardPasses":
+        return _ForwardPasses(teacher, self._as_stored, tuple(self._layers.get(key, [])), self.check, raw)
 
-    def _packing(self, facts: OutputFacts) -> Packing:
+    def _packing(self, output: OutputFacts) -> Packing:
         top = self.store.top_k
-        many = top is not None and isinstance(facts.spec, ClassOutput) and facts.size > top
-        return Packing(facts.size, self.store.precision, top if many else None)
+        has_more = top is not None and isinstance(output.spec, ClassOutput) and output.size > top
+        return Packing(output.size, self.store.precision, top if has_more else None)
 
-    def _scores(self, outputs: dict[str, Tensor], teacher: Teacher) -> dict[str, Tensor]:
-        """A block as it is kept: scores where only the largest are."""
-        found = {}
+    def _as_stored(self, outputs: dict[str, Tensor], teacher: Teacher) -> dict[str, Tensor]:
+        """A block as it is stored: with `top_k` class outputs are converted to scores, to find the largest."""
+        block = {}
         for name, values in outputs.items():
-            facts = teacher.outputs.get(name)
-            top = facts is not None and self._packing(facts).top is not None
-            spec = facts.spec if facts is not None else None
-            found[name] = class_scores(values, spec) if top and isinstance(spec, ClassOutput) else values
-        return found
+            output = teacher.outputs.get(name)
+            top = output is not None and self._packing(output).top is not None
+            spec = output.spec if output is not None else None
+            block[name] = class_scores(values, spec) if top and isinstance(spec, ClassOutput) else values
+        return block
 
-    def _by_view(self, key: str, output: str) -> AugmentedOutputs | None:
-        """What a teacher says about training rows as they are seen in an epoch; one pass an epoch, then the store."""
+    def _augmented_outputs(self, key: str, output: str) -> AugmentedOutputs | None:
+        """A teacher's outputs for augmented training rows: one pass in each epoch, or the store."""
         plan = self.plan
         if plan is None:
             return None
 
         def of_epoch(epoch: int) -> Stored:
-            return self._seen_in(key, plan, epoch).outputs[output]
+            return self._augmented_targets(key, plan, epoch).outputs[output]
 
         return AugmentedOutputs(plan.split, of_epoch)
 
-    def _seen_in(self, key: str, plan: AugmentationPlan, epoch: int) -> StoredTargets:
-        kept = self._seen.get(key)
-        if kept is None or kept[0] != epoch:
+    def _augmented_targets(self, key: str, plan: AugmentationPlan, epoch: int) -> StoredTargets:
+        cached = self._augmented.get(key)
+        if cached is None or cached[0] != epoch:
             model = self.order.models[key]
             teacher = self._teacher(key, model)
-            common = {**self._facts(model, teacher, self.dataset.sources), "views": plan.key(epoch)}
+            facts = {**self._facts(model, teacher, self.dataset.sources), "views": plan.key(epoch)}
             blocks = (plan.raw(part, epoch).cpu() for part in torch.split(plan.split, BLOCK))
-            passes = self._passes(key, teacher, blocks)
-            found, store = self._found(key, model, teacher, common, len(plan.split), passes, share=_ONE_EPOCH)
-            if kept is not None:
-                kept[2].close()  # one epoch at a time is held; those before may be evicted
-            kept = self._seen[key] = (epoch, found, store)
+            passes = self._forward_passes(key, teacher, blocks)
+            rows = len(plan.split)
+            targets, store = self._load_or_compute(key, model, teacher, facts, rows, passes, share=_EPOCH_SHARE)
+            if cached is not None:
+                cached[2].close()  # only the current epoch is locked; earlier ones may be evicted
+            cached = self._augmented[key] = (epoch, targets, store)
             use = self.uses[key]
-            saved = use.saved + (-(-len(plan.split) // BLOCK) if found.hit else 0)
+            saved = use.saved + (-(-rows // BLOCK) if targets.hit else 0)
             self.uses[key] = use.model_copy(update={"passes": use.passes + passes.count, "saved": saved})
-        return kept[1]
+        return cached[1]
 
     def _folder(self, bytes_needed: int) -> Path:
-        """The shared store; targets beyond its bound stay with the job."""
+        """The shared store, or the job's own folder for targets above the shared store's limit."""
         shared = bytes_needed <= self.order.cache_bytes
         return Path(self.order.cache_dir if shared else self.order.checkpoints_dir) / "targets"
 
     def _facts(self, model: ModelInput, teacher: Teacher, sources: Sequence[Source]) -> dict[str, object]:
-        """Everything that the numbers depend on. The whole manifest is in it: rename, transform and architecture
-        change what the same bytes compute.
+        """Everything that the outputs depend on. The manifest is included, as its names, transforms and architecture
+        change what the same weights compute.
         """
         data = [self._data(source) for source in sources]
         return {
@@ -252,18 +252,18 @@ class Teachers:
         }
 
     def _data(self, source: Source) -> dict[str, object]:
-        """What of which file the raw rows are: two datasets may read other columns of the same bytes."""
-        told = self.order.datasets[source.id]
+        """The file and columns of the raw rows: two datasets may read different columns of the same file."""
+        dataset = self.order.datasets[source.id]
         shape = [source.rows, *next(iter(self.dataset.inputs.values())).shape[1:]]
         inputs = {
             name: [str(source.dtype), shape, list(spec.columns or (name,))]
-            for name, spec in told.manifest.inputs.items()
+            for name, spec in dataset.manifest.inputs.items()
         }
-        return {"dataset": told.sha256, "inputs": inputs}
+        return {"dataset": dataset.sha256, "inputs": inputs}
 
 
-def _together(uses: Sequence[TargetUse]) -> TargetUse:
-    """How a teacher's outputs for several datasets came; each has an entry of its own, so there is no one key."""
+def _combined_use(uses: Sequence[TargetUse]) -> TargetUse:
+    """The use of several datasets' targets as one; each has an entry of its own, so there is no single key."""
     if len(uses) == 1:
         return uses[0]
     return TargetUse(
@@ -277,26 +277,25 @@ def _together(uses: Sequence[TargetUse]) -> TargetUse:
 
 
 def teacher_key(ref: TeacherRef) -> str:
-    """How an order names a teacher: its model's or job's id, or the columns' name."""
+    """The key of a teacher in an order: the id of its model or job, or the name of its columns."""
     return ref.model or ref.job or ref.columns or ""
 
 
 def layer_shape(model: ModelInput, name: str) -> tuple[int, ...]:
     """The shape of one row of a model's layer. Raises UserError `unknown_layer`."""
     assert model.facts is not None
-    known = layers_of(model.facts)
-    shape = known.get(name)
+    shape = layers_of(model.facts).get(name)
     if shape is None:
         raise UserError("unknown_layer", f"teacher `{model.manifest.name}` has no layer `{name}` of a known shape")
     return shape
 
 
 @dataclass
-class _Passes:
-    """Counts the forward passes that were really made."""
+class _ForwardPasses:
+    """The forward passes of a teacher over blocks of raw rows; `count` are those made so far."""
 
     teacher: Teacher
-    scores: Callable[[dict[str, Tensor], Teacher], dict[str, Tensor]]
+    as_stored: Callable[[dict[str, Tensor], Teacher], dict[str, Tensor]]
     layers: tuple[str, ...]
     check: Callable[[], None]
     raw: Iterable[Tensor]
@@ -306,5 +305,5 @@ class _Passes:
         for part in self.raw:
             self.check()
             self.count += 1
-            found = {name: values.cpu() for name, values in self.teacher.predict(part, self.layers).items()}
-            yield self.scores(found, self.teacher)
+            outputs = {name: values.cpu() for name, values in self.teacher.predict(part, self.layers).items()}
+            yield self.as_stored(outputs, self.teacher)

@@ -1,79 +1,70 @@
-"""Accumulation for terms that compare the rows of a batch, and for balancers whose weights depend on the losses of all
-of it: outputs first, then their gradients part by part.
+"""Exact gradient accumulation over micro-batches in two passes, for terms that compare the rows of a batch and for
+balancers whose weights depend on the losses of the whole batch.
 
-The first pass runs every micro-batch without a graph and computes the losses of the whole batch, and their gradients
-at the outputs. The second runs each micro-batch again and pulls those gradients through the network: Σ outputs · g has
-the gradient of the loss, whatever compares the rows. Dropout masks are functions of (step, place), so both passes
-draw the same; BatchNorm's statistics move in the second pass only.
+The first pass computes the outputs of every micro-batch without a graph, then the losses of the whole batch and their
+gradients g with respect to the outputs. The second pass repeats the forward pass of each micro-batch and propagates
+those gradients through the network: Σ outputs · g has the gradient of the loss. Dropout masks are functions of (step,
+micro-batch), so they are the same in both passes; BatchNorm's running statistics are updated in the second pass only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from workers.engine.balancing.balancer import Losses, stacked
-from workers.engine.data.columns import joined
+from workers.engine.common.eval_mode import preserved_buffers
+from workers.engine.data.columns import concatenate
 from workers.engine.training.batch import Counts, MicroBatch, StepOutputs
 from workers.engine.training.interface import NetworkLearner
 
-Leaves = Mapping[str, Tensor]
 
-
-def accumulate_in_two_passes(learner: NetworkLearner, parts: Sequence[MicroBatch], counts: Counts) -> None:
-    """Backward of a batch that comes in `parts`: as exact as one part, at the memory of one part."""
-    outputs, taps = _whole(learner, parts)
-    losses, means = learner.losses(StepOutputs(outputs, taps), joined([part.rows for part in parts]), counts)
-    whole = stacked([loss.detach() for loss in losses.values]) if losses.values else None
+def forward_backward_in_two_passes(learner: NetworkLearner, parts: Sequence[MicroBatch], counts: Counts) -> None:
+    """Forward and backward of a batch in micro-batches `parts`: the gradient of the whole batch, at their memory."""
+    outputs, taps = _batch_outputs(learner, parts)
+    losses, means = learner.losses(StepOutputs(outputs, taps), concatenate([part.rows for part in parts]), counts)
+    batch_losses = stacked([loss.detach() for loss in losses.values]) if losses.values else None
     leaves = [*outputs.values(), *taps.values()]
-    beside = [p for module in learner.modules.values() for p in module.parameters() if p.requires_grad]
-    pulls = [
-        torch.autograd.grad(loss, [*leaves, *beside], retain_graph=True, allow_unused=True) for loss in losses.values
+    module_parameters = [p for module in learner.modules.values() for p in module.parameters() if p.requires_grad]
+    gradients = [
+        torch.autograd.grad(loss, [*leaves, *module_parameters], retain_graph=True, allow_unused=True)
+        for loss in losses.values
     ]
     sizes = [len(part.rows) for part in parts]
-    cuts = [[None if g is None else torch.split(g, sizes) for g in pull[: len(leaves)]] for pull in pulls]
-    for place, part in enumerate(parts):
-        outputs_of_part = learner.forward(part)
-        values = [outputs_of_part.outputs[name] for name in outputs] + [outputs_of_part.taps[name] for name in taps]
+    by_part = [[None if g is None else torch.split(g, sizes) for g in each[: len(leaves)]] for each in gradients]
+    for i, part in enumerate(parts):
+        step_outputs = learner.forward(part)
+        values = [step_outputs.outputs[name] for name in outputs] + [step_outputs.taps[name] for name in taps]
         surrogates = []
-        for pull, each in zip(pulls, cuts, strict=True):
-            pairs = [(value, cut[place]) for value, cut in zip(values, each, strict=True) if cut is not None]
-            if place == 0:  # what is trained beside the network has its gradient once
-                pairs += [(p, g) for p, g in zip(beside, pull[len(leaves) :], strict=True) if g is not None]
-            surrogates.append(_pulled(pairs))
-        told = means if place == 0 else [torch.zeros_like(mean) for mean in means]
-        learner.backward(Losses(losses.present, tuple(surrogates), whole), told)
+        for gradient, split in zip(gradients, by_part, strict=True):
+            pairs = [(value, g[i]) for value, g in zip(values, split, strict=True) if g is not None]
+            if i == 0:  # modules are not run again: their gradient is added once
+                extra = zip(module_parameters, gradient[len(leaves) :], strict=True)
+                pairs += [(p, g) for p, g in extra if g is not None]
+            surrogates.append(_surrogate(pairs))
+        part_means = means if i == 0 else [torch.zeros_like(mean) for mean in means]
+        learner.accumulate(Losses(losses.present, tuple(surrogates), batch_losses), part_means)
 
 
-def losses_of_whole(learner: NetworkLearner, parts: Sequence[MicroBatch], counts: Counts) -> Tensor:
-    """The losses of the tasks that are present [K] over a batch in `parts`, detached; nothing moves by it."""
-    outputs, taps = _whole(learner, parts)
+def losses_of_batch(learner: NetworkLearner, parts: Sequence[MicroBatch], counts: Counts) -> Tensor:
+    """The losses of the tasks that are present [K] over a batch in `parts`, detached; the learner does not change."""
+    outputs, taps = _batch_outputs(learner, parts)
     with torch.no_grad():
-        losses, _ = learner.losses(StepOutputs(outputs, taps), joined([part.rows for part in parts]), counts)
+        losses, _ = learner.losses(StepOutputs(outputs, taps), concatenate([part.rows for part in parts]), counts)
     return stacked(losses.values)
 
 
-def _whole(learner: NetworkLearner, parts: Sequence[MicroBatch]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _batch_outputs(learner: NetworkLearner, parts: Sequence[MicroBatch]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """(outputs, taps) of the whole batch, as leaves of a new graph."""
-    kept = _statistics(learner.network)
-    with torch.no_grad():
-        found = [learner.forward(part) for part in parts]
-        for buffer, value in kept:
-            buffer.copy_(value)
-    sides = [
-        [outputs_of_part.outputs for outputs_of_part in found],
-        [outputs_of_part.taps for outputs_of_part in found],
-    ]
+    with preserved_buffers(learner.network), torch.no_grad():
+        by_part = [learner.forward(part) for part in parts]
     outputs, taps = (
-        {name: torch.cat([each[name] for each in side]).requires_grad_() for name in side[0]} for side in sides
+        {name: torch.cat([each[name] for each in kind]).requires_grad_() for name in kind[0]}
+        for kind in ([part.outputs for part in by_part], [part.taps for part in by_part])
     )
     return outputs, taps
 
 
-def _statistics(network: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    return [(buffer, buffer.clone()) for buffer in network.buffers()]
-
-
-def _pulled(pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """Σ value · gradient: its gradient at the values is theirs."""
+def _surrogate(pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Σ value · gradient, whose gradient with respect to each value is the given one."""
     return torch.stack([(value.float() * gradient.float()).sum() for value, gradient in pairs]).sum()

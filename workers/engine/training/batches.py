@@ -1,4 +1,4 @@
-"""The batches of a run: which rows in which order, and how many steps."""
+"""The batches of a run: their rows, order and number."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,10 @@ from workers.engine.data.order import epoch_order
 
 @dataclass(frozen=True)
 class BatchSchedule:
-    """Rows of the training and validation splits (int64, host), and for how long they are trained on.
+    """Rows of the training and validation splits (int64, host), their batches, and the number of steps.
 
-    Rows of several datasets are mixed; then every batch is whole, and an epoch is the batches in which as many rows
-    pass as there are (see `Mixture`).
+    Rows of several datasets are mixed; then all batches have the same size, and an epoch is as many batches as all rows
+    fill (see `Mixture`).
     """
 
     training: TrainingSpec
@@ -25,21 +25,21 @@ class BatchSchedule:
 
     @property
     def batches(self) -> int:
-        """Optimizer steps in an epoch. A last batch of one row joins the one before it: BatchNorm needs two."""
+        """Optimizer steps of an epoch. A last batch of one row is merged into the one before: BatchNorm needs two."""
         size, rows = self.training.batch_size, len(self.rows)
-        whole = -(-rows // size)
+        batches = -(-rows // size)
         if self.mixture is not None:
-            return whole
-        return whole - 1 if size > 1 and whole > 1 and rows % size == 1 else whole
+            return batches
+        return batches - 1 if size > 1 and batches > 1 and rows % size == 1 else batches
 
     @property
     def steps(self) -> int:
-        """Optimizer steps in all."""
+        """Optimizer steps of the run."""
         return self.training.steps or (self.training.epochs or 1) * self.batches
 
     @property
     def epochs(self) -> int:
-        """Epochs begun in all."""
+        """Epochs of the run, the last of which may be incomplete."""
         return -(-self.steps // self.batches)
 
     def epoch(self, number: int) -> list[Tensor]:

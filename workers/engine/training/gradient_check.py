@@ -1,7 +1,7 @@
-"""Whether gradients are finite: looked at on the device in every step, read on the host as rarely as the losses.
+"""Detects gradients that are not finite: checked on the device in every step, read by the host as rarely as losses.
 
-A gradient can overflow while the loss is finite, and what it leaves behind (weights of −∞ under a relu) need not show
-in any later loss.
+A gradient can overflow while the loss is finite, and its effect (weights of −∞ before a relu) need not show in any
+later loss.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,9 @@ from app.contracts.problems import UserError
 
 
 class GradientCheck:
-    """The first step at which the gradient of some group of parameters was not finite. Groups are (terms that reach it,
-    parameters).
+    """Finds the first step with a gradient that is not finite, by groups of parameters.
+
+    A group is (names of the terms that have a gradient on it, parameters).
     """
 
     def __init__(
@@ -22,47 +23,47 @@ class GradientCheck:
     ) -> None:
         self._prefix = prefix
         self._groups = [(tuple(terms), list(parameters)) for terms, parameters in groups if len(parameters) > 0]
-        self._found = torch.zeros(len(self._groups), device=device)
-        self._flags = [self._found[i : i + 1] for i in range(len(self._groups))]
+        self._not_finite = torch.zeros(len(self._groups), device=device)
+        self._flags = [self._not_finite[i : i + 1] for i in range(len(self._groups))]
         self._one = torch.ones(1, device=device)
         self._bad_steps = torch.zeros(len(self._groups), device=device, dtype=torch.float64)
         self._step = 0
 
-    def look(self, step: int) -> None:
-        """Look at `.grad` of all parameters in step `step` (1, 2, 3 …, each). Gradients stay as they are."""
+    def check(self, step: int) -> None:
+        """Check `.grad` of all parameters; to be called in every step (1, 2, 3 …). Gradients do not change."""
         for (_, parameters), flag in zip(self._groups, self._flags, strict=True):
             gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
             if gradients:
-                # One kernel for all, which GradScaler uses: sets the flag, and multiplies by 1. A flag stays set.
+                # GradScaler's kernel for all gradients: multiplies by 1, and sets the flag, which is never reset.
                 torch._amp_foreach_non_finite_check_and_unscale_(gradients, flag, self._one)
-        self._bad_steps += self._found
+        self._bad_steps += self._not_finite
         self._step = step
 
-    def expect_finite(self, before: int | None) -> None:
-        """Waits for the device. Raises UserError `diverged` where a gradient was not finite in a step before `before`,
-        in which a loss was not.
+    def raise_if_not_finite(self, before: int | None) -> None:
+        """Raise UserError `diverged` if a gradient was not finite in a step before `before`, the first step with a loss
+        that was not. Waits for the device.
         """
         bad = [self._step - int(count) + 1 if count else None for count in self._bad_steps.tolist()]
         steps = [step for step in bad if step is not None and (before is None or step < before)]
         if not steps:
             return
         first = min(steps)
-        # What is a task's own says more than what tasks share, and comes after it.
+        # A task's own parameters are more specific than shared ones, and come after them.
         terms = [terms for (terms, _), step in zip(self._groups, bad, strict=True) if step == first][-1]
         named = ", ".join(f"{self._prefix}{term}" for term in terms)
         raise UserError(
             "diverged",
             f"the gradient of {named} is not finite at step {first}, though the loss is: lower "
-            "`training.learning_rate`, or look at the inputs' and targets' scale; the newest checkpoint of before, "
-            "if there is one, is kept",
+            "`training.learning_rate`, or check the scale of inputs and targets; the newest checkpoint before that "
+            "step, if there is one, is kept",
         )
 
 
 def are_finite(tensors: Sequence[Tensor]) -> bool:
     """Whether every number of every tensor is finite. Waits once for each device."""
-    ends: dict[torch.device, list[Tensor]] = {}
+    extrema: dict[torch.device, list[Tensor]] = {}
     for value in tensors:
         if value.is_floating_point() and value.numel() > 0:
-            # The least or the greatest is not finite where any number is not: one pass, and no tensor in between.
-            ends.setdefault(value.device, []).extend(end.double() for end in torch.aminmax(value.detach()))
-    return all(bool(torch.stack(found).isfinite().all()) for found in ends.values())
+            # Minimum or maximum is not finite where any number is not: one pass, without a temporary tensor.
+            extrema.setdefault(value.device, []).extend(extremum.double() for extremum in torch.aminmax(value.detach()))
+    return all(bool(torch.stack(values).isfinite().all()) for values in extrema.values())

@@ -1,4 +1,4 @@
-"""What the loop needs of those whom it trains, and what the helpers of a learner need of it."""
+"""The interfaces of learners: for the training loop, and for accumulation, validation and gradient measurements."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -11,82 +11,82 @@ from workers.engine.data.columns import Rows
 from workers.engine.data.inputs import Inputs
 from workers.engine.models import Network
 from workers.engine.tasks.task import Task
-from workers.engine.training.batch import Counts, MicroBatch, Peers, StepOutputs
+from workers.engine.training.batch import Counts, MicroBatch, PeerOutputs, StepOutputs
 
 Emit = Callable[[ChildEvent], None]
-"""Takes each event of a job as it happens."""
+"""Receives each event of a job as it happens."""
 
 
 class Trainable(Protocol):
-    """A learner, or several that train as one vectorised step, as the loop sees them."""
+    """A learner, or several learners in one vectorised step, as the loop sees them."""
 
     name: str
     group: str | None
-    """Trainables of one group are each other's peers (mutual learning)."""
+    """Learners of the same group are peers (mutual learning)."""
     relational: bool
-    """Whether a batch in parts must be learned as a whole (`learn_whole`)."""
+    """Whether a batch of several micro-batches needs `forward_backward`."""
     tasks: tuple[Task, ...]
 
     @property
     def stopped(self) -> bool:
-        """Whether it takes no further step."""
+        """Whether it has finished early."""
         ...
 
     def counts(self, rows: Tensor) -> list[Tensor]:
-        """Bool [len(rows)] for each term of each task, flat: which of these dataset rows (int64) it counts."""
+        """For each term of each task, in one list: on which of the dataset rows (int64) it is defined, bool [n]."""
         ...
 
     def begin_step(self, counts: Counts, step: int) -> None:
-        """Start optimizer step `step` (from 0) over a batch with these counts."""
+        """Begin optimizer step `step` (from 0) over a batch with these counts."""
         ...
 
     def observe(self, parts: Sequence[MicroBatch], counts: Counts, step: int, epoch: int) -> None:
-        """Measure before the step, where something is measured and it is due. Changes nothing that is trained."""
+        """Take measurements before the step, if they are due. Does not change what is trained."""
         ...
 
     def forward(self, part: MicroBatch) -> StepOutputs:
         """The forward pass of a micro-batch, in training mode."""
         ...
 
-    def learn(self, outputs: StepOutputs, rows: Rows, counts: Counts, peers: Peers = ()) -> None:
-        """The backward pass of a micro-batch, from the outputs of its forward pass."""
+    def backward(self, outputs: StepOutputs, rows: Rows, counts: Counts, peers: PeerOutputs = ()) -> None:
+        """Losses and backward pass of a micro-batch, from the outputs of its forward pass."""
         ...
 
-    def learn_whole(self, parts: Sequence[MicroBatch], counts: Counts) -> None:
-        """Forward and backward of a batch in parts whose rows are compared with each other."""
+    def forward_backward(self, parts: Sequence[MicroBatch], counts: Counts) -> None:
+        """Forward and backward passes of a batch whose rows are compared across micro-batches."""
         ...
 
     def end_step(self, step: int, epoch: int) -> None:
-        """Balance, clip, update; `step` counts from 0, `epoch` from 1."""
+        """Combine the tasks' gradients, clip, and update the weights; `step` counts from 0, `epoch` from 1."""
         ...
 
     def end_epoch(self, inputs: Inputs, validation: Rows, epoch: int, step: int) -> list[MetricPoint]:
-        """Validate after epoch `epoch` (from 1) and `step` steps; the points of the validation series."""
+        """Validate after epoch `epoch` (from 1) and `step` steps; returns the points of the validation series."""
         ...
 
     def take_points(self) -> list[MetricPoint]:
-        """The points of the training series that are ready. Raises UserError `diverged`."""
+        """Return and clear the points of the training series that are ready. Raises UserError `diverged`."""
         ...
 
     def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything that the next step depends on: tensors under its name, and JSON-able state."""
+        """(tensors under the learner's name, JSON-serializable state): everything that the next step depends on."""
         ...
 
     def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """The inverse of `save`; built from the same spec."""
+        """The inverse of `save`, for a learner built from the same spec."""
         ...
 
     def is_finite(self) -> bool:
-        """Whether every weight and all optimizer state is finite, as a checkpoint must be."""
+        """Whether all weights and the optimizer state are finite."""
         ...
 
 
 class NetworkLearner(Protocol):
-    """A learner with one network, as accumulation, validation and the measuring of gradients see it."""
+    """A learner with one network, as accumulation, validation and gradient measurements see it."""
 
     @property
     def prefix(self) -> str:
-        """What its metric series begin with."""
+        """The prefix of its metric series."""
         ...
 
     @property
@@ -96,17 +96,17 @@ class NetworkLearner(Protocol):
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """What it learns."""
+        """The tasks that it is trained on."""
         ...
 
     @property
     def parameters(self) -> Parameters:
-        """Its trained parameters, shared ones apart from each task's own."""
+        """Its parameters: those shared by tasks, and those of each task."""
         ...
 
     @property
     def modules(self) -> Mapping[str, nn.Module]:
-        """What is trained beside the network (projectors, learned temperatures), by `<task>/<term>`."""
+        """Modules trained besides the network (projectors, learned temperatures), by `<task>/<term>`."""
         ...
 
     @property
@@ -119,19 +119,19 @@ class NetworkLearner(Protocol):
         ...
 
     def predict(self, x: Tensor) -> StepOutputs:
-        """The forward pass of x [n, …], in the mode that the network is in."""
+        """The forward pass of x [n, …], in the network's current mode."""
         ...
 
     def losses(
-        self, outputs: StepOutputs, rows: Rows, counts: Counts, peers: Peers = ()
+        self, outputs: StepOutputs, rows: Rows, counts: Counts, peers: PeerOutputs = ()
     ) -> tuple[Losses, list[Tensor]]:
-        """(the losses of the tasks that are present, every term's mean) of these rows."""
+        """(losses of the tasks that are present, mean of every term) for these rows."""
         ...
 
-    def backward(self, losses: Losses, means: list[Tensor]) -> None:
-        """Add the gradients of some losses, and record the terms' means."""
+    def accumulate(self, losses: Losses, means: list[Tensor]) -> None:
+        """Add the gradients of the losses to the step's, and the terms' means to the recorded ones."""
         ...
 
     def task_losses(self) -> Tensor:
-        """The losses of the step [K], NaN for tasks that were absent."""
+        """The tasks' losses in this step [K]; NaN for tasks without rows in the batch."""
         ...

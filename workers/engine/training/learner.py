@@ -1,4 +1,4 @@
-"""A learner: a network, its tasks, its optimizer, and the best weights so far."""
+"""A learner: a network with its tasks, balancer, optimizer, and best weights so far."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,11 +18,11 @@ from workers.engine.data.inputs import Inputs
 from workers.engine.models import Network
 from workers.engine.models.taps import Taps
 from workers.engine.tasks.task import Task
-from workers.engine.training.accumulation import accumulate_in_two_passes, losses_of_whole
+from workers.engine.training.accumulation import forward_backward_in_two_passes, losses_of_batch
 from workers.engine.training.affinity import Observer
-from workers.engine.training.batch import Counts, MicroBatch, Peers, StepOutputs
+from workers.engine.training.batch import Counts, MicroBatch, PeerOutputs, StepOutputs
 from workers.engine.training.gradient_check import GradientCheck, are_finite
-from workers.engine.training.learner_state import below, load_modules, module_tensors, named_tensors
+from workers.engine.training.learner_state import load_modules, module_tensors, named_tensors, with_prefix
 from workers.engine.training.loss_recorder import LossRecorder
 from workers.engine.training.lr_schedules import learning_rate
 from workers.engine.training.optimizers import load_optimizer, make_optimizer, optimizer_tensors, set_learning_rate
@@ -32,19 +32,19 @@ from workers.engine.training.validation import validate
 
 @dataclass
 class BestSoFar:
-    """The best validation score of a learner, and the weights that had it; epochs count from 1."""
+    """The best validation score of a learner so far, and the weights that reached it; epochs count from 1."""
 
     weights: dict[str, Tensor] = field(default_factory=dict)
     score: float | None = None
     epoch: int = 0
     waited: int = 0
-    """Epochs since then."""
+    """Epochs without improvement since then."""
 
 
 class Learner:
-    """Trained by the one loop, step by step. `name` is `student`, `control`, or `peer-<n>`.
+    """A network in training. `name` is `student`, `control`, or `peer-<n>`.
 
-    Learners of one `group` are each other's peers.
+    Learners of the same `group` are peers (mutual learning).
     """
 
     def __init__(
@@ -68,27 +68,27 @@ class Learner:
         self.steps = 0
         """Optimizer steps taken."""
         self.stopped = False
-        """Whether early stopping has ended its training."""
+        """Whether early stopping ended its training."""
         self.prefix = prefix if name == "student" else f"{prefix}{name}/"
         self.recorder = LossRecorder(f"{self.prefix}train/", self.columns, steps, device)
         self.modules: dict[str, nn.Module] = {
-            place: module.to(device) for task in self.tasks for place, module in task.modules.items()
+            name: module.to(device) for task in self.tasks for name, module in task.modules.items()
         }
         self.parameters = _parameters(self.network, self.tasks)
         self.gradient_check = GradientCheck(f"{self.prefix}train/", self._parameters_by_terms(), device)
         self.optimizer = make_optimizer(training, _trained(self.network, self.modules))
         self.precision = Precision(training, device)
-        self.held: Mapping[str, Phase] = {}
-        """Tasks whose head is not trained until a phase is over."""
+        self.frozen_heads: Mapping[str, Phase] = {}
+        """Tasks whose head is frozen until a phase is over."""
         self.observer: Observer | None = None
-        """Measures the tasks' gradients, where there are several."""
+        """Measures the tasks' gradients, if there are several tasks."""
         self.relational = balancer.needs_whole_batch or any(task.relational for task in self.tasks)
-        """Whether a batch in parts must be learned as a whole: for a term, or for the balancer."""
+        """Whether a term or the balancer needs all rows of a batch at once."""
         self._taps = Taps(self.network, [tap for task in self.tasks for term in task.terms for tap in term.taps])
         self._training = training
         self._all_steps = steps
         self._has_dropout = any(isinstance(module, nn.Dropout) and module.p > 0 for module in network.modules())
-        self._sums: list[Tensor] = []
+        self._term_means: list[Tensor] = []
         self._present: tuple[int, ...] = ()
         self._counts: Counts = ()
         self._parts: dict[tuple[int, int], MicroBatch] = {}
@@ -96,24 +96,22 @@ class Learner:
 
     @property
     def columns(self) -> list[str]:
-        """The recorder's columns after the total: `<task>/<term>`."""
+        """The recorded terms: `<task>/<term>`."""
         return [f"{task.name}/{term.name}" for task in self.tasks for term in task.terms]
 
     def counts(self, rows: Tensor) -> list[Tensor]:
-        """Bool [len(rows)] for each term of each task, flat: which of these dataset rows it counts."""
         return [term.counted[rows] for task in self.tasks for term in task.terms]
 
     # One step.
 
     def begin_step(self, counts: Counts, step: int) -> None:
-        """Start optimizer step `step` (from 0) over a batch with these counts."""
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
         self.balancer.begin_step(step)
         self._counts, self._parts = counts, {}
-        self._sums = []
+        self._term_means = []
         self._progress = step / max(1, self._all_steps - 1)
-        for task, phase in self.held.items():
+        for task, phase in self.frozen_heads.items():
             self.network.head(task).requires_grad_(phase.over(self._progress))
         self._present = tuple(
             i
@@ -124,29 +122,25 @@ class Learner:
         )
 
     def observe(self, parts: Sequence[MicroBatch], counts: Counts, step: int, epoch: int) -> None:
-        """Measure the tasks' gradients before the step, where it is due."""
         if self.observer is not None:
             self.observer.measure(self, parts, counts, step, epoch)
 
     def forward(self, part: MicroBatch) -> StepOutputs:
-        """The forward pass of a micro-batch, in training mode."""
         if self.balancer.needs_losses_after:
-            self._parts[part.draw] = part
+            self._parts[part.position] = part
         if self._has_dropout:
-            seed_step(self._training.seed, "dropout", *part.draw)
+            seed_step(self._training.seed, "dropout", *part.position)
         with self.precision.forward():
             outputs = self.network(part.x)
         return StepOutputs(outputs, self._taps.take())
 
     def predict(self, x: Tensor) -> StepOutputs:
-        """The forward pass of x [n, …], in the mode that the network is in."""
         outputs = self.network(x)
         return StepOutputs(outputs, self._taps.take())
 
     def losses(
-        self, outputs: StepOutputs, rows: Rows, counts: Counts, peers: Peers = ()
+        self, outputs: StepOutputs, rows: Rows, counts: Counts, peers: PeerOutputs = ()
     ) -> tuple[Losses, list[Tensor]]:
-        """(the losses of the tasks that are present, every term's mean) of these rows."""
         values, means = [], []
         for i, (task, by_term) in enumerate(zip(self.tasks, counts, strict=True)):
             loss, by_term_means = task.loss(outputs.of(task, self._progress, peers), rows, by_term)
@@ -155,74 +149,70 @@ class Learner:
                 values.append(loss)
         return Losses(self._present, tuple(values)), means
 
-    def learn(self, outputs: StepOutputs, rows: Rows, counts: Counts, peers: Peers = ()) -> None:
-        """The backward pass of a micro-batch, from the outputs of its forward pass."""
+    def backward(self, outputs: StepOutputs, rows: Rows, counts: Counts, peers: PeerOutputs = ()) -> None:
         losses, means = self.losses(outputs, rows, counts, peers)
-        self.backward(losses, means)
+        self.accumulate(losses, means)
 
-    def learn_whole(self, parts: Sequence[MicroBatch], counts: Counts) -> None:
-        """Forward and backward of a batch in parts whose rows are compared with each other."""
-        accumulate_in_two_passes(self, parts, counts)
+    def forward_backward(self, parts: Sequence[MicroBatch], counts: Counts) -> None:
+        forward_backward_in_two_passes(self, parts, counts)
 
-    def backward(self, losses: Losses, means: list[Tensor]) -> None:
-        """Add the gradients of some losses, and record the terms' means."""
+    def accumulate(self, losses: Losses, means: list[Tensor]) -> None:
         self.balancer.backward(losses, self.parameters)
-        self._sums = [a + b for a, b in zip(self._sums, means, strict=True)] if self._sums else means
+        if self._term_means:
+            means = [a + b for a, b in zip(self._term_means, means, strict=True)]
+        self._term_means = means
 
     def end_step(self, step: int, epoch: int) -> None:
-        """Balance, clip, update; `step` counts from 0, `epoch` from 1."""
         self.balancer.finish(self._present, self.parameters, step)
         if self.observer is not None:
             self.observer.measure_after(self, step, epoch)
-        self.gradient_check.look(step + 1)
+        self.gradient_check.check(step + 1)
         if self._training.clip_norm is not None:
             self.balancer.clip(self.parameters, self._training.clip_norm)
         set_learning_rate(self.optimizer, learning_rate(self._training, step, self._all_steps))
         self.optimizer.step()
-        self.balancer.after_step(self._losses_again)
+        self.balancer.after_step(self._losses_after_step)
         self.steps += 1
-        self.recorder.add([self._total(), *self._sums], step + 1, epoch)
+        self.recorder.add([self._total(), *self._term_means], step + 1, epoch)
 
-    def _losses_again(self) -> Tensor:
-        """The losses of the tasks that are present [K] over the step's batch, with the same dropout masks."""
-        return losses_of_whole(self, list(self._parts.values()), self._counts)
+    def _losses_after_step(self) -> Tensor:
+        """The losses of the tasks that are present [K] after the update, on the step's batch with its dropout masks."""
+        return losses_of_batch(self, list(self._parts.values()), self._counts)
 
     def task_losses(self) -> Tensor:
-        """The losses of the step [K], NaN for tasks that were absent."""
-        sums, losses = iter(self._sums), []
+        means, losses = iter(self._term_means), []
         for i, task in enumerate(self.tasks):
-            weighted = [weight * next(sums) for weight in task.weights(self._progress)]
+            weighted = [weight * next(means) for weight in task.weights(self._progress)]
             losses.append(
                 torch.stack(weighted).sum() if i in self._present else torch.full_like(weighted[0], torch.nan)
             )
         return torch.stack(losses)
 
     def _total(self) -> Tensor:
-        """The weighted sum of all terms of all tasks, as the article writes it: Σ w_i Σ_t w_t L_t."""
+        """The weighted sum of all terms of all tasks: Σ_i w_i Σ_t w_t L_t."""
         weights = [task.weight * weight for task in self.tasks for weight in task.weights(self._progress)]
-        return torch.stack([weight * value for weight, value in zip(weights, self._sums, strict=True)]).sum()
+        return torch.stack([weight * mean for weight, mean in zip(weights, self._term_means, strict=True)]).sum()
 
     # One epoch, and the end.
 
     def end_epoch(self, inputs: Inputs, validation: Rows, epoch: int, step: int) -> list[MetricPoint]:
-        """Validate after epoch `epoch` (from 1) and `step` steps; the points of the validation series."""
         self.balancer.end_epoch()
         if len(validation) == 0:
             return []
         result = validate(self, inputs, validation)
         score = result.score(self, self._training)
         if score is not None:
-            self.judge(score, epoch)
+            self.record_score(score, epoch)
         return result.points(self, step, epoch)
 
-    def judge(self, score: float, epoch: int) -> None:
-        """Keep the weights if they are the best so far; count the epochs without improvement.
+    def record_score(self, score: float, epoch: int) -> None:
+        """Save the weights if they are the best so far, else count an epoch without improvement.
 
-        A score that is not finite is never the best: nothing compares as better than NaN afterwards.
+        A score that is not finite is never the best, as no later score would compare greater than NaN.
         """
         best, stopping = self.best, self._training.early_stopping
-        least = -inf if best.score is None else best.score
-        if isfinite(score) and score > least + (stopping.min_delta if stopping else 0.0):
+        previous = -inf if best.score is None else best.score
+        if isfinite(score) and score > previous + (stopping.min_delta if stopping else 0.0):
             best.score, best.epoch, best.waited = score, epoch, 0
             if self._training.select_by != "last":
                 best.weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
@@ -231,23 +221,21 @@ class Learner:
         self.stopped = stopping is not None and best.waited >= stopping.patience
 
     def take_points(self) -> list[MetricPoint]:
-        """The points of the training series that are ready. Raises UserError `diverged`."""
-        self.gradient_check.expect_finite(before=self.recorder.first_bad_step())
+        self.gradient_check.raise_if_not_finite(before=self.recorder.first_bad_step())
         measured = self.observer.take_points(self.prefix) if self.observer is not None else []
         return [*self.recorder.take(), *measured]
 
     def finish(self, last_epoch: int) -> int:
-        """Load the best weights into the network; returns the epoch that they come from, `last_epoch` without any."""
+        """Load the best weights into the network; returns their epoch, `last_epoch` where none were saved."""
         self._taps.close()
         if self.best.weights:
             self.network.load_state_dict(self.best.weights)
             return self.best.epoch
         return last_epoch
 
-    # Its state.
+    # Checkpoints.
 
     def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything that the next step depends on: tensors under the learner's name, and JSON-able state."""
         sums, filled = self.recorder.state()
         tensors = named_tensors(
             self.name,
@@ -265,32 +253,30 @@ class Learner:
         return tensors, {"best": best, "steps": self.steps, "stopped": self.stopped, "filled": filled}
 
     def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """The inverse of `save`; the learner was built from the same spec."""
-        own = below(self.name, tensors)
+        state_tensors = with_prefix(self.name, tensors)
         device = next(self.network.parameters()).device
-        self.network.load_state_dict(below("network", own))
-        load_modules(self.modules, below("modules", own))
-        load_optimizer(self.optimizer, below("optimizer", own))
-        self.balancer.load_state(below("balancer", own))
-        self.recorder.load(below("recorder", own), int(state["filled"]))
+        self.network.load_state_dict(with_prefix("network", state_tensors))
+        load_modules(self.modules, with_prefix("modules", state_tensors))
+        load_optimizer(self.optimizer, with_prefix("optimizer", state_tensors))
+        self.balancer.load_state(with_prefix("balancer", state_tensors))
+        self.recorder.load(with_prefix("recorder", state_tensors), int(state["filled"]))
         if self.observer is not None:
-            self.observer.load_state(below("observer", own), device)
-        weights = {name: value.to(device) for name, value in below("best", own).items()}
+            self.observer.load_state(with_prefix("observer", state_tensors), device)
+        weights = {name: value.to(device) for name, value in with_prefix("best", state_tensors).items()}
         self.best = BestSoFar(weights, **state["best"])
         self.steps, self.stopped = state["steps"], state["stopped"]
 
     def is_finite(self) -> bool:
-        """Whether every weight and all optimizer state is finite, as a checkpoint must be."""
         weights = [*self.network.state_dict().values(), *module_tensors(self.modules).values()]
         return are_finite([*weights, *optimizer_tensors(self.optimizer).values()])
 
     def _parameters_by_terms(self) -> list[tuple[list[str], list[nn.Parameter]]]:
-        """(terms, parameters that they reach): those that tasks share, then each task's own."""
-        own = [
+        """(terms, parameters with a gradient of theirs): shared parameters first, then those of each task."""
+        by_task = [
             ([f"{task.name}/{term.name}" for term in task.terms], list(parameters))
             for task, parameters in zip(self.tasks, self.parameters.own, strict=True)
         ]
-        return [(self.columns, self.parameters.trunk), *own]
+        return [(self.columns, self.parameters.trunk), *by_task]
 
 
 def _parameters(network: Network, tasks: Sequence[Task]) -> Parameters:
@@ -298,12 +284,12 @@ def _parameters(network: Network, tasks: Sequence[Task]) -> Parameters:
         (*network.own_parameters(task.name), *(p for module in task.modules.values() for p in module.parameters()))
         for task in tasks
     ]
-    places = {task.name: i for i, task in enumerate(tasks)}
+    indices = {task.name: i for i, task in enumerate(tasks)}
     shared = [
         Shared(
             reach.parameters,
-            tuple(sorted(places[output] for output in reach.outputs if output in places)),
-            places.get(reach.tower or ""),
+            tuple(sorted(indices[output] for output in reach.outputs if output in indices)),
+            indices.get(reach.tower or ""),
         )
         for reach in network.shared_parameters()
     ]

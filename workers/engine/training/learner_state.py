@@ -1,4 +1,4 @@
-"""The state of a learner as tensors under names: what a checkpoint holds of it."""
+"""The state of a learner as named tensors, as it is stored in checkpoints."""
 
 from collections.abc import Mapping
 
@@ -14,20 +14,20 @@ def named_tensors(name: str, parts: Mapping[str, Mapping[str, Tensor]]) -> dict[
     }
 
 
-def below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin with `prefix` and a slash, without it."""
+def with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `<prefix>/`, by the rest of their names."""
     start = f"{prefix}/"
     return {key[len(start) :]: value for key, value in tensors.items() if key.startswith(start)}
 
 
 def module_tensors(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """The tensors of what is trained beside the network, as `<task>/<term>/<name>`."""
+    """The tensors of the modules trained besides the network, as `<task>/<term>/<name>`."""
     return {
-        f"{place}/{name}": value for place, module in modules.items() for name, value in module.state_dict().items()
+        f"{prefix}/{name}": value for prefix, module in modules.items() for name, value in module.state_dict().items()
     }
 
 
 def load_modules(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]) -> None:
     """The inverse of `module_tensors`."""
-    for place, module in modules.items():
-        module.load_state_dict(below(place, tensors))
+    for prefix, module in modules.items():
+        module.load_state_dict(with_prefix(prefix, tensors))

@@ -1,7 +1,7 @@
-"""Losses of the steps, summed on the device and read rarely, so that no step waits for the host.
+"""Records training losses on the device and transfers them rarely, so that steps do not wait for the host.
 
-A window of steps becomes one point of each series: its mean. The first step whose loss is not finite is kept on
-the device too, with the term that it came from.
+The mean over a window of steps is one point of each series. The first step with a loss that is not finite is recorded
+on the device as well, for each term.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from app.contracts.problems import UserError
 from app.contracts.wire.events import MetricPoint
 
 POINTS = 500
-"""About how many points a series has at the end."""
+"""Approximate number of points of a series."""
 
 
 class LossRecorder:
-    """The training losses of one learner: column 0 is the total, then each task's terms."""
+    """The training losses of one learner: column 0 is the total, the others are the tasks' terms."""
 
     def __init__(self, prefix: str, columns: Sequence[str], steps: int, device: torch.device) -> None:
         self._prefix = prefix
@@ -29,7 +29,7 @@ class LossRecorder:
         self._pending: list[tuple[int, int, Tensor]] = []
 
     def add(self, values: Sequence[Tensor], step: int, epoch: int) -> None:
-        """The losses of optimiser step `step` (1, 2, 3 …): scalars on the device, total first."""
+        """Record the losses of optimizer step `step` (1, 2, 3 …): scalars on the device, total first."""
         row = torch.stack([value.detach().float() for value in values])
         self._sums += row
         bad = ~row.isfinite() & (self._bad_step < 0)
@@ -41,7 +41,7 @@ class LossRecorder:
             self._filled = 0
 
     def take(self) -> list[MetricPoint]:
-        """The points of the windows that are full; waits for the device. Raises UserError `diverged`."""
+        """Return and clear the points of complete windows. Waits for the device. Raises UserError `diverged`."""
         self._raise_if_diverged()
         if not self._pending:
             return []
@@ -55,7 +55,7 @@ class LossRecorder:
         return points
 
     def first_bad_step(self) -> int | None:
-        """The first step with a loss that is not finite; waits for the device."""
+        """The first step with a loss that is not finite, or None. Waits for the device."""
         return min((step for step in self._bad_step.tolist() if step >= 0), default=None)
 
     def _raise_if_diverged(self) -> None:
@@ -65,16 +65,16 @@ class LossRecorder:
             return
         first = min(steps)
         # The total is not finite because a term is not: name the term.
-        where = [column for column, step in zip(self._columns, bad, strict=True) if step == first]
+        columns = [column for column, step in zip(self._columns, bad, strict=True) if step == first]
         raise UserError(
             "diverged",
-            f"{self._prefix}{where[-1]} is not finite at step {first}: lower `training.learning_rate`, set "
-            f"`training.clip_norm`, or look at the inputs' scale; the newest checkpoint of before, if there is "
-            "one, is kept",
+            f"{self._prefix}{columns[-1]} is not finite at step {first}: lower `training.learning_rate`, set "
+            "`training.clip_norm`, or check the scale of the inputs; the newest checkpoint before that step, if there "
+            "is one, is kept",
         )
 
     def state(self) -> tuple[dict[str, Tensor], int]:
-        """(tensors, steps in the open window)."""
+        """(tensors, number of steps in the incomplete window)."""
         return {"sums": self._sums}, self._filled
 
     def load(self, tensors: dict[str, Tensor], filled: int) -> None:

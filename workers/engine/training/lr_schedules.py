@@ -1,4 +1,4 @@
-"""The learning rate as a pure function of the step: nothing to save, nothing to resume."""
+"""The learning rate as a pure function of the step, so that there is no scheduler state."""
 
 from math import cos, pi
 from typing import assert_never
@@ -18,10 +18,10 @@ def _cosine(start: float, end: float, share: float) -> float:
 
 
 def factor(schedule: Schedule, share: float) -> float:
-    """What the learning rate is multiplied by after `share` (0 to 1) of the scheduled steps.
+    """The factor of the learning rate at `share` (0 to 1) of the scheduled steps.
 
-    constant: 1. cosine (Loshchilov 2017): from 1 to `final`. one_cycle (Smith 2018): up from `start` to 1 over
-    `rise`, then down to `final`, both by cosine. step: `gamma` to the power of the milestones passed.
+    constant: 1. cosine (Loshchilov 2017): from 1 to `final`. one_cycle (Smith 2018): from `start` up to 1 over the
+    share `rise`, then down to `final`, both by a cosine. step: `gamma` to the power of the milestones passed.
     """
     match schedule:
         case ConstantSchedule():
@@ -40,7 +40,7 @@ def factor(schedule: Schedule, share: float) -> float:
 
 
 def learning_rate(training: TrainingSpec, step: int, steps: int) -> float:
-    """The rate of optimiser step `step` (0 to steps - 1): linear warm-up over `warmup` steps, then the schedule."""
+    """The learning rate of optimizer step `step` (0 to steps - 1): linear warm-up, then the schedule."""
     warmup = min(training.warmup, steps)
     if step < warmup:
         return training.rate * (step + 1) / warmup

@@ -1,4 +1,4 @@
-"""Optimisers by name. The fused kernels of torch: one pass over all parameters, no per-step host work."""
+"""Optimizers by name, with torch's fused kernels: one pass over all parameters, no host work in each step."""
 
 from collections.abc import Iterable
 from typing import assert_never
@@ -11,24 +11,24 @@ from app.contracts.specs.training import TrainingSpec
 
 def make_optimizer(training: TrainingSpec, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """Sgd (with momentum), adam (Kingma 2015; decay as an L2 term) or adamw (Loshchilov 2019; decoupled decay)."""
-    wanted, rate, decay = list(parameters), training.rate, training.weight_decay
+    trained, rate, decay = list(parameters), training.rate, training.weight_decay
     match training.optimizer:
         case "sgd":
-            sgd = torch.optim.SGD(wanted, lr=rate, momentum=training.momentum, weight_decay=decay, fused=True)
+            sgd = torch.optim.SGD(trained, lr=rate, momentum=training.momentum, weight_decay=decay, fused=True)
             if training.momentum > 0.0:
-                _rest(sgd)
+                _zero_momentum(sgd)
             return sgd
         case "adam":
-            return torch.optim.Adam(wanted, lr=rate, weight_decay=decay, fused=True)
+            return torch.optim.Adam(trained, lr=rate, weight_decay=decay, fused=True)
         case "adamw":
-            return torch.optim.AdamW(wanted, lr=rate, weight_decay=decay, fused=True)
+            return torch.optim.AdamW(trained, lr=rate, weight_decay=decay, fused=True)
         case _:
             assert_never(training.optimizer)
 
 
-def _rest(sgd: torch.optim.SGD) -> None:
-    """Give every parameter its momentum, 0, from the start: the fused kernel takes all of them or none, and a head
-    whose task is absent from the first batches would get its own later than the trunk.
+def _zero_momentum(sgd: torch.optim.SGD) -> None:
+    """Create every momentum buffer at the start. The fused kernel needs all buffers of a group or none, and a head
+    whose task is absent from the first batches would otherwise get its buffer later than the trunk.
     """
     for group in sgd.param_groups:
         for parameter in group["params"]:
@@ -36,13 +36,13 @@ def _rest(sgd: torch.optim.SGD) -> None:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """The rate of the next step."""
+    """Set the learning rate of the next step."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The state of an optimiser, by `<parameter's place>/<name>`."""
+    """The state of an optimizer, by `<index of the parameter>/<name>`."""
     states = optimizer.state_dict()["state"]
     return {
         f"{index}/{key}": value

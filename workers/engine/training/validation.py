@@ -1,4 +1,4 @@
-"""How a learner does on the validation split: what epochs are selected by. Never the test split."""
+"""Evaluation of a learner on the validation split, by which epochs are selected."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ from workers.engine.training.interface import NetworkLearner
 
 @dataclass(frozen=True)
 class Validation:
-    """Loss (weighted as in training) and metrics by task; `loss` is None where no row of the split counts."""
+    """Loss (weighted as in training) and metrics by task; `loss` is None where no term is defined on any row."""
 
     loss: float | None
     metrics: dict[str, Metrics]
 
     def score(self, learner: NetworkLearner, training: TrainingSpec) -> float | None:
-        """Higher is better: the mean of the tasks' scores, or minus the loss where that selects or nothing is labelled;
-        None where there is neither.
+        """The selection score, higher is better: the mean of the tasks' scores, or minus the loss where the spec says
+        so or there are no labels; None where there is no loss either.
         """
         by_loss = -self.loss if self.loss is not None else None
         scores = [score(self.metrics[t.name], t.spec.kind) for t in learner.tasks if self.metrics.get(t.name)]
@@ -40,12 +40,12 @@ class Validation:
                 assert_never(training.select_by)
 
     def points(self, learner: NetworkLearner, step: int, epoch: int) -> list[MetricPoint]:
-        """As metric series `validation/…`."""
-        start = f"{learner.prefix}validation/"
-        found: list[tuple[str, float | None]] = [(f"{start}loss", _finite(self.loss))]
+        """The points of the series `validation/…`."""
+        prefix = f"{learner.prefix}validation/"
+        values: list[tuple[str, float | None]] = [(f"{prefix}loss", _finite(self.loss))]
         for task, metrics in self.metrics.items():
-            found += [(f"{start}{task}/{name}", value) for name, value in metrics.items() if name != "rows"]
-        return [MetricPoint(series=series, step=step, epoch=epoch, value=value) for series, value in found]
+            values += [(f"{prefix}{task}/{name}", value) for name, value in metrics.items() if name != "rows"]
+        return [MetricPoint(series=series, step=step, epoch=epoch, value=value) for series, value in values]
 
 
 def _finite(value: float | None) -> float | None:
@@ -53,7 +53,7 @@ def _finite(value: float | None) -> float | None:
 
 
 def validate(learner: NetworkLearner, inputs: Inputs, rows: Rows) -> Validation:
-    """Evaluate a learner on `rows`; running statistics do not move."""
+    """Evaluate a learner on `rows`, in evaluation mode."""
     with evaluating(learner.network):
         blocks = [(part, learner.predict(inputs.take(part))) for part in rows.split(BLOCK)]
         loss = _loss(learner, blocks, rows)
@@ -69,19 +69,19 @@ def validate(learner: NetworkLearner, inputs: Inputs, rows: Rows) -> Validation:
 
 
 def _loss(learner: NetworkLearner, blocks: Sequence[tuple[Rows, StepOutputs]], rows: Rows) -> float | None:
-    """The loss, block by block, weighted as at the end of training, so that epochs of all phases compare; terms that
+    """The loss with the weights of the end of training, so that epochs are comparable whatever their phase. Terms that
     compare rows compare those of a block.
     """
     total, counted = torch.zeros((), device=rows.device.device), False
     for task in learner.tasks:
-        whole = [int(term.counted[rows.host].sum()) for term in task.terms]
-        for part, answers in blocks:
+        all_counts = [int(term.counted[rows.host].sum()) for term in task.terms]
+        for part, outputs in blocks:
             counts = [int(term.counted[part.host].sum()) for term in task.terms]
-            seen = answers.of(task, 1.0)
-            for term, weight, count, all_rows in zip(task.terms, task.weights(1.0), counts, whole, strict=True):
+            inputs = outputs.of(task, 1.0)
+            for term, weight, count, all_rows in zip(task.terms, task.weights(1.0), counts, all_counts, strict=True):
                 if count == 0 or weight == 0.0:
                     continue
-                losses = term.losses(seen, part)
+                losses = term.losses(inputs, part)
                 summed = losses * count if term.relational else losses.sum()
                 total = total + task.weight * weight * summed / all_rows
                 counted = True

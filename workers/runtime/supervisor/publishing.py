@@ -49,7 +49,7 @@ def crash_error(status: int, folder: Path) -> JobError:
     outcome = read_outcome(folder)
     if isinstance(outcome, FailureOutcome):
         return outcome.error
-    if status == ExitCode.NO_ROOM:
+    if status == ExitCode.DISK_FULL:
         message = "the worker's disk is full; the last checkpoint is kept, and the job continues when there is space"
         return JobError.model_validate({"code": "disk_full", "class": "infrastructure", "message": message})
     message = f"the job's process {_describe(status)}"

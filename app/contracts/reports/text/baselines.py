@@ -1,4 +1,4 @@
-"""The comparison with single-task models as text for people. Standard library only."""
+"""Renders the comparison with single-task models as text. Standard library only."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ _HEAD = ("", "metric", "student", "baseline", "95 % interval", "delta m", "verdi
 
 
 def baselines_text(report: Mapping[str, Any] | None) -> str:
-    """A line a task, the mean, and how it was judged; nothing where there were no baselines."""
+    """A line for each task, the mean, and the methods of the verdicts; empty without baselines."""
     if not report:
         return ""
     tasks: Mapping[str, Mapping[str, Any]] = report.get("tasks", {})

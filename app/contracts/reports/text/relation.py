@@ -1,27 +1,29 @@
-"""The relation of a job's tasks as text: who teaches whom, and whose gradients conflict."""
+"""Renders the task relation of a job as text: R, cosines and conflicts of the gradients, proposed groups."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.contracts.reports.text.tables import DASH, figure, table
 
-_MOST_TASKS = 12
+_MAX_TASKS = 12
 
 
 def relation_text(relation: Mapping[str, Any] | None) -> str:
-    """Empty where there is none, or where a table would be too wide to read."""
-    if not relation or not 1 < len(relation["tasks"]) <= _MOST_TASKS:
+    """The relation as tables; empty without one, or with too many tasks for a table."""
+    if not relation or not 1 < len(relation["tasks"]) <= _MAX_TASKS:
         return ""
     parts = []
     if relation["source"] != "none":
-        acted = f", by {relation['apply']}" if relation.get("apply") else ""
-        parts.append(_square(relation, "matrix", f"R ({relation['source']}{acted}): rows are taught by columns"))
+        applied = f", by {relation['apply']}" if relation.get("apply") else ""
+        parts.append(_square(relation, "matrix", f"R ({relation['source']}{applied}): column tasks help row tasks"))
     if relation.get("cosine"):
-        parts.append(_square(relation, "cosine", f"mean cosine of the tasks' gradients, {relation['measured']} looks"))
-        parts.append(_square(relation, "conflicts", "share of the looks with a negative cosine"))
+        parts.append(
+            _square(relation, "cosine", f"mean cosine of the tasks' gradients, {relation['measured']} measurements")
+        )
+        parts.append(_square(relation, "conflicts", "share of the measurements with a negative cosine"))
     if relation.get("grouping"):
         groups = "; ".join(", ".join(group) for group in relation["grouping"]["groups"])
-        parts.append(f"groups that teach each other: {groups}")
+        parts.append(f"groups of tasks that help each other: {groups}")
     return "\n\n".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""A report as text for people: teacher, student and control side by side. Standard library only."""
+"""Renders a report as text, with teachers, student and control side by side. Standard library only."""
 
 import statistics
 import textwrap
@@ -17,7 +17,7 @@ _WORST_CLASSES = 5
 def render(report: Mapping[str, Any]) -> str:
     """The JSON of `GET /v1/jobs/{id}/report` as tables and a few sentences.
 
-    Fields that are missing (an older writer) are shown as `-` or left out.
+    Missing fields (of an older version) are shown as `-` or omitted.
     """
     parts = [_costs(report), *_tasks(report), baselines_text(report.get("baselines"))]
     parts += [relation_text(report.get("relation")), _compression(report), _notes(report)]
@@ -25,19 +25,19 @@ def render(report: Mapping[str, Any]) -> str:
 
 
 def _parties(report: Mapping[str, Any], task: str | None = None) -> list[tuple[str, Mapping[str, Any]]]:
-    """(heading, party): teachers (of one task, or each once), student, control; a task's single-task baseline."""
+    """(heading, party): teachers (of one task, or all of them once), student, control, baseline of the task."""
     teachers: dict[str, Mapping[str, Any]] = {}
     for party in report.get("teachers", ()):
         if task is None or party.get("task") == task:
             teachers.setdefault(_identity(party), party)
-    found = [(_teacher_heading(party), party) for party in teachers.values()]
-    found.append(("student", report["student"]))
+    parties = [(_teacher_heading(party), party) for party in teachers.values()]
+    parties.append(("student", report["student"]))
     if report.get("control"):
-        found.append(("control", report["control"]))
-    against = (report.get("baselines") or {}).get("tasks", {}).get(task, {})
-    if against.get("quality"):
-        found.append(("baseline", {"tasks": {task: against["quality"]}}))
-    return found
+        parties.append(("control", report["control"]))
+    baseline = (report.get("baselines") or {}).get("tasks", {}).get(task, {})
+    if baseline.get("quality"):
+        parties.append(("baseline", {"tasks": {task: baseline["quality"]}}))
+    return parties
 
 
 def _identity(party: Mapping[str, Any]) -> str:
@@ -63,7 +63,7 @@ def _costs(report: Mapping[str, Any]) -> str:
 
 
 def _tasks(report: Mapping[str, Any]) -> Iterable[str]:
-    """One section a task: metrics on the test split, fidelity, verdict."""
+    """A section for each task: metrics on the test split, fidelity, verdict."""
     names = dict.fromkeys(
         name
         for source in (report["student"].get("tasks", {}), report.get("fidelity", {}), report.get("verdict", {}))
@@ -73,9 +73,9 @@ def _tasks(report: Mapping[str, Any]) -> Iterable[str]:
         parties = _parties(report, name)
         metrics = [party.get("tasks", {}).get(name, {}) for _, party in parties]
         rows = [
-            [key, *(figure(found.get(key)) for found in metrics)]
+            [key, *(figure(values.get(key)) for values in metrics)]
             for key in _QUALITY
-            if any(key in found for found in metrics)
+            if any(key in values for values in metrics)
         ]
         lines = [f"{name} (test split)"]
         if rows:
@@ -90,8 +90,8 @@ def _tasks(report: Mapping[str, Any]) -> Iterable[str]:
 def _fidelity(fidelity: Mapping[str, Any] | None) -> list[str]:
     if not fidelity:
         return []
-    said = {"agreement": "agrees on {} of the rows", "kl": "KL {} nats", "rmse": "rmse {}"}
-    parts = [text.format(figure(fidelity[key])) for key, text in said.items() if fidelity.get(key) is not None]
+    texts = {"agreement": "agrees on {} of the rows", "kl": "KL {} nats", "rmse": "rmse {}"}
+    parts = [text.format(figure(fidelity[key])) for key, text in texts.items() if fidelity.get(key) is not None]
     return [f"student to teacher: {', '.join(parts)}"] if parts else []
 
 
@@ -112,7 +112,7 @@ def _verdict(verdict: Mapping[str, Any] | None) -> list[str]:
 
 
 def _repeats(verdict: Mapping[str, Any]) -> list[str]:
-    """Mean and standard deviation over seeds, where there are several networks of either."""
+    """Mean and standard deviation over seeds, if there are several students or controls."""
     groups = {key: verdict.get(key) or () for key in ("students", "controls")}
     if max(map(len, groups.values())) < 2:
         return []
@@ -125,7 +125,7 @@ def _spread(group: str, values: Sequence[float]) -> str:
 
 
 def _worst_classes(classes: Sequence[Mapping[str, Any]] | None) -> list[str]:
-    """The first few of a list that has the largest loss first."""
+    """The first classes of a list that is sorted by F1 difference, the largest loss first."""
     if not classes:
         return []
     shown = classes[:_WORST_CLASSES]
@@ -149,7 +149,7 @@ def _class_name(entry: Mapping[str, Any]) -> str:
 
 
 def _robustness(entries: Sequence[Mapping[str, Any]] | None) -> list[str]:
-    """A line for each corruption; within a cell the severities from the mildest on."""
+    """A line for each corruption; cells have the metric at each severity."""
     if not entries:
         return []
     entries = sorted(entries, key=lambda entry: int(entry["severity"]))
@@ -157,27 +157,27 @@ def _robustness(entries: Sequence[Mapping[str, Any]] | None) -> list[str]:
     severities = " / ".join(map(str, dict.fromkeys(entry["severity"] for entry in entries)))
     rows = []
     for name in dict.fromkeys(entry["corruption"] for entry in entries):
-        found = [entry.get("parties", {}) for entry in entries if entry["corruption"] == name]
-        rows.append([name, *(" / ".join(_short(each.get(party)) for each in found) for party in parties)])
+        by_severity = [entry.get("parties", {}) for entry in entries if entry["corruption"] == name]
+        rows.append([name, *(" / ".join(_short(each.get(party)) for each in by_severity) for party in parties)])
     return [table([f"corrupted, {entries[0]['metric']} at {severities}", *parties], rows)]
 
 
 def _compression(report: Mapping[str, Any]) -> str:
-    found = report.get("compression")
-    if not found:
+    ratios = report.get("compression")
+    if not ratios:
         return ""
-    parts = [f"{found[key]:.1f}x in {key}" for key in ("parameters", "bytes", "flops") if found.get(key) is not None]
-    parts += [f"{ratio:.1f}x in time at batch {size}" for size, ratio in sorted(found.get("latency", {}).items())]
+    parts = [f"{ratios[key]:.1f}x in {key}" for key in ("parameters", "bytes", "flops") if ratios.get(key) is not None]
+    parts += [f"{ratio:.1f}x in time at batch {size}" for size, ratio in sorted(ratios.get("latency", {}).items())]
     return f"smaller than its teachers: {', '.join(parts)}" if parts else ""
 
 
 def _datasets(report: Mapping[str, Any]) -> list[str]:
-    """A line for each dataset, where there are several."""
-    found = report.get("datasets", ())
-    if len(found) < 2:
+    """A line for each dataset, if there are several."""
+    datasets = report.get("datasets", ())
+    if len(datasets) < 2:
         return []
     lines = []
-    for use in found:
+    for use in datasets:
         rows = ", ".join(f"{number:,} {split}" for split, number in use.get("rows", {}).items())
         lines.append(f"dataset {use['name']}: {count(use.get('batch'))} rows of each batch; {rows} rows")
     return lines
@@ -194,13 +194,12 @@ def _notes(report: Mapping[str, Any]) -> str:
         f"({check['tolerance']:.2g} allowed) on {check['rows']} rows"
         for form, check in report.get("export", {}).items()
     ]
-    lines += [f"not measured, {what}: {why}" for what, why in report.get("not_measured", {}).items()]
+    lines += [f"not measured, {what}: {reason}" for what, reason in report.get("not_measured", {}).items()]
     lines += [f"warning, {warning.get('code')}: {warning.get('message')}" for warning in report.get("warnings", ())]
-    place = report.get("environment")
-    if place:
-        lines.append(
-            f"measured on {place['device']}, {place['threads']} threads, torch {place['versions'].get('torch')}"
-        )
+    environment = report.get("environment")
+    if environment:
+        torch_version = environment["versions"].get("torch")
+        lines.append(f"measured on {environment['device']}, {environment['threads']} threads, torch {torch_version}")
     return "\n".join(lines)
 
 
@@ -209,11 +208,11 @@ def _short(value: float | None) -> str:
 
 
 def _latency(party: Mapping[str, Any], size: str) -> str:
-    found = party.get("latency", {}).get(size)
-    if not found:
+    latency = party.get("latency", {}).get(size)
+    if not latency:
         return DASH
-    unsteady = "" if found.get("steady", True) else ", unsteady"
-    return f"{found['median_ms']:.3f} (p95 {found['p95_ms']:.3f}{unsteady})"
+    unsteady = "" if latency.get("steady", True) else ", unsteady"
+    return f"{latency['median_ms']:.3f} (p95 {latency['p95_ms']:.3f}{unsteady})"
 
 
 def _saved(use: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Figures and tables of a text for people. Standard library only."""
+"""Formats numbers and tables as text. Standard library only."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ DASH = "-"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell: names to the left, figures to the right."""
+    """A text table: the first column is left-aligned, the others are right-aligned."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     lines = []
     for row in (head, *rows):
@@ -16,22 +16,22 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def count(value: int | None) -> str:
-    """A whole number with commas."""
+    """An integer with thousands separators; `-` for None."""
     return DASH if value is None else f"{value:,}"
 
 
 def figure(value: float | None) -> str:
-    """A figure to four digits."""
+    """A number with four significant digits; `-` for None."""
     if value is None:
         return DASH
     return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 2 else f"{value:.4g}"
 
 
 def signed(value: float | None) -> str:
-    """A difference with its sign."""
+    """A difference with its sign; `-` for None."""
     return DASH if value is None else f"{value:+.4f}"
 
 
 def percent(value: float | None) -> str:
-    """A share in percent, with its sign."""
+    """A percentage with its sign; `-` for None."""
     return DASH if value is None else f"{value:+.2f} %"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.specs.views import Views
-from workers.engine.data.augment import Partners, Viewed, apply_views
+from workers.engine.data.augment import AugmentedInputs, MixingPartners, augment
 
 ROWS, SHAPE = 300, (3, 12, 10)
 SPLIT = torch.arange(0, ROWS, 2)
@@ -42,6 +42,6 @@ def pictures() -> Tensor:
     return numbers.to(torch.float32).reshape(ROWS, *SHAPE)
 
 
-def look(data: Tensor, rows: Tensor, views: Views, epoch: int = 0) -> Viewed:
+def look(data: Tensor, rows: Tensor, views: Views, epoch: int = 0) -> AugmentedInputs:
     """These rows of the dataset, augmented; partners come from its even rows."""
-    return apply_views(data[rows], rows, epoch, views, Partners(SPLIT, lambda asked: data[asked]))
+    return augment(data[rows], rows, epoch, views, MixingPartners(SPLIT, lambda asked: data[asked]))

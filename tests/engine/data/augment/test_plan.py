@@ -5,7 +5,7 @@ import torch
 
 from app.contracts.specs.views import Views
 from tests.engine.data.augment.images import SPLIT, views_of
-from workers.engine.data.augment import plan_key
+from workers.engine.data.augment import augmentation_key
 
 SHIFT = views_of({"kind": "shift", "pixels": 2})
 MIXUP = views_of({"kind": "mixup"})
@@ -13,32 +13,32 @@ MIXUP = views_of({"kind": "mixup"})
 
 def test_the_key_is_that_of_the_views_and_the_epoch() -> None:
     again = Views.model_validate_json('{"transforms": [{"pixels": 2, "kind": "shift"}], "seed": 0}')
-    assert plan_key(again, 4) == plan_key(SHIFT, 4)
+    assert augmentation_key(again, 4) == augmentation_key(SHIFT, 4)
     others = [
-        plan_key(SHIFT, 5),
-        plan_key(views_of({"kind": "shift", "pixels": 2}, seed=1), 4),
-        plan_key(views_of({"kind": "shift", "pixels": 3}), 4),
-        plan_key(views_of({"kind": "crop", "padding": 2}), 4),
-        plan_key(views_of({"kind": "shift", "pixels": 2}, {"kind": "flip"}), 4),
-        plan_key(views_of({"kind": "flip"}, {"kind": "shift", "pixels": 2}), 4),
+        augmentation_key(SHIFT, 5),
+        augmentation_key(views_of({"kind": "shift", "pixels": 2}, seed=1), 4),
+        augmentation_key(views_of({"kind": "shift", "pixels": 3}), 4),
+        augmentation_key(views_of({"kind": "crop", "padding": 2}), 4),
+        augmentation_key(views_of({"kind": "shift", "pixels": 2}, {"kind": "flip"}), 4),
+        augmentation_key(views_of({"kind": "flip"}, {"kind": "shift", "pixels": 2}), 4),
     ]
-    assert len({plan_key(SHIFT, 4), *others}) == 7
+    assert len({augmentation_key(SHIFT, 4), *others}) == 7
 
 
 def test_a_default_that_is_written_out_gives_the_same_key() -> None:
     written = views_of({"kind": "flip", "direction": "horizontal", "probability": 0.5})
-    assert plan_key(written, 0) == plan_key(views_of({"kind": "flip"}), 0)
+    assert augmentation_key(written, 0) == augmentation_key(views_of({"kind": "flip"}), 0)
 
 
 def test_where_rows_are_mixed_the_training_split_belongs_to_the_key() -> None:
-    assert plan_key(MIXUP, 0, SPLIT) == plan_key(MIXUP, 0, SPLIT.flip(0))
-    assert plan_key(MIXUP, 0, SPLIT) != plan_key(MIXUP, 0, SPLIT[:-1])
-    assert plan_key(SHIFT, 0, SPLIT) == plan_key(SHIFT, 0, SPLIT[:-1]) == plan_key(SHIFT, 0)
-    with pytest.raises(ValueError, match="give `split`"):
-        plan_key(MIXUP, 0)
+    assert augmentation_key(MIXUP, 0, SPLIT) == augmentation_key(MIXUP, 0, SPLIT.flip(0))
+    assert augmentation_key(MIXUP, 0, SPLIT) != augmentation_key(MIXUP, 0, SPLIT[:-1])
+    assert augmentation_key(SHIFT, 0, SPLIT) == augmentation_key(SHIFT, 0, SPLIT[:-1]) == augmentation_key(SHIFT, 0)
+    with pytest.raises(ValueError, match="needs `split`"):
+        augmentation_key(MIXUP, 0)
 
 
 def test_the_key_is_a_digest() -> None:
-    key = plan_key(MIXUP, 0, torch.tensor([1, 2]))
+    key = augmentation_key(MIXUP, 0, torch.tensor([1, 2]))
     assert len(key) == 64
     assert set(key) <= set("0123456789abcdef")

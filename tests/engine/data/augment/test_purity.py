@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from tests.engine.data.augment.images import MANY, ROWS, SHAPE, SPLIT, TRANSFORMS, look, pictures, views_of
-from workers.engine.data.augment import Partners, Viewed, apply_views
+from workers.engine.data.augment import AugmentedInputs, MixingPartners, augment
 
 LISTS: list[list[dict[str, Any]]] = [[transform] for transform in TRANSFORMS] + [MANY]
 every = pytest.mark.parametrize("transforms", LISTS, ids=lambda listed: "+".join(each["kind"] for each in listed))
 
 
-def same(found: Viewed, expected: Viewed, places: Tensor) -> bool:
+def same(found: AugmentedInputs, expected: AugmentedInputs, places: Tensor) -> bool:
     """Whether `found` is, bit for bit, what `expected` has at these places."""
     if not torch.equal(found.x, expected.x[places]):
         return False
@@ -55,12 +55,12 @@ def test_another_epoch_and_another_seed_give_another_view(transforms: list[dict[
 @every
 def test_a_view_does_not_depend_on_what_was_drawn_before(transforms: list[dict[str, Any]]) -> None:
     data, views = pictures(), views_of(*transforms)
-    partners = Partners(SPLIT, lambda asked: data[asked])
+    partners = MixingPartners(SPLIT, lambda asked: data[asked])
     rows = SPLIT[:20]
-    fresh = apply_views(data[rows], rows, 5, views, partners)
-    apply_views(data[rows], rows, 6, views, partners)
+    fresh = augment(data[rows], rows, 5, views, partners)
+    augment(data[rows], rows, 6, views, partners)
     torch.rand(3)
-    assert same(apply_views(data[rows], rows, 5, views, partners), fresh, torch.arange(20))
+    assert same(augment(data[rows], rows, 5, views, partners), fresh, torch.arange(20))
 
 
 @every
@@ -69,7 +69,7 @@ def test_no_global_generator_moves_and_the_input_stays_as_it_is(transforms: list
     rows = SPLIT[:16]
     x, before = data[rows], data.clone()
     states = torch.get_rng_state(), random.getstate(), pickle.dumps(np.random.get_state())
-    apply_views(x, rows, 2, views_of(*transforms), Partners(SPLIT, lambda asked: data[asked]))
+    augment(x, rows, 2, views_of(*transforms), MixingPartners(SPLIT, lambda asked: data[asked]))
     assert torch.equal(torch.get_rng_state(), states[0])
     assert random.getstate() == states[1]
     assert pickle.dumps(np.random.get_state()) == states[2]
@@ -109,8 +109,8 @@ def test_dtype_and_shape_are_kept_and_shares_are_float32(transforms: list[dict[s
 def test_everything_happens_on_the_device_of_the_input(transforms: list[dict[str, Any]]) -> None:
     """On the meta device an operation with a tensor left behind on the host raises."""
     x = torch.empty((9, *SHAPE), device="meta")
-    partners = Partners(SPLIT, lambda asked: torch.empty((len(asked), *SHAPE), device="meta"))
-    found = apply_views(x, SPLIT[:9], 0, views_of(*transforms), partners)
+    partners = MixingPartners(SPLIT, lambda asked: torch.empty((len(asked), *SHAPE), device="meta"))
+    found = augment(x, SPLIT[:9], 0, views_of(*transforms), partners)
     assert found.x.device.type == "meta"
     assert found.x.shape == x.shape
     assert found.share is None or found.share.device.type == "meta"
@@ -122,7 +122,7 @@ def test_everything_happens_on_the_device_of_the_input(transforms: list[dict[str
 def test_host_and_gpu_see_the_same_bits(transforms: list[dict[str, Any]]) -> None:
     data, views = pictures() / 7.0, views_of(*transforms)
     there = data.to("cuda")
-    found = apply_views(there[SPLIT], SPLIT, 1, views, Partners(SPLIT, lambda asked: there[asked]))
+    found = augment(there[SPLIT], SPLIT, 1, views, MixingPartners(SPLIT, lambda asked: there[asked]))
     expected = look(data, SPLIT, views, epoch=1)
     assert torch.equal(found.x.cpu(), expected.x)
     if expected.share is not None and found.share is not None:

@@ -140,7 +140,7 @@ def test_a_footer_that_claims_2_to_the_34_rows_is_refused_by_its_claim(tmp_path:
     assert content.count(honest) == 1
     footer = struct.unpack("<I", content[-8:-4])[0] + len(claim) - len(honest)
     lie = content.replace(honest, claim)[:-8] + struct.pack("<I", footer) + b"PAR1"
-    assert f"{2**34} rows: beyond the bound" in refused("unreadable", lambda: arrays(tmp_path, lie), ROOM)
+    assert f"{2**34} rows: too large" in refused("unreadable", lambda: arrays(tmp_path, lie), ROOM)
 
 
 def test_rows_that_the_memory_cannot_hold_are_no_damage_of_the_file(tmp_path: Path) -> None:

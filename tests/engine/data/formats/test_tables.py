@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import DatasetFormat
 from tests.engine.jobs.inspection.uploads import MEBIBYTE, mutations, refused
-from workers.engine.data.formats.common import MOST_LINE_BYTES
-from workers.engine.data.formats.npz import INFLATION
+from workers.engine.data.formats.common import MAX_LINE_BYTES
+from workers.engine.data.formats.npz import MAX_DEFLATE_RATIO
 from workers.engine.data.formats.read import read_arrays
 
 Array = NDArray[Any]
@@ -85,13 +85,13 @@ HEADERS: dict[str, tuple[str | bytes, str]] = {
     "times": (described("<M8[s]", "(4,)"), "datetime64"),
     "complex numbers": (described("<c8", "(4,)"), "complex64"),
     "records": ("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (4,)}", "rows of numbers or strings"),
-    "a type that is none": (described("xx", "(4,)"), "no npy array"),
-    "code instead of a header": ("__import__('os').system('false')", "no npy array"),
-    "a header too deep for Python's parser": ("-" * 5000 + "1", "no npy array"),
-    "brackets too deep for it": ("(" * 4000 + ")" * 4000, "no npy array"),
-    "a header with an unhashable key": ("{[]: 1}", "no npy array"),
-    "a header that is no text": (b"{\xff\xfe", "no npy array"),
-    "a header of 60 kB": (" " * 60_000, "no npy array"),
+    "a type that is none": (described("xx", "(4,)"), "not an npy array"),
+    "code instead of a header": ("__import__('os').system('false')", "not an npy array"),
+    "a header too deep for Python's parser": ("-" * 5000 + "1", "not an npy array"),
+    "brackets too deep for it": ("(" * 4000 + ")" * 4000, "not an npy array"),
+    "a header with an unhashable key": ("{[]: 1}", "not an npy array"),
+    "a header that is no text": (b"{\xff\xfe", "not an npy array"),
+    "a header of 60 kB": (" " * 60_000, "not an npy array"),
 }
 
 
@@ -122,7 +122,7 @@ def test_a_member_that_claims_more_than_deflate_can_hold_is_refused(tmp_path: Pa
     told = patched(content, b"PK\x01\x02", 20, struct.pack("<II", 2**32 - 2, 2**32 - 2))
     assert "claims 4294967294 bytes" in refused("unreadable", lambda: arrays(told, "npz", tmp_path, "x"))
     honest = npz(tmp_path, npy(described("|u1", f"({MEBIBYTE},)"), bytes(MEBIBYTE)), zipfile.ZIP_DEFLATED)
-    assert len(honest) * INFLATION > MEBIBYTE
+    assert len(honest) * MAX_DEFLATE_RATIO > MEBIBYTE
     assert arrays(honest, "npz", tmp_path, "x")["x"].nbytes == MEBIBYTE
 
 
@@ -219,13 +219,13 @@ TEXTS: dict[str, tuple[DatasetFormat, bytes, str, str]] = {
     "csv: dates": ("csv", b"x,y\n1,2020-01-01\n", "unreadable", "`y` is of type date32"),
     "csv: a column twice": ("csv", b"x,y,x\n1,2,3\n", "unreadable", "`x` more than once"),
     "csv: no such column": ("csv", b"x,z\n1,2\n", "missing_column", "no `y`: it has `x`, `z`"),
-    "jsonl: no JSON": ("jsonl", b'{"x": 1, "y": 2}\n{"x": 1,\n', "unreadable", "line 2 is no strict JSON"),
-    "jsonl: something behind": ("jsonl", b'{"x": 1, "y": 2} 3\n', "unreadable", "line 1 is no strict JSON"),
-    "jsonl: a list": ("jsonl", b"[1, 2]\n", "unreadable", "line 1 is no JSON object"),
-    "jsonl: NaN": ("jsonl", b'{"x": NaN, "y": 2}\n', "unreadable", "line 1 is no strict JSON"),
-    "jsonl: Infinity": ("jsonl", b'{"x": -Infinity, "y": 2}\n', "unreadable", "line 1 is no strict JSON"),
-    "jsonl: a key twice": ("jsonl", b'{"x": 1, "x": 2, "y": 2}\n', "unreadable", "no key twice"),
-    "jsonl: deep nesting": ("jsonl", b'{"x": ' + b"[" * 100_000 + b"\n", "unreadable", "line 1 is no strict JSON"),
+    "jsonl: no JSON": ("jsonl", b'{"x": 1, "y": 2}\n{"x": 1,\n', "unreadable", "line 2 is not strict JSON"),
+    "jsonl: something behind": ("jsonl", b'{"x": 1, "y": 2} 3\n', "unreadable", "line 1 is not strict JSON"),
+    "jsonl: a list": ("jsonl", b"[1, 2]\n", "unreadable", "line 1 is not a JSON object"),
+    "jsonl: NaN": ("jsonl", b'{"x": NaN, "y": 2}\n', "unreadable", "line 1 is not strict JSON"),
+    "jsonl: Infinity": ("jsonl", b'{"x": -Infinity, "y": 2}\n', "unreadable", "line 1 is not strict JSON"),
+    "jsonl: a key twice": ("jsonl", b'{"x": 1, "x": 2, "y": 2}\n', "unreadable", "duplicate keys"),
+    "jsonl: deep nesting": ("jsonl", b'{"x": ' + b"[" * 100_000 + b"\n", "unreadable", "line 1 is not strict JSON"),
     "jsonl: NUL": ("jsonl", b'{"x": 1, "y": 2}\n\0\n', "unreadable", "NUL"),
     "jsonl: no UTF-8": ("jsonl", b'{"x": 1, "y": "\xff"}\n', "unreadable", "not UTF-8"),
     "jsonl: an integer of 401 digits": ("jsonl", b'{"x": 1' + b"0" * 400 + b', "y": 2}\n', "not_finite", "too large"),
@@ -248,7 +248,7 @@ def test_a_hostile_text_file_is_refused_with_what_was_found(trap: str, tmp_path:
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_a_huge_line_is_refused_before_it_is_parsed(kind: DatasetFormat, tmp_path: Path) -> None:
-    content = (b"x,y\n1," if kind == "csv" else b'{"x": 1, "y": ') + b"1" * (MOST_LINE_BYTES + 2 * MEBIBYTE) + b"\n"
+    content = (b"x,y\n1," if kind == "csv" else b'{"x": 1, "y": ') + b"1" * (MAX_LINE_BYTES + 2 * MEBIBYTE) + b"\n"
     assert "a line is longer" in refused("unreadable", lambda: arrays(content, kind, tmp_path), more=64 * MEBIBYTE)
     many = (b"x,y\n" if kind == "csv" else b"") + (b"1,2\n" if kind == "csv" else b'{"x": 1, "y": 2}\n') * 300_000
     assert len(arrays(many, kind, tmp_path)["x"]) == 300_000

@@ -7,7 +7,7 @@ import torch
 
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, ValueOutput, VectorOutput
 from workers.engine.evaluation.metrics.fidelity import fidelity
-from workers.engine.evaluation.metrics.outputs import PartyOutputs, in_own_units, mean_answers
+from workers.engine.evaluation.metrics.outputs import PartyOutputs, in_target_units, mean_outputs
 
 LOGITS = ClassOutput(kind="class")
 PROBABILITIES = ClassOutput(kind="class", output="probabilities")
@@ -75,7 +75,7 @@ def test_no_rows_have_no_fidelity() -> None:
 
 def test_teachers_are_softened_and_then_averaged() -> None:
     one, other = random(20, 4, seed=1) * 3, random(20, 4, seed=2)
-    mean = mean_answers([PartyOutputs(one, LOGITS), PartyOutputs(other, LOGITS)], [3.0, 1.0])
+    mean = mean_outputs([PartyOutputs(one, LOGITS), PartyOutputs(other, LOGITS)], [3.0, 1.0])
     expected = 0.75 * one.softmax(1) + 0.25 * other.softmax(1)
     assert isinstance(mean.spec, ClassOutput)
     assert mean.spec.output == "log_probabilities"
@@ -84,18 +84,18 @@ def test_teachers_are_softened_and_then_averaged() -> None:
 
 def test_a_teacher_without_weight_says_nothing() -> None:
     one, other = random(20, 4, seed=1), random(20, 4, seed=2)
-    mean = mean_answers([PartyOutputs(one, LOGITS), PartyOutputs(other, LOGITS)], [2.0, 0.0])
+    mean = mean_outputs([PartyOutputs(one, LOGITS), PartyOutputs(other, LOGITS)], [2.0, 0.0])
     torch.testing.assert_close(mean.values.exp(), one.softmax(1))
 
 
 def test_one_teacher_is_its_own_mean() -> None:
     alone = PartyOutputs(random(3, 2), LOGITS)
-    assert mean_answers([alone], [0.3]) is alone
+    assert mean_outputs([alone], [0.3]) is alone
 
 
 def test_label_and_value_teachers_average_what_they_mean() -> None:
     p, q = torch.tensor([[0.2, 0.9]]), torch.tensor([[0.6, 0.1]])
-    labels = mean_answers(
+    labels = mean_outputs(
         [
             PartyOutputs(torch.logit(p), MultilabelOutput(kind="multilabel")),
             PartyOutputs(q, MultilabelOutput(kind="multilabel", output="probabilities")),
@@ -103,18 +103,18 @@ def test_label_and_value_teachers_average_what_they_mean() -> None:
         [1.0, 1.0],
     )
     torch.testing.assert_close(labels.values, (p + q) / 2)
-    values = mean_answers(
+    values = mean_outputs(
         [
             PartyOutputs(torch.tensor([[1.0]]), ValueOutput(kind="value", mean=10.0, std=5.0)),
             PartyOutputs(torch.tensor([[21.0]]), ValueOutput(kind="value")),
         ],
         [1.0, 2.0],
     )
-    assert in_own_units(values.values, values.spec).item() == pytest.approx((15.0 + 2 * 21.0) / 3)
+    assert in_target_units(values.values, values.spec).item() == pytest.approx((15.0 + 2 * 21.0) / 3)
 
 
 def test_vectors_keep_their_kind() -> None:
     spec = VectorOutput(kind="vector")
-    mean = mean_answers([PartyOutputs(torch.zeros(2, 3), spec), PartyOutputs(torch.ones(2, 3), spec)], [1.0, 1.0])
+    mean = mean_outputs([PartyOutputs(torch.zeros(2, 3), spec), PartyOutputs(torch.ones(2, 3), spec)], [1.0, 1.0])
     assert mean.spec == spec
     torch.testing.assert_close(mean.values, torch.full((2, 3), 0.5))

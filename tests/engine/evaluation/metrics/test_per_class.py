@@ -10,7 +10,7 @@ from app.contracts.reports.report import PerClass, Report
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput
 from tests.engine.evaluation.cases import seeded, target_of
 from workers.engine.evaluation.metrics.outputs import PartyOutputs
-from workers.engine.evaluation.metrics.per_class import MOST_CLASSES, per_class
+from workers.engine.evaluation.metrics.per_class import MAX_CLASSES, per_class
 from workers.engine.evaluation.metrics.task_metrics import task_metrics
 
 LOGITS = ClassOutput(kind="class")
@@ -111,7 +111,7 @@ def test_of_many_classes_those_with_the_largest_loss_are_reported() -> None:
     student = torch.where((labels % 50 == 0) & (labels > 0), 0, labels)
     parties = {"teacher": saying(labels.tolist(), 250), "student": saying(student.tolist(), 250)}
     found = per_class(parties, labels)
-    assert len(found) == MOST_CLASSES
+    assert len(found) == MAX_CLASSES
     assert [each.index for each in found[:4]] == [50, 100, 150, 200]
     assert found[4].index == 0
 

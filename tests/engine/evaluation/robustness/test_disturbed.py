@@ -9,8 +9,8 @@ from torch import Tensor
 from app.contracts.resources.manifests import ClassOutput, ValueOutput
 from tests.engine.evaluation.cases import seeded, target_of
 from workers.engine.evaluation.metrics.outputs import PartyOutputs
+from workers.engine.evaluation.robustness.corrupted_rows import measure_robustness
 from workers.engine.evaluation.robustness.corruptions import SEVERITIES, corrupted
-from workers.engine.evaluation.robustness.disturbed import robustness
 
 LOGITS, VALUE = ClassOutput(kind="class"), ValueOutput(kind="value")
 IMAGES = torch.rand(60, 1, 8, 8, generator=seeded(0))
@@ -36,7 +36,7 @@ TARGETS = {"bright": target_of(BRIGHT), "level": target_of(IMAGES.mean(dim=(1, 2
 
 def test_figures_are_those_of_the_disturbed_rows() -> None:
     rows = torch.arange(10, 60)
-    found = robustness({"student": by_mean, "teacher": by_corner}, TARGETS, IMAGES, rows, 3, 0.0, 1.0)
+    found = measure_robustness({"student": by_mean, "teacher": by_corner}, TARGETS, IMAGES, rows, 3, 0.0, 1.0)
     assert [(each.corruption, each.severity) for each in found["bright"]] == [
         (name, severity) for name in ("gaussian_noise", "gaussian_blur", "shift") for severity in SEVERITIES
     ]
@@ -51,7 +51,7 @@ def test_figures_are_those_of_the_disturbed_rows() -> None:
 
 def test_values_are_measured_by_rmse_and_silent_parties_are_not_named() -> None:
     rows = torch.arange(60)
-    found = robustness({"student": by_mean, "teacher": by_corner}, TARGETS, IMAGES, rows, 3, 0.0, 1.0)
+    found = measure_robustness({"student": by_mean, "teacher": by_corner}, TARGETS, IMAGES, rows, 3, 0.0, 1.0)
     for each in found["level"]:
         x = corrupted(IMAGES, each.corruption, each.severity, 3, rows, 0.0, 1.0)
         error = (x.mean(dim=(1, 2, 3)) - IMAGES.mean(dim=(1, 2, 3))).square().mean().sqrt()
@@ -61,17 +61,20 @@ def test_values_are_measured_by_rmse_and_silent_parties_are_not_named() -> None:
 
 def test_blocks_join_to_the_same_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = torch.arange(60)
-    whole = robustness({"student": by_mean}, TARGETS, IMAGES, rows, 0, 0.0, 1.0)
-    monkeypatch.setattr("workers.engine.evaluation.robustness.disturbed.BLOCK", 7)
-    parts = robustness({"student": by_mean}, TARGETS, IMAGES, rows, 0, 0.0, 1.0)
+    whole = measure_robustness({"student": by_mean}, TARGETS, IMAGES, rows, 0, 0.0, 1.0)
+    monkeypatch.setattr("workers.engine.evaluation.robustness.corrupted_rows.BLOCK", 7)
+    parts = measure_robustness({"student": by_mean}, TARGETS, IMAGES, rows, 0, 0.0, 1.0)
     assert parts["bright"] == whole["bright"]
 
 
 def test_a_task_without_labels_is_left_out() -> None:
     targets = {**TARGETS, "bright": target_of(torch.full((60,), -1))}
-    found = robustness({"student": by_mean}, targets, IMAGES, torch.arange(60), 0, 0.0, 1.0)
+    found = measure_robustness({"student": by_mean}, targets, IMAGES, torch.arange(60), 0, 0.0, 1.0)
     assert set(found) == {"level"}
-    assert robustness({"student": by_mean}, {"bright": targets["bright"]}, IMAGES, torch.arange(60), 0, 0.0, 1.0) == {}
+    assert (
+        measure_robustness({"student": by_mean}, {"bright": targets["bright"]}, IMAGES, torch.arange(60), 0, 0.0, 1.0)
+        == {}
+    )
 
 
 def test_it_can_be_stopped_before_any_block() -> None:
@@ -89,5 +92,5 @@ def test_it_can_be_stopped_before_any_block() -> None:
         return by_mean(x)
 
     with pytest.raises(Stopped):
-        robustness({"student": counting}, TARGETS, IMAGES, torch.arange(60), 0, 0.0, 1.0, check)
+        measure_robustness({"student": counting}, TARGETS, IMAGES, torch.arange(60), 0, 0.0, 1.0, check)
     assert len(passes) == 2

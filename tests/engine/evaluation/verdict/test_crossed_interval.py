@@ -96,8 +96,8 @@ def test_it_scales_with_the_metric(scale: float) -> None:
 def test_no_difference_anywhere_has_the_least_width() -> None:
     same = torch.full((3, 20), 0.5, dtype=torch.float64)
     assert crossed_interval(same, same) == (0.0, 0.0)
-    assert crossed_interval(same, same, least=0.1) == (-0.1, 0.1)
-    assert row_interval(same, same, least=0.1) == (-0.1, 0.1)
+    assert crossed_interval(same, same, min_half_width=0.1) == (-0.1, 0.1)
+    assert row_interval(same, same, min_half_width=0.1) == (-0.1, 0.1)
 
 
 def wrong_share(interval: Interval, networks: int, *, gain: float = 0.0, **noise: float) -> float:

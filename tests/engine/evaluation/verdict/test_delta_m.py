@@ -8,7 +8,7 @@ from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, Out
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.parties import EvaluatedTask
 from workers.engine.evaluation.verdict.baselines import against_baselines, baseline_report
-from workers.engine.evaluation.verdict.delta_m import delta_m, of_metric, of_task, of_tasks
+from workers.engine.evaluation.verdict.delta_m import compare_metric, delta_m, mean_over_metrics, mean_over_tasks
 
 ROWS = torch.arange(400)
 LABELS = ROWS % 2
@@ -46,25 +46,27 @@ def test_delta_m_is_relative_and_positive_is_better(
 
 def test_metrics_are_averaged_first_and_then_tasks() -> None:
     """(25 - 25) / 2 = 0 of the first task, 50 of the second: 25, and not 50 / 3."""
-    first, _ = of_task({"accuracy": of_metric("accuracy", 0.5, 0.4), "macro_f1": of_metric("macro_f1", 0.3, 0.4)})
-    second, _ = of_task({"rmse": of_metric("rmse", 1.0, 2.0)})
+    first, _ = mean_over_metrics(
+        {"accuracy": compare_metric("accuracy", 0.5, 0.4), "macro_f1": compare_metric("macro_f1", 0.3, 0.4)}
+    )
+    second, _ = mean_over_metrics({"rmse": compare_metric("rmse", 1.0, 2.0)})
     assert first == pytest.approx(0.0)
-    found, missing = of_tasks({"a": first, "b": second})
+    found, missing = mean_over_tasks({"a": first, "b": second})
     assert found == pytest.approx(25.0)
     assert missing is None
 
 
 def test_what_is_undefined_is_left_out_and_reported() -> None:
-    zero, unknown = of_metric("macro_f1", 0.5, 0.0), of_metric("accuracy", None, 0.5)
+    zero, unknown = compare_metric("macro_f1", 0.5, 0.0), compare_metric("accuracy", None, 0.5)
     assert (zero.delta_m, zero.reason) == (None, "macro_f1 of the baseline is 0")
     assert (unknown.delta_m, unknown.reason) == (None, "accuracy of the student is undefined")
-    known = of_metric("accuracy", 0.9, 0.6)
-    found, missing = of_task({"accuracy": known, "macro_f1": zero})
+    known = compare_metric("accuracy", 0.9, 0.6)
+    found, missing = mean_over_metrics({"accuracy": known, "macro_f1": zero})
     assert found == pytest.approx(50.0)
     assert missing == "macro_f1 of the baseline is 0"
-    assert of_task({"macro_f1": zero}) == (None, "macro_f1 of the baseline is 0")
-    assert of_tasks({"a": None, "b": 3.0}) == (3.0, "without `a`")
-    assert of_tasks({"a": None}) == (None, "without `a`")
+    assert mean_over_metrics({"macro_f1": zero}) == (None, "macro_f1 of the baseline is 0")
+    assert mean_over_tasks({"a": None, "b": 3.0}) == (3.0, "without `a`")
+    assert mean_over_tasks({"a": None}) == (None, "without `a`")
 
 
 @pytest.mark.parametrize(("student", "baseline", "verdict"), [(20, 100, "gain"), (100, 20, "loss")])

@@ -12,7 +12,7 @@ from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, Val
 from tests.engine.evaluation.cases import drawn_right, right_or_wrong, seeded, target_of
 from workers.engine.evaluation.metrics.task_metrics import task_metrics
 from workers.engine.evaluation.verdict.judge import CLASS_MARGIN, judge
-from workers.engine.evaluation.verdict.repeats import judge_repeats
+from workers.engine.evaluation.verdict.repeats import verdict_over_repeats
 
 LOGITS, LABELS, VALUE = ClassOutput(kind="class"), MultilabelOutput(kind="multilabel"), ValueOutput(kind="value")
 
@@ -21,7 +21,9 @@ def class_verdict(students: Tensor, controls: Tensor) -> Verdict:
     """From which rows are right: bool [n, R] and [m, R]."""
     rows = students.shape[1]
     target = target_of(torch.zeros(rows, dtype=torch.int64))
-    return judge_repeats(list(right_or_wrong(students)), list(right_or_wrong(controls)), LOGITS, target, rows_(rows))
+    return verdict_over_repeats(
+        list(right_or_wrong(students)), list(right_or_wrong(controls)), LOGITS, target, rows_(rows)
+    )
 
 
 def rows_(count: int) -> Tensor:
@@ -108,7 +110,7 @@ def test_one_of_each_is_judged_as_before() -> None:
     right = drawn_right(2, 300, 0.9, seeded(0), difficulty=torch.zeros(300), noise=1.0)
     student, control = right_or_wrong(right)
     target = target_of(torch.zeros(300, dtype=torch.int64))
-    found = judge_repeats([student], [control], LOGITS, target, rows_(300))
+    found = verdict_over_repeats([student], [control], LOGITS, target, rows_(300))
     assert found == judge(student, control, LOGITS, target, rows_(300))
     assert (found.repeats, found.students, found.controls) == (1, (), ())
 
@@ -116,15 +118,15 @@ def test_one_of_each_is_judged_as_before() -> None:
 def test_none_of_either_is_refused() -> None:
     target = target_of(torch.zeros(4, dtype=torch.int64))
     with pytest.raises(ValueError, match="found 0 and 1"):
-        judge_repeats([], [torch.zeros(4, 2)], LOGITS, target, rows_(4))
+        verdict_over_repeats([], [torch.zeros(4, 2)], LOGITS, target, rows_(4))
 
 
 def test_rows_without_a_label_do_not_judge() -> None:
     labels = torch.tensor([0] * 50 + [-1] * 50)
     good, poor = right_or_wrong(torch.arange(100) < 50), right_or_wrong(torch.arange(100) >= 25)
-    found = judge_repeats([good] * 3, [poor] * 3, LOGITS, target_of(labels), rows_(100))
+    found = verdict_over_repeats([good] * 3, [poor] * 3, LOGITS, target_of(labels), rows_(100))
     assert (found.students, found.controls) == ((1.0,) * 3, (0.5,) * 3)
-    none = judge_repeats([good] * 3, [poor] * 3, LOGITS, target_of(torch.full((100,), -1)), rows_(100))
+    none = verdict_over_repeats([good] * 3, [poor] * 3, LOGITS, target_of(torch.full((100,), -1)), rows_(100))
     assert (none.verdict, none.difference) == ("not_applicable", None)
 
 
@@ -132,7 +134,7 @@ def test_only_the_rows_asked_for_judge() -> None:
     labels = torch.tensor([0, 1] * 100)
     rows = torch.arange(0, 200, 2)
     right = right_or_wrong(torch.ones(100, dtype=torch.bool))
-    found = judge_repeats([right] * 3, [right] * 3, LOGITS, target_of(labels), rows)
+    found = verdict_over_repeats([right] * 3, [right] * 3, LOGITS, target_of(labels), rows)
     assert found.student == 1.0
 
 
@@ -146,14 +148,14 @@ def values(errors: list[float], rows: int, seed: int) -> tuple[list[Tensor], Ten
 def test_smaller_errors_are_a_gain_and_positive() -> None:
     students, truth = values([0.50, 0.51, 0.49], 1000, seed=1)
     controls, _ = values([0.60, 0.61, 0.62], 1000, seed=2)
-    found = judge_repeats(students, controls, VALUE, target_of(truth, "value", 1), rows_(1000))
+    found = verdict_over_repeats(students, controls, VALUE, target_of(truth, "value", 1), rows_(1000))
     assert (found.verdict, found.metric) == ("gain", "rmse")
     assert found.difference == pytest.approx(0.11, abs=0.03)
     assert found.control is not None
     assert found.student is not None
     assert found.student < found.control
     assert found.margin == pytest.approx(0.01 * found.control)
-    swapped = judge_repeats(controls, students, VALUE, target_of(truth, "value", 1), rows_(1000))
+    swapped = verdict_over_repeats(controls, students, VALUE, target_of(truth, "value", 1), rows_(1000))
     assert swapped.verdict == "loss"
 
 
@@ -161,7 +163,7 @@ def test_values_are_judged_in_their_own_units() -> None:
     spec = ValueOutput(kind="value", mean=100.0, std=10.0)
     truth = torch.randn(50, generator=seeded(0))
     target = target_of(100.0 + 10.0 * truth, "value", 1)
-    found = judge_repeats([truth[:, None] + 0.5] * 3, [truth[:, None] - 0.8] * 3, spec, target, rows_(50))
+    found = verdict_over_repeats([truth[:, None] + 0.5] * 3, [truth[:, None] - 0.8] * 3, spec, target, rows_(50))
     assert found.students == pytest.approx((5.0,) * 3, rel=1e-4)
     assert found.controls == pytest.approx((8.0,) * 3, rel=1e-4)
 
@@ -169,7 +171,7 @@ def test_values_are_judged_in_their_own_units() -> None:
 def test_too_few_values_get_no_interval() -> None:
     students, truth = values([0.1] * 3, 19, seed=1)
     controls, _ = values([5.0] * 3, 19, seed=2)
-    found = judge_repeats(students, controls, VALUE, target_of(truth, "value", 1), rows_(19))
+    found = verdict_over_repeats(students, controls, VALUE, target_of(truth, "value", 1), rows_(19))
     assert (found.verdict, found.interval) == ("inconclusive", None)
     assert "needs 20 labelled test rows, and there are 19" in found.method
     assert len(found.students) == 3
@@ -178,7 +180,7 @@ def test_too_few_values_get_no_interval() -> None:
 def test_numbers_that_are_not_finite_get_no_verdict() -> None:
     students, truth = values([0.1] * 3, 50, seed=1)
     students[1][7] = math.inf
-    found = judge_repeats(students, students, VALUE, target_of(truth, "value", 1), rows_(50))
+    found = verdict_over_repeats(students, students, VALUE, target_of(truth, "value", 1), rows_(50))
     assert (found.verdict, found.student) == ("inconclusive", None)
     assert "not finite" in found.method
 
@@ -193,13 +195,13 @@ def test_labels_and_vectors_are_judged_by_the_metrics_of_the_report() -> None:
         return [clear + noise * torch.randn(400, 3, generator=generator) for _ in range(3)]
 
     target, good, poor = target_of(truth, "multilabel", 3), outputs(0.5), outputs(2.0)
-    found = judge_repeats(good, poor, LABELS, target, rows_(400))
+    found = verdict_over_repeats(good, poor, LABELS, target, rows_(400))
     assert (found.verdict, found.metric) == ("gain", "accuracy")
     assert found.students == pytest.approx(
         [task_metrics(each, LABELS, target, rows_(400))["accuracy"] for each in good]
     )
     vector, target = VectorOutput(kind="vector"), target_of(clear, "vector", 3)
-    found = judge_repeats(poor, good, vector, target, rows_(400))
+    found = verdict_over_repeats(poor, good, vector, target, rows_(400))
     assert (found.verdict, found.metric) == ("loss", "rmse")
     assert found.students == pytest.approx([task_metrics(each, vector, target, rows_(400))["rmse"] for each in poor])
 

@@ -26,10 +26,10 @@ from tests.engine.jobs.interrupted_jobs import (
 )
 from workers.engine.common.stop import NeverStop
 from workers.engine.data.dataset import Dataset, Source
-from workers.engine.data.joining import read_datasets, stacked
+from workers.engine.data.joining import concatenate_and_free, read_datasets
 from workers.engine.data.mixture import Mixture
 from workers.engine.data.reading import read_dataset
-from workers.engine.jobs.test_analysis import MOST_DISTURBED_ROWS, disturbed_rows
+from workers.engine.jobs.test_analysis import MAX_CORRUPTED_ROWS, rows_to_corrupt
 from workers.engine.run import execute
 from workers.engine.training.batches import BatchSchedule
 
@@ -108,9 +108,9 @@ def test_inputs_are_standardised_by_all_training_rows(tmp_path: Path) -> None:
 
 def test_bytes_stay_bytes_unless_another_dataset_has_numbers() -> None:
     small, large = torch.arange(6, dtype=torch.uint8).reshape(2, 3), torch.full((1, 3), 0.5)
-    assert stacked([small, small]).dtype == torch.uint8
+    assert concatenate_and_free([small, small]).dtype == torch.uint8
     parts = [small, large]
-    assert torch.equal(stacked(parts), torch.tensor([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0], [0.5, 0.5, 0.5]]))
+    assert torch.equal(concatenate_and_free(parts), torch.tensor([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0], [0.5, 0.5, 0.5]]))
     assert parts == [], "what was copied is let go of"
 
 
@@ -143,7 +143,7 @@ def test_every_batch_has_the_quota_of_each_dataset(
         batches = found.epoch(epoch)
         assert len(batches) == found.batches
         for batch in batches:
-            assert [len(source.among(batch)) for source in found.mixture.sources] == quotas
+            assert [len(source.select(batch)) for source in found.mixture.sources] == quotas
 
 
 def test_a_small_dataset_goes_round_and_a_large_one_goes_on_over_the_ends_of_epochs() -> None:
@@ -151,7 +151,7 @@ def test_a_small_dataset_goes_round_and_a_large_one_goes_on_over_the_ends_of_epo
     found = schedule((10, 90), (1.0, 1.0), 20)
     assert found.mixture is not None
     stream = torch.cat([batch for epoch in range(9) for batch in found.epoch(epoch)])
-    small, large = (source.among(stream) for source in found.mixture.sources)
+    small, large = (source.select(stream) for source in found.mixture.sources)
     assert len(small) == len(large) == 450
     for own, rows in ((small, 10), (large, 90)):
         rounds = own.reshape(-1, rows)
@@ -174,7 +174,7 @@ def test_parts_of_a_batch_have_its_proportions_too() -> None:
     found = schedule((10, 90), (1.0, 3.0), 64)
     assert found.mixture is not None
     for part in torch.split(found.epoch(0)[0], 16):
-        assert [len(source.among(part)) for source in found.mixture.sources] == [4, 12]
+        assert [len(source.select(part)) for source in found.mixture.sources] == [4, 12]
 
 
 def test_rows_from_which_no_task_learns_are_left_out_and_the_quotas_hold_over_the_rest(tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ def test_batch_norm_sees_one_mixed_batch(tmp_path: Path, weight: float, share: f
     (norm,) = (module for module in network.modules() if isinstance(module, torch.nn.BatchNorm1d))
     before = network.get_submodule("layers.0")
     with torch.no_grad():
-        own = [before(dataset.inputs["x"][source.among(dataset.splits["train"])]) for source in dataset.sources]
+        own = [before(dataset.inputs["x"][source.select(dataset.splits["train"])]) for source in dataset.sources]
     apart = own[0].mean(0) - own[1].mean(0)
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -329,7 +329,7 @@ def test_batch_norm_sees_one_mixed_batch(tmp_path: Path, weight: float, share: f
 def test_a_teacher_has_outputs_for_the_rows_of_all_datasets(shared: EngineHarness) -> None:
     found = trained(shared, COMBINATION, "transfer")
     (teacher_outputs,) = found.tasks[0].teachers
-    assert bool(teacher_outputs.present.all())
+    assert bool(teacher_outputs.available.all())
     assert int(found.tasks[0].student.counted.sum()) == 300, "its soft targets fill what labels lack"
     assert int(found.tasks[1].student.counted.sum()) == 60
     found.teachers.close()
@@ -380,7 +380,7 @@ def test_columns_teach_in_their_own_dataset_and_have_no_outputs_elsewhere(tmp_pa
     harness.another(of_second(), **FIRST)
     spec = MULTITASK | {"tasks": [{"name": "label", "teachers": [{"columns": "told"}]}]}
     found = trained(harness, spec, "columns")
-    assert torch.equal(found.tasks[0].teachers[0].present, torch.arange(300) < 240)
+    assert torch.equal(found.tasks[0].teachers[0].available, torch.arange(300) < 240)
     assert int(found.tasks[0].student.counted.sum()) == 300
     found.teachers.close()
 
@@ -453,8 +453,8 @@ def test_a_preflight_looks_at_all_datasets(shared: EngineHarness) -> None:
 
 
 def test_rows_that_are_disturbed_are_of_every_dataset() -> None:
-    rows = torch.arange(5 * MOST_DISTURBED_ROWS)
-    assert torch.equal(disturbed_rows(rows, datasets=1), rows[:MOST_DISTURBED_ROWS])
-    some = disturbed_rows(rows, datasets=2)
-    assert len(set(some.tolist())) == MOST_DISTURBED_ROWS
-    assert int((some >= 4 * MOST_DISTURBED_ROWS).sum()) == pytest.approx(MOST_DISTURBED_ROWS / 5, abs=1)
+    rows = torch.arange(5 * MAX_CORRUPTED_ROWS)
+    assert torch.equal(rows_to_corrupt(rows, datasets=1), rows[:MAX_CORRUPTED_ROWS])
+    some = rows_to_corrupt(rows, datasets=2)
+    assert len(set(some.tolist())) == MAX_CORRUPTED_ROWS
+    assert int((some >= 4 * MAX_CORRUPTED_ROWS).sum()) == pytest.approx(MAX_CORRUPTED_ROWS / 5, abs=1)

@@ -9,7 +9,7 @@ import torch
 from tests.engine.harness import TEACHER, EngineHarness, report_of
 from tests.engine.jobs.distillation.method_specs import TRAINING, add_teachers, soft
 from workers.engine.data.columns import Rows
-from workers.engine.data.top_k import TopK, TopKColumn, largest
+from workers.engine.data.top_k import TopK, TopKColumn, largest_scores
 from workers.engine.losses.softmax import softened
 
 Json = dict[str, Any]
@@ -23,7 +23,7 @@ def scores(rows: int = 6, classes: int = 9) -> torch.Tensor:
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0, 100.0])
 def test_trap_probabilities_of_the_kept_classes_sum_to_one_at_the_temperature_in_use(temperature: float) -> None:
     whole = scores()
-    kept = TopK(*largest(whole, 3), size=9)
+    kept = TopK(*largest_scores(whole, 3), size=9)
     found = softened(TopKColumn(kept, CPU).take(Rows.on(CPU, torch.arange(6))), temperature).exp()
     for row, values in enumerate(whole.numpy().astype(np.float64)):
         places = np.argsort(values)[-3:]

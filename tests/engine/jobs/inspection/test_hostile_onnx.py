@@ -79,8 +79,8 @@ def spelled(old: bytes, new: bytes, *nodes: onnx.NodeProto) -> bytes:
 
 HOSTILE: dict[str, tuple[Callable[[], Graph | bytes], str, str]] = {
     "an empty file": (lambda: b"", "unreadable", "no node"),
-    "HTML": (lambda: b"<html>not found</html>", "unreadable", "no ONNX protobuf"),
-    "noise": (lambda: b"\xff" * 100, "unreadable", "no ONNX protobuf"),
+    "HTML": (lambda: b"<html>not found</html>", "unreadable", "not an ONNX protobuf"),
+    "noise": (lambda: b"\xff" * 100, "unreadable", "not an ONNX protobuf"),
     "functions that call themselves": (lambda: graph(functions=[LOOP]), "unreadable", "functions of its own"),
     "a cycle": (
         lambda: graph(helper.make_node("Add", ["x", "q"], ["p"]), helper.make_node("Relu", ["p"], ["q"]), GEMM),
@@ -112,7 +112,7 @@ HOSTILE: dict[str, tuple[Callable[[], Graph | bytes], str, str]] = {
             helper.make_node("Identity", ["x"], ["y"]), inputs=[value("x", ["n"])], outputs=[value("y", ["n"])]
         ),
         "open_shape",
-        "fix all but the batch",
+        "only the batch size may be dynamic",
     ),
     "rows of 2^32 numbers": (
         lambda: graph(

@@ -24,7 +24,7 @@ def test_looking_at_gradients_changes_no_student(harness: EngineHarness, monkeyp
         "training": {"epochs": 3, "batch_size": 32},
     }
     harness.run(spec, "rarely")
-    monkeypatch.setattr(observer, "RAREST", 1)
+    monkeypatch.setattr(observer, "MIN_INTERVAL", 1)
     harness.run(spec, "often")
     assert len(harness.log.series("gradient/label/norm")) > 10
     assert harness.digest("rarely") == harness.digest("often")

@@ -21,9 +21,9 @@ def test_a_network_keeps_its_inputs_and_hidden_layers_and_not_its_weights() -> N
     saved = SavedTensors(network.parameters())
     with saved.hooks():
         loss = network(torch.ones(32, 6)).sum()
-        assert saved.most == linear_bytes(32, 6, 8, 5)
+        assert saved.peak == linear_bytes(32, 6, 8, 5)
         loss.backward()
-    assert saved.most == linear_bytes(32, 6, 8, 5)
+    assert saved.peak == linear_bytes(32, 6, 8, 5)
 
 
 def test_what_one_backward_frees_is_not_added_to_the_next() -> None:
@@ -32,7 +32,7 @@ def test_what_one_backward_frees_is_not_added_to_the_next() -> None:
     with saved.hooks():
         for rows in (16, 32, 8):
             network(torch.ones(rows, 6)).sum().backward()
-    assert saved.most == linear_bytes(32, 6, 8)
+    assert saved.peak == linear_bytes(32, 6, 8)
 
 
 def test_graphs_that_live_at_once_are_added() -> None:
@@ -42,7 +42,7 @@ def test_graphs_that_live_at_once_are_added() -> None:
     with saved.hooks():
         losses = [network(x).sum() for network in networks]
         torch.autograd.backward(torch.stack(losses).sum())
-    assert saved.most == linear_bytes(32, 6, 8, 8), "the rows are one tensor"
+    assert saved.peak == linear_bytes(32, 6, 8, 8), "the rows are one tensor"
 
 
 def test_a_graph_that_is_dropped_without_a_backward_is_let_go() -> None:
@@ -50,7 +50,7 @@ def test_a_graph_that_is_dropped_without_a_backward_is_let_go() -> None:
     with saved.hooks():
         for _ in range(3):
             _squared(torch.ones(100, requires_grad=True))
-    assert saved.most == 400
+    assert saved.peak == 400
 
 
 def _squared(x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 
 from workers.engine.common import files
 from workers.engine.jobs.runs import control_cache as controls
-from workers.engine.jobs.runs.control_cache import DRAFT_SECONDS, ControlCache
+from workers.engine.jobs.runs.control_cache import STALE_SECONDS, ControlCache
 
 
 def test_temporary_files_of_dead_processes_are_removed_and_those_of_live_ones_stay(tmp_path: Path) -> None:
@@ -21,35 +21,35 @@ def test_temporary_files_of_dead_processes_are_removed_and_those_of_live_ones_st
     for draft in (dead, alive):
         draft.mkdir()
         (draft / "weights.safetensors").write_bytes(b"half")
-    long_ago = time.time() - DRAFT_SECONDS - 60.0
+    long_ago = time.time() - STALE_SECONDS - 60.0
     os.utime(dead, (long_ago, long_ago))
-    cache.keep("c", {"weight": torch.zeros(2)}, epoch=1, steps=3)
+    cache.try_store("c", {"weight": torch.zeros(2)}, epoch=1, steps=3)
     assert not dead.exists()
     assert alive.exists()
     assert cache.find("c") is not None
 
 
 def _keep(folder: Path, key: str) -> bool:
-    return ControlCache(folder).keep(key, {"weight": torch.zeros(2000)}, epoch=1, steps=3)
+    return ControlCache(folder).try_store(key, {"weight": torch.zeros(2000)}, epoch=1, steps=3)
 
 
 def test_an_entry_that_another_process_drops_while_it_is_read_is_absent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def whole_folder(place: Path) -> dict[str, Any] | None:
-        found = files.whole_folder(place)
+    def verified_manifest(place: Path) -> dict[str, Any] | None:
+        found = files.verified_manifest(place)
         shutil.rmtree(place)
         return found
 
     assert _keep(tmp_path, "a")
-    monkeypatch.setattr(controls, "whole_folder", whole_folder)
+    monkeypatch.setattr(controls, "verified_manifest", verified_manifest)
     assert ControlCache(tmp_path).find("a") is None
 
 
 def test_an_entry_that_another_process_drops_while_the_oldest_are_looked_for_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(controls, "MOST_ENTRIES", 2)
+    monkeypatch.setattr(controls, "MAX_ENTRIES", 2)
     is_dir = Path.is_dir
 
     def dropping(path: Path) -> bool:
@@ -76,7 +76,7 @@ def test_a_disk_that_has_no_room_keeps_no_control_and_ends_no_job(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not kept
-    assert "not kept" in caplog.text
+    assert "could not be stored" in caplog.text
     assert list((tmp_path / "controls").iterdir()) == []
     assert ControlCache(tmp_path / "controls").find("a") is None
     assert _keep(tmp_path / "controls", "a")

@@ -69,7 +69,7 @@ def test_a_student_with_batch_norm_is_not_divided_unasked(said: dict[str, dict[s
 def test_the_second_time_the_error_names_what_is_needed(said: dict[str, dict[str, Any]]) -> None:
     assert said["too much"]["code"] == "out_of_memory"
     assert f"{BATCH // 2} rows" in said["too much"]["message"]
-    assert "bytes for weights, gradients and optimiser" in said["too much"]["message"]
+    assert "bytes for weights, gradients and optimizer" in said["too much"]["message"]
 
 
 def test_later_attempts_train_with_what_the_job_came_down_to(roomy: EngineHarness) -> None:

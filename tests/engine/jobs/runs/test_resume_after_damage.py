@@ -22,6 +22,7 @@ from tests.engine.jobs.interrupted_jobs import (
     whole,
 )
 from workers.engine.common.stop import Stopped
+from workers.engine.training.checkpoints import folder as checkpoint_folder
 from workers.engine.training.checkpoints.folder import CheckpointFolder
 
 FILES = ["tensors.safetensors", "state.json", "manifest.json"]
@@ -69,7 +70,7 @@ def test_a_flipped_byte_in_the_newest_checkpoint_sends_the_job_back_to_the_one_b
     shared.run(COMBINATION, job, 2, checkpoint_seconds=0.0, **alone(shared, job))
     assert (older.name, newest.name) == ("step-00000007-a1", "step-00000008-a1")
     assert shared.log.checkpoints[0].step == 7
-    assert "training goes on from step 7" in said_of_damage(shared)
+    assert "training continues from step 7" in said_of_damage(shared)
     same_bits(shared, f"{job}-whole", job, 2, "control")
 
 
@@ -98,11 +99,32 @@ def test_damaged_checkpoints_take_no_good_ones_place(shared: EngineHarness) -> N
     for path in checkpoints(shared, "both"):
         flip(path / "state.json", 0)
     stop(shared, TRAIN, "both", before=4, attempt=2, checkpoint_seconds=0.0)
-    assert "2 checkpoint(s) were damaged on the disk, and were dropped: training begins anew" in said_of_damage(shared)
+    message = "2 checkpoint(s) were damaged or of another format, and were removed: training starts again"
+    assert message in said_of_damage(shared)
     assert [path.name for path in checkpoints(shared, "both")] == ["step-00000003-a2", "step-00000004-a2"]
     shared.run(TRAIN, "both", 3, checkpoint_seconds=0.0, **alone(shared, "both"))
     assert shared.log.checkpoints[0].step == 4
     same_bits(shared, "both-whole", "both", 3)
+
+
+def test_a_checkpoint_of_another_format_is_removed_and_warned_of_like_a_damaged_one(
+    shared: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of another version: intact on the disk, but its state may mean something else."""
+    whole(shared, TRAIN, "format-whole")
+    monkeypatch.setattr(checkpoint_folder, "FORMAT", checkpoint_folder.FORMAT - 1)
+    stop(shared, TRAIN, "format", before=8, checkpoint_seconds=0.0)
+    monkeypatch.undo()
+    others = checkpoints(shared, "format")
+    assert [path.name for path in others] == ["step-00000007-a1", "step-00000008-a1"]
+    stop(shared, TRAIN, "format", before=2, attempt=2, checkpoint_seconds=0.0)
+    message = "2 checkpoint(s) were damaged or of another format, and were removed: training starts again"
+    assert message in said_of_damage(shared)
+    assert not any(path.exists() for path in others)
+    shared.run(TRAIN, "format", 3, checkpoint_seconds=0.0, **alone(shared, "format"))
+    assert shared.diary.checkpoints[0].step == 2
+    assert "checkpoint_damaged" not in shared.diary.warnings
+    same_bits(shared, "format-whole", "format", 3)
 
 
 @pytest.mark.parametrize("left", ["draft", "no-manifest", "empty", "cut"])

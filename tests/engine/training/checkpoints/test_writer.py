@@ -10,7 +10,7 @@ import torch
 
 from app.contracts.wire.events import CheckpointEvent, ChildEvent, WarningEvent
 from workers.engine.training.checkpoints.folder import CheckpointFolder
-from workers.engine.training.checkpoints.writer import Checkpointing
+from workers.engine.training.checkpoints.writer import CheckpointWriter
 
 
 class SlowFolder(CheckpointFolder):
@@ -29,17 +29,17 @@ class SlowFolder(CheckpointFolder):
         return super().save(step, tensors, state)
 
 
-def begin(saving: Checkpointing, step: int, tensors: dict[str, torch.Tensor]) -> None:
+def begin(saving: CheckpointWriter, step: int, tensors: dict[str, torch.Tensor]) -> None:
     saving.begin(step, 100 + step, "stage/", tensors, {"step": step}, time.monotonic())
 
 
 def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path) -> None:
     """What it changes meanwhile is not in the checkpoint, which is told when it is whole."""
     folder, events = SlowFolder(tmp_path), list[ChildEvent]()
-    saving, weights = Checkpointing(folder, events.append), torch.zeros(1000)
+    saving, weights = CheckpointWriter(folder, events.append), torch.zeros(1000)
     begin(saving, 1, {"weights": weights})
     weights += 1.0
-    saving.look()
+    saving.poll()
     assert not saving.idle
     assert not events
     folder.let.set()
@@ -55,7 +55,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path) -> None:
 def test_there_is_one_writer_and_checkpoints_are_reported_in_order(tmp_path: Path) -> None:
     folder, events = SlowFolder(tmp_path), list[Any]()
     folder.let.set()
-    saving = Checkpointing(folder, events.append)
+    saving = CheckpointWriter(folder, events.append)
     for step in range(1, 6):
         begin(saving, step, {"weights": torch.full((10,), float(step))})
     saving.close()
@@ -69,7 +69,7 @@ def test_one_that_cannot_be_written_is_reported_once_and_the_last_good_one_stays
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = list[ChildEvent]()
-    saving = Checkpointing(CheckpointFolder(tmp_path, 1), events.append)
+    saving = CheckpointWriter(CheckpointFolder(tmp_path, 1), events.append)
     begin(saving, 1, {"weights": torch.zeros(1)})
     saving.finish()
     monkeypatch.setattr("workers.engine.training.checkpoints.folder.save_tensors", _no_room)
@@ -89,11 +89,11 @@ def _no_room(*arguments: object) -> None:
 
 
 def test_expensive_checkpoints_are_rarer_and_one_that_stalled_does_not_delay_the_next_for_long(tmp_path: Path) -> None:
-    saving = Checkpointing(CheckpointFolder(tmp_path, 1), lambda event: None)
-    assert saving.pause(0.1) == 0.1
+    saving = CheckpointWriter(CheckpointFolder(tmp_path, 1), lambda event: None)
+    assert saving.interval(0.1) == 0.1
     saving.cost = 0.3
-    assert saving.pause(0.1) == pytest.approx(10.0)
-    assert saving.pause(30.0) == 30.0
+    assert saving.interval(0.1) == pytest.approx(10.0)
+    assert saving.interval(30.0) == 30.0
     saving.cost = 100.0  # for SHARE of the time it would be an hour
-    assert (saving.pause(0.1), saving.pause(30.0)) == (60.0, 300.0)
+    assert (saving.interval(0.1), saving.interval(30.0)) == (60.0, 300.0)
     saving.close()

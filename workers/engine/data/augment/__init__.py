@@ -1,7 +1,7 @@
-"""Views of training rows as pure functions of (seed, epoch, row): one family of transforms, one file."""
+"""Augmentation of training rows as a pure function of (seed, epoch, row); one file for each family of transforms."""
 
-from workers.engine.data.augment.apply import Viewed, apply_views
-from workers.engine.data.augment.digest import plan_key
-from workers.engine.data.augment.partners import Partners
+from workers.engine.data.augment.apply import AugmentedInputs, augment
+from workers.engine.data.augment.digest import augmentation_key
+from workers.engine.data.augment.partners import MixingPartners
 
-__all__ = ["Partners", "Viewed", "apply_views", "plan_key"]
+__all__ = ["AugmentedInputs", "MixingPartners", "augment", "augmentation_key"]

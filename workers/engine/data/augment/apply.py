@@ -1,4 +1,4 @@
-"""A batch as it is seen in an epoch."""
+"""Applies the augmentations of a spec to a batch."""
 
 from dataclasses import dataclass
 from typing import assert_never
@@ -21,17 +21,18 @@ from workers.engine.data.augment.cutout import cutout
 from workers.engine.data.augment.draws import Draws
 from workers.engine.data.augment.flips import flip
 from workers.engine.data.augment.mixing import cutmix, mixup
-from workers.engine.data.augment.moves import crop, shift
 from workers.engine.data.augment.noise import noise
-from workers.engine.data.augment.partners import Partners
+from workers.engine.data.augment.partners import MixingPartners
+from workers.engine.data.augment.translation import crop, shift
 
 
 @dataclass(frozen=True)
-class Viewed:
-    """`x` [n, …] as seen; where rows are mixed, `partner` (int64 [n], host) and `share` (float32 [n], x's device).
+class AugmentedInputs:
+    """The augmented `x` [n, …]; where rows are mixed also `partner` (int64 [n], host) and `share`, λ (float32 [n], x's
+    device).
 
     A loss on labels is then share · loss(row's label) + (1 − share) · loss(partner's label), row by row. Soft targets
-    are not mixed: they are what the teacher says about `x` itself.
+    are not mixed: they are the teacher's outputs for `x` itself.
     """
 
     x: Tensor
@@ -39,37 +40,40 @@ class Viewed:
     share: Tensor | None = None
 
 
-def apply_views(x: Tensor, rows: Tensor, epoch: int, views: Views, partners: Partners | None = None) -> Viewed:
+def augment(
+    x: Tensor, rows: Tensor, epoch: int, views: Views, partners: MixingPartners | None = None
+) -> AugmentedInputs:
     """`x` [n, …]: preprocessed inputs, on any device; `rows`: their numbers in the dataset, int64 [n] on the host;
-    `epoch` counts from 0. `x` itself is left alone.
+    `epoch` counts from 0. `x` is not modified.
 
-    A row's view is the same, bit for bit, in whatever batch it stands. A partner is mixed in as it would be seen
-    itself in this epoch before mixing. Raises ValueError where rows are to be mixed and no `partners` are given.
+    A row's augmentation is bit-identical in every batch. A partner is augmented as itself in this epoch, before it is
+    mixed in. Raises ValueError if rows are to be mixed and `partners` is None.
     """
-    seen = _plain(x, rows, epoch, views)
+    augmented = _without_mixing(x, rows, epoch, views)
     mixing = views.mixing
     if mixing is None:
-        return Viewed(seen)
+        return AugmentedInputs(augmented)
     if partners is None:
         raise ValueError(f"`{mixing.kind}` needs partners")
     partner = partners.of(rows, views.seed, epoch)
-    other = _plain(partners.take(partner), partner, epoch, views)
+    other = _without_mixing(partners.take(partner), partner, epoch, views)
     draws = _draws(rows, epoch, views, len(views.transforms) - 1)
-    mixed, share = _mixed(seen, other, draws, mixing)
-    return Viewed(mixed, partner, share)
+    mixed, share = _mixed(augmented, other, draws, mixing)
+    return AugmentedInputs(mixed, partner, share)
 
 
-def _draws(rows: Tensor, epoch: int, views: Views, place: int) -> Draws:
-    return Draws.of(rows, views.seed, "view", epoch, place)
+def _draws(rows: Tensor, epoch: int, views: Views, index: int) -> Draws:
+    """The draws of the transform at `index` in the spec."""
+    return Draws.of(rows, views.seed, "view", epoch, index)
 
 
-def _plain(x: Tensor, rows: Tensor, epoch: int, views: Views) -> Tensor:
-    for place, transform in enumerate(views.plain):
-        x = _changed(x, _draws(rows, epoch, views, place), transform)
+def _without_mixing(x: Tensor, rows: Tensor, epoch: int, views: Views) -> Tensor:
+    for index, transform in enumerate(views.plain):
+        x = _transformed(x, _draws(rows, epoch, views, index), transform)
     return x
 
 
-def _changed(x: Tensor, draws: Draws, transform: PlainView) -> Tensor:
+def _transformed(x: Tensor, draws: Draws, transform: PlainView) -> Tensor:
     match transform:
         case ShiftView():
             return shift(x, draws, transform)

@@ -1,4 +1,4 @@
-"""Boxes of pixels, one for each row: what cutout blanks and cutmix pastes."""
+"""Boxes of pixels, one for each row: erased by cutout, pasted by cutmix."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Boxes:
-    """From `top` to `bottom` and `left` to `right`, ends excluded: int64 [n] each, on the host."""
+    """From `top` to `bottom` and from `left` to `right`, ends excluded: int64 [n] each, on the host."""
 
     top: Tensor
     bottom: Tensor
@@ -16,18 +16,18 @@ class Boxes:
     right: Tensor
 
     @classmethod
-    def around(cls, y: Tensor, x: Tensor, height: Tensor, width: Tensor, picture: tuple[int, int]) -> "Boxes":
-        """Boxes [height, width] around the pixels (y, x), without what lies outside the picture: all int64 [n]."""
-        return cls(*_span(y, height, picture[0]), *_span(x, width, picture[1]))
+    def around(cls, y: Tensor, x: Tensor, height: Tensor, width: Tensor, image: tuple[int, int]) -> "Boxes":
+        """Boxes of `height` and `width` around the pixels (y, x), clipped to the image; int64 [n] each."""
+        return cls(*_span(y, height, image[0]), *_span(x, width, image[1]))
 
     def area(self) -> Tensor:
-        """Pixels in each, int64 [n]."""
+        """Number of pixels in each box, int64 [n]."""
         return (self.bottom - self.top) * (self.right - self.left)
 
-    def mask(self, picture: tuple[int, int], device: torch.device) -> Tensor:
-        """Bool [n, 1, H, W] on the device: the pixels inside."""
-        rows = _inside(self.top, self.bottom, picture[0]).to(device, non_blocking=True)
-        columns = _inside(self.left, self.right, picture[1]).to(device, non_blocking=True)
+    def mask(self, image: tuple[int, int], device: torch.device) -> Tensor:
+        """Bool [n, 1, H, W] on the device, True inside the box."""
+        rows = _inside(self.top, self.bottom, image[0]).to(device, non_blocking=True)
+        columns = _inside(self.left, self.right, image[1]).to(device, non_blocking=True)
         return rows[:, None, :, None] & columns[:, None, None, :]
 
 
@@ -37,5 +37,5 @@ def _span(centre: Tensor, side: Tensor, length: int) -> tuple[Tensor, Tensor]:
 
 
 def _inside(first: Tensor, end: Tensor, length: int) -> Tensor:
-    places = torch.arange(length)
-    return (places >= first[:, None]) & (places < end[:, None])
+    positions = torch.arange(length)
+    return (positions >= first[:, None]) & (positions < end[:, None])

@@ -1,7 +1,7 @@
 """Cutout (DeVries, Taylor 2017, "Improved regularization of convolutional neural networks with cutout").
 
-A square around a uniform pixel becomes zero; its part beyond the edge is lost, so what is blanked varies in size. An
-even side reaches one pixel further to the top and left of its centre.
+A square around a uniformly drawn pixel is set to zero, clipped at the image's edges, so that its area varies. An even
+side extends one pixel further to the top and left of the centre.
 """
 
 import torch
@@ -13,7 +13,7 @@ from workers.engine.data.augment.draws import Draws, below
 
 
 def cutout(x: Tensor, draws: Draws, spec: CutoutView) -> Tensor:
-    """Pictures x [n, C, H, W], each with a hole where drawn so."""
+    """Images x [n, C, H, W], each with a zero square with the spec's probability."""
     height, width = x.shape[2:]
     drawn, down, right = draws.uniforms(3)
     side = torch.where(drawn < spec.probability, spec.size, 0)

@@ -1,4 +1,4 @@
-"""What of the views belongs into the key of stored soft targets: a cached target is that of a sample and a view."""
+"""The augmentation in the key of stored soft targets: a target belongs to a row as augmented in an epoch."""
 
 import hashlib
 
@@ -8,17 +8,17 @@ from app.contracts.base import digest_of
 from app.contracts.specs.views import Views
 
 REVISION = 1
-"""Raised by whoever changes what the same views look like: targets stored before are then not found again."""
+"""Increase it when the same spec gives other augmented rows, so that targets stored before are not reused."""
 
 
-def plan_key(views: Views, epoch: int, split: Tensor | None = None) -> str:
-    """The digest of all that a row's view depends on besides the row and its preprocessed input.
+def augmentation_key(views: Views, epoch: int, split: Tensor | None = None) -> str:
+    """A digest of everything that a row's augmentation depends on besides the row and its preprocessed input.
 
-    Where rows are mixed that is the training split too (int64 [N], in any order), as partners come from it: without
-    it ValueError is raised. Where they are not it plays no part, so that datasets dealt otherwise share targets.
+    With mixing that includes the training split (int64 [N], in any order), which partners come from. Without mixing
+    the split is left out, so that datasets with other splits share targets. Raises ValueError with mixing and no split.
     """
     if views.mixing is not None and split is None:
-        raise ValueError(f"the view of a row under `{views.mixing.kind}` depends on the training split: give `split`")
+        raise ValueError(f"the augmentation of a row by `{views.mixing.kind}` needs `split`, the training rows")
     rows = split.sort().values.numpy().tobytes() if split is not None and views.mixing is not None else b""
     return digest_of(
         {

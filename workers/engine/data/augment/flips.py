@@ -1,4 +1,4 @@
-"""Flip: some pictures mirrored."""
+"""Random flips."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from workers.engine.data.augment.draws import Draws
 
 
 def flip(x: Tensor, draws: Draws, spec: FlipView) -> Tensor:
-    """Pictures x [n, C, H, W], each mirrored where drawn so."""
+    """Images x [n, C, H, W], each flipped with the spec's probability."""
     (drawn,) = draws.uniforms(1)
-    turned = (drawn < spec.probability).to(x.device, non_blocking=True)
-    return torch.where(turned[:, None, None, None], x.flip(3 if spec.direction == "horizontal" else 2), x)
+    flipped = (drawn < spec.probability).to(x.device, non_blocking=True)
+    return torch.where(flipped[:, None, None, None], x.flip(3 if spec.direction == "horizontal" else 2), x)

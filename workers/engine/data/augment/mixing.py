@@ -2,11 +2,12 @@
 
     mixup  (Zhang, Cisse, Dauphin, Lopez-Paz 2018):  x = λ·x_row + (1 − λ)·x_partner
     cutmix (Yun et al. 2019):  a box of H·√(1−λ) by W·√(1−λ) around a uniform pixel comes from the partner; λ is then
-                               set to the share of pixels that are still the row's own
+                               set to the share of pixels that are still those of the row
 
-with λ ~ Beta(α, α). Deviations: both official programs draw one λ (and one box) for a batch and mix it with its own
-permutation; here each row has its own, and its partner comes from the whole training split, as nothing may depend on
-the batch. The official cutmix clips at centre ± side // 2, which loses a pixel of odd sides; here the side is kept.
+with λ ~ Beta(α, α). Deviations: both reference implementations draw one λ (and one box) for a batch and mix the batch
+with a permutation of itself; here each row has its own λ, and its partner comes from the whole training split, so that
+nothing depends on the batch. The reference cutmix clips at centre ± side // 2, which loses a pixel of odd sides; here
+the side is exact.
 """
 
 import torch
@@ -20,29 +21,29 @@ from workers.engine.data.augment.draws import Draws, below
 
 def _lambda(drawn: Tensor, level: Tensor, spec: MixupView | CutmixView) -> Tensor:
     """float64 [n] on the host; 1 where the row is not mixed."""
-    found = quantiles.beta(spec.alpha)[below(level, quantiles.SIZE)]
-    return torch.where(drawn < spec.probability, found, 1.0)
+    share = quantiles.beta(spec.alpha)[below(level, quantiles.SIZE)]
+    return torch.where(drawn < spec.probability, share, 1.0)
 
 
-def _share(values: Tensor, like: Tensor) -> Tensor:
+def _as_share(values: Tensor, like: Tensor) -> Tensor:
     return values.to(torch.float32).to(like.device, non_blocking=True)
 
 
 def mixup(x: Tensor, other: Tensor, draws: Draws, spec: MixupView) -> tuple[Tensor, Tensor]:
-    """Inputs and those of the partners [n, …] -> (mixed, λ float32 [n])."""
+    """Inputs and their partners' inputs [n, …] -> (mixed [n, …], λ float32 [n])."""
     drawn, level = draws.uniforms(2)
-    share = _share(_lambda(drawn, level, spec), x)
+    share = _as_share(_lambda(drawn, level, spec), x)
     shaped = share.reshape(-1, *[1] * (x.dim() - 1))
-    # Products and sum apart, so that no fused multiply-add gives other bits on some devices.
+    # Separate products and sum: a fused multiply-add would give other bits on some devices.
     return x * shaped.to(x.dtype) + other * (1.0 - shaped).to(x.dtype), share
 
 
 def cutmix(x: Tensor, other: Tensor, draws: Draws, spec: CutmixView) -> tuple[Tensor, Tensor]:
-    """Pictures and those of the partners [n, C, H, W] -> (pasted, the share of its own pixels float32 [n])."""
+    """Images and their partners' images [n, C, H, W] -> (mixed, share of the row's own pixels float32 [n])."""
     height, width = x.shape[2:]
     drawn, level, down, right = draws.uniforms(4)
     side = (1.0 - _lambda(drawn, level, spec)).sqrt()
     sides = (side * height).to(torch.int64), (side * width).to(torch.int64)
     boxes = Boxes.around(below(down, height), below(right, width), *sides, (height, width))
     share = 1.0 - boxes.area().to(torch.float64) / (height * width)
-    return torch.where(boxes.mask((height, width), x.device), other, x), _share(share, x)
+    return torch.where(boxes.mask((height, width), x.device), other, x), _as_share(share, x)

@@ -1,4 +1,4 @@
-"""Training rows as they are seen in an epoch: the plan of a job's views, for the students and for its teachers."""
+"""Augmented training rows of a job, for its students and its teachers."""
 
 from dataclasses import dataclass
 
@@ -6,46 +6,46 @@ from torch import Tensor
 
 from app.contracts.resources.manifests import InputTransform
 from app.contracts.specs.views import Views
-from workers.engine.data.augment import Partners, apply_views, plan_key
-from workers.engine.data.columns import Rows, View
+from workers.engine.data.augment import MixingPartners, augment, augmentation_key
+from workers.engine.data.columns import Augmentation, Rows
 from workers.engine.data.inputs import Inputs
-from workers.engine.data.transform import undo
+from workers.engine.data.transform import invert
 
 
 @dataclass(frozen=True)
 class AugmentationPlan:
-    """Views of the training split's rows, which the student sees in `shape`."""
+    """The augmentation of the training split's rows; `shape` is the student's input shape."""
 
     views: Views
     inputs: Inputs
     split: Tensor
     shape: tuple[int, ...]
     transform: InputTransform
-    partners: Partners
+    partners: MixingPartners
 
     @classmethod
     def of(
         cls, views: Views, inputs: Inputs, split: Tensor, shape: tuple[int, ...], transform: InputTransform
     ) -> "AugmentationPlan":
-        """`split`: the training rows, int64 on the host; `transform`: what `inputs` did to raw rows."""
+        """`split`: the training rows, int64 on the host; `transform`: the one that `inputs` applies to raw rows."""
 
         def take(rows: Tensor) -> Tensor:
             return inputs.take(Rows.on(inputs.column.device, rows)).reshape(len(rows), *shape)
 
-        return cls(views, inputs, split.sort().values, shape, transform, Partners(split, take))
+        return cls(views, inputs, split.sort().values, shape, transform, MixingPartners(split, take))
 
-    def see(self, rows: Rows, epoch: int) -> tuple[Tensor, Rows]:
-        """(x [n, *shape] as seen in `epoch` (from 0), the rows with their view)."""
+    def apply(self, rows: Rows, epoch: int) -> tuple[Tensor, Rows]:
+        """(x [n, *shape] augmented as in `epoch` (from 0), the rows with their augmentation)."""
         x = self.inputs.take(rows).reshape(len(rows), *self.shape)
-        seen = apply_views(x, rows.host, epoch, self.views, self.partners)
-        partner = Rows.on(rows.device.device, seen.partner) if seen.partner is not None else None
-        return seen.x, Rows(rows.host, rows.device, View(epoch, partner, seen.share))
+        result = augment(x, rows.host, epoch, self.views, self.partners)
+        partner = Rows.on(rows.device.device, result.partner) if result.partner is not None else None
+        return result.x, Rows(rows.host, rows.device, Augmentation(epoch, partner, result.share))
 
     def raw(self, rows: Tensor, epoch: int) -> Tensor:
-        """The same as raw rows, before any transform: what a teacher is shown."""
-        x, _ = self.see(Rows.on(self.inputs.column.device, rows), epoch)
-        return undo(x, self.transform)
+        """The augmented rows before the transform, as teachers take them."""
+        x, _ = self.apply(Rows.on(self.inputs.column.device, rows), epoch)
+        return invert(x, self.transform)
 
     def key(self, epoch: int) -> str:
-        """Everything that the views of an epoch depend on besides the raw rows."""
-        return plan_key(self.views, epoch, self.split) + repr(self.transform.model_dump(mode="json"))
+        """A key of everything that the augmented rows of an epoch depend on besides the raw rows."""
+        return augmentation_key(self.views, epoch, self.split) + repr(self.transform.model_dump(mode="json"))

@@ -11,54 +11,54 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from workers.engine.data.formats.common import (
-    MOST_BYTES,
-    MOST_LINE_BYTES,
-    NULL_WORDS,
+    MAX_BYTES,
+    MAX_LINE_BYTES,
+    NULL_STRINGS,
     Array,
-    as_words,
+    as_float_array,
+    as_strings,
     check_lines,
-    refuse,
-    require,
-    stacked,
+    require_columns,
+    unreadable,
 )
 
 
 @contextmanager
-def _arrow_errors(what: str) -> Iterator[None]:
+def _arrow_errors(file_format: str) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError:
-        raise refuse(f"the {what} file has text that is not UTF-8") from None
+        raise unreadable(f"the {file_format} file has text that is not UTF-8") from None
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
-            raise  # the machine's trouble; a damaged file is an OSError without a number
-        raise refuse(f"the {what} file cannot be read: {str(error).partition(chr(10))[0][:300]}") from None
+            raise  # an error of the system; a damaged file is an OSError without errno
+        raise unreadable(f"the {file_format} file cannot be read: {str(error).partition(chr(10))[0][:300]}") from None
 
 
-def read_parquet(path: Path, wanted: set[str]) -> dict[str, Array]:
-    """Its columns of these names. Raises UserError as `read_arrays` does."""
+def read_parquet(path: Path, columns: set[str]) -> dict[str, Array]:
+    """The named columns of a parquet file. Raises UserError as `read_arrays` does."""
     with _arrow_errors("parquet"):
         file = pa.parquet.ParquetFile(path)
-        columns = require(wanted, file.schema_arrow.names)
+        names = require_columns(columns, file.schema_arrow.names)
         groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
-        told = sum(group.total_byte_size for group in groups)
-        if told > MOST_BYTES or file.metadata.num_rows * len(columns) * 8 > MOST_BYTES:
-            raise refuse(f"the file claims {told} bytes and {file.metadata.num_rows} rows: beyond the bound")
-        return _columns(file.read(columns=columns), columns)
+        size = sum(group.total_byte_size for group in groups)
+        if size > MAX_BYTES or file.metadata.num_rows * len(names) * 8 > MAX_BYTES:
+            raise unreadable(f"the file claims {size} bytes and {file.metadata.num_rows} rows: too large")
+        return _columns(file.read(columns=names), names)
 
 
-def read_csv(path: Path, wanted: set[str], words: Set[str]) -> dict[str, Array]:
-    """Its columns of these names, those of `words` as text. Raises UserError as `read_arrays` does."""
+def read_csv(path: Path, columns: set[str], text_columns: Set[str]) -> dict[str, Array]:
+    """The named columns of a csv file, `text_columns` as text. Raises UserError as `read_arrays` does."""
     check_lines(path)
     with _arrow_errors("csv"):
         table = pa.csv.read_csv(
             path,
-            read_options=pa.csv.ReadOptions(block_size=MOST_LINE_BYTES),
+            read_options=pa.csv.ReadOptions(block_size=MAX_LINE_BYTES),
             convert_options=pa.csv.ConvertOptions(
-                null_values=list(NULL_WORDS), column_types=dict.fromkeys(words, pa.string())
+                null_values=list(NULL_STRINGS), column_types=dict.fromkeys(text_columns, pa.string())
             ),
         )
-        return _columns(table, require(wanted, table.column_names))
+        return _columns(table, require_columns(columns, table.column_names))
 
 
 def _columns(table: pa.Table, names: list[str]) -> dict[str, Array]:
@@ -72,15 +72,15 @@ def _column(name: str, column: pa.ChunkedArray) -> Array:
     if pa.types.is_boolean(kind):
         column, kind = column.cast(pa.int8()), pa.int8()
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        # A missing integer makes the column floating, with NaN for what is missing.
+        # An integer column with missing values becomes floating point, with NaN.
         return np.asarray(column.to_numpy())
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return as_words(column.to_pylist())
+        return as_strings(column.to_pylist())
     if pa.types.is_null(kind):
         return np.full(len(column), np.nan)
     if _is_list(kind):
         return _rows(name, column)
-    raise refuse(f"column `{name}` is of type {kind}: numbers, strings and lists of numbers are read")
+    raise unreadable(f"column `{name}` is of type {kind}: numbers, strings and lists of numbers are read")
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -88,7 +88,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _rows(name: str, column: pa.ChunkedArray) -> Array:
-    """Lists of numbers: taken from Arrow's memory as they are where no list is missing and all are as long."""
+    """Lists of numbers; without a copy where no list is missing and all have the same length."""
     shape, values = [len(column)], column
     while _is_list(values.type) and values.null_count == 0:
         lengths = pa.compute.unique(pa.compute.list_value_length(values))
@@ -98,4 +98,4 @@ def _rows(name: str, column: pa.ChunkedArray) -> Array:
         values = pa.compute.list_flatten(values)
     if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
         return np.asarray(values.to_numpy()).reshape(shape)
-    return stacked(name, column.to_pylist())
+    return as_float_array(name, column.to_pylist())

@@ -1,26 +1,34 @@
-"""JSON lines: one object a row, read strictly."""
+"""JSON lines: one object for each row, parsed strictly."""
 
 import io
 import json
 from pathlib import Path
 from typing import Any
 
-from workers.engine.data.formats.common import Array, as_words, check_lines, no_row, refuse, require, stacked
+from workers.engine.data.formats.common import (
+    Array,
+    as_float_array,
+    as_strings,
+    check_lines,
+    empty_file,
+    require_columns,
+    unreadable,
+)
 
 
-def _number(text: str) -> float:
-    raise ValueError(f"{text} is no JSON number")
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands there twice")
-    return found
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("duplicate key")
+    return result
 
 
-def read_jsonl(path: Path, wanted: set[str]) -> dict[str, Array]:
-    """The fields of these names of all rows. Raises UserError as `read_arrays` does."""
+def read_jsonl(path: Path, columns: set[str]) -> dict[str, Array]:
+    """The named fields of all rows. Raises UserError as `read_arrays` does."""
     check_lines(path)
     rows: list[dict[str, Any]] = []
     with path.open("rb") as raw, io.TextIOWrapper(raw, encoding="utf-8-sig") as file:
@@ -29,26 +37,26 @@ def read_jsonl(path: Path, wanted: set[str]) -> dict[str, Array]:
                 if line.strip():
                     rows.append(_json_row(line, number))
         except UnicodeDecodeError:
-            raise refuse(f"line {len(rows) + 1} or later is not UTF-8") from None
+            raise unreadable(f"line {len(rows) + 1} or later is not UTF-8") from None
     if not rows:
-        raise no_row()
-    columns = require(wanted, sorted({key for row in rows for key in row}))
-    return {name: _json_column(name, [row.get(name) for row in rows]) for name in columns}
+        raise empty_file()
+    names = require_columns(columns, sorted({key for row in rows for key in row}))
+    return {name: _json_column(name, [row.get(name) for row in rows]) for name in names}
 
 
 def _json_row(line: str, number: int) -> dict[str, Any]:
     try:
-        row = json.loads(line, parse_constant=_number, object_pairs_hook=_no_duplicates)
+        row = json.loads(line, parse_constant=_refuse_constant, object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError):
-        raise refuse(f"line {number} is no strict JSON (no NaN, no key twice)") from None
+        raise unreadable(f"line {number} is not strict JSON (NaN and duplicate keys are not allowed)") from None
     if not isinstance(row, dict):
-        raise refuse(f"line {number} is no JSON object")
+        raise unreadable(f"line {number} is not a JSON object")
     return row
 
 
 def _json_column(name: str, values: list[Any]) -> Array:
     if all(isinstance(value, str) or value is None for value in values) and any(values):
-        return as_words(values)
+        return as_strings(values)
     if any(isinstance(value, dict | str) for value in values):
-        raise refuse(f"`{name}` mixes numbers with text or objects")
-    return stacked(name, values)
+        raise unreadable(f"`{name}` mixes numbers with text or objects")
+    return as_float_array(name, values)

@@ -1,4 +1,4 @@
-"""npz archives of numpy: no pickles, every claimed size checked before anything is allocated."""
+"""npz archives of numpy: no pickles, and every declared size is checked before anything is allocated."""
 
 import struct
 import zipfile
@@ -11,46 +11,46 @@ import numpy as np
 from numpy.lib import format as npy
 
 from app.contracts.problems import UserError
-from workers.engine.data.formats.common import MOST_BYTES, Array, refuse, require
+from workers.engine.data.formats.common import MAX_BYTES, Array, require_columns, unreadable
 
-INFLATION = 1100
-"""deflate cannot do better than about 1030 : 1: a larger claim is a lie."""
-MOST_SIDE = 1 << 40
-MOST_DIMENSIONS = 8
+MAX_DEFLATE_RATIO = 1100
+"""deflate cannot compress better than about 1030 : 1: a larger declared size is false."""
+MAX_SIDE = 1 << 40
+MAX_DIMENSIONS = 8
 
 
-def read_npz(path: Path, wanted: set[str]) -> dict[str, Array]:
-    """Its arrays of these names. Raises UserError as `read_arrays` does."""
+def read_npz(path: Path, columns: set[str]) -> dict[str, Array]:
+    """The named arrays of an npz archive. Raises UserError as `read_arrays` does."""
     size = path.stat().st_size
     try:
         if not zipfile.is_zipfile(path):
-            raise refuse("not an npz archive (a zip of npy arrays)")
+            raise unreadable("not an npz archive (a zip of npy arrays)")
         with zipfile.ZipFile(path) as archive:
             members = {name.removesuffix(".npy"): name for name in archive.namelist()}
             if len(members) != len(archive.namelist()):
-                raise refuse("the archive names an array twice")
-            return {name: _npy(archive, members[name], size) for name in require(wanted, list(members))}
+                raise unreadable("the archive has two arrays of the same name")
+            return {name: _npy(archive, members[name], size) for name in require_columns(columns, list(members))}
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, NotImplementedError, ValueError):
-        raise refuse("the npz archive is damaged") from None
+        raise unreadable("the npz archive is damaged") from None
 
 
 def _npy(archive: zipfile.ZipFile, member: str, size: int) -> Array:
     entry = archive.getinfo(member)
     if entry.flag_bits & 1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise refuse(f"`{member}` is encrypted or compressed in another way than numpy.savez_compressed does")
-    told = entry.file_size
-    if told > min(MOST_BYTES, size * INFLATION):
-        raise refuse(f"`{member}` claims {told} bytes in an archive of {size}")
+        raise unreadable(f"`{member}` is encrypted, or not compressed as numpy.savez_compressed does")
+    declared = entry.file_size
+    if declared > min(MAX_BYTES, size * MAX_DEFLATE_RATIO):
+        raise unreadable(f"`{member}` claims {declared} bytes in an archive of {size}")
     with archive.open(member) as file:
         shape, fortran, dtype = _npy_header(file, member)
         if 0 in shape:
             return np.empty((shape[0], 0) if shape[0] else 0, dtype)
         needed = prod(shape) * dtype.itemsize
-        if needed > told:
-            raise refuse(f"`{member}` claims shape {shape} of {dtype} in {told} bytes")
+        if needed > declared:
+            raise unreadable(f"`{member}` claims shape {shape} of {dtype} in {declared} bytes")
         data = file.read(needed)
     if len(data) != needed:
-        raise refuse(f"`{member}` ends too early")
+        raise unreadable(f"`{member}` is truncated")
     flat = np.frombuffer(bytearray(data), dtype=dtype)
     return flat.reshape(shape, order="F" if fortran else "C")
 
@@ -62,12 +62,12 @@ def _npy_header(file: IO[bytes], member: str) -> tuple[tuple[int, ...], bool, np
         shape, fortran, dtype = read(file)
     except MemoryError:
         raise
-    except Exception:  # numpy reads a header as Python does, and lets through whatever its tokenizer raises
-        raise refuse(f"`{member}` is no npy array of version 1 or 2") from None
+    except Exception:  # numpy parses a header as Python source, and lets through whatever its tokenizer raises
+        raise unreadable(f"`{member}` is not an npy array of version 1 or 2") from None
     if dtype.hasobject:
         raise UserError("code_carrying_format", f"`{member}` holds pickled objects: save numbers or strings")
-    if dtype.kind not in "biufU" or dtype.itemsize == 0 or not 1 <= len(shape) <= MOST_DIMENSIONS:
-        raise refuse(f"`{member}` has dtype {dtype} and shape {shape}: rows of numbers or strings are read")
-    if not all(type(side) is int and 0 <= side < MOST_SIDE for side in shape):
-        raise refuse(f"`{member}` has the impossible shape {shape}")
+    if dtype.kind not in "biufU" or dtype.itemsize == 0 or not 1 <= len(shape) <= MAX_DIMENSIONS:
+        raise unreadable(f"`{member}` has dtype {dtype} and shape {shape}: rows of numbers or strings are read")
+    if not all(type(side) is int and 0 <= side < MAX_SIDE for side in shape):
+        raise unreadable(f"`{member}` has the impossible shape {shape}")
     return shape, fortran, dtype

@@ -1,4 +1,4 @@
-"""Floating-point operations of one row's forward pass, by torch's own counter."""
+"""FLOPs of the forward pass of one row, and numbers of parameters."""
 
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -7,13 +7,13 @@ from workers.engine.common.eval_mode import evaluating
 
 
 def count_flops(network: nn.Module, row: Tensor) -> int:
-    """FLOPs of one row, FlopCounterMode's convention: 2 for each multiply-add of convolutions and matrix products,
-    nothing for the rest.
+    """FLOPs of one row by torch's FlopCounterMode: 2 for each multiply-add of convolutions and matrix products, other
+    operations are not counted.
 
     `row` has shape [1, *input_shape], after the input transform, on the network's device.
     """
     if len(row) != 1:
-        raise ValueError(f"expected a batch of one row, found {len(row)}: FLOPs are counted for one")
+        raise ValueError(f"expected a batch of one row, found {len(row)}")
     counter = FlopCounterMode(display=False)
     with evaluating(network), counter:
         network(row)

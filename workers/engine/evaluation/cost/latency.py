@@ -1,4 +1,4 @@
-"""Time of one forward pass: warmed up, synchronised, bounded."""
+"""Latency of a forward pass: after a warm-up, synchronised, within a time limit."""
 
 import math
 import statistics
@@ -13,15 +13,15 @@ from app.contracts.reports.report import Latency
 BATCH_SIZES = (1, 64)
 _BUDGET_SECONDS = 0.3
 _WARM_UP_SECONDS = 0.02
-_MOST_PASSES = 100
-_FEWEST_PASSES = 5
-_LONGEST_SECONDS = 5.0
+_MAX_PASSES = 100
+_MIN_PASSES = 5
+_MAX_SECONDS = 5.0
 UNSTEADY = 5.0
-"""Times its median, above which a 95th percentile tells of a busy device."""
+"""Ratio of 95th percentile to median above which the device was busy with other work."""
 
 
 def example_batches(rows: Tensor, sizes: tuple[int, ...] = BATCH_SIZES) -> dict[int, Tensor]:
-    """Batches of the wanted sizes from real rows ([n, …], n >= 1), repeated where there are too few."""
+    """Batches of these sizes from rows [n, …] (n >= 1), repeated if there are too few."""
     return {size: rows[torch.arange(size) % len(rows)].contiguous() for size in sizes}
 
 
@@ -30,8 +30,8 @@ def measure_latency(
 ) -> dict[str, Latency]:
     """Median and 95th percentile in milliseconds, by batch size.
 
-    `forward` runs one pass in evaluation mode. Up to 100 passes or 0.3 s after a warm-up; a slow network gets 5
-    passes, and fewer once they have taken 5 s, so that a batch size costs at most about 5 s and two passes.
+    `forward` runs one pass in evaluation mode. After a warm-up it is called up to 100 times within 0.3 s; a slow
+    network is called 5 times, or fewer once that takes 5 s.
     """
     return {str(size): _timed(forward, batch, device) for size, batch in batches.items()}
 
@@ -44,17 +44,17 @@ def _timed(forward: Callable[[Tensor], object], batch: Tensor, device: torch.dev
             break
     seconds: list[float] = []
     began = time.perf_counter()
-    while len(seconds) < _MOST_PASSES:
+    while len(seconds) < _MAX_PASSES:
         seconds.append(_one_pass(forward, batch, device))
         spent = time.perf_counter() - began
-        if spent >= _LONGEST_SECONDS or (spent >= _BUDGET_SECONDS and len(seconds) >= _FEWEST_PASSES):
+        if spent >= _MAX_SECONDS or (spent >= _BUDGET_SECONDS and len(seconds) >= _MIN_PASSES):
             break
-    median, late = statistics.median(seconds), percentile(seconds, 0.95)
-    return Latency(median_ms=1e3 * median, p95_ms=1e3 * late, steady=late <= UNSTEADY * median)
+    median, p95 = statistics.median(seconds), percentile(seconds, 0.95)
+    return Latency(median_ms=1e3 * median, p95_ms=1e3 * p95, steady=p95 <= UNSTEADY * median)
 
 
 def _one_pass(forward: Callable[[Tensor], object], batch: Tensor, device: torch.device) -> float:
-    """Seconds of one pass; kernels of a GPU run on after the call returns, so both ends wait for it."""
+    """Seconds of one pass. GPU kernels run asynchronously, so the device is synchronised before and after."""
     _synchronise(device)
     began = time.perf_counter()
     forward(batch)
@@ -68,5 +68,5 @@ def _synchronise(device: torch.device) -> None:
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The value that at least `share` of `values` do not exceed (nearest rank)."""
+    """The nearest-rank percentile: the smallest value that at least `share` of `values` do not exceed."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]

@@ -1,4 +1,4 @@
-"""Which of some rows have a label, and why nothing can be measured where none has."""
+"""The labelled ones of some rows, and the reason why a task cannot be measured."""
 
 from torch import Tensor
 
@@ -6,17 +6,16 @@ from workers.engine.data.dataset import TargetColumn
 
 
 def labelled_part(target: TargetColumn, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """(positions, labels): where in `rows` (int64 [n]) a label stands, and those labels.
+    """(positions, labels): the indices of labelled rows in `rows` (int64 [n]), and their labels.
 
-    `positions` is int64 [m] into `rows`; the labels are [m] or [m, size]. Elements of a multilabel row may
-    still be missing (NaN).
+    `positions` is int64 [m], the labels are [m] or [m, size]. Elements of a multilabel row may still be missing (NaN).
     """
     positions = target.labelled[rows].nonzero().reshape(-1)
     return positions, target.values[rows[positions]]
 
 
-def why_unmeasured(task: str, split: str, target: TargetColumn | None, rows: Tensor) -> str | None:
-    """Why there are no metrics of a task on these rows of a split; None where there are some."""
+def reason_unmeasured(task: str, split: str, target: TargetColumn | None, rows: Tensor) -> str | None:
+    """Why a task has no metrics on these rows of a split; None if it has."""
     if len(rows) == 0:
         return f"the dataset has no {split} split"
     if target is None:

@@ -1,7 +1,7 @@
-"""What a party (teacher, student, control) said about rows, and the one reading of it for every measure.
+"""Outputs of a party (teacher, student, control), and their conversion to comparable numbers.
 
-Teachers and students may speak differently about the same task: logits or energies, standardised values or
-plain ones. Everything that compares two of them reads both through the functions of this file.
+Teachers and students may have different outputs for the same task: logits or energies, standardised or plain values.
+Everything that compares two parties converts their outputs by the functions of this module.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from workers.engine.losses.target_scaling import own_units
 class PartyOutputs:
     """Raw outputs of one party for one task.
 
-    `values` has shape [n, size], float32, on the CPU; `spec` says what the numbers mean.
+    `values` has shape [n, size], float32, on the CPU; `spec` gives their meaning.
     """
 
     values: Tensor
@@ -28,46 +28,46 @@ class PartyOutputs:
 
 
 def label_logits(values: Tensor, spec: OutputSpec) -> Tensor:
-    """Log-odds of each label, shape [n, labels]; raises TypeError where the output is not of kind `multilabel`."""
+    """Log-odds of each label [n, labels]. Raises TypeError for outputs of other kinds than `multilabel`."""
     if not isinstance(spec, MultilabelOutput):
         raise TypeError(f"expected an output of kind `multilabel`, found `{spec.kind}`")
     return label_log_odds(values, spec)
 
 
-def in_own_units(values: Tensor, spec: OutputSpec) -> Tensor:
-    """Numbers in the target's own units, float64: `output * std + mean`."""
+def in_target_units(values: Tensor, spec: OutputSpec) -> Tensor:
+    """Values in the target's units, float64: `output * std + mean`."""
     return own_units(values.double(), spec)
 
 
-def mean_answers(answers: Sequence[PartyOutputs], weights: Sequence[float]) -> PartyOutputs:
-    """The weighted mean of several teachers of one task, as one teacher.
+def mean_outputs(outputs: Sequence[PartyOutputs], weights: Sequence[float]) -> PartyOutputs:
+    """The weighted mean of the outputs of several teachers of a task.
 
-    Classes and labels: mean of probabilities at temperature 1 (soften, then average). Values and vectors: mean in
-    the target's own units. One teacher alone is handed on as it is. Weights need not sum to 1, but not to 0.
+    Classes and labels: mean of the probabilities at temperature 1. Values and vectors: mean in the target's units. A
+    single teacher's outputs are returned as they are. Weights are normalised; their sum must not be 0.
     """
-    if len(answers) == 1:
-        return answers[0]
+    if len(outputs) == 1:
+        return outputs[0]
     shares = torch.tensor(weights, dtype=torch.float64)
     shares = shares / shares.sum()
-    first = answers[0].spec
+    first = outputs[0].spec
     match first:
         case ClassOutput():
-            logs = torch.stack([log_probabilities(a.values.double(), a.spec) for a in answers])
+            logs = torch.stack([log_probabilities(each.values.double(), each.spec) for each in outputs])
             mean = torch.logsumexp(logs + shares.log()[:, None, None], dim=0)
             spec = ClassOutput(kind="class", output="log_probabilities", classes=first.classes)
             return PartyOutputs(mean.float(), spec)
         case MultilabelOutput():
-            chances = torch.stack([label_logits(a.values, a.spec).double().sigmoid() for a in answers])
-            mean = torch.einsum("t,tnl->nl", shares, chances)
+            probabilities = torch.stack([label_logits(each.values, each.spec).double().sigmoid() for each in outputs])
+            mean = torch.einsum("t,tnl->nl", shares, probabilities)
             return PartyOutputs(mean.float(), MultilabelOutput(kind="multilabel", output="probabilities"))
         case ValueOutput():
-            return PartyOutputs(_mean_numbers(answers, shares), ValueOutput(kind="value"))
+            return PartyOutputs(_mean_numbers(outputs, shares), ValueOutput(kind="value"))
         case VectorOutput():
-            return PartyOutputs(_mean_numbers(answers, shares), VectorOutput(kind="vector"))
+            return PartyOutputs(_mean_numbers(outputs, shares), VectorOutput(kind="vector"))
         case _:
             assert_never(first)
 
 
-def _mean_numbers(answers: Sequence[PartyOutputs], shares: Tensor) -> Tensor:
-    numbers = torch.stack([in_own_units(a.values, a.spec) for a in answers])
+def _mean_numbers(outputs: Sequence[PartyOutputs], shares: Tensor) -> Tensor:
+    numbers = torch.stack([in_target_units(each.values, each.spec) for each in outputs])
     return torch.einsum("t,tns->ns", shares, numbers).float()

@@ -1,7 +1,4 @@
-"""Class by class: where the student lost against its teacher.
-
-An accuracy that fell by one point may hide a class that is gone.
-"""
+"""Recall, precision and F1 by class: an accuracy that is one point lower may hide a class that is never predicted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,21 +11,20 @@ from app.contracts.resources.manifests import ClassOutput
 from workers.engine.evaluation.metrics.outputs import PartyOutputs
 from workers.engine.losses.softmax import log_probabilities
 
-MOST_CLASSES = 100
+MAX_CLASSES = 100
 _STUDENT, _TEACHER = "student", "teacher"
 
 
-def per_class(parties: Mapping[str, PartyOutputs], labels: Tensor, most: int = MOST_CLASSES) -> tuple[PerClass, ...]:
-    """Recall, precision and F1 of every party for each class; at most `most` classes.
+def per_class(parties: Mapping[str, PartyOutputs], labels: Tensor, maximum: int = MAX_CLASSES) -> tuple[PerClass, ...]:
+    """Recall, precision and F1 of every party for each class; at most `maximum` classes.
 
-    `parties` maps names to raw outputs [n, C] and what they mean; `student` is one of them, and `teacher` the one that
-    it is compared with. `labels` is int64 [n]; rows with -1 are left out. With tp, fp, fn of a class:
+    `parties` maps names to raw outputs [n, C]; `student` must be one of them, and is compared with `teacher`. `labels`
+    is int64 [n]; rows with -1 are ignored. With tp, fp, fn of a class:
 
         recall = tp / (tp + fn)     precision = tp / (tp + fp)     F1 = 2 tp / (2 tp + fp + fn)
 
-    each None where its denominator is 0, so that the mean F1 over classes is `macro_f1`. The order is by the student's
-    F1 minus the teacher's, the largest loss first; without a teacher by the student's F1, the lowest first. Classes
-    where that is undefined come last, equal ones in the order of classes.
+    each None where its denominator is 0; the mean F1 over classes is `macro_f1`. Classes are sorted by the student's F1
+    minus the teacher's, without a teacher by the student's F1, in ascending order; undefined ones come last.
     """
     if _STUDENT not in parties:
         raise ValueError(f"expected a party named `{_STUDENT}`, found {sorted(parties)}")
@@ -46,41 +42,41 @@ def per_class(parties: Mapping[str, PartyOutputs], labels: Tensor, most: int = M
             name=names[index] if names else None,
             support=int(counts[_STUDENT].support[index]),
             parties={name: each.figures(index) for name, each in counts.items()},
-            difference=_known(difference[index]),
+            difference=_defined(difference[index]),
         )
-        for index in order[:most].tolist()
+        for index in order[:maximum].tolist()
     )
 
 
 @dataclass(frozen=True)
 class _Counts:
-    """Rows by class, each float64 [C]: rightly recognised, labelled so, predicted so."""
+    """Numbers of rows by class, float64 [C] each: true positives, labels, predictions."""
 
-    right: Tensor
+    true_positives: Tensor
     support: Tensor
     predicted: Tensor
 
     @classmethod
-    def of(cls, values: Tensor, answers: PartyOutputs, labels: Tensor) -> "_Counts":
-        """`values` are those rows of the answers that have a label."""
-        predicted, classes = log_probabilities(values, answers.spec).argmax(dim=1), values.shape[1]
-        of_rows = (labels[predicted == labels], labels, predicted)
-        return cls(*(torch.bincount(rows, minlength=classes).double() for rows in of_rows))
+    def of(cls, values: Tensor, outputs: PartyOutputs, labels: Tensor) -> "_Counts":
+        """`values`: the labelled rows of `outputs`."""
+        predicted, classes = log_probabilities(values, outputs.spec).argmax(dim=1), values.shape[1]
+        by_row = (labels[predicted == labels], labels, predicted)
+        return cls(*(torch.bincount(each, minlength=classes).double() for each in by_row))
 
     @property
     def f1(self) -> Tensor:
         """F1 by class, NaN where the class is neither a label nor predicted."""
-        return 2.0 * self.right / (self.support + self.predicted)
+        return 2.0 * self.true_positives / (self.support + self.predicted)
 
     def figures(self, index: int) -> ClassFigures:
-        right = self.right[index]
+        true_positives = self.true_positives[index]
         return ClassFigures(
-            recall=_known(right / self.support[index]),
-            precision=_known(right / self.predicted[index]),
-            f1=_known(self.f1[index]),
+            recall=_defined(true_positives / self.support[index]),
+            precision=_defined(true_positives / self.predicted[index]),
+            f1=_defined(self.f1[index]),
         )
 
 
-def _known(value: Tensor) -> float | None:
-    """0 / 0 is None."""
+def _defined(value: Tensor) -> float | None:
+    """None for NaN, which is 0 / 0."""
     return None if value.isnan() else float(value)

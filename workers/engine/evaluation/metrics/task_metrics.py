@@ -1,14 +1,14 @@
-"""Quality of one party on one task, on the rows that have a label.
+"""Metrics of a party on a task, over the labelled rows.
 
 | kind | metrics |
 |---|---|
 | class | accuracy, nll (nats), ece (15 bins, Guo 2017), brier (sum over classes, Brier 1950), macro_f1, auroc |
 | multilabel | accuracy and nll (nats) over all valid labels, macro_f1 and auroc over labels |
-| value | rmse, mae, r2 in the target's own units |
+| value | rmse, mae, r2 in the target's units |
 | vector | rmse over all numbers, cosine over rows |
 
-`rows` counts the labelled rows. A figure that the rows leave undefined (auroc of one class, r2 of a constant) or that
-is not finite is None.
+`rows` is the number of labelled rows. A metric that is undefined on them (auroc of one class, r2 of a constant) or not
+finite is None.
 """
 
 import math
@@ -34,7 +34,7 @@ from app.contracts.resources.manifests import OutputSpec
 from app.contracts.specs.distillation import TaskKind
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.labels import labelled_part
-from workers.engine.evaluation.metrics.outputs import in_own_units, label_logits
+from workers.engine.evaluation.metrics.outputs import in_target_units, label_logits
 from workers.engine.losses.softmax import log_probabilities
 
 Metrics = dict[str, float | None]
@@ -47,9 +47,9 @@ _MISSING = -1
 def task_metrics(
     outputs: Tensor, spec: OutputSpec, target: TargetColumn, rows: Tensor, *, ranking: bool = True
 ) -> Metrics:
-    """Metrics of raw `outputs` ([n, size]) for dataset rows `rows` (int64 [n]); {} where no row has a label.
+    """Metrics of raw `outputs` ([n, size]) for dataset rows `rows` (int64 [n]); {} if no row has a label.
 
-    `ranking=False` leaves out auroc, which sorts once a class: for the validation of every epoch.
+    `ranking=False` omits auroc, which sorts once for each class: for the validation of every epoch.
     """
     positions, labels = labelled_part(target, rows)
     if len(positions) == 0:
@@ -60,10 +60,10 @@ def task_metrics(
 
 
 def score(metrics: Metrics, kind: TaskKind) -> float:
-    """One number to select epochs by, higher is better; minus infinity where nothing was measured.
+    """The score by which epochs are selected, higher is better; minus infinity without metrics.
 
-    Accuracy for class and multilabel tasks, R² for values (the same order as rmse on the same rows, but without a
-    unit, so that tasks can be averaged) or minus rmse where R² is undefined, minus rmse for vectors.
+    Accuracy for class and multilabel tasks; R² for values (it ranks like rmse on the same rows, but is dimensionless,
+    so that tasks can be averaged), or minus rmse where R² is undefined; minus rmse for vectors.
     """
     headline = _HEADLINE[kind]
     value = metrics.get(headline) if headline is not None else None
@@ -74,7 +74,7 @@ def score(metrics: Metrics, kind: TaskKind) -> float:
 
 
 def _class_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranking: bool) -> Metrics:
-    # float64 throughout: in float32 everything above 1 - 6e-8 is a tie, and auroc ranks confident rows.
+    # float64: in float32 all probabilities above 1 - 6e-8 are ties, and auroc ranks confident rows.
     log_p = log_probabilities(outputs.double(), spec)
     p = log_p.exp().clamp(max=1.0)
     predicted = log_p.argmax(dim=1)
@@ -82,7 +82,7 @@ def _class_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranking: b
     measured: Metrics = {
         "accuracy": multiclass_accuracy(predicted, labels, classes, average="micro", validate_args=False).item(),
         "nll": nll_loss(log_p, labels).item(),
-        # torchmetrics gives a confidence of exactly 1 a bin of its own; just below 1 it falls into the last bin.
+        # torchmetrics puts a confidence of exactly 1 into an extra bin; just below 1 it is in the last bin.
         "ece": multiclass_calibration_error(
             p.clamp(max=_BELOW_ONE), labels, classes, n_bins=ECE_BINS, norm="l1", validate_args=False
         ).item(),
@@ -96,8 +96,8 @@ def _class_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranking: b
 
 def _brier(p: Tensor, labels: Tensor) -> float:
     """Mean over rows of sum_c (p_c - y_c)² = sum_c p_c² - 2 p_y + 1, without a one-hot matrix."""
-    own = p.gather(1, labels[:, None]).reshape(-1)
-    return float((p.square().sum(dim=1) - 2.0 * own + 1.0).mean())
+    p_label = p.gather(1, labels[:, None]).reshape(-1)
+    return float((p.square().sum(dim=1) - 2.0 * p_label + 1.0).mean())
 
 
 def _macro_f1(predicted: Tensor, labels: Tensor, classes: int) -> float:
@@ -105,14 +105,14 @@ def _macro_f1(predicted: Tensor, labels: Tensor, classes: int) -> float:
 
     Equal to torchmetrics' macro F1, whose table of classes² counts would need gigabytes for many classes.
     """
-    right = torch.bincount(labels[predicted == labels], minlength=classes).double()
-    both = torch.bincount(labels, minlength=classes) + torch.bincount(predicted, minlength=classes)
-    seen = both > 0
-    return float((2.0 * right[seen] / both[seen]).mean())
+    correct = torch.bincount(labels[predicted == labels], minlength=classes).double()
+    total = torch.bincount(labels, minlength=classes) + torch.bincount(predicted, minlength=classes)
+    occurring = total > 0
+    return float((2.0 * correct[occurring] / total[occurring]).mean())
 
 
 def _one_versus_rest_auroc(p: Tensor, labels: Tensor) -> float | None:
-    """Mean over the classes that occur of the area under each class's ROC curve; None if only one occurs."""
+    """Mean area under the one-versus-rest ROC curve, over the classes that occur; None if only one occurs."""
     present = torch.bincount(labels).nonzero().reshape(-1)
     if len(present) < 2:
         return None
@@ -123,52 +123,52 @@ def _one_versus_rest_auroc(p: Tensor, labels: Tensor) -> float | None:
 def _multilabel_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranking: bool) -> Metrics:
     logits = label_logits(outputs, spec)
     valid = ~labels.isnan()
-    yes = logits > 0.0
-    marked = torch.where(valid, labels, torch.tensor(float(_MISSING))).long()
+    predicted = logits > 0.0
+    truth = torch.where(valid, labels, torch.tensor(float(_MISSING))).long()
     measured: Metrics = {
-        "accuracy": float((yes[valid] == (labels[valid] > 0.5)).double().mean()),
+        "accuracy": float((predicted[valid] == (labels[valid] > 0.5)).double().mean()),
         "nll": binary_cross_entropy_with_logits(logits[valid].double(), labels[valid].double()).item(),
-        "macro_f1": _macro_label_f1(yes, marked),
+        "macro_f1": _macro_label_f1(predicted, truth),
     }
     if ranking:
-        measured["auroc"] = _label_auroc(logits, marked)
+        measured["auroc"] = _label_auroc(logits, truth)
     return measured
 
 
-def _macro_label_f1(yes: Tensor, marked: Tensor) -> float:
-    """Mean F1 over labels; a label that is neither given nor predicted counts as 0 (scikit-learn's default)."""
-    labels = marked.shape[1]
+def _macro_label_f1(predicted: Tensor, truth: Tensor) -> float:
+    """Mean F1 over labels; a label without positives in truth and prediction counts as 0 (scikit-learn's default)."""
+    labels = truth.shape[1]
     if labels == 1:
-        yes, marked, labels = yes.repeat(1, 2), marked.repeat(1, 2), 2  # torchmetrics wants two labels or more
+        predicted, truth, labels = predicted.repeat(1, 2), truth.repeat(1, 2), 2  # torchmetrics requires two labels
     return multilabel_f1_score(
-        yes.long(), marked, labels, average="macro", ignore_index=_MISSING, validate_args=False
+        predicted.long(), truth, labels, average="macro", ignore_index=_MISSING, validate_args=False
     ).item()
 
 
-def _label_auroc(logits: Tensor, marked: Tensor) -> float | None:
-    """Mean area under the ROC curve over the labels that occur both as yes and as no; None without any."""
+def _label_auroc(logits: Tensor, truth: Tensor) -> float | None:
+    """Mean area under the ROC curve over the labels that are both 0 and 1 in some rows; None without any."""
     areas = []
-    for label in range(marked.shape[1]):
-        valid = marked[:, label] != _MISSING
-        truth = marked[valid, label]
-        if 0 < int(truth.sum()) < len(truth):
-            areas.append(binary_auroc(logits[valid, label].double().sigmoid(), truth, validate_args=False))
+    for label in range(truth.shape[1]):
+        valid = truth[:, label] != _MISSING
+        values = truth[valid, label]
+        if 0 < int(values.sum()) < len(values):
+            areas.append(binary_auroc(logits[valid, label].double().sigmoid(), values, validate_args=False))
     return float(torch.stack(areas).mean()) if areas else None
 
 
 def _value_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranking: bool) -> Metrics:
-    predicted = in_own_units(outputs, spec).reshape(-1)
+    predicted = in_target_units(outputs, spec).reshape(-1)
     truth = labels.double().reshape(-1)
-    spread = bool((truth != truth[0]).any())
+    varies = bool((truth != truth[0]).any())
     return {
         "rmse": mean_squared_error(predicted, truth, squared=False).item(),
         "mae": mean_absolute_error(predicted, truth).item(),
-        "r2": r2_score(predicted, truth).item() if spread else None,
+        "r2": r2_score(predicted, truth).item() if varies else None,
     }
 
 
 def _vector_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranking: bool) -> Metrics:
-    predicted, truth = in_own_units(outputs, spec), labels.double()
+    predicted, truth = in_target_units(outputs, spec), labels.double()
     return {
         "rmse": mean_squared_error(predicted.reshape(-1), truth.reshape(-1), squared=False).item(),
         "cosine": cosine_similarity(predicted, truth, reduction="mean").item(),

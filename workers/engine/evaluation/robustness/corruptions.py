@@ -1,4 +1,4 @@
-"""Disturbed inputs, to see whether a student is as robust as its teacher (after Hendrycks and Dietterich 2019).
+"""Corruptions of inputs, to compare the robustness of student and teacher (after Hendrycks and Dietterich 2019).
 
 | name | severity 1, 2, 3 | for |
 |---|---|---|
@@ -6,9 +6,9 @@
 | gaussian_blur | σ = 0.4, 0.7, 1.0 pixels up to 32 pixels of the shorter side, in proportion above | images |
 | shift | 1/16, 2/16, 3/16 of each side (at least 1, 2, 3 pixels) in one of 8 directions | images |
 
-The sizes of noise and blur are severities 1, 3 and 5 of CIFAR-10-C; a shift is no part of it. Deviations: pixels are
-not rounded to 8 bits afterwards, and the three severities of one row are the same disturbance at three sizes. The edge
-is repeated where a blur or a shift looks beyond it.
+Noise and blur have the sizes of severities 1, 3 and 5 of CIFAR-10-C, which has no shift. Deviations: pixels are not
+rounded to 8 bits, and the three severities of a row are the same corruption at three sizes. Blur and shift use
+replicate padding.
 """
 
 import math
@@ -31,15 +31,15 @@ _KERNEL_SIGMAS = 4.0
 
 
 def corruptions_of(raw: Tensor) -> tuple[str, ...]:
-    """What can be done to such rows: everything to images ([n, C, H, W]), noise to arrays of other shapes."""
+    """The corruptions that apply: all to images ([n, C, H, W]), noise to other arrays."""
     return ("gaussian_noise", "gaussian_blur", "shift") if raw.dim() == 4 else ("gaussian_noise",)
 
 
 def value_range(raw: Tensor) -> tuple[Tensor, Tensor]:
     """(low, high) of training rows [n, …], float32 (float64 stays).
 
-    One number for images, shape []; one for each element of an array's row, shape [*row], as the columns of a table
-    have units of their own.
+    One number for images, shape []; one for each element of a row otherwise, shape [*row], as the columns of a table
+    have different units.
     """
     low, high = torch.aminmax(raw) if raw.dim() == 4 else torch.aminmax(raw, dim=0)
     return _floats(low), _floats(high)
@@ -48,10 +48,10 @@ def value_range(raw: Tensor) -> tuple[Tensor, Tensor]:
 def corrupted(
     raw: Tensor, name: str, severity: int, seed: int, rows: Tensor, low: Tensor | float, high: Tensor | float
 ) -> Tensor:
-    """Raw rows ([n, *row], any number type) disturbed -> the same shape, float32 (float64 stays).
+    """Raw rows ([n, *row], any number type), corrupted: the same shape, float32 (float64 stays).
 
-    `rows` (int64 [n]) are their numbers in the dataset: what happens to a row is a function of (`seed`, row), whatever
-    the batch. `low` and `high` are the range of the training rows, numbers or tensors that broadcast over [n, *row].
+    `rows` (int64 [n]) are their numbers in the dataset: the corruption of a row is a function of (`seed`, row) alone.
+    `low` and `high` are the range of the training rows, broadcast over [n, *row].
     """
     if name not in corruptions_of(raw) or severity not in SEVERITIES:
         expected = f"one of {', '.join(corruptions_of(raw))} at severity 1 to {len(SEVERITIES)}"
@@ -80,23 +80,23 @@ def _blurred(x: Tensor, severity: int) -> Tensor:
 
 
 def _smoothed(x: Tensor, sigma: float, dim: int) -> Tensor:
-    """A Gaussian along one side, as a sum of moved copies: a convolution's bits depend on the size of the batch."""
+    """Gaussian filter along one dimension, by shifted copies: bits of a convolution depend on the batch size."""
     reach = max(1, round(_KERNEL_SIGMAS * sigma))
     weights = [math.exp(-0.5 * (step / sigma) ** 2) for step in range(-reach, reach + 1)]
     edges = (0, 0, reach, reach) if dim == 2 else (reach, reach, 0, 0)
-    wide, total = pad(x, edges, mode="replicate"), math.fsum(weights)
+    padded, total = pad(x, edges, mode="replicate"), math.fsum(weights)
     smoothed = torch.zeros_like(x)
     for step, weight in enumerate(weights):
-        smoothed.add_(wide.narrow(dim, step, x.shape[dim]), alpha=weight / total)
+        smoothed.add_(padded.narrow(dim, step, x.shape[dim]), alpha=weight / total)
     return smoothed
 
 
 def _shifted(x: Tensor, severity: int, key: int, rows: Tensor) -> Tensor:
-    """Each image moved as a whole; its edge is repeated where it has left."""
+    """Each image shifted by a distance in one of 8 directions, with replicate padding."""
     n, channels, height, width = x.shape
     directions = torch.tensor(_DIRECTIONS, device=x.device)[row_words(key, rows, 1)[:, 0] % len(_DIRECTIONS)]
     down, across = (
-        _moved(side, _distance(side, severity) * directions[:, k]) for k, side in enumerate((height, width))
+        _source_positions(side, _distance(side, severity) * directions[:, k]) for k, side in enumerate((height, width))
     )
     image, channel = (torch.arange(size, device=x.device) for size in (n, channels))
     return x[image[:, None, None, None], channel[:, None, None], down[:, None, :, None], across[:, None, None, :]]
@@ -106,6 +106,6 @@ def _distance(side: int, severity: int) -> int:
     return max(severity, round(side * severity / _SHIFT_SHARE))
 
 
-def _moved(side: int, by: Tensor) -> Tensor:
-    """Where each pixel of a side comes from, int64 [n, side], when image i moves by `by[i]`."""
+def _source_positions(side: int, by: Tensor) -> Tensor:
+    """The source of each pixel along a side, int64 [n, side], when image i is shifted by `by[i]`."""
     return (torch.arange(side, device=by.device) - by[:, None]).clamp(0, side - 1)

@@ -1,7 +1,7 @@
-"""Random numbers that belong to dataset rows: each is a function of (seed, row, place in the row) alone.
+"""Random numbers for dataset rows: each is a function of (seed, row, position in the row) alone.
 
-So a row is disturbed in the same way in whatever batch, order or part of the dataset it comes, and all rows of a batch
-are drawn at once. A generator (`workers.engine.common.seeds`) would have to be started anew for each row.
+A row is thus corrupted in the same way in every batch and order, and the numbers of all rows of a batch are drawn at
+once. A generator (`workers.engine.common.seeds`) would have to be seeded again for each row.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ _BLOCKS_AT_ONCE = 1 << 16
 def philox(counter: Sequence[Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
     """Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
 
-    `counter` is four tensors of 32-bit words held in int64, that broadcast -> four tensors of words.
+    `counter` is four tensors of 32-bit words, stored as int64, that broadcast; returns four tensors of words.
     """
     a, b, c, d = counter
     first, second = key
@@ -33,17 +33,17 @@ def philox(counter: Sequence[Tensor], key: tuple[int, int]) -> tuple[Tensor, ...
 
 
 def _product(words: Tensor, factor: int) -> tuple[Tensor, Tensor]:
-    """(high, low) word of a 64-bit product, by halves: no step of it leaves int64."""
+    """(high, low) word of a 64-bit product, computed by halves so that nothing overflows int64."""
     upper, lower = (words >> 16) * factor, (words & 0xFFFF) * factor
     middle = upper + (lower >> 16)
     return middle >> 16, ((middle & 0xFFFF) << 16) | (lower & 0xFFFF)
 
 
 def row_words(seed: int, rows: Tensor, blocks: int) -> Tensor:
-    """Uniform 32-bit words, int64 [n, 4 · blocks], for rows int64 [n]; `seed` is used to 64 bits."""
-    place = torch.arange(blocks, device=rows.device)[None, :]
-    nothing = torch.zeros_like(place)
-    words = philox((place, nothing, (rows & _WORD)[:, None], (rows >> 32)[:, None]), (seed & _WORD, seed >> 32 & _WORD))
+    """Uniform 32-bit words, int64 [n, 4 · blocks], for rows int64 [n]; the low 64 bits of `seed` are used."""
+    block = torch.arange(blocks, device=rows.device)[None, :]
+    zero = torch.zeros_like(block)
+    words = philox((block, zero, (rows & _WORD)[:, None], (rows >> 32)[:, None]), (seed & _WORD, seed >> 32 & _WORD))
     return torch.stack(words, dim=-1).reshape(len(rows), blocks * _WORDS)
 
 
@@ -57,7 +57,7 @@ def row_normals(seed: int, rows: Tensor, count: int) -> Tensor:
 
 
 def _parts(rows: Tensor, blocks: int) -> Iterator[Tensor]:
-    """Rows in portions of bounded memory."""
+    """Parts of the rows, for bounded memory."""
     yield from torch.split(rows, max(1, _BLOCKS_AT_ONCE // max(1, blocks)))
 
 

@@ -1,7 +1,7 @@
-"""What each test row adds to a network's metric: numbers whose mean over rows is the metric.
+"""The contribution of each test row to a network's metric: numbers whose mean over rows is the metric.
 
-A metric that is no mean of rows is made one to first order around its own value (the influence function, Hampel 1974),
-which is what the delta method and the bootstrap see of it. Positive is better for every kind of task.
+A metric that is not a mean over rows is linearised around its value (influence function, Hampel 1974), as in the delta
+method. Higher is better for every kind of task.
 """
 
 from collections.abc import Callable
@@ -11,18 +11,18 @@ from torch import Tensor
 
 from app.contracts.resources.manifests import OutputSpec
 from app.contracts.specs.distillation import TaskKind
-from workers.engine.evaluation.metrics.outputs import in_own_units, label_logits
+from workers.engine.evaluation.metrics.outputs import in_target_units, label_logits
 from workers.engine.losses.softmax import log_probabilities
 
 
 def contributions(outputs: Tensor, spec: OutputSpec, labels: Tensor) -> Tensor:
-    """Raw outputs [R, size] and their labels (all present but elements of multilabel rows) -> float64 [R].
+    """Raw outputs [R, size] and labels (only elements of multilabel rows may be missing) -> float64 [R].
 
-    class: 1 where the top class is right. multilabel: with r right among v valid labels of a row and accuracy
+    class: 1 where the top class is correct. multilabel: with r correct among v valid labels of a row and accuracy
     a = Σr / Σv, a + (r - a v) / mean(v). value, vector: with squared error e of a row and rmse = √mean(e),
     -(rmse + (e - rmse²) / (2 rmse)). Their means: accuracy, accuracy over valid labels, -rmse.
     """
-    return _OF[spec.kind](outputs, spec, labels)
+    return _BY_KIND[spec.kind](outputs, spec, labels)
 
 
 def _of_classes(outputs: Tensor, spec: OutputSpec, labels: Tensor) -> Tensor:
@@ -31,22 +31,22 @@ def _of_classes(outputs: Tensor, spec: OutputSpec, labels: Tensor) -> Tensor:
 
 def _of_labels(outputs: Tensor, spec: OutputSpec, labels: Tensor) -> Tensor:
     valid = ~labels.isnan()
-    right = (((label_logits(outputs, spec) > 0.0) == (labels > 0.5)) & valid).sum(dim=1).double()
+    correct = (((label_logits(outputs, spec) > 0.0) == (labels > 0.5)) & valid).sum(dim=1).double()
     count = valid.sum(dim=1).double()
-    accuracy = right.sum() / count.sum()
-    return accuracy + (right - accuracy * count) / count.mean()
+    accuracy = correct.sum() / count.sum()
+    return accuracy + (correct - accuracy * count) / count.mean()
 
 
 def _of_numbers(outputs: Tensor, spec: OutputSpec, labels: Tensor) -> Tensor:
     truth = labels.double().reshape(len(labels), -1)
-    errors = (in_own_units(outputs, spec) - truth).square().mean(dim=1)
+    errors = (in_target_units(outputs, spec) - truth).square().mean(dim=1)
     rmse = errors.mean().sqrt()
     if rmse == 0.0:
         return torch.zeros_like(errors)
     return -(rmse + (errors - rmse.square()) / (2.0 * rmse))
 
 
-_OF: dict[TaskKind, Callable[[Tensor, OutputSpec, Tensor], Tensor]] = {
+_BY_KIND: dict[TaskKind, Callable[[Tensor, OutputSpec, Tensor], Tensor]] = {
     "class": _of_classes,
     "multilabel": _of_labels,
     "value": _of_numbers,

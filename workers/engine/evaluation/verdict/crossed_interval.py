@@ -1,7 +1,7 @@
-"""95 % intervals of the difference between two groups of networks that were measured on the same test rows.
+"""95 % confidence intervals of the difference between two groups of networks on the same test rows.
 
-Networks (seeds) and rows are crossed: every network answers every row. X [n, R] holds what each row adds to each
-network's metric, so that a mean over rows is the metric, and a mean over everything is the group's mean metric.
+Networks (seeds) and rows are crossed factors. X [n, R] holds the contribution of each row to each network's metric: its
+mean over rows is the metric, its overall mean the group's mean metric.
 """
 
 import math
@@ -12,7 +12,7 @@ from torch import Tensor
 _UPPER = 0.975
 
 
-def crossed_interval(students: Tensor, controls: Tensor, least: float = 0.0) -> tuple[float, float]:
+def crossed_interval(students: Tensor, controls: Tensor, min_half_width: float = 0.0) -> tuple[float, float]:
     """Interval of mean(students) - mean(controls) over other seeds *and* other test rows.
 
     `students` float64 [n, R], `controls` float64 [m, R]; n, m, R >= 2; the seeds are not paired. With
@@ -20,33 +20,32 @@ def crossed_interval(students: Tensor, controls: Tensor, least: float = 0.0) -> 
         S = s²(metrics of students)/n + s²(metrics of controls)/m        Welch's variance: seeds on these rows
         D_r = mean over students of X_sr - mean over controls of X_cr    how the groups differ on row r
         V = s²(D_r) / R                                                  the variance over rows
-        E = MS(students)/(nR) + MS(controls)/(mR)                        seed × row noise, which S and V both contain
+        E = MS(students)/(nR) + MS(controls)/(mR)                        seed × row noise, contained in both S and V
 
-    the variance is S + max(V - E, 0): that of a two-way crossed random model, as of two-way clustering (Cameron,
-    Gelbach, Miller 2011). MS is the mean square of what rows and networks leave unexplained. The quantile is Student's
-    with Satterthwaite's (1946) degrees of freedom; where rows add nothing it is Welch's (1947) interval. `least` is
-    the smallest half-width.
+    the variance is S + max(V - E, 0): that of a two-way crossed random effects model, as in two-way clustering
+    (Cameron, Gelbach, Miller 2011). MS is the mean square of the interaction. The quantile is Student's t with
+    Satterthwaite's (1946) degrees of freedom; with V <= E this is Welch's (1947) interval.
     """
     over_seeds, over_rows = _Variance.of_seeds(students, controls), _Variance.of_rows(students, controls)
     noise = _residual(students) + _residual(controls)
-    # An estimated variance below 0 (rows add nothing) counts as 0.
-    beyond = _Variance(max(over_rows.value - noise, 0.0), over_rows.freedom)
-    half = over_seeds.plus(beyond).half_width()
-    return _around(students, controls, max(half, least))
+    # A negative estimate of the variance over rows counts as 0.
+    extra = _Variance(max(over_rows.value - noise, 0.0), over_rows.freedom)
+    half = over_seeds.plus(extra).half_width()
+    return _around(students, controls, max(half, min_half_width))
 
 
-def row_interval(students: Tensor, controls: Tensor, least: float = 0.0) -> tuple[float, float]:
-    """Interval of mean(students) - mean(controls) over other test rows, for these very networks: t on D_r.
+def row_interval(students: Tensor, controls: Tensor, min_half_width: float = 0.0) -> tuple[float, float]:
+    """Interval of mean(students) - mean(controls) over other test rows, for these networks: t interval of D_r.
 
-    Shapes and `least` as in `crossed_interval`; n and m may be 1. Training noise stands in it only as far as networks
-    of one group err on different rows.
+    Arguments as in `crossed_interval`; n and m may be 1. It covers training noise only as far as the networks of a
+    group err on different rows.
     """
-    return _around(students, controls, max(_Variance.of_rows(students, controls).half_width(), least))
+    return _around(students, controls, max(_Variance.of_rows(students, controls).half_width(), min_half_width))
 
 
 @dataclass(frozen=True)
 class _Variance:
-    """An estimated variance of the difference, and its degrees of freedom."""
+    """An estimated variance of the difference, with its degrees of freedom."""
 
     value: float
     freedom: float
@@ -65,11 +64,11 @@ class _Variance:
         return cls(float(values.var(correction=1)) / len(values), len(values) - 1.0)
 
     def plus(self, other: "_Variance") -> "_Variance":
-        """The sum of two independent parts: Satterthwaite's freedom, or the fewer of both where both are 0."""
+        """The sum of independent variances, with Satterthwaite's degrees of freedom; the lower ones if both are 0."""
         scale = max(self.value, other.value)
         if scale == 0.0:
             return _Variance(0.0, min(self.freedom, other.freedom))
-        one, two = self.value / scale, other.value / scale  # squares of small variances would vanish
+        one, two = self.value / scale, other.value / scale  # scaled, as squares of small variances underflow
         freedom = (one + two) ** 2 / (one**2 / self.freedom + two**2 / other.freedom)
         return _Variance(self.value + other.value, freedom)
 

@@ -1,6 +1,6 @@
-"""95 % intervals of a difference between two parties on the same rows.
+"""95 % confidence intervals of a difference between two parties on the same rows.
 
-They cover the choice of test rows, not the noise of training.
+They cover the sampling of test rows, not the noise of training.
 """
 
 import math
@@ -14,20 +14,20 @@ Z = 1.959963984540054
 
 RESAMPLES = 2000
 _SEED = 20150309
-_MOST_GROUPS = 10_000
+_MAX_GROUPS = 10_000
 _ELEMENTS_AT_ONCE = 4_000_000
 
 
 def newcombe_interval(right: Tensor, other_right: Tensor) -> tuple[float, float]:
-    """Interval of mean(right) - mean(other_right) for paired yes-or-no results (bool [n], n >= 1).
+    """Interval of mean(right) - mean(other_right) for paired binary results (bool [n], n >= 1).
 
     Newcombe 1998 ("Improved confidence intervals for the difference between binomial proportions based on paired
-    data", method 10): Wilson intervals of both shares, joined with their correlation phi. With D = p1 - p2,
+    data", method 10): Wilson intervals of both proportions, combined by their correlation phi. With D = p1 - p2,
 
         lower = D - sqrt((p1-l1)² - 2 phi (p1-l1)(u2-p2) + (u2-p2)²)
         upper = D + sqrt((u1-p1)² - 2 phi (u1-p1)(p2-l2) + (p2-l2)²)
 
-    It needs no random numbers, and keeps a width where no row differs (there a bootstrap says ±0).
+    It is deterministic, and has a positive width where no row differs (a bootstrap interval would be ±0).
     """
     n = len(right)
     both = int((right & other_right).sum())
@@ -38,8 +38,8 @@ def newcombe_interval(right: Tensor, other_right: Tensor) -> tuple[float, float]
     low1, high1 = _wilson(first, n)
     low2, high2 = _wilson(second, n)
     phi = _correlation(both, only, other_only, neither)
-    below = _joined(first - low1, high2 - second, phi)
-    above = _joined(high1 - first, second - low2, phi)
+    below = _combined(first - low1, high2 - second, phi)
+    above = _combined(high1 - first, second - low2, phi)
     return first - second - below, first - second + above
 
 
@@ -60,35 +60,35 @@ def _correlation(both: int, only: int, other_only: int, neither: int) -> float:
     return product / math.sqrt(margins)
 
 
-def _joined(one: float, other: float, phi: float) -> float:
+def _combined(one: float, other: float, phi: float) -> float:
     return math.sqrt(max(one * one - 2 * phi * one * other + other * other, 0.0))
 
 
 def bootstrap_interval(columns: Tensor, statistic: Callable[[Tensor], Tensor]) -> tuple[float, float]:
     """Percentile bootstrap over rows (Efron 1979), RESAMPLES resamples from a fixed seed.
 
-    `columns` is float64 [n, k], numbers that add up over rows; `statistic` maps their means over a resample
-    (float64 [b, k]) to [b]. Above 10 000 rows, rows are dealt at random to 10 000 groups and groups are drawn: the
-    same to first order for smooth functions of means, at a bounded cost.
+    `columns` is float64 [n, k]; `statistic` maps the columns' means over each of b resamples (float64 [b, k]) to [b].
+    More than 10 000 rows are assigned at random to 10 000 groups, and groups are resampled: the same to first order for
+    smooth functions of means, at a bounded cost.
     """
     generator = torch.Generator().manual_seed(_SEED)
     groups = _grouped(columns, generator)
     n = len(groups)
     at_once = max(1, _ELEMENTS_AT_ONCE // n)
-    drawn = []
+    statistics = []
     for start in range(0, RESAMPLES, at_once):
         count = min(at_once, RESAMPLES - start)
         picks = torch.randint(n, (count, n), generator=generator)
-        drawn.append(statistic(torch.stack([column[picks].mean(dim=1) for column in groups.unbind(dim=1)], dim=1)))
-    low, high = torch.quantile(torch.cat(drawn), torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+        statistics.append(statistic(torch.stack([column[picks].mean(dim=1) for column in groups.unbind(dim=1)], dim=1)))
+    low, high = torch.quantile(torch.cat(statistics), torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return low, high
 
 
 def _grouped(columns: Tensor, generator: torch.Generator) -> Tensor:
-    """Sums over random groups of rows where there are too many rows; scaled so that means stay means."""
+    """Sums over random groups of rows if there are too many rows, scaled so that means do not change."""
     n = len(columns)
-    if n <= _MOST_GROUPS:
+    if n <= _MAX_GROUPS:
         return columns
-    group = torch.randperm(n, generator=generator) % _MOST_GROUPS
-    sums = torch.zeros(_MOST_GROUPS, columns.shape[1], dtype=columns.dtype)
-    return sums.index_add_(0, group, columns) * (_MOST_GROUPS / n)
+    group = torch.randperm(n, generator=generator) % _MAX_GROUPS
+    sums = torch.zeros(_MAX_GROUPS, columns.shape[1], dtype=columns.dtype)
+    return sums.index_add_(0, group, columns) * (_MAX_GROUPS / n)

@@ -1,4 +1,4 @@
-"""Did the teacher help? The student against its control on the same test rows.
+"""The verdict whether the teachers helped: the student compared with its control on the same test rows.
 
 | task | compared | interval | margin |
 |---|---|---|---|
@@ -6,8 +6,8 @@
 | multilabel | accuracy over valid labels, student - control | bootstrap over rows | 0.005 |
 | value, vector | rmse, control - student | bootstrap over rows | 1 % of the control's rmse |
 
-The order of judging: an interval inside ±margin is `no_gain` (a difference may be real and still not matter), one
-that excludes 0 is `gain` or `loss`, anything else is `inconclusive`. Why:
+An interval inside ±margin is `no_gain` (a significant difference may still be irrelevant), else one that excludes 0 is
+`gain` or `loss`, any other is `inconclusive`. Reasons:
 `tests/architecture/decisions/engine/0040-how-a-verdict-is-reached.md`. Several students and controls: `repeats`.
 """
 
@@ -22,13 +22,13 @@ from app.contracts.resources.manifests import OutputSpec
 from app.contracts.specs.distillation import TaskKind
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.labels import labelled_part
-from workers.engine.evaluation.metrics.outputs import in_own_units, label_logits
+from workers.engine.evaluation.metrics.outputs import in_target_units, label_logits
 from workers.engine.evaluation.verdict.intervals import RESAMPLES, bootstrap_interval, newcombe_interval
 from workers.engine.losses.softmax import log_probabilities
 
 CLASS_MARGIN = 0.005
 RELATIVE_VALUE_MARGIN = 0.01
-FEWEST_ROWS_TO_RESAMPLE = 20
+MIN_ROWS_TO_RESAMPLE = 20
 
 _NOT_COVERED = (
     "It covers the choice of test rows, not the noise of training (repeats: 1): another seed could move the figures by "
@@ -37,24 +37,24 @@ _NOT_COVERED = (
 _BOOTSTRAP = f"percentile bootstrap over test rows, {RESAMPLES} resamples, fixed seed"
 
 
-def not_applicable(why: str) -> Verdict:
-    """The verdict where nothing can be judged; `why` is a clause such as `the dataset has no test split`."""
-    return Verdict(verdict="not_applicable", method=f"Not judged: {why}.")
+def not_applicable(reason: str) -> Verdict:
+    """The verdict without a comparison; `reason` is a clause such as `the dataset has no test split`."""
+    return Verdict(verdict="not_applicable", method=f"Not judged: {reason}.")
 
 
 def judge(
-    student: Tensor, control: Tensor, spec: OutputSpec, target: TargetColumn, rows: Tensor, rival: str = "control"
+    student: Tensor, control: Tensor, spec: OutputSpec, target: TargetColumn, rows: Tensor, reference: str = "control"
 ) -> Verdict:
-    """The verdict of one task; `rival` is what the control is called in its method.
+    """The verdict of one task; `reference` is the name of the control in its method.
 
-    `student` and `control` are raw outputs [n, size] of the dataset rows `rows` (int64 [n]), both as `spec` says.
-    Rows without a label are left out; without any label it is `not_applicable`.
+    `student` and `control` are raw outputs [n, size], with the meaning `spec`, for the dataset rows `rows` (int64 [n]).
+    Rows without a label are ignored; without any label the verdict is `not_applicable`.
     """
     positions, labels = labelled_part(target, rows)
     if len(positions) == 0:
         return not_applicable("no test row has a label")
     compare = _COMPARE[spec.kind]
-    return compare(student[positions].cpu(), control[positions].cpu(), spec, labels.cpu(), rival)
+    return compare(student[positions].cpu(), control[positions].cpu(), spec, labels.cpu(), reference)
 
 
 def conclusion(interval: tuple[float, float], margin: float) -> Literal["gain", "no_gain", "loss", "inconclusive"]:
@@ -96,44 +96,43 @@ def _too_few(metric: str, student: float, control: float, difference: float, mar
         control=control,
         difference=difference,
         margin=margin,
-        method=f"No interval: a bootstrap needs {FEWEST_ROWS_TO_RESAMPLE} labelled test rows, and there are {rows}.",
+        method=f"No interval: a bootstrap needs {MIN_ROWS_TO_RESAMPLE} labelled test rows, and there are {rows}.",
     )
 
 
-def _compare_classes(student: Tensor, control: Tensor, spec: OutputSpec, labels: Tensor, rival: str) -> Verdict:
-    right = log_probabilities(student, spec).argmax(dim=1) == labels
-    other = log_probabilities(control, spec).argmax(dim=1) == labels
-    ours, theirs = float(right.double().mean()), float(other.double().mean())
-    interval = newcombe_interval(right, other)
-    how = f"Accuracy, student - {rival}: Newcombe's score interval for paired shares (1998, method 10)"
-    return _verdict("accuracy", ours, theirs, ours - theirs, interval, CLASS_MARGIN, how)
+def _compare_classes(student: Tensor, control: Tensor, spec: OutputSpec, labels: Tensor, reference: str) -> Verdict:
+    correct, other_correct = (log_probabilities(each, spec).argmax(dim=1) == labels for each in (student, control))
+    accuracy, other_accuracy = float(correct.double().mean()), float(other_correct.double().mean())
+    interval = newcombe_interval(correct, other_correct)
+    how = f"Accuracy, student - {reference}: Newcombe's score interval for paired shares (1998, method 10)"
+    return _verdict("accuracy", accuracy, other_accuracy, accuracy - other_accuracy, interval, CLASS_MARGIN, how)
 
 
-def _compare_labels(student: Tensor, control: Tensor, spec: OutputSpec, labels: Tensor, rival: str) -> Verdict:
+def _compare_labels(student: Tensor, control: Tensor, spec: OutputSpec, labels: Tensor, reference: str) -> Verdict:
     valid = ~labels.isnan()
     truth = labels > 0.5
-    right = ((label_logits(student, spec) > 0.0) == truth) & valid
-    other = ((label_logits(control, spec) > 0.0) == truth) & valid
-    columns = torch.stack([part.sum(dim=1).double() for part in (right, other, valid)], dim=1)
-    ours, theirs = (columns[:, :2].sum(dim=0) / columns[:, 2].sum()).tolist()
-    if len(labels) < FEWEST_ROWS_TO_RESAMPLE:
-        return _too_few("accuracy", ours, theirs, ours - theirs, CLASS_MARGIN, len(labels))
+    correct, other_correct = (((label_logits(each, spec) > 0.0) == truth) & valid for each in (student, control))
+    columns = torch.stack([part.sum(dim=1).double() for part in (correct, other_correct, valid)], dim=1)
+    accuracy, other_accuracy = (columns[:, :2].sum(dim=0) / columns[:, 2].sum()).tolist()
+    difference = accuracy - other_accuracy
+    if len(labels) < MIN_ROWS_TO_RESAMPLE:
+        return _too_few("accuracy", accuracy, other_accuracy, difference, CLASS_MARGIN, len(labels))
     interval = bootstrap_interval(columns, lambda means: (means[:, 0] - means[:, 1]) / means[:, 2])
-    how = f"Accuracy over labels, student - {rival}: {_BOOTSTRAP}"
-    return _verdict("accuracy", ours, theirs, ours - theirs, interval, CLASS_MARGIN, how)
+    how = f"Accuracy over labels, student - {reference}: {_BOOTSTRAP}"
+    return _verdict("accuracy", accuracy, other_accuracy, difference, interval, CLASS_MARGIN, how)
 
 
-def _compare_values(student: Tensor, control: Tensor, spec: OutputSpec, labels: Tensor, rival: str) -> Verdict:
+def _compare_values(student: Tensor, control: Tensor, spec: OutputSpec, labels: Tensor, reference: str) -> Verdict:
     truth = labels.double().reshape(len(labels), -1)
-    errors = [(in_own_units(party, spec) - truth).square().mean(dim=1) for party in (student, control)]
+    errors = [(in_target_units(party, spec) - truth).square().mean(dim=1) for party in (student, control)]
     columns = torch.stack(errors, dim=1)
-    ours, theirs = columns.mean(dim=0).sqrt().tolist()
-    margin = RELATIVE_VALUE_MARGIN * theirs
-    if len(labels) < FEWEST_ROWS_TO_RESAMPLE:
-        return _too_few("rmse", ours, theirs, theirs - ours, margin, len(labels))
+    rmse, other_rmse = columns.mean(dim=0).sqrt().tolist()
+    margin = RELATIVE_VALUE_MARGIN * other_rmse
+    if len(labels) < MIN_ROWS_TO_RESAMPLE:
+        return _too_few("rmse", rmse, other_rmse, other_rmse - rmse, margin, len(labels))
     interval = bootstrap_interval(columns, lambda means: means[:, 1].sqrt() - means[:, 0].sqrt())
-    how = f"Root mean squared error, {rival} - student (positive is better): {_BOOTSTRAP}"
-    return _verdict("rmse", ours, theirs, theirs - ours, interval, margin, how)
+    how = f"Root mean squared error, {reference} - student (positive is better): {_BOOTSTRAP}"
+    return _verdict("rmse", rmse, other_rmse, other_rmse - rmse, interval, margin, how)
 
 
 _COMPARE: dict[TaskKind, Callable[[Tensor, Tensor, OutputSpec, Tensor, str], Verdict]] = {

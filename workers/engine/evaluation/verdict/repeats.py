@@ -1,13 +1,13 @@
-"""Did the teacher help? Several students against several controls, each of a seed of its own.
+"""The verdict over repeats: several students compared with several controls, each trained with another seed.
 
 | networks | interval | covers |
 |---|---|---|
 | 1 of each | `verdict.judge` | test rows |
-| else fewer than 3 of either | t over rows of the difference of means | test rows; training noise badly |
-| 3 or more of each | Welch's t over seeds, widened by what varies over rows | test rows and training noise |
+| fewer than 3 of either | t over rows of the difference of means | test rows; training noise only in part |
+| 3 or more of each | Welch's t over seeds, widened by the variance over rows | test rows and training noise |
 
-Metrics, margins and the order of judging are those of `verdict`. Seeds are not paired: pairing buys nothing. Why, with
-simulated rates: `tests/architecture/decisions/engine/0070-verdicts-over-repeats.md`.
+Metrics, margins and conclusions are those of `judge`. Seeds are not paired, as pairing does not reduce the variance.
+Reasons, with simulated rates: `tests/architecture/decisions/engine/0070-verdicts-over-repeats.md`.
 """
 
 import math
@@ -26,66 +26,66 @@ from workers.engine.evaluation.verdict.crossed_interval import crossed_interval,
 from workers.engine.evaluation.verdict.intervals import Z
 from workers.engine.evaluation.verdict.judge import (
     CLASS_MARGIN,
-    FEWEST_ROWS_TO_RESAMPLE,
+    MIN_ROWS_TO_RESAMPLE,
     RELATIVE_VALUE_MARGIN,
     conclusion,
     judge,
     not_applicable,
 )
 
-FEWEST_REPEATS = 3
-"""Seeds of each from which the noise of training can be estimated."""
+MIN_REPEATS = 3
+"""Number of seeds of each from which training noise can be estimated."""
 
 _METRIC: dict[TaskKind, str] = {"class": "accuracy", "multilabel": "accuracy", "value": "rmse", "vector": "rmse"}
 _COMPARED: dict[TaskKind, str] = {
-    "class": "Accuracy, student - {rival}",
-    "multilabel": "Accuracy over labels, student - {rival}",
-    "value": "Root mean squared error, {rival} - student (positive is better)",
-    "vector": "Root mean squared error, {rival} - student (positive is better)",
+    "class": "Accuracy, student - {reference}",
+    "multilabel": "Accuracy over labels, student - {reference}",
+    "value": "Root mean squared error, {reference} - student (positive is better)",
+    "vector": "Root mean squared error, {reference} - student (positive is better)",
 }
 
 
-def judge_repeats(
+def verdict_over_repeats(
     students: Sequence[Tensor],
     controls: Sequence[Tensor],
     spec: OutputSpec,
     target: TargetColumn,
     rows: Tensor,
-    rival: str = "control",
+    reference: str = "control",
 ) -> Verdict:
     """The verdict of one task over repeats.
 
-    Each of `students` and `controls` holds raw outputs [n, size] of the dataset rows `rows` (int64 [n]), as `spec`
-    says; one of each is judged by `judge`. Rows without a label are left out; without any label it is
-    `not_applicable`. `students` and `controls` of the verdict are the metric of each network, its `repeats` the fewer
-    of both numbers; `rival` is what the controls are called in its method.
+    `students` and `controls` are raw outputs [n, size], with the meaning `spec`, for the dataset rows `rows`
+    (int64 [n]), one for each seed; a single pair is compared by `judge`. Rows without a label are ignored; without any
+    label the verdict is `not_applicable`. Its `students` and `controls` are the metric of each network, `repeats` the
+    smaller number of networks; `reference` is the name of the controls in its method.
     """
     if not students or not controls:
-        raise ValueError(f"expected a student and a control or more, found {len(students)} and {len(controls)}")
+        raise ValueError(f"expected at least one student and one control, found {len(students)} and {len(controls)}")
     if len(students) == len(controls) == 1:
-        return judge(students[0], controls[0], spec, target, rows, rival)
+        return judge(students[0], controls[0], spec, target, rows, reference)
     positions, labels = labelled_part(target, rows)
     if len(positions) == 0:
         return not_applicable("no test row has a label")
-    ours, theirs = (
+    student_contributions, control_contributions = (
         torch.stack([contributions(each[positions].cpu(), spec, labels.cpu()) for each in group])
         for group in (students, controls)
     )
-    return _judged(ours, theirs, spec.kind, rival)
+    return _verdict(student_contributions, control_contributions, spec.kind, reference)
 
 
-def _judged(students: Tensor, controls: Tensor, kind: TaskKind, rival: str) -> Verdict:
+def _verdict(students: Tensor, controls: Tensor, kind: TaskKind, reference: str) -> Verdict:
     """The verdict from contributions, [n, R] and [m, R]."""
     metric, repeats = _METRIC[kind], min(len(students), len(controls))
     if not bool(students.isfinite().all() and controls.isfinite().all()):
-        why = "No interval: a network put out numbers that are not finite."
-        return Verdict(verdict="inconclusive", metric=metric, repeats=repeats, method=why)
+        method = "No interval: the outputs of a network are not finite."
+        return Verdict(verdict="inconclusive", metric=metric, repeats=repeats, method=method)
     sign = -1.0 if metric == "rmse" else 1.0
-    ours, theirs = (tuple((sign * group.mean(dim=1)).tolist()) for group in (students, controls))
-    student, control = math.fsum(ours) / len(ours), math.fsum(theirs) / len(theirs)
+    by_student, by_control = (tuple((sign * group.mean(dim=1)).tolist()) for group in (students, controls))
+    student, control = (math.fsum(metrics) / len(metrics) for metrics in (by_student, by_control))
     margin = RELATIVE_VALUE_MARGIN * control if metric == "rmse" else CLASS_MARGIN
     interval = _interval(students, controls, kind)
-    method = _method(kind, len(ours), len(theirs), rival)
+    method = _method(kind, len(by_student), len(by_control), reference)
     return Verdict(
         verdict=conclusion(interval, margin) if interval is not None else "inconclusive",
         metric=metric,
@@ -96,21 +96,21 @@ def _judged(students: Tensor, controls: Tensor, kind: TaskKind, rival: str) -> V
         interval=interval,
         method=method if interval is not None else _too_few(students.shape[1], kind),
         repeats=repeats,
-        students=ours,
-        controls=theirs,
+        students=by_student,
+        controls=by_control,
     )
 
 
 def _interval(students: Tensor, controls: Tensor, kind: TaskKind) -> tuple[float, float] | None:
-    """None where there are too few rows to know how the metric varies over them.
+    """The interval; None if there are too few rows to estimate the variance over rows.
 
-    Where no row differs, n rows still leave room for a difference: half-widths of accuracies are at least
-    z √2 / (n + 2), that of Bonett and Price's interval (2012) for shares that never differ.
+    Half-widths of accuracies are at least z √2 / (n + 2), that of Bonett and Price's interval (2012) for n rows without
+    any difference.
     """
     rows = students.shape[1]
-    if rows < _fewest_rows(kind):
+    if rows < _min_rows(kind):
         return None
-    enough = min(len(students), len(controls)) >= FEWEST_REPEATS
+    enough = min(len(students), len(controls)) >= MIN_REPEATS
     interval_of = crossed_interval if enough else row_interval
     if _METRIC[kind] != "accuracy":
         return interval_of(students, controls)
@@ -118,21 +118,22 @@ def _interval(students: Tensor, controls: Tensor, kind: TaskKind) -> tuple[float
     return max(low, -1.0), min(high, 1.0)
 
 
-def _fewest_rows(kind: TaskKind) -> int:
-    return 2 if kind == "class" else FEWEST_ROWS_TO_RESAMPLE
+def _min_rows(kind: TaskKind) -> int:
+    return 2 if kind == "class" else MIN_ROWS_TO_RESAMPLE
 
 
-def _method(kind: TaskKind, students: int, controls: int, rival: str) -> str:
-    compared = _COMPARED[kind].format(rival=rival)
-    compared += f": means of {_counted(students, 'student')} and {_counted(controls, rival)}"
-    if min(students, controls) < FEWEST_REPEATS:
+def _method(kind: TaskKind, students: int, controls: int, reference: str) -> str:
+    comparison = _COMPARED[kind].format(reference=reference)
+    comparison += f": means of {_counted(students, 'student')} and {_counted(controls, reference)}"
+    if min(students, controls) < MIN_REPEATS:
         return (
-            f"{compared}, t interval over test rows, 95 %. It covers the choice of test rows, but not well the noise "
-            f"of training: that takes {FEWEST_REPEATS} of each or more."
+            f"{comparison}, t interval over test rows, 95 %. It covers the choice of test rows, but not well the noise "
+            f"of training: that takes {MIN_REPEATS} of each or more."
         )
     return (
-        f"{compared}; Welch's t interval over seeds (not paired), widened by the variance of the difference over test "
-        "rows (crossed), 95 %. It covers the noise of training and the choice of test rows, not other data or settings."
+        f"{comparison}; Welch's t interval over seeds (not paired), widened by the variance of the difference over "
+        "test rows (crossed), 95 %. It covers the noise of training and the choice of test rows, not other data or "
+        "settings."
     )
 
 
@@ -141,4 +142,4 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _too_few(rows: int, kind: TaskKind) -> str:
-    return f"No interval: it needs {_fewest_rows(kind)} labelled test rows, and there are {rows}."
+    return f"No interval: it needs {_min_rows(kind)} labelled test rows, and there are {rows}."

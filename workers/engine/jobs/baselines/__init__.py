@@ -1,1 +1,1 @@
-"""Single-task models that a multi-task student is measured against: what they are, and when two are the same."""
+"""Baselines: single-task models with which a multi-task student is compared."""

@@ -1,4 +1,4 @@
-"""From trained baselines to the report's comparison."""
+"""Comparison of the students with the trained baselines, for the report."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,36 +14,38 @@ from workers.engine.jobs.trained import Trained
 
 
 def outputs_of_baselines(trained: Trained) -> Outputs | None:
-    """The outputs of the baselines of the job's own seed, each on its task; None where there are none."""
+    """The outputs of the baselines of the job's first seed, by task; None without baselines."""
     if not trained.baselines or not trained.baselines[0]:
         return None
-    answering = {task: trained.outputs_of(model) for task, model in trained.baselines[0].items()}
+    by_task = {task: trained.outputs_of(model) for task, model in trained.baselines[0].items()}
 
     def outputs(rows: Tensor) -> dict[str, Tensor]:
-        return {task: answer(rows)[task] for task, answer in answering.items()}
+        return {task: task_outputs(rows)[task] for task, task_outputs in by_task.items()}
 
     return outputs
 
 
 def compare(trained: Trained, tasks: Sequence[EvaluatedTask], evaluation: Evaluation) -> BaselineReport | None:
-    """Students of all seeds against baselines of all seeds, on the test rows; None where none were asked for."""
+    """Compare the students of all seeds with the baselines of all seeds on the test rows; None without baselines."""
     if not trained.run_spec.baselines:
         return None
     rows = trained.data.split("test")
-    students = [_on(trained, each, rows) for each in (trained.student, *(student for student, _ in trained.repeats))]
-    found = {}
+    students = [
+        _outputs(trained, each, rows) for each in (trained.student, *(student for student, _ in trained.repeats))
+    ]
+    results = {}
     for task in tasks:
         models = [by_task[task.name] for by_task in trained.baselines if task.name in by_task]
-        baselines = [_on(trained, each, rows)[task.name] for each in models] if len(rows) else []
-        against = against_baselines(task, [said[task.name] for said in students if said], baselines, rows)
+        baselines = [_outputs(trained, each, rows)[task.name] for each in models] if len(rows) else []
+        comparison = against_baselines(task, [each[task.name] for each in students if each], baselines, rows)
         facts: dict[str, object] = {"quality": evaluation.baselines.get(task.name, {})}
         if models:
-            own = models[0]
-            facts |= {"parameters": parameter_count(own.network.architecture), "cached": own.cached}
-            facts |= {"epoch": own.epoch, "steps": own.steps}
-        found[task.name] = against.model_copy(update=facts)
-    return baseline_report(found)
+            first = models[0]
+            facts |= {"parameters": parameter_count(first.network.architecture), "cached": first.cached}
+            facts |= {"epoch": first.epoch, "steps": first.steps}
+        results[task.name] = comparison.model_copy(update=facts)
+    return baseline_report(results)
 
 
-def _on(trained: Trained, model: TrainedModel, rows: Tensor) -> Mapping[str, Tensor]:
+def _outputs(trained: Trained, model: TrainedModel, rows: Tensor) -> Mapping[str, Tensor]:
     return trained.outputs_of(model)(rows) if len(rows) else {}

@@ -1,7 +1,7 @@
-"""The runs of a job's baselines: for each labelled task a network of the student's trunk with one head.
+"""The runs of a job's baselines: for each labelled task a network with the student's trunk and one head.
 
-A baseline is what a `train` job with the student's architecture, the task's target and the student's optimiser steps
-would train; here it is a run, so that it is resumed and kept as controls are.
+A baseline equals the model of a `train` job with the student's architecture and optimizer steps and the task's target.
+As a run of the job it is resumed and cached like a control.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,31 +21,31 @@ from workers.engine.tasks.task import Task
 
 
 def labelled_tasks(tasks: Sequence[BuiltTask], train: Tensor) -> list[Task]:
-    """The tasks that some training row has a label for: those that have a baseline."""
+    """The tasks with a label on some training row, which are those with a baseline."""
     students = [each.student for each in tasks]
     return [task for task in students if task.target is not None and bool(task.target.labelled[train].any())]
 
 
-def single(architecture: Architecture, output: str) -> Architecture:
-    """The same trunk with hard sharing and one head."""
+def single_task_architecture(architecture: Architecture, output: str) -> Architecture:
+    """The architecture with one head, and hard sharing."""
     assert architecture.outputs is not None
     size = architecture.outputs[output]
     return architecture.model_copy(update={"outputs": {output: size}, "sharing": "hard"})
 
 
 def baseline_run(task: Task, main: Run, device: torch.device, offset: int) -> Run:
-    """The baseline of one task beside the student's run, from the same seed; it starts `offset` steps into the job.
+    """The run of the baseline of a task, with the seed and number of steps of the student's run `main`.
 
-    It learns from labels alone, goes through the rows that have one, and takes as many steps as the student.
+    It trains on labels only, on the rows that have one; `offset` is the number of steps of the job's earlier runs.
     """
     assert task.target is not None
     loss = SupervisedLoss.of(task.target, task.spec, 1.0, main.training.label_smoothing, device)
-    alone = Task(task.name, task.spec, task.target, 1.0, (loss,))
-    architecture = single(main.run_spec.architecture, task.name)
+    labels_only = Task(task.name, task.spec, task.target, 1.0, (loss,))
+    architecture = single_task_architecture(main.run_spec.architecture, task.name)
     run_spec = RunSpec(main.run_spec.spec, architecture, (TaskSpec(name=task.name),))
     run_spec = run_spec.with_training(steps=main.schedule().steps, epochs=None)
     name = f"{main.name}-baseline-{task.name}" if main.name else f"baseline-{task.name}"
-    tasks = (BuiltTask(alone, alone, ()),)
+    tasks = (BuiltTask(labels_only, labels_only, ()),)
     return Run(
         name,
         run_spec,
@@ -61,7 +61,7 @@ def baseline_run(task: Task, main: Run, device: torch.device, offset: int) -> Ru
 
 
 def baseline_runs(main: Run, device: torch.device, offset: int) -> Iterator[tuple[str, Run]]:
-    """(task, run), one after the other, as each holds a column on the device."""
+    """(task, run), created one at a time, as each has a column on the device."""
     if not main.run_spec.baselines:
         return
     for i, task in enumerate(labelled_tasks(main.tasks, main.train)):
@@ -69,10 +69,10 @@ def baseline_runs(main: Run, device: torch.device, offset: int) -> Iterator[tupl
 
 
 def train_baselines(runner: Runner, seeds: Sequence[Run], offset: int) -> list[dict[str, RunResult]]:
-    """For each seed's run of the student the baselines by task. Raises Stopped and UserError."""
-    found = []
+    """Train the baselines for each seed's run of the student; returns them by task. Raises Stopped and UserError."""
+    by_seed = []
     for main in seeds:
         results = {task: runner.run(run) for task, run in baseline_runs(main, runner.device, offset)}
         offset += len(results) * main.schedule().steps
-        found.append(results)
-    return found
+        by_seed.append(results)
+    return by_seed

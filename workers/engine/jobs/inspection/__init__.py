@@ -1,1 +1,1 @@
-"""Uploads: read with suspicion, checked against their manifests, refused with a reason."""
+"""Inspection of uploads: untrusted files are parsed, checked against their manifests, and rejected with a reason."""

@@ -1,4 +1,4 @@
-"""Does a model hold what its manifest says? Names, shapes, values, outputs."""
+"""Checks a model of a known architecture against its manifest: names, shapes, values, outputs."""
 
 from math import prod
 from pathlib import Path
@@ -23,23 +23,26 @@ from app.contracts.specs.architectures import Architecture
 from workers.engine.models.build import build
 from workers.engine.models.loading import load_weights
 
-MOST_NUMBERS = 1 << 28
-"""Most numbers in one row, or in one batch where a graph fixes its size."""
+MAX_NUMBERS = 1 << 28
+"""Maximum number of elements of a row, or of a batch for graphs with a fixed batch size."""
 
 
 def check_transform(inputs: dict[str, InputTransform], row: tuple[int, ...]) -> None:
-    """Statistics are one number, or one for each element of a row's first dimension."""
+    """Check that `mean` and `std` are one number, or one for each element of a row's first dimension.
+
+    Raises UserError `shape_mismatch`.
+    """
     for name, transform in inputs.items():
-        for word, statistic in (("mean", transform.mean), ("std", transform.std)):
+        for field, statistic in (("mean", transform.mean), ("std", transform.std)):
             if isinstance(statistic, tuple) and len(statistic) != row[0]:
                 raise UserError(
                     "shape_mismatch",
-                    f"`inputs.{name}.{word}` has {len(statistic)} numbers, expected 1 or {row[0]} (rows: {list(row)})",
+                    f"`inputs.{name}.{field}` has {len(statistic)} numbers, expected 1 or {row[0]} (rows: {list(row)})",
                 )
 
 
 def check_output(name: str, spec: OutputSpec, size: int) -> OutputFacts:
-    """An output's size must fit its kind and its class names."""
+    """The facts of an output. Raises UserError `wrong_output` if its size does not fit its kind or class names."""
     match spec:
         case ClassOutput():
             if size < 2:
@@ -61,7 +64,7 @@ def check_output(name: str, spec: OutputSpec, size: int) -> OutputFacts:
 
 
 def inspect_family_model(path: Path, manifest: ModelManifest) -> ModelFacts:
-    """Load the weights into the architecture and try one row. Raises UserError with the reason of refusal."""
+    """Load the weights into the architecture and run one row. Raises UserError with the reason of the rejection."""
     architecture = manifest.architecture
     assert architecture is not None
     assert architecture.input_shape is not None
@@ -69,14 +72,16 @@ def inspect_family_model(path: Path, manifest: ModelManifest) -> ModelFacts:
     _check_buildable(architecture, architecture.input_shape)
     check_transform(manifest.inputs, architecture.input_shape)
     outputs = {name: check_output(name, manifest.outputs[name], size) for name, size in architecture.outputs.items()}
-    weights = load_weights(path, manifest, architecture)  # first: a manifest alone may not make the network large
+    weights = load_weights(
+        path, manifest, architecture
+    )  # before `build`: a manifest alone must not allocate a large network
     network = build(architecture)
     network.load_state_dict(weights)
     network.eval()
     with torch.no_grad():
-        found = network(network.example())
-    if not all(bool(values.isfinite().all()) for values in found.values()):
-        raise UserError("not_finite", "the model puts out NaN or infinity for a row of zeros")
+        example_outputs = network(network.example())
+    if not all(bool(values.isfinite().all()) for values in example_outputs.values()):
+        raise UserError("not_finite", "the model's outputs are NaN or infinite for a row of zeros")
     return ModelFacts(
         architecture=architecture,
         input_shape=architecture.input_shape,
@@ -88,10 +93,10 @@ def inspect_family_model(path: Path, manifest: ModelManifest) -> ModelFacts:
 
 
 def check_row(shape: tuple[int, ...], rows: int = 1) -> None:
-    """Rows are bounded before one is made. Raises UserError `shape_mismatch`."""
-    if prod(shape) * rows > MOST_NUMBERS:
-        many = "rows" if rows == 1 else f"batches of {rows} rows"
-        raise UserError("shape_mismatch", f"{many} of {prod(shape)} numbers are beyond what the service takes")
+    """Check the size of a row or batch before it is allocated. Raises UserError `shape_mismatch`."""
+    if prod(shape) * rows > MAX_NUMBERS:
+        unit = "rows" if rows == 1 else f"batches of {rows} rows"
+        raise UserError("shape_mismatch", f"{unit} of {prod(shape)} numbers are larger than the service accepts")
 
 
 def _check_buildable(architecture: Architecture, shape: tuple[int, ...]) -> None:

@@ -1,4 +1,4 @@
-"""The `inspect` job: an upload becomes facts, or a rejection with its reason."""
+"""The `inspect` job: the facts of an upload, or a rejection with its reason."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,25 +9,26 @@ from app.contracts.resources.manifests import ModelManifest
 from app.contracts.wire.events import ChildEvent, PhaseEvent
 from app.contracts.wire.orders import DatasetInput, InspectionOutcome, ModelInput, Order, OutputFile
 from workers.engine.common.files import sha256_of
+from workers.engine.common.memory import is_out_of_memory
 from workers.engine.data.reading import facts_of, read_dataset
 from workers.engine.jobs.inspection.family_models import inspect_family_model
 from workers.engine.jobs.inspection.onnx_models import inspect_onnx_model
 from workers.engine.jobs.inspection.state_dict import convert_state_dict
 
 CONVERTED = "converted.safetensors"
-_MOST_LETTERS = 2000
-_NO_MEMORY = "can't allocate memory"
-"""What torch says on a CPU, in a RuntimeError."""
+_MAX_CHARACTERS = 2000
 
 
-def legible(message: str) -> str:
-    """A reason that may quote the file: what cannot be shown (lone surrogates, NUL) is escaped, the end is cut off."""
-    shown = (c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in message[:_MOST_LETTERS])
-    return "".join(shown)
+def printable(message: str) -> str:
+    """A message that may quote the file, truncated, with unprintable characters (lone surrogates, NUL) escaped."""
+    characters = (
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in message[:_MAX_CHARACTERS]
+    )
+    return "".join(characters)
 
 
 def inspect(order: Order, emit: Callable[[ChildEvent], None]) -> InspectionOutcome:
-    """Inspect the one model or dataset of an order. Never raises UserError: a refusal is an outcome."""
+    """Inspect the model or dataset of an order. A rejection is an outcome, not a UserError."""
     emit(PhaseEvent(phase="inspecting"))
     try:
         for model in order.models.values():
@@ -35,18 +36,12 @@ def inspect(order: Order, emit: Callable[[ChildEvent], None]) -> InspectionOutco
         dataset = next(iter(order.datasets.values()))
         return _dataset(dataset)
     except UserError as error:
-        return InspectionOutcome(rejection=Rejection(code=error.code, message=legible(error.message)))
-    except MemoryError:
-        return _too_large()
-    except RuntimeError as error:
-        if _NO_MEMORY not in str(error):
+        return InspectionOutcome(rejection=Rejection(code=error.code, message=printable(error.message)))
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
-        return _too_large()
-
-
-def _too_large() -> InspectionOutcome:
-    message = "reading the file needs more memory than an inspection may use"
-    return InspectionOutcome(rejection=Rejection(code="too_large", message=message))
+        message = "reading the file needs more memory than an inspection may use"
+        return InspectionOutcome(rejection=Rejection(code="too_large", message=message))
 
 
 def _model(model: ModelInput, outputs: Path) -> InspectionOutcome:
@@ -72,5 +67,5 @@ def _converted(path: Path, manifest: ModelManifest, outputs: Path) -> Inspection
 
 
 def _dataset(dataset: DatasetInput) -> InspectionOutcome:
-    found = read_dataset(Path(dataset.path), dataset.manifest)
-    return InspectionOutcome(dataset=facts_of(found, dataset.manifest))
+    rows = read_dataset(Path(dataset.path), dataset.manifest)
+    return InspectionOutcome(dataset=facts_of(rows, dataset.manifest))

@@ -1,1 +1,1 @@
-"""A job up to its first steps: what stands in its way, and what the rest would cost."""
+"""Preflight: runs the first steps of a job to find its errors and estimate its cost."""

@@ -1,4 +1,4 @@
-"""The parts of a training, a few steps of each, and what all of them come to."""
+"""The stages of a training, and an estimate of their cost from a few steps of each."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -8,22 +8,22 @@ from app.contracts.reports.preflight import StageEstimate
 from workers.engine.balancing.relation.estimate import identity
 from workers.engine.jobs.baselines.planning import baseline_runs
 from workers.engine.jobs.plan import Plan
-from workers.engine.jobs.preflight.memory import Held
-from workers.engine.jobs.preflight.trial import TrialFigures, TrialRun
+from workers.engine.jobs.preflight.memory import MemoryUse
+from workers.engine.jobs.preflight.trial import TrialResult, TrialRun
 from workers.engine.jobs.runs.run import Run
 from workers.engine.jobs.runs.runner import Runner
 from workers.engine.training.batches import BatchSchedule
 from workers.engine.training.learner import Learner
 from workers.engine.training.vectorised import VectorisedLearners
 
-PartName = Literal["relation", "candidates", "controls", "student", "repeats", "baselines"]
+StageName = Literal["relation", "candidates", "controls", "student", "repeats", "baselines"]
 
 
 @dataclass(frozen=True)
-class Part:
-    """Runs that cost the same, of which one is tried; none where they cost what those of the part before do."""
+class Stage:
+    """Runs of equal cost, of which one is measured; `learners` None: their cost is that of the stage before."""
 
-    name: PartName
+    name: StageName
     runs: int
     schedule: BatchSchedule
     learners: Sequence[Learner | VectorisedLearners] | None
@@ -31,90 +31,92 @@ class Part:
 
 @dataclass(frozen=True)
 class Costs:
-    """What was measured; `held` is that of the part that needs most, `epochs` those of the job's own student."""
+    """The cost of a training: `memory` is that of the largest stage, `epochs` are those of the student."""
 
-    runs: tuple[StageEstimate, ...]
-    held: Held
+    stages: tuple[StageEstimate, ...]
+    memory: MemoryUse
     epochs: int
 
     @property
     def seconds(self) -> float:
-        """Of all runs."""
-        return sum(run.seconds for run in self.runs)
+        """Seconds of all stages."""
+        return sum(stage.seconds for stage in self.stages)
 
 
-def parts(plan: Plan, runner: Runner) -> Iterator[Part]:
-    """The parts of a job in their order. A control that is found in the cache would not train; it is in here. What a
-    first run will measure is not known: no task is taken to teach another, so that each may need a trunk of its own.
+def stages(plan: Plan, runner: Runner) -> Iterator[Stage]:
+    """The stages of a job in order.
+
+    Controls are included even if they are in the cache. The relation that a first run would estimate is unknown: the
+    identity is used, with which each task may need its own trunk.
     """
-    first = plan.probe()
-    if first is not None:
-        yield _part("relation", 1, first, runner)
-        plan = plan.given(identity(len(plan.tasks)))
+    probe = plan.probe()
+    if probe is not None:
+        yield _stage("relation", 1, probe, runner)
+        plan = plan.with_relation(identity(len(plan.tasks)))
     if plan.trials:
-        yield from _searching(plan, runner)
+        yield from _search_stages(plan, runner)
         main = plan.main_of(plan.trials[0])
     else:
         main = plan.main(plan.run_spec, plan.tasks)
-    yield _part("student", 1, main, runner)
+    yield _stage("student", 1, main, runner)
     more = plan.run_spec.repeats - 1
     if more and main.control == plan.run_spec.control:
-        yield Part("repeats", more, main.schedule(), None)
+        yield Stage("repeats", more, main.schedule(), None)
     elif more:
-        yield _part("repeats", more, replace(main, control=plan.run_spec.control), runner)
-    yield from _baselines(plan.run_spec.repeats, main, runner)
+        yield _stage("repeats", more, replace(main, control=plan.run_spec.control), runner)
+    yield from _baseline_stages(plan.run_spec.repeats, main, runner)
 
 
-def _baselines(repeats: int, main: Run, runner: Runner) -> Iterator[Part]:
-    """A part a task, which differ in their rows; of the steps, which cost about the same, the first's are taken."""
+def _baseline_stages(repeats: int, main: Run, runner: Runner) -> Iterator[Stage]:
+    """A stage for each task. Tasks differ in their rows, but hardly in the cost of a step: the first is measured."""
     for i, (_, run) in enumerate(baseline_runs(main, runner.device, 0)):
         if i == 0:
-            yield _part("baselines", repeats, run, runner)
+            yield _stage("baselines", repeats, run, runner)
         else:
-            yield Part("baselines", repeats, run.schedule(), None)
+            yield Stage("baselines", repeats, run.schedule(), None)
 
 
-def _searching(plan: Plan, runner: Runner) -> Iterator[Part]:
-    judges = plan.judges()
-    runs = plan.candidates("search", *judges[0])
+def _search_stages(plan: Plan, runner: Runner) -> Iterator[Stage]:
+    folds = plan.validation_folds()
+    runs = plan.candidates("search", *folds[0])
     schedule = runs[0].schedule()
     vectorised = runner.vectorised("search", runs, schedule)
     if vectorised is not None:
-        yield Part("candidates", len(judges), schedule, [vectorised])
+        yield Stage("candidates", len(folds), schedule, [vectorised])
     else:
-        yield _part("candidates", len(judges) * len(runs), runs[0], runner)
+        yield _stage("candidates", len(folds) * len(runs), runs[0], runner)
     control = next(plan.controls(), None)
     if control is not None:
-        yield _part("controls", len(plan.trials), control, runner)
+        yield _stage("controls", len(plan.trials), control, runner)
 
 
-def _part(name: PartName, runs: int, run: Run, runner: Runner) -> Part:
+def _stage(name: StageName, runs: int, run: Run, runner: Runner) -> Stage:
     schedule = run.schedule()
-    return Part(name, runs, schedule, runner.learners(run, schedule, control=run.control))
+    return Stage(name, runs, schedule, runner.learners(run, schedule, control=run.control))
 
 
-def estimate(parts: Iterator[Part], runner: Runner) -> Costs:
-    """Try a few steps of each part. Raises what the training of one of them would raise."""
-    runs: list[StageEstimate] = []
-    most, figures, epochs = Held(), TrialFigures((), 0.0, 0.0, Held()), 0
-    for part in parts:
-        if part.learners is not None:
-            figures = TrialRun(runner, part.schedule, part.learners).run()
-        runs.append(_estimate_of(part, figures))
-        most = max(most, figures.held, key=lambda held: held.total)
-        if part.name == "student":
-            epochs = part.schedule.epochs
-    return Costs(tuple(runs), most, epochs)
+def estimate(stages: Iterator[Stage], runner: Runner) -> Costs:
+    """Run a few steps of each stage. Raises the errors that its training would raise."""
+    estimates: list[StageEstimate] = []
+    largest, trial, epochs = MemoryUse(), TrialResult((), 0.0, 0.0, MemoryUse()), 0
+    for stage in stages:
+        if stage.learners is not None:
+            trial = TrialRun(runner, stage.schedule, stage.learners).run()
+        estimates.append(_stage_estimate(stage, trial))
+        largest = max(largest, trial.memory, key=lambda memory: memory.total)
+        if stage.name == "student":
+            epochs = stage.schedule.epochs
+    return Costs(tuple(estimates), largest, epochs)
 
 
-def _estimate_of(part: Part, figures: TrialFigures) -> StageEstimate:
-    steps, epochs = part.schedule.steps, part.schedule.epochs
+def _stage_estimate(stage: Stage, trial: TrialResult) -> StageEstimate:
+    steps, epochs = stage.schedule.steps, stage.schedule.epochs
     return StageEstimate(
-        name=part.name,
-        members=figures.learners,
-        runs=part.runs,
+        name=stage.name,
+        members=trial.learners,
+        runs=stage.runs,
         steps=steps,
-        step_seconds=figures.step,
-        validation_seconds=figures.epoch,
-        seconds=part.runs * (steps * figures.step + epochs * figures.epoch),
+        step_seconds=trial.step_seconds,
+        validation_seconds=trial.epoch_seconds,
+        seconds=stage.runs * (steps * trial.step_seconds + epochs * trial.epoch_seconds),
     )

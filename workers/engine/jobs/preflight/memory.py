@@ -1,4 +1,4 @@
-"""Bytes that learners hold between two steps."""
+"""Memory of learners between two steps."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,20 +9,20 @@ from workers.engine.balancing.gradient import GradientBalancer
 from workers.engine.training.learner import Learner
 from workers.engine.training.vectorised import VectorisedLearners
 
-_PLACES = {
+_CATEGORIES = {
     "network": "parameters",
     "weights": "parameters",
     "modules": "parameters",
     "best": "best",
     "recorder": "recorder",
 }
-"""Where the tensors that a learner saves belong; whatever else there is, is state of its optimiser or balancer."""
+"""The categories of the tensors that a learner saves; all others are state of its optimizer or balancer."""
 
 
 @dataclass(frozen=True)
-class Held:
-    """Bytes of those who train at once. `parameters` has buffers and projectors in it, `gradients` the Jacobians of a
-    gradient balancer.
+class MemoryUse:
+    """Bytes of the learners that train at once. `parameters` includes buffers and projectors, `gradients` the Jacobian
+    of a gradient balancer.
     """
 
     parameters: int = 0
@@ -31,8 +31,8 @@ class Held:
     best: int = 0
     activations: int = 0
 
-    def __add__(self, other: "Held") -> "Held":
-        return Held(
+    def __add__(self, other: "MemoryUse") -> "MemoryUse":
+        return MemoryUse(
             self.parameters + other.parameters,
             self.gradients + other.gradients,
             self.optimizer + other.optimizer,
@@ -42,24 +42,24 @@ class Held:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Sum of all categories."""
         return self.parameters + self.gradients + self.optimizer + self.best + self.activations
 
 
-def held_by(learner: Learner | VectorisedLearners) -> Held:
-    """What a learner holds that has taken a step and, where there is a validation split, has been judged."""
+def memory_of(learner: Learner | VectorisedLearners) -> MemoryUse:
+    """The memory of a learner that has taken a step and, with a validation split, was validated."""
     sums = {"parameters": 0, "best": 0, "recorder": 0, "optimizer": 0}
     for name, tensor in learner.save()[0].items():
-        sums[_PLACES.get(name.split("/")[1], "optimizer")] += tensor.nbytes
-    return Held(sums["parameters"], _gradients(learner), sums["optimizer"], sums["best"])
+        sums[_CATEGORIES.get(name.split("/")[1], "optimizer")] += tensor.nbytes
+    return MemoryUse(sums["parameters"], _gradients(learner), sums["optimizer"], sums["best"])
 
 
 def _gradients(learner: Learner | VectorisedLearners) -> int:
-    """One for each trained number; a balancer of gradients has one for each task and shared number besides."""
-    own = _trained_bytes(learner.parameters.all)
+    """Bytes of the gradients; a gradient balancer has one more of the shared parameters for each task."""
+    gradients = _trained_bytes(learner.parameters.all)
     if isinstance(learner, VectorisedLearners) or not isinstance(learner.balancer, GradientBalancer):
-        return own
-    return own + len(learner.tasks) * _trained_bytes(learner.parameters.trunk)
+        return gradients
+    return gradients + len(learner.tasks) * _trained_bytes(learner.parameters.trunk)
 
 
 def _trained_bytes(parameters: Iterable[Tensor]) -> int:

@@ -1,4 +1,4 @@
-"""A preflight from order to report: everything up to a few steps, and no training."""
+"""The preflight job: loads data, runs the teachers and a few training steps, and reports errors and costs."""
 
 import json
 from dataclasses import dataclass
@@ -25,28 +25,28 @@ from workers.engine.common.environment import environment
 from workers.engine.common.files import sha256_of
 from workers.engine.common.memory import available_bytes, is_out_of_memory, peak_bytes
 from workers.engine.common.stop import Stop, check
-from workers.engine.data.joining import inputs_of, read_datasets
+from workers.engine.data.joining import dataset_inputs, read_datasets
 from workers.engine.jobs.load import JobData, store_of
 from workers.engine.jobs.plan import Plan
-from workers.engine.jobs.preflight.costs import Costs, estimate, parts
-from workers.engine.jobs.preflight.teacher_checks import Examination, lenient
+from workers.engine.jobs.preflight.costs import Costs, estimate, stages
+from workers.engine.jobs.preflight.teacher_checks import TeacherChecks, allow_chance_teachers
 from workers.engine.jobs.preflight.trial import now
 from workers.engine.jobs.runs.runner import Runner
 from workers.engine.jobs.search import candidates
 from workers.engine.losses.teacher_mix import TeacherOutputs
-from workers.engine.tasks.build import BuiltTask, build_tasks, expect_layers, starting_weights
+from workers.engine.tasks.build import BuiltTask, build_tasks, initial_weights, request_layers
 from workers.engine.tasks.run_spec import RunSpec, Spec
 from workers.engine.teachers.teachers import Teachers
 from workers.engine.training.interface import Emit
 from workers.engine.training.precision import Precision
 
 _FAILURES = (UserError, RuntimeError, MemoryError)
-"""What may be a failure of the job; `_note` tells."""
+"""Exceptions that may be failures of the job, see `_record_failure`."""
 
 
 @dataclass
 class _Findings:
-    """What was found; None where something stood in the way."""
+    """The measurements; None where one failed."""
 
     teachers: tuple[TeacherCheck, ...] = ()
     steps: int | None = None
@@ -57,7 +57,7 @@ class _Findings:
 
 
 class Preflight:
-    """Looks at one job. What would end that as failed is told in the report; the preflight itself succeeds."""
+    """The preflight of one job. Errors by which the job would fail are in its report; the preflight itself succeeds."""
 
     def __init__(self, order: Order, spec: PreflightJob, emit: Emit, stop: Stop) -> None:
         self._order = order
@@ -70,7 +70,7 @@ class Preflight:
         self._would_fail: list[WouldFail] = []
 
     def run(self) -> PreflightOutcome:
-        """Load, ask the teachers, trial. Raises Stopped, and UserError where the data cannot be read."""
+        """Load data, check the teachers, run a few steps. Raises Stopped, and UserError if the data cannot be read."""
         order = self._order
         make_deterministic(order.threads)
         began = self._enter("loading")
@@ -82,10 +82,10 @@ class Preflight:
         data = JobData.of(job, dataset, self._device)
         with Teachers(order, dataset, self._device, self._check, store_of(job), data.augmentation) as teachers:
             findings = _Findings(loading=loaded - began)
-            self._examine(teachers, findings)
+            self._check_teachers(teachers, findings)
             findings.teaching = self._enter("evaluating") - loaded
             if not any(teacher.problem for teacher in findings.teachers):
-                self._try_steps(teachers, data, findings)
+                self._measure_steps(teachers, data, findings)
             return self._outcome(self._report(teachers, data, findings))
 
     def _check(self) -> None:
@@ -98,58 +98,58 @@ class Preflight:
 
     def _emit(self, event: ChildEvent) -> None:
         if isinstance(event, WarningEvent):
-            said = {"code": event.code, "message": event.message}
-            if said in self._warnings:
+            warning = {"code": event.code, "message": event.message}
+            if warning in self._warnings:
                 return
-            self._warnings.append(said)
+            self._warnings.append(warning)
         self._emit_event(event)
 
-    def _note(self, error: Exception) -> None:
-        """What the job would fail by. Raises an error that is neither the user's nor one of memory: a defect."""
+    def _record_failure(self, error: Exception) -> None:
+        """Record an error by which the job would fail; raises it if it is neither a UserError nor lack of memory."""
         if isinstance(error, UserError):
-            noted = WouldFail(code=error.code, message=error.message)
+            failure = WouldFail(code=error.code, message=error.message)
         elif is_out_of_memory(error):
             message = (
-                f"the {self._device.type} has no room for what this job needs at once ({str(error)[:200]}): lower "
-                "`training.micro_batch_size`, or take a smaller network"
+                f"the {self._device.type} has too little memory for this job ({str(error)[:200]}): lower "
+                "`training.micro_batch_size`, or use a smaller network"
             )
-            noted = WouldFail(code="out_of_memory", message=message)
+            failure = WouldFail(code="out_of_memory", message=message)
         else:
             raise error
-        if noted not in self._would_fail:
-            self._would_fail.append(noted)
+        if failure not in self._would_fail:
+            self._would_fail.append(failure)
 
-    # What is looked at.
+    # Measurements.
 
-    def _examine(self, teachers: Teachers, findings: _Findings) -> None:
-        """Ask every teacher, about rows as they are and as an epoch sees them."""
+    def _check_teachers(self, teachers: Teachers, findings: _Findings) -> None:
+        """Run every teacher on all rows, and on the augmented rows of an epoch."""
         run_spec = _first_run_spec(self._spec.job)
-        expect_layers(run_spec, teachers)
-        examination = Examination(run_spec, teachers, self._note, self._emit)
-        findings.teachers = examination.run()
+        request_layers(run_spec, teachers)
+        checks = TeacherChecks(run_spec, teachers, self._record_failure, self._emit)
+        findings.teachers = checks.run()
         try:
-            findings.teaching_by_epoch = self._an_epoch_of_views(examination.outputs)
+            findings.teaching_by_epoch = self._augmented_epoch_seconds(checks.outputs)
         except _FAILURES as error:
-            self._note(error)
+            self._record_failure(error)
 
-    def _an_epoch_of_views(self, outputs: list[TeacherOutputs]) -> float | None:
-        augmented = [each.by_view for each in outputs if each.by_view is not None]
+    def _augmented_epoch_seconds(self, outputs: list[TeacherOutputs]) -> float | None:
+        augmented = [each.augmented for each in outputs if each.augmented is not None]
         began = now(self._device)
         for each in augmented:
             each.of_epoch(0)
         return now(self._device) - began if augmented else None
 
-    def _try_steps(self, teachers: Teachers, data: JobData, findings: _Findings) -> None:
-        job = lenient(self._spec.job)
+    def _measure_steps(self, teachers: Teachers, data: JobData, findings: _Findings) -> None:
+        job = allow_chance_teachers(self._spec.job)
         try:
-            plan = _planned(job, teachers)
+            plan = _make_plan(job, teachers)
             findings.steps = plan.steps
             runner = Runner(self._order, data, self._device, self._emit, self._stop, steps=findings.steps)
-            findings.costs = estimate(parts(plan, runner), runner)
+            findings.costs = estimate(stages(plan, runner), runner)
         except _FAILURES as error:
-            self._note(error)
+            self._record_failure(error)
 
-    # What is said.
+    # The report.
 
     def _report(self, teachers: Teachers, data: JobData, findings: _Findings) -> PreflightReport:
         job, order = self._spec.job, self._order
@@ -161,7 +161,7 @@ class Preflight:
             parameters=parameter_count(architecture) if not trunks_are_open(self._spec.job) else None,
             flops=flops(architecture),
             steps=findings.steps,
-            stages=findings.costs.runs if findings.costs is not None else (),
+            stages=findings.costs.stages if findings.costs is not None else (),
             memory=memory,
             seconds=_seconds(findings),
             targets=tuple(teachers.uses.values()),
@@ -170,7 +170,7 @@ class Preflight:
             attempts=order.attempt,
             digests={
                 "spec": digest_of(self._spec),
-                **{f"dataset/{each.id}": each.sha256 for each in inputs_of(order, teachers.dataset)},
+                **{f"dataset/{each.id}": each.sha256 for each in dataset_inputs(order, teachers.dataset)},
                 **{f"teacher/{key}": teacher.sha256 for key, teacher in teachers.opened.items()},
             },
             spec=self._spec.model_dump(mode="json"),
@@ -189,19 +189,21 @@ class Preflight:
         )
         if costs is None:
             return common
-        held = costs.held
-        total = rows + models + targets + held.total
+        learners = costs.memory
+        total = rows + models + targets + learners.total
         if self._available is not None and total > self._available:
-            message = f"the job needs about {total:,} bytes at once, of which {self._available:,} are free here now"
+            message = (
+                f"the job needs about {total:,} bytes at once, and {self._available:,} are free on this worker now"
+            )
             self._emit(WarningEvent(code="memory_short", message=message))
         return common.model_copy(
             update={
-                "soft_targets_of_views": _bytes_of_views(teachers, costs.epochs),
-                "parameters": held.parameters,
-                "gradients": held.gradients,
-                "optimizer": held.optimizer,
-                "best": held.best,
-                "activations": held.activations,
+                "soft_targets_of_views": _augmented_target_bytes(teachers, costs.epochs),
+                "parameters": learners.parameters,
+                "gradients": learners.gradients,
+                "optimizer": learners.optimizer,
+                "best": learners.best,
+                "activations": learners.activations,
                 "total": total,
             }
         )
@@ -216,22 +218,22 @@ class Preflight:
 
 
 def _first_run_spec(job: Spec) -> RunSpec:
-    """The job's own run_spec; of a search the first candidate's, which asks for the same teachers and layers."""
+    """The job's run spec; with a search the first candidate's, which uses the same teachers and layers."""
     trials = candidates(job)
     return RunSpec.of(trials[0].spec if trials else job)
 
 
-def _planned(job: Spec, teachers: Teachers) -> Plan:
+def _make_plan(job: Spec, teachers: Teachers) -> Plan:
     def build(run_spec: RunSpec) -> tuple[BuiltTask, ...]:
         return build_tasks(run_spec, teachers, lambda event: None)
 
     run_spec = _first_run_spec(job)
-    start = starting_weights(run_spec, teachers)
+    start = initial_weights(run_spec, teachers)
     return Plan(run_spec, build(run_spec), teachers.dataset, candidates(job), job, build, start)
 
 
-def _bytes_of_views(teachers: Teachers, epochs: int) -> int:
-    """Of soft targets by epoch: as many numbers a row as for rows as they are."""
+def _augmented_target_bytes(teachers: Teachers, epochs: int) -> int:
+    """Bytes of the soft targets of all epochs' augmented rows, which have as many numbers as other rows."""
     if teachers.plan is None:
         return 0
     stored = [use for use in teachers.uses.values() if use.store != "columns"]
@@ -244,12 +246,12 @@ def _seconds(findings: _Findings) -> SecondsEstimate:
     )
     if findings.costs is None:
         return measured
-    own = next(run for run in findings.costs.runs if run.name == "student")
+    student = next(stage for stage in findings.costs.stages if stage.name == "student")
     training = findings.costs.seconds + findings.costs.epochs * (findings.teaching_by_epoch or 0.0)
     return measured.model_copy(
         update={
-            "step": own.step_seconds,
-            "validation": own.validation_seconds,
+            "step": student.step_seconds,
+            "validation": student.validation_seconds,
             "training": training,
             "total": findings.loading + findings.teaching + training,
         }

@@ -1,4 +1,4 @@
-"""The control of a run, if an earlier job has trained the same one."""
+"""The control of a run from the cache, if an earlier job has trained the same one."""
 
 from pathlib import Path
 from typing import Any
@@ -20,41 +20,43 @@ from workers.engine.training.checkpoints.folder import Checkpoint
 
 
 class CachedControl:
-    """The shared cache, and the job's own copy of what it found there: a resumed attempt must find it again, also
-    where it goes on with other threads or versions, under which the shared cache holds other bits.
+    """The control in the shared cache, and the job's own copy of it.
+
+    A resumed attempt must find the same control again, also in another environment, for which the shared cache has
+    another entry.
     """
 
     def __init__(
-        self, order: Order, facts: dict[str, Any], of_job: dict[str, Any], checkpoint: Checkpoint | None
+        self, order: Order, facts: dict[str, Any], job_facts: dict[str, Any], checkpoint: Checkpoint | None
     ) -> None:
-        """`facts` are everything that the control's bits depend on; `of_job` those of them that an attempt keeps."""
+        """`facts`: everything that the control's bits depend on; `job_facts`: those that all attempts share."""
         self._key = digest_of(facts)
-        self._own_key = digest_of(of_job)
+        self._own_key = digest_of(job_facts)
         self._shared = ControlCache(Path(order.cache_dir) / "controls")
         self._own = ControlCache(Path(order.checkpoints_dir) / "controls")
-        self._begun = checkpoint is not None and "control" in checkpoint.state["learners"]
+        self._in_training = checkpoint is not None and "control" in checkpoint.state["learners"]
 
     def find(self, architecture: Architecture, device: torch.device) -> TrainedModel | None:
-        """A control trained earlier; once this job has begun to train its own, it continues with that."""
-        if self._begun:
+        """The cached control; None if there is none, or if this job has begun to train its own."""
+        if self._in_training:
             return None
-        own = self._own.find(self._own_key)
-        if own is None:
-            own = self._shared.find(self._key)
-            if own is None:
+        stored = self._own.find(self._own_key)
+        if stored is None:
+            stored = self._shared.find(self._key)
+            if stored is None:
                 return None
-            self._own.publish(self._own_key, own.weights, own.epoch, own.steps, own.score)
+            self._own.store(self._own_key, stored.weights, stored.epoch, stored.steps, stored.score)
         network = build(architecture)
-        network.load_state_dict(own.weights)
-        return TrainedModel(network.to(device), own.epoch, own.steps, own.score, cached=True)
+        network.load_state_dict(stored.weights)
+        return TrainedModel(network.to(device), stored.epoch, stored.steps, stored.score, cached=True)
 
-    def keep(self, control: TrainedModel) -> None:
-        """Offer a control that this job trained to all jobs."""
-        self._shared.keep(self._key, control.network.state_dict(), control.epoch, control.steps, control.score)
+    def share(self, control: TrainedModel) -> None:
+        """Store a control that this job trained in the shared cache."""
+        self._shared.try_store(self._key, control.network.state_dict(), control.epoch, control.steps, control.score)
 
 
 def control_facts(run: Run, schedule: BatchSchedule, order: Order, data: JobData) -> dict[str, Any]:
-    """Everything that a control's bits depend on besides its environment, the batch stream included."""
+    """Everything that a control's bits depend on besides the environment, including its batches, as JSON."""
     run_spec = run.run_spec
     if run.baseline:
         return baseline_facts(run_spec, run.tasks[0].student, schedule, data)

@@ -1,5 +1,5 @@
-"""Trained controls, kept by the digest of everything that they depend on: the next job with the same student,
-data and training finds its control instead of training it again.
+"""A cache of trained controls, by a digest of everything that they depend on: a job with the same student, data and
+training settings loads its control instead of training it again.
 """
 
 import logging
@@ -12,17 +12,17 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor
 
-from workers.engine.common.files import fresh_draft, publish_folder, save_tensors, whole_folder
+from workers.engine.common.files import TEMPORARY, commit_folder, save_tensors, temporary_folder, verified_manifest
 
-MOST_ENTRIES = 256
-DRAFT_SECONDS = 3600.0
-"""A draft that is older is a dead process's: writing one takes far less than a second."""
+MAX_ENTRIES = 256
+STALE_SECONDS = 3600.0
+"""Age from which a temporary folder is stale: writing an entry takes far less than a second."""
 _log = logging.getLogger("stillhouse.worker")
 
 
 @dataclass(frozen=True)
-class FoundControl:
-    """The weights of a control, the epoch that they are from, the steps that it took, its score in validation."""
+class StoredControl:
+    """The weights of a control, their epoch, the number of steps, and the validation score."""
 
     weights: dict[str, Tensor]
     epoch: int
@@ -31,55 +31,54 @@ class FoundControl:
 
 
 class ControlCache:
-    """A folder of published entries. Entries are small; the oldest beyond `MOST_ENTRIES` are dropped, by any process at
-    any time.
+    """A folder of entries, of which the most recently used `MAX_ENTRIES` are kept. Other processes may remove entries
+    at any time.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def find(self, key: str) -> FoundControl | None:
-        """The entry of `key`, whole, or None."""
-        place = self._folder / key
-        manifest = whole_folder(place)
+    def find(self, key: str) -> StoredControl | None:
+        """The entry of `key`; None if it is missing or damaged."""
+        folder = self._folder / key
+        manifest = verified_manifest(folder)
         if manifest is None:
             return None
         try:
-            os.utime(place)
-            weights = load_file(place / "weights.safetensors")
-        except OSError:  # dropped since by another process, or unreadable
+            os.utime(folder)
+            weights = load_file(folder / "weights.safetensors")
+        except OSError:  # removed by another process meanwhile, or unreadable
             return None
-        return FoundControl(weights, manifest["epoch"], manifest["steps"], manifest["score"])
+        return StoredControl(weights, manifest["epoch"], manifest["steps"], manifest["score"])
 
-    def keep(self, key: str, weights: dict[str, Tensor], epoch: int, steps: int, score: float | None = None) -> bool:
-        """`publish` where nothing depends on it: False where the disk refuses, which is said in the log and costs but
-        the next job's time.
-        """
+    def try_store(
+        self, key: str, weights: dict[str, Tensor], epoch: int, steps: int, score: float | None = None
+    ) -> bool:
+        """`store`, but a failure is only logged: the next job then trains its control. Returns whether it succeeded."""
         try:
-            self.publish(key, weights, epoch, steps, score)
+            self.store(key, weights, epoch, steps, score)
         except OSError as error:
-            _log.warning("the control %s is not kept in %s: %s", key, self._folder, error)
+            _log.warning("the control %s could not be stored in %s: %s", key, self._folder, error)
             return False
         return True
 
-    def publish(self, key: str, weights: dict[str, Tensor], epoch: int, steps: int, score: float | None = None) -> None:
-        """Put a trained control under `key`; the first of several racers wins, all having the same bits. Raises
-        OSError.
-        """
-        with fresh_draft(self._folder / f".draft-{key}-{os.getpid()}") as draft:
-            save_tensors({name: value.detach().cpu() for name, value in weights.items()}, draft / "weights.safetensors")
-            publish_folder(draft, self._folder / key, {"epoch": epoch, "steps": steps, "score": score})
+    def store(self, key: str, weights: dict[str, Tensor], epoch: int, steps: int, score: float | None = None) -> None:
+        """Store a trained control; the first of concurrent processes wins (all have the same bits). Raises OSError."""
+        tensors = {name: value.detach().cpu() for name, value in weights.items()}
+        with temporary_folder(self._folder / f"{TEMPORARY}{key}-{os.getpid()}") as temporary:
+            save_tensors(tensors, temporary / "weights.safetensors")
+            commit_folder(temporary, self._folder / key, {"epoch": epoch, "steps": steps, "score": score})
         self._evict()
 
     def _evict(self) -> None:
-        now = self._folder.stat().st_mtime  # just changed, by the clock that drafts have; a process's may be wrong
-        for draft in self._folder.glob(".draft-*"):
+        now = self._folder.stat().st_mtime  # just modified: the clock of the file system, as the process's may differ
+        for temporary in self._folder.glob(f"{TEMPORARY}*"):
             with suppress(FileNotFoundError):
-                if now - draft.stat().st_mtime > DRAFT_SECONDS:
-                    shutil.rmtree(draft, ignore_errors=True)
+                if now - temporary.stat().st_mtime > STALE_SECONDS:
+                    shutil.rmtree(temporary, ignore_errors=True)
         entries = []
         for path in self._folder.glob("[!.]*"):
             with suppress(FileNotFoundError):
                 entries.append((path.stat().st_mtime, path))
-        for _, old in sorted(entries, reverse=True)[MOST_ENTRIES:]:
+        for _, old in sorted(entries, reverse=True)[MAX_ENTRIES:]:
             shutil.rmtree(old, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The learners of a run: student, control, peers, and students that train as one vectorised step."""
+"""Creates the learners of a run: student, control, peers, and vectorised students."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,9 +25,9 @@ PEERS = "students"
 
 
 def make_learners(run: Run, schedule: BatchSchedule, device: torch.device, *, control: bool) -> list[Learner]:
-    """Student, peers and control, as the run has them. Raises UserError `batch_too_small`.
+    """The student, peers and control of a run. Raises UserError `batch_too_small`.
 
-    Student and control start from the same weights: both are drawn from the run's seed.
+    Student and control have the same initial weights, drawn from the run's seed.
     """
     run_spec = run.run_spec
     learners = []
@@ -36,7 +36,7 @@ def make_learners(run: Run, schedule: BatchSchedule, device: torch.device, *, co
         group = PEERS if run_spec.peers else None
         student = _make_learner("student", run_spec.architecture, tasks, run, schedule, device, group)
         student.network.load_state_dict({**student.network.state_dict(), **run.start})
-        student.held = run_spec.held_heads
+        student.frozen_heads = run_spec.frozen_heads
         learners.append(student)
         for i, architecture in enumerate(run_spec.peers):
             learners.append(_make_peer(i + 1, architecture, tasks, run, schedule, device))
@@ -51,24 +51,24 @@ def make_learners(run: Run, schedule: BatchSchedule, device: torch.device, *, co
 def make_vectorised(
     name: str, runs: Sequence[Run], schedule: BatchSchedule, device: torch.device
 ) -> VectorisedLearners | None:
-    """The students of several runs as one vectorised step, where they can train together."""
+    """The students of several runs as vectorised learners; None if they cannot train together."""
     if len(schedule.validation) == 0 or any(len(run.tasks) > 1 or run.run_spec.peers for run in runs):
         return None
     tasks = [run.tasks[0].student for run in runs]
-    networks = [_started(run) for run in runs]
+    networks = [_initial_network(run) for run in runs]
     if not can_train_together(tasks, networks, [run.training for run in runs]):
         return None
     return VectorisedLearners(tasks, networks, runs[0].training, schedule.steps, device, prefix=f"{name}/")
 
 
 def warn_of_precision(learner: Learner, run: Run, emit: Emit) -> None:
-    """Warn once in a job where training is not as exact or not as asked."""
+    """Warn, in the job's main run, if the precision is not the requested one or accumulation is not exact."""
     if run.name:
         return
     if learner.precision.warning is not None:
         emit(learner.precision.warning)
     if run.training.micro_batch_size is not None and learner.network.has_batch_norm:
-        message = "micro-batches meet BatchNorm, whose statistics are those of each micro-batch: not exact"
+        message = "micro-batches with BatchNorm, whose statistics are those of each micro-batch: not exact"
         emit(WarningEvent(code="inexact_accumulation", message=message))
 
 
@@ -115,11 +115,9 @@ def _make_peer(
     schedule: BatchSchedule,
     device: torch.device,
 ) -> Learner:
-    """A peer has the student's tasks without terms on layers and without trained modules. It starts from weights of
-    its own.
-    """
-    own = [replace(task, terms=tuple(term for term in task.terms if _is_common(term))) for task in tasks]
-    peer = _make_learner(f"peer-{number}", architecture, own, run, schedule, device, PEERS)
+    """A peer: the student's tasks without terms on layers or with trained modules, and other initial weights."""
+    tasks = [replace(task, terms=tuple(term for term in task.terms if _is_common(term))) for task in tasks]
+    peer = _make_learner(f"peer-{number}", architecture, tasks, run, schedule, device, PEERS)
     initialise(peer.network, run.training.seed + number)
     return peer
 
@@ -128,7 +126,7 @@ def _is_common(term: Term) -> bool:
     return not term.taps and term.module is None
 
 
-def _started(run: Run) -> Network:
+def _initial_network(run: Run) -> Network:
     network = build(run.run_spec.architecture)
     initialise(network, run.training.seed)
     network.load_state_dict({**network.state_dict(), **run.start})

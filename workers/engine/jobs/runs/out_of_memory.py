@@ -1,8 +1,8 @@
-"""Memory that ran out: once in a job's life its micro-batches become half as large, where the gradient stays exact.
+"""Handling of out-of-memory errors: once in a job the micro-batches are halved, if the gradient stays exact.
 
-What a job came down to is written beside its checkpoints, so that every later attempt trains as this one does. A batch
-in parts gives the gradient of the whole (METHODS.md, accumulation; terms that compare rows take two passes) unless
-BatchNorm takes its statistics from each part: then, and when it is not enough, the user is told what is needed.
+The reduced size is stored beside the checkpoints, so that later attempts use it too. Micro-batches give the gradient of
+the whole batch (METHODS.md, accumulation; terms that compare rows take two passes), except with BatchNorm, whose
+statistics are those of each micro-batch. Then, or if half the size is not enough, the job fails with an estimate.
 """
 
 import gc
@@ -31,61 +31,63 @@ _ADVICE = (
 
 
 class OutOfMemoryPolicy:
-    """What a job does about memory that ran out."""
+    """The reaction of a job to out-of-memory errors."""
 
     def __init__(self, checkpoints: Path, emit: Emit) -> None:
-        self._place = checkpoints / "memory.json"
+        self._path = checkpoints / "memory.json"
         self._emit = emit
-        found = read_document(self._place) or {}
-        self.micro_batch_size: int | None = found.get("micro_batch_size")
-        """What the job came down to."""
-        self.together: bool = found.get("together", True)
-        """Whether candidates may still train as one step."""
+        document = read_document(self._path) or {}
+        self.micro_batch_size: int | None = document.get("micro_batch_size")
+        """The reduced size; None if memory has not run out."""
+        self.vectorised: bool = document.get("together", True)
+        """Whether candidates of a search may train as one vectorised step."""
         if self.micro_batch_size is not None:
-            self._tell("an earlier attempt ran out of memory")
+            self._warn("an earlier attempt ran out of memory")
 
     def applied(self, run: Run) -> Run:
-        """The run as this job can train it."""
-        size, own = self.micro_batch_size, run.training.micro_batch_size or run.training.batch_size
-        if size is None or own <= size:
+        """The run with the reduced micro-batch size, if there is one."""
+        size, requested = self.micro_batch_size, run.training.micro_batch_size or run.training.batch_size
+        if size is None or requested <= size:
             return run
         return run.with_training(micro_batch_size=size)
 
-    def shrink(self, run: Run, inputs: Inputs, said: str) -> None:
-        """Come down to micro-batches of half the size. Call it outside `except`, which holds the step's tensors. Raises
-        UserError `out_of_memory` where that was done before, or would change the gradient.
+    def halve_micro_batches(self, run: Run, inputs: Inputs, message: str) -> None:
+        """Halve the micro-batch size; `message` is that of the error.
+
+        Call it outside `except`, whose traceback keeps the step's tensors alive. Raises UserError `out_of_memory` if it
+        was halved before, or if that would change the gradient.
         """
         gc.collect()
         if inputs.column.device.type == "cuda":
             torch.cuda.empty_cache()
         size = _micro_batch(run)
         if self.micro_batch_size is not None:
-            raise _error(run, inputs, said, f"micro-batches of {size} rows, half the size, were not small enough")
+            raise _error(run, inputs, message, f"micro-batches of {size} rows, half the size, were not small enough")
         if size == 1:
-            raise _error(run, inputs, said, "there is no smaller micro-batch than one row")
+            raise _error(run, inputs, message, "there is no smaller micro-batch than one row")
         if any(_has_batch_norm(architecture) for architecture in _architectures(run)):
-            why = "BatchNorm takes its statistics from each micro-batch, so a batch is not divided unasked"
-            raise _error(run, inputs, said, why)
+            reason = "BatchNorm takes its statistics from each micro-batch, so batches are not divided automatically"
+            raise _error(run, inputs, message, reason)
         self.micro_batch_size = -(-size // 2)
         self._write()
-        self._tell(f"memory ran out at {size} rows")
+        self._warn(f"memory ran out at {size} rows")
 
-    def separate(self) -> None:
-        """Candidates that trained as one step train one after the other from now on."""
+    def disable_vectorised(self) -> None:
+        """Train candidates of a search one after another from now on."""
         gc.collect()
-        self.together = False
+        self.vectorised = False
         self._write()
 
     def _write(self) -> None:
-        write_document(self._place, {"micro_batch_size": self.micro_batch_size, "together": self.together})
+        write_document(self._path, {"micro_batch_size": self.micro_batch_size, "together": self.vectorised})
 
-    def _tell(self, why: str) -> None:
-        message = f"{why}: micro-batches have {self.micro_batch_size} rows; the gradient is that of the whole batch"
+    def _warn(self, reason: str) -> None:
+        message = f"{reason}: micro-batches have {self.micro_batch_size} rows; the gradient is that of the whole batch"
         self._emit(WarningEvent(code="smaller_micro_batches", message=message))
 
 
-def ran_out(error: Exception, phase: str) -> UserError:
-    """The error of memory that ran out where no batch is to blame."""
+def out_of_memory_error(error: Exception, phase: str) -> UserError:
+    """The UserError for memory that ran out outside of training steps."""
     return UserError("out_of_memory", f"memory ran out while {phase} ({_first_line(str(error))}): {_ADVICE}")
 
 
@@ -102,32 +104,33 @@ def _has_batch_norm(architecture: Architecture) -> bool:
         return build(architecture).has_batch_norm
 
 
-def _error(run: Run, inputs: Inputs, said: str, why: str) -> UserError:
+def _error(run: Run, inputs: Inputs, message: str, reason: str) -> UserError:
     learners = (len(_architectures(run)) if run.student else 0) + run.control
     rows = _micro_batch(run)
-    # Weights, gradients, the best weights so far, and what the optimiser remembers.
-    states = 3 + {"sgd": 1}.get(run.training.optimizer, 2)
-    weights = 4 * states * learners * max(parameter_count(each) for each in _architectures(run))
-    kept = learners * rows * _bytes_of_a_row(run, inputs)
+    # Weights, gradients, best weights so far, and optimizer state.
+    copies = 3 + {"sgd": 1}.get(run.training.optimizer, 2)
+    weights = 4 * copies * learners * max(parameter_count(each) for each in _architectures(run))
+    activations = learners * rows * _activation_bytes(run, inputs)
     free = available_bytes(inputs.column.device)
-    found = f"{free:,} are free" if free is not None else "how many are free is not known"
+    available = f"{free:,} are free" if free is not None else "free memory is unknown"
     return UserError(
         "out_of_memory",
-        f"memory ran out ({_first_line(said)}), and {why}. Estimate: {weights:,} bytes for weights, gradients and "
-        f"optimiser of {learners} network(s), and {kept:,} for the activations of {rows} rows; {found}: {_ADVICE}",
+        f"memory ran out ({_first_line(message)}), and {reason}. Estimate: {weights:,} bytes for weights, gradients "
+        f"and optimizer of {learners} network(s), and {activations:,} for the activations of {rows} rows; {available}: "
+        f"{_ADVICE}",
     )
 
 
-def _bytes_of_a_row(run: Run, inputs: Inputs) -> int:
-    """What a forward pass keeps for the backward pass, by a row; 0 where there is no memory even for that."""
+def _activation_bytes(run: Run, inputs: Inputs) -> int:
+    """Bytes that a forward pass saves for the backward pass, for one row; 0 if memory is too low to measure it."""
     with suppress(MemoryError, RuntimeError):
         network = build(run.run_spec.architecture).to(inputs.column.device)
         saved = SavedTensors(network.parameters())
         with saved.hooks():
             network(inputs.take(Rows.on(inputs.column.device, run.schedule().rows[:_SAMPLE])))
-        return saved.most // _SAMPLE
+        return saved.peak // _SAMPLE
     return 0
 
 
-def _first_line(said: str) -> str:
-    return said.strip().partition("\n")[0][:200] or "no memory"
+def _first_line(message: str) -> str:
+    return message.strip().partition("\n")[0][:200] or "no memory"

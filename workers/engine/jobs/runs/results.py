@@ -1,4 +1,4 @@
-"""What the training of a run ended with, and how it is kept for the attempts that come after."""
+"""Results of runs, stored for later attempts of the job."""
 
 import json
 from dataclasses import dataclass, field
@@ -10,18 +10,19 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from app.contracts.specs.architectures import Architecture
-from workers.engine.common.files import fresh_draft, publish_folder, save_tensors, whole_folder
+from workers.engine.common.files import TEMPORARY, commit_folder, save_tensors, temporary_folder, verified_manifest
+from workers.engine.evaluation.relation_report import RelationMeasurements
 from workers.engine.jobs.runs.run import Run
 from workers.engine.models import Network, build
 
 FORMAT = 2
-"""Of `result.json`; what another version wrote is trained again."""
-_SAID = ("bit_exact", "seconds", "precision", "measured", "environment")
+"""Version of `result.json`; runs with a result of another version are trained again."""
+_FACTS = ("bit_exact", "seconds", "precision", "measured", "environment")
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A learner whose training is over, with the weights that count; `score` is its best on the validation rows."""
+    """A trained network with its selected weights; `epoch` is theirs, `score` their validation score."""
 
     network: Network
     epoch: int
@@ -32,54 +33,54 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class RunResult:
-    """The trained models of a run by the names of their learners, and facts of the run."""
+    """The trained models of a run by learner, and facts of the run."""
 
     models: dict[str, TrainedModel]
     bit_exact: bool = True
     seconds: float = 0.0
     precision: str = "float32"
-    measured: dict[str, Any] | None = None
-    """The summary of the student's observer, as JSON."""
+    measured: RelationMeasurements | None = None
+    """Measurements of the student's task gradients, as JSON."""
     environment: dict[str, Any] = field(default_factory=dict)
     """The fingerprint of the environment in which it was trained."""
 
 
 class FinishedRuns:
-    """What the runs of a job ended with, by name: whole folders beside the checkpoints."""
+    """The results of the runs of a job, by name, in a folder beside the checkpoints."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         self._folder = folder
         self._device = device
 
     def find(self, run: Run) -> RunResult | None:
-        """The result of a run that an earlier attempt finished."""
+        """The result of a run that an earlier attempt finished; None if it is missing, damaged or of another format."""
         folder = self._folder / run.name
-        if whole_folder(folder) is None:
+        if verified_manifest(folder) is None:
             return None
-        saved = json.loads((folder / "result.json").read_text())
-        if saved.get("format") != FORMAT:
+        document = json.loads((folder / "result.json").read_text())
+        if document.get("format") != FORMAT:
             return None
         models = {
             name: _restored(run.run_spec.architecture_of(name), load_file(folder / f"{name}.safetensors"), facts)
-            for name, facts in saved["models"].items()
+            for name, facts in document["models"].items()
         }
         for model in models.values():
             model.network.to(self._device)
-        return RunResult(models, **{name: saved[name] for name in _SAID})
+        return RunResult(models, **{name: document[name] for name in _FACTS})
 
-    def keep(self, name: str, result: RunResult) -> None:
-        """Write a run's result, whole or not at all."""
-        facts = {
+    def save(self, name: str, result: RunResult) -> None:
+        """Write the result of a run, atomically."""
+        models = {
             learner: {"epoch": each.epoch, "steps": each.steps, "score": each.score, "cached": each.cached}
             for learner, each in result.models.items()
         }
-        saved = {"format": FORMAT, "models": facts, **{name: getattr(result, name) for name in _SAID}}
-        with fresh_draft(self._folder / f".draft-{name}") as draft:
+        document = {"format": FORMAT, "models": models, **{name: getattr(result, name) for name in _FACTS}}
+        with temporary_folder(self._folder / f"{TEMPORARY}{name}") as temporary:
             for learner, model in result.models.items():
                 weights = {key: value.detach().cpu() for key, value in model.network.state_dict().items()}
-                save_tensors(weights, draft / f"{learner}.safetensors")
-            (draft / "result.json").write_text(json.dumps(saved, sort_keys=True, allow_nan=False))
-            publish_folder(draft, self._folder / name, {})
+                save_tensors(weights, temporary / f"{learner}.safetensors")
+            (temporary / "result.json").write_text(json.dumps(document, sort_keys=True, allow_nan=False))
+            commit_folder(temporary, self._folder / name, {})
 
 
 def _restored(architecture: Architecture, weights: dict[str, Tensor], facts: dict[str, Any]) -> TrainedModel:

@@ -1,7 +1,7 @@
-"""A run: what the loop trains at once, on one stream of batches.
+"""A run: learners that the training loop trains at the same time, on one stream of batches.
 
-A plain job is one run. A search has one for each candidate, and repeats one for each further seed; each keeps its
-checkpoints in a folder of its own, and what it ended with, so that a resumed job does no run twice.
+A simple job is one run. A search has one for each candidate, repeats one for each further seed. Every run has its own
+folder of checkpoints, and its result is stored, so that a resumed job does not repeat it.
 """
 
 from collections.abc import Mapping
@@ -22,9 +22,9 @@ from workers.engine.training.batches import BatchSchedule
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the loop: who trains (student, control), on which rows, by which spec.
+    """One run of the training loop: its learners (student, control), rows and spec.
 
-    `name` is empty for the job's own run; `offset` counts the optimizer steps of the job's runs before it.
+    `name` is empty for the main run; `offset` is the number of optimizer steps of the job's earlier runs.
     """
 
     name: str
@@ -33,28 +33,29 @@ class Run:
     train: Tensor
     validation: Tensor
     start: Mapping[str, Tensor] = field(default_factory=dict)
-    """What the student starts from instead of random weights."""
+    """Weights that replace the student's random initialisation."""
     student: bool = True
     control: bool = False
     baseline: bool = False
-    """Whether its control is a single-task model, cached by what its own bits depend on."""
+    """Whether its control is a baseline, which has a cache key of its own."""
     offset: int = 0
     sources: tuple[Source, ...] = field(kw_only=True)
-    """The datasets that the rows are of, which its batches mix."""
+    """The datasets of the rows, which batches mix."""
 
     @property
     def training(self) -> TrainingSpec:
-        """How its learners are trained."""
+        """The training settings."""
         return self.run_spec.training
 
     def with_training(self, **changes: Any) -> "Run":
-        """The same run with other training settings."""
+        """A copy with other training settings."""
         return replace(self, run_spec=self.run_spec.with_training(**changes))
 
     @property
     def control_alone(self) -> "Run | None":
-        """The control's own run where some of the student's rows have no label: sharing the student's batches it
-        would learn from the few labels of each, and be weaker than one that goes through labelled rows alone.
+        """A separate run of the control if some of the student's rows have no label; else None.
+
+        In the student's batches it would be trained on few labels each, and be weaker than on batches of labelled rows.
         """
         if not self.control or not self.student:
             return None
@@ -71,13 +72,13 @@ class Run:
         return (self,) if alone is None else (replace(self, control=False), alone)
 
     def schedule(self) -> BatchSchedule:
-        """The rows that its learners train on. Raises UserError `nothing_to_learn`."""
-        rows = learnable_rows(self._learned(), self.train)
+        """The batches of the run. Raises UserError `nothing_to_learn`."""
+        rows = learnable_rows(self._trained_tasks(), self.train)
         if len(rows) == 0:
             raise UserError("nothing_to_learn", "no row of the training split has a label or a teacher's output")
         return BatchSchedule(self.training, rows, self.validation, Mixture.of(self.sources, rows))
 
-    def _learned(self) -> list[Task]:
+    def _trained_tasks(self) -> list[Task]:
         if self.student:
             return [each.student for each in self.tasks]
         return [each.control for each in self.tasks if each.control is not None]

@@ -1,4 +1,4 @@
-"""Runs runs: resumed from their checkpoints, with cached controls, within the memory that there is."""
+"""Executes runs: resumes them from checkpoints, uses cached controls, and handles out-of-memory errors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +14,7 @@ from workers.engine.common.environment import environment_fingerprint
 from workers.engine.common.files import read_document, write_document
 from workers.engine.common.memory import is_out_of_memory
 from workers.engine.common.stop import Stop
+from workers.engine.evaluation.relation_report import RelationMeasurements
 from workers.engine.jobs.load import JobData
 from workers.engine.jobs.runs.cached_control import CachedControl, control_facts
 from workers.engine.jobs.runs.learners import make_learners, make_vectorised, warn_of_precision
@@ -21,7 +22,7 @@ from workers.engine.jobs.runs.out_of_memory import OutOfMemoryPolicy
 from workers.engine.jobs.runs.results import FinishedRuns, RunResult, TrainedModel
 from workers.engine.jobs.runs.run import Run
 from workers.engine.training.batches import BatchSchedule
-from workers.engine.training.checkpoints.folder import Checkpoint, CheckpointFolder
+from workers.engine.training.checkpoints.folder import Checkpoint, CheckpointFolder, RunFacts
 from workers.engine.training.interface import Emit, Trainable
 from workers.engine.training.learner import Learner
 from workers.engine.training.loop import Loop
@@ -30,7 +31,7 @@ from workers.engine.training.vectorised import VectorisedLearners
 
 @dataclass(frozen=True)
 class VectorisedResult:
-    """Validation scores of runs that trained as one vectorised step, and what is said of the run."""
+    """Validation scores of runs that trained as one vectorised step, and facts of the run."""
 
     scores: list[float]
     seconds: float
@@ -39,7 +40,7 @@ class VectorisedResult:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A run ready to be trained."""
+    """A run with its loop and learners."""
 
     run: Run
     loop: Loop
@@ -50,7 +51,7 @@ class _Prepared:
 
 @dataclass
 class Runner:
-    """Runs runs on the rows of a job, one device and set of folders."""
+    """Executes the runs of a job on one device."""
 
     order: Order
     data: JobData
@@ -62,14 +63,14 @@ class Runner:
     _warned_of_environment: bool = field(default=False, init=False)
 
     def run(self, run: Run) -> RunResult:
-        """Train the learners of a run, or load what an earlier attempt ended with. Raises Stopped and UserError.
+        """Train the learners of a run, or load the result of an earlier attempt. Raises Stopped and UserError.
 
-        Where memory runs out, once with smaller micro-batches, from the last checkpoint.
+        If memory runs out, it continues once from the last checkpoint, with smaller micro-batches.
         """
         finished = FinishedRuns(Path(self.order.checkpoints_dir) / "finished", self.device)
         result = finished.find(run) if run.name else None
         if result is not None:
-            return replace(result, bit_exact=result.bit_exact and self._is_here(result.environment))
+            return replace(result, bit_exact=result.bit_exact and self._is_same_environment(result.environment))
         prepared: _Prepared | None = None
         while result is None:
             try:
@@ -81,53 +82,53 @@ class Runner:
                     raise
                 message = str(error)
             if result is None:
-                prepared = None  # and with it the tensors of the step, which the error's frames hold no more either
-                self.memory_policy.shrink(self.memory_policy.applied(run), self.data.inputs, message)
+                prepared = None  # frees the tensors of the step; the error and its traceback are gone here
+                self.memory_policy.halve_micro_batches(self.memory_policy.applied(run), self.data.inputs, message)
         if run.name:
-            finished.keep(run.name, result)
+            finished.save(run.name, result)
         return result
 
     @cached_property
     def memory_policy(self) -> OutOfMemoryPolicy:
-        """What the job does, and has done, about memory that runs out."""
+        """The job's reaction to out-of-memory errors."""
         return OutOfMemoryPolicy(Path(self.order.checkpoints_dir), self.emit)
 
     @cached_property
     def _environment(self) -> dict[str, Any]:
         return environment_fingerprint(self.device, self.order.threads)
 
-    def _prepare(self, asked: Run) -> _Prepared:
-        run = self.memory_policy.applied(asked)
+    def _prepare(self, requested: Run) -> _Prepared:
+        run = self.memory_policy.applied(requested)
         schedule = run.schedule()
         checkpoints, checkpoint = self._checkpoints(run.name)
-        facts, of_job = (control_facts(each, schedule, self.order, self.data) for each in (run, asked))
-        control = CachedControl(self.order, facts | {"environment": self._environment}, of_job, checkpoint)
+        facts, job_facts = (control_facts(each, schedule, self.order, self.data) for each in (run, requested))
+        control = CachedControl(self.order, facts | {"environment": self._environment}, job_facts, checkpoint)
         cached = control.find(run.run_spec.architecture, self.device) if run.control else None
         learners = self.learners(run, schedule, control=run.control and cached is None)
         if checkpoint is not None and {learner.name for learner in learners} != set(checkpoint.state["learners"]):
-            checkpoints.clear()  # The cached control that it went with is lost: the same bits, from the beginning.
+            checkpoints.clear()  # its cached control was removed: restart, which gives the same bits
             checkpoint = None
-        keep = self._kept(checkpoint, run.training.micro_batch_size)
-        loop = self._loop(run, learners, schedule, checkpoints, keep)
+        run_facts = self._run_facts(checkpoint, run.training.micro_batch_size)
+        loop = self._loop(run, learners, schedule, checkpoints, run_facts)
         if checkpoint is not None:
             loop.resume(checkpoint)
         if not learners:
-            loop.step = schedule.steps  # an earlier job trained them
+            loop.step = schedule.steps  # the only learner is a cached control
         return _Prepared(run, loop, learners, control, cached)
 
     def _result(self, prepared: _Prepared) -> RunResult:
         loop, learners = prepared.loop, prepared.learners
         models = {learner.name: _trained_model(learner, loop.schedule) for learner in learners}
-        bit_exact = loop.keep["bit_exact"]
+        bit_exact = loop.facts["bit_exact"]
         if prepared.cached is not None:
             models["control"] = prepared.cached
         elif "control" in models and bit_exact:
-            prepared.control.keep(models["control"])
+            prepared.control.share(models["control"])
         precision = learners[0].precision.name if learners else "float32"
         return RunResult(models, bit_exact, loop.seconds, precision, _measured(learners), self._environment)
 
     def run_vectorised(self, name: str, runs: Sequence[Run]) -> VectorisedResult | None:
-        """Train runs whose students can train as one vectorised step; None where they cannot. Raises Stopped."""
+        """Train the students of several runs as one vectorised step; None if that is not possible. Raises Stopped."""
         schedule = runs[0].schedule()
         learners = self.vectorised(name, runs, schedule)
         if learners is None:
@@ -136,40 +137,40 @@ class Runner:
         result = read_document(path)
         if result is None:
             checkpoints, checkpoint = self._checkpoints(name)
-            keep = self._kept(checkpoint, None)
-            loop = self._loop(replace(runs[0], name=name), [learners], schedule, checkpoints, keep)
+            run_facts = self._run_facts(checkpoint, None)
+            loop = self._loop(replace(runs[0], name=name), [learners], schedule, checkpoints, run_facts)
             if checkpoint is not None:
                 loop.resume(checkpoint)
-            if not self._fits_in_memory(loop):
+            if not self._run_within_memory(loop):
                 return None
             scores = [best or 0.0 for best in learners.best]
-            facts = {"environment": self._environment, "bit_exact": keep["bit_exact"]}
+            facts = {"environment": self._environment, "bit_exact": run_facts["bit_exact"]}
             result = {"scores": scores, "seconds": loop.seconds, **facts}
             write_document(path, result)
-        exact = result["bit_exact"] and self._is_here(result["environment"])
+        exact = result["bit_exact"] and self._is_same_environment(result["environment"])
         return VectorisedResult(result["scores"], result["seconds"], exact)
 
     def learners(self, run: Run, schedule: BatchSchedule, *, control: bool) -> list[Learner]:
-        """Those that a run trains. Raises UserError `batch_too_small`."""
+        """The learners of a run. Raises UserError `batch_too_small`."""
         learners = make_learners(run, schedule, self.device, control=control)
         if learners:
             warn_of_precision(learners[0], run, self.emit)
         return learners
 
     def vectorised(self, name: str, runs: Sequence[Run], schedule: BatchSchedule) -> VectorisedLearners | None:
-        """The students of several runs as one, where they can train together and memory has not run out."""
-        if not self.memory_policy.together or self.memory_policy.micro_batch_size is not None:
+        """The students of several runs as vectorised learners; None if they cannot train together or memory ran out."""
+        if not self.memory_policy.vectorised or self.memory_policy.micro_batch_size is not None:
             return None
         return make_vectorised(name, runs, schedule, self.device)
 
-    def _fits_in_memory(self, loop: Loop) -> bool:
-        """Run it; where memory runs out its learners must train one after the other."""
+    def _run_within_memory(self, loop: Loop) -> bool:
+        """Run the loop of vectorised learners. Returns False if memory runs out: they then train one after another."""
         try:
             loop.run()
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            self.memory_policy.separate()
+            self.memory_policy.disable_vectorised()
             return False
         return True
 
@@ -178,28 +179,32 @@ class Runner:
     def _checkpoints(self, name: str) -> tuple[CheckpointFolder, Checkpoint | None]:
         folder = CheckpointFolder(Path(self.order.checkpoints_dir) / name, self.order.attempt)
         checkpoint = folder.load()
-        if folder.damaged:
-            since = "begins anew" if checkpoint is None else f"continues from step {checkpoint.step}"
-            message = f"{folder.damaged} checkpoint(s) were damaged on the disk, and were dropped: training {since}"
+        if folder.unusable:
+            outcome = "starts again" if checkpoint is None else f"continues from step {checkpoint.step}"
+            message = (
+                f"{folder.unusable} checkpoint(s) were damaged or of another format, and were removed: "
+                f"training {outcome}"
+            )
             self.emit(WarningEvent(code="checkpoint_damaged", message=message))
         return folder, checkpoint
 
-    def _kept(self, checkpoint: Checkpoint | None, micro: int | None) -> dict[str, Any]:
-        """What is written into every checkpoint besides the learners."""
-        kept: dict[str, Any] = {"environment": self._environment, "bit_exact": True, "micro_batch_size": micro}
+    def _run_facts(self, checkpoint: Checkpoint | None, micro_batch_size: int | None) -> RunFacts:
+        facts = RunFacts(environment=self._environment, bit_exact=True, micro_batch_size=micro_batch_size)
         if checkpoint is not None:
-            before = checkpoint.state
-            smaller = before.get("micro_batch_size", micro) != micro and checkpoint.step > 0
-            kept["bit_exact"] = before["bit_exact"] and self._is_here(before["environment"]) and not smaller
-        return kept
+            state = checkpoint.state
+            resized = state.get("micro_batch_size", micro_batch_size) != micro_batch_size and checkpoint.step > 0
+            same_environment = state["bit_exact"] and self._is_same_environment(state["environment"])
+            facts["bit_exact"] = same_environment and not resized
+        return facts
 
-    def _is_here(self, other: dict[str, Any]) -> bool:
-        """Whether an earlier attempt ran in the same environment; if not, a warning says so once in an attempt."""
+    def _is_same_environment(self, other: dict[str, Any]) -> bool:
+        """Whether `other`, of an earlier attempt, is the current environment. Warns once in an attempt if not."""
         changed = sorted(name for name in self._environment if other.get(name) != self._environment[name])
         if changed and not self._warned_of_environment:
             self._warned_of_environment = True
             message = (
-                f"the job was resumed with other {', '.join(changed)}: its student is not that of one run, bit for bit"
+                f"the job was resumed with other {', '.join(changed)}: its student is not bit-identical to that of an "
+                "uninterrupted job"
             )
             self.emit(WarningEvent(code="not_bit_exact", message=message))
         return not changed
@@ -210,7 +215,7 @@ class Runner:
         learners: Sequence[Trainable],
         schedule: BatchSchedule,
         checkpoints: CheckpointFolder,
-        keep: dict[str, Any],
+        facts: RunFacts,
     ) -> Loop:
         return Loop(
             learners,
@@ -220,7 +225,7 @@ class Runner:
             self.order.checkpoint_seconds,
             self.emit,
             self.stop,
-            keep,
+            facts,
             name=run.name,
             augmentation=self.data.augmentation,
             offset=run.offset,
@@ -228,7 +233,7 @@ class Runner:
         )
 
 
-def _measured(learners: Sequence[Learner]) -> dict[str, Any] | None:
+def _measured(learners: Sequence[Learner]) -> RelationMeasurements | None:
     observers = [each.observer for each in learners if each.name == "student" and each.observer is not None]
     return observers[0].summary() if observers else None
 

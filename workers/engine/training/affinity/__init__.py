@@ -1,4 +1,4 @@
-"""What tasks do to each other: their gradients' norms and cosines, and the relation R estimated from them."""
+"""Measurements of the tasks' gradients, and the task relation R estimated from them."""
 
 from workers.engine.training.affinity.observer import Observer
 

@@ -1,7 +1,7 @@
-"""Looks at the tasks' gradients every so many steps: the audit of every multi-task job, and the estimate of R."""
+"""Measures the tasks' gradients during training: statistics of every multi-task job, and the estimate of R."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, assert_never
+from typing import Literal, assert_never
 
 import torch
 from torch import Tensor
@@ -11,63 +11,66 @@ from app.contracts.wire.events import MetricPoint
 from workers.engine.balancing.relation.estimate import Matrix, listed, relation_of
 from workers.engine.balancing.relation.matrix import Relation
 from workers.engine.balancing.relation.running_stats import RunningStats
+from workers.engine.evaluation.relation_report import RelationMeasurements
 from workers.engine.training.affinity.gradients import GradientStatistics, task_gradients
-from workers.engine.training.affinity.lookahead import cosines, promised_falls, tried_falls
+from workers.engine.training.affinity.lookahead import cosines, first_order_affinities, lookahead_affinities
 from workers.engine.training.batch import Counts, MicroBatch
 from workers.engine.training.interface import NetworkLearner
+from workers.engine.training.learner_state import with_prefix
 
-LOOKS = 50
-"""About how often a job's gradients are looked at, where nothing is estimated."""
-RAREST = 20
-"""Steps between two looks at least: looking costs a forward pass, and a backward pass for each task."""
-MOST_NUMBERS = 40_000
-"""Of all series together: with many tasks points are further apart."""
+MEASUREMENTS = 50
+"""Approximate number of measurements of a job whose relation is not estimated."""
+MIN_INTERVAL = 20
+"""Minimum number of steps between them: a measurement costs a forward pass, and a backward pass for each task."""
+MAX_POINTS = 40_000
+"""Maximum number of points of all series together: with many tasks points are further apart."""
 
 
 class Observer:
-    """The student's. `live`: the relation that the balancer uses, where it follows the estimate."""
+    """Measures the gradients of one learner. `live`: the balancer's relation, where it follows the estimate."""
 
     def __init__(
         self, names: Sequence[str], steps: int, estimated: EstimatedRelation | None, live: Relation | None = None
     ) -> None:
         self.names = tuple(names)
         self.method: EstimateMethod = estimated.estimate if estimated is not None else "gradient_cosine"
-        self.every = estimated.every if estimated is not None else max(RAREST, steps // LOOKS)
+        self.every = estimated.every if estimated is not None else max(MIN_INTERVAL, steps // MEASUREMENTS)
         self._live = live
         self._measured: dict[str, RunningStats] = {}
-        self._told: dict[str, Tensor] = {}
+        self._latest: dict[str, Tensor] = {}
         self._points: list[tuple[int, int, dict[str, Tensor]]] = []
-        looks = 1 + steps // self.every
-        self._stride = max(1, looks // LOOKS, looks * 4 * len(names) ** 2 // MOST_NUMBERS)
+        count = 1 + steps // self.every
+        self._stride = max(1, count // MEASUREMENTS, count * 4 * len(names) ** 2 // MAX_POINTS)
 
     def measure(
         self, learner: NetworkLearner, parts: Sequence[MicroBatch], counts: Counts, step: int, epoch: int
     ) -> None:
-        """Measure before a step, if it is time. Nothing of the learner changes but the relation that follows the
-        estimate. A balancer that works on the tasks' gradients is asked after the step, and costs nothing.
+        """Measure before a step, if due. Of the learner only a relation that follows the estimate changes.
+
+        With a balancer that computes the tasks' gradients anyway, `measure_after` uses those instead.
         """
         if step % self.every != 0 or (learner.balancer.has_gramian and self.method != "tag"):
             return
         gradients = task_gradients(learner, parts, counts)
         if self.method == "tag":
-            self._note(gradients.looked(), tried_falls(learner, parts, counts, gradients))
+            self._record(gradients.statistics(), lookahead_affinities(learner, parts, counts, gradients))
         else:
-            self._note(gradients.looked(), self._affinity(gradients.looked(), self.method))
+            self._record(gradients.statistics(), self._affinity(gradients.statistics(), self.method))
 
     def measure_after(self, learner: NetworkLearner, step: int, epoch: int) -> None:
-        """The same after the step, where the balancer worked on the tasks' gradients; and what it weighed them by."""
+        """Measure after a step, if due: the gradients and weights that the balancer computed."""
         if step % self.every != 0:
             return
         gramian, weights = learner.balancer.last_gramian, learner.balancer.last_weights
         if gramian is not None and self.method != "tag":
             statistics = GradientStatistics(gramian, learner.task_losses())
-            self._note(statistics, self._affinity(statistics, self.method))
-        if weights is not None and self._told:
-            self._told["weight"] = weights.to(self._told["norm"].device, torch.float32)
-            self._table("weight", self._told["weight"]).add(self._told["weight"])
-        if self._told and (step // self.every) % self._stride == 0:
-            self._points.append((step, epoch, {**self._told, **self._drawn(self._told["norm"].device)}))
-        self._told = {}
+            self._record(statistics, self._affinity(statistics, self.method))
+        if weights is not None and self._latest:
+            self._latest["weight"] = weights.to(self._latest["norm"].device, torch.float32)
+            self._statistics("weight", self._latest["weight"]).add(self._latest["weight"])
+        if self._latest and (step // self.every) % self._stride == 0:
+            self._points.append((step, epoch, {**self._latest, **self._live_relation(self._latest["norm"].device)}))
+        self._latest = {}
 
     @staticmethod
     def _affinity(statistics: GradientStatistics, method: Literal["gradient_cosine", "first_order"]) -> Tensor:
@@ -76,11 +79,11 @@ class Observer:
             case "gradient_cosine":
                 return cosines(statistics)
             case "first_order":
-                return promised_falls(statistics)
+                return first_order_affinities(statistics)
             case _:
                 assert_never(method)
 
-    def _note(self, statistics: GradientStatistics, affinity: Tensor) -> None:
+    def _record(self, statistics: GradientStatistics, affinity: Tensor) -> None:
         angles = cosines(statistics)
         tables = {
             "norm": statistics.gramian.diagonal().sqrt(),
@@ -89,34 +92,34 @@ class Observer:
             "affinity": affinity,
         }
         for name, values in tables.items():
-            self._table(name, values).add(values)
+            self._statistics(name, values).add(values)
         if self._live is not None:
             self._live.become(relation_of(self._measured["affinity"]))
-        self._told = tables
+        self._latest = tables
 
-    def _table(self, name: str, like: Tensor) -> RunningStats:
+    def _statistics(self, name: str, like: Tensor) -> RunningStats:
         if name not in self._measured:
             self._measured[name] = RunningStats.none(tuple(like.shape), like.device)
         return self._measured[name]
 
-    def _drawn(self, device: torch.device) -> dict[str, Tensor]:
+    def _live_relation(self, device: torch.device) -> dict[str, Tensor]:
         if self._live is None:
             return {}
         return {"relation": torch.tensor(self._live.over(range(len(self.names))).tolist(), device=device)}
 
-    # What is told.
+    # Results.
 
     def take_points(self, prefix: str) -> list[MetricPoint]:
-        """The points of `gradient/…`, `affinity/…`, `relation/…` since the last call; waits for the device."""
-        found = []
+        """Return and clear the points of `gradient/…`, `affinity/…`, `relation/…`. Waits for the device."""
+        points = []
         for step, epoch, tables in self._points:
             for name, values in ((n, listed(v if v.dim() == 2 else v[:, None])) for n, v in tables.items()):
-                found += [
+                points += [
                     MetricPoint(series=f"{prefix}{series}", step=step, epoch=epoch, value=value)
                     for series, value in self._series(name, values)
                 ]
         self._points.clear()
-        return found
+        return points
 
     def _series(self, name: str, values: Sequence[Sequence[float | None]]) -> list[tuple[str, float | None]]:
         names = self.names
@@ -134,11 +137,11 @@ class Observer:
         return []
 
     def matrix(self) -> Matrix:
-        """R as it is estimated now, rows not normalised; waits for the device."""
+        """The current estimate of R, rows not normalised. Waits for the device."""
         return relation_of(self._measured["affinity"])
 
-    def summary(self) -> dict[str, Any] | None:
-        """Everything measured, as JSON; None where nothing was."""
+    def summary(self) -> RelationMeasurements | None:
+        """Everything measured, as JSON; None if nothing was."""
         if not self._measured:
             return None
         means = {name: measured.mean() for name, measured in self._measured.items()}
@@ -158,7 +161,7 @@ class Observer:
     # Checkpoints.
 
     def state(self) -> dict[str, Tensor]:
-        """By `<table>/<name>`; points are taken before a checkpoint."""
+        """Tensors by `<table>/<name>`. Points have no state: they are emitted before a checkpoint."""
         return {
             f"{table}/{name}": value
             for table, measured in self._measured.items()
@@ -166,9 +169,8 @@ class Observer:
         }
 
     def load_state(self, state: dict[str, Tensor], device: torch.device) -> None:
-        """The inverse of `state`."""
         for table in {name.split("/")[0] for name in state}:
-            own = {name.split("/")[1]: value for name, value in state.items() if name.startswith(f"{table}/")}
-            self._table(table, own["sums"].to(device)).load(own)
+            tensors = with_prefix(table, state)
+            self._statistics(table, tensors["sums"].to(device)).load(tensors)
         if self._live is not None and "affinity" in self._measured:
             self._live.become(relation_of(self._measured["affinity"]))

@@ -1,4 +1,4 @@
-"""Every party on disturbed test rows."""
+"""Metrics of every party on corrupted test rows."""
 
 import itertools
 from collections.abc import Callable, Mapping
@@ -14,12 +14,12 @@ from workers.engine.evaluation.metrics.task_metrics import task_metrics
 from workers.engine.evaluation.parties import BLOCK
 from workers.engine.evaluation.robustness.corruptions import SEVERITIES, corrupted, corruptions_of
 
-Answering = Callable[[Tensor], Mapping[str, PartyOutputs]]
-"""Raw rows ([n, *row] as the dataset has them) -> what a party says about each of its tasks, n rows each."""
+PredictRaw = Callable[[Tensor], Mapping[str, PartyOutputs]]
+"""Raw rows [n, *row] -> a party's outputs for each of its tasks."""
 
 
-def robustness(
-    parties: Mapping[str, Answering],
+def measure_robustness(
+    parties: Mapping[str, PredictRaw],
     targets: Mapping[str, TargetColumn],
     raw: Tensor,
     rows: Tensor,
@@ -30,49 +30,48 @@ def robustness(
 ) -> dict[str, tuple[Robustness, ...]]:
     """Accuracy (class, multilabel) or rmse of every party on the rows `rows` of `raw` ([N, *row]), by task.
 
-    Each corruption that suits the rows at each severity costs one pass of every party over the rows. A task without a
-    label in these rows is left out; a party that is silent on a task (a teacher of another one) is not named there.
-    `low` and `high`: `corruptions.value_range` of the training rows. `check` is called before every block and may
-    raise, to stop.
+    Each applicable corruption at each severity costs one pass of every party over the rows. Tasks without labels in
+    these rows are omitted; a party without outputs for a task is omitted there. `low` and `high`: `value_range` of the
+    training rows. `check` is called before every block and may raise.
     """
     labelled = {task: target for task, target in targets.items() if bool(target.labelled[rows].any())}
-    found: dict[str, list[Robustness]] = {task: [] for task in labelled}
+    results: dict[str, list[Robustness]] = {task: [] for task in labelled}
     if not labelled:
         return {}
 
-    def disturbed(name: str, severity: int, part: Tensor) -> Tensor:
+    def corrupt(name: str, severity: int, part: Tensor) -> Tensor:
         check()
         return corrupted(raw[part], name, severity, seed, part, low, high)
 
     for name, severity in itertools.product(corruptions_of(raw), SEVERITIES):
-        said = _said(parties, rows, partial(disturbed, name, severity))
+        outputs = _outputs(parties, rows, partial(corrupt, name, severity))
         for task, target in labelled.items():
-            found[task].append(_measured(name, severity, said, task, target, rows))
-    return {task: tuple(entries) for task, entries in found.items()}
+            results[task].append(_measure(name, severity, outputs, task, target, rows))
+    return {task: tuple(entries) for task, entries in results.items()}
 
 
-def _said(
-    parties: Mapping[str, Answering], rows: Tensor, disturbed: Callable[[Tensor], Tensor]
+def _outputs(
+    parties: Mapping[str, PredictRaw], rows: Tensor, corrupt: Callable[[Tensor], Tensor]
 ) -> dict[str, dict[str, PartyOutputs]]:
-    """Every party's answers by task; each block is disturbed once for all of them."""
+    """Every party's outputs by task; each block is corrupted once for all of them."""
     blocks: dict[str, list[Mapping[str, PartyOutputs]]] = {party: [] for party in parties}
     for part in torch.split(rows, BLOCK):
-        x = disturbed(part)
-        for party, answering in parties.items():
-            blocks[party].append(answering(x))
+        x = corrupt(part)
+        for party, predict in parties.items():
+            blocks[party].append(predict(x))
     return {
         party: {
-            task: PartyOutputs(torch.cat([block[task].values for block in answers]), first.spec)
-            for task, first in answers[0].items()
+            task: PartyOutputs(torch.cat([block[task].values for block in party_blocks]), first.spec)
+            for task, first in party_blocks[0].items()
         }
-        for party, answers in blocks.items()
+        for party, party_blocks in blocks.items()
     }
 
 
-def _measured(
+def _measure(
     name: str,
     severity: int,
-    said: Mapping[str, Mapping[str, PartyOutputs]],
+    outputs: Mapping[str, Mapping[str, PartyOutputs]],
     task: str,
     target: TargetColumn,
     rows: Tensor,
@@ -80,7 +79,7 @@ def _measured(
     metric = "accuracy" if target.kind in ("class", "multilabel") else "rmse"
     figures = {
         party: task_metrics(tasks[task].values, tasks[task].spec, target, rows, ranking=False).get(metric)
-        for party, tasks in said.items()
+        for party, tasks in outputs.items()
         if task in tasks
     }
     return Robustness(corruption=name, severity=severity, metric=metric, parties=figures)
