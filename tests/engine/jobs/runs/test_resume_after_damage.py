@@ -122,8 +122,8 @@ def test_a_checkpoint_of_another_format_is_removed_and_warned_of_like_a_damaged_
     assert message in said_of_damage(shared)
     assert not any(path.exists() for path in others)
     shared.run(TRAIN, "format", 3, checkpoint_seconds=0.0, **alone(shared, "format"))
-    assert shared.diary.checkpoints[0].step == 2
-    assert "checkpoint_damaged" not in shared.diary.warnings
+    assert shared.log.checkpoints[0].step == 2
+    assert "checkpoint_damaged" not in shared.log.warnings
     same_bits(shared, "format-whole", "format", 3)
 
 
