@@ -37,10 +37,13 @@ def job(scheme: str, method: str = "fixed", **changes: Any) -> Json:
 @pytest.fixture
 def harness(tmp_path: Path) -> EngineHarness:
     """Rows of 16 numbers, a third of the labels missing in each task."""
-    harness, arrays = EngineHarness(tmp_path), blobs(features=16)
-    random = np.random.default_rng(2)
+    return with_rows(EngineHarness(tmp_path), 240)
+
+
+def with_rows(harness: EngineHarness, rows: int) -> EngineHarness:
+    arrays, random = blobs(rows, features=16), np.random.default_rng(2)
     for name, missing in (("label", -1), ("side", -1), ("size", np.nan)):
-        arrays[name][random.permutation(240)[:80]] = missing
+        arrays[name][random.permutation(rows)[: rows // 3]] = missing
     harness.dataset(arrays)
     return harness
 
@@ -58,8 +61,10 @@ def test_a_job_that_was_interrupted_gives_the_student_of_one_that_was_not(
 
 @pytest.mark.parametrize("method", ["fixed", "pcgrad"])
 @pytest.mark.parametrize("scheme", STUDENTS)
-def test_every_task_learns(harness: EngineHarness, scheme: str, method: str) -> None:
-    training = {"epochs": 25, "batch_size": 16, "learning_rate": 0.02}
+def test_every_task_learns(tmp_path: Path, scheme: str, method: str) -> None:
+    """On enough test rows (72 labelled ones) that other processors, which give other bits, give the same answer."""
+    harness = with_rows(EngineHarness(tmp_path), 720)
+    training = {"epochs": 10, "batch_size": 16, "learning_rate": 0.02}
     tasks = report_of(harness.run(job(scheme, method, training=training))).student.tasks
     assert (tasks["label"]["accuracy"] or 0) > 0.9
     assert (tasks["side"]["accuracy"] or 0) > 0.7
