@@ -23,8 +23,8 @@ class Losses:
     """
 
     def accumulated(self, before: Tensor | None, here: Tensor | None = None) -> Tensor:
-        """The losses of the micro-batches up to and including this one [K], given their sum `before`; `here` are `values`
-        stacked, where that is done already.
+        """The losses of the micro-batches up to and including this one [K], given their sum `before`; `here` are
+        `values` stacked, where that is done already.
         """
         if self.whole is not None:
             return self.whole

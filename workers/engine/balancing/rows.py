@@ -29,8 +29,8 @@ class Rows:
     def gramian(self) -> Tensor:
         """Inner products of the rows of the objectives: R J Jᵀ Rᵀ [k, k].
 
-        A row whose square is 0 has no product with others either: a square underflows before the products do, and methods
-        divide one by the other.
+        A row whose square is 0 has no product with others either: a square underflows before the products do, and
+        methods divide one by the other.
         """
         found = self.place.objectives(self.place.objectives(self.own_gramian).T)
         vanished = found.diagonal() == 0.0
