@@ -28,5 +28,5 @@ def few_timed_passes() -> Iterator[None]:
     """A job times its networks at its end: without a warm-up and with few passes, as no test looks at these times."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(latency, "_WARM_UP_SECONDS", 0.0)
-        patch.setattr(latency, "_MOST_PASSES", 3)
+        patch.setattr(latency, "_MAX_PASSES", 3)
         yield

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, assert_never
 
 import numpy as np
 import torch
@@ -168,7 +168,11 @@ def _flat(taps: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def open_teacher(model: ModelInput, device: torch.device, threads: int) -> Teacher:
-    """Load an inspected model as a teacher on `device`."""
-    if model.manifest.format == "onnx":
-        return OnnxTeacher(model, device, threads)
-    return NetworkTeacher(model, device)
+    """Load a ready model as a teacher on `device`."""
+    match model.manifest.format:
+        case "onnx":
+            return OnnxTeacher(model, device, threads)
+        case "safetensors" | "state_dict":
+            return NetworkTeacher(model, device)
+        case _:
+            assert_never(model.manifest.format)
