@@ -8,6 +8,7 @@ import torch
 from tests.engine.harness import EngineHarness, StopAtStep, report_of
 from tests.engine.jobs.distillation.method_specs import (
     CLASS_JOBS,
+    KEPT,
     MAPS,
     NUMBERS,
     add_teachers,
@@ -21,8 +22,6 @@ from tests.exhaustive import sample
 from workers.engine.common.stop import Stopped
 
 Json = dict[str, Any]
-KEPT = ("kd", "kd, learned temperature", "dkd", "dist", "fitnets", "crd", "simkd, in phases", "several terms")
-"""Of each sort of term one: plain, learned, with labels, comparing rows, on layers, contrastive, in phases, several."""
 
 
 def interrupted(harness: EngineHarness, spec: Json, polls: int) -> None:
