@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, wraps
+from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -221,18 +221,17 @@ def made_once(
     make: Callable[Concatenate[EngineHarness, P], object],
 ) -> Callable[Concatenate[EngineHarness, P], EngineHarness]:
     """`make` adds datasets and trained teachers to an empty harness: done once in a process, and copied after that."""
-
-    @cache
-    def original(*arguments: P.args, **named: P.kwargs) -> EngineHarness:
-        folder = Path(tempfile.mkdtemp(prefix="stillhouse-teachers-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        made = EngineHarness(folder)
-        make(made, *arguments, **named)
-        return made
+    originals: dict[tuple[object, ...], EngineHarness] = {}
 
     @wraps(make)
-    def copied(harness: EngineHarness, *arguments: P.args, **named: P.kwargs) -> EngineHarness:
-        harness.copy_from(original(*arguments, **named))
+    def copied(harness: EngineHarness, /, *arguments: P.args, **named: P.kwargs) -> EngineHarness:
+        key = (*arguments, *named.items())
+        if key not in originals:
+            folder = Path(tempfile.mkdtemp(prefix="stillhouse-teachers-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            make(made := EngineHarness(folder), *arguments, **named)
+            originals[key] = made
+        harness.copy_from(originals[key])
         return harness
 
     return copied

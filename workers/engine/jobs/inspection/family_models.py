@@ -89,8 +89,8 @@ def _check_buildable(architecture: Architecture, shape: tuple[int, ...]) -> None
     if isinstance(architecture, Convnet) and min(shape[1:]) >> len(architecture.channels) == 0:
         raise UserError(
             "too_many_stages",
-            f"{len(architecture.channels)} runs halve {shape[1]}x{shape[2]} to nothing: at most "
-            f"{min(shape[1:]).bit_length() - 1} runs fit",
+            f"{len(architecture.channels)} stages halve {shape[1]}x{shape[2]} to nothing: at most "
+            f"{min(shape[1:]).bit_length() - 1} stages fit",
         )
     if isinstance(architecture, Resnet) and (architecture.depth - 2) % 6:
         raise UserError("bad_depth", f"a resnet's depth is 6n+2 (8, 14, 20, 26, …), found {architecture.depth}")
