@@ -8,6 +8,7 @@ import torch
 from app.contracts.layouts.layouts import flops, parameter_count, parameter_shapes
 from tests.engine.harness import EngineHarness, StopAtStep, report_of
 from tests.engine.jobs.distillation.method_specs import TOKEN_STUDENT, TOKENS, feature, job, soft, tokens
+from tests.exhaustive import sample
 from workers.engine.common.stop import Stopped
 
 Json = dict[str, Any]
@@ -18,7 +19,7 @@ def between(name: str, **changes: Any) -> Json:
     return feature(TOKENS[name], student=TOKEN_STUDENT, **changes)
 
 
-@pytest.mark.parametrize("name", TOKENS)
+@pytest.mark.parametrize("name", sample(TOKENS, ["hidden_states", "relations", "similarity"]))
 def test_a_job_that_was_interrupted_gives_the_student_of_one_that_was_not(harness: EngineHarness, name: str) -> None:
     tokens(harness)
     spec = between(name) | {"student": TOKEN_STUDENT | {"dropout": 0.2}}
@@ -29,7 +30,7 @@ def test_a_job_that_was_interrupted_gives_the_student_of_one_that_was_not(harnes
     assert harness.digest("broken", attempt=2) == harness.digest("whole")
 
 
-@pytest.mark.parametrize("name", TOKENS)
+@pytest.mark.parametrize("name", sample(TOKENS, ["hidden_states", "relations", "similarity"]))
 def test_micro_batches_give_the_student_of_whole_batches(harness: EngineHarness, name: str) -> None:
     tokens(harness)
     training = {"steps": 5, "batch_size": 30, "optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.05}

@@ -121,14 +121,17 @@ def test_an_exported_student_is_inspected_again_by_what_its_file_says(harness: E
     assert {"penultimate.label", "heads.label"} <= {layer.name for layer in found.layers}
 
 
-@pytest.mark.parametrize("scheme", STUDENTS)
+@pytest.mark.parametrize("scheme", sample(STUDENTS, ["cgc", "mtan"]))
 def test_a_student_is_exported_to_onnx_and_checked(harness: EngineHarness, scheme: str) -> None:
     found = report_of(harness.run(job(scheme, exports=["onnx"]))).export["onnx"]
     assert found.max_abs_difference < 1e-5
     assert (harness.outputs() / "student.onnx").exists()
 
 
-@pytest.mark.parametrize(("family", "scheme"), [("transformer", "cross_stitch"), ("mlp", "cgc"), ("convnet", "mtan")])
+@pytest.mark.parametrize(
+    ("family", "scheme"),
+    sample([("transformer", "cross_stitch"), ("mlp", "cgc"), ("convnet", "mtan")], [("transformer", "cross_stitch")]),
+)
 def test_trap_an_output_of_any_name_is_exported_to_onnx(family: str, scheme: str, tmp_path: Path) -> None:
     """Tracers look modules up as attributes, and split names at dots."""
     network = with_running_statistics(shared(family, scheme, {"size.cm": 1, "type": 2, "forward": 3}))
