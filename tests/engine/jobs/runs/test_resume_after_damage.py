@@ -69,7 +69,7 @@ def test_a_flipped_byte_in_the_newest_checkpoint_sends_the_job_back_to_the_one_b
     shared.run(COMBINATION, job, 2, checkpoint_seconds=0.0, **alone(shared, job))
     assert (older.name, newest.name) == ("step-00000007-a1", "step-00000008-a1")
     assert shared.log.checkpoints[0].step == 7
-    assert "training goes on from step 7" in said_of_damage(shared)
+    assert "training continues from step 7" in said_of_damage(shared)
     same_bits(shared, f"{job}-whole", job, 2, "control")
 
 
