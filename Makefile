@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ROUNDS ?= 20
 OUT ?= digests.json
-# No process, no database, no whole job: those of the engine stand in tests/engine/jobs.
-QUICK := tests/unit tests/contracts tests/golden tests/engine --ignore tests/engine/jobs
+# No database, no service, no whole job: those of the engine stand in tests/engine/jobs. Exports are slow as well.
+QUICK := tests/unit tests/contracts tests/golden \
+	$(addprefix tests/engine/,balancing data losses models training evaluation/metrics evaluation/robustness)
 
 .PHONY: help setup demo serve quick test test-all check format bench accuracy multitask-accuracy digests gpu faults golden clean
 

@@ -221,16 +221,16 @@ def made_once(
     make: Callable[Concatenate[EngineHarness, P], object],
 ) -> Callable[Concatenate[EngineHarness, P], EngineHarness]:
     """`make` adds datasets and trained teachers to an empty harness: done once in a process, and copied after that."""
-    originals: dict[str, EngineHarness] = {}
+    originals: dict[tuple[object, ...], EngineHarness] = {}
 
     @wraps(make)
     def copied(harness: EngineHarness, /, *arguments: P.args, **named: P.kwargs) -> EngineHarness:
-        key = repr((arguments, sorted(named.items())))
+        key = (*arguments, *named.items())
         if key not in originals:
             folder = Path(tempfile.mkdtemp(prefix="stillhouse-teachers-"))
             atexit.register(shutil.rmtree, folder, ignore_errors=True)
-            originals[key] = EngineHarness(folder)
-            make(originals[key], *arguments, **named)
+            make(made := EngineHarness(folder), *arguments, **named)
+            originals[key] = made
         harness.copy_from(originals[key])
         return harness
 

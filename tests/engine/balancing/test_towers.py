@@ -10,16 +10,12 @@ from app.contracts.specs.architectures import Mlp
 from app.contracts.specs.balancing import FixedBalancing, PcgradBalancing
 from app.contracts.specs.sharing import CrossStitchSharing
 from tests.engine.balancing.small_network import NAMES, losses_of, rows
-from tests.engine.harness import EngineHarness, StopAtStep
-from tests.engine.training.affinity.known_relations import estimating, planted
 from workers.engine.balancing import Balancer, Losses, Parameters, Shared, TowerRows, make_balancer
 from workers.engine.balancing.relation.matrix import Relation
-from workers.engine.common.stop import Stopped
 from workers.engine.models import Network, build, initialise
 
 R = ((0.5, 0.5, 0.0), (0.25, 0.5, 0.25), (0.0, 0.0, 1.0))
 WEIGHTS = (1.0, 2.0, 1.0)
-STITCHED: dict[str, Any] = {"family": "mlp", "hidden": [3], "activation": "tanh", "sharing": "cross_stitch"}
 
 
 def stitched() -> Network:
@@ -81,17 +77,3 @@ def test_rows_are_normalised_over_the_tasks_that_are_there() -> None:
     alone = by_hand(stitched(), {"a": 1.0})
     assert all(torch.allclose(found[name], alone[name]) for name in found if name.startswith("towers.a."))
     assert not any(name.startswith("towers.b.") for name in found), "an absent task's tower stays where it is"
-
-
-@pytest.mark.parametrize("balancing", ["fixed", "pcgrad", "uncertainty"])
-def test_a_job_whose_towers_follow_an_estimate_is_resumed_bit_for_bit(harness: EngineHarness, balancing: str) -> None:
-    planted(harness)
-    relation = {"estimate": "first_order", "every": 2, "apply": "towers"}
-    spec = estimating("", relation=relation, student=STITCHED, balancing={"method": balancing})
-    harness.run(spec, "whole")
-    with pytest.raises(Stopped):
-        harness.run(spec, "broken", stop=StopAtStep(29))
-    harness.run(spec, "broken", attempt=2)
-    assert harness.digest("broken", attempt=2) == harness.digest("whole")
-    harness.run({**spec, "relation": None}, "without")
-    assert harness.digest("without") != harness.digest("whole")

@@ -1,7 +1,5 @@
 """The task relation matrix R applied by rows (METHODS.md section 4): what of it reaches trunk and heads."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,6 @@ from torchjd.autojac import backward as torchjd_backward
 from app.contracts.resolving.multitask.relations import DIAGONAL_FLOOR
 from tests.engine.balancing.small_network import (
     AGGREGATORS,
-    METHODS,
     NAMES,
     Recorded,
     balance,
@@ -25,19 +22,12 @@ from tests.engine.balancing.small_network import (
     rows,
     trunk_gradient,
 )
-from tests.engine.harness import EngineHarness, report_of
 from workers.engine.balancing.relation.matrix import Relation
 from workers.engine.common.seeds import seed_step
 
 ASYMMETRIC = [[2.0, 1.0, 1.0], [0.0, 1.0, 1.0], [3.0, 0.0, 1.0]]
 SHARES = np.array([[0.5, 0.25, 0.25], [0.0, 0.5, 0.5], [0.75, 0.0, 0.25]])
 """`ASYMMETRIC` with rows that sum to 1: every entry is a float32 as it stands."""
-MULTITASK: dict[str, Any] = {
-    "kind": "multitask",
-    "tasks": [{"name": "label"}, {"name": "side"}, {"name": "size"}],
-    "student": {"family": "mlp", "hidden": [16]},
-    "training": {"epochs": 2, "batch_size": 32, "learning_rate": 0.01, "select_by": "last"},
-}
 
 
 def test_under_fixed_rows_of_r_come_to_the_weights_r_transposed_w_on_trunk_and_heads() -> None:
@@ -163,37 +153,3 @@ def test_r_of_all_ones_gives_the_direction_of_the_mean_under_every_aggregator(na
     update = trunk_gradient(network)
     assert float(update.norm()) > 0.0
     assert float(torch.cosine_similarity(update, mean, dim=0)) == pytest.approx(1.0, abs=1e-6)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_the_identity_equals_no_r_bit_for_bit(harness: EngineHarness, method: str) -> None:
-    harness.dataset()
-    spec = MULTITASK | {"balancing": {"method": method}}
-    harness.run(spec | {"relation": {"matrix": np.eye(3).tolist()}}, "identity")
-    harness.run(spec, "none")
-    identity, none = harness.weights("identity"), harness.weights("none")
-    assert identity.keys() == none.keys()
-    assert all(torch.equal(identity[name], none[name]) for name in none)
-
-
-def test_a_job_with_r_under_fixed_is_the_job_with_those_weights_bit_for_bit(harness: EngineHarness) -> None:
-    harness.dataset()
-    harness.run(MULTITASK | {"relation": {"matrix": ASYMMETRIC}}, "relation")
-    weights = SHARES.sum(0).tolist()
-    assert weights == [1.25, 0.75, 1.0]
-    tasks = [each | {"weight": weight} for each, weight in zip(MULTITASK["tasks"], weights, strict=True)]
-    harness.run(MULTITASK | {"tasks": tasks}, "weights")
-    relation, weighted = harness.weights("relation"), harness.weights("weights")
-    assert all(torch.equal(relation[name], weighted[name]) for name in weighted)
-
-
-def test_under_pcgrad_r_changes_the_student_and_the_report_shows_it_with_rows_that_sum_to_one(
-    harness: EngineHarness,
-) -> None:
-    harness.dataset()
-    spec = MULTITASK | {"balancing": {"method": "pcgrad"}}
-    report = report_of(harness.run(spec | {"relation": {"matrix": ASYMMETRIC}}, "with"))
-    harness.run(spec, "without")
-    assert report.relation is not None
-    np.testing.assert_allclose(report.relation.matrix, SHARES)
-    assert not torch.equal(harness.weights("with")["layers.0.weight"], harness.weights("without")["layers.0.weight"])

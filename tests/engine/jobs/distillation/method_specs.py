@@ -106,6 +106,8 @@ CLASS_JOBS: dict[str, Json] = {
     "confidence": several("confidence"),
     "learned shares": several("learned"),
 }
+KEPT = ("kd", "kd, learned temperature", "dkd", "dist", "fitnets", "crd", "simkd, in phases", "several terms")
+"""Of each sort of term one: plain, learned, with labels, comparing rows, on layers, contrastive, in phases, several."""
 
 
 @made_once

@@ -8,6 +8,7 @@ import torch
 from tests.engine.harness import EngineHarness, StopAtStep, report_of
 from tests.engine.jobs.distillation.method_specs import (
     CLASS_JOBS,
+    KEPT,
     MAPS,
     NUMBERS,
     add_teachers,
@@ -17,6 +18,7 @@ from tests.engine.jobs.distillation.method_specs import (
     soft,
     values,
 )
+from tests.exhaustive import sample
 from workers.engine.common.stop import Stopped
 
 Json = dict[str, Any]
@@ -29,7 +31,7 @@ def interrupted(harness: EngineHarness, spec: Json, polls: int) -> None:
     harness.run(spec, "broken", attempt=2)
 
 
-@pytest.mark.parametrize("name", CLASS_JOBS)
+@pytest.mark.parametrize("name", sample(CLASS_JOBS, [*KEPT, "learned shares"]))
 def test_a_job_that_was_interrupted_gives_the_student_of_one_that_was_not(harness: EngineHarness, name: str) -> None:
     spec = CLASS_JOBS[name]
     add_teachers(harness)
@@ -58,7 +60,10 @@ def test_a_job_on_values_that_was_interrupted_gives_the_same_student(harness: En
     assert report.verdict["size"].verdict in {"gain", "no_gain", "loss", "inconclusive"}
 
 
-@pytest.mark.parametrize("name", [name for name in CLASS_JOBS if "learned" not in name])
+@pytest.mark.parametrize(
+    "name",
+    sample([name for name in CLASS_JOBS if "learned" not in name], [name for name in KEPT if "learned" not in name]),
+)
 def test_micro_batches_give_the_student_of_whole_batches(harness: EngineHarness, name: str) -> None:
     """Also where a term compares the rows of a batch: outputs first, then their gradients part by part."""
     add_teachers(harness)
@@ -73,7 +78,7 @@ def test_micro_batches_give_the_student_of_whole_batches(harness: EngineHarness,
         torch.testing.assert_close(parts[tensor], expected, rtol=1e-4, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", CLASS_JOBS)
+@pytest.mark.parametrize("name", sample(CLASS_JOBS, KEPT))
 def test_a_term_is_recorded_under_its_own_name_and_falls(harness: EngineHarness, name: str) -> None:
     add_teachers(harness)
     harness.run(CLASS_JOBS[name] | {"control": False})

@@ -1,4 +1,4 @@
-"""The family `transformer`: its names, counts, mathematics and files, and whole jobs with terms between its layers."""
+"""The family `transformer`: its names, counts, mathematics and files."""
 
 import json
 from math import prod
@@ -15,11 +15,7 @@ from app.contracts.layouts.summary import buffer_shapes, flops, layers, paramete
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import ModelManifest
 from app.contracts.specs.architectures import Architecture
-from tests.engine.harness import EngineHarness, StopAtStep, report_of
-from tests.engine.jobs.distillation.method_specs import TOKEN_STUDENT, TOKENS, feature, job, soft, tokens
-from workers.engine.common.stop import Stopped
 from workers.engine.evaluation.cost.flops import count_flops
-from workers.engine.export.onnx import check_onnx, export_onnx
 from workers.engine.jobs.inspection.family_models import inspect_family_model
 from workers.engine.models import Network, build, initialise
 from workers.engine.models.loading import load_weights
@@ -169,15 +165,6 @@ def test_initial_weights_depend_on_seed_and_name_and_on_nothing_else() -> None:
 # Files.
 
 
-@pytest.mark.parametrize("spec", PICTURED)
-def test_onnx_runtime_gives_torchs_outputs_at_any_batch_size(spec: Json, tmp_path: Path) -> None:
-    built = network(spec | {"dropout": 0.2})
-    export_onnx(built, tmp_path / "student.onnx", {"card": "c"})
-    found = check_onnx(tmp_path / "student.onnx", built, rows_for(built, 70))
-    assert found.max_abs_difference < 1e-5
-    assert (found.rows, found.opset) == (70, 18)
-
-
 MANIFEST: Json = {
     "name": "own",
     "format": "safetensors",
@@ -241,115 +228,6 @@ def test_an_upload_that_does_not_fit_its_manifest_is_refused_by_name(
 
 
 # Jobs.
-
-
-def between(name: str, **changes: Any) -> Json:
-    """A job with kd and one term between layers of two transformers of different widths and depths."""
-    return feature(TOKENS[name], student=TOKEN_STUDENT, **changes)
-
-
-@pytest.mark.parametrize("name", TOKENS)
-def test_a_job_that_was_interrupted_gives_the_student_of_one_that_was_not(harness: EngineHarness, name: str) -> None:
-    tokens(harness)
-    spec = between(name) | {"student": TOKEN_STUDENT | {"dropout": 0.2}}
-    harness.run(spec, "whole")
-    with pytest.raises(Stopped):
-        harness.run(spec, "broken", stop=StopAtStep(9))
-    harness.run(spec, "broken", attempt=2)
-    assert harness.digest("broken", attempt=2) == harness.digest("whole")
-
-
-@pytest.mark.parametrize("name", TOKENS)
-def test_micro_batches_give_the_student_of_whole_batches(harness: EngineHarness, name: str) -> None:
-    tokens(harness)
-    training = {"steps": 5, "batch_size": 30, "optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.05}
-    spec = between(name, control=False)
-    harness.run(spec | {"training": training}, "whole")
-    report = report_of(harness.run(spec | {"training": training | {"micro_batch_size": 7}}, "parts"))
-    assert report.exact_accumulation
-    whole, parts = harness.weights("whole"), harness.weights("parts")
-    for tensor, expected in whole.items():
-        torch.testing.assert_close(parts[tensor], expected, rtol=1e-4, atol=2e-6)
-
-
-@pytest.mark.parametrize("name", TOKENS)
-def test_a_term_between_layers_falls_and_moves_the_student(harness: EngineHarness, name: str) -> None:
-    tokens(harness)
-    training = {"epochs": 8, "batch_size": 32, "learning_rate": 0.01}
-    harness.run(between(name, training=training, control=False), "with")
-    series = harness.log.series(f"train/label/{TOKENS[name]['method']}")
-    falling = [value for value in series if value is not None]
-    assert len(falling) == len(series) > 2
-    assert falling[-1] < 0.9 * falling[0]
-    harness.run(
-        job({"soft_targets": {"method": "kd"}}, student=TOKEN_STUDENT, training=training, control=False), "bare"
-    )
-    assert harness.digest("with") != harness.digest("bare")
-
-
-def test_what_is_trained_beside_the_student_is_not_exported(harness: EngineHarness) -> None:
-    tokens(harness)
-    outcome = harness.run(between("hidden_states", exports=["onnx"]))
-    told = outcome.student.architecture
-    assert told is not None
-    assert {name: tuple(value.shape) for name, value in harness.weights().items()} == parameter_shapes(told)
-    assert (harness.outputs() / "student.onnx").exists()
-
-
-def test_a_trained_student_is_reported_with_its_costs_and_beats_chance(harness: EngineHarness) -> None:
-    tokens(harness)
-    outcome = harness.run(between("relations", training={"epochs": 30, "batch_size": 32, "learning_rate": 0.01}))
-    report, told = report_of(outcome), outcome.student.architecture
-    assert told is not None
-    assert (report.student.parameters, report.student.flops) == (parameter_count(told), flops(told))
-    accuracy = report.student.tasks["label"]["accuracy"]
-    assert accuracy is not None
-    assert accuracy > 0.6
-
-
-def test_a_student_starts_from_chosen_blocks_of_its_teacher(harness: EngineHarness) -> None:
-    tokens(harness)
-    init = {"layers": {"embed": "embed", "positions": "positions", "blocks.0": "blocks.1"}}
-    student = {"family": "transformer", "width": 12, "depth": 1, "heads": 3, "init": init}
-    one_step = {"steps": 1, "optimizer": "sgd", "learning_rate": 1e-9}
-    harness.run(soft({"method": "kd"}, student=student, training=one_step))
-    teacher, found = harness.weights("teacher"), harness.weights()
-    for name, value in found.items():
-        if name.startswith("blocks.0."):
-            torch.testing.assert_close(value, teacher[name.replace("blocks.0.", "blocks.1.")])
-    torch.testing.assert_close(found["positions.weight"], teacher["positions.weight"])
-    assert not torch.allclose(found["layers.0.weight"], teacher["layers.0.weight"])
-
-
-def test_tasks_share_the_blocks_and_have_heads_of_their_own(harness: EngineHarness) -> None:
-    tokens(harness)
-    spec = {
-        "kind": "multitask",
-        "tasks": [{"name": "label", "teachers": [{"model": next(iter(harness.models))}]}, {"name": "size"}],
-        "student": TOKEN_STUDENT,
-        "balancing": {"method": "pcgrad"},
-        "training": {"epochs": 2, "batch_size": 32},
-    }
-    harness.run(spec)
-    found = {name for name in harness.weights() if not name.startswith("blocks.")}
-    ends = ("weight", "bias")
-    places = ("embed", "norm", "heads.label", "heads.size")
-    assert found == {"positions.weight", *(f"{place}.{end}" for place in places for end in ends)}
-
-
-def test_candidates_of_a_search_train_as_one_vectorised_step_and_score_as_alone(harness: EngineHarness) -> None:
-    """One by one: clipping, at a norm that is never reached, cannot be stacked."""
-    tokens(harness)
-    searched = {"method": "kd", "temperature": {"search": [1, 2, 8]}}
-    spec = soft(searched, student=TOKEN_STUDENT, control=False)
-    together = report_of(harness.run(spec, "together"))
-    alone = report_of(harness.run(spec | {"training": spec["training"] | {"clip_norm": 1e6}}, "alone"))
-    assert (harness.folder / "together" / "checkpoints" / "finished" / "search.json").exists()
-    assert (harness.folder / "alone" / "checkpoints" / "finished" / "search-0").exists()
-    assert together.search is not None
-    assert alone.search is not None
-    for one, other in zip(together.search.trials, alone.search.trials, strict=True):
-        assert one.score == pytest.approx(other.score, abs=1 / 27 + 1e-9), "a validation row at most"
 
 
 def test_flops_grow_with_the_square_of_the_tokens_in_attention_alone() -> None:
