@@ -37,10 +37,6 @@ def _first_row(mask: object) -> int:
     return int(np.flatnonzero(np.asarray(mask))[0])
 
 
-def _class_names(target: ClassTarget) -> tuple[str, ...] | None:
-    return None if isinstance(target.classes, int) else target.classes
-
-
 def _label_text(value: object) -> str:
     """A label as text: 3.0 (an integer in a column with missing values) is `3`, NaN is the empty string."""
     if isinstance(value, float):
@@ -72,8 +68,10 @@ def _named_labels(name: str, raw: Array, names: Sequence[str]) -> NDArray[np.int
 
 def class_column(name: str, target: ClassTarget, raw: Array) -> TargetColumn:
     """Integers from 0, or names; -1, null, NaN and "" are missing. Raises UserError `label_out_of_range`."""
-    names = _class_names(target)
-    size = target.classes if isinstance(target.classes, int) else len(target.classes)
+    if isinstance(target.classes, int):
+        names, size = None, target.classes
+    else:
+        names, size = target.classes, len(target.classes)
     if raw.ndim == 2 and raw.shape[1] == 1:
         raw = raw[:, 0]
     if raw.ndim != 1:

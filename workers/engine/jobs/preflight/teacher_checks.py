@@ -4,14 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from torch import Tensor
-
 from app.contracts.problems import UserError
 from app.contracts.reports.preflight import TeacherCheck
 from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.jobs import DistillJob, MultitaskJob, TaskSpec, TeacherRef, TrainJob
 from app.contracts.wire.events import WarningEvent
-from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.task_metrics import task_metrics
 from workers.engine.losses.teacher_mix import TeacherOutputs
 from workers.engine.tasks.run_spec import RunSpec, Spec
@@ -70,7 +67,8 @@ class TeacherChecks:
         target = self.teachers.dataset.targets.get(task.target or task.name)
         if target is None or target.kind == "teacher":
             return check
-        rows = _compared_rows(outputs, target, self.teachers.dataset.splits["train"])
+        rows = self.teachers.dataset.splits["train"]
+        rows = rows[target.labelled[rows] & outputs.available[rows]]
         result = score(outputs, target, rows)
         update: dict[str, object] = {
             "rows": len(rows),
@@ -115,8 +113,3 @@ class TeacherChecks:
         allowed = task.distillation is not None and task.distillation.allow_chance_teacher
         if result.at_chance and not allowed:
             self.record_failure(mismatch_error(task.name, name, result))
-
-
-def _compared_rows(outputs: TeacherOutputs, target: TargetColumn, rows: Tensor) -> Tensor:
-    """Those of `rows` with a label and an output of the teacher."""
-    return rows[target.labelled[rows] & outputs.available[rows]]
