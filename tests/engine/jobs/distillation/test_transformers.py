@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from app.contracts.layouts.layouts import flops, parameter_count, parameter_shapes
+from app.contracts.layouts.summary import flops, parameter_count, parameter_shapes
 from tests.engine.harness import EngineHarness, StopAtStep, report_of
 from tests.engine.jobs.distillation.method_specs import TOKEN_STUDENT, TOKENS, feature, job, soft, tokens
 from tests.exhaustive import sample
