@@ -6,7 +6,7 @@ from pydantic import AwareDatetime, Field
 
 from app.contracts.base import Answer
 from app.contracts.problems import JobError
-from app.contracts.specs.jobs import AnySpec, DistillJob, JobKind, MultitaskJob, PreflightJob, TrainJob
+from app.contracts.specs.jobs import AnySpec, JobKind, SubmittableJob
 from app.contracts.states import JobState
 from app.contracts.wire.events import JobEvent, Progress
 from app.db.rows import EventRow, JobRow
@@ -74,9 +74,7 @@ class Job(Answer):
 class DryRun(Answer):
     """What a job would be."""
 
-    spec: TrainJob | DistillJob | MultitaskJob | PreflightJob = Field(
-        description="The resolved spec, with every default."
-    )
+    spec: SubmittableJob = Field(description="The resolved spec, with every default.")
     complete: bool = Field(description="False while an input is being inspected or trained: the rest is checked later.")
     parameters: int | None = Field(
         description="Number of parameters of the student; null while its shapes are not known."

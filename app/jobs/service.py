@@ -7,9 +7,8 @@ from fastapi import Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.base import canonical_json
-from app.contracts.resolving.resolve import Spec
 from app.contracts.resources.manifests import SplitName
-from app.contracts.specs.jobs import JOB_SPEC
+from app.contracts.specs.jobs import JOB_SPEC, SubmittableJob
 from app.contracts.states import TERMINAL, IllegalTransition, JobState
 from app.db.rows import ArtifactRow, JobRow
 from app.http.answers import json_answer
@@ -85,7 +84,7 @@ async def _first_answer(session: AsyncSession, caller: Caller, key: str, fingerp
         raise Conflict("in_flight", str(error)) from None
 
 
-async def refused(services: Services, caller: Caller, spec: Spec) -> Invalid | StorageFull | None:
+async def refused(services: Services, caller: Caller, spec: SubmittableJob) -> Invalid | StorageFull | None:
     """The error of this job, as far as its inputs are known now; None if it is valid."""
     try:
         submission.require_disk_space(services, await submission.resolved(services, caller, spec))
@@ -94,7 +93,7 @@ async def refused(services: Services, caller: Caller, spec: Spec) -> Invalid | S
     return None
 
 
-async def _insert(services: Services, caller: Caller, spec: Spec, session: AsyncSession) -> Job:
+async def _insert(services: Services, caller: Caller, spec: SubmittableJob, session: AsyncSession) -> Job:
     job = NewJob(spec=spec, project_id=caller.project_id, key_id=caller.key_id, threads=services.settings.threads)
     try:
         return job_view(await services.ledger.submit(session, job))

@@ -11,9 +11,17 @@ from app.contracts.layouts.summary import flops, parameter_count
 from app.contracts.problems import Problem
 from app.contracts.resolving.footprint import disk_bytes
 from app.contracts.resolving.multitask.relations import trunks_are_open
-from app.contracts.resolving.resolve import Resolution, Spec, resolve
+from app.contracts.resolving.resolve import Resolution, resolve
 from app.contracts.resources.facts import DATASET_FACTS, MODEL_FACTS, DatasetFacts, ModelFacts
-from app.contracts.specs.jobs import DistillJob, MultitaskJob, PreflightJob, TeacherRef, TrainJob
+from app.contracts.specs.jobs import (
+    AnyTrainingJob,
+    DistillJob,
+    MultitaskJob,
+    PreflightJob,
+    SubmittableJob,
+    TeacherRef,
+    TrainJob,
+)
 from app.contracts.states import JobState
 from app.db.rows import DatasetRow, ModelRow
 from app.http.errors import Invalid
@@ -37,7 +45,7 @@ class Reference:
     identity: str
 
 
-def references(spec: Spec) -> list[Reference]:
+def references(spec: SubmittableJob) -> list[Reference]:
     """Every input that the spec names; those of a preflight's job lie below `/job`."""
     if isinstance(spec, PreflightJob):
         return [replace(ref, pointer=f"/job{ref.pointer}") for ref in references(spec.job)]
@@ -52,7 +60,7 @@ def references(spec: Spec) -> list[Reference]:
     return inputs
 
 
-def _teachers(spec: TrainJob | DistillJob | MultitaskJob) -> Iterator[tuple[str, TeacherRef]]:
+def _teachers(spec: AnyTrainingJob) -> Iterator[tuple[str, TeacherRef]]:
     match spec:
         case TrainJob():
             return
@@ -67,7 +75,7 @@ def _teachers(spec: TrainJob | DistillJob | MultitaskJob) -> Iterator[tuple[str,
             assert_never(spec)
 
 
-async def resolved(services: Services, caller: Caller, spec: Spec) -> Resolution:
+async def resolved(services: Services, caller: Caller, spec: SubmittableJob) -> Resolution:
     """Resolve the spec with what is known of its inputs now. Raises Invalid with every problem."""
     named = references(spec)
     ids = {kind: {ref.identity for ref in named if ref.kind == kind} for kind in ("dataset", "model", "job")}
@@ -125,7 +133,7 @@ def _problem(ref: Reference, found: str) -> Problem:
     return Problem(pointer=ref.pointer, code="failed_input", detail=detail)
 
 
-def unusable(spec: Spec, error: UnusableInput) -> Invalid:
+def unusable(spec: SubmittableJob, error: UnusableInput) -> Invalid:
     """The error for an input that was deleted or rejected between the check and the transaction."""
     named = next(ref for ref in references(spec) if ref.identity == error.reference)
     problem = _problem(named, error.found)

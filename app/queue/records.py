@@ -6,19 +6,18 @@ from typing import Any, Literal
 
 from app.contracts.resources.facts import DatasetFacts, FileRef, ModelFacts
 from app.contracts.resources.manifests import DatasetManifest, ModelManifest
-from app.contracts.specs.jobs import DistillJob, InspectJob, MultitaskJob, PreflightJob, TrainJob
+from app.contracts.specs.jobs import AnyJob
 from app.contracts.wire.orders import OutputRole, PeerModel
 from app.db.rows import DEFAULT_PROJECT
 
 Lane = Literal["train", "inspect"]
-Spec = TrainJob | DistillJob | MultitaskJob | PreflightJob | InspectJob
 
 
 @dataclass(frozen=True)
 class NewJob:
     """A job to submit. Kind, lane, name, labels and inputs are read from its spec."""
 
-    spec: Spec
+    spec: AnyJob
     project_id: str = DEFAULT_PROJECT
     key_id: str | None = None
     threads: int | None = None  # CPU threads to freeze with the job

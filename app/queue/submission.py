@@ -6,14 +6,23 @@ from typing import Any, assert_never
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.contracts.specs.jobs import DistillJob, InspectJob, MultitaskJob, PreflightJob, TeacherRef, TrainJob
+from app.contracts.specs.jobs import (
+    AnyJob,
+    AnyTrainingJob,
+    DistillJob,
+    InspectJob,
+    MultitaskJob,
+    PreflightJob,
+    TeacherRef,
+    TrainJob,
+)
 from app.contracts.states import JobState, Trigger
 from app.db.ids import new_id
 from app.db.rows import DatasetRow, JobInputRow, JobLabelRow, JobRow, ModelRow
 from app.db.signals import WORK, announce
 from app.db.writes import insert_all
 from app.queue.ends import change
-from app.queue.records import NewJob, Spec, UnusableInput
+from app.queue.records import NewJob, UnusableInput
 from app.queue.transitions import lock, write_event
 
 _HOPELESS = (JobState.FAILED, JobState.CANCELLED)
@@ -63,7 +72,7 @@ def _row(job: NewJob) -> JobRow:
     )
 
 
-def inputs_of_spec(spec: Spec) -> list[dict[str, Any]]:
+def inputs_of_spec(spec: AnyJob) -> list[dict[str, Any]]:
     """The rows of job_inputs for a spec, without the job's id; each input once. A preflight has those of its job."""
     if isinstance(spec, PreflightJob):
         return inputs_of_spec(spec.job)
@@ -75,7 +84,7 @@ def inputs_of_spec(spec: Spec) -> list[dict[str, Any]]:
     return [entry for i, entry in enumerate(entries) if entry not in entries[:i]]
 
 
-def _teachers(spec: TrainJob | DistillJob | MultitaskJob) -> Iterable[TeacherRef]:
+def _teachers(spec: AnyTrainingJob) -> Iterable[TeacherRef]:
     match spec:
         case TrainJob():
             return

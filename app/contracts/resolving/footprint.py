@@ -4,9 +4,16 @@ from collections.abc import Iterator
 from typing import assert_never
 
 from app.contracts.layouts.summary import parameter_count
-from app.contracts.resolving.resolve import Spec
 from app.contracts.specs.architectures import Architecture
-from app.contracts.specs.jobs import DistillJob, InspectJob, MultitaskJob, PreflightJob, TrainJob
+from app.contracts.specs.jobs import (
+    AnyJob,
+    AnyTrainingJob,
+    DistillJob,
+    InspectJob,
+    MultitaskJob,
+    PreflightJob,
+    TrainJob,
+)
 from app.contracts.specs.training import TrainingSpec
 
 _NUMBER = 4
@@ -16,7 +23,7 @@ _OUTPUTS = 2
 """Weights as they are published, and their place in the store."""
 
 
-def disk_bytes(spec: Spec | InspectJob) -> int:
+def disk_bytes(spec: AnyJob) -> int:
     """Bytes of checkpoints and outputs of a resolved job; 0 where its student's shape is not known yet.
 
     A learner's checkpoint holds its weights, the best of them so far, and the optimizer state. The store of soft
@@ -31,7 +38,7 @@ def disk_bytes(spec: Spec | InspectJob) -> int:
     return sum(learners) * (states * _CHECKPOINTS + _OUTPUTS) + student * len(spec.exports) + kept
 
 
-def _learners(spec: TrainJob | DistillJob | MultitaskJob) -> Iterator[Architecture]:
+def _learners(spec: AnyTrainingJob) -> Iterator[Architecture]:
     """The student first, then what is trained beside it."""
     match spec:
         case TrainJob():
@@ -62,5 +69,5 @@ def _optimizer_states(training: TrainingSpec) -> int:
             assert_never(training.optimizer)
 
 
-def _repeats(spec: TrainJob | DistillJob | MultitaskJob) -> int:
+def _repeats(spec: AnyTrainingJob) -> int:
     return 1 if isinstance(spec, TrainJob) else spec.repeats

@@ -34,11 +34,20 @@ from app.contracts.resolving.students.students import fitted
 from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
 from app.contracts.specs.architectures import Architecture, Student
 from app.contracts.specs.distillation import DistillationSpec
-from app.contracts.specs.jobs import DistillJob, MultitaskJob, MutualSpec, PreflightJob, TaskSpec, TeacherRef, TrainJob
+from app.contracts.specs.jobs import (
+    AnyTrainingJob,
+    DistillJob,
+    MultitaskJob,
+    MutualSpec,
+    PreflightJob,
+    SubmittableJob,
+    TaskSpec,
+    TeacherRef,
+    TrainJob,
+)
 from app.contracts.specs.training import TrainingSpec
 
 DEFAULT_EPOCHS = 20
-Spec = TrainJob | DistillJob | MultitaskJob | PreflightJob
 Models = Mapping[str, ModelFacts | None]
 
 
@@ -50,13 +59,15 @@ class Resolution:
     is resolved as far as what is known reaches, and the rest is checked when the job is claimed.
     """
 
-    spec: Spec
+    spec: SubmittableJob
     problems: tuple[Problem, ...]
     warnings: tuple[dict[str, str], ...]
     complete: bool
 
 
-def resolve(spec: Spec, datasets: Mapping[str, DatasetFacts | None], models: Models, *, threads: int) -> Resolution:
+def resolve(
+    spec: SubmittableJob, datasets: Mapping[str, DatasetFacts | None], models: Models, *, threads: int
+) -> Resolution:
     """Resolve `spec` against the facts of its datasets (by id) and teachers (by model id or job id).
 
     `threads` is the number of CPU threads to freeze with the job where the spec does not say one. A preflight is
@@ -91,9 +102,7 @@ def resolve(spec: Spec, datasets: Mapping[str, DatasetFacts | None], models: Mod
     return Resolution(spec, tuple(findings.problems), tuple(findings.warnings), findings.complete)
 
 
-def _filled(
-    spec: TrainJob | DistillJob | MultitaskJob, dataset: DatasetFacts, models: Models, findings: Findings
-) -> TrainJob | DistillJob | MultitaskJob:
+def _filled(spec: AnyTrainingJob, dataset: DatasetFacts, models: Models, findings: Findings) -> AnyTrainingJob:
     """The job with everything that its dataset and teachers fill in."""
     match spec:
         case TrainJob():
@@ -106,7 +115,7 @@ def _filled(
             assert_never(spec)
 
 
-def _check_distillations(spec: TrainJob | DistillJob | MultitaskJob, findings: Findings) -> None:
+def _check_distillations(spec: AnyTrainingJob, findings: Findings) -> None:
     """Problems between the terms of a task and the rest of the job."""
     if isinstance(spec, TrainJob):
         return

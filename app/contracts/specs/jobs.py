@@ -236,10 +236,11 @@ class MultitaskJob(_Job):
     store: StoreSpec = Field(default_factory=StoreSpec, description="How the teachers' outputs are stored.")
 
 
-TrainingJob = Annotated[TrainJob | DistillJob | MultitaskJob, Field(discriminator="kind")]
+AnyTrainingJob = TrainJob | DistillJob | MultitaskJob
+TrainingJob = Annotated[AnyTrainingJob, Field(discriminator="kind")]
 """What a preflight looks at: a job that trains."""
 
-TRAINING_JOB: TypeAdapter[TrainJob | DistillJob | MultitaskJob] = TypeAdapter(TrainingJob)
+TRAINING_JOB: TypeAdapter[AnyTrainingJob] = TypeAdapter(TrainingJob)
 
 
 class PreflightJob(Contract):
@@ -260,13 +261,14 @@ class PreflightJob(Contract):
         return self.job.dataset_refs()
 
 
+SubmittableJob = AnyTrainingJob | PreflightJob
 JobSpec = Annotated[
-    TrainJob | DistillJob | MultitaskJob | PreflightJob,
+    SubmittableJob,
     Field(discriminator="kind", description="A job; `kind` decides which fields it has."),
 ]
 """What `POST /v1/jobs` takes."""
 
-JOB_SPEC: TypeAdapter[TrainJob | DistillJob | MultitaskJob | PreflightJob] = TypeAdapter(JobSpec)
+JOB_SPEC: TypeAdapter[SubmittableJob] = TypeAdapter(JobSpec)
 
 
 class InspectJob(Contract):
@@ -285,8 +287,9 @@ class InspectJob(Contract):
         return self
 
 
-AnySpec = Annotated[TrainJob | DistillJob | MultitaskJob | PreflightJob | InspectJob, Field(discriminator="kind")]
+AnyJob = SubmittableJob | InspectJob
+AnySpec = Annotated[AnyJob, Field(discriminator="kind")]
 """What the ledger keeps."""
 
-ANY_SPEC: TypeAdapter[TrainJob | DistillJob | MultitaskJob | PreflightJob | InspectJob] = TypeAdapter(AnySpec)
+ANY_SPEC: TypeAdapter[AnyJob] = TypeAdapter(AnySpec)
 JobKind = Literal["train", "distill", "multitask", "preflight", "inspect"]

@@ -19,7 +19,7 @@ from app.contracts.reports.report import (
     TargetUse,
 )
 from app.contracts.reports.search import SearchReport
-from app.contracts.specs.jobs import DistillJob, MultitaskJob, TrainJob
+from app.contracts.specs.jobs import AnyTrainingJob
 from workers.engine.evaluation.evaluate import Evaluation
 from workers.engine.evaluation.parties import EvaluatedTask
 
@@ -60,7 +60,7 @@ class LearnerPart:
 class ReportParts:
     """The parts of a report; field names as in `app.contracts.reports.report.Report`."""
 
-    spec: TrainJob | DistillJob | MultitaskJob
+    spec: AnyTrainingJob
     tasks: Sequence[EvaluatedTask]
     evaluation: Evaluation
     student: LearnerPart

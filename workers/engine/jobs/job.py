@@ -5,18 +5,18 @@ from pathlib import Path
 
 import torch
 
+from app.contracts.specs.jobs import AnyTrainingJob
 from app.contracts.wire.events import ChildEvent, PhaseEvent, WarningEvent
 from app.contracts.wire.orders import Order
 from workers.engine.common.files import read_document, write_document
 from workers.engine.common.stop import Stop, check
-from workers.engine.tasks.run_spec import Spec
 from workers.engine.training.interface import Emit
 
 
 class Job:
     """The context of a training job; records its warnings and the seconds of each phase."""
 
-    def __init__(self, order: Order, spec: Spec, emit: Emit, stop: Stop) -> None:
+    def __init__(self, order: Order, spec: AnyTrainingJob, emit: Emit, stop: Stop) -> None:
         self.order = order
         self.spec = spec
         self.stop = stop

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from app.contracts.resources.manifests import InputTransform, SplitName
-from app.contracts.specs.jobs import TrainJob
+from app.contracts.specs.jobs import AnyTrainingJob, TrainJob
 from app.contracts.specs.stores import StoreSpec
 from workers.engine.data.augment.plan import AugmentationPlan
 from workers.engine.data.dataset import Dataset
 from workers.engine.data.inputs import Inputs
 from workers.engine.jobs.search import folds_of
-from workers.engine.tasks.run_spec import RunSpec, Spec
+from workers.engine.tasks.run_spec import RunSpec
 
 _HASHED_ROWS = 4096
 
@@ -28,7 +28,7 @@ class JobData:
     augmentation: AugmentationPlan | None
 
     @classmethod
-    def of(cls, spec: Spec, dataset: Dataset, device: torch.device) -> "JobData":
+    def of(cls, spec: AnyTrainingJob, dataset: Dataset, device: torch.device) -> "JobData":
         """The data of a job on `device`. It is the same for all seeds and candidates of a job."""
         name = next(iter(dataset.inputs))
         transform, views = dataset.transforms[name], spec.training.views
@@ -66,7 +66,7 @@ class JobData:
         return self.dataset.splits.get(name, torch.empty(0, dtype=torch.int64))
 
 
-def store_of(spec: Spec) -> StoreSpec:
+def store_of(spec: AnyTrainingJob) -> StoreSpec:
     """The soft-target store settings of a job."""
     return StoreSpec() if isinstance(spec, TrainJob) else spec.store
 

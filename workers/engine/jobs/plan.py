@@ -7,7 +7,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from app.contracts.specs.jobs import MultitaskJob
+from app.contracts.specs.jobs import AnyTrainingJob, MultitaskJob
 from workers.engine.balancing.relation.matrix import Matrix
 from workers.engine.data.dataset import Dataset
 from workers.engine.jobs.baselines.planning import labelled_tasks
@@ -16,7 +16,7 @@ from workers.engine.jobs.runs.run import Run
 from workers.engine.jobs.search import Candidate, folds, folds_of, searches_learning_rate
 from workers.engine.tasks.build import BuiltTask
 from workers.engine.tasks.relation import with_estimate
-from workers.engine.tasks.run_spec import RunSpec, Spec
+from workers.engine.tasks.run_spec import RunSpec
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Plan:
     tasks: tuple[BuiltTask, ...]
     dataset: Dataset
     trials: list[Candidate]
-    spec: Spec
+    spec: AnyTrainingJob
     build: Callable[[RunSpec], tuple[BuiltTask, ...]]
     start: dict[str, Tensor]
     offset: int = 0
@@ -129,6 +129,6 @@ class Plan:
             yield replace(run, start={}, student=False, control=True)
 
 
-def _with_relation(spec: Spec, matrix: Matrix) -> Spec:
+def _with_relation(spec: AnyTrainingJob, matrix: Matrix) -> AnyTrainingJob:
     assert isinstance(spec, MultitaskJob)
     return with_estimate(spec, matrix)

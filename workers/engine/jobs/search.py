@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from app.contracts.specs.jobs import TRAINING_JOB
+from app.contracts.specs.jobs import TRAINING_JOB, AnyTrainingJob
 from workers.engine.common.seeds import generator
-from workers.engine.tasks.run_spec import Spec
 
 Pointer = tuple[str | int, ...]
 """The steps of a JSON pointer."""
@@ -21,7 +20,7 @@ class Candidate:
     """A combination of searched values, by JSON pointer, and the spec with these values."""
 
     values: dict[str, float]
-    spec: Spec
+    spec: AnyTrainingJob
 
 
 def _searches(document: Any, pointer: Pointer = ()) -> Iterator[tuple[Pointer, dict[str, Any]]]:
@@ -55,7 +54,7 @@ def _as_number(value: Any, searched: list[Any]) -> float:
     return float(value) if isinstance(value, int | float) else float(searched.index(value))
 
 
-def candidates(spec: Spec) -> list[Candidate]:
+def candidates(spec: AnyTrainingJob) -> list[Candidate]:
     """All combinations of searched values, in the order of the spec; empty without a search."""
     document = spec.model_dump(mode="json")
     searches = list(_searches(document))
@@ -75,13 +74,13 @@ def candidates(spec: Spec) -> list[Candidate]:
     return result
 
 
-def folds_of(spec: Spec) -> int | None:
+def folds_of(spec: AnyTrainingJob) -> int | None:
     """Number of folds if a search uses cross-validation."""
     counts = [search["folds"] for _, search in _searches(spec.model_dump(mode="json")) if search.get("folds")]
     return max(counts) if counts else None
 
 
-def searches_learning_rate(spec: Spec) -> bool:
+def searches_learning_rate(spec: AnyTrainingJob) -> bool:
     """Whether the learning rate is searched; controls are then searched over the same values."""
     return any(pointer == ("training", "learning_rate") for pointer, _ in _searches(spec.model_dump(mode="json")))
 

@@ -5,7 +5,15 @@ from typing import Any, assert_never
 
 from app.contracts.specs.architectures import Architecture, Init, architecture_of
 from app.contracts.specs.balancing import Balancing, FixedBalancing
-from app.contracts.specs.jobs import ControlSpec, DistillJob, MultitaskJob, MutualSpec, TaskSpec, TrainJob
+from app.contracts.specs.jobs import (
+    AnyTrainingJob,
+    ControlSpec,
+    DistillJob,
+    MultitaskJob,
+    MutualSpec,
+    TaskSpec,
+    TrainJob,
+)
 from app.contracts.specs.phases import Phase
 from app.contracts.specs.relations import EstimatedRelation
 from app.contracts.specs.training import TrainingSpec
@@ -17,14 +25,12 @@ from workers.engine.tasks.relation import (
     relation_to_probe,
 )
 
-Spec = TrainJob | DistillJob | MultitaskJob
-
 
 @dataclass(frozen=True)
 class RunSpec:
     """The spec of one run of the training loop: architecture, tasks, balancing and relation."""
 
-    spec: Spec
+    spec: AnyTrainingJob
     architecture: Architecture
     tasks: tuple[TaskSpec, ...]
     balancing: Balancing = field(default_factory=lambda: FixedBalancing(method="fixed"))
@@ -41,7 +47,7 @@ class RunSpec:
     baselines: bool = False
 
     @classmethod
-    def of(cls, spec: Spec) -> "RunSpec":
+    def of(cls, spec: AnyTrainingJob) -> "RunSpec":
         """`train` and `distill` become jobs of one task, named after its target."""
         match spec:
             case TrainJob():

@@ -4,8 +4,8 @@ import asyncio
 import json
 from pathlib import Path
 
-from app.contracts.resolving.resolve import Resolution, Spec, resolve
-from app.contracts.specs.jobs import ANY_SPEC, InspectJob
+from app.contracts.resolving.resolve import Resolution, resolve
+from app.contracts.specs.jobs import ANY_SPEC, AnyJob, InspectJob
 from app.contracts.wire.orders import Order
 from app.queue.records import Claim, JobInputs
 from app.settings import Settings
@@ -29,7 +29,7 @@ def resolve_claim(claim: Claim, inputs: JobInputs, threads: int) -> Resolution |
 
 
 async def build_order(
-    settings: Settings, cache: InputCache, claim: Claim, spec: Spec | InspectJob, inputs: JobInputs, slot: Slot
+    settings: Settings, cache: InputCache, claim: Claim, spec: AnyJob, inputs: JobInputs, slot: Slot
 ) -> Order:
     """Download the inputs of a claimed job, and return its order."""
     paths = Paths(settings.data_dir)

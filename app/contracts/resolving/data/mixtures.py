@@ -6,12 +6,10 @@ from typing import assert_never
 from app.contracts.resolving.data.proportions import least_batch
 from app.contracts.resolving.findings import Findings
 from app.contracts.resources.facts import DatasetFacts
-from app.contracts.specs.jobs import DistillJob, MultitaskJob, TaskSpec, TrainJob
+from app.contracts.specs.jobs import AnyTrainingJob, DistillJob, MultitaskJob, TaskSpec, TrainJob
 
 
-def check_mixture(
-    spec: TrainJob | DistillJob | MultitaskJob, datasets: Mapping[str, DatasetFacts | None], findings: Findings
-) -> None:
+def check_mixture(spec: AnyTrainingJob, datasets: Mapping[str, DatasetFacts | None], findings: Findings) -> None:
     """Problems for batches without a row of some dataset, and datasets that no task learns from; `spec` is resolved."""
     refs = spec.dataset_refs()
     if len(refs) == 1:
@@ -36,7 +34,7 @@ def check_mixture(
             )
 
 
-def _tasks(spec: TrainJob | DistillJob | MultitaskJob) -> tuple[TaskSpec, ...]:
+def _tasks(spec: AnyTrainingJob) -> tuple[TaskSpec, ...]:
     if isinstance(spec, MultitaskJob):
         return spec.tasks
     if spec.target is None:

@@ -4,7 +4,7 @@ from typing import assert_never
 
 from app.contracts.resolving.findings import Findings
 from app.contracts.specs.distillation import DistillationSpec
-from app.contracts.specs.jobs import DistillJob, MultitaskJob, TeacherRef, TrainJob
+from app.contracts.specs.jobs import AnyTrainingJob, DistillJob, MultitaskJob, TeacherRef, TrainJob
 from app.contracts.specs.views import (
     CropView,
     CutmixView,
@@ -53,7 +53,7 @@ def _too_large(
     return None if fits else reason
 
 
-def check_views(spec: TrainJob | DistillJob | MultitaskJob, findings: Findings) -> None:
+def check_views(spec: AnyTrainingJob, findings: Findings) -> None:
     """Problems for augmentations that do not fit the rows or the terms of the loss; `spec` is resolved."""
     views = spec.training.views
     if views is None:

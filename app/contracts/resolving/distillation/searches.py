@@ -6,7 +6,7 @@ from typing import Any
 
 from app.contracts.resolving.findings import Findings
 from app.contracts.resources.facts import DatasetFacts
-from app.contracts.specs.jobs import DistillJob, MultitaskJob, TrainJob
+from app.contracts.specs.jobs import AnyTrainingJob
 from app.contracts.specs.searches import MOST_CANDIDATES
 
 
@@ -23,7 +23,7 @@ def searches(document: Any, place: str = "") -> Iterator[tuple[str, dict[str, An
             yield from searches(value, f"{place}/{i}")
 
 
-def check_search(spec: TrainJob | DistillJob | MultitaskJob, dataset: DatasetFacts | None, findings: Findings) -> None:
+def check_search(spec: AnyTrainingJob, dataset: DatasetFacts | None, findings: Findings) -> None:
     """Problems for too many candidates, no rows to judge by, and repeats of what is still to be chosen."""
     found = list(searches(spec.model_dump(mode="json")))
     if not found:

@@ -9,7 +9,7 @@ from app.contracts.resolving.multitask.grouping import groups_of
 from app.contracts.resources.facts import OutputFacts
 from app.contracts.specs.architectures import Student
 from app.contracts.specs.distillation import DistillationSpec
-from app.contracts.specs.jobs import DistillJob, MultitaskJob, TaskSpec, TrainJob
+from app.contracts.specs.jobs import AnyTrainingJob, MultitaskJob, TaskSpec
 from app.contracts.specs.relations import (
     AppliedRelation,
     EstimatedRelation,
@@ -94,7 +94,7 @@ def with_trunks(student: Student, relation: RelationSpec | None, names: Sequence
     return student.model_copy(update={"sharing": sharing})
 
 
-def trunks_are_open(spec: TrainJob | DistillJob | MultitaskJob) -> bool:
+def trunks_are_open(spec: AnyTrainingJob) -> bool:
     """Whether the number of trunks depends on an estimate or a search that is not made yet."""
     relation = spec.relation if isinstance(spec, MultitaskJob) else None
     match relation:

@@ -17,7 +17,7 @@ from app.contracts.reports.preflight import (
     WouldFail,
 )
 from app.contracts.resolving.multitask.relations import trunks_are_open
-from app.contracts.specs.jobs import PreflightJob
+from app.contracts.specs.jobs import AnyTrainingJob, PreflightJob
 from app.contracts.wire.events import ChildEvent, PhaseEvent, WarningEvent
 from app.contracts.wire.orders import Order, OutputFile, PreflightOutcome
 from workers.engine.common.determinism import make_deterministic
@@ -35,7 +35,7 @@ from workers.engine.jobs.runs.runner import Runner
 from workers.engine.jobs.search import candidates
 from workers.engine.losses.teacher_mix import TeacherOutputs
 from workers.engine.tasks.build import BuiltTask, build_tasks, initial_weights, request_layers
-from workers.engine.tasks.run_spec import RunSpec, Spec
+from workers.engine.tasks.run_spec import RunSpec
 from workers.engine.teachers.teachers import Teachers
 from workers.engine.training.interface import Emit
 from workers.engine.training.precision import Precision
@@ -217,13 +217,13 @@ class Preflight:
         return PreflightOutcome(files=(file,), report=document)
 
 
-def _first_run_spec(job: Spec) -> RunSpec:
+def _first_run_spec(job: AnyTrainingJob) -> RunSpec:
     """The job's run spec; with a search the first candidate's, which uses the same teachers and layers."""
     trials = candidates(job)
     return RunSpec.of(trials[0].spec if trials else job)
 
 
-def _make_plan(job: Spec, teachers: Teachers) -> Plan:
+def _make_plan(job: AnyTrainingJob, teachers: Teachers) -> Plan:
     def build(run_spec: RunSpec) -> tuple[BuiltTask, ...]:
         return build_tasks(run_spec, teachers, lambda event: None)
 

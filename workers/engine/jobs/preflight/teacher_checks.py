@@ -7,16 +7,16 @@ from typing import assert_never
 from app.contracts.problems import UserError
 from app.contracts.reports.preflight import TeacherCheck
 from app.contracts.specs.distillation import DistillationSpec
-from app.contracts.specs.jobs import DistillJob, MultitaskJob, TaskSpec, TeacherRef, TrainJob
+from app.contracts.specs.jobs import AnyTrainingJob, DistillJob, MultitaskJob, TaskSpec, TeacherRef, TrainJob
 from app.contracts.wire.events import WarningEvent
 from workers.engine.evaluation.metrics.task_metrics import task_metrics
 from workers.engine.losses.teacher_mix import TeacherOutputs
-from workers.engine.tasks.run_spec import RunSpec, Spec
+from workers.engine.tasks.run_spec import RunSpec
 from workers.engine.teachers.sanity_check import TeacherScore, class_order_warning, mismatch_error, score
 from workers.engine.teachers.teachers import Teachers, teacher_key
 
 
-def allow_chance_teachers(spec: Spec) -> Spec:
+def allow_chance_teachers(spec: AnyTrainingJob) -> AnyTrainingJob:
     """The spec with `allow_chance_teacher` set for every task."""
     match spec:
         case TrainJob():
