@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import assert_never
 
 from app.contracts.specs.jobs import DistillJob, InspectJob, MultitaskJob, PreflightJob, TrainJob
-from app.contracts.wire.orders import InspectionOutcome, Order, PreflightOutcome, TrainingOutcome
+from app.contracts.wire.orders import CompletedOutcome, Order
 from workers.engine.common.memory import is_out_of_memory
 from workers.engine.common.stop import Stop
 from workers.engine.jobs.inspection.inspect import inspect
@@ -16,7 +16,7 @@ from workers.engine.jobs.train import train
 from workers.engine.training.interface import Emit
 
 
-def execute(order: Order, emit: Emit, stop: Stop) -> TrainingOutcome | PreflightOutcome | InspectionOutcome:
+def execute(order: Order, emit: Emit, stop: Stop) -> CompletedOutcome:
     """Carry out an order on local files.
 
     `emit` is called with each event as it happens; `stop` is polled at every step. Raises UserError for what the user

@@ -141,10 +141,11 @@ class FailureOutcome(Answer):
     error: JobError
 
 
-Outcome = Annotated[
-    TrainingOutcome | PreflightOutcome | InspectionOutcome | FailureOutcome, Field(discriminator="type")
-]
-OUTCOME: TypeAdapter[TrainingOutcome | PreflightOutcome | InspectionOutcome | FailureOutcome] = TypeAdapter(Outcome)
+CompletedOutcome = TrainingOutcome | PreflightOutcome | InspectionOutcome
+"""What the engine returns of an order that it has carried out."""
+
+Outcome = CompletedOutcome | FailureOutcome
+OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Annotated[Outcome, Field(discriminator="type")])
 
 
 class ControlMessage(Answer):

@@ -8,13 +8,7 @@ from typing import Literal
 
 from app.contracts.problems import ErrorClass, JobError
 from app.contracts.wire.events import ChildEvent
-from app.contracts.wire.orders import (
-    CONTROL_MESSAGE,
-    FailureOutcome,
-    InspectionOutcome,
-    PreflightOutcome,
-    TrainingOutcome,
-)
+from app.contracts.wire.orders import CONTROL_MESSAGE, FailureOutcome, Outcome
 from app.storage.durable import sync_directory, sync_file
 from workers.runtime.child.parent_death import die_at
 
@@ -62,9 +56,7 @@ class Events:
         self._file.close()
 
 
-def write_outcome(
-    folder: Path, outcome: TrainingOutcome | PreflightOutcome | InspectionOutcome | FailureOutcome
-) -> None:
+def write_outcome(folder: Path, outcome: Outcome) -> None:
     """Write the outcome atomically. With exit status 0 it means success. The files it names are synced first."""
     for file in getattr(outcome, "files", ()):
         sync_file(folder / "outputs" / file.path)

@@ -14,6 +14,7 @@ from app.contracts.wire.orders import (
     ExitCode,
     FailureOutcome,
     InspectionOutcome,
+    Outcome,
     OutputFile,
     PreflightOutcome,
     TrainingOutcome,
@@ -23,7 +24,6 @@ from app.queue.ledger import Ledger
 from app.queue.records import Claim, Publication, PublishedFile
 from workers.runtime.supervisor.retry import retry
 
-Outcome = TrainingOutcome | PreflightOutcome | InspectionOutcome | FailureOutcome
 _HINTS = {
     signal.SIGKILL: "it was killed, most often by the kernel because memory ran out",
     signal.SIGALRM: "its lease could not be renewed in time",
