@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Text, select, tuple_, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.contracts.specs.jobs import WITHOUT_STUDENT
 from app.contracts.states import JobState
 from app.db.rows import ArtifactRow, DatasetRow, EventRow, JobLabelRow, JobRow, MetricRow, ModelRow, ReportRow
 
@@ -61,8 +62,8 @@ async def known_resources(
 
 
 async def known_jobs(session: AsyncSession, project_id: str, ids: Collection[str]) -> dict[str, Known]:
-    """State of these jobs, and the facts of the students of those that have succeeded. The state of a preflight, which
-    has no student, is `preflight`.
+    """State of these jobs, and the facts of the students of those that have succeeded. The state of a job
+    of a kind that makes no model is `no_student`.
     """
     if not ids:
         return {}
@@ -70,7 +71,7 @@ async def known_jobs(session: AsyncSession, project_id: str, ids: Collection[str
     query = query.outerjoin(ModelRow, ModelRow.id == JobRow.student_id)
     query = query.where(JobRow.id.in_(ids), JobRow.project_id == project_id, JobRow.kind != "inspect")
     rows = await session.execute(query)
-    return {row.id: Known("preflight" if row.kind == "preflight" else row.state.value, row.facts) for row in rows}
+    return {row.id: Known("no_student" if row.kind in WITHOUT_STUDENT else row.state.value, row.facts) for row in rows}
 
 
 async def events_after(session: AsyncSession, job_id: str, seq: int, limit: int) -> Sequence[EventRow]:

@@ -1,8 +1,7 @@
 """Validation of a job's spec against its inputs, with all problems at once."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import TypeVar, assert_never
+from collections.abc import Mapping
+from typing import TypeVar
 
 from pydantic import TypeAdapter
 
@@ -13,15 +12,7 @@ from app.contracts.resolving.footprint import disk_bytes
 from app.contracts.resolving.multitask.relations import trunks_are_open
 from app.contracts.resolving.resolve import Resolution, resolve
 from app.contracts.resources.facts import DATASET_FACTS, MODEL_FACTS, DatasetFacts, ModelFacts
-from app.contracts.specs.jobs import (
-    AnyTrainingJob,
-    DistillJob,
-    MultitaskJob,
-    PreflightJob,
-    SubmittableJob,
-    TeacherRef,
-    TrainJob,
-)
+from app.contracts.specs.jobs import PreflightJob, Reference, SubmittableJob, TrainJob
 from app.contracts.states import JobState
 from app.db.rows import DatasetRow, ModelRow
 from app.http.errors import Invalid
@@ -33,51 +24,12 @@ from app.queue.records import UnusableInput
 from app.storage.errors import StorageFull
 
 T = TypeVar("T", bound=Answer)
-_HOPELESS = (JobState.FAILED.value, JobState.CANCELLED.value, "preflight")
-
-
-@dataclass(frozen=True)
-class Reference:
-    """An input that a spec names, and where."""
-
-    pointer: str
-    kind: str  # model | dataset | job
-    identity: str
-
-
-def references(spec: SubmittableJob) -> list[Reference]:
-    """Every input that the spec names; those of a preflight's job lie below `/job`."""
-    if isinstance(spec, PreflightJob):
-        return [replace(ref, pointer=f"/job{ref.pointer}") for ref in references(spec.job)]
-    inputs = [Reference("/dataset", "dataset", spec.dataset)] if spec.dataset is not None else []
-    for i, ref in enumerate(spec.datasets or ()):
-        inputs.append(Reference(f"/datasets/{i}/dataset", "dataset", ref.dataset))
-    for pointer, teacher in _teachers(spec):
-        if teacher.model is not None:
-            inputs.append(Reference(f"{pointer}/model", "model", teacher.model))
-        if teacher.job is not None:
-            inputs.append(Reference(f"{pointer}/job", "job", teacher.job))
-    return inputs
-
-
-def _teachers(spec: AnyTrainingJob) -> Iterator[tuple[str, TeacherRef]]:
-    match spec:
-        case TrainJob():
-            return
-        case DistillJob():
-            for i, teacher in enumerate(spec.teachers or ()):
-                yield f"/teachers/{i}", teacher
-        case MultitaskJob():
-            for t, task in enumerate(spec.tasks):
-                for i, teacher in enumerate(task.teachers or ()):
-                    yield f"/tasks/{t}/teachers/{i}", teacher
-        case _:
-            assert_never(spec)
+_HOPELESS = (JobState.FAILED.value, JobState.CANCELLED.value, "no_student")
 
 
 async def resolved(services: Services, caller: Caller, spec: SubmittableJob) -> Resolution:
     """Resolve the spec with what is known of its inputs now. Raises Invalid with every problem."""
-    named = references(spec)
+    named = list(spec.references())
     ids = {kind: {ref.identity for ref in named if ref.kind == kind} for kind in ("dataset", "model", "job")}
     async with services.database.read() as session:
         datasets = await repository.known_resources(session, DatasetRow, caller.project_id, ids["dataset"])
@@ -126,8 +78,8 @@ def _problem(ref: Reference, found: str) -> Problem:
     if found == "rejected":
         detail = f"the inspection refused this {ref.kind}; `GET /v1/{ref.kind}s/{ref.identity}` says why"
         return Problem(pointer=ref.pointer, code="rejected_input", detail=detail)
-    if found == "preflight":
-        detail = "this job is a preflight, which never has a student: name a job that trains"
+    if found == "no_student":
+        detail = "a job of this kind never has a student: name a job that trains"
         return Problem(pointer=ref.pointer, code="no_student", detail=detail)
     detail = f"this job is {found} and will never have a student: name another, or submit it again"
     return Problem(pointer=ref.pointer, code="failed_input", detail=detail)
@@ -135,7 +87,7 @@ def _problem(ref: Reference, found: str) -> Problem:
 
 def unusable(spec: SubmittableJob, error: UnusableInput) -> Invalid:
     """The error for an input that was deleted or rejected between the check and the transaction."""
-    named = next(ref for ref in references(spec) if ref.identity == error.reference)
+    named = next(ref for ref in spec.references() if ref.identity == error.reference)
     problem = _problem(named, error.found)
     return Invalid([problem], problem.code)
 

@@ -1,21 +1,12 @@
 """The operations of users: submit, cancel, pause, resume."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, assert_never
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.contracts.specs.jobs import (
-    AnyJob,
-    AnyTrainingJob,
-    DistillJob,
-    InspectJob,
-    MultitaskJob,
-    PreflightJob,
-    TeacherRef,
-    TrainJob,
-)
+from app.contracts.specs.jobs import WITHOUT_STUDENT, AnyJob, InspectJob, Reference
 from app.contracts.states import JobState, Trigger
 from app.db.ids import new_id
 from app.db.rows import DatasetRow, JobInputRow, JobLabelRow, JobRow, ModelRow
@@ -74,27 +65,22 @@ def _row(job: NewJob) -> JobRow:
 
 def inputs_of_spec(spec: AnyJob) -> list[dict[str, Any]]:
     """The rows of job_inputs for a spec, without the job's id; each input once. A preflight has those of its job."""
-    if isinstance(spec, PreflightJob):
-        return inputs_of_spec(spec.job)
     if isinstance(spec, InspectJob):
         return [_entry("subject", model_id=spec.model, dataset_id=spec.dataset)]
-    entries = [_entry("dataset", dataset_id=ref.dataset) for ref in spec.dataset_refs()]
-    named = (teacher for teacher in _teachers(spec) if teacher.columns is None)
-    entries += [_entry("teacher", model_id=teacher.model, upstream_id=teacher.job) for teacher in named]
+    entries = [_input(ref) for ref in spec.references()]
     return [entry for i, entry in enumerate(entries) if entry not in entries[:i]]
 
 
-def _teachers(spec: AnyTrainingJob) -> Iterable[TeacherRef]:
-    match spec:
-        case TrainJob():
-            return
-        case DistillJob():
-            yield from spec.teachers or ()
-        case MultitaskJob():
-            for task in spec.tasks:
-                yield from task.teachers or ()
+def _input(ref: Reference) -> dict[str, Any]:
+    match ref.kind:
+        case "dataset":
+            return _entry("dataset", dataset_id=ref.identity)
+        case "model":
+            return _entry("teacher", model_id=ref.identity)
+        case "job":
+            return _entry("teacher", upstream_id=ref.identity)
         case _:
-            assert_never(spec)
+            assert_never(ref.kind)
 
 
 def _entry(
@@ -145,8 +131,8 @@ async def _lock_jobs(session: AsyncSession, project_id: str, references: dict[st
     students = {}
     for job_id in references:
         row = found.get(job_id)
-        if row is not None and row.kind == "preflight":
-            raise UnusableInput(job_id, "preflight")
+        if row is not None and row.kind in WITHOUT_STUDENT:
+            raise UnusableInput(job_id, "no_student")
         if row is None or (row.state is JobState.SUCCEEDED and row.student_id is None):
             raise UnusableInput(job_id, "missing")
         if row.state in _HOPELESS:

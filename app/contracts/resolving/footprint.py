@@ -9,9 +9,7 @@ from app.contracts.specs.jobs import (
     AnyJob,
     AnyTrainingJob,
     DistillJob,
-    InspectJob,
     MultitaskJob,
-    PreflightJob,
     TrainJob,
 )
 from app.contracts.specs.training import TrainingSpec
@@ -29,7 +27,7 @@ def disk_bytes(spec: AnyJob) -> int:
     A learner's checkpoint holds its weights, the best of them so far, and the optimizer state. The store of soft
     targets has a bound of its own and evicts entries.
     """
-    if isinstance(spec, InspectJob | PreflightJob):
+    if not isinstance(spec, AnyTrainingJob):
         return 0
     states = 2 + _optimizer_states(spec.training)
     learners = [_bytes_of(architecture) for architecture in _learners(spec)]

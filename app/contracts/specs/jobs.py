@@ -1,6 +1,8 @@
 """Job specs: what a client asks for. `train | distill | multitask | preflight`, discriminated by `kind`."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, model_validator
 
@@ -79,7 +81,34 @@ def _teachers_weigh(teachers: tuple[TeacherRef, ...]) -> tuple[TeacherRef, ...]:
 Teachers = Annotated[tuple[TeacherRef, ...], Field(min_length=1, max_length=16), AfterValidator(_teachers_weigh)]
 
 
-class _Job(Contract):
+@dataclass(frozen=True)
+class Reference:
+    """An input that a spec names, and where."""
+
+    pointer: str
+    kind: Literal["model", "dataset", "job"]
+    identity: str
+
+
+class _AnyKind(Contract):
+    """What service and queue must know of a job of any kind."""
+
+    has_student: ClassVar[bool]
+    """Whether the job makes a model, so that it can be another job's teacher."""
+
+    @property
+    def threads(self) -> int | None:
+        """Number of CPU threads; None: that of the worker."""
+        return None
+
+    def references(self) -> Iterator[Reference]:
+        """Every input that the spec names: its job waits until all are ready."""
+        return iter(())
+
+
+class _Job(_AnyKind):
+    has_student = True
+
     name: Title | None = Field(default=None, description="Name for people, not necessarily unique.")
     dataset: DatasetId | None = Field(default=None, description="Id of the dataset; either this or `datasets`.")
     datasets: DatasetRefs | None = Field(
@@ -107,6 +136,25 @@ class _Job(Contract):
             return self.datasets
         assert self.dataset is not None
         return (DatasetRef(dataset=self.dataset),)
+
+    @property
+    def threads(self) -> int | None:
+        return self.training.threads
+
+    def teacher_refs(self) -> Iterable[tuple[str, TeacherRef]]:
+        """(JSON pointer, teacher) of every teacher."""
+        return ()
+
+    def references(self) -> Iterator[Reference]:
+        if self.dataset is not None:
+            yield Reference("/dataset", "dataset", self.dataset)
+        for i, ref in enumerate(self.datasets or ()):
+            yield Reference(f"/datasets/{i}/dataset", "dataset", ref.dataset)
+        for pointer, teacher in self.teacher_refs():
+            if teacher.model is not None:
+                yield Reference(f"{pointer}/model", "model", teacher.model)
+            if teacher.job is not None:
+                yield Reference(f"{pointer}/job", "job", teacher.job)
 
 
 class ControlSpec(Contract):
@@ -179,6 +227,9 @@ class DistillJob(_Job):
             raise ValueError("name `teachers`, or `mutual` peers: no one would teach")
         return self
 
+    def teacher_refs(self) -> Iterable[tuple[str, TeacherRef]]:
+        return ((f"/teachers/{i}", teacher) for i, teacher in enumerate(self.teachers or ()))
+
 
 class TaskSpec(Contract):
     """One task of a multi-task job: a head, its target, its weight, and who teaches it."""
@@ -235,6 +286,11 @@ class MultitaskJob(_Job):
     )
     store: StoreSpec = Field(default_factory=StoreSpec, description="How the teachers' outputs are stored.")
 
+    def teacher_refs(self) -> Iterable[tuple[str, TeacherRef]]:
+        for t, task in enumerate(self.tasks):
+            for i, teacher in enumerate(task.teachers or ()):
+                yield f"/tasks/{t}/teachers/{i}", teacher
+
 
 AnyTrainingJob = TrainJob | DistillJob | MultitaskJob
 TrainingJob = Annotated[AnyTrainingJob, Field(discriminator="kind")]
@@ -243,8 +299,10 @@ TrainingJob = Annotated[AnyTrainingJob, Field(discriminator="kind")]
 TRAINING_JOB: TypeAdapter[AnyTrainingJob] = TypeAdapter(TrainingJob)
 
 
-class PreflightJob(Contract):
+class PreflightJob(_AnyKind):
     """What a job would meet before its first step, and what it would cost. Nothing is trained."""
+
+    has_student = False
 
     kind: Literal["preflight"]
     name: Title | None = Field(default=None, description="Name for people, not necessarily unique.")
@@ -252,9 +310,11 @@ class PreflightJob(Contract):
     labels: Labels = Field(default_factory=dict, description='Labels to list jobs by, such as `{"team": "vision"}`.')
 
     @property
-    def training(self) -> TrainingSpec:
-        """How the job would be trained."""
-        return self.job.training
+    def threads(self) -> int | None:
+        return self.job.threads
+
+    def references(self) -> Iterator[Reference]:
+        return (replace(ref, pointer=f"/job{ref.pointer}") for ref in self.job.references())
 
     def dataset_refs(self) -> tuple[DatasetRef, ...]:
         """The datasets of the job."""
@@ -271,8 +331,10 @@ JobSpec = Annotated[
 JOB_SPEC: TypeAdapter[SubmittableJob] = TypeAdapter(JobSpec)
 
 
-class InspectJob(Contract):
+class InspectJob(_AnyKind):
     """The service's own job: does an upload hold what its manifest says?"""
+
+    has_student = False
 
     kind: Literal["inspect"] = "inspect"
     model: ModelId | None = Field(default=None, description="The model to inspect; null where a dataset is inspected.")
@@ -293,3 +355,7 @@ AnySpec = Annotated[AnyJob, Field(discriminator="kind")]
 
 ANY_SPEC: TypeAdapter[AnyJob] = TypeAdapter(AnySpec)
 JobKind = Literal["train", "distill", "multitask", "preflight", "inspect"]
+WITHOUT_STUDENT: frozenset[str] = frozenset(
+    get_args(job.model_fields["kind"].annotation)[0] for job in get_args(AnyJob) if not job.has_student
+)
+"""Kinds of jobs that cannot be another job's teacher."""

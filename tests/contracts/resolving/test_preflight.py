@@ -11,7 +11,7 @@ from app.contracts.resources.manifests import ClassOutput
 from app.contracts.specs.jobs import ANY_SPEC, JOB_SPEC, DistillJob, PreflightJob
 from app.http.errors import Invalid
 from app.http.validation import parse_as
-from app.jobs.submission import dry_run, references
+from app.jobs.submission import dry_run
 from app.queue.submission import inputs_of_spec
 
 DS = "ds_01890a5d-ac96-774b-bcce-b302099a8057"
@@ -104,7 +104,7 @@ def test_what_is_no_preflight_is_refused_by_place(spec: dict[str, Any], pointer:
 
 def test_every_input_of_the_job_is_one_of_the_preflight() -> None:
     spec = parsed(teachers=[{"model": TEACHER}, {"job": JOB}])
-    assert [(ref.pointer, ref.identity) for ref in references(spec)] == [
+    assert [(ref.pointer, ref.identity) for ref in spec.references()] == [
         ("/job/dataset", DS),
         ("/job/teachers/0/model", TEACHER),
         ("/job/teachers/1/job", JOB),

@@ -177,4 +177,4 @@ async def test_a_preflight_cannot_be_a_teacher(harness: LedgerHarness, ended: bo
     with pytest.raises(UnusableInput) as caught:
         async with harness.database.write() as session:
             await harness.ledger.submit(session, NewJob(spec=distill(dataset, [look])))
-    assert (caught.value.reference, caught.value.found) == (look, "preflight")
+    assert (caught.value.reference, caught.value.found) == (look, "no_student")

@@ -34,7 +34,6 @@ async def build_order(
     """Download the inputs of a claimed job, and return its order."""
     paths = Paths(settings.data_dir)
     models, datasets = await cache.models(inputs), await cache.datasets(inputs)
-    threads = settings.threads if isinstance(spec, InspectJob) else spec.training.threads
     order = Order(
         job=claim.job_id,
         attempt=claim.attempt,
@@ -42,7 +41,7 @@ async def build_order(
         models=models,
         datasets=datasets,
         device=slot.device,
-        threads=threads or settings.threads,
+        threads=spec.threads or settings.threads,
         attempt_dir=str(paths.attempt(claim.job_id, claim.attempt)),
         checkpoints_dir=str(paths.checkpoints(claim.job_id)),
         cache_dir=str(paths.cache),
