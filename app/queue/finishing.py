@@ -65,10 +65,10 @@ async def _insert_outputs(
     await session.execute(insert(ReportRow).values(job_id=job.id, report=dict(report)))
 
 
-async def finish_preflight(
+async def finish_report(
     database: Database, claim: Claim, files: Sequence[PublishedFile], report: Mapping[str, Any]
 ) -> bool:
-    """End a preflight as succeeded, with its report."""
+    """End a job that makes no model as succeeded, with its report."""
     async with database.write() as session:
         job = await lock(session, claim.job_id, claim.token)
         if not await _may_succeed(session, job):

@@ -117,9 +117,9 @@ class Ledger:
         """
         return await finishing.succeed(self._database, claim, publication)
 
-    async def finish_preflight(self, claim: Claim, files: Sequence[PublishedFile], report: Mapping[str, Any]) -> bool:
-        """End a preflight with its report; it has no student. Returns as `succeed`."""
-        return await finishing.finish_preflight(self._database, claim, files, report)
+    async def finish_report(self, claim: Claim, files: Sequence[PublishedFile], report: Mapping[str, Any]) -> bool:
+        """End a job that makes no model, such as a preflight, with its report. Returns as `succeed`."""
+        return await finishing.finish_report(self._database, claim, files, report)
 
     async def finish_inspection(
         self, claim: Claim, outcome: InspectionOutcome, files: Sequence[PublishedFile] = ()

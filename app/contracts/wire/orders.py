@@ -116,12 +116,12 @@ class TrainingOutcome(Answer):
     report: dict[str, object] = Field(description="A `Report` as JSON.")
 
 
-class PreflightOutcome(Answer):
-    """The outcome of a preflight: its report, as a file and as JSON. It has no model."""
+class ReportOutcome(Answer):
+    """The outcome of a job that makes no model, such as a preflight: its report, as a file and as JSON."""
 
-    type: Literal["preflight"] = "preflight"
+    type: Literal["report"] = "report"
     files: tuple[OutputFile, ...]
-    report: dict[str, object] = Field(description="A `PreflightReport` as JSON.")
+    report: dict[str, object] = Field(description="Such as a `PreflightReport`, as JSON.")
 
 
 class InspectionOutcome(Answer):
@@ -141,7 +141,7 @@ class FailureOutcome(Answer):
     error: JobError
 
 
-CompletedOutcome = TrainingOutcome | PreflightOutcome | InspectionOutcome
+CompletedOutcome = TrainingOutcome | ReportOutcome | InspectionOutcome
 """What the engine returns of an order that it has carried out."""
 
 Outcome = CompletedOutcome | FailureOutcome

@@ -21,7 +21,7 @@ async def finished(harness: ApiHarness, job: dict[str, Any]) -> str:
     path = f"/v1/jobs/{(await harness.submit(preflight(job)))['id']}"
     claim = await harness.begin()
     file = await harness.published("report", "report.json", b"{}")
-    assert await harness.services.ledger.finish_preflight(claim, [file], REPORT)
+    assert await harness.services.ledger.finish_report(claim, [file], REPORT)
     return path
 
 

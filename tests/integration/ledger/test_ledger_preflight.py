@@ -55,7 +55,7 @@ async def test_a_preflight_is_queued_for_training_slots_under_its_own_name_and_l
 async def test_its_success_leaves_a_report_and_no_model(harness: LedgerHarness) -> None:
     job = await preflight(harness)
     claim = await harness.running()
-    assert await harness.ledger.finish_preflight(claim, await report(harness), REPORT)
+    assert await harness.ledger.finish_report(claim, await report(harness), REPORT)
     row = await harness.row(job)
     assert (row.state, row.student_id, row.outputs) == (JobState.SUCCEEDED, None, [])
     assert row.progress["percent"] == 100.0
@@ -74,10 +74,10 @@ async def test_an_answer_that_was_lost_is_given_again_and_a_zombie_is_refused(ha
     assert await harness.ledger.lose_owner("stopped") == 1
     claim = await harness.running(owner="successor")
     files = await report(harness)
-    assert not await harness.ledger.finish_preflight(zombie, files, {"kind": "zombie"})
-    assert await harness.ledger.finish_preflight(claim, files, REPORT)
-    assert await harness.ledger.finish_preflight(claim, files, REPORT)
-    assert not await harness.ledger.finish_preflight(zombie, files, {"kind": "zombie"})
+    assert not await harness.ledger.finish_report(zombie, files, {"kind": "zombie"})
+    assert await harness.ledger.finish_report(claim, files, REPORT)
+    assert await harness.ledger.finish_report(claim, files, REPORT)
+    assert not await harness.ledger.finish_report(zombie, files, {"kind": "zombie"})
     async with harness.database.read() as session:
         assert (await session.get_one(ReportRow, claim.job_id)).report == REPORT
 
@@ -86,7 +86,7 @@ async def test_once_cancelling_it_cannot_succeed(harness: LedgerHarness) -> None
     job = await preflight(harness)
     claim = await harness.running()
     assert await harness.cancel(job) is JobState.CANCELLING
-    assert not await harness.ledger.finish_preflight(claim, await report(harness), REPORT)
+    assert not await harness.ledger.finish_report(claim, await report(harness), REPORT)
     assert await harness.state(job) is JobState.CANCELLED
     async with harness.database.read() as session:
         assert await session.get(ReportRow, job) is None
@@ -124,7 +124,7 @@ async def test_its_inputs_are_needed_until_it_has_ended(harness: LedgerHarness) 
     job = await preflight(harness, dataset, [model])
     async with harness.database.write() as session:
         assert [await needed_by(session, each) for each in (dataset, model)] == [[job], [job]]
-    assert await harness.ledger.finish_preflight(await harness.running(), await report(harness), REPORT)
+    assert await harness.ledger.finish_report(await harness.running(), await report(harness), REPORT)
     async with harness.database.write() as session:
         assert [await needed_by(session, each) for each in (dataset, model)] == [[], []]
 
@@ -173,7 +173,7 @@ async def test_a_preflight_cannot_be_a_teacher(harness: LedgerHarness, ended: bo
     dataset = await harness.dataset()
     look = await preflight(harness, dataset)
     if ended:
-        assert await harness.ledger.finish_preflight(await harness.running(), await report(harness), REPORT)
+        assert await harness.ledger.finish_report(await harness.running(), await report(harness), REPORT)
     with pytest.raises(UnusableInput) as caught:
         async with harness.database.write() as session:
             await harness.ledger.submit(session, NewJob(spec=distill(dataset, [look])))

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from app.contracts.specs.jobs import PreflightJob
-from app.contracts.wire.orders import ExitCode, Order, OutputFile, PreflightOutcome
+from app.contracts.wire.orders import ExitCode, Order, OutputFile, ReportOutcome
 from tests.integration.worker.entries import Job, stubborn
 from workers.runtime.child.supervisor_link import write_outcome
 
@@ -20,7 +20,7 @@ def look(job: Job) -> int:
     (job.folder / "outputs" / "report.json").write_bytes(REPORT)
     digest = hashlib.sha256(REPORT).hexdigest()
     file = OutputFile(role="report", path="report.json", bytes=len(REPORT), sha256=digest)
-    write_outcome(job.folder, PreflightOutcome(files=(file,), report={"kind": "preflight"}))
+    write_outcome(job.folder, ReportOutcome(files=(file,), report={"kind": "preflight"}))
     return ExitCode.DONE
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar, assert_never
 
 from app.contracts.problems import ErrorClass, JobError
-from app.contracts.wire.orders import FailureOutcome, InspectionOutcome, PreflightOutcome, TrainingOutcome
+from app.contracts.wire.orders import FailureOutcome, InspectionOutcome, ReportOutcome, TrainingOutcome
 from app.queue.ledger import Ledger
 from app.queue.records import Claim
 from workers.runtime.paths import Paths
@@ -44,8 +44,8 @@ class Ending:
         match outcome:
             case TrainingOutcome():
                 await self.publisher.training(self.claim, folder, outcome)
-            case PreflightOutcome():
-                await self.publisher.preflight(self.claim, folder, outcome)
+            case ReportOutcome():
+                await self.publisher.report(self.claim, folder, outcome)
             case InspectionOutcome():
                 await self.publisher.inspection(self.claim, folder, outcome)
             case FailureOutcome() | None:

@@ -16,7 +16,7 @@ from app.contracts.wire.orders import (
     InspectionOutcome,
     Outcome,
     OutputFile,
-    PreflightOutcome,
+    ReportOutcome,
     TrainingOutcome,
 )
 from app.queue.blobs import Blobs
@@ -104,10 +104,10 @@ class Publisher:
         publication = Publication(files, outcome.student_manifest, outcome.student, outcome.report, outcome.peers)
         return await retry(lambda: self._ledger.succeed(claim, publication), self._retry_seconds)
 
-    async def preflight(self, claim: Claim, folder: Path, outcome: PreflightOutcome) -> bool:
-        """End a preflight, as `training`."""
+    async def report(self, claim: Claim, folder: Path, outcome: ReportOutcome) -> bool:
+        """End a job that makes no model, such as a preflight, as `training`."""
         files = await self._publish(claim, folder, outcome.files)
-        return await retry(lambda: self._ledger.finish_preflight(claim, files, outcome.report), self._retry_seconds)
+        return await retry(lambda: self._ledger.finish_report(claim, files, outcome.report), self._retry_seconds)
 
     async def inspection(self, claim: Claim, folder: Path, outcome: InspectionOutcome) -> bool:
         """End an inspection, as `training`."""

@@ -12,7 +12,7 @@ from app.contracts.problems import UserError
 from app.contracts.reports.preflight import PreflightReport
 from app.contracts.specs.jobs import PreflightJob
 from app.contracts.wire.events import ChildEvent, MetricsEvent, PhaseEvent
-from app.contracts.wire.orders import Order, PreflightOutcome
+from app.contracts.wire.orders import Order, ReportOutcome
 from tests.engine.harness import SECOND, STUDENT, TEACHER, EngineHarness, EventLog, StopAtStep, blobs, report_of
 from tests.engine.jobs.distillation.method_specs import CLASS_JOBS, KEPT, TRAINING, add_teachers, job, soft
 from tests.exhaustive import sample
@@ -36,7 +36,7 @@ def preflight(harness: EngineHarness, spec: Json, stop: Stop | None = None, name
     """Carry out a preflight of this job; events go to a fresh log."""
     harness.log = EventLog()
     outcome = execute(order_of(harness, spec, name), harness.log.emit, stop or StopAtStep(1 << 60))
-    assert isinstance(outcome, PreflightOutcome)
+    assert isinstance(outcome, ReportOutcome)
     assert [file.role for file in outcome.files] == ["report"]
     written = (harness.outputs(name) / outcome.files[0].path).read_text()
     report = PreflightReport.model_validate_json(written)
@@ -441,7 +441,7 @@ def test_warnings_of_the_training_are_reported_once(harness: EngineHarness) -> N
     seen: list[ChildEvent] = []
     order = order_of(harness, soft({"method": "kd"}, student=student, training=training, repeats=2))
     outcome = execute(order, seen.append, StopAtStep(1 << 60))
-    assert isinstance(outcome, PreflightOutcome)
+    assert isinstance(outcome, ReportOutcome)
     warnings = [event for event in seen if event.type == "warning"]
     assert [event.code for event in warnings] == ["inexact_accumulation"]
 

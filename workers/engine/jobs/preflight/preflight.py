@@ -19,7 +19,7 @@ from app.contracts.reports.preflight import (
 from app.contracts.resolving.multitask.relations import trunks_are_open
 from app.contracts.specs.jobs import AnyTrainingJob, PreflightJob
 from app.contracts.wire.events import ChildEvent, PhaseEvent, WarningEvent
-from app.contracts.wire.orders import Order, OutputFile, PreflightOutcome
+from app.contracts.wire.orders import Order, OutputFile, ReportOutcome
 from workers.engine.common.determinism import make_deterministic
 from workers.engine.common.environment import environment
 from workers.engine.common.files import sha256_of
@@ -69,7 +69,7 @@ class Preflight:
         self._warnings: list[dict[str, str]] = []
         self._would_fail: list[WouldFail] = []
 
-    def run(self) -> PreflightOutcome:
+    def run(self) -> ReportOutcome:
         """Load data, check the teachers, run a few steps. Raises Stopped, and UserError if the data cannot be read."""
         order = self._order
         make_deterministic(order.threads)
@@ -208,13 +208,13 @@ class Preflight:
             }
         )
 
-    def _outcome(self, report: PreflightReport) -> PreflightOutcome:
+    def _outcome(self, report: PreflightReport) -> ReportOutcome:
         path = Path(self._order.attempt_dir) / "outputs" / "report.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         document = report.model_dump(mode="json")
         path.write_text(json.dumps(document, allow_nan=False))
         file = OutputFile(role="report", path=path.name, bytes=path.stat().st_size, sha256=sha256_of(path))
-        return PreflightOutcome(files=(file,), report=document)
+        return ReportOutcome(files=(file,), report=document)
 
 
 def _first_run_spec(job: AnyTrainingJob) -> RunSpec:
