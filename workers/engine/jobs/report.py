@@ -1,15 +1,16 @@
-"""The report of a training job, and its outcome."""
+"""The report of a job, and its outcome."""
 
 import json
+from pathlib import Path
 
-from app.contracts.base import digest_of
+from app.contracts.base import Answer, digest_of
 from app.contracts.reports.relation import RelationReport
 from app.contracts.specs.jobs import MultitaskJob
-from app.contracts.wire.orders import OutputFile, TrainingOutcome
+from app.contracts.wire.orders import Order, OutputFile, ReportOutcome, TrainingOutcome
 from workers.engine.common.environment import environment
 from workers.engine.evaluation.relation_report import relation_report
 from workers.engine.evaluation.report import Cost, LearnerPart, ReportParts, build_report
-from workers.engine.jobs.evaluate import Evaluated, outputs_folder
+from workers.engine.jobs.evaluate import Evaluated
 from workers.engine.jobs.export import Exported, output_file
 from workers.engine.jobs.runs.results import TrainedModel
 from workers.engine.jobs.trained import Trained
@@ -19,15 +20,26 @@ from workers.engine.tasks.task import learnable_rows
 def write_report(trained: Trained, evaluated: Evaluated, exported: Exported) -> TrainingOutcome:
     """Write `report.json`; returns the outcome with all output files."""
     report = build_report(_parts(trained, evaluated, exported)).model_dump(mode="json")
-    path = outputs_folder(trained.job) / "report.json"
-    path.write_text(json.dumps(report, allow_nan=False))
     return TrainingOutcome(
-        files=(*exported.files, output_file("report", path)),
+        files=(*exported.files, _written(trained.job.order, report)),
         student=exported.facts,
         student_manifest=exported.manifest,
         peers=exported.peers,
         report=report,
     )
+
+
+def report_outcome(order: Order, report: Answer) -> ReportOutcome:
+    """The outcome of a job that makes no model; writes `report.json`."""
+    document = report.model_dump(mode="json")
+    return ReportOutcome(files=(_written(order, document),), report=document)
+
+
+def _written(order: Order, report: dict[str, object]) -> OutputFile:
+    path = Path(order.attempt_dir) / "outputs" / "report.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, allow_nan=False))
+    return output_file("report", path)
 
 
 def _parts(trained: Trained, evaluated: Evaluated, exported: Exported) -> ReportParts:

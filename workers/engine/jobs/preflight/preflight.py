@@ -1,8 +1,6 @@
 """The preflight job: loads data, runs the teachers and a few training steps, and reports errors and costs."""
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -19,10 +17,9 @@ from app.contracts.reports.preflight import (
 from app.contracts.resolving.multitask.relations import trunks_are_open
 from app.contracts.specs.jobs import AnyTrainingJob, PreflightJob
 from app.contracts.wire.events import ChildEvent, PhaseEvent, WarningEvent
-from app.contracts.wire.orders import Order, OutputFile, ReportOutcome
+from app.contracts.wire.orders import Order, ReportOutcome
 from workers.engine.common.determinism import make_deterministic
 from workers.engine.common.environment import environment
-from workers.engine.common.files import sha256_of
 from workers.engine.common.memory import available_bytes, is_out_of_memory, peak_bytes
 from workers.engine.common.stop import Stop, check
 from workers.engine.data.joining import dataset_inputs, read_datasets
@@ -31,6 +28,7 @@ from workers.engine.jobs.plan import Plan
 from workers.engine.jobs.preflight.costs import Costs, estimate, stages
 from workers.engine.jobs.preflight.teacher_checks import TeacherChecks, allow_chance_teachers
 from workers.engine.jobs.preflight.trial import now
+from workers.engine.jobs.report import report_outcome
 from workers.engine.jobs.runs.runner import Runner
 from workers.engine.jobs.search import candidates
 from workers.engine.losses.teacher_mix import TeacherOutputs
@@ -86,7 +84,7 @@ class Preflight:
             findings.teaching = self._enter("evaluating") - loaded
             if not any(teacher.problem for teacher in findings.teachers):
                 self._measure_steps(teachers, data, findings)
-            return self._outcome(self._report(teachers, data, findings))
+            return report_outcome(order, self._report(teachers, data, findings))
 
     def _check(self) -> None:
         check(self._stop)
@@ -207,14 +205,6 @@ class Preflight:
                 "total": total,
             }
         )
-
-    def _outcome(self, report: PreflightReport) -> ReportOutcome:
-        path = Path(self._order.attempt_dir) / "outputs" / "report.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        document = report.model_dump(mode="json")
-        path.write_text(json.dumps(document, allow_nan=False))
-        file = OutputFile(role="report", path=path.name, bytes=path.stat().st_size, sha256=sha256_of(path))
-        return ReportOutcome(files=(file,), report=document)
 
 
 def _first_run_spec(job: AnyTrainingJob) -> RunSpec:
