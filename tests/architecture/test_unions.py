@@ -27,6 +27,7 @@ from app.contracts.specs.distillation import (
     SoftTargetTerm,
     TaskKind,
 )
+from app.contracts.specs.jobs import WITHOUT_STUDENT, AnyJob, AnyTrainingJob, JobKind, SubmittableJob
 from app.contracts.specs.relations import RelationSpec
 from app.contracts.specs.training import Schedule
 from workers.engine.balancing import make_balancer
@@ -177,6 +178,15 @@ def test_the_table_of_gradient_methods_is_complete_and_agrees_with_the_union() -
 def test_a_schedule_has_a_factor_at_each_share_of_the_steps(schedule: Any) -> None:
     kind = get_args(schedule.model_fields["kind"].annotation)[0]
     assert all(0.0 <= factor(schedule(kind=kind), share) <= 1.0 for share in (0.0, 0.5, 1.0))
+
+
+def test_the_names_of_the_kinds_of_jobs_are_those_of_the_union() -> None:
+    jobs = members(AnyJob)
+    assert [get_args(job.model_fields["kind"].annotation)[0] for job in jobs] == list(get_args(JobKind))
+    assert {*members(AnyTrainingJob)} < {*members(SubmittableJob)} < {*jobs}
+    for job in jobs:
+        check_declared(job)
+    assert {"preflight", "inspect"} == WITHOUT_STUDENT
 
 
 def test_a_relation_of_each_form_has_a_source() -> None:
