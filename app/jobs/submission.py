@@ -12,7 +12,8 @@ from app.contracts.resolving.footprint import disk_bytes
 from app.contracts.resolving.multitask.relations import trunks_are_open
 from app.contracts.resolving.resolve import Resolution, resolve
 from app.contracts.resources.facts import DATASET_FACTS, MODEL_FACTS, DatasetFacts, ModelFacts
-from app.contracts.specs.jobs import PreflightJob, Reference, SubmittableJob, TrainJob
+from app.contracts.specs.architectures import Architecture
+from app.contracts.specs.jobs import AnyTrainingJob, PreflightJob, Reference, SubmittableJob
 from app.contracts.states import JobState
 from app.db.rows import DatasetRow, ModelRow
 from app.http.errors import Invalid
@@ -107,12 +108,19 @@ def _facts(adapter: TypeAdapter[T], known: Known) -> T | None:
 def dry_run(resolution: Resolution) -> DryRun:
     """The resolved job without running it (for a preflight: that of its job); counts are analytic."""
     spec = resolution.spec.job if isinstance(resolution.spec, PreflightJob) else resolution.spec
-    architecture = spec.model if isinstance(spec, TrainJob) else spec.student
-    whole = architecture.input_shape is not None and architecture.outputs is not None and not trunks_are_open(spec)
+    network = _known_network(spec) if isinstance(spec, AnyTrainingJob) else None
     return DryRun(
         spec=resolution.spec,
         complete=resolution.complete,
-        parameters=parameter_count(architecture) if whole else None,
-        flops=flops(architecture) if whole else None,
+        parameters=None if network is None else parameter_count(network),
+        flops=None if network is None else flops(network),
         warnings=resolution.warnings,
     )
+
+
+def _known_network(spec: AnyTrainingJob) -> Architecture | None:
+    """The network to train, unless its shapes or its number of trunks are not known yet."""
+    network = spec.network
+    if network.input_shape is None or network.outputs is None or trunks_are_open(spec):
+        return None
+    return network

@@ -73,8 +73,18 @@ def resolve(
     `threads` is the number of CPU threads to freeze with the job where the spec does not say one. A preflight is
     resolved as the job that it looks at; its problems lie below `/job`.
     """
-    if isinstance(spec, PreflightJob):
-        return _preflight(spec, resolve(spec.job, datasets, models, threads=threads))
+    match spec:
+        case PreflightJob():
+            return _preflight(spec, _resolve_training(spec.job, datasets, models, threads))
+        case TrainJob() | DistillJob() | MultitaskJob():
+            return _resolve_training(spec, datasets, models, threads)
+        case _:
+            assert_never(spec)
+
+
+def _resolve_training(
+    spec: AnyTrainingJob, datasets: Mapping[str, DatasetFacts | None], models: Models, threads: int
+) -> Resolution:
     findings = Findings()
     refs = spec.dataset_refs()
     dataset = joined_facts(refs, datasets, findings)

@@ -196,6 +196,11 @@ class TrainJob(_Job):
     )
     model: Architecture = Field(description="The network to train.")
 
+    @property
+    def network(self) -> Architecture:
+        """The network to train."""
+        return self.model
+
 
 class DistillJob(_Job):
     """A student from one or several teachers, with a control."""
@@ -226,6 +231,11 @@ class DistillJob(_Job):
         if not self.teachers and self.mutual is None:
             raise ValueError("name `teachers`, or `mutual` peers: no one would teach")
         return self
+
+    @property
+    def network(self) -> Student:
+        """The network to train."""
+        return self.student
 
     def teacher_refs(self) -> Iterable[tuple[str, TeacherRef]]:
         return ((f"/teachers/{i}", teacher) for i, teacher in enumerate(self.teachers or ()))
@@ -285,6 +295,11 @@ class MultitaskJob(_Job):
         "and for the same optimiser steps; the report has Δm against them.",
     )
     store: StoreSpec = Field(default_factory=StoreSpec, description="How the teachers' outputs are stored.")
+
+    @property
+    def network(self) -> Student:
+        """The network to train."""
+        return self.student
 
     def teacher_refs(self) -> Iterable[tuple[str, TeacherRef]]:
         for t, task in enumerate(self.tasks):

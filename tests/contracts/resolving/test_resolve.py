@@ -150,6 +150,7 @@ def test_early_stopping_needs_a_validation_split() -> None:
     bare = dataset().model_copy(update={"splits": {"train": 100}})
     found = resolved(TRAIN | {"training": {"early_stopping": {"patience": 2}}}, bare)
     assert codes(found) == {("/training/early_stopping", "validation_needed")}
+    assert isinstance(found.spec, TrainJob)
     assert found.spec.training.select_by == "last"
 
 
