@@ -181,12 +181,16 @@ def test_a_schedule_has_a_factor_at_each_share_of_the_steps(schedule: Any) -> No
 
 
 def test_the_names_of_the_kinds_of_jobs_are_those_of_the_union() -> None:
-    jobs = members(AnyJob)
-    assert [get_args(job.model_fields["kind"].annotation)[0] for job in jobs] == list(get_args(JobKind))
-    assert {*members(AnyTrainingJob)} < {*members(SubmittableJob)} < {*jobs}
-    for job in jobs:
-        check_declared(job)
-    assert {"preflight", "inspect"} == WITHOUT_STUDENT
+    jobs = {get_args(job.model_fields["kind"].annotation)[0]: job for job in members(AnyJob)}
+    assert list(jobs) == list(get_args(JobKind))
+    assert {*members(AnyTrainingJob)} < {*members(SubmittableJob)} < {*jobs.values()}
+
+
+@pytest.mark.parametrize("job", members(AnyJob), ids=named)
+def test_exactly_a_job_that_trains_has_a_student(job: Any) -> None:
+    check_declared(job)
+    assert job.has_student == (job in members(AnyTrainingJob))
+    assert job.has_student == (get_args(job.model_fields["kind"].annotation)[0] not in WITHOUT_STUDENT)
 
 
 def test_a_relation_of_each_form_has_a_source() -> None:
