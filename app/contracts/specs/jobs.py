@@ -1,4 +1,4 @@
-"""Job specs: what a client asks for. `train | distill | multitask | preflight`, discriminated by `kind`."""
+"""Job specs as clients send them: `train | distill | multitask | preflight`, discriminated by `kind`."""
 
 from typing import Annotated, Literal, Self
 
@@ -22,8 +22,8 @@ Export = Literal["onnx"]
 class DatasetRef(Contract):
     """A dataset and its share of the batches.
 
-    Every batch has `batch_size` rows, so many of each dataset as its weight says. Small datasets are gone through again
-    and again, large ones go on where they were; an epoch ends when as many rows have passed as all datasets have.
+    Every batch has `batch_size` rows, a number from each dataset in proportion to its weight. Small datasets are
+    repeated within an epoch, large ones continue in the next; an epoch has as many rows as all datasets together.
     """
 
     dataset: DatasetId
@@ -45,7 +45,7 @@ DatasetRefs = Annotated[tuple[DatasetRef, ...], Field(min_length=1, max_length=8
 
 
 class TeacherRef(Contract):
-    """Who teaches: a model, a job's student once it succeeds, or outputs that stand in the dataset."""
+    """A teacher: a model, the student of a job once it has succeeded, or outputs stored in the dataset."""
 
     model: ModelId | None = Field(default=None, description="Id of the model that is the teacher.")
     job: JobId | None = Field(
@@ -72,7 +72,7 @@ class TeacherRef(Contract):
 
 def _teachers_weigh(teachers: tuple[TeacherRef, ...]) -> tuple[TeacherRef, ...]:
     if sum(teacher.weight for teacher in teachers) == 0.0:
-        raise fault("weights_sum_to_zero", "the weights of the teachers sum to 0: no one would teach")
+        raise fault("weights_sum_to_zero", "the weights of the teachers sum to 0: no teacher would have any influence")
     return teachers
 
 
@@ -102,7 +102,7 @@ class _Job(Contract):
         return self
 
     def dataset_refs(self) -> tuple[DatasetRef, ...]:
-        """The datasets with their weights, however the client wrote them."""
+        """The datasets with their weights, from `dataset` or `datasets`."""
         if self.datasets is not None:
             return self.datasets
         assert self.dataset is not None
@@ -110,7 +110,7 @@ class _Job(Contract):
 
 
 class ControlSpec(Contract):
-    """A control that is more than the same student without the teacher."""
+    """Settings of a control that differ from the student's."""
 
     label_smoothing: float = Field(
         default=0.1,
@@ -140,7 +140,7 @@ _REPEATS = "Number of seeds with which student and control are trained; the verd
 
 
 class TrainJob(_Job):
-    """A model from labels, e.g. a teacher."""
+    """Trains a model on labels, e.g. a teacher."""
 
     kind: Literal["train"]
     target: Name | None = Field(
@@ -150,7 +150,7 @@ class TrainJob(_Job):
 
 
 class DistillJob(_Job):
-    """A student from one or several teachers, with a control."""
+    """Trains a student of one or several teachers, with a control."""
 
     kind: Literal["distill"]
     target: Name | None = Field(
@@ -176,12 +176,12 @@ class DistillJob(_Job):
     @model_validator(mode="after")
     def _someone_teaches(self) -> Self:
         if not self.teachers and self.mutual is None:
-            raise ValueError("name `teachers`, or `mutual` peers: no one would teach")
+            raise ValueError("name `teachers`, or `mutual` peers: a student needs at least one of them")
         return self
 
 
 class TaskSpec(Contract):
-    """One task of a multi-task job: a head, its target, its weight, and who teaches it."""
+    """One task of a multi-task job: its head, target, weight and teachers."""
 
     name: Name = Field(description="Name of the task, of its head, and of its entries in metrics and report.")
     target: Name | None = Field(default=None, description="Name of the target; the name of the task when left out.")
@@ -214,7 +214,7 @@ Tasks = Annotated[tuple[TaskSpec, ...], Field(min_length=1, max_length=64), Afte
 
 
 class MultitaskJob(_Job):
-    """Several tasks, one student; with teachers inside tasks it is the combination with distillation."""
+    """Trains one student on several tasks; with teachers inside tasks it is combined with distillation."""
 
     kind: Literal["multitask"]
     tasks: Tasks = Field(description="The tasks; each has a head of its own.")
@@ -237,13 +237,13 @@ class MultitaskJob(_Job):
 
 
 TrainingJob = Annotated[TrainJob | DistillJob | MultitaskJob, Field(discriminator="kind")]
-"""What a preflight looks at: a job that trains."""
+"""The job of a preflight: one that trains."""
 
 TRAINING_JOB: TypeAdapter[TrainJob | DistillJob | MultitaskJob] = TypeAdapter(TrainingJob)
 
 
 class PreflightJob(Contract):
-    """What a job would meet before its first step, and what it would cost. Nothing is trained."""
+    """Checks a job and estimates its cost. No model is trained."""
 
     kind: Literal["preflight"]
     name: Title | None = Field(default=None, description="Name for people, not necessarily unique.")
@@ -252,7 +252,7 @@ class PreflightJob(Contract):
 
     @property
     def training(self) -> TrainingSpec:
-        """How the job would be trained."""
+        """The training settings of the job."""
         return self.job.training
 
     def dataset_refs(self) -> tuple[DatasetRef, ...]:
@@ -264,13 +264,13 @@ JobSpec = Annotated[
     TrainJob | DistillJob | MultitaskJob | PreflightJob,
     Field(discriminator="kind", description="A job; `kind` decides which fields it has."),
 ]
-"""What `POST /v1/jobs` takes."""
+"""The body of `POST /v1/jobs`."""
 
 JOB_SPEC: TypeAdapter[TrainJob | DistillJob | MultitaskJob | PreflightJob] = TypeAdapter(JobSpec)
 
 
 class InspectJob(Contract):
-    """The service's own job: does an upload hold what its manifest says?"""
+    """The service's own job: checks that an upload is as its manifest describes it."""
 
     kind: Literal["inspect"] = "inspect"
     model: ModelId | None = Field(default=None, description="The model to inspect; null where a dataset is inspected.")
@@ -286,7 +286,7 @@ class InspectJob(Contract):
 
 
 AnySpec = Annotated[TrainJob | DistillJob | MultitaskJob | PreflightJob | InspectJob, Field(discriminator="kind")]
-"""What the ledger keeps."""
+"""A spec as the ledger stores it."""
 
 ANY_SPEC: TypeAdapter[TrainJob | DistillJob | MultitaskJob | PreflightJob | InspectJob] = TypeAdapter(AnySpec)
 JobKind = Literal["train", "distill", "multitask", "preflight", "inspect"]

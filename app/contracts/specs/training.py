@@ -1,4 +1,4 @@
-"""How a member is trained: steps, optimiser, schedule, precision, selection."""
+"""How a model is trained: steps, optimizer, schedule, precision, selection."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -10,7 +10,7 @@ from app.contracts.specs.views import Views
 
 
 class ConstantSchedule(Contract):
-    """The learning rate stays as given."""
+    """A constant learning rate."""
 
     kind: Literal["constant"]
 
@@ -60,7 +60,7 @@ Schedule = Annotated[_Schedule, BeforeValidator(_named, json_schema_input_type=S
 
 
 class EarlyStopping(Contract):
-    """Stop a member when its validation score has not improved for `patience` epochs."""
+    """Stop when the validation score has not improved for `patience` epochs."""
 
     patience: int = Field(default=5, ge=1, le=10_000, description="Number of epochs without improvement.")
     min_delta: float = Field(
@@ -72,7 +72,7 @@ Count = Annotated[int, Field(ge=1, le=100_000_000)]
 
 
 class TrainingSpec(Contract):
-    """Common to all kinds of job. Equal budgets mean equal optimiser steps."""
+    """Training settings, common to all kinds of job. Equal budgets mean equal optimizer steps."""
 
     epochs: int | None = Field(
         default=None,
