@@ -115,7 +115,7 @@ class JobEventPage(Page[JobEvent]):
 
 
 def job_view(row: JobRow) -> Job:
-    """The view of a row. What a newer version wrote and this one does not know is left out."""
+    """The view of a row. Fields that only a newer version knows are left out."""
     document: dict[str, Any] = {
         name: getattr(row, name)
         for name in ("id", "kind", "name", "state", "progress", "attempt", "crashes", "device", "outputs", "error")

@@ -1,4 +1,4 @@
-"""A preflight through a real service: asked by HTTP, carried out by a worker, told in a report of its own."""
+"""A preflight through a real service: submitted by HTTP, run by a worker, with a report of its own."""
 
 from typing import Any
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from app.contracts.base import Contract, Shape, Weight, fault, tuples
+from app.contracts.base import Contract, Shape, Weight, coded_error, tuples
 from app.contracts.specs.phases import Phase
 from app.contracts.specs.searches import WeightSearch
 from app.contracts.specs.temperatures import Temperature
@@ -373,5 +373,5 @@ class DistillationSpec(Contract):
             terms = (*self.soft_targets, *(self.features or ()))
             if self.supervised.weight + sum(term.share for term in terms) == 0.0:
                 message = "the weights of soft targets and supervised loss sum to 0: nothing to learn from"
-                raise fault("weights_sum_to_zero", message)
+                raise coded_error("weights_sum_to_zero", message)
         return self

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, model_validator
 
-from app.contracts.base import Contract, DatasetId, JobId, ModelId, Name, Title, Weight, fault
+from app.contracts.base import Contract, DatasetId, JobId, ModelId, Name, Title, Weight, coded_error
 from app.contracts.specs.architectures import Architecture, Student
 from app.contracts.specs.balancing import Balancing, FixedBalancing
 from app.contracts.specs.distillation import DistillationSpec
@@ -37,7 +37,7 @@ class DatasetRef(Contract):
 
 def _named_once(refs: tuple[DatasetRef, ...]) -> tuple[DatasetRef, ...]:
     if len({ref.dataset for ref in refs}) != len(refs):
-        raise fault("duplicate_name", "`datasets` names a dataset twice: give it one weight")
+        raise coded_error("duplicate_name", "`datasets` names a dataset twice: give it one weight")
     return refs
 
 
@@ -72,7 +72,9 @@ class TeacherRef(Contract):
 
 def _teachers_weigh(teachers: tuple[TeacherRef, ...]) -> tuple[TeacherRef, ...]:
     if sum(teacher.weight for teacher in teachers) == 0.0:
-        raise fault("weights_sum_to_zero", "the weights of the teachers sum to 0: no teacher would have any influence")
+        raise coded_error(
+            "weights_sum_to_zero", "the weights of the teachers sum to 0: no teacher would have any influence"
+        )
     return teachers
 
 
@@ -204,9 +206,9 @@ def _distinct_and_weighing(tasks: tuple[TaskSpec, ...]) -> tuple[TaskSpec, ...]:
     names = [task.name for task in tasks]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise fault("duplicate_name", f"task names must differ, found twice: {', '.join(doubled)}")
+        raise coded_error("duplicate_name", f"task names must differ, found twice: {', '.join(doubled)}")
     if sum(task.weight for task in tasks) == 0.0:
-        raise fault("weights_sum_to_zero", "the weights of the tasks sum to 0: nothing to learn")
+        raise coded_error("weights_sum_to_zero", "the weights of the tasks sum to 0: nothing to learn")
     return tasks
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from app.contracts.base import Contract, Name, fault
+from app.contracts.base import Contract, Name, coded_error
 from app.contracts.specs.searches import JudgedSearch
 
 EstimateMethod = Literal["gradient_cosine", "first_order", "tag"]
@@ -70,7 +70,7 @@ class GroupsRelation(AppliedRelation):
         names = [name for group in self.groups for name in group]
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
-            raise fault("duplicate_name", f"a task is in one group, found twice: {', '.join(doubled)}")
+            raise coded_error("duplicate_name", f"a task is in one group, found twice: {', '.join(doubled)}")
         return self
 
 

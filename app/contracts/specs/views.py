@@ -93,7 +93,7 @@ Transform = Annotated[
 
 
 class Views(Contract):
-    """Augmentations of the training rows, in this order, drawn anew in each epoch. Other splits are not augmented."""
+    """Augmentations of the training rows, in this order, drawn again in each epoch. Other splits are not augmented."""
 
     seed: int = Field(
         default=0, ge=0, le=2**31 - 1, description="Seed of all random draws of the augmentations, and of nothing else."

@@ -38,11 +38,11 @@ def prepare(url: str) -> None:
 
 
 @asynccontextmanager
-async def opened(url: str, folder: Path, **said: object) -> AsyncIterator[ApiHarness]:
+async def opened(url: str, folder: Path, **changes: object) -> AsyncIterator[ApiHarness]:
     """A ApiHarness over this new database."""
     prepare(url)
     settings = Settings.model_validate(
-        {"data_dir": folder, "database_url": url, "lease_seconds": 30.0, "threads": 1, "spare_disk_bytes": 0} | said
+        {"data_dir": folder, "database_url": url, "lease_seconds": 30.0, "threads": 1, "spare_disk_bytes": 0} | changes
     )
     app = create_app(settings)
     async with app.router.lifespan_context(app):

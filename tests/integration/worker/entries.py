@@ -107,7 +107,7 @@ def _save(job: Job, step: int, running: str) -> None:
 def work(job: Job) -> int:
     """Count `steps` steps of `pause` seconds; a checkpoint every `every`. The student is a digest of all steps.
 
-    The first attempt stays at step `hold` until it is told to stop, or killed.
+    The first attempt stays at step `hold` until it is asked to stop, or killed.
     """
     stop = job.control()
     steps, every, pause = int(job.number("steps", 3)), int(job.number("every", 1000)), job.number("pause", 0.0)

@@ -17,7 +17,7 @@ async def test_a_killed_child_is_requeued_and_ends_once(harness: WorkerHarness) 
         job = await harness.ends(job_id)
     assert job.state is JobState.SUCCEEDED
     assert job.attempt == 2
-    assert (await harness.said(job_id, "began"))[1]["step"] == 8
+    assert (await harness.warnings(job_id, "began"))[1]["step"] == 8
 
 
 async def test_a_killed_fork_server_takes_its_children_along_and_is_replaced(harness: WorkerHarness) -> None:
@@ -113,7 +113,7 @@ async def test_sigterm_drains_without_a_crash_on_the_jobs_account(harness: Worke
     harness.process()
     job = await harness.ends(job_id)
     assert job.state is JobState.SUCCEEDED
-    assert (await harness.said(job_id, "began"))[1]["step"] == 10
+    assert (await harness.warnings(job_id, "began"))[1]["step"] == 10
 
 
 async def test_a_second_sigterm_waits_for_nobody(harness: WorkerHarness) -> None:

@@ -116,8 +116,8 @@ LISTS: dict[str, tuple[Any, str, str]] = {
 
 @pytest.mark.parametrize("what", LISTS)
 def test_lists_that_are_no_rows_of_numbers_are_refused(what: str, tmp_path: Path) -> None:
-    column, code, said = LISTS[what]
-    assert said in refused(code, lambda: arrays(tmp_path, {"x": column}), ROOM)
+    column, code, fragment = LISTS[what]
+    assert fragment in refused(code, lambda: arrays(tmp_path, {"x": column}), ROOM)
 
 
 def test_a_column_named_twice_is_refused_where_it_is_wanted(tmp_path: Path) -> None:

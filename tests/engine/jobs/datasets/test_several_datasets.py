@@ -375,8 +375,8 @@ def test_columns_teach_in_their_own_dataset_and_have_no_outputs_elsewhere(tmp_pa
     harness = EngineHarness(tmp_path)
     arrays = blobs()
     arrays["told"] = np.eye(3, dtype=np.float32)[arrays["label"]] * 5.0
-    told = {"told": {"kind": "teacher", "predicts": {"kind": "class"}}}
-    harness.dataset(arrays, targets=FIRST["targets"] | told)
+    columns = {"told": {"kind": "teacher", "predicts": {"kind": "class"}}}
+    harness.dataset(arrays, targets=FIRST["targets"] | columns)
     harness.another(of_second(), **FIRST)
     spec = MULTITASK | {"tasks": [{"name": "label", "teachers": [{"columns": "told"}]}]}
     found = trained(harness, spec, "columns")

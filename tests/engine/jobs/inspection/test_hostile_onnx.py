@@ -19,9 +19,9 @@ def external(location: str, *, constant: bool = False) -> Graph:
     weight = made.graph.initializer[0]
     weight.ClearField("raw_data")
     weight.data_location = TensorProto.EXTERNAL
-    for key, told in (("location", location), ("length", "9" * 18)):
+    for key, text in (("location", location), ("length", "9" * 18)):
         part = weight.external_data.add()
-        part.key, part.value = key, told
+        part.key, part.value = key, text
     if constant:
         made.graph.node.insert(0, helper.make_node("Constant", [], ["w"], value=weight))
         del made.graph.initializer[0]
@@ -158,9 +158,9 @@ HOSTILE: dict[str, tuple[Callable[[], Graph | bytes], str, str]] = {
 
 @pytest.mark.parametrize("trap", HOSTILE)
 def test_a_hostile_graph_is_refused_with_what_was_found(trap: str, tmp_path: Path) -> None:
-    make, code, said = HOSTILE[trap]
+    make, code, expected = HOSTILE[trap]
     message = refused(code, lambda: inspected(make(), tmp_path))
-    assert said in message
+    assert expected in message
     assert str(tmp_path) not in message, "where files lie on the server concerns nobody"
 
 

@@ -102,9 +102,9 @@ def test_a_student_learns_in_bfloat16(harness: EngineHarness, scheme: str) -> No
 @pytest.mark.parametrize("scheme", STUDENTS)
 def test_what_the_report_says_of_the_student_is_the_schemes(harness: EngineHarness, scheme: str) -> None:
     outcome = harness.run(job(scheme))
-    architecture, told = outcome.student.architecture, report_of(outcome).student
+    architecture, report = outcome.student.architecture, report_of(outcome).student
     assert architecture is not None
-    assert (told.parameters, told.flops) == (parameter_count(architecture), flops(architecture))
+    assert (report.parameters, report.flops) == (parameter_count(architecture), flops(architecture))
     hard = architecture.model_copy(update={"sharing": "hard"})
     assert parameter_count(architecture) > parameter_count(hard)
 
@@ -112,9 +112,9 @@ def test_what_the_report_says_of_the_student_is_the_schemes(harness: EngineHarne
 def read_again(folder: Path) -> ModelManifest:
     """A manifest from nothing but what the file says of itself."""
     with safe_open(folder, "pt") as file:
-        told = json.loads(file.metadata()["stillhouse"])
-    said = {name: told[name] for name in ("architecture", "inputs", "outputs")}
-    return ModelManifest.model_validate_json(json.dumps({"name": "again", "format": "safetensors", **said}))
+        document = json.loads(file.metadata()["stillhouse"])
+    fields = {name: document[name] for name in ("architecture", "inputs", "outputs")}
+    return ModelManifest.model_validate_json(json.dumps({"name": "again", "format": "safetensors", **fields}))
 
 
 @pytest.mark.parametrize("scheme", STUDENTS)
