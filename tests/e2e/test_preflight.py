@@ -33,7 +33,7 @@ def distillation(article: dict[str, Any], teacher: str, *, allow: bool) -> dict[
 
 @pytest.fixture(scope="module")
 def teacher(client: Client, article: dict[str, Any]) -> str:
-    """The id of a job that trains a teacher of random labels; nobody waits for it here."""
+    """The id of a job that trains a teacher of random labels; not waited for."""
     made: str = client.submit({**TEACHER, "dataset": article["id"]})["id"]
     return made
 

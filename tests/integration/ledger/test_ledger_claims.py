@@ -190,7 +190,7 @@ async def attempts(harness: LedgerHarness, job: str) -> None:
             await harness.ledger.record(claim, [ProgressEvent(step=step), checkpoint(claim.attempt * 10 + step)])
         try:
             await harness.ledger.yield_(claim)
-        except IllegalTransition:  # nobody asked it to stop
+        except IllegalTransition:  # no stop was requested
             await harness.ledger.drain(claim)
 
 

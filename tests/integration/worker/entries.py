@@ -97,10 +97,10 @@ def _last_checkpoint(folder: Path) -> tuple[int, str]:
 def _save(job: Job, step: int, running: str) -> None:
     name = f"step-{step:08d}-a{job.order.attempt}"
     place = Path(job.order.checkpoints_dir) / name
-    draft = place.with_name("." + name)
-    draft.mkdir()
-    (draft / "state.json").write_text(json.dumps({"step": step, "sum": running}))
-    draft.rename(place)
+    temporary = place.with_name("." + name)
+    temporary.mkdir()
+    (temporary / "state.json").write_text(json.dumps({"step": step, "sum": running}))
+    temporary.rename(place)
     job.emit(CheckpointEvent(step=step, name=name, sha256=hashlib.sha256(running.encode()).hexdigest()))
 
 

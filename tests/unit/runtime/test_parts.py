@@ -28,7 +28,7 @@ def paths(tmp_path: Path) -> Paths:
 
 def test_a_lock_is_free_once_all_its_copies_are_closed(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
-    assert not locks.is_free(path)  # nobody ever held it: that proves nothing
+    assert not locks.is_free(path)  # it was never held, so no process can be dead
     held = locks.take(path)
     assert held is not None
     copy = os.dup(held)

@@ -111,7 +111,7 @@ def test_bytes_stay_bytes_unless_another_dataset_has_numbers() -> None:
     assert concatenate_and_free([small, small]).dtype == torch.uint8
     parts = [small, large]
     assert torch.equal(concatenate_and_free(parts), torch.tensor([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0], [0.5, 0.5, 0.5]]))
-    assert parts == [], "what was copied is let go of"
+    assert parts == [], "copied parts are released"
 
 
 # The batches

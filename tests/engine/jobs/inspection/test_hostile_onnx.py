@@ -87,7 +87,7 @@ HOSTILE: dict[str, tuple[Callable[[], Graph | bytes], str, str]] = {
         "unreadable",
         "sorted",
     ),
-    "an operator that nobody knows": (
+    "an unknown operator": (
         lambda: graph(helper.make_node("Frob", ["x"], ["y"])),
         "unreadable",
         "No Op registered for Frob",
@@ -161,7 +161,7 @@ def test_a_hostile_graph_is_refused_with_what_was_found(trap: str, tmp_path: Pat
     make, code, expected = HOSTILE[trap]
     message = refused(code, lambda: inspected(make(), tmp_path))
     assert expected in message
-    assert str(tmp_path) not in message, "where files lie on the server concerns nobody"
+    assert str(tmp_path) not in message, "paths on the server are not disclosed"
 
 
 def test_a_damaged_graph_is_read_or_refused_and_nothing_else(tmp_path: Path) -> None:

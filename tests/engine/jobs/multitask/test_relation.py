@@ -155,7 +155,7 @@ def test_r_of_teachers_says_who_teaches_whom_where_heads_agree(harness: EngineHa
     assert report.spec["relation"]["agreeing"] == [[1], [0], []]
     harness.run({**spec, "relation": None}, "without")
     harness.run({**spec, "relation": {**APART, "apply": "teachers"}}, "apart")
-    assert harness.digest("apart") == harness.digest("without"), "R = I lends nobody"
+    assert harness.digest("apart") == harness.digest("without"), "R = I adds no teachers"
     mean = [{"model": TEACHER, "weight": 0.5}, {"model": SECOND, "weight": 0.5}]
     tasks = [{**spec["tasks"][0], "teachers": mean}, *spec["tasks"][1:]]
     harness.run({**spec, "tasks": tasks, "relation": None}, "by hand")

@@ -202,7 +202,7 @@ def test_the_balancer_is_given_the_sets_by_the_places_of_tasks_in_the_job(
 def test_a_gradient_method_balances_each_set_over_the_tasks_that_reach_it(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Trap: a row of zeros for a task that does not reach a trunk is a task that conflicts with nobody."""
+    """Trap: a row of zeros for a task that does not reach a trunk is a task that conflicts with no other."""
     seen: list[tuple[int, int]] = []
 
     class Recording(Plain):
