@@ -52,7 +52,11 @@ def migrate(url: str) -> None:
     if url.startswith("sqlite"):
         Path(url.partition("///")[2]).write_bytes(_migrated_sqlite())
         return
-    name, server = urlsplit(url).path.removeprefix("/"), parse_qs(urlsplit(url).query)["host"][0]
+    parts = urlsplit(url)
+    if parts.port is not None:  # by way of a proxy, which knows no other database
+        upgrade(url)
+        return
+    name, server = parts.path.removeprefix("/"), parse_qs(parts.query)["host"][0]
     template = _migrated_postgresql(server)
     with psycopg.connect(_admin(server), autocommit=True) as connection:
         connection.execute(f'DROP DATABASE "{name}"'.encode())
