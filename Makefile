@@ -8,7 +8,7 @@ ROUNDS ?= 20
 OUT ?= digests.json
 # No database, no service, no whole job (tests/engine/jobs), and no exports, which are slow.
 QUICK := tests/unit tests/contracts tests/golden \
-	$(addprefix tests/engine/,balancing data losses models training evaluation/metrics evaluation/robustness)
+	$(addprefix tests/engine/,balancing data losses models training)
 
 .PHONY: help setup demo serve quick test test-all check format bench accuracy multitask-accuracy digests gpu faults golden clean
 

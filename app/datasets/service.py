@@ -1,11 +1,11 @@
 """Datasets: row and formats for `app.resources`."""
 
-from typing import Final
+from typing import Final, get_args
 
 from pydantic import TypeAdapter
 
 from app.contracts.resources.facts import FileRole
-from app.contracts.resources.manifests import DatasetManifest
+from app.contracts.resources.manifests import DATASET_SIGNATURES, DatasetFormat, DatasetManifest
 from app.datasets.schemas import Dataset, dataset_view
 from app.db.rows import DatasetRow
 from app.resources.kinds import ResourceKind
@@ -26,7 +26,7 @@ DATASETS: Final[ResourceKind[DatasetRow, DatasetManifest, Dataset]] = ResourceKi
     row=DatasetRow,
     new_row=_row,
     manifest=TypeAdapter(DatasetManifest),
-    formats={"npz": "npz", "parquet": "parquet", "csv": None, "jsonl": None},
+    formats={name: name if name in DATASET_SIGNATURES else None for name in get_args(DatasetFormat)},
     role=_role,
     view=dataset_view,
 )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from app.contracts.resources.manifests import DATASET_SIGNATURES
 from app.http.errors import Invalid
 from app.resources.zip_files import members
 
@@ -72,14 +73,14 @@ _INSTEAD: Final[Mapping[str, str]] = {
 }
 
 _SIGNATURES: Final[Sequence[tuple[int, bytes, str]]] = (
-    (0, b"PK\x03\x04", "zip"),
+    (0, DATASET_SIGNATURES["npz"], "zip"),
     (0, b"PK\x05\x06", "zip"),
     (0, b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", "torch_legacy"),
     *((0, bytes((0x80, protocol)), "pickle") for protocol in range(2, 6)),
     (0, b"\x89HDF\r\n\x1a\n", "hdf5"),
     (0, b"ARROW1\x00\x00", "arrow"),
     (0, b"FEA1", "arrow"),
-    (0, b"PAR1", "parquet"),
+    *((0, signature, name) for name, signature in DATASET_SIGNATURES.items() if name != "npz"),
     (0, b"\x93NUMPY", "npy"),
     (0, b"GGUF", "gguf"),
     (4, b"TFL3", "tflite"),

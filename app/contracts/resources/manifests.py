@@ -1,6 +1,7 @@
 """Manifests of models and datasets: descriptions that clients send with uploads."""
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -21,6 +22,8 @@ from app.contracts.specs.architectures import Architecture
 
 ModelFormat = Literal["safetensors", "state_dict", "onnx"]
 DatasetFormat = Literal["npz", "parquet", "csv", "jsonl"]
+DATASET_SIGNATURES: Final[Mapping[DatasetFormat, bytes]] = {"npz": b"PK\x03\x04", "parquet": b"PAR1"}
+"""The first bytes of a file in a binary format; the other formats are text."""
 SplitName = Literal["train", "validation", "test"]
 Statistic = Finite | Annotated[tuple[Finite, ...], Field(min_length=1, max_length=65_536)]
 Columns = Annotated[tuple[Column, ...], Field(min_length=1, max_length=65_536)]

@@ -164,7 +164,7 @@ def test_a_row_of_multilabels_is_labelled_where_any_label_is() -> None:
     assert found.labelled.tolist() == [True, True, False]
     for label in (2, -1, 0.5):
         message = refused("label_out_of_range", partial(numbers, "multilabel", np.array([[0, 1], [1, label]])))
-        assert "must be 0 or 1 (or missing), is not at row 1" in message
+        assert "must be 0, 1 or missing; row 1 is not" in message
 
 
 NUMBERS: dict[str, tuple[str, Array, dict[str, Any], str, str]] = {

@@ -1,4 +1,4 @@
-"""Rows dealt to splits: every row once, from the seed alone, in the split_sizes that were asked for."""
+"""Rows dealt to splits: every row once, from the seed alone, in the shares that were asked for."""
 
 import json
 from collections import Counter

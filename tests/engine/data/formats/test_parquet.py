@@ -110,7 +110,7 @@ LISTS: dict[str, tuple[Any, str, str]] = {
     "other lengths": (pa.array([[1, 2], [3]]), "ragged", "rows of 1, 2"),
     "text": (pa.array([["1"], ["2"]]), "wrong_type", "`x` holds text"),
     "structs": (pa.array([[{"a": 1}]]), "ragged", "`x` needs numbers"),
-    "nothing": (pa.array([[], []], pa.list_(pa.float32())), "empty_dataset", "`x` has no number"),
+    "nothing": (pa.array([[], []], pa.list_(pa.float32())), "empty_dataset", "the rows of `x` are empty"),
 }
 
 

@@ -154,7 +154,7 @@ def test_an_array_named_twice_is_refused(tmp_path: Path) -> None:
         for _ in range(2):
             archive.writestr("x.npy", npy(described("<f4", "(8,)")))
     content = (tmp_path / "twice.npz").read_bytes()
-    assert "twice" in refused("unreadable", lambda: arrays(content, "npz", tmp_path, "x"))
+    assert "two arrays of the same name" in refused("unreadable", lambda: arrays(content, "npz", tmp_path, "x"))
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -190,10 +190,10 @@ NONE = described("<f4", f"(0, {2**39}, {2**39})")
 EMPTY: dict[str, tuple[DatasetFormat, Callable[[Path], bytes], str]] = {
     "npz without rows": ("npz", lambda folder: saved(folder, x=X[:0], y=Y[:0]), "no row"),
     "npz of no row and many sides": ("npz", lambda folder: npz(folder, npy(NONE)), "no row"),
-    "npz rows without a number": ("npz", lambda folder: saved(folder, x=X[:, :0], y=Y), "`x` has no number"),
+    "npz rows without a number": ("npz", lambda folder: saved(folder, x=X[:, :0], y=Y), "the rows of `x` are empty"),
     "csv of a header alone": ("csv", lambda _: b"x,y\n", "no row"),
     "jsonl without a line": ("jsonl", lambda _: b"\n\n", "no row"),
-    "jsonl lists without a number": ("jsonl", lambda _: b'{"x": [], "y": 1}\n', "`x` has no number"),
+    "jsonl lists without a number": ("jsonl", lambda _: b'{"x": [], "y": 1}\n', "the rows of `x` are empty"),
 }
 
 

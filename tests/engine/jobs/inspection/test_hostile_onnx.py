@@ -134,7 +134,7 @@ HOSTILE: dict[str, tuple[Callable[[], Graph | bytes], str, str]] = {
             outputs=[value("y", ["n", 4], TensorProto.INT64)],
         ),
         "wrong_output",
-        "gives int64",
+        "is int64",
     ),
     "one number for all rows": (
         lambda: graph(helper.make_node("ReduceMean", ["x"], ["y"], keepdims=0), outputs=[value("y", [])]),
