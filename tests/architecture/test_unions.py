@@ -198,7 +198,7 @@ def test_a_relation_of_each_form_has_a_source() -> None:
     [
         (task_metrics, "_MEASURES"),
         (task_metrics, "_HEADLINE"),
-        (contributions, "_OF"),
+        (contributions, "_BY_KIND"),
         (delta_m, "COUNTED"),
         (repeats, "_METRIC"),
         (repeats, "_COMPARED"),
