@@ -142,7 +142,7 @@ def test_each_teacher_is_examined_though_another_cannot_be_asked(harness: Engine
     broken, sound = report.teachers
     assert (broken.model, broken.accuracy) == (TEACHER, None)
     assert broken.problem is not None
-    assert "NaN or infinity" in broken.problem
+    assert "NaN or infinite" in broken.problem
     assert sound.accuracy is not None
     assert (report.memory.total, report.seconds.training, report.steps) == (None, None, None)
 
