@@ -24,7 +24,7 @@ class KeptCheckpoint(Answer):
     """A checkpoint that a retry can start from."""
 
     name: str = Field(description="Name, as in its `checkpoint` event.")
-    step: int = Field(description="Optimiser step after which it was taken.")
+    step: int = Field(description="Optimizer step after which it was taken.")
     sha256: str = Field(description="SHA-256 of its manifest.")
 
 
@@ -90,7 +90,7 @@ class DryRun(Answer):
 class Point(Answer):
     """One value of a metric series."""
 
-    step: int = Field(description="Optimiser step, counted from 1.")
+    step: int = Field(description="Optimizer step, counted from 1.")
     epoch: int = Field(description="Epoch, counted from 1.")
     time: AwareDatetime = Field(description="When the service recorded the point (RFC 3339, UTC).")
     value: float | None = Field(description="Value; null where it was not finite.")

@@ -135,7 +135,7 @@ class MutualSpec(Contract):
 
 Repeats = Annotated[int, Field(ge=1, le=16)]
 _CONTROL = (
-    "Also train the same student without teachers for the same number of optimiser steps; an object gives that control "
+    "Also train the same student without teachers for the same number of optimizer steps; an object gives that control "
     "smoothed labels."
 )
 _REPEATS = "Number of seeds with which student and control are trained; the verdict covers all of them."
@@ -233,7 +233,7 @@ class MultitaskJob(_Job):
     baselines: bool = Field(
         default=False,
         description="Also train, for each labelled task, a single-task model of the student's trunk, without teachers "
-        "and for the same optimiser steps; the report has Δm against them.",
+        "and for the same optimizer steps; the report has Δm against them.",
     )
     store: StoreSpec = Field(default_factory=StoreSpec, description="How the teachers' outputs are stored.")
 

@@ -8,7 +8,7 @@ from app.contracts.base import Contract
 
 
 class Phase(Contract):
-    """The steps in which a term counts, as shares of all optimiser steps (0: the first, 1: the last)."""
+    """The steps in which a term counts, as shares of all optimizer steps (0: the first, 1: the last)."""
 
     begin: float = Field(default=0.0, ge=0.0, lt=1.0, description="Start, as a share of all steps.")
     end: float = Field(

@@ -80,8 +80,8 @@ class TrainingSpec(Contract):
         le=100_000,
         description="Number of passes over the training split; 20 where neither `epochs` nor `steps` is given.",
     )
-    steps: Count | None = Field(default=None, description="Number of optimiser steps, instead of `epochs`.")
-    batch_size: int = Field(default=64, ge=1, le=65_536, description="Number of rows in an optimiser step.")
+    steps: Count | None = Field(default=None, description="Number of optimizer steps, instead of `epochs`.")
+    batch_size: int = Field(default=64, ge=1, le=65_536, description="Number of rows in an optimizer step.")
     micro_batch_size: int | None = Field(
         default=None,
         ge=1,
