@@ -1,4 +1,4 @@
-# One command set, the same on a laptop and in CI. `make help` lists it.
+# The same commands on a laptop and in CI. `make help` lists it.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $$p && break; done)
 VENV := .venv
@@ -6,9 +6,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ROUNDS ?= 20
 OUT ?= digests.json
-# No database, no service, no whole job: those of the engine stand in tests/engine/jobs. Exports are slow as well.
+# No database, no service, no whole job (tests/engine/jobs), and no exports, which are slow.
 QUICK := tests/unit tests/contracts tests/golden \
-	$(addprefix tests/engine/,balancing data losses models training evaluation/metrics evaluation/robustness)
+	$(addprefix tests/engine/,balancing data losses models training)
 
 .PHONY: help setup demo serve quick test test-all check format bench accuracy multitask-accuracy digests gpu faults golden clean
 
@@ -24,33 +24,33 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,dev]'
 	touch $@
 
-demo: setup      ## the main job in the open, on real digits, under 5 minutes
+demo: setup      ## the main job step by step, on real digits, under 5 minutes
 	$(BIN)/python -m tests.demo
 
 serve: setup     ## API and one worker on http://127.0.0.1:8000, data in ./data
 	$(BIN)/stillhouse serve --data data
 
-quick: setup     ## what to run at every save: contracts, losses, models and the like, under a minute
+quick: setup     ## fast tests (contracts, losses, models and others), under a minute
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q $(QUICK)
 
 test: setup      ## the whole suite, on SQLite and PostgreSQL
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q tests
 
-test-all: setup  ## the whole suite with every parameter of the products that `make test` samples
+test-all: setup  ## the whole suite, with every combination of the parameters that `make test` samples
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not benchmark and not gpu and not campaign" tests
 
-check: setup     ## lint, format, types, import rules, migrations in step
+check: setup     ## lint, format, types, import rules, migrations match the tables
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/stillhouse migrate --check
 
-format: setup    ## put the code into shape
+format: setup    ## format the code and apply lint fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup     ## the benchmarks; prints figures, decides nothing
+bench: setup     ## the benchmarks; prints figures, no pass or fail
 	$(BIN)/python -m pytest -m benchmark -q -s tests/benchmarks
 
 accuracy: setup  ## the accuracy table of every method (about 20 minutes)
@@ -59,17 +59,17 @@ accuracy: setup  ## the accuracy table of every method (about 20 minutes)
 multitask-accuracy: setup  ## the multi-task table: balancers, sharing, teachers (20 to 25 minutes)
 	$(BIN)/python -m tests.benchmarks.accuracy.multitask
 
-digests: setup   ## the digests of a fixed set of students, to OUT=file: equal before and after a change that keeps bits
+digests: setup   ## digests of a fixed set of students, to OUT=file: equal before and after a bit-preserving change
 	$(BIN)/python -m tests.digests $(OUT)
 
 gpu: setup       ## tests and benchmarks that need a CUDA device
 	$(BIN)/python -m pytest -m gpu -q tests
 
-faults: setup    ## every fault for ROUNDS=20 rounds, and their table (minutes a round)
+faults: setup    ## every fault for ROUNDS=20 rounds, and their table (minutes per round)
 	$(BIN)/python -m tests.faults.campaign --rounds $(ROUNDS) --table tests/faults/TABLE.md
 
-golden: setup    ## write the golden files anew (read the diff before you commit it)
+golden: setup    ## rewrite the golden files (read the diff before you commit it)
 	STILLHOUSE_GOLDEN=write $(BIN)/python -m pytest -q tests/golden
 
-clean:           ## remove what setup made
+clean:           ## remove the virtual environment
 	rm -rf $(VENV)

@@ -18,7 +18,7 @@ def _cores() -> int:
 
 
 class Settings(BaseSettings):
-    """Settings of API and workers. `STILLHOUSE_DATA_DIR` is `data_dir`, and so on."""
+    """Settings of API and workers; `STILLHOUSE_DATA_DIR` sets `data_dir`, and so on."""
 
     model_config = SettingsConfigDict(env_prefix="STILLHOUSE_", frozen=True, extra="ignore")
 
@@ -40,10 +40,12 @@ class Settings(BaseSettings):
     workers: int = Field(
         default=1, ge=0, le=256, description="Training slots of `stillhouse serve` and `worker` on CPU."
     )
-    threads: int = Field(default_factory=_cores, ge=1, le=256, description="CPU threads of one job; frozen with it.")
+    threads: int = Field(
+        default_factory=_cores, ge=1, le=256, description="CPU threads of one job; part of the resolved job."
+    )
 
     lease_seconds: float = Field(
-        default=60.0, gt=0.5, le=3600.0, description="A worker silent for so long counts as dead."
+        default=60.0, gt=0.5, le=3600.0, description="A worker without a lease renewal for this time counts as dead."
     )
     drain_seconds: float = Field(default=25.0, gt=0.0, le=600.0, description="Time to checkpoint on SIGTERM.")
     checkpoint_seconds: float = Field(default=30.0, ge=0.0, le=3600.0, description="Minimum time between checkpoints.")
@@ -56,10 +58,12 @@ class Settings(BaseSettings):
     cache_bytes: int = Field(default=20 * GIB, ge=0, description="Size limit of each of a worker's caches.")
 
     max_upload_bytes: int = Field(default=64 * GIB, ge=1, description="Largest upload.")
-    spare_disk_bytes: int = Field(default=GIB // 2, ge=0, description="Disk that an upload must leave free.")
-    body_seconds: float = Field(default=60.0, gt=0.0, description="A request body that stalls for so long is aborted.")
+    spare_disk_bytes: int = Field(default=GIB // 2, ge=0, description="Disk space that an upload must leave free.")
+    body_seconds: float = Field(
+        default=60.0, gt=0.0, description="A request body that stalls for this time is aborted."
+    )
     kept_hours: float = Field(
-        default=24.0, ge=24.0, description="How long answers to Idempotency-Keys and rejected bytes are kept."
+        default=24.0, ge=24.0, description="How long responses to Idempotency-Keys and rejected files are kept."
     )
 
     @field_validator("data_dir")

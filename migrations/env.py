@@ -1,8 +1,8 @@
-"""Alembic's environment: runs on the connection that `app.db.migrate` hands over."""
+"""Alembic's environment: runs on the connection that `app.db.migrate` passes."""
 
 from alembic import context
 
-import app.db.rows  # noqa: F401  the tables register themselves
+import app.db.rows  # noqa: F401  importing registers the tables
 from app.db.base import Base
 
 connection = context.config.attributes["connection"]

@@ -1,1 +1,1 @@
-"""The shared kernel: job specs, manifests, states, events, reports. Standard library and pydantic only."""
+"""Types that API and workers share: specs, manifests, states, events, reports. Standard library and pydantic only."""

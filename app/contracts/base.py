@@ -74,14 +74,14 @@ Metadata = Annotated[
 ]
 
 
-def fault(code: LiteralString, message: str) -> PydanticCustomError:
-    """What a validator raises where a stable code of its own tells more than `invalid_value`."""
+def coded_error(code: LiteralString, message: str) -> PydanticCustomError:
+    """An error for validators to raise, with a stable code that is more specific than `invalid_value`."""
     return PydanticCustomError(code, "{message}", {"message": message})
 
 
 def tuples(value: Any) -> Any:
-    """Lists as tuples, all the way down: what a before-validator hands on is no longer JSON, so strict
-    validation wants real tuples from it.
+    """Lists as tuples, recursively: the output of a before-validator is no longer JSON, so strict validation
+    requires real tuples.
     """
     if isinstance(value, list):
         return tuple(tuples(item) for item in value)
@@ -96,7 +96,7 @@ def members(union: Any) -> tuple[Any, ...]:
 
 
 def method_of(contract: type[BaseModel]) -> str:
-    """The name by which a request asks for this member of a union of methods."""
+    """The name that selects this member of a union of methods in a request."""
     return str(get_args(contract.model_fields["method"].annotation)[0])
 
 

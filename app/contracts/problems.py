@@ -1,4 +1,4 @@
-"""What is wrong with an input, said so that its sender can mend it."""
+"""Errors in a client's input, and errors of jobs and inspections."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from app.contracts.base import Answer
 
 
 class Problem(Answer):
-    """One fault at one place of a document."""
+    """One error at one place of a document."""
 
     pointer: str = Field(description="RFC 6901 JSON pointer to the place, e.g. `/student/hidden/0`.")
     code: str = Field(description="Stable code, e.g. `unknown_target`.")
@@ -40,7 +40,7 @@ class Rejection(Answer):
 
 
 class UserError(Exception):
-    """The user's input cannot be worked with; a retry would fail the same way.
+    """The user's input is invalid; a retry would fail in the same way.
 
     The engine raises it, the child turns it into exit status 42 and a `JobError` of class `user`.
     """

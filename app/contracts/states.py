@@ -1,4 +1,4 @@
-"""The states of a job and the one table of what may follow what. Pure; DESIGN.md is its source."""
+"""The states of a job and the table of allowed transitions."""
 
 from enum import StrEnum
 from types import MappingProxyType
@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 
 class JobState(StrEnum):
-    """Where a job stands."""
+    """State of a job."""
 
     QUEUED = "queued"
     STARTING = "starting"
@@ -20,17 +20,17 @@ class JobState(StrEnum):
 
 
 class Trigger(StrEnum):
-    """What can happen to a job."""
+    """Events that change the state of a job."""
 
-    CLAIM = "claim"  # a supervisor takes it: attempt + 1, a fresh lease
+    CLAIM = "claim"  # a supervisor takes it: attempt + 1, a new lease
     BEGIN = "begin"  # the child has its inputs and trains
     SUCCEED = "succeed"  # outputs are stored
     FAIL = "fail"  # the user's error, a failed dependency, or crashes without progress
     CANCEL = "cancel"  # the user
     PAUSE = "pause"  # the user
     RESUME = "resume"  # the user
-    YIELD = "yield"  # the child stopped as it was told (cancel, pause) after a checkpoint
-    LOSE = "lose"  # the lease ran out, or the child crashed
+    YIELD = "yield"  # the child stopped on request (cancel, pause) after a checkpoint
+    LOSE = "lose"  # the lease expired, or the child crashed
     DRAIN = "drain"  # the worker shuts down cleanly and gives the job back
 
 
@@ -60,7 +60,7 @@ TRANSITIONS: Final = MappingProxyType(
         (_S.RUNNING, _T.PAUSE): _S.PAUSING,
         (_S.RUNNING, _T.LOSE): _S.QUEUED,
         (_S.RUNNING, _T.DRAIN): _S.QUEUED,
-        # A job that finishes while it is asked to pause has finished.
+        # A job that finishes before it can pause has succeeded.
         (_S.PAUSING, _T.SUCCEED): _S.SUCCEEDED,
         (_S.PAUSING, _T.FAIL): _S.FAILED,
         (_S.PAUSING, _T.CANCEL): _S.CANCELLING,
@@ -70,18 +70,18 @@ TRANSITIONS: Final = MappingProxyType(
         (_S.PAUSED, _T.RESUME): _S.QUEUED,
         (_S.PAUSED, _T.CANCEL): _S.CANCELLED,
         (_S.PAUSED, _T.FAIL): _S.FAILED,
-        # Once cancelling is committed, success is impossible; a failure on the way out is a cancelled job.
+        # Once cancelling is committed, success is impossible; a failure while cancelling is a cancelled job.
         (_S.CANCELLING, _T.YIELD): _S.CANCELLED,
         (_S.CANCELLING, _T.FAIL): _S.CANCELLED,
         (_S.CANCELLING, _T.LOSE): _S.CANCELLED,
         (_S.CANCELLING, _T.DRAIN): _S.CANCELLED,
     }
 )
-"""(state, trigger) -> next state. What is absent is refused."""
+"""(state, trigger) -> next state. Other pairs are refused."""
 
 
 class IllegalTransition(Exception):
-    """The trigger means nothing in this state."""
+    """The trigger is not allowed in this state."""
 
     def __init__(self, state: JobState, trigger: Trigger) -> None:
         super().__init__(f"a {state.value} job cannot {trigger.value}")
@@ -90,7 +90,7 @@ class IllegalTransition(Exception):
 
 
 def after(state: JobState, trigger: Trigger) -> JobState:
-    """The state that follows; raises IllegalTransition where the table has no entry."""
+    """The next state. Raises IllegalTransition where the table has no entry."""
     try:
         return TRANSITIONS[state, trigger]
     except KeyError:

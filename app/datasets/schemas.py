@@ -39,7 +39,7 @@ class DatasetPage(Page[Dataset]):
 
 
 def dataset_view(row: DatasetRow) -> Dataset:
-    """The view of a row with its files. What a newer version wrote and this one does not know is left out."""
+    """The view of a row with its files. Fields that only a newer version knows are left out."""
     manifest: dict[str, Any] = row.manifest
     facts: dict[str, Any] = row.facts or {}
     files = [{"name": file.name, "role": file.role, "bytes": file.bytes, "sha256": file.sha256} for file in row.files]

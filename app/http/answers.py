@@ -1,8 +1,8 @@
 """JSON answers, and the pages of the OpenAPI document that describe them.
 
-Bodies and answers are written and read by this package, not by FastAPI, which would read a body before it knows
-who calls. The document therefore names its schemas itself: `schema_of` refers to one, and `app.http.docs.openapi`
-fills them all in.
+Bodies and answers are written and read by this package, not by FastAPI, which would read a body before it has
+authenticated the caller. The document therefore names its schemas itself: `schema_of` refers to one, and
+`app.http.docs.openapi` fills them all in.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from app.http.docs.examples import EXAMPLES
 
 
 def json_answer(view: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A view as JSON, by the names that the contract says."""
+    """A view as JSON, with the field names of the contract."""
     content = view.model_dump_json(by_alias=True)
     return Response(content, status, headers=dict(headers or {}), media_type="application/json")
 
@@ -69,7 +69,7 @@ def upload_body(manifest: str) -> dict[str, Any]:
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The errors of an operation that asks for a key."""
+    """The errors of an operation that requires an API key."""
     return {status: problem(status) for status in (401, *statuses, 503)}
 
 

@@ -152,7 +152,7 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 
 
 def _allowed(request: Request) -> str:
-    """The methods of all routes with this path; a route only knows its own."""
+    """The methods of all routes with this path; a route only has its own."""
     routes = request.app.router.routes
     taken = (m for m in _METHODS if any(r.matches({**request.scope, "method": m})[0] is Match.FULL for r in routes))
     return ", ".join(taken)

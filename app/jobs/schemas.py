@@ -24,7 +24,7 @@ class KeptCheckpoint(Answer):
     """A checkpoint that a retry can start from."""
 
     name: str = Field(description="Name, as in its `checkpoint` event.")
-    step: int = Field(description="Optimiser step after which it was taken.")
+    step: int = Field(description="Optimizer step after which it was taken.")
     sha256: str = Field(description="SHA-256 of its manifest.")
 
 
@@ -88,7 +88,7 @@ class DryRun(Answer):
 class Point(Answer):
     """One value of a metric series."""
 
-    step: int = Field(description="Optimiser step, counted from 1.")
+    step: int = Field(description="Optimizer step, counted from 1.")
     epoch: int = Field(description="Epoch, counted from 1.")
     time: AwareDatetime = Field(description="When the service recorded the point (RFC 3339, UTC).")
     value: float | None = Field(description="Value; null where it was not finite.")
@@ -113,7 +113,7 @@ class JobEventPage(Page[JobEvent]):
 
 
 def job_view(row: JobRow) -> Job:
-    """The view of a row. What a newer version wrote and this one does not know is left out."""
+    """The view of a row. Fields that only a newer version knows are left out."""
     document: dict[str, Any] = {
         name: getattr(row, name)
         for name in ("id", "kind", "name", "state", "progress", "attempt", "crashes", "device", "outputs", "error")

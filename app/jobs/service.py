@@ -167,7 +167,7 @@ async def student_weights(services: Services, caller: Caller, job_id: str, task:
 
 
 async def predictions_of(services: Services, caller: Caller, job_id: str, split: SplitName) -> ServedFile:
-    """What teacher, student and control said about one split. Raises NotFound, Conflict."""
+    """The outputs of teacher, student and control on one split. Raises NotFound, Conflict."""
     _succeeded(await get(services, caller, job_id))
     return await predictions.of_split(services, job_id, split)
 

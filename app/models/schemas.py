@@ -78,7 +78,7 @@ def files_of(rows: list[FileRow]) -> list[dict[str, Any]]:
 
 
 def model_view(row: ModelRow) -> Model:
-    """The view of a row with its files. What a newer version wrote and this one does not know is left out."""
+    """The view of a row with its files. Fields that only a newer version knows are left out."""
     manifest: dict[str, Any] = row.manifest
     facts: dict[str, Any] = row.facts or {}
     architecture = facts.get("architecture") or manifest.get("architecture")

@@ -28,7 +28,7 @@ from app.db.writes import rows_changed, upsert
 
 RETENTION = timedelta(hours=24)
 _SLACK = timedelta(hours=2)
-"""Answers are kept longer than promised by this, because the clocks of different processes may differ."""
+"""Additional time that answers are kept, because the clocks of different processes may differ."""
 
 
 @dataclass(frozen=True)

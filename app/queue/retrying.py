@@ -1,6 +1,6 @@
 """Retries of failed and cancelled jobs, and how long the checkpoints of such jobs are kept.
 
-Checkpoints are on a worker's disk; the `checkpoint` column of the old job's row says whether they exist. That row's
+Checkpoints are on a worker's disk; the `checkpoint` column of the old job's row states whether they exist. That row's
 lock orders retries and retention: a retry reads the column and inserts its own row, `discard` checks that there is no
 such row and only then clears the column. Folders are removed after that, never before.
 """
@@ -26,7 +26,7 @@ from app.queue.transitions import lock
 async def retry(
     session: AsyncSession, job_id: str, *, from_checkpoint: bool, key_id: str | None, threads: int | None
 ) -> JobRow | None:
-    """Submit the spec of an old job as a new one, with its checkpoints if asked."""
+    """Submit the spec of an old job as a new one, optionally with its checkpoints."""
     old = await _shared(session, job_id)
     if old is None:
         return None

@@ -1,6 +1,6 @@
 """Format checks of uploads by declared name and by first bytes, without loading anything.
 
-Formats whose loading can run code, and those without a safe parser, are refused by name; the error says what to send
+Formats whose loading can run code, and those without a safe parser, are refused by name; the error names what to send
 instead. Files that pass are inspected in depth later, in a sandbox.
 """
 

@@ -15,7 +15,7 @@ R = TypeVar("R", ModelRow, DatasetRow)
 async def find(
     session: AsyncSession, resource: type[R], project_id: str, identity: str, *, lock: bool = False
 ) -> R | None:
-    """A model or dataset of the project with its files, locked for update if asked."""
+    """A model or dataset of the project with its files, optionally locked for update."""
     query = select(resource).where(resource.id == identity, resource.project_id == project_id)
     query = query.options(selectinload(resource.files))
     return await session.scalar(query.with_for_update() if lock else query)

@@ -8,7 +8,7 @@ from app.http.errors import Invalid
 
 MOST_DIRECTORY_BYTES: Final = 32 << 20
 _TAIL_BYTES: Final = 65_557 + 20 + 56
-"""So much of a zip's end holds the place of its directory, whatever comment follows it."""
+"""Number of bytes at the end of a zip that contain the offset of its directory, with the longest comment."""
 
 _END, _END64, _LOCATOR, _ENTRY = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"PK\x01\x02"
 _ENTRY_BYTES = 46

@@ -1,6 +1,6 @@
 """What the service deletes from store, database and staging disk, and when.
 
-    policy.py          what may go, how long it is kept; `find_stale` (dry run) and `collect`
+    policy.py          what may be deleted, how long it is kept; `find_stale` (dry run) and `collect`
     blobs.py           bytes in the store that no row refers to
     rejected_files.py  files of models and datasets that an inspection has rejected
     staged_uploads.py  uploads that were never finished

@@ -1,4 +1,4 @@
-"""The first schema"""
+"""First schema"""
 
 from collections.abc import Sequence
 

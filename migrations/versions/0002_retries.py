@@ -1,7 +1,7 @@
 """Retries: which job a job repeats, and whose checkpoints it takes over
 
-Both columns may be empty, so a worker of the version before gets along with them: it begins a retry from the
-beginning, which gives the same student.
+Both columns are nullable, so workers of the previous version are compatible: they start a retry from the beginning,
+which gives the same student.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
-"""Roles of artifacts: room for the names of one predictions file a split
+"""Roles of artifacts: longer names, for one predictions file per split
 
-A worker of the version before leaves one file with every split, whose role stays `predictions`; the API serves it.
+A worker of the previous version leaves one file with every split and the role `predictions`; the API serves it.
 """
 
 from collections.abc import Sequence

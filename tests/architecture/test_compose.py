@@ -32,10 +32,10 @@ def _check(*paths: Path) -> subprocess.CompletedProcess[str]:
 
 
 def _settings(name: str) -> Settings:
-    said = environment(SERVICES[name], SECRETS)
+    variables = environment(SERVICES[name], SECRETS)
     prefix = "STILLHOUSE_"
     return Settings.model_validate(
-        {key.removeprefix(prefix).lower(): value for key, value in said.items() if key.startswith(prefix)}
+        {key.removeprefix(prefix).lower(): value for key, value in variables.items() if key.startswith(prefix)}
     )
 
 

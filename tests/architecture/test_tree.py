@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-HOUSE = {"app", "workers", "migrations", "tests", "pyproject.toml", "README.md", "docker-compose.yml"}
+PROJECT = {"app", "workers", "migrations", "tests", "pyproject.toml", "README.md", "docker-compose.yml"}
 ECOSYSTEM = {
     ".ci", ".dockerignore", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "constraints.txt",
     "docker-compose.gpu.yml",
@@ -23,8 +23,8 @@ def _tracked() -> list[Path]:
 
 def test_nothing_is_at_the_top_level_but_the_source_and_what_the_ecosystem_expects() -> None:
     top = {path.parts[0] for path in _tracked()}
-    assert top >= HOUSE
-    assert top <= HOUSE | ECOSYSTEM
+    assert top >= PROJECT
+    assert top <= PROJECT | ECOSYSTEM
 
 
 def test_no_module_is_too_long() -> None:

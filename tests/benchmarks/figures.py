@@ -1,4 +1,4 @@
-"""How a benchmark speaks: the machine and the date first, then medians, and a ratio of two things of one run."""
+"""Output of the benchmarks: machine and date first, then medians, and ratios of two measurements of one run."""
 
 import os
 import platform
@@ -24,7 +24,7 @@ def machine() -> str:
 
 
 def say(title: str) -> None:
-    """Open a benchmark's lines."""
+    """Print the heading of a benchmark."""
     print(f"\n{title}\n  {machine()}")
 
 

@@ -58,10 +58,10 @@ class Deployment:
     def environment(self, name: str) -> dict[str, str]:
         """What the service's container would see, with this machine's places in it."""
         service = self.services[name]
-        said = image(service["build"]["dockerfile"]).environment | environment(service, SECRETS)
-        placed = {key: value.replace("/data", str(self._data)) for key, value in said.items() if key != "PATH"}
+        variables = image(service["build"]["dockerfile"]).environment | environment(service, SECRETS)
+        placed = {key: value.replace("/data", str(self._data)) for key, value in variables.items() if key != "PATH"}
         ours = {"PYTHONPATH": str(self._site), "STILLHOUSE_DATABASE_URL": self._database_url, "OMP_NUM_THREADS": "1"}
-        if "STILLHOUSE_PORT" in said:
+        if "STILLHOUSE_PORT" in variables:
             ours |= {"STILLHOUSE_PORT": str(self.port), "STILLHOUSE_HOST": "127.0.0.1"}
         clean = {key: value for key, value in os.environ.items() if not key.startswith("STILLHOUSE_")}
         return clean | placed | ours

@@ -1,4 +1,4 @@
-"""Both programs of the seed article, corrected (METHODS.md section 1), through the HTTP API."""
+"""Both programs of the seed article, corrected, through the HTTP API."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A preflight through a real service: asked by HTTP, carried out by a worker, told in a report of its own."""
+"""A preflight through a real service: submitted by HTTP, run by a worker, with a report of its own."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def distillation(article: dict[str, Any], teacher: str, *, allow: bool) -> dict[
 
 @pytest.fixture(scope="module")
 def teacher(client: Client, article: dict[str, Any]) -> str:
-    """The id of a job that trains a teacher of random labels; nobody waits for it here."""
+    """The id of a job that trains a teacher of random labels; not waited for."""
     made: str = client.submit({**TEACHER, "dataset": article["id"]})["id"]
     return made
 

@@ -27,9 +27,9 @@ def dataset(client: Client, tmp_path_factory: pytest.TempPathFactory) -> str:
 def manifest_of(file: Path) -> dict[str, Any]:
     """A manifest from what the file says of itself."""
     with safe_open(file, "np") as found:
-        told = json.loads(found.metadata()["stillhouse"])
-    said = {name: told[name] for name in ("architecture", "inputs", "outputs")}
-    return {"name": "a cut", "format": "safetensors", **said}
+        document = json.loads(found.metadata()["stillhouse"])
+    fields = {name: document[name] for name in ("architecture", "inputs", "outputs")}
+    return {"name": "a cut", "format": "safetensors", **fields}
 
 
 @pytest.mark.parametrize("scheme", ["hard", *STUDENTS])
@@ -40,8 +40,8 @@ def test_one_tasks_cut_is_a_model_of_its_own_that_teaches(
     spec = {"kind": "multitask", "dataset": dataset, "tasks": TASKS, "student": student, "training": TRAINING}
     dry = client.http.post("/v1/jobs?dry_run=true", json=spec).json()
     job = client.finish(spec)
-    told = client.report(job)["student"]
-    assert (told["parameters"], told["flops"]) == (dry["parameters"], dry["flops"])
+    reported = client.report(job)["student"]
+    assert (reported["parameters"], reported["flops"]) == (dry["parameters"], dry["flops"])
     listed = {layer["name"] for layer in client.get(f"/v1/models/{job['student']}/layers")["data"]}
     assert "heads.label" in listed
     cut = client.download(f"/v1/jobs/{job['id']}/student/weights?task=label", tmp_path / "cut.safetensors")
@@ -60,4 +60,4 @@ def test_one_tasks_cut_is_a_model_of_its_own_that_teaches(
         }
     )
     [teacher] = client.report(distilled)["teachers"]
-    assert teacher["tasks"]["label"]["accuracy"] == told["tasks"]["label"]["accuracy"]
+    assert teacher["tasks"]["label"]["accuracy"] == reported["tasks"]["label"]["accuracy"]

@@ -118,8 +118,8 @@ def test_teachers_that_stand_in_the_dataset_teach_as_live_ones_do(harness: Engin
     with torch.no_grad():
         logits = network(torch.from_numpy(arrays["x"]))["label"]
     arrays["told"] = logits.numpy()
-    told = {"kind": "teacher", "predicts": {"kind": "class", "output": "logits"}}
-    harness.dataset(arrays, targets={"label": {"kind": "class", "classes": 3}, "told": told})
+    column = {"kind": "teacher", "predicts": {"kind": "class", "output": "logits"}}
+    harness.dataset(arrays, targets={"label": {"kind": "class", "classes": 3}, "told": column})
     outcome = harness.run(DISTILL | {"teachers": [{"columns": "told"}], "control": False}, "columns")
     live, columns = harness.weights("live"), harness.weights("columns")
     for name, value in columns.items():

@@ -1,4 +1,4 @@
-"""A job that goes on where its bits may differ: it is allowed, and said."""
+"""A job that resumes where its bits may differ: allowed, and reported."""
 
 import os
 import subprocess

@@ -145,7 +145,7 @@ async def test_a_change_between_look_and_wait_is_not_missed(database: Database) 
         async with database.write() as session:
             announce(session, "job_1")
             session.add(OutboxRow(topic="t", subject="s", payload={}))
-        await asyncio.sleep(0.2)  # nobody waits while it happens
+        await asyncio.sleep(0.2)  # no waiter while it changes
         assert await watch.wait(60.0)
 
 

@@ -251,7 +251,7 @@ async def test_an_upload_is_hashed_while_it_is_written(tmp_path: Path) -> None:
             await file.write(CONTENT[start : start + 65_537])
         staged = await file.finish()
         assert (staged.sha256, staged.bytes) == (SHA256, len(CONTENT))
-        assert staged.path.stat().st_mode & 0o077 == 0  # nobody else's business
+        assert staged.path.stat().st_mode & 0o077 == 0  # readable only by the owner
         await store.put(staged.path, staged.sha256)
     assert await read(store) == CONTENT
     assert list((tmp_path / "staging").iterdir()) == []

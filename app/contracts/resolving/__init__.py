@@ -1,1 +1,1 @@
-"""The parts of `resolve`: what a spec asks of its datasets, teachers and student, one question a file."""
+"""The parts of `resolve`: one file for each check of a spec against its datasets, teachers and student."""

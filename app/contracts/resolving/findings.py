@@ -19,7 +19,7 @@ class Findings:
         self.problems.append(Problem(pointer=pointer, code=code, detail=detail))
 
     def warn(self, code: str, message: str) -> None:
-        """Something that the client should know and may want."""
+        """A warning about something that is allowed but may be unintended."""
         self.warnings.append({"code": code, "message": message})
 
     def unknown(self) -> None:

@@ -53,10 +53,10 @@ Models = Mapping[str, ModelFacts | None]
 
 @dataclass(frozen=True)
 class Resolution:
-    """A resolved spec, or what stands in its way.
+    """A resolved spec, or the problems that prevent it.
 
     `complete` is false while an input is unknown (still verifying, or a job that has not ended): then `spec`
-    is resolved as far as what is known reaches, and the rest is checked when the job is claimed.
+    is resolved as far as possible, and the rest is checked when the job is claimed.
     """
 
     spec: SubmittableJob
@@ -70,8 +70,8 @@ def resolve(
 ) -> Resolution:
     """Resolve `spec` against the facts of its datasets (by id) and teachers (by model id or job id).
 
-    `threads` is the number of CPU threads to freeze with the job where the spec does not say one. A preflight is
-    resolved as the job that it looks at; its problems lie below `/job`.
+    `threads` is the number of CPU threads to store with the job where the spec has none. A preflight is resolved as the
+    job that it contains; the pointers of its problems start with `/job`.
     """
     match spec:
         case PreflightJob():
@@ -343,7 +343,7 @@ def _without_goal(
     models: Models,
     findings: Findings,
 ) -> DistillJob:
-    """Neither labels nor a known teacher's output say what to learn: unknown yet, or a wrong name."""
+    """Neither labels nor the output of a known teacher define the task: unknown yet, or a wrong name."""
     if not teachers:
         supervised_goal(dataset, target, findings, "/target")
     elif facts_of_teacher(teachers[0], dataset, models) is None:
@@ -410,7 +410,7 @@ def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findin
 
 
 def _first_output(task: TaskSpec, dataset: DatasetFacts, models: Models) -> OutputFacts | None:
-    """What the first teacher of a task puts out, as far as it is known."""
+    """The output of the first teacher of a task, as far as it is known."""
     if not task.teachers:
         return None
     facts = facts_of_teacher(task.teachers[0], dataset, models)

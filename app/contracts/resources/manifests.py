@@ -1,4 +1,4 @@
-"""What a client says about the bytes it uploads: manifests of models and datasets."""
+"""Manifests of models and datasets: descriptions that clients send with uploads."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
@@ -226,7 +226,7 @@ class FractionSplits(Contract):
 
 
 class ColumnSplits(Contract):
-    """A column says train, validation or test for each row."""
+    """A column contains train, validation or test for each row."""
 
     column: Column = Field(description="Holds `train`, `validation` or `test` for each row.")
 

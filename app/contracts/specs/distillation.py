@@ -1,7 +1,7 @@
 """The terms by which teachers enter a task's loss: soft targets on outputs, and terms on intermediate layers.
 
-The ClassVars of a term say what its method needs and for which targets it is defined. The resolver, the augmentations
-and the engine read them; they are no part of the JSON schema.
+The ClassVars of a term declare what its method needs and for which targets it is defined. The resolver, the
+augmentations and the engine read them; they are not part of the JSON schema.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from app.contracts.base import Contract, Shape, Weight, fault, tuples
+from app.contracts.base import Contract, Shape, Weight, coded_error, tuples
 from app.contracts.specs.phases import Phase
 from app.contracts.specs.searches import WeightSearch
 from app.contracts.specs.temperatures import Temperature
@@ -33,7 +33,7 @@ class _SoftTarget(Contract):
     """Whether the formula takes the label of each row: one label, so rows must not be mixed."""
     min_classes: ClassVar[int] = 2
     min_classes_reason: ClassVar[str] = ""
-    """What goes wrong with fewer classes."""
+    """Why fewer classes are refused."""
     needs_all_scores: ClassVar[bool] = False
     """Whether every score of a row is compared, so that a store of the largest alone is not enough."""
     needs_logit_scale: ClassVar[bool] = False
@@ -69,7 +69,7 @@ class _Logits(_SoftTarget):
 
 class _Numbers(_SoftTarget):
     own_units: ClassVar[bool] = False
-    """Whether numbers are compared in the units of the labels instead of standardised."""
+    """Whether numbers are compared in the units of the labels instead of standardised ones."""
 
 
 class KdTerm(_Logits):
@@ -101,7 +101,7 @@ class DkdTerm(_Logits):
 
 
 class DistTerm(_Logits):
-    """Relations instead of values (DIST, Huang 2022): correlation over classes and over the rows of a batch."""
+    """Relations instead of values (DIST, Huang 2022): correlations over classes and over the rows of a batch."""
 
     kinds: ClassVar[tuple[TaskKind, ...]] = ("class",)
     relational: ClassVar[bool] = True
@@ -117,7 +117,7 @@ class DistTerm(_Logits):
 
 
 class ReverseKlTerm(_Logits):
-    """temperature² · KL(student ‖ teacher): the student seeks the teacher's main modes."""
+    """temperature² · KL(student ‖ teacher): mode-seeking."""
 
     kinds: ClassVar[tuple[TaskKind, ...]] = ("class", "multilabel")
 
@@ -155,7 +155,7 @@ class MseTerm(_Numbers):
 
 
 class HuberTerm(_Numbers):
-    """Huber's loss to the teacher's numbers (standardised units): outliers of the teacher pull less."""
+    """Huber loss to the teacher's numbers (standardised units): outliers of the teacher have less influence."""
 
     kinds: ClassVar[tuple[TaskKind, ...]] = ("value", "vector")
 
@@ -164,7 +164,7 @@ class HuberTerm(_Numbers):
 
 
 class TeacherBoundedTerm(_Numbers):
-    """Teacher-bounded regression (Chen 2017): the squared error to the label, while it is not below the teacher's."""
+    """Teacher-bounded regression (Chen 2017): the squared error to the label, where it is not below the teacher's."""
 
     kinds: ClassVar[tuple[TaskKind, ...]] = ("value", "vector")
     needs_labels: ClassVar[bool] = True
@@ -199,7 +199,7 @@ DEFAULT_TERMS: Mapping[TaskKind, SoftTargetTerm] = {
     "value": MseTerm(method="mse"),
     "vector": MseTerm(method="mse"),
 }
-"""The soft target of a task that names none."""
+"""The default soft target of a task."""
 
 
 class _Feature(Contract):
@@ -228,20 +228,20 @@ class _Feature(Contract):
 
 
 class FitnetsTerm(_Feature):
-    """Hints (FitNets, Romero 2015): mean squared error of the student's layer, projected, to the teacher's."""
+    """Hints (FitNets, Romero 2015): mean squared error between the student's projected layer and the teacher's."""
 
     layer_shapes: ClassVar[LayerShapes] = "same_kind"
 
     method: Literal["fitnets"]
     normalize: bool = Field(
         default=False,
-        description="Bring both sides of a row to length 1 first, and sum the squares (KD4MTL, Li 2020): teachers of "
-        "several tasks pull alike, whatever the size of their features.",
+        description="Scale both sides of a row to length 1 first, and sum the squares (KD4MTL, Li 2020): teachers of "
+        "several tasks then have equal influence, whatever the size of their features.",
     )
 
 
 class AttentionTerm(_Feature):
-    """Attention transfer (Zagoruyko 2017): where in the image the activations are."""
+    """Attention transfer (Zagoruyko 2017): compares spatial maps of squared activations."""
 
     layer_shapes: ClassVar[LayerShapes] = "maps"
 
@@ -249,7 +249,7 @@ class AttentionTerm(_Feature):
 
 
 class SimilarityTerm(_Feature):
-    """Similarity preserving (Tung 2019): which rows of a batch are alike."""
+    """Similarity-preserving distillation (Tung 2019): compares the similarities of the rows of a batch."""
 
     relational: ClassVar[bool] = True
 
@@ -279,10 +279,10 @@ class CrdTerm(_Feature):
 
 
 class SimkdTerm(_Feature):
-    """SimKD (Chen 2022): the teacher's head is reused as it is, and the student learns the features that it reads.
+    """SimKD (Chen 2022): the student reuses the teacher's head and learns the features that are its input.
 
     The student's last hidden layer must be as wide as the teacher's: it is the projector, and part of the student. The
-    head stays the teacher's for as long as the term counts: with a `phase` that ends, it is trained along afterwards.
+    head is frozen while the term counts: with a `phase` that ends earlier, it is trained afterwards.
     """
 
     layer_shapes: ClassVar[LayerShapes] = "equal"
@@ -337,7 +337,7 @@ class SupervisedTerm(Contract):
 
 
 class DistillationSpec(Contract):
-    """The teacher terms of one task, and what its labels weigh beside them."""
+    """The teacher terms of one task, and the weight of the loss on labels."""
 
     soft_targets: (
         Annotated[SoftTargetTerms, BeforeValidator(_listed, json_schema_input_type=SoftTargetTerm | SoftTargetTerms)]
@@ -355,13 +355,13 @@ class DistillationSpec(Contract):
     )
     anneal: Literal["linear"] | None = Field(
         default=None,
-        description="Labels take over from the teachers (BAM!, Clark 2019): the weight of the soft targets goes to the "
-        "labels, in a straight line over the steps.",
+        description="Teacher annealing (BAM!, Clark 2019): over the steps the weight of the soft targets moves "
+        "linearly to the labels.",
     )
     combine: Literal["weights", "confidence", "learned"] = Field(
         default="weights",
-        description="How several teachers are averaged after softening: by their weights; on each labelled row by how "
-        "sure each is of the label (CA-MKD, Zhang 2022); or by weights learned with the student.",
+        description="How several teachers are averaged after softening: by their weights; on each labelled row by "
+        "each one's confidence in the label (CA-MKD, Zhang 2022); or by weights learned with the student.",
     )
     allow_chance_teacher: bool = Field(
         default=False, description="Train even if the teacher is no better than chance on the training labels."
@@ -373,5 +373,5 @@ class DistillationSpec(Contract):
             terms = (*self.soft_targets, *(self.features or ()))
             if self.supervised.weight + sum(term.share for term in terms) == 0.0:
                 message = "the weights of soft targets and supervised loss sum to 0: nothing to learn from"
-                raise fault("weights_sum_to_zero", message)
+                raise coded_error("weights_sum_to_zero", message)
         return self

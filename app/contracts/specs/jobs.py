@@ -1,4 +1,4 @@
-"""Job specs: what a client asks for. `train | distill | multitask | preflight`, discriminated by `kind`."""
+"""Job specs as clients send them: `train | distill | multitask | preflight`, discriminated by `kind`."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, model_validator
 
-from app.contracts.base import Contract, DatasetId, JobId, ModelId, Name, Title, Weight, fault
+from app.contracts.base import Contract, DatasetId, JobId, ModelId, Name, Title, Weight, coded_error
 from app.contracts.specs.architectures import Architecture, Student
 from app.contracts.specs.balancing import Balancing, FixedBalancing
 from app.contracts.specs.distillation import DistillationSpec
@@ -24,8 +24,8 @@ Export = Literal["onnx"]
 class DatasetRef(Contract):
     """A dataset and its share of the batches.
 
-    Every batch has `batch_size` rows, so many of each dataset as its weight says. Small datasets are gone through again
-    and again, large ones go on where they were; an epoch ends when as many rows have passed as all datasets have.
+    Every batch has `batch_size` rows, a number from each dataset in proportion to its weight. Small datasets are
+    repeated within an epoch, large ones continue in the next; an epoch has as many rows as all datasets together.
     """
 
     dataset: DatasetId
@@ -39,7 +39,7 @@ class DatasetRef(Contract):
 
 def _named_once(refs: tuple[DatasetRef, ...]) -> tuple[DatasetRef, ...]:
     if len({ref.dataset for ref in refs}) != len(refs):
-        raise fault("duplicate_name", "`datasets` names a dataset twice: give it one weight")
+        raise coded_error("duplicate_name", "`datasets` names a dataset twice: give it one weight")
     return refs
 
 
@@ -47,7 +47,7 @@ DatasetRefs = Annotated[tuple[DatasetRef, ...], Field(min_length=1, max_length=8
 
 
 class TeacherRef(Contract):
-    """Who teaches: a model, a job's student once it succeeds, or outputs that stand in the dataset."""
+    """A teacher: a model, the student of a job once it has succeeded, or outputs stored in the dataset."""
 
     model: ModelId | None = Field(default=None, description="Id of the model that is the teacher.")
     job: JobId | None = Field(
@@ -74,7 +74,9 @@ class TeacherRef(Contract):
 
 def _teachers_weigh(teachers: tuple[TeacherRef, ...]) -> tuple[TeacherRef, ...]:
     if sum(teacher.weight for teacher in teachers) == 0.0:
-        raise fault("weights_sum_to_zero", "the weights of the teachers sum to 0: no one would teach")
+        raise coded_error(
+            "weights_sum_to_zero", "the weights of the teachers sum to 0: no teacher would have any influence"
+        )
     return teachers
 
 
@@ -131,7 +133,7 @@ class _Job(_AnyKind):
         return self
 
     def dataset_refs(self) -> tuple[DatasetRef, ...]:
-        """The datasets with their weights, however the client wrote them."""
+        """The datasets with their weights, from `dataset` or `datasets`."""
         if self.datasets is not None:
             return self.datasets
         assert self.dataset is not None
@@ -158,7 +160,7 @@ class _Job(_AnyKind):
 
 
 class ControlSpec(Contract):
-    """A control that is more than the same student without the teacher."""
+    """Settings of a control that differ from the student's."""
 
     label_smoothing: float = Field(
         default=0.1,
@@ -181,14 +183,14 @@ class MutualSpec(Contract):
 
 Repeats = Annotated[int, Field(ge=1, le=16)]
 _CONTROL = (
-    "Also train the same student without teachers for the same number of optimiser steps; an object gives that control "
+    "Also train the same student without teachers for the same number of optimizer steps; an object gives that control "
     "smoothed labels."
 )
 _REPEATS = "Number of seeds with which student and control are trained; the verdict covers all of them."
 
 
 class TrainJob(_Job):
-    """A model from labels, e.g. a teacher."""
+    """Trains a model on labels, e.g. a teacher."""
 
     kind: Literal["train"]
     target: Name | None = Field(
@@ -203,7 +205,7 @@ class TrainJob(_Job):
 
 
 class DistillJob(_Job):
-    """A student from one or several teachers, with a control."""
+    """Trains a student of one or several teachers, with a control."""
 
     kind: Literal["distill"]
     target: Name | None = Field(
@@ -229,7 +231,7 @@ class DistillJob(_Job):
     @model_validator(mode="after")
     def _someone_teaches(self) -> Self:
         if not self.teachers and self.mutual is None:
-            raise ValueError("name `teachers`, or `mutual` peers: no one would teach")
+            raise ValueError("name `teachers`, or `mutual` peers: a student needs at least one of them")
         return self
 
     @property
@@ -242,7 +244,7 @@ class DistillJob(_Job):
 
 
 class TaskSpec(Contract):
-    """One task of a multi-task job: a head, its target, its weight, and who teaches it."""
+    """One task of a multi-task job: its head, target, weight and teachers."""
 
     name: Name = Field(description="Name of the task, of its head, and of its entries in metrics and report.")
     target: Name | None = Field(default=None, description="Name of the target; the name of the task when left out.")
@@ -265,9 +267,9 @@ def _distinct_and_weighing(tasks: tuple[TaskSpec, ...]) -> tuple[TaskSpec, ...]:
     names = [task.name for task in tasks]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise fault("duplicate_name", f"task names must differ, found twice: {', '.join(doubled)}")
+        raise coded_error("duplicate_name", f"task names must differ, found twice: {', '.join(doubled)}")
     if sum(task.weight for task in tasks) == 0.0:
-        raise fault("weights_sum_to_zero", "the weights of the tasks sum to 0: nothing to learn")
+        raise coded_error("weights_sum_to_zero", "the weights of the tasks sum to 0: nothing to learn")
     return tasks
 
 
@@ -275,7 +277,7 @@ Tasks = Annotated[tuple[TaskSpec, ...], Field(min_length=1, max_length=64), Afte
 
 
 class MultitaskJob(_Job):
-    """Several tasks, one student; with teachers inside tasks it is the combination with distillation."""
+    """Trains one student on several tasks; with teachers inside tasks it is combined with distillation."""
 
     kind: Literal["multitask"]
     tasks: Tasks = Field(description="The tasks; each has a head of its own.")
@@ -292,7 +294,7 @@ class MultitaskJob(_Job):
     baselines: bool = Field(
         default=False,
         description="Also train, for each labelled task, a single-task model of the student's trunk, without teachers "
-        "and for the same optimiser steps; the report has Δm against them.",
+        "and for the same optimizer steps; the report has Δm against them.",
     )
     store: StoreSpec = Field(default_factory=StoreSpec, description="How the teachers' outputs are stored.")
 
@@ -309,13 +311,13 @@ class MultitaskJob(_Job):
 
 AnyTrainingJob = TrainJob | DistillJob | MultitaskJob
 TrainingJob = Annotated[AnyTrainingJob, Field(discriminator="kind")]
-"""What a preflight looks at: a job that trains."""
+"""The job of a preflight: one that trains."""
 
 TRAINING_JOB: TypeAdapter[AnyTrainingJob] = TypeAdapter(TrainingJob)
 
 
 class PreflightJob(_AnyKind):
-    """What a job would meet before its first step, and what it would cost. Nothing is trained."""
+    """Checks a job and estimates its cost. No model is trained."""
 
     has_student = False
 
@@ -341,13 +343,13 @@ JobSpec = Annotated[
     SubmittableJob,
     Field(discriminator="kind", description="A job; `kind` decides which fields it has."),
 ]
-"""What `POST /v1/jobs` takes."""
+"""The body of `POST /v1/jobs`."""
 
 JOB_SPEC: TypeAdapter[SubmittableJob] = TypeAdapter(JobSpec)
 
 
 class InspectJob(_AnyKind):
-    """The service's own job: does an upload hold what its manifest says?"""
+    """The service's own job: checks that an upload is as its manifest describes it."""
 
     has_student = False
 
@@ -366,7 +368,7 @@ class InspectJob(_AnyKind):
 
 AnyJob = SubmittableJob | InspectJob
 AnySpec = Annotated[AnyJob, Field(discriminator="kind")]
-"""What the ledger keeps."""
+"""A spec as the ledger stores it."""
 
 ANY_SPEC: TypeAdapter[AnyJob] = TypeAdapter(AnySpec)
 JobKind = Literal["train", "distill", "multitask", "preflight", "inspect"]

@@ -1,4 +1,4 @@
-"""When a term counts: a part of the training, and how its weight rises in it."""
+"""The part of the training in which a term counts, and how its weight rises."""
 
 from typing import Self
 
@@ -8,7 +8,7 @@ from app.contracts.base import Contract
 
 
 class Phase(Contract):
-    """The steps in which a term counts, as shares of all optimiser steps (0: the first, 1: the last)."""
+    """The steps in which a term counts, as shares of all optimizer steps (0: the first, 1: the last)."""
 
     begin: float = Field(default=0.0, ge=0.0, lt=1.0, description="Start, as a share of all steps.")
     end: float = Field(
@@ -30,11 +30,11 @@ class Phase(Contract):
         return self
 
     def share(self, progress: float) -> float:
-        """What the term's weight is multiplied by after `progress` (0 to 1) of the steps."""
+        """Factor on the term's weight after `progress` (0 to 1) of the steps."""
         if progress < self.begin or self.over(progress):
             return 0.0
         return min(1.0, (progress - self.begin) / self.ramp) if self.ramp > 0.0 else 1.0
 
     def over(self, progress: float) -> bool:
-        """Whether the phase lies behind; one that lasts to the end never does."""
+        """Whether the phase is over; one that lasts to the end of training never is."""
         return self.end < 1.0 and progress >= self.end

@@ -1,13 +1,14 @@
-"""The task relation matrix R: which task teaches which, where it comes from, and how it acts.
+"""The task relation matrix R: where it comes from and how it is applied.
 
-R_ij says how much task j teaches task i: row i weights what helps i. Rows are normalised by the service.
+R_ij is how much task j teaches task i: row i has the weights of the tasks that help task i. The service normalises
+rows.
 """
 
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from app.contracts.base import Contract, Name, fault
+from app.contracts.base import Contract, Name, coded_error
 from app.contracts.specs.searches import JudgedSearch
 
 EstimateMethod = Literal["gradient_cosine", "first_order", "tag"]
@@ -26,19 +27,19 @@ Group = Annotated[tuple[Name, ...], Field(min_length=1, max_length=64)]
 
 
 class AppliedRelation(Contract):
-    """What a relation has, wherever it comes from."""
+    """Fields of every relation."""
 
     apply: Apply = Field(default="rows", description=APPLY)
     agreeing: tuple[Places, ...] | None = Field(
         default=None,
         max_length=64,
-        description="Filled in when a job is resolved, with `teachers`: for each task the places of the tasks whose "
-        "teachers put out what its head does.",
+        description="Filled in when a job is resolved, with `teachers`: for each task the indices of the tasks whose "
+        "teachers have the same kind of output.",
     )
 
 
 class MatrixRelation(AppliedRelation):
-    """R as it is given. A task keeps a share of 0.01 at least in its own row."""
+    """R given as a matrix. A task has a share of at least 0.01 in its own row."""
 
     matrix: Annotated[tuple[RelationRow, ...], Field(min_length=1, max_length=64)] = Field(
         description="One row and one column for each task, in the order of `tasks`."
@@ -52,12 +53,12 @@ class MatrixRelation(AppliedRelation):
             if len(row) != size:
                 raise ValueError(f"the matrix must be square: row {i} has {len(row)} of {size} entries")
             if sum(row) == 0.0:
-                raise ValueError(f"row {i} is all zero: task {i} would learn from no one")
+                raise ValueError(f"row {i} is all zero: task {i} would have no objective")
         return self
 
 
 class GroupsRelation(AppliedRelation):
-    """Tasks that teach each other alike: 1 within a group, 0 across, as the article writes R."""
+    """R given as groups of tasks: 1 within a group, 0 across."""
 
     groups: Annotated[tuple[Group, ...], Field(min_length=1, max_length=64)] = Field(
         description="Names of the tasks in each group; every task is in exactly one group."
@@ -69,17 +70,17 @@ class GroupsRelation(AppliedRelation):
         names = [name for group in self.groups for name in group]
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
-            raise fault("duplicate_name", f"a task is in one group, found twice: {', '.join(doubled)}")
+            raise coded_error("duplicate_name", f"a task is in one group, found twice: {', '.join(doubled)}")
         return self
 
 
 class EstimatedRelation(AppliedRelation):
-    """R from what the tasks' gradients do to each other.
+    """R estimated from the tasks' gradients.
 
     `gradient_cosine`: G_ij / √(G_ii G_jj) of the Gramian G of the gradients on shared parameters. `first_order`: the
-    relative fall of L_i that a step on task j promises, η·G_ij / L_i. `tag` (Fifty 2021): the fall that it brings,
-    measured by a step that is taken back. R_ij is the mean of what j does for i over what i does for itself, where it
-    is positive and more than three standard errors from 0.
+    relative decrease of L_i that a step on task j predicts, η·G_ij / L_i. `tag` (Fifty 2021): the actual decrease,
+    measured by a step that is undone. R_ij is the mean effect of j on i divided by that of i on itself, where it is
+    positive and more than three standard errors from 0.
     """
 
     estimate: EstimateMethod = Field(description="Method of the estimate.")
@@ -96,9 +97,9 @@ class EstimatedRelation(AppliedRelation):
 
 
 def _form(value: Any) -> str | None:
-    """Which relation this is, by the field that only it has."""
-    for form, told in _FORMS.items():
-        if (told in value) if isinstance(value, dict) else hasattr(value, told):
+    """Discriminator: the form of the relation, by the field that only it has."""
+    for form, field in _FORMS.items():
+        if (field in value) if isinstance(value, dict) else hasattr(value, field):
             return form
     return None
 
@@ -114,7 +115,7 @@ Candidate = Annotated[
 
 
 class SearchedRelation(JudgedSearch):
-    """The candidate that does best on the validation split."""
+    """A search: the best candidate by the validation split."""
 
     search: Annotated[tuple[Candidate, ...], Field(min_length=2, max_length=32)] = Field(
         description="Candidates: matrices and groups, each with its own `apply`."

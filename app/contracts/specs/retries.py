@@ -1,4 +1,4 @@
-"""What `POST /v1/jobs/{id}/retry` takes."""
+"""The body of `POST /v1/jobs/{id}/retry`."""
 
 from pydantic import Field, TypeAdapter
 
@@ -6,7 +6,7 @@ from app.contracts.base import Contract
 
 
 class RetryRequest(Contract):
-    """How a job that failed or was cancelled is tried again. Its spec stays as it is: another one is another job."""
+    """How a failed or cancelled job is retried. Its spec stays the same; for another spec submit a new job."""
 
     from_checkpoint: bool = Field(
         default=False,

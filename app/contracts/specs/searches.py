@@ -1,5 +1,5 @@
-"""Values that the service chooses: each candidate trains, the validation split (or folds) decides, the winner trains
-again on the plain path.
+"""Searches over settings: each candidate is trained, the validation split (or folds) decides, and the winner is trained
+again like a job that names its value.
 """
 
 from typing import Annotated
@@ -14,7 +14,7 @@ Rate = Annotated[float, Field(gt=0.0, le=1e3)]
 
 
 class JudgedSearch(Contract):
-    """What every search has."""
+    """Fields of every search."""
 
     folds: int | None = Field(
         default=None,
@@ -26,7 +26,7 @@ class JudgedSearch(Contract):
 
 
 class TemperatureSearch(JudgedSearch):
-    """The temperature that does best."""
+    """A search over temperatures."""
 
     search: Annotated[tuple[TemperatureValue, ...], Field(min_length=2, max_length=32)] = Field(
         description="Candidates."
@@ -34,13 +34,13 @@ class TemperatureSearch(JudgedSearch):
 
 
 class WeightSearch(JudgedSearch):
-    """The weight that does best."""
+    """A search over weights."""
 
     search: Annotated[tuple[Weight, ...], Field(min_length=2, max_length=32)] = Field(description="Candidates.")
 
 
 class RateSearch(JudgedSearch):
-    """The learning rate that does best; the control is searched over the same."""
+    """A search over learning rates; the control is searched over the same."""
 
     search: Annotated[tuple[Rate, ...], Field(min_length=2, max_length=32)] = Field(description="Candidates.")
 

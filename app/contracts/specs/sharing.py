@@ -17,13 +17,13 @@ Names = Annotated[tuple[Name, ...], Field(min_length=1, max_length=64)]
 
 
 class HardSharing(Contract):
-    """One trunk, one head a task."""
+    """One trunk with a head for each task."""
 
     method: Literal["hard"]
 
 
 class CrossStitchSharing(Contract):
-    """A trunk for each task; after each stage every trunk goes on with a learned mixture of all (Misra 2016).
+    """A trunk for each task; after each stage every trunk continues with a learned mixture of all (Misra 2016).
 
     Stages are the hidden layers of an mlp, the pooled stages and hidden layers of a convnet, the stages of a resnet and
     the blocks of a transformer. Names: `towers.<task>.<the family's>`, `stitches.<stage>.weight` of [towers, towers],
@@ -117,7 +117,7 @@ _DEFAULTS: dict[str, Scheme] = {
 
 
 def scheme_of(sharing: Sharing) -> Scheme | None:
-    """The scheme with its settings, however it was written; None for `hard`."""
+    """The scheme with its settings, given as a name or an object; None for `hard`."""
     if isinstance(sharing, HardSharing):
         return None
     return _DEFAULTS.get(sharing) if isinstance(sharing, str) else sharing
@@ -129,7 +129,7 @@ def towers_of(scheme: CrossStitchSharing, outputs: dict[str, int]) -> tuple[str,
 
 
 def resolved_sharing(sharing: Sharing, tasks: tuple[str, ...]) -> Sharing:
-    """The one way to write a sharing in a resolved architecture, with every default filled in."""
+    """The canonical form of a sharing in a resolved architecture, with every default filled in."""
     scheme = scheme_of(sharing)
     if scheme is None:
         return "hard"

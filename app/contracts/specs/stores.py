@@ -1,4 +1,4 @@
-"""How soft targets are kept."""
+"""How soft targets are stored."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from app.contracts.base import Contract
 
 
 class StoreSpec(Contract):
-    """Packing of the soft-target store. Another packing is another entry."""
+    """Packing of the soft-target store. Entries with different packing are stored separately."""
 
     precision: Literal["float32", "float16"] = Field(
         default="float32", description="Number format of stored outputs and layers; float16 needs half the disk space."

@@ -1,4 +1,4 @@
-"""How hard soft targets are softened: a number, a schedule, or a learned temperature."""
+"""Temperature of soft targets: a number, a schedule, or learned."""
 
 from typing import Annotated, Literal, Self
 
@@ -9,15 +9,15 @@ from app.contracts.specs.searches import TemperatureSearch, TemperatureValue
 
 
 class ScheduledTemperature(Contract):
-    """From `start` to `end` over all steps, in a straight line or by half a cosine."""
+    """From `start` to `end` over all steps, linearly or by half a cosine."""
 
-    schedule: Literal["linear", "cosine"] = Field(description="Shape of the change: a straight line or half a cosine.")
+    schedule: Literal["linear", "cosine"] = Field(description="Shape of the change: linear or half a cosine.")
     start: TemperatureValue = Field(description="Temperature at the first step.")
     end: TemperatureValue = Field(description="Temperature at the last step.")
 
 
 class LearnedTemperature(Contract):
-    """Learned by making the term harder, not easier (CTKD, Li 2023): the gradient is reversed, and ramped up.
+    """A learned temperature (CTKD, Li 2023): it maximises the loss by a reversed gradient, which is ramped up.
 
     A temperature that minimises the loss collapses to 0.
     """

@@ -1,4 +1,4 @@
-"""How a member is trained: steps, optimiser, schedule, precision, selection."""
+"""How a model is trained: steps, optimizer, schedule, precision, selection."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -10,7 +10,7 @@ from app.contracts.specs.views import Views
 
 
 class ConstantSchedule(Contract):
-    """The learning rate stays as given."""
+    """A constant learning rate."""
 
     kind: Literal["constant"]
 
@@ -60,7 +60,7 @@ Schedule = Annotated[_Schedule, BeforeValidator(_named, json_schema_input_type=S
 
 
 class EarlyStopping(Contract):
-    """Stop a member when its validation score has not improved for `patience` epochs."""
+    """Stop when the validation score has not improved for `patience` epochs."""
 
     patience: int = Field(default=5, ge=1, le=10_000, description="Number of epochs without improvement.")
     min_delta: float = Field(
@@ -72,7 +72,7 @@ Count = Annotated[int, Field(ge=1, le=100_000_000)]
 
 
 class TrainingSpec(Contract):
-    """Common to all kinds of job. Equal budgets mean equal optimiser steps."""
+    """Training settings, common to all kinds of job. Equal budgets mean equal optimizer steps."""
 
     epochs: int | None = Field(
         default=None,
@@ -80,8 +80,8 @@ class TrainingSpec(Contract):
         le=100_000,
         description="Number of passes over the training split; 20 where neither `epochs` nor `steps` is given.",
     )
-    steps: Count | None = Field(default=None, description="Number of optimiser steps, instead of `epochs`.")
-    batch_size: int = Field(default=64, ge=1, le=65_536, description="Number of rows in an optimiser step.")
+    steps: Count | None = Field(default=None, description="Number of optimizer steps, instead of `epochs`.")
+    batch_size: int = Field(default=64, ge=1, le=65_536, description="Number of rows in an optimizer step.")
     micro_batch_size: int | None = Field(
         default=None,
         ge=1,

@@ -1,6 +1,6 @@
-"""Views: random changes of the training rows, each a pure function of (seed, epoch, row, place in the list).
+"""Augmentations of the training rows, each a pure function of (seed, epoch, row, index in the list).
 
-`views.seed` is apart from `training.seed`, so that repeats of a job see the same views and share one teacher pass.
+`views.seed` is independent of `training.seed`, so that repeats of a job see the same rows and share one teacher pass.
 """
 
 from typing import Annotated, Literal, Self
@@ -14,7 +14,7 @@ Alpha = Annotated[float, Field(ge=0.01, le=100.0)]
 
 
 class ShiftView(Contract):
-    """Move a picture by whole pixels, each way and axis uniform in [-pixels, pixels]; zeros move in."""
+    """Shift an image by whole pixels, uniform in [-pixels, pixels] along each axis, padded with zeros."""
 
     kind: Literal["shift"]
     pixels: int = Field(
@@ -23,7 +23,7 @@ class ShiftView(Contract):
 
 
 class FlipView(Contract):
-    """Mirror a picture."""
+    """Mirror an image."""
 
     kind: Literal["flip"]
     direction: Literal["horizontal", "vertical"] = Field(
@@ -33,7 +33,7 @@ class FlipView(Contract):
 
 
 class CropView(Contract):
-    """Pad a picture on all sides and cut out its old size at a uniform place (He 2016)."""
+    """Pad an image on all sides and crop its old size at a uniform position (He 2016)."""
 
     kind: Literal["crop"]
     padding: int = Field(
@@ -47,7 +47,7 @@ class CropView(Contract):
 
 
 class CutoutView(Contract):
-    """Blank a square around a uniform pixel with zeros; what reaches over the edge is lost (DeVries 2017)."""
+    """Fill a square around a uniform pixel with zeros, clipped at the edges (DeVries 2017)."""
 
     kind: Literal["cutout"]
     size: int = Field(ge=1, le=4096, description="Side of the square in pixels; less than height or width.")
@@ -82,10 +82,10 @@ class CutmixView(Contract):
 
 
 PlainView = ShiftView | FlipView | CropView | CutoutView | NoiseView
-"""Changes a row by itself."""
+"""Augmentations of a single row."""
 
 MixingView = MixupView | CutmixView
-"""Takes a second row in, and with it a second target."""
+"""Augmentations that mix in a second row and its target."""
 
 Transform = Annotated[
     ShiftView | FlipView | CropView | CutoutView | NoiseView | MixupView | CutmixView, Field(discriminator="kind")
@@ -93,7 +93,7 @@ Transform = Annotated[
 
 
 class Views(Contract):
-    """What is done to the training rows, in this order, anew in each epoch. Other splits are seen as they are."""
+    """Augmentations of the training rows, in this order, drawn again in each epoch. Other splits are not augmented."""
 
     seed: int = Field(
         default=0, ge=0, le=2**31 - 1, description="Seed of all random draws of the augmentations, and of nothing else."
@@ -105,7 +105,7 @@ class Views(Contract):
 
     @model_validator(mode="after")
     def _mixing_comes_last(self) -> Self:
-        # After it, a crop or cutout would change how much of either row is seen, and λ would no longer say it.
+        # A crop or cutout after it would change the share of each row, which λ would no longer describe.
         for i, transform in enumerate(self.transforms[:-1]):
             if isinstance(transform, MixingView):
                 raise ValueError(f"`mixup` or `cutmix` comes last, once: found `{transform.kind}` at {i}")

@@ -46,7 +46,7 @@ def _describe_constants(schema: dict[str, Any]) -> None:
 
 
 def _plain_maps(node: Any) -> None:
-    """A map whose keys have a pattern, said with `additionalProperties`, as client generators know no other way."""
+    """Describe maps whose keys have a pattern with `additionalProperties`, the form that client generators support."""
     if isinstance(node, dict):
         patterned = node.pop("patternProperties", None)
         if patterned is not None:

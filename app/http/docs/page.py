@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 SWAGGER_UI: Final = "swagger-ui-5.35.0"
-"""The folder with Swagger UI's files; its README.md says how to update them."""
+"""The folder with Swagger UI's files; its README.md describes how to update them."""
 
 _HERE: Final = Path(__file__).parent
 _files: Final = StaticFiles(directory=_HERE)

@@ -2,7 +2,7 @@
 
     make accuracy              writes tests/benchmarks/accuracy/TABLE.md; a quarter of an hour on two cores
 
-Nothing is decided here: the table says what came out, with machine and date.
+The table has the results with machine and date; no test depends on it.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def _row(name: str, values: Sequence[float], control: Sequence[float] | None) ->
 
 def _table(found: dict[tuple[str, str], list[float]], student: str) -> list[str]:
     control = found[student, "control"]
-    rows = ["| method | mean % | sd over seeds | against control | each seed |", "|---|---|---|---|---|"]
+    rows = ["| method | mean % | sd over seeds | difference to control | each seed |", "|---|---|---|---|---|"]
     for (of, method), values in found.items():
         if of == student:
             rows.append(_row(method, values, None if method == "control" else control))
@@ -51,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--section", choices=SECTIONS, help="train this one alone; the others stay as they are")
+    parser.add_argument("--section", choices=SECTIONS, help="train only this section; the others stay unchanged")
     asked = parser.parse_args()
     began, found = time.monotonic(), dict[tuple[str, str], list[float]]()
     chosen = [asked.section] if asked.section else list(SECTIONS)
@@ -65,11 +65,11 @@ def main() -> None:
             )
     written = sections(TABLE.read_text()) if TABLE.exists() else {}
     for section in chosen:
-        said = (
+        heading = (
             f"{machine()}, torch {torch.__version__}; teacher: {workspace.teacher_parameters:,} parameters, "
             f"{100 * workspace.teacher_accuracy:.2f} % on the test rows."
         )
-        written[section] = "\n".join([said, "", *_table(found, section)])
+        written[section] = "\n".join([heading, "", *_table(found, section)])
     lines = [
         "# Accuracy on the 5000 MNIST digits",
         "",

@@ -1,4 +1,4 @@
-"""What a table file holds already, so that one section can be trained alone."""
+"""Reading an existing table file, so that one section can be trained alone."""
 
 
 def sections(text: str) -> dict[str, str]:

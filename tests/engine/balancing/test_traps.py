@@ -1,4 +1,4 @@
-"""Traps of multi-task training by their numbers in METHODS.md section 5, on trunk and heads in float64."""
+"""Traps of multi-task training on trunk and heads in float64."""
 
 import math
 from collections.abc import Callable
@@ -406,16 +406,16 @@ def test_trap_8_without_a_shared_parameter_to_train_the_heads_learn_alone(frozen
 @pytest.mark.parametrize("size", [1, 5, 11])
 def test_micro_batches_sum_to_the_whole_batch(method: str, size: int) -> None:
     """Ragged last parts too: each loss is a sum over rows divided by the rows of the whole batch. Methods that are not
-    linear are told the losses of the whole batch, as the two passes of a learner do.
+    linear get the losses of the whole batch, as the two passes of a learner do.
     """
     whole, parted, x = network_of(), network_of(), rows(12)
     first, second = balancer_of(method), balancer_of(method)
     balance(first, whole, losses_of(whole, x))
-    told = torch.stack(list(losses_of(parted, x).values())).detach() if second.needs_whole_batch else None
+    batch_losses = torch.stack(list(losses_of(parted, x).values())).detach() if second.needs_whole_batch else None
     second.begin_step(0)
     for part in torch.split(x, size):
         losses = losses_of(parted, part, total=12)
-        second.backward(Losses((0, 1, 2), tuple(losses.values()), told), parameters_of(parted))
+        second.backward(Losses((0, 1, 2), tuple(losses.values()), batch_losses), parameters_of(parted))
     second.finish((0, 1, 2), parameters_of(parted), 0)
     torch.testing.assert_close(trunk_gradient(parted), trunk_gradient(whole), rtol=1e-6, atol=1e-9)
     for name in NAMES:

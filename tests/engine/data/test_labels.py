@@ -48,7 +48,7 @@ def test_minus_one_and_nan_are_missing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "said"),
+    ("label", "expected"),
     [
         (2, "`y` is 2 at row 3: expected 0 to 1, or -1 where missing"),
         (-2, "is -2 at row 3"),
@@ -60,8 +60,8 @@ def test_minus_one_and_nan_are_missing() -> None:
         (2**63 - 1, "is 9223372036854775807 at row 3"),
     ],
 )
-def test_a_label_out_of_range_is_refused_with_its_row(label: float, said: str) -> None:
-    assert said in refused("label_out_of_range", lambda: classes(np.array([0, 1, 0, label, label])))
+def test_a_label_out_of_range_is_refused_with_its_row(label: float, expected: str) -> None:
+    assert expected in refused("label_out_of_range", lambda: classes(np.array([0, 1, 0, label, label])))
 
 
 def test_labels_of_another_shape_are_refused_with_it() -> None:
@@ -164,7 +164,7 @@ def test_a_row_of_multilabels_is_labelled_where_any_label_is() -> None:
     assert found.labelled.tolist() == [True, True, False]
     for label in (2, -1, 0.5):
         message = refused("label_out_of_range", partial(numbers, "multilabel", np.array([[0, 1], [1, label]])))
-        assert "must be 0 or 1 (or missing), is not at row 1" in message
+        assert "must be 0, 1 or missing; row 1 is not" in message
 
 
 NUMBERS: dict[str, tuple[str, Array, dict[str, Any], str, str]] = {
@@ -178,5 +178,5 @@ NUMBERS: dict[str, tuple[str, Array, dict[str, Any], str, str]] = {
 
 @pytest.mark.parametrize("what", NUMBERS)
 def test_targets_that_are_no_numbers_are_refused_with_what_was_found(what: str) -> None:
-    kind, column, spec, code, said = NUMBERS[what]
-    assert said in refused(code, lambda: numbers(kind, column, **spec))
+    kind, column, spec, code, expected = NUMBERS[what]
+    assert expected in refused(code, lambda: numbers(kind, column, **spec))

@@ -177,8 +177,8 @@ BAD: dict[str, tuple[NDArray[Any], str, str]] = {
 
 @pytest.mark.parametrize("what", BAD)
 def test_an_input_that_is_no_rows_of_numbers_is_refused_with_its_place(what: str, tmp_path: Path) -> None:
-    x, code, said = BAD[what]
-    assert said in refused(code, lambda: images(tmp_path, x))
+    x, code, fragment = BAD[what]
+    assert fragment in refused(code, lambda: images(tmp_path, x))
 
 
 def test_a_shape_of_other_size_is_refused_with_both(tmp_path: Path) -> None:

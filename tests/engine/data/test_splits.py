@@ -1,4 +1,4 @@
-"""Rows dealt to splits: every row once, from the seed alone, in the split_sizes that were asked for."""
+"""Rows dealt to splits: every row once, from the seed alone, in the shares that were asked for."""
 
 import json
 from collections import Counter
@@ -114,7 +114,7 @@ def test_a_fraction_of_0_is_no_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fractions", "said"),
+    ("fractions", "fragment"),
     [
         ({"train": 0.5, "test": 0.4}, "sum to 1, found 0.9"),
         ({"train": 0.0, "test": 1.0}, "above 0"),
@@ -122,8 +122,8 @@ def test_a_fraction_of_0_is_no_split(tmp_path: Path) -> None:
         ({"train": 1.5, "test": -0.5}, "less than or equal to 1"),
     ],
 )
-def test_fractions_that_deal_nothing_sensible_are_refused_in_the_manifest(fractions: Any, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_fractions_that_deal_nothing_sensible_are_refused_in_the_manifest(fractions: Any, fragment: str) -> None:
+    with pytest.raises(ValueError, match=fragment):
         FractionSplits.model_validate_json(json.dumps({"fractions": fractions}))
 
 
@@ -143,8 +143,8 @@ COLUMNS: dict[str, tuple[NDArray[Any], str, str]] = {
 
 @pytest.mark.parametrize("what", COLUMNS)
 def test_a_column_that_says_something_else_is_refused_with_what_it_says(what: str) -> None:
-    values, code, said = COLUMNS[what]
-    assert said in refused(code, lambda: split_by_column(ColumnSplits(column="s"), values))
+    values, code, fragment = COLUMNS[what]
+    assert fragment in refused(code, lambda: split_by_column(ColumnSplits(column="s"), values))
 
 
 def test_the_split_column_of_a_csv_is_read_as_words(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The one pass at the end: what is measured, what is written, and what is said where nothing can be measured."""
+"""Evaluation after training: what is measured and written, and the result where nothing can be measured."""
 
 import json
 from pathlib import Path

@@ -155,7 +155,7 @@ def test_a_teacher_of_two_tasks_is_listed_twice_and_weighed_once() -> None:
 
 def test_the_text_shows_every_party_and_the_verdict() -> None:
     text = render(build_report(parts()).model_dump(mode="json"))
-    for said in (
+    for sentence in (
         "teacher big net",
         "teacher votes",
         "student",
@@ -170,7 +170,7 @@ def test_the_text_shows_every_party_and_the_verdict() -> None:
         "onnx export",
         "torch 2.13.0",
     ):
-        assert said in text, said
+        assert sentence in text, sentence
     assert max(len(line) for line in text.splitlines() if "  " in line) <= 120
 
 

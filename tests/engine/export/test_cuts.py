@@ -40,13 +40,13 @@ MODEL: dict[str, Any] = {"name": "cut", "format": "safetensors"}
 
 
 def exported(network: Network, path: Path) -> None:
-    said = metadata(
+    document = metadata(
         network.architecture,
         {"x": InputTransform(scale=0.5)},
         {name: KINDS[name] for name in network.output_sizes},
         Provenance(kind="multitask", datasets=("0" * 64,), metrics=METRICS),
     )
-    export_safetensors(network, path, said)
+    export_safetensors(network, path, document)
 
 
 def cut(path: Path, task: str) -> Path:
@@ -62,9 +62,9 @@ def cut(path: Path, task: str) -> Path:
 def loaded(path: Path) -> tuple[Network, ModelManifest]:
     """By nothing but what the file says of itself, through the inspection that an upload has."""
     with safe_open(path, "pt") as file:
-        told = json.loads(file.metadata()["stillhouse"])
-    said = {name: told[name] for name in ("architecture", "inputs", "outputs")}
-    manifest = ModelManifest.model_validate_json(json.dumps(MODEL | said))
+        document = json.loads(file.metadata()["stillhouse"])
+    fields = {name: document[name] for name in ("architecture", "inputs", "outputs")}
+    manifest = ModelManifest.model_validate_json(json.dumps(MODEL | fields))
     facts = inspect_family_model(path, manifest)
     assert facts.architecture is not None
     network = build(facts.architecture)
@@ -133,11 +133,11 @@ def test_a_cut_of_a_cut_is_the_cut_and_equal_cuts_are_equal_bytes(tmp_path: Path
 def test_a_cut_says_what_it_is_and_nothing_of_the_other_tasks(scheme: str, tmp_path: Path) -> None:
     exported(with_running_statistics(shared("flat", scheme)), tmp_path / "whole.safetensors")
     with safe_open(cut(tmp_path / "whole.safetensors", "size.cm"), "pt") as file:
-        told = json.loads(file.metadata()["stillhouse"])
-    assert told["architecture"]["outputs"] == {"size.cm": 1}
-    assert told["outputs"] == {"size.cm": {"kind": "value", "mean": 3.0, "std": 2.0}}
-    assert told["inputs"]["x"]["scale"] == 0.5
-    card = told["card"]
+        document = json.loads(file.metadata()["stillhouse"])
+    assert document["architecture"]["outputs"] == {"size.cm": 1}
+    assert document["outputs"] == {"size.cm": {"kind": "value", "mean": 3.0, "std": 2.0}}
+    assert document["inputs"]["x"]["scale"] == 0.5
+    card = document["card"]
     assert "that `size.cm` reaches" in card
     assert ("- `size.cm`: rmse 2" in card, "- `size.cm`: one number" in card) == (True, True)
     assert not any(line.startswith(("- `left`", "- `total`")) for line in card.split("\n"))

@@ -56,8 +56,8 @@ def resnet() -> Network:
 
 def exported(path: Path, built: Network) -> str:
     inputs = {"x": InputTransform(scale=0.5, mean=(0.1,) * built.input_shape[0])}
-    said = metadata(built.architecture, inputs, {name: OUTPUTS[name] for name in built.output_sizes}, FROM)
-    export_safetensors(built, path, said)
+    card = metadata(built.architecture, inputs, {name: OUTPUTS[name] for name in built.output_sizes}, FROM)
+    export_safetensors(built, path, card)
     return sha256_of(path)
 
 
@@ -76,11 +76,11 @@ def test_one_metadata_key_holds_canonical_json(tmp_path: Path) -> None:
     with safe_open(tmp_path / "s.safetensors", framework="pt") as file:
         found = file.metadata()
     assert list(found) == ["stillhouse"]
-    said = json.loads(found["stillhouse"])
-    assert ARCHITECTURE.validate_json(json.dumps(said["architecture"])) == built.architecture
-    assert said["inputs"]["x"]["scale"] == 0.5
-    assert said["outputs"]["size"]["std"] == 2.0
-    assert found["stillhouse"] == json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    document = json.loads(found["stillhouse"])
+    assert ARCHITECTURE.validate_json(json.dumps(document["architecture"])) == built.architecture
+    assert document["inputs"]["x"]["scale"] == 0.5
+    assert document["outputs"]["size"]["std"] == 2.0
+    assert found["stillhouse"] == json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def test_the_card_says_what_it_is_and_what_it_does_not_show(tmp_path: Path) -> None:

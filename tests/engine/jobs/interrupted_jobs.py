@@ -92,7 +92,7 @@ def stop(
     blocks: int = 1,
     **changes: Any,
 ) -> None:
-    """Run an attempt that goes on from step `done` and is told to stop before step `before` (steps count from 0).
+    """Run an attempt that resumes at step `done` and is asked to stop before step `before` (steps count from 0).
 
     `cached`: the teachers' outputs lie in the store, as they do after the first attempt. `blocks`: of a teacher's pass,
     at least one for each dataset.

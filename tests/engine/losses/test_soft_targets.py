@@ -1,4 +1,4 @@
-"""Soft targets against closed forms: METHODS.md section 1, the article made right, and section 3, the traps in it."""
+"""Soft targets against closed forms, with the errors of the article corrected."""
 
 import json
 from pathlib import Path
@@ -160,8 +160,8 @@ def test_labels_in_a_column_of_one_are_class_labels(tmp_path: Path) -> None:
     """The article's labels of shape (100, 1) make CrossEntropyLoss raise; class targets are (N,)."""
     labels = np.random.default_rng(0).integers(0, 10, size=(100, 1))
     np.savez(tmp_path / "data.npz", x=np.ones((100, 3), np.float32), y=labels)
-    told = {"name": "article", "format": "npz", "inputs": {"x": {"kind": "array"}}}
-    manifest = json.dumps(told | {"targets": {"y": {"kind": "class", "classes": 10}}})
+    manifest_fields = {"name": "article", "format": "npz", "inputs": {"x": {"kind": "array"}}}
+    manifest = json.dumps(manifest_fields | {"targets": {"y": {"kind": "class", "classes": 10}}})
     target = read_dataset(tmp_path / "data.npz", DatasetManifest.model_validate_json(manifest)).targets["y"]
     assert target.values.tolist() == labels[:, 0].tolist()
     student = scores(100, 10).float()
@@ -262,8 +262,8 @@ def test_value_mse_is_in_the_students_standardised_units(unit: float) -> None:
     all_outputs = (TeacherOutputs(a, own, 3.0), TeacherOutputs(b, ValueOutput(kind="value"), 1.0))
     term = numbers_term(all_outputs, ValueOutput(kind="value", mean=9.0 * unit, std=4.0 * unit))
     student = torch.tensor([[0.5], [0.0], [1.0]], requires_grad=True)
-    told = np.array([(3.0 * 10.0 + 8.0) / 4.0, (3.0 * 12.0 + 13.0) / 4.0, 8.0])
-    apart = student.detach().numpy()[:, 0] - (told - 9.0) / 4.0
+    teacher_mean = np.array([(3.0 * 10.0 + 8.0) / 4.0, (3.0 * 12.0 + 13.0) / 4.0, 8.0])
+    apart = student.detach().numpy()[:, 0] - (teacher_mean - 9.0) / 4.0
     losses = term.losses(TermInputs(student), places(3))
     np.testing.assert_allclose(losses.detach(), apart**2, rtol=1e-5)
     np.testing.assert_allclose(gradient(losses.mean(), student)[:, 0], 2.0 * apart / 3.0, rtol=1e-5)
@@ -271,11 +271,11 @@ def test_value_mse_is_in_the_students_standardised_units(unit: float) -> None:
 
 def test_labels_and_teachers_with_the_same_number_pull_alike() -> None:
     """The supervised loss of values is in the same standardised units as the teacher's, so that weights compare."""
-    told, spec = scores(6, 1, spread=900.0), ValueOutput(kind="value", mean=-50.0, std=900.0)
-    labels = supervised(TargetColumn("value", 1, told[:, 0], torch.ones(6, dtype=torch.bool)), spec)
-    teacher = numbers_term((TeacherOutputs(told, ValueOutput(kind="value"), 1.0),), spec)
+    numbers, spec = scores(6, 1, spread=900.0), ValueOutput(kind="value", mean=-50.0, std=900.0)
+    labels = supervised(TargetColumn("value", 1, numbers[:, 0], torch.ones(6, dtype=torch.bool)), spec)
+    teacher = numbers_term((TeacherOutputs(numbers, ValueOutput(kind="value"), 1.0),), spec)
     student = scores(6, 1, seed=2)
-    expected = (student - (told + 50.0) / 900.0).square()[:, 0]
+    expected = (student - (numbers + 50.0) / 900.0).square()[:, 0]
     torch.testing.assert_close(labels.losses(TermInputs(student), places(6)), expected)
     torch.testing.assert_close(teacher.losses(TermInputs(student), places(6)), expected)
 

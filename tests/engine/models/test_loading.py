@@ -163,8 +163,8 @@ IMPOSSIBLE: dict[str, tuple[dict[str, Any], str, str]] = {
 
 @pytest.mark.parametrize("what", IMPOSSIBLE)
 def test_an_architecture_that_cannot_be_is_refused_before_its_weights(what: str, tmp_path: Path) -> None:
-    architecture, code, said = IMPOSSIBLE[what]
-    assert said in refused(code, lambda: inspected(weights(), tmp_path, architecture=architecture))
+    architecture, code, fragment = IMPOSSIBLE[what]
+    assert fragment in refused(code, lambda: inspected(weights(), tmp_path, architecture=architecture))
 
 
 OUTPUTS: dict[str, tuple[dict[str, Any], int, str, str]] = {
@@ -176,10 +176,10 @@ OUTPUTS: dict[str, tuple[dict[str, Any], int, str, str]] = {
 
 @pytest.mark.parametrize("what", OUTPUTS)
 def test_an_output_that_does_not_fit_its_kind_is_refused_by_name(what: str, tmp_path: Path) -> None:
-    spec, size, code, said = OUTPUTS[what]
+    spec, size, code, fragment = OUTPUTS[what]
     architecture = MLP | {"outputs": {"y": size}}
     message = refused(code, lambda: inspected(weights(), tmp_path, architecture=architecture, outputs={"y": spec}))
-    assert said in message
+    assert fragment in message
     assert "`y`" in message
 
 

@@ -89,8 +89,8 @@ NAMES = ["../../etc/passwd", "/etc/passwd", "a/b", "a\0b", "a\n", "", ".hidden",
 
 @pytest.mark.parametrize("trap", HOSTILE)
 def test_a_hostile_header_is_refused_with_what_was_found(trap: str, tmp_path: Path) -> None:
-    content, said = HOSTILE[trap]
-    assert said in refused("unreadable", lambda: read_header(written(tmp_path, content)))
+    content, expected = HOSTILE[trap]
+    assert expected in refused("unreadable", lambda: read_header(written(tmp_path, content)))
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
@@ -107,7 +107,7 @@ def test_a_file_without_a_tensor_is_an_empty_model(tmp_path: Path) -> None:
 def test_a_sound_file_is_read_as_it_stands(tmp_path: Path) -> None:
     tensors = {"a.weight": torch.zeros(3, 2), "b": torch.tensor(1, dtype=torch.int64), "c": torch.zeros(0, 5).half()}
     found = read_header(written(tmp_path, save(tensors, {"note": "text"})))
-    assert {name: (told.dtype, told.shape) for name, told in found.items()} == {
+    assert {name: (header.dtype, header.shape) for name, header in found.items()} == {
         "a.weight": ("F32", (3, 2)),
         "b": ("I64", ()),
         "c": ("F16", (0, 5)),

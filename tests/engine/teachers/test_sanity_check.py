@@ -66,8 +66,8 @@ def test_other_shapes_are_refused(shape: tuple[int, int]) -> None:
 
 def score_of(answers: Tensor, labels: Tensor, classes: int, output: str = "logits") -> TeacherScore | None:
     """The score of a teacher with these answers to rows with these labels (-1 is none)."""
-    said = torch.nn.functional.one_hot(answers, classes).float() * 3.0
-    teacher_outputs = TeacherOutputs(said, ClassOutput.model_validate({"kind": "class", "output": output}), 1.0)
+    outputs = torch.nn.functional.one_hot(answers, classes).float() * 3.0
+    teacher_outputs = TeacherOutputs(outputs, ClassOutput.model_validate({"kind": "class", "output": output}), 1.0)
     target = TargetColumn("class", classes, labels, labels >= 0)
     return score(teacher_outputs, target, torch.arange(len(labels)))
 

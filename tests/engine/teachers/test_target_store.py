@@ -38,8 +38,8 @@ DISTILL: dict[str, Any] = {
 def upload(harness: EngineHarness, seed: int = 0, **manifest: Any) -> None:
     """A teacher of four layers, two of which have the same shape."""
     network = mlp(6, 3, seed, hidden=(7, 7, 7))
-    told = {"architecture": network.architecture.model_dump(mode="json"), "outputs": {"label": {"kind": "class"}}}
-    harness.uploaded(network.state_dict(), told | manifest)
+    fields = {"architecture": network.architecture.model_dump(mode="json"), "outputs": {"label": {"kind": "class"}}}
+    harness.uploaded(network.state_dict(), fields | manifest)
 
 
 def use_of(harness: EngineHarness) -> tuple[TargetUse, Tensor]:

@@ -50,7 +50,7 @@ def test_jobs_that_share_teachers_in_another_order_do_not_wait_for_each_other(tm
 
 
 def test_many_that_evict_at_once_do_not_stumble_over_each_other(tmp_path: Path) -> None:
-    """Entries, and drafts about to be published, vanish or are in use at any moment of another's eviction."""
+    """Entries, and temporary folders about to be published, are removed or in use at any time of another's eviction."""
     done: list[int] = []
 
     def work(number: int) -> None:

@@ -43,7 +43,7 @@ def judged(learner: Learner, values: list[float]) -> None:
 
 
 def kept(learner: Learner, last: int) -> tuple[int, float]:
-    """The epoch that is exported: as it is said, and as its weights show."""
+    """The epoch that is exported: as reported, and by its weights."""
     return learner.finish(last), float(learner.network.head("label").bias.detach()[0])
 
 

@@ -1,4 +1,4 @@
-"""`python -m tests.faults.campaign --rounds 20 --table FILE`: the campaign, and its table."""
+"""`python -m tests.faults.campaign --rounds 20 --table FILE`: run the campaign and write its table."""
 
 import argparse
 import os
@@ -15,17 +15,17 @@ from tests.databases import running_postgresql
 from tests.faults.campaign.catalogue import FAULTS
 from tests.faults.campaign.outcome import Fault
 from tests.faults.campaign.running import Campaign
-from tests.faults.campaign.table import flaws_of, table_of, write_table
+from tests.faults.campaign.table import failures_of, table_of, write_table
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.campaign", description=__doc__)
     parser.add_argument("--rounds", type=int, default=1, help="rounds of each fault on each of its databases")
     parser.add_argument("--seed", type=int, default=1, help="of the first round; the others follow")
-    parser.add_argument("--table", type=Path, default=None, help="where the table goes, besides the screen")
-    parser.add_argument("--only", default="", help="faults whose names have these words")
-    parser.add_argument("--minutes", type=float, default=None, help="begin no round after so long")
-    parser.add_argument("--list", action="store_true", help="name the faults")
+    parser.add_argument("--table", type=Path, default=None, help="file of the table, which is also printed")
+    parser.add_argument("--only", default="", help="run only faults whose names contain this text")
+    parser.add_argument("--minutes", type=float, default=None, help="start no round after this time")
+    parser.add_argument("--list", action="store_true", help="list the faults")
     return parser.parse_args()
 
 
@@ -34,7 +34,7 @@ def _say(words: str) -> None:
 
 
 def _run(arguments: argparse.Namespace, faults: list[Fault]) -> bool:
-    """Whether every round went well."""
+    """Whether every round passed."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     until = None if arguments.minutes is None else time.monotonic() + 60.0 * arguments.minutes
     command = f"python -m tests.faults.campaign --rounds {arguments.rounds} --seed {arguments.seed}"
@@ -48,13 +48,13 @@ def _run(arguments: argparse.Namespace, faults: list[Fault]) -> bool:
         try:
             for _ in campaign.rounds(arguments.rounds, arguments.seed, until):
                 text = table_of(campaign.seen, machine(), command)
-                if arguments.table is not None:  # after each: a campaign that is killed has left what it saw
+                if arguments.table is not None:  # after each round, so that a killed campaign leaves its results
                     write_table(arguments.table, text)
         except KeyboardInterrupt:
             _say("stopped: the table is of what there is")
         print(text)
-    if any(flaws_of(row) for row in campaign.seen):
-        _say(f"folders of flawed rounds are kept below {folder}")
+    if any(failures_of(row) for row in campaign.seen):
+        _say(f"folders of failed rounds are kept below {folder}")
         return False
     shutil.rmtree(folder)
     return True

@@ -1,4 +1,4 @@
-"""Every fault of the campaign, a line each: a name, and a function of (seed, folder, database URL)."""
+"""Every fault of the campaign, one line each: a name, and a function of (seed, folder, database URL)."""
 
 from functools import partial
 
@@ -27,7 +27,7 @@ FAULTS: tuple[Fault, ...] = (
     *(Fault(f"kill in every phase: {kind}", partial(killed_in_phases, (kind,))) for kind in KINDS),
     Fault("zombie supervisor", zombies),
     Fault("SIGTERM, once and twice", drain),
-    Fault("pause and cancel, also of who does not listen", stops),
+    Fault("pause and cancel, also of a child that does not respond", stops),
     Fault("PostgreSQL restarted in a loop", database_restarts, ("postgresql",)),
     Fault("connection cut at COMMIT", lost_answers, ("postgresql",)),
     Fault("clock an hour off", clock_jumps, ("sqlite",)),

@@ -138,15 +138,15 @@ def database_restarts(seed: int, folder: Path, database_url: str) -> Outcome:
     if not database_url.startswith("postgresql"):
         raise Needs("PostgreSQL")
     found = restarts(folder, seed, rounds=10)
-    lost = set(found.told.accepted) ^ set(found.jobs)
+    lost = set(found.responses.accepted) ^ set(found.jobs)
     lost |= {job_id for job_id, job in found.jobs.items() if job["state"] != "succeeded"}
-    untold = [] if found.events == found.written else ["a stream that broke off"]
+    missed = [] if found.events == found.written else ["a stream that broke off"]
     return Outcome(
         others=10,
         lost=len(lost),
         doubled=sum(count != 1 for count in found.ends.values()),
         stuck=int(found.trained["attempt"] != 1),
-        stale=(*found.told.faults, *untold, *([found.traceback] if found.traceback else [])),
+        stale=(*found.responses.errors, *missed, *([found.traceback] if found.traceback else [])),
         recovery=found.recovery,
     )
 

@@ -1,4 +1,4 @@
-"""What one round of a fault came to."""
+"""The outcome of one round of a fault."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -6,33 +6,33 @@ from pathlib import Path
 
 
 class Needs(Exception):
-    """The machine lacks what a fault is made with: the row says so, and nothing failed."""
+    """The machine lacks something that a fault needs: the row states it, and nothing failed."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One round. Counts are of jobs (or whatever the fault accepts)."""
+    """One round. Counts are of jobs (or of what the fault submits)."""
 
     kills: int = 0
     """Processes ended by SIGKILL."""
     others: int = 0
-    """All else that was really injected: other signals, restarts, errors of the system, flipped bits."""
+    """Other faults that were injected: other signals, restarts, errors of the system, flipped bits."""
     lost: int = 0
-    """Accepted, and not ended as they should."""
+    """Accepted, but not ended as expected."""
     doubled: int = 0
-    """Ended twice, published twice; a slot that two children had at once."""
+    """Ended or published twice, or a slot with two children at a time."""
     stuck: int = 0
-    """Held by the dead past the lease and 15 s, or never ended."""
+    """Held by a dead process for more than the lease and 15 s, or never ended."""
     stale: tuple[str, ...] = ()
-    """Rows, files and processes that should be gone, in words."""
+    """Descriptions of rows, files and processes that should have been removed."""
     bit_exact: bool | None = None
     """Whether every student is that of an undisturbed run; None where the fault touches none."""
     recovery: float | None = None
-    """The longest wait in seconds from a fault until what it met worked again; slots to wait for included."""
+    """The longest time in seconds from a fault until the affected part worked again; waiting for slots included."""
 
     @property
     def flawless(self) -> bool:
-        """Whether every promise was kept."""
+        """Whether nothing failed."""
         return not (self.lost or self.doubled or self.stuck or self.stale) and self.bit_exact is not False
 
 
@@ -54,12 +54,12 @@ def together(outcomes: Iterable[Outcome]) -> Outcome:
 
 
 Injection = Callable[[int, Path, str], Outcome]
-"""(seed, an empty folder, the URL of an empty database) -> what came of it. Raises Needs."""
+"""(seed, an empty folder, the URL of an empty database) -> outcome. Raises Needs."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One row of the table: its name, what injects it, and the databases that it is tried on."""
+    """One row of the table: its name, the function that injects it, and the databases that it runs on."""
 
     name: str
     inject: Injection
@@ -74,5 +74,5 @@ class Row:
     database: str
     outcomes: list[Outcome] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
-    """Rounds that broke off, in words."""
+    """Error messages of rounds that were aborted."""
     needs: str = ""

@@ -1,4 +1,4 @@
-"""Rounds, one after another: each in a folder and a database of its own, which go when it went well."""
+"""Runs rounds one after another, each in its own folder and database, which are removed if it passes."""
 
 import shutil
 import time
@@ -24,7 +24,7 @@ class Campaign:
 
     @property
     def seen(self) -> list[Row]:
-        """The rows that something is known of by now, in the faults' order."""
+        """The rows that have results so far, in the order of the faults."""
         return [row for _, row in self._pairs if row.outcomes or row.failed or row.needs]
 
     def rounds(self, count: int, first_seed: int, until: float | None = None) -> Iterator[None]:
@@ -52,7 +52,7 @@ class Campaign:
             row.needs = str(lack)
             self._say(f"{where}: skipped: needs {lack}")
             return
-        except Exception as error:  # a round that breaks off is counted, and the campaign goes on
+        except Exception as error:  # a round that raises is counted, and the campaign continues
             row.failed.append(f"seed {seed}: {type(error).__name__}: {error}"[:500])
             self._say(f"{where}: BROKE OFF\n{traceback.format_exc()}kept: {folder}")
             return

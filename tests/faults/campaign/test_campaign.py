@@ -29,8 +29,8 @@ def _lacking(seed: int, folder: Path, url: str) -> Outcome:
 
 
 def _campaign(folder: Path, *faults: Fault) -> tuple[Campaign, list[str]]:
-    said: list[str] = []
-    return Campaign(faults, folder, None, said.append), said
+    lines: list[str] = []
+    return Campaign(faults, folder, None, lines.append), lines
 
 
 def run(campaign: Campaign, rounds: int) -> None:
@@ -43,19 +43,19 @@ def test_every_fault_has_a_name_of_its_own() -> None:
 
 
 def test_a_round_that_breaks_off_is_counted_and_the_campaign_goes_on(tmp_path: Path) -> None:
-    campaign, said = _campaign(tmp_path, Fault("breaks", _breaking, ("sqlite",)), Fault("fine", _fine, ("sqlite",)))
+    campaign, lines = _campaign(tmp_path, Fault("breaks", _breaking, ("sqlite",)), Fault("fine", _fine, ("sqlite",)))
     run(campaign, rounds=3)
     table = table_of(campaign.seen, "a machine, today", "make faults")
-    assert "| breaks | sqlite | 2 and 1 broken off | 2 | 4 | 0 | 0 | 0 | 0 | n/a | n/a |" in table
+    assert "| breaks | sqlite | 2 and 1 aborted | 2 | 4 | 0 | 0 | 0 | 0 | n/a | n/a |" in table
     assert "| fine | sqlite | 3 | 6 | 0 | 0 | 0 | 0 | 0 | yes | 3.0 s |" in table
-    assert "- breaks, sqlite: broke off: seed 2: AssertionError: waited in vain" in table
+    assert "- breaks, sqlite: aborted: seed 2: AssertionError: waited in vain" in table
     assert "a machine, today" in table
     assert "8 kills and 4 other faults in 5 rounds." in table
-    assert len(said) == 6
+    assert len(lines) == 6
     assert [path.name for path in tmp_path.iterdir()] == ["breaks-sqlite-2"]  # kept, to be looked at
 
 
-def test_flaws_of_any_round_are_in_the_table(tmp_path: Path) -> None:
+def test_failures_of_any_round_are_in_the_table(tmp_path: Path) -> None:
     campaign, _ = _campaign(tmp_path, Fault("flawed", _flawed, ("sqlite",)))
     run(campaign, rounds=3)
     table = table_of(campaign.seen, "", "")
@@ -65,13 +65,13 @@ def test_flaws_of_any_round_are_in_the_table(tmp_path: Path) -> None:
 
 
 def test_what_a_machine_lacks_is_reported_in_the_row_and_asked_for_once(tmp_path: Path) -> None:
-    campaign, said = _campaign(tmp_path, Fault("lacks", _lacking, ("sqlite",)), Fault("other", _fine, ("postgresql",)))
+    campaign, lines = _campaign(tmp_path, Fault("lacks", _lacking, ("sqlite",)), Fault("other", _fine, ("postgresql",)))
     run(campaign, rounds=2)
     table = table_of(campaign.seen, "", "")
     assert "| lacks | sqlite | skipped: needs strace |" in table
     assert "| other | postgresql | skipped: needs a PostgreSQL server |" in table
-    assert len(said) == 2
-    assert "No flaw." in table
+    assert len(lines) == 2
+    assert "No failure." in table
 
 
 def test_outcomes_together_are_as_bad_as_the_worst() -> None:

@@ -29,7 +29,7 @@ class Clock:
 
 
 def settable_clock(folder: Path) -> Clock:
-    """A clock that is right until it is told to jump. Needs a compiler."""
+    """A clock that is right until a test shifts it. Needs a compiler."""
     found = compiler()
     assert found is not None, "needs a C compiler"
     library, file = folder / "clock_shim.so", folder / "clock.bin"

@@ -131,8 +131,8 @@ def test_an_api_whose_clock_jumps_keeps_jobs_queue_and_keys(
 
 def _is_wrong_by(service: ApiAndWorkers, seconds: int) -> bool:
     """Whether the API's clock is, to a minute."""
-    told = parsedate_to_datetime(service.http.get("/healthz").headers["Date"])
-    return abs((told - datetime.now(UTC)).total_seconds() - seconds) < 60
+    date = parsedate_to_datetime(service.http.get("/healthz").headers["Date"])
+    return abs((date - datetime.now(UTC)).total_seconds() - seconds) < 60
 
 
 def _asked(service: ApiAndWorkers, spec: Json, key: int) -> Json:

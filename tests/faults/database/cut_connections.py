@@ -47,7 +47,7 @@ def now_and_then(seed: int, share: float) -> Cutter:
 def cutting(folder: str, cutter: Cutter) -> Iterator[int]:
     """Listen on a loopback port (which is given) and pass on to the server whose socket lies in `folder`.
 
-    In a thread of its own: whoever connects may block the test's event loop.
+    In a thread of its own: a client that connects may block the test's event loop.
     """
     loop = asyncio.new_event_loop()
     started: Future[int] = Future()
@@ -116,7 +116,7 @@ async def _up(client: Ends, server: Ends, cutter: Cutter, doomed: asyncio.Event)
 async def _down(server: Ends, client: Ends, doomed: asyncio.Event) -> None:
     while data := await server[0].read(1 << 16):
         if doomed.is_set():
-            return  # the server has done it and said so; nobody hears it
+            return  # the server has committed and responded; the response is dropped
         client[1].write(data)
         await client[1].drain()
 

@@ -28,7 +28,7 @@ class Postgres:
         return f"postgresql+psycopg://postgres@/stillhouse?host={self.host}"
 
     def restart(self) -> None:
-        """At once, as by a crash: nobody is asked, the log is gone through anew. Returns when it answers."""
+        """Restart at once, as after a crash. Returns when it accepts connections."""
         words = ["restart", "-m", "immediate", "-w", "-t", "60", "-D", str(self.data), "-l", str(self.data / "log")]
         self._run(str(self.binaries / "pg_ctl"), *words)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.database.postgresql import own_postgres
-from tests.faults.load.clients import Clients, Told
+from tests.faults.load.clients import Clients, Responses
 from tests.faults.services.control_service import TRACEBACK, ControlledService
 from tests.faults.services.serve import eventually
 
@@ -19,7 +19,7 @@ LEASE_SECONDS = 30.0
 class Restarted:
     """What is left of it."""
 
-    told: Told
+    responses: Responses
     trained: dict[str, Any]
     """The job that trained through it all, cancelled at the end."""
     jobs: dict[str, dict[str, Any]]
@@ -27,7 +27,7 @@ class Restarted:
     ends: dict[str, int]
     """How often each of them ended."""
     events: list[int]
-    """Numbers of the events that one client was told on one stream."""
+    """Numbers of the events that one client received on one stream."""
     written: list[int]
     """Numbers of the events that are there."""
     traceback: str
@@ -71,7 +71,7 @@ def restarts(folder: Path, seed: int, rounds: int) -> Restarted:
         log = service.log
         place = log.find(TRACEBACK)
         return Restarted(
-            clients.told,
+            clients.responses,
             trained,
             {job_id: job for job_id, job in found.items() if job_id != training},
             {job_id: _ends(service, job_id) for job_id in found if job_id != training},

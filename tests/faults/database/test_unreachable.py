@@ -25,7 +25,7 @@ async def harness(postgresql_url: str, tmp_path: Path) -> AsyncIterator[WorkerHa
 
 @pytest.fixture
 def reachable(postgresql_url: str, postgresql_server: str) -> Switch:
-    """False: nobody can connect any more, and who is connected is thrown out."""
+    """False: no new connections are accepted, and existing ones are closed."""
     name = make_url(postgresql_url).database
     assert name is not None
 
@@ -79,5 +79,5 @@ async def test_past_the_lease_training_stops_and_goes_on_from_its_checkpoint_lat
         reachable(True)
     job = await harness.ends(job_id)
     assert job.state is JobState.SUCCEEDED
-    assert (await harness.said(job_id, "began"))[1]["step"] == 8
+    assert (await harness.warnings(job_id, "began"))[1]["step"] == 8
     assert worker.popen.poll() is None

@@ -196,9 +196,9 @@ def _outcome(folder: Path) -> int:
     if found is None:
         return 0
     assert isinstance(found, FailureOutcome)
-    said = set(found.error.message.split())
-    assert len(said) == 1, "halves of two versions"
-    return int(said.pop())
+    versions = set(found.error.message.split())
+    assert len(versions) == 1, "halves of two versions"
+    return int(versions.pop())
 
 
 def _adopt(folder: Path, version: int) -> None:

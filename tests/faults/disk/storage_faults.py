@@ -66,7 +66,7 @@ def _failed_calls_of(publishers: Publishers, name: str, seed: int, folder: Path,
 
 def flipped_bits(seed: int, folder: Path, url: str = "", *, names: tuple[str, ...] = (), most: int = 400) -> Outcome:
     """Bits of every file of each publication are flipped, one at a time: the older version, or none, is what is found,
-    and publishing again mends it.
+    and publishing again repairs it.
     """
     injected, wrong = 0, list[str]()
     for name in names or FLIPPED:
@@ -178,8 +178,8 @@ def upload(service: SmallDisk, folder: Path) -> httpx.Response:
         "targets": {"y": {"kind": "class", "classes": 2}},
     }
     with (folder / "rows.npz").open("rb") as body:
-        said = json.dumps(manifest).encode()
-        return service.http.post("/v1/datasets", files={"manifest": (None, said), "file": body})
+        encoded = json.dumps(manifest).encode()
+        return service.http.post("/v1/datasets", files={"manifest": (None, encoded), "file": body})
 
 
 def training(dataset: str, steps: int, seed: int, *hidden: int) -> dict[str, Any]:

@@ -68,12 +68,12 @@ class Publishers:
         command = ["strace", "-f", "-p", pid, "-o", str(log), *options]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
             assert tracer.stderr is not None
-            told = tracer.stderr.readline()
-            attached = "attached" in told
+            answer = tracer.stderr.readline()
+            attached = "attached" in answer
             status = int(self._say("go"))
             tracer.wait(timeout=30)
         if not attached:
-            raise Needs(f"needs strace to trace other processes: {told.strip()}")
+            raise Needs(f"needs strace to trace other processes: {answer.strip()}")
         return status
 
     def places(self, name: str, folder: Path, version: int, log: Path) -> list[Place]:

@@ -37,9 +37,9 @@ class _Point:
             return
         self._left -= 1
         if self._left < 0:
-            draft = self._folder / f".{HALTED}"
-            draft.write_text(str(os.getpid()))
-            draft.rename(self._folder / HALTED)
+            temporary = self._folder / f".{HALTED}"
+            temporary.write_text(str(os.getpid()))
+            temporary.rename(self._folder / HALTED)
             while True:
                 time.sleep(1)
 
@@ -89,7 +89,7 @@ def _watch(point: _Point) -> None:
 
 def _named_points(point: _Point) -> None:
     """`targets-draft`: a teacher's outputs are written, not published. `checkpoint-draft`: the files of a checkpoint
-    lie there, without manifest and name; `checkpoint-named`: it has its name, and nobody has heard of it. `outcome` and
+    lie there, without manifest and name; `checkpoint-named`: it has its name, and no event reports it. `outcome` and
     `done`: before and after the word that all is done.
     """
     _around(targets, "commit_folder", point, before="targets-draft")

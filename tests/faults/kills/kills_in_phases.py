@@ -97,8 +97,8 @@ class _Round:
     def _interval_lost(self, job_id: str, point: str) -> Outcome:
         """No more steps are lost than lie between two checkpoints, and two more while the newest was being written."""
         step = int(point.removeprefix("training:")) if point.startswith("training:") else 0
-        told = [event["step"] for event in self._service.events(job_id, "checkpoint") if event["name"].endswith("-a1")]
-        lost = step - max((each for each in told if each <= step), default=0)
+        steps = [event["step"] for event in self._service.events(job_id, "checkpoint") if event["name"].endswith("-a1")]
+        lost = step - max((each for each in steps if each <= step), default=0)
         return Outcome(stale=(f"{lost} steps before {point}",) if lost > int(self._every) + 2 else ())
 
     def _missed(self, job_id: str, point: str) -> None:
@@ -124,9 +124,9 @@ class _Round:
 
     def _judged(self, job_id: str, hits: list[Hit]) -> Outcome:
         self._service.succeed(job_id)
-        said = self._service.report(job_id)
-        told = Outcome(kills=1, bit_exact=bool(said["bit_exact"]))
-        return together([told, asyncio.run(self._kept(job_id, hits))])
+        found = self._service.report(job_id)
+        outcome = Outcome(kills=1, bit_exact=bool(found["bit_exact"]))
+        return together([outcome, asyncio.run(self._kept(job_id, hits))])
 
     async def _kept(self, job_id: str, hits: list[Hit]) -> Outcome:
         database = open_database(self._service.settings.database)

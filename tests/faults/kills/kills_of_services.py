@@ -99,7 +99,7 @@ class _Fire:
             return
 
     def _kill_the_api(self) -> None:
-        """While a client submits, who asks again with the same key until it is told that the job is accepted."""
+        """While a client submits, which repeats the request with the same key until the job is accepted."""
         key = f"key-{len(self._keys)}"
         self._keys.append(key)
         client = threading.Thread(target=self._submit, args=(key,))

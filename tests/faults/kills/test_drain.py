@@ -1,4 +1,4 @@
-"""The whole service is told to end: jobs write a checkpoint and go back to the queue, clients are let go."""
+"""The whole service is stopped: jobs write a checkpoint and go back to the queue, connections are closed."""
 
 import signal
 import socket
@@ -14,7 +14,7 @@ from tests.faults.services.control_service import TRACEBACK, ControlledService
 from tests.faults.services.serve import eventually
 
 LONG = 2_000_000
-"""Steps that nobody waits for."""
+"""More steps than a test waits for."""
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_a_drain_writes_a_checkpoint_charges_nothing_and_ends_streams(
 def test_a_client_that_reads_nothing_does_not_keep_jobs_from_their_drain(
     service: ControlledService, tmp_path: Path
 ) -> None:
-    """The worker is told at once, not when the last answer has ended."""
+    """The worker is drained at once, not when the last response has ended."""
     job_id = _training(service, tmp_path)
     with socket.create_connection(("127.0.0.1", service.port)) as client:
         key = service.http.headers["Authorization"]

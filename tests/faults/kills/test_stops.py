@@ -64,7 +64,7 @@ async def test_a_paused_job_makes_room_and_a_cancel_of_it_keeps_its_checkpoint(h
 
 
 def test_stopped_and_taken_up_again_the_student_is_the_same_bit_for_bit(tmp_path: Path) -> None:
-    """Paused and resumed, cancelled and retried from its checkpoint: as if nobody had ever stopped it."""
+    """Paused and resumed, cancelled and retried from its checkpoint: as if it had never been stopped."""
     with ControlledService(tmp_path / "data") as service:
         dataset = service.dataset(tmp_path)
         probe = service.succeed(service.submit(service.training(dataset, 500, seed=1)))

@@ -100,7 +100,7 @@ async def _halted(data: Path, place: str) -> int | None:
 
 
 async def _outlived(zombie: Process) -> None:
-    """Its children stop by themselves, with nobody to tell them: by the alarm that nothing puts off any more."""
+    """Its children end without a supervisor: by the alarm, which is no longer extended."""
     for child in zombie.running_children():
         await gone(child)
 

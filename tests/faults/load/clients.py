@@ -1,4 +1,4 @@
-"""Clients that keep on asking while something is wrong, and remember what they were told."""
+"""Clients that send requests during faults, and record the responses."""
 
 import threading
 import time
@@ -14,33 +14,33 @@ from tests.faults.services.control_service import ControlledService
 
 
 @dataclass
-class Told:
-    """What the service said, from several threads."""
+class Responses:
+    """Responses of the service, from several threads."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     accepted: list[str] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
-    """Answers that break the contract, in words."""
+    errors: list[str] = field(default_factory=list)
+    """Descriptions of responses that violate the contract."""
 
     def answer(self, answer: httpx.Response) -> httpx.Response:
-        """Take one down."""
+        """Record a response."""
         self.statuses[answer.status_code] += 1
         if answer.status_code == 503:
             if "retry-after" not in answer.headers or answer.json().get("code") != "database_unavailable":
-                self.faults.append(f"503: {answer.headers} {answer.text[:200]}")
+                self.errors.append(f"503: {answer.headers} {answer.text[:200]}")
         elif answer.status_code >= 500:
-            self.faults.append(f"{answer.status_code}: {answer.text[:200]}")
+            self.errors.append(f"{answer.status_code}: {answer.text[:200]}")
         return answer
 
 
 class Clients:
-    """Threads that work until the end of the `with` block; what one of them raises is a fault."""
+    """Threads that work until the end of the `with` block; an exception of one of them is an error."""
 
     def __init__(self, service: ControlledService) -> None:
         self._service = service
         self._threads: list[threading.Thread] = []
         self._over = threading.Event()
-        self.told = Told()
+        self.responses = Responses()
 
     def __enter__(self) -> Self:
         return self
@@ -51,7 +51,7 @@ class Clients:
         self.end()
 
     def end(self) -> None:
-        """Let each end what it is at."""
+        """Stop the threads; each finishes its current request."""
         self._over.set()
         for thread in self._threads:
             thread.join(120)
@@ -66,7 +66,7 @@ class Clients:
                     while not self._over.is_set():
                         work(http)
             except Exception as error:
-                self.told.faults.append(f"{type(error).__name__}: {error}")
+                self.responses.errors.append(f"{type(error).__name__}: {error}")
 
         self._threads.append(threading.Thread(target=run, daemon=True))
         self._threads[-1].start()
@@ -77,9 +77,9 @@ class Clients:
         def work(http: httpx.Client) -> None:
             headers = {} if key is None else {"Idempotency-Key": key()}
             while True:
-                answer = self.told.answer(http.post("/v1/jobs", json=spec, headers=headers))
+                answer = self.responses.answer(http.post("/v1/jobs", json=spec, headers=headers))
                 if answer.status_code == 202:
-                    self.told.accepted.append(str(answer.json()["id"]))
+                    self.responses.accepted.append(str(answer.json()["id"]))
                 if answer.status_code != 503 or key is None:
                     break
                 time.sleep(pause)
@@ -91,7 +91,7 @@ class Clients:
         """A client that looks."""
 
         def work(http: httpx.Client) -> None:
-            self.told.answer(http.get(path))
+            self.responses.answer(http.get(path))
             time.sleep(pause)
 
         self.start(work)

@@ -25,7 +25,7 @@ LOCKED = "database is locked"
 
 @dataclass
 class Load:
-    """What the clients were told, and how long it took."""
+    """Responses to the clients, and their latencies."""
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     statuses: Counter[int] = field(default_factory=Counter)

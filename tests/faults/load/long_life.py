@@ -27,7 +27,7 @@ class Held:
     megabytes: float
     """Memory that is theirs alone and what they share, each page once (Pss), of all processes."""
     files: tuple[str, ...]
-    """Below the data directory: temporary files, folders of jobs, drafts, locks."""
+    """Below the data directory: temporary files and folders, folders of jobs, locks."""
     temporary: tuple[str, ...]
     """What lies in its folder for temporary files."""
 

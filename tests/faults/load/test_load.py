@@ -1,4 +1,4 @@
-"""64 clients at once, for a few seconds: nobody is told a 5xx, and SQLite is never locked."""
+"""64 clients at once, for a few seconds: no response is a 5xx, and SQLite is never locked."""
 
 from pathlib import Path
 

@@ -18,15 +18,15 @@ ENDED = ("succeeded", "failed", "cancelled")
 
 
 class ControlledService(FaultyService):
-    """A service on `database_url` (SQLite below `data` when empty); `said` are settings without STILLHOUSE_."""
+    """A service on `database_url` (SQLite below `data` when empty); `settings` have names without STILLHOUSE_."""
 
-    def __init__(self, data: Path, database_url: str = "", **said: object) -> None:
+    def __init__(self, data: Path, database_url: str = "", **settings: object) -> None:
         super().__init__(data)
         self.temporary = data.with_name(f"{data.name}-temporary")
         self.temporary.mkdir()
-        self._said = {"lease_seconds": 6, "checkpoint_seconds": 0.2, "threads": 1} | said
+        self._settings = {"lease_seconds": 6, "checkpoint_seconds": 0.2, "threads": 1} | settings
         if database_url:
-            self._said["database_url"] = database_url
+            self._settings["database_url"] = database_url
             upgrade(database_url)
 
     def start(self) -> None:
@@ -34,9 +34,9 @@ class ControlledService(FaultyService):
         command = [str(Path(sys.executable).with_name("stillhouse")), "serve"]
         command += ["--port", str(self.port), "--data", str(self.data)]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("STILLHOUSE_")}
-        said = {f"STILLHOUSE_{name.upper()}": str(value) for name, value in self._said.items()}
+        variables = {f"STILLHOUSE_{name.upper()}": str(value) for name, value in self._settings.items()}
         with (self.data / "service.log").open("ab") as log:
-            environment = clean | said | {"TMPDIR": str(self.temporary)}
+            environment = clean | variables | {"TMPDIR": str(self.temporary)}
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         eventually(self._ready)
 
@@ -62,10 +62,10 @@ class ControlledService(FaultyService):
     def stop(self, number: signal.Signals = signal.SIGTERM, *, group: bool = False) -> float:
         """Seconds until every process has ended after the signal, which a `group` gets as a whole."""
         assert self._process is not None
-        everybody, began = self.processes(), time.monotonic()
-        self.send(number, everybody if group else None)
+        processes, began = self.processes(), time.monotonic()
+        self.send(number, processes if group else None)
         self.ended()
-        eventually(lambda: not any(lives(pid) for pid in everybody))
+        eventually(lambda: not any(lives(pid) for pid in processes))
         return time.monotonic() - began
 
     @property
@@ -78,9 +78,9 @@ class ControlledService(FaultyService):
         assert self._process is not None
         assert self._process.wait(timeout=60) == 0, self.log[-2000:]
 
-    def training(self, dataset: str, steps: int, **said: Any) -> dict[str, Any]:
+    def training(self, dataset: str, steps: int, **changes: Any) -> dict[str, Any]:
         """The spec of a small teacher."""
-        training = {"steps": steps, "threads": 1, **said}
+        training = {"steps": steps, "threads": 1, **changes}
         return {"kind": "train", "dataset": dataset, "model": {"family": "mlp", "hidden": [32]}, "training": training}
 
     def state(self, job_id: str, *states: str) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class ControlledService(FaultyService):
         return eventually(look)
 
     def act(self, job_id: str, action: str) -> tuple[dict[str, Any], float]:
-        """POST cancel, pause or resume: the job as it is then, and the seconds until that was said."""
+        """POST cancel, pause or resume: the job as it is then, and the seconds until the response."""
         began = time.monotonic()
         answer = self.http.post(f"/v1/jobs/{job_id}/{action}")
         assert answer.status_code == 200, answer.text

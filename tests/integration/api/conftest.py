@@ -1,10 +1,7 @@
 """The API on a fresh database: SQLite, or both kinds for the main paths."""
 
-import sqlite3
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import cache
 from pathlib import Path
 
 import httpx
@@ -12,37 +9,18 @@ import pytest
 
 from app.access import repository
 from app.access.secrets import new_key
-from app.db.migrate import upgrade
 from app.main import create_app
 from app.settings import Settings
+from tests.databases import migrate
 from tests.integration.api.harness import ApiHarness
 
 
-@cache
-def _migrated() -> bytes:
-    """An empty SQLite database with the newest schema: migrated once, copied for each test."""
-    with tempfile.TemporaryDirectory() as folder:
-        upgrade(f"sqlite:///{folder}/empty.db")
-        with sqlite3.connect(f"{folder}/empty.db") as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.close()
-        return Path(folder, "empty.db").read_bytes()
-
-
-def prepare(url: str) -> None:
-    """Bring a new database to the newest schema."""
-    if url.startswith("sqlite"):
-        Path(url.partition("///")[2]).write_bytes(_migrated())
-    else:
-        upgrade(url)
-
-
 @asynccontextmanager
-async def opened(url: str, folder: Path, **said: object) -> AsyncIterator[ApiHarness]:
-    """A ApiHarness over this new database."""
-    prepare(url)
+async def opened(url: str, folder: Path, **changes: object) -> AsyncIterator[ApiHarness]:
+    """An ApiHarness over this new database."""
+    migrate(url)
     settings = Settings.model_validate(
-        {"data_dir": folder, "database_url": url, "lease_seconds": 30.0, "threads": 1, "spare_disk_bytes": 0} | said
+        {"data_dir": folder, "database_url": url, "lease_seconds": 30.0, "threads": 1, "spare_disk_bytes": 0} | changes
     )
     app = create_app(settings)
     async with app.router.lifespan_context(app):

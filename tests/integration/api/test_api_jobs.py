@@ -187,7 +187,7 @@ async def test_what_a_state_does_not_allow_is_409(harness: ApiHarness) -> None:
 
 
 async def test_an_inspection_can_be_cancelled_and_its_upload_deleted(harness: ApiHarness) -> None:
-    """So that nobody has to wait for an upload that takes its time to inspect."""
+    """So that other requests do not wait for an upload whose inspection is slow."""
     identity = (await harness.upload("models"))["id"]
     inspection = (await harness.get("/v1/jobs?kind=inspect"))["data"][0]["id"]
     for action in ("pause", "resume"):

@@ -1,4 +1,4 @@
-"""`GET /v1/jobs/{id}/relation`: while a job runs, from what it has told so far."""
+"""`GET /v1/jobs/{id}/relation`: while a job runs, from the metrics so far."""
 
 from typing import Any
 
@@ -28,9 +28,11 @@ async def test_a_job_that_runs_tells_its_relation_over_time_cosines_and_conflict
     assert before["matrix"] == [[1.0, 0.0], [0.0, 1.0]]
     claim = await any_harness.begin()
     for step, share, cosine in ((0, 0.0, -0.5), (5, 0.25, 0.1), (10, 0.5, 0.1)):
-        told = {"relation/a/a": 1 - share, "relation/a/b": share, "relation/b/a": 0.0, "relation/b/b": 1.0}
-        told |= {"gradient/a/b/cosine": cosine, "affinity/a/b": 0.01}
-        points = tuple(MetricPoint(series=name, step=step, epoch=1, value=value) for name, value in told.items())
+        values_by_series = {"relation/a/a": 1 - share, "relation/a/b": share, "relation/b/a": 0.0, "relation/b/b": 1.0}
+        values_by_series |= {"gradient/a/b/cosine": cosine, "affinity/a/b": 0.01}
+        points = tuple(
+            MetricPoint(series=name, step=step, epoch=1, value=value) for name, value in values_by_series.items()
+        )
         assert await any_harness.services.ledger.record(claim, [MetricsEvent(points=points)])
     found = await any_harness.get(path)
     assert found["matrix"] == [[0.5, 0.5], [0.0, 1.0]]

@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.db.engine import Database, open_database
-from app.db.migrate import upgrade
 from app.queue.ledger import Ledger
+from tests.databases import migrate
 from tests.integration.ledger.harness import LedgerHarness
 
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    upgrade(database_url)
+    migrate(database_url)
     database = open_database(database_url)
     yield database
     await database.close()

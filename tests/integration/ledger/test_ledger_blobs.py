@@ -1,4 +1,4 @@
-"""Bytes and their rows: what is referred to is never collected, whoever publishes or collects when."""
+"""Bytes and their rows: what is referred to is never collected, in any order of publishing and collecting."""
 
 import asyncio
 from datetime import timedelta

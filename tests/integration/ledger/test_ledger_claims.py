@@ -180,7 +180,7 @@ async def test_events_are_gap_free_while_worker_user_and_sweeper_write_at_once(
 
 
 async def attempts(harness: LedgerHarness, job: str) -> None:
-    """A worker that claims and reports, and stops as it is told, until the job has ended."""
+    """A worker that claims and reports, and stops on request, until the job has ended."""
     while await harness.state(job) is not JobState.CANCELLED:
         claim = await harness.ledger.claim("worker", "train", "cpu")
         if claim is None:
@@ -190,7 +190,7 @@ async def attempts(harness: LedgerHarness, job: str) -> None:
             await harness.ledger.record(claim, [ProgressEvent(step=step), checkpoint(claim.attempt * 10 + step)])
         try:
             await harness.ledger.yield_(claim)
-        except IllegalTransition:  # nobody asked it to stop
+        except IllegalTransition:  # no stop was requested
             await harness.ledger.drain(claim)
 
 

@@ -42,7 +42,7 @@ async def test_a_zombie_publishes_neither_row_nor_bytes(
 async def test_a_worker_that_ended_its_job_publishes_nothing_more(
     harness: LedgerHarness, blobs: Blobs, tmp_path: Path
 ) -> None:
-    """Its token stays with the ended job, so that it can say its end twice; bytes after the end are nobody's."""
+    """Its token stays with the ended job, so that it can repeat the end; bytes after the end are refused."""
     await harness.job()
     claim = await harness.running()
     assert await harness.ledger.succeed(claim, await harness.publication())

@@ -63,9 +63,9 @@ async def test_its_success_leaves_a_report_and_no_model(harness: LedgerHarness) 
         assert await session.scalar(select(func.count()).select_from(ModelRow)) == 0
         assert (await session.get_one(ReportRow, job)).report == REPORT
         artifacts = (await session.scalars(select(ArtifactRow).where(ArtifactRow.job_id == job))).all()
-        told = (await session.scalars(select(OutboxRow.topic).where(OutboxRow.subject == job))).all()
+        topics = (await session.scalars(select(OutboxRow.topic).where(OutboxRow.subject == job))).all()
     assert [(file.role, file.name) for file in artifacts] == [("report", "report.json")]
-    assert list(told) == ["job.succeeded"]
+    assert list(topics) == ["job.succeeded"]
 
 
 async def test_an_answer_that_was_lost_is_given_again_and_a_zombie_is_refused(harness: LedgerHarness) -> None:

@@ -77,14 +77,14 @@ async def test_every_trigger_moves_a_job_as_the_table_says_or_not_at_all(
             assert (state, trigger) not in TRANSITIONS
         expected = TRANSITIONS.get((state, trigger), state)
         if claim is None and trigger is Trigger.FAIL:
-            expected = state  # nobody holds it: only the end of something it waits for fails it (test_ledger_inputs)
+            expected = state  # not leased: only the end of something it waits for fails it (test_ledger_inputs)
         if (state, trigger) == (JobState.CANCELLING, Trigger.SUCCEED):
             expected = JobState.CANCELLED  # refused, and ended as what it was asked to be
         assert await harness.state(job) is expected, (state, trigger)
-        await tidy(harness, job)
+        await end_job(harness, job)
 
 
-async def tidy(harness: LedgerHarness, job: str) -> None:
+async def end_job(harness: LedgerHarness, job: str) -> None:
     """No queued job may be left for the next claim."""
     if await harness.state(job) not in TERMINAL and await harness.state(job) is not JobState.CANCELLING:
         await harness.cancel(job)
@@ -100,7 +100,7 @@ async def test_the_lease_ends_with_the_leased_states(harness: LedgerHarness, sta
         await pull(harness, job, claim, trigger)
         row = await harness.row(job)
         assert (row.lease_owner, row.lease_expires, row.lease_boot) == (None, None, None)
-        await tidy(harness, job)
+        await end_job(harness, job)
 
 
 async def test_each_claim_raises_the_attempt_and_gives_a_fresh_token(harness: LedgerHarness) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.db.migrate import upgrade
+from tests.databases import migrate
 from tests.integration.worker.harness import WorkerHarness
 
 LEASE_SECONDS = 30.0
@@ -14,7 +14,7 @@ LEASE_SECONDS = 30.0
 
 @pytest.fixture
 async def harness(database_url: str, tmp_path: Path) -> AsyncIterator[WorkerHarness]:
-    upgrade(database_url)
+    migrate(database_url)
     harness = WorkerHarness(database_url, tmp_path / "data", LEASE_SECONDS)
     yield harness
     await harness.close()

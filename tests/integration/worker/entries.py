@@ -97,17 +97,17 @@ def _last_checkpoint(folder: Path) -> tuple[int, str]:
 def _save(job: Job, step: int, running: str) -> None:
     name = f"step-{step:08d}-a{job.order.attempt}"
     place = Path(job.order.checkpoints_dir) / name
-    draft = place.with_name("." + name)
-    draft.mkdir()
-    (draft / "state.json").write_text(json.dumps({"step": step, "sum": running}))
-    draft.rename(place)
+    temporary = place.with_name("." + name)
+    temporary.mkdir()
+    (temporary / "state.json").write_text(json.dumps({"step": step, "sum": running}))
+    temporary.rename(place)
     job.emit(CheckpointEvent(step=step, name=name, sha256=hashlib.sha256(running.encode()).hexdigest()))
 
 
 def work(job: Job) -> int:
     """Count `steps` steps of `pause` seconds; a checkpoint every `every`. The student is a digest of all steps.
 
-    The first attempt stays at step `hold` until it is told to stop, or killed.
+    The first attempt stays at step `hold` until it is asked to stop, or killed.
     """
     stop = job.control()
     steps, every, pause = int(job.number("steps", 3)), int(job.number("every", 1000)), job.number("pause", 0.0)

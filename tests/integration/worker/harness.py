@@ -117,7 +117,7 @@ def size_and_digest(file: Path) -> tuple[int, str]:
 
 
 def lives(pid: int) -> bool:
-    """Whether a process is there and not dead; a dead one that nobody has reaped is dead."""
+    """Whether a process is there and not dead; a zombie counts as dead."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     return False
@@ -265,8 +265,8 @@ class WorkerHarness:
         async with self.database.read() as session:
             return list(await session.scalars(query.order_by(MetricRow.step)))
 
-    async def said(self, job_id: str, code: str) -> list[Any]:
-        """What the child said by warnings of this code."""
+    async def warnings(self, job_id: str, code: str) -> list[Any]:
+        """The messages of the child's warnings with this code, as JSON."""
         events = await self.events(job_id)
         return [json.loads(e.data["message"]) for e in events if e.type == "warning" and e.data["code"] == code]
 
@@ -297,15 +297,15 @@ class WorkerHarness:
     async def stepping(self, job_id: str, step: int = 1) -> int:
         """The pid of the job's child, once it has done so many steps."""
         await self.until(job_id, lambda row: row.progress.get("step", 0) >= step)
-        pid: int = (await self.said(job_id, "began"))[-1]["pid"]
+        pid: int = (await self.warnings(job_id, "began"))[-1]["pid"]
         return pid
 
     async def began(self, job_id: str, attempt: int = 1) -> int:
-        """The pid of the child of this attempt, once it has said that it began."""
+        """The pid of the child of this attempt, once it has reported that it began."""
 
         async def look() -> int | None:
-            said = await self.said(job_id, "began")
-            return next((each["pid"] for each in said if each["attempt"] == attempt), None)
+            began = await self.warnings(job_id, "began")
+            return next((each["pid"] for each in began if each["attempt"] == attempt), None)
 
         return await eventually(look)
 

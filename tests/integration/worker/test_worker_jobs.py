@@ -44,7 +44,7 @@ async def test_the_users_fault_is_never_tried_again(harness: WorkerHarness) -> N
 
 
 @pytest.mark.parametrize(
-    ("behave", "said"),
+    ("behave", "expected"),
     [
         ("segfault", "SIGSEGV"),
         ("out_of_memory", "MemoryError: too large"),
@@ -53,14 +53,16 @@ async def test_the_users_fault_is_never_tried_again(harness: WorkerHarness) -> N
         ("escaping", "is not among the outputs"),
     ],
 )
-async def test_three_crashes_without_a_checkpoint_end_as_failed(harness: WorkerHarness, behave: str, said: str) -> None:
+async def test_three_crashes_without_a_checkpoint_end_as_failed(
+    harness: WorkerHarness, behave: str, expected: str
+) -> None:
     async with harness.supervising():
         job = await harness.ends(await harness.submit(behave))
     assert job.state is JobState.FAILED
     assert job.attempt == 3
     assert job.error is not None
     assert job.error["class"] == "infrastructure"
-    assert said in job.error["message"]
+    assert expected in job.error["message"]
     assert job.student_id is None
 
 
@@ -76,7 +78,7 @@ async def test_a_crash_goes_on_from_the_last_checkpoint(harness: WorkerHarness) 
         undisturbed = await harness.ends(await harness.submit("work", steps=6, every=2))
         job = await harness.ends(await harness.submit("work", steps=6, every=2, die_at=5))
     assert job.state is JobState.SUCCEEDED
-    assert [said["step"] for said in await harness.said(job.id, "began")] == [0, 4]
+    assert [began["step"] for began in await harness.warnings(job.id, "began")] == [0, 4]
     assert await harness.student(job.id) == await harness.student(undisturbed.id)
 
 
@@ -113,7 +115,7 @@ async def test_a_paused_job_goes_on_where_it_stopped(harness: WorkerHarness) -> 
         await harness.act("resume", job_id)
         job = await harness.ends(job_id)
     assert job.state is JobState.SUCCEEDED
-    first, second = await harness.said(job_id, "began")
+    first, second = await harness.warnings(job_id, "began")
     assert first["step"] == 0
     assert second["step"] == 5
 
@@ -151,10 +153,10 @@ async def test_a_child_sees_no_secrets_and_lives_in_a_session_of_its_own(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     async with harness.supervising():
         job = await harness.ends(await harness.submit("look_around"))
-    (environment,) = await harness.said(job.id, "environment")
+    (environment,) = await harness.warnings(job.id, "environment")
     assert environment["CUDA_VISIBLE_DEVICES"] == ""
     assert not [name for name in environment if name.startswith(("STILLHOUSE", "AWS"))]
     assert not [value for value in environment.values() if "secret" in value]
-    assert await harness.said(job.id, "session") == [{"leader": True, "stdin": "/dev/null"}]
-    assert await harness.said(job.id, "signals") == [{"ignored": ["SIGINT", "SIGTERM"], "alarm": True}]
-    assert await harness.said(job.id, "device") == ["cpu"]
+    assert await harness.warnings(job.id, "session") == [{"leader": True, "stdin": "/dev/null"}]
+    assert await harness.warnings(job.id, "signals") == [{"ignored": ["SIGINT", "SIGTERM"], "alarm": True}]
+    assert await harness.warnings(job.id, "device") == ["cpu"]

@@ -17,7 +17,7 @@ async def test_a_killed_child_is_requeued_and_ends_once(harness: WorkerHarness) 
         job = await harness.ends(job_id)
     assert job.state is JobState.SUCCEEDED
     assert job.attempt == 2
-    assert (await harness.said(job_id, "began"))[1]["step"] == 8
+    assert (await harness.warnings(job_id, "began"))[1]["step"] == 8
 
 
 async def test_a_killed_fork_server_takes_its_children_along_and_is_replaced(harness: WorkerHarness) -> None:
@@ -34,7 +34,7 @@ async def test_a_killed_fork_server_takes_its_children_along_and_is_replaced(har
 
 
 async def test_a_killed_supervisor_takes_everything_along_and_another_goes_on_at_once(harness: WorkerHarness) -> None:
-    harness.lease(600.0)  # nobody waits for it
+    harness.lease(600.0)  # does not expire in this test
     worker = harness.process()
     job_id = await harness.submit("work", steps=20, every=4, hold=10)
     pid, server = await harness.stepping(job_id, 10), worker.fork_server()
@@ -53,7 +53,7 @@ async def test_a_stopped_supervisor_is_a_zombie_that_writes_nothing(harness: Wor
     job_id = await harness.submit("work", steps=20, every=4, hold=10)
     pid = await harness.stepping(job_id, 10)
     stopped.send(signal.SIGSTOP)
-    await gone(pid)  # by its alarm: nobody renews it
+    await gone(pid)  # by its alarm, which is not renewed
     other = harness.process()
     job = await harness.ends(job_id)
     assert job.state is JobState.SUCCEEDED
@@ -113,7 +113,7 @@ async def test_sigterm_drains_without_a_crash_on_the_jobs_account(harness: Worke
     harness.process()
     job = await harness.ends(job_id)
     assert job.state is JobState.SUCCEEDED
-    assert (await harness.said(job_id, "began"))[1]["step"] == 10
+    assert (await harness.warnings(job_id, "began"))[1]["step"] == 10
 
 
 async def test_a_second_sigterm_waits_for_nobody(harness: WorkerHarness) -> None:

@@ -1,4 +1,4 @@
-"""Locks of supervisors: those of the dead are removed, those of the living are left alone."""
+"""Locks of supervisors: those of dead ones are removed, those of live ones stay."""
 
 import signal
 

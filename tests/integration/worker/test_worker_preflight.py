@@ -37,14 +37,14 @@ async def test_its_report_is_published_and_no_model(harness: WorkerHarness) -> N
     assert path.read_bytes() == REPORT
 
 
-@pytest.mark.parametrize(("behave", "said"), [("killed", "SIGKILL"), ("damaged", "differs from its description")])
-async def test_three_crashes_end_it_as_failed(harness: WorkerHarness, behave: str, said: str) -> None:
+@pytest.mark.parametrize(("behave", "expected"), [("killed", "SIGKILL"), ("damaged", "differs from its description")])
+async def test_three_crashes_end_it_as_failed(harness: WorkerHarness, behave: str, expected: str) -> None:
     harness.process(entry=ENTRY)
     job = await harness.ends(await submit(harness, behave))
     assert (job.state, job.attempt) == (JobState.FAILED, 3)
     assert job.error is not None
     assert job.error["class"] == "infrastructure"
-    assert said in job.error["message"]
+    assert expected in job.error["message"]
     async with harness.database.read() as session:
         assert await session.get(ReportRow, job.id) is None
 

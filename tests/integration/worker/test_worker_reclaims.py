@@ -17,15 +17,15 @@ SHORT = 2.0
 
 
 class Slow:
-    """The ledger's word that an attempt crashed, held back when it is said for the first time."""
+    """A call that reports a crashed attempt, delayed the first time."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.said, self.goes_on = asyncio.Event(), asyncio.Event()
+        self.reported, self.goes_on = asyncio.Event(), asyncio.Event()
         original = Ledger.lose
 
         async def lose(ledger: Ledger, claim: Claim, error: JobError) -> bool:
-            if not self.said.is_set():
-                self.said.set()
+            if not self.reported.is_set():
+                self.reported.set()
                 await self.goes_on.wait()
             return await original(ledger, claim, error)
 
@@ -41,7 +41,7 @@ async def test_a_job_claimed_again_by_the_same_supervisor_is_renewed_and_drained
     async with harness.supervising(slots=2) as supervisor:
         job_id = await harness.submit("stubborn")
         os.kill(await harness.began(job_id), signal.SIGKILL)
-        await word.said.wait()
+        await word.reported.wait()
         assert await harness.ledger.lose_owner(supervisor.owner) == 1  # as the sweep does when the lease has run out
         await harness.began(job_id, attempt=2)
         word.goes_on.set()

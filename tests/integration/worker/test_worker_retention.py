@@ -21,6 +21,7 @@ from app.db.rows import BlobRow, JobRow
 from app.http.services import open_services
 from app.queue import retrying
 from app.retention.policy import collect, find_stale
+from tests.databases import migrate
 from tests.integration.ledger.harness import digest
 from tests.integration.worker.harness import WorkerHarness
 from workers.runtime.retention import policy as worker_policy
@@ -31,7 +32,7 @@ LONG_AGO = RECENT_SECONDS + 2 * 86_400.0
 
 @pytest.fixture
 async def harness(database_url: str, tmp_path: Path) -> AsyncIterator[WorkerHarness]:
-    upgrade(database_url)
+    migrate(database_url)
     harness = WorkerHarness(database_url, tmp_path / "data", lease_seconds=6.0)
     yield harness
     await harness.close()
@@ -76,9 +77,9 @@ async def _all(harness: WorkerHarness) -> set[tuple[str, str]]:
 def _gc(harness: WorkerHarness, *options: str) -> str:
     settings = harness.settings
     clean = {name: value for name, value in os.environ.items() if not name.startswith("STILLHOUSE_")}
-    said = {"STILLHOUSE_DATABASE_URL": settings.database_url, "STILLHOUSE_CACHE_BYTES": str(settings.cache_bytes)}
+    variables = {"STILLHOUSE_DATABASE_URL": settings.database_url, "STILLHOUSE_CACHE_BYTES": str(settings.cache_bytes)}
     command = [str(Path(sys.executable).with_name("stillhouse")), "gc", "--data", str(settings.data_dir), *options]
-    done = subprocess.run(command, env=clean | said, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=clean | variables, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -102,14 +103,14 @@ async def test_a_dry_run_says_what_the_real_one_removes_and_removes_nothing(harn
     expected = {("blob", old), ("upload", "dead"), ("job", ended), ("job", gone)}
     assert await _all(harness) == expected
 
-    said = await asyncio.to_thread(_gc, harness, "--dry-run")
-    assert all(name in said for _, name in expected)
-    assert said.splitlines()[-1] == "4 items would be deleted, 3,003 bytes"
+    output = await asyncio.to_thread(_gc, harness, "--dry-run")
+    assert all(name in output for _, name in expected)
+    assert output.splitlines()[-1] == "4 items would be deleted, 3,003 bytes"
     assert all(path.exists() for path in (upload, growing, *folders.values()))
     assert await harness.store.exists(old)
 
-    said = await asyncio.to_thread(_gc, harness)
-    assert said.splitlines()[-1] == "4 items deleted, 3,003 bytes"
+    output = await asyncio.to_thread(_gc, harness)
+    assert output.splitlines()[-1] == "4 items deleted, 3,003 bytes"
     assert [folders[job].exists() for job in (live, ended, gone)] == [True, False, False]
     assert [upload.exists(), growing.exists()] == [False, True]
     assert [await harness.store.exists(blob) for blob in (old, fresh)] == [False, True]
@@ -123,16 +124,18 @@ async def test_the_checkpoints_of_a_job_that_failed_stay_for_a_while(harness: Wo
     for hours, expected in ((1.0, set()), (100.0, {("job", job)})):
         async with harness.database.write() as session:
             ended = update(JobRow).where(JobRow.id == job)
-            told = {"checkpoint": "step-00000001-a1", "checkpoint_sha256": "0" * 64}
-            await session.execute(ended.values(state=state, finished_at=utcnow() - timedelta(hours=hours), **told))
+            checkpoint = {"checkpoint": "step-00000001-a1", "checkpoint_sha256": "0" * 64}
+            await session.execute(
+                ended.values(state=state, finished_at=utcnow() - timedelta(hours=hours), **checkpoint)
+            )
         assert await _all(harness) == expected
 
 
 async def _end(harness: WorkerHarness, job_id: str, state: JobState, hours: float) -> None:
     async with harness.database.write() as session:
-        told = {"checkpoint": "step-00000001-a1", "checkpoint_sha256": "0" * 64}
+        checkpoint = {"checkpoint": "step-00000001-a1", "checkpoint_sha256": "0" * 64}
         ended = update(JobRow).where(JobRow.id == job_id)
-        await session.execute(ended.values(state=state, finished_at=utcnow() - timedelta(hours=hours), **told))
+        await session.execute(ended.values(state=state, finished_at=utcnow() - timedelta(hours=hours), **checkpoint))
 
 
 @pytest.mark.parametrize("meanwhile", ["its retry ends", "its time is up"])
@@ -174,7 +177,7 @@ async def test_a_folder_goes_only_after_the_ledger_has_forgotten_its_checkpoint(
 async def test_another_database_removes_no_checkpoints_of_unfinished_jobs(
     harness: WorkerHarness, tmp_path: Path
 ) -> None:
-    """`stillhouse gc` that was told the wrong database knows none of the jobs that run here."""
+    """`stillhouse gc` with the wrong database knows none of the jobs that run here."""
     url = f"sqlite:///{tmp_path / 'other.db'}"
     upgrade(url)
     living = await harness.submit()

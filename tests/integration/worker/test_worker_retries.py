@@ -53,7 +53,7 @@ async def test_a_retry_goes_on_where_the_old_job_stopped_and_gives_the_same_stud
         old = await stopped(harness)
         job = await harness.ends((await retry(harness, old)).id)
         assert job.state is JobState.SUCCEEDED
-        assert [said["step"] for said in await harness.said(job.id, "began")] == [10]
+        assert [began["step"] for began in await harness.warnings(job.id, "began")] == [10]
         assert await harness.student(job.id) == await harness.student(undisturbed.id)
         await harness.swept(job.id)
         assert harness.paths.checkpoints(old).is_dir()  # another retry may start from it as well
@@ -68,7 +68,7 @@ async def test_a_retry_whose_first_attempt_is_killed_keeps_what_it_took_over(har
         os.kill(await harness.stepping(new, 12), signal.SIGKILL)
         job = await harness.ends(new)
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
-    assert [said["step"] for said in await harness.said(new, "began")] == [10, 12]
+    assert [began["step"] for began in await harness.warnings(new, "began")] == [10, 12]
 
 
 async def test_a_retry_that_ends_before_its_own_first_checkpoint_keeps_what_it_took_over(
@@ -93,7 +93,7 @@ async def test_a_retry_that_ends_before_its_own_first_checkpoint_keeps_what_it_t
         await hold_at(harness, new.id, 99)
         last = await harness.ends((await retry(harness, new.id)).id)
     assert (last.state, last.checkpoint_from) == (JobState.SUCCEEDED, new.id)
-    assert [said["step"] for said in await harness.said(last.id, "began")] == [10]
+    assert [began["step"] for began in await harness.warnings(last.id, "began")] == [10]
 
 
 async def test_without_the_old_folder_it_begins_anew_and_says_so(harness: WorkerHarness) -> None:
@@ -104,7 +104,7 @@ async def test_without_the_old_folder_it_begins_anew_and_says_so(harness: Worker
         await hold_at(harness, old, 99)
         job = await harness.ends((await retry(harness, old)).id)
     assert job.state is JobState.SUCCEEDED
-    assert [said["step"] for said in await harness.said(job.id, "began")] == [0]
+    assert [began["step"] for began in await harness.warnings(job.id, "began")] == [0]
     codes = [event.data["code"] for event in await harness.events(job.id) if event.type == "warning"]
     assert codes.count("checkpoint_missing") == 1
 
@@ -120,7 +120,7 @@ async def test_a_paused_job_whose_folder_is_gone_begins_anew_and_says_so(harness
         await harness.act("resume", job_id)
         job = await harness.ends(job_id)
     assert job.state is JobState.SUCCEEDED
-    assert [said["step"] for said in await harness.said(job_id, "began")] == [0, 0]
+    assert [began["step"] for began in await harness.warnings(job_id, "began")] == [0, 0]
     warnings = [event.data for event in await harness.events(job_id) if event.type == "warning"]
     assert [each["message"] for each in warnings if each["code"] == "checkpoint_missing"] == [
         "the checkpoints of the job are not on this worker's disk: training starts from the beginning"

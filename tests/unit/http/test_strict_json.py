@@ -1,4 +1,4 @@
-"""JSON that would break somebody is refused, with a code, and never repeated."""
+"""JSON that would break a reader is refused, with a code, and never repeated."""
 
 import json
 

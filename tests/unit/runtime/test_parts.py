@@ -28,7 +28,7 @@ def paths(tmp_path: Path) -> Paths:
 
 def test_a_lock_is_free_once_all_its_copies_are_closed(tmp_path: Path) -> None:
     path = tmp_path / "a.lock"
-    assert not locks.is_free(path)  # nobody ever held it: that proves nothing
+    assert not locks.is_free(path)  # it was never held, so no process can be dead
     held = locks.take(path)
     assert held is not None
     copy = os.dup(held)
@@ -40,7 +40,7 @@ def test_a_lock_is_free_once_all_its_copies_are_closed(tmp_path: Path) -> None:
 
 
 def test_a_lock_whose_file_is_removed_while_it_is_taken_is_taken_anew(tmp_path: Path) -> None:
-    """Who removes the locks of the dead may have looked at it before its owner had it."""
+    """A process that removes free locks may have checked the file before its owner locked it."""
     path, owned = tmp_path / "owner-a.lock", list[int]()
     remover = locks.take(path)
     assert remover is not None
@@ -155,7 +155,7 @@ def test_an_outcome_is_whole_or_absent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "expected"),
     [
         (-9, "SIGKILL: it was killed, most often by the kernel because memory ran out"),
         (-11, "SIGSEGV"),
@@ -165,9 +165,9 @@ def test_an_outcome_is_whole_or_absent(tmp_path: Path) -> None:
         (0, "exited without an outcome"),
     ],
 )
-def test_a_crash_is_named_by_what_ended_it(tmp_path: Path, status: int, said: str) -> None:
+def test_a_crash_is_named_by_what_ended_it(tmp_path: Path, status: int, expected: str) -> None:
     error = crash_error(status, tmp_path)
-    assert error.message.endswith(said)
+    assert error.message.endswith(expected)
     assert (error.code, error.error_class) == ("crashed", "infrastructure")
 
 

@@ -1,7 +1,7 @@
 """torchjd's aggregators as combinations, made equivariant to the scale of the losses: A(J/s)·s.
 
 s is the mean norm of the rows. Some aggregators have thresholds or solvers that suppose gradients of about 1 (CAGrad,
-MGDA, FairGrad, Nash-MTL; METHODS.md section 5, traps 3 to 5). No constant follows: each keeps the length of its paper.
+MGDA, FairGrad, Nash-MTL). No constant follows: each keeps the length of its paper.
 Most weigh the rows by their inner products; those are given the Gramian, divided by s², and J is read once more.
 Some of torchjd's (PCGrad, GradVac, MGDA, CAGrad, FairGrad, Nash-MTL) solve on the host and so wait for the device.
 """
@@ -91,7 +91,7 @@ class Plain:
 class GradVacByTask:
     """GradVac with the moving average of the cosine for each pair of tasks of the job, not of the batch.
 
-    torchjd keeps it in a buffer that starts anew when the number of rows changes, and that a strict load refuses.
+    torchjd keeps it in a buffer that is reset when the number of rows changes, and that a strict load refuses.
     """
 
     def __init__(self, count: int, beta: float) -> None:
@@ -120,8 +120,8 @@ class GradVacByTask:
 
 
 class NashByTask:
-    """Nash-MTL that starts from the last solution of the tasks that are there, and solves anew every `every` steps and
-    whenever other tasks are there. torchjd takes one number of tasks, and saves nothing.
+    """Nash-MTL that starts from the last solution of the present tasks, and is solved again every `every` steps and
+    when other tasks are present. torchjd has a fixed number of tasks, and saves no state.
     """
 
     def __init__(self, count: int, every: int) -> None:

@@ -77,7 +77,7 @@ class Parameters:
 
 
 class Balancer(Protocol):
-    """Called at the beginning of a step, for each micro-batch, once for the optimiser step, and after it.
+    """Called at the beginning of a step, for each micro-batch, once for the optimizer step, and after it.
 
     Absent tasks are left out of `losses`; a balancer with state keeps theirs untouched.
     """
@@ -106,7 +106,7 @@ class Balancer(Protocol):
         ...
 
     def begin_step(self, step: int) -> None:
-        """Optimiser step `step` (from 0) begins."""
+        """Optimizer step `step` (from 0) begins."""
         ...
 
     def backward(self, losses: Losses, parameters: Parameters) -> None:
@@ -122,7 +122,7 @@ class Balancer(Protocol):
         ...
 
     def after_step(self, again: Callable[[], Tensor]) -> None:
-        """The optimiser has stepped; `again()` gives the losses [K] of the same tasks and batch with the same masks."""
+        """The optimizer has stepped; `again()` gives the losses [K] of the same tasks and batch with the same masks."""
         ...
 
     def end_epoch(self) -> None:

@@ -1,7 +1,7 @@
 """Gradient methods behind one adapter.
 
 Trunk: the Jacobian J of the tasks that are present on the shared parameters, one row each, summed over micro-batches;
-R·J are the rows of the objectives, and a method combines them (METHODS.md section 5, traps 4, 5 and 8). Heads: each
+R·J are the rows of the objectives, and a method combines them. Heads: each
 gets the gradient of its own weighted loss (trap 7). Both come from one backward pass for each task. Clipping comes
 after combination, the trunk apart from the heads.
 """
@@ -98,7 +98,7 @@ class GradientBalancer:
             used = [any(row[at] is not None for row in rows) for at in range(len(trained))]
             if any(used):
                 jacobian = _matrix(rows, trained)
-                rows.clear()  # a gradient lies in memory once while the rows are combined
+                rows.clear()  # only one copy of the gradients is in memory while the rows are combined
                 self._one_set(n, present, tasks, jacobian, trained, used)
         self._rows, self._losses = {}, None
 

@@ -1,6 +1,6 @@
 """Loss methods that learn one number a task: uncertainty, imtl_l, famo (formulas: see `Balancing`).
 
-The numbers have an Adam of the balancer's own. In the student's optimiser its weight decay would pull them towards
+The numbers have an Adam of the balancer's own. In the student's optimizer its weight decay would pull them towards
 equal weights, its clipping norm would mix them with gradients of another scale, and sgd would move them by the scale
 of the losses.
 """

@@ -37,7 +37,7 @@ class LossMethod(Protocol):
         ...
 
     def learn_after(self, before: Tensor, after: Tensor, place: Place) -> None:
-        """The objectives before and after the optimiser's step, if the method `needs_losses_after`."""
+        """The objectives before and after the optimizer's step, if the method `needs_losses_after`."""
         ...
 
     def end_epoch(self) -> None:

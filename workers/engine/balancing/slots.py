@@ -1,7 +1,7 @@
-"""The state of balancers: tensors with one slot for each task of the job, at the task's place in it.
+"""The state of balancers: tensors with one slot for each task of the job, at the task's index in it.
 
-A batch reads and writes the slots of the tasks that it has; the others stay as they are (METHODS.md section 5, trap 1).
-Everything is on the device of the losses, and nothing waits for the host.
+A batch reads and writes the slots of the tasks that it has; the others stay unchanged.
+Everything is on the device of the losses, and nothing synchronises with the host.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _MOST_PLACES = 4096
 
 @dataclass(frozen=True)
 class Place:
-    """The tasks of a batch: their places in the job, the same on the device [k], and R over them [k, k]."""
+    """The tasks of a batch: their indices in the job, the same on the device [k], and R over them [k, k]."""
 
     tasks: tuple[int, ...]
     index: Tensor
@@ -29,11 +29,11 @@ class Place:
         return losses if self.relation is None else self.relation.to(losses.dtype) @ losses
 
     def on_losses(self, weights: Tensor) -> Tensor:
-        """Rᵀ w: what weights of the objectives come to on the losses, [k]."""
+        """Rᵀ w: the weights of the losses for these weights of the objectives, [k]."""
         return weights if self.relation is None else self.relation.to(weights.dtype).T @ weights
 
     def spread(self, values: Tensor, count: int) -> Tensor:
-        """[k] or [k, k] as [count] or [count, count], NaN for tasks that are not there."""
+        """[k] or [k, k] as [count] or [count, count], NaN for absent tasks."""
         if self.tasks == tuple(range(count)):
             return values
         whole = values.new_full((count,) * values.dim(), torch.nan)
@@ -42,7 +42,7 @@ class Place:
 
 
 class Places:
-    """A `Place` for each set of tasks that are present, made once: a copy to a device waits for it."""
+    """A `Place` for each set of present tasks, created once, because a copy to a device synchronises."""
 
     def __init__(self, relation: Relation | None) -> None:
         self._relation = relation
@@ -50,7 +50,7 @@ class Places:
         self._version = 0
 
     def of(self, tasks: Sequence[int], device: torch.device) -> Place:
-        """Where these tasks stand."""
+        """The place of these tasks."""
         key, version = (device, tuple(tasks)), self._relation.version if self._relation is not None else 0
         if key not in self._made or version != self._version:
             if len(self._made) == _MOST_PLACES or version != self._version:
@@ -68,21 +68,21 @@ class Slots:
         self._tensors = tensors
 
     def at(self, name: str, place: Place) -> Tensor:
-        """The slots of the tasks that are there: [k, …]."""
+        """The slots of the present tasks: [k, …]."""
         return self._there(name, place.index.device)[place.index]
 
     def put(self, name: str, place: Place, values: Tensor) -> None:
-        """Write the slots of the tasks that are there."""
+        """Write the slots of the present tasks."""
         whole = self._there(name, place.index.device)
         self._tensors[name] = whole.index_copy(0, place.index, values.to(whole.dtype))
 
     def add(self, name: str, place: Place, values: Tensor) -> None:
-        """Add to the slots of the tasks that are there."""
+        """Add to the slots of the present tasks."""
         whole = self._there(name, place.index.device)
         self._tensors[name] = whole.index_add(0, place.index, values.to(whole.dtype))
 
     def whole(self, name: str) -> Tensor:
-        """The slots of all tasks, on whatever device."""
+        """The slots of all tasks, on their current device."""
         return self._tensors[name]
 
     def replace(self, **tensors: Tensor) -> None:
@@ -111,8 +111,8 @@ def adam_slots(start: Tensor) -> Slots:
 
 
 def adam_step(slots: Slots, place: Place, gradient: Tensor, rate: float, decay: float = 0.0) -> None:
-    """A step of Adam (Kingma 2015; β 0.9 and 0.999, ε 1e-8, decay as an L2 term) on the numbers of the tasks that are
-    there; each counts its own steps.
+    """A step of Adam (Kingma 2015; β 0.9 and 0.999, ε 1e-8, decay as an L2 term) on the numbers of the
+    present tasks; each counts its own steps.
     """
     value, steps = slots.at("value", place), slots.at("steps", place) + 1.0
     gradient = gradient.to(value.dtype) + decay * value

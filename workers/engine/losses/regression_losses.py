@@ -112,7 +112,7 @@ def _mean(outputs: Sequence[tuple[Tensor, OutputSpec]], weights: Tensor, spec: O
 
 
 def _augmented(all_outputs: tuple[TeacherOutputs, ...], weights: Tensor, spec: OutputSpec) -> AugmentedOutputs | None:
-    """The same for augmented rows; outputs that stand in the dataset are those of the rows without augmentation."""
+    """The same for augmented rows; outputs stored in the dataset are those of the rows without augmentation."""
     splits = [
         teacher_outputs.augmented.split for teacher_outputs in all_outputs if teacher_outputs.augmented is not None
     ]

@@ -1,4 +1,4 @@
-"""Numbers as a network puts them out, standardised, and in the units of their labels."""
+"""Numbers in the units of a network's outputs, standardised, and in the units of their labels."""
 
 from typing import assert_never
 
@@ -23,7 +23,7 @@ def scale_of(spec: OutputSpec, like: Tensor) -> tuple[Tensor, Tensor] | None:
 
 
 def standardised(numbers: Tensor, spec: OutputSpec) -> Tensor:
-    """[n, size] in the units of labels -> as the network of `spec` puts them out."""
+    """[n, size] in the units of labels -> in the units of the network with this `spec`."""
     scale = scale_of(spec, numbers)
     return numbers if scale is None else (numbers - scale[0]) / scale[1]
 

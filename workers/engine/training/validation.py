@@ -26,8 +26,8 @@ class Validation:
     metrics: dict[str, Metrics]
 
     def score(self, learner: NetworkLearner, training: TrainingSpec) -> float | None:
-        """The selection score, higher is better: the mean of the tasks' scores, or minus the loss where the spec says
-        so or there are no labels; None where there is no loss either.
+        """The selection score, higher is better: the mean of the tasks' scores, or minus the loss where the spec
+        selects by loss or there are no labels; None where there is no loss either.
         """
         by_loss = -self.loss if self.loss is not None else None
         scores = [score(self.metrics[t.name], t.spec.kind) for t in learner.tasks if self.metrics.get(t.name)]

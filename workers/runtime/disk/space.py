@@ -42,7 +42,7 @@ class DiskSpace:
 
     @asynccontextmanager
     async def reserve(self, wanted: int, folder: Path) -> AsyncIterator[None]:
-        """Reserve `wanted` bytes below `folder` during the block; what lies there already counts.
+        """Reserve `wanted` bytes below `folder` during the block; the bytes already in it are included.
 
         Waits until they are free. Raises StorageFull after the waiting time.
         """

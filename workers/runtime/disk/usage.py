@@ -1,4 +1,4 @@
-"""Sizes and times of what lies below a folder, also while other processes change it."""
+"""Sizes and times of the files below a folder, also while other processes change it."""
 
 import os
 import stat

@@ -1,7 +1,7 @@
 """What is deleted from a worker's disk, and when.
 
-    policy.py         what may go and how long it is kept; a dry run asks the same function
-    job_folders.py    folders of jobs that have ended, or that the database does not know
+    policy.py         what may be deleted and how long it is kept; a dry run uses the same function
+    job_folders.py    folders of jobs that have ended, or are unknown to the database
     cached_inputs.py  downloaded models and datasets, and downloads that were killed
     caches.py         caches that the engine writes: soft targets and controls
     crash_logs.py     the logs of crashed attempts

@@ -22,7 +22,7 @@ def list_jobs(paths: Paths) -> list[str]:
 
 
 async def unknown(database: Database, job_ids: Collection[str]) -> set[str]:
-    """Those of these jobs that the database does not know.
+    """Those of these jobs that are unknown to the database.
 
     Rows of jobs are never deleted: this is another database, or an older copy.
     """

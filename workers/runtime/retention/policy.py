@@ -1,14 +1,14 @@
 """The retention policy of a worker's disk, shared by the supervisor and `stillhouse gc`.
 
     job folders    of jobs that have ended: at once after a success; after `checkpoint_kept_hours` for a failed or
-                   cancelled job, or when the retry that took its checkpoints over has ended. A folder that the database
-                   does not know goes after the same time without a change
+                   cancelled job, or when the retry that took its checkpoints over has ended. A folder unknown to the
+                   database is deleted after the same time without a change
     inputs         the least recently used, beyond `cache_bytes`; never one that an unfinished job reads, or that was
                    used recently; and downloads that were killed
     soft targets   likewise, never one whose lock is held; and temporary folders whose writer is dead
     controls       temporary folders after a day (published ones are bounded by their number)
 
-Folders are listed before the database is asked about them, so that a job that is claimed meanwhile is not mistaken for
+Folders are listed before the database is queried, so that a job that is claimed meanwhile is not mistaken for
 one that is unknown.
 """
 
@@ -33,7 +33,7 @@ async def find_stale(
 ) -> list[StaleItem]:
     """What may be deleted now; `needed` inputs stay.
 
-    The ledger first forgets checkpoints that are kept too long, so that no retry counts on them, except in a dry run.
+    Except in a dry run the ledger first clears the checkpoint fields of expired folders: no retry may rely on them.
     """
     paths = Paths(settings.data_dir)
     job_ids = job_folders.list_jobs(paths)

@@ -1,4 +1,4 @@
-"""The order of an attempt: everything that its child process needs to know, as a file."""
+"""The order of an attempt: all inputs of its child process, as a file."""
 
 import asyncio
 import json

@@ -129,7 +129,8 @@ class Supervisor:
     async def _run_one(self, slot: Slot) -> bool:
         """Claim and run one job; False if there was none.
 
-        Nothing is claimed before the fork server is ready, the slot's lock is held, and device and disk have room.
+        No job is claimed before the fork server is ready, the slot's lock is held, and device and disk have enough
+        space.
         """
         await self._or_drain(self.children.warm_up())
         if self._draining.is_set():
@@ -195,7 +196,7 @@ class Supervisor:
                 attempt.lose()
 
     async def _release_dead_owners(self) -> None:
-        """Release the jobs of owners on this host whose lock is free: their process is dead, whatever their leases say.
+        """Release the jobs of owners on this host whose lock is free: their process is dead, even with a valid lease.
 
         Lock files of dead owners are removed, also of those without a job: nothing else would remove them.
         """

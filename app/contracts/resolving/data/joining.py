@@ -15,7 +15,7 @@ from app.contracts.specs.jobs import DatasetRef
 
 ORDER: tuple[SplitName, ...] = get_args(SplitName)
 MOST_STATISTIC = 1e9
-"""Most that a manifest can say of a mean or deviation."""
+"""Largest mean or deviation that a manifest can have."""
 Known = tuple[int, str, DatasetFacts]
 """(place among the job's datasets, id, facts)."""
 
@@ -83,7 +83,7 @@ def _inputs(known: Sequence[Known]) -> dict[str, InputFacts]:
 
 
 def _target(name: str, known: Sequence[Known], findings: Findings) -> TargetFacts:
-    """A target over the datasets that have it; what they say differently is a problem at the later one."""
+    """A target over the datasets that have it; a disagreement is a problem at the later one."""
     having = [(place, identity, facts.targets[name]) for place, identity, facts in known if name in facts.targets]
     _, one, first = having[0]
     for place, two, other in having[1:]:

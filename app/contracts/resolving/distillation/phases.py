@@ -31,7 +31,7 @@ def check_annealing(spec: DistillationSpec, goal: Goal, rows: int, findings: Fin
         findings.problem(
             f"{pointer}/anneal",
             "labels_needed",
-            f"`anneal` hands over from teachers to labels, and `{goal.name}` has none: leave it out",
+            f"`anneal` moves the weight from teachers to labels, and `{goal.name}` has none: leave it out",
         )
     elif goal.labelled < rows:
         findings.warn(

@@ -1,4 +1,4 @@
-"""What stands in the way of a comparison with single-task models."""
+"""Problems and warnings about single-task baselines."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The task relation matrix R (METHODS.md section 4): normalisation, and when it has no effect."""
+"""The task relation matrix R: normalisation, and when it has no effect."""
 
 from collections.abc import Sequence
 from typing import TypeVar, assert_never
@@ -45,7 +45,7 @@ def normalised(matrix: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ..
 
 
 def effective_weights(matrix: Sequence[Sequence[float]], weights: Sequence[float]) -> list[float]:
-    """Rᵀw: what R comes to when the objectives are summed with weights w."""
+    """Rᵀw: the weights of the losses when the objectives are summed with weights w."""
     return [sum(w * row[j] for w, row in zip(weights, matrix, strict=True)) for j in range(len(weights))]
 
 
@@ -71,7 +71,7 @@ def matrix_of(relation: MatrixRelation | GroupsRelation, names: Sequence[str]) -
 
 
 def source_of(relation: RelationSpec | None) -> RelationSource:
-    """Where R comes from."""
+    """The source of R."""
     match relation:
         case None:
             return "none"
@@ -263,7 +263,7 @@ def _agrees(goal: Goal | None, output: OutputFacts | None) -> bool:
 
 
 def _warn_of_rows(given: Sequence[Sequence[float]], spec: MultitaskJob, findings: Findings) -> None:
-    """Warn where the objectives R · L come to fixed weights, or to one and the same objective."""
+    """Warn where the objectives R · L are equivalent to fixed weights, or all the same."""
     weights = [task.weight for task in spec.tasks]
     matrix = normalised(given)
     if not spec.balancing.constant_weights:

@@ -86,7 +86,7 @@ def _trunks(scheme: Scheme, architecture: Architecture) -> int:
 
 
 def _names(field: str, named: list[str], outputs: set[str], *, exactly: bool) -> list[Problem]:
-    """`exactly`: no other names than those of outputs. A cut has towers of tasks that it no longer puts out."""
+    """`exactly`: no other names than those of outputs. A cut has towers of tasks without an output."""
     doubled = {name for name in named if named.count(name) > 1}
     unknown, missing = (set(named) - outputs if exactly else set()), outputs - set(named)
     parts = [
@@ -121,7 +121,7 @@ def check_sharing(architecture: Architecture, tasks: tuple[str, ...], findings: 
 
 
 def own_layer(architecture: Architecture, output: str, layer: str) -> str:
-    """The layer that `penultimate` stands for: where each head reads features of its own, those of this output."""
+    """The layer that `penultimate` refers to: where each head reads features of its own, those of this output."""
     shared_by_all = scheme_of(architecture.sharing) is None
     return layer if layer != "penultimate" or shared_by_all else f"penultimate.{output}"
 

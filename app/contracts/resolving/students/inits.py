@@ -18,7 +18,7 @@ def tensors(architecture: Architecture) -> dict[str, tuple[int, ...]]:
 
 
 def starting_tensors(init: Init, ours: Shapes, theirs: Shapes) -> dict[str, str]:
-    """The student's tensor -> the teacher's that it starts as. A prefix stands for whole layers."""
+    """The student's tensors -> the teacher's that they are initialised from. A prefix selects whole layers."""
     if init.layers is None:
         return {name: name for name, shape in ours.items() if theirs.get(name) == shape}
     pairs = {}

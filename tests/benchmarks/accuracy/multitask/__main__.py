@@ -39,32 +39,32 @@ def _reports(wanted: Sequence[Run], processes: int) -> Iterator[tuple[Run, Repor
         yield from pool.map(reported, wanted)
 
 
-def _told(run: Run, report: Report) -> str:
+def _progress(run: Run, report: Report) -> str:
     tasks = report.baselines.tasks if report.baselines is not None else {}
-    said = ", ".join(
+    tasks_text = ", ".join(
         f"{name} {task.student or 0.0:.4f} (alone {task.baseline or 0.0:.4f}, {task.verdict})"
         for name, task in tasks.items()
     )
-    return f"{run.section:<36} {run.method:<28} seed {run.seed}  {said}"
+    return f"{run.section:<36} {run.method:<28} seed {run.seed}  {tasks_text}"
 
 
 def _preface(workspace: Workspace) -> str:
-    said = f"{machine()}, torch {torch.__version__}"
+    environment = f"{machine()}, torch {torch.__version__}"
     teachers = "; ".join(
         f"teacher of `{each.task}`: {each.parameters:,} parameters, {100 * each.accuracy:.2f} % on the test rows"
         for each in workspace.teachers
     )
-    return f"{said}; {teachers}." if teachers else f"{said}."
+    return f"{environment}; {teachers}." if teachers else f"{environment}."
 
 
 def _written(seeds: int, parts: dict[str, str]) -> str:
     lines = [
         "# Accuracy of multi-task students on MultiMNIST",
         "",
-        "Two digits laid over each other, a task each. Before they are composed the 5000 digits are dealt:",
+        "Two overlaid digits, one task each. Before they are composed the 5000 digits are split:",
         f"{DIGITS['train']} train, {DIGITS['validation']} select the epoch, {DIGITS['test']} test. {seeds} seeds;",
-        f"everybody takes {STEPS} steps of {BATCH} rows. Baselines: for each task the same trunk with one head; their",
-        "parameters are those of both. Δm: mean relative gain over them, positive is better. Verdicts: one a seed.",
+        f"every model takes {STEPS} steps of {BATCH} rows. Baselines: for each task the same trunk with one head;",
+        "their parameters are the sum of both. Δm: mean relative gain, positive is better. Verdicts: one per seed.",
         "`make multitask-accuracy` writes this file.",
         "",
     ]
@@ -74,11 +74,11 @@ def _written(seeds: int, parts: dict[str, str]) -> str:
 
 
 def _trained(wanted: Sequence[Run], processes: int) -> dict[str, list[Report]]:
-    """The reports of a section by method, told as they come."""
+    """The reports of a section by method, printed as they arrive."""
     found: dict[str, list[Report]] = {}
     for done, (run, report) in enumerate(_reports(wanted, processes), start=1):
         found.setdefault(run.method, []).append(report)
-        print(f"{done}/{len(wanted)}  {_told(run, report)}", flush=True)
+        print(f"{done}/{len(wanted)}  {_progress(run, report)}", flush=True)
     return found
 
 

@@ -42,7 +42,7 @@ SCHEMES: dict[str, Json] = {
 BALANCING, SHARING = "balancing", "sharing"
 ALL_LABELS, FEW_LABELS = "teachers, all labels", "teachers, 500 labelled rows of 3500"
 SECTIONS = (BALANCING, SHARING, ALL_LABELS, FEW_LABELS)
-PLAIN, COMBINED = "multi-task", "multi-task, a teacher a task"
+PLAIN, COMBINED = "multi-task", "multi-task, one teacher per task"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Run:
 
 
 def job(seed: int, *, distilled: bool = False, student: Json | None = None, **changes: Any) -> Json:
-    """A multi-task job of both digits with single-task baselines; `distilled` by one teacher a task."""
+    """A multi-task job of both digits with single-task baselines; `distilled` by one teacher per task."""
     tasks: list[Json] = [{"name": name} for name in TASKS]
     if distilled:
         tasks = [{"name": name, "teachers": [{"model": TEACHERS[name]}], "distillation": KD} for name in TASKS]

@@ -10,7 +10,7 @@ from tests.benchmarks.accuracy.multitask.catalogue import ALL_LABELS, COMBINED, 
 
 BASELINES = "single-task baselines"
 LEAST_GAIN = 4.0
-"""Points by which teachers of unlabelled rows are expected to be worth more than labels alone."""
+"""Gain in points that is expected of teachers on unlabelled rows over labels alone."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,16 @@ class Line:
 
     def text(self) -> str:
         """As a row of Markdown."""
-        said = "; ".join(f"{task} {_counted(found)}" for task, found in self.verdicts.items())
+        verdicts = "; ".join(f"{task} {_counted(each)}" for task, each in self.verdicts.items())
         each = " ".join(f"{value:.1f}" for value in self.accuracy)
         size = f"{self.parameters:,}" if self.parameters is not None else ""
-        return f"| {self.name} | {size} | {_spread(self.accuracy)} | {each} | {_spread(self.delta_m, '+')} | {said} |"
+        return (
+            f"| {self.name} | {size} | {_spread(self.accuracy)} | {each} | {_spread(self.delta_m, '+')} | {verdicts} |"
+        )
 
 
 HEAD = [
-    "| method | parameters | mean % ± sd over seeds | each seed | Δm % ± sd | against the baselines |",
+    "| method | parameters | mean % ± sd over seeds | each seed | Δm % ± sd | verdict against the baselines |",
     "|---|---|---|---|---|---|",
 ]
 
@@ -71,16 +73,16 @@ def _baselines(reports: Sequence[Report]) -> Line:
 def _bar(accuracy: Mapping[str, Sequence[float]]) -> str:
     """The least that the combination gains over each of the others, seed by seed."""
     least = {
-        rival: min(ours - theirs for ours, theirs in zip(accuracy[COMBINED], accuracy[rival], strict=True))
-        for rival in (PLAIN, BASELINES)
+        other: min(ours - theirs for ours, theirs in zip(accuracy[COMBINED], accuracy[other], strict=True))
+        for other in (PLAIN, BASELINES)
     }
-    said = " and ".join(f"{points:+.1f} points above {rival}" for rival, points in least.items())
+    gains = " and ".join(f"{points:+.1f} points above {other}" for other, points in least.items())
     met = "met" if least[PLAIN] >= LEAST_GAIN and least[BASELINES] > 0.0 else "missed"
-    return f"The combination is at least {said}, whatever the seed (expected: {LEAST_GAIN:.0f} and above 0: {met})."
+    return f"The combination is at least {gains}, for every seed (expected: {LEAST_GAIN:.0f} and above 0: {met})."
 
 
 def _all_labels(report: Report) -> list[str]:
-    """One job with a control for each seed: what its own verdict says of the teachers."""
+    """The verdict of one job with a control for each seed."""
     lines = [
         "| task | labels alone % (each seed) | with its teacher % (each seed) | difference, 95 % interval | verdict | "
         "Δm % |",

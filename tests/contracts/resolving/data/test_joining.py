@@ -82,18 +82,18 @@ def test_names_of_classes_hold_for_a_dataset_that_only_counts_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "code", "said"),
+    ("other", "code", "fragment"),
     [
         (facts(shape=(2, 2), size=SIZE), "shape_mismatch", "[2, 2]"),
         (facts(size=SIZE, digit=SIZE), "target_mismatch", "the kind value"),
         (facts(size=SIZE, digit=DIGIT.model_copy(update={"size": 4})), "target_mismatch", "the size 4"),
     ],
 )
-def test_a_disagreement_is_refused_and_names_both_datasets(other: DatasetFacts, code: str, said: str) -> None:
+def test_a_disagreement_is_refused_and_names_both_datasets(other: DatasetFacts, code: str, fragment: str) -> None:
     found = resolved(SPEC, FACTS, other)
     assert codes(found) == [("/datasets/1", code)]
     detail = found.problems[0].detail
-    assert all(word in detail for word in (A, B, said))
+    assert all(word in detail for word in (A, B, fragment))
 
 
 def test_classes_in_another_order_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""What is said at submission of a job with single-task baselines."""
+"""Problems and warnings at the submission of a job with single-task baselines."""
 
 from app.contracts.resources.facts import TargetFacts
 from app.contracts.specs.jobs import MultitaskJob

@@ -85,8 +85,8 @@ def test_one_trunk_for_all_is_no_relation_and_reported() -> None:
     [{"estimate": "tag", "apply": "trunks"}, {"search": [GROUPS, {"groups": [["left"], ["right", "total"]]}]}],
 )
 def test_parameters_are_not_reported_while_trunks_are_open(relation: Json) -> None:
-    told = dry_run(resolved(spec(relation), DATA))
-    assert (told.parameters, told.flops) == (None, None)
+    summary = dry_run(resolved(spec(relation), DATA))
+    assert (summary.parameters, summary.flops) == (None, None)
     assert dry_run(resolved(spec(GROUPS), DATA)).parameters is not None
 
 

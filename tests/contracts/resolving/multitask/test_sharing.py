@@ -57,19 +57,19 @@ def test_mtan_is_defined_for_convolutional_trunks_and_refused_for_others(student
 
 
 def test_a_resolved_spec_says_how_tasks_share_in_one_way_and_in_full() -> None:
-    """Trap: JSON keeps no order of an object's keys, so the order of a stitch's rows is said by itself."""
+    """Trap: JSON keeps no order of an object's keys, so the order of a stitch's rows is a field of its own."""
     written = {
         "hard": ["hard", {"method": "hard"}],
         "cross_stitch": ["cross_stitch", {"method": "cross_stitch", "own": 0.9}],
         "mmoe": ["mmoe", {"method": "mmoe", "experts": 4}],
         "cgc": ["cgc", {"method": "cgc"}, {"method": "cgc", "shared": 1, "own": 1}],
     }
-    told = {}
+    conflicts = {}
     for name, ways in written.items():
         found = [student_of(shared(way)).model_dump(mode="json")["sharing"] for way in ways]
         assert all(each == found[0] for each in found)
-        told[name] = found[0]
-    assert told == {
+        conflicts[name] = found[0]
+    assert conflicts == {
         "hard": "hard",
         "cross_stitch": {"method": "cross_stitch", "own": 0.9, "towers": list(TASKS)},
         "mmoe": {"method": "mmoe", "experts": 4},

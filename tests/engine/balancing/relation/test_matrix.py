@@ -1,4 +1,4 @@
-"""The task relation matrix R applied by rows (METHODS.md section 4): what of it reaches trunk and heads."""
+"""The task relation matrix R applied by rows: what of it reaches trunk and heads."""
 
 import numpy as np
 import pytest

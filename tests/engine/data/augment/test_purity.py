@@ -1,4 +1,4 @@
-"""A view is a function of (views.seed, epoch, row): METHODS.md section 3, cache alignment."""
+"""A view is a function of (views.seed, epoch, row), so that cached targets belong to it."""
 
 import pickle
 import random

@@ -110,14 +110,14 @@ LISTS: dict[str, tuple[Any, str, str]] = {
     "other lengths": (pa.array([[1, 2], [3]]), "ragged", "rows of 1, 2"),
     "text": (pa.array([["1"], ["2"]]), "wrong_type", "`x` holds text"),
     "structs": (pa.array([[{"a": 1}]]), "ragged", "`x` needs numbers"),
-    "nothing": (pa.array([[], []], pa.list_(pa.float32())), "empty_dataset", "`x` has no number"),
+    "nothing": (pa.array([[], []], pa.list_(pa.float32())), "empty_dataset", "the rows of `x` are empty"),
 }
 
 
 @pytest.mark.parametrize("what", LISTS)
 def test_lists_that_are_no_rows_of_numbers_are_refused(what: str, tmp_path: Path) -> None:
-    column, code, said = LISTS[what]
-    assert said in refused(code, lambda: arrays(tmp_path, {"x": column}), ROOM)
+    column, code, fragment = LISTS[what]
+    assert fragment in refused(code, lambda: arrays(tmp_path, {"x": column}), ROOM)
 
 
 def test_a_column_named_twice_is_refused_where_it_is_wanted(tmp_path: Path) -> None:

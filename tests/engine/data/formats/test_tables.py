@@ -97,9 +97,9 @@ HEADERS: dict[str, tuple[str | bytes, str]] = {
 
 @pytest.mark.parametrize("trap", HEADERS)
 def test_a_hostile_npy_header_is_refused_before_anything_is_allocated(trap: str, tmp_path: Path) -> None:
-    header, said = HEADERS[trap]
+    header, expected = HEADERS[trap]
     content = npz(tmp_path, npy(header))
-    assert said in refused("unreadable", lambda: arrays(content, "npz", tmp_path, "x"), more=64 * MEBIBYTE)
+    assert expected in refused("unreadable", lambda: arrays(content, "npz", tmp_path, "x"), more=64 * MEBIBYTE)
 
 
 def test_the_same_bytes_under_an_honest_header_are_read(tmp_path: Path) -> None:
@@ -119,8 +119,8 @@ def test_arrays_of_objects_are_refused_and_their_pickles_not_read(tmp_path: Path
 
 def test_a_member_that_claims_more_than_deflate_can_hold_is_refused(tmp_path: Path) -> None:
     content = npz(tmp_path, npy(described("<f4", f"({2**33},)")))
-    told = patched(content, b"PK\x01\x02", 20, struct.pack("<II", 2**32 - 2, 2**32 - 2))
-    assert "claims 4294967294 bytes" in refused("unreadable", lambda: arrays(told, "npz", tmp_path, "x"))
+    claiming = patched(content, b"PK\x01\x02", 20, struct.pack("<II", 2**32 - 2, 2**32 - 2))
+    assert "claims 4294967294 bytes" in refused("unreadable", lambda: arrays(claiming, "npz", tmp_path, "x"))
     honest = npz(tmp_path, npy(described("|u1", f"({MEBIBYTE},)"), bytes(MEBIBYTE)), zipfile.ZIP_DEFLATED)
     assert len(honest) * MAX_DEFLATE_RATIO > MEBIBYTE
     assert arrays(honest, "npz", tmp_path, "x")["x"].nbytes == MEBIBYTE
@@ -154,7 +154,7 @@ def test_an_array_named_twice_is_refused(tmp_path: Path) -> None:
         for _ in range(2):
             archive.writestr("x.npy", npy(described("<f4", "(8,)")))
     content = (tmp_path / "twice.npz").read_bytes()
-    assert "twice" in refused("unreadable", lambda: arrays(content, "npz", tmp_path, "x"))
+    assert "two arrays of the same name" in refused("unreadable", lambda: arrays(content, "npz", tmp_path, "x"))
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -176,8 +176,8 @@ def test_a_compressed_array_that_is_cut_short_by_nonsense_is_damaged(tmp_path: P
     deflate = zlib.compressobj(wbits=-15)
     half = deflate.compress(whole[:40_000]) + deflate.flush(zlib.Z_FULL_FLUSH) + b"\x07"  # a block of no known type
     stored = npz(tmp_path, half)
-    told = patched(patched(stored, b"PK\x01\x02", 24, struct.pack("<I", len(whole))), b"PK\x01\x02", 10, b"\x08\0")
-    assert "damaged" in refused("unreadable", lambda: arrays(told, "npz", tmp_path, "x"))
+    claiming = patched(patched(stored, b"PK\x01\x02", 24, struct.pack("<I", len(whole))), b"PK\x01\x02", 10, b"\x08\0")
+    assert "damaged" in refused("unreadable", lambda: arrays(claiming, "npz", tmp_path, "x"))
 
 
 def test_a_missing_key_is_reported_beside_those_that_there_are(tmp_path: Path) -> None:
@@ -190,17 +190,17 @@ NONE = described("<f4", f"(0, {2**39}, {2**39})")
 EMPTY: dict[str, tuple[DatasetFormat, Callable[[Path], bytes], str]] = {
     "npz without rows": ("npz", lambda folder: saved(folder, x=X[:0], y=Y[:0]), "no row"),
     "npz of no row and many sides": ("npz", lambda folder: npz(folder, npy(NONE)), "no row"),
-    "npz rows without a number": ("npz", lambda folder: saved(folder, x=X[:, :0], y=Y), "`x` has no number"),
+    "npz rows without a number": ("npz", lambda folder: saved(folder, x=X[:, :0], y=Y), "the rows of `x` are empty"),
     "csv of a header alone": ("csv", lambda _: b"x,y\n", "no row"),
     "jsonl without a line": ("jsonl", lambda _: b"\n\n", "no row"),
-    "jsonl lists without a number": ("jsonl", lambda _: b'{"x": [], "y": 1}\n', "`x` has no number"),
+    "jsonl lists without a number": ("jsonl", lambda _: b'{"x": [], "y": 1}\n', "the rows of `x` are empty"),
 }
 
 
 @pytest.mark.parametrize("what", EMPTY)
 def test_data_without_a_row_or_a_number_are_refused(what: str, tmp_path: Path) -> None:
-    kind, make, said = EMPTY[what]
-    assert said in refused("empty_dataset", lambda: arrays(make(tmp_path), kind, tmp_path, "x"))
+    kind, make, expected = EMPTY[what]
+    assert expected in refused("empty_dataset", lambda: arrays(make(tmp_path), kind, tmp_path, "x"))
 
 
 def test_columns_of_other_lengths_are_refused_with_their_lengths(tmp_path: Path) -> None:
@@ -242,8 +242,8 @@ TEXTS: dict[str, tuple[DatasetFormat, bytes, str, str]] = {
 
 @pytest.mark.parametrize("trap", TEXTS)
 def test_a_hostile_text_file_is_refused_with_what_was_found(trap: str, tmp_path: Path) -> None:
-    kind, content, code, said = TEXTS[trap]
-    assert said in refused(code, lambda: arrays(content, kind, tmp_path), more=3 << 30)
+    kind, content, code, expected = TEXTS[trap]
+    assert expected in refused(code, lambda: arrays(content, kind, tmp_path), more=3 << 30)
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])

@@ -1,4 +1,4 @@
-"""Figures by class against scikit-learn's, and which classes are told first."""
+"""Figures by class against scikit-learn's, and the order of the classes."""
 
 import numpy as np
 import pytest

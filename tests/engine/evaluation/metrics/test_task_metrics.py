@@ -92,13 +92,13 @@ def test_confident_rows_keep_their_order_in_auroc() -> None:
 @pytest.mark.parametrize("output", ["probabilities", "log_probabilities", "energies"])
 def test_every_way_to_say_scores_gives_the_same_metrics(output: str, ten_classes: tuple[Tensor, Tensor]) -> None:
     logits, labels = ten_classes
-    said = {
+    outputs = {
         "probabilities": logits.softmax(dim=1),
         "log_probabilities": logits.log_softmax(dim=1),
         "energies": -logits,
     }[output]
     spec = ClassOutput.model_validate({"kind": "class", "output": output})
-    found, expected = measured(said, labels, spec), measured(logits, labels)
+    found, expected = measured(outputs, labels, spec), measured(logits, labels)
     for name in expected:
         assert figure(found, name) == pytest.approx(figure(expected, name), abs=1e-4), name
 

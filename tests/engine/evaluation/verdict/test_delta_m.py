@@ -20,8 +20,8 @@ def task(spec: OutputSpec, values: Tensor, size: int = 1) -> EvaluatedTask:
 
 def classes(wrong: int) -> Tensor:
     """Logits of a network that errs on the first `wrong` rows."""
-    said = torch.where(wrong > ROWS, 1 - LABELS, LABELS)
-    return torch.nn.functional.one_hot(said, 2).float()
+    predicted = torch.where(wrong > ROWS, 1 - LABELS, LABELS)
+    return torch.nn.functional.one_hot(predicted, 2).float()
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_equal_networks_on_many_rows_neither_gain_nor_pay_and_on_few_nobody_know
 def test_a_value_task_gains_where_its_error_falls() -> None:
     truth = torch.linspace(-1.0, 1.0, 400)
     noise = torch.where(ROWS % 2 == 0, 1.0, -1.0)
-    said = [(truth + width * noise)[:, None] for width in (0.1, 0.2)]
-    found = against_baselines(task(ValueOutput(kind="value"), truth), said[:1], said[1:], ROWS)
+    outputs = [(truth + width * noise)[:, None] for width in (0.1, 0.2)]
+    found = against_baselines(task(ValueOutput(kind="value"), truth), outputs[:1], outputs[1:], ROWS)
     assert (found.verdict, found.metric) == ("gain", "rmse")
     assert found.delta_m == pytest.approx(50.0, rel=1e-4)
     assert found.difference == pytest.approx(0.1, rel=1e-4)
@@ -126,8 +126,8 @@ def test_what_cannot_be_compared_is_not_applicable_and_leaves_the_mean_alone(mis
     if missing == "labels":
         subject = EvaluatedTask("t", subject.spec, None)
     rows = ROWS[:0] if missing == "rows" else ROWS
-    said = [classes(10)[rows]]
-    found = against_baselines(subject, said, [] if missing == "baseline" else said, rows)
+    outputs = [classes(10)[rows]]
+    found = against_baselines(subject, outputs, [] if missing == "baseline" else outputs, rows)
     assert (found.verdict, found.delta_m) == ("not_applicable", None)
     assert found.reason
     other = against_baselines(task(ClassOutput(kind="class"), LABELS, 2), [classes(20)], [classes(100)], ROWS)

@@ -1,4 +1,4 @@
-"""Single-task baselines of multi-task jobs: what they are, that none is trained twice, what is said of them."""
+"""Single-task baselines of multi-task jobs: what they are, that none is trained twice, and the report of them."""
 
 from typing import Any
 
@@ -37,7 +37,9 @@ def trained(harness: EngineHarness) -> set[str]:
     return {name.split("/")[0].partition("baseline-")[2] for name in series}
 
 
-def said(harness: EngineHarness, task: str, party: str, job: str = "job", attempt: int = 1) -> np.ndarray[Any, Any]:
+def outputs_of(
+    harness: EngineHarness, task: str, party: str, job: str = "job", attempt: int = 1
+) -> np.ndarray[Any, Any]:
     with np.load(harness.outputs(job, attempt) / "predictions-test.npz") as found:
         return np.asarray(found[f"test/{task}/{party}"])
 
@@ -46,7 +48,7 @@ def alone(harness: EngineHarness, target: str, job: str, **training: Any) -> np.
     """What a `train` job of one target predicts; its student is the baseline."""
     spec = {"kind": "train", "target": target, "model": STUDENT, "training": {**TRAINING, **training}}
     harness.run(spec, job)
-    return said(harness, target, "student", job)
+    return outputs_of(harness, target, "student", job)
 
 
 def with_missing(target: str, count: int = 100) -> Arrays:
@@ -66,7 +68,9 @@ def test_a_baseline_has_the_bits_of_a_train_jobs_student(harness: EngineHarness,
     for task in ("label", "size", "side"):
         spec = {"kind": "train", "target": task, "model": student, "training": TRAINING}
         harness.run(spec, task)
-        np.testing.assert_array_equal(said(harness, task, "baseline", "together"), said(harness, task, "student", task))
+        np.testing.assert_array_equal(
+            outputs_of(harness, task, "baseline", "together"), outputs_of(harness, task, "student", task)
+        )
 
 
 def test_a_baselines_weights_in_the_cache_are_those_of_a_train_job(harness: EngineHarness) -> None:
@@ -85,7 +89,7 @@ def test_a_baseline_goes_through_the_labelled_rows_alone_for_the_students_steps(
     report = compared(harness.run(SPEC, "together"))
     assert {task.steps for task in report.tasks.values()} == {STEPS}
     own = alone(harness, "side", "alone", steps=STEPS, epochs=None)
-    np.testing.assert_array_equal(said(harness, "side", "baseline", "together"), own)
+    np.testing.assert_array_equal(outputs_of(harness, "side", "baseline", "together"), own)
     epochs = {epoch for series, _, epoch, _ in points(harness) if series.startswith("validation/")}
     assert max(epochs) > 2
 
@@ -99,7 +103,7 @@ def test_a_baseline_ignores_weights_teachers_and_the_controls_smoothing(harness:
     )
     tasks = [{"name": "label", "weight": 0.0, "teachers": [{"model": TEACHER}]}, {"name": "side", "weight": 3.0}]
     harness.run({**SPEC, "tasks": tasks, "control": {"label_smoothing": 0.2}}, "together")
-    np.testing.assert_array_equal(said(harness, "label", "baseline", "together"), own)
+    np.testing.assert_array_equal(outputs_of(harness, "label", "baseline", "together"), own)
 
 
 def test_with_repeats_each_seed_has_its_baselines(harness: EngineHarness) -> None:
@@ -123,7 +127,9 @@ def test_the_winner_of_a_search_gives_the_baselines_its_rate(harness: EngineHarn
     report = report_of(harness.run({**SPEC, "training": searched}, "searched"))
     assert report.search is not None
     assert report.search.chosen == 1
-    np.testing.assert_array_equal(said(harness, "label", "baseline", "searched"), alone(harness, "label", "alone"))
+    np.testing.assert_array_equal(
+        outputs_of(harness, "label", "baseline", "searched"), alone(harness, "label", "alone")
+    )
     steps = [event.percent for event in harness.log.events if isinstance(event, ProgressEvent)]
     assert steps == sorted(steps)
 
@@ -148,7 +154,7 @@ def test_a_second_job_with_other_tasks_and_balancing_finds_the_baselines(harness
     assert (progress[-1].percent, progress[-1].steps) == (100.0, 3 * STEPS), "steps of an earlier job count as done"
     assert second.tasks["which"].baseline == first.tasks["label"].baseline
     np.testing.assert_array_equal(
-        said(harness, "which", "baseline", "second"), said(harness, "label", "baseline", "first")
+        outputs_of(harness, "which", "baseline", "second"), outputs_of(harness, "label", "baseline", "first")
     )
 
 
@@ -203,7 +209,7 @@ def test_a_job_that_was_interrupted_trains_no_baseline_twice_and_ends_the_same(
     assert broken == whole
     for task in ("label", "size", "side"):
         np.testing.assert_array_equal(
-            said(harness, task, "baseline", "broken", 2), said(harness, task, "baseline", "whole")
+            outputs_of(harness, task, "baseline", "broken", 2), outputs_of(harness, task, "baseline", "whole")
         )
 
 
@@ -225,7 +231,7 @@ def test_steps_are_counted_through_and_end_at_the_whole(harness: EngineHarness) 
     assert (progress[-1].percent, progress[-1].step, progress[-1].steps) == (100.0, 8 * STEPS, 8 * STEPS)
 
 
-# What is said of them.
+# The report.
 
 
 def test_the_report_has_metrics_parameters_and_delta_m_of_every_task(harness: EngineHarness) -> None:

@@ -111,7 +111,7 @@ def test_bytes_stay_bytes_unless_another_dataset_has_numbers() -> None:
     assert concatenate_and_free([small, small]).dtype == torch.uint8
     parts = [small, large]
     assert torch.equal(concatenate_and_free(parts), torch.tensor([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0], [0.5, 0.5, 0.5]]))
-    assert parts == [], "what was copied is let go of"
+    assert parts == [], "copied parts are released"
 
 
 # The batches
@@ -375,8 +375,8 @@ def test_columns_teach_in_their_own_dataset_and_have_no_outputs_elsewhere(tmp_pa
     harness = EngineHarness(tmp_path)
     arrays = blobs()
     arrays["told"] = np.eye(3, dtype=np.float32)[arrays["label"]] * 5.0
-    told = {"told": {"kind": "teacher", "predicts": {"kind": "class"}}}
-    harness.dataset(arrays, targets=FIRST["targets"] | told)
+    columns = {"told": {"kind": "teacher", "predicts": {"kind": "class"}}}
+    harness.dataset(arrays, targets=FIRST["targets"] | columns)
     harness.another(of_second(), **FIRST)
     spec = MULTITASK | {"tasks": [{"name": "label", "teachers": [{"columns": "told"}]}]}
     found = trained(harness, spec, "columns")

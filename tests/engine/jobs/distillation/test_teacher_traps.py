@@ -1,4 +1,4 @@
-"""Traps about teachers, by name (METHODS.md section 3): state, forms of output, order of classes, chance, bits."""
+"""Traps about teachers, by name: state, forms of output, order of classes, chance, bits."""
 
 from pathlib import Path
 from typing import Any

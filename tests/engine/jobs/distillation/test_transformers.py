@@ -61,18 +61,18 @@ def test_a_term_between_layers_falls_and_moves_the_student(harness: EngineHarnes
 def test_what_is_trained_beside_the_student_is_not_exported(harness: EngineHarness) -> None:
     tokens(harness)
     outcome = harness.run(between("hidden_states", exports=["onnx"]))
-    told = outcome.student.architecture
-    assert told is not None
-    assert {name: tuple(value.shape) for name, value in harness.weights().items()} == parameter_shapes(told)
+    described = outcome.student.architecture
+    assert described is not None
+    assert {name: tuple(value.shape) for name, value in harness.weights().items()} == parameter_shapes(described)
     assert (harness.outputs() / "student.onnx").exists()
 
 
 def test_a_trained_student_is_reported_with_its_costs_and_beats_chance(harness: EngineHarness) -> None:
     tokens(harness)
     outcome = harness.run(between("relations", training={"epochs": 30, "batch_size": 32, "learning_rate": 0.01}))
-    report, told = report_of(outcome), outcome.student.architecture
-    assert told is not None
-    assert (report.student.parameters, report.student.flops) == (parameter_count(told), flops(told))
+    report, described = report_of(outcome), outcome.student.architecture
+    assert described is not None
+    assert (report.student.parameters, report.student.flops) == (parameter_count(described), flops(described))
     accuracy = report.student.tasks["label"]["accuracy"]
     assert accuracy is not None
     assert accuracy > 0.6

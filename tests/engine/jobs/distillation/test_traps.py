@@ -1,4 +1,4 @@
-"""The traps in distillation, by name (METHODS.md section 3): scale, numerics, self-check, accumulation, selection."""
+"""Traps in distillation, by name: scale, numerics, self-check, accumulation, selection."""
 
 from pathlib import Path
 from typing import Any

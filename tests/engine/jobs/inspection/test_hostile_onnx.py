@@ -19,9 +19,9 @@ def external(location: str, *, constant: bool = False) -> Graph:
     weight = made.graph.initializer[0]
     weight.ClearField("raw_data")
     weight.data_location = TensorProto.EXTERNAL
-    for key, told in (("location", location), ("length", "9" * 18)):
+    for key, text in (("location", location), ("length", "9" * 18)):
         part = weight.external_data.add()
-        part.key, part.value = key, told
+        part.key, part.value = key, text
     if constant:
         made.graph.node.insert(0, helper.make_node("Constant", [], ["w"], value=weight))
         del made.graph.initializer[0]
@@ -87,7 +87,7 @@ HOSTILE: dict[str, tuple[Callable[[], Graph | bytes], str, str]] = {
         "unreadable",
         "sorted",
     ),
-    "an operator that nobody knows": (
+    "an unknown operator": (
         lambda: graph(helper.make_node("Frob", ["x"], ["y"])),
         "unreadable",
         "No Op registered for Frob",
@@ -134,7 +134,7 @@ HOSTILE: dict[str, tuple[Callable[[], Graph | bytes], str, str]] = {
             outputs=[value("y", ["n", 4], TensorProto.INT64)],
         ),
         "wrong_output",
-        "gives int64",
+        "is int64",
     ),
     "one number for all rows": (
         lambda: graph(helper.make_node("ReduceMean", ["x"], ["y"], keepdims=0), outputs=[value("y", [])]),
@@ -158,10 +158,10 @@ HOSTILE: dict[str, tuple[Callable[[], Graph | bytes], str, str]] = {
 
 @pytest.mark.parametrize("trap", HOSTILE)
 def test_a_hostile_graph_is_refused_with_what_was_found(trap: str, tmp_path: Path) -> None:
-    make, code, said = HOSTILE[trap]
+    make, code, expected = HOSTILE[trap]
     message = refused(code, lambda: inspected(make(), tmp_path))
-    assert said in message
-    assert str(tmp_path) not in message, "where files lie on the server concerns nobody"
+    assert expected in message
+    assert str(tmp_path) not in message, "paths on the server are not disclosed"
 
 
 def test_a_damaged_graph_is_read_or_refused_and_nothing_else(tmp_path: Path) -> None:

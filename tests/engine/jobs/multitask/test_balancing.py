@@ -1,4 +1,4 @@
-"""Traps of multi-task training by their numbers in METHODS.md section 5, in whole jobs on data with labels missing."""
+"""Traps of multi-task training in whole jobs on data with labels missing."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Jobs with a given task relation matrix R, applied by rows or by towers (METHODS.md section 4)."""
+"""Jobs with a given task relation matrix R, applied by rows or by towers."""
 
 from typing import Any
 

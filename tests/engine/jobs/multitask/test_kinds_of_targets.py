@@ -80,9 +80,9 @@ def test_four_kinds_of_target_with_a_third_of_the_labels_missing_are_learned_tog
         known = label >= 0
         assert tasks["label"]["accuracy"] == pytest.approx(float((student.argmax(1) == label)[known].mean()))
         assert labelled["label"] == known.sum()
-        size, said = found["test/size/label"], found["test/size/student"][:, 0]
+        size, predicted = found["test/size/label"], found["test/size/student"][:, 0]
         known = ~np.isnan(size)
-        errors = (said - size)[known]
+        errors = (predicted - size)[known]
         assert tasks["size"]["rmse"] == pytest.approx(float(np.sqrt((errors**2).mean())), rel=1e-4), "in its own units"
         assert labelled["size"] == known.sum()
         place = found["test/place/label"]
@@ -170,11 +170,11 @@ def test_the_same_three_tasks_from_three_datasets_of_the_digits(tmp_path: Path, 
     for place, (name, identity) in enumerate(zip(names, (DATASET, OTHER, third), strict=True)):
         part = slice(599 * place, 599 * (place + 1))
         arrays = {"x": digits["x"][part], name: whole[name][part]}
-        told = DIGITS | {"targets": {name: DIGITS["targets"][name]}}
+        manifest = DIGITS | {"targets": {name: DIGITS["targets"][name]}}
         if identity == DATASET:
-            harness.dataset(arrays, **told)
+            harness.dataset(arrays, **manifest)
         else:
-            harness.another(arrays, identity, **told)
+            harness.another(arrays, identity, **manifest)
     refs = [{"dataset": DATASET, "weight": 2.0}, {"dataset": OTHER}, {"dataset": third}]
     training = {"epochs": 60, "batch_size": 64, "learning_rate": 0.005}
     report = report_of(harness.run(spec(names, datasets=refs, training=training)))
@@ -187,7 +187,7 @@ def test_the_same_three_tasks_from_three_datasets_of_the_digits(tmp_path: Path, 
 
 
 def test_a_vector_of_large_numbers_does_not_drown_the_other_tasks(harness: EngineHarness) -> None:
-    """Regression targets are standardised inside, vectors number by number, and told in their own units."""
+    """Regression targets are standardised inside, vectors number by number, and reported in their own units."""
     arrays = blobs()
     wide = np.stack([arrays["size"] * 1000.0, arrays["size"] * -0.01], axis=1).astype(np.float32)
     harness.dataset(

@@ -67,10 +67,10 @@ def test_what_the_balancer_weighed_the_tasks_by_is_reported_over_time_and_in_the
     assert relation is not None
     assert len(relation.weights) == len(relation.norms) == 4
     for name, mean in zip("abcd", relation.weights, strict=True):
-        told = [value for value in harness.log.series(f"weight/{name}") if value is not None]
-        assert told
+        values = [value for value in harness.log.series(f"weight/{name}") if value is not None]
+        assert values
         assert mean is not None
-        assert min(told) <= mean <= max(told)
+        assert min(values) <= mean <= max(values)
     if balancing == "fixed":
         assert relation.weights == (1.0, 1.0, 1.0, 1.0)
 
@@ -155,7 +155,7 @@ def test_r_of_teachers_says_who_teaches_whom_where_heads_agree(harness: EngineHa
     assert report.spec["relation"]["agreeing"] == [[1], [0], []]
     harness.run({**spec, "relation": None}, "without")
     harness.run({**spec, "relation": {**APART, "apply": "teachers"}}, "apart")
-    assert harness.digest("apart") == harness.digest("without"), "R = I lends nobody"
+    assert harness.digest("apart") == harness.digest("without"), "R = I adds no teachers"
     mean = [{"model": TEACHER, "weight": 0.5}, {"model": SECOND, "weight": 0.5}]
     tasks = [{**spec["tasks"][0], "teachers": mean}, *spec["tasks"][1:]]
     harness.run({**spec, "tasks": tasks, "relation": None}, "by hand")

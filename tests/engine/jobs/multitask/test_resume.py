@@ -1,4 +1,4 @@
-"""Trap 2 of METHODS.md section 5 in whole jobs: every balancer's state is in the checkpoint, under its own name."""
+"""In whole jobs: every balancer's state is in the checkpoint, under its own name."""
 
 from typing import Any
 

@@ -102,9 +102,9 @@ def test_a_student_learns_in_bfloat16(harness: EngineHarness, scheme: str) -> No
 @pytest.mark.parametrize("scheme", STUDENTS)
 def test_what_the_report_says_of_the_student_is_the_schemes(harness: EngineHarness, scheme: str) -> None:
     outcome = harness.run(job(scheme))
-    architecture, told = outcome.student.architecture, report_of(outcome).student
+    architecture, report = outcome.student.architecture, report_of(outcome).student
     assert architecture is not None
-    assert (told.parameters, told.flops) == (parameter_count(architecture), flops(architecture))
+    assert (report.parameters, report.flops) == (parameter_count(architecture), flops(architecture))
     hard = architecture.model_copy(update={"sharing": "hard"})
     assert parameter_count(architecture) > parameter_count(hard)
 
@@ -112,9 +112,9 @@ def test_what_the_report_says_of_the_student_is_the_schemes(harness: EngineHarne
 def read_again(folder: Path) -> ModelManifest:
     """A manifest from nothing but what the file says of itself."""
     with safe_open(folder, "pt") as file:
-        told = json.loads(file.metadata()["stillhouse"])
-    said = {name: told[name] for name in ("architecture", "inputs", "outputs")}
-    return ModelManifest.model_validate_json(json.dumps({"name": "again", "format": "safetensors", **said}))
+        document = json.loads(file.metadata()["stillhouse"])
+    fields = {name: document[name] for name in ("architecture", "inputs", "outputs")}
+    return ModelManifest.model_validate_json(json.dumps({"name": "again", "format": "safetensors", **fields}))
 
 
 @pytest.mark.parametrize("scheme", STUDENTS)
@@ -202,7 +202,7 @@ def test_the_balancer_is_given_the_sets_by_the_places_of_tasks_in_the_job(
 def test_a_gradient_method_balances_each_set_over_the_tasks_that_reach_it(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Trap: a row of zeros for a task that does not reach a trunk is a task that conflicts with nobody."""
+    """Trap: a row of zeros for a task that does not reach a trunk is a task that conflicts with no other."""
     seen: list[tuple[int, int]] = []
 
     class Recording(Plain):

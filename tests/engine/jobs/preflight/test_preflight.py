@@ -142,7 +142,7 @@ def test_each_teacher_is_examined_though_another_cannot_be_asked(harness: Engine
     broken, sound = report.teachers
     assert (broken.model, broken.accuracy) == (TEACHER, None)
     assert broken.problem is not None
-    assert "NaN or infinity" in broken.problem
+    assert "NaN or infinite" in broken.problem
     assert sound.accuracy is not None
     assert (report.memory.total, report.seconds.training, report.steps) == (None, None, None)
 
@@ -167,11 +167,11 @@ def test_teachers_of_all_tasks_are_examined_by_what_their_targets_are(harness: E
 
 def test_outputs_that_stand_in_the_dataset_are_examined_like_a_teacher(harness: EngineHarness) -> None:
     arrays = blobs()
-    told = np.where(np.arange(3) == arrays["label"][:, None], 0.8, 0.1).astype(np.float32)
-    told[::2] = np.nan
+    columns = np.where(np.arange(3) == arrays["label"][:, None], 0.8, 0.1).astype(np.float32)
+    columns[::2] = np.nan
     predicts = {"kind": "teacher", "predicts": {"kind": "class", "output": "probabilities"}}
     targets = {"label": {"kind": "class", "classes": 3}, "told": predicts}
-    harness.dataset(arrays | {"told": told}, targets=targets)
+    harness.dataset(arrays | {"told": columns}, targets=targets)
     report = preflight(harness, soft({"method": "kd"}, teachers=[{"columns": "told"}]))
     (teacher,) = report.teachers
     assert (teacher.name, teacher.model, teacher.accuracy) == ("told", None, 1.0)

@@ -18,9 +18,9 @@ from workers.engine.jobs.runs.control_cache import STALE_SECONDS, ControlCache
 def test_temporary_files_of_dead_processes_are_removed_and_those_of_live_ones_stay(tmp_path: Path) -> None:
     cache = ControlCache(tmp_path)
     dead, alive = tmp_path / ".draft-a-1", tmp_path / ".draft-b-2"
-    for draft in (dead, alive):
-        draft.mkdir()
-        (draft / "weights.safetensors").write_bytes(b"half")
+    for folder in (dead, alive):
+        folder.mkdir()
+        (folder / "weights.safetensors").write_bytes(b"half")
     long_ago = time.time() - STALE_SECONDS - 60.0
     os.utime(dead, (long_ago, long_ago))
     cache.try_store("c", {"weight": torch.zeros(2)}, epoch=1, steps=3)

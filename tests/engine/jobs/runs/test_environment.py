@@ -1,4 +1,4 @@
-"""A resume on another device, version, instruction set or thread count: allowed, warned of, told in the report."""
+"""A resume on another device, version, instruction set or thread count: allowed, with a warning, and reported."""
 
 from typing import Any
 

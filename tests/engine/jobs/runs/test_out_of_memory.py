@@ -28,8 +28,8 @@ TOO_MUCH: dict[str, Any] = TRAIN | {"model": TRAIN["model"] | {"hidden": [16384]
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """What became of each job in the process that was short of memory."""
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The outcome of each job in the process with limited memory."""
     specs = {"plain": TRAIN, "batch norm": BATCH_NORM, "too much": TOO_MUCH}
     command = [sys.executable, "-m", "tests.engine.jobs.runs.limited_memory"]
     arguments = [str(tmp_path_factory.mktemp("short")), json.dumps(list(specs.values())), str(ENOUGH_FOR_HALF)]
@@ -46,30 +46,30 @@ def roomy(tmp_path_factory: pytest.TempPathFactory) -> EngineHarness:
 
 
 def test_it_is_recovered_with_half_the_micro_batch_to_the_bits_of_a_job_that_asked_for_it(
-    said: dict[str, dict[str, Any]], roomy: EngineHarness
+    outcomes: dict[str, dict[str, Any]], roomy: EngineHarness
 ) -> None:
-    report = Report.model_validate(said["plain"]["report"])
+    report = Report.model_validate(outcomes["plain"]["report"])
     assert report.micro_batch_size == BATCH // 2
     assert report.exact_accumulation
     assert report.bit_exact
-    assert "smaller_micro_batches" in said["plain"]["warnings"]
+    assert "smaller_micro_batches" in outcomes["plain"]["warnings"]
     assert [warning["code"] for warning in report.warnings] == ["smaller_micro_batches"]
     roomy.run(HALVED, "asked")
-    assert said["plain"]["sha256"] == roomy.digest("asked")
+    assert outcomes["plain"]["sha256"] == roomy.digest("asked")
 
 
-def test_a_student_with_batch_norm_is_not_divided_unasked(said: dict[str, dict[str, Any]]) -> None:
-    assert said["batch norm"]["code"] == "out_of_memory"
-    message = said["batch norm"]["message"]
+def test_a_student_with_batch_norm_is_not_divided_unasked(outcomes: dict[str, dict[str, Any]]) -> None:
+    assert outcomes["batch norm"]["code"] == "out_of_memory"
+    message = outcomes["batch norm"]["message"]
     assert "BatchNorm takes its statistics from each micro-batch" in message
     assert f"for the activations of {BATCH} rows" in message
     assert "training.micro_batch_size" in message
 
 
-def test_the_second_time_the_error_names_what_is_needed(said: dict[str, dict[str, Any]]) -> None:
-    assert said["too much"]["code"] == "out_of_memory"
-    assert f"{BATCH // 2} rows" in said["too much"]["message"]
-    assert "bytes for weights, gradients and optimizer" in said["too much"]["message"]
+def test_the_second_time_the_error_names_what_is_needed(outcomes: dict[str, dict[str, Any]]) -> None:
+    assert outcomes["too much"]["code"] == "out_of_memory"
+    assert f"{BATCH // 2} rows" in outcomes["too much"]["message"]
+    assert "bytes for weights, gradients and optimizer" in outcomes["too much"]["message"]
 
 
 def test_later_attempts_train_with_what_the_job_came_down_to(roomy: EngineHarness) -> None:

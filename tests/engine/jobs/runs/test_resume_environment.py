@@ -29,7 +29,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> EngineHarness:
 
 
 def stopped_after(harness: EngineHarness, spec: dict[str, Any], job: str, steps: int, **changes: Any) -> None:
-    """An attempt that is told to stop after so many polls of its loops."""
+    """An attempt that is asked to stop after a number of polls of its loops."""
     polls = 4 + steps  # on entering three phases, and a teacher's pass
     with pytest.raises(Stopped):
         harness.run(spec, job, 1, StopAtStep(polls), **{**alone(harness, job), **changes})
@@ -41,7 +41,7 @@ def stopped_after(harness: EngineHarness, spec: dict[str, Any], job: str, steps:
 def test_a_search_of_two_attempts_says_so(shared: EngineHarness, steps: int, threads: int) -> None:
     job = f"searched-{steps}-{threads}"
     stopped_after(shared, SEARCHED, job, steps)
-    for first in (shared.folder / job / "checkpoints").glob("step-*"):  # as if it was killed and not told to stop
+    for first in (shared.folder / job / "checkpoints").glob("step-*"):  # as if it was killed and not asked to stop
         shutil.rmtree(first)
     report = report_of(shared.run(SEARCHED, job, 2, **alone(shared, job), threads=threads))
     assert report.bit_exact is (threads == 1)

@@ -89,8 +89,8 @@ def test_features_that_are_all_alike_give_finite_losses_and_gradients(name: str,
     """A dead layer, or one that puts out its bias; against a living teacher and against one as dead."""
     loss, student, teacher = features(name)
     student = torch.full_like(student, value, dtype=torch.float32).requires_grad_()
-    for said in (teacher.float(), torch.zeros_like(teacher, dtype=torch.float32)):
-        found = loss(student, said).sum()
+    for target in (teacher.float(), torch.zeros_like(teacher, dtype=torch.float32)):
+        found = loss(student, target).sum()
         assert bool(found.isfinite())
         assert bool((gradient(found, student).abs() < 100.0).all())
     moving = teacher.float().requires_grad_()

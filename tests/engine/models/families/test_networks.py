@@ -116,11 +116,13 @@ def test_layers_are_listed_in_the_order_and_shapes_in_which_data_pass_them(spec:
         assert layer.kind in (*kinds.values(), *places)
         own = 0 if layer.kind in places else sum(value.numel() for value in module.parameters())
         assert own == layer.parameters
-        told = (layer.name, layer.shape)
-        module.register_forward_hook(lambda _, __, out, told=told: seen.append((told, tuple(out.shape[1:]))))
+        layer_shape = (layer.name, layer.shape)
+        module.register_forward_hook(
+            lambda _, __, out, layer_shape=layer_shape: seen.append((layer_shape, tuple(out.shape[1:])))
+        )
     network(network.example())
-    assert all(told[1] == shape for told, shape in seen)
-    assert [told[0] for told, _ in seen] == [layer.name for layer in layers(parsed(**spec))]
+    assert all(layer_shape[1] == shape for layer_shape, shape in seen)
+    assert [layer_shape[0] for layer_shape, _ in seen] == [layer.name for layer in layers(parsed(**spec))]
 
 
 @pytest.mark.parametrize(

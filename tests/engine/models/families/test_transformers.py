@@ -54,22 +54,24 @@ def rows_for(built: Network, count: int) -> Tensor:
 
 @pytest.mark.parametrize("spec", PICTURED)
 def test_parameters_layers_and_flops_are_those_that_the_api_tells(spec: Json) -> None:
-    told, built = architecture(spec), network(spec)
-    assert {name: tuple(p.shape) for name, p in built.named_parameters()} == parameter_shapes(told)
-    assert set(built.state_dict()) == set(parameter_shapes(told))
-    assert not buffer_shapes(told)
-    assert sum(p.numel() for p in built.parameters()) == parameter_count(told)
-    assert count_flops(built, built.example()) == flops(told)
+    described, built = architecture(spec), network(spec)
+    assert {name: tuple(p.shape) for name, p in built.named_parameters()} == parameter_shapes(described)
+    assert set(built.state_dict()) == set(parameter_shapes(described))
+    assert not buffer_shapes(described)
+    assert sum(p.numel() for p in built.parameters()) == parameter_count(described)
+    assert count_flops(built, built.example()) == flops(described)
 
 
 @pytest.mark.parametrize("spec", PICTURED)
 def test_every_layer_can_be_tapped_has_the_stated_shape_and_is_passed_in_the_stated_order(spec: Json) -> None:
-    told, built = layers(architecture(spec)), network(spec)
-    taps = Taps(built, [layer.name for layer in told if not layer.name.startswith("heads.")])
+    described, built = layers(architecture(spec)), network(spec)
+    taps = Taps(built, [layer.name for layer in described if not layer.name.startswith("heads.")])
     built(rows_for(built, 2))
     found = {name: tuple(values.shape[1:]) for name, values in taps.take().items()}
-    assert list(found.items()) == [(layer.name, layer.shape) for layer in told if not layer.name.startswith("heads.")]
-    assert sum(layer.parameters for layer in told) == parameter_count(architecture(spec))
+    assert list(found.items()) == [
+        (layer.name, layer.shape) for layer in described if not layer.name.startswith("heads.")
+    ]
+    assert sum(layer.parameters for layer in described) == parameter_count(architecture(spec))
 
 
 def test_a_network_has_the_public_names() -> None:
@@ -80,11 +82,11 @@ def test_a_network_has_the_public_names() -> None:
 
 def reference(built: Network, x: Tensor) -> Tensor:
     """The same network in torch's own encoder layers."""
-    state, told = built.state_dict(), built.architecture
-    assert told.family == "transformer"
+    state, described = built.state_dict(), built.architecture
+    assert described.family == "transformer"
     h = x @ state["embed.weight"].T + state["embed.bias"] + state["positions.weight"]
-    for i in range(told.depth):
-        sizes = (told.width, told.heads, told.feedforward_width)
+    for i in range(described.depth):
+        sizes = (described.width, described.heads, described.feedforward_width)
         layer = nn.TransformerEncoderLayer(*sizes, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
         own = {name: state[f"blocks.{i}.{name}"] for name in layer.state_dict() if f"blocks.{i}.{name}" in state}
         for end in ("weight", "bias"):
@@ -95,7 +97,7 @@ def reference(built: Network, x: Tensor) -> Tensor:
             own[f"linear2.{end}"] = state[f"blocks.{i}.down.{end}"]
         layer.load_state_dict(own)
         h = layer(h)
-    norm = nn.LayerNorm(told.width)
+    norm = nn.LayerNorm(described.width)
     norm.load_state_dict({end: state[f"norm.{end}"] for end in ("weight", "bias")})
     answer: Tensor = norm(h).mean(1) @ state["layers.0.weight"].T + state["layers.0.bias"]
     return answer
@@ -208,7 +210,7 @@ def test_an_uploaded_transformer_is_taken_under_its_owners_names(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("changes", "code", "said"),
+    ("changes", "code", "expected"),
     [
         ({"heads": 5}, "heads_do_not_divide", "use 2, 3, 4 or 6 heads"),
         ({"input_shape": [15]}, "shape_mismatch", r"\[tokens, features\], found \[15\]"),
@@ -219,10 +221,10 @@ def test_an_uploaded_transformer_is_taken_under_its_owners_names(tmp_path: Path)
     ],
 )
 def test_an_upload_that_does_not_fit_its_manifest_is_refused_by_name(
-    tmp_path: Path, changes: Json, code: str, said: str
+    tmp_path: Path, changes: Json, code: str, expected: str
 ) -> None:
     manifest = uploaded(tmp_path / "own.safetensors", changes)
-    with pytest.raises(UserError, match=said) as caught:
+    with pytest.raises(UserError, match=expected) as caught:
         inspect_family_model(tmp_path / "own.safetensors", manifest)
     assert caught.value.code == code
 

@@ -20,8 +20,8 @@ KINDS = {name: {"kind": "value" if size == 1 else "class"} for name, size in OUT
 
 def manifest(sharing: Any, family: str = "convnet", outputs: dict[str, int] | None = None) -> ModelManifest:
     architecture = {**FAMILIES[family], "outputs": outputs or OUTPUTS, "sharing": sharing}
-    told = {"name": "own", "format": "safetensors", "architecture": architecture, "outputs": KINDS}
-    return ModelManifest.model_validate_json(json.dumps(told))
+    fields = {"name": "own", "format": "safetensors", "architecture": architecture, "outputs": KINDS}
+    return ModelManifest.model_validate_json(json.dumps(fields))
 
 
 def reversed_outputs() -> dict[str, int]:
@@ -33,11 +33,11 @@ def test_weights_mean_the_same_whatever_the_order_in_which_json_names_the_output
     """Trap: a stitch's rows in the order of the outputs, which a database may change."""
     network = with_running_statistics(shared("convnet", scheme))
     save_file(network.state_dict(), tmp_path / "own.safetensors")
-    told = manifest(SCHEMES[scheme], outputs=reversed_outputs())
-    facts = inspect_family_model(tmp_path / "own.safetensors", told)
+    described = manifest(SCHEMES[scheme], outputs=reversed_outputs())
+    facts = inspect_family_model(tmp_path / "own.safetensors", described)
     assert facts.architecture is not None
     again = build(facts.architecture)
-    again.load_state_dict(load_weights(tmp_path / "own.safetensors", told, facts.architecture))
+    again.load_state_dict(load_weights(tmp_path / "own.safetensors", described, facts.architecture))
     found, expected = again.eval()(rows_for(network)), network(rows_for(network))
     assert all(torch.equal(found[name], expected[name]) for name in OUTPUTS)
 

@@ -34,7 +34,7 @@ def begin(saving: CheckpointWriter, step: int, tensors: dict[str, torch.Tensor])
 
 
 def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path) -> None:
-    """What it changes meanwhile is not in the checkpoint, which is told when it is whole."""
+    """What it changes meanwhile is not in the checkpoint, which is reported when it is complete."""
     folder, events = SlowFolder(tmp_path), list[ChildEvent]()
     saving, weights = CheckpointWriter(folder, events.append), torch.zeros(1000)
     begin(saving, 1, {"weights": weights})
@@ -79,8 +79,8 @@ def test_one_that_cannot_be_written_is_reported_once_and_the_last_good_one_stays
     monkeypatch.undo()
     begin(saving, 4, {"weights": torch.ones(1)})
     saving.close()
-    told = [event.code if isinstance(event, WarningEvent) else getattr(event, "step", None) for event in events]
-    assert told == [101, "checkpoint_failed", 104]
+    emitted = [event.code if isinstance(event, WarningEvent) else getattr(event, "step", None) for event in events]
+    assert emitted == [101, "checkpoint_failed", 104]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000001-a1", "step-00000004-a1"]
 
 

@@ -1,4 +1,4 @@
-"""From measured affinities to the relation matrix R (METHODS.md section 4)."""
+"""From measured affinities to the relation matrix R."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""The task relation matrix R as balancers use it: by rows, O_i = Σ_j R_ij L_j (METHODS.md section 4)."""
+"""The task relation matrix R as balancers use it: by rows, O_i = Σ_j R_ij L_j."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Handling of out-of-memory errors: once in a job the micro-batches are halved, if the gradient stays exact.
 
 The reduced size is stored beside the checkpoints, so that later attempts use it too. Micro-batches give the gradient of
-the whole batch (METHODS.md, accumulation; terms that compare rows take two passes), except with BatchNorm, whose
+the whole batch (terms that compare rows take two passes), except with BatchNorm, whose
 statistics are those of each micro-batch. Then, or if half the size is not enough, the job fails with an estimate.
 """
 

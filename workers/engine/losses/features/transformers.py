@@ -5,7 +5,7 @@
     relations     = mean over heads and tokens of KL(R_T ‖ R_S),   R = softmax(X · Xᵀ / √d)
                     (Wang et al. 2021, "MiniLMv2"; X the queries, the keys or the values of a layer)
 
-For relations the vectors of all attention heads stand side by side and are split anew into `heads` relation heads of
+For relations the vectors of all attention heads are concatenated and split into `heads` relation heads of
 width d, so that neither widths nor numbers of attention heads have to agree. Queries are related to queries, keys to
 keys, values to values, each by a call of its own. Every token counts: there is no mask for padding.
 """

@@ -9,7 +9,7 @@ With p the softened probabilities [N, C] and ρ Pearson's correlation,
 τ² as in the authors' code for classification; the paper, and their code for segmentation, have none.
 
 A row or class that is constant has no correlation: ρ is 0 there, as with the authors' ε of 1e-8 in the denominator.
-Their gradient is 1e8 times too large at a student that puts out a constant; see `units`. With two classes ρ over a
+Their gradient is 1e8 times too large at a student with constant output; see `units`. With two classes ρ over a
 row is ±1, so inter is 0 or 2 and has no gradient; with two rows that holds for intra.
 """
 

@@ -30,8 +30,8 @@ def dkd(
 ) -> Tensor:
     """Logits [N, C], the teachers' softened log-probabilities [N, C], labels int64 [N] -> [N].
 
-    A row without a label (-1) gives 0 and no gradient. Where no row can have one (None), the class that the teachers
-    find most probable stands for it.
+    A row without a label (-1) gives 0 and no gradient. Where no row can have one (None), the most probable class
+    of the teachers replaces it.
     """
     if labels is None:
         labels = teacher_log_p.argmax(1)

@@ -3,7 +3,7 @@
     logit_mse = τ² · mean over classes of ((z_S − mean(z_S)) − (z_T − mean(z_T)))² / τ²
 
 The temperature cancels: the term has no such setting, and is used at τ = 1. Logits are defined up to a constant a row,
-and a teacher that puts out log-probabilities has logits of another constant: the plain squared error punishes an
+and a teacher whose outputs are log-probabilities has logits of another constant: the plain squared error punishes an
 identical model for it. The paper matches logits uncentred.
 """
 

@@ -2,7 +2,7 @@
 
     reverse_kl = τ² · Σ_c p_S(c; τ) · (log p_S(c; τ) − log p_T(c; τ))
 
-It seeks modes: it punishes probability where the teacher has none, and forgives modes that the student leaves out.
+It is mode-seeking: probability where the teacher has none is expensive, modes that the student omits are not.
 MiniLLM takes it over generated sequences, by policy gradients and without τ²; here it is that of one output.
 """
 

@@ -20,7 +20,7 @@ from workers.engine.models.sharing.scheme import SchemeNetwork, TrunkBuilder
 
 
 class Stitch(nn.Module):
-    """The mixtures that the towers go on with: row i of `weight` [K, K] is tower i's."""
+    """The mixtures that the towers continue with: row i of `weight` [K, K] is tower i's."""
 
     def __init__(self, towers: int, own: float) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ from workers.engine.models.sharing.scheme import SchemeNetwork, TrunkBuilder
 
 
 class Attention(nn.Module):
-    """The mask of one task in one stage; `norm`, behind the first stage, is applied to what the passage puts out."""
+    """The mask of one task in one stage; `norm`, behind the first stage, is applied to the output of the passage."""
 
     norm: nn.Module
     conv1: nn.Module

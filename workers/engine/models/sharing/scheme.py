@@ -17,7 +17,7 @@ class SchemeNetwork(Network):
     """Heads are `heads.<output>`, what they read `penultimate.<output>`, however many outputs there are.
 
     A scheme registers its modules, calls `add_heads`, and implements `task_features`; `own_modules` and
-    `shared_parameters` say which outputs depend on what.
+    `shared_parameters` define which outputs depend on what.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -53,6 +53,6 @@ class SchemeNetwork(Network):
         return [parameter for module in modules for parameter in module.parameters()]
 
     def shared_parameters(self) -> tuple[SharedParameters, ...]:
-        """Unless a scheme says otherwise all outputs share what is no output's own."""
+        """By default all outputs share the parameters that belong to no single output."""
         shared = tuple(self.trunk_parameters())
         return (SharedParameters(shared, tuple(self.output_sizes)),) if shared else ()

@@ -1,4 +1,4 @@
-"""A trunk for each group of tasks, shared hard inside the group: what a relation that falls into groups asks for."""
+"""A trunk for each group of tasks, shared hard inside the group; also for a relation that is applied by trunks."""
 
 from collections.abc import Iterator
 
