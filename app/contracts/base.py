@@ -53,7 +53,6 @@ _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 ModelId = Annotated[str, StringConstraints(pattern=rf"^mdl_{_UUID}$"), Field(description="A model's id.")]
 DatasetId = Annotated[str, StringConstraints(pattern=rf"^ds_{_UUID}$"), Field(description="A dataset's id.")]
 JobId = Annotated[str, StringConstraints(pattern=rf"^job_{_UUID}$"), Field(description="A job's id.")]
-KeyId = Annotated[str, StringConstraints(pattern=rf"^key_{_UUID}$"), Field(description="An API key's id.")]
 
 Dimension = Annotated[int, Field(ge=1, le=65_536)]
 Shape = Annotated[tuple[Dimension, ...], Field(min_length=1, max_length=4)]

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from app.db import commits, listeners, postgresql, sqlite
 from app.db.errors import DatabaseUnavailable
-from app.db.signals import WORK, Subscriptions, Watch, announced_names
+from app.db.signals import Subscriptions, Watch, announced_names
 from app.db.urls import Dialect, async_url
 
 _WRITER_WAIT_SECONDS = 30.0
@@ -86,18 +86,6 @@ class Database:
         with self._subscriptions.subscribe(names) as watch:
             self._wanted.set()
             yield watch
-
-    async def wait_for_work(self, seconds: float) -> bool:
-        """True when a job may have become claimable; False after so many seconds. For a loop of claim-and-wait
-        use `watch(WORK)`, which misses nothing between the two.
-        """
-        with self.watch(WORK) as watch:
-            return await watch.wait(seconds)
-
-    async def wait_for_change(self, resource_id: str, seconds: float) -> bool:
-        """True when this job, model or dataset may have changed; False after so many seconds. See `watch`."""
-        with self.watch(resource_id) as watch:
-            return await watch.wait(seconds)
 
     async def ping(self) -> None:
         """Raises DatabaseUnavailable unless the database answers."""

@@ -76,11 +76,6 @@ class UploadParser:
             max_header_size=_LONGEST_HEADER,
         )
 
-    @property
-    def file_begun(self) -> bool:
-        """Whether the file's part has begun."""
-        return "file" in self._seen
-
     def write(self, chunk: bytes) -> None:
         """The next bytes of the body; raises BadRequest or TooLarge."""
         try:

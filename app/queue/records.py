@@ -36,7 +36,7 @@ class Claim:
     kind: str
     lane: Lane
     project_id: str
-    spec: str  # JSON as submitted; parse with contracts.jobs.ANY_SPEC
+    spec: str  # JSON as submitted; parse with contracts.specs.jobs.ANY_SPEC
     resolved_spec: str | None  # JSON as frozen by the first attempt's begin; later attempts train exactly this
     threads: int | None
     crashes: int

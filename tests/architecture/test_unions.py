@@ -29,6 +29,7 @@ from app.contracts.specs.distillation import (
 )
 from app.contracts.specs.jobs import WITHOUT_STUDENT, AnyJob, AnyTrainingJob, JobKind, SubmittableJob
 from app.contracts.specs.relations import RelationSpec
+from app.contracts.specs.sharing import SharingName, scheme_of
 from app.contracts.specs.training import Schedule
 from workers.engine.balancing import make_balancer
 from workers.engine.balancing.make import COMBINATIONS
@@ -267,6 +268,20 @@ def test_a_feature_term_without_a_formula_is_refused_by_name() -> None:
 def test_a_balancer_without_a_formula_is_refused_by_name(balancing: Any) -> None:
     with pytest.raises(AssertionError, match="Another"):
         make_balancer(another(balancing)(), (1.0, 1.0), None, 0)
+
+
+# Names that stand for settings.
+
+
+@pytest.mark.parametrize("name", get_args(SharingName))
+def test_a_sharing_scheme_given_by_its_name_is_that_scheme(name: SharingName) -> None:
+    scheme = scheme_of(name)
+    assert (scheme.method if scheme is not None else "hard") == name
+
+
+def test_a_name_without_a_scheme_is_no_hard_sharing() -> None:
+    with pytest.raises(KeyError):
+        scheme_of("pyramid")  # type: ignore[arg-type] # what a scheme whose default was forgotten would be
 
 
 # Every `match` in the code.

@@ -5,22 +5,35 @@ sharing, under the family's own names; of `mmoe`, `cgc` and `mtan` the same sche
 `cross_stitch` with all of its towers, as each stitch reads them all.
 """
 
+from typing import assert_never
+
 from app.contracts.layouts.summary import buffer_shapes, layers, parameter_shapes
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.families.structure import Shape
-from app.contracts.specs.sharing import CrossStitchSharing, TrunksSharing, resolved_sharing, scheme_of
+from app.contracts.specs.sharing import (
+    CgcSharing,
+    CrossStitchSharing,
+    MmoeSharing,
+    MtanSharing,
+    TrunksSharing,
+    resolved_sharing,
+    scheme_of,
+)
 
 
 def cut_architecture(architecture: Architecture, task: str) -> Architecture:
     """The architecture of one task's cut; `architecture` is resolved and has that output. Raises KeyError."""
     outputs = dict(architecture.outputs or {})
     scheme = scheme_of(architecture.sharing)
-    if isinstance(scheme, TrunksSharing):
-        sharing = resolved_sharing("hard", ())
-    elif isinstance(scheme, CrossStitchSharing):
-        sharing = resolved_sharing(scheme, tuple(sorted(outputs)))
-    else:
-        sharing = architecture.sharing
+    match scheme:
+        case TrunksSharing():
+            sharing = resolved_sharing("hard", ())
+        case CrossStitchSharing():
+            sharing = resolved_sharing(scheme, tuple(sorted(outputs)))
+        case MmoeSharing() | CgcSharing() | MtanSharing() | None:
+            sharing = architecture.sharing
+        case _:
+            assert_never(scheme)
     return architecture.model_copy(update={"outputs": {task: outputs[task]}, "sharing": sharing})
 
 

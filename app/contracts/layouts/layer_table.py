@@ -84,13 +84,19 @@ class TableWriter:
         self.add_flops(2 * prod(conv.size) * conv.outputs * conv.inputs * conv.kernel * conv.kernel)
 
     def _norm(self, norm: Norm) -> None:
-        if norm.kind == "none":
-            return
-        size = (norm.shape[-1] if norm.kind == "layer" else norm.shape[0],)
+        match norm.kind:
+            case "none":
+                return
+            case "layer":
+                size = (norm.shape[-1],)
+            case "batch":
+                size = (norm.shape[0],)
+                buffers = {"running_mean": size, "running_var": size, "num_batches_tracked": ()}
+                names = {f"{self.prefix}{norm.name}.{name}": shape for name, shape in buffers.items()}
+                self.table.buffers.update(names)
+            case _:
+                assert_never(norm.kind)
         self._layer(norm.name, "norm", norm.shape, {"weight": size, "bias": size})
-        if norm.kind == "batch":
-            buffers = {"running_mean": size, "running_var": size, "num_batches_tracked": ()}
-            self.table.buffers.update({f"{self.prefix}{norm.name}.{name}": shape for name, shape in buffers.items()})
 
     def _layer(self, name: str, kind: str, output: Shape, shapes: dict[str, Shape]) -> None:
         for parameter, shape in shapes.items():

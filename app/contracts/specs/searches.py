@@ -43,6 +43,3 @@ class RateSearch(JudgedSearch):
     """A search over learning rates; the control is searched over the same."""
 
     search: Annotated[tuple[Rate, ...], Field(min_length=2, max_length=32)] = Field(description="Candidates.")
-
-
-Search = TemperatureSearch | WeightSearch | RateSearch

@@ -98,17 +98,21 @@ _Settings = Annotated[
 ]
 
 
+SharingName = Literal["hard", "cross_stitch", "mmoe", "cgc", "mtan"]
+"""The schemes that have a default for every setting."""
+
+
 def _written_as(value: Any) -> str:
     return "settings" if isinstance(value, dict | Contract) else "name"
 
 
 Sharing = Annotated[
-    Annotated[Literal["hard", "cross_stitch", "mmoe", "cgc", "mtan"], Tag("name")]
-    | Annotated[_Settings, Tag("settings")],
+    Annotated[SharingName, Tag("name")] | Annotated[_Settings, Tag("settings")],
     Discriminator(_written_as),
 ]
 
-_DEFAULTS: dict[str, Scheme] = {
+_DEFAULTS: dict[SharingName, Scheme | None] = {
+    "hard": None,
     "cross_stitch": CrossStitchSharing(method="cross_stitch"),
     "mmoe": MmoeSharing(method="mmoe"),
     "cgc": CgcSharing(method="cgc"),
@@ -120,7 +124,7 @@ def scheme_of(sharing: Sharing) -> Scheme | None:
     """The scheme with its settings, given as a name or an object; None for `hard`."""
     if isinstance(sharing, HardSharing):
         return None
-    return _DEFAULTS.get(sharing) if isinstance(sharing, str) else sharing
+    return _DEFAULTS[sharing] if isinstance(sharing, str) else sharing
 
 
 def towers_of(scheme: CrossStitchSharing, outputs: dict[str, int]) -> tuple[str, ...]:

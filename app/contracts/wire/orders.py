@@ -11,7 +11,7 @@ Both are JSON files in the attempt's directory, whose path is the child's only a
 from collections.abc import Mapping
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import Field, TypeAdapter
 
@@ -78,6 +78,8 @@ class Order(Answer):
 
 
 PeerRole = Literal["peer-1", "peer-2", "peer-3", "peer-4", "peer-5", "peer-6", "peer-7"]
+TEMPORARY_PREFIX: Final = ".draft-"
+"""Names of folders that the engine has not finished writing begin so; a worker removes those of dead processes."""
 PEER_ROLES: tuple[PeerRole, ...] = get_args(PeerRole)
 PredictionsRole = Literal["predictions-train", "predictions-validation", "predictions-test"]
 PREDICTIONS_ROLES: Mapping[SplitName, PredictionsRole] = {

@@ -37,7 +37,7 @@ class JobRow(Base):
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), default=DEFAULT_PROJECT)
     key_id: Mapped[str | None] = mapped_column(String(64), default=None)  # who submitted it
-    kind: Mapped[str] = mapped_column(String(16))  # contracts.jobs.JobKind
+    kind: Mapped[str] = mapped_column(String(16))  # contracts.specs.jobs.JobKind
     lane: Mapped[str] = mapped_column(String(16))  # train | inspect
     name: Mapped[str | None] = mapped_column(Text, default=None)
     labels: Mapped[dict[str, str]] = mapped_column(JsonText, default=dict)  # as given; filters use job_labels
@@ -51,7 +51,7 @@ class JobRow(Base):
     crashes: Mapped[int] = mapped_column(Integer, default=0)
     error: Mapped[dict[str, Any] | None] = mapped_column(JsonText, default=None)  # contracts.problems.JobError
     device: Mapped[str | None] = mapped_column(Text, default=None)
-    progress: Mapped[dict[str, Any]] = mapped_column(JsonText, default=dict)  # contracts.events.Progress
+    progress: Mapped[dict[str, Any]] = mapped_column(JsonText, default=dict)  # contracts.wire.events.Progress
     last_seq: Mapped[int] = mapped_column(BigInteger, default=0)  # of its newest event
 
     checkpoint: Mapped[str | None] = mapped_column(Text, default=None)  # directory name of the newest
@@ -122,7 +122,7 @@ class EventRow(Base):
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    type: Mapped[str] = mapped_column(String(16))  # contracts.events.JobEvent.type
+    type: Mapped[str] = mapped_column(String(16))  # contracts.wire.events.JobEvent.type
     data: Mapped[dict[str, Any]] = mapped_column(JsonText)
     time: Mapped[datetime] = mapped_column(UtcTime, default=utcnow)
 
@@ -147,7 +147,7 @@ class ArtifactRow(Base):
     __tablename__ = "artifacts"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
-    role: Mapped[str] = mapped_column(String(32), primary_key=True)  # contracts.orders.OutputRole
+    role: Mapped[str] = mapped_column(String(32), primary_key=True)  # contracts.wire.orders.OutputRole
     name: Mapped[str] = mapped_column(Text)
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)
@@ -159,7 +159,7 @@ class ReportRow(Base):
     __tablename__ = "job_reports"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
-    report: Mapped[dict[str, Any]] = mapped_column(JsonText)  # contracts.report.Report, or a PreflightReport
+    report: Mapped[dict[str, Any]] = mapped_column(JsonText)  # contracts.reports.report.Report, or a PreflightReport
 
 
 class OutboxRow(Base):

@@ -36,8 +36,8 @@ class ModelRow(Base):
     name: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(String(16))  # contracts.states.ModelState
     format: Mapped[str] = mapped_column(String(16))
-    manifest: Mapped[dict[str, Any]] = mapped_column(JsonText)  # contracts.manifests.ModelManifest
-    facts: Mapped[dict[str, Any] | None] = mapped_column(JsonText, default=None)  # contracts.facts.ModelFacts
+    manifest: Mapped[dict[str, Any]] = mapped_column(JsonText)  # ModelManifest
+    facts: Mapped[dict[str, Any] | None] = mapped_column(JsonText, default=None)  # ModelFacts
     rejection: Mapped[dict[str, Any] | None] = mapped_column(JsonText, default=None)
     source: Mapped[str] = mapped_column(String(16))  # upload | job
     source_job_id: Mapped[str | None] = mapped_column(String(64), default=None, index=True)
@@ -60,8 +60,8 @@ class DatasetRow(Base):
     name: Mapped[str] = mapped_column(Text)
     state: Mapped[str] = mapped_column(String(16))  # contracts.states.ModelState
     format: Mapped[str] = mapped_column(String(16))
-    manifest: Mapped[dict[str, Any]] = mapped_column(JsonText)  # contracts.manifests.DatasetManifest
-    facts: Mapped[dict[str, Any] | None] = mapped_column(JsonText, default=None)  # contracts.facts.DatasetFacts
+    manifest: Mapped[dict[str, Any]] = mapped_column(JsonText)  # DatasetManifest
+    facts: Mapped[dict[str, Any] | None] = mapped_column(JsonText, default=None)  # DatasetFacts
     rejection: Mapped[dict[str, Any] | None] = mapped_column(JsonText, default=None)
     created_at: Mapped[datetime] = mapped_column(UtcTime, default=utcnow)
     state_since: Mapped[datetime] = mapped_column(UtcTime, default=utcnow)
@@ -85,6 +85,6 @@ class FileRow(Base):
     )
     position: Mapped[int] = mapped_column(Integer, default=0)
     name: Mapped[str] = mapped_column(Text)
-    role: Mapped[str] = mapped_column(String(16))  # contracts.facts.FileRole
+    role: Mapped[str] = mapped_column(String(16))  # contracts.resources.facts.FileRole
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)

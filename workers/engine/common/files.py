@@ -18,10 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from app.contracts.base import digest_of
+from app.contracts.wire.orders import TEMPORARY_PREFIX
 
 MANIFEST = "manifest.json"
-TEMPORARY = ".draft-"
-"""Prefix of the names of temporary files and folders, which the worker's cleanup uses too."""
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
@@ -119,7 +118,7 @@ def verified_manifest(folder: Path) -> dict[str, Any] | None:
 def write_document(path: Path, content: Any) -> None:
     """Write `content` as JSON with its digest, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{TEMPORARY}{path.name}")
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}")
     document = {"content": content, "digest": digest_of(content)}
     temporary.write_text(json.dumps(document, sort_keys=True, allow_nan=False))
     sync(temporary)

@@ -12,8 +12,7 @@ from workers.engine.common.eval_mode import evaluating
 from workers.engine.data.transform import apply
 from workers.engine.evaluation.cost.flops import count_flops
 from workers.engine.evaluation.cost.latency import example_batches, measure_latency
-from workers.engine.evaluation.evaluate import Evaluation
-from workers.engine.evaluation.evaluate import evaluate as evaluate_tasks
+from workers.engine.evaluation.evaluate import Evaluation, evaluate
 from workers.engine.evaluation.parties import EvaluatedTask, TaskTeacher
 from workers.engine.evaluation.predictions import PredictionsFiles
 from workers.engine.evaluation.report import Cost, TeacherPart
@@ -40,7 +39,7 @@ class Evaluated:
     """The cost of the student, and of its control, which has the same architecture."""
 
 
-def evaluate(trained: Trained) -> Evaluated:
+def evaluate_trained(trained: Trained) -> Evaluated:
     """Evaluate teachers, student, control and baselines, and write the predictions files. Raises Stopped."""
     tasks = [_evaluated_task(each) for each in trained.tasks]
     evaluation, predictions = _evaluation(trained, tasks)
@@ -70,7 +69,7 @@ def _evaluation(trained: Trained, tasks: list[EvaluatedTask]) -> tuple[Evaluatio
     control = trained.outputs_of(trained.control) if trained.control else None
     firsts = [source.first for source in dataset.sources] if len(dataset.sources) > 1 else ()
     with PredictionsFiles(outputs_folder(trained.job), firsts) as predictions:
-        evaluation = evaluate_tasks(
+        evaluation = evaluate(
             tasks,
             trained.outputs_of(trained.student),
             control,

@@ -37,7 +37,7 @@ class Exported:
     manifest: ModelManifest
 
 
-def export(trained: Trained, evaluated: Evaluated) -> Exported:
+def export_trained(trained: Trained, evaluated: Evaluated) -> Exported:
     """Write every model. Raises UserError `export_mismatch` if the ONNX file's outputs differ."""
     exporter = _Exporter(trained, evaluated.evaluation)
     roles = [PREDICTIONS_ROLES[split] for split in evaluated.predictions]

@@ -4,8 +4,8 @@ from app.contracts.wire.orders import TrainingOutcome
 from workers.engine.balancing import check_available
 from workers.engine.common.determinism import make_deterministic
 from workers.engine.data.joining import read_datasets
-from workers.engine.jobs.evaluate import evaluate
-from workers.engine.jobs.export import export
+from workers.engine.jobs.evaluate import evaluate_trained
+from workers.engine.jobs.export import export_trained
 from workers.engine.jobs.job import Job
 from workers.engine.jobs.load import JobData, store_of
 from workers.engine.jobs.report import write_report
@@ -33,10 +33,10 @@ def train(job: Job) -> TrainingOutcome:
         trained = runs.run()
 
         job.enter("evaluating")
-        evaluated = evaluate(trained)
+        evaluated = evaluate_trained(trained)
 
         job.enter("exporting")
-        exported = export(trained, evaluated)
+        exported = export_trained(trained, evaluated)
 
         job.end_phase()
         return write_report(trained, evaluated, exported)

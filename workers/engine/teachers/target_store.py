@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workers.engine.common.files import MANIFEST, TEMPORARY, commit_folder, temporary_folder, verified_manifest
+from app.contracts.wire.orders import TEMPORARY_PREFIX
+from workers.engine.common.files import MANIFEST, commit_folder, temporary_folder, verified_manifest
 from workers.engine.data.top_k import TopK, largest_scores
 
 Outputs = dict[str, Tensor]
@@ -131,7 +132,7 @@ class SoftTargetStore:
             return True
 
     def _temporary(self, key: str) -> Path:
-        return self._folder / f"{TEMPORARY}{key}"
+        return self._folder / f"{TEMPORARY_PREFIX}{key}"
 
     def _write(self, entries: Mapping[str, Packings], rows: int, compute: Compute) -> None:
         with ExitStack() as folders:
@@ -171,7 +172,7 @@ class SoftTargetStore:
         for path in sorted(entries, key=_last_use):
             if used + needed <= self._limit and needed <= free:
                 return
-            with _exclusive(self._folder / f"{path.name.removeprefix(TEMPORARY)}.lock") as acquired:
+            with _exclusive(self._folder / f"{path.name.removeprefix(TEMPORARY_PREFIX)}.lock") as acquired:
                 if acquired:
                     used, free = used - entries[path], free + entries[path]
                     # Another process may have removed it first.

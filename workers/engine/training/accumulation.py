@@ -19,7 +19,7 @@ from workers.engine.training.batch import Counts, MicroBatch, StepOutputs
 from workers.engine.training.interface import NetworkLearner
 
 
-def forward_backward_in_two_passes(learner: NetworkLearner, parts: Sequence[MicroBatch], counts: Counts) -> None:
+def accumulate_relational(learner: NetworkLearner, parts: Sequence[MicroBatch], counts: Counts) -> None:
     """Forward and backward of a batch in micro-batches `parts`: the gradient of the whole batch, at their memory."""
     outputs, taps = _batch_outputs(learner, parts)
     losses, means = learner.losses(StepOutputs(outputs, taps), concatenate([part.rows for part in parts]), counts)

@@ -18,7 +18,7 @@ from workers.engine.data.inputs import Inputs
 from workers.engine.models import Network
 from workers.engine.models.taps import Taps
 from workers.engine.tasks.task import Task
-from workers.engine.training.accumulation import forward_backward_in_two_passes, losses_of_batch
+from workers.engine.training.accumulation import accumulate_relational, losses_of_batch
 from workers.engine.training.affinity import Observer
 from workers.engine.training.batch import Counts, MicroBatch, PeerOutputs, StepOutputs
 from workers.engine.training.gradient_check import GradientCheck, are_finite
@@ -154,7 +154,7 @@ class Learner:
         self.accumulate(losses, means)
 
     def forward_backward(self, parts: Sequence[MicroBatch], counts: Counts) -> None:
-        forward_backward_in_two_passes(self, parts, counts)
+        accumulate_relational(self, parts, counts)
 
     def accumulate(self, losses: Losses, means: list[Tensor]) -> None:
         self.balancer.backward(losses, self.parameters)

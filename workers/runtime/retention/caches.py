@@ -11,20 +11,20 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from app.contracts.wire.orders import TEMPORARY_PREFIX
 from workers.runtime import locks
 from workers.runtime.disk.usage import bytes_below
 from workers.runtime.retention.item import StaleItem
 
 _DAY_SECONDS = 86_400.0
-_TEMPORARY = ".draft-"
 
 
 def soft_targets(folder: Path, limit: int) -> Iterator[StaleItem]:
     """The least recently used entries, until the others have at most `limit` bytes, and dead temporary folders."""
     entries = []
     for path in _folders(folder):
-        if path.name.startswith(_TEMPORARY):
-            lock = folder / f"{path.name.removeprefix(_TEMPORARY)}.write"
+        if path.name.startswith(TEMPORARY_PREFIX):
+            lock = folder / f"{path.name.removeprefix(TEMPORARY_PREFIX)}.write"
             if _is_free(lock):
                 yield StaleItem("temporary", path.name, bytes_below(path), partial(_remove_unlocked, path, lock))
         else:
@@ -42,7 +42,7 @@ def controls(folder: Path) -> Iterator[StaleItem]:
     """Temporary folders that were not modified for a day. Published entries are bounded by their number."""
     for path in _folders(folder):
         with suppress(FileNotFoundError):
-            if path.name.startswith(_TEMPORARY) and time.time() - path.stat().st_mtime > _DAY_SECONDS:
+            if path.name.startswith(TEMPORARY_PREFIX) and time.time() - path.stat().st_mtime > _DAY_SECONDS:
                 yield StaleItem(
                     "temporary", path.name, bytes_below(path), partial(shutil.rmtree, path, ignore_errors=True)
                 )

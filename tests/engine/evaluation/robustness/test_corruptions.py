@@ -9,7 +9,12 @@ from scipy import ndimage
 from torch import Tensor
 
 from tests.engine.evaluation.cases import seeded
-from workers.engine.evaluation.robustness.corruptions import SEVERITIES, corrupted, corruptions_of, value_range
+from workers.engine.evaluation.robustness.corruptions import (
+    SEVERITIES,
+    corrupted,
+    corruptions_of,
+    value_range,
+)
 
 IMAGES = ("gaussian_noise", "gaussian_blur", "shift")
 

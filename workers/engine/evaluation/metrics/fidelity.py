@@ -1,6 +1,7 @@
 """Fidelity: how closely a student matches the mean of its teachers. Needs no labels."""
 
 import math
+from typing import assert_never
 
 import torch
 from torch import Tensor
@@ -20,18 +21,31 @@ def fidelity(teacher: PartyOutputs, student: PartyOutputs) -> Fidelity:
     kind, rows = student.spec.kind, len(student.values)
     if rows == 0:
         return Fidelity(rows=0)
-    if kind == "class":
-        log_p = log_probabilities(teacher.values.double(), teacher.spec)
-        log_q = log_probabilities(student.values.double(), student.spec)
-        agreement = (log_p.argmax(dim=1) == log_q.argmax(dim=1)).double().mean()
-        divergence = _kl_terms(log_p, log_q).sum(dim=1).mean()
-        return Fidelity(agreement=float(agreement), kl=_finite(divergence), rows=rows)
-    if kind == "multilabel":
-        decisions = [label_logits(party.values, party.spec) > 0.0 for party in (teacher, student)]
-        agreement = (decisions[0] == decisions[1]).double().mean()
-        return Fidelity(agreement=float(agreement), kl=_finite(_bernoulli_kl(teacher, student)), rows=rows)
-    difference = in_target_units(student.values, student.spec) - in_target_units(teacher.values, teacher.spec)
-    return Fidelity(rmse=_finite(difference.square().mean().sqrt()), rows=rows)
+    match kind:
+        case "class":
+            return _class_fidelity(teacher, student)
+        case "multilabel":
+            return _label_fidelity(teacher, student)
+        case "value" | "vector":
+            difference = in_target_units(student.values, student.spec) - in_target_units(teacher.values, teacher.spec)
+            return Fidelity(rmse=_finite(difference.square().mean().sqrt()), rows=rows)
+        case _:
+            assert_never(kind)
+
+
+def _class_fidelity(teacher: PartyOutputs, student: PartyOutputs) -> Fidelity:
+    log_p = log_probabilities(teacher.values.double(), teacher.spec)
+    log_q = log_probabilities(student.values.double(), student.spec)
+    agreement = (log_p.argmax(dim=1) == log_q.argmax(dim=1)).double().mean()
+    divergence = _kl_terms(log_p, log_q).sum(dim=1).mean()
+    return Fidelity(agreement=float(agreement), kl=_finite(divergence), rows=len(student.values))
+
+
+def _label_fidelity(teacher: PartyOutputs, student: PartyOutputs) -> Fidelity:
+    decisions = [label_logits(party.values, party.spec) > 0.0 for party in (teacher, student)]
+    agreement = (decisions[0] == decisions[1]).double().mean()
+    kl = _finite(_bernoulli_kl(teacher, student))
+    return Fidelity(agreement=float(agreement), kl=kl, rows=len(student.values))
 
 
 def _kl_terms(log_p: Tensor, log_q: Tensor) -> Tensor:

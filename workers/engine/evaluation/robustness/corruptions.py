@@ -57,10 +57,13 @@ def corrupted(
         expected = f"one of {', '.join(corruptions_of(raw))} at severity 1 to {len(SEVERITIES)}"
         raise ValueError(f"expected {expected} for rows of shape {list(raw.shape[1:])}, found {name} at {severity}")
     x = _floats(raw)
+    rows, key = rows.to(x.device), derived_seed(seed, f"corruption/{name}")
     if name == "gaussian_blur":
         return _blurred(x, severity)
-    rows, key = rows.to(x.device), derived_seed(seed, f"corruption/{name}")
-    return _shifted(x, severity, key, rows) if name == "shift" else _noisy(x, severity, key, rows, low, high)
+    if name == "shift":
+        return _shifted(x, severity, key, rows)
+    assert name == "gaussian_noise"
+    return _noisy(x, severity, key, rows, low, high)
 
 
 def _floats(values: Tensor) -> Tensor:

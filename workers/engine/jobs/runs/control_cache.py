@@ -12,7 +12,8 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor
 
-from workers.engine.common.files import TEMPORARY, commit_folder, save_tensors, temporary_folder, verified_manifest
+from app.contracts.wire.orders import TEMPORARY_PREFIX
+from workers.engine.common.files import commit_folder, save_tensors, temporary_folder, verified_manifest
 
 MAX_ENTRIES = 256
 STALE_SECONDS = 3600.0
@@ -65,14 +66,14 @@ class ControlCache:
     def store(self, key: str, weights: dict[str, Tensor], epoch: int, steps: int, score: float | None = None) -> None:
         """Store a trained control; the first of concurrent processes wins (all have the same bits). Raises OSError."""
         tensors = {name: value.detach().cpu() for name, value in weights.items()}
-        with temporary_folder(self._folder / f"{TEMPORARY}{key}-{os.getpid()}") as temporary:
+        with temporary_folder(self._folder / f"{TEMPORARY_PREFIX}{key}-{os.getpid()}") as temporary:
             save_tensors(tensors, temporary / "weights.safetensors")
             commit_folder(temporary, self._folder / key, {"epoch": epoch, "steps": steps, "score": score})
         self._evict()
 
     def _evict(self) -> None:
         now = self._folder.stat().st_mtime  # just modified: the clock of the file system, as the process's may differ
-        for temporary in self._folder.glob(f"{TEMPORARY}*"):
+        for temporary in self._folder.glob(f"{TEMPORARY_PREFIX}*"):
             with suppress(FileNotFoundError):
                 if now - temporary.stat().st_mtime > STALE_SECONDS:
                     shutil.rmtree(temporary, ignore_errors=True)

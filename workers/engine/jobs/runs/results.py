@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from app.contracts.specs.architectures import Architecture
-from workers.engine.common.files import TEMPORARY, commit_folder, save_tensors, temporary_folder, verified_manifest
+from app.contracts.wire.orders import TEMPORARY_PREFIX
+from workers.engine.common.files import commit_folder, save_tensors, temporary_folder, verified_manifest
 from workers.engine.evaluation.relation_report import RelationMeasurements
 from workers.engine.jobs.runs.run import Run
 from workers.engine.models import Network, build
@@ -75,7 +76,7 @@ class FinishedRuns:
             for learner, each in result.models.items()
         }
         document = {"format": FORMAT, "models": models, **{name: getattr(result, name) for name in _FACTS}}
-        with temporary_folder(self._folder / f"{TEMPORARY}{name}") as temporary:
+        with temporary_folder(self._folder / f"{TEMPORARY_PREFIX}{name}") as temporary:
             for learner, model in result.models.items():
                 weights = {key: value.detach().cpu() for key, value in model.network.state_dict().items()}
                 save_tensors(weights, temporary / f"{learner}.safetensors")

@@ -134,7 +134,8 @@ class Observer:
         if name == "cosine":
             pairs = [(i, j) for i in range(len(names)) for j in range(i)]
             return [(f"gradient/{names[j]}/{names[i]}/cosine", values[i][j]) for i, j in pairs]
-        return []
+        assert name in ("affinity", "conflict"), f"no series for the table {name}"
+        return []  # affinities by cosine are the cosines; conflicts are reported at the end
 
     def matrix(self) -> Matrix:
         """The current estimate of R, rows not normalised. Waits for the device."""

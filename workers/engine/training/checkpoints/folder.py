@@ -19,7 +19,8 @@ from typing import Any, TypedDict
 from safetensors.torch import load_file
 from torch import Tensor
 
-from workers.engine.common.files import TEMPORARY, commit_folder, save_tensors, temporary_folder, verified_manifest
+from app.contracts.wire.orders import TEMPORARY_PREFIX
+from workers.engine.common.files import commit_folder, save_tensors, temporary_folder, verified_manifest
 
 FORMAT = 2
 """Version of the tensors and the state. Checkpoints of another version are not loaded."""
@@ -79,7 +80,7 @@ class CheckpointFolder:
         """
         name = f"step-{step:08d}-a{self._attempt}"
         facts = {"format": FORMAT, "step": step, "attempt": self._attempt}
-        with temporary_folder(self._folder / f"{TEMPORARY}{name}") as temporary:
+        with temporary_folder(self._folder / f"{TEMPORARY_PREFIX}{name}") as temporary:
             save_tensors(tensors, temporary / "tensors.safetensors")
             (temporary / "state.json").write_text(state)
             digest = commit_folder(temporary, self._folder / name, facts)
@@ -94,7 +95,7 @@ class CheckpointFolder:
 
     def load(self) -> Checkpoint | None:
         """The newest usable checkpoint, or None. Removes stale temporary folders and unusable checkpoints."""
-        for stale in self._folder.glob(f"{TEMPORARY}step-*"):
+        for stale in self._folder.glob(f"{TEMPORARY_PREFIX}step-*"):
             shutil.rmtree(stale, ignore_errors=True)
         for path in self._newest_first():
             manifest = verified_manifest(path)
