@@ -86,14 +86,16 @@ def test_a_client_that_reads_nothing_does_not_keep_jobs_from_their_drain(
     with socket.create_connection(("127.0.0.1", service.port)) as client:
         key = service.http.headers["Authorization"]
         client.sendall(
-            f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\nContent-Length: 9\r\n\r\n".encode()
+            f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\nContent-Length: 9\r\n"
+            "Expect: 100-continue\r\n\r\n".encode()
         )
+        client.settimeout(10)
+        assert client.recv(64).startswith(b"HTTP/1.1 100 "), "the request has begun: a service that stops drops others"
         service.send(signal.SIGTERM)
         eventually(lambda: "draining with 1 jobs" in service.log)
         eventually(lambda: service.pid("supervisor") is None)
         assert service.running  # it still waits for the client
         service.ended()
-        client.settimeout(10)
         answer = client.recv(65536)
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"service_stopping" in answer
