@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -94,19 +95,8 @@ def _finish_stage(folder: Path, version: int) -> None:
     FinishedRuns(folder / "finished", torch.device("cpu")).save("first", RunResult({"student": model}))
 
 
-class _Stage:
-    """What `FinishedRuns.find` asks of a run."""
-
-    name = "first"
-
-    class run_spec:  # noqa: N801 (the name of the field)
-        @staticmethod
-        def architecture_of(name: str) -> Mlp:
-            return ARCHITECTURE
-
-
 def _run_of(folder: Path) -> int:
-    run: Any = _Stage()
+    run: Any = SimpleNamespace(name="first", run_spec=SimpleNamespace(architecture_of=lambda name: ARCHITECTURE))
     found = FinishedRuns(folder / "finished", torch.device("cpu")).find(run)
     if found is None:
         return 0

@@ -1,5 +1,6 @@
 """What every network of ours has: outputs, heads, and which outputs share which parameters."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -20,7 +21,7 @@ class SharedParameters:
     tower: str | None = None
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """Rows [N, *input_shape] (or of any shape with as many numbers a row) -> {output: [N, size]}.
 
     Either one trunk with its heads (`families`), or several trunks that share by a scheme (`sharing`).
@@ -37,17 +38,20 @@ class Network(nn.Module):
         self.input_shape: tuple[int, ...] = architecture.input_shape
         self.output_sizes: dict[str, int] = dict(architecture.outputs)
 
+    @abstractmethod
     def outputs(self, x: Tensor) -> dict[str, Tensor]:
         """Rows [N, *input_shape] -> {output: [N, size]}."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def head(self, output: str) -> nn.Linear:
         """The head of one output. Raises KeyError."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def head_name(self, output: str) -> str:
         """Prefix of the names of the head's parameters."""
-        raise NotImplementedError
+        ...
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Rows [N, …] -> {output: [N, size]}."""

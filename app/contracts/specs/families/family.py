@@ -1,5 +1,6 @@
 """What every family of networks has: shapes, outputs, sharing, and the description of its trunk."""
 
+from abc import abstractmethod
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
@@ -42,8 +43,8 @@ class Family(Contract):
             raise ValueError("a network needs a resolved architecture: `input_shape` and `outputs` are missing")
         return self._trunk(self.input_shape)
 
-    def _trunk(self, input_shape: structure.Shape) -> structure.Trunk:
-        raise NotImplementedError
+    @abstractmethod
+    def _trunk(self, input_shape: structure.Shape) -> structure.Trunk: ...
 
     def misfits(self, input_shape: structure.Shape) -> list[Problem]:
         """What is wrong with the architecture for rows of this shape; pointers start at the architecture."""

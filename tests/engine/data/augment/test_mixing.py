@@ -18,7 +18,7 @@ def mixed(found: AugmentedInputs) -> tuple[Tensor, Tensor, Tensor]:
     return found.x, found.partner, found.share
 
 
-def nobody(rows: Tensor) -> Tensor:
+def no_inputs(rows: Tensor) -> Tensor:
     raise AssertionError("the inputs of partners are not asked for here")
 
 
@@ -106,7 +106,7 @@ def test_the_partner_is_mixed_in_as_it_is_seen_itself() -> None:
 def test_every_row_is_the_partner_of_one_other_row_in_each_epoch(size: int) -> None:
     """All rows stand in one circle: from partner to partner one comes round after all of them."""
     split = SPLIT[:size]
-    partners = MixingPartners(split, nobody)
+    partners = MixingPartners(split, no_inputs)
     for epoch in range(5):
         row, met = split[:1], set()
         while int(row) not in met:
@@ -118,13 +118,13 @@ def test_every_row_is_the_partner_of_one_other_row_in_each_epoch(size: int) -> N
 
 @pytest.mark.parametrize(("seed", "epoch"), [(0, 1), (1, 0)])
 def test_another_epoch_and_another_seed_give_other_partners(seed: int, epoch: int) -> None:
-    partners = MixingPartners(SPLIT, nobody)
+    partners = MixingPartners(SPLIT, no_inputs)
     assert float((partners.of(SPLIT, 0, 0) == partners.of(SPLIT, seed, epoch)).float().mean()) < 0.1
 
 
 def test_all_other_rows_come_equally_often_as_partners() -> None:
     split = torch.tensor([3, 4, 8, 15, 16, 23])
-    partners = MixingPartners(split, nobody)
+    partners = MixingPartners(split, no_inputs)
     counts = torch.zeros(24, dtype=torch.int64)
     for epoch in range(3_000):
         counts += torch.bincount(partners.of(torch.tensor([8]), 0, epoch), minlength=24)
@@ -135,18 +135,20 @@ def test_all_other_rows_come_equally_often_as_partners() -> None:
 def test_partners_do_not_depend_on_the_order_in_which_the_split_is_given() -> None:
     shuffled = SPLIT[torch.randperm(len(SPLIT), generator=torch.Generator().manual_seed(0))]
     rows = SPLIT[:30]
-    assert torch.equal(MixingPartners(shuffled, nobody).of(rows, 0, 7), MixingPartners(SPLIT, nobody).of(rows, 0, 7))
+    assert torch.equal(
+        MixingPartners(shuffled, no_inputs).of(rows, 0, 7), MixingPartners(SPLIT, no_inputs).of(rows, 0, 7)
+    )
 
 
 def test_a_split_of_one_row_mixes_it_with_itself() -> None:
     row = torch.tensor([5])
-    assert MixingPartners(row, nobody).of(row, 0, 0).tolist() == [5]
+    assert MixingPartners(row, no_inputs).of(row, 0, 0).tolist() == [5]
 
 
-@pytest.mark.parametrize("stranger", [1, ROWS + 10])
-def test_rows_outside_the_training_split_have_no_partner(stranger: int) -> None:
+@pytest.mark.parametrize("outside", [1, ROWS + 10])
+def test_rows_outside_the_training_split_have_no_partner(outside: int) -> None:
     with pytest.raises(ValueError, match="training split"):
-        MixingPartners(SPLIT, nobody).of(torch.tensor([2, stranger]), 0, 0)
+        MixingPartners(SPLIT, no_inputs).of(torch.tensor([2, outside]), 0, 0)
 
 
 def test_mixing_without_partners_is_refused() -> None:

@@ -1,5 +1,7 @@
 """The networks of the families: a trunk built from the family's description, and its heads."""
 
+from abc import abstractmethod
+
 from torch import Tensor, nn
 
 from app.contracts.specs.architectures import Architecture
@@ -39,9 +41,10 @@ class FamilyNetwork(Network):
         """Rows [N, *input_shape] -> what the first stage takes."""
         return x
 
+    @abstractmethod
     def stage(self, i: int, h: Tensor) -> Tensor:
         """The i-th of `stage_count` stages."""
-        raise NotImplementedError
+        ...
 
     def end(self, h: Tensor) -> Tensor:
         """The output of the last stage -> features [N, F]."""

@@ -1,5 +1,6 @@
 """What all sharing schemes have: features of its own for each output, and a head that reads them."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 
 from torch import Tensor, nn
@@ -37,9 +38,10 @@ class SchemeNetwork(Network):
     def head_name(self, output: str) -> str:
         return f"heads.{output}"
 
+    @abstractmethod
     def task_features(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Rows [N, *input_shape] -> each output with the features [N, F] that its head reads."""
-        raise NotImplementedError
+        ...
 
     def outputs(self, x: Tensor) -> dict[str, Tensor]:
         return {name: self.head(name)(self.penultimate.get(name)(h)) for name, h in self.task_features(x)}
