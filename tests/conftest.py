@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.databases import fresh_postgresql, fresh_sqlite, running_postgresql
+from tests.databases import DATABASES, fresh_database, fresh_postgresql, fresh_sqlite, running_postgresql
 
 # Workers of the suite share two cores: one thread each, unless a test sets its own.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -32,8 +32,7 @@ def sqlite_url(tmp_path: Path) -> str:
     return fresh_sqlite(tmp_path)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def database_url(request: pytest.FixtureRequest) -> str:
     """A fresh, empty database of each kind in turn."""
-    url: str = request.getfixturevalue(f"{request.param}_url")
-    return url
+    return fresh_database(request)

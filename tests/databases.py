@@ -14,6 +14,17 @@ import psycopg
 import pytest
 
 from app.db.migrate import upgrade
+from tests.exhaustive import sample
+
+DATABASES = ("sqlite", "postgresql")
+WORKER_DATABASES = sample(DATABASES, keep=("postgresql",))
+"""For tests of workers, which reach a database through the ledger alone: its own tests go over both kinds."""
+
+
+def fresh_database(request: pytest.FixtureRequest) -> str:
+    """The URL of a fresh, empty database of the kind that a fixture is parametrized with."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from tests.architecture.compose import ROOT, Image, build_context, image
 API: Final = image("app/Dockerfile")
 WORKER: Final = image("workers/Dockerfile")
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-HEAVY: Final = {"torch", "numpy", "onnx", "onnxruntime", "pyarrow", "safetensors", "torchmetrics", "torchjd"}
+HEAVY: Final = {"torch", "numpy", "onnx", "onnxruntime", "pyarrow", "safetensors", "torchjd"}
 both = pytest.mark.parametrize("built", [API, WORKER], ids=lambda built: built.path)
 
 

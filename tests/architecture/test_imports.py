@@ -37,35 +37,9 @@ def test_the_engine_imports_neither_database_nor_network() -> None:
     assert not loaded & {"sqlalchemy", "fastapi", "httpx", "obstore", "psycopg", "aiosqlite"}
 
 
-_WATCHED = """
-import builtins
-real = builtins.__import__
-def watched(name, globals=None, *rest):
-    importer = (globals or {}).get("__name__", "")
-    if name.split(".")[0] == "scipy" and importer.split(".")[0] in ("app", "workers"):
-        print(importer)
-    return real(name, globals, *rest)
-builtins.__import__ = watched
-"""
-
-
-def _importers_of_scipy(statement: str) -> list[str]:
-    """The modules of this project that import SciPy while the statement runs."""
-    done = subprocess.run(
-        [sys.executable, "-c", _WATCHED + statement], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    return done.stdout.split()
-
-
-def test_what_the_fork_server_imports_asks_for_no_scipy() -> None:
-    """Only the functions that use SciPy import it. torchmetrics and torchjd load parts of it on their own account."""
-    assert _importers_of_scipy(f"import {DEFAULT_ENTRY.partition(':')[0]}") == []
-
-
-def test_an_import_of_scipy_inside_a_function_is_noticed() -> None:
-    module = "workers.engine.teachers.sanity_check"
-    statement = f"import torch; from {module} import best_assignment as f; f(torch.ones(2, 2).long())"
-    assert _importers_of_scipy(statement) == [module]
+def test_the_fork_server_imports_no_scipy_and_no_cvxpy() -> None:
+    """They take seconds: the functions that use them import them."""
+    assert not _loaded_after(f"import {DEFAULT_ENTRY.partition(':')[0]}") & {"scipy", "cvxpy", "torchjd"}
 
 
 def test_the_import_rules_hold() -> None:

@@ -5,11 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.databases import migrate
+from tests.databases import WORKER_DATABASES, fresh_database, migrate
 from tests.integration.worker.harness import WorkerHarness
 
 LEASE_SECONDS = 30.0
 """Longer than a busy machine ever stalls; tests that wait for a lease's end set their own."""
+
+
+@pytest.fixture(params=WORKER_DATABASES)
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A fresh, empty database."""
+    return fresh_database(request)
 
 
 @pytest.fixture

@@ -1,32 +1,17 @@
 """From the spec of a balancer to the balancer: `_loss_method` and `COMBINATIONS` have a line for each method."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any, assert_never
-
-from torchjd.aggregation import (
-    IMTLG,
-    MGDA,
-    AlignedMTL,
-    CAGrad,
-    ConFIG,
-    DualProj,
-    FairGrad,
-    GradDrop,
-    PCGrad,
-    UPGrad,
-)
+from typing import assert_never
 
 from app.contracts.problems import UserError
 from app.contracts.specs import balancing as specs
 from app.contracts.specs.balancing import Balancing, FixedBalancing, GradientBalancing, LossBalancing
-from workers.engine.balancing.aggregators import GradVacByTask, NashByTask, Plain
 from workers.engine.balancing.balancer import Balancer
 from workers.engine.balancing.fixed import Fixed
-from workers.engine.balancing.gradient import Combination, GradientBalancer
+from workers.engine.balancing.gradient import GradientBalancer
 from workers.engine.balancing.learned import Famo, ImtlL, Uncertainty
 from workers.engine.balancing.loss import LossBalancer, LossMethod
-from workers.engine.balancing.norms import DbMtl, GradNorm
 from workers.engine.balancing.relation.matrix import Relation
 from workers.engine.balancing.scalarizations import Dwa, GeometricMean, Random, Stch
 
@@ -51,6 +36,9 @@ def make_balancer(spec: Balancing, weights: Sequence[float], relation: Relation 
     if isinstance(spec, LossBalancing):
         return LossBalancer(_loss_method(spec, weights, seed), len(weights), relation)
     if isinstance(spec, GradientBalancing):
+        # Here, as torchjd imports CVXPY and SciPy, which takes seconds: the fork server does without.
+        from workers.engine.balancing.combinations import COMBINATIONS
+
         make = COMBINATIONS[type(spec)]
         return GradientBalancer(lambda: make(spec, weights), weights, relation, seed)
     assert_never(spec)
@@ -75,29 +63,3 @@ def _loss_method(spec: LossBalancing, weights: Sequence[float], seed: int) -> Lo
             return Famo(count, spec.learning_rate, spec.weight_decay)
         case _:
             assert_never(spec)
-
-
-def _preference(weights: Sequence[float]) -> Sequence[float] | None:
-    """The tasks' weights as a preference vector; None where they are equal."""
-    return weights if len(set(weights)) > 1 else None
-
-
-COMBINATIONS: Mapping[type[GradientBalancing], Callable[[Any, Sequence[float]], Combination]] = {
-    specs.PcgradBalancing: lambda spec, weights: Plain(PCGrad()),
-    specs.GradvacBalancing: lambda spec, weights: GradVacByTask(len(weights), spec.beta),
-    specs.GraddropBalancing: lambda spec, weights: Plain(GradDrop()),
-    specs.MgdaBalancing: lambda spec, weights: Plain(MGDA()),
-    specs.CagradBalancing: lambda spec, weights: Plain(CAGrad(spec.c)),
-    specs.ImtlGBalancing: lambda spec, weights: Plain(IMTLG()),
-    specs.AlignedMtlBalancing: lambda spec, weights: Plain(
-        AlignedMTL(scale_mode=spec.scale), _preference(weights), shares=True
-    ),
-    specs.FairgradBalancing: lambda spec, weights: Plain(FairGrad(spec.alpha)),
-    specs.ConfigBalancing: lambda spec, weights: Plain(ConFIG(), _preference(weights)),
-    specs.GradnormBalancing: lambda spec, weights: GradNorm(len(weights), spec.alpha, spec.learning_rate),
-    specs.DbMtlBalancing: lambda spec, weights: DbMtl(len(weights), spec.beta),
-    specs.UpgradBalancing: lambda spec, weights: Plain(UPGrad(), _preference(weights), shares=True),
-    specs.DualprojBalancing: lambda spec, weights: Plain(DualProj(), _preference(weights), shares=True),
-    specs.NashMtlBalancing: lambda spec, weights: NashByTask(len(weights), spec.every),
-}
-"""Every gradient method: (its spec, the tasks' weights) -> what combines the gradients of one set of parameters."""

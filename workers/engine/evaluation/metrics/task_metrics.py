@@ -16,32 +16,18 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, nll_loss
-from torchmetrics.functional import (
-    cosine_similarity,
-    mean_absolute_error,
-    mean_squared_error,
-    r2_score,
-)
-from torchmetrics.functional.classification import (
-    binary_auroc,
-    multiclass_accuracy,
-    multiclass_calibration_error,
-    multilabel_f1_score,
-)
+from torch.nn.functional import binary_cross_entropy_with_logits, cosine_similarity, nll_loss
 
 from app.contracts.resources.manifests import OutputSpec
 from app.contracts.specs.distillation import TaskKind
 from workers.engine.data.dataset import TargetColumn
+from workers.engine.evaluation.metrics.auroc import binary_auroc
+from workers.engine.evaluation.metrics.calibration import confidence_bins
 from workers.engine.evaluation.metrics.labels import labelled_part
 from workers.engine.evaluation.metrics.outputs import in_target_units, label_logits
 from workers.engine.losses.softmax import log_probabilities
 
 Metrics = dict[str, float | None]
-
-ECE_BINS = 15
-_BELOW_ONE = 1.0 - 2.0**-24
-_MISSING = -1
 
 
 def task_metrics(
@@ -80,12 +66,9 @@ def _class_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranking: b
     predicted = log_p.argmax(dim=1)
     classes = log_p.shape[1]
     measured: Metrics = {
-        "accuracy": multiclass_accuracy(predicted, labels, classes, average="micro", validate_args=False).item(),
+        "accuracy": float((predicted == labels).double().mean()),
         "nll": nll_loss(log_p, labels).item(),
-        # torchmetrics puts a confidence of exactly 1 into an extra bin; just below 1 it is in the last bin.
-        "ece": multiclass_calibration_error(
-            p.clamp(max=_BELOW_ONE), labels, classes, n_bins=ECE_BINS, norm="l1", validate_args=False
-        ).item(),
+        "ece": confidence_bins(log_p, labels).calibration_error,
         "brier": _brier(p, labels),
         "macro_f1": _macro_f1(predicted, labels, classes),
     }
@@ -103,7 +86,7 @@ def _brier(p: Tensor, labels: Tensor) -> float:
 def _macro_f1(predicted: Tensor, labels: Tensor, classes: int) -> float:
     """Mean F1 = 2 tp / (2 tp + fp + fn) over the classes that occur as label or prediction.
 
-    Equal to torchmetrics' macro F1, whose table of classes² counts would need gigabytes for many classes.
+    No table of classes² counts, which would need gigabytes for many classes.
     """
     correct = torch.bincount(labels[predicted == labels], minlength=classes).double()
     total = torch.bincount(labels, minlength=classes) + torch.bincount(predicted, minlength=classes)
@@ -116,63 +99,67 @@ def _one_versus_rest_auroc(p: Tensor, labels: Tensor) -> float | None:
     present = torch.bincount(labels).nonzero().reshape(-1)
     if len(present) < 2:
         return None
-    areas = [binary_auroc(p[:, c], (labels == c).long(), validate_args=False) for c in present.tolist()]
-    return float(torch.stack(areas).mean())
+    areas = [binary_auroc(p[:, c], labels == c) for c in present.tolist()]
+    return sum(areas) / len(areas)
 
 
 def _multilabel_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranking: bool) -> Metrics:
     logits = label_logits(outputs, spec)
     valid = ~labels.isnan()
-    predicted = logits > 0.0
-    truth = torch.where(valid, labels, torch.tensor(float(_MISSING))).long()
+    predicted, truth = logits > 0.0, labels > 0.5
     measured: Metrics = {
-        "accuracy": float((predicted[valid] == (labels[valid] > 0.5)).double().mean()),
+        "accuracy": float((predicted[valid] == truth[valid]).double().mean()),
         "nll": binary_cross_entropy_with_logits(logits[valid].double(), labels[valid].double()).item(),
-        "macro_f1": _macro_label_f1(predicted, truth),
+        "macro_f1": _macro_label_f1(predicted & valid, truth & valid),
     }
     if ranking:
-        measured["auroc"] = _label_auroc(logits, truth)
+        measured["auroc"] = _label_auroc(logits.double().sigmoid(), truth, valid)
     return measured
 
 
 def _macro_label_f1(predicted: Tensor, truth: Tensor) -> float:
-    """Mean F1 over labels; a label without positives in truth and prediction counts as 0 (scikit-learn's default)."""
-    labels = truth.shape[1]
-    if labels == 1:
-        predicted, truth, labels = predicted.repeat(1, 2), truth.repeat(1, 2), 2  # torchmetrics requires two labels
-    return multilabel_f1_score(
-        predicted.long(), truth, labels, average="macro", ignore_index=_MISSING, validate_args=False
-    ).item()
+    """Mean F1 over labels, bool [n, labels] both, False where a label is missing. A label without positives in truth
+    and prediction counts as 0 (scikit-learn's default).
+    """
+    correct = (predicted & truth).sum(dim=0).double()
+    total = (predicted.sum(dim=0) + truth.sum(dim=0)).double()
+    return float((2.0 * correct / total.clamp(min=1.0)).mean())
 
 
-def _label_auroc(logits: Tensor, truth: Tensor) -> float | None:
+def _label_auroc(scores: Tensor, truth: Tensor, valid: Tensor) -> float | None:
     """Mean area under the ROC curve over the labels that are both 0 and 1 in some rows; None without any."""
     areas = []
     for label in range(truth.shape[1]):
-        valid = truth[:, label] != _MISSING
-        values = truth[valid, label]
-        if 0 < int(values.sum()) < len(values):
-            areas.append(binary_auroc(logits[valid, label].double().sigmoid(), values, validate_args=False))
-    return float(torch.stack(areas).mean()) if areas else None
+        known = valid[:, label]
+        values = truth[known, label]
+        if values.any() and not values.all():
+            areas.append(binary_auroc(scores[known, label], values))
+    return sum(areas) / len(areas) if areas else None
 
 
 def _value_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranking: bool) -> Metrics:
     predicted = in_target_units(outputs, spec).reshape(-1)
     truth = labels.double().reshape(-1)
+    error = predicted - truth
     varies = bool((truth != truth[0]).any())
     return {
-        "rmse": mean_squared_error(predicted, truth, squared=False).item(),
-        "mae": mean_absolute_error(predicted, truth).item(),
-        "r2": r2_score(predicted, truth).item() if varies else None,
+        "rmse": _rmse(error),
+        "mae": float(error.abs().mean()),
+        "r2": float(1.0 - error.square().sum() / (truth - truth.mean()).square().sum()) if varies else None,
     }
 
 
 def _vector_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranking: bool) -> Metrics:
     predicted, truth = in_target_units(outputs, spec), labels.double()
     return {
-        "rmse": mean_squared_error(predicted.reshape(-1), truth.reshape(-1), squared=False).item(),
-        "cosine": cosine_similarity(predicted, truth, reduction="mean").item(),
+        "rmse": _rmse(predicted - truth),
+        "cosine": float(cosine_similarity(predicted, truth, dim=1).mean()),
     }
+
+
+def _rmse(error: Tensor) -> float:
+    """Root mean square of errors float64 of any shape."""
+    return float(error.square().mean().sqrt())
 
 
 _HEADLINE: dict[TaskKind, str | None] = {"class": "accuracy", "multilabel": "accuracy", "value": "r2", "vector": None}
