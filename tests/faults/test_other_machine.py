@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.services.control_service import ControlledService
 
-STEPS = 3000
+STEPS = 1000
 
 
 def _instructions(**environment: str) -> str:

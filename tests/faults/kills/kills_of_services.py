@@ -27,12 +27,14 @@ LONG = 1500
 """Steps of a job: long enough to be met by several faults."""
 
 
-def killed_services(seed: int, folder: Path, url: str, faults: int = FAULTS, copies: int = 2) -> Outcome:
+def killed_services(
+    seed: int, folder: Path, url: str, faults: int = FAULTS, copies: int = 2, steps: int = LONG
+) -> Outcome:
     """Two kinds of job, other ones with each seed: once undisturbed, then some copies of each under fire."""
     data = folder / "data"
     with ApiAndWorkers(data, url, workers=2) as service:
         all_outputs = TrainingInputs(service, folder)
-        training = {**described(seed), "steps": LONG}
+        training = {**described(seed), "steps": steps}
         specs = [all_outputs.spec(kind, training) for kind in KINDS[seed % 2 :: 2]]
         undisturbed = [service.submit(spec) for spec in specs]
         students = [service.digest(service.succeed(job_id)["id"]) for job_id in undisturbed] * copies

@@ -28,6 +28,6 @@ def test_every_part_of_serve_is_killed_and_the_job_ends_once_with_the_same_stude
 def test_real_jobs_on_two_supervisors_survive_kills_of_all_parts_and_of_the_api_under_a_submission(
     postgresql_url: str, tmp_path: Path
 ) -> None:
-    found = killed_services(SEED, tmp_path, postgresql_url, faults=4)
+    found = killed_services(SEED, tmp_path, postgresql_url, faults=4, copies=1, steps=700)
     assert found.flawless, f"seed {SEED}: {found}"
     assert found.kills > 0

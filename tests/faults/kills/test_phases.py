@@ -13,10 +13,10 @@ from tests.faults.services.small_jobs import OPTIMIZERS, SCHEDULES, described
 
 
 def _killed(kinds: Sequence[str], folder: Path, url: str) -> None:
-    found = killed_in_phases(kinds, SEED, folder, url, points=2)
+    found = killed_in_phases(kinds, SEED, folder, url, points=1)
     assert found.flawless, f"seed {SEED}: {found}"
     assert found.bit_exact
-    assert found.kills == 2 * len(kinds) + 1
+    assert found.kills == len(kinds) + 1
 
 
 def test_a_training_or_distillation_killed_in_any_phase_gives_the_same_student(sqlite_url: str, tmp_path: Path) -> None:
