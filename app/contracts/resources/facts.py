@@ -59,7 +59,10 @@ class ModelFacts(Answer):
 class InputFacts(Answer):
     """One input of a dataset as rows of numbers. `mean` and `std` are those of the training split after `scale`."""
 
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] = Field(description="Shape of one row, after `layout`.")
+    layout: Literal["channels_last", "channels_first"] | None = Field(
+        default=None, description="Layout of the rows in the file, where the manifest says it."
+    )
     scale: float = 1.0
     standardize: bool = False
     mean: tuple[float, ...] | None = Field(

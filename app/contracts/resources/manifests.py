@@ -34,7 +34,8 @@ class InputTransform(Contract):
     """What a model does to raw inputs first: `(x * scale - mean) / std`.
 
     `mean` and `std` are numbers, or one number for each element of the first dimension (channels, or the
-    features of a flat row).
+    features of a flat row), or one for each number of a row in C order. Rows are brought into the model's input shape
+    before.
     """
 
     scale: PositiveScale = Field(default=1.0, description="Factor on every raw number.")
@@ -138,7 +139,17 @@ class ArrayInput(Contract):
     columns: Columns | None = Field(
         default=None, description="Columns of a table, in order; for npz one key (the input's name when left out)."
     )
-    shape: Shape | None = Field(default=None, description="Reshapes a flat row; the array's own shape when left out.")
+    shape: Shape | None = Field(
+        default=None,
+        description="Shape of one row in the file, before `layout`. Reshapes a flat row (C order), and adds or removes "
+        "sides of 1; the array's own shape when left out.",
+    )
+    layout: Literal["channels_last", "channels_first"] | None = Field(
+        default=None,
+        description="Which side of a row counts the channels. `channels_last` moves the last side to the front once, "
+        "at reading: rows [height, width, channels] become [channels, height, width], as the networks expect them. "
+        "`channels_first` states that the first side does.",
+    )
     scale: PositiveScale = Field(default=1.0, description="Factor on every number.")
     standardize: bool = Field(
         default=False,

@@ -1,7 +1,6 @@
 """Reads a file by its manifest into a dataset in memory, and derives the facts about it."""
 
 from collections.abc import Mapping
-from math import prod
 from pathlib import Path
 from typing import assert_never
 
@@ -29,6 +28,7 @@ from workers.engine.data.dataset import Dataset, TargetColumn
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.read import read_arrays
 from workers.engine.data.labels import class_column, columns_of, number_column
+from workers.engine.data.layout import arranged
 from workers.engine.data.splits import split_by_column, split_by_fractions
 
 MIN_DEVIATION = 1e-6
@@ -77,15 +77,7 @@ def _input(name: str, spec: ArrayInput, arrays: Mapping[str, Array]) -> Tensor:
         )
     raw = columns[0] if len(columns) == 1 else np.stack([column.reshape(len(column)) for column in columns], axis=1)
     raw = raw.reshape(len(raw), *(raw.shape[1:] or (1,)))
-    if spec.shape is not None:
-        if prod(spec.shape) != prod(raw.shape[1:]):
-            raise UserError(
-                "shape_mismatch", f"input `{name}` has rows of shape {list(raw.shape[1:])}, expected {list(spec.shape)}"
-            )
-        raw = raw.reshape(len(raw), *spec.shape)
-    if raw.ndim > 5:
-        raise UserError("shape_mismatch", f"input `{name}` has rows of {raw.ndim - 1} dimensions, 4 at most")
-    return _tensor(name, raw)
+    return _tensor(name, arranged(name, spec, raw))
 
 
 def _tensor(name: str, raw: Array) -> Tensor:
@@ -167,6 +159,7 @@ def _input_facts(dataset: Dataset, name: str, spec: ArrayInput) -> InputFacts:
     transform = dataset.transforms[name]
     return InputFacts(
         shape=tuple(dataset.inputs[name].shape[1:]),
+        layout=spec.layout,
         scale=spec.scale,
         standardize=spec.standardize,
         mean=transform.mean if isinstance(transform.mean, tuple) else None,

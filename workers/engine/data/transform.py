@@ -7,9 +7,14 @@ from app.contracts.resources.manifests import InputTransform
 
 
 def _column(statistic: float | tuple[float, ...], like: Tensor) -> Tensor:
-    """One number, or one for each element of a row's first dimension, shaped to broadcast over [N, *row]."""
+    """One number, one for each element of a row's first dimension, or one for each number of a row, shaped to broadcast
+    over [N, *row].
+    """
     values = torch.tensor(statistic, dtype=torch.float32, device=like.device)
-    return values if values.dim() == 0 else values.reshape(1, -1, *[1] * (like.dim() - 2))
+    if values.dim() == 0:
+        return values
+    row = like.shape[1:]
+    return values.reshape(-1, *[1] * (len(row) - 1)) if len(values) == row[0] else values.reshape(row)
 
 
 def apply(raw: Tensor, transform: InputTransform) -> Tensor:

@@ -42,9 +42,9 @@ class AugmentationPlan:
         return result.x, Rows(rows.host, rows.device, Augmentation(epoch, partner, result.share))
 
     def raw(self, rows: Tensor, epoch: int) -> Tensor:
-        """The augmented rows before the transform, as teachers take them."""
+        """The augmented rows before the transform, in the dataset's shape, as teachers take them."""
         x, _ = self.apply(Rows.on(self.inputs.column.device, rows), epoch)
-        return invert(x, self.transform)
+        return invert(x.reshape(len(rows), *self.inputs.column.values.shape[1:]), self.transform)
 
     def key(self, epoch: int) -> str:
         """A key of everything that the augmented rows of an epoch depend on besides the raw rows."""
