@@ -61,8 +61,9 @@ Shape = Annotated[tuple[Dimension, ...], Field(min_length=1, max_length=4)]
 Weight = Annotated[float, Field(ge=0.0, le=1e4)]
 """A non-negative weight of a term, task or teacher."""
 
-Finite = Annotated[float, Field(ge=-1e9, le=1e9)]
-PositiveScale = Annotated[float, Field(gt=1e-9, le=1e9)]
+Finite = Annotated[float, Field(ge=-1e30, le=1e30)]
+"""A mean, of timestamps or identifiers too; within what float32 holds."""
+PositiveScale = Annotated[float, Field(gt=1e-9, le=1e30)]
 
 Metadata = Annotated[
     dict[

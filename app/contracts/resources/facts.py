@@ -90,6 +90,9 @@ class DatasetFacts(Answer):
     splits: dict[SplitName, int]
     inputs: dict[str, InputFacts]
     targets: dict[str, TargetFacts]
+    warnings: tuple[dict[str, str], ...] = Field(
+        default=(), description="What is allowed but may be unintended: `{code, message}` each."
+    )
 
 
 MODEL_FACTS: TypeAdapter[ModelFacts] = TypeAdapter(ModelFacts)
