@@ -54,6 +54,9 @@ class ModelFacts(Answer):
     parameters: int | None = Field(description="null where unknown.")
     layers: tuple[Layer, ...] = ()
     max_batch: int | None = Field(default=None, description="An ONNX graph with a fixed batch size says it here.")
+    warnings: tuple[dict[str, str], ...] = Field(
+        default=(), description="What the inspection chose or did with the file: `{code, message}` each."
+    )
 
 
 class InputFacts(Answer):

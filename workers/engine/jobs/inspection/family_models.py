@@ -22,7 +22,7 @@ from app.contracts.resources.manifests import (
 from app.contracts.resources.row_layouts import statistics_misfit
 from app.contracts.specs.architectures import Architecture
 from workers.engine.models.build import build
-from workers.engine.models.loading import load_weights
+from workers.engine.models.loading import load_weights, loading_notes
 
 MAX_NUMBERS = 1 << 28
 """Maximum number of elements of a row, or of a batch for graphs with a fixed batch size."""
@@ -87,6 +87,7 @@ def inspect_family_model(path: Path, manifest: ModelManifest) -> ModelFacts:
         outputs=outputs,
         parameters=parameter_count(architecture),
         layers=layers(architecture),
+        warnings=loading_notes(path, manifest, architecture),
     )
 
 
