@@ -24,7 +24,8 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """The text. Raises ValueError for control characters and lone surrogates."""
     if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in text):
         raise ValueError("control characters and lone surrogates are not allowed here")
     return text
@@ -37,15 +38,18 @@ Name = Annotated[
 ]
 """A name that appears in parameter names, metric names and URLs."""
 
-Title = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
+Title = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(printable)]
 """A human's name for a resource."""
 
-Column = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_printable)]
+Column = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(printable)]
 """A column of a table or a key of an npz archive."""
 
-ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
+ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(printable)]
 
 ParameterPrefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-]{1,200}$")]
+
+RenamedPrefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-]{0,200}$")]
+"""What a prefix becomes; nothing drops it."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -61,13 +65,14 @@ Shape = Annotated[tuple[Dimension, ...], Field(min_length=1, max_length=4)]
 Weight = Annotated[float, Field(ge=0.0, le=1e4)]
 """A non-negative weight of a term, task or teacher."""
 
-Finite = Annotated[float, Field(ge=-1e9, le=1e9)]
-PositiveScale = Annotated[float, Field(gt=1e-9, le=1e9)]
+Finite = Annotated[float, Field(ge=-1e30, le=1e30)]
+"""A mean, of timestamps or identifiers too; within what float32 holds."""
+PositiveScale = Annotated[float, Field(gt=1e-9, le=1e30)]
 
 Metadata = Annotated[
     dict[
-        Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_printable)],
-        Annotated[str, StringConstraints(max_length=1024), AfterValidator(_printable)],
+        Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(printable)],
+        Annotated[str, StringConstraints(max_length=1024), AfterValidator(printable)],
     ],
     Field(max_length=32, description="Notes of the client: at most 32 short strings, by name."),
 ]

@@ -30,6 +30,9 @@ class Dataset(Answer):
     inputs: dict[str, ArrayInput] = Field(description="Inputs by name, as in the manifest.")
     targets: dict[str, TargetSpec] = Field(description="Targets by name, as in the manifest; may be empty.")
     dealt: Splits = Field(description="How rows are assigned to splits, as `splits` in the manifest.")
+    warnings: tuple[dict[str, str], ...] = Field(
+        default=(), description="What is allowed but may be unintended, each with a stable `code` and a `message`."
+    )
     created_at: AwareDatetime = Field(description="When the dataset was uploaded (RFC 3339, UTC).")
     metadata: Metadata
 
@@ -55,6 +58,7 @@ def dataset_view(row: DatasetRow) -> Dataset:
         "inputs": manifest["inputs"],
         "targets": manifest.get("targets") or {},
         "dealt": manifest["splits"],
+        "warnings": facts.get("warnings") or (),
         "created_at": row.created_at,
         "metadata": manifest.get("metadata") or {},
     }

@@ -51,6 +51,11 @@ class Model(Answer):
     rename: dict[str, str] = Field(
         description="Parameter prefixes of the uploaded file -> prefixes used here; empty where nothing was renamed."
     )
+    warnings: tuple[dict[str, str], ...] = Field(
+        default=(),
+        description="What the inspection chose or did with the file, each with a stable `code` and a `message`: which "
+        "state_dict of several it took, which prefix it left out.",
+    )
     source: Annotated[UploadSource | JobSource, Field(discriminator="type")] = Field(
         description="Whether the model was uploaded or trained by a job."
     )
@@ -96,6 +101,7 @@ def model_view(row: ModelRow) -> Model:
         "outputs": manifest["outputs"],
         "sizes": {name: output["size"] for name, output in (facts.get("outputs") or {}).items()},
         "rename": manifest.get("rename") or {},
+        "warnings": facts.get("warnings") or (),
         "source": {"type": "job", "job": row.source_job_id} if row.source == "job" else {"type": "upload"},
         "created_at": row.created_at,
         "metadata": manifest.get("metadata") or {},

@@ -97,6 +97,7 @@ def _resolve_training(
     )
     if isinstance(spec, MultitaskJob):
         spec = check_fit(spec, findings)
+    findings.warnings += dataset.warnings if dataset is not None else ()
     if dataset is None:
         findings.unknown()
         if isinstance(spec, MultitaskJob):

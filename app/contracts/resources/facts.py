@@ -54,12 +54,18 @@ class ModelFacts(Answer):
     parameters: int | None = Field(description="null where unknown.")
     layers: tuple[Layer, ...] = ()
     max_batch: int | None = Field(default=None, description="An ONNX graph with a fixed batch size says it here.")
+    warnings: tuple[dict[str, str], ...] = Field(
+        default=(), description="What the inspection chose or did with the file: `{code, message}` each."
+    )
 
 
 class InputFacts(Answer):
     """One input of a dataset as rows of numbers. `mean` and `std` are those of the training split after `scale`."""
 
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] = Field(description="Shape of one row, after `layout`.")
+    layout: Literal["channels_last", "channels_first"] | None = Field(
+        default=None, description="Layout of the rows in the file, where the manifest says it."
+    )
     scale: float = 1.0
     standardize: bool = False
     mean: tuple[float, ...] | None = Field(
@@ -87,6 +93,9 @@ class DatasetFacts(Answer):
     splits: dict[SplitName, int]
     inputs: dict[str, InputFacts]
     targets: dict[str, TargetFacts]
+    warnings: tuple[dict[str, str], ...] = Field(
+        default=(), description="What is allowed but may be unintended: `{code, message}` each."
+    )
 
 
 MODEL_FACTS: TypeAdapter[ModelFacts] = TypeAdapter(ModelFacts)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
 from app.contracts.base import (
     ClassName,
@@ -15,8 +15,10 @@ from app.contracts.base import (
     Name,
     ParameterPrefix,
     PositiveScale,
+    RenamedPrefix,
     Shape,
     Title,
+    printable,
 )
 from app.contracts.specs.architectures import Architecture
 
@@ -34,7 +36,8 @@ class InputTransform(Contract):
     """What a model does to raw inputs first: `(x * scale - mean) / std`.
 
     `mean` and `std` are numbers, or one number for each element of the first dimension (channels, or the
-    features of a flat row).
+    features of a flat row), or one for each number of a row in C order. Rows are brought into the model's input shape
+    before.
     """
 
     scale: PositiveScale = Field(default=1.0, description="Factor on every raw number.")
@@ -102,8 +105,21 @@ class ModelManifest(Contract):
         description="The network; required for safetensors and state_dict, not allowed for onnx, whose file contains "
         "its graph.",
     )
-    rename: Annotated[dict[ParameterPrefix, ParameterPrefix], Field(max_length=4096)] = Field(
-        default_factory=dict, description="Parameter prefixes in the file -> prefixes of the architecture."
+    key: Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(printable)] | None = Field(
+        default=None,
+        description="Where the state_dict is in a checkpoint of several, as `state_dict_ema` or `nets.student`; found "
+        "by itself where there is one. For state_dict files.",
+    )
+    rename: Annotated[dict[ParameterPrefix, RenamedPrefix], Field(max_length=4096)] = Field(
+        default_factory=dict,
+        description="Parameter prefixes in the file -> prefixes of the architecture; an empty one drops the prefix, "
+        "and the rest of the name is renamed again. `module.`, `_orig_mod.` and `model.` before all names are dropped "
+        "where the names do not fit otherwise.",
+    )
+    missing_biases: Literal["zero"] | None = Field(
+        default=None,
+        description="`zero`: layers whose weight is in the file and whose bias is not have a bias of zeros, as those "
+        "made with `bias=False`. Left out, such a file is refused.",
     )
     inputs: Annotated[dict[Name, InputTransform], Field(max_length=1)] = Field(
         default_factory=dict, description="Transform of raw inputs before the first layer; identity when left out."
@@ -115,9 +131,13 @@ class ModelManifest(Contract):
 
     @model_validator(mode="after")
     def _architecture_fits_format(self) -> Self:
+        if self.key is not None and self.format != "state_dict":
+            raise ValueError(f"`key` chooses within a state_dict file, this one is {self.format}: leave it out")
         if self.format == "onnx":
-            if self.architecture is not None or self.rename:
-                raise ValueError("an onnx model carries its own graph: leave out `architecture` and `rename`")
+            if self.architecture is not None or self.rename or self.missing_biases is not None:
+                raise ValueError(
+                    "an onnx model carries its own graph: leave out `architecture`, `rename` and `missing_biases`"
+                )
             return self
         arch = self.architecture
         if arch is None:
@@ -138,7 +158,17 @@ class ArrayInput(Contract):
     columns: Columns | None = Field(
         default=None, description="Columns of a table, in order; for npz one key (the input's name when left out)."
     )
-    shape: Shape | None = Field(default=None, description="Reshapes a flat row; the array's own shape when left out.")
+    shape: Shape | None = Field(
+        default=None,
+        description="Shape of one row in the file, before `layout`. Reshapes a flat row (C order), and adds or removes "
+        "sides of 1; the array's own shape when left out.",
+    )
+    layout: Literal["channels_last", "channels_first"] | None = Field(
+        default=None,
+        description="Which side of a row counts the channels. `channels_last` moves the last side to the front once, "
+        "at reading: rows [height, width, channels] become [channels, height, width], as the networks expect them. "
+        "`channels_first` states that the first side does.",
+    )
     scale: PositiveScale = Field(default=1.0, description="Factor on every number.")
     standardize: bool = Field(
         default=False,

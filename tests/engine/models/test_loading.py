@@ -25,7 +25,8 @@ from workers.engine.common.files import sha256_of
 from workers.engine.jobs.inspection.family_models import inspect_family_model
 from workers.engine.jobs.inspection.inspect import inspect
 from workers.engine.models import build
-from workers.engine.models.loading import load_weights, renamed
+from workers.engine.models.loading import load_weights
+from workers.engine.models.parameter_names import renamed
 
 
 def loaded(tensors: dict[str, Tensor], folder: Path, **changes: Any) -> dict[str, Tensor]:
@@ -57,6 +58,10 @@ def under(tensors: dict[str, Tensor], **prefixes: str) -> dict[str, Tensor]:
         ("net.fc2.weight", {"net": "x", "net.fc1": "layers.0"}, "x.fc2.weight"),
         ("net.0.weight", {"net.0.weight": "layers.0.weight", "net.0": "y"}, "layers.0.weight"),
         ("weight", {}, "weight"),
+        ("module.fc1.weight", {"module": ""}, "fc1.weight"),
+        ("module.fc1.weight", {"module": "", "fc1": "layers.0"}, "layers.0.weight"),
+        ("module.fc1.weight", {"module": "", "module.fc1": "x"}, "x.weight"),
+        ("module", {"module": ""}, "module"),
     ],
 )
 def test_a_prefix_renames_whole_components_and_the_longest_one_wins(
@@ -188,7 +193,7 @@ def test_statistics_must_fit_the_first_dimension_of_a_row(tmp_path: Path) -> Non
     inspected(weights(), tmp_path, inputs=good)
     bad = {"x": {"mean": [0.0] * 3}}
     message = refused("shape_mismatch", lambda: inspected(weights(), tmp_path, inputs=bad))
-    assert "`inputs.x.mean` has 3 numbers, expected 1 or 4" in message
+    assert "`inputs.x`: `mean` has 3 numbers, expected 1 or 4" in message
 
 
 def test_an_uploaded_model_must_say_its_input_and_outputs() -> None:

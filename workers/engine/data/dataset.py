@@ -16,7 +16,8 @@ class TargetColumn:
     """One target for all rows, with missing labels.
 
     `values`: class: int64 [N], -1 is missing; value: float32 [N], NaN is missing; multilabel, vector and teacher:
-    float32 [N, size], NaN is missing. `labelled`: bool [N], whether the row has any label of this target.
+    float32 [N, size], NaN is missing. Values and vectors are float64 where float32 would round away their differences
+    (`precision`). `labelled`: bool [N], whether the row has any label of this target.
     """
 
     kind: TaskKind | Literal["teacher"]
@@ -47,7 +48,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Raw inputs as in the file ([N, *shape], uint8 stays uint8), targets, splits, and input transforms.
+    """Raw inputs as in the file ([N, *shape]: uint8, float32, or float64 far from zero), targets, splits, transforms.
 
     `splits` maps names to sorted int64 row numbers. `transforms` holds the dataset's scale and, with standardisation,
     the training split's mean and standard deviation. `sources` are the job's datasets in order; empty where one file

@@ -75,11 +75,13 @@ def _join(parts: list[Dataset], sources: tuple[Source, ...], name: str, spec: Ar
 
 
 def concatenate_and_free(parts: list[Tensor]) -> Tensor:
-    """Tensors [n, …] concatenated to [Σ n, …], float32 where their dtypes differ. `parts` is emptied as it is copied:
-    pages of the result that are not written yet take no memory.
+    """Tensors [n, …] concatenated to [Σ n, …], float32 where their dtypes differ, float64 where one is.
+
+    `parts` is emptied as it is copied: pages of the result that are not written yet take no memory.
     """
     dtypes = {part.dtype for part in parts}
-    dtype = dtypes.pop() if len(dtypes) == 1 else torch.float32
+    wide = torch.float64 if torch.float64 in dtypes else torch.float32
+    dtype = dtypes.pop() if len(dtypes) == 1 else wide
     result = torch.empty((sum(map(len, parts)), *parts[0].shape[1:]), dtype=dtype)
     start = 0
     while parts:

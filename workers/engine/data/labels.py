@@ -18,6 +18,7 @@ from app.contracts.resources.manifests import (
 )
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.formats.common import NULL_STRINGS, Array
+from workers.engine.data.precision import rounded
 
 MISSING = -1
 
@@ -97,20 +98,26 @@ def _integer_labels(name: str, raw: Array, size: int) -> NDArray[np.int64]:
     return numbers.astype(np.int64)
 
 
-def _numbers(name: str, arrays: Sequence[Array]) -> NDArray[np.float32]:
+def _numbers(name: str, arrays: Sequence[Array], *, exact: bool) -> Array:
+    """[n, size] in float32; where `exact`, in float64 if float32 would round away the differences of the values."""
     if any(array.dtype.kind == "U" for array in arrays):
         raise UserError("wrong_type", f"`{name}` holds text, expected numbers")
     flat = [array.reshape(len(array), -1) for array in arrays]
     with np.errstate(over="ignore", invalid="ignore"):  # overflow gives infinity, which is checked below
-        values = np.concatenate(flat, axis=1).astype(np.float32)
+        joined = np.concatenate(flat, axis=1)
+        values: Array = rounded(joined) if exact else joined.astype(np.float32)
     if np.isinf(values).any():
         raise UserError("not_finite", f"`{name}` is infinite at row {_first_row(np.isinf(values).any(1))}")
     return values
 
 
 def number_column(name: str, target: TargetSpec, arrays: Sequence[Array]) -> TargetColumn:
-    """value, multilabel, vector and teacher targets: float32, NaN is missing. Raises UserError."""
-    numbers = _numbers(name, arrays)
+    """value, multilabel, vector and teacher targets: NaN is missing. Raises UserError.
+
+    float32, or float64 for values and vectors whose differences float32 would round away.
+    """
+    meaning = target.predicts if isinstance(target, TeacherTarget) else target
+    numbers = _numbers(name, arrays, exact=meaning.kind in ("value", "vector"))
     size = numbers.shape[1]
     expected = 1 if isinstance(target, ValueTarget) else getattr(target, "size", None)
     if expected is not None and size != expected:

@@ -1,7 +1,6 @@
 """Reads a file by its manifest into a dataset in memory, and derives the facts about it."""
 
 from collections.abc import Mapping
-from math import prod
 from pathlib import Path
 from typing import assert_never
 
@@ -29,12 +28,16 @@ from workers.engine.data.dataset import Dataset, TargetColumn
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.read import read_arrays
 from workers.engine.data.labels import class_column, columns_of, number_column
+from workers.engine.data.layout import arranged
+from workers.engine.data.precision import rounded
 from workers.engine.data.splits import split_by_column, split_by_fractions
 
 MIN_DEVIATION = 1e-6
 """A standard deviation below this counts as 1: a constant channel is centred and not scaled."""
-MAX_STATISTIC = 1e9
-"""Largest mean or standard deviation that is accepted, within what float32 represents well."""
+_ROUNDING = 4 * float(np.finfo(np.float64).eps)
+"""A standard deviation below this share of the mean is the rounding of a constant in float64."""
+MAX_STATISTIC = 1e30
+"""Largest mean or standard deviation that is accepted: that of a manifest."""
 
 
 def read_dataset(path: Path, manifest: DatasetManifest) -> Dataset:
@@ -77,23 +80,14 @@ def _input(name: str, spec: ArrayInput, arrays: Mapping[str, Array]) -> Tensor:
         )
     raw = columns[0] if len(columns) == 1 else np.stack([column.reshape(len(column)) for column in columns], axis=1)
     raw = raw.reshape(len(raw), *(raw.shape[1:] or (1,)))
-    if spec.shape is not None:
-        if prod(spec.shape) != prod(raw.shape[1:]):
-            raise UserError(
-                "shape_mismatch", f"input `{name}` has rows of shape {list(raw.shape[1:])}, expected {list(spec.shape)}"
-            )
-        raw = raw.reshape(len(raw), *spec.shape)
-    if raw.ndim > 5:
-        raise UserError("shape_mismatch", f"input `{name}` has rows of {raw.ndim - 1} dimensions, 4 at most")
-    return _tensor(name, raw)
+    return _tensor(name, arranged(name, spec, raw))
 
 
 def _tensor(name: str, raw: Array) -> Tensor:
     if raw.dtype == np.uint8:
         return torch.from_numpy(np.require(raw, requirements=["C", "W"]))  # Arrow's memory is read-only
-    with np.errstate(over="ignore", invalid="ignore"):  # overflow gives infinity, which is checked below
-        numbers = np.require(raw, np.float32, ["C", "W"])
-    finite = np.isfinite(numbers)
+    numbers = rounded(raw)
+    finite = np.isfinite(numbers if numbers.dtype == np.float32 else _as_float32(numbers))
     if not finite.all():
         row = int(np.flatnonzero(~finite.reshape(len(numbers), -1).all(1))[0])
         raise UserError(
@@ -101,6 +95,11 @@ def _tensor(name: str, raw: Array) -> Tensor:
             f"input `{name}` is missing, NaN or infinite (as float32) at row {row}: fill it before uploading",
         )
     return torch.from_numpy(numbers)
+
+
+def _as_float32(numbers: Array) -> Array:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return numbers.astype(np.float32)
 
 
 def _target(name: str, spec: TargetSpec, arrays: Mapping[str, Array]) -> TargetColumn:
@@ -146,7 +145,7 @@ def transform_of(name: str, raw: Tensor, spec: ArrayInput, train: Tensor) -> Inp
     axes = [0, *range(2, rows.dim())]
     mean = rows.mean(dim=axes)
     deviation = (rows - mean.reshape(1, -1, *[1] * (rows.dim() - 2))).square().mean(dim=axes).sqrt()
-    deviation = torch.where(deviation < MIN_DEVIATION, 1.0, deviation)
+    deviation = torch.where(deviation < (_ROUNDING * mean.abs()).clamp(min=MIN_DEVIATION), 1.0, deviation)
     largest = float(torch.maximum(mean.abs(), deviation).max())
     if largest > MAX_STATISTIC:
         raise _wrong_scale(f"input `{name}`", largest)
@@ -160,6 +159,21 @@ def facts_of(dataset: Dataset, manifest: DatasetManifest) -> DatasetFacts:
         splits={name: len(rows) for name, rows in dataset.splits.items()},
         inputs={name: _input_facts(dataset, name, spec) for name, spec in manifest.inputs.items()},
         targets={name: _target_facts(dataset, name, column) for name, column in dataset.targets.items()},
+        warnings=_large_offsets(dataset, manifest),
+    )
+
+
+def _large_offsets(dataset: Dataset, manifest: DatasetManifest) -> tuple[dict[str, str], ...]:
+    """A warning for each input that float32 cannot hold and that is not centred before."""
+    names = [name for name, raw in dataset.inputs.items() if raw.dtype == torch.float64]
+    return tuple(
+        {
+            "code": "large_offset",
+            "message": f"input `{name}` has numbers so far from zero that float32, in which networks compute, rounds "
+            "away their differences: set `standardize: true` for it in the manifest, which centres it before",
+        }
+        for name in names
+        if not manifest.inputs[name].standardize
     )
 
 
@@ -167,6 +181,7 @@ def _input_facts(dataset: Dataset, name: str, spec: ArrayInput) -> InputFacts:
     transform = dataset.transforms[name]
     return InputFacts(
         shape=tuple(dataset.inputs[name].shape[1:]),
+        layout=spec.layout,
         scale=spec.scale,
         standardize=spec.standardize,
         mean=transform.mean if isinstance(transform.mean, tuple) else None,
@@ -180,8 +195,9 @@ def value_statistics(column: TargetColumn, rows: Tensor) -> tuple[float, float]:
     values = values[~values.isnan()]
     if len(values) == 0:
         return 0.0, 1.0
+    mean = float(values.mean())
     deviation = float((values - values.mean()).square().mean().sqrt())
-    return float(values.mean()), deviation if deviation > MIN_DEVIATION else 1.0
+    return mean, deviation if deviation > max(MIN_DEVIATION, _ROUNDING * abs(mean)) else 1.0
 
 
 def vector_statistics(column: TargetColumn, rows: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -193,7 +209,8 @@ def vector_statistics(column: TargetColumn, rows: Tensor) -> tuple[tuple[float, 
         return (0.0,) * column.size, (1.0,) * column.size
     mean = values.mean(0)
     deviation = (values - mean).square().mean(0).sqrt()
-    return tuple(mean.tolist()), tuple(torch.where(deviation > MIN_DEVIATION, deviation, 1.0).tolist())
+    least = (_ROUNDING * mean.abs()).clamp(min=MIN_DEVIATION)
+    return tuple(mean.tolist()), tuple(torch.where(deviation > least, deviation, 1.0).tolist())
 
 
 def _target_facts(dataset: Dataset, name: str, column: TargetColumn) -> TargetFacts:

@@ -7,21 +7,30 @@ from app.contracts.resources.manifests import InputTransform
 
 
 def _column(statistic: float | tuple[float, ...], like: Tensor) -> Tensor:
-    """One number, or one for each element of a row's first dimension, shaped to broadcast over [N, *row]."""
-    values = torch.tensor(statistic, dtype=torch.float32, device=like.device)
-    return values if values.dim() == 0 else values.reshape(1, -1, *[1] * (like.dim() - 2))
+    """One number, one for each element of a row's first dimension, or one for each number of a row, shaped to broadcast
+    over [N, *row].
+    """
+    values = torch.tensor(statistic, dtype=like.dtype, device=like.device)
+    if values.dim() == 0:
+        return values
+    row = like.shape[1:]
+    return values.reshape(-1, *[1] * (len(row) - 1)) if len(values) == row[0] else values.reshape(row)
 
 
 def apply(raw: Tensor, transform: InputTransform) -> Tensor:
-    """(raw * scale - mean) / std in float32; `raw` [N, *row] of any number type, on any device."""
-    x = raw.to(torch.float32) * transform.scale
+    """(raw * scale - mean) / std as float32; `raw` [N, *row] of any number type, on any device.
+
+    Computed in float64 where `raw` is float64: rows far from zero are centred before they are rounded.
+    """
+    x = raw.to(torch.float64 if raw.dtype == torch.float64 else torch.float32) * transform.scale
     if transform.mean == 0.0 and transform.std == 1.0:
-        return x
-    return (x - _column(transform.mean, x)) / _column(transform.std, x)
+        return x.to(torch.float32)
+    return ((x - _column(transform.mean, x)) / _column(transform.std, x)).to(torch.float32)
 
 
-def invert(x: Tensor, transform: InputTransform) -> Tensor:
-    """The inverse of `apply`: (x * std + mean) / scale in float32, for x [N, *row]."""
+def invert(x: Tensor, transform: InputTransform, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The inverse of `apply`: (x * std + mean) / scale in `dtype`, float32 or float64, for x [N, *row]."""
+    x = x.to(dtype)
     if transform.mean == 0.0 and transform.std == 1.0:
         return x / transform.scale
     return (x * _column(transform.std, x) + _column(transform.mean, x)) / transform.scale

@@ -13,7 +13,7 @@ from app.contracts.reports.report import Fidelity, Verdict
 from app.contracts.resources.manifests import OutputSpec, SplitName, ValueOutput, VectorOutput
 from workers.engine.evaluation.metrics.fidelity import fidelity
 from workers.engine.evaluation.metrics.labels import reason_unmeasured
-from workers.engine.evaluation.metrics.outputs import PartyOutputs, in_target_units, mean_outputs
+from workers.engine.evaluation.metrics.outputs import PartyOutputs, in_target_units, is_wide, mean_outputs
 from workers.engine.evaluation.metrics.task_metrics import Metrics, task_metrics
 from workers.engine.evaluation.parties import BLOCK, EvaluatedTask, Outputs
 from workers.engine.evaluation.predictions import PredictionsFiles
@@ -127,7 +127,10 @@ def _predictions(tasks: Sequence[EvaluatedTask], block: _Block) -> dict[str, dic
 
 def _predicted(values: Tensor, spec: OutputSpec) -> Tensor:
     """Raw scores of classes and labels; values and vectors in the units of their labels."""
-    return in_target_units(values, spec).float() if isinstance(spec, ValueOutput | VectorOutput) else values
+    if not isinstance(spec, ValueOutput | VectorOutput):
+        return values
+    numbers = in_target_units(values, spec)
+    return numbers if is_wide(values, spec) else numbers.float()
 
 
 def _measure(tasks: Sequence[EvaluatedTask], test: _Block | None) -> Evaluation:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from app.contracts.layouts.summary import parameter_count
 from app.contracts.reports.baselines import BaselineReport
-from app.contracts.resources.manifests import InputTransform, SplitName
+from app.contracts.resources.manifests import SplitName
 from workers.engine.common.eval_mode import evaluating
 from workers.engine.data.transform import apply
 from workers.engine.evaluation.cost.flops import count_flops
@@ -81,15 +81,14 @@ def _evaluation(trained: Trained, tasks: list[EvaluatedTask]) -> tuple[Evaluatio
     return evaluation, predictions.splits
 
 
-def _examples(trained: Trained, transform: InputTransform) -> Tensor:
-    """The first rows of the dataset, transformed, on the device."""
-    raw = trained.data.dataset.inputs[trained.data.input_name]
-    return apply(raw[:64].to(trained.job.device), transform)
+def _examples(trained: Trained) -> Tensor:
+    """The first rows of the dataset, raw, on the device."""
+    return trained.data.dataset.inputs[trained.data.input_name][:64].to(trained.job.device)
 
 
 def _student_cost(trained: Trained) -> Cost:
     network = trained.student.network
-    rows = _examples(trained, trained.data.transform)
+    rows = apply(_examples(trained), trained.data.transform)
     with evaluating(network):
         latency = measure_latency(network, example_batches(rows), trained.job.device)
     return Cost(parameters=parameter_count(network.architecture), flops=count_flops(network, rows[:1]), latency=latency)
@@ -109,7 +108,7 @@ def _teacher_parts(trained: Trained) -> list[TeacherPart]:
 
 
 def _teacher_cost(trained: Trained, teacher: Teacher) -> Cost:
-    rows = _examples(trained, teacher.transform)
+    rows = teacher.prepared(_examples(trained))
     return Cost(
         parameters=teacher.parameters,
         bytes=teacher.bytes,

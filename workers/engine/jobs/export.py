@@ -7,6 +7,7 @@ from app.contracts.layouts.summary import layers, parameter_count
 from app.contracts.reports.report import OnnxCheck
 from app.contracts.resources.facts import ModelFacts, OutputFacts
 from app.contracts.resources.manifests import InputTransform, ModelManifest
+from app.contracts.resources.row_layouts import transform_for
 from app.contracts.specs.architectures import Architecture
 from app.contracts.wire.orders import PEER_ROLES, PREDICTIONS_ROLES, OutputFile, OutputRole, PeerModel
 from workers.engine.common.files import sha256_of
@@ -108,10 +109,13 @@ class _Exporter:
             not_measured=evaluation.not_measured,
         )
         outputs = {each.student.name: each.student.spec for each in trained.tasks}
-        return model_metadata(architecture, self._inputs(), outputs, provenance)
+        return model_metadata(architecture, self._inputs(architecture), outputs, provenance)
 
-    def _inputs(self) -> dict[str, InputTransform]:
-        return {self._trained.data.input_name: self._trained.data.transform}
+    def _inputs(self, architecture: Architecture) -> dict[str, InputTransform]:
+        """The dataset's transform, for rows in the network's input shape."""
+        data = self._trained.data
+        rows = data.dataset.inputs[data.input_name].shape[1:]
+        return {data.input_name: transform_for(data.transform, rows, architecture.input_shape or rows)}
 
     def facts(self, architecture: Architecture) -> ModelFacts:
         """The facts of an exported model, as an inspection would find them."""
@@ -119,7 +123,7 @@ class _Exporter:
         return ModelFacts(
             architecture=architecture,
             input_shape=architecture.input_shape,
-            inputs=self._inputs(),
+            inputs=self._inputs(architecture),
             outputs={
                 each.student.name: OutputFacts(spec=each.student.spec, size=sizes[each.student.name])
                 for each in self._trained.tasks
@@ -135,6 +139,6 @@ class _Exporter:
             name=spec.name or f"{spec.kind} student",
             format="safetensors",
             architecture=architecture,
-            inputs=self._inputs(),
+            inputs=self._inputs(architecture),
             outputs={each.student.name: each.student.spec for each in self._trained.tasks},
         )

@@ -32,14 +32,15 @@ class JobData:
         """The data of a job on `device`. It is the same for all seeds and candidates of a job."""
         name = next(iter(dataset.inputs))
         transform, views = dataset.transforms[name], spec.training.views
-        inputs = Inputs.prepare(dataset.inputs[name], transform, device)
+        raw = dataset.inputs[name]
+        inputs = Inputs.prepare(raw, transform, device)
         shape = RunSpec.of(spec).architecture.input_shape
         if views is None or shape is None:
             return cls(dataset, inputs, None)
         rows = dataset.splits["train"]
         if folds_of(spec) is not None:
             rows = torch.cat([rows, dataset.splits.get("validation", rows[:0])])
-        return cls(dataset, inputs, AugmentationPlan.of(views, inputs, rows, shape, transform))
+        return cls(dataset, inputs, AugmentationPlan.of(views, inputs, rows, shape, transform, raw.dtype))
 
     @property
     def input_name(self) -> str:

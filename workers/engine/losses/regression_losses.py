@@ -19,7 +19,7 @@ from workers.engine.losses.regression.huber import number_huber
 from workers.engine.losses.regression.mse import number_mse
 from workers.engine.losses.regression.teacher_bounded import teacher_bounded
 from workers.engine.losses.softmax import widened
-from workers.engine.losses.target_scaling import own_units, scale_of, standardised
+from workers.engine.losses.target_scaling import has_large_offset, own_units, scale_of, standardised
 from workers.engine.losses.teacher_mix import AugmentedOutputs, TeacherOutputs, column, shares
 from workers.engine.losses.term import TermInputs
 
@@ -107,7 +107,9 @@ class NumberTargets:
 
 def _mean(outputs: Sequence[tuple[Tensor, OutputSpec]], weights: Tensor, spec: OutputSpec) -> Tensor:
     """The teachers' weighted mean [n, size], in the units of the student's output `spec`."""
-    mean = torch.stack([_own_units(*each) * weights[:, k : k + 1] for k, each in enumerate(outputs)]).sum(0)
+    wide = any(has_large_offset(each) for each in (spec, *(each for _, each in outputs)))
+    own = [_own_units(values.double() if wide else values, each) for values, each in outputs]
+    mean = torch.stack([numbers * weights[:, k : k + 1] for k, numbers in enumerate(own)]).sum(0)
     return standardised(mean, spec)
 
 

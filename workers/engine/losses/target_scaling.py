@@ -2,9 +2,13 @@
 
 from typing import assert_never
 
+import torch
 from torch import Tensor
 
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
+
+_LARGE_OFFSET = 2.0**12
+"""A mean of more standard deviations than this."""
 
 
 def scale_of(spec: OutputSpec, like: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -22,10 +26,29 @@ def scale_of(spec: OutputSpec, like: Tensor) -> tuple[Tensor, Tensor] | None:
             assert_never(spec)
 
 
+def has_large_offset(spec: OutputSpec) -> bool:
+    """Whether float32 would round the numbers of this output, in the units of their labels, by more than 2⁻¹² of their
+    standard deviation: then they are computed in float64.
+    """
+    match spec:
+        case ValueOutput():
+            return abs(spec.mean) > _LARGE_OFFSET * spec.std
+        case VectorOutput():
+            pairs = zip(spec.mean or (), spec.std or (), strict=True)
+            return any(abs(mean) > _LARGE_OFFSET * std for mean, std in pairs)
+        case ClassOutput() | MultilabelOutput():
+            return False
+        case _:
+            assert_never(spec)
+
+
 def standardised(numbers: Tensor, spec: OutputSpec) -> Tensor:
-    """[n, size] in the units of labels -> in the units of the network with this `spec`."""
+    """[n, size] in the units of labels -> in the units of the network with this `spec`, float32 or narrower: numbers in
+    float64 are centred before they are rounded.
+    """
     scale = scale_of(spec, numbers)
-    return numbers if scale is None else (numbers - scale[0]) / scale[1]
+    centred = numbers if scale is None else (numbers - scale[0]) / scale[1]
+    return centred.float() if centred.dtype == torch.float64 else centred
 
 
 def own_units(outputs: Tensor, spec: OutputSpec) -> Tensor:

@@ -61,6 +61,10 @@ class Teacher(Protocol):
         """The transform of raw rows before `forward`."""
         ...
 
+    def prepared(self, raw: Tensor) -> Tensor:
+        """Raw rows [n, …] in the model's input shape, transformed, on the device: what `forward` takes."""
+        ...
+
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Transformed rows [n, …] -> {output: [n, size] float32 on the device}."""
         ...
@@ -81,10 +85,16 @@ class _TeacherBase:
         self.parameters = model.facts.parameters
         self.bytes = Path(model.path).stat().st_size
         self.transform = next(iter(model.facts.inputs.values()), IDENTITY)
+        self._row = model.facts.input_shape
         self._device = device
 
+    def prepared(self, raw: Tensor) -> Tensor:
+        # The transform is that of rows in the model's shape: statistics of its channels, not of a flat row's numbers.
+        rows = raw if self._row is None else raw.reshape(len(raw), *self._row)
+        return apply(rows.to(self._device), self.transform)
+
     def _predict(self, raw: Tensor, forward: Callable[[Tensor], dict[str, Tensor]]) -> dict[str, Tensor]:
-        outputs = forward(apply(raw.to(self._device), self.transform))
+        outputs = forward(self.prepared(raw))
         for name, values in outputs.items():
             if not bool(values.isfinite().all()):
                 raise UserError(

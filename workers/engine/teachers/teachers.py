@@ -256,7 +256,7 @@ class Teachers:
         dataset = self.order.datasets[source.id]
         shape = [source.rows, *next(iter(self.dataset.inputs.values())).shape[1:]]
         inputs = {
-            name: [str(source.dtype), shape, list(spec.columns or (name,))]
+            name: [str(source.dtype), shape, list(spec.columns or (name,)), *([spec.layout] if spec.layout else [])]
             for name, spec in dataset.manifest.inputs.items()
         }
         return {"dataset": dataset.sha256, "inputs": inputs}

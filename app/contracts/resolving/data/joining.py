@@ -14,7 +14,7 @@ from app.contracts.resources.manifests import SplitName
 from app.contracts.specs.jobs import DatasetRef
 
 ORDER: tuple[SplitName, ...] = get_args(SplitName)
-MOST_STATISTIC = 1e9
+MOST_STATISTIC = 1e30
 """Largest mean or deviation that a manifest can have."""
 Known = tuple[int, str, DatasetFacts]
 """(place among the job's datasets, id, facts)."""
@@ -46,6 +46,7 @@ def joined_facts(
         splits=_summed([facts.splits for _, _, facts in known]),
         inputs=_inputs(known),
         targets=targets,
+        warnings=tuple(warning for _, _, facts in known for warning in facts.warnings),
     )
 
 

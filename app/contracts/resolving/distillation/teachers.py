@@ -1,13 +1,13 @@
 """Do the teachers fit the task and the data: output, kind, size, class order, input shape, methods."""
 
 from collections.abc import Mapping, Sequence
-from math import prod
 
 from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.distillation.methods import check_combination, check_terms
 from app.contracts.resolving.distillation.phases import check_phases
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
+from app.contracts.resources.row_layouts import misfit, statistics_misfit, way_out
 from app.contracts.specs.distillation import DEFAULT_TERMS, DistillationSpec
 from app.contracts.specs.jobs import TeacherRef
 
@@ -101,13 +101,25 @@ def check_teacher(
         return
     if ref.output in facts.outputs:
         _fits_goal(goal, facts.outputs[ref.output], findings, pointer)
-    data = next(iter(dataset.inputs.values())).shape
-    if facts.input_shape is not None and prod(facts.input_shape) != prod(data):
+    _check_rows(facts, next(iter(dataset.inputs.values())).shape, findings, pointer)
+
+
+def _check_rows(facts: ModelFacts, data: tuple[int, ...], findings: Findings, pointer: str) -> None:
+    """The dataset's rows can be read in the teacher's shape, and its statistics fit that shape."""
+    shape = facts.input_shape or data
+    code = misfit(data, shape)
+    if code is not None:
         findings.problem(
             pointer,
-            "shape_mismatch",
-            f"the teacher expects rows of shape {list(facts.input_shape)}, the dataset's have {list(data)}",
+            code,
+            f"the teacher expects rows of shape {list(shape)}, the dataset's have {list(data)}: {way_out(data, shape)}",
         )
+        return
+    for name, transform in facts.inputs.items():
+        wrong = statistics_misfit(transform, shape)
+        if wrong is not None:
+            detail = f"the teacher's `inputs.{name}`: {wrong}; upload it with statistics of that many numbers"
+            findings.problem(pointer, "shape_mismatch", detail)
 
 
 def check_unknown(ref: TeacherRef, dataset: DatasetFacts, findings: Findings, pointer: str) -> None:

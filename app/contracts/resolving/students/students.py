@@ -1,24 +1,25 @@
 """Does the requested network fit the data: input shape, outputs, and what its family requires."""
 
-from math import prod
 from typing import TypeVar, cast
 
 from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.findings import Findings
 from app.contracts.resolving.multitask.sharing import check_sharing
-from app.contracts.resources.facts import DatasetFacts
+from app.contracts.resources.facts import DatasetFacts, InputFacts
+from app.contracts.resources.row_layouts import is_channels_last_suspected, misfit, way_out
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.sharing import resolved_sharing
 
 
 def _input_shape(arch: Architecture, data: tuple[int, ...], findings: Findings, pointer: str) -> tuple[int, ...] | None:
     shape = arch.input_shape or data
-    if prod(shape) != prod(data):
+    code = misfit(data, shape)
+    if code is not None:
         findings.problem(
             f"{pointer}/input_shape",
-            "shape_mismatch",
-            f"a row of the dataset has shape {list(data)} ({prod(data)} numbers), the architecture expects "
-            f"{list(shape)}: leave `input_shape` out to take the dataset's",
+            code,
+            f"a row of the dataset has shape {list(data)}, the architecture expects {list(shape)}: leave `input_shape` "
+            f"out to take the dataset's, or {way_out(data, shape)}",
         )
         return None
     sides = arch.input_sides
@@ -44,6 +45,20 @@ def _outputs(arch: Architecture, goals: list[Goal], findings: Findings, pointer:
     return expected
 
 
+def _check_layout(arch: Architecture, rows: InputFacts, shape: tuple[int, ...], findings: Findings) -> None:
+    """Warn once where the first side is taken for the channels and the last one may be them."""
+    reads_channels = (arch.input_sides or ("",))[0] == "channels" or rows.standardize
+    if rows.layout is not None or not reads_channels or not is_channels_last_suspected(shape):
+        return
+    if all(warning["code"] != "channels_last_suspected" for warning in findings.warnings):
+        findings.warn(
+            "channels_last_suspected",
+            f"rows of shape {list(shape)} are read as {shape[0]} channels of {shape[1]} x {shape[2]}: if they are "
+            f'images of {shape[-1]} channels, set `"layout": "channels_last"` for the dataset\'s input, else '
+            '`"channels_first"`',
+        )
+
+
 _Network = TypeVar("_Network", bound=Architecture)
 
 
@@ -51,11 +66,12 @@ def fitted(arch: _Network, dataset: DatasetFacts, goals: list[Goal], findings: F
     """The architecture with input shape and outputs filled in from dataset and tasks, and defaults that depend on
     other fields; misfits become problems.
     """
-    data = next(iter(dataset.inputs.values())).shape
-    shape = _input_shape(arch, data, findings, pointer)
+    rows = next(iter(dataset.inputs.values()))
+    shape = _input_shape(arch, rows.shape, findings, pointer)
     outputs = _outputs(arch, goals, findings, pointer)
     if shape is None:
         return arch
+    _check_layout(arch, rows, shape, findings)
     for problem in arch.misfits(shape):
         findings.problem(f"{pointer}{problem.pointer}", problem.code, problem.detail)
     tasks = tuple(outputs)

@@ -22,7 +22,7 @@ GROUPS: Json = {"method": "trunks", "groups": [["total", "left"], ["right"]]}
 MLP: Json = {"family": "mlp", "hidden": [6, 4]}
 CONVNET: Json = {"family": "convnet", "channels": [3, 4]}
 RESNET: Json = {"family": "resnet", "depth": 8}
-TRANSFORMER: Json = {"family": "transformer", "input_shape": [4, 16], "width": 8}
+TRANSFORMER: Json = {"family": "transformer", "input_shape": [8, 8], "width": 8}
 
 
 def shared(

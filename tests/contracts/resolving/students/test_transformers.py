@@ -157,7 +157,7 @@ def test_layers_that_do_not_go_together_are_named(features: Json, place: str, co
 @pytest.mark.parametrize("method", ["hidden_states", "relations", "fitnets"])
 def test_a_teacher_that_reads_the_rows_as_other_tokens_has_no_layers_to_compare(method: str) -> None:
     layers = QUERIES if method == "relations" else BLOCKS
-    found = resolved(distill(features={"method": method, **layers}), teaching=(3, 5))
+    found = resolved(distill({"input_shape": [5, 3]}, {"method": method, **layers}), rows=(15,), teaching=(3, 5))
     assert codes(found) == {("/distillation/features/0", "shape_mismatch")}
     assert "[5, 8], the teacher's [3, 12]" in found.problems[0].detail
 

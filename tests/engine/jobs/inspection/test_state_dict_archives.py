@@ -98,7 +98,6 @@ OTHERS: dict[str, Any] = {
     "a list": [torch.ones(3)],
     "a tensor": torch.ones(3),
     "nothing": {},
-    "a number among tensors": {"a": torch.ones(3), "b": 1},
     "a name that is a number": {1: torch.ones(3)},
     "a name that is a path": {"../a": torch.ones(3)},
     "a name with a line break": {"a\n": torch.ones(3)},

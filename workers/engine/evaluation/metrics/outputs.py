@@ -13,14 +13,15 @@ from torch import Tensor
 
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
 from workers.engine.losses.softmax import label_log_odds, log_probabilities
-from workers.engine.losses.target_scaling import own_units
+from workers.engine.losses.target_scaling import has_large_offset, own_units
 
 
 @dataclass(frozen=True)
 class PartyOutputs:
     """Raw outputs of one party for one task.
 
-    `values` has shape [n, size], float32, on the CPU; `spec` gives their meaning.
+    `values` has shape [n, size], float32 (float64 for numbers with a large offset), on the CPU; `spec` gives their
+    meaning.
     """
 
     values: Tensor
@@ -37,6 +38,11 @@ def label_logits(values: Tensor, spec: OutputSpec) -> Tensor:
 def in_target_units(values: Tensor, spec: OutputSpec) -> Tensor:
     """Values in the target's units, float64: `output * std + mean`."""
     return own_units(values.double(), spec)
+
+
+def is_wide(values: Tensor, spec: OutputSpec) -> bool:
+    """Whether these numbers in the target's units stay float64, as float32 would round away their differences."""
+    return values.dtype == torch.float64 or has_large_offset(spec)
 
 
 def mean_outputs(outputs: Sequence[PartyOutputs], weights: Sequence[float]) -> PartyOutputs:
@@ -70,4 +76,5 @@ def mean_outputs(outputs: Sequence[PartyOutputs], weights: Sequence[float]) -> P
 
 def _mean_numbers(outputs: Sequence[PartyOutputs], shares: Tensor) -> Tensor:
     numbers = torch.stack([in_target_units(each.values, each.spec) for each in outputs])
-    return torch.einsum("t,tns->ns", shares, numbers).float()
+    mean = torch.einsum("t,tns->ns", shares, numbers)
+    return mean if any(is_wide(each.values, each.spec) for each in outputs) else mean.float()

@@ -19,26 +19,24 @@ from app.contracts.resources.manifests import (
     ValueOutput,
     VectorOutput,
 )
+from app.contracts.resources.row_layouts import statistics_misfit
 from app.contracts.specs.architectures import Architecture
 from workers.engine.models.build import build
-from workers.engine.models.loading import load_weights
+from workers.engine.models.loading import load_weights, loading_notes
 
 MAX_NUMBERS = 1 << 28
 """Maximum number of elements of a row, or of a batch for graphs with a fixed batch size."""
 
 
 def check_transform(inputs: dict[str, InputTransform], row: tuple[int, ...]) -> None:
-    """Check that `mean` and `std` are one number, or one for each element of a row's first dimension.
+    """Check that `mean` and `std` have as many numbers as a transform of rows of this shape may have.
 
     Raises UserError `shape_mismatch`.
     """
     for name, transform in inputs.items():
-        for field, statistic in (("mean", transform.mean), ("std", transform.std)):
-            if isinstance(statistic, tuple) and len(statistic) != row[0]:
-                raise UserError(
-                    "shape_mismatch",
-                    f"`inputs.{name}.{field}` has {len(statistic)} numbers, expected 1 or {row[0]} (rows: {list(row)})",
-                )
+        wrong = statistics_misfit(transform, row)
+        if wrong is not None:
+            raise UserError("shape_mismatch", f"`inputs.{name}`: {wrong}")
 
 
 def check_output(name: str, spec: OutputSpec, size: int) -> OutputFacts:
@@ -89,6 +87,7 @@ def inspect_family_model(path: Path, manifest: ModelManifest) -> ModelFacts:
         outputs=outputs,
         parameters=parameter_count(architecture),
         layers=layers(architecture),
+        warnings=loading_notes(path, manifest, architecture),
     )
 
 

@@ -1,6 +1,6 @@
 """The `inspect` job: the facts of an upload, or a rejection with its reason."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import assert_never
 
@@ -14,6 +14,7 @@ from workers.engine.data.reading import facts_of, read_dataset
 from workers.engine.jobs.inspection.family_models import inspect_family_model
 from workers.engine.jobs.inspection.onnx_models import inspect_onnx_model
 from workers.engine.jobs.inspection.state_dict import convert_state_dict
+from workers.engine.models.parameter_names import matched
 
 CONVERTED = "converted.safetensors"
 _MAX_CHARACTERS = 2000
@@ -60,8 +61,15 @@ def _model(model: ModelInput, outputs: Path) -> InspectionOutcome:
 def _converted(path: Path, manifest: ModelManifest, outputs: Path) -> InspectionOutcome:
     outputs.mkdir(parents=True, exist_ok=True)
     converted = outputs / CONVERTED
-    convert_state_dict(path, converted)
+    architecture = manifest.architecture
+    assert architecture is not None
+
+    def fits(names: Iterable[str]) -> bool:
+        return matched(list(names), manifest, architecture).mismatches == 0
+
+    notes = convert_state_dict(path, converted, manifest.key, fits)
     facts = inspect_family_model(converted, manifest)
+    facts = facts.model_copy(update={"warnings": notes + facts.warnings})
     file = OutputFile(role="converted", path=CONVERTED, bytes=converted.stat().st_size, sha256=sha256_of(converted))
     return InspectionOutcome(model=facts, files=(file,))
 

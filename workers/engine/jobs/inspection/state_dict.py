@@ -6,23 +6,28 @@ within its storage, so that a small file cannot declare a large tensor.
 """
 
 import pickle
+import re
 import struct
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from app.contracts.problems import UserError
+from workers.engine.jobs.inspection.checkpoint import Fits, Notes, state_dict_of
 from workers.engine.models.safetensors_header import NAME
 
 MAX_MEMBERS = 60_000
 MAX_SHARING = 2
 """Maximum size of all tensors relative to the file. Tied weights share a storage, and are written separately."""
-WRAPPERS = ("state_dict", "model_state_dict", "model")
 _ADVICE = "save it with `torch.save(model.state_dict(), path)`, or as safetensors"
+
+_GLOBAL = re.compile(r"GLOBAL ([\w.]{1,200}) was not an allowed global")
+"""The name of what torch refuses to load."""
 
 
 def _check_archive(path: Path) -> None:
@@ -49,13 +54,26 @@ def _check_archive(path: Path) -> None:
         raise UserError("unreadable", "the archive claims more bytes than the file has")
 
 
+def _numpy_numbers() -> list[Any]:
+    """What pickles of NumPy's numbers name: the constructor of a scalar, under the names of both major versions, and
+    dtypes of plain numbers. None of them runs code of the file.
+    """
+    scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
+    dtypes = [type(np.dtype(code)) for code in "?bBhHiIlLqQefd"]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    return [*((scalar, name) for name in names), np.dtype, *dict.fromkeys(dtypes)]
+
+
 def _load(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+        with torch.serialization.safe_globals(_numpy_numbers()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        refused = _GLOBAL.search(str(error))
+        what = f"`{refused[1]}`" if refused else "more than tensors and numbers"
         raise UserError(
             "code_carrying_format",
-            f"the file has more than tensors, and only tensors are read (a pickled model?): {_ADVICE}",
+            f"the file has {what}, and only tensors and numbers are read (a pickled model?): {_ADVICE}",
         ) from None
     except MemoryError:
         raise
@@ -63,22 +81,15 @@ def _load(path: Path) -> Any:
         raise UserError("unreadable", f"torch cannot read the archive: {_ADVICE}") from None
 
 
-def _tensors(loaded: Any, file_bytes: int) -> dict[str, Tensor]:
-    for wrapper in WRAPPERS:
-        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
-            loaded = loaded[wrapper]
-    if not isinstance(loaded, dict) or not loaded:
-        raise UserError("unreadable", f"expected a state_dict (names to tensors), found another object: {_ADVICE}")
-    for name, value in loaded.items():
-        if not isinstance(name, str) or not NAME.match(name):
+def _copied(tensors: dict[str, Tensor], file_bytes: int) -> dict[str, Tensor]:
+    for name, value in tensors.items():
+        if not NAME.match(name):
             raise UserError("unreadable", "a parameter's name must be letters, digits, `_`, `-` and dots")
-        if not isinstance(value, Tensor):
-            raise UserError("unreadable", f"`{name}` is not a tensor: {_ADVICE}")
         _check_dense(name, value)
-    size = sum(value.numel() * value.element_size() for value in loaded.values())
+    size = sum(value.numel() * value.element_size() for value in tensors.values())
     if size > MAX_SHARING * file_bytes:
         raise UserError("unreadable", f"the tensors together claim {size} bytes in a file of {file_bytes}")
-    return {name: value.detach().clone().contiguous() for name, value in loaded.items()}
+    return {name: value.detach().clone().contiguous() for name, value in tensors.items()}
 
 
 def _check_dense(name: str, value: Tensor) -> None:
@@ -91,10 +102,14 @@ def _check_dense(name: str, value: Tensor) -> None:
         raise UserError("unreadable", f"`{name}` claims more numbers than the file has for it")
 
 
-def convert_state_dict(path: Path, target: Path) -> None:
-    """Write the tensors of a state_dict as safetensors, with the same names.
+def convert_state_dict(path: Path, target: Path, key: str | None = None, fits: Fits = lambda _: False) -> Notes:
+    """Write the tensors of a checkpoint's state_dict as safetensors, with the same names.
 
-    Raises UserError `code_carrying_format` or `unreadable`.
+    `key` names it among several, and `fits` says whether names are those of the architecture (`checkpoint`). Returns
+    what is to be said about the choice. Raises UserError `code_carrying_format`, `unreadable`, `unknown_key` or
+    `several_state_dicts`.
     """
     _check_archive(path)
-    save_file(_tensors(_load(path), path.stat().st_size), target)
+    tensors, notes = state_dict_of(_load(path), key, fits)
+    save_file(_copied(tensors, path.stat().st_size), target)
+    return notes

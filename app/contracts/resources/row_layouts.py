@@ -1,0 +1,86 @@
+"""Which shapes a row of numbers may be brought into without a guess, and what to change where it may not.
+
+Used for the `shape` of a dataset's manifest, for the input of teachers and for that of students, so that all refuse
+and accept the same.
+"""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Literal
+
+from app.contracts.resources.manifests import InputTransform
+
+RowLayout = Literal["channels_last", "channels_first"]
+_CHANNELS = (1, 3, 4)
+"""Numbers of channels that images have: grey, RGB, RGBA."""
+
+
+def may_become(found: Sequence[int], wanted: Sequence[int]) -> bool:
+    """Whether rows of shape `found` may be read as rows of shape `wanted`, number by number in C order.
+
+    A flat row may take any shape of as many numbers, and any row may be flattened. Otherwise the shapes are equal side
+    by side; sides of 1 do not count, as they change no number's place: [8, 8] and [8, 8, 1] may become [1, 8, 8].
+    """
+    if prod(found) != prod(wanted):
+        return False
+    return len(found) == 1 or len(wanted) == 1 or _without_ones(found) == _without_ones(wanted)
+
+
+def _without_ones(shape: Sequence[int]) -> list[int]:
+    return [side for side in shape if side != 1]
+
+
+def channels_first(shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape with its last side moved to the front."""
+    return (shape[-1], *shape[:-1])
+
+
+def misfit(found: Sequence[int], wanted: Sequence[int]) -> Literal["shape_mismatch", "layout_mismatch"] | None:
+    """`shape_mismatch` where rows have another number of numbers, `layout_mismatch` where they have as many in another
+    layout; None where they fit.
+    """
+    if may_become(found, wanted):
+        return None
+    return "shape_mismatch" if prod(found) != prod(wanted) else "layout_mismatch"
+
+
+def way_out(found: Sequence[int], wanted: Sequence[int]) -> str:
+    """What to change about a dataset with rows of shape `found`, for a model that expects `wanted`."""
+    if prod(found) != prod(wanted):
+        return f"use a model for rows of {prod(found)} numbers, not {prod(wanted)}"
+    if len(found) > 1 and may_become(channels_first(found), wanted):
+        return (
+            'set `"layout": "channels_last"` for the input in the dataset\'s manifest: the last side moves to the front'
+        )
+    if len(wanted) > 1 and may_become(found, channels_first(wanted)):
+        return f"upload the rows with the first side last, of shape {list(wanted)}"
+    return f"upload the rows in shape {list(wanted)}, or as flat rows with `shape` in the dataset's manifest"
+
+
+def is_channels_last_suspected(shape: Sequence[int]) -> bool:
+    """Whether rows [height, width, channels] may have been meant where [channels, height, width] is read."""
+    return len(shape) == 3 and shape[-1] in _CHANNELS and shape[0] not in _CHANNELS
+
+
+def statistics_misfit(transform: InputTransform, shape: Sequence[int]) -> str | None:
+    """What is wrong with the number of means or deviations for rows of this shape; None where they fit."""
+    for field, statistic in (("mean", transform.mean), ("std", transform.std)):
+        if isinstance(statistic, tuple) and len(statistic) not in (shape[0], prod(shape)):
+            expected = f"1 or {shape[0]}" + (f" (or {prod(shape)}, one for each number)" if len(shape) > 1 else "")
+            return f"`{field}` has {len(statistic)} numbers, expected {expected} for rows of shape {list(shape)}"
+    return None
+
+
+def transform_for(transform: InputTransform, rows: Sequence[int], shape: Sequence[int]) -> InputTransform:
+    """A transform of rows of shape `rows`, for the same rows in `shape`: statistics of the first side become one for
+    each number of a row (C order) where the first sides differ.
+    """
+    if rows[0] == shape[0]:
+        return transform
+
+    def spread(statistic: float | tuple[float, ...]) -> float | tuple[float, ...]:
+        if not isinstance(statistic, tuple) or len(statistic) == prod(shape):
+            return statistic
+        return tuple(number for number in statistic for _ in range(prod(rows[1:])))
+
+    return transform.model_copy(update={"mean": spread(transform.mean), "std": spread(transform.std)})

@@ -1,0 +1,94 @@
+"""The dry run compares the rows of a dataset with the inputs of teachers and students side by side, on every path."""
+
+from typing import Any
+
+import pytest
+
+from app.contracts.resources.facts import InputFacts, ModelFacts
+from app.contracts.resources.manifests import InputTransform
+from tests.contracts.resolving.test_resolve import (
+    DISTILL,
+    DS,
+    TEACHER,
+    TRAIN,
+    codes,
+    dataset,
+    resolved,
+    teacher,
+    warned,
+)
+
+CHANNELS = InputTransform(mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0))
+CONVNET: dict[str, Any] = {"family": "convnet", "channels": [4]}
+MULTITASK: dict[str, Any] = {
+    "kind": "multitask",
+    "tasks": [{"name": "digit", "teachers": [{"model": TEACHER}]}],
+    "student": {"family": "mlp", "hidden": [4]},
+}
+
+
+def rows(*shape: int, **more: Any) -> Any:
+    return dataset().model_copy(update={"inputs": {"x": InputFacts(shape=shape, **more)}})
+
+
+def images() -> ModelFacts:
+    return teacher(shape=(3, 8, 8)).model_copy(update={"inputs": {"x": CHANNELS}})
+
+
+@pytest.mark.parametrize(
+    ("spec", "pointer"),
+    [
+        (DISTILL, "/teachers/0"),
+        (MULTITASK, "/tasks/0/teachers/0"),
+        ({"kind": "preflight", "job": {**DISTILL, "dataset": DS}, "dataset": None}, "/job/teachers/0"),
+    ],
+    ids=["distill", "multitask", "preflight"],
+)
+def test_a_teacher_of_another_layout_is_refused_with_both_shapes_and_the_mend(
+    spec: dict[str, Any], pointer: str
+) -> None:
+    spec = {name: value for name, value in spec.items() if value is not None}
+    found = _resolved(spec, rows(8, 8, 3), {TEACHER: images()})
+    assert codes(found) == {(pointer, "layout_mismatch")}
+    detail = found.problems[0].detail
+    assert "[3, 8, 8]" in detail
+    assert "[8, 8, 3]" in detail
+    assert '"layout": "channels_last"' in detail
+
+
+def _resolved(spec: dict[str, Any], data: Any, models: dict[str, ModelFacts | None]) -> Any:
+    if spec["kind"] != "preflight":
+        return resolved(spec, data, models)
+    import json
+
+    from app.contracts.resolving.resolve import resolve
+    from app.contracts.specs.jobs import JOB_SPEC
+
+    return resolve(JOB_SPEC.validate_json(json.dumps(spec)), {DS: data}, models, threads=2)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (192,)])
+def test_rows_of_the_teachers_shape_and_flat_ones_are_taken(shape: tuple[int, ...]) -> None:
+    assert codes(resolved(DISTILL, rows(*shape), {TEACHER: images()})) == set()
+
+
+def test_statistics_that_do_not_fit_the_shape_of_the_rows_are_refused() -> None:
+    open_shape = images().model_copy(update={"input_shape": None})
+    found = resolved(DISTILL, rows(192), {TEACHER: open_shape})
+    assert codes(found) == {("/teachers/0", "shape_mismatch")}
+    assert "`inputs.x`: `mean` has 3 numbers, expected 1 or 192" in found.problems[0].detail
+
+
+def test_a_student_of_another_layout_is_refused_with_the_mend() -> None:
+    found = resolved({**TRAIN, "model": {**CONVNET, "input_shape": [3, 8, 8]}}, rows(8, 8, 3))
+    assert codes(found) == {("/model/input_shape", "layout_mismatch")}
+    assert '"layout": "channels_last"' in found.problems[0].detail
+
+
+def test_a_network_with_channels_warns_of_rows_that_seem_to_have_them_last() -> None:
+    assert "channels_last_suspected" in warned(resolved({**TRAIN, "model": CONVNET}, rows(8, 8, 3)))
+    assert "channels_last_suspected" in warned(resolved(TRAIN, rows(8, 8, 3, standardize=True)))
+    assert "channels_last_suspected" not in warned(resolved(TRAIN, rows(8, 8, 3)))
+    assert "channels_last_suspected" not in warned(resolved({**TRAIN, "model": CONVNET}, rows(3, 8, 8)))
+    stated = rows(8, 8, 3, layout="channels_first")
+    assert "channels_last_suspected" not in warned(resolved({**TRAIN, "model": CONVNET}, stated))

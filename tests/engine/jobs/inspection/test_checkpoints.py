@@ -1,0 +1,192 @@
+"""Checkpoints as training scripts write them: which state_dict is the model, and what is said about it."""
+
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from app.contracts.problems import Rejection
+from app.contracts.wire.orders import InspectionOutcome, ModelInput
+from tests.engine.jobs.inspection.uploads import forward, ignore_event, inspection, model_manifest, weights
+from workers.engine.common.files import sha256_of
+from workers.engine.jobs.inspection.inspect import CONVERTED, inspect
+from workers.engine.teachers.teacher import open_teacher
+
+ROWS = torch.randn(9, 4, generator=torch.Generator().manual_seed(1))
+SEQUENTIAL = {"0": "layers.0", "2": "layers.1"}
+OTHER = {name: -value for name, value in weights().items()}
+WEIGHT_NORM = "ignore:.*weight_norm.*deprecated:FutureWarning"
+
+
+def outcome(content: Any, folder: Path, **changes: Any) -> InspectionOutcome:
+    """The inspection of an object as torch.save writes it, or, for `format: safetensors`, of tensors."""
+    manifest = model_manifest(**{"format": "state_dict", **changes})
+    path = folder / "upload"
+    if manifest.format == "safetensors":
+        save_file({name: value.detach().clone() for name, value in content.items()}, path)
+    else:
+        torch.save(content, path)
+    model = ModelInput(id="mdl", manifest=manifest, path=str(path), sha256=sha256_of(path))
+    found = inspect(inspection(folder, model), ignore_event)
+    if found.model is not None:
+        converted = next(folder.rglob(CONVERTED), path)
+        ready = model.model_copy(update={"facts": found.model, "path": str(converted)})
+        (folder / "answers").write_bytes(pickle.dumps(open_teacher(ready, torch.device("cpu"), 1).predict(ROWS)["y"]))
+    return found
+
+
+def answers(folder: Path) -> Tensor:
+    return pickle.loads((folder / "answers").read_bytes())  # type: ignore[no-any-return]
+
+
+def said(found: InspectionOutcome) -> list[str]:
+    assert found.model is not None, found.rejection
+    return [warning["code"] for warning in found.model.warnings]
+
+
+def rejected(found: InspectionOutcome) -> Rejection:
+    assert found.rejection is not None
+    return found.rejection
+
+
+NUMBERS: dict[str, Any] = {
+    "epoch": 3,
+    "best": np.float64(0.93),
+    "counts": np.int64(7),
+    "half": np.float16(0.5),
+    "lr": 1e-3,
+    "arch": "mlp",
+    "note": None,
+    "history": [1.0, 2.0],
+    "args": {"seed": 1},
+}
+
+
+@pytest.mark.parametrize("wrapper", ["net", "params", "state_dict_ema", "model", "generator"])
+def test_any_single_key_may_hold_the_state_dict_with_numbers_and_texts_beside_it(wrapper: str, tmp_path: Path) -> None:
+    found = outcome({wrapper: OrderedDict(weights()), **NUMBERS}, tmp_path)
+    assert said(found) == []
+    torch.testing.assert_close(answers(tmp_path), forward(weights(), ROWS), rtol=0, atol=1e-6)
+
+
+def test_numbers_beside_the_weights_themselves_are_left_out(tmp_path: Path) -> None:
+    assert said(outcome({**weights(), **NUMBERS}, tmp_path)) == []
+
+
+def test_states_of_the_training_run_are_no_candidates(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    optimizer = torch.optim.Adam(network.parameters())
+    network(ROWS).sum().backward()
+    optimizer.step()
+    content = {"net": network.state_dict(), "optimizer": optimizer.state_dict(), "rng_state": torch.get_rng_state()}
+    content["loss"] = torch.tensor(0.5)
+    del content["rng_state"]
+    assert said(outcome(content, tmp_path, rename=SEQUENTIAL)) == []
+    torch.testing.assert_close(answers(tmp_path), network(ROWS), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"ema": OTHER, "model": weights()}, "`model` was taken, not `ema`"),
+        ({"state_dict_ema": OTHER, "state_dict": weights()}, "`state_dict` was taken, not `state_dict_ema`"),
+        ({"model": weights(), "state_dict": OTHER}, "`state_dict` was taken"),
+        ({"net": weights(), "head": {"w": torch.ones(2)}}, "`net` was taken, not `head`"),
+        ({"model": weights(), "class_weights": torch.ones(2)}, "`model` was taken, not the tensors at the top"),
+        ({"a": weights(), "b": weights()}, "`a` was taken, not `b`"),
+    ],
+    ids=["ema", "timm", "order", "fit", "top", "equal"],
+)
+def test_what_was_taken_among_several_is_said(content: Any, expected: str, tmp_path: Path) -> None:
+    found = outcome(content, tmp_path)
+    assert said(found) == ["state_dict_chosen"]
+    assert found.model is not None
+    assert expected in found.model.warnings[0]["message"]
+
+
+def test_two_that_differ_and_have_no_usual_name_are_refused_with_the_key_to_say(tmp_path: Path) -> None:
+    rejection = rejected(outcome({"student": weights(), "average": OTHER}, tmp_path))
+    assert rejection.code == "several_state_dicts"
+    assert '`"key": "student"`' in rejection.message
+
+
+@pytest.mark.parametrize("key", ["ema", "nets.average", "ema.shadow"])
+def test_a_key_chooses_by_its_path(key: str, tmp_path: Path) -> None:
+    content = {"model": weights(), "ema": OTHER, "nets": {"average": OTHER}, "ema.shadow": OTHER}
+    assert said(outcome(content, tmp_path, key=key)) == []
+    torch.testing.assert_close(answers(tmp_path), forward(OTHER, ROWS), rtol=0, atol=1e-6)
+
+
+def test_a_key_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    rejection = rejected(outcome({"model": weights(), "epoch": 1}, tmp_path, key="ema"))
+    assert (rejection.code, "the file has `model`" in rejection.message) == ("unknown_key", True)
+
+
+@pytest.mark.parametrize("form", ["state_dict", "safetensors"])
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod."])
+def test_a_prefix_of_every_name_is_dropped_and_said(prefix: str, form: str, tmp_path: Path) -> None:
+    found = outcome({prefix + name: value for name, value in weights().items()}, tmp_path, format=form)
+    assert said(found) == ["prefix_dropped"]
+    torch.testing.assert_close(answers(tmp_path), forward(weights(), ROWS), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("rename", [{"net.": ""}, {"net": ""}])
+def test_a_prefix_that_the_manifest_drops_is_dropped_as_a_whole(rename: dict[str, str], tmp_path: Path) -> None:
+    given = {f"net.{name}": value for name, value in weights().items()}
+    assert said(outcome(given, tmp_path, rename=rename)) == []
+
+
+def test_a_dropped_prefix_and_renamed_layers_go_together(tmp_path: Path) -> None:
+    network = nn.DataParallel(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
+    assert said(outcome(network.state_dict(), tmp_path, rename={"module.": "", **SEQUENTIAL})) == []
+    assert said(outcome(network.state_dict(), tmp_path, rename=SEQUENTIAL)) == ["prefix_dropped"]
+    torch.testing.assert_close(answers(tmp_path), network.module(ROWS), rtol=0, atol=1e-6)
+
+
+def test_missing_biases_are_zero_only_where_the_manifest_says_so(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(4, 3, bias=False), nn.ReLU(), nn.Linear(3, 2))
+    rejection = rejected(outcome(network.state_dict(), tmp_path, rename=SEQUENTIAL))
+    assert rejection.code == "missing_parameters"
+    assert '"missing_biases": "zero"' in rejection.message
+    found = outcome(network.state_dict(), tmp_path, rename=SEQUENTIAL, missing_biases="zero")
+    assert said(found) == ["zero_biases"]
+    torch.testing.assert_close(answers(tmp_path), network(ROWS), rtol=0, atol=1e-6)
+
+
+def test_a_missing_layer_is_no_missing_bias(tmp_path: Path) -> None:
+    given = {name: value for name, value in weights().items() if not name.startswith("layers.1")}
+    rejection = rejected(outcome(given, tmp_path, missing_biases="zero"))
+    assert "missing: `layers.1.weight`, `layers.1.bias`" in rejection.message
+
+
+@pytest.mark.filterwarnings(WEIGHT_NORM)
+@pytest.mark.parametrize("form", ["state_dict", "safetensors"])
+@pytest.mark.parametrize("dim", [0, 1, None])
+@pytest.mark.parametrize("norm", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm], ids=["old", "new"])
+def test_weight_norm_is_folded_exactly(norm: Callable[..., Any], dim: int | None, form: str, tmp_path: Path) -> None:
+    network = nn.Sequential(norm(nn.Linear(4, 3), dim=dim), nn.ReLU(), nn.Linear(3, 2))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1.5)  # so that the magnitude is not the norm that it starts as
+    found = outcome(network.state_dict(), tmp_path, format=form, rename=SEQUENTIAL)
+    assert said(found) == ["weight_norm_folded"]
+    assert torch.equal(answers(tmp_path), network(ROWS))
+
+
+def test_what_is_refused_is_named(tmp_path: Path) -> None:
+    rejection = rejected(outcome({"model": weights(), "path": Path("a")}, tmp_path))
+    assert rejection.code == "code_carrying_format"
+    assert "pathlib" in rejection.message
+
+
+def test_a_number_of_objects_runs_nothing(tmp_path: Path) -> None:
+    """Trap: a scalar of dtype object would hold any pickled thing."""
+    rejection = rejected(outcome({"model": weights(), "bad": np.array([Path("a")])[0]}, tmp_path))
+    assert rejection.code == "code_carrying_format"

@@ -1,0 +1,139 @@
+"""The names of a file's tensors as those of an architecture: renamed, without prefixes that all of them share."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from app.contracts.layouts.summary import buffer_shapes, parameter_shapes
+from app.contracts.problems import UserError
+from app.contracts.resources.manifests import ModelManifest
+from app.contracts.specs.architectures import Architecture
+from workers.engine.models.weight_norm import normed_weights
+
+COMMON_PREFIXES = ("module.", "_orig_mod.", "model.")
+"""Prefixes that DataParallel, torch.compile and Lightning put before every name."""
+COUNTER = "num_batches_tracked"
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class MatchedNames:
+    """How the tensors of a file become those of an architecture."""
+
+    names: dict[str, str]
+    """The file's names -> ours; parts of a normed weight keep their own suffix."""
+    normed: dict[str, tuple[str, str]]
+    """Our weights that are stored in two parts -> the parts' names (magnitude, direction), renamed."""
+    zero: tuple[str, ...]
+    """Our biases that the file lacks and that are zero."""
+    dropped: str
+    """The prefix that all names had and that was left out."""
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+
+    @property
+    def doubled(self) -> list[str]:
+        """Names that several of the file's became."""
+        return sorted(ours for ours, count in Counter(self.names.values()).items() if count > 1)
+
+    @property
+    def mismatches(self) -> int:
+        """How many names do not fit; 0 for a file that fits."""
+        return len(self.missing) + len(self.unexpected) + len(self.doubled)
+
+
+def renamed(name: str, rename: Mapping[str, str]) -> str:
+    """A file's parameter name as ours: the longest prefix of `rename` that ends at a dot (or the end) is replaced.
+
+    A prefix that becomes nothing is left out with its dot, and the rest is renamed again.
+    """
+    end = len(name)
+    while end > 0:
+        ours = rename.get(name[:end])
+        if ours:
+            return ours + name[end:]
+        if ours == "" and end < len(name):
+            return renamed(name[end + 1 :], rename)
+        end = name.rfind(".", 0, end)
+    return name
+
+
+def matched(names: Collection[str], manifest: ModelManifest, architecture: Architecture) -> MatchedNames:
+    """The names as the manifest renames them; a dot at the end of a prefix does not matter.
+
+    Where they do not fit as they are, prefixes of `COMMON_PREFIXES` that all of them share are left out, as far as it
+    helps.
+    """
+    rename = {theirs.rstrip("."): ours.rstrip(".") for theirs, ours in manifest.rename.items()}
+    zero_biases = manifest.missing_biases == "zero"
+    expected = [*parameter_shapes(architecture), *buffer_shapes(architecture)]
+    shared = _shared_prefixes(names)
+    dropped = ["".join(shared[:count]) for count in range(len(shared) + 1)]
+    variants = [_without_prefix(names, prefix, rename, expected, zero_biases) for prefix in dropped]
+    return min(variants, key=lambda each: each.mismatches)  # the first of equals
+
+
+def _shared_prefixes(names: Collection[str]) -> list[str]:
+    rest, prefixes = list(names), []
+    while rest:
+        prefix = next((each for each in COMMON_PREFIXES if all(name.startswith(each) for name in rest)), None)
+        if prefix is None:
+            break
+        prefixes.append(prefix)
+        rest = [name.removeprefix(prefix) for name in rest]
+    return prefixes
+
+
+def _without_prefix(
+    names: Iterable[str], dropped: str, rename: Mapping[str, str], expected: Sequence[str], zero_biases: bool
+) -> MatchedNames:
+    ours = {name: renamed(name.removeprefix(dropped), rename) for name in names}
+    normed = normed_weights(list(ours.values()))
+    parts = {part for pair in normed.values() for part in pair}
+    have = (set(ours.values()) - parts) | set(normed)
+    missing = [name for name in expected if name not in have and not name.endswith(COUNTER)]
+    zero = [name for name in missing if zero_biases and _is_lone_bias(name, have)]
+    return MatchedNames(
+        names=ours,
+        normed=normed,
+        zero=tuple(zero),
+        dropped=dropped,
+        missing=tuple(name for name in missing if name not in zero),
+        unexpected=tuple(sorted(have - set(expected))),
+    )
+
+
+def _is_lone_bias(name: str, have: Collection[str]) -> bool:
+    """Whether the name is the bias of a layer whose weight is there."""
+    return name.endswith(".bias") and name.removesuffix("bias") + "weight" in have
+
+
+def check_names(found: MatchedNames) -> None:
+    """Raises UserError `bad_rename`, `missing_parameters` or `unexpected_parameters`."""
+    if found.doubled:
+        raise UserError("bad_rename", f"`rename` maps several parameters of the file to {listed(found.doubled)}")
+    if not found.missing and not found.unexpected:
+        return
+    parts = [f"missing: {listed(found.missing)}"] if found.missing else []
+    parts += [f"unexpected: {listed(found.unexpected)}"] if found.unexpected else []
+    code = "missing_parameters" if found.missing else "unexpected_parameters"
+    raise UserError(code, f"the file does not fit the architecture: {'; '.join(parts)}{_way_out(found)}")
+
+
+def _way_out(found: MatchedNames) -> str:
+    have = set(found.names.values()) | set(found.normed)
+    if found.missing and not found.unexpected and all(_is_lone_bias(name, have) for name in found.missing):
+        return '; if these layers were made with `bias=False`, set `"missing_biases": "zero"` in the manifest'
+    if found.missing and found.unexpected:
+        return (
+            "; if these are the same layers under other names, map the file's prefixes to ours in the manifest's "
+            '`rename` (`"prefix.": ""` drops one)'
+        )
+    return "; make `architecture` say what the file holds"
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first names, and how many more."""
+    ordered = list(names)
+    more = f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""
+    return ", ".join(f"`{name}`" for name in ordered[:_SHOWN]) + more
