@@ -31,6 +31,7 @@ from app.contracts.resolving.multitask.relations import check_fit, check_relatio
 from app.contracts.resolving.multitask.sharing import with_own_layers
 from app.contracts.resolving.students.inits import check_init
 from app.contracts.resolving.students.students import fitted
+from app.contracts.resolving.supervision import check_selection, supervised_tasks, supervised_training
 from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
 from app.contracts.specs.architectures import Architecture, Student
 from app.contracts.specs.distillation import DistillationSpec
@@ -187,7 +188,9 @@ def _train(spec: TrainJob, dataset: DatasetFacts, findings: Findings) -> TrainJo
     if goal is None:
         return spec
     model = fitted(spec.model, dataset, [goal], findings, "/model")
-    return spec.model_copy(update={"target": goal.name, "model": model})
+    training = supervised_training(spec.training, goal, findings)
+    check_selection(training, [goal], findings)
+    return spec.model_copy(update={"target": goal.name, "model": model, "training": training})
 
 
 def _teachers(
@@ -292,9 +295,12 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
     student = fitted(spec.student, dataset, [goal], findings, "/student")
     _features(student, goal.name, teachers, distillation, dataset, models, findings, "/distillation")
     _init(student, teachers, dataset, models, findings)
+    training = supervised_training(spec.training, goal, findings)
+    check_selection(training, [goal], findings)
     return spec.model_copy(
         update={
             "target": goal.name,
+            "training": training,
             "teachers": teachers or None,
             "student": student,
             "distillation": distillation,
@@ -381,7 +387,7 @@ def _task(
             resolved = resolved.model_copy(update={"distillation": distillation})
     if goal is None:
         return resolved, None
-    return resolved, Goal(task.name, goal.kind, goal.size, goal.classes, goal.labelled)
+    return resolved, replace(goal, name=task.name)
 
 
 def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findings: Findings) -> MultitaskJob:
@@ -390,6 +396,8 @@ def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findin
     goals = [goal for _, goal in pairs if goal is not None]
     update: dict[str, object] = {"tasks": tasks}
     if len(goals) == len(tasks):
+        tasks = update["tasks"] = supervised_tasks(tasks, goals, spec.training, findings)
+        check_selection(spec.training, goals, findings)
         wanted = with_trunks(spec.student, spec.relation, [task.name for task in tasks])
         student = update["student"] = fitted(wanted, dataset, goals, findings, "/student")
         _init(student, tuple(ref for task in tasks for ref in task.teachers or ()), dataset, models, findings)

@@ -13,6 +13,7 @@ from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.relations import RelationSpec
 from app.contracts.specs.searches import TemperatureValue
 from app.contracts.specs.stores import StoreSpec
+from app.contracts.specs.supervision.label_losses import ClassWeights, LabelLoss
 from app.contracts.specs.training import TrainingSpec
 
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-/]{0,63}$")]
@@ -254,6 +255,13 @@ class TaskSpec(Contract):
     )
     distillation: DistillationSpec | None = Field(
         default=None, description="Terms of the loss and their weights; only with `teachers`."
+    )
+    loss: LabelLoss | None = Field(
+        default=None, description="Loss on the task's labels; `training.loss` where it fits when left out."
+    )
+    class_weights: ClassWeights | None = Field(
+        default=None,
+        description="Weights of the task's classes in the loss on labels; `training.class_weights` when left out.",
     )
 
     @model_validator(mode="after")

@@ -199,7 +199,7 @@ class Learner:
         self.balancer.end_epoch()
         if len(validation) == 0:
             return []
-        result = validate(self, inputs, validation)
+        result = validate(self, inputs, validation, ranking=self._training.select_by == "auroc")
         score = result.score(self, self._training)
         if score is not None:
             self.record_score(score, epoch)
