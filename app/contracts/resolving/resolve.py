@@ -46,7 +46,7 @@ from app.contracts.specs.jobs import (
     TeacherRef,
     TrainJob,
 )
-from app.contracts.specs.training import TrainingSpec
+from app.contracts.specs.training import PlateauSchedule, TrainingSpec
 
 DEFAULT_EPOCHS = 20
 Models = Mapping[str, ModelFacts | None]
@@ -166,6 +166,13 @@ def _training(training: TrainingSpec, dataset: DatasetFacts | None, threads: int
                 "/training/early_stopping",
                 "validation_needed",
                 "early stopping looks at the validation split, and the dataset has none: leave it out, or give one",
+            )
+        if isinstance(training.schedule, PlateauSchedule):
+            findings.problem(
+                "/training/schedule",
+                "validation_needed",
+                "`plateau` follows the score on the validation split, and the dataset has none: give one, or use "
+                "another schedule",
             )
         if training.select_by != "last":
             update["select_by"] = "last"

@@ -11,7 +11,7 @@ from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.specs.jobs import TaskSpec
 from app.contracts.specs.supervision.label_losses import ClassWeights, LabelLoss
 from app.contracts.specs.supervision.metrics import METRICS, metrics_of
-from app.contracts.specs.training import TrainingSpec
+from app.contracts.specs.training import PlateauSchedule, TrainingSpec
 
 WEIGHED = ("class", "multilabel")
 """Kinds of task whose loss has class weights."""
@@ -118,11 +118,18 @@ def _by_name(weights: dict[str, float], goal: Goal, findings: Findings, place: s
 
 
 def check_selection(training: TrainingSpec, goals: Sequence[Goal], findings: Findings) -> None:
-    """A metric to select by must be one of a task that has labels."""
+    """A metric to select by must be one of a task that has labels, and a plateau needs a score."""
     chosen = training.select_by
+    labelled = [goal for goal in goals if goal.labelled]
+    if isinstance(training.schedule, PlateauSchedule) and labelled and not any(goal.validated for goal in labelled):
+        findings.problem(
+            "/training/schedule",
+            "validation_needed",
+            "`plateau` follows the score on labels of the validation split, and its rows have none: give some, or use "
+            "another schedule",
+        )
     if chosen in ("metric", "loss", "last"):
         return
-    labelled = [goal for goal in goals if goal.labelled]
     if not any(chosen in METRICS[goal.kind] for goal in labelled):
         known = ["metric", "loss", "last", *metrics_of(goal.kind for goal in labelled)]
         findings.problem(

@@ -50,8 +50,28 @@ class StepSchedule(Contract):
     )
 
 
-ScheduleName = Literal["constant", "cosine", "one_cycle", "step"]
-_Schedule = Annotated[ConstantSchedule | CosineSchedule | OneCycleSchedule | StepSchedule, Field(discriminator="kind")]
+class PlateauSchedule(Contract):
+    """Multiply the learning rate by `factor` whenever the validation score has not improved for more than `patience`
+    epochs, as `torch.optim.lr_scheduler.ReduceLROnPlateau` does. The score is that of `select_by`.
+
+    Student, control and peers each follow their own score.
+    """
+
+    kind: Literal["plateau"]
+    factor: float = Field(default=0.1, gt=0.0, lt=1.0, description="Factor on the learning rate at each reduction.")
+    patience: int = Field(
+        default=3, ge=0, le=10_000, description="Number of epochs without improvement that do not reduce it yet."
+    )
+    min_delta: float = Field(
+        default=0.0, ge=0.0, le=1e6, description="Smallest change of the score that counts as an improvement."
+    )
+    min_rate: float = Field(default=0.0, ge=0.0, le=1e3, description="Learning rate below which it is not reduced.")
+
+
+ScheduleName = Literal["constant", "cosine", "one_cycle", "step", "plateau"]
+_Schedule = Annotated[
+    ConstantSchedule | CosineSchedule | OneCycleSchedule | StepSchedule | PlateauSchedule, Field(discriminator="kind")
+]
 
 
 def _named(value: Any) -> Any:
@@ -104,7 +124,7 @@ class TrainingSpec(Contract):
     schedule: Schedule = Field(
         default_factory=lambda: ConstantSchedule(kind="constant"),
         description="Learning rate over the steps: a name, or an object with its settings. Answers always have the "
-        "object.",
+        "object. `plateau` follows the validation score instead.",
     )
     warmup: int = Field(
         default=0, ge=0, le=10_000_000, description="Number of steps of linear warm-up before the schedule."

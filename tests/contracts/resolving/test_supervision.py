@@ -98,3 +98,13 @@ def test_what_fits_no_task_of_several_is_refused(
     task: dict[str, Any], training: dict[str, Any], expected: tuple[str, str]
 ) -> None:
     assert codes(resolved(MULTITASK | {"tasks": [task], "training": training}, mixed())) == {expected}
+
+
+def test_plateau_needs_a_validation_split_with_labels() -> None:
+    bare = dataset().model_copy(update={"splits": {"train": 100}})
+    assert codes(resolved(TRAIN | {"training": {"schedule": "plateau"}}, bare)) == {
+        ("/training/schedule", "validation_needed")
+    }
+    unlabelled = ANIMALS.model_copy(update={"labelled": {"train": 70}})
+    assert codes(trained({"schedule": "plateau"}, unlabelled)) == {("/training/schedule", "validation_needed")}
+    assert not trained({"schedule": {"kind": "plateau", "patience": 2}}).problems

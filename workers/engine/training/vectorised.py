@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from app.contracts.specs.training import TrainingSpec
+from app.contracts.specs.training import PlateauSchedule, TrainingSpec
 from app.contracts.wire.events import MetricPoint
 from workers.engine.balancing import Parameters, Shared
 from workers.engine.data.columns import Rows
@@ -39,9 +39,13 @@ NAME = "search"
 
 
 def can_train_together(tasks: Sequence[Task], networks: Sequence[Network], trainings: Sequence[TrainingSpec]) -> bool:
-    """Whether candidates differ in temperatures and loss weights only, without BatchNorm, dropout or augmentation."""
+    """Whether candidates differ in temperatures and loss weights only, without BatchNorm, dropout or augmentation.
+
+    The schedule `plateau` gives each candidate a learning rate of its own, and one optimizer has one.
+    """
     first = trainings[0]
     plain = first.clip_norm is None and first.micro_batch_size is None and first.early_stopping is None
+    plain = plain and not isinstance(first.schedule, PlateauSchedule)
     same = all(training == first for training in trainings) and plain and first.views is None
     stateless = not any(_has_state_or_noise(module) for module in networks[0].modules())
     return same and stateless and first.precision == "float32" and all(_is_simple(task) for task in tasks)
