@@ -13,6 +13,12 @@ from app.contracts.resolving.data.joining import joined_facts
 from app.contracts.resolving.data.mixtures import check_mixture
 from app.contracts.resolving.data.targets import Goal, goal_of, learnable, supervised_goal, unlabelled_goal
 from app.contracts.resolving.data.views import check_views
+from app.contracts.resolving.distillation.classes import (
+    check_reused_classes,
+    check_started_classes,
+    taught_output,
+    with_classes,
+)
 from app.contracts.resolving.distillation.features import check_features
 from app.contracts.resolving.distillation.methods import check_store, outputs_of
 from app.contracts.resolving.distillation.phases import check_annealing, check_stopping
@@ -214,6 +220,24 @@ def _teachers(
     )
 
 
+def _mapped(
+    teachers: tuple[TeacherRef, ...],
+    goal: Goal,
+    target: str | None,
+    dataset: DatasetFacts,
+    models: Models,
+    findings: Findings,
+    pointer: str,
+) -> tuple[TeacherRef, ...]:
+    """The teachers, each with its classes in the order of the goal's where they differ."""
+    of_dataset = target is not None and goal_of(dataset, target) is not None
+    known = [facts_of_teacher(ref, dataset, models) for ref in teachers]
+    return tuple(
+        with_classes(ref, facts, goal, of_dataset, findings, f"{pointer}/{i}")
+        for i, (ref, facts) in enumerate(zip(teachers, known, strict=True))
+    )
+
+
 def _goal_with_teachers(
     target: str | None, teachers: tuple[TeacherRef, ...], dataset: DatasetFacts, models: Models, name: str | None
 ) -> Goal | None:
@@ -279,6 +303,7 @@ def _init(
     if student.init is not None and student.input_shape is not None and student.outputs is not None:
         known = [facts_of_teacher(ref, dataset, models) for ref in teachers]
         check_init(student.init, student, known, findings, "/student/init")
+        check_started_classes(student.init, student, teachers, known, findings, "/student/init")
 
 
 def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: Findings) -> DistillJob:
@@ -294,6 +319,7 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
     if goal is None:
         return _without_goal(spec, target, names, teachers, dataset, models, findings)
     distillation = spec.distillation
+    teachers = _mapped(teachers, goal, target, dataset, models, findings, "/teachers")
     if teachers:
         distillation = _resolved_distillation(goal, teachers, spec.distillation, dataset, models, findings, "")
     _check_mutual(spec, goal, findings)
@@ -301,6 +327,7 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
         findings.warn("no_control", "a control learns from labels, and there are none: it is left out")
     student = fitted(spec.student, dataset, [goal], findings, "/student")
     _features(student, goal.name, teachers, distillation, dataset, models, findings, "/distillation")
+    check_reused_classes(teachers, distillation, spec.store, findings, "")
     _init(student, teachers, dataset, models, findings)
     training = supervised_training(spec.training, goal, findings)
     check_selection(training, [goal], findings)
@@ -390,8 +417,9 @@ def _task(
         if goal is None:
             _no_goal_yet(teachers[0], dataset, models, findings, f"{pointer}/teachers/0")
         else:
+            teachers = _mapped(teachers, goal, target, dataset, models, findings, f"{pointer}/teachers")
             distillation = _resolved_distillation(goal, teachers, task.distillation, dataset, models, findings, pointer)
-            resolved = resolved.model_copy(update={"distillation": distillation})
+            resolved = resolved.model_copy(update={"teachers": teachers, "distillation": distillation})
     if goal is None:
         return resolved, None
     return resolved, replace(goal, name=task.name)
@@ -411,6 +439,8 @@ def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findin
         for i, task in enumerate(tasks):
             place = f"/tasks/{i}/distillation"
             _features(student, task.name, task.teachers, task.distillation, dataset, models, findings, place)
+            own = task.distillation or DistillationSpec()
+            check_reused_classes(task.teachers or (), own, spec.store, findings, f"/tasks/{i}")
         has_teachers = any(task.teachers for task in tasks)
         all_labelled = all(goal.labelled > 0 for goal in goals)
         if spec.control and has_teachers and not all_labelled:
@@ -419,14 +449,14 @@ def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findin
         if spec.baselines:
             check_baselines(goals, dataset, findings)
     resolved = spec.model_copy(update=update)
-    outputs = [_first_output(task, dataset, models) for task in tasks]
-    relation = check_relation(spec.model_copy(update={"tasks": tasks}), [goal for _, goal in pairs], outputs, findings)
+    all_goals = [goal for _, goal in pairs]
+    outputs = [_first_output(task, goal, dataset, models) for task, goal in zip(tasks, all_goals, strict=True)]
+    relation = check_relation(spec.model_copy(update={"tasks": tasks}), all_goals, outputs, findings)
     return resolved.model_copy(update={"relation": relation})
 
 
-def _first_output(task: TaskSpec, dataset: DatasetFacts, models: Models) -> OutputFacts | None:
+def _first_output(task: TaskSpec, goal: Goal | None, dataset: DatasetFacts, models: Models) -> OutputFacts | None:
     """The output of the first teacher of a task, as far as it is known."""
     if not task.teachers:
         return None
-    facts = facts_of_teacher(task.teachers[0], dataset, models)
-    return facts.outputs.get(task.teachers[0].output or "") if isinstance(facts, ModelFacts) else facts
+    return taught_output(task.teachers[0], facts_of_teacher(task.teachers[0], dataset, models), goal)
