@@ -254,6 +254,12 @@ class Report(Answer):
         default=None, description="How much smaller and faster than its teachers the student is; null without teachers."
     )
     verdict: dict[str, Verdict] = Field(default_factory=dict, description="Whether the teachers helped, by task.")
+    class_weights: dict[str, dict[str, float]] = Field(
+        default_factory=dict,
+        description="Weights of the classes in the loss on labels, as used, by task and class (its name, or its number "
+        "as text): their mean over the labelled training rows is 1. Of a multilabel task: presence relative to "
+        "absence, by label. Tasks without class weights are left out.",
+    )
     per_class: dict[str, tuple[PerClass, ...]] = Field(
         default_factory=dict,
         description="Results by class, for each class task: at most 100 classes, those first where the student loses "

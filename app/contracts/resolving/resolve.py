@@ -13,6 +13,12 @@ from app.contracts.resolving.data.joining import joined_facts
 from app.contracts.resolving.data.mixtures import check_mixture
 from app.contracts.resolving.data.targets import Goal, goal_of, learnable, supervised_goal, unlabelled_goal
 from app.contracts.resolving.data.views import check_views
+from app.contracts.resolving.distillation.classes import (
+    check_reused_classes,
+    check_started_classes,
+    taught_output,
+    with_classes,
+)
 from app.contracts.resolving.distillation.features import check_features
 from app.contracts.resolving.distillation.methods import check_store, outputs_of
 from app.contracts.resolving.distillation.phases import check_annealing, check_stopping
@@ -31,6 +37,7 @@ from app.contracts.resolving.multitask.relations import check_fit, check_relatio
 from app.contracts.resolving.multitask.sharing import with_own_layers
 from app.contracts.resolving.students.inits import check_init
 from app.contracts.resolving.students.students import fitted
+from app.contracts.resolving.supervision import check_selection, supervised_tasks, supervised_training
 from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
 from app.contracts.specs.architectures import Architecture, Student
 from app.contracts.specs.distillation import DistillationSpec
@@ -45,7 +52,7 @@ from app.contracts.specs.jobs import (
     TeacherRef,
     TrainJob,
 )
-from app.contracts.specs.training import TrainingSpec
+from app.contracts.specs.training import PlateauSchedule, TrainingSpec
 
 DEFAULT_EPOCHS = 20
 Models = Mapping[str, ModelFacts | None]
@@ -167,6 +174,13 @@ def _training(training: TrainingSpec, dataset: DatasetFacts | None, threads: int
                 "validation_needed",
                 "early stopping looks at the validation split, and the dataset has none: leave it out, or give one",
             )
+        if isinstance(training.schedule, PlateauSchedule):
+            findings.problem(
+                "/training/schedule",
+                "validation_needed",
+                "`plateau` follows the score on the validation split, and the dataset has none: give one, or use "
+                "another schedule",
+            )
         if training.select_by != "last":
             update["select_by"] = "last"
             findings.warn("no_validation", "without a validation split the last epoch's weights are exported")
@@ -188,7 +202,9 @@ def _train(spec: TrainJob, dataset: DatasetFacts, findings: Findings) -> TrainJo
     if goal is None:
         return spec
     model = fitted(spec.model, dataset, [goal], findings, "/model")
-    return spec.model_copy(update={"target": goal.name, "model": model})
+    training = supervised_training(spec.training, goal, findings)
+    check_selection(training, [goal], findings)
+    return spec.model_copy(update={"target": goal.name, "model": model, "training": training})
 
 
 def _teachers(
@@ -202,6 +218,24 @@ def _teachers(
     return tuple(
         named_output(ref, facts_of_teacher(ref, dataset, models), task, findings, f"{pointer}/{i}")
         for i, ref in enumerate(teachers)
+    )
+
+
+def _mapped(
+    teachers: tuple[TeacherRef, ...],
+    goal: Goal,
+    target: str | None,
+    dataset: DatasetFacts,
+    models: Models,
+    findings: Findings,
+    pointer: str,
+) -> tuple[TeacherRef, ...]:
+    """The teachers, each with its classes in the order of the goal's where they differ."""
+    of_dataset = target is not None and goal_of(dataset, target) is not None
+    known = [facts_of_teacher(ref, dataset, models) for ref in teachers]
+    return tuple(
+        with_classes(ref, facts, goal, of_dataset, findings, f"{pointer}/{i}")
+        for i, (ref, facts) in enumerate(zip(teachers, known, strict=True))
     )
 
 
@@ -270,6 +304,7 @@ def _init(
     if student.init is not None and student.input_shape is not None and student.outputs is not None:
         known = [facts_of_teacher(ref, dataset, models) for ref in teachers]
         check_init(student.init, student, known, findings, "/student/init")
+        check_started_classes(student.init, student, teachers, known, findings, "/student/init")
 
 
 def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: Findings) -> DistillJob:
@@ -285,6 +320,7 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
     if goal is None:
         return _without_goal(spec, target, names, teachers, dataset, models, findings)
     distillation = spec.distillation
+    teachers = _mapped(teachers, goal, target, dataset, models, findings, "/teachers")
     if teachers:
         distillation = _resolved_distillation(goal, teachers, spec.distillation, dataset, models, findings, "")
     _check_mutual(spec, goal, findings)
@@ -292,10 +328,14 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
         findings.warn("no_control", "a control learns from labels, and there are none: it is left out")
     student = fitted(spec.student, dataset, [goal], findings, "/student")
     _features(student, goal.name, teachers, distillation, dataset, models, findings, "/distillation")
+    check_reused_classes(teachers, distillation, spec.store, findings, "")
     _init(student, teachers, dataset, models, findings)
+    training = supervised_training(spec.training, goal, findings)
+    check_selection(training, [goal], findings)
     return spec.model_copy(
         update={
             "target": goal.name,
+            "training": training,
             "teachers": teachers or None,
             "student": student,
             "distillation": distillation,
@@ -378,11 +418,12 @@ def _task(
         if goal is None:
             _no_goal_yet(teachers[0], dataset, models, findings, f"{pointer}/teachers/0")
         else:
+            teachers = _mapped(teachers, goal, target, dataset, models, findings, f"{pointer}/teachers")
             distillation = _resolved_distillation(goal, teachers, task.distillation, dataset, models, findings, pointer)
-            resolved = resolved.model_copy(update={"distillation": distillation})
+            resolved = resolved.model_copy(update={"teachers": teachers, "distillation": distillation})
     if goal is None:
         return resolved, None
-    return resolved, Goal(task.name, goal.kind, goal.size, goal.classes, goal.labelled)
+    return resolved, replace(goal, name=task.name)
 
 
 def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findings: Findings) -> MultitaskJob:
@@ -391,12 +432,16 @@ def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findin
     goals = [goal for _, goal in pairs if goal is not None]
     update: dict[str, object] = {"tasks": tasks}
     if len(goals) == len(tasks):
+        tasks = update["tasks"] = supervised_tasks(tasks, goals, spec.training, findings)
+        check_selection(spec.training, goals, findings)
         wanted = with_trunks(spec.student, spec.relation, [task.name for task in tasks])
         student = update["student"] = fitted(wanted, dataset, goals, findings, "/student")
         _init(student, tuple(ref for task in tasks for ref in task.teachers or ()), dataset, models, findings)
         for i, task in enumerate(tasks):
             place = f"/tasks/{i}/distillation"
             _features(student, task.name, task.teachers, task.distillation, dataset, models, findings, place)
+            own = task.distillation or DistillationSpec()
+            check_reused_classes(task.teachers or (), own, spec.store, findings, f"/tasks/{i}")
         has_teachers = any(task.teachers for task in tasks)
         all_labelled = all(goal.labelled > 0 for goal in goals)
         if spec.control and has_teachers and not all_labelled:
@@ -405,14 +450,14 @@ def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findin
         if spec.baselines:
             check_baselines(goals, dataset, findings)
     resolved = spec.model_copy(update=update)
-    outputs = [_first_output(task, dataset, models) for task in tasks]
-    relation = check_relation(spec.model_copy(update={"tasks": tasks}), [goal for _, goal in pairs], outputs, findings)
+    all_goals = [goal for _, goal in pairs]
+    outputs = [_first_output(task, goal, dataset, models) for task, goal in zip(tasks, all_goals, strict=True)]
+    relation = check_relation(spec.model_copy(update={"tasks": tasks}), all_goals, outputs, findings)
     return resolved.model_copy(update={"relation": relation})
 
 
-def _first_output(task: TaskSpec, dataset: DatasetFacts, models: Models) -> OutputFacts | None:
+def _first_output(task: TaskSpec, goal: Goal | None, dataset: DatasetFacts, models: Models) -> OutputFacts | None:
     """The output of the first teacher of a task, as far as it is known."""
     if not task.teachers:
         return None
-    facts = facts_of_teacher(task.teachers[0], dataset, models)
-    return facts.outputs.get(task.teachers[0].output or "") if isinstance(facts, ModelFacts) else facts
+    return taught_output(task.teachers[0], facts_of_teacher(task.teachers[0], dataset, models), goal)

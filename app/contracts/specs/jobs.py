@@ -6,13 +6,14 @@ from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, model_validator
 
-from app.contracts.base import Contract, DatasetId, JobId, ModelId, Name, Title, Weight, coded_error
+from app.contracts.base import ClassName, Contract, DatasetId, JobId, ModelId, Name, Title, Weight, coded_error
 from app.contracts.specs.architectures import Architecture, Student
 from app.contracts.specs.balancing import Balancing, FixedBalancing
 from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.relations import RelationSpec
 from app.contracts.specs.searches import TemperatureValue
 from app.contracts.specs.stores import StoreSpec
+from app.contracts.specs.supervision.label_losses import ClassWeights, LabelLoss
 from app.contracts.specs.training import TrainingSpec
 
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-/]{0,63}$")]
@@ -46,6 +47,14 @@ def _named_once(refs: tuple[DatasetRef, ...]) -> tuple[DatasetRef, ...]:
 DatasetRefs = Annotated[tuple[DatasetRef, ...], Field(min_length=1, max_length=8), AfterValidator(_named_once)]
 
 
+_TeacherClass = Annotated[int, Field(ge=0, le=65_535)] | ClassName
+TeacherClasses = (
+    Annotated[tuple[_TeacherClass, ...], Field(min_length=2, max_length=65_536)]
+    | Annotated[dict[ClassName, _TeacherClass], Field(min_length=2, max_length=65_536)]
+)
+"""The teacher's class of each class of the dataset."""
+
+
 class TeacherRef(Contract):
     """A teacher: a model, the student of a job once it has succeeded, or outputs stored in the dataset."""
 
@@ -60,6 +69,13 @@ class TeacherRef(Contract):
     )
     weight: Weight = Field(
         default=1.0, description="Weight in the average over the task's teachers; weights are normalised to sum to 1."
+    )
+    classes: TeacherClasses | None = Field(
+        default=None,
+        description="For a teacher that has more classes than the dataset, or another order: the teacher's class (its "
+        "name, or its index from 0) of each class of the dataset, in their order or by name (or number). The other "
+        "classes are left out and the rest is renormalised. Where both have class names and the teacher has all of the "
+        "dataset's, they are matched by name when left out.",
     )
 
     @model_validator(mode="after")
@@ -254,6 +270,13 @@ class TaskSpec(Contract):
     )
     distillation: DistillationSpec | None = Field(
         default=None, description="Terms of the loss and their weights; only with `teachers`."
+    )
+    loss: LabelLoss | None = Field(
+        default=None, description="Loss on the task's labels; `training.loss` where it fits when left out."
+    )
+    class_weights: ClassWeights | None = Field(
+        default=None,
+        description="Weights of the task's classes in the loss on labels; `training.class_weights` when left out.",
     )
 
     @model_validator(mode="after")

@@ -6,6 +6,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from app.contracts.base import Contract, tuples
 from app.contracts.specs.searches import Rate, RateSearch
+from app.contracts.specs.supervision.label_losses import ClassWeights, LabelLoss
+from app.contracts.specs.supervision.metrics import DIRECTIONS, MetricName
 from app.contracts.specs.views import Views
 
 
@@ -48,8 +50,28 @@ class StepSchedule(Contract):
     )
 
 
-ScheduleName = Literal["constant", "cosine", "one_cycle", "step"]
-_Schedule = Annotated[ConstantSchedule | CosineSchedule | OneCycleSchedule | StepSchedule, Field(discriminator="kind")]
+class PlateauSchedule(Contract):
+    """Multiply the learning rate by `factor` whenever the validation score has not improved for more than `patience`
+    epochs, as `torch.optim.lr_scheduler.ReduceLROnPlateau` does. The score is that of `select_by`.
+
+    Student, control and peers each follow their own score.
+    """
+
+    kind: Literal["plateau"]
+    factor: float = Field(default=0.1, gt=0.0, lt=1.0, description="Factor on the learning rate at each reduction.")
+    patience: int = Field(
+        default=3, ge=0, le=10_000, description="Number of epochs without improvement that do not reduce it yet."
+    )
+    min_delta: float = Field(
+        default=0.0, ge=0.0, le=1e6, description="Smallest change of the score that counts as an improvement."
+    )
+    min_rate: float = Field(default=0.0, ge=0.0, le=1e3, description="Learning rate below which it is not reduced.")
+
+
+ScheduleName = Literal["constant", "cosine", "one_cycle", "step", "plateau"]
+_Schedule = Annotated[
+    ConstantSchedule | CosineSchedule | OneCycleSchedule | StepSchedule | PlateauSchedule, Field(discriminator="kind")
+]
 
 
 def _named(value: Any) -> Any:
@@ -102,7 +124,7 @@ class TrainingSpec(Contract):
     schedule: Schedule = Field(
         default_factory=lambda: ConstantSchedule(kind="constant"),
         description="Learning rate over the steps: a name, or an object with its settings. Answers always have the "
-        "object.",
+        "object. `plateau` follows the validation score instead.",
     )
     warmup: int = Field(
         default=0, ge=0, le=10_000_000, description="Number of steps of linear warm-up before the schedule."
@@ -116,6 +138,21 @@ class TrainingSpec(Contract):
     label_smoothing: float = Field(
         default=0.0, ge=0.0, lt=1.0, description="Label smoothing in the loss on labels of class tasks (Szegedy 2016)."
     )
+    loss: LabelLoss | None = Field(
+        default=None,
+        description="Loss on labels, a name or an object with its settings: `cross_entropy` or `focal` for class and "
+        "multilabel tasks, `mse` or `huber` for values and vectors. The first of each when left out. In a multi-task "
+        "job it is that of the tasks of its kinds that name no `loss` themselves. The same for student and control.",
+    )
+    class_weights: ClassWeights | None = Field(
+        default=None,
+        description="Weights of the classes in the loss on labels: `balanced` (rows / (classes · rows of the class), "
+        "over the labelled training rows), a number for each class in order, or by class name (or number); classes "
+        "left out weigh 1. Of a multilabel task they are weights of a label's presence relative to its absence. "
+        "Weights are divided by their mean over the labelled training rows, and the loss is the mean over rows: the "
+        "scale of the loss does not change, and micro-batches stay exact. In a multi-task job they are those of class "
+        "and multilabel tasks that name none themselves. The same for student and control.",
+    )
     seed: int = Field(
         default=0, ge=0, le=2**31 - 1, description="Seed of initial weights, the order of rows, dropout and balancing."
     )
@@ -127,10 +164,12 @@ class TrainingSpec(Contract):
         description="Random augmentations of the training rows, the same for students, control and teachers.",
     )
     early_stopping: EarlyStopping | None = Field(default=None, description="Early stopping; off when left out.")
-    select_by: Literal["metric", "loss", "last"] = Field(
+    select_by: Literal["metric", "loss", "last"] | MetricName = Field(
         default="metric",
-        description="Which epoch's weights are exported: the best on the validation split by the tasks' `metric` or "
-        "`loss`, or the `last`. Without a validation split it is the last.",
+        description="Which epoch's weights are exported: the best on the validation split by the tasks' `metric` "
+        "(accuracy, R² of values, rmse of vectors), by `loss`, or by a metric of the report, such as `macro_f1` or "
+        "`mae`, averaged over the tasks that have it; or the `last`. Early stopping, searches and the schedule "
+        "`plateau` use the same score. Without a validation split it is the last.",
     )
     threads: int | None = Field(
         default=None,
@@ -146,6 +185,11 @@ class TrainingSpec(Contract):
         if isinstance(self.learning_rate, RateSearch):
             raise ValueError("the learning rate is still to be searched")
         return self.learning_rate
+
+    @property
+    def selection_metric(self) -> MetricName | None:
+        """The metric by name by which epochs are selected; None for `metric`, `loss` and `last`."""
+        return next((name for name in DIRECTIONS if name == self.select_by), None)
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:

@@ -23,7 +23,7 @@ Outputs = Callable[[Tensor], Mapping[str, Tensor]]
 class TaskTeacher:
     """One teacher of a task: `outputs` maps dataset rows (int64 [n]) to its raw outputs [n, size] on the CPU.
 
-    `output` is their name in the teacher's model.
+    `output` is their name in the teacher's model, and `select` what they are of it; None: all of it.
     """
 
     key: str
@@ -31,6 +31,11 @@ class TaskTeacher:
     spec: OutputSpec
     outputs: Callable[[Tensor], Tensor]
     output: str = ""
+    select: Callable[[Tensor], Tensor] | None = None
+
+    def taught(self, raw: Tensor) -> Tensor:
+        """What the teacher teaches with, of its model's output [n, all]."""
+        return raw if self.select is None else self.select(raw)
 
 
 @dataclass(frozen=True)

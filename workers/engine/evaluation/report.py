@@ -72,6 +72,7 @@ class ReportParts:
     relation: RelationReport | None = None
     baselines: BaselineReport | None = None
     search: SearchReport | None = None
+    class_weights: Mapping[str, dict[str, float]] = field(default_factory=dict)
     per_class: Mapping[str, tuple[PerClass, ...]] = field(default_factory=dict)
     robustness: Mapping[str, tuple[Robustness, ...]] = field(default_factory=dict)
     reliability: Mapping[str, dict[str, tuple[ReliabilityBin, ...]]] = field(default_factory=dict)
@@ -102,6 +103,7 @@ def build_report(parts: ReportParts) -> Report:
         relation=parts.relation,
         baselines=parts.baselines,
         search=parts.search,
+        class_weights=dict(parts.class_weights),
         per_class=dict(parts.per_class),
         robustness=dict(parts.robustness),
         reliability=dict(parts.reliability),

@@ -36,6 +36,8 @@ class Provenance:
     control: bool = False
     steps: int | None = None
     seed: int | None = None
+    losses: Mapping[str, str] = field(default_factory=dict)
+    """The loss on labels by task, where it is not the default one."""
     metrics: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     not_measured: Mapping[str, str] = field(default_factory=dict)
 
@@ -89,6 +91,7 @@ def _origin(provenance: Provenance) -> str:
     length = f", {provenance.steps} optimiser steps" if provenance.steps is not None else ""
     seed = f", seed {provenance.seed}" if provenance.seed is not None else ""
     lines.append(f"Trained by Stillhouse {manner}{length}{seed}.")
+    lines += [f"- loss on the labels of `{task}`: {loss}" for task, loss in sorted(provenance.losses.items())]
     lines += [f"- data: sha256 {digest}" for digest in provenance.datasets]
     if not provenance.control:
         lines += [f"- teacher: sha256 {digest}" for digest in provenance.teachers]

@@ -59,7 +59,9 @@ def outputs_folder(job: Job) -> Path:
 
 def _evaluated_task(task: BuiltTask) -> EvaluatedTask:
     # Teachers are evaluated on their stored outputs, without another forward pass.
-    teachers = tuple(TaskTeacher(each.key, each.weight, each.spec, each.at, each.output) for each in task.teachers)
+    teachers = tuple(
+        TaskTeacher(each.key, each.weight, each.spec, each.at, each.output, each.select) for each in task.teachers
+    )
     return EvaluatedTask(task.student.name, task.student.spec, task.student.target, teachers)
 
 

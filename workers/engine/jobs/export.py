@@ -20,6 +20,7 @@ from workers.engine.export.safetensors import export_safetensors
 from workers.engine.jobs.evaluate import Evaluated, outputs_folder
 from workers.engine.jobs.runs.results import TrainedModel
 from workers.engine.jobs.trained import Trained
+from workers.engine.tasks.supervision import losses_on_labels
 
 _CHECKED_ROWS = 2048
 
@@ -105,6 +106,7 @@ class _Exporter:
             control=control,
             steps=steps,
             seed=trained.job.spec.training.seed,
+            losses=losses_on_labels(trained.run_spec.tasks),
             metrics=evaluation.control if control else evaluation.student,
             not_measured=evaluation.not_measured,
         )

@@ -14,6 +14,7 @@ from workers.engine.jobs.evaluate import Evaluated
 from workers.engine.jobs.export import Exported, output_file
 from workers.engine.jobs.runs.results import TrainedModel
 from workers.engine.jobs.trained import Trained
+from workers.engine.tasks.supervision import weights_by_class
 from workers.engine.tasks.task import learnable_rows
 
 
@@ -58,6 +59,7 @@ def _parts(trained: Trained, evaluated: Evaluated, exported: Exported) -> Report
         relation=_relation(trained),
         baselines=evaluated.baselines,
         search=trained.search,
+        class_weights=_class_weights(trained),
         per_class=analysis.per_class,
         robustness=analysis.robustness,
         reliability=analysis.reliability,
@@ -83,6 +85,17 @@ def _relation(trained: Trained) -> RelationReport | None:
     if not isinstance(requested, MultitaskJob) or not isinstance(used, MultitaskJob):
         return None
     return relation_report(requested, used, trained.measured)
+
+
+def _class_weights(trained: Trained) -> dict[str, dict[str, float]]:
+    dataset = trained.data.dataset
+    targets = {task.name: (task, dataset.targets.get(task.target or task.name)) for task in trained.run_spec.tasks}
+    weights = {
+        name: weights_by_class(task, target, dataset.splits["train"])
+        for name, (task, target) in targets.items()
+        if target is not None
+    }
+    return {name: by_class for name, by_class in weights.items() if by_class}
 
 
 def _not_measured(trained: Trained) -> dict[str, str]:

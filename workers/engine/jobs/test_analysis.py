@@ -134,7 +134,7 @@ def _teachers(trained: Trained, tasks: Sequence[EvaluatedTask]) -> PredictRaw:
         outputs = {key: teacher.predict(raw) for key, teacher in trained.teachers.opened.items()}
         return {
             task.name: mean_outputs(
-                [PartyOutputs(outputs[each.key][each.output].cpu(), each.spec) for each in task.teachers],
+                [PartyOutputs(each.taught(outputs[each.key][each.output].cpu()), each.spec) for each in task.teachers],
                 [each.weight for each in task.teachers],
             )
             for task in tasks

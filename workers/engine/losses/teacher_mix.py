@@ -47,6 +47,8 @@ class TeacherOutputs:
     key: str = ""
     output: str = ""
     augmented: "AugmentedOutputs | None" = None
+    select: Callable[[Tensor], Tensor] | None = None
+    """What `values` and `augmented` are of the teacher's own outputs [n, all]; None: those outputs themselves."""
 
     @property
     def available(self) -> Tensor:

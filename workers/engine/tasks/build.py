@@ -20,12 +20,12 @@ from app.contracts.wire.events import ChildEvent
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.reading import value_statistics, vector_statistics
 from workers.engine.losses.peer_loss import PeerTargets
-from workers.engine.losses.supervised_loss import SupervisedLoss
 from workers.engine.losses.teacher_mix import TeacherOutputs
 from workers.engine.losses.term import Term
 from workers.engine.models import build
 from workers.engine.tasks.distillation import teacher_terms, weight_schedules
 from workers.engine.tasks.run_spec import RunSpec
+from workers.engine.tasks.supervision import supervised_loss
 from workers.engine.tasks.task import Task
 from workers.engine.teachers.sanity_check import check_teacher
 from workers.engine.teachers.teachers import Teachers
@@ -111,10 +111,12 @@ def _build_task(task: TaskSpec, run_spec: RunSpec, teachers: Teachers, emit: Emi
     control = None
     if target is not None:
         weight = distillation.supervised.weight if outputs else 1.0
-        terms.append(SupervisedLoss.of(target, spec, weight, smoothing, device))
+        train = dataset.splits["train"]
+        terms.append(supervised_loss(task, target, spec, weight, smoothing, train, device))
         if run_spec.control_smoothing is not None:
             smoothing = run_spec.control_smoothing
-        control = Task(task.name, spec, target, task.weight, (SupervisedLoss.of(target, spec, 1.0, smoothing, device),))
+        on_labels = supervised_loss(task, target, spec, 1.0, smoothing, train, device)
+        control = Task(task.name, spec, target, task.weight, (on_labels,))
     if run_spec.mutual is not None:
         every_row = torch.ones(dataset.rows, dtype=torch.bool)
         terms.append(PeerTargets(run_spec.mutual.weight, every_row, run_spec.mutual.temperature))

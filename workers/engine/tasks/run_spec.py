@@ -117,7 +117,8 @@ class RunSpec:
 
 def _only_task(spec: TrainJob | DistillJob) -> TaskSpec:
     assert spec.target is not None, "resolved"
-    return TaskSpec(name=spec.target, target=spec.target)
+    training = spec.training
+    return TaskSpec(name=spec.target, target=spec.target, loss=training.loss, class_weights=training.class_weights)
 
 
 def _smoothing(control: bool | ControlSpec) -> float | None:

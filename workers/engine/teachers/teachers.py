@@ -5,7 +5,7 @@ training batches. With several datasets each is computed and stored separately, 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Self
@@ -30,6 +30,7 @@ from workers.engine.data.top_k import TopK
 from workers.engine.losses.softmax import class_scores
 from workers.engine.losses.teacher_mix import AugmentedOutputs, TeacherOutputs
 from workers.engine.models import Network
+from workers.engine.teachers.class_selection import ClassSelection
 from workers.engine.teachers.target_store import Packing, SoftTargetStore, Stored, StoredTargets, concatenate_targets
 from workers.engine.teachers.teacher import Teacher, layer_key, open_teacher
 
@@ -86,7 +87,7 @@ class Teachers:
     def outputs_of(self, ref: TeacherRef) -> TeacherOutputs:
         """The outputs of one teacher of a task for every row."""
         if ref.columns is not None:
-            return self._from_columns(ref.columns, ref.weight)
+            return _selected(self._from_columns(ref.columns, ref.weight), ref)
         key = teacher_key(ref)
         model = self.order.models[key]
         teacher = self._teacher(key, model)
@@ -95,7 +96,8 @@ class Teachers:
         spec = teacher.outputs[ref.output].spec
         if isinstance(values, TopK) and isinstance(spec, ClassOutput):
             spec = spec.model_copy(update={"output": "logits"})  # the store holds scores
-        return TeacherOutputs(values, spec, ref.weight, key, ref.output, self._augmented_outputs(key, ref.output))
+        augmented = self._augmented_outputs(key, ref.output)
+        return _selected(TeacherOutputs(values, spec, ref.weight, key, ref.output, augmented), ref)
 
     def layer(self, ref: TeacherRef, name: str) -> tuple[tuple[int, ...], Tensor, AugmentedOutputs | None]:
         """(shape of one row, values [N, numbers], the same for augmented rows) of a layer that was requested."""
@@ -260,6 +262,26 @@ class Teachers:
             for name, spec in dataset.manifest.inputs.items()
         }
         return {"dataset": dataset.sha256, "inputs": inputs}
+
+
+def _selected(outputs: TeacherOutputs, ref: TeacherRef) -> TeacherOutputs:
+    """The outputs for the classes that the reference selects."""
+    selection = ClassSelection.of(ref, outputs.spec)
+    if selection is None:
+        return outputs
+    augmented = outputs.augmented
+
+    def select(values: Stored) -> Tensor:
+        assert isinstance(values, Tensor), "the resolver refuses a selection from the largest scores"
+        return selection.select(values)
+
+    return replace(
+        outputs,
+        values=select(outputs.values),
+        spec=selection.selected_spec,
+        augmented=augmented and AugmentedOutputs(augmented.split, lambda epoch: select(augmented.of_epoch(epoch))),
+        select=selection.select,
+    )
 
 
 def _combined_use(uses: Sequence[TargetUse]) -> TargetUse:

@@ -24,7 +24,7 @@ from workers.engine.training.batch import Counts, MicroBatch, PeerOutputs, StepO
 from workers.engine.training.gradient_check import GradientCheck, are_finite
 from workers.engine.training.learner_state import load_modules, module_tensors, named_tensors, with_prefix
 from workers.engine.training.loss_recorder import LossRecorder
-from workers.engine.training.lr_schedules import learning_rate
+from workers.engine.training.lr_schedules import Plateau, learning_rate
 from workers.engine.training.optimizers import load_optimizer, make_optimizer, optimizer_tensors, set_learning_rate
 from workers.engine.training.precision import Precision
 from workers.engine.training.validation import validate
@@ -77,6 +77,7 @@ class Learner:
         self.parameters = _parameters(self.network, self.tasks)
         self.gradient_check = GradientCheck(f"{self.prefix}train/", self._parameters_by_terms(), device)
         self.optimizer = make_optimizer(training, _trained(self.network, self.modules))
+        self.plateau = Plateau.of(training)
         self.precision = Precision(training, device)
         self.frozen_heads: Mapping[str, Phase] = {}
         """Tasks whose head is frozen until a phase is over."""
@@ -169,11 +170,16 @@ class Learner:
         self.gradient_check.check(step + 1)
         if self._training.clip_norm is not None:
             self.balancer.clip(self.parameters, self._training.clip_norm)
-        set_learning_rate(self.optimizer, learning_rate(self._training, step, self._all_steps))
+        set_learning_rate(self.optimizer, self._rate(step))
         self.optimizer.step()
         self.balancer.after_step(self._losses_after_step)
         self.steps += 1
         self.recorder.add([self._total(), *self._term_means], step + 1, epoch)
+
+    def _rate(self, step: int) -> float:
+        """The learning rate of a step (from 0)."""
+        rate = learning_rate(self._training, step, self._all_steps)
+        return rate if self.plateau is None else rate / self._training.rate * self.plateau.rate
 
     def _losses_after_step(self) -> Tensor:
         """The losses of the tasks that are present [K] after the update, on the step's batch with its dropout masks."""
@@ -199,11 +205,17 @@ class Learner:
         self.balancer.end_epoch()
         if len(validation) == 0:
             return []
-        result = validate(self, inputs, validation)
+        result = validate(self, inputs, validation, ranking=self._training.select_by == "auroc")
         score = result.score(self, self._training)
+        points = result.points(self, step, epoch)
+        if self.plateau is not None:
+            series = f"{self.prefix}train/learning_rate"
+            points.append(MetricPoint(series=series, step=step, epoch=epoch, value=self._rate(step - 1)))
         if score is not None:
             self.record_score(score, epoch)
-        return result.points(self, step, epoch)
+            if self.plateau is not None:
+                self.plateau.record(score)
+        return points
 
     def record_score(self, score: float, epoch: int) -> None:
         """Save the weights if they are the best so far, else count an epoch without improvement.
@@ -250,7 +262,8 @@ class Learner:
             },
         )
         best = {"score": self.best.score, "epoch": self.best.epoch, "waited": self.best.waited}
-        return tensors, {"best": best, "steps": self.steps, "stopped": self.stopped, "filled": filled}
+        plateau = {"plateau": self.plateau.state()} if self.plateau is not None else {}
+        return tensors, {"best": best, "steps": self.steps, "stopped": self.stopped, "filled": filled, **plateau}
 
     def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         state_tensors = with_prefix(self.name, tensors)
@@ -265,6 +278,8 @@ class Learner:
         weights = {name: value.to(device) for name, value in with_prefix("best", state_tensors).items()}
         self.best = BestSoFar(weights, **state["best"])
         self.steps, self.stopped = state["steps"], state["stopped"]
+        if self.plateau is not None:
+            self.plateau.load(state["plateau"])
 
     def is_finite(self) -> bool:
         weights = [*self.network.state_dict().values(), *module_tensors(self.modules).values()]

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
-from typing import assert_never
+from math import inf, isfinite
 
 import torch
 
+from app.contracts.problems import UserError
+from app.contracts.specs.distillation import TaskKind
+from app.contracts.specs.supervision.metrics import METRICS, MetricName, as_score
 from app.contracts.specs.training import TrainingSpec
 from app.contracts.wire.events import MetricPoint
 from workers.engine.common.eval_mode import evaluating
@@ -26,18 +28,21 @@ class Validation:
     metrics: dict[str, Metrics]
 
     def score(self, learner: NetworkLearner, training: TrainingSpec) -> float | None:
-        """The selection score, higher is better: the mean of the tasks' scores, or minus the loss where the spec
-        selects by loss or there are no labels; None where there is no loss either.
+        """The selection score, higher is better: the mean over the tasks of their scores or of the metric that the spec
+        names, or minus the loss where the spec selects by loss or there are no labels; None where there is no loss
+        either. A single-task baseline without the named metric is scored by its task's own.
+
+        Raises UserError `metric_undefined`.
         """
         by_loss = -self.loss if self.loss is not None else None
-        scores = [score(self.metrics[t.name], t.spec.kind) for t in learner.tasks if self.metrics.get(t.name)]
-        match training.select_by:
-            case "loss":
-                return by_loss
-            case "metric" | "last":
-                return sum(scores) / len(scores) if scores and all(map(isfinite, scores)) else by_loss
-            case _:
-                assert_never(training.select_by)
+        if training.select_by == "loss":
+            return by_loss
+        name = training.selection_metric
+        measured = {t.name: (self.metrics[t.name], t.spec.kind) for t in learner.tasks if self.metrics.get(t.name)}
+        named = {task: each for task, each in measured.items() if name is not None and name in METRICS[each[1]]}
+        scores = [selection_score(metrics, kind, name, task) for task, (metrics, kind) in named.items()]
+        scores = scores or [score(metrics, kind) for metrics, kind in measured.values()]
+        return sum(scores) / len(scores) if scores and all(map(isfinite, scores)) else by_loss
 
     def points(self, learner: NetworkLearner, step: int, epoch: int) -> list[MetricPoint]:
         """The points of the series `validation/…`."""
@@ -48,12 +53,32 @@ class Validation:
         return [MetricPoint(series=series, step=step, epoch=epoch, value=value) for series, value in values]
 
 
+def selection_score(metrics: Metrics, kind: TaskKind, name: MetricName | None, task: str) -> float:
+    """The score of a task, higher is better: a named metric, or that of its kind.
+
+    Minus infinity where nothing is finite, as in a diverged model. Raises UserError `metric_undefined` where only the
+    named metric is undefined, which then is so in every epoch.
+    """
+    if name is None:
+        return score(metrics, kind)
+    value = metrics.get(name)
+    if value is not None:
+        return as_score(name, value)
+    if all(each is None for metric, each in metrics.items() if metric not in (name, "rows")):
+        return -inf
+    raise UserError(
+        "metric_undefined",
+        f"`{name}` of `{task}` is undefined on the labels of the validation rows (the AUROC of one class, R² of "
+        "a constant): give a validation split with other labels, or another `training.select_by`",
+    )
+
+
 def _finite(value: float | None) -> float | None:
     return value if value is not None and isfinite(value) else None
 
 
-def validate(learner: NetworkLearner, inputs: Inputs, rows: Rows) -> Validation:
-    """Evaluate a learner on `rows`, in evaluation mode."""
+def validate(learner: NetworkLearner, inputs: Inputs, rows: Rows, *, ranking: bool = False) -> Validation:
+    """Evaluate a learner on `rows`, in evaluation mode; `ranking` includes auroc, which takes longer."""
     with evaluating(learner.network):
         blocks = [(part, learner.predict(inputs.take(part))) for part in rows.split(BLOCK)]
         loss = _loss(learner, blocks, rows)
@@ -61,7 +86,7 @@ def validate(learner: NetworkLearner, inputs: Inputs, rows: Rows) -> Validation:
         task.name: torch.cat([block.outputs[task.name] for _, block in blocks]).float() for task in learner.tasks
     }
     metrics = {
-        task.name: task_metrics(outputs[task.name].cpu(), task.spec, task.target, rows.host, ranking=False)
+        task.name: task_metrics(outputs[task.name].cpu(), task.spec, task.target, rows.host, ranking=ranking)
         for task in learner.tasks
         if task.target is not None
     }

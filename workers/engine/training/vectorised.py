@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from app.contracts.specs.training import TrainingSpec
+from app.contracts.specs.training import PlateauSchedule, TrainingSpec
 from app.contracts.wire.events import MetricPoint
 from workers.engine.balancing import Parameters, Shared
 from workers.engine.data.columns import Rows
 from workers.engine.data.inputs import Inputs
+from workers.engine.evaluation.metrics.task_metrics import task_metrics
 from workers.engine.evaluation.parties import BLOCK
 from workers.engine.losses.soft_target_losses import ClassSoftTargets
 from workers.engine.losses.supervised_loss import SupervisedLoss
@@ -32,14 +33,19 @@ from workers.engine.training.learner_state import with_prefix
 from workers.engine.training.loss_recorder import LossRecorder
 from workers.engine.training.lr_schedules import learning_rate
 from workers.engine.training.optimizers import load_optimizer, make_optimizer, optimizer_tensors, set_learning_rate
+from workers.engine.training.validation import selection_score
 
 NAME = "search"
 
 
 def can_train_together(tasks: Sequence[Task], networks: Sequence[Network], trainings: Sequence[TrainingSpec]) -> bool:
-    """Whether candidates differ in temperatures and loss weights only, without BatchNorm, dropout or augmentation."""
+    """Whether candidates differ in temperatures and loss weights only, without BatchNorm, dropout or augmentation.
+
+    The schedule `plateau` gives each candidate a learning rate of its own, and one optimizer has one.
+    """
     first = trainings[0]
     plain = first.clip_norm is None and first.micro_batch_size is None and first.early_stopping is None
+    plain = plain and not isinstance(first.schedule, PlateauSchedule)
     same = all(training == first for training in trainings) and plain and first.views is None
     stateless = not any(_has_state_or_noise(module) for module in networks[0].modules())
     return same and stateless and first.precision == "float32" and all(_is_simple(task) for task in tasks)
@@ -191,12 +197,18 @@ class VectorisedLearners:
         return points
 
     def _scores(self, outputs: Tensor, validation: Rows, losses: list[float]) -> tuple[str, list[float]]:
-        """(name of the measure, score of each candidate, higher is better) for outputs [K, n, C]: accuracy, as for
-        other learners of class tasks, or minus the loss.
+        """(name of the measure, score of each candidate, higher is better) for outputs [K, n, C]: accuracy or the
+        metric that the spec names, as for other learners, or minus the loss.
         """
-        target = self.tasks[0].target
+        task = self.tasks[0]
+        target = task.target
         if self._training.select_by == "loss" or target is None or not bool(target.labelled[validation.host].any()):
             return "loss", [-loss for loss in losses]
+        metric = self._training.selection_metric
+        if metric is not None:
+            ranking = metric == "auroc"
+            measured = [task_metrics(each, task.spec, target, validation.host, ranking=ranking) for each in outputs]
+            return metric, [selection_score(each, task.spec.kind, metric, task.name) for each in measured]
         labels = target.values[validation.host]
         right = (outputs.argmax(2) == labels) & (labels >= 0)
         return "accuracy", (right.sum(1) / (labels >= 0).sum()).tolist()

@@ -9,13 +9,14 @@ from app.contracts.specs.distillation import TaskKind
 
 @dataclass(frozen=True)
 class Goal:
-    """What a task predicts. `labelled` counts the training rows that have a label."""
+    """What a task predicts. `labelled` and `validated` count the training and validation rows that have a label."""
 
     name: str
     kind: TaskKind
     size: int
     classes: tuple[str, ...] | None
     labelled: int
+    validated: int = 0
 
     @classmethod
     def of_output(cls, name: str, output: OutputFacts) -> "Goal":
@@ -34,7 +35,8 @@ def goal_of(dataset: DatasetFacts, name: str) -> Goal | None:
     target = dataset.targets.get(name)
     if target is None or target.kind == "teacher":
         return None
-    return Goal(name, target.kind, target.size, target.classes, target.labelled.get("train", 0))
+    train, validation = target.labelled.get("train", 0), target.labelled.get("validation", 0)
+    return Goal(name, target.kind, target.size, target.classes, train, validation)
 
 
 def supervised_goal(dataset: DatasetFacts, target: str | None, findings: Findings, pointer: str) -> Goal | None:

@@ -48,23 +48,17 @@ def named_output(
 
 
 def _same_classes(goal: Goal, output: OutputFacts, findings: Findings, pointer: str) -> None:
+    """Names that differ; where the teacher has all of the goal's they were matched (`with_classes`)."""
     theirs = output.spec.classes if output.spec.kind == "class" else None
-    if theirs is None or goal.classes is None or theirs == goal.classes:
+    if theirs is None or goal.classes is None or set(goal.classes) <= set(theirs):
         return
-    if set(theirs) == set(goal.classes):
-        findings.problem(
-            pointer,
-            "class_order",
-            "teacher and dataset name the same classes in another order: bring the dataset's `classes` into the "
-            f"teacher's order, which begins {list(theirs[:5])}",
-        )
-    else:
-        findings.problem(
-            pointer,
-            "class_names_differ",
-            f"teacher and dataset name other classes: only in the teacher {quoted(set(theirs) - set(goal.classes))}, "
-            f"only in the dataset {quoted(set(goal.classes) - set(theirs))}",
-        )
+    findings.problem(
+        pointer,
+        "class_names_differ",
+        f"teacher and dataset name other classes: only in the teacher {quoted(set(theirs) - set(goal.classes))}, "
+        f"only in the dataset {quoted(set(goal.classes) - set(theirs))}; say which of the teacher's classes are the "
+        "dataset's in `classes` of the teacher",
+    )
 
 
 def _fits_goal(goal: Goal, output: OutputFacts, findings: Findings, pointer: str) -> None:
@@ -74,14 +68,18 @@ def _fits_goal(goal: Goal, output: OutputFacts, findings: Findings, pointer: str
             "kind_mismatch",
             f"`{goal.name}` is a {goal.kind} task, the teacher's output is of kind {output.spec.kind}",
         )
-    elif output.size != goal.size:
+        return
+    _same_classes(goal, output, findings, pointer)
+    named = output.spec.kind == "class" and output.spec.classes is not None and goal.classes is not None
+    if output.size != goal.size and not named:
+        hint = (
+            "" if goal.kind != "class" else ": say which of its classes are the dataset's in `classes` of the teacher"
+        )
         findings.problem(
             pointer,
             "size_mismatch",
-            f"`{goal.name}` has {goal.size} numbers in each row, the teacher's output has {output.size}",
+            f"`{goal.name}` has {goal.size} numbers in each row, the teacher's output has {output.size}{hint}",
         )
-    else:
-        _same_classes(goal, output, findings, pointer)
 
 
 def check_teacher(
@@ -92,14 +90,15 @@ def check_teacher(
     findings: Findings,
     pointer: str,
 ) -> None:
-    """A teacher must predict what the task learns, from the rows that the dataset has."""
+    """A teacher must predict what the task learns, from the rows that the dataset has; `classes` are checked before."""
     if facts is None:
         check_unknown(ref, dataset, findings, pointer)
         return
     if isinstance(facts, OutputFacts):
-        _fits_goal(goal, facts, findings, f"{pointer}/columns")
+        if ref.classes is None:
+            _fits_goal(goal, facts, findings, f"{pointer}/columns")
         return
-    if ref.output in facts.outputs:
+    if ref.output in facts.outputs and ref.classes is None:
         _fits_goal(goal, facts.outputs[ref.output], findings, pointer)
     _check_rows(facts, next(iter(dataset.inputs.values())).shape, findings, pointer)
 

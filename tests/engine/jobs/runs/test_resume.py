@@ -54,6 +54,8 @@ JOBS: dict[str, dict[str, Any]] = {
     "micro-batches": trained(micro_batch_size=10) | {"model": TRAIN["model"] | {"dropout": 0.3}},
     "steps-inside-an-epoch": trained(epochs=None, steps=LAST),
     "early-stopping": trained(epochs=9, learning_rate=0.5, early_stopping={"patience": 1}),
+    "plateau": DISTILL
+    | {"training": TRAINING | {"epochs": 5, "learning_rate": 0.3, "schedule": {"kind": "plateau", "patience": 0}}},
     "dropout": of_model(dropout=0.4, hidden=[8, 8]),
     "batch-norm": of_model(normalization="batch", dropout=0.1),
     "layer-norm": of_model(normalization="layer"),
@@ -73,6 +75,7 @@ KEPT = (
     "micro-batches",
     "steps-inside-an-epoch",
     "early-stopping",
+    "plateau",
     "batch-norm",
     "distill-with-dropout",
     "multitask-pcgrad-sgd",

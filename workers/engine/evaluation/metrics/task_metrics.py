@@ -8,7 +8,7 @@
 | vector | rmse over all numbers, cosine over rows |
 
 `rows` is the number of labelled rows. A metric that is undefined on them (auroc of one class, r2 of a constant) or not
-finite is None.
+finite is None. Which direction of a metric is better: `app.contracts.specs.supervision.metrics`.
 """
 
 import math

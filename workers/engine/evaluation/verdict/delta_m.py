@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from app.contracts.reports.baselines import MetricAgainstBaseline
 from app.contracts.specs.distillation import TaskKind
+from app.contracts.specs.supervision.metrics import DIRECTIONS
 
 COUNTED: dict[TaskKind, tuple[str, ...]] = {
     "class": ("accuracy",),
@@ -17,7 +18,7 @@ COUNTED: dict[TaskKind, tuple[str, ...]] = {
     "vector": ("rmse",),
 }
 """The metrics of Δm, by kind of task. Accuracy over labels is high where most labels are 0, so macro F1 is included."""
-LOWER_IS_BETTER = frozenset({"rmse"})
+LOWER_IS_BETTER = frozenset(name for name, direction in DIRECTIONS.items() if direction == "lower")
 
 
 def delta_m(metric: str, student: float, baseline: float) -> float | None:

@@ -14,9 +14,9 @@ from app.contracts.specs.jobs import TaskSpec
 from workers.engine.jobs.runs.results import RunResult
 from workers.engine.jobs.runs.run import Run
 from workers.engine.jobs.runs.runner import Runner
-from workers.engine.losses.supervised_loss import SupervisedLoss
 from workers.engine.tasks.build import BuiltTask
 from workers.engine.tasks.run_spec import RunSpec
+from workers.engine.tasks.supervision import supervised_loss
 from workers.engine.tasks.task import Task
 
 
@@ -39,10 +39,13 @@ def baseline_run(task: Task, main: Run, device: torch.device, offset: int) -> Ru
     It trains on labels only, on the rows that have one; `offset` is the number of steps of the job's earlier runs.
     """
     assert task.target is not None
-    loss = SupervisedLoss.of(task.target, task.spec, 1.0, main.training.label_smoothing, device)
+    of_job = next(each for each in main.run_spec.tasks if each.name == task.name)
+    task_spec = TaskSpec(name=task.name, loss=of_job.loss, class_weights=of_job.class_weights)
+    smoothing = main.training.label_smoothing
+    loss = supervised_loss(task_spec, task.target, task.spec, 1.0, smoothing, main.train, device)
     labels_only = Task(task.name, task.spec, task.target, 1.0, (loss,))
     architecture = single_task_architecture(main.run_spec.architecture, task.name)
-    run_spec = RunSpec(main.run_spec.spec, architecture, (TaskSpec(name=task.name),))
+    run_spec = RunSpec(main.run_spec.spec, architecture, (task_spec,))
     run_spec = run_spec.with_training(steps=main.schedule().steps, epochs=None)
     name = f"{main.name}-baseline-{task.name}" if main.name else f"baseline-{task.name}"
     tasks = (BuiltTask(labels_only, labels_only, ()),)

@@ -6,6 +6,7 @@ Neither names nor the dataset's digest are included: other tasks, other columns 
 from typing import Any
 
 from app.contracts.base import digest_of
+from app.contracts.specs.jobs import TaskSpec
 from workers.engine.jobs.load import JobData, digest_of_rows
 from workers.engine.tasks.run_spec import RunSpec
 from workers.engine.tasks.task import Task
@@ -20,7 +21,8 @@ def baseline_facts(run_spec: RunSpec, task: Task, schedule: BatchSchedule, data:
     return {
         "baseline": {**architecture, "outputs": list(architecture["outputs"].values())},
         # Threads are part of the environment.
-        "training": schedule.training.model_dump(mode="json", exclude={"threads"}),
+        "training": schedule.training.model_dump(mode="json", exclude={"threads", "loss", "class_weights"}),
+        "label_loss": label_loss_facts(run_spec.tasks[0]),
         "spec": task.spec.model_dump(mode="json", exclude={"classes"}),
         "inputs": data.digest_of_inputs,
         "transform": data.transform.model_dump(mode="json"),
@@ -28,6 +30,11 @@ def baseline_facts(run_spec: RunSpec, task: Task, schedule: BatchSchedule, data:
         "rows": digest_of([rows.tolist(), schedule.rows.tolist(), schedule.validation.tolist()]),
         "mixture": _mixture(schedule),
     }
+
+
+def label_loss_facts(task: TaskSpec) -> dict[str, Any]:
+    """A task's loss on labels and its class weights, as JSON."""
+    return task.model_dump(mode="json", include={"loss", "class_weights"})
 
 
 def _mixture(schedule: BatchSchedule) -> list[list[float]] | None:

@@ -10,7 +10,7 @@ from app.contracts.specs.architectures import Architecture
 from app.contracts.wire.orders import Order
 from workers.engine.data.joining import digest_facts
 from workers.engine.jobs.load import JobData
-from workers.engine.jobs.runs.baseline_key import baseline_facts
+from workers.engine.jobs.runs.baseline_key import baseline_facts, label_loss_facts
 from workers.engine.jobs.runs.control_cache import ControlCache
 from workers.engine.jobs.runs.results import TrainedModel
 from workers.engine.jobs.runs.run import Run
@@ -64,7 +64,7 @@ def control_facts(run: Run, schedule: BatchSchedule, order: Order, data: JobData
         "architecture": run_spec.architecture.model_dump(mode="json"),
         "training": run.training.model_dump(mode="json"),
         "smoothing": run_spec.control_smoothing,
-        "tasks": [[task.name, task.target, task.weight] for task in run_spec.tasks],
+        "tasks": [[task.name, task.target, task.weight, label_loss_facts(task)] for task in run_spec.tasks],
         "balancing": run_spec.balancing.model_dump(mode="json"),
         "relation": run_spec.relation.facts() if run_spec.relation is not None else None,
         **digest_facts(order, data.dataset),

@@ -1,0 +1,44 @@
+"""The metrics by which epochs can be selected: for which kinds of task, and which direction is better.
+
+The one table of directions. The formulas are in `workers/engine/evaluation/metrics/task_metrics.py`.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from app.contracts.specs.distillation import TaskKind
+
+MetricName = Literal["accuracy", "macro_f1", "auroc", "nll", "ece", "brier", "rmse", "mae", "r2", "cosine"]
+Direction = Literal["higher", "lower"]
+
+DIRECTIONS: Mapping[MetricName, Direction] = {
+    "accuracy": "higher",
+    "macro_f1": "higher",
+    "auroc": "higher",
+    "nll": "lower",
+    "ece": "lower",
+    "brier": "lower",
+    "rmse": "lower",
+    "mae": "lower",
+    "r2": "higher",
+    "cosine": "higher",
+}
+"""Which direction of a metric is better."""
+
+METRICS: Mapping[TaskKind, tuple[MetricName, ...]] = {
+    "class": ("accuracy", "macro_f1", "auroc", "nll", "ece", "brier"),
+    "multilabel": ("accuracy", "macro_f1", "auroc", "nll"),
+    "value": ("rmse", "mae", "r2"),
+    "vector": ("rmse", "cosine"),
+}
+"""The metrics of each kind of task."""
+
+
+def metrics_of(kinds: Iterable[TaskKind]) -> list[MetricName]:
+    """The metrics that tasks of these kinds have, each once."""
+    return list(dict.fromkeys(name for kind in kinds for name in METRICS[kind]))
+
+
+def as_score(name: MetricName, value: float) -> float:
+    """A metric as a score of which higher is better."""
+    return value if DIRECTIONS[name] == "higher" else -value

@@ -1,0 +1,52 @@
+"""The classes of a teacher that are the dataset's, in its order: selected where the teacher's outputs are read.
+
+The store holds all of a teacher's classes, so that other jobs can share its entries.
+"""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+import torch
+from torch import Tensor
+
+from app.contracts.resources.manifests import ClassOutput, OutputSpec
+from app.contracts.specs.jobs import TeacherRef
+from workers.engine.losses.softmax import class_scores
+
+
+@dataclass(frozen=True)
+class ClassSelection:
+    """`columns` int64 [C]: for each class of the dataset the teacher's column; `spec` is that of all columns."""
+
+    columns: Tensor
+    spec: ClassOutput
+
+    @classmethod
+    def of(cls, ref: TeacherRef, spec: OutputSpec) -> "ClassSelection | None":
+        """The selection of a resolved reference; None where it selects nothing."""
+        if ref.classes is None:
+            return None
+        assert isinstance(spec, ClassOutput), "resolved"
+        return cls(torch.tensor([int(column) for column in ref.classes], dtype=torch.int64), spec)
+
+    @property
+    def selected_spec(self) -> ClassOutput:
+        """The spec of the selected columns."""
+        names = self.spec.classes
+        chosen = None if names is None else tuple(names[column] for column in self.columns.tolist())
+        return self.spec.model_copy(update={"classes": chosen})
+
+    def select(self, values: Tensor) -> Tensor:
+        """Raw outputs [n, all] -> [n, C]. (Log-)probabilities are renormalised: p_c / Σ p over the selected classes.
+
+        The softmax over selected logits or energies is renormalised as it is. Rows of NaN stay so.
+        """
+        chosen = values.index_select(1, self.columns.to(values.device))
+        match self.spec.output:
+            case "logits" | "energies":
+                return chosen
+            case "log_probabilities" | "probabilities":
+                log_p = torch.log_softmax(class_scores(chosen, self.spec), dim=1)
+                return log_p if self.spec.output == "log_probabilities" else log_p.exp()
+            case _:
+                assert_never(self.spec.output)
