@@ -18,6 +18,7 @@ from app.contracts.resources.manifests import (
 )
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.formats.common import NULL_STRINGS, Array
+from workers.engine.data.quality.meaning import check_meaning
 
 MISSING = -1
 
@@ -129,4 +130,6 @@ def number_column(name: str, target: TargetSpec, arrays: Sequence[Array]) -> Tar
     if isinstance(target, ValueTarget):
         values = values[:, 0].contiguous()
     predicts = target.predicts if isinstance(target, TeacherTarget) else None
+    if predicts is not None:
+        check_meaning(name, predicts, numbers)
     return TargetColumn(target.kind, size, values, torch.from_numpy(labelled), None, predicts)
