@@ -13,6 +13,7 @@ from app.contracts.resolving.data.joining import joined_facts
 from app.contracts.resolving.data.mixtures import check_mixture
 from app.contracts.resolving.data.targets import Goal, goal_of, learnable, supervised_goal, unlabelled_goal
 from app.contracts.resolving.data.views import check_views
+from app.contracts.resolving.data.warnings import repeat_warnings
 from app.contracts.resolving.distillation.features import check_features
 from app.contracts.resolving.distillation.methods import check_store, outputs_of
 from app.contracts.resolving.distillation.phases import check_annealing, check_stopping
@@ -109,6 +110,7 @@ def _resolve_training(
     check_mixture(spec, datasets, findings)
     check_views(spec, findings)
     check_search(spec, dataset, findings)
+    repeat_warnings(spec, datasets, findings)
     return Resolution(spec, tuple(findings.problems), tuple(findings.warnings), findings.complete)
 
 

@@ -17,6 +17,7 @@ class TargetColumn:
 
     `values`: class: int64 [N], -1 is missing; value: float32 [N], NaN is missing; multilabel, vector and teacher:
     float32 [N, size], NaN is missing. `labelled`: bool [N], whether the row has any label of this target.
+    `minus_ones`: how many missing labels of classes are written as -1 in the file.
     """
 
     kind: TaskKind | Literal["teacher"]
@@ -25,6 +26,7 @@ class TargetColumn:
     labelled: Tensor
     classes: tuple[str, ...] | None = None
     predicts: OutputSpec | None = None
+    minus_ones: int = 0
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ from workers.engine.data.dataset import Dataset, TargetColumn
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.read import read_arrays
 from workers.engine.data.labels import class_column, columns_of, number_column
+from workers.engine.data.quality.checks import warnings_of
+from workers.engine.data.quality.statistics import target_statistics
 from workers.engine.data.splits import split_by_column, split_by_fractions
 
 MIN_DEVIATION = 1e-6
@@ -160,6 +162,7 @@ def facts_of(dataset: Dataset, manifest: DatasetManifest) -> DatasetFacts:
         splits={name: len(rows) for name, rows in dataset.splits.items()},
         inputs={name: _input_facts(dataset, name, spec) for name, spec in manifest.inputs.items()},
         targets={name: _target_facts(dataset, name, column) for name, column in dataset.targets.items()},
+        warnings=warnings_of(dataset, manifest),
     )
 
 
@@ -213,5 +216,6 @@ def _target_facts(dataset: Dataset, name: str, column: TargetColumn) -> TargetFa
             "labelled": {name: int(column.labelled[rows].sum()) for name, rows in dataset.splits.items()},
             "mean": mean,
             "std": std,
+            "statistics": {name: target_statistics(column, rows) for name, rows in dataset.splits.items()},
         }
     )
