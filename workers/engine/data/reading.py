@@ -1,6 +1,6 @@
 """Reads a file by its manifest into a dataset in memory, and derives the facts about it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import assert_never
@@ -87,20 +87,24 @@ def _input(name: str, spec: ArrayInput, arrays: Mapping[str, Array]) -> Tensor:
         raw = raw.reshape(len(raw), *spec.shape)
     if raw.ndim > 5:
         raise UserError("shape_mismatch", f"input `{name}` has rows of {raw.ndim - 1} dimensions, 4 at most")
-    return _tensor(name, raw)
+    return _tensor(name, raw, spec.columns or ())
 
 
-def _tensor(name: str, raw: Array) -> Tensor:
+def _tensor(name: str, raw: Array, columns: Sequence[str]) -> Tensor:
     if raw.dtype == np.uint8:
         return torch.from_numpy(np.require(raw, requirements=["C", "W"]))  # Arrow's memory is read-only
     with np.errstate(over="ignore", invalid="ignore"):  # overflow gives infinity, which is checked below
         numbers = np.require(raw, np.float32, ["C", "W"])
     finite = np.isfinite(numbers)
     if not finite.all():
-        row = int(np.flatnonzero(~finite.reshape(len(numbers), -1).all(1))[0])
+        bad = ~finite.reshape(len(numbers), -1)
+        row, place = divmod(int(bad.argmax()), bad.shape[1])
+        column = f"column `{columns[place]}` of " if len(columns) == bad.shape[1] else ""
+        others = f" (and in {int(bad.any(0).sum()) - 1} other columns)" if column and bad.any(0).sum() > 1 else ""
         raise UserError(
             "not_finite",
-            f"input `{name}` is missing, NaN or infinite (as float32) at row {row}: fill it before uploading",
+            f"{column}input `{name}` is missing, NaN or infinite (as float32) at row {row}{others}, expected a number: "
+            "fill it before uploading, or leave the column out",
         )
     return torch.from_numpy(numbers)
 

@@ -1,8 +1,8 @@
 """Rows of the training split that occur again in another split.
 
 Rows are compared by a 64-bit hash of up to MAX_HASHED evenly spaced numbers of each, and those of equal hash number by
-number. Discrete inputs with fewer possible rows than the dataset has (a few categories) repeat by themselves: no
-warning is given for them.
+number. Discrete inputs repeat by themselves: rows that would be expected twice, from how often each of their numbers
+occurs, are not counted.
 """
 
 from collections.abc import Iterator
@@ -19,6 +19,8 @@ from workers.engine.data.quality.columns import sample_note
 MAX_HASHED = 128
 MAX_ROWS = 500_000
 MAX_COMPARED = 20_000
+MAX_SAMPLE = 10_000
+MAX_EXPECTED = 0.01
 MIN_ROWS = 3
 MIN_SHARE = 0.01
 _CHUNK = 1 << 20
@@ -26,6 +28,7 @@ _OTHERS: tuple[SplitName, ...] = ("validation", "test")
 
 Rows = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
+Numbers = NDArray[np.generic]
 
 
 def duplicates(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarning]:
@@ -41,8 +44,9 @@ def duplicates(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarn
     for name in others:
         every = dataset.splits[name].numpy()
         rows = _spaced(every, MAX_COMPARED)
-        count = _count(inputs, rows, train, hashes)
-        if count < max(MIN_ROWS, MIN_SHARE * len(rows)) or _repeats_by_itself(inputs, dataset.rows):
+        copies, least = _copies(inputs, rows, train, hashes), max(MIN_ROWS, MIN_SHARE * len(rows))
+        count = int(_unexpected(inputs, copies, dataset.rows).sum()) if len(copies) >= least else 0
+        if count < least:
             continue
         note = sample_note(len(rows), len(every)) + sample_note(len(train), len(dataset.splits["train"]))
         yield DataWarning(
@@ -57,16 +61,16 @@ def _spaced(rows: Rows, most: int) -> Rows:
     return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
 
 
-def _count(inputs: list[NDArray[np.generic]], rows: Rows, train: Rows, hashes: Hashes) -> int:
-    """The number of `rows` with an equal row in `train`, whose `hashes` are sorted."""
+def _copies(inputs: list[Numbers], rows: Rows, train: Rows, hashes: Hashes) -> Rows:
+    """Those of `rows` with an equal row in `train`, whose `hashes` are sorted."""
     own = _hashes(inputs, rows)
     places = np.minimum(np.searchsorted(hashes, own), len(hashes) - 1)
     same = hashes[places] == own
     pairs = zip(rows[same].tolist(), train[places[same]].tolist(), strict=True)
-    return sum(all(bool((each[a] == each[b]).all()) for each in inputs) for a, b in pairs)
+    return np.array([a for a, b in pairs if all(bool((each[a] == each[b]).all()) for each in inputs)], dtype=np.int64)
 
 
-def _hashes(inputs: list[NDArray[np.generic]], rows: Rows) -> Hashes:
+def _hashes(inputs: list[Numbers], rows: Rows) -> Hashes:
     total = np.zeros(len(rows), np.uint64)
     random = np.random.default_rng(0)
     for each in inputs:
@@ -79,7 +83,7 @@ def _hashes(inputs: list[NDArray[np.generic]], rows: Rows) -> Hashes:
     return total
 
 
-def _words(block: NDArray[np.generic]) -> Hashes:
+def _words(block: Numbers) -> Hashes:
     if block.dtype.kind != "f":
         return block.astype(np.uint64)
     numbers = block.astype(np.float32) + np.float32(0.0)  # -0.0 becomes 0.0, which it equals
@@ -93,12 +97,14 @@ def _mixed(words: Hashes) -> Hashes:
     return words ^ (words >> np.uint64(31))
 
 
-def _repeats_by_itself(inputs: list[NDArray[np.generic]], rows: int) -> bool:
-    """Whether there are at most ten times as many possible rows as rows, from the numbers in each column."""
-    possible, sample = 0.0, _spaced(np.arange(rows), 10_000)
+def _unexpected(inputs: list[Numbers], rows: Rows, total: int) -> NDArray[np.bool_]:
+    """Bool [n]: whether `rows` would hardly occur twice among `total` rows whose columns were independent."""
+    expected = np.full(len(rows), log(total))
+    sample = _spaced(np.arange(total), MAX_SAMPLE)
     for each in inputs:
         for column in _spaced(np.arange(each.shape[1]), MAX_HASHED):
-            possible += log(len(np.unique(each[sample, column])))
-            if possible > log(10.0 * rows):
-                return False
-    return True
+            values, counts = np.unique(each[sample, column], return_counts=True)
+            places = np.minimum(np.searchsorted(values, each[rows, column]), len(values) - 1)
+            seen = np.where(values[places] == each[rows, column], counts[places], 1)
+            expected += np.log(seen / len(sample))
+    return np.asarray(expected < log(MAX_EXPECTED), dtype=bool)

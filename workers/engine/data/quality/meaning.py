@@ -112,7 +112,7 @@ def _guess(declared: str, rows: Rows) -> str:
         return 'are they probabilities? Declare `"output": "probabilities"`'
     if declared == "probabilities" and rows.max() <= 0.0 and _are_distributions(np.exp(rows), ROUNDING_SLACK):
         return 'are they log-probabilities? Declare `"output": "log_probabilities"`'
-    if rows.min() >= 0.0 and np.abs(rows.sum(axis=1) - 100.0).max() < 2.0:
+    if rows.min() >= 0.0 and np.abs(rows.sum(axis=1) - 100.0).max() < 15.0:
         return "are they percent? Divide them by 100"
     if rows.min() >= 0.0:
         return "divide every row by its sum, or, where they are scores before softmax, declare `logits`"
