@@ -22,7 +22,7 @@ from workers.engine.losses.teacher_mix import TeacherOutputs
 
 MIN_ROWS = 10
 """Fewer labelled rows say nothing about a teacher of numbers."""
-ENOUGH_ROWS = 30
+ENOUGH_ROWS = 200
 DEVIATIONS = 2.0
 GOOD_FIT = 0.5
 """R² of a linear fit of the teacher's numbers from which on the message names the fit."""
