@@ -8,6 +8,7 @@ from app.contracts.base import Answer, Metadata
 from app.contracts.problems import Rejection
 from app.contracts.resources.facts import FileRef
 from app.contracts.resources.manifests import ArrayInput, DatasetFormat, SplitName, Splits, TargetSpec
+from app.contracts.resources.statistics import DataWarning, TargetStatistics
 from app.contracts.states import ModelState
 from app.db.rows import DatasetRow
 from app.http.pages import Page
@@ -29,10 +30,13 @@ class Dataset(Answer):
     splits: dict[SplitName, int] = Field(description="Number of rows in each split; empty until known.")
     inputs: dict[str, ArrayInput] = Field(description="Inputs by name, as in the manifest.")
     targets: dict[str, TargetSpec] = Field(description="Targets by name, as in the manifest; may be empty.")
-    dealt: Splits = Field(description="How rows are assigned to splits, as `splits` in the manifest.")
-    warnings: tuple[dict[str, str], ...] = Field(
-        default=(), description="What is allowed but may be unintended, each with a stable `code` and a `message`."
+    statistics: dict[str, dict[SplitName, TargetStatistics]] = Field(
+        description="Of each target and split: label counts, missing labels, range; empty until inspected."
     )
+    warnings: tuple[DataWarning, ...] = Field(
+        description="What the inspection found unusual; dry runs and reports repeat what concerns the job."
+    )
+    dealt: Splits = Field(description="How rows are assigned to splits, as `splits` in the manifest.")
     created_at: AwareDatetime = Field(description="When the dataset was uploaded (RFC 3339, UTC).")
     metadata: Metadata
 
@@ -57,8 +61,9 @@ def dataset_view(row: DatasetRow) -> Dataset:
         "splits": facts.get("splits") or {},
         "inputs": manifest["inputs"],
         "targets": manifest.get("targets") or {},
+        "statistics": {name: target.get("statistics") or {} for name, target in (facts.get("targets") or {}).items()},
+        "warnings": facts.get("warnings") or [],
         "dealt": manifest["splits"],
-        "warnings": facts.get("warnings") or (),
         "created_at": row.created_at,
         "metadata": manifest.get("metadata") or {},
     }

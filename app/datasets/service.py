@@ -4,6 +4,7 @@ from typing import Final, get_args
 
 from pydantic import TypeAdapter
 
+from app.contracts.resources.columns import column_problems
 from app.contracts.resources.facts import FileRole
 from app.contracts.resources.manifests import DATASET_SIGNATURES, DatasetFormat, DatasetManifest
 from app.datasets.schemas import Dataset, dataset_view
@@ -29,4 +30,5 @@ DATASETS: Final[ResourceKind[DatasetRow, DatasetManifest, Dataset]] = ResourceKi
     formats={name: name if name in DATASET_SIGNATURES else None for name in get_args(DatasetFormat)},
     role=_role,
     view=dataset_view,
+    check_manifest=column_problems,
 )

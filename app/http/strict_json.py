@@ -25,15 +25,27 @@ _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def parse(data: bytes) -> Any:
-    """The value of a JSON document; raises BadRequest, or Invalid, whose details never contain the input."""
+def parse(data: bytes, document: str = "the body") -> Any:
+    """The value of a JSON document, which errors call `document`.
+
+    Raises BadRequest, or Invalid, whose details never contain the input.
+    """
+    try:
+        return _parsed(data)
+    except BadRequest as error:
+        raise BadRequest(error.code, error.detail.replace("the body", document)) from None
+
+
+def _parsed(data: bytes) -> Any:
     text = _text(data)
     _refuse_depth(data)
     try:
         value = json.loads(text, object_pairs_hook=_object, parse_int=_int)
     except json.JSONDecodeError as error:
         raise BadRequest(
-            "invalid_json", f"the body is no JSON: {error.msg.lower()} at line {error.lineno}, column {error.colno}"
+            "invalid_json",
+            f"the body is no JSON: {error.msg.lower()} at line {error.lineno}, column {error.colno}. "
+            "Names and strings need double quotes, and nothing may follow the last bracket",
         ) from None
     if _ESCAPED_SURROGATE.search(data):
         _refuse_surrogates(value)
@@ -58,7 +70,9 @@ def _text(data: bytes) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise BadRequest("invalid_json", f"the body is not UTF-8: byte {error.start} cannot be read") from None
+        raise BadRequest(
+            "invalid_json", f"the body is not UTF-8: byte {error.start} cannot be read; save it as UTF-8"
+        ) from None
 
 
 def _refuse_depth(data: bytes) -> None:
@@ -67,13 +81,17 @@ def _refuse_depth(data: bytes) -> None:
     for bracket in _BRACKETS.finditer(_STRINGS.sub(b"", data)):
         depth += 1 if bracket.group() in b"[{" else -1
         if depth > MOST_DEPTH:
-            raise BadRequest("too_deep", f"the body is nested deeper than {MOST_DEPTH} levels")
+            raise BadRequest(
+                "too_deep", f"the body is nested deeper than {MOST_DEPTH} levels: expected fewer, check its brackets"
+            )
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise BadRequest("duplicate_key", "an object of the body contains a key twice")
+        raise BadRequest(
+            "duplicate_key", "expected every key of an object once, found a key of the body twice: remove one of them"
+        )
     return found
 
 
@@ -105,7 +123,10 @@ def _non_finite(value: Any, place: tuple[str | int, ...]) -> Iterator[tuple[str 
 def _refuse_surrogates(value: Any) -> None:
     if isinstance(value, str):
         if _SURROGATE.search(value):
-            raise BadRequest("lone_surrogate", "a string of the body holds half of a surrogate pair: no valid Unicode")
+            raise BadRequest(
+                "lone_surrogate",
+                "a string of the body holds half of a surrogate pair, no valid Unicode: write the whole character",
+            )
     elif isinstance(value, list):
         for item in value:
             _refuse_surrogates(item)

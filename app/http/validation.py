@@ -48,6 +48,7 @@ CODES: Mapping[str, str] = {
 }
 """pydantic's error types -> our stable codes; the others are all `wrong_type`."""
 
+_ID_KINDS: Mapping[str, str] = {"mdl_": "model", "ds_": "dataset", "job_": "job"}
 _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
 
 
@@ -119,10 +120,32 @@ def _detail(item: ErrorDetails, code: str) -> str:
         return "no such field here: check its spelling and place, or leave it out"
     if item["type"] == "missing":
         return "this field is needed"
+    if item["type"] == "string_pattern_mismatch" and isinstance(item["input"], str):
+        hint = _id_hint(item["input"], item["ctx"]["pattern"])
+        if hint is not None:
+            return hint
     message = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if code in _SPEAKING:
         return message[:_LONGEST_DETAIL]
     return f"{message.replace('Input should be', 'expected')}, found {_described(item['input'])}"[:_LONGEST_DETAIL]
+
+
+def _id_hint(value: str, pattern: str) -> str | None:
+    """The detail of an error in an id: other kinds of ids have other places; None where no id is expected."""
+    expected = next((prefix for prefix in _ID_KINDS if pattern.startswith(f"^{prefix}")), None)
+    if expected is None:
+        return None
+    noun = _ID_KINDS[expected]
+    wanted = f"expected the id of a {noun}, `{expected}` and a UUIDv7"
+    found = next((prefix for prefix in _ID_KINDS if value.startswith(prefix)), None)
+    if found is None:
+        return f"{wanted}, found a string of {len(value)} characters: `GET /v1/{noun}s` lists them"
+    if found == expected:
+        return f"{wanted}, found `{found}` and {len(value) - len(found)} characters: give the id in full"
+    other = _ID_KINDS[found]
+    if {noun, other} == {"model", "job"}:
+        return f'{wanted}, but `{found}…` is a {other}: as a teacher, write {{"{other}": "{found}…"}}'
+    return f"{wanted}, but `{found}…` is a {other}: `GET /v1/{noun}s` lists {noun}s"
 
 
 def _described(value: Any) -> str:

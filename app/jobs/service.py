@@ -117,7 +117,7 @@ async def get(services: Services, caller: Caller, job_id: str, wait: float = 0.0
 
 def _existing(row: JobRow | None) -> JobRow:
     if row is None:
-        raise NotFound("unknown_job", "there is no job with this id; `GET /v1/jobs` lists them")
+        raise NotFound("unknown_job", "no job has this id (they begin with `job_`): `GET /v1/jobs` lists them")
     return row
 
 

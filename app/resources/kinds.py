@@ -1,6 +1,6 @@
 """What distinguishes models from datasets for the operations of `app.resources`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
@@ -8,12 +8,14 @@ from typing import Generic, Literal, TypeVar
 from pydantic import TypeAdapter
 
 from app.contracts.base import Answer
+from app.contracts.problems import Problem
 from app.contracts.resources.facts import FileRole
 from app.contracts.resources.manifests import DatasetManifest, ModelManifest
 from app.contracts.specs.jobs import InspectJob
 from app.db.ids import Prefix
 from app.db.rows import DatasetRow, ModelRow
 from app.http import strict_json
+from app.http.errors import Invalid
 from app.http.validation import validate
 from app.resources.formats import check_format, kind_of_file, refuse_named
 
@@ -34,6 +36,8 @@ class ResourceKind(Generic[R, M, V]):
     formats: Mapping[str, str | None]  # format -> what `formats.kind_of_file` returns for it
     role: Callable[[M], FileRole]
     view: Callable[[R], V]
+    check_manifest: Callable[[M], Sequence[Problem]] = lambda manifest: ()
+    """Problems of a manifest that is sent; stored ones, of an older version too, are read without it."""
 
     @property
     def path(self) -> str:
@@ -42,9 +46,13 @@ class ResourceKind(Generic[R, M, V]):
 
     def read_manifest(self, data: bytes) -> M:
         """A manifest from JSON; raises BadRequest or Invalid. The format is checked before the other fields."""
-        parsed = strict_json.parse(data)
+        parsed = strict_json.parse(data, "the manifest")
         refuse_named(parsed, tuple(self.formats))
-        return validate(self.manifest, data, parsed=parsed)
+        manifest = validate(self.manifest, data, parsed=parsed)
+        problems = self.check_manifest(manifest)
+        if problems:
+            raise Invalid(problems, problems[0].code)
+        return manifest
 
     def check_file(self, manifest: M, path: Path) -> None:
         """Raise Invalid unless the file has the format that the manifest declares."""

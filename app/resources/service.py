@@ -131,7 +131,10 @@ async def delete(kind: ResourceKind[R, M, V], services: Services, caller: Caller
 
 def _existing(kind: ResourceKind[R, M, V], row: R | None) -> R:
     if row is None:
-        raise NotFound(f"unknown_{kind.noun}", f"there is no {kind.noun} with this id; `GET {kind.path}` lists them")
+        detail = (
+            f"there is no {kind.noun} with this id (they begin with `{kind.prefix}_`); `GET {kind.path}` lists them"
+        )
+        raise NotFound(f"unknown_{kind.noun}", detail)
     return row
 
 

@@ -13,6 +13,7 @@ from app.contracts.resolving.data.joining import joined_facts
 from app.contracts.resolving.data.mixtures import check_mixture
 from app.contracts.resolving.data.targets import Goal, goal_of, learnable, supervised_goal, unlabelled_goal
 from app.contracts.resolving.data.views import check_views
+from app.contracts.resolving.data.warnings import repeat_warnings
 from app.contracts.resolving.distillation.classes import (
     check_reused_classes,
     check_started_classes,
@@ -104,7 +105,6 @@ def _resolve_training(
     )
     if isinstance(spec, MultitaskJob):
         spec = check_fit(spec, findings)
-    findings.warnings += dataset.warnings if dataset is not None else ()
     if dataset is None:
         findings.unknown()
         if isinstance(spec, MultitaskJob):
@@ -117,6 +117,7 @@ def _resolve_training(
     check_mixture(spec, datasets, findings)
     check_views(spec, findings)
     check_search(spec, dataset, findings)
+    repeat_warnings(spec, datasets, findings)
     return Resolution(spec, tuple(findings.problems), tuple(findings.warnings), findings.complete)
 
 

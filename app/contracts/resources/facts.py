@@ -6,6 +6,7 @@ from pydantic import Field, TypeAdapter
 
 from app.contracts.base import Answer
 from app.contracts.resources.manifests import InputTransform, OutputSpec, SplitName
+from app.contracts.resources.statistics import DataWarning, TargetStatistics
 from app.contracts.specs.architectures import Architecture
 
 FileRole = Literal["weights", "data", "onnx", "original"]
@@ -84,6 +85,9 @@ class TargetFacts(Answer):
     labelled: dict[SplitName, int] = Field(default_factory=dict)
     mean: float | None = Field(default=None, description="Of a value target on the training split.")
     std: float | None = None
+    statistics: dict[SplitName, TargetStatistics] = Field(
+        default_factory=dict, description="Label counts and range by split; empty where an older version inspected it."
+    )
 
 
 class DatasetFacts(Answer):
@@ -93,9 +97,8 @@ class DatasetFacts(Answer):
     splits: dict[SplitName, int]
     inputs: dict[str, InputFacts]
     targets: dict[str, TargetFacts]
-    warnings: tuple[dict[str, str], ...] = Field(
-        default=(), description="What is allowed but may be unintended: `{code, message}` each."
-    )
+    warnings: tuple[DataWarning, ...] = ()
+    sha256: str | None = Field(default=None, description="SHA-256 of the file; null in facts of an older version.")
 
 
 MODEL_FACTS: TypeAdapter[ModelFacts] = TypeAdapter(ModelFacts)

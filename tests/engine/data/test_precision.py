@@ -91,7 +91,7 @@ def test_a_large_offset_that_is_not_centred_is_a_warning_with_the_way_out(tmp_pa
         spec = {"kind": "array", "standardize": standardize}
         manifest = DatasetManifest.model_validate({"name": "d", "format": "npz", "inputs": {"x": spec}})
         facts = facts_of(read(path, format="npz", inputs={"x": spec}, targets={}), manifest)
-        assert [warning["code"] for warning in facts.warnings] == expected
+        assert [warning.code for warning in facts.warnings] == expected
     assert facts.inputs["x"].mean is not None
 
 

@@ -11,11 +11,11 @@ from app.contracts.problems import UserError
 from app.contracts.resources.manifests import ClassOutput
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.losses.teacher_mix import TeacherOutputs
+from workers.engine.teachers.assessment import check_teacher
 from workers.engine.teachers.sanity_check import (
     MAX_CLASSES,
     TeacherScore,
     best_assignment,
-    check_teacher,
     class_order_warning,
     score,
 )

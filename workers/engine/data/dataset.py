@@ -18,6 +18,7 @@ class TargetColumn:
     `values`: class: int64 [N], -1 is missing; value: float32 [N], NaN is missing; multilabel, vector and teacher:
     float32 [N, size], NaN is missing. Values and vectors are float64 where float32 would round away their differences
     (`precision`). `labelled`: bool [N], whether the row has any label of this target.
+    `minus_ones`: how many missing labels of classes are written as -1 in the file.
     """
 
     kind: TaskKind | Literal["teacher"]
@@ -26,6 +27,7 @@ class TargetColumn:
     labelled: Tensor
     classes: tuple[str, ...] | None = None
     predicts: OutputSpec | None = None
+    minus_ones: int = 0
 
 
 @dataclass(frozen=True)

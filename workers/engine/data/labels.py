@@ -19,8 +19,10 @@ from app.contracts.resources.manifests import (
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.formats.common import NULL_STRINGS, Array
 from workers.engine.data.precision import rounded
+from workers.engine.data.quality.meaning import check_meaning
 
 MISSING = -1
+MAX_CLASSES = 65_536
 
 
 def columns_of(name: str, target: TargetSpec) -> tuple[str, ...]:
@@ -84,7 +86,9 @@ def class_column(name: str, target: ClassTarget, raw: Array) -> TargetColumn:
     else:
         labels = _integer_labels(name, raw, size)
     values = torch.from_numpy(labels)
-    return TargetColumn("class", size, values, values != MISSING, names)
+    written = raw == (str(MISSING) if raw.dtype.kind == "U" else MISSING)
+    minus_ones = int((np.asarray(written) & (labels == MISSING)).sum())
+    return TargetColumn("class", size, values, values != MISSING, names, minus_ones=minus_ones)
 
 
 def _integer_labels(name: str, raw: Array, size: int) -> NDArray[np.int64]:
@@ -93,9 +97,27 @@ def _integer_labels(name: str, raw: Array, size: int) -> NDArray[np.int64]:
     if bad.any():
         row = _first_row(bad)
         raise UserError(
-            "label_out_of_range", f"`{name}` is {raw[row]} at row {row}: expected 0 to {size - 1}, or -1 where missing"
+            "label_out_of_range",
+            f"`{name}` is {raw[row]} at row {row}: expected 0 to {size - 1}, or -1 where missing"
+            f"{_out_of_range_hint(numbers, size)}",
         )
     return numbers.astype(np.int64)
+
+
+def _out_of_range_hint(numbers: NDArray[np.float64], size: int) -> str:
+    """What to do about labels of another convention; empty where it is not seen."""
+    known = numbers[np.isfinite(numbers) & (numbers != MISSING)]
+    if len(known) == 0:
+        return ""
+    if (known != np.floor(known)).any():
+        return ". Fractions are no classes: is it a target of kind `value`?"
+    low, high = int(known.min()), int(known.max())
+    names = ", ".join(f'"{i}"' for i in range(low, min(high, low + 2) + 1)) + (", …" if high > low + 2 else "")
+    if low == 1 and high == size:
+        return f'. Labels seem to start at 1: subtract 1 from them, or name the classes: `"classes": [{names}]`'
+    if low >= 0 and high < MAX_CLASSES:
+        return f'. Labels go from {low} to {high}: set `classes` to {high + 1}, or name them: `"classes": [{names}]`'
+    return ". Number the classes from 0, or name them in `classes`"
 
 
 def _numbers(name: str, arrays: Sequence[Array], *, exact: bool) -> Array:
@@ -136,4 +158,6 @@ def number_column(name: str, target: TargetSpec, arrays: Sequence[Array]) -> Tar
     if isinstance(target, ValueTarget):
         values = values[:, 0].contiguous()
     predicts = target.predicts if isinstance(target, TeacherTarget) else None
+    if predicts is not None:
+        check_meaning(name, predicts, numbers)
     return TargetColumn(target.kind, size, values, torch.from_numpy(labelled), None, predicts)

@@ -1,6 +1,6 @@
 """Reads a file by its manifest into a dataset in memory, and derives the facts about it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import assert_never
 
@@ -30,6 +30,8 @@ from workers.engine.data.formats.read import read_arrays
 from workers.engine.data.labels import class_column, columns_of, number_column
 from workers.engine.data.layout import arranged
 from workers.engine.data.precision import rounded
+from workers.engine.data.quality.checks import warnings_of
+from workers.engine.data.quality.statistics import target_statistics
 from workers.engine.data.splits import split_by_column, split_by_fractions
 
 MIN_DEVIATION = 1e-6
@@ -80,19 +82,23 @@ def _input(name: str, spec: ArrayInput, arrays: Mapping[str, Array]) -> Tensor:
         )
     raw = columns[0] if len(columns) == 1 else np.stack([column.reshape(len(column)) for column in columns], axis=1)
     raw = raw.reshape(len(raw), *(raw.shape[1:] or (1,)))
-    return _tensor(name, arranged(name, spec, raw))
+    return _tensor(name, arranged(name, spec, raw), spec.columns or ())
 
 
-def _tensor(name: str, raw: Array) -> Tensor:
+def _tensor(name: str, raw: Array, columns: Sequence[str]) -> Tensor:
     if raw.dtype == np.uint8:
         return torch.from_numpy(np.require(raw, requirements=["C", "W"]))  # Arrow's memory is read-only
     numbers = rounded(raw)
     finite = np.isfinite(numbers if numbers.dtype == np.float32 else _as_float32(numbers))
     if not finite.all():
-        row = int(np.flatnonzero(~finite.reshape(len(numbers), -1).all(1))[0])
+        bad = ~finite.reshape(len(numbers), -1)
+        row, place = divmod(int(bad.argmax()), bad.shape[1])
+        column = f"column `{columns[place]}` of " if len(columns) == bad.shape[1] else ""
+        others = f" (and in {int(bad.any(0).sum()) - 1} other columns)" if column and bad.any(0).sum() > 1 else ""
         raise UserError(
             "not_finite",
-            f"input `{name}` is missing, NaN or infinite (as float32) at row {row}: fill it before uploading",
+            f"{column}input `{name}` is missing, NaN or infinite (as float32) at row {row}{others}, expected a number: "
+            "fill it before uploading, or leave the column out",
         )
     return torch.from_numpy(numbers)
 
@@ -159,21 +165,7 @@ def facts_of(dataset: Dataset, manifest: DatasetManifest) -> DatasetFacts:
         splits={name: len(rows) for name, rows in dataset.splits.items()},
         inputs={name: _input_facts(dataset, name, spec) for name, spec in manifest.inputs.items()},
         targets={name: _target_facts(dataset, name, column) for name, column in dataset.targets.items()},
-        warnings=_large_offsets(dataset, manifest),
-    )
-
-
-def _large_offsets(dataset: Dataset, manifest: DatasetManifest) -> tuple[dict[str, str], ...]:
-    """A warning for each input that float32 cannot hold and that is not centred before."""
-    names = [name for name, raw in dataset.inputs.items() if raw.dtype == torch.float64]
-    return tuple(
-        {
-            "code": "large_offset",
-            "message": f"input `{name}` has numbers so far from zero that float32, in which networks compute, rounds "
-            "away their differences: set `standardize: true` for it in the manifest, which centres it before",
-        }
-        for name in names
-        if not manifest.inputs[name].standardize
+        warnings=warnings_of(dataset, manifest),
     )
 
 
@@ -230,5 +222,6 @@ def _target_facts(dataset: Dataset, name: str, column: TargetColumn) -> TargetFa
             "labelled": {name: int(column.labelled[rows].sum()) for name, rows in dataset.splits.items()},
             "mean": mean,
             "std": std,
+            "statistics": {name: target_statistics(column, rows) for name, rows in dataset.splits.items()},
         }
     )

@@ -27,7 +27,7 @@ from workers.engine.tasks.distillation import teacher_terms, weight_schedules
 from workers.engine.tasks.run_spec import RunSpec
 from workers.engine.tasks.supervision import supervised_loss
 from workers.engine.tasks.task import Task
-from workers.engine.teachers.sanity_check import check_teacher
+from workers.engine.teachers.assessment import check_teacher
 from workers.engine.teachers.teachers import Teachers
 
 Emit = Callable[[ChildEvent], None]

@@ -9,7 +9,6 @@ rows gained and c rows lost by a permutation that moves m of C classes, b − c 
 Hoeffding's bound over all permutations that move as many.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import lgamma, log, sqrt
 
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import ClassOutput
-from app.contracts.wire.events import ChildEvent, WarningEvent
+from app.contracts.wire.events import WarningEvent
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.losses.softmax import class_scores
 from workers.engine.losses.teacher_mix import TeacherOutputs
@@ -38,7 +37,8 @@ class TeacherScore:
     """The agreement of a teacher with the labels of a class task.
 
     `chance` is the largest accuracy that counts as chance. `order` has for each class of the labels the best matching
-    class of the teacher, None where that is the same class (and, unchecked, above MAX_CLASSES classes).
+    class of the teacher, None where that is the same class (and, unchecked, above MAX_CLASSES classes). `decidable`:
+    whether a perfect teacher could be told from chance: not with few labels, or labels of one class.
     """
 
     rows: int
@@ -46,10 +46,11 @@ class TeacherScore:
     chance: float
     order: tuple[int, ...] | None = None
     accuracy_in_order: float | None = None
+    decidable: bool = True
 
     @property
     def at_chance(self) -> bool:
-        return self.accuracy <= self.chance
+        return self.decidable and self.accuracy <= self.chance
 
 
 def labels_and_predictions(
@@ -77,7 +78,9 @@ def score(teacher_outputs: TeacherOutputs, target: TargetColumn | None, rows: Te
     if len(labels) == 0:
         return None
     accuracy = float((labels == predictions).double().mean())
-    result = TeacherScore(len(labels), accuracy, chance_accuracy(labels, predictions, target.size))
+    chance = chance_accuracy(labels, predictions, target.size)
+    decidable = chance_accuracy(labels, labels, target.size) < 1.0
+    result = TeacherScore(len(labels), accuracy, chance, decidable=decidable)
     return result if target.size > MAX_CLASSES else _with_order(result, labels, predictions, target.size)
 
 
@@ -141,26 +144,3 @@ def class_order_warning(task: str, name: str, result: TeacherScore) -> WarningEv
         message=f"teacher `{name}` agrees with {result.accuracy:.1%} of the labels of `{task}`, and would with "
         f"{result.accuracy_in_order:.1%} if {shown}: check the order of its classes",
     )
-
-
-def check_teacher(
-    task: str,
-    name: str,
-    teacher_outputs: TeacherOutputs,
-    target: TargetColumn | None,
-    train: Tensor,
-    allow_chance: bool,
-    emit: Callable[[ChildEvent], None],
-) -> None:
-    """Check a teacher of a class task with labels; others are not checked.
-
-    Raises UserError `teacher_mismatch`, emits the warning `class_order_suspected`.
-    """
-    result = score(teacher_outputs, target, train)
-    if result is None:
-        return
-    if result.at_chance and not allow_chance:
-        raise mismatch_error(task, name, result)
-    warning = class_order_warning(task, name, result)
-    if warning is not None:
-        emit(warning)

@@ -26,6 +26,7 @@ from app.contracts.wire.orders import ModelInput, Order
 from workers.engine.common.environment import environment_fingerprint
 from workers.engine.data.augment.plan import AugmentationPlan
 from workers.engine.data.dataset import Dataset, Source
+from workers.engine.data.quality.meaning import check_meaning
 from workers.engine.data.top_k import TopK
 from workers.engine.losses.softmax import class_scores
 from workers.engine.losses.teacher_mix import AugmentedOutputs, TeacherOutputs
@@ -328,4 +329,10 @@ class _ForwardPasses:
             self.check()
             self.count += 1
             outputs = {name: values.cpu() for name, values in self.teacher.predict(part, self.layers).items()}
+            self._check_meaning(outputs)
             yield self.as_stored(outputs, self.teacher)
+
+    def _check_meaning(self, outputs: dict[str, Tensor]) -> None:
+        """Check the numbers of real rows; for the random rows of the inspection they may have looked right."""
+        for name, facts in self.teacher.outputs.items():
+            check_meaning(f"{self.teacher.name}: {name}", facts.spec, outputs[name].numpy())

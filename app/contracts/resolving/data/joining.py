@@ -46,7 +46,6 @@ def joined_facts(
         splits=_summed([facts.splits for _, _, facts in known]),
         inputs=_inputs(known),
         targets=targets,
-        warnings=tuple(warning for _, _, facts in known for warning in facts.warnings),
     )
 
 
@@ -98,7 +97,11 @@ def _target(name: str, known: Sequence[Known], findings: Findings) -> TargetFact
     if len(having) == 1:
         return first
     named = next((target.classes for _, _, target in having if target.classes is not None), None)
-    update: dict[str, object] = {"classes": named, "labelled": _summed([target.labelled for _, _, target in having])}
+    update: dict[str, object] = {
+        "classes": named,
+        "statistics": {},
+        "labelled": _summed([target.labelled for _, _, target in having]),
+    }
     if first.kind == "value":
         mean, std = update["mean"], update["std"] = _pooled([target for _, _, target in having])
         if max(abs(mean), std) > MOST_STATISTIC:

@@ -1,5 +1,6 @@
 """Checks a model of a known architecture against its manifest: names, shapes, values, outputs."""
 
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import assert_never
@@ -21,9 +22,13 @@ from app.contracts.resources.manifests import (
 )
 from app.contracts.resources.row_layouts import statistics_misfit
 from app.contracts.specs.architectures import Architecture
+from workers.engine.data.quality.meaning import check_meaning
 from workers.engine.models.build import build
 from workers.engine.models.loading import load_weights, loading_notes
+from workers.engine.models.network import Network
 
+TRIAL_ROWS = 8
+MAX_TRIAL_NUMBERS = 1 << 20
 MAX_NUMBERS = 1 << 28
 """Maximum number of elements of a row, or of a batch for graphs with a fixed batch size."""
 
@@ -79,7 +84,12 @@ def inspect_family_model(path: Path, manifest: ModelManifest) -> ModelFacts:
     with torch.no_grad():
         example_outputs = network(network.example())
     if not all(bool(values.isfinite().all()) for values in example_outputs.values()):
-        raise UserError("not_finite", "the model's outputs are NaN or infinite for a row of zeros")
+        raise UserError(
+            "not_finite",
+            "the model's outputs are NaN or infinite for a row of zeros, expected finite numbers: check its weights "
+            "and that its normalisation layers have their statistics",
+        )
+    _check_trial_rows(network, architecture.input_shape, outputs)
     return ModelFacts(
         architecture=architecture,
         input_shape=architecture.input_shape,
@@ -89,6 +99,17 @@ def inspect_family_model(path: Path, manifest: ModelManifest) -> ModelFacts:
         layers=layers(architecture),
         warnings=loading_notes(path, manifest, architecture),
     )
+
+
+def _check_trial_rows(network: Network, shape: tuple[int, ...], outputs: Mapping[str, OutputFacts]) -> None:
+    """Run random normal rows and check what the outputs mean. Large rows are left to the first job on real ones."""
+    if prod(shape) * TRIAL_ROWS > MAX_TRIAL_NUMBERS:
+        return
+    rows = torch.randn(TRIAL_ROWS, *shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        results = network(rows)
+    for name, values in results.items():
+        check_meaning(name, outputs[name].spec, values.double().numpy())
 
 
 def check_row(shape: tuple[int, ...], rows: int = 1) -> None:

@@ -76,4 +76,5 @@ def _converted(path: Path, manifest: ModelManifest, outputs: Path) -> Inspection
 
 def _dataset(dataset: DatasetInput) -> InspectionOutcome:
     rows = read_dataset(Path(dataset.path), dataset.manifest)
-    return InspectionOutcome(dataset=facts_of(rows, dataset.manifest))
+    facts = facts_of(rows, dataset.manifest)
+    return InspectionOutcome(dataset=facts.model_copy(update={"sha256": dataset.sha256}))

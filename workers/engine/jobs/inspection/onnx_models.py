@@ -11,7 +11,8 @@ from google.protobuf.message import DecodeError
 
 from app.contracts.problems import UserError
 from app.contracts.resources.facts import Layer, ModelFacts, OutputFacts
-from app.contracts.resources.manifests import ClassOutput, ModelManifest, MultilabelOutput
+from app.contracts.resources.manifests import ModelManifest
+from workers.engine.data.quality.meaning import check_meaning
 from workers.engine.jobs.inspection.family_models import check_output, check_row, check_transform
 from workers.engine.models.onnx_graph import OnnxGraph
 
@@ -21,7 +22,6 @@ DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 TRIAL_ROWS = 4
 TRIAL_SECONDS = 20.0
 """Time limit for the trial rows, in case a graph loops forever."""
-PROBABILITY_SLACK = 1e-3
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 
 
@@ -129,31 +129,8 @@ def _output(manifest: ModelManifest, name: str, values: np.ndarray) -> OutputFac
     rows = values.reshape(TRIAL_ROWS, -1).astype(np.float64)
     if not np.isfinite(rows).all():
         raise UserError("not_finite", f"`{name}` is NaN or infinite for random normal rows")
-    _check_meaning(name, spec, rows)
+    check_meaning(name, spec, rows)
     return check_output(name, spec, rows.shape[1])
-
-
-def _are_probabilities(rows: np.ndarray) -> bool:
-    return bool(rows.min() >= 0.0 and np.abs(rows.sum(1) - 1.0).max() < PROBABILITY_SLACK)
-
-
-def _check_meaning(name: str, spec: object, rows: np.ndarray) -> None:
-    if isinstance(spec, ClassOutput) and spec.output in ("probabilities", "log_probabilities"):
-        sums = (rows if spec.output == "probabilities" else np.exp(rows)).sum(1)
-        if np.abs(sums - 1.0).max() > PROBABILITY_SLACK:
-            raise UserError(
-                "wrong_output",
-                f"`{name}` is declared as {spec.output}, but a row sums to {sums[np.abs(sums - 1).argmax()]:.4g}: is "
-                "it `logits`?",
-            )
-    if isinstance(spec, ClassOutput) and spec.output == "logits" and _are_probabilities(rows):
-        raise UserError(
-            "wrong_output",
-            f"`{name}` is declared as logits, but every row is positive and sums to 1: declare `probabilities`, or "
-            "softmax would be applied twice",
-        )
-    if isinstance(spec, MultilabelOutput) and spec.output == "probabilities" and (rows.min() < 0 or rows.max() > 1):
-        raise UserError("wrong_output", f"`{name}` is declared as probabilities, but exceeds 0 to 1: is it `logits`?")
 
 
 def _layers(model: onnx.ModelProto) -> tuple[Layer, ...]:

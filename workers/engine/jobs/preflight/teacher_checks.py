@@ -12,7 +12,7 @@ from app.contracts.wire.events import WarningEvent
 from workers.engine.evaluation.metrics.task_metrics import task_metrics
 from workers.engine.losses.teacher_mix import TeacherOutputs
 from workers.engine.tasks.run_spec import RunSpec
-from workers.engine.teachers.sanity_check import TeacherScore, class_order_warning, mismatch_error, score
+from workers.engine.teachers.assessment import Assessment, assess
 from workers.engine.teachers.teachers import Teachers, teacher_key
 
 
@@ -65,21 +65,22 @@ class TeacherChecks:
             return check
         self.outputs.append(outputs)
         target = self.teachers.dataset.targets.get(task.target or task.name)
+        train = self.teachers.dataset.splits["train"]
+        found = assess(task.name, check.name, outputs, target, train)
+        self._report_problems(task, found)
         if target is None or target.kind == "teacher":
             return check
-        rows = self.teachers.dataset.splits["train"]
-        rows = rows[target.labelled[rows] & outputs.available[rows]]
-        result = score(outputs, target, rows)
+        rows = train[target.labelled[train] & outputs.available[train]]
+        result = found.score
         update: dict[str, object] = {
             "rows": len(rows),
             "metrics": task_metrics(outputs.at(rows), outputs.spec, target, rows, ranking=False),
         }
         if result is not None:
-            self._report_problems(task, check.name, result)
             update |= {
                 "accuracy": result.accuracy,
                 "chance": result.chance,
-                "at_chance": result.at_chance,
+                "at_chance": result.at_chance if result.decidable else None,
                 "class_order": result.order,
                 "accuracy_in_order": result.accuracy_in_order,
             }
@@ -106,10 +107,9 @@ class TeacherChecks:
             bytes=teacher.bytes if teacher is not None else None,
         )
 
-    def _report_problems(self, task: TaskSpec, name: str, result: TeacherScore) -> None:
-        warning = class_order_warning(task.name, name, result)
-        if warning is not None:
+    def _report_problems(self, task: TaskSpec, found: Assessment) -> None:
+        for warning in found.warnings:
             self.warn(warning)
         allowed = task.distillation is not None and task.distillation.allow_chance_teacher
-        if result.at_chance and not allowed:
-            self.record_failure(mismatch_error(task.name, name, result))
+        if found.error is not None and not allowed:
+            self.record_failure(found.error)

@@ -1,0 +1,50 @@
+"""Columns that an upload's manifest uses twice. Checked where a manifest is sent: stored ones are read as they are."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from app.contracts.problems import Problem
+from app.contracts.resources.manifests import ClassTarget, DatasetManifest, TargetSpec, ValueTarget
+
+
+def column_problems(manifest: DatasetManifest) -> list[Problem]:
+    """`duplicate_column` of inputs that list a column twice, `target_among_inputs` of inputs that list a target's."""
+    return [*_duplicates(manifest), *_targets_among_inputs(manifest)]
+
+
+def _duplicates(manifest: DatasetManifest) -> Iterator[Problem]:
+    for name, spec in manifest.inputs.items():
+        doubled = [column for column, count in Counter(spec.columns or ()).items() if count > 1]
+        if doubled:
+            yield Problem(
+                pointer=f"/inputs/{name}/columns",
+                code="duplicate_column",
+                detail=f"expected every column once, found {_listed(doubled)} more than once: list it once",
+            )
+
+
+def _targets_among_inputs(manifest: DatasetManifest) -> Iterator[Problem]:
+    """A target that is several numbers of an input, all of them, is a reconstruction, and allowed."""
+    for name, spec in manifest.inputs.items():
+        inputs = set(spec.columns or (name,))
+        for target, what in manifest.targets.items():
+            shared = inputs.intersection(_columns(target, what))
+            reconstructs = what.kind not in ("class", "value") and shared == inputs
+            if shared and not reconstructs:
+                yield Problem(
+                    pointer=f"/inputs/{name}" + ("/columns" if spec.columns else ""),
+                    code="target_among_inputs",
+                    detail=f"expected columns that are known before the answer, found {_listed(sorted(shared))} of the "
+                    f"target `{target}`: a model would copy it. Leave it out of the input, or drop the target",
+                )
+
+
+def _columns(name: str, target: TargetSpec) -> tuple[str, ...]:
+    if isinstance(target, ClassTarget | ValueTarget):
+        return (target.column or name,)
+    return target.columns or (name,)
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(f"`{name[:60]}`" for name in names[:5])
+    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,36 @@
+"""What an inspection counted in a dataset, and what it found unusual."""
+
+from pydantic import Field
+
+from app.contracts.base import Answer
+
+MOST_COUNTED_CLASSES = 1000
+
+
+class TargetStatistics(Answer):
+    """The labels of one target in one split."""
+
+    rows: int = Field(description="Rows of the split.")
+    labelled: int = Field(description="Rows that have a label.")
+    missing: int = Field(description="Rows without a label.")
+    counts: tuple[int, ...] | None = Field(
+        default=None,
+        description=f"Of a class target with at most {MOST_COUNTED_CLASSES} classes: labels of each class, in order.",
+    )
+    positives: tuple[int, ...] | None = Field(
+        default=None,
+        description=f"Of a multilabel target with at most {MOST_COUNTED_CLASSES} labels: rows where each label is 1.",
+    )
+    minimum: float | None = Field(default=None, description="Smallest number; null for classes, and without labels.")
+    maximum: float | None = Field(default=None, description="Largest number; null for classes, and without labels.")
+    mean: float | None = Field(default=None, description="Mean of all numbers; null for classes, and without labels.")
+
+
+class DataWarning(Answer):
+    """Something unusual in a dataset that is allowed but may be unintended."""
+
+    code: str = Field(description="Stable code, such as `class_without_labels`.")
+    message: str = Field(description="What was expected, what was found, and what can be done about it.")
+    targets: tuple[str, ...] = Field(
+        default=(), description="The targets that it concerns; empty where it concerns all, such as the input."
+    )

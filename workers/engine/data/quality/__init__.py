@@ -1,0 +1,1 @@
+"""What the numbers of a dataset say about it: meaning of teachers' outputs, statistics of labels, warnings."""

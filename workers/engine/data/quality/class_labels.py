@@ -1,0 +1,69 @@
+"""Classes with no or few labels to learn from, and -1 that may be a class."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from app.contracts.resources.manifests import DatasetManifest
+from app.contracts.resources.statistics import DataWarning
+from workers.engine.data.dataset import Dataset, TargetColumn
+from workers.engine.data.quality.columns import listed
+
+FEW = 5
+
+
+def class_labels(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarning]:
+    """`minus_one_is_missing`, `class_without_labels` and `few_labels` of each class target with training labels."""
+    train = dataset.splits["train"]
+    for name, column in dataset.targets.items():
+        if column.kind != "class":
+            continue
+        counts = _counts(column, train)
+        if int(counts.sum()) == 0:
+            continue  # a dataset to distil on without labels
+        everywhere = _counts(column, torch.arange(dataset.rows))
+        if column.minus_ones and bool((everywhere == 0).any()):
+            yield _minus_one(name, column, everywhere)
+        yield from _few(name, column, counts)
+
+
+def _counts(column: TargetColumn, rows: Tensor) -> Tensor:
+    return torch.bincount(column.values[rows[column.labelled[rows]]], minlength=column.size)
+
+
+def _names(column: TargetColumn, chosen: Tensor) -> list[str]:
+    indices = chosen.nonzero().flatten().tolist()
+    return [column.classes[i] if column.classes is not None else str(i) for i in indices]
+
+
+def _minus_one(name: str, column: TargetColumn, counts: Tensor) -> DataWarning:
+    empty = _names(column, counts == 0)
+    return DataWarning(
+        code="minus_one_is_missing",
+        message=f"`{name}` is -1 in {column.minus_ones} rows, which were read as rows without a label, and no row has "
+        f"the class {listed(empty)}. If -1 is a class, as in labels -1 and 1, number the classes from 0 or name them: "
+        '`"classes": ["-1", "1"]`',
+        targets=(name,),
+    )
+
+
+def _few(name: str, column: TargetColumn, counts: Tensor) -> Iterator[DataWarning]:
+    empty = _names(column, counts == 0)
+    if empty:
+        yield DataWarning(
+            code="class_without_labels",
+            message=f"{len(empty)} of the {column.size} classes of `{name}` have no label in the training split "
+            f"({listed(empty)}): a student cannot learn them from labels. Check `classes` and the labels, or "
+            "stratify the split",
+            targets=(name,),
+        )
+    few = _names(column, (counts > 0) & (counts < FEW))
+    if few:
+        yield DataWarning(
+            code="few_labels",
+            message=f"{len(few)} of the {column.size} classes of `{name}` have fewer than {FEW} labels in the training "
+            f"split ({listed(few)}): expected more to learn them from labels. Add labels, join rare classes, or "
+            "distil from a teacher that knows them",
+            targets=(name,),
+        )

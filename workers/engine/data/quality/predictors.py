@@ -1,0 +1,78 @@
+"""Input columns that give the answer away: linear in a value, or separating all classes, by themselves."""
+
+from collections.abc import Iterator
+from math import lgamma, log
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.contracts.resources.manifests import DatasetManifest
+from app.contracts.resources.statistics import DataWarning
+from workers.engine.data.dataset import Dataset, TargetColumn
+from workers.engine.data.quality.columns import InputColumns, input_columns, listed, sample_note, spaced
+
+MIN_ROWS = 20
+CORRELATION = 0.999
+MAX_CLASSES = 64
+LOG_CHANCE = log(1e-6)
+"""Separations that are likelier than this for columns without any relation to the labels are not reported."""
+
+Floats = NDArray[np.float64]
+
+
+def predictors(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarning]:
+    """`input_predicts_target` for value and class targets."""
+    for inputs in input_columns(dataset, manifest):
+        for name, column in dataset.targets.items():
+            if column.kind not in ("value", "class") or column.size > MAX_CLASSES:
+                continue
+            labelled = np.flatnonzero(column.labelled.numpy())
+            rows = spaced(labelled, len(inputs.names))
+            if len(rows) < MIN_ROWS:
+                continue
+            found = _found(inputs, column, rows)
+            if found:
+                how = (
+                    f"a correlation above {CORRELATION} with"
+                    if column.kind == "value"
+                    else "thresholds that separate all classes of"
+                )
+                yield DataWarning(
+                    code="input_predicts_target",
+                    message=f"the input column {listed(found)} alone has {how} `{name}`"
+                    f"{sample_note(len(rows), len(labelled))}: expected columns that are known before the answer is. "
+                    "If it was made from the target, leave it out of `columns`",
+                    targets=(name,),
+                )
+
+
+def _found(inputs: InputColumns, column: TargetColumn, rows: NDArray[np.int64]) -> list[str]:
+    x, y = inputs.at(rows), column.values.numpy()[rows]
+    found: NDArray[np.int64]
+    if column.kind == "value":
+        found = np.flatnonzero(np.abs(_correlations(x, y.astype(np.float64))) > CORRELATION)
+    else:
+        found = np.flatnonzero(_separating(x, y))
+    return [inputs.names[i] for i in found]
+
+
+def _correlations(x: Floats, y: Floats) -> Floats:
+    """Pearson's r of each column of [n, columns] with [n]; 0 for constants."""
+    x, y = x - x.mean(axis=0), y - y.mean()
+    norms = np.sqrt((x * x).sum(axis=0) * (y * y).sum())
+    return np.where(norms > 0.0, (y @ x) / np.where(norms > 0.0, norms, 1.0), 0.0)
+
+
+def _separating(x: Floats, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Bool [columns]: whether the ranges of the classes are disjoint in the column."""
+    none = np.zeros(x.shape[1], bool)
+    classes, counts = np.unique(labels, return_counts=True)
+    chance = lgamma(len(classes) + 1) + sum(lgamma(n + 1) for n in counts) - lgamma(len(labels) + 1)
+    if len(classes) < 2 or chance + log(x.shape[1]) > LOG_CHANCE:
+        return none
+    groups = [x[labels == each] for each in classes]
+    lows = np.stack([group.min(axis=0) for group in groups])
+    highs = np.stack([group.max(axis=0) for group in groups])
+    order = np.argsort(lows, axis=0)
+    lows, highs = np.take_along_axis(lows, order, axis=0), np.take_along_axis(highs, order, axis=0)
+    return np.asarray((highs[:-1] < lows[1:]).all(axis=0), dtype=bool)

@@ -1,0 +1,39 @@
+"""Validation and test splits with too few labels to measure with."""
+
+from collections.abc import Iterator
+from math import sqrt
+
+from app.contracts.resources.manifests import DatasetManifest, SplitName
+from app.contracts.resources.statistics import DataWarning
+from workers.engine.data.dataset import Dataset
+
+ENOUGH = 20
+_USES: dict[SplitName, str] = {
+    "validation": "the epoch to export is chosen on it",
+    "test": "the report measures on it",
+}
+
+
+def split_sizes(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarning]:
+    """`small_split` for each target and split with labels, but fewer than ENOUGH.
+
+    The half-width of a 95 % interval is 1.96 √(p (1 − p) / n) for an accuracy p, at most 0.98 / √n, and about
+    1.96 / √(2 n) of the root mean square error of numbers.
+    """
+    for split, use in _USES.items():
+        rows = dataset.splits.get(split)
+        for name, column in dataset.targets.items() if rows is not None else ():
+            assert rows is not None
+            n = int(column.labelled[rows].sum())
+            if column.kind == "teacher" or not 0 < n < ENOUGH:
+                continue
+            if column.kind in ("class", "multilabel"):
+                interval = f"an accuracy has a 95 % interval of up to ± {98.0 / sqrt(n):.0f} percentage points"
+            else:
+                interval = f"a root mean square error has a 95 % interval of about ± {196.0 / sqrt(2 * n):.0f} %"
+            yield DataWarning(
+                code="small_split",
+                message=f"the {split} split has {n} labels of `{name}`, expected {ENOUGH} or more, as {use}: with {n}, "
+                f"{interval}. Give it a larger share in `splits`, or add labels",
+                targets=(name,),
+            )

@@ -1,0 +1,123 @@
+"""The assessment of a teacher before training, the same in a job and in its preflight, for models and for columns.
+
+Its outputs are compared with the labels of the training split. Where these cannot tell (none, too few, all the same),
+the outputs must at least differ between rows, and a warning says that they could not be compared.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import assert_never
+
+import torch
+from torch import Tensor
+
+from app.contracts.problems import UserError
+from app.contracts.wire.events import ChildEvent, WarningEvent
+from workers.engine.data.dataset import TargetColumn
+from workers.engine.losses.teacher_mix import TeacherOutputs
+from workers.engine.teachers.agreement import Agreement, label_agreement, number_agreement
+from workers.engine.teachers.degenerate import degenerate
+from workers.engine.teachers.sanity_check import TeacherScore, class_order_warning, mismatch_error, score
+
+MAX_ROWS = 50_000
+"""Rows that are compared at most, evenly spaced; classes are compared on all rows."""
+_ADVICE = (
+    "check the `inputs` that it expects (scale, mean, std), the order of the dataset's dimensions and columns, and "
+    "`mean` and `std` of its output, or set `distillation.allow_chance_teacher`"
+)
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """`error`: why the job is refused, unless `allow_chance_teacher`; `score`: of a class task with labels."""
+
+    error: UserError | None = None
+    warnings: tuple[WarningEvent, ...] = ()
+    score: TeacherScore | None = None
+
+
+def assess(task: str, name: str, outputs: TeacherOutputs, target: TargetColumn | None, train: Tensor) -> Assessment:
+    """Assess the outputs of teacher `name` on the rows `train`, int64 [n]."""
+    available = train[outputs.available[train]]
+    target = None if target is None or target.kind == "teacher" else target
+    labelled = available[:0] if target is None else available[target.labelled[available]]
+    if target is None or len(labelled) == 0:
+        return _unchecked(task, name, outputs, available, "the training split has no label of it")
+    result = _scored(task, name, outputs, target, labelled)
+    if result is not None:
+        return result
+    found = _agreement(outputs, target, _spaced(labelled))
+    if found.unknown is not None:
+        return _unchecked(task, name, outputs, available, found.unknown)
+    return Assessment(None if found.problem is None else _mismatch(task, name, found.problem))
+
+
+def _scored(task: str, name: str, outputs: TeacherOutputs, target: TargetColumn, labelled: Tensor) -> Assessment | None:
+    """The assessment of a class teacher; None for other kinds."""
+    found = score(outputs, target, labelled)
+    if found is None:
+        return None
+    if not found.decidable:
+        right = round(found.accuracy * found.rows)
+        unknown = (
+            f"it is right on {right} of {found.rows} training labels, too few, or of too few classes, to tell it from "
+            "chance"
+        )
+        unchecked = _unchecked(task, name, outputs, labelled, unknown)
+        return Assessment(unchecked.error, unchecked.warnings, found)
+    warning = class_order_warning(task, name, found)
+    error = mismatch_error(task, name, found) if found.at_chance else None
+    return Assessment(error, () if warning is None else (warning,), found)
+
+
+def _agreement(outputs: TeacherOutputs, target: TargetColumn, rows: Tensor) -> Agreement:
+    match target.kind:
+        case "value" | "vector":
+            return number_agreement(outputs, target, rows)
+        case "multilabel":
+            return label_agreement(outputs, target, rows)
+        case "class" | "teacher":
+            raise TypeError(f"a target of kind `{target.kind}` is not compared here")
+        case _:
+            assert_never(target.kind)
+
+
+def _unchecked(task: str, name: str, outputs: TeacherOutputs, rows: Tensor, reason: str) -> Assessment:
+    fault = degenerate(outputs.at(_spaced(rows)), outputs.spec) if len(rows) else None
+    warning = WarningEvent(
+        code="teacher_unchecked",
+        message=f"teacher `{name}` could not be compared with labels of `{task}`: {reason}. Nothing shows that it fits "
+        "these rows: compare some of its answers yourself, or add labels to the training split",
+    )
+    return Assessment(None if fault is None else _mismatch(task, name, fault), (warning,))
+
+
+def _mismatch(task: str, name: str, fault: str) -> UserError:
+    return UserError("teacher_mismatch", f"teacher `{name}` of `{task}` {fault}: {_ADVICE}")
+
+
+def _spaced(rows: Tensor) -> Tensor:
+    """At most MAX_ROWS of these rows, evenly spaced."""
+    if len(rows) <= MAX_ROWS:
+        return rows
+    return rows[torch.linspace(0, len(rows) - 1, MAX_ROWS, dtype=torch.float64).long()]
+
+
+def check_teacher(
+    task: str,
+    name: str,
+    teacher_outputs: TeacherOutputs,
+    target: TargetColumn | None,
+    train: Tensor,
+    allow_chance: bool,
+    emit: Callable[[ChildEvent], None],
+) -> None:
+    """Assess a teacher before training.
+
+    Raises UserError `teacher_mismatch`, emits the warnings `class_order_suspected` and `teacher_unchecked`.
+    """
+    found = assess(task, name, teacher_outputs, target, train)
+    if found.error is not None and not allow_chance:
+        raise found.error
+    for warning in found.warnings:
+        emit(warning)
