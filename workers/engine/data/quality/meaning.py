@@ -31,7 +31,7 @@ MIN_ROUNDED_ROWS = 20
 """From so many rows on, declared logits are also compared with rounded probabilities."""
 MIN_LABELS = 32
 """Fewer numbers do not show that declared logits of labels are probabilities."""
-MAX_VALUE = 1e9
+MAX_VALUE = 1e30
 _BLOCK = 1 << 22
 """Numbers that are converted to float64 at a time."""
 
