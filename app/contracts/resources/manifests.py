@@ -43,6 +43,13 @@ class InputTransform(Contract):
     scale: PositiveScale = Field(default=1.0, description="Factor on every raw number.")
     mean: Statistic = Field(default=0.0, description="Subtracted after scaling.")
     std: Deviation = Field(default=1.0, description="Divisor after the mean is subtracted.")
+    layout: Literal["channels_last"] | None = Field(
+        default=None,
+        exclude_if=lambda layout: layout is None,
+        description="`channels_last` for a model whose input has the channels last, as those exported from Keras: the "
+        "rows of a dataset, which have them first, are transformed and then moved. `mean` and `std` are those of the "
+        "channels.",
+    )
 
 
 class ClassOutput(Contract):

@@ -44,16 +44,23 @@ def misfit(found: Sequence[int], wanted: Sequence[int]) -> Literal["shape_mismat
     return "shape_mismatch" if prod(found) != prod(wanted) else "layout_mismatch"
 
 
-def way_out(found: Sequence[int], wanted: Sequence[int]) -> str:
-    """What to change about a dataset with rows of shape `found`, for a model that expects `wanted`."""
+def rows_shape(transform: InputTransform, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of the rows that a model's transform takes: that of its input, or with the channels in front."""
+    return channels_first(input_shape) if transform.layout == "channels_last" else input_shape
+
+
+def way_out(found: Sequence[int], wanted: Sequence[int], *, teacher: bool = False) -> str:
+    """What to change about a dataset with rows of shape `found`, or a teacher, for a model that expects `wanted`."""
     if prod(found) != prod(wanted):
         return f"use a model for rows of {prod(found)} numbers, not {prod(wanted)}"
     if len(found) > 1 and may_become(channels_first(found), wanted):
         return (
             'set `"layout": "channels_last"` for the input in the dataset\'s manifest: the last side moves to the front'
         )
-    if len(wanted) > 1 and may_become(found, channels_first(wanted)):
-        return f"upload the rows with the first side last, of shape {list(wanted)}"
+    if teacher and len(wanted) > 1 and may_become(found, channels_first(wanted)):
+        return (
+            'set `"layout": "channels_last"` for the input in the teacher\'s manifest, whose channels are its last side'
+        )
     return f"upload the rows in shape {list(wanted)}, or as flat rows with `shape` in the dataset's manifest"
 
 
@@ -63,7 +70,7 @@ def is_channels_last_suspected(shape: Sequence[int]) -> bool:
 
 
 def statistics_misfit(transform: InputTransform, shape: Sequence[int]) -> str | None:
-    """What is wrong with the number of means or deviations for rows of this shape; None where they fit."""
+    """What is wrong with the number of means or deviations for rows of `rows_shape`; None where they fit."""
     for field, statistic in (("mean", transform.mean), ("std", transform.std)):
         if isinstance(statistic, tuple) and len(statistic) not in (shape[0], prod(shape)):
             expected = f"1 or {shape[0]}" + (f" (or {prod(shape)}, one for each number)" if len(shape) > 1 else "")

@@ -95,6 +95,14 @@ def test_a_large_offset_that_is_not_centred_is_a_warning_with_the_way_out(tmp_pa
     assert facts.inputs["x"].mean is not None
 
 
+def test_rows_in_float32_are_centred_before_they_are_rounded_again() -> None:
+    """Trap: a scale rounds numbers that float32 holds exactly."""
+    raw = torch.from_numpy((SMALL[:, :1] + (1 << 23)).astype(np.float32))
+    mean, std = 0.1 * (1 << 23), 0.1 * 6.0
+    expected = (0.1 * raw.double() - mean) / std
+    assert (apply(raw, InputTransform(scale=0.1, mean=(mean,), std=std)) - expected).abs().max() < 1e-6
+
+
 def test_rows_are_restored_in_float64() -> None:
     """Teachers take augmented rows before the transform."""
     transform = InputTransform(mean=(float(OFFSET), 0.0), std=(5.0, 2.0))

@@ -11,7 +11,8 @@ from workers.engine.data.formats.common import Array
 MAX_ROUNDING = 2.0**-14
 """Largest error of rounding a column to float32, relative to the column's range: that of an offset of about 1000 times
 the range."""
-_BLOCK_NUMBERS = 1 << 22
+_HALF_UNIT = 2.0**-24
+"""Largest error of rounding a number to float32, relative to the number."""
 
 
 def needs_float64(rows: Array) -> bool:
@@ -21,19 +22,23 @@ def needs_float64(rows: Array) -> bool:
     """
     if rows.dtype.itemsize < 4 or rows.dtype == np.float32 or rows.size == 0:
         return False  # exact in float32
-    width = rows.size // len(rows)
-    low, high, error = np.full(width, np.inf), np.full(width, -np.inf), np.zeros(width)
-    step = max(1, _BLOCK_NUMBERS // width)
-    for start in range(0, len(rows), step):
-        block = rows[start : start + step].reshape(-1, width).astype(np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):
-            rounding = np.abs(block - block.astype(np.float32))
-        finite = np.isfinite(block) & np.isfinite(rounding)
-        low = np.minimum(low, np.where(finite, block, np.inf).min(0))
-        high = np.maximum(high, np.where(finite, block, -np.inf).max(0))
-        error = np.maximum(error, np.where(finite, rounding, 0.0).max(0))
-    varies = high > low
-    return bool((error[varies] > MAX_ROUNDING * (high[varies] - low[varies])).any())
+    columns = rows.reshape(len(rows), -1)
+    with np.errstate(invalid="ignore"):
+        low, high = (ends(columns, axis=0).astype(np.float64) for ends in (np.fmin.reduce, np.fmax.reduce))
+        largest = np.maximum(np.abs(low), np.abs(high))
+        suspected = ~(_HALF_UNIT * largest <= MAX_ROUNDING * (high - low))  # true for NaN and infinity as well
+    return any(_rounds_too_much(columns[:, column]) for column in np.flatnonzero(suspected))
+
+
+def _rounds_too_much(column: Array) -> bool:
+    numbers = column.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        rounding = np.abs(numbers - numbers.astype(np.float32))
+    finite = np.isfinite(rounding)
+    if not finite.any():
+        return False
+    spread = numbers[finite].max() - numbers[finite].min()
+    return bool(spread > 0.0 and rounding[finite].max() > MAX_ROUNDING * spread)
 
 
 def rounded(rows: Array) -> Array:

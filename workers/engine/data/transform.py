@@ -5,6 +5,20 @@ from torch import Tensor
 
 from app.contracts.resources.manifests import InputTransform
 
+_LARGE_OFFSET = 2.0**12
+
+
+def is_large_offset(mean: float | tuple[float, ...], std: float | tuple[float, ...]) -> bool:
+    """Whether a mean is more than 4096 of its standard deviations: float32 would round the numbers by up to 2⁻¹² of
+    their deviation before they are centred.
+    """
+    means, deviations = (each if isinstance(each, tuple) else (each,) for each in (mean, std))
+    if len(deviations) < len(means):
+        deviations *= len(means)
+    if len(means) < len(deviations):
+        means *= len(deviations)
+    return any(abs(number) > _LARGE_OFFSET * deviation for number, deviation in zip(means, deviations, strict=True))
+
 
 def _column(statistic: float | tuple[float, ...], like: Tensor) -> Tensor:
     """One number, one for each element of a row's first dimension, or one for each number of a row, shaped to broadcast
@@ -20,9 +34,10 @@ def _column(statistic: float | tuple[float, ...], like: Tensor) -> Tensor:
 def apply(raw: Tensor, transform: InputTransform) -> Tensor:
     """(raw * scale - mean) / std as float32; `raw` [N, *row] of any number type, on any device.
 
-    Computed in float64 where `raw` is float64: rows far from zero are centred before they are rounded.
+    Computed in float64 where `raw` is float64 or the mean is far from zero: rows are centred before they are rounded.
     """
-    x = raw.to(torch.float64 if raw.dtype == torch.float64 else torch.float32) * transform.scale
+    wide = raw.dtype == torch.float64 or is_large_offset(transform.mean, transform.std)
+    x = raw.to(torch.float64 if wide else torch.float32) * transform.scale
     if transform.mean == 0.0 and transform.std == 1.0:
         return x.to(torch.float32)
     return ((x - _column(transform.mean, x)) / _column(transform.std, x)).to(torch.float32)

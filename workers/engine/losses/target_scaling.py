@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
-
-_LARGE_OFFSET = 2.0**12
-"""A mean of more standard deviations than this."""
+from workers.engine.data.transform import is_large_offset
 
 
 def scale_of(spec: OutputSpec, like: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -32,10 +30,9 @@ def has_large_offset(spec: OutputSpec) -> bool:
     """
     match spec:
         case ValueOutput():
-            return abs(spec.mean) > _LARGE_OFFSET * spec.std
+            return is_large_offset(spec.mean, spec.std)
         case VectorOutput():
-            pairs = zip(spec.mean or (), spec.std or (), strict=True)
-            return any(abs(mean) > _LARGE_OFFSET * std for mean, std in pairs)
+            return spec.mean is not None and spec.std is not None and is_large_offset(spec.mean, spec.std)
         case ClassOutput() | MultilabelOutput():
             return False
         case _:

@@ -12,6 +12,7 @@ from torch import Tensor
 from app.contracts.problems import UserError
 from app.contracts.resources.facts import OutputFacts
 from app.contracts.resources.manifests import InputTransform
+from app.contracts.resources.row_layouts import rows_shape
 from app.contracts.wire.orders import ModelInput
 from workers.engine.data.transform import apply
 from workers.engine.models.build import build
@@ -90,8 +91,9 @@ class _TeacherBase:
 
     def prepared(self, raw: Tensor) -> Tensor:
         # The transform is that of rows in the model's shape: statistics of its channels, not of a flat row's numbers.
-        rows = raw if self._row is None else raw.reshape(len(raw), *self._row)
-        return apply(rows.to(self._device), self.transform)
+        rows = raw if self._row is None else raw.reshape(len(raw), *rows_shape(self.transform, self._row))
+        x = apply(rows.to(self._device), self.transform)
+        return x.movedim(1, -1).contiguous() if self.transform.layout == "channels_last" else x
 
     def _predict(self, raw: Tensor, forward: Callable[[Tensor], dict[str, Tensor]]) -> dict[str, Tensor]:
         outputs = forward(self.prepared(raw))

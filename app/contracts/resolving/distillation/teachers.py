@@ -7,7 +7,8 @@ from app.contracts.resolving.distillation.methods import check_combination, chec
 from app.contracts.resolving.distillation.phases import check_phases
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
-from app.contracts.resources.row_layouts import misfit, statistics_misfit, way_out
+from app.contracts.resources.manifests import InputTransform
+from app.contracts.resources.row_layouts import misfit, rows_shape, statistics_misfit, way_out
 from app.contracts.specs.distillation import DEFAULT_TERMS, DistillationSpec
 from app.contracts.specs.jobs import TeacherRef
 
@@ -105,13 +106,15 @@ def check_teacher(
 
 def _check_rows(facts: ModelFacts, data: tuple[int, ...], findings: Findings, pointer: str) -> None:
     """The dataset's rows can be read in the teacher's shape, and its statistics fit that shape."""
-    shape = facts.input_shape or data
+    transform = next(iter(facts.inputs.values()), InputTransform())
+    shape = rows_shape(transform, facts.input_shape) if facts.input_shape is not None else data
     code = misfit(data, shape)
     if code is not None:
         findings.problem(
             pointer,
             code,
-            f"the teacher expects rows of shape {list(shape)}, the dataset's have {list(data)}: {way_out(data, shape)}",
+            f"the teacher expects rows of shape {list(shape)}, the dataset's have {list(data)}: "
+            + way_out(data, shape, teacher=True),
         )
         return
     for name, transform in facts.inputs.items():

@@ -72,6 +72,16 @@ def test_rows_of_the_teachers_shape_and_flat_ones_are_taken(shape: tuple[int, ..
     assert codes(resolved(DISTILL, rows(*shape), {TEACHER: images()})) == set()
 
 
+def test_a_teacher_with_channels_last_takes_rows_with_channels_first() -> None:
+    last = teacher(shape=(8, 8, 3)).model_copy(update={"inputs": {"x": CHANNELS}})
+    (problem,) = resolved(DISTILL, rows(3, 8, 8), {TEACHER: last}).problems
+    assert (problem.code, "the teacher's manifest" in problem.detail) == ("layout_mismatch", True)
+    moved = CHANNELS.model_copy(update={"layout": "channels_last"})
+    last = last.model_copy(update={"inputs": {"x": moved}})
+    assert codes(resolved(DISTILL, rows(3, 8, 8), {TEACHER: last})) == set()
+    assert codes(resolved(DISTILL, rows(8, 8, 3), {TEACHER: last})) == {("/teachers/0", "layout_mismatch")}
+
+
 def test_statistics_that_do_not_fit_the_shape_of_the_rows_are_refused() -> None:
     open_shape = images().model_copy(update={"input_shape": None})
     found = resolved(DISTILL, rows(192), {TEACHER: open_shape})

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from app.contracts.resources.facts import ModelFacts
-from tests.engine.harness import DATASET, OTHER, TEACHER, EngineHarness, report_of
+from tests.engine.harness import DATASET, OTHER, SECOND, TEACHER, EngineHarness, report_of
 from tests.engine.jobs.preflight.test_preflight import preflight
 from workers.engine.teachers.teacher import open_teacher
 
@@ -86,6 +86,20 @@ def test_flat_rows_meet_the_statistics_of_a_teachers_channels_on_every_path(harn
         views = {"seed": 1, "transforms": [{"kind": "shift", "pixels": 1}]}
         student = {"family": "convnet", "channels": [2], "input_shape": [3, SIDE, SIDE]}
         harness.run({**DISTILL, "student": student, "training": {**TRAINING, "views": views}})
+
+
+def test_a_teacher_with_its_channels_last_answers_on_rows_that_have_them_first(harness: EngineHarness) -> None:
+    with_teacher(harness)
+    first = open_teacher(harness.models[TEACHER], torch.device("cpu"), 1)
+    weight = first.network.head("label").weight if first.network is not None else torch.empty(0)
+    moved = weight.reshape(2, 3, SIDE, SIDE).permute(0, 2, 3, 1).reshape(2, -1).contiguous()
+    architecture = {"family": "mlp", "input_shape": [SIDE, SIDE, 3], "hidden": [], "outputs": {"label": 2}}
+    inputs = {"x": {**CHANNELS, "layout": "channels_last"}}
+    tensors = {"layers.0.weight": moved, "layers.0.bias": torch.zeros(2)}
+    manifest = {"architecture": architecture, "inputs": inputs, "outputs": {"label": {"kind": "class"}}}
+    second = open_teacher(harness.uploaded(tensors, manifest, SECOND), torch.device("cpu"), 1)
+    raw = torch.from_numpy(pictures())
+    torch.testing.assert_close(second.predict(raw), first.predict(raw), rtol=0, atol=1e-4)
 
 
 def test_datasets_of_two_layouts_are_joined(harness: EngineHarness) -> None:

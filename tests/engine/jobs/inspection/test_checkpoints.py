@@ -150,6 +150,14 @@ def test_a_dropped_prefix_and_renamed_layers_go_together(tmp_path: Path) -> None
     torch.testing.assert_close(answers(tmp_path), network.module(ROWS), rtol=0, atol=1e-6)
 
 
+def test_an_average_of_weights_goes_without_its_counter(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    averaged = torch.optim.swa_utils.AveragedModel(network)
+    assert "n_averaged" in averaged.state_dict()
+    assert said(outcome({"ema": averaged.state_dict()}, tmp_path, rename=SEQUENTIAL)) == ["prefix_dropped"]
+    torch.testing.assert_close(answers(tmp_path), network(ROWS), rtol=0, atol=1e-6)
+
+
 def test_missing_biases_are_zero_only_where_the_manifest_says_so(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Linear(4, 3, bias=False), nn.ReLU(), nn.Linear(3, 2))
     rejection = rejected(outcome(network.state_dict(), tmp_path, rename=SEQUENTIAL))

@@ -30,7 +30,7 @@ def test_a_checkpoint_with_the_state_dict_inside_is_unwrapped(wrapper: str, tmp_
 
 def test_parameters_views_and_transposes_become_their_own_numbers(tmp_path: Path) -> None:
     base = torch.arange(24.0).reshape(4, 6)
-    given = {"view": base[1:3], "transposed": base.T, "parameter": nn.Parameter(base[0]), "scalar": torch.tensor(7)}
+    given = {"view": base[1:3], "transposed": base.T, "parameter": nn.Parameter(base[0]), "scalar": torch.tensor(7.0)}
     found = converted(given, tmp_path)
     assert same(found, {name: value.detach().contiguous() for name, value in given.items()})
 

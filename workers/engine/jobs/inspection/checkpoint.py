@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from app.contracts.problems import UserError
+from workers.engine.models.parameter_names import COUNTER
 
 CONVENTIONAL = ("state_dict", "model_state_dict", "model")
 """Last components of the paths that are taken first, in this order."""
 MAX_DEPTH = 4
 _NO_MODEL = re.compile(r"optimi[sz]er|^optim|sched|^(grad_)?scaler|rng|^callbacks$|^loops$", re.IGNORECASE)
 """Keys that are not searched: states of a training run, which are no model's."""
+_INTEGERS = (torch.int64, torch.int32, torch.uint8, torch.bool)
 _SHOWN = 10
 
 Fits = Callable[[Iterable[str]], bool]
@@ -55,7 +57,16 @@ def state_dict_of(loaded: Any, key: str | None, fits: Fits) -> tuple[dict[str, T
 
 
 def _tensors(value: Mapping[Any, Any]) -> dict[str, Tensor]:
-    return {name: each for name, each in value.items() if isinstance(name, str) and isinstance(each, Tensor)}
+    """The tensors of a dictionary without counters, as the `n_averaged` of torch's AveragedModel."""
+    return {
+        name: each
+        for name, each in value.items()
+        if isinstance(name, str) and isinstance(each, Tensor) and not _is_counter(name, each)
+    }
+
+
+def _is_counter(name: str, value: Tensor) -> bool:
+    return value.dim() == 0 and value.dtype in _INTEGERS and not name.endswith(COUNTER)
 
 
 def _candidates(value: dict[Any, Any], path: str, depth: int) -> Iterator[tuple[str, dict[str, Tensor]]]:

@@ -20,7 +20,7 @@ from app.contracts.resources.manifests import (
     ValueOutput,
     VectorOutput,
 )
-from app.contracts.resources.row_layouts import statistics_misfit
+from app.contracts.resources.row_layouts import rows_shape, statistics_misfit
 from app.contracts.specs.architectures import Architecture
 from workers.engine.data.quality.meaning import check_meaning
 from workers.engine.models.build import build
@@ -39,7 +39,10 @@ def check_transform(inputs: dict[str, InputTransform], row: tuple[int, ...]) -> 
     Raises UserError `shape_mismatch`.
     """
     for name, transform in inputs.items():
-        wrong = statistics_misfit(transform, row)
+        if transform.layout == "channels_last" and len(row) < 2:
+            detail = f"`inputs.{name}.layout`: rows of shape {list(row)} have no channels, leave it out"
+            raise UserError("shape_mismatch", detail)
+        wrong = statistics_misfit(transform, rows_shape(transform, row))
         if wrong is not None:
             raise UserError("shape_mismatch", f"`inputs.{name}`: {wrong}")
 
