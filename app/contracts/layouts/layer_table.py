@@ -77,11 +77,11 @@ class TableWriter:
                 assert_never(part)
 
     def _conv(self, conv: Conv) -> None:
-        shapes: dict[str, Shape] = {"weight": (conv.outputs, conv.inputs, conv.kernel, conv.kernel)}
+        shapes: dict[str, Shape] = {"weight": (conv.outputs, conv.inputs, *(conv.kernel for _ in conv.size))}
         if conv.bias:
             shapes["bias"] = (conv.outputs,)
         self._layer(conv.name, "conv", (conv.outputs, *conv.size), shapes)
-        self.add_flops(2 * prod(conv.size) * conv.outputs * conv.inputs * conv.kernel * conv.kernel)
+        self.add_flops(2 * prod(conv.size) * conv.outputs * conv.inputs * conv.kernel ** len(conv.size))
 
     def _norm(self, norm: Norm) -> None:
         match norm.kind:

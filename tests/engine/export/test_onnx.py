@@ -21,6 +21,7 @@ SPECS = {
             "normalization": "layer", "outputs": SEVERAL},
     "convnet": {"family": "convnet", "input_shape": [1, 8, 8], "channels": [4, 6], "blocks": 2, "hidden": [8],
                 "activation": "silu", "outputs": SEVERAL},
+    "series": {"family": "convnet", "input_shape": [2, 40], "channels": [4, 6], "blocks": 2, "outputs": SEVERAL},
     "resnet": {"family": "resnet", "input_shape": [3, 8, 8], "depth": 8, "outputs": SEVERAL},
 }  # fmt: skip
 

@@ -154,7 +154,7 @@ def convnet(**changes: Any) -> dict[str, Any]:
 
 
 IMPOSSIBLE: dict[str, tuple[dict[str, Any], str, str]] = {
-    "a convnet of flat rows": (convnet(input_shape=[64]), "shape_mismatch", "[channels, height, width], found [64]"),
+    "a convnet of flat rows": (convnet(input_shape=[64]), "shape_mismatch", "[channels, length], found [64]"),
     "stages that halve to nothing": (convnet(channels=[2] * 4), "too_many_stages", "at most 3 stages"),
     "a narrow image": (convnet(input_shape=[1, 8, 1]), "too_many_stages", "8x1 to nothing"),
     "rows beyond all bounds": (MLP | {"input_shape": [65_536, 65_536]}, "shape_mismatch", "4294967296 numbers"),

@@ -29,7 +29,7 @@ def initialise(network: Network, seed: int) -> None:
     Positions are drawn as if they were the weights of what reads them: U(-1/√width, 1/√width). In place.
     """
     for module_name, module in network.named_modules():
-        if isinstance(module, nn.Linear | nn.Conv2d | LearnedPositions):
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | LearnedPositions):
             bound = 1.0 / sqrt(module.weight[0].numel())
             for name, parameter in module.named_parameters(recurse=False):
                 _uniform(parameter, bound, seed, f"{module_name}.{name}")

@@ -52,7 +52,8 @@ def module_of(part: Linear | Conv | Norm | Positions | Group, groups: GroupModul
             return nn.Linear(part.inputs, part.outputs)
         case Conv():
             kernel, padding = part.kernel, part.kernel // 2
-            return nn.Conv2d(part.inputs, part.outputs, kernel, part.stride, padding, bias=part.bias)
+            conv = nn.Conv1d if len(part.size) == 1 else nn.Conv2d
+            return conv(part.inputs, part.outputs, kernel, part.stride, padding, bias=part.bias)
         case Norm():
             return _norm(part)
         case Positions():

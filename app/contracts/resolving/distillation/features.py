@@ -34,7 +34,31 @@ def check_features(
         shape = _layer(ours, term.student_layer, findings, f"{place}/student_layer", owner)
         theirs = _teacher_layer(term, teachers, outputs, findings, place)
         if shape is not None and theirs is not None:
+            _check_series(term, student, shape, teachers[term.teacher], theirs, findings, place)
             _check_shapes(term, shape, theirs, findings, place)
+
+
+def _check_series(
+    term: FeatureTerm,
+    student: Architecture,
+    ours: Shape,
+    teacher: ModelFacts | OutputFacts | None,
+    theirs: Shape,
+    findings: Findings,
+    place: str,
+) -> None:
+    """Layers [channels, length] are neither maps nor tokens, whose shapes have as many dimensions."""
+    architecture = teacher.architecture if isinstance(teacher, ModelFacts) else None
+    sides = ((student, ours, "student"), (architecture, theirs, "teacher"))
+    for side, shape, owner in sides:
+        is_series = side is not None and side.has_feature_maps and len(side.input_shape or ()) == 2
+        if term.layer_shapes != "any" and is_series and len(shape) == 2:
+            findings.problem(
+                f"{place}/{owner}_layer",
+                "shape_mismatch",
+                f"`{term.method}` compares maps, tokens or vectors, and this layer of the {owner} is a series "
+                f"[channels, length]: use `penultimate`, or `similarity` or `rkd`, which take any layer",
+            )
 
 
 def _teacher_layer(

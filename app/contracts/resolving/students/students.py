@@ -22,12 +22,12 @@ def _input_shape(arch: Architecture, data: tuple[int, ...], findings: Findings, 
             f"out to take the dataset's, or {way_out(data, shape)}",
         )
         return None
-    sides = arch.input_sides
-    if sides is not None and len(shape) != len(sides):
+    expected = arch.sides_misfit(shape)
+    if expected is not None:
         findings.problem(
             f"{pointer}/input_shape",
             "shape_mismatch",
-            f"a {arch.family} needs rows of shape [{', '.join(sides)}], found {list(shape)}: give "
+            f"a {arch.family} needs rows of shape {expected}, found {list(shape)}: give "
             f"`input_shape` here or `shape` in the dataset's manifest",
         )
         return None

@@ -1,6 +1,7 @@
 """The plain convolutional network."""
 
 from itertools import pairwise
+from math import prod
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -13,16 +14,17 @@ from app.contracts.specs.families.structure import Conv, FeatureMaps, Group, Nor
 class Convnet(Family):
     """Plain convolutional network: stages of `blocks` times (conv 3x3, norm, activation), max-pooled by 2.
 
+    Rows are images [channels, height, width], or series [channels, length] with convolutions of 3 along the length.
     Then average pooling or flattening, then `hidden` fully connected layers, then the heads.
     Names: `stages.<s>.<b>.conv`, `stages.<s>.<b>.norm`, `layers.<i>`, and the heads as in `mlp`.
     """
 
-    input_sides: ClassVar = ("channels", "height", "width")
+    input_sides: ClassVar = (("channels", "height", "width"), ("channels", "length"))
     has_feature_maps: ClassVar = True
 
     family: Literal["convnet"]
     channels: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)] = Field(
-        description="Number of channels of each stage; each stage halves height and width."
+        description="Number of channels of each stage; each stage halves height and width, or the length."
     )
     blocks: int = Field(default=1, ge=1, le=16, description="Number of convolutions in each stage.")
     hidden: Annotated[tuple[Width, ...], Field(max_length=8)] = Field(
@@ -30,8 +32,8 @@ class Convnet(Family):
     )
     pooling: Literal["average", "flatten"] = Field(
         default="average",
-        description="How the feature maps of the last stage become one vector: their `average` over height and width, "
-        "or all of them.",
+        description="How the feature maps of the last stage become one vector: their `average` over height and width "
+        "(or the length), or all of them.",
     )
     activation: Activation = Field(
         default="relu", description="Activation function after each convolution and hidden layer."
@@ -44,14 +46,14 @@ class Convnet(Family):
     )
 
     def _trunk(self, input_shape: Shape) -> Trunk:
-        inputs, height, width = input_shape
+        inputs, sides = input_shape[0], input_shape[1:]
         stages, maps = [], []
         for s, outputs in enumerate(self.channels):
-            maps.append((outputs, height, width))
-            height, width = height // 2, width // 2
-            stages.append(Stage((self._stage(s, inputs, maps[-1]),), (outputs, height, width)))
+            maps.append((outputs, *sides))
+            sides = tuple(side // 2 for side in sides)
+            stages.append(Stage((self._stage(s, inputs, maps[-1]),), (outputs, *sides)))
             inputs = outputs
-        widths = (inputs * (height * width if self.pooling == "flatten" else 1), *self.hidden)
+        widths = (inputs * (prod(sides) if self.pooling == "flatten" else 1), *self.hidden)
         stages += [Stage((hidden_layer(i, *pair),), (pair[1],)) for i, pair in enumerate(pairwise(widths))]
         return Trunk(tuple(stages), widths[-1], maps=FeatureMaps(tuple(maps), 1, self.normalization))
 
@@ -64,11 +66,14 @@ class Convnet(Family):
         return Group(f"{b}", (conv, Norm("norm", self.normalization, maps)), "block", maps)
 
     def misfits(self, input_shape: Shape) -> list[Problem]:
-        height, width = input_shape[1:]
-        stages, most = len(self.channels), min(height, width).bit_length() - 1
+        sides = input_shape[1:]
+        stages, most = len(self.channels), min(sides).bit_length() - 1
         if stages <= most:
             return []
-        detail = f"{stages} stages halve {height}x{width} to nothing: at most {most} stages fit"
+        detail = f"{stages} stages halve {'x'.join(map(str, sides))} to nothing: at most {most} stages fit"
+        if len(sides) == 2 and min(sides) == 1:
+            series = [input_shape[0], max(sides)]
+            detail += f"; a series has rows [channels, length]: give `shape` {series} in the dataset's manifest"
         return [Problem(pointer="/channels", code="too_many_stages", detail=detail)]
 
 

@@ -20,8 +20,8 @@ class Family(Contract):
     With a single output the head is the last of `layers`; with several, heads are `heads.<output>`.
     """
 
-    input_sides: ClassVar[tuple[str, ...] | None] = None
-    """Names of the dimensions of one row; None where rows of any shape are flattened."""
+    input_sides: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    """Names of the dimensions of one row, for each kind of rows; empty where rows of any shape are flattened."""
     has_feature_maps: ClassVar[bool] = False
     """Whether its trunk begins with stages of feature maps, which sharing by `mtan` needs."""
 
@@ -36,6 +36,13 @@ class Family(Contract):
         description="How several tasks share the trunk: `hard` is one trunk and one head a task. A name, or an object "
         "with settings; `trunks` needs its `groups`, and `mtan` a convnet or a resnet.",
     )
+
+    @classmethod
+    def sides_misfit(cls, shape: structure.Shape) -> str | None:
+        """What rows the family takes, where they have another number of dimensions than `shape`; else None."""
+        if not cls.input_sides or any(len(sides) == len(shape) for sides in cls.input_sides):
+            return None
+        return " or ".join(f"[{', '.join(sides)}]" for sides in cls.input_sides)
 
     def trunk(self) -> structure.Trunk:
         """The trunk of a resolved architecture. Raises ValueError where `input_shape` or `outputs` is missing."""

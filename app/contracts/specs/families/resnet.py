@@ -20,7 +20,7 @@ class Resnet(Family):
     and the heads as in `mlp` (`layers.0` with one output).
     """
 
-    input_sides: ClassVar = ("channels", "height", "width")
+    input_sides: ClassVar = (("channels", "height", "width"),)
     has_feature_maps: ClassVar = True
 
     family: Literal["resnet"]

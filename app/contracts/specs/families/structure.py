@@ -25,7 +25,9 @@ class Linear:
 
 @dataclass(frozen=True)
 class Conv:
-    """A square convolution with a padding of half its kernel; `size` is the height and width of its output."""
+    """A convolution with a padding of half its kernel on every side; `size` is the height and width, or the length, of
+    its output.
+    """
 
     name: str
     inputs: int

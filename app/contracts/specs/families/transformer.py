@@ -31,7 +31,7 @@ class Transformer(Family):
     `mlp` (`layers.0` with one output).
     """
 
-    input_sides: ClassVar = ("tokens", "features")
+    input_sides: ClassVar = (("tokens", "features"),)
 
     family: Literal["transformer"]
     width: int = Field(ge=1, le=4096, description="Size of the vector that represents a token; a multiple of `heads`.")

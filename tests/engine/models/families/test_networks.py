@@ -33,6 +33,7 @@ def made(seed: int = 0, **spec: Any) -> Network:
 
 MLP: dict[str, Any] = {"family": "mlp", "input_shape": [6]}
 CONVNET: dict[str, Any] = {"family": "convnet", "input_shape": [2, 8, 8], "channels": [3, 5]}
+SERIES: dict[str, Any] = {"family": "convnet", "input_shape": [2, 13], "channels": [3, 5, 4]}
 RESNET: dict[str, Any] = {"family": "resnet", "input_shape": [3, 8, 8], "depth": 8}
 MANY: list[dict[str, Any]] = [
     {**MLP, "hidden": [], "outputs": ONE},
@@ -47,6 +48,9 @@ MANY: list[dict[str, Any]] = [
     {**CONVNET, "outputs": ONE, "pooling": "flatten", "normalization": "none", "activation": "silu"},
     {**CONVNET, "outputs": TWO, "pooling": "flatten", "hidden": [6], "input_shape": [1, 9, 13]},
     {**CONVNET, "outputs": ONE, "input_shape": [1, 5, 2], "channels": [4]},
+    {**SERIES, "outputs": ONE},
+    {**SERIES, "outputs": TWO, "blocks": 2, "hidden": [6], "dropout": 0.2},
+    {**SERIES, "outputs": ONE, "pooling": "flatten", "normalization": "none", "activation": "tanh"},
     {**RESNET, "outputs": ONE},
     {**RESNET, "outputs": TWO, "depth": 14, "width": 2, "stem": 8},
     {**RESNET, "outputs": ONE, "input_shape": [1, 7, 9], "width": 3, "stem": 48},
@@ -102,6 +106,7 @@ def test_layers_are_listed_in_the_order_and_shapes_in_which_data_pass_them(spec:
     network, seen = made(**spec).eval(), []
     kinds = {
         nn.Linear: "linear",
+        nn.Conv1d: "conv",
         nn.Conv2d: "conv",
         nn.BatchNorm1d: "norm",
         nn.BatchNorm2d: "norm",
@@ -186,6 +191,20 @@ def test_a_convnet_is_what_its_names_say() -> None:
     torch.testing.assert_close(network(rows), {"digit": expected}, rtol=0, atol=1e-5)
 
 
+def test_a_convnet_over_series_is_what_its_names_say() -> None:
+    network, rows, p = trained(**SERIES, outputs=ONE, blocks=2, hidden=[6])
+    h = rows
+    for stage in range(3):
+        for block in range(2):
+            name = f"stages.{stage}.{block}"
+            convolved = functional.conv1d(h, p[f"{name}.conv.weight"], padding=1)
+            h = torch.relu(normalised(convolved[..., None], p, f"{name}.norm")[..., 0])
+        h = functional.max_pool1d(h, 2)
+    h = torch.relu(functional.linear(h.mean(2), p["layers.0.weight"], p["layers.0.bias"]))
+    expected = functional.linear(h, p["layers.1.weight"], p["layers.1.bias"])
+    torch.testing.assert_close(network(rows), {"digit": expected}, rtol=0, atol=1e-5)
+
+
 def test_a_resnet_is_what_its_names_say() -> None:
     network, rows, p = trained(**RESNET, outputs=ONE, stem=8)
     h = torch.relu(normalised(functional.conv2d(rows, p["stem.conv.weight"], padding=1), p, "stem.norm"))
@@ -243,7 +262,7 @@ def test_loading_a_state_is_strict() -> None:
             network.load_state_dict(broken)
 
 
-@pytest.mark.parametrize("spec", [{**MLP, "hidden": [5, 4]}, CONVNET, RESNET], ids=["mlp", "convnet", "resnet"])
+@pytest.mark.parametrize("spec", [{**MLP, "hidden": [5, 4]}, CONVNET, SERIES, RESNET], ids=["m", "c", "series", "r"])
 def test_a_draw_depends_on_seed_and_name_alone(spec: dict[str, Any]) -> None:
     """Trap: a head, a layer or a draw more elsewhere shifts every later weight."""
     torch.manual_seed(1)

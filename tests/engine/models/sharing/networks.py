@@ -22,6 +22,7 @@ FAMILIES: dict[str, Json] = {
         "family": "convnet", "input_shape": [1, 8, 9], "channels": [3, 4], "normalization": "none",
         "pooling": "flatten",
     },
+    "series": {"family": "convnet", "input_shape": [2, 17], "channels": [3, 5], "blocks": 2, "hidden": [6]},
     "resnet": {"family": "resnet", "input_shape": [3, 9, 7], "depth": 8, "stem": 4},
     "transformer": {"family": "transformer", "input_shape": [4, 3], "width": 8, "depth": 2, "heads": 2},
 }  # fmt: skip
@@ -33,7 +34,7 @@ SCHEMES: dict[str, Any] = {
     "mtan": "mtan",
     "trunks": {"method": "trunks", "groups": [["total", "left"], ["size.cm"]]},
 }
-ALL = [(f, s) for f in FAMILIES for s in SCHEMES if s != "mtan" or f in ("convnet", "flat", "resnet")]
+ALL = [(f, s) for f in FAMILIES for s in SCHEMES if s != "mtan" or f in ("convnet", "flat", "series", "resnet")]
 """Every family with every scheme that is defined for it."""
 
 TASKS: list[Json] = [{"name": "label"}, {"name": "side"}, {"name": "size"}]

@@ -123,11 +123,11 @@ def check_row(shape: tuple[int, ...], rows: int = 1) -> None:
 
 
 def _check_buildable(architecture: Architecture, shape: tuple[int, ...]) -> None:
-    sides = architecture.input_sides
-    if sides is not None and len(shape) != len(sides):
+    expected = architecture.sides_misfit(shape)
+    if expected is not None:
         raise UserError(
             "shape_mismatch",
-            f"a {architecture.family} needs `input_shape` [{', '.join(sides)}], found {list(shape)}",
+            f"a {architecture.family} needs `input_shape` {expected}, found {list(shape)}",
         )
     check_row(shape)
     for problem in (*architecture.misfits(shape), *sharing_misfits(architecture)):

@@ -18,18 +18,21 @@ class ConvBlock(nn.Module):
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] -> [N, outputs, H, W]."""
+        """[N, C, H, W] -> [N, outputs, H, W], or [N, C, L] -> [N, outputs, L]."""
         maps: Tensor = self.activation(self.norm(self.conv(x)))
         return maps
 
 
 class ConvnetNetwork(ConvolutionalNetwork):
-    """Stages of blocks, each stage max-pooled by 2; pooling or flattening; fully connected layers; the heads."""
+    """Stages of blocks, each stage max-pooled by 2; pooling or flattening; fully connected layers; the heads.
+
+    Rows are images [N, C, H, W], or series [N, C, L], whose maps have a length instead of height and width.
+    """
 
     def __init__(self, architecture: Convnet) -> None:
         super().__init__(architecture)
         self.activation = ACTIVATIONS[architecture.activation]()
-        self.pool = nn.MaxPool2d(2)
+        self.pool = nn.MaxPool1d(2) if len(architecture.input_shape or ()) == 2 else nn.MaxPool2d(2)
         self.dropout = nn.Dropout(architecture.dropout)
         self._average = architecture.pooling == "average"
         self.add_layers({"block": lambda: ConvBlock(self.activation)})
@@ -53,4 +56,4 @@ class ConvnetNetwork(ConvolutionalNetwork):
         return dropped
 
     def _vectors(self, h: Tensor) -> Tensor:
-        return h.mean(dim=(2, 3)) if self._average else h.flatten(1)
+        return h.mean(dim=tuple(range(2, h.dim()))) if self._average else h.flatten(1)
