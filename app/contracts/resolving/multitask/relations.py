@@ -141,7 +141,7 @@ def lent_teachers(
     tasks: Sequence[TaskSpec], matrix: Sequence[Sequence[float]], agreeing: Sequence[Sequence[int]]
 ) -> tuple[TaskSpec, ...]:
     """Tasks whose teachers are those of all tasks that R lets teach them: their own first, then the others', each with
-    its weight times R_ij (of normalised rows).
+    its weight times R_ij (of normalised rows). A teacher of another task need not know the labels of this one.
     """
     found = []
     for i, (task, row) in enumerate(zip(tasks, normalised(matrix), strict=True)):
@@ -152,7 +152,10 @@ def lent_teachers(
         update: dict[str, object] = {"teachers": refs or None}
         if task.teachers is None and refs:
             terms = tasks[lenders[0]].distillation or DistillationSpec()
-            update["distillation"] = terms.model_copy(update={"features": None})
+            update["distillation"] = terms.model_copy(update={"features": None, "allow_chance_teacher": True})
+        elif len(refs) > len(task.teachers or ()):
+            terms = task.distillation or DistillationSpec()
+            update["distillation"] = terms.model_copy(update={"allow_chance_teacher": True})
         found.append(task.model_copy(update=update))
     return tuple(found)
 
