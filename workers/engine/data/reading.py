@@ -71,7 +71,9 @@ def _text_columns(manifest: DatasetManifest) -> set[str]:
 def _input(name: str, spec: ArrayInput, arrays: Mapping[str, Array]) -> Tensor:
     columns = [arrays[column] for column in spec.columns or (name,)]
     if any(column.dtype.kind == "U" for column in columns):
-        raise UserError("wrong_type", f"input `{name}` holds text, expected numbers")
+        raise UserError(
+            "wrong_type", f"input `{name}` holds text, expected numbers: leave the column out, or write numbers"
+        )
     if len(columns) > 1 and any(column.size != len(column) for column in columns):
         raise UserError(
             "shape_mismatch",
@@ -82,11 +84,14 @@ def _input(name: str, spec: ArrayInput, arrays: Mapping[str, Array]) -> Tensor:
     if spec.shape is not None:
         if prod(spec.shape) != prod(raw.shape[1:]):
             raise UserError(
-                "shape_mismatch", f"input `{name}` has rows of shape {list(raw.shape[1:])}, expected {list(spec.shape)}"
+                "shape_mismatch",
+                f"input `{name}` has rows of shape {list(raw.shape[1:])}, expected {list(spec.shape)}: change `shape`",
             )
         raw = raw.reshape(len(raw), *spec.shape)
     if raw.ndim > 5:
-        raise UserError("shape_mismatch", f"input `{name}` has rows of {raw.ndim - 1} dimensions, 4 at most")
+        raise UserError(
+            "shape_mismatch", f"input `{name}` has rows of {raw.ndim - 1} dimensions, 4 at most: reshape them"
+        )
     return _tensor(name, raw, spec.columns or ())
 
 

@@ -67,7 +67,9 @@ def _as_float32(name: str, value: Tensor) -> Tensor:
     if name.endswith(_COUNTER):
         return value.to(torch.int64)
     if not value.is_floating_point():
-        raise UserError("wrong_type", f"`{name}` holds {value.dtype}, expected floating-point numbers")
+        raise UserError(
+            "wrong_type", f"`{name}` holds {value.dtype}, expected floating-point numbers: convert it before saving"
+        )
     converted = value.to(torch.float32)
     if not bool(converted.isfinite().all()):
         raise UserError("not_finite", f"`{name}` holds NaN or infinity (as float32): the model cannot be used")
@@ -84,7 +86,10 @@ def load_weights(path: Path, manifest: ModelManifest, architecture: Architecture
     names = {name: renamed(name, manifest.rename) for name in header}
     doubled = sorted(ours for ours, count in Counter(names.values()).items() if count > 1)
     if doubled:
-        raise UserError("bad_rename", f"`rename` maps several parameters of the file to {_listed(doubled)}")
+        raise UserError(
+            "bad_rename",
+            f"`rename` maps several parameters of the file to {_listed(doubled)}: give each a name of its own",
+        )
     buffers = buffer_shapes(architecture)
     expected = {**parameter_shapes(architecture), **buffers}
     _check_names(names.values(), expected)

@@ -72,13 +72,15 @@ def _fits_goal(goal: Goal, output: OutputFacts, findings: Findings, pointer: str
         findings.problem(
             pointer,
             "kind_mismatch",
-            f"`{goal.name}` is a {goal.kind} task, the teacher's output is of kind {output.spec.kind}",
+            f"`{goal.name}` is a {goal.kind} task, the teacher's output is of kind {output.spec.kind}: "
+            "name another `target` or `output`",
         )
     elif output.size != goal.size:
         findings.problem(
             pointer,
             "size_mismatch",
-            f"`{goal.name}` has {goal.size} numbers in each row, the teacher's output has {output.size}",
+            f"`{goal.name}` has {goal.size} numbers in each row, the teacher's output has {output.size}: "
+            "name another `target` or `output`",
         )
     else:
         _same_classes(goal, output, findings, pointer)
@@ -106,7 +108,8 @@ def check_teacher(
         findings.problem(
             pointer,
             "shape_mismatch",
-            f"the teacher expects rows of shape {list(facts.input_shape)}, the dataset's have {list(data)}",
+            f"the teacher expects rows of shape {list(facts.input_shape)}, the dataset's have {list(data)}: "
+            "bring one to the shape of the other",
         )
 
 

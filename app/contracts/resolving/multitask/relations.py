@@ -192,7 +192,7 @@ def _checked(
     names = [task.name for task in spec.tasks]
     if isinstance(relation, EstimatedRelation):
         if len(names) < 2:
-            findings.problem(place, "too_few_tasks", "a relation is measured between tasks, and there is one")
+            findings.problem(place, "too_few_tasks", "a relation is measured between tasks, and there is one: add one")
     elif isinstance(relation, MatrixRelation | GroupsRelation) and relation.apply == "rows":
         _warn_of_rows(matrix_of(relation, names), spec, findings)
     if isinstance(relation, MatrixRelation | GroupsRelation):
@@ -217,7 +217,8 @@ def _checked(
     )
     if all(goal is not None for goal in goals) and findings.complete and not any(agreeing):
         findings.warn(
-            "relation_without_effect", "no head puts out what another task's teacher does, so no teacher is lent"
+            "relation_without_effect",
+            "no head puts out what another task's teacher does, so no teacher is lent: leave `apply` out",
         )
     return relation.model_copy(update={"agreeing": agreeing})
 
@@ -275,14 +276,14 @@ def _warn_of_rows(given: Sequence[Sequence[float]], spec: MultitaskJob, findings
             findings.warn(
                 "relation_rank_one",
                 "all rows of the relation are alike, so every objective is the same mixture and the balancer has "
-                "nothing to balance",
+                "nothing to balance: let rows differ, or leave the relation out",
             )
         return
     effect = _shares(effective_weights(matrix, weights))
     if _same(effect, _shares(weights)):
         findings.warn(
             "relation_without_effect",
-            "summed by `fixed`, this relation gives the tasks the weights they have without it; use a gradient "
+            "summed by `fixed`, this relation gives the tasks the weights they have without it: use a gradient "
             "balancer to keep the objectives apart",
         )
     else:
