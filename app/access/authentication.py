@@ -29,7 +29,7 @@ async def authenticated(
         raise Unauthorized("key_needed", "expected the header `Authorization: Bearer <key>`")
     row = await _row(services.database, credentials.credentials)
     if row is None:
-        raise Unauthorized("unknown_key", "the key is unknown or revoked")
+        raise Unauthorized("unknown_key", "the key is unknown or revoked: ask an admin of the service for another")
     return Caller(row.id, row.project_id)
 
 

@@ -16,7 +16,9 @@ def content_length(request: Request) -> int | None:
     if text is None:
         return None
     if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise BadRequest("bad_content_length", "expected Content-Length to be a whole number of bytes")
+        raise BadRequest(
+            "bad_content_length", "expected Content-Length to be a whole number of bytes: leave it to the HTTP client"
+        )
     return int(text)
 
 
@@ -57,4 +59,4 @@ async def read_json(request: Request, idle_seconds: float) -> bytes:
 
 
 def _too_large() -> TooLarge:
-    return TooLarge("body_too_large", f"a JSON body may have at most {MOST_BYTES} bytes")
+    return TooLarge("body_too_large", f"a JSON body may have at most {MOST_BYTES} bytes: upload data as a dataset")

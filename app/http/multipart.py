@@ -25,7 +25,7 @@ def boundary_of(content_type: str | None) -> bytes:
     if kind == b"application/json":
         raise NotSupported(
             "multipart_expected",
-            "expected multipart/form-data with the parts `manifest` and `file`; JSON that names uploads is reserved",
+            "expected multipart/form-data with the parts `manifest` and `file`: curl -F manifest=… -F file=@…",
         )
     if kind != b"multipart/form-data":
         raise NotSupported(
@@ -34,7 +34,10 @@ def boundary_of(content_type: str | None) -> bytes:
         )
     boundary: bytes = options.get(b"boundary", b"")
     if not 0 < len(boundary) <= _LONGEST_BOUNDARY:
-        raise BadRequest("bad_multipart", f"expected a boundary of 1 to {_LONGEST_BOUNDARY} characters in Content-Type")
+        raise BadRequest(
+            "bad_multipart",
+            f"expected a boundary of 1 to {_LONGEST_BOUNDARY} characters in Content-Type: leave it out",
+        )
     return boundary
 
 
@@ -81,7 +84,7 @@ class UploadParser:
         try:
             self._parser.write(chunk)
         except FormParserError:
-            raise BadRequest("bad_multipart", "the body is not valid multipart/form-data") from None
+            raise BadRequest("bad_multipart", "the body is not valid multipart/form-data: curl -F writes it") from None
 
     def taken(self) -> list[bytes]:
         """The file's bytes since the last call."""
@@ -94,7 +97,9 @@ class UploadParser:
             raise BadRequest("truncated_body", "the body ended before its last boundary: send it again completely")
         missing = [name for name in PARTS if name not in self._seen]
         if missing:
-            raise BadRequest("missing_part", f"expected the parts `manifest` and `file`, `{missing[0]}` is missing")
+            raise BadRequest(
+                "missing_part", f"expected the parts `manifest` and `file`, `{missing[0]}` is missing: add it"
+            )
 
     def _on_part_begin(self) -> None:
         self._part = _Part()
@@ -114,9 +119,11 @@ class UploadParser:
         _, options = parse_options_header(self._part.headers.get(b"content-disposition"))
         name = options.get(b"name", b"").decode("utf-8", "replace")
         if name not in PARTS:
-            raise BadRequest("unexpected_part", "expected only the parts `manifest` and `file`, found another")
+            raise BadRequest(
+                "unexpected_part", "expected only the parts `manifest` and `file`, found another: leave it out"
+            )
         if name in self._seen:
-            raise BadRequest("doubled_part", f"the part `{name}` occurs twice")
+            raise BadRequest("doubled_part", f"the part `{name}` occurs twice: send it once")
         self._seen.add(name)
         self._part.name = name
         if name == "file":
@@ -128,7 +135,7 @@ class UploadParser:
             return
         self._manifest += data[start:end]
         if len(self._manifest) > MOST_BYTES:
-            raise TooLarge("manifest_too_large", f"a manifest may have at most {MOST_BYTES} bytes")
+            raise TooLarge("manifest_too_large", f"a manifest may have at most {MOST_BYTES} bytes: shorten it")
 
     def _on_part_end(self) -> None:
         if self._part.name == "manifest":

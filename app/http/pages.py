@@ -43,7 +43,9 @@ def decode_cursor(cursor: str | None) -> str | None:
         text = ""
     version, _, last = text.partition(":")
     if version != "1" or not last or not last.isprintable():
-        raise BadRequest("invalid_cursor", "expected `after` to be the `next` of an earlier page, unchanged")
+        raise BadRequest(
+            "invalid_cursor", "expected `after` to be the `next` of an earlier page, unchanged: begin again without it"
+        )
     return last
 
 

@@ -78,7 +78,7 @@ def _stopping() -> ApiError:
 
 
 def _internal_error() -> ApiError:
-    return ApiError("internal_error", "this request caused an internal error; search the log for its id")
+    return ApiError("internal_error", "this request caused an internal error: search the log for its id")
 
 
 def answer(request: Request, error: ApiError) -> Response:
@@ -130,7 +130,9 @@ async def _storage_error(request: Request, error: Exception) -> Response:
     if isinstance(error, StorageUnavailable):
         detail = "the blob store does not answer at the moment: send the same request again later"
         return answer(request, Unavailable("store_unavailable", detail))
-    return answer(request, ApiError("bytes_missing", "this file is missing from the service's store"))
+    return answer(
+        request, ApiError("bytes_missing", "this file is missing from the store: restore it, or upload it again")
+    )
 
 
 _CODES: Mapping[int, tuple[str, str]] = {

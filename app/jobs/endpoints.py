@@ -189,7 +189,9 @@ def _seq(after: str | None) -> int:
     if last is None:
         return 0
     if not last.isdigit() or len(last) > 18:
-        raise BadRequest("invalid_cursor", "expected `after` to be the `next` of an earlier page, unchanged")
+        raise BadRequest(
+            "invalid_cursor", "expected `after` to be the `next` of an earlier page, unchanged: begin again without it"
+        )
     return int(last)
 
 

@@ -21,5 +21,5 @@ async def of_split(services: Services, job_id: str, split: SplitName) -> ServedF
         return blob(services, f"{job_id}.npz", file.bytes, file.sha256)
     found = sorted(name for name, role in PREDICTIONS_ROLES.items() if role in files)
     if not found:
-        raise NotFound("no_such_file", "this job left no predictions file")
-    raise NotFound("no_such_split", f"there are no predictions on {split} rows; the splits with rows are {found}")
+        raise NotFound("no_such_file", "this job left no predictions file: only jobs that train have one")
+    raise NotFound("no_such_split", f"there are no predictions on {split} rows: the splits with rows are {found}")

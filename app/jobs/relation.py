@@ -23,7 +23,8 @@ async def relation(services: Services, caller: Caller, job_id: str) -> RelationH
     spec = ANY_SPEC.validate_python(row.resolved_spec or row.spec, strict=False)
     if not isinstance(spec, MultitaskJob):
         raise NotFound(
-            "no_relation", f"a relation is between the tasks of a multitask job, and this is a {row.kind} job"
+            "no_relation",
+            f"a relation is between the tasks of a multitask job, and this is a {row.kind} job: name a multitask job",
         )
     names = [task.name for task in spec.tasks]
     wanted = [f"{table}/{a}/{b}" for table in ("relation", "affinity") for a in names for b in names]

@@ -177,13 +177,15 @@ async def _artifact(services: Services, caller: Caller, job_id: str, role: str) 
     async with services.database.read() as session:
         row = await repository.artifact(session, job_id, role)
     if row is None:
-        raise NotFound("no_such_file", f"this job has no {role} file")
+        raise NotFound("no_such_file", f"this job has no {role} file: its `outputs` lists what it has")
     return row
 
 
 def _succeeded(row: JobRow) -> JobRow:
     if row.kind == "inspect":
-        raise NotFound("no_such_file", "an inspection has neither report nor files")
+        raise NotFound(
+            "no_such_file", "an inspection has neither report nor files: its model or dataset has its result"
+        )
     if row.state not in TERMINAL:
         raise Conflict("not_finished", f"the job is {row.state.value}: `?wait=60` on it waits for its end")
     if row.state is not JobState.SUCCEEDED:

@@ -151,7 +151,9 @@ async def _end_verification(
 ) -> None:
     facts = outcome.model if resource is ModelRow else outcome.dataset
     if outcome.rejection is not None or facts is None:
-        rejection = outcome.rejection or Rejection(code="inspection_failed", message="the inspection found no facts")
+        rejection = outcome.rejection or Rejection(
+            code="inspection_failed", message="the inspection found no facts: upload it again"
+        )
         document = rejection.model_dump(mode="json")
         await end_verification(session, resource, resource_id, state="rejected", rejection=document)
         return

@@ -169,5 +169,5 @@ def check_format(declared: str, kind: str | None, expected: Mapping[str, str | N
         name = next(name for name, accepted in expected.items() if accepted == kind)
         detail = f"the file is {name}: change `format` accordingly"
     else:
-        detail = f"the file is {kind}" if kind else f"its first bytes are not those of {declared}"
-    raise Invalid.at("/format", "format_mismatch", f"the manifest declares {declared}, but {detail}")
+        detail = f"the file is {kind}" if kind else f"its first bytes are not those of {declared}, so write it again"
+    raise Invalid.at("/format", "format_mismatch", f"the manifest declares {declared}: {detail}")

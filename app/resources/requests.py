@@ -46,5 +46,5 @@ async def update(kind: ResourceKind[R, M, V], services: Services, caller: Caller
     """Read the changes from the body, and apply them."""
     changes: Any = strict_json.parse(await read_json(request, services.settings.body_seconds))
     if not isinstance(changes, dict):
-        raise Invalid.at("", "wrong_type", "expected an object with the fields of the manifest to change")
+        raise Invalid.at("", "wrong_type", "expected an object with the fields of the manifest to change: {…}")
     return await service.update(kind, services, caller, identity, changes)

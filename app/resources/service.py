@@ -106,7 +106,8 @@ async def update(
 def _rejected_file(kind: ResourceKind[R, M, V], services: Services, row: R) -> FileRow:
     if row.state != "rejected":
         raise Conflict(
-            "not_rejected", f"the manifest can change only while the {kind.noun} is rejected; it is {row.state}"
+            "not_rejected",
+            f"the manifest can change only while the {kind.noun} is rejected, and it is {row.state}: upload it again",
         )
     kept = timedelta(hours=services.settings.kept_hours)
     if not row.files or utcnow() - row.state_since > kept:

@@ -49,14 +49,16 @@ async def receive(
     most = services.settings.max_upload_bytes
     announced = content_length(request) or 0
     if announced > most + _OVERHEAD:
-        raise TooLarge("upload_too_large", f"expected a file of at most {most} bytes, found Content-Length {announced}")
+        raise TooLarge(
+            "upload_too_large", f"expected a file of at most {most} bytes, found Content-Length {announced}: send less"
+        )
     with services.space.reserve(announced):
         async with services.staging.open(limit=most) as file:
             require_space = None if announced else services.space.require_space
             manifest = await _read(request, parser, file, services.settings.body_seconds, read_manifest, require_space)
             staged = await file.finish()
             if staged.bytes == 0:
-                raise Invalid.at("", "empty_file", "the part `file` is empty")
+                raise Invalid.at("", "empty_file", "the part `file` is empty: with curl write file=@path")
             await asyncio.to_thread(check_file, manifest, staged.path)
             yield Received(manifest, staged, parser.file_name)
 

@@ -59,4 +59,4 @@ def _names(directory: bytes) -> Iterator[str]:
 
 
 def _broken(why: str) -> Invalid:
-    return Invalid.at("", "broken_archive", f"the file starts like a zip archive, but {why}")
+    return Invalid.at("", "broken_archive", f"the file starts like a zip archive, but {why}: write it again")

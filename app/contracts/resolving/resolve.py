@@ -184,7 +184,10 @@ def _training(training: TrainingSpec, dataset: DatasetFacts | None, threads: int
             )
         if training.select_by != "last":
             update["select_by"] = "last"
-            findings.warn("no_validation", "without a validation split the last epoch's weights are exported")
+            findings.warn(
+                "no_validation",
+                "without a validation split the last epoch's weights are exported: give the dataset one",
+            )
     return training.model_copy(update=update)
 
 
@@ -351,7 +354,9 @@ def _check_mutual(spec: DistillJob, goal: Goal, findings: Findings) -> None:
         return
     if goal.kind != "class":
         findings.problem(
-            "/mutual", "method_undefined", f"peers compare classes, and `{goal.name}` is a {goal.kind} task"
+            "/mutual",
+            "method_undefined",
+            f"peers compare classes, and `{goal.name}` is a {goal.kind} task: leave `mutual` out",
         )
     if spec.training.early_stopping is not None:
         findings.problem(

@@ -180,3 +180,18 @@ NUMBERS: dict[str, tuple[str, Array, dict[str, Any], str, str]] = {
 def test_targets_that_are_no_numbers_are_refused_with_what_was_found(what: str) -> None:
     kind, column, spec, code, expected = NUMBERS[what]
     assert expected in refused(code, lambda: numbers(kind, column, **spec))
+
+
+@pytest.mark.parametrize(
+    ("labels", "part"),
+    [
+        ([1, 2, 3], 'seem to start at 1: subtract 1 from them, or name the classes: `"classes": ["1", "2", "3"]`'),
+        ([0, 5, 9], 'Labels go from 0 to 9: set `classes` to 10, or name them: `"classes": ["0", "1", "2", …]`'),
+        ([0.0, 1.5, 2.0], "is it a target of kind `value`?"),
+        ([-7, 0, 1], "Number the classes from 0"),
+    ],
+)
+def test_labels_of_another_convention_say_what_to_do(labels: list[float], part: str) -> None:
+    message = refused("label_out_of_range", lambda: classes(np.array(labels), of=3))
+    assert "expected 0 to 2, or -1 where missing" in message
+    assert part in message

@@ -155,3 +155,25 @@ def test_fractions_that_do_not_sum_to_one_are_the_only_fault() -> None:
     assert faults(manifest | {"splits": splits}, TypeAdapter(DatasetManifest)) == {"/splits/fractions": "invalid_value"}
     unknown = faults(manifest | {"splits": {"column": 3}}, TypeAdapter(DatasetManifest))
     assert unknown == {"/splits/column": "wrong_type"}
+
+
+JOB = "job_01890000-0000-7000-8000-000000000000"
+
+
+@pytest.mark.parametrize(
+    ("document", "part"),
+    [
+        (distill(teachers=[{"model": JOB}]), 'but `job_…` is a job: as a teacher, write {"job": "job_…"}'),
+        (distill(teachers=[{"job": MODEL}]), 'but `mdl_…` is a model: as a teacher, write {"model": "mdl_…"}'),
+        (distill(dataset=MODEL), "but `mdl_…` is a model: `GET /v1/datasets` lists datasets"),
+        (distill(teachers=[{"model": DATASET}]), "but `ds_…` is a dataset: `GET /v1/models` lists models"),
+        (train(dataset="ds_0189"), "found `ds_` and 4 characters: give the id in full"),
+        (train(dataset="digits"), "found a string of 6 characters: `GET /v1/datasets` lists them"),
+    ],
+)
+def test_an_id_of_another_kind_is_named_with_its_place(document: dict[str, Any], part: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        parse_as(JOB_SPEC, json.dumps(document).encode())
+    assert part in caught.value.detail
+    assert caught.value.problems is not None
+    assert caught.value.problems[0].code == "bad_format"

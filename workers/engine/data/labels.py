@@ -78,7 +78,9 @@ def class_column(name: str, target: ClassTarget, raw: Array) -> TargetColumn:
     if raw.ndim == 2 and raw.shape[1] == 1:
         raw = raw[:, 0]
     if raw.ndim != 1:
-        raise UserError("shape_mismatch", f"`{name}` needs one label a row, found shape {list(raw.shape)}")
+        raise UserError(
+            "shape_mismatch", f"`{name}` needs one label a row, found shape {list(raw.shape)}: is it `multilabel`?"
+        )
     if names is not None:
         labels = _named_labels(name, raw, names)
     elif raw.dtype.kind == "U":
@@ -123,13 +125,15 @@ def _out_of_range_hint(numbers: NDArray[np.float64], size: int) -> str:
 def _numbers(name: str, arrays: Sequence[Array], *, exact: bool) -> Array:
     """[n, size] in float32; where `exact`, in float64 if float32 would round away the differences of the values."""
     if any(array.dtype.kind == "U" for array in arrays):
-        raise UserError("wrong_type", f"`{name}` holds text, expected numbers")
+        raise UserError("wrong_type", f"`{name}` holds text, expected numbers: is it a target of kind `class`?")
     flat = [array.reshape(len(array), -1) for array in arrays]
     with np.errstate(over="ignore", invalid="ignore"):  # overflow gives infinity, which is checked below
         joined = np.concatenate(flat, axis=1)
         values: Array = rounded(joined) if exact else joined.astype(np.float32)
     if np.isinf(values).any():
-        raise UserError("not_finite", f"`{name}` is infinite at row {_first_row(np.isinf(values).any(1))}")
+        raise UserError(
+            "not_finite", f"`{name}` is infinite at row {_first_row(np.isinf(values).any(1))}: expected finite numbers"
+        )
     return values
 
 
@@ -143,13 +147,16 @@ def number_column(name: str, target: TargetSpec, arrays: Sequence[Array]) -> Tar
     size = numbers.shape[1]
     expected = 1 if isinstance(target, ValueTarget) else getattr(target, "size", None)
     if expected is not None and size != expected:
-        raise UserError("shape_mismatch", f"`{name}` has {size} numbers a row, expected {expected}")
+        raise UserError(
+            "shape_mismatch", f"`{name}` has {size} numbers a row, expected {expected}: change `size` or `columns`"
+        )
     missing = np.isnan(numbers)
     if isinstance(target, MultilabelTarget):
         bad: Array = ~missing & (numbers != 0.0) & (numbers != 1.0)
         if bad.any():
             raise UserError(
-                "label_out_of_range", f"`{name}` must be 0, 1 or missing; row {_first_row(bad.any(1))} is not"
+                "label_out_of_range",
+                f"`{name}` must be 0, 1 or missing; row {_first_row(bad.any(1))} is not: is it a `vector`?",
             )
         labelled = ~missing.all(1)
     else:

@@ -74,7 +74,9 @@ def _text_columns(manifest: DatasetManifest) -> set[str]:
 def _input(name: str, spec: ArrayInput, arrays: Mapping[str, Array]) -> Tensor:
     columns = [arrays[column] for column in spec.columns or (name,)]
     if any(column.dtype.kind == "U" for column in columns):
-        raise UserError("wrong_type", f"input `{name}` holds text, expected numbers")
+        raise UserError(
+            "wrong_type", f"input `{name}` holds text, expected numbers: leave the column out, or write numbers"
+        )
     if len(columns) > 1 and any(column.size != len(column) for column in columns):
         raise UserError(
             "shape_mismatch",

@@ -54,5 +54,5 @@ def split_by_column(splits: ColumnSplits, values: NDArray[np.str_]) -> dict[Spli
 def _sorted(parts: Mapping[SplitName, NDArray[np.int64]]) -> dict[SplitName, Tensor]:
     splits = {name: torch.from_numpy(np.sort(parts[name]).astype(np.int64)) for name in ORDER if len(parts[name])}
     if "train" not in splits:
-        raise UserError("empty_dataset", "the training split has no row")
+        raise UserError("empty_dataset", "the training split has no row: give it a share of the rows")
     return splits

@@ -42,7 +42,9 @@ def _as_float32(name: str, value: Tensor) -> Tensor:
     if name.endswith(COUNTER):
         return value.to(torch.int64)
     if not value.is_floating_point():
-        raise UserError("wrong_type", f"`{name}` holds {value.dtype}, expected floating-point numbers")
+        raise UserError(
+            "wrong_type", f"`{name}` holds {value.dtype}, expected floating-point numbers: convert it before saving"
+        )
     converted = value.to(torch.float32)
     if not bool(converted.isfinite().all()):
         raise UserError("not_finite", f"`{name}` holds NaN or infinity (as float32): the model cannot be used")

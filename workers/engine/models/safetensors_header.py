@@ -103,7 +103,7 @@ def read_header(path: Path) -> dict[str, TensorEntry]:
     if len(header) > MOST_TENSORS:
         raise _refuse(f"{len(header)} tensors, {MOST_TENSORS} at most")
     if not header:
-        raise UserError("empty_model", "the file holds no tensor at all")
+        raise UserError("empty_model", "the file holds no tensor at all: save the model's state_dict")
     entries = {name: _entry(name, fields, data) for name, fields in header.items()}
     reached = 0
     for entry in sorted(entries.values(), key=lambda e: (e.start, e.end)):

@@ -35,6 +35,13 @@ class Assessment:
     warnings: tuple[WarningEvent, ...] = ()
     score: TeacherScore | None = None
 
+    def allowing(self, allow_chance: bool) -> "Assessment":
+        """The same with its error as a warning, where the job allows a teacher at chance."""
+        if self.error is None or not allow_chance:
+            return self
+        told = WarningEvent(code=self.error.code, message=self.error.message)
+        return Assessment(None, (told, *self.warnings), self.score)
+
 
 def assess(task: str, name: str, outputs: TeacherOutputs, target: TargetColumn | None, train: Tensor) -> Assessment:
     """Assess the outputs of teacher `name` on the rows `train`, int64 [n]."""
@@ -114,10 +121,11 @@ def check_teacher(
 ) -> None:
     """Assess a teacher before training.
 
-    Raises UserError `teacher_mismatch`, emits the warnings `class_order_suspected` and `teacher_unchecked`.
+    Raises UserError `teacher_mismatch`, which with `allow_chance` is a warning; emits the warnings
+    `class_order_suspected` and `teacher_unchecked`.
     """
-    found = assess(task, name, teacher_outputs, target, train)
-    if found.error is not None and not allow_chance:
+    found = assess(task, name, teacher_outputs, target, train).allowing(allow_chance)
+    if found.error is not None:
         raise found.error
     for warning in found.warnings:
         emit(warning)

@@ -309,7 +309,10 @@ def layer_shape(model: ModelInput, name: str) -> tuple[int, ...]:
     assert model.facts is not None
     shape = layers_of(model.facts).get(name)
     if shape is None:
-        raise UserError("unknown_layer", f"teacher `{model.manifest.name}` has no layer `{name}` of a known shape")
+        raise UserError(
+            "unknown_layer",
+            f"teacher `{model.manifest.name}` has no layer `{name}` of a known shape: see its `layers`",
+        )
     return shape
 
 

@@ -83,7 +83,7 @@ def _check_distillation(
     if any(teacher.columns is not None for teacher in teachers):
         findings.warn(
             "columns_ignore_views",
-            "teacher outputs in the dataset are those of the rows as they are, not as they are augmented",
+            "teacher outputs in the dataset are of the rows as they are, not augmented: leave `views` out",
         )
     if views.mixing is None or distillation is None:
         return

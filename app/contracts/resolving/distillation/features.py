@@ -81,12 +81,16 @@ def _teacher_layer(
         return None
     if term.reuses_head and isinstance(facts, ModelFacts) and facts.architecture is None:
         findings.problem(
-            f"{place}/teacher", "no_layers", f"`{term.method}` reuses a head, and a graph has none to take"
+            f"{place}/teacher",
+            "no_layers",
+            f"`{term.method}` reuses a head, and a graph has none to take: name a teacher of a known family",
         )
         return None
     if isinstance(facts, OutputFacts):
         findings.problem(
-            f"{place}/teacher", "no_layers", "this teacher is a column of the dataset, which has outputs and no layers"
+            f"{place}/teacher",
+            "no_layers",
+            "this teacher is a column of the dataset, which has outputs and no layers: name a model as teacher",
         )
         return None
     name, output = term.teacher_layer, outputs[term.teacher]

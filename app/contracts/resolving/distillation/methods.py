@@ -92,7 +92,7 @@ def check_combination(spec: DistillationSpec, goal: Goal, teachers: int, finding
         findings.problem(
             f"{pointer}/combine",
             "labels_needed",
-            f"`{spec.combine}` weighs teachers by their scores of class labels, which `{goal.name}` has not",
+            f"`{spec.combine}` weighs teachers by class labels, which `{goal.name}` has not: leave `combine` out",
         )
     elif teachers < 2:
         findings.problem(f"{pointer}/combine", "too_few_teachers", "there is one teacher: nothing to weigh")

@@ -32,7 +32,9 @@ def check_search(spec: AnyTrainingJob, dataset: DatasetFacts | None, findings: F
     count = prod(len(search["search"]) for _, search in found)
     if count > MOST_CANDIDATES:
         findings.problem(
-            place, "too_many_candidates", f"the searches make {count} combinations, {MOST_CANDIDATES} at most"
+            place,
+            "too_many_candidates",
+            f"the searches make {count} combinations, {MOST_CANDIDATES} at most: list fewer",
         )
     folded = any(search.get("folds") for _, search in found)
     if dataset is not None and not folded and not dataset.splits.get("validation"):

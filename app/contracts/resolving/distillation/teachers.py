@@ -67,7 +67,8 @@ def _fits_goal(goal: Goal, output: OutputFacts, findings: Findings, pointer: str
         findings.problem(
             pointer,
             "kind_mismatch",
-            f"`{goal.name}` is a {goal.kind} task, the teacher's output is of kind {output.spec.kind}",
+            f"`{goal.name}` is a {goal.kind} task, the teacher's output is of kind {output.spec.kind}: "
+            "name another `target` or `output`",
         )
         return
     _same_classes(goal, output, findings, pointer)
@@ -79,7 +80,8 @@ def _fits_goal(goal: Goal, output: OutputFacts, findings: Findings, pointer: str
         findings.problem(
             pointer,
             "size_mismatch",
-            f"`{goal.name}` has {goal.size} numbers in each row, the teacher's output has {output.size}{hint}",
+            f"`{goal.name}` has {goal.size} numbers in each row, the teacher's output has {output.size}"
+            f"{hint or ': name another `target` or `output`'}",
         )
 
 

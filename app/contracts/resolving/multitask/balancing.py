@@ -23,5 +23,5 @@ def check_balancing(spec: MultitaskJob, findings: Findings) -> None:
         findings.warn(
             "extra_needed",
             f"`{method}` needs {' and '.join(balancing.needs_packages)} at the worker, which the extra `gpl` installs; "
-            "without them the job fails before its first step (a preflight reports it)",
+            "without them the job fails before its first step: a preflight shows whether they are installed",
         )

@@ -141,7 +141,7 @@ def lent_teachers(
     tasks: Sequence[TaskSpec], matrix: Sequence[Sequence[float]], agreeing: Sequence[Sequence[int]]
 ) -> tuple[TaskSpec, ...]:
     """Tasks whose teachers are those of all tasks that R lets teach them: their own first, then the others', each with
-    its weight times R_ij (of normalised rows).
+    its weight times R_ij (of normalised rows). A teacher of another task need not know the labels of this one.
     """
     found = []
     for i, (task, row) in enumerate(zip(tasks, normalised(matrix), strict=True)):
@@ -152,7 +152,10 @@ def lent_teachers(
         update: dict[str, object] = {"teachers": refs or None}
         if task.teachers is None and refs:
             terms = tasks[lenders[0]].distillation or DistillationSpec()
-            update["distillation"] = terms.model_copy(update={"features": None})
+            update["distillation"] = terms.model_copy(update={"features": None, "allow_chance_teacher": True})
+        elif len(refs) > len(task.teachers or ()):
+            terms = task.distillation or DistillationSpec()
+            update["distillation"] = terms.model_copy(update={"allow_chance_teacher": True})
         found.append(task.model_copy(update=update))
     return tuple(found)
 
@@ -189,7 +192,7 @@ def _checked(
     names = [task.name for task in spec.tasks]
     if isinstance(relation, EstimatedRelation):
         if len(names) < 2:
-            findings.problem(place, "too_few_tasks", "a relation is measured between tasks, and there is one")
+            findings.problem(place, "too_few_tasks", "a relation is measured between tasks, and there is one: add one")
     elif isinstance(relation, MatrixRelation | GroupsRelation) and relation.apply == "rows":
         _warn_of_rows(matrix_of(relation, names), spec, findings)
     if isinstance(relation, MatrixRelation | GroupsRelation):
@@ -214,7 +217,8 @@ def _checked(
     )
     if all(goal is not None for goal in goals) and findings.complete and not any(agreeing):
         findings.warn(
-            "relation_without_effect", "no head puts out what another task's teacher does, so no teacher is lent"
+            "relation_without_effect",
+            "no head puts out what another task's teacher does, so no teacher is lent: leave `apply` out",
         )
     return relation.model_copy(update={"agreeing": agreeing})
 
@@ -272,14 +276,14 @@ def _warn_of_rows(given: Sequence[Sequence[float]], spec: MultitaskJob, findings
             findings.warn(
                 "relation_rank_one",
                 "all rows of the relation are alike, so every objective is the same mixture and the balancer has "
-                "nothing to balance",
+                "nothing to balance: let rows differ, or leave the relation out",
             )
         return
     effect = _shares(effective_weights(matrix, weights))
     if _same(effect, _shares(weights)):
         findings.warn(
             "relation_without_effect",
-            "summed by `fixed`, this relation gives the tasks the weights they have without it; use a gradient "
+            "summed by `fixed`, this relation gives the tasks the weights they have without it: use a gradient "
             "balancer to keep the objectives apart",
         )
     else:

@@ -48,7 +48,7 @@ def check_init(
         return
     if isinstance(facts, OutputFacts) or facts.architecture is None:
         findings.problem(
-            f"{pointer}/from", "no_layers", "only a teacher of one of the families has layers to start from"
+            f"{pointer}/from", "no_layers", "only a teacher of a known family has layers to start from: name another"
         )
         return
     if sharing_misfits(student) or _sharing_differs(init, student, facts.architecture, findings, pointer):

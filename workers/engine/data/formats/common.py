@@ -27,7 +27,7 @@ def unreadable(message: str) -> UserError:
 
 def empty_file() -> UserError:
     """A UserError with code `empty_dataset`."""
-    return UserError("empty_dataset", "the file has no row")
+    return UserError("empty_dataset", "the file has no row: expected one or more")
 
 
 def require_columns(required: set[str], available: list[str]) -> list[str]:
@@ -58,13 +58,15 @@ def as_float_array(name: str, rows: list[Any]) -> Array:
         missing = np.full(shape, np.nan).tolist()
         values = np.array([missing if row is None else row for row in rows])
         if _has_text(values):
-            raise UserError("wrong_type", f"`{name}` holds text, expected numbers")
+            raise UserError("wrong_type", f"`{name}` holds text, expected numbers: leave it out, or write numbers")
         return values.astype(np.float64)
     except OverflowError:
-        raise UserError("not_finite", f"`{name}` holds a number that is too large for 64 bits") from None
+        raise UserError(
+            "not_finite", f"`{name}` holds a number that is too large for 64 bits: use larger units"
+        ) from None
     except (ValueError, TypeError):
         raise UserError(
-            "ragged", f"`{name}` needs numbers, equally many in every row, found {_lengths(rows)}"
+            "ragged", f"`{name}` needs numbers, equally many in every row, found {_lengths(rows)}: pad them"
         ) from None
 
 

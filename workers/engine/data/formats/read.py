@@ -22,7 +22,9 @@ def read_arrays(
     arrays = _read(path, kind, columns, text_columns)
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
-        raise UserError("ragged", f"all columns need the same number of rows, found {lengths}")
+        raise UserError(
+            "ragged", f"all columns need the same number of rows, found {lengths}: fill in the shorter ones"
+        )
     if not lengths or next(iter(lengths.values())) == 0:
         raise empty_file()
     for name, array in arrays.items():

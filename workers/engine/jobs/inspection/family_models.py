@@ -52,14 +52,22 @@ def check_output(name: str, spec: OutputSpec, size: int) -> OutputFacts:
     match spec:
         case ClassOutput():
             if size < 2:
-                raise UserError("wrong_output", f"`{name}` is of kind class and needs at least 2 scores, found {size}")
+                raise UserError(
+                    "wrong_output",
+                    f"`{name}` is of kind class and needs at least 2 scores, found {size}: is it of kind `value`?",
+                )
             if spec.classes is not None and len(spec.classes) != size:
-                raise UserError("wrong_output", f"`{name}` names {len(spec.classes)} classes for {size} scores")
+                raise UserError(
+                    "wrong_output", f"`{name}` names {len(spec.classes)} classes for {size} scores: name each"
+                )
         case MultilabelOutput():
             pass
         case ValueOutput():
             if size != 1:
-                raise UserError("wrong_output", f"`{name}` is of kind value and has one number a row, found {size}")
+                raise UserError(
+                    "wrong_output",
+                    f"`{name}` is of kind value and has one number a row, found {size}: is it a `vector`?",
+                )
         case VectorOutput():
             if spec.mean is not None and len(spec.mean) != size:
                 detail = f"`{name}` has {size} numbers a row, and its `mean` and `std` {len(spec.mean)}"
@@ -119,7 +127,9 @@ def check_row(shape: tuple[int, ...], rows: int = 1) -> None:
     """Check the size of a row or batch before it is allocated. Raises UserError `shape_mismatch`."""
     if prod(shape) * rows > MAX_NUMBERS:
         unit = "rows" if rows == 1 else f"batches of {rows} rows"
-        raise UserError("shape_mismatch", f"{unit} of {prod(shape)} numbers are larger than the service accepts")
+        raise UserError(
+            "shape_mismatch", f"{unit} of {prod(shape)} numbers are larger than the service accepts: use smaller rows"
+        )
 
 
 def _check_buildable(architecture: Architecture, shape: tuple[int, ...]) -> None:
@@ -127,7 +137,7 @@ def _check_buildable(architecture: Architecture, shape: tuple[int, ...]) -> None
     if expected is not None:
         raise UserError(
             "shape_mismatch",
-            f"a {architecture.family} needs `input_shape` {expected}, found {list(shape)}",
+            f"a {architecture.family} needs `input_shape` {expected}, found {list(shape)}: correct it",
         )
     check_row(shape)
     for problem in (*architecture.misfits(shape), *sharing_misfits(architecture)):

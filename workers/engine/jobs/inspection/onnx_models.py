@@ -124,11 +124,11 @@ def _output(manifest: ModelManifest, name: str, values: np.ndarray) -> OutputFac
         raise UserError(
             "wrong_output",
             f"`{name}` is {values.dtype} of shape {list(values.shape)} for {TRIAL_ROWS} rows, expected float "
-            f"[{TRIAL_ROWS}, size]",
+            f"[{TRIAL_ROWS}, size]: name another output, or cast it in the graph",
         )
     rows = values.reshape(TRIAL_ROWS, -1).astype(np.float64)
     if not np.isfinite(rows).all():
-        raise UserError("not_finite", f"`{name}` is NaN or infinite for random normal rows")
+        raise UserError("not_finite", f"`{name}` is NaN or infinite for random normal rows: check its `inputs`")
     check_meaning(name, spec, rows)
     return check_output(name, spec, rows.shape[1])
 

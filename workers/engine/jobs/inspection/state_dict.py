@@ -42,16 +42,16 @@ def _check_archive(path: Path) -> None:
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError, struct.error):
         raise UserError("unreadable", f"the archive is damaged: {_ADVICE}") from None
     if len(members) > MAX_MEMBERS:
-        raise UserError("unreadable", f"{len(members)} members in the archive, {MAX_MEMBERS} at most")
+        raise UserError("unreadable", f"{len(members)} members in the archive, {MAX_MEMBERS} at most: {_ADVICE}")
     names = [member.filename for member in members]
     if any(name.endswith("constants.pkl") or "/code/" in f"/{name}" for name in names):
         raise UserError("code_carrying_format", f"this is TorchScript, which carries code: {_ADVICE}")
     if any("/models/" in f"/{name}" or name.endswith("archive_format") for name in names):
         raise UserError("code_carrying_format", f"this is a torch.export archive, which carries code: {_ADVICE}")
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise UserError("unreadable", "the archive's members must be stored, not compressed, as torch.save writes them")
+        raise UserError("unreadable", "the archive's members must be stored, not compressed: torch.save writes them so")
     if sum(member.file_size for member in members) > path.stat().st_size:
-        raise UserError("unreadable", "the archive claims more bytes than the file has")
+        raise UserError("unreadable", "the archive claims more bytes than the file has: send it again")
 
 
 def _numpy_numbers() -> list[Any]:
@@ -84,11 +84,11 @@ def _load(path: Path) -> Any:
 def _copied(tensors: dict[str, Tensor], file_bytes: int) -> dict[str, Tensor]:
     for name, value in tensors.items():
         if not NAME.match(name):
-            raise UserError("unreadable", "a parameter's name must be letters, digits, `_`, `-` and dots")
+            raise UserError("unreadable", "a parameter's name must be letters, digits, `_`, `-` and dots: rename it")
         _check_dense(name, value)
     size = sum(value.numel() * value.element_size() for value in tensors.values())
     if size > MAX_SHARING * file_bytes:
-        raise UserError("unreadable", f"the tensors together claim {size} bytes in a file of {file_bytes}")
+        raise UserError("unreadable", f"the tensors together claim {size} bytes in a file of {file_bytes}: {_ADVICE}")
     return {name: value.detach().clone().contiguous() for name, value in tensors.items()}
 
 
@@ -99,7 +99,7 @@ def _check_dense(name: str, value: Tensor) -> None:
             "unreadable", f"`{name}` is sparse, nested, quantised, complex or empty (meta): only dense numbers are read"
         )
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-        raise UserError("unreadable", f"`{name}` claims more numbers than the file has for it")
+        raise UserError("unreadable", f"`{name}` claims more numbers than the file has for it: {_ADVICE}")
 
 
 def convert_state_dict(path: Path, target: Path, key: str | None = None, fits: Fits = lambda _: False) -> Notes:

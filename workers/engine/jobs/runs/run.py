@@ -75,7 +75,9 @@ class Run:
         """The batches of the run. Raises UserError `nothing_to_learn`."""
         rows = learnable_rows(self._trained_tasks(), self.train)
         if len(rows) == 0:
-            raise UserError("nothing_to_learn", "no row of the training split has a label or a teacher's output")
+            raise UserError(
+                "nothing_to_learn", "no row of the training split has a label or a teacher's output: add some"
+            )
         return BatchSchedule(self.training, rows, self.validation, Mixture.of(self.sources, rows))
 
     def _trained_tasks(self) -> list[Task]:
