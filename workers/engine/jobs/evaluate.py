@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
 from app.contracts.layouts.summary import parameter_count
 from app.contracts.reports.baselines import BaselineReport
-from app.contracts.resources.manifests import InputTransform, SplitName
+from app.contracts.resources.manifests import SplitName
 from workers.engine.common.eval_mode import evaluating
 from workers.engine.data.transform import apply
 from workers.engine.evaluation.cost.flops import count_flops
@@ -18,10 +16,13 @@ from workers.engine.evaluation.predictions import PredictionsFiles
 from workers.engine.evaluation.report import Cost, TeacherPart
 from workers.engine.jobs.baselines.comparing import compare, outputs_of_baselines
 from workers.engine.jobs.job import Job
-from workers.engine.jobs.test_analysis import TestAnalysis, analyse_test_rows
+from workers.engine.jobs.test_analysis import TestAnalysis, analyse_test_rows, not_corruptible
 from workers.engine.jobs.trained import Trained
 from workers.engine.tasks.build import BuiltTask
 from workers.engine.teachers.teacher import Teacher
+
+_EXAMPLES = 64
+"""Number of rows on which latency is measured."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ def evaluate_trained(trained: Trained) -> Evaluated:
     baselines = compare(trained, tasks, evaluation)
     analysis = analyse_test_rows(trained, tasks)
     evaluation.verdict.update(analysis.verdict)
+    reason = not_corruptible(trained)
+    if reason is not None:
+        evaluation.not_measured["robustness"] = reason
     teachers, cost = _teacher_parts(trained), _student_cost(trained)
     return Evaluated(tasks, evaluation, predictions, analysis, baselines, teachers, cost)
 
@@ -81,15 +85,9 @@ def _evaluation(trained: Trained, tasks: list[EvaluatedTask]) -> tuple[Evaluatio
     return evaluation, predictions.splits
 
 
-def _examples(trained: Trained, transform: InputTransform) -> Tensor:
-    """The first rows of the dataset, transformed, on the device."""
-    raw = trained.data.dataset.inputs[trained.data.input_name]
-    return apply(raw[:64].to(trained.job.device), transform)
-
-
 def _student_cost(trained: Trained) -> Cost:
     network = trained.student.network
-    rows = _examples(trained, trained.data.transform)
+    rows = apply(trained.data.raw[:_EXAMPLES].to(trained.job.device), trained.data.transform)
     with evaluating(network):
         latency = measure_latency(network, example_batches(rows), trained.job.device)
     return Cost(parameters=parameter_count(network.architecture), flops=count_flops(network, rows[:1]), latency=latency)
@@ -109,7 +107,7 @@ def _teacher_parts(trained: Trained) -> list[TeacherPart]:
 
 
 def _teacher_cost(trained: Trained, teacher: Teacher) -> Cost:
-    rows = _examples(trained, teacher.transform)
+    rows = teacher.prepare(trained.data.dataset.raw[:_EXAMPLES])
     return Cost(
         parameters=teacher.parameters,
         bytes=teacher.bytes,

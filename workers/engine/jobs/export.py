@@ -6,7 +6,7 @@ from pathlib import Path
 from app.contracts.layouts.summary import layers, parameter_count
 from app.contracts.reports.report import OnnxCheck
 from app.contracts.resources.facts import ModelFacts, OutputFacts
-from app.contracts.resources.manifests import InputTransform, ModelManifest
+from app.contracts.resources.manifests import InputTransform, ModelInputSpec, ModelManifest
 from app.contracts.specs.architectures import Architecture
 from app.contracts.wire.orders import PEER_ROLES, PREDICTIONS_ROLES, OutputFile, OutputRole, PeerModel
 from workers.engine.common.files import sha256_of
@@ -90,7 +90,7 @@ class _Exporter:
         export_onnx(network, path, metadata, trained.data.input_name)
         splits = trained.data.dataset.splits
         rows = splits.get("test", splits["train"])[:_CHECKED_ROWS]
-        raw = trained.data.dataset.inputs[trained.data.input_name][rows]
+        raw = trained.data.raw[rows]
         x = apply(raw, trained.data.transform).reshape(len(rows), *network.input_shape)
         check = check_onnx(path, network, x)
         return [output_file("onnx", path)], {"onnx": check}
@@ -111,7 +111,16 @@ class _Exporter:
         return model_metadata(architecture, self._inputs(), outputs, provenance)
 
     def _inputs(self) -> dict[str, InputTransform]:
-        return {self._trained.data.input_name: self._trained.data.transform}
+        transforms = self._trained.data.dataset.transforms
+        return {name: transforms[name] for name in self._trained.data.names}
+
+    def _input_specs(self) -> dict[str, ModelInputSpec]:
+        """As in a manifest: several inputs say their shapes."""
+        shapes = self._trained.data.layout.shapes
+        return {
+            name: ModelInputSpec(**dict(transform), shape=shapes[name] if len(shapes) > 1 else None)
+            for name, transform in self._inputs().items()
+        }
 
     def facts(self, architecture: Architecture) -> ModelFacts:
         """The facts of an exported model, as an inspection would find them."""
@@ -120,6 +129,7 @@ class _Exporter:
             architecture=architecture,
             input_shape=architecture.input_shape,
             inputs=self._inputs(),
+            input_shapes=dict(self._trained.data.layout.shapes),
             outputs={
                 each.student.name: OutputFacts(spec=each.student.spec, size=sizes[each.student.name])
                 for each in self._trained.tasks
@@ -135,6 +145,6 @@ class _Exporter:
             name=spec.name or f"{spec.kind} student",
             format="safetensors",
             architecture=architecture,
-            inputs=self._inputs(),
+            inputs=self._input_specs(),
             outputs={each.student.name: each.student.spec for each in self._trained.tasks},
         )

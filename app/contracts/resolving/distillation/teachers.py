@@ -1,8 +1,8 @@
 """Do the teachers fit the task and the data: output, kind, size, class order, input shape, methods."""
 
 from collections.abc import Mapping, Sequence
-from math import prod
 
+from app.contracts.resolving.data.inputs import inputs_read, shapes_of
 from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.distillation.methods import check_combination, check_terms
 from app.contracts.resolving.distillation.phases import check_phases
@@ -101,13 +101,9 @@ def check_teacher(
         return
     if ref.output in facts.outputs:
         _fits_goal(goal, facts.outputs[ref.output], findings, pointer)
-    data = next(iter(dataset.inputs.values())).shape
-    if facts.input_shape is not None and prod(facts.input_shape) != prod(data):
-        findings.problem(
-            pointer,
-            "shape_mismatch",
-            f"the teacher expects rows of shape {list(facts.input_shape)}, the dataset's have {list(data)}",
-        )
+    _, problem = inputs_read(facts, shapes_of(dataset))
+    if problem is not None:
+        findings.problem(pointer, problem.code, problem.detail)
 
 
 def check_unknown(ref: TeacherRef, dataset: DatasetFacts, findings: Findings, pointer: str) -> None:

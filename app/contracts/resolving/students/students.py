@@ -3,6 +3,7 @@
 from math import prod
 from typing import TypeVar, cast
 
+from app.contracts.resolving.data.inputs import shapes_of, student_inputs
 from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.findings import Findings
 from app.contracts.resolving.multitask.sharing import check_sharing
@@ -51,7 +52,10 @@ def fitted(arch: _Network, dataset: DatasetFacts, goals: list[Goal], findings: F
     """The architecture with input shape and outputs filled in from dataset and tasks, and defaults that depend on
     other fields; misfits become problems.
     """
-    data = next(iter(dataset.inputs.values())).shape
+    names, data, problem = student_inputs(arch.inputs, shapes_of(dataset))
+    if problem is not None:
+        findings.problem(f"{pointer}/inputs", problem.code, problem.detail)
+        return arch
     shape = _input_shape(arch, data, findings, pointer)
     outputs = _outputs(arch, goals, findings, pointer)
     if shape is None:
@@ -62,4 +66,6 @@ def fitted(arch: _Network, dataset: DatasetFacts, goals: list[Goal], findings: F
     check_sharing(arch.model_copy(update={"input_shape": shape, "outputs": outputs}), tasks, findings, pointer)
     sharing = resolved_sharing(arch.sharing, tasks)
     update = {"input_shape": shape, "outputs": outputs, "sharing": sharing, **arch.dependent_defaults()}
+    if len(dataset.inputs) > 1:
+        update["inputs"] = names
     return cast(_Network, arch.model_copy(update=update))
