@@ -50,6 +50,8 @@ ParameterPrefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-]{1,
 
 RenamedPrefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-]{0,200}$")]
 """What a prefix becomes; nothing drops it."""
+NameInFile = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(printable)]
+"""A name as another program wrote it into a file, such as `Identity:0` or `module.fc1`."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -76,6 +78,11 @@ Metadata = Annotated[
     ],
     Field(max_length=32, description="Notes of the client: at most 32 short strings, by name."),
 ]
+
+
+def left_out(value: Any) -> bool:
+    """Whether an optional field was left out: with `exclude_if`, documents without it keep their digests."""
+    return value is None
 
 
 def coded_error(code: LiteralString, message: str) -> PydanticCustomError:

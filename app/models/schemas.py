@@ -6,7 +6,7 @@ from pydantic import AwareDatetime, Field
 
 from app.contracts.base import Answer, Metadata
 from app.contracts.problems import Rejection
-from app.contracts.resources.facts import FileRef, Layer
+from app.contracts.resources.facts import Examples, FileRef, Layer, OpenShape
 from app.contracts.resources.manifests import InputTransform, ModelFormat, OutputSpec
 from app.contracts.specs.architectures import Architecture
 from app.contracts.states import ModelState
@@ -42,6 +42,22 @@ class Model(Answer):
     architecture: Architecture | None = Field(description="The network; null for onnx, whose file contains its graph.")
     input_shape: tuple[int, ...] | None = Field(description="Shape of one row; null until it is known.")
     parameters: int | None = Field(description="Number of parameters; null until the inspection has counted them.")
+    input_shapes: dict[str, OpenShape] = Field(
+        description="Shape of one row of each input, by name; null for a dimension that a graph leaves open. Empty "
+        "until known."
+    )
+    input_types: dict[str, str] = Field(description="Number type of each input of an ONNX graph, by name.")
+    graph_inputs: dict[str, str] = Field(
+        description="Name of each input in an ONNX graph, by the name of the dataset's input that it is."
+    )
+    graph_outputs: dict[str, str] = Field(description="Name of each output in an ONNX graph, by the name used here.")
+    constants: dict[str, float] = Field(
+        description="Inputs of an ONNX graph, by the graph's names, that are filled with one number."
+    )
+    examples: Examples = Field(
+        description="Outputs for three rows of raw numbers: zeros, ones, and a ramp from 0 to below 1 (whole numbers "
+        "from 0 on for integer inputs). Compare them with your own. At most 64 numbers a row."
+    )
     inputs: dict[str, InputTransform] = Field(
         description="Transform of each raw input before the first layer, by input name; identity for an input that is "
         "not listed."
@@ -77,6 +93,9 @@ class ModelPage(Page[Model]):
     """A page of models."""
 
 
+_FROM_FACTS = ("input_shapes", "input_types", "graph_inputs", "graph_outputs", "constants", "examples")
+
+
 def files_of(rows: list[FileRow]) -> list[dict[str, Any]]:
     """Files as a view holds them."""
     return [{"name": row.name, "role": row.role, "bytes": row.bytes, "sha256": row.sha256} for row in rows]
@@ -97,6 +116,7 @@ def model_view(row: ModelRow) -> Model:
         "architecture": architecture,
         "input_shape": facts.get("input_shape") or (architecture or {}).get("input_shape"),
         "parameters": facts.get("parameters"),
+        **{name: facts.get(name) or {} for name in _FROM_FACTS},
         "inputs": facts.get("inputs") or manifest.get("inputs") or {},
         "outputs": manifest["outputs"],
         "sizes": {name: output["size"] for name, output in (facts.get("outputs") or {}).items()},

@@ -166,11 +166,17 @@ async def _end_verification(
 
 
 async def _replace_weights(session: AsyncSession, model_id: str, converted: Sequence[PublishedFile]) -> None:
-    """Replace the uploaded file of a model by the converted weights; the upload's blob is collected later."""
+    """Replace the uploaded file of a model by the converted one; the upload's blob is collected later."""
     await mark_stored(session, [file.sha256 for file in converted])
     deleted = delete(FileRow).where(FileRow.model_id == model_id).returning(FileRow.project_id)
     project_id = (await session.scalars(deleted)).first() or DEFAULT_PROJECT
-    await _add_files(session, [_file(file, "weights", model_id=model_id, project_id=project_id) for file in converted])
+    files = [(file, _converted_role(file)) for file in converted]
+    await _add_files(session, [_file(file, role, model_id=model_id, project_id=project_id) for file, role in files])
+
+
+def _converted_role(file: PublishedFile) -> FileRole:
+    """A state_dict becomes safetensors; a graph stays one."""
+    return "onnx" if file.name.endswith(".onnx") else "weights"
 
 
 async def fail(database: Database, claim: Claim, error: JobError) -> bool:

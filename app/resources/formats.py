@@ -16,6 +16,8 @@ from app.resources.zip_files import members
 HEAD_BYTES: Final = 512
 """How many bytes `kind_of_head` needs."""
 
+ONNX_FOLDER: Final = "onnx_folder"
+"""A zip with an ONNX graph, and its weights beside it."""
 _WEIGHTS: Final = "save the weights alone: safetensors.torch.save_file(model.state_dict(), 'model.safetensors')"
 _ARRAYS: Final = "save plain arrays or columns: numpy.savez('data.npz', x=x, y=y), or parquet, csv, jsonl"
 
@@ -153,6 +155,8 @@ def _kind_of_zip(names: Sequence[str]) -> str:
         return "spreadsheet"
     if names and all(name.endswith(".npy") for name in names):
         return "npz"
+    if any(name.endswith(".onnx") for name in files):
+        return ONNX_FOLDER
     return "zip"
 
 
@@ -163,8 +167,10 @@ def check_format(declared: str, kind: str | None, expected: Mapping[str, str | N
     """
     if kind is not None and kind in REFUSED:
         raise REFUSED[kind].problem()
-    if kind == expected[declared]:
+    if kind == expected[declared] or (kind == ONNX_FOLDER and declared == "onnx"):
         return
+    if kind == ONNX_FOLDER:
+        raise REFUSED["zip"].problem()
     if kind in expected.values():
         name = next(name for name, accepted in expected.items() if accepted == kind)
         detail = f"the file is {name}: change `format` accordingly"

@@ -115,7 +115,7 @@ def _resolve_training(
         check_balancing(spec, findings)
     _check_distillations(spec, findings)
     check_mixture(spec, datasets, findings)
-    check_views(spec, findings)
+    check_views(spec, dataset, models, findings)
     check_search(spec, dataset, findings)
     repeat_warnings(spec, datasets, findings)
     return Resolution(spec, tuple(findings.problems), tuple(findings.warnings), findings.complete)
@@ -344,7 +344,7 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
             "student": student,
             "distillation": distillation,
             "control": spec.control if goal.labelled > 0 else False,
-            "mutual": _fitted_peers(spec.mutual, dataset, goal, findings),
+            "mutual": _fitted_peers(spec.mutual, student.inputs, dataset, goal, findings),
         }
     )
 
@@ -362,6 +362,11 @@ def _check_mutual(spec: DistillJob, goal: Goal, findings: Findings) -> None:
         findings.problem(
             "/training/early_stopping", "not_with_mutual", "peers need each other to the end: leave early stopping out"
         )
+    for i, peer in enumerate(spec.mutual.peers):
+        if peer.inputs is not None and peer.inputs != spec.student.inputs:
+            findings.problem(
+                f"/mutual/peers/{i}/inputs", "not_with_mutual", "peers read what the student reads: leave it out here"
+            )
     terms = (*(spec.distillation.soft_targets or ()), *(spec.distillation.features or ()))
     if spec.training.micro_batch_size is not None and any(term.relational for term in terms):
         findings.problem(
@@ -372,12 +377,21 @@ def _check_mutual(spec: DistillJob, goal: Goal, findings: Findings) -> None:
 
 
 def _fitted_peers(
-    mutual: MutualSpec | None, dataset: DatasetFacts, goal: Goal, findings: Findings
+    mutual: MutualSpec | None,
+    read: tuple[str, ...] | None,
+    dataset: DatasetFacts,
+    goal: Goal,
+    findings: Findings,
 ) -> MutualSpec | None:
     if mutual is None:
         return None
     places = enumerate(mutual.peers)
-    peers = tuple(fitted(peer, dataset, [goal], findings, f"/mutual/peers/{i}") for i, peer in places)
+    peers = tuple(
+        fitted(peer.model_copy(update={"inputs": read}), dataset, [goal], findings, f"/mutual/peers/{i}").model_copy(
+            update={"inputs": None}
+        )
+        for i, peer in places
+    )
     return mutual.model_copy(update={"peers": peers})
 
 

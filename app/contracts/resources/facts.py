@@ -12,6 +12,11 @@ from app.contracts.specs.architectures import Architecture
 FileRole = Literal["weights", "data", "onnx", "original"]
 
 
+OpenShape = tuple[int | None, ...]
+"""Shape of one row; None for a dimension that a graph leaves open."""
+Examples = dict[str, tuple[tuple[float, ...], ...]]
+
+
 class FileRef(Answer):
     """One file of a model or dataset."""
 
@@ -49,8 +54,27 @@ class ModelFacts(Answer):
     """A model that is ready."""
 
     architecture: Architecture | None = Field(description="null for onnx.")
-    input_shape: tuple[int, ...] | None = Field(description="Shape of one row; null where the graph leaves it open.")
+    input_shape: tuple[int, ...] | None = Field(
+        description="Shape of one row; null where the graph leaves it open, and where it has several inputs."
+    )
     inputs: dict[str, InputTransform]
+    input_shapes: dict[str, OpenShape] = Field(
+        default_factory=dict,
+        description="Shape of one row of each input, by name of the dataset's input that it is; null for a dimension "
+        "that a graph leaves open.",
+    )
+    input_types: dict[str, str] = Field(
+        default_factory=dict, description="Number type of each input of an ONNX graph, such as `float32` or `int64`."
+    )
+    graph_inputs: dict[str, str] = Field(
+        default_factory=dict, description="Name of each input in an ONNX graph, by the name used here."
+    )
+    graph_outputs: dict[str, str] = Field(
+        default_factory=dict, description="Name of each output in an ONNX graph, by the name used here."
+    )
+    constants: dict[str, float] = Field(
+        default_factory=dict, description="Inputs of an ONNX graph, by its names, that are filled with one number."
+    )
     outputs: dict[str, OutputFacts]
     parameters: int | None = Field(description="null where unknown.")
     layers: tuple[Layer, ...] = ()
@@ -58,6 +82,21 @@ class ModelFacts(Answer):
     warnings: tuple[dict[str, str], ...] = Field(
         default=(), description="What the inspection chose or did with the file: `{code, message}` each."
     )
+    examples: Examples = Field(
+        default_factory=dict,
+        description="Outputs for three rows of raw numbers: zeros, ones, and a ramp from 0 to below 1 (whole numbers "
+        "from 0 on for integer inputs). At most 64 numbers a row; empty where the outputs are not finite.",
+    )
+
+    @property
+    def reads_whole_numbers(self) -> bool:
+        """Whether an input is of an integer type, so that rows between whole numbers are refused."""
+        return any(not name.startswith("float") for name in self.input_types.values())
+
+    @property
+    def reads_several_tensors(self) -> bool:
+        """Whether this is a graph with several inputs; everything else reads one tensor."""
+        return len(self.graph_inputs) > 1
 
 
 class InputFacts(Answer):

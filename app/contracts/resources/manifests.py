@@ -1,6 +1,7 @@
 """Manifests of models and datasets: descriptions that clients send with uploads."""
 
 from collections.abc import Mapping
+from math import prod
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag, model_validator
@@ -13,15 +14,19 @@ from app.contracts.base import (
     Finite,
     Metadata,
     Name,
-    ParameterPrefix,
+    NameInFile,
     PositiveScale,
     RenamedPrefix,
     Shape,
     Title,
+    left_out,
     printable,
 )
+from app.contracts.resources.reference import Reference
 from app.contracts.specs.architectures import Architecture
 
+MAX_INPUTS: Final = 8
+"""Maximum number of inputs of a dataset or a model."""
 ModelFormat = Literal["safetensors", "state_dict", "onnx"]
 DatasetFormat = Literal["npz", "parquet", "csv", "jsonl"]
 DATASET_SIGNATURES: Final[Mapping[DatasetFormat, bytes]] = {"npz": b"PK\x03\x04", "parquet": b"PAR1"}
@@ -45,11 +50,33 @@ class InputTransform(Contract):
     std: Deviation = Field(default=1.0, description="Divisor after the mean is subtracted.")
     layout: Literal["channels_last"] | None = Field(
         default=None,
-        exclude_if=lambda layout: layout is None,
+        exclude_if=left_out,
         description="`channels_last` for a model whose input has the channels last, as those exported from Keras: the "
         "rows of a dataset, which have them first, are transformed and then moved. `mean` and `std` are those of the "
         "channels.",
     )
+
+
+class ModelInputSpec(InputTransform):
+    """One input of a model: its transform, and what the file leaves open."""
+
+    shape: Shape | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="Shape of one row. For an ONNX graph that leaves dimensions open, and for each of several inputs "
+        "of a network; else the file or the architecture says it.",
+    )
+    constant: Finite | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="Fills this input of an ONNX graph with one number, such as a sampling rate or a state of zeros, "
+        "in place of an input of the dataset. Open dimensions have the size of the batch.",
+    )
+
+    @property
+    def transform(self) -> InputTransform:
+        """The transform alone."""
+        return InputTransform(scale=self.scale, mean=self.mean, std=self.std, layout=self.layout)
 
 
 class ClassOutput(Contract):
@@ -117,9 +144,10 @@ class ModelManifest(Contract):
         description="Where the state_dict is in a checkpoint of several, as `state_dict_ema` or `nets.student`; found "
         "by itself where there is one. For state_dict files.",
     )
-    rename: Annotated[dict[ParameterPrefix, RenamedPrefix], Field(max_length=4096)] = Field(
+    rename: Annotated[dict[NameInFile, RenamedPrefix], Field(max_length=4096)] = Field(
         default_factory=dict,
-        description="Parameter prefixes in the file -> prefixes of the architecture; an empty one drops the prefix, "
+        description="Parameter prefixes in the file -> prefixes of the architecture; for onnx, names of the graph's "
+        "inputs and outputs -> names of the dataset's inputs and of `outputs`. An empty one drops the prefix, "
         "and the rest of the name is renamed again. `module.`, `_orig_mod.` and `model.` before all names are dropped "
         "where the names do not fit otherwise.",
     )
@@ -128,24 +156,39 @@ class ModelManifest(Contract):
         description="`zero`: layers whose weight is in the file and whose bias is not have a bias of zeros, as those "
         "made with `bias=False`. Left out, such a file is refused.",
     )
-    inputs: Annotated[dict[Name, InputTransform], Field(max_length=1)] = Field(
-        default_factory=dict, description="Transform of raw inputs before the first layer; identity when left out."
+    inputs: Annotated[dict[Name, ModelInputSpec], Field(max_length=MAX_INPUTS)] = Field(
+        default_factory=dict,
+        description="What the model reads, by name of the dataset's input, and the transform of raw rows before the "
+        "first layer (identity when left out). Several inputs of a network are concatenated in this order; each needs "
+        "its `shape`. When left out, a network reads all inputs of a dataset, and a graph those of its inputs' names.",
     )
     outputs: Annotated[dict[Name, OutputSpec], Field(min_length=1, max_length=64)] = Field(
         description="Meaning of each output, by name; a model with one unnamed output calls it `output`."
     )
+    reference: Reference | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="Raw rows and the outputs that the model has for them, computed where it was trained. The "
+        "inspection must reproduce them, or rejects the model with `reference_mismatch`.",
+    )
     metadata: Metadata = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _reference_names_outputs(self) -> Self:
+        unknown = sorted(set(self.reference.outputs) - set(self.outputs)) if self.reference else []
+        if unknown:
+            raise ValueError(f"`reference.outputs` names {unknown} but `outputs` names {sorted(self.outputs)}")
+        return self
 
     @model_validator(mode="after")
     def _architecture_fits_format(self) -> Self:
         if self.key is not None and self.format != "state_dict":
             raise ValueError(f"`key` chooses within a state_dict file, this one is {self.format}: leave it out")
         if self.format == "onnx":
-            if self.architecture is not None or self.rename or self.missing_biases is not None:
-                raise ValueError(
-                    "an onnx model carries its own graph: leave out `architecture`, `rename` and `missing_biases`"
-                )
+            if self.architecture is not None or self.missing_biases is not None:
+                raise ValueError("an onnx model carries its own graph: leave out `architecture` and `missing_biases`")
             return self
+        check_network_inputs(self.inputs, self.architecture)
         arch = self.architecture
         if arch is None:
             raise ValueError(f"a {self.format} model needs `architecture`: weights alone do not say the network")
@@ -156,6 +199,25 @@ class ModelManifest(Contract):
                 f"`architecture.outputs` names {sorted(arch.outputs)} but `outputs` names {sorted(self.outputs)}"
             )
         return self
+
+
+def check_network_inputs(inputs: Mapping[str, ModelInputSpec], arch: Architecture | None) -> None:
+    """Check that the inputs of a network say what is needed to concatenate them. Raises ValueError."""
+    if any(spec.constant is not None for spec in inputs.values()):
+        raise ValueError("`constant` is for inputs of an onnx graph: leave it out")
+    if arch is not None and arch.inputs is not None:
+        raise ValueError("what an uploaded model reads is named in `inputs`: leave `architecture.inputs` out")
+    if len(inputs) < 2:
+        return
+    without = sorted(name for name, spec in inputs.items() if spec.shape is None)
+    if without:
+        raise ValueError(f"a network that reads several inputs needs the `shape` of each: missing for {without}")
+    sizes = {name: prod(spec.shape or ()) for name, spec in inputs.items()}
+    if arch is not None and arch.input_shape is not None and sum(sizes.values()) != prod(arch.input_shape):
+        raise ValueError(
+            f"`inputs` have {sizes} numbers a row, {sum(sizes.values())} together, and `architecture.input_shape` "
+            f"{list(arch.input_shape)}"
+        )
 
 
 class ArrayInput(Contract):
@@ -284,8 +346,9 @@ class DatasetManifest(Contract):
 
     name: Title = Field(description="Name for people, not necessarily unique.")
     format: DatasetFormat = Field(description="Format of the file.")
-    inputs: Annotated[dict[Name, ArrayInput], Field(min_length=1, max_length=1)] = Field(
-        description="Input of the models, by name."
+    inputs: Annotated[dict[Name, ArrayInput], Field(min_length=1, max_length=MAX_INPUTS)] = Field(
+        description="Inputs of the models, by name. A student reads all of them, concatenated in this order where "
+        "there are several, or those that its `inputs` names."
     )
     targets: Annotated[dict[Name, TargetSpec], Field(max_length=64)] = Field(
         default_factory=dict,

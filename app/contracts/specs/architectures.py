@@ -24,9 +24,9 @@ FAMILIES: dict[str, type[Family]] = {
 _WITHOUT_INIT: TypeAdapter[Architecture] = TypeAdapter(Architecture)
 
 
-def architecture_of(student: Student) -> Architecture:
-    """The architecture alone, without where it starts from."""
-    return _WITHOUT_INIT.validate_python(student.model_dump(exclude={"init"}))
+def architecture_of(network: Student | Architecture) -> Architecture:
+    """The architecture alone, without where it starts from and what it reads."""
+    return _WITHOUT_INIT.validate_python(network.model_dump(exclude={"init", "inputs"}))
 
 
 __all__ = [

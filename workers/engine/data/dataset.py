@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from app.contracts.resources.manifests import InputTransform, OutputSpec, SplitName
 from app.contracts.specs.distillation import TaskKind
+from workers.engine.data.layout import InputLayout, joined
 
 
 @dataclass(frozen=True)
@@ -63,3 +65,13 @@ class Dataset:
     splits: Mapping[SplitName, Tensor]
     transforms: Mapping[str, InputTransform]
     sources: tuple[Source, ...] = ()
+
+    @cached_property
+    def raw(self) -> Tensor:
+        """All inputs as one tensor: a single one as it is, several as a copy [N, numbers], as `layout` describes."""
+        return joined(list(self.inputs.values()))
+
+    @cached_property
+    def layout(self) -> InputLayout:
+        """The inputs that `raw` has."""
+        return InputLayout.of(self.inputs)

@@ -4,8 +4,9 @@ That they are compatible (shape, transform, targets of the same name) was checke
 `app.contracts.resolving.data.joining`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,17 @@ def read_datasets(order: Order, refs: Sequence[DatasetRef]) -> Dataset:
     parts = [read_dataset(Path(each.path), each.manifest) for each in inputs]
     sources, first = [], 0
     for ref, part in zip(refs, parts, strict=True):
-        raw = next(iter(part.inputs.values()))
-        sources.append(Source(ref.dataset, first, part.rows, ref.weight, raw.dtype))
+        sources.append(Source(ref.dataset, first, part.rows, ref.weight, _dtype(part)))
         first += part.rows
     if len(parts) == 1:
         return replace(parts[0], sources=tuple(sources))
-    name, spec = next(iter(inputs[0].manifest.inputs.items()))
-    return _join(parts, tuple(sources), name, spec)
+    return _join(parts, tuple(sources), inputs[0].manifest.inputs)
+
+
+def _dtype(part: Dataset) -> torch.dtype:
+    """The dtype of the rows of `Dataset.raw`, without making them."""
+    dtypes = [values.dtype for values in part.inputs.values()]
+    return reduce(torch.promote_types, dtypes)
 
 
 def dataset_inputs(order: Order, dataset: Dataset) -> tuple[DatasetInput, ...]:
@@ -51,6 +56,7 @@ def digest_facts(order: Order, dataset: Dataset) -> dict[str, Any]:
         {
             "dataset": each.sha256,
             "manifest": each.manifest.model_dump(mode="json", exclude={"name", "metadata"}),
+            **order_of(list(each.manifest.inputs)),
         }
         for each in dataset_inputs(order, dataset)
     ]
@@ -60,18 +66,27 @@ def digest_facts(order: Order, dataset: Dataset) -> dict[str, Any]:
     return {"datasets": [{**each, "weight": weight} for each, weight in zip(facts, weights, strict=True)]}
 
 
-def _join(parts: list[Dataset], sources: tuple[Source, ...], name: str, spec: ArrayInput) -> Dataset:
-    """Join the parts; empties `parts` to free their inputs."""
+def order_of(names: list[str]) -> dict[str, list[str]]:
+    """The order of several inputs, which a digest of a JSON object leaves out; nothing for a single one."""
+    return {"order": names} if len(names) > 1 else {}
+
+
+def _join(parts: list[Dataset], sources: tuple[Source, ...], specs: Mapping[str, ArrayInput]) -> Dataset:
+    """Join the parts; empties `parts` to free their inputs. Several inputs are matched by name."""
     splits = _splits(parts, sources)
     targets = {
         target: _target([part.targets.get(target) for part in parts], [part.rows for part in parts])
         for target in dict.fromkeys(target for part in parts for target in part.targets)
     }
-    raws = [next(iter(part.inputs.values())) for part in parts]
+    rows = sum(part.rows for part in parts)
+    raws = {
+        name: [part.inputs[name] if len(specs) > 1 else next(iter(part.inputs.values())) for part in parts]
+        for name in specs
+    }
     parts.clear()
-    raw = concatenate_and_free(raws)
-    transforms = {name: transform_of(name, raw, spec, splits["train"])}
-    return Dataset(len(raw), {name: raw}, targets, splits, transforms, sources)
+    inputs = {name: concatenate_and_free(raws.pop(name)) for name in specs}
+    transforms = {name: transform_of(name, inputs[name], spec, splits["train"]) for name, spec in specs.items()}
+    return Dataset(rows, inputs, targets, splits, transforms, sources)
 
 
 def concatenate_and_free(parts: list[Tensor]) -> Tensor:

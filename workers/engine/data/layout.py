@@ -1,48 +1,87 @@
-"""Rows of a file brought into the shape and layout that a manifest describes."""
+"""Several inputs of a dataset as one tensor of rows, and the parts of it that a model reads.
 
-import numpy as np
+One input is kept as it is: [N, *shape]. Several are flattened and concatenated in the manifest's order: [N, numbers].
+"""
 
-from app.contracts.problems import UserError
-from app.contracts.resources.manifests import ArrayInput
-from app.contracts.resources.row_layouts import channels_first, may_become
-from workers.engine.data.formats.common import Array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
 
-MAX_DIMENSIONS = 4
+import torch
+from torch import Tensor
+
+from app.contracts.resources.manifests import InputTransform
+from workers.engine.data.transform import prepared
+
+Shape = tuple[int, ...]
+IDENTITY = InputTransform()
 
 
-def arranged(name: str, spec: ArrayInput, raw: Array) -> Array:
-    """Rows [n, *row] in the manifest's `shape`, then with the channels in front. Raises UserError `shape_mismatch` or
-    `layout_mismatch`.
+@dataclass(frozen=True)
+class InputLayout:
+    """The inputs of raw rows in order, with the shape of one row of each."""
+
+    shapes: Mapping[str, Shape]
+
+    @classmethod
+    def of(cls, inputs: Mapping[str, Tensor]) -> "InputLayout":
+        """The layout of tensors [N, *shape]."""
+        return cls({name: tuple(values.shape[1:]) for name, values in inputs.items()})
+
+    def part(self, raw: Tensor, name: str) -> Tensor:
+        """One input [n, *shape] of raw rows."""
+        if len(self.shapes) == 1:
+            return raw
+        first = 0
+        for other, shape in self.shapes.items():
+            if other == name:
+                return raw[:, first : first + prod(shape)].reshape(len(raw), *shape)
+            first += prod(shape)
+        raise KeyError(name)
+
+    def select(self, raw: Tensor, names: Sequence[str]) -> Tensor:
+        """The rows that a model of one tensor reads: one input in its shape, or several as [n, numbers]."""
+        if tuple(names) == tuple(self.shapes):
+            return raw
+        return joined([self.part(raw, name) for name in names])
+
+    def only(self, names: Sequence[str]) -> "InputLayout":
+        """The layout of `select(raw, names)`."""
+        return InputLayout({name: self.shapes[name] for name in names})
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Tensors [n, …] as one: a single one as it is, several flattened to [n, numbers]."""
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+
+def transformed(raw: Tensor, layout: InputLayout, transforms: Mapping[str, InputTransform]) -> Tensor:
+    """Raw rows of this layout, each input by its own transform (identity where it has none): float32, as `joined`."""
+    return joined([prepared(layout.part(raw, name), transforms.get(name, IDENTITY)) for name in layout.shapes])
+
+
+def joined_transform(transforms: Mapping[str, InputTransform], layout: InputLayout) -> InputTransform:
+    """One transform for the joined rows of flat inputs, with a mean and a deviation for each element.
+
+    Where the inputs differ in their scale it is divided out of both: (x s - m) / d = (x - m / s) / (d / s).
     """
-    row = raw.shape[1:]
-    if spec.shape is not None:
-        if not may_become(row, spec.shape):
-            raise _misfit(name, spec, row)
-        raw = raw.reshape(len(raw), *spec.shape)
-    if raw.ndim > MAX_DIMENSIONS + 1:
-        raise UserError(
-            "shape_mismatch", f"input `{name}` has rows of {raw.ndim - 1} dimensions, {MAX_DIMENSIONS} at most"
-        )
-    if spec.layout != "channels_last":
-        return raw
-    if raw.ndim < 3:
-        raise UserError(
-            "shape_mismatch",
-            f"input `{name}` has flat rows of {raw.shape[1]} numbers, which have no channels: say their `shape` in the "
-            "file, as [height, width, channels], or leave `layout` out",
-        )
-    return np.moveaxis(raw, -1, 1)
+    if len(layout.shapes) == 1:
+        return transforms.get(next(iter(layout.shapes)), IDENTITY)
+    each = [(transforms.get(name, IDENTITY), prod(shape)) for name, shape in layout.shapes.items()]
+    first = each[0][0]
+    if all(transform == first and not isinstance(first.mean, tuple) for transform, _ in each):
+        return first
+    scale = first.scale if all(transform.scale == first.scale for transform, _ in each) else None
+    mean: list[float] = []
+    std: list[float] = []
+    for transform, size in each:
+        divisor = 1.0 if scale is not None else transform.scale
+        mean += [value / divisor for value in _elements(transform.mean, size)]
+        std += [value / divisor for value in _elements(transform.std, size)]
+    return InputTransform(scale=scale if scale is not None else 1.0, mean=tuple(mean), std=tuple(std))
 
 
-def _misfit(name: str, spec: ArrayInput, row: tuple[int, ...]) -> UserError:
-    found = f"input `{name}` has rows of shape {list(row)}"
-    assert spec.shape is not None
-    if np.prod(row) != np.prod(spec.shape):
-        return UserError("shape_mismatch", f"{found}, expected {list(spec.shape)}")
-    if spec.layout == "channels_last" and channels_first(row) == spec.shape:
-        mend = "`shape` is that of the rows in the file, before `layout` moves the channels: leave `shape` out"
-    elif may_become(channels_first(row), spec.shape):
-        mend = 'leave `shape` out and set `"layout": "channels_last"`, which moves the last side to the front'
-    else:
-        mend = "`shape` reshapes flat rows only: leave it out, or upload the rows in that shape"
-    return UserError("layout_mismatch", f"{found}, which cannot be read as {list(spec.shape)}: {mend}")
+def _elements(statistic: float | tuple[float, ...], size: int) -> list[float]:
+    return list(statistic) if isinstance(statistic, tuple) else [statistic] * size

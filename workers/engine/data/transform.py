@@ -43,6 +43,12 @@ def apply(raw: Tensor, transform: InputTransform) -> Tensor:
     return ((x - _column(transform.mean, x)) / _column(transform.std, x)).to(torch.float32)
 
 
+def prepared(raw: Tensor, transform: InputTransform) -> Tensor:
+    """`apply`, then the channels moved to the last side for a model that has them there."""
+    x = apply(raw, transform)
+    return x.movedim(1, -1).contiguous() if transform.layout == "channels_last" else x
+
+
 def invert(x: Tensor, transform: InputTransform, dtype: torch.dtype = torch.float32) -> Tensor:
     """The inverse of `apply`: (x * std + mean) / scale in `dtype`, float32 or float64, for x [N, *row]."""
     x = x.to(dtype)

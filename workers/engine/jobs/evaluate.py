@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
 from app.contracts.layouts.summary import parameter_count
 from app.contracts.reports.baselines import BaselineReport
 from app.contracts.resources.manifests import SplitName
@@ -18,10 +16,13 @@ from workers.engine.evaluation.predictions import PredictionsFiles
 from workers.engine.evaluation.report import Cost, TeacherPart
 from workers.engine.jobs.baselines.comparing import compare, outputs_of_baselines
 from workers.engine.jobs.job import Job
-from workers.engine.jobs.test_analysis import TestAnalysis, analyse_test_rows
+from workers.engine.jobs.test_analysis import TestAnalysis, analyse_test_rows, not_corruptible
 from workers.engine.jobs.trained import Trained
 from workers.engine.tasks.build import BuiltTask
 from workers.engine.teachers.teacher import Teacher
+
+_EXAMPLES = 64
+"""Number of rows on which latency is measured."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ def evaluate_trained(trained: Trained) -> Evaluated:
     baselines = compare(trained, tasks, evaluation)
     analysis = analyse_test_rows(trained, tasks)
     evaluation.verdict.update(analysis.verdict)
+    reason = not_corruptible(trained)
+    if reason is not None:
+        evaluation.not_measured["robustness"] = reason
     teachers, cost = _teacher_parts(trained), _student_cost(trained)
     return Evaluated(tasks, evaluation, predictions, analysis, baselines, teachers, cost)
 
@@ -83,14 +87,9 @@ def _evaluation(trained: Trained, tasks: list[EvaluatedTask]) -> tuple[Evaluatio
     return evaluation, predictions.splits
 
 
-def _examples(trained: Trained) -> Tensor:
-    """The first rows of the dataset, raw, on the device."""
-    return trained.data.dataset.inputs[trained.data.input_name][:64].to(trained.job.device)
-
-
 def _student_cost(trained: Trained) -> Cost:
     network = trained.student.network
-    rows = apply(_examples(trained), trained.data.transform)
+    rows = apply(trained.data.raw[:_EXAMPLES].to(trained.job.device), trained.data.transform)
     with evaluating(network):
         latency = measure_latency(network, example_batches(rows), trained.job.device)
     return Cost(parameters=parameter_count(network.architecture), flops=count_flops(network, rows[:1]), latency=latency)
@@ -110,7 +109,7 @@ def _teacher_parts(trained: Trained) -> list[TeacherPart]:
 
 
 def _teacher_cost(trained: Trained, teacher: Teacher) -> Cost:
-    rows = teacher.prepared(_examples(trained))
+    rows = teacher.prepare(trained.data.dataset.raw[:_EXAMPLES])
     return Cost(
         parameters=teacher.parameters,
         bytes=teacher.bytes,

@@ -6,7 +6,7 @@ from pathlib import Path
 from app.contracts.layouts.summary import layers, parameter_count
 from app.contracts.reports.report import OnnxCheck
 from app.contracts.resources.facts import ModelFacts, OutputFacts
-from app.contracts.resources.manifests import InputTransform, ModelManifest
+from app.contracts.resources.manifests import InputTransform, ModelInputSpec, ModelManifest
 from app.contracts.resources.row_layouts import transform_for
 from app.contracts.specs.architectures import Architecture
 from app.contracts.wire.orders import PEER_ROLES, PREDICTIONS_ROLES, OutputFile, OutputRole, PeerModel
@@ -92,7 +92,7 @@ class _Exporter:
         export_onnx(network, path, metadata, trained.data.input_name)
         splits = trained.data.dataset.splits
         rows = splits.get("test", splits["train"])[:_CHECKED_ROWS]
-        raw = trained.data.dataset.inputs[trained.data.input_name][rows]
+        raw = trained.data.raw[rows]
         x = apply(raw, trained.data.transform).reshape(len(rows), *network.input_shape)
         check = check_onnx(path, network, x)
         return [output_file("onnx", path)], {"onnx": check}
@@ -114,10 +114,21 @@ class _Exporter:
         return model_metadata(architecture, self._inputs(architecture), outputs, provenance)
 
     def _inputs(self, architecture: Architecture) -> dict[str, InputTransform]:
-        """The dataset's transform, for rows in the network's input shape."""
+        """The dataset's transforms; that of a single input is for rows in the network's input shape."""
         data = self._trained.data
-        rows = data.dataset.inputs[data.input_name].shape[1:]
-        return {data.input_name: transform_for(data.transform, rows, architecture.input_shape or rows)}
+        transforms, shapes = data.dataset.transforms, data.layout.shapes
+        if len(shapes) > 1:
+            return {name: transforms[name] for name in shapes}
+        ((name, rows),) = shapes.items()
+        return {name: transform_for(transforms[name], rows, architecture.input_shape or rows)}
+
+    def _input_specs(self, architecture: Architecture) -> dict[str, ModelInputSpec]:
+        """As in a manifest: several inputs say their shapes."""
+        shapes = self._trained.data.layout.shapes
+        return {
+            name: ModelInputSpec(**dict(transform), shape=shapes[name] if len(shapes) > 1 else None)
+            for name, transform in self._inputs(architecture).items()
+        }
 
     def facts(self, architecture: Architecture) -> ModelFacts:
         """The facts of an exported model, as an inspection would find them."""
@@ -126,6 +137,7 @@ class _Exporter:
             architecture=architecture,
             input_shape=architecture.input_shape,
             inputs=self._inputs(architecture),
+            input_shapes=dict(self._trained.data.layout.shapes),
             outputs={
                 each.student.name: OutputFacts(spec=each.student.spec, size=sizes[each.student.name])
                 for each in self._trained.tasks
@@ -141,6 +153,6 @@ class _Exporter:
             name=spec.name or f"{spec.kind} student",
             format="safetensors",
             architecture=architecture,
-            inputs=self._inputs(architecture),
+            inputs=self._input_specs(architecture),
             outputs={each.student.name: each.student.spec for each in self._trained.tasks},
         )

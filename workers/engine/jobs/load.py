@@ -7,12 +7,15 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from app.contracts.problems import UserError
+from app.contracts.resolving.data.inputs import student_inputs
 from app.contracts.resources.manifests import InputTransform, SplitName
 from app.contracts.specs.jobs import AnyTrainingJob, TrainJob
 from app.contracts.specs.stores import StoreSpec
 from workers.engine.data.augment.plan import AugmentationPlan
 from workers.engine.data.dataset import Dataset
 from workers.engine.data.inputs import Inputs
+from workers.engine.data.layout import InputLayout, joined_transform
 from workers.engine.jobs.search import folds_of
 from workers.engine.tasks.run_spec import RunSpec
 
@@ -26,31 +29,49 @@ class JobData:
     dataset: Dataset
     inputs: Inputs
     augmentation: AugmentationPlan | None
+    names: tuple[str, ...]
+    """The inputs of the dataset that the student reads, in the dataset's order."""
 
     @classmethod
     def of(cls, spec: AnyTrainingJob, dataset: Dataset, device: torch.device) -> "JobData":
         """The data of a job on `device`. It is the same for all seeds and candidates of a job."""
-        name = next(iter(dataset.inputs))
-        transform, views = dataset.transforms[name], spec.training.views
-        raw = dataset.inputs[name]
+        names, _, problem = student_inputs(spec.network.inputs, dataset.layout.shapes)
+        if problem is not None:
+            raise UserError(problem.code, problem.detail)
+        transform, views = joined_transform(dataset.transforms, dataset.layout.only(names)), spec.training.views
+        raw = dataset.layout.select(dataset.raw, names)
         inputs = Inputs.prepare(raw, transform, device)
         shape = RunSpec.of(spec).architecture.input_shape
         if views is None or shape is None:
-            return cls(dataset, inputs, None)
+            return cls(dataset, inputs, None, names)
         rows = dataset.splits["train"]
         if folds_of(spec) is not None:
             rows = torch.cat([rows, dataset.splits.get("validation", rows[:0])])
-        return cls(dataset, inputs, AugmentationPlan.of(views, inputs, rows, shape, transform, raw.dtype))
+        return cls(dataset, inputs, AugmentationPlan.of(views, inputs, rows, shape, transform, raw.dtype), names)
 
     @property
     def input_name(self) -> str:
-        """The name of the dataset's only input."""
-        return next(iter(self.dataset.inputs))
+        """The name of the student's input tensor: of the only input that it reads, else `inputs`."""
+        return self.names[0] if len(self.names) == 1 else "inputs"
+
+    @property
+    def layout(self) -> InputLayout:
+        """The inputs that the student reads."""
+        return self.dataset.layout.only(self.names)
+
+    @cached_property
+    def raw(self) -> Tensor:
+        """The raw rows that the student reads [N, …]."""
+        return self.select(self.dataset.raw)
+
+    def select(self, raw: Tensor) -> Tensor:
+        """The part of raw rows of the dataset that the student reads."""
+        return self.dataset.layout.select(raw, self.names)
 
     @property
     def transform(self) -> InputTransform:
         """The student's transform of raw rows."""
-        return self.dataset.transforms[self.input_name]
+        return joined_transform(self.dataset.transforms, self.layout)
 
     @property
     def trained_rows(self) -> Tensor:
@@ -60,7 +81,7 @@ class JobData:
     @cached_property
     def digest_of_inputs(self) -> str:
         """SHA-256 of the inputs of `trained_rows`."""
-        return digest_of_rows(self.dataset.inputs[self.input_name], self.trained_rows)
+        return digest_of_rows(self.raw, self.trained_rows)
 
     def split(self, name: SplitName) -> Tensor:
         """The rows of a split, int64; empty if the dataset has no such split."""

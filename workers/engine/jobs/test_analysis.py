@@ -55,10 +55,21 @@ def analyse_test_rows(trained: Trained, tasks: Sequence[EvaluatedTask]) -> TestA
                 name: reliability(party.values, party.spec, labels) for name, party in parties.items()
             }
     _add_verdicts_over_repeats(trained, tasks, student, control, rows, analysis)
-    if control is not None or any(task.teachers for task in tasks):
+    if (control is not None or any(task.teachers for task in tasks)) and not_corruptible(trained) is None:
         corrupted = rows_to_corrupt(rows, len(trained.data.dataset.sources))
         analysis.robustness.update(_robustness(trained, tasks, corrupted))
     return analysis
+
+
+def not_corruptible(trained: Trained) -> str | None:
+    """Why robustness is not measured: noise makes rows that a teacher of integer inputs does not take."""
+    models = trained.teachers.order.models
+    whole = sorted(
+        models[key].manifest.name
+        for key in trained.teachers.opened
+        if (facts := models[key].facts) is not None and facts.reads_whole_numbers
+    )
+    return f"the teacher `{whole[0]}` reads whole numbers, and corrupted rows have others" if whole else None
 
 
 def rows_to_corrupt(rows: Tensor, datasets: int) -> Tensor:
@@ -106,7 +117,7 @@ def _add_verdicts_over_repeats(
 
 
 def _robustness(trained: Trained, tasks: Sequence[EvaluatedTask], rows: Tensor) -> dict[str, tuple[Robustness, ...]]:
-    raw = trained.data.dataset.inputs[trained.data.input_name]
+    raw = trained.data.dataset.raw
     low, high = value_range(raw[trained.data.split("train")])
     parties: dict[str, PredictRaw] = {}
     teachers = [teacher for task in tasks for teacher in task.teachers]
@@ -123,7 +134,7 @@ def _robustness(trained: Trained, tasks: Sequence[EvaluatedTask], rows: Tensor) 
 def _network(trained: Trained, network: Network, tasks: Sequence[EvaluatedTask]) -> PredictRaw:
     def predict(raw: Tensor) -> dict[str, PartyOutputs]:
         with evaluating(network):
-            outputs = network(apply(raw.to(trained.job.device), trained.data.transform))
+            outputs = network(apply(trained.data.select(raw).to(trained.job.device), trained.data.transform))
         return {task.name: PartyOutputs(outputs[task.name].float().cpu(), task.spec) for task in tasks}
 
     return predict

@@ -51,8 +51,7 @@ class Trained:
 
     def outputs_of(self, model: TrainedModel) -> Outputs:
         """The outputs of a trained model on rows of the dataset, in evaluation mode."""
-        raw = self.data.dataset.inputs[self.data.input_name]
-        return network_outputs(model.network, raw, self.data.transform, self.job.device)
+        return network_outputs(model.network, self.data.raw, self.data.transform, self.job.device)
 
     def dataset_uses(self) -> list[DatasetUse]:
         """The number of trained rows of each dataset, and its share of the batches."""

@@ -1,52 +1,104 @@
 """An ONNX graph under ONNX Runtime, with bounded threads."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
+from app.contracts.problems import UserError
+
+TYPES: Mapping[str, type[np.generic]] = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(int16)": np.int16,
+    "tensor(int8)": np.int8,
+    "tensor(uint64)": np.uint64,
+    "tensor(uint32)": np.uint32,
+    "tensor(uint16)": np.uint16,
+    "tensor(uint8)": np.uint8,
+    "tensor(bool)": np.bool_,
+}
+EXACT = 1 << 24
+"""Up to here float32, in which rows arrive, has every whole number."""
+WHOLE = 1e-3
+"""Distance from a whole number that counts as rounding, of rows that were transformed and back."""
+Dimensions = tuple[int | str | None, ...]
+
+
+@dataclass(frozen=True)
+class GraphInput:
+    """An input of a graph as it is declared; `shape` includes the batch dimension, open ones are text or None."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: Dimensions
+
+    @property
+    def row(self) -> tuple[int | None, ...]:
+        """The shape of one row; None for an open dimension."""
+        return tuple(side if isinstance(side, int) and side > 0 else None for side in self.shape[1:])
+
+    @property
+    def fixed_row(self) -> tuple[int, ...] | None:
+        """The shape of one row where the graph fixes it."""
+        sides = tuple(side for side in self.row if side is not None)
+        return sides if sides and len(sides) == len(self.row) else None
+
+
+@dataclass(frozen=True)
+class Feeds:
+    """What the inputs of a graph are fed with, by the graph's names.
+
+    `rows` are shapes of one row, in the order in which a row's numbers are concatenated; `constants` are numbers that
+    fill a whole input.
+    """
+
+    rows: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    constants: Mapping[str, float] = field(default_factory=dict)
 
 
 class OnnxGraph:
-    """One input of numbers; rows in, arrays out. A graph with a fixed batch size is fed in parts of that size.
+    """Rows in, arrays out. A graph with a fixed batch size is fed in parts of that size.
 
-    `taps` name tensors inside the graph that become outputs too.
+    `taps` name tensors inside the graph that become outputs too. Without `feeds` all rows go to the first input, in
+    the shape that the graph fixes.
     """
 
-    def __init__(self, path: Path, threads: int, taps: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, threads: int, taps: Sequence[str] = (), feeds: Feeds | None = None) -> None:
+        """Raises KeyError for inputs of other types than numbers."""
         import onnxruntime  # here, as it starts a thread: the fork server must have none
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4
         self._session = onnxruntime.InferenceSession(
             _tapped(path, taps) if taps else str(path), options, providers=["CPUExecutionProvider"]
         )
         self._options = onnxruntime.RunOptions()
-        source = self._session.get_inputs()[0]
-        self._input = source.name
-        self._type = _TYPES[source.type]
-        self.input_shape: tuple[int | str | None, ...] = tuple(source.shape)
+        self.inputs: tuple[GraphInput, ...] = tuple(
+            GraphInput(source.name, np.dtype(TYPES[source.type]), tuple(source.shape))
+            for source in self._session.get_inputs()
+        )
         self.output_names: tuple[str, ...] = tuple(output.name for output in self._session.get_outputs())
+        self.feeds = feeds or Feeds()
 
     @property
     def fixed_batch(self) -> int | None:
-        """The batch size that the graph fixes, if any."""
-        first = self.input_shape[0] if self.input_shape else None
+        """The batch size that the inputs fed with rows fix, if any."""
+        fed = [source for source in self.inputs if source.name not in self.feeds.constants]
+        first = next((source.shape[0] for source in fed if source.shape), None)
         return first if isinstance(first, int) and first > 0 else None
 
-    @property
-    def row_shape(self) -> tuple[int, ...] | None:
-        """The shape of one row where the graph fixes it."""
-        row = self.input_shape[1:]
-        sides = tuple(side for side in row if isinstance(side, int) and side > 0)
-        return sides if sides and len(sides) == len(row) else None
-
-    def try_out(self, rows: NDArray[np.float32], seconds: float) -> dict[str, NDArray[np.generic]]:
+    def try_out(self, rows: NDArray[Any], seconds: float) -> dict[str, NDArray[np.generic]]:
         """As `run`; raises TimeoutError where the graph gives no result within so many seconds (it may loop)."""
         late = threading.Event()
 
@@ -58,6 +110,8 @@ class OnnxGraph:
         timer.start()
         try:
             return self.run(rows)
+        except UserError:
+            raise
         except Exception:
             if late.is_set():
                 raise TimeoutError(f"no answer after {seconds:.0f} s") from None
@@ -65,24 +119,64 @@ class OnnxGraph:
         finally:
             timer.cancel()
 
-    def run(self, rows: NDArray[np.float32]) -> dict[str, NDArray[np.generic]]:
-        """Rows [n, …] -> {output: [n, …]}."""
-        shape = self.row_shape
-        shaped = rows.reshape(len(rows), *shape) if shape is not None else rows
+    def run(self, rows: NDArray[Any]) -> dict[str, NDArray[np.generic]]:
+        """Rows [n, …] -> {output: [n, …]}. Raises UserError `not_whole_numbers` for integer inputs."""
         size = self.fixed_batch
         if size is None:
-            return self._run(shaped)
-        parts = [self._run_padded(shaped[start : start + size], size) for start in range(0, len(shaped), size)]
+            return self._run(rows)
+        parts = [self._run_padded(rows[start : start + size], size) for start in range(0, len(rows), size)]
         return {name: np.concatenate([part[name] for part in parts]) for name in self.output_names}
 
-    def _run_padded(self, rows: NDArray[np.float32], size: int) -> dict[str, NDArray[np.generic]]:
+    def _run_padded(self, rows: NDArray[Any], size: int) -> dict[str, NDArray[np.generic]]:
         missing = size - len(rows)
         padded = np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) if missing else rows
         return {name: values[: len(rows)] for name, values in self._run(padded).items()}
 
-    def _run(self, rows: NDArray[np.float32]) -> dict[str, NDArray[np.generic]]:
-        arrays = self._session.run(None, {self._input: rows.astype(self._type, copy=False)}, self._options)
+    def _run(self, rows: NDArray[Any]) -> dict[str, NDArray[np.generic]]:
+        arrays = self._session.run(None, self._fed(rows), self._options)
         return dict(zip(self.output_names, (np.asarray(value) for value in arrays), strict=True))
+
+    def _fed(self, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """The arrays of all inputs, each of the graph's own type."""
+        by_name = {source.name: source for source in self.inputs}
+        fed = {name: _constant(by_name[name], number, len(rows)) for name, number in self.feeds.constants.items()}
+        shapes = self.feeds.rows
+        if len(shapes) < 2:
+            source = by_name[next(iter(shapes))] if shapes else self.inputs[0]
+            shape = next(iter(shapes.values()), source.fixed_row)
+            return fed | {source.name: as_type(source, rows if shape is None else rows.reshape(len(rows), *shape))}
+        flat, first = rows.reshape(len(rows), -1), 0
+        for name, shape in shapes.items():
+            part = flat[:, first : first + prod(shape)]
+            fed[name] = as_type(by_name[name], part.reshape(len(rows), *shape))
+            first += prod(shape)
+        return fed
+
+
+def as_type(source: GraphInput, rows: NDArray[Any]) -> NDArray[Any]:
+    """Rows in the type of an input. Raises UserError `not_whole_numbers` where an integer type does not have them."""
+    if source.dtype.kind == "f":
+        return np.ascontiguousarray(rows.astype(source.dtype, copy=False))
+    low, high = (0, 1) if source.dtype.kind == "b" else (np.iinfo(source.dtype).min, np.iinfo(source.dtype).max)
+    low, high = max(low, -EXACT), min(high, EXACT)
+    wrong = ~((rows >= low) & (rows <= high))
+    if rows.dtype.kind == "f":
+        wrong |= np.abs(np.rint(rows) - rows) > WHOLE
+    if wrong.any():
+        found = rows[wrong].flat[0]
+        raise UserError(
+            "not_whole_numbers",
+            f"input `{source.name}` of the graph takes {source.dtype}: whole numbers from {low} to {high}, found "
+            f"{found:.6g}. Give raw rows of these numbers, and no transform in the model's `inputs`",
+        )
+    whole = np.rint(rows) if rows.dtype.kind == "f" else rows
+    return np.ascontiguousarray(whole.astype(source.dtype))
+
+
+def _constant(source: GraphInput, number: float, rows: int) -> NDArray[Any]:
+    """An input filled with one number; open dimensions have the size of the batch."""
+    shape = tuple(side if isinstance(side, int) and side > 0 else rows for side in source.shape)
+    return np.full(shape, number, dtype=source.dtype)
 
 
 def _tapped(path: Path, taps: Sequence[str]) -> bytes:

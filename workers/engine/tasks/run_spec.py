@@ -51,7 +51,7 @@ class RunSpec:
         """`train` and `distill` become jobs of one task, named after its target."""
         match spec:
             case TrainJob():
-                return cls(spec, spec.model, (_only_task(spec),))
+                return cls(spec, architecture_of(spec.model), (_only_task(spec),))
             case DistillJob():
                 task = _only_task(spec)
                 if spec.teachers:

@@ -11,17 +11,14 @@ from torch import Tensor
 
 from app.contracts.problems import UserError
 from app.contracts.resources.facts import OutputFacts
-from app.contracts.resources.manifests import InputTransform
-from app.contracts.resources.row_layouts import rows_shape
 from app.contracts.wire.orders import ModelInput
-from workers.engine.data.transform import apply
+from workers.engine.data.layout import InputLayout
 from workers.engine.models.build import build
 from workers.engine.models.loading import load_weights
 from workers.engine.models.network import Network
 from workers.engine.models.onnx_graph import OnnxGraph
 from workers.engine.models.taps import Taps
-
-IDENTITY = InputTransform()
+from workers.engine.teachers.reading import Reading, feeds_of
 
 
 class Teacher(Protocol):
@@ -57,13 +54,10 @@ class Teacher(Protocol):
         """The torch module, for models of a known architecture; None for ONNX graphs."""
         ...
 
-    @property
-    def transform(self) -> InputTransform:
-        """The transform of raw rows before `forward`."""
-        ...
-
-    def prepared(self, raw: Tensor) -> Tensor:
-        """Raw rows [n, …] in the model's input shape, transformed, on the device: what `forward` takes."""
+    def prepare(self, raw: Tensor) -> Tensor:
+        """Raw rows [n, …] of the dataset -> what `forward` takes, on the device: the inputs that it reads, each after
+        its transform, several concatenated to [n, numbers].
+        """
         ...
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -78,25 +72,21 @@ class Teacher(Protocol):
 class _TeacherBase:
     """Shared parts of both kinds of teacher: facts of the model, transform, check of its outputs."""
 
-    def __init__(self, model: ModelInput, device: torch.device) -> None:
+    def __init__(self, model: ModelInput, device: torch.device, layout: InputLayout | None) -> None:
         assert model.facts is not None
+        self._reading = Reading.of(model.facts, layout)
         self.name = model.manifest.name
         self.sha256 = model.sha256
         self.outputs: Mapping[str, OutputFacts] = model.facts.outputs
         self.parameters = model.facts.parameters
         self.bytes = Path(model.path).stat().st_size
-        self.transform = next(iter(model.facts.inputs.values()), IDENTITY)
-        self._row = model.facts.input_shape
         self._device = device
 
-    def prepared(self, raw: Tensor) -> Tensor:
-        # The transform is that of rows in the model's shape: statistics of its channels, not of a flat row's numbers.
-        rows = raw if self._row is None else raw.reshape(len(raw), *rows_shape(self.transform, self._row))
-        x = apply(rows.to(self._device), self.transform)
-        return x.movedim(1, -1).contiguous() if self.transform.layout == "channels_last" else x
+    def prepare(self, raw: Tensor) -> Tensor:
+        return self._reading.prepare(raw.to(self._device))
 
     def _predict(self, raw: Tensor, forward: Callable[[Tensor], dict[str, Tensor]]) -> dict[str, Tensor]:
-        outputs = forward(self.prepared(raw))
+        outputs = forward(self.prepare(raw))
         for name, values in outputs.items():
             if not bool(values.isfinite().all()):
                 raise UserError(
@@ -110,8 +100,8 @@ class _TeacherBase:
 class NetworkTeacher(_TeacherBase):
     """A torch network of a known architecture."""
 
-    def __init__(self, model: ModelInput, device: torch.device) -> None:
-        super().__init__(model, device)
+    def __init__(self, model: ModelInput, device: torch.device, layout: InputLayout | None = None) -> None:
+        super().__init__(model, device, layout)
         assert model.facts is not None
         assert model.facts.architecture is not None
         network = build(model.facts.architecture)
@@ -135,21 +125,40 @@ class OnnxTeacher(_TeacherBase):
 
     network = None
 
-    def __init__(self, model: ModelInput, device: torch.device, threads: int) -> None:
-        super().__init__(model, device)
+    def __init__(
+        self, model: ModelInput, device: torch.device, threads: int, layout: InputLayout | None = None
+    ) -> None:
+        super().__init__(model, device, layout)
+        assert model.facts is not None
         self._path = Path(model.path)
         self._threads = threads
-        self._graph = OnnxGraph(self._path, threads)
+        self._feeds = feeds_of(model.facts, self._reading)
+        self._names = model.facts.graph_outputs
+        self._graph = OnnxGraph(self._path, threads, feeds=self._feeds)
         self._with_layers: tuple[tuple[str, ...], OnnxGraph] | None = None
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """The graph's outputs are matched to the manifest's by name; single outputs match whatever their names."""
-        return self._named(self._graph.run(x.cpu().numpy()), len(x))
+        """The graph's outputs, as the inspection has matched them to the manifest's."""
+        return self._named(self._run(self._graph, x), len(x))
+
+    def _run(self, graph: OnnxGraph, x: Tensor) -> dict[str, NDArray[np.generic]]:
+        try:
+            return graph.run(x.cpu().numpy())
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:  # ONNX Runtime's own errors share no base class but Exception
+            message = str(error).replace(str(self._path), "it").partition("\n")[0][:300]
+            raise UserError(
+                "teacher_failed",
+                f"the graph of teacher `{self.name}` fails on rows of this dataset, of shape {list(x.shape[1:])}: "
+                f"{message}",
+            ) from None
 
     def _named(self, arrays: dict[str, NDArray[np.generic]], rows: int) -> dict[str, Tensor]:
         if len(arrays) == 1 and len(self.outputs) == 1:
-            arrays = {next(iter(self.outputs)): next(iter(arrays.values()))}
-        tensors = {name: torch.from_numpy(arrays[name]).float().reshape(rows, -1) for name in self.outputs}
+            arrays = {self._names.get(name, name): next(iter(arrays.values())) for name in self.outputs}
+        named = {name: arrays[self._names.get(name, name)] for name in self.outputs}
+        tensors = {name: torch.from_numpy(values).float().reshape(rows, -1) for name, values in named.items()}
         return {name: values.to(self._device) for name, values in tensors.items()}
 
     def predict(self, raw: Tensor, layers: Sequence[str] = ()) -> dict[str, Tensor]:
@@ -158,7 +167,7 @@ class OnnxTeacher(_TeacherBase):
         graph = self._graph_with(tuple(layers))
 
         def forward(x: Tensor) -> dict[str, Tensor]:
-            arrays = graph.run(x.cpu().numpy())
+            arrays = self._run(graph, x)
             outputs = {name: arrays[name] for name in self._graph.output_names}
             return self._named(outputs, len(x)) | _flat({name: torch.from_numpy(arrays[name]) for name in layers})
 
@@ -166,7 +175,7 @@ class OnnxTeacher(_TeacherBase):
 
     def _graph_with(self, layers: tuple[str, ...]) -> OnnxGraph:
         if self._with_layers is None or self._with_layers[0] != layers:
-            self._with_layers = (layers, OnnxGraph(self._path, self._threads, taps=layers))
+            self._with_layers = (layers, OnnxGraph(self._path, self._threads, layers, self._feeds))
         return self._with_layers[1]
 
 
@@ -179,12 +188,15 @@ def _flat(taps: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {layer_key(name): values.float().flatten(1) for name, values in taps.items()}
 
 
-def open_teacher(model: ModelInput, device: torch.device, threads: int) -> Teacher:
-    """Load a ready model as a teacher on `device`."""
+def open_teacher(model: ModelInput, device: torch.device, threads: int, layout: InputLayout | None = None) -> Teacher:
+    """Load a ready model as a teacher on `device`; `layout`: the inputs of the dataset's rows, None for a single one.
+
+    Raises UserError where it does not read these inputs.
+    """
     match model.manifest.format:
         case "onnx":
-            return OnnxTeacher(model, device, threads)
+            return OnnxTeacher(model, device, threads, layout)
         case "safetensors" | "state_dict":
-            return NetworkTeacher(model, device)
+            return NetworkTeacher(model, device, layout)
         case _:
             assert_never(model.manifest.format)

@@ -26,6 +26,7 @@ from app.contracts.wire.orders import ModelInput, Order
 from workers.engine.common.environment import environment_fingerprint
 from workers.engine.data.augment.plan import AugmentationPlan
 from workers.engine.data.dataset import Dataset, Source
+from workers.engine.data.joining import order_of
 from workers.engine.data.quality.meaning import check_meaning
 from workers.engine.data.top_k import TopK
 from workers.engine.losses.softmax import class_scores
@@ -138,7 +139,7 @@ class Teachers:
 
     def _teacher(self, key: str, model: ModelInput) -> Teacher:
         if key not in self.opened:
-            self.opened[key] = open_teacher(model, self.device, self.order.threads)
+            self.opened[key] = open_teacher(model, self.device, self.order.threads, self.dataset.layout)
         return self.opened[key]
 
     def _targets(self, key: str, model: ModelInput, teacher: Teacher) -> StoredTargets:
@@ -154,7 +155,7 @@ class Teachers:
     ) -> tuple[StoredTargets, TargetUse]:
         """A teacher's outputs for the rows of one dataset, without augmentation."""
         facts = self._facts(model, teacher, [source])
-        raw = next(iter(self.dataset.inputs.values()))[source.first : source.first + source.rows]
+        raw = self.dataset.raw[source.first : source.first + source.rows]
         passes = self._forward_passes(key, teacher, (part.to(source.dtype) for part in torch.split(raw, BLOCK)))
         targets, store = self._load_or_compute(key, model, teacher, facts, source.rows, passes)
         self._stores.append(store)
@@ -257,12 +258,20 @@ class Teachers:
     def _data(self, source: Source) -> dict[str, object]:
         """The file and columns of the raw rows: two datasets may read different columns of the same file."""
         dataset = self.order.datasets[source.id]
-        shape = [source.rows, *next(iter(self.dataset.inputs.values())).shape[1:]]
+        specs = dataset.manifest.inputs
+        shapes = list(self.dataset.layout.shapes.values())
+        if len(specs) > 1:
+            shapes = [self.dataset.layout.shapes[name] for name in specs]
         inputs = {
-            name: [str(source.dtype), shape, list(spec.columns or (name,)), *([spec.layout] if spec.layout else [])]
-            for name, spec in dataset.manifest.inputs.items()
+            name: [
+                str(source.dtype),
+                [source.rows, *shape],
+                list(spec.columns or (name,)),
+                *([spec.layout] if spec.layout else []),
+            ]
+            for (name, spec), shape in zip(specs.items(), shapes, strict=True)
         }
-        return {"dataset": dataset.sha256, "inputs": inputs}
+        return {"dataset": dataset.sha256, "inputs": inputs, **order_of(list(self.dataset.layout.shapes))}
 
 
 def _selected(outputs: TeacherOutputs, ref: TeacherRef) -> TeacherOutputs:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import get_args
 
-from app.contracts.resolving.findings import Findings
+from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resources.facts import DatasetFacts, InputFacts, TargetFacts
 from app.contracts.resources.manifests import SplitName
 from app.contracts.specs.jobs import DatasetRef
@@ -56,8 +56,24 @@ def _summed(counts: Sequence[Mapping[SplitName, int]]) -> dict[SplitName, int]:
 def _check_inputs(first: Known, other: Known, findings: Findings) -> None:
     """One network reads the rows of all: they have one shape, and are scaled in one way."""
     (_, one, theirs), (place, two, ours) = first, other
-    a, b = (next(iter(facts.inputs.values())) for facts in (theirs, ours))
     pointer = f"/datasets/{place}"
+    if len(theirs.inputs) == len(ours.inputs) == 1:
+        pairs = [(next(iter(theirs.inputs.values())), next(iter(ours.inputs.values())))]
+    elif set(theirs.inputs) != set(ours.inputs):
+        findings.problem(
+            pointer,
+            "input_mismatch",
+            f"{two} has inputs {quoted(ours.inputs)}, {one} {quoted(theirs.inputs)}: one network reads both, so give "
+            "the same inputs the same names in their manifests",
+        )
+        return
+    else:
+        pairs = [(theirs.inputs[name], ours.inputs[name]) for name in theirs.inputs]
+    for a, b in pairs:
+        _check_input(a, b, one, two, findings, pointer)
+
+
+def _check_input(a: InputFacts, b: InputFacts, one: str, two: str, findings: Findings, pointer: str) -> None:
     if a.shape != b.shape:
         findings.problem(
             pointer,
@@ -77,9 +93,8 @@ def _check_inputs(first: Known, other: Known, findings: Findings) -> None:
 
 
 def _inputs(known: Sequence[Known]) -> dict[str, InputFacts]:
-    """The first dataset's input. Statistics are those of all training rows, which the worker computes from the rows."""
-    name, first = next(iter(known[0][2].inputs.items()))
-    return {name: first.model_copy(update={"mean": None, "std": None})}
+    """The first dataset's inputs, without statistics: the worker computes those of all training rows from the rows."""
+    return {name: facts.model_copy(update={"mean": None, "std": None}) for name, facts in known[0][2].inputs.items()}
 
 
 def _target(name: str, known: Sequence[Known], findings: Findings) -> TargetFacts:

@@ -1,8 +1,10 @@
 """Do the augmentations fit the rows: images [channels, height, width] take all, other arrays noise and mixup."""
 
+from collections.abc import Mapping
 from typing import assert_never
 
-from app.contracts.resolving.findings import Findings
+from app.contracts.resolving.findings import Findings, quoted
+from app.contracts.resources.facts import DatasetFacts, ModelFacts
 from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.jobs import AnyTrainingJob, DistillJob, MultitaskJob, TeacherRef, TrainJob
 from app.contracts.specs.views import (
@@ -53,11 +55,22 @@ def _too_large(
     return None if fits else reason
 
 
-def check_views(spec: AnyTrainingJob, findings: Findings) -> None:
+def check_views(
+    spec: AnyTrainingJob, dataset: DatasetFacts | None, models: Mapping[str, ModelFacts | None], findings: Findings
+) -> None:
     """Problems for augmentations that do not fit the rows or the terms of the loss; `spec` is resolved."""
     views = spec.training.views
     if views is None:
         return
+    _check_whole_numbers(spec, views, models, findings)
+    read, there = spec.network.inputs, dataset.inputs if dataset is not None else {}
+    if read is not None and set(read) != set(there) and any(ref.columns is None for _, ref in spec.teacher_refs()):
+        findings.problem(
+            "/training/views",
+            "view_undefined",
+            f"teachers see the rows as they are augmented, and the student reads {quoted(read)} alone of "
+            f"{quoted(there)}: leave `views` or the student's `inputs` out",
+        )
     shape = (spec.model if isinstance(spec, TrainJob) else spec.student).input_shape
     for place, reason in undefined_for(views, shape) if shape is not None else ():
         findings.problem(f"/training/views/transforms/{place}", "view_undefined", reason)
@@ -71,6 +84,22 @@ def check_views(spec: AnyTrainingJob, findings: Findings) -> None:
                 _check_distillation(task.teachers or (), task.distillation, views, findings, f"/tasks/{i}")
         case _:
             assert_never(spec)
+
+
+def _check_whole_numbers(
+    spec: AnyTrainingJob, views: Views, models: Mapping[str, ModelFacts | None], findings: Findings
+) -> None:
+    """Noise and mixup make numbers that a teacher of integer inputs does not take."""
+    facts = [models.get(ref.model or ref.job or "") for _, ref in spec.teacher_refs()]
+    if not any(each is not None and each.reads_whole_numbers for each in facts):
+        return
+    for place, transform in enumerate(views.transforms):
+        if isinstance(transform, NoiseView | MixupView):
+            findings.problem(
+                f"/training/views/transforms/{place}",
+                "view_undefined",
+                f"a teacher reads whole numbers, and `{transform.kind}` makes others: leave it out",
+            )
 
 
 def _check_distillation(

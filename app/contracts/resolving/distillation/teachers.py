@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+from app.contracts.resolving.data.inputs import inputs_read, shapes_of
 from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.distillation.methods import check_combination, check_terms
 from app.contracts.resolving.distillation.phases import check_phases
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
-from app.contracts.resources.manifests import InputTransform
-from app.contracts.resources.row_layouts import misfit, rows_shape, statistics_misfit, way_out
 from app.contracts.specs.distillation import DEFAULT_TERMS, DistillationSpec
 from app.contracts.specs.jobs import TeacherRef
 
@@ -103,27 +102,9 @@ def check_teacher(
         return
     if ref.output in facts.outputs and ref.classes is None:
         _fits_goal(goal, facts.outputs[ref.output], findings, pointer)
-    _check_rows(facts, next(iter(dataset.inputs.values())).shape, findings, pointer)
-
-
-def _check_rows(facts: ModelFacts, data: tuple[int, ...], findings: Findings, pointer: str) -> None:
-    """The dataset's rows can be read in the teacher's shape, and its statistics fit that shape."""
-    transform = next(iter(facts.inputs.values()), InputTransform())
-    shape = rows_shape(transform, facts.input_shape) if facts.input_shape is not None else data
-    code = misfit(data, shape)
-    if code is not None:
-        findings.problem(
-            pointer,
-            code,
-            f"the teacher expects rows of shape {list(shape)}, the dataset's have {list(data)}: "
-            + way_out(data, shape, teacher=True),
-        )
-        return
-    for name, transform in facts.inputs.items():
-        wrong = statistics_misfit(transform, shape)
-        if wrong is not None:
-            detail = f"the teacher's `inputs.{name}`: {wrong}; upload it with statistics of that many numbers"
-            findings.problem(pointer, "shape_mismatch", detail)
+    _, problem = inputs_read(facts, shapes_of(dataset))
+    if problem is not None:
+        findings.problem(pointer, problem.code, problem.detail)
 
 
 def check_unknown(ref: TeacherRef, dataset: DatasetFacts, findings: Findings, pointer: str) -> None:

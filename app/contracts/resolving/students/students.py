@@ -2,6 +2,7 @@
 
 from typing import TypeVar, cast
 
+from app.contracts.resolving.data.inputs import shapes_of, student_inputs
 from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.findings import Findings
 from app.contracts.resolving.multitask.sharing import check_sharing
@@ -47,7 +48,7 @@ def _outputs(arch: Architecture, goals: list[Goal], findings: Findings, pointer:
 
 def _check_layout(arch: Architecture, rows: InputFacts, shape: tuple[int, ...], findings: Findings) -> None:
     """Warn once where the first side is taken for the channels and the last one may be them."""
-    reads_channels = (arch.input_sides or ("",))[0] == "channels" or rows.standardize
+    reads_channels = any(sides[0] == "channels" for sides in arch.input_sides) or rows.standardize
     if rows.layout is not None or not reads_channels or not is_channels_last_suspected(shape):
         return
     if all(warning["code"] != "channels_last_suspected" for warning in findings.warnings):
@@ -66,16 +67,22 @@ def fitted(arch: _Network, dataset: DatasetFacts, goals: list[Goal], findings: F
     """The architecture with input shape and outputs filled in from dataset and tasks, and defaults that depend on
     other fields; misfits become problems.
     """
-    rows = next(iter(dataset.inputs.values()))
-    shape = _input_shape(arch, rows.shape, findings, pointer)
+    names, data, problem = student_inputs(arch.inputs, shapes_of(dataset))
+    if problem is not None:
+        findings.problem(f"{pointer}/inputs", problem.code, problem.detail)
+        return arch
+    shape = _input_shape(arch, data, findings, pointer)
     outputs = _outputs(arch, goals, findings, pointer)
     if shape is None:
         return arch
-    _check_layout(arch, rows, shape, findings)
+    if len(names) == 1:
+        _check_layout(arch, dataset.inputs[names[0]], shape, findings)
     for problem in arch.misfits(shape):
         findings.problem(f"{pointer}{problem.pointer}", problem.code, problem.detail)
     tasks = tuple(outputs)
     check_sharing(arch.model_copy(update={"input_shape": shape, "outputs": outputs}), tasks, findings, pointer)
     sharing = resolved_sharing(arch.sharing, tasks)
     update = {"input_shape": shape, "outputs": outputs, "sharing": sharing, **arch.dependent_defaults()}
+    if len(dataset.inputs) > 1:
+        update["inputs"] = names
     return cast(_Network, arch.model_copy(update=update))

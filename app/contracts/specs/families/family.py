@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from app.contracts.base import Contract, Dimension, Name, ParameterPrefix, Shape
+from app.contracts.base import Contract, Dimension, Name, ParameterPrefix, Shape, left_out
 from app.contracts.problems import Problem
 from app.contracts.specs.families import structure
 from app.contracts.specs.sharing import Sharing
@@ -30,6 +30,12 @@ class Family(Contract):
     )
     outputs: Annotated[dict[Name, Dimension], Field(min_length=1, max_length=64)] | None = Field(
         default=None, description="Output name -> size (classes, labels or values); from the dataset when left out."
+    )
+    inputs: Annotated[tuple[Name, ...], Field(min_length=1, max_length=8)] | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="Inputs of the dataset that the network reads, by name; all of them when left out. Several flat "
+        "inputs are concatenated in the order of the dataset's manifest.",
     )
     sharing: Sharing = Field(
         default="hard",

@@ -99,20 +99,38 @@ HOSTILE: dict[str, tuple[Callable[[], Graph | bytes], str, str]] = {
     ),
     "negative dimensions": (lambda: with_dims(-4, 2), "unreadable", "Negative"),
     "dimensions that overflow": (lambda: with_dims(2**62, 2**62), "unreadable", "overflow"),
-    "integers": (lambda: graph(inputs=[value("x", ["n", 4], TensorProto.INT64)]), "unreadable", "float"),
-    "two inputs": (lambda: graph(inputs=[value("x", ["n", 4]), value("z", ["n", 4])]), "unreadable", "(x, z)"),
+    "text": (lambda: graph(inputs=[value("x", ["n", 4], TensorProto.STRING)]), "unreadable", "string"),
+    "two inputs of one plain name": (
+        lambda: graph(inputs=[value("x", ["n", 4]), value("a/b", ["n", 4]), value("a:b", ["n", 4])]),
+        "bad_rename",
+        "['a_b']",
+    ),
+    "nine inputs": (
+        lambda: graph(inputs=[value("x", ["n", 4]), *(value(f"x{i}", ["n", 4]) for i in range(8))]),
+        "unreadable",
+        "9 inputs",
+    ),
+    "an input without rows": (
+        lambda: graph(inputs=[value("x", ["n", 4]), value("rate", [])]),
+        "open_shape",
+        '"constant"',
+    ),
     "no input": (
         lambda: graph(helper.make_node("Identity", ["w"], ["y"]), inputs=[value("w", [4, 2])]),
         "unreadable",
         "0 inputs",
     ),
-    "a row of open shape": (lambda: graph(inputs=[value("x", ["n", "k"])]), "open_shape", "['n', 'k']"),
+    "a row of open shape that no trial meets": (
+        lambda: graph(inputs=[value("x", ["n", "k"])], weights={"w": np.ones((5, 2), np.float32), "b": W[0]}),
+        "open_shape",
+        "['n', 'k']",
+    ),
     "a row without shape": (
         lambda: graph(
             helper.make_node("Identity", ["x"], ["y"]), inputs=[value("x", ["n"])], outputs=[value("y", ["n"])]
         ),
-        "open_shape",
-        "only the batch size may be dynamic",
+        "wrong_output",
+        "at least 2 scores",
     ),
     "rows of 2^32 numbers": (
         lambda: graph(

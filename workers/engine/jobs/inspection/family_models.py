@@ -1,11 +1,14 @@
 """Checks a model of a known architecture against its manifest: names, shapes, values, outputs."""
 
 from collections.abc import Mapping
+from functools import partial
 from math import prod
 from pathlib import Path
+from time import monotonic
 from typing import assert_never
 
 import torch
+from torch import Tensor
 
 from app.contracts.layouts.summary import layers, parameter_count
 from app.contracts.problems import UserError
@@ -22,18 +25,18 @@ from app.contracts.resources.manifests import (
 )
 from app.contracts.resources.row_layouts import rows_shape, statistics_misfit
 from app.contracts.specs.architectures import Architecture
-from workers.engine.data.quality.meaning import check_meaning
+from workers.engine.data.layout import IDENTITY, InputLayout
+from workers.engine.jobs.inspection.reference import check_reference
+from workers.engine.jobs.inspection.trial import RowKind, TriedModel, examples_of, plain_rows, try_out
 from workers.engine.models.build import build
 from workers.engine.models.loading import load_weights, loading_notes
 from workers.engine.models.network import Network
 
-TRIAL_ROWS = 8
-MAX_TRIAL_NUMBERS = 1 << 20
 MAX_NUMBERS = 1 << 28
 """Maximum number of elements of a row, or of a batch for graphs with a fixed batch size."""
 
 
-def check_transform(inputs: dict[str, InputTransform], row: tuple[int, ...]) -> None:
+def check_transform(inputs: Mapping[str, InputTransform], row: tuple[int, ...]) -> None:
     """Check that `mean` and `std` have as many numbers as a transform of rows of this shape may have.
 
     Raises UserError `shape_mismatch`.
@@ -80,11 +83,14 @@ def check_output(name: str, spec: OutputSpec, size: int) -> OutputFacts:
 def inspect_family_model(path: Path, manifest: ModelManifest) -> ModelFacts:
     """Load the weights into the architecture and run one row. Raises UserError with the reason of the rejection."""
     architecture = manifest.architecture
+    begun = monotonic()
     assert architecture is not None
     assert architecture.input_shape is not None
     assert architecture.outputs is not None
     _check_buildable(architecture, architecture.input_shape)
-    check_transform(manifest.inputs, architecture.input_shape)
+    layout = InputLayout(_input_shapes(manifest, architecture.input_shape))
+    for name, shape in layout.shapes.items():
+        check_transform({name: manifest.inputs.get(name, IDENTITY)}, shape)
     outputs = {name: check_output(name, manifest.outputs[name], size) for name, size in architecture.outputs.items()}
     weights = load_weights(
         path, manifest, architecture
@@ -92,35 +98,51 @@ def inspect_family_model(path: Path, manifest: ModelManifest) -> ModelFacts:
     network = build(architecture)
     network.load_state_dict(weights)
     network.eval()
-    with torch.no_grad():
-        example_outputs = network(network.example())
-    if not all(bool(values.isfinite().all()) for values in example_outputs.values()):
+    transforms = {name: spec.transform for name, spec in manifest.inputs.items()}
+    tried = TriedModel(layout, transforms, partial(_outputs_of, network))
+    if not all(bool(values.isfinite().all()) for values in tried.forward(network.example()).values()):
         raise UserError(
             "not_finite",
             "the model's outputs are NaN or infinite for a row of zeros, expected finite numbers: check its weights "
             "and that its normalisation layers have their statistics",
         )
-    _check_trial_rows(network, architecture.input_shape, outputs)
+    examples = try_out(tried, manifest.outputs, partial(_rows, layout), monotonic() - begun)
+    check_reference(manifest, tried)
     return ModelFacts(
         architecture=architecture,
         input_shape=architecture.input_shape,
-        inputs=manifest.inputs,
+        inputs=transforms,
+        input_shapes=dict(layout.shapes),
         outputs=outputs,
         parameters=parameter_count(architecture),
         layers=layers(architecture),
         warnings=loading_notes(path, manifest, architecture),
+        examples=examples_of(examples),
     )
 
 
-def _check_trial_rows(network: Network, shape: tuple[int, ...], outputs: Mapping[str, OutputFacts]) -> None:
-    """Run random normal rows and check what the outputs mean. Large rows are left to the first job on real ones."""
-    if prod(shape) * TRIAL_ROWS > MAX_TRIAL_NUMBERS:
-        return
-    rows = torch.randn(TRIAL_ROWS, *shape, generator=torch.Generator().manual_seed(0))
+def _input_shapes(manifest: ModelManifest, row: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """The shape of each input that a network reads, by name; `x` where the manifest names none."""
+    if len(manifest.inputs) < 2:
+        return {next(iter(manifest.inputs), "x"): row}
+    return {name: spec.shape or row for name, spec in manifest.inputs.items()}
+
+
+def _outputs_of(network: Network, x: Tensor) -> dict[str, Tensor]:
     with torch.no_grad():
-        results = network(rows)
-    for name, values in results.items():
-        check_meaning(name, outputs[name].spec, values.double().numpy())
+        return {name: values.float() for name, values in network(x).items()}
+
+
+def _rows(layout: InputLayout, kind: RowKind, count: int) -> Tensor:
+    """Rows of plausible numbers, several inputs joined."""
+    size = sum(prod(each) for each in layout.shapes.values())
+    shape = (size,) if len(layout.shapes) > 1 else next(iter(layout.shapes.values()))
+    if kind == "plain":
+        return plain_rows(shape)
+    draw = torch.Generator().manual_seed(0)
+    if kind == "normal":
+        return torch.randn(count, *shape, generator=draw)
+    return torch.randint(0, 256, (count, *shape), generator=draw).float()
 
 
 def check_row(shape: tuple[int, ...], rows: int = 1) -> None:

@@ -12,6 +12,7 @@ from workers.engine.common.files import sha256_of
 from workers.engine.common.memory import is_out_of_memory
 from workers.engine.data.reading import facts_of, read_dataset
 from workers.engine.jobs.inspection.family_models import inspect_family_model
+from workers.engine.jobs.inspection.onnx_models import CONVERTED as CONVERTED_GRAPH
 from workers.engine.jobs.inspection.onnx_models import inspect_onnx_model
 from workers.engine.jobs.inspection.state_dict import convert_state_dict
 from workers.engine.models.parameter_names import matched
@@ -49,13 +50,23 @@ def _model(model: ModelInput, outputs: Path) -> InspectionOutcome:
     path, manifest = Path(model.path), model.manifest
     match manifest.format:
         case "onnx":
-            return InspectionOutcome(model=inspect_onnx_model(path, manifest))
+            return _graph(path, manifest, outputs)
         case "safetensors":
             return InspectionOutcome(model=inspect_family_model(path, manifest))
         case "state_dict":
             return _converted(path, manifest, outputs)
         case _:
             assert_never(manifest.format)
+
+
+def _graph(path: Path, manifest: ModelManifest, outputs: Path) -> InspectionOutcome:
+    facts = inspect_onnx_model(path, manifest, outputs)
+    converted = outputs / CONVERTED_GRAPH
+    return InspectionOutcome(model=facts, files=(_file(converted),) if converted.exists() else ())
+
+
+def _file(path: Path) -> OutputFile:
+    return OutputFile(role="converted", path=path.name, bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
 def _converted(path: Path, manifest: ModelManifest, outputs: Path) -> InspectionOutcome:
@@ -70,8 +81,7 @@ def _converted(path: Path, manifest: ModelManifest, outputs: Path) -> Inspection
     notes = convert_state_dict(path, converted, manifest.key, fits)
     facts = inspect_family_model(converted, manifest)
     facts = facts.model_copy(update={"warnings": notes + facts.warnings})
-    file = OutputFile(role="converted", path=CONVERTED, bytes=converted.stat().st_size, sha256=sha256_of(converted))
-    return InspectionOutcome(model=facts, files=(file,))
+    return InspectionOutcome(model=facts, files=(_file(converted),))
 
 
 def _dataset(dataset: DatasetInput) -> InspectionOutcome:

@@ -1,136 +1,220 @@
-"""Inspection of ONNX graphs: a single bounded file with standard operators, run once; usable as teachers."""
+"""Inspection of ONNX graphs: a single bounded file with known operators, run on a few rows; usable as teachers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 import onnx
 import onnx.shape_inference
+import torch
 from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from torch import Tensor
 
 from app.contracts.problems import UserError
 from app.contracts.resources.facts import Layer, ModelFacts, OutputFacts
 from app.contracts.resources.manifests import ModelManifest
-from workers.engine.data.quality.meaning import check_meaning
-from workers.engine.jobs.inspection.family_models import check_output, check_row, check_transform
+from workers.engine.jobs.inspection.graphs.checks import check_closed, check_valid
+from workers.engine.jobs.inspection.graphs.counting import stored_numbers
+from workers.engine.jobs.inspection.graphs.errors import first_line, refuse
+from workers.engine.jobs.inspection.graphs.folder import MAX_BYTES, is_zip, merged, write
+from workers.engine.jobs.inspection.graphs.inputs import GraphInputs, check_shapes
+from workers.engine.jobs.inspection.graphs.outputs import check_outputs, matched
+from workers.engine.jobs.inspection.graphs.zipmap import cut_zip_maps
+from workers.engine.jobs.inspection.reference import check_reference
+from workers.engine.jobs.inspection.trial import RowKind, TrialFailedError, TriedModel, examples_of, try_out
 from workers.engine.models.onnx_graph import OnnxGraph
+from workers.engine.teachers.consistency import tolerance_of
 
-MAX_BYTES = 2_000_000_000
-MAX_NODES = 50_000
-DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 TRIAL_ROWS = 4
 TRIAL_SECONDS = 20.0
 """Time limit for the trial rows, in case a graph loops forever."""
+CONVERTED = "converted.onnx"
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 
 
-def _refuse(message: str) -> UserError:
-    return UserError("unreadable", f"this ONNX graph is not supported: {message}")
+def inspect_onnx_model(path: Path, manifest: ModelManifest, folder: Path | None = None) -> ModelFacts:
+    """Check a graph, or a zip with a graph and its data, and run it. Raises UserError with the reason of the rejection.
+
+    A graph that had to be changed to be used is written to `CONVERTED` in `folder` (that of the upload by default):
+    with external data inside, or without its ZipMap.
+    """
+    begun = monotonic()
+    model, changed = _parsed(path)
+    changed = cut_zip_maps(model) or changed
+    check_closed(model)
+    check_valid(model)
+    if changed:
+        path = (folder or path.parent) / CONVERTED
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(model, path)
+    graph = _opened(path)
+    inputs = GraphInputs.of(graph, manifest)
+    trial = _first_trial(graph, inputs)
+    names = matched(manifest, trial.outputs)
+    outputs = check_outputs(manifest, names, trial.outputs, TRIAL_ROWS)
+    _check_open_sizes(graph, inputs, trial, names, outputs)
+    graph.feeds = inputs.feeds(trial.shapes)
+    tried = TriedModel(
+        inputs.layout(trial.shapes),
+        {each.name: each.spec.transform for each in inputs.fed},
+        _forward(graph, names),
+    )
+
+    def rows(kind: RowKind, count: int) -> Tensor:
+        return inputs.rows(kind, count, trial.shapes, trial.largest)
+
+    operators = {node.op_type for node in model.graph.node}
+    plain = try_out(tried, manifest.outputs, rows, monotonic() - begun, tolerance_of(operators))
+    check_reference(manifest, tried, open_inputs=inputs.open_names)
+    single = inputs.fed[0] if len(inputs.fed) == 1 else None
+    fixed = single is not None and not single.is_open
+    return ModelFacts(
+        architecture=None,
+        input_shape=trial.shapes[single.name] if single is not None and fixed else None,
+        inputs={name: spec.transform for name, spec in manifest.inputs.items() if spec.constant is None},
+        input_shapes={each.name: each.row for each in inputs.fed},
+        input_types={each.name: str(each.source.dtype) for each in inputs.fed},
+        graph_inputs={each.name: each.source.name for each in inputs.fed},
+        graph_outputs=names,
+        constants=dict(inputs.constants),
+        outputs=outputs,
+        parameters=stored_numbers(model),
+        layers=_layers(model),
+        max_batch=graph.fixed_batch,
+        examples=examples_of(plain),
+    )
 
 
-def _parsed(path: Path) -> onnx.ModelProto:
+def _parsed(path: Path) -> tuple[onnx.ModelProto, bool]:
+    """(the graph, whether it differs from the file)."""
+    zipped = is_zip(path)
     if path.stat().st_size > MAX_BYTES:
-        raise _refuse(f"{path.stat().st_size} bytes, {MAX_BYTES} at most")
+        raise refuse(f"{path.stat().st_size} bytes, {MAX_BYTES} at most")
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        model = merged(path) if zipped else onnx.load(str(path), load_external_data=False)
     except DecodeError:
-        raise _refuse("the file is not an ONNX protobuf") from None
+        raise refuse("the file is not an ONNX protobuf") from None
     if not model.graph.node:
-        raise _refuse("the graph has no node")
-    return model
-
-
-def _check_node(node: onnx.NodeProto) -> list[onnx.GraphProto]:
-    """Refuse references to anything outside the file; returns the graphs inside the node."""
-    if node.domain not in DOMAINS:
-        raise _refuse(f"it uses operators of the domain `{node.domain[:60]}`: only standard operators are supported")
-    if not all(isinstance(name, str) for name in node.output):
-        raise _refuse("the name of a node's output is not UTF-8")
-    inner: list[onnx.GraphProto] = []
-    for attribute in node.attribute:
-        if attribute.t.external_data:
-            raise _refuse("a constant is in another file (external data): save it as one file")
-        inner += [attribute.g] if attribute.HasField("g") else []
-        inner += attribute.graphs
-    return inner
-
-
-def _check_weights(graph: onnx.GraphProto) -> None:
-    for tensor in graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-            raise _refuse("weights are in another file (external data): save it as one file")
-    if graph.sparse_initializer:
-        raise _refuse("it has sparse initializers: save it with dense ones")
-
-
-def _check_closed(model: onnx.ModelProto) -> None:
-    """Check that the graph uses neither external files nor other than standard operators, nor functions."""
-    if model.functions:
-        raise _refuse("it defines functions of its own: inline them before saving")
-    graphs, nodes = [model.graph], 0
-    while graphs:
-        graph = graphs.pop()
-        _check_weights(graph)
-        nodes += len(graph.node)
-        if nodes > MAX_NODES:
-            raise _refuse(f"more than {MAX_NODES} nodes")
-        for node in graph.node:
-            graphs += _check_node(node)
-
-
-def _check_one_input(graph: onnx.GraphProto) -> None:
-    """Check that the graph has one input; old files list initializers among the inputs too."""
-    initialized = {tensor.name for tensor in graph.initializer}
-    inputs = [str(source.name) for source in graph.input if source.name not in initialized]
-    if len(inputs) != 1:
-        raise _refuse(f"it has {len(inputs)} inputs ({', '.join(inputs[:5])}), expected one")
-
-
-def _check_valid(model: onnx.ModelProto) -> None:
-    try:
-        onnx.checker.check_model(model)
-    except (onnx.checker.ValidationError, ValueError) as error:
-        raise _refuse(_first_line(str(error))) from None
+        raise refuse("the graph has no node")
+    return model, zipped
 
 
 def _opened(path: Path) -> OnnxGraph:
     try:
         return OnnxGraph(path, threads=1)
     except KeyError as error:
-        raise _refuse(f"its input is of type {error}, expected float numbers") from None
+        raise refuse(f"its input is of type {error}, expected numbers") from None
     except Exception as error:  # ONNX Runtime's own errors share no base class but Exception
         message = str(error).replace(str(path), "it")  # no local paths in messages
-        raise _refuse(f"ONNX Runtime refuses it: {_first_line(message)}") from None
+        raise refuse(f"ONNX Runtime refuses it: {first_line(message)}") from None
 
 
-def _first_line(text: str) -> str:
-    return text.partition("\n")[0][:300]
+@dataclass(frozen=True)
+class _Trial:
+    """The first rows that a graph has run on: shapes of one row by input, bound of whole numbers, outputs."""
+
+    shapes: dict[str, tuple[int, ...]]
+    largest: int
+    outputs: dict[str, NDArray[np.generic]]
+    deadline: float
 
 
-def _by_manifest_name(manifest: ModelManifest, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The graph's outputs by the manifest's names; a single output matches whatever its name."""
-    if len(outputs) == 1 and len(manifest.outputs) == 1:
-        return {next(iter(manifest.outputs)): next(iter(outputs.values()))}
-    missing = sorted(set(manifest.outputs) - set(outputs))
-    if missing:
-        raise UserError("missing_output", f"the graph has no output {missing}: it has {sorted(outputs)}")
-    return {name: outputs[name] for name in manifest.outputs}
+def _first_trial(graph: OnnxGraph, inputs: GraphInputs) -> _Trial:
+    """Run random rows, of the first size and range of numbers that the graph takes."""
+    deadline = monotonic() + TRIAL_SECONDS
+    failure: Exception | None = None
+    for shapes in inputs.shapes():
+        check_shapes(inputs, shapes, graph.fixed_batch or 1)
+        for largest in inputs.largest():
+            try:
+                return _Trial(shapes, largest, _run(graph, inputs, shapes, largest, TRIAL_ROWS, deadline), deadline)
+            except TimeoutError as error:
+                raise refuse(f"it fails on random rows: {error}") from None
+            except Exception as error:  # see _opened
+                failure = error
+    raise _failed(graph, inputs, str(failure), deadline)
 
 
-def _output(manifest: ModelManifest, name: str, values: np.ndarray) -> OutputFacts:
-    spec = manifest.outputs[name]
-    if values.dtype.kind != "f" or values.shape[:1] != (TRIAL_ROWS,):
-        raise UserError(
-            "wrong_output",
-            f"`{name}` is {values.dtype} of shape {list(values.shape)} for {TRIAL_ROWS} rows, expected float "
-            f"[{TRIAL_ROWS}, size]: name another output, or cast it in the graph",
+def _run(
+    graph: OnnxGraph,
+    inputs: GraphInputs,
+    shapes: dict[str, tuple[int, ...]],
+    largest: int,
+    rows: int,
+    deadline: float,
+) -> dict[str, NDArray[np.generic]]:
+    graph.feeds = inputs.feeds(shapes)
+    left = max(0.1, deadline - monotonic())
+    return graph.try_out(inputs.rows("normal", rows, shapes, largest).numpy(), left)
+
+
+def _failed(graph: OnnxGraph, inputs: GraphInputs, error: str, deadline: float) -> UserError:
+    """The rejection of a graph that ran on no rows; it says so where it runs on a single one."""
+    if inputs.open_names:
+        shown = {each.name: list(each.source.shape) for each in inputs.fed if each.is_open}
+        declared = next(iter(shown.values())) if len(shown) == 1 else shown
+        return UserError(
+            "open_shape",
+            f"the shape of a row is not fixed ({declared}), and the graph runs on none of the sizes that were tried: "
+            f'give it as "inputs": {{"{inputs.open_names[0]}": {{"shape": […]}}}}, without the batch dimension. The '
+            f"last error: {first_line(error)}",
         )
-    rows = values.reshape(TRIAL_ROWS, -1).astype(np.float64)
-    if not np.isfinite(rows).all():
-        raise UserError("not_finite", f"`{name}` is NaN or infinite for random normal rows: check its `inputs`")
-    check_meaning(name, spec, rows)
-    return check_output(name, spec, rows.shape[1])
+    shapes = next(inputs.shapes())
+    for largest in inputs.largest():
+        try:
+            _run(graph, inputs, shapes, largest, 1, deadline)
+        except Exception:  # see _opened
+            continue
+        return UserError(
+            "depends_on_batch",
+            f"the graph runs on one row and fails on {TRIAL_ROWS} ({first_line(error)}): its batch size was fixed when "
+            "it was exported. Export it with a dynamic batch dimension",
+        )
+    return refuse(f"it fails on random normal rows: {first_line(error)}")
+
+
+def _check_open_sizes(
+    graph: OnnxGraph, inputs: GraphInputs, trial: _Trial, names: dict[str, str], outputs: dict[str, OutputFacts]
+) -> None:
+    """Where dimensions are open, outputs must have as many numbers for rows of another size."""
+    if not inputs.open_names:
+        return
+    for shapes in inputs.shapes():
+        if shapes == trial.shapes:
+            continue
+        try:
+            others = _run(graph, inputs, shapes, trial.largest, 1, trial.deadline)
+        except Exception:  # this size does not fit: another may
+            continue
+        for name, graph_name in names.items():
+            size = prod(others[graph_name].shape[1:])
+            if size != outputs[name].size:
+                name_of_input = inputs.open_names[0]
+                raise UserError(
+                    "open_shape",
+                    f"`{name}` has {outputs[name].size} numbers for rows of shape {list(trial.shapes[name_of_input])} "
+                    f"and {size} for {list(shapes[name_of_input])}: fix the shape by "
+                    f'"inputs": {{"{name_of_input}": {{"shape": […]}}}}, without the batch dimension',
+                )
+        return
+
+
+def _forward(graph: OnnxGraph, names: dict[str, str]) -> Callable[[Tensor], dict[str, Tensor]]:
+    def forward(x: Tensor) -> dict[str, Tensor]:
+        try:
+            arrays = graph.try_out(x.numpy(), TRIAL_SECONDS)
+        except UserError:
+            raise
+        except Exception as error:  # see _opened
+            rows = f"{len(x)} row{'s' if len(x) > 1 else ''}"
+            raise TrialFailedError(f"the graph fails on {rows}: {first_line(str(error))}") from None
+        return {name: torch.from_numpy(arrays[own]).float().reshape(len(x), -1) for name, own in names.items()}
+
+    return forward
 
 
 def _layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
@@ -157,35 +241,3 @@ def _row_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
         if kind.elem_type in _FLOATS and kind.shape.dim and all(side > 0 for side in sides):
             shapes[value.name] = tuple(sides) or (1,)
     return shapes
-
-
-def inspect_onnx_model(path: Path, manifest: ModelManifest) -> ModelFacts:
-    """Check a graph and run it on a few rows. Raises UserError with the reason of the rejection."""
-    model = _parsed(path)
-    _check_closed(model)
-    _check_valid(model)
-    _check_one_input(model.graph)
-    graph = _opened(path)
-    row = graph.row_shape
-    if row is None:
-        raise UserError(
-            "open_shape",
-            f"the shape of a row is not fixed ({list(graph.input_shape)}): only the batch size may be dynamic",
-        )
-    check_row(row, graph.fixed_batch or 1)
-    check_transform(manifest.inputs, row)
-    rows = np.random.default_rng(0).standard_normal(size=(TRIAL_ROWS, prod(row)), dtype=np.float32)
-    try:
-        results = graph.try_out(rows, TRIAL_SECONDS)
-    except Exception as error:  # see _opened
-        raise _refuse(f"it fails on random normal rows: {_first_line(str(error))}") from None
-    outputs = {name: _output(manifest, name, values) for name, values in _by_manifest_name(manifest, results).items()}
-    return ModelFacts(
-        architecture=None,
-        input_shape=row,
-        inputs=manifest.inputs,
-        outputs=outputs,
-        parameters=sum(prod(tensor.dims) for tensor in model.graph.initializer if tensor.data_type in (1, 10, 11, 16)),
-        layers=_layers(model),
-        max_batch=graph.fixed_batch,
-    )

@@ -1,0 +1,178 @@
+"""Which inputs of a dataset a model reads, and whether their shapes fit.
+
+A network has one input tensor: several inputs of the dataset are concatenated, each flat. A graph with several inputs
+reads each by its name. Pure, so that the dry run and the worker give the same answer.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import prod
+
+from app.contracts.problems import Problem
+from app.contracts.resolving.findings import quoted
+from app.contracts.resources.facts import DatasetFacts, ModelFacts, OpenShape
+from app.contracts.resources.manifests import InputTransform
+from app.contracts.resources.row_layouts import misfit, rows_shape, statistics_misfit, way_out
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""The shape of one row of each input, in the order of the manifest."""
+MAX_JOINED = 65_536
+"""Maximum number of elements of concatenated inputs: the largest dimension of a shape."""
+
+
+def shapes_of(dataset: DatasetFacts) -> dict[str, tuple[int, ...]]:
+    """The shape of one row of each input of a dataset."""
+    return {name: facts.shape for name, facts in dataset.inputs.items()}
+
+
+def student_inputs(
+    selected: Sequence[str] | None, shapes: Shapes
+) -> tuple[tuple[str, ...], tuple[int, ...], Problem | None]:
+    """(inputs that a student reads in the dataset's order, shape of its rows, what is wrong with them)."""
+    unknown = sorted(set(selected or ()) - set(shapes))
+    if unknown:
+        detail = f"the dataset has no input {quoted(unknown)}: it has {quoted(shapes)}"
+        return (), (), _problem("unknown_input", detail)
+    names = tuple(name for name in shapes if selected is None or name in selected)
+    if len(names) == 1:
+        return names, shapes[names[0]], None
+    deep = {name: list(shapes[name]) for name in names if len(shapes[name]) > 1}
+    if deep:
+        flat = [name for name in names if name not in deep]
+        detail = (
+            f"a student reads one tensor, and inputs are concatenated only where each is flat: {_shown(deep)}. Select "
+            f'what it reads, such as "inputs": ["{next(iter(deep))}"]'
+            + (f' or "inputs": [{", ".join(_double(flat))}]' if flat else "")
+        )
+        return names, (), _problem("inputs_not_flat", detail)
+    size = sum(prod(shapes[name]) for name in names)
+    if size > MAX_JOINED:
+        detail = f"the inputs have {size} numbers a row together, {MAX_JOINED} at most: select fewer with `inputs`"
+        return names, (), _problem("shape_mismatch", detail)
+    return names, (size,), None
+
+
+def inputs_read(model: ModelFacts, shapes: Shapes) -> tuple[tuple[str, ...], Problem | None]:
+    """(inputs of the dataset that a model reads, in its order, what is wrong with them)."""
+    names, problem = _by_name(model, shapes) if model.reads_several_tensors else _of_one_tensor(model, shapes)
+    if problem is not None:
+        return names, problem
+    if model.reads_several_tensors:
+        return names, next(
+            filter(None, (_misfit(name, model.input_shapes[name], shapes[name]) for name in names)), None
+        )
+    if len(names) > 1:
+        return names, _joined_misfit(model, names, shapes)
+    return names, _single_misfit(model, names[0], shapes[names[0]])
+
+
+def _by_name(model: ModelFacts, shapes: Shapes) -> tuple[tuple[str, ...], Problem | None]:
+    names = tuple(model.input_shapes)
+    missing = [name for name in names if name not in shapes]
+    chosen = set(model.inputs) == set(names)
+    surplus = [] if chosen else [name for name in shapes if name not in names]
+    if not missing and not surplus:
+        return names, None
+    ways = ["map the graph's names to the dataset's with `rename` in the model's manifest"]
+    if surplus and not missing:
+        ways = [f"name all that it reads in the model's `inputs` to leave out {quoted(surplus)}"]
+    detail = f"the teacher reads {quoted(names)}, the dataset has {quoted(shapes)}: {ways[0]}"
+    return names, _problem("input_mismatch", detail)
+
+
+def _of_one_tensor(model: ModelFacts, shapes: Shapes) -> tuple[tuple[str, ...], Problem | None]:
+    if len(shapes) == 1:
+        return tuple(shapes), None
+    named = tuple(model.inputs)
+    missing = [name for name in named if name not in shapes]
+    if missing:
+        detail = (
+            f"the teacher reads {quoted(named)}, the dataset has {quoted(shapes)}: name the dataset's inputs in the "
+            "model's `inputs`"
+        )
+        return named, _problem("input_mismatch", detail)
+    own = tuple(model.graph_inputs)
+    if not named and own and own[0] in shapes:
+        return own, None
+    return named or tuple(shapes), None
+
+
+def _single_misfit(model: ModelFacts, name: str, found: tuple[int, ...]) -> Problem | None:
+    label, transform = next(iter(model.inputs.items()), (name, InputTransform()))
+    if model.input_shape is not None and len(model.inputs) < 2:
+        return _fixed_misfit(label, rows_shape(transform, model.input_shape), found, transform)
+    if model.input_shape is not None:
+        return _fixed_misfit(label, model.input_shape, found, InputTransform())
+    expected = next(iter(model.input_shapes.values()), None)
+    if expected is not None:
+        problem = _misfit(name, (expected[-1], *expected[:-1]) if transform.layout else expected, found)
+        if problem is not None:
+            return problem
+    return _statistics_misfit(label, transform, found)
+
+
+def _fixed_misfit(
+    label: str, expected: tuple[int, ...], found: tuple[int, ...], transform: InputTransform
+) -> Problem | None:
+    """Rows of shape `found` must be readable as `expected` without a guess, and the statistics fit that shape."""
+    code = misfit(found, expected)
+    if code is None:
+        return _statistics_misfit(label, transform, expected)
+    detail = f"the teacher expects rows of shape {list(expected)}, the dataset's have {list(found)}: "
+    return _problem(code, detail + way_out(found, expected, teacher=True))
+
+
+def _statistics_misfit(label: str, transform: InputTransform, shape: tuple[int, ...]) -> Problem | None:
+    wrong = statistics_misfit(transform, shape)
+    if wrong is None:
+        return None
+    detail = f"the teacher's `inputs.{label}`: {wrong}; upload it with statistics of that many numbers"
+    return _problem("shape_mismatch", detail)
+
+
+def _joined_misfit(model: ModelFacts, names: Sequence[str], shapes: Shapes) -> Problem | None:
+    deep = {name: list(shapes[name]) for name in names if len(shapes[name]) > 1}
+    if deep:
+        detail = (
+            f"the teacher reads one tensor, and inputs are concatenated only where each is flat: {_shown(deep)}. Name "
+            "the one that it reads in the model's `inputs`"
+        )
+        return _problem("inputs_not_flat", detail)
+    sizes = {name: prod(shapes[name]) for name in names}
+    for name, size in sizes.items():
+        expected = model.input_shapes.get(name)
+        if expected is not None and model.inputs and None not in expected and prod(filter(None, expected)) != size:
+            return _misfit(name, expected, shapes[name])
+    if model.input_shape is None or prod(model.input_shape) == sum(sizes.values()):
+        return None
+    detail = (
+        f"the teacher expects rows of shape {list(model.input_shape)}, the dataset's inputs have "
+        f"{' + '.join(map(str, sizes.values()))} numbers ({quoted(names)}): name what it reads in the model's `inputs`"
+    )
+    return _problem("shape_mismatch", detail)
+
+
+def _misfit(name: str, expected: OpenShape, found: tuple[int, ...]) -> Problem | None:
+    """Compare dimension by dimension; a dimension that the graph leaves open fits any."""
+    fixed = None not in expected
+    if fixed and prod(filter(None, expected)) == prod(found) and (len(found) == 1 or len(expected) == 1):
+        return None  # flat rows take the graph's shape
+    if len(expected) == len(found) and all(a is None or a == b for a, b in zip(expected, found, strict=True)):
+        return None
+    shown = f"[{', '.join('any' if side is None else str(side) for side in expected)}]"
+    detail = (
+        f"the teacher expects rows of shape {shown} for `{name}`, the dataset's have {list(found)}: give the dataset's "
+        "input that `shape` or layout"
+    )
+    return _problem("shape_mismatch", detail)
+
+
+def _shown(shapes: Mapping[str, Sequence[int]]) -> str:
+    return ", ".join(f"`{name}` has rows of shape {list(shape)}" for name, shape in shapes.items())
+
+
+def _double(names: Sequence[str]) -> list[str]:
+    return [f'"{name}"' for name in names]
+
+
+def _problem(code: str, detail: str) -> Problem:
+    return Problem(pointer="", code=code, detail=detail)

@@ -1,0 +1,115 @@
+"""External data: a zip of the folder that torch.onnx.export writes, merged into one graph.
+
+Locations must be bare names of members of the zip: nothing outside the archive is read.
+"""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from app.contracts.problems import UserError
+from workers.engine.jobs.inspection.graphs.errors import refuse
+from workers.engine.jobs.inspection.graphs.walk import graphs_of, tensors_of
+
+MAX_BYTES = 2_000_000_000
+"""Largest size of a graph with all its weights: the limit of a protobuf file."""
+MAX_MEMBERS = 1000
+MAX_RATIO = 1100
+"""Largest compression of deflate, with a margin."""
+WAY_OUT = (
+    "weights are in another file (external data): upload a zip of the folder that has the graph and that file, or save "
+    "it as one file: `torch.onnx.export(…, external_data=False)`, `onnx.save(onnx.load(path), new_path)`"
+)
+
+
+def is_zip(path: Path) -> bool:
+    """Whether the file begins as a zip does."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
+def merged(path: Path) -> onnx.ModelProto:
+    """The only graph in a zip, with the external data of its tensors inside. Raises UserError `unreadable`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _merged(archive, path.stat().st_size)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError, RuntimeError) as error:
+        if isinstance(error, MemoryError):
+            raise
+        raise refuse("the zip archive is damaged, encrypted, or compressed in an unknown way") from None
+
+
+def _merged(archive: zipfile.ZipFile, size: int) -> onnx.ModelProto:
+    entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    if len(entries) > MAX_MEMBERS:
+        raise refuse(f"{len(entries)} files in the zip, {MAX_MEMBERS} at most")
+    claimed = sum(entry.file_size for entry in entries)
+    if claimed > min(MAX_BYTES, size * MAX_RATIO):
+        raise refuse(f"the files in the zip have {claimed} bytes, {MAX_BYTES} at most")
+    graphs = [entry for entry in entries if entry.filename.endswith(".onnx")]
+    if len(graphs) != 1:
+        raise refuse(f"the zip has {len(graphs)} files that end in .onnx, expected one beside its data files")
+    members = {entry.filename.rpartition("/")[2]: entry for entry in entries if _folder(entry) == _folder(graphs[0])}
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(archive.read(graphs[0]))
+    except DecodeError:
+        raise refuse("the .onnx file in the zip is not an ONNX protobuf") from None
+    contents: dict[str, bytes] = {}
+    total = 0
+    for graph in graphs_of(model):
+        for tensor in tensors_of(graph):
+            if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+                total += _read_into(tensor, archive, members, contents, MAX_BYTES - total)
+    return model
+
+
+def _folder(entry: zipfile.ZipInfo) -> str:
+    return entry.filename.rpartition("/")[0]
+
+
+def _read_into(
+    tensor: onnx.TensorProto,
+    archive: zipfile.ZipFile,
+    members: dict[str, zipfile.ZipInfo],
+    contents: dict[str, bytes],
+    left: int,
+) -> int:
+    """Move the bytes of one tensor from its file into it; returns their number."""
+    told = {entry.key: entry.value for entry in tensor.external_data}
+    location = told.get("location", "").removeprefix("./")
+    if location not in members:
+        shown = ", ".join(f"`{name}`" for name in sorted(members)[:10])
+        raise refuse(
+            f"a tensor's data is in a file `{location[:80]}` that the graph's folder in the zip does not have: a bare "
+            f"name of one of its files is expected, there are {shown}"
+        )
+    if location not in contents:
+        contents[location] = archive.read(members[location])
+    data = contents[location]
+    try:
+        offset = int(told.get("offset", 0))
+        length = int(told["length"]) if "length" in told else len(data) - offset
+    except ValueError:
+        raise refuse("offset and length of external data must be whole numbers") from None
+    if offset < 0 or length < 0 or offset + length > len(data) or length > left:
+        raise refuse(
+            f"external data claims bytes {offset} to {offset + length} of `{location[:80]}`: {len(data)} bytes"
+        )
+    del tensor.external_data[:]
+    tensor.data_location = onnx.TensorProto.DEFAULT
+    tensor.raw_data = data[offset : offset + length]
+    return length
+
+
+def write(model: onnx.ModelProto, path: Path) -> None:
+    """Write a graph as one file. Raises UserError `unreadable` above the size of a protobuf file."""
+    try:
+        path.write_bytes(model.SerializeToString(deterministic=True))
+    except ValueError:
+        raise UserError(
+            "unreadable", f"the graph with its weights is larger than one ONNX file may be ({MAX_BYTES} bytes)"
+        ) from None

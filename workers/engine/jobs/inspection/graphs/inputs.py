@@ -1,0 +1,185 @@
+"""Which inputs a graph has, what feeds each, and rows of plausible numbers for them."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from app.contracts.problems import UserError
+from app.contracts.resources.manifests import MAX_INPUTS, ModelInputSpec, ModelManifest
+from workers.engine.data.layout import InputLayout
+from workers.engine.jobs.inspection.family_models import check_row, check_transform
+from workers.engine.jobs.inspection.graphs.errors import refuse
+from workers.engine.jobs.inspection.trial import RowKind, plain_rows
+from workers.engine.models.onnx_graph import Feeds, GraphInput, OnnxGraph
+
+SIDES = (32, 64, 48, 224, 128, 16, 8, 4, 2, 1, 256)
+"""Sizes that are tried for dimensions that neither the graph nor the manifest fixes, in this order."""
+LARGEST = (256, 100, 30, 10, 2)
+"""Whole numbers below these are tried for integer inputs: an index must be below the size of its table."""
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.\-]")
+
+
+def plain_name(name: str) -> str:
+    """A graph's name with the letters that names here may have: `Identity:0` becomes `Identity_0`."""
+    plain = _UNSAFE.sub("_", name)[:64].lstrip("_.-")
+    return plain or "x"
+
+
+@dataclass(frozen=True)
+class FedInput:
+    """An input of the graph that rows are fed to. `name` is that of the dataset's input; `row` is None where open."""
+
+    name: str
+    source: GraphInput
+    spec: ModelInputSpec
+    row: tuple[int | None, ...]
+
+    @property
+    def is_open(self) -> bool:
+        return None in self.row
+
+    @property
+    def is_integer(self) -> bool:
+        return self.source.dtype.kind in "iub"
+
+
+@dataclass(frozen=True)
+class GraphInputs:
+    """The inputs of a graph: those fed with rows, in order, and those filled with one number."""
+
+    fed: tuple[FedInput, ...]
+    constants: Mapping[str, float]
+
+    @classmethod
+    def of(cls, graph: OnnxGraph, manifest: ModelManifest) -> "GraphInputs":
+        """Match the manifest to the graph. Raises UserError `unreadable`, `unknown_input`, `shape_mismatch`."""
+        if not graph.inputs:
+            raise refuse("it has 0 inputs, expected at least one")
+        names = _names([source.name for source in graph.inputs], manifest)
+        specs = _specs(names, manifest)
+        constants = {
+            graph_name: specs[name].constant for graph_name, name in names.items() if specs[name].constant is not None
+        }
+        sources = [source for source in graph.inputs if source.name not in constants]
+        if not 1 <= len(sources) <= MAX_INPUTS:
+            raise refuse(f"{len(sources)} inputs are read from the dataset, expected 1 to {MAX_INPUTS}")
+        fed = tuple(_fed(names[source.name], source, specs[names[source.name]]) for source in sources)
+        _check_batches(fed)
+        numbers = {name: number for name, number in constants.items() if number is not None}
+        return cls(fed, numbers)
+
+    @property
+    def open_names(self) -> list[str]:
+        """The inputs of which the graph leaves a dimension open."""
+        return [each.name for each in self.fed if each.is_open]
+
+    def shapes(self) -> Iterator[dict[str, tuple[int, ...]]]:
+        """Shapes of one row to try, by name: that of the graph, or each of SIDES in its open dimensions."""
+        for side in SIDES if self.open_names else (1,):
+            yield {each.name: tuple(side if size is None else size for size in each.row) for each in self.fed}
+
+    def feeds(self, shapes: Mapping[str, tuple[int, ...]]) -> Feeds:
+        """How rows of these shapes are fed."""
+        return Feeds({each.source.name: shapes[each.name] for each in self.fed}, self.constants)
+
+    def largest(self) -> tuple[int, ...]:
+        """Bounds of whole numbers to try."""
+        return LARGEST if any(each.is_integer for each in self.fed) else LARGEST[:1]
+
+    def rows(self, kind: RowKind, count: int, shapes: Mapping[str, tuple[int, ...]], largest: int) -> Tensor:
+        """Rows of plausible numbers, as the graph's inputs take them: [count, *shape], several inputs joined."""
+        parts = [_rows(each, kind, count, shapes[each.name], largest) for each in self.fed]
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+    def layout(self, shapes: Mapping[str, tuple[int, ...]]) -> InputLayout:
+        """The layout of these rows."""
+        return InputLayout({each.name: shapes[each.name] for each in self.fed})
+
+
+def _names(graph: list[str], manifest: ModelManifest) -> dict[str, str]:
+    """Names of the dataset's inputs by those of the graph's: renamed, else with other letters replaced."""
+    names = {name: manifest.rename.get(name) or plain_name(name) for name in graph}
+    doubled = sorted({name for name in names.values() if list(names.values()).count(name) > 1})
+    if doubled:
+        raise UserError(
+            "bad_rename", f"several inputs of the graph are called {doubled} here: tell them apart by `rename`"
+        )
+    return names
+
+
+def _specs(names: Mapping[str, str], manifest: ModelManifest) -> dict[str, ModelInputSpec]:
+    """The manifest's inputs by name; the only one matches the only input of the graph whatever its name."""
+    left = [name for name in names.values() if name not in manifest.inputs]
+    surplus = [name for name in manifest.inputs if name not in names.values()]
+    by_graph = {plain: own for own, plain in names.items()}
+    known = {name: spec for name, spec in manifest.inputs.items() if name in by_graph}
+    if len(left) == len(surplus) == 1:
+        known[left[0]] = manifest.inputs[surplus[0]]
+    elif surplus:
+        raise UserError(
+            "unknown_input",
+            f"`inputs` names {sorted(surplus)}, the graph's inputs are {sorted(names.values())}: use these names, or "
+            "map them with `rename`",
+        )
+    return {name: known.get(name, ModelInputSpec()) for name in names.values()}
+
+
+def _fed(name: str, source: GraphInput, spec: ModelInputSpec) -> FedInput:
+    if not source.shape:
+        raise UserError(
+            "open_shape",
+            f"input `{name}` of the graph has no batch dimension (it is one number for all rows): fill it with "
+            f'"inputs": {{"{name}": {{"constant": …}}}}',
+        )
+    row = source.row
+    if spec.shape is not None:
+        if len(spec.shape) != len(row) or any(a is not None and a != b for a, b in zip(row, spec.shape, strict=True)):
+            shown = ", ".join("any" if side is None else str(side) for side in row)
+            raise UserError(
+                "shape_mismatch",
+                f"`inputs.{name}.shape` is {list(spec.shape)}, and rows of the graph's input are [{shown}]: give its "
+                "shape without the batch dimension",
+            )
+        row = spec.shape
+    return FedInput(name, source, spec, row)
+
+
+def _check_batches(fed: tuple[FedInput, ...]) -> None:
+    sizes = {each.name: each.source.shape[0] for each in fed}
+    fixed = {name: side for name, side in sizes.items() if isinstance(side, int) and side > 0}
+    if fixed and (len(fixed) < len(sizes) or len(set(fixed.values())) > 1):
+        raise UserError(
+            "open_shape",
+            f"the first dimension of every input is the batch, and here they differ: {sizes}. Fill inputs that do not "
+            'come from the dataset, such as a state, with "constant"',
+        )
+
+
+def check_shapes(inputs: GraphInputs, shapes: Mapping[str, tuple[int, ...]], batch: int) -> None:
+    """Check sizes and transforms before anything is allocated. Raises UserError `shape_mismatch`."""
+    check_row((sum(prod(shape) for shape in shapes.values()),), batch)
+    for each in inputs.fed:
+        check_transform({each.name: each.spec.transform}, shapes[each.name])
+
+
+def _rows(fed: FedInput, kind: RowKind, count: int, shape: tuple[int, ...], largest: int) -> Tensor:
+    draw = np.random.default_rng(0)
+    size = (count, *shape)
+    if kind == "plain":
+        return plain_rows(shape, largest if fed.is_integer else None)
+    if fed.is_integer:
+        top = 2 if fed.source.dtype.kind == "b" else 1 << 8 if fed.source.dtype == np.uint8 else largest
+        if "mask" in fed.name.lower():
+            return torch.ones(size)
+        return torch.from_numpy(draw.integers(0, top, size).astype(np.float32))
+    if kind == "bytes":
+        return torch.from_numpy(draw.integers(0, 256, size).astype(np.float32))
+    flat = draw.standard_normal(size=(count, prod(shape)), dtype=np.float32)
+    return torch.from_numpy(flat.reshape(size))

@@ -1,0 +1,107 @@
+"""Does a model give the same outputs for a row whatever the other rows of the batch, their order and their number?
+
+A teacher is run in fixed blocks and its outputs are stored by row: outputs that depend on neighbours, on chance or on
+the size of the batch would be stored as if they were those of the row.
+"""
+
+from collections.abc import Callable, Mapping
+from time import monotonic
+
+import torch
+from torch import Tensor
+
+from app.contracts.problems import UserError
+
+MAX_ROWS = 64
+FEW_ROWS = 3
+RELATIVE = 2e-3
+OF_SPREAD = 1e-3
+"""Differences of float32 stay below RELATIVE of a number plus OF_SPREAD of the spread of the output's numbers; sums in
+another order make some 1e-6.
+"""
+QUANTIZED_OF_SPREAD = 0.2
+"""The same for graphs that quantise activations while they run: the scale is that of the batch, by design."""
+Predict = Callable[[Tensor], Mapping[str, Tensor]]
+"""Rows [n, …] -> outputs [n, size] by name."""
+
+
+def tolerance_of(operators: set[str]) -> float:
+    """The share of an output's spread that may differ, for a graph of these operators."""
+    return QUANTIZED_OF_SPREAD if any(name.startswith("DynamicQuantize") for name in operators) else OF_SPREAD
+
+
+def check_consistency(
+    predict: Predict, rows: Tensor, of_spread: float = OF_SPREAD, seconds: float = 1.0
+) -> Mapping[str, Tensor]:
+    """Run `rows` together and in reverse order, three of them, and one alone; returns the outputs of the first pass.
+
+    At most MAX_ROWS of the rows are used, and fewer where more would take longer than about `seconds`, three at
+    least. Numbers that are not finite are not compared. Raises UserError `not_deterministic` or `depends_on_batch`.
+    """
+    begun = monotonic()
+    few = predict(rows[:FEW_ROWS])
+    each = (monotonic() - begun) / len(rows[:FEW_ROWS])
+    count = int(max(FEW_ROWS, min(MAX_ROWS, len(rows), seconds / 2.0 / max(each, 1e-9))))
+    together = predict(rows[:count]) if count > FEW_ROWS else few
+    used = rows[:count]
+    if len(used) < 2:
+        return together
+    comparison = _Comparison(predict, used, together, of_spread)
+    comparison.check(used.flip(0), lambda values: values.flip(0), f"in reverse order ({len(used)} rows)")
+    comparison.check(used[:1], None, f"alone, and not beside {len(used) - 1} others")
+    if count > FEW_ROWS:
+        comparison.compare(few, f"in a batch of {FEW_ROWS}, and not of {len(used)}")
+    return together
+
+
+class _Comparison:
+    """The outputs of rows together, against which other passes are compared."""
+
+    def __init__(self, predict: Predict, rows: Tensor, together: Mapping[str, Tensor], of_spread: float) -> None:
+        self._predict = predict
+        self._rows = rows
+        self._together = together
+        self._of_spread = of_spread
+
+    def check(self, rows: Tensor, back: Callable[[Tensor], Tensor] | None, how: str) -> None:
+        """Run `rows` and compare; `back` brings the outputs into the order of the first pass."""
+        outputs = self._predict(rows)
+        self.compare({name: back(values) if back else values for name, values in outputs.items()}, how)
+
+    def compare(self, outputs: Mapping[str, Tensor], how: str) -> None:
+        """Compare outputs of the first rows with those of the first pass. Raises UserError."""
+        for name, values in outputs.items():
+            difference = self._difference(self._together[name], values)
+            if difference is not None:
+                self._refuse(name, difference, how)
+
+    def _difference(self, whole: Tensor, values: Tensor) -> float | None:
+        """The largest difference where one exceeds what float32 makes, as a share of the output's spread."""
+        expected, found = whole[: len(values)].double(), values.double()
+        known = expected.isfinite() & found.isfinite()
+        finite = whole.double()[whole.isfinite()]
+        if not bool(known.any()):
+            return None
+        spread = float(finite.max() - finite.min())
+        allowed = RELATIVE * expected.abs() + self._of_spread * spread + 1e-6
+        apart = torch.where(known, (expected - found).abs() - allowed, -1.0)
+        if bool((apart <= 0.0).all()):
+            return None
+        return float(torch.where(known, (expected - found).abs(), 0.0).max()) / (spread or 1.0)
+
+    def _refuse(self, name: str, difference: float, how: str) -> None:
+        again = self._predict(self._rows)
+        changed = self._difference(self._together[name], again[name])
+        if changed is not None:
+            raise UserError(
+                "not_deterministic",
+                f"output `{name}` differs between two calls with the same rows, by {changed:.2g} of its spread: a "
+                "random operator, or dropout that is still active. Export the model in evaluation mode "
+                "(`model.eval()`)",
+            )
+        raise UserError(
+            "depends_on_batch",
+            f"output `{name}` of a row differs by {difference:.2g} of its spread where the row is given {how}: it "
+            "depends on the other rows of the batch, such as by normalisation over the batch. Export the model in "
+            "evaluation mode (`model.eval()`), with a dynamic batch size",
+        )

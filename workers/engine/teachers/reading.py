@@ -1,0 +1,99 @@
+"""What a model reads of the rows of a dataset, and the transform of each part."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+from torch import Tensor
+
+from app.contracts.problems import UserError
+from app.contracts.resolving.data.inputs import inputs_read
+from app.contracts.resources.facts import ModelFacts, OpenShape
+from app.contracts.resources.manifests import InputTransform
+from app.contracts.resources.row_layouts import rows_shape
+from workers.engine.data.layout import IDENTITY, InputLayout, joined_transform, transformed
+from workers.engine.data.transform import prepared
+from workers.engine.models.onnx_graph import Feeds
+
+_SINGLE = ""
+"""The name of the input where there is one, whatever it is called."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The inputs that a model reads, in its order."""
+
+    layout: InputLayout | None
+    """Of the dataset's rows; None where they have a single input of any shape."""
+    read: InputLayout | None
+    """Of what the model reads, as the dataset has it; None as above."""
+    rows: InputLayout
+    """Of what the model reads, in the shapes that the transforms take: their statistics are those of the model's
+    channels, not of the numbers of a flat row. Empty where the model leaves the shape of its only input open.
+    """
+    transforms: Mapping[str, InputTransform]
+
+    @classmethod
+    def of(cls, model: ModelFacts, layout: InputLayout | None) -> "Reading":
+        """Raises UserError as `inputs_read` finds problems."""
+        names, problem = inputs_read(model, layout.shapes) if layout is not None else ((), None)
+        if problem is not None:
+            raise UserError(problem.code, problem.detail)
+        if layout is None or len(layout.shapes) == 1:
+            return cls(None, layout, _rows_of_single(model), {_SINGLE: _transform_of_single(model)})
+        read = layout.only(names)
+        rows = {name: _rows_shape(model, name, shape) for name, shape in read.shapes.items()}
+        return cls(layout, read, InputLayout(rows), model.inputs)
+
+    def prepare(self, raw: Tensor) -> Tensor:
+        """Raw rows of the dataset -> float32 rows as the model's first layer reads them, several inputs joined."""
+        if self.layout is None or self.read is None:
+            rows = raw.reshape(len(raw), *self.rows.shapes[_SINGLE]) if self.rows.shapes else raw
+            return prepared(rows, self.transforms[_SINGLE])
+        return transformed(self.layout.select(raw, tuple(self.read.shapes)), self.rows, self.transforms)
+
+
+def _rows_shape(model: ModelFacts, name: str, found: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape in which the model's transform takes one of several inputs: its own where the model fixes it."""
+    expected = model.input_shapes.get(name)
+    fixed = tuple(side for side in expected or () if side is not None)
+    if expected is None or len(fixed) < len(expected) or prod(fixed) != prod(found):
+        return found
+    return rows_shape(model.inputs.get(name, IDENTITY), fixed)
+
+
+def _rows_of_single(model: ModelFacts) -> InputLayout:
+    if model.input_shape is None or len(model.inputs) > 1:
+        return InputLayout({})
+    transform = next(iter(model.inputs.values()), IDENTITY)
+    return InputLayout({_SINGLE: rows_shape(transform, model.input_shape)})
+
+
+def _transform_of_single(model: ModelFacts) -> InputTransform:
+    """The transform of rows that are one tensor: that of the only input, or those of several, side by side."""
+    if len(model.inputs) < 2:
+        return next(iter(model.inputs.values()), IDENTITY)
+    shapes = {name: tuple(side or 1 for side in model.input_shapes[name]) for name in model.inputs}
+    return joined_transform(model.inputs, InputLayout({name: (prod(shape),) for name, shape in shapes.items()}))
+
+
+def feeds_of(model: ModelFacts, reading: Reading) -> Feeds:
+    """How the rows of `reading` are fed to a graph: open dimensions are those of the dataset."""
+    read = reading.read.shapes if reading.read is not None else {}
+    if model.reads_several_tensors:
+        rows = {model.graph_inputs[name]: _fed_shape(model.input_shapes[name], shape) for name, shape in read.items()}
+        return Feeds(rows, model.constants)
+    graph = next(iter(model.graph_inputs.values()), None)
+    if graph is None:  # facts of an older version: a single input of a fixed shape
+        return Feeds()
+    if model.input_shape is not None:
+        return Feeds({graph: model.input_shape}, model.constants)
+    if not read:
+        return Feeds({}, model.constants)
+    shape = next(iter(read.values())) if len(read) == 1 else (sum(prod(each) for each in read.values()),)
+    return Feeds({graph: shape}, model.constants)
+
+
+def _fed_shape(expected: OpenShape, found: tuple[int, ...]) -> tuple[int, ...]:
+    fixed = tuple(side for side in expected if side is not None)
+    return fixed if len(fixed) == len(expected) else found
