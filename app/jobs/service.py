@@ -184,6 +184,8 @@ async def _artifact(services: Services, caller: Caller, job_id: str, role: str) 
 def _succeeded(row: JobRow) -> JobRow:
     if row.kind == "inspect":
         raise NotFound("no_such_file", "an inspection has neither report nor files")
+    if row.kind == "export":
+        raise NotFound("no_such_file", "an export has no report, and its file is the model's: `/weights?format=` of it")
     if row.state not in TERMINAL:
         raise Conflict("not_finished", f"the job is {row.state.value}: `?wait=60` on it waits for its end")
     if row.state is not JobState.SUCCEEDED:

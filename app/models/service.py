@@ -45,12 +45,21 @@ async def weights(services: Services, caller: Caller, identity: str, fmt: Weight
     row = resources.require_ready(MODELS, await resources.get(MODELS, services, caller, identity))
     file = _weights_file(row.files, fmt)
     if file is None:
+        have = sorted({_format(each) for each in row.files})
         raise NotFound(
             "no_such_format",
-            f"this model has no {fmt or 'weights'} file: its formats are {sorted(_format(f) for f in row.files)}; "
-            'a job makes one with "exports": ["onnx"]',
+            f"this model has no {fmt or 'weights'} file: its formats are {have}; {_way_to(fmt, row.id)}",
         )
     return blob(services, f"{row.id}.{_format(file)}", file.bytes, file.sha256)
+
+
+def _way_to(fmt: WeightsFormat | None, identity: str) -> str:
+    if fmt != "onnx":
+        return "leave `format` out to get the one that it has"
+    return (
+        f'`POST /v1/models/{identity}/exports` with `{{"format": "onnx"}}` makes one, and '
+        "`GET /v1/jobs/{id}?wait=60` of the job that it answers waits for it"
+    )
 
 
 def _format(file: FileRow) -> str:

@@ -131,6 +131,10 @@ class Ledger:
         """
         return await finishing.finish_inspection(self._database, claim, outcome, files)
 
+    async def finish_export(self, claim: Claim, files: Sequence[PublishedFile]) -> bool:
+        """End an export: its files become files of the model. Returns as `succeed`."""
+        return await finishing.finish_export(self._database, claim, files)
+
     async def fail(self, claim: Claim, error: JobError) -> bool:
         """End the job as failed, never retried; a job that is being cancelled ends as cancelled."""
         return await finishing.fail(self._database, claim, error)
