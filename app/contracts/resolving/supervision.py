@@ -117,11 +117,15 @@ def _by_name(weights: dict[str, float], goal: Goal, findings: Findings, place: s
     return tuple(weights.get(name, 1.0) for name in names)
 
 
-def check_selection(training: TrainingSpec, goals: Sequence[Goal], findings: Findings) -> None:
-    """A metric to select by must be one of a task that has labels, and a plateau needs a score."""
+def check_selection(training: TrainingSpec, goals: Sequence[Goal], has_validation: bool, findings: Findings) -> None:
+    """A metric to select by must be one of a task that has labels, and a plateau needs a score.
+
+    Without a validation split (`has_validation`) nothing is selected, and a plateau is refused elsewhere.
+    """
     chosen = training.select_by
     labelled = [goal for goal in goals if goal.labelled]
-    if isinstance(training.schedule, PlateauSchedule) and labelled and not any(goal.validated for goal in labelled):
+    judged = not labelled or not has_validation or any(goal.validated for goal in labelled)
+    if isinstance(training.schedule, PlateauSchedule) and not judged:
         findings.problem(
             "/training/schedule",
             "validation_needed",
@@ -137,7 +141,7 @@ def check_selection(training: TrainingSpec, goals: Sequence[Goal], findings: Fin
             "unknown_metric",
             f"no labelled task of this job has the metric `{chosen}`: select by one of {quoted(known)}",
         )
-    elif not any(chosen in METRICS[goal.kind] for goal in labelled if goal.validated):
+    elif has_validation and not any(chosen in METRICS[goal.kind] for goal in labelled if goal.validated):
         findings.problem(
             "/training/select_by",
             "validation_needed",

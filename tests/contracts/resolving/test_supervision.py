@@ -6,7 +6,7 @@ import pytest
 
 from app.contracts.resources.facts import DatasetFacts, TargetFacts
 from app.contracts.specs.jobs import MultitaskJob, TrainJob
-from tests.contracts.resolving.test_resolve import SPLITS, TRAIN, codes, dataset, resolved
+from tests.contracts.resolving.test_resolve import SPLITS, TRAIN, codes, dataset, resolved, warned
 
 ANIMALS = TargetFacts(kind="class", size=3, classes=("cat", "dog", "owl"), labelled=SPLITS)
 DIGITS = TargetFacts(kind="class", size=10, labelled=SPLITS)
@@ -108,3 +108,13 @@ def test_plateau_needs_a_validation_split_with_labels() -> None:
     unlabelled = ANIMALS.model_copy(update={"labelled": {"train": 70}})
     assert codes(trained({"schedule": "plateau"}, unlabelled)) == {("/training/schedule", "validation_needed")}
     assert not trained({"schedule": {"kind": "plateau", "patience": 2}}).problems
+
+
+def test_a_named_metric_without_a_validation_split_is_that_of_the_folds_and_selects_no_epoch() -> None:
+    bare = dataset(digit=ANIMALS).model_copy(update={"splits": {"train": 100}})
+    search = {"search": [0.1, 0.01], "folds": 3}
+    found = resolved(TRAIN | {"training": {"select_by": "macro_f1", "learning_rate": search}}, bare)
+    assert not found.problems
+    assert isinstance(found.spec, TrainJob)
+    assert found.spec.training.select_by == "macro_f1"
+    assert "no_validation" in warned(found)
