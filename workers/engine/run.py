@@ -8,7 +8,7 @@ from app.contracts.specs.jobs import DistillJob, ExportJob, InspectJob, Multitas
 from app.contracts.wire.orders import CompletedOutcome, Order
 from workers.engine.common.memory import is_out_of_memory
 from workers.engine.common.stop import Stop
-from workers.engine.jobs.export_model import export_model
+from workers.engine.jobs.exports.ready_model import export_model
 from workers.engine.jobs.inspection.inspect import inspect
 from workers.engine.jobs.job import Job
 from workers.engine.jobs.preflight.preflight import Preflight
