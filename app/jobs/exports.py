@@ -3,14 +3,12 @@
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Request, Response
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.authentication import GUARDED, KnownCaller
 from app.contracts.base import canonical_json
 from app.contracts.specs.jobs import EXPORT_REQUEST, Export, ExportJob
-from app.contracts.states import JobState
-from app.db.rows import JobInputRow, JobRow, ModelRow
+from app.db.rows import ModelRow
 from app.http.answers import json_body, json_content, problems
 from app.http.bodies import read_json
 from app.http.errors import Conflict, NotFound
@@ -19,12 +17,12 @@ from app.http.services import Caller, Services, TheServices
 from app.http.validation import parse_as
 from app.jobs import service
 from app.jobs.schemas import Job, job_view
+from app.queue import exports
 from app.queue.records import NewJob
 from app.resources import repository
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=GUARDED)
 _ROLES: Final[dict[Export, str]] = {"onnx": "onnx"}
-_ENDED_WITHOUT = (JobState.FAILED, JobState.CANCELLED)
 
 
 @router.post(
@@ -57,24 +55,14 @@ async def _export(services: Services, caller: Caller, model_id: str, request: Re
             raise NotFound("unknown_model", "there is no model with this id; `GET /v1/models` lists them")
         if row.state != "ready":
             raise Conflict("not_ready", f"the model is {row.state}: `GET /v1/models/{row.id}?wait=60` waits for it")
-        earlier = await _earlier(session, row.id, wanted.format)
-        if earlier is not None:
-            return job_view(earlier)
-        if any(file.role == _ROLES[wanted.format] for file in row.files):
+        has = any(file.role == _ROLES[wanted.format] for file in row.files)
+        if has and await exports.find(session, row.id, wanted.format) is None:
             raise Conflict(
                 "already_there", f"the model has this file: `GET /v1/models/{row.id}/weights?format={wanted.format}`"
             )
         spec = ExportJob(model=row.id, format=wanted.format)
         job = NewJob(spec=spec, project_id=caller.project_id, key_id=caller.key_id, threads=services.settings.threads)
-        return job_view(await services.ledger.submit(session, job))
+        return job_view(await services.ledger.export(session, job))
 
     fingerprint = fingerprint_of(f"POST /v1/models/{model_id}/exports", canonical_json(wanted))
     return await service.create_once(services, caller, key, fingerprint, make)
-
-
-async def _earlier(session: AsyncSession, model_id: str, wanted: Export) -> JobRow | None:
-    """The newest export of this model in this format that has not failed."""
-    query = select(JobRow).join(JobInputRow, JobInputRow.job_id == JobRow.id).order_by(JobRow.id.desc())
-    query = query.where(JobInputRow.model_id == model_id, JobRow.kind == "export", JobRow.state.not_in(_ENDED_WITHOUT))
-    jobs = (await session.scalars(query)).all()
-    return next((job for job in jobs if job.spec.get("format") == wanted), None)

@@ -1,5 +1,8 @@
 """`POST /v1/models/{id}/exports`: once, for ready models, and named where a file is missing."""
 
+import asyncio
+
+from app.contracts.problems import JobError
 from app.contracts.wire.orders import InspectionOutcome
 from tests.integration.api.harness import MODEL_FACTS, ApiHarness
 
@@ -22,6 +25,22 @@ async def test_the_missing_file_names_the_way_and_the_way_is_taken_once(any_harn
     assert [job["id"] for job in listed.json()["data"]] == [first.json()["id"]]
     refused = await http.get(f"/v1/jobs/{first.json()['id']}/report")
     assert refused.status_code == 404
+
+
+async def test_with_wait_the_missing_file_is_made_and_a_failure_says_why(any_harness: ApiHarness) -> None:
+    http, ledger = any_harness.http, any_harness.services.ledger
+    model = await any_harness.ready_model()
+    late = await http.get(f"/v1/models/{model}/weights", params={**ONNX, "wait": 0.1})
+    assert (late.status_code, late.json()["code"]) == (409, "not_exported")
+    claim = await any_harness.claim("inspect")
+    assert claim.job_id in late.json()["detail"]
+    error = JobError.model_validate({"code": "export_too_large", "class": "user", "message": "above 2 GB"})
+    waiting = asyncio.create_task(http.get(f"/v1/models/{model}/weights", params={**ONNX, "wait": 30}))
+    await asyncio.sleep(0.3)
+    assert await ledger.fail(claim, error)
+    failed = await waiting
+    assert (failed.status_code, failed.json()["code"]) == (409, "not_exported")
+    assert "above 2 GB" in failed.json()["detail"]
 
 
 async def test_a_failed_export_is_made_again(any_harness: ApiHarness) -> None:
