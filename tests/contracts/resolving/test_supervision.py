@@ -22,6 +22,7 @@ def trained(training: dict[str, Any], target: TargetFacts = ANIMALS) -> Any:
 def test_class_weights_are_frozen_in_the_order_of_the_classes() -> None:
     for asked, wanted in (
         ({"owl": 9, "cat": 2}, (2.0, 1.0, 9.0)),
+        ({"2": 9, "cat": 2}, (2.0, 1.0, 9.0)),
         ([1, 2, 3], (1.0, 2.0, 3.0)),
         ("balanced", "balanced"),
     ):
@@ -38,6 +39,7 @@ def test_class_weights_are_frozen_in_the_order_of_the_classes() -> None:
     [
         ({"class_weights": [1, 9]}, ANIMALS, ("/training/class_weights", "class_weights_mismatch")),
         ({"class_weights": {"cow": 2}}, ANIMALS, ("/training/class_weights", "unknown_class")),
+        ({"class_weights": {"0": 2, "cat": 2}}, ANIMALS, ("/training/class_weights", "duplicate_class")),
         ({"class_weights": [0, 0, 0]}, ANIMALS, ("/training/class_weights", "weights_sum_to_zero")),
         ({"class_weights": "balanced"}, SIZE, ("/training/class_weights", "class_weights_undefined")),
         ({"loss": "focal"}, SIZE, ("/training/loss", "loss_undefined")),
