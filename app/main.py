@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from app.contracts.reports.preflight import PreflightReport
 from app.contracts.reports.relation import RelationHistory
 from app.contracts.reports.report import Report
-from app.contracts.specs.jobs import JOB_SPEC
+from app.contracts.specs.jobs import EXPORT_REQUEST, JOB_SPEC
 from app.contracts.specs.retries import RETRY_REQUEST
 from app.contracts.wire.events import JobEvent
 from app.datasets.endpoints import router as datasets
@@ -26,6 +26,7 @@ from app.http.health import Health
 from app.http.health import router as health
 from app.http.services import open_services
 from app.jobs.endpoints import router as jobs
+from app.jobs.exports import router as exports
 from app.jobs.schemas import DryRun, Job, JobEventPage, JobPage, Metrics
 from app.models.endpoints import router as models
 from app.models.schemas import Layers, Model, ModelPage
@@ -51,6 +52,7 @@ SCHEMAS: Final[openapi.Schemas] = {
     "DatasetManifest": DATASETS.manifest,
     "JobSpec": JOB_SPEC,
     "RetryRequest": RETRY_REQUEST,
+    "ExportRequest": EXPORT_REQUEST,
     "Model": TypeAdapter(Model),
     "ModelPage": TypeAdapter(ModelPage),
     "Layers": TypeAdapter(Layers),
@@ -105,7 +107,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.add_middleware(problems.RequestIds)
     problems.install(app)
-    for router in (models, datasets, jobs, health):
+    for router in (models, exports, datasets, jobs, health):
         app.include_router(router)
     page.install(app)
     openapi.install(app, SCHEMAS, CHANGES)

@@ -4,7 +4,7 @@ from fastapi import Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.base import canonical_json
-from app.contracts.specs.jobs import ANY_SPEC, InspectJob
+from app.contracts.specs.jobs import ANY_SPEC, InternalJob
 from app.contracts.specs.retries import RETRY_REQUEST
 from app.db.base import json_text
 from app.db.rows import JobRow
@@ -54,7 +54,7 @@ async def retry(services: Services, caller: Caller, job_id: str, request: Reques
 async def _unusable(services: Services, caller: Caller, old: JobRow) -> Conflict | None:
     """The old spec was valid when it was submitted; its inputs may have been deleted since."""
     spec = ANY_SPEC.validate_json(json_text(old.spec), extra="ignore")
-    refusal = None if isinstance(spec, InspectJob) else await service.refused(services, caller, spec)
+    refusal = None if isinstance(spec, InternalJob) else await service.refused(services, caller, spec)
     if refusal is None:
         return None
     if isinstance(refusal, StorageFull):

@@ -33,7 +33,10 @@ class Job(Answer):
 
     id: str = Field(description="`job_` and a UUIDv7.")
     object: Literal["job"] = "job"
-    kind: JobKind = Field(description="Kind of the job; `inspect` is the service's own check of an upload.")
+    kind: JobKind = Field(
+        description="Kind of the job; `inspect` is the service's own check of an upload, "
+        "`export` adds a file to a model."
+    )
     name: str | None = Field(description="Name given by the client, not necessarily unique; null without one.")
     state: JobState = Field(description="Current state; `succeeded`, `failed` and `cancelled` are final.")
     spec: AnySpec = Field(description="As submitted with its defaults; fully resolved once a worker has begun.")

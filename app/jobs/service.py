@@ -186,6 +186,8 @@ def _succeeded(row: JobRow) -> JobRow:
         raise NotFound(
             "no_such_file", "an inspection has neither report nor files: its model or dataset has its result"
         )
+    if row.kind == "export":
+        raise NotFound("no_such_file", "an export has no report, and its file is the model's: `/weights?format=` of it")
     if row.state not in TERMINAL:
         raise Conflict("not_finished", f"the job is {row.state.value}: `?wait=60` on it waits for its end")
     if row.state is not JobState.SUCCEEDED:

@@ -27,6 +27,15 @@ ServedFormat = Annotated[
     WeightsFormat | None,
     Query(alias="format", description="Format of the file; the model's own when left out. 404 where it has none."),
 ]
+MakingWait = Annotated[
+    float,
+    Query(
+        ge=0,
+        le=60,
+        description="Seconds to wait for a file that the model has not yet; it is then exported, as by "
+        "`POST /v1/models/{id}/exports`.",
+    ),
+]
 
 
 @router.post(
@@ -96,9 +105,10 @@ async def get_model_weights(
     caller: KnownCaller,
     services: TheServices,
     fmt: ServedFormat = None,
+    wait: MakingWait = 0.0,
 ) -> Response:
-    """Download the weights, in the model's own format or in another one that it has."""
-    return await serve(request, await service.weights(services, caller, model_id, fmt))
+    """Download the weights, in the model's own format or in another one that it has, or is given with `wait`."""
+    return await serve(request, await service.weights(services, caller, model_id, fmt, wait))
 
 
 @router.get(

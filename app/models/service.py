@@ -6,11 +6,16 @@ from pydantic import TypeAdapter
 
 from app.contracts.resources.facts import FileRole, Layer
 from app.contracts.resources.manifests import ModelManifest
-from app.db.rows import FileRow, ModelRow
-from app.http.errors import NotFound
+from app.contracts.specs.jobs import Export, ExportJob
+from app.contracts.states import TERMINAL, JobState
+from app.db.rows import FileRow, JobRow, ModelRow
+from app.http.errors import Conflict, NotFound
 from app.http.files import ServedFile, blob
 from app.http.services import Caller, Services
+from app.http.waiting import until
 from app.models.schemas import Layers, Model, model_view
+from app.queue.records import NewJob
+from app.resources import repository
 from app.resources import service as resources
 from app.resources.kinds import ResourceKind
 
@@ -40,17 +45,54 @@ MODELS: Final[ResourceKind[ModelRow, ModelManifest, Model]] = ResourceKind(
 )
 
 
-async def weights(services: Services, caller: Caller, identity: str, fmt: WeightsFormat | None) -> ServedFile:
-    """The weights of a ready model, in its own format or in the requested one. Raises NotFound, Conflict."""
+async def weights(
+    services: Services, caller: Caller, identity: str, fmt: WeightsFormat | None, wait: float = 0.0
+) -> ServedFile:
+    """The weights of a ready model, in its own format or in the requested one.
+
+    With `wait` a model of a family is exported if it lacks the file. Raises NotFound, Conflict.
+    """
     row = resources.require_ready(MODELS, await resources.get(MODELS, services, caller, identity))
     file = _weights_file(row.files, fmt)
+    if file is None and fmt == "onnx" and wait > 0.0:
+        await _exported(services, caller, row.id, fmt, wait)
+        row = await resources.get(MODELS, services, caller, identity)
+        file = _weights_file(row.files, fmt)
     if file is None:
+        have = sorted({_format(each) for each in row.files})
         raise NotFound(
             "no_such_format",
-            f"this model has no {fmt or 'weights'} file: its formats are {sorted(_format(f) for f in row.files)}; "
-            'a job makes one with "exports": ["onnx"]',
+            f"this model has no {fmt or 'weights'} file: its formats are {have}; {_way_to(fmt, row.id)}",
         )
     return blob(services, f"{row.id}.{_format(file)}", file.bytes, file.sha256)
+
+
+async def _exported(services: Services, caller: Caller, identity: str, fmt: Export, wait: float) -> None:
+    """Export a model, and wait for the end. Raises Conflict if it takes longer or fails."""
+    spec = ExportJob(model=identity, format=fmt)
+    new = NewJob(spec=spec, project_id=caller.project_id, key_id=caller.key_id, threads=services.settings.threads)
+    async with services.database.write() as session:
+        if await repository.find(session, ModelRow, caller.project_id, identity, lock=True) is None:
+            return
+        job_id = (await services.ledger.export(session, new)).id
+
+    async def load() -> JobRow:
+        async with services.database.read() as session:
+            return await session.get_one(JobRow, job_id)
+
+    job = await until(services, job_id, wait, load, lambda row: row.state in TERMINAL)
+    if job.state is not JobState.SUCCEEDED:
+        why = f": {job.error['message']}" if job.error else ""
+        raise Conflict("not_exported", f"its export {job_id} is {job.state.value}{why}; `GET /v1/jobs/{job_id}` has it")
+
+
+def _way_to(fmt: WeightsFormat | None, identity: str) -> str:
+    if fmt != "onnx":
+        return "leave `format` out to get the one that it has"
+    return (
+        f'`POST /v1/models/{identity}/exports` with `{{"format": "onnx"}}` makes one, and '
+        "`?format=onnx&wait=60` here makes it and waits for it"
+    )
 
 
 def _format(file: FileRow) -> str:

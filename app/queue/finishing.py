@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.problems import JobError, Rejection
@@ -14,7 +14,7 @@ from app.contracts.states import LEASED, JobState, Trigger
 from app.contracts.wire.orders import InspectionOutcome
 from app.db.engine import Database
 from app.db.ids import new_id
-from app.db.rows import DEFAULT_PROJECT, ArtifactRow, FileRow, JobRow, ModelRow, ReportRow
+from app.db.rows import DEFAULT_PROJECT, ArtifactRow, FileRow, JobInputRow, JobRow, ModelRow, ReportRow
 from app.db.signals import announce
 from app.db.writes import insert_all
 from app.queue.blobs import mark_stored
@@ -163,6 +163,36 @@ async def _end_verification(
     converted = [file for file in files if file.role == "converted"]
     if converted and resource is ModelRow:
         await _replace_weights(session, resource_id, converted)
+
+
+async def finish_export(database: Database, claim: Claim, files: Sequence[PublishedFile]) -> bool:
+    """End an export as succeeded, with its files as files of the model, unless it has them already."""
+    async with database.write() as session:
+        job = await lock(session, claim.job_id, claim.token)
+        if not await _may_succeed(session, job):
+            return job is not None and job.state is JobState.SUCCEEDED
+        assert job is not None
+        model_id = await session.scalar(select(JobInputRow.model_id).where(JobInputRow.job_id == job.id))
+        if model_id is not None:
+            await _add_exports(session, job, model_id, files)
+        await change(session, job, Trigger.SUCCEED, progress={**job.progress, "percent": 100.0})
+        return True
+
+
+async def _add_exports(session: AsyncSession, job: JobRow, model_id: str, files: Sequence[PublishedFile]) -> None:
+    await session.execute(select(ModelRow.id).where(ModelRow.id == model_id).with_for_update())
+    have = set(await session.scalars(select(FileRow.role).where(FileRow.model_id == model_id)))
+    new = [file for file in files if _MODEL_FILES[file.role] not in have]
+    await mark_stored(session, [file.sha256 for file in new])
+    rows = [
+        {
+            **_file(file, _MODEL_FILES[file.role], model_id=model_id, project_id=job.project_id),
+            "position": len(have) + i,
+        }
+        for i, file in enumerate(new)
+    ]
+    await insert_all(session, FileRow, rows)
+    announce(session, model_id)
 
 
 async def _replace_weights(session: AsyncSession, model_id: str, converted: Sequence[PublishedFile]) -> None:

@@ -17,7 +17,7 @@ from app.contracts.wire.events import CheckpointEvent, MetricsEvent, PhaseEvent,
 from app.contracts.wire.orders import InspectionOutcome
 from app.db.engine import Database
 from app.db.rows import JobRow
-from app.queue import claiming, finishing, inputs, leases, recording, retrying, submission
+from app.queue import claiming, exports, finishing, inputs, leases, recording, retrying, submission
 from app.queue.records import Claim, JobInputs, Lane, NewJob, Publication, PublishedFile
 
 Event = PhaseEvent | ProgressEvent | MetricsEvent | CheckpointEvent | WarningEvent
@@ -39,6 +39,13 @@ class Ledger:
         that is missing, rejected, failed or cancelled, or in another project.
         """
         return await submission.submit(session, job)
+
+    async def export(self, session: AsyncSession, job: NewJob) -> JobRow:
+        """Submit an export, or return the one of the same model and format that has not failed.
+
+        The caller holds the model's row locked, so that there is one. Raises UnusableInput as `submit`.
+        """
+        return await exports.submit_once(session, job)
 
     async def cancel(self, session: AsyncSession, job_id: str) -> JobRow | None:
         """Cancel: at once if no worker holds the job, else `cancelling`, from which success is impossible.
@@ -130,6 +137,10 @@ class Ledger:
         them. A `converted` file replaces the uploaded one.
         """
         return await finishing.finish_inspection(self._database, claim, outcome, files)
+
+    async def finish_export(self, claim: Claim, files: Sequence[PublishedFile]) -> bool:
+        """End an export: its files become files of the model. Returns as `succeed`."""
+        return await finishing.finish_export(self._database, claim, files)
 
     async def fail(self, claim: Claim, error: JobError) -> bool:
         """End the job as failed, never retried; a job that is being cancelled ends as cancelled."""

@@ -6,7 +6,7 @@ from typing import Any, assert_never
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.contracts.specs.jobs import WITHOUT_STUDENT, AnyJob, InspectJob, Reference
+from app.contracts.specs.jobs import WITHOUT_STUDENT, AnyJob, InspectJob, InternalJob, Reference
 from app.contracts.states import JobState, Trigger
 from app.db.ids import new_id
 from app.db.rows import DatasetRow, JobInputRow, JobLabelRow, JobRow, ModelRow
@@ -44,13 +44,12 @@ async def act(session: AsyncSession, job_id: str, trigger: Trigger) -> JobRow | 
 
 def _row(job: NewJob) -> JobRow:
     spec = job.spec
-    inspection = isinstance(spec, InspectJob)
     return JobRow(
         id=new_id("job"),
         project_id=job.project_id,
         key_id=job.key_id,
         kind=spec.kind,
-        lane="inspect" if inspection else "train",
+        lane="inspect" if isinstance(spec, InternalJob) else "train",
         name=None if isinstance(spec, InspectJob) else spec.name,
         labels={} if isinstance(spec, InspectJob) else dict(spec.labels),
         spec=spec.model_dump(mode="json"),

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import assert_never
 
-from app.contracts.specs.jobs import DistillJob, InspectJob, MultitaskJob, PreflightJob, TrainJob
+from app.contracts.specs.jobs import DistillJob, ExportJob, InspectJob, MultitaskJob, PreflightJob, TrainJob
 from app.contracts.wire.orders import CompletedOutcome, Order
 from workers.engine.common.memory import is_out_of_memory
 from workers.engine.common.stop import Stop
+from workers.engine.jobs.exports.ready_model import export_model
 from workers.engine.jobs.inspection.inspect import inspect
 from workers.engine.jobs.job import Job
 from workers.engine.jobs.preflight.preflight import Preflight
@@ -26,6 +27,8 @@ def execute(order: Order, emit: Emit, stop: Stop) -> CompletedOutcome:
     match order.spec:
         case InspectJob():
             return inspect(order, emit)
+        case ExportJob():
+            return export_model(order, emit)
         case PreflightJob():
             return Preflight(order, order.spec, emit, stop).run()
         case TrainJob() | DistillJob() | MultitaskJob():

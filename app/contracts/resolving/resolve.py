@@ -183,7 +183,8 @@ def _training(training: TrainingSpec, dataset: DatasetFacts | None, threads: int
                 "another schedule",
             )
         if training.select_by != "last":
-            update["select_by"] = "last"
+            if training.selection_metric is None:  # a metric by name is that of the folds of a search, if there is one
+                update["select_by"] = "last"
             findings.warn(
                 "no_validation",
                 "without a validation split the last epoch's weights are exported: give the dataset one",
@@ -207,7 +208,7 @@ def _train(spec: TrainJob, dataset: DatasetFacts, findings: Findings) -> TrainJo
         return spec
     model = fitted(spec.model, dataset, [goal], findings, "/model")
     training = supervised_training(spec.training, goal, findings)
-    check_selection(training, [goal], findings)
+    check_selection(training, [goal], bool(dataset.splits.get("validation")), findings)
     return spec.model_copy(update={"target": goal.name, "model": model, "training": training})
 
 
@@ -335,7 +336,7 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
     check_reused_classes(teachers, distillation, spec.store, findings, "")
     _init(student, teachers, dataset, models, findings)
     training = supervised_training(spec.training, goal, findings)
-    check_selection(training, [goal], findings)
+    check_selection(training, [goal], bool(dataset.splits.get("validation")), findings)
     return spec.model_copy(
         update={
             "target": goal.name,
@@ -453,7 +454,7 @@ def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findin
     update: dict[str, object] = {"tasks": tasks}
     if len(goals) == len(tasks):
         tasks = update["tasks"] = supervised_tasks(tasks, goals, spec.training, findings)
-        check_selection(spec.training, goals, findings)
+        check_selection(spec.training, goals, bool(dataset.splits.get("validation")), findings)
         wanted = with_trunks(spec.student, spec.relation, [task.name for task in tasks])
         student = update["student"] = fitted(wanted, dataset, goals, findings, "/student")
         _init(student, tuple(ref for task in tasks for ref in task.teachers or ()), dataset, models, findings)

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from pydantic import BaseModel
 
 from app.contracts.base import members
-from app.contracts.resolving.data.targets import Goal
+from app.contracts.resolving.data.targets import Goal, class_names, named_class
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.specs.jobs import TaskSpec
 from app.contracts.specs.supervision.label_losses import ClassWeights, LabelLoss
@@ -106,22 +106,31 @@ def _weights(weights: ClassWeights | None, goal: Goal, findings: Findings, place
 
 
 def _by_name(weights: dict[str, float], goal: Goal, findings: Findings, place: str) -> tuple[float, ...]:
-    names = goal.classes or tuple(str(i) for i in range(goal.size))
-    unknown = set(weights) - set(names)
+    names = class_names(goal)
+    by_class = {named_class(key, names): weight for key, weight in weights.items()}
+    unknown = set(by_class) - set(names)
     if unknown:
         findings.problem(
             place,
             "unknown_class",
             f"`{goal.name}` has no class {quoted(unknown)}: its classes are {quoted(names)}",
         )
-    return tuple(weights.get(name, 1.0) for name in names)
+    elif len(by_class) < len(weights):
+        findings.problem(
+            place, "duplicate_class", "a class is named twice, by its name and by its number: name it once"
+        )
+    return tuple(by_class.get(name, 1.0) for name in names)
 
 
-def check_selection(training: TrainingSpec, goals: Sequence[Goal], findings: Findings) -> None:
-    """A metric to select by must be one of a task that has labels, and a plateau needs a score."""
+def check_selection(training: TrainingSpec, goals: Sequence[Goal], has_validation: bool, findings: Findings) -> None:
+    """A metric to select by must be one of a task that has labels, and a plateau needs a score.
+
+    Without a validation split (`has_validation`) nothing is selected, and a plateau is refused elsewhere.
+    """
     chosen = training.select_by
     labelled = [goal for goal in goals if goal.labelled]
-    if isinstance(training.schedule, PlateauSchedule) and labelled and not any(goal.validated for goal in labelled):
+    judged = not labelled or not has_validation or any(goal.validated for goal in labelled)
+    if isinstance(training.schedule, PlateauSchedule) and not judged:
         findings.problem(
             "/training/schedule",
             "validation_needed",
@@ -137,7 +146,7 @@ def check_selection(training: TrainingSpec, goals: Sequence[Goal], findings: Fin
             "unknown_metric",
             f"no labelled task of this job has the metric `{chosen}`: select by one of {quoted(known)}",
         )
-    elif not any(chosen in METRICS[goal.kind] for goal in labelled if goal.validated):
+    elif has_validation and not any(chosen in METRICS[goal.kind] for goal in labelled if goal.validated):
         findings.problem(
             "/training/select_by",
             "validation_needed",

@@ -389,12 +389,38 @@ class InspectJob(_AnyKind):
         return self
 
 
-AnyJob = SubmittableJob | InspectJob
+class ExportRequest(Contract):
+    """The body of `POST /v1/models/{id}/exports`."""
+
+    format: Export = Field(description="Format of the new file.")
+
+
+EXPORT_REQUEST: TypeAdapter[ExportRequest] = TypeAdapter(ExportRequest)
+
+
+class ExportJob(_AnyKind):
+    """Adds a file in another format to a model. Submitted by `POST /v1/models/{id}/exports`."""
+
+    has_student = False
+
+    kind: Literal["export"] = "export"
+    name: Title | None = Field(default=None, description="Name for people, not necessarily unique.")
+    model: ModelId = Field(description="The model to export.")
+    format: Export = Field(description="Format of the new file.")
+    labels: Labels = Field(default_factory=dict, description='Labels to list jobs by, such as `{"team": "vision"}`.')
+
+    def references(self) -> Iterator[Reference]:
+        return iter((Reference("/model", "model", self.model),))
+
+
+InternalJob = InspectJob | ExportJob
+"""Jobs of the service's own, which are not submitted as specs, and run in the lane of inspections."""
+AnyJob = SubmittableJob | InspectJob | ExportJob
 AnySpec = Annotated[AnyJob, Field(discriminator="kind")]
 """A spec as the ledger stores it."""
 
 ANY_SPEC: TypeAdapter[AnyJob] = TypeAdapter(AnySpec)
-JobKind = Literal["train", "distill", "multitask", "preflight", "inspect"]
+JobKind = Literal["train", "distill", "multitask", "preflight", "inspect", "export"]
 WITHOUT_STUDENT: frozenset[str] = frozenset(
     get_args(job.model_fields["kind"].annotation)[0] for job in get_args(AnyJob) if not job.has_student
 )

@@ -136,6 +136,13 @@ class InspectionOutcome(Answer):
     files: tuple[OutputFile, ...] = Field(default=(), description="`converted`: a state_dict as safetensors.")
 
 
+class ExportOutcome(Answer):
+    """The outcome of an export: a further file of the model, compared with torch."""
+
+    type: Literal["export"] = "export"
+    files: tuple[OutputFile, ...]
+
+
 class FailureOutcome(Answer):
     """The user's error (exit code 42), or class and message of the exception of a crash."""
 
@@ -143,7 +150,7 @@ class FailureOutcome(Answer):
     error: JobError
 
 
-CompletedOutcome = TrainingOutcome | ReportOutcome | InspectionOutcome
+CompletedOutcome = TrainingOutcome | ReportOutcome | InspectionOutcome | ExportOutcome
 """What the engine returns of an order that it has carried out."""
 
 Outcome = CompletedOutcome | FailureOutcome

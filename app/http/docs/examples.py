@@ -99,5 +99,6 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
             },
         },
     },
+    "ExportRequest": {"As ONNX": {"format": "onnx"}},
     "RetryRequest": {"From the newest checkpoint": {"from_checkpoint": True}},
 }

@@ -6,7 +6,7 @@ import pytest
 
 from app.contracts.resources.facts import DatasetFacts, TargetFacts
 from app.contracts.specs.jobs import MultitaskJob, TrainJob
-from tests.contracts.resolving.test_resolve import SPLITS, TRAIN, codes, dataset, resolved
+from tests.contracts.resolving.test_resolve import SPLITS, TRAIN, codes, dataset, resolved, warned
 
 ANIMALS = TargetFacts(kind="class", size=3, classes=("cat", "dog", "owl"), labelled=SPLITS)
 DIGITS = TargetFacts(kind="class", size=10, labelled=SPLITS)
@@ -22,6 +22,7 @@ def trained(training: dict[str, Any], target: TargetFacts = ANIMALS) -> Any:
 def test_class_weights_are_frozen_in_the_order_of_the_classes() -> None:
     for asked, wanted in (
         ({"owl": 9, "cat": 2}, (2.0, 1.0, 9.0)),
+        ({"2": 9, "cat": 2}, (2.0, 1.0, 9.0)),
         ([1, 2, 3], (1.0, 2.0, 3.0)),
         ("balanced", "balanced"),
     ):
@@ -38,6 +39,7 @@ def test_class_weights_are_frozen_in_the_order_of_the_classes() -> None:
     [
         ({"class_weights": [1, 9]}, ANIMALS, ("/training/class_weights", "class_weights_mismatch")),
         ({"class_weights": {"cow": 2}}, ANIMALS, ("/training/class_weights", "unknown_class")),
+        ({"class_weights": {"0": 2, "cat": 2}}, ANIMALS, ("/training/class_weights", "duplicate_class")),
         ({"class_weights": [0, 0, 0]}, ANIMALS, ("/training/class_weights", "weights_sum_to_zero")),
         ({"class_weights": "balanced"}, SIZE, ("/training/class_weights", "class_weights_undefined")),
         ({"loss": "focal"}, SIZE, ("/training/loss", "loss_undefined")),
@@ -108,3 +110,13 @@ def test_plateau_needs_a_validation_split_with_labels() -> None:
     unlabelled = ANIMALS.model_copy(update={"labelled": {"train": 70}})
     assert codes(trained({"schedule": "plateau"}, unlabelled)) == {("/training/schedule", "validation_needed")}
     assert not trained({"schedule": {"kind": "plateau", "patience": 2}}).problems
+
+
+def test_a_named_metric_without_a_validation_split_is_that_of_the_folds_and_selects_no_epoch() -> None:
+    bare = dataset(digit=ANIMALS).model_copy(update={"splits": {"train": 100}})
+    search = {"search": [0.1, 0.01], "folds": 3}
+    found = resolved(TRAIN | {"training": {"select_by": "macro_f1", "learning_rate": search}}, bare)
+    assert not found.problems
+    assert isinstance(found.spec, TrainJob)
+    assert found.spec.training.select_by == "macro_f1"
+    assert "no_validation" in warned(found)

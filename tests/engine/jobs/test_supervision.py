@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.engine.harness import EngineHarness, blobs, report_of
-from tests.engine.jobs.distillation.method_specs import TRAINING, add_teachers, soft
+from tests.engine.jobs.distillation.method_specs import TRAINING, add_teachers, job, soft
 
 PLAIN: dict[str, Any] = {"epochs": 2, "batch_size": 32, "optimizer": "sgd", "learning_rate": 0.05, "select_by": "last"}
 RARE: dict[str, Any] = {"class_weights": "balanced", "loss": "focal"}
@@ -36,8 +36,8 @@ def test_micro_batches_give_the_student_of_whole_batches(harness: EngineHarness,
 def test_a_control_is_trained_with_the_weights_and_loss_of_the_student(harness: EngineHarness) -> None:
     """It is the model of a train job with the same settings, bit by bit."""
     add_teachers(harness)
-    for job, settings in (("weighted", RARE), ("plain", {})):
-        harness.run(soft({"method": "kd"}, training={**TRAINING, **settings}), job)
+    for name, settings in (("weighted", RARE), ("plain", {})):
+        harness.run(soft({"method": "kd"}, training={**TRAINING, **settings}), name)
     model = {"family": "mlp", "hidden": [8]}
     trained = {"kind": "train", "target": "label", "model": model, "training": {**TRAINING, **RARE}}
     harness.run(trained, "alone")
@@ -75,8 +75,23 @@ def test_a_baseline_has_the_weights_and_loss_of_its_task_and_another_cache_entry
 def test_a_class_without_a_weight_is_not_learned_and_rare_ones_gain_recall(harness: EngineHarness) -> None:
     imbalanced(harness)
     recalls = {}
-    for job, weights in (("none", [1, 1, 0]), ("much", [1, 1, 50])):
+    for name, weights in (("none", [1, 1, 0]), ("much", [1, 1, 50])):
         training = {**PLAIN, "epochs": 20, "class_weights": weights}
-        report = report_of(harness.run(TRAIN | {"training": training}, job))
-        recalls[job] = {each.index: each.parties["student"].recall for each in report.per_class["label"]}[2]
+        report = report_of(harness.run(TRAIN | {"training": training}, name))
+        recalls[name] = {each.index: each.parties["student"].recall for each in report.per_class["label"]}[2]
     assert recalls == {"none": 0.0, "much": 1.0}
+
+
+def test_candidates_that_train_as_one_step_have_the_weights_and_loss_of_the_job(harness: EngineHarness) -> None:
+    """A learned temperature of no weight beside the searched one makes them train one by one."""
+    add_teachers(harness)
+    training = {**TRAINING, **RARE, "select_by": "nll"}
+    searched = {"method": "kd", "temperature": {"search": [1.0, 8.0]}, "weight": 0.5}
+    beside = {"method": "kd", "temperature": {"learned": True}, "weight": 0.0}
+    scores = []
+    for terms in ([searched], [searched, beside]):
+        spec = job({"soft_targets": terms, "supervised": {"weight": 0.5}}, training=training)
+        report = report_of(harness.run(spec | {"control": False}, f"job-{len(terms)}"))
+        assert report.search is not None
+        scores.append([trial.score for trial in report.search.trials])
+    assert scores[0] == pytest.approx(scores[1], rel=1e-3)

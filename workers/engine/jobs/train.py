@@ -5,7 +5,7 @@ from workers.engine.balancing import check_available
 from workers.engine.common.determinism import make_deterministic
 from workers.engine.data.joining import read_datasets
 from workers.engine.jobs.evaluate import evaluate_trained
-from workers.engine.jobs.export import export_trained
+from workers.engine.jobs.exports.trained_models import export_trained
 from workers.engine.jobs.job import Job
 from workers.engine.jobs.load import JobData, store_of
 from workers.engine.jobs.report import write_report

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from app.contracts.problems import Problem
 from app.contracts.resolving.footprint import disk_bytes
-from app.contracts.specs.jobs import InspectJob
+from app.contracts.resolving.resolve import Resolution
 from app.contracts.states import JobState
 from app.contracts.wire.orders import ControlMessage, ExitCode
 from app.db.errors import DatabaseUnavailable
@@ -158,17 +158,17 @@ class Attempt:
         context, claim = self._context, self.claim
         inputs = await self._ending.retry(lambda: context.ledger.inputs_of(claim))
         resolution = resolve_claim(claim, inputs, context.settings.threads)
-        if not isinstance(resolution, InspectJob) and resolution.problems:
+        if isinstance(resolution, Resolution) and resolution.problems:
             await self._ending.failed("invalid_input", _listed(resolution.problems))
             return None
-        spec = resolution if isinstance(resolution, InspectJob) else resolution.spec
+        spec = resolution.spec if isinstance(resolution, Resolution) else resolution
         space = context.disk.reserve(disk_bytes(spec), context.paths.job(claim.job_id))
         await self._unless_halted(reservations.enter_async_context(space))
         building = build_order(context.settings, context.inputs, claim, spec, inputs, self._slot)
         order = await self._unless_halted(building)
         if order is None:
             return context.paths.attempt(claim.job_id, claim.attempt)
-        if not isinstance(resolution, InspectJob):
+        if isinstance(resolution, Resolution):
             order = order.model_copy(update={"warnings": resolution.warnings})
         self.inputs = frozenset(order.inputs())
         if not await self._ending.retry(lambda: context.ledger.begin(claim, spec.model_dump(mode="json"))):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar, assert_never
 
 from app.contracts.problems import ErrorClass, JobError
-from app.contracts.wire.orders import FailureOutcome, InspectionOutcome, ReportOutcome, TrainingOutcome
+from app.contracts.wire.orders import ExportOutcome, FailureOutcome, InspectionOutcome, ReportOutcome, TrainingOutcome
 from app.queue.ledger import Ledger
 from app.queue.records import Claim
 from workers.runtime.paths import Paths
@@ -48,6 +48,8 @@ class Ending:
                 await self.publisher.report(self.claim, folder, outcome)
             case InspectionOutcome():
                 await self.publisher.inspection(self.claim, folder, outcome)
+            case ExportOutcome():
+                await self.publisher.export(self.claim, folder, outcome)
             case FailureOutcome() | None:
                 await self.died(0, folder)
             case _:

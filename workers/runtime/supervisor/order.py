@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from app.contracts.resolving.resolve import Resolution, resolve
-from app.contracts.specs.jobs import ANY_SPEC, AnyJob, InspectJob
+from app.contracts.specs.jobs import ANY_SPEC, AnyJob, InspectJob, InternalJob
 from app.contracts.wire.orders import Order
 from app.queue.records import Claim, JobInputs
 from app.settings import Settings
@@ -18,10 +18,10 @@ INSPECTION_MEMORY = 8 << 30
 _MEMORY_PER_BYTE = 6
 
 
-def resolve_claim(claim: Claim, inputs: JobInputs, threads: int) -> Resolution | InspectJob:
+def resolve_claim(claim: Claim, inputs: JobInputs, threads: int) -> Resolution | InternalJob:
     """The spec as it is trained: as frozen by the first attempt, or resolved now that every input is known."""
     spec = ANY_SPEC.validate_json(claim.resolved_spec or claim.spec, extra="ignore")
-    if isinstance(spec, InspectJob):
+    if isinstance(spec, InternalJob):
         return spec
     datasets = {reference: dataset.facts for reference, dataset in inputs.datasets.items()}
     models = {reference: model.facts for reference, model in inputs.models.items()}

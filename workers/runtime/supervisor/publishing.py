@@ -12,6 +12,7 @@ from app.contracts.problems import JobError
 from app.contracts.wire.orders import (
     OUTCOME,
     ExitCode,
+    ExportOutcome,
     FailureOutcome,
     InspectionOutcome,
     Outcome,
@@ -108,6 +109,11 @@ class Publisher:
         """End a job that makes no model, such as a preflight, as `training`."""
         files = await self._publish(claim, folder, outcome.files)
         return await retry(lambda: self._ledger.finish_report(claim, files, outcome.report), self._retry_seconds)
+
+    async def export(self, claim: Claim, folder: Path, outcome: ExportOutcome) -> bool:
+        """End an export, as `training`."""
+        files = await self._publish(claim, folder, outcome.files)
+        return await retry(lambda: self._ledger.finish_export(claim, files), self._retry_seconds)
 
     async def inspection(self, claim: Claim, folder: Path, outcome: InspectionOutcome) -> bool:
         """End an inspection, as `training`."""

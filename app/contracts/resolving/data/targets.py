@@ -25,6 +25,18 @@ class Goal:
         return cls(name, output.spec.kind, output.size, classes, labelled=0)
 
 
+def class_names(goal: Goal) -> tuple[str, ...]:
+    """The names of a goal's classes or labels; their numbers, from 0, where it has no names."""
+    return goal.classes or tuple(str(i) for i in range(goal.size))
+
+
+def named_class(key: str, names: tuple[str, ...]) -> str:
+    """The class that a key of a spec means: one of `names`, or else the one of that number."""
+    if key not in names and key.isdecimal() and int(key) < len(names):
+        return names[int(key)]
+    return key
+
+
 def learnable(dataset: DatasetFacts) -> list[str]:
     """The targets that are labels, not outputs of a teacher."""
     return [name for name, target in dataset.targets.items() if target.kind != "teacher"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from app.contracts.resolving.data.targets import Goal
+from app.contracts.resolving.data.targets import Goal, class_names, named_class
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resolving.students.inits import starting_tensors, tensors
 from app.contracts.resources.facts import ModelFacts, OutputFacts
@@ -91,14 +91,14 @@ def _in_order(
     classes: Sequence[int | str] | Mapping[str, int | str], goal: Goal, findings: Findings, place: str
 ) -> Sequence[int | str] | None:
     """The teacher's class for each class of the goal; None, and a problem, where one is missing or unknown."""
-    names = goal.classes or tuple(str(i) for i in range(goal.size))
+    names = class_names(goal)
     if not isinstance(classes, Mapping):
         if len(classes) == goal.size:
             return classes
         detail = f"`{goal.name}` has {goal.size} classes, found {len(classes)}: give the teacher's class of each"
         findings.problem(place, "classes_incomplete", detail)
         return None
-    by_name = {_own_name(key, names): value for key, value in classes.items()}
+    by_name = {named_class(key, names): value for key, value in classes.items()}
     unknown, missing = set(by_name) - set(names), set(names) - set(by_name)
     if unknown or missing or len(by_name) < len(classes):
         what = f"unknown: {quoted(unknown)}" if unknown else f"not named: {quoted(missing)}"
@@ -109,13 +109,6 @@ def _in_order(
         )
         return None
     return [by_name[name] for name in names]
-
-
-def _own_name(key: str, names: Sequence[str]) -> str:
-    """A class of the dataset, by its name or else by its number."""
-    if key not in names and key.isdecimal() and int(key) < len(names):
-        return names[int(key)]
-    return key
 
 
 def _index(wanted: int | str, theirs: tuple[str, ...] | None, size: int, findings: Findings, place: str) -> int | None:

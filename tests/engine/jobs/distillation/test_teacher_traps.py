@@ -19,7 +19,7 @@ from tests.engine.jobs.distillation.trained_jobs import (
 )
 from tests.engine.losses.small_terms import scores
 from workers.engine.jobs.evaluate import evaluate_trained
-from workers.engine.jobs.export import export_trained
+from workers.engine.jobs.exports.trained_models import export_trained
 from workers.engine.jobs.report import write_report
 from workers.engine.teachers.teachers import BLOCK
 

@@ -1,0 +1,68 @@
+"""`POST /v1/models/{id}/exports`: a further file of a ready model, made by a job."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Path, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.access.authentication import GUARDED, KnownCaller
+from app.contracts.base import canonical_json
+from app.contracts.specs.jobs import EXPORT_REQUEST, Export, ExportJob
+from app.db.rows import ModelRow
+from app.http.answers import json_body, json_content, problems
+from app.http.bodies import read_json
+from app.http.errors import Conflict, NotFound
+from app.http.idempotency import IdempotencyKey, fingerprint_of
+from app.http.services import Caller, Services, TheServices
+from app.http.validation import parse_as
+from app.jobs import service
+from app.jobs.schemas import Job, job_view
+from app.queue import exports
+from app.queue.records import NewJob
+from app.resources import repository
+
+router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=GUARDED)
+_ROLES: Final[dict[Export, str]] = {"onnx": "onnx"}
+
+
+@router.post(
+    "/{model_id}/exports",
+    status_code=202,
+    openapi_extra=json_body("ExportRequest"),
+    responses={
+        202: json_content("Job", "The job that makes the file: the same one while it has not failed."),
+        **problems(400, 404, 408, 409, 413, 415, 422),
+    },
+)
+async def create_model_export(
+    model_id: Annotated[str, Path(description="The model's id.")],
+    request: Request,
+    caller: KnownCaller,
+    services: TheServices,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Export a ready model in another format. Once the job has succeeded, `/weights?format=` of the model serves it."""
+    return await _export(services, caller, model_id, request, idempotency_key)
+
+
+async def _export(services: Services, caller: Caller, model_id: str, request: Request, key: str | None) -> Response:
+    """Raises NotFound; Conflict if the model is not ready, or has the file from elsewhere than an export."""
+    wanted = parse_as(EXPORT_REQUEST, await read_json(request, services.settings.body_seconds))
+
+    async def make(session: AsyncSession) -> Job:
+        row = await repository.find(session, ModelRow, caller.project_id, model_id, lock=True)
+        if row is None:
+            raise NotFound("unknown_model", "there is no model with this id; `GET /v1/models` lists them")
+        if row.state != "ready":
+            raise Conflict("not_ready", f"the model is {row.state}: `GET /v1/models/{row.id}?wait=60` waits for it")
+        has = any(file.role == _ROLES[wanted.format] for file in row.files)
+        if has and await exports.find(session, row.id, wanted.format) is None:
+            raise Conflict(
+                "already_there", f"the model has this file: `GET /v1/models/{row.id}/weights?format={wanted.format}`"
+            )
+        spec = ExportJob(model=row.id, format=wanted.format)
+        job = NewJob(spec=spec, project_id=caller.project_id, key_id=caller.key_id, threads=services.settings.threads)
+        return job_view(await services.ledger.export(session, job))
+
+    fingerprint = fingerprint_of(f"POST /v1/models/{model_id}/exports", canonical_json(wanted))
+    return await service.create_once(services, caller, key, fingerprint, make)

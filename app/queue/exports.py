@@ -1,0 +1,26 @@
+"""Exports: further files of ready models, each made by one job."""
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.contracts.specs.jobs import Export, ExportJob
+from app.contracts.states import JobState
+from app.db.rows import JobInputRow, JobRow
+from app.queue import submission
+from app.queue.records import NewJob
+
+_ENDED_WITHOUT = (JobState.FAILED, JobState.CANCELLED)
+
+
+async def find(session: AsyncSession, model_id: str, wanted: Export) -> JobRow | None:
+    """The newest export of this model in this format that has not failed."""
+    query = select(JobRow).join(JobInputRow, JobInputRow.job_id == JobRow.id).order_by(JobRow.id.desc())
+    query = query.where(JobInputRow.model_id == model_id, JobRow.kind == "export", JobRow.state.not_in(_ENDED_WITHOUT))
+    jobs = (await session.scalars(query)).all()
+    return next((job for job in jobs if job.spec.get("format") == wanted), None)
+
+
+async def submit_once(session: AsyncSession, job: NewJob) -> JobRow:
+    """The export that this one would repeat, or this one as a new job. The caller holds the model's row locked."""
+    assert isinstance(job.spec, ExportJob)
+    return await find(session, job.spec.model, job.spec.format) or await submission.submit(session, job)

@@ -1,0 +1,53 @@
+"""ONNX of a model after the fact: of a student, and of an upload, equal to what torch puts out."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from safetensors.torch import save_file
+
+from tests.e2e.conftest import Client
+
+ONNX = {"format": "onnx"}
+
+
+def exported(client: Client, model: str, target: Path) -> Path:
+    job = client.http.post(f"/v1/models/{model}/exports", json=ONNX).json()
+    job = client.get(f"/v1/jobs/{job['id']}?wait=60")
+    assert job["state"] == "succeeded", job
+    return client.download(f"/v1/models/{model}/weights?format=onnx", target)
+
+
+def outputs(path: Path, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: x})
+    return np.asarray(found)
+
+
+def test_students_and_uploads_have_onnx_after_the_fact(client: Client, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(90, 4)).astype(np.float32)
+    np.savez(tmp_path / "d.npz", x=x, y=(x[:, 0] > 0).astype(np.int64))
+    target = {"y": {"kind": "class", "classes": 2}}
+    manifest = {"name": "d", "format": "npz", "inputs": {"x": {"kind": "array"}}, "targets": target}
+    dataset = client.upload("datasets", manifest, tmp_path / "d.npz")["id"]
+    model = {"family": "mlp", "hidden": [5]}
+    job = client.finish({"kind": "train", "dataset": dataset, "model": model, "training": {"epochs": 1}})
+    student = exported(client, job["student"], tmp_path / "student.onnx")
+    assert outputs(student, x).shape == (90, 2)
+    assert "# A mlp network" in onnx.load(student).metadata_props[0].value
+    roles = [file["role"] for file in client.get(f"/v1/models/{job['student']}")["files"]]
+    assert roles == ["weights", "onnx"]
+
+    weight, bias = torch.randn(3, 4), torch.randn(3)
+    save_file({"fc.weight": weight, "fc.bias": bias}, tmp_path / "own.safetensors")
+    architecture = {"family": "mlp", "input_shape": [4], "hidden": [], "outputs": {"y": 3}}
+    described = {"name": "own", "format": "safetensors", "architecture": architecture, "rename": {"fc": "layers.0"}}
+    upload = client.upload("models", {**described, "outputs": {"y": {"kind": "class"}}}, tmp_path / "own.safetensors")
+    own = client.download(f"/v1/models/{upload['id']}/weights?format=onnx&wait=60", tmp_path / "own.onnx")
+    expected = torch.from_numpy(x) @ weight.T + bias
+    np.testing.assert_allclose(outputs(own, x), expected.numpy(), atol=1e-4)
+    again = client.http.post(f"/v1/models/{upload['id']}/exports", json=ONNX)
+    assert (again.status_code, again.json()["state"]) == (202, "succeeded")

@@ -1,0 +1,66 @@
+"""`POST /v1/models/{id}/exports`: once, for ready models, and named where a file is missing."""
+
+import asyncio
+
+from app.contracts.problems import JobError
+from app.contracts.wire.orders import InspectionOutcome
+from tests.integration.api.harness import MODEL_FACTS, ApiHarness
+
+ONNX = {"format": "onnx"}
+
+
+async def test_the_missing_file_names_the_way_and_the_way_is_taken_once(any_harness: ApiHarness) -> None:
+    http = any_harness.http
+    model = await any_harness.ready_model()
+    missing = await http.get(f"/v1/models/{model}/weights", params=ONNX)
+    assert (missing.status_code, missing.json()["code"]) == (404, "no_such_format")
+    assert f"POST /v1/models/{model}/exports" in missing.json()["detail"]
+    first = await http.post(f"/v1/models/{model}/exports", json=ONNX)
+    again = await http.post(f"/v1/models/{model}/exports", json=ONNX)
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json()["id"] == again.json()["id"]
+    assert first.headers["Location"] == f"/v1/jobs/{first.json()['id']}"
+    assert first.json()["spec"] == {"kind": "export", "name": None, "model": model, "format": "onnx", "labels": {}}
+    listed = await http.get("/v1/jobs", params={"kind": "export"})
+    assert [job["id"] for job in listed.json()["data"]] == [first.json()["id"]]
+    refused = await http.get(f"/v1/jobs/{first.json()['id']}/report")
+    assert refused.status_code == 404
+
+
+async def test_with_wait_the_missing_file_is_made_and_a_failure_says_why(any_harness: ApiHarness) -> None:
+    http, ledger = any_harness.http, any_harness.services.ledger
+    model = await any_harness.ready_model()
+    late = await http.get(f"/v1/models/{model}/weights", params={**ONNX, "wait": 0.1})
+    assert (late.status_code, late.json()["code"]) == (409, "not_exported")
+    claim = await any_harness.claim("inspect")
+    assert claim.job_id in late.json()["detail"]
+    error = JobError.model_validate({"code": "export_too_large", "class": "user", "message": "above 2 GB"})
+    waiting = asyncio.create_task(http.get(f"/v1/models/{model}/weights", params={**ONNX, "wait": 30}))
+    await asyncio.sleep(0.3)
+    assert await ledger.fail(claim, error)
+    failed = await waiting
+    assert (failed.status_code, failed.json()["code"]) == (409, "not_exported")
+    assert "above 2 GB" in failed.json()["detail"]
+
+
+async def test_a_failed_export_is_made_again(any_harness: ApiHarness) -> None:
+    http = any_harness.http
+    model = await any_harness.ready_model()
+    first = (await http.post(f"/v1/models/{model}/exports", json=ONNX)).json()["id"]
+    assert (await http.post(f"/v1/jobs/{first}/cancel")).json()["state"] == "cancelled"
+    assert (await http.post(f"/v1/models/{model}/exports", json=ONNX)).json()["id"] != first
+    assert (await http.post(f"/v1/jobs/{first}/retry")).status_code == 202
+
+
+async def test_what_cannot_be_exported_is_refused_by_name(any_harness: ApiHarness) -> None:
+    http = any_harness.http
+    unknown = "mdl_01890a5d-ac96-774b-bcce-b302099a8057"
+    verifying = (await any_harness.upload("models"))["id"]
+    for model, body, expected in (
+        (unknown, ONNX, (404, "unknown_model")),
+        (verifying, ONNX, (409, "not_ready")),
+        (verifying, {"format": "int8"}, (422, "invalid_request")),
+    ):
+        answer = await http.post(f"/v1/models/{model}/exports", json=body)
+        assert (answer.status_code, answer.json()["code"]) == expected
+    await any_harness.inspect(InspectionOutcome(model=MODEL_FACTS))
