@@ -196,6 +196,7 @@ JOBS: Final[Mapping[str, str]] = {
     "smaller_micro_batches": "nothing: training goes on with smaller micro-batches",
     "teacher_mismatch": "check the teacher's `inputs`, classes, `mean` and `std`, or set `allow_chance_teacher`",
     "teacher_not_finite": "check the scale that the teacher's `inputs` expect",
+    "teacher_weak": "check the teacher's `inputs`, `mean` and `std`, or use a better one",
     "teacher_unchecked": "compare some answers yourself, or add labels",
 }
 

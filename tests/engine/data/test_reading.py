@@ -231,3 +231,10 @@ def test_an_inspection_tells_the_facts_of_a_sound_file(tmp_path: Path) -> None:
     train = content()["size"][content()["split"] == "train"]
     assert outcome.dataset.targets["size"].mean == pytest.approx(np.nanmean(train), abs=1e-6)
     assert outcome.dataset.targets["size"].std == pytest.approx(np.nanstd(train), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["npz", "parquet", "csv", "jsonl"])
+def test_a_missing_value_names_its_column(kind: str, tmp_path: Path) -> None:
+    columns = {"a": np.arange(6.0), "b": np.where(np.arange(6) == 4, np.nan, 1.0), "y": np.arange(6) % 2}
+    message = refused("not_finite", lambda: read(written(columns, kind, tmp_path), format=kind))
+    assert message.startswith("column `b` of input `x` is missing, NaN or infinite (as float32) at row 4")

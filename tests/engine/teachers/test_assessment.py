@@ -72,6 +72,13 @@ def test_a_teacher_of_values_that_is_worse_than_their_mean_is_refused() -> None:
     assert "worse than their mean" in message
 
 
+def test_a_teacher_of_values_that_is_hardly_better_than_their_mean_is_told() -> None:
+    """Images read in another order of dimensions still overlap a little with what the teacher looks at."""
+    guess = 20.0 + 0.02 * (Y - 20.0) + 0.05 * drawn(6, N)
+    message, warnings = found(outputs("value", guess[:, None]), target("value", Y))
+    assert (message, warnings) == ("", ["teacher_weak"])
+
+
 def test_forgotten_mean_and_std_are_named() -> None:
     message, _ = found(outputs("value", ((Y - 20.0) / 3.0)[:, None]), target("value", Y))
     assert "with `mean` 20 and `std` 3 of its output R2 is 1" in message

@@ -85,3 +85,11 @@ def test_brackets_inside_strings_are_no_nesting() -> None:
 )
 def test_what_is_no_json_is_refused_with_its_place(text: str | bytes) -> None:
     assert code_of(text) == "invalid_json"
+
+
+def test_a_manifest_that_is_no_json_is_called_so_with_line_and_column() -> None:
+    with pytest.raises(BadRequest) as caught:
+        parse(b"{\n 'name': 1}", "the manifest")
+    assert "the manifest is no JSON" in caught.value.detail
+    assert "at line 2, column 2" in caught.value.detail
+    assert "double quotes" in caught.value.detail

@@ -24,6 +24,8 @@ MIN_ROWS = 10
 """Fewer labelled rows say nothing about a teacher of numbers."""
 ENOUGH_ROWS = 200
 DEVIATIONS = 2.0
+WEAK = 0.1
+"""R² below which a teacher is hardly better than the mean of the labels."""
 GOOD_FIT = 0.5
 """R² of a linear fit of the teacher's numbers from which on the message names the fit."""
 
@@ -32,9 +34,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Agreement:
-    """`problem`: why the teacher does not know the labels; `unknown`: why that cannot be told. At most one is given."""
+    """`problem`: why the teacher does not know the labels; `weak`: that it hardly does; `unknown`: why that cannot be
+    told. At most one is given.
+    """
 
     problem: str | None = None
+    weak: str | None = None
     unknown: str | None = None
 
 
@@ -51,8 +56,11 @@ def number_agreement(outputs: TeacherOutputs, target: TargetColumn, rows: Tensor
     r2 = 1.0 - float(errors.sum() / spread.sum())
     excess = errors - spread
     sure = float(excess.mean()) > DEVIATIONS * float(excess.std()) / sqrt(len(rows))
-    if r2 >= 0.0:
+    if r2 >= WEAK:
         return Agreement()
+    if r2 >= 0.0:
+        found = f"has R2 {r2:.3g} on {len(rows)} training labels, hardly better than their mean"
+        return Agreement(weak=found + _rescaling(raw, labels))
     if len(rows) < ENOUGH_ROWS and not sure:
         return Agreement(unknown=f"{len(rows)} labelled training rows are too few for its error, R2 {r2:.3g}")
     return Agreement(

@@ -21,10 +21,11 @@ from workers.engine.teachers.sanity_check import TeacherScore, class_order_warni
 
 MAX_ROWS = 50_000
 """Rows that are compared at most, evenly spaced; classes are compared on all rows."""
-_ADVICE = (
+_CHECKS = (
     "check the `inputs` that it expects (scale, mean, std), the order of the dataset's dimensions and columns, and "
-    "`mean` and `std` of its output, or set `distillation.allow_chance_teacher`"
+    "`mean` and `std` of its output"
 )
+_ADVICE = f"{_CHECKS}, or set `distillation.allow_chance_teacher`"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,9 @@ def assess(task: str, name: str, outputs: TeacherOutputs, target: TargetColumn |
     found = _agreement(outputs, target, _spaced(labelled))
     if found.unknown is not None:
         return _unchecked(task, name, outputs, available, found.unknown)
+    if found.weak is not None:
+        weak = WarningEvent(code="teacher_weak", message=f"teacher `{name}` of `{task}` {found.weak}: {_CHECKS}")
+        return Assessment(warnings=(weak,))
     return Assessment(None if found.problem is None else _mismatch(task, name, found.problem))
 
 
@@ -122,7 +126,7 @@ def check_teacher(
     """Assess a teacher before training.
 
     Raises UserError `teacher_mismatch`, which with `allow_chance` is a warning; emits the warnings
-    `class_order_suspected` and `teacher_unchecked`.
+    `class_order_suspected`, `teacher_weak` and `teacher_unchecked`.
     """
     found = assess(task, name, teacher_outputs, target, train).allowing(allow_chance)
     if found.error is not None:

@@ -49,6 +49,8 @@ def clean() -> dict[str, tuple[Array, Array, dict[str, Any]]]:
         "counts with many zeros": (counts, draw.integers(0, 2, 600), CLASS2),
         "heavy tails": (draw.standard_cauchy((600, 5)), draw.exponential(size=600), VALUE),
         "numbers that end at a limit": (np.clip(x, -1.0, 1.0), np.clip(x.sum(1), -3.0, 3.0), VALUE),
+        "labels": (x, (x[:, :2] + draw.normal(size=(600, 2)) > 0).astype(np.float32), {"kind": "multilabel"}),
+        "vectors": (x, x[:, :3] * 2.0, {"kind": "vector"}),
         "some labels missing": (x, np.where(x[:, 1] > 1, -1, draw.integers(0, 2, 600)), CLASS2),
         "no labels": (x, np.full(600, -1), CLASS2),
         "one rare class": (x, (np.arange(600) % 50 == 0).astype(int), CLASS2),
@@ -81,6 +83,13 @@ def unusual() -> dict[str, tuple[str, Array, Array, dict[str, Any], str]]:
         "copies": ("duplicate_rows", np.r_[x, x[:60]], np.r_[y, y[:60]], VALUE, "have the same inputs"),
         "copied images": ("duplicate_rows", *_copied_images(), {"kind": "class", "classes": 10}, "test split"),
         "the answer in other units": ("input_predicts_target", np.c_[x, 3.0 * y - 7.0], y, VALUE, "`x[5]`"),
+        "a label as a number": (
+            "input_predicts_target",
+            np.c_[x, labels * 2.0],
+            np.c_[labels, x[:, 0] > x[:, 1]],
+            {"kind": "multilabel"},
+            "a threshold that separates a label",
+        ),
         "the answer as a number": ("input_predicts_target", np.c_[x, labels * 2.0], labels, CLASS2, "`x[5]`"),
     }
 

@@ -38,12 +38,13 @@ def _names(column: TargetColumn, chosen: Tensor) -> list[str]:
 
 
 def _minus_one(name: str, column: TargetColumn, counts: Tensor) -> DataWarning:
-    empty = _names(column, counts == 0)
+    empty, present = _names(column, counts == 0), ["-1", *_names(column, counts > 0)]
+    named = ", ".join(f'"{each}"' for each in present[:5]) + (", …" if len(present) > 5 else "")
     return DataWarning(
         code="minus_one_is_missing",
         message=f"`{name}` is -1 in {column.minus_ones} rows, which were read as rows without a label, and no row has "
         f"the class {listed(empty)}. If -1 is a class, as in labels -1 and 1, number the classes from 0 or name them: "
-        '`"classes": ["-1", "1"]`',
+        f'`"classes": [{named}]`',
         targets=(name,),
     )
 

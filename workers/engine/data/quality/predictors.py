@@ -21,10 +21,10 @@ Floats = NDArray[np.float64]
 
 
 def predictors(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarning]:
-    """`input_predicts_target` for value and class targets."""
+    """`input_predicts_target` for value, class and multilabel targets."""
     for inputs in input_columns(dataset, manifest):
         for name, column in dataset.targets.items():
-            if column.kind not in ("value", "class") or column.size > MAX_CLASSES:
+            if column.kind not in ("value", "class", "multilabel") or column.size > MAX_CLASSES:
                 continue
             labelled = np.flatnonzero(column.labelled.numpy())
             rows = spaced(labelled, len(inputs.names))
@@ -36,6 +36,8 @@ def predictors(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarn
                     f"a correlation above {CORRELATION} with"
                     if column.kind == "value"
                     else "thresholds that separate all classes of"
+                    if column.kind == "class"
+                    else "a threshold that separates a label of"
                 )
                 yield DataWarning(
                     code="input_predicts_target",
@@ -48,19 +50,24 @@ def predictors(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarn
 
 def _found(inputs: InputColumns, column: TargetColumn, rows: NDArray[np.int64]) -> list[str]:
     x, y = inputs.at(rows), column.values.numpy()[rows]
-    found: NDArray[np.int64]
+    chosen: NDArray[np.bool_]
     if column.kind == "value":
-        found = np.flatnonzero(np.abs(_correlations(x, y.astype(np.float64))) > CORRELATION)
+        chosen = np.abs(_correlations(x, y.astype(np.float64))) > CORRELATION
+    elif column.kind == "class":
+        chosen = _separating(x, y)
     else:
-        found = np.flatnonzero(_separating(x, y))
-    return [inputs.names[i] for i in found]
+        chosen = np.zeros(x.shape[1], bool)
+        for labels in y.T:
+            known = ~np.isnan(labels)
+            chosen |= _separating(x[known], labels[known].astype(np.int64))
+    return [inputs.names[i] for i in np.flatnonzero(chosen)]
 
 
 def _correlations(x: Floats, y: Floats) -> Floats:
     """Pearson's r of each column of [n, columns] with [n]; 0 for constants."""
     x, y = x - x.mean(axis=0), y - y.mean()
     norms = np.sqrt((x * x).sum(axis=0) * (y * y).sum())
-    return np.where(norms > 0.0, (y @ x) / np.where(norms > 0.0, norms, 1.0), 0.0)
+    return np.asarray(np.where(norms > 0.0, (y @ x) / np.where(norms > 0.0, norms, 1.0), 0.0))
 
 
 def _separating(x: Floats, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
