@@ -28,8 +28,8 @@ from workers.engine.data.dataset import Dataset, TargetColumn
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.read import read_arrays
 from workers.engine.data.labels import class_column, columns_of, number_column
-from workers.engine.data.layout import arranged
 from workers.engine.data.precision import rounded
+from workers.engine.data.row_layout import arranged
 from workers.engine.data.splits import split_by_column, split_by_fractions
 
 MIN_DEVIATION = 1e-6

@@ -108,7 +108,7 @@ def _teacher_parts(trained: Trained) -> list[TeacherPart]:
 
 
 def _teacher_cost(trained: Trained, teacher: Teacher) -> Cost:
-    rows = teacher.prepared(_examples(trained))
+    rows = teacher.prepare(_examples(trained))
     return Cost(
         parameters=teacher.parameters,
         bytes=teacher.bytes,

@@ -12,9 +12,8 @@ from torch import Tensor
 from app.contracts.problems import UserError
 from app.contracts.resources.facts import OutputFacts
 from app.contracts.resources.manifests import InputTransform
-from app.contracts.resources.row_layouts import rows_shape
 from app.contracts.wire.orders import ModelInput
-from workers.engine.data.transform import apply
+from workers.engine.data.transform import apply_in_shape
 from workers.engine.models.build import build
 from workers.engine.models.loading import load_weights
 from workers.engine.models.network import Network
@@ -62,7 +61,7 @@ class Teacher(Protocol):
         """The transform of raw rows before `forward`."""
         ...
 
-    def prepared(self, raw: Tensor) -> Tensor:
+    def prepare(self, raw: Tensor) -> Tensor:
         """Raw rows [n, …] in the model's input shape, transformed, on the device: what `forward` takes."""
         ...
 
@@ -89,14 +88,11 @@ class _TeacherBase:
         self._row = model.facts.input_shape
         self._device = device
 
-    def prepared(self, raw: Tensor) -> Tensor:
-        # The transform is that of rows in the model's shape: statistics of its channels, not of a flat row's numbers.
-        rows = raw if self._row is None else raw.reshape(len(raw), *rows_shape(self.transform, self._row))
-        x = apply(rows.to(self._device), self.transform)
-        return x.movedim(1, -1).contiguous() if self.transform.layout == "channels_last" else x
+    def prepare(self, raw: Tensor) -> Tensor:
+        return apply_in_shape(raw.to(self._device), self.transform, self._row)
 
     def _predict(self, raw: Tensor, forward: Callable[[Tensor], dict[str, Tensor]]) -> dict[str, Tensor]:
-        outputs = forward(self.prepared(raw))
+        outputs = forward(self.prepare(raw))
         for name, values in outputs.items():
             if not bool(values.isfinite().all()):
                 raise UserError(

@@ -58,7 +58,7 @@ def _outputs(arch: Architecture, goals: list[Goal], findings: Findings, pointer:
 
 def _check_layout(arch: Architecture, rows: InputFacts, shape: tuple[int, ...], findings: Findings) -> None:
     """Warn once where the first side is taken for the channels and the last one may be them."""
-    reads_channels = (arch.input_sides or ("",))[0] == "channels" or rows.standardize
+    reads_channels = arch.has_feature_maps or rows.standardize
     if rows.layout is not None or not reads_channels or not is_channels_last_suspected(shape):
         return
     if all(warning["code"] != "channels_last_suspected" for warning in findings.warnings):
