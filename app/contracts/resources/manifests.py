@@ -32,9 +32,11 @@ DatasetFormat = Literal["npz", "parquet", "csv", "jsonl"]
 DATASET_SIGNATURES: Final[Mapping[DatasetFormat, bytes]] = {"npz": b"PK\x03\x04", "parquet": b"PAR1"}
 """The first bytes of a file in a binary format; the other formats are text."""
 SplitName = Literal["train", "validation", "test"]
-Statistic = Finite | Annotated[tuple[Finite, ...], Field(min_length=1, max_length=65_536)]
+MAX_STATISTICS: Final = 65_536
+"""Maximum number of means or deviations of an input or output."""
+Statistic = Finite | Annotated[tuple[Finite, ...], Field(min_length=1, max_length=MAX_STATISTICS)]
 Columns = Annotated[tuple[Column, ...], Field(min_length=1, max_length=65_536)]
-Deviation = PositiveScale | Annotated[tuple[PositiveScale, ...], Field(min_length=1, max_length=65_536)]
+Deviation = PositiveScale | Annotated[tuple[PositiveScale, ...], Field(min_length=1, max_length=MAX_STATISTICS)]
 
 
 class InputTransform(Contract):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.resources.manifests import InputTransform
-from workers.engine.data.transform import prepared
+from workers.engine.data.transform import apply_in_shape
 
 Shape = tuple[int, ...]
 IDENTITY = InputTransform()
@@ -59,7 +59,8 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
 
 def transformed(raw: Tensor, layout: InputLayout, transforms: Mapping[str, InputTransform]) -> Tensor:
     """Raw rows of this layout, each input by its own transform (identity where it has none): float32, as `joined`."""
-    return joined([prepared(layout.part(raw, name), transforms.get(name, IDENTITY)) for name in layout.shapes])
+    parts = {name: layout.part(raw, name) for name in layout.shapes}
+    return joined([apply_in_shape(part, transforms.get(name, IDENTITY), None) for name, part in parts.items()])
 
 
 def joined_transform(transforms: Mapping[str, InputTransform], layout: InputLayout) -> InputTransform:

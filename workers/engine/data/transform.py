@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.resources.manifests import InputTransform
+from app.contracts.resources.row_layouts import rows_shape
 
 _LARGE_OFFSET = 2.0**12
 
@@ -43,9 +44,13 @@ def apply(raw: Tensor, transform: InputTransform) -> Tensor:
     return ((x - _column(transform.mean, x)) / _column(transform.std, x)).to(torch.float32)
 
 
-def prepared(raw: Tensor, transform: InputTransform) -> Tensor:
-    """`apply`, then the channels moved to the last side for a model that has them there."""
-    x = apply(raw, transform)
+def apply_in_shape(raw: Tensor, transform: InputTransform, shape: tuple[int, ...] | None) -> Tensor:
+    """Raw rows [n, …] as a model with rows of `shape` takes them: brought into its shape, transformed and, where it has
+    its channels last, moved. None: the shape of the rows.
+    """
+    # In the model's shape before the transform: its statistics are those of its channels, not of a flat row's numbers.
+    rows = raw if shape is None else raw.reshape(len(raw), *rows_shape(transform, shape))
+    x = apply(rows, transform)
     return x.movedim(1, -1).contiguous() if transform.layout == "channels_last" else x
 
 

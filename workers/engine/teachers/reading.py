@@ -12,7 +12,7 @@ from app.contracts.resources.facts import ModelFacts, OpenShape
 from app.contracts.resources.manifests import InputTransform
 from app.contracts.resources.row_layouts import rows_shape
 from workers.engine.data.layout import IDENTITY, InputLayout, joined_transform, transformed
-from workers.engine.data.transform import prepared
+from workers.engine.data.transform import apply_in_shape
 from workers.engine.models.onnx_graph import Feeds
 
 _SINGLE = ""
@@ -29,9 +29,11 @@ class Reading:
     """Of what the model reads, as the dataset has it; None as above."""
     rows: InputLayout
     """Of what the model reads, in the shapes that the transforms take: their statistics are those of the model's
-    channels, not of the numbers of a flat row. Empty where the model leaves the shape of its only input open.
+    channels, not of the numbers of a flat row. Empty where there is a single input.
     """
     transforms: Mapping[str, InputTransform]
+    shape: tuple[int, ...] | None = None
+    """Of a single input, where the model fixes it."""
 
     @classmethod
     def of(cls, model: ModelFacts, layout: InputLayout | None) -> "Reading":
@@ -40,7 +42,8 @@ class Reading:
         if problem is not None:
             raise UserError(problem.code, problem.detail)
         if layout is None or len(layout.shapes) == 1:
-            return cls(None, layout, _rows_of_single(model), {_SINGLE: _transform_of_single(model)})
+            shape = model.input_shape if len(model.inputs) < 2 else None
+            return cls(None, layout, InputLayout({}), {_SINGLE: _transform_of_single(model)}, shape)
         read = layout.only(names)
         rows = {name: _rows_shape(model, name, shape) for name, shape in read.shapes.items()}
         return cls(layout, read, InputLayout(rows), model.inputs)
@@ -48,8 +51,7 @@ class Reading:
     def prepare(self, raw: Tensor) -> Tensor:
         """Raw rows of the dataset -> float32 rows as the model's first layer reads them, several inputs joined."""
         if self.layout is None or self.read is None:
-            rows = raw.reshape(len(raw), *self.rows.shapes[_SINGLE]) if self.rows.shapes else raw
-            return prepared(rows, self.transforms[_SINGLE])
+            return apply_in_shape(raw, self.transforms[_SINGLE], self.shape)
         return transformed(self.layout.select(raw, tuple(self.read.shapes)), self.rows, self.transforms)
 
 
@@ -60,13 +62,6 @@ def _rows_shape(model: ModelFacts, name: str, found: tuple[int, ...]) -> tuple[i
     if expected is None or len(fixed) < len(expected) or prod(fixed) != prod(found):
         return found
     return rows_shape(model.inputs.get(name, IDENTITY), fixed)
-
-
-def _rows_of_single(model: ModelFacts) -> InputLayout:
-    if model.input_shape is None or len(model.inputs) > 1:
-        return InputLayout({})
-    transform = next(iter(model.inputs.values()), IDENTITY)
-    return InputLayout({_SINGLE: rows_shape(transform, model.input_shape)})
 
 
 def _transform_of_single(model: ModelFacts) -> InputTransform:

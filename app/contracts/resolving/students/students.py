@@ -1,5 +1,6 @@
 """Does the requested network fit the data: input shape, outputs, and what its family requires."""
 
+from math import prod
 from typing import TypeVar, cast
 
 from app.contracts.resolving.data.inputs import shapes_of, student_inputs
@@ -7,12 +8,16 @@ from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.findings import Findings
 from app.contracts.resolving.multitask.sharing import check_sharing
 from app.contracts.resources.facts import DatasetFacts, InputFacts
+from app.contracts.resources.manifests import MAX_STATISTICS
 from app.contracts.resources.row_layouts import is_channels_last_suspected, misfit, way_out
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.sharing import resolved_sharing
 
 
-def _input_shape(arch: Architecture, data: tuple[int, ...], findings: Findings, pointer: str) -> tuple[int, ...] | None:
+def _input_shape(
+    arch: Architecture, data: tuple[int, ...], standardized: bool, findings: Findings, pointer: str
+) -> tuple[int, ...] | None:
+    """The shape of the student's rows, for rows of shape `data`; None where they do not fit."""
     shape = arch.input_shape or data
     code = misfit(data, shape)
     if code is not None:
@@ -21,6 +26,14 @@ def _input_shape(arch: Architecture, data: tuple[int, ...], findings: Findings, 
             code,
             f"a row of the dataset has shape {list(data)}, the architecture expects {list(shape)}: leave `input_shape` "
             f"out to take the dataset's, or {way_out(data, shape)}",
+        )
+        return None
+    if standardized and shape[0] != data[0] and prod(shape) > MAX_STATISTICS:
+        findings.problem(
+            f"{pointer}/input_shape",
+            "shape_mismatch",
+            f"rows of shape {list(data)} are standardised for each of {data[0]} elements of the first side; read as "
+            f"{list(shape)} that needs {prod(shape)} means, {MAX_STATISTICS} at most: leave `input_shape` out",
         )
         return None
     expected = arch.sides_misfit(shape)
@@ -71,7 +84,7 @@ def fitted(arch: _Network, dataset: DatasetFacts, goals: list[Goal], findings: F
     if problem is not None:
         findings.problem(f"{pointer}/inputs", problem.code, problem.detail)
         return arch
-    shape = _input_shape(arch, data, findings, pointer)
+    shape = _input_shape(arch, data, any(dataset.inputs[name].standardize for name in names), findings, pointer)
     outputs = _outputs(arch, goals, findings, pointer)
     if shape is None:
         return arch

@@ -95,6 +95,21 @@ def test_a_student_of_another_layout_is_refused_with_the_mend() -> None:
     assert '"layout": "channels_last"' in found.problems[0].detail
 
 
+def test_statistics_of_channels_must_be_sayable_in_the_students_shape() -> None:
+    flat = {**TRAIN["model"], "input_shape": [3, 65_536]}
+    assert codes(resolved({**TRAIN, "model": flat}, rows(3, 65_536, standardize=True))) == set()
+    ones = {**TRAIN["model"], "input_shape": [1, 3, 65_536]}
+    found = resolved({**TRAIN, "model": ones}, rows(3, 65_536, standardize=True))
+    assert codes(found) == {("/model/input_shape", "shape_mismatch")}
+    assert "leave `input_shape` out" in found.problems[0].detail
+
+
+def test_what_a_dataset_warns_of_stands_in_the_dry_run() -> None:
+    warning = {"code": "large_offset", "message": "far from zero"}
+    found = resolved(TRAIN, dataset().model_copy(update={"warnings": (warning,)}))
+    assert warning in found.warnings
+
+
 def test_a_network_with_channels_warns_of_rows_that_seem_to_have_them_last() -> None:
     assert "channels_last_suspected" in warned(resolved({**TRAIN, "model": CONVNET}, rows(8, 8, 3)))
     assert "channels_last_suspected" in warned(resolved(TRAIN, rows(8, 8, 3, standardize=True)))
