@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
+from time import monotonic
 from typing import Literal
 
 import torch
@@ -17,7 +18,7 @@ from workers.engine.teachers.consistency import OF_SPREAD, check_consistency
 RowKind = Literal["normal", "bytes", "plain"]
 """Standard normal numbers; whole numbers from 0 to 255, as of images; zeros, ones and a ramp."""
 SHARE = 0.1
-"""Share of the time of the inspection so far that one comparison of rows may take."""
+"""Share of the time of the inspection so far that the comparisons may take; three rows are always run."""
 LEAST_SECONDS = 0.02
 MAX_NUMBERS = 1 << 18
 """Maximum number of elements of a batch of more than three rows."""
@@ -72,21 +73,24 @@ def try_out(
     `rows` gives raw rows, of kind `normal` rows after the transform. `elapsed` seconds bound how many rows are used.
     Raises UserError `not_deterministic`, `depends_on_batch`.
     """
-    seconds = max(LEAST_SECONDS, SHARE * elapsed)
     if model.row_size > MAX_ROW:
         return {}
-    normal = rows("normal", rows_to_try(model.row_size))
-    try:
-        check_consistency(model.forward, normal, of_spread, seconds)
-    except TrialFailedError as error:
-        raise UserError("depends_on_batch", f"it runs on some rows and not on others: {error}") from None
-    outputs: list[Mapping[str, Tensor]] = []
-    for kind in ("plain", "bytes"):
+    end = monotonic() + max(LEAST_SECONDS, SHARE * elapsed)
+    outputs: Mapping[str, Tensor] = {}
+    kinds: tuple[RowKind, ...] = ("plain", "normal", "bytes")
+    for kind in kinds:
+        left = end - monotonic()
+        if kind != "plain" and left <= 0.0:
+            break
+        tried = rows(kind, rows_to_try(model.row_size) if kind == "normal" else 3)
         try:
-            outputs.append(check_consistency(model.predict, rows(kind, 3), of_spread, seconds))
-        except TrialFailedError:  # numbers that the model does not take, such as an index above the size of its table
-            outputs.append({})
-    return outputs[0]
+            found = check_consistency(model.forward if kind == "normal" else model.predict, tried, of_spread, left / 2)
+        except TrialFailedError as error:
+            if kind == "normal":
+                raise UserError("depends_on_batch", f"it runs on some rows and not on others: {error}") from None
+            continue  # numbers that the model does not take, such as an index above the size of its table
+        outputs = found if kind == "plain" else outputs
+    return outputs
 
 
 def examples_of(outputs: Mapping[str, Tensor]) -> Examples:
