@@ -25,11 +25,18 @@ def _flat(value: Any) -> Any:
     return tuple(_numbers(value))
 
 
+_Number = Annotated[float, Field(ge=-1e30, le=1e30)]
 _Row = Annotated[
-    Annotated[tuple[float, ...], Field(min_length=1, max_length=MAX_NUMBERS)],
-    BeforeValidator(_flat, json_schema_input_type=list[float] | float),
+    Annotated[tuple[_Number, ...], Field(min_length=1, max_length=MAX_NUMBERS)],
+    BeforeValidator(_flat, json_schema_input_type=Annotated[list[_Number], Field(max_length=MAX_NUMBERS)] | _Number),
 ]
-Rows = Annotated[tuple[_Row, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
+Rows = Annotated[
+    Annotated[tuple[_Row, ...], Field(min_length=1, max_length=MAX_ROWS)],
+    BeforeValidator(
+        lambda value: tuple(value) if isinstance(value, list) else value,
+        json_schema_input_type=Annotated[list[_Row], Field(min_length=1, max_length=MAX_ROWS)],
+    ),
+]
 
 
 class Reference(Contract):
@@ -37,13 +44,13 @@ class Reference(Contract):
     (largest minus smallest number) of the reference outputs: what float32 allows.
     """
 
-    inputs: dict[Name, Annotated[Rows, Field(min_length=1, max_length=MAX_ROWS)]] = Field(
+    inputs: dict[Name, Rows] = Field(
         min_length=1,
         max_length=8,
         description="Raw rows, as a dataset would have them, by input: `x.tolist()`. Nested lists are flattened. At "
         "most 64 rows.",
     )
-    outputs: dict[Name, Annotated[Rows, Field(min_length=1, max_length=MAX_ROWS)]] = Field(
+    outputs: dict[Name, Rows] = Field(
         min_length=1,
         max_length=64,
         description="The model's outputs for these rows, by output, each within 1e-3 of itself plus 1e-4 of the spread "

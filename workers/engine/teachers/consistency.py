@@ -14,6 +14,7 @@ from app.contracts.problems import UserError
 
 MAX_ROWS = 64
 FEW_ROWS = 3
+_ROWS_OF_A_FULL_CHECK = 10
 RELATIVE = 2e-3
 OF_SPREAD = 1e-3
 """Differences of float32 stay below RELATIVE of a number plus OF_SPREAD of the spread of the output's numbers; sums in
@@ -35,23 +36,35 @@ def check_consistency(
 ) -> Mapping[str, Tensor]:
     """Run `rows` together and in reverse order, three of them, and one alone; returns the outputs of the first pass.
 
-    At most MAX_ROWS of the rows are used, and fewer where more would take longer than about `seconds`, three at
-    least. Numbers that are not finite are not compared. Raises UserError `not_deterministic` or `depends_on_batch`.
+    At most MAX_ROWS of the rows are used, and fewer where more would take longer than about `seconds`; where even
+    three are slow, the last two of three are run again in reverse order, and nothing else. Numbers that are not finite
+    are not compared. Raises UserError `not_deterministic` or `depends_on_batch`.
     """
     begun = monotonic()
     few = predict(rows[:FEW_ROWS])
-    each = (monotonic() - begun) / len(rows[:FEW_ROWS])
-    count = int(max(FEW_ROWS, min(MAX_ROWS, len(rows), seconds / 2.0 / max(each, 1e-9))))
-    together = predict(rows[:count]) if count > FEW_ROWS else few
+    if len(rows) < 2:
+        return few
+    each = max((monotonic() - begun) / len(few_rows(rows)), 1e-9)
+    affordable = int(seconds / each)
+    if affordable < _ROWS_OF_A_FULL_CHECK:
+        comparison = _Comparison(predict, few_rows(rows), few, of_spread)
+        last = slice(len(few_rows(rows)) - 2, None)
+        comparison.check(few_rows(rows)[last].flip(0), last, "in another order, beside fewer rows")
+        return few
+    count = max(FEW_ROWS, min(MAX_ROWS, len(rows), (affordable - FEW_ROWS - 1) // 2))
     used = rows[:count]
-    if len(used) < 2:
-        return together
+    together = predict(used) if len(used) > FEW_ROWS else few
     comparison = _Comparison(predict, used, together, of_spread)
-    comparison.check(used.flip(0), lambda values: values.flip(0), f"in reverse order ({len(used)} rows)")
-    comparison.check(used[:1], None, f"alone, and not beside {len(used) - 1} others")
-    if count > FEW_ROWS:
-        comparison.compare(few, f"in a batch of {FEW_ROWS}, and not of {len(used)}")
+    comparison.check(used.flip(0), slice(None), f"in reverse order ({len(used)} rows)")
+    comparison.check(used[:1], slice(0, 1), f"alone, and not beside {len(used) - 1} others")
+    if len(used) > FEW_ROWS:
+        comparison.compare(few, slice(0, FEW_ROWS), f"in a batch of {FEW_ROWS}, and not of {len(used)}")
     return together
+
+
+def few_rows(rows: Tensor) -> Tensor:
+    """The first three rows."""
+    return rows[:FEW_ROWS]
 
 
 class _Comparison:
@@ -63,21 +76,21 @@ class _Comparison:
         self._together = together
         self._of_spread = of_spread
 
-    def check(self, rows: Tensor, back: Callable[[Tensor], Tensor] | None, how: str) -> None:
-        """Run `rows` and compare; `back` brings the outputs into the order of the first pass."""
-        outputs = self._predict(rows)
-        self.compare({name: back(values) if back else values for name, values in outputs.items()}, how)
+    def check(self, rows: Tensor, which: slice, how: str) -> None:
+        """Run `rows`, which are `which` of the first pass in reverse order, and compare."""
+        outputs = {name: values.flip(0) for name, values in self._predict(rows).items()}
+        self.compare(outputs, which, how)
 
-    def compare(self, outputs: Mapping[str, Tensor], how: str) -> None:
-        """Compare outputs of the first rows with those of the first pass. Raises UserError."""
+    def compare(self, outputs: Mapping[str, Tensor], which: slice, how: str) -> None:
+        """Compare outputs with those of the rows `which` of the first pass. Raises UserError."""
         for name, values in outputs.items():
-            difference = self._difference(self._together[name], values)
+            difference = self._difference(self._together[name], values, which)
             if difference is not None:
                 self._refuse(name, difference, how)
 
-    def _difference(self, whole: Tensor, values: Tensor) -> float | None:
+    def _difference(self, whole: Tensor, values: Tensor, which: slice) -> float | None:
         """The largest difference where one exceeds what float32 makes, as a share of the output's spread."""
-        expected, found = whole[: len(values)].double(), values.double()
+        expected, found = whole[which].double(), values.double()
         known = expected.isfinite() & found.isfinite()
         finite = whole.double()[whole.isfinite()]
         if not bool(known.any()):
@@ -91,7 +104,7 @@ class _Comparison:
 
     def _refuse(self, name: str, difference: float, how: str) -> None:
         again = self._predict(self._rows)
-        changed = self._difference(self._together[name], again[name])
+        changed = self._difference(self._together[name], again[name], slice(None))
         if changed is not None:
             raise UserError(
                 "not_deterministic",

@@ -33,12 +33,15 @@ from workers.engine.losses.softmax import class_scores
 from workers.engine.losses.teacher_mix import AugmentedOutputs, TeacherOutputs
 from workers.engine.models import Network
 from workers.engine.teachers.class_selection import ClassSelection
+from workers.engine.teachers.consistency import MAX_ROWS, check_consistency, tolerance_of
 from workers.engine.teachers.target_store import Packing, SoftTargetStore, Stored, StoredTargets, concatenate_targets
 from workers.engine.teachers.teacher import Teacher, layer_key, open_teacher
 
 BLOCK = 256
 """Rows of one forward pass. Results depend on the batch size in their last bits, so it is fixed."""
 
+CHECK_SECONDS = 0.1
+"""Time that the comparison of a teacher's outputs on the first rows may take beyond five rows."""
 _EPOCH_SHARE = 1.0 / 16
 """Share of the store's limit up to which the outputs for an epoch of augmented rows are shared between jobs."""
 
@@ -157,6 +160,7 @@ class Teachers:
         facts = self._facts(model, teacher, [source])
         raw = self.dataset.raw[source.first : source.first + source.rows]
         passes = self._forward_passes(key, teacher, (part.to(source.dtype) for part in torch.split(raw, BLOCK)))
+        passes.of_spread = tolerance_of({layer.kind for layer in model.facts.layers}) if model.facts else None
         targets, store = self._load_or_compute(key, model, teacher, facts, source.rows, passes)
         self._stores.append(store)
         return targets, TargetUse(
@@ -335,10 +339,14 @@ class _ForwardPasses:
     check: Callable[[], None]
     raw: Iterable[Tensor]
     count: int = 0
+    of_spread: float | None = None
+    """Where it is not None the first rows are also run apart and in another order, with this tolerance."""
 
     def blocks(self) -> Iterator[dict[str, Tensor]]:
         for part in self.raw:
             self.check()
+            if self.count == 0 and self.of_spread is not None:
+                self._check_consistency(part, self.of_spread)
             self.count += 1
             outputs = {name: values.cpu() for name, values in self.teacher.predict(part, self.layers).items()}
             self._check_meaning(outputs)
@@ -348,3 +356,12 @@ class _ForwardPasses:
         """Check the numbers of real rows; for the random rows of the inspection they may have looked right."""
         for name, facts in self.teacher.outputs.items():
             check_meaning(f"{self.teacher.name}: {name}", facts.spec, outputs[name].numpy())
+
+    def _check_consistency(self, rows: Tensor, of_spread: float) -> None:
+        """Raises UserError `not_deterministic` or `depends_on_batch`, with the teacher's name."""
+        try:
+            check_consistency(self.teacher.predict, rows[:MAX_ROWS], of_spread, CHECK_SECONDS)
+        except UserError as error:
+            if error.code not in ("not_deterministic", "depends_on_batch"):
+                raise
+            raise UserError(error.code, f"teacher `{self.teacher.name}`: {error.message}") from None

@@ -26,12 +26,15 @@ from app.contracts.resources.manifests import (
 from app.contracts.resources.row_layouts import rows_shape, statistics_misfit
 from app.contracts.specs.architectures import Architecture
 from workers.engine.data.layout import IDENTITY, InputLayout
+from workers.engine.data.quality.meaning import check_meaning
 from workers.engine.jobs.inspection.reference import check_reference
 from workers.engine.jobs.inspection.trial import RowKind, TriedModel, examples_of, plain_rows, try_out
 from workers.engine.models.build import build
 from workers.engine.models.loading import load_weights, loading_notes
 from workers.engine.models.network import Network
 
+TRIAL_ROWS = 8
+MAX_TRIAL_NUMBERS = 1 << 20
 MAX_NUMBERS = 1 << 28
 """Maximum number of elements of a row, or of a batch for graphs with a fixed batch size."""
 
@@ -106,7 +109,8 @@ def inspect_family_model(path: Path, manifest: ModelManifest) -> ModelFacts:
             "the model's outputs are NaN or infinite for a row of zeros, expected finite numbers: check its weights "
             "and that its normalisation layers have their statistics",
         )
-    examples = try_out(tried, manifest.outputs, partial(_rows, layout), monotonic() - begun)
+    _check_trial_rows(network, architecture.input_shape, outputs)
+    examples = try_out(tried, partial(_rows, layout), monotonic() - begun)
     check_reference(manifest, tried)
     return ModelFacts(
         architecture=architecture,
@@ -119,6 +123,15 @@ def inspect_family_model(path: Path, manifest: ModelManifest) -> ModelFacts:
         warnings=loading_notes(path, manifest, architecture),
         examples=examples_of(examples),
     )
+
+
+def _check_trial_rows(network: Network, shape: tuple[int, ...], outputs: Mapping[str, OutputFacts]) -> None:
+    """Run random normal rows and check what the outputs mean. Large rows are left to the first job on real ones."""
+    if prod(shape) * TRIAL_ROWS > MAX_TRIAL_NUMBERS:
+        return
+    rows = torch.randn(TRIAL_ROWS, *shape, generator=torch.Generator().manual_seed(0))
+    for name, values in _outputs_of(network, rows).items():
+        check_meaning(name, outputs[name].spec, values.double().numpy())
 
 
 def _input_shapes(manifest: ModelManifest, row: tuple[int, ...]) -> dict[str, tuple[int, ...]]:

