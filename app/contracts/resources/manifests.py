@@ -1,6 +1,6 @@
 """Manifests of models and datasets: descriptions that clients send with uploads."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -18,16 +18,24 @@ from app.contracts.base import (
     Shape,
     Title,
 )
+from app.contracts.resources.tables import CategoryInput, CsvOptions, InputEncoding, Missing
 from app.contracts.specs.architectures import Architecture
 
 ModelFormat = Literal["safetensors", "state_dict", "onnx"]
 DatasetFormat = Literal["npz", "parquet", "csv", "jsonl"]
 DATASET_SIGNATURES: Final[Mapping[DatasetFormat, bytes]] = {"npz": b"PK\x03\x04", "parquet": b"PAR1"}
 """The first bytes of a file in a binary format; the other formats are text."""
+TEXT_FORMATS: Final[Sequence[str]] = ("csv", "jsonl")
+"""Formats of text, which may be compressed by gzip or zstd."""
 SplitName = Literal["train", "validation", "test"]
 Statistic = Finite | Annotated[tuple[Finite, ...], Field(min_length=1, max_length=65_536)]
 Columns = Annotated[tuple[Column, ...], Field(min_length=1, max_length=65_536)]
 Deviation = PositiveScale | Annotated[tuple[PositiveScale, ...], Field(min_length=1, max_length=65_536)]
+
+
+def _unset(value: object) -> bool:
+    """Whether a field is left out of documents, so that manifests without it keep their digests."""
+    return value is None
 
 
 class InputTransform(Contract):
@@ -40,6 +48,12 @@ class InputTransform(Contract):
     scale: PositiveScale = Field(default=1.0, description="Factor on every raw number.")
     mean: Statistic = Field(default=0.0, description="Subtracted after scaling.")
     std: Deviation = Field(default=1.0, description="Divisor after the mean is subtracted.")
+    encoding: InputEncoding | None = Field(
+        default=None,
+        exclude_if=_unset,
+        description="How the columns of a table become the raw numbers, where they are categories or have missing "
+        "values; left out otherwise.",
+    )
 
 
 class ClassOutput(Contract):
@@ -132,7 +146,11 @@ class ModelManifest(Contract):
 
 
 class ArrayInput(Contract):
-    """Numbers of a fixed shape in each row."""
+    """Numbers of a fixed shape in each row.
+
+    Booleans are 0 and 1; dates and timestamps are seconds since 1970-01-01 UTC, times of day and durations seconds, in
+    float64. Rows are then float32, in which today's seconds are exact to 128 s.
+    """
 
     kind: Literal["array"]
     columns: Columns | None = Field(
@@ -145,8 +163,22 @@ class ArrayInput(Contract):
         description="Subtract the mean and divide by the standard deviation of the training split; both are stored "
         "with the student.",
     )
+    missing: Missing | None = Field(
+        default=None,
+        exclude_if=_unset,
+        description="What replaces NaN and null, at each place of a row: `mean` or `median` of the training split, "
+        "`zero`; `indicator`: the mean, and a 0 or 1 for each number is appended to the row, 1 where it was missing. "
+        "They are stored with the student. Missing numbers are refused when left out.",
+    )
+
+    @model_validator(mode="after")
+    def _indicators_are_appended_to_flat_rows(self) -> Self:
+        if self.missing == "indicator" and self.shape is not None and len(self.shape) > 1:
+            raise ValueError("`indicator` appends numbers to flat rows: leave out `shape`, or choose `mean`")
+        return self
 
 
+InputSpec = Annotated[ArrayInput | CategoryInput, Field(discriminator="kind")]
 _COLUMNS = "Columns of a table, in order, or one npz key; the target's name when left out."
 _SIZE = "Number of values in each row; compared with the file where it is given."
 
@@ -214,6 +246,16 @@ class FractionSplits(Contract):
     stratify: Name | None = Field(
         default=None, description="Name of a class target whose class shares are the same in every split."
     )
+    group: Column | None = Field(
+        default=None,
+        exclude_if=_unset,
+        description="A column (or npz key), such as a patient's number: rows of one value stay in one split.",
+    )
+    shuffle: bool = Field(
+        default=True,
+        exclude_if=bool,
+        description="false: rows in the order of the file, first training, then validation, then test.",
+    )
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> Self:
@@ -222,6 +264,20 @@ class FractionSplits(Contract):
             raise ValueError(f"fractions must sum to 1, found {total:.6g}")
         if self.fractions.get("train", 0.0) == 0.0:
             raise ValueError("the train fraction must be above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.group is not None and self.stratify is not None:
+            raise ValueError(
+                "`group` and `stratify` cannot both hold: leave one out, or assign rows yourself and name the column "
+                'that says so: `"splits": {"column": "split"}`'
+            )
+        if not self.shuffle and (self.group is not None or self.stratify is not None):
+            raise ValueError(
+                "`shuffle: false` cuts the rows in their order: leave out `group` and `stratify`, or assign rows "
+                'yourself and name the column that says so: `"splits": {"column": "split"}`'
+            )
         return self
 
 
@@ -246,8 +302,13 @@ class DatasetManifest(Contract):
     """The manifest of an uploaded dataset."""
 
     name: Title = Field(description="Name for people, not necessarily unique.")
-    format: DatasetFormat = Field(description="Format of the file.")
-    inputs: Annotated[dict[Name, ArrayInput], Field(min_length=1, max_length=1)] = Field(
+    format: DatasetFormat = Field(
+        description="Format of the file; a csv or jsonl file may be compressed by gzip or zstd."
+    )
+    csv: CsvOptions | None = Field(
+        default=None, exclude_if=_unset, description="How a csv is written; only with format csv."
+    )
+    inputs: Annotated[dict[Name, InputSpec], Field(min_length=1, max_length=1)] = Field(
         description="Input of the models, by name."
     )
     targets: Annotated[dict[Name, TargetSpec], Field(max_length=64)] = Field(
@@ -267,4 +328,10 @@ class DatasetManifest(Contract):
             target = self.targets.get(self.splits.stratify)
             if target is None or target.kind != "class":
                 raise ValueError(f"`splits.stratify` must name a class target, found {self.splits.stratify!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _csv_options_are_for_csv(self) -> Self:
+        if self.csv is not None and self.format != "csv":
+            raise ValueError(f"`csv` says how a csv file is written, but `format` is {self.format}: leave it out")
         return self

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from app.contracts.resources.manifests import ArrayInput, SplitName
+from app.contracts.resources.manifests import InputSpec, SplitName
 from app.contracts.specs.jobs import DatasetRef
 from app.contracts.wire.orders import DatasetInput, Order
 from workers.engine.data.dataset import Dataset, Source, TargetColumn
@@ -60,7 +60,7 @@ def digest_facts(order: Order, dataset: Dataset) -> dict[str, Any]:
     return {"datasets": [{**each, "weight": weight} for each, weight in zip(facts, weights, strict=True)]}
 
 
-def _join(parts: list[Dataset], sources: tuple[Source, ...], name: str, spec: ArrayInput) -> Dataset:
+def _join(parts: list[Dataset], sources: tuple[Source, ...], name: str, spec: InputSpec) -> Dataset:
     """Join the parts; empties `parts` to free their inputs."""
     splits = _splits(parts, sources)
     targets = {
@@ -68,9 +68,10 @@ def _join(parts: list[Dataset], sources: tuple[Source, ...], name: str, spec: Ar
         for target in dict.fromkeys(target for part in parts for target in part.targets)
     }
     raws = [next(iter(part.inputs.values())) for part in parts]
+    encoding = next(iter(parts[0].transforms.values())).encoding
     parts.clear()
     raw = concatenate_and_free(raws)
-    transforms = {name: transform_of(name, raw, spec, splits["train"])}
+    transforms = {name: transform_of(name, raw, spec, splits["train"], encoding)}
     return Dataset(len(raw), {name: raw}, targets, splits, transforms, sources)
 
 

@@ -17,6 +17,7 @@ from app.contracts.resources.manifests import (
     ColumnSplits,
     DatasetManifest,
     FractionSplits,
+    InputSpec,
     InputTransform,
     MultilabelTarget,
     SplitName,
@@ -25,11 +26,16 @@ from app.contracts.resources.manifests import (
     ValueTarget,
     VectorTarget,
 )
+from app.contracts.resources.tables import CategoryInput, InputEncoding
 from workers.engine.data.dataset import Dataset, TargetColumn
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.read import read_arrays
 from workers.engine.data.labels import class_column, columns_of, number_column
 from workers.engine.data.splits import split_by_column, split_by_fractions
+from workers.engine.data.tables.category import read_categories
+from workers.engine.data.tables.groups import groups_of
+from workers.engine.data.tables.missing import fill_missing, missing_way_out, place_name
+from workers.engine.data.tables.text import as_numbers
 
 MIN_DEVIATION = 1e-6
 """A standard deviation below this counts as 1: a constant channel is centred and not scaled."""
@@ -39,13 +45,15 @@ MAX_STATISTIC = 1e9
 
 def read_dataset(path: Path, manifest: DatasetManifest) -> Dataset:
     """Read, validate and split. Raises UserError with a stable code; the message names the column and row."""
-    arrays = read_arrays(path, manifest.format, _columns(manifest), _text_columns(manifest))
-    inputs = {name: _input(name, spec, arrays) for name, spec in manifest.inputs.items()}
+    arrays = read_arrays(path, manifest.format, _columns(manifest), _text_columns(manifest), manifest.csv)
     targets = {name: _target(name, spec, arrays) for name, spec in manifest.targets.items()}
-    rows = len(next(iter(inputs.values())))
+    rows = len(next(iter(arrays.values())))
     splits = _splits(manifest, rows, arrays, targets)
     train = splits["train"]
-    transforms = {name: transform_of(name, inputs[name], spec, train) for name, spec in manifest.inputs.items()}
+    inputs, transforms = {}, {}
+    for name, spec in manifest.inputs.items():
+        inputs[name], encoding = _input(name, spec, arrays, train.numpy())
+        transforms[name] = transform_of(name, inputs[name], spec, train, encoding)
     return Dataset(rows, inputs, targets, splits, transforms)
 
 
@@ -53,23 +61,53 @@ def _columns(manifest: DatasetManifest) -> set[str]:
     """The columns that the manifest names."""
     columns = {column for name, spec in manifest.inputs.items() for column in spec.columns or (name,)}
     columns |= {column for name, target in manifest.targets.items() for column in columns_of(name, target)}
-    return columns | ({manifest.splits.column} if isinstance(manifest.splits, ColumnSplits) else set())
+    return columns | _split_columns(manifest)
+
+
+def _split_columns(manifest: DatasetManifest) -> set[str]:
+    match manifest.splits:
+        case ColumnSplits():
+            return {manifest.splits.column}
+        case FractionSplits():
+            return {manifest.splits.group} if manifest.splits.group is not None else set()
+        case _:
+            assert_never(manifest.splits)
 
 
 def _text_columns(manifest: DatasetManifest) -> set[str]:
-    """The columns that hold text: class names and splits."""
+    """The columns that may hold text: class names, categories, groups and splits."""
     named = {
         columns_of(name, target)[0]
         for name, target in manifest.targets.items()
         if isinstance(target, ClassTarget) and not isinstance(target.classes, int)
     }
-    return named | ({manifest.splits.column} if isinstance(manifest.splits, ColumnSplits) else set())
+    categories = {
+        column
+        for name, spec in manifest.inputs.items()
+        if isinstance(spec, CategoryInput)
+        for column in spec.columns or (name,)
+    }
+    return named | categories | _split_columns(manifest)
 
 
-def _input(name: str, spec: ArrayInput, arrays: Mapping[str, Array]) -> Tensor:
-    columns = [arrays[column] for column in spec.columns or (name,)]
-    if any(column.dtype.kind == "U" for column in columns):
-        raise UserError("wrong_type", f"input `{name}` holds text, expected numbers")
+def _input(
+    name: str, spec: InputSpec, arrays: Mapping[str, Array], train: Array
+) -> tuple[Tensor, InputEncoding | None]:
+    """(raw rows, how they were encoded, if they were). `train` has the numbers of the training rows."""
+    match spec:
+        case ArrayInput():
+            return _numbers(name, spec, arrays, train)
+        case CategoryInput():
+            return read_categories(name, spec, arrays, train)
+        case _:
+            assert_never(spec)
+
+
+def _numbers(
+    name: str, spec: ArrayInput, arrays: Mapping[str, Array], train: Array
+) -> tuple[Tensor, InputEncoding | None]:
+    names = spec.columns or (name,)
+    columns = as_numbers(name, names, [arrays[column] for column in names])
     if len(columns) > 1 and any(column.size != len(column) for column in columns):
         raise UserError(
             "shape_mismatch",
@@ -85,20 +123,25 @@ def _input(name: str, spec: ArrayInput, arrays: Mapping[str, Array]) -> Tensor:
         raw = raw.reshape(len(raw), *spec.shape)
     if raw.ndim > 5:
         raise UserError("shape_mismatch", f"input `{name}` has rows of {raw.ndim - 1} dimensions, 4 at most")
-    return _tensor(name, raw)
+    if spec.missing is None:
+        return _tensor(name, names, raw), None
+    raw, encoding = fill_missing(name, names, raw, spec.missing, train)
+    return _tensor(name, names, raw), encoding
 
 
-def _tensor(name: str, raw: Array) -> Tensor:
+def _tensor(name: str, columns: tuple[str, ...], raw: Array) -> Tensor:
     if raw.dtype == np.uint8:
         return torch.from_numpy(np.require(raw, requirements=["C", "W"]))  # Arrow's memory is read-only
     with np.errstate(over="ignore", invalid="ignore"):  # overflow gives infinity, which is checked below
         numbers = np.require(raw, np.float32, ["C", "W"])
     finite = np.isfinite(numbers)
     if not finite.all():
-        row = int(np.flatnonzero(~finite.reshape(len(numbers), -1).all(1))[0])
+        bad = ~finite.reshape(len(numbers), -1)
+        row = int(np.flatnonzero(bad.any(1))[0])
         raise UserError(
             "not_finite",
-            f"input `{name}` is missing, NaN or infinite (as float32) at row {row}: fill it before uploading",
+            f"input `{name}`: {place_name(columns, int(np.flatnonzero(bad[row])[0]))} is missing, NaN or infinite (as "
+            f"float32) at row {row} ({int(bad.any(1).sum())} such rows in all): {missing_way_out()}",
         )
     return torch.from_numpy(numbers)
 
@@ -123,7 +166,9 @@ def _splits(
         case FractionSplits():
             stratify = manifest.splits.stratify
             strata = targets[stratify].values.numpy() if stratify is not None else None
-            return split_by_fractions(manifest.splits, rows, strata)
+            group = manifest.splits.group
+            groups = groups_of(group, arrays[group]) if group is not None else None
+            return split_by_fractions(manifest.splits, rows, strata, groups)
         case _:
             assert_never(manifest.splits)
 
@@ -136,12 +181,16 @@ def _wrong_scale(name: str, value: float) -> UserError:
     )
 
 
-def transform_of(name: str, raw: Tensor, spec: ArrayInput, train: Tensor) -> InputTransform:
+def transform_of(
+    name: str, raw: Tensor, spec: InputSpec, train: Tensor, encoding: InputEncoding | None = None
+) -> InputTransform:
     """The dataset's scale and, with `standardize`, the training split's statistics for each element of a row's first
     dimension. Raises UserError `wrong_scale`.
     """
+    if isinstance(spec, CategoryInput):
+        return InputTransform(encoding=encoding)
     if not spec.standardize:
-        return InputTransform(scale=spec.scale)
+        return InputTransform(scale=spec.scale, encoding=encoding)
     rows = raw[train].double() * spec.scale
     axes = [0, *range(2, rows.dim())]
     mean = rows.mean(dim=axes)
@@ -150,7 +199,8 @@ def transform_of(name: str, raw: Tensor, spec: ArrayInput, train: Tensor) -> Inp
     largest = float(torch.maximum(mean.abs(), deviation).max())
     if largest > MAX_STATISTIC:
         raise _wrong_scale(f"input `{name}`", largest)
-    return InputTransform(scale=spec.scale, mean=tuple(mean.tolist()), std=tuple(deviation.tolist()))
+    statistics = {"mean": tuple(mean.tolist()), "std": tuple(deviation.tolist())}
+    return InputTransform(scale=spec.scale, encoding=encoding, **statistics)
 
 
 def facts_of(dataset: Dataset, manifest: DatasetManifest) -> DatasetFacts:
@@ -163,14 +213,15 @@ def facts_of(dataset: Dataset, manifest: DatasetManifest) -> DatasetFacts:
     )
 
 
-def _input_facts(dataset: Dataset, name: str, spec: ArrayInput) -> InputFacts:
+def _input_facts(dataset: Dataset, name: str, spec: InputSpec) -> InputFacts:
     transform = dataset.transforms[name]
     return InputFacts(
         shape=tuple(dataset.inputs[name].shape[1:]),
-        scale=spec.scale,
-        standardize=spec.standardize,
+        scale=transform.scale,
+        standardize=isinstance(spec, ArrayInput) and spec.standardize,
         mean=transform.mean if isinstance(transform.mean, tuple) else None,
         std=transform.std if isinstance(transform.std, tuple) else None,
+        encoding=transform.encoding,
     )
 
 

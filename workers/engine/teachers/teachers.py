@@ -26,6 +26,7 @@ from app.contracts.wire.orders import ModelInput, Order
 from workers.engine.common.environment import environment_fingerprint
 from workers.engine.data.augment.plan import AugmentationPlan
 from workers.engine.data.dataset import Dataset, Source
+from workers.engine.data.tables.digest import reading_facts
 from workers.engine.data.top_k import TopK
 from workers.engine.losses.softmax import class_scores
 from workers.engine.losses.teacher_mix import AugmentedOutputs, TeacherOutputs
@@ -259,7 +260,7 @@ class Teachers:
             name: [str(source.dtype), shape, list(spec.columns or (name,))]
             for name, spec in dataset.manifest.inputs.items()
         }
-        return {"dataset": dataset.sha256, "inputs": inputs}
+        return {"dataset": dataset.sha256, "inputs": inputs, **reading_facts(dataset.manifest)}
 
 
 def _combined_use(uses: Sequence[TargetUse]) -> TargetUse:

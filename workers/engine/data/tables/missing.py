@@ -1,0 +1,58 @@
+"""Missing numbers of an input, filled from the training split."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.contracts.problems import UserError
+from app.contracts.resources.tables import InputEncoding, Missing
+from workers.engine.data.formats.common import Array
+
+
+def fill_missing(
+    name: str, columns: tuple[str, ...], rows: Array, missing: Missing, train: NDArray[np.int64]
+) -> tuple[Array, InputEncoding]:
+    """(rows [N, …] without NaN, what filled them). Statistics are those of the training rows, in float64, at each place
+    of a row; `indicator` appends a 0 or 1 for each number: [N, 2 n].
+
+    Raises UserError `not_finite` where a place has no number in the training split, `shape_mismatch`.
+    """
+    flat = rows.reshape(len(rows), -1)
+    if missing == "indicator" and rows.ndim > 2:
+        raise UserError(
+            "shape_mismatch",
+            f"input `{name}` has rows of shape {list(rows.shape[1:])}: `indicator` appends to flat rows, choose `mean`",
+        )
+    fill = np.array([_fill(name, columns, flat, place, missing, train) for place in range(flat.shape[1])])
+    absent = np.isnan(flat) if flat.dtype.kind == "f" else np.zeros(flat.shape, bool)
+    if absent.any():
+        flat = np.where(absent, fill.astype(flat.dtype), flat)
+    encoding = InputEncoding(columns=columns, missing=missing, fill=tuple(fill.tolist()))
+    if missing == "indicator":
+        return np.concatenate([flat, absent.astype(flat.dtype)], axis=1), encoding
+    return flat.reshape(rows.shape), encoding
+
+
+def _fill(
+    name: str, columns: tuple[str, ...], flat: Array, place: int, missing: Missing, train: NDArray[np.int64]
+) -> float:
+    if missing == "zero":
+        return 0.0
+    values = flat[train, place].astype(np.float64)
+    values = values[np.isfinite(values)]
+    if len(values) == 0:
+        raise UserError(
+            "not_finite",
+            f"input `{name}`: {place_name(columns, place)} has no number in the training split, so nothing says what "
+            'fills it: leave it out, or choose `"missing": "zero"`',
+        )
+    return float(np.median(values) if missing == "median" else values.mean())
+
+
+def place_name(columns: tuple[str, ...], place: int) -> str:
+    """How a message names a number of a row."""
+    return f"the column `{columns[place]}`" if len(columns) > 1 else f"number {place} of `{columns[0]}`"
+
+
+def missing_way_out() -> str:
+    """What can be done about missing numbers."""
+    return 'fill it before uploading, or add `"missing": "mean"` ("median", "zero", "indicator") to the input'
