@@ -46,7 +46,7 @@ REFUSED: Final[Mapping[str, Refused]] = {
     "compressed": Refused(
         "a compressed file",
         "its size when unpacked is unknown",
-        "send it uncompressed; csv and jsonl as gzip or zstd too",
+        "send it uncompressed, or csv or jsonl as gzip or zstd",
     ),
     "hdf5": Refused("HDF5 / Keras", "Keras files can carry code, and HDF5 has no parser that is safe here", _WEIGHTS),
     "keras": Refused("Keras", f"its layers can carry functions, and {_CODE}", "export it to ONNX"),

@@ -27,6 +27,12 @@ TextEncoding = Literal[
     "gb18030",
     "big5",
 ]
+CategoryNames = Annotated[tuple[ClassName, ...], Field(min_length=1, max_length=MOST_CATEGORIES)]
+MOST_FILL = 3.4e38
+"""Largest number that a float32 has, about."""
+MOST_PLACES = 1_048_576
+"""Largest number of numbers of a row whose missing ones are filled."""
+Fill = Annotated[float, Field(ge=-MOST_FILL, le=MOST_FILL)]
 NullValue = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
@@ -80,7 +86,7 @@ class CategoryInput(Contract):
         description="`one_hot`: a column of k categories becomes k + 1 numbers, one of them 1; `ordinal`: it becomes "
         "one number, 0 to k - 1, or k for unseen and missing values.",
     )
-    categories: dict[Column, Annotated[tuple[ClassName, ...], Field(min_length=1, max_length=MOST_CATEGORIES)]] = Field(
+    categories: dict[Column, CategoryNames] = Field(
         default_factory=dict,
         max_length=1024,
         description="Categories of a column in order; where a column is left out, those of the training split, "
@@ -100,13 +106,13 @@ class CategoryInput(Contract):
 class InputEncoding(Contract):
     """How columns became the numbers of a row, before `scale`: the categories, and what fills missing numbers."""
 
-    columns: tuple[Column, ...] = Field(description="The columns, in order.")
+    columns: Annotated[tuple[Column, ...], Field(max_length=65_536)] = Field(description="The columns, in order.")
     encoding: CategoryEncoding | None = Field(default=None, description="Of categories, as in the dataset's manifest.")
-    categories: tuple[tuple[ClassName, ...], ...] | None = Field(
+    categories: Annotated[tuple[CategoryNames, ...], Field(max_length=65_536)] | None = Field(
         default=None,
         description="Categories of each column, in order; the slot after the last is that of unseen and missing ones.",
     )
     missing: Missing | None = Field(default=None, description="Of numbers, as in the dataset's manifest.")
-    fill: tuple[float, ...] | None = Field(
+    fill: Annotated[tuple[Fill, ...], Field(max_length=MOST_PLACES)] | None = Field(
         default=None, description="What replaces a missing number at each place of a row, before `scale`."
     )

@@ -108,6 +108,22 @@ def check_teacher(
             "shape_mismatch",
             f"the teacher expects rows of shape {list(facts.input_shape)}, the dataset's have {list(data)}",
         )
+    _check_categories(facts, dataset, findings, pointer)
+
+
+def _check_categories(facts: ModelFacts, dataset: DatasetFacts, findings: Findings, pointer: str) -> None:
+    """A teacher of categories reads those that it was trained on, in their order."""
+    theirs = next((each.encoding for each in facts.inputs.values()), None)
+    ours = next(iter(dataset.inputs.values())).encoding
+    if theirs is None or theirs.categories is None:
+        return
+    if ours is None or (ours.categories, ours.encoding) != (theirs.categories, theirs.encoding):
+        findings.problem(
+            pointer,
+            "category_mismatch",
+            f"the teacher was trained on the categories of {quoted(theirs.columns)} in another order or number than "
+            "the dataset has: list the `categories` of the teacher's `inputs` in the dataset's manifest",
+        )
 
 
 def check_unknown(ref: TeacherRef, dataset: DatasetFacts, findings: Findings, pointer: str) -> None:

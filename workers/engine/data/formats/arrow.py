@@ -33,7 +33,9 @@ def arrow_errors(file_format: str) -> Iterator[None]:
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
             raise  # an error of the system; a damaged file is an OSError without errno
-        raise unreadable(f"the {file_format} file cannot be read: {str(error).partition(chr(10))[0][:300]}") from None
+        way_out = ENCODING if "invalid UTF8" in str(error) else ""
+        reason = str(error).partition("\n")[0][:300]
+        raise unreadable(f"the {file_format} file cannot be read: {reason}{way_out}") from None
 
 
 def read_parquet(path: Path, columns: set[str], text_columns: Set[str] = frozenset()) -> dict[str, Array]:

@@ -48,8 +48,8 @@ def missing_columns(required: set[str], available: Sequence[str]) -> UserError:
     lacks = f"lacks {len(missing)} that the manifest names: " if len(missing) > _SHOWN else "no "
     return UserError(
         "missing_column",
-        f"the file has {counts}{_shown(available) or 'no column'}, but {lacks}{_shown(missing)}. Call the columns in the "
-        "manifest as the file does",
+        f"the file has {counts}{_shown(available) or 'no column'}, but {lacks}{_shown(missing)}. Call the columns in "
+        "the manifest as the file does",
     )
 
 

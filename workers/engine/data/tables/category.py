@@ -10,7 +10,7 @@ from torch import Tensor
 from app.contracts.problems import UserError
 from app.contracts.resources.tables import MOST_CATEGORIES, CategoryInput, InputEncoding
 from workers.engine.data.formats.common import Array
-from workers.engine.data.tables.text import canonical, is_missing, label_text
+from workers.engine.data.tables.text import canonical, in_order, is_missing, label_text
 
 MOST_NUMBERS = 65_536
 """Largest number of numbers in a row."""
@@ -67,11 +67,14 @@ def _texts(values: Array) -> tuple[list[str], NDArray[np.int64]]:
     """(distinct values as text, for each row its place among them). A missing value is the empty text."""
     unique, inverse = np.unique(values, return_inverse=True)
     texts = [canonical(label_text(value)) for value in unique.tolist()]
-    return [text[:MOST_CHARACTERS] for text in texts], inverse.reshape(-1)
+    return [_printable(text)[:MOST_CHARACTERS] for text in texts], inverse.reshape(-1)
 
 
-def _order(text: str) -> tuple[float, str]:
-    return float(text), text
+def _printable(text: str) -> str:
+    """The text as a name can be stored: control characters and lone surrogates escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _categories(name: str, column: str, texts: Sequence[str], used: NDArray[np.int64]) -> tuple[str, ...]:
@@ -85,10 +88,7 @@ def _categories(name: str, column: str, texts: Sequence[str], used: NDArray[np.i
         )
     if len(found) > MOST_CATEGORIES:
         raise _too_many(name, f"{len(found)} in the column `{column}`")
-    try:
-        return tuple(sorted(found, key=_order))
-    except ValueError:
-        return tuple(sorted(found))
+    return tuple(in_order(found))
 
 
 def _too_many(name: str, what: str) -> UserError:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import FractionSplits, SplitName
 from workers.engine.data.formats.common import Array
-from workers.engine.data.tables.text import canonical, is_missing, label_text
+from workers.engine.data.tables.text import canonical, in_order, is_missing, label_text
 
 MOST_DIFFERENCE = 0.1
 """Largest difference of a split's share of the rows from its fraction."""
@@ -26,7 +26,7 @@ def groups_of(column: str, values: Array) -> NDArray[np.int64]:
         raise UserError(
             "bad_split", f"`{column}` has no group at row {row}: give every row one, such as a number of its own"
         )
-    numbers = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    numbers = {text: i for i, text in enumerate(in_order(set(texts)))}
     return np.array([numbers[text] for text in texts], dtype=np.int64)[inverse]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.contracts.problems import UserError
-from app.contracts.resources.tables import InputEncoding, Missing
+from app.contracts.resources.tables import MOST_FILL, MOST_PLACES, InputEncoding, Missing
 from workers.engine.data.formats.common import Array
 
 
@@ -21,6 +21,12 @@ def fill_missing(
         raise UserError(
             "shape_mismatch",
             f"input `{name}` has rows of shape {list(rows.shape[1:])}: `indicator` appends to flat rows, choose `mean`",
+        )
+    if flat.shape[1] > MOST_PLACES:
+        raise UserError(
+            "shape_mismatch",
+            f"input `{name}` has {flat.shape[1]} numbers a row, {MOST_PLACES} at most where missing ones are filled: "
+            "fill them before uploading",
         )
     fill = np.array([_fill(name, columns, flat, place, missing, train) for place in range(flat.shape[1])])
     absent = np.isnan(flat) if flat.dtype.kind == "f" else np.zeros(flat.shape, bool)
@@ -45,7 +51,13 @@ def _fill(
             f"input `{name}`: {place_name(columns, place)} has no number in the training split, so nothing says what "
             'fills it: leave it out, or choose `"missing": "zero"`',
         )
-    return float(np.median(values) if missing == "median" else values.mean())
+    filled = float(np.median(values) if missing == "median" else values.mean())
+    if not abs(filled) <= MOST_FILL:
+        raise UserError(
+            "not_finite",
+            f"input `{name}`: {place_name(columns, place)} has a {missing} beyond float32: use larger units",
+        )
+    return filled
 
 
 def place_name(columns: tuple[str, ...], place: int) -> str:

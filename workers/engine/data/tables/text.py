@@ -41,6 +41,14 @@ def label_text(value: object) -> str:
     return str(value)
 
 
+def in_order(texts: Iterable[str]) -> list[str]:
+    """Sorted: by size where all are numbers, else by their characters."""
+    try:
+        return sorted(texts, key=lambda text: (float(text), text))
+    except ValueError:
+        return sorted(texts)
+
+
 def is_missing(text: str) -> bool:
     """Whether a text means a missing value."""
     return text.strip() in NULL_STRINGS
