@@ -30,7 +30,7 @@ TextEncoding = Literal[
 CategoryNames = Annotated[tuple[ClassName, ...], Field(min_length=1, max_length=MOST_CATEGORIES)]
 MOST_FILL = 3.4e38
 """Largest number that a float32 has, about."""
-MOST_PLACES = 1_048_576
+MOST_PLACES = 65_536
 """Largest number of numbers of a row whose missing ones are filled."""
 Fill = Annotated[float, Field(ge=-MOST_FILL, le=MOST_FILL)]
 NullValue = Annotated[str, StringConstraints(min_length=1, max_length=64)]

@@ -154,7 +154,7 @@ def _integer_labels(name: str, raw: Array, size: int) -> NDArray[np.int64]:
 
 
 def _numbers(name: str, columns: Sequence[str], arrays: Sequence[Array]) -> NDArray[np.float32]:
-    flat = [array.reshape(len(array), -1) for array in as_numbers(name, columns, arrays)]
+    flat = [array.reshape(len(array), -1) for array in as_numbers(name, columns, arrays, "class")]
     with np.errstate(over="ignore", invalid="ignore"):  # overflow gives infinity, which is checked below
         values = np.concatenate(flat, axis=1).astype(np.float32)
     if np.isinf(values).any():

@@ -107,7 +107,7 @@ def _numbers(
     name: str, spec: ArrayInput, arrays: Mapping[str, Array], train: Array
 ) -> tuple[Tensor, InputEncoding | None]:
     names = spec.columns or (name,)
-    columns = as_numbers(name, names, [arrays[column] for column in names])
+    columns = as_numbers(name, names, [arrays[column] for column in names], "category")
     if len(columns) > 1 and any(column.size != len(column) for column in columns):
         raise UserError(
             "shape_mismatch",

@@ -130,6 +130,31 @@ def test_other_words_for_missing_are_missing_in_inputs_and_labels(space: str, tm
     assert found.targets["y"].values.tolist() == [1, -1, 0]
 
 
+def test_a_name_in_spaces_is_the_name_and_stays_where_the_manifest_has_the_spaces(tmp_path: Path) -> None:
+    """Trap: a manifest of an older version may name ` b`, and ` a` may stand beside `a`."""
+    spaced = {"x": {"kind": "array", "columns": ["a", " b"]}}
+    assert table(tmp_path, "a, b, y\n1, 2, 0\n", inputs=spaced).inputs["x"].tolist() == [[1.0, 2.0]]
+    assert table(tmp_path, 'a,  "b" , y\n1, 2, 0\n').inputs["x"].tolist() == [[1.0, 2.0]]
+    assert table(tmp_path, "a, a,b,y\n1,5,2,0\n").inputs["x"].tolist() == [[1.0, 2.0]]
+    targets = {"y": {"kind": "class", "classes": ["u v", "w"]}}
+    found = table(tmp_path, 'a, b, y\n1, 2, "u v"\n1, 2, "w"\n', targets=targets)
+    assert found.targets["y"].values.tolist() == [0, 1]
+
+
+def test_a_line_end_in_a_quoted_name_hides_no_column(tmp_path: Path) -> None:
+    """Trap: the first line is then not the whole header."""
+    assert table(tmp_path, '"long\nname",a,b,y\n9,1,2,0\n').inputs["x"].tolist() == [[1.0, 2.0]]
+    assert table(tmp_path, f"{'n' * 200_000},a,b,y\n9,1,2,0\n").inputs["x"].tolist() == [[1.0, 2.0]]
+    many = "".join(f"{'n' * 120_000}{i}," for i in range(10))
+    found = table(tmp_path, f"{many}a,b,y\n" + "1," * 10 + "1,2,0\n")
+    assert found.inputs["x"].tolist() == [[1.0, 2.0]]
+
+
+def test_unquoted_decimal_commas_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    message = refused("unreadable", lambda: table(tmp_path, "a,b,y\n0,5,1,5,1\n"), more=3 << 30)
+    assert "Quote fields that hold the delimiter or a decimal comma" in message
+
+
 def test_booleans_behind_a_space_are_booleans(tmp_path: Path) -> None:
     assert table(tmp_path, "a, b, y\n1, True, 0\n2, false, 1\n").inputs["x"].tolist() == [[1.0, 1.0], [2.0, 0.0]]
 

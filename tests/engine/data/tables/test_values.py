@@ -114,7 +114,7 @@ REFUSED: dict[str, tuple[list[Any], dict[str, Any], str, str]] = {
         ["low", "high", "low"],
         {"kind": "value"},
         "wrong_type",
-        "the column `y` is `low` at row 0. If it holds names",
+        'the column `y` is `low` at row 0. If it holds names, read it by `"kind": "class"`',
     ),
     "names without a list": (
         ["a", "b", "a"],

@@ -20,6 +20,7 @@ from workers.engine.data.formats.common import (
 
 ENCODING = ': save it as UTF-8, or name its encoding, such as `"csv": {"encoding": "windows-1252"}`'
 
+_FIELDS = ". Quote fields that hold the delimiter or a decimal comma, or name another `csv.delimiter`"
 _READ = "booleans, decimals, dates, times, numbers, strings and lists of numbers are read"
 
 
@@ -33,7 +34,7 @@ def arrow_errors(file_format: str) -> Iterator[None]:
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
             raise  # an error of the system; a damaged file is an OSError without errno
-        way_out = ENCODING if "invalid UTF8" in str(error) else ""
+        way_out = ENCODING if "invalid UTF8" in str(error) else _FIELDS if "columns, got" in str(error) else ""
         reason = str(error).partition("\n")[0][:300]
         raise unreadable(f"the {file_format} file cannot be read: {reason}{way_out}") from None
 

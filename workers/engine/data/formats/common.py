@@ -41,15 +41,16 @@ def require_columns(required: set[str], available: list[str]) -> list[str]:
     return sorted(required)
 
 
-def missing_columns(required: set[str], available: Sequence[str]) -> UserError:
-    """A UserError with code `missing_column`: what the file has, and what of the manifest it lacks."""
+def missing_columns(
+    required: set[str], available: Sequence[str], way_out: str = "Call the columns in the manifest as the file does"
+) -> UserError:
+    """A UserError with code `missing_column`: what the file has, what of the manifest it lacks, and the way out."""
     missing = sorted(required - set(available))
     counts = f"{len(available)} columns: " if len(available) > _SHOWN else ""
     lacks = f"lacks {len(missing)} that the manifest names: " if len(missing) > _SHOWN else "no "
     return UserError(
         "missing_column",
-        f"the file has {counts}{_shown(available) or 'no column'}, but {lacks}{_shown(missing)}. Call the columns in "
-        "the manifest as the file does",
+        f"the file has {counts}{_shown(available) or 'no column'}, but {lacks}{_shown(missing)}. {way_out}",
     )
 
 

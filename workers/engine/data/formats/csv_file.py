@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from app.contracts.problems import UserError
 from app.contracts.resources.tables import CsvOptions
 from workers.engine.data.formats.common import (
     MAX_LINE_BYTES,
@@ -20,7 +19,7 @@ from workers.engine.data.formats.common import (
     require_columns,
     unreadable,
 )
-from workers.engine.data.formats.streams import ChunkReader, check_lines, chunks, compression_of
+from workers.engine.data.formats.streams import CHUNK, ChunkReader, check_lines, chunks, compression_of
 
 _TRUE, _FALSE = ("1", "True", "TRUE", "true"), ("0", "False", "FALSE", "false")
 _NUMBER = re.compile(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?")
@@ -41,10 +40,9 @@ def read_csv(path: Path, columns: set[str], text_columns: Set[str], options: Csv
     sample = _sample(path, options)
     if sample:
         _check_columns(columns, sample, options)
-    names = _column_names(sample, options)
-    text = {written for written, name in names.items() if name in text_columns} | set(text_columns)
+    header = _header(sample, options, columns)
     plain = options.encoding == "utf-8" and compression_of(path) is None
-    source = path if plain else io.BufferedReader(ChunkReader(chunks(path, options.encoding)))
+    source = path if plain else io.BufferedReader(ChunkReader(chunks(path, options.encoding)), CHUNK)
     with arrow_errors("csv"):
         table = pa.csv.read_csv(
             source,
@@ -54,17 +52,17 @@ def read_csv(path: Path, columns: set[str], text_columns: Set[str], options: Csv
                 null_values=_spaced((*NULL_STRINGS, *options.null_values)),
                 true_values=_spaced(_TRUE),
                 false_values=_spaced(_FALSE),
-                column_types=dict.fromkeys(text, pa.string()),
+                column_types=dict.fromkeys(_written(header, text_columns, options), pa.string()),
                 decimal_point=options.decimal,
             ),
         )
-        table = table.rename_columns([names.get(name, name.strip()) for name in table.column_names])
+        table = table.rename_columns(_names(table.column_names, header, options))
         required = require_columns(columns, table.column_names)
         for name in required:
             if pa.types.is_binary(table.column(name).type):
                 raise unreadable(f"column `{name}` is of type binary: its text is not UTF-8{ENCODING}")
         found = columns_of(table, required, text_columns)
-    return {name: _as_written(array, options) if name in text_columns else array for name, array in found.items()}
+    return {name: _as_meant(array, options) if name in text_columns else array for name, array in found.items()}
 
 
 def _spaced(values: tuple[str, ...]) -> list[str]:
@@ -72,28 +70,72 @@ def _spaced(values: tuple[str, ...]) -> list[str]:
     return [*values, *(f" {value}" for value in values)]
 
 
-def _as_written(array: Array, options: CsvOptions) -> Array:
-    """Text with the file's own missing values empty, and with `1,0` as 1.0 where the comma is the decimal point."""
+def _as_meant(array: Array, options: CsvOptions) -> Array:
+    """Text without quotes behind a space, with the file's own missing values empty, and with `1,0` as 1.0 where the
+    comma is the decimal point.
+    """
     if array.dtype.kind != "U":
         return array
-    if options.null_values:
-        array = np.where(np.isin(np.char.strip(array), options.null_values), "", array)
-    if options.decimal == ",":
-        unique, inverse = np.unique(array, return_inverse=True)
-        points = [
-            text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text.strip()) else text for text in unique.tolist()
-        ]
-        array = np.array(points, dtype=np.str_)[inverse]
-    return array
+    unique, inverse = np.unique(array, return_inverse=True)
+    meant = [_text(text, options) for text in unique.tolist()]
+    return array if meant == unique.tolist() else np.array(meant, dtype=np.str_)[inverse]
+
+
+def _text(text: str, options: CsvOptions) -> str:
+    plain = text.strip()
+    if plain in options.null_values:
+        return ""
+    if text[:1] == " " and len(plain) > 1 and plain[0] == plain[-1] == '"':
+        return plain[1:-1].replace('""', '"')
+    return text.replace(",", ".") if options.decimal == "," and _DECIMAL_COMMA.fullmatch(plain) else text
 
 
 def _sample(path: Path, options: CsvOptions) -> list[str]:
-    """The first lines; none where they are longer than the first piece of the file."""
+    """The first lines; none where they are longer than the first piece of the file, or hold quoted line ends."""
     pieces = chunks(path, options.encoding)
     text = next(pieces, b"").removeprefix(b"\xef\xbb\xbf").decode(errors="replace")
-    lines = text.splitlines()
+    lines = re.split(r"\r\n|\n|\r", text)
     whole = lines if next(pieces, None) is None else lines[:-1]
-    return [line for line in whole[: _SAMPLE_ROWS + 1] if line.strip()]
+    sample = [line for line in whole[: _SAMPLE_ROWS + 1] if line.strip()]
+    return [] if any(line.count('"') % 2 for line in sample) else sample
+
+
+def _header(sample: list[str], options: CsvOptions, required: Set[str]) -> dict[str, str]:
+    """A column's name in the file -> ours, without the spaces around it unless that is another column's name."""
+    if not options.header or not sample:
+        return {}
+    try:
+        written = next(csv.reader(sample[:1], delimiter=options.delimiter), [])
+    except csv.Error:
+        return {}
+    plain = _fields(sample[0], options.delimiter)
+    if len(plain) != len(written):
+        return {}
+    return {
+        name: name if name in required or ours in written else ours for name, ours in zip(written, plain, strict=True)
+    }
+
+
+def _written(header: dict[str, str], text_columns: Set[str], options: CsvOptions) -> Set[str]:
+    """The names of the text columns as Arrow knows them."""
+    if options.columns is not None:
+        return {f"f{i}" for i, name in enumerate(options.columns) if name in text_columns}
+    if not options.header:
+        return {f"f{name}" for name in text_columns}
+    return {written for written, name in header.items() if name in text_columns} | set(text_columns)
+
+
+def _names(found: list[str], header: dict[str, str], options: CsvOptions) -> list[str]:
+    """Our names of Arrow's columns."""
+    if options.header:
+        return [header.get(name, name) for name in found]
+    if options.columns is None:
+        return [str(i) for i in range(len(found))]
+    if len(options.columns) != len(found):
+        raise unreadable(
+            f"the file has {len(found)} columns, `csv.columns` names {len(options.columns)}: name all, in order"
+        )
+    return list(options.columns)
 
 
 def _fields(line: str, delimiter: str) -> list[str]:
@@ -103,23 +145,11 @@ def _fields(line: str, delimiter: str) -> list[str]:
         return []
 
 
-def _column_names(sample: list[str], options: CsvOptions) -> dict[str, str]:
-    """Arrow's name of a column -> ours."""
-    if options.header:
-        written = next(csv.reader(sample[:1], delimiter=options.delimiter), []) if sample else []
-        return {name: name.strip() for name in written}
-    count = len(_fields(sample[0], options.delimiter)) if sample else 0
-    ours = options.columns or tuple(str(i) for i in range(count))
-    if options.columns is not None and count and len(ours) != count:
-        raise unreadable(f"the file has {count} columns, `csv.columns` names {len(ours)}: name every column, in order")
-    return {f"f{i}": name for i, name in enumerate(ours)}
-
-
 def _check_columns(required: set[str], sample: list[str], options: CsvOptions) -> None:
     """Raise UserError `missing_column` with the likely reason where the first line lacks a required column."""
     fields = _fields(sample[0], options.delimiter)
     names = fields if options.header else list(options.columns or map(str, range(len(fields))))
-    if not fields or required <= set(names):
+    if not fields or required <= {*names, *_header(sample, options, required)}:
         return
     change = _likely(required, sample, options)
     if not change:
@@ -128,7 +158,7 @@ def _check_columns(required: set[str], sample: list[str], options: CsvOptions) -
     detail = f"the file seems to be {_seems(change, options)}: add {shown} to the manifest"
     if change.get("header") is False:
         detail += ", and call the columns `0`, `1`, `2` and so on, or name them all in order by `csv.columns`"
-    raise UserError("missing_column", f"{missing_columns(required, names).message}. {detail[0].upper()}{detail[1:]}")
+    raise missing_columns(required, names, f"{detail[0].upper()}{detail[1:]}")
 
 
 def _seems(change: dict[str, Any], options: CsvOptions) -> str:

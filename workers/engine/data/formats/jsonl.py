@@ -14,7 +14,7 @@ from workers.engine.data.formats.common import (
     require_columns,
     unreadable,
 )
-from workers.engine.data.formats.streams import ChunkReader, check_lines, chunks
+from workers.engine.data.formats.streams import CHUNK, ChunkReader, check_lines, chunks
 
 
 def _refuse_constant(text: str) -> float:
@@ -32,7 +32,7 @@ def read_jsonl(path: Path, columns: set[str], text_columns: Set[str] = frozenset
     """The named fields of all rows; booleans of `text_columns` as text. Raises UserError as `read_arrays` does."""
     check_lines(path)
     rows: list[dict[str, Any]] = []
-    with io.TextIOWrapper(io.BufferedReader(ChunkReader(chunks(path))), encoding="utf-8-sig") as file:
+    with io.TextIOWrapper(io.BufferedReader(ChunkReader(chunks(path)), CHUNK), encoding="utf-8-sig") as file:
         try:
             for number, line in enumerate(file, start=1):
                 if line.strip():

@@ -21,7 +21,7 @@ MAX_RATIO = 1100
 """Largest ratio of a file's size to its compressed size; deflate reaches 1030."""
 _ALWAYS = 64 << 20
 """Decompressed bytes that are allowed at any ratio: zstd writes a repetitive table smaller than deflate could."""
-_CHUNK = 1 << 20
+CHUNK = 1 << 20
 _MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -54,7 +54,7 @@ def _decompressed(path: Path) -> Iterator[bytes]:
     most = MAX_BYTES if kind is None else min(MAX_BYTES, max(_ALWAYS, path.stat().st_size * MAX_RATIO))
     length = 0
     with _damage(kind), _opened(path, kind) as file:
-        while chunk := file.read(_CHUNK):
+        while chunk := file.read(CHUNK):
             length += len(chunk)
             if length > most:
                 raise unreadable(f"the file decompresses to more than {most} bytes: send it uncompressed")

@@ -7,6 +7,9 @@ from app.contracts.problems import UserError
 from app.contracts.resources.tables import MOST_FILL, MOST_PLACES, InputEncoding, Missing
 from workers.engine.data.formats.common import Array
 
+_BLOCK = 256
+"""Places of which statistics are computed at once: memory beside the rows is bounded."""
+
 
 def fill_missing(
     name: str, columns: tuple[str, ...], rows: Array, missing: Missing, train: NDArray[np.int64]
@@ -28,7 +31,7 @@ def fill_missing(
             f"input `{name}` has {flat.shape[1]} numbers a row, {MOST_PLACES} at most where missing ones are filled: "
             "fill them before uploading",
         )
-    fill = np.array([_fill(name, columns, flat, place, missing, train) for place in range(flat.shape[1])])
+    fill = _fills(name, columns, flat, missing, train)
     absent = np.isnan(flat) if flat.dtype.kind == "f" else np.zeros(flat.shape, bool)
     if absent.any():
         flat = np.where(absent, fill.astype(flat.dtype), flat)
@@ -38,26 +41,31 @@ def fill_missing(
     return flat.reshape(rows.shape), encoding
 
 
-def _fill(
-    name: str, columns: tuple[str, ...], flat: Array, place: int, missing: Missing, train: NDArray[np.int64]
-) -> float:
+def _fills(
+    name: str, columns: tuple[str, ...], flat: Array, missing: Missing, train: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """One number for each place, from the finite ones of the training rows."""
+    places = flat.shape[1]
     if missing == "zero":
-        return 0.0
-    values = flat[train, place].astype(np.float64)
-    values = values[np.isfinite(values)]
-    if len(values) == 0:
-        raise UserError(
-            "not_finite",
-            f"input `{name}`: {place_name(columns, place)} has no number in the training split, so nothing says what "
-            'fills it: leave it out, or choose `"missing": "zero"`',
-        )
-    filled = float(np.median(values) if missing == "median" else values.mean())
-    if not abs(filled) <= MOST_FILL:
-        raise UserError(
-            "not_finite",
-            f"input `{name}`: {place_name(columns, place)} has a {missing} beyond float32: use larger units",
-        )
-    return filled
+        return np.zeros(places)
+    fill = np.empty(places)
+    for start in range(0, places, _BLOCK):
+        block = flat[train, start : start + _BLOCK].astype(np.float64)
+        block[~np.isfinite(block)] = np.nan
+        empty = np.isnan(block).all(0)
+        if empty.any():
+            raise UserError(
+                "not_finite",
+                f"input `{name}`: {place_name(columns, start + int(np.argmax(empty)))} has no number in the training "
+                'split, so nothing says what fills it: leave it out, or choose `"missing": "zero"`',
+            )
+        with np.errstate(over="ignore"):  # overflow gives infinity, which is checked below
+            fill[start : start + _BLOCK] = (np.nanmedian if missing == "median" else np.nanmean)(block, axis=0)
+    large = ~(np.abs(fill) <= MOST_FILL)
+    if large.any():
+        place = place_name(columns, int(np.argmax(large)))
+        raise UserError("not_finite", f"input `{name}`: {place} is too large for float32: use larger units")
+    return fill
 
 
 def place_name(columns: tuple[str, ...], place: int) -> str:

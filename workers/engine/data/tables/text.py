@@ -54,25 +54,26 @@ def is_missing(text: str) -> bool:
     return text.strip() in NULL_STRINGS
 
 
-def as_numbers(name: str, columns: Sequence[str], arrays: Sequence[Array]) -> list[Array]:
+def as_numbers(name: str, columns: Sequence[str], arrays: Sequence[Array], kind: str) -> list[Array]:
     """Columns of numbers; dates and timestamps as text (ISO 8601) become seconds since 1970-01-01 UTC, float64.
+    `kind` is that of an input or target which holds names.
 
     Raises UserError `wrong_type`, which names the column, the row and the way out.
     """
     return [
-        _seconds(name, column, array) if array.dtype.kind == "U" else array
+        _seconds(name, column, array, kind) if array.dtype.kind == "U" else array
         for column, array in zip(columns, arrays, strict=True)
     ]
 
 
-def _seconds(name: str, column: str, array: Array) -> Array:
+def _seconds(name: str, column: str, array: Array, kind: str) -> Array:
     texts = [text.strip() for text in array.ravel().tolist()]
     if not all(_DATE.fullmatch(text) or is_missing(text) for text in texts) or all(map(is_missing, texts)):
-        raise _holds_text(name, column, array, texts)
+        raise _holds_text(name, column, array, texts, kind)
     try:
         return np.array([np.nan if is_missing(text) else _second(text) for text in texts]).reshape(array.shape)
     except ValueError:
-        raise _holds_text(name, column, array, texts) from None
+        raise _holds_text(name, column, array, texts, kind) from None
 
 
 def _second(text: str) -> float:
@@ -88,7 +89,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _holds_text(name: str, column: str, array: Array, texts: list[str]) -> UserError:
+def _holds_text(name: str, column: str, array: Array, texts: list[str], kind: str) -> UserError:
     """What the column has where numbers are expected, and the way out."""
     words = [i for i, text in enumerate(texts) if not is_missing(text) and not _is_number(text)]
     place = words[0] if words else 0
@@ -96,17 +97,17 @@ def _holds_text(name: str, column: str, array: Array, texts: list[str]) -> UserE
     return UserError(
         "wrong_type",
         f"`{name}` holds text, expected numbers: the column `{column}` is `{texts[place][:60]}` at row {row}. "
-        f"{_way_out(texts, [texts[i] for i in words])}",
+        f"{_way_out(texts, [texts[i] for i in words], kind)}",
     )
 
 
-def _way_out(texts: list[str], words: list[str]) -> str:
+def _way_out(texts: list[str], words: list[str], kind: str) -> str:
     distinct = list(dict.fromkeys(words))
     if not distinct:
         return "Save numbers instead of text, such as `array.astype(float)`"
     if all(map(_DECIMAL_COMMA.fullmatch, distinct)):
         return 'If the comma is a decimal point, add `"csv": {"decimal": ","}` to the manifest of the csv'
-    category = 'if it holds names, read it as an input of `"kind": "category"`'
+    category = f'if it holds names, read it by `"kind": "{kind}"`'
     if len(distinct) > _FEW or len(words) == len(texts):
         return f"{category[0].upper()}{category[1:]}, or leave the column out"
     return f"If {_quoted(distinct)} means a missing value, {_null_values(distinct)}; {category}"
