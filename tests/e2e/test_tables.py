@@ -39,7 +39,7 @@ def test_a_student_of_categories_is_trained_and_keeps_them(client: Client, file:
     assert dataset["state"] == "ready", dataset["rejection"]
     assert dataset["encodings"]["x"]["categories"] == [["grün", "rot"], ["1", "2", "3"]]
     assert sum(dataset["splits"].values()) == 300
-    training = {"epochs": 30, "batch_size": 16, "learning_rate": 0.05, "threads": 1}
+    training = {"epochs": 20, "batch_size": 16, "learning_rate": 0.05, "threads": 1}
     spec = {"kind": "train", "dataset": dataset["id"], "model": {"family": "mlp", "hidden": [16]}, "training": training}
     job = client.finish(spec)
     assert client.report(job)["student"]["tasks"]["price"]["r2"] > 0.9

@@ -87,7 +87,13 @@ def _text_columns(manifest: DatasetManifest) -> set[str]:
         if isinstance(spec, CategoryInput)
         for column in spec.columns or (name,)
     }
-    return named | categories | _split_columns(manifest)
+    numbers = {
+        column
+        for name, spec in manifest.inputs.items()
+        if isinstance(spec, ArrayInput)
+        for column in spec.columns or (name,)
+    }
+    return named | categories | (_split_columns(manifest) - numbers)
 
 
 def _input(

@@ -1,11 +1,13 @@
 """Inputs of categories: the categories of the training split, one slot for all others, kept with the student."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from tests.engine.data.tables.files import FORMATS, written
 from tests.engine.harness import EngineHarness, report_of
@@ -106,7 +108,7 @@ def test_columns_that_are_no_categories_are_refused_with_the_way_out(what: str, 
     assert "leave" in message
 
 
-TRAINING: dict[str, Any] = {"epochs": 30, "batch_size": 16, "learning_rate": 0.05}
+TRAINING: dict[str, Any] = {"epochs": 15, "batch_size": 16, "learning_rate": 0.05}
 
 
 def test_a_student_keeps_the_categories_that_it_was_trained_on(tmp_path: Path) -> None:
@@ -123,4 +125,8 @@ def test_a_student_keeps_the_categories_that_it_was_trained_on(tmp_path: Path) -
     assert kept == data.facts.inputs["c"].encoding
     assert kept is not None
     assert kept.categories == (("blue", "green", "red"),)
+    with safe_open(engine.outputs() / "student.safetensors", "pt") as file:
+        (metadata,) = (json.loads(text) for text in file.metadata().values())
+    assert metadata["inputs"]["c"]["encoding"]["categories"] == [["blue", "green", "red"]]
+    assert "`c` holds `c`: one_hot of the `categories`, as `encoding` in `inputs` says." in metadata["card"]
     assert report_of(outcome).student.tasks["y"]["accuracy"] == 1.0

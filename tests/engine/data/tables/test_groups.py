@@ -55,6 +55,15 @@ def test_groups_of_numbers_and_of_names_are_dealt_alike_in_every_format(kind: st
     )
 
 
+def test_a_group_may_be_an_input_too(tmp_path: Path) -> None:
+    """Trap: a csv has no types, and a column that is read as text would be no number."""
+    years = (np.arange(40) % 10 + 2000).tolist()
+    path = written(tmp_path, "csv", {"year": years})
+    inputs = {"x": {"kind": "array", "columns": ["year"]}}
+    found = read(path, inputs=inputs, targets={}, splits={"fractions": FRACTIONS, "group": "year"})
+    assert found.inputs["x"].flatten().tolist() == years
+
+
 def test_a_few_large_groups_come_as_near_as_they_can(tmp_path: Path) -> None:
     groups = np.repeat(["a", "b", "c", "d"], [60, 20, 15, 5]).tolist()
     found = splits_of(tmp_path, "npz", groups, group="patient")
