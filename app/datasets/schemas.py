@@ -7,8 +7,9 @@ from pydantic import AwareDatetime, Field
 from app.contracts.base import Answer, Metadata
 from app.contracts.problems import Rejection
 from app.contracts.resources.facts import FileRef
-from app.contracts.resources.manifests import ArrayInput, DatasetFormat, SplitName, Splits, TargetSpec
+from app.contracts.resources.manifests import DatasetFormat, InputSpec, SplitName, Splits, TargetSpec
 from app.contracts.resources.statistics import DataWarning, TargetStatistics
+from app.contracts.resources.tables import CsvOptions, InputEncoding
 from app.contracts.states import ModelState
 from app.db.rows import DatasetRow
 from app.http.pages import Page
@@ -28,7 +29,12 @@ class Dataset(Answer):
     files: tuple[FileRef, ...] = Field(description="Stored files of the dataset.")
     rows: int | None = Field(description="Number of rows; null until the inspection has counted them.")
     splits: dict[SplitName, int] = Field(description="Number of rows in each split; empty until known.")
-    inputs: dict[str, ArrayInput] = Field(description="Inputs by name, as in the manifest.")
+    csv: CsvOptions | None = Field(description="How a csv is written, as in the manifest; else null.")
+    inputs: dict[str, InputSpec] = Field(description="Inputs by name, as in the manifest.")
+    encodings: dict[str, InputEncoding] = Field(
+        description="By input, the categories in order and the numbers that fill missing ones, once they are known; "
+        "without inputs that are read as they stand in the file."
+    )
     targets: dict[str, TargetSpec] = Field(description="Targets by name, as in the manifest; may be empty.")
     statistics: dict[str, dict[SplitName, TargetStatistics]] = Field(
         description="Of each target and split: label counts, missing labels, range; empty until inspected."
@@ -49,6 +55,7 @@ def dataset_view(row: DatasetRow) -> Dataset:
     """The view of a row with its files. Fields that only a newer version knows are left out."""
     manifest: dict[str, Any] = row.manifest
     facts: dict[str, Any] = row.facts or {}
+    inputs: dict[str, Any] = facts.get("inputs") or {}
     files = [{"name": file.name, "role": file.role, "bytes": file.bytes, "sha256": file.sha256} for file in row.files]
     document = {
         "id": row.id,
@@ -59,7 +66,9 @@ def dataset_view(row: DatasetRow) -> Dataset:
         "files": files,
         "rows": facts.get("rows"),
         "splits": facts.get("splits") or {},
+        "csv": manifest.get("csv"),
         "inputs": manifest["inputs"],
+        "encodings": {name: each["encoding"] for name, each in inputs.items() if each.get("encoding")},
         "targets": manifest.get("targets") or {},
         "statistics": {name: target.get("statistics") or {} for name, target in (facts.get("targets") or {}).items()},
         "warnings": facts.get("warnings") or [],

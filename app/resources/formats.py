@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from app.contracts.resources.manifests import DATASET_SIGNATURES
+from app.contracts.resources.manifests import DATASET_SIGNATURES, TEXT_FORMATS
 from app.http.errors import Invalid
 from app.resources.zip_files import members
 
+COMPRESSED_TEXT: Final = ("gzip", "zstd")
+"""Kinds of compression that are read where the content is text."""
 HEAD_BYTES: Final = 512
 """How many bytes `kind_of_head` needs."""
 
@@ -43,7 +45,11 @@ REFUSED: Final[Mapping[str, Refused]] = {
     "torchscript": Refused("TorchScript", f"it carries a program, and {_CODE}", _WEIGHTS),
     "pt2": Refused("torch.export (.pt2)", f"its loader unpickles parts of it, and {_CODE}", _WEIGHTS),
     "tar": Refused("tar", "archives are not unpacked here", f"send one file; {_WEIGHTS}"),
-    "compressed": Refused("a compressed file", "its size when unpacked is unknown", "send it uncompressed"),
+    "compressed": Refused(
+        "a compressed file",
+        "its size when unpacked is unknown",
+        "send it uncompressed, or csv or jsonl as gzip or zstd",
+    ),
     "hdf5": Refused("HDF5 / Keras", "Keras files can carry code, and HDF5 has no parser that is safe here", _WEIGHTS),
     "keras": Refused("Keras", f"its layers can carry functions, and {_CODE}", "export it to ONNX"),
     "savedmodel": Refused("a TensorFlow SavedModel", f"it carries a program, and {_CODE}", "export it to ONNX"),
@@ -87,10 +93,10 @@ _SIGNATURES: Final[Sequence[tuple[int, bytes, str]]] = (
     (0, b"GGUF", "gguf"),
     (4, b"TFL3", "tflite"),
     (257, b"ustar", "tar"),
-    (0, b"\x1f\x8b", "compressed"),
+    (0, b"\x1f\x8b", "gzip"),
     (4, b"1AY&SY", "compressed"),
     (0, b"\xfd7zXZ\x00", "compressed"),
-    (0, b"\x28\xb5\x2f\xfd", "compressed"),
+    (0, b"\x28\xb5\x2f\xfd", "zstd"),
     (0, b"ZF0x", "joblib"),
     *((0, bytes((0x78, level)), "compressed") for level in (0x01, 0x9C, 0xDA)),
     (0, b"\x7fELF", "executable"),
@@ -112,7 +118,9 @@ def refuse_named(manifest: Any, accepted: Sequence[str]) -> None:
 
 
 def kind_of_head(head: bytes) -> str | None:
-    """The kind of a file by its first bytes: a key of REFUSED, `zip`, `parquet`, `safetensors`, or None (unknown)."""
+    """The kind of a file by its first bytes: a key of REFUSED, `zip`, `gzip`, `zstd`, `parquet`, `safetensors`, or None
+    (unknown).
+    """
     for offset, signature, kind in _SIGNATURES:
         if head.startswith(signature, offset):
             return kind
@@ -167,6 +175,10 @@ def check_format(declared: str, kind: str | None, expected: Mapping[str, str | N
     """
     if kind is not None and kind in REFUSED:
         raise REFUSED[kind].problem()
+    if kind in COMPRESSED_TEXT:
+        if declared in TEXT_FORMATS:
+            return
+        raise REFUSED["compressed"].problem()
     if kind == expected[declared] or (kind == ONNX_FOLDER and declared == "onnx"):
         return
     if kind == ONNX_FOLDER:

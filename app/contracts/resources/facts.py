@@ -7,6 +7,7 @@ from pydantic import Field, TypeAdapter
 from app.contracts.base import Answer
 from app.contracts.resources.manifests import InputTransform, OutputSpec, SplitName
 from app.contracts.resources.statistics import DataWarning, TargetStatistics
+from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.architectures import Architecture
 
 FileRole = Literal["weights", "data", "onnx", "original"]
@@ -112,6 +113,9 @@ class InputFacts(Answer):
         default=None, description="Per element of the first dimension, if standardised."
     )
     std: tuple[float, ...] | None = None
+    encoding: InputEncoding | None = Field(
+        default=None, description="Of categories, and of numbers whose missing values are filled; else null."
+    )
 
 
 class TargetFacts(Answer):

@@ -1,6 +1,6 @@
 """Manifests of models and datasets: descriptions that clients send with uploads."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -23,6 +23,7 @@ from app.contracts.base import (
     printable,
 )
 from app.contracts.resources.reference import Reference
+from app.contracts.resources.tables import CategoryInput, CsvOptions, InputEncoding, Missing
 from app.contracts.specs.architectures import Architecture
 
 MAX_INPUTS: Final = 8
@@ -31,6 +32,8 @@ ModelFormat = Literal["safetensors", "state_dict", "onnx"]
 DatasetFormat = Literal["npz", "parquet", "csv", "jsonl"]
 DATASET_SIGNATURES: Final[Mapping[DatasetFormat, bytes]] = {"npz": b"PK\x03\x04", "parquet": b"PAR1"}
 """The first bytes of a file in a binary format; the other formats are text."""
+TEXT_FORMATS: Final[Sequence[str]] = ("csv", "jsonl")
+"""Formats of text, which may be compressed by gzip or zstd."""
 SplitName = Literal["train", "validation", "test"]
 MAX_STATISTICS: Final = 65_536
 """Maximum number of means or deviations of an input or output."""
@@ -57,6 +60,12 @@ class InputTransform(Contract):
         "rows of a dataset, which have them first, are transformed and then moved. `mean` and `std` are those of the "
         "channels.",
     )
+    encoding: InputEncoding | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="How the columns of a table become the raw numbers, where they are categories or have missing "
+        "values; left out otherwise.",
+    )
 
 
 class ModelInputSpec(InputTransform):
@@ -78,7 +87,7 @@ class ModelInputSpec(InputTransform):
     @property
     def transform(self) -> InputTransform:
         """The transform alone."""
-        return InputTransform(scale=self.scale, mean=self.mean, std=self.std, layout=self.layout)
+        return InputTransform(**{name: getattr(self, name) for name in InputTransform.model_fields})
 
 
 class ClassOutput(Contract):
@@ -223,7 +232,11 @@ def check_network_inputs(inputs: Mapping[str, ModelInputSpec], arch: Architectur
 
 
 class ArrayInput(Contract):
-    """Numbers of a fixed shape in each row."""
+    """Numbers of a fixed shape in each row.
+
+    Booleans are 0 and 1; dates and timestamps are seconds since 1970-01-01 UTC, times of day and durations seconds, in
+    float64. Rows are then float32, in which today's seconds are exact to 128 s.
+    """
 
     kind: Literal["array"]
     columns: Columns | None = Field(
@@ -246,8 +259,22 @@ class ArrayInput(Contract):
         description="Subtract the mean and divide by the standard deviation of the training split; both are stored "
         "with the student.",
     )
+    missing: Missing | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="What replaces NaN and null, at each place of a row: `mean` or `median` of the training split, "
+        "`zero`; `indicator`: the mean, and a 0 or 1 for each number is appended to the row, 1 where it was missing. "
+        "They are stored with the student. Missing numbers are refused when left out.",
+    )
+
+    @model_validator(mode="after")
+    def _indicators_are_appended_to_flat_rows(self) -> Self:
+        if self.missing == "indicator" and self.shape is not None and len(self.shape) > 1:
+            raise ValueError("`indicator` appends numbers to flat rows: leave out `shape`, or choose `mean`")
+        return self
 
 
+InputSpec = Annotated[ArrayInput | CategoryInput, Field(discriminator="kind")]
 _COLUMNS = "Columns of a table, in order, or one npz key; the target's name when left out."
 _SIZE = "Number of values in each row; compared with the file where it is given."
 
@@ -315,6 +342,16 @@ class FractionSplits(Contract):
     stratify: Name | None = Field(
         default=None, description="Name of a class target whose class shares are the same in every split."
     )
+    group: Column | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="A column (or npz key), such as a patient's number: rows of one value stay in one split.",
+    )
+    shuffle: bool = Field(
+        default=True,
+        exclude_if=bool,
+        description="false: rows in the order of the file, first training, then validation, then test.",
+    )
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> Self:
@@ -323,6 +360,20 @@ class FractionSplits(Contract):
             raise ValueError(f"fractions must sum to 1, found {total:.6g}")
         if self.fractions.get("train", 0.0) == 0.0:
             raise ValueError("the train fraction must be above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.group is not None and self.stratify is not None:
+            raise ValueError(
+                "`group` and `stratify` cannot both hold: leave one out, or assign rows yourself and name the column "
+                'that says so: `"splits": {"column": "split"}`'
+            )
+        if not self.shuffle and (self.group is not None or self.stratify is not None):
+            raise ValueError(
+                "`shuffle: false` cuts the rows in their order: leave out `group` and `stratify`, or assign rows "
+                'yourself and name the column that says so: `"splits": {"column": "split"}`'
+            )
         return self
 
 
@@ -347,8 +398,13 @@ class DatasetManifest(Contract):
     """The manifest of an uploaded dataset."""
 
     name: Title = Field(description="Name for people, not necessarily unique.")
-    format: DatasetFormat = Field(description="Format of the file.")
-    inputs: Annotated[dict[Name, ArrayInput], Field(min_length=1, max_length=MAX_INPUTS)] = Field(
+    format: DatasetFormat = Field(
+        description="Format of the file; a csv or jsonl file may be compressed by gzip or zstd."
+    )
+    csv: CsvOptions | None = Field(
+        default=None, exclude_if=left_out, description="How a csv is written; only with format csv."
+    )
+    inputs: Annotated[dict[Name, InputSpec], Field(min_length=1, max_length=MAX_INPUTS)] = Field(
         description="Inputs of the models, by name. A student reads all of them, concatenated in this order where "
         "there are several, or those that its `inputs` names."
     )
@@ -369,4 +425,10 @@ class DatasetManifest(Contract):
             target = self.targets.get(self.splits.stratify)
             if target is None or target.kind != "class":
                 raise ValueError(f"`splits.stratify` must name a class target, found {self.splits.stratify!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _csv_options_are_for_csv(self) -> Self:
+        if self.csv is not None and self.format != "csv":
+            raise ValueError(f"`csv` says how a csv file is written, but `format` is {self.format}: leave it out")
         return self

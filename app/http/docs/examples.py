@@ -50,6 +50,14 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
             "targets": {"price": {"kind": "value"}},
             "splits": {"column": "split"},
         },
+        "Categories in a table of a spreadsheet": {
+            "name": "sales",
+            "format": "csv",
+            "csv": {"delimiter": ";", "decimal": ",", "encoding": "windows-1252", "null_values": ["?"]},
+            "inputs": {"x": {"kind": "category", "columns": ["colour", "size"]}},
+            "targets": {"price": {"kind": "value"}},
+            "splits": {"fractions": {"train": 0.7, "validation": 0.15, "test": 0.15}, "group": "customer"},
+        },
     },
     "DatasetManifestChanges": {
         "Another column of labels": {"targets": {"digit": {"kind": "class", "column": "label", "classes": 10}}},

@@ -9,7 +9,8 @@ from app.contracts.base import members, method_of
 from app.contracts.resolving.multitask.relations import DIAGONAL_FLOOR, effective_weights, normalised
 from app.contracts.resolving.resolve import Resolution, resolve
 from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts, OutputFacts, TargetFacts
-from app.contracts.resources.manifests import ClassOutput, ValueOutput
+from app.contracts.resources.manifests import ClassOutput, InputTransform, ValueOutput
+from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.balancing import Balancing
 from app.contracts.specs.jobs import JOB_SPEC, DistillJob, MultitaskJob, TrainJob
 
@@ -51,6 +52,23 @@ DISTILL: dict[str, Any] = {
     "teachers": [{"model": TEACHER}],
     "student": {"family": "mlp", "hidden": [16]},
 }
+
+
+def test_a_teacher_of_other_categories_is_refused() -> None:
+    """Trap: with the same number of categories in another order it would see other values without a word."""
+
+    def encoding(*names: str) -> InputEncoding:
+        return InputEncoding(columns=("colour",), encoding="one_hot", categories=(names,))
+
+    def data(found: InputEncoding | None) -> DatasetFacts:
+        return dataset().model_copy(update={"inputs": {"x": InputFacts(shape=(64,), encoding=found)}})
+
+    trained = teacher().model_copy(update={"inputs": {"x": InputTransform(encoding=encoding("blue", "red"))}})
+    assert not resolved(DISTILL, data(encoding("blue", "red")), {TEACHER: trained}).problems
+    for other in (encoding("red", "blue"), None):
+        found = resolved(DISTILL, data(other), {TEACHER: trained})
+        assert codes(found) == {("/teachers/0", "category_mismatch")}
+        assert "list the `categories`" in found.problems[0].detail
 
 
 def test_a_train_spec_gets_its_target_shapes_epochs_and_threads() -> None:

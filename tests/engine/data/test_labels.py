@@ -65,7 +65,7 @@ def test_a_label_out_of_range_is_refused_with_its_row(label: float, expected: st
 
 
 def test_labels_of_another_shape_are_refused_with_it() -> None:
-    assert "found shape [3, 2]" in refused("shape_mismatch", lambda: classes(np.zeros((3, 2))))
+    assert "found shape [3, 3]" in refused("shape_mismatch", lambda: classes(np.zeros((3, 3))))
     assert "found shape [3, 1, 1]" in refused("shape_mismatch", lambda: classes(np.zeros((3, 1, 1))))
 
 
@@ -154,7 +154,7 @@ def test_values_and_vectors_are_missing_where_a_number_is() -> None:
     value = numbers("value", np.array([1.5, NAN, -2.0]))
     assert value.values.shape == (3,)
     assert value.labelled.tolist() == [True, False, True]
-    vector = numbers("vector", np.array([1.0, NAN, 3.0]), np.array([4, 5, 6]))
+    vector = numbers("vector", np.array([1.0, NAN, 3.0]), np.array([4, 5, 6]), columns=["a", "b"])
     assert vector.size == 2
     assert vector.labelled.tolist() == [True, False, True]
 

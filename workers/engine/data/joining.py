@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from app.contracts.resources.manifests import ArrayInput, SplitName
+from app.contracts.resources.manifests import InputSpec, SplitName
 from app.contracts.specs.jobs import DatasetRef
 from app.contracts.wire.orders import DatasetInput, Order
 from workers.engine.data.dataset import Dataset, Source, TargetColumn
@@ -71,7 +71,7 @@ def order_of(names: list[str]) -> dict[str, list[str]]:
     return {"order": names} if len(names) > 1 else {}
 
 
-def _join(parts: list[Dataset], sources: tuple[Source, ...], specs: Mapping[str, ArrayInput]) -> Dataset:
+def _join(parts: list[Dataset], sources: tuple[Source, ...], specs: Mapping[str, InputSpec]) -> Dataset:
     """Join the parts; empties `parts` to free their inputs. Several inputs are matched by name."""
     splits = _splits(parts, sources)
     targets = {
@@ -83,9 +83,12 @@ def _join(parts: list[Dataset], sources: tuple[Source, ...], specs: Mapping[str,
         name: [part.inputs[name] if len(specs) > 1 else next(iter(part.inputs.values())) for part in parts]
         for name in specs
     }
+    read = parts[0].transforms
+    encodings = {name: read[name if len(specs) > 1 else next(iter(read))].encoding for name in specs}
     parts.clear()
     inputs = {name: concatenate_and_free(raws.pop(name)) for name in specs}
-    transforms = {name: transform_of(name, inputs[name], spec, splits["train"]) for name, spec in specs.items()}
+    train = splits["train"]
+    transforms = {name: transform_of(name, inputs[name], spec, train, encodings[name]) for name, spec in specs.items()}
     return Dataset(rows, inputs, targets, splits, transforms, sources)
 
 

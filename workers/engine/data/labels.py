@@ -1,6 +1,6 @@
 """Columns of a file as targets: validated, with missing labels marked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 import numpy as np
@@ -17,9 +17,10 @@ from app.contracts.resources.manifests import (
     VectorTarget,
 )
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.data.formats.common import NULL_STRINGS, Array
+from workers.engine.data.formats.common import Array
 from workers.engine.data.precision import rounded
 from workers.engine.data.quality.meaning import check_meaning
+from workers.engine.data.tables.text import BOOLEANS, as_numbers, canonical, is_missing, label_text
 
 MISSING = -1
 MAX_CLASSES = 65_536
@@ -40,57 +41,110 @@ def _first_row(mask: object) -> int:
     return int(np.flatnonzero(np.asarray(mask))[0])
 
 
-def _label_text(value: object) -> str:
-    """A label as text: 3.0 (an integer in a column with missing values) is `3`, NaN is the empty string."""
-    if isinstance(value, float):
-        return "" if value != value else str(int(value)) if value.is_integer() else str(value)
-    return str(int(value)) if isinstance(value, bool) else str(value)
-
-
 def _named_labels(name: str, raw: Array, names: Sequence[str]) -> NDArray[np.int64]:
     """Labels given as class names or, where no label is a name, as indices into `classes`.
 
     Names take precedence, as they may be numbers: with the classes `-1` and `1` the label -1 is a class, not missing.
     """
     unique, inverse = np.unique(raw, return_inverse=True)
-    labels = [_label_text(value) for value in unique.tolist()]
-    indices = {name: i for i, name in enumerate(names)}
-    if indices.keys().isdisjoint(labels):
-        indices = {str(i): i for i in range(len(names))}
-    indices = dict.fromkeys((*NULL_STRINGS, str(MISSING)), MISSING) | indices
-    unknown = [i for i, label in enumerate(labels) if label not in indices]
+    labels = [label_text(value) for value in unique.tolist()]
+    places = _name_places(names)
+    found = [_place(label, places) for label in labels]
+    by_name = any(place is not None for place in found)
+    if not by_name:
+        found = [_place(label, {str(i): i for i in range(len(names))}) for label in labels]
+    unknown = [i for i, place in enumerate(found) if place is None and not _is_missing(labels[i])]
     if unknown:
         label, row = labels[unknown[0]][:60], _first_row(inverse == unknown[0])
         raise UserError(
             "label_out_of_range",
             f"`{name}` has the label `{label}` at row {row}: expected one of the {len(names)} "
-            f"`classes`, or -1 where missing",
+            f"`classes`, or -1 where missing{_mixture(labels, names) if by_name else ''}",
         )
-    return np.array([indices[label] for label in labels], dtype=np.int64)[inverse]
+    return np.array([MISSING if place is None else place for place in found], dtype=np.int64)[inverse]
+
+
+def _name_places(names: Sequence[str]) -> dict[str, int]:
+    """Places of the classes by name as written, and by its one spelling where that is not another class."""
+    return {canonical(name): i for i, name in reversed(list(enumerate(names)))} | {
+        name: i for i, name in enumerate(names)
+    }
+
+
+def _place(label: str, places: Mapping[str, int]) -> int | None:
+    """The place of a label as written, else in its one spelling, else of a boolean as 0 or 1."""
+    for text in (label, canonical(label), BOOLEANS.get(canonical(label), "")):
+        if text in places:
+            return places[text]
+    return None
+
+
+def _is_missing(label: str) -> bool:
+    return is_missing(label) or canonical(label) == str(MISSING)
+
+
+def _mixture(labels: Sequence[str], names: Sequence[str]) -> str:
+    """What to say where some labels are names and the rest could be places."""
+    known = _name_places(names)
+    name = next(label for label in labels if _place(label, known) is not None)
+    digits = {str(i) for i in range(len(names))}
+    if not all(canonical(label) in digits or _is_missing(label) for label in labels):
+        return ""
+    return (
+        f". Labels are read as names, since `{name[:60]}` is one: write the name of each class, or say the number of "
+        f'classes where labels are places from 0 (`"classes": {len(names)}`)'
+    )
 
 
 def class_column(name: str, target: ClassTarget, raw: Array) -> TargetColumn:
-    """Integers from 0, or names; -1, null, NaN and "" are missing. Raises UserError `label_out_of_range`."""
+    """Integers from 0, names, or one-hot rows [N, classes]; -1, null, NaN and "" are missing.
+
+    Raises UserError `label_out_of_range`, `shape_mismatch`.
+    """
     if isinstance(target.classes, int):
         names, size = None, target.classes
     else:
         names, size = target.classes, len(target.classes)
     if raw.ndim == 2 and raw.shape[1] == 1:
         raw = raw[:, 0]
+    if raw.ndim == 2 and raw.shape[1] == size and raw.dtype.kind != "U":
+        values = torch.from_numpy(_one_hot_labels(name, raw))
+        return TargetColumn("class", size, values, values != MISSING, names)
     if raw.ndim != 1:
         raise UserError(
-            "shape_mismatch", f"`{name}` needs one label a row, found shape {list(raw.shape)}: is it `multilabel`?"
+            "shape_mismatch",
+            f"`{name}` needs one label a row, or {size} numbers of which one is 1, found shape {list(raw.shape)}: save "
+            "the numbers of the classes, such as `scores.argmax(axis=1)`",
         )
     if names is not None:
         labels = _named_labels(name, raw, names)
     elif raw.dtype.kind == "U":
-        raise UserError("label_out_of_range", f"`{name}` holds names: list them in the manifest's `classes`")
+        shown = ", ".join(f"`{text[:60]}`" for text in np.unique(raw)[:5].tolist())
+        raise UserError(
+            "label_out_of_range", f"`{name}` holds names, such as {shown}: list them in the manifest's `classes`"
+        )
     else:
         labels = _integer_labels(name, raw, size)
     values = torch.from_numpy(labels)
     written = raw == (str(MISSING) if raw.dtype.kind == "U" else MISSING)
     minus_ones = int((np.asarray(written) & (labels == MISSING)).sum())
     return TargetColumn("class", size, values, values != MISSING, names, minus_ones=minus_ones)
+
+
+def _one_hot_labels(name: str, raw: Array) -> NDArray[np.int64]:
+    """The place of the 1 in each row; a row of NaN or of -1 is missing."""
+    numbers = raw.astype(np.float64)
+    missing = np.isnan(numbers).all(1) | (numbers == MISSING).all(1)
+    good = ((numbers == 0.0) | (numbers == 1.0)).all(1) & ((numbers == 1.0).sum(1) == 1)
+    if not (good | missing).all():
+        row = _first_row(~(good | missing))
+        raise UserError(
+            "label_out_of_range",
+            f"`{name}` has {raw.shape[1]} numbers a row, but not one 1 and else 0 at row {row}: save the number of its "
+            'class, name a target of `"kind": "multilabel"` where several hold, or of `"kind": "teacher"` where '
+            "they are probabilities",
+        )
+    return np.where(missing, MISSING, numbers.argmax(1)).astype(np.int64)
 
 
 def _integer_labels(name: str, raw: Array, size: int) -> NDArray[np.int64]:
@@ -122,11 +176,9 @@ def _out_of_range_hint(numbers: NDArray[np.float64], size: int) -> str:
     return ". Number the classes from 0, or name them in `classes`"
 
 
-def _numbers(name: str, arrays: Sequence[Array], *, exact: bool) -> Array:
+def _numbers(name: str, columns: Sequence[str], arrays: Sequence[Array], *, exact: bool) -> Array:
     """[n, size] in float32; where `exact`, in float64 if float32 would round away the differences of the values."""
-    if any(array.dtype.kind == "U" for array in arrays):
-        raise UserError("wrong_type", f"`{name}` holds text, expected numbers: is it a target of kind `class`?")
-    flat = [array.reshape(len(array), -1) for array in arrays]
+    flat = [array.reshape(len(array), -1) for array in as_numbers(name, columns, arrays, "class")]
     with np.errstate(over="ignore", invalid="ignore"):  # overflow gives infinity, which is checked below
         joined = np.concatenate(flat, axis=1)
         values: Array = rounded(joined) if exact else joined.astype(np.float32)
@@ -143,7 +195,7 @@ def number_column(name: str, target: TargetSpec, arrays: Sequence[Array]) -> Tar
     float32, or float64 for values and vectors whose differences float32 would round away.
     """
     meaning = target.predicts if isinstance(target, TeacherTarget) else target
-    numbers = _numbers(name, arrays, exact=meaning.kind in ("value", "vector"))
+    numbers = _numbers(name, columns_of(name, target), arrays, exact=meaning.kind in ("value", "vector"))
     size = numbers.shape[1]
     expected = 1 if isinstance(target, ValueTarget) else getattr(target, "size", None)
     if expected is not None and size != expected:

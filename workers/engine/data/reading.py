@@ -1,6 +1,6 @@
 """Reads a file by its manifest into a dataset in memory, and derives the facts about it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import assert_never
 
@@ -16,6 +16,7 @@ from app.contracts.resources.manifests import (
     ColumnSplits,
     DatasetManifest,
     FractionSplits,
+    InputSpec,
     InputTransform,
     MultilabelTarget,
     SplitName,
@@ -24,6 +25,7 @@ from app.contracts.resources.manifests import (
     ValueTarget,
     VectorTarget,
 )
+from app.contracts.resources.tables import CategoryInput, InputEncoding
 from workers.engine.data.dataset import Dataset, TargetColumn
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.read import read_arrays
@@ -33,6 +35,10 @@ from workers.engine.data.quality.checks import warnings_of
 from workers.engine.data.quality.statistics import target_statistics
 from workers.engine.data.row_layout import arranged
 from workers.engine.data.splits import split_by_column, split_by_fractions
+from workers.engine.data.tables.category import read_categories
+from workers.engine.data.tables.groups import groups_of
+from workers.engine.data.tables.missing import fill_missing, missing_way_out, place_name
+from workers.engine.data.tables.text import as_numbers
 
 MIN_DEVIATION = 1e-6
 """A standard deviation below this counts as 1: a constant channel is centred and not scaled."""
@@ -44,13 +50,15 @@ MAX_STATISTIC = 1e30
 
 def read_dataset(path: Path, manifest: DatasetManifest) -> Dataset:
     """Read, validate and split. Raises UserError with a stable code; the message names the column and row."""
-    arrays = read_arrays(path, manifest.format, _columns(manifest), _text_columns(manifest))
-    inputs = {name: _input(name, spec, arrays) for name, spec in manifest.inputs.items()}
+    arrays = read_arrays(path, manifest.format, _columns(manifest), _text_columns(manifest), manifest.csv)
     targets = {name: _target(name, spec, arrays) for name, spec in manifest.targets.items()}
-    rows = len(next(iter(inputs.values())))
+    rows = len(next(iter(arrays.values())))
     splits = _splits(manifest, rows, arrays, targets)
     train = splits["train"]
-    transforms = {name: transform_of(name, inputs[name], spec, train) for name, spec in manifest.inputs.items()}
+    inputs, transforms = {}, {}
+    for name, spec in manifest.inputs.items():
+        inputs[name], encoding = _input(name, spec, arrays, train.numpy())
+        transforms[name] = transform_of(name, inputs[name], spec, train, encoding)
     return Dataset(rows, inputs, targets, splits, transforms)
 
 
@@ -58,25 +66,59 @@ def _columns(manifest: DatasetManifest) -> set[str]:
     """The columns that the manifest names."""
     columns = {column for name, spec in manifest.inputs.items() for column in spec.columns or (name,)}
     columns |= {column for name, target in manifest.targets.items() for column in columns_of(name, target)}
-    return columns | ({manifest.splits.column} if isinstance(manifest.splits, ColumnSplits) else set())
+    return columns | _split_columns(manifest)
+
+
+def _split_columns(manifest: DatasetManifest) -> set[str]:
+    match manifest.splits:
+        case ColumnSplits():
+            return {manifest.splits.column}
+        case FractionSplits():
+            return {manifest.splits.group} if manifest.splits.group is not None else set()
+        case _:
+            assert_never(manifest.splits)
 
 
 def _text_columns(manifest: DatasetManifest) -> set[str]:
-    """The columns that hold text: class names and splits."""
+    """The columns that may hold text: class names, categories, groups and splits."""
     named = {
         columns_of(name, target)[0]
         for name, target in manifest.targets.items()
         if isinstance(target, ClassTarget) and not isinstance(target.classes, int)
     }
-    return named | ({manifest.splits.column} if isinstance(manifest.splits, ColumnSplits) else set())
+    categories = {
+        column
+        for name, spec in manifest.inputs.items()
+        if isinstance(spec, CategoryInput)
+        for column in spec.columns or (name,)
+    }
+    numbers = {
+        column
+        for name, spec in manifest.inputs.items()
+        if isinstance(spec, ArrayInput)
+        for column in spec.columns or (name,)
+    }
+    return named | categories | (_split_columns(manifest) - numbers)
 
 
-def _input(name: str, spec: ArrayInput, arrays: Mapping[str, Array]) -> Tensor:
-    columns = [arrays[column] for column in spec.columns or (name,)]
-    if any(column.dtype.kind == "U" for column in columns):
-        raise UserError(
-            "wrong_type", f"input `{name}` holds text, expected numbers: leave the column out, or write numbers"
-        )
+def _input(
+    name: str, spec: InputSpec, arrays: Mapping[str, Array], train: Array
+) -> tuple[Tensor, InputEncoding | None]:
+    """(raw rows, how they were encoded, if they were). `train` has the numbers of the training rows."""
+    match spec:
+        case ArrayInput():
+            return _numbers(name, spec, arrays, train)
+        case CategoryInput():
+            return read_categories(name, spec, arrays, train)
+        case _:
+            assert_never(spec)
+
+
+def _numbers(
+    name: str, spec: ArrayInput, arrays: Mapping[str, Array], train: Array
+) -> tuple[Tensor, InputEncoding | None]:
+    names = spec.columns or (name,)
+    columns = as_numbers(name, names, [arrays[column] for column in names], "category")
     if len(columns) > 1 and any(column.size != len(column) for column in columns):
         raise UserError(
             "shape_mismatch",
@@ -84,23 +126,25 @@ def _input(name: str, spec: ArrayInput, arrays: Mapping[str, Array]) -> Tensor:
         )
     raw = columns[0] if len(columns) == 1 else np.stack([column.reshape(len(column)) for column in columns], axis=1)
     raw = raw.reshape(len(raw), *(raw.shape[1:] or (1,)))
-    return _tensor(name, arranged(name, spec, raw), spec.columns or ())
+    raw = arranged(name, spec, raw)
+    if spec.missing is None:
+        return _tensor(name, names, raw), None
+    raw, encoding = fill_missing(name, names, raw, spec.missing, train)
+    return _tensor(name, names, raw), encoding
 
 
-def _tensor(name: str, raw: Array, columns: Sequence[str]) -> Tensor:
+def _tensor(name: str, columns: tuple[str, ...], raw: Array) -> Tensor:
     if raw.dtype == np.uint8:
         return torch.from_numpy(np.require(raw, requirements=["C", "W"]))  # Arrow's memory is read-only
     numbers = rounded(raw)
     finite = np.isfinite(numbers if numbers.dtype == np.float32 else _as_float32(numbers))
     if not finite.all():
         bad = ~finite.reshape(len(numbers), -1)
-        row, place = divmod(int(bad.argmax()), bad.shape[1])
-        column = f"column `{columns[place]}` of " if len(columns) == bad.shape[1] else ""
-        others = f" (and in {int(bad.any(0).sum()) - 1} other columns)" if column and bad.any(0).sum() > 1 else ""
+        row = int(np.flatnonzero(bad.any(1))[0])
         raise UserError(
             "not_finite",
-            f"{column}input `{name}` is missing, NaN or infinite (as float32) at row {row}{others}, expected a number: "
-            "fill it before uploading, or leave the column out",
+            f"input `{name}`: {place_name(columns, int(np.flatnonzero(bad[row])[0]))} is missing, NaN or infinite (as "
+            f"float32) at row {row} ({int(bad.any(1).sum())} such rows in all): {missing_way_out()}",
         )
     return torch.from_numpy(numbers)
 
@@ -130,7 +174,9 @@ def _splits(
         case FractionSplits():
             stratify = manifest.splits.stratify
             strata = targets[stratify].values.numpy() if stratify is not None else None
-            return split_by_fractions(manifest.splits, rows, strata)
+            group = manifest.splits.group
+            groups = groups_of(group, arrays[group]) if group is not None else None
+            return split_by_fractions(manifest.splits, rows, strata, groups)
         case _:
             assert_never(manifest.splits)
 
@@ -143,12 +189,16 @@ def _wrong_scale(name: str, value: float) -> UserError:
     )
 
 
-def transform_of(name: str, raw: Tensor, spec: ArrayInput, train: Tensor) -> InputTransform:
+def transform_of(
+    name: str, raw: Tensor, spec: InputSpec, train: Tensor, encoding: InputEncoding | None = None
+) -> InputTransform:
     """The dataset's scale and, with `standardize`, the training split's statistics for each element of a row's first
     dimension. Raises UserError `wrong_scale`.
     """
+    if isinstance(spec, CategoryInput):
+        return InputTransform(encoding=encoding)
     if not spec.standardize:
-        return InputTransform(scale=spec.scale)
+        return InputTransform(scale=spec.scale, encoding=encoding)
     rows = raw[train].double() * spec.scale
     axes = [0, *range(2, rows.dim())]
     mean = rows.mean(dim=axes)
@@ -157,7 +207,7 @@ def transform_of(name: str, raw: Tensor, spec: ArrayInput, train: Tensor) -> Inp
     largest = float(torch.maximum(mean.abs(), deviation).max())
     if largest > MAX_STATISTIC:
         raise _wrong_scale(f"input `{name}`", largest)
-    return InputTransform(scale=spec.scale, mean=tuple(mean.tolist()), std=tuple(deviation.tolist()))
+    return InputTransform(scale=spec.scale, mean=tuple(mean.tolist()), std=tuple(deviation.tolist()), encoding=encoding)
 
 
 def facts_of(dataset: Dataset, manifest: DatasetManifest) -> DatasetFacts:
@@ -171,15 +221,16 @@ def facts_of(dataset: Dataset, manifest: DatasetManifest) -> DatasetFacts:
     )
 
 
-def _input_facts(dataset: Dataset, name: str, spec: ArrayInput) -> InputFacts:
+def _input_facts(dataset: Dataset, name: str, spec: InputSpec) -> InputFacts:
     transform = dataset.transforms[name]
     return InputFacts(
         shape=tuple(dataset.inputs[name].shape[1:]),
-        layout=spec.layout,
-        scale=spec.scale,
-        standardize=spec.standardize,
+        layout=spec.layout if isinstance(spec, ArrayInput) else None,
+        scale=transform.scale,
+        standardize=isinstance(spec, ArrayInput) and spec.standardize,
         mean=transform.mean if isinstance(transform.mean, tuple) else None,
         std=transform.std if isinstance(transform.std, tuple) else None,
+        encoding=transform.encoding,
     )
 
 

@@ -1,4 +1,4 @@
-"""Train, validation and test splits: by fractions from a seed, identical on every machine, or by a column."""
+"""Train, validation and test splits: by fractions from a seed, identical on every machine, in order, or by a column."""
 
 from collections.abc import Mapping
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import ColumnSplits, FractionSplits, SplitName
+from workers.engine.data.tables.groups import split_by_group
 
 ORDER: tuple[SplitName, ...] = ("train", "validation", "test")
 
@@ -30,8 +31,16 @@ def _split(rows: NDArray[np.int64], fractions: Mapping[SplitName, float]) -> dic
     return dict(zip(ORDER, np.split(rows, ends), strict=True))
 
 
-def split_by_fractions(splits: FractionSplits, rows: int, strata: NDArray[np.int64] | None) -> dict[SplitName, Tensor]:
-    """Shuffle from the seed and split; with `strata` (a class for each row) each class is split separately."""
+def split_by_fractions(
+    splits: FractionSplits, rows: int, strata: NDArray[np.int64] | None, groups: NDArray[np.int64] | None = None
+) -> dict[SplitName, Tensor]:
+    """Shuffle from the seed and split; with `strata` (a class for each row) each class is split separately, with
+    `groups` (a group for each row) no group is split. Without `shuffle` rows are split in their order.
+    """
+    if groups is not None:
+        return _sorted(split_by_group(splits, groups, ORDER))
+    if not splits.shuffle:
+        return _sorted(_split(np.arange(rows), splits.fractions))
     order = np.random.Generator(np.random.PCG64(splits.seed)).permutation(rows)
     if strata is None:
         parts = _split(order, splits.fractions)
@@ -45,6 +54,7 @@ def split_by_column(splits: ColumnSplits, values: NDArray[np.str_]) -> dict[Spli
     """Splits by a column of `train`, `validation` and `test`. Raises UserError `bad_split`."""
     if values.dtype.kind != "U" or values.ndim != 1:
         raise UserError("bad_split", f"`{splits.column}` must hold text: train, validation or test")
+    values = np.char.strip(values)
     unknown = sorted(set(np.unique(values).tolist()) - set(ORDER))
     if unknown:
         raise UserError("bad_split", f"`{splits.column}` holds {unknown[:5]}: expected train, validation or test")

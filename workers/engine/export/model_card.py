@@ -13,6 +13,8 @@ from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.distillation import TaskKind
 
 METADATA_VERSION = 1
+_COLUMNS = 20
+"""How many columns of an input the card names."""
 
 _MEANINGS: dict[TaskKind, str] = {
     "class": "scores of {size} classes: softmax gives probabilities",
@@ -54,14 +56,19 @@ def metadata(
         "architecture": architecture.model_dump(mode="json"),
         "inputs": {name: transform.model_dump(mode="json") for name, transform in sorted(inputs.items())},
         "outputs": {name: spec.model_dump(mode="json") for name, spec in sorted(outputs.items())},
-        "card": card(architecture, outputs, provenance),
+        "card": card(architecture, inputs, outputs, provenance),
     }
 
 
-def card(architecture: Architecture, outputs: Mapping[str, OutputSpec], provenance: Provenance) -> str:
+def card(
+    architecture: Architecture,
+    inputs: Mapping[str, InputTransform],
+    outputs: Mapping[str, OutputSpec],
+    provenance: Provenance,
+) -> str:
     """A model card in Markdown: inputs and outputs, training, quality, limits."""
     sections = [
-        _what(architecture, outputs),
+        _what(architecture, inputs, outputs),
         _origin(provenance),
         _quality(provenance),
         _limits(provenance),
@@ -69,19 +76,32 @@ def card(architecture: Architecture, outputs: Mapping[str, OutputSpec], provenan
     return "\n\n".join(sections) + "\n"
 
 
-def _what(architecture: Architecture, outputs: Mapping[str, OutputSpec]) -> str:
+def _what(architecture: Architecture, inputs: Mapping[str, InputTransform], outputs: Mapping[str, OutputSpec]) -> str:
     shape = " x ".join(str(side) for side in architecture.input_shape or ())
     sizes = architecture.outputs or {}
     lines = [
         f"# A {architecture.family} network",
         "",
         f"Takes rows of shape {shape} after the transform in `inputs`: (x * scale - mean) / std.",
+        *_encoded(inputs),
         "Gives:",
     ]
     for name, spec in sorted(outputs.items()):
         meaning = _MEANINGS[spec.kind].format(size=sizes.get(name, "?"))
         lines.append(f"- `{name}`: {meaning}")
     return "\n".join(lines)
+
+
+def _encoded(inputs: Mapping[str, InputTransform]) -> list[str]:
+    """How columns of a table become a row, for inputs of which `encoding` says so."""
+    lines = []
+    for name, transform in sorted(inputs.items()):
+        if (encoding := transform.encoding) is not None:
+            how = f"{encoding.encoding} of the `categories`" if encoding.encoding else "missing ones replaced by `fill`"
+            columns = ", ".join(f"`{column}`" for column in encoding.columns[:_COLUMNS])
+            more = f" and {len(encoding.columns) - _COLUMNS} more" if len(encoding.columns) > _COLUMNS else ""
+            lines.append(f"`{name}` holds {columns}{more}: {how}, as `encoding` in `inputs` says.")
+    return lines
 
 
 def _origin(provenance: Provenance) -> str:

@@ -19,7 +19,7 @@ from app.contracts.problems import UserError
 from app.contracts.reports.report import TargetUse
 from app.contracts.resolving.multitask.sharing import own_layer
 from app.contracts.resources.facts import OutputFacts
-from app.contracts.resources.manifests import ClassOutput
+from app.contracts.resources.manifests import ArrayInput, ClassOutput
 from app.contracts.specs.jobs import TeacherRef
 from app.contracts.specs.stores import StoreSpec
 from app.contracts.wire.orders import ModelInput, Order
@@ -28,6 +28,7 @@ from workers.engine.data.augment.plan import AugmentationPlan
 from workers.engine.data.dataset import Dataset, Source
 from workers.engine.data.joining import order_of
 from workers.engine.data.quality.meaning import check_meaning
+from workers.engine.data.tables.digest import reading_facts
 from workers.engine.data.top_k import TopK
 from workers.engine.losses.softmax import class_scores
 from workers.engine.losses.teacher_mix import AugmentedOutputs, TeacherOutputs
@@ -271,11 +272,12 @@ class Teachers:
                 str(source.dtype),
                 [source.rows, *shape],
                 list(spec.columns or (name,)),
-                *([spec.layout] if spec.layout else []),
+                *([spec.layout] if isinstance(spec, ArrayInput) and spec.layout else []),
             ]
             for (name, spec), shape in zip(specs.items(), shapes, strict=True)
         }
-        return {"dataset": dataset.sha256, "inputs": inputs, **order_of(list(self.dataset.layout.shapes))}
+        order = order_of(list(self.dataset.layout.shapes))
+        return {"dataset": dataset.sha256, "inputs": inputs, **order, **reading_facts(dataset.manifest)}
 
 
 def _selected(outputs: TeacherOutputs, ref: TeacherRef) -> TeacherOutputs:

@@ -11,6 +11,7 @@ from typing import get_args
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resources.facts import DatasetFacts, InputFacts, TargetFacts
 from app.contracts.resources.manifests import SplitName
+from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.jobs import DatasetRef
 
 ORDER: tuple[SplitName, ...] = get_args(SplitName)
@@ -35,6 +36,7 @@ def joined_facts(
     faults = len(findings.problems)
     for other in known[1:]:
         _check_inputs(known[0], other, findings)
+        _check_encodings(known[0], other, findings)
     names = dict.fromkeys(name for _, _, facts in known for name in facts.targets)
     targets = {name: _target(name, known, findings) for name in names}
     if len(known) < len(refs) or len(findings.problems) > faults:
@@ -90,6 +92,25 @@ def _check_input(a: InputFacts, b: InputFacts, one: str, two: str, findings: Fin
                 f"the input of {two} has `{name}` {y}, that of {one} {x}: a student keeps one transform for all its "
                 "rows, so upload one of them again with the other's",
             )
+
+
+def _check_encodings(first: Known, other: Known, findings: Findings) -> None:
+    """One student keeps one list of categories, and one number that fills each missing one."""
+    (_, one, theirs), (place, two, ours) = first, other
+    a, b = (next(iter(facts.inputs.values())).encoding or InputEncoding(columns=()) for facts in (theirs, ours))
+    if (a.categories, a.encoding, a.missing) != (b.categories, b.encoding, b.missing):
+        findings.problem(
+            f"/datasets/{place}",
+            "transform_mismatch",
+            f"the input of {two} has other categories, or fills missing numbers in another way, than that of {one}: "
+            "one network reads both, so list the same `categories` and say the same `missing` in both manifests",
+        )
+    elif a.fill != b.fill:
+        findings.warn(
+            "fill_differs",
+            f"missing numbers of {one} and {two} are filled from their own training rows, and the student keeps what "
+            f"fills those of {one}: upload them as one file where that matters, or say `missing: zero`",
+        )
 
 
 def _inputs(known: Sequence[Known]) -> dict[str, InputFacts]:

@@ -105,6 +105,24 @@ def check_teacher(
     _, problem = inputs_read(facts, shapes_of(dataset))
     if problem is not None:
         findings.problem(pointer, problem.code, problem.detail)
+    _check_categories(facts, dataset, findings, pointer)
+
+
+def _check_categories(facts: ModelFacts, dataset: DatasetFacts, findings: Findings, pointer: str) -> None:
+    """A teacher of categories reads those that it was trained on, in their order."""
+    for name, transform in facts.inputs.items():
+        theirs = transform.encoding
+        if theirs is None or theirs.categories is None:
+            continue
+        source = dataset.inputs.get(name) or next(iter(dataset.inputs.values()))
+        ours = source.encoding
+        if ours is None or (ours.categories, ours.encoding) != (theirs.categories, theirs.encoding):
+            findings.problem(
+                pointer,
+                "category_mismatch",
+                f"the teacher was trained on the categories of {quoted(theirs.columns)} in another order or number "
+                "than the dataset has: list the `categories` of the teacher's `inputs` in the dataset's manifest",
+            )
 
 
 def check_unknown(ref: TeacherRef, dataset: DatasetFacts, findings: Findings, pointer: str) -> None:

@@ -10,6 +10,7 @@ from app.contracts.resolving.findings import Findings
 from app.contracts.resolving.resolve import Resolution, resolve
 from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts, OutputFacts, TargetFacts
 from app.contracts.resources.manifests import ClassOutput
+from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.jobs import JOB_SPEC, DatasetRef, MultitaskJob, PreflightJob
 
@@ -106,6 +107,28 @@ def test_classes_in_another_order_are_refused() -> None:
 def test_inputs_that_are_transformed_otherwise_are_refused(change: dict[str, Any]) -> None:
     other = facts(size=SIZE).model_copy(update={"inputs": {"x": InputFacts(shape=(4,), **change)}})
     assert codes(resolved(SPEC, FACTS, other)) == [("/datasets/1", "transform_mismatch")]
+
+
+def test_inputs_of_other_categories_are_refused_and_of_other_fills_warned_of() -> None:
+    """Trap: a student keeps one list of categories, and would read the second dataset by those of the first."""
+
+    def having(**encoding: Any) -> DatasetFacts:
+        found = InputFacts(shape=(4,), encoding=InputEncoding(columns=("c",), **encoding))
+        return facts(digit=DIGIT, size=SIZE).model_copy(update={"inputs": {"x": found}})
+
+    one = having(encoding="one_hot", categories=(("a", "b", "c"),))
+    assert not codes(resolved(SPEC, one, one))
+    for other in (
+        having(encoding="one_hot", categories=(("b", "a", "c"),)),
+        having(encoding="ordinal", categories=(("a", "b", "c"),)),
+        having(missing="mean", fill=(1.0,) * 4),
+        facts(size=SIZE),
+    ):
+        assert codes(resolved(SPEC, one, other)) == [("/datasets/1", "transform_mismatch")]
+    means = [having(missing="mean", fill=(fill,) * 4) for fill in (1.0, 2.0)]
+    found = resolved(SPEC, *means)
+    assert not found.problems
+    assert "fill_differs" in {warning["code"] for warning in found.warnings}
 
 
 def test_the_values_of_all_together_have_a_bound_too() -> None:

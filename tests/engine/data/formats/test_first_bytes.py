@@ -1,5 +1,6 @@
 """What the API tells of a file by its first bytes is what the engine finds in it: real files of each kind."""
 
+import bz2
 import gzip
 import io
 import pickle
@@ -60,7 +61,7 @@ KINDS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "joblib": ("pickle", lambda path: joblib.dump([X], path)),
     "compressed joblib": ("compressed", lambda path: joblib.dump([X], path, compress=9)),
     "tar": ("tar", _tar),
-    "gzip": ("compressed", lambda path: path.write_bytes(gzip.compress(b"x"))),
+    "bzip2": ("compressed", lambda path: path.write_bytes(bz2.compress(b"x"))),
     **{f"pickle {n}": ("pickle", lambda p, n=n: p.write_bytes(pickle.dumps([1], n))) for n in range(2, 6)},  # type: ignore[misc]
 }
 
@@ -97,3 +98,17 @@ def test_a_real_file_of_each_kind_is_recognised_by_its_bytes(what: str, tmp_path
 def test_text_has_no_signature_whatever_its_columns_are_called(text: bytes, tmp_path: Path) -> None:
     (tmp_path / "upload").write_bytes(text)
     assert kind_of_file(tmp_path / "upload") is None
+
+
+@pytest.mark.parametrize("kind", ["gzip", "zstd"])
+def test_a_compressed_file_is_taken_as_text_and_refused_as_anything_else(kind: str, tmp_path: Path) -> None:
+    content = gzip.compress(b"a,b\n1,2\n") if kind == "gzip" else pa.Codec("zstd").compress(b"a,b\n1,2\n").to_pybytes()
+    (tmp_path / "upload").write_bytes(content)
+    refuse_head(content)
+    assert kind_of_file(tmp_path / "upload") == kind
+    expected = {"csv": None, "jsonl": None, "npz": "npz", "onnx": None}
+    for declared in ("csv", "jsonl"):
+        check_format(declared, kind, expected)
+    for declared in ("npz", "onnx"):
+        with pytest.raises(Invalid, match="send it uncompressed"):
+            check_format(declared, kind, expected)

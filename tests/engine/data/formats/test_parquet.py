@@ -1,7 +1,6 @@
 """Parquet: types, nulls, lists; claims beyond the bound; damage."""
 
 import struct
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +89,6 @@ def test_a_name_with_a_dot_is_a_column_and_not_a_path(tmp_path: Path) -> None:
 
 
 TYPES: dict[str, Any] = {
-    "decimal": pa.array([Decimal("1.5")]),
-    "timestamp": pa.array([1]).cast(pa.timestamp("ms")),
     "binary": pa.array([b"1"]),
     "struct": pa.array([{"a": 1}]),
     "map": pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())),
@@ -129,7 +126,7 @@ def test_a_column_named_twice_is_refused_where_it_is_wanted(tmp_path: Path) -> N
 def test_no_row_and_no_such_column_are_reported(tmp_path: Path) -> None:
     assert "no row" in refused("empty_dataset", lambda: arrays(tmp_path, {"x": pa.array([], pa.int64())}), ROOM)
     message = refused("missing_column", lambda: arrays(tmp_path, {"a": [1], "b": [2]}), ROOM)
-    assert "no `x`: it has `a`, `b`" in message
+    assert "the file has `a`, `b`, but no `x`" in message
 
 
 def test_a_footer_that_claims_2_to_the_34_rows_is_refused_by_its_claim(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Parquet and CSV by Arrow. Imported only where such a file is read: Arrow starts a thread at import."""
+"""Parquet and columns of Arrow. Imported only where such a file is read: Arrow starts a thread at import."""
 
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
@@ -7,70 +7,69 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.csv
 import pyarrow.parquet
 
 from workers.engine.data.formats.common import (
     MAX_BYTES,
-    MAX_LINE_BYTES,
-    NULL_STRINGS,
     Array,
     as_float_array,
     as_strings,
-    check_lines,
     require_columns,
     unreadable,
 )
 
+ENCODING = ': save it as UTF-8, or name its encoding, such as `"csv": {"encoding": "windows-1252"}`'
+
+_FIELDS = ". Quote fields that hold the delimiter or a decimal comma, or name another `csv.delimiter`"
+_READ = "booleans, decimals, dates, times, numbers, strings and lists of numbers are read"
+
 
 @contextmanager
-def _arrow_errors(file_format: str) -> Iterator[None]:
+def arrow_errors(file_format: str) -> Iterator[None]:
+    """Errors of Arrow as UserError `unreadable`; those of the system stay."""
     try:
         yield
     except UnicodeDecodeError:
-        raise unreadable(f"the {file_format} file has text that is not UTF-8") from None
+        raise unreadable(f"the {file_format} file has text that is not UTF-8{ENCODING}") from None
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
             raise  # an error of the system; a damaged file is an OSError without errno
-        raise unreadable(f"the {file_format} file cannot be read: {str(error).partition(chr(10))[0][:300]}") from None
+        way_out = ENCODING if "invalid UTF8" in str(error) else _FIELDS if "columns, got" in str(error) else ""
+        reason = str(error).partition("\n")[0][:300]
+        raise unreadable(f"the {file_format} file cannot be read: {reason}{way_out}") from None
 
 
-def read_parquet(path: Path, columns: set[str]) -> dict[str, Array]:
-    """The named columns of a parquet file. Raises UserError as `read_arrays` does."""
-    with _arrow_errors("parquet"):
+def read_parquet(path: Path, columns: set[str], text_columns: Set[str] = frozenset()) -> dict[str, Array]:
+    """The named columns of a parquet file; booleans, dates and times of `text_columns` as text.
+
+    Raises UserError as `read_arrays` does.
+    """
+    with arrow_errors("parquet"):
         file = pa.parquet.ParquetFile(path)
         names = require_columns(columns, file.schema_arrow.names)
         groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
         size = sum(group.total_byte_size for group in groups)
         if size > MAX_BYTES or file.metadata.num_rows * len(names) * 8 > MAX_BYTES:
             raise unreadable(f"the file claims {size} bytes and {file.metadata.num_rows} rows: too large")
-        return _columns(file.read(columns=names), names)
+        return columns_of(file.read(columns=names), names, text_columns)
 
 
-def read_csv(path: Path, columns: set[str], text_columns: Set[str]) -> dict[str, Array]:
-    """The named columns of a csv file, `text_columns` as text. Raises UserError as `read_arrays` does."""
-    check_lines(path)
-    with _arrow_errors("csv"):
-        table = pa.csv.read_csv(
-            path,
-            read_options=pa.csv.ReadOptions(block_size=MAX_LINE_BYTES),
-            convert_options=pa.csv.ConvertOptions(
-                null_values=list(NULL_STRINGS), column_types=dict.fromkeys(text_columns, pa.string())
-            ),
-        )
-        return _columns(table, require_columns(columns, table.column_names))
+def columns_of(table: pa.Table, names: list[str], text_columns: Set[str]) -> dict[str, Array]:
+    """The named columns of a table as arrays. Raises UserError as `read_arrays` does."""
+    return {name: _column(name, table.column(name), name in text_columns) for name in names}
 
 
-def _columns(table: pa.Table, names: list[str]) -> dict[str, Array]:
-    return {name: _column(name, table.column(name)) for name in names}
-
-
-def _column(name: str, column: pa.ChunkedArray) -> Array:
+def _column(name: str, column: pa.ChunkedArray, as_text: bool) -> Array:
     kind = column.type
     if pa.types.is_dictionary(kind):
         column, kind = column.cast(kind.value_type), kind.value_type
-    if pa.types.is_boolean(kind):
-        column, kind = column.cast(pa.int8()), pa.int8()
+    if as_text and (pa.types.is_boolean(kind) or pa.types.is_temporal(kind)):
+        column, kind = column.cast(pa.string()), pa.string()
+    if pa.types.is_boolean(kind) or pa.types.is_decimal(kind):
+        kind = pa.int8() if pa.types.is_boolean(kind) else pa.float64()
+        column = column.cast(kind)
+    if pa.types.is_temporal(kind):
+        return _seconds(column, kind)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         # An integer column with missing values becomes floating point, with NaN.
         return np.asarray(column.to_numpy())
@@ -80,7 +79,20 @@ def _column(name: str, column: pa.ChunkedArray) -> Array:
         return np.full(len(column), np.nan)
     if _is_list(kind):
         return _rows(name, column)
-    raise unreadable(f"column `{name}` is of type {kind}: numbers, strings and lists of numbers are read")
+    raise unreadable(f"column `{name}` is of type {kind}: {_READ}")
+
+
+def _seconds(column: pa.ChunkedArray, kind: pa.DataType) -> Array:
+    """Dates and timestamps as seconds since 1970-01-01 UTC, times of day and durations as seconds: float64, NaN."""
+    if pa.types.is_date(kind):
+        column = column.cast(pa.timestamp("us"))
+    elif pa.types.is_time(kind):
+        column = column.cast(pa.time64("us"))
+    elif pa.types.is_duration(kind):
+        column = column.cast(pa.duration("us"), safe=False)
+    else:
+        column = column.cast(pa.timestamp("us", tz=kind.tz), safe=False)
+    return np.asarray(column.cast(pa.int64()).to_numpy(), dtype=np.float64) / 1e6
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -1,8 +1,7 @@
 """Shared parts of the readers: bounds, errors, columns of numbers and of text."""
 
 from collections import Counter
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,11 @@ Array = NDArray[Any]
 MAX_BYTES = 64 << 30
 """Largest size in memory that a dataset may claim; the sandbox bounds the process."""
 MAX_LINE_BYTES = 16 << 20
+_SHOWN = 8
+"""How many names of columns a message lists."""
 MAX_CHARACTERS = 256
 """Text is truncated to this length, above that of any class name: numpy stores every row as wide as the longest."""
-NULL_STRINGS = ("", "null", "NULL", "NaN", "nan", "NA")
+NULL_STRINGS = ("", "null", "NULL", "NaN", "nan", "NA", "N/A", "<NA>", "None")
 """Missing values in a text file."""
 
 
@@ -32,15 +33,31 @@ def empty_file() -> UserError:
 
 def require_columns(required: set[str], available: list[str]) -> list[str]:
     """The required names, sorted. Raises UserError unless the file has each of them exactly once."""
-    missing = sorted(required - set(available))
-    if missing:
-        shown = ", ".join(f"`{name}`" for name in sorted(available)[:20])
-        raise UserError("missing_column", f"the file has no {', '.join(f'`{n}`' for n in missing)}: it has {shown}")
+    if not required <= set(available):
+        raise missing_columns(required, available)
     duplicates = sorted(name for name, count in Counter(available).items() if count > 1 and name in required)
     if duplicates:
-        shown = ", ".join(f"`{name}`" for name in duplicates)
-        raise unreadable(f"the file has {shown} more than once: give every column its own name")
+        raise unreadable(f"the file has {_shown(duplicates)} more than once: give every column its own name")
     return sorted(required)
+
+
+def missing_columns(
+    required: set[str], available: Sequence[str], way_out: str = "Call the columns in the manifest as the file does"
+) -> UserError:
+    """A UserError with code `missing_column`: what the file has, what of the manifest it lacks, and the way out."""
+    missing = sorted(required - set(available))
+    counts = f"{len(available)} columns: " if len(available) > _SHOWN else ""
+    lacks = f"lacks {len(missing)} that the manifest names: " if len(missing) > _SHOWN else "no "
+    return UserError(
+        "missing_column",
+        f"the file has {counts}{_shown(available) or 'no column'}, but {lacks}{_shown(missing)}. {way_out}",
+    )
+
+
+def _shown(names: Sequence[str]) -> str:
+    """The first few names, shortened, and the number of the others."""
+    shown = ", ".join(f"`{name[:60]}`" for name in names[:_SHOWN])
+    return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def as_strings(values: Iterable[str | None]) -> Array:
@@ -79,16 +96,3 @@ def _has_text(values: Array) -> bool:
 def _lengths(rows: list[Any]) -> str:
     lengths = {len(row) if isinstance(row, list) else 1 for row in rows if row is not None}
     return f"rows of {', '.join(map(str, sorted(lengths)[:5]))}"
-
-
-def check_lines(path: Path) -> None:
-    """Refuse NUL bytes and too long lines before a parser allocates for them. Raises UserError `unreadable`."""
-    length = 0
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            if b"\0" in chunk:
-                raise unreadable("the file has NUL bytes: it is not text")
-            *lines, rest = chunk.split(b"\n")
-            length = length + len(chunk) if not lines else len(rest)
-            if length > MAX_LINE_BYTES:
-                raise unreadable(f"a line is longer than {MAX_LINE_BYTES} bytes")

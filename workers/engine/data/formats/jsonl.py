@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,11 @@ from workers.engine.data.formats.common import (
     Array,
     as_float_array,
     as_strings,
-    check_lines,
     empty_file,
     require_columns,
     unreadable,
 )
+from workers.engine.data.formats.streams import CHUNK, ChunkReader, check_lines, chunks
 
 
 def _refuse_constant(text: str) -> float:
@@ -27,11 +28,11 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def read_jsonl(path: Path, columns: set[str]) -> dict[str, Array]:
-    """The named fields of all rows. Raises UserError as `read_arrays` does."""
+def read_jsonl(path: Path, columns: set[str], text_columns: Set[str] = frozenset()) -> dict[str, Array]:
+    """The named fields of all rows; booleans of `text_columns` as text. Raises UserError as `read_arrays` does."""
     check_lines(path)
     rows: list[dict[str, Any]] = []
-    with path.open("rb") as raw, io.TextIOWrapper(raw, encoding="utf-8-sig") as file:
+    with io.TextIOWrapper(io.BufferedReader(ChunkReader(chunks(path)), CHUNK), encoding="utf-8-sig") as file:
         try:
             for number, line in enumerate(file, start=1):
                 if line.strip():
@@ -41,22 +42,26 @@ def read_jsonl(path: Path, columns: set[str]) -> dict[str, Array]:
     if not rows:
         raise empty_file()
     names = require_columns(columns, sorted({key for row in rows for key in row}))
-    return {name: _json_column(name, [row.get(name) for row in rows]) for name in names}
+    return {name: _json_column(name, [row.get(name) for row in rows], name in text_columns) for name in names}
 
 
 def _json_row(line: str, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line, parse_constant=_refuse_constant, object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError):
-        raise unreadable(f"line {number} is not strict JSON (NaN and duplicate keys are not allowed)") from None
+        raise unreadable(f"line {number} is not strict JSON (no NaN: write null; no duplicate keys)") from None
     if not isinstance(row, dict):
         raise unreadable(f"line {number} is not a JSON object")
     return row
 
 
-def _json_column(name: str, values: list[Any]) -> Array:
+def _json_column(name: str, values: list[Any], as_text: bool) -> Array:
+    given = [value for value in values if value is not None]
+    if as_text and given and all(isinstance(value, bool) for value in given):
+        return as_strings(None if value is None else str(value).lower() for value in values)
     if all(isinstance(value, str) or value is None for value in values) and any(values):
         return as_strings(values)
+    values = [None if value == "" else value for value in values]
     if any(isinstance(value, dict | str) for value in values):
-        raise unreadable(f"`{name}` mixes numbers with text or objects")
+        raise unreadable(f"`{name}` mixes numbers with text or objects: write all values of a column in one type")
     return as_float_array(name, values)

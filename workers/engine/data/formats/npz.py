@@ -52,7 +52,14 @@ def _npy(archive: zipfile.ZipFile, member: str, size: int) -> Array:
     if len(data) != needed:
         raise unreadable(f"`{member}` is truncated")
     flat = np.frombuffer(bytearray(data), dtype=dtype)
-    return flat.reshape(shape, order="F" if fortran else "C")
+    rows = flat.reshape(shape, order="F" if fortran else "C")
+    return _seconds(rows) if dtype.kind in "mM" else rows
+
+
+def _seconds(rows: Array) -> Array:
+    """Timestamps as seconds since 1970-01-01 UTC, durations as seconds: float64, NaN where missing (NaT)."""
+    microseconds = rows.astype(f"{rows.dtype.kind}8[us]")
+    return np.where(np.isnat(microseconds), np.nan, microseconds.astype(np.int64) / 1e6)
 
 
 def _npy_header(file: IO[bytes], member: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -66,7 +73,7 @@ def _npy_header(file: IO[bytes], member: str) -> tuple[tuple[int, ...], bool, np
         raise unreadable(f"`{member}` is not an npy array of version 1 or 2") from None
     if dtype.hasobject:
         raise UserError("code_carrying_format", f"`{member}` holds pickled objects: save numbers or strings")
-    if dtype.kind not in "biufU" or dtype.itemsize == 0 or not 1 <= len(shape) <= MAX_DIMENSIONS:
+    if dtype.kind not in "biufUmM" or dtype.itemsize == 0 or not 1 <= len(shape) <= MAX_DIMENSIONS:
         raise unreadable(f"`{member}` has dtype {dtype} and shape {shape}: rows of numbers or strings are read")
     if not all(type(side) is int and 0 <= side < MAX_SIDE for side in shape):
         raise unreadable(f"`{member}` has the impossible shape {shape}")

@@ -6,20 +6,26 @@ from typing import assert_never
 
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import DatasetFormat
+from app.contracts.resources.tables import CsvOptions
 from workers.engine.data.formats.common import Array, empty_file
+from workers.engine.data.formats.csv_file import read_csv
 from workers.engine.data.formats.jsonl import read_jsonl
 from workers.engine.data.formats.npz import read_npz
 
 
 def read_arrays(
-    path: Path, kind: DatasetFormat, columns: set[str], text_columns: Set[str] = frozenset()
+    path: Path,
+    kind: DatasetFormat,
+    columns: set[str],
+    text_columns: Set[str] = frozenset(),
+    csv: CsvOptions | None = None,
 ) -> dict[str, Array]:
     """The named arrays (npz keys or table columns) of a file, all with the same number of rows.
 
     `text_columns` are read as text: a csv has no types, and `true`, `01` or `NA` may be a class name. Raises UserError:
     `unreadable`, `code_carrying_format`, `missing_column`, `ragged`, `wrong_type`, `empty_dataset`.
     """
-    arrays = _read(path, kind, columns, text_columns)
+    arrays = _read(path, kind, columns, text_columns, csv)
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         raise UserError(
@@ -33,16 +39,20 @@ def read_arrays(
     return arrays
 
 
-def _read(path: Path, kind: DatasetFormat, columns: set[str], text_columns: Set[str]) -> dict[str, Array]:
+def _read(
+    path: Path, kind: DatasetFormat, columns: set[str], text_columns: Set[str], csv: CsvOptions | None
+) -> dict[str, Array]:
     """Arrow starts a thread at import, which the fork server must not have: it is imported for its own formats only."""
-    if kind == "npz":
-        return read_npz(path, columns)
-    if kind == "jsonl":
-        return read_jsonl(path, columns)
-    from workers.engine.data.formats import arrow
+    match kind:
+        case "npz":
+            return read_npz(path, columns)
+        case "jsonl":
+            return read_jsonl(path, columns, text_columns)
+        case "csv":
+            return read_csv(path, columns, text_columns, csv)
+        case "parquet":
+            from workers.engine.data.formats import arrow
 
-    if kind == "parquet":
-        return arrow.read_parquet(path, columns)
-    if kind == "csv":
-        return arrow.read_csv(path, columns, text_columns)
-    assert_never(kind)
+            return arrow.read_parquet(path, columns, text_columns)
+        case _:
+            assert_never(kind)

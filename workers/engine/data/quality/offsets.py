@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
-from app.contracts.resources.manifests import DatasetManifest
+from app.contracts.resources.manifests import ArrayInput, DatasetManifest
 from app.contracts.resources.statistics import DataWarning
 from workers.engine.data.dataset import Dataset
 
@@ -12,7 +12,8 @@ from workers.engine.data.dataset import Dataset
 def offsets(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarning]:
     """A warning `large_offset` for each input that float32 cannot hold and that is not centred before the cast."""
     for name, raw in dataset.inputs.items():
-        if raw.dtype == torch.float64 and not manifest.inputs[name].standardize:
+        spec = manifest.inputs[name]
+        if raw.dtype == torch.float64 and isinstance(spec, ArrayInput) and not spec.standardize:
             yield DataWarning(
                 code="large_offset",
                 message=f"input `{name}` has numbers so far from zero that float32, in which networks compute, rounds "

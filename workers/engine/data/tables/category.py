@@ -1,0 +1,115 @@
+"""Inputs of categories: columns of text, integers or booleans as numbers."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from app.contracts.problems import UserError
+from app.contracts.resources.tables import MOST_CATEGORIES, CategoryInput, InputEncoding
+from workers.engine.data.formats.common import Array
+from workers.engine.data.tables.text import canonical, in_order, is_missing, label_text
+
+MOST_NUMBERS = 65_536
+"""Largest number of numbers in a row."""
+MOST_CHARACTERS = 200
+
+
+def read_categories(
+    name: str, spec: CategoryInput, arrays: Mapping[str, Array], train: NDArray[np.int64]
+) -> tuple[Tensor, InputEncoding]:
+    """(rows, what was encoded): uint8 [N, Σ (k + 1)] for `one_hot`, float32 [N, columns] for `ordinal`.
+
+    `train` has the numbers of the training rows. Raises UserError `too_many_categories`, `no_category`,
+    `shape_mismatch`.
+    """
+    columns = _columns(name, spec, arrays)
+    unused = sorted(set(spec.categories) - set(columns))
+    if unused:
+        raise UserError("missing_column", f"`categories` of `{name}` names `{unused[0]}`, which is no column of it")
+    places, categories, total = [], [], 0
+    for column, values in columns.items():
+        texts, inverse = _texts(values)
+        given = spec.categories.get(column)
+        found = given if given is not None else _categories(name, column, texts, np.unique(inverse[train]))
+        total += len(found)
+        if total > MOST_CATEGORIES:
+            raise _too_many(name, f"more than {MOST_CATEGORIES} over its columns")
+        places.append(_places(texts, found)[inverse])
+        categories.append(found)
+    encoding = InputEncoding(columns=tuple(columns), encoding=spec.encoding, categories=tuple(categories))
+    if spec.encoding == "ordinal":
+        return torch.from_numpy(np.stack(places, axis=1).astype(np.float32)), encoding
+    return _one_hot(places, [len(found) + 1 for found in categories]), encoding
+
+
+def _columns(name: str, spec: CategoryInput, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """One column for each number of a key's rows: those of a key `k` with several are called `k.0`, `k.1`, …"""
+    columns: dict[str, Array] = {}
+    for key in spec.columns or (name,):
+        array = arrays[key]
+        if array.ndim > 2:
+            raise UserError(
+                "shape_mismatch", f"input `{name}`: `{key}` has rows of {array.ndim - 1} dimensions, 1 at most"
+            )
+        if array.size == len(array):
+            columns[key] = array.reshape(len(array))
+        else:
+            columns |= {f"{key}.{i}": array[:, i] for i in range(array.shape[1])}
+    if len(columns) > MOST_NUMBERS:
+        raise UserError("shape_mismatch", f"input `{name}` has {len(columns)} columns, {MOST_NUMBERS} at most")
+    return columns
+
+
+def _texts(values: Array) -> tuple[list[str], NDArray[np.int64]]:
+    """(distinct values as text, for each row its place among them). A missing value is the empty text."""
+    unique, inverse = np.unique(values, return_inverse=True)
+    texts = [canonical(label_text(value)) for value in unique.tolist()]
+    return [_printable(text)[:MOST_CHARACTERS] for text in texts], inverse.reshape(-1)
+
+
+def _printable(text: str) -> str:
+    """The text as a name can be stored: control characters and lone surrogates escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _categories(name: str, column: str, texts: Sequence[str], used: NDArray[np.int64]) -> tuple[str, ...]:
+    """The categories of the training rows, sorted: numbers by size, texts by their characters."""
+    found = {texts[i] for i in used.tolist() if not is_missing(texts[i])}
+    if not found:
+        raise UserError(
+            "no_category",
+            f"input `{name}`: the column `{column}` has no value in the training split: leave it out, or list its "
+            "`categories`",
+        )
+    if len(found) > MOST_CATEGORIES:
+        raise _too_many(name, f"{len(found)} in the column `{column}`")
+    return tuple(in_order(found))
+
+
+def _too_many(name: str, what: str) -> UserError:
+    return UserError(
+        "too_many_categories",
+        f"input `{name}` has {what}, expected at most {MOST_CATEGORIES}: leave out columns that name single rows, read "
+        'numbers as `"kind": "array"`, or list the frequent `categories`; others share one slot',
+    )
+
+
+def _places(texts: Sequence[str], categories: Sequence[str]) -> NDArray[np.int64]:
+    """For each distinct text its place among the categories, or their number where it is none of them."""
+    known = {canonical(category): i for i, category in enumerate(categories)}
+    known |= {category: i for i, category in enumerate(categories)}
+    return np.array([known.get(text, len(categories)) for text in texts], dtype=np.int64)
+
+
+def _one_hot(places: Sequence[NDArray[np.int64]], sizes: Sequence[int]) -> Tensor:
+    rows = np.zeros((len(places[0]), sum(sizes)), dtype=np.uint8)
+    start = 0
+    for place, size in zip(places, sizes, strict=True):
+        rows[np.arange(len(place)), start + place] = 1
+        start += size
+    return torch.from_numpy(rows)

@@ -1,0 +1,122 @@
+"""Values of a file as text and as numbers: the same value has the same text in every format.
+
+An integer that became 1.0 (beside a missing value, or by the program that wrote the file) is `1`, a boolean `true` or
+`false`, a missing value the empty text.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+
+from app.contracts.problems import UserError
+from workers.engine.data.formats.common import NULL_STRINGS, Array
+
+BOOLEANS = {"true": "1", "false": "0"}
+_DECIMALS = re.compile(r"(-?(?:0|[1-9]\d*))\.(\d*)")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?")
+_DECIMAL_COMMA = re.compile(r"[-+]?\d{1,3}(\.\d{3})*,\d+|[-+]?\d+,\d+")
+_FEW = 3
+
+
+def canonical(text: str) -> str:
+    """The one spelling of a value: ` 1.0` is `1`, `0.50` is `0.5`, `True` is `true`; leading zeros (`01`) stay."""
+    text = text.strip()
+    if text.lower() in BOOLEANS:
+        return text.lower()
+    decimals = _DECIMALS.fullmatch(text)
+    if decimals is None:
+        return text
+    whole, part = decimals[1], decimals[2].rstrip("0")
+    return f"{whole}.{part}" if part else "0" if whole == "-0" else whole
+
+
+def label_text(value: object) -> str:
+    """A value of an array (`array.tolist()`) as text, exactly as written where it is text; NaN is empty."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return "" if value != value else str(int(value)) if value.is_integer() else str(value)
+    return str(value)
+
+
+def in_order(texts: Iterable[str]) -> list[str]:
+    """Sorted: by size where all are numbers, else by their characters."""
+    try:
+        return sorted(texts, key=lambda text: (float(text), text))
+    except ValueError:
+        return sorted(texts)
+
+
+def is_missing(text: str) -> bool:
+    """Whether a text means a missing value."""
+    return text.strip() in NULL_STRINGS
+
+
+def as_numbers(name: str, columns: Sequence[str], arrays: Sequence[Array], kind: str) -> list[Array]:
+    """Columns of numbers; dates and timestamps as text (ISO 8601) become seconds since 1970-01-01 UTC, float64.
+    `kind` is that of an input or target which holds names.
+
+    Raises UserError `wrong_type`, which names the column, the row and the way out.
+    """
+    return [
+        _seconds(name, column, array, kind) if array.dtype.kind == "U" else array
+        for column, array in zip(columns, arrays, strict=True)
+    ]
+
+
+def _seconds(name: str, column: str, array: Array, kind: str) -> Array:
+    texts = [text.strip() for text in array.ravel().tolist()]
+    if not all(_DATE.fullmatch(text) or is_missing(text) for text in texts) or all(map(is_missing, texts)):
+        raise _holds_text(name, column, array, texts, kind)
+    try:
+        return np.array([np.nan if is_missing(text) else _second(text) for text in texts]).reshape(array.shape)
+    except ValueError:
+        raise _holds_text(name, column, array, texts, kind) from None
+
+
+def _second(text: str) -> float:
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _holds_text(name: str, column: str, array: Array, texts: list[str], kind: str) -> UserError:
+    """What the column has where numbers are expected, and the way out."""
+    words = [i for i, text in enumerate(texts) if not is_missing(text) and not _is_number(text)]
+    place = words[0] if words else 0
+    row = place // max(1, len(texts) // len(array))
+    return UserError(
+        "wrong_type",
+        f"`{name}` holds text, expected numbers: the column `{column}` is `{texts[place][:60]}` at row {row}. "
+        f"{_way_out(texts, [texts[i] for i in words], kind)}",
+    )
+
+
+def _way_out(texts: list[str], words: list[str], kind: str) -> str:
+    distinct = list(dict.fromkeys(words))
+    if not distinct:
+        return "Save numbers instead of text, such as `array.astype(float)`"
+    if all(map(_DECIMAL_COMMA.fullmatch, distinct)):
+        return 'If the comma is a decimal point, add `"csv": {"decimal": ","}` to the manifest of the csv'
+    category = f'if it holds names, read it by `"kind": "{kind}"`'
+    if len(distinct) > _FEW or len(words) == len(texts):
+        return f"{category[0].upper()}{category[1:]}, or leave the column out"
+    return f"If {_quoted(distinct)} means a missing value, {_null_values(distinct)}; {category}"
+
+
+def _quoted(values: Iterable[str]) -> str:
+    return " or ".join(f"`{value[:60]}`" for value in values)
+
+
+def _null_values(values: Iterable[str]) -> str:
+    listed = ", ".join(f'"{value[:60]}"' for value in values)
+    return f'add `"csv": {{"null_values": [{listed}]}}` to the manifest of a csv, or write null'
