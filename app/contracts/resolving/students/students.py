@@ -65,7 +65,7 @@ def _check_layout(arch: Architecture, rows: InputFacts, shape: tuple[int, ...], 
         findings.warn(
             "channels_last_suspected",
             f"rows of shape {list(shape)} are read as {shape[0]} channels of {' x '.join(map(str, shape[1:]))}: if the "
-            f'last side has the channels ({shape[-1]}), set `"layout": "channels_last"` for the input in the dataset\'s '
+            f'last side has the channels ({shape[-1]}), set `"layout": "channels_last"` in the dataset\'s '
             'manifest, else `"channels_first"`',
         )
 
