@@ -13,6 +13,8 @@ from app.contracts.resources.manifests import InputTransform
 RowLayout = Literal["channels_last", "channels_first"]
 _CHANNELS = (1, 3, 4)
 """Numbers of channels that images have: grey, RGB, RGBA."""
+_LONG = 4
+"""A first side of more times the last one is suspected to be the length of a series."""
 
 
 def may_become(found: Sequence[int], wanted: Sequence[int]) -> bool:
@@ -65,7 +67,11 @@ def way_out(found: Sequence[int], wanted: Sequence[int], *, teacher: bool = Fals
 
 
 def is_channels_last_suspected(shape: Sequence[int]) -> bool:
-    """Whether rows [height, width, channels] may have been meant where [channels, height, width] is read."""
+    """Whether rows [height, width, channels] may have been meant where [channels, height, width] is read, or a series
+    [length, channels] where [channels, length] is.
+    """
+    if len(shape) == 2:
+        return shape[0] > _LONG * shape[1]
     return len(shape) == 3 and shape[-1] in _CHANNELS and shape[0] not in _CHANNELS
 
 

@@ -52,7 +52,8 @@ def test_the_way_out_of_images_with_channels_last_is_the_layout() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "suspected"), [((8, 8, 3), True), ((3, 8, 8), False), ((1, 8, 3), False), ((8, 8), False)]
+    ("shape", "suspected"),
+    [((8, 8, 3), True), ((3, 8, 8), False), ((1, 8, 3), False), ((100, 3), True), ((3, 100), False), ((8, 8), False)],
 )
 def test_a_last_side_of_as_many_as_images_have_channels_is_suspected(shape: Shape, suspected: bool) -> None:
     assert is_channels_last_suspected(shape) is suspected

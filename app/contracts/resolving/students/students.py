@@ -61,15 +61,15 @@ def _outputs(arch: Architecture, goals: list[Goal], findings: Findings, pointer:
 
 def _check_layout(arch: Architecture, rows: InputFacts, shape: tuple[int, ...], findings: Findings) -> None:
     """Warn once where the first side is taken for the channels and the last one may be them."""
-    reads_channels = any(sides[0] == "channels" for sides in arch.input_sides) or rows.standardize
+    reads_channels = any(sides[0] == "channels" for sides in arch.input_sides) or (rows.standardize and len(shape) == 3)
     if rows.layout is not None or not reads_channels or not is_channels_last_suspected(shape):
         return
     if all(warning["code"] != "channels_last_suspected" for warning in findings.warnings):
         findings.warn(
             "channels_last_suspected",
-            f"rows of shape {list(shape)} are read as {shape[0]} channels of {shape[1]} x {shape[2]}: if they are "
-            f'images of {shape[-1]} channels, set `"layout": "channels_last"` for the dataset\'s input, else '
-            '`"channels_first"`',
+            f"rows of shape {list(shape)} are read as {shape[0]} channels of {' x '.join(map(str, shape[1:]))}: if the "
+            f'last side has the channels ({shape[-1]}), set `"layout": "channels_last"` in the dataset\'s '
+            'manifest, else `"channels_first"`',
         )
 
 
