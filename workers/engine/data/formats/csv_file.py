@@ -76,6 +76,8 @@ def _as_meant(array: Array, options: CsvOptions) -> Array:
     """
     if array.dtype.kind != "U":
         return array
+    if not options.null_values and options.decimal == "." and not np.char.startswith(array, ' "').any():
+        return array
     unique, inverse = np.unique(array, return_inverse=True)
     meant = [_text(text, options) for text in unique.tolist()]
     return array if meant == unique.tolist() else np.array(meant, dtype=np.str_)[inverse]
