@@ -52,7 +52,7 @@ async def _export(services: Services, caller: Caller, model_id: str, request: Re
     async def make(session: AsyncSession) -> Job:
         row = await repository.find(session, ModelRow, caller.project_id, model_id, lock=True)
         if row is None:
-            raise NotFound("unknown_model", "there is no model with this id; `GET /v1/models` lists them")
+            raise NotFound("unknown_model", "there is no model with this id: `GET /v1/models` lists them")
         if row.state != "ready":
             raise Conflict("not_ready", f"the model is {row.state}: `GET /v1/models/{row.id}?wait=60` waits for it")
         has = any(file.role == _ROLES[wanted.format] for file in row.files)

@@ -83,7 +83,7 @@ async def _exported(services: Services, caller: Caller, identity: str, fmt: Expo
     job = await until(services, job_id, wait, load, lambda row: row.state in TERMINAL)
     if job.state is not JobState.SUCCEEDED:
         why = f": {job.error['message']}" if job.error else ""
-        raise Conflict("not_exported", f"its export {job_id} is {job.state.value}{why}; `GET /v1/jobs/{job_id}` has it")
+        raise Conflict("not_exported", f"its export {job_id} is {job.state.value}{why}: `GET /v1/jobs/{job_id}` has it")
 
 
 def _way_to(fmt: WeightsFormat | None, identity: str) -> str:

@@ -54,7 +54,8 @@ def _check_used(training: TrainingSpec, goals: Sequence[Goal], findings: Finding
         findings.problem(
             "/training/class_weights",
             "class_weights_undefined",
-            f"class weights are for labelled class and multilabel tasks, and this job has {quoted(kinds)}",
+            f"class weights are for labelled class and multilabel tasks, and this job has {quoted(kinds)}: leave them "
+            "out",
         )
 
 
@@ -62,7 +63,8 @@ def _check_loss(loss: LabelLoss | None, goal: Goal, findings: Findings, place: s
     if loss is None:
         return
     if goal.labelled == 0:
-        findings.problem(place, "labels_needed", f"a loss on labels needs some, and `{goal.name}` has none")
+        detail = f"a loss on labels needs some, and `{goal.name}` has none: leave it out"
+        findings.problem(place, "labels_needed", detail)
     elif goal.kind not in loss.kinds:
         _undefined_loss(loss, [goal.kind], findings, place)
 
@@ -87,8 +89,8 @@ def _weights(weights: ClassWeights | None, goal: Goal, findings: Findings, place
         findings.problem(
             place,
             "class_weights_undefined",
-            f"class weights are for labelled class and multilabel tasks, and `{goal.name}` is "
-            + (f"a {goal.kind} task" if goal.kind not in WEIGHED else "without labels"),
+            f"class weights are for labelled class and multilabel tasks, and `{goal.name}` is a {goal.kind} task with "
+            f"{goal.labelled} labels: leave them out",
         )
         return None
     if weights == "balanced":

@@ -21,7 +21,8 @@ def arranged(name: str, spec: ArrayInput, raw: Array) -> Array:
         raw = raw.reshape(len(raw), *spec.shape)
     if raw.ndim > MAX_DIMENSIONS + 1:
         raise UserError(
-            "shape_mismatch", f"input `{name}` has rows of {raw.ndim - 1} dimensions, {MAX_DIMENSIONS} at most"
+            "shape_mismatch",
+            f"input `{name}` has rows of {raw.ndim - 1} dimensions, {MAX_DIMENSIONS} at most: flatten some",
         )
     if spec.layout != "channels_last":
         return raw

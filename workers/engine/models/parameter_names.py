@@ -111,7 +111,9 @@ def _is_lone_bias(name: str, have: Collection[str]) -> bool:
 def check_names(found: MatchedNames) -> None:
     """Raises UserError `bad_rename`, `missing_parameters` or `unexpected_parameters`."""
     if found.doubled:
-        raise UserError("bad_rename", f"`rename` maps several parameters of the file to {listed(found.doubled)}")
+        raise UserError(
+            "bad_rename", f"`rename` maps several parameters of the file to {listed(found.doubled)}: give each its own"
+        )
     if not found.missing and not found.unexpected:
         return
     parts = [f"missing: {listed(found.missing)}"] if found.missing else []

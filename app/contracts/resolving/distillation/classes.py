@@ -105,7 +105,7 @@ def _in_order(
         findings.problem(
             place,
             "classes_incomplete",
-            f"`classes` names each class of `{goal.name}` once ({quoted(names)}); {what}",
+            f"expected every class of `{goal.name}` once, {what}: name {quoted(names)}",
         )
         return None
     return [by_name[name] for name in names]

@@ -74,13 +74,14 @@ def _fits_goal(goal: Goal, output: OutputFacts, findings: Findings, pointer: str
     named = output.spec.kind == "class" and output.spec.classes is not None and goal.classes is not None
     if output.size != goal.size and not named:
         hint = (
-            "" if goal.kind != "class" else ": say which of its classes are the dataset's in `classes` of the teacher"
+            "say which of its classes are the dataset's in `classes` of the teacher"
+            if goal.kind == "class"
+            else "name another `target` or `output`"
         )
         findings.problem(
             pointer,
             "size_mismatch",
-            f"`{goal.name}` has {goal.size} numbers in each row, the teacher's output has {output.size}"
-            f"{hint or ': name another `target` or `output`'}",
+            f"`{goal.name}` has {goal.size} numbers in each row, the teacher's output has {output.size}: {hint}",
         )
 
 

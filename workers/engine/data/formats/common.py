@@ -50,7 +50,7 @@ def missing_columns(
     lacks = f"lacks {len(missing)} that the manifest names: " if len(missing) > _SHOWN else "no "
     return UserError(
         "missing_column",
-        f"the file has {counts}{_shown(available) or 'no column'}, but {lacks}{_shown(missing)}. {way_out}",
+        f"the file has {counts}{_shown(available) or 'no column'}, but {lacks}{_shown(missing)}: {way_out}",
     )
 
 

@@ -28,7 +28,8 @@ def read_categories(
     columns = _columns(name, spec, arrays)
     unused = sorted(set(spec.categories) - set(columns))
     if unused:
-        raise UserError("missing_column", f"`categories` of `{name}` names `{unused[0]}`, which is no column of it")
+        detail = f"`categories` of `{name}` names `{unused[0]}`, which is no column of it: correct it"
+        raise UserError("missing_column", detail)
     places, categories, total = [], [], 0
     for column, values in columns.items():
         texts, inverse = _texts(values)
@@ -59,7 +60,9 @@ def _columns(name: str, spec: CategoryInput, arrays: Mapping[str, Array]) -> dic
         else:
             columns |= {f"{key}.{i}": array[:, i] for i in range(array.shape[1])}
     if len(columns) > MOST_NUMBERS:
-        raise UserError("shape_mismatch", f"input `{name}` has {len(columns)} columns, {MOST_NUMBERS} at most")
+        raise UserError(
+            "shape_mismatch", f"input `{name}` has {len(columns)} columns, {MOST_NUMBERS} at most: name fewer"
+        )
     return columns
 
 

@@ -17,7 +17,9 @@ MOST_DIFFERENCE = 0.1
 def groups_of(column: str, values: Array) -> NDArray[np.int64]:
     """The group of each row, as a number. Raises UserError `bad_split` where a row has none."""
     if values.size != len(values):
-        raise UserError("bad_split", f"`{column}` must hold one group a row, found shape {list(values.shape)}")
+        raise UserError(
+            "bad_split", f"`{column}` must hold one group a row, found shape {list(values.shape)}: name another"
+        )
     unique, inverse = np.unique(values.reshape(len(values)), return_inverse=True)
     texts = [canonical(label_text(value)) for value in unique.tolist()]
     missing = [i for i, text in enumerate(texts) if is_missing(text)]

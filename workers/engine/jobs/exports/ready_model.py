@@ -33,7 +33,7 @@ def export_model(order: Order, emit: Emit) -> ExportOutcome:
     model = next(iter(order.models.values()))
     facts = model.facts
     if facts is None or facts.architecture is None:
-        raise UserError("no_architecture", "only a model of one of the families can be exported, not a graph")
+        raise UserError("no_architecture", "only a model of a family can be exported: a graph is its own export")
     network = build(facts.architecture)
     network.load_state_dict(load_weights(Path(model.path), model.manifest, facts.architecture))
     path = Path(order.attempt_dir) / "outputs" / _FILE

@@ -36,7 +36,7 @@ def check_reference(manifest: ModelManifest, model: TriedModel, open_inputs: Seq
             raise UserError(
                 "reference_mismatch",
                 f"reference output `{name}` has {values.shape[1]} numbers a row, the model's has "
-                f"{found[name].shape[1]}",
+                f"{found[name].shape[1]}: give all of them",
             )
     if all(_agree(found[name], values) for name, values in expected.items()):
         return
@@ -51,7 +51,8 @@ def _rows(reference: Reference, model: TriedModel, open_inputs: Sequence[str]) -
         given = {next(iter(shapes)): next(iter(given.values()))}
     if set(given) != set(shapes):
         raise UserError(
-            "unknown_input", f"`reference.inputs` names {sorted(given)}, the model's inputs are {sorted(shapes)}"
+            "unknown_input",
+            f"`reference.inputs` names {sorted(given)}, expected {sorted(shapes)}: use the model's names",
         )
     parts = []
     for name, shape in shapes.items():
@@ -66,7 +67,7 @@ def _rows(reference: Reference, model: TriedModel, open_inputs: Sequence[str]) -
             raise UserError(
                 "shape_mismatch",
                 f"rows of `reference.inputs.{name}` have {values[0].numel()} numbers, the model's have shape "
-                f"{list(shape)}",
+                f"{list(shape)}: give one number for each element",
             )
         parts.append(values.reshape(len(values), *shape))
     return joined(parts)

@@ -111,5 +111,5 @@ def write(model: onnx.ModelProto, path: Path) -> None:
         path.write_bytes(model.SerializeToString(deterministic=True))
     except ValueError:
         raise UserError(
-            "unreadable", f"the graph with its weights is larger than one ONNX file may be ({MAX_BYTES} bytes)"
+            "unreadable", f"graph and weights exceed {MAX_BYTES} bytes, the size of one ONNX file: quantize them"
         ) from None

@@ -62,17 +62,17 @@ def check_outputs(
 def _output(manifest: ModelManifest, name: str, values: NDArray[np.generic], rows: int) -> OutputFacts:
     spec = manifest.outputs[name]
     if values.dtype.kind != "f" or values.shape[:1] != (rows,):
-        hint = ""
+        hint = "name another output, or cast it in the graph"
         if values.dtype.kind == "O":
-            hint = ": a list of dictionaries, as ZipMap makes it? Convert the model with `zipmap=False`"
+            hint = "a list of dictionaries, as ZipMap makes it? Convert the model with `zipmap=False`"
         elif values.dtype.kind in "iub":
-            hint = ": class labels? Choose the output with scores"
+            hint = "class labels? Choose the output with scores"
         elif values.shape[:1] == (1,):
-            hint = ": was the batch size fixed when the graph was exported? Export it with a dynamic batch dimension"
+            hint = "was the batch size fixed when the graph was exported? Export it with a dynamic batch dimension"
         raise UserError(
             "wrong_output",
             f"`{name}` is {values.dtype} of shape {list(values.shape)} for {rows} rows, expected float "
-            f"[{rows}, size]{hint}",
+            f"[{rows}, size]: {hint}",
         )
     numbers = values.reshape(rows, -1).astype(np.float64)
     if not np.isfinite(numbers).all():
