@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,4 +120,4 @@ def test_a_graph_has_a_reference_too_and_a_norm_after_the_activation_is_found(tm
     refused("reference_mismatch", lambda: inspected(after, tmp_path, reference=right))
     for inputs, code in (({"x": x[:, :3].tolist()}, "shape_mismatch"), ({"a": [[1]], "b": [[1]]}, "unknown_input")):
         reference = {"inputs": inputs, "outputs": {"y": [[0.0, 0.0]] * len(next(iter(inputs.values())))}}
-        refused(code, lambda reference=reference: inspected(graph(GEMM), tmp_path, reference=reference))
+        refused(code, partial(inspected, graph(GEMM), tmp_path, reference=reference))

@@ -1,5 +1,6 @@
 """Inputs of graphs: of their own type, several, of open shape, filled with a constant."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def test_the_manifest_fixes_an_open_shape(tmp_path: Path) -> None:
     facts = inspected(pooled(), tmp_path, inputs={"pixels": {"shape": [3, 7, 7], "mean": [0.1, 0.2, 0.3]}})
     assert facts.input_shape == (3, 7, 7)
     for shape in ([1, 7, 7], [147]):
-        refused("shape_mismatch", lambda shape=shape: inspected(pooled(), tmp_path, inputs={"x": {"shape": shape}}))
+        refused("shape_mismatch", partial(inspected, pooled(), tmp_path, inputs={"x": {"shape": shape}}))
 
 
 def test_an_output_whose_size_follows_an_open_shape_needs_the_shape(tmp_path: Path) -> None:
