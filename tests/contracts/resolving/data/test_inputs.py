@@ -1,0 +1,60 @@
+"""Which inputs of a dataset a student and a network read, and what is refused."""
+
+from typing import Any
+
+import pytest
+
+from app.contracts.resolving.data.inputs import inputs_read, student_inputs
+from app.contracts.resources.facts import MODEL_FACTS
+
+SHAPES = {"image": (3, 8, 8), "age": (1,), "text": (5,)}
+
+
+@pytest.mark.parametrize(
+    ("selected", "names", "shape"),
+    [
+        (["image"], ("image",), (3, 8, 8)),
+        (["text", "age"], ("age", "text"), (6,)),
+        (["age"], ("age",), (1,)),
+    ],
+)
+def test_a_student_reads_what_it_selects_in_the_order_of_the_dataset(
+    selected: list[str], names: tuple[str, ...], shape: tuple[int, ...]
+) -> None:
+    assert student_inputs(selected, SHAPES) == (names, shape, None)
+
+
+@pytest.mark.parametrize(
+    ("selected", "code", "told"),
+    [
+        (None, "inputs_not_flat", '"inputs": ["age", "text"]'),
+        (["image", "age"], "inputs_not_flat", "[3, 8, 8]"),
+        (["sound"], "unknown_input", "`age`, `image`, `text`"),
+    ],
+)
+def test_what_cannot_be_concatenated_is_refused_with_a_way_out(
+    selected: list[str] | None, code: str, told: str
+) -> None:
+    _, _, problem = student_inputs(selected, SHAPES)
+    assert problem is not None
+    assert problem.code == code
+    assert told in problem.detail
+
+
+def test_facts_of_an_older_version_load_and_read_a_single_input_whatever_its_name() -> None:
+    old: dict[str, Any] = {
+        "architecture": None,
+        "input_shape": [6],
+        "inputs": {"x": {}},
+        "outputs": {},
+        "parameters": 1,
+    }
+    facts = MODEL_FACTS.validate_python(old)
+    assert inputs_read(facts, {"anything": (6,)}) == (("anything",), None)
+    assert inputs_read(facts, {"anything": (2, 3)})[1] is None
+    _, problem = inputs_read(facts, {"a": (3,), "b": (3,)})
+    assert problem is not None
+    assert problem.code == "input_mismatch"
+    unnamed = MODEL_FACTS.validate_python({**old, "inputs": {}})
+    assert inputs_read(unnamed, {"a": (3,), "b": (3,)}) == (("a", "b"), None)
+    assert inputs_read(unnamed, {"a": (3,), "b": (4,)})[1] is not None
