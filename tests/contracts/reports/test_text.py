@@ -59,6 +59,14 @@ def test_one_run_says_nothing_of_seeds() -> None:
     assert "corrupted" not in plain
 
 
+def test_the_largest_class_weights_are_shown_where_there_are_some() -> None:
+    weights = {f"class {k}": k / 2 for k in range(1, 8)}
+    shown = text(class_weights={"digit": weights}).splitlines()
+    wanted = "class weights in the loss: class 7 3.5, class 6 3, class 5 2.5, class 4 2, class 3 1.5 and 2 more"
+    assert wanted in shown
+    assert "class weights" not in text()
+
+
 def a_class(index: int, student: float, teacher: float | None, name: str | None = None) -> PerClass:
     parties = {"student": ClassFigures(f1=student)}
     if teacher is not None:

@@ -82,6 +82,7 @@ def _tasks(report: Mapping[str, Any]) -> Iterable[str]:
             lines.append(table(["", *(heading for heading, _ in parties)], rows))
         lines += _fidelity(report.get("fidelity", {}).get(name))
         lines += _verdict(report.get("verdict", {}).get(name))
+        lines += _class_weights(report.get("class_weights", {}).get(name))
         lines += _worst_classes(report.get("per_class", {}).get(name))
         lines += _robustness(report.get("robustness", {}).get(name))
         yield "\n".join(lines)
@@ -122,6 +123,15 @@ def _repeats(verdict: Mapping[str, Any]) -> list[str]:
 def _spread(group: str, values: Sequence[float]) -> str:
     deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
     return f"{len(values)} {group} {statistics.fmean(values):.4f}{deviation}"
+
+
+def _class_weights(weights: Mapping[str, float] | None) -> list[str]:
+    """The largest class weights in the loss on labels."""
+    if not weights:
+        return []
+    largest = sorted(weights, key=lambda name: -weights[name])[:_WORST_CLASSES]
+    more = f" and {len(weights) - len(largest)} more" if len(weights) > len(largest) else ""
+    return ["class weights in the loss: " + ", ".join(f"{name} {_short(weights[name])}" for name in largest) + more]
 
 
 def _worst_classes(classes: Sequence[Mapping[str, Any]] | None) -> list[str]:
