@@ -249,6 +249,7 @@ class ArrayInput(Contract):
     )
     layout: Literal["channels_last", "channels_first"] | None = Field(
         default=None,
+        exclude_if=left_out,
         description="Which side of a row counts the channels. `channels_last` moves the last side to the front once, "
         "at reading: rows [height, width, channels] become [channels, height, width], as the networks expect them. "
         "`channels_first` states that the first side does.",

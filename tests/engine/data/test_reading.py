@@ -237,4 +237,4 @@ def test_an_inspection_tells_the_facts_of_a_sound_file(tmp_path: Path) -> None:
 def test_a_missing_value_names_its_column(kind: str, tmp_path: Path) -> None:
     columns = {"a": np.arange(6.0), "b": np.where(np.arange(6) == 4, np.nan, 1.0), "y": np.arange(6) % 2}
     message = refused("not_finite", lambda: read(written(columns, kind, tmp_path), format=kind))
-    assert message.startswith("column `b` of input `x` is missing, NaN or infinite (as float32) at row 4")
+    assert message.startswith("input `x`: the column `b` is missing, NaN or infinite (as float32) at row 4")

@@ -170,11 +170,11 @@ def test_labels_in_a_column_of_one_are_class_labels(tmp_path: Path) -> None:
     )
 
 
-def test_named_labels_in_a_column_of_one_are_class_labels_and_two_columns_are_none() -> None:
+def test_named_labels_in_a_column_of_one_are_class_labels_and_four_columns_are_none() -> None:
     target = ClassTarget(kind="class", classes=("cat", "dog"))
     assert class_column("y", target, np.array([["dog"], ["cat"], [""]])).values.tolist() == [1, 0, -1]
     with pytest.raises(UserError) as caught:
-        class_column("y", target, np.zeros((3, 2), np.int64))
+        class_column("y", target, np.zeros((3, 4), np.int64))
     assert caught.value.code == "shape_mismatch"
 
 

@@ -14,7 +14,7 @@ from app.main import SCHEMAS, create_app
 from app.settings import Settings
 
 Node = dict[str, Any]
-REQUESTS = ("ModelManifest", "DatasetManifest", "JobSpec", "RetryRequest")
+REQUESTS = ("ModelManifest", "DatasetManifest", "JobSpec", "RetryRequest", "ExportRequest")
 MANIFESTS = ("ModelManifest", "DatasetManifest")
 VERBS = "create|list|get|update|delete|cancel|pause|resume|retry"
 
@@ -85,9 +85,9 @@ def test_operations_are_named_by_verb_and_noun_each_once(document: Node) -> None
 
 def test_maps_say_what_their_values_are_in_the_way_that_client_generators_read(document: Node) -> None:
     assert [node for node in nodes(document) if "patternProperties" in node] == []
-    rename = document["components"]["schemas"]["ModelManifest"]["properties"]["rename"]
-    assert rename["additionalProperties"]["type"] == "string"
-    assert re.fullmatch(rename["propertyNames"]["pattern"], "layers.0")
+    inputs = document["components"]["schemas"]["ModelManifest"]["properties"]["inputs"]
+    assert inputs["additionalProperties"]["$ref"].endswith("/ModelInputSpec")
+    assert re.fullmatch(inputs["propertyNames"]["pattern"], "pixels")
 
 
 def test_every_request_body_has_an_example(document: Node) -> None:
@@ -95,7 +95,7 @@ def test_every_request_body_has_an_example(document: Node) -> None:
     for name, content in contents(document):
         parts = content["schema"].get("properties", {})
         shown[name] = content.get("examples") or parts.get("manifest", {}).get("examples")
-    assert len(shown) == 6
+    assert len(shown) == 7
     assert [name for name, examples in shown.items() if not examples] == []
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from app.contracts.resources.manifests import InputTransform, OutputSpec, SplitName
 from app.contracts.specs.distillation import TaskKind
-from workers.engine.data.layout import InputLayout, joined
+from workers.engine.data.rows.joined import InputLayout, joined
 
 
 @dataclass(frozen=True)

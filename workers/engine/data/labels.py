@@ -18,8 +18,8 @@ from app.contracts.resources.manifests import (
 )
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.formats.common import Array
-from workers.engine.data.precision import rounded
 from workers.engine.data.quality.meaning import check_meaning
+from workers.engine.data.rows.precision import rounded
 from workers.engine.data.tables.text import BOOLEANS, as_numbers, canonical, is_missing, label_text
 
 MISSING = -1

@@ -30,10 +30,10 @@ from workers.engine.data.dataset import Dataset, TargetColumn
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.read import read_arrays
 from workers.engine.data.labels import class_column, columns_of, number_column
-from workers.engine.data.precision import rounded
 from workers.engine.data.quality.checks import warnings_of
 from workers.engine.data.quality.statistics import target_statistics
-from workers.engine.data.row_layout import arranged
+from workers.engine.data.rows.layout import arranged
+from workers.engine.data.rows.precision import rounded
 from workers.engine.data.splits import split_by_column, split_by_fractions
 from workers.engine.data.tables.category import read_categories
 from workers.engine.data.tables.groups import groups_of

@@ -15,7 +15,7 @@ from app.contracts.specs.stores import StoreSpec
 from workers.engine.data.augment.plan import AugmentationPlan
 from workers.engine.data.dataset import Dataset
 from workers.engine.data.inputs import Inputs
-from workers.engine.data.layout import InputLayout, joined_transform
+from workers.engine.data.rows.joined import InputLayout, joined_transform
 from workers.engine.jobs.search import folds_of
 from workers.engine.tasks.run_spec import RunSpec
 

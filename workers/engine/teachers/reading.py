@@ -11,7 +11,7 @@ from app.contracts.resolving.data.inputs import inputs_read
 from app.contracts.resources.facts import ModelFacts, OpenShape
 from app.contracts.resources.manifests import InputTransform
 from app.contracts.resources.row_layouts import rows_shape
-from workers.engine.data.layout import IDENTITY, InputLayout, joined_transform, transformed
+from workers.engine.data.rows.joined import IDENTITY, InputLayout, joined_transform, transformed
 from workers.engine.data.transform import apply_in_shape
 from workers.engine.models.onnx_graph import Feeds
 

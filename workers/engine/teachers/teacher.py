@@ -12,7 +12,7 @@ from torch import Tensor
 from app.contracts.problems import UserError
 from app.contracts.resources.facts import OutputFacts
 from app.contracts.wire.orders import ModelInput
-from workers.engine.data.layout import InputLayout
+from workers.engine.data.rows.joined import InputLayout
 from workers.engine.models.build import build
 from workers.engine.models.loading import load_weights
 from workers.engine.models.network import Network

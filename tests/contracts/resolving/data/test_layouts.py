@@ -6,6 +6,7 @@ import pytest
 
 from app.contracts.resources.facts import InputFacts, ModelFacts
 from app.contracts.resources.manifests import InputTransform
+from app.contracts.resources.statistics import DataWarning
 from tests.contracts.resolving.test_resolve import (
     DISTILL,
     DS,
@@ -105,9 +106,9 @@ def test_statistics_of_channels_must_be_sayable_in_the_students_shape() -> None:
 
 
 def test_what_a_dataset_warns_of_stands_in_the_dry_run() -> None:
-    warning = {"code": "large_offset", "message": "far from zero"}
+    warning = DataWarning(code="large_offset", message="far from zero")
     found = resolved(TRAIN, dataset().model_copy(update={"warnings": (warning,)}))
-    assert warning in found.warnings
+    assert {"code": "large_offset", "message": "far from zero"} in found.warnings
 
 
 def test_a_network_with_channels_warns_of_rows_that_seem_to_have_them_last() -> None:

@@ -11,7 +11,7 @@ from app.contracts.wire.orders import ModelInput
 from tests.engine.harness import TEACHER, Arrays, EngineHarness, report_of
 from tests.engine.jobs.inspection.onnx_graphs import Graph, graph, onnx_manifest, value
 from workers.engine.common.files import sha256_of
-from workers.engine.data.layout import InputLayout
+from workers.engine.data.rows.joined import InputLayout
 from workers.engine.jobs.inspection.onnx_models import inspect_onnx_model
 from workers.engine.teachers.teacher import open_teacher
 

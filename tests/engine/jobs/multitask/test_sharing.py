@@ -122,7 +122,8 @@ def test_an_exported_student_is_inspected_again_by_what_its_file_says(harness: E
     outcome = harness.run(job(scheme))
     path = harness.outputs() / "student.safetensors"
     found = inspect_family_model(path, read_again(path))
-    assert found == outcome.student
+    assert found.examples
+    assert found.model_copy(update={"examples": {}}) == outcome.student
     assert {"penultimate.label", "heads.label"} <= {layer.name for layer in found.layers}
 
 

@@ -25,8 +25,8 @@ from app.contracts.resources.manifests import (
 )
 from app.contracts.resources.row_layouts import rows_shape, statistics_misfit
 from app.contracts.specs.architectures import Architecture
-from workers.engine.data.layout import IDENTITY, InputLayout
 from workers.engine.data.quality.meaning import check_meaning
+from workers.engine.data.rows.joined import IDENTITY, InputLayout
 from workers.engine.jobs.inspection.reference import check_reference
 from workers.engine.jobs.inspection.trial import RowKind, TriedModel, examples_of, plain_rows, try_out
 from workers.engine.models.build import build

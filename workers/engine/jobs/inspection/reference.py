@@ -9,7 +9,7 @@ from torch import Tensor
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import InputTransform, ModelManifest
 from app.contracts.resources.reference import Reference
-from workers.engine.data.layout import IDENTITY, InputLayout, joined, transformed
+from workers.engine.data.rows.joined import IDENTITY, InputLayout, joined, transformed
 from workers.engine.data.transform import apply
 from workers.engine.jobs.inspection.trial import TrialFailedError, TriedModel
 

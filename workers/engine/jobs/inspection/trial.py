@@ -12,7 +12,7 @@ from torch import Tensor
 from app.contracts.problems import UserError
 from app.contracts.resources.facts import Examples
 from app.contracts.resources.manifests import InputTransform
-from workers.engine.data.layout import InputLayout, joined, transformed
+from workers.engine.data.rows.joined import InputLayout, joined, transformed
 from workers.engine.teachers.consistency import OF_SPREAD, check_consistency
 
 RowKind = Literal["normal", "bytes", "plain"]

@@ -14,7 +14,7 @@ from app.contracts.resolving.data.inputs import inputs_read
 from app.contracts.wire.orders import ModelInput
 from tests.engine.jobs.inspection.onnx_graphs import GEMM, Graph, W, graph, inspected, onnx_manifest, value
 from tests.engine.jobs.inspection.uploads import refused
-from workers.engine.data.layout import InputLayout
+from workers.engine.data.rows.joined import InputLayout
 from workers.engine.teachers.teacher import Teacher, open_teacher
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import MAX_INPUTS, ModelInputSpec, ModelManifest
-from workers.engine.data.layout import InputLayout
+from workers.engine.data.rows.joined import InputLayout
 from workers.engine.jobs.inspection.family_models import check_row, check_transform
 from workers.engine.jobs.inspection.graphs.errors import refuse
 from workers.engine.jobs.inspection.trial import RowKind, plain_rows

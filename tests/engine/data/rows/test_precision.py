@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from app.contracts.resources.manifests import InputTransform
 from tests.engine.data.test_reading import arrays, written
 from tests.engine.jobs.inspection.uploads import read
-from workers.engine.data.precision import needs_float64
 from workers.engine.data.reading import facts_of, value_statistics, vector_statistics
+from workers.engine.data.rows.precision import needs_float64
 from workers.engine.data.transform import apply, invert
 
 OFFSET = 1_700_000_000
