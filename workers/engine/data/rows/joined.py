@@ -59,7 +59,7 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
 
 def transformed(raw: Tensor, layout: InputLayout, transforms: Mapping[str, InputTransform]) -> Tensor:
     """Raw rows of this layout, each input by its own transform (identity where it has none): float32, as `joined`."""
-    parts = {name: layout.part(raw, name) for name in layout.shapes}
+    parts = {name: layout.part(raw, name).reshape(len(raw), *shape) for name, shape in layout.shapes.items()}
     return joined([apply_in_shape(part, transforms.get(name, IDENTITY), None) for name, part in parts.items()])
 
 
