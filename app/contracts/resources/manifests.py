@@ -220,6 +220,8 @@ def check_network_inputs(inputs: Mapping[str, ModelInputSpec], arch: Architectur
         raise ValueError("what an uploaded model reads is named in `inputs`: leave `architecture.inputs` out")
     if len(inputs) < 2:
         return
+    if any(spec.layout is not None for spec in inputs.values()):
+        raise ValueError("a network concatenates several inputs as they are: leave `layout` out")
     without = sorted(name for name, spec in inputs.items() if spec.shape is None)
     if without:
         raise ValueError(f"a network that reads several inputs needs the `shape` of each: missing for {without}")
@@ -235,7 +237,7 @@ class ArrayInput(Contract):
     """Numbers of a fixed shape in each row.
 
     Booleans are 0 and 1; dates and timestamps are seconds since 1970-01-01 UTC, times of day and durations seconds, in
-    float64. Rows are then float32, in which today's seconds are exact to 128 s.
+    float64. Numbers far from zero stay in float64 until they are centred by `standardize`.
     """
 
     kind: Literal["array"]

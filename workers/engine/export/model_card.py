@@ -55,9 +55,15 @@ def metadata(
         "version": METADATA_VERSION,
         "architecture": architecture.model_dump(mode="json"),
         "inputs": {name: transform.model_dump(mode="json") for name, transform in sorted(inputs.items())},
+        **input_order(inputs),
         "outputs": {name: spec.model_dump(mode="json") for name, spec in sorted(outputs.items())},
         "card": card(architecture, inputs, outputs, provenance),
     }
+
+
+def input_order(inputs: Mapping[str, InputTransform]) -> dict[str, object]:
+    """The order in which several inputs are concatenated, which a JSON object does not keep; nothing for one."""
+    return {"input_order": list(inputs)} if len(inputs) > 1 else {}
 
 
 def card(

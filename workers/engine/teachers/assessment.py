@@ -40,8 +40,8 @@ class Assessment:
         """The same with its error as a warning, where the job allows a teacher at chance."""
         if self.error is None or not allow_chance:
             return self
-        told = WarningEvent(code=self.error.code, message=self.error.message)
-        return Assessment(None, (told, *self.warnings), self.score)
+        warning = WarningEvent(code=self.error.code, message=self.error.message)
+        return Assessment(None, (warning, *self.warnings), self.score)
 
 
 def assess(task: str, name: str, outputs: TeacherOutputs, target: TargetColumn | None, train: Tensor) -> Assessment:

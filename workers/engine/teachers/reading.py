@@ -57,7 +57,7 @@ class Reading:
 
 def _rows_shape(model: ModelFacts, name: str, found: tuple[int, ...]) -> tuple[int, ...]:
     """The shape in which the model's transform takes one of several inputs: its own where the model fixes it."""
-    expected = model.input_shapes.get(name)
+    expected = model.input_shapes.get(name) or (model.input_shape if len(model.inputs) == 1 else None)
     fixed = tuple(side for side in expected or () if side is not None)
     if expected is None or len(fixed) < len(expected) or prod(fixed) != prod(found):
         return found
@@ -76,7 +76,10 @@ def feeds_of(model: ModelFacts, reading: Reading) -> Feeds:
     """How the rows of `reading` are fed to a graph: open dimensions are those of the dataset."""
     read = reading.read.shapes if reading.read is not None else {}
     if model.reads_several_tensors:
-        rows = {model.graph_inputs[name]: _fed_shape(model.input_shapes[name], shape) for name, shape in read.items()}
+        rows = {
+            model.graph_inputs[name]: _fed_shape(model.input_shapes[name], _moved(shape, model.inputs.get(name)))
+            for name, shape in read.items()
+        }
         return Feeds(rows, model.constants)
     graph = next(iter(model.graph_inputs.values()), None)
     if graph is None:  # facts of an older version: a single input of a fixed shape
@@ -85,8 +88,16 @@ def feeds_of(model: ModelFacts, reading: Reading) -> Feeds:
         return Feeds({graph: model.input_shape}, model.constants)
     if not read:
         return Feeds({}, model.constants)
-    shape = next(iter(read.values())) if len(read) == 1 else (sum(prod(each) for each in read.values()),)
-    return Feeds({graph: shape}, model.constants)
+    if len(read) > 1:
+        return Feeds({graph: (sum(prod(each) for each in read.values()),)}, model.constants)
+    ((name, shape),) = read.items()
+    transform = reading.transforms.get(name) or reading.transforms.get(_SINGLE)
+    return Feeds({graph: _moved(shape, transform)}, model.constants)
+
+
+def _moved(shape: tuple[int, ...], transform: InputTransform | None) -> tuple[int, ...]:
+    """The shape of rows after their transform, which moves the channels of a model that has them last."""
+    return (*shape[1:], shape[0]) if transform is not None and transform.layout == "channels_last" else shape
 
 
 def _fed_shape(expected: OpenShape, found: tuple[int, ...]) -> tuple[int, ...]:

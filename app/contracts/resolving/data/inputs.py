@@ -57,12 +57,23 @@ def inputs_read(model: ModelFacts, shapes: Shapes) -> tuple[tuple[str, ...], Pro
     if problem is not None:
         return names, problem
     if model.reads_several_tensors:
-        return names, next(
-            filter(None, (_misfit(name, model.input_shapes[name], shapes[name]) for name in names)), None
-        )
+        return names, next(filter(None, (_misfit_of_several(model, name, shapes[name]) for name in names)), None)
     if len(names) > 1:
         return names, _joined_misfit(model, names, shapes)
     return names, _single_misfit(model, names[0], shapes[names[0]])
+
+
+def _misfit_of_several(model: ModelFacts, name: str, found: tuple[int, ...]) -> Problem | None:
+    transform = model.inputs.get(name, InputTransform())
+    expected = _in_front(model.input_shapes[name], transform)
+    fixed = tuple(side for side in expected if side is not None)
+    rows = fixed if len(fixed) == len(expected) else found
+    return _misfit(name, expected, found) or _statistics_misfit(name, transform, rows)
+
+
+def _in_front(shape: OpenShape, transform: InputTransform) -> OpenShape:
+    """The shape of the rows that the transform takes: with the channels in front where the model has them last."""
+    return (shape[-1], *shape[:-1]) if transform.layout == "channels_last" else shape
 
 
 def _by_name(model: ModelFacts, shapes: Shapes) -> tuple[tuple[str, ...], Problem | None]:
@@ -104,7 +115,7 @@ def _single_misfit(model: ModelFacts, name: str, found: tuple[int, ...]) -> Prob
         return _fixed_misfit(label, model.input_shape, found, InputTransform())
     expected = next(iter(model.input_shapes.values()), None)
     if expected is not None:
-        problem = _misfit(name, (expected[-1], *expected[:-1]) if transform.layout else expected, found)
+        problem = _misfit(name, _in_front(expected, transform), found)
         if problem is not None:
             return problem
     return _statistics_misfit(label, transform, found)

@@ -36,7 +36,6 @@ def joined_facts(
     faults = len(findings.problems)
     for other in known[1:]:
         _check_inputs(known[0], other, findings)
-        _check_encodings(known[0], other, findings)
     names = dict.fromkeys(name for _, _, facts in known for name in facts.targets)
     targets = {name: _target(name, known, findings) for name in names}
     if len(known) < len(refs) or len(findings.problems) > faults:
@@ -73,6 +72,7 @@ def _check_inputs(first: Known, other: Known, findings: Findings) -> None:
         pairs = [(theirs.inputs[name], ours.inputs[name]) for name in theirs.inputs]
     for a, b in pairs:
         _check_input(a, b, one, two, findings, pointer)
+        _check_encodings(a, b, one, two, findings, pointer)
 
 
 def _check_input(a: InputFacts, b: InputFacts, one: str, two: str, findings: Findings, pointer: str) -> None:
@@ -94,18 +94,17 @@ def _check_input(a: InputFacts, b: InputFacts, one: str, two: str, findings: Fin
             )
 
 
-def _check_encodings(first: Known, other: Known, findings: Findings) -> None:
+def _check_encodings(a: InputFacts, b: InputFacts, one: str, two: str, findings: Findings, pointer: str) -> None:
     """One student keeps one list of categories, and one number that fills each missing one."""
-    (_, one, theirs), (place, two, ours) = first, other
-    a, b = (next(iter(facts.inputs.values())).encoding or InputEncoding(columns=()) for facts in (theirs, ours))
-    if (a.categories, a.encoding, a.missing) != (b.categories, b.encoding, b.missing):
+    theirs, ours = (each.encoding or InputEncoding(columns=()) for each in (a, b))
+    if (theirs.categories, theirs.encoding, theirs.missing) != (ours.categories, ours.encoding, ours.missing):
         findings.problem(
-            f"/datasets/{place}",
+            pointer,
             "transform_mismatch",
             f"the input of {two} has other categories, or fills missing numbers in another way, than that of {one}: "
             "one network reads both, so list the same `categories` and say the same `missing` in both manifests",
         )
-    elif a.fill != b.fill:
+    elif theirs.fill != ours.fill:
         findings.warn(
             "fill_differs",
             f"missing numbers of {one} and {two} are filled from their own training rows, and the student keeps what "

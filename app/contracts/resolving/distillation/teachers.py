@@ -110,13 +110,18 @@ def check_teacher(
 
 
 def _check_categories(facts: ModelFacts, dataset: DatasetFacts, findings: Findings, pointer: str) -> None:
-    """A teacher of categories reads those that it was trained on, in their order."""
+    """A teacher of categories reads those that it was trained on, in their order, and numbers filled as then."""
     for name, transform in facts.inputs.items():
-        theirs = transform.encoding
+        source = dataset.inputs.get(name) or next(iter(dataset.inputs.values()))
+        theirs, ours = transform.encoding, source.encoding
+        if theirs is not None and theirs.missing is not None and (ours is None or ours.fill != theirs.fill):
+            findings.warn(
+                "fill_differs",
+                f"the teacher was trained on rows of {quoted(theirs.columns)} whose missing numbers were filled in "
+                "another way than the dataset's: fill them before uploading where that matters",
+            )
         if theirs is None or theirs.categories is None:
             continue
-        source = dataset.inputs.get(name) or next(iter(dataset.inputs.values()))
-        ours = source.encoding
         if ours is None or (ours.categories, ours.encoding) != (theirs.categories, theirs.encoding):
             findings.problem(
                 pointer,

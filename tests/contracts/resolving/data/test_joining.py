@@ -125,6 +125,12 @@ def test_inputs_of_other_categories_are_refused_and_of_other_fills_warned_of() -
         facts(size=SIZE),
     ):
         assert codes(resolved(SPEC, one, other)) == [("/datasets/1", "transform_mismatch")]
+    numbers = InputFacts(shape=(2,))
+    second = [
+        each.model_copy(update={"inputs": {"n": numbers, **each.inputs}})
+        for each in (one, having(encoding="one_hot", categories=(("a", "b", "d"),)))
+    ]
+    assert codes(resolved(SPEC, *second)) == [("/datasets/1", "transform_mismatch")], "the second input is compared too"
     means = [having(missing="mean", fill=(fill,) * 4) for fill in (1.0, 2.0)]
     found = resolved(SPEC, *means)
     assert not found.problems

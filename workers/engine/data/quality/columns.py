@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.contracts.resources.manifests import DatasetManifest
+from app.contracts.resources.tables import InputEncoding
 from workers.engine.data.dataset import Dataset
 
 MAX_COLUMNS = 2048
@@ -26,6 +27,8 @@ class InputColumns:
     names: tuple[str, ...]
     values: NDArray[Any]
     flat: bool
+    fill: tuple[float, ...] | None = None
+    """What replaced a missing number in each column, where there were some."""
 
     def at(self, rows: Rows) -> NDArray[np.float64]:
         """These rows, [n, columns]."""
@@ -38,10 +41,20 @@ def input_columns(dataset: Dataset, manifest: DatasetManifest) -> Iterator[Input
         size = prod(tensor.shape[1:])
         if size > MAX_COLUMNS:
             continue
-        listed = getattr(manifest.inputs.get(name), "columns", None) or ()
-        flat = tensor.dim() == 2
-        names = listed if len(listed) == size else tuple(f"{name}[{i}]" for i in range(size))
-        yield InputColumns(tuple(names), tensor.reshape(len(tensor), size).numpy(), flat)
+        encoding = dataset.transforms[name].encoding
+        names = _encoded_names(encoding) or getattr(manifest.inputs.get(name), "columns", None) or ()
+        if len(names) != size:
+            names = tuple(f"{name}[{i}]" for i in range(size))
+        fill = encoding.fill if encoding is not None else None
+        yield InputColumns(tuple(names), tensor.reshape(len(tensor), size).numpy(), tensor.dim() == 2, fill)
+
+
+def _encoded_names(encoding: InputEncoding | None) -> tuple[str, ...]:
+    """The names of one-hot columns, `colour=red`; none for other inputs."""
+    if encoding is None or encoding.categories is None or encoding.encoding != "one_hot":
+        return ()
+    pairs = zip(encoding.columns, encoding.categories, strict=True)
+    return tuple(f"{column}={category}" for column, names in pairs for category in (*names, "(other)"))
 
 
 def spaced(rows: Rows, size: int) -> Rows:

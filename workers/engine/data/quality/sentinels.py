@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from app.contracts.resources.manifests import DatasetManifest
 from app.contracts.resources.statistics import DataWarning
 from workers.engine.data.dataset import Dataset
-from workers.engine.data.quality.columns import input_columns, listed, sample_note, spaced
+from workers.engine.data.quality.columns import InputColumns, input_columns, listed, sample_note, spaced
 
 CUSTOMARY = frozenset(
     sign * number for sign in (1.0, -1.0) for number in (99, 999, 9999, 99999, 999999, 9999999, 32767, 65535, 1e10)
@@ -52,12 +52,18 @@ def sentinels(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarni
         rows = spaced(np.arange(dataset.rows), len(inputs.names))
         values = inputs.at(rows)
         suspects = np.flatnonzero(_may_stand_apart(values))
-        marks = {inputs.names[i]: found for i in suspects if (found := sentinel_of(values[:, i])) is not None}
+        found_at = {int(i): found for i in suspects if (found := sentinel_of(values[:, i])) is not None}
+        marks = {inputs.names[i]: found for i, found in found_at.items() if not _is_fill(inputs, i, found[0])}
         if marks:
             name, (number, count) = next(iter(marks.items()))
             more = f", and the same in {listed(list(marks)[1:])}" if len(marks) > 1 else ""
             note = sample_note(len(rows), dataset.rows)
             yield _warning(f"the input column `{name}` is {number:.10g} in {count} rows{note}{more}", "value", ())
+
+
+def _is_fill(inputs: InputColumns, column: int, number: float) -> bool:
+    """Whether the number is what the reading put in place of missing ones."""
+    return inputs.fill is not None and column < len(inputs.fill) and inputs.fill[column] == number
 
 
 def _may_stand_apart(values: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -72,7 +72,8 @@ def joined_transform(transforms: Mapping[str, InputTransform], layout: InputLayo
         return transforms.get(next(iter(layout.shapes)), IDENTITY)
     each = [(transforms.get(name, IDENTITY), prod(shape)) for name, shape in layout.shapes.items()]
     first = each[0][0]
-    if all(transform == first and not isinstance(first.mean, tuple) for transform, _ in each):
+    single = not isinstance(first.mean, tuple) and not isinstance(first.std, tuple)
+    if single and all(transform == first for transform, _ in each):
         return first
     scale = first.scale if all(transform.scale == first.scale for transform, _ in each) else None
     mean: list[float] = []
@@ -85,4 +86,7 @@ def joined_transform(transforms: Mapping[str, InputTransform], layout: InputLayo
 
 
 def _elements(statistic: float | tuple[float, ...], size: int) -> list[float]:
-    return list(statistic) if isinstance(statistic, tuple) else [statistic] * size
+    """A number for each of `size` elements; one for each channel is repeated over the channel's elements."""
+    if not isinstance(statistic, tuple):
+        return [statistic] * size
+    return [value for value in statistic for _ in range(size // len(statistic))]

@@ -13,7 +13,7 @@ from app.contracts.resources.facts import ModelFacts
 from app.contracts.wire.events import PhaseEvent
 from app.contracts.wire.orders import ExportOutcome, ModelInput, Order, OutputFile
 from workers.engine.common.files import sha256_of
-from workers.engine.export.model_card import METADATA_VERSION
+from workers.engine.export.model_card import METADATA_VERSION, input_order
 from workers.engine.export.onnx import check_onnx, export_onnx
 from workers.engine.models import Network, build
 from workers.engine.models.loading import load_weights
@@ -38,7 +38,9 @@ def export_model(order: Order, emit: Emit) -> ExportOutcome:
     network.load_state_dict(load_weights(Path(model.path), model.manifest, facts.architecture))
     path = Path(order.attempt_dir) / "outputs" / _FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    export_onnx(network, path, _metadata(model, facts), next(iter(facts.inputs), "x"))
+    export_onnx(
+        network, path, _metadata(model, facts), next(iter(facts.inputs), "x") if len(facts.inputs) < 2 else "inputs"
+    )
     check_onnx(path, network, _rows(network))
     file = OutputFile(role="onnx", path=_FILE, bytes=path.stat().st_size, sha256=sha256_of(path))
     return ExportOutcome(files=(file,))
@@ -64,5 +66,6 @@ def _metadata(model: ModelInput, facts: ModelFacts) -> dict[str, Any]:
         "version": METADATA_VERSION,
         "architecture": architecture,
         "inputs": {name: transform.model_dump(mode="json") for name, transform in sorted(facts.inputs.items())},
+        **input_order(facts.inputs),
         "outputs": {name: output.spec.model_dump(mode="json") for name, output in sorted(facts.outputs.items())},
     }

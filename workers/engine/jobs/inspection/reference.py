@@ -125,10 +125,10 @@ def _hint(model: TriedModel, rows: Tensor, found: _Outputs, expected: _Outputs) 
 
 def _variants(model: TriedModel, rows: Tensor, found: _Outputs, expected: _Outputs) -> Iterator[_Variant]:
     yield from _of_outputs(found, expected)
-    for factor, told in ((1 / 255, "1/255"), (255.0, "255")):
+    for factor, shown in ((1 / 255, "1/255"), (255.0, "255")):
         yield _Variant(
             lambda factor=factor: model.predict(rows * factor),  # type: ignore[misc]
-            f"It does with the reference rows times {told}: give raw rows, or another `scale` in `inputs`",
+            f"It does with the reference rows times {shown}: give raw rows, or another `scale` in `inputs`",
         )
     if model.transforms:
         yield _Variant(

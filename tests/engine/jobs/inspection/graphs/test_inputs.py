@@ -163,6 +163,13 @@ def test_several_inputs_are_matched_by_name(
     torch.testing.assert_close(found, (parts[names[0]] * parts[names[1]]) @ torch.from_numpy(W))
 
 
+def test_the_only_input_left_has_the_manifests_name_in_every_fact(tmp_path: Path) -> None:
+    """Trap: a transform that the inspection used under one name, and a job looked for under another."""
+    facts = inspected(product(), tmp_path, inputs={"a": {}, "weights": {"scale": 0.5}})
+    assert set(facts.inputs) == set(facts.input_shapes) == set(facts.graph_inputs) == {"a", "weights"}
+    assert facts.inputs["weights"].scale == 0.5
+
+
 def test_a_constant_fills_an_input_that_the_dataset_does_not_have(tmp_path: Path) -> None:
     """A sampling rate without a batch dimension, and a state whose second dimension is the batch."""
     content = graph(

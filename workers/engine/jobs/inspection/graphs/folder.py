@@ -79,8 +79,8 @@ def _read_into(
     left: int,
 ) -> int:
     """Move the bytes of one tensor from its file into it; returns their number."""
-    told = {entry.key: entry.value for entry in tensor.external_data}
-    location = told.get("location", "").removeprefix("./")
+    fields = {entry.key: entry.value for entry in tensor.external_data}
+    location = fields.get("location", "").removeprefix("./")
     if location not in members:
         shown = ", ".join(f"`{name}`" for name in sorted(members)[:10])
         raise refuse(
@@ -91,8 +91,8 @@ def _read_into(
         contents[location] = archive.read(members[location])
     data = contents[location]
     try:
-        offset = int(told.get("offset", 0))
-        length = int(told["length"]) if "length" in told else len(data) - offset
+        offset = int(fields.get("offset", 0))
+        length = int(fields["length"]) if "length" in fields else len(data) - offset
     except ValueError:
         raise refuse("offset and length of external data must be whole numbers") from None
     if offset < 0 or length < 0 or offset + length > len(data) or length > left:

@@ -61,7 +61,7 @@ class GraphInputs:
         if not graph.inputs:
             raise refuse("it has 0 inputs, expected at least one")
         names = _names([source.name for source in graph.inputs], manifest)
-        specs = _specs(names, manifest)
+        specs = _specs(names, manifest.inputs)
         constants = {
             graph_name: specs[name].constant for graph_name, name in names.items() if specs[name].constant is not None
         }
@@ -111,24 +111,23 @@ def _names(graph: list[str], manifest: ModelManifest) -> dict[str, str]:
         raise UserError(
             "bad_rename", f"several inputs of the graph are called {doubled} here: tell them apart by `rename`"
         )
+    left = [graph_name for graph_name, name in names.items() if name not in manifest.inputs]
+    surplus = [name for name in manifest.inputs if name not in names.values()]
+    if len(left) == len(surplus) == 1:  # the only one that is left has the manifest's name
+        names[left[0]] = surplus[0]
     return names
 
 
-def _specs(names: Mapping[str, str], manifest: ModelManifest) -> dict[str, ModelInputSpec]:
-    """The manifest's inputs by name; the only one matches the only input of the graph whatever its name."""
-    left = [name for name in names.values() if name not in manifest.inputs]
-    surplus = [name for name in manifest.inputs if name not in names.values()]
-    by_graph = {plain: own for own, plain in names.items()}
-    known = {name: spec for name, spec in manifest.inputs.items() if name in by_graph}
-    if len(left) == len(surplus) == 1:
-        known[left[0]] = manifest.inputs[surplus[0]]
-    elif surplus:
+def _specs(names: Mapping[str, str], inputs: Mapping[str, ModelInputSpec]) -> dict[str, ModelInputSpec]:
+    """The manifest's inputs by name. Raises UserError `unknown_input` for others than the graph's."""
+    surplus = [name for name in inputs if name not in names.values()]
+    if surplus:
         raise UserError(
             "unknown_input",
             f"`inputs` names {sorted(surplus)}, the graph's inputs are {sorted(names.values())}: use these names, or "
             "map them with `rename`",
         )
-    return {name: known.get(name, ModelInputSpec()) for name in names.values()}
+    return {name: inputs.get(name, ModelInputSpec()) for name in names.values()}
 
 
 def _fed(name: str, source: GraphInput, spec: ModelInputSpec) -> FedInput:
