@@ -5,7 +5,7 @@ from pathlib import Path
 
 from app.contracts.layouts.summary import layers, parameter_count
 from app.contracts.reports.report import OnnxCheck
-from app.contracts.resources.facts import ModelFacts, OutputFacts
+from app.contracts.resources.facts import ModelFacts, OpenShape, OutputFacts
 from app.contracts.resources.manifests import InputTransform, ModelInputSpec, ModelManifest
 from app.contracts.resources.row_layouts import transform_for
 from app.contracts.specs.architectures import Architecture
@@ -130,6 +130,13 @@ class _Exporter:
             for name, transform in self._inputs(architecture).items()
         }
 
+    def _input_shapes(self, architecture: Architecture) -> dict[str, OpenShape]:
+        """The shape of each input; that of a single one is the network's."""
+        shapes: dict[str, OpenShape] = dict(self._trained.data.layout.shapes)
+        if len(shapes) == 1 and architecture.input_shape is not None:
+            return dict.fromkeys(shapes, architecture.input_shape)
+        return shapes
+
     def facts(self, architecture: Architecture) -> ModelFacts:
         """The facts of an exported model, as an inspection would find them."""
         sizes = architecture.outputs or {}
@@ -137,7 +144,7 @@ class _Exporter:
             architecture=architecture,
             input_shape=architecture.input_shape,
             inputs=self._inputs(architecture),
-            input_shapes=dict(self._trained.data.layout.shapes),
+            input_shapes=self._input_shapes(architecture),
             outputs={
                 each.student.name: OutputFacts(spec=each.student.spec, size=sizes[each.student.name])
                 for each in self._trained.tasks
