@@ -119,7 +119,7 @@ def test_a_student_reads_the_inputs_that_it_selects(tmp_path: Path) -> None:
     arrays = mixed()
     image = {"image": {"kind": "array", "scale": 1 / 255}}
     harness.dataset(arrays, **{**FLAT, "inputs": {**image, **FLAT["inputs"]}})
-    spec = {"kind": "train", "model": {"family": "convnet", "channels": [2], "inputs": ["image"]}}
+    spec: dict[str, Any] = {"kind": "train", "model": {"family": "convnet", "channels": [2], "inputs": ["image"]}}
     outcome = harness.run({**spec, "training": {"epochs": 1}}, job="several")
     assert outcome.student.input_shapes == {"image": (1, 4, 4)}
     assert outcome.student.architecture is not None
@@ -127,7 +127,7 @@ def test_a_student_reads_the_inputs_that_it_selects(tmp_path: Path) -> None:
     alone = EngineHarness(tmp_path / "alone")
     alone.folder.mkdir()
     alone.dataset(arrays, **{**TARGET, "inputs": image})
-    del spec["model"]["inputs"]  # type: ignore[attr-defined]
+    del spec["model"]["inputs"]
     alone.run({**spec, "training": {"epochs": 1}})
     first, second = harness.weights("several"), alone.weights()
     assert all(torch.equal(first[name], second[name]) for name in second), "as if the dataset had no other input"

@@ -43,7 +43,8 @@ def outcome(content: Any, folder: Path, **changes: Any) -> InspectionOutcome:
 
 
 def answers(folder: Path) -> Tensor:
-    return pickle.loads((folder / "answers").read_bytes())  # type: ignore[no-any-return]
+    found: Tensor = pickle.loads((folder / "answers").read_bytes())
+    return found
 
 
 def said(found: InspectionOutcome) -> list[str]:

@@ -141,7 +141,7 @@ def _check_labels(name: str, spec: MultilabelOutput, rows: Rows) -> None:
                     f"{high:.4g}: {'are they percent? Divide them by 100' if percent else 'is it `logits`?'}",
                 )
         case "logits":
-            # Logits from 0 to 1 alone would be probabilities from 0.5 to 0.73 alone: nobody trains such a model.
+            # As logits, numbers from 0 to 1 would be probabilities from 0.5 to 0.73 only: implausible.
             if rows.size >= MIN_LABELS and 0.0 <= low < 0.1 and 0.9 < high <= 1.0:
                 raise UserError(
                     "wrong_output",

@@ -41,9 +41,9 @@ def _misfit(name: str, spec: ArrayInput, row: tuple[int, ...]) -> UserError:
     if np.prod(row) != np.prod(spec.shape):
         return UserError("shape_mismatch", f"{found}, expected {list(spec.shape)}")
     if spec.layout == "channels_last" and channels_first(row) == spec.shape:
-        mend = "`shape` is that of the rows in the file, before `layout` moves the channels: leave `shape` out"
+        way_out = "`shape` describes the rows in the file, before `layout` moves the channels: leave `shape` out"
     elif may_become(channels_first(row), spec.shape):
-        mend = 'leave `shape` out and set `"layout": "channels_last"`, which moves the last side to the front'
+        way_out = 'leave `shape` out and set `"layout": "channels_last"`, which moves the last side to the front'
     else:
-        mend = "`shape` reshapes flat rows only: leave it out, or upload the rows in that shape"
-    return UserError("layout_mismatch", f"{found}, which cannot be read as {list(spec.shape)}: {mend}")
+        way_out = "`shape` reshapes flat rows only: leave it out, or upload the rows in that shape"
+    return UserError("layout_mismatch", f"{found}, which cannot be read as {list(spec.shape)}: {way_out}")

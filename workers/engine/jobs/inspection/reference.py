@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -127,7 +128,7 @@ def _variants(model: TriedModel, rows: Tensor, found: _Outputs, expected: _Outpu
     yield from _of_outputs(found, expected)
     for factor, shown in ((1 / 255, "1/255"), (255.0, "255")):
         yield _Variant(
-            lambda factor=factor: model.predict(rows * factor),  # type: ignore[misc]
+            partial(model.predict, rows * factor),
             f"It does with the reference rows times {shown}: give raw rows, or another `scale` in `inputs`",
         )
     if model.transforms:
