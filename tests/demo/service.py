@@ -30,8 +30,9 @@ def free_port() -> int:
 class Service:
     """`stillhouse serve` on SQLite and local disk below `data`, stopped at the end of the `with` block."""
 
-    def __init__(self, data: Path, workers: int = 1) -> None:
+    def __init__(self, data: Path, workers: int = 1, executable: Path | None = None) -> None:
         self.data = data
+        self._executable = executable or Path(sys.executable).with_name("stillhouse")
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._workers = workers
@@ -40,7 +41,7 @@ class Service:
 
     def __enter__(self) -> Self:
         self.data.mkdir(parents=True, exist_ok=True)
-        command = [str(Path(sys.executable).with_name("stillhouse")), "serve"]
+        command = [str(self._executable), "serve"]
         command += ["--port", str(self.port), "--data", str(self.data), "--workers", str(self._workers)]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("STILLHOUSE_")}
         with self._log.open("wb") as log:
