@@ -85,7 +85,7 @@ def distilled(client: Client, model: str, dataset: dict[str, Any], student: dict
         "dataset": dataset["id"],
         "teachers": [{"model": model}],
         "student": student,
-        "training": {"epochs": 5, "threads": 1},
+        "training": {"epochs": 100, "threads": 1},
     }
     return client.report(client.finish(spec))
 
@@ -93,17 +93,25 @@ def distilled(client: Client, model: str, dataset: dict[str, Any], student: dict
 def test_a_file_type_detector_is_distilled(client: Client, packages: Path, tmp_path: Path) -> None:
     """Rows of 2048 tokens: bytes of small files, and 256 where there is none."""
     draw = np.random.default_rng(0)
-    texts = [b"#!/bin/sh\necho ", b"<html><body>", b"import os\n", b"%PDF-1.4\n", b'{"a": ', b"\x7fELF\x02\x01"]
-    tokens = np.full((240, 2048), 256, np.int32)
+    lines = {
+        b"#!/bin/sh\n": b"echo $HOME && cd ..\n",
+        b"<html><body>\n": b"<p class='a'>text</p>\n",
+        b"import os\n": b"def f(x):\n    return os.path.join(x)\n",
+        b"%PDF-1.4\n": b"1 0 obj << /Type /Page >> endobj\n",
+        b"{\n": b'  "name": [1, 2, 3],\n',
+        b"\x7fELF\x02\x01\x01": b"\x00\x10\x00\xff\x90\x48\x89\xe5",
+    }
+    tokens = np.full((1200, 2048), 256, np.int32)
     for row in tokens:
-        start = np.frombuffer(texts[draw.integers(len(texts))], np.uint8)
-        content = np.concatenate([start, draw.integers(32, 127, draw.integers(50, 900))])
-        row[: len(content)] = content
+        start = list(lines)[draw.integers(len(lines))]
+        content = (start + lines[start] * int(draw.integers(3, 40)))[:1024]
+        row[: len(content)] = np.frombuffer(content, np.uint8)
     np.savez(tmp_path / "files.npz", bytes=tokens)
     manifest = {"name": "files", "format": "npz", "inputs": {"bytes": {"kind": "array", "scale": 1 / 256}}}
     model = uploaded(client, packages, next(iter(GRAPHS)))
     dataset = client.upload("datasets", manifest, tmp_path / "files.npz")
     report = distilled(client, model["id"], dataset, {"family": "mlp", "hidden": [32]})
+    assert report["fidelity"]["target_label"]["agreement"] > 0.9
     say(f"magika: agreement {report['fidelity']}, compression {report['compression']['parameters']:.0f}")
 
 
@@ -121,4 +129,5 @@ def test_a_classifier_of_text_lines_is_distilled(client: Client, packages: Path,
     model = uploaded(client, packages, "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx")
     dataset = client.upload("datasets", manifest, tmp_path / "lines.npz")
     report = distilled(client, model["id"], dataset, {"family": "convnet", "channels": [4, 8]})
+    assert report["fidelity"]["angle"]["agreement"] > 0.9
     say(f"rapidocr: agreement {report['fidelity']}, compression {report['compression']['parameters']:.0f}")
