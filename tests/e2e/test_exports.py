@@ -37,6 +37,9 @@ def test_students_and_uploads_have_onnx_after_the_fact(client: Client, tmp_path:
     job = client.finish({"kind": "train", "dataset": dataset, "model": model, "training": {"epochs": 1}})
     student = exported(client, job["student"], tmp_path / "student.onnx")
     assert outputs(student, x).shape == (90, 2)
+    rows = np.stack([np.zeros(4), np.ones(4), np.arange(4) / 4]).astype(np.float32)
+    shown = client.get(f"/v1/models/{job['student']}")["examples"]["y"]
+    np.testing.assert_allclose(shown, outputs(student, rows), atol=1e-5)
     assert "# A mlp network" in onnx.load(student).metadata_props[0].value
     roles = [file["role"] for file in client.get(f"/v1/models/{job['student']}")["files"]]
     assert roles == ["weights", "onnx"]

@@ -95,6 +95,15 @@ def test_a_graph_of_tokens_and_numbers_is_distilled(client: Client, tmp_path: Pa
     student = client.get(f"/v1/models/{job['student']}")
     assert student["input_shape"] == [9]
     assert list(student["inputs"]) == ["tokens", "numbers"]
+    assert [len(row) for row in student["examples"]["label"]] == [3, 3, 3]
+    weights = client.download(f"/v1/models/{job['student']}/weights", tmp_path / "student.safetensors")
+    shapes = student["input_shapes"]
+    inputs = {name: {**transform, "shape": shapes[name]} for name, transform in student["inputs"].items()}
+    described = {"name": "again", "format": "safetensors", "inputs": inputs}
+    described |= {part: student[part] for part in ("architecture", "outputs")}
+    uploaded = client.upload("models", described, weights)
+    assert uploaded["state"] == "ready", uploaded["rejection"]
+    np.testing.assert_allclose(uploaded["examples"]["label"], student["examples"]["label"], atol=1e-5)
     again = client.http.post(
         "/v1/jobs?dry_run=true",
         json={**spec, "teachers": [{"model": job["student"]}], "student": {**spec["student"], "inputs": ["numbers"]}},

@@ -21,7 +21,7 @@ from app.contracts.resolving.distillation.classes import (
     with_classes,
 )
 from app.contracts.resolving.distillation.features import check_features
-from app.contracts.resolving.distillation.methods import check_store, outputs_of
+from app.contracts.resolving.distillation.methods import check_store
 from app.contracts.resolving.distillation.phases import check_annealing, check_stopping
 from app.contracts.resolving.distillation.searches import check_search
 from app.contracts.resolving.distillation.teachers import (
@@ -274,7 +274,7 @@ def _resolved_distillation(
         check_teacher(ref, facts, goal, dataset, findings, f"{pointer}/teachers/{i}")
     if goal.labelled == 0:
         findings.warn("no_labels", f"`{goal.name}` has no labels in the training split: it learns from teachers alone")
-    outputs = outputs_of([(facts, ref.output) for facts, ref in zip(known, teachers, strict=True)])
+    outputs = [taught_output(ref, facts, goal) for ref, facts in zip(teachers, known, strict=True)]
     distillation = resolved_terms(distillation, goal, outputs, findings, f"{pointer}/distillation")
     check_annealing(distillation, goal, dataset.splits.get("train", 0), findings, f"{pointer}/distillation")
     return distillation

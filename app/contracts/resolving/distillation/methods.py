@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from app.contracts.base import members, method_of
 from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.findings import Findings, quoted
-from app.contracts.resources.facts import ModelFacts, OutputFacts
+from app.contracts.resources.facts import OutputFacts
 from app.contracts.specs.distillation import DistillationSpec, LogitTerm, SoftTargetTerm
 from app.contracts.specs.stores import StoreSpec
 
@@ -96,14 +96,3 @@ def check_combination(spec: DistillationSpec, goal: Goal, teachers: int, finding
         )
     elif teachers < 2:
         findings.problem(f"{pointer}/combine", "too_few_teachers", "there is one teacher: nothing to weigh")
-
-
-def outputs_of(facts: Sequence[tuple[ModelFacts | OutputFacts | None, str | None]]) -> list[OutputFacts | None]:
-    """The output that each teacher teaches with: (facts, output's name) -> its facts, None where unknown."""
-    found: list[OutputFacts | None] = []
-    for known, output in facts:
-        if isinstance(known, ModelFacts):
-            found.append(known.outputs.get(output or ""))
-        else:
-            found.append(known)
-    return found

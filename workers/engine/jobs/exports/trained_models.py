@@ -1,18 +1,21 @@
 """Export of a trained job: weights, ONNX, facts and manifests of the models."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from app.contracts.layouts.summary import layers, parameter_count
 from app.contracts.reports.report import OnnxCheck
-from app.contracts.resources.facts import ModelFacts, OpenShape, OutputFacts
+from app.contracts.resources.facts import Examples, ModelFacts, OutputFacts
 from app.contracts.resources.manifests import InputTransform, ModelInputSpec, ModelManifest
 from app.contracts.resources.row_layouts import transform_for
 from app.contracts.specs.architectures import Architecture
 from app.contracts.wire.orders import PEER_ROLES, PREDICTIONS_ROLES, OutputFile, OutputRole, PeerModel
 from workers.engine.common.files import sha256_of
+from workers.engine.data.rows.joined import InputLayout
 from workers.engine.data.transform import apply
 from workers.engine.evaluation.evaluate import Evaluation
+from workers.engine.evaluation.examples import RawModel, network_examples, network_outputs
 from workers.engine.export.model_card import Provenance
 from workers.engine.export.model_card import metadata as model_metadata
 from workers.engine.export.onnx import check_onnx, export_onnx
@@ -20,6 +23,7 @@ from workers.engine.export.safetensors import export_safetensors
 from workers.engine.jobs.evaluate import Evaluated, outputs_folder
 from workers.engine.jobs.runs.results import TrainedModel
 from workers.engine.jobs.trained import Trained
+from workers.engine.models import Network
 from workers.engine.tasks.supervision import losses_on_labels
 
 _CHECKED_ROWS = 2048
@@ -52,12 +56,9 @@ def export_trained(trained: Trained, evaluated: Evaluated) -> Exported:
         files=[*predictions, student, *([control] if control else ()), *peers, *graphs],
         student=student,
         control=control,
-        peers=tuple(
-            PeerModel(role=PEER_ROLES[i], facts=exporter.facts(peer), manifest=exporter.manifest(peer))
-            for i, peer in enumerate(trained.run_spec.peers)
-        ),
+        peers=tuple(exporter.peer(i, peer) for i, peer in enumerate(trained.peers)),
         checks=checks,
-        facts=exporter.facts(trained.run_spec.architecture),
+        facts=exporter.facts(trained.student),
         manifest=exporter.manifest(trained.run_spec.architecture),
     )
 
@@ -130,28 +131,39 @@ class _Exporter:
             for name, transform in self._inputs(architecture).items()
         }
 
-    def _input_shapes(self, architecture: Architecture) -> dict[str, OpenShape]:
+    def _input_shapes(self, architecture: Architecture) -> dict[str, tuple[int, ...]]:
         """The shape of each input; that of a single one is the network's."""
-        shapes: dict[str, OpenShape] = dict(self._trained.data.layout.shapes)
+        shapes = dict(self._trained.data.layout.shapes)
         if len(shapes) == 1 and architecture.input_shape is not None:
             return dict.fromkeys(shapes, architecture.input_shape)
         return shapes
 
-    def facts(self, architecture: Architecture) -> ModelFacts:
+    def facts(self, model: TrainedModel) -> ModelFacts:
         """The facts of an exported model, as an inspection would find them."""
+        architecture = model.network.architecture
         sizes = architecture.outputs or {}
         return ModelFacts(
             architecture=architecture,
             input_shape=architecture.input_shape,
             inputs=self._inputs(architecture),
-            input_shapes=self._input_shapes(architecture),
+            input_shapes={**self._input_shapes(architecture)},
             outputs={
                 each.student.name: OutputFacts(spec=each.student.spec, size=sizes[each.student.name])
                 for each in self._trained.tasks
             },
             parameters=parameter_count(architecture),
             layers=layers(architecture),
+            examples=self._examples(model.network),
         )
+
+    def _examples(self, network: Network) -> Examples:
+        layout = InputLayout(self._input_shapes(network.architecture))
+        return network_examples(RawModel(layout, self._inputs(network.architecture), partial(network_outputs, network)))
+
+    def peer(self, index: int, model: TrainedModel) -> PeerModel:
+        """A peer as the outcome names it."""
+        manifest = self.manifest(model.network.architecture)
+        return PeerModel(role=PEER_ROLES[index], facts=self.facts(model), manifest=manifest)
 
     def manifest(self, architecture: Architecture) -> ModelManifest:
         """The manifest of an exported model, as for an upload."""

@@ -27,8 +27,9 @@ from app.contracts.resources.row_layouts import rows_shape, statistics_misfit
 from app.contracts.specs.architectures import Architecture
 from workers.engine.data.quality.meaning import check_meaning
 from workers.engine.data.rows.joined import IDENTITY, InputLayout
+from workers.engine.evaluation.examples import RawModel, examples_of, network_outputs, plain_rows
 from workers.engine.jobs.inspection.reference import check_reference
-from workers.engine.jobs.inspection.trial import RowKind, TriedModel, examples_of, plain_rows, try_out
+from workers.engine.jobs.inspection.trial import RowKind, try_out
 from workers.engine.models.build import build
 from workers.engine.models.loading import load_weights, loading_notes
 from workers.engine.models.network import Network
@@ -102,7 +103,7 @@ def inspect_family_model(path: Path, manifest: ModelManifest) -> ModelFacts:
     network.load_state_dict(weights)
     network.eval()
     transforms = {name: spec.transform for name, spec in manifest.inputs.items()}
-    tried = TriedModel(layout, transforms, partial(_outputs_of, network))
+    tried = RawModel(layout, transforms, partial(network_outputs, network))
     if not all(bool(values.isfinite().all()) for values in tried.forward(network.example()).values()):
         raise UserError(
             "not_finite",
@@ -130,7 +131,7 @@ def _check_trial_rows(network: Network, shape: tuple[int, ...], outputs: Mapping
     if prod(shape) * TRIAL_ROWS > MAX_TRIAL_NUMBERS:
         return
     rows = torch.randn(TRIAL_ROWS, *shape, generator=torch.Generator().manual_seed(0))
-    for name, values in _outputs_of(network, rows).items():
+    for name, values in network_outputs(network, rows).items():
         check_meaning(name, outputs[name].spec, values.double().numpy())
 
 
@@ -139,11 +140,6 @@ def _input_shapes(manifest: ModelManifest, row: tuple[int, ...]) -> dict[str, tu
     if len(manifest.inputs) < 2:
         return {next(iter(manifest.inputs), "x"): row}
     return {name: spec.shape or row for name, spec in manifest.inputs.items()}
-
-
-def _outputs_of(network: Network, x: Tensor) -> dict[str, Tensor]:
-    with torch.no_grad():
-        return {name: values.float() for name, values in network(x).items()}
 
 
 def _rows(layout: InputLayout, kind: RowKind, count: int) -> Tensor:

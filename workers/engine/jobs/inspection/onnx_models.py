@@ -17,6 +17,7 @@ from torch import Tensor
 from app.contracts.problems import UserError
 from app.contracts.resources.facts import Layer, ModelFacts, OutputFacts
 from app.contracts.resources.manifests import ModelManifest
+from workers.engine.evaluation.examples import RawModel, examples_of
 from workers.engine.jobs.inspection.graphs.checks import check_closed, check_valid
 from workers.engine.jobs.inspection.graphs.counting import stored_numbers
 from workers.engine.jobs.inspection.graphs.errors import first_line, refuse
@@ -25,7 +26,7 @@ from workers.engine.jobs.inspection.graphs.inputs import GraphInputs, check_shap
 from workers.engine.jobs.inspection.graphs.outputs import check_outputs, matched
 from workers.engine.jobs.inspection.graphs.zipmap import cut_zip_maps
 from workers.engine.jobs.inspection.reference import check_reference
-from workers.engine.jobs.inspection.trial import RowKind, TrialFailedError, TriedModel, examples_of, try_out
+from workers.engine.jobs.inspection.trial import RowKind, TrialFailedError, try_out
 from workers.engine.models.onnx_graph import OnnxGraph
 from workers.engine.teachers.consistency import tolerance_of
 
@@ -58,7 +59,7 @@ def inspect_onnx_model(path: Path, manifest: ModelManifest, folder: Path | None 
     outputs = check_outputs(manifest, names, trial.outputs, TRIAL_ROWS)
     _check_open_sizes(graph, inputs, trial, names, outputs)
     graph.feeds = inputs.feeds(trial.shapes)
-    tried = TriedModel(
+    tried = RawModel(
         inputs.layout(trial.shapes),
         {each.name: each.spec.transform for each in inputs.fed},
         _forward(graph, names),

@@ -12,14 +12,15 @@ from app.contracts.resources.manifests import InputTransform, ModelManifest
 from app.contracts.resources.reference import Reference
 from workers.engine.data.rows.joined import IDENTITY, InputLayout, joined, transformed
 from workers.engine.data.transform import apply
-from workers.engine.jobs.inspection.trial import TrialFailedError, TriedModel
+from workers.engine.evaluation.examples import RawModel
+from workers.engine.jobs.inspection.trial import TrialFailedError
 
 RELATIVE = 1e-3
 OF_SPREAD = 1e-4
 _Outputs = Mapping[str, Tensor]
 
 
-def check_reference(manifest: ModelManifest, model: TriedModel, open_inputs: Sequence[str] = ()) -> None:
+def check_reference(manifest: ModelManifest, model: RawModel, open_inputs: Sequence[str] = ()) -> None:
     """Compare the outputs for the manifest's reference rows, if it has any.
 
     Raises UserError `reference_mismatch`, `unknown_input`, `shape_mismatch`, `open_shape`.
@@ -44,7 +45,7 @@ def check_reference(manifest: ModelManifest, model: TriedModel, open_inputs: Seq
     raise UserError("reference_mismatch", _message(found, expected, _hint(model, rows, found, expected)))
 
 
-def _rows(reference: Reference, model: TriedModel, open_inputs: Sequence[str]) -> Tensor:
+def _rows(reference: Reference, model: RawModel, open_inputs: Sequence[str]) -> Tensor:
     """The reference rows as raw rows of the model, several inputs joined; a single input matches by being single."""
     shapes = model.layout.shapes
     given = dict(reference.inputs)
@@ -112,7 +113,7 @@ class _Variant:
     hint: str
 
 
-def _hint(model: TriedModel, rows: Tensor, found: _Outputs, expected: _Outputs) -> str | None:
+def _hint(model: RawModel, rows: Tensor, found: _Outputs, expected: _Outputs) -> str | None:
     """The first variant that reproduces the reference."""
     for variant in _variants(model, rows, found, expected):
         try:
@@ -124,7 +125,7 @@ def _hint(model: TriedModel, rows: Tensor, found: _Outputs, expected: _Outputs) 
     return None
 
 
-def _variants(model: TriedModel, rows: Tensor, found: _Outputs, expected: _Outputs) -> Iterator[_Variant]:
+def _variants(model: RawModel, rows: Tensor, found: _Outputs, expected: _Outputs) -> Iterator[_Variant]:
     yield from _of_outputs(found, expected)
     for factor, shown in ((1 / 255, "1/255"), (255.0, "255")):
         yield _Variant(
@@ -184,7 +185,7 @@ def _same_numbers(found: Tensor, expected: Tensor) -> list[int] | None:
     return order
 
 
-def _of_axes(model: TriedModel, rows: Tensor) -> Iterator[_Variant]:
+def _of_axes(model: RawModel, rows: Tensor) -> Iterator[_Variant]:
     """Rows of images whose numbers stand in another order."""
     if len(model.layout.shapes) != 1:
         return

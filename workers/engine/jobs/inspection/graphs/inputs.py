@@ -12,9 +12,10 @@ from torch import Tensor
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import MAX_INPUTS, ModelInputSpec, ModelManifest
 from workers.engine.data.rows.joined import InputLayout
+from workers.engine.evaluation.examples import plain_rows
 from workers.engine.jobs.inspection.family_models import check_row, check_transform
 from workers.engine.jobs.inspection.graphs.errors import refuse
-from workers.engine.jobs.inspection.trial import RowKind, plain_rows
+from workers.engine.jobs.inspection.trial import RowKind
 from workers.engine.models.onnx_graph import Feeds, GraphInput, OnnxGraph
 
 SIDES = (32, 64, 48, 224, 128, 16, 8, 4, 2, 1, 256)
