@@ -1,5 +1,6 @@
 """Errors in a client's input, and errors of jobs and inspections."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import ConfigDict, Field
@@ -49,3 +50,10 @@ class UserError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+def listed(names: Iterable[str], most: int = 8) -> str:
+    """The first names, and how many more there are, for a message."""
+    ordered = list(names)
+    shown = ", ".join(f"`{name}`" for name in ordered[:most])
+    return shown + (f" and {len(ordered) - most} more" if len(ordered) > most else "")

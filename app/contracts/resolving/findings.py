@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from app.contracts.problems import Problem
+from app.contracts.problems import Problem, listed
 
 
 @dataclass
@@ -29,6 +29,4 @@ class Findings:
 
 def quoted(names: Iterable[str]) -> str:
     """A short, stable list of names for an error's detail."""
-    listed = sorted(names)
-    shown = ", ".join(f"`{name}`" for name in listed[:20])
-    return (shown + (f" and {len(listed) - 20} more" if len(listed) > 20 else "")) or "none"
+    return listed(sorted(names), most=20) or "none"

@@ -2,9 +2,18 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import assert_never
 
-from app.contracts.problems import Problem
-from app.contracts.resources.manifests import ClassTarget, DatasetManifest, TargetSpec, ValueTarget
+from app.contracts.problems import Problem, listed
+from app.contracts.resources.manifests import (
+    ClassTarget,
+    DatasetManifest,
+    MultilabelTarget,
+    TargetSpec,
+    TeacherTarget,
+    ValueTarget,
+    VectorTarget,
+)
 
 
 def column_problems(manifest: DatasetManifest) -> list[Problem]:
@@ -19,7 +28,7 @@ def _duplicates(manifest: DatasetManifest) -> Iterator[Problem]:
             yield Problem(
                 pointer=f"/inputs/{name}/columns",
                 code="duplicate_column",
-                detail=f"expected every column once, found {_listed(doubled)} more than once: list it once",
+                detail=f"expected every column once, found {listed(doubled)} more than once: list it once",
             )
 
 
@@ -28,23 +37,24 @@ def _targets_among_inputs(manifest: DatasetManifest) -> Iterator[Problem]:
     for name, spec in manifest.inputs.items():
         inputs = set(spec.columns or (name,))
         for target, what in manifest.targets.items():
-            shared = inputs.intersection(_columns(target, what))
+            shared = inputs.intersection(columns_of(target, what))
             reconstructs = what.kind not in ("class", "value") and shared == inputs
             if shared and not reconstructs:
+                names = listed((each[:60] for each in sorted(shared)), most=5)
                 yield Problem(
                     pointer=f"/inputs/{name}" + ("/columns" if spec.columns else ""),
                     code="target_among_inputs",
-                    detail=f"expected columns that are known before the answer, found {_listed(sorted(shared))} of the "
+                    detail=f"expected columns that are known before the answer, found {names} of the "
                     f"target `{target}`: a model would copy it. Leave it out of the input, or drop the target",
                 )
 
 
-def _columns(name: str, target: TargetSpec) -> tuple[str, ...]:
-    if isinstance(target, ClassTarget | ValueTarget):
-        return (target.column or name,)
-    return target.columns or (name,)
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(f"`{name[:60]}`" for name in names[:5])
-    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+def columns_of(name: str, target: TargetSpec) -> tuple[str, ...]:
+    """The columns (or npz keys) that a target reads."""
+    match target:
+        case ClassTarget() | ValueTarget():
+            return (target.column or name,)
+        case MultilabelTarget() | VectorTarget() | TeacherTarget():
+            return target.columns or (name,)
+        case _:
+            assert_never(target)

@@ -1,20 +1,19 @@
 """Columns of a file as targets: validated, with missing labels marked."""
 
 from collections.abc import Mapping, Sequence
-from typing import assert_never
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from app.contracts.problems import UserError
+from app.contracts.resources.columns import columns_of
 from app.contracts.resources.manifests import (
     ClassTarget,
     MultilabelTarget,
     TargetSpec,
     TeacherTarget,
     ValueTarget,
-    VectorTarget,
 )
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.formats.common import Array
@@ -24,17 +23,6 @@ from workers.engine.data.tables.text import BOOLEANS, as_numbers, canonical, is_
 
 MISSING = -1
 MAX_CLASSES = 65_536
-
-
-def columns_of(name: str, target: TargetSpec) -> tuple[str, ...]:
-    """The columns (or npz keys) that a target reads."""
-    match target:
-        case ClassTarget() | ValueTarget():
-            return (target.column or name,)
-        case MultilabelTarget() | VectorTarget() | TeacherTarget():
-            return target.columns or (name,)
-        case _:
-            assert_never(target)
 
 
 def _first_row(mask: object) -> int:

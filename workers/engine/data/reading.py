@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.problems import UserError
+from app.contracts.resources.columns import columns_of
 from app.contracts.resources.facts import DatasetFacts, InputFacts, TargetFacts
 from app.contracts.resources.manifests import (
     ArrayInput,
@@ -29,7 +30,7 @@ from app.contracts.resources.tables import CategoryInput, InputEncoding
 from workers.engine.data.dataset import Dataset, TargetColumn
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.read import read_arrays
-from workers.engine.data.labels import class_column, columns_of, number_column
+from workers.engine.data.labels import class_column, number_column
 from workers.engine.data.quality.checks import warnings_of
 from workers.engine.data.quality.statistics import target_statistics
 from workers.engine.data.rows.layout import arranged

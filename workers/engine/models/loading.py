@@ -9,10 +9,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from app.contracts.layouts.summary import buffer_shapes, parameter_shapes
-from app.contracts.problems import UserError
+from app.contracts.problems import UserError, listed
 from app.contracts.resources.manifests import ModelManifest
 from app.contracts.specs.architectures import Architecture
-from workers.engine.models.parameter_names import COUNTER, MatchedNames, check_names, listed, matched
+from workers.engine.models.parameter_names import COUNTER, MatchedNames, check_names, matched
 from workers.engine.models.safetensors_header import TensorEntry, read_header
 from workers.engine.models.weight_norm import folded
 

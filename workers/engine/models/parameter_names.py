@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.contracts.layouts.summary import buffer_shapes, parameter_shapes
-from app.contracts.problems import UserError
+from app.contracts.problems import UserError, listed
 from app.contracts.resources.manifests import ModelManifest
 from app.contracts.specs.architectures import Architecture
 from workers.engine.models.weight_norm import normed_weights
@@ -13,7 +13,6 @@ from workers.engine.models.weight_norm import normed_weights
 COMMON_PREFIXES = ("module.", "_orig_mod.", "model.")
 """Prefixes that DataParallel, torch.compile and Lightning put before every name."""
 COUNTER = "num_batches_tracked"
-_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -132,10 +131,3 @@ def _way_out(found: MatchedNames) -> str:
             '`rename` (`"prefix.": ""` drops one)'
         )
     return "; make `architecture` say what the file holds"
-
-
-def listed(names: Iterable[str]) -> str:
-    """The first names, and how many more."""
-    ordered = list(names)
-    more = f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""
-    return ", ".join(f"`{name}`" for name in ordered[:_SHOWN]) + more

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from app.contracts.problems import listed
 from app.contracts.resources.manifests import DatasetManifest
 from app.contracts.resources.statistics import DataWarning
 from workers.engine.data.dataset import Dataset, TargetColumn
-from workers.engine.data.quality.columns import listed
 
 FEW = 5
 

@@ -59,18 +59,14 @@ def _encoded_names(encoding: InputEncoding | None) -> tuple[str, ...]:
 
 def spaced(rows: Rows, size: int) -> Rows:
     """At most MAX_ROWS of these rows, and MAX_NUMBERS numbers at `size` a row, evenly spaced."""
-    most = min(MAX_ROWS, max(1, MAX_NUMBERS // size))
-    if len(rows) <= most:
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
+    return evenly(rows, min(MAX_ROWS, max(1, MAX_NUMBERS // size)))
+
+
+def evenly(rows: Rows, most: int) -> Rows:
+    """At most so many of these rows, evenly spaced."""
+    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
 
 
 def sample_note(used: int, total: int) -> str:
     """The end of a message about a sample of the rows; empty if all rows were used."""
     return "" if used >= total else f" (in a sample of {used} of {total} rows)"
-
-
-def listed(names: list[str], most: int = 8) -> str:
-    """A short list of names for a message."""
-    shown = ", ".join(f"`{name}`" for name in names[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from app.contracts.resources.manifests import DatasetManifest, SplitName
 from app.contracts.resources.statistics import DataWarning
 from workers.engine.data.dataset import Dataset
-from workers.engine.data.quality.columns import sample_note
+from workers.engine.data.quality.columns import evenly, sample_note
 
 MAX_HASHED = 128
 MAX_ROWS = 500_000
@@ -37,13 +37,13 @@ def duplicates(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarn
     if not others:
         return
     inputs = [tensor.reshape(len(tensor), -1).numpy() for tensor in dataset.inputs.values()]
-    train = _spaced(dataset.splits["train"].numpy(), MAX_ROWS)
+    train = evenly(dataset.splits["train"].numpy(), MAX_ROWS)
     hashes = _hashes(inputs, train)
     order = np.argsort(hashes)
     train, hashes = train[order], hashes[order]
     for name in others:
         every = dataset.splits[name].numpy()
-        rows = _spaced(every, MAX_COMPARED)
+        rows = evenly(every, MAX_COMPARED)
         copies, least = _copies(inputs, rows, train, hashes), max(MIN_ROWS, MIN_SHARE * len(rows))
         count = int(_unexpected(inputs, copies, dataset.rows).sum()) if len(copies) >= least else 0
         if count < least:
@@ -55,10 +55,6 @@ def duplicates(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarn
             f"as a row of the training split{note}, expected none: what is measured on them is memory. Remove the "
             "copies, or keep copies in one split by `splits.column`",
         )
-
-
-def _spaced(rows: Rows, most: int) -> Rows:
-    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
 
 
 def _copies(inputs: list[Numbers], rows: Rows, train: Rows, hashes: Hashes) -> Rows:
@@ -74,7 +70,7 @@ def _hashes(inputs: list[Numbers], rows: Rows) -> Hashes:
     total = np.zeros(len(rows), np.uint64)
     random = np.random.default_rng(0)
     for each in inputs:
-        chosen = _spaced(np.arange(each.shape[1]), MAX_HASHED)
+        chosen = evenly(np.arange(each.shape[1]), MAX_HASHED)
         factors = random.integers(0, 1 << 63, len(chosen), dtype=np.uint64) * np.uint64(2) + np.uint64(1)
         step = max(1, _CHUNK // len(chosen))
         for start in range(0, len(rows), step):
@@ -100,9 +96,9 @@ def _mixed(words: Hashes) -> Hashes:
 def _unexpected(inputs: list[Numbers], rows: Rows, total: int) -> NDArray[np.bool_]:
     """Bool [n]: whether `rows` would hardly occur twice among `total` rows whose columns were independent."""
     expected = np.full(len(rows), log(total))
-    sample = _spaced(np.arange(total), MAX_SAMPLE)
+    sample = evenly(np.arange(total), MAX_SAMPLE)
     for each in inputs:
-        for column in _spaced(np.arange(each.shape[1]), MAX_HASHED):
+        for column in evenly(np.arange(each.shape[1]), MAX_HASHED):
             values, counts = np.unique(each[sample, column], return_counts=True)
             places = np.minimum(np.searchsorted(values, each[rows, column]), len(values) - 1)
             seen = np.where(values[places] == each[rows, column], counts[places], 1)

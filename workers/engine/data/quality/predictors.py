@@ -6,10 +6,11 @@ from math import lgamma, log
 import numpy as np
 from numpy.typing import NDArray
 
+from app.contracts.problems import listed
 from app.contracts.resources.manifests import DatasetManifest
 from app.contracts.resources.statistics import DataWarning
 from workers.engine.data.dataset import Dataset, TargetColumn
-from workers.engine.data.quality.columns import InputColumns, input_columns, listed, sample_note, spaced
+from workers.engine.data.quality.columns import InputColumns, input_columns, sample_note, spaced
 
 MIN_ROWS = 20
 CORRELATION = 0.999

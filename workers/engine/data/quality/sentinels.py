@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from app.contracts.problems import listed
 from app.contracts.resources.manifests import DatasetManifest
 from app.contracts.resources.statistics import DataWarning
 from workers.engine.data.dataset import Dataset
-from workers.engine.data.quality.columns import InputColumns, input_columns, listed, sample_note, spaced
+from workers.engine.data.quality.columns import InputColumns, input_columns, sample_note, spaced
 
 CUSTOMARY = frozenset(
     sign * number for sign in (1.0, -1.0) for number in (99, 999, 9999, 99999, 999999, 9999999, 32767, 65535, 1e10)
