@@ -31,11 +31,9 @@ def printable(text: str) -> str:
     return text
 
 
-Name = Annotated[
-    str,
-    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$"),
-    Field(description="1 to 64 letters, digits, `_`, `.` or `-`, starting with a letter or digit."),
-]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$"
+NAME_FORM = "1 to 64 letters, digits, `_`, `.` or `-`, starting with a letter or digit"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN), Field(description=f"{NAME_FORM}.")]
 """A name that appears in parameter names, metric names and URLs."""
 
 Title = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(printable)]

@@ -8,6 +8,7 @@ from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from app.contracts.base import NAME_FORM, NAME_PATTERN
 from app.contracts.problems import Problem
 from app.http import strict_json
 from app.http.errors import BadRequest, Invalid
@@ -124,6 +125,8 @@ def _detail(item: ErrorDetails, code: str) -> str:
         hint = _id_hint(item["input"], item["ctx"]["pattern"])
         if hint is not None:
             return hint
+        if item["ctx"]["pattern"] == NAME_PATTERN:
+            return f"expected {NAME_FORM}, found other characters or too many: write `_` for them"
     message = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if code in _SPEAKING:
         return message[:_LONGEST_DETAIL]

@@ -125,6 +125,13 @@ def test_the_input_is_not_echoed(document: Any) -> None:
     assert "s3cret" not in caught.value.document("/").model_dump_json()
 
 
+def test_a_name_with_other_characters_is_told_what_to_write() -> None:
+    with pytest.raises(Invalid) as caught:
+        parse_as(JOB_SPEC, json.dumps(train(target="Identity:0")).encode())
+    assert "1 to 64 letters" in caught.value.detail
+    assert "write `_` for them" in caught.value.detail
+
+
 def test_a_key_too_long_to_show_ends_the_pointer_above_it() -> None:
     assert faults(train(labels={"k" * 5000: "v"})) == {"/labels": "bad_format"}
 

@@ -13,6 +13,7 @@ from workers.engine.models.weight_norm import normed_weights
 COMMON_PREFIXES = ("module.", "_orig_mod.", "model.")
 """Prefixes that DataParallel, torch.compile and Lightning put before every name."""
 COUNTER = "num_batches_tracked"
+_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -111,12 +112,13 @@ def check_names(found: MatchedNames) -> None:
     """Raises UserError `bad_rename`, `missing_parameters` or `unexpected_parameters`."""
     if found.doubled:
         raise UserError(
-            "bad_rename", f"`rename` maps several parameters of the file to {listed(found.doubled)}: give each its own"
+            "bad_rename",
+            f"`rename` maps several parameters of the file to {listed(found.doubled, most=_SHOWN)}: give each its own",
         )
     if not found.missing and not found.unexpected:
         return
-    parts = [f"missing: {listed(found.missing)}"] if found.missing else []
-    parts += [f"unexpected: {listed(found.unexpected)}"] if found.unexpected else []
+    parts = [f"missing: {listed(found.missing, most=_SHOWN)}"] if found.missing else []
+    parts += [f"unexpected: {listed(found.unexpected, most=_SHOWN)}"] if found.unexpected else []
     code = "missing_parameters" if found.missing else "unexpected_parameters"
     raise UserError(code, f"the file does not fit the architecture: {'; '.join(parts)}{_way_out(found)}")
 
