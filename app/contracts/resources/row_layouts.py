@@ -75,6 +75,23 @@ def is_channels_last_suspected(shape: Sequence[int]) -> bool:
     return len(shape) == 3 and shape[-1] in _CHANNELS and shape[0] not in _CHANNELS
 
 
+def has_two_orders(shape: Sequence[int]) -> bool:
+    """Whether the numbers of an image of this shape may be listed channel by channel or pixel by pixel."""
+    return len(shape) == 3 and shape[0] > 1 and prod(shape[1:]) > 1
+
+
+def assumed_order(found: Sequence[int], wanted: Sequence[int]) -> str | None:
+    """What is assumed where flat rows are read as images of several channels, or such images as flat rows."""
+    image = wanted if len(found) == 1 else found
+    if len(found) == len(wanted) or not (len(found) == 1 or len(wanted) == 1) or not has_two_orders(image):
+        return None
+    return (
+        f"rows of shape {list(found)} are read as {list(wanted)}, channel by channel ({image[0]} channels of "
+        f"{image[1]} x {image[2]}): if the model's numbers stand pixel by pixel, give the dataset's input the `shape` "
+        "[height, width, channels] and the layout of the model"
+    )
+
+
 def statistics_misfit(transform: InputTransform, shape: Sequence[int]) -> str | None:
     """What is wrong with the number of means or deviations for rows of `rows_shape`; None where they fit."""
     for field, statistic in (("mean", transform.mean), ("std", transform.std)):

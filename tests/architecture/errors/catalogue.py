@@ -111,6 +111,7 @@ SPECS: Final[Mapping[str, str]] = {
     "bad_depth": "choose a depth of the family",
     "batch_too_small": "raise `batch_size`",
     "category_mismatch": "list the teacher's `categories` in the dataset's manifest",
+    "order_assumed": "give the dataset's input its `shape` and `layout`",
     "channels_last_suspected": "set `layout` for the dataset's input",
     "class_names_differ": "use a teacher of the dataset's classes",
     "class_weights_mismatch": "give one weight for each class",

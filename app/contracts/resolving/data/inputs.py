@@ -11,7 +11,14 @@ from app.contracts.problems import Problem
 from app.contracts.resolving.findings import quoted
 from app.contracts.resources.facts import DatasetFacts, ModelFacts, OpenShape
 from app.contracts.resources.manifests import InputTransform
-from app.contracts.resources.row_layouts import misfit, rows_shape, statistics_misfit, way_out
+from app.contracts.resources.row_layouts import (
+    assumed_order,
+    has_two_orders,
+    misfit,
+    rows_shape,
+    statistics_misfit,
+    way_out,
+)
 
 Shapes = Mapping[str, tuple[int, ...]]
 """The shape of one row of each input, in the order of the manifest."""
@@ -63,11 +70,27 @@ def inputs_read(model: ModelFacts, shapes: Shapes) -> tuple[tuple[str, ...], Pro
     return names, _single_misfit(model, names[0], shapes[names[0]])
 
 
+def assumed_orders(model: ModelFacts, shapes: Shapes) -> list[str]:
+    """What is assumed of rows that fit a model by their number alone."""
+    names, problem = inputs_read(model, shapes)
+    if problem is not None:
+        return []
+    if model.reads_several_tensors:
+        expected = {name: model.input_shapes[name] for name in names}
+    else:
+        expected = {name: model.input_shape or () for name in names if len(names) == 1}
+    fixed = {name: tuple(side for side in shape if side is not None) for name, shape in expected.items()}
+    notes = (assumed_order(shapes[name], shape) for name, shape in fixed.items())
+    return [note for note in notes if note is not None]
+
+
 def _misfit_of_several(model: ModelFacts, name: str, found: tuple[int, ...]) -> Problem | None:
     transform = model.inputs.get(name, InputTransform())
     expected = _in_front(model.input_shapes[name], transform)
     fixed = tuple(side for side in expected if side is not None)
     rows = fixed if len(fixed) == len(expected) else found
+    if _is_order_unknown(expected, found, transform):
+        return _unknown_order(expected)
     return _misfit(name, expected, found) or _statistics_misfit(name, transform, rows)
 
 
@@ -125,11 +148,32 @@ def _fixed_misfit(
     label: str, expected: tuple[int, ...], found: tuple[int, ...], transform: InputTransform
 ) -> Problem | None:
     """Rows of shape `found` must be readable as `expected` without a guess, and the statistics fit that shape."""
+    if _is_order_unknown(expected, found, transform):
+        return _unknown_order(expected)
     code = misfit(found, expected)
     if code is None:
         return _statistics_misfit(label, transform, expected)
     detail = f"the teacher expects rows of shape {list(expected)}, the dataset's have {list(found)}: "
     return _problem(code, detail + way_out(found, expected, teacher=True))
+
+
+def _is_order_unknown(expected: OpenShape, found: tuple[int, ...], transform: InputTransform) -> bool:
+    """Whether rows are flat and the model's are images that it takes with the channels last. `expected` has them in
+    front.
+    """
+    fixed = [side for side in expected if side is not None]
+    last = transform.layout == "channels_last" and len(fixed) == len(expected)
+    return last and len(found) == 1 and has_two_orders(fixed)
+
+
+def _unknown_order(expected: OpenShape) -> Problem:
+    channels, *sides = expected
+    detail = (
+        f"the teacher expects images of shape {[*sides, channels]} with the channels last, the dataset has flat rows, "
+        f'which may list channels or pixels first: give its input `"shape": {[*sides, channels]}, "layout": '
+        f'"channels_last"`, or `"shape": {list(expected)}`'
+    )
+    return _problem("layout_mismatch", detail)
 
 
 def _statistics_misfit(label: str, transform: InputTransform, shape: tuple[int, ...]) -> Problem | None:

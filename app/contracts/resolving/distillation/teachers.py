@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from app.contracts.resolving.data.inputs import inputs_read, shapes_of
+from app.contracts.resolving.data.inputs import assumed_orders, inputs_read, shapes_of
 from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.distillation.methods import check_combination, check_terms
 from app.contracts.resolving.distillation.phases import check_phases
@@ -106,6 +106,8 @@ def check_teacher(
     _, problem = inputs_read(facts, shapes_of(dataset))
     if problem is not None:
         findings.problem(pointer, problem.code, problem.detail)
+    for note in assumed_orders(facts, shapes_of(dataset)):
+        findings.warn("order_assumed", f"{note} (of the teacher at `{pointer}`)")
     _check_categories(facts, dataset, findings, pointer)
 
 

@@ -9,7 +9,7 @@ from app.contracts.resolving.findings import Findings
 from app.contracts.resolving.multitask.sharing import check_sharing
 from app.contracts.resources.facts import DatasetFacts, InputFacts
 from app.contracts.resources.manifests import MAX_STATISTICS
-from app.contracts.resources.row_layouts import is_channels_last_suspected, misfit, way_out
+from app.contracts.resources.row_layouts import assumed_order, is_channels_last_suspected, misfit, way_out
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.sharing import resolved_sharing
 
@@ -36,6 +36,9 @@ def _input_shape(
             f"{list(shape)} that needs {prod(shape)} means, {MAX_STATISTICS} at most: leave `input_shape` out",
         )
         return None
+    note = assumed_order(data, shape)
+    if note is not None:
+        findings.warn("order_assumed", f"{note} (of `{pointer}`)")
     expected = arch.sides_misfit(shape)
     if expected is not None:
         findings.problem(

@@ -118,3 +118,37 @@ def test_a_network_with_channels_warns_of_rows_that_seem_to_have_them_last() -> 
     assert "channels_last_suspected" not in warned(resolved({**TRAIN, "model": CONVNET}, rows(3, 8, 8)))
     stated = rows(8, 8, 3, layout="channels_first")
     assert "channels_last_suspected" not in warned(resolved({**TRAIN, "model": CONVNET}, stated))
+
+
+def test_flat_rows_for_a_teacher_with_its_channels_last_are_refused_as_their_order_is_unknown() -> None:
+    last = images().model_copy(
+        update={"input_shape": (8, 8, 3), "inputs": {"x": InputTransform(layout="channels_last")}}
+    )
+    found = _resolved(DISTILL, rows(192), {TEACHER: last})
+    assert codes(found) == {("/teachers/0", "layout_mismatch")}
+    assert '"shape": [8, 8, 3], "layout": "channels_last"' in found.problems[0].detail
+    assert codes(_resolved(DISTILL, rows(3, 8, 8), {TEACHER: last})) == set()
+
+
+@pytest.mark.parametrize(("shape", "teachers", "told"), [(192, (3, 8, 8), True), (64, (1, 8, 8), False)])
+def test_flat_rows_read_as_images_of_several_channels_are_told(
+    shape: int, teachers: tuple[int, ...], told: bool
+) -> None:
+    model = images().model_copy(update={"input_shape": teachers, "inputs": {}})
+    found = _resolved(DISTILL, rows(shape), {TEACHER: model})
+    assert codes(found) == set()
+    assert ("order_assumed" in warned(found)) == told
+
+
+@pytest.mark.parametrize(("shape", "told"), [((3, 8, 8), True), ((1, 8, 8), False), ((8, 24), False), ((192,), False)])
+def test_images_of_several_channels_read_by_a_flat_teacher_are_told(shape: tuple[int, ...], told: bool) -> None:
+    size = shape[0] * shape[1] * shape[2] if len(shape) == 3 else 192
+    model = images().model_copy(update={"input_shape": (size,), "inputs": {}})
+    found = _resolved(DISTILL, rows(*shape), {TEACHER: model})
+    assert codes(found) == set()
+    assert ("order_assumed" in warned(found)) == told
+
+
+def test_a_student_that_reads_flat_rows_as_images_is_told() -> None:
+    spec = {**TRAIN, "model": {**CONVNET, "input_shape": [3, 8, 8]}}
+    assert "order_assumed" in warned(resolved(spec, rows(192)))
