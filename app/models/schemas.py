@@ -106,6 +106,7 @@ def model_view(row: ModelRow) -> Model:
     manifest: dict[str, Any] = row.manifest
     facts: dict[str, Any] = row.facts or {}
     architecture = facts.get("architecture") or manifest.get("architecture")
+    known: dict[str, Any] = facts.get("outputs") or {}
     document = {
         "id": row.id,
         "name": row.name,
@@ -118,8 +119,8 @@ def model_view(row: ModelRow) -> Model:
         "parameters": facts.get("parameters"),
         **{name: facts.get(name) or {} for name in _FROM_FACTS},
         "inputs": facts.get("inputs") or manifest.get("inputs") or {},
-        "outputs": manifest["outputs"],
-        "sizes": {name: output["size"] for name, output in (facts.get("outputs") or {}).items()},
+        "outputs": {**manifest["outputs"], **{name: found["spec"] for name, found in known.items()}},
+        "sizes": {name: found["size"] for name, found in known.items()},
         "rename": manifest.get("rename") or {},
         "warnings": facts.get("warnings") or (),
         "source": {"type": "job", "job": row.source_job_id} if row.source == "job" else {"type": "upload"},

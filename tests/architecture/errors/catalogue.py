@@ -111,6 +111,8 @@ SPECS: Final[Mapping[str, str]] = {
     "bad_depth": "choose a depth of the family",
     "batch_too_small": "raise `batch_size`",
     "category_mismatch": "list the teacher's `categories` in the dataset's manifest",
+    "class_names_taken": "name the classes in the manifest where they are others",
+    "output_taken": "name the graph's output by `rename`",
     "order_assumed": "give the dataset's input its `shape` and `layout`",
     "channels_last_suspected": "set `layout` for the dataset's input",
     "class_names_differ": "use a teacher of the dataset's classes",

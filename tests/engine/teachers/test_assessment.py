@@ -103,6 +103,12 @@ def test_labels_are_compared_by_their_ranking_not_by_a_threshold(output: str) ->
     assert "no better than" in found(outputs("multilabel", noise, output=output), target("multilabel", L))[0]
 
 
+def test_small_probabilities_declared_as_logits_are_told_by_their_rates() -> None:
+    """They rank as well as before, and as logits they say yes to every label."""
+    values = (0.5 * L + 0.3 * drawn(9, N, 3).abs()).clamp(0, 1) * 0.15
+    assert found(outputs("multilabel", values, output="logits"), target("multilabel", L)) == ("", ["teacher_weak"])
+
+
 def test_reversed_labels_are_named() -> None:
     assert "reversed" in found(outputs("multilabel", -L + 0.1 * drawn(3, N, 3)), target("multilabel", L))[0]
 

@@ -16,7 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from app.contracts.resources.manifests import MultilabelOutput
 from workers.engine.data.dataset import TargetColumn
+from workers.engine.losses.softmax import label_log_odds
 from workers.engine.losses.target_scaling import own_units
 from workers.engine.losses.teacher_mix import TeacherOutputs
 
@@ -26,6 +28,8 @@ ENOUGH_ROWS = 200
 DEVIATIONS = 2.0
 WEAK = 0.1
 """R² below which a teacher is hardly better than the mean of the labels."""
+MOST_RATE_ERROR = 0.2
+"""Mean distance of a teacher's mean probabilities from the labels' frequencies that is not mentioned."""
 GOOD_FIT = 0.5
 """R² of a linear fit of the teacher's numbers from which on the message names the fit."""
 
@@ -108,11 +112,28 @@ def label_agreement(outputs: TeacherOutputs, target: TargetColumn, rows: Tensor)
     if 0.5 + DEVIATIONS * error >= 1.0:
         return Agreement(unknown=f"{len(rows)} labelled training rows are too few to tell it from chance")
     if area > 0.5 + DEVIATIONS * error:
-        return Agreement()
+        assert isinstance(outputs.spec, MultilabelOutput)
+        return Agreement(weak=_other_rates(outputs.at(rows), outputs.spec, labels))
     reversed_ = " (its answers are reversed: is 1 `no` for it?)" if area < 0.5 - 3.0 * error else ""
     return Agreement(
         problem=f"ranks the training labels with an area under the ROC curve of {area:.3g}, expected above "
         f"{0.5 + DEVIATIONS * error:.3g}: no better than each label's commonest answer{reversed_}"
+    )
+
+
+def _other_rates(values: Tensor, spec: MultilabelOutput, labels: Floats) -> str | None:
+    """What is said of a teacher that ranks well and whose probabilities are far from how often labels are 1."""
+    known = ~np.isnan(labels)
+    p = torch.sigmoid(label_log_odds(values.double(), spec)).numpy()
+    counts = known.sum(0).clip(1)
+    given = np.where(known, p, 0.0).sum(0) / counts
+    rates = np.where(known, labels, 0.0).sum(0) / counts
+    worst = int(np.abs(given - rates).argmax())
+    if float(np.abs(given - rates).mean()) <= MOST_RATE_ERROR:
+        return None
+    return (
+        f"ranks the training labels well, but gives label {worst} a mean probability of {given[worst]:.2g}, where "
+        f"{rates[worst]:.2g} of the rows have it (is its `output` declared as what it is?)"
     )
 
 

@@ -73,10 +73,13 @@ def _matched_by_name(
     ref: TeacherRef, theirs: tuple[str, ...] | None, goal: Goal, findings: Findings, pointer: str
 ) -> TeacherRef:
     """Classes matched by name, where the teacher has all of the goal's names, but not as they are."""
-    if theirs is None or goal.classes is None or theirs == goal.classes or not set(goal.classes) <= set(theirs):
+    if theirs is None or goal.kind != "class":
         return ref
-    columns = tuple(theirs.index(name) for name in goal.classes)
-    shown = ", ".join(f"`{name}` is its class {index}" for name, index in zip(goal.classes[:5], columns, strict=False))
+    ours = class_names(goal)
+    if theirs[: len(ours)] == ours or not set(ours) <= set(theirs):
+        return ref
+    columns = tuple(theirs.index(name) for name in ours)
+    shown = ", ".join(f"`{name}` is its class {index}" for name, index in zip(ours[:5], columns, strict=False))
     rest = f"; its other {len(theirs) - len(columns)} classes are left out" if len(theirs) > len(columns) else ""
     findings.warn(
         "classes_matched_by_name",

@@ -9,7 +9,7 @@ of kind `teacher`. Rows with NaN are missing and not checked.
 | class `log_probabilities` | the same of their exponentials |
 | class `logits`, `energies` | every row has numbers from 0 to 1 that sum to 1 |
 | multilabel `probabilities` | a number outside 0 to 1 |
-| multilabel `logits` | all numbers are from 0 to 1 and reach both ends |
+| multilabel `logits` | all of many numbers are from 0 to 1 |
 | all | infinite numbers; values and vectors above 1e9 in the units of the target |
 """
 
@@ -31,6 +31,8 @@ MIN_ROUNDED_ROWS = 20
 """From so many rows on, declared logits are also compared with rounded probabilities."""
 MIN_LABELS = 32
 """Fewer numbers do not show that declared logits of labels are probabilities."""
+MIN_SPREAD = 0.2
+"""Declared logits of labels that differ less are not told from those of a model that hardly knows anything."""
 MAX_VALUE = 1e30
 _BLOCK = 1 << 22
 """Numbers that are converted to float64 at a time."""
@@ -141,8 +143,8 @@ def _check_labels(name: str, spec: MultilabelOutput, rows: Rows) -> None:
                     f"{high:.4g}: {'are they percent? Divide them by 100' if percent else 'is it `logits`?'}",
                 )
         case "logits":
-            # As logits, numbers from 0 to 1 would be probabilities from 0.5 to 0.73 only: implausible.
-            if rows.size >= MIN_LABELS and 0.0 <= low < 0.1 and 0.9 < high <= 1.0:
+            # As logits, numbers from 0 to 1 would be probabilities from 0.5 to 0.73 only: yes to every label.
+            if rows.size >= MIN_LABELS and low >= 0.0 and high <= 1.0 and high - low > MIN_SPREAD:
                 raise UserError(
                     "wrong_output",
                     f"`{name}` is declared as logits, expected numbers of any sign, but all are from 0 to 1: declare "

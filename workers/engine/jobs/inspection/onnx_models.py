@@ -19,6 +19,7 @@ from app.contracts.resources.facts import Layer, ModelFacts, OutputFacts
 from app.contracts.resources.manifests import ModelManifest
 from workers.engine.evaluation.examples import RawModel, examples_of
 from workers.engine.jobs.inspection.graphs.checks import check_closed, check_valid
+from workers.engine.jobs.inspection.graphs.class_labels import class_labels, with_labels
 from workers.engine.jobs.inspection.graphs.counting import stored_numbers
 from workers.engine.jobs.inspection.graphs.errors import first_line, refuse
 from workers.engine.jobs.inspection.graphs.folder import MAX_BYTES, is_zip, merged, write
@@ -45,6 +46,7 @@ def inspect_onnx_model(path: Path, manifest: ModelManifest, folder: Path | None 
     """
     begun = monotonic()
     model, changed = _parsed(path)
+    labels = class_labels(model)
     changed = cut_zip_maps(model) or changed
     check_closed(model)
     check_valid(model)
@@ -55,8 +57,8 @@ def inspect_onnx_model(path: Path, manifest: ModelManifest, folder: Path | None 
     graph = _opened(path)
     inputs = GraphInputs.of(graph, manifest)
     trial = _first_trial(graph, inputs)
-    names = matched(manifest, trial.outputs)
-    outputs = check_outputs(manifest, names, trial.outputs, TRIAL_ROWS)
+    names, by_place = matched(manifest, trial.outputs)
+    outputs, notes = with_labels(check_outputs(manifest, names, trial.outputs, TRIAL_ROWS), labels)
     _check_open_sizes(graph, inputs, trial, names, outputs)
     graph.feeds = inputs.feeds(trial.shapes)
     tried = RawModel(
@@ -86,6 +88,7 @@ def inspect_onnx_model(path: Path, manifest: ModelManifest, folder: Path | None 
         parameters=stored_numbers(model),
         layers=_layers(model),
         max_batch=graph.fixed_batch,
+        warnings=(*by_place, *notes),
         examples=examples_of(plain),
     )
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from app.contracts.resources.manifests import ClassOutput
 from tests.engine.jobs.inspection.onnx_graphs import Graph, W, graph, inspected, value
 from tests.engine.jobs.inspection.uploads import refused
 from workers.engine.jobs.inspection.graphs.counting import stored_numbers
@@ -28,17 +29,17 @@ def named(*names: str) -> Graph:
     [
         (["Identity:0", "Identity_1:0"], ["Identity_0"], {}, {"Identity_0": "Identity:0"}),
         (["Identity:0", "Identity_1:0"], ["b"], {"Identity_1:0": "b"}, {"b": "Identity_1:0"}),
-        (["a/out", "b/out"], ["first", "second"], {}, {"first": "a/out", "second": "b/out"}),
         (["a", "b"], ["b", "other"], {}, {"b": "b", "other": "a"}),
         (["a", "b"], ["b", "a"], {}, {"b": "b", "a": "a"}),
         (["a", "b"], ["a"], {"b": "a", "a": "c"}, {"a": "b"}),
     ],
 )
-def test_outputs_are_matched_by_rename_name_plain_name_and_order(
+def test_outputs_are_matched_by_rename_name_and_plain_name_and_the_last_one_is_taken(
     names: list[str], wanted: list[str], rename: dict[str, str], expected: dict[str, str], tmp_path: Path
 ) -> None:
     facts = inspected(named(*names), tmp_path, outputs=dict.fromkeys(wanted, C), rename=rename)
     assert facts.graph_outputs == expected
+    assert [warning["code"] for warning in facts.warnings] == (["output_taken"] if "other" in wanted else [])
     examples = {name: facts.examples[name][1] for name in wanted}
     for name, graph_name in expected.items():
         np.testing.assert_allclose(examples[name], W.sum(0) * (names.index(graph_name) + 1), rtol=1e-6)
@@ -48,6 +49,8 @@ def test_what_is_ambiguous_or_missing_is_refused(tmp_path: Path) -> None:
     refused("missing_output", lambda: inspected(named("a:0", "a/0"), tmp_path, outputs={"a_0": C, "z": C}))
     message = refused("missing_output", lambda: inspected(named("a", "b", "c"), tmp_path, outputs={"a": C, "z": C}))
     assert "`rename`" in message
+    two = {"colour": C, "shape": C}
+    refused("missing_output", lambda: inspected(named("head_shape", "head_colour"), tmp_path, outputs=two))
 
 
 def classical(zipmap: bool) -> Graph:
@@ -76,6 +79,56 @@ def test_a_zipmap_is_cut_off_and_labels_beside_the_scores_are_left(name: str, zi
     assert facts.graph_outputs == {name: "probabilities"}
     assert facts.outputs[name].size == 2
     assert (tmp_path / "converted.onnx").exists() is zipmap
+
+
+def classifier(labels: list[str] | list[int], zipmap: bool) -> Graph:
+    """A linear classifier of as many classes, as scikit-learn's converter writes it."""
+    kind = "classlabels_ints" if isinstance(labels[0], int) else "classlabels_strings"
+    own: dict[str, Any] = {kind: labels}
+    scores = "p" if zipmap else "probabilities"
+    nodes = [
+        helper.make_node(
+            "LinearClassifier",
+            ["x"],
+            ["label", scores],
+            domain="ai.onnx.ml",
+            coefficients=[float(i) for i in range(4 * len(labels))],
+            intercepts=[0.0] * len(labels),
+            multi_class=1,
+            post_transform="SOFTMAX",
+            **own,
+        )
+    ]
+    element = TensorProto.INT64 if isinstance(labels[0], int) else TensorProto.STRING
+    output = value("probabilities", ["n", len(labels)])
+    if zipmap:
+        named: dict[str, Any] = {kind.replace("ints", "int64s"): labels}
+        nodes.append(helper.make_node("ZipMap", ["p"], ["probabilities"], domain="ai.onnx.ml", **named))
+        table = helper.make_map_type_proto(element, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+        output = helper.make_value_info("probabilities", helper.make_sequence_type_proto(table))
+    return graph(*nodes, outputs=[value("label", ["n"], element), output])
+
+
+@pytest.mark.parametrize("zipmap", [False, True])
+@pytest.mark.parametrize(
+    ("labels", "named"),
+    [
+        (["high", "low", "medium"], ("high", "low", "medium")),
+        ([2, 1, 0], ("2", "1", "0")),
+        ([0, 1, 2], None),
+    ],
+)
+def test_the_class_names_of_a_classifier_are_taken_with_a_word(
+    labels: list[str] | list[int], named: tuple[str, ...] | None, zipmap: bool, tmp_path: Path
+) -> None:
+    output = {"kind": "class", "output": "probabilities"}
+    facts = inspected(classifier(labels, zipmap), tmp_path, outputs={"y": output})
+    spec = facts.outputs["y"].spec
+    assert isinstance(spec, ClassOutput)
+    assert spec.classes == named
+    assert [warning["code"] for warning in facts.warnings] == ([] if named is None else ["class_names_taken"])
+    own = inspected(classifier(labels, zipmap), tmp_path, outputs={"y": {**output, "classes": ["a", "b", "c"]}})
+    assert own.warnings == ()
 
 
 def test_operators_that_the_runtime_ships_are_allowed_and_others_of_its_domain_are_not(tmp_path: Path) -> None:

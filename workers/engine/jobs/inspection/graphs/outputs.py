@@ -15,18 +15,19 @@ from workers.engine.jobs.inspection.graphs.inputs import plain_name
 Arrays = Mapping[str, NDArray[np.generic]]
 
 
-def matched(manifest: ModelManifest, outputs: Arrays) -> dict[str, str]:
-    """The graph's name of each output of the manifest. Raises UserError `missing_output`.
+def matched(manifest: ModelManifest, outputs: Arrays) -> tuple[dict[str, str], tuple[dict[str, str], ...]]:
+    """(the graph's name of each output of the manifest, what was taken, as warnings). Raises UserError
+    `missing_output`.
 
     A single output matches whatever its name, also the single one of floats. Then by `rename`, by name, by name with
-    other letters replaced, and what is left in order where equally many are left.
+    other letters replaced, and the last one of each side where one of each is left.
     """
     if len(manifest.outputs) == 1:
         wanted = next(iter(manifest.outputs))
         floats = [name for name, values in outputs.items() if values.dtype.kind == "f"]
         exact = [name for name in outputs if wanted in (name, manifest.rename.get(name))]
         if not exact and (len(outputs) == 1 or len(floats) == 1):
-            return {wanted: next(iter(outputs)) if len(outputs) == 1 else floats[0]}
+            return {wanted: next(iter(outputs)) if len(outputs) == 1 else floats[0]}, ()
     found: dict[str, str] = {}
     for spelled in (manifest.rename.get, str, plain_name):
         for name in outputs:
@@ -36,15 +37,25 @@ def matched(manifest: ModelManifest, outputs: Arrays) -> dict[str, str]:
                 found[wanted_name] = name
     left = [name for name in manifest.outputs if name not in found]
     free = [name for name in outputs if name not in found.values() and name not in manifest.rename]
-    if left and len(left) == len(free):
-        found |= dict(zip(left, free, strict=True))
+    notes: tuple[dict[str, str], ...] = ()
+    if len(left) == len(free) == 1:
+        found[left[0]] = free[0]
+        notes = (_taken(left[0], free[0]),)
     elif left:
         raise UserError(
             "missing_output",
             f"the graph has no output {sorted(left)}: it has {sorted(outputs)}. Use these names in `outputs`, or map "
             "them with `rename`",
         )
-    return {name: found[name] for name in manifest.outputs}
+    return {name: found[name] for name in manifest.outputs}, notes
+
+
+def _taken(name: str, graph_name: str) -> dict[str, str]:
+    message = (
+        f"the output `{name}` was taken to be the graph's `{graph_name}`, the only one left: say so by `rename`, or "
+        "map another to it"
+    )
+    return {"code": "output_taken", "message": message}
 
 
 def _check_single(wanted: str, names: list[str]) -> None:
