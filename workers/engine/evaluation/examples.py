@@ -9,6 +9,7 @@ from torch import Tensor
 
 from app.contracts.resources.facts import Examples
 from app.contracts.resources.manifests import InputTransform
+from workers.engine.common.eval_mode import evaluating
 from workers.engine.data.rows.joined import InputLayout, joined, transformed
 from workers.engine.models.network import Network
 
@@ -51,9 +52,9 @@ def plain_rows(shape: tuple[int, ...], largest: int | None = None) -> Tensor:
 
 
 def network_outputs(network: Network, x: Tensor) -> dict[str, Tensor]:
-    """Outputs in float32 [n, size] of rows after the transform, in memory of the host."""
+    """Outputs in float32 [n, size] of rows after the transform, in evaluation mode, in memory of the host."""
     device = next(network.parameters()).device
-    with torch.no_grad():
+    with evaluating(network):
         return {name: values.float().cpu() for name, values in network(x.to(device)).items()}
 
 

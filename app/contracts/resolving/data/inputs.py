@@ -75,6 +75,11 @@ def assumed_orders(model: ModelFacts, shapes: Shapes) -> list[str]:
     names, problem = inputs_read(model, shapes)
     if problem is not None:
         return []
+    if len(names) > 1 and not model.reads_several_tensors and not model.inputs:
+        return [
+            f"it reads one tensor, and the dataset's inputs {', '.join(_double(names))} are concatenated in this order: "
+            "name what it reads in the model's `inputs`"
+        ]
     if model.reads_several_tensors:
         expected = {name: model.input_shapes[name] for name in names}
     else:
@@ -101,15 +106,12 @@ def _in_front(shape: OpenShape, transform: InputTransform) -> OpenShape:
 
 def _by_name(model: ModelFacts, shapes: Shapes) -> tuple[tuple[str, ...], Problem | None]:
     names = tuple(model.input_shapes)
-    missing = [name for name in names if name not in shapes]
-    chosen = set(model.inputs) == set(names)
-    surplus = [] if chosen else [name for name in shapes if name not in names]
-    if not missing and not surplus:
+    if all(name in shapes for name in names):
         return names, None
-    ways = ["map the graph's names to the dataset's with `rename` in the model's manifest"]
-    if surplus and not missing:
-        ways = [f"name all that it reads in the model's `inputs` to leave out {quoted(surplus)}"]
-    detail = f"the teacher reads {quoted(names)}, the dataset has {quoted(shapes)}: {ways[0]}"
+    detail = (
+        f"the teacher reads {quoted(names)}, the dataset has {quoted(shapes)}: map the graph's names to the dataset's "
+        "with `rename` in the model's manifest"
+    )
     return names, _problem("input_mismatch", detail)
 
 

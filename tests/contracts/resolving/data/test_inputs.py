@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.contracts.resolving.data.inputs import inputs_read, student_inputs
+from app.contracts.resolving.data.inputs import assumed_orders, inputs_read, student_inputs
 from app.contracts.resources.facts import MODEL_FACTS
 
 SHAPES = {"image": (3, 8, 8), "age": (1,), "text": (5,)}
@@ -58,3 +58,29 @@ def test_facts_of_an_older_version_load_and_read_a_single_input_whatever_its_nam
     unnamed = MODEL_FACTS.validate_python({**old, "inputs": {}})
     assert inputs_read(unnamed, {"a": (3,), "b": (3,)}) == (("a", "b"), None)
     assert inputs_read(unnamed, {"a": (3,), "b": (4,)})[1] is not None
+
+
+GRAPH: dict[str, Any] = {
+    "architecture": None,
+    "input_shape": None,
+    "inputs": {},
+    "input_shapes": {"a": [3], "b": [2]},
+    "graph_inputs": {"a": "a", "b": "b"},
+    "outputs": {},
+    "parameters": 1,
+}
+
+
+def test_a_graph_reads_the_inputs_of_its_names_and_leaves_the_others() -> None:
+    facts = MODEL_FACTS.validate_python(GRAPH, strict=False)
+    assert inputs_read(facts, {"c": (7,), "b": (2,), "a": (3,)}) == (("a", "b"), None)
+    _, problem = inputs_read(facts, {"a": (3,), "c": (2,)})
+    assert problem is not None
+    assert "`rename`" in problem.detail
+
+
+@pytest.mark.parametrize(("inputs", "told"), [({}, True), ({"a": {}, "b": {}}, False)])
+def test_inputs_that_are_concatenated_for_a_graph_of_one_tensor_are_told(inputs: dict[str, Any], told: bool) -> None:
+    one = {**GRAPH, "input_shape": [5], "inputs": inputs, "input_shapes": {"x": [5]}, "graph_inputs": {"x": "x"}}
+    facts = MODEL_FACTS.validate_python(one, strict=False)
+    assert bool(assumed_orders(facts, {"a": (3,), "b": (2,)})) == told

@@ -50,6 +50,15 @@ def test_another_order_of_the_same_names_is_matched_and_the_same_order_left_alon
     assert not warned(same)
 
 
+def test_numbers_as_names_are_matched_to_a_dataset_without_names() -> None:
+    """As the graph of a classifier keeps its labels."""
+    found = mapped(size=3, theirs=("2", "0", "1"), data=animals(None))
+    assert not found.problems
+    assert found.spec.teachers[0].classes == (1, 2, 0)
+    assert "classes_matched_by_name" in warned(found)
+    assert mapped(size=3, theirs=("low", "mid", "high"), data=animals(None)).spec.teachers[0].classes is None
+
+
 def test_numbers_are_the_dataset_classes_without_names() -> None:
     found = mapped({"2": 0, "0": 4, "1": 3}, data=animals(None))
     assert not found.problems
