@@ -50,6 +50,14 @@ CODES: Mapping[str, str] = {
 """pydantic's error types -> our stable codes; the others are all `wrong_type`."""
 
 _ID_KINDS: Mapping[str, str] = {"mdl_": "model", "ds_": "dataset", "job_": "job"}
+_NOUNS: Mapping[str, str] = {
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "an object",
+    "float_type": "a number",
+    "int_type": "a number",
+}
+"""What pydantic's types of errors expected, in words."""
 _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
 
 
@@ -69,20 +77,42 @@ def parse_as(adapter: TypeAdapter[T], data: bytes) -> T:
 def problems_of(error: ValidationError, document: Any) -> list[Problem]:
     """One problem for each error in `document`; the same place and code are reported once."""
     found: dict[tuple[str, str], Problem] = {}
+    by_place: dict[str, list[ErrorDetails]] = {}
     for item in error.errors(include_url=False)[:_MOST_ERRORS]:
         place = placed(item["loc"], document, ends_in_key=item["type"] in ("missing", "extra_forbidden"))
         code = CODES.get(item["type"], _WRONG_TYPE)
         problem = Problem(pointer=strict_json.json_pointer(place), code=code, detail=_detail(item, code))
         found.setdefault((problem.pointer, problem.code), problem)
+        by_place.setdefault(problem.pointer, []).append(item)
     # Of several errors that a union reports at one place, wrong types are the least informative: drop them.
     specific = {place for place, code in found if code != _WRONG_TYPE}
     kept = [problem for (place, code), problem in found.items() if code != _WRONG_TYPE or place not in specific]
-    # pydantic counts the valid items of a list, so an invalid one also makes the list too short.
-    return [problem for problem in kept if not (problem.code == "too_short" and _has_errors_below(problem, kept))]
+    kept = [_of_all_members(problem, by_place[problem.pointer]) for problem in kept]
+    return [problem for problem in kept if not _follows_from_others(problem, kept)]
 
 
-def _has_errors_below(problem: Problem, others: Sequence[Problem]) -> bool:
-    return any(other.pointer.startswith(f"{problem.pointer}/") for other in others)
+def _of_all_members(problem: Problem, items: Sequence[ErrorDetails]) -> Problem:
+    """The problem with what every member of a union expects, where one of them is a list of words."""
+    if problem.code != "unknown_value" or not any(item["type"] == "literal_error" for item in items):
+        return problem
+    expected = dict.fromkeys(
+        item["ctx"]["expected"] if item["type"] == "literal_error" else _NOUNS[item["type"]]
+        for item in items
+        if item["type"] == "literal_error" or item["type"] in _NOUNS
+    )
+    detail = f"expected {', or '.join(expected)}, found {_described(items[0]['input'])}"
+    return problem.model_copy(update={"detail": detail[:_LONGEST_DETAIL]})
+
+
+def _follows_from_others(problem: Problem, others: Sequence[Problem]) -> bool:
+    """Pydantic counts the valid items of a list, so an invalid one also makes the list too short; and a list is none of
+    the words that a union takes beside lists.
+    """
+    if problem.code not in ("too_short", "unknown_value"):
+        return False
+    below = any(other.pointer.startswith(f"{problem.pointer}/") for other in others)
+    beside = any(other.pointer == problem.pointer and other is not problem for other in others)
+    return below or (problem.code == "too_short" and beside)
 
 
 def placed(location: Sequence[str | int], document: Any, *, ends_in_key: bool) -> tuple[str | int, ...]:

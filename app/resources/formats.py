@@ -183,7 +183,13 @@ def check_format(declared: str, kind: str | None, expected: Mapping[str, str | N
         return
     if kind == ONNX_FOLDER:
         raise REFUSED["zip"].problem()
-    if kind in expected.values():
+    if kind is None and None in expected.values():
+        text = " or ".join(f"`{each}`" for each, accepted in expected.items() if accepted is None)
+        detail = (
+            "the first bytes of the file are text. Is it the file that you meant (`curl -F file=@name` needs the "
+            f"`@`)? If so, declare {text}"
+        )
+    elif kind in expected.values():
         name = next(name for name, accepted in expected.items() if accepted == kind)
         detail = f"the file is {name}: change `format` accordingly"
     else:

@@ -166,7 +166,7 @@ def test_statistics_too_large_for_any_manifest_are_refused_with_the_way_out(tmp_
 
 
 BAD: dict[str, tuple[NDArray[Any], str, str]] = {
-    "text": (np.array(["1", "2"]), "wrong_type", "`x` holds text"),
+    "text": (np.array(["one", "2"]), "wrong_type", "`x` holds text"),
     "NaN": (np.array([[0.0, 1.0], [np.nan, 0.0]]), "not_finite", "at row 1"),
     "infinity": (np.array([[0.0, 1.0], [0.0, np.inf]]), "not_finite", "at row 1"),
     "a double that float32 has not": (np.array([[0.0, 1e300], [0.0, 1.0]]), "not_finite", "at row 0"),

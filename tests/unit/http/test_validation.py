@@ -184,3 +184,26 @@ def test_an_id_of_another_kind_is_named_with_its_place(document: dict[str, Any],
     assert part in caught.value.detail
     assert caught.value.problems is not None
     assert caught.value.problems[0].code == "bad_format"
+
+
+@pytest.mark.parametrize(
+    ("training", "pointer", "told"),
+    [
+        ({"select_by": "f1"}, "/training/select_by", "'macro_f1'"),
+        ({"class_weights": "auto"}, "/training/class_weights", "expected 'balanced', or a list, or an object"),
+        ({"class_weights": [1, -1]}, "/training/class_weights/1", "greater than or equal to 0"),
+    ],
+)
+def test_every_member_of_a_union_is_named_and_the_place_of_the_fault_is_kept(
+    training: dict[str, Any], pointer: str, told: str
+) -> None:
+    with pytest.raises(Invalid) as caught:
+        parse_as(JOB_SPEC, json.dumps(train(training=training)).encode())
+    (problem,) = caught.value.problems or ()
+    assert problem.pointer == pointer
+    assert told in problem.detail
+
+
+def test_an_unknown_method_is_one_problem_not_also_a_list_too_short() -> None:
+    document = distill(teachers=[{"model": MODEL}], distillation={"soft_targets": {"method": "kl"}})
+    assert faults(document) == {"/distillation/soft_targets": "unknown_value"}

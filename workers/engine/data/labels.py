@@ -172,7 +172,9 @@ def _numbers(name: str, columns: Sequence[str], arrays: Sequence[Array], *, exac
         values: Array = rounded(joined) if exact else joined.astype(np.float32)
     if np.isinf(values).any():
         raise UserError(
-            "not_finite", f"`{name}` is infinite at row {_first_row(np.isinf(values).any(1))}: expected finite numbers"
+            "not_finite",
+            f"`{name}` is infinite at row {_first_row(np.isinf(values).any(1))}, expected finite numbers: replace "
+            "them, such as `np.maximum(values, -100)` for logarithms of probabilities of 0",
         )
     return values
 

@@ -38,7 +38,7 @@ from workers.engine.data.rows.precision import rounded
 from workers.engine.data.splits import split_by_column, split_by_fractions
 from workers.engine.data.tables.category import read_categories
 from workers.engine.data.tables.groups import groups_of
-from workers.engine.data.tables.missing import fill_missing, missing_way_out, place_name
+from workers.engine.data.tables.missing import INFINITE_WAY_OUT, fill_missing, missing_way_out, place_name
 from workers.engine.data.tables.text import as_numbers
 
 MIN_DEVIATION = 1e-6
@@ -141,11 +141,12 @@ def _tensor(name: str, columns: tuple[str, ...], raw: Array) -> Tensor:
     finite = np.isfinite(numbers if numbers.dtype == np.float32 else _as_float32(numbers))
     if not finite.all():
         bad = ~finite.reshape(len(numbers), -1)
+        way_out = missing_way_out() if np.isnan(numbers).any() else INFINITE_WAY_OUT
         row = int(np.flatnonzero(bad.any(1))[0])
         raise UserError(
             "not_finite",
             f"input `{name}`: {place_name(columns, int(np.flatnonzero(bad[row])[0]))} is missing, NaN or infinite (as "
-            f"float32) at row {row} ({int(bad.any(1).sum())} such rows in all): {missing_way_out()}",
+            f"float32) at row {row} ({int(bad.any(1).sum())} such rows in all): {way_out}",
         )
     return torch.from_numpy(numbers)
 

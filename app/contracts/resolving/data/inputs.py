@@ -77,7 +77,7 @@ def assumed_orders(model: ModelFacts, shapes: Shapes) -> list[str]:
         return []
     if len(names) > 1 and not model.reads_several_tensors and not model.inputs:
         return [
-            f"it reads one tensor, and the dataset's inputs {', '.join(_double(names))} are concatenated in this order: "
+            f"the dataset's inputs {', '.join(_double(names))} are concatenated in this order to one tensor: "
             "name what it reads in the model's `inputs`"
         ]
     if model.reads_several_tensors:

@@ -75,6 +75,8 @@ def _fits_goal(goal: Goal, output: OutputFacts, findings: Findings, pointer: str
     if output.size != goal.size and not named:
         hint = (
             "say which of its classes are the dataset's in `classes` of the teacher"
+            if goal.kind == "class" and output.size > goal.size
+            else "a teacher must know every class of the target: use another, or a target of its classes"
             if goal.kind == "class"
             else "name another `target` or `output`"
         )

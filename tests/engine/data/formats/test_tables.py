@@ -81,7 +81,7 @@ HEADERS: dict[str, tuple[str | bytes, str]] = {
     "no side": (described("<f4", "()"), "shape ()"),
     "sixty-five sides": (described("<f4", "(8," + "1," * 64 + ")"), "rows of numbers or strings"),
     "text without letters": (described("<U0", f"({2**39},)"), "<U0"),
-    "bytes": (described("|S4", "(8,)"), "|S4"),
+    "void": (described("|V4", "(8,)"), "|V4"),
     "complex numbers": (described("<c8", "(4,)"), "complex64"),
     "records": ("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (4,)}", "rows of numbers or strings"),
     "a type that is none": (described("xx", "(4,)"), "not an npy array"),

@@ -53,6 +53,8 @@ def _npy(archive: zipfile.ZipFile, member: str, size: int) -> Array:
         raise unreadable(f"`{member}` is truncated")
     flat = np.frombuffer(bytearray(data), dtype=dtype)
     rows = flat.reshape(shape, order="F" if fortran else "C")
+    if dtype.kind == "S":
+        return np.char.decode(rows, "utf-8")
     return _seconds(rows) if dtype.kind in "mM" else rows
 
 
@@ -73,7 +75,7 @@ def _npy_header(file: IO[bytes], member: str) -> tuple[tuple[int, ...], bool, np
         raise unreadable(f"`{member}` is not an npy array of version 1 or 2") from None
     if dtype.hasobject:
         raise UserError("code_carrying_format", f"`{member}` holds pickled objects: save numbers or strings")
-    if dtype.kind not in "biufUmM" or dtype.itemsize == 0 or not 1 <= len(shape) <= MAX_DIMENSIONS:
+    if dtype.kind not in "biufUSmM" or dtype.itemsize == 0 or not 1 <= len(shape) <= MAX_DIMENSIONS:
         raise unreadable(f"`{member}` has dtype {dtype} and shape {shape}: rows of numbers or strings are read")
     if not all(type(side) is int and 0 <= side < MAX_SIDE for side in shape):
         raise unreadable(f"`{member}` has the impossible shape {shape}")

@@ -11,6 +11,7 @@ from workers.engine.data.formats.common import Array, empty_file
 from workers.engine.data.formats.csv_file import read_csv
 from workers.engine.data.formats.jsonl import read_jsonl
 from workers.engine.data.formats.npz import read_npz
+from workers.engine.data.formats.typed_text import typed
 
 
 def read_arrays(
@@ -26,6 +27,8 @@ def read_arrays(
     `unreadable`, `code_carrying_format`, `missing_column`, `ragged`, `wrong_type`, `empty_dataset`.
     """
     arrays = _read(path, kind, columns, text_columns, csv)
+    if kind != "csv":  # whose own reader knows its decimal point and its missing values
+        arrays = {name: array if name in text_columns else typed(array) for name, array in arrays.items()}
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         raise UserError(

@@ -73,6 +73,9 @@ def place_name(columns: tuple[str, ...], place: int) -> str:
     return f"the column `{columns[place]}`" if len(columns) > 1 else f"number {place} of `{columns[0]}`"
 
 
+INFINITE_WAY_OUT = "replace infinity, and numbers that float32 cannot hold, before uploading"
+
+
 def missing_way_out() -> str:
     """What can be done about missing numbers."""
     return 'fill it before uploading, or add `"missing": "mean"` ("median", "zero", "indicator") to the input'

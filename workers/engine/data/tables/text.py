@@ -104,9 +104,15 @@ def _holds_text(name: str, column: str, array: Array, texts: list[str], kind: st
 def _way_out(texts: list[str], words: list[str], kind: str) -> str:
     distinct = list(dict.fromkeys(words))
     if not distinct:
-        return "Save numbers instead of text, such as `array.astype(float)`"
+        return (
+            "Save numbers instead of text, such as `array.astype(float)`; in a csv whose decimal point is a comma, "
+            "write `1234` instead of `1.234`"
+        )
     if all(map(_DECIMAL_COMMA.fullmatch, distinct)):
-        return 'If the comma is a decimal point, add `"csv": {"decimal": ","}` to the manifest of the csv'
+        return (
+            'If the comma is a decimal point, the manifest of the csv needs `"csv": {"decimal": ","}`, and the numbers '
+            "no separators of thousands"
+        )
     category = f'if it holds names, read it by `"kind": "{kind}"`'
     if len(distinct) > _FEW or len(words) == len(texts):
         return f"{category[0].upper()}{category[1:]}, or leave the column out"
