@@ -258,6 +258,7 @@ class Teachers:
             "top_k": self.store.top_k,
             "environment": environment_fingerprint(self.device, self.order.threads),
             "block": BLOCK,
+            **({"rows": "float64"} if teacher.row_dtype == torch.float64 else {}),
         }
 
     def _data(self, source: Source) -> dict[str, object]:
