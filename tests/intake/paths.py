@@ -106,6 +106,9 @@ _OFFSET_VECTORS = Covered("engine/data/rows/test_precision.py", "test_vectors_an
 _OFFSET_JOB = Covered(
     "engine/jobs/datasets/test_large_offsets.py", "test_a_student_is_as_good_with_an_offset_as_without"
 )
+_WIDE = Covered(
+    "engine/jobs/datasets/test_wide_numbers.py", "test_a_graph_is_right_about_rows_that_float32_would_round"
+)
 _CONSISTENT = Covered("engine/teachers/test_consistency.py", "test_each_fault_is_named_also_where_a_row_is_slow")
 _BATCH = Covered(
     "engine/jobs/inspection/graphs/test_inputs.py",
@@ -122,6 +125,7 @@ _REFERENCE_GRAPH = Covered(
 _GRAPH_JOB = Covered(
     "engine/jobs/datasets/test_several_inputs.py", "test_a_graph_of_two_inputs_teaches_a_student_that_reads_both"
 )
+_FIRST_TRIAL = "engine/jobs/inspection/graphs/test_first_trial.py"
 _CHECKPOINT = Covered(
     "engine/jobs/inspection/test_checkpoints.py",
     "test_any_single_key_may_hold_the_state_dict_with_numbers_and_texts_beside_it",
@@ -207,6 +211,24 @@ TABLE: Final[Mapping[str, Mapping[str, Cell]]] = {
         ("preflight", NotApplicable("it trains by the same loop as a job")),
         ("job", _OFFSET_JOB),
     ),
+    "4 numbers that float32 lacks, for graphs of wide types": _cells(
+        (
+            _FILES,
+            Covered("engine/data/rows/test_precision.py", "test_exact_rows_are_those_of_the_file_in_every_format"),
+        ),
+        ("family model", NotApplicable("a network computes in float32, after the transform")),
+        (
+            "ONNX model",
+            Covered(
+                "engine/jobs/inspection/test_reference.py",
+                "test_reference_rows_far_from_zero_are_centred_before_they_are_rounded",
+            ),
+        ),
+        ("teacher columns", _GRAPH),
+        (_TARGETS, _INPUTS),
+        ("dry run", NotApplicable("it reads facts; numbers are read by the preflight and the job")),
+        (("preflight", "job"), _WIDE),
+    ),
     "5 outputs that depend on the batch or on chance": _cells(
         (_FILES, _MODEL),
         ("family model", _CONSISTENT),
@@ -237,6 +259,14 @@ TABLE: Final[Mapping[str, Mapping[str, Cell]]] = {
         ("ONNX model", _REFERENCE_GRAPH),
         ("teacher columns", _GRAPH),
         (_TARGETS, NotApplicable("outputs are compared as numbers, whatever they mean")),
+        (("dry run", "preflight", "job"), _AT_UPLOAD),
+    ),
+    "8 rows that an inspection invents": _cells(
+        (_FILES, _MODEL),
+        ("family model", NotApplicable("a network has finite outputs for all finite rows, or wrong weights")),
+        ("ONNX model", Covered(_FIRST_TRIAL, "test_every_type_is_tried_with_numbers_that_it_has")),
+        ("teacher columns", _GRAPH),
+        (_TARGETS, Covered(_FIRST_TRIAL, "test_what_an_output_means_is_checked_on_the_rows_that_are_finite")),
         (("dry run", "preflight", "job"), _AT_UPLOAD),
     ),
     "8 graphs and several inputs": _cells(

@@ -15,6 +15,7 @@ FileRole = Literal["weights", "data", "onnx", "original"]
 
 OpenShape = tuple[int | None, ...]
 """Shape of one row; None for a dimension that a graph leaves open."""
+_WIDE = frozenset({"float64", "int32", "int64", "uint32", "uint64"})
 Examples = dict[str, tuple[tuple[float, ...], ...]]
 
 
@@ -93,6 +94,11 @@ class ModelFacts(Answer):
     def reads_whole_numbers(self) -> bool:
         """Whether an input is of an integer type, so that rows between whole numbers are refused."""
         return any(not name.startswith("float") for name in self.input_types.values())
+
+    @property
+    def reads_wide_numbers(self) -> bool:
+        """Whether an input is of a type with numbers that float32 lacks: rows are then read and computed in float64."""
+        return bool(_WIDE & set(self.input_types.values()))
 
     @property
     def reads_several_tensors(self) -> bool:

@@ -59,6 +59,7 @@ REQUESTS: Final[Mapping[str, str]] = {
 }
 
 UPLOADS: Final[Mapping[str, str]] = {
+    "bad_constant": "give a constant that the type of the graph's input has",
     "bad_rename": "give every parameter a name of its own in `rename`",
     "bad_split": "write train, validation or test in the column",
     "broken_archive": "write the archive again",

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.problems import UserError
-from workers.engine.teachers.consistency import QUANTIZED_OF_SPREAD, check_consistency, tolerance_of
+from workers.engine.teachers.consistency import QUANTIZED_OF_SPREAD, check_block, check_consistency, tolerance_of
 
 ROWS = torch.randn(64, 5, generator=torch.Generator().manual_seed(0))
 WEIGHT = torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
@@ -84,3 +84,32 @@ def test_it_runs_no_more_rows_than_there_is_time_for() -> None:
     batches.clear()
     check_consistency(counted, ROWS, seconds=60.0)
     assert batches == [3, 64, 64, 1]
+
+
+MANY = torch.randn(256, 5, generator=torch.Generator().manual_seed(2))
+BLOCK_FAULTS: dict[str, Rule] = {
+    "other outputs in large batches": lambda x: linear(x) + float(len(x) > 100),
+    "other outputs far back in a batch": lambda x: linear(x) + (torch.arange(len(x)) > 100)[:, None].float(),
+}
+
+
+def check_whole(rule: Rule, rows: Tensor) -> None:
+    def predict(x: Tensor) -> dict[str, Tensor]:
+        return {"y": rule(x)}
+
+    few = check_consistency(predict, rows[:64])
+    check_block(predict, rows, predict(rows), few, 1e-3)
+
+
+@pytest.mark.parametrize("fault", BLOCK_FAULTS)
+def test_a_block_is_compared_with_its_rows_in_small_batches(fault: str) -> None:
+    assert code_of(BLOCK_FAULTS[fault], MANY[:64]) is None, "64 rows do not show it"
+    with pytest.raises(UserError) as caught:
+        check_whole(BLOCK_FAULTS[fault], MANY)
+    assert caught.value.code == "depends_on_batch"
+    assert "not of 256" in caught.value.message
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 65, 256])
+def test_a_block_of_a_function_of_the_row_passes(rows: int) -> None:
+    check_whole(linear, MANY[:rows])

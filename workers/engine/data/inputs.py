@@ -20,6 +20,8 @@ class Inputs:
 
     column: Column
     transform: InputTransform | None
+    dtype: torch.dtype = torch.float32
+    """Of the transformed rows, where `transform` is given."""
 
     @classmethod
     def prepare(cls, raw: Tensor, transform: InputTransform, device: torch.device) -> "Inputs":
@@ -29,6 +31,6 @@ class Inputs:
         return cls(Column.on(device, raw), transform)
 
     def take(self, rows: Rows) -> Tensor:
-        """float32 [n, …] on the device."""
+        """Transformed rows [n, …] on the device, float32 by default."""
         values = self.column.take(rows)
-        return values if self.transform is None else apply(values, self.transform)
+        return values if self.transform is None else apply(values, self.transform, self.dtype)

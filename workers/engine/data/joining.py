@@ -29,7 +29,7 @@ def read_datasets(order: Order, refs: Sequence[DatasetRef]) -> Dataset:
     all rows plus those of the largest dataset.
     """
     inputs = [order.datasets[ref.dataset] for ref in refs]
-    parts = [read_dataset(Path(each.path), each.manifest) for each in inputs]
+    parts = [read_dataset(Path(each.path), each.manifest, reads_exactly(order)) for each in inputs]
     sources, first = [], 0
     for ref, part in zip(refs, parts, strict=True):
         sources.append(Source(ref.dataset, first, part.rows, ref.weight, _dtype(part)))
@@ -37,6 +37,11 @@ def read_datasets(order: Order, refs: Sequence[DatasetRef]) -> Dataset:
     if len(parts) == 1:
         return replace(parts[0], sources=tuple(sources))
     return _join(parts, tuple(sources), inputs[0].manifest.inputs)
+
+
+def reads_exactly(order: Order) -> bool:
+    """Whether a model of the job has inputs of a type with numbers that float32 lacks."""
+    return any(model.facts is not None and model.facts.reads_wide_numbers for model in order.models.values())
 
 
 def _dtype(part: Dataset) -> torch.dtype:
@@ -57,6 +62,7 @@ def digest_facts(order: Order, dataset: Dataset) -> dict[str, Any]:
             "dataset": each.sha256,
             "manifest": each.manifest.model_dump(mode="json", exclude={"name", "metadata"}),
             **order_of(list(each.manifest.inputs)),
+            **({"exact": True} if reads_exactly(order) else {}),
         }
         for each in dataset_inputs(order, dataset)
     ]

@@ -49,8 +49,11 @@ MAX_STATISTIC = 1e30
 """Largest mean or standard deviation that is accepted: that of a manifest."""
 
 
-def read_dataset(path: Path, manifest: DatasetManifest) -> Dataset:
-    """Read, validate and split. Raises UserError with a stable code; the message names the column and row."""
+def read_dataset(path: Path, manifest: DatasetManifest, exact: bool = False) -> Dataset:
+    """Read, validate and split. With `exact` inputs are float64 wherever float32 would round a number.
+
+    Raises UserError with a stable code; the message names the column and row.
+    """
     arrays = read_arrays(path, manifest.format, _columns(manifest), _text_columns(manifest), manifest.csv)
     targets = {name: _target(name, spec, arrays) for name, spec in manifest.targets.items()}
     rows = len(next(iter(arrays.values())))
@@ -58,7 +61,7 @@ def read_dataset(path: Path, manifest: DatasetManifest) -> Dataset:
     train = splits["train"]
     inputs, transforms = {}, {}
     for name, spec in manifest.inputs.items():
-        inputs[name], encoding = _input(name, spec, arrays, train.numpy())
+        inputs[name], encoding = _input(name, spec, arrays, train.numpy(), exact)
         transforms[name] = transform_of(name, inputs[name], spec, train, encoding)
     return Dataset(rows, inputs, targets, splits, transforms)
 
@@ -103,12 +106,12 @@ def _text_columns(manifest: DatasetManifest) -> set[str]:
 
 
 def _input(
-    name: str, spec: InputSpec, arrays: Mapping[str, Array], train: Array
+    name: str, spec: InputSpec, arrays: Mapping[str, Array], train: Array, exact: bool
 ) -> tuple[Tensor, InputEncoding | None]:
     """(raw rows, how they were encoded, if they were). `train` has the numbers of the training rows."""
     match spec:
         case ArrayInput():
-            return _numbers(name, spec, arrays, train)
+            return _numbers(name, spec, arrays, train, exact)
         case CategoryInput():
             return read_categories(name, spec, arrays, train)
         case _:
@@ -116,7 +119,7 @@ def _input(
 
 
 def _numbers(
-    name: str, spec: ArrayInput, arrays: Mapping[str, Array], train: Array
+    name: str, spec: ArrayInput, arrays: Mapping[str, Array], train: Array, exact: bool
 ) -> tuple[Tensor, InputEncoding | None]:
     names = spec.columns or (name,)
     columns = as_numbers(name, names, [arrays[column] for column in names], "category")
@@ -129,15 +132,15 @@ def _numbers(
     raw = raw.reshape(len(raw), *(raw.shape[1:] or (1,)))
     raw = arranged(name, spec, raw)
     if spec.missing is None:
-        return _tensor(name, names, raw), None
+        return _tensor(name, names, raw, exact), None
     raw, encoding = fill_missing(name, names, raw, spec.missing, train)
-    return _tensor(name, names, raw), encoding
+    return _tensor(name, names, raw, exact), encoding
 
 
-def _tensor(name: str, columns: tuple[str, ...], raw: Array) -> Tensor:
+def _tensor(name: str, columns: tuple[str, ...], raw: Array, exact: bool) -> Tensor:
     if raw.dtype == np.uint8:
         return torch.from_numpy(np.require(raw, requirements=["C", "W"]))  # Arrow's memory is read-only
-    numbers = rounded(raw)
+    numbers = rounded(raw, exact)
     finite = np.isfinite(numbers if numbers.dtype == np.float32 else _as_float32(numbers))
     if not finite.all():
         bad = ~finite.reshape(len(numbers), -1)

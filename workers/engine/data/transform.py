@@ -32,25 +32,28 @@ def _column(statistic: float | tuple[float, ...], like: Tensor) -> Tensor:
     return values.reshape(-1, *[1] * (len(row) - 1)) if len(values) == row[0] else values.reshape(row)
 
 
-def apply(raw: Tensor, transform: InputTransform) -> Tensor:
-    """(raw * scale - mean) / std as float32; `raw` [N, *row] of any number type, on any device.
+def apply(raw: Tensor, transform: InputTransform, dtype: torch.dtype = torch.float32) -> Tensor:
+    """(raw * scale - mean) / std in `dtype`, float32 or float64; `raw` [N, *row] of any number type, on any device.
 
-    Computed in float64 where `raw` is float64 or the mean is far from zero: rows are centred before they are rounded.
+    Computed in float64 where `dtype` or `raw` is float64 or the mean is far from zero: rows are centred before they are
+    rounded.
     """
-    wide = raw.dtype == torch.float64 or is_large_offset(transform.mean, transform.std)
+    wide = torch.float64 in (dtype, raw.dtype) or is_large_offset(transform.mean, transform.std)
     x = raw.to(torch.float64 if wide else torch.float32) * transform.scale
     if transform.mean == 0.0 and transform.std == 1.0:
-        return x.to(torch.float32)
-    return ((x - _column(transform.mean, x)) / _column(transform.std, x)).to(torch.float32)
+        return x.to(dtype)
+    return ((x - _column(transform.mean, x)) / _column(transform.std, x)).to(dtype)
 
 
-def apply_in_shape(raw: Tensor, transform: InputTransform, shape: tuple[int, ...] | None) -> Tensor:
-    """Raw rows [n, …] as a model with rows of `shape` takes them: brought into its shape, transformed and, where it has
-    its channels last, moved. None: the shape of the rows.
+def apply_in_shape(
+    raw: Tensor, transform: InputTransform, shape: tuple[int, ...] | None, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Raw rows [n, …] as a model with rows of `shape` takes them: brought into its shape, transformed to `dtype` and,
+    where it has its channels last, moved. None: the shape of the rows.
     """
     # In the model's shape before the transform: its statistics are those of its channels, not of a flat row's numbers.
     rows = raw if shape is None else raw.reshape(len(raw), *rows_shape(transform, shape))
-    x = apply(rows, transform)
+    x = apply(rows, transform, dtype)
     return x.movedim(1, -1).contiguous() if transform.layout == "channels_last" else x
 
 

@@ -20,22 +20,16 @@ MAX_SHOWN = 64
 
 @dataclass(frozen=True)
 class RawModel:
-    """A model with its transforms. `forward` takes float32 rows after the transform, several inputs joined."""
+    """A model with its transforms. `forward` takes rows of `dtype` after the transform, several inputs joined."""
 
     layout: InputLayout
     transforms: Mapping[str, InputTransform]
     forward: Callable[[Tensor], dict[str, Tensor]]
+    dtype: torch.dtype = torch.float32
 
     def predict(self, raw: Tensor) -> dict[str, Tensor]:
         """Raw rows, joined as in `layout` -> outputs [n, size]."""
-        last = {name for name, transform in self.transforms.items() if transform.layout == "channels_last"}
-        if not last:
-            return self.forward(transformed(raw, self.layout, self.transforms))
-        # Raw rows are as the file has them; transforms take the channels in front.
-        parts = {name: self.layout.part(raw, name) for name in self.layout.shapes}
-        parts = {name: part.movedim(-1, 1) if name in last else part for name, part in parts.items()}
-        layout = InputLayout({name: tuple(part.shape[1:]) for name, part in parts.items()})
-        return self.forward(transformed(joined(list(parts.values())), layout, self.transforms))
+        return self.forward(prepared(raw, self.layout, self.transforms, self.dtype))
 
     @property
     def row_size(self) -> int:
@@ -43,12 +37,26 @@ class RawModel:
         return sum(prod(shape) for shape in self.layout.shapes.values())
 
 
-def plain_rows(shape: tuple[int, ...], largest: int | None = None) -> Tensor:
+def prepared(
+    raw: Tensor, layout: InputLayout, transforms: Mapping[str, InputTransform], dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Raw rows as the file has them, joined as in `layout`, as the model's first layer reads them: in `dtype`."""
+    last = {name for name, transform in transforms.items() if transform.layout == "channels_last"}
+    if not last:
+        return transformed(raw, layout, transforms, dtype)
+    # Transforms take the channels in front.
+    parts = {name: layout.part(raw, name) for name in layout.shapes}
+    parts = {name: part.movedim(-1, 1) if name in last else part for name, part in parts.items()}
+    layout = InputLayout({name: tuple(part.shape[1:]) for name, part in parts.items()})
+    return transformed(joined(list(parts.values())), layout, transforms, dtype)
+
+
+def plain_rows(shape: tuple[int, ...], largest: int | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
     """Zeros, ones, and a ramp from 0 to below 1 over the elements of a row, or of whole numbers below `largest`."""
     size = prod(shape)
-    ramp = torch.arange(size, dtype=torch.float32)
+    ramp = torch.arange(size, dtype=dtype)
     ramp = ramp / size if largest is None else ramp % largest
-    return torch.stack([torch.zeros(size), torch.ones(size), ramp]).reshape(3, *shape)
+    return torch.stack([torch.zeros_like(ramp), torch.ones_like(ramp), ramp]).reshape(3, *shape)
 
 
 def network_outputs(network: Network, x: Tensor) -> dict[str, Tensor]:

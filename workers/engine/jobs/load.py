@@ -47,7 +47,7 @@ class JobData:
         rows = dataset.splits["train"]
         if folds_of(spec) is not None:
             rows = torch.cat([rows, dataset.splits.get("validation", rows[:0])])
-        return cls(dataset, inputs, AugmentationPlan.of(views, inputs, rows, shape, transform, raw.dtype), names)
+        return cls(dataset, inputs, AugmentationPlan.of(views, inputs, rows, shape, transform, raw), names)
 
     @property
     def input_name(self) -> str:

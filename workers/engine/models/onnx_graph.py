@@ -8,28 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from app.contracts.problems import UserError
+from workers.engine.models.onnx_types import TYPES, as_type, row_dtype
 
-TYPES: Mapping[str, type[np.generic]] = {
-    "tensor(float)": np.float32,
-    "tensor(double)": np.float64,
-    "tensor(float16)": np.float16,
-    "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32,
-    "tensor(int16)": np.int16,
-    "tensor(int8)": np.int8,
-    "tensor(uint64)": np.uint64,
-    "tensor(uint32)": np.uint32,
-    "tensor(uint16)": np.uint16,
-    "tensor(uint8)": np.uint8,
-    "tensor(bool)": np.bool_,
-}
-EXACT = 1 << 24
-"""Up to here float32, in which rows arrive, has every whole number."""
-WHOLE = 1e-3
-"""Distance from a whole number that counts as rounding, of rows that were transformed and back."""
 Dimensions = tuple[int | str | None, ...]
 
 
@@ -92,6 +76,11 @@ class OnnxGraph:
         self.feeds = feeds or Feeds()
 
     @property
+    def row_dtype(self) -> torch.dtype:
+        """The type in which rows are computed before they are fed, float32 or float64."""
+        return row_dtype(source.dtype for source in self.inputs if source.name not in self.feeds.constants)
+
+    @property
     def fixed_batch(self) -> int | None:
         """The batch size that the inputs fed with rows fix, if any."""
         fed = [source for source in self.inputs if source.name not in self.feeds.constants]
@@ -144,33 +133,17 @@ class OnnxGraph:
         if len(shapes) < 2:
             source = by_name[next(iter(shapes))] if shapes else self.inputs[0]
             shape = next(iter(shapes.values()), source.fixed_row)
-            return fed | {source.name: as_type(source, rows if shape is None else rows.reshape(len(rows), *shape))}
+            return fed | {source.name: _typed(source, rows if shape is None else rows.reshape(len(rows), *shape))}
         flat, first = rows.reshape(len(rows), -1), 0
         for name, shape in shapes.items():
             part = flat[:, first : first + prod(shape)]
-            fed[name] = as_type(by_name[name], part.reshape(len(rows), *shape))
+            fed[name] = _typed(by_name[name], part.reshape(len(rows), *shape))
             first += prod(shape)
         return fed
 
 
-def as_type(source: GraphInput, rows: NDArray[Any]) -> NDArray[Any]:
-    """Rows in the type of an input. Raises UserError `not_whole_numbers` where an integer type does not have them."""
-    if source.dtype.kind == "f":
-        return np.ascontiguousarray(rows.astype(source.dtype, copy=False))
-    low, high = (0, 1) if source.dtype.kind == "b" else (np.iinfo(source.dtype).min, np.iinfo(source.dtype).max)
-    low, high = max(low, -EXACT), min(high, EXACT)
-    wrong = ~((rows >= low) & (rows <= high))
-    if rows.dtype.kind == "f":
-        wrong |= np.abs(np.rint(rows) - rows) > WHOLE
-    if wrong.any():
-        found = rows[wrong].flat[0]
-        raise UserError(
-            "not_whole_numbers",
-            f"input `{source.name}` of the graph takes {source.dtype}: whole numbers from {low} to {high}, found "
-            f"{found:.6g}. Give raw rows of these numbers, and no transform in the model's `inputs`",
-        )
-    whole = np.rint(rows) if rows.dtype.kind == "f" else rows
-    return np.ascontiguousarray(whole.astype(source.dtype))
+def _typed(source: GraphInput, rows: NDArray[Any]) -> NDArray[Any]:
+    return as_type(source.name, source.dtype, rows)
 
 
 def _constant(source: GraphInput, number: float, rows: int) -> NDArray[Any]:

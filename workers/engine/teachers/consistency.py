@@ -62,6 +62,21 @@ def check_consistency(
     return together
 
 
+def check_block(
+    predict: Predict, rows: Tensor, block: Mapping[str, Tensor], few: Mapping[str, Tensor], of_spread: float
+) -> None:
+    """Compare the outputs `block` of all rows of a pass with those of its rows in small batches: `few`, the outputs of
+    the first ones by themselves, and those of the last three, which are run here.
+
+    Raises UserError `not_deterministic` or `depends_on_batch`.
+    """
+    comparison = _Comparison(predict, rows, block, of_spread)
+    first = slice(0, len(next(iter(few.values()))))
+    last = slice(max(0, len(rows) - FEW_ROWS), len(rows))
+    for which, outputs in ((first, few), (last, predict(rows[last]))):
+        comparison.compare(outputs, which, f"in a batch of {which.stop - which.start}, and not of {len(rows)}")
+
+
 def few_rows(rows: Tensor) -> Tensor:
     """The first three rows."""
     return rows[:FEW_ROWS]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
+import torch
 from torch import Tensor
 
 from app.contracts.problems import UserError
@@ -48,11 +49,11 @@ class Reading:
         rows = {name: _rows_shape(model, name, shape) for name, shape in read.shapes.items()}
         return cls(layout, read, InputLayout(rows), model.inputs)
 
-    def prepare(self, raw: Tensor) -> Tensor:
-        """Raw rows of the dataset -> float32 rows as the model's first layer reads them, several inputs joined."""
+    def prepare(self, raw: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Raw rows of the dataset -> rows of `dtype` as the model's first layer reads them, several inputs joined."""
         if self.layout is None or self.read is None:
-            return apply_in_shape(raw, self.transforms[_SINGLE], self.shape)
-        return transformed(self.layout.select(raw, tuple(self.read.shapes)), self.rows, self.transforms)
+            return apply_in_shape(raw, self.transforms[_SINGLE], self.shape, dtype)
+        return transformed(self.layout.select(raw, tuple(self.read.shapes)), self.rows, self.transforms, dtype)
 
 
 def _rows_shape(model: ModelFacts, name: str, found: tuple[int, ...]) -> tuple[int, ...]:

@@ -50,6 +50,11 @@ class Teacher(Protocol):
         ...
 
     @property
+    def row_dtype(self) -> torch.dtype:
+        """In which rows are transformed: float64 for graphs of a type with numbers that float32 lacks."""
+        ...
+
+    @property
     def network(self) -> Network | None:
         """The torch module, for models of a known architecture; None for ONNX graphs."""
         ...
@@ -80,10 +85,11 @@ class _TeacherBase:
         self.outputs: Mapping[str, OutputFacts] = model.facts.outputs
         self.parameters = model.facts.parameters
         self.bytes = Path(model.path).stat().st_size
+        self.row_dtype = torch.float32
         self._device = device
 
     def prepare(self, raw: Tensor) -> Tensor:
-        return self._reading.prepare(raw.to(self._device))
+        return self._reading.prepare(raw.to(self._device), self.row_dtype)
 
     def _predict(self, raw: Tensor, forward: Callable[[Tensor], dict[str, Tensor]]) -> dict[str, Tensor]:
         outputs = forward(self.prepare(raw))
@@ -135,6 +141,7 @@ class OnnxTeacher(_TeacherBase):
         self._feeds = feeds_of(model.facts, self._reading)
         self._names = model.facts.graph_outputs
         self._graph = OnnxGraph(self._path, threads, feeds=self._feeds)
+        self.row_dtype = self._graph.row_dtype
         self._with_layers: tuple[tuple[str, ...], OnnxGraph] | None = None
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:

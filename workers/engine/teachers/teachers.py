@@ -34,7 +34,7 @@ from workers.engine.losses.softmax import class_scores
 from workers.engine.losses.teacher_mix import AugmentedOutputs, TeacherOutputs
 from workers.engine.models import Network
 from workers.engine.teachers.class_selection import ClassSelection
-from workers.engine.teachers.consistency import MAX_ROWS, check_consistency, tolerance_of
+from workers.engine.teachers.consistency import MAX_ROWS, check_block, check_consistency, tolerance_of
 from workers.engine.teachers.target_store import Packing, SoftTargetStore, Stored, StoredTargets, concatenate_targets
 from workers.engine.teachers.teacher import Teacher, layer_key, open_teacher
 
@@ -258,6 +258,7 @@ class Teachers:
             "top_k": self.store.top_k,
             "environment": environment_fingerprint(self.device, self.order.threads),
             "block": BLOCK,
+            **({"rows": "float64"} if teacher.row_dtype == torch.float64 else {}),
         }
 
     def _data(self, source: Source) -> dict[str, object]:
@@ -342,15 +343,15 @@ class _ForwardPasses:
     raw: Iterable[Tensor]
     count: int = 0
     of_spread: float | None = None
-    """Where it is not None the first rows are also run apart and in another order, with this tolerance."""
+    """Where it is not None the rows of the first block are also run in small batches and in another order, with this
+    tolerance.
+    """
 
     def blocks(self) -> Iterator[dict[str, Tensor]]:
         for part in self.raw:
             self.check()
-            if self.count == 0 and self.of_spread is not None:
-                self._check_consistency(part, self.of_spread)
+            outputs = self._checked_outputs(part)
             self.count += 1
-            outputs = {name: values.cpu() for name, values in self.teacher.predict(part, self.layers).items()}
             self._check_meaning(outputs)
             yield self.as_stored(outputs, self.teacher)
 
@@ -359,11 +360,20 @@ class _ForwardPasses:
         for name, facts in self.teacher.outputs.items():
             check_meaning(f"{self.teacher.name}: {name}", facts.spec, outputs[name].numpy())
 
-    def _check_consistency(self, rows: Tensor, of_spread: float) -> None:
-        """Raises UserError `not_deterministic` or `depends_on_batch`, with the teacher's name."""
+    def _checked_outputs(self, rows: Tensor) -> dict[str, Tensor]:
+        """The outputs of a block, on the host. Raises UserError `not_deterministic` or `depends_on_batch`, with the
+        teacher's name, where those of the first block differ from those of its rows in small batches.
+        """
+        of_spread = self.of_spread if self.count == 0 else None
         try:
-            check_consistency(self.teacher.predict, rows[:MAX_ROWS], of_spread, CHECK_SECONDS)
+            if of_spread is None:
+                block = self.teacher.predict(rows, self.layers)
+            else:
+                few = check_consistency(self.teacher.predict, rows[:MAX_ROWS], of_spread, CHECK_SECONDS)
+                block = self.teacher.predict(rows, self.layers)
+                check_block(self.teacher.predict, rows, block, few, of_spread)
         except UserError as error:
             if error.code not in ("not_deterministic", "depends_on_batch"):
                 raise
             raise UserError(error.code, f"teacher `{self.teacher.name}`: {error.message}") from None
+        return {name: values.cpu() for name, values in block.items()}

@@ -1,5 +1,6 @@
 """Rows far from zero keep the precision of their differences, in every format; all others stay float32."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from app.contracts.resources.manifests import InputTransform
+from app.contracts.resources.manifests import DatasetManifest, InputTransform
 from tests.engine.data.test_reading import arrays, written
-from tests.engine.jobs.inspection.uploads import read
-from workers.engine.data.reading import facts_of, value_statistics, vector_statistics
+from tests.engine.jobs.inspection.uploads import TABLE, read
+from workers.engine.data.reading import facts_of, read_dataset, value_statistics, vector_statistics
 from workers.engine.data.rows.precision import needs_float64
 from workers.engine.data.transform import apply, invert
 
@@ -65,6 +66,22 @@ def test_inputs_and_targets_far_from_zero_are_exact_after_centring(kind: str, dt
     assert target.values.tolist() == size.tolist()
     mean, std = value_statistics(target, found.splits["train"])
     assert (mean + OFFSET, std) == pytest.approx((SMALL[train, 1].mean(), SMALL[train, 1].std()), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["npz", "parquet", "csv", "jsonl"])
+@pytest.mark.parametrize(
+    "column",
+    [RANDOM.integers(2**25, 2**53, 64), RANDOM.normal(size=64), np.full(64, OFFSET + 1), np.arange(64)],
+    ids=["large ids", "float64", "constant", "small"],
+)
+def test_exact_rows_are_those_of_the_file_in_every_format(kind: str, column: NDArray[Any], tmp_path: Path) -> None:
+    """For teachers of wide types; float32 where it has every number."""
+    path = written({"a": column, "y": column % 2 > 0}, kind, tmp_path)
+    changes = {"format": kind, "inputs": {"a": {"kind": "array"}}, "targets": {"y": {"kind": "class", "classes": 2}}}
+    manifest = DatasetManifest.model_validate_json(json.dumps(TABLE | changes))
+    found = read_dataset(path, manifest, exact=True).inputs["a"]
+    assert found.reshape(-1).tolist() == column.tolist()
+    assert found.dtype == (torch.float32 if column.max() == 63 else torch.float64)
 
 
 def test_vectors_and_columns_of_a_teacher_keep_theirs(tmp_path: Path) -> None:

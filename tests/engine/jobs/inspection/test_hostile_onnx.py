@@ -196,7 +196,7 @@ def test_a_damaged_graph_is_read_or_refused_and_nothing_else(tmp_path: Path) -> 
 def test_a_graph_that_loops_for_ever_is_refused_in_bounded_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.engine.jobs.inspection.onnx_models.TRIAL_SECONDS", 0.5)
+    monkeypatch.setattr("workers.engine.jobs.inspection.graphs.first_trial.TRIAL_SECONDS", 0.5)
     condition = value("go", [], TensorProto.BOOL)
     body = helper.make_graph(
         [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Mul", ["state", "state"], ["next"])],

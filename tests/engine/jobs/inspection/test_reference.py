@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from onnx import helper
+from onnx import TensorProto, helper
 from safetensors.torch import save_file
 from torch import Tensor
 
 from app.contracts.resources.facts import ModelFacts
 from app.contracts.resources.manifests import ModelManifest
-from tests.engine.jobs.inspection.onnx_graphs import GEMM, W, graph, inspected
+from tests.engine.jobs.inspection.onnx_graphs import GEMM, W, graph, inspected, value
 from tests.engine.jobs.inspection.uploads import MLP, forward, refused, weights
 from workers.engine.jobs.inspection.family_models import inspect_family_model
 from workers.engine.models import build, initialise
@@ -28,9 +28,9 @@ def transformed(x: Tensor) -> Tensor:
     return (x / 255 - 0.4) / 0.2
 
 
-def inspect_mlp(folder: Path, inputs: Tensor, outputs: Tensor, **manifest: Any) -> ModelFacts:
+def inspect_mlp(folder: Path, rows: Tensor, outputs: Tensor, **manifest: Any) -> ModelFacts:
     save_file(weights(), folder / "model.safetensors")
-    reference = {"inputs": {"x": inputs.tolist()}, "outputs": {"y": outputs.tolist()}}
+    reference = {"inputs": {"x": rows.tolist()}, "outputs": {"y": outputs.tolist()}}
     document = {
         "name": "m",
         "format": "safetensors",
@@ -121,3 +121,37 @@ def test_a_graph_has_a_reference_too_and_a_norm_after_the_activation_is_found(tm
     for inputs, code in (({"x": x[:, :3].tolist()}, "shape_mismatch"), ({"a": [[1]], "b": [[1]]}, "unknown_input")):
         reference = {"inputs": inputs, "outputs": {"y": [[0.0, 0.0]] * len(next(iter(inputs.values())))}}
         refused(code, partial(inspected, graph(GEMM), tmp_path, reference=reference))
+
+
+FAR = 1.7e9
+
+
+def test_reference_rows_far_from_zero_are_centred_before_they_are_rounded(tmp_path: Path) -> None:
+    """As a job's rows are: by the transform of a network or a graph, or by a graph of doubles itself."""
+    near = np.random.default_rng(0).normal(size=(6, 4))
+    rows, mean = torch.from_numpy(near + FAR), {"x": {"mean": FAR}}
+    inspect_mlp(tmp_path, rows, forward(weights(), torch.from_numpy(near).float()), inputs=mean)
+    reference = {"inputs": {"x": rows.tolist()}, "outputs": {"y": (near @ W).tolist()}}
+    inspected(graph(), tmp_path, inputs=mean, reference=reference)
+    double = graph(
+        helper.make_node("Sub", ["x", "far"], ["d"]),
+        helper.make_node("MatMul", ["d", "w"], ["y"]),
+        inputs=[value("x", ["n", 4], TensorProto.DOUBLE)],
+        outputs=[value("y", ["n", 2], TensorProto.DOUBLE)],
+        weights={"far": np.float64(FAR), "w": W.astype(np.float64)},
+    )
+    inspected(double, tmp_path, reference=reference)
+
+
+@pytest.mark.parametrize(("kind", "largest"), [(TensorProto.INT32, 2**31 - 1), (TensorProto.INT64, 2**53 - 1)])
+def test_whole_reference_rows_reach_the_graph_as_they_are(kind: int, largest: int, tmp_path: Path) -> None:
+    last_digit = graph(
+        helper.make_node("Mod", ["x", "ten"], ["digit"]),
+        helper.make_node("Cast", ["digit"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["f", "w"], ["y"]),
+        inputs=[value("x", ["n", 4], kind)],
+        weights={"ten": np.array(10, np.int32 if kind == TensorProto.INT32 else np.int64), "w": W},
+    )
+    rows = np.array([[largest, 12_345_677, 3, 0], [largest - 1, 1 << 25, 5, 7]])
+    reference = {"inputs": {"x": rows.tolist()}, "outputs": {"y": ((rows % 10) @ W).tolist()}}
+    inspected(last_digit, tmp_path, reference=reference)

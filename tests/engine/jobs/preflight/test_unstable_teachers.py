@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-from onnx import helper
+from onnx import TensorProto, helper
 
 from app.contracts.wire.orders import ModelInput
 from tests.engine.harness import TEACHER, EngineHarness
-from tests.engine.jobs.inspection.onnx_graphs import graph, inspected, onnx_manifest
+from tests.engine.jobs.inspection.onnx_graphs import Graph, graph, inspected, onnx_manifest
 from tests.engine.jobs.preflight.test_unfit_teachers import outcome, spec
 
 ROWS, THRESHOLD = 200, 1000.0
@@ -26,9 +26,35 @@ def test_outputs_that_depend_on_the_batch_end_preflight_and_job(harness: EngineH
         helper.make_node("MatMul", ["c", "w"], ["y"]),
         weights=weights,
     )
-    facts = inspected(batch, tmp_path)
-    path = str(tmp_path / "model.onnx")
+    refused_at_the_first_pass(harness, batch, tmp_path)
+
+
+def refused_at_the_first_pass(harness: EngineHarness, content: Graph, folder: Path) -> None:
+    facts = inspected(content, folder)
+    path = str(folder / "model.onnx")
     harness.models[TEACHER] = ModelInput(id=TEACHER, manifest=onnx_manifest(), facts=facts, path=path, sha256="0" * 64)
     ((code, message),), _ = outcome(harness, spec(model=TEACHER))
     assert code == "depends_on_batch"
     assert "teacher" in message
+
+
+def test_other_outputs_in_batches_of_the_size_of_a_pass_end_preflight_and_job(
+    harness: EngineHarness, tmp_path: Path
+) -> None:
+    """The graph adds 9 to the first score in batches of more than 100 rows; an inspection has at most 64."""
+    x = np.random.default_rng(0).normal(size=(ROWS, 4)).astype(np.float32)
+    harness.dataset({"x": x, "y": (x[:, 0] > x[:, 1]).astype(int)}, targets={"y": {"kind": "class", "classes": 2}})
+    large = graph(
+        helper.make_node("Shape", ["x"], ["shape"], end=1),
+        helper.make_node("Greater", ["shape", "hundred"], ["is_large"]),
+        helper.make_node("Cast", ["is_large"], ["large"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["large", "shift"], ["more"]),
+        helper.make_node("MatMul", ["x", "w"], ["z"]),
+        helper.make_node("Add", ["z", "more"], ["y"]),
+        weights={
+            "hundred": np.array([100]),
+            "shift": np.array([9, 0], np.float32),
+            "w": np.array([[-1, 1], [1, -1], [0, 0], [0, 0]], np.float32),
+        },
+    )
+    refused_at_the_first_pass(harness, large, tmp_path)

@@ -7,57 +7,70 @@ from torch import Tensor
 
 from app.contracts.resources.manifests import InputTransform
 from app.contracts.specs.views import Views
-from workers.engine.data.augment import MixingPartners, augment, augmentation_key
-from workers.engine.data.columns import Augmentation, Rows
+from workers.engine.data.augment import AugmentedInputs, MixingPartners, augment, augmentation_key
+from workers.engine.data.columns import Augmentation, Column, Rows
 from workers.engine.data.inputs import Inputs
 from workers.engine.data.transform import invert
 
 
 @dataclass(frozen=True)
-class AugmentationPlan:
-    """The augmentation of the training split's rows; `shape` is the student's input shape."""
+class _AugmentedRows:
+    """Rows after the transform, and those that are mixed into them; `shape` is the student's input shape."""
 
-    views: Views
     inputs: Inputs
-    split: Tensor
     shape: tuple[int, ...]
-    transform: InputTransform
     partners: MixingPartners
-    dtype: torch.dtype = torch.float32
-    """That of the augmented rows before the transform: float64 for a dataset whose rows are."""
 
     @classmethod
-    def of(
-        cls,
-        views: Views,
-        inputs: Inputs,
-        split: Tensor,
-        shape: tuple[int, ...],
-        transform: InputTransform,
-        dtype: torch.dtype = torch.float32,
-    ) -> "AugmentationPlan":
-        """`split`: the training rows, int64 on the host; `transform`: the one that `inputs` applies to raw rows of
-        `dtype`.
-        """
-
+    def of(cls, inputs: Inputs, split: Tensor, shape: tuple[int, ...]) -> "_AugmentedRows":
         def take(rows: Tensor) -> Tensor:
             return inputs.take(Rows.on(inputs.column.device, rows)).reshape(len(rows), *shape)
 
-        wide = torch.float64 if dtype == torch.float64 else torch.float32
-        return cls(views, inputs, split.sort().values, shape, transform, MixingPartners(split, take), wide)
+        return cls(inputs, shape, MixingPartners(split, take))
+
+    def augmented(self, rows: Rows, epoch: int, views: Views) -> AugmentedInputs:
+        x = self.inputs.take(rows).reshape(len(rows), *self.shape)
+        return augment(x, rows.host, epoch, views, self.partners)
+
+
+@dataclass(frozen=True)
+class AugmentationPlan:
+    """The augmentation of the training split's rows."""
+
+    views: Views
+    split: Tensor
+    transform: InputTransform
+    rows: _AugmentedRows
+    exact: _AugmentedRows
+    """The same in float64 where the raw rows are: teachers take augmented rows before the transform."""
+
+    @classmethod
+    def of(
+        cls, views: Views, inputs: Inputs, split: Tensor, shape: tuple[int, ...], transform: InputTransform, raw: Tensor
+    ) -> "AugmentationPlan":
+        """`split`: the training rows, int64 on the host; `transform`: the one that `inputs` applies to `raw` [N, …], on
+        the host; `shape`: the student's input shape.
+        """
+        rows = exact = _AugmentedRows.of(inputs, split, shape)
+        if raw.dtype == torch.float64:
+            wide = Inputs(Column(raw, inputs.column.device), transform, torch.float64)
+            exact = _AugmentedRows.of(wide, split, shape)
+        return cls(views, split.sort().values, transform, rows, exact)
 
     def apply(self, rows: Rows, epoch: int) -> tuple[Tensor, Rows]:
         """(x [n, *shape] augmented as in `epoch` (from 0), the rows with their augmentation)."""
-        x = self.inputs.take(rows).reshape(len(rows), *self.shape)
-        result = augment(x, rows.host, epoch, self.views, self.partners)
+        result = self.rows.augmented(rows, epoch, self.views)
         partner = Rows.on(rows.device.device, result.partner) if result.partner is not None else None
         return result.x, Rows(rows.host, rows.device, Augmentation(epoch, partner, result.share))
 
     def raw(self, rows: Tensor, epoch: int) -> Tensor:
         """The augmented rows before the transform, in the dataset's shape, as teachers take them."""
-        x, _ = self.apply(Rows.on(self.inputs.column.device, rows), epoch)
-        return invert(x.reshape(len(rows), *self.inputs.column.values.shape[1:]), self.transform, self.dtype)
+        column = self.exact.inputs.column
+        x = self.exact.augmented(Rows.on(column.device, rows), epoch, self.views).x
+        return invert(x.reshape(len(rows), *column.values.shape[1:]), self.transform, x.dtype)
 
     def key(self, epoch: int) -> str:
         """A key of everything that the augmented rows of an epoch depend on besides the raw rows."""
-        return augmentation_key(self.views, epoch, self.split) + repr(self.transform.model_dump(mode="json"))
+        exact = "" if self.exact is self.rows else "float64"
+        key = augmentation_key(self.views, epoch, self.split)
+        return key + repr(self.transform.model_dump(mode="json")) + exact

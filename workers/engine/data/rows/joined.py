@@ -57,10 +57,12 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat([part.flatten(1) for part in parts], dim=1)
 
 
-def transformed(raw: Tensor, layout: InputLayout, transforms: Mapping[str, InputTransform]) -> Tensor:
-    """Raw rows of this layout, each input by its own transform (identity where it has none): float32, as `joined`."""
+def transformed(
+    raw: Tensor, layout: InputLayout, transforms: Mapping[str, InputTransform], dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Raw rows of this layout, each input by its own transform (identity where it has none), in `dtype`: `joined`."""
     parts = {name: layout.part(raw, name).reshape(len(raw), *shape) for name, shape in layout.shapes.items()}
-    return joined([apply_in_shape(part, transforms.get(name, IDENTITY), None) for name, part in parts.items()])
+    return joined([apply_in_shape(part, transforms.get(name, IDENTITY), None, dtype) for name, part in parts.items()])
 
 
 def joined_transform(transforms: Mapping[str, InputTransform], layout: InputLayout) -> InputTransform:

@@ -41,7 +41,17 @@ def _rounds_too_much(column: Array) -> bool:
     return bool(spread > 0.0 and rounding[finite].max() > MAX_ROUNDING * spread)
 
 
-def rounded(rows: Array) -> Array:
-    """`rows` as float32, or as float64 where `needs_float64`; overflow gives infinity."""
+def rounded(rows: Array, exact: bool = False) -> Array:
+    """`rows` as float32, or as float64 where `needs_float64`, or with `exact` where float32 lacks any of the numbers;
+    overflow gives infinity.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.require(rows, np.float64 if needs_float64(rows) else np.float32, ["C", "W"])
+        wide = not _is_exact(rows) if exact else needs_float64(rows)
+        return np.require(rows, np.float64 if wide else np.float32, ["C", "W"])
+
+
+def _is_exact(rows: Array) -> bool:
+    """Whether float32 has every number of `rows` that is not NaN."""
+    if np.can_cast(rows.dtype, np.float32):
+        return True
+    return bool(((rows.astype(np.float32) == rows) | np.isnan(rows)).all())

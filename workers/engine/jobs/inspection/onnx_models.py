@@ -1,39 +1,33 @@
 """Inspection of ONNX graphs: a single bounded file with known operators, run on a few rows; usable as teachers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from time import monotonic
 
-import numpy as np
 import onnx
 import onnx.shape_inference
 import torch
 from google.protobuf.message import DecodeError
-from numpy.typing import NDArray
 from torch import Tensor
 
 from app.contracts.problems import UserError
-from app.contracts.resources.facts import Layer, ModelFacts, OutputFacts
+from app.contracts.resources.facts import Layer, ModelFacts
 from app.contracts.resources.manifests import ModelManifest
 from workers.engine.evaluation.examples import RawModel, examples_of
 from workers.engine.jobs.inspection.graphs.checks import check_closed, check_valid
 from workers.engine.jobs.inspection.graphs.class_labels import class_labels, with_labels
 from workers.engine.jobs.inspection.graphs.counting import stored_numbers
 from workers.engine.jobs.inspection.graphs.errors import first_line, refuse
+from workers.engine.jobs.inspection.graphs.first_trial import TRIAL_SECONDS, FirstTrial
 from workers.engine.jobs.inspection.graphs.folder import MAX_BYTES, is_zip, merged, write
-from workers.engine.jobs.inspection.graphs.inputs import GraphInputs, check_shapes
-from workers.engine.jobs.inspection.graphs.outputs import check_outputs, matched
+from workers.engine.jobs.inspection.graphs.inputs import GraphInputs
+from workers.engine.jobs.inspection.graphs.outputs import check_numbers, check_outputs, matched
 from workers.engine.jobs.inspection.graphs.zipmap import cut_zip_maps
 from workers.engine.jobs.inspection.reference import check_reference
-from workers.engine.jobs.inspection.trial import RowKind, TrialFailedError, try_out
+from workers.engine.jobs.inspection.trial import TrialFailedError, try_out
 from workers.engine.models.onnx_graph import OnnxGraph
 from workers.engine.teachers.consistency import tolerance_of
 
-TRIAL_ROWS = 4
-TRIAL_SECONDS = 20.0
-"""Time limit for the trial rows, in case a graph loops forever."""
 CONVERTED = "converted.onnx"
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 
@@ -56,28 +50,23 @@ def inspect_onnx_model(path: Path, manifest: ModelManifest, folder: Path | None 
         write(model, path)
     graph = _opened(path)
     inputs = GraphInputs.of(graph, manifest)
-    trial = _first_trial(graph, inputs)
+    trial = FirstTrial.of(graph, inputs, manifest.reference)
     names, by_place = matched(manifest, trial.outputs)
-    outputs, notes = with_labels(check_outputs(manifest, names, trial.outputs, TRIAL_ROWS), labels)
-    _check_open_sizes(graph, inputs, trial, names, outputs)
-    graph.feeds = inputs.feeds(trial.shapes)
-    tried = RawModel(
-        inputs.layout(trial.shapes),
-        {each.name: each.spec.transform for each in inputs.fed},
-        _forward(graph, names),
-    )
-
-    def rows(kind: RowKind, count: int) -> Tensor:
-        return inputs.rows(kind, count, trial.shapes, trial.largest)
-
+    outputs, notes = with_labels(check_outputs(manifest, names, trial.outputs, trial.count), labels)
+    trial.check_open_sizes(graph, names, outputs)
+    shapes = trial.rows.shapes
+    graph.feeds = inputs.feeds(shapes)
+    tried = RawModel(inputs.layout(shapes), inputs.transforms, _forward(graph, names), graph.row_dtype)
+    finite = check_numbers(manifest, trial.samples(tried, names))
     operators = {node.op_type for node in model.graph.node}
-    plain = try_out(tried, rows, monotonic() - begun, tolerance_of(operators))
+    kind = finite or trial.kind
+    plain = try_out(tried, trial.rows.of_kind, monotonic() - begun, tolerance_of(operators), kind)
     check_reference(manifest, tried, open_inputs=inputs.open_names)
     single = inputs.fed[0] if len(inputs.fed) == 1 else None
     fixed = single is not None and not single.is_open
     return ModelFacts(
         architecture=None,
-        input_shape=trial.shapes[single.name] if single is not None and fixed else None,
+        input_shape=shapes[single.name] if single is not None and fixed else None,
         inputs={name: spec.transform for name, spec in manifest.inputs.items() if spec.constant is None},
         input_shapes={each.name: each.row for each in inputs.fed},
         input_types={each.name: str(each.source.dtype) for each in inputs.fed},
@@ -115,96 +104,6 @@ def _opened(path: Path) -> OnnxGraph:
     except Exception as error:  # ONNX Runtime's own errors share no base class but Exception
         message = str(error).replace(str(path), "it")  # no local paths in messages
         raise refuse(f"ONNX Runtime refuses it: {first_line(message)}") from None
-
-
-@dataclass(frozen=True)
-class _Trial:
-    """The first rows that a graph has run on: shapes of one row by input, bound of whole numbers, outputs."""
-
-    shapes: dict[str, tuple[int, ...]]
-    largest: int
-    outputs: dict[str, NDArray[np.generic]]
-    deadline: float
-
-
-def _first_trial(graph: OnnxGraph, inputs: GraphInputs) -> _Trial:
-    """Run random rows, of the first size and range of numbers that the graph takes."""
-    deadline = monotonic() + TRIAL_SECONDS
-    failure: Exception | None = None
-    for shapes in inputs.shapes():
-        check_shapes(inputs, shapes, graph.fixed_batch or 1)
-        for largest in inputs.largest():
-            try:
-                return _Trial(shapes, largest, _run(graph, inputs, shapes, largest, TRIAL_ROWS, deadline), deadline)
-            except TimeoutError as error:
-                raise refuse(f"it fails on random rows: {error}") from None
-            except Exception as error:  # see _opened
-                failure = error
-    raise _failed(graph, inputs, str(failure), deadline)
-
-
-def _run(
-    graph: OnnxGraph,
-    inputs: GraphInputs,
-    shapes: dict[str, tuple[int, ...]],
-    largest: int,
-    rows: int,
-    deadline: float,
-) -> dict[str, NDArray[np.generic]]:
-    graph.feeds = inputs.feeds(shapes)
-    left = max(0.1, deadline - monotonic())
-    return graph.try_out(inputs.rows("normal", rows, shapes, largest).numpy(), left)
-
-
-def _failed(graph: OnnxGraph, inputs: GraphInputs, error: str, deadline: float) -> UserError:
-    """The rejection of a graph that ran on no rows; it says so where it runs on a single one."""
-    if inputs.open_names:
-        shown = {each.name: list(each.source.shape) for each in inputs.fed if each.is_open}
-        declared = next(iter(shown.values())) if len(shown) == 1 else shown
-        return UserError(
-            "open_shape",
-            f"the shape of a row is not fixed ({declared}), and the graph runs on none of the sizes that were tried: "
-            f'give it as "inputs": {{"{inputs.open_names[0]}": {{"shape": […]}}}}, without the batch dimension. The '
-            f"last error: {first_line(error)}",
-        )
-    shapes = next(inputs.shapes())
-    for largest in inputs.largest():
-        try:
-            _run(graph, inputs, shapes, largest, 1, deadline)
-        except Exception:  # see _opened
-            continue
-        return UserError(
-            "depends_on_batch",
-            f"the graph runs on one row and fails on {TRIAL_ROWS} ({first_line(error)}): its batch size was fixed when "
-            "it was exported. Export it with a dynamic batch dimension",
-        )
-    return refuse(f"it fails on random normal rows: {first_line(error)}")
-
-
-def _check_open_sizes(
-    graph: OnnxGraph, inputs: GraphInputs, trial: _Trial, names: dict[str, str], outputs: dict[str, OutputFacts]
-) -> None:
-    """Where dimensions are open, outputs must have as many numbers for rows of another size."""
-    if not inputs.open_names:
-        return
-    for shapes in inputs.shapes():
-        if shapes == trial.shapes:
-            continue
-        try:
-            others = _run(graph, inputs, shapes, trial.largest, 1, trial.deadline)
-        except Exception:  # this size does not fit: another may
-            continue
-        for name, graph_name in names.items():
-            size = prod(others[graph_name].shape[1:])
-            if size != outputs[name].size:
-                name_of_input = inputs.open_names[0]
-                raise UserError(
-                    "open_shape",
-                    f"`{name}` has {outputs[name].size} numbers for rows of shape {list(trial.shapes[name_of_input])} "
-                    f"and {size} for {list(shapes[name_of_input])}: fix the shape by "
-                    f'"inputs": {{"{name_of_input}": {{"shape": […]}}}}, without the batch dimension',
-                )
-        return
 
 
 def _forward(graph: OnnxGraph, names: dict[str, str]) -> Callable[[Tensor], dict[str, Tensor]]:

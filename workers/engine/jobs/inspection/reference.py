@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.problems import UserError
-from app.contracts.resources.manifests import InputTransform, ModelManifest
+from app.contracts.resources.manifests import ModelManifest
 from app.contracts.resources.reference import Reference
 from workers.engine.data.rows.joined import IDENTITY, InputLayout, joined, transformed
 from workers.engine.data.transform import apply
@@ -27,7 +27,7 @@ def check_reference(manifest: ModelManifest, model: RawModel, open_inputs: Seque
     """
     if manifest.reference is None:
         return
-    rows = _rows(manifest.reference, model, open_inputs)
+    rows = reference_rows(manifest.reference, model.layout, open_inputs)
     expected = {name: torch.tensor(values, dtype=torch.float64) for name, values in manifest.reference.outputs.items()}
     try:
         found = model.predict(rows)
@@ -45,9 +45,11 @@ def check_reference(manifest: ModelManifest, model: RawModel, open_inputs: Seque
     raise UserError("reference_mismatch", _message(found, expected, _hint(model, rows, found, expected)))
 
 
-def _rows(reference: Reference, model: RawModel, open_inputs: Sequence[str]) -> Tensor:
-    """The reference rows as raw rows of the model, several inputs joined; a single input matches by being single."""
-    shapes = model.layout.shapes
+def reference_rows(reference: Reference, layout: InputLayout, open_inputs: Sequence[str] = ()) -> Tensor:
+    """The reference rows as raw rows of a model, float64, several inputs joined; a single input matches by being
+    single. Raises UserError `unknown_input`, `shape_mismatch`, `open_shape`.
+    """
+    shapes = layout.shapes
     given = dict(reference.inputs)
     if len(given) == len(shapes) == 1:
         given = {next(iter(shapes)): next(iter(given.values()))}
@@ -58,7 +60,7 @@ def _rows(reference: Reference, model: RawModel, open_inputs: Sequence[str]) -> 
         )
     parts = []
     for name, shape in shapes.items():
-        values = torch.tensor(given[name], dtype=torch.float32)
+        values = torch.tensor(given[name], dtype=torch.float64)
         if values[0].numel() != torch.Size(shape).numel():
             if name in open_inputs:
                 raise UserError(
@@ -134,12 +136,12 @@ def _variants(model: RawModel, rows: Tensor, found: _Outputs, expected: _Outputs
         )
     if model.transforms:
         yield _Variant(
-            lambda: model.forward(transformed(rows, model.layout, {})),
+            lambda: model.forward(transformed(rows, model.layout, {}, model.dtype)),
             "It does without the transform in `inputs`: the reference rows are transformed already, or the model does "
             "it itself",
         )
         yield _Variant(
-            lambda: model.forward(_normalised_first(rows, model.layout, model.transforms)),
+            lambda: model.forward(_normalised_first(rows, model)),
             "It does where `mean` and `std` are applied before `scale`: give them in the units of the scaled numbers, "
             "(x * scale - mean) / std",
         )
@@ -209,10 +211,11 @@ def _of_axes(model: RawModel, rows: Tensor) -> Iterator[_Variant]:
         )
 
 
-def _normalised_first(rows: Tensor, layout: InputLayout, transforms: Mapping[str, InputTransform]) -> Tensor:
+def _normalised_first(rows: Tensor, model: RawModel) -> Tensor:
     """(x - mean) / std * scale instead of (x * scale - mean) / std."""
     parts = []
-    for name in layout.shapes:
-        transform = transforms.get(name, IDENTITY)
-        parts.append(apply(layout.part(rows, name), transform.model_copy(update={"scale": 1.0})) * transform.scale)
+    for name in model.layout.shapes:
+        transform = model.transforms.get(name, IDENTITY)
+        unscaled = transform.model_copy(update={"scale": 1.0})
+        parts.append(apply(model.layout.part(rows, name), unscaled, model.dtype) * transform.scale)
     return joined(parts)

@@ -69,7 +69,15 @@ def test_a_graph_is_fed_whole_numbers_in_its_own_type(kind: str, tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("kind", "number"),
-    [("INT64", 0.5), ("INT8", 128.0), ("UINT8", -1.0), ("UINT8", 256.0), ("INT64", 2.0**25), ("BOOL", 2.0)],
+    [
+        ("INT64", 0.5),
+        ("INT8", 128.0),
+        ("UINT8", -1.0),
+        ("UINT8", 256.0),
+        ("INT64", 2.0**53),
+        ("INT32", 2.0**31),
+        ("BOOL", 2.0),
+    ],
 )
 def test_numbers_that_the_type_does_not_have_are_refused(kind: str, number: float, tmp_path: Path) -> None:
     content = cast(TensorProto.DataType.Value(kind))

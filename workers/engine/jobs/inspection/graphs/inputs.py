@@ -10,18 +10,20 @@ import torch
 from torch import Tensor
 
 from app.contracts.problems import UserError
-from app.contracts.resources.manifests import MAX_INPUTS, ModelInputSpec, ModelManifest
+from app.contracts.resources.manifests import MAX_INPUTS, InputTransform, ModelInputSpec, ModelManifest
 from workers.engine.data.rows.joined import InputLayout
 from workers.engine.evaluation.examples import plain_rows
 from workers.engine.jobs.inspection.family_models import check_row, check_transform
 from workers.engine.jobs.inspection.graphs.errors import refuse
 from workers.engine.jobs.inspection.trial import RowKind
 from workers.engine.models.onnx_graph import Feeds, GraphInput, OnnxGraph
+from workers.engine.models.onnx_types import check_constant, check_whole, row_dtype, whole_range
 
 SIDES = (32, 64, 48, 224, 128, 16, 8, 4, 2, 1, 256)
 """Sizes that are tried for dimensions that neither the graph nor the manifest fixes, in this order."""
 LARGEST = (256, 100, 30, 10, 2)
 """Whole numbers below these are tried for integer inputs: an index must be below the size of its table."""
+SMALLEST_POSITIVE = 0.01
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.\-]")
 
 
@@ -48,6 +50,10 @@ class FedInput:
     def is_integer(self) -> bool:
         return self.source.dtype.kind in "iub"
 
+    def below(self, largest: int) -> int:
+        """The bound of invented whole numbers: `largest`, or less where the type has fewer."""
+        return min(largest, whole_range(self.source.dtype)[1] + 1)
+
 
 @dataclass(frozen=True)
 class GraphInputs:
@@ -58,7 +64,9 @@ class GraphInputs:
 
     @classmethod
     def of(cls, graph: OnnxGraph, manifest: ModelManifest) -> "GraphInputs":
-        """Match the manifest to the graph. Raises UserError `unreadable`, `unknown_input`, `shape_mismatch`."""
+        """Match the manifest to the graph. Raises UserError `unreadable`, `unknown_input`, `shape_mismatch`,
+        `bad_constant`.
+        """
         if not graph.inputs:
             raise refuse("it has 0 inputs, expected at least one")
         names = _names([source.name for source in graph.inputs], manifest)
@@ -72,6 +80,9 @@ class GraphInputs:
         fed = tuple(_fed(names[source.name], source, specs[names[source.name]]) for source in sources)
         _check_batches(fed)
         numbers = {name: number for name, number in constants.items() if number is not None}
+        for source in graph.inputs:
+            if source.name in numbers:
+                check_constant(source.name, source.dtype, numbers[source.name])
         return cls(fed, numbers)
 
     @property
@@ -92,8 +103,13 @@ class GraphInputs:
         """Bounds of whole numbers to try."""
         return LARGEST if any(each.is_integer for each in self.fed) else LARGEST[:1]
 
+    @property
+    def transforms(self) -> dict[str, InputTransform]:
+        """The transform of each input that is fed with rows."""
+        return {each.name: each.spec.transform for each in self.fed}
+
     def rows(self, kind: RowKind, count: int, shapes: Mapping[str, tuple[int, ...]], largest: int) -> Tensor:
-        """Rows of plausible numbers, as the graph's inputs take them: [count, *shape], several inputs joined."""
+        """Rows of plausible numbers below `largest` where they are whole: [count, *shape], several inputs joined."""
         parts = [_rows(each, kind, count, shapes[each.name], largest) for each in self.fed]
         if len(parts) == 1:
             return parts[0]
@@ -163,23 +179,38 @@ def _check_batches(fed: tuple[FedInput, ...]) -> None:
 
 
 def check_shapes(inputs: GraphInputs, shapes: Mapping[str, tuple[int, ...]], batch: int) -> None:
-    """Check sizes and transforms before anything is allocated. Raises UserError `shape_mismatch`."""
+    """Check sizes and transforms before anything is allocated.
+
+    Raises UserError `shape_mismatch`, and `not_whole_numbers` where the transform of an integer input makes fractions
+    of whole numbers.
+    """
     check_row((sum(prod(shape) for shape in shapes.values()),), batch)
     for each in inputs.fed:
         check_transform({each.name: each.spec.transform}, shapes[each.name])
+        if each.is_integer:
+            _check_no_fractions(each)
+
+
+def _check_no_fractions(fed: FedInput) -> None:
+    """Transforms are linear: where they make whole numbers of 0 and 1, they do so of all whole numbers."""
+    transform = fed.spec.transform
+    mean, std = np.asarray(transform.mean, np.float64), np.asarray(transform.std, np.float64)
+    for number in (0.0, 1.0):
+        check_whole(fed.name, fed.source.dtype, np.atleast_1d((number * transform.scale - mean) / std))
 
 
 def _rows(fed: FedInput, kind: RowKind, count: int, shape: tuple[int, ...], largest: int) -> Tensor:
     draw = np.random.default_rng(0)
     size = (count, *shape)
     if kind == "plain":
-        return plain_rows(shape, largest if fed.is_integer else None)
+        return plain_rows(shape, fed.below(largest) if fed.is_integer else None, row_dtype([fed.source.dtype]))
     if fed.is_integer:
-        top = 2 if fed.source.dtype.kind == "b" else 1 << 8 if fed.source.dtype == np.uint8 else largest
         if "mask" in fed.name.lower():
             return torch.ones(size)
-        return torch.from_numpy(draw.integers(0, top, size).astype(np.float32))
+        return torch.from_numpy(draw.integers(0, fed.below(largest), size).astype(np.float32))
     if kind == "bytes":
         return torch.from_numpy(draw.integers(0, 256, size).astype(np.float32))
+    if kind == "positive":
+        return torch.from_numpy(draw.standard_exponential(size=size, dtype=np.float32)) + SMALLEST_POSITIVE
     flat = draw.standard_normal(size=(count, prod(shape)), dtype=np.float32)
     return torch.from_numpy(flat.reshape(size))

@@ -1,9 +1,11 @@
 """The outputs of a graph by the manifest's names, and whether they are what the manifest says."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from app.contracts.problems import UserError
 from app.contracts.resources.facts import OutputFacts
@@ -11,8 +13,10 @@ from app.contracts.resources.manifests import ModelManifest
 from workers.engine.data.quality.meaning import check_meaning
 from workers.engine.jobs.inspection.family_models import check_output
 from workers.engine.jobs.inspection.graphs.inputs import plain_name
+from workers.engine.jobs.inspection.trial import RowKind
 
 Arrays = Mapping[str, NDArray[np.generic]]
+_REFERENCE = ", and the reference rows"
 
 
 def matched(manifest: ModelManifest, outputs: Arrays) -> tuple[dict[str, str], tuple[dict[str, str], ...]]:
@@ -66,12 +70,11 @@ def _check_single(wanted: str, names: list[str]) -> None:
 def check_outputs(
     manifest: ModelManifest, names: Mapping[str, str], outputs: Arrays, rows: int
 ) -> dict[str, OutputFacts]:
-    """The facts of all outputs for random rows. Raises UserError `wrong_output`, `not_finite`."""
+    """The facts of all outputs for so many rows. Raises UserError `wrong_output`."""
     return {name: _output(manifest, name, outputs[graph], rows) for name, graph in names.items()}
 
 
 def _output(manifest: ModelManifest, name: str, values: NDArray[np.generic], rows: int) -> OutputFacts:
-    spec = manifest.outputs[name]
     if values.dtype.kind != "f" or values.shape[:1] != (rows,):
         hint = "name another output, or cast it in the graph"
         if values.dtype.kind == "O":
@@ -85,8 +88,34 @@ def _output(manifest: ModelManifest, name: str, values: NDArray[np.generic], row
             f"`{name}` is {values.dtype} of shape {list(values.shape)} for {rows} rows, expected float "
             f"[{rows}, size]: {hint}",
         )
-    numbers = values.reshape(rows, -1).astype(np.float64)
-    if not np.isfinite(numbers).all():
-        raise UserError("not_finite", f"`{name}` is NaN or infinite for random normal rows: check its `inputs`")
-    check_meaning(name, spec, numbers)
-    return check_output(name, spec, numbers.shape[1])
+    return check_output(name, manifest.outputs[name], prod(values.shape[1:]))
+
+
+def check_numbers(manifest: ModelManifest, samples: Iterable[tuple[RowKind, Mapping[str, Tensor]]]) -> RowKind | None:
+    """Check what the outputs mean on the rows for which they are finite; returns the kind of rows for all of which they
+    are, if there is one.
+
+    `samples` are the outputs [n, size] for several kinds of rows, read until each output has been finite for all rows
+    of one. Raises UserError `not_finite` where an output is finite for no row, `wrong_output`.
+    """
+    finite: dict[str, list[NDArray[np.float64]]] = {name: [] for name in manifest.outputs}
+    waiting, last = set(finite), None
+    for kind, outputs in samples:
+        for name in sorted(waiting):
+            values = outputs[name].double().numpy()
+            known = np.isfinite(values).all(axis=1)
+            finite[name].append(values[known])
+            waiting -= {name} if known.all() else set()
+        if not waiting:
+            last = kind
+            break
+    for name, parts in finite.items():
+        if not sum(map(len, parts)):
+            raise UserError(
+                "not_finite",
+                f"`{name}` is NaN or infinite for every row that was tried (random normal and positive numbers, whole "
+                f"numbers from 0 to 255, zeros, ones and a ramp{_REFERENCE if manifest.reference else ''}), expected "
+                "finite numbers: check its `inputs`, or give rows that it takes as `reference`",
+            )
+        check_meaning(name, manifest.outputs[name], np.concatenate(parts))
+    return last
