@@ -86,6 +86,13 @@ _FIRST_PASS = Covered(
     "test_a_model_whose_random_rows_looked_right_is_refused_at_the_first_pass_over_real_rows",
 )
 _ASSESSED = "engine/teachers/test_assessment.py"
+_HOLES = Covered(
+    "engine/jobs/distillation/test_missing_outputs.py", "test_a_teacher_is_measured_on_the_test_rows_that_it_has"
+)
+_RARE = Covered("engine/teachers/test_ranking.py", "test_true_posteriors_of_a_rare_class_pass_without_a_warning")
+_RARE_JOB = Covered(
+    "engine/jobs/preflight/test_unfit_teachers.py", "test_columns_of_a_rare_class_that_never_predict_it_teach"
+)
 _LABEL = Covered("engine/data/tables/test_values.py", "test_a_label_is_the_same_class_in_every_format")
 _NUMBER = Covered("engine/data/tables/test_values.py", "test_a_number_is_the_same_value_and_input_in_every_format")
 _YES = Covered("engine/data/tables/test_values.py", "test_yes_and_no_are_the_same_labels_in_every_format")
@@ -174,6 +181,26 @@ TABLE: Final[Mapping[str, Mapping[str, Cell]]] = {
         ("vector", Covered(_ASSESSED, "test_vectors_are_compared_over_all_their_numbers")),
         ("dry run", NotApplicable("it runs no teacher")),
         (("preflight", "job"), _UNFIT),
+    ),
+    "2 rows without an output of a teacher": _cells(
+        (_FILES, NotApplicable("missing numbers are the same in every format, see `2 values of labels`")),
+        (_MODELS[:2], NotApplicable("a model has outputs for every row, or is refused: `teacher_not_finite`")),
+        (("teacher columns", *_TARGETS, "preflight", "job"), _HOLES),
+        (
+            "dry run",
+            Covered(
+                "contracts/resolving/distillation/test_rows.py", "test_rows_without_an_output_are_counted_by_split"
+            ),
+        ),
+    ),
+    "2 teachers of a rare class": _cells(
+        (_FILES, NotApplicable("labels are the same in every format, see `2 values of labels`")),
+        (_MODELS, _RARE),
+        ("class", _RARE),
+        ("multilabel", Covered(_ASSESSED, "test_labels_are_compared_by_their_ranking_not_by_a_threshold")),
+        (("value", "vector"), NotApplicable("numbers have no classes")),
+        ("dry run", NotApplicable("it runs no teacher")),
+        (("preflight", "job"), _RARE_JOB),
     ),
     "2 values of labels": _cells(
         (_FILES, _LABEL),

@@ -36,7 +36,9 @@ class TeacherCheck(Answer):
         "standard errors above chance (Cohen 1960).",
     )
     at_chance: bool | None = Field(
-        default=None, description="Whether the accuracy is not above `chance`; null where it cannot be measured."
+        default=None,
+        description="Whether the accuracy is not above `chance` and the scores do not rank the labels either, as those "
+        "of a teacher of a rare class do; null where it cannot be measured.",
     )
     class_order: tuple[int, ...] | None = Field(
         default=None,

@@ -15,7 +15,10 @@ from app.contracts.resources.manifests import SplitName
 
 Metrics = Annotated[
     dict[str, float | None],
-    Field(description="class: accuracy, nll, ece, brier, macro_f1, auroc; value: rmse, mae, r2; and `rows`."),
+    Field(
+        description="class: accuracy, nll, ece, brier, macro_f1, auroc; value: rmse, mae, r2; and `rows`, the labelled "
+        "rows, of a teacher those that it has outputs for."
+    ),
 ]
 
 
@@ -80,7 +83,7 @@ class Fidelity(Answer):
     rmse: float | None = Field(
         default=None, description="Root mean squared difference in the target's unit; null for classes and labels."
     )
-    rows: int = Field(default=0, description="Number of rows compared.")
+    rows: int = Field(default=0, description="Number of rows compared: those that a teacher has outputs for.")
 
 
 class Verdict(Answer):
@@ -145,7 +148,9 @@ class PerClass(Answer):
         description="Figures of `teacher`, `student`, `control` and `baseline`, as far as there are.",
     )
     difference: float | None = Field(
-        default=None, description="F1 of the student minus F1 of the teacher; null where one is undefined."
+        default=None,
+        description="F1 of the student minus F1 of the teacher, on the rows that the teacher has outputs for; null "
+        "where one is undefined.",
     )
 
 

@@ -174,6 +174,7 @@ SPECS: Final[Mapping[str, str]] = {
     "too_many_candidates": "list fewer values in the searches",
     "too_many_stages": "use fewer stages, or larger rows",
     "too_many_tokens": "use larger patches, or smaller rows",
+    "teacher_without_outputs": "write the columns' outputs for training rows, or leave the teacher out",
     "transform_mismatch": "upload one of the datasets with the other's `scale` and `standardize`",
     "unknown_class": "name classes that the detail lists",
     "unknown_columns": "name a target of kind `teacher`; the detail lists them",
@@ -229,6 +230,7 @@ JOBS: Final[Mapping[str, str]] = {
     "teacher_failed": "check that the teacher takes rows of this range; the detail has ONNX Runtime's message",
     "teacher_mismatch": "check the teacher's `inputs`, classes, `mean` and `std`, or set `allow_chance_teacher`",
     "teacher_not_finite": "check the scale that the teacher's `inputs` expect",
+    "teacher_rows_missing": "write the teacher's outputs for the other rows, or read its metrics as those of some rows",
     "teacher_unchecked": "compare some answers yourself, or add labels",
     "teacher_weak": "check the teacher's `inputs`, `mean` and `std`, or use a better one",
 }

@@ -14,7 +14,7 @@ from app.contracts.resources.manifests import OutputSpec, SplitName, ValueOutput
 from workers.engine.evaluation.metrics.fidelity import fidelity
 from workers.engine.evaluation.metrics.labels import reason_unmeasured
 from workers.engine.evaluation.metrics.outputs import PartyOutputs, in_target_units, is_wide, mean_outputs
-from workers.engine.evaluation.metrics.task_metrics import Metrics, task_metrics
+from workers.engine.evaluation.metrics.task_metrics import Metrics, party_metrics, task_metrics
 from workers.engine.evaluation.parties import BLOCK, EvaluatedTask, Outputs
 from workers.engine.evaluation.predictions import PredictionsFiles
 from workers.engine.evaluation.verdict.judge import judge, not_applicable
@@ -103,8 +103,13 @@ def _concatenate(blocks: list[_Block]) -> _Block:
 
 def _mean_teacher(task: EvaluatedTask, block: _Block) -> PartyOutputs:
     """The weighted mean of a task's teachers."""
-    outputs = zip(task.teachers, block.teachers[task.name], strict=True)
-    return mean_outputs([PartyOutputs(values, by.spec) for by, values in outputs], [by.weight for by in task.teachers])
+    return mean_outputs(_teacher_outputs(task, block), [by.weight for by in task.teachers])
+
+
+def _teacher_outputs(task: EvaluatedTask, block: _Block) -> list[PartyOutputs]:
+    """The outputs of each of a task's teachers."""
+    pairs = zip(task.teachers, block.teachers[task.name], strict=True)
+    return [PartyOutputs.of_teacher(values, by.spec) for by, values in pairs]
 
 
 def _predictions(tasks: Sequence[EvaluatedTask], block: _Block) -> dict[str, dict[str, Tensor]]:
@@ -160,10 +165,8 @@ def _measure_quality(task: EvaluatedTask, test: _Block, evaluation: Evaluation) 
         evaluation.control[name] = task_metrics(test.control[name], task.spec, target, test.rows)
     if name in test.baselines:
         evaluation.baselines[name] = task_metrics(test.baselines[name], task.spec, target, test.rows)
-    evaluation.teachers[name] = tuple(
-        task_metrics(values, by.spec, target, test.rows)
-        for by, values in zip(task.teachers, test.teachers[name], strict=True)
-    )
+    teachers = _teacher_outputs(task, test)
+    evaluation.teachers[name] = tuple(party_metrics(each, target, test.rows) for each in teachers)
 
 
 def _verdict(task: EvaluatedTask, test: _Block | None, evaluation: Evaluation) -> Verdict:

@@ -51,9 +51,7 @@ def analyse_test_rows(trained: Trained, tasks: Sequence[EvaluatedTask]) -> TestA
         if task.spec.kind == "class":
             labels = task.target.values[rows]
             analysis.per_class[task.name] = per_class(parties, labels)
-            analysis.reliability[task.name] = {
-                name: reliability(party.values, party.spec, labels) for name, party in parties.items()
-            }
+            analysis.reliability[task.name] = {name: _reliability(party, labels) for name, party in parties.items()}
     _add_verdicts_over_repeats(trained, tasks, student, control, rows, analysis)
     if (control is not None or any(task.teachers for task in tasks)) and not_corruptible(trained) is None:
         corrupted = rows_to_corrupt(rows, len(trained.data.dataset.sources))
@@ -85,12 +83,18 @@ def _parties(
     """Teacher (the weighted mean of several), student and control on one task."""
     parties: Parties = {}
     if task.teachers:
-        outputs = [PartyOutputs(teacher.outputs(rows), teacher.spec) for teacher in task.teachers]
+        outputs = [PartyOutputs.of_teacher(teacher.outputs(rows), teacher.spec) for teacher in task.teachers]
         parties["teacher"] = mean_outputs(outputs, [teacher.weight for teacher in task.teachers])
     parties["student"] = PartyOutputs(student[task.name], task.spec)
     if control is not None:
         parties["control"] = PartyOutputs(control[task.name], task.spec)
     return parties
+
+
+def _reliability(party: PartyOutputs, labels: Tensor) -> tuple[ReliabilityBin, ...]:
+    """The diagram of the rows that the party has outputs for."""
+    known = party.positions
+    return reliability(party.values[known], party.spec, labels[known])
 
 
 def _add_verdicts_over_repeats(

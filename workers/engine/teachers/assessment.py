@@ -17,7 +17,13 @@ from workers.engine.data.dataset import TargetColumn
 from workers.engine.losses.teacher_mix import TeacherOutputs
 from workers.engine.teachers.agreement import Agreement, label_agreement, number_agreement
 from workers.engine.teachers.degenerate import degenerate
-from workers.engine.teachers.sanity_check import TeacherScore, class_order_warning, mismatch_error, score
+from workers.engine.teachers.sanity_check import (
+    TeacherScore,
+    class_order_warning,
+    mismatch_error,
+    ranking_warning,
+    score,
+)
 
 MAX_ROWS = 50_000
 """Rows that are compared at most, evenly spaced; classes are compared on all rows."""
@@ -26,6 +32,7 @@ _CHECKS = (
     "`mean` and `std` of its output"
 )
 _ADVICE = f"{_CHECKS}, or set `distillation.allow_chance_teacher`"
+_ADD_LABELS = "add labels to the training split"
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,8 @@ def assess(task: str, name: str, outputs: TeacherOutputs, target: TargetColumn |
     target = None if target is None or target.kind == "teacher" else target
     labelled = available[:0] if target is None else available[target.labelled[available]]
     if target is None or len(labelled) == 0:
-        return _unchecked(task, name, outputs, available, "the training split has no label of it")
+        reason, way_out = _nothing_in_common(available, target, train)
+        return _unchecked(task, name, outputs, available, reason, way_out)
     result = _scored(task, name, outputs, target, labelled)
     if result is not None:
         return result
@@ -63,12 +71,24 @@ def assess(task: str, name: str, outputs: TeacherOutputs, target: TargetColumn |
     return Assessment(None if found.problem is None else _mismatch(task, name, found.problem))
 
 
+def _nothing_in_common(available: Tensor, target: TargetColumn | None, train: Tensor) -> tuple[str, str]:
+    """(why no training row has both an output of the teacher and a label, what can be done about it)."""
+    if len(available) == 0:
+        return "it has no output for any training row", "give it outputs for training rows"
+    if target is None or not bool(target.labelled[train].any()):
+        return "the training split has no label of it", _ADD_LABELS
+    return (
+        f"none of the {len(available)} training rows that it has an output for has a label",
+        "give it outputs for training rows with labels",
+    )
+
+
 def _scored(task: str, name: str, outputs: TeacherOutputs, target: TargetColumn, labelled: Tensor) -> Assessment | None:
     """The assessment of a class teacher; None for other kinds."""
     found = score(outputs, target, labelled)
     if found is None:
         return None
-    if not found.decidable:
+    if not found.decidable and not found.knows_by_ranking:
         right = round(found.accuracy * found.rows)
         unknown = (
             f"it is right on {right} of {found.rows} training labels, too few, or of too few classes, to tell it from "
@@ -76,9 +96,9 @@ def _scored(task: str, name: str, outputs: TeacherOutputs, target: TargetColumn,
         )
         unchecked = _unchecked(task, name, outputs, labelled, unknown)
         return Assessment(unchecked.error, unchecked.warnings, found)
-    warning = class_order_warning(task, name, found)
+    warnings = (class_order_warning(task, name, found), ranking_warning(task, name, found))
     error = mismatch_error(task, name, found) if found.at_chance else None
-    return Assessment(error, () if warning is None else (warning,), found)
+    return Assessment(error, tuple(each for each in warnings if each is not None), found)
 
 
 def _agreement(outputs: TeacherOutputs, target: TargetColumn, rows: Tensor) -> Agreement:
@@ -93,12 +113,14 @@ def _agreement(outputs: TeacherOutputs, target: TargetColumn, rows: Tensor) -> A
             assert_never(target.kind)
 
 
-def _unchecked(task: str, name: str, outputs: TeacherOutputs, rows: Tensor, reason: str) -> Assessment:
+def _unchecked(
+    task: str, name: str, outputs: TeacherOutputs, rows: Tensor, reason: str, way_out: str = _ADD_LABELS
+) -> Assessment:
     fault = degenerate(outputs.at(_spaced(rows)), outputs.spec) if len(rows) else None
     warning = WarningEvent(
         code="teacher_unchecked",
         message=f"teacher `{name}` could not be compared with labels of `{task}`: {reason}. Nothing shows that it fits "
-        "these rows: compare some of its answers yourself, or add labels to the training split",
+        f"these rows: compare some of its answers yourself, or {way_out}",
     )
     return Assessment(None if fault is None else _mismatch(task, name, fault), (warning,))
 

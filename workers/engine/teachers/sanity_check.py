@@ -1,7 +1,9 @@
 """Checks before training that a teacher is better than chance on the labels and that its classes are in their order.
 
 Chance is the expected accuracy of predictions that are independent of the labels but have the same class frequencies:
-p_e = Σ_c P(label = c) · P(prediction = c) (Cohen 1960). A teacher within three standard errors of it is at chance.
+p_e = Σ_c P(label = c) · P(prediction = c) (Cohen 1960). A teacher within three standard errors of it is at chance,
+unless its scores rank the labels (`ranking`): one of a rare class is right and never predicts it. Where no class has
+more than half of the rows its labels must also be likelier than by their shares: such a teacher would predict them.
 
 Another class order is suspected where a permutation of the teacher's classes agrees better with the labels. Even for
 random predictions some permutation agrees better, so for a teacher at chance the gain must exceed that of noise: with b
@@ -22,6 +24,7 @@ from app.contracts.wire.events import WarningEvent
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.losses.softmax import class_scores
 from workers.engine.losses.teacher_mix import TeacherOutputs
+from workers.engine.teachers.ranking import Ranking, ranking_of
 
 DEVIATIONS = 3.0
 MAX_CLASSES = 1024
@@ -38,7 +41,8 @@ class TeacherScore:
 
     `chance` is the largest accuracy that counts as chance. `order` has for each class of the labels the best matching
     class of the teacher, None where that is the same class (and, unchecked, above MAX_CLASSES classes). `decidable`:
-    whether a perfect teacher could be told from chance: not with few labels, or labels of one class.
+    whether a perfect teacher could be told from chance: not with few labels, or labels of one class. `ranking`: of a
+    teacher whose accuracy says nothing, None else; `commonest`: the share of the commonest label.
     """
 
     rows: int
@@ -47,19 +51,30 @@ class TeacherScore:
     order: tuple[int, ...] | None = None
     accuracy_in_order: float | None = None
     decidable: bool = True
+    ranking: Ranking | None = None
+    commonest: float = 0.0
+
+    @property
+    def accuracy_at_chance(self) -> bool:
+        return self.accuracy <= self.chance
+
+    @property
+    def knows_by_ranking(self) -> bool:
+        """Whether the scores show knowledge that the accuracy does not: in the order of classes that it has."""
+        if self.ranking is None or self.order is not None:
+            return False
+        return self.ranking.knows and (self.ranking.likelier or self.commonest > 0.5)
 
     @property
     def at_chance(self) -> bool:
-        return self.decidable and self.accuracy <= self.chance
+        return self.decidable and self.accuracy_at_chance and not self.knows_by_ranking
 
 
-def labels_and_predictions(
-    teacher_outputs: TeacherOutputs, target: TargetColumn, rows: Tensor
-) -> tuple[Tensor, Tensor]:
-    """(labels, the teacher's predictions), int64 [n] each, for the labelled `rows` of a class task with an output."""
+def labels_and_scores(teacher_outputs: TeacherOutputs, target: TargetColumn, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """(labels int64 [n], the teacher's scores [n, C]) for the labelled `rows` of a class task with an output."""
     assert isinstance(teacher_outputs.spec, ClassOutput)
     known = rows[target.labelled[rows] & teacher_outputs.available[rows]]
-    return target.values[known], class_scores(teacher_outputs.at(known), teacher_outputs.spec).argmax(1)
+    return target.values[known], class_scores(teacher_outputs.at(known), teacher_outputs.spec)
 
 
 def chance_accuracy(labels: Tensor, predictions: Tensor, classes: int) -> float:
@@ -74,14 +89,20 @@ def score(teacher_outputs: TeacherOutputs, target: TargetColumn | None, rows: Te
     """The agreement of a teacher with the labels of `rows`; None without labels and for tasks that are not classes."""
     if target is None or target.kind != "class" or not isinstance(teacher_outputs.spec, ClassOutput):
         return None
-    labels, predictions = labels_and_predictions(teacher_outputs, target, rows)
+    labels, scores = labels_and_scores(teacher_outputs, target, rows)
     if len(labels) == 0:
         return None
+    predictions = scores.argmax(1)
     accuracy = float((labels == predictions).double().mean())
     chance = chance_accuracy(labels, predictions, target.size)
     decidable = chance_accuracy(labels, labels, target.size) < 1.0
     result = TeacherScore(len(labels), accuracy, chance, decidable=decidable)
-    return result if target.size > MAX_CLASSES else _with_order(result, labels, predictions, target.size)
+    if target.size <= MAX_CLASSES:
+        result = _with_order(result, labels, predictions, target.size)
+    if decidable and not result.accuracy_at_chance:
+        return result
+    commonest = float(torch.bincount(labels).max()) / len(labels)
+    return replace(result, ranking=ranking_of(scores, labels), commonest=commonest)
 
 
 def best_assignment(counts: Tensor) -> tuple[int, ...]:
@@ -107,7 +128,9 @@ def _with_order(result: TeacherScore, labels: Tensor, predictions: Tensor, class
     moved = int((permutation != torch.arange(classes)).sum())
     gained = int(((permutation[labels] == predictions) & (labels != predictions)).sum())
     lost = int(((permutation[labels] != predictions) & (labels == predictions)).sum())
-    if moved == 0 or (result.at_chance and not _exceeds_noise(gained, lost, classes, moved)):
+    if moved == 0 or (
+        result.decidable and result.accuracy_at_chance and not _exceeds_noise(gained, lost, classes, moved)
+    ):
         return result
     return replace(result, order=order, accuracy_in_order=result.accuracy + (gained - lost) / result.rows)
 
@@ -121,13 +144,29 @@ def _exceeds_noise(gained: int, lost: int, classes: int, moved: int) -> bool:
 def mismatch_error(task: str, name: str, result: TeacherScore) -> UserError:
     """The UserError of a teacher at chance level."""
     hint = ""
+    if result.ranking is not None:
+        hint = f" and ranks them with an area under the ROC curve of {result.ranking.area:.3g}"
+        hint += f" (chance: up to {result.ranking.chance:.3g})"
     if result.accuracy_in_order is not None:
-        hint = f" (with its classes in another order it is right on {result.accuracy_in_order:.1%})"
+        hint += f" (with its classes in another order it is right on {result.accuracy_in_order:.1%})"
     return UserError(
         "teacher_mismatch",
         f"teacher `{name}` is right on {result.accuracy:.1%} of the training labels of `{task}`, which is chance level "
         f"(up to {result.chance:.1%}){hint}: check its `inputs` and the order of classes, or set "
         "`distillation.allow_chance_teacher`",
+    )
+
+
+def ranking_warning(task: str, name: str, result: TeacherScore) -> WarningEvent | None:
+    """The warning about a teacher that knows the labels by its ranking alone, with probabilities far off; else None."""
+    if result.ranking is None or not result.knows_by_ranking or not result.ranking.unlikelier:
+        return None
+    return WarningEvent(
+        code="teacher_weak",
+        message=f"teacher `{name}` of `{task}` ranks the training labels with an area under the ROC curve of "
+        f"{result.ranking.area:.3g}, but is right on {result.accuracy:.1%} of them, which is chance level (up to "
+        f"{result.chance:.1%}), and its probabilities fit them worse than their shares do: check the `inputs` that it "
+        "expects, and whether it was trained with other shares of the classes",
     )
 
 

@@ -6,6 +6,7 @@ from app.contracts.resolving.data.inputs import assumed_orders, inputs_read, sha
 from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.distillation.methods import check_combination, check_terms
 from app.contracts.resolving.distillation.phases import check_phases
+from app.contracts.resolving.distillation.rows import check_rows
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
 from app.contracts.specs.distillation import DEFAULT_TERMS, DistillationSpec
@@ -102,6 +103,7 @@ def check_teacher(
     if isinstance(facts, OutputFacts):
         if ref.classes is None:
             _fits_goal(goal, facts, findings, f"{pointer}/columns")
+        check_rows(ref.columns or "", dataset, findings, f"{pointer}/columns")
         return
     if ref.output in facts.outputs and ref.classes is None:
         _fits_goal(goal, facts.outputs[ref.output], findings, pointer)

@@ -118,3 +118,19 @@ def test_vectors_keep_their_kind() -> None:
     mean = mean_outputs([PartyOutputs(torch.zeros(2, 3), spec), PartyOutputs(torch.ones(2, 3), spec)], [1.0, 1.0])
     assert mean.spec == spec
     torch.testing.assert_close(mean.values, torch.full((2, 3), 0.5))
+
+
+def test_a_row_without_one_teacher_is_that_of_the_others_and_without_any_it_is_left_out() -> None:
+    spec = ValueOutput(kind="value")
+    one, other = torch.tensor([[1.0], [torch.nan], [torch.nan]]), torch.tensor([[4.0], [4.0], [torch.nan]])
+    mean = mean_outputs([PartyOutputs.of_teacher(one, spec), PartyOutputs.of_teacher(other, spec)], [2.0, 1.0])
+    assert mean.values[:2].tolist() == [[2.0], [4.0]]
+    assert mean.values[2].isnan().all()
+    assert mean.positions.tolist() == [0, 1]
+    found = fidelity(mean, PartyOutputs(torch.tensor([[2.0], [6.0], [9.0]]), spec))
+    assert (found.rows, found.rmse) == (2, pytest.approx(2.0**0.5))
+    logits, holes = random(3, 4, seed=1), random(3, 4, seed=2)
+    holes[1] = torch.nan
+    classes = mean_outputs([PartyOutputs.of_teacher(each, LOGITS) for each in (logits, holes)], [1.0, 1.0])
+    torch.testing.assert_close(classes.values[1].exp(), logits[1].softmax(0))
+    torch.testing.assert_close(classes.values[0].exp(), (logits[0].softmax(0) + holes[0].softmax(0)) / 2)

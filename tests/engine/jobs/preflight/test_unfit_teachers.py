@@ -90,6 +90,21 @@ def test_without_labels_the_job_and_the_report_say_that_nothing_could_be_compare
     assert outcome(harness, spec()) == ([], ["teacher_unchecked"])
 
 
+def test_columns_of_a_rare_class_that_never_predict_it_teach(harness: EngineHarness) -> None:
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(2000, 4))
+    p = 1.0 / (1.0 + np.exp(4.2 - 1.3 * x[:, 0]))
+    y = (draw.random(2000) < p).astype(np.int64)
+    predicts = {"kind": "class", "output": "probabilities"}
+    targets = {"y": {"kind": "class", "classes": 2}, "told": {"kind": "teacher", "predicts": predicts}}
+    harness.dataset({"x": x, "y": y, "told": np.stack([1 - p, p], axis=1)}, targets=targets)
+    assert outcome(harness, spec()) == ([], [])
+    (check,) = preflight(harness, spec(), name="again").teachers
+    assert check.at_chance is False
+    harness.dataset({"x": x, "y": y, "told": np.stack([p, 1 - p], axis=1)}, targets=targets)
+    assert [code for code, _ in outcome(harness, spec())[0]] == ["teacher_mismatch"]
+
+
 def linear(weight: torch.Tensor, bias: float) -> dict[str, torch.Tensor]:
     return {"layers.0.weight": weight, "layers.0.bias": torch.tensor([bias])}
 

@@ -16,9 +16,11 @@ def fidelity(teacher: PartyOutputs, student: PartyOutputs) -> Fidelity:
 
     Classes: share of rows with the same top class; mean over rows of KL(teacher ‖ student) in nats. Labels: share of
     equal decisions; mean over rows and labels of the Bernoulli KL. Values and vectors: root mean squared difference in
-    the target's units.
+    the target's units. Rows that the teacher has no output for are left out.
     """
-    kind, rows = student.spec.kind, len(student.values)
+    known = teacher.positions
+    teacher, student = teacher.at(known), student.at(known)
+    kind, rows = student.spec.kind, len(known)
     if rows == 0:
         return Fidelity(rows=0)
     match kind:

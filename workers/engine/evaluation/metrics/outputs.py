@@ -5,8 +5,8 @@ Everything that compares two parties converts their outputs by the functions of 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import assert_never
+from dataclasses import dataclass, replace
+from typing import Self, assert_never
 
 import torch
 from torch import Tensor
@@ -21,11 +21,27 @@ class PartyOutputs:
     """Raw outputs of one party for one task.
 
     `values` has shape [n, size], float32 (float64 for numbers with a large offset), on the CPU; `spec` gives their
-    meaning.
+    meaning. `known`: bool [n], the rows that the party has outputs for; None: all of them.
     """
 
     values: Tensor
     spec: OutputSpec
+    known: Tensor | None = None
+
+    @classmethod
+    def of_teacher(cls, values: Tensor, spec: OutputSpec) -> Self:
+        """The outputs of a teacher, whose rows of NaN are those that it has no output for."""
+        missing = values.isnan().any(dim=1)
+        return cls(values, spec, ~missing if bool(missing.any()) else None)
+
+    @property
+    def positions(self) -> Tensor:
+        """The rows that the party has outputs for, int64 [m]."""
+        return torch.arange(len(self.values)) if self.known is None else self.known.nonzero().reshape(-1)
+
+    def at(self, positions: Tensor) -> Self:
+        """The outputs for some of the rows, int64 [m]."""
+        return replace(self, values=self.values[positions], known=None if self.known is None else self.known[positions])
 
 
 def label_logits(values: Tensor, spec: OutputSpec) -> Tensor:
@@ -49,22 +65,40 @@ def mean_outputs(outputs: Sequence[PartyOutputs], weights: Sequence[float]) -> P
     """The weighted mean of the outputs of several teachers of a task.
 
     Classes and labels: mean of the probabilities at temperature 1. Values and vectors: mean in the target's units. A
-    single teacher's outputs are returned as they are. Weights are normalised; their sum must not be 0.
+    single teacher's outputs are returned as they are. Weights are normalised over the teachers that have outputs for a
+    row, as in training; a row without any is NaN. The sum of all weights must not be 0.
     """
     if len(outputs) == 1:
         return outputs[0]
-    shares = torch.tensor(weights, dtype=torch.float64)
-    shares = shares / shares.sum()
+    shares, known = _shares(outputs, weights)
+    mean = _mean(outputs, shares)
+    if known is None:
+        return mean
+    return PartyOutputs(torch.where(known[:, None], mean.values, torch.nan), mean.spec, known)
+
+
+def _shares(outputs: Sequence[PartyOutputs], weights: Sequence[float]) -> tuple[Tensor, Tensor | None]:
+    """(the share of each teacher on each row, float64 [teachers, n]; the rows that any teaches, None: all)."""
+    every_row = torch.ones(len(outputs[0].values), dtype=torch.bool)
+    present = torch.stack([every_row if each.known is None else each.known for each in outputs])
+    weighted = torch.tensor(weights, dtype=torch.float64)[:, None] * present
+    total = weighted.sum(dim=0)
+    known = total > 0.0
+    return weighted / torch.where(known, total, 1.0), None if bool(known.all()) else known
+
+
+def _mean(outputs: Sequence[PartyOutputs], shares: Tensor) -> PartyOutputs:
+    """The mean by `shares` [teachers, n]; any numbers on rows without a teacher."""
     first = outputs[0].spec
     match first:
         case ClassOutput():
-            logs = torch.stack([log_probabilities(each.values.double(), each.spec) for each in outputs])
-            mean = torch.logsumexp(logs + shares.log()[:, None, None], dim=0)
+            logs = torch.stack([log_probabilities(each.values.double(), each.spec).nan_to_num() for each in outputs])
+            mean = torch.logsumexp(logs + shares.log()[:, :, None], dim=0)
             spec = ClassOutput(kind="class", output="log_probabilities", classes=first.classes)
             return PartyOutputs(mean.float(), spec)
         case MultilabelOutput():
             probabilities = torch.stack([label_logits(each.values, each.spec).double().sigmoid() for each in outputs])
-            mean = torch.einsum("t,tnl->nl", shares, probabilities)
+            mean = torch.einsum("tn,tnl->nl", shares, probabilities.nan_to_num())
             return PartyOutputs(mean.float(), MultilabelOutput(kind="multilabel", output="probabilities"))
         case ValueOutput():
             return PartyOutputs(_mean_numbers(outputs, shares), ValueOutput(kind="value"))
@@ -76,5 +110,5 @@ def mean_outputs(outputs: Sequence[PartyOutputs], weights: Sequence[float]) -> P
 
 def _mean_numbers(outputs: Sequence[PartyOutputs], shares: Tensor) -> Tensor:
     numbers = torch.stack([in_target_units(each.values, each.spec) for each in outputs])
-    mean = torch.einsum("t,tns->ns", shares, numbers)
+    mean = torch.einsum("tn,tns->ns", shares, numbers.nan_to_num())
     return mean if any(is_wide(each.values, each.spec) for each in outputs) else mean.float()

@@ -23,16 +23,17 @@ def per_class(parties: Mapping[str, PartyOutputs], labels: Tensor, maximum: int 
 
         recall = tp / (tp + fn)     precision = tp / (tp + fp)     F1 = 2 tp / (2 tp + fp + fn)
 
-    each None where its denominator is 0; the mean F1 over classes is `macro_f1`. Classes are sorted by the student's F1
-    minus the teacher's, without a teacher by the student's F1, in ascending order; undefined ones come last.
+    each None where its denominator is 0; the mean F1 over classes is `macro_f1`. A teacher is measured on the rows that
+    it has outputs for. Classes are sorted by the student's F1 minus the teacher's on those rows, without a teacher by
+    the student's F1, in ascending order; undefined ones come last.
     """
     if _STUDENT not in parties:
         raise ValueError(f"expected a party named `{_STUDENT}`, found {sorted(parties)}")
-    labelled = labels >= 0
-    known = labels[labelled].cpu()
-    counts = {name: _Counts.of(each.values[labelled].cpu(), each, known) for name, each in parties.items()}
-    student, teacher = counts[_STUDENT].f1, counts[_TEACHER].f1 if _TEACHER in counts else None
-    difference = student - teacher if teacher is not None else torch.full_like(student, torch.nan)
+    counts = {name: _Counts.of(each, labels, each.positions) for name, each in parties.items()}
+    student, teacher = counts[_STUDENT].f1, parties.get(_TEACHER)
+    difference = torch.full_like(student, torch.nan)
+    if teacher is not None:
+        difference = _Counts.of(parties[_STUDENT], labels, teacher.positions).f1 - counts[_TEACHER].f1
     order = (difference if teacher is not None else student).nan_to_num(nan=torch.inf).argsort(stable=True)
     spec = parties[_STUDENT].spec
     names = spec.classes if isinstance(spec, ClassOutput) else None
@@ -57,8 +58,10 @@ class _Counts:
     predicted: Tensor
 
     @classmethod
-    def of(cls, values: Tensor, outputs: PartyOutputs, labels: Tensor) -> "_Counts":
-        """`values`: the labelled rows of `outputs`."""
+    def of(cls, outputs: PartyOutputs, labels: Tensor, rows: Tensor) -> "_Counts":
+        """Over the labelled ones of `rows`, int64 [m]."""
+        rows = rows[labels[rows].cpu() >= 0]
+        labels, values = labels[rows].cpu(), outputs.values[rows].cpu()
         predicted, classes = log_probabilities(values, outputs.spec).argmax(dim=1), values.shape[1]
         by_row = (labels[predicted == labels], labels, predicted)
         return cls(*(torch.bincount(each, minlength=classes).double() for each in by_row))

@@ -7,8 +7,9 @@
 | value | rmse, mae, r2 in the target's units |
 | vector | rmse over all numbers, cosine over rows |
 
-`rows` is the number of labelled rows. A metric that is undefined on them (auroc of one class, r2 of a constant) or not
-finite is None. Which direction of a metric is better: `app.contracts.specs.supervision.metrics`.
+`rows` is the number of labelled rows, of a teacher those that it has outputs for. A metric that is undefined on them
+(auroc of one class, r2 of a constant) or not finite is None. Which direction of a metric is better:
+`app.contracts.specs.supervision.metrics`.
 """
 
 import math
@@ -24,7 +25,7 @@ from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.auroc import binary_auroc
 from workers.engine.evaluation.metrics.calibration import confidence_bins
 from workers.engine.evaluation.metrics.labels import labelled_part
-from workers.engine.evaluation.metrics.outputs import in_target_units, label_logits
+from workers.engine.evaluation.metrics.outputs import PartyOutputs, in_target_units, label_logits
 from workers.engine.losses.softmax import log_probabilities
 
 Metrics = dict[str, float | None]
@@ -43,6 +44,12 @@ def task_metrics(
     measured = _MEASURES[spec.kind](outputs[positions].detach().cpu(), spec, labels.cpu(), ranking)
     finite = {name: value if value is not None and math.isfinite(value) else None for name, value in measured.items()}
     return {**finite, "rows": float(len(positions))}
+
+
+def party_metrics(party: PartyOutputs, target: TargetColumn, rows: Tensor, *, ranking: bool = True) -> Metrics:
+    """`task_metrics` of a party for dataset rows `rows` (int64 [n]), over those that it has outputs for."""
+    positions = party.positions
+    return task_metrics(party.values[positions], party.spec, target, rows[positions], ranking=ranking)
 
 
 def score(metrics: Metrics, kind: TaskKind) -> float:
