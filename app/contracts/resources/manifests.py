@@ -95,7 +95,9 @@ class ClassOutput(Contract):
 
     kind: Literal["class"]
     output: Literal["logits", "probabilities", "log_probabilities", "energies"] = Field(
-        default="logits", description="Meaning of the numbers; for `energies`, p = softmax(-E / temperature)."
+        default="logits",
+        description="Meaning of the numbers; for `energies`, p = softmax(-E / temperature). One number a row, of an "
+        "ONNX graph or a column, is that of the second of two classes: its log-odds (`logits`) or its probability.",
     )
     classes: Annotated[tuple[ClassName, ...], Field(min_length=2, max_length=65_536)] | None = Field(
         default=None, description="Class names in the order of the output; compared with those of the dataset."
