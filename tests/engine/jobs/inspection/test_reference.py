@@ -15,7 +15,7 @@ from torch import Tensor
 
 from app.contracts.resources.facts import ModelFacts
 from app.contracts.resources.manifests import ModelManifest
-from tests.engine.jobs.inspection.onnx_graphs import GEMM, W, graph, inspected
+from tests.engine.jobs.inspection.onnx_graphs import GEMM, W, graph, inspected, value
 from tests.engine.jobs.inspection.uploads import MLP, forward, refused, weights
 from workers.engine.jobs.inspection.family_models import inspect_family_model
 from workers.engine.models import build, initialise
@@ -121,3 +121,32 @@ def test_a_graph_has_a_reference_too_and_a_norm_after_the_activation_is_found(tm
     for inputs, code in (({"x": x[:, :3].tolist()}, "shape_mismatch"), ({"a": [[1]], "b": [[1]]}, "unknown_input")):
         reference = {"inputs": inputs, "outputs": {"y": [[0.0, 0.0]] * len(next(iter(inputs.values())))}}
         refused(code, partial(inspected, graph(GEMM), tmp_path, reference=reference))
+
+
+@pytest.mark.parametrize(
+    "output",
+    [{"kind": "value", "mean": 1000.0, "std": 50.0}, {"kind": "vector", "mean": [1000.0, 3.0], "std": [50.0, 2.0]}],
+    ids=["value", "vector"],
+)
+def test_a_reference_in_the_units_of_the_target_is_recognised(output: dict[str, Any], tmp_path: Path) -> None:
+    size = 1 if output["kind"] == "value" else 2
+    x = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    y = x @ W[:, :size]
+    made = graph(
+        helper.make_node("MatMul", ["x", "w"], ["y"]), outputs=[value("y", ["n", size])], weights={"w": W[:, :size]}
+    )
+
+    def inspect(expected: Any) -> ModelFacts:
+        reference = {"inputs": {"x": x.tolist()}, "outputs": {"y": expected.tolist()}}
+        return inspected(made, tmp_path, outputs={"y": output}, reference=reference)
+
+    inspect(y)
+    units = y * np.array(output["std"]) + np.array(output["mean"])
+    assert "output * std + mean" in refused("reference_mismatch", lambda: inspect(units))
+
+
+def test_a_reference_of_another_precision_is_recognised(tmp_path: Path) -> None:
+    given = {name: values.bfloat16().float() for name, values in weights().items()}
+    message = refused("reference_mismatch", lambda: inspect_mlp(tmp_path, RAW, forward(given, transformed(RAW))))
+    assert "bfloat16" in message
+    assert "`model.float().eval()`" in message

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from app.contracts.problems import UserError
 from app.contracts.resources.facts import OutputFacts
 from app.contracts.resources.manifests import ModelManifest
 from workers.engine.data.quality.meaning import check_meaning
+from workers.engine.data.quality.one_score import class_scores
 from workers.engine.jobs.inspection.family_models import check_output
 from workers.engine.jobs.inspection.graphs.inputs import plain_name
 
@@ -61,6 +63,12 @@ def check_outputs(
 
 def _output(manifest: ModelManifest, name: str, values: NDArray[np.generic], rows: int) -> OutputFacts:
     spec = manifest.outputs[name]
+    if values.shape[:1] == (0,):
+        raise UserError(
+            "wrong_output",
+            f"`{name}` has shape {list(values.shape[1:])} for a batch of fixed size, expected [batch, size]: export "
+            "the graph without squeezing its output, so that the first dimension is the batch, best with a dynamic one",
+        )
     if values.dtype.kind != "f" or values.shape[:1] != (rows,):
         hint = "name another output, or cast it in the graph"
         if values.dtype.kind == "O":
@@ -78,4 +86,4 @@ def _output(manifest: ModelManifest, name: str, values: NDArray[np.generic], row
     if not np.isfinite(numbers).all():
         raise UserError("not_finite", f"`{name}` is NaN or infinite for random normal rows: check its `inputs`")
     check_meaning(name, spec, numbers)
-    return check_output(name, spec, numbers.shape[1])
+    return check_output(name, spec, class_scores(spec, torch.from_numpy(numbers)).shape[1])
