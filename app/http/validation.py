@@ -1,5 +1,6 @@
 """Validation of bodies, with pydantic's errors as problems with RFC 6901 pointers, and of query parameters."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -15,7 +16,10 @@ from app.http.errors import BadRequest, Invalid
 
 T = TypeVar("T")
 _LONGEST_DETAIL = 600
+_LONGEST_NAME = 80
 _MOST_ERRORS = 200
+_NO_OBJECT = ("model_type", "model_attributes_type", "dict_type")
+"""pydantic's error types where an object is expected."""
 _WRONG_TYPE = "wrong_type"
 _SPEAKING = ("invalid_value", "weights_sum_to_zero", "duplicate_name")
 """Codes of our own validators, whose messages are complete."""
@@ -81,7 +85,7 @@ def problems_of(error: ValidationError, document: Any) -> list[Problem]:
     for item in error.errors(include_url=False)[:_MOST_ERRORS]:
         place = placed(item["loc"], document, ends_in_key=item["type"] in ("missing", "extra_forbidden"))
         code = CODES.get(item["type"], _WRONG_TYPE)
-        problem = Problem(pointer=strict_json.json_pointer(place), code=code, detail=_detail(item, code))
+        problem = Problem(pointer=strict_json.json_pointer(place), code=code, detail=_detail(item, code, document))
         found.setdefault((problem.pointer, problem.code), problem)
         by_place.setdefault(problem.pointer, []).append(item)
     # Of several errors that a union reports at one place, wrong types are the least informative: drop them.
@@ -141,7 +145,7 @@ def _has(value: Any, step: str | int) -> bool:
     return isinstance(value, list) and isinstance(step, int) and step < len(value)
 
 
-def _detail(item: ErrorDetails, code: str) -> str:
+def _detail(item: ErrorDetails, code: str, document: Any) -> str:
     if item["type"] == "union_tag_invalid":
         context = item["ctx"]
         return f"expected {context['discriminator']} to be one of {context['expected_tags']}, found another value"
@@ -151,16 +155,42 @@ def _detail(item: ErrorDetails, code: str) -> str:
         return "no such field here: check its spelling and place, or leave it out"
     if item["type"] == "missing":
         return "this field is needed"
-    if item["type"] == "string_pattern_mismatch" and isinstance(item["input"], str):
-        hint = _id_hint(item["input"], item["ctx"]["pattern"])
-        if hint is not None:
-            return hint
-        if item["ctx"]["pattern"] == NAME_PATTERN:
-            return f"expected {NAME_FORM}, found other characters or too many: write `_` for them"
+    hint = _text_hint(item, document) if isinstance(item["input"], str) else None
+    if hint is not None:
+        return hint
     message = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if code in _SPEAKING:
         return message[:_LONGEST_DETAIL]
     return f"{message.replace('Input should be', 'expected')}, found {_described(item['input'])}"[:_LONGEST_DETAIL]
+
+
+def _text_hint(item: ErrorDetails, document: Any) -> str | None:
+    """The detail of an error in an id or a name; None for other texts."""
+    if item["type"] in _NO_OBJECT:
+        return _object_hint(item["input"])
+    if item["type"] != "string_pattern_mismatch":
+        return None
+    if item["ctx"]["pattern"] == NAME_PATTERN:
+        return f"expected {NAME_FORM}, found other characters or too many: {_name_way_out(item, document)}"
+    return _id_hint(item["input"], item["ctx"]["pattern"])
+
+
+def _name_way_out(item: ErrorDetails, document: Any) -> str:
+    """What to do about a name; those of a graph stay as they are in `rename`."""
+    location = item["loc"]
+    is_graph = isinstance(document, dict) and document.get("format") == "onnx"
+    if not is_graph or location[0] not in ("inputs", "outputs") or len(location) < 2:
+        return "write `_` for them"
+    name = json.dumps(item["input"][:_LONGEST_NAME], ensure_ascii=False)
+    return f'write `_` for them, or a name of your own here and `"rename": {{{name}: "<that name>"}}`'
+
+
+def _object_hint(value: str) -> str | None:
+    """The detail of an id where an object is expected that has it in a field; None for any other text."""
+    found = next((prefix for prefix in _ID_KINDS if value.startswith(prefix)), None)
+    if found is None:
+        return None
+    return f'expected an object, found the id of a {_ID_KINDS[found]}: write {{"{_ID_KINDS[found]}": "{found}…"}}'
 
 
 def _id_hint(value: str, pattern: str) -> str | None:

@@ -68,7 +68,7 @@ def _unusable(ref: Reference, known: Mapping[str, Known]) -> Problem | None:
     if found.state == "rejected" or (ref.kind == "job" and found.state in _HOPELESS):
         return _problem(ref, found.state)
     if ref.kind == "job" and found.state == JobState.SUCCEEDED.value and found.facts is None:
-        return _problem(ref, "missing")  # its student was deleted
+        return _problem(ref, "student_deleted")
     return None
 
 
@@ -81,6 +81,9 @@ def _problem(ref: Reference, found: str) -> Problem:
         return Problem(pointer=ref.pointer, code="rejected_input", detail=detail)
     if found == "no_student":
         detail = "a job of this kind never has a student: name a job that trains"
+        return Problem(pointer=ref.pointer, code="no_student", detail=detail)
+    if found == "student_deleted":
+        detail = "the student of this job was deleted: name another job or model, or submit the job again"
         return Problem(pointer=ref.pointer, code="no_student", detail=detail)
     detail = f"this job is {found} and will never have a student: name another, or submit it again"
     return Problem(pointer=ref.pointer, code="failed_input", detail=detail)

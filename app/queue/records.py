@@ -104,8 +104,8 @@ class NotRetryable(Exception):
 class UnusableInput(Exception):
     """A new job names an input that does not exist or can never become ready.
 
-    `reference` is the id in the spec; `found` is `missing`, `rejected`, `failed`, `cancelled`, or `no_student` (a job
-    of a kind that makes no model).
+    `reference` is the id in the spec; `found` is `missing`, `rejected`, `failed`, `cancelled`, `student_deleted`, or
+    `no_student` (a job of a kind that makes no model).
     """
 
     def __init__(self, reference: str, found: str) -> None:

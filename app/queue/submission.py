@@ -132,8 +132,10 @@ async def _lock_jobs(session: AsyncSession, project_id: str, references: dict[st
         row = found.get(job_id)
         if row is not None and row.kind in WITHOUT_STUDENT:
             raise UnusableInput(job_id, "no_student")
-        if row is None or (row.state is JobState.SUCCEEDED and row.student_id is None):
+        if row is None:
             raise UnusableInput(job_id, "missing")
+        if row.state is JobState.SUCCEEDED and row.student_id is None:
+            raise UnusableInput(job_id, "student_deleted")
         if row.state in _HOPELESS:
             raise UnusableInput(job_id, row.state.value)
         if row.student_id is not None:

@@ -141,6 +141,12 @@ def _existing(kind: ResourceKind[R, M, V], row: R | None) -> R:
 
 def require_ready(kind: ResourceKind[R, M, V], row: R) -> R:
     """The same row; raises Conflict unless its inspection has succeeded."""
+    if row.state == "rejected":
+        raise Conflict(
+            "not_ready",
+            f"the inspection refused this {kind.noun}: `GET {kind.path}/{row.id}` says why in `rejection`; correct the "
+            "manifest by PATCH there, or upload another file",
+        )
     if row.state != "ready":
         raise Conflict(
             "not_ready", f"the {kind.noun} is {row.state}: `GET {kind.path}/{row.id}?wait=60` waits for the inspection"

@@ -95,7 +95,9 @@ class ClassOutput(Contract):
 
     kind: Literal["class"]
     output: Literal["logits", "probabilities", "log_probabilities", "energies"] = Field(
-        default="logits", description="Meaning of the numbers; for `energies`, p = softmax(-E / temperature)."
+        default="logits",
+        description="Meaning of the numbers; for `energies`, p = softmax(-E / temperature). One number a row, of an "
+        "ONNX graph or a column, is that of the second of two classes: its log-odds (`logits`) or its probability.",
     )
     classes: Annotated[tuple[ClassName, ...], Field(min_length=2, max_length=65_536)] | None = Field(
         default=None, description="Class names in the order of the output; compared with those of the dataset."
@@ -162,6 +164,12 @@ class ModelManifest(Contract):
         "and the rest of the name is renamed again. `module.`, `_orig_mod.` and `model.` before all names are dropped "
         "where the names do not fit otherwise.",
     )
+    ignore: Annotated[tuple[NameInFile, ...], Field(min_length=1, max_length=4096)] | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="Names or prefixes of the file's tensors that are left out, such as `criterion` for the weights of "
+        "a loss in a Lightning checkpoint; each must match one. For safetensors and state_dict files.",
+    )
     missing_biases: Literal["zero"] | None = Field(
         default=None,
         description="`zero`: layers whose weight is in the file and whose bias is not have a bias of zeros, as those "
@@ -196,8 +204,10 @@ class ModelManifest(Contract):
         if self.key is not None and self.format != "state_dict":
             raise ValueError(f"`key` chooses within a state_dict file, this one is {self.format}: leave it out")
         if self.format == "onnx":
-            if self.architecture is not None or self.missing_biases is not None:
-                raise ValueError("an onnx model carries its own graph: leave out `architecture` and `missing_biases`")
+            given = ("architecture", "missing_biases", "ignore")
+            surplus = [f"`{name}`" for name in given if getattr(self, name) is not None]
+            if surplus:
+                raise ValueError(f"an onnx model carries its own graph: leave out {' and '.join(surplus)}")
             return self
         check_network_inputs(self.inputs, self.architecture)
         arch = self.architecture

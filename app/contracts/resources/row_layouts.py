@@ -13,6 +13,7 @@ from app.contracts.resources.manifests import InputTransform
 RowLayout = Literal["channels_last", "channels_first"]
 _CHANNELS = (1, 3, 4)
 """Numbers of channels that images have: grey, RGB, RGBA."""
+_LAST = ': if the last side counts the channels, set `"layout": "channels_last"` beside it in the model\'s manifest'
 _LONG = 4
 """A first side of more times the last one is suspected to be the length of a series."""
 
@@ -97,7 +98,9 @@ def statistics_misfit(transform: InputTransform, shape: Sequence[int]) -> str | 
     for field, statistic in (("mean", transform.mean), ("std", transform.std)):
         if isinstance(statistic, tuple) and len(statistic) not in (shape[0], prod(shape)):
             expected = f"1 or {shape[0]}" + (f" (or {prod(shape)}, one for each number)" if len(shape) > 1 else "")
-            return f"`{field}` has {len(statistic)} numbers, expected {expected} for rows of shape {list(shape)}"
+            wrong = f"`{field}` has {len(statistic)} numbers, expected {expected} for rows of shape {list(shape)}"
+            is_last = transform.layout is None and len(shape) > 1 and len(statistic) == shape[-1]
+            return wrong + (_LAST if is_last else "")
     return None
 
 

@@ -60,6 +60,9 @@ REQUESTS: Final[Mapping[str, str]] = {
 
 UPLOADS: Final[Mapping[str, str]] = {
     "bad_constant": "give a constant that the type of the graph's input has",
+    "objects_left_out": "save the state_dict of what you need from these objects",
+    "tensors_ignored": "shorten `ignore` where a tensor belongs to the network",
+    "bad_ignore": "name tensors of the file, or prefixes of their names, in `ignore`",
     "bad_rename": "give every parameter a name of its own in `rename`",
     "bad_split": "write train, validation or test in the column",
     "broken_archive": "write the archive again",

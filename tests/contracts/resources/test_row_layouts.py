@@ -1,5 +1,7 @@
 """Shapes are compared side by side: what may be read as what, and what to change where it may not."""
 
+from typing import Literal
+
 import pytest
 
 from app.contracts.resources.manifests import InputTransform
@@ -68,6 +70,17 @@ def test_statistics_of_another_shape_are_named_with_what_was_expected() -> None:
     wrong = statistics_misfit(InputTransform(std=(1.0, 2.0, 3.0)), (8, 8, 3))
     assert wrong is not None
     assert "`std` has 3 numbers, expected 1 or 8" in wrong
+
+
+@pytest.mark.parametrize(
+    ("count", "layout", "named"), [(3, None, True), (5, None, False), (2, None, False), (3, "channels_last", False)]
+)
+def test_statistics_that_fit_the_last_side_name_the_layout(
+    count: int, layout: Literal["channels_last"] | None, named: bool
+) -> None:
+    wrong = statistics_misfit(InputTransform(mean=(0.5,) * count, layout=layout), (4, 5, 3))
+    assert wrong is not None
+    assert ('"layout": "channels_last"' in wrong) is named
 
 
 def test_statistics_of_channels_become_those_of_every_number_where_the_first_side_changes() -> None:

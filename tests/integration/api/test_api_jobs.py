@@ -410,4 +410,6 @@ async def test_the_weights_stay_with_the_job_when_the_student_is_deleted(harness
     assert (await harness.get(path))["student"] is None
     assert (await harness.http.get(f"{path}/student/weights")).content == safetensors(b"\1" * 64)
     spec = distill(await harness.ready_dataset(), {"job": path.rpartition("/")[2]})
-    assert (await harness.http.post("/v1/jobs", json=spec)).json()["code"] == "unknown_job"
+    for dry_run in ("true", "false"):
+        refusal = (await harness.http.post(f"/v1/jobs?dry_run={dry_run}", json=spec)).json()
+        assert (refusal["code"], "was deleted" in refusal["detail"]) == ("no_student", True)

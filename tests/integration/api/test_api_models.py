@@ -169,6 +169,15 @@ async def test_weights_and_layers_wait_for_the_inspection(harness: ApiHarness) -
         assert (answer.status_code, answer.json()["code"]) == (409, "not_ready")
 
 
+async def test_weights_and_layers_of_a_rejected_model_say_where_the_reason_is(harness: ApiHarness) -> None:
+    identity = await harness.rejected("models")
+    for part in ("weights", "layers"):
+        answer = await harness.http.get(f"/v1/models/{identity}/{part}")
+        assert (answer.status_code, answer.json()["code"]) == (409, "not_ready")
+        assert "refused this model" in answer.json()["detail"]
+        assert "wait=60" not in answer.json()["detail"]
+
+
 async def test_layers_name_what_a_feature_term_may_tap(harness: ApiHarness) -> None:
     found = await harness.get(f"/v1/models/{await harness.ready_model()}/layers")
     assert found["data"] == [{"name": "layers.0", "kind": "linear", "shape": [3], "parameters": 15}]

@@ -214,7 +214,7 @@ async def test_the_job_of_a_deleted_student_cannot_be_a_teacher(harness: LedgerH
     async with harness.database.write() as session:
         await session.execute(delete(ModelRow).where(ModelRow.id == student))
     assert (await harness.row(teacher)).student_id is None
-    with pytest.raises(UnusableInput, match="missing"):
+    with pytest.raises(UnusableInput, match="student_deleted"):
         await harness.job(teachers=[teacher])
 
 

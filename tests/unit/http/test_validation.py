@@ -207,3 +207,29 @@ def test_every_member_of_a_union_is_named_and_the_place_of_the_fault_is_kept(
 def test_an_unknown_method_is_one_problem_not_also_a_list_too_short() -> None:
     document = distill(teachers=[{"model": MODEL}], distillation={"soft_targets": {"method": "kl"}})
     assert faults(document) == {"/distillation/soft_targets": "unknown_value"}
+
+
+@pytest.mark.parametrize(
+    ("document", "part"),
+    [
+        (distill(teachers=[MODEL]), 'found the id of a model: write {"model": "mdl_…"}'),
+        (distill(teachers=[JOB]), 'found the id of a job: write {"job": "job_…"}'),
+        (distill(datasets=[DATASET]), 'found the id of a dataset: write {"dataset": "ds_…"}'),
+    ],
+)
+def test_an_id_in_place_of_an_object_is_named_with_the_object(document: dict[str, Any], part: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        parse_as(JOB_SPEC, json.dumps(document).encode())
+    assert caught.value.problems is not None
+    assert any(part in problem.detail for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize("field", ["inputs", "outputs"])
+@pytest.mark.parametrize("form", ["onnx", "safetensors"])
+def test_a_graphs_name_with_other_characters_is_told_of_rename(form: str, field: str) -> None:
+    manifest: dict[str, Any] = {"name": "m", "format": form, "outputs": {"y": {"kind": "class"}}}
+    manifest[field] = {"Identity:0": {"kind": "class"} if field == "outputs" else {}}
+    with pytest.raises(Invalid) as caught:
+        parse_as(TypeAdapter(ModelManifest), json.dumps(manifest).encode())
+    assert ('"rename": {"Identity:0": ' in caught.value.detail) is (form == "onnx")
+    assert "write `_` for them" in caught.value.detail

@@ -18,6 +18,7 @@ from app.contracts.resources.manifests import (
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.formats.common import Array
 from workers.engine.data.quality.meaning import check_meaning
+from workers.engine.data.quality.one_score import two_scores
 from workers.engine.data.rows.precision import rounded
 from workers.engine.data.tables.text import BOOLEANS, as_numbers, canonical, is_missing, label_text
 
@@ -209,4 +210,6 @@ def number_column(name: str, target: TargetSpec, arrays: Sequence[Array]) -> Tar
     predicts = target.predicts if isinstance(target, TeacherTarget) else None
     if predicts is not None:
         check_meaning(name, predicts, numbers)
+        values = two_scores(predicts, values)
+        size = values.shape[1]
     return TargetColumn(target.kind, size, values, torch.from_numpy(labelled), None, predicts)

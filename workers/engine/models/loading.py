@@ -12,6 +12,7 @@ from app.contracts.layouts.summary import buffer_shapes, parameter_shapes
 from app.contracts.problems import UserError, listed
 from app.contracts.resources.manifests import ModelManifest
 from app.contracts.specs.architectures import Architecture
+from workers.engine.models.ignored import ignored, ignored_notes
 from workers.engine.models.parameter_names import COUNTER, MatchedNames, check_names, matched
 from workers.engine.models.safetensors_header import TensorEntry, read_header
 from workers.engine.models.weight_norm import folded
@@ -32,7 +33,7 @@ def _check_shapes(shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, 
 
 def _shapes(header: Mapping[str, TensorEntry], found: MatchedNames) -> dict[str, tuple[int, ...]]:
     """The shapes of our tensors; a weight in two parts has that of its direction."""
-    shapes = {found.names[name]: entry.shape for name, entry in header.items()}
+    shapes = {ours: header[name].shape for name, ours in found.names.items()}
     weights = {weight: shapes[direction] for weight, (_, direction) in found.normed.items()}
     parts = {part for pair in found.normed.values() for part in pair}
     return {name: shape for name, shape in shapes.items() if name not in parts} | weights
@@ -72,7 +73,7 @@ def load_weights(path: Path, manifest: ModelManifest, architecture: Architecture
     expected = {**parameter_shapes(architecture), **buffers}
     _check_shapes(_shapes(header, found), expected)
     try:
-        tensors = {found.names[name]: value for name, value in load_file(path).items()}
+        tensors = {found.names[name]: value for name, value in load_file(path).items() if name in found.names}
     except SafetensorError as error:
         raise UserError("unreadable", f"not a sound safetensors file: {error}") from None
     _fold(tensors, found)
@@ -83,10 +84,12 @@ def load_weights(path: Path, manifest: ModelManifest, architecture: Architecture
 
 def loading_notes(path: Path, manifest: ModelManifest, architecture: Architecture) -> tuple[dict[str, str], ...]:
     """What `load_weights` does with a file beyond reading it, each with a stable `code` and a `message`."""
-    found = matched(read_header(path), manifest, architecture)
+    header = read_header(path)
+    found = matched(header, manifest, architecture)
     said = (
-        (found.dropped, "prefix_dropped", f"every name in the file begins with `{found.dropped}`, which was left out"),
+        (found.dropped, "prefix_dropped", f"names in the file begin with `{found.dropped}`, which was left out"),
         (found.normed, "weight_norm_folded", f"weight_norm was folded into {listed(found.normed)}"),
         (found.zero, "zero_biases", f"the file has no {listed(found.zero)}: zero, as `missing_biases` says"),
     )
-    return tuple({"code": code, "message": message} for applies, code, message in said if applies)
+    notes = tuple({"code": code, "message": message} for applies, code, message in said if applies)
+    return notes + ignored_notes(ignored(header, manifest.ignore))

@@ -119,7 +119,7 @@ class OnnxGraph:
     def _run_padded(self, rows: NDArray[Any], size: int) -> dict[str, NDArray[np.generic]]:
         missing = size - len(rows)
         padded = np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) if missing else rows
-        return {name: values[: len(rows)] for name, values in self._run(padded).items()}
+        return {name: _first_rows(values, len(rows), size) for name, values in self._run(padded).items()}
 
     def _run(self, rows: NDArray[Any]) -> dict[str, NDArray[np.generic]]:
         arrays = self._session.run(None, self._fed(rows), self._options)
@@ -140,6 +140,11 @@ class OnnxGraph:
             fed[name] = _typed(by_name[name], part.reshape(len(rows), *shape))
             first += prod(shape)
         return fed
+
+
+def _first_rows(values: NDArray[np.generic], rows: int, batch: int) -> NDArray[np.generic]:
+    """The first rows of an output [batch, …]; of one without the batch dimension no rows: [0, …]."""
+    return values[:rows] if values.shape[:1] == (batch,) else values[None][:0]
 
 
 def _typed(source: GraphInput, rows: NDArray[Any]) -> NDArray[Any]:

@@ -1,19 +1,22 @@
 """The names of a file's tensors as those of an architecture: renamed, without prefixes that all of them share."""
 
+import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.contracts.layouts.summary import buffer_shapes, parameter_shapes
 from app.contracts.problems import UserError, listed
 from app.contracts.resources.manifests import ModelManifest
 from app.contracts.specs.architectures import Architecture
-from workers.engine.models.weight_norm import normed_weights
+from workers.engine.models.ignored import ignored
+from workers.engine.models.weight_norm import normed_weights, removal
 
 COMMON_PREFIXES = ("module.", "_orig_mod.", "model.")
 """Prefixes that DataParallel, torch.compile and Lightning put before every name."""
 COUNTER = "num_batches_tracked"
 _SHOWN = 10
+_IGNORED = 3
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class MatchedNames:
     zero: tuple[str, ...]
     """Our biases that the file lacks and that are zero."""
     dropped: str
-    """The prefix that all names had and that was left out."""
+    """The prefix that was left out of all names that had it."""
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
 
@@ -59,28 +62,36 @@ def renamed(name: str, rename: Mapping[str, str]) -> str:
 
 
 def matched(names: Collection[str], manifest: ModelManifest, architecture: Architecture) -> MatchedNames:
-    """The names as the manifest renames them; a dot at the end of a prefix does not matter.
+    """The names as the manifest renames them, without those that it ignores; a dot at the end of a prefix does not
+    matter.
 
     Where they do not fit as they are, prefixes of `COMMON_PREFIXES` that all of them share are left out, as far as it
-    helps.
+    helps; else those that some of them have.
     """
+    left_out = ignored(names, manifest.ignore)
+    names = [name for name in names if name not in left_out]
     rename = {theirs.rstrip("."): ours.rstrip(".") for theirs, ours in manifest.rename.items()}
     zero_biases = manifest.missing_biases == "zero"
     expected = [*parameter_shapes(architecture), *buffer_shapes(architecture)]
-    shared = _shared_prefixes(names)
-    dropped = ["".join(shared[:count]) for count in range(len(shared) + 1)]
-    variants = [_without_prefix(names, prefix, rename, expected, zero_biases) for prefix in dropped]
-    return min(variants, key=lambda each: each.mismatches)  # the first of equals
+
+    def variants(prefixes: Iterable[str]) -> list[MatchedNames]:
+        return [_without_prefix(names, prefix, rename, expected, zero_biases) for prefix in prefixes]
+
+    best = min(variants(_prefixes(names, all)), key=lambda each: each.mismatches)  # the first of equals
+    if best.mismatches == 0:
+        return best
+    return min([best, *variants(_prefixes(names, any))], key=lambda each: each.mismatches)
 
 
-def _shared_prefixes(names: Collection[str]) -> list[str]:
-    rest, prefixes = list(names), []
+def _prefixes(names: Collection[str], of: Callable[[Iterable[bool]], bool]) -> list[str]:
+    """Nothing, and the prefixes that all or any of the names have, each longer than the one before."""
+    rest, prefixes = list(names), [""]
     while rest:
-        prefix = next((each for each in COMMON_PREFIXES if all(name.startswith(each) for name in rest)), None)
-        if prefix is None:
+        prefix = max(COMMON_PREFIXES, key=lambda each: sum(name.startswith(each) for name in rest))
+        if not of(name.startswith(prefix) for name in rest):
             break
-        prefixes.append(prefix)
-        rest = [name.removeprefix(prefix) for name in rest]
+        prefixes.append(prefixes[-1] + prefix)
+        rest = [name.removeprefix(prefix) for name in rest if name.startswith(prefix)]
     return prefixes
 
 
@@ -127,9 +138,21 @@ def _way_out(found: MatchedNames) -> str:
     have = set(found.names.values()) | set(found.normed)
     if found.missing and not found.unexpected and all(_is_lone_bias(name, have) for name in found.missing):
         return '; if these layers were made with `bias=False`, set `"missing_biases": "zero"` in the manifest'
-    if found.missing and found.unexpected:
+    if not found.unexpected:
+        return "; make `architecture` say what the file holds"
+    call = removal(found.unexpected)
+    if call is not None:
+        return f"; these weights are computed from others: call `{call}` before `model.state_dict()`, and save again"
+    surplus = {part for weight, pair in found.normed.items() if weight in found.unexpected for part in pair}
+    surplus |= set(found.unexpected)
+    theirs = sorted(name for name, ours in found.names.items() if ours in surplus)
+    leave_out = (
+        f'leave out what is no part of the network by `"ignore": {json.dumps(theirs[:_IGNORED])}` in the manifest '
+        "(names or prefixes of the file)"
+    )
+    if found.missing:
         return (
             "; if these are the same layers under other names, map the file's prefixes to ours in the manifest's "
-            '`rename` (`"prefix.": ""` drops one)'
+            f'`rename` (`"prefix.": ""` drops one), and {leave_out}'
         )
-    return "; make `architecture` say what the file holds"
+    return f"; make `architecture` say what the file holds, or {leave_out}"

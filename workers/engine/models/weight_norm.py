@@ -4,6 +4,7 @@
 `<layer>.parametrizations.weight.original0` (g) and `original1` (v). torch's own kernel gives the module's bits.
 """
 
+import re
 from collections.abc import Collection
 
 import torch
@@ -12,6 +13,13 @@ from torch import Tensor
 from app.contracts.problems import UserError
 
 _SUFFIXES = ((".weight_g", ".weight_v"), (".parametrizations.weight.original0", ".parametrizations.weight.original1"))
+
+_COMPUTED = (
+    (("weight_orig", "weight_u"), "torch.nn.utils.remove_spectral_norm(layer)"),
+    (("weight_orig", "weight_mask"), 'torch.nn.utils.prune.remove(layer, "weight")'),
+)
+"""Suffixes of the parts that stand side by side, and what makes one weight of them."""
+_PARAMETRIZED = re.compile(r"(^|\.)parametrizations\.")
 
 
 def normed_weights(names: Collection[str]) -> dict[str, tuple[str, str]]:
@@ -24,6 +32,21 @@ def normed_weights(names: Collection[str]) -> dict[str, tuple[str, str]]:
             if layer != name and layer + direction in present and f"{layer}.weight" not in present:
                 found[f"{layer}.weight"] = (name, layer + direction)
     return found
+
+
+def removal(names: Collection[str]) -> str | None:
+    """The call that makes plain weights of the parts of computed ones, other than those of weight_norm; None where the
+    names have no such parts.
+    """
+    present = set(names)
+    for suffixes, call in _COMPUTED:
+        for name in present:
+            layer = name.removesuffix(suffixes[0])
+            if layer != name and all(layer + suffix in present for suffix in suffixes[1:]):
+                return call
+    if any(_PARAMETRIZED.search(name) for name in present):
+        return 'torch.nn.utils.parametrize.remove_parametrizations(layer, "weight")'
+    return None
 
 
 def folded(name: str, magnitude: Tensor, direction: Tensor) -> Tensor:

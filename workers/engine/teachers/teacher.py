@@ -12,6 +12,7 @@ from torch import Tensor
 from app.contracts.problems import UserError
 from app.contracts.resources.facts import OutputFacts
 from app.contracts.wire.orders import ModelInput
+from workers.engine.data.quality.one_score import two_scores
 from workers.engine.data.rows.joined import InputLayout
 from workers.engine.models.build import build
 from workers.engine.models.loading import load_weights
@@ -166,7 +167,7 @@ class OnnxTeacher(_TeacherBase):
             arrays = {self._names.get(name, name): next(iter(arrays.values())) for name in self.outputs}
         named = {name: arrays[self._names.get(name, name)] for name in self.outputs}
         tensors = {name: torch.from_numpy(values).float().reshape(rows, -1) for name, values in named.items()}
-        return {name: values.to(self._device) for name, values in tensors.items()}
+        return {name: two_scores(self.outputs[name].spec, values).to(self._device) for name, values in tensors.items()}
 
     def predict(self, raw: Tensor, layers: Sequence[str] = ()) -> dict[str, Tensor]:
         if not layers:

@@ -1,8 +1,16 @@
 """Checkpoints as training scripts write them: which state_dict is the model, and what is said about it."""
 
+import argparse
+import datetime
+import importlib
+import os
 import pickle
-from collections import OrderedDict
+import shutil
+import subprocess
+import sys
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +19,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from app.contracts.problems import Rejection
 from app.contracts.wire.orders import InspectionOutcome, ModelInput
 from tests.engine.jobs.inspection.uploads import forward, ignore_event, inspection, model_manifest, weights
 from workers.engine.common.files import sha256_of
 from workers.engine.jobs.inspection.inspect import CONVERTED, inspect
+from workers.engine.jobs.inspection.state_dict import convert_state_dict
 from workers.engine.teachers.teacher import open_teacher
 
 ROWS = torch.randn(9, 4, generator=torch.Generator().manual_seed(1))
@@ -189,13 +199,209 @@ def test_weight_norm_is_folded_exactly(norm: Callable[..., Any], dim: int | None
     assert torch.equal(answers(tmp_path), network(ROWS))
 
 
-def test_what_is_refused_is_named(tmp_path: Path) -> None:
-    rejection = rejected(outcome({"model": weights(), "path": Path("a")}, tmp_path))
-    assert rejection.code == "code_carrying_format"
-    assert "pathlib" in rejection.message
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ({"criterion.weight": torch.ones(3)}, ["criterion"]),
+        (
+            {"criterion.weight": torch.ones(3), "train_acc.tp": torch.zeros(3, dtype=torch.long)},
+            ["criterion", "train_acc."],
+        ),
+        ({"position_ids": torch.arange(8)[None]}, ["position_ids"]),
+        ({"model.aux.weight": torch.ones(3)}, ["model.aux"]),
+    ],
+    ids=["loss", "metric", "index", "inside"],
+)
+@pytest.mark.parametrize("form", ["state_dict", "safetensors"])
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_tensors_beside_the_layers_are_left_out_by_name(
+    prefix: str, form: str, content: dict[str, Tensor], names: list[str], tmp_path: Path
+) -> None:
+    given = {prefix + name: value for name, value in weights().items()} | content
+    rejection = rejected(outcome(given, tmp_path, format=form))
+    assert rejection.code == "unexpected_parameters"
+    first = next(iter(sorted(content)))
+    assert f'"ignore": ["{first}"' in rejection.message
+    found = outcome(given, tmp_path, format=form, ignore=names)
+    assert sorted(said(found)) == (["prefix_dropped"] if prefix else []) + ["tensors_ignored"]
+    assert found.model is not None
+    assert all(f"`{name}`" in str(found.model.warnings) for name in content)
+    torch.testing.assert_close(answers(tmp_path), forward(weights(), ROWS), rtol=0, atol=1e-6)
 
 
-def test_a_number_of_objects_runs_nothing(tmp_path: Path) -> None:
-    """Trap: a scalar of dtype object would hold any pickled thing."""
-    rejection = rejected(outcome({"model": weights(), "bad": np.array([Path("a")])[0]}, tmp_path))
+@pytest.mark.parametrize("form", ["state_dict", "safetensors"])
+def test_what_is_ignored_must_be_there(form: str, tmp_path: Path) -> None:
+    given = {**weights(), "loss.weight": torch.ones(3)}
+    rejection = rejected(outcome(given, tmp_path, format=form, ignore=["loss", "los", "criterion."]))
+    assert (rejection.code, "`los`, `criterion.`" in rejection.message) == ("bad_ignore", True)
+    rejection = rejected(outcome(given, tmp_path, format=form, ignore=["loss", "layers"]))
+    assert rejection.code == "bad_ignore"
+
+
+def pruned(layer: nn.Module) -> nn.Module:
+    prune.l1_unstructured(layer, "weight", 0.5)  # type: ignore[no-untyped-call]
+    return layer
+
+
+@pytest.mark.filterwarnings("ignore:.*spectral_norm.*deprecated:FutureWarning")
+@pytest.mark.parametrize(
+    ("change", "call"),
+    [
+        (nn.utils.spectral_norm, "torch.nn.utils.remove_spectral_norm(layer)"),
+        (nn.utils.parametrizations.spectral_norm, 'parametrize.remove_parametrizations(layer, "weight")'),
+        (nn.utils.parametrizations.orthogonal, 'parametrize.remove_parametrizations(layer, "weight")'),
+        (pruned, 'prune.remove(layer, "weight")'),
+    ],
+    ids=["spectral_norm", "spectral parametrization", "orthogonal parametrization", "pruning"],
+)
+def test_weights_that_are_computed_from_others_name_the_call_that_stores_them(
+    change: Callable[..., Any], call: str, tmp_path: Path
+) -> None:
+    network = nn.Sequential(change(nn.Linear(4, 3)), nn.ReLU(), nn.Linear(3, 2))
+    rejection = rejected(outcome(network.state_dict(), tmp_path, rename=SEQUENTIAL))
+    assert call in rejection.message
+    assert "`rename`" not in rejection.message
+
+
+def test_a_layer_that_is_used_several_times_is_read(tmp_path: Path) -> None:
+    shared = nn.Linear(64, 64)
+    layers = [nn.Linear(4, 64), *[shared] * 6, nn.Linear(64, 2)]
+    network = nn.Sequential(*[part for layer in layers for part in (layer, nn.ReLU())][:-1])
+    mlp = {"family": "mlp", "input_shape": [4], "hidden": [64] * 7, "outputs": {"y": 2}}
+    rename = {str(2 * place): f"layers.{place}" for place in range(8)}
+    assert said(outcome(network.state_dict(), tmp_path, architecture=mlp, rename=rename)) == []
+    torch.testing.assert_close(answers(tmp_path), network(ROWS), rtol=0, atol=1e-6)
+
+
+class Level(Enum):
+    LOW = 1
+
+
+class Settings(dict[str, Any]):
+    """As EasyDict and configuration libraries make them."""
+
+
+class Values(list[Any]):
+    """As configuration libraries make them."""
+
+
+class Holder:
+    """An object of a class of the training script."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+
+BESIDE: dict[str, Any] = {
+    "arguments": argparse.Namespace(lr=1, path=Path("a")),
+    "path": Path("a"),
+    "defaultdict": defaultdict(list, a=[1]),
+    "OrderedDict": OrderedDict(a=1),
+    "deque": deque([1, 2]),
+    "time": datetime.datetime.now(datetime.UTC),
+    "duration": datetime.timedelta(1),
+    "array": np.arange(4.0),
+    "text array": np.array(["a"], object),
+    "generator": np.random.default_rng(0),
+    "generator state": np.random.get_state(),
+    "enum": Level.LOW,
+    "subclass of dict": Settings(a=1, b=Settings(c=2)),
+    "subclass of list": Values([1, 2]),
+    "object": Holder({"a": 1}),
+    "class": Holder,
+    "set": {1, 2},
+    "range": range(3),
+    "random state of torch": torch.get_rng_state(),
+}
+
+
+@pytest.mark.parametrize("what", BESIDE)
+def test_objects_beside_the_weights_are_ignored_as_numbers_are(what: str, tmp_path: Path) -> None:
+    assert said(outcome({"model": weights(), what.replace(" ", "_"): BESIDE[what]}, tmp_path)) == []
+    torch.testing.assert_close(answers(tmp_path), forward(weights(), ROWS), rtol=0, atol=1e-6)
+
+
+def test_a_state_dict_in_a_subclass_of_dict_is_read(tmp_path: Path) -> None:
+    assert said(outcome(Settings(model=defaultdict(None, weights())), tmp_path)) == []
+
+
+def test_an_object_with_tensors_beside_the_weights_is_said(tmp_path: Path) -> None:
+    found = outcome({"model": weights(), "best": Holder([torch.ones(3)])}, tmp_path)
+    assert said(found) == ["objects_left_out"]
+    assert found.model is not None
+    assert "test_checkpoints.Holder`" in found.model.warnings[0]["message"]
+    tensors = weights()
+    assert said(outcome({"model": tensors, "same": Holder(tensors)}, tmp_path)) == []
+
+
+NEEDED: dict[str, tuple[Any, dict[str, Any]]] = {
+    "a model": (nn.Linear(2, 2), {}),
+    "a model below a key": ({"model": nn.Linear(2, 2), "epoch": 1}, {}),
+    "a model beside other tensors": ({"model": nn.Linear(2, 2), "class_weights": torch.ones(2)}, {}),
+    "the model that the key names": ({"model": nn.Linear(2, 2), "ema": weights()}, {"key": "model"}),
+    "weights in an object": ({"model": Holder(weights())}, {}),
+}
+
+
+@pytest.mark.parametrize("what", NEEDED)
+def test_weights_in_an_object_are_refused_with_the_way_out(what: str, tmp_path: Path) -> None:
+    content, changes = NEEDED[what]
+    rejection = rejected(outcome(content, tmp_path, **changes))
     assert rejection.code == "code_carrying_format"
+    assert "`torch.nn.modules.linear.Linear`" in rejection.message or "Holder`" in rejection.message
+    assert "torch.save(model.state_dict(), path)" in rejection.message
+
+
+@pytest.mark.parametrize(
+    ("key", "others"),
+    [
+        ("optimal_model", {}),
+        ("optimum", {}),
+        ("optimized", {}),
+        ("scheduled", {}),
+        ("model", {"rng_state": torch.get_rng_state(), "mask": torch.ones(3, dtype=torch.bool)}),
+    ],
+)
+def test_names_and_states_of_the_training_run_hide_no_model(key: str, others: Any, tmp_path: Path) -> None:
+    assert said(outcome({key: weights(), **others}, tmp_path)) == []
+
+
+class Runs:
+    """Its pickle calls a function."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.mark.parametrize("function", [eval, __import__, getattr, subprocess.call, shutil.rmtree, os.system])
+def test_a_function_is_refused_by_name_and_not_run(function: Callable[..., Any], tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    given = {"model": weights(), "bad": Runs(function, f"open({str(marker)!r}, 'w')")}
+    rejection = rejected(outcome(given, tmp_path))
+    assert rejection.code == "code_carrying_format"
+    assert function.__name__ in rejection.message
+    assert not marker.exists()
+
+
+def test_a_class_of_the_file_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its module writes a marker when it is imported."""
+    marker, module = tmp_path / "marker", tmp_path / "module_of_the_file.py"
+    module.write_text(f"open({str(marker)!r}, 'w').close()\nclass Thing: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    made = importlib.import_module("module_of_the_file").Thing()
+    torch.save({"model": weights(), "thing": made}, tmp_path / "given")
+    marker.unlink()
+    del sys.modules["module_of_the_file"]
+    convert_state_dict(tmp_path / "given", tmp_path / "converted")
+    assert not marker.exists()
+    assert "module_of_the_file" not in sys.modules
+
+
+def test_a_name_of_another_module_stands_for_no_object_of_ours(tmp_path: Path) -> None:
+    """Trap: `subprocess.Popen` is a class, whose objects run a command when they are made."""
+    marker = tmp_path / "marker"
+    assert said(outcome({"model": weights(), "bad": Runs(subprocess.Popen, ["touch", str(marker)])}, tmp_path)) == []
+    assert not marker.exists()

@@ -155,3 +155,32 @@ def test_whole_reference_rows_reach_the_graph_as_they_are(kind: int, largest: in
     rows = np.array([[largest, 12_345_677, 3, 0], [largest - 1, 1 << 25, 5, 7]])
     reference = {"inputs": {"x": rows.tolist()}, "outputs": {"y": ((rows % 10) @ W).tolist()}}
     inspected(last_digit, tmp_path, reference=reference)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [{"kind": "value", "mean": 1000.0, "std": 50.0}, {"kind": "vector", "mean": [1000.0, 3.0], "std": [50.0, 2.0]}],
+    ids=["value", "vector"],
+)
+def test_a_reference_in_the_units_of_the_target_is_recognised(output: dict[str, Any], tmp_path: Path) -> None:
+    size = 1 if output["kind"] == "value" else 2
+    x = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    y = x @ W[:, :size]
+    made = graph(
+        helper.make_node("MatMul", ["x", "w"], ["y"]), outputs=[value("y", ["n", size])], weights={"w": W[:, :size]}
+    )
+
+    def inspect(expected: Any) -> ModelFacts:
+        reference = {"inputs": {"x": x.tolist()}, "outputs": {"y": expected.tolist()}}
+        return inspected(made, tmp_path, outputs={"y": output}, reference=reference)
+
+    inspect(y)
+    units = y * np.array(output["std"]) + np.array(output["mean"])
+    assert "output * std + mean" in refused("reference_mismatch", lambda: inspect(units))
+
+
+def test_a_reference_of_another_precision_is_recognised(tmp_path: Path) -> None:
+    given = {name: values.bfloat16().float() for name, values in weights().items()}
+    message = refused("reference_mismatch", lambda: inspect_mlp(tmp_path, RAW, forward(given, transformed(RAW))))
+    assert "bfloat16" in message
+    assert "`model.float().eval()`" in message

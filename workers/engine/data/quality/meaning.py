@@ -8,8 +8,8 @@ of kind `teacher`. Rows with NaN are missing and not checked.
 | class `probabilities` | a number outside 0 to 1, or a row that does not sum to 1 |
 | class `log_probabilities` | the same of their exponentials |
 | class `logits`, `energies` | every row has numbers from 0 to 1 that sum to 1 |
-| multilabel `probabilities` | a number outside 0 to 1 |
-| multilabel `logits` | all of many numbers are from 0 to 1 |
+| multilabel `probabilities`, one probability of two classes | a number outside 0 to 1 |
+| multilabel `logits`, one log-odds of two classes | all of many numbers are from 0 to 1 |
 | all | infinite numbers; values and vectors above 1e9 in the units of the target |
 """
 
@@ -55,6 +55,8 @@ def check_meaning(name: str, spec: OutputSpec, values: Rows) -> None:
             "before uploading, probabilities of exactly 0 to a small number before their logarithm is taken",
         )
     match spec:
+        case ClassOutput(output="logits" | "probabilities" as output) if rows.shape[1] == 1:
+            _check_labels(name, MultilabelOutput(kind="multilabel", output=output), rows)
         case ClassOutput():
             _check_classes(name, spec, rows)
         case MultilabelOutput():

@@ -6,20 +6,23 @@ the file is refused. What was taken among several is a warning of the model.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from app.contracts.problems import UserError
+from app.contracts.problems import UserError, listed
+from workers.engine.jobs.inspection.unread import ADVICE, Unread, carries, holding_tensors
 from workers.engine.models.parameter_names import COUNTER
 
 CONVENTIONAL = ("state_dict", "model_state_dict", "model")
 """Last components of the paths that are taken first, in this order."""
 MAX_DEPTH = 4
-_NO_MODEL = re.compile(r"optimi[sz]er|^optim|sched|^(grad_)?scaler|rng|^callbacks$|^loops$", re.IGNORECASE)
-"""Keys that are not searched: states of a training run, which are no model's."""
+_NO_MODEL = re.compile(
+    r"optimi[sz]er|^optim(?!al|um|i[sz]ed)|sched|^(grad_)?scaler|rng|^callbacks$|^loops$", re.IGNORECASE
+)
+"""Keys that are searched only where nothing else is found: states of a training run, which are no model's."""
 _INTEGERS = (torch.int64, torch.int32, torch.uint8, torch.bool)
 _SHOWN = 10
 
@@ -31,16 +34,29 @@ def state_dict_of(loaded: Any, key: str | None, fits: Fits) -> tuple[dict[str, T
     """(the tensors of the model, what is to be said about the choice).
 
     `fits` says whether these names are those of the architecture. Numbers, texts and anything else beside tensors are
-    left out. Raises UserError `unreadable`, `unknown_key` or `several_state_dicts`.
+    left out. Raises UserError `unreadable`, `unknown_key`, `several_state_dicts`, or `code_carrying_format` where the
+    weights are in an object that is not read.
     """
-    found = dict(_candidates(loaded, "", 0)) if isinstance(loaded, dict) else {}
+    objects = holding_tensors(loaded)
+    tensors, notes = _chosen(loaded, key, fits, objects)
+    if objects and not fits(tensors):
+        raise carries(objects[0])
+    if objects:
+        message = f"the file has objects of {listed(objects)}, whose tensors were not read: only state_dicts are"
+        notes = (*notes, {"code": "objects_left_out", "message": message})
+    return tensors, notes
+
+
+def _chosen(loaded: Any, key: str | None, fits: Fits, objects: Sequence[str]) -> tuple[dict[str, Tensor], Notes]:
+    found = _found(loaded, fits)
     if key is not None:
         return _named(loaded, key, found), ()
     if not found:
+        if objects or isinstance(loaded, Unread):
+            raise carries(objects[0] if objects else loaded.path)
         raise UserError(
             "unreadable",
-            "expected a state_dict (names to tensors), alone or below a key, found none: save it with "
-            "`torch.save(model.state_dict(), path)`, or as safetensors",
+            f"expected a state_dict (names to tensors), alone or below a key, found none: {ADVICE}",
         )
     if len(found) == 1:
         return next(iter(found.values())), ()
@@ -56,6 +72,22 @@ def state_dict_of(loaded: Any, key: str | None, fits: Fits) -> tuple[dict[str, T
     return found[path], ({"code": "state_dict_chosen", "message": message},)
 
 
+def _found(loaded: Any, fits: Fits) -> dict[str, dict[str, Tensor]]:
+    """State_dicts by path: those with weights, else any; in states of the training run only those that fit."""
+    if not isinstance(loaded, dict):
+        return {}
+    found = dict(_candidates(loaded, "", 0))
+    weights = {path: tensors for path, tensors in found.items() if any(map(_is_weight, tensors.values()))}
+    if found:
+        return weights or found
+    return {path: tensors for path, tensors in _candidates(loaded, "", 0, everywhere=True) if fits(tensors)}
+
+
+def _is_weight(value: Tensor) -> bool:
+    """Not an index, a mask or the state of a generator of random numbers."""
+    return value.dim() > 0 and (value.is_floating_point() or value.is_complex())
+
+
 def _tensors(value: Mapping[Any, Any]) -> dict[str, Tensor]:
     """The tensors of a dictionary without counters, as the `n_averaged` of torch's AveragedModel."""
     return {
@@ -69,7 +101,9 @@ def _is_counter(name: str, value: Tensor) -> bool:
     return value.dim() == 0 and value.dtype in _INTEGERS and not name.endswith(COUNTER)
 
 
-def _candidates(value: dict[Any, Any], path: str, depth: int) -> Iterator[tuple[str, dict[str, Tensor]]]:
+def _candidates(
+    value: dict[Any, Any], path: str, depth: int, *, everywhere: bool = False
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """(dotted path, tensors) of every dictionary that holds a tensor with a dimension: numbers may be tensors too."""
     tensors = _tensors(value)
     if any(each.dim() > 0 for each in tensors.values()):
@@ -77,12 +111,14 @@ def _candidates(value: dict[Any, Any], path: str, depth: int) -> Iterator[tuple[
     if depth == MAX_DEPTH:
         return
     for name, inner in value.items():
-        if isinstance(name, str) and isinstance(inner, dict) and not _NO_MODEL.search(name):
-            yield from _candidates(inner, f"{path}.{name}" if path else name, depth + 1)
+        if isinstance(name, str) and isinstance(inner, dict) and (everywhere or not _NO_MODEL.search(name)):
+            yield from _candidates(inner, f"{path}.{name}" if path else name, depth + 1, everywhere=everywhere)
 
 
 def _named(loaded: Any, key: str, found: Mapping[str, object]) -> dict[str, Tensor]:
     value = _below(loaded, key)
+    if isinstance(value, Unread):
+        raise carries(value.path)
     tensors = _tensors(value) if isinstance(value, dict) else {}
     if not tensors:
         there = f"the file has {_listed(found)}" if found else "the file has no state_dict"

@@ -61,7 +61,10 @@ def check_output(name: str, spec: OutputSpec, size: int) -> OutputFacts:
             if size < 2:
                 raise UserError(
                     "wrong_output",
-                    f"`{name}` is of kind class and needs at least 2 scores, found {size}: is it of kind `value`?",
+                    f"`{name}` is of kind class and needs at least 2 scores, found {size}: is it of kind `value`? One "
+                    "score z of the second of two classes is the logits [0, z]: put a row of zeros before the last "
+                    "layer's weight and bias, or upload an ONNX graph, whose single score is taken as log-odds "
+                    "(`logits`) or as a probability (`probabilities`)",
                 )
             if spec.classes is not None and len(spec.classes) != size:
                 raise UserError(

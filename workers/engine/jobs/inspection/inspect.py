@@ -15,7 +15,9 @@ from workers.engine.jobs.inspection.family_models import inspect_family_model
 from workers.engine.jobs.inspection.onnx_models import CONVERTED as CONVERTED_GRAPH
 from workers.engine.jobs.inspection.onnx_models import inspect_onnx_model
 from workers.engine.jobs.inspection.state_dict import convert_state_dict
+from workers.engine.models.ignored import check_ignored
 from workers.engine.models.parameter_names import matched
+from workers.engine.models.safetensors_header import read_header
 
 CONVERTED = "converted.safetensors"
 _MAX_CHARACTERS = 2000
@@ -52,6 +54,7 @@ def _model(model: ModelInput, outputs: Path) -> InspectionOutcome:
         case "onnx":
             return _graph(path, manifest, outputs)
         case "safetensors":
+            check_ignored(read_header(path), manifest.ignore)
             return InspectionOutcome(model=inspect_family_model(path, manifest))
         case "state_dict":
             return _converted(path, manifest, outputs)
@@ -78,7 +81,7 @@ def _converted(path: Path, manifest: ModelManifest, outputs: Path) -> Inspection
     def fits(names: Iterable[str]) -> bool:
         return matched(list(names), manifest, architecture).mismatches == 0
 
-    notes = convert_state_dict(path, converted, manifest.key, fits)
+    notes = convert_state_dict(path, converted, manifest.key, fits, manifest.ignore or ())
     facts = inspect_family_model(converted, manifest)
     facts = facts.model_copy(update={"warnings": notes + facts.warnings})
     return InspectionOutcome(model=facts, files=(_file(converted),))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.problems import UserError
-from app.contracts.resources.manifests import ModelManifest
+from app.contracts.resources.manifests import ModelManifest, ValueOutput, VectorOutput
 from app.contracts.resources.reference import Reference
 from workers.engine.data.rows.joined import IDENTITY, InputLayout, joined, transformed
 from workers.engine.data.transform import apply
@@ -17,6 +17,8 @@ from workers.engine.jobs.inspection.trial import TrialFailedError
 
 RELATIVE = 1e-3
 OF_SPREAD = 1e-4
+ROUNDED = 0.02
+"""Share of the spread below which differences may come from weights of 8 bits, as bfloat16 has."""
 _Outputs = Mapping[str, Tensor]
 
 
@@ -42,7 +44,8 @@ def check_reference(manifest: ModelManifest, model: RawModel, open_inputs: Seque
             )
     if all(_agree(found[name], values) for name, values in expected.items()):
         return
-    raise UserError("reference_mismatch", _message(found, expected, _hint(model, rows, found, expected)))
+    hint = _hint(manifest, model, rows, found, expected)
+    raise UserError("reference_mismatch", _message(found, expected, hint))
 
 
 def reference_rows(reference: Reference, layout: InputLayout, open_inputs: Sequence[str] = ()) -> Tensor:
@@ -77,9 +80,12 @@ def reference_rows(reference: Reference, layout: InputLayout, open_inputs: Seque
     return joined(parts)
 
 
+def _spread(expected: Tensor) -> Tensor:
+    return expected.max() - expected.min() if expected.numel() > 1 else expected.abs().max()
+
+
 def _tolerance(expected: Tensor) -> Tensor:
-    spread = expected.max() - expected.min() if expected.numel() > 1 else expected.abs().max()
-    return RELATIVE * expected.abs() + OF_SPREAD * spread + 1e-9
+    return RELATIVE * expected.abs() + OF_SPREAD * _spread(expected) + 1e-9
 
 
 def _agree(found: Tensor, expected: Tensor) -> bool:
@@ -98,7 +104,22 @@ def _message(found: _Outputs, expected: _Outputs, hint: str | None) -> str:
         f"the model does not reproduce its reference: output `{name}`, row {row}, number {place} is {ours:.6g}, "
         f"expected {theirs:.6g} (difference {abs(ours - theirs):.3g}; {wrong} of {len(excess[name])} rows differ)"
     )
-    return f"{begin}. {hint}" if hint is not None else f"{begin}. {_NO_HINT}"
+    return f"{begin}. {hint or _without_variant(found, expected)}"
+
+
+def _without_variant(found: _Outputs, expected: _Outputs) -> str:
+    """What is said where no other way to compute the outputs explains the differences."""
+    share = max(
+        float((found[name].double() - values).abs().max() / _spread(values).clamp_min(1e-30))
+        for name, values in expected.items()
+    )
+    if share > ROUNDED:
+        return _NO_HINT
+    return (
+        f"All differences are small, {100 * share:.2g} % of the spread of the outputs at most: were the reference and "
+        "the weights computed in different precision (bfloat16, float16)? Load the saved weights, and compute the "
+        "reference with `model.float().eval()`"
+    )
 
 
 _NO_HINT = (
@@ -115,9 +136,9 @@ class _Variant:
     hint: str
 
 
-def _hint(model: RawModel, rows: Tensor, found: _Outputs, expected: _Outputs) -> str | None:
+def _hint(manifest: ModelManifest, model: RawModel, rows: Tensor, found: _Outputs, expected: _Outputs) -> str | None:
     """The first variant that reproduces the reference."""
-    for variant in _variants(model, rows, found, expected):
+    for variant in (_in_units(manifest, found), *_variants(model, rows, found, expected)):
         try:
             outputs = variant.outputs()
         except (UserError, RuntimeError, TrialFailedError):  # such as fractions for an integer input
@@ -146,6 +167,22 @@ def _variants(model: RawModel, rows: Tensor, found: _Outputs, expected: _Outputs
             "(x * scale - mean) / std",
         )
     yield from _of_axes(model, rows)
+
+
+def _in_units(manifest: ModelManifest, found: _Outputs) -> _Variant:
+    """Values and vectors in the units of the target."""
+
+    def in_units(name: str, values: Tensor) -> Tensor:
+        spec = manifest.outputs[name]
+        if not isinstance(spec, ValueOutput | VectorOutput) or spec.mean is None or spec.std is None:
+            return values
+        return values.double() * torch.tensor(spec.std) + torch.tensor(spec.mean)
+
+    return _Variant(
+        lambda: {name: in_units(name, values) for name, values in found.items()},
+        "The reference is output * std + mean, in the units of the target: give the outputs of the model themselves, "
+        "(reference - mean) / std, or leave `mean` and `std` out where the model puts out these units",
+    )
 
 
 def _of_outputs(found: _Outputs, expected: _Outputs) -> Iterator[_Variant]:

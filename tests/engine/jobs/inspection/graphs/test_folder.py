@@ -52,6 +52,14 @@ def test_a_zip_of_the_folder_becomes_one_graph(folder: str, tmp_path: Path) -> N
     assert not whole.graph.initializer[0].external_data
 
 
+def test_files_that_a_desktop_adds_to_a_zip_are_ignored(tmp_path: Path) -> None:
+    made, data = split()
+    added = ("__MACOSX/m/._model.onnx", "__MACOSX/._m", "m/._model.onnx", "m/.DS_Store", "m/Thumbs.db", "m/desktop.ini")
+    files = {"m/model.onnx": made.SerializeToString(), "m/model.onnx.data": data, **dict.fromkeys(added, b"\0\5\x16\7")}
+    facts = inspect_onnx_model(zipped(tmp_path, files), onnx_manifest(), tmp_path / "out")
+    np.testing.assert_allclose(facts.examples["y"][1], W.sum(0), rtol=1e-6)
+
+
 HOSTILE: dict[str, tuple[Callable[[], dict[str, bytes]], str]] = {
     "a location outside": (lambda: _files("../../etc/passwd"), "bare name"),
     "an absolute location": (lambda: _files("/etc/passwd"), "bare name"),

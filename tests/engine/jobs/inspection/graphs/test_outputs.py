@@ -172,3 +172,40 @@ def test_every_stored_number_is_counted() -> None:
     ]
     weights = {"w": W, "half": np.zeros(7, np.float16), "yes": np.array(True), "name": np.array(["text"], object)}
     assert stored_numbers(graph(*nodes, weights=weights)) == 2 + 1 + 15 * 2 + 3 + 2 + 4 + 1 + 8 + 7 + 1
+
+
+def squeezed(batch: int, shape: list[int], columns: int = 2) -> Graph:
+    """A graph with a fixed batch whose output has lost it."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["s"]),
+        helper.make_node("ReduceSum", ["s", "axes"], ["y"], keepdims=0),
+    ]
+    weights: dict[str, Any] = {"w": W[:, :columns].copy(), "axes": np.array([0], np.int64)}
+    return graph(*nodes, inputs=[value("x", [batch, 4])], outputs=[value("y", shape)], weights=weights)
+
+
+@pytest.mark.parametrize("kind", ["class", "vector", "multilabel"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_an_output_without_the_batch_dimension_is_named_with_what_to_export(
+    batch: int, kind: str, tmp_path: Path
+) -> None:
+    wrong = squeezed(batch, [2])
+    message = refused("wrong_output", lambda: inspected(wrong, tmp_path, outputs={"y": {"kind": kind}}))
+    assert "`y` has shape [2] for a batch of fixed size, expected [batch, size]" in message
+    assert "without squeezing" in message
+
+
+UNKNOWN: dict[str, tuple[Graph, str]] = {
+    "a newer opset": (graph(opset_imports=[helper.make_opsetid("", 99)]), "`torch.onnx.export(…, opset_version=17)`"),
+    "a newer IR": (graph(ir_version=99), "`model.ir_version = 9`"),
+    "an input of unknown rank": (graph(inputs=[value("x", None)]), "input `x` does not say how many dimensions"),
+    "an output of unknown rank": (graph(outputs=[value("y", None)]), "output `y` does not say how many dimensions"),
+}
+
+
+@pytest.mark.parametrize("what", UNKNOWN)
+def test_what_onnx_itself_refuses_has_a_way_out(what: str, tmp_path: Path) -> None:
+    content, expected = UNKNOWN[what]
+    message = refused("unreadable", lambda: inspected(content, tmp_path))
+    assert expected in message
+    assert "/onnxruntime" not in message

@@ -87,7 +87,35 @@ def _check_node(node: onnx.NodeProto) -> None:
 
 def check_valid(model: onnx.ModelProto) -> None:
     """Check the graph against the specification of its operators."""
+    _check_versions(model)
+    _check_ranks(model)
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
         raise refuse(first_line(str(error))) from None
+
+
+def _check_versions(model: onnx.ModelProto) -> None:
+    newest = onnx.defs.onnx_opset_version()
+    for opset in model.opset_import:
+        if opset.domain in ("", "ai.onnx") and opset.version > newest:
+            raise refuse(
+                f"it uses opset {opset.version}, {newest} at most is known here: export it with an older one, as "
+                "`torch.onnx.export(…, opset_version=17)`"
+            )
+    if model.ir_version > onnx.IR_VERSION:
+        raise refuse(
+            f"it is of IR version {model.ir_version}, {int(onnx.IR_VERSION)} at most is known here: set "
+            "`model.ir_version = 9` and save it again, or export it with an older version of onnx"
+        )
+
+
+def _check_ranks(model: onnx.ModelProto) -> None:
+    """Each input and output says its number of dimensions, whose sizes may be open."""
+    for what, values in (("input", model.graph.input), ("output", model.graph.output)):
+        for value in values:
+            if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape"):
+                raise refuse(
+                    f"{what} `{value.name[:60]}` does not say how many dimensions it has: export it with a shape, "
+                    'whose sizes may be open, such as ["batch", 8] (`onnx.helper.make_tensor_value_info`)'
+                )

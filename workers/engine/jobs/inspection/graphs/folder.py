@@ -19,6 +19,7 @@ MAX_BYTES = 2_000_000_000
 MAX_MEMBERS = 1000
 MAX_RATIO = 1100
 """Largest compression of deflate, with a margin."""
+_OF_DESKTOPS = (".DS_Store", "Thumbs.db", "desktop.ini")
 WAY_OUT = (
     "weights are in another file (external data): upload a zip of the folder that has the graph and that file, or save "
     "it as one file: `torch.onnx.export(…, external_data=False)`, `onnx.save(onnx.load(path), new_path)`"
@@ -43,7 +44,7 @@ def merged(path: Path) -> onnx.ModelProto:
 
 
 def _merged(archive: zipfile.ZipFile, size: int) -> onnx.ModelProto:
-    entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    entries = [entry for entry in archive.infolist() if not entry.is_dir() and not _is_of_a_desktop(entry.filename)]
     if len(entries) > MAX_MEMBERS:
         raise refuse(f"{len(entries)} files in the zip, {MAX_MEMBERS} at most")
     claimed = sum(entry.file_size for entry in entries)
@@ -65,6 +66,12 @@ def _merged(archive: zipfile.ZipFile, size: int) -> onnx.ModelProto:
             if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
                 total += _read_into(tensor, archive, members, contents, MAX_BYTES - total)
     return model
+
+
+def _is_of_a_desktop(filename: str) -> bool:
+    """Whether macOS or Windows has put the file there, and not an exporter: `__MACOSX/m/._model.onnx`."""
+    *folders, name = filename.split("/")
+    return "__MACOSX" in folders or name.startswith("._") or name in _OF_DESKTOPS
 
 
 def _folder(entry: zipfile.ZipInfo) -> str:

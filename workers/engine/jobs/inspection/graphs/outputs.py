@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from math import prod
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -11,6 +12,7 @@ from app.contracts.problems import UserError
 from app.contracts.resources.facts import OutputFacts
 from app.contracts.resources.manifests import ModelManifest
 from workers.engine.data.quality.meaning import check_meaning
+from workers.engine.data.quality.one_score import two_scores
 from workers.engine.jobs.inspection.family_models import check_output
 from workers.engine.jobs.inspection.graphs.inputs import plain_name
 from workers.engine.jobs.inspection.trial import RowKind
@@ -75,6 +77,12 @@ def check_outputs(
 
 
 def _output(manifest: ModelManifest, name: str, values: NDArray[np.generic], rows: int) -> OutputFacts:
+    if values.shape[:1] == (0,):
+        raise UserError(
+            "wrong_output",
+            f"`{name}` has shape {list(values.shape[1:])} for a batch of fixed size, expected [batch, size]: export "
+            "the graph without squeezing its output, so that the first dimension is the batch, best with a dynamic one",
+        )
     if values.dtype.kind != "f" or values.shape[:1] != (rows,):
         hint = "name another output, or cast it in the graph"
         if values.dtype.kind == "O":
@@ -88,7 +96,8 @@ def _output(manifest: ModelManifest, name: str, values: NDArray[np.generic], row
             f"`{name}` is {values.dtype} of shape {list(values.shape)} for {rows} rows, expected float "
             f"[{rows}, size]: {hint}",
         )
-    return check_output(name, manifest.outputs[name], prod(values.shape[1:]))
+    spec, size = manifest.outputs[name], prod(values.shape[1:])
+    return check_output(name, spec, two_scores(spec, torch.zeros(1, size)).shape[1])
 
 
 def check_numbers(manifest: ModelManifest, samples: Iterable[tuple[RowKind, Mapping[str, Tensor]]]) -> RowKind | None:
