@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.contracts.problems import UserError
-from app.contracts.resources.facts import Layer, ModelFacts, OutputFacts
+from app.contracts.resources.facts import Layer, ModelFacts
 from app.contracts.resources.manifests import ModelManifest
 from workers.engine.evaluation.examples import RawModel, examples_of
 from workers.engine.jobs.inspection.graphs.checks import check_closed, check_valid
@@ -57,7 +57,7 @@ def inspect_onnx_model(path: Path, manifest: ModelManifest, folder: Path | None 
     trial = _first_trial(graph, inputs)
     names = matched(manifest, trial.outputs)
     outputs = check_outputs(manifest, names, trial.outputs, TRIAL_ROWS)
-    _check_open_sizes(graph, inputs, trial, names, outputs)
+    _check_open_sizes(graph, inputs, trial, names)
     graph.feeds = inputs.feeds(trial.shapes)
     tried = RawModel(
         inputs.layout(trial.shapes),
@@ -178,9 +178,7 @@ def _failed(graph: OnnxGraph, inputs: GraphInputs, error: str, deadline: float) 
     return refuse(f"it fails on random normal rows: {first_line(error)}")
 
 
-def _check_open_sizes(
-    graph: OnnxGraph, inputs: GraphInputs, trial: _Trial, names: dict[str, str], outputs: dict[str, OutputFacts]
-) -> None:
+def _check_open_sizes(graph: OnnxGraph, inputs: GraphInputs, trial: _Trial, names: dict[str, str]) -> None:
     """Where dimensions are open, outputs must have as many numbers for rows of another size."""
     if not inputs.open_names:
         return
@@ -192,12 +190,12 @@ def _check_open_sizes(
         except Exception:  # this size does not fit: another may
             continue
         for name, graph_name in names.items():
-            size = prod(others[graph_name].shape[1:])
-            if size != outputs[name].size:
+            first, size = (prod(each[graph_name].shape[1:]) for each in (trial.outputs, others))
+            if size != first:
                 name_of_input = inputs.open_names[0]
                 raise UserError(
                     "open_shape",
-                    f"`{name}` has {outputs[name].size} numbers for rows of shape {list(trial.shapes[name_of_input])} "
+                    f"`{name}` has {first} numbers for rows of shape {list(trial.shapes[name_of_input])} "
                     f"and {size} for {list(shapes[name_of_input])}: fix the shape by "
                     f'"inputs": {{"{name_of_input}": {{"shape": […]}}}}, without the batch dimension',
                 )
