@@ -84,7 +84,7 @@ def _problem(ref: Reference, found: str) -> Problem:
         return Problem(pointer=ref.pointer, code="no_student", detail=detail)
     if found == "student_deleted":
         detail = "the student of this job was deleted: name another job or model, or submit the job again"
-        return Problem(pointer=ref.pointer, code="no_student", detail=detail)
+        return Problem(pointer=ref.pointer, code="student_deleted", detail=detail)
     detail = f"this job is {found} and will never have a student: name another, or submit it again"
     return Problem(pointer=ref.pointer, code="failed_input", detail=detail)
 

@@ -412,4 +412,4 @@ async def test_the_weights_stay_with_the_job_when_the_student_is_deleted(harness
     spec = distill(await harness.ready_dataset(), {"job": path.rpartition("/")[2]})
     for dry_run in ("true", "false"):
         refusal = (await harness.http.post(f"/v1/jobs?dry_run={dry_run}", json=spec)).json()
-        assert (refusal["code"], "was deleted" in refusal["detail"]) == ("no_student", True)
+        assert (refusal["code"], "was deleted" in refusal["detail"]) == ("student_deleted", True)

@@ -73,3 +73,19 @@ def test_a_network_of_one_score_and_a_single_energy_are_refused_with_the_way_out
     energy = graph(NODES[0], outputs=[value("z", ["n", 1])], weights={"w": W[:, 1:].copy()})
     outputs = {"y": {"kind": "class", "output": "energies"}}
     assert "log-odds" in refused("wrong_output", lambda: inspected(energy, tmp_path, outputs=outputs))
+
+
+def test_a_graph_of_one_number_in_and_one_out_has_rows_of_any_shape_of_one(tmp_path: Path) -> None:
+    node = helper.make_node("Identity", ["x"], ["y"])
+    facts = inspected(graph(node, inputs=[value("x", ["n"])], outputs=[value("y", ["n"])]), tmp_path)
+    assert (facts.input_shape, facts.outputs["y"].size) == ((), 2)
+    path = str(tmp_path / "model.onnx")
+    model = ModelInput(id="mdl", manifest=onnx_manifest(), facts=facts, path=path, sha256="0" * 64)
+    found = open_teacher(model, torch.device("cpu"), 1).predict(ROWS[:, :1])["y"]
+    torch.testing.assert_close(found, torch.cat([torch.zeros(40, 1), ROWS[:, :1]], dim=1))
+
+
+def test_a_graph_of_open_sizes_may_have_one_score(tmp_path: Path) -> None:
+    node = helper.make_node("ReduceMean", ["x"], ["y"], axes=[1, 2], keepdims=0)
+    made = graph(node, inputs=[value("x", ["n", "h", "w"])], outputs=[value("y", ["n"])])
+    assert inspected(made, tmp_path).outputs["y"].size == 2

@@ -1,5 +1,7 @@
 """Classifiers of two classes that give one score a row: that of the second class."""
 
+from typing import assert_never
+
 import torch
 from torch import Tensor
 
@@ -21,3 +23,5 @@ def two_scores(spec: OutputSpec | None, values: Tensor) -> Tensor:
             return torch.cat([1.0 - values, values], dim=1)
         case "log_probabilities" | "energies":
             return values
+        case _:
+            assert_never(spec.output)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.contracts.problems import UserError
-from app.contracts.resources.facts import OutputFacts
 from app.contracts.resources.reference import Reference
 from workers.engine.evaluation.examples import RawModel, prepared
 from workers.engine.jobs.inspection.graphs.errors import first_line, refuse
@@ -106,7 +105,7 @@ class FirstTrial:
                 if error.code != "not_whole_numbers":
                     raise
 
-    def check_open_sizes(self, graph: OnnxGraph, names: Mapping[str, str], outputs: Mapping[str, OutputFacts]) -> None:
+    def check_open_sizes(self, graph: OnnxGraph, names: Mapping[str, str]) -> None:
         """Where dimensions are open, outputs must have as many numbers for rows of another size.
 
         Raises UserError `open_shape`.
@@ -123,9 +122,9 @@ class FirstTrial:
             except Exception:  # this size does not fit: another may
                 continue
             for name, graph_name in names.items():
-                size = prod(found[graph_name].shape[1:])
-                if size != outputs[name].size:
-                    raise self._other_size(name, outputs[name].size, size, shapes)
+                first, size = (prod(each[graph_name].shape[1:]) for each in (self.outputs, found))
+                if size != first:
+                    raise self._other_size(name, first, size, shapes)
             return
 
     def _other_size(self, name: str, size: int, other: int, shapes: Mapping[str, tuple[int, ...]]) -> UserError:
