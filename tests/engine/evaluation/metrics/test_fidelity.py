@@ -128,7 +128,8 @@ def test_a_row_without_one_teacher_is_that_of_the_others_and_without_any_it_is_l
     assert mean.values[2].isnan().all()
     assert mean.positions.tolist() == [0, 1]
     found = fidelity(mean, PartyOutputs(torch.tensor([[2.0], [6.0], [9.0]]), spec))
-    assert (found.rows, found.rmse) == (2, pytest.approx(2.0**0.5))
+    assert found.rows == 2
+    assert found.rmse == pytest.approx(2.0**0.5)
     logits, holes = random(3, 4, seed=1), random(3, 4, seed=2)
     holes[1] = torch.nan
     classes = mean_outputs([PartyOutputs.of_teacher(each, LOGITS) for each in (logits, holes)], [1.0, 1.0])

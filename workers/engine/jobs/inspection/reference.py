@@ -17,6 +17,7 @@ from workers.engine.jobs.inspection.trial import TrialFailedError
 
 RELATIVE = 1e-3
 OF_SPREAD = 1e-4
+OF_SIZE = 1e-9
 _Outputs = Mapping[str, Tensor]
 
 
@@ -77,7 +78,8 @@ def _rows(reference: Reference, model: RawModel, open_inputs: Sequence[str]) -> 
 
 def _tolerance(expected: Tensor) -> Tensor:
     spread = expected.max() - expected.min() if expected.numel() > 1 else expected.abs().max()
-    return RELATIVE * expected.abs() + OF_SPREAD * spread + 1e-9
+    size = min(1.0, float(expected.abs().max())) or 1.0
+    return RELATIVE * expected.abs() + OF_SPREAD * spread + OF_SIZE * size
 
 
 def _agree(found: Tensor, expected: Tensor) -> bool:
