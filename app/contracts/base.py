@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Annotated, Any, LiteralString, get_args, get_origin
+from typing import Annotated, Any, Final, LiteralString, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
@@ -68,6 +68,9 @@ Weight = Annotated[float, Field(ge=0.0, le=1e4)]
 Finite = Annotated[float, Field(ge=-1e30, le=1e30)]
 """A mean, of timestamps or identifiers too; within what float32 holds."""
 PositiveScale = Annotated[float, Field(gt=1e-9, le=1e30)]
+MIN_DEVIATION: Final = 1e-36
+"""Smallest standard deviation: numbers of this size still have all digits of a float32."""
+PositiveDeviation = Annotated[float, Field(ge=MIN_DEVIATION, le=1e30)]
 
 Metadata = Annotated[
     dict[

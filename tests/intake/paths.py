@@ -110,6 +110,8 @@ _OFFSET = Covered(
     "engine/data/rows/test_precision.py", "test_inputs_and_targets_far_from_zero_are_exact_after_centring"
 )
 _OFFSET_VECTORS = Covered("engine/data/rows/test_precision.py", "test_vectors_and_columns_of_a_teacher_keep_theirs")
+_UNITS = Covered("engine/data/rows/test_deviation.py", "test_inputs_are_standardised_in_any_unit_one_beside_the_other")
+_UPLOADED = "test_a_manifest_of_an_uploaded_model_may_have_small_deviations"
 _OFFSET_JOB = Covered(
     "engine/jobs/datasets/test_large_offsets.py", "test_a_student_is_as_good_with_an_offset_as_without"
 )
@@ -255,6 +257,19 @@ TABLE: Final[Mapping[str, Mapping[str, Cell]]] = {
         (_TARGETS, _INPUTS),
         ("dry run", NotApplicable("it reads facts; numbers are read by the preflight and the job")),
         (("preflight", "job"), _WIDE),
+    ),
+    "4 numbers in small units": _cells(
+        (_FILES, _UNITS),
+        (_MODELS[:2], Covered("engine/data/rows/test_deviation.py", _UPLOADED)),
+        ("teacher columns", Covered(_ASSESSED, "test_small_units_are_no_constant")),
+        (("class", "multilabel"), NotApplicable("labels have no unit")),
+        (
+            ("value", "vector"),
+            Covered("engine/data/rows/test_deviation.py", "test_values_and_vectors_have_their_deviation_in_any_unit"),
+        ),
+        ("dry run", NotApplicable("it reads facts, which the upload has checked")),
+        ("preflight", NotApplicable("it trains by the same loop as a job")),
+        ("job", Covered("engine/jobs/datasets/test_small_units.py", "test_a_student_is_as_good_in_small_units")),
     ),
     "5 outputs that depend on the batch or on chance": _cells(
         (_FILES, _MODEL),

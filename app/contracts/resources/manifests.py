@@ -15,6 +15,7 @@ from app.contracts.base import (
     Metadata,
     Name,
     NameInFile,
+    PositiveDeviation,
     PositiveScale,
     RenamedPrefix,
     Shape,
@@ -39,7 +40,7 @@ MAX_STATISTICS: Final = 65_536
 """Maximum number of means or deviations of an input or output."""
 Statistic = Finite | Annotated[tuple[Finite, ...], Field(min_length=1, max_length=MAX_STATISTICS)]
 Columns = Annotated[tuple[Column, ...], Field(min_length=1, max_length=65_536)]
-Deviation = PositiveScale | Annotated[tuple[PositiveScale, ...], Field(min_length=1, max_length=MAX_STATISTICS)]
+Deviation = PositiveDeviation | Annotated[tuple[PositiveDeviation, ...], Field(min_length=1, max_length=MAX_STATISTICS)]
 
 
 class InputTransform(Contract):
@@ -116,7 +117,7 @@ class ValueOutput(Contract):
 
     kind: Literal["value"]
     mean: Finite = Field(default=0.0, description="Mean of the values that the model was trained on.")
-    std: PositiveScale = Field(
+    std: PositiveDeviation = Field(
         default=1.0, description="Standard deviation of the values that the model was trained on."
     )
 
@@ -128,7 +129,7 @@ class VectorOutput(Contract):
     mean: Annotated[tuple[Finite, ...], Field(min_length=1, max_length=65_536)] | None = Field(
         default=None, description="Mean of each component over the vectors that the model was trained on."
     )
-    std: Annotated[tuple[PositiveScale, ...], Field(min_length=1, max_length=65_536)] | None = Field(
+    std: Annotated[tuple[PositiveDeviation, ...], Field(min_length=1, max_length=65_536)] | None = Field(
         default=None, description="Standard deviation of each component."
     )
 
@@ -276,7 +277,8 @@ class ArrayInput(Contract):
         default=None,
         exclude_if=left_out,
         description="What replaces NaN and null, at each place of a row: `mean` or `median` of the training split, "
-        "`zero`; `indicator`: the mean, and a 0 or 1 for each number is appended to the row, 1 where it was missing. "
+        "`zero`; `indicator`: the mean, and a 0 or 1 for each number is appended to the row, 1 where it was missing, "
+        "whatever `scale` and `standardize` are. "
         "They are stored with the student. Missing numbers are refused when left out.",
     )
 

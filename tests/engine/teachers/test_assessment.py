@@ -166,6 +166,20 @@ def test_a_teacher_that_says_the_same_of_every_row_is_refused_without_any_label(
     assert warnings == ["teacher_unchecked"]
 
 
+@pytest.mark.parametrize("unit", [1e-3, 1e-9, 1e-13, 1e-30])
+@pytest.mark.parametrize("kind", ["value", "vector"])
+def test_small_units_are_no_constant(kind: str, unit: float) -> None:
+    values = drawn(1, N, 1 if kind == "value" else 4) * unit
+    assert found(outputs(kind, values), None) == ("", ["teacher_unchecked"])
+    labels = values[:, 0] if kind == "value" else values
+    assert found(outputs(kind, values), target(kind, labels)) == ("", [])
+
+
+def test_differences_that_float64_keeps_are_no_constant() -> None:
+    seconds = TeacherOutputs(1.7e9 + drawn(1, N, 1), SPEC.validate_json('{"kind": "value"}'), 1.0)
+    assert found(seconds, None) == ("", ["teacher_unchecked"])
+
+
 def test_a_confident_teacher_with_two_answers_is_not_saturated() -> None:
     answers = torch.nn.functional.one_hot(torch.arange(N) % 2, 3).double() * 40.0
     assert found(outputs("class", answers), None) == ("", ["teacher_unchecked"])

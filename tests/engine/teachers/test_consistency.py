@@ -47,8 +47,15 @@ def test_each_fault_is_named_also_where_a_row_is_slow(fault: str, seconds: float
     assert code_of(rule, seconds=seconds) == code
 
 
+@pytest.mark.parametrize("unit", [1e-3, 1e-9, 1e-20])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_is_named_in_small_units_too(fault: str, unit: float) -> None:
+    rule, code = FAULTS[fault]
+    assert code_of(lambda x: rule(x) * unit) == code
+
+
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 64])
-@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("scale", [1e-20, 1e-6, 1.0, 1e6])
 def test_a_function_of_the_row_passes(rows: int, scale: float) -> None:
     assert code_of(lambda x: linear(x) * scale, ROWS[:rows]) is None
     assert code_of(lambda x: (linear(x) * scale).softmax(1), ROWS[:rows], seconds=0.0) is None

@@ -1,6 +1,6 @@
 """Reads a file by its manifest into a dataset in memory, and derives the facts about it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import assert_never
 
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from app.contracts.base import MIN_DEVIATION
 from app.contracts.problems import UserError
 from app.contracts.resources.columns import columns_of
 from app.contracts.resources.facts import DatasetFacts, InputFacts, TargetFacts
@@ -33,6 +34,7 @@ from workers.engine.data.formats.read import read_arrays
 from workers.engine.data.labels import class_column, number_column
 from workers.engine.data.quality.checks import warnings_of
 from workers.engine.data.quality.statistics import target_statistics
+from workers.engine.data.rows.deviation import divisor
 from workers.engine.data.rows.layout import arranged
 from workers.engine.data.rows.precision import rounded
 from workers.engine.data.splits import split_by_column, split_by_fractions
@@ -41,10 +43,6 @@ from workers.engine.data.tables.groups import groups_of
 from workers.engine.data.tables.missing import INFINITE_WAY_OUT, fill_missing, missing_way_out, place_name
 from workers.engine.data.tables.text import as_numbers
 
-MIN_DEVIATION = 1e-6
-"""A standard deviation below this counts as 1: a constant channel is centred and not scaled."""
-_ROUNDING = 4 * float(np.finfo(np.float64).eps)
-"""A standard deviation below this share of the mean is the rounding of a constant in float64."""
 MAX_STATISTIC = 1e30
 """Largest mean or standard deviation that is accepted: that of a manifest."""
 
@@ -186,33 +184,52 @@ def _splits(
             assert_never(manifest.splits)
 
 
-def _wrong_scale(name: str, value: float) -> UserError:
-    return UserError(
-        "wrong_scale",
-        f"{name} has a mean or standard deviation of {value:.3g} on the training split, {MAX_STATISTIC:.0e} at most: "
-        "use larger units",
-    )
+def _check_scale(name: str, mean: Sequence[float], deviation: Sequence[float]) -> None:
+    """Raises UserError `wrong_scale` for statistics that a manifest cannot have."""
+    largest, smallest = max(abs(number) for number in (*mean, *deviation)), min(deviation)
+    if largest > MAX_STATISTIC:
+        raise UserError(
+            "wrong_scale",
+            f"{name} has a mean or standard deviation of {largest:.3g} on the training split, {MAX_STATISTIC:.0e} at "
+            "most: use larger units",
+        )
+    if smallest < MIN_DEVIATION:
+        raise UserError(
+            "wrong_scale",
+            f"{name} has a standard deviation of {smallest:.3g} on the training split, {MIN_DEVIATION:.0e} at least: "
+            "use smaller units",
+        )
 
 
 def transform_of(
     name: str, raw: Tensor, spec: InputSpec, train: Tensor, encoding: InputEncoding | None = None
 ) -> InputTransform:
     """The dataset's scale and, with `standardize`, the training split's statistics for each element of a row's first
-    dimension. Raises UserError `wrong_scale`.
+    dimension. Indicators of missing numbers stay 0 or 1. Raises UserError `wrong_scale`.
     """
     if isinstance(spec, CategoryInput):
         return InputTransform(encoding=encoding)
-    if not spec.standardize:
+    indicators = raw.shape[1] // 2 if encoding is not None and encoding.missing == "indicator" else 0
+    if not spec.standardize and (not indicators or spec.scale == 1.0):
         return InputTransform(scale=spec.scale, encoding=encoding)
-    rows = raw[train].double() * spec.scale
+    if spec.standardize:
+        mean, deviation = _statistics(raw[train], spec.scale)
+    else:
+        mean, deviation = torch.zeros(raw.shape[1]), torch.ones(raw.shape[1])
+    means, deviations = mean.tolist(), deviation.tolist()
+    if indicators:
+        means[-indicators:], deviations[-indicators:] = [0.0] * indicators, [spec.scale] * indicators
+    _check_scale(f"input `{name}`", means, deviations)
+    return InputTransform(scale=spec.scale, mean=tuple(means), std=tuple(deviations), encoding=encoding)
+
+
+def _statistics(raw: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """(mean, deviation) float64 of scaled rows [n, k, …] for each of k, deviation 1 where constant."""
+    rows = raw.double() * scale
     axes = [0, *range(2, rows.dim())]
     mean = rows.mean(dim=axes)
     deviation = (rows - mean.reshape(1, -1, *[1] * (rows.dim() - 2))).square().mean(dim=axes).sqrt()
-    deviation = torch.where(deviation < (_ROUNDING * mean.abs()).clamp(min=MIN_DEVIATION), 1.0, deviation)
-    largest = float(torch.maximum(mean.abs(), deviation).max())
-    if largest > MAX_STATISTIC:
-        raise _wrong_scale(f"input `{name}`", largest)
-    return InputTransform(scale=spec.scale, mean=tuple(mean.tolist()), std=tuple(deviation.tolist()), encoding=encoding)
+    return mean, divisor(deviation, mean, raw.dtype)
 
 
 def facts_of(dataset: Dataset, manifest: DatasetManifest) -> DatasetFacts:
@@ -245,9 +262,9 @@ def value_statistics(column: TargetColumn, rows: Tensor) -> tuple[float, float]:
     values = values[~values.isnan()]
     if len(values) == 0:
         return 0.0, 1.0
-    mean = float(values.mean())
-    deviation = float((values - values.mean()).square().mean().sqrt())
-    return mean, deviation if deviation > max(MIN_DEVIATION, _ROUNDING * abs(mean)) else 1.0
+    mean = values.mean()
+    deviation = (values - mean).square().mean().sqrt()
+    return float(mean), float(divisor(deviation, mean, column.values.dtype))
 
 
 def vector_statistics(column: TargetColumn, rows: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -259,18 +276,15 @@ def vector_statistics(column: TargetColumn, rows: Tensor) -> tuple[tuple[float, 
         return (0.0,) * column.size, (1.0,) * column.size
     mean = values.mean(0)
     deviation = (values - mean).square().mean(0).sqrt()
-    least = (_ROUNDING * mean.abs()).clamp(min=MIN_DEVIATION)
-    return tuple(mean.tolist()), tuple(torch.where(deviation > least, deviation, 1.0).tolist())
+    return tuple(mean.tolist()), tuple(divisor(deviation, mean, column.values.dtype).tolist())
 
 
 def _target_facts(dataset: Dataset, name: str, column: TargetColumn) -> TargetFacts:
     mean, std = value_statistics(column, dataset.splits["train"]) if column.kind == "value" else (None, None)
-    if mean is not None and std is not None and max(abs(mean), std) > MAX_STATISTIC:
-        raise _wrong_scale(f"target `{name}`", max(abs(mean), std))
+    if mean is not None and std is not None:
+        _check_scale(f"target `{name}`", [mean], [std])
     if column.kind == "vector":
-        largest = max(abs(number) for each in vector_statistics(column, dataset.splits["train"]) for number in each)
-        if largest > MAX_STATISTIC:
-            raise _wrong_scale(f"target `{name}`", largest)
+        _check_scale(f"target `{name}`", *vector_statistics(column, dataset.splits["train"]))
     return TargetFacts.model_validate(
         {
             "kind": column.kind,

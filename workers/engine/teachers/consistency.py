@@ -20,6 +20,8 @@ OF_SPREAD = 1e-3
 """Differences of float32 stay below RELATIVE of a number plus OF_SPREAD of the spread of the output's numbers; sums in
 another order make some 1e-6.
 """
+OF_SIZE = 1e-6
+"""The same for outputs that are alike, relative to the largest number where that is below 1."""
 QUANTIZED_OF_SPREAD = 0.2
 """The same for graphs that quantise activations while they run: the scale is that of the batch, by design."""
 Predict = Callable[[Tensor], Mapping[str, Tensor]]
@@ -111,7 +113,8 @@ class _Comparison:
         if not bool(known.any()):
             return None
         spread = float(finite.max() - finite.min())
-        allowed = RELATIVE * expected.abs() + self._of_spread * spread + 1e-6
+        size = min(1.0, float(finite.abs().max())) or 1.0
+        allowed = RELATIVE * expected.abs() + self._of_spread * spread + OF_SIZE * size
         apart = torch.where(known, (expected - found).abs() - allowed, -1.0)
         if bool((apart <= 0.0).all()):
             return None

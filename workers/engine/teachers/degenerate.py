@@ -11,8 +11,8 @@ from workers.engine.losses.softmax import label_log_odds, log_probabilities
 MIN_ROWS = 8
 """Fewer rows may be alike."""
 SATURATED = 0.999
-CONSTANT = 1e-6
-"""Largest spread of a number relative to its size that is only rounding."""
+CONSTANT = 8
+"""Largest spread of a number, in units of the last place of its type, that is only rounding."""
 
 
 def degenerate(values: Tensor, spec: OutputSpec) -> str | None:
@@ -20,7 +20,7 @@ def degenerate(values: Tensor, spec: OutputSpec) -> str | None:
     if len(values) < MIN_ROWS:
         return None
     spread = values.amax(0) - values.amin(0)
-    if bool((spread <= CONSTANT * values.abs().amax(0).clamp_min(CONSTANT)).all()):
+    if bool((spread <= CONSTANT * torch.finfo(values.dtype).eps * values.abs().amax(0)).all()):
         return f"gives the same output for all of {len(values)} rows, expected outputs that differ"
     match spec:
         case ClassOutput():

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from app.contracts.resources.manifests import InputTransform
 from tests.engine.data.tables.files import FORMATS, written
 from tests.engine.jobs.inspection.uploads import read, refused
 from workers.engine.data.dataset import Dataset
+from workers.engine.data.rows.joined import InputLayout, joined, joined_transform, transformed
+from workers.engine.data.transform import apply, invert
 
 TABLE: dict[str, list[Any]] = {
     "a": [1.0, None, 3.0, 100.0, None],
@@ -40,6 +43,31 @@ def test_a_missing_number_is_filled_from_the_training_rows(missing: str, kind: s
     encoding = found.transforms["x"].encoding
     assert encoding is not None
     assert (encoding.columns, encoding.missing, encoding.fill) == (("a", "b"), missing, (a, b))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 250.0])
+@pytest.mark.parametrize("standardize", [False, True])
+@pytest.mark.parametrize("offset", [0.0, 1.7e9])
+def test_an_indicator_is_exactly_0_or_1_for_networks_and_teachers(
+    offset: float, standardize: bool, scale: float, tmp_path: Path
+) -> None:
+    """Trap: `scale` and `standardize` are those of numbers, and rows far from zero are computed in float64."""
+    table = TABLE | {name: [None if v is None else v + offset for v in TABLE[name]] for name in "ab"}
+    found = filled(tmp_path, "npz", "indicator", table, scale=scale, standardize=standardize)
+    raw, transform = found.inputs["x"], found.transforms["x"]
+    expected = [[0.0, 0.0], [1.0, 0.0], [0.0, 0.0], [0.0, 1.0], [1.0, 0.0]]
+    assert apply(raw, transform)[:, 2:].tolist() == expected
+    assert invert(apply(raw, transform), transform, torch.float64)[:, 2:].tolist() == expected
+    kept = InputTransform.model_validate_json(transform.model_dump_json())
+    other = InputTransform(scale=3.0)
+    layout = InputLayout({"x": (4,), "z": (1,)})
+    both = joined([raw, raw.new_ones(len(raw), 1)])
+    assert transformed(both, layout, {"x": kept, "z": other})[:, 2:4].tolist() == expected
+    assert apply(both, joined_transform({"x": kept, "z": other}, layout))[:, 2:4].tolist() == expected
+    numbers = (raw[:, :2].double() * scale).numpy()
+    if standardize:
+        numbers = (numbers - numbers[:3].mean(0)) / numbers[:3].std(0)
+    np.testing.assert_allclose(apply(raw, transform)[:, :2], numbers, rtol=1e-5)
 
 
 def test_the_mean_of_large_numbers_keeps_their_digits(tmp_path: Path) -> None:

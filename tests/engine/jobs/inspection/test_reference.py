@@ -28,8 +28,10 @@ def transformed(x: Tensor) -> Tensor:
     return (x / 255 - 0.4) / 0.2
 
 
-def inspect_mlp(folder: Path, rows: Tensor, outputs: Tensor, **manifest: Any) -> ModelFacts:
-    save_file(weights(), folder / "model.safetensors")
+def inspect_mlp(folder: Path, rows: Tensor, outputs: Tensor, unit: float = 1.0, **manifest: Any) -> ModelFacts:
+    """Inspect the perceptron with its outputs times `unit`."""
+    parameters = {name: value * (unit if name.startswith("layers.1") else 1.0) for name, value in weights().items()}
+    save_file(parameters, folder / "model.safetensors")
     reference = {"inputs": {"x": rows.tolist()}, "outputs": {"y": outputs.tolist()}}
     document = {
         "name": "m",
@@ -72,6 +74,14 @@ def test_what_differs_is_named_with_the_largest_difference(what: str, tmp_path: 
     assert expected in message
     assert "output `y`, row " in message
     assert "of 5 rows differ" in message
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e-20])
+def test_outputs_in_small_units_are_compared_as_others_are(unit: float, tmp_path: Path) -> None:
+    kind: dict[str, Any] = {"outputs": {"y": {"kind": "vector"}}}
+    expected = forward(weights(), transformed(RAW)) * unit
+    inspect_mlp(tmp_path, RAW, expected, unit, **kind)
+    refused("reference_mismatch", lambda: inspect_mlp(tmp_path, RAW, -expected, unit, **kind))
 
 
 def test_one_wrong_number_is_found_where_it_is(tmp_path: Path) -> None:

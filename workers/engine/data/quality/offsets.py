@@ -1,4 +1,4 @@
-"""Inputs so far from zero that float32 rounds away their differences."""
+"""Inputs so far from zero, or so close to it, that float32 rounds away their differences."""
 
 from collections.abc import Iterator
 
@@ -16,6 +16,7 @@ def offsets(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarning
         if raw.dtype == torch.float64 and isinstance(spec, ArrayInput) and not spec.standardize:
             yield DataWarning(
                 code="large_offset",
-                message=f"input `{name}` has numbers so far from zero that float32, in which networks compute, rounds "
-                "away their differences: set `standardize: true` for it in the manifest, which centres it before",
+                message=f"input `{name}` has numbers so far from zero, or so close to it, that float32, in which "
+                "networks compute, rounds away their differences: set `standardize: true` for it in the manifest, "
+                "which centres it before",
             )

@@ -1,7 +1,8 @@
 """Which rows need float64: those that float32 would round too coarsely for the spread of their column.
 
 float32 has 24 bits for a number, and of a column far from zero (timestamps, coordinates, prices) most of them tell the
-offset. Such rows stay float64 until their mean is subtracted; all others are float32 from the start.
+offset. Numbers below 1e-38 have fewer bits, down to none. Such rows stay float64 until their mean is subtracted; all
+others are float32 from the start.
 """
 
 import numpy as np
@@ -13,6 +14,8 @@ MAX_ROUNDING = 2.0**-14
 the range."""
 _HALF_UNIT = 2.0**-24
 """Largest error of rounding a number to float32, relative to the number."""
+_SMALLEST_ERROR = 2.0**-150
+"""Largest error of rounding numbers close to zero, below 1e-38: float32 has only multiples of 2⁻¹⁴⁹ there."""
 
 
 def needs_float64(rows: Array) -> bool:
@@ -26,7 +29,8 @@ def needs_float64(rows: Array) -> bool:
     with np.errstate(invalid="ignore"):
         low, high = (ends(columns, axis=0).astype(np.float64) for ends in (np.fmin.reduce, np.fmax.reduce))
         largest = np.maximum(np.abs(low), np.abs(high))
-        suspected = ~(_HALF_UNIT * largest <= MAX_ROUNDING * (high - low))  # true for NaN and infinity as well
+        rounding = np.maximum(_HALF_UNIT * largest, _SMALLEST_ERROR)
+        suspected = ~(rounding <= MAX_ROUNDING * (high - low)) & ~(low == high)  # true for NaN and infinity as well
     return any(_rounds_too_much(columns[:, column]) for column in np.flatnonzero(suspected))
 
 

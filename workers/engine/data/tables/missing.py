@@ -25,10 +25,11 @@ def fill_missing(
             "shape_mismatch",
             f"input `{name}` has rows of shape {list(rows.shape[1:])}: `indicator` appends to flat rows, choose `mean`",
         )
-    if flat.shape[1] > MOST_PLACES:
+    most = MOST_PLACES // 2 if missing == "indicator" else MOST_PLACES
+    if flat.shape[1] > most:
         raise UserError(
             "shape_mismatch",
-            f"input `{name}` has {flat.shape[1]} numbers a row, {MOST_PLACES} at most where missing ones are filled: "
+            f"input `{name}` has {flat.shape[1]} numbers a row, {most} at most where `{missing}` fills missing ones: "
             "fill them before uploading",
         )
     fill = _fills(name, columns, flat, missing, train)

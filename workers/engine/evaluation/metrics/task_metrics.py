@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, cosine_similarity, nll_loss
+from torch.nn.functional import binary_cross_entropy_with_logits, nll_loss
 
 from app.contracts.resources.manifests import OutputSpec
 from app.contracts.specs.distillation import TaskKind
@@ -27,6 +27,7 @@ from workers.engine.evaluation.metrics.calibration import confidence_bins
 from workers.engine.evaluation.metrics.labels import labelled_part
 from workers.engine.evaluation.metrics.outputs import PartyOutputs, in_target_units, label_logits
 from workers.engine.losses.softmax import log_probabilities
+from workers.engine.losses.unit_vectors import unit
 
 Metrics = dict[str, float | None]
 
@@ -160,7 +161,7 @@ def _vector_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranking: 
     predicted, truth = in_target_units(outputs, spec), labels.double()
     return {
         "rmse": _rmse(predicted - truth),
-        "cosine": float(cosine_similarity(predicted, truth, dim=1).mean()),
+        "cosine": float((unit(predicted) * unit(truth)).sum(dim=1).mean()),
     }
 
 

@@ -19,6 +19,7 @@ RELATIVE = 1e-3
 OF_SPREAD = 1e-4
 ROUNDED = 0.02
 """Share of the spread below which differences may come from weights of 8 bits, as bfloat16 has."""
+OF_SIZE = 1e-9
 _Outputs = Mapping[str, Tensor]
 
 
@@ -85,7 +86,8 @@ def _spread(expected: Tensor) -> Tensor:
 
 
 def _tolerance(expected: Tensor) -> Tensor:
-    return RELATIVE * expected.abs() + OF_SPREAD * _spread(expected) + 1e-9
+    size = min(1.0, float(expected.abs().max())) or 1.0
+    return RELATIVE * expected.abs() + OF_SPREAD * _spread(expected) + OF_SIZE * size
 
 
 def _agree(found: Tensor, expected: Tensor) -> bool:
