@@ -8,7 +8,7 @@ from app.contracts.base import Answer, Metadata
 from app.contracts.problems import Rejection
 from app.contracts.resources.facts import FileRef
 from app.contracts.resources.manifests import DatasetFormat, InputSpec, SplitName, Splits, TargetSpec
-from app.contracts.resources.statistics import DataWarning, TargetStatistics
+from app.contracts.resources.statistics import ColumnCounts, DataWarning, TargetStatistics
 from app.contracts.resources.tables import CsvOptions, InputEncoding
 from app.contracts.states import ModelState
 from app.db.rows import DatasetRow
@@ -34,6 +34,10 @@ class Dataset(Answer):
     encodings: dict[str, InputEncoding] = Field(
         description="By input, the categories in order and the numbers that fill missing ones, once they are known; "
         "without inputs that are read as they stand in the file."
+    )
+    column_counts: dict[str, dict[str, dict[SplitName, ColumnCounts]]] = Field(
+        description="By input, column and split: rows with a missing value, and rows whose category is none of those "
+        "in `encodings`. Columns of numbers without a missing value are left out."
     )
     targets: dict[str, TargetSpec] = Field(description="Targets by name, as in the manifest; may be empty.")
     statistics: dict[str, dict[SplitName, TargetStatistics]] = Field(
@@ -69,6 +73,7 @@ def dataset_view(row: DatasetRow) -> Dataset:
         "csv": manifest.get("csv"),
         "inputs": manifest["inputs"],
         "encodings": {name: each["encoding"] for name, each in inputs.items() if each.get("encoding")},
+        "column_counts": {name: each["column_counts"] for name, each in inputs.items() if each.get("column_counts")},
         "targets": manifest.get("targets") or {},
         "statistics": {name: target.get("statistics") or {} for name, target in (facts.get("targets") or {}).items()},
         "warnings": facts.get("warnings") or [],

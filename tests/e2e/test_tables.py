@@ -39,12 +39,15 @@ def test_a_student_of_categories_is_trained_and_keeps_them(client: Client, file:
     assert dataset["state"] == "ready", dataset["rejection"]
     assert dataset["encodings"]["x"]["categories"] == [["grün", "rot"], ["1", "2", "3"]]
     assert sum(dataset["splits"].values()) == 300
+    assert dataset["column_counts"]["x"]["Farbe"]["train"]["missing"] > 20
+    assert dataset["column_counts"]["x"]["Größe"]["train"] == {"missing": 0, "unseen": 0}
     training = {"epochs": 20, "batch_size": 16, "learning_rate": 0.05, "threads": 1}
     spec = {"kind": "train", "dataset": dataset["id"], "model": {"family": "mlp", "hidden": [16]}, "training": training}
     job = client.finish(spec)
     assert client.report(job)["student"]["tasks"]["price"]["r2"] > 0.9
     student = client.get(f"/v1/models/{job['student']}")
     assert student["inputs"]["x"]["encoding"]["categories"] == dataset["encodings"]["x"]["categories"]
+    assert student["inputs"]["x"]["columns"] == ["Farbe", "Größe"]
 
 
 def test_missing_numbers_are_refused_with_the_way_out_and_filled_where_it_is_taken(client: Client, file: Path) -> None:

@@ -221,6 +221,78 @@ TABLE: Final[Mapping[str, Mapping[str, Cell]]] = {
         ("preflight", _REPEATED),
         ("job", _REPORTED),
     ),
+    "1 other readings of the first side": _cells(
+        (_FILES, NotApplicable("it is about shapes of rows, whatever the file")),
+        (_MODELS, NotApplicable("a teacher's own shape is compared with the rows, see `1 layouts`")),
+        (_TARGETS, _INPUTS),
+        (
+            ("dry run", "preflight"),
+            Covered(
+                "contracts/resolving/data/test_layouts.py",
+                "test_whoever_takes_the_first_side_for_channels_tells_of_another_reading",
+            ),
+        ),
+        ("job", NotApplicable("its report repeats the warnings of the dry run, see `3 conventions that swallow data`")),
+    ),
+    "3 order of columns": _cells(
+        (_FILES, Covered("engine/data/tables/test_values.py", "test_columns_are_known_in_their_order_in_every_format")),
+        (
+            "family model",
+            Covered(
+                "engine/jobs/datasets/test_meaning_of_columns.py",
+                "test_a_student_keeps_its_columns_and_does_not_teach_on_them_in_another_order",
+            ),
+        ),
+        (
+            "ONNX model",
+            Covered(
+                "contracts/resolving/data/test_column_order.py",
+                "test_a_teacher_of_the_same_or_unknown_columns_is_taken_and_of_others_with_a_warning",
+            ),
+        ),
+        ("teacher columns", NotApplicable("they are of the same rows, whatever the order of the inputs")),
+        (_TARGETS, _INPUTS),
+        (
+            ("dry run", "preflight", "job"),
+            Covered(
+                "contracts/resolving/data/test_column_order.py",
+                "test_joined_datasets_with_the_columns_in_another_order_are_refused_with_the_order",
+            ),
+        ),
+    ),
+    "3 class numbers beside class names": _cells(
+        (_FILES, NotApplicable("it is about facts of several datasets, whatever their files")),
+        (_MODELS, NotApplicable("their classes are compared with the labels, see `2 agreement of a teacher`")),
+        (
+            ("class", "job"),
+            Covered(
+                "engine/jobs/datasets/test_meaning_of_columns.py",
+                "test_class_numbers_are_read_as_the_names_that_they_are",
+            ),
+        ),
+        (_TARGETS[1:], NotApplicable("only classes have names")),
+        (
+            ("dry run", "preflight"),
+            Covered(
+                "contracts/resolving/data/test_class_names.py",
+                "test_numbers_that_were_read_as_names_are_told_in_any_order_of_the_datasets",
+            ),
+        ),
+    ),
+    "3 splits and constants of every kind": _cells(
+        (_FILES, NotApplicable("it is about the numbers that were read, whatever the file")),
+        (_MODELS, _DATASET),
+        (
+            "class",
+            Covered(
+                "engine/data/quality/test_coverage.py",
+                "test_a_file_sorted_by_class_in_ordered_splits_is_told_for_both_splits",
+            ),
+        ),
+        (_TARGETS[1:], Covered("engine/data/quality/test_coverage.py", "test_a_constant_target_is_told")),
+        (("dry run", "preflight"), _REPEATED),
+        ("job", _REPORTED),
+    ),
     "4 precision far from zero": _cells(
         (_FILES, _OFFSET),
         (
@@ -362,6 +434,16 @@ TABLE: Final[Mapping[str, Mapping[str, Cell]]] = {
         ("dry run", Covered("contracts/resolving/test_resolve.py", "test_a_teacher_of_other_categories_is_refused")),
         ("preflight", NotApplicable("it reads the dataset as a job does")),
         ("job", _TABLE_JOB),
+    ),
+    "10 values that are no category": _cells(
+        (
+            _FILES,
+            Covered("engine/data/quality/test_categories.py", "test_missing_and_unseen_values_are_counted_by_split"),
+        ),
+        (_MODELS, NotApplicable("a teacher's categories are compared as a list, see `10 tables`")),
+        (_TARGETS, _INPUTS),
+        (("dry run", "preflight"), _REPEATED),
+        ("job", _REPORTED),
     ),
     "11 teachers of other classes": _cells(
         (_FILES, NotApplicable("it is about classes that facts name, whatever the file")),

@@ -6,7 +6,7 @@ from pydantic import Field, TypeAdapter
 
 from app.contracts.base import Answer
 from app.contracts.resources.manifests import InputTransform, OutputSpec, SplitName
-from app.contracts.resources.statistics import DataWarning, TargetStatistics
+from app.contracts.resources.statistics import ColumnCounts, DataWarning, TargetStatistics
 from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.architectures import Architecture
 
@@ -122,6 +122,21 @@ class InputFacts(Answer):
     encoding: InputEncoding | None = Field(
         default=None, description="Of categories, and of numbers whose missing values are filled; else null."
     )
+    columns: tuple[str, ...] | None = Field(
+        default=None,
+        description="The columns in the order of the numbers of a row (C order, after `layout`), where each is one "
+        "number or one category; else null.",
+    )
+    column_counts: dict[str, dict[SplitName, ColumnCounts]] | None = Field(
+        default=None,
+        description="Rows with missing values and unseen categories, by column and split. Columns of numbers without a "
+        "missing value are left out; null where an older version inspected it.",
+    )
+
+    @property
+    def may_have_missing(self) -> bool:
+        """Whether a number of it was missing in the file, or that was not counted."""
+        return self.encoding is not None and self.encoding.missing is not None and self.column_counts != {}
 
 
 class TargetFacts(Answer):

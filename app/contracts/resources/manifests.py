@@ -67,6 +67,12 @@ class InputTransform(Contract):
         description="How the columns of a table become the raw numbers, where they are categories or have missing "
         "values; left out otherwise.",
     )
+    columns: Columns | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="The columns that the model was trained on, in the order of the raw numbers (C order). A dataset "
+        "whose input has them in another order is refused. Left out where they are not known.",
+    )
 
 
 class ModelInputSpec(InputTransform):

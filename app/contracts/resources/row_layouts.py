@@ -11,11 +11,7 @@ from typing import Literal
 from app.contracts.resources.manifests import InputTransform
 
 RowLayout = Literal["channels_last", "channels_first"]
-_CHANNELS = (1, 3, 4)
-"""Numbers of channels that images have: grey, RGB, RGBA."""
 _LAST = ': if the last side counts the channels, set `"layout": "channels_last"` beside it in the model\'s manifest'
-_LONG = 4
-"""A first side of more times the last one is suspected to be the length of a series."""
 
 
 def may_become(found: Sequence[int], wanted: Sequence[int]) -> bool:
@@ -65,15 +61,6 @@ def way_out(found: Sequence[int], wanted: Sequence[int], *, teacher: bool = Fals
             'set `"layout": "channels_last"` for the input in the teacher\'s manifest, whose channels are its last side'
         )
     return f"upload the rows in shape {list(wanted)}, or as flat rows with `shape` in the dataset's manifest"
-
-
-def is_channels_last_suspected(shape: Sequence[int]) -> bool:
-    """Whether rows [height, width, channels] may have been meant where [channels, height, width] is read, or a series
-    [length, channels] where [channels, length] is.
-    """
-    if len(shape) == 2:
-        return shape[0] > _LONG * shape[1]
-    return len(shape) == 3 and shape[-1] in _CHANNELS and shape[0] not in _CHANNELS
 
 
 def has_two_orders(shape: Sequence[int]) -> bool:

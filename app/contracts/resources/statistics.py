@@ -12,7 +12,7 @@ class TargetStatistics(Answer):
 
     rows: int = Field(description="Rows of the split.")
     labelled: int = Field(description="Rows that have a label.")
-    missing: int = Field(description="Rows without a label.")
+    missing: int = Field(description="Rows without a label; of a multilabel target, those without any.")
     counts: tuple[int, ...] | None = Field(
         default=None,
         description=f"Of a class target with at most {MOST_COUNTED_CLASSES} classes: labels of each class, in order.",
@@ -21,9 +21,22 @@ class TargetStatistics(Answer):
         default=None,
         description=f"Of a multilabel target with at most {MOST_COUNTED_CLASSES} labels: rows where each label is 1.",
     )
+    missing_by_label: tuple[int, ...] | None = Field(
+        default=None,
+        description=f"Of a multilabel target with at most {MOST_COUNTED_CLASSES} labels: rows where each is missing.",
+    )
     minimum: float | None = Field(default=None, description="Smallest number; null for classes, and without labels.")
     maximum: float | None = Field(default=None, description="Largest number; null for classes, and without labels.")
     mean: float | None = Field(default=None, description="Mean of all numbers; null for classes, and without labels.")
+
+
+class ColumnCounts(Answer):
+    """The values of one column of an input in one split that were replaced when it was read."""
+
+    missing: int = Field(description="Rows without a value.")
+    unseen: int = Field(
+        default=0, description="Rows with a value that is none of the categories; they share the slot after the last."
+    )
 
 
 class DataWarning(Answer):

@@ -71,6 +71,26 @@ def test_a_teacher_of_other_categories_is_refused() -> None:
         assert "list the `categories`" in found.problems[0].detail
 
 
+@pytest.mark.parametrize(
+    ("fill", "counts", "told"),
+    [(2.0, None, True), (2.0, {"a": {}}, True), (2.0, {}, False), (1.0, {"a": {}}, False), (None, {}, False)],
+)
+def test_a_teacher_whose_missing_numbers_were_filled_otherwise_is_told_where_some_are_missing(
+    fill: float | None, counts: Any, told: bool
+) -> None:
+    def filled(number: float) -> InputEncoding:
+        return InputEncoding(columns=("a",), missing="mean", fill=(number,) * 64)
+
+    encoding = filled(fill) if fill is not None else None
+    data = dataset().model_copy(
+        update={"inputs": {"x": InputFacts(shape=(64,), encoding=encoding, column_counts=counts)}}
+    )
+    trained = teacher().model_copy(update={"inputs": {"x": InputTransform(encoding=filled(1.0))}})
+    found = resolved(DISTILL, data, {TEACHER: trained})
+    assert not found.problems
+    assert ("fill_differs" in warned(found)) == told
+
+
 def test_a_train_spec_gets_its_target_shapes_epochs_and_threads() -> None:
     found = resolved(TRAIN)
     spec = found.spec

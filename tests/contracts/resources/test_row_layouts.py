@@ -7,13 +7,13 @@ import pytest
 from app.contracts.resources.manifests import InputTransform
 from app.contracts.resources.row_layouts import (
     channels_first,
-    is_channels_last_suspected,
     may_become,
     misfit,
     statistics_misfit,
     transform_for,
     way_out,
 )
+from app.contracts.specs.families.channel_sides import is_channels_last_suspected
 
 Shape = tuple[int, ...]
 

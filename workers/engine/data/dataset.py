@@ -1,16 +1,23 @@
 """A dataset in memory: inputs and targets as tensors, splits as row numbers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from app.contracts.resources.manifests import InputTransform, OutputSpec, SplitName
+from app.contracts.resources.statistics import ColumnCounts
+from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.distillation import TaskKind
 from workers.engine.data.rows.joined import InputLayout, joined
+
+SplitRows = Mapping[SplitName, NDArray[np.int64]]
+"""The row numbers of each split, sorted."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +27,8 @@ class TargetColumn:
     `values`: class: int64 [N], -1 is missing; value: float32 [N], NaN is missing; multilabel, vector and teacher:
     float32 [N, size], NaN is missing. Values and vectors are float64 where float32 would round away their differences
     (`precision`). `labelled`: bool [N], whether the row has any label of this target.
-    `minus_ones`: how many missing labels of classes are written as -1 in the file.
+    `minus_ones`: how many missing labels of classes are written as -1 in the file. `by_name`: whether labels of classes
+    are written as names, not as numbers from 0.
     """
 
     kind: TaskKind | Literal["teacher"]
@@ -30,6 +38,31 @@ class TargetColumn:
     classes: tuple[str, ...] | None = None
     predicts: OutputSpec | None = None
     minus_ones: int = 0
+    by_name: bool = False
+
+
+@dataclass(frozen=True)
+class ColumnUse:
+    """How the values of one column of an input were read: what was replaced, by split.
+
+    `unseen`: a few values that are none of the categories; `unused`: categories that no row has.
+    """
+
+    counts: Mapping[SplitName, ColumnCounts]
+    unseen: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class InputRows:
+    """One input as it was read: rows [N, …], how they were encoded (if they were), the columns in the order of a row's
+    numbers (where each is one number or category), and what was replaced, by column.
+    """
+
+    rows: Tensor
+    encoding: InputEncoding | None = None
+    columns: tuple[str, ...] | None = None
+    uses: Mapping[str, ColumnUse] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,7 +89,7 @@ class Dataset:
 
     `splits` maps names to sorted int64 row numbers. `transforms` holds the dataset's scale and, with standardisation,
     the training split's mean and standard deviation. `sources` are the job's datasets in order; empty where one file
-    was read outside a job.
+    was read outside a job. `uses` says what was replaced in the columns of each input; empty for joined datasets.
     """
 
     rows: int
@@ -65,6 +98,7 @@ class Dataset:
     splits: Mapping[SplitName, Tensor]
     transforms: Mapping[str, InputTransform]
     sources: tuple[Source, ...] = ()
+    uses: Mapping[str, Mapping[str, ColumnUse]] = field(default_factory=dict)
 
     @cached_property
     def raw(self) -> Tensor:

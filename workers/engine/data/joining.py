@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from app.contracts.resources.manifests import InputSpec, SplitName
+from app.contracts.resolving.data.class_names import places_of_numbers
+from app.contracts.resources.manifests import InputSpec, InputTransform, SplitName
 from app.contracts.specs.jobs import DatasetRef
 from app.contracts.wire.orders import DatasetInput, Order
 from workers.engine.data.dataset import Dataset, Source, TargetColumn
@@ -91,11 +92,21 @@ def _join(parts: list[Dataset], sources: tuple[Source, ...], specs: Mapping[str,
     }
     read = parts[0].transforms
     encodings = {name: read[name if len(specs) > 1 else next(iter(read))].encoding for name in specs}
+    columns = {name: _columns([part.transforms for part in parts], name) for name in specs}
     parts.clear()
     inputs = {name: concatenate_and_free(raws.pop(name)) for name in specs}
     train = splits["train"]
-    transforms = {name: transform_of(name, inputs[name], spec, train, encodings[name]) for name, spec in specs.items()}
+    transforms = {
+        name: transform_of(name, inputs[name], spec, train, encodings[name], columns[name])
+        for name, spec in specs.items()
+    }
     return Dataset(rows, inputs, targets, splits, transforms, sources)
+
+
+def _columns(read: Sequence[Mapping[str, InputTransform]], name: str) -> tuple[str, ...] | None:
+    """The columns of an input in the first dataset that names them; a single input has any name."""
+    found = (transforms.get(name) or next(iter(transforms.values())) for transforms in read)
+    return next((each.columns for each in found if each.columns is not None), None)
 
 
 def concatenate_and_free(parts: list[Tensor]) -> Tensor:
@@ -130,10 +141,18 @@ def _target(columns: Sequence[TargetColumn | None], rows: Sequence[int]) -> Targ
     existing = [column for column in columns if column is not None]
     first = existing[0]
     missing = MISSING if first.kind == "class" else torch.nan
+    classes = next((column.classes for column in existing if column.classes is not None), None)
     values, labelled = [], []
     for column, count in zip(columns, rows, strict=True):
         unlabelled = first.values.new_full((count, *first.values.shape[1:]), missing)
-        values.append(unlabelled if column is None else column.values)
+        values.append(unlabelled if column is None else _as_places(column, classes))
         labelled.append(torch.zeros(count, dtype=torch.bool) if column is None else column.labelled)
-    classes = next((column.classes for column in existing if column.classes is not None), None)
     return replace(first, values=torch.cat(values), labelled=torch.cat(labelled), classes=classes)
+
+
+def _as_places(column: TargetColumn, classes: tuple[str, ...] | None) -> Tensor:
+    """The labels [n] as places among `classes`, the names that another dataset gives to numbered classes."""
+    if column.kind != "class" or column.classes is not None or classes is None:
+        return column.values
+    places = torch.tensor(places_of_numbers(classes))
+    return torch.where(column.labelled, places[column.values.clamp(min=0)], column.values)

@@ -30,8 +30,8 @@ def _first_row(mask: object) -> int:
     return int(np.flatnonzero(np.asarray(mask))[0])
 
 
-def _named_labels(name: str, raw: Array, names: Sequence[str]) -> NDArray[np.int64]:
-    """Labels given as class names or, where no label is a name, as indices into `classes`.
+def _named_labels(name: str, raw: Array, names: Sequence[str]) -> tuple[NDArray[np.int64], bool]:
+    """(labels, whether they are names): class names or, where no label is a name, indices into `classes`.
 
     Names take precedence, as they may be numbers: with the classes `-1` and `1` the label -1 is a class, not missing.
     """
@@ -50,7 +50,7 @@ def _named_labels(name: str, raw: Array, names: Sequence[str]) -> NDArray[np.int
             f"`{name}` has the label `{label}` at row {row}: expected one of the {len(names)} "
             f"`classes`, or -1 where missing{_mixture(labels, names) if by_name else ''}",
         )
-    return np.array([MISSING if place is None else place for place in found], dtype=np.int64)[inverse]
+    return np.array([MISSING if place is None else place for place in found], dtype=np.int64)[inverse], by_name
 
 
 def _name_places(names: Sequence[str]) -> dict[str, int]:
@@ -105,8 +105,9 @@ def class_column(name: str, target: ClassTarget, raw: Array) -> TargetColumn:
             f"`{name}` needs one label a row, or {size} numbers of which one is 1, found shape {list(raw.shape)}: save "
             "the numbers of the classes, such as `scores.argmax(axis=1)`",
         )
+    by_name = False
     if names is not None:
-        labels = _named_labels(name, raw, names)
+        labels, by_name = _named_labels(name, raw, names)
     elif raw.dtype.kind == "U":
         shown = ", ".join(f"`{text[:60]}`" for text in np.unique(raw)[:5].tolist())
         raise UserError(
@@ -117,7 +118,7 @@ def class_column(name: str, target: ClassTarget, raw: Array) -> TargetColumn:
     values = torch.from_numpy(labels)
     written = raw == (str(MISSING) if raw.dtype.kind == "U" else MISSING)
     minus_ones = int((np.asarray(written) & (labels == MISSING)).sum())
-    return TargetColumn("class", size, values, values != MISSING, names, minus_ones=minus_ones)
+    return TargetColumn("class", size, values, values != MISSING, names, minus_ones=minus_ones, by_name=by_name)
 
 
 def _one_hot_labels(name: str, raw: Array) -> NDArray[np.int64]:

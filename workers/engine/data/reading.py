@@ -1,6 +1,7 @@
 """Reads a file by its manifest into a dataset in memory, and derives the facts about it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from math import prod
 from pathlib import Path
 from typing import assert_never
 
@@ -28,7 +29,7 @@ from app.contracts.resources.manifests import (
     VectorTarget,
 )
 from app.contracts.resources.tables import CategoryInput, InputEncoding
-from workers.engine.data.dataset import Dataset, TargetColumn
+from workers.engine.data.dataset import Dataset, InputRows, SplitRows, TargetColumn
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.read import read_arrays
 from workers.engine.data.labels import class_column, number_column
@@ -40,8 +41,14 @@ from workers.engine.data.rows.precision import rounded
 from workers.engine.data.splits import split_by_column, split_by_fractions
 from workers.engine.data.tables.category import read_categories
 from workers.engine.data.tables.groups import groups_of
-from workers.engine.data.tables.missing import INFINITE_WAY_OUT, fill_missing, missing_way_out, place_name
-from workers.engine.data.tables.text import as_numbers
+from workers.engine.data.tables.missing import (
+    INFINITE_WAY_OUT,
+    fill_missing,
+    missing_by_column,
+    missing_way_out,
+    place_name,
+)
+from workers.engine.data.tables.text import as_numbers, nulls_of
 
 MAX_STATISTIC = 1e30
 """Largest mean or standard deviation that is accepted: that of a manifest."""
@@ -57,11 +64,13 @@ def read_dataset(path: Path, manifest: DatasetManifest, exact: bool = False) -> 
     rows = len(next(iter(arrays.values())))
     splits = _splits(manifest, rows, arrays, targets)
     train = splits["train"]
-    inputs, transforms = {}, {}
+    places = {name: chosen.numpy() for name, chosen in splits.items()}
+    inputs, transforms, uses = {}, {}, {}
     for name, spec in manifest.inputs.items():
-        inputs[name], encoding = _input(name, spec, arrays, train.numpy(), exact)
-        transforms[name] = transform_of(name, inputs[name], spec, train, encoding)
-    return Dataset(rows, inputs, targets, splits, transforms)
+        found = _input(name, spec, arrays, places, nulls_of(manifest.format), exact)
+        inputs[name], uses[name] = found.rows, found.uses
+        transforms[name] = transform_of(name, found.rows, spec, train, found.encoding, found.columns)
+    return Dataset(rows, inputs, targets, splits, transforms, uses=uses)
 
 
 def _columns(manifest: DatasetManifest) -> set[str]:
@@ -104,21 +113,19 @@ def _text_columns(manifest: DatasetManifest) -> set[str]:
 
 
 def _input(
-    name: str, spec: InputSpec, arrays: Mapping[str, Array], train: Array, exact: bool
-) -> tuple[Tensor, InputEncoding | None]:
-    """(raw rows, how they were encoded, if they were). `train` has the numbers of the training rows."""
+    name: str, spec: InputSpec, arrays: Mapping[str, Array], splits: SplitRows, nulls: Set[str], exact: bool
+) -> InputRows:
+    """The raw rows of an input. `nulls`: texts that mean a missing value in this file."""
     match spec:
         case ArrayInput():
-            return _numbers(name, spec, arrays, train, exact)
+            return _numbers(name, spec, arrays, splits, exact)
         case CategoryInput():
-            return read_categories(name, spec, arrays, train)
+            return read_categories(name, spec, arrays, splits, nulls)
         case _:
             assert_never(spec)
 
 
-def _numbers(
-    name: str, spec: ArrayInput, arrays: Mapping[str, Array], train: Array, exact: bool
-) -> tuple[Tensor, InputEncoding | None]:
+def _numbers(name: str, spec: ArrayInput, arrays: Mapping[str, Array], splits: SplitRows, exact: bool) -> InputRows:
     names = spec.columns or (name,)
     columns = as_numbers(name, names, [arrays[column] for column in names], "category")
     if len(columns) > 1 and any(column.size != len(column) for column in columns):
@@ -129,10 +136,19 @@ def _numbers(
     raw = columns[0] if len(columns) == 1 else np.stack([column.reshape(len(column)) for column in columns], axis=1)
     raw = raw.reshape(len(raw), *(raw.shape[1:] or (1,)))
     raw = arranged(name, spec, raw)
+    ordered = _in_order_of_numbers(name, spec, raw.shape[1:])
     if spec.missing is None:
-        return _tensor(name, names, raw, exact), None
-    raw, encoding = fill_missing(name, names, raw, spec.missing, train)
-    return _tensor(name, names, raw, exact), encoding
+        return InputRows(_tensor(name, names, raw, exact), columns=ordered)
+    uses = missing_by_column(ordered or names, raw, splits)
+    raw, encoding = fill_missing(name, names, raw, spec.missing, splits["train"])
+    return InputRows(_tensor(name, names, raw, exact), encoding, ordered, uses)
+
+
+def _in_order_of_numbers(name: str, spec: ArrayInput, row: tuple[int, ...]) -> tuple[str, ...] | None:
+    """The columns that the manifest lists, moved as the numbers of a row were; None where one has several numbers."""
+    if spec.columns is None or len(spec.columns) != prod(row):
+        return None
+    return tuple(arranged(name, spec, np.array([spec.columns])).ravel().tolist())
 
 
 def _tensor(name: str, columns: tuple[str, ...], raw: Array, exact: bool) -> Tensor:
@@ -202,16 +218,21 @@ def _check_scale(name: str, mean: Sequence[float], deviation: Sequence[float]) -
 
 
 def transform_of(
-    name: str, raw: Tensor, spec: InputSpec, train: Tensor, encoding: InputEncoding | None = None
+    name: str,
+    raw: Tensor,
+    spec: InputSpec,
+    train: Tensor,
+    encoding: InputEncoding | None = None,
+    columns: tuple[str, ...] | None = None,
 ) -> InputTransform:
-    """The dataset's scale and, with `standardize`, the training split's statistics for each element of a row's first
-    dimension. Indicators of missing numbers stay 0 or 1. Raises UserError `wrong_scale`.
+    """The columns, the dataset's scale and, with `standardize`, the training split's statistics for each element of a
+    row's first dimension. Indicators of missing numbers stay 0 or 1. Raises UserError `wrong_scale`.
     """
     if isinstance(spec, CategoryInput):
-        return InputTransform(encoding=encoding)
+        return InputTransform(encoding=encoding, columns=columns)
     indicators = raw.shape[1] // 2 if encoding is not None and encoding.missing == "indicator" else 0
     if not spec.standardize and (not indicators or spec.scale == 1.0):
-        return InputTransform(scale=spec.scale, encoding=encoding)
+        return InputTransform(scale=spec.scale, encoding=encoding, columns=columns)
     if spec.standardize:
         mean, deviation = _statistics(raw[train], spec.scale)
     else:
@@ -220,7 +241,9 @@ def transform_of(
     if indicators:
         means[-indicators:], deviations[-indicators:] = [0.0] * indicators, [spec.scale] * indicators
     _check_scale(f"input `{name}`", means, deviations)
-    return InputTransform(scale=spec.scale, mean=tuple(means), std=tuple(deviations), encoding=encoding)
+    return InputTransform(
+        scale=spec.scale, mean=tuple(means), std=tuple(deviations), encoding=encoding, columns=columns
+    )
 
 
 def _statistics(raw: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -253,6 +276,8 @@ def _input_facts(dataset: Dataset, name: str, spec: InputSpec) -> InputFacts:
         mean=transform.mean if isinstance(transform.mean, tuple) else None,
         std=transform.std if isinstance(transform.std, tuple) else None,
         encoding=transform.encoding,
+        columns=transform.columns,
+        column_counts={column: dict(use.counts) for column, use in dataset.uses.get(name, {}).items()},
     )
 
 

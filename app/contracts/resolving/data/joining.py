@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import get_args
 
+from app.contracts.resolving.data.class_names import warn_of_numbers
+from app.contracts.resolving.data.column_order import check_columns
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resources.facts import DatasetFacts, InputFacts, TargetFacts
 from app.contracts.resources.manifests import SplitName
@@ -72,6 +74,7 @@ def _check_inputs(first: Known, other: Known, findings: Findings) -> None:
         pairs = [(theirs.inputs[name], ours.inputs[name]) for name in theirs.inputs]
     for a, b in pairs:
         _check_input(a, b, one, two, findings, pointer)
+        check_columns(a.columns, b.columns, (f"the input of {one}", f"that of {two}"), findings, pointer)
         _check_encodings(a, b, one, two, findings, pointer)
 
 
@@ -104,7 +107,7 @@ def _check_encodings(a: InputFacts, b: InputFacts, one: str, two: str, findings:
             f"the input of {two} has other categories, or fills missing numbers in another way, than that of {one}: "
             "one network reads both, so list the same `categories` and say the same `missing` in both manifests",
         )
-    elif theirs.fill != ours.fill:
+    elif theirs.fill != ours.fill and b.may_have_missing:
         findings.warn(
             "fill_differs",
             f"missing numbers of {one} and {two} are filled from their own training rows, and the student keeps what "
@@ -114,15 +117,26 @@ def _check_encodings(a: InputFacts, b: InputFacts, one: str, two: str, findings:
 
 def _inputs(known: Sequence[Known]) -> dict[str, InputFacts]:
     """The first dataset's inputs, without statistics: the worker computes those of all training rows from the rows."""
-    return {name: facts.model_copy(update={"mean": None, "std": None}) for name, facts in known[0][2].inputs.items()}
+    return {
+        name: _over_all([facts.inputs.get(name) or next(iter(facts.inputs.values())) for _, _, facts in known])
+        for name in known[0][2].inputs
+    }
+
+
+def _over_all(parts: Sequence[InputFacts]) -> InputFacts:
+    """One input over all datasets: the columns are those of the first dataset that names them."""
+    columns = next((each.columns for each in parts if each.columns is not None), None)
+    counts: dict[str, object] | None = {} if all(each.column_counts == {} for each in parts) else None
+    return parts[0].model_copy(update={"mean": None, "std": None, "columns": columns, "column_counts": counts})
 
 
 def _target(name: str, known: Sequence[Known], findings: Findings) -> TargetFacts:
     """A target over the datasets that have it; a disagreement is a problem at the later one."""
     having = [(place, identity, facts.targets[name]) for place, identity, facts in known if name in facts.targets]
     _, one, first = having[0]
-    for place, two, other in having[1:]:
-        for what, x, y in _differences(first, other):
+    for i, (place, two, other) in enumerate(having[1:], start=1):
+        names = next((target.classes for _, _, target in having[:i] if target.classes is not None), None)
+        for what, x, y in _differences(first.model_copy(update={"classes": names}), other):
             findings.problem(
                 f"/datasets/{place}",
                 "target_mismatch",
@@ -131,6 +145,7 @@ def _target(name: str, known: Sequence[Known], findings: Findings) -> TargetFact
             )
     if len(having) == 1:
         return first
+    warn_of_numbers(name, having, findings)
     named = next((target.classes for _, _, target in having if target.classes is not None), None)
     update: dict[str, object] = {
         "classes": named,

@@ -1,10 +1,11 @@
 """Do the augmentations fit the rows: images [channels, height, width] take all, other arrays noise and mixup."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import assert_never
 
+from app.contracts.resolving.data.channels import warn_of_channels
 from app.contracts.resolving.findings import Findings, quoted
-from app.contracts.resources.facts import DatasetFacts, ModelFacts
+from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts
 from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.jobs import AnyTrainingJob, DistillJob, MultitaskJob, TeacherRef, TrainJob
 from app.contracts.specs.views import (
@@ -74,6 +75,7 @@ def check_views(
     shape = (spec.model if isinstance(spec, TrainJob) else spec.student).input_shape
     for place, reason in undefined_for(views, shape) if shape is not None else ():
         findings.problem(f"/training/views/transforms/{place}", "view_undefined", reason)
+    _check_channels(views, [there[name] for name in read or there if name in there], shape, findings)
     match spec:
         case TrainJob():
             return
@@ -84,6 +86,15 @@ def check_views(
                 _check_distillation(task.teachers or (), task.distillation, views, findings, f"/tasks/{i}")
         case _:
             assert_never(spec)
+
+
+def _check_channels(
+    views: Views, inputs: Sequence[InputFacts], shape: tuple[int, ...] | None, findings: Findings
+) -> None:
+    """Warn of transforms of images where the last side of a single input may have the channels."""
+    of_images = [each.kind for each in views.transforms if not isinstance(each, NoiseView | MixupView)]
+    if of_images and len(inputs) == 1 and shape is not None and len(shape) == 3:
+        warn_of_channels(inputs[0], shape, f"the view `{of_images[0]}`", findings)
 
 
 def _check_whole_numbers(

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 
+from app.contracts.resolving.data.column_order import check_model_columns
 from app.contracts.resolving.data.inputs import assumed_orders, inputs_read, shapes_of
 from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.distillation.methods import check_combination, check_terms
 from app.contracts.resolving.distillation.phases import check_phases
 from app.contracts.resolving.distillation.rows import check_rows
 from app.contracts.resolving.findings import Findings, quoted
-from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
+from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts, OutputFacts
+from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.distillation import DEFAULT_TERMS, DistillationSpec
 from app.contracts.specs.jobs import TeacherRef
 
@@ -107,9 +109,12 @@ def check_teacher(
         return
     if ref.output in facts.outputs and ref.classes is None:
         _fits_goal(goal, facts.outputs[ref.output], findings, pointer)
-    _, problem = inputs_read(facts, shapes_of(dataset))
+    names, problem = inputs_read(facts, shapes_of(dataset))
     if problem is not None:
         findings.problem(pointer, problem.code, problem.detail)
+    else:
+        read = {name: dataset.inputs[name] for name in names}
+        check_model_columns(facts.inputs, read, "the data that the teacher was trained on", findings, pointer)
     for note in assumed_orders(facts, shapes_of(dataset)):
         findings.warn("order_assumed", f"{note} (of the teacher at `{pointer}`)")
     _check_categories(facts, dataset, findings, pointer)
@@ -120,7 +125,7 @@ def _check_categories(facts: ModelFacts, dataset: DatasetFacts, findings: Findin
     for name, transform in facts.inputs.items():
         source = dataset.inputs.get(name) or next(iter(dataset.inputs.values()))
         theirs, ours = transform.encoding, source.encoding
-        if theirs is not None and theirs.missing is not None and (ours is None or ours.fill != theirs.fill):
+        if theirs is not None and _is_filled_otherwise(theirs, source):
             findings.warn(
                 "fill_differs",
                 f"the teacher was trained on rows of {quoted(theirs.columns)} whose missing numbers were filled in "
@@ -135,6 +140,14 @@ def _check_categories(facts: ModelFacts, dataset: DatasetFacts, findings: Findin
                 f"the teacher was trained on the categories of {quoted(theirs.columns)} in another order or number "
                 "than the dataset has: list the `categories` of the teacher's `inputs` in the dataset's manifest",
             )
+
+
+def _is_filled_otherwise(theirs: InputEncoding, rows: InputFacts) -> bool:
+    """Whether missing numbers of the rows were replaced by others than a model replaces them by. Rows without missing
+    numbers are the same for any.
+    """
+    ours = rows.encoding.fill if rows.encoding is not None else None
+    return theirs.missing is not None and rows.may_have_missing and ours != theirs.fill
 
 
 def check_unknown(ref: TeacherRef, dataset: DatasetFacts, findings: Findings, pointer: str) -> None:

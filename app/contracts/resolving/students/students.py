@@ -3,13 +3,14 @@
 from math import prod
 from typing import TypeVar, cast
 
+from app.contracts.resolving.data.channels import warn_of_channels
 from app.contracts.resolving.data.inputs import shapes_of, student_inputs
 from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.findings import Findings
 from app.contracts.resolving.multitask.sharing import check_sharing
 from app.contracts.resources.facts import DatasetFacts, InputFacts
 from app.contracts.resources.manifests import MAX_STATISTICS
-from app.contracts.resources.row_layouts import assumed_order, is_channels_last_suspected, misfit, way_out
+from app.contracts.resources.row_layouts import assumed_order, misfit, way_out
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.sharing import resolved_sharing
 
@@ -63,17 +64,11 @@ def _outputs(arch: Architecture, goals: list[Goal], findings: Findings, pointer:
 
 
 def _check_layout(arch: Architecture, rows: InputFacts, shape: tuple[int, ...], findings: Findings) -> None:
-    """Warn once where the first side is taken for the channels and the last one may be them."""
-    reads_channels = any(sides[0] == "channels" for sides in arch.input_sides) or (rows.standardize and len(shape) == 3)
-    if rows.layout is not None or not reads_channels or not is_channels_last_suspected(shape):
-        return
-    if all(warning["code"] != "channels_last_suspected" for warning in findings.warnings):
-        findings.warn(
-            "channels_last_suspected",
-            f"rows of shape {list(shape)} are read as {shape[0]} channels of {' x '.join(map(str, shape[1:]))}: if the "
-            f'last side has the channels ({shape[-1]}), set `"layout": "channels_last"` in the dataset\'s '
-            'manifest, else `"channels_first"`',
-        )
+    """Warn where the network, or the statistics of `standardize`, take the first side for the channels."""
+    if any(len(sides) == len(shape) and sides[0] == "channels" for sides in arch.input_sides):
+        warn_of_channels(rows, shape, f"a {arch.family}", findings)
+    if rows.standardize:
+        warn_of_channels(rows, rows.shape, "`standardize`, with a mean for each", findings)
 
 
 _Network = TypeVar("_Network", bound=Architecture)

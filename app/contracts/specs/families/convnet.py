@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from app.contracts.problems import Problem
+from app.contracts.specs.families.channel_sides import is_channels_last_suspected
 from app.contracts.specs.families.family import Activation, Family, StartsFromTeacher, Width
 from app.contracts.specs.families.structure import Conv, FeatureMaps, Group, Norm, Shape, Stage, Trunk, hidden_layer
 
@@ -71,7 +72,12 @@ class Convnet(Family):
         if stages <= most:
             return []
         detail = f"{stages} stages halve {'x'.join(map(str, sides))} to nothing: at most {most} stages fit"
-        if len(sides) == 2 and min(sides) == 1:
+        if is_channels_last_suspected(input_shape):
+            detail += (
+                f'; if the last side has the channels ({input_shape[-1]}), set `"layout": "channels_last"` for the '
+                "input in the dataset's manifest"
+            )
+        elif len(sides) == 2 and min(sides) == 1:
             series = [input_shape[0], max(sides)]
             detail += f"; a series has rows [channels, length]: give `shape` {series} in the dataset's manifest"
         return [Problem(pointer="/channels", code="too_many_stages", detail=detail)]

@@ -137,6 +137,19 @@ def test_inputs_of_other_categories_are_refused_and_of_other_fills_warned_of() -
     assert "fill_differs" in {warning["code"] for warning in found.warnings}
 
 
+@pytest.mark.parametrize(("counts", "told"), [({}, False), (None, True), ({"b": {}}, True)])
+def test_fills_that_fill_nothing_are_not_told(counts: Any, told: bool) -> None:
+    one, two = (
+        InputFacts(
+            shape=(4,), encoding=InputEncoding(columns=("c",), missing="mean", fill=(fill,) * 4), column_counts=counts
+        )
+        for fill in (1.0, 2.0)
+    )
+    first, second = (facts(digit=DIGIT, size=SIZE).model_copy(update={"inputs": {"x": found}}) for found in (one, two))
+    warnings = {warning["code"] for warning in resolved(SPEC, first, second).warnings}
+    assert ("fill_differs" in warnings) == told
+
+
 def test_the_values_of_all_together_have_a_bound_too() -> None:
     one, two = (SIZE.model_copy(update={"mean": mean, "std": 1e30}) for mean in (-1e30, 1e30))
     found = resolved(SPEC, facts(digit=DIGIT, size=one), facts(size=two))

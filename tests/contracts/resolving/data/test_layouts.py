@@ -120,6 +120,69 @@ def test_a_network_with_channels_warns_of_rows_that_seem_to_have_them_last() -> 
     assert "channels_last_suspected" not in warned(resolved({**TRAIN, "model": CONVNET}, stated))
 
 
+SUSPECTED = [(16, 16, 2), (16, 16, 8), (4, 4, 3), (28, 28, 1), (480, 640, 3), (30, 12), (128, 2), (28, 28)]
+ORDINARY = [(3, 32, 32), (1, 28, 28), (64, 7, 7), (4, 8, 8), (1, 1, 28), (32, 4, 4), (12, 300), (1, 128), (20, 18)]
+RESNET: dict[str, Any] = {"family": "resnet", "depth": 8}
+READERS: dict[str, dict[str, Any]] = {
+    "convnet": {"model": CONVNET},
+    "resnet": {"model": RESNET},
+    "standardize": {},
+    "a view": {"training": {"views": {"transforms": [{"kind": "flip"}]}}},
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("shape", [*SUSPECTED, *ORDINARY], ids=str)
+def test_whoever_takes_the_first_side_for_channels_tells_of_another_reading(
+    shape: tuple[int, ...], reader: str
+) -> None:
+    if len(shape) == 2 and reader in ("resnet", "a view"):
+        return  # refused: they are for images
+    spec = {**TRAIN, **READERS[reader]}
+    standardize = reader == "standardize"
+    told = warned(resolved(spec, rows(*shape, standardize=standardize)))
+    assert ("channels_last_suspected" in told) == (shape in SUSPECTED)
+    for layout in ("channels_first", "channels_last"):
+        stated = warned(resolved(spec, rows(*shape, standardize=standardize, layout=layout)))
+        assert "channels_last_suspected" not in stated
+
+
+def test_square_rows_are_advised_to_be_images_of_one_channel() -> None:
+    found = resolved({**TRAIN, "model": CONVNET}, rows(28, 28))
+    (message,) = (each["message"] for each in found.warnings if each["code"] == "channels_last_suspected")
+    assert "read as 28 channels of 28 (by a convnet)" in message
+    assert '"shape": [1, 28, 28]' in message
+    taken = resolved({**TRAIN, "model": CONVNET}, rows(1, 28, 28))
+    assert "channels_last_suspected" not in warned(taken)
+
+
+def test_statistics_of_square_rows_are_those_of_the_dataset_not_of_the_network() -> None:
+    """Trap: `input_shape` [1, 28, 28] leaves a mean for each row of the image."""
+    spec = {**TRAIN, "model": {**CONVNET, "input_shape": [1, 28, 28]}}
+    assert "channels_last_suspected" in warned(resolved(spec, rows(28, 28, standardize=True)))
+    assert "channels_last_suspected" not in warned(resolved(spec, rows(28, 28)))
+
+
+def test_tokens_are_not_taken_for_channels() -> None:
+    spec = {**TRAIN, "model": {"family": "transformer", "width": 8}}
+    assert "channels_last_suspected" not in warned(resolved(spec, rows(28, 28)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "advice"),
+    [
+        ((28, 28, 1), '"layout": "channels_last"'),
+        ((128, 1), '"layout": "channels_last"'),
+        ((3, 1, 128), "give `shape` [3, 128]"),
+    ],
+)
+def test_rows_that_a_convnet_halves_to_nothing_have_a_way_out(shape: tuple[int, ...], advice: str) -> None:
+    found = resolved({**TRAIN, "model": CONVNET}, rows(*shape))
+    (problem,) = found.problems
+    assert problem.code == "too_many_stages"
+    assert advice in problem.detail
+
+
 def test_flat_rows_for_a_teacher_with_its_channels_last_are_refused_as_their_order_is_unknown() -> None:
     last = images().model_copy(
         update={"input_shape": (8, 8, 3), "inputs": {"x": InputTransform(layout="channels_last")}}

@@ -118,6 +118,54 @@ def test_minus_one_that_is_written_as_a_class_is_one(tmp_path: Path) -> None:
     assert sum(found.targets["y"].statistics["train"].counts or ()) == 420
 
 
+NAMED: dict[str, tuple[Array, list[str]]] = {
+    "-1 and 1": (np.where(table()[:, 0] + table()[:, 1] > 0, 1, -1), ["neg", "pos"]),
+    "-1, 0 and 1": (np.random.default_rng(1).integers(-1, 2, 600), ["neg", "neu", "pos"]),
+    "-1 and a name": (np.where(table()[:, 0] + table()[:, 1] > 0, "pos", "-1"), ["neg", "pos"]),
+}
+
+
+@pytest.mark.parametrize("what", NAMED)
+def test_the_advice_about_minus_one_works_where_it_is_followed(what: str, tmp_path: Path) -> None:
+    """Trap: it named the labels half by number and half by name, which no file fits."""
+    y, names = NAMED[what]
+    found = facts(tmp_path, table(), y, {"kind": "class", "classes": names})
+    (message,) = (each.message for each in found.warnings if each.code == "minus_one_is_missing")
+    advised = json.loads("{" + message.rpartition("`")[0].rpartition("`")[2] + "}")["classes"]
+    assert len(advised) == len(np.unique(y))
+    followed = facts(tmp_path, table(), y, {"kind": "class", "classes": advised})
+    assert followed.warnings == ()
+    if y.dtype.kind != "U":
+        assert "number the classes from 0 to keep their names" in message
+        ranks = np.unique(y, return_inverse=True)[1]
+        assert facts(tmp_path, table(), ranks, {"kind": "class", "classes": names}).warnings == ()
+
+
+def series() -> dict[str, tuple[Array, Array]]:
+    """(columns, value) of forecasts: the last five values for the next one."""
+    draw = np.random.default_rng(0)
+    walk = np.cumsum(draw.normal(size=4005)) + 300.0
+    wave = np.sin(np.arange(4005) / 50.0) * 20.0 + draw.normal(size=4005) * 0.01
+    found = {}
+    for name, values in {"random walk": walk, "smooth wave": wave}.items():
+        windows = np.lib.stride_tricks.sliding_window_view(values, 6)
+        found[name] = (windows[:, :5].copy(), windows[:, 5].copy())
+    return found
+
+
+@pytest.mark.parametrize("splits", [{"shuffle": False}, {}], ids=["ordered", "shuffled"])
+@pytest.mark.parametrize("name", series())
+def test_lagged_values_of_a_series_give_nothing_away(name: str, splits: dict[str, Any], tmp_path: Path) -> None:
+    x, y = series()[name]
+    assert min(np.corrcoef(x[:, 4], y)[0, 1], 1.0) > 0.999
+    shares = {"fractions": {"train": 0.7, "validation": 0.15, "test": 0.15}}
+    assert facts(tmp_path, x, y, VALUE, splits={**shares, **splits}).warnings == ()
+    copied = facts(tmp_path, np.c_[x, y * 1.19 + 3.0], y, VALUE, splits={**shares, **splits})
+    (warning,) = copied.warnings
+    assert "the input column `x[5]` alone" in warning.message
+    assert "an earlier value of a series is fine" in warning.message
+
+
 def test_columns_are_called_by_their_names(tmp_path: Path) -> None:
     x = table()
     path = tmp_path / "data.csv"

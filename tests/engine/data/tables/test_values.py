@@ -99,6 +99,18 @@ def test_yes_and_no_are_the_same_labels_in_every_format(values: list[Any], kind:
     assert found[2].isnan().tolist() == [True, False]
 
 
+@pytest.mark.parametrize("kind", FORMATS)
+def test_columns_are_known_in_their_order_in_every_format(kind: str, tmp_path: Path) -> None:
+    path = written(tmp_path, kind, {"b": [1, 2, 3], "a": [4, 5, 6], "d": [7, 8, 9], "c": ["u", "v", "u"]})
+    inputs = {
+        "n": {"kind": "array", "columns": ["a", "b"], "missing": "indicator"},
+        "c": {"kind": "category", "columns": ["d", "c"]},
+    }
+    found = read(path, format=kind, inputs=inputs, targets={})
+    assert found.inputs["n"][0].tolist() == [4.0, 1.0, 0.0, 0.0]
+    assert [found.transforms[name].columns for name in ("n", "c")] == [("a", "b"), ("d", "c")]
+
+
 REFUSED: dict[str, tuple[list[Any], dict[str, Any], str, str]] = {
     "a name among numbers": ([0, 1, 2], {"kind": "class", "classes": NO_YES}, "label_out_of_range", "`2` at row 2"),
     "places where one is a name": (

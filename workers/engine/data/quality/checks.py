@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterable
 from app.contracts.resources.manifests import DatasetManifest
 from app.contracts.resources.statistics import DataWarning
 from workers.engine.data.dataset import Dataset
+from workers.engine.data.quality.categories import categories
 from workers.engine.data.quality.class_labels import class_labels
+from workers.engine.data.quality.constants import constants
+from workers.engine.data.quality.coverage import coverage
 from workers.engine.data.quality.duplicates import duplicates
 from workers.engine.data.quality.offsets import offsets
 from workers.engine.data.quality.predictors import predictors
@@ -13,7 +16,17 @@ from workers.engine.data.quality.sentinels import sentinels
 from workers.engine.data.quality.split_sizes import split_sizes
 
 Check = Callable[[Dataset, DatasetManifest], Iterable[DataWarning]]
-CHECKS: tuple[Check, ...] = (class_labels, split_sizes, sentinels, offsets, duplicates, predictors)
+CHECKS: tuple[Check, ...] = (
+    class_labels,
+    constants,
+    coverage,
+    split_sizes,
+    categories,
+    sentinels,
+    offsets,
+    duplicates,
+    predictors,
+)
 
 
 def warnings_of(dataset: Dataset, manifest: DatasetManifest) -> tuple[DataWarning, ...]:

@@ -38,13 +38,16 @@ def _names(column: TargetColumn, chosen: Tensor) -> list[str]:
 
 
 def _minus_one(name: str, column: TargetColumn, counts: Tensor) -> DataWarning:
-    empty, present = _names(column, counts == 0), ["-1", *_names(column, counts > 0)]
+    """Names that are the labels of the file are classes; names of another kind stay where classes count from 0."""
+    empty, there = _names(column, counts == 0), (counts > 0).nonzero().flatten().tolist()
+    present = ["-1", *(_names(column, counts > 0) if column.by_name else map(str, there))]
     named = ", ".join(f'"{each}"' for each in present[:5]) + (", …" if len(present) > 5 else "")
+    keep = " to keep their names" if column.classes is not None and not column.by_name else ""
     return DataWarning(
         code="minus_one_is_missing",
         message=f"`{name}` is -1 in {column.minus_ones} rows, which were read as rows without a label, and no row has "
-        f"the class {listed(empty)}. If -1 is a class, as in labels -1 and 1, number the classes from 0 or name them: "
-        f'`"classes": [{named}]`',
+        f"the class {listed(empty)}. If -1 is a class, as in labels -1 and 1, number the classes from 0{keep}, or name "
+        f'them as they are in the file: `"classes": [{named}]`',
         targets=(name,),
     )
 

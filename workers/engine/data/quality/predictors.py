@@ -1,7 +1,12 @@
-"""Input columns that give the answer away: linear in a value, or separating all classes, by themselves."""
+"""Input columns that give the answer away: linear in a value, or separating all classes, by themselves.
+
+In the rows of a smooth series, a value is nearly linear in the one before it. So a column must be closer to a value
+than the value is to that of the next row.
+"""
 
 from collections.abc import Iterator
 from math import lgamma, log
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +19,8 @@ from workers.engine.data.quality.columns import InputColumns, input_columns, sam
 
 MIN_ROWS = 20
 CORRELATION = 0.999
+OF_STEP = 0.1
+"""Largest error of a column that is reported, relative to the difference of values from row to row."""
 MAX_CLASSES = 64
 LOG_CHANCE = log(1e-6)
 """Separations that are likelier than this for columns without any relation to the labels are not reported."""
@@ -44,7 +51,7 @@ def predictors(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarn
                     code="input_predicts_target",
                     message=f"the input column {listed(found)} alone has {how} `{name}`"
                     f"{sample_note(len(rows), len(labelled))}: expected columns that are known before the answer is. "
-                    "If it was made from the target, leave it out of `columns`",
+                    "If it was made from the target, leave it out of `columns`; an earlier value of a series is fine",
                     targets=(name,),
                 )
 
@@ -53,7 +60,8 @@ def _found(inputs: InputColumns, column: TargetColumn, rows: NDArray[np.int64]) 
     x, y = inputs.at(rows), column.values.numpy()[rows]
     chosen: NDArray[np.bool_]
     if column.kind == "value":
-        chosen = np.abs(_correlations(x, y.astype(np.float64))) > CORRELATION
+        correlations = _correlations(x, y.astype(np.float64))
+        chosen = (np.abs(correlations) > CORRELATION) & (_errors(correlations, y) < OF_STEP * _step(column))
     elif column.kind == "class":
         chosen = _separating(x, y)
     else:
@@ -69,6 +77,17 @@ def _correlations(x: Floats, y: Floats) -> Floats:
     x, y = x - x.mean(axis=0), y - y.mean()
     norms = np.sqrt((x * x).sum(axis=0) * (y * y).sum())
     return np.asarray(np.where(norms > 0.0, (y @ x) / np.where(norms > 0.0, norms, 1.0), 0.0))
+
+
+def _errors(correlations: Floats, y: NDArray[Any]) -> Floats:
+    """Root mean square errors of the linear fits of [n] by columns of these correlations: σ √(1 − r²)."""
+    return np.asarray(y.astype(np.float64).std() * np.sqrt(np.maximum(0.0, 1.0 - correlations**2)))
+
+
+def _step(column: TargetColumn) -> float:
+    """Root mean square difference of the labelled values of neighbouring rows in the file."""
+    values = column.values[column.labelled].double()
+    return float(values.diff().square().mean().sqrt())
 
 
 def _separating(x: Floats, labels: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -1,5 +1,7 @@
 """Counts, missing labels and ranges of a target, by split."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -10,16 +12,18 @@ from workers.engine.data.dataset import TargetColumn
 def target_statistics(column: TargetColumn, rows: Tensor) -> TargetStatistics:
     """The statistics of a target on the rows of a split, int64 [n]."""
     labelled = rows[column.labelled[rows]]
-    common = {"rows": len(rows), "labelled": len(labelled), "missing": len(rows) - len(labelled)}
+    common: dict[str, Any] = {"rows": len(rows), "labelled": len(labelled), "missing": len(rows) - len(labelled)}
     values = column.values[labelled]
     few = column.size <= MOST_COUNTED_CLASSES
     if column.kind == "class":
         counts = torch.bincount(values, minlength=column.size).tolist() if few else None
         return TargetStatistics.model_validate({**common, "counts": counts})
+    if column.kind == "multilabel" and few:
+        common["missing_by_label"] = tuple(column.values[rows].isnan().sum(0).tolist())
     numbers = values[~values.isnan()]
     if len(numbers) == 0:
         return TargetStatistics.model_validate(common)
-    positives = (values == 1.0).sum(0).tolist() if column.kind == "multilabel" and few else None
+    positives = tuple((values == 1.0).sum(0).tolist()) if column.kind == "multilabel" and few else None
     return TargetStatistics.model_validate(
         {
             **common,

@@ -6,6 +6,7 @@ One input is kept as it is: [N, *shape]. Several are flattened and concatenated 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -75,8 +76,8 @@ def joined_transform(transforms: Mapping[str, InputTransform], layout: InputLayo
     each = [(transforms.get(name, IDENTITY), prod(shape)) for name, shape in layout.shapes.items()]
     first = each[0][0]
     single = not isinstance(first.mean, tuple) and not isinstance(first.std, tuple)
-    if single and all(transform == first for transform, _ in each):
-        return first
+    if single and all(_numbers(transform) == _numbers(first) for transform, _ in each):
+        return InputTransform(**_numbers(first))
     scale = first.scale if all(transform.scale == first.scale for transform, _ in each) else None
     mean: list[float] = []
     std: list[float] = []
@@ -85,6 +86,11 @@ def joined_transform(transforms: Mapping[str, InputTransform], layout: InputLayo
         mean += [value / divisor for value in _elements(transform.mean, size)]
         std += [value / divisor for value in _elements(transform.std, size)]
     return InputTransform(scale=scale if scale is not None else 1.0, mean=tuple(mean), std=tuple(std))
+
+
+def _numbers(transform: InputTransform) -> dict[str, Any]:
+    """What a transform does to numbers, without the columns that they come from."""
+    return {name: getattr(transform, name) for name in ("scale", "mean", "std")}
 
 
 def _elements(statistic: float | tuple[float, ...], size: int) -> list[float]:

@@ -1,6 +1,6 @@
 """Inputs of categories: columns of text, integers or booleans as numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 import torch
@@ -8,21 +8,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.contracts.problems import UserError
+from app.contracts.resources.manifests import SplitName
+from app.contracts.resources.statistics import ColumnCounts
 from app.contracts.resources.tables import MOST_CATEGORIES, CategoryInput, InputEncoding
+from workers.engine.data.dataset import ColumnUse, InputRows, SplitRows
 from workers.engine.data.formats.common import Array
 from workers.engine.data.tables.text import canonical, in_order, is_missing, label_text
 
 MOST_NUMBERS = 65_536
 """Largest number of numbers in a row."""
 MOST_CHARACTERS = 200
+MOST_EXAMPLES = 5
+"""How many unseen values are kept for a message."""
 
 
 def read_categories(
-    name: str, spec: CategoryInput, arrays: Mapping[str, Array], train: NDArray[np.int64]
-) -> tuple[Tensor, InputEncoding]:
-    """(rows, what was encoded): uint8 [N, Σ (k + 1)] for `one_hot`, float32 [N, columns] for `ordinal`.
+    name: str, spec: CategoryInput, arrays: Mapping[str, Array], splits: SplitRows, nulls: Set[str]
+) -> InputRows:
+    """Rows uint8 [N, Σ (k + 1)] for `one_hot`, float32 [N, columns] for `ordinal`, with what was encoded and counted.
 
-    `train` has the numbers of the training rows. Raises UserError `too_many_categories`, `no_category`,
+    `nulls`: texts that mean a missing value in this file. Raises UserError `too_many_categories`, `no_category`,
     `shape_mismatch`.
     """
     columns = _columns(name, spec, arrays)
@@ -30,20 +35,24 @@ def read_categories(
     if unused:
         detail = f"`categories` of `{name}` names `{unused[0]}`, which is no column of it: correct it"
         raise UserError("missing_column", detail)
-    places, categories, total = [], [], 0
+    places, categories, uses, total = [], [], {}, 0
     for column, values in columns.items():
         texts, inverse = _texts(values)
         given = spec.categories.get(column)
-        found = given if given is not None else _categories(name, column, texts, np.unique(inverse[train]))
+        found = given if given is not None else _categories(name, column, texts, inverse[splits["train"]], nulls)
         total += len(found)
         if total > MOST_CATEGORIES:
             raise _too_many(name, f"more than {MOST_CATEGORIES} over its columns")
-        places.append(_places(texts, found)[inverse])
+        place = _places(texts, found)
+        places.append(place[inverse])
         categories.append(found)
+        uses[column] = _use(texts, inverse, place, found, splits, nulls)
     encoding = InputEncoding(columns=tuple(columns), encoding=spec.encoding, categories=tuple(categories))
     if spec.encoding == "ordinal":
-        return torch.from_numpy(np.stack(places, axis=1).astype(np.float32)), encoding
-    return _one_hot(places, [len(found) + 1 for found in categories]), encoding
+        rows = torch.from_numpy(np.stack(places, axis=1).astype(np.float32))
+    else:
+        rows = _one_hot(places, [len(found) + 1 for found in categories])
+    return InputRows(rows, encoding, tuple(columns), uses)
 
 
 def _columns(name: str, spec: CategoryInput, arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -80,9 +89,11 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def _categories(name: str, column: str, texts: Sequence[str], used: NDArray[np.int64]) -> tuple[str, ...]:
+def _categories(
+    name: str, column: str, texts: Sequence[str], used: NDArray[np.int64], nulls: Set[str]
+) -> tuple[str, ...]:
     """The categories of the training rows, sorted: numbers by size, texts by their characters."""
-    found = {texts[i] for i in used.tolist() if not is_missing(texts[i])}
+    found = {texts[i] for i in np.unique(used).tolist() if not is_missing(texts[i], nulls)}
     if not found:
         raise UserError(
             "no_category",
@@ -107,6 +118,32 @@ def _places(texts: Sequence[str], categories: Sequence[str]) -> NDArray[np.int64
     known = {canonical(category): i for i, category in enumerate(categories)}
     known |= {category: i for i, category in enumerate(categories)}
     return np.array([known.get(text, len(categories)) for text in texts], dtype=np.int64)
+
+
+def _use(
+    texts: Sequence[str],
+    inverse: NDArray[np.int64],
+    places: NDArray[np.int64],
+    categories: Sequence[str],
+    splits: SplitRows,
+    nulls: Set[str],
+) -> ColumnUse:
+    """What a column has beside its categories. `inverse` [N]: the place of each row's value among `texts`; `places`:
+    that of each text among the categories.
+    """
+    outside = places == len(categories)
+    missing = outside & np.array([is_missing(text, nulls) for text in texts])
+    unseen = outside & ~missing
+    counts: dict[SplitName, ColumnCounts] = {}
+    for split, rows in splits.items():
+        chosen = inverse[rows]
+        counts[split] = ColumnCounts(missing=int(missing[chosen].sum()), unseen=int(unseen[chosen].sum()))
+    used = set(places.tolist())
+    return ColumnUse(
+        counts,
+        unseen=tuple(texts[i] for i in np.flatnonzero(unseen)[:MOST_EXAMPLES].tolist()),
+        unused=tuple(name for i, name in enumerate(categories) if i not in used),
+    )
 
 
 def _one_hot(places: Sequence[NDArray[np.int64]], sizes: Sequence[int]) -> Tensor:

@@ -4,9 +4,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.contracts.problems import UserError
+from app.contracts.resources.statistics import ColumnCounts
 from app.contracts.resources.tables import MOST_FILL, MOST_PLACES, InputEncoding, Missing
+from workers.engine.data.dataset import ColumnUse, SplitRows
 from workers.engine.data.formats.common import Array
 
+MOST_COUNTED = 1000
+"""Largest number of columns whose missing values are counted one by one."""
 _BLOCK = 256
 """Places of which statistics are computed at once: memory beside the rows is bounded."""
 
@@ -40,6 +44,20 @@ def fill_missing(
     if missing == "indicator":
         return np.concatenate([flat, absent.astype(flat.dtype)], axis=1), encoding
     return flat.reshape(rows.shape), encoding
+
+
+def missing_by_column(columns: tuple[str, ...], rows: Array, splits: SplitRows) -> dict[str, ColumnUse]:
+    """The number of rows [N, …] with NaN at each place of a row that has any, for at most MOST_COUNTED places."""
+    flat = rows.reshape(len(rows), -1)
+    if flat.dtype.kind != "f":
+        return {}
+    uses: dict[str, ColumnUse] = {}
+    for place in np.flatnonzero(np.isnan(flat).any(axis=0))[:MOST_COUNTED].tolist():
+        absent = np.isnan(flat[:, place])
+        name = columns[place] if len(columns) == flat.shape[1] else f"{columns[0]}[{place}]"
+        counts = {split: ColumnCounts(missing=int(absent[chosen].sum())) for split, chosen in splits.items()}
+        uses[name] = ColumnUse(counts)
+    return uses
 
 
 def _fills(

@@ -5,12 +5,13 @@ An integer that became 1.0 (beside a missing value, or by the program that wrote
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from datetime import UTC, datetime
 
 import numpy as np
 
 from app.contracts.problems import UserError
+from app.contracts.resources.manifests import DatasetFormat
 from workers.engine.data.formats.common import NULL_STRINGS, Array
 
 BOOLEANS = {"true": "1", "false": "0"}
@@ -49,9 +50,16 @@ def in_order(texts: Iterable[str]) -> list[str]:
         return sorted(texts)
 
 
-def is_missing(text: str) -> bool:
+def is_missing(text: str, nulls: Set[str] = frozenset(NULL_STRINGS)) -> bool:
     """Whether a text means a missing value."""
-    return text.strip() in NULL_STRINGS
+    return text.strip() in nulls
+
+
+def nulls_of(kind: DatasetFormat) -> Set[str]:
+    """The texts that mean a missing value in a column of any text. Formats with a null of their own need no word for
+    it: there `NA` may be a country.
+    """
+    return frozenset(NULL_STRINGS if kind == "csv" else ("",))
 
 
 def as_numbers(name: str, columns: Sequence[str], arrays: Sequence[Array], kind: str) -> list[Array]:
