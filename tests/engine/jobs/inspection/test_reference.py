@@ -28,11 +28,11 @@ def transformed(x: Tensor) -> Tensor:
     return (x / 255 - 0.4) / 0.2
 
 
-def inspect_mlp(folder: Path, rows: Tensor, outputs: Tensor, unit: float = 1.0, **manifest: Any) -> ModelFacts:
+def inspect_mlp(folder: Path, rows: Tensor, answers: Tensor, unit: float = 1.0, **manifest: Any) -> ModelFacts:
     """Inspect the perceptron with its outputs times `unit`."""
     parameters = {name: value * (unit if name.startswith("layers.1") else 1.0) for name, value in weights().items()}
     save_file(parameters, folder / "model.safetensors")
-    reference = {"inputs": {"x": rows.tolist()}, "outputs": {"y": outputs.tolist()}}
+    reference = {"inputs": {"x": rows.tolist()}, "outputs": {"y": answers.tolist()}}
     document = {
         "name": "m",
         "format": "safetensors",
@@ -114,7 +114,7 @@ def test_images_in_another_order_are_recognised(change: Callable[[Tensor], Tenso
         outputs = network.eval()(x)["y"]
 
     def inspect(rows: Tensor) -> ModelFacts:
-        reference = {"inputs": {"image": rows.tolist()}, "outputs": {"y": outputs.tolist()}}
+        reference = {"inputs": {"image": rows.tolist()}, "outputs": {"y": answers.tolist()}}
         manifest = ModelManifest.model_validate_json(json.dumps({**document, "reference": reference}))
         return inspect_family_model(tmp_path / "w", manifest)
 
