@@ -114,7 +114,7 @@ def test_images_in_another_order_are_recognised(change: Callable[[Tensor], Tenso
         outputs = network.eval()(x)["y"]
 
     def inspect(rows: Tensor) -> ModelFacts:
-        reference = {"inputs": {"image": rows.tolist()}, "outputs": {"y": answers.tolist()}}
+        reference = {"inputs": {"image": rows.tolist()}, "outputs": {"y": outputs.tolist()}}
         manifest = ModelManifest.model_validate_json(json.dumps({**document, "reference": reference}))
         return inspect_family_model(tmp_path / "w", manifest)
 
