@@ -31,15 +31,22 @@ def test_students_and_uploads_have_onnx_after_the_fact(client: Client, tmp_path:
     x = np.random.default_rng(0).normal(size=(90, 4)).astype(np.float32)
     np.savez(tmp_path / "d.npz", x=x, y=(x[:, 0] > 0).astype(np.int64))
     target = {"y": {"kind": "class", "classes": 2}}
-    manifest = {"name": "d", "format": "npz", "inputs": {"x": {"kind": "array"}}, "targets": target}
+    manifest = {"name": "d", "format": "npz", "inputs": {"x": {"kind": "array", "standardize": True}}}
+    manifest["targets"] = target
     dataset = client.upload("datasets", manifest, tmp_path / "d.npz")["id"]
-    model = {"family": "mlp", "hidden": [5]}
-    job = client.finish({"kind": "train", "dataset": dataset, "model": model, "training": {"epochs": 1}})
+    network = {"family": "mlp", "hidden": [5]}
+    job = client.finish({"kind": "train", "dataset": dataset, "model": network, "training": {"epochs": 1}})
     student = exported(client, job["student"], tmp_path / "student.onnx")
     assert outputs(student, x).shape == (90, 2)
     rows = np.stack([np.zeros(4), np.ones(4), np.arange(4) / 4]).astype(np.float32)
-    shown = client.get(f"/v1/models/{job['student']}")["examples"]["y"]
-    np.testing.assert_allclose(shown, outputs(student, rows), atol=1e-5)
+    model = client.get(f"/v1/models/{job['student']}")
+    standard = (rows - np.float32(model["inputs"]["x"]["mean"])) / np.float32(model["inputs"]["x"]["std"])
+    np.testing.assert_allclose(model["examples"]["y"], outputs(student, standard), atol=1e-5)
+    graph = {"name": "again", "format": "onnx", "outputs": {"y": {"kind": "class"}}}
+    uploaded = client.upload("models", graph, student)
+    assert [warning["code"] for warning in uploaded["warnings"]] == ["inputs_taken"]
+    assert uploaded["inputs"] == model["inputs"]
+    np.testing.assert_allclose(uploaded["examples"]["y"], model["examples"]["y"], atol=1e-5)
     assert "# A mlp network" in onnx.load(student).metadata_props[0].value
     roles = [file["role"] for file in client.get(f"/v1/models/{job['student']}")["files"]]
     assert roles == ["weights", "onnx"]

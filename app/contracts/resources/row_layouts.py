@@ -65,7 +65,18 @@ def way_out(found: Sequence[int], wanted: Sequence[int], *, teacher: bool = Fals
 
 def has_two_orders(shape: Sequence[int]) -> bool:
     """Whether the numbers of an image of this shape may be listed channel by channel or pixel by pixel."""
-    return len(shape) == 3 and shape[0] > 1 and prod(shape[1:]) > 1
+    return len(shape) == 3 and all(side > 1 for side in shape)
+
+
+def moved_grey_rows(layout: RowLayout | None, found: Sequence[int], wanted: Sequence[int]) -> str | None:
+    """What is wrong where rows without a side for channels had their last side moved, and images are read from them."""
+    if layout != "channels_last" or len(found) != 2 or len(wanted) != 3:
+        return None
+    height, width = found[1], found[0]
+    return (
+        f"the dataset's rows [{height}, {width}] have no side for channels, and `channels_last` moved their width to "
+        f'the front: give the dataset\'s input `"shape": [{height}, {width}, 1]` beside it, or leave `layout` out'
+    )
 
 
 def assumed_order(found: Sequence[int], wanted: Sequence[int]) -> str | None:

@@ -10,6 +10,7 @@ from app.contracts.resolving.distillation.phases import check_phases
 from app.contracts.resolving.distillation.rows import check_rows
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts, OutputFacts
+from app.contracts.resources.row_layouts import moved_grey_rows
 from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.distillation import DEFAULT_TERMS, DistillationSpec
 from app.contracts.specs.jobs import TeacherRef
@@ -115,9 +116,20 @@ def check_teacher(
     else:
         read = {name: dataset.inputs[name] for name in names}
         check_model_columns(facts.inputs, read, "the data that the teacher was trained on", findings, pointer)
+    moved = _moved(facts, dataset)
+    if moved is not None and problem is None:
+        findings.problem(pointer, "layout_mismatch", moved)
     for note in assumed_orders(facts, shapes_of(dataset)):
         findings.warn("order_assumed", f"{note} (of the teacher at `{pointer}`)")
     _check_categories(facts, dataset, findings, pointer)
+
+
+def _moved(facts: ModelFacts, dataset: DatasetFacts) -> str | None:
+    """What is wrong with the layout of a dataset's grey images for the images that a teacher reads."""
+    if len(dataset.inputs) > 1 or facts.input_shape is None:
+        return None
+    rows = next(iter(dataset.inputs.values()))
+    return moved_grey_rows(rows.layout, rows.shape, facts.input_shape)
 
 
 def _check_categories(facts: ModelFacts, dataset: DatasetFacts, findings: Findings, pointer: str) -> None:

@@ -10,13 +10,18 @@ from app.contracts.resolving.findings import Findings
 from app.contracts.resolving.multitask.sharing import check_sharing
 from app.contracts.resources.facts import DatasetFacts, InputFacts
 from app.contracts.resources.manifests import MAX_STATISTICS
-from app.contracts.resources.row_layouts import assumed_order, misfit, way_out
+from app.contracts.resources.row_layouts import RowLayout, assumed_order, misfit, moved_grey_rows, way_out
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.sharing import resolved_sharing
 
 
 def _input_shape(
-    arch: Architecture, data: tuple[int, ...], standardized: bool, findings: Findings, pointer: str
+    arch: Architecture,
+    data: tuple[int, ...],
+    layout: RowLayout | None,
+    standardized: bool,
+    findings: Findings,
+    pointer: str,
 ) -> tuple[int, ...] | None:
     """The shape of the student's rows, for rows of shape `data`; None where they do not fit."""
     shape = arch.input_shape or data
@@ -36,6 +41,10 @@ def _input_shape(
             f"rows of shape {list(data)} are standardised for each of {data[0]} elements of the first side; read as "
             f"{list(shape)} that needs {prod(shape)} means, {MAX_STATISTICS} at most: leave `input_shape` out",
         )
+        return None
+    moved = moved_grey_rows(layout, data, shape)
+    if moved is not None:
+        findings.problem(f"{pointer}/input_shape", "layout_mismatch", moved)
         return None
     note = assumed_order(data, shape)
     if note is not None:
@@ -82,7 +91,9 @@ def fitted(arch: _Network, dataset: DatasetFacts, goals: list[Goal], findings: F
     if problem is not None:
         findings.problem(f"{pointer}/inputs", problem.code, problem.detail)
         return arch
-    shape = _input_shape(arch, data, any(dataset.inputs[name].standardize for name in names), findings, pointer)
+    layout = dataset.inputs[names[0]].layout if len(names) == 1 else None
+    standardized = any(dataset.inputs[name].standardize for name in names)
+    shape = _input_shape(arch, data, layout, standardized, findings, pointer)
     outputs = _outputs(arch, goals, findings, pointer)
     if shape is None:
         return arch

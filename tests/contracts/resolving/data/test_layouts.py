@@ -215,3 +215,29 @@ def test_images_of_several_channels_read_by_a_flat_teacher_are_told(shape: tuple
 def test_a_student_that_reads_flat_rows_as_images_is_told() -> None:
     spec = {**TRAIN, "model": {**CONVNET, "input_shape": [3, 8, 8]}}
     assert "order_assumed" in warned(resolved(spec, rows(192)))
+
+
+@pytest.mark.parametrize("layout", ["channels_last", None])
+def test_grey_rows_whose_width_was_moved_to_the_front_are_refused_for_images(layout: str | None) -> None:
+    """Trap: `channels_last` on rows [height, width] transposes them, and sides of 1 are not compared."""
+    model = images().model_copy(update={"input_shape": (1, 8, 6), "inputs": {}})
+    shape = (6, 8) if layout else (8, 6)
+    found = _resolved(DISTILL, rows(*shape, layout=layout), {TEACHER: model})
+    square = model.model_copy(update={"input_shape": (1, 6, 8)})
+    moved = _resolved(DISTILL, rows(6, 8, layout=layout), {TEACHER: square})
+    assert codes(found) == ({("/teachers/0", "layout_mismatch")} if layout else set())
+    assert codes(moved) == ({("/teachers/0", "layout_mismatch")} if layout else set())
+    if layout:
+        assert '"shape": [8, 6, 1]' in moved.problems[0].detail
+    student = {**TRAIN, "model": {**CONVNET, "input_shape": [1, 6, 8]}}
+    assert ("layout_mismatch" in {code for _, code in codes(resolved(student, rows(6, 8, layout=layout)))}) == bool(
+        layout
+    )
+
+
+def test_flat_grey_rows_for_a_teacher_with_its_channels_last_are_read_without_a_word() -> None:
+    for transform in (InputTransform(), InputTransform(layout="channels_last")):
+        model = images().model_copy(update={"input_shape": (8, 8, 1), "inputs": {"x": transform}})
+        found = _resolved(DISTILL, rows(64), {TEACHER: model})
+        assert codes(found) == set()
+        assert "order_assumed" not in warned(found)

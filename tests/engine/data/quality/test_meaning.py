@@ -114,6 +114,7 @@ def test_what_may_be_what_is_declared_passes(case: str) -> None:
         (spec("multilabel", "probabilities"), 100.0 * SIGMOID, "wrong_output", "percent"),
         (spec("multilabel", "logits"), SIGMOID, "wrong_output", "sigmoid would be applied"),
         (spec("multilabel", "logits"), 0.6 * SIGMOID, "wrong_output", "sigmoid would be applied"),
+        (spec("class", "logits"), np.stack([0 * SIGMOID[:, 0], SIGMOID[:, 0]], 1), "wrong_output", "probabilities"),
         (spec("value", std=1e30), LOGITS[:, :1] * 10, "wrong_output", "larger units"),
         (spec("vector"), LOGITS.astype(np.float64) * 1e30, "wrong_output", "larger units"),
         (spec("vector"), np.where(LOGITS > 1, np.inf, LOGITS), "not_finite", "clip"),

@@ -54,6 +54,8 @@ def check_meaning(name: str, spec: OutputSpec, values: Rows) -> None:
             f"`{name}` is infinite in row {_first(np.isinf(values).any(axis=1))}, expected finite numbers: clip them "
             "before uploading, probabilities of exactly 0 to a small number before their logarithm is taken",
         )
+    if isinstance(spec, ClassOutput) and spec.output == "logits" and rows.shape[1] == 2 and not rows[:, 0].any():
+        rows = rows[:, 1:]  # the log-odds of the second class, beside the zero of the first
     match spec:
         case ClassOutput(output="logits" | "probabilities" as output) if rows.shape[1] == 1:
             _check_labels(name, MultilabelOutput(kind="multilabel", output=output), rows)

@@ -114,11 +114,12 @@ def _one_versus_rest_auroc(p: Tensor, labels: Tensor) -> float | None:
 def _multilabel_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranking: bool) -> Metrics:
     logits = label_logits(outputs, spec)
     valid = ~labels.isnan()
+    known = valid.any(dim=0)
     predicted, truth = logits > 0.0, labels > 0.5
     measured: Metrics = {
         "accuracy": float((predicted[valid] == truth[valid]).double().mean()),
         "nll": binary_cross_entropy_with_logits(logits[valid].double(), labels[valid].double()).item(),
-        "macro_f1": _macro_label_f1(predicted & valid, truth & valid),
+        "macro_f1": _macro_label_f1((predicted & valid)[:, known], (truth & valid)[:, known]),
     }
     if ranking:
         measured["auroc"] = _label_auroc(logits.double().sigmoid(), truth, valid)
@@ -126,8 +127,8 @@ def _multilabel_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranki
 
 
 def _macro_label_f1(predicted: Tensor, truth: Tensor) -> float:
-    """Mean F1 over labels, bool [n, labels] both, False where a label is missing. A label without positives in truth
-    and prediction counts as 0 (scikit-learn's default).
+    """Mean F1 over labels of which some row is known, bool [n, labels] both, False where a label is missing. A label
+    without positives in truth and prediction counts as 0 (scikit-learn's default).
     """
     correct = (predicted & truth).sum(dim=0).double()
     total = (predicted.sum(dim=0) + truth.sum(dim=0)).double()

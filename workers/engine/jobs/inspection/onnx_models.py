@@ -22,6 +22,7 @@ from workers.engine.jobs.inspection.graphs.first_trial import TRIAL_SECONDS, Fir
 from workers.engine.jobs.inspection.graphs.folder import MAX_BYTES, is_zip, merged, write
 from workers.engine.jobs.inspection.graphs.inputs import GraphInputs
 from workers.engine.jobs.inspection.graphs.outputs import check_numbers, check_outputs, matched
+from workers.engine.jobs.inspection.graphs.stated_inputs import with_stated_inputs
 from workers.engine.jobs.inspection.graphs.zipmap import cut_zip_maps
 from workers.engine.jobs.inspection.reference import check_reference
 from workers.engine.jobs.inspection.trial import TrialFailedError, try_out
@@ -48,6 +49,7 @@ def inspect_onnx_model(path: Path, manifest: ModelManifest, folder: Path | None 
         path = (folder or path.parent) / CONVERTED
         path.parent.mkdir(parents=True, exist_ok=True)
         write(model, path)
+    manifest, stated = with_stated_inputs(model, manifest)
     graph = _opened(path)
     inputs = GraphInputs.of(graph, manifest)
     trial = FirstTrial.of(graph, inputs, manifest.reference)
@@ -77,7 +79,7 @@ def inspect_onnx_model(path: Path, manifest: ModelManifest, folder: Path | None 
         parameters=stored_numbers(model),
         layers=_layers(model),
         max_batch=graph.fixed_batch,
-        warnings=(*by_place, *notes),
+        warnings=(*stated, *by_place, *notes),
         examples=examples_of(plain),
     )
 

@@ -127,6 +127,10 @@ def test_the_class_names_of_a_classifier_are_taken_with_a_word(
     assert isinstance(spec, ClassOutput)
     assert spec.classes == named
     assert [warning["code"] for warning in facts.warnings] == ([] if named is None else ["class_names_taken"])
+    other = {**output, "classes": [str(label) for label in reversed(labels)]}
+    if named is not None:
+        message = refused("wrong_output", lambda: inspected(classifier(labels, zipmap), tmp_path, outputs={"y": other}))
+        assert "in the order of the graph" in message
     own = inspected(classifier(labels, zipmap), tmp_path, outputs={"y": {**output, "classes": ["a", "b", "c"]}})
     assert own.warnings == ()
 

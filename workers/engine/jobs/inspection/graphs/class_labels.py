@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import onnx
 
+from app.contracts.problems import UserError
 from app.contracts.resources.facts import OutputFacts
 from app.contracts.resources.manifests import ClassOutput
 from workers.engine.jobs.inspection.graphs.walk import graphs_of
@@ -33,8 +34,10 @@ def with_labels(
     outputs: Mapping[str, OutputFacts], labels: tuple[str, ...] | None
 ) -> tuple[dict[str, OutputFacts], tuple[dict[str, str], ...]]:
     """(the outputs, the only class output of as many scores with these names where the manifest gives none; what was
-    taken, as a warning).
+    taken, as a warning). Raises UserError `wrong_output` where the manifest has the same names in another order.
     """
+    for name, facts in outputs.items():
+        _check_order(name, facts, labels)
     fitting = [name for name, facts in outputs.items() if labels is not None and _takes(facts, labels)]
     if labels is None or len(fitting) != 1:
         return dict(outputs), ()
@@ -47,6 +50,18 @@ def with_labels(
     )
     return {**outputs, name: OutputFacts(spec=spec, size=outputs[name].size)}, (
         {"code": "class_names_taken", "message": message},
+    )
+
+
+def _check_order(name: str, facts: OutputFacts, labels: tuple[str, ...] | None) -> None:
+    own = facts.spec.classes if isinstance(facts.spec, ClassOutput) else None
+    if labels is None or own is None or own == labels or sorted(own) != sorted(labels):
+        return
+    place = next(i for i, (a, b) in enumerate(zip(own, labels, strict=True)) if a != b)
+    raise UserError(
+        "wrong_output",
+        f"`{name}`: expected `classes` in the order of the graph's scores, found `{own[place][:60]}` where the graph "
+        f"has `{labels[place][:60]}` (score {place}): list them as the graph does, or leave `classes` out",
     )
 
 
