@@ -10,7 +10,7 @@ OUT ?= digests.json
 QUICK := tests/unit tests/contracts tests/golden \
 	$(addprefix tests/engine/,balancing data losses models training)
 
-.PHONY: help setup demo serve quick test test-all check format bench accuracy multitask-accuracy digests gpu faults golden clean
+.PHONY: help setup demo serve quick test test-all check format bench accuracy accuracy-defaults multitask-accuracy digests gpu faults golden clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -55,6 +55,9 @@ bench: setup     ## the benchmarks; prints figures, no pass or fail
 
 accuracy: setup  ## the accuracy table of every method (about 20 minutes)
 	$(BIN)/python -m tests.benchmarks.accuracy
+
+accuracy-defaults: setup  ## what a spec without settings gets, beside plain settings (a minute)
+	$(BIN)/python -m tests.benchmarks.accuracy.defaults
 
 multitask-accuracy: setup  ## the multi-task table: balancers, sharing, teachers (20 to 25 minutes)
 	$(BIN)/python -m tests.benchmarks.accuracy.multitask

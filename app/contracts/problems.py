@@ -16,6 +16,13 @@ class Problem(Answer):
     detail: str = Field(description="What was expected, what was found, and what can be done about it.")
 
 
+class Chosen(Answer):
+    """A value that the spec left out, and that the service chose."""
+
+    value: int | float | str | dict[str, float | str] = Field(description="The value, as the resolved spec has it.")
+    because: str = Field(description="Why.")
+
+
 ErrorClass = Literal["user", "infrastructure"]
 
 

@@ -15,6 +15,14 @@ from app.db.rows import DatasetRow
 from app.http.pages import Page
 
 
+class Standardization(Answer):
+    """How an input is standardised after `scale`."""
+
+    mean: tuple[float, ...] = Field(description="One for each element of a row's first dimension, or one for all.")
+    std: tuple[float, ...] = Field(description="The standard deviations, as many.")
+    because: str | None = Field(description="Why in this way; null where the manifest says it.")
+
+
 class Dataset(Answer):
     """A dataset."""
 
@@ -34,6 +42,10 @@ class Dataset(Answer):
     encodings: dict[str, InputEncoding] = Field(
         description="By input, the categories in order and the numbers that fill missing ones, once they are known; "
         "without inputs that are read as they stand in the file."
+    )
+    standardization: dict[str, Standardization] = Field(
+        default_factory=dict,
+        description="How each standardised input is standardised, by name.",
     )
     column_counts: dict[str, dict[str, dict[SplitName, ColumnCounts]]] = Field(
         description="By input, column and split: rows with a missing value, and rows whose category is none of those "
@@ -73,6 +85,7 @@ def dataset_view(row: DatasetRow) -> Dataset:
         "csv": manifest.get("csv"),
         "inputs": manifest["inputs"],
         "encodings": {name: each["encoding"] for name, each in inputs.items() if each.get("encoding")},
+        "standardization": {name: each for name, each in inputs.items() if each.get("mean") and each.get("std")},
         "column_counts": {name: each["column_counts"] for name, each in inputs.items() if each.get("column_counts")},
         "targets": manifest.get("targets") or {},
         "statistics": {name: target.get("statistics") or {} for name, target in (facts.get("targets") or {}).items()},

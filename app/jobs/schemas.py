@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, Field
 
 from app.contracts.base import Answer
-from app.contracts.problems import JobError
+from app.contracts.problems import Chosen, JobError
 from app.contracts.specs.jobs import AnySpec, JobKind, SubmittableJob
 from app.contracts.states import JobState
 from app.contracts.wire.events import JobEvent, Progress
@@ -85,6 +85,10 @@ class DryRun(Answer):
     flops: int | None = Field(description="FLOPs of a forward pass of one row; null while the shapes are not known.")
     warnings: tuple[dict[str, str], ...] = Field(
         description="Each with a stable `code` and a `message`; they do not prevent submission."
+    )
+    chosen: dict[str, Chosen] = Field(
+        default_factory=dict,
+        description="What the recipe chose for fields that were left out, by JSON pointer to the field in `spec`.",
     )
 
 

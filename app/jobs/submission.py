@@ -118,6 +118,7 @@ def dry_run(resolution: Resolution) -> DryRun:
         parameters=None if network is None else parameter_count(network),
         flops=None if network is None else flops(network),
         warnings=resolution.warnings,
+        chosen=dict(resolution.chosen),
     )
 
 

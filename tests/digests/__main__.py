@@ -21,6 +21,7 @@ from sklearn.datasets import load_digits
 from tests.demo.console import say
 from tests.demo.service import Curl, Service
 from tests.digests.specs import DATASETS, SPECS, TEACHER
+from tests.plain_training import plain_spec
 
 
 def write_rows(path: Path) -> None:
@@ -55,7 +56,7 @@ def digests_of_job(curl: Curl, url: str, job: str) -> dict[str, str]:
 
 def filled(spec: Any, teacher: str) -> Any:
     """The spec with the teacher's id wherever it says `$TEACHER`."""
-    return json.loads(json.dumps(spec).replace("$TEACHER", teacher))
+    return plain_spec(json.loads(json.dumps(spec).replace("$TEACHER", teacher)))
 
 
 def main(target: Path) -> None:

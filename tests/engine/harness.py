@@ -26,6 +26,7 @@ from app.contracts.wire.events import (
     WarningEvent,
 )
 from app.contracts.wire.orders import DatasetInput, ModelInput, Order, TrainingOutcome
+from tests.plain_training import plain_manifest, plain_spec
 from workers.engine.common.files import sha256_of
 from workers.engine.common.stop import Stop, StopReason
 from workers.engine.data.reading import facts_of, read_dataset
@@ -125,7 +126,7 @@ class EngineHarness:
     def _written(self, identity: str, arrays: Arrays, manifest: dict[str, Any]) -> DatasetInput:
         path = self.folder / ("data.npz" if identity == DATASET else f"{identity}.npz")
         np.savez(path, **arrays)  # type: ignore[arg-type]
-        parsed = DatasetManifest.model_validate_json(json.dumps(MANIFEST | manifest))
+        parsed = DatasetManifest.model_validate_json(json.dumps(plain_manifest(MANIFEST | manifest)))
         facts = facts_of(read_dataset(path, parsed), parsed)
         return DatasetInput(id=identity, manifest=parsed, facts=facts, path=str(path), sha256=sha256_of(path))
 
@@ -157,7 +158,7 @@ class EngineHarness:
         assert self.data is not None
         datasets = {DATASET: self.data, **self.others}
         data = {} if "datasets" in spec else {"dataset": DATASET}
-        parsed = JOB_SPEC.validate_json(json.dumps({**data, **spec}))
+        parsed = JOB_SPEC.validate_json(json.dumps({**data, **plain_spec(spec)}))
         facts = {name: model.facts for name, model in self.models.items()}
         found = resolve(parsed, {name: each.facts for name, each in datasets.items()}, facts, threads=1)
         assert not found.problems, found.problems

@@ -54,7 +54,9 @@ def test_the_exported_weights_are_those_of_the_epoch_that_was_best_on_validation
     report = report_of(harness.run(TRAIN))
     scores = harness.log.series("validation/label/accuracy")
     best = max(score for score in scores if score is not None)
-    assert report.student.epoch == 1 + scores.index(best)
+    losses = harness.log.series("validation/loss")
+    tied = [epoch for epoch, score in enumerate(scores, start=1) if score == best]
+    assert report.student.epoch == min(tied, key=lambda epoch: losses[epoch - 1] or 0.0)
 
 
 def test_distillation_reports_teacher_student_control_and_a_verdict(harness: EngineHarness) -> None:

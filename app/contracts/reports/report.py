@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from app.contracts.base import Answer
+from app.contracts.problems import Chosen
 from app.contracts.reports.baselines import BaselineReport
 from app.contracts.reports.relation import RelationReport
 from app.contracts.reports.search import SearchReport
@@ -291,6 +292,10 @@ class Report(Answer):
         default_factory=dict, description="Comparison of the exported file with torch, by format."
     )
     warnings: tuple[dict[str, str], ...] = Field(default=(), description="Each with a stable `code` and a `message`.")
+    chosen: dict[str, Chosen] = Field(
+        default_factory=dict,
+        description="What the recipe chose for fields that were left out, by JSON pointer to the field in `spec`.",
+    )
     not_measured: dict[str, str] = Field(
         default_factory=dict, description="What could not be measured, with the reason, such as a missing test split."
     )

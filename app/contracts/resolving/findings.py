@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from app.contracts.problems import Problem, listed
+from app.contracts.base import Contract
+from app.contracts.problems import Chosen, Problem, listed
 
 
 @dataclass
@@ -12,6 +13,7 @@ class Findings:
 
     problems: list[Problem] = field(default_factory=list)
     warnings: list[dict[str, str]] = field(default_factory=list)
+    chosen: dict[str, Chosen] = field(default_factory=dict)
     complete: bool = True
 
     def problem(self, pointer: str, code: str, detail: str) -> None:
@@ -21,6 +23,11 @@ class Findings:
     def warn(self, code: str, message: str) -> None:
         """A warning about something that is allowed but may be unintended."""
         self.warnings.append({"code": code, "message": message})
+
+    def choose(self, pointer: str, value: float | str | Contract, because: str) -> None:
+        """A value that was chosen for a field that the spec left out."""
+        document = value.model_dump(mode="json") if isinstance(value, Contract) else value
+        self.chosen[pointer] = Chosen(value=document, because=because)
 
     def unknown(self) -> None:
         """An input is not inspected yet (or not made yet): some checks are made when the job is claimed."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from app.contracts.problems import Problem
+from app.contracts.problems import Chosen, Problem
 from app.contracts.resolving.data.joining import joined_facts
 from app.contracts.resolving.data.mixtures import check_mixture
 from app.contracts.resolving.data.targets import Goal, goal_of, learnable, supervised_goal, unlabelled_goal
@@ -34,13 +34,14 @@ from app.contracts.resolving.distillation.teachers import (
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resolving.multitask.balancing import check_balancing
 from app.contracts.resolving.multitask.baselines import check_baselines
-from app.contracts.resolving.multitask.relations import check_fit, check_relation, with_trunks
+from app.contracts.resolving.multitask.relations import check_fit, check_relation, trunks_are_open, with_trunks
 from app.contracts.resolving.multitask.sharing import with_own_layers
+from app.contracts.resolving.recipe.training import Subject, with_recipe
 from app.contracts.resolving.students.inits import check_init
 from app.contracts.resolving.students.students import fitted
 from app.contracts.resolving.supervision import check_selection, supervised_tasks, supervised_training
 from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
-from app.contracts.specs.architectures import Architecture, Student
+from app.contracts.specs.architectures import Architecture, Student, architecture_of
 from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.jobs import (
     AnyTrainingJob,
@@ -55,7 +56,6 @@ from app.contracts.specs.jobs import (
 )
 from app.contracts.specs.training import PlateauSchedule, TrainingSpec
 
-DEFAULT_EPOCHS = 20
 Models = Mapping[str, ModelFacts | None]
 
 
@@ -70,6 +70,7 @@ class Resolution:
     spec: SubmittableJob
     problems: tuple[Problem, ...]
     warnings: tuple[dict[str, str], ...]
+    chosen: Mapping[str, Chosen]
     complete: bool
 
 
@@ -110,7 +111,7 @@ def _resolve_training(
         if isinstance(spec, MultitaskJob):
             check_relation(spec, [None] * len(spec.tasks), [None] * len(spec.tasks), findings)
     else:
-        spec = _filled(spec, dataset, models, findings)
+        spec = _with_recipe(_filled(spec, dataset, models, findings), dataset, findings)
     if isinstance(spec, MultitaskJob):
         check_balancing(spec, findings)
     _check_distillations(spec, findings)
@@ -118,7 +119,7 @@ def _resolve_training(
     check_views(spec, dataset, models, findings)
     check_search(spec, dataset, findings)
     repeat_warnings(spec, datasets, findings)
-    return Resolution(spec, tuple(findings.problems), tuple(findings.warnings), findings.complete)
+    return Resolution(spec, tuple(findings.problems), tuple(findings.warnings), findings.chosen, findings.complete)
 
 
 def _filled(spec: AnyTrainingJob, dataset: DatasetFacts, models: Models, findings: Findings) -> AnyTrainingJob:
@@ -159,15 +160,26 @@ def _distillations(spec: DistillJob | MultitaskJob) -> list[tuple[str, Distillat
 
 def _preflight(spec: PreflightJob, found: Resolution) -> Resolution:
     problems = tuple(problem.model_copy(update={"pointer": f"/job{problem.pointer}"}) for problem in found.problems)
-    return replace(found, spec=spec.model_copy(update={"job": found.spec}), problems=problems)
+    chosen = {f"/job{pointer}": choice for pointer, choice in found.chosen.items()}
+    return replace(found, spec=spec.model_copy(update={"job": found.spec}), problems=problems, chosen=chosen)
+
+
+def _with_recipe(spec: AnyTrainingJob, dataset: DatasetFacts, findings: Findings) -> AnyTrainingJob:
+    """The job with its training settings chosen, once its network is known."""
+    network = spec.network
+    if network.input_shape is None or network.outputs is None or findings.problems:
+        return spec
+    if trunks_are_open(spec):
+        network = network.model_copy(update={"sharing": "hard"})  # as far as it is known before its trunks are
+    has_teachers = any(True for _ in spec.teacher_refs())
+    subject = Subject(architecture_of(network), dataset.splits.get("train", 0), is_alone=not has_teachers)
+    training = with_recipe(spec.training, subject, findings)
+    _check_warmup(training, -(-subject.rows // (training.batch_size or 1)), findings)
+    return spec.model_copy(update={"training": training})
 
 
 def _training(training: TrainingSpec, dataset: DatasetFacts | None, threads: int, findings: Findings) -> TrainingSpec:
     update: dict[str, object] = {"threads": training.threads or threads}
-    if training.epochs is None and training.steps is None:
-        update["epochs"] = DEFAULT_EPOCHS
-    if dataset is not None and training.warmup:
-        _check_warmup(training, dataset, findings)
     if dataset is not None and not dataset.splits.get("validation"):
         if training.early_stopping is not None:
             findings.problem(
@@ -192,10 +204,9 @@ def _training(training: TrainingSpec, dataset: DatasetFacts | None, threads: int
     return training.model_copy(update=update)
 
 
-def _check_warmup(training: TrainingSpec, dataset: DatasetFacts, findings: Findings) -> None:
-    batches = -(-dataset.splits.get("train", 0) // training.batch_size)
-    steps = training.steps or (training.epochs or DEFAULT_EPOCHS) * batches
-    if training.warmup >= steps:
+def _check_warmup(training: TrainingSpec, batches: int, findings: Findings) -> None:
+    steps = training.steps or (training.epochs or 1) * batches
+    if training.warmup is not None and 0 < steps <= training.warmup:
         findings.warn(
             "warmup_to_the_end",
             f"{training.warmup} steps of warm-up are all of the {steps} steps: the learning rate is never reached",

@@ -114,9 +114,12 @@ class InputFacts(Answer):
         default=None, description="Layout of the rows in the file, where the manifest says it."
     )
     scale: float = 1.0
-    standardize: bool = False
+    standardize: bool = Field(default=False, description="Whether rows are standardised.")
+    because: str | None = Field(
+        default=None, description="Why they are standardised in this way, where the manifest does not say it."
+    )
     mean: tuple[float, ...] | None = Field(
-        default=None, description="Per element of the first dimension, if standardised."
+        default=None, description="Per element of the first dimension, or one for all numbers, if standardised."
     )
     std: tuple[float, ...] | None = None
     encoding: InputEncoding | None = Field(

@@ -274,10 +274,12 @@ class ArrayInput(Contract):
         "`channels_first` states that the first side does.",
     )
     scale: PositiveScale = Field(default=1.0, description="Factor on every number.")
-    standardize: bool = Field(
-        default=False,
-        description="Subtract the mean and divide by the standard deviation of the training split; both are stored "
-        "with the student.",
+    standardize: bool | None = Field(
+        default=None,
+        description="Subtract the mean and divide by the standard deviation of the training split, for each element of "
+        "a row's first dimension; both are stored with the student. When left out, it depends on the numbers: one mean "
+        "and one deviation for all where they are of one kind, as pixels are, else one for each column or channel. "
+        "`standardization` of the dataset says what was chosen and why.",
     )
     missing: Missing | None = Field(
         default=None,

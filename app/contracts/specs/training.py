@@ -1,6 +1,10 @@
-"""How a model is trained: steps, optimizer, schedule, precision, selection."""
+"""How a model is trained: steps, optimizer, schedule, precision, selection.
 
-from typing import Annotated, Any, Literal, Self
+What a spec leaves out is chosen by the recipe (`app.contracts.resolving.recipe`) when its inputs are known, and frozen
+by the first attempt.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -91,19 +95,39 @@ class EarlyStopping(Contract):
 
 
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
+RecipeName = Literal["fast", "default", "best"]
+_RECIPE = "Chosen by the recipe when left out"
 
 
 class TrainingSpec(Contract):
     """Training settings, common to all kinds of job. Equal budgets mean equal optimizer steps."""
 
+    chosen_by_recipe: ClassVar = (
+        "batch_size",
+        "learning_rate",
+        "weight_decay",
+        "schedule",
+        "warmup",
+        "clip_norm",
+        "evaluate_every",
+    )
+    """Fields that the recipe fills in, besides the number of steps."""
+
+    recipe: RecipeName = Field(
+        default="default",
+        description="How settings that are left out are chosen: `default`, `fast` (a third of the steps) or `best` "
+        "(three times the steps). The dry run says what was chosen and why.",
+    )
     epochs: int | None = Field(
         default=None,
         ge=1,
         le=100_000,
-        description="Number of passes over the training split; 20 where neither `epochs` nor `steps` is given.",
+        description=f"Number of passes over the training split. {_RECIPE}, and `steps` too.",
     )
     steps: Count | None = Field(default=None, description="Number of optimizer steps, instead of `epochs`.")
-    batch_size: int = Field(default=64, ge=1, le=65_536, description="Number of rows in an optimizer step.")
+    batch_size: int | None = Field(
+        default=None, ge=1, le=65_536, description=f"Number of rows in an optimizer step. {_RECIPE}."
+    )
     micro_batch_size: int | None = Field(
         default=None,
         ge=1,
@@ -111,29 +135,43 @@ class TrainingSpec(Contract):
         description="Number of rows in memory at once; gradients are accumulated and equal those of the whole batch. "
         "The whole batch when left out.",
     )
-    learning_rate: Rate | RateSearch = Field(
-        default=1e-3, description="Highest learning rate of the schedule, or a search over rates."
+    learning_rate: Rate | RateSearch | None = Field(
+        default=None, description=f"Highest learning rate of the schedule, or a search over rates. {_RECIPE}."
     )
     optimizer: Literal["sgd", "adam", "adamw"] = Field(
         default="adamw", description="sgd with momentum, adam (Kingma 2015), adamw (Loshchilov 2019)."
     )
     momentum: float = Field(default=0.9, ge=0.0, lt=1.0, description="Momentum of sgd; not used by the others.")
-    weight_decay: float = Field(
-        default=0.0, ge=0.0, le=1e3, description="Weight decay: an L2 term for sgd and adam, decoupled for adamw."
+    weight_decay: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=1e3,
+        description="Weight decay: an L2 term for sgd and adam, decoupled for adamw. It applies to matrices and "
+        f"kernels, not to biases and normalisation. {_RECIPE}.",
     )
-    schedule: Schedule = Field(
-        default_factory=lambda: ConstantSchedule(kind="constant"),
+    schedule: Schedule | None = Field(
+        default=None,
         description="Learning rate over the steps: a name, or an object with its settings. Answers always have the "
-        "object. `plateau` follows the validation score instead.",
+        f"object. `plateau` follows the validation score instead. {_RECIPE}.",
     )
-    warmup: int = Field(
-        default=0, ge=0, le=10_000_000, description="Number of steps of linear warm-up before the schedule."
+    warmup: int | None = Field(
+        default=None,
+        ge=0,
+        le=10_000_000,
+        description=f"Number of steps of linear warm-up before the schedule. {_RECIPE}.",
     )
     clip_norm: float | None = Field(
         default=None,
-        gt=0.0,
+        ge=0.0,
         le=1e9,
-        description="Norm to which larger gradients are rescaled; no clipping when left out.",
+        description=f"Norm to which larger gradients are rescaled; 0 for no clipping. {_RECIPE}.",
+    )
+    evaluate_every: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="Number of epochs between two evaluations on the validation split; the last epoch is always "
+        f"evaluated. Early stopping and `plateau` count evaluations. {_RECIPE}.",
     )
     label_smoothing: float = Field(
         default=0.0, ge=0.0, lt=1.0, description="Label smoothing in the loss on labels of class tasks (Szegedy 2016)."
@@ -181,9 +219,9 @@ class TrainingSpec(Contract):
 
     @property
     def rate(self) -> float:
-        """The learning rate. Raises ValueError while it is still to be searched."""
-        if isinstance(self.learning_rate, RateSearch):
-            raise ValueError("the learning rate is still to be searched")
+        """The learning rate. Raises ValueError while it is still to be searched or chosen."""
+        if self.learning_rate is None or isinstance(self.learning_rate, RateSearch):
+            raise ValueError("the learning rate is still to be searched or chosen")
         return self.learning_rate
 
     @property
@@ -195,6 +233,25 @@ class TrainingSpec(Contract):
     def _one_length(self) -> Self:
         if self.epochs is not None and self.steps is not None:
             raise ValueError("give `epochs` or `steps`, not both")
-        if self.micro_batch_size is not None and self.micro_batch_size > self.batch_size:
+        if self.micro_batch_size is not None and self.micro_batch_size > (self.batch_size or self.micro_batch_size):
             raise ValueError("`micro_batch_size` must not be above `batch_size`")
         return self
+
+
+class TrainingSettings(TrainingSpec):
+    """Resolved settings, as the engine trains by them."""
+
+    batch_size: int
+    weight_decay: float
+    schedule: Schedule
+    warmup: int
+    clip_norm: float
+    evaluate_every: int
+
+    @classmethod
+    def of(cls, training: TrainingSpec) -> "TrainingSettings":
+        """The settings of a resolved spec. Raises ValueError where one is still to be chosen."""
+        missing = [name for name in cls.chosen_by_recipe if getattr(training, name) is None]
+        if missing or (training.steps is None and training.epochs is None):
+            raise ValueError(f"the spec is not resolved: {missing or ['steps']}")
+        return cls.model_construct(**dict(training))

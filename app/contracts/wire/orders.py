@@ -16,7 +16,7 @@ from typing import Annotated, Final, Literal, get_args
 from pydantic import Field, TypeAdapter
 
 from app.contracts.base import Answer
-from app.contracts.problems import JobError, Rejection
+from app.contracts.problems import Chosen, JobError, Rejection
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
 from app.contracts.resources.manifests import DatasetManifest, ModelManifest, SplitName
 from app.contracts.specs.jobs import AnySpec
@@ -70,6 +70,7 @@ class Order(Answer):
     lease_seconds: float = 60.0
     memory_bytes: int | None = Field(default=None, description="Address space limit of an inspection.")
     warnings: tuple[dict[str, str], ...] = Field(default=(), description="Warnings of the resolution of the spec.")
+    chosen: dict[str, Chosen] = Field(default_factory=dict, description="What that resolution chose, by pointer.")
 
     def inputs(self) -> tuple[Path, ...]:
         """The local files that the job reads."""

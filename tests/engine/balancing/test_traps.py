@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torchjd.aggregation import MGDA, PCGrad, Sum
 
-from app.contracts.specs.training import TrainingSpec
 from tests.engine.balancing.small_network import (
     AGGREGATORS,
     GRADIENT_METHODS,
@@ -28,6 +27,7 @@ from tests.engine.balancing.small_network import (
     rows,
     trunk_gradient,
 )
+from tests.plain_training import plain_settings
 from workers.engine.balancing import Balancer, Losses
 from workers.engine.balancing.aggregators import scaled_aggregate
 from workers.engine.balancing.rows import Rows
@@ -159,7 +159,7 @@ def test_trap_1_a_balancer_takes_any_number_of_tasks_from_one_step_to_the_next(m
 @pytest.mark.parametrize("method", METHODS)
 def test_trap_2_a_balancer_refuses_the_state_of_another_when_a_job_is_resumed(method: str) -> None:
     balancer = balancer_of(method, (1.0,))
-    learner = Learner("student", network_of(("a",)), [], balancer, TrainingSpec(), 1, torch.device("cpu"))
+    learner = Learner("student", network_of(("a",)), [], balancer, plain_settings(), 1, torch.device("cpu"))
     tensors, state = learner.save()
     learner.load(tensors, state)
     with pytest.raises(ValueError, match="betas"):

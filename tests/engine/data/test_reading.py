@@ -129,7 +129,7 @@ def test_a_row_of_one_number_is_a_row(tmp_path: Path) -> None:
 
 
 def test_the_scale_comes_first_and_the_raw_numbers_stay_as_they_are(tmp_path: Path) -> None:
-    found = images(tmp_path, np.array([[0], [51], [255]], np.uint8), scale=0.2)
+    found = images(tmp_path, np.array([[0], [51], [255]], np.uint8), scale=0.2, standardize=False)
     assert found.inputs["x"].tolist() == [[0], [51], [255]]
     assert apply(found.inputs["x"], found.transforms["x"]).flatten().tolist() == pytest.approx([0.0, 10.2, 51.0])
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from app.contracts.resources.manifests import ClassOutput, OutputSpec
 from app.contracts.specs.architectures import Mlp
 from app.contracts.specs.distillation import KdTerm, MseTerm
-from app.contracts.specs.training import TrainingSpec
+from tests.plain_training import plain_settings
 from workers.engine.balancing.fixed import Fixed
 from workers.engine.data.columns import Rows
 from workers.engine.data.dataset import TargetColumn
@@ -99,7 +99,7 @@ def mlp(inputs: int, outputs: int, seed: int = 0, **changes: Any) -> Network:
 
 
 def member_of(network: Network, task: Task, **training: Any) -> Learner:
-    return Learner("student", network, [task], Fixed([1.0]), TrainingSpec(**training), 100, CPU)
+    return Learner("student", network, [task], Fixed([1.0]), plain_settings(**training), 100, CPU)
 
 
 def counts_of(task: Task, batch: Rows) -> Counts:

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from app.contracts.specs.training import TrainingSpec
 from tests.engine.harness import STUDENT, EngineHarness, report_of
 from tests.engine.jobs.distillation.method_specs import TRAINING, add_teachers, soft
+from tests.plain_training import plain_settings
 from workers.engine.training.lr_schedules import Plateau
 
 SCORES = [0.1, 0.5, 0.4, 0.5, 0.3, 0.52, 0.6, 0.6, math.nan, 0.6, 0.61, 0.2, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
@@ -17,7 +17,7 @@ SCORES = [0.1, 0.5, 0.4, 0.5, 0.3, 0.52, 0.6, 0.6, math.nan, 0.6, 0.61, 0.2, 0.1
 @pytest.mark.parametrize("min_delta", [0.0, 0.05])
 def test_the_rate_is_that_of_torchs_scheduler(patience: int, min_delta: float) -> None:
     settings = {"factor": 0.5, "patience": patience, "min_delta": min_delta, "min_rate": 0.01}
-    training = TrainingSpec.model_validate({"learning_rate": 0.2, "schedule": {"kind": "plateau", **settings}})
+    training = plain_settings(learning_rate=0.2, schedule={"kind": "plateau", **settings})
     plateau = Plateau.of(training)
     assert plateau is not None
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.2)
@@ -33,7 +33,7 @@ def test_the_rate_is_that_of_torchs_scheduler(patience: int, min_delta: float) -
 
 def test_a_rate_below_the_least_one_is_not_raised() -> None:
     schedule = {"kind": "plateau", "patience": 0, "min_rate": 0.5}
-    plateau = Plateau.of(TrainingSpec.model_validate({"learning_rate": 0.1, "schedule": schedule}))
+    plateau = Plateau.of(plain_settings(learning_rate=0.1, schedule=schedule))
     assert plateau is not None
     plateau.record(math.nan)
     assert plateau.rate == 0.1
@@ -45,7 +45,7 @@ def test_the_rate_falls_after_epochs_that_are_no_better_and_the_series_says_so(h
     training = {"epochs": 10, "batch_size": 16, "learning_rate": 0.05, "warmup": 4, "schedule": schedule}
     harness.run({"kind": "train", "target": "label", "model": STUDENT, "training": training})
     rates = harness.log.series("train/learning_rate")
-    follow = Plateau.of(TrainingSpec.model_validate({"learning_rate": 0.05, "schedule": schedule}))
+    follow = Plateau.of(plain_settings(learning_rate=0.05, schedule=schedule))
     assert follow is not None
     wanted = []
     for score in harness.log.series("validation/label/accuracy"):

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from app.contracts.specs.architectures import Mlp
-from app.contracts.specs.training import TrainingSpec
+from app.contracts.specs.training import TrainingSettings
 from tests.engine.harness import EngineHarness
+from tests.plain_training import plain_settings
 from workers.engine.losses.label_losses import class_loss
 from workers.engine.models import build, initialise
 from workers.engine.training.lr_schedules import learning_rate
@@ -20,8 +21,8 @@ RATE = 0.2
 STEPS = 101
 
 
-def training(**spec: Any) -> TrainingSpec:
-    return TrainingSpec.model_validate({"learning_rate": RATE, **spec})
+def training(**spec: Any) -> TrainingSettings:
+    return plain_settings(**{"learning_rate": RATE, **spec})
 
 
 def rates(steps: int = STEPS, **spec: Any) -> list[float]:
@@ -84,10 +85,10 @@ def test_a_job_steps_by_the_rates_of_its_schedule(harness: EngineHarness, schedu
 
 def stepped(gradients: list[float], start: float = 2.0, **spec: Any) -> float:
     """One weight in float64 after steps with these gradients."""
-    weight = nn.Parameter(torch.tensor([start], dtype=torch.float64))
+    weight = nn.Parameter(torch.tensor([[start]], dtype=torch.float64))
     optimizer = make_optimizer(training(**spec), [weight])
     for gradient in gradients:
-        weight.grad = torch.tensor([gradient], dtype=torch.float64)
+        weight.grad = torch.tensor([[gradient]], dtype=torch.float64)
         optimizer.step()
     return float(weight.detach())
 
@@ -120,7 +121,7 @@ def test_adam_adds_decay_to_the_gradient_and_adamw_shrinks_the_weight_apart_from
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_the_rate_that_is_set_is_the_rate_of_the_next_step(optimizer: str) -> None:
-    weight = nn.Parameter(torch.tensor([2.0], dtype=torch.float64))
+    weight = nn.Parameter(torch.tensor([[2.0]], dtype=torch.float64))
     made = make_optimizer(training(optimizer=optimizer), [weight])
     set_learning_rate(made, 0.0)
     weight.grad = torch.ones_like(weight)

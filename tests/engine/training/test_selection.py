@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from app.contracts.specs.training import TrainingSpec
 from tests.engine.balancing.small_network import fixed, network_of
 from tests.engine.harness import STUDENT, TEACHER, EngineHarness, blobs, report_of
+from tests.plain_training import plain_settings
 from workers.engine.data.reading import read_dataset
 from workers.engine.training.learner import Learner
 
@@ -29,17 +29,17 @@ DISTILL: dict[str, Any] = {
 
 
 def learner_of(**spec: Any) -> Learner:
-    training = TrainingSpec.model_validate(spec)
+    training = plain_settings(**spec)
     return Learner("student", network_of(("label",)), [], fixed((1.0,)), training, 100, torch.device("cpu"))
 
 
-def judged(learner: Learner, values: list[float]) -> None:
+def judged(learner: Learner, values: list[float], losses: list[float | None] | None = None) -> None:
     """Epochs 1, 2, 3 … with these scores, until the learner stops; its weights say which epoch they are from."""
     for epoch, value in enumerate(values, start=1):
         if not learner.stopped:
             with torch.no_grad():
                 learner.network.head("label").bias.fill_(float(epoch))
-            learner.record_score(value, epoch)
+            learner.record_score(value, epoch, loss=1.0 if losses is None else losses[epoch - 1])
 
 
 def kept(learner: Learner, last: int) -> tuple[int, float]:
@@ -60,6 +60,28 @@ def test_the_first_epoch_with_the_best_finite_score_is_kept(values: list[float],
     learner = learner_of()
     judged(learner, values)
     assert kept(learner, len(values)) == (best, best)
+
+
+@pytest.mark.parametrize(
+    ("losses", "best"),
+    [
+        ([0.9, 0.7, 0.8], 2),
+        ([0.7, 0.7, 0.7], 1),
+        ([None, 0.7, math.nan], 2),
+        ([math.nan, None, math.inf], 1),
+    ],
+)
+def test_of_equal_scores_the_epoch_of_the_lowest_loss_is_kept(losses: list[float | None], best: int) -> None:
+    learner = learner_of()
+    judged(learner, [0.5, 0.5, 0.5], losses)
+    assert kept(learner, 3) == (best, best)
+
+
+def test_a_lower_loss_never_beats_a_higher_score_and_does_not_count_as_an_improvement() -> None:
+    learner = learner_of(early_stopping={"patience": 2})
+    judged(learner, [0.5, 0.4, 0.5, 0.6], [0.9, 0.1, 0.2, 0.1])
+    assert learner.stopped
+    assert kept(learner, 4) == (3, 3.0)
 
 
 def test_without_a_finite_score_or_when_asked_for_it_is_the_last_epoch() -> None:

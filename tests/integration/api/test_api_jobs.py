@@ -40,7 +40,7 @@ async def test_a_job_is_accepted_and_queued(any_harness: ApiHarness) -> None:
     assert answer.headers["location"] == f"/v1/jobs/{job['id']}"
     assert (job["object"], job["kind"], job["state"], job["name"]) == ("job", "train", "queued", "first")
     assert (job["attempt"], job["student"], job["error"], job["labels"]) == (0, None, None, {"team": "vision"})
-    assert job["spec"]["training"]["batch_size"] == 64
+    assert job["spec"]["training"]["batch_size"] is None, "what the recipe chooses is frozen by the first attempt"
     assert await any_harness.get(f"/v1/jobs/{job['id']}") == job
 
 
@@ -51,7 +51,7 @@ async def test_a_dry_run_resolves_and_writes_nothing(any_harness: ApiHarness) ->
     assert found["complete"] is True
     assert found["spec"]["model"]["input_shape"] == [4]
     assert found["spec"]["target"] == "digit"
-    assert found["spec"]["training"]["epochs"] == 20
+    assert found["spec"]["training"]["steps"] == found["chosen"]["/training/steps"]["value"] == 1500
     assert found["parameters"] == 4 * 3 + 3 + 3 * 2 + 2
     assert found["flops"] == 2 * (4 * 3 + 3 * 2)
     assert (await any_harness.get("/v1/jobs"))["data"] == []

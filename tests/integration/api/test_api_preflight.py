@@ -35,7 +35,7 @@ async def test_a_preflight_is_accepted_with_its_job_inside(any_harness: ApiHarne
         {"team": "vision"},
     )
     assert job["spec"]["job"]["kind"] == "train"
-    assert job["spec"]["job"]["training"]["batch_size"] == 64
+    assert job["spec"]["job"]["training"]["recipe"] == "default"
     plain = await any_harness.submit(spec)
     listed = [each["id"] for each in (await any_harness.get("/v1/jobs?kind=preflight"))["data"]]
     assert listed == [job["id"]]

@@ -38,6 +38,7 @@ from workers.engine.data.quality.statistics import target_statistics
 from workers.engine.data.rows.deviation import divisor
 from workers.engine.data.rows.layout import arranged
 from workers.engine.data.rows.precision import rounded
+from workers.engine.data.rows.standardization import Standardization, chosen
 from workers.engine.data.splits import split_by_column, split_by_fractions
 from workers.engine.data.tables.category import read_categories
 from workers.engine.data.tables.groups import groups_of
@@ -231,9 +232,16 @@ def transform_of(
     if isinstance(spec, CategoryInput):
         return InputTransform(encoding=encoding, columns=columns)
     indicators = raw.shape[1] // 2 if encoding is not None and encoding.missing == "indicator" else 0
-    if not spec.standardize and (not indicators or spec.scale == 1.0):
+    way, _ = standardization_of(spec, raw, train, indicators)
+    if way == "none" and (not indicators or spec.scale == 1.0):
         return InputTransform(scale=spec.scale, encoding=encoding, columns=columns)
-    if spec.standardize:
+    if way == "all":
+        mean, deviation = _statistics(raw[train].flatten(1).reshape(-1, 1), spec.scale)
+        _check_scale(f"input `{name}`", mean.tolist(), deviation.tolist())
+        return InputTransform(
+            scale=spec.scale, mean=float(mean), std=float(deviation), encoding=encoding, columns=columns
+        )
+    if way == "elements":
         mean, deviation = _statistics(raw[train], spec.scale)
     else:
         mean, deviation = torch.zeros(raw.shape[1]), torch.ones(raw.shape[1])
@@ -244,6 +252,15 @@ def transform_of(
     return InputTransform(
         scale=spec.scale, mean=tuple(means), std=tuple(deviations), encoding=encoding, columns=columns
     )
+
+
+def standardization_of(
+    spec: ArrayInput, raw: Tensor, train: Tensor, indicators: int = 0
+) -> tuple[Standardization, str | None]:
+    """(how an input is standardised, why where the manifest does not say it)."""
+    if spec.standardize is not None:
+        return ("elements" if spec.standardize else "none"), None
+    return ("elements", "indicators of missing numbers stay as they are") if indicators else chosen(raw[train])
 
 
 def _statistics(raw: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -268,17 +285,31 @@ def facts_of(dataset: Dataset, manifest: DatasetManifest) -> DatasetFacts:
 
 def _input_facts(dataset: Dataset, name: str, spec: InputSpec) -> InputFacts:
     transform = dataset.transforms[name]
+    way, because = _way(dataset, name, spec)
     return InputFacts(
         shape=tuple(dataset.inputs[name].shape[1:]),
         layout=spec.layout if isinstance(spec, ArrayInput) else None,
         scale=transform.scale,
-        standardize=isinstance(spec, ArrayInput) and spec.standardize,
-        mean=transform.mean if isinstance(transform.mean, tuple) else None,
-        std=transform.std if isinstance(transform.std, tuple) else None,
+        standardize=way != "none",
+        because=because,
+        mean=None if way == "none" else _as_tuple(transform.mean),
+        std=None if way == "none" else _as_tuple(transform.std),
         encoding=transform.encoding,
         columns=transform.columns,
         column_counts={column: dict(use.counts) for column, use in dataset.uses.get(name, {}).items()},
     )
+
+
+def _way(dataset: Dataset, name: str, spec: InputSpec) -> tuple[Standardization, str | None]:
+    if not isinstance(spec, ArrayInput):
+        return "none", None
+    encoding, raw = dataset.transforms[name].encoding, dataset.inputs[name]
+    indicators = raw.shape[1] // 2 if encoding is not None and encoding.missing == "indicator" else 0
+    return standardization_of(spec, raw, dataset.splits["train"], indicators)
+
+
+def _as_tuple(statistic: float | tuple[float, ...]) -> tuple[float, ...]:
+    return statistic if isinstance(statistic, tuple) else (statistic,)
 
 
 def value_statistics(column: TargetColumn, rows: Tensor) -> tuple[float, float]:

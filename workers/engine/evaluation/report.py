@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from app.contracts.problems import Chosen
 from app.contracts.reports.baselines import BaselineReport
 from app.contracts.reports.relation import RelationReport
 from app.contracts.reports.report import (
@@ -78,6 +79,7 @@ class ReportParts:
     reliability: Mapping[str, dict[str, tuple[ReliabilityBin, ...]]] = field(default_factory=dict)
     export: Mapping[str, OnnxCheck] = field(default_factory=dict)
     warnings: Sequence[dict[str, str]] = ()
+    chosen: Mapping[str, Chosen] = field(default_factory=dict)
     not_measured: Mapping[str, str] = field(default_factory=dict)
     micro_batch_size: int | None = None
     exact_accumulation: bool = True
@@ -109,6 +111,7 @@ def build_report(parts: ReportParts) -> Report:
         reliability=dict(parts.reliability),
         export=dict(parts.export),
         warnings=tuple(parts.warnings),
+        chosen=dict(parts.chosen),
         not_measured={**evaluation.not_measured, **parts.not_measured},
         micro_batch_size=parts.micro_batch_size,
         exact_accumulation=parts.exact_accumulation,

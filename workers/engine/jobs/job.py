@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from app.contracts.problems import Chosen
 from app.contracts.specs.jobs import AnyTrainingJob
 from app.contracts.wire.events import ChildEvent, PhaseEvent, WarningEvent
 from app.contracts.wire.orders import Order
@@ -23,6 +24,8 @@ class Job:
         self.device = torch.device(order.device)
         self.warnings: list[dict[str, str]] = []
         """{code, message} of each warning, for the report."""
+        self.chosen: dict[str, Chosen] = {}
+        """What the recipe chose, for the report."""
         self.seconds: dict[str, float] = {}
         """Seconds of the finished phases."""
         self.phase = "starting"
@@ -58,14 +61,17 @@ class Job:
         return Path(self.order.checkpoints_dir)
 
     def warn_of_spec(self) -> None:
-        """Emit the warnings of the resolution of the spec, as the first attempt received them.
+        """Emit the warnings of the resolution of the spec, and take over what it chose, as the first attempt received
+        them.
 
-        Later attempts receive the resolved spec with all defaults, which gives no such warnings.
+        Later attempts receive the resolved spec with all defaults, which gives no warnings and leaves no choice.
         """
         path = self.checkpoints / "warnings.json"
         document = read_document(path)
         if document is None:
-            document = {"warnings": list(self.order.warnings)}
+            chosen = {pointer: each.model_dump(mode="json") for pointer, each in self.order.chosen.items()}
+            document = {"warnings": list(self.order.warnings), "chosen": chosen}
             write_document(path, document)
+        self.chosen = {pointer: Chosen(**each) for pointer, each in document.get("chosen", {}).items()}
         for warning in document["warnings"]:
             self.emit(WarningEvent(code=warning["code"], message=warning["message"]))

@@ -65,6 +65,7 @@ def _parts(trained: Trained, evaluated: Evaluated, exported: Exported) -> Report
         reliability=analysis.reliability,
         export=exported.checks,
         warnings=job.warnings,
+        chosen=job.chosen,
         not_measured=_not_measured(trained),
         micro_batch_size=trained.micro_batch_size,
         exact_accumulation=trained.exact_accumulation,

@@ -56,4 +56,4 @@ class Trained:
     def dataset_uses(self) -> list[DatasetUse]:
         """The number of trained rows of each dataset, and its share of the batches."""
         rows = learnable_rows([each.student for each in self.tasks], self.data.split("train"))
-        return dataset_uses(self.job.order, self.data.dataset, rows, self.job.spec.training.batch_size)
+        return dataset_uses(self.job.order, self.data.dataset, rows, self.run_spec.training.batch_size)

@@ -1,6 +1,7 @@
 """A job's spec in one form for `train`, `distill` and `multitask`."""
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, assert_never
 
 from app.contracts.specs.architectures import Architecture, Init, architecture_of
@@ -16,7 +17,7 @@ from app.contracts.specs.jobs import (
 )
 from app.contracts.specs.phases import Phase
 from app.contracts.specs.relations import EstimatedRelation
-from app.contracts.specs.training import TrainingSpec
+from app.contracts.specs.training import TrainingSettings
 from workers.engine.tasks.relation import (
     AppliedRelation,
     applied_relation,
@@ -83,14 +84,14 @@ class RunSpec:
             case _:
                 assert_never(spec)
 
-    @property
-    def training(self) -> TrainingSpec:
-        """Batches, steps, optimizer, selection."""
-        return self.spec.training
+    @cached_property
+    def training(self) -> TrainingSettings:
+        """Batches, steps, optimizer, selection. Raises ValueError where the spec is not resolved."""
+        return TrainingSettings.of(self.spec.training)
 
     def with_training(self, **changes: Any) -> "RunSpec":
         """A copy with other training settings. Changes are not validated: they come from the engine."""
-        training = self.training.model_copy(update=changes)
+        training = self.spec.training.model_copy(update=changes)
         return replace(self, spec=self.spec.model_copy(update={"training": training}))
 
     @property

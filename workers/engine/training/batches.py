@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from app.contracts.specs.training import TrainingSpec
+from app.contracts.specs.training import TrainingSettings
 from workers.engine.data.mixture import Mixture
 from workers.engine.data.order import epoch_order
 
@@ -18,7 +18,7 @@ class BatchSchedule:
     fill (see `Mixture`).
     """
 
-    training: TrainingSpec
+    training: TrainingSettings
     rows: Tensor
     validation: Tensor
     mixture: Mixture | None = None

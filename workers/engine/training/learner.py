@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from app.contracts.specs.phases import Phase
-from app.contracts.specs.training import TrainingSpec
+from app.contracts.specs.training import TrainingSettings
 from app.contracts.wire.events import MetricPoint
 from workers.engine.balancing import Balancer, Losses, Parameters, Shared
 from workers.engine.common.seeds import seed_step
@@ -36,6 +36,8 @@ class BestSoFar:
 
     weights: dict[str, Tensor] = field(default_factory=dict)
     score: float | None = None
+    loss: float = inf
+    """The validation loss of that epoch; of equal scores, the one of lower loss is better."""
     epoch: int = 0
     waited: int = 0
     """Epochs without improvement since then."""
@@ -53,7 +55,7 @@ class Learner:
         network: Network,
         tasks: Sequence[Task],
         balancer: Balancer,
-        training: TrainingSpec,
+        training: TrainingSettings,
         steps: int,
         device: torch.device,
         group: str | None = None,
@@ -168,7 +170,7 @@ class Learner:
         if self.observer is not None:
             self.observer.measure_after(self, step, epoch)
         self.gradient_check.check(step + 1)
-        if self._training.clip_norm is not None:
+        if self._training.clip_norm > 0.0:
             self.balancer.clip(self.parameters, self._training.clip_norm)
         set_learning_rate(self.optimizer, self._rate(step))
         self.optimizer.step()
@@ -203,7 +205,7 @@ class Learner:
 
     def end_epoch(self, inputs: Inputs, validation: Rows, epoch: int, step: int) -> list[MetricPoint]:
         self.balancer.end_epoch()
-        if len(validation) == 0:
+        if len(validation) == 0 or not (epoch % self._training.evaluate_every == 0 or self.steps == self._all_steps):
             return []
         result = validate(self, inputs, validation, ranking=self._training.select_by == "auroc")
         score = result.score(self, self._training)
@@ -212,24 +214,26 @@ class Learner:
             series = f"{self.prefix}train/learning_rate"
             points.append(MetricPoint(series=series, step=step, epoch=epoch, value=self._rate(step - 1)))
         if score is not None:
-            self.record_score(score, epoch)
+            self.record_score(score, epoch, result.loss)
             if self.plateau is not None:
                 self.plateau.record(score)
         return points
 
-    def record_score(self, score: float, epoch: int) -> None:
-        """Save the weights if they are the best so far, else count an epoch without improvement.
+    def record_score(self, score: float, epoch: int, loss: float | None) -> None:
+        """Save the weights if they are the best so far; of equal scores those of the lower loss are. An epoch without a
+        higher score counts as one without improvement.
 
         A score that is not finite is never the best, as no later score would compare greater than NaN.
         """
         best, stopping = self.best, self._training.early_stopping
         previous = -inf if best.score is None else best.score
-        if isfinite(score) and score > previous + (stopping.min_delta if stopping else 0.0):
-            best.score, best.epoch, best.waited = score, epoch, 0
+        loss = inf if loss is None or not isfinite(loss) else loss
+        is_higher = isfinite(score) and score > previous + (stopping.min_delta if stopping else 0.0)
+        if is_higher or (score == best.score and loss < best.loss):
+            best.score, best.loss, best.epoch = score, loss, epoch
             if self._training.select_by != "last":
                 best.weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-        else:
-            best.waited += 1
+        best.waited = 0 if is_higher else best.waited + 1
         self.stopped = stopping is not None and best.waited >= stopping.patience
 
     def take_points(self) -> list[MetricPoint]:
@@ -261,7 +265,8 @@ class Learner:
                 "observer": self.observer.state() if self.observer is not None else {},
             },
         )
-        best = {"score": self.best.score, "epoch": self.best.epoch, "waited": self.best.waited}
+        loss = self.best.loss if isfinite(self.best.loss) else None
+        best = {"score": self.best.score, "loss": loss, "epoch": self.best.epoch, "waited": self.best.waited}
         plateau = {"plateau": self.plateau.state()} if self.plateau is not None else {}
         return tensors, {"best": best, "steps": self.steps, "stopped": self.stopped, "filled": filled, **plateau}
 
@@ -276,7 +281,8 @@ class Learner:
         if self.observer is not None:
             self.observer.load_state(with_prefix("observer", state_tensors), device)
         weights = {name: value.to(device) for name, value in with_prefix("best", state_tensors).items()}
-        self.best = BestSoFar(weights, **state["best"])
+        best = state["best"]
+        self.best = BestSoFar(weights, **{**best, "loss": inf if best.get("loss") is None else best["loss"]})
         self.steps, self.stopped = state["steps"], state["stopped"]
         if self.plateau is not None:
             self.plateau.load(state["plateau"])

@@ -14,7 +14,7 @@ from app.contracts.specs.training import (
     PlateauSchedule,
     Schedule,
     StepSchedule,
-    TrainingSpec,
+    TrainingSettings,
 )
 
 
@@ -45,7 +45,7 @@ def factor(schedule: Schedule, share: float) -> float:
             assert_never(schedule)
 
 
-def learning_rate(training: TrainingSpec, step: int, steps: int) -> float:
+def learning_rate(training: TrainingSettings, step: int, steps: int) -> float:
     """The learning rate of optimizer step `step` (0 to steps - 1): linear warm-up, then the schedule."""
     warmup = min(training.warmup, steps)
     if step < warmup:
@@ -70,7 +70,7 @@ class Plateau:
     """Epochs without improvement since then, or since the last reduction."""
 
     @classmethod
-    def of(cls, training: TrainingSpec) -> "Plateau | None":
+    def of(cls, training: TrainingSettings) -> "Plateau | None":
         """The state before the first epoch; None for other schedules."""
         schedule = training.schedule
         return cls(schedule, training.rate) if isinstance(schedule, PlateauSchedule) else None

@@ -1,29 +1,52 @@
 """Optimizers by name, with torch's fused kernels: one pass over all parameters, no host work in each step."""
 
 from collections.abc import Iterable
-from typing import assert_never
+from typing import Any, Final, assert_never
 
 import torch
 from torch import Tensor, nn
 
-from app.contracts.specs.training import TrainingSpec
+from app.contracts.specs.training import TrainingSettings
+
+POSITION: Final = "places"
+"""The entry of a parameter group with the places of its parameters in the network."""
 
 
-def make_optimizer(training: TrainingSpec, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Sgd (with momentum), adam (Kingma 2015; decay as an L2 term) or adamw (Loshchilov 2019; decoupled decay)."""
-    trained, rate, decay = list(parameters), training.rate, training.weight_decay
+def make_optimizer(
+    training: TrainingSettings, parameters: Iterable[nn.Parameter], *, stacked: bool = False
+) -> torch.optim.Optimizer:
+    """Sgd (with momentum), adam (Kingma 2015; decay as an L2 term) or adamw (Loshchilov 2019; decoupled decay).
+
+    Weights decay where they are matrices or kernels, not where they are biases or scales of a normalisation.
+    `stacked`: every parameter has a first dimension of candidates.
+    """
+    rate, groups = training.rate, _groups(list(parameters), training.weight_decay, 3 if stacked else 2)
     match training.optimizer:
         case "sgd":
-            sgd = torch.optim.SGD(trained, lr=rate, momentum=training.momentum, weight_decay=decay, fused=True)
+            sgd = torch.optim.SGD(groups, lr=rate, momentum=training.momentum, fused=True)
             if training.momentum > 0.0:
                 _zero_momentum(sgd)
             return sgd
         case "adam":
-            return torch.optim.Adam(trained, lr=rate, weight_decay=decay, fused=True)
+            return torch.optim.Adam(groups, lr=rate, fused=True)
         case "adamw":
-            return torch.optim.AdamW(trained, lr=rate, weight_decay=decay, fused=True)
+            return torch.optim.AdamW(groups, lr=rate, fused=True)
         case _:
             assert_never(training.optimizer)
+
+
+def _groups(parameters: list[nn.Parameter], decay: float, sides: int) -> list[dict[str, Any]]:
+    """One group, or where weights decay two. `POSITION` of a group has its parameters' places in the network."""
+    places = list(range(len(parameters)))
+    if decay == 0.0:
+        parts = [(places, 0.0)]
+    else:
+        matrices = [place for place in places if parameters[place].dim() >= sides]
+        others = [place for place in places if parameters[place].dim() < sides]
+        parts = [(part, own) for part, own in ((matrices, decay), (others, 0.0)) if part]
+    return [
+        {"params": [parameters[place] for place in part], "weight_decay": own, POSITION: part} for part, own in parts
+    ]
 
 
 def _zero_momentum(sgd: torch.optim.SGD) -> None:
@@ -41,11 +64,16 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
+def _places(optimizer: torch.optim.Optimizer) -> list[int]:
+    """The place in the network of each parameter, in the order in which the optimizer counts them."""
+    return [place for group in optimizer.param_groups for place in group[POSITION]]
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The state of an optimizer, by `<index of the parameter>/<name>`."""
-    states = optimizer.state_dict()["state"]
+    """The state of an optimizer, by `<place of the parameter in the network>/<name>`."""
+    states, places = optimizer.state_dict()["state"], _places(optimizer)
     return {
-        f"{index}/{key}": value
+        f"{places[index]}/{key}": value
         for index, entries in states.items()
         for key, value in entries.items()
         if isinstance(value, Tensor)
@@ -54,8 +82,9 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """The inverse of `optimizer_tensors`."""
+    indices = {place: index for index, place in enumerate(_places(optimizer))}
     states: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
-        index, key = name.split("/", 1)
-        states.setdefault(int(index), {})[key] = value
+        place, key = name.split("/", 1)
+        states.setdefault(indices[int(place)], {})[key] = value
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -9,7 +9,7 @@ import torch
 from app.contracts.problems import UserError
 from app.contracts.specs.distillation import TaskKind
 from app.contracts.specs.supervision.metrics import METRICS, MetricName, as_score
-from app.contracts.specs.training import TrainingSpec
+from app.contracts.specs.training import TrainingSettings
 from app.contracts.wire.events import MetricPoint
 from workers.engine.common.eval_mode import evaluating
 from workers.engine.data.columns import Rows
@@ -27,7 +27,7 @@ class Validation:
     loss: float | None
     metrics: dict[str, Metrics]
 
-    def score(self, learner: NetworkLearner, training: TrainingSpec) -> float | None:
+    def score(self, learner: NetworkLearner, training: TrainingSettings) -> float | None:
         """The selection score, higher is better: the mean over the tasks of their scores or of the metric that the spec
         names, or minus the loss where the spec selects by loss or there are no labels; None where there is no loss
         either. A single-task baseline without the named metric is scored by its task's own.

@@ -6,7 +6,7 @@ candidate; the winner is trained again as a single learner. See `can_train_toget
 where a step is dominated by the dispatch of small operations.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import inf, isfinite
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from app.contracts.specs.training import PlateauSchedule, TrainingSpec
+from app.contracts.specs.training import PlateauSchedule, TrainingSettings
 from app.contracts.wire.events import MetricPoint
 from workers.engine.balancing import Parameters, Shared
 from workers.engine.data.columns import Rows
@@ -38,13 +38,15 @@ from workers.engine.training.validation import selection_score
 NAME = "search"
 
 
-def can_train_together(tasks: Sequence[Task], networks: Sequence[Network], trainings: Sequence[TrainingSpec]) -> bool:
+def can_train_together(
+    tasks: Sequence[Task], networks: Sequence[Network], trainings: Sequence[TrainingSettings]
+) -> bool:
     """Whether candidates differ in temperatures and loss weights only, without BatchNorm, dropout or augmentation.
 
     The schedule `plateau` gives each candidate a learning rate of its own, and one optimizer has one.
     """
     first = trainings[0]
-    plain = first.clip_norm is None and first.micro_batch_size is None and first.early_stopping is None
+    plain = first.micro_batch_size is None and first.early_stopping is None
     plain = plain and not isinstance(first.schedule, PlateauSchedule)
     same = all(training == first for training in trainings) and plain and first.views is None
     stateless = not any(_has_state_or_noise(module) for module in networks[0].modules())
@@ -94,7 +96,7 @@ class VectorisedLearners:
         self,
         tasks: Sequence[Task],
         networks: Sequence[Network],
-        training: TrainingSpec,
+        training: TrainingSettings,
         steps: int,
         device: torch.device,
         prefix: str = "",
@@ -110,7 +112,7 @@ class VectorisedLearners:
         self._temperatures = torch.tensor(
             [[_fixed_temperature(term) or 1.0 for term in task.terms] for task in tasks], device=device
         )
-        self._optimizer = make_optimizer(training, list(self._weights.values()))
+        self._optimizer = make_optimizer(training, list(self._weights.values()), stacked=True)
         terms = [f"{tasks[0].name}/{term.name}" for term in tasks[0].terms]
         self._gradient_check = GradientCheck(f"{prefix}train/", [(terms, self.parameters.all)], device)
         self._recorder = LossRecorder(f"{prefix}train/", [f"{k}/loss" for k in range(len(tasks))], steps, device)
@@ -174,12 +176,16 @@ class VectorisedLearners:
 
     def end_step(self, step: int, epoch: int) -> None:
         self._gradient_check.check(step + 1)
+        if self._training.clip_norm > 0.0:
+            _clip_each(self._weights.values(), self._training.clip_norm)
         set_learning_rate(self._optimizer, learning_rate(self._training, step, self._steps))
         self._optimizer.step()
         self._recorder.add([torch.stack(self._totals).mean(), *self._totals], step + 1, epoch)
 
     def end_epoch(self, inputs: Inputs, validation: Rows, epoch: int, step: int) -> list[MetricPoint]:
         """Score every candidate on the validation rows."""
+        if not (epoch % self._training.evaluate_every == 0 or step == self._steps):
+            return []
         task = self.tasks[0]
         counts = [int(term.counted[validation.host].sum()) for term in task.terms]
         with torch.no_grad():
@@ -236,6 +242,15 @@ class VectorisedLearners:
 
     def is_finite(self) -> bool:
         return are_finite([*self._weights.values(), *optimizer_tensors(self._optimizer).values()])
+
+
+def _clip_each(weights: Iterable[nn.Parameter], norm: float) -> None:
+    """Rescale the gradients of each candidate, [K, …] of every parameter, as `clip_grad_norm_` does of one network."""
+    gradients = [parameter.grad for parameter in weights if parameter.grad is not None]
+    squares = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0)
+    factors = (norm / (squares.sqrt() + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(factors.reshape(-1, *[1] * (gradient.dim() - 1)))
 
 
 def _summed_loss(term: Term, rows: Rows, progress: float) -> Any:

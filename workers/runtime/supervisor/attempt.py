@@ -169,7 +169,7 @@ class Attempt:
         if order is None:
             return context.paths.attempt(claim.job_id, claim.attempt)
         if isinstance(resolution, Resolution):
-            order = order.model_copy(update={"warnings": resolution.warnings})
+            order = order.model_copy(update={"warnings": resolution.warnings, "chosen": resolution.chosen})
         self.inputs = frozenset(order.inputs())
         if not await self._ending.retry(lambda: context.ledger.begin(claim, spec.model_dump(mode="json"))):
             self._lost = True  # nothing may be written into the folder of a job that another worker has

@@ -86,7 +86,8 @@ def _check_input(a: InputFacts, b: InputFacts, one: str, two: str, findings: Fin
             f"rows of {two} have shape {list(b.shape)}, those of {one} {list(a.shape)}: one network reads both, so say "
             "the same `shape` in their manifests, or leave one of the datasets out",
         )
-    for name in ("scale", "standardize"):
+    chosen = a.because is not None or b.because is not None
+    for name in ("scale",) if chosen else ("scale", "standardize"):
         x, y = getattr(a, name), getattr(b, name)
         if x != y:
             findings.problem(

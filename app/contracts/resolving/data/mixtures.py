@@ -15,7 +15,7 @@ def check_mixture(spec: AnyTrainingJob, datasets: Mapping[str, DatasetFacts | No
     if len(refs) == 1:
         return
     least = least_batch([ref.weight for ref in refs])
-    if spec.training.batch_size < least:
+    if spec.training.batch_size is not None and spec.training.batch_size < least:
         findings.problem(
             "/training/batch_size",
             "batch_too_small",

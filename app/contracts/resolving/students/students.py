@@ -76,8 +76,12 @@ def _check_layout(arch: Architecture, rows: InputFacts, shape: tuple[int, ...], 
     """Warn where the network, or the statistics of `standardize`, take the first side for the channels."""
     if any(len(sides) == len(shape) and sides[0] == "channels" for sides in arch.input_sides):
         warn_of_channels(rows, shape, f"a {arch.family}", findings)
-    if rows.standardize:
+    if rows.standardize and rows.because is None:
         warn_of_channels(rows, rows.shape, "`standardize`, with a mean for each", findings)
+
+
+def _is_standardized_by_element(rows: InputFacts) -> bool:
+    return rows.standardize and (rows.mean is None or len(rows.mean) > 1)
 
 
 _Network = TypeVar("_Network", bound=Architecture)
@@ -92,7 +96,7 @@ def fitted(arch: _Network, dataset: DatasetFacts, goals: list[Goal], findings: F
         findings.problem(f"{pointer}/inputs", problem.code, problem.detail)
         return arch
     layout = dataset.inputs[names[0]].layout if len(names) == 1 else None
-    standardized = any(dataset.inputs[name].standardize for name in names)
+    standardized = any(_is_standardized_by_element(dataset.inputs[name]) for name in names)
     shape = _input_shape(arch, data, layout, standardized, findings, pointer)
     outputs = _outputs(arch, goals, findings, pointer)
     if shape is None:

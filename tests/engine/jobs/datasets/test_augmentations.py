@@ -76,7 +76,12 @@ def test_layers_of_the_teacher_go_with_the_view_too(harness: EngineHarness) -> N
 
 def test_mixed_rows_learn_both_labels(harness: EngineHarness) -> None:
     pictures(harness)
-    spec = {"kind": "train", "target": "label", "model": STUDENT, "training": {**TRAINING, "epochs": 8, "views": MIXED}}
+    spec = {
+        "kind": "train",
+        "target": "label",
+        "model": STUDENT,
+        "training": {**TRAINING, "epochs": 16, "views": MIXED},
+    }
     report = report_of(harness.run(spec))
     accuracy = report.student.tasks["label"]["accuracy"]
     assert accuracy is not None

@@ -11,7 +11,6 @@ import torch
 from app.contracts.reports.preflight import PreflightReport
 from app.contracts.reports.text.report import render
 from app.contracts.specs.jobs import DatasetRef, MultitaskJob, PreflightJob
-from app.contracts.specs.training import TrainingSpec
 from tests.engine.harness import DATASET, OTHER, TEACHER, Arrays, EngineHarness, blobs, report_of
 from tests.engine.jobs.distillation.trained_jobs import trained
 from tests.engine.jobs.interrupted_jobs import (
@@ -24,6 +23,7 @@ from tests.engine.jobs.interrupted_jobs import (
     stop,
     whole,
 )
+from tests.plain_training import plain_settings
 from workers.engine.common.stop import NeverStop
 from workers.engine.data.dataset import Dataset, Source
 from workers.engine.data.joining import concatenate_and_free, read_datasets
@@ -125,7 +125,7 @@ def schedule(sizes: tuple[int, ...], weights: tuple[float, ...], size: int, **tr
         for i, (first, rows, weight) in enumerate(zip(firsts, sizes, weights, strict=False))
     ]
     rows = torch.arange(0, 2 * sum(sizes), 2)
-    return BatchSchedule(TrainingSpec(batch_size=size, **training), rows, NONE, Mixture.of(sources, rows))
+    return BatchSchedule(plain_settings(batch_size=size, **training), rows, NONE, Mixture.of(sources, rows))
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_one_dataset_is_trained_on_as_it_always_was(shared: EngineHarness) -> No
 
 def test_a_stage_on_rows_of_one_dataset_among_several_has_the_batches_of_that_dataset_alone() -> None:
     """A control on labelled rows, a baseline of one task: what a job on their dataset alone goes through."""
-    rows, training = torch.arange(100, 150), TrainingSpec(seed=7, batch_size=16)
+    rows, training = torch.arange(100, 150), plain_settings(seed=7, batch_size=16)
     sources = [Source("a", 0, 100, 2.0, torch.float32), Source("b", 100, 60, 1.0, torch.float32)]
     found = BatchSchedule(training, rows, NONE, Mixture.of(sources, rows))
     alone_ = BatchSchedule(training, rows - 100, NONE)

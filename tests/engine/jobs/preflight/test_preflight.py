@@ -293,7 +293,7 @@ def test_candidates_that_train_as_one_step_have_one_preflight(harness: EngineHar
         ("controls", ("control",), 3),
         ("student", ("student",), 1),
     ]
-    apart = preflight(harness, soft(search, training={**TRAINING, "clip_norm": 1.0}), name="apart")
+    apart = preflight(harness, soft(search, training={**TRAINING, "early_stopping": {"patience": 1000}}), name="apart")
     assert [(stage.name, stage.members, stage.runs) for stage in apart.stages] == [
         ("candidates", ("student",), 3),
         ("controls", ("control",), 3),
@@ -306,7 +306,7 @@ def test_candidates_that_train_as_one_step_have_one_preflight(harness: EngineHar
 def test_folds_multiply_the_candidates(harness: EngineHarness) -> None:
     add_teachers(harness)
     term = {"method": "kd", "temperature": {"search": [1.0, 4.0], "folds": 3}}
-    report = preflight(harness, soft(term, training={**TRAINING, "clip_norm": 1.0}, control=False))
+    report = preflight(harness, soft(term, training={**TRAINING, "early_stopping": {"patience": 1000}}, control=False))
     assert [(stage.name, stage.runs) for stage in report.stages] == [("candidates", 6), ("student", 1)]
 
 

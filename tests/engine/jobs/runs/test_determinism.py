@@ -9,7 +9,6 @@ from torchjd.aggregation import PCGrad
 
 from app.contracts.problems import UserError
 from app.contracts.specs.architectures import Architecture, Convnet, Mlp, Resnet
-from app.contracts.specs.training import TrainingSpec
 from tests.engine.balancing.small_network import (
     balance,
     gradients,
@@ -30,6 +29,7 @@ from tests.engine.jobs.interrupted_jobs import (
     harness_with_teachers,
     whole,
 )
+from tests.plain_training import plain_settings
 from workers.engine.common.seeds import derived_seed, generator
 from workers.engine.data.order import epoch_order
 from workers.engine.models import Network, build, initialise
@@ -176,7 +176,7 @@ def test_streams_seeds_and_counters_draw_apart_and_each_draws_the_same_again() -
 
 def schedule(count: int, **training: Any) -> BatchSchedule:
     """Rows 100, 101, 102 … of a training split."""
-    return BatchSchedule(TrainingSpec(**training), torch.arange(100, 100 + count), torch.empty(0, dtype=torch.int64))
+    return BatchSchedule(plain_settings(**training), torch.arange(100, 100 + count), torch.empty(0, dtype=torch.int64))
 
 
 def test_the_order_of_an_epoch_is_a_function_of_seed_and_epoch() -> None:
@@ -189,7 +189,7 @@ def test_the_order_of_an_epoch_is_a_function_of_seed_and_epoch() -> None:
     assert not torch.equal(first, epoch_order(split, 7, 3))
     assert not torch.equal(first, epoch_order(split, 8, 2))
     assert torch.equal(first.sort().values, split)
-    batches = BatchSchedule(TrainingSpec(seed=7, batch_size=50), split, split)
+    batches = BatchSchedule(plain_settings(seed=7, batch_size=50), split, split)
     assert torch.equal(batches.epoch(2)[0], first)
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from app.contracts.resources.manifests import ValueOutput
-from app.contracts.specs.training import TrainingSpec
 from tests.engine.balancing.small_network import fixed, network_of, rows
 from tests.engine.harness import EngineHarness
+from tests.plain_training import plain_settings
 from workers.engine.data.columns import Rows
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.losses.supervised_loss import SupervisedLoss
@@ -31,7 +31,7 @@ def learner(missing: tuple[str, ...] = (), **architecture: Any) -> Learner:
         target = TargetColumn("vector", 2, torch.where(labelled[:, None], values, torch.nan), labelled)
         tasks.append(Task(name, SPEC, target, 1.0, (SupervisedLoss.of(target, SPEC, 1.0, 0.0, CPU),)))
     network = network_of(NAMES, **architecture).float()
-    return Learner("student", network, tasks, fixed(), TrainingSpec(), 10, CPU)
+    return Learner("student", network, tasks, fixed(), plain_settings(), 10, CPU)
 
 
 def batch(made: Learner, size: int = 12) -> tuple[list[MicroBatch], Counts]:

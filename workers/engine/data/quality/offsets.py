@@ -13,7 +13,7 @@ def offsets(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarning
     """A warning `large_offset` for each input that float32 cannot hold and that is not centred before the cast."""
     for name, raw in dataset.inputs.items():
         spec = manifest.inputs[name]
-        if raw.dtype == torch.float64 and isinstance(spec, ArrayInput) and not spec.standardize:
+        if raw.dtype == torch.float64 and isinstance(spec, ArrayInput) and spec.standardize is False:
             yield DataWarning(
                 code="large_offset",
                 message=f"input `{name}` has numbers so far from zero, or so close to it, that float32, in which "

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from app.contracts.problems import UserError
-from app.contracts.specs.training import TrainingSpec
+from app.contracts.specs.training import TrainingSettings
 from workers.engine.data.dataset import Source
 from workers.engine.data.mixture import Mixture
 from workers.engine.tasks.build import BuiltTask
@@ -43,7 +43,7 @@ class Run:
     """The datasets of the rows, which batches mix."""
 
     @property
-    def training(self) -> TrainingSpec:
+    def training(self) -> TrainingSettings:
         """The training settings."""
         return self.run_spec.training
 

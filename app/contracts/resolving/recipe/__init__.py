@@ -1,0 +1,1 @@
+"""The recipe: what a spec leaves out, chosen from its data and network, each choice with its reason."""

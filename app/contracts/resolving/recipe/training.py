@@ -1,0 +1,195 @@
+"""The settings of training that a spec leaves out.
+
+The rules were chosen on half of 14 tasks and confirmed on the others with fresh seeds, for networks of up to 100,000
+parameters trained by adamw; `tests/benchmarks/accuracy/defaults` measures them against a grid. Rules for sgd and adam
+are common practice and were not measured.
+"""
+
+from dataclasses import dataclass
+from math import log
+from typing import assert_never
+
+from app.contracts.base import Contract
+from app.contracts.layouts.summary import flops, layer_table, parameter_count
+from app.contracts.resolving.findings import Findings
+from app.contracts.specs.architectures import Architecture
+from app.contracts.specs.training import CosineSchedule, PlateauSchedule, RecipeName, TrainingSpec
+
+BATCH = 64
+EPOCHS = 20
+LEAST_STEPS = 1500
+LENGTHS: dict[RecipeName, float] = {"fast": 1 / 3, "default": 1.0, "best": 3.0}
+"""Steps of each recipe relative to the default."""
+MOST_FLOPS = 5e15
+"""Floating-point operations of training, three forward passes a step, above which steps are left out."""
+RATE = 2e-2
+CAREFUL_RATE = 1e-2
+TEACHER_RATE = 3e-3
+LARGE = 100_000
+"""Parameters above which a network is trained with a lower rate."""
+DEEP = 4
+"""Weight layers above which a network without normalisation is trained with a lower rate."""
+WARMUP = 0.1
+EVALUATIONS = 20
+LITTLE_DECAY = 1e-2
+DECAY_BY_RATE = 3e-3
+"""Weight decay times learning rate where rows are seen many times."""
+FEW_PASSES, MANY_PASSES = 25.0, 45.0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is trained: a resolved network, on so many rows. `is_alone`: without teachers, as teachers are."""
+
+    network: Architecture
+    rows: int
+    is_alone: bool
+
+
+def with_recipe(training: TrainingSpec, subject: Subject, findings: Findings) -> TrainingSpec:
+    """The settings with everything chosen that was left out; each choice goes to `findings`."""
+    return _Recipe(training, subject, findings).filled()
+
+
+class _Recipe:
+    """One use of the recipe; fields are chosen in an order in which each depends on earlier ones."""
+
+    def __init__(self, training: TrainingSpec, subject: Subject, findings: Findings) -> None:
+        self._training = training
+        self._subject = subject
+        self._findings = findings
+
+    def filled(self) -> TrainingSpec:
+        if self._training.batch_size is None:
+            self._choose("batch_size", *self._batch_size())
+        if self._training.steps is None and self._training.epochs is None:
+            self._choose("steps", *self._steps_and_reason())
+        if self._training.learning_rate is None:
+            self._choose("learning_rate", *self._rate())
+        if self._training.weight_decay is None:
+            self._choose("weight_decay", *self._decay())
+        if self._training.schedule is None:
+            because = "a rate that ends at 0 lets the last steps settle: better than a constant one on all tasks tried"
+            self._choose("schedule", CosineSchedule(kind="cosine"), because)
+        if self._training.warmup is None:
+            self._choose("warmup", *self._warmup())
+        if self._training.clip_norm is None:
+            self._choose("clip_norm", 1.0, "keeps a step on an unusual batch from undoing earlier ones")
+        if self._training.evaluate_every is None:
+            self._choose("evaluate_every", *self._evaluate_every())
+        return self._training
+
+    def _choose(self, field: str, value: float | Contract, because: str) -> None:
+        self._training = self._training.model_copy(update={field: value})
+        self._findings.choose(f"/training/{field}", value, because)
+
+    @property
+    def _batch(self) -> int:
+        return self._training.batch_size or BATCH
+
+    @property
+    def _batches(self) -> int:
+        """Batches of an epoch."""
+        return max(1, -(-self._subject.rows // self._batch))
+
+    @property
+    def _steps(self) -> int:
+        return self._training.steps or (self._training.epochs or 1) * self._batches
+
+    @property
+    def _passes(self) -> float:
+        """How many times each row is seen."""
+        return self._steps * self._batch / max(1, self._subject.rows)
+
+    def _batch_size(self) -> tuple[int, str]:
+        least = self._training.micro_batch_size or 1
+        size = max(min(BATCH, self._subject.rows), least, 1)
+        if size == BATCH:
+            return size, "a usual size, which small networks learn well with"
+        if size == least:
+            return size, "a whole micro-batch"
+        return size, f"the {self._subject.rows} training rows at once"
+
+    def _steps_and_reason(self) -> tuple[int, str]:
+        length = LENGTHS[self._training.recipe]
+        by_epochs, least = round(EPOCHS * length * self._batches), round(LEAST_STEPS * length)
+        steps = max(by_epochs, least, 1)
+        reason = (
+            f"{round(EPOCHS * length)} passes over {self._subject.rows} rows"
+            if by_epochs >= least
+            else f"at least {least} steps: {by_epochs} would be {round(EPOCHS * length)} passes over "
+            f"{self._subject.rows} rows, too few to learn from"
+        )
+        each = 3.0 * flops(self._subject.network) * self._batch
+        affordable = int(MOST_FLOPS * length / each) if each > 0 else steps
+        if affordable < steps:
+            least = max(least, self._batches)
+            return max(affordable, min(least, steps)), f"{MOST_FLOPS * length:.0e} floating-point operations at most"
+        return steps, reason
+
+    def _rate(self) -> tuple[float, str]:
+        match self._training.optimizer:
+            case "sgd":
+                return 0.05, "a usual rate of sgd with momentum"
+            case "adam" | "adamw":
+                return self._adam_rate()
+            case _:
+                assert_never(self._training.optimizer)
+
+    def _adam_rate(self) -> tuple[float, str]:
+        network = self._subject.network
+        count = parameter_count(network)
+        if count > LARGE:
+            rate = TEACHER_RATE if self._subject.is_alone else CAREFUL_RATE
+            return rate, f"{count:,} parameters: networks above {LARGE:,} want a lower rate than {RATE}"
+        if network.family == "transformer":
+            return CAREFUL_RATE, f"transformers want a lower rate than {RATE}"
+        depth = sum(layer.kind in ("linear", "conv") for layer in layer_table(network).layers)
+        if depth > DEEP and not _is_normalized(network):
+            return CAREFUL_RATE, f"{depth} weight layers without normalisation want a lower rate than {RATE}"
+        return RATE, "the best fixed rate for small networks with warm-up and a schedule that ends at 0"
+
+    def _decay(self) -> tuple[float, str]:
+        match self._training.optimizer:
+            case "sgd":
+                return 5e-4, "a usual L2 term of sgd"
+            case "adam":
+                return 0.0, "an L2 term does not suit adam: choose `adamw` for decay"
+            case "adamw":
+                return self._adamw_decay()
+            case _:
+                assert_never(self._training.optimizer)
+
+    def _adamw_decay(self) -> tuple[float, str]:
+        """From LITTLE_DECAY up to DECAY_BY_RATE / rate, evenly in the logarithms of decay and passes."""
+        rate = self._training.learning_rate
+        number = rate if isinstance(rate, float) else RATE
+        most = max(LITTLE_DECAY, min(0.3, DECAY_BY_RATE / number))
+        share = log(max(self._passes, 1e-9) / FEW_PASSES) / log(MANY_PASSES / FEW_PASSES)
+        share = min(1.0, max(0.0, share))
+        decay = float(f"{LITTLE_DECAY * (most / LITTLE_DECAY) ** share:.2g}")
+        return decay, f"each row is seen {self._passes:.3g} times: the more often, the more a network learns by heart"
+
+    def _warmup(self) -> tuple[int, str]:
+        if isinstance(self._training.schedule, CosineSchedule):
+            return round(
+                WARMUP * self._steps
+            ), f"{WARMUP:.0%} of {self._steps} steps, until the optimizer's means settle"
+        return 0, "the schedule was given, and no warm-up with it"
+
+    def _evaluate_every(self) -> tuple[int, str]:
+        epochs = -(-self._steps // self._batches)
+        if self._training.early_stopping is not None or isinstance(self._training.schedule, PlateauSchedule):
+            return 1, "early stopping and `plateau` follow the score of every epoch"
+        every = max(1, epochs // EVALUATIONS)
+        return every, f"about {EVALUATIONS} evaluations in {epochs} epochs"
+
+
+def _is_normalized(network: Architecture) -> bool:
+    return any(layer.kind == "norm" for layer in layer_table(network).layers)
+
+
+def is_complete(training: TrainingSpec) -> bool:
+    """Whether nothing is left to choose."""
+    has_length = training.steps is not None or training.epochs is not None
+    return has_length and all(getattr(training, name) is not None for name in TrainingSpec.chosen_by_recipe)

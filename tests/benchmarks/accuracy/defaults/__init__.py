@@ -1,0 +1,1 @@
+"""What a user gets who leaves every setting of training out."""
