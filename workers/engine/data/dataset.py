@@ -15,6 +15,7 @@ from app.contracts.resources.statistics import ColumnCounts
 from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.distillation import TaskKind
 from workers.engine.data.rows.joined import InputLayout, joined
+from workers.engine.data.rows.standardization import Standardization
 
 SplitRows = Mapping[SplitName, NDArray[np.int64]]
 """The row numbers of each split, sorted."""
@@ -99,6 +100,8 @@ class Dataset:
     transforms: Mapping[str, InputTransform]
     sources: tuple[Source, ...] = ()
     uses: Mapping[str, Mapping[str, ColumnUse]] = field(default_factory=dict)
+    standardization: Mapping[str, tuple[Standardization, str | None]] = field(default_factory=dict)
+    """How each input is standardised, and why where the manifest does not say it; empty for joined datasets."""
 
     @cached_property
     def raw(self) -> Tensor:

@@ -66,12 +66,13 @@ def read_dataset(path: Path, manifest: DatasetManifest, exact: bool = False) -> 
     splits = _splits(manifest, rows, arrays, targets)
     train = splits["train"]
     places = {name: chosen.numpy() for name, chosen in splits.items()}
-    inputs, transforms, uses = {}, {}, {}
+    inputs, transforms, uses, standardization = {}, {}, {}, {}
     for name, spec in manifest.inputs.items():
         found = _input(name, spec, arrays, places, nulls_of(manifest.format), exact)
         inputs[name], uses[name] = found.rows, found.uses
-        transforms[name] = transform_of(name, found.rows, spec, train, found.encoding, found.columns)
-    return Dataset(rows, inputs, targets, splits, transforms, uses=uses)
+        way = standardization[name] = standardization_of(spec, found.rows, train, found.encoding)
+        transforms[name] = transform_of(name, found.rows, spec, train, found.encoding, found.columns, way[0])
+    return Dataset(rows, inputs, targets, splits, transforms, uses=uses, standardization=standardization)
 
 
 def _columns(manifest: DatasetManifest) -> set[str]:
@@ -225,14 +226,15 @@ def transform_of(
     train: Tensor,
     encoding: InputEncoding | None = None,
     columns: tuple[str, ...] | None = None,
+    way: Standardization | None = None,
 ) -> InputTransform:
     """The columns, the dataset's scale and, with `standardize`, the training split's statistics for each element of a
     row's first dimension. Indicators of missing numbers stay 0 or 1. Raises UserError `wrong_scale`.
     """
     if isinstance(spec, CategoryInput):
         return InputTransform(encoding=encoding, columns=columns)
-    indicators = raw.shape[1] // 2 if encoding is not None and encoding.missing == "indicator" else 0
-    way, _ = standardization_of(spec, raw, train, indicators)
+    indicators = _indicators(raw, encoding)
+    way = way or standardization_of(spec, raw, train, encoding)[0]
     if way == "none" and (not indicators or spec.scale == 1.0):
         return InputTransform(scale=spec.scale, encoding=encoding, columns=columns)
     if way == "all":
@@ -255,12 +257,21 @@ def transform_of(
 
 
 def standardization_of(
-    spec: ArrayInput, raw: Tensor, train: Tensor, indicators: int = 0
+    spec: InputSpec, raw: Tensor, train: Tensor, encoding: InputEncoding | None
 ) -> tuple[Standardization, str | None]:
     """(how an input is standardised, why where the manifest does not say it)."""
+    if isinstance(spec, CategoryInput):
+        return "none", None
     if spec.standardize is not None:
         return ("elements" if spec.standardize else "none"), None
-    return ("elements", "indicators of missing numbers stay as they are") if indicators else chosen(raw[train])
+    if _indicators(raw, encoding):
+        return "elements", "indicators of missing numbers stay as they are"
+    return chosen(raw[train])
+
+
+def _indicators(raw: Tensor, encoding: InputEncoding | None) -> int:
+    """Number of indicators of missing numbers at the end of a row."""
+    return raw.shape[1] // 2 if encoding is not None and encoding.missing == "indicator" else 0
 
 
 def _statistics(raw: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -285,7 +296,7 @@ def facts_of(dataset: Dataset, manifest: DatasetManifest) -> DatasetFacts:
 
 def _input_facts(dataset: Dataset, name: str, spec: InputSpec) -> InputFacts:
     transform = dataset.transforms[name]
-    way, because = _way(dataset, name, spec)
+    way, because = dataset.standardization[name]
     return InputFacts(
         shape=tuple(dataset.inputs[name].shape[1:]),
         layout=spec.layout if isinstance(spec, ArrayInput) else None,
@@ -298,14 +309,6 @@ def _input_facts(dataset: Dataset, name: str, spec: InputSpec) -> InputFacts:
         columns=transform.columns,
         column_counts={column: dict(use.counts) for column, use in dataset.uses.get(name, {}).items()},
     )
-
-
-def _way(dataset: Dataset, name: str, spec: InputSpec) -> tuple[Standardization, str | None]:
-    if not isinstance(spec, ArrayInput):
-        return "none", None
-    encoding, raw = dataset.transforms[name].encoding, dataset.inputs[name]
-    indicators = raw.shape[1] // 2 if encoding is not None and encoding.missing == "indicator" else 0
-    return standardization_of(spec, raw, dataset.splits["train"], indicators)
 
 
 def _as_tuple(statistic: float | tuple[float, ...]) -> tuple[float, ...]:

@@ -8,7 +8,7 @@ import pytest
 
 from app.contracts.resolving.resolve import resolve
 from app.contracts.resources.facts import DatasetFacts, InputFacts, TargetFacts
-from app.contracts.specs.jobs import JOB_SPEC
+from app.contracts.specs.jobs import JOB_SPEC, DistillJob, TrainJob
 from app.contracts.specs.training import TrainingSettings
 from tests.contracts.resolving.test_resolve import DISTILL, DS, TEACHER, TRAIN, resolved, teacher
 
@@ -28,8 +28,8 @@ def chosen(training: dict[str, Any], train: int = 1000, **spec: Any) -> tuple[Tr
     found = resolved({**TRAIN, **spec, "training": training}, rows(train))
     assert not found.problems
     assert all(choice.because for choice in found.chosen.values())
-    settings = found.spec.training  # type: ignore[union-attr]
-    return TrainingSettings.of(settings), {pointer.rpartition("/")[2] for pointer in found.chosen}
+    assert isinstance(found.spec, TrainJob | DistillJob)
+    return TrainingSettings.of(found.spec.training), {pointer.rpartition("/")[2] for pointer in found.chosen}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A teacher that has no output for some rows is measured on those that it has, in every kind, and that is told."""
+"""A teacher without outputs for some rows is evaluated on the others, for every kind of output, with a warning."""
 
 from typing import Any
 
