@@ -87,12 +87,26 @@ class Fidelity(Answer):
     rows: int = Field(default=0, description="Number of rows compared: those that a teacher has outputs for.")
 
 
+VerdictWord = Literal[
+    "gain",
+    "no_gain",
+    "loss",
+    "inconclusive",
+    "provisional_gain",
+    "provisional_loss",
+    "undecided",
+    "not_applicable",
+]
+
+
 class Verdict(Answer):
     """The verdict whether the teachers helped."""
 
-    verdict: Literal["gain", "no_gain", "loss", "inconclusive", "not_applicable"] = Field(
+    verdict: VerdictWord = Field(
         description="`no_gain`: the interval lies inside ±margin; otherwise `gain` or `loss`: it lies wholly above or "
-        "below 0; otherwise `inconclusive`. `not_applicable`: nothing could be compared, see `method`."
+        "below 0; otherwise `inconclusive`. With `repeats: 1`, whose interval does not cover the noise of training, "
+        "`provisional_gain`, `provisional_loss` or `undecided`. `not_applicable`: nothing could be compared, see "
+        "`method`."
     )
     metric: str | None = Field(default=None, description="Metric that is compared; null where nothing is.")
     student: float | None = Field(
@@ -112,6 +126,12 @@ class Verdict(Answer):
     )
     interval: tuple[float, float] | None = Field(
         default=None, description="95 % confidence interval of the difference: lower and upper limit."
+    )
+    standard_error: float | None = Field(
+        default=None, description="Standard error of the difference; null where no interval was computed from it."
+    )
+    freedom: float | None = Field(
+        default=None, description="Degrees of freedom of the t interval; null where the interval is not of this form."
     )
     method: str = Field(description="How the verdict was reached, and what the interval does not cover.")
     repeats: int = Field(default=1, description="Number of students, and of controls, trained from different seeds.")
