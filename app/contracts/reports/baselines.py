@@ -1,10 +1,11 @@
 """The comparison of a multi-task student with single-task models of its trunk: Δm and a verdict for each task."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from app.contracts.base import Answer
+from app.contracts.reports.verdict_words import VerdictWord
 
 DeltaM = Annotated[
     float | None,
@@ -27,7 +28,7 @@ class MetricAgainstBaseline(Answer):
 class TaskAgainstBaseline(Answer):
     """One task: the student compared with the single-task model of the same trunk, seeds and optimizer steps."""
 
-    verdict: Literal["gain", "no_gain", "loss", "inconclusive", "not_applicable"] = Field(
+    verdict: VerdictWord = Field(
         description="Effect of learning the task together with the others, judged as in a report's `verdict`."
     )
     metric: str | None = Field(default=None, description="Metric that is compared; null where nothing is.")
@@ -45,6 +46,12 @@ class TaskAgainstBaseline(Answer):
     margin: float | None = Field(default=None, description="Differences up to this size count as none.")
     interval: tuple[float, float] | None = Field(
         default=None, description="95 % confidence interval of the difference: lower and upper limit."
+    )
+    standard_error: float | None = Field(
+        default=None, description="Standard error of the difference; null where no interval was computed from it."
+    )
+    freedom: float | None = Field(
+        default=None, description="Degrees of freedom of the t interval; null where the interval is not of this form."
     )
     method: str = Field(description="How the verdict was reached, and what the interval does not cover.")
     repeats: int = Field(default=1, description="Number of students, and of baselines, trained from different seeds.")

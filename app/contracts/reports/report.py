@@ -12,6 +12,7 @@ from app.contracts.problems import Chosen
 from app.contracts.reports.baselines import BaselineReport
 from app.contracts.reports.relation import RelationReport
 from app.contracts.reports.search import SearchReport
+from app.contracts.reports.verdict_words import VerdictWord
 from app.contracts.resources.manifests import SplitName
 
 Metrics = Annotated[
@@ -85,18 +86,6 @@ class Fidelity(Answer):
         default=None, description="Root mean squared difference in the target's unit; null for classes and labels."
     )
     rows: int = Field(default=0, description="Number of rows compared: those that a teacher has outputs for.")
-
-
-VerdictWord = Literal[
-    "gain",
-    "no_gain",
-    "loss",
-    "inconclusive",
-    "provisional_gain",
-    "provisional_loss",
-    "undecided",
-    "not_applicable",
-]
 
 
 class Verdict(Answer):

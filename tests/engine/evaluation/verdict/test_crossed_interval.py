@@ -11,10 +11,18 @@ from scipy import stats
 from torch import Tensor
 
 from tests.engine.evaluation.cases import drawn_right, seeded
-from workers.engine.evaluation.verdict.crossed_interval import crossed_interval, row_interval
+from workers.engine.evaluation.verdict.crossed_interval import crossed, over_rows
 
 Interval = Callable[[Tensor, Tensor], tuple[float, float]]
 TRIALS = 600
+
+
+def crossed_interval(students: Tensor, controls: Tensor) -> tuple[float, float]:
+    return crossed(students, controls).interval()
+
+
+def row_interval(students: Tensor, controls: Tensor) -> tuple[float, float]:
+    return over_rows(students, controls).interval()
 
 
 def group(networks: int, rows: int, seed: int) -> Tensor:
@@ -28,12 +36,12 @@ def group(networks: int, rows: int, seed: int) -> Tensor:
 def written_out(students: NDArray[np.float64], controls: NDArray[np.float64]) -> tuple[float, float]:
     """The docstring's formula in loops."""
     (n, rows), m = students.shape, len(controls)
-    parts, noise = [], 0.0
+    variances, noise = [], 0.0
     for networks in (students, controls):
         k = len(networks)
         means = [sum(networks[s]) / rows for s in range(k)]
         whole = sum(means) / k
-        parts.append(sum((mean - whole) ** 2 for mean in means) / (k - 1) / k)
+        variances.append(sum((mean - whole) ** 2 for mean in means) / (k - 1))
         square = 0.0
         for s in range(k):
             for r in range(rows):
@@ -42,14 +50,20 @@ def written_out(students: NDArray[np.float64], controls: NDArray[np.float64]) ->
     gaps = [sum(students[:, r]) / n - sum(controls[:, r]) / m for r in range(rows)]
     gap = sum(gaps) / rows
     over_rows = sum((each - gap) ** 2 for each in gaps) / (rows - 1) / rows
+    common = ((n - 1) * variances[0] + (m - 1) * variances[1]) / (n + m - 2)
+    smaller = 0 if n < m else 1
+    raised = n != m and common > variances[smaller]
+    if raised:
+        variances[smaller] = common
+    parts = [variances[0] / n, variances[1] / m]
     seeds, beyond = sum(parts), max(over_rows - noise, 0.0)
-    welch = seeds**2 / (parts[0] ** 2 / (n - 1) + parts[1] ** 2 / (m - 1))
-    freedom = (seeds + beyond) ** 2 / (seeds**2 / welch + beyond**2 / (rows - 1))
+    of_seeds = n + m - 2 if raised else seeds**2 / (parts[0] ** 2 / (n - 1) + parts[1] ** 2 / (m - 1))
+    freedom = (seeds + beyond) ** 2 / (seeds**2 / of_seeds + beyond**2 / (rows - 1))
     half = stats.t.ppf(0.975, freedom) * math.sqrt(seeds + beyond)
     return gap - half, gap + half
 
 
-@pytest.mark.parametrize(("n", "m", "rows"), [(3, 3, 40), (5, 3, 60), (2, 4, 7)])
+@pytest.mark.parametrize(("n", "m", "rows"), [(3, 3, 40), (5, 3, 60), (2, 4, 7), (3, 15, 50)])
 def test_it_is_the_formula(n: int, m: int, rows: int) -> None:
     students, controls = group(n, rows, seed=1), group(m, rows, seed=2)
     expected = written_out(students.numpy(), controls.numpy())
@@ -57,10 +71,10 @@ def test_it_is_the_formula(n: int, m: int, rows: int) -> None:
 
 
 def test_rows_that_add_nothing_leave_welchs_interval() -> None:
-    ours = torch.tensor([0.91, 0.93, 0.94], dtype=torch.float64)
+    ours = torch.tensor([0.91, 0.93, 0.94, 0.93], dtype=torch.float64)
     theirs = torch.tensor([0.90, 0.88, 0.93, 0.91], dtype=torch.float64)
     expected = stats.ttest_ind(ours.numpy(), theirs.numpy(), equal_var=False).confidence_interval(0.95)
-    found = crossed_interval(ours[:, None].expand(3, 50), theirs[:, None].expand(4, 50))
+    found = crossed_interval(ours[:, None].expand(4, 50), theirs[:, None].expand(4, 50))
     assert found == pytest.approx((expected.low, expected.high), rel=1e-8)
 
 
@@ -96,20 +110,22 @@ def test_it_scales_with_the_metric(scale: float) -> None:
 def test_no_difference_anywhere_has_the_least_width() -> None:
     same = torch.full((3, 20), 0.5, dtype=torch.float64)
     assert crossed_interval(same, same) == (0.0, 0.0)
-    assert crossed_interval(same, same, min_half_width=0.1) == (-0.1, 0.1)
-    assert row_interval(same, same, min_half_width=0.1) == (-0.1, 0.1)
+    assert crossed(same, same).interval(0.1) == (-0.1, 0.1)
+    assert over_rows(same, same).interval(0.1) == (-0.1, 0.1)
 
 
-def wrong_share(interval: Interval, networks: int, *, gain: float = 0.0, **noise: float) -> float:
+def wrong_share(
+    interval: Interval, networks: int, controls: int | None = None, *, gain: float = 0.0, **noise: float
+) -> float:
     """How often the interval misses the true difference, over drawn groups of networks on 400 rows."""
     generator, wrong = seeded(networks), 0
     for _ in range(TRIALS):
         difficulty = torch.randn(400, generator=generator, dtype=torch.float64)
-        students, controls = (
-            drawn_right(networks, 400, accuracy, generator, difficulty=difficulty, **noise).double()
-            for accuracy in (0.9 + gain, 0.9)
+        ours, theirs = (
+            drawn_right(number, 400, accuracy, generator, difficulty=difficulty, **noise).double()
+            for number, accuracy in ((networks, 0.9 + gain), (controls or networks, 0.9))
         )
-        low, high = interval(students, controls)
+        low, high = interval(ours, theirs)
         wrong += not low <= gain <= high
     return wrong / TRIALS
 
@@ -126,6 +142,13 @@ def welch(students: Tensor, controls: Tensor) -> tuple[float, float]:
 def test_it_misses_the_truth_in_about_5_percent(networks: int, gain: float, noise: dict[str, float]) -> None:
     """The standard error of 600 trials is 0.9 points."""
     assert 0.02 <= wrong_share(crossed_interval, networks, gain=gain, **noise) <= 0.075
+
+
+@pytest.mark.parametrize("controls", [6, 15])
+@pytest.mark.parametrize("noise", [{"seeds": 0.1}, {"own_rows": 0.4, "seeds": 0.05}])
+def test_three_students_against_many_controls_miss_no_more(controls: int, noise: dict[str, float]) -> None:
+    """Welch's interval misses in about 7 %."""
+    assert wrong_share(crossed_interval, 3, controls, **noise) <= 0.065
 
 
 def test_rows_alone_are_wrong_where_seeds_differ() -> None:

@@ -69,7 +69,9 @@ def test_what_is_undefined_is_left_out_and_reported() -> None:
     assert mean_over_tasks({"a": None}) == (None, "without `a`")
 
 
-@pytest.mark.parametrize(("student", "baseline", "verdict"), [(20, 100, "gain"), (100, 20, "loss")])
+@pytest.mark.parametrize(
+    ("student", "baseline", "verdict"), [(20, 100, "provisional_gain"), (100, 20, "provisional_loss")]
+)
 def test_one_task_gains_what_another_pays(student: int, baseline: int, verdict: str) -> None:
     found = against_baselines(task(ClassOutput(kind="class"), LABELS, 2), [classes(student)], [classes(baseline)], ROWS)
     assert found.verdict == verdict
@@ -85,9 +87,9 @@ def test_equal_networks_on_many_rows_neither_gain_nor_pay_and_on_few_nobody_know
     rows = torch.arange(40_000)
     labels = rows % 2
     sure = torch.nn.functional.one_hot(labels, 2).float()
-    many = against_baselines(task(ClassOutput(kind="class"), labels, 2), [sure], [sure], rows)
+    many = against_baselines(task(ClassOutput(kind="class"), labels, 2), [sure] * 3, [sure] * 3, rows)
     assert (many.verdict, many.delta_m) == ("no_gain", 0.0)
-    few = against_baselines(task(ClassOutput(kind="class"), LABELS, 2), [classes(41)], [classes(40)], ROWS)
+    few = against_baselines(task(ClassOutput(kind="class"), LABELS, 2), [classes(41)] * 3, [classes(40)] * 3, ROWS)
     assert few.verdict == "inconclusive"
 
 
@@ -96,7 +98,7 @@ def test_a_value_task_gains_where_its_error_falls() -> None:
     noise = torch.where(ROWS % 2 == 0, 1.0, -1.0)
     outputs = [(truth + width * noise)[:, None] for width in (0.1, 0.2)]
     found = against_baselines(task(ValueOutput(kind="value"), truth), outputs[:1], outputs[1:], ROWS)
-    assert (found.verdict, found.metric) == ("gain", "rmse")
+    assert (found.verdict, found.metric) == ("provisional_gain", "rmse")
     assert found.delta_m == pytest.approx(50.0, rel=1e-4)
     assert found.difference == pytest.approx(0.1, rel=1e-4)
 

@@ -29,9 +29,9 @@ def logits_of(right: list[bool]) -> Tensor:
     return torch.tensor([[1.0, 0.0] if yes else [0.0, 1.0] for yes in right])
 
 
-def test_a_student_that_is_often_alone_right_is_a_gain() -> None:
+def test_a_student_that_is_often_alone_right_is_a_provisional_gain() -> None:
     found = class_case(both=800, student_only=80, control_only=20, neither=100)
-    assert found.verdict == "gain"
+    assert found.verdict == "provisional_gain"
     assert found.difference == pytest.approx(0.06)
     assert found.student == pytest.approx(0.88)
     assert found.control == pytest.approx(0.82)
@@ -39,24 +39,24 @@ def test_a_student_that_is_often_alone_right_is_a_gain() -> None:
     assert found.interval[0] > 0.0
 
 
-def test_a_control_that_is_often_alone_right_is_a_loss() -> None:
-    assert class_case(both=800, student_only=20, control_only=80, neither=100).verdict == "loss"
+def test_a_control_that_is_often_alone_right_is_a_provisional_loss() -> None:
+    assert class_case(both=800, student_only=20, control_only=80, neither=100).verdict == "provisional_loss"
 
 
-def test_many_rows_without_a_difference_are_no_gain() -> None:
+def test_many_rows_without_a_difference_are_undecided() -> None:
     found = class_case(both=9000, student_only=100, control_only=100, neither=800)
-    assert found.verdict == "no_gain"
+    assert found.verdict == "undecided"
     assert found.margin == CLASS_MARGIN
 
 
-def test_few_rows_are_inconclusive() -> None:
-    assert class_case(both=80, student_only=6, control_only=3, neither=11).verdict == "inconclusive"
+def test_few_rows_are_undecided() -> None:
+    assert class_case(both=80, student_only=6, control_only=3, neither=11).verdict == "undecided"
 
 
 def test_equal_predictions_on_few_rows_prove_nothing() -> None:
     """Where no row differs a bootstrap says ±0; five rows cannot exclude a gain."""
     found = class_case(both=4, student_only=0, control_only=0, neither=1)
-    assert found.verdict == "inconclusive"
+    assert found.verdict == "undecided"
     assert found.interval is not None
     assert found.interval[1] - found.interval[0] > 0.1
 
@@ -65,7 +65,7 @@ def test_a_real_difference_inside_the_margin_does_not_matter() -> None:
     found = class_case(both=180_000, student_only=500, control_only=100, neither=19_400)
     assert found.interval is not None
     assert 0.0 < found.interval[0] < found.interval[1] < CLASS_MARGIN
-    assert found.verdict == "no_gain"
+    assert found.verdict == "undecided"
 
 
 def test_the_margin_itself_is_inside() -> None:
@@ -115,30 +115,30 @@ def value_case(
     return judge(student[:, None], control[:, None], spec or ValueOutput(kind="value"), target, torch.arange(rows))
 
 
-def test_a_smaller_error_is_a_gain_and_positive() -> None:
+def test_a_smaller_error_is_a_provisional_gain_and_positive() -> None:
     found = value_case(student_noise=0.5, control_noise=0.8, rows=500)
     assert found.metric == "rmse"
-    assert found.verdict == "gain"
+    assert found.verdict == "provisional_gain"
     assert found.difference is not None
     assert found.difference == pytest.approx(0.3, abs=0.08)
 
 
-def test_a_larger_error_is_a_loss() -> None:
-    assert value_case(student_noise=0.8, control_noise=0.5, rows=500).verdict == "loss"
+def test_a_larger_error_is_a_provisional_loss() -> None:
+    assert value_case(student_noise=0.8, control_noise=0.5, rows=500).verdict == "provisional_loss"
 
 
-def test_equal_errors_of_many_rows_are_no_gain() -> None:
-    assert value_case(student_noise=0.5, control_noise=0.5, rows=120_000).verdict == "no_gain"
+def test_equal_errors_of_many_rows_are_undecided() -> None:
+    assert value_case(student_noise=0.5, control_noise=0.5, rows=120_000).verdict == "undecided"
 
 
-def test_equal_errors_of_few_rows_are_inconclusive() -> None:
-    assert value_case(student_noise=0.5, control_noise=0.5, rows=100, seed=1).verdict == "inconclusive"
+def test_equal_errors_of_few_rows_are_undecided() -> None:
+    assert value_case(student_noise=0.5, control_noise=0.5, rows=100, seed=1).verdict == "undecided"
 
 
 def test_too_few_values_get_no_interval() -> None:
     """A bootstrap of one row has width 0 and would call it a gain."""
     found = value_case(student_noise=0.1, control_noise=5.0, rows=1)
-    assert (found.verdict, found.interval) == ("inconclusive", None)
+    assert (found.verdict, found.interval) == ("undecided", None)
 
 
 def test_the_value_margin_is_a_hundredth_of_the_controls_error() -> None:
@@ -180,7 +180,7 @@ def test_labels_and_vectors_are_judged_too() -> None:
     )
     rows = torch.arange(400)
     found = judge(good, poor, MultilabelOutput(kind="multilabel"), labels, rows)
-    assert (found.verdict, found.metric) == ("gain", "accuracy")
+    assert (found.verdict, found.metric) == ("provisional_gain", "accuracy")
     vectors = TargetColumn(
         kind="vector",
         size=3,
@@ -190,7 +190,7 @@ def test_labels_and_vectors_are_judged_too() -> None:
         predicts=None,
     )
     found = judge(poor, good, VectorOutput(kind="vector"), vectors, rows)
-    assert (found.verdict, found.metric) == ("loss", "rmse")
+    assert (found.verdict, found.metric) == ("provisional_loss", "rmse")
 
 
 def test_newcombes_interval_equals_the_published_example() -> None:

@@ -56,7 +56,7 @@ def test_seeds_that_differ_more_than_the_groups_prove_nothing() -> None:
     """Rows alone would call it: 4 points on 2000 rows."""
     students, controls = with_accuracies([0.97, 0.90, 0.95], 2000), with_accuracies([0.90, 0.93, 0.87], 2000)
     assert class_verdict(students, controls).verdict == "inconclusive"
-    assert class_verdict(students[[0]], controls[[0]]).verdict == "gain"
+    assert class_verdict(students[[0]], controls[[0]]).verdict == "provisional_gain"
 
 
 def test_groups_that_agree_closely_on_many_rows_are_no_gain() -> None:
@@ -221,12 +221,12 @@ def shares(networks: int, trials: int, gain: float = 0.0) -> dict[str, float]:
 
 def test_without_a_gain_a_gain_is_rarely_found() -> None:
     """Nominal 2.5 %; the standard error of 300 trials is 0.9 points."""
-    assert shares(3, trials=300).get("gain", 0.0) <= 0.045
-    assert shares(5, trials=300).get("gain", 0.0) <= 0.045
+    assert shares(3, trials=300).get("provisional_gain", 0.0) <= 0.045
+    assert shares(5, trials=300).get("provisional_gain", 0.0) <= 0.045
 
 
 def test_one_run_of_each_finds_gains_that_are_not_there() -> None:
-    assert shares(1, trials=300).get("gain", 0.0) > 0.06
+    assert shares(1, trials=300).get("provisional_gain", 0.0) > 0.06
 
 
 def test_more_repeats_find_more_of_the_gains_that_are_there() -> None:

@@ -7,8 +7,9 @@
 | value, vector | rmse, control - student | bootstrap over rows | 1 % of the control's rmse |
 
 An interval inside ±margin is `no_gain` (a significant difference may still be irrelevant), else one that excludes 0 is
-`gain` or `loss`, any other is `inconclusive`. Reasons:
-`tests/architecture/decisions/engine/0040-how-a-verdict-is-reached.md`. Several students and controls: `repeats`.
+`gain` or `loss`, any other is `inconclusive`. One student and one control only give provisional words, as their interval
+does not cover the noise of training. Reasons: `tests/architecture/decisions/engine/0040-how-a-verdict-is-reached.md`.
+Several students and controls: `repeats`.
 """
 
 from collections.abc import Callable
@@ -57,7 +58,17 @@ def judge(
     return compare(student[positions].cpu(), control[positions].cpu(), spec, labels.cpu(), reference)
 
 
-def conclusion(interval: tuple[float, float], margin: float) -> Literal["gain", "no_gain", "loss", "inconclusive"]:
+Conclusion = Literal["gain", "no_gain", "loss", "inconclusive"]
+Provisional = Literal["provisional_gain", "provisional_loss", "undecided"]
+_PROVISIONAL: dict[Conclusion, Provisional] = {"gain": "provisional_gain", "loss": "provisional_loss"}
+
+
+def provisional(conclusion: Conclusion) -> Provisional:
+    """The word for a conclusion from an interval that does not cover the noise of training."""
+    return _PROVISIONAL.get(conclusion, "undecided")
+
+
+def conclusion(interval: tuple[float, float], margin: float) -> Conclusion:
     """`no_gain` inside ±margin, else `gain` or `loss` where 0 is excluded, else `inconclusive`."""
     low, high = interval
     if -margin <= low and high <= margin:
@@ -77,7 +88,7 @@ def _verdict(
     how: str,
 ) -> Verdict:
     return Verdict(
-        verdict=conclusion(interval, margin),
+        verdict=provisional(conclusion(interval, margin)),
         metric=metric,
         student=student,
         control=control,
@@ -90,7 +101,7 @@ def _verdict(
 
 def _too_few(metric: str, student: float, control: float, difference: float, margin: float, rows: int) -> Verdict:
     return Verdict(
-        verdict="inconclusive",
+        verdict="undecided",
         metric=metric,
         student=student,
         control=control,

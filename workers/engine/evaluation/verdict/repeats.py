@@ -2,8 +2,8 @@
 
 | networks | interval | covers |
 |---|---|---|
-| 1 of each | `verdict.judge` | test rows |
-| fewer than 3 of either | t over rows of the difference of means | test rows; training noise only in part |
+| 1 of each | `verdict.judge` | test rows; its words are provisional |
+| fewer than 3 of either | t over rows of the difference of means | test rows, training noise in part; provisional |
 | 3 or more of each | Welch's t over seeds, widened by the variance over rows | test rows and training noise |
 
 Metrics, margins and conclusions are those of `judge`. Seeds are not paired, as pairing does not reduce the variance.
@@ -22,7 +22,7 @@ from app.contracts.specs.distillation import TaskKind
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.labels import labelled_part
 from workers.engine.evaluation.verdict.contributions import contributions
-from workers.engine.evaluation.verdict.crossed_interval import crossed_interval, row_interval
+from workers.engine.evaluation.verdict.crossed_interval import Estimate, crossed, over_rows
 from workers.engine.evaluation.verdict.intervals import Z
 from workers.engine.evaluation.verdict.judge import (
     CLASS_MARGIN,
@@ -31,6 +31,7 @@ from workers.engine.evaluation.verdict.judge import (
     conclusion,
     judge,
     not_applicable,
+    provisional,
 )
 
 MIN_REPEATS = 3
@@ -83,38 +84,48 @@ def _verdict(students: Tensor, controls: Tensor, kind: TaskKind, reference: str)
     sign = -1.0 if metric == "rmse" else 1.0
     by_student, by_control = (tuple((sign * group.mean(dim=1)).tolist()) for group in (students, controls))
     student, control = (math.fsum(metrics) / len(metrics) for metrics in (by_student, by_control))
-    margin = RELATIVE_VALUE_MARGIN * control if metric == "rmse" else CLASS_MARGIN
-    interval = _interval(students, controls, kind)
-    method = _method(kind, len(by_student), len(by_control), reference)
-    return Verdict(
-        verdict=conclusion(interval, margin) if interval is not None else "inconclusive",
+    verdict = Verdict(
+        verdict="inconclusive",
         metric=metric,
         student=student,
         control=control,
         difference=sign * (student - control),
-        margin=margin,
-        interval=interval,
-        method=method if interval is not None else _too_few(students.shape[1], kind),
+        margin=RELATIVE_VALUE_MARGIN * control if metric == "rmse" else CLASS_MARGIN,
+        method=_too_few(students.shape[1], kind),
         repeats=repeats,
         students=by_student,
         controls=by_control,
     )
+    if students.shape[1] < _min_rows(kind):
+        return verdict
+    return verdict.model_copy(update=_conclusion(verdict, students, controls, kind, reference))
 
 
-def _interval(students: Tensor, controls: Tensor, kind: TaskKind) -> tuple[float, float] | None:
-    """The interval; None if there are too few rows to estimate the variance over rows.
+def _conclusion(
+    verdict: Verdict, students: Tensor, controls: Tensor, kind: TaskKind, reference: str
+) -> dict[str, object]:
+    """The fields of a verdict that follow from its interval."""
+    assert verdict.margin is not None
+    is_enough = min(len(students), len(controls)) >= MIN_REPEATS
+    estimate = (crossed if is_enough else over_rows)(students, controls)
+    interval = _interval(estimate, students.shape[1], kind)
+    word = conclusion(interval, verdict.margin)
+    return {
+        "verdict": word if is_enough else provisional(word),
+        "interval": interval,
+        "standard_error": estimate.standard_error,
+        "freedom": estimate.freedom,
+        "method": _method(kind, len(students), len(controls), reference),
+    }
 
-    Half-widths of accuracies are at least z √2 / (n + 2), that of Bonett and Price's interval (2012) for n rows without
-    any difference.
+
+def _interval(estimate: Estimate, rows: int, kind: TaskKind) -> tuple[float, float]:
+    """Half-widths of accuracies are at least z √2 / (n + 2), that of Bonett and Price's interval (2012) for n rows
+    without any difference.
     """
-    rows = students.shape[1]
-    if rows < _min_rows(kind):
-        return None
-    enough = min(len(students), len(controls)) >= MIN_REPEATS
-    interval_of = crossed_interval if enough else row_interval
     if _METRIC[kind] != "accuracy":
-        return interval_of(students, controls)
-    low, high = interval_of(students, controls, Z * math.sqrt(2.0) / (rows + 2))
+        return estimate.interval()
+    low, high = estimate.interval(Z * math.sqrt(2.0) / (rows + 2))
     return max(low, -1.0), min(high, 1.0)
 
 
