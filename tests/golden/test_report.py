@@ -19,8 +19,8 @@ from app.contracts.resources.manifests import ClassOutput, ValueOutput
 from app.contracts.specs.jobs import JOB_SPEC, MultitaskJob
 from tests.golden.files import held
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.evaluation.evaluate import evaluate
-from workers.engine.evaluation.parties import EvaluatedTask, TaskTeacher
+from workers.engine.evaluation.evaluate import Networks, evaluate
+from workers.engine.evaluation.parties import EvaluatedTask, Outputs, TaskTeacher
 from workers.engine.evaluation.predictions import PredictionsFiles
 from workers.engine.evaluation.report import Cost, LearnerPart, ReportParts, TeacherPart, build_report
 from workers.engine.evaluation.verdict.baselines import against_baselines, baseline_report
@@ -44,6 +44,10 @@ SPEC = {
 def noise(rows: int, size: int, seed: int) -> Tensor:
     """Standard normal numbers, drawn wide: float32 draws differ in bits between processors."""
     return torch.randn(rows, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).float()
+
+
+def rows_of(values: dict[str, Tensor]) -> Outputs:
+    return lambda part: {name: value[part] for name, value in values.items()}
 
 
 def made(folder: Path) -> Report:
@@ -75,14 +79,9 @@ def made(folder: Path) -> Report:
     student, control, baseline = party("student", 0.5), party("control", 0.5001), party("baseline", 0.8)
     del baseline["ink"]
     with PredictionsFiles(folder) as file:
-        evaluation = evaluate(
-            tasks,
-            lambda part: {name: values[part] for name, values in student.items()},
-            lambda part: {name: values[part] for name, values in control.items()},
-            {"test": rows},
-            file,
-            baselines=lambda part: {name: values[part] for name, values in baseline.items()},
-        )
+        outputs = [rows_of(values) for values in (student, control, baseline)]
+        networks = Networks(outputs[:1], outputs[1:2], baselines=outputs[2])
+        evaluation = evaluate(tasks, networks, {"test": rows}, file)
     against = {
         task.name: against_baselines(
             task, [student[task.name]], [baseline[task.name]] if task.name in baseline else [], rows

@@ -61,6 +61,7 @@ class Party(Answer):
         default_factory=dict,
         description="Metrics on the test split by task; null for a metric that is undefined there.",
     )
+    seed: int | None = Field(default=None, description="Seed of its training; null for a teacher.")
     epoch: int | None = Field(
         default=None, description="Epoch whose weights were kept, counted from 1; null for a teacher."
     )
@@ -124,6 +125,10 @@ class Verdict(Answer):
     )
     method: str = Field(description="How the verdict was reached, and what the interval does not cover.")
     repeats: int = Field(default=1, description="Number of students, and of controls, trained from different seeds.")
+    exported: float | None = Field(
+        default=None,
+        description="The metric of the exported student, the best of several by validation; null where there is one.",
+    )
     students: tuple[float, ...] = Field(
         default=(), description="The metric of each student, where there are several; `student` is their mean."
     )

@@ -6,6 +6,7 @@ from typing import assert_never
 from app.contracts.layouts.summary import parameter_count
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.jobs import (
+    MOST_SEEDS,
     AnyJob,
     AnyTrainingJob,
     DistillJob,
@@ -68,4 +69,6 @@ def _optimizer_states(training: TrainingSpec) -> int:
 
 
 def _repeats(spec: AnyTrainingJob) -> int:
-    return 1 if isinstance(spec, TrainJob) else spec.repeats
+    if isinstance(spec, TrainJob):
+        return 1
+    return MOST_SEEDS if spec.repeats == "auto" else spec.repeats

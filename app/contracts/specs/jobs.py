@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal, Self, get_args
 
-from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, WithJsonSchema, model_validator
 
 from app.contracts.base import ClassName, Contract, DatasetId, JobId, ModelId, Name, Title, Weight, coded_error
 from app.contracts.specs.architectures import Architecture, Student
@@ -197,12 +197,20 @@ class MutualSpec(Contract):
     weight: Weight = Field(default=1.0, description="Weight of the peers' soft targets in each student's loss.")
 
 
-Repeats = Annotated[int, Field(ge=1, le=16)]
+FIRST_SEEDS, MOST_SEEDS = 3, 5
+"""Seeds of `repeats: "auto"`: from 3 on the noise of training can be estimated."""
+_Auto = Annotated[Literal["auto"], WithJsonSchema({"type": "string", "enum": ["auto"]})]
+Repeats = Annotated[int, Field(ge=1, le=16)] | _Auto
 _CONTROL = (
     "Also train the same student without teachers for the same number of optimizer steps; an object gives that control "
     "smoothed labels."
 )
-_REPEATS = "Number of seeds with which student and control are trained; the verdict covers all of them."
+_REPEATS = (
+    "Number of seeds with which student and control are trained; the verdict covers all of them. `auto`: 3, or 5 where "
+    "the difference is still undecided and training is cheap; controls of earlier jobs with the same student, data and "
+    "training are counted too. The student with the best validation score is exported. With 1 the verdict is "
+    "provisional."
+)
 
 
 class TrainJob(_Job):
@@ -238,7 +246,7 @@ class DistillJob(_Job):
         default_factory=DistillationSpec, description="Terms of the loss and their weights."
     )
     control: bool | ControlSpec = Field(default=True, description=_CONTROL)
-    repeats: Repeats = Field(default=1, description=_REPEATS)
+    repeats: Repeats = Field(default="auto", description=_REPEATS)
     store: StoreSpec = Field(default_factory=StoreSpec, description="How the teachers' outputs are stored.")
     mutual: MutualSpec | None = Field(
         default=None, description="Further students that train beside this one, each with the others as teachers."
@@ -313,7 +321,7 @@ class MultitaskJob(_Job):
         description="How the losses of the tasks become one update.",
     )
     control: bool | ControlSpec = Field(default=True, description=_CONTROL)
-    repeats: Repeats = Field(default=1, description=_REPEATS)
+    repeats: Repeats = Field(default="auto", description=_REPEATS)
     baselines: bool = Field(
         default=False,
         description="Also train, for each labelled task, a single-task model of the student's trunk, without teachers "

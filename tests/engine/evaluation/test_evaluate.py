@@ -12,7 +12,7 @@ from torch import Tensor
 from app.contracts.resources.manifests import ClassOutput, InputTransform, SplitName, ValueOutput
 from app.contracts.specs.architectures import Architecture
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.evaluation.evaluate import Evaluation, evaluate
+from workers.engine.evaluation.evaluate import Evaluation, Networks, evaluate
 from workers.engine.evaluation.metrics.task_metrics import task_metrics
 from workers.engine.evaluation.parties import EvaluatedTask, Outputs, TaskTeacher, network_outputs
 from workers.engine.evaluation.predictions import PredictionsFiles
@@ -67,7 +67,7 @@ def run(
     control: Outputs | None = party(CONTROL),
 ) -> Evaluation:
     with PredictionsFiles(folder) as files:
-        return evaluate(tasks, party(STUDENT), control, splits, files)
+        return evaluate(tasks, Networks([party(STUDENT)], [control] if control else []), splits, files)
 
 
 def digit_task(target: TargetColumn | None, *teachers: Tensor) -> EvaluatedTask:
@@ -80,7 +80,7 @@ def test_every_party_is_measured_on_the_whole_test_split(tmp_path: Path) -> None
     assert found.student["digit"] == task_metrics(STUDENT[test], LOGITS, digits(), test)
     assert found.control["digit"] == task_metrics(CONTROL[test], LOGITS, digits(), test)
     assert found.teachers["digit"] == tuple(task_metrics(t[test], LOGITS, digits(), test) for t in (TEACHER, SECOND))
-    assert found.verdict["digit"].verdict == "gain"
+    assert found.verdict["digit"].verdict == "provisional_gain"
     assert found.not_measured == {}
 
 
@@ -157,7 +157,7 @@ def test_a_stop_during_evaluation_leaves_no_predictions(tmp_path: Path) -> None:
         raise InterruptedError("cancelled")
 
     with pytest.raises(InterruptedError), PredictionsFiles(tmp_path) as files:
-        evaluate((digit_task(digits(), TEACHER),), party(STUDENT), None, SPLITS, files, check)
+        evaluate((digit_task(digits(), TEACHER),), Networks([party(STUDENT)]), SPLITS, files, check)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -24,7 +24,7 @@ from app.storage.errors import StorageError
 from app.storage.local import LocalStore
 from app.storage.store import DigestMismatch
 from workers.engine.common.files import read_document, write_document
-from workers.engine.jobs.runs.control_cache import ControlCache
+from workers.engine.jobs.runs.control_cache import ControlCache, StoredControl
 from workers.engine.jobs.runs.results import FinishedRuns, RunResult, TrainedModel
 from workers.engine.models import build
 from workers.engine.teachers.target_store import Packing, SoftTargetStore
@@ -76,7 +76,7 @@ def _checkpoint(folder: Path) -> int:
 
 
 def _keep_control(folder: Path, version: int) -> None:
-    ControlCache(folder / "controls").store("key", _numbers(version), version, version, 0.5)
+    ControlCache(folder / "controls").store("key", StoredControl(_numbers(version), version, version, 0.5))
 
 
 def _control(folder: Path) -> int:

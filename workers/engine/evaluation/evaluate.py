@@ -4,7 +4,7 @@ The test split is used nowhere else.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -17,7 +17,8 @@ from workers.engine.evaluation.metrics.outputs import PartyOutputs, in_target_un
 from workers.engine.evaluation.metrics.task_metrics import Metrics, party_metrics, task_metrics
 from workers.engine.evaluation.parties import BLOCK, EvaluatedTask, Outputs
 from workers.engine.evaluation.predictions import PredictionsFiles
-from workers.engine.evaluation.verdict.judge import judge, not_applicable
+from workers.engine.evaluation.verdict.judge import not_applicable
+from workers.engine.evaluation.verdict.repeats import verdict_over_repeats
 
 
 @dataclass(frozen=True)
@@ -33,72 +34,106 @@ class Evaluation:
     not_measured: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Networks:
+    """The outputs of a job's networks: the students and the controls of all seeds, and the single-task baselines.
+
+    `student` and `control` are the indices of the exported ones.
+    """
+
+    students: Sequence[Outputs]
+    controls: Sequence[Outputs] = ()
+    student: int = 0
+    control: int = 0
+    baselines: Outputs | None = None
+
+    @property
+    def exported(self) -> "Networks":
+        """The exported student and control, and the baselines."""
+        controls = [self.controls[self.control]] if self.controls else []
+        return Networks([self.students[self.student]], controls, baselines=self.baselines)
+
+
 def evaluate(
     tasks: Sequence[EvaluatedTask],
-    student: Outputs,
-    control: Outputs | None,
+    networks: Networks,
     splits: Mapping[SplitName, Tensor],
     predictions: PredictionsFiles,
     check: Callable[[], None] = lambda: None,
-    baselines: Outputs | None = None,
 ) -> Evaluation:
-    """Write the predictions of every split, and measure the test split.
+    """Write the predictions of every split, and measure the test split, on which all seeds predict.
 
     `splits` maps names to dataset rows (int64). `check` is called before every block and may raise. Without teachers
-    (kind `train`) fidelity and verdict are empty. `baselines` gives outputs for the tasks that have a baseline.
+    (kind `train`) fidelity and verdict are empty.
     """
     test_blocks = []
     for split, rows in splits.items():
-        for block in _blocks(tasks, student, control, baselines, rows, check):
+        predicting = networks if split == "test" else networks.exported
+        for block in _blocks(tasks, predicting, rows, check):
             predictions.append(split, block.rows, _predictions(tasks, block))
             if split == "test":
                 test_blocks.append(block)
     return _measure(tasks, _concatenate(test_blocks) if test_blocks else None)
 
 
+ByTask = dict[str, Tensor]
+
+
 @dataclass(frozen=True)
 class _Block:
-    """The outputs of every party for some rows, by task; `control` is None without one."""
+    """The outputs of every party for some rows, by task; `controls` is empty without a control."""
 
     rows: Tensor
-    student: dict[str, Tensor]
-    control: dict[str, Tensor] | None
-    baselines: dict[str, Tensor]
+    students: tuple[ByTask, ...]
+    controls: tuple[ByTask, ...]
+    exported: tuple[int, int]
+    """The indices of the exported student and control."""
+    baselines: ByTask
     teachers: dict[str, tuple[Tensor, ...]]
+
+    @property
+    def student(self) -> ByTask:
+        """The outputs of the exported student."""
+        return self.students[self.exported[0]]
+
+    @property
+    def control(self) -> ByTask | None:
+        """The outputs of the exported control; None without one."""
+        return self.controls[self.exported[1]] if self.controls else None
 
 
 def _blocks(
-    tasks: Sequence[EvaluatedTask],
-    student: Outputs,
-    control: Outputs | None,
-    baselines: Outputs | None,
-    rows: Tensor,
-    check: Callable[[], None],
+    tasks: Sequence[EvaluatedTask], networks: Networks, rows: Tensor, check: Callable[[], None]
 ) -> Iterator[_Block]:
     for part in torch.split(rows, BLOCK) if len(rows) else ():
         check()
         yield _Block(
             rows=part,
-            student=dict(student(part)),
-            control=dict(control(part)) if control is not None else None,
-            baselines=dict(baselines(part)) if baselines is not None else {},
+            students=tuple(dict(student(part)) for student in networks.students),
+            controls=tuple(dict(control(part)) for control in networks.controls),
+            exported=(networks.student, networks.control),
+            baselines=dict(networks.baselines(part)) if networks.baselines is not None else {},
             teachers={task.name: tuple(by.outputs(part) for by in task.teachers) for task in tasks},
         )
 
 
 def _concatenate(blocks: list[_Block]) -> _Block:
     first = blocks[0]
-    controls = [block.control for block in blocks if block.control is not None]
-    return _Block(
+    return replace(
+        first,
         rows=torch.cat([block.rows for block in blocks]),
-        student={name: torch.cat([block.student[name] for block in blocks]) for name in first.student},
-        control={name: torch.cat([part[name] for part in controls]) for name in controls[0]} if controls else None,
-        baselines={name: torch.cat([block.baselines[name] for block in blocks]) for name in first.baselines},
+        students=tuple(map(_joined, zip(*(block.students for block in blocks), strict=True))),
+        controls=tuple(map(_joined, zip(*(block.controls for block in blocks), strict=True))),
+        baselines=_joined([block.baselines for block in blocks]),
         teachers={
             name: tuple(torch.cat(parts) for parts in zip(*(block.teachers[name] for block in blocks), strict=True))
             for name in first.teachers
         },
     )
+
+
+def _joined(parts: Sequence[ByTask]) -> ByTask:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _mean_teacher(task: EvaluatedTask, block: _Block) -> PartyOutputs:
@@ -125,6 +160,10 @@ def _predictions(tasks: Sequence[EvaluatedTask], block: _Block) -> dict[str, dic
         parties["student"] = _predicted(block.student[task.name], task.spec)
         if block.control is not None:
             parties["control"] = _predicted(block.control[task.name], task.spec)
+        for name, networks in (("students", block.students), ("controls", block.controls)):
+            if len(networks) > 1:
+                columns = [_predicted(outputs[task.name], task.spec) for outputs in networks]
+                parties[name] = torch.stack(columns, dim=1)
         if task.name in block.baselines:
             parties["baseline"] = _predicted(block.baselines[task.name], task.spec)
     return by_task
@@ -173,6 +212,10 @@ def _verdict(task: EvaluatedTask, test: _Block | None, evaluation: Evaluation) -
     reason = evaluation.not_measured.get(task.name)
     if reason is not None or test is None or task.target is None:
         return not_applicable(reason or "the dataset has no test split")
-    if test.control is None:
+    if not test.controls:
         return not_applicable("the job trained no control to compare with")
-    return judge(test.student[task.name], test.control[task.name], task.spec, task.target, test.rows)
+    students, controls = ([each[task.name] for each in group] for group in (test.students, test.controls))
+    verdict = verdict_over_repeats(students, controls, task.spec, task.target, test.rows)
+    if len(students) == 1 or verdict.metric is None:
+        return verdict
+    return verdict.model_copy(update={"exported": evaluation.student[task.name][verdict.metric]})

@@ -3,9 +3,12 @@
 Members: `<split>/row` (int64 [n]: row numbers of the dataset) and, for each task, `<split>/<task>/label` (as in the
 dataset; absent without labels) and `<split>/<task>/{teacher,student,control,baseline}` (float32 [n, size]: raw scores,
 and numbers in the units of their labels; the teacher is the weighted mean of the task's teachers, NaN where none has an
-output; the baseline is the single-task model where one was trained). With several datasets `<split>/dataset` (int64
-[n]) is the index of a row's dataset in the job's order, and `<split>/row` its row number there. Members are not
-compressed and all timestamps are fixed, so that equal predictions give equal bytes. Read it with `numpy.load`.
+output; the baseline is the single-task model where one was trained). With several seeds the test split has
+`test/<task>/{students,controls}` (float32 [n, seeds, size], in the order of the report's verdict), from which every
+interval can be computed again; `student` and `control` are the exported ones of them. With several datasets
+`<split>/dataset` (int64 [n]) is the index of a row's dataset in the job's order, and `<split>/row` its row number
+there. Members are not compressed and all timestamps are fixed, so that equal predictions give equal bytes. Read it with
+`numpy.load`.
 """
 
 import io

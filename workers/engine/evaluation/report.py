@@ -51,6 +51,7 @@ class LearnerPart:
     """Student or control."""
 
     cost: Cost
+    seed: int | None = None
     epoch: int | None = None
     steps: int | None = None
     cached: bool = False
@@ -181,6 +182,7 @@ def _learner(name: str, part: LearnerPart, tasks: Mapping[str, dict[str, float |
         flops=part.cost.flops,
         latency=dict(part.cost.latency),
         tasks=dict(tasks),
+        seed=part.seed,
         epoch=part.epoch,
         steps=part.steps,
         cached=part.cached,

@@ -10,7 +10,7 @@ from workers.engine.common.eval_mode import evaluating
 from workers.engine.data.transform import apply
 from workers.engine.evaluation.cost.flops import count_flops
 from workers.engine.evaluation.cost.latency import example_batches, measure_latency
-from workers.engine.evaluation.evaluate import Evaluation, evaluate
+from workers.engine.evaluation.evaluate import Evaluation, Networks, evaluate
 from workers.engine.evaluation.parties import EvaluatedTask, TaskTeacher
 from workers.engine.evaluation.predictions import PredictionsFiles
 from workers.engine.evaluation.report import Cost, TeacherPart
@@ -46,7 +46,6 @@ def evaluate_trained(trained: Trained) -> Evaluated:
     evaluation, predictions = _evaluation(trained, tasks)
     baselines = compare(trained, tasks, evaluation)
     analysis = analyse_test_rows(trained, tasks)
-    evaluation.verdict.update(analysis.verdict)
     reason = not_corruptible(trained)
     if reason is not None:
         evaluation.not_measured["robustness"] = reason
@@ -72,18 +71,16 @@ def _evaluated_task(task: BuiltTask) -> EvaluatedTask:
 def _evaluation(trained: Trained, tasks: list[EvaluatedTask]) -> tuple[Evaluation, tuple[SplitName, ...]]:
     """(evaluation, splits with predictions)."""
     dataset = trained.data.dataset
-    control = trained.outputs_of(trained.control) if trained.control else None
+    networks = Networks(
+        [trained.outputs_of(each) for each in trained.students],
+        [trained.outputs_of(each) for each in trained.controls],
+        trained.exported,
+        trained.exported_control,
+        outputs_of_baselines(trained),
+    )
     firsts = [source.first for source in dataset.sources] if len(dataset.sources) > 1 else ()
     with PredictionsFiles(outputs_folder(trained.job), firsts) as predictions:
-        evaluation = evaluate(
-            tasks,
-            trained.outputs_of(trained.student),
-            control,
-            dataset.splits,
-            predictions,
-            trained.job.check_stop,
-            outputs_of_baselines(trained),
-        )
+        evaluation = evaluate(tasks, networks, dataset.splits, predictions, trained.job.check_stop)
     return evaluation, predictions.splits
 
 

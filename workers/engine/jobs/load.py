@@ -16,7 +16,9 @@ from workers.engine.data.augment.plan import AugmentationPlan
 from workers.engine.data.dataset import Dataset
 from workers.engine.data.inputs import Inputs
 from workers.engine.data.rows.joined import InputLayout, joined_transform
+from workers.engine.evaluation.parties import Outputs, network_outputs
 from workers.engine.jobs.search import folds_of
+from workers.engine.models import Network
 from workers.engine.tasks.run_spec import RunSpec
 
 _HASHED_ROWS = 4096
@@ -82,6 +84,10 @@ class JobData:
     def digest_of_inputs(self) -> str:
         """SHA-256 of the inputs of `trained_rows`."""
         return digest_of_rows(self.raw, self.trained_rows)
+
+    def outputs_of(self, network: Network) -> Outputs:
+        """The outputs of a network on rows of the dataset, in evaluation mode."""
+        return network_outputs(network, self.raw, self.transform, self.inputs.column.device)
 
     def split(self, name: SplitName) -> Tensor:
         """The rows of a split, int64; empty if the dataset has no such split."""

@@ -46,7 +46,9 @@ class Plan:
         controls = len(self.trials) if self.trials and self.run_spec.control else 0
         probe = probe_run.schedule().steps if probe_run is not None else 0
         baselines = len(labelled_tasks(self.tasks, run.train)) if self.run_spec.baselines else 0
-        runs = trials + controls + self.run_spec.repeats * (len(run.parts) + baselines)
+        runs = trials + controls + self.run_spec.most_repeats * len(run.parts) + self.run_spec.repeats * baselines
+        if self.run_spec.most_repeats > self.run_spec.repeats:
+            runs += self.run_spec.repeats  # controls of further seeds
         return probe + run.schedule().steps * runs
 
     def probe(self) -> Run | None:
@@ -93,15 +95,28 @@ class Plan:
         run_spec = RunSpec.of(winner.spec)
         return self.main(run_spec, self.build(run_spec))
 
-    def repeats(self, main: Run) -> list[Run]:
-        """The runs of the further seeds."""
-        runs = []
-        for i in range(1, main.run_spec.repeats):
-            run_spec = main.run_spec.with_training(seed=main.training.seed + i)
-            run = replace(main, name=f"repeat-{i}", run_spec=run_spec, tasks=self.build(run_spec))
-            run = replace(run, control=run_spec.control)
-            runs.append(replace(run, offset=self.offset + i * len(run.parts) * run.schedule().steps))
-        return runs
+    def seed(self, main: Run, index: int) -> Run:
+        """The run of a further seed; of index 0 the main run."""
+        if index == 0:
+            return main
+        run = self._reseeded(main, index)
+        if any(each.student.modules for each in main.tasks):
+            run = replace(run, tasks=self.build(run.run_spec))  # modules are trained, and drawn from the seed
+        return run
+
+    def control(self, main: Run, index: int) -> Run | None:
+        """The run of the control of a seed by itself; None without one."""
+        return (main if index == 0 else self._reseeded(main, index)).of_control
+
+    def _reseeded(self, main: Run, index: int) -> Run:
+        """The run of a further seed, with the main run's tasks, whose columns on the device all seeds share."""
+        run_spec = main.run_spec.with_training(seed=main.training.seed + index)
+        run = replace(main, name=f"repeat-{index}", run_spec=run_spec, control=run_spec.control)
+        return replace(run, offset=self.offset + index * len(run.parts) * run.schedule().steps)
+
+    def offset_after_seeds(self, main: Run) -> int:
+        """Optimizer steps before the baselines, if all seeds are trained."""
+        return self.offset + main.run_spec.most_repeats * len(self.seed(main, 0).parts) * main.schedule().steps
 
     def validation_folds(self) -> Sequence[tuple[Tensor, Tensor]]:
         """(training rows, validation rows) by which candidates are scored: the splits, or each fold."""

@@ -51,8 +51,10 @@ def _parts(trained: Trained, evaluated: Evaluated, exported: Exported) -> Report
         tasks=evaluated.tasks,
         evaluation=evaluated.evaluation,
         teachers=evaluated.teachers,
-        student=_learner_part(evaluated.cost, exported.student, trained.student),
-        control=_learner_part(evaluated.cost, control, trained.control) if control and trained.control else None,
+        student=_learner_part(evaluated.cost, exported.student, trained.student, trained.seed_of(control=False)),
+        control=_learner_part(evaluated.cost, control, trained.control, trained.seed_of(control=True))
+        if control and trained.control
+        else None,
         environment=environment(job.device, job.order.threads, trained.precision),
         datasets=trained.dataset_uses(),
         targets=trained.targets,
@@ -76,9 +78,15 @@ def _parts(trained: Trained, evaluated: Evaluated, exported: Exported) -> Report
     )
 
 
-def _learner_part(cost: Cost, file: OutputFile, model: TrainedModel) -> LearnerPart:
-    costs = Cost(parameters=cost.parameters, bytes=file.bytes, flops=cost.flops, latency=cost.latency)
-    return LearnerPart(cost=costs, epoch=model.epoch, steps=model.steps, cached=model.cached, digest=file.sha256)
+def _learner_part(cost: Cost, file: OutputFile, model: TrainedModel, seed: int) -> LearnerPart:
+    return LearnerPart(
+        cost=Cost(parameters=cost.parameters, bytes=file.bytes, flops=cost.flops, latency=cost.latency),
+        seed=seed,
+        epoch=model.epoch,
+        steps=model.steps,
+        cached=model.cached,
+        digest=file.sha256,
+    )
 
 
 def _relation(trained: Trained) -> RelationReport | None:

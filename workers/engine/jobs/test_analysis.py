@@ -1,5 +1,5 @@
-"""Analysis of the test rows of a trained job: verdicts over repeats, metrics by class, calibration, robustness; each
-for teacher, student and control.
+"""Analysis of the test rows of a trained job: metrics by class, calibration, robustness; each for teacher, student and
+control.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from app.contracts.reports.report import PerClass, ReliabilityBin, Robustness, Verdict
+from app.contracts.reports.report import PerClass, ReliabilityBin, Robustness
 from workers.engine.common.eval_mode import evaluating
 from workers.engine.data.transform import apply
 from workers.engine.evaluation.metrics.outputs import PartyOutputs, mean_outputs
@@ -17,7 +17,6 @@ from workers.engine.evaluation.metrics.reliability import reliability
 from workers.engine.evaluation.parties import EvaluatedTask
 from workers.engine.evaluation.robustness.corrupted_rows import PredictRaw, measure_robustness
 from workers.engine.evaluation.robustness.corruptions import value_range
-from workers.engine.evaluation.verdict.repeats import verdict_over_repeats
 from workers.engine.jobs.trained import Trained
 from workers.engine.models import Network
 
@@ -30,7 +29,6 @@ MAX_CORRUPTED_ROWS = 2048
 class TestAnalysis:
     """The results of the analysis, by task."""
 
-    verdict: dict[str, Verdict] = field(default_factory=dict)
     per_class: dict[str, tuple[PerClass, ...]] = field(default_factory=dict)
     reliability: dict[str, dict[str, tuple[ReliabilityBin, ...]]] = field(default_factory=dict)
     robustness: dict[str, tuple[Robustness, ...]] = field(default_factory=dict)
@@ -52,7 +50,6 @@ def analyse_test_rows(trained: Trained, tasks: Sequence[EvaluatedTask]) -> TestA
             labels = task.target.values[rows]
             analysis.per_class[task.name] = per_class(parties, labels)
             analysis.reliability[task.name] = {name: _reliability(party, labels) for name, party in parties.items()}
-    _add_verdicts_over_repeats(trained, tasks, student, control, rows, analysis)
     if (control is not None or any(task.teachers for task in tasks)) and not_corruptible(trained) is None:
         corrupted = rows_to_corrupt(rows, len(trained.data.dataset.sources))
         analysis.robustness.update(_robustness(trained, tasks, corrupted))
@@ -95,29 +92,6 @@ def _reliability(party: PartyOutputs, labels: Tensor) -> tuple[ReliabilityBin, .
     """The diagram of the rows that the party has outputs for."""
     known = party.positions
     return reliability(party.values[known], party.spec, labels[known])
-
-
-def _add_verdicts_over_repeats(
-    trained: Trained,
-    tasks: Sequence[EvaluatedTask],
-    student: Mapping[str, Tensor],
-    control: Mapping[str, Tensor] | None,
-    rows: Tensor,
-    analysis: TestAnalysis,
-) -> None:
-    if not trained.repeats or control is None:
-        return
-    students = [student, *(trained.outputs_of(each)(rows) for each, _ in trained.repeats)]
-    controls = [control, *(trained.outputs_of(each)(rows) for _, each in trained.repeats if each is not None)]
-    for task in tasks:
-        if task.target is not None and bool(task.target.labelled[rows].any()):
-            analysis.verdict[task.name] = verdict_over_repeats(
-                [each[task.name] for each in students],
-                [each[task.name] for each in controls],
-                task.spec,
-                task.target,
-                rows,
-            )
 
 
 def _robustness(trained: Trained, tasks: Sequence[EvaluatedTask], rows: Tensor) -> dict[str, tuple[Robustness, ...]]:

@@ -7,11 +7,11 @@ from app.contracts.reports.search import SearchReport
 from app.contracts.wire.orders import DatasetInput
 from workers.engine.data.joining import dataset_inputs
 from workers.engine.data.mixture import dataset_uses
-from workers.engine.evaluation.parties import Outputs, network_outputs
+from workers.engine.evaluation.parties import Outputs
 from workers.engine.evaluation.relation_report import RelationMeasurements
 from workers.engine.jobs.job import Job
 from workers.engine.jobs.load import JobData
-from workers.engine.jobs.runs.results import TrainedModel
+from workers.engine.jobs.runs.results import TrainedModel, best_by_validation
 from workers.engine.tasks.build import BuiltTask
 from workers.engine.tasks.run_spec import RunSpec
 from workers.engine.tasks.task import learnable_rows
@@ -20,7 +20,7 @@ from workers.engine.teachers.teachers import Teachers
 
 @dataclass(frozen=True)
 class Trained:
-    """The trained models of a job. `repeats` are (student, control) of the further seeds."""
+    """The trained models of a job."""
 
     job: Job
     data: JobData
@@ -28,10 +28,12 @@ class Trained:
     run_spec: RunSpec
     """The run spec of the student, with the estimated relation and the values that a search selected."""
     tasks: tuple[BuiltTask, ...]
-    student: TrainedModel
-    control: TrainedModel | None
-    peers: tuple[TrainedModel, ...]
-    repeats: tuple[tuple[TrainedModel, TrainedModel | None], ...]
+    students: tuple[TrainedModel, ...]
+    """The students by seed."""
+    controls: tuple[TrainedModel, ...]
+    """The controls by seed, of the students' seeds first; empty without a control."""
+    peers_by_seed: tuple[tuple[TrainedModel, ...], ...]
+    """For each student its peers."""
     baselines: tuple[dict[str, TrainedModel], ...]
     """For each seed, beginning with that of the student, the single-task models by task."""
     search: SearchReport | None
@@ -45,13 +47,42 @@ class Trained:
     """How the outputs of each teacher were obtained."""
 
     @property
+    def exported(self) -> int:
+        """The index of the exported student, the best of them by validation."""
+        return best_by_validation(self.students)
+
+    @property
+    def exported_control(self) -> int:
+        """The index of the exported control, chosen like the student and of as many."""
+        return best_by_validation(self.controls[: len(self.students)])
+
+    @property
+    def student(self) -> TrainedModel:
+        """The exported student."""
+        return self.students[self.exported]
+
+    def seed_of(self, *, control: bool) -> int:
+        """The seed of the exported student or control."""
+        return self.run_spec.training.seed + (self.exported_control if control else self.exported)
+
+    @property
+    def peers(self) -> tuple[TrainedModel, ...]:
+        """The peers of the exported student."""
+        return self.peers_by_seed[self.exported]
+
+    @property
+    def control(self) -> TrainedModel | None:
+        """The exported control; None without one."""
+        return self.controls[self.exported_control] if self.controls else None
+
+    @property
     def dataset_inputs(self) -> tuple[DatasetInput, ...]:
         """The datasets of the job, in its order."""
         return dataset_inputs(self.job.order, self.data.dataset)
 
     def outputs_of(self, model: TrainedModel) -> Outputs:
         """The outputs of a trained model on rows of the dataset, in evaluation mode."""
-        return network_outputs(model.network, self.data.raw, self.data.transform, self.job.device)
+        return self.data.outputs_of(model.network)
 
     def dataset_uses(self) -> list[DatasetUse]:
         """The number of trained rows of each dataset, and its share of the batches."""

@@ -1,10 +1,14 @@
 """Executes the runs of a training job: estimate of R, search, student, further seeds, baselines."""
 
+from collections.abc import Sequence
+from functools import cache, partial
+
 from app.contracts.reports.report import TargetUse
 from app.contracts.wire.events import WarningEvent
 from workers.engine.balancing.relation.estimate import LEAST
 from workers.engine.common.files import read_document, write_document
 from workers.engine.evaluation.relation_report import RelationMeasurements
+from workers.engine.evaluation.verdict.repeats import verdict_over_repeats
 from workers.engine.jobs.baselines.planning import train_baselines
 from workers.engine.jobs.job import Job
 from workers.engine.jobs.load import JobData
@@ -12,6 +16,7 @@ from workers.engine.jobs.plan import Plan
 from workers.engine.jobs.runs.results import RunResult, TrainedModel
 from workers.engine.jobs.runs.run import Run
 from workers.engine.jobs.runs.runner import Runner
+from workers.engine.jobs.runs.seeds import SeedRuns, Seeds
 from workers.engine.jobs.search import candidates
 from workers.engine.jobs.search_runner import Searched, search
 from workers.engine.jobs.trained import Trained
@@ -49,63 +54,70 @@ class TrainingRuns:
             self._warn_of_few_measurements(probe.measured)
         searched = search(runner, plan) if plan.trials else None
         main = plan.main(plan.run_spec, plan.tasks) if searched is None else plan.main_of(searched.winner)
-        seeds = (main, *plan.repeats(main))
-        by_seed: list[list[RunResult]] = []
-        for seed in seeds:
-            by_seed.append([])
-            for part in seed.parts:
-                by_seed[-1].append(runner.run(part))
-        baselines = train_baselines(runner, seeds, seeds[-1].offset + len(seeds[-1].parts) * main.schedule().steps)
+        run_of = cache(partial(plan.seed, main))
+        seeds = SeedRuns(runner, run_of, partial(plan.control, main), self._is_undecided).train()
+        with_baselines = [run_of(i) for i in range(main.run_spec.repeats)]
+        baselines = train_baselines(runner, with_baselines, plan.offset_after_seeds(main))
         results = [
             *([probe] if probe else ()),
             *(searched.results if searched else ()),
-            *(result for seed_results in by_seed for result in seed_results),
+            *seeds.results,
             *(result for by_task in baselines for result in by_task.values()),
         ]
         self._job.end_phase(sum(each.seconds for each in results) + (searched.seconds if searched else 0.0))
-        student = by_seed[0][0]
         return self._trained(
             main,
             searched,
-            by_seed,
+            seeds,
             baselines=tuple({task: each.models["control"] for task, each in by_task.items()} for by_task in baselines),
-            measured=self._measured(main, probe, student),
+            measured=self._measured(main, probe, seeds.students[0]),
             bit_exact=all(each.bit_exact for each in results) and (searched is None or searched.bit_exact),
         )
+
+    def _is_undecided(self, students: Sequence[TrainedModel], controls: Sequence[TrainedModel]) -> bool:
+        """Whether the validation rows leave the difference of a task undecided, or say nothing."""
+        rows = self._data.split("validation")
+        if len(rows) == 0:
+            return True
+        ours, theirs = ([self._data.outputs_of(each.network)(rows) for each in group] for group in (students, controls))
+        words = [
+            verdict_over_repeats(
+                [each[task.name] for each in ours], [each[task.name] for each in theirs], task.spec, task.target, rows
+            ).verdict
+            for task in (each.student for each in self._plan.tasks)
+            if task.target is not None
+        ]
+        return not words or any(word in ("inconclusive", "not_applicable") for word in words)
 
     def _trained(
         self,
         main: Run,
         searched: Searched | None,
-        by_seed: list[list[RunResult]],
+        seeds: Seeds,
         *,
         baselines: tuple[dict[str, TrainedModel], ...],
         measured: RelationMeasurements | None,
         bit_exact: bool,
     ) -> Trained:
-        models, result = _models(by_seed[0]), by_seed[0][0]
-        repeats = [_models(results) for results in by_seed[1:]]
-        control = models.get("control")
+        controls, result = tuple(seeds.controls), seeds.students[0]
         if searched is not None and searched.control is not None:
-            control = searched.control
+            controls = (searched.control, *controls)
         micro_batch_size = self._runner.memory_policy.applied(main).training.micro_batch_size
-        student = models["student"]
         return Trained(
             job=self._job,
             data=self._data,
             teachers=self._teachers,
             run_spec=main.run_spec,
             tasks=main.tasks,
-            student=student,
-            control=control,
-            peers=tuple(model for name, model in result.models.items() if name.startswith("peer-")),
-            repeats=tuple((each["student"], each.get("control")) for each in repeats),
+            students=tuple(each.models["student"] for each in seeds.students),
+            controls=controls,
+            peers_by_seed=tuple(_peers(each) for each in seeds.students),
             baselines=baselines,
             search=searched.report if searched else None,
             measured=measured,
             precision=result.precision,
             micro_batch_size=micro_batch_size,
-            exact_accumulation=micro_batch_size is None or not student.network.has_batch_norm,
+            exact_accumulation=micro_batch_size is None or not result.models["student"].network.has_batch_norm,
             bit_exact=bit_exact,
             targets=self._uses(),
         )
@@ -140,6 +152,5 @@ class TrainingRuns:
             self._job.emit(WarningEvent(code="relation_not_measured", message=message))
 
 
-def _models(results: list[RunResult]) -> dict[str, TrainedModel]:
-    """The models of several runs by learner."""
-    return {name: model for result in results for name, model in result.models.items()}
+def _peers(result: RunResult) -> tuple[TrainedModel, ...]:
+    return tuple(model for name, model in result.models.items() if name.startswith("peer-"))

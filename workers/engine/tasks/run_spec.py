@@ -7,6 +7,8 @@ from typing import Any, assert_never
 from app.contracts.specs.architectures import Architecture, Init, architecture_of
 from app.contracts.specs.balancing import Balancing, FixedBalancing
 from app.contracts.specs.jobs import (
+    FIRST_SEEDS,
+    MOST_SEEDS,
     AnyTrainingJob,
     ControlSpec,
     DistillJob,
@@ -44,6 +46,9 @@ class RunSpec:
     """Label smoothing of the control; None: that of the student."""
     mutual: MutualSpec | None = None
     repeats: int = 1
+    """Seeds that are trained in any case."""
+    most_repeats: int = 1
+    """Seeds that are trained at most, while the difference from the control is undecided."""
     init: Init | None = None
     baselines: bool = False
 
@@ -64,7 +69,7 @@ class RunSpec:
                     control=spec.control is not False,
                     control_smoothing=_smoothing(spec.control),
                     mutual=spec.mutual,
-                    repeats=spec.repeats,
+                    **_repeats(spec),
                     init=spec.student.init,
                 )
             case MultitaskJob():
@@ -77,7 +82,7 @@ class RunSpec:
                     relation_to_probe(spec),
                     control=spec.control is not False,
                     control_smoothing=_smoothing(spec.control),
-                    repeats=spec.repeats,
+                    **_repeats(spec),
                     init=spec.student.init,
                     baselines=spec.baselines,
                 )
@@ -120,6 +125,13 @@ def _only_task(spec: TrainJob | DistillJob) -> TaskSpec:
     assert spec.target is not None, "resolved"
     training = spec.training
     return TaskSpec(name=spec.target, target=spec.target, loss=training.loss, class_weights=training.class_weights)
+
+
+def _repeats(spec: DistillJob | MultitaskJob) -> dict[str, Any]:
+    """Without a control there is no difference to decide."""
+    if spec.repeats != "auto":
+        return {"repeats": spec.repeats, "most_repeats": spec.repeats}
+    return {"repeats": FIRST_SEEDS, "most_repeats": MOST_SEEDS} if spec.control else {}
 
 
 def _smoothing(control: bool | ControlSpec) -> float | None:

@@ -12,7 +12,7 @@ import torch
 
 from workers.engine.common import files
 from workers.engine.jobs.runs import control_cache as controls
-from workers.engine.jobs.runs.control_cache import STALE_SECONDS, ControlCache
+from workers.engine.jobs.runs.control_cache import STALE_SECONDS, ControlCache, StoredControl
 
 
 def test_temporary_files_of_dead_processes_are_removed_and_those_of_live_ones_stay(tmp_path: Path) -> None:
@@ -23,14 +23,14 @@ def test_temporary_files_of_dead_processes_are_removed_and_those_of_live_ones_st
         (folder / "weights.safetensors").write_bytes(b"half")
     long_ago = time.time() - STALE_SECONDS - 60.0
     os.utime(dead, (long_ago, long_ago))
-    cache.try_store("c", {"weight": torch.zeros(2)}, epoch=1, steps=3)
+    cache.try_store("c", StoredControl({"weight": torch.zeros(2)}, epoch=1, steps=3))
     assert not dead.exists()
     assert alive.exists()
     assert cache.find("c") is not None
 
 
 def _keep(folder: Path, key: str) -> bool:
-    return ControlCache(folder).try_store(key, {"weight": torch.zeros(2000)}, epoch=1, steps=3)
+    return ControlCache(folder).try_store(key, StoredControl({"weight": torch.zeros(2000)}, epoch=1, steps=3))
 
 
 def test_an_entry_that_another_process_drops_while_it_is_read_is_absent(

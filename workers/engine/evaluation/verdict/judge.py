@@ -7,9 +7,9 @@
 | value, vector | rmse, control - student | bootstrap over rows | 1 % of the control's rmse |
 
 An interval inside ±margin is `no_gain` (a significant difference may still be irrelevant), else one that excludes 0 is
-`gain` or `loss`, any other is `inconclusive`. One student and one control only give provisional words, as their interval
-does not cover the noise of training. Reasons: `tests/architecture/decisions/engine/0040-how-a-verdict-is-reached.md`.
-Several students and controls: `repeats`.
+`gain` or `loss`, any other is `inconclusive`. One student and one control give provisional words only, as their
+interval does not cover the noise of training. Several students and controls: `repeats`. Reasons:
+`tests/architecture/decisions/engine/0040-how-a-verdict-is-reached.md`.
 """
 
 from collections.abc import Callable

@@ -30,9 +30,7 @@ def compare(trained: Trained, tasks: Sequence[EvaluatedTask], evaluation: Evalua
     if not trained.run_spec.baselines:
         return None
     rows = trained.data.split("test")
-    students = [
-        _outputs(trained, each, rows) for each in (trained.student, *(student for student, _ in trained.repeats))
-    ]
+    students = [_outputs(trained, each, rows) for each in trained.students]
     results = {}
     for task in tasks:
         models = [by_task[task.name] for by_task in trained.baselines if task.name in by_task]

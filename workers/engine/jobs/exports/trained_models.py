@@ -106,7 +106,7 @@ class _Exporter:
             teachers=tuple(sorted({teacher.sha256 for teacher in trained.teachers.opened.values()})),
             control=control,
             steps=steps,
-            seed=trained.job.spec.training.seed,
+            seed=trained.seed_of(control=control),
             losses=losses_on_labels(trained.run_spec.tasks),
             metrics=evaluation.control if control else evaluation.student,
             not_measured=evaluation.not_measured,

@@ -11,7 +11,7 @@ from app.contracts.wire.orders import Order
 from workers.engine.data.joining import digest_facts
 from workers.engine.jobs.load import JobData
 from workers.engine.jobs.runs.baseline_key import baseline_facts, label_loss_facts
-from workers.engine.jobs.runs.control_cache import ControlCache
+from workers.engine.jobs.runs.control_cache import ControlCache, StoredControl
 from workers.engine.jobs.runs.results import TrainedModel
 from workers.engine.jobs.runs.run import Run
 from workers.engine.models import build
@@ -45,14 +45,15 @@ class CachedControl:
             stored = self._shared.find(self._key)
             if stored is None:
                 return None
-            self._own.store(self._own_key, stored.weights, stored.epoch, stored.steps, stored.score)
+            self._own.store(self._own_key, stored)
         network = build(architecture)
         network.load_state_dict(stored.weights)
-        return TrainedModel(network.to(device), stored.epoch, stored.steps, stored.score, cached=True)
+        return TrainedModel(network.to(device), stored.epoch, stored.steps, stored.score, stored.loss, cached=True)
 
     def share(self, control: TrainedModel) -> None:
         """Store a control that this job trained in the shared cache."""
-        self._shared.try_store(self._key, control.network.state_dict(), control.epoch, control.steps, control.score)
+        facts = control.epoch, control.steps, control.score, control.loss
+        self._shared.try_store(self._key, StoredControl(control.network.state_dict(), *facts))
 
 
 def control_facts(run: Run, schedule: BatchSchedule, order: Order, data: JobData) -> dict[str, Any]:

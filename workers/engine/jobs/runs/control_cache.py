@@ -23,12 +23,13 @@ _log = logging.getLogger("stillhouse.worker")
 
 @dataclass(frozen=True)
 class StoredControl:
-    """The weights of a control, their epoch, the number of steps, and the validation score."""
+    """The weights of a control, their epoch, the number of steps, and the validation score and loss."""
 
     weights: dict[str, Tensor]
     epoch: int
     steps: int
     score: float | None = None
+    loss: float | None = None
 
 
 class ControlCache:
@@ -50,25 +51,24 @@ class ControlCache:
             weights = load_file(folder / "weights.safetensors")
         except OSError:  # removed by another process meanwhile, or unreadable
             return None
-        return StoredControl(weights, manifest["epoch"], manifest["steps"], manifest["score"])
+        return StoredControl(weights, manifest["epoch"], manifest["steps"], manifest["score"], manifest.get("loss"))
 
-    def try_store(
-        self, key: str, weights: dict[str, Tensor], epoch: int, steps: int, score: float | None = None
-    ) -> bool:
+    def try_store(self, key: str, control: StoredControl) -> bool:
         """`store`, but a failure is only logged: the next job then trains its control. Returns whether it succeeded."""
         try:
-            self.store(key, weights, epoch, steps, score)
+            self.store(key, control)
         except OSError as error:
             _log.warning("the control %s could not be stored in %s: %s", key, self._folder, error)
             return False
         return True
 
-    def store(self, key: str, weights: dict[str, Tensor], epoch: int, steps: int, score: float | None = None) -> None:
+    def store(self, key: str, control: StoredControl) -> None:
         """Store a trained control; the first of concurrent processes wins (all have the same bits). Raises OSError."""
-        tensors = {name: value.detach().cpu() for name, value in weights.items()}
+        tensors = {name: value.detach().cpu() for name, value in control.weights.items()}
+        facts = {name: getattr(control, name) for name in ("epoch", "steps", "score", "loss")}
         with temporary_folder(self._folder / f"{TEMPORARY_PREFIX}{key}-{os.getpid()}") as temporary:
             save_tensors(tensors, temporary / "weights.safetensors")
-            commit_folder(temporary, self._folder / key, {"epoch": epoch, "steps": steps, "score": score})
+            commit_folder(temporary, self._folder / key, facts)
         self._evict()
 
     def _evict(self) -> None:

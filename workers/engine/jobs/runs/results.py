@@ -1,7 +1,9 @@
 """Results of runs, stored for later attempts of the job."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +20,32 @@ from workers.engine.models import Network, build
 
 FORMAT = 2
 """Version of `result.json`; runs with a result of another version are trained again."""
+_OF_MODEL = ("epoch", "steps", "score", "loss", "cached")
 _FACTS = ("bit_exact", "seconds", "precision", "measured", "environment")
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained network with its selected weights; `epoch` is theirs, `score` their validation score."""
+    """A trained network with its selected weights; `epoch` is theirs, `score` and `loss` those of validation."""
 
     network: Network
     epoch: int
     steps: int
     score: float | None
+    loss: float | None = None
     cached: bool = False
+
+
+def best_by_validation(models: Sequence[TrainedModel]) -> int:
+    """The index of the model of highest score, of equal ones that of the lowest loss; 0 where none has a score."""
+    if not models:
+        return 0
+
+    def rank(i: int) -> tuple[float, float]:
+        score, loss = models[i].score, models[i].loss
+        return (-inf if score is None else score, -inf if loss is None else -loss)
+
+    return max(range(len(models)), key=rank)
 
 
 @dataclass(frozen=True)
@@ -71,10 +87,7 @@ class FinishedRuns:
 
     def save(self, name: str, result: RunResult) -> None:
         """Write the result of a run, atomically."""
-        models = {
-            learner: {"epoch": each.epoch, "steps": each.steps, "score": each.score, "cached": each.cached}
-            for learner, each in result.models.items()
-        }
+        models = {learner: {name: getattr(each, name) for name in _OF_MODEL} for learner, each in result.models.items()}
         document = {"format": FORMAT, "models": models, **{name: getattr(result, name) for name in _FACTS}}
         with temporary_folder(self._folder / f"{TEMPORARY_PREFIX}{name}") as temporary:
             for learner, model in result.models.items():
@@ -87,4 +100,5 @@ class FinishedRuns:
 def _restored(architecture: Architecture, weights: dict[str, Tensor], facts: dict[str, Any]) -> TrainedModel:
     network = build(architecture)
     network.load_state_dict(weights)
-    return TrainedModel(network, facts["epoch"], facts["steps"], facts["score"], facts["cached"])
+    known: dict[str, Any] = {name: facts[name] for name in _OF_MODEL if name in facts}
+    return TrainedModel(network, **known)

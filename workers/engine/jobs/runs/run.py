@@ -66,6 +66,16 @@ class Run:
         return replace(alone.with_training(steps=schedule.steps, epochs=None), offset=self.offset + schedule.steps)
 
     @property
+    def of_control(self) -> "Run | None":
+        """The control by itself; None without one."""
+        if not self.control:
+            return None
+        alone = self.control_alone
+        if alone is not None:
+            return alone
+        return replace(self, name=f"{self.name}-control" if self.name else "control", student=False, start={})
+
+    @property
     def parts(self) -> tuple["Run", ...]:
         """The runs of the loop that student and control take: two where the control has its own batches."""
         alone = self.control_alone

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,16 @@ class Runner:
         exact = result["bit_exact"] and self._is_same_environment(result["environment"])
         return VectorisedResult(result["scores"], result["seconds"], exact)
 
+    def cached_control(self, run: Run) -> TrainedModel | None:
+        """The control of a run of its own, if an earlier job left it in the cache."""
+        schedule, applied = run.schedule(), self.memory_policy.applied(run)
+        facts, job_facts = (control_facts(each, schedule, self.order, self.data) for each in (applied, run))
+        control = CachedControl(self.order, facts | {"environment": self._environment}, job_facts, None)
+        return control.find(run.run_spec.architecture, self.device)
+
+    def run_population(self, name: str, runs: Sequence[Run]) -> list[RunResult] | None:
+        return None
+
     def learners(self, run: Run, schedule: BatchSchedule, *, control: bool) -> list[Learner]:
         """The learners of a run. Raises UserError `batch_too_small`."""
         learners = make_learners(run, schedule, self.device, control=control)
@@ -240,4 +251,5 @@ def _measured(learners: Sequence[Learner]) -> RelationMeasurements | None:
 
 def _trained_model(learner: Learner, schedule: BatchSchedule) -> TrainedModel:
     epoch = learner.finish(-(-learner.steps // schedule.batches))
-    return TrainedModel(learner.network, epoch, learner.steps, learner.best.score)
+    loss = learner.best.loss if isfinite(learner.best.loss) else None
+    return TrainedModel(learner.network, epoch, learner.steps, learner.best.score, loss)

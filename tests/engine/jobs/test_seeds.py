@@ -1,0 +1,98 @@
+"""`repeats: "auto"`: three seeds, more while undecided; controls of earlier jobs; what is exported and recorded."""
+
+import zipfile
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from app.contracts.reports.report import Report
+from tests.engine.harness import EngineHarness, StopAtStep, report_of
+from tests.engine.jobs.distillation.method_specs import TRAINING, add_teachers, soft
+from workers.engine.common.stop import Stopped
+from workers.engine.evaluation.verdict.crossed_interval import crossed
+from workers.engine.jobs.runs import seeds
+
+Json = dict[str, Any]
+
+
+def auto(method: str = "kd", **changes: Any) -> Json:
+    return soft({"method": method}, repeats="auto", **changes)
+
+
+def run(harness: EngineHarness, spec: Json, name: str = "auto", **changes: Any) -> Report:
+    return report_of(harness.run(spec, name, **changes))
+
+
+def test_an_undecided_difference_is_trained_with_two_more_seeds(harness: EngineHarness) -> None:
+    add_teachers(harness)
+    verdict = run(harness, auto()).verdict["label"]
+    assert verdict.verdict in {"no_gain", "inconclusive"}
+    assert (verdict.repeats, len(verdict.students), len(verdict.controls)) == (5, 5, 5)
+
+
+def test_a_job_that_is_not_cheap_keeps_to_three(harness: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seeds, "AFFORDABLE_FLOPS", 1e3)
+    add_teachers(harness)
+    verdict = run(harness, auto()).verdict["label"]
+    assert (len(verdict.students), len(verdict.controls)) == (3, 3)
+
+
+def test_controls_of_earlier_jobs_are_counted_and_new_ones_are_added(harness: EngineHarness) -> None:
+    add_teachers(harness)
+    first = run(harness, auto(), "first").verdict["label"]
+    second = run(harness, auto("dist"), "second").verdict["label"]
+    assert len(second.controls) == 10
+    assert second.controls[:5] == first.controls
+    third = run(harness, auto("reverse_kl"), "third").verdict["label"]
+    assert third.controls[:10] == second.controls
+    assert len(third.controls) == seeds.MOST_CONTROLS
+
+
+def test_every_interval_can_be_computed_from_the_predictions(harness: EngineHarness) -> None:
+    add_teachers(harness)
+    report = run(harness, auto())
+    verdict = report.verdict["label"]
+    with np.load(harness.outputs("auto") / "predictions-test.npz") as file:
+        labels = file["test/label/label"]
+        right = [
+            torch.from_numpy(file[f"test/label/{group}"].argmax(axis=2) == labels[:, None]).double().T
+            for group in ("students", "controls")
+        ]
+        exported = file["test/label/students"][:, report.student.seed or 0]
+        np.testing.assert_array_equal(file["test/label/student"], exported)
+    estimate = crossed(*right)
+    assert verdict.students == tuple(right[0].mean(dim=1).tolist())
+    assert (verdict.standard_error, verdict.freedom) == (estimate.standard_error, estimate.freedom)
+
+
+def test_a_job_that_was_interrupted_ends_the_same(harness: EngineHarness) -> None:
+    add_teachers(harness)
+    whole = run(harness, auto(), "whole")
+    elsewhere = str(harness.folder / "other")
+    attempt = 1
+    for step in (7, 20, 11):
+        with pytest.raises(Stopped):
+            harness.run(auto(), "broken", stop=StopAtStep(step), attempt=attempt, cache_dir=elsewhere)
+        attempt += 1
+    broken = run(harness, auto(), "broken", attempt=attempt, cache_dir=elsewhere)
+    assert broken.verdict == whole.verdict
+    assert harness.digest("broken", attempt=attempt) == harness.digest("whole")
+
+
+def test_without_a_control_one_student_is_trained(harness: EngineHarness) -> None:
+    add_teachers(harness)
+    report = run(harness, auto(control=False))
+    assert report.verdict["label"].verdict == "not_applicable"
+    with zipfile.ZipFile(harness.outputs("auto") / "predictions-test.npz") as file:
+        assert "test/label/students.npy" not in file.namelist()
+
+
+def test_progress_only_rises(harness: EngineHarness) -> None:
+    add_teachers(harness)
+    run(harness, auto(), "first")
+    harness.log.events.clear()
+    run(harness, auto("dist", training={**TRAINING, "seed": 2}), "second")
+    percents = [event.percent for event in harness.log.events if event.type == "progress"]
+    assert percents == sorted(percents)
