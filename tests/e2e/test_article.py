@@ -19,6 +19,7 @@ def distillation(dataset: dict[str, Any], teacher: str) -> dict[str, Any]:
     """The article's second half: temperature 2, soft targets alone."""
     return {
         "kind": "distill",
+        "repeats": 1,
         "dataset": dataset["id"],
         "target": "y1",
         "teachers": [{"model": teacher}],

@@ -34,6 +34,7 @@ def blobs(client: Client, tmp_path_factory: pytest.TempPathFactory) -> str:
 def distill(dataset: str, teacher: str, hidden: list[int], **changes: Any) -> dict[str, Any]:
     return {
         "kind": "distill",
+        "repeats": 1,
         "dataset": dataset,
         "teachers": [{"job": teacher}],
         "student": {"family": "mlp", "hidden": hidden},
@@ -87,6 +88,7 @@ def test_a_search_reports_its_curve_and_repeats_their_seeds(client: Client, blob
 def test_every_student_of_mutual_learning_is_a_model(client: Client, blobs: str, tmp_path: Path) -> None:
     spec = {
         "kind": "distill",
+        "repeats": 1,
         "dataset": blobs,
         "student": {"family": "mlp", "hidden": [8]},
         "mutual": {"peers": [{"family": "mlp", "hidden": [6]}]},

@@ -46,6 +46,7 @@ def dataset(client: Client, folder: Path, rows: NDArray[np.uint8], **field: Any)
 def distillation(teacher: str, rows: dict[str, Any]) -> dict[str, Any]:
     return {
         "kind": "distill",
+        "repeats": 1,
         "dataset": rows["id"],
         "teachers": [{"model": teacher}],
         "student": {"family": "mlp", "hidden": [8]},

@@ -84,6 +84,7 @@ def test_a_graph_of_tokens_and_numbers_is_distilled(client: Client, tmp_path: Pa
     assert refused["rejection"]["code"] == "reference_mismatch"
     spec = {
         "kind": "distill",
+        "repeats": 1,
         "dataset": dataset["id"],
         "teachers": [{"model": model["id"]}],
         "student": {"family": "mlp", "hidden": [16]},

@@ -51,6 +51,7 @@ def test_one_tasks_cut_is_a_model_of_its_own_that_teaches(
     distilled = client.finish(
         {
             "kind": "distill",
+            "repeats": 1,
             "dataset": dataset,
             "target": "label",
             "teachers": [{"model": model["id"]}],

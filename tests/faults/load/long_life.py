@@ -92,6 +92,7 @@ def _one(service: ControlledService, dataset: str, teachers: list[str], number: 
     if kind in (1, 2):
         spec = {
             "kind": "distill",
+            "repeats": 1,
             "dataset": dataset,
             "teachers": [{"model": teachers[kind - 1]}],
             "student": {"family": "mlp", "hidden": [8]},

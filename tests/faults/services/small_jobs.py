@@ -74,8 +74,14 @@ class TrainingInputs:
             return self._train(_STUDENT, training)
         common: Json = {"kind": kind, "dataset": self._dataset, "student": _STUDENT, "training": training}
         if kind == "distill":
-            return common | {"target": "label", "teachers": [{"model": self._teacher}]}
+            return common | {"target": "label", "teachers": [{"model": self._teacher}], "repeats": 1}
         teachers = {"teachers": [{"model": self._teacher}]} if kind == "combination" else {}
         tasks = [{"name": "label", **teachers}, {"name": "side"}, {"name": "size"}]
         relation = {"matrix": [[2, 1, 1], [0, 1, 1], [1, 0, 3]]}
-        return common | {"kind": "multitask", "tasks": tasks, "balancing": {"method": "pcgrad"}, "relation": relation}
+        return common | {
+            "kind": "multitask",
+            "repeats": 1,
+            "tasks": tasks,
+            "balancing": {"method": "pcgrad"},
+            "relation": relation,
+        }
