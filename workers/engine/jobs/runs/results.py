@@ -23,13 +23,16 @@ _FACTS = ("bit_exact", "seconds", "precision", "measured", "environment")
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained network with its selected weights; `epoch` is theirs, `score` their validation score."""
+    """A trained network with its selected weights; `epoch` is theirs, `score` their validation score and `loss` their
+    validation loss.
+    """
 
     network: Network
     epoch: int
     steps: int
     score: float | None
     cached: bool = False
+    loss: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,13 @@ class FinishedRuns:
     def save(self, name: str, result: RunResult) -> None:
         """Write the result of a run, atomically."""
         models = {
-            learner: {"epoch": each.epoch, "steps": each.steps, "score": each.score, "cached": each.cached}
+            learner: {
+                "epoch": each.epoch,
+                "steps": each.steps,
+                "score": each.score,
+                "cached": each.cached,
+                "loss": each.loss,
+            }
             for learner, each in result.models.items()
         }
         document = {"format": FORMAT, "models": models, **{name: getattr(result, name) for name in _FACTS}}
@@ -87,4 +96,5 @@ class FinishedRuns:
 def _restored(architecture: Architecture, weights: dict[str, Tensor], facts: dict[str, Any]) -> TrainedModel:
     network = build(architecture)
     network.load_state_dict(weights)
-    return TrainedModel(network, facts["epoch"], facts["steps"], facts["score"], facts["cached"])
+    loss = facts.get("loss")  # results of earlier versions have none
+    return TrainedModel(network, facts["epoch"], facts["steps"], facts["score"], facts["cached"], loss)

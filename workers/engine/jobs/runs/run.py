@@ -71,6 +71,14 @@ class Run:
         alone = self.control_alone
         return (self,) if alone is None else (replace(self, control=False), alone)
 
+    @property
+    def separate(self) -> "tuple[Run, Run]":
+        """(the student alone, its control alone), each on the batches that it has in `parts`: members of populations.
+        They may have the same name. For runs with a control.
+        """
+        alone = self.control_alone
+        return replace(self, control=False), replace(self, student=False) if alone is None else alone
+
     def schedule(self) -> BatchSchedule:
         """The batches of the run. Raises UserError `nothing_to_learn`."""
         rows = learnable_rows(self._trained_tasks(), self.train)
