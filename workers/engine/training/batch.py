@@ -45,15 +45,10 @@ def micro_batches(rows: Rows, size: int) -> list[Rows]:
     return rows.split(size)
 
 
-def batch_counts(tasks: Sequence[Task], counted: Sequence[Tensor], batches: Sequence[Tensor]) -> list[Counts]:
-    """The counts of each batch of an epoch.
-
-    `counted`: for each term of each task, in one list, a bool tensor over the concatenated rows of all batches.
-    """
-    sizes = [len(batch) for batch in batches]
-    flat = [[int(part.sum()) for part in torch.split(each, sizes)] for each in counted]
-    by_batch: list[Counts] = []
-    for i in range(len(batches)):
-        terms = iter(flat)
-        by_batch.append([[next(terms)[i] for _ in task.terms] for task in tasks])
-    return by_batch
+def batch_counts(tasks: Sequence[Task], batches: Sequence[Tensor]) -> list[Counts]:
+    """The counts of each batch of an epoch (row numbers, int64)."""
+    sizes, rows = [len(batch) for batch in batches], torch.cat(list(batches))
+    by_term = [
+        [[int(part.sum()) for part in torch.split(term.counted[rows], sizes)] for term in task.terms] for task in tasks
+    ]
+    return [[[counts[i] for counts in by_batch] for by_batch in by_term] for i in range(len(batches))]

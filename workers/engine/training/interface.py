@@ -25,15 +25,14 @@ class Trainable(Protocol):
     """Learners of the same group are peers (mutual learning)."""
     relational: bool
     """Whether a batch of several micro-batches needs `forward_backward`."""
-    tasks: tuple[Task, ...]
 
     @property
     def stopped(self) -> bool:
         """Whether it has finished early."""
         ...
 
-    def counts(self, rows: Tensor) -> list[Tensor]:
-        """For each term of each task, in one list: on which of the dataset rows (int64) it is defined, bool [n]."""
+    def counts(self, batches: Sequence[Tensor]) -> list[Counts]:
+        """The counts of each of these batches (row numbers, int64)."""
         ...
 
     def begin_step(self, counts: Counts, step: int) -> None:

@@ -20,7 +20,7 @@ from workers.engine.models.taps import Taps
 from workers.engine.tasks.task import Task
 from workers.engine.training.accumulation import accumulate_relational, losses_of_batch
 from workers.engine.training.affinity import Observer
-from workers.engine.training.batch import Counts, MicroBatch, PeerOutputs, StepOutputs
+from workers.engine.training.batch import Counts, MicroBatch, PeerOutputs, StepOutputs, batch_counts
 from workers.engine.training.gradient_check import GradientCheck, are_finite
 from workers.engine.training.learner_state import load_modules, module_tensors, named_tensors, with_prefix
 from workers.engine.training.loss_recorder import LossRecorder
@@ -41,6 +41,31 @@ class BestSoFar:
     epoch: int = 0
     waited: int = 0
     """Epochs without improvement since then."""
+
+    def record(self, score: float, loss: float | None, epoch: int, min_delta: float = 0.0) -> bool:
+        """Whether the weights of this epoch are the best so far; of equal scores those of the lower loss are. An epoch
+        without a higher score (by more than `min_delta`) counts as one without improvement.
+
+        A score that is not finite is never the best, as no later score would compare greater than NaN.
+        """
+        previous = -inf if self.score is None else self.score
+        loss = inf if loss is None or not isfinite(loss) else loss
+        is_higher = isfinite(score) and score > previous + min_delta
+        is_best = is_higher or (score == self.score and loss < self.loss)
+        if is_best:
+            self.score, self.loss, self.epoch = score, loss, epoch
+        self.waited = 0 if is_higher else self.waited + 1
+        return is_best
+
+    def state(self) -> dict[str, Any]:
+        """Everything but the weights, as JSON."""
+        loss = self.loss if isfinite(self.loss) else None
+        return {"score": self.score, "loss": loss, "epoch": self.epoch, "waited": self.waited}
+
+    @classmethod
+    def of(cls, state: dict[str, Any], weights: dict[str, Tensor] | None = None) -> "BestSoFar":
+        """The inverse of `state`."""
+        return cls(weights or {}, **{**state, "loss": inf if state.get("loss") is None else state["loss"]})
 
 
 class Learner:
@@ -72,7 +97,8 @@ class Learner:
         self.stopped = False
         """Whether early stopping ended its training."""
         self.prefix = prefix if name == "student" else f"{prefix}{name}/"
-        self.recorder = LossRecorder(f"{self.prefix}train/", self.columns, steps, device)
+        series = [f"{self.prefix}train/{each}" for each in ("loss", *self.columns)]
+        self.recorder = LossRecorder(series, steps, device)
         self.modules: dict[str, nn.Module] = {
             name: module.to(device) for task in self.tasks for name, module in task.modules.items()
         }
@@ -102,8 +128,8 @@ class Learner:
         """The recorded terms: `<task>/<term>`."""
         return [f"{task.name}/{term.name}" for task in self.tasks for term in task.terms]
 
-    def counts(self, rows: Tensor) -> list[Tensor]:
-        return [term.counted[rows] for task in self.tasks for term in task.terms]
+    def counts(self, batches: Sequence[Tensor]) -> list[Counts]:
+        return batch_counts(self.tasks, batches)
 
     # One step.
 
@@ -176,7 +202,8 @@ class Learner:
         self.optimizer.step()
         self.balancer.after_step(self._losses_after_step)
         self.steps += 1
-        self.recorder.add([self._total(), *self._term_means], step + 1, epoch)
+        losses = [value.detach().float() for value in (self._total(), *self._term_means)]
+        self.recorder.add(torch.stack(losses), step + 1, epoch)
 
     def _rate(self, step: int) -> float:
         """The learning rate of a step (from 0)."""
@@ -208,8 +235,8 @@ class Learner:
         if len(validation) == 0 or not (epoch % self._training.evaluate_every == 0 or self.steps == self._all_steps):
             return []
         result = validate(self, inputs, validation, ranking=self._training.select_by == "auroc")
-        score = result.score(self, self._training)
-        points = result.points(self, step, epoch)
+        score = result.score(self.tasks, self._training)
+        points = result.points(self.prefix, step, epoch)
         if self.plateau is not None:
             series = f"{self.prefix}train/learning_rate"
             points.append(MetricPoint(series=series, step=step, epoch=epoch, value=self._rate(step - 1)))
@@ -220,20 +247,11 @@ class Learner:
         return points
 
     def record_score(self, score: float, epoch: int, loss: float | None) -> None:
-        """Save the weights if they are the best so far; of equal scores those of the lower loss are. An epoch without a
-        higher score counts as one without improvement.
-
-        A score that is not finite is never the best, as no later score would compare greater than NaN.
-        """
+        """Save the weights if they are the best so far, and stop where the score has not improved for long enough."""
         best, stopping = self.best, self._training.early_stopping
-        previous = -inf if best.score is None else best.score
-        loss = inf if loss is None or not isfinite(loss) else loss
-        is_higher = isfinite(score) and score > previous + (stopping.min_delta if stopping else 0.0)
-        if is_higher or (score == best.score and loss < best.loss):
-            best.score, best.loss, best.epoch = score, loss, epoch
-            if self._training.select_by != "last":
-                best.weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-        best.waited = 0 if is_higher else best.waited + 1
+        is_best = best.record(score, loss, epoch, stopping.min_delta if stopping else 0.0)
+        if is_best and self._training.select_by != "last":
+            best.weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.stopped = stopping is not None and best.waited >= stopping.patience
 
     def take_points(self) -> list[MetricPoint]:
@@ -265,10 +283,9 @@ class Learner:
                 "observer": self.observer.state() if self.observer is not None else {},
             },
         )
-        loss = self.best.loss if isfinite(self.best.loss) else None
-        best = {"score": self.best.score, "loss": loss, "epoch": self.best.epoch, "waited": self.best.waited}
         plateau = {"plateau": self.plateau.state()} if self.plateau is not None else {}
-        return tensors, {"best": best, "steps": self.steps, "stopped": self.stopped, "filled": filled, **plateau}
+        state = {"best": self.best.state(), "steps": self.steps, "stopped": self.stopped, "filled": filled}
+        return tensors, {**state, **plateau}
 
     def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         state_tensors = with_prefix(self.name, tensors)
@@ -281,8 +298,7 @@ class Learner:
         if self.observer is not None:
             self.observer.load_state(with_prefix("observer", state_tensors), device)
         weights = {name: value.to(device) for name, value in with_prefix("best", state_tensors).items()}
-        best = state["best"]
-        self.best = BestSoFar(weights, **{**best, "loss": inf if best.get("loss") is None else best["loss"]})
+        self.best = BestSoFar.of(state["best"], weights)
         self.steps, self.stopped = state["steps"], state["stopped"]
         if self.plateau is not None:
             self.plateau.load(state["plateau"])

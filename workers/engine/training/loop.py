@@ -19,7 +19,7 @@ from workers.engine.common.stop import Stop, Stopped
 from workers.engine.data.augment.plan import AugmentationPlan
 from workers.engine.data.columns import Rows
 from workers.engine.data.inputs import Inputs
-from workers.engine.training.batch import Counts, MicroBatch, batch_counts, micro_batches
+from workers.engine.training.batch import Counts, MicroBatch, micro_batches
 from workers.engine.training.batches import BatchSchedule
 from workers.engine.training.checkpoints.folder import Checkpoint, CheckpointFolder, RunFacts
 from workers.engine.training.checkpoints.writer import CheckpointWriter
@@ -52,6 +52,8 @@ class Loop:
     """Optimizer steps of the job's runs before this one."""
     all_steps: int = 0
     """Optimizer steps of all runs of the job."""
+    members: int = 1
+    """Runs of the job that each step advances by one step."""
     step: int = 0
     seconds: float = 0.0
     """Wall time of all attempts so far."""
@@ -70,6 +72,11 @@ class Loop:
     def epoch(self) -> int:
         """Number of finished epochs."""
         return self.step // self.schedule.batches
+
+    @property
+    def done(self) -> int:
+        """Optimizer steps of the job so far."""
+        return self.offset + self.members * self.step
 
     def run(self) -> None:
         """Train to completion. Raises Stopped after a checkpoint, and UserError `diverged`."""
@@ -99,8 +106,7 @@ class Loop:
         while self.step < self.schedule.steps and self._active():
             number, first = divmod(self.step, self.schedule.batches)
             batches = self.schedule.epoch(number)
-            rows = torch.cat(batches)
-            counts = {each.name: batch_counts(each.tasks, each.counts(rows), batches) for each in self._active()}
+            counts = {each.name: each.counts(batches) for each in self._active()}
             for i in range(first, len(batches)):
                 ends_epoch = i + 1 == len(batches) or self.step + 1 == self.schedule.steps
                 yield batches[i], {name: by_batch[i] for name, by_batch in counts.items()}, number + 1, ends_epoch
@@ -188,7 +194,7 @@ class Loop:
             tensors.update(learner_tensors)
         state = {**self.facts, "seconds": clock.total(), "learners": states}
         folder = f"{self.name}/" if self.name else ""
-        self._writer.begin(self.step, self.offset + self.step, folder, tensors, state, began)
+        self._writer.begin(self.step, self.done, folder, tensors, state, began)
         clock.checkpointed()
         self._saved_step = self.step
 
@@ -236,7 +242,7 @@ class _Clock:
             return
         loop, schedule = self._loop, self._loop.schedule
         speed = self._rows / max(now - self._reported, 1e-9) if self._rows else None
-        done, steps = loop.offset + loop.step, max(loop.all_steps, loop.offset + schedule.steps)
+        done, steps = loop.done, max(loop.all_steps, loop.offset + loop.members * schedule.steps)
         left = (steps - done) * schedule.training.batch_size / speed if speed else None
         loop.emit(
             ProgressEvent(

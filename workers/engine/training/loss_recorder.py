@@ -17,20 +17,19 @@ POINTS = 500
 
 
 class LossRecorder:
-    """The training losses of one learner: column 0 is the total, the others are the tasks' terms."""
+    """The training losses of one learner by the names of their series: totals come before the tasks' terms."""
 
-    def __init__(self, prefix: str, columns: Sequence[str], steps: int, device: torch.device) -> None:
-        self._prefix = prefix
-        self._columns = ("loss", *columns)
+    def __init__(self, series: Sequence[str], steps: int, device: torch.device) -> None:
+        self._series = tuple(series)
         self._window = max(1, steps // POINTS)
-        self._sums = torch.zeros(len(self._columns), device=device)
-        self._bad_step = torch.full((len(self._columns),), -1, dtype=torch.int64, device=device)
+        self._sums = torch.zeros(len(self._series), device=device)
+        self._bad_step = torch.full((len(self._series),), -1, dtype=torch.int64, device=device)
         self._filled = 0
         self._pending: list[tuple[int, int, Tensor]] = []
 
-    def add(self, values: Sequence[Tensor], step: int, epoch: int) -> None:
-        """Record the losses of optimizer step `step` (1, 2, 3 …): scalars on the device, total first."""
-        row = torch.stack([value.detach().float() for value in values])
+    def add(self, values: Tensor, step: int, epoch: int) -> None:
+        """Record the losses of optimizer step `step` (1, 2, 3 …): one number a series, on the device."""
+        row = values.detach().float()
         self._sums += row
         bad = ~row.isfinite() & (self._bad_step < 0)
         self._bad_step.masked_fill_(bad, step)
@@ -47,9 +46,9 @@ class LossRecorder:
             return []
         means = torch.stack([mean for _, _, mean in self._pending]).tolist()
         points = [
-            MetricPoint(series=f"{self._prefix}{column}", step=step, epoch=epoch, value=value)
+            MetricPoint(series=series, step=step, epoch=epoch, value=value)
             for (step, epoch, _), row in zip(self._pending, means, strict=True)
-            for column, value in zip(self._columns, row, strict=True)
+            for series, value in zip(self._series, row, strict=True)
         ]
         self._pending.clear()
         return points
@@ -65,10 +64,10 @@ class LossRecorder:
             return
         first = min(steps)
         # The total is not finite because a term is not: name the term.
-        columns = [column for column, step in zip(self._columns, bad, strict=True) if step == first]
+        series = [each for each, step in zip(self._series, bad, strict=True) if step == first]
         raise UserError(
             "diverged",
-            f"{self._prefix}{columns[-1]} is not finite at step {first}: lower `training.learning_rate`, set "
+            f"{series[-1]} is not finite at step {first}: lower `training.learning_rate`, set "
             "`training.clip_norm`, or check the scale of the inputs; the newest checkpoint before that step, if there "
             "is one, is kept",
         )

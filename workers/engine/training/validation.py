@@ -16,6 +16,7 @@ from workers.engine.data.columns import Rows
 from workers.engine.data.inputs import Inputs
 from workers.engine.evaluation.metrics.task_metrics import Metrics, score, task_metrics
 from workers.engine.evaluation.parties import BLOCK
+from workers.engine.tasks.task import Task
 from workers.engine.training.batch import StepOutputs
 from workers.engine.training.interface import NetworkLearner
 
@@ -27,7 +28,7 @@ class Validation:
     loss: float | None
     metrics: dict[str, Metrics]
 
-    def score(self, learner: NetworkLearner, training: TrainingSettings) -> float | None:
+    def score(self, tasks: Sequence[Task], training: TrainingSettings) -> float | None:
         """The selection score, higher is better: the mean over the tasks of their scores or of the metric that the spec
         names, or minus the loss where the spec selects by loss or there are no labels; None where there is no loss
         either. A single-task baseline without the named metric is scored by its task's own.
@@ -38,18 +39,19 @@ class Validation:
         if training.select_by == "loss":
             return by_loss
         name = training.selection_metric
-        measured = {t.name: (self.metrics[t.name], t.spec.kind) for t in learner.tasks if self.metrics.get(t.name)}
+        measured = {t.name: (self.metrics[t.name], t.spec.kind) for t in tasks if self.metrics.get(t.name)}
         named = {task: each for task, each in measured.items() if name is not None and name in METRICS[each[1]]}
         scores = [selection_score(metrics, kind, name, task) for task, (metrics, kind) in named.items()]
         scores = scores or [score(metrics, kind) for metrics, kind in measured.values()]
         return sum(scores) / len(scores) if scores and all(map(isfinite, scores)) else by_loss
 
-    def points(self, learner: NetworkLearner, step: int, epoch: int) -> list[MetricPoint]:
-        """The points of the series `validation/…`."""
-        prefix = f"{learner.prefix}validation/"
-        values: list[tuple[str, float | None]] = [(f"{prefix}loss", _finite(self.loss))]
+    def points(self, prefix: str, step: int, epoch: int) -> list[MetricPoint]:
+        """The points of a learner's series `validation/…`; `prefix` is that of its series."""
+        values: list[tuple[str, float | None]] = [(f"{prefix}validation/loss", _finite(self.loss))]
         for task, metrics in self.metrics.items():
-            values += [(f"{prefix}{task}/{name}", value) for name, value in metrics.items() if name != "rows"]
+            values += [
+                (f"{prefix}validation/{task}/{name}", value) for name, value in metrics.items() if name != "rows"
+            ]
         return [MetricPoint(series=series, step=step, epoch=epoch, value=value) for series, value in values]
 
 

@@ -14,7 +14,7 @@ from workers.engine.jobs.runs.run import Run
 from workers.engine.jobs.runs.runner import Runner
 from workers.engine.training.batches import BatchSchedule
 from workers.engine.training.learner import Learner
-from workers.engine.training.vectorised import VectorisedLearners
+from workers.engine.training.vectorised.learners import VectorisedLearners
 
 StageName = Literal["relation", "candidates", "controls", "student", "repeats", "baselines"]
 

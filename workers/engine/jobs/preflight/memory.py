@@ -7,7 +7,7 @@ from torch import Tensor
 
 from workers.engine.balancing.gradient import GradientBalancer
 from workers.engine.training.learner import Learner
-from workers.engine.training.vectorised import VectorisedLearners
+from workers.engine.training.vectorised.learners import VectorisedLearners
 
 _CATEGORIES = {
     "network": "parameters",

@@ -22,7 +22,7 @@ from workers.engine.training.batches import BatchSchedule
 from workers.engine.training.checkpoints.folder import CheckpointFolder
 from workers.engine.training.learner import Learner
 from workers.engine.training.loop import Loop
-from workers.engine.training.vectorised import VectorisedLearners
+from workers.engine.training.vectorised.learners import VectorisedLearners
 
 WARM_UP_STEPS = 2
 """Steps before the measurement: caches are filled, optimizer state is created, kernels are selected."""

@@ -18,7 +18,8 @@ from workers.engine.training.affinity import Observer
 from workers.engine.training.batches import BatchSchedule
 from workers.engine.training.interface import Emit
 from workers.engine.training.learner import Learner
-from workers.engine.training.vectorised import VectorisedLearners, can_train_together
+from workers.engine.training.vectorised.candidates import Candidates
+from workers.engine.training.vectorised.conditions import can_train_together
 
 PEERS = "students"
 """The group of the student and its peers."""
@@ -48,17 +49,15 @@ def make_learners(run: Run, schedule: BatchSchedule, device: torch.device, *, co
     return learners
 
 
-def make_vectorised(
-    name: str, runs: Sequence[Run], schedule: BatchSchedule, device: torch.device
-) -> VectorisedLearners | None:
-    """The students of several runs as vectorised learners; None if they cannot train together."""
+def make_candidates(name: str, runs: Sequence[Run], schedule: BatchSchedule, device: torch.device) -> Candidates | None:
+    """The students of several runs of a search as vectorised learners; None if they cannot train together."""
     if len(schedule.validation) == 0 or any(len(run.tasks) > 1 or run.run_spec.peers for run in runs):
         return None
     tasks = [run.tasks[0].student for run in runs]
-    networks = [_initial_network(run) for run in runs]
+    networks = [initial_network(run) for run in runs]
     if not can_train_together(tasks, networks, [run.training for run in runs]):
         return None
-    return VectorisedLearners(tasks, networks, runs[0].training, schedule.steps, device, prefix=f"{name}/")
+    return Candidates(tasks, networks, runs[0].training, schedule.steps, device, prefix=f"{name}/")
 
 
 def warn_of_precision(learner: Learner, run: Run, emit: Emit) -> None:
@@ -126,10 +125,12 @@ def _is_common(term: Term) -> bool:
     return not term.taps and term.module is None
 
 
-def _initial_network(run: Run) -> Network:
+def initial_network(run: Run) -> Network:
+    """The network of a run's student, or of its control where it trains the control alone, before the first step."""
     network = build(run.run_spec.architecture)
     initialise(network, run.training.seed)
-    network.load_state_dict({**network.state_dict(), **run.start})
+    if run.student:
+        network.load_state_dict({**network.state_dict(), **run.start})
     return network
 
 

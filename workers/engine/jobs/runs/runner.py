@@ -18,8 +18,9 @@ from workers.engine.common.stop import Stop
 from workers.engine.evaluation.relation_report import RelationMeasurements
 from workers.engine.jobs.load import JobData
 from workers.engine.jobs.runs.cached_control import CachedControl, control_facts
-from workers.engine.jobs.runs.learners import make_learners, make_vectorised, warn_of_precision
+from workers.engine.jobs.runs.learners import make_candidates, make_learners, warn_of_precision
 from workers.engine.jobs.runs.out_of_memory import OutOfMemoryPolicy
+from workers.engine.jobs.runs.population import by_run, make_population, trained_models
 from workers.engine.jobs.runs.results import FinishedRuns, RunResult, TrainedModel
 from workers.engine.jobs.runs.run import Run
 from workers.engine.training.batches import BatchSchedule
@@ -27,7 +28,8 @@ from workers.engine.training.checkpoints.folder import Checkpoint, CheckpointFol
 from workers.engine.training.interface import Emit, Trainable
 from workers.engine.training.learner import Learner
 from workers.engine.training.loop import Loop
-from workers.engine.training.vectorised import VectorisedLearners
+from workers.engine.training.vectorised.candidates import Candidates
+from workers.engine.training.vectorised.learners import VectorisedLearners
 
 
 @dataclass(frozen=True)
@@ -137,15 +139,11 @@ class Runner:
         path = Path(self.order.checkpoints_dir) / "finished" / f"{name}.json"
         result = read_document(path)
         if result is None:
-            checkpoints, checkpoint = self._checkpoints(name)
-            run_facts = self._run_facts(checkpoint, None)
-            loop = self._loop(replace(runs[0], name=name), [learners], schedule, checkpoints, run_facts)
-            if checkpoint is not None:
-                loop.resume(checkpoint)
+            loop = self._vectorised_loop(replace(runs[0], name=name), learners, schedule, self._checkpoints(name))
             if not self._run_within_memory(loop):
                 return None
             scores = [best or 0.0 for best in learners.best]
-            facts = {"environment": self._environment, "bit_exact": run_facts["bit_exact"]}
+            facts = {"environment": self._environment, "bit_exact": loop.facts["bit_exact"]}
             result = {"scores": scores, "seconds": loop.seconds, **facts}
             write_document(path, result)
         exact = result["bit_exact"] and self._is_same_environment(result["environment"])
@@ -153,13 +151,78 @@ class Runner:
 
     def cached_control(self, run: Run) -> TrainedModel | None:
         """The control of a run of its own, if an earlier job left it in the cache."""
+        for vectorised in (False, True):
+            control = self._control(run, vectorised=vectorised).find(run.run_spec.architecture, self.device)
+            if control is not None:
+                return control
+        return None
+
+    def _control(self, run: Run, *, vectorised: bool) -> CachedControl:
+        """The place in the cache of a control by itself. One of a vectorised step has another, as its last bits differ,
+        also by the number of those that train with it.
+        """
         schedule, applied = run.schedule(), self.memory_policy.applied(run)
-        facts, job_facts = (control_facts(each, schedule, self.order, self.data) for each in (applied, run))
-        control = CachedControl(self.order, facts | {"environment": self._environment}, job_facts, None)
-        return control.find(run.run_spec.architecture, self.device)
+        facts, job_facts = (
+            control_facts(each, schedule, self.order, self.data) | ({"vectorised": True} if vectorised else {})
+            for each in (applied, run)
+        )
+        return CachedControl(self.order, facts | {"environment": self._environment}, job_facts, None)
 
     def run_population(self, name: str, runs: Sequence[Run]) -> list[RunResult] | None:
-        return None
+        """Train runs that differ in their seed only, each of a student or each of a control alone, as one vectorised
+        step; returns the result of each. `name` is that of its checkpoints and results.
+
+        None where that is not possible or not faster, or if memory ran out: execute each with `run` then. `seconds` of
+        a result is an equal part of the whole. Raises Stopped and UserError.
+        """
+        if len(runs) < 2 or any(run.student == run.control for run in runs):
+            return None
+        finished = FinishedRuns(Path(self.order.checkpoints_dir) / "finished", self.device)
+        whole = finished.find(replace(runs[0], name=name))
+        if whole is None or len(whole.models) != len(runs):
+            whole = self._train_population(name, runs)
+            if whole is None:
+                return None
+            finished.save(name, whole)
+        else:
+            whole = replace(whole, bit_exact=whole.bit_exact and self._is_same_environment(whole.environment))
+        return by_run(whole, runs)
+
+    def _train_population(self, name: str, runs: Sequence[Run]) -> RunResult | None:
+        population = None if self._is_short_of_memory else make_population(runs, self.device)
+        if population is None:
+            return None
+        learners, schedule = population
+        folder = self._checkpoints(name)
+        loop = self._vectorised_loop(replace(runs[0], name=name), learners, schedule, folder, len(runs))
+        if not self._run_within_memory(loop):
+            return None
+        models = trained_models(learners, runs, schedule, self.device)
+        bit_exact = loop.facts["bit_exact"]
+        for run, model in zip(runs, models.values(), strict=True):
+            if run.control and bit_exact:
+                self._control(run, vectorised=True).share(model)
+        return RunResult(models, bit_exact, loop.seconds, environment=self._environment)
+
+    def _vectorised_loop(
+        self,
+        run: Run,
+        learners: VectorisedLearners,
+        schedule: BatchSchedule,
+        folder: tuple[CheckpointFolder, Checkpoint | None],
+        members: int = 1,
+    ) -> Loop:
+        checkpoints, checkpoint = folder
+        loop = self._loop(run, [learners], schedule, checkpoints, self._run_facts(checkpoint, None))
+        loop.members = members
+        if checkpoint is not None:
+            loop.resume(checkpoint)
+        return loop
+
+    @property
+    def _is_short_of_memory(self) -> bool:
+        """Whether memory ran out before, so that nothing is vectorised."""
+        return not self.memory_policy.vectorised or self.memory_policy.micro_batch_size is not None
 
     def learners(self, run: Run, schedule: BatchSchedule, *, control: bool) -> list[Learner]:
         """The learners of a run. Raises UserError `batch_too_small`."""
@@ -168,11 +231,9 @@ class Runner:
             warn_of_precision(learners[0], run, self.emit)
         return learners
 
-    def vectorised(self, name: str, runs: Sequence[Run], schedule: BatchSchedule) -> VectorisedLearners | None:
+    def vectorised(self, name: str, runs: Sequence[Run], schedule: BatchSchedule) -> Candidates | None:
         """The students of several runs as vectorised learners; None if they cannot train together or memory ran out."""
-        if not self.memory_policy.vectorised or self.memory_policy.micro_batch_size is not None:
-            return None
-        return make_vectorised(name, runs, schedule, self.device)
+        return None if self._is_short_of_memory else make_candidates(name, runs, schedule, self.device)
 
     def _run_within_memory(self, loop: Loop) -> bool:
         """Run the loop of vectorised learners. Returns False if memory runs out: they then train one after another."""

@@ -8,9 +8,11 @@ rates:
 `tests/architecture/decisions/engine/0122-repeats-while-undecided.md`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from pathlib import Path
+from typing import TypeVar
 
 from app.contracts.layouts.summary import flops
 from app.contracts.specs.jobs import MOST_SEEDS
@@ -24,6 +26,7 @@ AFFORDABLE_FLOPS = 5e12
 """Floating-point operations of training both networks of every seed, three forward passes a step, up to which a job
 trains more seeds than the first ones: about a minute of a CPU core.
 """
+Decision = TypeVar("Decision", int, bool, list[int])
 IsUndecided = Callable[[Sequence[TrainedModel], Sequence[TrainedModel]], bool]
 """(students, controls) -> whether their difference on validation rows is undecided."""
 
@@ -96,15 +99,27 @@ class SeedRuns:
     def _train_controls(self, seeds: range) -> None:
         """The controls of these seeds alone, those of the cache without training."""
         runs = {i: run for i in seeds if (run := self.control_of(i)) is not None}
-        found = {i: self.runner.cached_control(run) for i, run in runs.items()}
-        missing = [run for i, run in runs.items() if found[i] is None]
-        results = self.runner.run_population(f"controls-{seeds.start}", missing) if len(missing) > 1 else None
-        if results is None:
-            results = [self.runner.run(run) for run in missing]
-        self._seeds.results += results
-        trained = iter(results)
-        for control in found.values():
-            self._seeds.controls.append(next(trained).models["control"] if control is None else control)
+        missing = self._once(f"missing-{seeds.start}", lambda: [i for i in runs if not self._is_cached(runs[i])])
+        trained = self._trained_controls(seeds.start, [runs[i] for i in missing])
+        for i, run in runs.items():
+            control = next(trained) if i in missing else self.runner.cached_control(run)
+            self._seeds.controls.append(control or self._train_alone(run))
+
+    def _trained_controls(self, first: int, runs: list[Run]) -> Iterator[TrainedModel]:
+        results = self.runner.run_population(f"controls-{first}", runs)
+        for i, run in enumerate(runs):
+            result = results[i] if results is not None else self.runner.run(run)
+            self._seeds.results.append(result)
+            yield result.models["control"]
+
+    def _train_alone(self, run: Run) -> TrainedModel:
+        """A cached control that was removed meanwhile is trained again."""
+        result = self.runner.run(run)
+        self._seeds.results.append(result)
+        return result.models["control"]
+
+    def _is_cached(self, run: Run) -> bool:
+        return self.runner.cached_control(run) is not None
 
     def _add_controls(self, cached: int, affordable: bool) -> None:
         """Controls of further seeds: the cached ones, and as many new ones as there are students."""
@@ -120,23 +135,21 @@ class SeedRuns:
         """The number of seeds from the first on whose control earlier jobs left in the cache."""
 
         def count() -> int:
-            for i in range(MOST_CONTROLS):
-                run = self.control_of(i)
-                if run is None or self.runner.cached_control(run) is None:
-                    return i
-            return MOST_CONTROLS
+            runs = (self.control_of(i) for i in range(MOST_CONTROLS))
+            return len(list(takewhile(lambda run: run is not None and self._is_cached(run), runs)))
 
         return self._once("cached", count)
 
     def _goes_on(self) -> bool:
         """Whether the difference is undecided after the first seeds."""
         students = [each.models["student"] for each in self._seeds.students]
-        return bool(self._once("undecided", lambda: int(self.is_undecided(students, self._seeds.controls))))
+        return self._once("undecided", lambda: self.is_undecided(students, self._seeds.controls))
 
-    def _once(self, name: str, decide: Callable[[], int]) -> int:
+    def _once(self, name: str, decide: Callable[[], Decision]) -> Decision:
         path = Path(self.runner.order.checkpoints_dir) / "seeds.json"
         document = read_document(path) or {}
         if name not in document:
             document[name] = decide()
             write_document(path, document)
-        return int(document[name])
+        decided: Decision = document[name]
+        return decided

@@ -1,0 +1,87 @@
+"""Which learners can train as one vectorised step, and where that is faster than one after another."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from app.contracts.specs.architectures import Architecture
+from app.contracts.specs.training import PlateauSchedule, TrainingSettings
+from workers.engine.losses.soft_target_losses import ClassSoftTargets
+from workers.engine.losses.supervised_loss import SupervisedLoss
+from workers.engine.losses.term import Term
+from workers.engine.models import Network
+from workers.engine.tasks.task import Task
+
+
+def can_train_together(
+    tasks: Sequence[Task], networks: Sequence[Network], trainings: Sequence[TrainingSettings]
+) -> bool:
+    """Whether candidates differ in temperatures and loss weights only, without BatchNorm, dropout or augmentation."""
+    same = all(training == trainings[0] for training in trainings)
+    return same and _is_plain(trainings[0]) and is_stateless(networks[0]) and all(_is_simple(task) for task in tasks)
+
+
+def can_train_seeds_together(task: Task, network: Network, trainings: Sequence[TrainingSettings]) -> bool:
+    """Whether learners of one task whose settings differ in their seed only can: with terms that are functions of a
+    row's outputs alone, and without BatchNorm, dropout or augmentation.
+    """
+    first = trainings[0]
+    same = all(training.model_copy(update={"seed": first.seed}) == first for training in trainings)
+    pure = all(not term.relational and term.module is None and not term.taps for term in task.terms)
+    return same and _is_plain(first) and is_stateless(network) and pure and not task.weight_schedules
+
+
+def _is_plain(training: TrainingSettings) -> bool:
+    """The schedule `plateau` gives each member a learning rate of its own, and one optimizer has one; early stopping
+    would end members at different steps.
+    """
+    return (
+        training.micro_batch_size is None
+        and training.early_stopping is None
+        and not isinstance(training.schedule, PlateauSchedule)
+        and training.views is None
+        and training.precision == "float32"
+    )
+
+
+def is_stateless(network: Network) -> bool:
+    """Whether outputs are functions of weights and rows: no BatchNorm, no dropout, no buffers."""
+    return not any(_has_state_or_noise(module) for module in network.modules()) and not list(network.buffers())
+
+
+def _has_state_or_noise(module: nn.Module) -> bool:
+    if isinstance(module, nn.Dropout):
+        return module.p > 0.0
+    return isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+
+
+def _is_simple(task: Task) -> bool:
+    """Class targets, constant temperatures and weights, additive terms without trained modules."""
+    return (
+        task.spec.kind == "class"
+        and not task.weight_schedules
+        and all(
+            isinstance(term, SupervisedLoss)
+            or (
+                isinstance(term, ClassSoftTargets)
+                and term.module is None
+                and not term.relational
+                and fixed_temperature(term) is not None
+            )
+            for term in task.terms
+        )
+    )
+
+
+def fixed_temperature(term: Term) -> float | None:
+    """The temperature of a term where it is one number throughout."""
+    if not isinstance(term, ClassSoftTargets):
+        return 1.0
+    first, last = term.temperature(0.0), term.temperature(1.0)
+    return first if isinstance(first, float | int) and first == last else None
+
+
+def is_faster(architecture: Architecture, device: torch.device) -> bool:
+    """Whether several seeds train faster as one step than one after another."""
+    return True
