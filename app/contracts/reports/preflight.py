@@ -119,7 +119,8 @@ class StageEstimate(Answer):
 
     name: Literal["relation", "candidates", "controls", "student", "repeats", "baselines"] = Field(
         description="`relation`: measures the relation; `candidates`: of a search; `controls`; `student`: the student "
-        "and all networks that train with it; `repeats`: further seeds; `baselines`: single-task models."
+        "and all networks that train with it, with `repeats: auto` those of the first seeds; `repeats`: further seeds, "
+        "without those that a job adds where its verdict is undecided; `baselines`: single-task models."
     )
     members: tuple[str, ...] = Field(
         description="Names of the networks that train at the same time; `search` stands for all candidates together."

@@ -284,6 +284,16 @@ def test_the_steps_are_those_of_the_real_job(harness: EngineHarness) -> None:
     assert (report.parameters, report.flops) == (real.student.parameters, real.student.flops)
 
 
+def test_seeds_that_train_as_one_step_are_measured_as_one(harness: EngineHarness) -> None:
+    add_teachers(harness)
+    report = preflight(harness, soft({"method": "kd"}, repeats="auto"))
+    assert [(stage.name, stage.members, stage.runs) for stage in report.stages] == [
+        ("student", ("student",), 1),
+        ("controls", ("control",), 1),
+    ]
+    assert report.memory.parameters == 3 * PARAMETERS * 4
+
+
 def test_candidates_that_train_as_one_step_have_one_preflight(harness: EngineHarness) -> None:
     add_teachers(harness)
     search = {"method": "kd", "temperature": {"search": [1.0, 2.0, 8.0]}}

@@ -72,11 +72,11 @@ def verdict_over_repeats(
         torch.stack([contributions(each[positions].cpu(), spec, labels.cpu()) for each in group])
         for group in (students, controls)
     )
-    return _verdict(student_contributions, control_contributions, spec.kind, reference)
+    return verdict_of(student_contributions, control_contributions, spec.kind, reference)
 
 
-def _verdict(students: Tensor, controls: Tensor, kind: TaskKind, reference: str) -> Verdict:
-    """The verdict from contributions, [n, R] and [m, R]."""
+def verdict_of(students: Tensor, controls: Tensor, kind: TaskKind, reference: str = "control") -> Verdict:
+    """The verdict from contributions of rows to each network's metric, float64 [n, R] and [m, R]."""
     metric, repeats = _METRIC[kind], min(len(students), len(controls))
     if not bool(students.isfinite().all() and controls.isfinite().all()):
         method = "No interval: the outputs of a network are not finite."

@@ -58,13 +58,26 @@ def stages(plan: Plan, runner: Runner) -> Iterator[Stage]:
         main = plan.main_of(plan.trials[0])
     else:
         main = plan.main(plan.run_spec, plan.tasks)
+    yield from _seed_stages(plan, main, runner)
+    yield from _baseline_stages(plan.run_spec.repeats, main, runner)
+
+
+def _seed_stages(plan: Plan, main: Run, runner: Runner) -> Iterator[Stage]:
+    """The seeds that are trained in any case, those of `repeats: "auto"` at once where that is faster."""
+    if plan.run_spec.most_repeats > plan.run_spec.repeats:
+        seeds = [plan.seed(main, i) for i in range(plan.run_spec.repeats)]
+        students = runner.population([replace(run, control=False) for run in seeds])
+        controls = runner.population([run for i in range(len(seeds)) if (run := plan.control(main, i)) is not None])
+        if students is not None and controls is not None:
+            yield Stage("student", 1, students[1], [students[0]])
+            yield Stage("controls", 1, controls[1], [controls[0]])
+            return
     yield _stage("student", 1, main, runner)
     more = plan.run_spec.repeats - 1
     if more and main.control == plan.run_spec.control:
         yield Stage("repeats", more, main.schedule(), None)
     elif more:
         yield _stage("repeats", more, replace(main, control=plan.run_spec.control), runner)
-    yield from _baseline_stages(plan.run_spec.repeats, main, runner)
 
 
 def _baseline_stages(repeats: int, main: Run, runner: Runner) -> Iterator[Stage]:

@@ -28,8 +28,10 @@ from workers.engine.training.checkpoints.folder import Checkpoint, CheckpointFol
 from workers.engine.training.interface import Emit, Trainable
 from workers.engine.training.learner import Learner
 from workers.engine.training.loop import Loop
+from workers.engine.training.vectorised.batches import MemberBatches
 from workers.engine.training.vectorised.candidates import Candidates
 from workers.engine.training.vectorised.learners import VectorisedLearners
+from workers.engine.training.vectorised.seeds import Seeds
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ class Runner:
         return by_run(whole, runs)
 
     def _train_population(self, name: str, runs: Sequence[Run]) -> RunResult | None:
-        population = None if self._is_short_of_memory else make_population(runs, self.device)
+        population = self.population(runs)
         if population is None:
             return None
         learners, schedule = population
@@ -230,6 +232,10 @@ class Runner:
         if learners:
             warn_of_precision(learners[0], run, self.emit)
         return learners
+
+    def population(self, runs: Sequence[Run]) -> tuple[Seeds, MemberBatches] | None:
+        """The learners and batches of `run_population`; None where it does not train these runs."""
+        return None if self._is_short_of_memory else make_population(runs, self.device)
 
     def vectorised(self, name: str, runs: Sequence[Run], schedule: BatchSchedule) -> Candidates | None:
         """The students of several runs as vectorised learners; None if they cannot train together or memory ran out."""
