@@ -32,10 +32,13 @@ from workers.engine.evaluation.verdict.judge import (
     judge,
     not_applicable,
 )
+from workers.engine.evaluation.verdict.power import settled
 
 MIN_REPEATS = 3
 """Number of seeds of each from which training noise can be estimated."""
 
+_LEAST = Z * math.sqrt(2.0)
+"""The least half-width of an accuracy's interval, times rows + 2."""
 _METRIC: dict[TaskKind, str] = {"class": "accuracy", "multilabel": "accuracy", "value": "rmse", "vector": "rmse"}
 _COMPARED: dict[TaskKind, str] = {
     "class": "Accuracy, student - {reference}",
@@ -86,7 +89,7 @@ def _verdict(students: Tensor, controls: Tensor, kind: TaskKind, reference: str)
     margin = RELATIVE_VALUE_MARGIN * control if metric == "rmse" else CLASS_MARGIN
     interval = _interval(students, controls, kind)
     method = _method(kind, len(by_student), len(by_control), reference)
-    return Verdict(
+    verdict = Verdict(
         verdict=conclusion(interval, margin) if interval is not None else "inconclusive",
         metric=metric,
         student=student,
@@ -99,6 +102,7 @@ def _verdict(students: Tensor, controls: Tensor, kind: TaskKind, reference: str)
         students=by_student,
         controls=by_control,
     )
+    return settled(verdict, students, controls, _LEAST if metric == "accuracy" else 0.0)
 
 
 def _interval(students: Tensor, controls: Tensor, kind: TaskKind) -> tuple[float, float] | None:
@@ -114,7 +118,7 @@ def _interval(students: Tensor, controls: Tensor, kind: TaskKind) -> tuple[float
     interval_of = crossed_interval if enough else row_interval
     if _METRIC[kind] != "accuracy":
         return interval_of(students, controls)
-    low, high = interval_of(students, controls, Z * math.sqrt(2.0) / (rows + 2))
+    low, high = interval_of(students, controls, _LEAST / (rows + 2))
     return max(low, -1.0), min(high, 1.0)
 
 
