@@ -126,13 +126,13 @@ async def named(session: AsyncSession, project_id: str, ids: Collection[str]) ->
 async def report_texts(session: AsyncSession, ids: Collection[str]) -> dict[str, str]:
     """The stored JSON texts of these jobs' reports."""
     query = select(ReportRow.job_id, type_coerce(ReportRow.report, Text)).where(ReportRow.job_id.in_(ids))
-    return dict((await session.execute(query)).tuples().all())
+    return dict((await session.execute(query)).all())
 
 
 async def manifests_of(session: AsyncSession, ids: Collection[str]) -> dict[str, dict[str, Any]]:
     """The manifests of the datasets of these jobs that still exist, by the datasets' ids."""
     query = select(DatasetRow.id, DatasetRow.manifest).join(JobInputRow, JobInputRow.dataset_id == DatasetRow.id)
-    return dict((await session.execute(query.where(JobInputRow.job_id.in_(ids)).distinct())).tuples().all())
+    return dict((await session.execute(query.where(JobInputRow.job_id.in_(ids)))).all())
 
 
 async def looks(session: AsyncSession, project_id: str, datasets: Collection[str]) -> int:

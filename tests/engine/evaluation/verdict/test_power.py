@@ -119,7 +119,8 @@ def test_one_pair_is_settled_by_rows_and_says_that_training_noise_is_not_known()
     """Four times the rows halve the interval."""
     right = drawn_right(2, 300, 0.9, seeded(0), difficulty=torch.zeros(300), noise=1.0)
     target = target_of(torch.zeros(300, dtype=torch.int64))
-    found = judge(*right_or_wrong(right), spec=CLASSES, target=target, rows=torch.arange(300))
+    student, control = right_or_wrong(right)
+    found = judge(student, control, CLASSES, target, torch.arange(300))
     assert found.verdict in ("inconclusive", "undecided")
     assert found.would_settle is not None
     assert found.would_settle.repeats is None
