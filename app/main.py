@@ -9,6 +9,7 @@ from typing import Final
 from fastapi import FastAPI
 from pydantic import TypeAdapter
 
+from app.contracts.reports.compare import Comparison
 from app.contracts.reports.preflight import PreflightReport
 from app.contracts.reports.relation import RelationHistory
 from app.contracts.reports.report import Report
@@ -25,6 +26,7 @@ from app.http.errors import ProblemDocument
 from app.http.health import Health
 from app.http.health import router as health
 from app.http.services import open_services
+from app.jobs.comparing.endpoints import router as compare
 from app.jobs.endpoints import router as jobs
 from app.jobs.exports import router as exports
 from app.jobs.schemas import DryRun, Job, JobEventPage, JobPage, Metrics
@@ -67,6 +69,7 @@ SCHEMAS: Final[openapi.Schemas] = {
     "Report": TypeAdapter(Report),
     "RelationHistory": TypeAdapter(RelationHistory),
     "PreflightReport": TypeAdapter(PreflightReport),
+    "Comparison": TypeAdapter(Comparison),
     "ProblemDocument": TypeAdapter(ProblemDocument),
     "Health": TypeAdapter(Health),
 }
@@ -107,7 +110,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.add_middleware(problems.RequestIds)
     problems.install(app)
-    for router in (models, exports, datasets, jobs, health):
+    for router in (models, exports, datasets, jobs, compare, health):
         app.include_router(router)
     page.install(app)
     openapi.install(app, SCHEMAS, CHANGES)

@@ -4,12 +4,23 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Text, select, tuple_, type_coerce
+from sqlalchemy import Text, func, select, tuple_, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.specs.jobs import WITHOUT_STUDENT
 from app.contracts.states import JobState
-from app.db.rows import ArtifactRow, DatasetRow, EventRow, JobLabelRow, JobRow, MetricRow, ModelRow, ReportRow
+from app.db.rows import (
+    ArtifactRow,
+    DatasetRow,
+    EventRow,
+    FileRow,
+    JobInputRow,
+    JobLabelRow,
+    JobRow,
+    MetricRow,
+    ModelRow,
+    ReportRow,
+)
 
 
 @dataclass(frozen=True)
@@ -105,3 +116,30 @@ async def artifacts(session: AsyncSession, job_id: str) -> dict[str, ArtifactRow
 async def report_text(session: AsyncSession, job_id: str) -> str | None:
     """The job's report as the JSON text that is stored."""
     return await session.scalar(select(type_coerce(ReportRow.report, Text)).where(ReportRow.job_id == job_id))
+
+
+async def named(session: AsyncSession, project_id: str, ids: Collection[str]) -> Sequence[JobRow]:
+    """Those of these jobs that are the project's."""
+    return (await session.scalars(select(JobRow).where(JobRow.id.in_(ids), JobRow.project_id == project_id))).all()
+
+
+async def report_texts(session: AsyncSession, ids: Collection[str]) -> dict[str, str]:
+    """The stored JSON texts of these jobs' reports."""
+    query = select(ReportRow.job_id, type_coerce(ReportRow.report, Text)).where(ReportRow.job_id.in_(ids))
+    return dict((await session.execute(query)).all())
+
+
+async def manifests_of(session: AsyncSession, ids: Collection[str]) -> dict[str, dict[str, Any]]:
+    """The manifests of the datasets of these jobs that still exist, by the datasets' ids."""
+    query = select(DatasetRow.id, DatasetRow.manifest).join(JobInputRow, JobInputRow.dataset_id == DatasetRow.id)
+    return dict((await session.execute(query.where(JobInputRow.job_id.in_(ids)))).all())
+
+
+async def looks(session: AsyncSession, project_id: str, datasets: Collection[str]) -> int:
+    """Number of jobs of the project that have evaluated on the test split of these datasets, or of copies of them."""
+    files = select(FileRow.sha256).where(FileRow.dataset_id.in_(datasets), FileRow.project_id == project_id)
+    same = select(FileRow.dataset_id).where(FileRow.sha256.in_(files), FileRow.project_id == project_id)
+    query = select(func.count(JobRow.id.distinct())).join(JobInputRow, JobInputRow.job_id == JobRow.id)
+    query = query.where(JobRow.project_id == project_id, JobRow.state == JobState.SUCCEEDED)
+    query = query.where(JobRow.kind.not_in(WITHOUT_STUDENT), JobInputRow.dataset_id.in_(same))
+    return await session.scalar(query) or 0

@@ -90,6 +90,11 @@ class DryRun(Answer):
         default_factory=dict,
         description="What the recipe chose for fields that were left out, by JSON pointer to the field in `spec`.",
     )
+    test_looks: int = Field(
+        default=0,
+        description="How often the test split has been looked at: succeeded training jobs of the project on the same "
+        "files. `GET /v1/compare` corrects for it.",
+    )
 
 
 class Point(Answer):

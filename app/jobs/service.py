@@ -39,7 +39,7 @@ async def submit(services: Services, caller: Caller, request: Request, key: str 
     """`POST`: the job's row, its inputs, its first event and its idempotency key in one transaction."""
     spec = parse_as(JOB_SPEC, await read_json(request, services.settings.body_seconds))
     if dry:
-        return json_answer(submission.dry_run(await submission.resolved(services, caller, spec)))
+        return json_answer(await submission.answered_dry(services, caller, spec))
     refusal = await refused(services, caller, spec)
     if refusal is not None and key is None:
         raise refusal

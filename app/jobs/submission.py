@@ -108,6 +108,14 @@ def _facts(adapter: TypeAdapter[T], known: Known) -> T | None:
     return None if known.facts is None else adapter.validate_python(known.facts, strict=False, extra="ignore")
 
 
+async def answered_dry(services: Services, caller: Caller, spec: SubmittableJob) -> DryRun:
+    """The dry run of a job with what the project has done before on its datasets. Raises Invalid."""
+    found = dry_run(await resolved(services, caller, spec))
+    async with services.database.read() as session:
+        datasets = {ref.dataset for ref in spec.dataset_refs()}
+        return found.model_copy(update={"test_looks": await repository.looks(session, caller.project_id, datasets)})
+
+
 def dry_run(resolution: Resolution) -> DryRun:
     """The resolved job without running it (for a preflight: that of its job); counts are analytic."""
     spec = resolution.spec.job if isinstance(resolution.spec, PreflightJob) else resolution.spec

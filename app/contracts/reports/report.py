@@ -12,6 +12,7 @@ from app.contracts.problems import Chosen
 from app.contracts.reports.baselines import BaselineReport
 from app.contracts.reports.relation import RelationReport
 from app.contracts.reports.search import SearchReport
+from app.contracts.reports.settling import WouldSettle
 from app.contracts.reports.verdict_words import VerdictWord
 from app.contracts.resources.manifests import SplitName
 
@@ -134,6 +135,11 @@ class Verdict(Answer):
     )
     controls: tuple[float, ...] = Field(
         default=(), description="The metric of each control, where there are several; `control` is their mean."
+    )
+    would_settle: WouldSettle | None = Field(
+        default=None,
+        description="What would decide an `inconclusive` or `undecided` verdict; null for others, and without an "
+        "interval.",
     )
 
 

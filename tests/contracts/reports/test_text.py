@@ -59,6 +59,21 @@ def test_one_run_says_nothing_of_seeds() -> None:
     assert "corrupted" not in plain
 
 
+def settling(**figures: int) -> str:
+    verdict = {**VERDICT, "verdict": "inconclusive", "would_settle": {"size": 0.008, "because": "Rough.", **figures}}
+    lines = text(verdict={"digit": Verdict.model_validate(verdict)}).splitlines()
+    return next(line for line in lines if "settle" in line)
+
+
+def test_an_open_verdict_says_what_would_settle_it() -> None:
+    assert (
+        settling(repeats=12, rows=4000) == "  12 repeats or 4,000 test rows would settle a difference of 0.008. Rough."
+    )
+    assert settling(rows=4000) == "  4,000 test rows would settle a difference of 0.008. Rough."
+    assert settling() == "  Nothing within reach would settle a difference of 0.008. Rough."
+    assert "settle" not in text(verdict={"digit": Verdict.model_validate(VERDICT)})
+
+
 def test_the_largest_class_weights_are_shown_where_there_are_some() -> None:
     weights = {f"class {k}": k / 2 for k in range(1, 8)}
     shown = text(class_weights={"digit": weights}).splitlines()

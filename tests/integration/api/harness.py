@@ -185,14 +185,22 @@ class ApiHarness:
         await self.services.blobs.publish(path, sha256)
         return PublishedFile(role=role, name=name, bytes=len(content), sha256=sha256)
 
-    async def succeed(self, claim: Claim, weights: bytes, predictions: Mapping[SplitName, bytes] | None = None) -> None:
+    async def succeed(
+        self,
+        claim: Claim,
+        weights: bytes,
+        predictions: Mapping[SplitName, bytes] | None = None,
+        report: Mapping[str, Any] = REPORT,
+    ) -> None:
         """End a training job with files, a student and a report."""
         files = [await self.published("student", "student.safetensors", weights)]
         for split, content in (predictions or {"test": npz("test/row")}).items():
             role = PREDICTIONS_ROLES[split]
             files.append(await self.published(role, f"{role}.npz", content))
         manifest = ModelManifest.model_validate_json(json.dumps(MODEL | {"name": "student"}))
-        publication = Publication(files=tuple(files), student_manifest=manifest, student=MODEL_FACTS, report=REPORT)
+        publication = Publication(
+            files=tuple(files), student_manifest=manifest, student=MODEL_FACTS, report=dict(report)
+        )
         assert await self.services.ledger.succeed(claim, publication)
 
     async def fail(self, claim: Claim) -> None:

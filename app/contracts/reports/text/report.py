@@ -108,8 +108,23 @@ def _verdict(verdict: Mapping[str, Any] | None) -> list[str]:
         lines[0] += f" ({verdict.get('metric')} {verdict['difference']:+.4f} against the control{range_}{limit})"
     lines += _repeats(verdict)
     if verdict.get("method"):
-        lines += textwrap.wrap(str(verdict["method"]), _WIDTH, initial_indent="  ", subsequent_indent="  ")
-    return lines
+        lines += _indented(str(verdict["method"]))
+    return lines + _settling(verdict.get("would_settle"))
+
+
+def _settling(settling: Mapping[str, Any] | None) -> list[str]:
+    """What would decide an open verdict."""
+    if not settling:
+        return []
+    ways = {"repeats": settling.get("repeats"), "test rows": settling.get("rows")}
+    enough = " or ".join(f"{count(number)} {noun}" for noun, number in ways.items() if number is not None)
+    size = f"a difference of {settling['size']:.4g}"
+    first = f"{enough} would settle {size}." if enough else f"Nothing within reach would settle {size}."
+    return _indented(f"{first} {settling['because']}")
+
+
+def _indented(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="  ")
 
 
 def _repeats(verdict: Mapping[str, Any]) -> list[str]:

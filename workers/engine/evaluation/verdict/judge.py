@@ -25,6 +25,7 @@ from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.labels import labelled_part
 from workers.engine.evaluation.metrics.outputs import in_target_units, label_logits
 from workers.engine.evaluation.verdict.intervals import RESAMPLES, bootstrap_interval, newcombe_interval
+from workers.engine.evaluation.verdict.power import settled_by_rows
 from workers.engine.losses.softmax import log_probabilities
 
 CLASS_MARGIN = 0.005
@@ -55,7 +56,8 @@ def judge(
     if len(positions) == 0:
         return not_applicable("no test row has a label")
     compare = _COMPARE[spec.kind]
-    return compare(student[positions].cpu(), control[positions].cpu(), spec, labels.cpu(), reference)
+    verdict = compare(student[positions].cpu(), control[positions].cpu(), spec, labels.cpu(), reference)
+    return settled_by_rows(verdict, len(positions))
 
 
 Conclusion = Literal["gain", "no_gain", "loss", "inconclusive"]

@@ -33,10 +33,13 @@ from workers.engine.evaluation.verdict.judge import (
     not_applicable,
     provisional,
 )
+from workers.engine.evaluation.verdict.power import settled
 
 MIN_REPEATS = 3
 """Number of seeds of each from which training noise can be estimated."""
 
+_LEAST = Z * math.sqrt(2.0)
+"""The least half-width of an accuracy's interval, times rows + 2."""
 _METRIC: dict[TaskKind, str] = {"class": "accuracy", "multilabel": "accuracy", "value": "rmse", "vector": "rmse"}
 _COMPARED: dict[TaskKind, str] = {
     "class": "Accuracy, student - {reference}",
@@ -98,7 +101,8 @@ def verdict_of(students: Tensor, controls: Tensor, kind: TaskKind, reference: st
     )
     if students.shape[1] < _min_rows(kind):
         return verdict
-    return verdict.model_copy(update=_conclusion(verdict, students, controls, kind, reference))
+    verdict = verdict.model_copy(update=_conclusion(verdict, students, controls, kind, reference))
+    return settled(verdict, students, controls, _LEAST if metric == "accuracy" else 0.0)
 
 
 def _conclusion(
@@ -125,7 +129,7 @@ def _interval(estimate: Estimate, rows: int, kind: TaskKind) -> tuple[float, flo
     """
     if _METRIC[kind] != "accuracy":
         return estimate.interval()
-    low, high = estimate.interval(Z * math.sqrt(2.0) / (rows + 2))
+    low, high = estimate.interval(_LEAST / (rows + 2))
     return max(low, -1.0), min(high, 1.0)
 
 

@@ -1,0 +1,30 @@
+"""`/v1/compare`."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from app.access.authentication import GUARDED, KnownCaller
+from app.contracts.reports.compare import MOST_JOBS
+from app.http.answers import json_answer, json_content, problems
+from app.http.services import TheServices
+from app.jobs.comparing import service
+
+router = APIRouter(prefix="/v1/compare", tags=["jobs"], dependencies=GUARDED)
+
+Jobs = Annotated[
+    str,
+    Query(max_length=2000, description=f"Ids of 2 to {MOST_JOBS} succeeded distill or multitask jobs, with commas."),
+]
+
+
+@router.get(
+    "",
+    responses={
+        200: json_content("Comparison", "Each job against the control, by task and rank."),
+        **problems(400, 404, 409, 422),
+    },
+)
+async def get_comparison(caller: KnownCaller, services: TheServices, jobs: Jobs) -> Response:
+    """Compare jobs on the same test rows: all against one control, with intervals corrected for their number."""
+    return json_answer(await service.compare(services, caller, jobs))
