@@ -11,7 +11,7 @@ from app.contracts.reports.report import Verdict
 from app.contracts.resources.manifests import ClassOutput
 from app.contracts.specs.jobs import DistillJob
 from tests.engine.evaluation.cases import drawn_right, right_or_wrong, seeded, target_of
-from workers.engine.evaluation.verdict.crossed_interval import crossed_interval
+from workers.engine.evaluation.verdict.crossed_interval import crossed
 from workers.engine.evaluation.verdict.judge import judge
 from workers.engine.evaluation.verdict.power import (
     MOST_REPEATS,
@@ -46,7 +46,7 @@ def drawn(components: Components, design: Design, size: float, random: np.random
 def found_share(components: Components, design: Design, size: float) -> float:
     random, trials, found = np.random.default_rng(1), 400, 0
     for _ in range(trials):
-        low, high = crossed_interval(*drawn(components, design, size, random))
+        low, high = crossed(*drawn(components, design, size, random)).interval()
         found += low > 0.0 or high < 0.0
     return found / trials
 
