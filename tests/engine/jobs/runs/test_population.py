@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from app.contracts.problems import UserError
 from tests.engine.harness import TEACHER, EngineHarness, StopAtStep, blobs
 from tests.engine.jobs.distillation import test_methods_by_kind as kinds
 from tests.engine.jobs.distillation.method_specs import (
@@ -262,6 +263,21 @@ def test_views_are_refused(harness: EngineHarness) -> None:
     }
     with seeded_runs(harness, spec) as runs:
         assert runs.runner.run_population("together", runs.students) is None
+
+
+def test_a_step_whose_arithmetic_outweighs_its_dispatch_is_left_to_single_runs(harness: EngineHarness) -> None:
+    add_teachers(harness)
+    with seeded_runs(harness, of_mlp(hidden=[1024, 1024])) as runs:
+        assert runs.runner.run_population("together", runs.students) is None
+
+
+def test_a_member_that_diverges_is_named(harness: EngineHarness) -> None:
+    add_teachers(harness)
+    with seeded_runs(harness, trained(optimizer="sgd")) as runs:
+        members = [run.with_training(learning_rate=1e30) for run in runs.students]
+        with pytest.raises(UserError, match=r"^(repeat-1/)?train/label/\w+ is not finite at step \d+") as raised:
+            runs.runner.run_population("together", members)
+        assert raised.value.code == "diverged"
 
 
 def test_runs_that_differ_in_more_than_their_seed_are_refused(harness: EngineHarness) -> None:

@@ -22,7 +22,7 @@ def make_population(runs: Sequence[Run], device: torch.device) -> tuple[Seeds, M
     train as one step, or where that is not faster.
     """
     task = _common_task(runs)
-    if task is None or not is_faster(runs[0].run_spec.architecture, device):
+    if task is None or not is_faster(runs[0].run_spec.architecture, runs[0].training.batch_size):
         return None
     networks = [initial_network(run) for run in runs]
     schedule = MemberBatches.of([run.schedule() for run in runs])
