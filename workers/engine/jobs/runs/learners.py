@@ -85,8 +85,9 @@ def _make_learner(
     applied = run.run_spec.relation
     relation = Relation(applied.matrix) if applied is not None else None
     balancer = _make_balancer(run, tasks, relation)
-    prefix = f"{run.name}/" if run.name else ""
-    learner = Learner(name, network, tasks, balancer, run.training, schedule.steps, device, group=group, prefix=prefix)
+    learner = Learner(
+        name, network, tasks, balancer, run.training, schedule.steps, device, group=group, prefix=run.prefix
+    )
     follows = applied.follows if applied is not None else None
     if len(tasks) > 1 and learner.parameters.trunk and (name == "student" or follows is not None):
         live = relation if follows is not None else None

@@ -21,14 +21,14 @@ def make_population(runs: Sequence[Run], device: torch.device) -> tuple[Seeds, M
     train as one step, or where that is not faster.
     """
     task = _common_task(runs)
-    if task is None or not is_faster(runs[0].run_spec.architecture, device):
+    if task is None or not is_faster(runs[0].run_spec.architecture, runs[0].training.batch_size):
         return None
     networks = [initial_network(run) for run in runs]
     schedule = MemberBatches.of([run.schedule() for run in runs])
     if schedule is None or not can_train_seeds_together(task, networks[0], [run.training for run in runs]):
         return None
     role = _role(runs[0])
-    prefixes = [(f"{run.name}/" if run.name else "") + ("" if run.student else f"{role}/") for run in runs]
+    prefixes = [run.prefix + ("" if run.student else f"{role}/") for run in runs]
     return Seeds(role, task, networks, runs[0].training, schedule.steps, device, prefixes), schedule
 
 

@@ -39,6 +39,8 @@ class Run:
     baseline: bool = False
     """Whether its control is a baseline, which has a cache key of its own."""
     offset: int = 0
+    series: str | None = None
+    """The prefix of its metric series where that is not its name: the name of the run that it is a part of."""
     sources: tuple[Source, ...] = field(kw_only=True)
     """The datasets of the rows, which batches mix."""
 
@@ -52,6 +54,12 @@ class Run:
         return replace(self, run_spec=self.run_spec.with_training(**changes))
 
     @property
+    def prefix(self) -> str:
+        """The prefix of its metric series."""
+        name = self.name if self.series is None else self.series
+        return f"{name}/" if name else ""
+
+    @property
     def control_alone(self) -> "Run | None":
         """A separate run of the control if some of the student's rows have no label; else None.
 
@@ -59,7 +67,7 @@ class Run:
         """
         if not self.control or not self.student:
             return None
-        alone = replace(self, name=f"{self.name}-control" if self.name else "control", student=False)
+        alone = self._without_student()
         schedule = self.schedule()
         if len(alone.schedule().rows) == len(schedule.rows):
             return None
@@ -73,7 +81,11 @@ class Run:
         alone = self.control_alone
         if alone is not None:
             return alone
-        return replace(self, name=f"{self.name}-control" if self.name else "control", student=False, start={})
+        return replace(self._without_student(), start={})
+
+    def _without_student(self) -> "Run":
+        name = f"{self.name}-control" if self.name else "control"
+        return replace(self, name=name, series=self.name, student=False)
 
     @property
     def parts(self) -> tuple["Run", ...]:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import nn
 
+from app.contracts.layouts.summary import flops
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.training import PlateauSchedule, TrainingSettings
 from workers.engine.losses.soft_target_losses import ClassSoftTargets
@@ -12,6 +12,11 @@ from workers.engine.losses.supervised_loss import SupervisedLoss
 from workers.engine.losses.term import Term
 from workers.engine.models import Network
 from workers.engine.tasks.task import Task
+
+MOST_MLP_FLOPS = 28e6
+"""Floating-point operations of the forward pass of a batch of one member, for batched matrix products."""
+MOST_MAPPED_FLOPS = 4e6
+"""The same for networks that `vmap` maps, whose convolutions gain least."""
 
 
 def can_train_together(
@@ -82,6 +87,9 @@ def fixed_temperature(term: Term) -> float | None:
     return first if isinstance(first, float | int) and first == last else None
 
 
-def is_faster(architecture: Architecture, device: torch.device) -> bool:
-    """Whether several seeds train faster as one step than one after another."""
-    return True
+def is_faster(architecture: Architecture, rows: int) -> bool:
+    """Whether several seeds train faster as one step than one after another, in batches of so many rows: where the
+    dispatch of operations takes longer than their arithmetic (decision record 0113 has the measurements).
+    """
+    most = MOST_MLP_FLOPS if architecture.family == "mlp" else MOST_MAPPED_FLOPS
+    return flops(architecture) * rows <= most

@@ -6,7 +6,7 @@ small operations.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from workers.engine.models import Network
 from workers.engine.tasks.task import Task
 from workers.engine.training.batch import Counts, MicroBatch, PeerOutputs, StepOutputs
 from workers.engine.training.gradient_check import GradientCheck, are_finite
-from workers.engine.training.learner_state import with_prefix
+from workers.engine.training.learner_state import named_tensors, with_prefix
 from workers.engine.training.loss_recorder import LossRecorder
 from workers.engine.training.lr_schedules import learning_rate
 from workers.engine.training.optimizers import load_optimizer, make_optimizer, optimizer_tensors, set_learning_rate
@@ -93,7 +93,7 @@ class VectorisedLearners(ABC):
 
     def forward(self, part: MicroBatch) -> StepOutputs:
         """The outputs of all members: {task: [K, n, size]}."""
-        x = part.x.unflatten(0, (self._members, -1)) if self._own_rows else part.x
+        x = part.x.reshape(self._members, -1, *part.x.shape[1:]) if self._own_rows else part.x
         return StepOutputs({self._task.name: self._networks(x, own=self._own_rows)}, {})
 
     def predict(self, x: Tensor) -> Tensor:
@@ -126,11 +126,12 @@ class VectorisedLearners(ABC):
 
     def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         sums, filled = self._recorder.state()
-        parts = {"weights": self._weights, "optimizer": optimizer_tensors(self._optimizer), "loss_recorder": sums}
-        tensors = {
-            f"{self.name}/{part}/{name}": value.detach().cpu() for part in parts for name, value in parts[part].items()
+        parts: dict[str, Mapping[str, Tensor]] = {
+            "weights": self._weights,
+            "optimizer": optimizer_tensors(self._optimizer),
+            "loss_recorder": sums,
         }
-        return tensors, {"filled": filled}
+        return named_tensors(self.name, parts), {"filled": filled}
 
     def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         own = with_prefix(self.name, tensors)

@@ -53,7 +53,7 @@ class Seeds(VectorisedLearners):
 
     def counts(self, batches: Sequence[Tensor]) -> list[Counts]:
         """For each batch, the counts of each member's terms: a member is to the loop what a task is."""
-        return [self._counts(batch.unflatten(0, (self._members, -1))) for batch in batches]
+        return [self._counts(batch.reshape(self._members, -1)) for batch in batches]
 
     def _counts(self, rows: Tensor) -> Counts:
         counts: Counts = torch.stack([term.counted[rows].sum(1) for term in self._task.terms], dim=1).tolist()
@@ -75,7 +75,7 @@ class Seeds(VectorisedLearners):
         """The mean of a term over each member's counted rows [K], 0 without any."""
         if max(counts) == 0:
             return inputs.outputs.new_zeros(self._members, dtype=torch.float32)
-        sums = term.losses(inputs, rows).unflatten(0, (self._members, -1)).sum(1)
+        sums = term.losses(inputs, rows).reshape(self._members, -1).sum(1)
         equal = min(counts) == max(counts)
         means = sums / (counts[0] if equal else sums.new_tensor([max(1, count) for count in counts]))
         return means if term.weight > 0.0 else means.detach()

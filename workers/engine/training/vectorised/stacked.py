@@ -4,7 +4,7 @@ The layers of an mlp are batched matrix products. Other families are mapped by `
 operation is higher.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Protocol
 
@@ -49,8 +49,8 @@ class MappedNetworks:
         self._network = networks[0].to(device)
         self._output = next(iter(self._network.output_sizes))
 
-    def _one(self, parameters: dict[str, Tensor], x: Tensor) -> Tensor:
-        output: Tensor = functional_call(self._network, parameters, (x,))[self._output]
+    def _one(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        output: Tensor = functional_call(self._network, dict(parameters), (x,))[self._output]
         return output
 
     def __call__(self, x: Tensor, *, own: bool) -> Tensor:
@@ -66,9 +66,10 @@ class StackedMlps:
         network = deepcopy(networks[0])
         assert isinstance(network, MlpNetwork)
         self._network = network
-        for layers in (network.layers, network.norms):
+        for group in ("layers", "norms"):
+            layers: nn.ModuleList = getattr(network, group, nn.ModuleList())  # a linear model has no `norms`
             for i, layer in enumerate(layers):
-                own = {name: self.parameters[f"{_name(network, layer)}.{name}"] for name, _ in layer.named_parameters()}
+                own = {name: self.parameters[f"{group}.{i}.{name}"] for name, _ in layer.named_parameters()}
                 if isinstance(layer, nn.Linear):
                     layers[i] = _Linears(**own)
                 elif isinstance(layer, nn.LayerNorm):
@@ -81,10 +82,6 @@ class StackedMlps:
             h = self._network.stage(i, h)
         outputs: Tensor = self._network.layers[-1](h)
         return outputs
-
-
-def _name(network: nn.Module, layer: nn.Module) -> str:
-    return next(name for name, module in network.named_modules() if module is layer)
 
 
 class _Linears(nn.Module):
