@@ -46,6 +46,12 @@ class Party(Answer):
         default=None, description="Weight of a teacher among the teachers of its task; null for student and control."
     )
     task: str | None = Field(default=None, description="Task of a teacher; null for student and control.")
+    output: str | None = Field(
+        default=None,
+        description="What a teacher's raw scores in the predictions file are: `logits`, `probabilities`, "
+        "`log_probabilities` or `energies`; null for values and vectors, which are in the units of their labels, and "
+        "for student and control, whose scores are logits.",
+    )
     parameters: int | None = Field(default=None, description="Number of parameters; null where unknown.")
     bytes: int | None = Field(default=None, description="Size of the weights file in bytes; null where unknown.")
     flops: int | None = Field(

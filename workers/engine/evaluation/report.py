@@ -20,6 +20,7 @@ from app.contracts.reports.report import (
     TargetUse,
 )
 from app.contracts.reports.search import SearchReport
+from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec
 from app.contracts.specs.jobs import AnyTrainingJob
 from workers.engine.evaluation.evaluate import Evaluation
 from workers.engine.evaluation.parties import EvaluatedTask
@@ -163,6 +164,7 @@ def _teachers(parts: ReportParts) -> tuple[Party, ...]:
                     digest=part.digest,
                     weight=teacher.weight,
                     task=task.name,
+                    output=_scores(teacher.spec),
                     tasks={task.name: measured[i]} if measured else {},
                     parameters=part.cost.parameters,
                     bytes=part.cost.bytes,
@@ -171,6 +173,11 @@ def _teachers(parts: ReportParts) -> tuple[Party, ...]:
                 )
             )
     return tuple(parties)
+
+
+def _scores(spec: OutputSpec) -> str | None:
+    """What the raw scores of a teacher are; None for numbers."""
+    return spec.output if isinstance(spec, ClassOutput | MultilabelOutput) else None
 
 
 def _learner(name: str, part: LearnerPart, tasks: Mapping[str, dict[str, float | None]]) -> Party:
