@@ -243,7 +243,8 @@ def recomputed(tmp_path_factory: pytest.TempPathFactory) -> Recomputed:
 @pytest.mark.parametrize("task", TEACHERS)
 def test_metrics_of_every_party_follow_from_the_predictions(recomputed: Recomputed, task: str) -> None:
     report = recomputed.report
-    assert report.control is not None and report.baselines is not None
+    assert report.control is not None
+    assert report.baselines is not None
     equal(report.student.tasks[task], recomputed.metrics(task, "student"), "student")
     equal(report.control.tasks[task], recomputed.metrics(task, "control"), "control")
     equal(report.baselines.tasks[task].quality, recomputed.metrics(task, "baseline"), "baseline")
@@ -270,7 +271,8 @@ def test_verdicts_follow_from_the_predictions(recomputed: Recomputed, task: str)
     ):
         name = "accuracy" if task in ("label", "traits") else "rmse"
         student, control = (recomputed.metrics(task, party)[name] for party in ("student", other))
-        assert student is not None and control is not None
+        assert student is not None
+        assert control is not None
         equal((verdict.student, reference), (student, control), other)
         equal(verdict.difference, student - control if name == "accuracy" else control - student, other)
         equal(verdict.interval, recomputed.interval(task, other), other)

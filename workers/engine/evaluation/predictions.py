@@ -8,10 +8,12 @@ their differences. Where a task has several teachers, the test file has each as 
 the order of the spec; their mean is log-probabilities of classes and probabilities of labels. What the raw scores of a
 teacher are is `output` of its entry in the report; those of other parties are logits.
 
-All figures of a report on test rows, but those of corrupted rows, follow from the test file to the rounding of float64:
-`tests/engine/jobs/test_recomputed_figures.py` computes each of them from it. With several datasets `<split>/dataset` (int64
-[n]) is the index of a row's dataset in the job's order, and `<split>/row` its row number there. Members are not
-compressed and all timestamps are fixed, so that equal predictions give equal bytes. Read it with `numpy.load`.
+All figures of a report on test rows, except those of corrupted rows, follow from the test file to the rounding of
+float64: `tests/engine/jobs/test_recomputed_figures.py` computes each of them from it.
+
+With several datasets `<split>/dataset` (int64 [n]) is the index of a row's dataset in the job's order, and
+`<split>/row` its row number there. Members are not compressed and all timestamps are fixed, so that equal predictions
+give equal bytes. Read it with `numpy.load`.
 """
 
 import io
