@@ -11,6 +11,7 @@ from typing import assert_never
 from app.contracts.problems import Chosen, Problem
 from app.contracts.resolving.data.joining import joined_facts
 from app.contracts.resolving.data.mixtures import check_mixture
+from app.contracts.resolving.data.row_weights import check_row_weights
 from app.contracts.resolving.data.targets import Goal, goal_of, learnable, supervised_goal, unlabelled_goal
 from app.contracts.resolving.data.views import check_views
 from app.contracts.resolving.data.warnings import repeat_warnings
@@ -111,7 +112,9 @@ def _resolve_training(
         if isinstance(spec, MultitaskJob):
             check_relation(spec, [None] * len(spec.tasks), [None] * len(spec.tasks), findings)
     else:
-        spec = _with_recipe(_filled(spec, dataset, models, findings), dataset, findings)
+        spec = _filled(spec, dataset, models, findings)
+        check_row_weights(spec, dataset, findings)
+        spec = _with_recipe(spec, dataset, findings)
     if isinstance(spec, MultitaskJob):
         check_balancing(spec, findings)
     _check_distillations(spec, findings)

@@ -6,7 +6,18 @@ from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, model_validator
 
-from app.contracts.base import ClassName, Contract, DatasetId, JobId, ModelId, Name, Title, Weight, coded_error
+from app.contracts.base import (
+    ClassName,
+    Contract,
+    DatasetId,
+    JobId,
+    ModelId,
+    Name,
+    Title,
+    Weight,
+    coded_error,
+    left_out,
+)
 from app.contracts.specs.architectures import Architecture, Student
 from app.contracts.specs.balancing import Balancing, FixedBalancing
 from app.contracts.specs.distillation import DistillationSpec
@@ -277,6 +288,12 @@ class TaskSpec(Contract):
     class_weights: ClassWeights | None = Field(
         default=None,
         description="Weights of the task's classes in the loss on labels; `training.class_weights` when left out.",
+    )
+    row_weights: Name | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="Name of the dataset's row weights for the task's loss on labels; `training.row_weights` when left "
+        "out.",
     )
 
     @model_validator(mode="after")

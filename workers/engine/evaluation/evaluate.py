@@ -113,7 +113,7 @@ def _teacher_outputs(task: EvaluatedTask, block: _Block) -> list[PartyOutputs]:
 
 
 def _predictions(tasks: Sequence[EvaluatedTask], block: _Block, *, each_teacher: bool) -> dict[str, dict[str, Tensor]]:
-    """The columns of a predictions file for a block, by task and party; `each_teacher`: also each of several teachers."""
+    """The columns of a predictions file for a block, by task and party; `each_teacher`: also each of several."""
     by_task: dict[str, dict[str, Tensor]] = {}
     for task in tasks:
         parties = by_task.setdefault(task.name, {})

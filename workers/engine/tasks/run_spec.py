@@ -119,7 +119,13 @@ class RunSpec:
 def _only_task(spec: TrainJob | DistillJob) -> TaskSpec:
     assert spec.target is not None, "resolved"
     training = spec.training
-    return TaskSpec(name=spec.target, target=spec.target, loss=training.loss, class_weights=training.class_weights)
+    return TaskSpec(
+        name=spec.target,
+        target=spec.target,
+        loss=training.loss,
+        class_weights=training.class_weights,
+        row_weights=training.row_weights,
+    )
 
 
 def _smoothing(control: bool | ControlSpec) -> float | None:

@@ -159,13 +159,15 @@ class VectorisedLearners:
         totals.sum().backward()  # type: ignore[no-untyped-call]
         self._totals = list(totals.detach())
 
-    def _losses(self, outputs: Tensor, rows: Rows, counts: Sequence[int], progress: float) -> Tensor:
-        """The weighted loss of each candidate [K], for outputs [K, n, C]."""
+    def _losses(
+        self, outputs: Tensor, rows: Rows, counts: Sequence[int], progress: float, weighted: bool = True
+    ) -> Tensor:
+        """The loss of each candidate [K], for outputs [K, n, C]; `weighted`: with row weights."""
         total = outputs.new_zeros(len(outputs))
         task = self.tasks[0]
         for i, (term, count) in enumerate(zip(task.terms, counts, strict=True)):
             if count > 0:
-                means = vmap(_summed_loss(term, rows, progress))(outputs, self._temperatures[:, i]) / count
+                means = vmap(_summed_loss(term, rows, progress, weighted))(outputs, self._temperatures[:, i]) / count
                 total = total + self._term_weights[:, i] * means
         return total
 
@@ -190,7 +192,11 @@ class VectorisedLearners:
         counts = [int(term.counted[validation.host].sum()) for term in task.terms]
         with torch.no_grad():
             blocks = [(part, self._outputs(inputs.take(part))) for part in validation.split(BLOCK)]
-            losses = torch.stack([self._losses(outputs, part, counts, 1.0) for part, outputs in blocks]).sum(0).tolist()
+            losses = (
+                torch.stack([self._losses(outputs, part, counts, 1.0, weighted=False) for part, outputs in blocks])
+                .sum(0)
+                .tolist()
+            )
         outputs = torch.cat([output for _, output in blocks], dim=1).float().cpu()
         measure, values = self._scores(outputs, validation, losses)
         points = []
@@ -253,11 +259,11 @@ def _clip_each(weights: Iterable[nn.Parameter], norm: float) -> None:
         gradient.mul_(factors.reshape(-1, *[1] * (gradient.dim() - 1)))
 
 
-def _summed_loss(term: Term, rows: Rows, progress: float) -> Any:
+def _summed_loss(term: Term, rows: Rows, progress: float, weighted: bool) -> Any:
     """(outputs [n, C], τ) -> the sum of a term's losses, for one candidate."""
 
     def summed(outputs: Tensor, temperature: Tensor) -> Tensor:
         candidate = replace(term, temperature=lambda _: temperature) if isinstance(term, ClassSoftTargets) else term
-        return candidate.losses(TermInputs(outputs, progress=progress), rows).sum()
+        return candidate.losses(TermInputs(outputs, progress=progress, weighted=weighted), rows).sum()
 
     return summed
