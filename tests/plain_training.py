@@ -23,10 +23,12 @@ def plain_training(**changes: Any) -> dict[str, Any]:
 
 
 def plain_spec(spec: dict[str, Any]) -> dict[str, Any]:
-    """The spec with every setting of its training named, unless it names a recipe."""
+    """The spec with every setting of its training named, unless it names a recipe; baselines where it asks for them."""
     if "job" in spec:
         return {**spec, "job": plain_spec(spec["job"])}
     training = spec.get("training", {})
+    if spec.get("kind") == "multitask":
+        spec = {"baselines": False, **spec}
     return spec if "recipe" in training else {**spec, "training": plain_training(**training)}
 
 

@@ -304,7 +304,12 @@ class Report(Answer):
         default_factory=dict, description="Confidence and accuracy in bins, by class task and party."
     )
     baselines: BaselineReport | None = Field(
-        default=None, description="The student against single-task models; null where `baselines` was not set."
+        default=None, description="The student against single-task models; null where none were trained."
+    )
+    seeds: dict[str, tuple[Metrics, ...]] = Field(
+        default_factory=dict,
+        description="Metrics on the test split of the student of each seed, by task and in the order of the seeds; "
+        "empty where there is one.",
     )
     search: SearchReport | None = Field(
         default=None, description="All candidates of a search; null where nothing was searched."

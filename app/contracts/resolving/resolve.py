@@ -34,7 +34,7 @@ from app.contracts.resolving.distillation.teachers import (
 )
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resolving.multitask.balancing import check_balancing
-from app.contracts.resolving.multitask.baselines import check_baselines
+from app.contracts.resolving.multitask.baselines import with_baselines
 from app.contracts.resolving.multitask.relations import check_fit, check_relation, trunks_are_open, with_trunks
 from app.contracts.resolving.multitask.sharing import with_own_layers
 from app.contracts.resolving.recipe.training import Subject, with_recipe
@@ -482,8 +482,7 @@ def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findin
         if spec.control and has_teachers and not all_labelled:
             findings.warn("no_control", "a control learns from labels, and a task has none: it is left out")
         update["control"] = spec.control if has_teachers and all_labelled else False
-        if spec.baselines:
-            check_baselines(goals, dataset, findings)
+        update["baselines"] = with_baselines(spec.baselines, goals, dataset, findings)
     resolved = spec.model_copy(update=update)
     all_goals = [goal for _, goal in pairs]
     outputs = [_first_output(task, goal, dataset, models) for task, goal in zip(tasks, all_goals, strict=True)]

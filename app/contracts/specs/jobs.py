@@ -331,10 +331,12 @@ class MultitaskJob(_Job):
     )
     control: bool | ControlSpec = Field(default=True, description=_CONTROL)
     repeats: Repeats = Field(default=1, description=_REPEATS)
-    baselines: bool = Field(
-        default=False,
+    baselines: bool | None = Field(
+        default=None,
         description="Also train, for each labelled task, a single-task model of the student's trunk, without teachers "
-        "and for the same optimizer steps; the report has Δm against them.",
+        "and for the same optimizer steps; the report has Δm against them, and warns of a task that is worse together "
+        "with the others (`negative_transfer`). They are kept for later jobs with the same data and training. When "
+        "left out: true where more than one task has labels and there is a test split.",
     )
     store: StoreSpec = Field(default_factory=StoreSpec, description="How the teachers' outputs are stored.")
 

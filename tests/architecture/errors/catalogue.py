@@ -131,6 +131,7 @@ SPECS: Final[Mapping[str, str]] = {
     "class_weights_mismatch": "give one weight for each class",
     "row_weights_undefined": "leave `row_weights` out, or use a method that does not compare rows",
     "unknown_row_weights": "upload the dataset with the column in `weights` of its manifest",
+    "negative_transfer": "give the task parts of its own, other balancing, a wider student or its own model",
     "class_weights_undefined": "leave `class_weights` out",
     "classes_differ": "say which classes are which in `classes` of the teacher",
     "classes_incomplete": "name each class of the dataset once",

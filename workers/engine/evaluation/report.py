@@ -73,6 +73,7 @@ class ReportParts:
     targets: Sequence[TargetUse] = ()
     relation: RelationReport | None = None
     baselines: BaselineReport | None = None
+    seeds: Mapping[str, tuple[dict[str, float | None], ...]] = field(default_factory=dict)
     search: SearchReport | None = None
     class_weights: Mapping[str, dict[str, float]] = field(default_factory=dict)
     per_class: Mapping[str, tuple[PerClass, ...]] = field(default_factory=dict)
@@ -105,6 +106,7 @@ def build_report(parts: ReportParts) -> Report:
         targets=tuple(parts.targets),
         relation=parts.relation,
         baselines=parts.baselines,
+        seeds=dict(parts.seeds),
         search=parts.search,
         class_weights=dict(parts.class_weights),
         per_class=dict(parts.per_class),

@@ -79,7 +79,7 @@ class RunSpec:
                     control_smoothing=_smoothing(spec.control),
                     repeats=spec.repeats,
                     init=spec.student.init,
-                    baselines=spec.baselines,
+                    baselines=bool(spec.baselines),
                 )
             case _:
                 assert_never(spec)

@@ -55,7 +55,7 @@ def joined_facts(
     )
 
 
-def _weights(parts: Sequence[Weights]) -> Weights:
+def _weights(parts: Sequence[Weights]) -> dict[str, dict[SplitName, WeightStatistics]]:
     """The row weights that every dataset has: rows of one without them would have no weight."""
     common = [name for name in parts[0] if all(name in each for each in parts)]
     return {
