@@ -98,7 +98,8 @@ def bins(log_p: Floats, labels: NDArray[Any]) -> tuple[Floats, Floats, Floats]:
     confidence = np.exp(log_p.max(1)).clip(max=1.0)
     place = (np.digitize(confidence, np.linspace(0.0, 1.0, 16)) - 1).clip(max=14)
     right = (log_p.argmax(1) == labels).astype(np.float64)
-    rows, hits, sums = (np.bincount(place, each, 15) for each in (np.ones_like(right), right, confidence))
+    weights = (np.ones_like(right), right, confidence)
+    rows, hits, sums = (np.asarray(np.bincount(place, each, 15), dtype=np.float64) for each in weights)
     return rows, hits, sums
 
 

@@ -124,7 +124,7 @@ def test_joined_datasets_have_the_weights_of_both(weighted: EngineHarness) -> No
     first, second = (
         {name: values[part] for name, values in rows.items()} for part in (slice(0, 100), slice(100, None))
     )
-    split = {"splits": {"fractions": {"train": 1.0}}}
+    split: dict[str, Any] = {"splits": {"fractions": {"train": 1.0}}}
     training = {**PLAIN, "batch_size": 240, "row_weights": "w"}
     weighted.dataset(rows, **MANIFEST, **split)
     weighted.run({**TRAIN, "training": training}, "whole")

@@ -10,7 +10,7 @@ import pytest
 from app.contracts.problems import UserError
 from app.contracts.resources.facts import DatasetFacts
 from app.contracts.resources.manifests import DatasetManifest
-from tests.engine.data.tables.files import FORMATS, written
+from tests.engine.data.tables.files import FORMATS, Table, written
 from workers.engine.data.dataset import Dataset
 from workers.engine.data.reading import facts_of, read_dataset
 
@@ -20,7 +20,7 @@ WEIGHTS = [0.0, 1.0, 2.0, 5.0] * 5
 
 def read(folder: Path, weights: list[Any], kind: str = "npz") -> tuple[Dataset, DatasetFacts]:
     """A table with these weights in the column `trust`, named `w`; the last quarter is the test split."""
-    table = {"x": [float(i * i % 7) for i in range(ROWS)], "y": [i % 2 for i in range(ROWS)], "trust": weights}
+    table: Table = {"x": [float(i * i % 7) for i in range(ROWS)], "y": [i % 2 for i in range(ROWS)], "trust": weights}
     path = written(folder, kind, table)
     document = {
         "name": "d",
