@@ -23,12 +23,16 @@ def plain_training(**changes: Any) -> dict[str, Any]:
 
 
 def plain_spec(spec: dict[str, Any]) -> dict[str, Any]:
-    """The spec with every setting of its training named, unless it names a recipe; one seed unless it says more."""
+    """The spec with every setting of its training named, unless it names a recipe; one seed and no
+    baselines unless it asks for them.
+    """
     if "job" in spec:
         return {**spec, "job": plain_spec(spec["job"])}
     training = spec.get("training", {})
     if spec.get("kind") in ("distill", "multitask"):
         spec = {"repeats": 1, **spec}
+    if spec.get("kind") == "multitask":
+        spec = {"baselines": False, **spec}
     return spec if "recipe" in training else {**spec, "training": plain_training(**training)}
 
 

@@ -8,7 +8,7 @@ from app.contracts.base import Answer, Metadata
 from app.contracts.problems import Rejection
 from app.contracts.resources.facts import FileRef
 from app.contracts.resources.manifests import DatasetFormat, InputSpec, SplitName, Splits, TargetSpec
-from app.contracts.resources.statistics import ColumnCounts, DataWarning, TargetStatistics
+from app.contracts.resources.statistics import ColumnCounts, DataWarning, TargetStatistics, WeightStatistics
 from app.contracts.resources.tables import CsvOptions, InputEncoding
 from app.contracts.states import ModelState
 from app.db.rows import DatasetRow
@@ -55,6 +55,11 @@ class Dataset(Answer):
     statistics: dict[str, dict[SplitName, TargetStatistics]] = Field(
         description="Of each target and split: label counts, missing labels, range; empty until inspected."
     )
+    weights: dict[str, dict[SplitName, WeightStatistics]] = Field(
+        default_factory=dict,
+        description="Row weights by name, as in the manifest, with range, sum and effective sample size by split; "
+        "empty until inspected.",
+    )
     warnings: tuple[DataWarning, ...] = Field(
         description="What the inspection found unusual; dry runs and reports repeat what concerns the job."
     )
@@ -89,6 +94,7 @@ def dataset_view(row: DatasetRow) -> Dataset:
         "column_counts": {name: each["column_counts"] for name, each in inputs.items() if each.get("column_counts")},
         "targets": manifest.get("targets") or {},
         "statistics": {name: target.get("statistics") or {} for name, target in (facts.get("targets") or {}).items()},
+        "weights": facts.get("weights") or {},
         "warnings": facts.get("warnings") or [],
         "dealt": manifest["splits"],
         "created_at": row.created_at,

@@ -39,6 +39,7 @@ def test_a_student_learns_two_tasks_from_two_datasets(client: Client, halves: tu
         "tasks": [{"name": "digit"}, {"name": "ink"}],
         "student": {"family": "mlp", "hidden": [32]},
         "training": TRAINING,
+        "baselines": False,
     }
     job = client.finish(spec)
     report = client.report(job)

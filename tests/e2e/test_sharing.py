@@ -37,7 +37,8 @@ def test_one_tasks_cut_is_a_model_of_its_own_that_teaches(
     client: Client, dataset: str, scheme: str, tmp_path: Path
 ) -> None:
     student = STUDENTS.get(scheme, {"family": "mlp", "hidden": [8]})
-    spec = {"kind": "multitask", "dataset": dataset, "tasks": TASKS, "student": student, "training": TRAINING}
+    common = {"dataset": dataset, "student": student, "training": TRAINING}
+    spec = {"kind": "multitask", "tasks": TASKS, "baselines": False, **common}
     dry = client.http.post("/v1/jobs?dry_run=true", json=spec).json()
     job = client.finish(spec)
     reported = client.report(job)["student"]

@@ -82,7 +82,7 @@ class TaskAgainstBaseline(Answer):
 
 
 class BaselineReport(Answer):
-    """All tasks of a job with `baselines: true`."""
+    """All tasks of a job with single-task baselines."""
 
     tasks: dict[str, TaskAgainstBaseline] = Field(description="The comparison of each task, by name.")
     delta_m: DeltaM = None

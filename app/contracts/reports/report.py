@@ -48,6 +48,12 @@ class Party(Answer):
         default=None, description="Weight of a teacher among the teachers of its task; null for student and control."
     )
     task: str | None = Field(default=None, description="Task of a teacher; null for student and control.")
+    output: str | None = Field(
+        default=None,
+        description="What a teacher's raw scores in the predictions file are: `logits`, `probabilities`, "
+        "`log_probabilities` or `energies`; null for values and vectors, which are in the units of their labels, and "
+        "for student and control, whose scores are logits.",
+    )
     parameters: int | None = Field(default=None, description="Number of parameters; null where unknown.")
     bytes: int | None = Field(default=None, description="Size of the weights file in bytes; null where unknown.")
     flops: int | None = Field(
@@ -298,7 +304,12 @@ class Report(Answer):
         default_factory=dict, description="Confidence and accuracy in bins, by class task and party."
     )
     baselines: BaselineReport | None = Field(
-        default=None, description="The student against single-task models; null where `baselines` was not set."
+        default=None, description="The student against single-task models; null where none were trained."
+    )
+    seeds: dict[str, tuple[Metrics, ...]] = Field(
+        default_factory=dict,
+        description="Metrics on the test split of the student of each seed, by task and in the order of the seeds; "
+        "empty where there is one.",
     )
     search: SearchReport | None = Field(
         default=None, description="All candidates of a search; null where nothing was searched."

@@ -11,6 +11,7 @@ from typing import assert_never
 from app.contracts.problems import Chosen, Problem
 from app.contracts.resolving.data.joining import joined_facts
 from app.contracts.resolving.data.mixtures import check_mixture
+from app.contracts.resolving.data.row_weights import check_row_weights
 from app.contracts.resolving.data.targets import Goal, goal_of, learnable, supervised_goal, unlabelled_goal
 from app.contracts.resolving.data.views import check_views
 from app.contracts.resolving.data.warnings import repeat_warnings
@@ -33,7 +34,7 @@ from app.contracts.resolving.distillation.teachers import (
 )
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resolving.multitask.balancing import check_balancing
-from app.contracts.resolving.multitask.baselines import check_baselines
+from app.contracts.resolving.multitask.baselines import with_baselines
 from app.contracts.resolving.multitask.relations import check_fit, check_relation, trunks_are_open, with_trunks
 from app.contracts.resolving.multitask.sharing import with_own_layers
 from app.contracts.resolving.recipe.training import Subject, with_recipe
@@ -111,7 +112,9 @@ def _resolve_training(
         if isinstance(spec, MultitaskJob):
             check_relation(spec, [None] * len(spec.tasks), [None] * len(spec.tasks), findings)
     else:
-        spec = _with_recipe(_filled(spec, dataset, models, findings), dataset, findings)
+        spec = _filled(spec, dataset, models, findings)
+        check_row_weights(spec, dataset, findings)
+        spec = _with_recipe(spec, dataset, findings)
     if isinstance(spec, MultitaskJob):
         check_balancing(spec, findings)
     _check_distillations(spec, findings)
@@ -479,8 +482,7 @@ def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findin
         if spec.control and has_teachers and not all_labelled:
             findings.warn("no_control", "a control learns from labels, and a task has none: it is left out")
         update["control"] = spec.control if has_teachers and all_labelled else False
-        if spec.baselines:
-            check_baselines(goals, dataset, findings)
+        update["baselines"] = with_baselines(spec.baselines, goals, dataset, findings)
     resolved = spec.model_copy(update=update)
     all_goals = [goal for _, goal in pairs]
     outputs = [_first_output(task, goal, dataset, models) for task, goal in zip(tasks, all_goals, strict=True)]

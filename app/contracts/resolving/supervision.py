@@ -6,6 +6,7 @@ from typing import Literal, get_args
 from pydantic import BaseModel
 
 from app.contracts.base import members
+from app.contracts.resolving.data.row_weights import check_labelled, weighted_tasks
 from app.contracts.resolving.data.targets import Goal, class_names, named_class
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.specs.jobs import TaskSpec
@@ -23,13 +24,14 @@ def supervised_training(training: TrainingSpec, goal: Goal, findings: Findings) 
     place = "/training"
     _check_loss(training.loss, goal, findings, f"{place}/loss")
     weights = _weights(training.class_weights, goal, findings, f"{place}/class_weights")
+    check_labelled(training.row_weights, [goal], findings, f"{place}/row_weights")
     return training.model_copy(update={"class_weights": weights})
 
 
 def supervised_tasks(
     tasks: Sequence[TaskSpec], goals: Sequence[Goal], training: TrainingSpec, findings: Findings
 ) -> tuple[TaskSpec, ...]:
-    """The tasks with their own loss and class weights, or those of `training` where they fit their kind."""
+    """The tasks with their own loss, class weights and row weights, or those of `training` where they fit."""
     resolved = []
     for i, (task, goal) in enumerate(zip(tasks, goals, strict=True)):
         loss, weights = task.loss, task.class_weights
@@ -42,7 +44,7 @@ def supervised_tasks(
         update = {"loss": loss, "class_weights": _weights(weights, goal, findings, place)}
         resolved.append(task.model_copy(update=update))
     _check_used(training, goals, findings)
-    return tuple(resolved)
+    return weighted_tasks(resolved, goals, training, findings)
 
 
 def _check_used(training: TrainingSpec, goals: Sequence[Goal], findings: Findings) -> None:

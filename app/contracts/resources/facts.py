@@ -6,7 +6,7 @@ from pydantic import Field, TypeAdapter
 
 from app.contracts.base import Answer
 from app.contracts.resources.manifests import InputTransform, OutputSpec, SplitName
-from app.contracts.resources.statistics import ColumnCounts, DataWarning, TargetStatistics
+from app.contracts.resources.statistics import ColumnCounts, DataWarning, TargetStatistics, WeightStatistics
 from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.architectures import Architecture
 
@@ -164,6 +164,9 @@ class DatasetFacts(Answer):
     splits: dict[SplitName, int]
     inputs: dict[str, InputFacts]
     targets: dict[str, TargetFacts]
+    weights: dict[str, dict[SplitName, WeightStatistics]] = Field(
+        default_factory=dict, description="Row weights by name, with statistics by split (those with rows)."
+    )
     warnings: tuple[DataWarning, ...] = ()
     sha256: str | None = Field(default=None, description="SHA-256 of the file; null in facts of an older version.")
 

@@ -1,5 +1,6 @@
 """Manifests of models and datasets: descriptions that clients send with uploads."""
 
+import operator
 from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Annotated, Any, Final, Literal, Self
@@ -352,6 +353,16 @@ class TeacherTarget(Contract):
 TargetSpec = Annotated[
     ClassTarget | MultilabelTarget | ValueTarget | VectorTarget | TeacherTarget, Field(discriminator="kind")
 ]
+
+
+class RowWeights(Contract):
+    """A number of 0 or more for each row, such as a survey's weight, or how far its label is trusted."""
+
+    column: Column | None = Field(
+        default=None, description="Column or npz key of the weights; their name when left out."
+    )
+
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -435,6 +446,12 @@ class DatasetManifest(Contract):
         default_factory=dict,
         description="What can be learned, by name. May be empty: rows without targets can still be used with a "
         "teacher.",
+    )
+    weights: Annotated[dict[Name, RowWeights], Field(max_length=64)] = Field(
+        default_factory=dict,
+        exclude_if=operator.not_,
+        description="Weights of rows by name, for `row_weights` of jobs: numbers of 0 or more, none missing. They are "
+        "neither inputs nor targets.",
     )
     splits: Splits = Field(
         default_factory=lambda: FractionSplits(fractions={"train": 0.7, "validation": 0.15, "test": 0.15}),

@@ -30,6 +30,20 @@ class TargetStatistics(Answer):
     mean: float | None = Field(default=None, description="Mean of all numbers; null for classes, and without labels.")
 
 
+class WeightStatistics(Answer):
+    """The row weights of one column in one split."""
+
+    rows: int = Field(description="Rows of the split.")
+    zeros: int = Field(description="Rows of weight 0.")
+    minimum: float = Field(description="Smallest weight.")
+    maximum: float = Field(description="Largest weight.")
+    sum: float = Field(description="Sum of the weights.")
+    effective: float = Field(
+        description="Effective sample size, the square of their sum over the sum of their squares (Kish 1965): as many "
+        "rows of equal weight give a mean of the same variance; 0 where every weight is."
+    )
+
+
 class ColumnCounts(Answer):
     """The values of one column of an input in one split that were replaced when it was read."""
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from app.contracts.base import Contract, Shape, Weight, coded_error, tuples
+from app.contracts.base import Contract, Name, Shape, Weight, coded_error, left_out, tuples
 from app.contracts.specs.phases import Phase
 from app.contracts.specs.searches import WeightSearch
 from app.contracts.specs.temperatures import Temperature
@@ -43,6 +43,13 @@ class _SoftTarget(Contract):
         default=0.9, description="Weight of this term in the task's loss, or a search over weights."
     )
     phase: Phase | None = Field(default=None, description=_PHASE)
+    row_weights: Name | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="Name of row weights of the dataset (`weights` in its manifest), such as how far the teachers are "
+        "trusted there: each row's loss is multiplied by its weight, divided by their mean over the training rows that "
+        "the term counts. Not for methods that compare the rows of a batch.",
+    )
 
     @property
     def share(self) -> float:

@@ -6,7 +6,18 @@ from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, WithJsonSchema, model_validator
 
-from app.contracts.base import ClassName, Contract, DatasetId, JobId, ModelId, Name, Title, Weight, coded_error
+from app.contracts.base import (
+    ClassName,
+    Contract,
+    DatasetId,
+    JobId,
+    ModelId,
+    Name,
+    Title,
+    Weight,
+    coded_error,
+    left_out,
+)
 from app.contracts.specs.architectures import Architecture, Student
 from app.contracts.specs.balancing import Balancing, FixedBalancing
 from app.contracts.specs.distillation import DistillationSpec
@@ -286,6 +297,12 @@ class TaskSpec(Contract):
         default=None,
         description="Weights of the task's classes in the loss on labels; `training.class_weights` when left out.",
     )
+    row_weights: Name | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="Name of the dataset's row weights for the task's loss on labels; `training.row_weights` when left "
+        "out.",
+    )
 
     @model_validator(mode="after")
     def _distillation_needs_teachers(self) -> Self:
@@ -322,10 +339,12 @@ class MultitaskJob(_Job):
     )
     control: bool | ControlSpec = Field(default=True, description=_CONTROL)
     repeats: Repeats = Field(default="auto", description=_REPEATS)
-    baselines: bool = Field(
-        default=False,
+    baselines: bool | None = Field(
+        default=None,
         description="Also train, for each labelled task, a single-task model of the student's trunk, without teachers "
-        "and for the same optimizer steps; the report has Δm against them.",
+        "and for the same optimizer steps; the report has Δm against them, and warns of a task that is worse together "
+        "with the others (`negative_transfer`). They are kept for later jobs with the same data and training. When "
+        "left out: true where more than one task has labels and there is a test split.",
     )
     store: StoreSpec = Field(default_factory=StoreSpec, description="How the teachers' outputs are stored.")
 

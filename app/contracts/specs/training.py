@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from app.contracts.base import Contract, tuples
+from app.contracts.base import Contract, Name, left_out, tuples
 from app.contracts.specs.searches import Rate, RateSearch
 from app.contracts.specs.supervision.label_losses import ClassWeights, LabelLoss
 from app.contracts.specs.supervision.metrics import DIRECTIONS, MetricName
@@ -190,6 +190,15 @@ class TrainingSpec(Contract):
         "Weights are divided by their mean over the labelled training rows, and the loss is the mean over rows: the "
         "scale of the loss does not change, and micro-batches stay exact. In a multi-task job they are those of class "
         "and multilabel tasks that name none themselves. The same for student and control.",
+    )
+    row_weights: Name | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="Name of row weights of the dataset (`weights` in its manifest): each row's loss on labels is "
+        "multiplied by its weight. Weights are divided by their mean over the labelled training rows, and the loss is "
+        "the mean over rows: the scale of the loss does not change, and micro-batches stay exact. The validation loss "
+        "and all metrics are unweighted. In a multi-task job they are those of labelled tasks that name none "
+        "themselves; terms of teachers name their own. The same for student, control and baselines.",
     )
     seed: int = Field(
         default=0, ge=0, le=2**31 - 1, description="Seed of initial weights, the order of rows, dropout and balancing."

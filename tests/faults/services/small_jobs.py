@@ -78,10 +78,5 @@ class TrainingInputs:
         teachers = {"teachers": [{"model": self._teacher}]} if kind == "combination" else {}
         tasks = [{"name": "label", **teachers}, {"name": "side"}, {"name": "size"}]
         relation = {"matrix": [[2, 1, 1], [0, 1, 1], [1, 0, 3]]}
-        return common | {
-            "kind": "multitask",
-            "repeats": 1,
-            "tasks": tasks,
-            "balancing": {"method": "pcgrad"},
-            "relation": relation,
-        }
+        plain = {"kind": "multitask", "baselines": False, "repeats": 1}
+        return common | plain | {"tasks": tasks, "balancing": {"method": "pcgrad"}, "relation": relation}

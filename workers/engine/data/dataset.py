@@ -100,6 +100,8 @@ class Dataset:
     transforms: Mapping[str, InputTransform]
     sources: tuple[Source, ...] = ()
     uses: Mapping[str, Mapping[str, ColumnUse]] = field(default_factory=dict)
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+    """Weights of rows by name, float64 [N], 0 or more; of joined datasets those that all of them have."""
     standardization: Mapping[str, tuple[Standardization, str | None]] = field(default_factory=dict)
     """How each input is standardised, and why where the manifest does not say it; empty for joined datasets."""
 

@@ -93,6 +93,8 @@ def _join(parts: list[Dataset], sources: tuple[Source, ...], specs: Mapping[str,
     read = parts[0].transforms
     encodings = {name: read[name if len(specs) > 1 else next(iter(read))].encoding for name in specs}
     columns = {name: _columns([part.transforms for part in parts], name) for name in specs}
+    named = [name for name in parts[0].weights if all(name in part.weights for part in parts)]
+    weights = {name: torch.cat([part.weights[name] for part in parts]) for name in named}
     parts.clear()
     inputs = {name: concatenate_and_free(raws.pop(name)) for name in specs}
     train = splits["train"]
@@ -100,7 +102,7 @@ def _join(parts: list[Dataset], sources: tuple[Source, ...], specs: Mapping[str,
         name: transform_of(name, inputs[name], spec, train, encodings[name], columns[name])
         for name, spec in specs.items()
     }
-    return Dataset(rows, inputs, targets, splits, transforms, sources)
+    return Dataset(rows, inputs, targets, splits, transforms, sources, weights=weights)
 
 
 def _columns(read: Sequence[Mapping[str, InputTransform]], name: str) -> tuple[str, ...] | None:

@@ -28,6 +28,7 @@ from app.contracts.resources.manifests import (
     ValueTarget,
     VectorTarget,
 )
+from app.contracts.resources.statistics import WeightStatistics
 from app.contracts.resources.tables import CategoryInput, InputEncoding
 from workers.engine.data.dataset import Dataset, InputRows, SplitRows, TargetColumn
 from workers.engine.data.formats.common import Array
@@ -39,6 +40,7 @@ from workers.engine.data.rows.deviation import divisor
 from workers.engine.data.rows.layout import arranged
 from workers.engine.data.rows.precision import rounded
 from workers.engine.data.rows.standardization import Standardization, chosen
+from workers.engine.data.rows.weights import weight_column, weight_statistics
 from workers.engine.data.splits import split_by_column, split_by_fractions
 from workers.engine.data.tables.category import read_categories
 from workers.engine.data.tables.groups import groups_of
@@ -72,13 +74,17 @@ def read_dataset(path: Path, manifest: DatasetManifest, exact: bool = False) -> 
         inputs[name], uses[name] = found.rows, found.uses
         way = standardization[name] = standardization_of(spec, found.rows, train, found.encoding)
         transforms[name] = transform_of(name, found.rows, spec, train, found.encoding, found.columns, way[0])
-    return Dataset(rows, inputs, targets, splits, transforms, uses=uses, standardization=standardization)
+    weights = {name: _weights(name, spec.column or name, arrays) for name, spec in manifest.weights.items()}
+    return Dataset(
+        rows, inputs, targets, splits, transforms, uses=uses, weights=weights, standardization=standardization
+    )
 
 
 def _columns(manifest: DatasetManifest) -> set[str]:
     """The columns that the manifest names."""
     columns = {column for name, spec in manifest.inputs.items() for column in spec.columns or (name,)}
     columns |= {column for name, target in manifest.targets.items() for column in columns_of(name, target)}
+    columns |= {spec.column or name for name, spec in manifest.weights.items()}
     return columns | _split_columns(manifest)
 
 
@@ -290,8 +296,17 @@ def facts_of(dataset: Dataset, manifest: DatasetManifest) -> DatasetFacts:
         splits={name: len(rows) for name, rows in dataset.splits.items()},
         inputs={name: _input_facts(dataset, name, spec) for name, spec in manifest.inputs.items()},
         targets={name: _target_facts(dataset, name, column) for name, column in dataset.targets.items()},
+        weights={name: _weight_facts(dataset, weights) for name, weights in dataset.weights.items()},
         warnings=warnings_of(dataset, manifest),
     )
+
+
+def _weights(name: str, column: str, arrays: Mapping[str, Array]) -> Tensor:
+    return weight_column(name, as_numbers(name, [column], [arrays[column]], "category")[0])
+
+
+def _weight_facts(dataset: Dataset, weights: Tensor) -> dict[SplitName, WeightStatistics]:
+    return {split: weight_statistics(weights, rows) for split, rows in dataset.splits.items() if len(rows)}
 
 
 def _input_facts(dataset: Dataset, name: str, spec: InputSpec) -> InputFacts:

@@ -13,7 +13,7 @@ from app.contracts.reports.report import Fidelity, Verdict
 from app.contracts.resources.manifests import OutputSpec, SplitName, ValueOutput, VectorOutput
 from workers.engine.evaluation.metrics.fidelity import fidelity
 from workers.engine.evaluation.metrics.labels import reason_unmeasured
-from workers.engine.evaluation.metrics.outputs import PartyOutputs, in_target_units, is_wide, mean_outputs
+from workers.engine.evaluation.metrics.outputs import PartyOutputs, mean_outputs, predicted_numbers
 from workers.engine.evaluation.metrics.task_metrics import Metrics, party_metrics, task_metrics
 from workers.engine.evaluation.parties import BLOCK, EvaluatedTask, Outputs
 from workers.engine.evaluation.predictions import PredictionsFiles
@@ -70,7 +70,7 @@ def evaluate(
     for split, rows in splits.items():
         predicting = networks if split == "test" else networks.exported
         for block in _blocks(tasks, predicting, rows, check):
-            predictions.append(split, block.rows, _predictions(tasks, block))
+            predictions.append(split, block.rows, _predictions(tasks, block, each_teacher=split == "test"))
             if split == "test":
                 test_blocks.append(block)
     return _measure(tasks, _concatenate(test_blocks) if test_blocks else None)
@@ -147,8 +147,8 @@ def _teacher_outputs(task: EvaluatedTask, block: _Block) -> list[PartyOutputs]:
     return [PartyOutputs.of_teacher(values, by.spec) for by, values in pairs]
 
 
-def _predictions(tasks: Sequence[EvaluatedTask], block: _Block) -> dict[str, dict[str, Tensor]]:
-    """The columns of a predictions file for a block, by task and party."""
+def _predictions(tasks: Sequence[EvaluatedTask], block: _Block, *, each_teacher: bool) -> dict[str, dict[str, Tensor]]:
+    """The columns of a predictions file for a block, by task and party; `each_teacher`: also each of several."""
     by_task: dict[str, dict[str, Tensor]] = {}
     for task in tasks:
         parties = by_task.setdefault(task.name, {})
@@ -157,6 +157,9 @@ def _predictions(tasks: Sequence[EvaluatedTask], block: _Block) -> dict[str, dic
         if task.teachers:
             teacher = _mean_teacher(task, block)
             parties["teacher"] = _predicted(teacher.values, teacher.spec)
+        if each_teacher and len(task.teachers) > 1:
+            each = enumerate(_teacher_outputs(task, block))
+            parties |= {f"teacher-{i}": _predicted(outputs.values, outputs.spec) for i, outputs in each}
         parties["student"] = _predicted(block.student[task.name], task.spec)
         if block.control is not None:
             parties["control"] = _predicted(block.control[task.name], task.spec)
@@ -171,10 +174,7 @@ def _predictions(tasks: Sequence[EvaluatedTask], block: _Block) -> dict[str, dic
 
 def _predicted(values: Tensor, spec: OutputSpec) -> Tensor:
     """Raw scores of classes and labels; values and vectors in the units of their labels."""
-    if not isinstance(spec, ValueOutput | VectorOutput):
-        return values
-    numbers = in_target_units(values, spec)
-    return numbers if is_wide(values, spec) else numbers.float()
+    return predicted_numbers(values, spec) if isinstance(spec, ValueOutput | VectorOutput) else values
 
 
 def _measure(tasks: Sequence[EvaluatedTask], test: _Block | None) -> Evaluation:

@@ -3,12 +3,20 @@
 Members: `<split>/row` (int64 [n]: row numbers of the dataset) and, for each task, `<split>/<task>/label` (as in the
 dataset; absent without labels) and `<split>/<task>/{teacher,student,control,baseline}` (float32 [n, size]: raw scores,
 and numbers in the units of their labels; the teacher is the weighted mean of the task's teachers, NaN where none has an
-output; the baseline is the single-task model where one was trained). With several seeds the test split has
-`test/<task>/{students,controls}` (float32 [n, seeds, size], in the order of the report's verdict), from which every
-interval can be computed again; `student` and `control` are the exported ones of them. With several datasets
-`<split>/dataset` (int64 [n]) is the index of a row's dataset in the job's order, and `<split>/row` its row number
-there. Members are not compressed and all timestamps are fixed, so that equal predictions give equal bytes. Read it with
-`numpy.load`.
+output; the baseline is the single-task model where one was trained). Numbers are float64 where float32 would round away
+their differences. Where a task has several teachers, the test file has each as `<task>/teacher-0`, `teacher-1` …, in
+the order of the spec; their mean is log-probabilities of classes and probabilities of labels. What the raw scores of a
+teacher are is `output` of its entry in the report; those of other parties are logits.
+
+All figures of a report on test rows, except those of corrupted rows, follow from the test file to the rounding of
+float64: `tests/engine/jobs/test_recomputed_figures.py` computes each of them from it.
+
+With several seeds the test split has `test/<task>/{students,controls}` (as above, [n, seeds, size], in the order of the
+report's verdict), from which every interval can be computed again; `student` and `control` are the exported ones.
+
+With several datasets `<split>/dataset` (int64 [n]) is the index of a row's dataset in the job's order, and
+`<split>/row` its row number there. Members are not compressed and all timestamps are fixed, so that equal predictions
+give equal bytes. Read it with `numpy.load`.
 """
 
 import io

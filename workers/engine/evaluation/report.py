@@ -20,6 +20,7 @@ from app.contracts.reports.report import (
     TargetUse,
 )
 from app.contracts.reports.search import SearchReport
+from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec
 from app.contracts.specs.jobs import AnyTrainingJob
 from workers.engine.evaluation.evaluate import Evaluation
 from workers.engine.evaluation.parties import EvaluatedTask
@@ -73,6 +74,7 @@ class ReportParts:
     targets: Sequence[TargetUse] = ()
     relation: RelationReport | None = None
     baselines: BaselineReport | None = None
+    seeds: Mapping[str, tuple[dict[str, float | None], ...]] = field(default_factory=dict)
     search: SearchReport | None = None
     class_weights: Mapping[str, dict[str, float]] = field(default_factory=dict)
     per_class: Mapping[str, tuple[PerClass, ...]] = field(default_factory=dict)
@@ -105,6 +107,7 @@ def build_report(parts: ReportParts) -> Report:
         targets=tuple(parts.targets),
         relation=parts.relation,
         baselines=parts.baselines,
+        seeds=dict(parts.seeds),
         search=parts.search,
         class_weights=dict(parts.class_weights),
         per_class=dict(parts.per_class),
@@ -164,6 +167,7 @@ def _teachers(parts: ReportParts) -> tuple[Party, ...]:
                     digest=part.digest,
                     weight=teacher.weight,
                     task=task.name,
+                    output=_scores(teacher.spec),
                     tasks={task.name: measured[i]} if measured else {},
                     parameters=part.cost.parameters,
                     bytes=part.cost.bytes,
@@ -172,6 +176,11 @@ def _teachers(parts: ReportParts) -> tuple[Party, ...]:
                 )
             )
     return tuple(parties)
+
+
+def _scores(spec: OutputSpec) -> str | None:
+    """What the raw scores of a teacher are; None for numbers."""
+    return spec.output if isinstance(spec, ClassOutput | MultilabelOutput) else None
 
 
 def _learner(name: str, part: LearnerPart, tasks: Mapping[str, dict[str, float | None]]) -> Party:

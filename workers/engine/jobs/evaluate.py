@@ -11,9 +11,12 @@ from workers.engine.data.transform import apply
 from workers.engine.evaluation.cost.flops import count_flops
 from workers.engine.evaluation.cost.latency import example_batches, measure_latency
 from workers.engine.evaluation.evaluate import Evaluation, Networks, evaluate
+from workers.engine.evaluation.metrics.task_metrics import Metrics
 from workers.engine.evaluation.parties import EvaluatedTask, TaskTeacher
 from workers.engine.evaluation.predictions import PredictionsFiles
 from workers.engine.evaluation.report import Cost, TeacherPart
+from workers.engine.evaluation.verdict.by_seed import figures_by_seed
+from workers.engine.evaluation.verdict.negative_transfer import negative_transfer
 from workers.engine.jobs.baselines.comparing import compare, outputs_of_baselines
 from workers.engine.jobs.job import Job
 from workers.engine.jobs.test_analysis import TestAnalysis, analyse_test_rows, not_corruptible
@@ -35,6 +38,8 @@ class Evaluated:
     """The splits with a predictions file."""
     analysis: TestAnalysis
     baselines: BaselineReport | None
+    seeds: dict[str, tuple[Metrics, ...]]
+    """The metrics of each seed's student by task; empty where there is one seed."""
     teachers: list[TeacherPart]
     cost: Cost
     """The cost of the student, and of its control, which has the same architecture."""
@@ -45,12 +50,16 @@ def evaluate_trained(trained: Trained) -> Evaluated:
     tasks = [_evaluated_task(each) for each in trained.tasks]
     evaluation, predictions = _evaluation(trained, tasks)
     baselines = compare(trained, tasks, evaluation)
+    for warning in negative_transfer(baselines, trained.measured):
+        trained.job.emit(warning)
+    students = [trained.outputs_of(each) for each in trained.students]
+    seeds = figures_by_seed(tasks, students, trained.data.split("test"))
     analysis = analyse_test_rows(trained, tasks)
     reason = not_corruptible(trained)
     if reason is not None:
         evaluation.not_measured["robustness"] = reason
     teachers, cost = _teacher_parts(trained), _student_cost(trained)
-    return Evaluated(tasks, evaluation, predictions, analysis, baselines, teachers, cost)
+    return Evaluated(tasks, evaluation, predictions, analysis, baselines, seeds, teachers, cost)
 
 
 def outputs_folder(job: Job) -> Path:

@@ -60,6 +60,7 @@ def _parts(trained: Trained, evaluated: Evaluated, exported: Exported) -> Report
         targets=trained.targets,
         relation=_relation(trained),
         baselines=evaluated.baselines,
+        seeds=evaluated.seeds,
         search=trained.search,
         class_weights=_class_weights(trained),
         per_class=analysis.per_class,

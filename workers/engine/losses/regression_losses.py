@@ -21,7 +21,7 @@ from workers.engine.losses.regression.teacher_bounded import teacher_bounded
 from workers.engine.losses.softmax import widened
 from workers.engine.losses.target_scaling import has_large_offset, own_units, scale_of, standardised
 from workers.engine.losses.teacher_mix import AugmentedOutputs, TeacherOutputs, column, shares
-from workers.engine.losses.term import TermInputs
+from workers.engine.losses.term import TermInputs, weighted
 
 NumberFormula = Callable[..., Tensor]
 """(student's numbers [n, size], teachers' mean [n, size]) -> losses [n]; standardised unless the term has `own_units`.
@@ -60,6 +60,7 @@ class NumberTargets:
     relational: bool = False
     taps: tuple[str, ...] = ()
     module: nn.Module | None = None
+    row_weights: Column | None = None
 
     @classmethod
     def of(
@@ -102,7 +103,8 @@ class NumberTargets:
             losses = self.formula(*sides, None if self.labels is None else self.labels.take(rows))
         else:
             losses = self.formula(*sides)
-        return losses if self.mask is None else torch.where(self.mask.take(rows), losses, 0.0)
+        losses = losses if self.mask is None else torch.where(self.mask.take(rows), losses, 0.0)
+        return weighted(losses, self.row_weights, inputs, rows)
 
 
 def _mean(outputs: Sequence[tuple[Tensor, OutputSpec]], weights: Tensor, spec: OutputSpec) -> Tensor:

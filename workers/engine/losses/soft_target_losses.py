@@ -39,7 +39,7 @@ from workers.engine.losses.softmax import (
 )
 from workers.engine.losses.teacher_mix import TeacherEnsemble
 from workers.engine.losses.temperature import TemperatureSchedule, make_temperature
-from workers.engine.losses.term import TermInputs
+from workers.engine.losses.term import TermInputs, weighted
 
 ClassFormula = Callable[..., Tensor]
 """(student's scores [n, C], teachers' softened log-probabilities [n, C], τ) -> losses [n], or their mean where the term
@@ -101,6 +101,8 @@ class ClassSoftTargets:
     needs_labels: bool
     labels: Column | None
     taps: tuple[str, ...] = ()
+    row_weights: Column | None = None
+    """float32 [N]; None: every row weighs 1, as in a relational term."""
 
     @classmethod
     def of(
@@ -134,7 +136,9 @@ class ClassSoftTargets:
             losses = self.formula(*sides, tau, None if self.labels is None else self.labels.take(rows))
         else:
             losses = self.formula(*sides, tau)
-        return losses if self.relational else self.ensemble.masked(losses, rows)
+        if self.relational:
+            return losses
+        return weighted(self.ensemble.masked(losses, rows), self.row_weights, inputs, rows)
 
     def _teacher_log_p(self, rows: Rows, tau: float | Tensor) -> Tensor:
         """The mean of the teachers, each softened first: log-probabilities [n, C]."""
@@ -160,6 +164,7 @@ class LabelSoftTargets:
     formula: LabelFormula
     taps: tuple[str, ...] = ()
     relational: bool = False
+    row_weights: Column | None = None
 
     @classmethod
     def of(cls, term: LogitTerm, name: str, ensemble: TeacherEnsemble) -> "LabelSoftTargets":
@@ -178,7 +183,8 @@ class LabelSoftTargets:
         ]
         log_shares = ensemble.log_shares_of(rows)
         yes, no = (mixture(torch.stack(side), log_shares) for side in zip(*sides, strict=True))
-        return ensemble.masked(self.formula(widened(inputs.outputs), yes, no, tau), rows)
+        losses = ensemble.masked(self.formula(widened(inputs.outputs), yes, no, tau), rows)
+        return weighted(losses, self.row_weights, inputs, rows)
 
 
 def _only(outputs: Tensor, rows: Rows, counted: Tensor) -> tuple[Tensor, Rows]:

@@ -27,15 +27,17 @@ from workers.engine.losses.term import TermInputs
 class SupervisedLoss:
     """The loss on labels: (focal) cross-entropy of classes or labels, squared or Huber's in standardised units.
 
-    Class weights have the mean 1 over the training rows, and the loss is the mean over rows. torch's weighted mean
-    divides by the sum of the weights in the batch instead: a batch of one class would have no weights at all, and
-    micro-batches would need that sum. On the whole training split as one batch the two are equal.
+    Class weights and row weights each have the mean 1 over the training rows, and the loss is the mean over rows.
+    torch's weighted mean divides by the sum of the weights in the batch instead: a batch of one class would have no
+    weights at all, and micro-batches would need that sum. On the whole training split as one batch the two are equal.
     """
 
     weight: float
     counted: Tensor
     labels: Column
     loss: Callable[[Tensor, Tensor], Tensor]
+    row_weights: Column | None = None
+    """float32 [N], with the mean 1 over the labelled training rows; None: every row weighs 1."""
     name: str = "supervised"
     relational: bool = False
     taps: tuple[str, ...] = ()
@@ -51,6 +53,7 @@ class SupervisedLoss:
         device: torch.device,
         label_loss: LabelLoss | None = None,
         class_weights: Tensor | None = None,
+        row_weights: Column | None = None,
     ) -> "SupervisedLoss":
         """For a target; `spec` is that of the student's output, whose mean and std standardise values.
 
@@ -67,15 +70,22 @@ class SupervisedLoss:
                 loss, values = _of_numbers(label_loss), standardised(values.reshape(len(values), -1), spec)
             case _:
                 assert_never(spec)
-        return cls(weight, target.labelled, Column.on(device, values), loss)
+        return cls(weight, target.labelled, Column.on(device, values), loss, row_weights)
 
     def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
         """One loss a row [n], 0 where not counted."""
-        own = self.loss(inputs.outputs, self.labels.take(rows))
+        own = self._losses(inputs, rows)
         if rows.augmentation is None or rows.augmentation.partner is None or rows.augmentation.share is None:
             return own
-        others = self.loss(inputs.outputs, self.labels.take(rows.augmentation.partner))
+        others = self._losses(inputs, rows.augmentation.partner)
         return rows.augmentation.share * own + (1.0 - rows.augmentation.share) * others
+
+    def _losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
+        """The outputs against the labels of `rows`, which of a mixed row are two."""
+        losses = self.loss(inputs.outputs, self.labels.take(rows))
+        if self.row_weights is None or not inputs.weighted:
+            return losses
+        return losses * self.row_weights.take(rows)
 
 
 def _of_classes(loss: LabelLoss | None, weights: Tensor | None, device: torch.device) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from workers.engine.data.columns import Rows
+from workers.engine.data.columns import ColumnLike, Rows
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,14 @@ class TermInputs:
     """A learner's outputs for some rows: those of its head [n, size] and the layers that terms use.
 
     `progress` is the share of the steps done; `peers` are the outputs of the other learners for the same task and rows.
+    `weighted`: whether row weights count, as in training; the validation loss is without them.
     """
 
     outputs: Tensor
     taps: Mapping[str, Tensor] = field(default_factory=dict)
     progress: float = 0.0
     peers: tuple[Tensor, ...] = ()
+    weighted: bool = True
 
 
 class Term(Protocol):
@@ -64,3 +66,15 @@ class Term(Protocol):
     def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
         """Additive: one loss a row [n], 0 where not counted. Relational: the mean over the counted rows, a scalar."""
         ...
+
+
+def weighted(losses: Tensor, weights: ColumnLike | None, inputs: TermInputs, rows: Rows) -> Tensor:
+    """Losses [n], each multiplied by the weight of its row; a mixed row has the mean of its two rows' weights by their
+    shares.
+    """
+    if weights is None or not inputs.weighted:
+        return losses
+    own, mixed = weights.take(rows), rows.augmentation
+    if mixed is not None and mixed.partner is not None and mixed.share is not None:
+        own = mixed.share * own + (1.0 - mixed.share) * weights.take(mixed.partner)
+    return losses * own

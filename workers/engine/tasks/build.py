@@ -25,7 +25,7 @@ from workers.engine.losses.term import Term
 from workers.engine.models import build
 from workers.engine.tasks.distillation import teacher_terms, weight_schedules
 from workers.engine.tasks.run_spec import RunSpec
-from workers.engine.tasks.supervision import supervised_loss
+from workers.engine.tasks.supervision import row_weights_of, supervised_loss
 from workers.engine.tasks.task import Task
 from workers.engine.teachers.assessment import check_teacher
 from workers.engine.teachers.teachers import Teachers
@@ -112,10 +112,11 @@ def _build_task(task: TaskSpec, run_spec: RunSpec, teachers: Teachers, emit: Emi
     if target is not None:
         weight = distillation.supervised.weight if outputs else 1.0
         train = dataset.splits["train"]
-        terms.append(supervised_loss(task, target, spec, weight, smoothing, train, device))
+        row_weights = row_weights_of(task.row_weights, dataset, target.labelled, device)
+        terms.append(supervised_loss(task, target, spec, weight, smoothing, train, device, row_weights))
         if run_spec.control_smoothing is not None:
             smoothing = run_spec.control_smoothing
-        on_labels = supervised_loss(task, target, spec, 1.0, smoothing, train, device)
+        on_labels = supervised_loss(task, target, spec, 1.0, smoothing, train, device, row_weights)
         control = Task(task.name, spec, target, task.weight, (on_labels,))
     if run_spec.mutual is not None:
         every_row = torch.ones(dataset.rows, dtype=torch.bool)

@@ -1,6 +1,7 @@
 """Builds the teacher terms of a task from its distillation spec: soft targets, features, weights of the teachers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, assert_never
 
 import torch
@@ -19,6 +20,7 @@ from workers.engine.losses.soft_target_losses import ClassSoftTargets, LabelSoft
 from workers.engine.losses.stacking import Stacking
 from workers.engine.losses.teacher_mix import LearnedShares, TeacherEnsemble, TeacherOutputs, confidence_shares
 from workers.engine.losses.term import Term
+from workers.engine.tasks.supervision import row_weights_of
 from workers.engine.tasks.task import WeightSchedule
 from workers.engine.teachers.teachers import Teachers
 
@@ -35,7 +37,19 @@ def teacher_terms(
 ) -> list[Term]:
     """All terms of a task that depend on a teacher, in the spec's order. `all_outputs` are the outputs of `refs`."""
     soft = _soft_terms(spec, all_outputs, output, target, teachers.device)
+    soft = _with_row_weights(spec, soft, teachers)
     return [*soft, *_feature_terms(spec, refs, student, seed, teachers)]
+
+
+def _with_row_weights(spec: DistillationSpec, terms: Sequence[Term], teachers: Teachers) -> list[Term]:
+    """The terms of the soft targets, those that name row weights with them; terms beside them as they are."""
+    names = {name: term.row_weights for name, term in _named_soft_targets(spec)}
+    return [
+        replace(term, row_weights=row_weights_of(names[term.name], teachers.dataset, term.counted, teachers.device))
+        if isinstance(term, ClassSoftTargets | LabelSoftTargets | NumberTargets) and names[term.name] is not None
+        else term
+        for term in terms
+    ]
 
 
 def weight_schedules(spec: DistillationSpec) -> dict[str, WeightSchedule]:

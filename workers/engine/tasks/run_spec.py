@@ -84,7 +84,7 @@ class RunSpec:
                     control_smoothing=_smoothing(spec.control),
                     **_repeats(spec),
                     init=spec.student.init,
-                    baselines=spec.baselines,
+                    baselines=bool(spec.baselines),
                 )
             case _:
                 assert_never(spec)
@@ -124,7 +124,13 @@ class RunSpec:
 def _only_task(spec: TrainJob | DistillJob) -> TaskSpec:
     assert spec.target is not None, "resolved"
     training = spec.training
-    return TaskSpec(name=spec.target, target=spec.target, loss=training.loss, class_weights=training.class_weights)
+    return TaskSpec(
+        name=spec.target,
+        target=spec.target,
+        loss=training.loss,
+        class_weights=training.class_weights,
+        row_weights=training.row_weights,
+    )
 
 
 def _repeats(spec: DistillJob | MultitaskJob) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from torch import Tensor
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import OutputSpec
 from app.contracts.specs.jobs import TaskSpec
-from workers.engine.data.dataset import TargetColumn
+from workers.engine.data.columns import Column
+from workers.engine.data.dataset import Dataset, TargetColumn
+from workers.engine.data.rows.weights import with_mean_one
 from workers.engine.losses.supervised_loss import SupervisedLoss
 
 
@@ -20,13 +22,24 @@ def supervised_loss(
     smoothing: float,
     train: Tensor,
     device: torch.device,
+    row_weights: Column | None = None,
 ) -> SupervisedLoss:
     """The term on labels of a task, the same for student, control and baseline. `train` are the training rows.
 
     Raises UserError `weights_sum_to_zero`.
     """
     weights = class_weights(task, target, train)
-    return SupervisedLoss.of(target, spec, weight, smoothing, device, task.loss, weights)
+    return SupervisedLoss.of(target, spec, weight, smoothing, device, task.loss, weights, row_weights)
+
+
+def row_weights_of(name: str | None, dataset: Dataset, counted: Tensor, device: torch.device) -> Column | None:
+    """The row weights of this name, with the mean 1 over the training rows that a loss counts (bool [N]); None without
+    a name. Raises UserError `weights_sum_to_zero`.
+    """
+    if name is None:
+        return None
+    train = dataset.splits["train"]
+    return Column.on(device, with_mean_one(name, dataset.weights[name], train[counted[train]]))
 
 
 def class_weights(task: TaskSpec, target: TargetColumn, train: Tensor) -> Tensor | None:
@@ -66,6 +79,8 @@ def _in_words(task: TaskSpec) -> str:
         words.append(" ".join([task.loss.name, *(f"({name} {value:g})" for name, value in settings.items())]))
     if task.class_weights is not None:
         words.append("balanced classes" if task.class_weights == "balanced" else "weighted classes")
+    if task.row_weights is not None:
+        words.append(f"rows weighted by {task.row_weights}")
     return ", ".join(words)
 
 

@@ -1,7 +1,7 @@
 """Evaluation of a learner on the validation split, by which epochs are selected."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isfinite
 
 import torch
@@ -96,15 +96,15 @@ def validate(learner: NetworkLearner, inputs: Inputs, rows: Rows, *, ranking: bo
 
 
 def _loss(learner: NetworkLearner, blocks: Sequence[tuple[Rows, StepOutputs]], rows: Rows) -> float | None:
-    """The loss with the weights of the end of training, so that epochs are comparable whatever their phase. Terms that
-    compare rows compare those of a block.
+    """The loss with the terms' weights of the end of training, so that epochs are comparable whatever their phase, and
+    without row weights. Terms that compare rows compare those of a block.
     """
     total, counted = torch.zeros((), device=rows.device.device), False
     for task in learner.tasks:
         all_counts = [int(term.counted[rows.host].sum()) for term in task.terms]
         for part, outputs in blocks:
             counts = [int(term.counted[part.host].sum()) for term in task.terms]
-            inputs = outputs.of(task, 1.0)
+            inputs = replace(outputs.of(task, 1.0), weighted=False)
             for term, weight, count, all_rows in zip(task.terms, task.weights(1.0), counts, all_counts, strict=True):
                 if count == 0 or weight == 0.0:
                     continue

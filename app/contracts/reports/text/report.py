@@ -82,6 +82,7 @@ def _tasks(report: Mapping[str, Any]) -> Iterable[str]:
             lines.append(table(["", *(heading for heading, _ in parties)], rows))
         lines += _fidelity(report.get("fidelity", {}).get(name))
         lines += _verdict(report.get("verdict", {}).get(name))
+        lines += _seeds(report, name)
         lines += _class_weights(report.get("class_weights", {}).get(name))
         lines += _worst_classes(report.get("per_class", {}).get(name))
         lines += _robustness(report.get("robustness", {}).get(name))
@@ -125,6 +126,15 @@ def _settling(settling: Mapping[str, Any] | None) -> list[str]:
 
 def _indented(text: str) -> list[str]:
     return textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="  ")
+
+
+def _seeds(report: Mapping[str, Any], name: str) -> list[str]:
+    """The first metric of each seed's student, where no verdict lists them."""
+    seeds = report.get("seeds", {}).get(name, ())
+    if not seeds or (report.get("verdict", {}).get(name) or {}).get("students"):
+        return []
+    metric = next(key for key in _QUALITY if key in seeds[0])
+    return [f"students by seed: {metric} {', '.join(figure(each.get(metric)) for each in seeds)}"]
 
 
 def _repeats(verdict: Mapping[str, Any]) -> list[str]:

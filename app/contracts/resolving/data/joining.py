@@ -13,12 +13,14 @@ from app.contracts.resolving.data.column_order import check_columns
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resources.facts import DatasetFacts, InputFacts, TargetFacts
 from app.contracts.resources.manifests import SplitName
+from app.contracts.resources.statistics import WeightStatistics
 from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.jobs import DatasetRef
 
 ORDER: tuple[SplitName, ...] = get_args(SplitName)
 MOST_STATISTIC = 1e30
 """Largest mean or deviation that a manifest can have."""
+Weights = Mapping[str, Mapping[SplitName, WeightStatistics]]
 Known = tuple[int, str, DatasetFacts]
 """(place among the job's datasets, id, facts)."""
 
@@ -49,6 +51,29 @@ def joined_facts(
         splits=_summed([facts.splits for _, _, facts in known]),
         inputs=_inputs(known),
         targets=targets,
+        weights=_weights([facts.weights for _, _, facts in known]),
+    )
+
+
+def _weights(parts: Sequence[Weights]) -> dict[str, dict[SplitName, WeightStatistics]]:
+    """The row weights that every dataset has: rows of one without them would have no weight."""
+    common = [name for name in parts[0] if all(name in each for each in parts)]
+    return {
+        name: {split: _pooled_weights([each[name][split] for each in parts if split in each[name]]) for split in ORDER}
+        for name in common
+    }
+
+
+def _pooled_weights(parts: Sequence[WeightStatistics]) -> WeightStatistics:
+    total = sum(each.sum for each in parts)
+    squares = sum(each.sum**2 / each.effective for each in parts if each.effective)
+    return WeightStatistics(
+        rows=sum(each.rows for each in parts),
+        zeros=sum(each.zeros for each in parts),
+        minimum=min((each.minimum for each in parts), default=0.0),
+        maximum=max((each.maximum for each in parts), default=0.0),
+        sum=total,
+        effective=total**2 / squares if squares else 0.0,
     )
 
 

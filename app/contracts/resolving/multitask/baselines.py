@@ -1,4 +1,4 @@
-"""Problems and warnings about single-task baselines."""
+"""Whether a job trains single-task baselines, and warnings about them."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,16 @@ from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resources.facts import DatasetFacts
 
 
-def check_baselines(goals: Sequence[Goal], dataset: DatasetFacts, findings: Findings) -> None:
+def with_baselines(asked: bool | None, goals: Sequence[Goal], dataset: DatasetFacts, findings: Findings) -> bool:
+    """Whether baselines are trained: as the spec says, else where several tasks can be compared with theirs."""
+    if asked is None:
+        return sum(goal.labelled > 0 for goal in goals) > 1 and bool(dataset.splits.get("test"))
+    if asked:
+        _check_baselines(goals, dataset, findings)
+    return asked
+
+
+def _check_baselines(goals: Sequence[Goal], dataset: DatasetFacts, findings: Findings) -> None:
     """Warn of tasks that no baseline can be trained for, and of a dataset that nothing can be compared on."""
     without = [goal.name for goal in goals if goal.labelled == 0]
     if without:

@@ -1,14 +1,30 @@
 """Problems and warnings at the submission of a job with single-task baselines."""
 
-from app.contracts.resources.facts import TargetFacts
+from typing import Any
+
+from app.contracts.resources.facts import DatasetFacts, TargetFacts
 from app.contracts.specs.jobs import MultitaskJob
 from tests.contracts.resolving.test_resolve import MULTITASK, SPLITS, TEACHER, TWO, dataset, resolved, warned
 
 
-def test_baselines_are_off_unless_asked_for() -> None:
-    spec = resolved(MULTITASK, TWO).spec
-    assert isinstance(spec, MultitaskJob)
-    assert spec.baselines is False
+def chosen(spec: dict[str, Any], data: DatasetFacts) -> bool | None:
+    found = resolved(spec, data)
+    assert isinstance(found.spec, MultitaskJob)
+    assert not found.problems
+    assert not {"no_baseline", "no_test_split"} & warned(found)
+    return found.spec.baselines
+
+
+def test_baselines_are_trained_by_default_where_several_tasks_have_labels_and_a_test_split() -> None:
+    side = TargetFacts(kind="class", size=2, labelled=SPLITS)
+    taught = {"name": "digit", "teachers": [{"model": TEACHER}]}
+    one = {"kind": "multitask", "tasks": [{"name": "side"}], "student": {"family": "mlp"}}
+    untested = TWO.model_copy(update={"splits": {"train": 70, "validation": 30}})
+    assert chosen(MULTITASK, TWO) is True
+    assert chosen({**MULTITASK, "baselines": False}, TWO) is False
+    assert chosen(MULTITASK, untested) is False
+    assert chosen(one, dataset(side=side)) is False
+    assert chosen({**one, "tasks": [{"name": "side"}, taught]}, dataset(side=side)) is False
 
 
 def test_a_task_without_labels_is_reported_to_have_no_baseline() -> None:

@@ -12,6 +12,8 @@ from tests.engine.evaluation.cases import seeded, target_of
 from workers.engine.evaluation.metrics.outputs import PartyOutputs
 from workers.engine.evaluation.metrics.per_class import MAX_CLASSES, per_class
 from workers.engine.evaluation.metrics.task_metrics import task_metrics
+from workers.engine.evaluation.verdict.contributions import contributions
+from workers.engine.evaluation.verdict.judge import judge
 
 LOGITS = ClassOutput(kind="class")
 
@@ -148,3 +150,14 @@ def test_a_report_of_an_older_writer_has_no_classes() -> None:
 def test_a_class_survives_json(ten_classes: tuple[dict[str, PartyOutputs], Tensor]) -> None:
     first = per_class(*ten_classes)[0]
     assert PerClass.model_validate_json(first.model_dump_json()) == first
+
+
+def test_scores_that_float32_log_probabilities_make_equal_have_one_top_class_in_every_figure() -> None:
+    """Trap: 0 and 1e-9 have the same log-probability in float32, and class 0 would be the first of two."""
+    labels, scores = torch.ones(40, dtype=torch.int64), torch.tensor([[0.0, 1e-9]]).repeat(40, 1)
+    (first, *_) = sorted(per_class({"student": PartyOutputs(scores, LOGITS)}, labels), key=lambda each: -each.index)
+    assert first.parties["student"].recall == 1.0
+    assert contributions(scores, LOGITS, labels).mean() == 1.0
+    verdict = judge(scores, scores, LOGITS, target_of(labels), torch.arange(40))
+    assert (verdict.student, verdict.control) == (1.0, 1.0)
+    assert task_metrics(scores, LOGITS, target_of(labels), torch.arange(40))["accuracy"] == 1.0

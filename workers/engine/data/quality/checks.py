@@ -12,6 +12,7 @@ from workers.engine.data.quality.coverage import coverage
 from workers.engine.data.quality.duplicates import duplicates
 from workers.engine.data.quality.offsets import offsets
 from workers.engine.data.quality.predictors import predictors
+from workers.engine.data.quality.row_weights import row_weights
 from workers.engine.data.quality.sentinels import sentinels
 from workers.engine.data.quality.split_sizes import split_sizes
 
@@ -22,6 +23,7 @@ CHECKS: tuple[Check, ...] = (
     coverage,
     split_sizes,
     categories,
+    row_weights,
     sentinels,
     offsets,
     duplicates,

@@ -57,8 +57,8 @@ def _kl_terms(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 def _bernoulli_kl(teacher: PartyOutputs, student: PartyOutputs) -> Tensor:
-    log_p = bernoulli_log_probabilities(label_logits(teacher.values.double(), teacher.spec))
-    log_q = bernoulli_log_probabilities(label_logits(student.values.double(), student.spec))
+    log_p = bernoulli_log_probabilities(label_logits(teacher.values, teacher.spec))
+    log_q = bernoulli_log_probabilities(label_logits(student.values, student.spec))
     return (_kl_terms(log_p[0], log_q[0]) + _kl_terms(log_p[1], log_q[1])).mean()
 
 

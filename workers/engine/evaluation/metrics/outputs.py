@@ -45,20 +45,25 @@ class PartyOutputs:
 
 
 def label_logits(values: Tensor, spec: OutputSpec) -> Tensor:
-    """Log-odds of each label [n, labels]. Raises TypeError for outputs of other kinds than `multilabel`."""
+    """Log-odds of each label [n, labels], float64. Raises TypeError for outputs of other kinds than `multilabel`."""
     if not isinstance(spec, MultilabelOutput):
         raise TypeError(f"expected an output of kind `multilabel`, found `{spec.kind}`")
-    return label_log_odds(values, spec)
+    return label_log_odds(values.double(), spec)
+
+
+def predicted_numbers(values: Tensor, spec: OutputSpec) -> Tensor:
+    """Values in the target's units, `output * std + mean`, as predictions files have them: float32, or float64 where
+    float32 would round away their differences.
+    """
+    numbers = own_units(values.double(), spec)
+    return numbers if values.dtype == torch.float64 or has_large_offset(spec) else numbers.float()
 
 
 def in_target_units(values: Tensor, spec: OutputSpec) -> Tensor:
-    """Values in the target's units, float64: `output * std + mean`."""
-    return own_units(values.double(), spec)
-
-
-def is_wide(values: Tensor, spec: OutputSpec) -> bool:
-    """Whether these numbers in the target's units stay float64, as float32 would round away their differences."""
-    return values.dtype == torch.float64 or has_large_offset(spec)
+    """`predicted_numbers` as float64. Figures are computed from what a predictions file has, so that they can be
+    recomputed from it.
+    """
+    return predicted_numbers(values, spec).double()
 
 
 def mean_outputs(outputs: Sequence[PartyOutputs], weights: Sequence[float]) -> PartyOutputs:
@@ -97,7 +102,7 @@ def _mean(outputs: Sequence[PartyOutputs], shares: Tensor) -> PartyOutputs:
             spec = ClassOutput(kind="class", output="log_probabilities", classes=first.classes)
             return PartyOutputs(mean.float(), spec)
         case MultilabelOutput():
-            probabilities = torch.stack([label_logits(each.values, each.spec).double().sigmoid() for each in outputs])
+            probabilities = torch.stack([label_logits(each.values, each.spec).sigmoid() for each in outputs])
             mean = torch.einsum("tn,tnl->nl", shares, probabilities.nan_to_num())
             return PartyOutputs(mean.float(), MultilabelOutput(kind="multilabel", output="probabilities"))
         case ValueOutput():
@@ -109,6 +114,6 @@ def _mean(outputs: Sequence[PartyOutputs], shares: Tensor) -> PartyOutputs:
 
 
 def _mean_numbers(outputs: Sequence[PartyOutputs], shares: Tensor) -> Tensor:
-    numbers = torch.stack([in_target_units(each.values, each.spec) for each in outputs])
-    mean = torch.einsum("tn,tns->ns", shares, numbers.nan_to_num())
-    return mean if any(is_wide(each.values, each.spec) for each in outputs) else mean.float()
+    numbers = [predicted_numbers(each.values, each.spec) for each in outputs]
+    mean = torch.einsum("tn,tns->ns", shares, torch.stack([each.double() for each in numbers]).nan_to_num())
+    return mean if any(each.dtype == torch.float64 for each in numbers) else mean.float()

@@ -61,7 +61,7 @@ class _Counts:
     def of(cls, outputs: PartyOutputs, labels: Tensor, rows: Tensor) -> "_Counts":
         """Over the labelled ones of `rows`, int64 [m]."""
         rows = rows[labels[rows].cpu() >= 0]
-        labels, values = labels[rows].cpu(), outputs.values[rows].cpu()
+        labels, values = labels[rows].cpu(), outputs.values[rows].cpu().double()
         predicted, classes = log_probabilities(values, outputs.spec).argmax(dim=1), values.shape[1]
         by_row = (labels[predicted == labels], labels, predicted)
         return cls(*(torch.bincount(each, minlength=classes).double() for each in by_row))

@@ -118,11 +118,11 @@ def _multilabel_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranki
     predicted, truth = logits > 0.0, labels > 0.5
     measured: Metrics = {
         "accuracy": float((predicted[valid] == truth[valid]).double().mean()),
-        "nll": binary_cross_entropy_with_logits(logits[valid].double(), labels[valid].double()).item(),
+        "nll": binary_cross_entropy_with_logits(logits[valid], labels[valid].double()).item(),
         "macro_f1": _macro_label_f1((predicted & valid)[:, known], (truth & valid)[:, known]),
     }
     if ranking:
-        measured["auroc"] = _label_auroc(logits.double().sigmoid(), truth, valid)
+        measured["auroc"] = _label_auroc(logits, truth, valid)
     return measured
 
 

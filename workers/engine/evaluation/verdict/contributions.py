@@ -26,7 +26,7 @@ def contributions(outputs: Tensor, spec: OutputSpec, labels: Tensor) -> Tensor:
 
 
 def _of_classes(outputs: Tensor, spec: OutputSpec, labels: Tensor) -> Tensor:
-    return (log_probabilities(outputs, spec).argmax(dim=1) == labels).double()
+    return (log_probabilities(outputs.double(), spec).argmax(dim=1) == labels).double()
 
 
 def _of_labels(outputs: Tensor, spec: OutputSpec, labels: Tensor) -> Tensor:

@@ -114,7 +114,9 @@ def _too_few(metric: str, student: float, control: float, difference: float, mar
 
 
 def _compare_classes(student: Tensor, control: Tensor, spec: OutputSpec, labels: Tensor, reference: str) -> Verdict:
-    correct, other_correct = (log_probabilities(each, spec).argmax(dim=1) == labels for each in (student, control))
+    correct, other_correct = (
+        log_probabilities(each.double(), spec).argmax(dim=1) == labels for each in (student, control)
+    )
     accuracy, other_accuracy = float(correct.double().mean()), float(other_correct.double().mean())
     interval = newcombe_interval(correct, other_correct)
     how = f"Accuracy, student - {reference}: Newcombe's score interval for paired shares (1998, method 10)"

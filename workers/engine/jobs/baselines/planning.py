@@ -14,6 +14,7 @@ from app.contracts.specs.jobs import TaskSpec
 from workers.engine.jobs.runs.results import RunResult
 from workers.engine.jobs.runs.run import Run
 from workers.engine.jobs.runs.runner import Runner
+from workers.engine.losses.supervised_loss import SupervisedLoss
 from workers.engine.tasks.build import BuiltTask
 from workers.engine.tasks.run_spec import RunSpec
 from workers.engine.tasks.supervision import supervised_loss
@@ -41,8 +42,9 @@ def baseline_run(task: Task, main: Run, device: torch.device, offset: int) -> Ru
     assert task.target is not None
     of_job = next(each for each in main.run_spec.tasks if each.name == task.name)
     task_spec = TaskSpec(name=task.name, loss=of_job.loss, class_weights=of_job.class_weights)
+    row_weights = next(term.row_weights for term in task.terms if isinstance(term, SupervisedLoss))
     smoothing = main.training.label_smoothing
-    loss = supervised_loss(task_spec, task.target, task.spec, 1.0, smoothing, main.train, device)
+    loss = supervised_loss(task_spec, task.target, task.spec, 1.0, smoothing, main.train, device, row_weights)
     labels_only = Task(task.name, task.spec, task.target, 1.0, (loss,))
     architecture = single_task_architecture(main.run_spec.architecture, task.name)
     run_spec = RunSpec(main.run_spec.spec, architecture, (task_spec,))

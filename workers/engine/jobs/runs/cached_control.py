@@ -1,5 +1,6 @@
 """The control of a run from the cache, if an earlier job has trained the same one."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 
 from app.contracts.base import digest_of
 from app.contracts.specs.architectures import Architecture
+from app.contracts.specs.jobs import TaskSpec
 from app.contracts.wire.orders import Order
 from workers.engine.data.joining import digest_facts
 from workers.engine.jobs.load import JobData
@@ -66,9 +68,16 @@ def control_facts(run: Run, schedule: BatchSchedule, order: Order, data: JobData
         "training": run.training.model_dump(mode="json"),
         "smoothing": run_spec.control_smoothing,
         "tasks": [[task.name, task.target, task.weight, label_loss_facts(task)] for task in run_spec.tasks],
+        **_row_weights(run_spec.tasks),
         "balancing": run_spec.balancing.model_dump(mode="json"),
         "relation": run_spec.relation.facts() if run_spec.relation is not None else None,
         **digest_facts(order, data.dataset),
         **({"reads": list(data.names)} if len(data.names) < len(data.dataset.inputs) else {}),
         "rows": digest_of([schedule.rows.tolist(), schedule.validation.tolist()]),
     }
+
+
+def _row_weights(tasks: Sequence[TaskSpec]) -> dict[str, Any]:
+    """The names of the tasks' row weights, which the dataset's file and manifest hold, if there are any."""
+    names = [task.row_weights for task in tasks]
+    return {"row_weights": names} if any(names) else {}

@@ -57,12 +57,14 @@ class Candidates(VectorisedLearners):
     def counts(self, batches: Sequence[Tensor]) -> list[Counts]:
         return batch_counts([self._task], batches)
 
-    def losses(self, outputs: Tensor, rows: Rows, counts: Counts, progress: float) -> tuple[Tensor, Tensor]:
-        """(the weighted loss of each candidate [K], their mean and themselves) for outputs [K, n, C]."""
+    def losses(
+        self, outputs: Tensor, rows: Rows, counts: Counts, progress: float, *, weighted: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """(the loss of each candidate [K], their mean and themselves) for outputs [K, n, C]."""
         total = outputs.new_zeros(len(outputs))
         for i, (term, count) in enumerate(zip(self._task.terms, counts[0], strict=True)):
             if count > 0:
-                means = vmap(_summed_loss(term, rows, progress))(outputs, self._temperatures[:, i]) / count
+                means = vmap(_summed_loss(term, rows, progress, weighted))(outputs, self._temperatures[:, i]) / count
                 total = total + self._term_weights[:, i] * means
         return total, torch.cat([total.mean()[None], total])
 
@@ -73,7 +75,7 @@ class Candidates(VectorisedLearners):
         counts = [[int(term.counted[validation.host].sum()) for term in self._task.terms]]
         with torch.no_grad():
             blocks = [(part, self.predict(inputs.take(part))) for part in validation.split(BLOCK)]
-            by_block = [self.losses(outputs, part, counts, 1.0)[0] for part, outputs in blocks]
+            by_block = [self.losses(outputs, part, counts, 1.0, weighted=False)[0] for part, outputs in blocks]
         losses = torch.stack(by_block).sum(0).tolist()
         outputs = torch.cat([output for _, output in blocks], dim=1).float().cpu()
         measure, values = self._scores(outputs, validation, losses)
@@ -112,11 +114,11 @@ class Candidates(VectorisedLearners):
         self.best = list(state["best"])
 
 
-def _summed_loss(term: Term, rows: Rows, progress: float) -> Any:
+def _summed_loss(term: Term, rows: Rows, progress: float, weighted: bool) -> Any:
     """(outputs [n, C], τ) -> the sum of a term's losses, for one candidate."""
 
     def summed(outputs: Tensor, temperature: Tensor) -> Tensor:
         candidate = replace(term, temperature=lambda _: temperature) if isinstance(term, ClassSoftTargets) else term
-        return candidate.losses(TermInputs(outputs, progress=progress), rows).sum()
+        return candidate.losses(TermInputs(outputs, progress=progress, weighted=weighted), rows).sum()
 
     return summed

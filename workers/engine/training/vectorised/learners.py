@@ -76,8 +76,10 @@ class VectorisedLearners(ABC):
     def counts(self, batches: Sequence[Tensor]) -> list[Counts]: ...
 
     @abstractmethod
-    def losses(self, outputs: Tensor, rows: Rows, counts: Counts, progress: float) -> tuple[Tensor, Tensor]:
-        """(the weighted loss of each member [K], what is recorded) for outputs [K, n, size]."""
+    def losses(
+        self, outputs: Tensor, rows: Rows, counts: Counts, progress: float, *, weighted: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """(the loss of each member [K], what is recorded) for outputs [K, n, size]; `weighted`: with row weights."""
         ...
 
     @abstractmethod

@@ -59,11 +59,13 @@ class Seeds(VectorisedLearners):
         counts: Counts = torch.stack([term.counted[rows].sum(1) for term in self._task.terms], dim=1).tolist()
         return counts
 
-    def losses(self, outputs: Tensor, rows: Rows, counts: Counts, progress: float) -> tuple[Tensor, Tensor]:
+    def losses(
+        self, outputs: Tensor, rows: Rows, counts: Counts, progress: float, *, weighted: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """(the weighted loss of each member [K], loss and terms of member after member [K · (1 + T)]) for outputs
         [K, n, size] and K · n rows.
         """
-        inputs = TermInputs(outputs.flatten(0, 1), progress=progress)
+        inputs = TermInputs(outputs.flatten(0, 1), progress=progress, weighted=weighted)
         by_term = [
             self._means(term, inputs, rows, [member[i] for member in counts]) for i, term in enumerate(self._task.terms)
         ]
@@ -102,7 +104,7 @@ class Seeds(VectorisedLearners):
         for part in validation.split(BLOCK):
             blocks.append(self.predict(inputs.take(part)))
             repeated = Rows(part.host.repeat(self._members), part.device.repeat(self._members))
-            losses.append(self.losses(blocks[-1], repeated, [counts] * self._members, 1.0)[0])
+            losses.append(self.losses(blocks[-1], repeated, [counts] * self._members, 1.0, weighted=False)[0])
         has_loss = any(count > 0 and term.weight > 0.0 for term, count in zip(task.terms, counts, strict=True))
         by_member = torch.stack(losses).sum(0).tolist() if has_loss else [None] * self._members
         results = []
