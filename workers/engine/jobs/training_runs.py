@@ -13,7 +13,7 @@ from workers.engine.jobs.runs.results import RunResult, TrainedModel
 from workers.engine.jobs.runs.run import Run
 from workers.engine.jobs.runs.runner import Runner
 from workers.engine.jobs.search import candidates
-from workers.engine.jobs.search_runner import Searched, search
+from workers.engine.jobs.search_runner import Searched, scorings, search
 from workers.engine.jobs.trained import Trained
 from workers.engine.tasks.build import BuiltTask, build_tasks, initial_weights
 from workers.engine.tasks.run_spec import RunSpec
@@ -42,6 +42,8 @@ class TrainingRuns:
     def run(self) -> Trained:
         """Execute all runs, or load the results of an earlier attempt. Raises Stopped and UserError."""
         runner, plan = self._runner, self._plan
+        if plan.trials:
+            scorings(plan)  # raises what would end the search before anything is trained
         probe_run = plan.probe()
         probe = runner.run(probe_run) if probe_run is not None else None
         if probe is not None:

@@ -6,8 +6,8 @@ candidate; the winner is trained again as a single learner. See `can_train_toget
 where a step is dominated by the dispatch of small operations.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from math import inf, isfinite
 from typing import Any
 
@@ -36,6 +36,8 @@ from workers.engine.training.optimizers import load_optimizer, make_optimizer, o
 from workers.engine.training.validation import selection_score
 
 NAME = "search"
+Compare = Callable[[Tensor], tuple[float | None, float | None]]
+"""Outputs for the validation rows [n, C] -> (score, loss) by which candidates are compared, see `jobs.runs.scoring`."""
 
 
 def can_train_together(
@@ -85,6 +87,22 @@ def _fixed_temperature(term: Term) -> float | None:
     return first if isinstance(first, float | int) and first == last else None
 
 
+@dataclass
+class BestEpoch:
+    """The selected epoch of a candidate so far: its validation score and loss, and what it is compared by."""
+
+    score: float | None = None
+    loss: float | None = None
+    compared: tuple[float | None, float | None] = (None, None)
+
+    def is_worse_than(self, score: float, loss: float) -> bool:
+        """Whether an epoch with this score and loss replaces it: of equal scores the one of lower loss is better."""
+        if not isfinite(score):
+            return False
+        previous = -inf if self.score is None else self.score
+        return score > previous or (score == previous and loss < (inf if self.loss is None else self.loss))
+
+
 class VectorisedLearners:
     """K students that the loop trains as one learner. `tasks` holds the task of the first; all have the same rows."""
 
@@ -100,8 +118,10 @@ class VectorisedLearners:
         steps: int,
         device: torch.device,
         prefix: str = "",
+        compare: Compare | None = None,
     ) -> None:
         self.name = NAME
+        self._compare = compare
         self.tasks: tuple[Task, ...] = (tasks[0],)
         self._network = networks[0].to(device)
         self._weights: dict[str, nn.Parameter] = {
@@ -121,8 +141,7 @@ class VectorisedLearners:
         self._steps = steps
         self._progress = 0.0
         self._totals: list[Tensor] = []
-        self.best: list[float | None] = [None] * len(tasks)
-        """Best validation score of each candidate so far."""
+        self.best = [BestEpoch() for _ in tasks]
 
     @property
     def parameters(self) -> Parameters:
@@ -194,10 +213,11 @@ class VectorisedLearners:
         outputs = torch.cat([output for _, output in blocks], dim=1).float().cpu()
         measure, values = self._scores(outputs, validation, losses)
         points = []
-        for k, value in enumerate(values):
-            previous = self.best[k]
-            if isfinite(value) and value > (-inf if previous is None else previous):
-                self.best[k] = value
+        for k, (value, loss) in enumerate(zip(values, losses, strict=True)):
+            if self._training.select_by == "last" or self.best[k].is_worse_than(value, loss):
+                compared = self._compare(outputs[k]) if self._compare is not None else (None, None)
+                finite = [each if isfinite(each) else None for each in (value, loss)]
+                self.best[k] = BestEpoch(finite[0], finite[1], compared)
             series = f"{self._prefix}{k}/validation/{measure}"
             points.append(MetricPoint(series=series, step=step, epoch=epoch, value=value))
         return points
@@ -230,7 +250,12 @@ class VectorisedLearners:
             f"{NAME}/optimizer/{name}": value.cpu() for name, value in optimizer_tensors(self._optimizer).items()
         }
         tensors |= {f"{NAME}/loss_recorder/{name}": value.cpu() for name, value in sums.items()}
-        return tensors, {"best": self.best, "filled": filled}
+        return tensors, {"best": [asdict(each) for each in self.best], "filled": filled}
+
+    @staticmethod
+    def can_load(state: dict[str, Any]) -> bool:
+        """Whether a stored state has what candidates are compared by; that of an earlier version has scores alone."""
+        return all(isinstance(each, dict) for each in state["best"])
 
     def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         with torch.no_grad():
@@ -238,7 +263,7 @@ class VectorisedLearners:
                 value.copy_(tensors[f"{NAME}/weights/{name}"])
         load_optimizer(self._optimizer, with_prefix(f"{NAME}/optimizer", tensors))
         self._recorder.load({"sums": tensors[f"{NAME}/loss_recorder/sums"]}, int(state["filled"]))
-        self.best = list(state["best"])
+        self.best = [BestEpoch(**{**each, "compared": tuple(each["compared"])}) for each in state["best"]]
 
     def is_finite(self) -> bool:
         return are_finite([*self._weights.values(), *optimizer_tensors(self._optimizer).values()])

@@ -12,6 +12,7 @@ from workers.engine.jobs.preflight.memory import MemoryUse
 from workers.engine.jobs.preflight.trial import TrialResult, TrialRun
 from workers.engine.jobs.runs.run import Run
 from workers.engine.jobs.runs.runner import Runner
+from workers.engine.jobs.search_runner import scorings
 from workers.engine.training.batches import BatchSchedule
 from workers.engine.training.learner import Learner
 from workers.engine.training.vectorised import VectorisedLearners
@@ -77,6 +78,7 @@ def _baseline_stages(repeats: int, main: Run, runner: Runner) -> Iterator[Stage]
 
 
 def _search_stages(plan: Plan, runner: Runner) -> Iterator[Stage]:
+    scorings(plan)
     folds = plan.validation_folds()
     runs = plan.candidates("search", *folds[0])
     schedule = runs[0].schedule()
@@ -85,9 +87,8 @@ def _search_stages(plan: Plan, runner: Runner) -> Iterator[Stage]:
         yield Stage("candidates", len(folds), schedule, [vectorised])
     else:
         yield _stage("candidates", len(folds) * len(runs), runs[0], runner)
-    control = next(plan.controls(), None)
-    if control is not None:
-        yield _stage("controls", len(plan.trials), control, runner)
+    if plan.control_runs:
+        yield _stage("controls", plan.control_runs, plan.control("control-0", 0, plan.splits), runner)
 
 
 def _stage(name: StageName, runs: int, run: Run, runner: Runner) -> Stage:

@@ -21,6 +21,7 @@ from workers.engine.jobs.runs.learners import make_learners, make_vectorised, wa
 from workers.engine.jobs.runs.out_of_memory import OutOfMemoryPolicy
 from workers.engine.jobs.runs.results import FinishedRuns, RunResult, TrainedModel
 from workers.engine.jobs.runs.run import Run
+from workers.engine.jobs.runs.scoring import Scored, Scoring
 from workers.engine.training.batches import BatchSchedule
 from workers.engine.training.checkpoints.folder import Checkpoint, CheckpointFolder, RunFacts
 from workers.engine.training.interface import Emit, Trainable
@@ -31,9 +32,9 @@ from workers.engine.training.vectorised import VectorisedLearners
 
 @dataclass(frozen=True)
 class VectorisedResult:
-    """Validation scores of runs that trained as one vectorised step, and facts of the run."""
+    """The measures of runs that trained as one vectorised step, and facts of the run."""
 
-    scores: list[float]
+    scores: list[Scored]
     seconds: float
     bit_exact: bool
 
@@ -127,28 +128,31 @@ class Runner:
         precision = learners[0].precision.name if learners else "float32"
         return RunResult(models, bit_exact, loop.seconds, precision, _measured(learners), self._environment)
 
-    def run_vectorised(self, name: str, runs: Sequence[Run]) -> VectorisedResult | None:
+    def run_vectorised(self, name: str, runs: Sequence[Run], scoring: Scoring) -> VectorisedResult | None:
         """Train the students of several runs as one vectorised step; None if that is not possible. Raises Stopped."""
         schedule = runs[0].schedule()
-        learners = self.vectorised(name, runs, schedule)
+        learners = self.vectorised(name, runs, schedule, scoring)
         if learners is None:
             return None
         path = Path(self.order.checkpoints_dir) / "finished" / f"{name}.json"
         result = read_document(path)
-        if result is None:
+        if result is None or "compared" not in result:  # or by an earlier version, which compared training losses
             checkpoints, checkpoint = self._checkpoints(name)
+            if checkpoint is not None and not learners.can_load(checkpoint.state["learners"][learners.name]):
+                checkpoints.clear()
+                checkpoint = None
             run_facts = self._run_facts(checkpoint, None)
             loop = self._loop(replace(runs[0], name=name), [learners], schedule, checkpoints, run_facts)
             if checkpoint is not None:
                 loop.resume(checkpoint)
             if not self._run_within_memory(loop):
                 return None
-            scores = [best or 0.0 for best in learners.best]
+            compared = [best.compared for best in learners.best]
             facts = {"environment": self._environment, "bit_exact": run_facts["bit_exact"]}
-            result = {"scores": scores, "seconds": loop.seconds, **facts}
+            result = {"compared": compared, "seconds": loop.seconds, **facts}
             write_document(path, result)
         exact = result["bit_exact"] and self._is_same_environment(result["environment"])
-        return VectorisedResult(result["scores"], result["seconds"], exact)
+        return VectorisedResult([Scored(*each) for each in result["compared"]], result["seconds"], exact)
 
     def learners(self, run: Run, schedule: BatchSchedule, *, control: bool) -> list[Learner]:
         """The learners of a run. Raises UserError `batch_too_small`."""
@@ -157,11 +161,13 @@ class Runner:
             warn_of_precision(learners[0], run, self.emit)
         return learners
 
-    def vectorised(self, name: str, runs: Sequence[Run], schedule: BatchSchedule) -> VectorisedLearners | None:
+    def vectorised(
+        self, name: str, runs: Sequence[Run], schedule: BatchSchedule, scoring: Scoring | None = None
+    ) -> VectorisedLearners | None:
         """The students of several runs as vectorised learners; None if they cannot train together or memory ran out."""
         if not self.memory_policy.vectorised or self.memory_policy.micro_batch_size is not None:
             return None
-        return make_vectorised(name, runs, schedule, self.device)
+        return make_vectorised(name, runs, schedule, self.device, scoring)
 
     def _run_within_memory(self, loop: Loop) -> bool:
         """Run the loop of vectorised learners. Returns False if memory runs out: they then train one after another."""
