@@ -39,8 +39,8 @@ class SearchReport(Answer):
     measure: str | None = Field(
         default=None,
         description="What `score` is: the metric of `select_by`; with `select_by: loss` `nll`, or `mse` of "
-        "standardised values; without labels `kl` (teachers to student, in nats, at temperature 1) or `rmse` to the teachers' mean. "
-        "Several, separated by commas, where tasks differ. Null in reports of an older version.",
+        "standardised values; without labels `kl` (teachers to student, in nats, at temperature 1) or `rmse` to the "
+        "teachers' mean. Several, separated by commas, where tasks differ. Null in reports of an older version.",
     )
     loss_measure: str | None = Field(
         default=None, description="What `loss` is: `nll` or `mse` on labels, `kl` or `rmse` without labels."

@@ -56,8 +56,8 @@ class Plan:
 
     @property
     def control_runs(self) -> int:
-        """The number of runs of controls in a search: as many controls as candidates, but one where they differ in their
-        seeds alone and there are no validation rows to compare them by.
+        """The number of runs of controls in a search: as many controls as candidates, but one where they differ in
+        their seeds alone and there are no validation rows to compare them by.
         """
         if not self.trials or not self.run_spec.control:
             return 0

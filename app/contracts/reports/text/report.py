@@ -21,12 +21,8 @@ def render(report: Mapping[str, Any]) -> str:
     Missing fields (of an older version) are shown as `-` or omitted.
     """
     parts = [_costs(report), *_tasks(report), baselines_text(report.get("baselines"))]
-    parts += [
-        relation_text(report.get("relation")),
-        search_text(report.get("search")),
-        _compression(report),
-        _notes(report),
-    ]
+    parts += [relation_text(report.get("relation")), search_text(report.get("search"))]
+    parts += [_compression(report), _notes(report)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

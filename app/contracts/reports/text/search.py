@@ -16,12 +16,12 @@ def search_text(search: Mapping[str, Any] | None) -> str:
     if not search:
         return ""
     trials: Sequence[Mapping[str, Any]] = search["trials"]
-    measure, loss = search.get("measure") or "score", search.get("loss_measure")
+    measure, loss = search.get("measure"), search.get("loss_measure")
     names = list(trials[0]["values"])
     head = [
         "candidate",
         *(_short(name, names) for name in names),
-        f"score ({measure})",
+        f"score ({measure})" if measure else "score",
         *([f"loss ({loss})"] if loss else []),
     ]
     rows = [

@@ -17,7 +17,7 @@ score by a metric, but one in the loss.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import fsum, isfinite
+from math import fsum, isfinite, sqrt
 from typing import Self, assert_never
 
 import torch
@@ -225,7 +225,7 @@ def _deviation(spec: OutputSpec) -> float:
         case ValueOutput():
             return spec.std
         case VectorOutput() if spec.std is not None:
-            return (fsum(std**2 for std in spec.std) / len(spec.std)) ** 0.5
+            return sqrt(fsum(std**2 for std in spec.std) / len(spec.std))
         case _:
             return 1.0
 
