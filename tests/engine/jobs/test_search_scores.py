@@ -168,8 +168,9 @@ def test_the_control_is_chosen_as_the_candidates_are_whatever_the_order(
             harness.run(soft({"method": "kd"}, training=training), name, cache_dir=f"{harness.folder}/{name}")
         )
         search = searched(report)
-        assert len(search.controls) == len(search.control_losses) == 2
-        controls.append((harness.digest(name, role="control"), dict(zip(rates, search.control_losses, strict=True))))
+        losses = [loss for loss in search.control_losses if loss is not None]
+        assert len(search.controls) == len(losses) == 2
+        controls.append((harness.digest(name, role="control"), dict(zip(rates, losses, strict=True))))
     assert controls[0] == controls[1]
     assert controls[0][1][0.05] < controls[0][1][0.001], "the rate that has the lower loss"
     spec = {"kind": "train", "target": "label", "model": STUDENT, "training": {**TIED, "learning_rate": 0.05}}
@@ -187,6 +188,21 @@ def test_equal_controls_of_other_seeds_are_decided_by_the_loss(harness: EngineHa
     training = {**TIED, "seed": best}
     harness.run({"kind": "train", "target": "label", "model": STUDENT, "training": training}, "trained")
     assert_same_weights(harness, "trained", "job")
+
+
+@pytest.mark.parametrize(("validation", "compared"), [(0.1, 2), (0.0, 0)])
+def test_controls_of_other_seeds_are_compared_on_the_validation_split_alone(
+    harness: EngineHarness, validation: float, compared: int
+) -> None:
+    """Without one the control of the job's own seed is taken, and no other is trained."""
+    add_teachers(harness)
+    harness.dataset(splits={"fractions": {"train": 0.8, "validation": validation, "test": 0.2 - validation}})
+    term = {"method": "kd", "temperature": {"search": [1.0, 4.0], "folds": 2}}
+    report = report_of(harness.run(soft(term)))
+    finished = harness.folder / "job" / "checkpoints" / "finished"
+    assert len(searched(report).controls) == compared
+    assert len(list(finished.glob("control-*"))) == max(1, compared)
+    assert report.control is not None
 
 
 @PATHS
@@ -218,7 +234,7 @@ def test_folds_that_cannot_be_averaged_end_the_job_before_any_training(harness: 
 def test_a_metric_that_the_labels_leave_undefined_ends_a_search_before_any_training(harness: EngineHarness) -> None:
     add_teachers(harness)
     arrays = blobs()
-    arrays["split"] = ["train"] * 180 + ["validation"] * 60
+    arrays["split"] = np.array(["train"] * 180 + ["validation"] * 60)
     arrays["label"][180:] = 1
     harness.dataset(arrays, splits={"column": "split"})
     spec = soft({"method": "kd", "temperature": {"search": [1.0, 2.0]}}, training={**TRAINING, "select_by": "auroc"})

@@ -17,13 +17,13 @@ score by a metric, but one in the loss.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import fsum, isfinite, sqrt
+from math import fsum, isfinite
 from typing import Self, assert_never
 
 import torch
 from torch import Tensor
 
-from app.contracts.resources.manifests import OutputSpec, ValueOutput, VectorOutput
+from app.contracts.resources.manifests import OutputSpec
 from app.contracts.specs.jobs import AnyTrainingJob, DistillJob, MultitaskJob, TeacherRef, TrainJob
 from app.contracts.specs.supervision.metrics import METRICS, MetricName
 from app.contracts.specs.training import TrainingSettings
@@ -36,7 +36,7 @@ from workers.engine.evaluation.metrics.labels import labelled_part
 from workers.engine.evaluation.metrics.outputs import PartyOutputs, mean_outputs
 from workers.engine.evaluation.metrics.task_metrics import Metrics, headline, task_metrics
 from workers.engine.evaluation.parties import BLOCK
-from workers.engine.losses.target_scaling import standardised
+from workers.engine.losses.target_scaling import scale_of, standardised
 from workers.engine.losses.teacher_mix import TeacherOutputs
 from workers.engine.models import Network
 from workers.engine.tasks.build import BuiltTask
@@ -102,7 +102,7 @@ class ScoredTask:
         return task_metrics(outputs, self.spec, self.target, self.rows, ranking=ranking)
 
     def loss(self, outputs: Tensor, metrics: Metrics, *, alone: bool) -> float | None:
-        """The loss of outputs [n, size] with these metrics; `alone`: whether the job has no other task."""
+        """The loss of outputs [n, size] with these metrics; `alone`: whether no other task is measured."""
         if self.target is None:
             return self._distance(outputs, alone=alone)
         return metrics["nll"] if "nll" in metrics else self._squared_error(outputs, self.target)
@@ -221,13 +221,8 @@ def mean(values: Sequence[float | None]) -> float | None:
 
 def _deviation(spec: OutputSpec) -> float:
     """The root mean square deviation of the numbers of an output; 1 where it has none."""
-    match spec:
-        case ValueOutput():
-            return spec.std
-        case VectorOutput() if spec.std is not None:
-            return sqrt(fsum(std**2 for std in spec.std) / len(spec.std))
-        case _:
-            return 1.0
+    scale = scale_of(spec, torch.empty(0, dtype=torch.float64))
+    return 1.0 if scale is None else float(scale[1].square().mean().sqrt())
 
 
 def _teacher_refs(spec: AnyTrainingJob) -> list[Sequence[TeacherRef]]:
