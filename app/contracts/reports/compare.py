@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from app.contracts.base import Answer
-from app.contracts.reports.report import VerdictWord
+from app.contracts.reports.verdict_words import VerdictWord
 
 MOST_JOBS = 20
 _INTERVAL = "lower and upper limit of the difference to the control; null where the job's verdict has no interval."

@@ -8,7 +8,8 @@ the correlation of a shared control alone; jobs share test rows too, and their v
 from typing import Final
 
 from app.contracts.reports.quantiles import normal_quantile, t_quantile
-from app.contracts.reports.report import Verdict, VerdictWord
+from app.contracts.reports.report import Verdict
+from app.contracts.reports.verdict_words import VerdictWord
 
 _TAIL: Final = 0.025
 _OPEN: Final[dict[bool, VerdictWord]] = {True: "undecided", False: "inconclusive"}

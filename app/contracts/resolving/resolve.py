@@ -24,7 +24,7 @@ from app.contracts.resolving.distillation.classes import (
 from app.contracts.resolving.distillation.features import check_features
 from app.contracts.resolving.distillation.methods import check_store
 from app.contracts.resolving.distillation.phases import check_annealing, check_stopping
-from app.contracts.resolving.distillation.searches import check_search
+from app.contracts.resolving.distillation.searches import check_search, folds_of
 from app.contracts.resolving.distillation.teachers import (
     check_teacher,
     check_unknown,
@@ -102,7 +102,7 @@ def _resolve_training(
         update={
             "dataset": None,
             "datasets": refs,
-            "training": _training(spec.training, dataset, threads, findings),
+            "training": _training(spec, dataset, threads, findings),
         }
     )
     if isinstance(spec, MultitaskJob):
@@ -181,7 +181,8 @@ def _with_recipe(spec: AnyTrainingJob, dataset: DatasetFacts, findings: Findings
     return spec.model_copy(update={"training": training})
 
 
-def _training(training: TrainingSpec, dataset: DatasetFacts | None, threads: int, findings: Findings) -> TrainingSpec:
+def _training(spec: AnyTrainingJob, dataset: DatasetFacts | None, threads: int, findings: Findings) -> TrainingSpec:
+    training = spec.training
     update: dict[str, object] = {"threads": training.threads or threads}
     if dataset is not None and not dataset.splits.get("validation"):
         if training.early_stopping is not None:
@@ -198,7 +199,8 @@ def _training(training: TrainingSpec, dataset: DatasetFacts | None, threads: int
                 "another schedule",
             )
         if training.select_by != "last":
-            if training.selection_metric is None:  # a metric by name is that of the folds of a search, if there is one
+            by_folds = training.select_by == "loss" and folds_of(spec) is not None
+            if training.selection_metric is None and not by_folds:  # the others are those of the folds of a search
                 update["select_by"] = "last"
             findings.warn(
                 "no_validation",

@@ -1,5 +1,7 @@
 """Searches over settings: each candidate is trained, the validation split (or folds) decides, and the winner is trained
 again like a job that names its value.
+
+Weights and temperatures change the scale of the loss: candidates are compared by measures that do not depend on them.
 """
 
 from typing import Annotated
@@ -14,7 +16,11 @@ Rate = Annotated[float, Field(gt=0.0, le=1e3)]
 
 
 class JudgedSearch(Contract):
-    """Fields of every search."""
+    """Fields of every search.
+
+    Candidates are compared by the metric of `select_by` on labels, or by a loss that does not depend on them: nll or
+    squared error on labels, KL from the teachers at temperature 1 without labels. Equal ones are decided by that loss.
+    """
 
     folds: int | None = Field(
         default=None,
@@ -26,7 +32,7 @@ class JudgedSearch(Contract):
 
 
 class TemperatureSearch(JudgedSearch):
-    """A search over temperatures."""
+    """A search over temperatures; candidates are compared at temperature 1."""
 
     search: Annotated[tuple[TemperatureValue, ...], Field(min_length=2, max_length=32)] = Field(
         description="Candidates."
@@ -34,7 +40,7 @@ class TemperatureSearch(JudgedSearch):
 
 
 class WeightSearch(JudgedSearch):
-    """A search over weights."""
+    """A search over weights; candidates are compared by measures without weights."""
 
     search: Annotated[tuple[Weight, ...], Field(min_length=2, max_length=32)] = Field(description="Candidates.")
 

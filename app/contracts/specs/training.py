@@ -215,8 +215,9 @@ class TrainingSpec(Contract):
         default="metric",
         description="Which epoch's weights are exported: the best on the validation split by the tasks' `metric` "
         "(accuracy, R² of values, rmse of vectors), by `loss`, or by a metric of the report, such as `macro_f1` or "
-        "`mae`, averaged over the tasks that have it; or the `last`. Early stopping, searches and the schedule "
-        "`plateau` use the same score. Without a validation split it is the last.",
+        "`mae`, averaged over the tasks that have it; or the `last`. Early stopping and the schedule `plateau` "
+        "use the same score. Searches compare candidates by the same metric; with `loss`, and without labels, by a "
+        "loss that does not depend on searched weights and temperatures. Without a validation split it is the last.",
     )
     threads: int | None = Field(
         default=None,

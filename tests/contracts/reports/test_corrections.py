@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 from app.contracts.reports.corrections import corrected_word, simultaneous_interval, word_of
-from app.contracts.reports.report import Verdict, VerdictWord
+from app.contracts.reports.report import Verdict
+from app.contracts.reports.verdict_words import VerdictWord
 
 JOBS = 10
 

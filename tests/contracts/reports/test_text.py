@@ -11,6 +11,7 @@ from app.contracts.reports.report import (
     Robustness,
     Verdict,
 )
+from app.contracts.reports.search import SearchReport, Trial
 from app.contracts.reports.text.report import render
 
 VERDICT = {
@@ -80,6 +81,38 @@ def test_the_largest_class_weights_are_shown_where_there_are_some() -> None:
     wanted = "class weights in the loss: class 7 3.5, class 6 3, class 5 2.5, class 4 2, class 3 1.5 and 2 more"
     assert wanted in shown
     assert "class weights" not in text()
+
+
+def test_a_search_shows_its_candidates_and_what_decided_a_tie() -> None:
+    pointer = "/distillation/soft_targets/0/temperature"
+    trials = tuple(
+        Trial(values={pointer: value}, score=0.9412, loss=loss)
+        for value, loss in ((1.0, 0.31), (2.0, 0.12), (8.0, 0.5))
+    )
+    search = SearchReport(
+        trials=trials, chosen=1, measure="accuracy", loss_measure="nll", rows=85, tied=3, decided_by="loss"
+    )
+    shown = text(search=search)
+    assert (
+        "search on 85 validation rows\n"
+        "candidate  temperature  score (accuracy)  loss (nll)\n"
+        "0                    1            0.9412        0.31\n"
+        "1, chosen            2            0.9412        0.12\n"
+        "2                    8            0.9412         0.5\n"
+        "tied: 3 of 3 candidates on 85 validation rows; decided by the loss (nll)\n"
+    ) in shown
+    alone = search.model_copy(update={"tied": 1, "decided_by": "score"})
+    assert "tied" not in text(search=alone)
+    assert "on 85 validation rows of 5 folds" in text(search=search.model_copy(update={"folds": 5}))
+    equal = text(search=search.model_copy(update={"decided_by": "values"}))
+    assert "equal in the loss (nll) too, and decided by the smallest values" in equal
+    assert "search" not in text()
+
+
+def test_a_search_of_an_earlier_version_has_its_scores_alone() -> None:
+    trials = (Trial(values={"/training/learning_rate": 0.1}, score=0.5),) * 2
+    shown = text(search=SearchReport(trials=trials, chosen=0)).splitlines()
+    assert "candidate  learning_rate  score" in shown
 
 
 def a_class(index: int, student: float, teacher: float | None, name: str | None = None) -> PerClass:

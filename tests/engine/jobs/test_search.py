@@ -19,7 +19,7 @@ def test_the_winners_digest_is_that_of_the_single_job(harness: EngineHarness) ->
     report = report_of(harness.run(soft({"method": "kd", "temperature": TEMPERATURES}), "searched"))
     assert report.search is not None
     chosen = report.search.trials[report.search.chosen]
-    assert chosen.score == max(trial.score for trial in report.search.trials)
+    assert chosen.score == max(trial.score or 0.0 for trial in report.search.trials)
     temperature = chosen.values["/distillation/soft_targets/0/temperature"]
     harness.run(soft({"method": "kd", "temperature": temperature}), "single")
     assert harness.digest("searched") == harness.digest("single")
@@ -53,7 +53,7 @@ def test_folds_judge_by_cross_validation(harness: EngineHarness) -> None:
     assert report.search.folds == 3
     for trial in report.search.trials:
         assert len(trial.folds) == 3
-        assert trial.score == pytest.approx(sum(trial.folds) / 3)
+        assert trial.score == pytest.approx(sum(score or 0.0 for score in trial.folds) / 3)
 
 
 def test_folds_deal_every_row_to_validation_once() -> None:

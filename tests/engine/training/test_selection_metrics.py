@@ -130,4 +130,4 @@ def test_a_search_is_scored_by_the_named_metric_as_one_step_and_one_by_one(harne
     assert apart.search is not None
     scores = [[trial.score for trial in report.search.trials] for report in (together, apart) if report.search]
     assert scores[0] == pytest.approx(scores[1], rel=1e-3)
-    assert all(score < 0.0 for score in scores[0])
+    assert all(score is not None and score < 0.0 for score in scores[0])

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from app.contracts.problems import UserError
 from app.contracts.resolving.data.inputs import student_inputs
+from app.contracts.resolving.distillation.searches import folds_of
 from app.contracts.resources.manifests import InputTransform, SplitName
 from app.contracts.specs.jobs import AnyTrainingJob, TrainJob
 from app.contracts.specs.stores import StoreSpec
@@ -17,7 +18,6 @@ from workers.engine.data.dataset import Dataset
 from workers.engine.data.inputs import Inputs
 from workers.engine.data.rows.joined import InputLayout, joined_transform
 from workers.engine.evaluation.parties import Outputs, network_outputs
-from workers.engine.jobs.search import folds_of
 from workers.engine.models import Network
 from workers.engine.tasks.run_spec import RunSpec
 

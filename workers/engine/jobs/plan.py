@@ -1,19 +1,20 @@
 """The runs of a job in order: estimate of R, candidates of a search and their controls, student, further seeds."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
 import torch
 from torch import Tensor
 
+from app.contracts.resolving.distillation.searches import folds_of
 from app.contracts.specs.jobs import AnyTrainingJob, MultitaskJob
 from workers.engine.balancing.relation.matrix import Matrix
 from workers.engine.data.dataset import Dataset
 from workers.engine.jobs.baselines.planning import labelled_tasks
 from workers.engine.jobs.runs.results import RunResult
 from workers.engine.jobs.runs.run import Run
-from workers.engine.jobs.search import Candidate, folds, folds_of, searches_learning_rate
+from workers.engine.jobs.search import Candidate, folds, searches_learning_rate
 from workers.engine.tasks.build import BuiltTask
 from workers.engine.tasks.relation import with_estimate
 from workers.engine.tasks.run_spec import RunSpec
@@ -43,13 +44,30 @@ class Plan:
         """Optimizer steps of all runs, with epochs of the training split."""
         run, probe_run = self.main(self.run_spec, self.tasks), self.probe()
         trials = len(self.trials) * (folds_of(self.spec) or 1)
-        controls = len(self.trials) if self.trials and self.run_spec.control else 0
         probe = probe_run.schedule().steps if probe_run is not None else 0
         baselines = len(labelled_tasks(self.tasks, run.train)) if self.run_spec.baselines else 0
-        runs = trials + controls + self.run_spec.most_repeats * len(run.parts) + self.run_spec.repeats * baselines
+        runs = (
+            trials + self.control_runs + self.run_spec.most_repeats * len(run.parts) + self.run_spec.repeats * baselines
+        )
         if self.run_spec.most_repeats > self.run_spec.repeats:
             runs += self.run_spec.repeats  # controls of further seeds
         return probe + run.schedule().steps * runs
+
+    @property
+    def searches_rate(self) -> bool:
+        """Whether the learning rate is searched; controls are then searched over the same values."""
+        return searches_learning_rate(self.spec)
+
+    @property
+    def control_runs(self) -> int:
+        """The number of runs of controls in a search: as many controls as candidates, but one where they differ in
+        their seeds alone and there are no validation rows to compare them by.
+        """
+        if not self.trials or not self.run_spec.control:
+            return 0
+        if self.folds_of_controls():
+            return len(self.trials) * len(self.validation_folds()) + 1
+        return len(self.trials) if len(self.splits[1]) else 1
 
     def probe(self) -> Run | None:
         """The first run, which estimates R if the student or its teachers depend on R; else None."""
@@ -104,7 +122,7 @@ class Plan:
             run = replace(run, tasks=self.build(run.run_spec))  # modules are trained, and drawn from the seed
         return run
 
-    def control(self, main: Run, index: int) -> Run | None:
+    def control_of_seed(self, main: Run, index: int) -> Run | None:
         """The run of the control of a seed by itself; None without one."""
         return (main if index == 0 else self._reseeded(main, index)).of_control
 
@@ -132,16 +150,22 @@ class Plan:
         rows = train, validation
         return [self._run(f"{name}-{i}", spec, self.build(spec), rows) for i, spec in enumerate(specs)]
 
-    def controls(self) -> Iterator[Run]:
-        """The runs of the controls, as many as candidates: with the candidates' learning rates if those are searched,
-        else with different seeds. Created one at a time, as each has columns on the device.
+    def folds_of_controls(self) -> Sequence[tuple[Tensor, Tensor]]:
+        """The folds by which controls are compared: those of the candidates where learning rates are searched; else
+        none, as controls differ in their seeds alone.
         """
-        for i, candidate in enumerate(self.trials if self.run_spec.control else ()):
-            run_spec = RunSpec.of(candidate.spec)
-            if not searches_learning_rate(self.spec):
-                run_spec = run_spec.with_training(seed=run_spec.training.seed + i)
-            run = self._run(f"control-{i}", run_spec, self.build(run_spec), self.splits)
-            yield replace(run, start={}, student=False, control=True)
+        is_folded = folds_of(self.spec) is not None and self.searches_rate
+        return self.validation_folds() if is_folded else ()
+
+    def control(self, name: str, i: int, rows: tuple[Tensor, Tensor]) -> Run:
+        """The run of control `i` on (training rows, validation rows): with the learning rate of candidate `i` if those
+        are searched, else with seed `i` after the first.
+        """
+        run_spec = RunSpec.of(self.trials[i].spec)
+        if not self.searches_rate:
+            run_spec = run_spec.with_training(seed=run_spec.training.seed + i)
+        run = self._run(name, run_spec, self.build(run_spec), rows)
+        return replace(run, start={}, student=False, control=True)
 
 
 def _with_relation(spec: AnyTrainingJob, matrix: Matrix) -> AnyTrainingJob:

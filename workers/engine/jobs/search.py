@@ -1,5 +1,6 @@
 """Searches in a spec: the combinations of values as candidates, and the rows by which candidates are scored."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -21,6 +22,8 @@ class Candidate:
 
     values: dict[str, float]
     spec: AnyTrainingJob
+    order: tuple[tuple[float, str], ...]
+    """The values, to sort candidates by, whatever their places in the lists."""
 
 
 def _searches(document: Any, pointer: Pointer = ()) -> Iterator[tuple[Pointer, dict[str, Any]]]:
@@ -54,6 +57,11 @@ def _as_number(value: Any, searched: list[Any]) -> float:
     return float(value) if isinstance(value, int | float) else float(searched.index(value))
 
 
+def _order(value: Any) -> tuple[float, str]:
+    """Numbers in their order; other values (relations) in that of their JSON."""
+    return (float(value), "") if isinstance(value, int | float) else (0.0, json.dumps(value, sort_keys=True))
+
+
 def candidates(spec: AnyTrainingJob) -> list[Candidate]:
     """All combinations of searched values, in the order of the spec; empty without a search."""
     document = spec.model_dump(mode="json")
@@ -70,14 +78,8 @@ def candidates(spec: AnyTrainingJob) -> list[Candidate]:
             _as_text(pointer): _as_number(value, search["search"])
             for (pointer, search), value in zip(searches, values, strict=True)
         }
-        result.append(Candidate(by_pointer, parsed))
+        result.append(Candidate(by_pointer, parsed, tuple(_order(value) for value in values)))
     return result
-
-
-def folds_of(spec: AnyTrainingJob) -> int | None:
-    """Number of folds if a search uses cross-validation."""
-    counts = [search["folds"] for _, search in _searches(spec.model_dump(mode="json")) if search.get("folds")]
-    return max(counts) if counts else None
 
 
 def searches_learning_rate(spec: AnyTrainingJob) -> bool:

@@ -18,7 +18,7 @@ from workers.engine.jobs.runs.run import Run
 from workers.engine.jobs.runs.runner import Runner
 from workers.engine.jobs.runs.seeds import SeedRuns, Seeds
 from workers.engine.jobs.search import candidates
-from workers.engine.jobs.search_runner import Searched, search
+from workers.engine.jobs.search_runner import Searched, scorings, search
 from workers.engine.jobs.trained import Trained
 from workers.engine.tasks.build import BuiltTask, build_tasks, initial_weights
 from workers.engine.tasks.run_spec import RunSpec
@@ -47,6 +47,8 @@ class TrainingRuns:
     def run(self) -> Trained:
         """Execute all runs, or load the results of an earlier attempt. Raises Stopped and UserError."""
         runner, plan = self._runner, self._plan
+        if plan.trials:
+            scorings(plan)  # raises what would end the search before anything is trained
         probe_run = plan.probe()
         probe = runner.run(probe_run) if probe_run is not None else None
         if probe is not None:
@@ -55,7 +57,7 @@ class TrainingRuns:
         searched = search(runner, plan) if plan.trials else None
         main = plan.main(plan.run_spec, plan.tasks) if searched is None else plan.main_of(searched.winner)
         run_of = cache(partial(plan.seed, main))
-        seeds = SeedRuns(runner, run_of, partial(plan.control, main), self._is_undecided).train()
+        seeds = SeedRuns(runner, run_of, partial(plan.control_of_seed, main), self._is_undecided).train()
         with_baselines = [run_of(i) for i in range(main.run_spec.repeats)]
         baselines = train_baselines(runner, with_baselines, plan.offset_after_seeds(main))
         results = [

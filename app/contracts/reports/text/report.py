@@ -7,6 +7,7 @@ from typing import Any
 
 from app.contracts.reports.text.baselines import baselines_text
 from app.contracts.reports.text.relation import relation_text
+from app.contracts.reports.text.search import search_text
 from app.contracts.reports.text.tables import DASH, count, figure, signed, table
 
 _QUALITY = ("accuracy", "nll", "ece", "brier", "macro_f1", "auroc", "rmse", "mae", "r2", "cosine", "rows")
@@ -20,7 +21,8 @@ def render(report: Mapping[str, Any]) -> str:
     Missing fields (of an older version) are shown as `-` or omitted.
     """
     parts = [_costs(report), *_tasks(report), baselines_text(report.get("baselines"))]
-    parts += [relation_text(report.get("relation")), _compression(report), _notes(report)]
+    parts += [relation_text(report.get("relation")), search_text(report.get("search"))]
+    parts += [_compression(report), _notes(report)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -215,6 +215,52 @@ def test_a_search_needs_rows_to_judge_by() -> None:
     assert not resolved(searched(3, folds=4), data).problems
 
 
+def test_a_search_needs_labels_or_outputs_on_the_rows_it_is_judged_by() -> None:
+    stored = TargetFacts(
+        kind="teacher", size=10, labelled={"train": 70}, predicts=ClassOutput(kind="class", output="logits")
+    )
+    digit = TargetFacts(kind="class", size=10, labelled={"train": 70})
+    data = dataset(digit=digit, stored=stored)
+    place = "/distillation/soft_targets/0/temperature"
+    columns = {"teachers": [{"columns": "stored"}], "target": "digit"}
+    assert (place, "search_unmeasured") in codes(resolved(searched(3) | columns, data))
+    assert not resolved(searched(3) | {"target": "digit"}, data).problems, "a model has outputs for every row"
+    assert not resolved(searched(3, folds=4) | columns, data).problems
+    known = stored.model_copy(update={"labelled": {"train": 70, "validation": 1}})
+    assert not resolved(searched(3) | columns, dataset(digit=digit, stored=known)).problems
+    rate = {"kind": "train", "model": {"family": "mlp", "hidden": [4]}, "target": "digit"}
+    found = resolved(rate | {"training": {"learning_rate": {"search": [0.1, 0.01]}}}, data)
+    assert ("/training/learning_rate", "search_unmeasured") in codes(found)
+
+
+def test_folds_need_a_row_each() -> None:
+    few = TargetFacts(kind="class", size=10, labelled={"train": 2, "validation": 1})
+    rate = {"kind": "train", "model": {"family": "mlp", "hidden": [4]}, "target": "digit"}
+    for folds, refused in ((3, False), (4, True)):
+        training = {"learning_rate": {"search": [0.1, 0.01], "folds": folds}}
+        found = codes(resolved(rate | {"training": training}, dataset(digit=few)))
+        assert (("/training/learning_rate", "search_unmeasured") in found) == refused
+
+
+def test_the_measure_of_folds_stays_without_a_validation_split() -> None:
+    data = dataset().model_copy(update={"splits": {"train": 70, "test": 30}})
+    chosen = {
+        (folds, select_by): resolved(
+            searched(3, **({"folds": folds} if folds else {})) | {"training": {"select_by": select_by}}, data
+        ).spec
+        for folds in (None, 4)
+        for select_by in ("metric", "loss", "nll")
+    }
+    assert {key: spec.training.select_by for key, spec in chosen.items() if isinstance(spec, DistillJob)} == {
+        (None, "metric"): "last",
+        (None, "loss"): "last",
+        (None, "nll"): "nll",
+        (4, "metric"): "last",
+        (4, "loss"): "loss",
+        (4, "nll"): "nll",
+    }
+
+
 # Views
 
 

@@ -139,7 +139,7 @@ def welch(students: Tensor, controls: Tensor) -> tuple[float, float]:
 @pytest.mark.parametrize("noise", [{"seeds": 0.1}, {"own_rows": 0.4, "seeds": 0.05}, {"own_rows": 0.6}])
 def test_it_misses_the_truth_in_about_5_percent(networks: int, gain: float, noise: dict[str, float]) -> None:
     """The standard error of 600 trials is 0.9 points."""
-    assert 0.02 <= wrong_share(crossed_interval, networks, gain=gain, **noise) <= 0.075
+    assert 0.02 <= wrong_share(crossed_interval, networks, networks, gain=gain, **noise) <= 0.075
 
 
 @pytest.mark.parametrize("controls", [6, 15])

@@ -320,6 +320,22 @@ def test_folds_multiply_the_candidates(harness: EngineHarness) -> None:
     assert [(stage.name, stage.runs) for stage in report.stages] == [("candidates", 6), ("student", 1)]
 
 
+def test_controls_of_searched_rates_are_trained_in_folds_too(harness: EngineHarness) -> None:
+    add_teachers(harness)
+    training = {**TRAINING, "learning_rate": {"search": [0.01, 0.1], "folds": 3}}
+    report = preflight(harness, soft({"method": "kd"}, training=training))
+    assert [(stage.name, stage.runs) for stage in report.stages] == [("candidates", 6), ("controls", 7), ("student", 1)]
+
+
+def test_a_search_that_cannot_be_compared_fails_in_the_preflight(harness: EngineHarness) -> None:
+    add_teachers(harness)
+    arrays = blobs()
+    arrays["label"][2:], arrays["label"][:2] = -1, [0, 1]
+    harness.dataset(arrays, splits={"fractions": {"train": 1.0, "validation": 0.0, "test": 0.0}})
+    term = {"method": "kd", "temperature": {"search": [1.0, 4.0], "folds": 3}}
+    assert "search_unmeasured" in failures(preflight(harness, soft(term, control=False)))
+
+
 def test_peers_and_control_take_the_students_steps_beside_it(harness: EngineHarness) -> None:
     add_teachers(harness)
     report = preflight(harness, soft({"method": "kd"}, mutual={"peers": [STUDENT, STUDENT]}))

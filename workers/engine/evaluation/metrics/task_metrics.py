@@ -21,6 +21,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, nll_loss
 
 from app.contracts.resources.manifests import OutputSpec
 from app.contracts.specs.distillation import TaskKind
+from app.contracts.specs.supervision.metrics import MetricName, as_score
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.auroc import binary_auroc
 from workers.engine.evaluation.metrics.calibration import confidence_bins
@@ -59,12 +60,15 @@ def score(metrics: Metrics, kind: TaskKind) -> float:
     Accuracy for class and multilabel tasks; R² for values (it ranks like rmse on the same rows, but is dimensionless,
     so that tasks can be averaged), or minus rmse where R² is undefined; minus rmse for vectors.
     """
-    headline = _HEADLINE[kind]
-    value = metrics.get(headline) if headline is not None else None
-    if value is not None:
-        return value
-    rmse = metrics.get("rmse")
-    return -rmse if rmse is not None else -math.inf
+    name = headline(metrics, kind)
+    value = metrics.get(name)
+    return as_score(name, value) if value is not None else -math.inf
+
+
+def headline(metrics: Metrics, kind: TaskKind) -> MetricName:
+    """The name of the metric that `score` takes."""
+    name = _HEADLINE[kind]
+    return "rmse" if name == "r2" and metrics.get(name) is None else name
 
 
 def _class_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranking: bool) -> Metrics:
@@ -171,8 +175,8 @@ def _rmse(error: Tensor) -> float:
     return float(error.square().mean().sqrt())
 
 
-_HEADLINE: dict[TaskKind, str | None] = {"class": "accuracy", "multilabel": "accuracy", "value": "r2", "vector": None}
-"""The metric that epochs are selected by; minus rmse where there is none."""
+_HEADLINE: dict[TaskKind, MetricName] = {"class": "accuracy", "multilabel": "accuracy", "value": "r2", "vector": "rmse"}
+"""The metric that epochs are selected by; minus rmse where R² is undefined."""
 _MEASURES: dict[TaskKind, Callable[[Tensor, OutputSpec, Tensor, bool], Metrics]] = {
     "class": _class_metrics,
     "multilabel": _multilabel_metrics,

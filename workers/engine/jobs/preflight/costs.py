@@ -12,6 +12,7 @@ from workers.engine.jobs.preflight.memory import MemoryUse
 from workers.engine.jobs.preflight.trial import TrialResult, TrialRun
 from workers.engine.jobs.runs.run import Run
 from workers.engine.jobs.runs.runner import Runner
+from workers.engine.jobs.search_runner import scorings
 from workers.engine.training.batches import BatchSchedule
 from workers.engine.training.learner import Learner
 from workers.engine.training.vectorised.learners import VectorisedLearners
@@ -67,7 +68,9 @@ def _seed_stages(plan: Plan, main: Run, runner: Runner) -> Iterator[Stage]:
     if plan.run_spec.most_repeats > plan.run_spec.repeats:
         seeds = [plan.seed(main, i) for i in range(plan.run_spec.repeats)]
         students = runner.population([replace(run, control=False) for run in seeds])
-        controls = runner.population([run for i in range(len(seeds)) if (run := plan.control(main, i)) is not None])
+        controls = runner.population(
+            [run for i in range(len(seeds)) if (run := plan.control_of_seed(main, i)) is not None]
+        )
         if students is not None and controls is not None:
             yield Stage("student", 1, students[1], [students[0]])
             yield Stage("controls", 1, controls[1], [controls[0]])
@@ -90,6 +93,7 @@ def _baseline_stages(repeats: int, main: Run, runner: Runner) -> Iterator[Stage]
 
 
 def _search_stages(plan: Plan, runner: Runner) -> Iterator[Stage]:
+    scorings(plan)
     folds = plan.validation_folds()
     runs = plan.candidates("search", *folds[0])
     schedule = runs[0].schedule()
@@ -98,9 +102,8 @@ def _search_stages(plan: Plan, runner: Runner) -> Iterator[Stage]:
         yield Stage("candidates", len(folds), schedule, [vectorised])
     else:
         yield _stage("candidates", len(folds) * len(runs), runs[0], runner)
-    control = next(plan.controls(), None)
-    if control is not None:
-        yield _stage("controls", len(plan.trials), control, runner)
+    if plan.control_runs:
+        yield _stage("controls", plan.control_runs, plan.control("control-0", 0, plan.splits), runner)
 
 
 def _stage(name: StageName, runs: int, run: Run, runner: Runner) -> Stage:

@@ -11,6 +11,7 @@ from app.contracts.wire.events import WarningEvent
 from workers.engine.balancing import Balancer, TowerRows, make_balancer
 from workers.engine.balancing.relation.matrix import Relation
 from workers.engine.jobs.runs.run import Run
+from workers.engine.jobs.runs.scoring import Scoring
 from workers.engine.losses.term import Term
 from workers.engine.models import Network, build, initialise
 from workers.engine.tasks.task import Task
@@ -49,15 +50,27 @@ def make_learners(run: Run, schedule: BatchSchedule, device: torch.device, *, co
     return learners
 
 
-def make_candidates(name: str, runs: Sequence[Run], schedule: BatchSchedule, device: torch.device) -> Candidates | None:
-    """The students of several runs of a search as vectorised learners; None if they cannot train together."""
+def make_candidates(
+    name: str, runs: Sequence[Run], schedule: BatchSchedule, device: torch.device, scoring: Scoring | None = None
+) -> Candidates | None:
+    """The students of several runs of a search as vectorised learners; None if they cannot train together. `scoring`: how
+    their selected epochs are compared.
+    """
     if len(schedule.validation) == 0 or any(len(run.tasks) > 1 or run.run_spec.peers for run in runs):
         return None
     tasks = [run.tasks[0].student for run in runs]
     networks = [initial_network(run) for run in runs]
     if not can_train_together(tasks, networks, [run.training for run in runs]):
         return None
-    return Candidates(tasks, networks, runs[0].training, schedule.steps, device, prefix=f"{name}/")
+    only_task = tasks[0].name
+
+    def compare(outputs: torch.Tensor) -> tuple[float | None, float | None]:
+        assert scoring is not None
+        found = scoring.of_outputs({only_task: outputs})
+        return found.score, found.loss
+
+    comparison = compare if scoring is not None else None
+    return Candidates(tasks, networks, runs[0].training, schedule.steps, device, f"{name}/", comparison)
 
 
 def warn_of_precision(learner: Learner, run: Run, emit: Emit) -> None:

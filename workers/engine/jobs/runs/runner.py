@@ -23,6 +23,7 @@ from workers.engine.jobs.runs.out_of_memory import OutOfMemoryPolicy
 from workers.engine.jobs.runs.population import by_run, make_population, trained_models
 from workers.engine.jobs.runs.results import FinishedRuns, RunResult, TrainedModel
 from workers.engine.jobs.runs.run import Run
+from workers.engine.jobs.runs.scoring import Scored, Scoring
 from workers.engine.training.batches import BatchSchedule
 from workers.engine.training.checkpoints.folder import Checkpoint, CheckpointFolder, RunFacts
 from workers.engine.training.interface import Emit, Trainable
@@ -36,9 +37,9 @@ from workers.engine.training.vectorised.seeds import Seeds
 
 @dataclass(frozen=True)
 class VectorisedResult:
-    """Validation scores of runs that trained as one vectorised step, and facts of the run."""
+    """The measures of runs that trained as one vectorised step, and facts of the run."""
 
-    scores: list[float]
+    scores: list[Scored]
     seconds: float
     bit_exact: bool
 
@@ -132,24 +133,28 @@ class Runner:
         precision = learners[0].precision.name if learners else "float32"
         return RunResult(models, bit_exact, loop.seconds, precision, _measured(learners), self._environment)
 
-    def run_vectorised(self, name: str, runs: Sequence[Run]) -> VectorisedResult | None:
+    def run_vectorised(self, name: str, runs: Sequence[Run], scoring: Scoring) -> VectorisedResult | None:
         """Train the students of several runs as one vectorised step; None if that is not possible. Raises Stopped."""
         schedule = runs[0].schedule()
-        learners = self.vectorised(name, runs, schedule)
+        learners = self.vectorised(name, runs, schedule, scoring)
         if learners is None:
             return None
         path = Path(self.order.checkpoints_dir) / "finished" / f"{name}.json"
         result = read_document(path)
-        if result is None:
-            loop = self._vectorised_loop(replace(runs[0], name=name), learners, schedule, self._checkpoints(name))
+        if result is None or "compared" not in result:  # or by an earlier version, which compared training losses
+            checkpoints, checkpoint = self._checkpoints(name)
+            if checkpoint is not None and not learners.can_load(checkpoint.state["learners"][learners.name]):
+                checkpoints.clear()
+                checkpoint = None
+            folder = checkpoints, checkpoint
+            loop = self._vectorised_loop(replace(runs[0], name=name), learners, schedule, folder)
             if not self._run_within_memory(loop):
                 return None
-            scores = [best or 0.0 for best in learners.best]
             facts = {"environment": self._environment, "bit_exact": loop.facts["bit_exact"]}
-            result = {"scores": scores, "seconds": loop.seconds, **facts}
+            result = {"compared": learners.compared, "seconds": loop.seconds, **facts}
             write_document(path, result)
         exact = result["bit_exact"] and self._is_same_environment(result["environment"])
-        return VectorisedResult(result["scores"], result["seconds"], exact)
+        return VectorisedResult([Scored(*each) for each in result["compared"]], result["seconds"], exact)
 
     def cached_control(self, run: Run) -> TrainedModel | None:
         """The control of a run of its own, if an earlier job left it in the cache."""
@@ -237,9 +242,11 @@ class Runner:
         """The learners and batches of `run_population`; None where it does not train these runs."""
         return None if self._is_short_of_memory else make_population(runs, self.device)
 
-    def vectorised(self, name: str, runs: Sequence[Run], schedule: BatchSchedule) -> Candidates | None:
+    def vectorised(
+        self, name: str, runs: Sequence[Run], schedule: BatchSchedule, scoring: Scoring | None = None
+    ) -> Candidates | None:
         """The students of several runs as vectorised learners; None if they cannot train together or memory ran out."""
-        return None if self._is_short_of_memory else make_candidates(name, runs, schedule, self.device)
+        return None if self._is_short_of_memory else make_candidates(name, runs, schedule, self.device, scoring)
 
     def _run_within_memory(self, loop: Loop) -> bool:
         """Run the loop of vectorised learners. Returns False if memory runs out: they then train one after another."""

@@ -4,9 +4,8 @@
 winner is trained again as a single learner. See `conditions.can_train_together`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import inf, isfinite
 from typing import Any
 
 import torch
@@ -24,11 +23,14 @@ from workers.engine.losses.term import Term, TermInputs
 from workers.engine.models import Network
 from workers.engine.tasks.task import Task
 from workers.engine.training.batch import Counts, batch_counts
+from workers.engine.training.learner import BestSoFar
 from workers.engine.training.validation import selection_score
 from workers.engine.training.vectorised.conditions import fixed_temperature
 from workers.engine.training.vectorised.learners import VectorisedLearners
 
 NAME = "search"
+Compare = Callable[[Tensor], tuple[float | None, float | None]]
+"""Outputs for the validation rows [n, C] -> (score, loss) by which candidates are compared, see `jobs.runs.scoring`."""
 
 
 class Candidates(VectorisedLearners):
@@ -42,6 +44,7 @@ class Candidates(VectorisedLearners):
         steps: int,
         device: torch.device,
         prefix: str = "",
+        compare: Compare | None = None,
     ) -> None:
         series = ["train/loss", *(f"train/{k}/loss" for k in range(len(tasks)))]
         super().__init__(
@@ -51,8 +54,11 @@ class Candidates(VectorisedLearners):
         self._temperatures = torch.tensor(
             [[fixed_temperature(term) or 1.0 for term in task.terms] for task in tasks], device=device
         )
-        self.best: list[float | None] = [None] * len(tasks)
-        """Best validation score of each candidate so far."""
+        self.best = [BestSoFar() for _ in tasks]
+        """The best validation score of each candidate so far, without weights."""
+        self.compared: list[tuple[float | None, float | None]] = [(None, None) for _ in tasks]
+        """What each candidate is compared by, at the epoch that it would be exported from."""
+        self._compare = compare
 
     def counts(self, batches: Sequence[Tensor]) -> list[Counts]:
         return batch_counts([self._task], batches)
@@ -80,10 +86,10 @@ class Candidates(VectorisedLearners):
         outputs = torch.cat([output for _, output in blocks], dim=1).float().cpu()
         measure, values = self._scores(outputs, validation, losses)
         points = []
-        for k, value in enumerate(values):
-            previous = self.best[k]
-            if isfinite(value) and value > (-inf if previous is None else previous):
-                self.best[k] = value
+        for k, (value, loss) in enumerate(zip(values, losses, strict=True)):
+            is_best = self.best[k].record(value, loss, epoch)
+            if self._compare is not None and (is_best or self._training.select_by == "last"):
+                self.compared[k] = self._compare(outputs[k])
             series = f"{self._prefix}{k}/validation/{measure}"
             points.append(MetricPoint(series=series, step=step, epoch=epoch, value=value))
         return points
@@ -107,11 +113,17 @@ class Candidates(VectorisedLearners):
 
     def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, state = super().save()
-        return tensors, {**state, "best": self.best}
+        return tensors, {**state, "best": [best.state() for best in self.best], "compared": self.compared}
 
     def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         super().load(tensors, state)
-        self.best = list(state["best"])
+        self.best = [BestSoFar.of(best) for best in state["best"]]
+        self.compared = [(score, loss) for score, loss in state["compared"]]
+
+    @staticmethod
+    def can_load(state: dict[str, Any]) -> bool:
+        """Whether a stored state has what candidates are compared by; that of an earlier version has not."""
+        return "compared" in state
 
 
 def _summed_loss(term: Term, rows: Rows, progress: float, weighted: bool) -> Any:
