@@ -6,6 +6,7 @@ training batches. With several datasets each is computed and stored separately, 
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Self
@@ -101,10 +102,12 @@ class Teachers:
         assert ref.output is not None
         values = self._targets(key, model, teacher).outputs[ref.output]
         spec = teacher.outputs[ref.output].spec
-        if isinstance(values, TopK) and isinstance(spec, ClassOutput):
-            spec = spec.model_copy(update={"output": "log_probabilities"})  # as the store gives them
         augmented = self._augmented_outputs(key, ref.output)
-        return _selected(TeacherOutputs(values, spec, ref.weight, key, ref.output, augmented), ref)
+        outputs = TeacherOutputs(values, spec, ref.weight, key, ref.output, augmented)
+        if isinstance(values, TopK) and isinstance(spec, ClassOutput):
+            of_store = spec.model_copy(update={"output": "log_probabilities"})
+            return replace(outputs, spec=of_store, select=partial(class_scores, spec=spec))
+        return _selected(outputs, ref)
 
     def layer(self, ref: TeacherRef, name: str) -> tuple[tuple[int, ...], Tensor, AugmentedOutputs | None]:
         """(shape of one row, values [N, numbers], the same for augmented rows) of a layer that was requested."""

@@ -27,7 +27,7 @@ def class_kd(
     """τ² · KL(teacher ‖ student) a row: logits [N, C] and the teachers' softened log-probabilities [N, C] -> [N].
 
     `weights` [N, C] are an estimate of the teachers' probabilities that is 0 for many classes, where not all scores are
-    stored: both the loss, which is linear in them, and its gradient are then estimates without bias.
+    stored: the loss, which is linear in them, and its gradient are as right in the mean over rows as they are.
     """
     student_log_p = log_softmax(widened(student_logits) / temperature, dim=-1)
     weights = teacher_log_p.exp() if weights is None else weights
