@@ -160,7 +160,7 @@ class ClassSoftTargets:
     def _softened(
         self, column: ColumnLike, spec: OutputSpec, rows: Rows, tau: float | Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """One teacher's log-probabilities [n, C], and weights [n, C] where classes are drawn and the method takes them."""
+        """One teacher's log-probabilities [n, C], and weights [n, C] where the method takes drawn classes."""
         assert isinstance(spec, ClassOutput)
         if isinstance(column, AugmentedColumn):
             column, rows = column.resolved(rows)

@@ -60,7 +60,7 @@ class Packing:
         return "f32" if self.precision == "float32" else "f16"
 
     def pack(self, values: Tensor, first: int) -> tuple[Tensor, Tensor | None]:
-        """(numbers, indices) of the rows from `first` on, [n, size], as they are written; indices None without `top`."""
+        """(numbers, indices) of the rows from `first` on, [n, size], as written; indices None without `top`."""
         dtype = torch.float32 if self.precision == "float32" else torch.float16
         if self.top is None:
             return values.to(dtype).contiguous(), None

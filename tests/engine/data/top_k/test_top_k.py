@@ -97,7 +97,7 @@ def test_draws_estimate_the_probabilities_of_the_rest(temperature: float) -> Non
     """The mean of the weights over 2000 rows of the same scores: without bias at temperature 2, little at others."""
     one = scores(rows=1, spread=2.0, seed=3)
     whole = one.expand(2000, CLASSES)
-    log_p, weights = column(whole, 8, 8).drawn(every_row(whole), temperature)
+    _, weights = column(whole, 8, 8).drawn(every_row(whole), temperature)
     expected = torch.from_numpy(softmax(one.numpy() / temperature)).float()[0]
     error = float((weights.mean(0) - expected).abs().sum())
     evenly = column(whole, 8, 0).softened(every_row(whole), temperature)[0].exp()
