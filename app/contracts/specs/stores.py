@@ -25,7 +25,7 @@ class StoreSpec(Contract):
         default=8,
         ge=0,
         le=65_536,
-        description="With `top_k`: number of further scores stored, of classes drawn by their probability. `kd` then "
-        "learns the other classes without bias. With 0, and for the other methods, the probability of the classes "
-        "that are not stored is spread evenly over them.",
+        description="With `top_k`: number of further scores stored, of classes drawn by their probability, from which "
+        "`kd` learns which of the others are likely. The probability of classes that are not stored is spread evenly "
+        "over them, also in the teacher's figures in the report.",
     )

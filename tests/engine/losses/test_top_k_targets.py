@@ -67,13 +67,18 @@ def test_the_gradient_over_many_rows_is_nearer_to_that_of_all_scores_than_normal
         for each in (kept(teacher, 4, 8), kept(teacher, 4), again(teacher, 4))
     ]
     drawn, even, renormalised = errors
-    assert drawn < 0.2 * renormalised
-    assert drawn < even < renormalised
+    assert drawn < 0.6 * even
+    assert even < renormalised
 
 
-def test_the_loss_of_a_student_that_equals_its_teacher_is_zero() -> None:
-    """An estimate by drawn classes too: each is compared with the probability that the teacher gives it."""
+def test_the_loss_of_a_student_that_equals_its_teacher_is_near_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn classes are compared with the probability that the teacher gives them, so that their part is 0."""
     teacher = scores(200, CLASSES).float()
+    by_draws, by_largest = (
+        term_of(each).losses(TermInputs(teacher), places(200)) for each in (kept(teacher, 4, 8), again(teacher, 4))
+    )
+    assert float(by_draws.abs().mean()) < 0.2 * float(by_largest.mean())
+    monkeypatch.setattr("workers.engine.data.top_k.rows.ESTIMATED", 1.0)
     losses = term_of(kept(teacher, 4, 8)).losses(TermInputs(teacher), places(200))
     torch.testing.assert_close(losses, torch.zeros(200), rtol=0, atol=1e-5)
     other = term_of(kept(teacher, 4, 8)).losses(TermInputs(teacher.roll(1, 0)), places(200))

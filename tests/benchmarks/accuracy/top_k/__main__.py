@@ -31,7 +31,7 @@ from workers.engine.losses.teacher_mix import TeacherEnsemble, TeacherOutputs
 from workers.engine.losses.term import TermInputs
 
 TABLE = Path(__file__).parent / "TABLE.md"
-SIZES = (Size(100, 10, 4000, 1000, 1200), Size(1000, 40, 10_000, 600, 1000))
+SIZES = (Size(100, 10, 4000, 1000, 64, 1200), Size(1000, 40, 8000, 500, 32, None))
 CPU = torch.device("cpu")
 TERM: TypeAdapter[LogitTerm] = TypeAdapter(SoftTargetTerm)
 OTHERS = ("dkd", "dist", "reverse_kl", "jsd")
@@ -111,7 +111,7 @@ def students(problem: Problem, run: Run, seeds: int) -> list[tuple[float, float]
         soft = term.losses(TermInputs(outputs), Rows(batch, batch))
         return 0.1 * supervised + 0.9 * soft
 
-    train(networks, len(problem.x), problem.size.steps, 64, 2e-2, 0.15, losses)
+    train(networks, len(problem.x), problem.size.steps, problem.size.batch, 2e-2, 0.15, losses)
     with torch.no_grad():
         logits = networks(problem.test_x.repeat(seeds, 1)).unflatten(0, (seeds, -1))
     return [_figures(each, problem.test_labels) for each in logits]

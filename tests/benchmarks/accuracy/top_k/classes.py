@@ -11,24 +11,29 @@ from torch.nn.functional import cross_entropy, linear
 Losses = Callable[[Tensor], Tensor]
 """Rows int64 [n] -> one loss a row [n]."""
 INPUTS = 32
+NOISE = 1.1
 TEACHER_SHARE = 4
 """The teacher was trained on this many times the rows of the students."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How many classes, groups of classes, rows that train a student, and steps."""
+    """How many classes, groups of classes and rows that train a student; the students' steps and batch size.
+
+    `teacher_steps` trained the teacher, an mlp; None: it is the classes' true probability given a row.
+    """
 
     classes: int
     groups: int
     rows: int
     steps: int
-    teacher_steps: int
+    batch: int
+    teacher_steps: int | None
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Rows with labels, the teacher's logits on those that train, and its predictions on the test rows."""
+    """Rows with labels, the teacher's logits on those that train, and on the test rows."""
 
     size: Size
     x: Tensor
@@ -45,27 +50,41 @@ class Problem:
         centres = torch.randn(size.groups, INPUTS, generator=drawn)[torch.arange(size.classes) % size.groups]
         centres = centres + 0.55 * torch.randn(size.classes, INPUTS, generator=drawn)
         mixing = 1.5 * torch.randn(INPUTS, INPUTS, generator=drawn) / math.sqrt(INPUTS)
+        share = 1 if size.teacher_steps is None else TEACHER_SHARE
+        points, labels = _points(centres, share * size.rows, drawn)
+        test_points, test_labels = _points(centres, 4000, drawn)
+        x, test_x = _mixed(points, mixing), _mixed(test_points, mixing)
+        if size.teacher_steps is None:
+            logits, teacher_test = (
+                -torch.cdist(each, centres).square() / (2.0 * NOISE**2) for each in (points, test_points)
+            )
+        else:
+            teacher = _teacher(x, labels, size.classes, size.teacher_steps)
+            with torch.no_grad():
+                logits, teacher_test = teacher(x[: size.rows]), teacher(test_x)
+        return cls(size, x[: size.rows], labels[: size.rows], logits, test_x, test_labels, teacher_test)
 
-        def rows(number: int) -> tuple[Tensor, Tensor]:
-            labels = torch.randint(0, size.classes, (number,), generator=drawn)
-            points = (centres[labels] + 1.1 * torch.randn(number, INPUTS, generator=drawn)) @ mixing
-            return torch.tanh(points) + 0.3 * points, labels
 
-        all_x, all_labels = rows(TEACHER_SHARE * size.rows)
-        test_x, test_labels = rows(4000)
-        teacher = Mlps.of(1, (INPUTS, 128, size.classes), seed=0)
-        train(
-            teacher,
-            len(all_x),
-            size.teacher_steps,
-            256,
-            5e-3,
-            1e-2,
-            lambda batch: cross_entropy(teacher(all_x[batch]), all_labels[batch], reduction="none"),
-        )
-        x, labels = all_x[: size.rows], all_labels[: size.rows]
-        with torch.no_grad():
-            return cls(size, x, labels, teacher(x), test_x, test_labels, teacher(test_x))
+def _points(centres: Tensor, number: int, drawn: torch.Generator) -> tuple[Tensor, Tensor]:
+    """(points around the centres of their classes, classes)."""
+    labels = torch.randint(0, len(centres), (number,), generator=drawn)
+    return centres[labels] + NOISE * torch.randn(number, INPUTS, generator=drawn), labels
+
+
+def _mixed(points: Tensor, mixing: Tensor) -> Tensor:
+    """What students see of the points: an invertible function of them."""
+    mixed = points @ mixing
+    return torch.tanh(mixed) + 0.3 * mixed
+
+
+def _teacher(x: Tensor, labels: Tensor, classes: int, steps: int) -> "Mlps":
+    teacher = Mlps.of(1, (INPUTS, 128, classes), seed=0)
+
+    def losses(batch: Tensor) -> Tensor:
+        return cross_entropy(teacher(x[batch]), labels[batch], reduction="none")
+
+    train(teacher, len(x), steps, 256, 5e-3, 1e-2, losses)
+    return teacher
 
 
 @dataclass(frozen=True)

@@ -93,19 +93,23 @@ def test_half_precision_is_relative_to_the_largest_score() -> None:
 
 
 @pytest.mark.parametrize("temperature", EXACT)
-def test_draws_estimate_the_probabilities_of_the_rest(temperature: float) -> None:
+def test_draws_estimate_the_probabilities_of_the_rest(temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """The mean of the weights over 2000 rows of the same scores: without bias at temperature 2, little at others."""
     one = scores(rows=1, spread=2.0, seed=3)
     whole = one.expand(2000, CLASSES)
-    _, weights = column(whole, 8, 8).drawn(every_row(whole), temperature)
     expected = torch.from_numpy(softmax(one.numpy() / temperature)).float()[0]
-    error = float((weights.mean(0) - expected).abs().sum())
     evenly = column(whole, 8, 0).softened(every_row(whole), temperature)[0].exp()
     top = one.topk(8).values / temperature
     again = torch.zeros(1, CLASSES).scatter(1, one.topk(8).indices, top.softmax(1))[0]
-    others = [float((each - expected).abs().sum()) for each in (evenly, again)]
-    assert error < (0.002 if temperature == 2.0 else 0.4 * min(others))
-    assert bool((weights > 0).sum(1).le(16).all())
+    others = min(float((each - expected).abs().sum()) for each in (evenly, again))
+
+    def error() -> float:
+        _, weights = column(whole, 8, 8).drawn(every_row(whole), temperature)
+        return float((weights.mean(0) - expected).abs().sum())
+
+    assert error() < 0.7 * others
+    monkeypatch.setattr("workers.engine.data.top_k.rows.ESTIMATED", 1.0)
+    assert error() < (0.002 if temperature == 2.0 else 0.4 * others)
 
 
 def test_draws_depend_on_a_rows_number_and_epoch_and_not_on_the_blocks() -> None:
@@ -139,4 +143,4 @@ def test_classes_that_a_teacher_excludes_are_no_nan() -> None:
     log_p, weights = column(whole, 8, 4).drawn(every_row(whole), 2.0)
     assert bool(log_p.isfinite().all())
     torch.testing.assert_close(weights.sum(1), torch.ones(50))
-    assert float(weights[:, 20:].max()) < 1e-6
+    torch.testing.assert_close(log_p.exp().sum(1), torch.ones(50))

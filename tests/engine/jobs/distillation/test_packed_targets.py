@@ -85,6 +85,19 @@ def test_every_other_method_trains_on_the_largest_and_an_even_rest(harness: Engi
     assert report_of(outcome).targets[0].bytes < 400 * CLASSES * 4
 
 
+def test_candidates_of_a_search_learn_from_drawn_classes_as_one_step_and_score_as_alone(harness: EngineHarness) -> None:
+    """Their temperatures are one tensor. One by one: micro-batches cannot be stacked."""
+    many_classes(harness)
+    spec = soft({"method": "kd", "temperature": {"search": [1, 3]}}, control=False, store=KEPT)
+    together = report_of(harness.run(spec, "together"))
+    alone = report_of(harness.run(spec | {"training": spec["training"] | {"micro_batch_size": 16}}, "alone"))
+    assert (harness.folder / "together" / "checkpoints" / "finished" / "search.json").exists()
+    assert together.search is not None
+    assert alone.search is not None
+    for one, other in zip(together.search.trials, alone.search.trials, strict=True):
+        assert one.score == pytest.approx(other.score, abs=0.03), "one or two validation rows at most"
+
+
 def test_half_precision_halves_the_room_and_changes_little(harness: EngineHarness) -> None:
     add_teachers(harness)
     harness.run(soft({"method": "kd"}, control=False), "whole")

@@ -9,6 +9,11 @@ from workers.engine.data.columns import Rows
 from workers.engine.data.top_k.packing import DRAW_TEMPERATURE, TopKPacking
 from workers.engine.data.top_k.rest import log_mass
 
+ESTIMATED = 0.5
+"""Share of the rest's mass that the drawn classes get as an estimate without bias; what is left is spread as in
+`TopKColumn.softened`. At 1 students overfit the draws of their rows where these are few, at 0 they never learn which of
+the other classes are likely: 0.5 was best or near it at temperatures 1, 2 and 4 (tests/benchmarks/accuracy/top_k).
+"""
 _LEAST_SHARE = 1e-6
 """Least share of the rest's mass for the classes that are not stored, where rounding leaves them less."""
 
@@ -48,13 +53,16 @@ class TopKColumn:
         return _Expansion.of(self, rows, temperature).log_probabilities()
 
     def drawn(self, rows: Rows, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
-        """(`softened`, weights) for these rows, each [n, size]: weights sum to 1 and are 0 where nothing is stored.
+        """(`softened`, weights) for these rows, each [n, size]; weights sum to 1.
 
         The weights estimate the teacher's probabilities: exact for the k largest, with the exact mass of the others on
-        the drawn ones, each in proportion to its probability divided by that of being drawn.
+        the drawn ones, each in proportion to its probability divided by that of being drawn. That has no bias at
+        `DRAW_TEMPERATURE`, little at others, and much variance: it counts with `ESTIMATED`, the probabilities of
+        `softened` with what is left.
         """
         expansion = _Expansion.of(self, rows, temperature)
-        return expansion.log_probabilities(), expansion.weights()
+        log_p = expansion.log_probabilities()
+        return log_p, torch.lerp(log_p.exp(), expansion.estimates(), ESTIMATED)
 
 
 @dataclass(frozen=True)
@@ -97,7 +105,7 @@ class _Expansion:
         stored = torch.cat([self.top, self.drawn], dim=1) - total
         return even.expand(-1, self.size).scatter(1, self.indices, stored)
 
-    def weights(self) -> Tensor:
+    def estimates(self) -> Tensor:
         total = torch.logaddexp(self.top.logsumexp(1), self.rest)[:, None]
         shares = torch.softmax(self.drawn * (1.0 - self.temperature / DRAW_TEMPERATURE), dim=1) * self.copies
         stored = torch.cat([(self.top - total).exp(), shares * (self.rest[:, None] - total).exp()], dim=1)
