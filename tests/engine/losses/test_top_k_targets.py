@@ -1,14 +1,14 @@
 """Terms on top-k targets: their gradients beside those on all scores, and what a small student learns of them."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import torch
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from torch import Tensor
 
 from app.contracts.resources.manifests import ClassOutput
-from app.contracts.specs.distillation import LogitTerm, SoftTargetTerm
+from app.contracts.specs.distillation import LogitTerm
 from tests.engine.losses.small_terms import CPU, gradient, places, scores
 from workers.engine.data.top_k.packing import TopKPacking
 from workers.engine.data.top_k.rows import TopK
@@ -16,7 +16,7 @@ from workers.engine.losses.soft_target_losses import ClassSoftTargets
 from workers.engine.losses.teacher_mix import TeacherEnsemble, TeacherOutputs, confidence_shares
 from workers.engine.losses.term import TermInputs
 
-TERM: TypeAdapter[LogitTerm] = TypeAdapter(SoftTargetTerm)
+TERM: TypeAdapter[LogitTerm] = TypeAdapter(Annotated[LogitTerm, Field(discriminator="method")])
 LOGITS = ClassOutput(kind="class")
 LOG_P = ClassOutput(kind="class", output="log_probabilities")
 CLASSES = 40

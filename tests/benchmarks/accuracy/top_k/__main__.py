@@ -12,14 +12,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from app.contracts.resources.manifests import ClassOutput
-from app.contracts.specs.distillation import LogitTerm, SoftTargetTerm
+from app.contracts.specs.distillation import LogitTerm
 from tests.benchmarks.accuracy.tables import sections
 from tests.benchmarks.accuracy.top_k.classes import INPUTS, Mlps, Problem, Size, train
 from tests.benchmarks.figures import machine
@@ -33,7 +34,7 @@ from workers.engine.losses.term import TermInputs
 TABLE = Path(__file__).parent / "TABLE.md"
 SIZES = (Size(100, 10, 4000, 1000, 64, 1200), Size(1000, 40, 8000, 500, 32, None))
 CPU = torch.device("cpu")
-TERM: TypeAdapter[LogitTerm] = TypeAdapter(SoftTargetTerm)
+TERM: TypeAdapter[LogitTerm] = TypeAdapter(Annotated[LogitTerm, Field(discriminator="method")])
 OTHERS = ("dkd", "dist", "reverse_kl", "jsd")
 
 
@@ -113,7 +114,7 @@ def students(problem: Problem, run: Run, seeds: int) -> list[tuple[float, float]
 
     train(networks, len(problem.x), problem.size.steps, problem.size.batch, 2e-2, 0.15, losses)
     with torch.no_grad():
-        logits = networks(problem.test_x.repeat(seeds, 1)).unflatten(0, (seeds, -1))
+        logits = networks(problem.test_x.repeat(seeds, 1)).reshape(seeds, -1, problem.size.classes)
     return [_figures(each, problem.test_labels) for each in logits]
 
 

@@ -114,7 +114,7 @@ class Mlps:
         if self.number == 1:
             hidden = linear(x, first[0].T, first_bias[0, 0]).relu()
             return linear(hidden, second[0].T, second_bias[0, 0])
-        hidden = torch.baddbmm(first_bias, x.unflatten(0, (self.number, -1)), first).relu()
+        hidden = torch.baddbmm(first_bias, x.reshape(self.number, -1, x.shape[1]), first).relu()
         return torch.baddbmm(second_bias, hidden, second).flatten(0, 1)
 
 

@@ -116,7 +116,7 @@ def test_draws_depend_on_a_rows_number_and_epoch_and_not_on_the_blocks() -> None
     whole = scores(rows=20)
     packing = TopKPacking(CLASSES, 8, 4)
     numbers, indices = packing.pack(whole, 0)
-    parts = [packing.pack(part, first) for first, part in zip((0, 7, 14), whole.split(7), strict=True)]
+    parts = [packing.pack(part, first) for first, part in zip((0, 7, 14), torch.split(whole, 7), strict=True)]
     assert torch.equal(indices, torch.cat([part for _, part in parts]))
     assert torch.equal(numbers, torch.cat([part for part, _ in parts]))
     _, later = TopKPacking(CLASSES, 8, 4, epoch=1).pack(whole, 0)
