@@ -1,6 +1,6 @@
 """Students of stored top-k targets beside students of all scores, and of top-k targets that are normalised again.
 
-    python -m tests.benchmarks.accuracy.top_k     writes TABLE.md beside this file; about ten minutes on one core
+    python -m tests.benchmarks.accuracy.top_k     writes TABLE.md beside this file; four minutes of a free core
 
 The targets and the loss are those of the engine: outputs are packed and expanded as the store does it. No test depends
 on the table.
