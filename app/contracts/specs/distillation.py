@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 from app.contracts.base import Contract, Name, Shape, Weight, coded_error, left_out, tuples
 from app.contracts.specs.phases import Phase
 from app.contracts.specs.searches import WeightSearch
-from app.contracts.specs.temperatures import Temperature
+from app.contracts.specs.temperatures import LearnedTemperature, Temperature
 
 LayerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-/:]{1,200}$")]
 TaskKind = Literal["class", "multilabel", "value", "vector"]
@@ -61,6 +61,13 @@ class _SoftTarget(Contract):
         """Whether these settings of the method need every score of a row."""
         return self.needs_all_scores
 
+    @property
+    def takes_drawn_classes(self) -> bool:
+        """Whether the gradient in the student is linear in the teacher's probabilities, so that an estimate of them by
+        drawn classes gives it without bias.
+        """
+        return False
+
 
 class _Logits(_SoftTarget):
     standardize: bool = Field(
@@ -89,6 +96,11 @@ class KdTerm(_Logits):
 
     method: Literal["kd"]
     temperature: Temperature = Field(default=4.0, description=_DIVISOR)
+
+    @property
+    def takes_drawn_classes(self) -> bool:
+        """Whether the gradient is linear in the teacher's probabilities: not that of a learned temperature."""
+        return not isinstance(self.temperature, LearnedTemperature)
 
 
 class DkdTerm(_Logits):

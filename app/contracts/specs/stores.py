@@ -17,7 +17,15 @@ class StoreSpec(Contract):
         default=None,
         ge=2,
         le=65_536,
-        description="Number of scores stored for outputs with more classes, the largest ones. Their probabilities are "
-        "normalised again at the temperature in use, and the teacher's figures in the report come from "
-        "them. All scores when left out.",
+        description="Number of scores stored for outputs with more classes, the largest ones, where that takes less "
+        "room. The probability of the other classes together is stored too, for every temperature. All scores when "
+        "left out.",
+    )
+    draws: int = Field(
+        default=8,
+        ge=0,
+        le=65_536,
+        description="With `top_k`: number of further scores stored, of classes drawn by their probability, from which "
+        "`kd` learns which of the others are likely. The probability of classes that are not stored is spread evenly "
+        "over them, also in the teacher's figures in the report.",
     )

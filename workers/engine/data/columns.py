@@ -99,13 +99,18 @@ class AugmentedColumn:
 
     def take(self, rows: Rows) -> Tensor:
         """The values of these rows, as augmented, on the device: [n, …]."""
+        column, at = self.resolved(rows)
+        return column.take(at)
+
+    def resolved(self, rows: Rows) -> "tuple[ColumnLike, Rows]":
+        """The column that has the values of these rows, as augmented, and their rows in it."""
         if rows.augmentation is None:
-            return self.base.take(rows)
+            return self.base, rows
         epoch = rows.augmentation.epoch
         if self._cached is None or self._cached[0] != epoch:
             self._cached = epoch, self.of_epoch(epoch)
         indices = torch.searchsorted(self.split, rows.host)
-        return self._cached[1].take(Rows.on(self.device, indices))
+        return self._cached[1], Rows.on(self.device, indices)
 
 
 class ColumnLike(Protocol):

@@ -11,7 +11,7 @@ from typing import assert_never
 import torch
 from torch import Tensor, nn
 
-from app.contracts.resources.manifests import ClassOutput, MultilabelOutput
+from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec
 from app.contracts.specs.distillation import (
     DistTerm,
     DkdTerm,
@@ -21,7 +21,8 @@ from app.contracts.specs.distillation import (
     LogitTerm,
     ReverseKlTerm,
 )
-from workers.engine.data.columns import Column, Rows
+from workers.engine.data.columns import AugmentedColumn, Column, ColumnLike, Rows
+from workers.engine.data.top_k.rows import TopKColumn
 from workers.engine.losses.logits.dist import dist
 from workers.engine.losses.logits.dkd import dkd
 from workers.engine.losses.logits.jsd import jsd
@@ -43,7 +44,8 @@ from workers.engine.losses.term import TermInputs, weighted
 
 ClassFormula = Callable[..., Tensor]
 """(student's scores [n, C], teachers' softened log-probabilities [n, C], τ) -> losses [n], or their mean where the term
-is `relational`. A method that `needs_labels` takes the labels [n] after τ, or None where the task has none.
+is `relational`. A method that `needs_labels` takes the labels [n] after τ, or None where the task has none. One that
+`takes_drawn_classes` may be given `weights` [n, C].
 """
 LabelFormula = Callable[[Tensor, Tensor, Tensor, float | Tensor], Tensor]
 """(student's log-odds [n, L], teachers' softened log p and log(1 − p) [n, L], τ) -> losses [n]."""
@@ -100,6 +102,7 @@ class ClassSoftTargets:
     standardize: bool
     needs_labels: bool
     labels: Column | None
+    drawn: bool = False
     taps: tuple[str, ...] = ()
     row_weights: Column | None = None
     """float32 [N]; None: every row weighs 1, as in a relational term."""
@@ -123,6 +126,7 @@ class ClassSoftTargets:
             standardize=term.standardize,
             needs_labels=term.needs_labels,
             labels=None if needed is None else Column.on(device, needed),
+            drawn=term.takes_drawn_classes,
         )
 
     def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
@@ -131,24 +135,44 @@ class ClassSoftTargets:
         if self.relational and self.ensemble.mask is not None:
             outputs, rows = _only(outputs, rows, self.counted)
         tau = self.temperature(inputs.progress)
-        sides = standardized(outputs) if self.standardize else outputs, self._teacher_log_p(rows, tau)
+        student = standardized(outputs) if self.standardize else outputs
+        teacher_log_p, weights = self._teacher(rows, tau)
         if self.needs_labels:
-            losses = self.formula(*sides, tau, None if self.labels is None else self.labels.take(rows))
+            losses = self.formula(student, teacher_log_p, tau, None if self.labels is None else self.labels.take(rows))
+        elif weights is not None:
+            losses = self.formula(student, teacher_log_p, tau, weights=weights)
         else:
-            losses = self.formula(*sides, tau)
+            losses = self.formula(student, teacher_log_p, tau)
         if self.relational:
             return losses
         return weighted(self.ensemble.masked(losses, rows), self.row_weights, inputs, rows)
 
-    def _teacher_log_p(self, rows: Rows, tau: float | Tensor) -> Tensor:
-        """The mean of the teachers, each softened first: log-probabilities [n, C]."""
+    def _teacher(self, rows: Rows, tau: float | Tensor) -> tuple[Tensor, Tensor | None]:
+        """The mean of the teachers, each softened first: log-probabilities [n, C], and the weights of drawn classes."""
         ensemble = self.ensemble
-        pairs = zip(ensemble.outputs_of(rows), ensemble.specs, strict=True)
-        scores = [class_scores(outputs, spec) for outputs, spec in pairs if isinstance(spec, ClassOutput)]
-        if self.standardize:
-            scores = [standardized(each) for each in scores]
-        log_p = torch.stack([softened(each, tau) for each in scores])
-        return mixture(log_p, ensemble.log_shares_of(rows)) if len(scores) > 1 else log_p[0]
+        pairs = zip(ensemble.outputs, ensemble.specs, strict=True)
+        each = [self._softened(column, spec, rows, tau) for column, spec in pairs]
+        if len(each) == 1:
+            return each[0]
+        log_shares = ensemble.log_shares_of(rows)
+        log_p = mixture(torch.stack([one for one, _ in each]), log_shares)
+        if all(weights is None for _, weights in each):
+            return log_p, None
+        estimates = [one.exp() if weights is None else weights for one, weights in each]
+        return log_p, (torch.stack(estimates) * log_shares.exp()[:, :, None]).sum(0)
+
+    def _softened(
+        self, column: ColumnLike, spec: OutputSpec, rows: Rows, tau: float | Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """One teacher's log-probabilities [n, C], and weights [n, C] where the method takes drawn classes."""
+        assert isinstance(spec, ClassOutput)
+        if isinstance(column, AugmentedColumn):
+            column, rows = column.resolved(rows)
+        if isinstance(column, TopKColumn):
+            draws = self.drawn and column.stored.packing.draws > 0
+            return column.drawn(rows, tau) if draws else (column.softened(rows, tau), None)
+        scores = class_scores(column.take(rows).nan_to_num(), spec)
+        return softened(standardized(scores) if self.standardize else scores, tau), None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from app.contracts.resources.manifests import OutputSpec
 from workers.engine.data.columns import AugmentedColumn, Column, ColumnLike, Rows
-from workers.engine.data.top_k import TopK, TopKColumn
+from workers.engine.data.top_k.rows import TopK, TopKColumn
 from workers.engine.losses.softmax import log_probabilities, widened
 
 _TINY = torch.finfo(torch.float32).tiny

@@ -1,7 +1,7 @@
 """The soft-target store: a teacher's outputs for every row of a dataset, computed once.
 
     <cache>/targets/<key>/output-0.f32     packed [N, size], float32 (or .f16), memory-mapped by every job that uses it
-    <cache>/targets/<key>/output-0.i32     where only the k largest of many classes are stored: their indices [N, k]
+    <cache>/targets/<key>/output-0.i32     where only some of many classes are stored: their indices, see `data/top_k`
     <cache>/targets/<key>/manifest.json    sizes and digests, written last
 
 The key is a digest of everything that the numbers depend on: teacher and dataset, preprocessing, precision, device,
@@ -26,7 +26,8 @@ from torch import Tensor
 
 from app.contracts.wire.orders import TEMPORARY_PREFIX
 from workers.engine.common.files import MANIFEST, commit_folder, temporary_folder, verified_manifest
-from workers.engine.data.top_k import TopK, largest_scores
+from workers.engine.data.top_k.packing import TopKPacking
+from workers.engine.data.top_k.rows import TopK
 
 Outputs = dict[str, Tensor]
 Stored = Tensor | TopK
@@ -36,30 +37,35 @@ Compute = Callable[[], Iterator[Outputs]]
 
 @dataclass(frozen=True)
 class Packing:
-    """The storage format of one output: all `size` numbers of a row, or the `top` largest with their indices."""
+    """The storage format of one output: all `size` numbers of a row, or of class scores what `top` keeps."""
 
     size: int
     precision: Literal["float32", "float16"] = "float32"
-    top: int | None = None
+    top: TopKPacking | None = None
+
+    @property
+    def numbers(self) -> int:
+        """Number of numbers of one row."""
+        return self.size if self.top is None else self.top.numbers
 
     @property
     def bytes(self) -> int:
-        """Bytes of one row."""
+        """Bytes of one row, with an int32 for the index of each stored class."""
         width = 4 if self.precision == "float32" else 2
-        return self.size * width if self.top is None else self.top * (width + 4)
+        return self.numbers * width + (0 if self.top is None else self.top.stored * 4)
 
     @property
     def suffix(self) -> str:
         """Suffix of the file of numbers."""
         return "f32" if self.precision == "float32" else "f16"
 
-    def pack(self, values: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(numbers, indices) of a block [n, size] as they are written; indices None without `top`."""
+    def pack(self, values: Tensor, first: int) -> tuple[Tensor, Tensor | None]:
+        """(numbers, indices) of the rows from `first` on, [n, size], as written; indices None without `top`."""
         dtype = torch.float32 if self.precision == "float32" else torch.float16
         if self.top is None:
             return values.to(dtype).contiguous(), None
-        scores, indices = largest_scores(values, self.top)
-        return scores.to(dtype).contiguous(), indices.contiguous()
+        numbers, indices = self.top.pack(values, first)
+        return numbers.to(dtype).contiguous(), indices.contiguous()
 
 
 Packings = Mapping[str, Packing]
@@ -158,7 +164,7 @@ class SoftTargetStore:
                     outputs.append((name, packings[name], numbers_file, indices_file))
             for block in compute():
                 for name, packing, numbers_file, indices_file in outputs:
-                    numbers, indices = packing.pack(block[name])
+                    numbers, indices = packing.pack(block[name], written)
                     numbers_file.write(numbers.numpy().data)
                     if indices_file is not None and indices is not None:
                         indices_file.write(indices.numpy().data)
@@ -194,8 +200,8 @@ def concatenate_targets(parts: Sequence[StoredTargets]) -> StoredTargets:
 def _concatenate(parts: Sequence[Stored]) -> Stored:
     top_k = [part for part in parts if isinstance(part, TopK)]
     if top_k:
-        values, indices = torch.cat([part.values for part in top_k]), torch.cat([part.indices for part in top_k])
-        return TopK(values, indices, top_k[0].size)
+        numbers, indices = torch.cat([part.numbers for part in top_k]), torch.cat([part.indices for part in top_k])
+        return TopK(numbers, indices, top_k[0].packing)
     return torch.cat([part for part in parts if isinstance(part, Tensor)])
 
 
@@ -215,11 +221,12 @@ def _map_entry(folder: Path, rows: int, packings: Packings) -> dict[str, Stored]
         packing = packings[name]
         numbers_path, indices_path = _paths(folder, i, packing)
         dtype = np.float32 if packing.precision == "float32" else np.float16
-        values = _memory_map(numbers_path, dtype, (rows, packing.top or packing.size))
-        if indices_path is None:
-            outputs[name] = values
+        numbers = _memory_map(numbers_path, dtype, (rows, packing.numbers))
+        if packing.top is None or indices_path is None:
+            outputs[name] = numbers
         else:
-            outputs[name] = TopK(values, _memory_map(indices_path, np.int32, values.shape), packing.size)
+            indices = _memory_map(indices_path, np.int32, (rows, packing.top.stored))
+            outputs[name] = TopK(numbers, indices, packing.top)
     return outputs
 
 

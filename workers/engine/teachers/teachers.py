@@ -6,6 +6,7 @@ training batches. With several datasets each is computed and stored separately, 
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Self
@@ -29,7 +30,8 @@ from workers.engine.data.dataset import Dataset, Source
 from workers.engine.data.joining import order_of
 from workers.engine.data.quality.meaning import check_meaning
 from workers.engine.data.tables.digest import reading_facts
-from workers.engine.data.top_k import TopK
+from workers.engine.data.top_k.packing import TopKPacking
+from workers.engine.data.top_k.rows import TopK
 from workers.engine.losses.softmax import class_scores
 from workers.engine.losses.teacher_mix import AugmentedOutputs, TeacherOutputs
 from workers.engine.models import Network
@@ -100,10 +102,12 @@ class Teachers:
         assert ref.output is not None
         values = self._targets(key, model, teacher).outputs[ref.output]
         spec = teacher.outputs[ref.output].spec
-        if isinstance(values, TopK) and isinstance(spec, ClassOutput):
-            spec = spec.model_copy(update={"output": "logits"})  # the store holds scores
         augmented = self._augmented_outputs(key, ref.output)
-        return _selected(TeacherOutputs(values, spec, ref.weight, key, ref.output, augmented), ref)
+        outputs = TeacherOutputs(values, spec, ref.weight, key, ref.output, augmented)
+        if isinstance(values, TopK) and isinstance(spec, ClassOutput):
+            of_store = spec.model_copy(update={"output": "log_probabilities"})
+            return replace(outputs, spec=of_store, select=partial(class_scores, spec=spec))
+        return _selected(outputs, ref)
 
     def layer(self, ref: TeacherRef, name: str) -> tuple[tuple[int, ...], Tensor, AugmentedOutputs | None]:
         """(shape of one row, values [N, numbers], the same for augmented rows) of a layer that was requested."""
@@ -183,9 +187,10 @@ class Teachers:
         rows: int,
         passes: "_ForwardPasses",
         share: float = 1.0,
+        epoch: int = 0,
     ) -> tuple[StoredTargets, SoftTargetStore]:
         """(targets, the store that holds them). `share`: the largest share of the shared store's limit to use."""
-        entries = {digest_of(facts): {name: self._packing(output) for name, output in teacher.outputs.items()}}
+        entries = {digest_of(facts): {name: self._packing(output, epoch) for name, output in teacher.outputs.items()}}
         for layer in self._layers.get(key, []):
             packing = Packing(prod(layer_shape(model, layer)), self.store.precision)
             entries[digest_of({**facts, "layer": layer})] = {layer_key(layer): packing}
@@ -196,10 +201,14 @@ class Teachers:
     def _forward_passes(self, key: str, teacher: Teacher, raw: Iterable[Tensor]) -> "_ForwardPasses":
         return _ForwardPasses(teacher, self._as_stored, tuple(self._layers.get(key, [])), self.check, raw)
 
-    def _packing(self, output: OutputFacts) -> Packing:
-        top = self.store.top_k
-        has_more = top is not None and isinstance(output.spec, ClassOutput) and output.size > top
-        return Packing(output.size, self.store.precision, top if has_more else None)
+    def _packing(self, output: OutputFacts, epoch: int = 0) -> Packing:
+        """All numbers of an output, or of class scores what `top_k` asks for, where that takes less room."""
+        whole = Packing(output.size, self.store.precision)
+        k = self.store.top_k
+        if k is None or k >= output.size or not isinstance(output.spec, ClassOutput):
+            return whole
+        packed = replace(whole, top=TopKPacking(output.size, k, self.store.draws, epoch))
+        return packed if packed.bytes < whole.bytes else whole
 
     def _as_stored(self, outputs: dict[str, Tensor], teacher: Teacher) -> dict[str, Tensor]:
         """A block as it is stored: with `top_k` class outputs are converted to scores, to find the largest."""
@@ -231,7 +240,7 @@ class Teachers:
             blocks = (plan.raw(part, epoch).cpu() for part in torch.split(plan.split, BLOCK))
             passes = self._forward_passes(key, teacher, blocks)
             rows = len(plan.split)
-            targets, store = self._load_or_compute(key, model, teacher, facts, rows, passes, share=_EPOCH_SHARE)
+            targets, store = self._load_or_compute(key, model, teacher, facts, rows, passes, _EPOCH_SHARE, epoch)
             if cached is not None:
                 cached[2].close()  # only the current epoch is locked; earlier ones may be evicted
             cached = self._augmented[key] = (epoch, targets, store)
@@ -255,7 +264,7 @@ class Teachers:
             "teacher": teacher.sha256,
             "manifest": model.manifest.model_dump(mode="json", exclude={"name", "metadata"}),
             "precision": self.store.precision,
-            "top_k": self.store.top_k,
+            "top_k": None if self.store.top_k is None else TopKPacking(0, self.store.top_k, self.store.draws).facts,
             "environment": environment_fingerprint(self.device, self.order.threads),
             "block": BLOCK,
             **({"rows": "float64"} if teacher.row_dtype == torch.float64 else {}),

@@ -53,8 +53,8 @@ def make_learners(run: Run, schedule: BatchSchedule, device: torch.device, *, co
 def make_candidates(
     name: str, runs: Sequence[Run], schedule: BatchSchedule, device: torch.device, scoring: Scoring | None = None
 ) -> Candidates | None:
-    """The students of several runs of a search as vectorised learners; None if they cannot train together. `scoring`: how
-    their selected epochs are compared.
+    """The students of several runs of a search as vectorised learners; None if they cannot train together. `scoring`:
+    how their selected epochs are compared.
     """
     if len(schedule.validation) == 0 or any(len(run.tasks) > 1 or run.run_spec.peers for run in runs):
         return None

@@ -21,10 +21,17 @@ def mixture(log_p: Tensor, log_weights: Tensor) -> Tensor:
     return torch.logsumexp(log_p + shaped, dim=0)
 
 
-def class_kd(student_logits: Tensor, teacher_log_p: Tensor, temperature: float | Tensor) -> Tensor:
-    """τ² · KL(teacher ‖ student) a row: logits [N, C] and the teachers' softened log-probabilities [N, C] -> [N]."""
+def class_kd(
+    student_logits: Tensor, teacher_log_p: Tensor, temperature: float | Tensor, weights: Tensor | None = None
+) -> Tensor:
+    """τ² · KL(teacher ‖ student) a row: logits [N, C] and the teachers' softened log-probabilities [N, C] -> [N].
+
+    `weights` [N, C] are an estimate of the teachers' probabilities that is 0 for many classes, where not all scores are
+    stored: the loss, which is linear in them, and its gradient are as right in the mean over rows as they are.
+    """
     student_log_p = log_softmax(widened(student_logits) / temperature, dim=-1)
-    return temperature**2 * (teacher_log_p.exp() * (teacher_log_p - student_log_p)).sum(-1)
+    weights = teacher_log_p.exp() if weights is None else weights
+    return temperature**2 * (weights * (teacher_log_p - student_log_p)).sum(-1)
 
 
 def multilabel_kd(
