@@ -15,6 +15,7 @@ from workers.engine.balancing import Balancer, Losses, Parameters, Shared
 from workers.engine.common.seeds import seed_step
 from workers.engine.data.columns import Rows
 from workers.engine.data.inputs import Inputs
+from workers.engine.evaluation.warnings.history import Point, label_losses, points_document, points_of
 from workers.engine.models import Network
 from workers.engine.models.taps import Taps
 from workers.engine.tasks.task import Task
@@ -67,6 +68,8 @@ class Learner:
         self.tasks = tuple(tasks)
         self.balancer = balancer
         self.best = BestSoFar()
+        self.evaluations: list[Point] = []
+        """The evaluations on the validation split so far."""
         self.steps = 0
         """Optimizer steps taken."""
         self.stopped = False
@@ -209,6 +212,8 @@ class Learner:
             return []
         result = validate(self, inputs, validation, ranking=self._training.select_by == "auroc")
         score = result.score(self, self._training)
+        losses = label_losses(result.metrics, {task.name: task.spec.kind for task in self.tasks})
+        self.evaluations.append(Point(self.steps, score if score is not None and isfinite(score) else None, losses))
         points = result.points(self, step, epoch)
         if self.plateau is not None:
             series = f"{self.prefix}train/learning_rate"
@@ -267,8 +272,10 @@ class Learner:
         )
         loss = self.best.loss if isfinite(self.best.loss) else None
         best = {"score": self.best.score, "loss": loss, "epoch": self.best.epoch, "waited": self.best.waited}
+        state = {"best": best, "steps": self.steps, "stopped": self.stopped, "filled": filled}
+        state["evaluations"] = points_document(self.evaluations)
         plateau = {"plateau": self.plateau.state()} if self.plateau is not None else {}
-        return tensors, {"best": best, "steps": self.steps, "stopped": self.stopped, "filled": filled, **plateau}
+        return tensors, {**state, **plateau}
 
     def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         state_tensors = with_prefix(self.name, tensors)
@@ -284,6 +291,7 @@ class Learner:
         best = state["best"]
         self.best = BestSoFar(weights, **{**best, "loss": inf if best.get("loss") is None else best["loss"]})
         self.steps, self.stopped = state["steps"], state["stopped"]
+        self.evaluations = points_of(state.get("evaluations", ()))
         if self.plateau is not None:
             self.plateau.load(state["plateau"])
 

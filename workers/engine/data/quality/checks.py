@@ -12,6 +12,7 @@ from workers.engine.data.quality.coverage import coverage
 from workers.engine.data.quality.duplicates import duplicates
 from workers.engine.data.quality.offsets import offsets
 from workers.engine.data.quality.predictors import predictors
+from workers.engine.data.quality.scales import scales
 from workers.engine.data.quality.sentinels import sentinels
 from workers.engine.data.quality.split_sizes import split_sizes
 
@@ -24,6 +25,7 @@ CHECKS: tuple[Check, ...] = (
     categories,
     sentinels,
     offsets,
+    scales,
     duplicates,
     predictors,
 )

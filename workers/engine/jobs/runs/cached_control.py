@@ -45,14 +45,17 @@ class CachedControl:
             stored = self._shared.find(self._key)
             if stored is None:
                 return None
-            self._own.store(self._own_key, stored.weights, stored.epoch, stored.steps, stored.score)
+            self._own.store(self._own_key, stored.weights, stored.epoch, stored.steps, stored.score, stored.history)
         network = build(architecture)
         network.load_state_dict(stored.weights)
-        return TrainedModel(network.to(device), stored.epoch, stored.steps, stored.score, cached=True)
+        return TrainedModel(
+            network.to(device), stored.epoch, stored.steps, stored.score, cached=True, history=stored.history
+        )
 
     def share(self, control: TrainedModel) -> None:
         """Store a control that this job trained in the shared cache."""
-        self._shared.try_store(self._key, control.network.state_dict(), control.epoch, control.steps, control.score)
+        weights = control.network.state_dict()
+        self._shared.try_store(self._key, weights, control.epoch, control.steps, control.score, control.history)
 
 
 def control_facts(run: Run, schedule: BatchSchedule, order: Order, data: JobData) -> dict[str, Any]:

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from app.contracts.wire.orders import TEMPORARY_PREFIX
 from workers.engine.common.files import commit_folder, save_tensors, temporary_folder, verified_manifest
+from workers.engine.evaluation.warnings.history import History
 
 MAX_ENTRIES = 256
 STALE_SECONDS = 3600.0
 """Age from which a temporary folder is stale: writing an entry takes far less than a second."""
+_NO_HISTORY = History()
 _log = logging.getLogger("stillhouse.worker")
 
 
@@ -29,6 +31,8 @@ class StoredControl:
     epoch: int
     steps: int
     score: float | None = None
+    history: History = _NO_HISTORY
+    """Its evaluations in training."""
 
 
 class ControlCache:
@@ -50,25 +54,41 @@ class ControlCache:
             weights = load_file(folder / "weights.safetensors")
         except OSError:  # removed by another process meanwhile, or unreadable
             return None
-        return StoredControl(weights, manifest["epoch"], manifest["steps"], manifest["score"])
+        history = History.of(manifest.get("history"))
+        return StoredControl(weights, manifest["epoch"], manifest["steps"], manifest["score"], history)
 
     def try_store(
-        self, key: str, weights: dict[str, Tensor], epoch: int, steps: int, score: float | None = None
+        self,
+        key: str,
+        weights: dict[str, Tensor],
+        epoch: int,
+        steps: int,
+        score: float | None = None,
+        history: History = _NO_HISTORY,
     ) -> bool:
         """`store`, but a failure is only logged: the next job then trains its control. Returns whether it succeeded."""
         try:
-            self.store(key, weights, epoch, steps, score)
+            self.store(key, weights, epoch, steps, score, history)
         except OSError as error:
             _log.warning("the control %s could not be stored in %s: %s", key, self._folder, error)
             return False
         return True
 
-    def store(self, key: str, weights: dict[str, Tensor], epoch: int, steps: int, score: float | None = None) -> None:
+    def store(
+        self,
+        key: str,
+        weights: dict[str, Tensor],
+        epoch: int,
+        steps: int,
+        score: float | None = None,
+        history: History = _NO_HISTORY,
+    ) -> None:
         """Store a trained control; the first of concurrent processes wins (all have the same bits). Raises OSError."""
         tensors = {name: value.detach().cpu() for name, value in weights.items()}
         with temporary_folder(self._folder / f"{TEMPORARY_PREFIX}{key}-{os.getpid()}") as temporary:
             save_tensors(tensors, temporary / "weights.safetensors")
-            commit_folder(temporary, self._folder / key, {"epoch": epoch, "steps": steps, "score": score})
+            facts = {"epoch": epoch, "steps": steps, "score": score, "history": history.document()}
+            commit_folder(temporary, self._folder / key, facts)
         self._evict()
 
     def _evict(self) -> None:

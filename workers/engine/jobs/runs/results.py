@@ -13,6 +13,7 @@ from app.contracts.specs.architectures import Architecture
 from app.contracts.wire.orders import TEMPORARY_PREFIX
 from workers.engine.common.files import commit_folder, save_tensors, temporary_folder, verified_manifest
 from workers.engine.evaluation.relation_report import RelationMeasurements
+from workers.engine.evaluation.warnings.history import History
 from workers.engine.jobs.runs.run import Run
 from workers.engine.models import Network, build
 
@@ -30,6 +31,8 @@ class TrainedModel:
     steps: int
     score: float | None
     cached: bool = False
+    history: History = field(default_factory=History)
+    """Its evaluations in training."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,13 @@ class FinishedRuns:
     def save(self, name: str, result: RunResult) -> None:
         """Write the result of a run, atomically."""
         models = {
-            learner: {"epoch": each.epoch, "steps": each.steps, "score": each.score, "cached": each.cached}
+            learner: {
+                "epoch": each.epoch,
+                "steps": each.steps,
+                "score": each.score,
+                "cached": each.cached,
+                "history": each.history.document(),
+            }
             for learner, each in result.models.items()
         }
         document = {"format": FORMAT, "models": models, **{name: getattr(result, name) for name in _FACTS}}
@@ -87,4 +96,5 @@ class FinishedRuns:
 def _restored(architecture: Architecture, weights: dict[str, Tensor], facts: dict[str, Any]) -> TrainedModel:
     network = build(architecture)
     network.load_state_dict(weights)
-    return TrainedModel(network, facts["epoch"], facts["steps"], facts["score"], facts["cached"])
+    history = History.of(facts.get("history"))
+    return TrainedModel(network, facts["epoch"], facts["steps"], facts["score"], facts["cached"], history)

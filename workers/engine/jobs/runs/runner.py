@@ -14,7 +14,10 @@ from workers.engine.common.environment import environment_fingerprint
 from workers.engine.common.files import read_document, write_document
 from workers.engine.common.memory import is_out_of_memory
 from workers.engine.common.stop import Stop
+from workers.engine.data.columns import Rows
+from workers.engine.evaluation.parties import BLOCK
 from workers.engine.evaluation.relation_report import RelationMeasurements
+from workers.engine.evaluation.warnings.history import History, label_losses
 from workers.engine.jobs.load import JobData
 from workers.engine.jobs.runs.cached_control import CachedControl, control_facts
 from workers.engine.jobs.runs.learners import make_learners, make_vectorised, warn_of_precision
@@ -26,6 +29,7 @@ from workers.engine.training.checkpoints.folder import Checkpoint, CheckpointFol
 from workers.engine.training.interface import Emit, Trainable
 from workers.engine.training.learner import Learner
 from workers.engine.training.loop import Loop
+from workers.engine.training.validation import training_metrics
 from workers.engine.training.vectorised import VectorisedLearners
 
 
@@ -118,7 +122,7 @@ class Runner:
 
     def _result(self, prepared: _Prepared) -> RunResult:
         loop, learners = prepared.loop, prepared.learners
-        models = {learner.name: _trained_model(learner, loop.schedule) for learner in learners}
+        models = {learner.name: _trained_model(learner, loop) for learner in learners}
         bit_exact = loop.facts["bit_exact"]
         if prepared.cached is not None:
             models["control"] = prepared.cached
@@ -238,6 +242,20 @@ def _measured(learners: Sequence[Learner]) -> RelationMeasurements | None:
     return observers[0].summary() if observers else None
 
 
-def _trained_model(learner: Learner, schedule: BatchSchedule) -> TrainedModel:
-    epoch = learner.finish(-(-learner.steps // schedule.batches))
-    return TrainedModel(learner.network, epoch, learner.steps, learner.best.score)
+def _trained_model(learner: Learner, loop: Loop) -> TrainedModel:
+    history = History(tuple(learner.evaluations), _training_losses(learner, loop))
+    epoch = learner.finish(-(-learner.steps // loop.schedule.batches))
+    return TrainedModel(learner.network, epoch, learner.steps, learner.best.score, history=history)
+
+
+def _training_losses(learner: Learner, loop: Loop) -> dict[str, float]:
+    """The losses on labels of at most BLOCK training rows, evenly spaced, after the last step; none where nothing was
+    validated, to which they are compared.
+    """
+    if not learner.evaluations:
+        return {}
+    rows = loop.schedule.rows
+    if len(rows) > BLOCK:
+        rows = rows[torch.arange(BLOCK) * len(rows) // BLOCK]
+    measured = training_metrics(learner, loop.inputs, Rows.on(loop.inputs.column.device, rows))
+    return label_losses(measured, {task.name: task.spec.kind for task in learner.tasks})
