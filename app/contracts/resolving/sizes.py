@@ -50,6 +50,6 @@ def warn_of_larger_student(
     if counts and all(counts) and student > teachers:
         findings.warn(
             "student_larger_than_teacher",
-            f"the student has {student:,} parameters, expected no more than the {teachers:,} of what teaches it: choose a "
-            "smaller student, or use the teacher itself",
+            f"the student has {student:,} parameters, expected no more than the {teachers:,} of what teaches it: "
+            "choose a smaller student, or use the teacher itself",
         )

@@ -22,7 +22,8 @@ LARGEST_PIXEL = 255.0
 
 
 def scales(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarning]:
-    """`unscaled_inputs` of each input, as networks read it, whose columns differ in size or whose numbers are far from 1.
+    """`unscaled_inputs` of each input, as networks read it, whose columns differ in size or whose numbers are not
+    of about 1.
 
     Standardised inputs and categories are left out; so are rows of length 1, such as embeddings, and numbers of
     categories, such as tokens. One-hot columns have numbers of size 1.
@@ -39,9 +40,8 @@ def scales(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarning]
         if found is not None:
             yield DataWarning(
                 code="unscaled_inputs",
-                message=f"input `{name}` reaches networks as numbers of {found}, expected columns of like size and "
-                "numbers of about 1, from which they learn several times better: leave `standardize` out, or set it to "
-                "true, or set `scale`",
+                message=f"input `{name}` reaches networks with {found}, expected columns of like size and numbers "
+                "of about 1, from which they learn better: leave `standardize` out, or set it to true, or set `scale`",
                 inputs=(name,),
             )
 
@@ -59,7 +59,7 @@ def unscaled(x: Tensor) -> str | None:
         return None
     apart = float(sizes.max() / np.median(sizes.numpy()))
     if apart > MOST_APART:
-        return f"different size: the largest column reaches {float(sizes.max()):.3g}, {apart:.3g} times the median one"
+        return f"columns that differ in size, the largest number {apart:.3g} times that of the median column"
     size = float(x.square().mean().sqrt())
     if size > MOST:
         return f"a root mean square of {size:.3g}"

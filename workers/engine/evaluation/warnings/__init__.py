@@ -1,1 +1,1 @@
-"""Criteria of the warnings about a training that has ended, as pure functions, and the warnings that follow from them."""
+"""Warnings about a training that has ended: their criteria, pure functions, and the messages."""

@@ -1,4 +1,6 @@
-"""The warnings about a training that has ended, each at most once in a job; `no_better_than_constant` once for a task."""
+"""The warnings about a training that has ended, each at most once in a job, but `no_better_than_constant` for each task
+at most once.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -82,9 +84,9 @@ def _no_better(task: str, parties: Mapping[str, Comparison]) -> Iterator[Warning
     answer = "the commonest answer" if first.metric == "accuracy" else "the mean of the training rows"
     figures = ", ".join(f"{found.party:.4g} of the {name}" for name, found in poor.items())
     message = (
-        f"on the test rows of `{task}` no better than {answer} for every row, with {first.metric} {first.constant:.4g}: "
-        f"expected a difference of two standard errors, found {figures}. Check labels and inputs, whether inputs are "
-        "standardised, and the learning rate"
+        f"on the test rows of `{task}` no better than {answer} for every row, with {first.metric} "
+        f"{first.constant:.4g}: expected a difference of two standard errors, found {figures}. Check labels and "
+        "inputs, whether inputs are standardised, and the learning rate"
     )
     yield WarningEvent(code="no_better_than_constant", message=message)
 
@@ -104,9 +106,9 @@ def _of_curves(ended: Ended) -> Iterator[WarningEvent]:
 def _still_improving(names: Sequence[str], curves: Mapping[str, Curve]) -> WarningEvent:
     gains = " and ".join(f"{late_gain(curves[name]):.1%}" for name in names)
     message = (
-        f"the validation loss was lowest at the end for {_listed(names)}: expected that it settles, found that the last "
-        f"quarter of the steps added {gains} of all that was learned. Train longer, by `steps` or `epochs` of `training`"
-        ' or by `"recipe": "best"`'
+        f"the validation loss of {_listed(names)} was lowest at the end: expected that it settles, found that the last "
+        f"quarter of the steps added {gains} of all that was learned. Train longer, by `steps` or `epochs`, or by "
+        '`"recipe": "best"`'
     )
     return WarningEvent(code="still_improving", message=message)
 
@@ -114,9 +116,9 @@ def _still_improving(names: Sequence[str], curves: Mapping[str, Curve]) -> Warni
 def _overfitting(names: Sequence[str], curves: Mapping[str, Curve]) -> WarningEvent:
     shares = " and ".join(f"{lost(curves[name]):.1%}" for name in names)
     message = (
-        f"the validation loss of {_listed(names)} rose while that on training rows fell: expected that it settles, found "
-        f"{shares} of what was learned lost again at the last step. Use fewer steps, more `weight_decay`, `views`, a "
-        "smaller network, or more rows, also without labels"
+        f"the validation loss of {_listed(names)} rose while that on training rows fell: expected that it settles, "
+        f"found {shares} of what was learned lost again at the last step. Use fewer steps, more `weight_decay`, "
+        "`views`, a smaller network, or more rows, also without labels"
     )
     return WarningEvent(code="overfitting", message=message)
 
@@ -171,7 +173,7 @@ def _weak_teachers(ended: Ended) -> Iterator[WarningEvent]:
         message = (
             f"what teaches {' and '.join(f'`{name}`' for name in weak)} is weaker on the validation rows than the "
             "control, which learned from labels alone: expected a stronger teacher, found a higher loss and a lower "
-            "score. Train the teacher longer or use a better one, or give its terms less weight, such as 0.2 beside 0.8 "
-            "for labels"
+            "score. Train the teacher longer or use a better one, or give its terms less weight, such as 0.2 beside "
+            "0.8 for labels"
         )
         yield WarningEvent(code="teacher_weaker_than_control", message=message)
