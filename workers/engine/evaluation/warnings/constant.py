@@ -7,8 +7,8 @@
 | value, vector | the mean of the training rows | mean squared error no lower, by two standard errors |
 
 Standard errors of losses are those of the difference of two parties on the same rows. On 412 runs the first fired on
-42 % of those on wine that had learned nothing and on no other. Where so few rows could not show a perfect party to be
-better, nothing is said.
+42 % of those on wine that had learned nothing and on no other. Nothing is said of fewer than LEAST_ROWS, nor where the
+rows could not show a perfect party to be better.
 
 A class that has more than half of the rows may be the right answer everywhere: a party whose scores still rank the
 classes is then left out, as are teachers in `teachers.sanity_check`.
@@ -27,6 +27,8 @@ from workers.engine.evaluation.warnings.row_losses import is_above_zero, row_los
 from workers.engine.losses.softmax import log_probabilities
 
 ERRORS = 2.0
+LEAST_ROWS = 20
+"""As for the warning `small_split`."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def compared(party: PartyOutputs, target: TargetColumn, rows: Tensor, train: Ten
         known = known & party.known
     places = known.nonzero().reshape(-1)
     labels = target.values[rows[places]]
-    if len(places) < 2:
+    if len(places) < LEAST_ROWS:
         return None
     party = party.at(places)
     match party.spec.kind:

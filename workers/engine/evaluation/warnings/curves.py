@@ -40,16 +40,13 @@ def is_still_improving(curve: Curve, *, ends_at_zero: bool) -> bool:
     return best >= 0.9 * curve[-1][0] and late_gain(curve) > limit
 
 
-def lost(curve: Curve) -> float:
-    """(last loss − min loss) / (1 − min loss): the share of what was learned that was lost again by the end."""
-    lowest = min((loss for _, loss in curve), default=1.0)
-    if len(curve) < LEAST_EVALUATIONS or lowest >= 1.0:
-        return 0.0
-    return (curve[-1][1] - lowest) / (1.0 - lowest)
-
-
 def is_overfitting(curve: Curve, train: float | None) -> bool:
-    """Whether more than LOST of what was learned is lost at the end, while the relative loss on training rows is below
-    FITTED times that on validation rows. A loss that rises on both is a diverging training instead.
+    """Whether last loss − min loss > LOST (1 − min loss), so that more of what was learned is lost again at the end,
+    and the relative loss on training rows is below FITTED times the last one. Where validation rows were never learned
+    the last loss is above 1. A loss that rises on training rows as well is a diverging training instead.
     """
-    return train is not None and lost(curve) > LOST and train < FITTED * curve[-1][1]
+    if train is None or len(curve) < LEAST_EVALUATIONS:
+        return False
+    lowest, last = min(loss for _, loss in curve), curve[-1][1]
+    limit = lowest + LOST * (1.0 - lowest) if lowest < 1.0 else 1.0
+    return last > limit and train < FITTED * last

@@ -17,7 +17,6 @@ from workers.engine.evaluation.warnings.curves import (
     is_overfitting,
     is_still_improving,
     late_gain,
-    lost,
 )
 from workers.engine.evaluation.warnings.history import History, constant_loss, relative
 from workers.engine.evaluation.warnings.selection import is_tied, is_too_small, row_accuracies, standard_error, tied
@@ -100,7 +99,7 @@ def _of_curves(ended: Ended) -> Iterator[WarningEvent]:
         yield _still_improving(improving, curves)
     overfitted = [name for name, curve in curves.items() if is_overfitting(curve, trained[name])]
     if overfitted:
-        yield _overfitting(overfitted, curves)
+        yield _overfitting(overfitted, curves, trained)
 
 
 def _still_improving(names: Sequence[str], curves: Mapping[str, Curve]) -> WarningEvent:
@@ -113,12 +112,16 @@ def _still_improving(names: Sequence[str], curves: Mapping[str, Curve]) -> Warni
     return WarningEvent(code="still_improving", message=message)
 
 
-def _overfitting(names: Sequence[str], curves: Mapping[str, Curve]) -> WarningEvent:
-    shares = " and ".join(f"{lost(curves[name]):.1%}" for name in names)
+def _overfitting(
+    names: Sequence[str], curves: Mapping[str, Curve], trained: Mapping[str, float | None]
+) -> WarningEvent:
+    name = names[0]
+    lowest, last = min(loss for _, loss in curves[name]), curves[name][-1][1]
     message = (
-        f"the validation loss of {_listed(names)} rose while that on training rows fell: expected that it settles, "
-        f"found {shares} of what was learned lost again at the last step. Use fewer steps, more `weight_decay`, "
-        "`views`, a smaller network, or more rows, also without labels"
+        f"training rows were learned by heart by {_listed(names)}: expected that the validation loss settles, found "
+        f"for the {name} {last:.2f} of that of a constant answer at the last step, {lowest:.2f} before and "
+        f"{trained[name]:.2f} on training rows. Use fewer steps, more `weight_decay`, `views`, a smaller network, or "
+        "more rows, also without labels"
     )
     return WarningEvent(code="overfitting", message=message)
 
