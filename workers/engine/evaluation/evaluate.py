@@ -61,7 +61,7 @@ def evaluate(
     evaluation = _measure(tasks, test)
     for task in tasks:
         if test is not None and task.target is not None:
-            evaluation.constants[task.name] = _constants(task, test, task.target, splits["train"])
+            evaluation.constants[task.name] = _constants(task, test, task.target, splits.get("train", test.rows[:0]))
     return evaluation
 
 
