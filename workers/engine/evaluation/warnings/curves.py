@@ -13,7 +13,7 @@ STILL = 0.005
 """Fires on 40 % of runs with too few steps and on 1 % of the others, with a rate that ends at 0."""
 STILL_AT_CONSTANT_RATE = 0.02
 """Fires on 85 % of runs with too few steps and on 5 % of the others; below it noise of the last steps does."""
-LOST = 0.1
+LOST = 0.2
 FITTED = 0.5
 
 
