@@ -71,7 +71,7 @@ def _ended(trained: Trained, tasks: list[EvaluatedTask], evaluation: Evaluation)
             if model is not None
         ],
         splits=trained.data.dataset.splits,
-        ends_at_zero=factor(training.schedule, 1.0) <= _NEARLY_ZERO,
+        ends_at_zero=training.early_stopping is None and factor(training.schedule, 1.0) <= _NEARLY_ZERO,
         by_score=training.select_by not in ("loss", "last"),
         constants=evaluation.constants,
     )

@@ -40,7 +40,7 @@ class Ended:
     learners: Sequence[Learned]
     splits: Mapping[SplitName, Tensor]
     ends_at_zero: bool
-    """Whether the learning rate ends at 0."""
+    """Whether the learning rate ends at 0, and is not stopped before."""
     by_score: bool
     """Whether the weights were chosen by a metric."""
     constants: Mapping[str, Mapping[str, Comparison]] = field(default_factory=dict)
