@@ -16,6 +16,7 @@ classes is then left out, as are teachers in `teachers.sanity_check`.
 
 from dataclasses import dataclass
 from math import sqrt
+from typing import assert_never
 
 import torch
 from torch import Tensor
@@ -58,9 +59,11 @@ def compared(party: PartyOutputs, target: TargetColumn, rows: Tensor, train: Ten
             return _of_classes(party, labels)
         case "multilabel":
             return _of_labels(party, labels)
-        case _:
+        case "value" | "vector":
             learned = target.values[train[target.labelled[train]]]
             return _of_numbers(party, labels, learned)
+        case _:
+            assert_never(party.spec.kind)
 
 
 def highest_of_chance(share: float, rows: int) -> float:
