@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.contracts.resolving.resolve import resolve
-from app.contracts.resources.facts import DatasetFacts, InputFacts, TargetFacts
+from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts, TargetFacts
 from app.contracts.resources.manifests import ClassOutput
 from app.contracts.specs.jobs import JOB_SPEC, DistillJob, MultitaskJob, TrainJob
 from tests.contracts.resolving.test_resolve import DISTILL, DS, TEACHER, TRAIN, dataset, resolved, teacher, warned
@@ -78,7 +78,9 @@ def test_a_student_with_more_parameters_than_all_of_its_teachers_is_told(
     counts: tuple[int | None, ...], told: bool
 ) -> None:
     ids = [TEACHER, OTHER][: len(counts)]
-    models = {each: teacher().model_copy(update={"parameters": n}) for each, n in zip(ids, counts, strict=True)}
+    models: dict[str, ModelFacts | None] = {
+        each: teacher().model_copy(update={"parameters": n}) for each, n in zip(ids, counts, strict=True)
+    }
     found = resolved({**DISTILL, "teachers": [{"model": each} for each in ids]}, DATA, models)
     assert isinstance(found.spec, DistillJob)
     assert not found.problems

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.engine.evaluation.cases import target_of
+from workers.engine.evaluation.metrics.task_metrics import Metrics
 from workers.engine.evaluation.warnings.curves import is_overfitting, is_still_improving, late_gain
 from workers.engine.evaluation.warnings.history import History, Point, constant_loss, label_losses, relative
 
@@ -83,7 +84,12 @@ def test_a_history_is_the_same_after_a_file() -> None:
 
 
 def test_the_loss_on_labels_is_nll_or_the_squared_error() -> None:
-    metrics = {"c": {"nll": 0.5, "accuracy": 0.1}, "l": {"nll": 0.2}, "v": {"rmse": 3.0}, "n": {"nll": None}}
+    metrics: dict[str, Metrics] = {
+        "c": {"nll": 0.5, "accuracy": 0.1},
+        "l": {"nll": 0.2},
+        "v": {"rmse": 3.0},
+        "n": {"nll": None},
+    }
     found = label_losses(metrics, {"c": "class", "l": "multilabel", "v": "value", "n": "class"})
     assert found == {"c": 0.5, "l": 0.2, "v": 9.0}
 
