@@ -1,6 +1,7 @@
 """Settings that neither recipe nor inspection chooses: short and plain runs of tests that are about something else."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from app.contracts.specs.training import TrainingSettings, TrainingSpec
@@ -14,6 +15,26 @@ PLAIN: dict[str, Any] = {
     "clip_norm": 0.0,
     "evaluate_every": 1,
 }
+
+
+OF_SHORT_RUNS = frozenset(
+    {
+        "few_steps",
+        "no_better_than_constant",
+        "overfitting",
+        "still_improving",
+        "student_larger_than_teacher",
+        "teacher_weaker_than_control",
+        "unscaled_inputs",
+        "validation_too_small",
+    }
+)
+"""Warnings that short runs on few raw rows deserve, whatever they are about; `tests/engine/jobs/test_warnings.py`."""
+
+
+def others(codes: Iterable[str]) -> list[str]:
+    """The codes without OF_SHORT_RUNS."""
+    return [code for code in codes if code not in OF_SHORT_RUNS]
 
 
 def plain_training(**changes: Any) -> dict[str, Any]:

@@ -322,7 +322,11 @@ class Report(Answer):
     export: dict[str, OnnxCheck] = Field(
         default_factory=dict, description="Comparison of the exported file with torch, by format."
     )
-    warnings: tuple[dict[str, str], ...] = Field(default=(), description="Each with a stable `code` and a `message`.")
+    warnings: tuple[dict[str, str], ...] = Field(
+        default=(),
+        description="Each with a stable `code` and a `message`: those of the dry run, and what training and evaluation "
+        "showed, such as `still_improving`, `no_better_than_constant` or `validation_too_small`.",
+    )
     chosen: dict[str, Chosen] = Field(
         default_factory=dict,
         description="What the recipe chose for fields that were left out, by JSON pointer to the field in `spec`.",

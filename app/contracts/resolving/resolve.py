@@ -38,6 +38,7 @@ from app.contracts.resolving.multitask.baselines import with_baselines
 from app.contracts.resolving.multitask.relations import check_fit, check_relation, trunks_are_open, with_trunks
 from app.contracts.resolving.multitask.sharing import with_own_layers
 from app.contracts.resolving.recipe.training import Subject, with_recipe
+from app.contracts.resolving.sizes import warn_of_few_steps, warn_of_larger_student
 from app.contracts.resolving.students.inits import check_init
 from app.contracts.resolving.students.students import fitted
 from app.contracts.resolving.supervision import check_selection, supervised_tasks, supervised_training
@@ -114,7 +115,7 @@ def _resolve_training(
     else:
         spec = _filled(spec, dataset, models, findings)
         check_row_weights(spec, dataset, findings)
-        spec = _with_recipe(spec, dataset, findings)
+        spec = _with_recipe(spec, dataset, models, findings)
     if isinstance(spec, MultitaskJob):
         check_balancing(spec, findings)
     _check_distillations(spec, findings)
@@ -167,7 +168,7 @@ def _preflight(spec: PreflightJob, found: Resolution) -> Resolution:
     return replace(found, spec=spec.model_copy(update={"job": found.spec}), problems=problems, chosen=chosen)
 
 
-def _with_recipe(spec: AnyTrainingJob, dataset: DatasetFacts, findings: Findings) -> AnyTrainingJob:
+def _with_recipe(spec: AnyTrainingJob, dataset: DatasetFacts, models: Models, findings: Findings) -> AnyTrainingJob:
     """The job with its training settings chosen, once its network is known."""
     network = spec.network
     if network.input_shape is None or network.outputs is None or findings.problems:
@@ -177,7 +178,11 @@ def _with_recipe(spec: AnyTrainingJob, dataset: DatasetFacts, findings: Findings
     has_teachers = any(True for _ in spec.teacher_refs())
     subject = Subject(architecture_of(network), dataset.splits.get("train", 0), is_alone=not has_teachers)
     training = with_recipe(spec.training, subject, findings)
-    _check_warmup(training, -(-subject.rows // (training.batch_size or 1)), findings)
+    batches = -(-subject.rows // (training.batch_size or 1))
+    _check_warmup(training, batches, findings)
+    if isinstance(spec, TrainJob) or spec.student.init is None:
+        warn_of_few_steps(spec.training, batches, findings)
+    warn_of_larger_student(spec, subject.network, dataset, models, findings)
     return spec.model_copy(update={"training": training})
 
 

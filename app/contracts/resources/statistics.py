@@ -61,3 +61,6 @@ class DataWarning(Answer):
     targets: tuple[str, ...] = Field(
         default=(), description="The targets that it concerns; empty where it concerns all, such as the input."
     )
+    inputs: tuple[str, ...] = Field(
+        default=(), description="The inputs that it concerns, where only networks that read them are concerned."
+    )

@@ -27,7 +27,7 @@ def dataset(**targets: TargetFacts) -> DatasetFacts:
 
 def teacher(size: int = 10, shape: tuple[int, ...] = (64,), **spec: Any) -> ModelFacts:
     output = OutputFacts(spec=ClassOutput(kind="class", **spec), size=size)
-    return ModelFacts(architecture=None, input_shape=shape, inputs={}, outputs={"digit": output}, parameters=1000)
+    return ModelFacts(architecture=None, input_shape=shape, inputs={}, outputs={"digit": output}, parameters=100_000)
 
 
 def resolved(

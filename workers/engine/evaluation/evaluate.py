@@ -11,6 +11,7 @@ from torch import Tensor
 
 from app.contracts.reports.report import Fidelity, Verdict
 from app.contracts.resources.manifests import OutputSpec, SplitName, ValueOutput, VectorOutput
+from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.fidelity import fidelity
 from workers.engine.evaluation.metrics.labels import reason_unmeasured
 from workers.engine.evaluation.metrics.outputs import PartyOutputs, mean_outputs, predicted_numbers
@@ -19,6 +20,7 @@ from workers.engine.evaluation.parties import BLOCK, EvaluatedTask, Outputs
 from workers.engine.evaluation.predictions import PredictionsFiles
 from workers.engine.evaluation.verdict.judge import not_applicable
 from workers.engine.evaluation.verdict.repeats import verdict_over_repeats
+from workers.engine.evaluation.warnings.constant import Comparison, compared
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Evaluation:
     fidelity: dict[str, Fidelity] = field(default_factory=dict)
     verdict: dict[str, Verdict] = field(default_factory=dict)
     not_measured: dict[str, str] = field(default_factory=dict)
+    constants: dict[str, dict[str, Comparison]] = field(default_factory=dict)
+    """Each party against a constant answer, by task and party; for warnings."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,12 @@ def evaluate(
             predictions.append(split, block.rows, _predictions(tasks, block, each_teacher=split == "test"))
             if split == "test":
                 test_blocks.append(block)
-    return _measure(tasks, _concatenate(test_blocks) if test_blocks else None)
+    test = _concatenate(test_blocks) if test_blocks else None
+    evaluation = _measure(tasks, test)
+    for task in tasks:
+        if test is not None and task.target is not None:
+            evaluation.constants[task.name] = _constants(task, test, task.target, splits.get("train", test.rows[:0]))
+    return evaluation
 
 
 ByTask = dict[str, Tensor]
@@ -206,6 +215,16 @@ def _measure_quality(task: EvaluatedTask, test: _Block, evaluation: Evaluation) 
         evaluation.baselines[name] = task_metrics(test.baselines[name], task.spec, target, test.rows)
     teachers = _teacher_outputs(task, test)
     evaluation.teachers[name] = tuple(party_metrics(each, target, test.rows) for each in teachers)
+
+
+def _constants(task: EvaluatedTask, test: _Block, target: TargetColumn, train: Tensor) -> dict[str, Comparison]:
+    parties = {"student": PartyOutputs(test.student[task.name], task.spec)}
+    if test.control is not None:
+        parties["control"] = PartyOutputs(test.control[task.name], task.spec)
+    if task.teachers:
+        parties["teacher"] = _mean_teacher(task, test)
+    found = {name: compared(party, target, test.rows, train) for name, party in parties.items()}
+    return {name: each for name, each in found.items() if each is not None}
 
 
 def _verdict(task: EvaluatedTask, test: _Block | None, evaluation: Evaluation) -> Verdict:

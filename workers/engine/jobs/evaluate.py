@@ -17,15 +17,19 @@ from workers.engine.evaluation.predictions import PredictionsFiles
 from workers.engine.evaluation.report import Cost, TeacherPart
 from workers.engine.evaluation.verdict.by_seed import figures_by_seed
 from workers.engine.evaluation.verdict.negative_transfer import negative_transfer
+from workers.engine.evaluation.warnings.found import Ended, Learned, warnings_of
 from workers.engine.jobs.baselines.comparing import compare, outputs_of_baselines
 from workers.engine.jobs.job import Job
 from workers.engine.jobs.test_analysis import TestAnalysis, analyse_test_rows, not_corruptible
 from workers.engine.jobs.trained import Trained
 from workers.engine.tasks.build import BuiltTask
 from workers.engine.teachers.teacher import Teacher
+from workers.engine.training.lr_schedules import factor
 
 _EXAMPLES = 64
 """Number of rows on which latency is measured."""
+_NEARLY_ZERO = 0.01
+"""Last learning rate, as a share of the highest, up to which a schedule ends at 0."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,27 @@ def evaluate_trained(trained: Trained) -> Evaluated:
     reason = not_corruptible(trained)
     if reason is not None:
         evaluation.not_measured["robustness"] = reason
+    for warning in warnings_of(_ended(trained, tasks, evaluation)):
+        trained.job.emit(warning)
     teachers, cost = _teacher_parts(trained), _student_cost(trained)
     return Evaluated(tasks, evaluation, predictions, analysis, baselines, seeds, teachers, cost)
+
+
+def _ended(trained: Trained, tasks: list[EvaluatedTask], evaluation: Evaluation) -> Ended:
+    training = trained.run_spec.training
+    models = {"student": trained.student, "control": trained.control}
+    return Ended(
+        tasks=tasks,
+        learners=[
+            Learned(name, model.history, trained.outputs_of(model))
+            for name, model in models.items()
+            if model is not None
+        ],
+        splits=trained.data.dataset.splits,
+        ends_at_zero=training.early_stopping is None and factor(training.schedule, 1.0) <= _NEARLY_ZERO,
+        by_score=training.select_by not in ("loss", "last"),
+        constants=evaluation.constants,
+    )
 
 
 def outputs_folder(job: Job) -> Path:

@@ -15,6 +15,7 @@ from workers.engine.balancing import Balancer, Losses, Parameters, Shared
 from workers.engine.common.seeds import seed_step
 from workers.engine.data.columns import Rows
 from workers.engine.data.inputs import Inputs
+from workers.engine.evaluation.warnings.history import Point, label_losses, points_document, points_of
 from workers.engine.models import Network
 from workers.engine.models.taps import Taps
 from workers.engine.tasks.task import Task
@@ -92,6 +93,8 @@ class Learner:
         self.tasks = tuple(tasks)
         self.balancer = balancer
         self.best = BestSoFar()
+        self.evaluations: list[Point] = []
+        """The evaluations on the validation split so far."""
         self.steps = 0
         """Optimizer steps taken."""
         self.stopped = False
@@ -237,6 +240,8 @@ class Learner:
         result = validate(self, inputs, validation, ranking=self._training.select_by == "auroc")
         score = result.score(self.tasks, self._training)
         points = result.points(self.prefix, step, epoch)
+        losses = label_losses(result.metrics, {task.name: task.spec.kind for task in self.tasks})
+        self.evaluations.append(Point(self.steps, score if score is not None and isfinite(score) else None, losses))
         if self.plateau is not None:
             series = f"{self.prefix}train/learning_rate"
             points.append(MetricPoint(series=series, step=step, epoch=epoch, value=self._rate(step - 1)))
@@ -285,6 +290,7 @@ class Learner:
         )
         plateau = {"plateau": self.plateau.state()} if self.plateau is not None else {}
         state = {"best": self.best.state(), "steps": self.steps, "stopped": self.stopped, "filled": filled}
+        state["evaluations"] = points_document(self.evaluations)
         return tensors, {**state, **plateau}
 
     def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -300,6 +306,7 @@ class Learner:
         weights = {name: value.to(device) for name, value in with_prefix("best", state_tensors).items()}
         self.best = BestSoFar.of(state["best"], weights)
         self.steps, self.stopped = state["steps"], state["stopped"]
+        self.evaluations = points_of(state.get("evaluations", ()))
         if self.plateau is not None:
             self.plateau.load(state["plateau"])
 

@@ -84,15 +84,27 @@ def validate(learner: NetworkLearner, inputs: Inputs, rows: Rows, *, ranking: bo
     with evaluating(learner.network):
         blocks = [(part, learner.predict(inputs.take(part))) for part in rows.split(BLOCK)]
         loss = _loss(learner, blocks, rows)
+    return Validation(loss, _metrics(learner, blocks, rows, ranking=ranking))
+
+
+def training_metrics(learner: NetworkLearner, inputs: Inputs, rows: Rows) -> dict[str, Metrics]:
+    """Metrics by task on some training rows, as they are without augmentation, in evaluation mode."""
+    with evaluating(learner.network):
+        blocks = [(part, learner.predict(inputs.take(part))) for part in rows.split(BLOCK)]
+    return _metrics(learner, blocks, rows, ranking=False)
+
+
+def _metrics(
+    learner: NetworkLearner, blocks: Sequence[tuple[Rows, StepOutputs]], rows: Rows, *, ranking: bool
+) -> dict[str, Metrics]:
     outputs = {
         task.name: torch.cat([block.outputs[task.name] for _, block in blocks]).float() for task in learner.tasks
     }
-    metrics = {
+    return {
         task.name: task_metrics(outputs[task.name].cpu(), task.spec, task.target, rows.host, ranking=ranking)
         for task in learner.tasks
         if task.target is not None
     }
-    return Validation(loss, metrics)
 
 
 def _loss(learner: NetworkLearner, blocks: Sequence[tuple[Rows, StepOutputs]], rows: Rows) -> float | None:

@@ -11,11 +11,12 @@ from app.contracts.specs.jobs import AnyTrainingJob, DatasetRef, DistillJob, Mul
 def repeat_warnings(spec: AnyTrainingJob, datasets: Mapping[str, DatasetFacts | None], findings: Findings) -> None:
     """Add the warnings of the datasets about inputs and about the targets and teacher columns that the job uses."""
     refs = spec.dataset_refs()
-    used = _targets(spec)
+    used, read = _targets(spec), spec.network.inputs
     for ref in refs:
         facts = datasets.get(ref.dataset)
         for warning in facts.warnings if facts is not None else ():
-            if not warning.targets or used.intersection(warning.targets):
+            of_inputs = not warning.inputs or read is None or bool(set(read).intersection(warning.inputs))
+            if of_inputs and (not warning.targets or used.intersection(warning.targets)):
                 place = f"dataset {ref.dataset}: " if len(refs) > 1 else ""
                 findings.warn(warning.code, f"{place}{warning.message}")
     _same_files(refs, datasets, findings)

@@ -46,6 +46,15 @@ def test_a_dry_run_repeats_the_warnings_that_concern_the_job(spec: dict[str, Any
     assert codes({**data, **spec}, DATA) == expected
 
 
+@pytest.mark.parametrize(("inputs", "told"), [(None, True), (["x"], True), (["x", "z"], True), (["z"], False)])
+def test_a_warning_about_an_input_is_for_networks_that_read_it(inputs: list[str] | None, told: bool) -> None:
+    about = DataWarning(code=INPUT, message="five", inputs=("x",))
+    (x,) = DATA.inputs.values()
+    data = DATA.model_copy(update={"warnings": (about,), "inputs": {"x": x, "z": x}})
+    spec = {"kind": "train", "dataset": A, "target": "digit", "model": MLP | ({"inputs": inputs} if inputs else {})}
+    assert codes(spec, data) == ([INPUT] if told else [])
+
+
 def test_of_several_datasets_the_one_is_named() -> None:
     spec = {"kind": "train", "datasets": [{"dataset": A}, {"dataset": B}], "target": "digit", "model": MLP}
     found = resolved(spec, FACTS, FACTS.model_copy(update={"warnings": WARNINGS[:1]}))

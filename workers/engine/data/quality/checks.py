@@ -13,6 +13,7 @@ from workers.engine.data.quality.duplicates import duplicates
 from workers.engine.data.quality.offsets import offsets
 from workers.engine.data.quality.predictors import predictors
 from workers.engine.data.quality.row_weights import row_weights
+from workers.engine.data.quality.scales import scales
 from workers.engine.data.quality.sentinels import sentinels
 from workers.engine.data.quality.split_sizes import split_sizes
 
@@ -26,6 +27,7 @@ CHECKS: tuple[Check, ...] = (
     row_weights,
     sentinels,
     offsets,
+    scales,
     duplicates,
     predictors,
 )

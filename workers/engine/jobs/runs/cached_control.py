@@ -50,11 +50,12 @@ class CachedControl:
             self._own.store(self._own_key, stored)
         network = build(architecture)
         network.load_state_dict(stored.weights)
-        return TrainedModel(network.to(device), stored.epoch, stored.steps, stored.score, stored.loss, cached=True)
+        facts = stored.epoch, stored.steps, stored.score, stored.loss
+        return TrainedModel(network.to(device), *facts, cached=True, history=stored.history)
 
     def share(self, control: TrainedModel) -> None:
         """Store a control that this job trained in the shared cache."""
-        facts = control.epoch, control.steps, control.score, control.loss
+        facts = control.epoch, control.steps, control.score, control.loss, control.history
         self._shared.try_store(self._key, StoredControl(control.network.state_dict(), *facts))
 
 

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from app.contracts.wire.orders import TEMPORARY_PREFIX
 from workers.engine.common.files import commit_folder, save_tensors, temporary_folder, verified_manifest
+from workers.engine.evaluation.warnings.history import History
 
 MAX_ENTRIES = 256
 STALE_SECONDS = 3600.0
 """Age from which a temporary folder is stale: writing an entry takes far less than a second."""
+_NO_HISTORY = History()
 _log = logging.getLogger("stillhouse.worker")
 
 
@@ -30,6 +32,8 @@ class StoredControl:
     steps: int
     score: float | None = None
     loss: float | None = None
+    history: History = _NO_HISTORY
+    """Its evaluations in training."""
 
 
 class ControlCache:
@@ -51,7 +55,9 @@ class ControlCache:
             weights = load_file(folder / "weights.safetensors")
         except OSError:  # removed by another process meanwhile, or unreadable
             return None
-        return StoredControl(weights, manifest["epoch"], manifest["steps"], manifest["score"], manifest.get("loss"))
+        history = History.of(manifest.get("history"))
+        facts = manifest["epoch"], manifest["steps"], manifest["score"], manifest.get("loss")
+        return StoredControl(weights, *facts, history)
 
     def try_store(self, key: str, control: StoredControl) -> bool:
         """`store`, but a failure is only logged: the next job then trains its control. Returns whether it succeeded."""
@@ -68,6 +74,7 @@ class ControlCache:
         facts = {name: getattr(control, name) for name in ("epoch", "steps", "score", "loss")}
         with temporary_folder(self._folder / f"{TEMPORARY_PREFIX}{key}-{os.getpid()}") as temporary:
             save_tensors(tensors, temporary / "weights.safetensors")
+            facts["history"] = control.history.document()
             commit_folder(temporary, self._folder / key, facts)
         self._evict()
 

@@ -6,8 +6,11 @@ from math import isfinite
 import torch
 
 from app.contracts.specs.balancing import FixedBalancing
+from workers.engine.data.columns import Rows
+from workers.engine.data.inputs import Inputs
+from workers.engine.evaluation.warnings.history import History
 from workers.engine.jobs.runs.learners import initial_network
-from workers.engine.jobs.runs.results import RunResult, TrainedModel
+from workers.engine.jobs.runs.results import RunResult, TrainedModel, measured_rows
 from workers.engine.jobs.runs.run import Run
 from workers.engine.models import build
 from workers.engine.tasks.task import Task
@@ -50,16 +53,19 @@ def _common_task(runs: Sequence[Run]) -> Task | None:
 
 
 def trained_models(
-    learners: Seeds, runs: Sequence[Run], schedule: MemberBatches, device: torch.device
+    learners: Seeds, runs: Sequence[Run], schedule: MemberBatches, inputs: Inputs
 ) -> dict[str, TrainedModel]:
     """The selected models of a population that has finished, by their place in it."""
-    models = {}
+    models, device = {}, inputs.column.device
+    rows = Rows.on(device, measured_rows(schedule))
+    train = learners.losses_on_labels(inputs, rows) if len(schedule.validation) else [{}] * len(runs)
     for k, (run, best) in enumerate(zip(runs, learners.best, strict=True)):
         network = build(run.run_spec.architecture)
         weights, epoch = learners.selected(k, schedule.epochs)
         network.load_state_dict(weights)
         loss = best.loss if best.score is not None and isfinite(best.loss) else None
-        models[str(k)] = TrainedModel(network.to(device), epoch, schedule.steps, best.score, loss=loss)
+        history = History(tuple(learners.evaluations[k]), train[k])
+        models[str(k)] = TrainedModel(network.to(device), epoch, schedule.steps, best.score, loss, history=history)
     return models
 
 

@@ -14,9 +14,12 @@ from torch import Tensor
 from app.contracts.specs.architectures import Architecture
 from app.contracts.wire.orders import TEMPORARY_PREFIX
 from workers.engine.common.files import commit_folder, save_tensors, temporary_folder, verified_manifest
+from workers.engine.evaluation.parties import BLOCK
 from workers.engine.evaluation.relation_report import RelationMeasurements
+from workers.engine.evaluation.warnings.history import History
 from workers.engine.jobs.runs.run import Run
 from workers.engine.models import Network, build
+from workers.engine.training.batches import BatchSchedule
 
 FORMAT = 2
 """Version of `result.json`; runs with a result of another version are trained again."""
@@ -34,6 +37,8 @@ class TrainedModel:
     score: float | None
     loss: float | None = None
     cached: bool = False
+    history: History = field(default_factory=History)
+    """Its evaluations in training."""
 
 
 def best_by_validation(models: Sequence[TrainedModel]) -> int:
@@ -46,6 +51,12 @@ def best_by_validation(models: Sequence[TrainedModel]) -> int:
         return (-inf if score is None else score, -inf if loss is None else -loss)
 
     return max(range(len(models)), key=rank)
+
+
+def measured_rows(schedule: BatchSchedule) -> Tensor:
+    """At most BLOCK of the training rows, evenly spaced, for the losses after the last step."""
+    rows = schedule.rows
+    return rows if len(rows) <= BLOCK else rows[torch.arange(BLOCK) * len(rows) // BLOCK]
 
 
 @dataclass(frozen=True)
@@ -87,7 +98,10 @@ class FinishedRuns:
 
     def save(self, name: str, result: RunResult) -> None:
         """Write the result of a run, atomically."""
-        models = {learner: {name: getattr(each, name) for name in _OF_MODEL} for learner, each in result.models.items()}
+        models = {
+            learner: {name: getattr(each, name) for name in _OF_MODEL} | {"history": each.history.document()}
+            for learner, each in result.models.items()
+        }
         document = {"format": FORMAT, "models": models, **{name: getattr(result, name) for name in _FACTS}}
         with temporary_folder(self._folder / f"{TEMPORARY_PREFIX}{name}") as temporary:
             for learner, model in result.models.items():
@@ -101,4 +115,4 @@ def _restored(architecture: Architecture, weights: dict[str, Tensor], facts: dic
     network = build(architecture)
     network.load_state_dict(weights)
     known: dict[str, Any] = {name: facts[name] for name in _OF_MODEL if name in facts}
-    return TrainedModel(network, **known)
+    return TrainedModel(network, **known, history=History.of(facts.get("history")))

@@ -15,13 +15,15 @@ from workers.engine.common.environment import environment_fingerprint
 from workers.engine.common.files import read_document, write_document
 from workers.engine.common.memory import is_out_of_memory
 from workers.engine.common.stop import Stop
+from workers.engine.data.columns import Rows
 from workers.engine.evaluation.relation_report import RelationMeasurements
+from workers.engine.evaluation.warnings.history import History, label_losses
 from workers.engine.jobs.load import JobData
 from workers.engine.jobs.runs.cached_control import CachedControl, control_facts
 from workers.engine.jobs.runs.learners import make_candidates, make_learners, warn_of_precision
 from workers.engine.jobs.runs.out_of_memory import OutOfMemoryPolicy
 from workers.engine.jobs.runs.population import by_run, make_population, trained_models
-from workers.engine.jobs.runs.results import FinishedRuns, RunResult, TrainedModel
+from workers.engine.jobs.runs.results import FinishedRuns, RunResult, TrainedModel, measured_rows
 from workers.engine.jobs.runs.run import Run
 from workers.engine.jobs.runs.scoring import Scored, Scoring
 from workers.engine.training.batches import BatchSchedule
@@ -29,6 +31,7 @@ from workers.engine.training.checkpoints.folder import Checkpoint, CheckpointFol
 from workers.engine.training.interface import Emit, Trainable
 from workers.engine.training.learner import Learner
 from workers.engine.training.loop import Loop
+from workers.engine.training.validation import training_metrics
 from workers.engine.training.vectorised.batches import MemberBatches
 from workers.engine.training.vectorised.candidates import Candidates
 from workers.engine.training.vectorised.learners import VectorisedLearners
@@ -124,7 +127,7 @@ class Runner:
 
     def _result(self, prepared: _Prepared) -> RunResult:
         loop, learners = prepared.loop, prepared.learners
-        models = {learner.name: _trained_model(learner, loop.schedule) for learner in learners}
+        models = {learner.name: _trained_model(learner, loop) for learner in learners}
         bit_exact = loop.facts["bit_exact"]
         if prepared.cached is not None:
             models["control"] = prepared.cached
@@ -204,7 +207,7 @@ class Runner:
         loop = self._vectorised_loop(replace(runs[0], name=name), learners, schedule, folder, len(runs))
         if not self._run_within_memory(loop):
             return None
-        models = trained_models(learners, runs, schedule, self.device)
+        models = trained_models(learners, runs, schedule, self.data.inputs)
         bit_exact = loop.facts["bit_exact"]
         for run, model in zip(runs, models.values(), strict=True):
             if run.control and bit_exact:
@@ -323,7 +326,19 @@ def _measured(learners: Sequence[Learner]) -> RelationMeasurements | None:
     return observers[0].summary() if observers else None
 
 
-def _trained_model(learner: Learner, schedule: BatchSchedule) -> TrainedModel:
-    epoch = learner.finish(-(-learner.steps // schedule.batches))
+def _trained_model(learner: Learner, loop: Loop) -> TrainedModel:
+    history = History(tuple(learner.evaluations), _training_losses(learner, loop))
+    epoch = learner.finish(-(-learner.steps // loop.schedule.batches))
     loss = learner.best.loss if isfinite(learner.best.loss) else None
-    return TrainedModel(learner.network, epoch, learner.steps, learner.best.score, loss)
+    return TrainedModel(learner.network, epoch, learner.steps, learner.best.score, loss, history=history)
+
+
+def _training_losses(learner: Learner, loop: Loop) -> dict[str, float]:
+    """The losses on labels of at most BLOCK training rows, evenly spaced, after the last step; none where nothing was
+    validated, to which they are compared.
+    """
+    if not learner.evaluations:
+        return {}
+    rows = Rows.on(loop.inputs.column.device, measured_rows(loop.schedule))
+    measured = training_metrics(learner, loop.inputs, rows)
+    return label_losses(measured, {task.name: task.spec.kind for task in learner.tasks})

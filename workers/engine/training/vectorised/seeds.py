@@ -5,6 +5,7 @@ own epoch, by the rule of a single learner.
 """
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from workers.engine.data.columns import Rows
 from workers.engine.data.inputs import Inputs
 from workers.engine.evaluation.metrics.task_metrics import task_metrics
 from workers.engine.evaluation.parties import BLOCK
+from workers.engine.evaluation.warnings.history import Point, label_losses, points_document, points_of
 from workers.engine.losses.term import Term, TermInputs
 from workers.engine.models import Network
 from workers.engine.tasks.task import Task
@@ -50,6 +52,8 @@ class Seeds(VectorisedLearners):
         self._best_weights: dict[str, Tensor] = {}
         self.best = [BestSoFar() for _ in networks]
         """The best validation score of each member so far; their weights are stacked beside it."""
+        self.evaluations: list[list[Point]] = [[] for _ in networks]
+        self._kinds = {task.name: task.spec.kind}
 
     def counts(self, batches: Sequence[Tensor]) -> list[Counts]:
         """For each batch, the counts of each member's terms: a member is to the loop what a task is."""
@@ -90,6 +94,8 @@ class Seeds(VectorisedLearners):
         for k, result in enumerate(self._validate(inputs, validation)):
             score = result.score([self._task], self._training)
             points += result.points(self._prefixes[k], step, epoch)
+            finite = score if score is not None and isfinite(score) else None
+            self.evaluations[k].append(Point(step, finite, label_losses(result.metrics, self._kinds)))
             if score is not None and self.best[k].record(score, result.loss, epoch):
                 better.append(k)
         if better and self._training.select_by != "last":
@@ -122,6 +128,10 @@ class Seeds(VectorisedLearners):
             for k in members:
                 self._best_weights[name][k].copy_(value[k].detach())
 
+    def losses_on_labels(self, inputs: Inputs, rows: Rows) -> list[dict[str, float]]:
+        """The losses on the labels of some rows of each member, by task, with its latest weights."""
+        return [label_losses(result.metrics, self._kinds) for result in self._validate(inputs, rows)]
+
     def selected(self, k: int, last_epoch: int) -> tuple[dict[str, Tensor], int]:
         """(the weights of member k at its best epoch, that epoch); those of the last where none was selected."""
         chosen = bool(self._best_weights) and self.best[k].score is not None
@@ -131,11 +141,13 @@ class Seeds(VectorisedLearners):
 
     def save(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, state = super().save()
+        evaluations = [points_document(each) for each in self.evaluations]
         tensors |= {f"{self.name}/best/{name}": value.cpu() for name, value in self._best_weights.items()}
-        return tensors, {**state, "best": [best.state() for best in self.best]}
+        return tensors, {**state, "best": [best.state() for best in self.best], "evaluations": evaluations}
 
     def load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         super().load(tensors, state)
         stored = with_prefix(f"{self.name}/best", tensors)
         self._best_weights = {name: value.to(self._weights[name].device) for name, value in stored.items()}
         self.best = [BestSoFar.of(best) for best in state["best"]]
+        self.evaluations = [points_of(each) for each in state["evaluations"]]

@@ -1,0 +1,55 @@
+"""Warnings about the length of a training and the size of a student, which are known before it runs."""
+
+from collections.abc import Mapping
+
+from app.contracts.layouts.summary import parameter_count
+from app.contracts.resolving.distillation.teachers import facts_of_teacher
+from app.contracts.resolving.findings import Findings
+from app.contracts.resolving.recipe.training import LEAST_STEPS, LENGTHS
+from app.contracts.resources.facts import DatasetFacts, ModelFacts
+from app.contracts.specs.architectures import Architecture
+from app.contracts.specs.jobs import AnyTrainingJob
+from app.contracts.specs.training import TrainingSpec
+
+FEW_STEPS = 750
+"""Half of the recipe's fewest steps. At fewer, networks from random weights were worse than they could be on 10 of 14
+tasks, and well trained on one."""
+
+
+def warn_of_few_steps(training: TrainingSpec, batches: int, findings: Findings) -> None:
+    """`few_steps` where the spec itself names a length below FEW_STEPS, or below half of the steps of the shorter
+    recipe that it names; `batches` is their number in an epoch.
+    """
+    if training.steps is None and training.epochs is None:
+        return
+    steps = training.steps or (training.epochs or 1) * batches
+    least = min(FEW_STEPS, round(LEAST_STEPS * LENGTHS[training.recipe] / 2))
+    if steps < least:
+        named = f"{training.epochs} epochs" if training.steps is None else "steps"
+        findings.warn(
+            "few_steps",
+            f"`training` names {named}, which are {steps} optimizer steps, expected {least} or more for a network with "
+            "random initial weights: set more, or leave `steps` and `epochs` out, and the recipe chooses",
+        )
+
+
+def warn_of_larger_student(
+    spec: AnyTrainingJob,
+    network: Architecture,
+    dataset: DatasetFacts,
+    models: Mapping[str, ModelFacts | None],
+    findings: Findings,
+) -> None:
+    """`student_larger_than_teacher` where a resolved student has more parameters than all of its teachers together,
+    each counted once; nothing where the parameters of one are unknown, as those of teachers given as columns.
+    """
+    refs = {ref.model or ref.job or ref.columns: ref for _, ref in spec.teacher_refs()}
+    known = [facts_of_teacher(ref, dataset, models) for ref in refs.values()]
+    counts = [facts.parameters if isinstance(facts, ModelFacts) else None for facts in known]
+    teachers, student = sum(count or 0 for count in counts), parameter_count(network)
+    if counts and all(counts) and student > teachers:
+        findings.warn(
+            "student_larger_than_teacher",
+            f"the student has {student:,} parameters, expected no more than the {teachers:,} of what teaches it: "
+            "choose a smaller student, or use the teacher itself",
+        )
