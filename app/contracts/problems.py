@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, JsonValue
 
 from app.contracts.base import Answer
 
@@ -19,7 +19,7 @@ class Problem(Answer):
 class Chosen(Answer):
     """A value that the spec left out, and that the service chose."""
 
-    value: int | float | str | dict[str, float | str] = Field(description="The value, as the resolved spec has it.")
+    value: int | float | str | dict[str, JsonValue] = Field(description="The value, as the resolved spec has it.")
     because: str = Field(description="Why.")
 
 

@@ -286,8 +286,9 @@ def _resolved_distillation(
     if goal.labelled == 0:
         findings.warn("no_labels", f"`{goal.name}` has no labels in the training split: it learns from teachers alone")
     outputs = [taught_output(ref, facts, goal) for ref, facts in zip(teachers, known, strict=True)]
-    distillation = resolved_terms(distillation, goal, outputs, findings, f"{pointer}/distillation")
-    check_annealing(distillation, goal, dataset.splits.get("train", 0), findings, f"{pointer}/distillation")
+    rows = dataset.splits.get("train", 0)
+    distillation = resolved_terms(distillation, goal, outputs, rows, findings, f"{pointer}/distillation")
+    check_annealing(distillation, goal, rows, findings, f"{pointer}/distillation")
     return distillation
 
 
