@@ -42,11 +42,18 @@ def plain_spec(spec: dict[str, Any]) -> dict[str, Any]:
     if "recipe" in training:
         return spec
     plain = {**spec, "training": plain_training(**training)}
+    plain |= {name: _plain_network(spec[name]) for name in ("model", "student") if name in spec}
+    if spec.get("mutual") is not None:
+        plain["mutual"] = {**spec["mutual"], "peers": [_plain_network(peer) for peer in spec["mutual"]["peers"]]}
     if spec["kind"] == "distill":
         plain["distillation"] = plain_distillation(spec.get("distillation"))
     if spec["kind"] == "multitask":
         plain["tasks"] = [_plain_task(task) for task in spec["tasks"]]
     return plain
+
+
+def _plain_network(network: dict[str, Any]) -> dict[str, Any]:
+    return {"pooling": "average", **network} if network["family"] == "convnet" else network
 
 
 def _plain_task(task: dict[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from app.contracts.resolving.multitask.balancing import check_balancing
 from app.contracts.resolving.multitask.baselines import check_baselines
 from app.contracts.resolving.multitask.relations import check_fit, check_relation, trunks_are_open, with_trunks
 from app.contracts.resolving.multitask.sharing import with_own_layers
+from app.contracts.resolving.recipe.pooling import with_pooling_of_teacher
 from app.contracts.resolving.recipe.training import Subject, with_recipe
 from app.contracts.resolving.students.inits import check_init
 from app.contracts.resolving.students.students import fitted
@@ -343,7 +344,9 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
     _check_mutual(spec, goal, findings)
     if spec.control and goal.labelled == 0:
         findings.warn("no_control", "a control learns from labels, and there are none: it is left out")
-    student = fitted(spec.student, dataset, [goal], findings, "/student")
+    known = [facts_of_teacher(ref, dataset, models) for ref in teachers]
+    student = with_pooling_of_teacher(spec.student, known, findings)
+    student = fitted(student, dataset, [goal], findings, "/student")
     _features(student, goal.name, teachers, distillation, dataset, models, findings, "/distillation")
     check_reused_classes(teachers, distillation, spec.store, findings, "")
     _init(student, teachers, dataset, models, findings)
@@ -467,7 +470,9 @@ def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findin
     if len(goals) == len(tasks):
         tasks = update["tasks"] = supervised_tasks(tasks, goals, spec.training, findings)
         check_selection(spec.training, goals, bool(dataset.splits.get("validation")), findings)
-        wanted = with_trunks(spec.student, spec.relation, [task.name for task in tasks])
+        known = [facts_of_teacher(ref, dataset, models) for task in tasks for ref in task.teachers or ()]
+        wanted = with_pooling_of_teacher(spec.student, known, findings)
+        wanted = with_trunks(wanted, spec.relation, [task.name for task in tasks])
         student = update["student"] = fitted(wanted, dataset, goals, findings, "/student")
         _init(student, tuple(ref for task in tasks for ref in task.teachers or ()), dataset, models, findings)
         for i, task in enumerate(tasks):
