@@ -38,6 +38,7 @@ from app.contracts.resolving.multitask.relations import check_fit, check_relatio
 from app.contracts.resolving.multitask.sharing import with_own_layers
 from app.contracts.resolving.recipe.pooling import with_pooling_of_teacher
 from app.contracts.resolving.recipe.training import Subject, with_recipe
+from app.contracts.resolving.recipe.views import with_views
 from app.contracts.resolving.students.inits import check_init
 from app.contracts.resolving.students.students import fitted
 from app.contracts.resolving.supervision import check_selection, supervised_tasks, supervised_training
@@ -175,6 +176,7 @@ def _with_recipe(spec: AnyTrainingJob, dataset: DatasetFacts, findings: Findings
     has_teachers = any(True for _ in spec.teacher_refs())
     subject = Subject(architecture_of(network), dataset.splits.get("train", 0), is_alone=not has_teachers)
     training = with_recipe(spec.training, subject, findings)
+    training = with_views(spec, training, dataset, findings)
     _check_warmup(training, -(-subject.rows // (training.batch_size or 1)), findings)
     return spec.model_copy(update={"training": training})
 

@@ -48,7 +48,7 @@ def can_train_together(
     first = trainings[0]
     plain = first.micro_batch_size is None and first.early_stopping is None
     plain = plain and not isinstance(first.schedule, PlateauSchedule)
-    same = all(training == first for training in trainings) and plain and first.views is None
+    same = all(training == first for training in trainings) and plain and first.augmentations is None
     stateless = not any(_has_state_or_noise(module) for module in networks[0].modules())
     return same and stateless and first.precision == "float32" and all(_is_simple(task) for task in tasks)
 
