@@ -37,6 +37,7 @@ from app.contracts.resolving.multitask.baselines import check_baselines
 from app.contracts.resolving.multitask.relations import check_fit, check_relation, trunks_are_open, with_trunks
 from app.contracts.resolving.multitask.sharing import with_own_layers
 from app.contracts.resolving.recipe.pooling import with_pooling_of_teacher
+from app.contracts.resolving.recipe.threads import with_threads
 from app.contracts.resolving.recipe.training import Subject, with_recipe
 from app.contracts.resolving.recipe.views import with_views
 from app.contracts.resolving.students.inits import check_init
@@ -81,7 +82,7 @@ def resolve(
 ) -> Resolution:
     """Resolve `spec` against the facts of its datasets (by id) and teachers (by model id or job id).
 
-    `threads` is the number of CPU threads to store with the job where the spec has none. A preflight is resolved as the
+    `threads` is the largest number of CPU threads to choose where the spec has none. A preflight is resolved as the
     job that it contains; the pointers of its problems start with `/job`.
     """
     match spec:
@@ -103,7 +104,7 @@ def _resolve_training(
         update={
             "dataset": None,
             "datasets": refs,
-            "training": _training(spec.training, dataset, threads, findings),
+            "training": _training(spec.training, dataset, findings),
         }
     )
     if isinstance(spec, MultitaskJob):
@@ -113,7 +114,7 @@ def _resolve_training(
         if isinstance(spec, MultitaskJob):
             check_relation(spec, [None] * len(spec.tasks), [None] * len(spec.tasks), findings)
     else:
-        spec = _with_recipe(_filled(spec, dataset, models, findings), dataset, findings)
+        spec = _with_recipe(_filled(spec, dataset, models, findings), dataset, models, threads, findings)
     if isinstance(spec, MultitaskJob):
         check_balancing(spec, findings)
     _check_distillations(spec, findings)
@@ -166,23 +167,27 @@ def _preflight(spec: PreflightJob, found: Resolution) -> Resolution:
     return replace(found, spec=spec.model_copy(update={"job": found.spec}), problems=problems, chosen=chosen)
 
 
-def _with_recipe(spec: AnyTrainingJob, dataset: DatasetFacts, findings: Findings) -> AnyTrainingJob:
+def _with_recipe(
+    spec: AnyTrainingJob, dataset: DatasetFacts, models: Models, threads: int, findings: Findings
+) -> AnyTrainingJob:
     """The job with its training settings chosen, once its network is known."""
     network = spec.network
     if network.input_shape is None or network.outputs is None or findings.problems:
         return spec
     if trunks_are_open(spec):
         network = network.model_copy(update={"sharing": "hard"})  # as far as it is known before its trunks are
-    has_teachers = any(True for _ in spec.teacher_refs())
-    subject = Subject(architecture_of(network), dataset.splits.get("train", 0), is_alone=not has_teachers)
+    refs = [ref for _, ref in spec.teacher_refs()]
+    subject = Subject(architecture_of(network), dataset.splits.get("train", 0), is_alone=not refs)
     training = with_recipe(spec.training, subject, findings)
     training = with_views(spec, training, dataset, findings)
+    known = [facts for ref in refs if isinstance(facts := facts_of_teacher(ref, dataset, models), ModelFacts)]
+    training = with_threads(training, subject, known, threads, findings)
     _check_warmup(training, -(-subject.rows // (training.batch_size or 1)), findings)
     return spec.model_copy(update={"training": training})
 
 
-def _training(training: TrainingSpec, dataset: DatasetFacts | None, threads: int, findings: Findings) -> TrainingSpec:
-    update: dict[str, object] = {"threads": training.threads or threads}
+def _training(training: TrainingSpec, dataset: DatasetFacts | None, findings: Findings) -> TrainingSpec:
+    update: dict[str, object] = {}
     if dataset is not None and not dataset.splits.get("validation"):
         if training.early_stopping is not None:
             findings.problem(

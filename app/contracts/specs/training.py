@@ -215,7 +215,7 @@ class TrainingSpec(Contract):
         ge=1,
         le=256,
         description="Number of CPU threads; part of the resolved spec, as another number can change the last bits of "
-        "the result.",
+        f"the result. {_RECIPE}: 1 for small networks.",
     )
 
     @property
