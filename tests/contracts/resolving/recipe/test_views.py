@@ -11,6 +11,7 @@ from app.contracts.specs.views import Views
 from tests.contracts.resolving.test_resolve import DISTILL, DS, TEACHER, TRAIN, resolved, teacher, warned
 
 BEST: dict[str, Any] = {"training": {"recipe": "best"}}
+MODELS = {TEACHER: teacher(shape=(1, 28, 28))}
 
 
 def rows(*shape: int) -> DatasetFacts:
@@ -26,7 +27,9 @@ def views(resolution: Resolution) -> Views | None:
     return resolution.spec.training.views
 
 
-@pytest.mark.parametrize(("shape", "padding"), [((1, 8, 8), 1), ((1, 28, 28), 2), ((3, 32, 32), 2), ((3, 224, 112), 8)])
+@pytest.mark.parametrize(
+    ("shape", "padding"), [((1, 24, 24), 1), ((1, 28, 28), 2), ((3, 32, 32), 2), ((3, 224, 112), 8)]
+)
 def test_images_are_shifted_by_a_fourteenth_and_never_mirrored(shape: tuple[int, ...], padding: int) -> None:
     found = views(resolved({**TRAIN, **BEST}, rows(*shape)))
     assert found is not None
@@ -34,27 +37,27 @@ def test_images_are_shifted_by_a_fourteenth_and_never_mirrored(shape: tuple[int,
 
 
 def test_a_student_is_trained_with_the_views_of_its_teacher_and_told_what_they_cost() -> None:
-    data = rows(1, 8, 8)
+    data = rows(1, 28, 28)
     of_teacher = views(resolved({**TRAIN, **BEST}, data))
-    found = resolved({**DISTILL, **BEST}, data)
+    found = resolved({**DISTILL, **BEST}, data, MODELS)
     assert views(found) == of_teacher
     assert "60 times over the 6400 training rows" in found.chosen["/training/views"].because
     assert "3 times the steps" in found.chosen["/training/steps"].because
     assert not found.warnings
 
 
-@pytest.mark.parametrize("shape", [(64,), (8, 8), (28, 28, 3), (16, 8, 8), (3, 7, 8)])
+@pytest.mark.parametrize("shape", [(64,), (8, 8), (28, 28, 3), (16, 32, 32), (1, 8, 8), (3, 23, 32)])
 def test_rows_that_may_not_be_images_stay_as_they_are(shape: tuple[int, ...]) -> None:
     assert views(resolved({**TRAIN, **BEST}, rows(*shape))) is None
 
 
 @pytest.mark.parametrize("recipe", ["fast", "default"])
 def test_the_other_recipes_choose_no_views(recipe: str) -> None:
-    assert views(resolved({**TRAIN, "training": {"recipe": recipe}}, rows(1, 8, 8))) is None
+    assert views(resolved({**TRAIN, "training": {"recipe": recipe}}, rows(1, 28, 28))) is None
 
 
 def test_outputs_of_teachers_in_the_dataset_are_of_rows_that_are_not_shifted() -> None:
-    data = rows(1, 8, 8)
+    data = rows(1, 28, 28)
     told = TargetFacts(kind="teacher", size=10, labelled=data.splits, predicts=teacher().outputs["digit"].spec)
     data = data.model_copy(update={"targets": {**data.targets, "told": told}})
     found = resolved({**DISTILL, **BEST, "target": "digit", "teachers": [{"columns": "told"}]}, data)
@@ -65,7 +68,7 @@ def test_outputs_of_teachers_in_the_dataset_are_of_rows_that_are_not_shifted() -
 def test_views_that_are_given_win_and_an_empty_list_means_none() -> None:
     given = {"transforms": [{"kind": "flip"}]}
     for each in (given, {"transforms": []}):
-        found = resolved({**DISTILL, "training": {"recipe": "best", "views": each}}, rows(1, 8, 8))
+        found = resolved({**DISTILL, "training": {"recipe": "best", "views": each}}, rows(1, 28, 28), MODELS)
         kept = views(found)
         assert kept is not None
         assert len(kept.transforms) == len(each["transforms"])
@@ -75,10 +78,10 @@ def test_views_that_are_given_win_and_an_empty_list_means_none() -> None:
 
 
 def test_a_resolved_spec_of_before_is_not_given_views() -> None:
-    data = rows(1, 8, 8)
-    spec = resolved({**DISTILL, **BEST}, data).spec
+    data = rows(1, 28, 28)
+    spec = resolved({**DISTILL, **BEST}, data, MODELS).spec
     assert isinstance(spec, DistillJob)
     before = spec.model_copy(update={"training": spec.training.model_copy(update={"views": None})})
     stored = ANY_SPEC.validate_json(before.model_dump_json(), extra="ignore")
     assert isinstance(stored, DistillJob)
-    assert resolve(stored, {DS: data}, {TEACHER: teacher()}, threads=1).spec == before
+    assert resolve(stored, {DS: data}, MODELS, threads=1).spec == before

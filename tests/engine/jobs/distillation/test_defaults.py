@@ -15,8 +15,8 @@ SHORT: dict[str, Any] = {"recipe": "best", "epochs": 2}
 @made_once
 def pictures(harness: EngineHarness) -> None:
     """Images of three classes, and an mlp that was trained on them."""
-    arrays = blobs(rows=160, features=64)
-    harness.dataset(arrays | {"x": arrays["x"].reshape(-1, 1, 8, 8)})
+    arrays = blobs(rows=160, features=576)
+    harness.dataset(arrays | {"x": arrays["x"].reshape(-1, 1, 24, 24)})
     harness.teacher(harness.run(TEACHER_SPEC, "teacher"), harness.folder / "teacher" / "attempt-1")
 
 
@@ -37,7 +37,9 @@ def test_a_job_that_names_nothing_is_trained_as_the_report_says(harness: EngineH
     assert chosen["/distillation/supervised/weight"] == 0.5
     assert chosen["/training/views"] == report.spec["training"]["views"]
     assert report.targets[0].passes == 1 + 2, "the teacher runs on the rows as they are, and on those of each epoch"
-    assert harness.weights("best")["layers.0.weight"].shape == (3, 4 * 4 * 4), "channels, height and width, halved once"
+    assert harness.weights("best")["layers.0.weight"].shape == (3, 4 * 12 * 12), (
+        "channels, height and width, halved once"
+    )
     terms = [np.array(harness.log.series(f"train/label/{name}"), float) for name in ("kd", "supervised")]
     total = np.array(harness.log.series("train/loss"), float)
     np.testing.assert_allclose(total, 0.5 * terms[0] + 0.5 * terms[1], rtol=1e-4)
