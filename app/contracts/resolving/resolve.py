@@ -37,14 +37,12 @@ from app.contracts.resolving.multitask.baselines import check_baselines
 from app.contracts.resolving.multitask.relations import check_fit, check_relation, trunks_are_open, with_trunks
 from app.contracts.resolving.multitask.sharing import with_own_layers
 from app.contracts.resolving.recipe.pooling import with_pooling_of_teacher
-from app.contracts.resolving.recipe.threads import with_threads
-from app.contracts.resolving.recipe.training import Subject, with_recipe
-from app.contracts.resolving.recipe.views import with_views
+from app.contracts.resolving.recipe.settings import with_settings
 from app.contracts.resolving.students.inits import check_init
 from app.contracts.resolving.students.students import fitted
 from app.contracts.resolving.supervision import check_selection, supervised_tasks, supervised_training
 from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
-from app.contracts.specs.architectures import Architecture, Student, architecture_of
+from app.contracts.specs.architectures import Architecture, Student
 from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.jobs import (
     AnyTrainingJob,
@@ -176,13 +174,9 @@ def _with_recipe(
         return spec
     if trunks_are_open(spec):
         network = network.model_copy(update={"sharing": "hard"})  # as far as it is known before its trunks are
-    refs = [ref for _, ref in spec.teacher_refs()]
-    subject = Subject(architecture_of(network), dataset.splits.get("train", 0), is_alone=not refs)
-    training = with_recipe(spec.training, subject, findings)
-    training = with_views(spec, training, dataset, findings)
-    known = [facts for ref in refs if isinstance(facts := facts_of_teacher(ref, dataset, models), ModelFacts)]
-    training = with_threads(training, subject, known, threads, findings)
-    _check_warmup(training, -(-subject.rows // (training.batch_size or 1)), findings)
+    teachers = [facts_of_teacher(ref, dataset, models) for _, ref in spec.teacher_refs()]
+    known = [facts for facts in teachers if isinstance(facts, ModelFacts)]
+    training = with_settings(spec, network, known, dataset, threads, findings)
     return spec.model_copy(update={"training": training})
 
 
@@ -210,15 +204,6 @@ def _training(training: TrainingSpec, dataset: DatasetFacts | None, findings: Fi
                 "without a validation split the last epoch's weights are exported: give the dataset one",
             )
     return training.model_copy(update=update)
-
-
-def _check_warmup(training: TrainingSpec, batches: int, findings: Findings) -> None:
-    steps = training.steps or (training.epochs or 1) * batches
-    if training.warmup is not None and 0 < steps <= training.warmup:
-        findings.warn(
-            "warmup_to_the_end",
-            f"{training.warmup} steps of warm-up are all of the {steps} steps: the learning rate is never reached",
-        )
 
 
 def _train(spec: TrainJob, dataset: DatasetFacts, findings: Findings) -> TrainJob:

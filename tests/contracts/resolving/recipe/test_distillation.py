@@ -45,7 +45,9 @@ def terms(resolution: Resolution) -> tuple[list[tuple[str, Any, Any]], float | N
     """((method, temperature, weight) of each soft target, weight of the labels)."""
     assert isinstance(resolution.spec, DistillJob)
     spec = resolution.spec.distillation
-    soft = [(term.method, getattr(term, "temperature", None), term.weight) for term in spec.soft_targets or ()]
+    soft: list[tuple[str, Any, Any]] = [
+        (term.method, getattr(term, "temperature", None), term.weight) for term in spec.soft_targets or ()
+    ]
     return soft, spec.supervised.weight
 
 

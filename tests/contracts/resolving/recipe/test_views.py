@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from app.contracts.resolving.resolve import Resolution, resolve
-from app.contracts.resources.facts import DatasetFacts, InputFacts, TargetFacts
+from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts, TargetFacts
 from app.contracts.specs.jobs import ANY_SPEC, DistillJob, TrainJob
 from app.contracts.specs.views import Views
 from tests.contracts.resolving.test_resolve import DISTILL, DS, TEACHER, TRAIN, resolved, teacher, warned
 
 BEST: dict[str, Any] = {"training": {"recipe": "best"}}
-MODELS = {TEACHER: teacher(shape=(1, 28, 28))}
+MODELS: dict[str, ModelFacts | None] = {TEACHER: teacher(shape=(1, 28, 28))}
 
 
 def rows(*shape: int) -> DatasetFacts:
@@ -66,8 +66,8 @@ def test_outputs_of_teachers_in_the_dataset_are_of_rows_that_are_not_shifted() -
 
 
 def test_views_that_are_given_win_and_an_empty_list_means_none() -> None:
-    given = {"transforms": [{"kind": "flip"}]}
-    for each in (given, {"transforms": []}):
+    given: list[dict[str, Any]] = [{"transforms": [{"kind": "flip"}]}, {"transforms": []}]
+    for each in given:
         found = resolved({**DISTILL, "training": {"recipe": "best", "views": each}}, rows(1, 28, 28), MODELS)
         kept = views(found)
         assert kept is not None
