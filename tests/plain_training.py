@@ -43,18 +43,50 @@ def plain_training(**changes: Any) -> dict[str, Any]:
     return {**PLAIN, **length, **changes}
 
 
+def plain_distillation(distillation: dict[str, Any] | None) -> dict[str, Any]:
+    """`distillation` of a task with its weights named, 0.9 and 0.1, and a temperature of 4 for each `kd` in it."""
+    spec = distillation or {}
+    given = spec.get("soft_targets") or []
+    terms = [
+        {"weight": 0.9, **({"temperature": 4.0} if term["method"] == "kd" else {}), **term}
+        for term in ([given] if isinstance(given, dict) else given)
+    ]
+    supervised = {"weight": 0.1, **spec.get("supervised", {})}
+    return {**spec, "supervised": supervised, **({"soft_targets": terms} if terms else {})}
+
+
 def plain_spec(spec: dict[str, Any]) -> dict[str, Any]:
-    """The spec with every setting of its training named, unless it names a recipe; one seed and no
+    """The spec with every setting of its training and distillation named, unless it names a recipe; one seed and no
     baselines unless it asks for them.
     """
     if "job" in spec:
         return {**spec, "job": plain_spec(spec["job"])}
     training = spec.get("training", {})
-    if spec.get("kind") in ("distill", "multitask"):
+    if spec["kind"] in ("distill", "multitask"):
         spec = {"repeats": 1, **spec}
-    if spec.get("kind") == "multitask":
+    if spec["kind"] == "multitask":
         spec = {"baselines": False, **spec}
-    return spec if "recipe" in training else {**spec, "training": plain_training(**training)}
+    if "recipe" in training:
+        return spec
+    plain = {**spec, "training": plain_training(**training)}
+    plain |= {name: _plain_network(spec[name]) for name in ("model", "student") if name in spec}
+    if spec.get("mutual") is not None:
+        plain["mutual"] = {**spec["mutual"], "peers": [_plain_network(peer) for peer in spec["mutual"]["peers"]]}
+    if spec["kind"] == "distill":
+        plain["distillation"] = plain_distillation(spec.get("distillation"))
+    if spec["kind"] == "multitask":
+        plain["tasks"] = [_plain_task(task) for task in spec["tasks"]]
+    return plain
+
+
+def _plain_network(network: dict[str, Any]) -> dict[str, Any]:
+    return {"pooling": "average", **network} if network["family"] == "convnet" else network
+
+
+def _plain_task(task: dict[str, Any]) -> dict[str, Any]:
+    if task.get("teachers") is None:
+        return task
+    return {**task, "distillation": plain_distillation(task.get("distillation"))}
 
 
 def plain_settings(**changes: Any) -> TrainingSettings:

@@ -1,7 +1,7 @@
 """Errors in a client's input, and errors of jobs and inspections."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -19,7 +19,7 @@ class Problem(Answer):
 class Chosen(Answer):
     """A value that the spec left out, and that the service chose."""
 
-    value: int | float | str | dict[str, float | str] = Field(description="The value, as the resolved spec has it.")
+    value: int | float | str | dict[str, Any] = Field(description="The value, as the resolved spec has it.")
     because: str = Field(description="Why.")
 
 

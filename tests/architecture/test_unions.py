@@ -83,7 +83,9 @@ def check_declared(cls: type[BaseModel]) -> None:
 
 def default(cls: Any) -> Any:
     layers = {"teacher_layer": "penultimate", "student_layer": "penultimate"}
-    document = {"method": method_of(cls)} | (layers if "teacher_layer" in cls.model_fields else {})
+    document: dict[str, Any] = {"method": method_of(cls)} | (layers if "teacher_layer" in cls.model_fields else {})
+    fields = {name: cls.model_fields[name] for name in ("weight", "temperature") if name in cls.model_fields}
+    document |= {name: 2.0 for name, field in fields.items() if field.default is None}  # what the recipe would choose
     return cls.model_validate(document)
 
 

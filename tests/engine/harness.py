@@ -169,6 +169,7 @@ class EngineHarness:
             "models": self.models,
             "datasets": datasets,
             "warnings": found.warnings,
+            "chosen": found.chosen,
             "device": "cpu",
             "threads": 1,
             "attempt_dir": str(self.folder / job / f"attempt-{attempt}"),

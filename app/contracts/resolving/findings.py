@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from app.contracts.base import Contract
 from app.contracts.problems import Chosen, Problem, listed
@@ -24,7 +25,7 @@ class Findings:
         """A warning about something that is allowed but may be unintended."""
         self.warnings.append({"code": code, "message": message})
 
-    def choose(self, pointer: str, value: float | str | Contract, because: str) -> None:
+    def choose(self, pointer: str, value: float | str | dict[str, Any] | Contract, because: str) -> None:
         """A value that was chosen for a field that the spec left out."""
         document = value.model_dump(mode="json") if isinstance(value, Contract) else value
         self.chosen[pointer] = Chosen(value=document, because=because)

@@ -37,13 +37,14 @@ from app.contracts.resolving.multitask.balancing import check_balancing
 from app.contracts.resolving.multitask.baselines import with_baselines
 from app.contracts.resolving.multitask.relations import check_fit, check_relation, trunks_are_open, with_trunks
 from app.contracts.resolving.multitask.sharing import with_own_layers
-from app.contracts.resolving.recipe.training import Subject, with_recipe
-from app.contracts.resolving.sizes import warn_of_few_steps, warn_of_larger_student
+from app.contracts.resolving.recipe.pooling import with_pooling_of_teacher
+from app.contracts.resolving.recipe.settings import with_settings
+from app.contracts.resolving.sizes import warn_of_sizes
 from app.contracts.resolving.students.inits import check_init
 from app.contracts.resolving.students.students import fitted
 from app.contracts.resolving.supervision import check_selection, supervised_tasks, supervised_training
 from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
-from app.contracts.specs.architectures import Architecture, Student, architecture_of
+from app.contracts.specs.architectures import Architecture, Student
 from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.jobs import (
     AnyTrainingJob,
@@ -81,7 +82,7 @@ def resolve(
 ) -> Resolution:
     """Resolve `spec` against the facts of its datasets (by id) and teachers (by model id or job id).
 
-    `threads` is the number of CPU threads to store with the job where the spec has none. A preflight is resolved as the
+    `threads` is the largest number of CPU threads to choose where the spec has none. A preflight is resolved as the
     job that it contains; the pointers of its problems start with `/job`.
     """
     match spec:
@@ -103,7 +104,7 @@ def _resolve_training(
         update={
             "dataset": None,
             "datasets": refs,
-            "training": _training(spec, dataset, threads, findings),
+            "training": _training(spec, dataset, findings),
         }
     )
     if isinstance(spec, MultitaskJob):
@@ -115,7 +116,7 @@ def _resolve_training(
     else:
         spec = _filled(spec, dataset, models, findings)
         check_row_weights(spec, dataset, findings)
-        spec = _with_recipe(spec, dataset, models, findings)
+        spec = _with_recipe(spec, dataset, models, threads, findings)
     if isinstance(spec, MultitaskJob):
         check_balancing(spec, findings)
     _check_distillations(spec, findings)
@@ -168,27 +169,25 @@ def _preflight(spec: PreflightJob, found: Resolution) -> Resolution:
     return replace(found, spec=spec.model_copy(update={"job": found.spec}), problems=problems, chosen=chosen)
 
 
-def _with_recipe(spec: AnyTrainingJob, dataset: DatasetFacts, models: Models, findings: Findings) -> AnyTrainingJob:
+def _with_recipe(
+    spec: AnyTrainingJob, dataset: DatasetFacts, models: Models, threads: int, findings: Findings
+) -> AnyTrainingJob:
     """The job with its training settings chosen, once its network is known."""
     network = spec.network
     if network.input_shape is None or network.outputs is None or findings.problems:
         return spec
     if trunks_are_open(spec):
         network = network.model_copy(update={"sharing": "hard"})  # as far as it is known before its trunks are
-    has_teachers = any(True for _ in spec.teacher_refs())
-    subject = Subject(architecture_of(network), dataset.splits.get("train", 0), is_alone=not has_teachers)
-    training = with_recipe(spec.training, subject, findings)
-    batches = -(-subject.rows // (training.batch_size or 1))
-    _check_warmup(training, batches, findings)
-    if isinstance(spec, TrainJob) or spec.student.init is None:
-        warn_of_few_steps(spec.training, batches, findings)
-    warn_of_larger_student(spec, subject.network, dataset, models, findings)
+    teachers = [facts_of_teacher(ref, dataset, models) for _, ref in spec.teacher_refs()]
+    known = [facts for facts in teachers if isinstance(facts, ModelFacts)]
+    training = with_settings(spec, network, known, dataset, threads, findings)
+    warn_of_sizes(spec, network, training, dataset, models, findings)
     return spec.model_copy(update={"training": training})
 
 
-def _training(spec: AnyTrainingJob, dataset: DatasetFacts | None, threads: int, findings: Findings) -> TrainingSpec:
+def _training(spec: AnyTrainingJob, dataset: DatasetFacts | None, findings: Findings) -> TrainingSpec:
     training = spec.training
-    update: dict[str, object] = {"threads": training.threads or threads}
+    update: dict[str, object] = {}
     if dataset is not None and not dataset.splits.get("validation"):
         if training.early_stopping is not None:
             findings.problem(
@@ -212,15 +211,6 @@ def _training(spec: AnyTrainingJob, dataset: DatasetFacts | None, threads: int, 
                 "without a validation split the last epoch's weights are exported: give the dataset one",
             )
     return training.model_copy(update=update)
-
-
-def _check_warmup(training: TrainingSpec, batches: int, findings: Findings) -> None:
-    steps = training.steps or (training.epochs or 1) * batches
-    if training.warmup is not None and 0 < steps <= training.warmup:
-        findings.warn(
-            "warmup_to_the_end",
-            f"{training.warmup} steps of warm-up are all of the {steps} steps: the learning rate is never reached",
-        )
 
 
 def _train(spec: TrainJob, dataset: DatasetFacts, findings: Findings) -> TrainJob:
@@ -296,8 +286,9 @@ def _resolved_distillation(
     if goal.labelled == 0:
         findings.warn("no_labels", f"`{goal.name}` has no labels in the training split: it learns from teachers alone")
     outputs = [taught_output(ref, facts, goal) for ref, facts in zip(teachers, known, strict=True)]
-    distillation = resolved_terms(distillation, goal, outputs, findings, f"{pointer}/distillation")
-    check_annealing(distillation, goal, dataset.splits.get("train", 0), findings, f"{pointer}/distillation")
+    rows = dataset.splits.get("train", 0)
+    distillation = resolved_terms(distillation, goal, outputs, rows, findings, f"{pointer}/distillation")
+    check_annealing(distillation, goal, rows, findings, f"{pointer}/distillation")
     return distillation
 
 
@@ -352,7 +343,9 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
     _check_mutual(spec, goal, findings)
     if spec.control and goal.labelled == 0:
         findings.warn("no_control", "a control learns from labels, and there are none: it is left out")
-    student = fitted(spec.student, dataset, [goal], findings, "/student")
+    known = [facts_of_teacher(ref, dataset, models) for ref in teachers]
+    student = with_pooling_of_teacher(spec.student, known, findings)
+    student = fitted(student, dataset, [goal], findings, "/student")
     _features(student, goal.name, teachers, distillation, dataset, models, findings, "/distillation")
     check_reused_classes(teachers, distillation, spec.store, findings, "")
     _init(student, teachers, dataset, models, findings)
@@ -476,7 +469,9 @@ def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findin
     if len(goals) == len(tasks):
         tasks = update["tasks"] = supervised_tasks(tasks, goals, spec.training, findings)
         check_selection(spec.training, goals, bool(dataset.splits.get("validation")), findings)
-        wanted = with_trunks(spec.student, spec.relation, [task.name for task in tasks])
+        known = [facts_of_teacher(ref, dataset, models) for task in tasks for ref in task.teachers or ()]
+        wanted = with_pooling_of_teacher(spec.student, known, findings)
+        wanted = with_trunks(wanted, spec.relation, [task.name for task in tasks])
         student = update["student"] = fitted(wanted, dataset, goals, findings, "/student")
         _init(student, tuple(ref for task in tasks for ref in task.teachers or ()), dataset, models, findings)
         for i, task in enumerate(tasks):

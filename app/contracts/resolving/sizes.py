@@ -7,13 +7,28 @@ from app.contracts.resolving.distillation.teachers import facts_of_teacher
 from app.contracts.resolving.findings import Findings
 from app.contracts.resolving.recipe.training import LEAST_STEPS, LENGTHS
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
-from app.contracts.specs.architectures import Architecture
-from app.contracts.specs.jobs import AnyTrainingJob
+from app.contracts.specs.architectures import Architecture, architecture_of
+from app.contracts.specs.jobs import AnyTrainingJob, TrainJob
 from app.contracts.specs.training import TrainingSpec
 
 FEW_STEPS = 750
 """Half of the recipe's fewest steps. At fewer, networks from random weights were worse than they could be on 10 of 14
 tasks, and well trained on one."""
+
+
+def warn_of_sizes(
+    spec: AnyTrainingJob,
+    network: Architecture,
+    training: TrainingSpec,
+    dataset: DatasetFacts,
+    models: Mapping[str, ModelFacts | None],
+    findings: Findings,
+) -> None:
+    """Both warnings, of a resolved `network` and the `training` chosen for it."""
+    if isinstance(spec, TrainJob) or spec.student.init is None:
+        batches = -(-dataset.splits.get("train", 0) // (training.batch_size or 1))
+        warn_of_few_steps(spec.training, batches, findings)
+    warn_of_larger_student(spec, architecture_of(network), dataset, models, findings)
 
 
 def warn_of_few_steps(training: TrainingSpec, batches: int, findings: Findings) -> None:

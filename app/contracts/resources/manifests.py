@@ -26,7 +26,7 @@ from app.contracts.base import (
 )
 from app.contracts.resources.reference import Reference
 from app.contracts.resources.tables import CategoryInput, CsvOptions, InputEncoding, Missing
-from app.contracts.specs.architectures import Architecture
+from app.contracts.specs.architectures import Architecture, of_weights
 
 MAX_INPUTS: Final = 8
 """Maximum number of inputs of a dataset or a model."""
@@ -155,7 +155,7 @@ class ModelManifest(Contract):
 
     name: Title = Field(description="Name for people, not necessarily unique.")
     format: ModelFormat = Field(description="Format of the file; formats that can contain code are refused.")
-    architecture: Architecture | None = Field(
+    architecture: Annotated[Architecture | None, AfterValidator(of_weights)] = Field(
         default=None,
         description="The network; required for safetensors and state_dict, not allowed for onnx, whose file contains "
         "its graph.",

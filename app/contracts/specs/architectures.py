@@ -24,6 +24,13 @@ FAMILIES: dict[str, type[Family]] = {
 _WITHOUT_INIT: TypeAdapter[Architecture] = TypeAdapter(Architecture)
 
 
+def of_weights(architecture: Architecture | None) -> Architecture | None:
+    """The architecture of weights that exist already: what it leaves out is not for the recipe to choose."""
+    if isinstance(architecture, Convnet) and architecture.pooling is None:
+        return architecture.model_copy(update={"pooling": "average"})
+    return architecture
+
+
 def architecture_of(network: Student | Architecture) -> Architecture:
     """The architecture alone, without where it starts from and what it reads."""
     return _WITHOUT_INIT.validate_python(network.model_dump(exclude={"init", "inputs"}))
@@ -44,4 +51,5 @@ __all__ = [
     "StudentTransformer",
     "Transformer",
     "architecture_of",
+    "of_weights",
 ]

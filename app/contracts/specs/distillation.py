@@ -22,6 +22,7 @@ number of tokens; both maps, both vectors, or both tokens of the same number; or
 """
 _PHASE = "Part of the training in which the term counts; all of it when left out."
 _DIVISOR = "Divisor of the logits of teacher and student: a number, a schedule, learned, or a search."
+_CHOSEN = "Chosen by the recipe when left out"
 
 
 class _SoftTarget(Contract):
@@ -39,8 +40,8 @@ class _SoftTarget(Contract):
     needs_logit_scale: ClassVar[bool] = False
     """Whether logits are compared by their size, which energies do not share."""
 
-    weight: Weight | WeightSearch = Field(
-        default=0.9, description="Weight of this term in the task's loss, or a search over weights."
+    weight: Weight | WeightSearch | None = Field(
+        default=None, description=f"Weight of this term in the task's loss, or a search over weights. {_CHOSEN}."
     )
     phase: Phase | None = Field(default=None, description=_PHASE)
     row_weights: Name | None = Field(
@@ -53,7 +54,9 @@ class _SoftTarget(Contract):
 
     @property
     def share(self) -> float:
-        """The weight; of a search the largest candidate."""
+        """The weight; of a search the largest candidate. Raises ValueError while it is still to be chosen."""
+        if self.weight is None:
+            raise ValueError("the weight of a soft target is still to be chosen")
         return max(self.weight.search) if isinstance(self.weight, WeightSearch) else self.weight
 
     @property
@@ -95,7 +98,7 @@ class KdTerm(_Logits):
     kinds: ClassVar[tuple[TaskKind, ...]] = ("class", "multilabel")
 
     method: Literal["kd"]
-    temperature: Temperature = Field(default=4.0, description=_DIVISOR)
+    temperature: Temperature | None = Field(default=None, description=f"{_DIVISOR} {_CHOSEN}.")
 
     @property
     def takes_drawn_classes(self) -> bool:
@@ -351,8 +354,17 @@ def _listed(value: Any) -> Any:
 class SupervisedTerm(Contract):
     """The loss on labels."""
 
-    weight: Weight = Field(default=0.1, description="Weight of the loss on labels in the task's loss.")
+    weight: Weight | None = Field(
+        default=None, description=f"Weight of the loss on labels in the task's loss. {_CHOSEN}."
+    )
     phase: Phase | None = Field(default=None, description=_PHASE)
+
+    @property
+    def share(self) -> float:
+        """The weight. Raises ValueError while it is still to be chosen."""
+        if self.weight is None:
+            raise ValueError("the weight of the loss on labels is still to be chosen")
+        return self.weight
 
 
 class DistillationSpec(Contract):
@@ -363,8 +375,8 @@ class DistillationSpec(Contract):
         | None
     ) = Field(
         default=None,
-        description="One term or a list. By default `kd` with temperature 4.0 and weight 0.9 for class targets, `mse` "
-        "with weight 0.9 for values.",
+        description="One term or a list. When left out, `kd` for classes and labels and `mse` for values and vectors, "
+        "with settings that the recipe chooses from the share of labelled rows.",
     )
     features: (
         Annotated[FeatureTerms, BeforeValidator(_listed, json_schema_input_type=FeatureTerm | FeatureTerms)] | None
@@ -389,8 +401,8 @@ class DistillationSpec(Contract):
     @model_validator(mode="after")
     def _something_to_learn(self) -> Self:
         if self.soft_targets is not None:
-            terms = (*self.soft_targets, *(self.features or ()))
-            if self.supervised.weight + sum(term.share for term in terms) == 0.0:
+            terms = (*self.soft_targets, *(self.features or ()), self.supervised)
+            if all(term.weight is not None and term.share == 0.0 for term in terms):
                 message = "the weights of soft targets and supervised loss sum to 0: nothing to learn from"
                 raise coded_error("weights_sum_to_zero", message)
         return self

@@ -116,7 +116,7 @@ class TrainingSpec(Contract):
     recipe: RecipeName = Field(
         default="default",
         description="How settings that are left out are chosen: `default`, `fast` (a third of the steps) or `best` "
-        "(three times the steps). The dry run says what was chosen and why.",
+        "(three times the steps, and augmented images). The dry run says what was chosen and why.",
     )
     epochs: int | None = Field(
         default=None,
@@ -208,7 +208,8 @@ class TrainingSpec(Contract):
     )
     views: Views | None = Field(
         default=None,
-        description="Random augmentations of the training rows, the same for students, control and teachers.",
+        description="Random augmentations of the training rows, the same for students, control and teachers. Chosen by "
+        "the recipe `best` for images when left out, else none.",
     )
     early_stopping: EarlyStopping | None = Field(default=None, description="Early stopping; off when left out.")
     select_by: Literal["metric", "loss", "last"] | MetricName = Field(
@@ -224,7 +225,7 @@ class TrainingSpec(Contract):
         ge=1,
         le=256,
         description="Number of CPU threads; part of the resolved spec, as another number can change the last bits of "
-        "the result.",
+        f"the result. {_RECIPE}: 1 for small networks.",
     )
 
     @property
@@ -233,6 +234,11 @@ class TrainingSpec(Contract):
         if self.learning_rate is None or isinstance(self.learning_rate, RateSearch):
             raise ValueError("the learning rate is still to be searched or chosen")
         return self.learning_rate
+
+    @property
+    def augmentations(self) -> Views | None:
+        """`views`; None where they have no transform."""
+        return self.views if self.views is not None and self.views.transforms else None
 
     @property
     def selection_metric(self) -> MetricName | None:

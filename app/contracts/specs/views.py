@@ -98,9 +98,9 @@ class Views(Contract):
     seed: int = Field(
         default=0, ge=0, le=2**31 - 1, description="Seed of all random draws of the augmentations, and of nothing else."
     )
-    transforms: Annotated[tuple[Transform, ...], Field(min_length=1, max_length=8)] = Field(
+    transforms: Annotated[tuple[Transform, ...], Field(max_length=8)] = Field(
         description="Augmentations, applied in this order to the preprocessed input; `mixup` or `cutmix` comes last, "
-        "once."
+        "once. An empty list: none, where the recipe `best` would choose some."
     )
 
     @model_validator(mode="after")
@@ -114,8 +114,8 @@ class Views(Contract):
     @property
     def mixing(self) -> MixingView | None:
         """The last transform, where it is one that mixes."""
-        last = self.transforms[-1]
-        return last if isinstance(last, MixingView) else None
+        last = self.transforms[-1:]
+        return last[0] if last and isinstance(last[0], MixingView) else None
 
     @property
     def plain(self) -> tuple[PlainView, ...]:

@@ -55,7 +55,7 @@ def test_the_job_of_a_preflight_is_resolved_as_it_would_be_by_itself() -> None:
     assert isinstance(spec.job, DistillJob)
     alone = resolve(JOB_SPEC.validate_json(json.dumps(DISTILL)), {DS: DATASET}, {TEACHER: MODEL}, threads=2)
     assert spec.job == alone.spec
-    assert (spec.job.target, spec.job.training.steps, spec.threads) == ("digit", 1500, 2)
+    assert (spec.job.target, spec.job.training.steps, spec.threads) == ("digit", 1500, 1)
 
 
 def test_resolving_a_preflight_twice_changes_nothing() -> None:

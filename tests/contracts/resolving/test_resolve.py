@@ -95,7 +95,7 @@ def test_a_train_spec_gets_its_target_shapes_steps_and_threads() -> None:
     found = resolved(TRAIN)
     spec = found.spec
     assert isinstance(spec, TrainJob)
-    assert (spec.target, spec.training.steps, spec.training.threads) == ("digit", 1500, 2)
+    assert (spec.target, spec.training.steps, spec.training.threads) == ("digit", 1500, 1)
     assert (spec.model.input_shape, spec.model.outputs) == ((1, 8, 8), {"digit": 10})
     assert spec.dataset is None
     assert [ref.dataset for ref in spec.dataset_refs()] == [DS]

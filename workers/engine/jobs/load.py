@@ -40,7 +40,7 @@ class JobData:
         names, _, problem = student_inputs(spec.network.inputs, dataset.layout.shapes)
         if problem is not None:
             raise UserError(problem.code, problem.detail)
-        transform, views = joined_transform(dataset.transforms, dataset.layout.only(names)), spec.training.views
+        transform, views = joined_transform(dataset.transforms, dataset.layout.only(names)), spec.training.augmentations
         raw = dataset.layout.select(dataset.raw, names)
         inputs = Inputs.prepare(raw, transform, device)
         shape = RunSpec.of(spec).architecture.input_shape

@@ -60,8 +60,10 @@ def scheduled(spec: ScheduledTemperature, progress: float) -> float:
     return spec.start + (spec.end - spec.start) * share
 
 
-def make_temperature(spec: Temperature) -> tuple[TemperatureSchedule, nn.Module | None]:
-    """(temperature by progress, what of it is trained). Raises TypeError for a search, which gives it candidates."""
+def make_temperature(spec: Temperature | None) -> tuple[TemperatureSchedule, nn.Module | None]:
+    """(temperature by progress, what of it is trained). Raises TypeError where it is still to be chosen or
+    searched.
+    """
     match spec:
         case float() | int():
             return lambda progress: spec, None
@@ -70,7 +72,7 @@ def make_temperature(spec: Temperature) -> tuple[TemperatureSchedule, nn.Module 
         case LearnedTemperature():
             module = AdversarialTemperature(spec)
             return module, module
-        case TemperatureSearch():
-            raise TypeError("the temperature is still to be searched")
+        case TemperatureSearch() | None:
+            raise TypeError("the temperature is still to be searched or chosen")
         case _:
             assert_never(spec)

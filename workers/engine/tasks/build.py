@@ -110,7 +110,7 @@ def _build_task(task: TaskSpec, run_spec: RunSpec, teachers: Teachers, emit: Emi
         terms = teacher_terms(distillation, task.teachers, outputs, spec, target, architecture, seed, teachers)
     control = None
     if target is not None:
-        weight = distillation.supervised.weight if outputs else 1.0
+        weight = distillation.supervised.share if outputs else 1.0
         train = dataset.splits["train"]
         row_weights = row_weights_of(task.row_weights, dataset, target.labelled, device)
         terms.append(supervised_loss(task, target, spec, weight, smoothing, train, device, row_weights))

@@ -57,7 +57,7 @@ def weight_schedules(spec: DistillationSpec) -> dict[str, WeightSchedule]:
     soft, features = _named_soft_targets(spec), spec.features or ()
     annealed = _annealed(spec.anneal)
     handed_over = annealed * sum(term.share for _, term in soft)
-    schedules = {"supervised": _weight_schedule(spec.supervised.weight, spec.supervised.phase, handed_over)}
+    schedules = {"supervised": _weight_schedule(spec.supervised.share, spec.supervised.phase, handed_over)}
     for name, term in soft:
         schedules[name] = _weight_schedule(term.share, term.phase, -annealed * term.share)
     for name, feature in zip(_names([term.method for term in features]), features, strict=True):

@@ -57,7 +57,7 @@ def _teaches(facts: DatasetFacts, task: TaskSpec) -> bool:
     names = [teacher.columns for teacher in teachers if teacher.columns is not None]
     if len(names) < len(teachers):
         return True  # a model has outputs for every row
-    counts = task.distillation is None or task.distillation.supervised.weight > 0.0
+    counts = task.distillation is None or task.distillation.supervised.weight != 0.0
     labels = [task.target or task.name] if counts else []
     known = [facts.targets[name] for name in (*names, *labels) if name in facts.targets]
     return any(target.labelled.get("train", 0) > 0 for target in known)

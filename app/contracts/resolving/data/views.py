@@ -60,7 +60,7 @@ def check_views(
     spec: AnyTrainingJob, dataset: DatasetFacts | None, models: Mapping[str, ModelFacts | None], findings: Findings
 ) -> None:
     """Problems for augmentations that do not fit the rows or the terms of the loss; `spec` is resolved."""
-    views = spec.training.views
+    views = spec.training.augmentations
     if views is None:
         return
     _check_whole_numbers(spec, views, models, findings)

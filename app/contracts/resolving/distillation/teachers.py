@@ -9,10 +9,11 @@ from app.contracts.resolving.distillation.methods import check_combination, chec
 from app.contracts.resolving.distillation.phases import check_phases
 from app.contracts.resolving.distillation.rows import check_rows
 from app.contracts.resolving.findings import Findings, quoted
+from app.contracts.resolving.recipe.distillation import with_terms
 from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts, OutputFacts
 from app.contracts.resources.row_layouts import moved_grey_rows
 from app.contracts.resources.tables import InputEncoding
-from app.contracts.specs.distillation import DEFAULT_TERMS, DistillationSpec
+from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.jobs import TeacherRef
 
 
@@ -179,22 +180,22 @@ def resolved_terms(
     distillation: DistillationSpec | None,
     goal: Goal,
     outputs: Sequence[OutputFacts | None],
+    rows: int,
     findings: Findings,
     pointer: str,
 ) -> DistillationSpec:
-    """The distillation with its soft-target terms filled in; undefined methods, and weights of 0 alone, are problems.
-
-    A task that names features and no soft targets has features alone. `outputs` are its teachers', None where unknown.
+    """The distillation with everything chosen that was left out; undefined methods, and weights of 0 alone, are
+    problems. `outputs` are its teachers', None where unknown; `rows` is the number of training rows.
     """
-    spec = distillation or DistillationSpec()
-    terms = spec.soft_targets or (() if spec.features else (DEFAULT_TERMS[goal.kind],))
+    spec = with_terms(distillation or DistillationSpec(), goal, rows, findings, pointer)
+    terms = spec.soft_targets or ()
     check_terms(terms, goal, outputs, findings, pointer)
     check_combination(spec, goal, len(outputs), findings, pointer)
     weights = [(term.share, term.phase) for term in (*terms, *(spec.features or ()))]
-    labels = [(spec.supervised.weight, spec.supervised.phase)] if goal.labelled > 0 else []
+    labels = [(spec.supervised.share, spec.supervised.phase)] if goal.labelled > 0 else []
     check_phases([*weights, *labels], findings, pointer)
     if goal.labelled == 0 and sum(weight for weight, _ in weights) == 0.0:
         findings.problem(
             pointer, "nothing_to_learn", f"`{goal.name}` has no labels and its soft targets weigh 0: raise a weight"
         )
-    return spec.model_copy(update={"soft_targets": terms or None})
+    return spec

@@ -98,8 +98,7 @@ class _Recipe:
 
     @property
     def _passes(self) -> float:
-        """How many times each row is seen."""
-        return self._steps * self._batch / max(1, self._subject.rows)
+        return passes(self._training, self._subject.rows)
 
     def _batch_size(self) -> tuple[int, str]:
         least = self._training.micro_batch_size or 1
@@ -114,17 +113,19 @@ class _Recipe:
         length = LENGTHS[self._training.recipe]
         by_epochs, least = round(EPOCHS * length * self._batches), round(LEAST_STEPS * length)
         steps = max(by_epochs, least, 1)
+        relative = "" if length == 1.0 else f", {length:.2g} times the steps of `default`"
         reason = (
-            f"{round(EPOCHS * length)} passes over {self._subject.rows} rows"
+            f"{round(EPOCHS * length)} passes over {self._subject.rows} rows{relative}"
             if by_epochs >= least
             else f"at least {least} steps: {by_epochs} would be {round(EPOCHS * length)} passes over "
-            f"{self._subject.rows} rows, too few to learn from"
+            f"{self._subject.rows} rows, too few to learn from{relative}"
         )
         each = 3.0 * flops(self._subject.network) * self._batch
         affordable = int(MOST_FLOPS * length / each) if each > 0 else steps
         if affordable < steps:
             least = max(least, self._batches)
-            return max(affordable, min(least, steps)), f"{MOST_FLOPS * length:.0e} floating-point operations at most"
+            reason = f"{MOST_FLOPS * length:.0e} floating-point operations at most{relative}"
+            return max(affordable, min(least, steps)), reason
         return steps, reason
 
     def _rate(self) -> tuple[float, str]:
@@ -183,6 +184,13 @@ class _Recipe:
             return 1, "early stopping and `plateau` follow the score of every epoch"
         every = max(1, epochs // EVALUATIONS)
         return every, f"about {EVALUATIONS} evaluations in {epochs} epochs"
+
+
+def passes(training: TrainingSpec, rows: int) -> float:
+    """How many times each of so many training rows is seen, for settings with a length and a batch size."""
+    batch = training.batch_size or BATCH
+    steps = training.steps or (training.epochs or 1) * max(1, -(-rows // batch))
+    return steps * batch / max(1, rows)
 
 
 def _is_normalized(network: Architecture) -> bool:

@@ -8,6 +8,7 @@ from app.contracts.resolving.data.inputs import shapes_of, student_inputs
 from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.findings import Findings
 from app.contracts.resolving.multitask.sharing import check_sharing
+from app.contracts.resolving.recipe.pooling import with_pooling
 from app.contracts.resources.facts import DatasetFacts, InputFacts
 from app.contracts.resources.manifests import MAX_STATISTICS
 from app.contracts.resources.row_layouts import RowLayout, assumed_order, misfit, moved_grey_rows, way_out
@@ -103,8 +104,11 @@ def fitted(arch: _Network, dataset: DatasetFacts, goals: list[Goal], findings: F
         return arch
     if len(names) == 1:
         _check_layout(arch, dataset.inputs[names[0]], shape, findings)
-    for problem in arch.misfits(shape):
+    misfits = arch.misfits(shape)
+    for problem in misfits:
         findings.problem(f"{pointer}{problem.pointer}", problem.code, problem.detail)
+    if not misfits:
+        arch = with_pooling(arch, shape, outputs, findings, pointer)
     tasks = tuple(outputs)
     check_sharing(arch.model_copy(update={"input_shape": shape, "outputs": outputs}), tasks, findings, pointer)
     sharing = resolved_sharing(arch.sharing, tasks)

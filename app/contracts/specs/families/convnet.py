@@ -31,10 +31,11 @@ class Convnet(Family):
     hidden: Annotated[tuple[Width, ...], Field(max_length=8)] = Field(
         default=(), description="Widths of the fully connected layers before the heads."
     )
-    pooling: Literal["average", "flatten"] = Field(
-        default="average",
+    pooling: Literal["average", "flatten"] | None = Field(
+        default=None,
         description="How the feature maps of the last stage become one vector: their `average` over height and width "
-        "(or the length), or all of them.",
+        "(or the length), or all of them. When left out, chosen by the recipe for a network that a job trains, and "
+        "`average` in the manifest of a model.",
     )
     activation: Activation = Field(
         default="relu", description="Activation function after each convolution and hidden layer."

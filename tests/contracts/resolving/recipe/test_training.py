@@ -56,6 +56,7 @@ def test_every_value_of_a_spec_wins_and_is_not_called_chosen() -> None:
         "warmup": 0,
         "clip_norm": 0.0,
         "evaluate_every": 2,
+        "threads": 2,
     }
     settings, fields = chosen(given)
     assert fields == set()

@@ -143,7 +143,7 @@ def test_every_batch_is_divided_by_its_own_number_of_targets(harness: EngineHarn
     spec = DISTILL | {
         "teachers": [{"columns": "told"}, {"columns": "said", "weight": 3.0}],
         "student": {"family": "mlp", "hidden": []},
-        "distillation": {"allow_chance_teacher": True},
+        "distillation": {"soft_targets": {"method": "kd", "temperature": 4.0}, "allow_chance_teacher": True},
         "training": {"epochs": 1, "batch_size": 4, "micro_batch_size": 2, "learning_rate": 1e-9, "optimizer": "sgd"},
     }
     found = trained(harness, spec | {"control": False})

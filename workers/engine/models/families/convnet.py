@@ -34,7 +34,7 @@ class ConvnetNetwork(ConvolutionalNetwork):
         self.activation = ACTIVATIONS[architecture.activation]()
         self.pool = nn.MaxPool1d(2) if len(architecture.input_shape or ()) == 2 else nn.MaxPool2d(2)
         self.dropout = nn.Dropout(architecture.dropout)
-        self._average = architecture.pooling == "average"
+        self._average = architecture.pooling != "flatten"
         self.add_layers({"block": lambda: ConvBlock(self.activation)})
 
     def stage(self, i: int, h: Tensor) -> Tensor:

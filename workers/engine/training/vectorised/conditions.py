@@ -45,7 +45,7 @@ def _is_plain(training: TrainingSettings) -> bool:
         training.micro_batch_size is None
         and training.early_stopping is None
         and not isinstance(training.schedule, PlateauSchedule)
-        and training.views is None
+        and training.augmentations is None
         and training.precision == "float32"
     )
 

@@ -1,0 +1,41 @@
+"""The settings of a job's training: everything that the recipe chooses of them, in order."""
+
+from collections.abc import Sequence
+
+from app.contracts.resolving.findings import Findings
+from app.contracts.resolving.recipe.threads import with_threads
+from app.contracts.resolving.recipe.training import Subject, with_recipe
+from app.contracts.resolving.recipe.views import with_views
+from app.contracts.resources.facts import DatasetFacts, ModelFacts
+from app.contracts.specs.architectures import Architecture, architecture_of
+from app.contracts.specs.jobs import AnyTrainingJob
+from app.contracts.specs.training import TrainingSpec
+
+
+def with_settings(
+    spec: AnyTrainingJob,
+    network: Architecture,
+    teachers: Sequence[ModelFacts],
+    dataset: DatasetFacts,
+    threads: int,
+    findings: Findings,
+) -> TrainingSpec:
+    """The settings of a job that is resolved but for them. `network`: its network; `teachers`: the models among its
+    teachers, as far as they are known; `threads`: the largest number to choose.
+    """
+    is_alone = not any(True for _ in spec.teacher_refs())
+    subject = Subject(architecture_of(network), dataset.splits.get("train", 0), is_alone)
+    training = with_recipe(spec.training, subject, findings)
+    training = with_views(spec, training, dataset, findings)
+    training = with_threads(training, subject, teachers, threads, findings)
+    _check_warmup(training, -(-subject.rows // (training.batch_size or 1)), findings)
+    return training
+
+
+def _check_warmup(training: TrainingSpec, batches: int, findings: Findings) -> None:
+    steps = training.steps or (training.epochs or 1) * batches
+    if training.warmup is not None and 0 < steps <= training.warmup:
+        findings.warn(
+            "warmup_to_the_end",
+            f"{training.warmup} steps of warm-up are all of the {steps} steps: the learning rate is never reached",
+        )
