@@ -13,14 +13,12 @@ from tests.benchmarks.accuracy.defaults.sets import images
 from tests.benchmarks.accuracy.defaults.sets.catalogue import MAKERS
 from tests.benchmarks.accuracy.defaults.sets.data_set import DataSet, without_labels
 from tests.benchmarks.accuracy.defaults.tables import line, summary
-from tests.benchmarks.calibration.networks import pool
-from tests.benchmarks.calibration.scenarios import Scenario
 
 NAME = "wine"
 
 
 def _wine() -> DataSet:
-    return replace(MAKERS[NAME](), seeds=2, screening=1, standardizations=(None,))
+    return replace(MAKERS[NAME](), seeds=2, screening=1, standardizations=())
 
 
 def _filled(folder: Path, data: DataSet, figures: dict[str, float]) -> Campaign:
@@ -99,13 +97,3 @@ def test_a_tenth_of_the_training_rows_keeps_its_labels() -> None:
     found, train = without_labels(arrays, "y", 0.1), arrays["split"] == "train"
     assert (found["y"][train] >= 0).sum() == round(0.1 * train.sum())
     assert (found["y"][~train] == arrays["y"][~train]).all()
-
-
-def test_a_pool_continues_and_holds_what_each_row_contributes(tmp_path: Path) -> None:
-    short = replace(RECIPE, training=(("recipe", "default"), ("steps", 20)))
-    scenario, path = Scenario(_wine, short), tmp_path / "pool.npz"
-    two, three = pool(scenario, 2, path), pool(scenario, 3, path)
-    assert three.shape == (3, (_wine().arrays(0)["split"] == "test").sum())
-    assert (three[:2] == two).all()
-    assert set(np.unique(three)) <= {0.0, 1.0}
-    assert (pool(scenario, 1, path) == two[:1]).all()

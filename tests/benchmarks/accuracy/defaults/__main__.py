@@ -24,13 +24,13 @@ TABLE = Path(__file__).parent / "TABLE.md"
 CELLS = Path(".cache/accuracy-defaults.jsonl")
 INTRODUCTION = """# What the defaults reach
 
-`make accuracy-defaults` writes this file. Means over seeds (5; 10 to 20 of small data sets), each with its own random
+`make accuracy-defaults` writes this file. Means over seeds (5; 10 of small data sets), each with its own random
 split; the metric is that on the test rows.
 
 - **plain**: the defaults before the recipe: 20 epochs, rate 0.001, batches of 64, no decay, raw inputs.
 - **recipe**: every setting left out.
 - **best of the grid**: rates {}; decays {}; where it matters other ways to
-  standardise. The rest, and the steps, are the recipe's. The grid is screened on seeds of its own (3 to 8; of convnets
+  standardise. The rest, and the steps, are the recipe's. The grid is screened on seeds of its own (2 to 4; of convnets
   and resnets 1, without the highest decay). Its best two candidates (of convnets and resnets one) then run on the
   seeds of the comparison, and the recipe is among those compared.
 - **regret**: what the recipe loses to the best of the grid, in points, of rmse in percent, with the standard error of

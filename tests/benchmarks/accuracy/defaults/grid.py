@@ -8,6 +8,7 @@ from tests.benchmarks.accuracy.defaults.sets.data_set import DataSet, Json, Stan
 from tests.plain_training import plain_training
 
 RATES = (3e-3, 1e-2, 2e-2, 4e-2)
+USUAL_RATES = (1e-2, 2e-2)
 DECAYS = (1e-2, 1e-1, 3e-1)
 FIRST_SCREENING_SEED = 100
 """Of the grid's screening; those of the comparison begin at 0."""
@@ -38,8 +39,8 @@ RECIPE = _setting("recipe", None, recipe="default")
 
 
 def grid(data: DataSet) -> list[Setting]:
-    """Every rate with every decay and every way to standardise; the rest, and the steps, are the recipe's. Networks
-    that train one after another leave out the highest decay.
+    """Every rate with every decay, and usual ones with other ways to standardise; the rest, and the steps, are the
+    recipe's. Networks that train one after another leave out the highest decay.
     """
     return [
         _setting(
@@ -49,10 +50,15 @@ def grid(data: DataSet) -> list[Setting]:
             learning_rate=rate,
             weight_decay=decay,
         )
-        for standardize in data.standardizations
-        for rate in RATES
-        for decay in (DECAYS if data.is_stackable else DECAYS[:2])
+        for standardize, rate, decay in _values(data)
     ]
+
+
+def _values(data: DataSet) -> list[tuple[Standardize, float, float]]:
+    decays = DECAYS if data.is_stackable else DECAYS[:2]
+    by_default = [(None, rate, decay) for rate in RATES for decay in decays]
+    others = [(other, rate, DECAYS[0]) for other in data.standardizations for rate in USUAL_RATES]
+    return by_default + others
 
 
 def screening_seeds(data: DataSet) -> Sequence[int]:

@@ -36,7 +36,7 @@ def segments() -> DataSet:
         "accuracy",
         {"y": {"kind": "class", "classes": 7}},
         "river, 2310 rows, 18 columns",
-        standardizations=(None, False),
+        standardizations=(False,),
     )
 
 
@@ -50,7 +50,7 @@ def bananas() -> DataSet:
         "accuracy",
         {"y": {"kind": "class", "classes": 2}},
         "river, 5300 rows, 2 columns",
-        standardizations=(None, False),
+        standardizations=(False,),
     )
 
 
@@ -66,7 +66,7 @@ def approval() -> DataSet:
         "river, 1001 rows, 6 columns",
         seeds=10,
         screening=4,
-        standardizations=(None, False),
+        standardizations=(False,),
     )
 
 

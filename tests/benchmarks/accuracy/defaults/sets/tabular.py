@@ -30,9 +30,9 @@ def wine() -> DataSet:
         "accuracy",
         {"y": {"kind": "class", "classes": 3}},
         "sklearn, 178 rows, 13 columns",
-        seeds=20,
-        screening=8,
-        standardizations=(None, False),
+        seeds=10,
+        screening=4,
+        standardizations=(False,),
     )
 
 
@@ -46,9 +46,9 @@ def cancer() -> DataSet:
         "accuracy",
         {"y": {"kind": "class", "classes": 2}},
         "sklearn, 569 rows, 30 columns",
-        seeds=20,
-        screening=8,
-        standardizations=(None, False),
+        seeds=10,
+        screening=4,
+        standardizations=(False,),
     )
 
 
@@ -62,9 +62,9 @@ def diabetes() -> DataSet:
         "rmse",
         {"y": {"kind": "value"}},
         "sklearn, 442 rows, 10 columns",
-        seeds=20,
-        screening=8,
-        standardizations=(None, False),
+        seeds=10,
+        screening=4,
+        standardizations=(False,),
     )
 
 
@@ -84,13 +84,13 @@ def _digits(name: str, student: dict[str, Any], shape: tuple[int, ...], scale: f
 def digits_raw() -> DataSet:
     """Digits as sklearn has them."""
     student = {"family": "mlp", "hidden": [16]}
-    return _digits("digits, raw", student, (64,), 1.0, standardizations=(None, False, True))
+    return _digits("digits, raw", student, (64,), 1.0, standardizations=(False, True))
 
 
 def digits_scaled() -> DataSet:
     """Digits with numbers from 0 to 1."""
     student = {"family": "mlp", "hidden": [16]}
-    return _digits("digits, scaled", student, (64,), 1 / 16, standardizations=(None, False, True))
+    return _digits("digits, scaled", student, (64,), 1 / 16, standardizations=(False, True))
 
 
 def digits_resnet() -> DataSet:

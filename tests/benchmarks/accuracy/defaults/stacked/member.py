@@ -1,6 +1,6 @@
 """A network that is to be trained: what a job of the engine would load and build for it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -31,8 +31,6 @@ class Loaded:
     run: Run
     test: Tensor
     """Row numbers of the test split."""
-    key: object = field(default_factory=object, compare=False)
-    """The same where `x` and the labels are."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +85,13 @@ def load(harness: EngineHarness, spec: Json) -> Loaded:
         tasks = build_tasks(run_spec, teachers, lambda event: None)
     run = Run("", run_spec, tasks, splits["train"], splits["validation"], sources=data.dataset.sources)
     return Loaded(data.inputs.column.values, run, splits["test"])
+
+
+def with_spec(loaded: Loaded, harness: EngineHarness, spec: Json) -> Loaded:
+    """The same rows and tasks with the settings of another spec for the harness's dataset, resolved."""
+    order = harness.order(spec, job="loaded")
+    assert isinstance(order.spec, TrainJob | MultitaskJob)
+    return replace(loaded, run=replace(loaded.run, run_spec=RunSpec.of(order.spec)))
 
 
 class _Never:

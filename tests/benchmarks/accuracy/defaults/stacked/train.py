@@ -139,7 +139,7 @@ def _outputs(network: Network, weights: Weights, x: Tensor) -> Outputs:
 
 def _distinct(members: Sequence[Member]) -> list[Member]:
     """One member of each set of rows, in order."""
-    return list({id(member.loaded.key): member for member in members}.values())
+    return list({id(member.loaded.x): member for member in members}.values())
 
 
 def _joined(members: Sequence[Member]) -> tuple[Tensor, Tensor]:
@@ -147,9 +147,9 @@ def _joined(members: Sequence[Member]) -> tuple[Tensor, Tensor]:
     distinct = _distinct(members)
     begins, begin = {}, 0
     for member in distinct:
-        begins[id(member.loaded.key)] = begin
+        begins[id(member.loaded.x)] = begin
         begin += len(member.loaded.x)
-    places = torch.tensor([begins[id(member.loaded.key)] for member in members])
+    places = torch.tensor([begins[id(member.loaded.x)] for member in members])
     return places, torch.cat([member.loaded.x for member in distinct])
 
 

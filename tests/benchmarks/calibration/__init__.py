@@ -1,1 +1,0 @@
-"""How often the verdict is right: draws from pools of trained networks."""
