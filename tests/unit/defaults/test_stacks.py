@@ -27,7 +27,7 @@ def _arrays(seed: int) -> Arrays:
 
 
 def _data(target: str, student: dict[str, Any] = MLP, **more: Any) -> DataSet:
-    targets = {
+    targets: dict[str, dict[str, Any]] = {
         "label": {"kind": "class", "classes": 3},
         "labels": {"kind": "multilabel", "size": 2},
         "size": {"kind": "value"},
@@ -95,7 +95,8 @@ def test_the_figures_of_a_stack_are_those_of_jobs() -> None:
     assert list(found) == [*SETTINGS, (PLAIN, 0)]
     for (setting, seed), figure in found.items():
         own = measure(BLOBS, setting, seed)
-        assert (figure.figure, figure.steps) == (pytest.approx(own.figure), own.steps)
+        assert figure.figure == pytest.approx(own.figure)
+        assert figure.steps == own.steps
 
 
 def test_the_figure_of_two_tasks_is_their_mean(tmp_path: Path) -> None:

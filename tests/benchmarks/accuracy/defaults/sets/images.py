@@ -30,7 +30,8 @@ def pooled(images: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
     """Means over squares of `side` x `side` pixels: [n, h, w] -> [n, h / side, w / side]."""
     n, height, width = images.shape
     squares = images.reshape(n, height // side, side, width // side, side)
-    return squares.mean(axis=(2, 4)).astype(np.float32)
+    means: NDArray[np.float32] = squares.mean(axis=(2, 4)).astype(np.float32)
+    return means
 
 
 def _plain(name: str, student: dict[str, Any], shape: tuple[int, ...], **more: Any) -> DataSet:

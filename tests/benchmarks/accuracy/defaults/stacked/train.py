@@ -68,7 +68,8 @@ class _Stack:
         self._rates = torch.tensor([member.run.training.rate for member in members], dtype=torch.float64)
         self._optimizer = StackedAdamW(list(self._weights.values()), decays)
         self._best: Weights = {name: value.detach().clone() for name, value in self._weights.items()}
-        self._scores, self._losses, self._epochs = ([value] * len(members) for value in (-inf, inf, 0))
+        self._scores, self._losses = [-inf] * len(members), [inf] * len(members)
+        self._epochs = [0] * len(members)
         self._place, self._x = _joined(members)
         self._labels = [torch.cat(parts) for parts in zip(*(_labels(m) for m in _distinct(members)), strict=True)]
 
