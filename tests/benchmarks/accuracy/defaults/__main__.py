@@ -31,7 +31,7 @@ split; the metric is that on the test rows.
 - **recipe**: every setting left out.
 - **best of the grid**: rates {}; decays {}; where it matters other ways to
   standardise. The rest, and the steps, are the recipe's. The grid is screened on seeds of its own (2 to 4; of convnets
-  and resnets 1, without the highest decay). Its best two candidates (of convnets and resnets one) then run on the
+  and resnets 1, with fewer decays). Its best two candidates (of convnets and resnets one) then run on the
   seeds of the comparison, and the recipe is among those compared.
 - **regret**: what the recipe loses to the best of the grid, in points, of rmse in percent, with the standard error of
   that difference over the seeds.

@@ -40,7 +40,7 @@ RECIPE = _setting("recipe", None, recipe="default")
 
 def grid(data: DataSet) -> list[Setting]:
     """Every rate with every decay, and usual ones with other ways to standardise; the rest, and the steps, are the
-    recipe's. Networks that train one after another leave out the highest decay.
+    recipe's. Of networks that train one after another every rate has one decay, and usual ones another.
     """
     return [
         _setting(
@@ -55,8 +55,9 @@ def grid(data: DataSet) -> list[Setting]:
 
 
 def _values(data: DataSet) -> list[tuple[Standardize, float, float]]:
-    decays = DECAYS if data.is_stackable else DECAYS[:2]
-    by_default = [(None, rate, decay) for rate in RATES for decay in decays]
+    by_default = [(None, rate, decay) for rate in RATES for decay in (DECAYS if data.is_stackable else DECAYS[1:2])]
+    if not data.is_stackable:
+        by_default += [(None, rate, DECAYS[0]) for rate in USUAL_RATES]
     others = [(other, rate, DECAYS[0]) for other in data.standardizations for rate in USUAL_RATES]
     return by_default + others
 

