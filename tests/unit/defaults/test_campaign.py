@@ -8,6 +8,7 @@ import pytest
 
 from tests.benchmarks.accuracy.defaults.campaign import Campaign
 from tests.benchmarks.accuracy.defaults.cells import Cell, Cells
+from tests.benchmarks.accuracy.defaults.document import document
 from tests.benchmarks.accuracy.defaults.grid import PLAIN, RECIPE, grid, screening_seeds
 from tests.benchmarks.accuracy.defaults.sets import images
 from tests.benchmarks.accuracy.defaults.sets.catalogue import MAKERS
@@ -70,6 +71,15 @@ def test_a_data_set_with_missing_cells_has_no_line(tmp_path: Path) -> None:
     data = _wine()
     campaign = _filled(tmp_path, data, {})
     assert line(campaign, NAME, replace(data, seeds=3)) is None
+
+
+def test_a_call_for_some_data_sets_keeps_the_lines_of_others(tmp_path: Path) -> None:
+    data = MAKERS[NAME]()
+    written = document(_filled(tmp_path, data, {"recipe": 0.9}))
+    assert "| wine (mlp, [4]) |" in written
+    new = Campaign(Cells(tmp_path / "new.jsonl"), say=lambda text: None)
+    assert document(new, written) == written
+    assert "| 91.00 |" in document(_filled(tmp_path, data, {"recipe": 0.91}), written)
 
 
 def test_forgotten_cells_are_gone_from_the_file(tmp_path: Path) -> None:

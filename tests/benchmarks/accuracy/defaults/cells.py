@@ -32,6 +32,10 @@ class Cells:
     def __contains__(self, key: tuple[str, str, int]) -> bool:
         return key in self._found
 
+    def has(self, data: str) -> bool:
+        """Whether there is a cell of a data set."""
+        return any(name == data for name, _, _ in self._found)
+
     def add(self, cell: Cell) -> None:
         """Keep a cell, in the file too."""
         self._found[_key(cell)] = cell

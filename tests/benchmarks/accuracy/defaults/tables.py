@@ -105,7 +105,10 @@ def few_labels_lines(campaign: Campaign) -> list[str]:
         if all(found.values()):
             lines.append(_gain(lesson.data.name, found))
     head = ["| data set, 10 % of its labels | teacher | control | student | gain ± se |", "|---|---|---|---|---|"]
-    return [*head, *lines] if lines else []
+    if not lines:
+        return []
+    cells = [cell for name in few_labels.lessons() for cell in campaign.cells.of(name, "student", few_labels.SEEDS)]
+    return [_where(cells), "", *head, *lines]
 
 
 def _gain(name: str, found: Mapping[str, Sequence[Cell]]) -> str:
@@ -118,6 +121,9 @@ def _gain(name: str, found: Mapping[str, Sequence[Cell]]) -> str:
 
 def provenance(lines: Sequence[Line]) -> str:
     """Where and from which commits the figures are."""
-    cells = [cell for each in lines for cell in (*each.plain, *each.recipe, *each.best)]
+    return _where([cell for each in lines for cell in (*each.plain, *each.recipe, *each.best)])
+
+
+def _where(cells: Sequence[Cell]) -> str:
     commits, machines = (sorted({getattr(cell, name) for cell in cells}) for name in ("commit", "machine"))
     return f"Measured at {', '.join(commits)} on {'; '.join(machines)}; one thread."
