@@ -12,14 +12,14 @@ from tests.benchmarks.accuracy.defaults.document import document
 from tests.benchmarks.accuracy.defaults.grid import PLAIN, RECIPE, grid, screening_seeds
 from tests.benchmarks.accuracy.defaults.sets import images
 from tests.benchmarks.accuracy.defaults.sets.catalogue import MAKERS
-from tests.benchmarks.accuracy.defaults.sets.data_set import DataSet, without_labels
+from tests.benchmarks.accuracy.defaults.sets.data_set import SHORT, DataSet, without_labels
 from tests.benchmarks.accuracy.defaults.tables import line, summary
 
 NAME = "wine"
 
 
 def _wine() -> DataSet:
-    return replace(MAKERS[NAME](), seeds=2, screening=1, standardizations=())
+    return replace(MAKERS[NAME](), seeds=2, screening=SHORT, standardizations=())
 
 
 def _filled(folder: Path, data: DataSet, figures: dict[str, float]) -> Campaign:

@@ -67,7 +67,9 @@ class Campaign:
             for setting in grid(data)
             if (found := self.cells.of(name, setting.name, screening_seeds(data)))
         }
-        return sorted(scores, key=lambda setting: scores[setting], reverse=not data.is_error)[: data.finalists]
+        return sorted(scores, key=lambda setting: scores[setting], reverse=not data.is_error)[
+            : data.screening.finalists
+        ]
 
     def run_lesson(self, name: str, lesson: Lesson) -> None:
         """Teacher, student and control where few rows are labelled."""

@@ -11,14 +11,14 @@ from tests.benchmarks.accuracy.tables import sections
 
 INTRODUCTION = """# What the defaults reach
 
-`make accuracy-defaults` writes this file. Means over seeds (5; 10 of small data sets), each with its own random
+`make accuracy-defaults` writes this file. Means over seeds (5; 10 where test rows are few), each with its own random
 split; the metric is that on the test rows.
 
 - **plain**: the defaults before the recipe: 20 epochs, rate 0.001, batches of 64, no decay, raw inputs.
 - **recipe**: every setting left out.
 - **best of the grid**: rates {}; decays {}; where it matters other ways to
   standardise. The rest, and the steps, are the recipe's. The grid is screened on seeds of its own (2 to 4; of convnets
-  and resnets 1, with fewer decays). Its best two candidates (of convnets and resnets one) then run on the
+  and resnets 1, with fewer decays). Its best candidates (2 or 3; of convnets and resnets 1) then run on the
   seeds of the comparison, and the recipe is among those compared.
 - **regret**: what the recipe loses to the best of the grid, in points, of rmse in percent, with the standard error of
   that difference over the seeds.

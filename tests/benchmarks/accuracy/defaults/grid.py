@@ -64,4 +64,4 @@ def _values(data: DataSet) -> list[tuple[Standardize, float, float]]:
 
 def screening_seeds(data: DataSet) -> Sequence[int]:
     """Seeds by which candidates are screened."""
-    return range(FIRST_SCREENING_SEED, FIRST_SCREENING_SEED + data.screening)
+    return range(FIRST_SCREENING_SEED, FIRST_SCREENING_SEED + data.screening.seeds)

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from tests.benchmarks.accuracy.defaults.sets import images, river, tabular
-from tests.benchmarks.accuracy.defaults.sets.data_set import DataSet, with_splits
+from tests.benchmarks.accuracy.defaults.sets.data_set import LONG, DataSet, with_splits
 
 MAKERS: Mapping[str, Callable[[], DataSet]] = {
     "wine": tabular.wine,
@@ -37,6 +37,7 @@ def segments() -> DataSet:
         {"y": {"kind": "class", "classes": 7}},
         "river, 2310 rows, 18 columns",
         standardizations=(False,),
+        screening=LONG,
     )
 
 
@@ -51,6 +52,7 @@ def bananas() -> DataSet:
         {"y": {"kind": "class", "classes": 2}},
         "river, 5300 rows, 2 columns",
         standardizations=(False,),
+        screening=LONG,
     )
 
 
@@ -65,8 +67,8 @@ def approval() -> DataSet:
         {"y": {"kind": "value"}},
         "river, 1001 rows, 6 columns",
         seeds=10,
-        screening=4,
         standardizations=(False,),
+        screening=LONG,
     )
 
 

@@ -17,6 +17,17 @@ SHARES = {"train": 0.64, "validation": 0.16, "test": 0.2}
 
 
 @dataclass(frozen=True)
+class Screening:
+    """How candidates of the grid are screened: by so many seeds; the best `finalists` are compared with the recipe."""
+
+    seeds: int
+    finalists: int
+
+
+LONG, USUAL, SHORT = Screening(4, 3), Screening(2, 2), Screening(1, 1)
+
+
+@dataclass(frozen=True)
 class DataSet:
     """A data set with its student. `arrays(seed)` has the rows, their targets and the column `split` of one split."""
 
@@ -31,12 +42,9 @@ class DataSet:
     """Fields of the input in the manifest, besides its kind and `standardize`."""
     seeds: int = 5
     """Seeds of split and training; more where the test split is small and a job takes a second."""
-    screening: int = 2
-    """Seeds, other ones, by which the grid is screened."""
+    screening: Screening = USUAL
     standardizations: tuple[Standardize, ...] = ()
     """Other ways to standardise than the default that the grid tries."""
-    finalists: int = 2
-    """Candidates of the grid that are compared with the recipe."""
 
     @property
     def is_stackable(self) -> bool:

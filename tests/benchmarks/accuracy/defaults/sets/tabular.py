@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import datasets
 
-from tests.benchmarks.accuracy.defaults.sets.data_set import DataSet, with_splits
+from tests.benchmarks.accuracy.defaults.sets.data_set import LONG, SHORT, DataSet, with_splits
 from tests.benchmarks.accuracy.defaults.sets.river import yeast
 
 LARGER_TEST = {"train": 0.55, "validation": 0.15, "test": 0.3}
@@ -31,7 +31,7 @@ def wine() -> DataSet:
         {"y": {"kind": "class", "classes": 3}},
         "sklearn, 178 rows, 13 columns",
         seeds=10,
-        screening=4,
+        screening=LONG,
         standardizations=(False,),
     )
 
@@ -47,7 +47,7 @@ def cancer() -> DataSet:
         {"y": {"kind": "class", "classes": 2}},
         "sklearn, 569 rows, 30 columns",
         seeds=10,
-        screening=4,
+        screening=LONG,
         standardizations=(False,),
     )
 
@@ -63,7 +63,7 @@ def diabetes() -> DataSet:
         {"y": {"kind": "value"}},
         "sklearn, 442 rows, 10 columns",
         seeds=10,
-        screening=4,
+        screening=LONG,
         standardizations=(False,),
     )
 
@@ -84,18 +84,18 @@ def _digits(name: str, student: dict[str, Any], shape: tuple[int, ...], scale: f
 def digits_raw() -> DataSet:
     """Digits as sklearn has them."""
     student = {"family": "mlp", "hidden": [16]}
-    return _digits("digits, raw", student, (64,), 1.0, standardizations=(False, True))
+    return _digits("digits, raw", student, (64,), 1.0, standardizations=(False, True), screening=LONG)
 
 
 def digits_scaled() -> DataSet:
     """Digits with numbers from 0 to 1."""
     student = {"family": "mlp", "hidden": [16]}
-    return _digits("digits, scaled", student, (64,), 1 / 16, standardizations=(False, True))
+    return _digits("digits, scaled", student, (64,), 1 / 16, standardizations=(False, True), screening=LONG)
 
 
 def digits_resnet() -> DataSet:
     """Digits as images."""
-    return _digits("digits, resnet8", {"family": "resnet", "depth": 8}, (1, 8, 8), 1.0, screening=1, finalists=1)
+    return _digits("digits, resnet8", {"family": "resnet", "depth": 8}, (1, 8, 8), 1.0, screening=SHORT)
 
 
 def digits_transformer() -> DataSet:
@@ -114,4 +114,6 @@ def yeast_labels() -> DataSet:
         "macro_f1",
         {"y": {"kind": "multilabel", "size": y.shape[1]}},
         "river, 2417 rows, 103 columns, 14 labels",
+        seeds=10,
+        screening=LONG,
     )
