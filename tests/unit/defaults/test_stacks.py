@@ -62,7 +62,9 @@ def _harness(data: DataSet, seed: int, folder: Path) -> EngineHarness:
 
 
 @pytest.mark.parametrize(
-    "data", [BLOBS, _data("labels"), _data("size"), TASKS], ids=["classes", "labels", "values", "tasks"]
+    "data",
+    [BLOBS, _data("labels", training={"select_by": "macro_f1"}), _data("size"), TASKS],
+    ids=["classes", "labels", "values", "tasks"],
 )
 def test_each_network_of_a_stack_has_the_weights_of_its_own_job(data: DataSet, tmp_path: Path) -> None:
     stack = _stack(data, tmp_path)

@@ -33,7 +33,7 @@ def measure(data: DataSet, setting: Setting, seed: int) -> Measured:
 
 def job(data: DataSet, training: Json) -> Json:
     """The spec that trains a data set's student on labels: of all its targets, where there are several."""
-    names = list(data.targets)
+    names, training = list(data.targets), {**training, **(data.training or {})}
     if len(names) == 1:
         return {"kind": "train", "target": names[0], "model": data.student, "training": training}
     tasks = [{"name": name} for name in names]

@@ -15,6 +15,7 @@ MAKERS: Mapping[str, Callable[[], DataSet]] = {
     "digits-raw": tabular.digits_raw,
     "digits-scaled": tabular.digits_scaled,
     "yeast": tabular.yeast_labels,
+    "yeast-by-metric": tabular.yeast_by_metric,
     "positives": images.positives,
     "mnist-mlp": images.mnist_mlp,
     "classes-100": images.two_digit_numbers,

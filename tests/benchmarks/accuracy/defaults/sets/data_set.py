@@ -43,6 +43,8 @@ class DataSet:
     seeds: int = 5
     """Seeds of split and training; more where the test split is small and a job takes a second."""
     screening: Screening = USUAL
+    training: Json | None = None
+    """Settings of training that every job has, such as the metric by which epochs are selected."""
     standardizations: tuple[Standardize, ...] = ()
     """Other ways to standardise than the default that the grid tries."""
 

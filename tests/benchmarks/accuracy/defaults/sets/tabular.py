@@ -1,6 +1,7 @@
 """Data sets of scikit-learn, and yeast of river: real measurements."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,12 @@ def digits_transformer() -> DataSet:
     """Digits as sequences: each of the 8 rows of pixels is a token."""
     student = {"family": "transformer", "width": 32, "depth": 2, "heads": 4}
     return _digits("digits, transformer", student, (8, 8), 1.0)
+
+
+def yeast_by_metric() -> DataSet:
+    """The same where the spec names the metric: by default epochs of labels are selected by accuracy."""
+    data = yeast_labels()
+    return replace(data, name="yeast, select_by macro_f1", training={"select_by": "macro_f1"})
 
 
 def yeast_labels() -> DataSet:

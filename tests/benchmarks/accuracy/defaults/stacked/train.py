@@ -10,9 +10,11 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from tests.benchmarks.accuracy.defaults.stacked.adamw import StackedAdamW
 from tests.benchmarks.accuracy.defaults.stacked.member import Member
-from workers.engine.evaluation.metrics.task_metrics import score, task_metrics
+from workers.engine.evaluation.metrics.task_metrics import Metrics, task_metrics
 from workers.engine.models import Network
+from workers.engine.tasks.task import Task
 from workers.engine.training.lr_schedules import learning_rate
+from workers.engine.training.validation import selection_score
 
 Weights = dict[str, Tensor]
 Outputs = Mapping[str, Tensor]
@@ -53,6 +55,8 @@ def _check(members: Sequence[Member]) -> None:
             raise ValueError("settings of a stack differ in rate, decay and seed only")
         if len(member.schedule.rows) != len(members[0].schedule.rows) or mine.training.optimizer != "adamw":
             raise ValueError("networks of a stack have as many training rows each, and adamw")
+        if mine.training.select_by in ("loss", "last"):
+            raise ValueError("networks of a stack are selected by a metric")
 
 
 class _Stack:
@@ -113,18 +117,21 @@ class _Stack:
         rows = [member.schedule.validation for member in self._members]
         outputs = _outputs(self._network, self._weights, _rows(self._members, rows))
         labels = [torch.cat(parts) for parts in zip(*map(_validation_labels, self._members), strict=True)]
-        losses = self._task_losses(outputs, labels).mean(1).tolist()
+        losses, ranking = self._task_losses(outputs, labels).mean(1).tolist(), self._training.select_by == "auroc"
         for k, member in enumerate(self._members):
             scores = [
-                score(task_metrics(outputs[t.name][k], t.spec, t.target, rows[k], ranking=False), t.spec.kind)
-                for t in member.tasks
-                if t.target is not None
+                self._score(task, task_metrics(outputs[task.name][k], task.spec, task.target, rows[k], ranking=ranking))
+                for task in member.tasks
+                if task.target is not None
             ]
             mean = sum(scores) / len(scores)
             if mean > self._scores[k] or (mean == self._scores[k] and losses[k] < self._losses[k]):
                 self._scores[k], self._losses[k], self._epochs[k] = mean, losses[k], epoch
                 for name, value in self._weights.items():
                     self._best[name][k] = value[k]
+
+    def _score(self, task: Task, metrics: Metrics) -> float:
+        return selection_score(metrics, task.spec.kind, self._training.selection_metric, task.name)
 
 
 def _outputs(network: Network, weights: Weights, x: Tensor) -> Outputs:
