@@ -56,7 +56,7 @@ bench: setup     ## the benchmarks; prints figures, no pass or fail
 accuracy: setup  ## the accuracy table of every method (about 20 minutes)
 	$(BIN)/python -m tests.benchmarks.accuracy
 
-accuracy-defaults: setup  ## what a spec without settings gets, beside plain settings (a minute)
+accuracy-defaults: setup  ## what a spec without settings gets, beside plain settings and a grid (about an hour)
 	$(BIN)/python -m tests.benchmarks.accuracy.defaults
 
 multitask-accuracy: setup  ## the multi-task table: balancers, sharing, teachers (20 to 25 minutes)

@@ -1,68 +1,76 @@
-"""python -m tests.benchmarks.accuracy.defaults: the recipe beside the plain settings that were the defaults before it.
+"""python -m tests.benchmarks.accuracy.defaults: what a user gets who names no setting of training.
 
-Five splits of each data set of scikit-learn, an mlp with one hidden layer; the seed of a job is that of its split.
+For each data set the plain settings that were the defaults before the recipe (20 epochs at a rate of 0.001, batches of
+64, raw inputs), the recipe, and the best of a grid at the recipe's steps. Results go to a file of cells as they come; a
+further call continues. TABLE.md is written from it.
 """
 
-import statistics
-import tempfile
-import time
-from collections.abc import Callable
+import argparse
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from sklearn import datasets
+import torch
 
-from tests.benchmarks.figures import say
-from tests.engine.harness import EngineHarness, report_of
+from tests.benchmarks.accuracy.defaults import few_labels
+from tests.benchmarks.accuracy.defaults.campaign import Campaign
+from tests.benchmarks.accuracy.defaults.cells import Cells
+from tests.benchmarks.accuracy.defaults.document import document
+from tests.benchmarks.accuracy.defaults.grid import RECIPE
+from tests.benchmarks.accuracy.defaults.run import measure
+from tests.benchmarks.accuracy.defaults.sets.catalogue import MAKERS, UNSEEN
 
-SEEDS = range(5)
-Load = Callable[[], tuple[NDArray[Any], NDArray[Any]]]
-
-
-def _rows(load: Callable[..., Any], **options: Any) -> Load:
-    return lambda: load(return_X_y=True, **options)
+TABLE = Path(__file__).parent / "TABLE.md"
+CELLS = Path(".cache/accuracy-defaults.jsonl")
 
 
-DATA: dict[str, tuple[Load, int, str]] = {
-    "wine": (_rows(datasets.load_wine), 4, "accuracy"),
-    "breast cancer": (_rows(datasets.load_breast_cancer), 8, "accuracy"),
-    "diabetes": (_rows(datasets.load_diabetes, scaled=False), 8, "rmse"),
-    "digits": (_rows(datasets.load_digits), 16, "accuracy"),
-}
-
-
-def _figure(load: Load, hidden: int, metric: str, seed: int, *, recipe: bool) -> float:
-    """The metric on the test split of one job."""
-    x, y = load()
-    target = {"kind": "class", "classes": int(y.max()) + 1} if metric == "accuracy" else {"kind": "value"}
-    splits = {"fractions": {"train": 0.6, "validation": 0.2, "test": 0.2}, "seed": seed}
-    inputs: dict[str, Any] = {"x": {"kind": "array", "standardize": None if recipe else False}}
-    training: dict[str, Any] = {"seed": seed, "threads": 1} | ({"recipe": "default"} if recipe else {})
-    with tempfile.TemporaryDirectory() as folder:
-        harness = EngineHarness(Path(folder))
-        labels = y.astype(np.int64 if metric == "accuracy" else np.float32)
-        harness.dataset({"x": x.astype(np.float32), "y": labels}, inputs=inputs, targets={"y": target}, splits=splits)
-        model = {"family": "mlp", "hidden": [hidden]}
-        report = report_of(harness.run({"kind": "train", "target": "y", "model": model, "training": training}))
-    found = report.student.tasks["y"][metric]
-    assert found is not None
-    return found
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    names = [*MAKERS, *few_labels.lessons()]
+    parser.add_argument("--only", action="append", choices=names, help="measure only this; may be repeated")
+    parser.add_argument("--seeds", type=int, help="at most so many seeds of each data set")
+    parser.add_argument("--cells", type=Path, default=CELLS, help=f"the file of results ({CELLS})")
+    parser.add_argument("--again", action="store_true", help="forget earlier results of what is measured")
+    parser.add_argument("--unseen", action="store_true", help="measure the data sets that no rule was chosen on")
+    parser.add_argument("--load-unseen", action="store_true", help="only train 10 steps on each unseen data set")
+    parser.add_argument("--table", action="store_true", help="only write the table")
+    return parser.parse_args()
 
 
 def main() -> None:
-    """Print a line for each data set."""
-    say("Plain settings (20 epochs at a rate of 0.001, raw inputs) and the recipe: mean, worst, seconds a job")
-    for name, (load, hidden, metric) in DATA.items():
-        parts = []
-        for recipe in (False, True):
-            began = time.monotonic()
-            figures = [_figure(load, hidden, metric, seed, recipe=recipe) for seed in SEEDS]
-            worst = min(figures) if metric == "accuracy" else max(figures)
-            seconds = (time.monotonic() - began) / len(SEEDS)
-            parts.append(f"{statistics.mean(figures):8.3f} {worst:8.3f} {seconds:5.1f} s")
-        print(f"  {name:<16} {metric:<9} {'  |  '.join(parts)}", flush=True)
+    """Measure what is missing, and write the table."""
+    asked = _options()
+    if asked.load_unseen:
+        _load_unseen()
+        return
+    torch.set_num_threads(1)
+    campaign = Campaign(Cells(asked.cells), asked.seeds, lambda text: print(text, flush=True))
+    seen = asked.only or ([] if asked.unseen or asked.table else [*MAKERS, *few_labels.lessons()])
+    for name in [*seen, *(UNSEEN if asked.unseen else ())]:
+        if asked.again:
+            campaign.cells.forget(name)
+        _measure(campaign, name)
+        _write(campaign)
+    _write(campaign)
+    print(TABLE)
+
+
+def _write(campaign: Campaign) -> None:
+    TABLE.write_text(document(campaign, TABLE.read_text() if TABLE.exists() else ""))
+
+
+def _measure(campaign: Campaign, name: str) -> None:
+    lessons, makers = few_labels.lessons(), {**MAKERS, **UNSEEN}
+    if name in lessons:
+        campaign.run_lesson(name, lessons[name])
+    else:
+        campaign.run(name, makers[name]())
+
+
+def _load_unseen() -> None:
+    """That the data sets can be read and trained on, without a figure."""
+    short = replace(RECIPE, training=(*RECIPE.training, ("steps", 10)))
+    for name, make in UNSEEN.items():
+        print(f"{name}: {measure(make(), short, 0).steps} steps")
 
 
 if __name__ == "__main__":

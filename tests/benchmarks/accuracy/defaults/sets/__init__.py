@@ -1,0 +1,1 @@
+"""The data sets on which defaults are measured."""
