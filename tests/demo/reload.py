@@ -36,7 +36,7 @@ def main(weights: str, data: str, predictions: str) -> None:
     """Compare the reloaded student with the service's own predictions on every test row."""
     with np.load(predictions) as outputs, np.load(data) as rows:
         images = torch.from_numpy(rows["x"][outputs["test/row"]])
-        theirs = torch.from_numpy(outputs["test/digit/student"])
+        theirs = torch.from_numpy(outputs["test/few/student"])
     with torch.no_grad():
         ours = student_logits(weights, images)
     agreeing = int((ours.argmax(1) == theirs.argmax(1)).sum())
