@@ -64,7 +64,7 @@ def test_distillation_reports_teacher_student_control_and_a_verdict(harness: Eng
     report = report_of(harness.run(DISTILL))
     assert report.control is not None
     assert report.control.steps == report.student.steps
-    assert report.verdict["label"].verdict in {"gain", "no_gain", "loss", "inconclusive"}
+    assert report.verdict["label"].verdict in {"provisional_gain", "provisional_loss", "undecided"}
     assert report.fidelity["label"].agreement is not None
     assert report.compression is not None
     assert report.compression.parameters == pytest.approx((6 * 32 + 32 + 32 * 3 + 3) / (6 * 8 + 8 + 8 * 3 + 3))

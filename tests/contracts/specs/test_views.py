@@ -52,11 +52,10 @@ def test_what_is_out_of_bounds_or_unknown_is_refused(transform: dict[str, Any]) 
         views_of(transform)
 
 
-def test_one_to_eight_transforms_and_a_seed_of_31_bits() -> None:
+def test_up_to_eight_transforms_and_a_seed_of_31_bits() -> None:
     assert len(views_of(*[FLIP] * 8).transforms) == 8
-    for count in (0, 9):
-        with pytest.raises(ValidationError):
-            views_of(*[FLIP] * count)
+    with pytest.raises(ValidationError):
+        views_of(*[FLIP] * 9)
     for seed in (-1, 2**31):
         with pytest.raises(ValidationError):
             views_of(FLIP, seed=seed)

@@ -112,7 +112,7 @@ def test_every_task_of_a_taught_job_has_a_verdict_and_only_taught_ones_fidelity(
     found = run(tmp_path, (digit_task(digits(), TEACHER), size))
     assert set(found.verdict) == {"digit", "size"}
     assert set(found.fidelity) == {"digit"}
-    assert found.verdict["size"].verdict == "no_gain"
+    assert found.verdict["size"].verdict == "undecided"
 
 
 def test_a_job_without_teachers_has_no_verdict(tmp_path: Path) -> None:

@@ -57,7 +57,10 @@ class TrainingRuns:
         searched = search(runner, plan) if plan.trials else None
         main = plan.main(plan.run_spec, plan.tasks) if searched is None else plan.main_of(searched.winner)
         run_of = cache(partial(plan.seed, main))
-        seeds = SeedRuns(runner, run_of, partial(plan.control_of_seed, main), self._is_undecided).train()
+        seed_runs = SeedRuns(runner, run_of, partial(plan.control_of_seed, main), self._is_undecided)
+        for request in seed_runs.requests():
+            request.result = runner.run(request.run)
+        seeds = seed_runs.seeds
         with_baselines = [run_of(i) for i in range(main.run_spec.repeats)]
         baselines = train_baselines(runner, with_baselines, plan.offset_after_seeds(main))
         results = [

@@ -8,7 +8,7 @@ rates:
 `tests/architecture/decisions/engine/0122-repeats-while-undecided.md`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
@@ -50,8 +50,16 @@ def is_affordable(main: Run) -> bool:
 
 
 @dataclass
+class Request:
+    """A run to execute; its result is written here before the next request."""
+
+    run: Run
+    result: RunResult | None = None
+
+
+@dataclass
 class SeedRuns:
-    """Trains the seeds of a job.
+    """The runs of the seeds of a job, one after another, as each depends on what the earlier ones found.
 
     `run_of` gives the run of a seed by its index, the first of which is the main run; `control_of` that of its control
     by itself, None without one.
@@ -61,73 +69,72 @@ class SeedRuns:
     run_of: Callable[[int], Run]
     control_of: Callable[[int], Run | None]
     is_undecided: IsUndecided
-    _seeds: Seeds = field(default_factory=Seeds, init=False)
+    seeds: Seeds = field(default_factory=Seeds, init=False)
+    """What has been trained so far."""
 
-    def train(self) -> Seeds:
-        """Train all seeds, or load the results of earlier attempts. Raises Stopped and UserError."""
+    def requests(self) -> Iterator[Request]:
+        """The runs to execute. Those that train as one vectorised step are executed here. Raises Stopped, UserError."""
         run_spec = self.run_of(0).run_spec
         if run_spec.most_repeats == run_spec.repeats:
-            self._train_apart(range(run_spec.repeats))
-            return self._seeds
+            yield from self._apart(range(run_spec.repeats))
+            return
         affordable = is_affordable(self.run_of(0))
         cached = self._cached_controls()
-        self._train_together(range(run_spec.repeats))
+        yield from self._together(range(run_spec.repeats))
         if affordable and self._goes_on():
-            self._train_together(range(run_spec.repeats, run_spec.most_repeats))
-        self._add_controls(cached, affordable)
-        return self._seeds
+            yield from self._together(range(run_spec.repeats, run_spec.most_repeats))
+        yield from self._further_controls(cached, affordable)
 
-    def _train_apart(self, seeds: range) -> None:
+    def _run(self, run: Run) -> Generator[Request, None, RunResult]:
+        request = Request(run)
+        yield request
+        assert request.result is not None
+        self.seeds.results.append(request.result)
+        return request.result
+
+    def _apart(self, seeds: range) -> Iterator[Request]:
         """One run of the loop for each seed, with student and control."""
         for i in seeds:
-            results = [self.runner.run(part) for part in self.run_of(i).parts]
-            self._seeds.results += results
-            self._seeds.students.append(results[0])
-            self._seeds.controls += [each.models["control"] for each in results if "control" in each.models]
+            for number, part in enumerate(self.run_of(i).parts):
+                result = yield from self._run(part)
+                if number == 0:
+                    self.seeds.students.append(result)
+                if "control" in result.models:
+                    self.seeds.controls.append(result.models["control"])
 
-    def _train_together(self, seeds: range) -> None:
+    def _together(self, seeds: range) -> Iterator[Request]:
         """All students as one vectorised step, then all controls; one seed after another where that is not faster."""
         runs = [replace(self.run_of(i), control=False) for i in seeds]
         students = self.runner.run_population(f"seeds-{seeds.start}", runs)
         if students is None:
-            self._train_apart(seeds)
+            yield from self._apart(seeds)
             return
-        self._seeds.results += students
-        self._seeds.students += students
-        self._train_controls(seeds)
+        self.seeds.results += students
+        self.seeds.students += students
+        yield from self._controls(seeds)
 
-    def _train_controls(self, seeds: range) -> None:
+    def _controls(self, seeds: range) -> Iterator[Request]:
         """The controls of these seeds alone, those of the cache without training."""
         runs = {i: run for i in seeds if (run := self.control_of(i)) is not None}
         missing = self._once(f"missing-{seeds.start}", lambda: [i for i in runs if not self._is_cached(runs[i])])
-        trained = self._trained_controls(seeds.start, [runs[i] for i in missing])
+        together = self.runner.run_population(f"controls-{seeds.start}", [runs[i] for i in missing]) or []
+        self.seeds.results += together
+        trained = {i: result.models["control"] for i, result in zip(missing, together, strict=False)}
         for i, run in runs.items():
-            control = next(trained) if i in missing else self.runner.cached_control(run)
-            self._seeds.controls.append(control or self._train_alone(run))
-
-    def _trained_controls(self, first: int, runs: list[Run]) -> Iterator[TrainedModel]:
-        results = self.runner.run_population(f"controls-{first}", runs)
-        for i, run in enumerate(runs):
-            result = results[i] if results is not None else self.runner.run(run)
-            self._seeds.results.append(result)
-            yield result.models["control"]
-
-    def _train_alone(self, run: Run) -> TrainedModel:
-        """A cached control that was removed meanwhile is trained again."""
-        result = self.runner.run(run)
-        self._seeds.results.append(result)
-        return result.models["control"]
+            control = trained.get(i) or (None if i in missing else self.runner.cached_control(run))
+            if control is None:  # also where a cached one was removed meanwhile
+                control = (yield from self._run(run)).models["control"]
+            self.seeds.controls.append(control)
 
     def _is_cached(self, run: Run) -> bool:
         return self.runner.cached_control(run) is not None
 
-    def _add_controls(self, cached: int, affordable: bool) -> None:
+    def _further_controls(self, cached: int, affordable: bool) -> Iterator[Request]:
         """Controls of further seeds: the cached ones, and as many new ones as there are students."""
-        students = len(self._seeds.students)
-        if not self._seeds.controls:
-            return
-        most = cached + students if affordable else cached
-        self._train_controls(range(students, min(MOST_CONTROLS, most)))
+        students = len(self.seeds.students)
+        if self.seeds.controls:
+            most = cached + students if affordable else cached
+            yield from self._controls(range(students, min(MOST_CONTROLS, most)))
 
     # What is decided once, so that a resumed job does the same.
 
@@ -142,8 +149,8 @@ class SeedRuns:
 
     def _goes_on(self) -> bool:
         """Whether the difference is undecided after the first seeds."""
-        students = [each.models["student"] for each in self._seeds.students]
-        return self._once("undecided", lambda: self.is_undecided(students, self._seeds.controls))
+        students = [each.models["student"] for each in self.seeds.students]
+        return self._once("undecided", lambda: self.is_undecided(students, self.seeds.controls))
 
     def _once(self, name: str, decide: Callable[[], Decision]) -> Decision:
         path = Path(self.runner.order.checkpoints_dir) / "seeds.json"
