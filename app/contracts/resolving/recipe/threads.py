@@ -21,7 +21,7 @@ def with_threads(
 ) -> TrainingSpec:
     """The settings with their number of threads, `most` at most. `training` has everything else chosen.
 
-    It goes by a batch of the network in which most operations of the job are: the student's steps, three forward passes
+    It follows from a batch of the network with most operations of the job: the student's steps, three forward passes
     each, or one of its teachers, which are run once, or with views once an epoch.
     """
     if training.threads is not None:

@@ -25,7 +25,7 @@ CELLS = Path(".cache/accuracy-defaults.jsonl")
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    names = [*MAKERS, *few_labels.lessons()]
+    names = [*MAKERS, *few_labels.cases()]
     parser.add_argument("--only", action="append", choices=names, help="measure only this; may be repeated")
     parser.add_argument("--seeds", type=int, help="at most so many seeds of each data set")
     parser.add_argument("--cells", type=Path, default=CELLS, help=f"the file of results ({CELLS})")
@@ -44,7 +44,7 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     campaign = Campaign(Cells(asked.cells), asked.seeds, lambda text: print(text, flush=True))
-    seen = asked.only or ([] if asked.unseen or asked.table else [*MAKERS, *few_labels.lessons()])
+    seen = asked.only or ([] if asked.unseen or asked.table else [*MAKERS, *few_labels.cases()])
     for name in [*seen, *(UNSEEN if asked.unseen else ())]:
         if asked.again:
             campaign.cells.forget(name)
@@ -59,9 +59,9 @@ def _write(campaign: Campaign) -> None:
 
 
 def _measure(campaign: Campaign, name: str) -> None:
-    lessons, makers = few_labels.lessons(), {**MAKERS, **UNSEEN}
-    if name in lessons:
-        campaign.run_lesson(name, lessons[name])
+    few, makers = few_labels.cases(), {**MAKERS, **UNSEEN}
+    if name in few:
+        campaign.run_few_labels(name, few[name])
     else:
         campaign.run(name, makers[name]())
 

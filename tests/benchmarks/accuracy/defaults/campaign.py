@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.benchmarks.accuracy.defaults import few_labels
 from tests.benchmarks.accuracy.defaults.cells import Cell, Cells
-from tests.benchmarks.accuracy.defaults.few_labels import Lesson
+from tests.benchmarks.accuracy.defaults.few_labels import FewLabels
 from tests.benchmarks.accuracy.defaults.grid import (
     PLAIN,
     RECIPE,
@@ -71,11 +71,11 @@ class Campaign:
             : data.screening.finalists
         ]
 
-    def run_lesson(self, name: str, lesson: Lesson) -> None:
+    def run_few_labels(self, name: str, case: FewLabels) -> None:
         """Teacher, student and control where few rows are labelled."""
         for seed in few_labels.SEEDS:
             if (name, "student", seed) not in self.cells:
-                for party, figure in few_labels.measure(lesson, seed).items():
+                for party, figure in few_labels.measure(case, seed).items():
                     self._add(name, party, seed, Measured(figure, 0, 0.0))
 
     def _measure(self, name: str, data: DataSet, wanted: Sequence[Wanted]) -> None:

@@ -16,29 +16,29 @@ PARTIES = ("teacher", "student", "control")
 
 
 @dataclass(frozen=True)
-class Lesson:
+class FewLabels:
     """A data set and its teacher's network."""
 
     data: DataSet
     teacher: Json
 
 
-def lessons() -> Mapping[str, Lesson]:
+def cases() -> Mapping[str, FewLabels]:
     """Those that are measured, by name."""
     return {
-        "few-digits": Lesson(digits_scaled(), {"family": "mlp", "hidden": [64]}),
-        "few-100": Lesson(two_digit_numbers(), {"family": "mlp", "hidden": [128]}),
+        "few-digits": FewLabels(digits_scaled(), {"family": "mlp", "hidden": [64]}),
+        "few-100": FewLabels(two_digit_numbers(), {"family": "mlp", "hidden": [128]}),
     }
 
 
-def measure(lesson: Lesson, seed: int) -> dict[str, float]:
+def measure(case: FewLabels, seed: int) -> dict[str, float]:
     """Accuracy on the test rows of `teacher`, `student` and `control` (the student without teacher)."""
-    data, training = lesson.data, {"recipe": "default", "seed": seed, "threads": 1}
+    data, training = case.data, {"recipe": "default", "seed": seed, "threads": 1}
     arrays, manifest = data.arrays(seed), data.manifest(None)
     with tempfile.TemporaryDirectory() as folder:
         harness = EngineHarness(Path(folder))
         harness.dataset(arrays, **manifest)
-        taught = harness.run({"kind": "train", "target": "y", "model": lesson.teacher, "training": training}, "teacher")
+        taught = harness.run({"kind": "train", "target": "y", "model": case.teacher, "training": training}, "teacher")
         harness.teacher(taught, harness.folder / "teacher" / "attempt-1")
         harness.dataset(without_labels(arrays, "y", LABELLED), **manifest)
         spec = {"target": "y", "teachers": [{"model": TEACHER}], "student": data.student, "training": training}

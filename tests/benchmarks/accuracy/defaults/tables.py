@@ -98,16 +98,16 @@ def summary(lines: Sequence[Line]) -> str:
 
 
 def few_labels_lines(campaign: Campaign) -> list[str]:
-    """Of the lessons that are measured: teacher, control, student and the gain."""
+    """Of the few that are measured: teacher, control, student and the gain."""
     lines = []
-    for name, lesson in few_labels.lessons().items():
+    for name, case in few_labels.cases().items():
         found = {party: campaign.cells.of(name, party, few_labels.SEEDS) for party in few_labels.PARTIES}
         if all(found.values()):
-            lines.append(_gain(lesson.data.name, found))
+            lines.append(_gain(case.data.name, found))
     head = ["| data set, 10 % of its labels | teacher | control | student | gain ± se |", "|---|---|---|---|---|"]
     if not lines:
         return []
-    cells = [cell for name in few_labels.lessons() for cell in campaign.cells.of(name, "student", few_labels.SEEDS)]
+    cells = [cell for name in few_labels.cases() for cell in campaign.cells.of(name, "student", few_labels.SEEDS)]
     return [_where(cells), "", *head, *lines]
 
 
