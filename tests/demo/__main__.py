@@ -32,6 +32,7 @@ STUDENT: dict[str, Any] = {
     "name": "student",
     "target": "few",
     "student": {"family": "convnet", "channels": [8, 16]},
+    "training": {"recipe": "fast"},
 }
 LEAST_SMALLER = 20.0
 LEAST_ACCURACY = 0.94
