@@ -142,5 +142,5 @@ def train(
             group["lr"] = rate * factor
         optimizer.zero_grad()
         loss = losses(torch.randint(0, rows, (networks.number * batch,), generator=drawn)).sum() / batch
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         optimizer.step()

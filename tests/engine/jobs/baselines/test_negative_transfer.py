@@ -90,7 +90,7 @@ def against(difference: float, half_width: float, repeats: int) -> TaskAgainstBa
 
 
 @pytest.mark.parametrize(
-    ("difference", "half_width", "repeats", "conflicts", "told"),
+    ("difference", "half_width", "repeats", "conflicts", "warned"),
     [
         (-0.02, 0.015, 3, None, True),
         (-0.02, 0.021, 3, 0.9, False),
@@ -104,9 +104,9 @@ def against(difference: float, half_width: float, repeats: int) -> TaskAgainstBa
     ],
 )
 def test_a_fall_is_certain_over_seeds_or_far_beyond_the_test_rows_and_with_conflicts(
-    difference: float, half_width: float, repeats: int, conflicts: float | None, told: bool
+    difference: float, half_width: float, repeats: int, conflicts: float | None, warned: bool
 ) -> None:
-    assert is_worse(against(difference, half_width, repeats), conflicts) is told
+    assert is_worse(against(difference, half_width, repeats), conflicts) is warned
 
 
 def test_repeats_without_teachers_have_the_figures_of_each_seed(harness: EngineHarness) -> None:

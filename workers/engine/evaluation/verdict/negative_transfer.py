@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from app.contracts.reports.baselines import BaselineReport, TaskAgainstBaseline
 from app.contracts.wire.events import WarningEvent
 from workers.engine.evaluation.relation_report import RelationMeasurements
-from workers.engine.evaluation.verdict.repeats import MIN_REPEATS
+from workers.engine.evaluation.verdict.power import LEAST_REPEATS
 
 FAR = 3.0
 """Half-widths of the interval over test rows by which a task of one or two seeds must be worse."""
@@ -39,7 +39,7 @@ def is_worse(task: TaskAgainstBaseline, conflicts: float | None) -> bool:
     low, high = task.interval
     if task.difference >= -task.margin:
         return False
-    if task.repeats >= MIN_REPEATS:
+    if task.repeats >= LEAST_REPEATS:
         return high < 0.0
     is_far = task.difference < -FAR * (task.difference - low)
     return is_far and conflicts is not None and conflicts >= CONFLICTS

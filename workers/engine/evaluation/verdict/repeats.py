@@ -33,10 +33,7 @@ from workers.engine.evaluation.verdict.judge import (
     not_applicable,
     provisional,
 )
-from workers.engine.evaluation.verdict.power import settled
-
-MIN_REPEATS = 3
-"""Number of seeds of each from which training noise can be estimated."""
+from workers.engine.evaluation.verdict.power import LEAST_REPEATS, settled
 
 _LEAST = Z * math.sqrt(2.0)
 """The least half-width of an accuracy's interval, times rows + 2."""
@@ -110,7 +107,7 @@ def _conclusion(
 ) -> dict[str, object]:
     """The fields of a verdict that follow from its interval."""
     assert verdict.margin is not None
-    is_enough = min(len(students), len(controls)) >= MIN_REPEATS
+    is_enough = min(len(students), len(controls)) >= LEAST_REPEATS
     estimate = (crossed if is_enough else over_rows)(students, controls)
     interval = _interval(estimate, students.shape[1], kind)
     word = conclusion(interval, verdict.margin)
@@ -140,10 +137,10 @@ def _min_rows(kind: TaskKind) -> int:
 def _method(kind: TaskKind, students: int, controls: int, reference: str) -> str:
     comparison = _COMPARED[kind].format(reference=reference)
     comparison += f": means of {_counted(students, 'student')} and {_counted(controls, reference)}"
-    if min(students, controls) < MIN_REPEATS:
+    if min(students, controls) < LEAST_REPEATS:
         return (
             f"{comparison}, t interval over test rows, 95 %. It covers the choice of test rows, but not well the noise "
-            f"of training: that takes {MIN_REPEATS} of each or more."
+            f"of training: that takes {LEAST_REPEATS} of each or more."
         )
     return (
         f"{comparison}; Welch's t interval over seeds (not paired), widened by the variance of the difference over "

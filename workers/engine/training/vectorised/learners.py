@@ -105,7 +105,7 @@ class VectorisedLearners(ABC):
     def backward(self, outputs: StepOutputs, rows: Rows, counts: Counts, peers: PeerOutputs = ()) -> None:
         """The backward pass of the sum of all losses: each member gets the gradient of its own."""
         totals, recorded = self.losses(outputs.outputs[self._task.name], rows, counts, self._progress)
-        totals.sum().backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(totals.sum())
         self._recorded = recorded.detach()
 
     def forward_backward(self, parts: Sequence[MicroBatch], counts: Counts) -> None:

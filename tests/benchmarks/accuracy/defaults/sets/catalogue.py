@@ -1,4 +1,4 @@
-"""Every data set by name: those that defaults are measured on, and those that nobody looked at while choosing."""
+"""Every data set by name: those that defaults are measured on, and those that were not looked at while choosing."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
