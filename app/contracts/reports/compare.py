@@ -28,13 +28,13 @@ class ComparedJob(Answer):
         description="The word by `interval`, as in a report's `verdict`. It is never a stronger one than `uncorrected`."
     )
     interval: tuple[float, float] | None = Field(
-        description=f"Corrected for the number of compared jobs: all hold together in 95 % of cases; {_INTERVAL}"
+        description=f"Corrected for the number of compared jobs: all hold together at one interval's level; {_INTERVAL}"
     )
     uncorrected: VerdictWord = Field(
         description="The word of the job's own report, of a single pair a provisional one."
     )
     uncorrected_interval: tuple[float, float] | None = Field(
-        description=f"The 95 % interval of the job's own report: {_INTERVAL}"
+        description=f"The interval of the job's own report: {_INTERVAL}"
     )
     interval_for_looks: tuple[float, float] | None = Field(
         description=f"As `interval`, corrected for `looks` where they are more than the compared jobs: {_INTERVAL}"

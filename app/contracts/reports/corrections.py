@@ -1,17 +1,17 @@
 """Intervals and words of verdicts, corrected for the number of jobs that are compared.
 
-Bonferroni's inequality (Dunn 1961): with a two-sided level of 1 - 0.05 / m each, m intervals hold together in at least
-95 % of cases, however they depend on each other. Dunnett's quantiles (1955) are smaller, and assume equal variances and
-the correlation of a shared control alone; jobs share test rows too, and their variances differ.
+Bonferroni's inequality (Dunn 1961): with a two-sided level of 1 - (1 - c) / m each, m intervals hold together in at
+least a share c of cases, however they depend on each other. Dunnett's quantiles (1955) are smaller, and assume equal
+variances and the correlation of a shared control alone; jobs share test rows too, and their variances differ.
 """
 
 from typing import Final
 
+from app.contracts.reports.confidence import EARLIER, tail
 from app.contracts.reports.quantiles import normal_quantile, t_quantile
 from app.contracts.reports.report import Verdict
 from app.contracts.reports.verdict_words import VerdictWord
 
-_TAIL: Final = 0.025
 _OPEN: Final[dict[bool, VerdictWord]] = {True: "undecided", False: "inconclusive"}
 _PROVISIONAL: Final[dict[VerdictWord, VerdictWord]] = {
     "gain": "provisional_gain",
@@ -22,23 +22,24 @@ _PROVISIONAL: Final[dict[VerdictWord, VerdictWord]] = {
 
 
 def simultaneous_interval(verdict: Verdict, comparisons: int) -> tuple[float, float] | None:
-    """The verdict's interval with those of `comparisons` >= 1 jobs together at 95 %; None where it has none.
+    """The verdict's interval with those of `comparisons` >= 1 jobs together at its level; None where it has none.
 
-    Each side is multiplied by the ratio of the quantiles at 1 - 0.025 / m and at 0.975: of Student's t with the
+    Each side is multiplied by the ratio of the quantiles at 1 - tail / m and at 1 - tail: of Student's t with the
     verdict's degrees of freedom, which for a t interval is exact, or of the normal distribution, which for score and
     bootstrap intervals is an approximation. Differences of accuracies stay within ±1.
     """
     if verdict.interval is None or verdict.difference is None:
         return None
-    ratio = _quantile(verdict, _TAIL / comparisons) / _quantile(verdict, _TAIL)
+    above = tail(EARLIER if verdict.confidence is None else verdict.confidence)
+    ratio = _quantile(verdict, above / comparisons) / _quantile(verdict, above)
     low, high = verdict.interval
     low -= (ratio - 1.0) * max(verdict.difference - low, 0.0)
     high += (ratio - 1.0) * max(high - verdict.difference, 0.0)
     return (max(low, -1.0), min(high, 1.0)) if verdict.metric == "accuracy" else (low, high)
 
 
-def _quantile(verdict: Verdict, tail: float) -> float:
-    return normal_quantile(tail) if verdict.freedom is None else t_quantile(verdict.freedom, tail)
+def _quantile(verdict: Verdict, above: float) -> float:
+    return normal_quantile(above) if verdict.freedom is None else t_quantile(verdict.freedom, above)
 
 
 def word_of(verdict: Verdict) -> VerdictWord:

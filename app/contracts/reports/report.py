@@ -122,7 +122,10 @@ class Verdict(Answer):
         description="Differences up to this size count as none.",
     )
     interval: tuple[float, float] | None = Field(
-        default=None, description="95 % confidence interval of the difference: lower and upper limit."
+        default=None, description="Confidence interval of the difference: lower and upper limit."
+    )
+    confidence: float | None = Field(
+        default=None, description="Confidence level of `interval`; null in earlier reports, where it is 0.95."
     )
     standard_error: float | None = Field(
         default=None, description="Standard error of the difference; null where no interval was computed from it."

@@ -208,7 +208,7 @@ class MutualSpec(Contract):
     weight: Weight = Field(default=1.0, description="Weight of the peers' soft targets in each student's loss.")
 
 
-FIRST_SEEDS, MOST_SEEDS = 3, 5
+FIRST_SEEDS, MOST_SEEDS = 3, 8
 """Seeds of `repeats: "auto"`: from 3 on the noise of training can be estimated."""
 _Auto = Annotated[Literal["auto"], WithJsonSchema({"type": "string", "enum": ["auto"]})]
 Repeats = Annotated[int, Field(ge=1, le=16)] | _Auto
@@ -217,10 +217,10 @@ _CONTROL = (
     "smoothed labels."
 )
 _REPEATS = (
-    "Number of seeds with which student and control are trained; the verdict covers all of them. `auto`: 3, or 5 where "
-    "the difference is still undecided and training is cheap; controls of earlier jobs with the same student, data and "
-    "training are counted too. The student with the best validation score is exported. With 1 the verdict is "
-    "provisional."
+    "Number of seeds with which student and control are trained; the verdict covers all of them. `auto`: 3, or up to 8 "
+    "and 15 controls where the difference is still undecided and training is cheap; controls of earlier jobs with the "
+    "same student, data and training are counted too. The student with the best validation score is exported. With 1 "
+    "the verdict is provisional."
 )
 
 

@@ -218,7 +218,7 @@ def resampled(columns: Floats) -> Floats:
 
 
 def ends(values: Floats) -> tuple[float, float]:
-    low, high = np.quantile(values, [0.025, 0.975])
+    low, high = np.quantile(values, [0.0125, 0.9875])
     return float(low), float(high)
 
 

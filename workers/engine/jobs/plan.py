@@ -12,6 +12,7 @@ from app.contracts.specs.jobs import AnyTrainingJob, MultitaskJob
 from workers.engine.balancing.relation.matrix import Matrix
 from workers.engine.data.dataset import Dataset
 from workers.engine.jobs.baselines.planning import labelled_tasks
+from workers.engine.jobs.runs.affordable import most_networks
 from workers.engine.jobs.runs.results import RunResult
 from workers.engine.jobs.runs.run import Run
 from workers.engine.jobs.search import Candidate, folds, searches_learning_rate
@@ -46,11 +47,9 @@ class Plan:
         trials = len(self.trials) * (folds_of(self.spec) or 1)
         probe = probe_run.schedule().steps if probe_run is not None else 0
         baselines = len(labelled_tasks(self.tasks, run.train)) if self.run_spec.baselines else 0
-        runs = (
-            trials + self.control_runs + self.run_spec.most_repeats * len(run.parts) + self.run_spec.repeats * baselines
-        )
-        if self.run_spec.most_repeats > self.run_spec.repeats:
-            runs += self.run_spec.repeats  # controls of further seeds
+        most = most_networks(run)
+        seeds = most.students * len(run.parts) + most.controls - most.students
+        runs = trials + self.control_runs + seeds + self.run_spec.repeats * baselines
         return probe + run.schedule().steps * runs
 
     @property

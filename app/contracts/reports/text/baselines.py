@@ -7,7 +7,7 @@ from typing import Any
 from app.contracts.reports.text.tables import count, figure, percent, signed, table
 
 _WIDTH = 110
-_HEAD = ("", "metric", "student", "baseline", "95 % interval", "delta m", "verdict", "parameters")
+_HEAD = ("", "metric", "student", "baseline", "interval", "delta m", "verdict", "parameters")
 
 
 def baselines_text(report: Mapping[str, Any] | None) -> str:

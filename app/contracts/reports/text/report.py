@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from app.contracts.reports.confidence import level_text
 from app.contracts.reports.text.baselines import baselines_text
 from app.contracts.reports.text.relation import relation_text
 from app.contracts.reports.text.search import search_text
@@ -105,7 +106,8 @@ def _verdict(verdict: Mapping[str, Any] | None) -> list[str]:
     lines = [f"verdict: {verdict['verdict']}"]
     if verdict.get("difference") is not None:
         interval = verdict.get("interval")
-        range_ = f", 95 % interval {interval[0]:+.4f} to {interval[1]:+.4f}" if interval else ""
+        level = level_text(verdict.get("confidence"))
+        range_ = f", {level} interval {interval[0]:+.4f} to {interval[1]:+.4f}" if interval else ""
         margin = verdict.get("margin")
         limit = f", margin {margin:.4g}" if margin is not None else ""
         lines[0] += f" ({verdict.get('metric')} {verdict['difference']:+.4f} against the control{range_}{limit})"

@@ -18,11 +18,11 @@ TRIALS = 600
 
 
 def crossed_interval(students: Tensor, controls: Tensor) -> tuple[float, float]:
-    return crossed(students, controls).interval()
+    return crossed(students, controls).interval(confidence=0.95)
 
 
 def row_interval(students: Tensor, controls: Tensor) -> tuple[float, float]:
-    return over_rows(students, controls).interval()
+    return over_rows(students, controls).interval(confidence=0.95)
 
 
 def group(networks: int, rows: int, seed: int) -> Tensor:
@@ -84,6 +84,13 @@ def test_networks_that_are_all_alike_leave_the_paired_interval_over_rows() -> No
     found = crossed_interval(students, controls)
     assert found == pytest.approx((expected.low, expected.high), rel=1e-8)
     assert row_interval(students[:1], controls[:1]) == pytest.approx((expected.low, expected.high), rel=1e-8)
+
+
+def test_the_level_of_verdicts_is_97_and_a_half_percent() -> None:
+    students, controls = (group(4, 30, seed).mean(dim=1)[:, None].expand(4, 30) for seed in (5, 6))
+    welch = stats.ttest_ind(students[:, 0].numpy(), controls[:, 0].numpy(), equal_var=False)
+    expected = welch.confidence_interval(0.975)
+    assert crossed(students, controls).interval() == pytest.approx((expected.low, expected.high), rel=1e-8)
 
 
 @pytest.mark.parametrize(("freedom", "printed"), [(1, 12.706), (2, 4.303), (4, 2.776), (10, 2.228), (120, 1.980)])

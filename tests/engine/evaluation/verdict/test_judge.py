@@ -197,7 +197,7 @@ def test_newcombes_interval_equals_the_published_example() -> None:
     """36 right by both, 12 and 2 by one alone, none by neither: (0.0569, 0.3404) by method 10 of the paper."""
     right = torch.tensor([True] * 36 + [True] * 12 + [False] * 2)
     other = torch.tensor([True] * 36 + [False] * 12 + [True] * 2)
-    low, high = newcombe_interval(right, other)
+    low, high = newcombe_interval(right, other, confidence=0.95)
     assert low == pytest.approx(0.0569, abs=1e-4)
     assert high == pytest.approx(0.3404, abs=1e-4)
 
@@ -210,7 +210,7 @@ def test_the_class_interval_covers_the_truth_in_95_percent(rows: int, discordant
     for draw in torch.rand(trials, rows, generator=generator):
         alone, other_alone = draw < student_only, draw > 1 - control_only
         both = (draw > 0.3) & ~alone & ~other_alone
-        low, high = newcombe_interval(alone | both, other_alone | both)
+        low, high = newcombe_interval(alone | both, other_alone | both, confidence=0.95)
         covered += low <= difference <= high
     assert 0.93 <= covered / trials <= 0.985
 
@@ -222,7 +222,7 @@ def test_the_value_interval_covers_the_truth_in_about_95_percent() -> None:
         student = 0.5 * torch.randn(200, dtype=torch.float64, generator=generator)
         control = 0.8 * student / 0.5 * 0.6 + 0.64 * torch.randn(200, dtype=torch.float64, generator=generator)
         columns = torch.stack([student.square(), control.square()], dim=1)
-        low, high = bootstrap_interval(columns, lambda means: means[:, 1].sqrt() - means[:, 0].sqrt())
+        low, high = bootstrap_interval(columns, lambda means: means[:, 1].sqrt() - means[:, 0].sqrt(), confidence=0.95)
         covered += low <= math.sqrt(0.48**2 + 0.64**2) - 0.5 <= high
     assert 0.90 <= covered / trials <= 0.99
 
@@ -230,7 +230,7 @@ def test_the_value_interval_covers_the_truth_in_about_95_percent() -> None:
 def test_grouping_rows_keeps_the_interval() -> None:
     """Above 10 000 rows groups are drawn; the width stays that of the normal approximation."""
     values = torch.randn(50_000, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 3.0
-    low, high = bootstrap_interval(values, lambda means: means[:, 0])
+    low, high = bootstrap_interval(values, lambda means: means[:, 0], confidence=0.95)
     half = 1.96 / math.sqrt(50_000)
     assert low == pytest.approx(values.mean().item() - half, abs=0.1 * half)
     assert high == pytest.approx(values.mean().item() + half, abs=0.1 * half)

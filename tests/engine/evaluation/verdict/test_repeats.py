@@ -220,9 +220,9 @@ def shares(networks: int, trials: int, gain: float = 0.0) -> dict[str, float]:
 
 
 def test_without_a_gain_a_gain_is_rarely_found() -> None:
-    """Nominal 2.5 %; the standard error of 300 trials is 0.9 points."""
-    assert shares(3, trials=300).get("provisional_gain", 0.0) <= 0.045
-    assert shares(5, trials=300).get("provisional_gain", 0.0) <= 0.045
+    """Nominal 1.25 %; the standard error of 300 trials is 0.6 points."""
+    assert shares(3, trials=300).get("gain", 0.0) <= 0.03
+    assert shares(5, trials=300).get("gain", 0.0) <= 0.03
 
 
 def test_one_run_of_each_finds_gains_that_are_not_there() -> None:
@@ -230,9 +230,9 @@ def test_one_run_of_each_finds_gains_that_are_not_there() -> None:
 
 
 def test_more_repeats_find_more_of_the_gains_that_are_there() -> None:
-    three, five = (shares(networks, trials=200, gain=0.02)["gain"] for networks in (3, 5))
-    assert 0.3 < three < five
-    assert five > 0.7
+    five, eight = (shares(networks, trials=200, gain=0.02)["gain"] for networks in (5, 8))
+    assert 0.3 < five < eight
+    assert eight > 0.7
 
 
 def test_the_students_figure_is_the_mean_of_its_seeds() -> None:

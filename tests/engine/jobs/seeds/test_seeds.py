@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from app.contracts.layouts.summary import flops
 from app.contracts.reports.report import Report
 from tests.engine.harness import EngineHarness, StopAtStep, report_of
 from tests.engine.jobs.distillation.method_specs import TRAINING, add_teachers, soft
+from tests.engine.jobs.runs.seeded_runs import seeded_runs
 from workers.engine.common.stop import Stopped
 from workers.engine.evaluation.verdict.crossed_interval import crossed
-from workers.engine.jobs.runs import seeds
+from workers.engine.jobs.runs import affordable
 
 Json = dict[str, Any]
 
@@ -25,29 +27,41 @@ def run(harness: EngineHarness, spec: Json, name: str = "auto", **changes: Any) 
     return report_of(harness.run(spec, name, **changes))
 
 
-def test_an_undecided_difference_is_trained_with_two_more_seeds(harness: EngineHarness) -> None:
+def test_an_undecided_difference_is_trained_with_more_seeds(harness: EngineHarness) -> None:
     add_teachers(harness)
     verdict = run(harness, auto()).verdict["label"]
     assert verdict.verdict in {"no_gain", "inconclusive"}
-    assert (verdict.repeats, len(verdict.students), len(verdict.controls)) == (5, 5, 5)
+    assert (verdict.repeats, len(verdict.students), len(verdict.controls)) == (8, 8, 15)
 
 
 def test_a_job_that_is_not_cheap_keeps_to_three(harness: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seeds, "AFFORDABLE_FLOPS", 1e3)
+    monkeypatch.setattr(affordable, "AFFORDABLE_FLOPS", 1e3)
     add_teachers(harness)
     verdict = run(harness, auto()).verdict["label"]
     assert (len(verdict.students), len(verdict.controls)) == (3, 3)
 
 
-def test_controls_of_earlier_jobs_are_counted_and_new_ones_are_added(harness: EngineHarness) -> None:
+def test_a_job_trains_as_many_networks_as_are_affordable(
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of them are students, up to their most, and at least the first seeds are trained."""
+    add_teachers(harness)
+    with seeded_runs(harness, auto()) as runs:
+        main = runs.seeds[0]
+        steps, rows = main.schedule().steps, min(main.training.batch_size, len(main.schedule().rows))
+        each = 3 * steps * rows * flops(main.run_spec.architecture)
+        for paid, networks in ((1, (3, 3)), (7, (3, 4)), (11, (5, 6)), (18, (8, 10)), (50, (8, 15))):
+            monkeypatch.setattr(affordable, "AFFORDABLE_FLOPS", (paid + 0.5) * each)
+            assert affordable.most_networks(main) == affordable.Networks(*networks)
+
+
+def test_controls_of_earlier_jobs_are_counted(harness: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     add_teachers(harness)
     first = run(harness, auto(), "first").verdict["label"]
+    monkeypatch.setattr(affordable, "AFFORDABLE_FLOPS", 1e3)
     second = run(harness, auto("dist"), "second").verdict["label"]
-    assert len(second.controls) == 10
-    assert second.controls[:5] == first.controls
-    third = run(harness, auto("reverse_kl"), "third").verdict["label"]
-    assert third.controls[:10] == second.controls
-    assert len(third.controls) == seeds.MOST_CONTROLS
+    assert len(second.students) == 3
+    assert second.controls == first.controls
 
 
 def test_every_interval_can_be_computed_from_the_predictions(harness: EngineHarness) -> None:

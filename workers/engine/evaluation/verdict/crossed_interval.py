@@ -1,4 +1,4 @@
-"""95 % confidence intervals of the difference between two groups of networks on the same test rows.
+"""Confidence intervals of the difference between two groups of networks on the same test rows.
 
 Networks (seeds) and rows are crossed factors. X [n, R] holds the contribution of each row to each network's metric: its
 mean over rows is the metric, its overall mean the group's mean metric.
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-_UPPER = 0.975
+from app.contracts.reports.confidence import CONFIDENCE, tail
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,11 @@ class Estimate:
         """The square root of the variance."""
         return math.sqrt(self.variance)
 
-    def interval(self, min_half_width: float = 0.0) -> tuple[float, float]:
-        """The 95 % t interval, at least `min_half_width` to each side."""
+    def interval(self, min_half_width: float = 0.0, confidence: float = CONFIDENCE) -> tuple[float, float]:
+        """The t interval at this level, at least `min_half_width` to each side."""
         from scipy.special import stdtrit  # imported where it is used: the fork server imports this module
 
-        half = max(float(stdtrit(self.freedom, _UPPER)) * self.standard_error, min_half_width)
+        half = max(float(stdtrit(self.freedom, 1.0 - tail(confidence))) * self.standard_error, min_half_width)
         return self.difference - half, self.difference + half
 
 

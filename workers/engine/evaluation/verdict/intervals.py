@@ -1,4 +1,4 @@
-"""95 % confidence intervals of a difference between two parties on the same rows.
+"""Confidence intervals of a difference between two parties on the same rows.
 
 They cover the sampling of test rows, not the noise of training.
 """
@@ -9,8 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Z = 1.959963984540054
-"""Two-sided 95 % point of the normal distribution."""
+from app.contracts.reports.confidence import CONFIDENCE, tail
+from app.contracts.reports.quantiles import normal_quantile
 
 RESAMPLES = 2000
 _SEED = 20150309
@@ -18,7 +18,7 @@ _MAX_GROUPS = 10_000
 _ELEMENTS_AT_ONCE = 4_000_000
 
 
-def newcombe_interval(right: Tensor, other_right: Tensor) -> tuple[float, float]:
+def newcombe_interval(right: Tensor, other_right: Tensor, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Interval of mean(right) - mean(other_right) for paired binary results (bool [n], n >= 1).
 
     Newcombe 1998 ("Improved confidence intervals for the difference between binomial proportions based on paired
@@ -35,18 +35,19 @@ def newcombe_interval(right: Tensor, other_right: Tensor) -> tuple[float, float]
     other_only = int((~right & other_right).sum())
     neither = n - both - only - other_only
     first, second = (both + only) / n, (both + other_only) / n
-    low1, high1 = _wilson(first, n)
-    low2, high2 = _wilson(second, n)
+    z = normal_quantile(tail(confidence))
+    low1, high1 = _wilson(first, n, z)
+    low2, high2 = _wilson(second, n, z)
     phi = _correlation(both, only, other_only, neither)
     below = _combined(first - low1, high2 - second, phi)
     above = _combined(high1 - first, second - low2, phi)
     return first - second - below, first - second + above
 
 
-def _wilson(share: float, n: int) -> tuple[float, float]:
-    centre = share + Z * Z / (2 * n)
-    half = Z * math.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n))
-    return (centre - half) / (1 + Z * Z / n), (centre + half) / (1 + Z * Z / n)
+def _wilson(share: float, n: int, z: float) -> tuple[float, float]:
+    centre = share + z * z / (2 * n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
 
 
 def _correlation(both: int, only: int, other_only: int, neither: int) -> float:
@@ -64,7 +65,9 @@ def _combined(one: float, other: float, phi: float) -> float:
     return math.sqrt(max(one * one - 2 * phi * one * other + other * other, 0.0))
 
 
-def bootstrap_interval(columns: Tensor, statistic: Callable[[Tensor], Tensor]) -> tuple[float, float]:
+def bootstrap_interval(
+    columns: Tensor, statistic: Callable[[Tensor], Tensor], confidence: float = CONFIDENCE
+) -> tuple[float, float]:
     """Percentile bootstrap over rows (Efron 1979), RESAMPLES resamples from a fixed seed.
 
     `columns` is float64 [n, k]; `statistic` maps the columns' means over each of b resamples (float64 [b, k]) to [b].
@@ -80,7 +83,8 @@ def bootstrap_interval(columns: Tensor, statistic: Callable[[Tensor], Tensor]) -
         count = min(at_once, RESAMPLES - start)
         picks = torch.randint(n, (count, n), generator=generator)
         statistics.append(statistic(torch.stack([column[picks].mean(dim=1) for column in groups.unbind(dim=1)], dim=1)))
-    low, high = torch.quantile(torch.cat(statistics), torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    limits = [tail(confidence), 1.0 - tail(confidence)]
+    low, high = torch.quantile(torch.cat(statistics), torch.tensor(limits, dtype=torch.float64)).tolist()
     return low, high
 
 

@@ -18,6 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from app.contracts.reports.confidence import CONFIDENCE, level_text
 from app.contracts.reports.report import Verdict
 from app.contracts.resources.manifests import OutputSpec
 from app.contracts.specs.distillation import TaskKind
@@ -97,7 +98,8 @@ def _verdict(
         difference=difference,
         margin=margin,
         interval=interval,
-        method=f"{how}, 95 %, on the same test rows. {_NOT_COVERED}",
+        confidence=CONFIDENCE,
+        method=f"{how}, {level_text(CONFIDENCE)}, on the same test rows. {_NOT_COVERED}",
     )
 
 

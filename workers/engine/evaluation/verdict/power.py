@@ -5,7 +5,7 @@ numbers of students n, controls m and rows R follows:
 
     SE² = (T_s + M_s / R) / n + (T_c + M_c / R) / m + D / R
 
-A difference δ is found with 80 % power where max(t(0.975) SE, least half-width) + t(0.8) SE <= δ, the usual
+A difference δ is found with 80 % power where max(t(1 - tail) SE, least half-width) + t(0.8) SE <= δ, the usual
 approximation by central t quantiles (Chow, Shao, Wang 2008, section 3.2), with Satterthwaite's degrees of freedom.
 """
 
@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from app.contracts.reports.confidence import CONFIDENCE, tail
 from app.contracts.reports.quantiles import normal_quantile
 from app.contracts.reports.report import Verdict
 from app.contracts.reports.settling import WouldSettle
@@ -25,7 +26,7 @@ LEAST_REPEATS = 3
 """Number of networks of each from which training noise can be estimated."""
 MOST_REPEATS = 16
 MOST_ROWS = 10_000_000
-_TAIL = 0.025
+_TAIL = tail(CONFIDENCE)
 _OPEN = ("inconclusive", "undecided")
 
 
@@ -122,7 +123,7 @@ def settled_by_rows(verdict: Verdict, rows: int) -> Verdict:
 
 
 def _quantiles(freedom: float) -> tuple[float, float]:
-    """Student's t at 97.5 % and at the power."""
+    """Student's t at the limit of an interval and at the power."""
     from scipy.special import stdtrit  # imported where it is used: the fork server imports this module
 
     return float(stdtrit(freedom, 1.0 - _TAIL)), float(stdtrit(freedom, POWER))

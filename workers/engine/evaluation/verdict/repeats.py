@@ -16,6 +16,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from app.contracts.reports.confidence import CONFIDENCE, level_text, tail
+from app.contracts.reports.quantiles import normal_quantile
 from app.contracts.reports.report import Verdict
 from app.contracts.resources.manifests import OutputSpec
 from app.contracts.specs.distillation import TaskKind
@@ -23,7 +25,6 @@ from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.labels import labelled_part
 from workers.engine.evaluation.verdict.contributions import contributions
 from workers.engine.evaluation.verdict.crossed_interval import Estimate, crossed, over_rows
-from workers.engine.evaluation.verdict.intervals import Z
 from workers.engine.evaluation.verdict.judge import (
     CLASS_MARGIN,
     MIN_ROWS_TO_RESAMPLE,
@@ -35,7 +36,7 @@ from workers.engine.evaluation.verdict.judge import (
 )
 from workers.engine.evaluation.verdict.power import LEAST_REPEATS, settled
 
-_LEAST = Z * math.sqrt(2.0)
+_LEAST = normal_quantile(tail(CONFIDENCE)) * math.sqrt(2.0)
 """The least half-width of an accuracy's interval, times rows + 2."""
 _METRIC: dict[TaskKind, str] = {"class": "accuracy", "multilabel": "accuracy", "value": "rmse", "vector": "rmse"}
 _COMPARED: dict[TaskKind, str] = {
@@ -114,6 +115,7 @@ def _conclusion(
     return {
         "verdict": word if is_enough else provisional(word),
         "interval": interval,
+        "confidence": CONFIDENCE,
         "standard_error": estimate.standard_error,
         "freedom": estimate.freedom,
         "method": _method(kind, len(students), len(controls), reference),
@@ -135,17 +137,17 @@ def _min_rows(kind: TaskKind) -> int:
 
 
 def _method(kind: TaskKind, students: int, controls: int, reference: str) -> str:
-    comparison = _COMPARED[kind].format(reference=reference)
+    comparison, level = _COMPARED[kind].format(reference=reference), level_text(CONFIDENCE)
     comparison += f": means of {_counted(students, 'student')} and {_counted(controls, reference)}"
     if min(students, controls) < LEAST_REPEATS:
         return (
-            f"{comparison}, t interval over test rows, 95 %. It covers the choice of test rows, but not well the noise "
-            f"of training: that takes {LEAST_REPEATS} of each or more."
+            f"{comparison}, t interval over test rows, {level}. It covers the choice of test rows, but not well the "
+            f"noise of training: that takes {LEAST_REPEATS} of each or more."
         )
     return (
         f"{comparison}; Welch's t interval over seeds (not paired), widened by the variance of the difference over "
-        "test rows (crossed), 95 %. It covers the noise of training and the choice of test rows, not other data or "
-        "settings."
+        f"test rows (crossed), {level}. It covers the noise of training and the choice of test rows, not other data "
+        "or settings."
     )
 
 

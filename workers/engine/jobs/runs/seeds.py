@@ -1,10 +1,9 @@
 """The runs of a job's seeds: a student and a control of each, more while their difference is undecided.
 
-With `repeats: "auto"` the job begins with `FIRST_SEEDS` and goes on to `MOST_SEEDS` if the difference on validation
-rows is undecided and that is affordable: the test split is used once, at the end. Students of several seeds train as
-one vectorised step where that is faster, and so do controls. Controls of further seeds are added: those that earlier
-jobs of the same recipe left in the cache, and as many new ones as the cache saved, up to `MOST_CONTROLS`. Reasons and
-rates:
+With `repeats: "auto"` the job begins with `FIRST_SEEDS`. If the difference on validation rows is undecided, it goes on
+to `MOST_SEEDS` students and `MOST_CONTROLS` controls, or as many as are affordable: the test split is used once, at the
+end. Students of several seeds train as one vectorised step where that is faster, and so do controls. Controls of
+further seeds that earlier jobs of the same recipe left in the cache are counted in any case. Reasons and rates:
 `tests/architecture/decisions/engine/0122-repeats-while-undecided.md`.
 """
 
@@ -14,18 +13,12 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
-from app.contracts.layouts.summary import flops
-from app.contracts.specs.jobs import MOST_SEEDS
 from workers.engine.common.files import read_document, write_document
+from workers.engine.jobs.runs.affordable import MOST_CONTROLS, most_networks
 from workers.engine.jobs.runs.results import RunResult, TrainedModel
 from workers.engine.jobs.runs.run import Run
 from workers.engine.jobs.runs.runner import Runner
 
-MOST_CONTROLS = 15
-AFFORDABLE_FLOPS = 5e12
-"""Floating-point operations of training both networks of every seed, three forward passes a step, up to which a job
-trains more seeds than the first ones: about a minute of a CPU core.
-"""
 Decision = TypeVar("Decision", int, bool, list[int])
 IsUndecided = Callable[[Sequence[TrainedModel], Sequence[TrainedModel]], bool]
 """(students, controls) -> whether their difference on validation rows is undecided."""
@@ -40,13 +33,6 @@ class Seeds:
     """Those of the students' seeds, then those of further seeds."""
     results: list[RunResult] = field(default_factory=list)
     """The results of all runs."""
-
-
-def is_affordable(main: Run) -> bool:
-    """Whether the job may train more seeds than the first ones, and further controls."""
-    schedule, architecture = main.schedule(), main.run_spec.architecture
-    passes = 3 * schedule.steps * min(main.training.batch_size, len(schedule.rows))
-    return 2 * MOST_SEEDS * passes * flops(architecture) <= AFFORDABLE_FLOPS
 
 
 @dataclass
@@ -78,12 +64,13 @@ class SeedRuns:
         if run_spec.most_repeats == run_spec.repeats:
             yield from self._apart(range(run_spec.repeats))
             return
-        affordable = is_affordable(self.run_of(0))
-        cached = self._cached_controls()
+        most, controls = most_networks(self.run_of(0)), self._cached_controls()
         yield from self._together(range(run_spec.repeats))
-        if affordable and self._goes_on():
-            yield from self._together(range(run_spec.repeats, run_spec.most_repeats))
-        yield from self._further_controls(cached, affordable)
+        if most.students > run_spec.repeats and self._goes_on():
+            yield from self._together(range(run_spec.repeats, most.students))
+            controls = max(controls, most.controls)
+        if self.seeds.controls:
+            yield from self._controls(range(len(self.seeds.students), controls))
 
     def _run(self, run: Run) -> Generator[Request, None, RunResult]:
         request = Request(run)
@@ -128,13 +115,6 @@ class SeedRuns:
 
     def _is_cached(self, run: Run) -> bool:
         return self.runner.cached_control(run) is not None
-
-    def _further_controls(self, cached: int, affordable: bool) -> Iterator[Request]:
-        """Controls of further seeds: the cached ones, and as many new ones as there are students."""
-        students = len(self.seeds.students)
-        if self.seeds.controls:
-            most = cached + students if affordable else cached
-            yield from self._controls(range(students, min(MOST_CONTROLS, most)))
 
     # What is decided once, so that a resumed job does the same.
 
