@@ -10,38 +10,50 @@ from app.contracts.specs.distillation import TaskKind
 from app.contracts.specs.jobs import FIRST_SEEDS, MOST_SEEDS
 from tests.benchmarks.calibration.pools import Pool
 from workers.engine.evaluation.verdict.repeats import verdict_of
+from workers.engine.jobs.runs.affordable import MOST_CONTROLS, Networks
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How many seeds a job trains: `first` in any case, `most` while undecided; `controls` of which it knows."""
+    """How many seeds a job trains: `first` in any case, `most` students and controls while undecided."""
 
     name: str
     first: int
-    most: int
-    controls: int | None = None
-    """None: one for each student."""
+    most: Networks
+    cached: int = 0
+    """Controls that earlier jobs left."""
+
+    @classmethod
+    def fixed(cls, repeats: int) -> "Protocol":
+        """A number that the spec names."""
+        return cls(f"repeats: {repeats}", repeats, Networks(repeats, repeats))
 
 
+MOST = Networks(MOST_SEEDS, MOST_CONTROLS)
 PROTOCOLS = (
-    Protocol("repeats: 1", 1, 1),
-    Protocol("repeats: 3", 3, 3),
-    Protocol("repeats: 5", 5, 5),
-    Protocol("auto", FIRST_SEEDS, MOST_SEEDS),
-    Protocol("auto, 10 controls", FIRST_SEEDS, MOST_SEEDS, 10),
-    Protocol("auto, 15 controls", FIRST_SEEDS, MOST_SEEDS, 15),
+    *(Protocol.fixed(repeats) for repeats in (1, 3, 5, 8)),
+    Protocol("auto", FIRST_SEEDS, MOST),
+    Protocol("auto, 15 cached controls", FIRST_SEEDS, MOST, MOST_CONTROLS),
 )
 
 
-def word(students: Pool, controls: Pool, protocol: Protocol, kind: TaskKind) -> str:
-    """The verdict of a job with these networks, of which it uses as many as the protocol says."""
-    first = protocol.first
-    count = first
-    if protocol.most > first:
-        early = verdict_of(students.validation[:first], controls.validation[:first], kind)
-        count = protocol.most if early.verdict == "inconclusive" else first
-    known = protocol.controls or count
-    return verdict_of(students.test[:count], controls.test[:known], kind).verdict
+@dataclass(frozen=True)
+class Job:
+    """What a job says, and how many controls there are after it."""
+
+    word: str
+    controls: int
+
+
+def job(students: Pool, controls: Pool, protocol: Protocol, kind: TaskKind, cached: int) -> Job:
+    """A job with these networks, of which it uses as many as the protocol says, where `cached` controls are known."""
+    count = known = protocol.first
+    if protocol.most.students > count:
+        early = verdict_of(students.validation[:count], controls.validation[:count], kind)
+        if early.verdict == "inconclusive":
+            count, known = protocol.most.students, protocol.most.controls
+    known = max(known, cached)
+    return Job(verdict_of(students.test[:count], controls.test[:known], kind).verdict, known)
 
 
 def rates(
@@ -52,33 +64,38 @@ def rates(
     words: Counter[str] = Counter()
     for _ in range(draws):
         ours, theirs = _groups(students, controls, protocol, generator)
-        words[word(ours, theirs, protocol, kind)] += 1
+        words[job(ours, theirs, protocol, kind, protocol.cached).word] += 1
     return {name: 100.0 * count / draws for name, count in words.items()}
 
 
 def any_gain(pool: Pool, protocol: Protocol, kind: TaskKind, methods: int, draws: int, seed: int = 0) -> float:
-    """The share of draws, in percent, in which at least one of several useless methods has a gain; all of them are
-    compared with the same controls.
+    """The share of draws, in percent, in which at least one of several useless methods has a gain: jobs one after
+    another on the same controls. Where the number of seeds is not fixed, a job finds those that earlier ones trained.
     """
     generator = torch.Generator().manual_seed(seed)
     found = 0
     for _ in range(draws):
         order = torch.randperm(len(pool.test), generator=generator)
-        known = protocol.controls or protocol.most
-        controls = pool.take(order[:known])
-        groups = order[known : known + methods * protocol.most].reshape(methods, protocol.most)
-        words = {word(pool.take(group), controls, protocol, kind) for group in groups}
+        controls = pool.take(order[: protocol.most.controls])
+        cached, words = protocol.cached, set()
+        for k in range(methods):
+            first = protocol.most.controls + k * protocol.most.students
+            students = pool.take(order[first : first + protocol.most.students])
+            done = job(students, controls, protocol, kind, cached)
+            words.add(done.word)
+            if protocol.most.students > protocol.first:
+                cached = done.controls
         found += bool(words & {"gain", "provisional_gain"})
     return 100.0 * found / draws
 
 
 def _groups(students: Pool, controls: Pool, protocol: Protocol, generator: torch.Generator) -> tuple[Pool, Pool]:
-    known = protocol.controls or protocol.most
+    ours, theirs = protocol.most.students, protocol.most.controls
     if students is controls:
         order = torch.randperm(len(students.test), generator=generator)
-        return students.take(order[: protocol.most]), students.take(order[protocol.most : protocol.most + known])
-    ours, theirs = (torch.randperm(len(each.test), generator=generator) for each in (students, controls))
-    return students.take(ours[: protocol.most]), controls.take(theirs[:known])
+        return students.take(order[:ours]), students.take(order[ours : ours + theirs])
+    orders = [torch.randperm(len(each.test), generator=generator) for each in (students, controls)]
+    return students.take(orders[0][:ours]), controls.take(orders[1][:theirs])
 
 
 def metric(pool: Pool) -> Tensor:

@@ -5,10 +5,11 @@ from typing import TypeVar
 
 from app.contracts.layouts.summary import parameter_count
 from app.contracts.resolving.findings import Findings
-from app.contracts.resolving.recipe.training import LARGE
 from app.contracts.resources.facts import ModelFacts, OutputFacts
 from app.contracts.specs.architectures import Architecture, Convnet, Student
 
+LARGE = 100_000
+"""Parameters up to which `flatten` is always chosen."""
 MOST_GROWTH = 10
 """How many times the parameters with `average` those with `flatten` may be, in a network above LARGE."""
 

@@ -23,8 +23,7 @@ def with_settings(
     """The settings of a job that is resolved but for them. `network`: its network; `teachers`: the models among its
     teachers, as far as they are known; `threads`: the largest number to choose.
     """
-    is_alone = not any(True for _ in spec.teacher_refs())
-    subject = Subject(architecture_of(network), dataset.splits.get("train", 0), is_alone)
+    subject = Subject(architecture_of(network), dataset.splits.get("train", 0))
     training = with_recipe(spec.training, subject, findings)
     training = with_views(spec, training, dataset, findings)
     training = with_threads(training, subject, teachers, threads, findings)

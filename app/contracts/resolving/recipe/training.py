@@ -1,12 +1,12 @@
 """The settings of training that a spec leaves out.
 
 The rules were chosen on half of 14 tasks and confirmed on the others with fresh seeds, for networks of up to 100,000
-parameters trained by adamw; `tests/benchmarks/accuracy/defaults` measures them against a grid. Rules for sgd and adam
+parameters trained by adamw, and rates of larger mlps on three of them; `tests/benchmarks/accuracy/defaults` measures them against a grid. Rules for sgd and adam
 are common practice and were not measured.
 """
 
 from dataclasses import dataclass
-from math import log
+from math import log, sqrt
 from typing import assert_never
 
 from app.contracts.base import Contract
@@ -24,9 +24,8 @@ MOST_FLOPS = 5e15
 """Floating-point operations of training, three forward passes a step, above which steps are left out."""
 RATE = 2e-2
 CAREFUL_RATE = 1e-2
-TEACHER_RATE = 3e-3
-LARGE = 100_000
-"""Parameters above which a network is trained with a lower rate."""
+FULL_RATE_PARAMETERS = 25_000
+"""Parameters above which the rate falls, with the square root of their number."""
 DEEP = 4
 """Weight layers above which a network without normalisation is trained with a lower rate."""
 WARMUP = 0.1
@@ -40,11 +39,10 @@ FEW_PASSES, MANY_PASSES = 5.0, 20.0
 
 @dataclass(frozen=True)
 class Subject:
-    """What is trained: a resolved network, on so many rows. `is_alone`: without teachers, as teachers are."""
+    """What is trained: a resolved network, on so many rows."""
 
     network: Architecture
     rows: int
-    is_alone: bool
 
 
 def with_recipe(training: TrainingSpec, subject: Subject, findings: Findings) -> TrainingSpec:
@@ -140,16 +138,17 @@ class _Recipe:
 
     def _adam_rate(self) -> tuple[float, str]:
         network = self._subject.network
-        count = parameter_count(network)
-        if count > LARGE:
-            rate = TEACHER_RATE if self._subject.is_alone else CAREFUL_RATE
-            return rate, f"{count:,} parameters: networks above {LARGE:,} want a lower rate than {RATE}"
-        if network.family == "transformer":
-            return CAREFUL_RATE, f"transformers want a lower rate than {RATE}"
         depth = sum(layer.kind in ("linear", "conv") for layer in layer_table(network).layers)
-        if depth > DEEP and not _is_normalized(network):
-            return CAREFUL_RATE, f"{depth} weight layers without normalisation want a lower rate than {RATE}"
-        return RATE, "the best fixed rate for small networks with warm-up and a schedule that ends at 0"
+        count = parameter_count(network)
+        rate, because = RATE, "the best fixed rate for small networks with warm-up and a schedule that ends at 0"
+        if network.family == "transformer":
+            rate, because = CAREFUL_RATE, f"transformers want a lower rate than {RATE}"
+        elif depth > DEEP and not _is_normalized(network):
+            rate, because = CAREFUL_RATE, f"{depth} weight layers without normalisation want a lower rate than {RATE}"
+        by_size = float(f"{RATE * sqrt(FULL_RATE_PARAMETERS / max(count, 1)):.2g}")
+        if by_size < rate:
+            return by_size, f"{count:,} parameters: the more, the lower, as 1 over the square root of their number"
+        return rate, because
 
     def _decay(self) -> tuple[float, str]:
         match self._training.optimizer:

@@ -74,19 +74,29 @@ def test_every_value_of_a_spec_wins_and_is_not_called_chosen() -> None:
         ({"family": "mlp", "hidden": [16]}, 2e-2),
         ({"family": "mlp", "hidden": [16] * 4}, 1e-2),
         ({"family": "mlp", "hidden": [16] * 4, "normalization": "batch"}, 2e-2),
-        (LARGE, 3e-3),
+        ({"family": "mlp", "hidden": [128]}, 2e-2),
+        (LARGE, 6.1e-3),
+        ({**LARGE, "normalization": "batch"}, 6.1e-3),
     ],
 )
 def test_the_rate_is_lower_for_deep_and_large_networks(model: dict[str, Any], rate: float) -> None:
     assert chosen({}, model=model)[0].learning_rate == rate
 
 
-def test_a_large_student_has_a_higher_rate_than_a_teacher() -> None:
+def test_student_and_teacher_of_one_size_have_one_rate() -> None:
     model = teacher(size=3, shape=(8,))
     model = model.model_copy(update={"outputs": {"y": model.outputs["digit"]}})
     found = resolved({**DISTILL, "student": LARGE}, rows(1000), {TEACHER: model})
     assert not found.problems
-    assert found.chosen["/training/learning_rate"].value == 1e-2
+    assert found.chosen["/training/learning_rate"].value == chosen({}, model=LARGE)[0].learning_rate
+
+
+def test_no_step_of_size_changes_the_rate_by_much() -> None:
+    rates = [
+        chosen({}, model={"family": "mlp", "hidden": [width]})[0].learning_rate for width in range(1000, 16_000, 500)
+    ]
+    assert rates == sorted(rates, reverse=True)
+    assert max(a / b for a, b in pairwise(rates)) < 1.3
 
 
 def test_weight_decay_grows_smoothly_with_the_passes_over_the_rows() -> None:
