@@ -1,8 +1,8 @@
 """The settings of training that a spec leaves out.
 
 The rules were chosen on half of 14 tasks and confirmed on the others with fresh seeds, for networks of up to 100,000
-parameters trained by adamw, and rates of larger mlps on three of them; `tests/benchmarks/accuracy/defaults` measures them against a grid. Rules for sgd and adam
-are common practice and were not measured.
+parameters trained by adamw, and rates of larger mlps on three of them; `tests/benchmarks/accuracy/defaults` measures
+them against a grid. Rules for sgd and adam are common practice and were not measured.
 """
 
 from dataclasses import dataclass
