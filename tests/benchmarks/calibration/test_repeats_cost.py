@@ -1,4 +1,4 @@
-"""What three students and three controls cost as vectorised steps, beside one student and its control alone."""
+"""What the networks of `repeats: "auto"` cost as vectorised steps, beside one student and its control alone."""
 
 import time
 from collections.abc import Callable
@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.contracts.specs.jobs import FIRST_SEEDS, MOST_SEEDS
 from tests.benchmarks.digits import digits
 from tests.benchmarks.figures import line, ratio, say
 from tests.engine.harness import TEACHER, EngineHarness
 from tests.engine.jobs.runs.seeded_runs import SeededRuns, seeded_runs
+from workers.engine.jobs.runs.affordable import MOST_CONTROLS
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
 STEPS = 500
@@ -42,21 +44,25 @@ def _measured(harness: EngineHarness, hidden: list[int], name: str) -> None:
         "teachers": [{"model": TEACHER}],
         "student": {"family": "mlp", "hidden": hidden},
         "training": {"steps": STEPS, "batch_size": 64, "schedule": "cosine", "weight_decay": 0.1, "clip_norm": 1.0},
-        "repeats": 3,
+        "repeats": MOST_CONTROLS,
     }
-    pairs, populations = [], []
+    pairs, first, most = [], [], []
     for i in range(ROUNDS):
         with seeded_runs(harness, spec, f"job-{i}", cache_dir=str(harness.folder / f"cache-{i}")) as runs:
             pairs.append(_seconds(partial(runs.runner.run, replace(runs.seeds[0], name="pair"))))
-            populations.append(_seconds(partial(_three_pairs, runs)))
-    say(f"Three students and three controls of an mlp {name}, batch 64, {STEPS} steps, one thread: CPU seconds")
-    three = line("3 students, then 3 controls, as one step", populations)
-    ratio("3 pairs over 1 pair", three, line("1 student and its control", pairs))
+            first.append(_seconds(partial(_trained, runs, FIRST_SEEDS, FIRST_SEEDS)))
+            most.append(_seconds(partial(_trained, runs, MOST_SEEDS, MOST_CONTROLS)))
+    say(f"Students and controls of an mlp {name}, batch 64, {STEPS} steps, one thread: CPU seconds")
+    pair = line("1 student and its control", pairs)
+    counts = ((first, FIRST_SEEDS, FIRST_SEEDS), (most, MOST_SEEDS, MOST_CONTROLS))
+    for seconds, students, controls in counts:
+        found = line(f"{students} students, then {controls} controls, as one step each", seconds)
+        ratio(f"{students} and {controls} over 1 pair", found, pair)
 
 
-def _three_pairs(runs: SeededRuns) -> None:
-    assert runs.runner.run_population("students", runs.students) is not None
-    assert runs.runner.run_population("controls", runs.controls) is not None
+def _trained(runs: SeededRuns, students: int, controls: int) -> None:
+    for name, group, count in (("students", runs.students, students), ("controls", runs.controls, controls)):
+        assert runs.runner.run_population(f"{name}-{count}", group[:count]) is not None
 
 
 def _seconds(call: Callable[[], object]) -> float:
