@@ -41,7 +41,7 @@ class Scenario:
 SCENARIOS = {
     "digits": Scenario("digits", 16),
     "mnist": Scenario("mnist", 32),
-    "mnist, wider": Scenario("mnist", 64),
+    "mnist, wider": Scenario("mnist", 80),
     "diabetes": Scenario("diabetes", 8, None),
 }
 
