@@ -101,3 +101,15 @@ def _groups(students: Pool, controls: Pool, protocol: Protocol, generator: torch
 def metric(pool: Pool) -> Tensor:
     """The metric of each network [N] on the test split, of values with a minus sign."""
     return pool.test.mean(dim=1)
+
+
+def lowered(better: Pool, base: Pool, gain: float, seed: int = 0) -> Pool:
+    """The networks of classes that are better than `base` by more than `gain`, by `gain` on the test split: as many
+    right answers as that takes are made wrong, at random. The validation split is as it was.
+    """
+    surplus = float(metric(better).mean() - metric(base).mean()) - gain
+    if surplus <= 0.0:
+        raise ValueError(f"expected networks better by more than {gain}, found {surplus + gain}")
+    share = surplus / float(metric(better).mean())
+    wrong = torch.rand(better.test.shape, generator=torch.Generator().manual_seed(seed)) < share
+    return Pool(better.validation, better.test.masked_fill(wrong, 0.0))
