@@ -160,6 +160,24 @@ def test_a_weak_teacher_is_judged_on_the_rows_that_it_has_outputs_for() -> None:
     assert compare(PartyOutputs.of_teacher(values, CLASS), [control], target, torch.arange(200)) is None, "one row"
 
 
+def test_several_controls_are_compared_by_the_means_of_their_losses_and_scores() -> None:
+    """Not by their mean outputs, which are those of a better network than each."""
+    labels = drawn("class")
+    outputs = answers(labels, "class", 0.3)
+    middling = PartyOutputs(outputs, CLASS)
+    better, worse = (PartyOutputs(answers(labels, "class", each), CLASS) for each in (0.9, 0.05))
+    target, rows = target_of(labels, size=3), torch.arange(200)
+    one, two = compare(middling, [better], target, rows), compare(middling, [worse, better], target, rows)
+    assert one is not None
+    assert two is not None
+    assert one.is_weaker
+    losses = [float(row_losses(party, labels).mean()) for party in (worse, better)]
+    accuracies = [float((party.values.argmax(1) == labels).double().mean()) for party in (worse, better)]
+    assert two.losses[1] == pytest.approx(sum(losses) / 2)
+    assert two.scores[1] == pytest.approx(sum(accuracies) / 2)
+    assert two.losses[0] == one.losses[0]
+
+
 @pytest.mark.parametrize(
     ("scores", "rows", "error", "found"),
     [
