@@ -5,10 +5,11 @@ At the usual weights such a teacher costs a student up to 10 points, at these le
 """
 
 from collections.abc import Container, Iterator, Mapping
+from typing import assert_never
 
 from app.contracts.problems import Chosen
 from app.contracts.specs.distillation import DistillationSpec
-from app.contracts.specs.jobs import AnyTrainingJob, DistillJob, MultitaskJob, TaskSpec
+from app.contracts.specs.jobs import AnyTrainingJob, DistillJob, MultitaskJob, TaskSpec, TrainJob
 
 SOFT, LABELS = 0.2, 0.8
 """Weights of all soft targets together, and of the loss on labels."""
@@ -35,8 +36,10 @@ def for_weak_teachers(spec: AnyTrainingJob, tasks: Container[str]) -> AnyTrainin
         case MultitaskJob():
             changed = tuple(_lowered_task(task) if task.name in tasks else task for task in spec.tasks)
             return spec.model_copy(update={"tasks": changed})
-        case _:
+        case TrainJob():
             return spec
+        case _:
+            assert_never(spec)
 
 
 def chosen_for_weak_teachers(
@@ -69,8 +72,10 @@ def _distillations(spec: AnyTrainingJob) -> Iterator[tuple[str, str, Distillatio
             for i, task in enumerate(spec.tasks):
                 if task.teachers and task.distillation is not None:
                     yield task.name, f"/tasks/{i}/distillation", task.distillation
-        case _:
+        case TrainJob():
             return
+        case _:
+            assert_never(spec)
 
 
 def _are_chosen(spec: DistillationSpec, chosen: Container[str], pointer: str) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from app.contracts.reports.report import Report
 from app.contracts.wire.events import PhaseEvent, ProgressEvent, WarningEvent
 from tests.engine.harness import SECOND, TEACHER, Arrays, EngineHarness, StopAtStep, blobs, made_once, report_of
+from tests.engine.jobs.preflight.test_preflight import preflight
 from workers.engine.common.files import read_document, write_document
 from workers.engine.common.stop import Stopped
 
@@ -248,6 +249,19 @@ def test_progress_rises_to_the_steps_of_controls_and_students(harness: EngineHar
     if repeats != "auto":
         assert events[-1].step == events[-1].steps == 2 * repeats * STEPS
         assert percents[-1] == 100.0
+
+
+@pytest.mark.parametrize(("repeats", "runs"), [(1, 1), (3, 3)])
+def test_a_preflight_counts_controls_that_train_before_the_students(
+    harness: EngineHarness, repeats: int, runs: int
+) -> None:
+    teachers(harness)
+    report = preflight(harness, distill(WEAK, repeats=repeats))
+    assert report.steps == 2 * repeats * STEPS
+    stages = {stage.name: (stage.runs, stage.members) for stage in report.stages}
+    assert stages.pop("controls") == (runs, ("control",))
+    assert stages.pop("student") == (1, ("student",))
+    assert sum(more for more, _ in stages.values()) == repeats - 1
 
 
 def test_a_cached_control_is_what_a_teacher_is_compared_with(harness: EngineHarness) -> None:
