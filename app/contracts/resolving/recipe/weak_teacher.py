@@ -1,6 +1,6 @@
 """The weights of a task whose teacher proves weaker than the control, instead of those that the recipe chose before.
 
-At the usual weights such a teacher costs a student up to 7 points where all rows have labels and up to 18 where a tenth
+At the usual weights such a teacher costs a student up to 6 points where all rows have labels and up to 18 where a tenth
 has, at these up to 2.5 and 5; the table is in `tests/architecture/decisions/recipe/0119-weights-of-a-distillation.md`.
 """
 
