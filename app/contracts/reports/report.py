@@ -360,4 +360,4 @@ class Report(Answer):
     seconds: dict[str, float] = Field(
         default_factory=dict, description="Wall time in seconds by phase, over all attempts."
     )
-    spec: dict[str, Any] = Field(default_factory=dict, description="The resolved spec.")
+    spec: dict[str, Any] = Field(default_factory=dict, description="The resolved spec, with the weights used.")

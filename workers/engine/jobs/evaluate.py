@@ -12,7 +12,7 @@ from workers.engine.evaluation.cost.flops import count_flops
 from workers.engine.evaluation.cost.latency import example_batches, measure_latency
 from workers.engine.evaluation.evaluate import Evaluation, Networks, evaluate
 from workers.engine.evaluation.metrics.task_metrics import Metrics
-from workers.engine.evaluation.parties import EvaluatedTask, TaskTeacher
+from workers.engine.evaluation.parties import EvaluatedTask
 from workers.engine.evaluation.predictions import PredictionsFiles
 from workers.engine.evaluation.report import Cost, TeacherPart
 from workers.engine.evaluation.verdict.by_seed import figures_by_seed
@@ -22,7 +22,6 @@ from workers.engine.jobs.baselines.comparing import compare, outputs_of_baseline
 from workers.engine.jobs.job import Job
 from workers.engine.jobs.test_analysis import TestAnalysis, analyse_test_rows, not_corruptible
 from workers.engine.jobs.trained import Trained
-from workers.engine.tasks.build import BuiltTask
 from workers.engine.teachers.teacher import Teacher
 from workers.engine.training.lr_schedules import factor
 
@@ -51,7 +50,7 @@ class Evaluated:
 
 def evaluate_trained(trained: Trained) -> Evaluated:
     """Evaluate teachers, student, control and baselines, and write the predictions files. Raises Stopped."""
-    tasks = [_evaluated_task(each) for each in trained.tasks]
+    tasks = [each.evaluated for each in trained.tasks]
     evaluation, predictions = _evaluation(trained, tasks)
     baselines = compare(trained, tasks, evaluation)
     for warning in negative_transfer(baselines, trained.measured):
@@ -78,6 +77,8 @@ def _ended(trained: Trained, tasks: list[EvaluatedTask], evaluation: Evaluation)
             for name, model in models.items()
             if model is not None
         ],
+        controls=[trained.outputs_of(each) for each in trained.controls[: trained.run_spec.repeats]],
+        weighed=trained.weakly_taught,
         splits=trained.data.dataset.splits,
         ends_at_zero=training.early_stopping is None and factor(training.schedule, 1.0) <= _NEARLY_ZERO,
         by_score=training.select_by not in ("loss", "last"),
@@ -90,14 +91,6 @@ def outputs_folder(job: Job) -> Path:
     folder = Path(job.order.attempt_dir) / "outputs"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _evaluated_task(task: BuiltTask) -> EvaluatedTask:
-    # Teachers are evaluated on their stored outputs, without another forward pass.
-    teachers = tuple(
-        TaskTeacher(each.key, each.weight, each.spec, each.at, each.output, each.select) for each in task.teachers
-    )
-    return EvaluatedTask(task.student.name, task.student.spec, task.student.target, teachers)
 
 
 def _evaluation(trained: Trained, tasks: list[EvaluatedTask]) -> tuple[Evaluation, tuple[SplitName, ...]]:

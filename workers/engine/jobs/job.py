@@ -6,6 +6,12 @@ from pathlib import Path
 import torch
 
 from app.contracts.problems import Chosen
+from app.contracts.resolving.recipe.weak_teacher import (
+    LABELS,
+    SOFT,
+    chosen_for_weak_teachers,
+    for_weak_teachers,
+)
 from app.contracts.specs.jobs import AnyTrainingJob
 from app.contracts.wire.events import ChildEvent, PhaseEvent, WarningEvent
 from app.contracts.wire.orders import Order
@@ -26,6 +32,8 @@ class Job:
         """{code, message} of each warning, for the report."""
         self.chosen: dict[str, Chosen] = {}
         """What the recipe chose, for the report."""
+        self.compares_teachers = False
+        """Whether weights may be chosen by a comparison of teachers and controls: not in jobs of earlier versions."""
         self.seconds: dict[str, float] = {}
         """Seconds of the finished phases."""
         self.phase = "starting"
@@ -55,6 +63,17 @@ class Job:
         """Raise Stopped if a stop is requested."""
         check(self.stop)
 
+    def lower_weights(self, reasons: dict[str, str]) -> None:
+        """Take over the weights of weak teachers for the tasks in `reasons`, and warn of them: once in an attempt."""
+        self.spec = for_weak_teachers(self.spec, reasons)
+        self.chosen.update(chosen_for_weak_teachers(self.spec, reasons, self.chosen))
+        message = (
+            f"{'; '.join(reasons.values())}. Expected a stronger teacher; the students train with {SOFT:g} for soft "
+            f"targets and {LABELS:g} for labels instead of the weights that the recipe chose before. Train the teacher "
+            "longer or use a better one"
+        )
+        self.emit(WarningEvent(code="teacher_weaker_than_control", message=message))
+
     @property
     def checkpoints(self) -> Path:
         """The folder that all attempts of the job share."""
@@ -70,8 +89,9 @@ class Job:
         document = read_document(path)
         if document is None:
             chosen = {pointer: each.model_dump(mode="json") for pointer, each in self.order.chosen.items()}
-            document = {"warnings": list(self.order.warnings), "chosen": chosen}
+            document = {"warnings": list(self.order.warnings), "chosen": chosen, "compares_teachers": True}
             write_document(path, document)
         self.chosen = {pointer: Chosen(**each) for pointer, each in document.get("chosen", {}).items()}
+        self.compares_teachers = document.get("compares_teachers", False)
         for warning in document["warnings"]:
             self.emit(WarningEvent(code=warning["code"], message=warning["message"]))

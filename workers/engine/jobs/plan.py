@@ -33,6 +33,8 @@ class Plan:
     build: Callable[[RunSpec], tuple[BuiltTask, ...]]
     start: dict[str, Tensor]
     offset: int = 0
+    controls_first: bool = False
+    """Whether the weights of the students wait for the controls, which then have runs of their own."""
 
     @property
     def splits(self) -> tuple[Tensor, Tensor]:
@@ -48,9 +50,13 @@ class Plan:
         probe = probe_run.schedule().steps if probe_run is not None else 0
         baselines = len(labelled_tasks(self.tasks, run.train)) if self.run_spec.baselines else 0
         most = most_networks(run)
-        seeds = most.students * len(run.parts) + most.controls - most.students
+        seeds = most.students * self._runs_of_seed(run) + most.controls - most.students
         runs = trials + self.control_runs + seeds + self.run_spec.repeats * baselines
         return probe + run.schedule().steps * runs
+
+    def _runs_of_seed(self, run: Run) -> int:
+        """The number of runs of the loop that student and control of a seed take."""
+        return 2 if self.controls_first else len(run.parts)
 
     @property
     def searches_rate(self) -> bool:
@@ -129,11 +135,11 @@ class Plan:
         """The run of a further seed, with the main run's tasks, whose columns on the device all seeds share."""
         run_spec = main.run_spec.with_training(seed=main.training.seed + index)
         run = replace(main, name=f"repeat-{index}", run_spec=run_spec, control=run_spec.control)
-        return replace(run, offset=self.offset + index * len(run.parts) * run.schedule().steps)
+        return replace(run, offset=self.offset + index * self._runs_of_seed(run) * run.schedule().steps)
 
     def offset_after_seeds(self, main: Run) -> int:
         """Optimizer steps before the baselines, if all seeds are trained."""
-        return self.offset + main.run_spec.most_repeats * len(self.seed(main, 0).parts) * main.schedule().steps
+        return self.offset + main.run_spec.most_repeats * self._runs_of_seed(main) * main.schedule().steps
 
     def validation_folds(self) -> Sequence[tuple[Tensor, Tensor]]:
         """(training rows, validation rows) by which candidates are scored: the splits, or each fold."""

@@ -37,6 +37,8 @@ class Trained:
     baselines: tuple[dict[str, TrainedModel], ...]
     """For each seed, beginning with that of the student, the single-task models by task."""
     search: SearchReport | None
+    weakly_taught: frozenset[str]
+    """The tasks whose teachers were found weaker than the controls before the students were trained."""
     measured: RelationMeasurements | None
     """Measurements of the tasks' gradients, in the first run if there was one."""
     precision: str

@@ -1,9 +1,11 @@
 """Executes the runs of a training job: estimate of R, search, student, further seeds, baselines."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache, partial
 
 from app.contracts.reports.report import TargetUse
+from app.contracts.resolving.recipe.weak_teacher import for_weak_teachers
 from app.contracts.wire.events import WarningEvent
 from workers.engine.balancing.relation.estimate import LEAST
 from workers.engine.common.files import read_document, write_document
@@ -16,11 +18,12 @@ from workers.engine.jobs.plan import Plan
 from workers.engine.jobs.runs.results import RunResult, TrainedModel
 from workers.engine.jobs.runs.run import Run
 from workers.engine.jobs.runs.runner import Runner
-from workers.engine.jobs.runs.seeds import SeedRuns, Seeds
+from workers.engine.jobs.runs.seeds import ControlOf, RunOf, SeedRuns, Seeds, WeightsByControls
+from workers.engine.jobs.runs.weak_teachers import tasks_to_compare, weaker_teachers
 from workers.engine.jobs.search import candidates
 from workers.engine.jobs.search_runner import Searched, scorings, search
 from workers.engine.jobs.trained import Trained
-from workers.engine.tasks.build import BuiltTask, build_tasks, initial_weights
+from workers.engine.tasks.build import BuiltTask, build_tasks, initial_weights, with_weights
 from workers.engine.tasks.run_spec import RunSpec
 from workers.engine.teachers.teachers import Teachers
 
@@ -37,7 +40,12 @@ class TrainingRuns:
         tasks = build_tasks(run_spec, teachers, job.emit)
         self._first_uses = self._uses_of_first_attempt()
         start = initial_weights(run_spec, teachers)
-        self._plan = Plan(run_spec, tasks, data.dataset, trials, job.spec, self._build_tasks, start)
+        chosen = job.chosen if job.compares_teachers else ()
+        self._compared = tasks_to_compare(job.spec, chosen, tasks, data.dataset)
+        first = bool(self._compared)
+        self._plan = Plan(
+            run_spec, tasks, data.dataset, trials, job.spec, self._build_tasks, start, controls_first=first
+        )
         self._runner = Runner(job.order, data, job.device, job.emit, job.stop, steps=self._plan.steps)
 
     def _build_tasks(self, run_spec: RunSpec) -> tuple[BuiltTask, ...]:
@@ -56,13 +64,15 @@ class TrainingRuns:
             self._warn_of_few_measurements(probe.measured)
         searched = search(runner, plan) if plan.trials else None
         main = plan.main(plan.run_spec, plan.tasks) if searched is None else plan.main_of(searched.winner)
-        run_of = cache(partial(plan.seed, main))
-        seed_runs = SeedRuns(runner, run_of, partial(plan.control_of_seed, main), self._is_undecided)
+        run_of, control_of = _runs_of_seeds(plan, main)
+        weights = self._weights(plan, main) if plan.controls_first else None
+        seed_runs = SeedRuns(runner, run_of, control_of, self._is_undecided, weights)
         for request in seed_runs.requests():
             request.result = runner.run(request.run)
-        seeds = seed_runs.seeds
-        with_baselines = [run_of(i) for i in range(main.run_spec.repeats)]
-        baselines = train_baselines(runner, with_baselines, plan.offset_after_seeds(main))
+        seeds, main = seed_runs.seeds, seed_runs.run_of(0)
+        with_baselines = [seed_runs.run_of(i) for i in range(main.run_spec.repeats)]
+        offset = max(seed_runs.offset, plan.offset_after_seeds(main))
+        baselines = train_baselines(runner, with_baselines, offset)
         results = [
             *([probe] if probe else ()),
             *(searched.results if searched else ()),
@@ -74,10 +84,23 @@ class TrainingRuns:
             main,
             searched,
             seeds,
+            weakly_taught=frozenset(seed_runs.weaker),
             baselines=tuple({task: each.models["control"] for task, each in by_task.items()} for by_task in baselines),
             measured=self._measured(main, probe, seeds.students[0]),
             bit_exact=all(each.bit_exact for each in results) and (searched is None or searched.bit_exact),
         )
+
+    def _weights(self, plan: Plan, main: Run) -> WeightsByControls:
+        """The weights of a weak teacher where the controls say that a teacher is weak."""
+
+        def runs(weaker: dict[str, str]) -> tuple[RunOf, ControlOf]:
+            if not weaker:
+                return _runs_of_seeds(plan, main)
+            self._job.lower_weights(weaker)
+            run_spec = RunSpec.of(for_weak_teachers(main.run_spec.spec, weaker))
+            return _runs_of_seeds(plan, replace(main, run_spec=run_spec, tasks=with_weights(main.tasks, run_spec)))
+
+        return WeightsByControls(partial(weaker_teachers, self._compared, main.tasks, self._data), runs)
 
     def _is_undecided(self, students: Sequence[TrainedModel], controls: Sequence[TrainedModel]) -> bool:
         """Whether the validation rows leave the difference of a task undecided, or say nothing."""
@@ -100,6 +123,7 @@ class TrainingRuns:
         searched: Searched | None,
         seeds: Seeds,
         *,
+        weakly_taught: frozenset[str],
         baselines: tuple[dict[str, TrainedModel], ...],
         measured: RelationMeasurements | None,
         bit_exact: bool,
@@ -119,6 +143,7 @@ class TrainingRuns:
             peers_by_seed=tuple(_peers(each) for each in seeds.students),
             baselines=baselines,
             search=searched.report if searched else None,
+            weakly_taught=weakly_taught,
             measured=measured,
             precision=result.precision,
             micro_batch_size=micro_batch_size,
@@ -155,6 +180,11 @@ class TrainingRuns:
                 "identity is used as R; set a smaller `relation.every`, or train for more steps"
             )
             self._job.emit(WarningEvent(code="relation_not_measured", message=message))
+
+
+def _runs_of_seeds(plan: Plan, main: Run) -> tuple[RunOf, ControlOf]:
+    """(run of a seed by its index, that of its control by itself)."""
+    return cache(partial(plan.seed, main)), partial(plan.control_of_seed, main)
 
 
 def _peers(result: RunResult) -> tuple[TrainedModel, ...]:

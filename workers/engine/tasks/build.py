@@ -4,8 +4,8 @@
 loop does not distinguish them.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 import torch
@@ -19,11 +19,15 @@ from app.contracts.specs.jobs import TaskSpec, TeacherRef
 from app.contracts.wire.events import ChildEvent
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.reading import value_statistics, vector_statistics
+from workers.engine.evaluation.parties import EvaluatedTask, TaskTeacher
 from workers.engine.losses.peer_loss import PeerTargets
+from workers.engine.losses.regression_losses import NumberTargets
+from workers.engine.losses.soft_target_losses import ClassSoftTargets, LabelSoftTargets
+from workers.engine.losses.supervised_loss import SupervisedLoss
 from workers.engine.losses.teacher_mix import TeacherOutputs
 from workers.engine.losses.term import Term
 from workers.engine.models import build
-from workers.engine.tasks.distillation import teacher_terms, weight_schedules
+from workers.engine.tasks.distillation import teacher_terms, weight_schedules, weights_of_terms
 from workers.engine.tasks.run_spec import RunSpec
 from workers.engine.tasks.supervision import row_weights_of, supervised_loss
 from workers.engine.tasks.task import Task
@@ -41,6 +45,14 @@ class BuiltTask:
     control: Task | None
     teachers: tuple[TeacherOutputs, ...]
 
+    @property
+    def evaluated(self) -> EvaluatedTask:
+        """The task as the evaluation has it, with the teachers' stored outputs instead of another forward pass."""
+        teachers = tuple(
+            TaskTeacher(each.key, each.weight, each.spec, each.at, each.output, each.select) for each in self.teachers
+        )
+        return EvaluatedTask(self.student.name, self.student.spec, self.student.target, teachers)
+
 
 def build_tasks(run_spec: RunSpec, teachers: Teachers, emit: Emit) -> tuple[BuiltTask, ...]:
     """Build the tasks of a run; each teacher runs at most once. Raises UserError `teacher_mismatch`.
@@ -49,6 +61,27 @@ def build_tasks(run_spec: RunSpec, teachers: Teachers, emit: Emit) -> tuple[Buil
     """
     request_layers(run_spec, teachers)
     return tuple(_build_task(task, run_spec, teachers, emit) for task in run_spec.tasks)
+
+
+def with_weights(tasks: Sequence[BuiltTask], run_spec: RunSpec) -> tuple[BuiltTask, ...]:
+    """The tasks with the weights of `run_spec`, from which they differ in nothing else; they share their columns."""
+    return tuple(_with_weights(task, spec) for task, spec in zip(tasks, run_spec.tasks, strict=True))
+
+
+def _with_weights(task: BuiltTask, spec: TaskSpec) -> BuiltTask:
+    if not task.teachers:
+        return task
+    distillation = spec.distillation or DistillationSpec()
+    weights = weights_of_terms(distillation)
+    terms = tuple(_with_weight(term, weights.get(term.name, term.weight)) for term in task.student.terms)
+    student = replace(task.student, terms=terms, weight_schedules=weight_schedules(distillation))
+    return replace(task, student=student)
+
+
+def _with_weight(term: Term, weight: float) -> Term:
+    if isinstance(term, SupervisedLoss | ClassSoftTargets | LabelSoftTargets | NumberTargets):
+        return replace(term, weight=weight)
+    return term
 
 
 def request_layers(run_spec: RunSpec, teachers: Teachers) -> None:

@@ -52,6 +52,11 @@ def _with_row_weights(spec: DistillationSpec, terms: Sequence[Term], teachers: T
     ]
 
 
+def weights_of_terms(spec: DistillationSpec) -> dict[str, float]:
+    """The weights of the soft targets and of the loss on labels, by the names of their terms."""
+    return {"supervised": spec.supervised.share, **{name: term.share for name, term in _named_soft_targets(spec)}}
+
+
 def weight_schedules(spec: DistillationSpec) -> dict[str, WeightSchedule]:
     """The weights of a task's terms that change over the steps, by name: phases, and annealed teachers."""
     soft, features = _named_soft_targets(spec), spec.features or ()

@@ -13,7 +13,7 @@ from workers.engine.evaluation.metrics.outputs import PartyOutputs
 from workers.engine.evaluation.warnings.constant import compared, highest_of_chance
 from workers.engine.evaluation.warnings.row_losses import row_losses
 from workers.engine.evaluation.warnings.selection import is_tied, is_too_small, row_accuracies, standard_error
-from workers.engine.evaluation.warnings.weak_teacher import is_weaker
+from workers.engine.evaluation.warnings.weak_teacher import compare
 
 CLASS, LABELS = ClassOutput(kind="class"), MultilabelOutput(kind="multilabel")
 VALUE, VECTOR = ValueOutput(kind="value"), VectorOutput(kind="vector")
@@ -134,7 +134,9 @@ def test_a_teacher_is_weaker_by_loss_and_score(kind: TaskKind, teacher: float, c
     labels = drawn(kind)
     ours, theirs = (PartyOutputs(answers(labels, kind, each), SPECS[kind]) for each in (control, teacher))
     target = target_of(labels, kind, ours.values.shape[1])
-    assert is_weaker(theirs, ours, target, torch.arange(200)) == weaker
+    found = compare(theirs, [ours], target, torch.arange(200))
+    assert found is not None
+    assert found.is_weaker == weaker
 
 
 def test_an_overconfident_teacher_that_is_right_as_often_is_not_weaker() -> None:
@@ -144,7 +146,9 @@ def test_an_overconfident_teacher_that_is_right_as_often_is_not_weaker() -> None
     target = target_of(labels, size=3)
     sure, calm = PartyOutputs(30.0 * outputs, CLASS), PartyOutputs(outputs, CLASS)
     assert row_losses(sure, labels).mean() > 2.0 * row_losses(calm, labels).mean()
-    assert not is_weaker(sure, calm, target, torch.arange(200))
+    found = compare(sure, [calm], target, torch.arange(200))
+    assert found is not None
+    assert not found.is_weaker
 
 
 def test_a_weak_teacher_is_judged_on_the_rows_that_it_has_outputs_for() -> None:
@@ -153,7 +157,25 @@ def test_a_weak_teacher_is_judged_on_the_rows_that_it_has_outputs_for() -> None:
     values[1:] = nan
     target = target_of(labels, size=3)
     control = PartyOutputs(answers(labels, "class", 1.0), CLASS)
-    assert not is_weaker(PartyOutputs.of_teacher(values, CLASS), control, target, torch.arange(200)), "one row"
+    assert compare(PartyOutputs.of_teacher(values, CLASS), [control], target, torch.arange(200)) is None, "one row"
+
+
+def test_several_controls_are_compared_by_the_means_of_their_losses_and_scores() -> None:
+    """Not by their mean outputs, which are those of a better network than each."""
+    labels = drawn("class")
+    outputs = answers(labels, "class", 0.3)
+    middling = PartyOutputs(outputs, CLASS)
+    better, worse = (PartyOutputs(answers(labels, "class", each), CLASS) for each in (0.9, 0.05))
+    target, rows = target_of(labels, size=3), torch.arange(200)
+    one, two = compare(middling, [better], target, rows), compare(middling, [worse, better], target, rows)
+    assert one is not None
+    assert two is not None
+    assert one.is_weaker
+    losses = [float(row_losses(party, labels).mean()) for party in (worse, better)]
+    accuracies = [float((party.values.argmax(1) == labels).double().mean()) for party in (worse, better)]
+    assert two.losses[1] == pytest.approx(sum(losses) / 2)
+    assert two.scores[1] == pytest.approx(sum(accuracies) / 2)
+    assert two.losses[0] == one.losses[0]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from app.contracts.resources.manifests import SplitName
 from app.contracts.wire.events import WarningEvent
-from workers.engine.evaluation.metrics.outputs import PartyOutputs, mean_outputs
+from workers.engine.evaluation.metrics.outputs import PartyOutputs
 from workers.engine.evaluation.parties import EvaluatedTask, Outputs
 from workers.engine.evaluation.warnings.constant import Comparison
 from workers.engine.evaluation.warnings.curves import (
@@ -20,7 +20,7 @@ from workers.engine.evaluation.warnings.curves import (
 )
 from workers.engine.evaluation.warnings.history import History, constant_loss, relative
 from workers.engine.evaluation.warnings.selection import is_tied, is_too_small, row_accuracies, standard_error, tied
-from workers.engine.evaluation.warnings.weak_teacher import is_weaker
+from workers.engine.evaluation.warnings.weak_teacher import compare_teachers
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,10 @@ class Ended:
     """Whether the learning rate ends at 0, and is not stopped before."""
     by_score: bool
     """Whether the weights were chosen by a metric."""
+    controls: Sequence[Outputs] = ()
+    """Of the job's first seeds, with which teachers are compared."""
+    weighed: frozenset[str] = frozenset()
+    """Tasks whose teachers were found weaker, and warned of, before the students were trained."""
     constants: Mapping[str, Mapping[str, Comparison]] = field(default_factory=dict)
     """By task and party."""
 
@@ -161,17 +165,10 @@ def _accuracies(task: EvaluatedTask, values: Tensor, rows: Tensor) -> Tensor | N
 
 
 def _weak_teachers(ended: Ended) -> Iterator[WarningEvent]:
-    rows, taught = ended.validation, [task for task in ended.tasks if task.teachers and task.target is not None]
-    if len(ended.learners) < 2 or not taught:
-        return
-    outputs = ended.learners[1].outputs(rows)
-    weak = []
-    for task in taught:
-        assert task.target is not None
-        each = [PartyOutputs.of_teacher(teacher.outputs(rows), teacher.spec) for teacher in task.teachers]
-        teacher = mean_outputs(each, [teacher.weight for teacher in task.teachers])
-        if is_weaker(teacher, PartyOutputs(outputs[task.name], task.spec), task.target, rows):
-            weak.append(task.name)
+    rows, taught = ended.validation, [task for task in ended.tasks if task.teachers and task.name not in ended.weighed]
+    outputs = [control(rows) for control in ended.controls] if taught else []
+    found = {task.name: compare_teachers(task, [each[task.name] for each in outputs], rows) for task in taught}
+    weak = [name for name, comparison in found.items() if comparison is not None and comparison.is_weaker]
     if weak:
         message = (
             f"what teaches {' and '.join(f'`{name}`' for name in weak)} is weaker on the validation rows than the "

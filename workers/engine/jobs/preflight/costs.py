@@ -65,6 +65,7 @@ def stages(plan: Plan, runner: Runner) -> Iterator[Stage]:
 
 def _seed_stages(plan: Plan, main: Run, runner: Runner) -> Iterator[Stage]:
     """The seeds that are trained in any case, those of `repeats: "auto"` at once where that is faster."""
+    control = main.of_control if plan.controls_first else None
     if plan.run_spec.most_repeats > plan.run_spec.repeats:
         seeds = [plan.seed(main, i) for i in range(plan.run_spec.repeats)]
         students = runner.population([replace(run, control=False) for run in seeds])
@@ -75,9 +76,12 @@ def _seed_stages(plan: Plan, main: Run, runner: Runner) -> Iterator[Stage]:
             yield Stage("student", 1, students[1], [students[0]])
             yield Stage("controls", 1, controls[1], [controls[0]])
             return
+    if control is not None:
+        yield _stage("controls", plan.run_spec.repeats, control, runner)
+        main = replace(main, control=False)
     yield _stage("student", 1, main, runner)
     more = plan.run_spec.repeats - 1
-    if more and main.control == plan.run_spec.control:
+    if (more and control is not None) or (more and main.control == plan.run_spec.control):
         yield Stage("repeats", more, main.schedule(), None)
     elif more:
         yield _stage("repeats", more, replace(main, control=plan.run_spec.control), runner)

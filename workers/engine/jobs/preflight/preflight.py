@@ -1,5 +1,6 @@
 """The preflight job: loads data, runs the teachers and a few training steps, and reports errors and costs."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +31,7 @@ from workers.engine.jobs.preflight.teacher_checks import TeacherChecks, allow_ch
 from workers.engine.jobs.preflight.trial import now
 from workers.engine.jobs.report import report_outcome
 from workers.engine.jobs.runs.runner import Runner
+from workers.engine.jobs.runs.weak_teachers import tasks_to_compare
 from workers.engine.jobs.search import candidates
 from workers.engine.losses.teacher_mix import TeacherOutputs
 from workers.engine.tasks.build import BuiltTask, build_tasks, initial_weights, request_layers
@@ -140,7 +142,8 @@ class Preflight:
     def _measure_steps(self, teachers: Teachers, data: JobData, findings: _Findings) -> None:
         job = allow_chance_teachers(self._spec.job)
         try:
-            plan = _make_plan(job, teachers)
+            chosen = {pointer.removeprefix("/job") for pointer in self._order.chosen}
+            plan = _make_plan(job, teachers, chosen)
             findings.steps = plan.steps
             runner = Runner(self._order, data, self._device, self._emit, self._stop, steps=findings.steps)
             findings.costs = estimate(stages(plan, runner), runner)
@@ -213,13 +216,15 @@ def _first_run_spec(job: AnyTrainingJob) -> RunSpec:
     return RunSpec.of(trials[0].spec if trials else job)
 
 
-def _make_plan(job: AnyTrainingJob, teachers: Teachers) -> Plan:
+def _make_plan(job: AnyTrainingJob, teachers: Teachers, chosen: Container[str]) -> Plan:
     def build(run_spec: RunSpec) -> tuple[BuiltTask, ...]:
         return build_tasks(run_spec, teachers, lambda event: None)
 
     run_spec = _first_run_spec(job)
     start = initial_weights(run_spec, teachers)
-    return Plan(run_spec, build(run_spec), teachers.dataset, candidates(job), job, build, start)
+    tasks, dataset = build(run_spec), teachers.dataset
+    first = bool(tasks_to_compare(job, chosen, tasks, dataset))
+    return Plan(run_spec, tasks, dataset, candidates(job), job, build, start, controls_first=first)
 
 
 def _augmented_target_bytes(teachers: Teachers, epochs: int) -> int:

@@ -5,6 +5,9 @@ to `MOST_SEEDS` students and `MOST_CONTROLS` controls, or as many as are afforda
 end. Students of several seeds train as one vectorised step where that is faster, and so do controls. Controls of
 further seeds that earlier jobs of the same recipe left in the cache are counted in any case. Reasons and rates:
 `tests/architecture/decisions/engine/0122-repeats-while-undecided.md`.
+
+Where the weights of the students depend on whether a teacher is weaker than the controls, the controls of the first
+seeds are trained before the students.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -19,9 +22,21 @@ from workers.engine.jobs.runs.results import RunResult, TrainedModel
 from workers.engine.jobs.runs.run import Run
 from workers.engine.jobs.runs.runner import Runner
 
-Decision = TypeVar("Decision", int, bool, list[int])
+Decision = TypeVar("Decision", int, bool, list[int], dict[str, str])
 IsUndecided = Callable[[Sequence[TrainedModel], Sequence[TrainedModel]], bool]
 """(students, controls) -> whether their difference on validation rows is undecided."""
+RunOf = Callable[[int], Run]
+ControlOf = Callable[[int], Run | None]
+
+
+@dataclass(frozen=True)
+class WeightsByControls:
+    """How weights of the students are chosen once the controls of the first seeds are trained."""
+
+    weaker: Callable[[Sequence[TrainedModel]], dict[str, str]]
+    """Controls -> the tasks whose teachers are weaker, with the reason."""
+    runs: Callable[[dict[str, str]], tuple[RunOf, ControlOf]]
+    """The runs of seeds with the weights for such teachers."""
 
 
 @dataclass
@@ -52,32 +67,84 @@ class SeedRuns:
     """
 
     runner: Runner
-    run_of: Callable[[int], Run]
-    control_of: Callable[[int], Run | None]
+    run_of: RunOf
+    control_of: ControlOf
     is_undecided: IsUndecided
+    weights: WeightsByControls | None = None
+    """None where nothing depends on the controls: then a student and its control may train at the same time."""
     seeds: Seeds = field(default_factory=Seeds, init=False)
     """What has been trained so far."""
+    weaker: dict[str, str] = field(default_factory=dict, init=False)
+    """The tasks whose teachers were found weaker than the controls, with the reason."""
+    offset: int = field(init=False)
+    """Optimizer steps of the job before the next run."""
+
+    def __post_init__(self) -> None:
+        self.offset = self.run_of(0).offset
 
     def requests(self) -> Iterator[Request]:
         """The runs to execute. Those that train as one vectorised step are executed here. Raises Stopped, UserError."""
         run_spec = self.run_of(0).run_spec
-        if run_spec.most_repeats == run_spec.repeats:
-            yield from self._apart(range(run_spec.repeats))
+        first = range(run_spec.repeats)
+        if not self._is_auto:
+            yield from self._apart(first) if self.weights is None else self._after_controls(first, self.weights)
             return
         most, controls = most_networks(self.run_of(0)), self._cached_controls()
-        yield from self._together(range(run_spec.repeats))
+        yield from self._together(first) if self.weights is None else self._after_controls(first, self.weights)
         if most.students > run_spec.repeats and self._goes_on():
             yield from self._together(range(run_spec.repeats, most.students))
             controls = max(controls, most.controls)
         if self.seeds.controls:
             yield from self._controls(range(len(self.seeds.students), controls))
 
+    @property
+    def _is_auto(self) -> bool:
+        run_spec = self.run_of(0).run_spec
+        return run_spec.most_repeats > run_spec.repeats
+
     def _run(self, run: Run) -> Generator[Request, None, RunResult]:
-        request = Request(run)
+        request = Request(self._next(run))
         yield request
         assert request.result is not None
         self.seeds.results.append(request.result)
         return request.result
+
+    def _population(self, name: str, runs: Sequence[Run]) -> list[RunResult] | None:
+        """The results of runs that train as one step; None where they have to train one after another."""
+        offset = self.offset
+        results = self.runner.run_population(name, [self._next(run) for run in runs])
+        if results is None:
+            self.offset = offset
+            return None
+        self.seeds.results += results
+        return results
+
+    def _next(self, run: Run) -> Run:
+        """The run, after the steps of those before it."""
+        placed = replace(run, offset=self.offset)
+        self.offset += run.schedule().steps
+        return placed
+
+    def _after_controls(self, seeds: range, weights: WeightsByControls) -> Iterator[Request]:
+        """All controls, then all students with the weights that follow from them; each seed by itself where their
+        number was given.
+        """
+        yield from self._controls(seeds) if self._is_auto else self._controls_alone(seeds)
+        self.weaker = self._once("weaker", lambda: weights.weaker(self.seeds.controls))
+        self.run_of, self.control_of = weights.runs(self.weaker)
+        runs = [replace(self.run_of(i), control=False) for i in seeds]
+        together = self._population(f"seeds-{seeds.start}", runs) if self._is_auto else None
+        if together is not None:
+            self.seeds.students += together
+            return
+        for run in runs:
+            self.seeds.students.append((yield from self._run(run)))
+
+    def _controls_alone(self, seeds: range) -> Iterator[Request]:
+        for i in seeds:
+            run = self.control_of(i)
+            if run is not None:
+                self.seeds.controls.append((yield from self._run(run)).models["control"])
 
     def _apart(self, seeds: range) -> Iterator[Request]:
         """One run of the loop for each seed, with student and control."""
@@ -92,11 +159,10 @@ class SeedRuns:
     def _together(self, seeds: range) -> Iterator[Request]:
         """All students as one vectorised step, then all controls; one seed after another where that is not faster."""
         runs = [replace(self.run_of(i), control=False) for i in seeds]
-        students = self.runner.run_population(f"seeds-{seeds.start}", runs)
+        students = self._population(f"seeds-{seeds.start}", runs)
         if students is None:
             yield from self._apart(seeds)
             return
-        self.seeds.results += students
         self.seeds.students += students
         yield from self._controls(seeds)
 
@@ -104,14 +170,19 @@ class SeedRuns:
         """The controls of these seeds alone, those of the cache without training."""
         runs = {i: run for i in seeds if (run := self.control_of(i)) is not None}
         missing = self._once(f"missing-{seeds.start}", lambda: [i for i in runs if not self._is_cached(runs[i])])
-        together = self.runner.run_population(f"controls-{seeds.start}", [runs[i] for i in missing]) or []
-        self.seeds.results += together
+        together = self._population(f"controls-{seeds.start}", [runs[i] for i in missing]) or []
         trained = {i: result.models["control"] for i, result in zip(missing, together, strict=False)}
         for i, run in runs.items():
-            control = trained.get(i) or (None if i in missing else self.runner.cached_control(run))
+            control = trained.get(i) or (None if i in missing else self._cached(run))
             if control is None:  # also where a cached one was removed meanwhile
                 control = (yield from self._run(run)).models["control"]
             self.seeds.controls.append(control)
+
+    def _cached(self, run: Run) -> TrainedModel | None:
+        control = self.runner.cached_control(run)
+        if control is not None:
+            self._next(run)  # its steps count as done
+        return control
 
     def _is_cached(self, run: Run) -> bool:
         return self.runner.cached_control(run) is not None
