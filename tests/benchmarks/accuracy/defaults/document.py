@@ -12,7 +12,8 @@ from tests.benchmarks.accuracy.tables import sections
 INTRODUCTION = """# What the defaults reach
 
 `make accuracy-defaults` writes this file. Means over seeds (5; 10 where test rows are few), each with its own random
-split; the metric is that on the test rows.
+split; the metric is that by which epochs are selected, on the test rows. (Labels are selected by accuracy: the macro F1
+of such a student of yeast is 34.4, the best of the grid has 37.6, and 42.0 where the spec selects by it.)
 
 - **plain**: the defaults before the recipe: 20 epochs, rate 0.001, batches of 64, no decay, raw inputs.
 - **recipe**: every setting left out.
