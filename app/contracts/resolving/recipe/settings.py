@@ -23,7 +23,8 @@ def with_settings(
     """The settings of a job that is resolved but for them. `network`: its network; `teachers`: the models among its
     teachers, as far as they are known; `threads`: the largest number to choose.
     """
-    subject = Subject(architecture_of(network), dataset.splits.get("train", 0))
+    is_begun = getattr(network, "init", None) is not None
+    subject = Subject(architecture_of(network), dataset.splits.get("train", 0), is_begun)
     training = with_recipe(spec.training, subject, findings)
     training = with_views(spec, training, dataset, findings)
     training = with_threads(training, subject, teachers, threads, findings)

@@ -26,6 +26,8 @@ RATE = 2e-2
 CAREFUL_RATE = 1e-2
 FULL_RATE_PARAMETERS = 25_000
 """Parameters above which the rate falls, with the square root of their number."""
+FINE_TUNING = 0.5
+"""The rate of a student that starts from layers of a teacher, relative to that of random weights."""
 DEEP = 4
 """Weight layers above which a network without normalisation is trained with a lower rate."""
 WARMUP = 0.1
@@ -39,10 +41,11 @@ FEW_PASSES, MANY_PASSES = 5.0, 20.0
 
 @dataclass(frozen=True)
 class Subject:
-    """What is trained: a resolved network, on so many rows."""
+    """What is trained: a resolved network, on so many rows. `is_begun`: whether it starts from layers of a teacher."""
 
     network: Architecture
     rows: int
+    is_begun: bool = False
 
 
 def with_recipe(training: TrainingSpec, subject: Subject, findings: Findings) -> TrainingSpec:
@@ -131,6 +134,9 @@ class _Recipe:
         match self._training.optimizer:
             case "sgd":
                 return 0.05, "a usual rate of sgd with momentum"
+            case "adam" | "adamw" if self._subject.is_begun:
+                rate, because = self._adam_rate()
+                return FINE_TUNING * rate, f"{because}; {FINE_TUNING:g} of it, as large steps undo a teacher's layers"
             case "adam" | "adamw":
                 return self._adam_rate()
             case _:

@@ -91,6 +91,18 @@ def test_student_and_teacher_of_one_size_have_one_rate() -> None:
     assert found.chosen["/training/learning_rate"].value == chosen({}, model=LARGE)[0].learning_rate
 
 
+def test_a_student_that_starts_from_a_teacher_has_half_the_rate() -> None:
+    student = {"family": "mlp", "hidden": [16]}
+    architecture = {**student, "input_shape": [8], "outputs": {"y": 3}}
+    parsed = TrainJob.model_validate_json(json.dumps({"kind": "train", "dataset": DS, "model": architecture}))
+    model = teacher(size=3, shape=(8,))
+    model = model.model_copy(update={"outputs": {"y": model.outputs["digit"]}, "architecture": parsed.model})
+    for init, rate in ((None, 2e-2), ({"from": 0}, 1e-2)):
+        found = resolved({**DISTILL, "student": {**student, "init": init}}, rows(1000), {TEACHER: model})
+        assert not found.problems
+        assert found.chosen["/training/learning_rate"].value == rate
+
+
 def test_no_step_of_size_changes_the_rate_by_much() -> None:
     models = [{"family": "mlp", "hidden": [width]} for width in range(1000, 16_000, 500)]
     rates = [rate for model in models if isinstance(rate := chosen({}, model=model)[0].learning_rate, float)]
