@@ -79,9 +79,10 @@ def _with_weights(task: BuiltTask, spec: TaskSpec) -> BuiltTask:
 
 
 def _with_weight(term: Term, weight: float) -> Term:
-    if isinstance(term, SupervisedLoss | ClassSoftTargets | LabelSoftTargets | NumberTargets):
-        return replace(term, weight=weight)
-    return term
+    if weight == term.weight:
+        return term
+    assert isinstance(term, SupervisedLoss | ClassSoftTargets | LabelSoftTargets | NumberTargets), term.name
+    return replace(term, weight=weight)
 
 
 def request_layers(run_spec: RunSpec, teachers: Teachers) -> None:
