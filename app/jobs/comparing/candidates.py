@@ -40,7 +40,8 @@ class Candidate:
 def candidate(row: JobRow, report: str, manifests: Mapping[str, object]) -> Candidate:
     """A job with its report as JSON text. `manifests` are those of its datasets that still exist, by id."""
     document = json.loads(report)
-    spec = ANY_SPEC.validate_python(row.resolved_spec or row.spec, strict=False, extra="ignore")
+    # The report's spec has the weights that were used, where a teacher proved weaker than the control.
+    spec = ANY_SPEC.validate_python(document.get("spec") or row.resolved_spec or row.spec, strict=False, extra="ignore")
     assert isinstance(spec, ComparableJob)
     digests = document.get("digests") or {}
     return Candidate(

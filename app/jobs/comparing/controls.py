@@ -11,8 +11,8 @@ from app.jobs.comparing.candidates import Candidate, ComparableJob
 _WITHOUT_EFFECT: Final = {"threads", "seed"}
 """Training settings that change the draw of a control, or the last bits of it, not what it is a draw of."""
 _SAME: Final = (
-    "All jobs are compared with one control: the same network, data and training settings without teachers. Jobs with "
-    "the same seeds share its very networks."
+    "All jobs are compared with controls of one kind: the same network, data and training settings without teachers. "
+    "Their seeds, and how many there are, may differ."
 )
 _DIFFERENT: Final = (
     "Each job is compared with its own control, as the settings of the controls differ ({fields}): differences say "

@@ -13,7 +13,7 @@ from app.jobs.comparing.methods import method_of
 
 _LOWER_IS_BETTER: Final = frozenset(name for name, direction in DIRECTIONS.items() if direction == "lower")
 _METHOD: Final = (
-    "Every job against the control, what each interval leaves out divided by {count} (Bonferroni; Dunn 1961), so that "
+    "Every job against its control, what each interval leaves out divided by {count} (Bonferroni; Dunn 1961), so that "
     "all of them hold together at the level of one, that of the best too. Intervals of repeats use Student's t with "
     "each verdict's degrees of freedom; those of a single pair are widened by the ratio of normal quantiles, and cover "
     "the choice of test rows only. `interval_for_looks` is corrected for {looks}: read it where the jobs were picked "

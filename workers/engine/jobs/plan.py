@@ -49,10 +49,15 @@ class Plan:
         trials = len(self.trials) * (folds_of(self.spec) or 1)
         probe = probe_run.schedule().steps if probe_run is not None else 0
         baselines = len(labelled_tasks(self.tasks, run.train)) if self.run_spec.baselines else 0
-        most = most_networks(run)
-        seeds = most.students * self._runs_of_seed(run) + most.controls - most.students
-        runs = trials + self.control_runs + seeds + self.run_spec.repeats * baselines
+        runs = trials + self.control_runs + self._runs_of_seeds(run) + self.run_spec.repeats * baselines
         return probe + run.schedule().steps * runs
+
+    def _runs_of_seeds(self, run: Run) -> int:
+        """The most runs of the loop that all seeds take; with `repeats: "auto"` one for each network."""
+        if self.run_spec.most_repeats == self.run_spec.repeats:
+            return self.run_spec.repeats * self._runs_of_seed(run)
+        most = most_networks(run)
+        return most.students + most.controls
 
     def _runs_of_seed(self, run: Run) -> int:
         """The number of runs of the loop that student and control of a seed take."""
@@ -139,7 +144,7 @@ class Plan:
 
     def offset_after_seeds(self, main: Run) -> int:
         """Optimizer steps before the baselines, if all seeds are trained."""
-        return self.offset + main.run_spec.most_repeats * self._runs_of_seed(main) * main.schedule().steps
+        return self.offset + self._runs_of_seeds(main) * main.schedule().steps
 
     def validation_folds(self) -> Sequence[tuple[Tensor, Tensor]]:
         """(training rows, validation rows) by which candidates are scored: the splits, or each fold."""

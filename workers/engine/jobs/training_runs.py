@@ -71,8 +71,8 @@ class TrainingRuns:
             request.result = runner.run(request.run)
         seeds, main = seed_runs.seeds, seed_runs.run_of(0)
         with_baselines = [seed_runs.run_of(i) for i in range(main.run_spec.repeats)]
-        offset = max(seed_runs.offset, plan.offset_after_seeds(main))
-        baselines = train_baselines(runner, with_baselines, offset)
+        runner.skip(plan.offset_after_seeds(main) - seed_runs.offset, seed_runs.offset, main.schedule().epochs)
+        baselines = train_baselines(runner, with_baselines, seed_runs.offset)
         results = [
             *([probe] if probe else ()),
             *(searched.results if searched else ()),

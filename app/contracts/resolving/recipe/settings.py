@@ -8,7 +8,7 @@ from app.contracts.resolving.recipe.training import Subject, with_recipe
 from app.contracts.resolving.recipe.views import with_views
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
 from app.contracts.specs.architectures import Architecture, architecture_of
-from app.contracts.specs.jobs import AnyTrainingJob
+from app.contracts.specs.jobs import AnyTrainingJob, MultitaskJob
 from app.contracts.specs.training import TrainingSpec
 
 
@@ -24,12 +24,22 @@ def with_settings(
     teachers, as far as they are known; `threads`: the largest number to choose.
     """
     is_begun = getattr(network, "init", None) is not None
-    subject = Subject(architecture_of(network), dataset.splits.get("train", 0), is_begun)
+    subject = Subject(architecture_of(network), _rows(spec, dataset), is_begun)
     training = with_recipe(spec.training, subject, findings)
     training = with_views(spec, training, dataset, findings)
     training = with_threads(training, subject, teachers, threads, findings)
     _check_warmup(training, -(-subject.rows // (training.batch_size or 1)), findings)
     return training
+
+
+def _rows(spec: AnyTrainingJob, dataset: DatasetFacts) -> int:
+    """The training rows that the student learns from: without teachers those with a label."""
+    if any(True for _ in spec.teacher_refs()):
+        return dataset.splits.get("train", 0)
+    names = [task.target or task.name for task in spec.tasks] if isinstance(spec, MultitaskJob) else [spec.target]
+    targets = (dataset.targets.get(name) for name in names if name is not None)
+    labelled = max((target.labelled.get("train", 0) for target in targets if target is not None), default=0)
+    return labelled or dataset.splits.get("train", 0)
 
 
 def _check_warmup(training: TrainingSpec, batches: int, findings: Findings) -> None:

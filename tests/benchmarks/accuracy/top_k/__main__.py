@@ -101,7 +101,7 @@ def students(problem: Problem, run: Run, seeds: int) -> list[tuple[float, float]
     term = None
     if run.method:
         outputs = TeacherOutputs(run.targets.kept(problem.logits), ClassOutput(kind="class"), 1.0)
-        spec = TERM.validate_python({"method": run.method, "temperature": run.temperature})
+        spec = TERM.validate_python({"method": run.method, "temperature": run.temperature, "weight": 0.9})
         term = ClassSoftTargets.of(spec, run.method, TeacherEnsemble.of((outputs,), CPU), problem.labels, CPU)
 
     def losses(batch: Tensor) -> Tensor:

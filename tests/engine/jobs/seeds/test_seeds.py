@@ -9,12 +9,13 @@ import torch
 
 from app.contracts.layouts.summary import flops
 from app.contracts.reports.report import Report
+from app.contracts.wire.events import ProgressEvent
 from tests.engine.harness import EngineHarness, StopAtStep, report_of
 from tests.engine.jobs.distillation.method_specs import TRAINING, add_teachers, soft
 from tests.engine.jobs.runs.seeded_runs import seeded_runs
 from workers.engine.common.stop import Stopped
 from workers.engine.evaluation.verdict.crossed_interval import crossed
-from workers.engine.jobs.runs import affordable
+from workers.engine.jobs.runs import affordable, seeds
 
 Json = dict[str, Any]
 
@@ -103,10 +104,37 @@ def test_without_a_control_one_student_is_trained(harness: EngineHarness) -> Non
         assert "test/label/students.npy" not in file.namelist()
 
 
-def test_progress_only_rises(harness: EngineHarness) -> None:
+def progress(harness: EngineHarness) -> list[ProgressEvent]:
+    return [event for event in harness.log.events if isinstance(event, ProgressEvent)]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_progress_only_rises_and_no_network_comes_that_was_not_planned(harness: EngineHarness, optimizer: str) -> None:
+    """Student and control of a seed as one run, and all students as one step; a second job finds cached controls."""
     add_teachers(harness)
-    run(harness, auto(), "first")
-    harness.log.events.clear()
-    run(harness, auto("dist", training={**TRAINING, "seed": 2}), "second")
-    percents = [event.percent for event in harness.log.events if event.type == "progress"]
+    training = {**TRAINING, "optimizer": optimizer}
+    for name, spec in (
+        ("first", auto(training=training)),
+        ("second", auto("dist", training=training)),
+    ):
+        harness.log.events.clear()
+        run(harness, spec, name)
+        events = progress(harness)
+        percents, steps = ([getattr(event, field) for event in events] for field in ("percent", "steps"))
+        assert percents == sorted(percents)
+        assert steps == sorted(steps, reverse=True)
+        assert (percents[-1], events[-1].step) == (100.0, steps[-1])
+
+
+def test_progress_ends_at_the_steps_of_three_seeds_where_they_decide(
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seeds.SeedRuns, "_goes_on", lambda self: False)
+    add_teachers(harness)
+    verdict = run(harness, auto()).verdict["label"]
+    assert len(verdict.students) == 3
+    events = progress(harness)
+    percents = [event.percent for event in events]
     assert percents == sorted(percents)
+    assert (percents[-1], events[-1].step) == (100.0, events[-1].steps)
+    assert events[-1].steps < events[0].steps

@@ -35,7 +35,7 @@ def single_task_architecture(architecture: Architecture, output: str) -> Archite
 
 
 def baseline_run(task: Task, main: Run, device: torch.device, offset: int) -> Run:
-    """The run of the baseline of a task, with the seed and number of steps of the student's run `main`.
+    """The run of the baseline of a task, with the seed, steps and evaluations of the student's run `main`.
 
     It trains on labels only, on the rows that have one; `offset` is the number of steps of the job's earlier runs.
     """
@@ -48,10 +48,9 @@ def baseline_run(task: Task, main: Run, device: torch.device, offset: int) -> Ru
     labels_only = Task(task.name, task.spec, task.target, 1.0, (loss,))
     architecture = single_task_architecture(main.run_spec.architecture, task.name)
     run_spec = RunSpec(main.run_spec.spec, architecture, (task_spec,))
-    run_spec = run_spec.with_training(steps=main.schedule().steps, epochs=None)
     name = f"{main.name}-baseline-{task.name}" if main.name else f"baseline-{task.name}"
     tasks = (BuiltTask(labels_only, labels_only, ()),)
-    return Run(
+    run = Run(
         name,
         run_spec,
         tasks,
@@ -63,6 +62,7 @@ def baseline_run(task: Task, main: Run, device: torch.device, offset: int) -> Ru
         offset=offset,
         sources=main.sources,
     )
+    return run.as_long_as(main)
 
 
 def baseline_runs(main: Run, device: torch.device, offset: int) -> Iterator[tuple[str, Run]]:

@@ -53,6 +53,12 @@ class Run:
         """A copy with other training settings."""
         return replace(self, run_spec=self.run_spec.with_training(**changes))
 
+    def as_long_as(self, other: "Run") -> "Run":
+        """A copy with the optimizer steps of another run, evaluated as often: its epochs may have other lengths."""
+        schedule, batches = other.schedule(), self.schedule().batches
+        every = max(1, round(other.training.evaluate_every * schedule.batches / batches))
+        return self.with_training(steps=schedule.steps, epochs=None, evaluate_every=every)
+
     @property
     def prefix(self) -> str:
         """The prefix of its metric series."""
@@ -71,7 +77,7 @@ class Run:
         schedule = self.schedule()
         if len(alone.schedule().rows) == len(schedule.rows):
             return None
-        return replace(alone.with_training(steps=schedule.steps, epochs=None), offset=self.offset + schedule.steps)
+        return replace(alone.as_long_as(self), offset=self.offset + schedule.steps)
 
     @property
     def of_control(self) -> "Run | None":

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from app.contracts.wire.events import WarningEvent
+from app.contracts.wire.events import ProgressEvent, WarningEvent
 from app.contracts.wire.orders import Order
 from workers.engine.common.environment import environment_fingerprint
 from workers.engine.common.files import read_document, write_document
@@ -96,6 +96,16 @@ class Runner:
         if run.name:
             finished.save(run.name, result)
         return result
+
+    def skip(self, steps: int, done: int, epochs: int) -> None:
+        """Say that so many planned steps of the job are not needed, after `done` steps and a run of `epochs` epochs."""
+        if steps <= 0:
+            return
+        self.steps = max(done, self.steps - steps)
+        percent = 100.0 * done / max(1, self.steps)
+        self.emit(
+            ProgressEvent(phase="training", percent=percent, epoch=epochs, epochs=epochs, step=done, steps=self.steps)
+        )
 
     @cached_property
     def memory_policy(self) -> OutOfMemoryPolicy:
