@@ -229,6 +229,7 @@ JOBS: Final[Mapping[str, str]] = {
     "disk_full": "free disk space at the worker",
     "datasets_differ": "compare the jobs of each dataset apart",
     "diverged": "lower the learning rate, or clip the gradient",
+    "export_failed": "use the safetensors file; the message names the reason",
     "export_mismatch": "leave the export out; the weights are right",
     "export_too_large": "leave the export out",
     "inexact_accumulation": "leave `micro_batch_size` out, or normalise without batches",

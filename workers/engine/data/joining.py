@@ -21,6 +21,7 @@ from workers.engine.data.dataset import Dataset, Source, TargetColumn
 from workers.engine.data.labels import MISSING
 from workers.engine.data.reading import read_dataset, transform_of
 from workers.engine.data.splits import ORDER
+from workers.engine.data.tables.uploaded import joined_uploads
 
 
 def read_datasets(order: Order, refs: Sequence[DatasetRef]) -> Dataset:
@@ -95,6 +96,7 @@ def _join(parts: list[Dataset], sources: tuple[Source, ...], specs: Mapping[str,
     columns = {name: _columns([part.transforms for part in parts], name) for name in specs}
     named = [name for name in parts[0].weights if all(name in part.weights for part in parts)]
     weights = {name: torch.cat([part.weights[name] for part in parts]) for name in named}
+    uploads = [part.uploaded for part in parts if part.uploaded is not None]
     parts.clear()
     inputs = {name: concatenate_and_free(raws.pop(name)) for name in specs}
     train = splits["train"]
@@ -102,7 +104,8 @@ def _join(parts: list[Dataset], sources: tuple[Source, ...], specs: Mapping[str,
         name: transform_of(name, inputs[name], spec, train, encodings[name], columns[name])
         for name, spec in specs.items()
     }
-    return Dataset(rows, inputs, targets, splits, transforms, sources, weights=weights)
+    uploaded = joined_uploads(uploads, [source.first for source in sources], inputs)
+    return Dataset(rows, inputs, targets, splits, transforms, sources, weights=weights, uploaded=uploaded)
 
 
 def _columns(read: Sequence[Mapping[str, InputTransform]], name: str) -> tuple[str, ...] | None:
