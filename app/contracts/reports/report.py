@@ -336,7 +336,8 @@ class Report(Answer):
         default=None, description="How the tasks of a multitask job affect each other; null for other jobs."
     )
     export: dict[str, OnnxCheck] = Field(
-        default_factory=dict, description="Comparison of the exported file with torch, by format."
+        default_factory=dict,
+        description="Comparison of the exported file, on test rows as uploaded, with the predictions, by format.",
     )
     warnings: tuple[dict[str, str], ...] = Field(
         default=(),

@@ -123,6 +123,8 @@ SPECS: Final[Mapping[str, str]] = {
     "bad_depth": "choose a depth of the family",
     "batch_too_small": "raise `batch_size`",
     "category_mismatch": "list the teacher's `categories` in the dataset's manifest",
+    "transform_in_graph": "leave scale, mean and std out of the manifest",
+    "units_in_graph": "leave mean and std out of the manifest",
     "inputs_taken": "say `inputs` in the manifest where they are others",
     "class_names_taken": "name the classes in the manifest where they are others",
     "output_taken": "name the graph's output by `rename`",

@@ -25,7 +25,7 @@ class _InOrder(nn.Module):
 
 
 def export_plain(network: Network, path: Path, metadata: Mapping[str, object], input_name: str = "x") -> None:
-    """The network's own input and outputs by name, any number of rows."""
+    """The network's own input and outputs by name, any number of rows; `<input_name>_input` if an output has it."""
     plain = copy.deepcopy(network).cpu().eval()
     names = list(plain.output_sizes)
     for named in [module for module in plain.modules() if isinstance(module, NamedModules)]:
@@ -45,7 +45,8 @@ def export_plain(network: Network, path: Path, metadata: Mapping[str, object], i
         )
     assert program is not None
     model: onnx.ModelProto = program.model_proto
-    _rename(model.graph, {"_input": input_name, **{f"_output_{i}": name for i, name in enumerate(names)}})
+    public = input_name if input_name not in names else f"{input_name}_input"
+    _rename(model.graph, {"_input": public, **{f"_output_{i}": name for i, name in enumerate(names)}})
     onnx.helper.set_model_props(model, {"stillhouse": canonical_json(dict(metadata))})
     path.write_bytes(model.SerializeToString())
 

@@ -89,6 +89,16 @@ def test_an_output_called_like_the_input_keeps_its_name(name: str, public: str, 
     assert checked(tmp_path / "a.onnx", built, rows_for(built, 5), public).max_abs_difference < 1e-5
 
 
+def test_outputs_of_any_name_are_exported(tmp_path: Path) -> None:
+    """Traps: values inside the graph are called `linear` or `relu`, and heads `type` or `size.cm` are no attributes."""
+    names = ["linear", "relu", "conv2d", "size.cm", "type", "training", "a", "a.weight", "a.logits", "x"]
+    outputs = {name: size for size, name in enumerate(names, start=2)}
+    built = network({"family": "convnet", "input_shape": [1, 6, 6], "channels": [3], "outputs": outputs})
+    export_onnx(raw_student(built), tmp_path / "a.onnx", {})
+    found = checked(tmp_path / "a.onnx", built, rows_for(built, 5))
+    assert list(found.outputs) == [f"{name}.{what}" for name in names for what in ("logits", "probabilities")]
+
+
 def test_a_graph_that_differs_from_torch_is_refused(tmp_path: Path) -> None:
     export_onnx(raw_student(network(SPECS["mlp"], seed=1)), tmp_path / "a.onnx", {})
     another = network(SPECS["mlp"], seed=2)

@@ -19,7 +19,7 @@ from app.contracts.base import canonical_json
 from app.contracts.layouts.cut_files import METADATA_KEY
 from app.contracts.problems import UserError
 from workers.engine.export.raw_student import AnsweringNetwork, RawStudent
-from workers.engine.export.row_nodes import ML_DOMAIN, ML_OPSET, RowNodes
+from workers.engine.export.row_nodes import ML_DOMAIN, ML_OPSET, RowNodes, rows_name
 from workers.engine.models.named import NamedModules
 
 OPSET = 18
@@ -42,7 +42,7 @@ def export_onnx(student: RawStudent, path: Path, metadata: Mapping[str, object])
             "of `exports` and use the safetensors file",
         )
     student = replace(student, network=copy.deepcopy(student.network).cpu())
-    rows = {name: f"{public}/rows" for name, public in student.input_names.items()}
+    rows = {name: rows_name(public) for name, public in student.input_names.items()}
     model = _traced(student, rows)
     _take_raw_rows(model, student, rows)
     _remove_source_paths(model)
@@ -80,8 +80,8 @@ def _traced(student: RawStudent, rows: Mapping[str, str]) -> onnx.ModelProto:
 
 
 def _rename(graph: onnx.GraphProto, public: Mapping[str, str], reserved: Iterable[str]) -> None:
-    """Give inputs and outputs their public names; internal values with such a name, or a reserved one (as `linear`), get
-    another.
+    """Give inputs and outputs their public names; internal values with such a name (as `linear`), or a reserved one,
+    get another.
     """
     inner = {name: f"_inner_{name}" for name in (*public.values(), *reserved)}
     names = {**inner, **public}

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from app.contracts.resources.manifests import InputTransform, OutputSpec
 from app.contracts.resources.raw_rows import RawInput
 from app.contracts.resources.row_layouts import channels_first
+from app.contracts.resources.tables import InputEncoding
 from workers.engine.data.rows.joined import InputLayout, Shape, joined, joined_transform
 from workers.engine.data.transform import apply, apply_in_shape, is_large_offset
 from workers.engine.export.answers import answer_names, answers
@@ -66,12 +67,16 @@ class RawStudent:
 
     def row_shape(self, name: str) -> Shape:
         """The shape of one row of the dataset, after encoding."""
-        form, encoding = self.forms[name], self.inputs[name].encoding
-        if encoding is not None and encoding.categories is not None and encoding.encoding == "one_hot":
-            return (sum(len(names) + 1 for names in encoding.categories),)
-        if encoding is not None and encoding.missing == "indicator":
-            return (2 * prod(form.arranged),)
-        return channels_first(form.arranged) if form.channels_last else form.arranged
+        return row_shape(self.forms[name], self.inputs[name].encoding)
+
+
+def row_shape(form: RawInput, encoding: InputEncoding | None) -> Shape:
+    """The shape of one row of a dataset whose file has rows of this form."""
+    if encoding is not None and encoding.categories is not None and encoding.encoding == "one_hot":
+        return (sum(len(names) + 1 for names in encoding.categories),)
+    if encoding is not None and encoding.missing == "indicator":
+        return (2 * prod(form.arranged),)
+    return channels_first(form.arranged) if form.channels_last else form.arranged
 
 
 def form_of(transform: InputTransform, shape: Shape) -> RawInput:

@@ -20,6 +20,11 @@ ML_DOMAIN = "ai.onnx.ml"
 ML_OPSET = 3
 
 
+def rows_name(name: str) -> str:
+    """The dataset's rows of the graph's input `name`. Names of a person have no `/`."""
+    return f"{name}/rows"
+
+
 def element_type(dtype: str) -> int:
     """The ONNX type of a `RawType`."""
     return TensorProto.STRING if dtype == "string" else helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
