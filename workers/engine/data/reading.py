@@ -62,8 +62,9 @@ MAX_STATISTIC = 1e30
 """Largest mean or standard deviation that is accepted: that of a manifest."""
 
 
-def read_dataset(path: Path, manifest: DatasetManifest, exact: bool = False) -> Dataset:
-    """Read, validate and split. With `exact` inputs are float64 wherever float32 would round a number.
+def read_dataset(path: Path, manifest: DatasetManifest, exact: bool = False, kept: int = 0) -> Dataset:
+    """Read, validate and split. With `exact` inputs are float64 wherever float32 would round a number. `kept`: how many
+    rows are kept as the file has them.
 
     Raises UserError with a stable code; the message names the column and row.
     """
@@ -74,10 +75,10 @@ def read_dataset(path: Path, manifest: DatasetManifest, exact: bool = False) -> 
     train = splits["train"]
     places = {name: chosen.numpy() for name, chosen in splits.items()}
     inputs, transforms, uses, standardization, uploaded = {}, {}, {}, {}, {}
-    kept = kept_rows(splits)
+    sampled = kept_rows(splits, kept)
     for name, spec in manifest.inputs.items():
         found = _input(name, spec, arrays, places, nulls_of(manifest.format), exact)
-        uploaded[name] = _as_uploaded(name, spec, found, arrays, manifest.format, kept.numpy())
+        uploaded[name] = _as_uploaded(name, spec, found, arrays, manifest.format, sampled.numpy())
         found = replace(found, file=())  # frees what the file had
         inputs[name], uses[name] = found.rows, found.uses
         way = standardization[name] = standardization_of(spec, found.rows, train, found.encoding)
@@ -92,7 +93,7 @@ def read_dataset(path: Path, manifest: DatasetManifest, exact: bool = False) -> 
         uses=uses,
         weights=weights,
         standardization=standardization,
-        uploaded=Uploaded(kept, uploaded),
+        uploaded=Uploaded(sampled, uploaded),
     )
 
 

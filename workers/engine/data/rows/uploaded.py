@@ -31,7 +31,7 @@ class Uploaded:
     inputs: Mapping[str, UploadedRows]
 
 
-def kept_rows(splits: Mapping[SplitName, Tensor]) -> Tensor:
+def kept_rows(splits: Mapping[SplitName, Tensor], most: int) -> Tensor:
     """The rows that are kept as uploaded, int64: the first of the test split; of the training split without one."""
     test = splits.get("test")
-    return (test if test is not None and len(test) else splits["train"])[:MOST_KEPT]
+    return (test if test is not None and len(test) else splits["train"])[:most]

@@ -16,7 +16,7 @@ from workers.engine.data.formats.common import NULL_STRINGS, Array
 
 BOOLEANS = {"true": "1", "false": "0"}
 _DECIMALS = re.compile(r"(-?(?:0|[1-9]\d*))\.(\d*)")
-_WHOLE = re.compile(r"-?(?:0|[1-9]\d*)")
+_WHOLE = re.compile(r"0|-?[1-9]\d*")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?")
 _DECIMAL_COMMA = re.compile(r"[-+]?\d{1,3}(\.\d{3})*,\d+|[-+]?\d+,\d+")
 _FEW = 3

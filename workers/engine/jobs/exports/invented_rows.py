@@ -1,28 +1,48 @@
-"""Rows for the check of an export that has no dataset: as a person would send them, and as the engine reads them."""
+"""The check of an export that has no dataset, on rows as a person would send them and as the engine reads them."""
 
+import copy
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from app.contracts.reports.report import OnnxCheck
 from app.contracts.resources.manifests import ArrayInput, InputTransform
 from app.contracts.resources.raw_rows import RawInput
 from app.contracts.resources.row_layouts import rows_shape
 from app.contracts.resources.tables import InputEncoding
 from workers.engine.data.formats.common import Array
-from workers.engine.data.rows.joined import Shape
+from workers.engine.data.rows.joined import InputLayout, Shape, joined
 from workers.engine.data.rows.layout import arranged
 from workers.engine.data.tables.category import boolean_keys, encoded, whole_number_keys
 from workers.engine.data.tables.missing import filled
 from workers.engine.data.transform import invert
+from workers.engine.evaluation.examples import RawModel, network_outputs
+from workers.engine.export.check import check_onnx
 from workers.engine.export.raw_student import RawStudent
 
+CHECKED_ROWS = 64
 _SHARE_MISSING = 0.1
 
 
-def invented_rows(student: RawStudent, name: str, count: int) -> tuple[Array, Tensor]:
+def check_on_invented_rows(path: Path, student: RawStudent) -> OnnxCheck:
+    """Compare a file with the engine. Raises UserError `export_mismatch`."""
+    raw, rows = {}, {}
+    for name, public in student.input_names.items():
+        raw[public], rows[name] = _invented(student, name, CHECKED_ROWS)
+        shape, last = student.shapes[name], student.inputs[name].layout == "channels_last"
+        # The engine takes the rows of such a model with the channels last, where no dataset has moved them.
+        rows[name] = (rows[name].movedim(1, -1) if last else rows[name]).reshape(CHECKED_ROWS, *shape)
+    forward = partial(network_outputs, copy.deepcopy(student.network).cpu())
+    model = RawModel(InputLayout(student.shapes), student.inputs, forward)
+    return check_onnx(path, raw, model.predict(joined(list(rows.values()))), student.outputs)
+
+
+def _invented(student: RawStudent, name: str, count: int) -> tuple[Array, Tensor]:
     """(rows of one input as a person sends them [count, *form.shape], the dataset's rows that they are)."""
     draw = np.random.default_rng(0)
     form, transform = student.forms[name], student.inputs[name]

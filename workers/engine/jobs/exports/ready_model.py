@@ -1,7 +1,6 @@
 """The `export` job: a ready model of a known architecture in another format, compared with torch."""
 
 import json
-from functools import partial
 from pathlib import Path
 
 from safetensors import safe_open
@@ -12,20 +11,15 @@ from app.contracts.resources.facts import ModelFacts
 from app.contracts.wire.events import PhaseEvent
 from app.contracts.wire.orders import ExportOutcome, ModelInput, Order, OutputFile
 from workers.engine.common.files import sha256_of
-from workers.engine.data.rows.joined import InputLayout, joined
-from workers.engine.evaluation.examples import RawModel, network_outputs
-from workers.engine.export.check import check_onnx
 from workers.engine.export.graph_card import graph_metadata
 from workers.engine.export.model_card import training_part
 from workers.engine.export.onnx import export_onnx
 from workers.engine.export.raw_student import RawStudent
-from workers.engine.jobs.exports.invented_rows import invented_rows
+from workers.engine.jobs.exports.invented_rows import check_on_invented_rows
 from workers.engine.models import build
 from workers.engine.models.loading import load_weights
 from workers.engine.training.interface import Emit
 
-CHECKED_ROWS = 64
-"""Invented rows on which the file is compared with torch: an export has no dataset."""
 _FILE = "model.onnx"
 
 
@@ -40,7 +34,7 @@ def export_model(order: Order, emit: Emit) -> ExportOutcome:
     path = Path(order.attempt_dir) / "outputs" / _FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     export_onnx(student, path, graph_metadata(student, _training(model, student)))
-    _check(path, student)
+    check_on_invented_rows(path, student)
     file = OutputFile(role="onnx", path=_FILE, bytes=path.stat().st_size, sha256=sha256_of(path))
     return ExportOutcome(files=(file,))
 
@@ -62,20 +56,6 @@ def _shapes(facts: ModelFacts) -> dict[str, tuple[int, ...]]:
         for name, shape in facts.input_shapes.items()
         if len(facts.inputs) > 1
     }
-
-
-def _check(path: Path, student: RawStudent) -> None:
-    raw, rows = {}, {}
-    for name, public in student.input_names.items():
-        raw[public], rows[name] = invented_rows(student, name, CHECKED_ROWS)
-        shape, last = student.shapes[name], student.inputs[name].layout == "channels_last"
-        # The model's own rows have their channels last, as the engine reads those of no dataset.
-        rows[name] = (rows[name].movedim(1, -1) if last else rows[name]).reshape(CHECKED_ROWS, *shape)
-    layout = InputLayout(student.shapes)
-    predicted = RawModel(layout, student.inputs, partial(network_outputs, student.network)).predict(
-        joined(list(rows.values()))
-    )
-    check_onnx(path, raw, predicted, student.outputs)
 
 
 def _training(model: ModelInput, student: RawStudent) -> str:

@@ -13,8 +13,8 @@ import pyarrow.parquet
 import pytest
 from numpy.typing import NDArray
 
+from tests.engine.export.raw_rows.bare_runs import ROWS, Json, answers, check_against_predictions, dataset_of, trained
 from tests.engine.harness import EngineHarness
-from tests.engine.jobs.exports.bare_runs import ROWS, Json, answers, check_against_predictions, dataset_of, trained
 
 DRAW = np.random.default_rng(5)
 COUNTS = DRAW.integers(0, 40, size=ROWS)

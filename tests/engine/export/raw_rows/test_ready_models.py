@@ -12,10 +12,10 @@ from app.contracts.resources.manifests import ModelManifest
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.jobs import ExportJob
 from app.contracts.wire.orders import ExportOutcome, ModelInput, Order
+from tests.engine.export.raw_rows import test_tables as tables
+from tests.engine.export.raw_rows.bare_runs import SPLITS, Json, answers, stated
+from tests.engine.export.raw_rows.test_arrays import CASES, CLASSES, labelled
 from tests.engine.harness import TEACHER, EngineHarness, StopAtStep
-from tests.engine.jobs.exports import test_tables as tables
-from tests.engine.jobs.exports.bare_runs import SPLITS, Json, answers, stated
-from tests.engine.jobs.exports.test_arrays import CASES, CLASSES, labelled
 from tests.exhaustive import sample
 from workers.engine.models import build, initialise
 from workers.engine.run import execute

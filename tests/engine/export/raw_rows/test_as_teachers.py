@@ -13,10 +13,10 @@ from torch import Tensor
 from app.contracts.resources.manifests import ValueOutput
 from app.contracts.wire.orders import ModelInput
 from tests.engine.export.earlier_exports import export_plain
+from tests.engine.export.raw_rows import test_tables as tables
+from tests.engine.export.raw_rows.bare_runs import SPLITS, Json, trained
+from tests.engine.export.raw_rows.test_arrays import CASES, CLASSES, labelled
 from tests.engine.harness import TEACHER, EngineHarness, blobs, report_of
-from tests.engine.jobs.exports import test_tables as tables
-from tests.engine.jobs.exports.bare_runs import SPLITS, Json, trained
-from tests.engine.jobs.exports.test_arrays import CASES, CLASSES, labelled
 from tests.engine.jobs.inspection.onnx_graphs import onnx_manifest
 from tests.exhaustive import sample
 from workers.engine.common.files import sha256_of

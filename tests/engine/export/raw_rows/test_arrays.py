@@ -7,9 +7,9 @@ import numpy as np
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
+from sklearn.datasets import load_wine
 
-from tests.engine.harness import DATASET, OTHER, Arrays, EngineHarness, blobs
-from tests.engine.jobs.exports.bare_runs import (
+from tests.engine.export.raw_rows.bare_runs import (
     ROWS,
     SPLITS,
     Json,
@@ -19,6 +19,7 @@ from tests.engine.jobs.exports.bare_runs import (
     stated,
     trained,
 )
+from tests.engine.harness import DATASET, OTHER, Arrays, EngineHarness, blobs
 from tests.engine.models.sharing.networks import STUDENTS, TASKS
 from tests.exhaustive import sample
 
@@ -95,6 +96,20 @@ def test_a_file_of_rows_gives_the_predictions_of_its_job(name: str, harness: Eng
     assert report.export["onnx"].classes_changed == 0
     found = check_against_predictions(harness, {"x": x})
     assert list(found) == ["y.logits", "y.probabilities"]
+
+
+def test_on_real_wine_the_file_is_right_as_often_as_the_report_says(harness: EngineHarness) -> None:
+    """Its columns have scales from 0.1 to 1000: a graph that began after the transform was right about a third."""
+    x, y = load_wine(return_X_y=True)
+    harness.dataset({"x": x, "y": y}, inputs={"x": {"kind": "array"}}, targets={"y": {"kind": "class", "classes": 3}})
+    training = {"epochs": 60, "batch_size": 32, "learning_rate": 0.01}
+    report = trained(harness, {"kind": "train", "model": FLAT, "training": training})
+    found = check_against_predictions(harness, {"x": x})
+    with np.load(harness.outputs() / "predictions-test.npz") as file:
+        rows = file["test/row"]
+    accuracy = float((found["y.probabilities"].argmax(1) == y[rows]).mean())
+    assert accuracy == pytest.approx(report.student.tasks["y"]["accuracy"])
+    assert accuracy > 0.9
 
 
 def test_dates_are_seconds(harness: EngineHarness) -> None:
@@ -205,6 +220,19 @@ def test_rows_of_several_files_are_checked_where_they_are_alike(harness: EngineH
         rows, logits = file["test/row"], file["test/y/student"]
     found = answers(harness.outputs() / "student.onnx", {"x": wide[rows]})
     np.testing.assert_allclose(found["y.logits"], logits, rtol=0, atol=1e-4)
+
+
+def test_files_of_other_shapes_and_precisions_are_no_rows_of_the_graph(harness: EngineHarness) -> None:
+    """The first file is rounded to float32, the second is not: rows in the graph are as exact as the second's, and
+    its images are no flat rows. The check is on invented rows.
+    """
+    inputs: Json = {"x": {"kind": "array", "standardize": True, "shape": [1, 2, 2]}}
+    harness.dataset(labelled(SCALES[:, :4]), inputs=inputs, targets=CLASSES, **SPLITS)
+    harness.another(labelled(SECONDS.reshape(ROWS, 1, 2, 2)), inputs=inputs, targets=CLASSES, **SPLITS)
+    both = [{"dataset": DATASET}, {"dataset": OTHER}]
+    report = trained(harness, {"kind": "train", "datasets": both, "model": IMAGES})
+    assert report.export["onnx"].rows == 64
+    assert answers(harness.outputs() / "student.onnx", {"x": SCALES[:, :4]})["y.logits"].shape == (ROWS, 3)
 
 
 def test_without_a_test_split_rows_of_the_training_split_are_checked(harness: EngineHarness, tmp_path: Path) -> None:
