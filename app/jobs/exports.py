@@ -41,7 +41,10 @@ async def create_model_export(
     services: TheServices,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Export a ready model in another format. Once the job has succeeded, `/weights?format=` of the model serves it."""
+    """Export a ready model in another format. Once the job has succeeded, `/weights?format=` of the model serves it.
+
+    The ONNX file takes raw rows and puts out answers: scale, mean, std, categories and fills of the model are in it.
+    """
     return await _export(services, caller, model_id, request, idempotency_key)
 
 

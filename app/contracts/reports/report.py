@@ -255,13 +255,26 @@ class DatasetUse(Answer):
     learned: int = Field(description="Number of training rows from which at least one task learns.")
 
 
-class OnnxCheck(Answer):
-    """The comparison of the exported ONNX graph with torch, on test rows."""
+class OnnxOutputCheck(Answer):
+    """One output of the exported ONNX graph beside the engine's."""
 
-    max_abs_difference: float = Field(description="Largest absolute difference of an output.")
+    max_abs_difference: float = Field(description="Largest absolute difference, in the output's own units.")
     tolerance: float = Field(description="Largest difference allowed.")
-    rows: int = Field(description="Number of rows compared.")
+
+
+class OnnxCheck(Answer):
+    """The comparison of the exported ONNX graph, on test rows as uploaded, with the engine's predictions."""
+
+    max_abs_difference: float = Field(
+        description="Largest absolute difference of the output that comes closest to its tolerance."
+    )
+    tolerance: float = Field(description="Largest difference allowed there.")
+    rows: int = Field(description="Number of rows compared: those of the test split, at most 2048.")
     opset: int = Field(description="ONNX opset version of the graph.")
+    outputs: dict[str, OnnxOutputCheck] = Field(default_factory=dict, description="Each output by the graph's name.")
+    classes_changed: int = Field(
+        default=0, description="Rows on which another class comes first: ties within the tolerance."
+    )
 
 
 class Environment(Answer):
@@ -323,7 +336,8 @@ class Report(Answer):
         default=None, description="How the tasks of a multitask job affect each other; null for other jobs."
     )
     export: dict[str, OnnxCheck] = Field(
-        default_factory=dict, description="Comparison of the exported file with torch, by format."
+        default_factory=dict,
+        description="Comparison of the exported file, on test rows as uploaded, with the predictions, by format.",
     )
     warnings: tuple[dict[str, str], ...] = Field(
         default=(),

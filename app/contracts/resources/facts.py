@@ -6,6 +6,7 @@ from pydantic import Field, TypeAdapter
 
 from app.contracts.base import Answer
 from app.contracts.resources.manifests import InputTransform, OutputSpec, SplitName
+from app.contracts.resources.raw_rows import RawInput
 from app.contracts.resources.statistics import ColumnCounts, DataWarning, TargetStatistics, WeightStatistics
 from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.architectures import Architecture
@@ -76,6 +77,10 @@ class ModelFacts(Answer):
     )
     constants: dict[str, float] = Field(
         default_factory=dict, description="Inputs of an ONNX graph, by its names, that are filled with one number."
+    )
+    raw_inputs: dict[str, RawInput] = Field(
+        default_factory=dict,
+        description="How each input stands in the file that a student was trained on; empty for uploads.",
     )
     outputs: dict[str, OutputFacts]
     parameters: int | None = Field(description="null where unknown.")

@@ -148,7 +148,11 @@ class _Job(_AnyKind):
     training: TrainingSpec = Field(default_factory=TrainingSpec, description="Settings of the training loop.")
     labels: Labels = Field(default_factory=dict, description='Labels to list jobs by, such as `{"team": "vision"}`.')
     exports: Annotated[tuple[Export, ...], Field(max_length=4)] = Field(
-        default=(), description="Formats besides safetensors; each file is compared with torch before the job succeeds."
+        default=(),
+        description="Formats besides safetensors. `onnx`: a graph that takes rows as they were uploaded and puts out "
+        "`<task>.logits` and `<task>.probabilities`, or `<task>.value` and `<task>.vector` in their own units. Its "
+        "answers for the test rows are compared with the student's predictions before the job succeeds; a file that "
+        "differs is left out, with the warning `export_failed`.",
     )
 
     @model_validator(mode="after")
@@ -419,7 +423,11 @@ class InspectJob(_AnyKind):
 class ExportRequest(Contract):
     """The body of `POST /v1/models/{id}/exports`."""
 
-    format: Export = Field(description="Format of the new file.")
+    format: Export = Field(
+        description="Format of the new file. `onnx` takes raw rows: of a student those of the dataset that it was "
+        "trained on, as uploaded; of an upload those that its `inputs` describe, before scale, mean, std and encoding. "
+        "It puts out `<output>.logits` and `<output>.probabilities`, `<output>.value` or `<output>.vector`."
+    )
 
 
 EXPORT_REQUEST: TypeAdapter[ExportRequest] = TypeAdapter(ExportRequest)

@@ -11,7 +11,8 @@ from pydantic import TypeAdapter
 
 from app.contracts.problems import UserError
 from app.contracts.specs.architectures import Architecture
-from workers.engine.export.onnx import check_onnx, export_onnx
+from tests.engine.export.raw_students import checked, raw_student
+from workers.engine.export.onnx import export_onnx
 from workers.engine.models import Network, build, initialise
 
 ARCHITECTURE: TypeAdapter[Architecture] = TypeAdapter(Architecture)
@@ -45,8 +46,8 @@ def test_onnx_runtime_gives_torchs_outputs(family: str, tmp_path: Path) -> None:
     modes = [module.training for module in built.modules()]
     before = {name: tensor.clone() for name, tensor in built.state_dict().items()}
     path = tmp_path / "student.onnx"
-    export_onnx(built, path, {"card": "# A network"}, input_name="x")
-    found = check_onnx(path, built, rows_for(built, 70))
+    export_onnx(raw_student(built), path, {"card": "# A network"})
+    found = checked(path, built, rows_for(built, 70))
     assert found.max_abs_difference < 1e-4 <= found.tolerance
     assert (found.rows, found.opset) == (70, 18)
     assert [module.training for module in built.modules()] == modes
@@ -55,13 +56,17 @@ def test_onnx_runtime_gives_torchs_outputs(family: str, tmp_path: Path) -> None:
 
 def test_the_graph_has_names_any_batch_size_and_no_trace_of_the_machine(tmp_path: Path) -> None:
     path = tmp_path / "student.onnx"
-    export_onnx(network(SPECS["mlp"]), path, {"card": "# A network"}, input_name="pixels")
+    export_onnx(raw_student(network(SPECS["mlp"]), "pixels"), path, {"card": "# A network"})
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     assert [entry.name for entry in session.get_inputs()] == ["pixels"]
-    assert [entry.name for entry in session.get_outputs()] == ["digit", "size-cm"]
+    assert [entry.name for entry in session.get_outputs()] == [
+        "digit.logits",
+        "digit.probabilities",
+        "size-cm.value",
+    ]
     for count in (1, 3, 64):
         outputs = session.run(None, {"pixels": torch.randn(count, 12).numpy()})
-        assert [output.shape for output in outputs] == [(count, 10), (count, 1)]
+        assert [output.shape for output in outputs] == [(count, 10), (count, 10), (count, 1)]
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     assert json.loads(model.metadata_props[0].value) == {"card": "# A network"}
@@ -73,38 +78,49 @@ def test_the_graph_has_names_any_batch_size_and_no_trace_of_the_machine(tmp_path
 
 def test_equal_networks_give_equal_files(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        export_onnx(network(SPECS["mlp"]), tmp_path / f"{name}.onnx", {"card": "c"})
+        export_onnx(raw_student(network(SPECS["mlp"])), tmp_path / f"{name}.onnx", {"card": "c"})
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
 
-def test_an_output_called_like_the_input_keeps_its_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "public"), [("x", "x"), ("x.logits", "x.logits_input"), ("linear", "linear")])
+def test_an_output_called_like_the_input_keeps_its_name(name: str, public: str, tmp_path: Path) -> None:
     built = network({"family": "mlp", "input_shape": [4], "hidden": [], "outputs": {"x": 3}})
-    export_onnx(built, tmp_path / "a.onnx", {}, input_name="x")
-    assert check_onnx(tmp_path / "a.onnx", built, rows_for(built, 5)).max_abs_difference < 1e-5
+    export_onnx(raw_student(built, name), tmp_path / "a.onnx", {})
+    assert checked(tmp_path / "a.onnx", built, rows_for(built, 5), public).max_abs_difference < 1e-5
+
+
+def test_outputs_of_any_name_are_exported(tmp_path: Path) -> None:
+    """Traps: values inside the graph are called `linear` or `relu`, and heads `type` or `size.cm` are no attributes."""
+    names = ["linear", "relu", "conv2d", "size.cm", "type", "training", "a", "a.weight", "a.logits", "x"]
+    outputs = {name: size for size, name in enumerate(names, start=2)}
+    built = network({"family": "convnet", "input_shape": [1, 6, 6], "channels": [3], "outputs": outputs})
+    export_onnx(raw_student(built), tmp_path / "a.onnx", {})
+    found = checked(tmp_path / "a.onnx", built, rows_for(built, 5))
+    assert list(found.outputs) == [f"{name}.{what}" for name in names for what in ("logits", "probabilities")]
 
 
 def test_a_graph_that_differs_from_torch_is_refused(tmp_path: Path) -> None:
-    export_onnx(network(SPECS["mlp"], seed=1), tmp_path / "a.onnx", {})
+    export_onnx(raw_student(network(SPECS["mlp"], seed=1)), tmp_path / "a.onnx", {})
     another = network(SPECS["mlp"], seed=2)
-    with pytest.raises(UserError, match="differ from torch's") as caught:
-        check_onnx(tmp_path / "a.onnx", another, rows_for(another, 20))
+    with pytest.raises(UserError, match=r"`digit\.logits` differs from the engine's") as caught:
+        checked(tmp_path / "a.onnx", another, rows_for(another, 20))
     assert caught.value.code == "export_mismatch"
 
 
 def test_a_number_that_is_not_finite_is_no_match(tmp_path: Path) -> None:
     built = network(SPECS["mlp"])
-    export_onnx(built, tmp_path / "a.onnx", {})
+    export_onnx(raw_student(built), tmp_path / "a.onnx", {})
     with torch.no_grad():
         built.head("digit").weight.fill_(torch.nan)
-    with pytest.raises(UserError, match="differ from torch's"):
-        check_onnx(tmp_path / "a.onnx", built, rows_for(built, 20))
+    with pytest.raises(UserError, match="differs from the engine's"):
+        checked(tmp_path / "a.onnx", built, rows_for(built, 20))
 
 
 def test_the_tolerance_grows_with_large_outputs(tmp_path: Path) -> None:
     built = network({"family": "mlp", "input_shape": [4], "hidden": [], "outputs": {"digit": 3}})
     with torch.no_grad():
         built.head("digit").weight.mul_(1e4)
-    export_onnx(built, tmp_path / "a.onnx", {})
+    export_onnx(raw_student(built), tmp_path / "a.onnx", {})
     rows = rows_for(built, 20)
-    found = check_onnx(tmp_path / "a.onnx", built, rows)
+    found = checked(tmp_path / "a.onnx", built, rows).outputs["digit.logits"]
     assert found.tolerance == pytest.approx(1e-4 * built(rows)["digit"].abs().max().item(), rel=1e-3)

@@ -7,10 +7,10 @@ import torch
 
 from app.contracts.resources.manifests import ModelManifest
 from app.contracts.wire.orders import ModelInput
+from tests.engine.export.earlier_exports import export_plain
 from tests.engine.harness import TEACHER, EngineHarness, report_of
 from tests.engine.jobs.distillation.method_specs import TRAINING
 from workers.engine.common.files import sha256_of
-from workers.engine.export.onnx import export_onnx
 from workers.engine.jobs.inspection.onnx_models import inspect_onnx_model
 from workers.engine.models import Network, build
 from workers.engine.models.taps import Taps
@@ -26,7 +26,7 @@ def graph_of(harness: EngineHarness) -> tuple[ModelInput, Network]:
     network = build(outcome.student.architecture)
     network.load_state_dict(harness.weights("teacher"))
     path: Path = harness.folder / "teacher.onnx"
-    export_onnx(network.eval(), path, {})
+    export_plain(network.eval(), path, {})
     manifest = ModelManifest.model_validate_json(
         '{"name": "graph", "format": "onnx", "outputs": {"label": {"kind": "class"}}}'
     )

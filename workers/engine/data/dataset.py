@@ -14,8 +14,10 @@ from app.contracts.resources.manifests import InputTransform, OutputSpec, SplitN
 from app.contracts.resources.statistics import ColumnCounts
 from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.distillation import TaskKind
+from workers.engine.data.formats.common import Array
 from workers.engine.data.rows.joined import InputLayout, joined
 from workers.engine.data.rows.standardization import Standardization
+from workers.engine.data.rows.uploaded import Uploaded
 
 SplitRows = Mapping[SplitName, NDArray[np.int64]]
 """The row numbers of each split, sorted."""
@@ -57,13 +59,15 @@ class ColumnUse:
 @dataclass(frozen=True)
 class InputRows:
     """One input as it was read: rows [N, …], how they were encoded (if they were), the columns in the order of a row's
-    numbers (where each is one number or category), and what was replaced, by column.
+    numbers (where each is one number or category), and what was replaced, by column. `file`: what they were read from,
+    numbers [N, …] before they were arranged, or each column of categories [N].
     """
 
     rows: Tensor
     encoding: InputEncoding | None = None
     columns: tuple[str, ...] | None = None
     uses: Mapping[str, ColumnUse] = field(default_factory=dict)
+    file: tuple[Array, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,8 @@ class Dataset:
     """Weights of rows by name, float64 [N], 0 or more; of joined datasets those that all of them have."""
     standardization: Mapping[str, tuple[Standardization, str | None]] = field(default_factory=dict)
     """How each input is standardised, and why where the manifest does not say it; empty for joined datasets."""
+    uploaded: Uploaded | None = None
+    """The inputs as they stand in the file, with sample rows; None for rows of no file."""
 
     @cached_property
     def raw(self) -> Tensor:

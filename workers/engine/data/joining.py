@@ -8,19 +8,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor
 
 from app.contracts.resolving.data.class_names import places_of_numbers
 from app.contracts.resources.manifests import InputSpec, InputTransform, SplitName
-from app.contracts.specs.jobs import DatasetRef
+from app.contracts.specs.jobs import (
+    DatasetRef,
+    DistillJob,
+    ExportJob,
+    InspectJob,
+    MultitaskJob,
+    PreflightJob,
+    TrainJob,
+)
 from app.contracts.wire.orders import DatasetInput, Order
 from workers.engine.data.dataset import Dataset, Source, TargetColumn
 from workers.engine.data.labels import MISSING
 from workers.engine.data.reading import read_dataset, transform_of
+from workers.engine.data.rows.uploaded import MOST_KEPT
 from workers.engine.data.splits import ORDER
+from workers.engine.data.tables.uploaded import joined_uploads
 
 
 def read_datasets(order: Order, refs: Sequence[DatasetRef]) -> Dataset:
@@ -30,7 +40,8 @@ def read_datasets(order: Order, refs: Sequence[DatasetRef]) -> Dataset:
     all rows plus those of the largest dataset.
     """
     inputs = [order.datasets[ref.dataset] for ref in refs]
-    parts = [read_dataset(Path(each.path), each.manifest, reads_exactly(order)) for each in inputs]
+    kept = MOST_KEPT if _exports_a_graph(order) else 0
+    parts = [read_dataset(Path(each.path), each.manifest, reads_exactly(order), kept) for each in inputs]
     sources, first = [], 0
     for ref, part in zip(refs, parts, strict=True):
         sources.append(Source(ref.dataset, first, part.rows, ref.weight, _dtype(part)))
@@ -43,6 +54,17 @@ def read_datasets(order: Order, refs: Sequence[DatasetRef]) -> Dataset:
 def reads_exactly(order: Order) -> bool:
     """Whether a model of the job has inputs of a type with numbers that float32 lacks."""
     return any(model.facts is not None and model.facts.reads_wide_numbers for model in order.models.values())
+
+
+def _exports_a_graph(order: Order) -> bool:
+    """Whether a file is written at the end that takes raw rows, and is checked with some."""
+    match order.spec:
+        case TrainJob() | DistillJob() | MultitaskJob():
+            return "onnx" in order.spec.exports
+        case PreflightJob() | InspectJob() | ExportJob():
+            return False
+        case _:
+            assert_never(order.spec)
 
 
 def _dtype(part: Dataset) -> torch.dtype:
@@ -95,6 +117,7 @@ def _join(parts: list[Dataset], sources: tuple[Source, ...], specs: Mapping[str,
     columns = {name: _columns([part.transforms for part in parts], name) for name in specs}
     named = [name for name in parts[0].weights if all(name in part.weights for part in parts)]
     weights = {name: torch.cat([part.weights[name] for part in parts]) for name in named}
+    uploads = [part.uploaded for part in parts if part.uploaded is not None]
     parts.clear()
     inputs = {name: concatenate_and_free(raws.pop(name)) for name in specs}
     train = splits["train"]
@@ -102,7 +125,8 @@ def _join(parts: list[Dataset], sources: tuple[Source, ...], specs: Mapping[str,
         name: transform_of(name, inputs[name], spec, train, encodings[name], columns[name])
         for name, spec in specs.items()
     }
-    return Dataset(rows, inputs, targets, splits, transforms, sources, weights=weights)
+    uploaded = joined_uploads(uploads, [source.first for source in sources], inputs)
+    return Dataset(rows, inputs, targets, splits, transforms, sources, weights=weights, uploaded=uploaded)
 
 
 def _columns(read: Sequence[Mapping[str, InputTransform]], name: str) -> tuple[str, ...] | None:

@@ -1,12 +1,14 @@
 """Reads a file by its manifest into a dataset in memory, and derives the facts about it."""
 
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import assert_never
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from app.contracts.base import MIN_DEVIATION
@@ -17,6 +19,7 @@ from app.contracts.resources.manifests import (
     ArrayInput,
     ClassTarget,
     ColumnSplits,
+    DatasetFormat,
     DatasetManifest,
     FractionSplits,
     InputSpec,
@@ -40,6 +43,7 @@ from workers.engine.data.rows.deviation import divisor
 from workers.engine.data.rows.layout import arranged
 from workers.engine.data.rows.precision import rounded
 from workers.engine.data.rows.standardization import Standardization, chosen
+from workers.engine.data.rows.uploaded import Uploaded, UploadedRows, kept_rows
 from workers.engine.data.rows.weights import weight_column, weight_statistics
 from workers.engine.data.splits import split_by_column, split_by_fractions
 from workers.engine.data.tables.category import read_categories
@@ -52,13 +56,15 @@ from workers.engine.data.tables.missing import (
     place_name,
 )
 from workers.engine.data.tables.text import as_numbers, nulls_of
+from workers.engine.data.tables.uploaded import categories_as_uploaded, numbers_as_uploaded
 
 MAX_STATISTIC = 1e30
 """Largest mean or standard deviation that is accepted: that of a manifest."""
 
 
-def read_dataset(path: Path, manifest: DatasetManifest, exact: bool = False) -> Dataset:
-    """Read, validate and split. With `exact` inputs are float64 wherever float32 would round a number.
+def read_dataset(path: Path, manifest: DatasetManifest, exact: bool = False, kept: int = 0) -> Dataset:
+    """Read, validate and split. With `exact` inputs are float64 wherever float32 would round a number. `kept`: how many
+    rows are kept as the file has them.
 
     Raises UserError with a stable code; the message names the column and row.
     """
@@ -68,16 +74,47 @@ def read_dataset(path: Path, manifest: DatasetManifest, exact: bool = False) -> 
     splits = _splits(manifest, rows, arrays, targets)
     train = splits["train"]
     places = {name: chosen.numpy() for name, chosen in splits.items()}
-    inputs, transforms, uses, standardization = {}, {}, {}, {}
+    inputs, transforms, uses, standardization, uploaded = {}, {}, {}, {}, {}
+    sampled = kept_rows(splits, kept)
     for name, spec in manifest.inputs.items():
         found = _input(name, spec, arrays, places, nulls_of(manifest.format), exact)
+        uploaded[name] = _as_uploaded(name, spec, found, arrays, manifest.format, sampled.numpy())
+        found = replace(found, file=())  # frees what the file had
         inputs[name], uses[name] = found.rows, found.uses
         way = standardization[name] = standardization_of(spec, found.rows, train, found.encoding)
         transforms[name] = transform_of(name, found.rows, spec, train, found.encoding, found.columns, way[0])
     weights = {name: _weights(name, spec.column or name, arrays) for name, spec in manifest.weights.items()}
     return Dataset(
-        rows, inputs, targets, splits, transforms, uses=uses, weights=weights, standardization=standardization
+        rows,
+        inputs,
+        targets,
+        splits,
+        transforms,
+        uses=uses,
+        weights=weights,
+        standardization=standardization,
+        uploaded=Uploaded(sampled, uploaded),
     )
+
+
+def _as_uploaded(
+    name: str,
+    spec: InputSpec,
+    found: InputRows,
+    arrays: Mapping[str, Array],
+    kind: DatasetFormat,
+    kept: NDArray[np.int64],
+) -> UploadedRows:
+    match spec:
+        case ArrayInput():
+            return numbers_as_uploaded(found.file[0], spec, kind, found.rows.dtype, kept)
+        case CategoryInput():
+            assert found.encoding is not None
+            keys = spec.columns or (name,)
+            is_flat = kind == "npz" and len(keys) == 1 and arrays[keys[0]].ndim == 1
+            return categories_as_uploaded(found.file, found.encoding, () if is_flat else (len(found.file),), kept)
+        case _:
+            assert_never(spec)
 
 
 def _columns(manifest: DatasetManifest) -> set[str]:
@@ -142,14 +179,15 @@ def _numbers(name: str, spec: ArrayInput, arrays: Mapping[str, Array], splits: S
             f"input `{name}` lists a column with several numbers a row: list only that one",
         )
     raw = columns[0] if len(columns) == 1 else np.stack([column.reshape(len(column)) for column in columns], axis=1)
+    file = (raw,)
     raw = raw.reshape(len(raw), *(raw.shape[1:] or (1,)))
     raw = arranged(name, spec, raw)
     ordered = _in_order_of_numbers(name, spec, raw.shape[1:])
     if spec.missing is None:
-        return InputRows(_tensor(name, names, raw, exact), columns=ordered)
+        return InputRows(_tensor(name, names, raw, exact), columns=ordered, file=file)
     uses = missing_by_column(ordered or names, raw, splits)
     raw, encoding = fill_missing(name, names, raw, spec.missing, splits["train"])
-    return InputRows(_tensor(name, names, raw, exact), encoding, ordered, uses)
+    return InputRows(_tensor(name, names, raw, exact), encoding, ordered, uses, file)
 
 
 def _in_order_of_numbers(name: str, spec: ArrayInput, row: tuple[int, ...]) -> tuple[str, ...] | None:

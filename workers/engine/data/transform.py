@@ -52,7 +52,8 @@ def apply_in_shape(
     where it has its channels last, moved. None: the shape of the rows.
     """
     # In the model's shape before the transform: its statistics are those of its channels, not of a flat row's numbers.
-    rows = raw if shape is None else raw.reshape(len(raw), *rows_shape(transform, shape))
+    # `shape[0]`, as `len` would fix the batch size of an exported graph.
+    rows = raw if shape is None else raw.reshape(raw.shape[0], *rows_shape(transform, shape))
     x = apply(rows, transform, dtype)
     return x.movedim(1, -1).contiguous() if transform.layout == "channels_last" else x
 

@@ -14,13 +14,14 @@ from app.contracts.resources.manifests import OutputSpec, SplitName, ValueOutput
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.fidelity import fidelity
 from workers.engine.evaluation.metrics.labels import reason_unmeasured
-from workers.engine.evaluation.metrics.outputs import PartyOutputs, mean_outputs, predicted_numbers
+from workers.engine.evaluation.metrics.outputs import PartyOutputs, mean_outputs
 from workers.engine.evaluation.metrics.task_metrics import Metrics, party_metrics, task_metrics
 from workers.engine.evaluation.parties import BLOCK, EvaluatedTask, Outputs
 from workers.engine.evaluation.predictions import PredictionsFiles
 from workers.engine.evaluation.verdict.judge import not_applicable
 from workers.engine.evaluation.verdict.repeats import verdict_over_repeats
 from workers.engine.evaluation.warnings.constant import Comparison, compared
+from workers.engine.losses.target_scaling import predicted_numbers
 
 
 @dataclass(frozen=True)

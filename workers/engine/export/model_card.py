@@ -13,6 +13,8 @@ from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.distillation import TaskKind
 
 METADATA_VERSION = 1
+TRAINING = "## Training"
+"""The heading of the part of a card that is the same in every format."""
 _COLUMNS = 20
 """How many columns of an input the card names."""
 
@@ -82,6 +84,12 @@ def card(
     return "\n\n".join(sections) + "\n"
 
 
+def training_part(text: str) -> str:
+    """What a card says of training, quality and limits; nothing where it does not."""
+    _, heading, rest = text.partition(TRAINING)
+    return heading + rest
+
+
 def _what(architecture: Architecture, inputs: Mapping[str, InputTransform], outputs: Mapping[str, OutputSpec]) -> str:
     shape = " x ".join(str(side) for side in architecture.input_shape or ())
     sizes = architecture.outputs or {}
@@ -111,7 +119,7 @@ def _encoded(inputs: Mapping[str, InputTransform]) -> list[str]:
 
 
 def _origin(provenance: Provenance) -> str:
-    lines = ["## Training"]
+    lines = [TRAINING]
     how = {"train": "from labels", "distill": "by distillation", "multitask": "for several tasks at once"}
     manner = "from labels alone, as a control" if provenance.control else how.get(provenance.kind, provenance.kind)
     length = f", {provenance.steps} optimiser steps" if provenance.steps is not None else ""

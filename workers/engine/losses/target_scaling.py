@@ -52,3 +52,11 @@ def own_units(outputs: Tensor, spec: OutputSpec) -> Tensor:
     """The inverse of `standardised`."""
     scale = scale_of(spec, outputs)
     return outputs if scale is None else outputs * scale[1] + scale[0]
+
+
+def predicted_numbers(values: Tensor, spec: OutputSpec) -> Tensor:
+    """Values in the target's units, `output * std + mean`, as predictions files have them: float32, or float64 where
+    float32 would round away their differences.
+    """
+    numbers = own_units(values.double(), spec)
+    return numbers if values.dtype == torch.float64 or has_large_offset(spec) else numbers.float()

@@ -229,7 +229,7 @@ def _notes(report: Mapping[str, Any]) -> str:
         for use in report.get("targets", ())
     ]
     lines += [
-        f"{form} export: differs from torch by at most {check['max_abs_difference']:.2g} "
+        f"{form} export: differs from the predictions by at most {check['max_abs_difference']:.2g} "
         f"({check['tolerance']:.2g} allowed) on {check['rows']} rows"
         for form, check in report.get("export", {}).items()
     ]

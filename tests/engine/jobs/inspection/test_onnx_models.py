@@ -10,9 +10,9 @@ from torch import Tensor
 
 from app.contracts.resources.manifests import ModelManifest
 from app.contracts.wire.orders import ModelInput
+from tests.engine.export.earlier_exports import export_plain
 from tests.engine.jobs.inspection.onnx_graphs import GEMM, W, graph, inspected, onnx_manifest, value
 from tests.engine.jobs.inspection.uploads import model_manifest, refused
-from workers.engine.export.onnx import export_onnx
 from workers.engine.jobs.inspection.onnx_models import inspect_onnx_model
 from workers.engine.models import Network, build, initialise
 from workers.engine.teachers.teacher import open_teacher
@@ -27,7 +27,7 @@ def exported(tmp_path: Path, outputs: dict[str, int], input_name: str = "pixels"
     assert parsed is not None
     network = build(parsed)
     initialise(network, seed=3)
-    export_onnx(network, tmp_path / "exported.onnx", {}, input_name=input_name)
+    export_plain(network, tmp_path / "exported.onnx", {}, input_name=input_name)
     return network.eval(), tmp_path / "exported.onnx"
 
 

@@ -13,6 +13,7 @@ from torchjd.aggregation import PCGrad
 
 from app.contracts.layouts.summary import flops, parameter_count
 from app.contracts.resources.manifests import ModelManifest
+from tests.engine.export.raw_students import exported_and_checked
 from tests.engine.harness import TEACHER, EngineHarness, blobs, report_of
 from tests.engine.jobs.interrupted_jobs import interrupted, whole
 from tests.engine.models.sharing.networks import STUDENTS, TASKS, made, rows_for, shared, with_running_statistics
@@ -22,7 +23,6 @@ from workers.engine.balancing.aggregators import Plain
 from workers.engine.balancing.fixed import Fixed
 from workers.engine.balancing.gradient import GradientBalancer
 from workers.engine.balancing.rows import Rows
-from workers.engine.export.onnx import check_onnx, export_onnx
 from workers.engine.jobs.inspection.family_models import inspect_family_model
 from workers.engine.jobs.runs import learners
 
@@ -122,7 +122,8 @@ def test_an_exported_student_is_inspected_again_by_what_its_file_says(harness: E
     outcome = harness.run(job(scheme))
     path = harness.outputs() / "student.safetensors"
     found = inspect_family_model(path, read_again(path))
-    assert found.model_copy(update={"examples": outcome.student.examples}) == outcome.student
+    known = ("examples", "raw_inputs")  # of rows, and of the dataset's file, which no weights file has
+    assert found.model_copy(update={name: getattr(outcome.student, name) for name in known}) == outcome.student
     for name, rows in outcome.student.examples.items():
         np.testing.assert_allclose(found.examples[name], rows, atol=1e-5)
     assert {"penultimate.label", "heads.label"} <= {layer.name for layer in found.layers}
@@ -142,8 +143,8 @@ def test_a_student_is_exported_to_onnx_and_checked(harness: EngineHarness, schem
 def test_trap_an_output_of_any_name_is_exported_to_onnx(family: str, scheme: str, tmp_path: Path) -> None:
     """Tracers look modules up as attributes, and split names at dots."""
     network = with_running_statistics(shared(family, scheme, {"size.cm": 1, "type": 2, "forward": 3}))
-    export_onnx(network, tmp_path / "student.onnx", {})
-    assert check_onnx(tmp_path / "student.onnx", network, rows_for(network, 70)).max_abs_difference < 1e-5
+    found = exported_and_checked(network, tmp_path / "student.onnx", rows_for(network, 70))
+    assert found.max_abs_difference < 1e-5
 
 
 @pytest.mark.parametrize("scheme", STUDENTS)

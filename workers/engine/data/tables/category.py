@@ -1,5 +1,6 @@
 """Inputs of categories: columns of text, integers or booleans as numbers."""
 
+import re
 from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
@@ -10,14 +11,15 @@ from torch import Tensor
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import SplitName
 from app.contracts.resources.statistics import ColumnCounts
-from app.contracts.resources.tables import MOST_CATEGORIES, CategoryInput, InputEncoding
+from app.contracts.resources.tables import MOST_CATEGORIES, CategoryEncoding, CategoryInput, InputEncoding
 from workers.engine.data.dataset import ColumnUse, InputRows, SplitRows
 from workers.engine.data.formats.common import Array
-from workers.engine.data.tables.text import canonical, in_order, is_missing, label_text
+from workers.engine.data.tables.text import canonical, in_order, is_missing, label_text, spellings
 
 MOST_NUMBERS = 65_536
 """Largest number of numbers in a row."""
 MOST_CHARACTERS = 200
+_WHOLE = re.compile(r"0|-?[1-9]\d{0,18}")
 MOST_EXAMPLES = 5
 """How many unseen values are kept for a message."""
 
@@ -48,11 +50,8 @@ def read_categories(
         categories.append(found)
         uses[column] = _use(texts, inverse, place, found, splits, nulls)
     encoding = InputEncoding(columns=tuple(columns), encoding=spec.encoding, categories=tuple(categories))
-    if spec.encoding == "ordinal":
-        rows = torch.from_numpy(np.stack(places, axis=1).astype(np.float32))
-    else:
-        rows = _one_hot(places, [len(found) + 1 for found in categories])
-    return InputRows(rows, encoding, tuple(columns), uses)
+    rows = encoded(places, [len(found) + 1 for found in categories], spec.encoding)
+    return InputRows(rows, encoding, tuple(columns), uses, file=tuple(columns.values()))
 
 
 def _columns(name: str, spec: CategoryInput, arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -120,6 +119,25 @@ def _places(texts: Sequence[str], categories: Sequence[str]) -> NDArray[np.int64
     return np.array([known.get(text, len(categories)) for text in texts], dtype=np.int64)
 
 
+def text_keys(categories: Sequence[str]) -> dict[str, int]:
+    """Texts that mean a category, in all its usual spellings, and its place: `1.0` is `1`, `True` is `true`."""
+    texts = list(dict.fromkeys(text for category in categories for text in spellings(category)))
+    places = _places([canonical(text) for text in texts], categories)
+    return {text: place for text, place in zip(texts, places.tolist(), strict=True) if place < len(categories)}
+
+
+def whole_number_keys(categories: Sequence[str]) -> dict[int, int]:
+    """Whole numbers of 64 bits that mean a category, and its place."""
+    keys = {int(text): place for text, place in text_keys(categories).items() if _WHOLE.fullmatch(text)}
+    return {number: place for number, place in keys.items() if -(2**63) <= number < 2**63}
+
+
+def boolean_keys(categories: Sequence[str]) -> dict[int, int]:
+    """The place of `false` by 0 and of `true` by 1, where they are categories."""
+    keys = text_keys(categories)
+    return {number: keys[text] for text, number in (("false", 0), ("true", 1)) if text in keys}
+
+
 def _use(
     texts: Sequence[str],
     inverse: NDArray[np.int64],
@@ -144,6 +162,15 @@ def _use(
         unseen=tuple(texts[i] for i in np.flatnonzero(unseen)[:MOST_EXAMPLES].tolist()),
         unused=tuple(name for i, name in enumerate(categories) if i not in used),
     )
+
+
+def encoded(places: Sequence[NDArray[np.int64]], sizes: Sequence[int], encoding: CategoryEncoding | None) -> Tensor:
+    """Rows of the places [N] of each column among so many slots: float32 [N, columns] for `ordinal`, else uint8 of one
+    0 or 1 for each slot.
+    """
+    if encoding == "ordinal":
+        return torch.from_numpy(np.stack(places, axis=1).astype(np.float32))
+    return _one_hot(places, sizes)
 
 
 def _one_hot(places: Sequence[NDArray[np.int64]], sizes: Sequence[int]) -> Tensor:

@@ -37,13 +37,19 @@ def fill_missing(
             "fill them before uploading",
         )
     fill = _fills(name, columns, flat, missing, train)
+    encoding = InputEncoding(columns=columns, missing=missing, fill=tuple(fill.tolist()))
+    return filled(rows, fill, missing), encoding
+
+
+def filled(rows: Array, fill: NDArray[np.float64], missing: Missing) -> Array:
+    """Rows [N, …] with `fill` (one number for each place) for NaN, with indicators [N, 2 n] where `missing` says so."""
+    flat = rows.reshape(len(rows), -1)
     absent = np.isnan(flat) if flat.dtype.kind == "f" else np.zeros(flat.shape, bool)
     if absent.any():
         flat = np.where(absent, fill.astype(flat.dtype), flat)
-    encoding = InputEncoding(columns=columns, missing=missing, fill=tuple(fill.tolist()))
     if missing == "indicator":
-        return np.concatenate([flat, absent.astype(flat.dtype)], axis=1), encoding
-    return flat.reshape(rows.shape), encoding
+        return np.concatenate([flat, absent.astype(flat.dtype)], axis=1)
+    return flat.reshape(rows.shape)
 
 
 def missing_by_column(columns: tuple[str, ...], rows: Array, splits: SplitRows) -> dict[str, ColumnUse]:

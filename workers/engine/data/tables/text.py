@@ -16,6 +16,7 @@ from workers.engine.data.formats.common import NULL_STRINGS, Array
 
 BOOLEANS = {"true": "1", "false": "0"}
 _DECIMALS = re.compile(r"(-?(?:0|[1-9]\d*))\.(\d*)")
+_WHOLE = re.compile(r"0|-?[1-9]\d*")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?")
 _DECIMAL_COMMA = re.compile(r"[-+]?\d{1,3}(\.\d{3})*,\d+|[-+]?\d+,\d+")
 _FEW = 3
@@ -31,6 +32,21 @@ def canonical(text: str) -> str:
         return text
     whole, part = decimals[1], decimals[2].rstrip("0")
     return f"{whole}.{part}" if part else "0" if whole == "-0" else whole
+
+
+def spellings(text: str) -> list[str]:
+    """The usual ways to write a value, of which `canonical` makes one: as it is, with a space in front as in a csv, a
+    whole number with decimals of zero, a boolean with a capital letter.
+    """
+    plain = canonical(text)
+    found = [text, plain]
+    if plain in BOOLEANS:
+        found += [plain.capitalize(), plain.upper()]
+    elif _WHOLE.fullmatch(plain):
+        found += [f"{plain}.", f"{plain}.0", f"{plain}.00"]
+    elif _DECIMALS.fullmatch(plain):
+        found += [f"{plain}0", f"{plain}00"]
+    return [*found, *(f" {each}" for each in found)]
 
 
 def label_text(value: object) -> str:

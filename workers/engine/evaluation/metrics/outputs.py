@@ -13,7 +13,7 @@ from torch import Tensor
 
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
 from workers.engine.losses.softmax import label_log_odds, log_probabilities
-from workers.engine.losses.target_scaling import has_large_offset, own_units
+from workers.engine.losses.target_scaling import predicted_numbers
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,6 @@ def label_logits(values: Tensor, spec: OutputSpec) -> Tensor:
     if not isinstance(spec, MultilabelOutput):
         raise TypeError(f"expected an output of kind `multilabel`, found `{spec.kind}`")
     return label_log_odds(values.double(), spec)
-
-
-def predicted_numbers(values: Tensor, spec: OutputSpec) -> Tensor:
-    """Values in the target's units, `output * std + mean`, as predictions files have them: float32, or float64 where
-    float32 would round away their differences.
-    """
-    numbers = own_units(values.double(), spec)
-    return numbers if values.dtype == torch.float64 or has_large_offset(spec) else numbers.float()
 
 
 def in_target_units(values: Tensor, spec: OutputSpec) -> Tensor:

@@ -2,9 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
-import torch
 from safetensors import safe_open
 
 from app.contracts.layouts.cut_files import METADATA_KEY
@@ -13,59 +11,62 @@ from app.contracts.resources.facts import ModelFacts
 from app.contracts.wire.events import PhaseEvent
 from app.contracts.wire.orders import ExportOutcome, ModelInput, Order, OutputFile
 from workers.engine.common.files import sha256_of
-from workers.engine.export.model_card import METADATA_VERSION, input_order
-from workers.engine.export.onnx import check_onnx, export_onnx
-from workers.engine.models import Network, build
+from workers.engine.export.graph_card import graph_metadata
+from workers.engine.export.model_card import training_part
+from workers.engine.export.onnx import export_onnx
+from workers.engine.export.raw_student import RawStudent
+from workers.engine.jobs.exports.invented_rows import check_on_invented_rows
+from workers.engine.models import build
 from workers.engine.models.loading import load_weights
 from workers.engine.training.interface import Emit
 
-CHECKED_ROWS = 64
-"""Rows of normal numbers on which the file is compared with torch: an export has no dataset."""
 _FILE = "model.onnx"
 
 
 def export_model(order: Order, emit: Emit) -> ExportOutcome:
-    """Export the model of an order as ONNX.
+    """Export the model of an order as ONNX, with the transform that its manifest or its training gave it.
 
     Raises UserError `no_architecture`, `export_too_large`, `export_mismatch`.
     """
     emit(PhaseEvent(phase="exporting"))
     model = next(iter(order.models.values()))
+    student = _student(model)
+    path = Path(order.attempt_dir) / "outputs" / _FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    export_onnx(student, path, graph_metadata(student, _training(model, student)))
+    check_on_invented_rows(path, student)
+    file = OutputFile(role="onnx", path=_FILE, bytes=path.stat().st_size, sha256=sha256_of(path))
+    return ExportOutcome(files=(file,))
+
+
+def _student(model: ModelInput) -> RawStudent:
     facts = model.facts
     if facts is None or facts.architecture is None:
         raise UserError("no_architecture", "only a model of a family can be exported: a graph is its own export")
     network = build(facts.architecture)
     network.load_state_dict(load_weights(Path(model.path), model.manifest, facts.architecture))
-    path = Path(order.attempt_dir) / "outputs" / _FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    export_onnx(
-        network, path, _metadata(model, facts), next(iter(facts.inputs), "x") if len(facts.inputs) < 2 else "inputs"
-    )
-    check_onnx(path, network, _rows(network))
-    file = OutputFile(role="onnx", path=_FILE, bytes=path.stat().st_size, sha256=sha256_of(path))
-    return ExportOutcome(files=(file,))
+    outputs = {name: output.spec for name, output in facts.outputs.items()}
+    return RawStudent.of(network.eval(), facts.inputs, _shapes(facts), outputs, facts.raw_inputs)
 
 
-def _rows(network: Network) -> torch.Tensor:
-    return torch.randn(CHECKED_ROWS, *network.input_shape, generator=torch.Generator().manual_seed(0))
+def _shapes(facts: ModelFacts) -> dict[str, tuple[int, ...]]:
+    """The shapes of rows by input; a network fixes them."""
+    return {
+        name: tuple(side for side in shape if side is not None)
+        for name, shape in facts.input_shapes.items()
+        if len(facts.inputs) > 1
+    }
 
 
-def _metadata(model: ModelInput, facts: ModelFacts) -> dict[str, Any]:
-    """That of a file that Stillhouse wrote, with its model card; else architecture, inputs and outputs."""
-    assert facts.architecture is not None
-    architecture = facts.architecture.model_dump(mode="json")
+def _training(model: ModelInput, student: RawStudent) -> str:
+    """What the card of a file that Stillhouse wrote says of the training; nothing for others."""
     with safe_open(model.path, framework="pt") as file:
         written = (file.metadata() or {}).get(METADATA_KEY)
     try:
         document = json.loads(written or "null")
     except ValueError:
-        document = None
-    if isinstance(document, dict) and document.get("architecture") == architecture:
-        return document
-    return {
-        "version": METADATA_VERSION,
-        "architecture": architecture,
-        "inputs": {name: transform.model_dump(mode="json") for name, transform in sorted(facts.inputs.items())},
-        **input_order(facts.inputs),
-        "outputs": {name: output.spec.model_dump(mode="json") for name, output in sorted(facts.outputs.items())},
-    }
+        return ""
+    architecture = student.network.architecture.model_dump(mode="json")
+    if not isinstance(document, dict) or document.get("architecture") != architecture:
+        return ""
+    return training_part(str(document.get("card", "")))

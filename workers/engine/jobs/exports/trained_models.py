@@ -5,28 +5,29 @@ from functools import partial
 from pathlib import Path
 
 from app.contracts.layouts.summary import layers, parameter_count
+from app.contracts.problems import UserError
 from app.contracts.reports.report import OnnxCheck
 from app.contracts.resources.facts import Examples, ModelFacts, OutputFacts
 from app.contracts.resources.manifests import InputTransform, ModelInputSpec, ModelManifest
+from app.contracts.resources.raw_rows import RawInput
 from app.contracts.resources.row_layouts import transform_for
 from app.contracts.specs.architectures import Architecture
+from app.contracts.wire.events import WarningEvent
 from app.contracts.wire.orders import PEER_ROLES, PREDICTIONS_ROLES, OutputFile, OutputRole, PeerModel
 from workers.engine.common.files import sha256_of
 from workers.engine.data.rows.joined import InputLayout
-from workers.engine.data.transform import apply
 from workers.engine.evaluation.evaluate import Evaluation
 from workers.engine.evaluation.examples import RawModel, network_examples, network_outputs
-from workers.engine.export.model_card import Provenance
+from workers.engine.export.model_card import Provenance, training_part
 from workers.engine.export.model_card import metadata as model_metadata
-from workers.engine.export.onnx import check_onnx, export_onnx
+from workers.engine.export.raw_student import RawStudent
 from workers.engine.export.safetensors import export_safetensors
 from workers.engine.jobs.evaluate import Evaluated, outputs_folder
+from workers.engine.jobs.exports.student_graph import write_graph
 from workers.engine.jobs.runs.results import TrainedModel
 from workers.engine.jobs.trained import Trained
 from workers.engine.models import Network
 from workers.engine.tasks.supervision import losses_on_labels
-
-_CHECKED_ROWS = 2048
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Exported:
 
 
 def export_trained(trained: Trained, evaluated: Evaluated) -> Exported:
-    """Write every model. Raises UserError `export_mismatch` if the ONNX file's outputs differ."""
+    """Write every model, and the student as ONNX where the spec says so."""
     exporter = _Exporter(trained, evaluated.evaluation)
     roles = [PREDICTIONS_ROLES[split] for split in evaluated.predictions]
     predictions = [output_file(role, outputs_folder(trained.job) / f"{role}.npz") for role in roles]
@@ -84,19 +85,36 @@ class _Exporter:
         return output_file(role, path)
 
     def graphs(self) -> tuple[list[OutputFile], dict[str, OnnxCheck]]:
-        """(the student as ONNX, the comparison with torch); empty unless the spec exports ONNX."""
+        """(the student as ONNX, its comparison with the engine); empty unless the spec exports ONNX.
+
+        A file that cannot be written, or gives other answers, is left out, with a warning: the student is kept.
+        """
         trained = self._trained
         if "onnx" not in trained.job.spec.exports:
             return [], {}
-        path, network = self._folder / "student.onnx", trained.student.network
-        metadata = self._metadata(trained.run_spec.architecture, trained.student.steps, control=False)
-        export_onnx(network, path, metadata, trained.data.input_name)
-        splits = trained.data.dataset.splits
-        rows = splits.get("test", splits["train"])[:_CHECKED_ROWS]
-        raw = trained.data.raw[rows]
-        x = apply(raw, trained.data.transform).reshape(len(rows), *network.input_shape)
-        check = check_onnx(path, network, x)
+        path, steps = self._folder / "student.onnx", trained.student.steps
+        architecture = trained.student.network.architecture
+        try:
+            training = training_part(str(self._metadata(architecture, steps, control=False)["card"]))
+            check = write_graph(path, self._raw_student(trained.student.network), trained.data, training)
+        except UserError as error:
+            path.unlink(missing_ok=True)
+            message = f"the student has no ONNX file ({error.code}): {error.message}"
+            trained.job.emit(WarningEvent(code="export_failed", message=message))
+            return [], {}
         return [output_file("onnx", path)], {"onnx": check}
+
+    def _raw_student(self, network: Network) -> RawStudent:
+        architecture = network.architecture
+        outputs = {each.student.name: each.student.spec for each in self._trained.tasks}
+        inputs, shapes = self._inputs(architecture), self._input_shapes(architecture)
+        return RawStudent.of(network, inputs, shapes, outputs, self._forms())
+
+    def _forms(self) -> dict[str, RawInput]:
+        """How the inputs that the student reads stand in the files of the job."""
+        data = self._trained.data
+        uploaded = data.dataset.uploaded
+        return {name: uploaded.inputs[name].form for name in data.names} if uploaded is not None else {}
 
     def _metadata(self, architecture: Architecture, steps: int, *, control: bool) -> dict[str, object]:
         trained, evaluation = self._trained, self._evaluation
@@ -147,6 +165,7 @@ class _Exporter:
             input_shape=architecture.input_shape,
             inputs=self._inputs(architecture),
             input_shapes={**self._input_shapes(architecture)},
+            raw_inputs=self._forms(),
             outputs={
                 each.student.name: OutputFacts(spec=each.student.spec, size=sizes[each.student.name])
                 for each in self._trained.tasks

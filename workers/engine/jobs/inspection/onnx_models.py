@@ -22,6 +22,7 @@ from workers.engine.jobs.inspection.graphs.first_trial import TRIAL_SECONDS, Fir
 from workers.engine.jobs.inspection.graphs.folder import MAX_BYTES, is_zip, merged, write
 from workers.engine.jobs.inspection.graphs.inputs import GraphInputs
 from workers.engine.jobs.inspection.graphs.outputs import check_numbers, check_outputs, matched
+from workers.engine.jobs.inspection.graphs.own_exports import as_exported
 from workers.engine.jobs.inspection.graphs.stated_inputs import with_stated_inputs
 from workers.engine.jobs.inspection.graphs.zipmap import cut_zip_maps
 from workers.engine.jobs.inspection.reference import check_reference
@@ -37,10 +38,12 @@ def inspect_onnx_model(path: Path, manifest: ModelManifest, folder: Path | None 
     """Check a graph, or a zip with a graph and its data, and run it. Raises UserError with the reason of the rejection.
 
     A graph that had to be changed to be used is written to `CONVERTED` in `folder` (that of the upload by default):
-    with external data inside, or without its ZipMap.
+    with external data inside, without its ZipMap, or as `as_exported` reads exports of this service.
     """
     begun = monotonic()
     model, changed = _parsed(path)
+    manifest, own, cut = as_exported(model, manifest)
+    changed = cut or changed
     labels = class_labels(model)
     changed = cut_zip_maps(model) or changed
     check_closed(model)
@@ -79,7 +82,7 @@ def inspect_onnx_model(path: Path, manifest: ModelManifest, folder: Path | None 
         parameters=stored_numbers(model),
         layers=_layers(model),
         max_batch=graph.fixed_batch,
-        warnings=(*stated, *by_place, *notes),
+        warnings=(*own, *stated, *by_place, *notes),
         examples=examples_of(plain),
     )
 

@@ -69,7 +69,7 @@ class GraphInputs:
         """
         if not graph.inputs:
             raise refuse("it has 0 inputs, expected at least one")
-        names = _names([source.name for source in graph.inputs], manifest)
+        names = names_here([source.name for source in graph.inputs], manifest)
         specs = _specs(names, manifest.inputs)
         constants = {
             graph_name: specs[name].constant for graph_name, name in names.items() if specs[name].constant is not None
@@ -120,8 +120,11 @@ class GraphInputs:
         return InputLayout({each.name: shapes[each.name] for each in self.fed})
 
 
-def _names(graph: list[str], manifest: ModelManifest) -> dict[str, str]:
-    """Names of the dataset's inputs by those of the graph's: renamed, else with other letters replaced."""
+def names_here(graph: list[str], manifest: ModelManifest) -> dict[str, str]:
+    """Names of the dataset's inputs by those of the graph's: renamed, else with other letters replaced.
+
+    Raises UserError `bad_rename`.
+    """
     names = {name: manifest.rename.get(name) or plain_name(name) for name in graph}
     doubled = sorted({name for name in names.values() if list(names.values()).count(name) > 1})
     if doubled:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from app.contracts.problems import UserError
 from app.contracts.resources.facts import OutputFacts
-from app.contracts.resources.manifests import ModelManifest
+from app.contracts.resources.manifests import ClassOutput, ModelManifest, MultilabelOutput, OutputSpec
 from workers.engine.data.quality.meaning import check_meaning
 from workers.engine.data.quality.one_score import two_scores
 from workers.engine.jobs.inspection.family_models import check_output
@@ -26,16 +26,21 @@ def matched(manifest: ModelManifest, outputs: Arrays) -> tuple[dict[str, str], t
     `missing_output`.
 
     A single output matches whatever its name, also the single one of floats. Then by `rename`, by name, by name with
-    other letters replaced, and the last one of each side where one of each is left.
+    other letters replaced, as an export of this service names what the manifest describes (`digit.logits` for the
+    logits of `digit`), and the last one of each side where one of each is left.
     """
     if len(manifest.outputs) == 1:
         wanted = next(iter(manifest.outputs))
         floats = [name for name, values in outputs.items() if values.dtype.kind == "f"]
         exact = [name for name in outputs if wanted in (name, manifest.rename.get(name))]
+        answers = [name for name in outputs if name.endswith(_ending(manifest.outputs[wanted]))]
+        if not exact and len(answers) == 1:
+            return {wanted: answers[0]}, ()
         if not exact and (len(outputs) == 1 or len(floats) == 1):
             return {wanted: next(iter(outputs)) if len(outputs) == 1 else floats[0]}, ()
     found: dict[str, str] = {}
-    for spelled in (manifest.rename.get, str, plain_name):
+    own = {f"{name}{_ending(spec)}": name for name, spec in manifest.outputs.items()}
+    for spelled in (manifest.rename.get, str, plain_name, own.get):
         for name in outputs:
             wanted_name = spelled(name)
             if wanted_name in manifest.outputs and wanted_name not in found and name not in found.values():
@@ -54,6 +59,11 @@ def matched(manifest: ModelManifest, outputs: Arrays) -> tuple[dict[str, str], t
             "them with `rename`",
         )
     return {name: found[name] for name in manifest.outputs}, notes
+
+
+def _ending(spec: OutputSpec) -> str:
+    """Of the name that an export of this service gives to such an output."""
+    return f".{spec.output}" if isinstance(spec, ClassOutput | MultilabelOutput) else f".{spec.kind}"
 
 
 def _taken(name: str, graph_name: str) -> dict[str, str]:

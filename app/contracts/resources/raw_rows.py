@@ -1,0 +1,41 @@
+"""Rows as people have them: as they stand in a dataset's file, before anything is done to them."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from app.contracts.base import Answer
+
+RawType = Literal[
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+    "string",
+]
+
+
+class RawInput(Answer):
+    """One input as it stands in the dataset's file, and how its rows are brought into the shape of the dataset's rows.
+
+    What replaces missing numbers and categories is in the input's `encoding`, scale and statistics in its transform.
+    """
+
+    dtype: RawType = Field(
+        description="Type of the numbers. `string`: categories as text. Numbers of a table are float64 (float32 where "
+        "a parquet file has all of them so), NaN where missing."
+    )
+    shape: tuple[int, ...] = Field(description="Shape of one row in the file; empty for one number a row.")
+    arranged: tuple[int, ...] = Field(description="The shape into which a row is brought, in C order.")
+    channels_last: bool = Field(default=False, description="Whether the last side of `arranged` is moved to the front.")
+    rows: Literal["float32", "float64"] = Field(
+        description="Type to which numbers are rounded before the transform, float64 where float32 is too coarse."
+    )

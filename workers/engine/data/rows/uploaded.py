@@ -1,0 +1,37 @@
+"""Inputs as they stand in the file: what a person sends to an exported student."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from app.contracts.resources.manifests import SplitName
+from app.contracts.resources.raw_rows import RawInput
+from workers.engine.data.formats.common import Array
+
+MOST_KEPT = 2048
+"""How many rows of the file are kept, with which an exported file is checked."""
+
+
+@dataclass(frozen=True)
+class UploadedRows:
+    """One input as a person sends it. `sample`: rows of the file, [m, *form.shape] in `form.dtype`."""
+
+    form: RawInput
+    sample: Array
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """The inputs of a dataset as they stand in its file. `rows`: the rows of the dataset that the samples are, int64
+    [m].
+    """
+
+    rows: Tensor
+    inputs: Mapping[str, UploadedRows]
+
+
+def kept_rows(splits: Mapping[SplitName, Tensor], most: int) -> Tensor:
+    """The rows that are kept as uploaded, int64: the first of the test split; of the training split without one."""
+    test = splits.get("test")
+    return (test if test is not None and len(test) else splits["train"])[:most]

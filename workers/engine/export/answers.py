@@ -1,0 +1,50 @@
+"""What an exported student puts out: for each task the numbers that a person wants, in their own units.
+
+`<task>.logits` and `<task>.probabilities` [n, size] of classes and labels, `<task>.value` [n, 1], `<task>.vector`
+[n, size].
+"""
+
+from collections.abc import Mapping
+from typing import assert_never
+
+import torch
+from torch import Tensor
+
+from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
+from workers.engine.losses.softmax import class_scores, label_log_odds
+from workers.engine.losses.target_scaling import predicted_numbers
+
+
+def answer_names(task: str, spec: OutputSpec) -> tuple[str, ...]:
+    """The names of a task's answers, in their order."""
+    match spec:
+        case ClassOutput() | MultilabelOutput():
+            return f"{task}.logits", f"{task}.probabilities"
+        case ValueOutput():
+            return (f"{task}.value",)
+        case VectorOutput():
+            return (f"{task}.vector",)
+        case _:
+            assert_never(spec)
+
+
+def answers(specs: Mapping[str, OutputSpec], outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The outputs of a network [n, size] by task -> all answers by name, as predictions files have them."""
+    found: dict[str, Tensor] = {}
+    for task, spec in specs.items():
+        found |= zip(answer_names(task, spec), _answers(spec, outputs[task]), strict=True)
+    return found
+
+
+def _answers(spec: OutputSpec, values: Tensor) -> tuple[Tensor, ...]:
+    match spec:
+        case ClassOutput():
+            scores = class_scores(values, spec)
+            return scores, torch.softmax(scores, dim=1)
+        case MultilabelOutput():
+            log_odds = label_log_odds(values, spec)
+            return log_odds, torch.sigmoid(log_odds)
+        case ValueOutput() | VectorOutput():
+            return (predicted_numbers(values, spec),)
+        case _:
+            assert_never(spec)

@@ -1,0 +1,126 @@
+"""The comparison of an exported ONNX file with the engine: raw rows in, the same answers out."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor
+
+from app.contracts.problems import UserError
+from app.contracts.reports.report import OnnxCheck, OnnxOutputCheck
+from app.contracts.resources.manifests import ClassOutput, OutputSpec
+from workers.engine.data.formats.common import Array
+from workers.engine.export.answers import answer_names, answers
+from workers.engine.losses.target_scaling import scale_of, standardised
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+TOLERANCE = 1e-4
+_BLOCK = 1024
+_ROUNDINGS = 2
+"""How often a number may be rounded, in the type of the answers."""
+
+
+def check_onnx(
+    path: Path,
+    rows: Mapping[str, Array],
+    outputs: Mapping[str, Tensor],
+    specs: Mapping[str, OutputSpec],
+    tolerance: float = TOLERANCE,
+) -> OnnxCheck:
+    """Run the file in ONNX Runtime on raw `rows` ([n, …] by the graph's names, n >= 1) and compare its answers with
+    those of the network's `outputs` for them ([n, size] by task, on the CPU).
+
+    The first row is run alone, then blocks, so that a graph with a fixed batch size fails. `tolerance` bounds the
+    difference of scores and probabilities, multiplied by the largest of them if that is above 1, and of standardised
+    numbers in the same way. Raises UserError `export_mismatch` above it, or if an answer is not finite.
+    """
+    expected = {name: values.numpy() for name, values in answers(specs, outputs).items()}
+    found = _run(path, rows, list(expected))
+    checks = {
+        name: _compared(name, spec, expected[name], found[name], tolerance)
+        for task, spec in specs.items()
+        for name in answer_names(task, spec)
+    }
+    worst = max(checks.values(), key=lambda each: each.max_abs_difference / each.tolerance)
+    changed = sum(
+        int((found[name].argmax(1) != expected[name].argmax(1)).sum())
+        for task, spec in specs.items()
+        if isinstance(spec, ClassOutput)
+        for name in answer_names(task, spec)[:1]
+    )
+    return OnnxCheck(
+        max_abs_difference=worst.max_abs_difference,
+        tolerance=worst.tolerance,
+        rows=len(next(iter(found.values()))),
+        opset=_opset(path),
+        outputs=checks,
+        classes_changed=changed,
+    )
+
+
+def _run(path: Path, rows: Mapping[str, Array], names: list[str]) -> dict[str, Array]:
+    session = _session(path)
+    parts = [session.run(names, block) for block in _blocks(rows)]
+    return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
+
+
+def _blocks(rows: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
+    count = len(next(iter(rows.values())))
+    for first in (0, *range(1, count, _BLOCK)):
+        last = 1 if first == 0 else first + _BLOCK
+        yield {name: values[first:last] for name, values in rows.items()}
+
+
+def _compared(name: str, spec: OutputSpec, expected: Array, found: Array, tolerance: float) -> OnnxOutputCheck:
+    """The column of an answer that is closest to its tolerance, or furthest above it."""
+    if (found.dtype, found.shape) != (expected.dtype, expected.shape):
+        raise _mismatch(
+            f"`{name}` is {found.dtype} {list(found.shape)}, expected {expected.dtype} {list(expected.shape)}"
+        )
+    difference = np.abs(found.astype(np.float64) - expected).max(axis=0)
+    allowed = _allowed(spec, torch.from_numpy(expected).double(), tolerance, float(np.finfo(expected.dtype).eps))
+    wrong = ~(difference <= allowed)
+    column = int(np.argmax(wrong) if wrong.any() else np.argmax(difference / allowed))
+    if wrong.any():
+        raise _mismatch(
+            f"`{name}` differs from the engine's by up to {difference[column]:.3g} on {len(expected)} rows, and "
+            f"{allowed[column]:.3g} is allowed"
+        )
+    return OnnxOutputCheck(max_abs_difference=float(difference[column]), tolerance=float(allowed[column]))
+
+
+def _allowed(spec: OutputSpec, expected: Tensor, tolerance: float, epsilon: float) -> Array:
+    """The largest difference of each column [size]."""
+    scale = scale_of(spec, expected)
+    if scale is None:
+        return np.full(expected.shape[1], tolerance * max(1.0, float(expected.abs().max())))
+    standard = float(standardised(expected, spec).abs().max())
+    rounding = _ROUNDINGS * epsilon * expected.abs().amax(dim=0)
+    return (tolerance * max(1.0, standard) * scale[1] + rounding).numpy()
+
+
+def _mismatch(what: str) -> UserError:
+    return UserError(
+        "export_mismatch",
+        f"the ONNX file's answer {what}: leave `onnx` out of `exports` and use the safetensors file, or report this "
+        "architecture and dataset",
+    )
+
+
+def _session(path: Path) -> "onnxruntime.InferenceSession":
+    import onnxruntime  # starts a thread, which the fork server must not have
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _opset(path: Path) -> int:
+    model = onnx.load(path, load_external_data=False)
+    return max(int(entry.version) for entry in model.opset_import if entry.domain == "")

@@ -1,0 +1,114 @@
+"""Metadata of an exported ONNX graph: what it takes, what it puts out, what it does in between, and its model card.
+
+Version 2: a graph of version 1 begins after the transform in its `inputs` and puts out the network's own numbers.
+"""
+
+from math import prod
+
+from app.contracts.resources.manifests import ClassOutput, InputTransform, OutputSpec
+from app.contracts.resources.raw_rows import RawInput
+from workers.engine.export.answers import answer_names
+from workers.engine.export.onnx import OPSET
+from workers.engine.export.raw_student import RawStudent
+
+GRAPH_VERSION = 2
+_COLUMNS = 20
+"""How many columns of an input the card names."""
+_OTHERS = "values that the training rows did not have, and missing ones, share one slot"
+
+
+def graph_metadata(student: RawStudent, training: str = "") -> dict[str, object]:
+    """The JSON object in the file. `training`: what the card says beside inputs and outputs."""
+    names = student.input_names
+    return {
+        "version": GRAPH_VERSION,
+        "opset": OPSET,
+        "architecture": student.network.architecture.model_dump(mode="json"),
+        "inputs": {
+            names[name]: _input(name, form, student.inputs[name]) for name, form in sorted(student.forms.items())
+        },
+        "input_order": list(names.values()),
+        "outputs": {task: _output(student, task, spec) for task, spec in sorted(student.outputs.items())},
+        "card": "\n\n".join(part for part in (_card(student), training) if part).rstrip() + "\n",
+    }
+
+
+def _input(name: str, form: RawInput, transform: InputTransform) -> dict[str, object]:
+    return {
+        "input": name,
+        "dtype": form.dtype,
+        "shape": ["batch", *form.shape],
+        "columns": list(columns) if (columns := _columns(transform)) else None,
+        "form": form.model_dump(mode="json"),
+        "transform_in_graph": transform.model_dump(mode="json"),
+    }
+
+
+def _columns(transform: InputTransform) -> tuple[str, ...]:
+    return transform.columns or (transform.encoding.columns if transform.encoding is not None else ())
+
+
+def _output(student: RawStudent, task: str, spec: OutputSpec) -> dict[str, object]:
+    names = answer_names(task, spec)
+    document: dict[str, object] = {
+        "kind": spec.kind,
+        **{name.removeprefix(f"{task}."): name for name in names},
+        "size": student.network.output_sizes[task],
+        "spec_of_network": spec.model_dump(mode="json"),
+    }
+    if isinstance(spec, ClassOutput):
+        document["classes"] = list(spec.classes or map(str, range(student.network.output_sizes[task])))
+    return document
+
+
+def _card(student: RawStudent) -> str:
+    architecture = student.network.architecture
+    lines = [
+        f"# A {architecture.family} network",
+        "",
+        f"ONNX of opset {OPSET}. Takes any number of rows as they were uploaded; the transform is in the graph.",
+        *(_takes(name, student) for name in student.inputs),
+        "Gives:",
+        *(line for task, spec in sorted(student.outputs.items()) for line in _gives(task, spec, student)),
+    ]
+    return "\n".join(lines)
+
+
+def _takes(name: str, student: RawStudent) -> str:
+    form, transform = student.forms[name], student.inputs[name]
+    shape = ", ".join(["batch", *map(str, form.shape)])
+    line = f"- `{student.input_names[name]}`: {form.dtype} [{shape}]"
+    columns = _columns(transform)
+    if columns and len(columns) == prod(form.shape):
+        more = f" and {len(columns) - _COLUMNS} more" if len(columns) > _COLUMNS else ""
+        line += " of " + ", ".join(f"`{column}`" for column in columns[:_COLUMNS]) + more
+    return f"{line}; {_meaning(form, transform)}"
+
+
+def _meaning(form: RawInput, transform: InputTransform) -> str:
+    encoding = transform.encoding
+    if encoding is not None and encoding.categories is not None:
+        what = "categories as text" if form.dtype == "string" else "categories as the file has them"
+        return f"{what}; {_OTHERS}"
+    if form.dtype not in ("float16", "float32", "float64"):
+        return "numbers as the file has them"
+    gaps = "NaN gives NaN"
+    if encoding is not None and encoding.missing is not None:
+        gaps = f"NaN is filled by `{encoding.missing}` of the training rows"
+    return (
+        f"{gaps}. Numbers as the file has them; booleans are 0 and 1, dates and timestamps seconds since 1970-01-01 "
+        "UTC, times of day and durations seconds"
+    )
+
+
+def _gives(task: str, spec: OutputSpec, student: RawStudent) -> list[str]:
+    size = student.network.output_sizes[task]
+    names = answer_names(task, spec)
+    shown = " and ".join(f"`{name}`" for name in names)
+    what = {
+        "class": f"scores and probabilities of {size} classes, named in `outputs`",
+        "multilabel": f"log-odds and probabilities of {size} labels",
+        "value": "one number, in its own units",
+        "vector": f"a vector of {size} numbers, in their own units",
+    }[spec.kind]
+    return [f"- {shown}: {what}"]

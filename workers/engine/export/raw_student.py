@@ -1,0 +1,133 @@
+"""A network with all that stands between it and a person: raw rows in, answers out.
+
+Every export that a person runs without this service is made of a `RawStudent`: the rows of the file are made the
+dataset's rows (`row_nodes`), and from there `AnsweringNetwork` runs the engine's own functions.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from app.contracts.resources.manifests import InputTransform, OutputSpec
+from app.contracts.resources.raw_rows import RawInput
+from app.contracts.resources.row_layouts import channels_first
+from app.contracts.resources.tables import InputEncoding
+from workers.engine.data.rows.joined import InputLayout, Shape, joined, joined_transform
+from workers.engine.data.transform import apply, apply_in_shape, is_large_offset
+from workers.engine.export.answers import answer_names, answers
+from workers.engine.models import Network
+
+
+@dataclass(frozen=True)
+class RawStudent:
+    """A network, what it does to the rows of a dataset, how those stand in a file, and what its outputs mean.
+
+    `inputs` are the transforms in the order in which the network reads the inputs, `shapes` those of one row of each
+    as the transform takes it; `forms` say what a person sends.
+    """
+
+    network: Network
+    inputs: Mapping[str, InputTransform]
+    shapes: Mapping[str, Shape]
+    forms: Mapping[str, RawInput]
+    outputs: Mapping[str, OutputSpec]
+
+    @classmethod
+    def of(
+        cls,
+        network: Network,
+        inputs: Mapping[str, InputTransform],
+        shapes: Mapping[str, Shape],
+        outputs: Mapping[str, OutputSpec],
+        forms: Mapping[str, RawInput] | None = None,
+    ) -> "RawStudent":
+        """`inputs` may be empty, for rows as the network reads them; forms that are not given follow from the
+        transforms.
+        """
+        inputs = inputs or {"x": InputTransform()}
+        shapes = {name: shapes.get(name) or network.input_shape for name in inputs}
+        known = forms or {}
+        found = {name: known.get(name) or form_of(inputs[name], shapes[name]) for name in inputs}
+        return cls(network, inputs, shapes, found, outputs)
+
+    @property
+    def input_names(self) -> dict[str, str]:
+        """The graph's name of each input: its own, unless an answer has it."""
+        taken = self.answer_names
+        return {name: name if name not in taken else f"{name}_input" for name in self.inputs}
+
+    @property
+    def answer_names(self) -> tuple[str, ...]:
+        """The names of all answers, in order."""
+        return tuple(name for task, spec in self.outputs.items() for name in answer_names(task, spec))
+
+    def row_shape(self, name: str) -> Shape:
+        """The shape of one row of the dataset, after encoding."""
+        return row_shape(self.forms[name], self.inputs[name].encoding)
+
+
+def row_shape(form: RawInput, encoding: InputEncoding | None) -> Shape:
+    """The shape of one row of a dataset whose file has rows of this form."""
+    if encoding is not None and encoding.categories is not None and encoding.encoding == "one_hot":
+        return (sum(len(names) + 1 for names in encoding.categories),)
+    if encoding is not None and encoding.missing == "indicator":
+        return (2 * prod(form.arranged),)
+    return channels_first(form.arranged) if form.channels_last else form.arranged
+
+
+def form_of(transform: InputTransform, shape: Shape) -> RawInput:
+    """What a person sends to a model of which no dataset is known: float32 rows of the model's shape, float64 where
+    they are far from zero; categories as text.
+    """
+    encoding, last = transform.encoding, transform.layout == "channels_last"
+    if encoding is not None and encoding.categories is not None:
+        columns = (len(encoding.columns),)
+        return RawInput(dtype="string", shape=columns, arranged=columns, rows="float32")
+    if encoding is not None and encoding.missing == "indicator":
+        shape = (prod(shape) // 2,)
+    wide = "float64" if is_large_offset(transform.mean, transform.std) else "float32"
+    return RawInput.model_validate(
+        {"dtype": wide, "shape": shape, "arranged": shape, "channels_last": last, "rows": wide}
+    )
+
+
+class AnsweringNetwork(nn.Module):
+    """Rows of a dataset [n, *row_shape], one tensor for each input -> a tuple of answers, as `answer_names` has them.
+
+    NaN in a row that nothing fills gives NaN in its answers, whatever the layers make of it.
+    """
+
+    def __init__(self, student: RawStudent) -> None:
+        super().__init__()
+        self.network = student.network
+        self._student = student
+        self._may_have_gaps = any(
+            np.dtype(form.dtype).kind == "f" and not _is_filled(student.inputs[name])
+            for name, form in student.forms.items()
+            if form.dtype != "string"
+        )
+
+    def forward(self, *rows: Tensor) -> tuple[Tensor, ...]:
+        x = self._prepared(rows)
+        found = answers(self._student.outputs, self.network(x))
+        if not self._may_have_gaps:
+            return tuple(found.values())
+        gaps = x.flatten(1).isnan().any(dim=1, keepdim=True)
+        return tuple(torch.where(gaps, torch.nan, answer) for answer in found.values())
+
+    def _prepared(self, rows: tuple[Tensor, ...]) -> Tensor:
+        student = self._student
+        if len(rows) == 1:
+            ((name, transform),) = student.inputs.items()
+            return apply_in_shape(rows[0], transform, student.shapes[name])
+        wide = any(each.dtype == torch.float64 for each in rows)
+        same = [each.to(torch.float64 if wide else torch.float32) for each in rows]
+        return apply(joined(same), joined_transform(student.inputs, InputLayout(student.shapes)))
+
+
+def _is_filled(transform: InputTransform) -> bool:
+    return transform.encoding is not None and transform.encoding.missing is not None
