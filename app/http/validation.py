@@ -11,6 +11,8 @@ from pydantic_core import ErrorDetails
 
 from app.contracts.base import NAME_FORM, NAME_PATTERN
 from app.contracts.problems import Problem
+from app.contracts.resources.manifests import ArrayInput
+from app.contracts.specs.training import TrainingSpec
 from app.http import strict_json
 from app.http.errors import BadRequest, Invalid
 
@@ -152,7 +154,7 @@ def _detail(item: ErrorDetails, code: str, document: Any) -> str:
     if item["type"] == "union_tag_not_found":
         return f"expected an object with {item['ctx']['discriminator']}, which says what it is"
     if item["type"] == "extra_forbidden":
-        return "no such field here: check its spelling and place, or leave it out"
+        return _place_hint(str(item["loc"][-1]))
     if item["type"] == "missing":
         return "this field is needed"
     hint = _text_hint(item, document) if isinstance(item["input"], str) else None
@@ -162,6 +164,15 @@ def _detail(item: ErrorDetails, code: str, document: Any) -> str:
     if code in _SPEAKING:
         return message[:_LONGEST_DETAIL]
     return f"{message.replace('Input should be', 'expected')}, found {_described(item['input'])}"[:_LONGEST_DETAIL]
+
+
+def _place_hint(name: str) -> str:
+    """What to do about a field that is not known here: some are often written one level too high."""
+    inputs, training = set(ArrayInput.model_fields), set(TrainingSpec.model_fields)
+    for place, fields in (("`training`", training), ("an input of a dataset (`inputs.<name>`)", inputs)):
+        if name in fields:
+            return f"no such field here: `{name}` is a field of {place}, move it there"
+    return "no such field here: check its spelling and place, or leave it out"
 
 
 def _text_hint(item: ErrorDetails, document: Any) -> str | None:

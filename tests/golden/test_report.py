@@ -80,7 +80,7 @@ def made(folder: Path) -> Report:
     del baseline["ink"]
     with PredictionsFiles(folder) as file:
         outputs = [rows_of(values) for values in (student, control, baseline)]
-        networks = Networks(outputs[:1], outputs[1:2], baselines=outputs[2])
+        networks = Networks(outputs[:1], outputs[1:2], baselines=outputs[2:])
         evaluation = evaluate(tasks, networks, {"test": rows}, file)
     against = {
         task.name: against_baselines(

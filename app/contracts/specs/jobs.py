@@ -223,8 +223,8 @@ _CONTROL = (
 _REPEATS = (
     "Number of seeds with which student and control are trained; the verdict covers all of them. `auto`: 3, or up to 8 "
     "and 15 controls where the difference is still undecided and training is cheap; controls of earlier jobs with the "
-    "same student, data and training are counted too. The student with the best validation score is exported. With 1 "
-    "the verdict is provisional."
+    "same student, data and training are counted too; without a control, as in a multi-task job without teachers, 1. "
+    "The student with the best validation score is exported. With 1 the verdict is provisional."
 )
 
 

@@ -130,6 +130,17 @@ def test_two_swapped_classes_of_ten_are_found_in_a_teacher_above_chance() -> Non
     assert "label 2 were its class 7, label 7 were its class 2" in warning.message
 
 
+def test_a_teacher_that_confuses_classes_is_suspected_of_no_order() -> None:
+    """It predicts 5 for the rows of 0, 1 and 5: with 0 as its class 5 it would agree as well, and better by chance."""
+    labels, answers = drawn(0, 1000, 10), drawn(0, 1000, 10)
+    answers[(labels == 0) | (labels == 1)] = 5
+    answers[labels == 5] = drawn(1, int((labels == 5).sum()), 10)
+    found = score_of(answers, labels, 10)
+    assert found is not None
+    assert not found.at_chance
+    assert found.order is None
+
+
 def test_energies_are_read_with_their_sign() -> None:
     labels = drawn(0, 300, 3)
     energies = score_of(labels, labels, 3, output="energies")

@@ -32,12 +32,20 @@ def faults(document: Any, adapter: TypeAdapter[Any] = JOB_SPEC) -> dict[str, str
     return {problem.pointer: problem.code for problem in caught.value.problems}
 
 
+def test_a_field_one_level_too_high_is_told_its_place() -> None:
+    with pytest.raises(Invalid) as caught:
+        parse_as(JOB_SPEC, json.dumps(train(recipe="best")).encode())
+    (problem,) = caught.value.problems or ()
+    assert "`recipe` is a field of `training`" in problem.detail
+
+
 @pytest.mark.parametrize(
     ("document", "place", "code"),
     [
         (train(model={"family": "mlp", "hidden": [0]}), "/model/hidden/0", "out_of_range"),
         (train(model={"family": "mlp", "hidden": [8, True]}), "/model/hidden/1", "wrong_type"),
         (train(model={"family": "mlp", "hiden": [8]}), "/model/hiden", "unknown_field"),
+        (train(recipe="best"), "/recipe", "unknown_field"),
         (train(model={"family": "vgg"}), "/model", "unknown_value"),
         (train(model={}), "/model", "missing"),
         (train(training={"learning_rate": 1e308}), "/training/learning_rate", "out_of_range"),

@@ -41,7 +41,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Networks:
-    """The outputs of a job's networks: the students and the controls of all seeds, and the single-task baselines.
+    """The outputs of a job's networks: students, controls and single-task baselines of all seeds.
 
     `student` and `control` are the indices of the exported ones.
     """
@@ -50,13 +50,13 @@ class Networks:
     controls: Sequence[Outputs] = ()
     student: int = 0
     control: int = 0
-    baselines: Outputs | None = None
+    baselines: Sequence[Outputs] = ()
 
     @property
     def exported(self) -> "Networks":
-        """The exported student and control, and the baselines."""
+        """The exported student and control, and the baselines of the first seed."""
         controls = [self.controls[self.control]] if self.controls else []
-        return Networks([self.students[self.student]], controls, baselines=self.baselines)
+        return Networks([self.students[self.student]], controls, baselines=self.baselines[:1])
 
 
 def evaluate(
@@ -91,14 +91,14 @@ ByTask = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class _Block:
-    """The outputs of every party for some rows, by task; `controls` is empty without a control."""
+    """The outputs of every party for some rows, by task; `controls` and `baselines` are empty without such networks."""
 
     rows: Tensor
     students: tuple[ByTask, ...]
     controls: tuple[ByTask, ...]
     exported: tuple[int, int]
     """The indices of the exported student and control."""
-    baselines: ByTask
+    baselines: tuple[ByTask, ...]
     teachers: dict[str, tuple[Tensor, ...]]
 
     @property
@@ -111,6 +111,11 @@ class _Block:
         """The outputs of the exported control; None without one."""
         return self.controls[self.exported[1]] if self.controls else None
 
+    @property
+    def baseline(self) -> ByTask:
+        """The outputs of the baselines of the first seed; empty without one."""
+        return self.baselines[0] if self.baselines else {}
+
 
 def _blocks(
     tasks: Sequence[EvaluatedTask], networks: Networks, rows: Tensor, check: Callable[[], None]
@@ -122,7 +127,7 @@ def _blocks(
             students=tuple(dict(student(part)) for student in networks.students),
             controls=tuple(dict(control(part)) for control in networks.controls),
             exported=(networks.student, networks.control),
-            baselines=dict(networks.baselines(part)) if networks.baselines is not None else {},
+            baselines=tuple(dict(baselines(part)) for baselines in networks.baselines),
             teachers={task.name: tuple(by.outputs(part) for by in task.teachers) for task in tasks},
         )
 
@@ -134,7 +139,7 @@ def _concatenate(blocks: list[_Block]) -> _Block:
         rows=torch.cat([block.rows for block in blocks]),
         students=tuple(map(_joined, zip(*(block.students for block in blocks), strict=True))),
         controls=tuple(map(_joined, zip(*(block.controls for block in blocks), strict=True))),
-        baselines=_joined([block.baselines for block in blocks]),
+        baselines=tuple(map(_joined, zip(*(block.baselines for block in blocks), strict=True))),
         teachers={
             name: tuple(torch.cat(parts) for parts in zip(*(block.teachers[name] for block in blocks), strict=True))
             for name in first.teachers
@@ -173,12 +178,13 @@ def _predictions(tasks: Sequence[EvaluatedTask], block: _Block, *, each_teacher:
         parties["student"] = _predicted(block.student[task.name], task.spec)
         if block.control is not None:
             parties["control"] = _predicted(block.control[task.name], task.spec)
-        for name, networks in (("students", block.students), ("controls", block.controls)):
-            if len(networks) > 1:
+        if task.name in block.baseline:
+            parties["baseline"] = _predicted(block.baseline[task.name], task.spec)
+        groups = {"students": block.students, "controls": block.controls, "baselines": block.baselines}
+        for name, networks in groups.items():
+            if len(networks) > 1 and task.name in networks[0]:
                 columns = [_predicted(outputs[task.name], task.spec) for outputs in networks]
                 parties[name] = torch.stack(columns, dim=1)
-        if task.name in block.baselines:
-            parties["baseline"] = _predicted(block.baselines[task.name], task.spec)
     return by_task
 
 
@@ -212,8 +218,8 @@ def _measure_quality(task: EvaluatedTask, test: _Block, evaluation: Evaluation) 
     evaluation.student[name] = task_metrics(test.student[name], task.spec, target, test.rows)
     if test.control is not None:
         evaluation.control[name] = task_metrics(test.control[name], task.spec, target, test.rows)
-    if name in test.baselines:
-        evaluation.baselines[name] = task_metrics(test.baselines[name], task.spec, target, test.rows)
+    if name in test.baseline:
+        evaluation.baselines[name] = task_metrics(test.baseline[name], task.spec, target, test.rows)
     teachers = _teacher_outputs(task, test)
     evaluation.teachers[name] = tuple(party_metrics(each, target, test.rows) for each in teachers)
 

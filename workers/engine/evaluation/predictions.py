@@ -11,8 +11,9 @@ teacher are is `output` of its entry in the report; those of other parties are l
 All figures of a report on test rows, except those of corrupted rows, follow from the test file to the rounding of
 float64: `tests/engine/jobs/test_recomputed_figures.py` computes each of them from it.
 
-With several seeds the test split has `test/<task>/{students,controls}` (as above, [n, seeds, size], in the order of the
-report's verdict), from which every interval can be computed again; `student` and `control` are the exported ones.
+With several seeds the test split has `test/<task>/{students,controls,baselines}` (as above, [n, seeds, size], in the
+order of the report's verdicts), from which every interval can be computed again; `student` and `control` are the
+exported ones, `baseline` is that of the first seed.
 
 With several datasets `<split>/dataset` (int64 [n]) is the index of a row's dataset in the job's order, and
 `<split>/row` its row number there. Members are not compressed and all timestamps are fixed, so that equal predictions

@@ -112,22 +112,21 @@ class _Recipe:
         return size, f"the {self._subject.rows} training rows at once"
 
     def _steps_and_reason(self) -> tuple[int, str]:
-        length = LENGTHS[self._training.recipe]
-        by_epochs, least = round(EPOCHS * length * self._batches), round(LEAST_STEPS * length)
-        steps = max(by_epochs, least, 1)
-        relative = "" if length == 1.0 else f", {length:.2g} times the steps of `default`"
+        length, rows = LENGTHS[self._training.recipe], self._subject.rows
+        passes, least = EPOCHS * self._batches, round(LEAST_STEPS * length)
+        steps = max(round(passes * length), least, 1)
         reason = (
-            f"{round(EPOCHS * length)} passes over {self._subject.rows} rows{relative}"
-            if by_epochs >= least
-            else f"at least {least} steps: {by_epochs} would be {round(EPOCHS * length)} passes over "
-            f"{self._subject.rows} rows, too few to learn from{relative}"
+            f"{EPOCHS} passes over {rows} rows"
+            if passes >= LEAST_STEPS
+            else f"at least {LEAST_STEPS}: {EPOCHS} passes over {rows} rows are {passes} steps, too few to learn from"
         )
         each = 3.0 * flops(self._subject.network) * self._batch
         affordable = int(MOST_FLOPS * length / each) if each > 0 else steps
         if affordable < steps:
-            least = max(least, self._batches)
-            reason = f"{MOST_FLOPS * length:.0e} floating-point operations at most{relative}"
-            return max(affordable, min(least, steps)), reason
+            steps = max(affordable, min(max(least, self._batches), steps))
+            reason = f"{MOST_FLOPS:.0e} floating-point operations at most"
+        if length != 1.0:
+            reason += f"; `{self._training.recipe}` takes {length:.2g} times the steps of `default`, and the time"
         return steps, reason
 
     def _rate(self) -> tuple[float, str]:

@@ -119,6 +119,10 @@ def test_with_repeats_each_seed_has_its_baselines(harness: EngineHarness) -> Non
         single = report_of(harness.run(spec, f"seed-{seed}"))
         assert task.baselines[seed] == pytest.approx(single.student.tasks["label"]["accuracy"])
     assert task.metrics["accuracy"].baseline == pytest.approx(sum(task.baselines) / 3)
+    with np.load(harness.outputs("three") / "predictions-test.npz") as file:
+        labels, by_seed = file["test/label/label"], file["test/label/baselines"]
+        np.testing.assert_array_equal(file["test/label/baseline"], by_seed[:, 0])
+    assert task.baselines == pytest.approx((by_seed.argmax(axis=2) == labels[:, None]).mean(axis=0))
 
 
 def test_the_winner_of_a_search_gives_the_baselines_its_rate(harness: EngineHarness) -> None:

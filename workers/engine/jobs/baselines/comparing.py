@@ -13,11 +13,13 @@ from workers.engine.jobs.runs.results import TrainedModel
 from workers.engine.jobs.trained import Trained
 
 
-def outputs_of_baselines(trained: Trained) -> Outputs | None:
-    """The outputs of the baselines of the job's first seed, by task; None without baselines."""
-    if not trained.baselines or not trained.baselines[0]:
-        return None
-    by_task = {task: trained.outputs_of(model) for task, model in trained.baselines[0].items()}
+def outputs_of_baselines(trained: Trained) -> list[Outputs]:
+    """The outputs of the baselines of each seed, by task; empty without baselines."""
+    return [_outputs_of_seed(trained, models) for models in trained.baselines if models]
+
+
+def _outputs_of_seed(trained: Trained, models: Mapping[str, TrainedModel]) -> Outputs:
+    by_task = {task: trained.outputs_of(model) for task, model in models.items()}
 
     def outputs(rows: Tensor) -> dict[str, Tensor]:
         return {task: task_outputs(rows)[task] for task, task_outputs in by_task.items()}
