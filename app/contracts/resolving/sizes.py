@@ -1,4 +1,4 @@
-"""Warnings about the length of a training and the size of a student, which are known before it runs."""
+"""Warnings about the length of a training, the size of a student and what it is measured on, known before it runs."""
 
 from collections.abc import Mapping
 
@@ -7,13 +7,19 @@ from app.contracts.resolving.distillation.teachers import facts_of_teacher
 from app.contracts.resolving.findings import Findings
 from app.contracts.resolving.recipe.training import LEAST_STEPS, LENGTHS
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
+from app.contracts.resources.manifests import SplitName
 from app.contracts.specs.architectures import Architecture, architecture_of
-from app.contracts.specs.jobs import AnyTrainingJob, TrainJob
+from app.contracts.specs.jobs import AnyTrainingJob, MultitaskJob, TrainJob
 from app.contracts.specs.training import TrainingSpec
 
 FEW_STEPS = 750
 """Half of the recipe's fewest steps. At fewer, networks from random weights were worse than they could be on 10 of 14
 tasks, and well trained on one."""
+
+_EFFECTS: Mapping[SplitName, str] = {
+    "validation": "no metric can select the best epoch",
+    "test": "the student is not measured, and the verdict will be `not_applicable`",
+}
 
 
 def warn_of_sizes(
@@ -24,11 +30,12 @@ def warn_of_sizes(
     models: Mapping[str, ModelFacts | None],
     findings: Findings,
 ) -> None:
-    """Both warnings, of a resolved `network` and the `training` chosen for it."""
+    """All warnings, of a resolved `network` and the `training` chosen for it."""
     if isinstance(spec, TrainJob) or spec.student.init is None:
         batches = -(-dataset.splits.get("train", 0) // (training.batch_size or 1))
         warn_of_few_steps(spec.training, batches, findings)
     warn_of_larger_student(spec, architecture_of(network), dataset, models, findings)
+    warn_of_unmeasured_splits(spec, dataset, findings)
 
 
 def warn_of_few_steps(training: TrainingSpec, batches: int, findings: Findings) -> None:
@@ -68,3 +75,20 @@ def warn_of_larger_student(
             f"the student has {student:,} parameters, expected no more than the {teachers:,} of what teaches it: "
             "choose a smaller student, or use the teacher itself",
         )
+
+
+def warn_of_unmeasured_splits(spec: AnyTrainingJob, dataset: DatasetFacts, findings: Findings) -> None:
+    """`no_labels_to_measure` where a task has labels to train on, and none on the validation or test rows there are."""
+    names = [task.target or task.name for task in spec.tasks] if isinstance(spec, MultitaskJob) else [spec.target]
+    for name in names:
+        target = dataset.targets.get(name or "")
+        if target is None or target.kind == "teacher" or not target.labelled.get("train", 0):
+            continue
+        for split, effect in _EFFECTS.items():
+            rows = dataset.splits.get(split, 0)
+            if rows and not target.labelled.get(split, 0):
+                findings.warn(
+                    "no_labels_to_measure",
+                    f"`{name}` has no label on the {rows:,} {split} rows, expected some: {effect}; label rows of this "
+                    "split, or choose other `splits`",
+                )

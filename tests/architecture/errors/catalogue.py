@@ -147,6 +147,7 @@ SPECS: Final[Mapping[str, str]] = {
     "duplicate_class": "give each class of the dataset another class of the teacher",
     "extra_needed": "install the extra `gpl` at the worker, or use another balancer",
     "failed_input": "name another job, or submit it again",
+    "no_labels_to_measure": "label rows of this split, or choose other `splits`",
     "few_steps": "name more steps, or leave `steps` and `epochs` out",
     "fill_differs": "fill the missing values before uploading, so that all datasets agree",
     "heads_do_not_divide": "choose a width that the number of heads divides",

@@ -71,7 +71,7 @@ def test_an_open_verdict_says_what_would_settle_it() -> None:
         settling(repeats=12, rows=4000) == "  12 repeats or 4,000 test rows would settle a difference of 0.008. Rough."
     )
     assert settling(rows=4000) == "  4,000 test rows would settle a difference of 0.008. Rough."
-    assert settling() == "  Nothing within reach would settle a difference of 0.008. Rough."
+    assert settling() == "  Neither repeats nor test rows alone would settle a difference of 0.008. Rough."
     assert "settle" not in text(verdict={"digit": Verdict.model_validate(VERDICT)})
 
 

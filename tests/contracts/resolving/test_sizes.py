@@ -104,3 +104,28 @@ def test_a_teacher_of_two_tasks_is_counted_once() -> None:
     assert not found.problems
     (message,) = (each["message"] for each in found.warnings if each["code"] == "student_larger_than_teacher")
     assert f"{STUDENT + 17 * 10:,} parameters, expected no more than the {STUDENT:,}" in message
+
+
+@pytest.mark.parametrize(
+    ("labelled", "told"),
+    [
+        ({"train": 640, "validation": 80}, 1),
+        ({"train": 64}, 2),
+        ({"train": 640, "validation": 80, "test": 80}, 0),
+        ({"train": 1, "validation": 1, "test": 1}, 0),
+    ],
+)
+def test_splits_without_labels_to_measure_are_told_before_anything_is_trained(
+    labelled: dict[Any, int], told: int
+) -> None:
+    data = DATA.model_copy(update={"targets": {"digit": DIGIT.model_copy(update={"labelled": labelled})}})
+    found = resolved({**TRAIN, "target": "digit"}, data)
+    assert not found.problems
+    assert [each["code"] for each in found.warnings].count("no_labels_to_measure") == told
+
+
+def test_splits_that_are_not_there_need_no_labels() -> None:
+    """Nothing is expected to be measured there; without labels at all other words are said."""
+    alone: dict[Any, int] = {"train": 640}
+    data = DATA.model_copy(update={"splits": alone, "targets": {"digit": DIGIT.model_copy(update={"labelled": alone})}})
+    assert "no_labels_to_measure" not in warned(resolved({**TRAIN, "target": "digit"}, data))

@@ -124,7 +124,7 @@ def _settling(settling: Mapping[str, Any] | None) -> list[str]:
     ways = {"repeats": settling.get("repeats"), "test rows": settling.get("rows")}
     enough = " or ".join(f"{count(number)} {noun}" for noun, number in ways.items() if number is not None)
     size = f"a difference of {settling['size']:.4g}"
-    first = f"{enough} would settle {size}." if enough else f"Nothing within reach would settle {size}."
+    first = f"{enough} would settle {size}." if enough else f"Neither repeats nor test rows alone would settle {size}."
     return _indented(f"{first} {settling['because']}")
 
 

@@ -1,5 +1,6 @@
 """What would settle an open verdict: the share of intervals that exclude 0 with the numbers that are named."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -105,6 +106,21 @@ def test_a_difference_that_neither_settles_says_why() -> None:
     assert (would_settle.repeats, would_settle.rows) == (None, None)
     assert "16 repeats, the most that a job has, are too few on 500 test rows" in would_settle.because
     assert "More test rows are not enough" in would_settle.because
+
+
+def test_repeats_and_rows_that_settle_together_are_told_where_neither_does_alone() -> None:
+    """Both parts of the noise are large: of rows, and of training."""
+    components = Components(Group(4e-4, 0.03), Group(4e-4, 0.03), 0.04)
+    students, controls = drawn(components, Design(3, 3, 60), 0.03, np.random.default_rng(2))
+    verdict = OPEN.model_copy(update={"difference": 0.03})
+    would_settle = settled(verdict, students, controls).would_settle
+    assert would_settle is not None
+    assert (would_settle.repeats, would_settle.rows) == (None, None)
+    found = re.search(r"16 repeats on (\d+) test rows are", would_settle.because)
+    assert found is not None
+    enough, own = int(found[1]), Components.of(students, controls)
+    assert own.finds(0.03, Design(16, 16, enough))
+    assert not own.finds(0.03, Design(16, 16, int(0.9 * enough)))
 
 
 def test_equal_networks_need_the_rows_of_the_least_half_width() -> None:

@@ -99,7 +99,9 @@ def settled(verdict: Verdict, students: Tensor, controls: Tensor, least: float =
     components = Components.of(students, controls)
     repeats = _repeats(components, size, now, least)
     rows = _rows(lambda more: components.finds(size, replace(now, rows=more), least), now.rows)
-    found = WouldSettle(size=size, repeats=repeats, rows=rows, because=_because(repeats, rows, now))
+    most = Design(max(MOST_REPEATS, now.students), max(MOST_REPEATS, now.controls), now.rows)
+    together = _rows(lambda more: components.finds(size, replace(most, rows=more), least), now.rows)
+    found = WouldSettle(size=size, repeats=repeats, rows=rows, because=_because(repeats, rows, together, now))
     return verdict.model_copy(update={"would_settle": found})
 
 
@@ -153,7 +155,7 @@ def _rows(enough: Callable[[int], bool], now: int) -> int | None:
     return numbers[at] if at < len(numbers) else None
 
 
-def _because(repeats: int | None, rows: int | None, now: Design) -> str:
+def _because(repeats: int | None, rows: int | None, together: int | None, now: Design) -> str:
     parts = [
         f"With 80 % power, from the noise of {now.students} students, {now.controls} controls and {now.rows} test "
         "rows: rough, as few networks say little of the noise of training."
@@ -162,4 +164,6 @@ def _because(repeats: int | None, rows: int | None, now: Design) -> str:
         parts.append(f"{MOST_REPEATS} repeats, the most that a job has, are too few on {now.rows} test rows.")
     if rows is None:
         parts.append("More test rows are not enough: the noise of training of so few networks is too large.")
+    if repeats is None and rows is None and together is not None:
+        parts.append(f"{MOST_REPEATS} repeats on {together} test rows are.")
     return " ".join(parts)
