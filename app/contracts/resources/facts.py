@@ -82,6 +82,10 @@ class ModelFacts(Answer):
         default_factory=dict,
         description="How each input stands in the file that a student was trained on; empty for uploads.",
     )
+    export_refused: str | None = Field(
+        default=None,
+        description="Why a student has no ONNX file: what its job's export ended with; null where nothing went wrong.",
+    )
     outputs: dict[str, OutputFacts]
     parameters: int | None = Field(description="null where unknown.")
     layers: tuple[Layer, ...] = ()

@@ -124,12 +124,23 @@ def test_a_manifest_that_says_the_transform_again_does_not_apply_it_again(harnes
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
 
 
+def test_the_scale_of_the_datasets_manifest_is_not_applied_again(harness: EngineHarness) -> None:
+    """The graph has that scale, and the statistics that the inspection added to it."""
+    scaled = {"x": {"kind": "array", "scale": 0.25, "standardize": True}}
+    harness.dataset(labelled(CASES["columns of other scales"][0]), inputs=scaled, targets=CLASSES, **SPLITS)
+    trained(harness, {"kind": "train", "model": {"family": "mlp", "hidden": [4]}})
+    teacher = uploaded(harness, harness.outputs() / "student.onnx", inputs={"x": {"scale": 0.25}})
+    assert codes(teacher) == ["transform_in_graph"]
+    np.testing.assert_allclose(predicted(harness, teacher, "y").numpy(), student(harness, "y"), rtol=0, atol=1e-4)
+
+
 def test_a_transform_of_the_manifests_own_comes_before_that_of_the_graph(harness: EngineHarness) -> None:
     """For rows that are in another unit than those that were uploaded."""
     x, spec, model = CASES["columns of other scales"]
     harness.dataset(labelled(x), inputs={"x": {"kind": "array", **spec}}, targets=CLASSES, **SPLITS)
     trained(harness, {"kind": "train", "model": model})
     teacher = uploaded(harness, harness.outputs() / "student.onnx", inputs={"x": {"scale": 1000.0}})
+    assert codes(teacher) == ["transform_in_graph"]
     harness.dataset(labelled(x / 1000.0), inputs={"x": {"kind": "array"}}, targets=CLASSES, **SPLITS)
     found = predicted(harness, teacher, "y").numpy()
     np.testing.assert_allclose(found, student(harness, "y"), rtol=0, atol=1e-3)

@@ -7,9 +7,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from app.contracts.problems import UserError
 from app.contracts.wire.events import WarningEvent
 from tests.engine.export.raw_rows.bare_runs import TRAINING, Json
-from tests.engine.harness import EngineHarness, blobs, report_of
+from tests.engine.export.raw_rows.test_ready_models import export
+from tests.engine.harness import TEACHER, EngineHarness, blobs, report_of
 from workers.engine.export import onnx as writer
 
 SPEC: Json = {"kind": "train", "target": "label", "model": {"family": "mlp", "hidden": [4]}, "training": TRAINING}
@@ -51,6 +53,20 @@ def test_a_category_that_is_written_in_no_usual_way_is_found_by_the_check(harnes
     arrays["tier"] = np.char.replace(tiers, "0.50000", "0.50")
     harness.dataset(arrays, inputs={"tier": {"kind": "category"}})
     assert report_of(harness.run({**SPEC, "exports": ["onnx"]}, "usual")).export["onnx"].classes_changed == 0
+
+
+def test_a_student_whose_file_differed_has_none_later_either(harness: EngineHarness) -> None:
+    """A later export knows no rows of the dataset: its check of invented rows would pass."""
+    tiers = np.array(["0.50000", "1.5", "2"])[np.random.default_rng(0).integers(0, 3, size=240)]
+    harness.dataset({**blobs(), "tier": tiers}, inputs={"tier": {"kind": "category"}})
+    outcome = harness.run({**SPEC, "exports": ["onnx"]}, "refused")
+    assert outcome.student.export_refused is not None
+    harness.teacher(outcome, harness.folder / "refused" / "attempt-1")
+    with pytest.raises(UserError) as caught:
+        export(harness, harness.models[TEACHER])
+    assert caught.value.code == "export_mismatch"
+    assert caught.value.message == outcome.student.export_refused
+    assert harness.run(SPEC, "plain").student.export_refused is None
 
 
 def test_a_network_that_no_file_holds_is_kept_as_well(harness: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> None:

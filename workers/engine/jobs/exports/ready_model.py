@@ -43,6 +43,8 @@ def _student(model: ModelInput) -> RawStudent:
     facts = model.facts
     if facts is None or facts.architecture is None:
         raise UserError("no_architecture", "only a model of a family can be exported: a graph is its own export")
+    if facts.export_refused is not None:
+        raise UserError("export_mismatch", facts.export_refused)
     network = build(facts.architecture)
     network.load_state_dict(load_weights(Path(model.path), model.manifest, facts.architecture))
     outputs = {name: output.spec for name, output in facts.outputs.items()}

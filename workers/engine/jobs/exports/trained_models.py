@@ -59,7 +59,7 @@ def export_trained(trained: Trained, evaluated: Evaluated) -> Exported:
         control=control,
         peers=tuple(exporter.peer(i, peer) for i, peer in enumerate(trained.peers)),
         checks=checks,
-        facts=exporter.facts(trained.student),
+        facts=exporter.student_facts,
         manifest=exporter.manifest(trained.run_spec.architecture),
     )
 
@@ -76,6 +76,8 @@ class _Exporter:
         self._trained = trained
         self._evaluation = evaluation
         self._folder = outputs_folder(trained.job)
+        self._refused: str | None = None
+        """Why the student has no ONNX file, if its export failed."""
 
     def weights(self, role: OutputRole, model: TrainedModel) -> OutputFile:
         """A model as safetensors."""
@@ -99,8 +101,8 @@ class _Exporter:
             check = write_graph(path, self._raw_student(trained.student.network), trained.data, training)
         except UserError as error:
             path.unlink(missing_ok=True)
-            message = f"the student has no ONNX file ({error.code}): {error.message}"
-            trained.job.emit(WarningEvent(code="export_failed", message=message))
+            self._refused = f"the student has no ONNX file ({error.code}): {error.message}"
+            trained.job.emit(WarningEvent(code="export_failed", message=self._refused))
             return [], {}
         return [output_file("onnx", path)], {"onnx": check}
 
@@ -155,6 +157,11 @@ class _Exporter:
         if len(shapes) == 1 and architecture.input_shape is not None:
             return dict.fromkeys(shapes, architecture.input_shape)
         return shapes
+
+    @property
+    def student_facts(self) -> ModelFacts:
+        """Those of the student, which say why it has no ONNX file if its export failed."""
+        return self.facts(self._trained.student).model_copy(update={"export_refused": self._refused})
 
     def facts(self, model: TrainedModel) -> ModelFacts:
         """The facts of an exported model, as an inspection would find them."""

@@ -109,19 +109,29 @@ def _cut(graph: onnx.GraphProto, name: str, stated: _StatedInput) -> None:
 def _without_transforms(
     manifest: ModelManifest, inputs: Mapping[str, _StatedInput]
 ) -> tuple[dict[str, ModelInputSpec], Notes]:
-    """The manifest's inputs; those that repeat the transform in the graph, or say nothing, as the graph leaves them."""
-    specs, repeated = {}, []
+    """The manifest's inputs; those that repeat the transform in the graph or a part of it, or say nothing, as the graph
+    leaves them.
+    """
+    specs: dict[str, ModelInputSpec] = {}
+    notes: list[dict[str, str]] = []
     names = names_here(list(inputs), manifest)
     for name, stated in inputs.items():
         own = names[name]
         given = manifest.inputs.get(own)
-        if given is not None and given.transform != InputTransform() and _numbers(given) != _numbers(stated.transform):
+        if given is not None and given.transform != InputTransform() and not _repeats(given, stated.transform):
             specs[own] = given
+            notes += [_applied_before(own)] if _numbers(given) != _numbers(InputTransform()) else []
             continue
         specs[own] = stated.left.model_copy(update={"shape": given.shape if given is not None else None})
-        repeated += [own] if given is not None and _numbers(given) != _numbers(InputTransform()) else []
+        notes += [_already_done(own)] if given is not None and _numbers(given) != _numbers(InputTransform()) else []
     others = {name: spec for name, spec in manifest.inputs.items() if name not in specs}
-    return {**specs, **others}, tuple(map(_already_done, repeated))
+    return {**specs, **others}, tuple(notes)
+
+
+def _repeats(given: InputTransform, stated: InputTransform) -> bool:
+    """Whether each number is that of the graph, or none: manifests of datasets say a scale, and no statistics."""
+    triples = zip(_numbers(given), _numbers(stated), _numbers(InputTransform()), strict=True)
+    return all(own in (graph, none) for own, graph, none in triples)
 
 
 def _numbers(transform: InputTransform) -> tuple[object, ...]:
@@ -132,6 +142,14 @@ def _already_done(name: str) -> dict[str, str]:
     message = (
         f"the graph scales and centres the input `{name}` itself, as the manifest says again: it is done once. Leave "
         "`scale`, `mean` and `std` out of the manifest"
+    )
+    return {"code": "transform_in_graph", "message": message}
+
+
+def _applied_before(name: str) -> dict[str, str]:
+    message = (
+        f"the graph scales and centres the input `{name}` itself, and the manifest's `scale`, `mean` and `std` are "
+        "applied before: right for rows in another unit than those of the training. Leave them out otherwise"
     )
     return {"code": "transform_in_graph", "message": message}
 
