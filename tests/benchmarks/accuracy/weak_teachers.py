@@ -25,7 +25,7 @@ from tests.engine.harness import TEACHER, Arrays, EngineHarness, report_of
 
 CELLS = Path(".cache/weak-teachers.jsonl")
 SEEDS = range(5)
-SOFT = (0.9, 0.5, 0.2)
+SOFT = (0.9, 0.5, 0.2, 0.1)
 """Weights of the soft targets; labels have the rest."""
 WEAKER = "teacher_weaker_than_control"
 

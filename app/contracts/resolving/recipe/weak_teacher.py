@@ -1,7 +1,7 @@
 """The weights of a task whose teacher proves weaker than the control, instead of those that the recipe chose before.
 
 At the usual weights such a teacher costs a student up to 6 points where all rows have labels and up to 18 where a tenth
-has, at these up to 2.5 and 5; the table is in `tests/architecture/decisions/recipe/0119-weights-of-a-distillation.md`.
+has, at these up to 1.5 and 6; the table is in `tests/architecture/decisions/recipe/0119-weights-of-a-distillation.md`.
 """
 
 from collections.abc import Container, Iterator, Mapping
@@ -11,7 +11,7 @@ from app.contracts.problems import Chosen
 from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.jobs import AnyTrainingJob, DistillJob, MultitaskJob, TaskSpec, TrainJob
 
-SOFT, LABELS = 0.2, 0.8
+SOFT, LABELS = 0.1, 0.9
 """Weights of all soft targets together, and of the loss on labels."""
 
 

@@ -61,7 +61,7 @@ def test_several_terms_divide_the_weight_and_the_rest_of_the_spec_stays() -> Non
     changed = for_weak_teachers(resolution.spec, REASON)
     assert isinstance(changed, DistillJob)
     lowered = Resolution(spec=changed, problems=(), warnings=(), chosen={}, complete=True)
-    assert terms(lowered) == ([("kd", 2.0, 0.1), ("kd", 8.0, 0.1)], 0.8)
+    assert terms(lowered) == ([("kd", 2.0, 0.05), ("kd", 8.0, 0.05)], 0.9)
     assert changed.model_copy(update={"distillation": resolution.spec.distillation}) == resolution.spec
 
 
@@ -77,7 +77,7 @@ def test_what_was_chosen_has_the_new_values_at_the_same_pointers(given: Any) -> 
     assert chosen.keys() == weights
     assert {choice.because for choice in chosen.values()} == {"why"}
     soft = chosen["/distillation/soft_targets" if given is None else "/distillation/soft_targets/0/weight"].value
-    assert soft == ({"method": "kd", "temperature": 2.0, "weight": 0.2} if given is None else 0.2)
+    assert soft == ({"method": "kd", "temperature": 2.0, "weight": 0.1} if given is None else 0.1)
 
 
 def test_of_several_tasks_only_those_with_a_weak_teacher_change() -> None:
@@ -87,7 +87,7 @@ def test_of_several_tasks_only_those_with_a_weak_teacher_change() -> None:
     changed = for_weak_teachers(resolution.spec, REASON)
     assert isinstance(changed, MultitaskJob)
     assert changed.tasks[0].distillation is not None
-    assert changed.tasks[0].distillation.supervised.weight == 0.8
+    assert changed.tasks[0].distillation.supervised.weight == 0.9
     assert changed.tasks[1] == resolution.spec.tasks[1]
     assert chosen_for_weak_teachers(changed, REASON, resolution.chosen).keys() == {
         "/tasks/0/distillation/soft_targets",

@@ -67,14 +67,14 @@ def messages(report: Report) -> list[str]:
 
 
 @pytest.mark.parametrize("repeats", [1, 2, "auto"])
-def test_a_weak_teacher_teaches_with_a_fifth_of_the_weight_whatever_the_number_of_seeds(
+def test_a_weak_teacher_teaches_with_a_tenth_of_the_weight_whatever_the_number_of_seeds(
     harness: EngineHarness, repeats: Any
 ) -> None:
     """Bit by bit the student and the control of a job that names these weights, whose control is trained beside it."""
     teachers(harness)
     report = run(harness, distill(WEAK, repeats=repeats))
-    named = run(harness, distill(WEAK, repeats=repeats, distillation=given(0.2, 0.8)), "named")
-    assert weights(report) == (0.2, 0.8)
+    named = run(harness, distill(WEAK, repeats=repeats, distillation=given(0.1, 0.9)), "named")
+    assert weights(report) == (0.1, 0.9)
     for role in ("student", "control"):
         assert harness.digest("job", role=role) == harness.digest("named", role=role)
     assert report.verdict == named.verdict
@@ -97,8 +97,8 @@ def test_report_and_events_have_the_weights_that_were_used_and_the_figures_they_
 ) -> None:
     teachers(harness)
     report = run(harness, distill(WEAK))
-    assert report.chosen[WEIGHTS].value == {"method": "kd", "temperature": 2.0, "weight": 0.2}
-    assert report.chosen[LABELS].value == 0.8
+    assert report.chosen[WEIGHTS].value == {"method": "kd", "temperature": 2.0, "weight": 0.1}
+    assert report.chosen[LABELS].value == 0.9
     reason = report.chosen[LABELS].because
     assert report.chosen[WEIGHTS].because == reason
     with np.load(harness.outputs() / "predictions-validation.npz") as file:
@@ -110,14 +110,14 @@ def test_report_and_events_have_the_weights_that_were_used_and_the_figures_they_
     assert f"accuracy {teacher:.4g} against {control:.4g} of the control on {len(labels)} validation rows" in reason
     assert len(messages(report)) == 1
     assert reason in messages(report)[0]
-    assert "0.2 for soft targets and 0.8 for labels" in messages(report)[0]
+    assert "0.1 for soft targets and 0.9 for labels" in messages(report)[0]
     events = harness.log.events
     places = [i for i, event in enumerate(events) if isinstance(event, WarningEvent) and event.code == CODE]
     evaluating = next(i for i, event in enumerate(events) if event == PhaseEvent(phase="evaluating"))
     assert places == [place for place in places if place < evaluating], "before the students, not at the end"
     terms = [np.array(harness.log.series(f"train/label/{name}"), float) for name in ("kd", "supervised")]
     total = np.array(harness.log.series("train/loss"), float)
-    np.testing.assert_allclose(total, 0.2 * terms[0] + 0.8 * terms[1], rtol=1e-4)
+    np.testing.assert_allclose(total, 0.1 * terms[0] + 0.9 * terms[1], rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,8 @@ def test_terms_without_weights_divide_the_weight_of_a_weak_teacher(harness: Engi
     teachers(harness)
     terms = {"soft_targets": [{"method": "kd"}, {"method": "kd", "temperature": 1.0}]}
     report = run(harness, distill(WEAK, distillation=terms))
-    assert [term["weight"] for term in report.spec["distillation"]["soft_targets"]] == [0.1, 0.1]
-    assert [report.chosen[f"{WEIGHTS}/{i}/weight"].value for i in (0, 1)] == [0.1, 0.1]
+    assert [term["weight"] for term in report.spec["distillation"]["soft_targets"]] == [0.05, 0.05]
+    assert [report.chosen[f"{WEIGHTS}/{i}/weight"].value for i in (0, 1)] == [0.05, 0.05]
     assert WEIGHTS not in report.chosen
 
 
@@ -152,7 +152,7 @@ def test_with_few_labels_a_weak_teacher_gets_less_weight_too(harness: EngineHarn
     arrays["label"] = np.where(np.arange(len(arrays["label"])) % 5 < 2, arrays["label"], -1)
     harness.dataset(arrays)
     strong, weak = (run(harness, distill(teacher), teacher[-4:]) for teacher in (STRONG, WEAK))
-    assert [weights(each) for each in (strong, weak)] == [(0.9, 0.1), (0.2, 0.8)]
+    assert [weights(each) for each in (strong, weak)] == [(0.9, 0.1), (0.1, 0.9)]
 
 
 @pytest.mark.parametrize("repeats", [1, 2, "auto"])
@@ -208,13 +208,13 @@ def test_each_task_of_several_has_the_weights_of_its_own_teacher(harness: Engine
     tasks = [{"name": name, "target": name, "teachers": [{"model": model, "output": name}]} for name, model in taught]
     report = run(harness, {"kind": "multitask", "tasks": tasks, "student": MLP, "training": TRAINING})
     found = [task["distillation"] for task in report.spec["tasks"]]
-    assert [each["soft_targets"][0]["weight"] for each in found] == [0.2, 0.5]
-    assert [report.chosen[f"/tasks/{i}/distillation/supervised/weight"].value for i in (0, 1)] == [0.8, 0.5]
+    assert [each["soft_targets"][0]["weight"] for each in found] == [0.1, 0.5]
+    assert [report.chosen[f"/tasks/{i}/distillation/supervised/weight"].value for i in (0, 1)] == [0.9, 0.5]
     assert len(messages(report)) == 1
     assert "`label`" in messages(report)[0]
     assert "`side`" not in messages(report)[0]
     series = {name: np.array(harness.log.series(f"train/{name}"), float) for name in ("loss", *TERMS)}
-    expected = sum(weight * series[name] for name, weight in zip(TERMS, (0.2, 0.8, 0.5, 0.5), strict=True))
+    expected = sum(weight * series[name] for name, weight in zip(TERMS, (0.1, 0.9, 0.5, 0.5), strict=True))
     np.testing.assert_allclose(series["loss"], expected, rtol=1e-4)
 
 

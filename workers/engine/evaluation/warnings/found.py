@@ -173,7 +173,7 @@ def _weak_teachers(ended: Ended) -> Iterator[WarningEvent]:
         message = (
             f"what teaches {' and '.join(f'`{name}`' for name in weak)} is weaker on the validation rows than the "
             "control, which learned from labels alone: expected a stronger teacher, found a higher loss and a lower "
-            "score. Train the teacher longer or use a better one, or give its terms less weight, such as 0.2 beside "
-            "0.8 for labels"
+            "score. Train the teacher longer or use a better one, or give its terms less weight, such as 0.1 beside "
+            "0.9 for labels"
         )
         yield WarningEvent(code="teacher_weaker_than_control", message=message)
