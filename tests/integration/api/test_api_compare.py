@@ -57,9 +57,15 @@ class Project:
         }
 
     async def judged(
-        self, verdicts: Mapping[str, Any] | None = None, *, control: bool = True, file: bytes | None = None, **spec: Any
+        self,
+        verdicts: Mapping[str, Any] | None = None,
+        *,
+        control: bool = True,
+        file: bytes | None = None,
+        used: Mapping[str, Any] | None = None,
+        **spec: Any,
     ) -> str:
-        """The id of a job whose report has these verdicts."""
+        """The id of a job whose report has these verdicts; `used`: the distillation of its report's spec."""
         document = self.spec(**spec)
         job = await self.harness.submit(document)
         report = {
@@ -69,6 +75,8 @@ class Project:
             "verdict": verdicts or {},
             "digests": {f"dataset/{document['dataset']}": hashlib.sha256(file or npz()).hexdigest()},
         }
+        if used is not None:
+            report["spec"] = document | {"distillation": used}
         await self.harness.succeed(await self.harness.begin(), safetensors(), report=report)
         return str(job["id"])
 
@@ -117,6 +125,16 @@ async def test_all_jobs_are_ranked_against_one_control_and_corrected_for_their_n
     assert rows[0]["interval"] == pytest.approx([0.08 - half, 0.08 + half])
     assert rows[0]["method"] == "kd (weight 0.5, temperature 2)"
     assert "Bonferroni" in found["method"]
+
+
+async def test_the_weights_are_those_that_were_used(harness: ApiHarness) -> None:
+    """A teacher that proves weaker than the control gets less weight than the job was resolved with."""
+    project = await a_project(harness)
+    used = {"soft_targets": {"method": "kd", "temperature": 2.0, "weight": 0.1}, "supervised": {"weight": 0.9}}
+    weak = await project.judged({"digit": verdict(0.93)}, used=used)
+    usual = await project.with_accuracy(0.98)
+    rows = (await project.compare(weak, usual))["tasks"]["digit"]["jobs"]
+    assert [row["method"] for row in rows] == ["kd (weight 0.5, temperature 2)", "kd (weight 0.1, temperature 2)"]
 
 
 async def test_a_single_pair_stays_provisional(harness: ApiHarness) -> None:

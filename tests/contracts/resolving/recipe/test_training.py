@@ -41,6 +41,23 @@ def test_steps_are_twenty_passes_and_at_least_1500(train: int, batch: int, steps
     assert (settings.batch_size, settings.steps, settings.epochs) == (batch, steps, None)
 
 
+def test_networks_of_labels_alone_pass_over_the_labelled_rows() -> None:
+    """A teacher speaks of the others too."""
+    splits: dict[Any, int] = {"train": 6400, "validation": 10, "test": 10}
+    target = TargetFacts(kind="class", size=3, labelled={**splits, "train": 100})
+    data = rows(6400).model_copy(update={"targets": {"y": target}})
+    alone = resolved(TRAIN, data)
+    assert not alone.problems
+    assert alone.chosen["/training/steps"].value == 1500
+    assert "passes over 100 rows" in alone.chosen["/training/steps"].because
+    assert alone.chosen["/training/evaluate_every"].value == 750 // 20
+    model = teacher(size=3, shape=(8,))
+    model = model.model_copy(update={"outputs": {"y": model.outputs["digit"]}})
+    taught = resolved(DISTILL, data, {TEACHER: model})
+    assert not taught.problems
+    assert taught.chosen["/training/steps"].value == 2000
+
+
 @pytest.mark.parametrize(("recipe", "steps"), [("fast", 500), ("default", 1500), ("best", 4500)])
 def test_the_recipes_differ_in_their_length(recipe: str, steps: int) -> None:
     assert chosen({"recipe": recipe})[0].steps == steps

@@ -10,8 +10,9 @@ import torch
 from app.contracts.layouts.summary import flops
 from app.contracts.reports.report import Report
 from app.contracts.wire.events import ProgressEvent
-from tests.engine.harness import EngineHarness, StopAtStep, report_of
+from tests.engine.harness import EngineHarness, StopAtStep, blobs, report_of
 from tests.engine.jobs.distillation.method_specs import TRAINING, add_teachers, soft
+from tests.engine.jobs.interrupted_jobs import points
 from tests.engine.jobs.runs.seeded_runs import seeded_runs
 from workers.engine.common.stop import Stopped
 from workers.engine.evaluation.verdict.crossed_interval import crossed
@@ -94,6 +95,19 @@ def test_a_job_that_was_interrupted_ends_the_same(harness: EngineHarness) -> Non
     broken = run(harness, auto(), "broken", attempt=attempt, cache_dir=elsewhere)
     assert broken.verdict == whole.verdict
     assert harness.digest("broken", attempt=attempt) == harness.digest("whole")
+
+
+def test_a_control_of_few_labels_is_evaluated_as_often_as_its_student(harness: EngineHarness) -> None:
+    """Its epochs are shorter: more evaluations would choose among more epochs."""
+    add_teachers(harness)
+    arrays = blobs()
+    arrays["label"] = np.where(np.arange(len(arrays["label"])) % 4 == 0, arrays["label"], -1)
+    harness.dataset(arrays)
+    run(harness, soft({"method": "kd"}, training={**TRAINING, "epochs": 12, "evaluate_every": 2}))
+    series = [name for name, *_ in points(harness) if name.endswith("validation/label/accuracy")]
+    counts = {name: series.count(name) for name in series}
+    assert set(counts) == {"validation/label/accuracy", "control/validation/label/accuracy"}
+    assert abs(counts["validation/label/accuracy"] - counts["control/validation/label/accuracy"]) <= 1
 
 
 def test_without_a_control_one_student_is_trained(harness: EngineHarness) -> None:
