@@ -24,7 +24,7 @@ RawType = Literal[
 
 
 class RawInput(Answer):
-    """One input as it stands in the dataset's file, and how its rows are brought into the shape of the dataset's rows.
+    """Type and shape of an input's rows in the dataset's file, and the shape that the engine gives them.
 
     What replaces missing numbers and categories is in the input's `encoding`, scale and statistics in its transform.
     """

@@ -237,7 +237,7 @@ def test_files_of_other_shapes_and_precisions_are_no_rows_of_the_graph(harness: 
 
 def test_without_a_test_split_rows_of_the_training_split_are_checked(harness: EngineHarness, tmp_path: Path) -> None:
     path = tmp_path / "rows.npz"
-    np.savez(path, **labelled(SCALES))  # type: ignore[arg-type]
+    np.savez(path, **labelled(SCALES))  # type: ignore[arg-type]  # the stub takes them for allow_pickle
     fractions = {"splits": {"fractions": {"train": 0.8, "validation": 0.2}}}
     manifest: Json = {"format": "npz", "inputs": {"x": {"kind": "array"}}, "targets": CLASSES, **fractions}
     dataset_of(harness, path, manifest)
