@@ -10,11 +10,13 @@ from pydantic import Field
 from app.contracts.base import Answer
 from app.contracts.problems import Chosen
 from app.contracts.reports.baselines import BaselineReport
+from app.contracts.reports.quantized import QuantizationMethod, QuantizedCandidate, QuantizedVerdict
 from app.contracts.reports.relation import RelationReport
 from app.contracts.reports.search import SearchReport
 from app.contracts.reports.settling import WouldSettle
 from app.contracts.reports.verdict_words import VerdictWord
 from app.contracts.resources.manifests import SplitName
+from app.contracts.specs.jobs import QuantizedFormat
 
 Metrics = Annotated[
     dict[str, float | None],
@@ -94,6 +96,31 @@ class Fidelity(Answer):
         default=None, description="Root mean squared difference in the target's unit; null for classes and labels."
     )
     rows: int = Field(default=0, description="Number of rows compared: those that a teacher has outputs for.")
+
+
+class QuantizedParty(Party):
+    """A quantized file of the student: cost, metrics, and what it loses."""
+
+    format: QuantizedFormat = Field(description="Format of the file, as in `exports`.")
+    method: QuantizationMethod = Field(
+        description="`dynamic`: weights in int8, inputs of layers by the range of each batch. `static`: inputs by "
+        "ranges of the training rows. `aware`: the rounding that the student was trained with. `half`: float16."
+    )
+    ratio: float = Field(description="Size of the file relative to the ONNX file in float32.")
+    fidelity: dict[str, Fidelity] = Field(
+        default_factory=dict, description="How closely it follows the student in float32 on the test rows, by task."
+    )
+    simulated: dict[str, Fidelity] = Field(
+        default_factory=dict,
+        description="How closely it follows the network with the rounding that it was trained with, on the test rows "
+        "by task; empty for other methods than `aware`.",
+    )
+    verdict: dict[str, QuantizedVerdict] = Field(
+        default_factory=dict, description="What it loses against the student in float32, by task."
+    )
+    candidates: tuple[QuantizedCandidate, ...] = Field(
+        default=(), description="Everything that was tried, and measured on the validation split."
+    )
 
 
 class Verdict(Answer):
@@ -294,6 +321,10 @@ class Report(Answer):
     student: Party = Field(description="The trained student.")
     control: Party | None = Field(
         default=None, description="The same network trained without teachers; null where none was requested."
+    )
+    quantized: dict[str, QuantizedParty] = Field(
+        default_factory=dict,
+        description="Quantized files of the student, each measured as it is exported: `student_int8`, `student_fp16`.",
     )
     fidelity: dict[str, Fidelity] = Field(
         default_factory=dict, description="How closely the student follows its teachers, by task."

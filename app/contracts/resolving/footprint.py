@@ -34,7 +34,7 @@ def disk_bytes(spec: AnyJob) -> int:
     learners = [_bytes_of(architecture) for architecture in _learners(spec)]
     student = learners[0]
     kept = student * 2 * (_repeats(spec) - 1)  # student and control of a further seed
-    return sum(learners) * (states * _CHECKPOINTS + _OUTPUTS) + student * len(spec.exports) + kept
+    return sum(learners) * (states * _CHECKPOINTS + _OUTPUTS) + student * len(spec.formats) + kept
 
 
 def _learners(spec: AnyTrainingJob) -> Iterator[Architecture]:

@@ -21,6 +21,7 @@ from app.contracts.base import (
 from app.contracts.specs.architectures import Architecture, Student
 from app.contracts.specs.balancing import Balancing, FixedBalancing
 from app.contracts.specs.distillation import DistillationSpec
+from app.contracts.specs.quantization import QuantizationSpec
 from app.contracts.specs.relations import RelationSpec
 from app.contracts.specs.searches import TemperatureValue
 from app.contracts.specs.stores import StoreSpec
@@ -30,7 +31,9 @@ from app.contracts.specs.training import TrainingSpec
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-/]{0,63}$")]
 LabelValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-/: ]{0,128}$")]
 Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=32)]
-Export = Literal["onnx"]
+Export = Literal["onnx", "int8", "fp16"]
+QuantizedFormat = Literal["int8", "fp16"]
+QUANTIZED: tuple[QuantizedFormat, ...] = get_args(QuantizedFormat)
 
 
 class DatasetRef(Contract):
@@ -152,7 +155,14 @@ class _Job(_AnyKind):
         description="Formats besides safetensors. `onnx`: a graph that takes rows as they were uploaded and puts out "
         "`<task>.logits` and `<task>.probabilities`, or `<task>.value` and `<task>.vector` in their own units. Its "
         "answers for the test rows are compared with the student's predictions before the job succeeds; a file that "
-        "differs is left out, with the warning `export_failed`.",
+        "differs is left out, with the warning `export_failed`. `int8` and `fp16`: the same graph with weights and "
+        "arithmetic of 8 or 16 bits; the report has each as a party of its own.",
+    )
+    quantization: QuantizationSpec | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="Train for the rounding of the `int8` file; none when left out, and an int8 file is then quantized "
+        "after training.",
     )
 
     @model_validator(mode="after")
@@ -169,6 +179,12 @@ class _Job(_AnyKind):
             return self.datasets
         assert self.dataset is not None
         return (DatasetRef(dataset=self.dataset),)
+
+    @property
+    def formats(self) -> tuple[Export, ...]:
+        """The formats to export: those of `exports`, and int8 where training is for it."""
+        aware: tuple[Export, ...] = ("int8",) if self.quantization is not None else ()
+        return tuple(dict.fromkeys((*self.exports, *aware)))
 
     @property
     def threads(self) -> int | None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from app.contracts.base import Contract, Name, left_out, tuples
+from app.contracts.specs.quantization import QuantizationSpec
 from app.contracts.specs.searches import Rate, RateSearch
 from app.contracts.specs.supervision.label_losses import ClassWeights, LabelLoss
 from app.contracts.specs.supervision.metrics import DIRECTIONS, MetricName
@@ -263,11 +264,13 @@ class TrainingSettings(TrainingSpec):
     warmup: int
     clip_norm: float
     evaluate_every: int
+    quantization: QuantizationSpec | None = Field(default=None, exclude_if=left_out)
+    """That of the job."""
 
     @classmethod
-    def of(cls, training: TrainingSpec) -> "TrainingSettings":
+    def of(cls, training: TrainingSpec, quantization: QuantizationSpec | None = None) -> "TrainingSettings":
         """The settings of a resolved spec. Raises ValueError where one is still to be chosen."""
         missing = [name for name in cls.chosen_by_recipe if getattr(training, name) is None]
         if missing or (training.steps is None and training.epochs is None):
             raise ValueError(f"the spec is not resolved: {missing or ['steps']}")
-        return cls.model_construct(**dict(training))
+        return cls.model_construct(**dict(training), quantization=quantization)

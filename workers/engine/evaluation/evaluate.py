@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from app.contracts.reports.quantized import QuantizedVerdict
 from app.contracts.reports.report import Fidelity, Verdict
 from app.contracts.resources.manifests import OutputSpec, SplitName, ValueOutput, VectorOutput
 from workers.engine.data.dataset import TargetColumn
@@ -19,9 +20,22 @@ from workers.engine.evaluation.metrics.task_metrics import Metrics, party_metric
 from workers.engine.evaluation.parties import BLOCK, EvaluatedTask, Outputs
 from workers.engine.evaluation.predictions import PredictionsFiles
 from workers.engine.evaluation.verdict.judge import not_applicable
+from workers.engine.evaluation.verdict.quantized import verdict_of_quantized
 from workers.engine.evaluation.verdict.repeats import verdict_over_repeats
 from workers.engine.evaluation.warnings.constant import Comparison, compared
 from workers.engine.losses.target_scaling import predicted_numbers
+
+
+@dataclass(frozen=True)
+class QuantizedEvaluation:
+    """A quantized file of the student on the test split, by task: `fidelity` to the student in float32, `simulated` to
+    the network with the rounding that it was trained with.
+    """
+
+    tasks: dict[str, Metrics] = field(default_factory=dict)
+    fidelity: dict[str, Fidelity] = field(default_factory=dict)
+    simulated: dict[str, Fidelity] = field(default_factory=dict)
+    verdict: dict[str, QuantizedVerdict] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -32,6 +46,8 @@ class Evaluation:
     control: dict[str, Metrics] = field(default_factory=dict)
     baselines: dict[str, Metrics] = field(default_factory=dict)
     teachers: dict[str, tuple[Metrics, ...]] = field(default_factory=dict)
+    quantized: dict[str, QuantizedEvaluation] = field(default_factory=dict)
+    """What each quantized file of the student does, by party."""
     fidelity: dict[str, Fidelity] = field(default_factory=dict)
     verdict: dict[str, Verdict] = field(default_factory=dict)
     not_measured: dict[str, str] = field(default_factory=dict)
@@ -51,10 +67,14 @@ class Networks:
     student: int = 0
     control: int = 0
     baselines: Sequence[Outputs] = ()
+    quantized: Mapping[str, Outputs] = field(default_factory=dict)
+    """The exported student's quantized files, by party."""
+    simulated: Outputs | None = None
+    """The exported student with the rounding that it was trained with; None where it was trained without."""
 
     @property
     def exported(self) -> "Networks":
-        """The exported student and control, and the baselines of the first seed."""
+        """The exported student and control, and the baselines of the first seed, without quantized files."""
         controls = [self.controls[self.control]] if self.controls else []
         return Networks([self.students[self.student]], controls, baselines=self.baselines[:1])
 
@@ -100,6 +120,8 @@ class _Block:
     """The indices of the exported student and control."""
     baselines: tuple[ByTask, ...]
     teachers: dict[str, tuple[Tensor, ...]]
+    quantized: dict[str, ByTask]
+    simulated: ByTask | None
 
     @property
     def student(self) -> ByTask:
@@ -129,6 +151,8 @@ def _blocks(
             exported=(networks.student, networks.control),
             baselines=tuple(dict(baselines(part)) for baselines in networks.baselines),
             teachers={task.name: tuple(by.outputs(part) for by in task.teachers) for task in tasks},
+            quantized={party: dict(outputs(part)) for party, outputs in networks.quantized.items()},
+            simulated=dict(networks.simulated(part)) if networks.simulated is not None else None,
         )
 
 
@@ -144,6 +168,10 @@ def _concatenate(blocks: list[_Block]) -> _Block:
             name: tuple(torch.cat(parts) for parts in zip(*(block.teachers[name] for block in blocks), strict=True))
             for name in first.teachers
         },
+        quantized={party: _joined([block.quantized[party] for block in blocks]) for party in first.quantized},
+        simulated=_joined([block.simulated for block in blocks if block.simulated is not None])
+        if first.simulated is not None
+        else None,
     )
 
 
@@ -180,6 +208,7 @@ def _predictions(tasks: Sequence[EvaluatedTask], block: _Block, *, each_teacher:
             parties["control"] = _predicted(block.control[task.name], task.spec)
         if task.name in block.baseline:
             parties["baseline"] = _predicted(block.baseline[task.name], task.spec)
+        parties |= {name: _predicted(each[task.name], task.spec) for name, each in block.quantized.items()}
         groups = {"students": block.students, "controls": block.controls, "baselines": block.baselines}
         for name, networks in groups.items():
             if len(networks) > 1 and task.name in networks[0]:
@@ -205,6 +234,8 @@ def _measure(tasks: Sequence[EvaluatedTask], test: _Block | None) -> Evaluation:
         if test is not None and task.teachers:
             student = PartyOutputs(test.student[task.name], task.spec)
             evaluation.fidelity[task.name] = fidelity(_mean_teacher(task, test), student)
+    if test is not None:
+        evaluation.quantized.update({name: _quantized(tasks, test, each) for name, each in test.quantized.items()})
     has_control = test is not None and test.control is not None
     if has_control or any(task.teachers for task in tasks):
         evaluation.verdict.update({task.name: _verdict(task, test, evaluation) for task in tasks})
@@ -222,6 +253,19 @@ def _measure_quality(task: EvaluatedTask, test: _Block, evaluation: Evaluation) 
         evaluation.baselines[name] = task_metrics(test.baseline[name], task.spec, target, test.rows)
     teachers = _teacher_outputs(task, test)
     evaluation.teachers[name] = tuple(party_metrics(each, target, test.rows) for each in teachers)
+
+
+def _quantized(tasks: Sequence[EvaluatedTask], test: _Block, outputs: ByTask) -> QuantizedEvaluation:
+    found = QuantizedEvaluation()
+    for task in tasks:
+        name, ours = task.name, PartyOutputs(outputs[task.name], task.spec)
+        found.fidelity[name] = fidelity(PartyOutputs(test.student[name], task.spec), ours)
+        if test.simulated is not None:
+            found.simulated[name] = fidelity(PartyOutputs(test.simulated[name], task.spec), ours)
+        found.verdict[name] = verdict_of_quantized(ours.values, test.student[name], task.spec, task.target, test.rows)
+        if task.target is not None and reason_unmeasured(name, "test", task.target, test.rows) is None:
+            found.tasks[name] = task_metrics(ours.values, task.spec, task.target, test.rows)
+    return found
 
 
 def _constants(task: EvaluatedTask, test: _Block, target: TargetColumn, train: Tensor) -> dict[str, Comparison]:

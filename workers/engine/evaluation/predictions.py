@@ -8,6 +8,8 @@ their differences. Where a task has several teachers, the test file has each as 
 the order of the spec; their mean is log-probabilities of classes and probabilities of labels. What the raw scores of a
 teacher are is `output` of its entry in the report; those of other parties are logits.
 
+The test file has the student's quantized files as `<task>/student_int8` and `<task>/student_fp16`.
+
 All figures of a report on test rows, except those of corrupted rows, follow from the test file to the rounding of
 float64: `tests/engine/jobs/test_recomputed_figures.py` computes each of them from it.
 

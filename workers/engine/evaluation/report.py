@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from app.contracts.problems import Chosen
 from app.contracts.reports.baselines import BaselineReport
+from app.contracts.reports.quantized import QuantizationMethod, QuantizedCandidate
 from app.contracts.reports.relation import RelationReport
 from app.contracts.reports.report import (
     Compression,
@@ -14,6 +15,7 @@ from app.contracts.reports.report import (
     OnnxCheck,
     Party,
     PerClass,
+    QuantizedParty,
     ReliabilityBin,
     Report,
     Robustness,
@@ -21,8 +23,8 @@ from app.contracts.reports.report import (
 )
 from app.contracts.reports.search import SearchReport
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec
-from app.contracts.specs.jobs import AnyTrainingJob
-from workers.engine.evaluation.evaluate import Evaluation
+from app.contracts.specs.jobs import AnyTrainingJob, QuantizedFormat
+from workers.engine.evaluation.evaluate import Evaluation, QuantizedEvaluation
 from workers.engine.evaluation.parties import EvaluatedTask
 
 
@@ -60,6 +62,19 @@ class LearnerPart:
 
 
 @dataclass(frozen=True)
+class QuantizedPart:
+    """A quantized file of the student; `ratio` is its size relative to the ONNX file in float32."""
+
+    party: str
+    format: QuantizedFormat
+    method: QuantizationMethod
+    bytes: int
+    digest: str
+    ratio: float
+    candidates: tuple[QuantizedCandidate, ...]
+
+
+@dataclass(frozen=True)
 class ReportParts:
     """The parts of a report; field names as in `app.contracts.reports.report.Report`."""
 
@@ -73,6 +88,7 @@ class ReportParts:
     datasets: Sequence[DatasetUse] = ()
     targets: Sequence[TargetUse] = ()
     relation: RelationReport | None = None
+    quantized: Sequence[QuantizedPart] = ()
     baselines: BaselineReport | None = None
     seeds: Mapping[str, tuple[dict[str, float | None], ...]] = field(default_factory=dict)
     search: SearchReport | None = None
@@ -100,6 +116,7 @@ def build_report(parts: ReportParts) -> Report:
         teachers=_teachers(parts),
         student=_learner("student", parts.student, evaluation.student),
         control=_learner("control", parts.control, evaluation.control) if parts.control is not None else None,
+        quantized={part.party: _quantized(parts, part) for part in parts.quantized},
         fidelity=evaluation.fidelity,
         compression=compression([part.cost for part in parts.teachers], parts.student.cost),
         verdict=evaluation.verdict,
@@ -125,6 +142,28 @@ def build_report(parts: ReportParts) -> Report:
         digests=dict(parts.digests),
         seconds=dict(parts.seconds),
         spec=parts.spec.model_dump(mode="json"),
+    )
+
+
+def _quantized(parts: ReportParts, part: QuantizedPart) -> QuantizedParty:
+    measured, student = parts.evaluation.quantized.get(part.party, QuantizedEvaluation()), parts.student
+    return QuantizedParty(
+        name=part.party,
+        parameters=student.cost.parameters,
+        flops=student.cost.flops,
+        bytes=part.bytes,
+        tasks=measured.tasks,
+        seed=student.seed,
+        epoch=student.epoch,
+        steps=student.steps,
+        digest=part.digest,
+        format=part.format,
+        method=part.method,
+        ratio=part.ratio,
+        fidelity=measured.fidelity,
+        simulated=measured.simulated,
+        verdict=measured.verdict,
+        candidates=part.candidates,
     )
 
 

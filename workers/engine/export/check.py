@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -14,10 +13,8 @@ from app.contracts.reports.report import OnnxCheck, OnnxOutputCheck
 from app.contracts.resources.manifests import ClassOutput, OutputSpec
 from workers.engine.data.formats.common import Array
 from workers.engine.export.answers import answer_names, answers
+from workers.engine.export.graph_outputs import open_session
 from workers.engine.losses.target_scaling import scale_of, standardised
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 TOLERANCE = 1e-4
 _BLOCK = 1024
@@ -64,7 +61,7 @@ def check_onnx(
 
 
 def _run(path: Path, rows: Mapping[str, Array], names: list[str]) -> dict[str, Array]:
-    session = _session(path)
+    session = open_session(str(path))
     parts = [session.run(names, block) for block in _blocks(rows)]
     return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
 
@@ -110,15 +107,6 @@ def _mismatch(what: str) -> UserError:
         f"the ONNX file's answer {what}: leave `onnx` out of `exports` and use the safetensors file, or report this "
         "architecture and dataset",
     )
-
-
-def _session(path: Path) -> "onnxruntime.InferenceSession":
-    import onnxruntime  # starts a thread, which the fork server must not have
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def _opset(path: Path) -> int:

@@ -4,12 +4,13 @@ Torch traces `AnsweringNetwork`, from the rows of the dataset to the answers; `r
 size is open.
 """
 
+import ast
 import copy
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -20,11 +21,14 @@ from app.contracts.layouts.cut_files import METADATA_KEY
 from app.contracts.problems import UserError
 from workers.engine.export.raw_student import AnsweringNetwork, RawStudent
 from workers.engine.export.row_nodes import ML_DOMAIN, ML_OPSET, RowNodes, rows_name
+from workers.engine.models import Network
 from workers.engine.models.named import NamedModules
 
 OPSET = 18
 _LARGEST_BYTES = 2_000_000_000
 _TRACED_ROWS = 2
+_SCOPES = "pkg.torch.onnx.name_scopes"
+"""The property of a node in which the exporter lists the modules that it is in."""
 
 
 def export_onnx(student: RawStudent, path: Path, metadata: Mapping[str, object]) -> None:
@@ -34,6 +38,31 @@ def export_onnx(student: RawStudent, path: Path, metadata: Mapping[str, object])
     each answer. `metadata` becomes the model's property `stillhouse`. Raises UserError `export_too_large` above 2 GB,
     the limit of a protobuf file.
     """
+    path.write_bytes(of_raw_rows(trace(student).model, student, metadata))
+
+
+@dataclass(frozen=True)
+class RowsGraph:
+    """A graph from the dataset's rows to the answers: one input `rows_name(name)` for each of the student's, of the
+    type `form.rows`. `network`: the names of the nodes that the network is.
+    """
+
+    model: onnx.ModelProto
+    network: frozenset[str]
+
+    @property
+    def copy(self) -> onnx.ModelProto:
+        """The graph for a function that changes it."""
+        copied = onnx.ModelProto()
+        copied.CopyFrom(self.model)
+        return copied
+
+
+def trace(student: RawStudent, change: Callable[[Network], None] = lambda network: None) -> RowsGraph:
+    """The graph of a student; `change` is applied to the copy of its network that is traced.
+
+    Raises UserError `export_too_large`.
+    """
     size = sum(tensor.numel() * tensor.element_size() for tensor in student.network.state_dict().values())
     if size > _LARGEST_BYTES:
         raise UserError(
@@ -42,12 +71,29 @@ def export_onnx(student: RawStudent, path: Path, metadata: Mapping[str, object])
             "of `exports` and use the safetensors file",
         )
     student = replace(student, network=copy.deepcopy(student.network).cpu())
-    rows = {name: rows_name(public) for name, public in student.input_names.items()}
-    model = _traced(student, rows)
-    _take_raw_rows(model, student, rows)
+    change(student.network)
+    model = _traced(student, _rows_names(student))
+    network = frozenset(node.name for node in model.graph.node if _is_of_network(node))
     _remove_source_paths(model)
+    return RowsGraph(model, network)
+
+
+def of_raw_rows(model: onnx.ModelProto, student: RawStudent, metadata: Mapping[str, object]) -> bytes:
+    """A graph from the dataset's rows as a file that takes rows of the file. `model` is changed."""
+    _take_raw_rows(model, student, _rows_names(student))
     onnx.helper.set_model_props(model, {METADATA_KEY: canonical_json(dict(metadata))})
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    serialised: bytes = model.SerializeToString(deterministic=True)
+    return serialised
+
+
+def _rows_names(student: RawStudent) -> dict[str, str]:
+    return {name: rows_name(public) for name, public in student.input_names.items()}
+
+
+def _is_of_network(node: onnx.NodeProto) -> bool:
+    """Whether the exporter made a node of the module `network` of `AnsweringNetwork`."""
+    scopes = next((each.value for each in node.metadata_props if each.key == _SCOPES), "[]")
+    return "network" in ast.literal_eval(scopes)
 
 
 def _traced(student: RawStudent, rows: Mapping[str, str]) -> onnx.ModelProto:

@@ -19,6 +19,7 @@ from workers.engine.evaluation.verdict.by_seed import figures_by_seed
 from workers.engine.evaluation.verdict.negative_transfer import negative_transfer
 from workers.engine.evaluation.warnings.found import Ended, Learned, warnings_of
 from workers.engine.jobs.baselines.comparing import compare, outputs_of_baselines
+from workers.engine.jobs.exports.quantized_students import QuantizedStudents
 from workers.engine.jobs.job import Job
 from workers.engine.jobs.test_analysis import TestAnalysis, analyse_test_rows, not_corruptible
 from workers.engine.jobs.trained import Trained
@@ -48,10 +49,12 @@ class Evaluated:
     """The cost of the student, and of its control, which has the same architecture."""
 
 
-def evaluate_trained(trained: Trained) -> Evaluated:
-    """Evaluate teachers, student, control and baselines, and write the predictions files. Raises Stopped."""
+def evaluate_trained(trained: Trained, quantized: QuantizedStudents) -> Evaluated:
+    """Evaluate teachers, student, its quantized files, control and baselines, and write the predictions files. Raises
+    Stopped.
+    """
     tasks = [each.evaluated for each in trained.tasks]
-    evaluation, predictions = _evaluation(trained, tasks)
+    evaluation, predictions = _evaluation(trained, tasks, quantized)
     baselines = compare(trained, tasks, evaluation)
     for warning in negative_transfer(baselines, trained.measured):
         trained.job.emit(warning)
@@ -93,7 +96,9 @@ def outputs_folder(job: Job) -> Path:
     return folder
 
 
-def _evaluation(trained: Trained, tasks: list[EvaluatedTask]) -> tuple[Evaluation, tuple[SplitName, ...]]:
+def _evaluation(
+    trained: Trained, tasks: list[EvaluatedTask], quantized: QuantizedStudents
+) -> tuple[Evaluation, tuple[SplitName, ...]]:
     """(evaluation, splits with predictions)."""
     dataset = trained.data.dataset
     networks = Networks(
@@ -102,6 +107,8 @@ def _evaluation(trained: Trained, tasks: list[EvaluatedTask]) -> tuple[Evaluatio
         trained.exported,
         trained.exported_control,
         outputs_of_baselines(trained),
+        {each.party: each.outputs for each in quantized.students},
+        quantized.simulated,
     )
     firsts = [source.first for source in dataset.sources] if len(dataset.sources) > 1 else ()
     with PredictionsFiles(outputs_folder(trained.job), firsts) as predictions:

@@ -59,6 +59,7 @@ def _parts(trained: Trained, evaluated: Evaluated, exported: Exported) -> Report
         datasets=trained.dataset_uses(),
         targets=trained.targets,
         relation=_relation(trained),
+        quantized=exported.quantized,
         baselines=evaluated.baselines,
         seeds=evaluated.seeds,
         search=trained.search,

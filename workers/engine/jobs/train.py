@@ -5,6 +5,7 @@ from workers.engine.balancing import check_available
 from workers.engine.common.determinism import make_deterministic
 from workers.engine.data.joining import read_datasets
 from workers.engine.jobs.evaluate import evaluate_trained
+from workers.engine.jobs.exports.quantized_students import quantize_student
 from workers.engine.jobs.exports.trained_models import export_trained
 from workers.engine.jobs.job import Job
 from workers.engine.jobs.load import JobData, store_of
@@ -33,10 +34,11 @@ def train(job: Job) -> TrainingOutcome:
         trained = runs.run()
 
         job.enter("evaluating")
-        evaluated = evaluate_trained(trained)
+        quantized = quantize_student(trained)
+        evaluated = evaluate_trained(trained, quantized)
 
         job.enter("exporting")
-        exported = export_trained(trained, evaluated)
+        exported = export_trained(trained, evaluated, quantized)
 
         job.end_phase()
         return write_report(trained, evaluated, exported)

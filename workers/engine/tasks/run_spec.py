@@ -92,7 +92,7 @@ class RunSpec:
     @cached_property
     def training(self) -> TrainingSettings:
         """Batches, steps, optimizer, selection. Raises ValueError where the spec is not resolved."""
-        return TrainingSettings.of(self.spec.training)
+        return TrainingSettings.of(self.spec.training, self.spec.quantization)
 
     def with_training(self, **changes: Any) -> "RunSpec":
         """A copy with other training settings. Changes are not validated: they come from the engine."""

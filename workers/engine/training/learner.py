@@ -18,6 +18,7 @@ from workers.engine.data.inputs import Inputs
 from workers.engine.evaluation.warnings.history import Point, label_losses, points_document, points_of
 from workers.engine.models import Network
 from workers.engine.models.taps import Taps
+from workers.engine.quantization.fake import FakeQuantization
 from workers.engine.tasks.task import Task
 from workers.engine.training.accumulation import accumulate_relational, losses_of_batch
 from workers.engine.training.affinity import Observer
@@ -90,6 +91,9 @@ class Learner:
         self.name = name
         self.group = group
         self.network = network.to(device)
+        wanted = training.quantization
+        self.quantization = FakeQuantization(self.network, wanted.begin) if wanted is not None else None
+        """The rounding of its layers; None where it trains in float32 alone."""
         self.tasks = tuple(tasks)
         self.balancer = balancer
         self.best = BestSoFar()
@@ -143,6 +147,8 @@ class Learner:
         self._counts, self._parts = counts, {}
         self._term_means = []
         self._progress = step / max(1, self._all_steps - 1)
+        if self.quantization is not None:
+            self.quantization.enter(self._progress)
         for task, phase in self.frozen_heads.items():
             self.network.head(task).requires_grad_(phase.over(self._progress))
         self._present = tuple(
@@ -245,7 +251,7 @@ class Learner:
         if self.plateau is not None:
             series = f"{self.prefix}train/learning_rate"
             points.append(MetricPoint(series=series, step=step, epoch=epoch, value=self._rate(step - 1)))
-        if score is not None:
+        if score is not None and (self.quantization is None or self.quantization.active):
             self.record_score(score, epoch, result.loss)
             if self.plateau is not None:
                 self.plateau.record(score)
@@ -271,6 +277,12 @@ class Learner:
             self.network.load_state_dict(self.best.weights)
             return self.best.epoch
         return last_epoch
+
+    def take_input_ranges(self) -> dict[str, Tensor]:
+        """Make the network an ordinary one; returns the ranges of its layers' inputs, none where it was not quantized.
+        Called after `finish`.
+        """
+        return self.quantization.remove() if self.quantization is not None else {}
 
     # Checkpoints.
 

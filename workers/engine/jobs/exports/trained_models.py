@@ -98,25 +98,13 @@ class _Exporter:
         architecture = trained.student.network.architecture
         try:
             training = training_part(str(self._metadata(architecture, steps, control=False)["card"]))
-            check = write_graph(path, self._raw_student(trained.student.network), trained.data, training)
+            check = write_graph(path, raw_student(trained), trained.data, training)
         except UserError as error:
             path.unlink(missing_ok=True)
             self._refused = f"the student has no ONNX file ({error.code}): {error.message}"
             trained.job.emit(WarningEvent(code="export_failed", message=self._refused))
             return [], {}
         return [output_file("onnx", path)], {"onnx": check}
-
-    def _raw_student(self, network: Network) -> RawStudent:
-        architecture = network.architecture
-        outputs = {each.student.name: each.student.spec for each in self._trained.tasks}
-        inputs, shapes = self._inputs(architecture), self._input_shapes(architecture)
-        return RawStudent.of(network, inputs, shapes, outputs, self._forms())
-
-    def _forms(self) -> dict[str, RawInput]:
-        """How the inputs that the student reads stand in the files of the job."""
-        data = self._trained.data
-        uploaded = data.dataset.uploaded
-        return {name: uploaded.inputs[name].form for name in data.names} if uploaded is not None else {}
 
     def _metadata(self, architecture: Architecture, steps: int, *, control: bool) -> dict[str, object]:
         trained, evaluation = self._trained, self._evaluation
@@ -132,31 +120,15 @@ class _Exporter:
             not_measured=evaluation.not_measured,
         )
         outputs = {each.student.name: each.student.spec for each in trained.tasks}
-        return model_metadata(architecture, self._inputs(architecture), outputs, provenance)
-
-    def _inputs(self, architecture: Architecture) -> dict[str, InputTransform]:
-        """The dataset's transforms; that of a single input is for rows in the network's input shape."""
-        data = self._trained.data
-        transforms, shapes = data.dataset.transforms, data.layout.shapes
-        if len(shapes) > 1:
-            return {name: transforms[name] for name in shapes}
-        ((name, rows),) = shapes.items()
-        return {name: transform_for(transforms[name], rows, architecture.input_shape or rows)}
+        return model_metadata(architecture, inputs_of(self._trained, architecture), outputs, provenance)
 
     def _input_specs(self, architecture: Architecture) -> dict[str, ModelInputSpec]:
         """As in a manifest: several inputs say their shapes."""
         shapes = self._trained.data.layout.shapes
         return {
             name: ModelInputSpec(**dict(transform), shape=shapes[name] if len(shapes) > 1 else None)
-            for name, transform in self._inputs(architecture).items()
+            for name, transform in inputs_of(self._trained, architecture).items()
         }
-
-    def _input_shapes(self, architecture: Architecture) -> dict[str, tuple[int, ...]]:
-        """The shape of each input; that of a single one is the network's."""
-        shapes = dict(self._trained.data.layout.shapes)
-        if len(shapes) == 1 and architecture.input_shape is not None:
-            return dict.fromkeys(shapes, architecture.input_shape)
-        return shapes
 
     @property
     def student_facts(self) -> ModelFacts:
@@ -170,9 +142,9 @@ class _Exporter:
         return ModelFacts(
             architecture=architecture,
             input_shape=architecture.input_shape,
-            inputs=self._inputs(architecture),
-            input_shapes={**self._input_shapes(architecture)},
-            raw_inputs=self._forms(),
+            inputs=inputs_of(self._trained, architecture),
+            input_shapes={**input_shapes_of(self._trained, architecture)},
+            raw_inputs=forms_of(self._trained),
             outputs={
                 each.student.name: OutputFacts(spec=each.student.spec, size=sizes[each.student.name])
                 for each in self._trained.tasks
@@ -183,8 +155,8 @@ class _Exporter:
         )
 
     def _examples(self, network: Network) -> Examples:
-        layout = InputLayout(self._input_shapes(network.architecture))
-        return network_examples(RawModel(layout, self._inputs(network.architecture), partial(network_outputs, network)))
+        layout = InputLayout(input_shapes_of(self._trained, network.architecture))
+        return network_examples(RawModel(layout, inputs_of(self._trained, network.architecture), partial(network_outputs, network)))
 
     def peer(self, index: int, model: TrainedModel) -> PeerModel:
         """A peer as the outcome names it."""

@@ -1,7 +1,7 @@
 """Results of runs, stored for later attempts of the job."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -24,6 +24,8 @@ from workers.engine.training.batches import BatchSchedule
 FORMAT = 2
 """Version of `result.json`; runs with a result of another version are trained again."""
 _OF_MODEL = ("epoch", "steps", "score", "loss", "cached")
+_RANGES = "input ranges/"
+"""Prefix of the names of ranges beside those of weights, which have no spaces."""
 _FACTS = ("bit_exact", "seconds", "precision", "measured", "environment")
 
 
@@ -39,6 +41,8 @@ class TrainedModel:
     cached: bool = False
     history: History = field(default_factory=History)
     """Its evaluations in training."""
+    input_ranges: Mapping[str, Tensor] = field(default_factory=dict)
+    """The ranges [2] of its layers' inputs by layer, with which it was trained; empty where it was not quantized."""
 
 
 def best_by_validation(models: Sequence[TrainedModel]) -> int:
@@ -106,6 +110,7 @@ class FinishedRuns:
         with temporary_folder(self._folder / f"{TEMPORARY_PREFIX}{name}") as temporary:
             for learner, model in result.models.items():
                 weights = {key: value.detach().cpu() for key, value in model.network.state_dict().items()}
+                weights |= {f"{_RANGES}{name}": limits for name, limits in model.input_ranges.items()}
                 save_tensors(weights, temporary / f"{learner}.safetensors")
             (temporary / "result.json").write_text(json.dumps(document, sort_keys=True, allow_nan=False))
             commit_folder(temporary, self._folder / name, {})
@@ -113,6 +118,8 @@ class FinishedRuns:
 
 def _restored(architecture: Architecture, weights: dict[str, Tensor], facts: dict[str, Any]) -> TrainedModel:
     network = build(architecture)
-    network.load_state_dict(weights)
+    ranges = {name: value for name, value in weights.items() if name.startswith(_RANGES)}
+    network.load_state_dict({name: value for name, value in weights.items() if name not in ranges})
     known: dict[str, Any] = {name: facts[name] for name in _OF_MODEL if name in facts}
-    return TrainedModel(network, **known, history=History.of(facts.get("history")))
+    ranges = {name.removeprefix(_RANGES): limits for name, limits in ranges.items()}
+    return TrainedModel(network, **known, history=History.of(facts.get("history")), input_ranges=ranges)

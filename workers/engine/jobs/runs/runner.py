@@ -340,7 +340,8 @@ def _trained_model(learner: Learner, loop: Loop) -> TrainedModel:
     history = History(tuple(learner.evaluations), _training_losses(learner, loop))
     epoch = learner.finish(-(-learner.steps // loop.schedule.batches))
     loss = learner.best.loss if isfinite(learner.best.loss) else None
-    return TrainedModel(learner.network, epoch, learner.steps, learner.best.score, loss, history=history)
+    facts = learner.steps, learner.best.score, loss
+    return TrainedModel(learner.network, epoch, *facts, history=history, input_ranges=learner.take_input_ranges())
 
 
 def _training_losses(learner: Learner, loop: Loop) -> dict[str, float]:

@@ -39,7 +39,7 @@ def can_train_seeds_together(task: Task, network: Network, trainings: Sequence[T
 
 def _is_plain(training: TrainingSettings) -> bool:
     """The schedule `plateau` gives each member a learning rate of its own, and one optimizer has one; early stopping
-    would end members at different steps.
+    would end members at different steps; quantization replaces the forward pass of layers.
     """
     return (
         training.micro_batch_size is None
@@ -47,6 +47,7 @@ def _is_plain(training: TrainingSettings) -> bool:
         and not isinstance(training.schedule, PlateauSchedule)
         and training.augmentations is None
         and training.precision == "float32"
+        and training.quantization is None
     )
 
 

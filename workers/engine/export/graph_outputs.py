@@ -1,0 +1,73 @@
+"""The outputs of a graph for rows of a dataset, in the units of the network: a file as a party of an evaluation."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import onnx
+import torch
+from torch import Tensor
+
+from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec
+from workers.engine.data.formats.common import Array
+from workers.engine.data.rows.joined import InputLayout
+from workers.engine.export.answers import answer_names
+from workers.engine.export.raw_student import RawStudent
+from workers.engine.export.row_nodes import rows_name
+from workers.engine.losses.target_scaling import standardised
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+BLOCK = 256
+"""Rows at once."""
+Feeds = Callable[[Tensor], dict[str, Array]]
+"""Rows of a dataset (int64 [n]) -> what a graph takes for them, by its names."""
+
+
+def feeds_of(student: RawStudent, raw: Tensor, layout: InputLayout) -> Feeds:
+    """What a `RowsGraph` of the student takes, of rows of `raw` ([N, …], as the student reads them)."""
+
+    def feeds(rows: Tensor) -> dict[str, Array]:
+        chosen = raw[rows]
+        return {
+            rows_name(public): layout.part(chosen, name)
+            .reshape(len(rows), *student.row_shape(name))
+            .to(getattr(torch, student.forms[name].rows))
+            .numpy()
+            for name, public in student.input_names.items()
+        }
+
+    return feeds
+
+
+class GraphOutputs:
+    """Dataset rows (int64 [n]) -> outputs by task ([n, size], float32, CPU)."""
+
+    def __init__(self, model: onnx.ModelProto, specs: Mapping[str, OutputSpec], feeds: Feeds) -> None:
+        self._specs = specs
+        self._feeds = feeds
+        self._session = open_session(model.SerializeToString())
+        self._names = {task: answer_names(task, spec)[0] for task, spec in specs.items()}
+
+    def __call__(self, rows: Tensor) -> dict[str, Tensor]:
+        blocks = [self._session.run(list(self._names.values()), self._feeds(part)) for part in torch.split(rows, BLOCK)]
+        answers = [torch.cat([torch.from_numpy(block[i]) for block in blocks]) for i in range(len(self._names))]
+        return {
+            task: _in_network_units(answer, self._specs[task])
+            for task, answer in zip(self._names, answers, strict=True)
+        }
+
+
+def _in_network_units(answer: Tensor, spec: OutputSpec) -> Tensor:
+    """Answers are logits of classes and labels, and numbers in the units of the labels."""
+    return answer if isinstance(spec, ClassOutput | MultilabelOutput) else standardised(answer, spec)
+
+
+def open_session(source: str | bytes) -> "onnxruntime.InferenceSession":
+    """A session of a graph, by its path or its bytes, on the CPU with as many threads as torch has."""
+    import onnxruntime  # starts a thread, which the fork server must not have
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

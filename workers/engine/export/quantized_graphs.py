@@ -1,0 +1,62 @@
+"""The graphs that a student in float32 becomes in 8 or 16 bits, in every way that makes sense for it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import onnx
+from torch import Tensor
+
+from app.contracts.problems import UserError
+from app.contracts.reports.quantized import QuantizationMethod
+from app.contracts.specs.jobs import QuantizedFormat
+from workers.engine.data.formats.common import Array
+from workers.engine.export.onnx import RowsGraph, trace
+from workers.engine.export.raw_student import RawStudent
+from workers.engine.quantization.compact import compact
+from workers.engine.quantization.folding import fold_integers
+from workers.engine.quantization.half import to_half
+from workers.engine.quantization.post_training import quantize_dynamically, quantize_statically
+from workers.engine.quantization.qdq import quantize_layers
+from workers.engine.quantization.weighted_nodes import CONVOLUTION, weighted_nodes
+
+Graphs = dict[QuantizationMethod, onnx.ModelProto]
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """What a student is quantized from: its graph in float32, calibration rows as the graph takes them, in batches, and
+    the ranges [2] of its layers' inputs where it was trained with quantization.
+    """
+
+    student: RawStudent
+    graph: RowsGraph
+    batches: Iterable[Mapping[str, Array]]
+    input_ranges: Mapping[str, Tensor]
+
+    def graphs(self, wanted: QuantizedFormat) -> Graphs:
+        """The graphs of a format, compact. Raises UserError `nothing_to_quantize`."""
+        if not weighted_nodes(self.graph.model):
+            raise UserError(
+                "nothing_to_quantize",
+                f"an {wanted} file is smaller by the weights of linear and convolution layers, and this network has "
+                "none: leave it out",
+            )
+        found = self._half() if wanted == "fp16" else self._integers()
+        for model in found.values():
+            compact(model)
+        return found
+
+    def _half(self) -> Graphs:
+        return {"half": to_half(self.graph.copy, self.graph.network)}
+
+    def _integers(self) -> Graphs:
+        """A network that was trained for one arithmetic has no other. Convolutions are not quantized dynamically."""
+        if self.input_ranges:
+            model = trace(self.student, partial(quantize_layers, ranges=self.input_ranges)).model
+            fold_integers(model)
+            return {"aware": model}
+        found: Graphs = {"static": quantize_statically(self.graph.copy, self.batches)}
+        if not weighted_nodes(self.graph.model, CONVOLUTION):
+            found["dynamic"] = quantize_dynamically(self.graph.copy)
+        return found

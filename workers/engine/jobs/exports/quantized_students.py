@@ -1,0 +1,185 @@
+"""The student of a job in 8 or 16 bits: of several ways the one that is best on the validation split."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import inf, isfinite
+
+import onnx
+import torch
+from torch import Tensor
+
+from app.contracts.problems import UserError
+from app.contracts.reports.quantized import QuantizationMethod, QuantizedCandidate
+from app.contracts.specs.jobs import QUANTIZED, QuantizedFormat
+from app.contracts.wire.events import WarningEvent
+from workers.engine.evaluation.metrics.task_metrics import score, task_metrics
+from workers.engine.evaluation.parties import EvaluatedTask, Outputs, network_outputs
+from workers.engine.export.graph_outputs import BLOCK, Feeds, GraphOutputs, feeds_of
+from workers.engine.export.onnx import of_raw_rows, trace
+from workers.engine.export.quantized_graphs import Quantization
+from workers.engine.export.raw_student import RawStudent
+from workers.engine.jobs.exports.raw_students import raw_student
+from workers.engine.jobs.trained import Trained
+from workers.engine.quantization.fake import simulated
+
+CALIBRATION_ROWS = 1024
+"""Training rows by which the ranges of inputs are measured, at most."""
+_COMPARED_ROWS = 4096
+"""Rows of the validation split on which the candidates are compared, at most."""
+
+
+@dataclass(frozen=True)
+class QuantizedStudent:
+    """A quantized file of a student before it is written: a graph from the dataset's rows to the answers."""
+
+    format: QuantizedFormat
+    method: QuantizationMethod
+    model: onnx.ModelProto
+    outputs: Outputs
+    float_bytes: int
+    """Size of the ONNX file in float32."""
+    candidates: tuple[QuantizedCandidate, ...]
+
+    @property
+    def party(self) -> str:
+        """Its name in the report and in predictions files."""
+        return f"student_{self.format}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How candidates are compared: by their score on rows with labels, then by their deviation from the student."""
+
+    tasks: Sequence[EvaluatedTask]
+    rows: Tensor
+    student: Outputs
+
+    def of(self, method: QuantizationMethod, outputs: Outputs, size: int) -> QuantizedCandidate:
+        """A candidate, measured."""
+        found, theirs = outputs(self.rows), self.student(self.rows)
+        differences = [(found[task.name] - theirs[task.name]).double().square().mean() for task in self.tasks]
+        deviation = float(torch.stack(differences).mean())
+        scores = [each for task in self.tasks if (each := self._score(task, found[task.name])) is not None]
+        mean = sum(scores) / len(scores) if scores else None
+        return QuantizedCandidate(
+            method=method,
+            score=mean if mean is not None and isfinite(mean) else None,
+            deviation=deviation if isfinite(deviation) else None,
+            bytes=size,
+        )
+
+    def _score(self, task: EvaluatedTask, outputs: Tensor) -> float | None:
+        if task.target is None or not bool(task.target.labelled[self.rows].any()):
+            return None
+        return score(task_metrics(outputs, task.spec, task.target, self.rows, ranking=False), task.spec.kind)
+
+
+def best(candidates: Sequence[QuantizedCandidate]) -> QuantizedCandidate:
+    """The candidate of the highest score, of equal ones that of the lowest deviation."""
+
+    def rank(each: QuantizedCandidate) -> tuple[float, float]:
+        return (-inf if each.score is None else each.score, -inf if each.deviation is None else -each.deviation)
+
+    return max(candidates, key=rank)
+
+
+def quantize(
+    wanted: Sequence[QuantizedFormat],
+    quantization: Quantization,
+    feeds: Feeds,
+    comparison: Comparison,
+    refuse: Callable[[QuantizedFormat, UserError], None],
+) -> list[QuantizedStudent]:
+    """The quantized files of these formats. `refuse` is called for a format that makes no sense for the student: with
+    `nothing_to_quantize`, or `not_smaller` where its file is not smaller than the one in float32.
+    """
+    student = quantization.student
+    float_bytes = len(of_raw_rows(quantization.graph.copy, student, {}))
+    found = []
+    for each in wanted:
+        try:
+            found.append(_quantized(each, quantization, feeds, comparison, float_bytes))
+        except UserError as error:
+            refuse(each, error)
+    return found
+
+
+def _quantized(
+    wanted: QuantizedFormat, quantization: Quantization, feeds: Feeds, comparison: Comparison, float_bytes: int
+) -> QuantizedStudent:
+    student, graphs = quantization.student, quantization.graphs(wanted)
+    outputs = {method: GraphOutputs(model, student.outputs, feeds) for method, model in graphs.items()}
+    candidates = [
+        comparison.of(method, outputs[method], _size(model, student)) for method, model in graphs.items()
+    ]
+    chosen = best(candidates)
+    if chosen.bytes >= float_bytes:
+        raise UserError(
+            "not_smaller",
+            f"the {wanted} file would have {chosen.bytes:,} bytes and the one in float32 {float_bytes:,}: "
+            "the network is too small to gain by it; leave it out",
+        )
+    method = chosen.method
+    return QuantizedStudent(wanted, method, graphs[method], outputs[method], float_bytes, tuple(candidates))
+
+
+def _size(model: onnx.ModelProto, student: RawStudent) -> int:
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    return len(of_raw_rows(copied, student, {}))
+
+
+@dataclass(frozen=True)
+class QuantizedStudents:
+    """The quantized files of a job, and the student with the rounding that it was trained with, if it was."""
+
+    students: tuple[QuantizedStudent, ...] = ()
+    simulated: Outputs | None = None
+
+
+def quantize_student(trained: Trained) -> QuantizedStudents:
+    """The quantized files that a spec asks for. One that makes no sense is left out, with the warning
+    `not_quantized`.
+    """
+    job, data = trained.job, trained.data
+    wanted = [each for each in QUANTIZED if each in job.spec.formats]
+    if not wanted:
+        return QuantizedStudents()
+    student = raw_student(trained)
+    feeds = feeds_of(student, data.raw, data.layout)
+    calibration = _spread(data.split("train"), CALIBRATION_ROWS)
+    validation = _spread(data.split("validation"), _COMPARED_ROWS)
+    comparison = Comparison(
+        [each.evaluated for each in trained.tasks],
+        validation if len(validation) else calibration,
+        trained.outputs_of(trained.student),
+    )
+    batches = [feeds(part) for part in torch.split(calibration, BLOCK)]
+
+    def refuse(each: QuantizedFormat, error: UserError) -> None:
+        message = f"the student has no {each} file ({error.code}): {error.message}"
+        job.emit(WarningEvent(code="not_quantized", message=message))
+
+    ranges = trained.student.input_ranges
+    try:
+        quantization = Quantization(student, trace(student), batches, ranges)
+    except UserError as error:
+        for each in wanted:
+            refuse(each, error)
+        return QuantizedStudents()
+    return QuantizedStudents(tuple(quantize(wanted, quantization, feeds, comparison, refuse)), _simulated(trained))
+
+
+def _simulated(trained: Trained) -> Outputs | None:
+    ranges = trained.student.input_ranges
+    if not ranges:
+        return None
+    network = copy.deepcopy(trained.student.network).cpu()
+    simulated(network, ranges)
+    return network_outputs(network, trained.data.raw, trained.data.transform, torch.device("cpu"))
+
+
+def _spread(rows: Tensor, most: int) -> Tensor:
+    """At most so many of the rows, evenly spaced."""
+    return rows if len(rows) <= most else rows[torch.arange(most) * len(rows) // most]

@@ -1,0 +1,76 @@
+"""A graph in fewer bytes, with the same arithmetic: short names for inner values, equal constants once, no attributes
+that say the default, and no notes.
+
+In a quantized graph every weight has a scale, a zero point and a name for each: of a small network they are as large
+as the weights.
+"""
+
+from collections.abc import Mapping
+
+import onnx
+from onnx import numpy_helper
+
+
+def compact(model: onnx.ModelProto) -> None:
+    """Make the graph smaller, in place. The names of its inputs and outputs stay."""
+    graph = model.graph
+    del graph.value_info[:]
+    names = _merged(graph)
+    versions = {each.domain: each.version for each in model.opset_import}
+    for node in graph.node:
+        node.name = ""
+        node.input[:] = [names.get(value, value) for value in node.input]
+        _drop_defaults(node, versions)
+    _rename(graph)
+
+
+def _drop_defaults(node: onnx.NodeProto, versions: Mapping[str, int]) -> None:
+    """Remove the attributes that have the default of their operator."""
+    if not onnx.defs.has(node.op_type, node.domain):
+        return  # an operator of ONNX Runtime
+    known = onnx.defs.get_schema(node.op_type, versions[node.domain], node.domain).attributes
+    kept = [
+        each
+        for each in node.attribute
+        if each.name not in known or known[each.name].default_value.SerializeToString() != each.SerializeToString()
+    ]
+    del node.attribute[:]
+    node.attribute.extend(kept)
+
+
+def _merged(graph: onnx.GraphProto) -> dict[str, str]:
+    """Keep one of equal constants; returns the name of the kept one by that of each other."""
+    first: dict[tuple[object, ...], str] = {}
+    names, kept = {}, []
+    for each in graph.initializer:
+        key = (each.data_type, tuple(each.dims), numpy_helper.to_array(each).tobytes())
+        if key in first:
+            names[each.name] = first[key]
+        else:
+            first[key] = each.name
+            kept.append(each)
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    return names
+
+
+def _rename(graph: onnx.GraphProto) -> None:
+    public = {each.name for each in (*graph.input, *graph.output)}
+    inner = [each.name for each in graph.initializer]
+    inner += [name for node in graph.node for name in node.output if name and name not in public]
+    names: Mapping[str, str] = {name: _short(i, public) for i, name in enumerate(inner) if name not in public}
+    for node in graph.node:
+        node.input[:] = [names.get(value, value) for value in node.input]
+        node.output[:] = [names.get(value, value) for value in node.output]
+    for each in graph.initializer:
+        each.name = names[each.name]
+
+
+def _short(number: int, taken: set[str]) -> str:
+    """A name of base 36 that no public value has."""
+    digits, text = "0123456789abcdefghijklmnopqrstuvwxyz", ""
+    while True:
+        number, digit = divmod(number, len(digits))
+        text = digits[digit] + text
+        if number == 0:
+            return text if text not in taken else f"/{text}"

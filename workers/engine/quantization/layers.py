@@ -1,0 +1,32 @@
+"""The layers that are quantized, in any network: linear and convolution layers, whatever module they are part of."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+Layer = nn.Linear | nn.Conv1d | nn.Conv2d
+
+
+def layers_of(network: nn.Module) -> dict[str, Layer]:
+    """The layers to quantize, by the names that they have in the network."""
+    return {name: module for name, module in network.named_modules() if isinstance(module, Layer)}
+
+
+def applied(layer: Layer, x: Tensor, weight: Tensor) -> Tensor:
+    """The layer's outputs for x with another weight of its shape, with its own bias."""
+    if isinstance(layer, nn.Linear):
+        return torch.nn.functional.linear(x, weight, layer.bias)
+    maps: Tensor = layer._conv_forward(x, weight, layer.bias)
+    return maps
+
+
+def replace_forward(layer: Layer, forward: Callable[[Layer, Tensor], Tensor]) -> None:
+    """Replace the forward pass of one layer, whose names, parameters and hooks stay."""
+    layer.__dict__["forward"] = partial(forward, layer)
+
+
+def restore_forward(layer: Layer) -> None:
+    """The inverse of `replace_forward`."""
+    del layer.__dict__["forward"]
