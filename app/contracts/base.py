@@ -39,6 +39,9 @@ Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN), Field(description
 Title = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(printable)]
 """A human's name for a resource."""
 
+Licence = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(printable)]
+"""A licence by its name or SPDX expression, or in words."""
+
 Column = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(printable)]
 """A column of a table or a key of an npz archive."""
 

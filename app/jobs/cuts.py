@@ -9,7 +9,7 @@ from app.http.errors import NotFound
 from app.http.files import ServedFile, blob
 from app.http.ranges import Span
 from app.http.services import Services
-from app.jobs.blob_parts import BlobParts, read_all
+from app.resources.blob_parts import BlobParts, BlobSpan, read_all
 
 
 async def of_task(services: Services, artifact: ArtifactRow, task: str) -> ServedFile:
@@ -25,5 +25,5 @@ async def of_task(services: Services, artifact: ArtifactRow, task: str) -> Serve
     if whole.tasks == [task]:
         return blob(services, name, artifact.bytes, sha256)
     cut = whole.cut(task)
-    spans = (Span(data + start, data + end) for start, end in cut.spans)
-    return await BlobParts(store, sha256, (cut.head, *spans)).served(name, f"task/{task}")
+    spans = (BlobSpan(sha256, Span(data + start, data + end)) for start, end in cut.spans)
+    return await BlobParts(store, (cut.head, *spans)).served(name, sha256, f"task/{task}")

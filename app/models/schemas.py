@@ -78,6 +78,7 @@ class Model(Answer):
     created_at: AwareDatetime = Field(
         description="When the model was uploaded or registered by its job (RFC 3339, UTC)."
     )
+    licence: str | None = Field(description="Licence of the model, as its manifest or job states it; null where not.")
     metadata: Metadata
 
 
@@ -125,6 +126,7 @@ def model_view(row: ModelRow) -> Model:
         "warnings": facts.get("warnings") or (),
         "source": {"type": "job", "job": row.source_job_id} if row.source == "job" else {"type": "upload"},
         "created_at": row.created_at,
+        "licence": manifest.get("licence"),
         "metadata": manifest.get("metadata") or {},
     }
     return Model.model_validate(document, strict=False, extra="ignore")

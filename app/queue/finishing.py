@@ -22,7 +22,12 @@ from app.queue.ends import Resource, change, end_verification, subject_of, write
 from app.queue.records import Claim, Publication, PublishedFile
 from app.queue.transitions import lock
 
-_MODEL_FILES: dict[str, FileRole] = {"student": "weights", "onnx": "onnx"}
+_MODEL_FILES: dict[str, FileRole] = {
+    "student": "weights",
+    "onnx": "onnx",
+    "reference_rows": "reference_rows",
+    "invented_rows": "invented_rows",
+}
 
 
 async def succeed(database: Database, claim: Claim, publication: Publication) -> bool:
@@ -182,6 +187,8 @@ async def finish_export(database: Database, claim: Claim, files: Sequence[Publis
 async def _add_exports(session: AsyncSession, job: JobRow, model_id: str, files: Sequence[PublishedFile]) -> None:
     await session.execute(select(ModelRow.id).where(ModelRow.id == model_id).with_for_update())
     have = set(await session.scalars(select(FileRow.role).where(FileRow.model_id == model_id)))
+    if "reference_rows" in have:
+        have = {*have, "invented_rows"}  # rows of the dataset say more
     new = [file for file in files if _MODEL_FILES[file.role] not in have]
     await mark_stored(session, [file.sha256 for file in new])
     rows = [

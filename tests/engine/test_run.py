@@ -192,7 +192,9 @@ def test_onnx_on_request_is_compared_with_torch(harness: EngineHarness) -> None:
     outcome = harness.run(TRAIN | {"exports": ["onnx"]})
     check = report_of(outcome).export["onnx"]
     assert check.max_abs_difference <= check.tolerance
-    assert {file.role for file in outcome.files} == {"student", "onnx", "report", *PREDICTIONS_ROLES.values()}
+    assert {file.role for file in outcome.files} == {
+        "student", "onnx", "report", "reference_rows", *PREDICTIONS_ROLES.values(),
+    }  # fmt: skip
 
 
 def test_a_loss_that_is_not_finite_ends_as_diverged_and_says_where(harness: EngineHarness) -> None:

@@ -6,12 +6,12 @@ from pydantic import Field, TypeAdapter
 
 from app.contracts.base import Answer
 from app.contracts.resources.manifests import InputTransform, OutputSpec, SplitName
-from app.contracts.resources.raw_rows import RawInput
+from app.contracts.resources.raw_rows import RawFile, RawInput
 from app.contracts.resources.statistics import ColumnCounts, DataWarning, TargetStatistics, WeightStatistics
 from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.architectures import Architecture
 
-FileRole = Literal["weights", "data", "onnx", "original"]
+FileRole = Literal["weights", "data", "onnx", "original", "reference_rows", "invented_rows"]
 
 
 OpenShape = tuple[int | None, ...]
@@ -26,7 +26,8 @@ class FileRef(Answer):
     name: str = Field(description="File name, for display only.")
     role: FileRole = Field(
         description="`weights`: safetensors; `onnx`: an ONNX graph; `data`: rows of a dataset; `original`: an "
-        "uploaded state_dict that is not converted yet."
+        "uploaded state_dict that is not converted yet; `reference_rows`: rows of the dataset that a student was "
+        "trained on, with its answers; `invented_rows`: such rows for a model whose dataset is not at hand."
     )
     bytes: int = Field(description="Size in bytes.")
     sha256: str = Field(description="SHA-256 of the file, in lower-case hexadecimal.")
@@ -81,6 +82,10 @@ class ModelFacts(Answer):
     raw_inputs: dict[str, RawInput] = Field(
         default_factory=dict,
         description="How each input stands in the file that a student was trained on; empty for uploads.",
+    )
+    raw_file: RawFile | None = Field(
+        default=None,
+        description="The file that a student was trained on (the first of several); null for uploads.",
     )
     export_refused: str | None = Field(
         default=None,

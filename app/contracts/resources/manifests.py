@@ -13,6 +13,7 @@ from app.contracts.base import (
     Contract,
     Dimension,
     Finite,
+    Licence,
     Metadata,
     Name,
     NameInFile,
@@ -197,6 +198,11 @@ class ModelManifest(Contract):
         exclude_if=left_out,
         description="Raw rows and the outputs that the model has for them, computed where it was trained. The "
         "inspection must reproduce them, or rejects the model with `reference_mismatch`.",
+    )
+    licence: Licence | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="Licence of the model, such as `Apache-2.0`, for its model card; not stated when left out.",
     )
     metadata: Metadata = Field(default_factory=dict)
 

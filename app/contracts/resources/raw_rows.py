@@ -5,6 +5,8 @@ from typing import Literal
 from pydantic import Field
 
 from app.contracts.base import Answer
+from app.contracts.resources.manifests import DatasetFormat
+from app.contracts.resources.tables import CsvOptions
 
 RawType = Literal[
     "bool",
@@ -39,3 +41,15 @@ class RawInput(Answer):
     rows: Literal["float32", "float64"] = Field(
         description="Type to which numbers are rounded before the transform, float64 where float32 is too coarse."
     )
+    columns: tuple[str, ...] = Field(
+        default=(),
+        description="The columns of the table, or keys of the npz file, that the numbers of a row are read from, in "
+        "the order of the numbers; one that holds a whole row stands alone. Empty where no dataset is known.",
+    )
+
+
+class RawFile(Answer):
+    """How the file is written that the rows stand in."""
+
+    format: DatasetFormat = Field(description="Format of the file.")
+    csv: CsvOptions | None = Field(default=None, description="How a csv is written; null for other formats.")

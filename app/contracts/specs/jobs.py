@@ -11,6 +11,7 @@ from app.contracts.base import (
     Contract,
     DatasetId,
     JobId,
+    Licence,
     ModelId,
     Name,
     Title,
@@ -150,6 +151,11 @@ class _Job(_AnyKind):
     )
     training: TrainingSpec = Field(default_factory=TrainingSpec, description="Settings of the training loop.")
     labels: Labels = Field(default_factory=dict, description='Labels to list jobs by, such as `{"team": "vision"}`.')
+    licence: Licence | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="Licence of the trained model, such as `Apache-2.0`, for its model card; not stated when left out.",
+    )
     exports: Annotated[tuple[Export, ...], Field(max_length=4)] = Field(
         default=(),
         description="Formats besides safetensors. `onnx`: a graph that takes rows as they were uploaded and puts out "

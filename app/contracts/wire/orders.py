@@ -88,7 +88,8 @@ PREDICTIONS_ROLES: Mapping[SplitName, PredictionsRole] = {
     "validation": "predictions-validation",
     "test": "predictions-test",
 }
-OutputRole = Literal["student", "control", "onnx", "report", "converted"] | PeerRole | PredictionsRole
+ReferenceRole = Literal["reference_rows", "invented_rows"]
+OutputRole = Literal["student", "control", "onnx", "report", "converted"] | PeerRole | PredictionsRole | ReferenceRole
 
 
 class OutputFile(Answer):

@@ -28,7 +28,7 @@ from app.contracts.wire.orders import DatasetInput, Order
 from workers.engine.data.dataset import Dataset, Source, TargetColumn
 from workers.engine.data.labels import MISSING
 from workers.engine.data.reading import read_dataset, transform_of
-from workers.engine.data.rows.uploaded import MOST_KEPT
+from workers.engine.data.rows.uploaded import MOST_KEPT, REFERENCE_ROWS
 from workers.engine.data.splits import ORDER
 from workers.engine.data.tables.uploaded import joined_uploads
 
@@ -40,7 +40,7 @@ def read_datasets(order: Order, refs: Sequence[DatasetRef]) -> Dataset:
     all rows plus those of the largest dataset.
     """
     inputs = [order.datasets[ref.dataset] for ref in refs]
-    kept = MOST_KEPT if _exports_a_graph(order) else 0
+    kept = MOST_KEPT if _exports_a_graph(order) else REFERENCE_ROWS
     parts = [read_dataset(Path(each.path), each.manifest, reads_exactly(order), kept) for each in inputs]
     sources, first = [], 0
     for ref, part in zip(refs, parts, strict=True):

@@ -78,7 +78,9 @@ def read_dataset(path: Path, manifest: DatasetManifest, exact: bool = False, kep
     sampled = kept_rows(splits, kept)
     for name, spec in manifest.inputs.items():
         found = _input(name, spec, arrays, places, nulls_of(manifest.format), exact)
-        uploaded[name] = _as_uploaded(name, spec, found, arrays, manifest.format, sampled.numpy())
+        uploaded[name] = _as_uploaded(name, spec, found, arrays, manifest.format, sampled.numpy()).read_from(
+            spec.columns or (name,)
+        )
         found = replace(found, file=())  # frees what the file had
         inputs[name], uses[name] = found.rows, found.uses
         way = standardization[name] = standardization_of(spec, found.rows, train, found.encoding)

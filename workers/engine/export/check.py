@@ -10,9 +10,10 @@ from torch import Tensor
 
 from app.contracts.problems import UserError
 from app.contracts.reports.report import OnnxCheck, OnnxOutputCheck
+from app.contracts.resources.graph_names import answer_names
 from app.contracts.resources.manifests import ClassOutput, OutputSpec
 from workers.engine.data.formats.common import Array
-from workers.engine.export.answers import answer_names, answers
+from workers.engine.export.answers import answers
 from workers.engine.export.graph_outputs import open_session
 from workers.engine.losses.target_scaling import scale_of, standardised
 

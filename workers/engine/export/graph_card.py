@@ -5,10 +5,9 @@ Version 2: a graph of version 1 begins after the transform in its `inputs` and p
 
 from math import prod
 
+from app.contracts.resources.graph_names import OPSET, answer_names
 from app.contracts.resources.manifests import ClassOutput, InputTransform, OutputSpec
 from app.contracts.resources.raw_rows import RawInput
-from workers.engine.export.answers import answer_names
-from workers.engine.export.onnx import OPSET
 from workers.engine.export.raw_student import RawStudent
 
 GRAPH_VERSION = 2

@@ -7,10 +7,10 @@ import onnx
 import torch
 from torch import Tensor
 
+from app.contracts.resources.graph_names import answer_names
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec
 from workers.engine.data.formats.common import Array
 from workers.engine.data.rows.joined import InputLayout
-from workers.engine.export.answers import answer_names
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.export.row_nodes import rows_name
 from workers.engine.losses.target_scaling import standardised

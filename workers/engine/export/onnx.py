@@ -19,12 +19,12 @@ import torch
 from app.contracts.base import canonical_json
 from app.contracts.layouts.cut_files import METADATA_KEY
 from app.contracts.problems import UserError
+from app.contracts.resources.graph_names import OPSET
 from workers.engine.export.raw_student import AnsweringNetwork, RawStudent
 from workers.engine.export.row_nodes import ML_DOMAIN, ML_OPSET, RowNodes, rows_name
 from workers.engine.models import Network
 from workers.engine.models.named import NamedModules
 
-OPSET = 18
 _LARGEST_BYTES = 2_000_000_000
 _TRACED_ROWS = 2
 _SCOPES = "pkg.torch.onnx.name_scopes"

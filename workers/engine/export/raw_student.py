@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from app.contracts.resources.graph_names import all_answer_names, graph_input_names
 from app.contracts.resources.manifests import InputTransform, OutputSpec
 from app.contracts.resources.raw_rows import RawInput
 from app.contracts.resources.row_layouts import channels_first
 from app.contracts.resources.tables import InputEncoding
 from workers.engine.data.rows.joined import InputLayout, Shape, joined, joined_transform
 from workers.engine.data.transform import apply, apply_in_shape, is_large_offset
-from workers.engine.export.answers import answer_names, answers
+from workers.engine.export.answers import answers
 from workers.engine.models import Network
 
 
@@ -57,13 +58,12 @@ class RawStudent:
     @property
     def input_names(self) -> dict[str, str]:
         """The graph's name of each input: its own, unless an answer has it."""
-        taken = self.answer_names
-        return {name: name if name not in taken else f"{name}_input" for name in self.inputs}
+        return graph_input_names(self.inputs, self.outputs)
 
     @property
     def answer_names(self) -> tuple[str, ...]:
         """The names of all answers, in order."""
-        return tuple(name for task, spec in self.outputs.items() for name in answer_names(task, spec))
+        return all_answer_names(self.outputs)
 
     def row_shape(self, name: str) -> Shape:
         """The shape of one row of the dataset, after encoding."""

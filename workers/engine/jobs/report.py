@@ -11,7 +11,8 @@ from workers.engine.common.environment import environment
 from workers.engine.evaluation.relation_report import relation_report
 from workers.engine.evaluation.report import Cost, LearnerPart, ReportParts, build_report
 from workers.engine.jobs.evaluate import Evaluated
-from workers.engine.jobs.exports.trained_models import Exported, output_file
+from workers.engine.jobs.exports.output_files import output_file
+from workers.engine.jobs.exports.trained_models import Exported
 from workers.engine.jobs.runs.results import TrainedModel
 from workers.engine.jobs.trained import Trained
 from workers.engine.tasks.supervision import weights_by_class

@@ -1,7 +1,7 @@
 """Inputs as they stand in the file: what a person sends to an exported student."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -11,6 +11,8 @@ from workers.engine.data.formats.common import Array
 
 MOST_KEPT = 2048
 """How many rows of the file are kept, with which an exported file is checked."""
+REFERENCE_ROWS = 16
+"""How many rows of the file are kept in any case: the rows that go with a student, and its answers for them."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,10 @@ class UploadedRows:
 
     form: RawInput
     sample: Array
+
+    def read_from(self, columns: tuple[str, ...]) -> "UploadedRows":
+        """The same, and which columns or keys of the file the rows are read from."""
+        return replace(self, form=self.form.model_copy(update={"columns": columns}))
 
 
 @dataclass(frozen=True)

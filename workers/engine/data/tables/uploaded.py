@@ -113,8 +113,10 @@ def _joined_form(forms: Sequence[RawInput], rows: Tensor) -> RawInput:
 
 
 def _fits(form: RawInput, joined: RawInput) -> bool:
-    """Whether rows of this form are rows of the joined one, and were rounded as they are."""
-    return form.model_copy(update={"dtype": joined.dtype}) == joined
+    """Whether rows of this form are rows of the joined one, and were rounded as they are, whatever their columns are
+    called.
+    """
+    return form.model_copy(update={"dtype": joined.dtype, "columns": joined.columns}) == joined
 
 
 def _joined_sample(parts: Sequence[UploadedRows], form: RawInput) -> Array:

@@ -1,16 +1,14 @@
-"""The check of an export that has no dataset, on rows as a person would send them and as the engine reads them."""
+"""Rows for an export that has no dataset: as a person would send them, and as the engine reads them."""
 
 import copy
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.contracts.reports.report import OnnxCheck
 from app.contracts.resources.manifests import ArrayInput, InputTransform
 from app.contracts.resources.raw_rows import RawInput
 from app.contracts.resources.row_layouts import rows_shape
@@ -22,15 +20,14 @@ from workers.engine.data.tables.category import boolean_keys, encoded, whole_num
 from workers.engine.data.tables.missing import filled
 from workers.engine.data.transform import invert
 from workers.engine.evaluation.examples import RawModel, network_outputs
-from workers.engine.export.check import check_onnx
 from workers.engine.export.raw_student import RawStudent
 
 CHECKED_ROWS = 64
 _SHARE_MISSING = 0.1
 
 
-def check_on_invented_rows(path: Path, student: RawStudent) -> OnnxCheck:
-    """Compare a file with the engine. Raises UserError `export_mismatch`."""
+def invented_rows(student: RawStudent) -> tuple[dict[str, Array], dict[str, Tensor]]:
+    """(rows as a person sends them by the graph's names [64, …], the engine's outputs for them by task [64, size])."""
     raw, rows = {}, {}
     for name, public in student.input_names.items():
         raw[public], rows[name] = _invented(student, name, CHECKED_ROWS)
@@ -39,7 +36,7 @@ def check_on_invented_rows(path: Path, student: RawStudent) -> OnnxCheck:
         rows[name] = (rows[name].movedim(1, -1) if last else rows[name]).reshape(CHECKED_ROWS, *shape)
     forward = partial(network_outputs, copy.deepcopy(student.network).cpu())
     model = RawModel(InputLayout(student.shapes), student.inputs, forward)
-    return check_onnx(path, raw, model.predict(joined(list(rows.values()))), student.outputs)
+    return raw, model.predict(joined(list(rows.values())))
 
 
 def _invented(student: RawStudent, name: str, count: int) -> tuple[Array, Tensor]:

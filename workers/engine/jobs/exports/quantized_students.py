@@ -110,9 +110,7 @@ def _quantized(
 ) -> QuantizedStudent:
     student, graphs = quantization.student, quantization.graphs(wanted)
     outputs = {method: GraphOutputs(model, student.outputs, feeds) for method, model in graphs.items()}
-    candidates = [
-        comparison.of(method, outputs[method], _size(model, student)) for method, model in graphs.items()
-    ]
+    candidates = [comparison.of(method, outputs[method], _size(model, student)) for method, model in graphs.items()]
     chosen = best(candidates)
     if chosen.bytes >= float_bytes:
         raise UserError(

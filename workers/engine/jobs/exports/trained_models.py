@@ -1,20 +1,17 @@
 """Export of a trained job: weights, ONNX, facts and manifests of the models."""
 
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from functools import cached_property, partial
 
 from app.contracts.layouts.summary import layers, parameter_count
 from app.contracts.problems import UserError
 from app.contracts.reports.report import OnnxCheck
 from app.contracts.resources.facts import Examples, ModelFacts, OutputFacts
-from app.contracts.resources.manifests import InputTransform, ModelInputSpec, ModelManifest
-from app.contracts.resources.raw_rows import RawInput
-from app.contracts.resources.row_layouts import transform_for
+from app.contracts.resources.manifests import ModelInputSpec, ModelManifest
+from app.contracts.resources.raw_rows import RawFile
 from app.contracts.specs.architectures import Architecture
 from app.contracts.wire.events import WarningEvent
 from app.contracts.wire.orders import PEER_ROLES, PREDICTIONS_ROLES, OutputFile, OutputRole, PeerModel
-from workers.engine.common.files import sha256_of
 from workers.engine.data.rows.joined import InputLayout
 from workers.engine.evaluation.evaluate import Evaluation
 from workers.engine.evaluation.examples import RawModel, network_examples, network_outputs
@@ -23,7 +20,8 @@ from workers.engine.export.model_card import metadata as model_metadata
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.export.safetensors import export_safetensors
 from workers.engine.jobs.evaluate import Evaluated, outputs_folder
-from workers.engine.jobs.exports.student_graph import write_graph
+from workers.engine.jobs.exports.output_files import output_file
+from workers.engine.jobs.exports.student_graph import REFERENCE_FILE, SampleRows, write_graph
 from workers.engine.jobs.runs.results import TrainedModel
 from workers.engine.jobs.trained import Trained
 from workers.engine.models import Network
@@ -45,7 +43,7 @@ class Exported:
 
 
 def export_trained(trained: Trained, evaluated: Evaluated) -> Exported:
-    """Write every model, and the student as ONNX where the spec says so."""
+    """Write every model, the student as ONNX where the spec says so, and rows with its answers."""
     exporter = _Exporter(trained, evaluated.evaluation)
     roles = [PREDICTIONS_ROLES[split] for split in evaluated.predictions]
     predictions = [output_file(role, outputs_folder(trained.job) / f"{role}.npz") for role in roles]
@@ -53,8 +51,9 @@ def export_trained(trained: Trained, evaluated: Evaluated) -> Exported:
     control = exporter.weights("control", trained.control) if trained.control is not None else None
     peers = [exporter.weights(PEER_ROLES[i], peer) for i, peer in enumerate(trained.peers)]
     graphs, checks = exporter.graphs()
+    reference = exporter.reference()
     return Exported(
-        files=[*predictions, student, *([control] if control else ()), *peers, *graphs],
+        files=[*predictions, student, *([control] if control else ()), *peers, *graphs, reference],
         student=student,
         control=control,
         peers=tuple(exporter.peer(i, peer) for i, peer in enumerate(trained.peers)),
@@ -62,11 +61,6 @@ def export_trained(trained: Trained, evaluated: Evaluated) -> Exported:
         facts=exporter.student_facts,
         manifest=exporter.manifest(trained.run_spec.architecture),
     )
-
-
-def output_file(role: OutputRole, path: Path) -> OutputFile:
-    """An output file with its size and digest."""
-    return OutputFile(role=role, path=path.name, bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
 class _Exporter:
@@ -98,13 +92,32 @@ class _Exporter:
         architecture = trained.student.network.architecture
         try:
             training = training_part(str(self._metadata(architecture, steps, control=False)["card"]))
-            check = write_graph(path, raw_student(trained), trained.data, training)
+            check = write_graph(path, self._student, self.sample, training)
         except UserError as error:
             path.unlink(missing_ok=True)
             self._refused = f"the student has no ONNX file ({error.code}): {error.message}"
             trained.job.emit(WarningEvent(code="export_failed", message=self._refused))
             return [], {}
         return [output_file("onnx", path)], {"onnx": check}
+
+    def reference(self) -> OutputFile:
+        """Some rows with the student's answers."""
+        path = self._folder / REFERENCE_FILE
+        self.sample.write_reference(path, self._student)
+        return output_file(self.sample.role, path)
+
+    @cached_property
+    def sample(self) -> SampleRows:
+        """Rows as they were uploaded, and the student's outputs for them."""
+        return SampleRows.of(self._student, self._trained.data)
+
+    @cached_property
+    def _student(self) -> RawStudent:
+        return raw_student(self._trained)
+
+    def _raw_file(self) -> RawFile:
+        manifest = self._trained.dataset_inputs[0].manifest
+        return RawFile(format=manifest.format, csv=manifest.csv)
 
     def _metadata(self, architecture: Architecture, steps: int, *, control: bool) -> dict[str, object]:
         trained, evaluation = self._trained, self._evaluation
@@ -145,6 +158,7 @@ class _Exporter:
             inputs=inputs_of(self._trained, architecture),
             input_shapes={**input_shapes_of(self._trained, architecture)},
             raw_inputs=forms_of(self._trained),
+            raw_file=self._raw_file(),
             outputs={
                 each.student.name: OutputFacts(spec=each.student.spec, size=sizes[each.student.name])
                 for each in self._trained.tasks
@@ -156,7 +170,9 @@ class _Exporter:
 
     def _examples(self, network: Network) -> Examples:
         layout = InputLayout(input_shapes_of(self._trained, network.architecture))
-        return network_examples(RawModel(layout, inputs_of(self._trained, network.architecture), partial(network_outputs, network)))
+        return network_examples(
+            RawModel(layout, inputs_of(self._trained, network.architecture), partial(network_outputs, network))
+        )
 
     def peer(self, index: int, model: TrainedModel) -> PeerModel:
         """A peer as the outcome names it."""
@@ -172,4 +188,5 @@ class _Exporter:
             architecture=architecture,
             inputs=self._input_specs(architecture),
             outputs={each.student.name: each.student.spec for each in self._trained.tasks},
+            licence=spec.licence,
         )
