@@ -269,11 +269,19 @@ class OnnxCheck(Answer):
         description="Largest absolute difference of the output that comes closest to its tolerance."
     )
     tolerance: float = Field(description="Largest difference allowed there.")
-    rows: int = Field(description="Number of rows compared: those of the test split, at most 2048.")
+    rows: int = Field(
+        description="Number of rows compared: those of the test split, at most 2048; invented ones where no dataset "
+        "has rows that the graph takes."
+    )
     opset: int = Field(description="ONNX opset version of the graph.")
     outputs: dict[str, OnnxOutputCheck] = Field(default_factory=dict, description="Each output by the graph's name.")
     classes_changed: int = Field(
         default=0, description="Rows on which another class comes first: ties within the tolerance."
+    )
+    unchecked_datasets: tuple[str, ...] = Field(
+        default=(),
+        description="Datasets of several of which no row was compared: the graph takes rows as the first dataset has "
+        "them, and theirs have another shape or layout.",
     )
 
 

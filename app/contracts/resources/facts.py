@@ -145,6 +145,10 @@ class InputFacts(Answer):
         "missing value are left out; null where an older version inspected it.",
     )
 
+    raw: RawInput | None = Field(
+        default=None, description="How the rows stand in the file; null where an older version inspected it."
+    )
+
     @property
     def may_have_missing(self) -> bool:
         """Whether a number of it was missing in the file, or that was not counted."""

@@ -1,5 +1,6 @@
 """Rows as people have them: as they stand in a dataset's file, before anything is done to them."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
@@ -23,6 +24,10 @@ RawType = Literal[
 ]
 
 
+Spellings = Mapping[str, str | None]
+"""Texts that mean a category, or none (null)."""
+
+
 class RawInput(Answer):
     """Type and shape of an input's rows in the dataset's file, and the shape that the engine gives them.
 
@@ -38,4 +43,13 @@ class RawInput(Answer):
     channels_last: bool = Field(default=False, description="Whether the last side of `arranged` is moved to the front.")
     rows: Literal["float32", "float64"] = Field(
         description="Type to which numbers are rounded before the transform, float64 where float32 is too coarse."
+    )
+    spellings: tuple[dict[str, str | None], ...] = Field(
+        default=(),
+        description="Of each column of categories, texts of the file that no rule tells: the category that each means, "
+        "or null for none. Beside them a category may be written as it is, and in the usual ways of Python, numpy and "
+        "data frames (`1` and `1.0`, `True` and `true`, with a space in front).",
+    )
+    refused: str | None = Field(
+        default=None, description="Why no graph can take such rows, so that a student has no ONNX file; else null."
     )

@@ -31,9 +31,10 @@ def export_onnx(student: RawStudent, path: Path, metadata: Mapping[str, object])
     """Write `student` to `path` as ONNX of opset 18.
 
     The graph has an input for each of the student's (`input_names`), rows [batch, …] as in `forms`, and an output for
-    each answer. `metadata` becomes the model's property `stillhouse`. Raises UserError `export_too_large` above 2 GB,
-    the limit of a protobuf file.
+    each answer. `metadata` becomes the model's property `stillhouse`. Raises UserError `rows_not_exportable` where no
+    graph takes the rows, `export_too_large` above 2 GB, the limit of a protobuf file.
     """
+    student.check_rows()
     size = sum(tensor.numel() * tensor.element_size() for tensor in student.network.state_dict().values())
     if size > _LARGEST_BYTES:
         raise UserError(

@@ -15,20 +15,24 @@ MOST_KEPT = 2048
 
 @dataclass(frozen=True)
 class UploadedRows:
-    """One input as a person sends it. `sample`: rows of the file, [m, *form.shape] in `form.dtype`."""
+    """One input as a person sends it. `sample`: rows of the file, [m, *form.shape] in `form.dtype`; `texts`: categories
+    as text, in the same shape.
+    """
 
     form: RawInput
     sample: Array
+    texts: Array | None = None
 
 
 @dataclass(frozen=True)
 class Uploaded:
     """The inputs of a dataset as they stand in its file. `rows`: the rows of the dataset that the samples are, int64
-    [m].
+    [m]. `unchecked`: ids of joined datasets of which there are none, since their files have rows of another form.
     """
 
     rows: Tensor
     inputs: Mapping[str, UploadedRows]
+    unchecked: tuple[str, ...] = ()
 
 
 def kept_rows(splits: Mapping[SplitName, Tensor], most: int) -> Tensor:

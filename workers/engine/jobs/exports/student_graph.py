@@ -7,6 +7,7 @@ import torch
 
 from app.contracts.reports.report import OnnxCheck
 from workers.engine.evaluation.parties import network_outputs
+from workers.engine.export.causes import CheckedRows
 from workers.engine.export.check import check_onnx
 from workers.engine.export.graph_card import graph_metadata
 from workers.engine.export.onnx import export_onnx
@@ -19,16 +20,33 @@ def write_graph(path: Path, student: RawStudent, data: JobData, training: str) -
     """Write the file and compare its answers for the sample rows of the dataset's files with the engine's predictions;
     for invented rows where no file of several has rows that the graph takes.
 
-    `training`: what the model card says of the training. Raises UserError `export_too_large`, `export_mismatch`.
+    `training`: what the model card says of the training. Raises UserError `rows_not_exportable`, `export_too_large`,
+    `export_mismatch`.
     """
     export_onnx(student, path, graph_metadata(student, training))
     uploaded = data.dataset.uploaded
     assert uploaded is not None, "rows of a job are read from a file"
     if len(uploaded.rows) == 0:
-        return check_on_invented_rows(path, student)
+        check = check_on_invented_rows(path, student)
+        return check.model_copy(update={"unchecked_datasets": uploaded.unchecked})
     # On the CPU, as the file: the rounding of another device is none of its faults.
     cpu = torch.device("cpu")
     network = copy.deepcopy(student.network).to(cpu)
     outputs = network_outputs(network, data.raw, data.transform, cpu)(uploaded.rows)
-    rows = {public: uploaded.inputs[name].sample for name, public in student.input_names.items()}
-    return check_onnx(path, rows, outputs, student.outputs)
+    rows = CheckedRows(
+        student,
+        raw={name: uploaded.inputs[name].sample for name in student.inputs},
+        read={name: data.dataset.inputs[name][uploaded.rows].numpy() for name in student.inputs},
+        place=lambda row: _place(int(uploaded.rows[row]), data),
+    )
+    check = check_onnx(path, rows, outputs)
+    return check.model_copy(update={"unchecked_datasets": uploaded.unchecked})
+
+
+def _place(row: int, data: JobData) -> str:
+    """A row of the dataset, as a message names it."""
+    sources = data.dataset.sources
+    if len(sources) < 2:
+        return f"row {row}"
+    source = next(each for each in reversed(sources) if each.first <= row)
+    return f"row {row - source.first} of {source.id}"

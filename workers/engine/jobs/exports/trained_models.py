@@ -7,6 +7,7 @@ from pathlib import Path
 from app.contracts.layouts.summary import layers, parameter_count
 from app.contracts.problems import UserError
 from app.contracts.reports.report import OnnxCheck
+from app.contracts.resolving.data.exports import UNCHECKED, unchecked_message
 from app.contracts.resources.facts import Examples, ModelFacts, OutputFacts
 from app.contracts.resources.manifests import InputTransform, ModelInputSpec, ModelManifest
 from app.contracts.resources.raw_rows import RawInput
@@ -104,7 +105,15 @@ class _Exporter:
             self._refused = f"the student has no ONNX file ({error.code}): {error.message}"
             trained.job.emit(WarningEvent(code="export_failed", message=self._refused))
             return [], {}
+        if check.unchecked_datasets:
+            self._warn(UNCHECKED, unchecked_message(check.unchecked_datasets))
         return [output_file("onnx", path)], {"onnx": check}
+
+    def _warn(self, code: str, message: str) -> None:
+        """A warning that the resolution of the spec has not given already."""
+        warning = {"code": code, "message": message}
+        if warning not in self._trained.job.order.warnings:
+            self._trained.job.emit(WarningEvent(code=code, message=message))
 
     def _raw_student(self, network: Network) -> RawStudent:
         architecture = network.architecture
