@@ -11,7 +11,7 @@ from app.contracts.resources.statistics import ColumnCounts, DataWarning, Target
 from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.architectures import Architecture
 
-FileRole = Literal["weights", "data", "onnx", "original", "reference_rows", "invented_rows"]
+FileRole = Literal["weights", "data", "onnx", "int8", "fp16", "original", "reference_rows", "invented_rows"]
 
 
 OpenShape = tuple[int | None, ...]
@@ -148,6 +148,10 @@ class InputFacts(Answer):
         default=None,
         description="Rows with missing values and unseen categories, by column and split. Columns of numbers without a "
         "missing value are left out; null where an older version inspected it.",
+    )
+
+    raw: RawInput | None = Field(
+        default=None, description="How the rows stand in the file; null where an older version inspected it."
     )
 
     @property

@@ -1,5 +1,6 @@
 """Rows as people have them: as they stand in a dataset's file, before anything is done to them."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
@@ -25,6 +26,10 @@ RawType = Literal[
 ]
 
 
+Spellings = Mapping[str, str | None]
+"""Texts that mean a category, or none (null)."""
+
+
 class RawInput(Answer):
     """Type and shape of an input's rows in the dataset's file, and the shape that the engine gives them.
 
@@ -45,6 +50,15 @@ class RawInput(Answer):
         default=(),
         description="The columns of the table, or keys of the npz file, that the numbers of a row are read from, in "
         "the order of the numbers; one that holds a whole row stands alone. Empty where no dataset is known.",
+    )
+    spellings: tuple[dict[str, str | None], ...] = Field(
+        default=(),
+        description="Of each column of categories, texts of the file that no rule tells: the category that each means, "
+        "or null for none. Beside them a category may be written as it is, and in the usual ways of Python, numpy and "
+        "data frames (`1` and `1.0`, `True` and `true`, with a space in front).",
+    )
+    refused: str | None = Field(
+        default=None, description="Why no graph can take such rows, so that a student has no ONNX file; else null."
     )
 
 

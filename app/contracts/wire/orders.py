@@ -89,7 +89,10 @@ PREDICTIONS_ROLES: Mapping[SplitName, PredictionsRole] = {
     "test": "predictions-test",
 }
 ReferenceRole = Literal["reference_rows", "invented_rows"]
-OutputRole = Literal["student", "control", "onnx", "report", "converted"] | PeerRole | PredictionsRole | ReferenceRole
+GraphRole = Literal["onnx", "int8", "fp16"]
+OutputRole = (
+    Literal["student", "control", "report", "converted"] | GraphRole | PeerRole | PredictionsRole | ReferenceRole
+)
 
 
 class OutputFile(Answer):

@@ -7,6 +7,7 @@ from torch import Tensor
 from app.contracts.reports.report import OnnxCheck
 from app.contracts.resources.manifests import ClassOutput, InputTransform, OutputSpec, ValueOutput
 from workers.engine.common.eval_mode import evaluating
+from workers.engine.export.causes import CheckedRows
 from workers.engine.export.check import check_onnx
 from workers.engine.export.onnx import export_onnx
 from workers.engine.export.raw_student import RawStudent
@@ -30,7 +31,8 @@ def checked(path: Path, network: Network, rows: Tensor, input_name: str = "x") -
     """A file of `raw_student` beside torch's outputs for rows [n, *input_shape]."""
     with evaluating(network):
         outputs = network(rows)
-    return check_onnx(path, {input_name: rows.numpy()}, outputs, specs_of(network))
+    same = {input_name: rows.numpy()}
+    return check_onnx(path, CheckedRows(raw_student(network, input_name), same, same), outputs)
 
 
 def exported_and_checked(network: Network, path: Path, rows: Tensor) -> OnnxCheck:

@@ -15,9 +15,11 @@ from app.contracts.resources.statistics import ColumnCounts
 from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.distillation import TaskKind
 from workers.engine.data.formats.common import Array
+from workers.engine.data.formats.written import Written
 from workers.engine.data.rows.joined import InputLayout, joined
 from workers.engine.data.rows.standardization import Standardization
 from workers.engine.data.rows.uploaded import Uploaded
+from workers.engine.data.tables.keys import Meanings
 
 SplitRows = Mapping[SplitName, NDArray[np.int64]]
 """The row numbers of each split, sorted."""
@@ -60,14 +62,22 @@ class ColumnUse:
 class InputRows:
     """One input as it was read: rows [N, …], how they were encoded (if they were), the columns in the order of a row's
     numbers (where each is one number or category), and what was replaced, by column. `file`: what they were read from,
-    numbers [N, …] before they were arranged, or each column of categories [N].
+    of numbers [N, …] as they were before they were arranged.
     """
 
     rows: Tensor
     encoding: InputEncoding | None = None
     columns: tuple[str, ...] | None = None
     uses: Mapping[str, ColumnUse] = field(default_factory=dict)
-    file: tuple[Array, ...] = ()
+    file: "Array | CategoriesOfFile | None" = None
+
+
+@dataclass(frozen=True)
+class CategoriesOfFile:
+    """Columns of categories: the values of each [N] with what the file has for them, and what its texts mean."""
+
+    columns: tuple[tuple[Array, Written], ...]
+    meanings: tuple[Meanings, ...]
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from workers.engine.data.labels import MISSING
 from workers.engine.data.reading import read_dataset, transform_of
 from workers.engine.data.rows.uploaded import MOST_KEPT, REFERENCE_ROWS
 from workers.engine.data.splits import ORDER
-from workers.engine.data.tables.uploaded import joined_uploads
+from workers.engine.data.tables.uploaded import UploadedPart, joined_uploads
 
 
 def read_datasets(order: Order, refs: Sequence[DatasetRef]) -> Dataset:
@@ -60,7 +60,7 @@ def _exports_a_graph(order: Order) -> bool:
     """Whether a file is written at the end that takes raw rows, and is checked with some."""
     match order.spec:
         case TrainJob() | DistillJob() | MultitaskJob():
-            return "onnx" in order.spec.exports
+            return bool(order.spec.formats)
         case PreflightJob() | InspectJob() | ExportJob():
             return False
         case _:
@@ -117,7 +117,7 @@ def _join(parts: list[Dataset], sources: tuple[Source, ...], specs: Mapping[str,
     columns = {name: _columns([part.transforms for part in parts], name) for name in specs}
     named = [name for name in parts[0].weights if all(name in part.weights for part in parts)]
     weights = {name: torch.cat([part.weights[name] for part in parts]) for name in named}
-    uploads = [part.uploaded for part in parts if part.uploaded is not None]
+    uploads = [_upload(part, source) for part, source in zip(parts, sources, strict=True)]
     parts.clear()
     inputs = {name: concatenate_and_free(raws.pop(name)) for name in specs}
     train = splits["train"]
@@ -125,8 +125,18 @@ def _join(parts: list[Dataset], sources: tuple[Source, ...], specs: Mapping[str,
         name: transform_of(name, inputs[name], spec, train, encodings[name], columns[name])
         for name, spec in specs.items()
     }
-    uploaded = joined_uploads(uploads, [source.first for source in sources], inputs)
+    uploaded = joined_uploads(uploads, inputs)
     return Dataset(rows, inputs, targets, splits, transforms, sources, weights=weights, uploaded=uploaded)
+
+
+def _upload(part: Dataset, source: Source) -> UploadedPart:
+    assert part.uploaded is not None, "the parts were read from files"
+    encodings = {name: transform.encoding for name, transform in part.transforms.items()}
+    gaps = {
+        name: encoding is not None and encoding.missing is not None and bool(part.uses.get(name))
+        for name, encoding in encodings.items()
+    }
+    return UploadedPart(source.id, source.first, part.uploaded, encodings, gaps)
 
 
 def _columns(read: Sequence[Mapping[str, InputTransform]], name: str) -> tuple[str, ...] | None:

@@ -33,9 +33,10 @@ from app.contracts.resources.manifests import (
 )
 from app.contracts.resources.statistics import WeightStatistics
 from app.contracts.resources.tables import CategoryInput, InputEncoding
-from workers.engine.data.dataset import Dataset, InputRows, SplitRows, TargetColumn
+from workers.engine.data.dataset import CategoriesOfFile, Dataset, InputRows, SplitRows, TargetColumn
 from workers.engine.data.formats.common import Array
-from workers.engine.data.formats.read import read_arrays
+from workers.engine.data.formats.read import read_columns
+from workers.engine.data.formats.written import FileColumns
 from workers.engine.data.labels import class_column, number_column
 from workers.engine.data.quality.checks import warnings_of
 from workers.engine.data.quality.statistics import target_statistics
@@ -68,7 +69,9 @@ def read_dataset(path: Path, manifest: DatasetManifest, exact: bool = False, kep
 
     Raises UserError with a stable code; the message names the column and row.
     """
-    arrays = read_arrays(path, manifest.format, _columns(manifest), _text_columns(manifest), manifest.csv)
+    texts, categories = _text_columns(manifest), _columns_of(manifest, CategoryInput)
+    file = read_columns(path, manifest.format, _columns(manifest), texts, manifest.csv, categories)
+    arrays = file.arrays
     targets = {name: _target(name, spec, arrays) for name, spec in manifest.targets.items()}
     rows = len(next(iter(arrays.values())))
     splits = _splits(manifest, rows, arrays, targets)
@@ -77,11 +80,11 @@ def read_dataset(path: Path, manifest: DatasetManifest, exact: bool = False, kep
     inputs, transforms, uses, standardization, uploaded = {}, {}, {}, {}, {}
     sampled = kept_rows(splits, kept)
     for name, spec in manifest.inputs.items():
-        found = _input(name, spec, arrays, places, nulls_of(manifest.format), exact)
+        found = _input(name, spec, file, places, nulls_of(manifest.format), exact)
         uploaded[name] = _as_uploaded(name, spec, found, arrays, manifest.format, sampled.numpy()).read_from(
             spec.columns or (name,)
         )
-        found = replace(found, file=())  # frees what the file had
+        found = replace(found, file=None)  # frees what the file had
         inputs[name], uses[name] = found.rows, found.uses
         way = standardization[name] = standardization_of(spec, found.rows, train, found.encoding)
         transforms[name] = transform_of(name, found.rows, spec, train, found.encoding, found.columns, way[0])
@@ -109,12 +112,15 @@ def _as_uploaded(
 ) -> UploadedRows:
     match spec:
         case ArrayInput():
-            return numbers_as_uploaded(found.file[0], spec, kind, found.rows.dtype, kept)
+            assert isinstance(found.file, np.ndarray)
+            return numbers_as_uploaded(found.file, spec, kind, found.rows.dtype, kept)
         case CategoryInput():
             assert found.encoding is not None
+            assert isinstance(found.file, CategoriesOfFile)
             keys = spec.columns or (name,)
             is_flat = kind == "npz" and len(keys) == 1 and arrays[keys[0]].ndim == 1
-            return categories_as_uploaded(found.file, found.encoding, () if is_flat else (len(found.file),), kept)
+            shape = () if is_flat else (len(found.file.columns),)
+            return categories_as_uploaded(found.file, found.encoding, shape, kept)
         case _:
             assert_never(spec)
 
@@ -144,30 +150,24 @@ def _text_columns(manifest: DatasetManifest) -> set[str]:
         for name, target in manifest.targets.items()
         if isinstance(target, ClassTarget) and not isinstance(target.classes, int)
     }
-    categories = {
-        column
-        for name, spec in manifest.inputs.items()
-        if isinstance(spec, CategoryInput)
-        for column in spec.columns or (name,)
-    }
-    numbers = {
-        column
-        for name, spec in manifest.inputs.items()
-        if isinstance(spec, ArrayInput)
-        for column in spec.columns or (name,)
-    }
-    return named | categories | (_split_columns(manifest) - numbers)
+    numbers = _columns_of(manifest, ArrayInput)
+    return named | _columns_of(manifest, CategoryInput) | (_split_columns(manifest) - numbers)
 
 
-def _input(
-    name: str, spec: InputSpec, arrays: Mapping[str, Array], splits: SplitRows, nulls: Set[str], exact: bool
-) -> InputRows:
+def _columns_of(manifest: DatasetManifest, kind: type[ArrayInput | CategoryInput]) -> set[str]:
+    """The columns of the inputs of a kind."""
+    return {
+        column for name, spec in manifest.inputs.items() if isinstance(spec, kind) for column in spec.columns or (name,)
+    }
+
+
+def _input(name: str, spec: InputSpec, file: FileColumns, splits: SplitRows, nulls: Set[str], exact: bool) -> InputRows:
     """The raw rows of an input. `nulls`: texts that mean a missing value in this file."""
     match spec:
         case ArrayInput():
-            return _numbers(name, spec, arrays, splits, exact)
+            return _numbers(name, spec, file.arrays, splits, exact)
         case CategoryInput():
-            return read_categories(name, spec, arrays, splits, nulls)
+            return read_categories(name, spec, file, splits, nulls)
         case _:
             assert_never(spec)
 
@@ -181,7 +181,7 @@ def _numbers(name: str, spec: ArrayInput, arrays: Mapping[str, Array], splits: S
             f"input `{name}` lists a column with several numbers a row: list only that one",
         )
     raw = columns[0] if len(columns) == 1 else np.stack([column.reshape(len(column)) for column in columns], axis=1)
-    file = (raw,)
+    file = raw
     raw = raw.reshape(len(raw), *(raw.shape[1:] or (1,)))
     raw = arranged(name, spec, raw)
     ordered = _in_order_of_numbers(name, spec, raw.shape[1:])
@@ -362,6 +362,7 @@ def _input_facts(dataset: Dataset, name: str, spec: InputSpec) -> InputFacts:
         std=None if way == "none" else _as_tuple(transform.std),
         encoding=transform.encoding,
         columns=transform.columns,
+        raw=dataset.uploaded.inputs[name].form if dataset.uploaded is not None else None,
         column_counts={column: dict(use.counts) for column, use in dataset.uses.get(name, {}).items()},
     )
 

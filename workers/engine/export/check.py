@@ -14,6 +14,7 @@ from app.contracts.resources.graph_names import answer_names
 from app.contracts.resources.manifests import ClassOutput, OutputSpec
 from workers.engine.data.formats.common import Array
 from workers.engine.export.answers import answers
+from workers.engine.export.causes import CheckedRows, cause_of
 from workers.engine.export.graph_outputs import open_session
 from workers.engine.losses.target_scaling import scale_of, standardised
 
@@ -25,25 +26,31 @@ _ROUNDINGS = 2
 
 def check_onnx(
     path: Path,
-    rows: Mapping[str, Array],
+    rows: CheckedRows,
     outputs: Mapping[str, Tensor],
-    specs: Mapping[str, OutputSpec],
     tolerance: float = TOLERANCE,
+    block: int = _BLOCK,
 ) -> OnnxCheck:
-    """Run the file in ONNX Runtime on raw `rows` ([n, …] by the graph's names, n >= 1) and compare its answers with
-    those of the network's `outputs` for them ([n, size] by task, on the CPU).
+    """Run the file in ONNX Runtime on raw rows (n >= 1) and compare its answers with those of the network's `outputs`
+    for them ([n, size] by task, on the CPU).
 
-    The first row is run alone, then blocks, so that a graph with a fixed batch size fails. `tolerance` bounds the
-    difference of scores and probabilities, multiplied by the largest of them if that is above 1, and of standardised
-    numbers in the same way. Raises UserError `export_mismatch` above it, or if an answer is not finite.
+    The first row is run alone, then `block` rows at once, so that a graph with a fixed batch size fails. `tolerance`
+    bounds the difference of scores and probabilities, multiplied by the largest of them if that is above 1, and of
+    standardised numbers in the same way. Raises UserError `export_mismatch` above it, or if an answer is not finite;
+    the message names the column that the file reads otherwise, where there is one.
     """
+    specs = rows.student.outputs
     expected = {name: values.numpy() for name, values in answers(specs, outputs).items()}
-    found = _run(path, rows, list(expected))
-    checks = {
-        name: _compared(name, spec, expected[name], found[name], tolerance)
-        for task, spec in specs.items()
-        for name in answer_names(task, spec)
-    }
+    found = _run(path, rows.feeds, list(expected), block)
+    try:
+        checks = {
+            name: _compared(name, spec, expected[name], found[name], tolerance)
+            for task, spec in specs.items()
+            for name in answer_names(task, spec)
+        }
+    except _DiffersError as difference:
+        cause = cause_of(path, rows)
+        raise _mismatch(f"{difference}: {cause}" if cause is not None else str(difference)) from None
     worst = max(checks.values(), key=lambda each: each.max_abs_difference / each.tolerance)
     changed = sum(
         int((found[name].argmax(1) != expected[name].argmax(1)).sum())
@@ -61,16 +68,16 @@ def check_onnx(
     )
 
 
-def _run(path: Path, rows: Mapping[str, Array], names: list[str]) -> dict[str, Array]:
+def _run(path: Path, rows: Mapping[str, Array], names: list[str], block: int) -> dict[str, Array]:
     session = open_session(str(path))
-    parts = [session.run(names, block) for block in _blocks(rows)]
+    parts = [session.run(names, part) for part in _blocks(rows, block)]
     return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
 
 
-def _blocks(rows: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
+def _blocks(rows: Mapping[str, Array], block: int) -> Iterator[dict[str, Array]]:
     count = len(next(iter(rows.values())))
-    for first in (0, *range(1, count, _BLOCK)):
-        last = 1 if first == 0 else first + _BLOCK
+    for first in (0, *range(1, count, block)):
+        last = 1 if first == 0 else first + block
         yield {name: values[first:last] for name, values in rows.items()}
 
 
@@ -80,14 +87,16 @@ def _compared(name: str, spec: OutputSpec, expected: Array, found: Array, tolera
         raise _mismatch(
             f"`{name}` is {found.dtype} {list(found.shape)}, expected {expected.dtype} {list(expected.shape)}"
         )
-    difference = np.abs(found.astype(np.float64) - expected).max(axis=0)
+    differences = np.abs(found.astype(np.float64) - expected)
+    difference = differences.max(axis=0)
     allowed = _allowed(spec, torch.from_numpy(expected).double(), tolerance, float(np.finfo(expected.dtype).eps))
     wrong = ~(difference <= allowed)
     column = int(np.argmax(wrong) if wrong.any() else np.argmax(difference / allowed))
     if wrong.any():
-        raise _mismatch(
-            f"`{name}` differs from the engine's by up to {difference[column]:.3g} on {len(expected)} rows, and "
-            f"{allowed[column]:.3g} is allowed"
+        rows = int((~(differences <= allowed)).any(axis=1).sum())
+        raise _DiffersError(
+            f"`{name}` differs from the engine's by up to {difference[column]:.3g} on {rows} of {len(expected)} rows, "
+            f"and {allowed[column]:.3g} is allowed"
         )
     return OnnxOutputCheck(max_abs_difference=float(difference[column]), tolerance=float(allowed[column]))
 
@@ -100,6 +109,10 @@ def _allowed(spec: OutputSpec, expected: Tensor, tolerance: float, epsilon: floa
     standard = float(standardised(expected, spec).abs().max())
     rounding = _ROUNDINGS * epsilon * expected.abs().amax(dim=0)
     return (tolerance * max(1.0, standard) * scale[1] + rounding).numpy()
+
+
+class _DiffersError(Exception):
+    """An answer differs by more than is allowed; the message says where and by how much."""
 
 
 def _mismatch(what: str) -> UserError:

@@ -41,16 +41,21 @@ def feeds_of(student: RawStudent, raw: Tensor, layout: InputLayout) -> Feeds:
 
 
 class GraphOutputs:
-    """Dataset rows (int64 [n]) -> outputs by task ([n, size], float32, CPU)."""
+    """Dataset rows (int64 [n]) -> outputs by task ([n, size], float32, CPU), `block` rows at once."""
 
-    def __init__(self, model: onnx.ModelProto, specs: Mapping[str, OutputSpec], feeds: Feeds) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, specs: Mapping[str, OutputSpec], feeds: Feeds, block: int = BLOCK
+    ) -> None:
+        self._block = block
         self._specs = specs
         self._feeds = feeds
         self._session = open_session(model.SerializeToString())
         self._names = {task: answer_names(task, spec)[0] for task, spec in specs.items()}
 
     def __call__(self, rows: Tensor) -> dict[str, Tensor]:
-        blocks = [self._session.run(list(self._names.values()), self._feeds(part)) for part in torch.split(rows, BLOCK)]
+        blocks = [
+            self._session.run(list(self._names.values()), self._feeds(part)) for part in torch.split(rows, self._block)
+        ]
         answers = [torch.cat([torch.from_numpy(block[i]) for block in blocks]) for i in range(len(self._names))]
         return {
             task: _in_network_units(answer, self._specs[task])

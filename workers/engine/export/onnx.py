@@ -35,8 +35,8 @@ def export_onnx(student: RawStudent, path: Path, metadata: Mapping[str, object])
     """Write `student` to `path` as ONNX of opset 18.
 
     The graph has an input for each of the student's (`input_names`), rows [batch, …] as in `forms`, and an output for
-    each answer. `metadata` becomes the model's property `stillhouse`. Raises UserError `export_too_large` above 2 GB,
-    the limit of a protobuf file.
+    each answer. `metadata` becomes the model's property `stillhouse`. Raises UserError `rows_not_exportable` where no
+    graph takes the rows, `export_too_large` above 2 GB, the limit of a protobuf file.
     """
     path.write_bytes(of_raw_rows(trace(student).model, student, metadata))
 
@@ -50,19 +50,13 @@ class RowsGraph:
     model: onnx.ModelProto
     network: frozenset[str]
 
-    @property
-    def copy(self) -> onnx.ModelProto:
-        """The graph for a function that changes it."""
-        copied = onnx.ModelProto()
-        copied.CopyFrom(self.model)
-        return copied
-
 
 def trace(student: RawStudent, change: Callable[[Network], None] = lambda network: None) -> RowsGraph:
     """The graph of a student; `change` is applied to the copy of its network that is traced.
 
-    Raises UserError `export_too_large`.
+    Raises UserError `rows_not_exportable`, `export_too_large`.
     """
+    student.check_rows()
     size = sum(tensor.numel() * tensor.element_size() for tensor in student.network.state_dict().values())
     if size > _LARGEST_BYTES:
         raise UserError(

@@ -14,6 +14,7 @@ from workers.engine.data.formats.common import Array
 from workers.engine.export.onnx import RowsGraph, trace
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.quantization.compact import compact
+from workers.engine.quantization.copies import copied
 from workers.engine.quantization.folding import fold_integers
 from workers.engine.quantization.half import to_half
 from workers.engine.quantization.post_training import quantize_dynamically, quantize_statically
@@ -48,7 +49,9 @@ class Quantization:
         return found
 
     def _half(self) -> Graphs:
-        return {"half": to_half(self.graph.copy, self.graph.network)}
+        model = copied(self.graph.model)
+        to_half(model, self.graph.network)
+        return {"half": model}
 
     def _integers(self) -> Graphs:
         """A network that was trained for one arithmetic has no other. Convolutions are not quantized dynamically."""
@@ -56,7 +59,7 @@ class Quantization:
             model = trace(self.student, partial(quantize_layers, ranges=self.input_ranges)).model
             fold_integers(model)
             return {"aware": model}
-        found: Graphs = {"static": quantize_statically(self.graph.copy, self.batches)}
+        found: Graphs = {"static": quantize_statically(copied(self.graph.model), self.batches)}
         if not weighted_nodes(self.graph.model, CONVOLUTION):
-            found["dynamic"] = quantize_dynamically(self.graph.copy)
+            found["dynamic"] = quantize_dynamically(copied(self.graph.model))
         return found

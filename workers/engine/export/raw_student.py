@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from app.contracts.problems import UserError
+from app.contracts.resolving.data.exports import REFUSED, refused_message
 from app.contracts.resources.graph_names import all_answer_names, graph_input_names
 from app.contracts.resources.manifests import InputTransform, OutputSpec
 from app.contracts.resources.raw_rows import RawInput
@@ -54,6 +55,12 @@ class RawStudent:
         known = forms or {}
         found = {name: known.get(name) or form_of(inputs[name], shapes[name]) for name in inputs}
         return cls(network, inputs, shapes, found, outputs)
+
+    def check_rows(self) -> None:
+        """Raises UserError `rows_not_exportable` where no graph takes the rows of an input."""
+        for name, form in self.forms.items():
+            if form.refused is not None:
+                raise UserError(REFUSED, refused_message(name, form.refused))
 
     @property
     def input_names(self) -> dict[str, str]:
@@ -98,26 +105,24 @@ def form_of(transform: InputTransform, shape: Shape) -> RawInput:
 class AnsweringNetwork(nn.Module):
     """Rows of a dataset [n, *row_shape], one tensor for each input -> a tuple of answers, as `answer_names` has them.
 
-    NaN in a row that nothing fills gives NaN in its answers, whatever the layers make of it.
+    A row with NaN that nothing fills, or with a number that float32 does not hold, has answers of NaN, whatever the
+    layers make of it: a dataset with such rows is refused.
     """
 
     def __init__(self, student: RawStudent) -> None:
         super().__init__()
         self.network = student.network
         self._student = student
-        self._may_have_gaps = any(
-            np.dtype(form.dtype).kind == "f" and not _is_filled(student.inputs[name])
-            for name, form in student.forms.items()
-            if form.dtype != "string"
-        )
+        self._floats = [form.dtype.startswith("float") for form in student.forms.values()]
 
     def forward(self, *rows: Tensor) -> tuple[Tensor, ...]:
         x = self._prepared(rows)
         found = answers(self._student.outputs, self.network(x))
-        if not self._may_have_gaps:
+        floats = [each for each, is_float in zip(rows, self._floats, strict=True) if is_float]
+        if not floats:
             return tuple(found.values())
-        gaps = x.flatten(1).isnan().any(dim=1, keepdim=True)
-        return tuple(torch.where(gaps, torch.nan, answer) for answer in found.values())
+        refused = joined([~each.float().flatten(1).isfinite() for each in floats]).any(dim=1, keepdim=True)
+        return tuple(torch.where(refused, torch.nan, answer) for answer in found.values())
 
     def _prepared(self, rows: tuple[Tensor, ...]) -> Tensor:
         student = self._student
@@ -127,7 +132,3 @@ class AnsweringNetwork(nn.Module):
         wide = any(each.dtype == torch.float64 for each in rows)
         same = [each.to(torch.float64 if wide else torch.float32) for each in rows]
         return apply(joined(same), joined_transform(student.inputs, InputLayout(student.shapes)))
-
-
-def _is_filled(transform: InputTransform) -> bool:
-    return transform.encoding is not None and transform.encoding.missing is not None

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from app.contracts.resources.manifests import InputTransform
-from app.contracts.resources.raw_rows import RawInput
+from app.contracts.resources.raw_rows import RawInput, Spellings
 from app.contracts.resources.tables import InputEncoding
-from workers.engine.data.tables.category import boolean_keys, text_keys, whole_number_keys
+from workers.engine.data.tables.keys import boolean_keys, text_keys, whole_number_keys
 
 ML_DOMAIN = "ai.onnx.ml"
 ML_OPSET = 3
@@ -107,17 +107,17 @@ class RowNodes:
         parts = []
         for i, names in enumerate(categories):
             column = rows if len(categories) == 1 else self._add("Gather", rows, self._constant(np.array([i])), axis=1)
-            places = self._places(column, names)
+            places = self._places(column, names, self.form.spellings[i] if self.form.spellings else {})
             if encoding.encoding == "ordinal":
                 parts.append(self._add("Cast", places, to=element_type(self.form.rows)))
             else:
                 parts.append(self._one_hot(places, len(names) + 1))
         return parts[0] if len(parts) == 1 else self._add("Concat", *parts, axis=1)
 
-    def _places(self, column: str, names: Sequence[str]) -> str:
+    def _places(self, column: str, names: Sequence[str], spelled: Spellings) -> str:
         """The place of each value [n, 1] among the categories, int64; their number for another or none."""
         if self.form.dtype == "string":
-            texts = text_keys(names)
+            texts = text_keys(names, spelled)
             return self._looked_up(column, len(names), keys_strings=list(texts), values_int64s=list(texts.values()))
         numbers = boolean_keys(names) if self.form.dtype == "bool" else whole_number_keys(names)
         return self._looked_up(column, len(names), keys_int64s=list(numbers), values_int64s=list(numbers.values()))

@@ -58,7 +58,7 @@ def _rename(graph: onnx.GraphProto) -> None:
     public = {each.name for each in (*graph.input, *graph.output)}
     inner = [each.name for each in graph.initializer]
     inner += [name for node in graph.node for name in node.output if name and name not in public]
-    names: Mapping[str, str] = {name: _short(i, public) for i, name in enumerate(inner) if name not in public}
+    names: Mapping[str, str] = {name: _short(i) for i, name in enumerate(inner) if name not in public}
     for node in graph.node:
         node.input[:] = [names.get(value, value) for value in node.input]
         node.output[:] = [names.get(value, value) for value in node.output]
@@ -66,11 +66,11 @@ def _rename(graph: onnx.GraphProto) -> None:
         each.name = names[each.name]
 
 
-def _short(number: int, taken: set[str]) -> str:
-    """A name of base 36 that no public value has."""
+def _short(number: int) -> str:
+    """A name of base 36, which no value of a person has: theirs have no `/`."""
     digits, text = "0123456789abcdefghijklmnopqrstuvwxyz", ""
     while True:
         number, digit = divmod(number, len(digits))
         text = digits[digit] + text
         if number == 0:
-            return text if text not in taken else f"/{text}"
+            return f"/{text}"

@@ -1,20 +1,78 @@
-"""Graphs with weights and arithmetic in float16, by `onnxruntime.transformers.float16`.
+"""Graphs with weights and arithmetic in float16.
 
 Only what the network does is in float16: the transform of the rows and the answers, which may be large numbers or in
-units of their own, stay as they are.
+units of their own, stay as they are. (`onnxruntime.transformers.float16` rounds every input and output of a graph.)
 """
 
 from collections.abc import Collection
 
+import numpy as np
 import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+_SUFFIX = "/half"
 
 
-def to_half(model: onnx.ModelProto, network: Collection[str]) -> onnx.ModelProto:
-    """The graph with the nodes that `network` names in float16, and casts around them. `model` may be changed."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
+def to_half(model: onnx.ModelProto, network: Collection[str]) -> None:
+    """Make the nodes that `network` names compute in float16, with casts around them. In place."""
+    graph = model.graph
+    floats = _float_values(model)
+    inside = [node for node in graph.node if node.name in network]
+    made = {name for node in inside for name in node.output if name in floats}
+    casts: dict[str, onnx.NodeProto] = {}
+    constants = {each.name: each for each in graph.initializer}
+    halves: dict[str, onnx.TensorProto] = {}
+    for node in inside:
+        for i, name in enumerate(node.input):
+            if name not in floats:
+                continue
+            node.input[i] = name + _SUFFIX
+            if name in constants:
+                halves[name] = _half(constants[name])
+            elif name not in made:
+                casts[name] = helper.make_node("Cast", [name], [name + _SUFFIX], to=TensorProto.FLOAT16)
+        node.output[:] = [name + _SUFFIX if name in made else name for name in node.output]
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+                attribute.i = TensorProto.FLOAT16
+    _write(graph, network, made, casts, halves)
 
-    others = [node.name for node in model.graph.node if node.name not in network]
-    halved: onnx.ModelProto = convert_float_to_float16(
-        model, keep_io_types=True, disable_shape_infer=True, node_block_list=others
-    )
-    return halved
+
+def _float_values(model: onnx.ModelProto) -> set[str]:
+    """The names of all values in float32."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    typed = (*graph.value_info, *graph.input, *graph.output)
+    found = {each.name for each in typed if each.type.tensor_type.elem_type == TensorProto.FLOAT}
+    return found | {each.name for each in graph.initializer if each.data_type == TensorProto.FLOAT}
+
+
+def _half(tensor: onnx.TensorProto) -> onnx.TensorProto:
+    return numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name + _SUFFIX)
+
+
+def _write(
+    graph: onnx.GraphProto,
+    network: Collection[str],
+    made: Collection[str],
+    casts: dict[str, onnx.NodeProto],
+    halves: dict[str, onnx.TensorProto],
+) -> None:
+    """Write the nodes with the casts where they are due, and the constants that are still read."""
+    public = {each.name for each in graph.output}
+    read = {name for node in graph.node if node.name not in network for name in node.input} | public
+    nodes = [cast for name, cast in casts.items() if name in {each.name for each in graph.input}]
+    for node in graph.node:
+        nodes.append(node)
+        for name in node.output:
+            whole = name.removesuffix(_SUFFIX)
+            if node.name in network and whole in made and whole in read:
+                nodes.append(helper.make_node("Cast", [name], [whole], to=TensorProto.FLOAT))
+            elif node.name not in network and name in casts:
+                nodes.append(casts[name])
+    used = {name for node in nodes for name in node.input}
+    kept = [each for each in graph.initializer if each.name in used]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    del graph.initializer[:]
+    graph.initializer.extend([*kept, *halves.values()])
+    del graph.value_info[:]

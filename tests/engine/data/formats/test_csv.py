@@ -15,7 +15,7 @@ from app.contracts.resources.tables import CsvOptions
 from tests.engine.jobs.inspection.uploads import MEBIBYTE, read, refused
 from workers.engine.data.dataset import Dataset
 from workers.engine.data.formats import streams
-from workers.engine.data.formats.read import read_arrays
+from workers.engine.data.formats.read import read_columns
 
 ROWS = [(0.5, -1.25, 1), (2.0, 3.5, 0), (-0.125, 4.0, 1)]
 PLAIN = "a,b,y\n" + "".join(f"{a},{b},{y}\n" for a, b, y in ROWS)
@@ -201,10 +201,10 @@ def test_a_compressed_table_is_read_and_a_damaged_one_refused(
     content = b"x,y\n1,2\n3,4\n" if kind == "csv" else JSON_LINES
     packed = gzip.compress(content) if compression == "gzip" else pa.Codec("zstd").compress(content).to_pybytes()
     (tmp_path / "d").write_bytes(packed)
-    found = read_arrays(tmp_path / "d", kind, {"x", "y"})
+    found = read_columns(tmp_path / "d", kind, {"x", "y"}).arrays
     assert {name: column.tolist() for name, column in found.items()} == {"x": [1, 3], "y": [2, 4]}
     (tmp_path / "d").write_bytes(packed[:-6])
-    message = refused("unreadable", lambda: read_arrays(tmp_path / "d", kind, {"x", "y"}), more=3 << 30)
+    message = refused("unreadable", lambda: read_columns(tmp_path / "d", kind, {"x", "y"}), more=3 << 30)
     assert f"the {compression} file is damaged" in message
 
 
@@ -219,7 +219,7 @@ def test_a_small_file_that_decompresses_to_a_huge_one_is_refused_before_it_is_re
     packed = pa.Codec("zstd").compress(content).to_pybytes() if compression == "zstd" else gzip.compress(content)
     (tmp_path / "d").write_bytes(packed)
     assert len(content) > len(packed) * 100
-    message = refused("unreadable", lambda: read_arrays(tmp_path / "d", "csv", {"x"}), more=256 * MEBIBYTE)
+    message = refused("unreadable", lambda: read_columns(tmp_path / "d", "csv", {"x"}), more=256 * MEBIBYTE)
     assert "decompresses to more than" in message
 
 
@@ -227,5 +227,5 @@ def test_a_table_larger_than_one_piece_is_read_whole(tmp_path: Path) -> None:
     rows = 200_000
     content = "x,y\n" + "".join(f"{i},{i % 2}\n" for i in range(rows))
     (tmp_path / "d").write_bytes(gzip.compress(content.encode("utf-16"), 1))
-    found = read_arrays(tmp_path / "d", "csv", {"x"}, frozenset(), CsvOptions(encoding="utf-16"))["x"]
+    found = read_columns(tmp_path / "d", "csv", {"x"}, frozenset(), CsvOptions(encoding="utf-16")).arrays["x"]
     assert np.array_equal(found, np.arange(rows))

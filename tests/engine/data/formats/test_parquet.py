@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.contracts.problems import UserError
 from tests.engine.jobs.inspection.uploads import MEBIBYTE, bounded_memory, mutations, refused
-from workers.engine.data.formats.read import read_arrays
+from workers.engine.data.formats.read import read_columns
 
 Array = NDArray[Any]
 ROOM = 3 << 30
@@ -26,7 +26,7 @@ def arrays(folder: Path, table: Any, *wanted: str, **writing: Any) -> dict[str, 
     else:
         made = table if isinstance(table, pa.Table) else pa.table(table)
         pa.parquet.write_table(made, path, **writing)
-    return read_arrays(path, "parquet", set(wanted or ("x",)))
+    return read_columns(path, "parquet", set(wanted or ("x",))).arrays
 
 
 COLUMNS: dict[str, tuple[Any, list[Any], str]] = {

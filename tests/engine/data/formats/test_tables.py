@@ -17,7 +17,7 @@ from app.contracts.resources.manifests import DatasetFormat
 from tests.engine.jobs.inspection.uploads import MEBIBYTE, mutations, refused
 from workers.engine.data.formats.common import MAX_LINE_BYTES
 from workers.engine.data.formats.npz import MAX_DEFLATE_RATIO
-from workers.engine.data.formats.read import read_arrays
+from workers.engine.data.formats.read import read_columns
 
 Array = NDArray[Any]
 X = np.arange(8, dtype=np.float32).reshape(4, 2)
@@ -27,7 +27,7 @@ Y = np.array([0, 1, 0, 1])
 def arrays(content: bytes, kind: DatasetFormat, folder: Path, *wanted: str) -> dict[str, Array]:
     path = folder / f"data.{kind}"
     path.write_bytes(content)
-    return read_arrays(path, kind, set(wanted or ("x", "y")))
+    return read_columns(path, kind, set(wanted or ("x", "y"))).arrays
 
 
 def npy(header: str | bytes, data: bytes = bytes(32), version: int = 1) -> bytes:

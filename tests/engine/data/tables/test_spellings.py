@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.engine.data.tables.category import boolean_keys, text_keys, whole_number_keys
+from workers.engine.data.tables.keys import boolean_keys, text_keys, whole_number_keys
 from workers.engine.data.tables.text import canonical, spellings
 
 WORDS = st.one_of(

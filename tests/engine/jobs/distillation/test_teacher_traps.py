@@ -19,6 +19,7 @@ from tests.engine.jobs.distillation.trained_jobs import (
 )
 from tests.engine.losses.small_terms import scores
 from workers.engine.jobs.evaluate import evaluate_trained
+from workers.engine.jobs.exports.quantized_students import quantize_student
 from workers.engine.jobs.exports.trained_models import export_trained
 from workers.engine.jobs.report import write_report
 from workers.engine.teachers.teachers import BLOCK
@@ -36,8 +37,9 @@ def test_the_teacher_is_in_evaluation_mode_and_nothing_of_it_moves(
     values = found.tasks[0].teachers[0].numbers
     network = found.teachers.opened[TEACHER].network
     assert network is not None
-    evaluated = evaluate_trained(found)
-    write_report(found, evaluated, export_trained(found, evaluated))
+    quantized = quantize_student(found)
+    evaluated = evaluate_trained(found, quantized)
+    write_report(found, evaluated, export_trained(found, evaluated, quantized))
     after = network.state_dict()
     assert all(torch.equal(after[name], value) for name, value in weights.items())
     assert not any(module.training for module in network.modules())

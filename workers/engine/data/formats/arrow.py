@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet
 
+from workers.engine.data.formats.arrow_written import written_column
 from workers.engine.data.formats.common import (
     MAX_BYTES,
     Array,
@@ -17,6 +18,7 @@ from workers.engine.data.formats.common import (
     require_columns,
     unreadable,
 )
+from workers.engine.data.formats.written import FileColumns
 
 ENCODING = ': save it as UTF-8, or name its encoding, such as `"csv": {"encoding": "windows-1252"}`'
 
@@ -39,10 +41,12 @@ def arrow_errors(file_format: str) -> Iterator[None]:
         raise unreadable(f"the {file_format} file cannot be read: {reason}{way_out}") from None
 
 
-def read_parquet(path: Path, columns: set[str], text_columns: Set[str] = frozenset()) -> dict[str, Array]:
+def read_parquet(
+    path: Path, columns: set[str], text_columns: Set[str] = frozenset(), categories: Set[str] = frozenset()
+) -> FileColumns:
     """The named columns of a parquet file; booleans, dates and times of `text_columns` as text.
 
-    Raises UserError as `read_arrays` does.
+    Raises UserError as `read_columns` does.
     """
     with arrow_errors("parquet"):
         file = pa.parquet.ParquetFile(path)
@@ -51,11 +55,14 @@ def read_parquet(path: Path, columns: set[str], text_columns: Set[str] = frozens
         size = sum(group.total_byte_size for group in groups)
         if size > MAX_BYTES or file.metadata.num_rows * len(names) * 8 > MAX_BYTES:
             raise unreadable(f"the file claims {size} bytes and {file.metadata.num_rows} rows: too large")
-        return columns_of(file.read(columns=names), names, text_columns)
+        table = file.read(columns=names)
+        arrays = columns_of(table, names, text_columns)
+        written = {name: written_column(table.column(name), arrays[name]) for name in names if name in categories}
+    return FileColumns(arrays, written)
 
 
 def columns_of(table: pa.Table, names: list[str], text_columns: Set[str]) -> dict[str, Array]:
-    """The named columns of a table as arrays. Raises UserError as `read_arrays` does."""
+    """The named columns of a table as arrays. Raises UserError as `read_columns` does."""
     return {name: _column(name, table.column(name), name in text_columns) for name in names}
 
 

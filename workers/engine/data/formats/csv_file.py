@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.contracts.resources.tables import CsvOptions
 from workers.engine.data.formats.common import (
@@ -20,20 +21,30 @@ from workers.engine.data.formats.common import (
     unreadable,
 )
 from workers.engine.data.formats.streams import CHUNK, ChunkReader, check_lines, chunks, compression_of
+from workers.engine.data.formats.written import FileColumns, Written, sendable
 
 _TRUE, _FALSE = ("1", "True", "TRUE", "true"), ("0", "False", "FALSE", "false")
 _NUMBER = re.compile(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?")
+_NUMBER_OF_FRAMES = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+_LONGEST_NUMBER = 40
 _DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+")
 _DELIMITERS = (";", "\t", ",", "|")
 _SAMPLE_ROWS = 20
 
 
-def read_csv(path: Path, columns: set[str], text_columns: Set[str], options: CsvOptions | None) -> dict[str, Array]:
-    """The named columns of a csv file, `text_columns` as text. Raises UserError as `read_arrays` does."""
+def read_csv(
+    path: Path,
+    columns: set[str],
+    text_columns: Set[str],
+    options: CsvOptions | None,
+    categories: Set[str] = frozenset(),
+) -> FileColumns:
+    """The named columns of a csv file, `text_columns` as text. Raises UserError as `read_columns` does."""
     import pyarrow as pa  # Arrow starts a thread at import, which the fork server must not have
     import pyarrow.csv
 
     from workers.engine.data.formats.arrow import ENCODING, arrow_errors, columns_of
+    from workers.engine.data.formats.arrow_written import distinct_values
 
     options = options or CsvOptions()
     check_lines(path, options.encoding)
@@ -62,7 +73,28 @@ def read_csv(path: Path, columns: set[str], text_columns: Set[str], options: Csv
             if pa.types.is_binary(table.column(name).type):
                 raise unreadable(f"column `{name}` is of type binary: its text is not UTF-8{ENCODING}")
         found = columns_of(table, required, text_columns)
-    return {name: _as_meant(array, options) if name in text_columns else array for name, array in found.items()}
+        fields = {name: distinct_values(table.column(name)) for name in required if name in categories}
+    arrays = {name: _as_meant(array, options) if name in text_columns else array for name, array in found.items()}
+    written = {name: _fields_of(each.to_pylist(), codes, options) for name, (each, codes) in fields.items()}
+    return FileColumns(arrays, written)
+
+
+def _fields_of(fields: list[str], codes: NDArray[np.int64], options: CsvOptions) -> Written:
+    """A column of distinct fields as the module csv reads them, without spaces, as they are meant, and as data frames
+    have them, which read a column as numbers where all of its fields are such.
+    """
+    meant = [_text(field, options).strip() for field in fields]
+    known = [text for text in meant if text not in NULL_STRINGS]
+    numbers = all(len(text) <= _LONGEST_NUMBER and _NUMBER_OF_FRAMES.fullmatch(text) for text in known)
+    more = [_of_a_frame(text) if numbers and text not in NULL_STRINGS else () for text in meant]
+    each = zip(fields, meant, more, strict=True)
+    return Written([sendable(field, field.strip(), text, *others) for field, text, others in each], codes, "text")
+
+
+def _of_a_frame(text: str) -> tuple[str, ...]:
+    """A number as a data frame writes it, as a whole one and as a float."""
+    number = float(text)
+    return (str(int(text)), str(number)) if text.lstrip("+-").isdigit() else (str(number),)
 
 
 def _spaced(values: tuple[str, ...]) -> list[str]:

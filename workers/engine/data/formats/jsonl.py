@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Set
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from workers.engine.data.formats.common import (
     unreadable,
 )
 from workers.engine.data.formats.streams import CHUNK, ChunkReader, check_lines, chunks
+from workers.engine.data.formats.written import FileColumns, FileType, Written, flat_values, written_values
 
 
 def _refuse_constant(text: str) -> float:
@@ -28,8 +30,10 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def read_jsonl(path: Path, columns: set[str], text_columns: Set[str] = frozenset()) -> dict[str, Array]:
-    """The named fields of all rows; booleans of `text_columns` as text. Raises UserError as `read_arrays` does."""
+def read_jsonl(
+    path: Path, columns: set[str], text_columns: Set[str] = frozenset(), categories: Set[str] = frozenset()
+) -> FileColumns:
+    """The named fields of all rows; booleans of `text_columns` as text. Raises UserError as `read_columns` does."""
     check_lines(path)
     rows: list[dict[str, Any]] = []
     with io.TextIOWrapper(io.BufferedReader(ChunkReader(chunks(path)), CHUNK), encoding="utf-8-sig") as file:
@@ -42,7 +46,20 @@ def read_jsonl(path: Path, columns: set[str], text_columns: Set[str] = frozenset
     if not rows:
         raise empty_file()
     names = require_columns(columns, sorted({key for row in rows for key in row}))
-    return {name: _json_column(name, [row.get(name) for row in rows], name in text_columns) for name in names}
+    values = {name: [row.get(name) for row in rows] for name in names}
+    arrays = {name: _json_column(name, values[name], name in text_columns) for name in names}
+    return FileColumns(arrays, {name: _written(values[name], arrays[name]) for name in names if name in categories})
+
+
+def _written(rows: list[Any], array: Array) -> Written:
+    values = list(flat_values(rows, prod(array.shape[1:])))
+    return written_values(values, array.shape, _type_of(values))
+
+
+def _type_of(values: list[object]) -> FileType:
+    if all(isinstance(value, bool) for value in values):
+        return "bool"
+    return "number" if all(isinstance(value, int | float) or value is None for value in values) else "text"
 
 
 def _json_row(line: str, number: int) -> dict[str, Any]:

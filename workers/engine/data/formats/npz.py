@@ -3,6 +3,7 @@
 import struct
 import zipfile
 import zlib
+from collections.abc import Set
 from math import prod
 from pathlib import Path
 from typing import IO, Any
@@ -12,6 +13,7 @@ from numpy.lib import format as npy
 
 from app.contracts.problems import UserError
 from workers.engine.data.formats.common import MAX_BYTES, Array, require_columns, unreadable
+from workers.engine.data.formats.written import FileColumns, FileType, Written, written_array
 
 MAX_DEFLATE_RATIO = 1100
 """deflate cannot compress better than about 1030 : 1: a larger declared size is false."""
@@ -19,8 +21,8 @@ MAX_SIDE = 1 << 40
 MAX_DIMENSIONS = 8
 
 
-def read_npz(path: Path, columns: set[str]) -> dict[str, Array]:
-    """The named arrays of an npz archive. Raises UserError as `read_arrays` does."""
+def read_npz(path: Path, columns: set[str], categories: Set[str] = frozenset()) -> FileColumns:
+    """The named arrays of an npz archive. Raises UserError as `read_columns` does."""
     size = path.stat().st_size
     try:
         if not zipfile.is_zipfile(path):
@@ -29,9 +31,19 @@ def read_npz(path: Path, columns: set[str]) -> dict[str, Array]:
             members = {name.removesuffix(".npy"): name for name in archive.namelist()}
             if len(members) != len(archive.namelist()):
                 raise unreadable("the archive has two arrays of the same name")
-            return {name: _npy(archive, members[name], size) for name in require_columns(columns, list(members))}
+            names = require_columns(columns, list(members))
+            arrays = {name: _npy(archive, members[name], size) for name in names}
+            written = {name: _written(arrays[name]) for name in names if name in categories}
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, NotImplementedError, ValueError):
         raise unreadable("the npz archive is damaged") from None
+    return FileColumns({name: _seconds(rows) for name, rows in arrays.items()}, written)
+
+
+_KINDS: dict[str, FileType] = {"b": "bool", "i": "number", "u": "number", "f": "number"}
+
+
+def _written(rows: Array) -> Written:
+    return written_array(rows, _KINDS.get(rows.dtype.kind, "text"))
 
 
 def _npy(archive: zipfile.ZipFile, member: str, size: int) -> Array:
@@ -55,11 +67,15 @@ def _npy(archive: zipfile.ZipFile, member: str, size: int) -> Array:
     rows = flat.reshape(shape, order="F" if fortran else "C")
     if dtype.kind == "S":
         return np.char.decode(rows, "utf-8")
-    return _seconds(rows) if dtype.kind in "mM" else rows
+    return rows
 
 
 def _seconds(rows: Array) -> Array:
-    """Timestamps as seconds since 1970-01-01 UTC, durations as seconds: float64, NaN where missing (NaT)."""
+    """Timestamps as seconds since 1970-01-01 UTC, durations as seconds: float64, NaN where missing (NaT). Others as
+    they are.
+    """
+    if rows.dtype.kind not in "mM":
+        return rows
     microseconds = rows.astype(f"{rows.dtype.kind}8[us]")
     return np.where(np.isnat(microseconds), np.nan, microseconds.astype(np.int64) / 1e6)
 

@@ -7,26 +7,30 @@ from typing import assert_never
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import DatasetFormat
 from app.contracts.resources.tables import CsvOptions
-from workers.engine.data.formats.common import Array, empty_file
+from workers.engine.data.formats.common import empty_file
 from workers.engine.data.formats.csv_file import read_csv
 from workers.engine.data.formats.jsonl import read_jsonl
 from workers.engine.data.formats.npz import read_npz
 from workers.engine.data.formats.typed_text import typed
+from workers.engine.data.formats.written import FileColumns
 
 
-def read_arrays(
+def read_columns(
     path: Path,
     kind: DatasetFormat,
     columns: set[str],
     text_columns: Set[str] = frozenset(),
     csv: CsvOptions | None = None,
-) -> dict[str, Array]:
+    categories: Set[str] = frozenset(),
+) -> FileColumns:
     """The named arrays (npz keys or table columns) of a file, all with the same number of rows.
 
-    `text_columns` are read as text: a csv has no types, and `true`, `01` or `NA` may be a class name. Raises UserError:
-    `unreadable`, `code_carrying_format`, `missing_column`, `ragged`, `wrong_type`, `empty_dataset`.
+    `text_columns` are read as text: a csv has no types, and `true`, `01` or `NA` may be a class name. `categories` are
+    those of them whose values are also kept as they stand in the file. Raises UserError: `unreadable`,
+    `code_carrying_format`, `missing_column`, `ragged`, `wrong_type`, `empty_dataset`.
     """
-    arrays = _read(path, kind, columns, text_columns, csv)
+    found = _read(path, kind, columns, text_columns, csv, categories)
+    arrays = found.arrays
     if kind != "csv":  # whose own reader knows its decimal point and its missing values
         arrays = {name: array if name in text_columns else typed(array) for name, array in arrays.items()}
     lengths = {name: len(array) for name, array in arrays.items()}
@@ -39,23 +43,28 @@ def read_arrays(
     for name, array in arrays.items():
         if array.size == 0:
             raise UserError("empty_dataset", f"the rows of `{name}` are empty: its shape is {list(array.shape)}")
-    return arrays
+    return FileColumns(arrays, found.written)
 
 
 def _read(
-    path: Path, kind: DatasetFormat, columns: set[str], text_columns: Set[str], csv: CsvOptions | None
-) -> dict[str, Array]:
+    path: Path,
+    kind: DatasetFormat,
+    columns: set[str],
+    text_columns: Set[str],
+    csv: CsvOptions | None,
+    categories: Set[str],
+) -> FileColumns:
     """Arrow starts a thread at import, which the fork server must not have: it is imported for its own formats only."""
     match kind:
         case "npz":
-            return read_npz(path, columns)
+            return read_npz(path, columns, categories)
         case "jsonl":
-            return read_jsonl(path, columns, text_columns)
+            return read_jsonl(path, columns, text_columns, categories)
         case "csv":
-            return read_csv(path, columns, text_columns, csv)
+            return read_csv(path, columns, text_columns, csv, categories)
         case "parquet":
             from workers.engine.data.formats import arrow
 
-            return arrow.read_parquet(path, columns, text_columns)
+            return arrow.read_parquet(path, columns, text_columns, categories)
         case _:
             assert_never(kind)

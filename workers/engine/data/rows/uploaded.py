@@ -17,10 +17,13 @@ REFERENCE_ROWS = 16
 
 @dataclass(frozen=True)
 class UploadedRows:
-    """One input as a person sends it. `sample`: rows of the file, [m, *form.shape] in `form.dtype`."""
+    """One input as a person sends it. `sample`: rows of the file, [m, *form.shape] in `form.dtype`; `texts`: categories
+    as text, in the same shape.
+    """
 
     form: RawInput
     sample: Array
+    texts: Array | None = None
 
     def read_from(self, columns: tuple[str, ...]) -> "UploadedRows":
         """The same, and which columns or keys of the file the rows are read from."""
@@ -30,11 +33,12 @@ class UploadedRows:
 @dataclass(frozen=True)
 class Uploaded:
     """The inputs of a dataset as they stand in its file. `rows`: the rows of the dataset that the samples are, int64
-    [m].
+    [m]. `unchecked`: ids of joined datasets of which there are none, since their files have rows of another form.
     """
 
     rows: Tensor
     inputs: Mapping[str, UploadedRows]
+    unchecked: tuple[str, ...] = ()
 
 
 def kept_rows(splits: Mapping[SplitName, Tensor], most: int) -> Tensor:

@@ -1,7 +1,6 @@
 """Inputs of categories: columns of text, integers or booleans as numbers."""
 
-import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 
 import numpy as np
 import torch
@@ -12,61 +11,62 @@ from app.contracts.problems import UserError
 from app.contracts.resources.manifests import SplitName
 from app.contracts.resources.statistics import ColumnCounts
 from app.contracts.resources.tables import MOST_CATEGORIES, CategoryEncoding, CategoryInput, InputEncoding
-from workers.engine.data.dataset import ColumnUse, InputRows, SplitRows
+from workers.engine.data.dataset import CategoriesOfFile, ColumnUse, InputRows, SplitRows
 from workers.engine.data.formats.common import Array
-from workers.engine.data.tables.text import canonical, in_order, is_missing, label_text, spellings
+from workers.engine.data.formats.written import FileColumns, Written, printable
+from workers.engine.data.tables.keys import meanings, places_of
+from workers.engine.data.tables.text import canonical, in_order, is_missing, label_text
 
 MOST_NUMBERS = 65_536
 """Largest number of numbers in a row."""
 MOST_CHARACTERS = 200
-_WHOLE = re.compile(r"0|-?[1-9]\d{0,18}")
 MOST_EXAMPLES = 5
 """How many unseen values are kept for a message."""
 
 
-def read_categories(
-    name: str, spec: CategoryInput, arrays: Mapping[str, Array], splits: SplitRows, nulls: Set[str]
-) -> InputRows:
+def read_categories(name: str, spec: CategoryInput, file: FileColumns, splits: SplitRows, nulls: Set[str]) -> InputRows:
     """Rows uint8 [N, Σ (k + 1)] for `one_hot`, float32 [N, columns] for `ordinal`, with what was encoded and counted.
 
     `nulls`: texts that mean a missing value in this file. Raises UserError `too_many_categories`, `no_category`,
     `shape_mismatch`.
     """
-    columns = _columns(name, spec, arrays)
+    columns = _columns(name, spec, file)
     unused = sorted(set(spec.categories) - set(columns))
     if unused:
         detail = f"`categories` of `{name}` names `{unused[0]}`, which is no column of it: correct it"
         raise UserError("missing_column", detail)
-    places, categories, uses, total = [], [], {}, 0
-    for column, values in columns.items():
+    places, categories, uses, means, total = [], [], {}, [], 0
+    for column, (values, written) in columns.items():
         texts, inverse = _texts(values)
         given = spec.categories.get(column)
         found = given if given is not None else _categories(name, column, texts, inverse[splits["train"]], nulls)
         total += len(found)
         if total > MOST_CATEGORIES:
             raise _too_many(name, f"more than {MOST_CATEGORIES} over its columns")
-        place = _places(texts, found)
+        place = places_of(texts, found)
         places.append(place[inverse])
         categories.append(found)
+        means.append(meanings(column, written, places[-1], found))
         uses[column] = _use(texts, inverse, place, found, splits, nulls)
     encoding = InputEncoding(columns=tuple(columns), encoding=spec.encoding, categories=tuple(categories))
     rows = encoded(places, [len(found) + 1 for found in categories], spec.encoding)
-    return InputRows(rows, encoding, tuple(columns), uses, file=tuple(columns.values()))
+    as_file = CategoriesOfFile(tuple(columns.values()), tuple(means))
+    return InputRows(rows, encoding, tuple(columns), uses, file=as_file)
 
 
-def _columns(name: str, spec: CategoryInput, arrays: Mapping[str, Array]) -> dict[str, Array]:
+def _columns(name: str, spec: CategoryInput, file: FileColumns) -> dict[str, tuple[Array, Written]]:
     """One column for each number of a key's rows: those of a key `k` with several are called `k.0`, `k.1`, …"""
-    columns: dict[str, Array] = {}
+    columns: dict[str, tuple[Array, Written]] = {}
     for key in spec.columns or (name,):
-        array = arrays[key]
+        array, written = file.arrays[key], file.written[key]
         if array.ndim > 2:
             raise UserError(
                 "shape_mismatch", f"input `{name}`: `{key}` has rows of {array.ndim - 1} dimensions, 1 at most"
             )
         if array.size == len(array):
-            columns[key] = array.reshape(len(array))
+            columns[key] = array.reshape(len(array)), written.part(0)
         else:
-            columns |= {f"{key}.{i}": array[:, i] for i in range(array.shape[1])}
+            columns |= {f"{key}.{i}": (array[:, i], written.part(i)) for i in range(array.shape[1])}
     if len(columns) > MOST_NUMBERS:
         raise UserError(
             "shape_mismatch", f"input `{name}` has {len(columns)} columns, {MOST_NUMBERS} at most: name fewer"
@@ -78,14 +78,7 @@ def _texts(values: Array) -> tuple[list[str], NDArray[np.int64]]:
     """(distinct values as text, for each row its place among them). A missing value is the empty text."""
     unique, inverse = np.unique(values, return_inverse=True)
     texts = [canonical(label_text(value)) for value in unique.tolist()]
-    return [_printable(text)[:MOST_CHARACTERS] for text in texts], inverse.reshape(-1)
-
-
-def _printable(text: str) -> str:
-    """The text as a name can be stored: control characters and lone surrogates escaped."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return [printable(text)[:MOST_CHARACTERS] for text in texts], inverse.reshape(-1)
 
 
 def _categories(
@@ -110,32 +103,6 @@ def _too_many(name: str, what: str) -> UserError:
         f"input `{name}` has {what}, expected at most {MOST_CATEGORIES}: leave out columns that name single rows, read "
         'numbers as `"kind": "array"`, or list the frequent `categories`; others share one slot',
     )
-
-
-def _places(texts: Sequence[str], categories: Sequence[str]) -> NDArray[np.int64]:
-    """For each distinct text its place among the categories, or their number where it is none of them."""
-    known = {canonical(category): i for i, category in enumerate(categories)}
-    known |= {category: i for i, category in enumerate(categories)}
-    return np.array([known.get(text, len(categories)) for text in texts], dtype=np.int64)
-
-
-def text_keys(categories: Sequence[str]) -> dict[str, int]:
-    """Texts that mean a category, in all its usual spellings, and its place: `1.0` is `1`, `True` is `true`."""
-    texts = list(dict.fromkeys(text for category in categories for text in spellings(category)))
-    places = _places([canonical(text) for text in texts], categories)
-    return {text: place for text, place in zip(texts, places.tolist(), strict=True) if place < len(categories)}
-
-
-def whole_number_keys(categories: Sequence[str]) -> dict[int, int]:
-    """Whole numbers of 64 bits that mean a category, and its place."""
-    keys = {int(text): place for text, place in text_keys(categories).items() if _WHOLE.fullmatch(text)}
-    return {number: place for number, place in keys.items() if -(2**63) <= number < 2**63}
-
-
-def boolean_keys(categories: Sequence[str]) -> dict[int, int]:
-    """The place of `false` by 0 and of `true` by 1, where they are categories."""
-    keys = text_keys(categories)
-    return {number: keys[text] for text, number in (("false", 0), ("true", 1)) if text in keys}
 
 
 def _use(

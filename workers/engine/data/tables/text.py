@@ -6,7 +6,9 @@ An integer that became 1.0 (beside a missing value, or by the program that wrote
 
 import re
 from collections.abc import Iterable, Sequence, Set
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
+from decimal import Decimal
+from math import isfinite
 
 import numpy as np
 
@@ -17,9 +19,13 @@ from workers.engine.data.formats.common import NULL_STRINGS, Array
 BOOLEANS = {"true": "1", "false": "0"}
 _DECIMALS = re.compile(r"(-?(?:0|[1-9]\d*))\.(\d*)")
 _WHOLE = re.compile(r"0|-?[1-9]\d*")
+_NUMBER = re.compile(r"[-+]?(?:0|[1-9]\d*)?(?:\.\d*)?(?:[eE][-+]?\d{1,3})?", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?")
 _DECIMAL_COMMA = re.compile(r"[-+]?\d{1,3}(\.\d{3})*,\d+|[-+]?\d+,\d+")
 _FEW = 3
+_LONGEST = 40
+"""Longest text that is looked at as a number or a moment."""
+_FINER = re.compile(r"\.\d{6}\d*[1-9]")
 
 
 def canonical(text: str) -> str:
@@ -47,6 +53,54 @@ def spellings(text: str) -> list[str]:
     elif _DECIMALS.fullmatch(plain):
         found += [f"{plain}0", f"{plain}00"]
     return [*found, *(f" {each}" for each in found)]
+
+
+def other_spellings(text: str) -> list[str]:
+    """How Python, numpy and data frames write the number or the moment that a text is, where `canonical` does not make
+    the text of it: `1e+16`, a float32 as 0.1, `2024-01-31T00:00:00`. Empty for other texts.
+    """
+    plain = canonical(text)
+    if len(plain) > _LONGEST:
+        return []
+    found = _moments(plain) if _DATE.fullmatch(plain) else _numbers(plain)
+    return [each for each in dict.fromkeys(found) if each != plain]
+
+
+def _numbers(text: str) -> list[str]:
+    """A number as a float and, if it is whole, as an integer; leading zeros make a name of it."""
+    number = _float(text) if _NUMBER.fullmatch(text) else None
+    if number is None or Decimal(text) != Decimal(str(number)):
+        return []
+    whole = [str(int(number)), "-0", "-0.0"] if number == 0 else [str(int(number))] if number.is_integer() else []
+    return [str(number), *whole, *_as_float32(number)]
+
+
+def _as_float32(number: float) -> list[str]:
+    """What numpy makes of a float32 that is this number, and of the number as it is."""
+    with np.errstate(over="ignore"):
+        narrow = np.float32(number)
+    return [str(narrow)] if float(narrow) == number else []
+
+
+def _float(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:  # neither digits in front of the point nor behind it
+        return None
+    return number if isfinite(number) else None
+
+
+def _moments(text: str) -> list[str]:
+    """A date or time stamp as Python writes it, with a space and with `T`; a midnight also as a date."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return []
+    if _FINER.search(text):  # which Python's moments drop
+        return []
+    midnight = moment.tzinfo is None and moment.time() == time.min
+    dates = [str(moment.date())] if midnight else []
+    return [str(moment), moment.isoformat(), *dates]
 
 
 def label_text(value: object) -> str:

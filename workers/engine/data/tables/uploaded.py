@@ -1,20 +1,22 @@
 """What a person sends to an exported student: form and sample rows of inputs of numbers and of categories."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from app.contracts.resources.joined_rows import InputPart, fits, joined_form
 from app.contracts.resources.manifests import ArrayInput, DatasetFormat
-from app.contracts.resources.raw_rows import RawInput, RawType
+from app.contracts.resources.raw_rows import RawInput, RawType, Spellings
 from app.contracts.resources.tables import InputEncoding
+from workers.engine.data.dataset import CategoriesOfFile
 from workers.engine.data.formats.common import Array
+from workers.engine.data.formats.written import Written
 from workers.engine.data.rows.uploaded import MOST_KEPT, Uploaded, UploadedRows
-from workers.engine.data.tables.category import whole_number_keys
-from workers.engine.data.tables.text import label_text
+from workers.engine.data.tables.keys import whole_number_keys
 
 _LARGEST_WHOLE = 2.0**53
 _TYPES: tuple[RawType, ...] = get_args(RawType)
@@ -49,22 +51,38 @@ def _named(dtype: np.dtype[np.generic]) -> RawType:
 
 
 def categories_as_uploaded(
-    columns: Sequence[Array], encoding: InputEncoding, shape: tuple[int, ...], kept: NDArray[np.int64]
+    file: CategoriesOfFile, encoding: InputEncoding, shape: tuple[int, ...], kept: NDArray[np.int64]
 ) -> UploadedRows:
-    """Of an input of categories: booleans or whole numbers where all columns [N] are such, else text. `shape`: of a row
-    in the file.
+    """Of an input of categories: booleans or whole numbers where all columns are such in a file with types, else text.
+    `shape`: of a row in the file.
     """
-    dtype = _type_of_categories(columns, encoding)
-    sample = np.stack([_as_type(column[kept], dtype) for column in columns], axis=1)
-    form = RawInput(dtype=dtype, shape=shape, arranged=(len(columns),), rows="float32")
-    return UploadedRows(form, sample.reshape(len(kept), *shape))
+    texts = np.stack([_texts(written, kept) for _, written in file.columns], axis=1)
+    form = RawInput(
+        dtype=_type_of_categories(file.columns, encoding),
+        shape=shape,
+        arranged=(len(file.columns),),
+        rows="float32",
+        spellings=_told(each.spelled for each in file.meanings),
+        refused=next((each.unclear for each in file.meanings if each.unclear is not None), None),
+    )
+    sample = texts
+    if form.dtype != "string":
+        sample = np.stack([_typed(values[kept], form.dtype) for values, _ in file.columns], axis=1)
+    return UploadedRows(form, sample.reshape(len(kept), *shape), texts.reshape(len(kept), *shape))
 
 
-def _type_of_categories(columns: Sequence[Array], encoding: InputEncoding) -> RawType:
-    if all(column.dtype.kind == "b" for column in columns):
+def _told(spellings: Iterable[Spellings]) -> tuple[dict[str, str | None], ...]:
+    """Those of each column; none at all where no column has any."""
+    found = tuple(dict(each) for each in spellings)
+    return found if any(found) else ()
+
+
+def _type_of_categories(columns: Sequence[tuple[Array, Written]], encoding: InputEncoding) -> RawType:
+    if all(written.kind == "bool" for _, written in columns):
         return "bool"
     named = all(whole_number_keys(names) for names in encoding.categories or ())
-    return "int64" if named and all(map(_is_whole, columns)) else "string"
+    numbers = all(written.kind == "number" and _is_whole(values) for values, written in columns)
+    return "int64" if named and numbers else "string"
 
 
 def _is_whole(column: Array) -> bool:
@@ -75,52 +93,76 @@ def _is_whole(column: Array) -> bool:
     return bool(((np.rint(column) == column) & (np.abs(column) < _LARGEST_WHOLE)).all())
 
 
-def _as_type(values: Array, dtype: RawType) -> Array:
-    """Values [m] in a type; text as a person writes it, the empty text where it is missing."""
-    if dtype == "string":
-        return np.array([label_text(value) for value in values.tolist()], dtype=object)
-    return values.astype(dtype)
+def _typed(values: Array, dtype: RawType) -> Array:
+    """Values [m] as numbers or booleans, which readers may have made text."""
+    return values == "true" if dtype == "bool" and values.dtype.kind == "U" else values.astype(dtype)
 
 
-def joined_uploads(parts: Sequence[Uploaded], firsts: Sequence[int], inputs: Mapping[str, Tensor]) -> Uploaded:
-    """Of joined datasets: the form of the first one, in a type that holds what all have, and the sample rows of those
-    whose files have that form. `inputs`: the joined rows; `firsts`: the first row of each part.
+@dataclass(frozen=True, eq=False)
+class UploadedPart:
+    """One of several datasets: its id, its first row among the joined ones, and of its inputs what stands in the file,
+    the encodings and whether numbers were missing.
     """
-    forms = {name: _joined_form([_of_name(part, name).form for part in parts], inputs[name]) for name in inputs}
-    fitting = [
-        (part, first)
-        for part, first in zip(parts, firsts, strict=True)
-        if all(_fits(_of_name(part, name).form, form) for name, form in forms.items())
-    ]
-    rows = torch.cat([torch.empty(0, dtype=torch.int64), *(part.rows + first for part, first in fitting)])
+
+    dataset: str
+    first: int
+    uploaded: Uploaded
+    encodings: Mapping[str, InputEncoding | None]
+    gaps: Mapping[str, bool]
+
+    def rows_of(self, name: str) -> UploadedRows:
+        """A single input has any name."""
+        return self.uploaded.inputs[self._own(name)]
+
+    def of_input(self, name: str) -> InputPart:
+        """An input as it is joined with that of other datasets."""
+        own = self._own(name)
+        return InputPart(self.dataset, self.uploaded.inputs[own].form, self.encodings[own], self.gaps[own])
+
+    def _own(self, name: str) -> str:
+        return name if name in self.uploaded.inputs else next(iter(self.uploaded.inputs))
+
+
+def _texts(written: Written, kept: NDArray[np.int64]) -> Array:
+    """The values of rows as a person reads them in the file, object [m]."""
+    texts = (written.texts[code] for code in written.codes[kept].tolist())
+    return np.array([each[0] for each in texts], dtype=object)
+
+
+def joined_uploads(parts: Sequence[UploadedPart], names: Iterable[str]) -> Uploaded:
+    """Of joined datasets: the form of the first one, in a type that holds what all have, and sample rows of those whose
+    files have that form, equally many of each as far as there are. `names`: the inputs of the joined dataset.
+    """
+    forms = {name: joined_form([part.of_input(name) for part in parts]) for name in names}
+    fitting = [part for part in parts if all(fits(part.rows_of(name).form, form) for name, form in forms.items())]
+    counts = _shares([len(part.uploaded.rows) for part in fitting])
+    rows = [part.uploaded.rows[:count] + part.first for part, count in zip(fitting, counts, strict=True)]
     samples = {
-        name: _joined_sample([_of_name(part, name) for part, _ in fitting], form) for name, form in forms.items()
+        name: _joined_sample([part.rows_of(name) for part in fitting], counts, form) for name, form in forms.items()
     }
-    return Uploaded(rows[:MOST_KEPT], {name: UploadedRows(forms[name], each) for name, each in samples.items()})
+    return Uploaded(
+        torch.cat([torch.empty(0, dtype=torch.int64), *rows]),
+        {name: UploadedRows(forms[name], each) for name, each in samples.items()},
+        tuple(part.dataset for part in parts if part not in fitting),
+    )
 
 
-def _of_name(part: Uploaded, name: str) -> UploadedRows:
-    """A single input has any name."""
-    return part.inputs[name] if name in part.inputs else next(iter(part.inputs.values()))
+def _shares(counts: Sequence[int]) -> list[int]:
+    """How many rows are taken of so many, at most MOST_KEPT together: what one lacks goes to the others."""
+    shares, left = [0] * len(counts), MOST_KEPT
+    for taken, i in enumerate(sorted(range(len(counts)), key=counts.__getitem__)):
+        shares[i] = min(counts[i], left // (len(counts) - taken))
+        left -= shares[i]
+    return shares
 
 
-def _joined_form(forms: Sequence[RawInput], rows: Tensor) -> RawInput:
-    types = {form.dtype for form in forms}
-    numbers = [np.dtype(form.dtype) for form in forms if form.dtype != "string"]
-    dtype: RawType = "string" if "string" in types else _named(np.result_type(*numbers))
-    wide = rows.dtype == torch.float64
-    return forms[0].model_copy(update={"dtype": dtype, "rows": "float64" if wide else "float32"})
+def _joined_sample(parts: Sequence[UploadedRows], counts: Sequence[int], form: RawInput) -> Array:
+    samples = [_in_form(part, form)[:count] for part, count in zip(parts, counts, strict=True)]
+    return np.concatenate([np.empty((0, *form.shape), object if form.dtype == "string" else form.dtype), *samples])
 
 
-def _fits(form: RawInput, joined: RawInput) -> bool:
-    """Whether rows of this form are rows of the joined one, and were rounded as they are, whatever their columns are
-    called.
-    """
-    return form.model_copy(update={"dtype": joined.dtype, "columns": joined.columns}) == joined
-
-
-def _joined_sample(parts: Sequence[UploadedRows], form: RawInput) -> Array:
-    size = (-1, *form.shape)
-    samples = [_as_type(part.sample.reshape(-1), form.dtype).reshape(size) for part in parts]
-    empty = np.empty((0, *form.shape), object if form.dtype == "string" else form.dtype)
-    return np.concatenate([empty, *samples])[:MOST_KEPT]
+def _in_form(part: UploadedRows, form: RawInput) -> Array:
+    if form.dtype != "string":
+        return part.sample.astype(form.dtype)
+    assert part.texts is not None
+    return part.texts

@@ -49,12 +49,11 @@ def _word(judged: Verdict) -> QuantizedWord:
 
 def _in_words(word: QuantizedWord, judged: Verdict) -> str:
     assert judged.difference is not None
-    loss = f"{-judged.difference:.4g}"
     found = {
         "keeps": f"Keeps {judged.metric} within {judged.margin:.4g}",
-        "loses": f"Loses {loss} of {judged.metric}",
-        "undecided": f"Undecided: the loss of {judged.metric} is {loss}, and the test rows do not exclude one above "
-        f"{judged.margin:.4g}",
+        "loses": f"Loses {-judged.difference:.4g} of {judged.metric}",
+        "undecided": f"Undecided: the difference of {judged.metric} is {judged.difference:+.4g}, and the test rows do "
+        f"not exclude a loss above {judged.margin:.4g}",
     }[word]
     if judged.interval is None:
         return f"{found}. {judged.method}"

@@ -6,37 +6,42 @@ from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from app.contracts.resources.manifests import ArrayInput, InputTransform
-from app.contracts.resources.raw_rows import RawInput
+from app.contracts.resources.raw_rows import RawInput, Spellings
 from app.contracts.resources.row_layouts import rows_shape
 from app.contracts.resources.tables import InputEncoding
 from workers.engine.data.formats.common import Array
 from workers.engine.data.rows.joined import InputLayout, Shape, joined
 from workers.engine.data.rows.layout import arranged
-from workers.engine.data.tables.category import boolean_keys, encoded, whole_number_keys
+from workers.engine.data.tables.category import encoded
+from workers.engine.data.tables.keys import boolean_keys, places_of, whole_number_keys
 from workers.engine.data.tables.missing import filled
+from workers.engine.data.tables.text import canonical
 from workers.engine.data.transform import invert
 from workers.engine.evaluation.examples import RawModel, network_outputs
+from workers.engine.export.causes import CheckedRows
 from workers.engine.export.raw_student import RawStudent
 
 CHECKED_ROWS = 64
 _SHARE_MISSING = 0.1
 
 
-def invented_rows(student: RawStudent) -> tuple[dict[str, Array], dict[str, Tensor]]:
-    """(rows as a person sends them by the graph's names [64, …], the engine's outputs for them by task [64, size])."""
-    raw, rows = {}, {}
-    for name, public in student.input_names.items():
-        raw[public], rows[name] = _invented(student, name, CHECKED_ROWS)
+def invented_rows(student: RawStudent) -> tuple[CheckedRows, dict[str, Tensor]]:
+    """(rows as a person sends them and as the engine reads them [64, …], the engine's outputs for them by task
+    [64, size]).
+    """
+    raw, read, rows = {}, {}, {}
+    for name in student.inputs:
+        raw[name], rows[name] = _invented(student, name, CHECKED_ROWS)
+        read[name] = rows[name].numpy()
         shape, last = student.shapes[name], student.inputs[name].layout == "channels_last"
         # The engine takes the rows of such a model with the channels last, where no dataset has moved them.
         rows[name] = (rows[name].movedim(1, -1) if last else rows[name]).reshape(CHECKED_ROWS, *shape)
     forward = partial(network_outputs, copy.deepcopy(student.network).cpu())
     model = RawModel(InputLayout(student.shapes), student.inputs, forward)
-    return raw, model.predict(joined(list(rows.values())))
+    return CheckedRows(student, raw, read), model.predict(joined(list(rows.values())))
 
 
 def _invented(student: RawStudent, name: str, count: int) -> tuple[Array, Tensor]:
@@ -79,31 +84,28 @@ def _categories(
     categories: Sequence[Sequence[str]],
     count: int,
 ) -> tuple[Array, Tensor]:
-    """Categories, and others at the last place."""
-    places = [draw.integers(0, len(names) + 1, size=count) for names in categories]
-    columns = [_values(form, names)[place] for names, place in zip(categories, places, strict=True)]
+    """Categories in all ways in which they may be written, and what is none of them."""
+    dtype = np.dtype(object if form.dtype == "string" else form.dtype)
+    columns, places = [], []
+    for i, names in enumerate(categories):
+        written = _written(form, names, form.spellings[i] if form.spellings else {})
+        chosen = draw.integers(0, len(written), size=count)
+        columns.append(np.array([value for value, _ in written], dtype)[chosen])
+        places.append(np.array([place for _, place in written], np.int64)[chosen])
     raw = np.stack(columns, axis=1).reshape(count, *form.shape)
-    read = [_read_places(form, names)[place] for names, place in zip(categories, places, strict=True)]
-    return raw, encoded(read, [len(names) + 1 for names in categories], encoding.encoding)
+    return raw, encoded(places, [len(names) + 1 for names in categories], encoding.encoding)
 
 
-def _values(form: RawInput, names: Sequence[str]) -> Array:
-    """What a person sends for each place [k + 1]; another value where a category has none of the file's type."""
+def _written(form: RawInput, names: Sequence[str], spelled: Spellings) -> list[tuple[str | int, int]]:
+    """What a person may send, and the place that the engine reads it as."""
+    other = len(names)
     if form.dtype == "string":
-        return np.array([*names, ""], dtype=object)
-    keys = _keys(form, names)
-    other = next(number for number in range(len(keys) + 2) if number not in keys)
-    by_place = {place: number for number, place in keys.items()}
-    return np.array([by_place.get(place, other) for place in range(len(names) + 1)]).astype(form.dtype)
-
-
-def _read_places(form: RawInput, names: Sequence[str]) -> NDArray[np.int64]:
-    """The place that each of `_values` is read as."""
-    if form.dtype == "string":
-        return np.arange(len(names) + 1)
-    keys = _keys(form, names)
-    return np.array([keys.get(int(number), len(names)) for number in _values(form, names).tolist()], dtype=np.int64)
-
-
-def _keys(form: RawInput, names: Sequence[str]) -> dict[int, int]:
-    return boolean_keys(names) if form.dtype == "bool" else whole_number_keys(names)
+        places = places_of([canonical(name) for name in names], names).tolist()
+        means = {text: other if name is None else names.index(name) for text, name in spelled.items()}
+        return [*({**dict(zip(names, places, strict=True)), **means}).items(), ("", other)]
+    if form.dtype == "bool":
+        keys = boolean_keys(names)
+        return [(number, keys.get(number, other)) for number in (0, 1)]
+    keys = whole_number_keys(names)
+    unseen = next(number for number in range(len(keys) + 1) if number not in keys)
+    return [*keys.items(), (unseen, other)]

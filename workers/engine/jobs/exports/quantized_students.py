@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import isfinite
 
 import onnx
 import torch
@@ -21,12 +21,22 @@ from workers.engine.export.quantized_graphs import Quantization
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.jobs.exports.raw_students import raw_student
 from workers.engine.jobs.trained import Trained
+from workers.engine.quantization.copies import copied
 from workers.engine.quantization.fake import simulated
 
 CALIBRATION_ROWS = 1024
 """Training rows by which the ranges of inputs are measured, at most."""
+_CLEARLY = 0.001
+"""Difference of scores (accuracy, R²) above which a candidate is better."""
+_CLEARLY_CLOSER = 0.5
+"""Ratio of deviations below which a candidate is better where no row has a label."""
 _COMPARED_ROWS = 4096
 """Rows of the validation split on which the candidates are compared, at most."""
+
+
+def block_of(method: QuantizationMethod) -> int:
+    """Rows at once: one where the ranges of inputs are those of the batch, on which answers then depend."""
+    return 1 if method == "dynamic" else BLOCK
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,11 @@ class QuantizedStudent:
     float_bytes: int
     """Size of the ONNX file in float32."""
     candidates: tuple[QuantizedCandidate, ...]
+
+    @property
+    def block(self) -> int:
+        """How many rows it is run with at once."""
+        return block_of(self.method)
 
     @property
     def party(self) -> str:
@@ -76,12 +91,23 @@ class Comparison:
 
 
 def best(candidates: Sequence[QuantizedCandidate]) -> QuantizedCandidate:
-    """The candidate of the highest score, of equal ones that of the lowest deviation."""
+    """The first candidate, unless another is clearly better: by its score, or without scores by its deviation.
 
-    def rank(each: QuantizedCandidate) -> tuple[float, float]:
-        return (-inf if each.score is None else each.score, -inf if each.deviation is None else -each.deviation)
+    The first is that whose answers do not depend on other rows of the batch, which a difference within the noise of the
+    validation rows is not worth.
+    """
+    chosen = candidates[0]
+    for each in candidates[1:]:
+        chosen = each if _is_clearly_better(each, chosen) else chosen
+    return chosen
 
-    return max(candidates, key=rank)
+
+def _is_clearly_better(one: QuantizedCandidate, other: QuantizedCandidate) -> bool:
+    if one.score is not None or other.score is not None:
+        return one.score is not None and (other.score is None or one.score > other.score + _CLEARLY)
+    if one.deviation is None or other.deviation is None:
+        return one.deviation is not None
+    return one.deviation < _CLEARLY_CLOSER * other.deviation
 
 
 def quantize(
@@ -95,7 +121,7 @@ def quantize(
     `nothing_to_quantize`, or `not_smaller` where its file is not smaller than the one in float32.
     """
     student = quantization.student
-    float_bytes = len(of_raw_rows(quantization.graph.copy, student, {}))
+    float_bytes = len(of_raw_rows(copied(quantization.graph.model), student, {}))
     found = []
     for each in wanted:
         try:
@@ -109,7 +135,9 @@ def _quantized(
     wanted: QuantizedFormat, quantization: Quantization, feeds: Feeds, comparison: Comparison, float_bytes: int
 ) -> QuantizedStudent:
     student, graphs = quantization.student, quantization.graphs(wanted)
-    outputs = {method: GraphOutputs(model, student.outputs, feeds) for method, model in graphs.items()}
+    outputs = {
+        method: GraphOutputs(model, student.outputs, feeds, block_of(method)) for method, model in graphs.items()
+    }
     candidates = [comparison.of(method, outputs[method], _size(model, student)) for method, model in graphs.items()]
     chosen = best(candidates)
     if chosen.bytes >= float_bytes:
@@ -123,9 +151,7 @@ def _quantized(
 
 
 def _size(model: onnx.ModelProto, student: RawStudent) -> int:
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)
-    return len(of_raw_rows(copied, student, {}))
+    return len(of_raw_rows(copied(model), student, {}))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ engine's predictions for them.
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from app.contracts.reports.report import OnnxCheck
 from app.contracts.wire.orders import ReferenceRole
-from workers.engine.data.formats.common import Array
 from workers.engine.data.rows.uploaded import REFERENCE_ROWS
 from workers.engine.evaluation.parties import network_outputs
+from workers.engine.export.causes import CheckedRows
 from workers.engine.export.check import check_onnx
 from workers.engine.export.graph_card import graph_metadata
 from workers.engine.export.onnx import export_onnx
@@ -27,13 +27,15 @@ REFERENCE_FILE = "reference.npz"
 
 @dataclass(frozen=True)
 class SampleRows:
-    """Rows as a person sends them, by the graph's names ([n, …], n >= 1), and the engine's outputs for them ([n, size]
-    by task, on the CPU). `invented`: whether they are none of the dataset's.
+    """Rows as a person sends them (n >= 1), and the engine's outputs for them ([n, size] by task, on the CPU).
+
+    `invented`: whether they are none of the dataset's; `unchecked`: the datasets that have no such rows.
     """
 
-    rows: dict[str, Array]
+    rows: CheckedRows
     outputs: dict[str, Tensor]
     invented: bool
+    unchecked: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, student: RawStudent, data: JobData) -> "SampleRows":
@@ -41,13 +43,18 @@ class SampleRows:
         uploaded = data.dataset.uploaded
         assert uploaded is not None, "rows of a job are read from a file"
         if len(uploaded.rows) == 0:
-            return cls.made_for(student)
+            return replace(cls.made_for(student), unchecked=uploaded.unchecked)
         # On the CPU, as the file: the rounding of another device is none of its faults.
         cpu = torch.device("cpu")
         network = copy.deepcopy(student.network).to(cpu)
         outputs = network_outputs(network, data.raw, data.transform, cpu)(uploaded.rows)
-        rows = {public: uploaded.inputs[name].sample for name, public in student.input_names.items()}
-        return cls(rows, dict(outputs), invented=False)
+        rows = CheckedRows(
+            student,
+            raw={name: uploaded.inputs[name].sample for name in student.inputs},
+            read={name: data.dataset.inputs[name][uploaded.rows].numpy() for name in student.inputs},
+            place=lambda row: _place(int(uploaded.rows[row]), data),
+        )
+        return cls(rows, dict(outputs), invented=False, unchecked=uploaded.unchecked)
 
     @classmethod
     def made_for(cls, student: RawStudent) -> "SampleRows":
@@ -61,7 +68,7 @@ class SampleRows:
 
     def write_reference(self, path: Path, student: RawStudent) -> None:
         """Write the first rows with their answers."""
-        rows = {name: values[:REFERENCE_ROWS] for name, values in self.rows.items()}
+        rows = {name: values[:REFERENCE_ROWS] for name, values in self.rows.feeds.items()}
         outputs = {name: values[:REFERENCE_ROWS] for name, values in self.outputs.items()}
         write_reference(path, rows, outputs, student.outputs)
 
@@ -69,7 +76,18 @@ class SampleRows:
 def write_graph(path: Path, student: RawStudent, sample: SampleRows, training: str) -> OnnxCheck:
     """Write the file and compare its answers for the sample rows with the engine's predictions.
 
-    `training`: what the model card says of the training. Raises UserError `export_too_large`, `export_mismatch`.
+    `training`: what the model card says of the training. Raises UserError `rows_not_exportable`, `export_too_large`,
+    `export_mismatch`.
     """
     export_onnx(student, path, graph_metadata(student, training))
-    return check_onnx(path, sample.rows, sample.outputs, student.outputs)
+    check = check_onnx(path, sample.rows, sample.outputs)
+    return check.model_copy(update={"unchecked_datasets": sample.unchecked})
+
+
+def _place(row: int, data: JobData) -> str:
+    """A row of the dataset, as a message names it."""
+    sources = data.dataset.sources
+    if len(sources) < 2:
+        return f"row {row}"
+    source = next(each for each in reversed(sources) if each.first <= row)
+    return f"row {row - source.first} of {source.id}"

@@ -6,6 +6,7 @@ from functools import cached_property, partial
 from app.contracts.layouts.summary import layers, parameter_count
 from app.contracts.problems import UserError
 from app.contracts.reports.report import OnnxCheck
+from app.contracts.resolving.data.exports import UNCHECKED, unchecked_message
 from app.contracts.resources.facts import Examples, ModelFacts, OutputFacts
 from app.contracts.resources.manifests import ModelInputSpec, ModelManifest
 from app.contracts.resources.raw_rows import RawFile
@@ -15,12 +16,16 @@ from app.contracts.wire.orders import PEER_ROLES, PREDICTIONS_ROLES, OutputFile,
 from workers.engine.data.rows.joined import InputLayout
 from workers.engine.evaluation.evaluate import Evaluation
 from workers.engine.evaluation.examples import RawModel, network_examples, network_outputs
+from workers.engine.evaluation.report import QuantizedPart
 from workers.engine.export.model_card import Provenance, training_part
 from workers.engine.export.model_card import metadata as model_metadata
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.export.safetensors import export_safetensors
 from workers.engine.jobs.evaluate import Evaluated, outputs_folder
 from workers.engine.jobs.exports.output_files import output_file
+from workers.engine.jobs.exports.quantized_files import file_name, write_quantized
+from workers.engine.jobs.exports.quantized_students import QuantizedStudent, QuantizedStudents
+from workers.engine.jobs.exports.raw_students import forms_of, input_shapes_of, inputs_of, raw_student
 from workers.engine.jobs.exports.student_graph import REFERENCE_FILE, SampleRows, write_graph
 from workers.engine.jobs.runs.results import TrainedModel
 from workers.engine.jobs.trained import Trained
@@ -37,13 +42,14 @@ class Exported:
     control: OutputFile | None
     peers: tuple[PeerModel, ...]
     checks: dict[str, OnnxCheck]
+    quantized: list[QuantizedPart]
     facts: ModelFacts
     """The facts of the student; `manifest` is its manifest."""
     manifest: ModelManifest
 
 
-def export_trained(trained: Trained, evaluated: Evaluated) -> Exported:
-    """Write every model, the student as ONNX where the spec says so, and rows with its answers."""
+def export_trained(trained: Trained, evaluated: Evaluated, quantized: QuantizedStudents) -> Exported:
+    """Write every model, the student as ONNX and quantized where the spec says so, and rows with its answers."""
     exporter = _Exporter(trained, evaluated.evaluation)
     roles = [PREDICTIONS_ROLES[split] for split in evaluated.predictions]
     predictions = [output_file(role, outputs_folder(trained.job) / f"{role}.npz") for role in roles]
@@ -51,13 +57,23 @@ def export_trained(trained: Trained, evaluated: Evaluated) -> Exported:
     control = exporter.weights("control", trained.control) if trained.control is not None else None
     peers = [exporter.weights(PEER_ROLES[i], peer) for i, peer in enumerate(trained.peers)]
     graphs, checks = exporter.graphs()
+    smaller = [found for each in quantized.students if (found := exporter.quantized(each)) is not None]
     reference = exporter.reference()
     return Exported(
-        files=[*predictions, student, *([control] if control else ()), *peers, *graphs, reference],
+        files=[
+            *predictions,
+            student,
+            *([control] if control else ()),
+            *peers,
+            *graphs,
+            *(file for file, _, _ in smaller),
+            reference,
+        ],
         student=student,
         control=control,
         peers=tuple(exporter.peer(i, peer) for i, peer in enumerate(trained.peers)),
-        checks=checks,
+        checks=checks | {part.format: check for _, check, part in smaller},
+        quantized=[part for _, _, part in smaller],
         facts=exporter.student_facts,
         manifest=exporter.manifest(trained.run_spec.architecture),
     )
@@ -88,23 +104,58 @@ class _Exporter:
         trained = self._trained
         if "onnx" not in trained.job.spec.exports:
             return [], {}
-        path, steps = self._folder / "student.onnx", trained.student.steps
-        architecture = trained.student.network.architecture
+        path = self._folder / "student.onnx"
         try:
-            training = training_part(str(self._metadata(architecture, steps, control=False)["card"]))
-            check = write_graph(path, self._student, self.sample, training)
+            check = write_graph(path, self._student, self.sample, self._training)
         except UserError as error:
             path.unlink(missing_ok=True)
             self._refused = f"the student has no ONNX file ({error.code}): {error.message}"
             trained.job.emit(WarningEvent(code="export_failed", message=self._refused))
             return [], {}
+        if check.unchecked_datasets:
+            self._warn(UNCHECKED, unchecked_message(check.unchecked_datasets))
         return [output_file("onnx", path)], {"onnx": check}
+
+    def quantized(self, each: QuantizedStudent) -> tuple[OutputFile, OnnxCheck, QuantizedPart] | None:
+        """A quantized file of the student, with its comparison; None, with a warning, where it gives other answers."""
+        path = self._folder / file_name(each)
+        try:
+            check = write_quantized(path, each, self._student, self.sample, self._training)
+        except UserError as error:
+            path.unlink(missing_ok=True)
+            message = f"the student has no {each.format} file ({error.code}): {error.message}"
+            self._warn("export_failed", message)
+            return None
+        file = output_file(each.format, path)
+        part = QuantizedPart(
+            party=each.party,
+            format=each.format,
+            method=each.method,
+            bytes=file.bytes,
+            digest=file.sha256,
+            ratio=file.bytes / each.float_bytes,
+            candidates=each.candidates,
+        )
+        return file, check, part
+
+    @cached_property
+    def _training(self) -> str:
+        """What the cards of all formats say of the training."""
+        student = self._trained.student
+        document = self._metadata(student.network.architecture, student.steps, control=False)
+        return training_part(str(document["card"]))
 
     def reference(self) -> OutputFile:
         """Some rows with the student's answers."""
         path = self._folder / REFERENCE_FILE
         self.sample.write_reference(path, self._student)
         return output_file(self.sample.role, path)
+
+    def _warn(self, code: str, message: str) -> None:
+        """A warning that the resolution of the spec has not given already."""
+        warning = {"code": code, "message": message}
+        if warning not in self._trained.job.order.warnings:
+            self._trained.job.emit(WarningEvent(code=code, message=message))
 
     @cached_property
     def sample(self) -> SampleRows:

@@ -1,0 +1,47 @@
+"""Quantized students as files, each checked on the rows as they were uploaded."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from app.contracts.reports.report import OnnxCheck
+from workers.engine.data.formats.common import Array
+from workers.engine.export.check import check_onnx
+from workers.engine.export.graph_card import graph_metadata
+from workers.engine.export.graph_outputs import GraphOutputs
+from workers.engine.export.onnx import of_raw_rows
+from workers.engine.export.raw_student import RawStudent
+from workers.engine.export.row_nodes import rows_name
+from workers.engine.jobs.exports.quantized_students import QuantizedStudent
+from workers.engine.jobs.exports.student_graph import SampleRows
+from workers.engine.quantization.copies import copied
+
+
+def file_name(quantized: QuantizedStudent) -> str:
+    """Its name beside `student.onnx`."""
+    return f"student.{quantized.format}.onnx"
+
+
+def write_quantized(
+    path: Path, quantized: QuantizedStudent, student: RawStudent, sample: SampleRows, training: str
+) -> OnnxCheck:
+    """Write the file and compare its answers for the sample rows with those of the graph that was measured.
+
+    `training`: what the model card says of the training. Raises UserError `export_mismatch`.
+    """
+    how = {"format": quantized.format, "method": quantized.method}
+    metadata = {**graph_metadata(student, training), "quantization": how}
+    path.write_bytes(of_raw_rows(copied(quantized.model), student, metadata))
+    rows = sample.rows
+
+    def feeds(chosen: Tensor) -> dict[str, Array]:
+        return {
+            rows_name(public): rows.read[name][chosen.numpy()].astype(student.forms[name].rows)
+            for name, public in student.input_names.items()
+        }
+
+    outputs = GraphOutputs(quantized.model, student.outputs, feeds, quantized.block)
+    count = len(next(iter(rows.read.values())))
+    check = check_onnx(path, rows, outputs(torch.arange(count)), block=quantized.block)
+    return check.model_copy(update={"unchecked_datasets": sample.unchecked})
