@@ -41,7 +41,7 @@ class QuantizedCandidate(Answer):
     )
     deviation: float | None = Field(
         default=None,
-        description="Mean squared difference of its outputs from the student's, in the units of the network; null where "
-        "it is not finite.",
+        description="Mean squared difference of its outputs from the student's, in the units of the network; null "
+        "where it is not finite.",
     )
     bytes: int = Field(description="Size of the file in bytes.")

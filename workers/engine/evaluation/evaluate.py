@@ -17,7 +17,7 @@ from workers.engine.evaluation.metrics.fidelity import fidelity
 from workers.engine.evaluation.metrics.labels import reason_unmeasured
 from workers.engine.evaluation.metrics.outputs import PartyOutputs, mean_outputs
 from workers.engine.evaluation.metrics.task_metrics import Metrics, party_metrics, task_metrics
-from workers.engine.evaluation.parties import BLOCK, EvaluatedTask, Outputs
+from workers.engine.evaluation.parties import BLOCK, EvaluatedTask, Outputs, QuantizedOutputs
 from workers.engine.evaluation.predictions import PredictionsFiles
 from workers.engine.evaluation.verdict.judge import not_applicable
 from workers.engine.evaluation.verdict.quantized import verdict_of_quantized
@@ -67,10 +67,7 @@ class Networks:
     student: int = 0
     control: int = 0
     baselines: Sequence[Outputs] = ()
-    quantized: Mapping[str, Outputs] = field(default_factory=dict)
-    """The exported student's quantized files, by party."""
-    simulated: Outputs | None = None
-    """The exported student with the rounding that it was trained with; None where it was trained without."""
+    quantized: QuantizedOutputs = field(default_factory=QuantizedOutputs)
 
     @property
     def exported(self) -> "Networks":
@@ -142,6 +139,7 @@ class _Block:
 def _blocks(
     tasks: Sequence[EvaluatedTask], networks: Networks, rows: Tensor, check: Callable[[], None]
 ) -> Iterator[_Block]:
+    simulated = networks.quantized.simulated
     for part in torch.split(rows, BLOCK) if len(rows) else ():
         check()
         yield _Block(
@@ -151,8 +149,8 @@ def _blocks(
             exported=(networks.student, networks.control),
             baselines=tuple(dict(baselines(part)) for baselines in networks.baselines),
             teachers={task.name: tuple(by.outputs(part) for by in task.teachers) for task in tasks},
-            quantized={party: dict(outputs(part)) for party, outputs in networks.quantized.items()},
-            simulated=dict(networks.simulated(part)) if networks.simulated is not None else None,
+            quantized={party: dict(outputs(part)) for party, outputs in networks.quantized.parties.items()},
+            simulated=dict(simulated(part)) if simulated is not None else None,
         )
 
 

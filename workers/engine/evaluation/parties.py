@@ -1,7 +1,7 @@
 """The tasks of an evaluation, and the parties (student, control, teachers) whose outputs are evaluated."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -17,6 +17,16 @@ BLOCK = 1024
 
 Outputs = Callable[[Tensor], Mapping[str, Tensor]]
 """Dataset rows (int64 [n]) -> raw outputs by task ([n, size], float32, CPU)."""
+
+
+@dataclass(frozen=True)
+class QuantizedOutputs:
+    """The exported student's quantized files by party, and the student with the rounding that it was trained with,
+    None where it was trained without.
+    """
+
+    parties: Mapping[str, Outputs] = field(default_factory=dict)
+    simulated: Outputs | None = None
 
 
 @dataclass(frozen=True)

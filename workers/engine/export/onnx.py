@@ -24,6 +24,7 @@ from workers.engine.export.raw_student import AnsweringNetwork, RawStudent
 from workers.engine.export.row_nodes import ML_DOMAIN, ML_OPSET, RowNodes, rows_name
 from workers.engine.models import Network
 from workers.engine.models.named import NamedModules
+from workers.engine.quantization.copies import copied
 
 _LARGEST_BYTES = 2_000_000_000
 _TRACED_ROWS = 2
@@ -31,14 +32,18 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 """The property of a node in which the exporter lists the modules that it is in."""
 
 
-def export_onnx(student: RawStudent, path: Path, metadata: Mapping[str, object]) -> None:
+def export_onnx(
+    student: RawStudent, path: Path, metadata: Mapping[str, object], graph: "RowsGraph | None" = None
+) -> None:
     """Write `student` to `path` as ONNX of opset 18.
 
     The graph has an input for each of the student's (`input_names`), rows [batch, …] as in `forms`, and an output for
-    each answer. `metadata` becomes the model's property `stillhouse`. Raises UserError `rows_not_exportable` where no
-    graph takes the rows, `export_too_large` above 2 GB, the limit of a protobuf file.
+    each answer. `graph` is that of `trace`, if it is at hand. `metadata` becomes the model's property `stillhouse`.
+    Raises UserError `rows_not_exportable` where no graph takes the rows, `export_too_large` above 2 GB, the limit of a
+    protobuf file.
     """
-    path.write_bytes(of_raw_rows(trace(student).model, student, metadata))
+    graph = graph or trace(student)
+    path.write_bytes(of_raw_rows(copied(graph.model), student, metadata))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Evaluation of a trained job: predictions, metrics, verdicts, analysis of the test rows, costs."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from app.contracts.layouts.summary import parameter_count
 from app.contracts.reports.baselines import BaselineReport
@@ -12,15 +11,13 @@ from workers.engine.evaluation.cost.flops import count_flops
 from workers.engine.evaluation.cost.latency import example_batches, measure_latency
 from workers.engine.evaluation.evaluate import Evaluation, Networks, evaluate
 from workers.engine.evaluation.metrics.task_metrics import Metrics
-from workers.engine.evaluation.parties import EvaluatedTask
+from workers.engine.evaluation.parties import EvaluatedTask, QuantizedOutputs
 from workers.engine.evaluation.predictions import PredictionsFiles
 from workers.engine.evaluation.report import Cost, TeacherPart
 from workers.engine.evaluation.verdict.by_seed import figures_by_seed
 from workers.engine.evaluation.verdict.negative_transfer import negative_transfer
 from workers.engine.evaluation.warnings.found import Ended, Learned, warnings_of
 from workers.engine.jobs.baselines.comparing import compare, outputs_of_baselines
-from workers.engine.jobs.exports.quantized_students import QuantizedStudents
-from workers.engine.jobs.job import Job
 from workers.engine.jobs.test_analysis import TestAnalysis, analyse_test_rows, not_corruptible
 from workers.engine.jobs.trained import Trained
 from workers.engine.teachers.teacher import Teacher
@@ -49,7 +46,7 @@ class Evaluated:
     """The cost of the student, and of its control, which has the same architecture."""
 
 
-def evaluate_trained(trained: Trained, quantized: QuantizedStudents) -> Evaluated:
+def evaluate_trained(trained: Trained, quantized: QuantizedOutputs) -> Evaluated:
     """Evaluate teachers, student, its quantized files, control and baselines, and write the predictions files. Raises
     Stopped.
     """
@@ -89,15 +86,8 @@ def _ended(trained: Trained, tasks: list[EvaluatedTask], evaluation: Evaluation)
     )
 
 
-def outputs_folder(job: Job) -> Path:
-    """The folder of an attempt's output files."""
-    folder = Path(job.order.attempt_dir) / "outputs"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def _evaluation(
-    trained: Trained, tasks: list[EvaluatedTask], quantized: QuantizedStudents
+    trained: Trained, tasks: list[EvaluatedTask], quantized: QuantizedOutputs
 ) -> tuple[Evaluation, tuple[SplitName, ...]]:
     """(evaluation, splits with predictions)."""
     dataset = trained.data.dataset
@@ -107,11 +97,10 @@ def _evaluation(
         trained.exported,
         trained.exported_control,
         outputs_of_baselines(trained),
-        {each.party: each.outputs for each in quantized.students},
-        quantized.simulated,
+        quantized,
     )
     firsts = [source.first for source in dataset.sources] if len(dataset.sources) > 1 else ()
-    with PredictionsFiles(outputs_folder(trained.job), firsts) as predictions:
+    with PredictionsFiles(trained.job.outputs, firsts) as predictions:
         evaluation = evaluate(tasks, networks, dataset.splits, predictions, trained.job.check_stop)
     return evaluation, predictions.splits
 

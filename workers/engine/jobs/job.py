@@ -75,6 +75,13 @@ class Job:
         self.emit(WarningEvent(code="teacher_weaker_than_control", message=message))
 
     @property
+    def outputs(self) -> Path:
+        """The folder of the attempt's output files."""
+        folder = Path(self.order.attempt_dir) / "outputs"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @property
     def checkpoints(self) -> Path:
         """The folder that all attempts of the job share."""
         return Path(self.order.checkpoints_dir)

@@ -35,7 +35,7 @@ def train(job: Job) -> TrainingOutcome:
 
         job.enter("evaluating")
         quantized = quantize_student(trained)
-        evaluated = evaluate_trained(trained, quantized)
+        evaluated = evaluate_trained(trained, quantized.outputs)
 
         job.enter("exporting")
         exported = export_trained(trained, evaluated, quantized)

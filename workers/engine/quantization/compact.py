@@ -15,6 +15,7 @@ def compact(model: onnx.ModelProto) -> None:
     """Make the graph smaller, in place. The names of its inputs and outputs stay."""
     graph = model.graph
     del graph.value_info[:]
+    _drop_identities(graph)
     names = _merged(graph)
     versions = {each.domain: each.version for each in model.opset_import}
     for node in graph.node:
@@ -24,18 +25,43 @@ def compact(model: onnx.ModelProto) -> None:
     _rename(graph)
 
 
+_DEFAULTS = {"strides": 1, "dilations": 1, "pads": 0}
+"""Lists of such numbers are the default of convolutions and pooling, which the schemas say in words alone."""
+
+
 def _drop_defaults(node: onnx.NodeProto, versions: Mapping[str, int]) -> None:
     """Remove the attributes that have the default of their operator."""
     if not onnx.defs.has(node.op_type, node.domain):
         return  # an operator of ONNX Runtime
     known = onnx.defs.get_schema(node.op_type, versions[node.domain], node.domain).attributes
-    kept = [
-        each
-        for each in node.attribute
-        if each.name not in known or known[each.name].default_value.SerializeToString() != each.SerializeToString()
-    ]
+    kept = [each for each in node.attribute if each.name not in known or not _is_default(each, known[each.name])]
     del node.attribute[:]
     node.attribute.extend(kept)
+
+
+def _is_default(attribute: onnx.AttributeProto, known: onnx.defs.OpSchema.Attribute) -> bool:
+    if attribute.name in _DEFAULTS and not known.required:
+        return bool(set(attribute.ints) == {_DEFAULTS[attribute.name]})
+    default: onnx.AttributeProto = known.default_value
+    return bool(default == attribute)
+
+
+def _drop_identities(graph: onnx.GraphProto) -> None:
+    """Remove the Identity nodes between inner values."""
+    public = {each.name for each in graph.output}
+    same = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Identity"}
+    same = {output: source for output, source in same.items() if output not in public}
+    kept = [node for node in graph.node if node.output[0] not in same]
+    for node in kept:
+        node.input[:] = [_source(value, same) for value in node.input]
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _source(value: str, same: Mapping[str, str]) -> str:
+    while value in same:
+        value = same[value]
+    return value
 
 
 def _merged(graph: onnx.GraphProto) -> dict[str, str]:

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import onnx
+from numpy.typing import NDArray
 
-from workers.engine.data.formats.common import Array
 from workers.engine.quantization.weighted_nodes import LINEAR, weighted_nodes
 
 
@@ -37,7 +38,7 @@ def quantize_dynamically(model: onnx.ModelProto) -> onnx.ModelProto:
         return onnx.load(path)
 
 
-def quantize_statically(model: onnx.ModelProto, batches: Iterable[Mapping[str, Array]]) -> onnx.ModelProto:
+def quantize_statically(model: onnx.ModelProto, batches: Iterable[Mapping[str, NDArray[Any]]]) -> onnx.ModelProto:
     """The graph with its linear and convolution layers in int8. `model` may be changed.
 
     `batches`: calibration rows by the graph's inputs.
@@ -63,14 +64,14 @@ def quantize_statically(model: onnx.ModelProto, batches: Iterable[Mapping[str, A
         return onnx.load(path)
 
 
-def _reader(batches: Iterable[Mapping[str, Array]]) -> object:
+def _reader(batches: Iterable[Mapping[str, NDArray[Any]]]) -> object:
     from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             self._batches = iter(batches)
 
-        def get_next(self) -> dict[str, Array] | None:
+        def get_next(self) -> dict[str, NDArray[Any]] | None:
             batch = next(self._batches, None)
             return None if batch is None else dict(batch)
 

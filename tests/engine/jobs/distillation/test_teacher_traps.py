@@ -38,7 +38,7 @@ def test_the_teacher_is_in_evaluation_mode_and_nothing_of_it_moves(
     network = found.teachers.opened[TEACHER].network
     assert network is not None
     quantized = quantize_student(found)
-    evaluated = evaluate_trained(found, quantized)
+    evaluated = evaluate_trained(found, quantized.outputs)
     write_report(found, evaluated, export_trained(found, evaluated, quantized))
     after = network.state_dict()
     assert all(torch.equal(after[name], value) for name, value in weights.items())

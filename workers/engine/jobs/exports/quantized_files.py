@@ -24,14 +24,15 @@ def file_name(quantized: QuantizedStudent) -> str:
 
 
 def write_quantized(
-    path: Path, quantized: QuantizedStudent, student: RawStudent, sample: SampleRows, training: str
+    path: Path, quantized: QuantizedStudent, student: RawStudent, sample: SampleRows, digest: str
 ) -> OnnxCheck:
     """Write the file and compare its answers for the sample rows with those of the graph that was measured.
 
-    `training`: what the model card says of the training. Raises UserError `export_mismatch`.
+    Its card has no part on training, which would be a share of so small a file; `digest` is that of the student's
+    weights, whose card has it. Raises UserError `export_mismatch`.
     """
-    how = {"format": quantized.format, "method": quantized.method}
-    metadata = {**graph_metadata(student, training), "quantization": how}
+    origin = {"format": quantized.format, "method": quantized.method, "weights_sha256": digest}
+    metadata = {**graph_metadata(student), "quantization": origin}
     path.write_bytes(of_raw_rows(copied(quantized.model), student, metadata))
     rows = sample.rows
 

@@ -14,9 +14,9 @@ from app.contracts.reports.quantized import QuantizationMethod, QuantizedCandida
 from app.contracts.specs.jobs import QUANTIZED, QuantizedFormat
 from app.contracts.wire.events import WarningEvent
 from workers.engine.evaluation.metrics.task_metrics import score, task_metrics
-from workers.engine.evaluation.parties import EvaluatedTask, Outputs, network_outputs
+from workers.engine.evaluation.parties import EvaluatedTask, Outputs, QuantizedOutputs, network_outputs
 from workers.engine.export.graph_outputs import BLOCK, Feeds, GraphOutputs, feeds_of
-from workers.engine.export.onnx import of_raw_rows, trace
+from workers.engine.export.onnx import RowsGraph, of_raw_rows, trace
 from workers.engine.export.quantized_graphs import Quantization
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.jobs.exports.raw_students import raw_student
@@ -47,8 +47,6 @@ class QuantizedStudent:
     method: QuantizationMethod
     model: onnx.ModelProto
     outputs: Outputs
-    float_bytes: int
-    """Size of the ONNX file in float32."""
     candidates: tuple[QuantizedCandidate, ...]
 
     @property
@@ -147,7 +145,7 @@ def _quantized(
             "the network is too small to gain by it; leave it out",
         )
     method = chosen.method
-    return QuantizedStudent(wanted, method, graphs[method], outputs[method], float_bytes, tuple(candidates))
+    return QuantizedStudent(wanted, method, graphs[method], outputs[method], tuple(candidates))
 
 
 def _size(model: onnx.ModelProto, student: RawStudent) -> int:
@@ -156,10 +154,18 @@ def _size(model: onnx.ModelProto, student: RawStudent) -> int:
 
 @dataclass(frozen=True)
 class QuantizedStudents:
-    """The quantized files of a job, and the student with the rounding that it was trained with, if it was."""
+    """The quantized files of a job, the graph in float32 that they are made of, and the student with the rounding that
+    it was trained with, if it was.
+    """
 
     students: tuple[QuantizedStudent, ...] = ()
+    graph: RowsGraph | None = None
     simulated: Outputs | None = None
+
+    @property
+    def outputs(self) -> QuantizedOutputs:
+        """What an evaluation measures."""
+        return QuantizedOutputs({each.party: each.outputs for each in self.students}, self.simulated)
 
 
 def quantize_student(trained: Trained) -> QuantizedStudents:
@@ -187,12 +193,14 @@ def quantize_student(trained: Trained) -> QuantizedStudents:
 
     ranges = trained.student.input_ranges
     try:
-        quantization = Quantization(student, trace(student), batches, ranges)
+        graph = trace(student)
     except UserError as error:
         for each in wanted:
             refuse(each, error)
         return QuantizedStudents()
-    return QuantizedStudents(tuple(quantize(wanted, quantization, feeds, comparison, refuse)), _simulated(trained))
+    quantization = Quantization(student, graph, batches, ranges)
+    found = tuple(quantize(wanted, quantization, feeds, comparison, refuse))
+    return QuantizedStudents(found, graph, _simulated(trained))
 
 
 def _simulated(trained: Trained) -> Outputs | None:

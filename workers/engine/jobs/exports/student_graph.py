@@ -16,7 +16,7 @@ from workers.engine.evaluation.parties import network_outputs
 from workers.engine.export.causes import CheckedRows
 from workers.engine.export.check import check_onnx
 from workers.engine.export.graph_card import graph_metadata
-from workers.engine.export.onnx import export_onnx
+from workers.engine.export.onnx import RowsGraph, export_onnx
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.export.reference import write_reference
 from workers.engine.jobs.exports.invented_rows import invented_rows
@@ -73,13 +73,15 @@ class SampleRows:
         write_reference(path, rows, outputs, student.outputs)
 
 
-def write_graph(path: Path, student: RawStudent, sample: SampleRows, training: str) -> OnnxCheck:
+def write_graph(
+    path: Path, student: RawStudent, sample: SampleRows, training: str, graph: RowsGraph | None = None
+) -> OnnxCheck:
     """Write the file and compare its answers for the sample rows with the engine's predictions.
 
     `training`: what the model card says of the training. Raises UserError `rows_not_exportable`, `export_too_large`,
     `export_mismatch`.
     """
-    export_onnx(student, path, graph_metadata(student, training))
+    export_onnx(student, path, graph_metadata(student, training), graph)
     check = check_onnx(path, sample.rows, sample.outputs)
     return check.model_copy(update={"unchecked_datasets": sample.unchecked})
 

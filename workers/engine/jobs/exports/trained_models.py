@@ -17,11 +17,13 @@ from workers.engine.data.rows.joined import InputLayout
 from workers.engine.evaluation.evaluate import Evaluation
 from workers.engine.evaluation.examples import RawModel, network_examples, network_outputs
 from workers.engine.evaluation.report import QuantizedPart
+from workers.engine.export.graph_card import graph_metadata
 from workers.engine.export.model_card import Provenance, training_part
 from workers.engine.export.model_card import metadata as model_metadata
+from workers.engine.export.onnx import RowsGraph, of_raw_rows
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.export.safetensors import export_safetensors
-from workers.engine.jobs.evaluate import Evaluated, outputs_folder
+from workers.engine.jobs.evaluate import Evaluated
 from workers.engine.jobs.exports.output_files import output_file
 from workers.engine.jobs.exports.quantized_files import file_name, write_quantized
 from workers.engine.jobs.exports.quantized_students import QuantizedStudent, QuantizedStudents
@@ -30,6 +32,7 @@ from workers.engine.jobs.exports.student_graph import REFERENCE_FILE, SampleRows
 from workers.engine.jobs.runs.results import TrainedModel
 from workers.engine.jobs.trained import Trained
 from workers.engine.models import Network
+from workers.engine.quantization.copies import copied
 from workers.engine.tasks.supervision import losses_on_labels
 
 
@@ -50,14 +53,14 @@ class Exported:
 
 def export_trained(trained: Trained, evaluated: Evaluated, quantized: QuantizedStudents) -> Exported:
     """Write every model, the student as ONNX and quantized where the spec says so, and rows with its answers."""
-    exporter = _Exporter(trained, evaluated.evaluation)
+    exporter = _Exporter(trained, evaluated.evaluation, quantized.graph)
     roles = [PREDICTIONS_ROLES[split] for split in evaluated.predictions]
-    predictions = [output_file(role, outputs_folder(trained.job) / f"{role}.npz") for role in roles]
+    predictions = [output_file(role, trained.job.outputs / f"{role}.npz") for role in roles]
     student = exporter.weights("student", trained.student)
     control = exporter.weights("control", trained.control) if trained.control is not None else None
     peers = [exporter.weights(PEER_ROLES[i], peer) for i, peer in enumerate(trained.peers)]
     graphs, checks = exporter.graphs()
-    smaller = [found for each in quantized.students if (found := exporter.quantized(each)) is not None]
+    smaller = [found for each in quantized.students if (found := exporter.quantized(each, student)) is not None]
     reference = exporter.reference()
     return Exported(
         files=[
@@ -82,10 +85,12 @@ def export_trained(trained: Trained, evaluated: Evaluated, quantized: QuantizedS
 class _Exporter:
     """Writes the models of one job."""
 
-    def __init__(self, trained: Trained, evaluation: Evaluation) -> None:
+    def __init__(self, trained: Trained, evaluation: Evaluation, graph: RowsGraph | None) -> None:
         self._trained = trained
         self._evaluation = evaluation
-        self._folder = outputs_folder(trained.job)
+        self._graph = graph
+        """The student's graph in float32, if it was traced."""
+        self._folder = trained.job.outputs
         self._refused: str | None = None
         """Why the student has no ONNX file, if its export failed."""
 
@@ -106,7 +111,7 @@ class _Exporter:
             return [], {}
         path = self._folder / "student.onnx"
         try:
-            check = write_graph(path, self._student, self.sample, self._training)
+            check = write_graph(path, self._student, self.sample, self._training, self._graph)
         except UserError as error:
             path.unlink(missing_ok=True)
             self._refused = f"the student has no ONNX file ({error.code}): {error.message}"
@@ -116,11 +121,13 @@ class _Exporter:
             self._warn(UNCHECKED, unchecked_message(check.unchecked_datasets))
         return [output_file("onnx", path)], {"onnx": check}
 
-    def quantized(self, each: QuantizedStudent) -> tuple[OutputFile, OnnxCheck, QuantizedPart] | None:
+    def quantized(
+        self, each: QuantizedStudent, weights: OutputFile
+    ) -> tuple[OutputFile, OnnxCheck, QuantizedPart] | None:
         """A quantized file of the student, with its comparison; None, with a warning, where it gives other answers."""
         path = self._folder / file_name(each)
         try:
-            check = write_quantized(path, each, self._student, self.sample, self._training)
+            check = write_quantized(path, each, self._student, self.sample, weights.sha256)
         except UserError as error:
             path.unlink(missing_ok=True)
             message = f"the student has no {each.format} file ({error.code}): {error.message}"
@@ -133,10 +140,17 @@ class _Exporter:
             method=each.method,
             bytes=file.bytes,
             digest=file.sha256,
-            ratio=file.bytes / each.float_bytes,
+            ratio=file.bytes / self._float_bytes,
             candidates=each.candidates,
         )
         return file, check, part
+
+    @cached_property
+    def _float_bytes(self) -> int:
+        """Size of the student's ONNX file in float32, whether it is exported or not."""
+        assert self._graph is not None
+        metadata = graph_metadata(self._student, self._training)
+        return len(of_raw_rows(copied(self._graph.model), self._student, metadata))
 
     @cached_property
     def _training(self) -> str:
