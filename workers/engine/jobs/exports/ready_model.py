@@ -30,7 +30,7 @@ def export_model(order: Order, emit: Emit) -> ExportOutcome:
     """
     emit(PhaseEvent(phase="exporting"))
     model = next(iter(order.models.values()))
-    student = _student(model)
+    student = raw_student(model)
     path = Path(order.attempt_dir) / "outputs" / _FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     export_onnx(student, path, graph_metadata(student, _training(model, student)))
@@ -39,7 +39,8 @@ def export_model(order: Order, emit: Emit) -> ExportOutcome:
     return ExportOutcome(files=(file,))
 
 
-def _student(model: ModelInput) -> RawStudent:
+def raw_student(model: ModelInput) -> RawStudent:
+    """A ready model of a family with its weights. Raises UserError `no_architecture`, `export_mismatch`."""
     facts = model.facts
     if facts is None or facts.architecture is None:
         raise UserError("no_architecture", "only a model of a family can be exported: a graph is its own export")
