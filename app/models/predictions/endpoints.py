@@ -1,8 +1,8 @@
 """`POST /v1/models/{id}/predict`."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.access.authentication import GUARDED, KnownCaller
 from app.contracts.wire.predictions import MOST_BYTES, RowsFormat
@@ -11,6 +11,7 @@ from app.http.bodies import read_whole
 from app.http.errors import NotSupported
 from app.http.services import TheServices
 from app.models.predictions import service
+from app.models.predictions.compare import compare as compare_with_teachers
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=GUARDED)
 
@@ -21,6 +22,14 @@ _FORMATS: Final[dict[str, RowsFormat]] = {
     "text/csv": "csv",
     "application/x-ndjson": "jsonl",
 }
+
+Compare = Annotated[
+    Literal["teacher"] | None,
+    Query(
+        description="`teacher`: the teachers of the job that trained this student answer the same rows, side by side, "
+        "as they taught it."
+    ),
+]
 
 
 def _body() -> dict[str, Any]:
@@ -60,6 +69,7 @@ async def predict(
     request: Request,
     caller: KnownCaller,
     services: TheServices,
+    compare: Compare = None,
 ) -> Response:
     """Answer up to 256 rows, sent as they stand in the dataset's file.
 
@@ -67,6 +77,9 @@ async def predict(
     `inputs` describe.
     """
     fmt = _format(request)
-    model = await service.ready_model(services, caller, model_id)
+    await service.check_ready(services, caller, model_id)
     body = await read_whole(request, services.settings.body_seconds, MOST_BYTES)
-    return Response(await service.predict(services, caller, model.id, fmt, body), media_type="application/json")
+    if compare is None:
+        return Response(await service.predict(services, caller, model_id, fmt, body), media_type="application/json")
+    answer = await compare_with_teachers(services, caller, model_id, fmt, body)
+    return Response(answer.model_dump_json(by_alias=True, exclude_unset=True), media_type="application/json")

@@ -1,5 +1,7 @@
 """Predictions: questions to workers, and what is made of their answers."""
 
+from sqlalchemy import select
+
 from app.contracts.wire.predictions import Question, Reply, RowsFormat
 from app.db.rows import ModelRow
 from app.http.errors import ApiError, Conflict, Invalid, NotFound, Unavailable
@@ -10,17 +12,20 @@ from app.queue.predictions.records import Answered, NewPrediction
 from app.resources import service as resources
 
 
-async def ready_model(services: Services, caller: Caller, identity: str) -> ModelRow:
-    """The model; raises NotFound, Conflict unless it is ready, Unavailable where no worker answers predictions."""
-    row = resources.require_ready(MODELS, await resources.get(MODELS, services, caller, identity))
+async def check_ready(services: Services, caller: Caller, identity: str) -> None:
+    """Raises NotFound; Conflict unless the model is ready; Unavailable where no worker answers predictions."""
     async with services.database.read() as session:
-        if not await owners.is_served(session):
-            raise Unavailable(
-                "no_predict_worker",
-                "no running worker answers predictions: start one with the lane `predict` (`stillhouse worker`), or "
-                "wait until it has started",
-            )
-    return row
+        query = select(ModelRow.state).where(ModelRow.id == identity, ModelRow.project_id == caller.project_id)
+        state = await session.scalar(query)
+        served = await owners.is_served(session)
+    if state != "ready":
+        resources.require_ready(MODELS, await resources.get(MODELS, services, caller, identity))
+    if not served:
+        raise Unavailable(
+            "no_predict_worker",
+            "no running worker answers predictions: start one with the lane `predict` (`stillhouse worker`), or wait "
+            "until it has started",
+        )
 
 
 async def predict(services: Services, caller: Caller, model: str, fmt: RowsFormat, body: bytes) -> bytes:

@@ -73,4 +73,4 @@ async def answer(database: Database, owner: str, answers: Iterable[tuple[Claimed
                 .values(reply=each.reply.model_dump(mode="json", exclude_defaults=True), answer=each.body)
                 .execution_options(synchronize_session=False)
             )
-            announce(session, claimed.asker)
+            announce(session, claimed.asker, urgent=True)

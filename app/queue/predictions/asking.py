@@ -30,7 +30,7 @@ async def insert(session: AsyncSession, asker: str, new: Mapping[str, NewPredict
                 deadline_boot=BootId(),
             )
         )
-    announce(session, PREDICTIONS)
+    announce(session, PREDICTIONS, urgent=True)
 
 
 async def answered(session: AsyncSession, asker: str, but: Collection[str]) -> dict[str, Answered]:

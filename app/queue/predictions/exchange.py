@@ -49,10 +49,8 @@ class Exchange:
             return [future.result() if future in done else None for future in futures.values()]
         finally:
             for identity in asked:
-                self._waiting.pop(identity, None)
-                if self._new.pop(identity, None) is None:
+                if self._waiting.pop(identity, None) is not None and self._new.pop(identity, None) is None:
                     self._ended.add(identity)
-            self._wake()
 
     async def close(self) -> None:
         """End the task."""
@@ -67,48 +65,55 @@ class Exchange:
             self._watch.notify()
 
     async def _run(self) -> None:
-        with self._database.watch(self._asker) as self._watch:
+        """Write and read until nothing is new, waited for or left in the table."""
+        with self._database.watch(self._asker, urgent=True) as self._watch:
             try:
+                quiet = False
                 while self._new or self._waiting or self._ended:
-                    idle = not self._new and not self._waiting
                     try:
-                        await self._exchange(remove=idle or bool(self._new))
+                        await self._write(remove=quiet and not self._waiting)
+                        await self._read()
                     except DatabaseUnavailable as error:
                         _log.warning("predictions wait: %s", error)
                         await asyncio.sleep(_POLL_SECONDS)
                     if self._new or self._waiting or self._ended:
-                        await self._watch.wait(_POLL_SECONDS)
+                        quiet = not await self._watch.wait(_POLL_SECONDS)
             finally:
                 self._watch = None
 
-    async def _exchange(self, *, remove: bool) -> None:
-        """Insert what is new, delete what has ended, read what was answered."""
+    async def _write(self, *, remove: bool) -> None:
+        """Insert what is new, and delete what has ended: in the same transaction, or with `remove` alone."""
         new, self._new = self._new, {}
-        ended = set(self._ended) if remove else set()
-        if new or ended:
-            try:
-                async with self._database.write() as session:
-                    if new:
-                        await asking.insert(session, self._asker, new, self.seconds)
-                    if ended:
-                        await asking.remove(session, ended)
-            except DatabaseUnavailable as error:
-                for identity in new:
-                    _settle(self._waiting.get(identity), error)
-                raise
-            self._ended -= ended
-        if self._waiting:
-            async with self._database.read() as session:
-                found = await asking.answered(session, self._asker, self._ended)
-            for identity, answer in found.items():
-                _settle(self._waiting.get(identity), answer)
+        if not new and not (remove and self._ended):
+            return
+        ended = set(self._ended)
+        try:
+            async with self._database.write() as session:
+                if new:
+                    await asking.insert(session, self._asker, new, self.seconds)
+                if ended:
+                    await asking.remove(session, ended)
+        except DatabaseUnavailable as error:
+            for identity in new:
+                self._settle(identity, error)
+            raise
+        self._ended -= ended
 
+    async def _read(self) -> None:
+        if not self._waiting:
+            return
+        async with self._database.read() as session:
+            found = await asking.answered(session, self._asker, self._ended)
+        for identity, answer in found.items():
+            self._settle(identity, answer)
 
-def _settle(future: asyncio.Future[Answered] | None, outcome: Answered | DatabaseUnavailable) -> None:
-    """Give a waiter its answer, or an error."""
-    if future is None or future.done():
-        return
-    if isinstance(outcome, Answered):
-        future.set_result(outcome)
-    else:
-        future.set_exception(outcome)
+    def _settle(self, identity: str, outcome: Answered | DatabaseUnavailable) -> None:
+        """Give a waiter its answer, or an error; the row can go."""
+        self._ended.add(identity)
+        future = self._waiting.pop(identity, None)
+        if future is None or future.done():
+            return
+        if isinstance(outcome, Answered):
+            future.set_result(outcome)
+        else:
+            future.set_exception(outcome)

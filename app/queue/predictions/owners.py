@@ -84,4 +84,4 @@ async def _release(session: AsyncSession) -> None:
         tried = attempt >= MOST_ATTEMPTS
         values = {"reply": _LOST.model_dump(mode="json")} if tried else {"claimed_by": None}
         await session.execute(update(PredictionRow).where(PredictionRow.id == identity, *gone).values(values))
-        announce(session, asker if tried else PREDICTIONS)
+        announce(session, asker if tried else PREDICTIONS, urgent=True)

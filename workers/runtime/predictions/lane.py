@@ -97,7 +97,7 @@ class PredictLane:
         registered = asyncio.ensure_future(self._registered.wait())  # without a lease, others would take the requests
         await asyncio.wait({draining, registered}, return_when=asyncio.FIRST_COMPLETED)
         registered.cancel()
-        with self._database.watch(PREDICTIONS) as self._work:
+        with self._database.watch(PREDICTIONS, urgent=True) as self._work:
             while not draining.done():
                 try:
                     claimed = await self._claim()

@@ -81,7 +81,8 @@ def _categories(form: InputForm, columns: Columns, place: ColumnPlace) -> Array:
 
     def flat(index: tuple[int, ...]) -> str:
         row, position = divmod(index[0], size)
-        return places[min(position, len(places) - 1)]((row,))
+        where = places[min(position, len(places) - 1)]
+        return where((row,))
 
     return as_categories(form, rows.ravel().tolist(), flat).reshape(len(rows), *(form.shape and (size,)))
 
