@@ -1,9 +1,9 @@
 """Errors in the rows of a request, each with its place."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from app.contracts.problems import Problem, UserError
+from app.contracts.problems import Problem, UserError, listed
 
 MOST_PROBLEMS = 50
 """Of more errors only the first ones are told."""
@@ -42,9 +42,14 @@ def within(*tokens: str | int) -> Place:
 
 
 @contextmanager
-def errors_at(place: str) -> Iterator[None]:
-    """Errors of the readers of files, which name the place in words, as errors of the rows at `place`."""
+def errors_of_file(columns: Iterable[str]) -> Iterator[None]:
+    """Errors of the readers of files, which name the place in words, as errors of the rows. `columns`: those needed."""
     try:
         yield
     except UserError as error:
-        raise RowErrors([Problem(pointer=place, code=error.code, detail=error.message)]) from None
+        if error.code == "empty_dataset":
+            raise at("", "no_rows", "expected one row or more, found none: send one") from None
+        if error.code == "missing_column":
+            detail = f"expected {listed(sorted(columns))}, as the dataset's file calls them, and not all are there"
+            raise at("", "missing_column", f"{detail}: send whole rows") from None
+        raise RowErrors([Problem(pointer="", code=error.code, detail=error.message)]) from None

@@ -9,14 +9,14 @@ from workers.engine.data.formats.npz import member_names, read_npz
 from workers.engine.data.formats.read import read_arrays
 from workers.engine.serving.rows.columns import inputs_of, needed
 from workers.engine.serving.rows.documents import check_rows
-from workers.engine.serving.rows.errors import at, errors_at, pointer
+from workers.engine.serving.rows.errors import at, errors_of_file, pointer
 from workers.engine.serving.rows.forms import InputForm
 
 
 def read_csv(path: Path, forms: Mapping[str, InputForm], options: CsvOptions | None) -> dict[str, Array]:
     """The inputs [n, *shape] of a csv file, read as a dataset's is. Pointers name row (from 0) and column."""
     columns, text = needed(forms)
-    with errors_at(""):
+    with errors_of_file(columns):
         arrays = read_arrays(path, "csv", columns, text, options)
     check_rows(len(next(iter(arrays.values()))), "")
     return inputs_of(
@@ -26,7 +26,7 @@ def read_csv(path: Path, forms: Mapping[str, InputForm], options: CsvOptions | N
 
 def read_arrays_of_npz(path: Path, forms: Mapping[str, InputForm]) -> dict[str, Array]:
     """The inputs [n, *shape] of an npz file, whose keys are the names of the inputs, or those of the dataset's file."""
-    with errors_at(""):
+    with errors_of_file(forms):
         there = member_names(path)
         by_name = all(name in there for name in forms)
         chosen = {name: _named(form) if by_name else form for name, form in forms.items()}
