@@ -94,7 +94,8 @@ class UploadedGraph:
         if self._teacher is None:
             self._teacher = OnnxTeacher(self._model, _CPU, self._threads, layout)
         teacher = self._teacher.reading(layout)
-        found = answers(self.outputs, teacher.predict(joined([each.contiguous() for each in tensors.values()])))
+        x = teacher.prepare(joined([each.contiguous() for each in tensors.values()]))
+        found = answers(self.outputs, teacher.forward(x))
         return {name: values.numpy() for name, values in found.items()}
 
 
@@ -126,7 +127,7 @@ class Taught:
     def answer(self, rows: Rows) -> dict[str, Array]:
         """As a job has computed its soft targets."""
         raw = joined([torch.from_numpy(values) for values in self._rows.run(rows).values()])
-        found = self._teacher.predict(raw)
+        found = self._teacher.forward(self._teacher.prepare(raw))
         taught = {}
         for key, each in self._taught.items():
             values, selection = found[each.output], self._selections[key]
