@@ -15,7 +15,7 @@ from app.settings import Settings
 from app.storage.errors import StorageError
 from app.storage.store import DigestMismatch
 from workers.runtime import locks
-from workers.runtime.child.pool import ChildPool, NoForkServer
+from workers.runtime.child.pool import NoForkServer
 from workers.runtime.disk.inputs import InputCache
 from workers.runtime.paths import Paths
 from workers.runtime.predictions.orders import session_order
@@ -34,14 +34,14 @@ class PredictLane:
     """One per worker that has the lane. `run` returns when it has drained."""
 
     def __init__(
-        self, settings: Settings, database: Database, cache: InputCache, children: ChildPool, owner: str
+        self, settings: Settings, database: Database, cache: InputCache, sessions: Sessions, owner: str
     ) -> None:
         self._settings = settings
         self._database = database
         self._cache = cache
         self._owner = owner
         self._paths = Paths(settings.data_dir)
-        self.sessions = Sessions(children, self._paths.sessions, settings.prediction_sessions)
+        self._sessions = sessions
         self._running: dict[str, asyncio.Task[None]] = {}
         self._answers: list[tuple[ClaimedPrediction, Answered]] = []
         self._answered = asyncio.Event()
@@ -63,7 +63,7 @@ class PredictLane:
             for task in (writer, *self._running.values()):
                 task.cancel()
             await asyncio.gather(writer, *self._running.values(), return_exceptions=True)
-            await self.sessions.close()
+            await self._sessions.close()
             await self._leave()
 
     def drain(self) -> None:
@@ -77,7 +77,7 @@ class PredictLane:
         await owners.renew(self._database, self._owner, self._settings.lease_seconds)
         self._registered.set()
         await owners.sweep(self._database)
-        await self.sessions.close_idle(self._settings.prediction_idle_seconds)
+        await self._sessions.close_idle(self._settings.prediction_idle_seconds)
         await asyncio.to_thread(_remove_dead_sessions, self._paths)
 
     async def release_dead_owners(self) -> None:
@@ -122,7 +122,7 @@ class PredictLane:
         question = claimed.question
         order = partial(session_order, self._database, self._cache, question, self._settings.threads)
         try:
-            answer = await self.sessions.answer(question, claimed.body, claimed.seconds, order)
+            answer = await self._sessions.answer(question, claimed.body, claimed.seconds, order)
         except SessionEnded as error:
             answer = _unavailable(error.code, error.detail)
         except TimeoutError:

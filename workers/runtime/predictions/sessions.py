@@ -39,19 +39,10 @@ class _Place:
 class Sessions:
     """At most `most` at a time; a request for another model waits until one of them is not in use."""
 
-    def __init__(
-        self,
-        children: ChildPool,
-        folder: Path,
-        most: int,
-        *,
-        open_seconds: float = OPEN_SECONDS,
-        answer_seconds: float = ANSWER_SECONDS,
-    ) -> None:
+    def __init__(self, children: ChildPool, folder: Path, most: int, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._children = children
         self._folder = folder
         self._most = most
-        self._open_seconds = open_seconds
         self._answer_seconds = answer_seconds
         self._places: OrderedDict[Key, _Place] = OrderedDict()
         self._changed = asyncio.Condition()
@@ -85,7 +76,7 @@ class Sessions:
         made = await order()
         if isinstance(made, Answered):
             return made
-        return await Session.open(self._children, self._folder / uuid.uuid4().hex, made, self._open_seconds)
+        return await Session.open(self._children, self._folder / uuid.uuid4().hex, made, OPEN_SECONDS)
 
     @asynccontextmanager
     async def _place(self, key: Key) -> AsyncIterator[_Place]:

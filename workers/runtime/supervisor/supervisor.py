@@ -21,6 +21,7 @@ from workers.runtime.disk.inputs import InputCache
 from workers.runtime.disk.space import DiskSpace
 from workers.runtime.paths import Paths
 from workers.runtime.predictions.lane import PredictLane
+from workers.runtime.predictions.sessions import ANSWER_SECONDS, Sessions
 from workers.runtime.retention import policy
 from workers.runtime.supervisor.attempt import INSPECTION_SECONDS, STOP_SECONDS, Attempt
 from workers.runtime.supervisor.attempt_context import AttemptContext
@@ -53,6 +54,7 @@ class Supervisor:
         predicts: bool = False,
         inspection_seconds: float = INSPECTION_SECONDS,
         stop_seconds: float = STOP_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -73,8 +75,9 @@ class Supervisor:
         )
         # Unique for each process: host names and process ids can be reused.
         self.owner = f"{os.getpid()}-{uuid.uuid4().hex}"
+        sessions = Sessions(self.children, self._paths.sessions, settings.prediction_sessions, answer_seconds)
         self.predictions = (
-            PredictLane(settings, database, self._context.inputs, self.children, self.owner) if predicts else None
+            PredictLane(settings, database, self._context.inputs, sessions, self.owner) if predicts else None
         )
         self._attempts: dict[str, Attempt] = {}  # by token: a job that is lost and claimed again has two for a while
         self._draining = asyncio.Event()
