@@ -14,6 +14,7 @@ from app.contracts.reports.preflight import PreflightReport
 from app.contracts.reports.relation import RelationHistory
 from app.contracts.reports.report import Report
 from app.contracts.specs.jobs import EXPORT_REQUEST, JOB_SPEC
+from app.contracts.specs.predictions import PREDICT_REQUEST
 from app.contracts.specs.retries import RETRY_REQUEST
 from app.contracts.wire.events import JobEvent
 from app.datasets.endpoints import router as datasets
@@ -31,6 +32,8 @@ from app.jobs.endpoints import router as jobs
 from app.jobs.exports import router as exports
 from app.jobs.schemas import DryRun, Job, JobEventPage, JobPage, Metrics
 from app.models.endpoints import router as models
+from app.models.predictions.endpoints import router as predictions
+from app.models.predictions.schemas import Prediction
 from app.models.schemas import Layers, Model, ModelPage
 from app.models.service import MODELS
 from app.retention.periodic import run_periodically
@@ -58,6 +61,8 @@ SCHEMAS: Final[openapi.Schemas] = {
     "Model": TypeAdapter(Model),
     "ModelPage": TypeAdapter(ModelPage),
     "Layers": TypeAdapter(Layers),
+    "PredictRequest": PREDICT_REQUEST,
+    "Prediction": TypeAdapter(Prediction),
     "Dataset": TypeAdapter(Dataset),
     "DatasetPage": TypeAdapter(DatasetPage),
     "Job": TypeAdapter(Job),
@@ -95,6 +100,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             background.cancel()
             with suppress(asyncio.CancelledError):
                 await background
+            await services.predictions.close()
             await services.database.close()
 
     app = FastAPI(
@@ -110,7 +116,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.add_middleware(problems.RequestIds)
     problems.install(app)
-    for router in (models, exports, datasets, jobs, compare, health):
+    for router in (models, predictions, exports, datasets, jobs, compare, health):
         app.include_router(router)
     page.install(app)
     openapi.install(app, SCHEMAS, CHANGES)

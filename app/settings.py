@@ -57,6 +57,16 @@ class Settings(BaseSettings):
     )
     cache_bytes: int = Field(default=20 * GIB, ge=0, description="Size limit of each of a worker's caches.")
 
+    prediction_seconds: float = Field(
+        default=60.0, gt=0.5, le=600.0, description="How long a request to predict may wait for its answer."
+    )
+    prediction_sessions: int = Field(
+        default=4, ge=1, le=256, description="Models that a worker keeps loaded for predictions, each in a process."
+    )
+    prediction_idle_seconds: float = Field(
+        default=300.0, ge=0.0, le=86_400.0, description="A model without a prediction for this time is unloaded."
+    )
+
     max_upload_bytes: int = Field(default=64 * GIB, ge=1, description="Largest upload.")
     spare_disk_bytes: int = Field(default=GIB // 2, ge=0, description="Disk space that an upload must leave free.")
     body_seconds: float = Field(

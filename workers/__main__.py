@@ -1,4 +1,7 @@
-"""`python -m workers --slots N --lanes train,inspect`: a worker. SIGTERM drains it; a second SIGTERM kills its jobs."""
+"""`python -m workers --slots N --lanes train,inspect,predict`: a worker.
+
+SIGTERM drains it; a second SIGTERM kills its jobs.
+"""
 
 import argparse
 import asyncio
@@ -11,7 +14,7 @@ from functools import partial
 from typing import get_args
 
 from app.db.engine import open_database
-from app.queue.records import Lane
+from app.queue.records import Lane, WorkerLane
 from app.settings import Settings
 from app.storage.opening import open_store
 from workers.runtime.child.pool import DEFAULT_ENTRY
@@ -19,18 +22,21 @@ from workers.runtime.paths import Paths
 from workers.runtime.supervisor.slots import taken_slots
 from workers.runtime.supervisor.supervisor import Supervisor
 
+_LANES: tuple[WorkerLane, ...] = (*get_args(Lane), "predict")
 
-def _lanes(text: str) -> set[Lane]:
-    lanes: set[Lane] = {lane for lane in get_args(Lane) if lane in text.split(",")}
+
+def _lanes(text: str) -> set[WorkerLane]:
+    lanes = {lane for lane in _LANES if lane in text.split(",")}
     if not lanes or len(lanes) != len(text.split(",")):
-        raise argparse.ArgumentTypeError(f"expected `train`, `inspect` or both with a comma, found {text!r}")
+        shown = ", ".join(f"`{lane}`" for lane in _LANES)
+        raise argparse.ArgumentTypeError(f"expected some of {shown}, separated by commas, found {text!r}")
     return lanes
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__)
     parser.add_argument("--slots", type=int, default=None, help="training slots on the CPU; GPUs have one each")
-    parser.add_argument("--lanes", type=_lanes, default="train,inspect")
+    parser.add_argument("--lanes", type=_lanes, default="train,inspect,predict")
     parser.add_argument("--entry", default=DEFAULT_ENTRY, help="what a child runs, as module:function")
     return parser.parse_args()
 
@@ -38,13 +44,15 @@ def _arguments() -> argparse.Namespace:
 async def _work(arguments: argparse.Namespace) -> None:
     settings = Settings().prepared()
     cpu_slots = settings.workers if arguments.slots is None else arguments.slots
+    predicts = "predict" in arguments.lanes
     with taken_slots(Paths(settings.data_dir), cpu_slots, arguments.lanes) as slots:
-        if not slots:
-            sys.exit("expected at least one slot, found none: pass --slots 1, or add the lane `inspect`")
-        logging.info("worker %d with slots %s", os.getpid(), ", ".join(slot.name for slot in slots))
+        if not slots and not predicts:
+            sys.exit("expected at least one slot, found none: pass --slots 1, or add the lane `inspect` or `predict`")
+        names = [*(slot.name for slot in slots), *(["predictions"] if predicts else [])]
+        logging.info("worker %d with slots %s", os.getpid(), ", ".join(names))
         database = open_database(settings.database)
         store = open_store(settings.store_url or None, settings.data_dir)
-        supervisor = Supervisor(settings, database, store, slots, arguments.entry)
+        supervisor = Supervisor(settings, database, store, slots, arguments.entry, predicts=predicts)
         _handle_signals(supervisor)
         try:
             await supervisor.run()

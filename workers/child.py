@@ -1,7 +1,8 @@
-"""The child process, which connects runtime and engine. It runs one attempt and exits with an `ExitCode`.
+"""The child process, which connects runtime and engine. It runs one attempt and exits with an `ExitCode`, or it serves
+predictions of one model.
 
-The fork server starts it. It uses neither database nor network: it reads an order from disk and control messages from a
-pipe, appends events to a file, and writes an outcome to disk.
+The fork server starts it. It uses neither database nor network. For an attempt it reads an order from disk and control
+messages from a pipe, appends events to a file, and writes an outcome to disk.
 """
 
 import traceback
@@ -14,9 +15,13 @@ import torch._inductor.config  # use_deterministic_algorithms imports it: here o
 from app.contracts.problems import UserError
 from app.contracts.specs.jobs import InspectJob
 from app.contracts.wire.orders import ExitCode, Order
+from app.contracts.wire.predictions import ORDER, Reply, SessionOrder
 from workers.engine.common.files import is_disk_full
 from workers.engine.common.stop import Stopped
 from workers.engine.run import execute
+from workers.engine.serving.session import open_session
+from workers.runtime.child.frames import Frames
+from workers.runtime.child.parent_death import never_die
 from workers.runtime.child.sandbox import confine_inspection, confine_training
 from workers.runtime.child.supervisor_link import Control, Events, failure, write_outcome
 
@@ -41,9 +46,33 @@ def _execute(order: Order, folder: Path, control: Control) -> ExitCode:
     return ExitCode.DONE
 
 
-def main(attempt_dir: str, control: int) -> int:
-    """Run the attempt in a directory; the exit status."""
-    folder = Path(attempt_dir)
+def _serve(folder: Path, channel: Frames) -> int:
+    """Load a model, and answer requests until the supervisor closes the channel."""
+    order = SessionOrder.model_validate_json((folder / ORDER).read_bytes(), extra="ignore")
+    in_force = confine_training() | confine_inspection(folder, order.inputs(), order.memory_bytes, cpu_seconds=None)
+    print("in force:", ", ".join(sorted(in_force)), flush=True)  # noqa: T201 (the session's log)
+    torch.set_num_threads(order.threads)
+    opened = open_session(order, folder)
+    if isinstance(opened, Reply):
+        channel.write(opened.model_dump_json().encode())
+        return ExitCode.USER_ERROR
+    never_die()
+    channel.write(Reply(status=200).model_dump_json().encode())
+    while (request := channel.read()) is not None:
+        reply, body = opened.answer(request[0].decode(), request[1])
+        channel.write(reply.model_dump_json(exclude_defaults=True).encode(), body)
+    return ExitCode.DONE
+
+
+def main(directory: str, control: int) -> int:
+    """Run what a directory has the order of, an attempt or a session; the exit status."""
+    folder = Path(directory)
+    if (folder / ORDER).exists():
+        return _serve(folder, Frames(control))
+    return _attempt(folder, control)
+
+
+def _attempt(folder: Path, control: int) -> int:
     try:
         order = Order.model_validate_json((folder / "order.json").read_bytes(), extra="ignore")
         print("in force:", ", ".join(sorted(_confine(order, folder))), flush=True)  # noqa: T201 (the attempt's log)

@@ -90,11 +90,11 @@ def serve_command(
     host: Host = None,
     port: Port = None,
     data: Data = None,
-    workers: Annotated[int | None, typer.Option(help="Training slots; 0 only inspects uploads.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Training slots; 0 only inspects uploads and predicts.")] = None,
 ) -> None:
     """Run the API and a worker: everything for a single machine."""
     settings = _settings(host=host, port=port, data_dir=data, workers=workers)
-    lanes = ("train", "inspect") if settings.workers else ("inspect",)
+    lanes = ("train", "inspect", "predict") if settings.workers else ("inspect", "predict")
     command = worker_command(settings.workers, lanes)
     worker = WorkerProcess(command, worker_environment(settings), settings.drain_seconds)
 
@@ -117,7 +117,9 @@ def api(host: Host = None, port: Port = None, data: Data = None) -> None:
 def worker(
     data: Data = None,
     slots: Annotated[int | None, typer.Option(help="Training slots on CPU (STILLHOUSE_WORKERS).")] = None,
-    lanes: Annotated[str, typer.Option(help="`train`, `inspect`, or both with a comma.")] = "train,inspect",
+    lanes: Annotated[
+        str, typer.Option(help="Some of `train`, `inspect` and `predict`, separated by commas.")
+    ] = "train,inspect,predict",
 ) -> None:
     """Run a worker only. It replaces this process, so that signals reach it."""
     settings = _settings(data_dir=data, workers=slots)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -12,10 +13,14 @@ import psycopg
 from psycopg import AsyncConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.db.folder_events import FolderEvents
 from app.db.postgresql import listening
 from app.db.signals import Subscriptions
 
 POLL_SECONDS = 0.02
+_SOON_SECONDS = 0.001
+_SOON_POLLS = 12
+"""How often to look again after a write to the files: what is written is visible once it is on disk."""
 _RETRY_SECONDS = 0.5
 _PROBE_SECONDS = 15.0
 
@@ -23,15 +28,21 @@ log = logging.getLogger(__name__)
 
 
 async def poll_sqlite(readers: AsyncEngine, subscriptions: Subscriptions, wanted: asyncio.Event) -> None:
-    """Notify all watches when any connection of any process has committed. Polls only while there are watches.
+    """Notify all watches when any connection of any process has committed signals. Polls only while there are watches.
 
     Reading `data_version` reads shared memory, not the file, and takes tens of microseconds. It changes on commits of
-    other connections, so the polling connection never writes and stays the same one.
+    other connections, so the polling connection never writes and stays the same one; `user_version` counts those with
+    signals for more than urgent watches (`sqlite.count_signal`). While a watch is urgent, a write to a file in the
+    database's folder is looked at as soon as the kernel tells of it.
     """
     while True:
         try:
             async with _opened(_connect(readers)) as connection:
-                await _poll(connection, subscriptions, wanted)
+                events = FolderEvents(os.path.dirname(readers.url.database or "") or ".")  # noqa: PTH120
+                try:
+                    await _poll(connection, events, subscriptions, wanted)
+                finally:
+                    events.close()
         except sqlite3.Error as error:
             log.warning("cannot watch the database for changes, trying again: %s", type(error).__name__)
             await asyncio.sleep(_RETRY_SECONDS)
@@ -70,17 +81,31 @@ async def _connect(readers: AsyncEngine) -> aiosqlite.Connection:
     return await aiosqlite.connect(*arguments, isolation_level=None, **options)
 
 
-async def _poll(connection: aiosqlite.Connection, subscriptions: Subscriptions, wanted: asyncio.Event) -> None:
+async def _poll(
+    connection: aiosqlite.Connection, events: FolderEvents, subscriptions: Subscriptions, wanted: asyncio.Event
+) -> None:
     seen: object = None
+    signals: object = None
+    soon = 0
     while True:
         if subscriptions.idle:
             wanted.clear()
             await wanted.wait()
         version = await connection.execute_fetchall("PRAGMA data_version")
         if version != seen:
-            seen = version
-            subscriptions.notify_all()
-        await asyncio.sleep(POLL_SECONDS)
+            seen, soon = version, 0
+            subscriptions.notify_urgent()
+            count = await connection.execute_fetchall("PRAGMA user_version")
+            if count != signals:
+                signals = count
+                subscriptions.notify_all()
+        if not subscriptions.urgent:
+            await asyncio.sleep(POLL_SECONDS)
+        elif soon:
+            soon -= 1
+            await asyncio.sleep(_SOON_SECONDS)
+        elif await events.wait(POLL_SECONDS):
+            soon = _SOON_POLLS
 
 
 async def listen_postgresql(engine: AsyncEngine, subscriptions: Subscriptions, wanted: asyncio.Event) -> None:

@@ -13,17 +13,24 @@ from contextlib import contextmanager
 from sqlalchemy.ext.asyncio import AsyncSession
 
 WORK = "work"
-_PENDING = "stillhouse_signals"
+_PENDING, _URGENT = "stillhouse_signals", "stillhouse_urgent_signals"
 
 
-def announce(session: AsyncSession, *names: str) -> None:
-    """Signal these names when the session's transaction is committed by `Database.write`."""
-    session.info.setdefault(_PENDING, set()).update(names)
+def announce(session: AsyncSession, *names: str, urgent: bool = False) -> None:
+    """Signal these names when the session's transaction is committed by `Database.write`; `urgent`: to urgent watches
+    only.
+    """
+    session.info.setdefault(_URGENT if urgent else _PENDING, set()).update(names)
 
 
 def announced_names(session: AsyncSession) -> list[str]:
     """The names that the transaction will signal, sorted."""
-    return sorted(session.info.get(_PENDING, ()))
+    return sorted(session.info.get(_PENDING, set()) | session.info.get(_URGENT, set()))
+
+
+def is_for_all(session: AsyncSession) -> bool:
+    """Whether the transaction signals more than urgent watches."""
+    return bool(session.info.get(_PENDING))
 
 
 class Watch:
@@ -52,21 +59,30 @@ class Subscriptions:
 
     def __init__(self) -> None:
         self._watches: dict[str, set[Watch]] = defaultdict(set)
+        self._urgent: set[Watch] = set()
 
     @property
     def idle(self) -> bool:
         """Whether there are no watches."""
         return not self._watches
 
+    @property
+    def urgent(self) -> bool:
+        """Whether a watch is urgent: signals of other processes are then passed on within milliseconds."""
+        return bool(self._urgent)
+
     @contextmanager
-    def subscribe(self, names: Iterable[str]) -> Iterator[Watch]:
+    def subscribe(self, names: Iterable[str], *, urgent: bool = False) -> Iterator[Watch]:
         """A watch on these names during the block."""
         watch, names = Watch(), tuple(names)
         for name in names:
             self._watches[name].add(watch)
+        if urgent:
+            self._urgent.add(watch)
         try:
             yield watch
         finally:
+            self._urgent.discard(watch)
             for name in names:
                 self._watches[name].discard(watch)
                 if not self._watches[name]:
@@ -77,6 +93,11 @@ class Subscriptions:
         for name in names:
             for watch in self._watches.get(name, ()):
                 watch.notify()
+
+    def notify_urgent(self) -> None:
+        """Wake the urgent watches: something unknown has changed."""
+        for watch in self._urgent:
+            watch.notify()
 
     def notify_all(self) -> None:
         """Wake all watches: something unknown has changed."""

@@ -7,7 +7,7 @@ SQLite's own lock for up to BUSY_SECONDS.
 from typing import Any
 
 from sqlalchemy import URL, Connection, event
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from app.db.clock import register_sqlite_clock
 
@@ -50,4 +50,12 @@ def _engine(url: URL, begin: str, pragmas: tuple[str, ...], size: int) -> AsyncE
     return engine
 
 
+async def count_signal(session: AsyncSession) -> None:
+    """Count a transaction with signals for more than urgent watches, in a number that is kept beside the schema."""
+    connection = await session.connection()
+    count = (await connection.exec_driver_sql("PRAGMA user_version")).scalar_one()
+    await connection.exec_driver_sql(f"PRAGMA user_version={(count + 1) % _MOST_SIGNALS}")
+
+
+_MOST_SIGNALS = 1 << 31
 _DURABLE = ("PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON")

@@ -46,17 +46,22 @@ async def read_json(request: Request, idle_seconds: float) -> bytes:
         raise NotSupported(
             "json_expected", "expected a body of Content-Type application/json: use curl's --json instead of -d"
         )
+    return await read_whole(request, idle_seconds, MOST_BYTES)
+
+
+async def read_whole(request: Request, idle_seconds: float, most: int) -> bytes:
+    """A body of any content type; raises TooLarge above `most` bytes, TooSlow."""
     announced = content_length(request)
-    if announced is not None and announced > MOST_BYTES:
-        raise _too_large()
+    if announced is not None and announced > most:
+        raise _too_large(most)
     body = bytearray()
     async with aclosing(chunks(request, idle_seconds)) as stream:
         async for chunk in stream:
             body += chunk
-            if len(body) > MOST_BYTES:
-                raise _too_large()
+            if len(body) > most:
+                raise _too_large(most)
     return bytes(body)
 
 
-def _too_large() -> TooLarge:
-    return TooLarge("body_too_large", f"a JSON body may have at most {MOST_BYTES} bytes: upload data as a dataset")
+def _too_large(most: int) -> TooLarge:
+    return TooLarge("body_too_large", f"this body may have at most {most} bytes: upload data as a dataset")

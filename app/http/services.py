@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from app.db.engine import Database, open_database
 from app.queue.blobs import Blobs
 from app.queue.ledger import Ledger
+from app.queue.predictions.exchange import Exchange
 from app.settings import Settings
 from app.storage.opening import open_store
 from app.storage.space import Space
@@ -27,6 +28,7 @@ class Services:
     blobs: Blobs
     staging: Staging
     space: Space
+    predictions: Exchange
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set at shutdown: streams and long-polls end then."""
 
@@ -52,6 +54,7 @@ def open_services(settings: Settings) -> Services:
         blobs=Blobs(database, store),
         staging=Staging(settings.staging_dir),
         space=Space(settings.staging_dir, settings.spare_disk_bytes),
+        predictions=Exchange(database, settings.prediction_seconds),
     )
 
 

@@ -21,8 +21,8 @@ async def inputs_of(database: Database, claim: Claim) -> JobInputs:
         references = {row.model_id: row.model_id for row in rows if row.model_id is not None}
         upstream = [row.upstream_id for row in rows if row.upstream_id is not None]
         students = await _students(session, upstream)
-        models = await _models(session, [*references, *students])
-        datasets = await _datasets(session, [row.dataset_id for row in rows if row.dataset_id is not None])
+        models = await stored_models(session, [*references, *students])
+        datasets = await stored_datasets(session, [row.dataset_id for row in rows if row.dataset_id is not None])
     named = {reference: models[reference] for reference in references if reference in models}
     from_jobs = {job_id: models[model_id] for model_id, job_id in students.items() if model_id in models}
     return JobInputs(models=named | from_jobs, datasets=datasets)
@@ -36,12 +36,14 @@ async def _students(session: AsyncSession, jobs: list[str]) -> dict[str, str]:
     return {student: job for student, job in await session.execute(query) if student is not None}
 
 
-async def _models(session: AsyncSession, ids: list[str]) -> dict[str, StoredModel]:
+async def stored_models(session: AsyncSession, ids: list[str]) -> dict[str, StoredModel]:
+    """Models by id, with manifests, facts and files; without those that do not exist."""
     query = select(ModelRow).where(ModelRow.id.in_(ids)).options(selectinload(ModelRow.files))
     return {row.id: _model(row) for row in await session.scalars(query)}
 
 
-async def _datasets(session: AsyncSession, ids: list[str]) -> dict[str, StoredDataset]:
+async def stored_datasets(session: AsyncSession, ids: list[str]) -> dict[str, StoredDataset]:
+    """Datasets by id, likewise."""
     query = select(DatasetRow).where(DatasetRow.id.in_(ids)).options(selectinload(DatasetRow.files))
     return {row.id: _dataset(row) for row in await session.scalars(query)}
 

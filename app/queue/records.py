@@ -11,6 +11,9 @@ from app.contracts.wire.orders import OutputRole, PeerModel
 from app.db.rows import DEFAULT_PROJECT
 
 Lane = Literal["train", "inspect"]
+"""Lanes of jobs."""
+WorkerLane = Lane | Literal["predict"]
+"""Lanes of a worker; predictions are no jobs."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Final
 
 from app.db.errors import DatabaseUnavailable
 from app.http.services import Services
+from app.queue.predictions import owners
 from app.retention.policy import collect
 from app.storage.errors import StorageError
 
@@ -35,6 +36,7 @@ async def _every(seconds: float, services: Services, work: Callable[[Services], 
 
 
 async def _sweep(services: Services) -> None:
+    await owners.sweep(services.database)
     released = await services.ledger.sweep()
     if released:
         _log.info("released %d jobs whose lease expired", released)

@@ -54,6 +54,11 @@ class Paths:
         """The folder of one attempt."""
         return self.job(job_id) / f"attempt-{attempt}"
 
+    @property
+    def sessions(self) -> Path:
+        """One folder for each warm session of a model; its lock file is held while the session lives."""
+        return self.root / "sessions"
+
     def input_lock(self, sha256: str) -> Path:
         """Held while an input is downloaded. Inputs whose digests begin alike share a lock, to bound their number."""
         return self.locks / f"input-{sha256[:2]}.lock"

@@ -11,6 +11,7 @@ from app.db.rows.jobs import (
     OutboxRow,
     ReportRow,
 )
+from app.db.rows.predictions import LaneOwnerRow, PredictionRow
 from app.db.rows.resources import BlobRow, DatasetRow, FileRow, ModelRow
 
 __all__ = [
@@ -25,9 +26,11 @@ __all__ = [
     "JobLabelRow",
     "JobRow",
     "KeyRow",
+    "LaneOwnerRow",
     "MetricRow",
     "ModelRow",
     "OutboxRow",
+    "PredictionRow",
     "ProjectRow",
     "ReportRow",
 ]

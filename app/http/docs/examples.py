@@ -35,6 +35,10 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     "ModelManifestChanges": {
         "Other parameter names": {"rename": {"dense1": "layers.0", "dense2": "layers.1", "dense3": "layers.2"}},
     },
+    "PredictRequest": {
+        "Two rows of four numbers": {"inputs": {"x": [[5.1, 3.5, 1.4, 0.2], [6.7, 3.1, 4.7, 1.5]]}},
+        "Rows of a table": {"rows": [{"colour": "red", "price": 4.5}, {"colour": "blue", "price": None}]},
+    },
     "DatasetManifest": {
         "Images in an npz file": {
             "name": "digits",

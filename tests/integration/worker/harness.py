@@ -171,7 +171,7 @@ class WorkerHarness:
 
     @asynccontextmanager
     async def supervising(
-        self, slots: int = 1, lanes: Sequence[Lane] = ("train",), **options: float
+        self, slots: int = 1, lanes: Sequence[Lane] = ("train",), **options: Any
     ) -> AsyncIterator[Supervisor]:
         """A supervisor in this process (its children are real ones); drained at the end."""
         with taken_slots(self.paths, slots, set(lanes)) as made:

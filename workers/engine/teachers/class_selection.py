@@ -24,10 +24,15 @@ class ClassSelection:
     @classmethod
     def of(cls, ref: TeacherRef, spec: OutputSpec) -> "ClassSelection | None":
         """The selection of a resolved reference; None where it selects nothing."""
-        if ref.classes is None:
+        return cls.of_columns(None if ref.classes is None else tuple(int(column) for column in ref.classes), spec)
+
+    @classmethod
+    def of_columns(cls, columns: tuple[int, ...] | None, spec: OutputSpec) -> "ClassSelection | None":
+        """The selection of these columns; None where it selects nothing."""
+        if columns is None:
             return None
         assert isinstance(spec, ClassOutput), "resolved"
-        return cls(torch.tensor([int(column) for column in ref.classes], dtype=torch.int64), spec)
+        return cls(torch.tensor(columns, dtype=torch.int64), spec)
 
     @property
     def selected_spec(self) -> ClassOutput:

@@ -3,7 +3,7 @@
     python -m workers.runtime.child.fork_server SOCKET PARENT MODULE:FUNCTION
 
 Forking is safe because it has one thread and never runs a torch operation: the child of a process that ran one would
-hang at its own first. A request is one packet with three descriptors: control pipe, slot lock, log. The replies are
+hang at its own first. A request is one packet with three descriptors: control, lock, log. The replies are
 `{"spawned": id, "pid": n}` with a pidfd of the child, and, once it is reaped, `{"exited": id, "status": n}`.
 """
 
@@ -23,7 +23,7 @@ from workers.runtime.child.parent_death import die_at, die_with_parent
 
 PACKET = 65_536
 Entry = Callable[[str, int], int]
-"""(attempt directory, control descriptor) -> exit status."""
+"""(folder, control descriptor) -> exit status."""
 
 
 def _import_entry(name: str) -> Entry:
@@ -107,7 +107,7 @@ class ForkServer:
             os.dup2(log, 2)
             os.close(log)
             os.environ["CUDA_VISIBLE_DEVICES"] = request["visible"]
-            status = self._entry(request["attempt_dir"], control)
+            status = self._entry(request["folder"], control)
         except BaseException as error:
             sys.excepthook(type(error), error, error.__traceback__)
         finally:

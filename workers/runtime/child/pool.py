@@ -42,7 +42,7 @@ def child_environment() -> dict[str, str]:
 class Child:
     """One child process. `exit` resolves to its exit status (negative: the signal that terminated it)."""
 
-    def __init__(self, control: int) -> None:
+    def __init__(self, control: int | None) -> None:
         loop = asyncio.get_running_loop()
         self.started: asyncio.Future[int] = loop.create_future()
         self.exit: asyncio.Future[int] = loop.create_future()
@@ -57,7 +57,7 @@ class Child:
 
     def send(self, message: ControlMessage) -> None:
         """Write to its control pipe. No error if it no longer reads: it is dead, or about to be killed."""
-        if not self.exit.done():
+        if self._control is not None and not self.exit.done():
             with suppress(BlockingIOError, BrokenPipeError):
                 os.write(self._control, message.model_dump_json(exclude_none=True).encode() + b"\n")
 
@@ -79,7 +79,8 @@ class Child:
         """It has exited: close the pipe and resolve `exit`, once."""
         if self.exit.done():
             return
-        os.close(self._control)
+        if self._control is not None:
+            os.close(self._control)
         if self._pidfd is not None:
             asyncio.get_running_loop().remove_reader(self._pidfd)
             os.close(self._pidfd)
@@ -188,21 +189,28 @@ class ChildPool:
         for child in children.values():
             child.on_server_died()
 
-    async def spawn(self, attempt_dir: Path, lock: int, visible: str, until: float) -> Child:
-        """Start a child on an attempt's directory. It inherits `lock`, and dies at `until` (host clock) unless renewed.
+    async def spawn(
+        self, folder: Path, lock: int, visible: str, until: float, channel: socket.socket | None = None
+    ) -> Child:
+        """Start a child on a folder. It inherits `lock`, and dies at `until` (host clock) unless that is postponed.
 
-        The caller closes its own copy of `lock`. Raises NoForkServer.
+        Its control descriptor is the end of a pipe that `Child.send` writes to, or `channel`, whose other end the
+        caller has. The caller closes its own copies of `lock` and `channel`. Raises NoForkServer.
         """
         await self.warm_up()
         if self._channel is None or self._server is None:
             raise NoForkServer("the fork server died")
-        theirs, ours = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(ours, False)
-        log = os.open(attempt_dir / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        ours: int | None = None
+        if channel is None:
+            theirs, ours = os.pipe2(os.O_CLOEXEC)
+            os.set_blocking(ours, False)
+        else:
+            theirs = os.dup(channel.fileno())
+        log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         child, identity = Child(ours), uuid.uuid4().hex
         request = {
             "id": identity,
-            "attempt_dir": str(attempt_dir),
+            "folder": str(folder),
             "visible": visible,
             "until": until,
             "server": self._server.pid,

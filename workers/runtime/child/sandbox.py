@@ -63,13 +63,14 @@ def _no_capabilities() -> bool:
     return bool(_libc.capset(ctypes.create_string_buffer(header, 8), ctypes.create_string_buffer(none, 24)) == 0)
 
 
-def _limits(memory_bytes: int | None) -> None:
+def _limits(memory_bytes: int | None, cpu_seconds: int | None) -> None:
     limits = {
-        resource.RLIMIT_CPU: CPU_SECONDS,
         resource.RLIMIT_FSIZE: FILE_BYTES,
         resource.RLIMIT_NOFILE: OPEN_FILES,
         resource.RLIMIT_CORE: 0,
     }
+    if cpu_seconds is not None:
+        limits[resource.RLIMIT_CPU] = cpu_seconds
     if memory_bytes is not None:
         limits[resource.RLIMIT_AS] = memory_bytes
     for kind, wanted in limits.items():
@@ -86,10 +87,14 @@ def confine_training() -> set[str]:
     return in_force | ({"no_internet"} if deny_calls(threads_only=False) else set())
 
 
-def confine_inspection(folder: Path, inputs: Iterable[Path], memory_bytes: int | None) -> set[str]:
-    """From now on this process can only read `inputs`, write below `folder`, and not communicate."""
+def confine_inspection(
+    folder: Path, inputs: Iterable[Path], memory_bytes: int | None, cpu_seconds: int | None = CPU_SECONDS
+) -> set[str]:
+    """From now on this process can only read `inputs`, write below `folder`, and not communicate, except over what is
+    open already.
+    """
     in_force = {"limits"}
-    _limits(memory_bytes)
+    _limits(memory_bytes, cpu_seconds)
     os.environ["TMPDIR"] = str(folder)
     if _no_new_privileges():
         in_force.add("no_new_privileges")

@@ -44,6 +44,10 @@ class InputCache:
     async def _download(self, files: Iterable[FileRef]) -> tuple[Path, FileRef]:
         """The weights or the data among a resource's files, as a verified local file."""
         file = next(each for each in files if each.role in ("weights", "data", "onnx", "original"))
+        return await self.download(file), file
+
+    async def download(self, file: FileRef) -> Path:
+        """A file of the store as a verified local file."""
         target = self._paths.inputs / file.sha256
         async with locks.holding(self._paths.input_lock(file.sha256)):
             if await asyncio.to_thread(_is_intact, target, file.sha256):
@@ -51,7 +55,7 @@ class InputCache:
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 await self._store.fetch(file.sha256, target)
-        return target, file
+        return target
 
 
 def _is_intact(path: Path, sha256: str) -> bool:

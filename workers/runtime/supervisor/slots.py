@@ -2,11 +2,11 @@
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from app.queue.records import Lane
+from app.queue.records import Lane, WorkerLane
 from workers.runtime import locks
 from workers.runtime.paths import Paths
 from workers.runtime.supervisor import devices
@@ -55,7 +55,7 @@ class SlotNames:
 
 
 @contextmanager
-def taken_slots(paths: Paths, cpu_slots: int, lanes: set[Lane]) -> Iterator[list[Slot]]:
+def taken_slots(paths: Paths, cpu_slots: int, lanes: Set[WorkerLane]) -> Iterator[list[Slot]]:
     """The slots of a worker, reserved during the block.
 
     GPUs replace the CPU slots, except that 0 CPU slots mean no training at all. Inspections run on the CPU, on

@@ -20,6 +20,8 @@ from workers.runtime.clock import host_clock
 from workers.runtime.disk.inputs import InputCache
 from workers.runtime.disk.space import DiskSpace
 from workers.runtime.paths import Paths
+from workers.runtime.predictions.lane import PredictLane
+from workers.runtime.predictions.sessions import ANSWER_SECONDS, Sessions
 from workers.runtime.retention import policy
 from workers.runtime.supervisor.attempt import INSPECTION_SECONDS, STOP_SECONDS, Attempt
 from workers.runtime.supervisor.attempt_context import AttemptContext
@@ -33,6 +35,8 @@ POLL_SECONDS = 2.0
 ERROR_PAUSE_SECONDS = 1.0
 LOCK_POLL_SECONDS = 0.05
 RETENTION_SECONDS = 30.0
+MAINTENANCE_SECONDS = 15.0
+"""Longest time between two looks for idle sessions of predictions."""
 _log = logging.getLogger("stillhouse.worker")
 
 
@@ -47,8 +51,10 @@ class Supervisor:
         slots: list[Slot],
         entry: str = DEFAULT_ENTRY,
         *,
+        predicts: bool = False,
         inspection_seconds: float = INSPECTION_SECONDS,
         stop_seconds: float = STOP_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -69,6 +75,10 @@ class Supervisor:
         )
         # Unique for each process: host names and process ids can be reused.
         self.owner = f"{os.getpid()}-{uuid.uuid4().hex}"
+        sessions = Sessions(self.children, self._paths.sessions, settings.prediction_sessions, answer_seconds)
+        self.predictions = (
+            PredictLane(settings, database, self._context.inputs, sessions, self.owner) if predicts else None
+        )
         self._attempts: dict[str, Attempt] = {}  # by token: a job that is lost and claimed again has two for a while
         self._draining = asyncio.Event()
 
@@ -84,8 +94,12 @@ class Supervisor:
             asyncio.create_task(_every(min(interval, health.HEARTBEAT_SECONDS), self._heartbeat)),
             asyncio.create_task(_every(RETENTION_SECONDS, self._apply_retention)),
         ]
+        lane = self.predictions
+        if lane is not None:
+            background.append(asyncio.create_task(_every(min(interval, MAINTENANCE_SECONDS), lane.maintain)))
         try:
-            await asyncio.gather(*(self._serve(slot) for slot in self._slots))
+            predicting = [] if lane is None else [lane.run()]
+            await asyncio.gather(*(self._serve(slot) for slot in self._slots), *predicting)
         finally:
             for task in background:
                 task.cancel()
@@ -102,6 +116,8 @@ class Supervisor:
         if now or not self._draining.is_set():
             _log.info("%s with %d jobs", "killing" if now else "draining", len(self._attempts))
         self._draining.set()
+        if self.predictions is not None:
+            self.predictions.drain()
         for attempt in list(self._attempts.values()):
             attempt.stop("drain", self._settings.drain_seconds)
             if now:
@@ -204,6 +220,8 @@ class Supervisor:
         for owner in await self._ledger.owners():
             if owner != self.owner and locks.is_free(self._paths.owner_lock(owner)):
                 await self._ledger.lose_owner(owner)
+        if self.predictions is not None:
+            await self.predictions.release_dead_owners()
         for path in dead:
             locks.remove_free(path)
 

@@ -46,6 +46,15 @@ def _written(rows: Array) -> Written:
     return written_array(rows, _KINDS.get(rows.dtype.kind, "text"))
 
 
+def member_names(path: Path) -> frozenset[str]:
+    """The names of the arrays of an npz archive. Raises UserError `unreadable`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return frozenset(name.removesuffix(".npy") for name in archive.namelist())
+    except (zipfile.BadZipFile, struct.error, EOFError, OSError, NotImplementedError, ValueError):
+        raise unreadable("not an npz archive (a zip of npy arrays)") from None
+
+
 def _npy(archive: zipfile.ZipFile, member: str, size: int) -> Array:
     entry = archive.getinfo(member)
     if entry.flag_bits & 1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

@@ -28,7 +28,7 @@ def export_model(order: Order, emit: Emit) -> ExportOutcome:
     """
     emit(PhaseEvent(phase="exporting"))
     model = next(iter(order.models.values()))
-    student = _student(model)
+    student = raw_student(model)
     path = Path(order.attempt_dir) / "outputs" / _FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     sample = SampleRows.made_for(student)
@@ -38,7 +38,8 @@ def export_model(order: Order, emit: Emit) -> ExportOutcome:
     return ExportOutcome(files=(output_file("onnx", path), output_file(sample.role, reference)))
 
 
-def _student(model: ModelInput) -> RawStudent:
+def raw_student(model: ModelInput) -> RawStudent:
+    """A ready model of a family with its weights. Raises UserError `no_architecture`, `export_mismatch`."""
     facts = model.facts
     if facts is None or facts.architecture is None:
         raise UserError("no_architecture", "only a model of a family can be exported: a graph is its own export")

@@ -1,0 +1,49 @@
+"""Writes to the files of a folder, told by the kernel (inotify, by ctypes). Source: inotify(7)."""
+
+import asyncio
+import ctypes
+import os
+from contextlib import suppress
+
+_CLOSE_ON_EXEC, _NON_BLOCKING, _MODIFY = 0o2000000, 0o4000, 0x2
+_BUFFER = 1 << 16
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class FolderEvents:
+    """Tells that a file of a folder was written to, by any process of this host. Tells nothing where the system has
+    no such events (or no more of them); waiting then ends with its time.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._written = asyncio.Event()
+        self._descriptor = int(_libc.inotify_init1(_CLOSE_ON_EXEC | _NON_BLOCKING))
+        if self._descriptor < 0:
+            return
+        if _libc.inotify_add_watch(self._descriptor, os.fsencode(folder), _MODIFY) < 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            return
+        asyncio.get_running_loop().add_reader(self._descriptor, self._read)
+
+    def _read(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self._descriptor, _BUFFER)
+        self._written.set()
+
+    async def wait(self, seconds: float) -> bool:
+        """True as soon as (or if already) something was written since the last call, False after so many seconds."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._written.wait()
+        except TimeoutError:
+            return False
+        self._written.clear()
+        return True
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._descriptor >= 0:
+            asyncio.get_running_loop().remove_reader(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1

@@ -1,0 +1,85 @@
+"""`POST /v1/models/{id}/predict`."""
+
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from app.access.authentication import GUARDED, KnownCaller
+from app.contracts.wire.predictions import MOST_BYTES, RowsFormat
+from app.http.answers import json_body, json_content, problems
+from app.http.bodies import read_whole
+from app.http.errors import NotSupported
+from app.http.services import TheServices
+from app.models.predictions import service
+from app.models.predictions.compare import compare as compare_with_teachers
+
+router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=GUARDED)
+
+_FORMATS: Final[dict[str, RowsFormat]] = {
+    "application/json": "json",
+    "application/x-npz": "npz",
+    "application/zip": "npz",
+    "text/csv": "csv",
+    "application/x-ndjson": "jsonl",
+}
+
+Compare = Annotated[
+    Literal["teacher"] | None,
+    Query(
+        description="`teacher`: the teachers of the job that trained this student answer the same rows, side by side, "
+        "as they taught it."
+    ),
+]
+
+
+def _body() -> dict[str, Any]:
+    """The request body in the OpenAPI document: JSON, or a file as the dataset's."""
+    document = json_body("PredictRequest")
+    for kind, fmt in _FORMATS.items():
+        if fmt != "json":
+            text = "Rows as in the dataset's file." if fmt != "npz" else "Arrays by the names of the inputs."
+            document["requestBody"]["content"][kind] = {
+                "schema": {"type": "string", "format": "binary", "description": text}
+            }
+    return document
+
+
+def _format(request: Request) -> RowsFormat:
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    found = _FORMATS.get(kind)
+    if found is None:
+        raise NotSupported(
+            "rows_expected",
+            "expected rows as application/json, application/x-npz, text/csv or application/x-ndjson: say which in "
+            "Content-Type, as curl --json or -H does",
+        )
+    return found
+
+
+@router.post(
+    "/{model_id}/predict",
+    openapi_extra=_body(),
+    responses={
+        200: json_content("Prediction", "The answers of the model."),
+        **problems(400, 404, 408, 409, 413, 415, 422),
+    },
+)
+async def predict(
+    model_id: Annotated[str, Path(description="The model's id.")],
+    request: Request,
+    caller: KnownCaller,
+    services: TheServices,
+    compare: Compare = None,
+) -> Response:
+    """Answer up to 256 rows, sent as they stand in the dataset's file.
+
+    A model that was trained here takes the rows of its dataset before any transform; an uploaded one those that its
+    `inputs` describe.
+    """
+    fmt = _format(request)
+    await service.check_ready(services, caller, model_id)
+    body = await read_whole(request, services.settings.body_seconds, MOST_BYTES)
+    if compare is None:
+        return Response(await service.predict(services, caller, model_id, fmt, body), media_type="application/json")
+    answer = await compare_with_teachers(services, caller, model_id, fmt, body)
+    return Response(answer.model_dump_json(by_alias=True, exclude_unset=True), media_type="application/json")

@@ -1,0 +1,60 @@
+"""Predictions: questions to workers, and what is made of their answers."""
+
+from sqlalchemy import select
+
+from app.contracts.wire.predictions import Question, Reply, RowsFormat
+from app.db.rows import ModelRow
+from app.http.errors import ApiError, Conflict, Invalid, NotFound, Unavailable
+from app.http.services import Caller, Services
+from app.models.service import MODELS
+from app.queue.predictions import owners
+from app.queue.predictions.records import Answered, NewPrediction
+from app.resources import service as resources
+
+
+async def check_ready(services: Services, caller: Caller, identity: str) -> None:
+    """Raises NotFound; Conflict unless the model is ready; Unavailable where no worker answers predictions."""
+    async with services.database.read() as session:
+        query = select(ModelRow.state).where(ModelRow.id == identity, ModelRow.project_id == caller.project_id)
+        state = await session.scalar(query)
+        served = await owners.is_served(session)
+    if state != "ready":
+        resources.require_ready(MODELS, await resources.get(MODELS, services, caller, identity))
+    if not served:
+        raise Unavailable(
+            "no_predict_worker",
+            "no running worker answers predictions: start one with the lane `predict` (`stillhouse worker`), or wait "
+            "until it has started",
+        )
+
+
+async def predict(services: Services, caller: Caller, model: str, fmt: RowsFormat, body: bytes) -> bytes:
+    """The answer of a model to the rows in a body: a `Prediction` in JSON. Raises ApiError."""
+    question = Question(model=model, format=fmt)
+    (answer,) = await services.predictions.ask([NewPrediction(caller.project_id, question, body)])
+    return body_of(services, answer)
+
+
+def body_of(services: Services, answer: Answered | None) -> bytes:
+    """The answer; raises the ApiError where it is one."""
+    if answer is None:
+        raise Unavailable(
+            "prediction_timeout",
+            f"no worker has answered within {services.predictions.seconds:g} s: send the request again later",
+        )
+    if answer.reply.status == 200:
+        return answer.body
+    raise error_of(answer.reply)
+
+
+def error_of(reply: Reply) -> ApiError:
+    """The error that a reply is."""
+    match reply.status:
+        case 404:
+            return NotFound(reply.code, reply.detail)
+        case 409:
+            return Conflict(reply.code, reply.detail)
+        case 422:
+            return Invalid(reply.errors, reply.code, reply.detail)
+        case _:
+            return Unavailable(reply.code, reply.detail)

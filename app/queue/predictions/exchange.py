@@ -1,0 +1,119 @@
+"""The API's side: many requests wait for their answers, one task writes and reads for all of them.
+
+Requests that come together are inserted in one transaction, and answers are read by one query, so that 64 clients cost
+hardly more than one. The task runs only while there is something to wait for.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from app.db.engine import Database
+from app.db.errors import DatabaseUnavailable
+from app.db.ids import uuid7
+from app.db.signals import Watch
+from app.queue.predictions import asking
+from app.queue.predictions.records import Answered, NewPrediction
+
+_POLL_SECONDS = 1.0
+"""Longest time between two looks, in case every signal is lost."""
+_log = logging.getLogger(__name__)
+
+
+class Exchange:
+    """One per API process and event loop. `seconds` is how long a request may wait for its answer."""
+
+    def __init__(self, database: Database, seconds: float) -> None:
+        self.seconds = seconds
+        self._database = database
+        self._asker = f"asker-{uuid7()}"
+        self._new: dict[str, NewPrediction] = {}
+        self._waiting: dict[str, asyncio.Future[Answered]] = {}
+        self._ended: set[str] = set()
+        """Ids of rows that nobody waits for any longer, and that are still in the table."""
+        self._watch: Watch | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def ask(self, new: Sequence[NewPrediction]) -> list[Answered | None]:
+        """The answer to each request; None where there is none in time. Raises DatabaseUnavailable."""
+        loop = asyncio.get_running_loop()
+        asked = {f"prd_{uuid7()}": each for each in new}
+        futures = {identity: loop.create_future() for identity in asked}
+        self._new |= asked
+        self._waiting |= futures
+        self._wake()
+        try:
+            done, _ = await asyncio.wait(futures.values(), timeout=self.seconds)
+            for error in filter(None, [future.exception() for future in done]):
+                raise error
+            return [future.result() if future in done else None for future in futures.values()]
+        finally:
+            for identity in asked:
+                if self._waiting.pop(identity, None) is not None and self._new.pop(identity, None) is None:
+                    self._ended.add(identity)
+
+    async def close(self) -> None:
+        """End the task."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def _wake(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name="predictions")
+        if self._watch is not None:
+            self._watch.notify()
+
+    async def _run(self) -> None:
+        """Write and read until nothing is new, waited for or left in the table."""
+        with self._database.watch(self._asker, urgent=True) as self._watch:
+            try:
+                quiet = False
+                while self._new or self._waiting or self._ended:
+                    try:
+                        await self._write(remove=quiet and not self._waiting)
+                        await self._read()
+                    except DatabaseUnavailable as error:
+                        _log.warning("predictions wait: %s", error)
+                        await asyncio.sleep(_POLL_SECONDS)
+                    if self._new or self._waiting or self._ended:
+                        quiet = not await self._watch.wait(_POLL_SECONDS)
+            finally:
+                self._watch = None
+
+    async def _write(self, *, remove: bool) -> None:
+        """Insert what is new, and delete what has ended: in the same transaction, or with `remove` alone."""
+        new, self._new = self._new, {}
+        if not new and not (remove and self._ended):
+            return
+        ended = set(self._ended)
+        try:
+            async with self._database.write() as session:
+                if new:
+                    await asking.insert(session, self._asker, new, self.seconds)
+                if ended:
+                    await asking.remove(session, ended)
+        except DatabaseUnavailable as error:
+            for identity in new:
+                self._settle(identity, error)
+            raise
+        self._ended -= ended
+
+    async def _read(self) -> None:
+        if not self._waiting:
+            return
+        async with self._database.read() as session:
+            found = await asking.answered(session, self._asker, self._ended)
+        for identity, answer in found.items():
+            self._settle(identity, answer)
+
+    def _settle(self, identity: str, outcome: Answered | DatabaseUnavailable) -> None:
+        """Give a waiter its answer, or an error; the row can go."""
+        self._ended.add(identity)
+        future = self._waiting.pop(identity, None)
+        if future is None or future.done():
+            return
+        if isinstance(outcome, Answered):
+            future.set_result(outcome)
+        else:
+            future.set_exception(outcome)

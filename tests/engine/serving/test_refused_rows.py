@@ -1,0 +1,100 @@
+"""Rows that cannot be right: a stable code, and the place."""
+
+import json
+from typing import Any
+
+import pytest
+
+from app.contracts.wire.predictions import MOST_ROWS
+from workers.engine.serving.rows.documents import read_json
+from workers.engine.serving.rows.errors import RowErrors
+from workers.engine.serving.rows.forms import InputForm
+
+X = InputForm("x", "float32", (3,), ("a", "b", "c"))
+FILLED = InputForm("x", "float64", (2,), ("a", "b"), fills=True)
+BYTES = InputForm("x", "uint8", (2, 2), ("x",))
+WORDS = InputForm("w", "string", (2,), ("a/b", "c"), categories=True)
+PLANS = InputForm("p", "int64", (1,), ("p",), categories=True)
+ROW = [1.0, 2.0, 3.0]
+
+CASES: list[tuple[InputForm, Any, str, str]] = [
+    (X, {"inputs": {"x": [ROW, [1.0, 2.0, "3"]]}}, "/inputs/x/1/2", "wrong_type"),
+    (X, {"inputs": {"x": [ROW, [1.0, True, 3.0]]}}, "/inputs/x/1/1", "wrong_type"),
+    (X, {"inputs": {"x": [ROW, [1.0, None, 3.0]]}}, "/inputs/x/1/1", "wrong_type"),
+    (X, {"inputs": {"x": [ROW, [1.0, {}, 3.0]]}}, "/inputs/x/1/1", "wrong_type"),
+    (X, {"inputs": {"x": [ROW, [1.0, 2.0]]}}, "/inputs/x/1", "ragged"),
+    (X, {"inputs": {"x": [ROW, [1.0, 2.0, [3.0]]]}}, "/inputs/x/1/2", "ragged"),
+    (X, {"inputs": {"x": [ROW, 3.0]}}, "/inputs/x/1", "ragged"),
+    (X, {"inputs": {"x": ROW}}, "/inputs/x", "shape_mismatch"),
+    (X, {"inputs": {"x": [[ROW]]}}, "/inputs/x", "shape_mismatch"),
+    (X, {"inputs": {"x": [[]]}}, "/inputs/x", "shape_mismatch"),
+    (X, {"inputs": {"x": [[1.0, 2.0, 1e39]]}}, "/inputs/x/0/2", "not_finite"),
+    (X, {"inputs": {"x": [[1.0, 2.0, 10**400]]}}, "/inputs/x", "not_finite"),
+    (X, {"inputs": {"x": []}}, "/inputs/x", "no_rows"),
+    (X, {"inputs": {"x": [ROW] * (MOST_ROWS + 1)}}, "/inputs/x", "too_many_rows"),
+    (X, {"inputs": {"x": 5}}, "/inputs/x", "wrong_type"),
+    (X, {"inputs": [ROW]}, "/inputs", "wrong_type"),
+    (X, {"inputs": {"x": [ROW], "y": [ROW]}}, "/inputs/y", "unknown_input"),
+    (X, {"inputs": {}}, "/inputs", "missing_input"),
+    (X, {"rows": []}, "/rows", "no_rows"),
+    (X, {"rows": [{"a": 1, "b": 2, "c": 3}] * (MOST_ROWS + 1)}, "/rows", "too_many_rows"),
+    (X, {"rows": {"a": 1}}, "/rows", "wrong_type"),
+    (X, {"rows": [{"a": 1, "b": 2, "c": 3}, 7]}, "/rows/1", "wrong_type"),
+    (X, {"rows": [{"a": 1, "b": 2}]}, "/rows/0", "missing_column"),
+    (X, {"rows": [{"a": 1, "b": 2, "c": 3, "d": 4}]}, "/rows/0/d", "unknown_column"),
+    (X, {"rows": [{"a": 1, "b": 2, "c": None}]}, "/rows/0/c", "not_finite"),
+    (X, {"rows": [{"a": 1, "b": 2, "c": "3"}]}, "/rows/0/c", "wrong_type"),
+    (X, {"rows": [{"a": 1, "b": 2, "c": "2024-13-01"}]}, "/rows/0/c", "wrong_type"),
+    (X, {"rows": [{"a": 1, "b": 2, "c": [3, 4]}]}, "/rows/0/c", "shape_mismatch"),
+    (FILLED, {"inputs": {"x": [[None, 1e400]]}}, "", "invalid_json"),
+    (FILLED, {"rows": [{"a": None, "b": 10**400}]}, "/rows/0/b", "not_finite"),
+    (BYTES, {"inputs": {"x": [[[0, 255], [256, 0]]]}}, "/inputs/x/0/1/0", "not_whole_numbers"),
+    (BYTES, {"inputs": {"x": [[[0, 255], [0.5, 0]]]}}, "/inputs/x/0/1/0", "not_whole_numbers"),
+    (BYTES, {"inputs": {"x": [[0, 255, 0, 0]]}}, "/inputs/x", "shape_mismatch"),
+    (WORDS, {"inputs": {"w": [["a", "b"], ["a", ["b"]]]}}, "/inputs/w/1/1", "ragged"),
+    (WORDS, {"inputs": {"w": [["a", {}]]}}, "/inputs/w/0/1", "wrong_type"),
+    (WORDS, {"inputs": {"w": ["a", "b"]}}, "/inputs/w", "shape_mismatch"),
+    (WORDS, {"rows": [{"a/b": {}, "c": 1}]}, "/rows/0/a~1b", "wrong_type"),
+    (PLANS, {"inputs": {"p": [[1], ["gold"]]}}, "/inputs/p/1/0", "wrong_type"),
+    (PLANS, {"rows": [{"p": 1}, {"p": None}]}, "/rows/1/p", "wrong_type"),
+    (X, {"x": [ROW]}, "", "invalid_value"),
+    (X, {"inputs": {"x": [ROW]}, "rows": []}, "", "invalid_value"),
+    (X, [ROW], "", "invalid_value"),
+]
+
+
+@pytest.mark.parametrize(("form", "body", "pointer", "code"), CASES, ids=lambda each: str(each)[:60])
+def test_wrong_rows_are_refused_with_their_place(form: InputForm, body: Any, pointer: str, code: str) -> None:
+    with pytest.raises(RowErrors) as caught:
+        read_json(json.dumps(body).encode(), {form.name: form}, frozenset())
+    first = caught.value.problems[0]
+    assert (first.pointer, first.code) == (pointer, code)
+    assert ":" in first.detail  # the way out
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[1, 2", '{"inputs": NaN}', '{"inputs": {}, "inputs": {}}', "[" * 5000, "9" * 5000, b"\xff\xfe{}"],
+    ids=lambda text: str(text)[:20],
+)
+def test_what_is_no_strict_json_is_refused(text: str | bytes) -> None:
+    with pytest.raises(RowErrors) as caught:
+        read_json(text.encode() if isinstance(text, str) else text, {"x": X}, frozenset())
+    assert [each.code for each in caught.value.problems] == ["invalid_json"]
+
+
+def test_several_wrong_numbers_are_told_together_up_to_a_bound() -> None:
+    with pytest.raises(RowErrors) as caught:
+        read_json(json.dumps({"rows": [{"a": None, "b": 2, "c": None}] * 40}).encode(), {"x": X}, frozenset())
+    places = [each.pointer for each in caught.value.problems]
+    assert (places[:3], len(places)) == (["/rows/0/a", "/rows/0/c", "/rows/1/a"], 50)
+
+
+def test_gaps_dates_and_whole_numbers_are_read_as_a_file_has_them() -> None:
+    rows = [{"a": None, "b": "1970-01-02"}, {"a": True, "b": "1970-01-01T00:00:01+00:00"}]
+    found = read_json(json.dumps({"rows": rows}).encode(), {"x": FILLED}, frozenset())["x"].tolist()
+    assert str(found) == "[[nan, 86400.0], [1.0, 1.0]]"
+    found = read_json(b'{"inputs": {"x": [[[0, 255], [1, 2.0]]]}}', {"x": BYTES}, frozenset())["x"]
+    assert (found.dtype, found.tolist()) == ("uint8", [[[0, 255], [1, 2]]])
+    found = read_json(b'{"rows": [{"a/b": 1.0, "c": true, "y": 3}]}', {"w": WORDS}, {"y"})["w"]
+    assert found.tolist() == [["1", "true"]]

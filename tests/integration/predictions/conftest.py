@@ -1,0 +1,101 @@
+"""Workers with the lane `predict` over each kind of database, and an API process that asks them."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.contracts.wire.predictions import Question
+from app.db.engine import open_database
+from app.db.ids import new_id
+from app.db.rows import DEFAULT_PROJECT, FileRow, ModelRow
+from app.queue.blobs import mark_stored
+from app.queue.predictions.exchange import Exchange
+from app.queue.predictions.records import Answered, NewPrediction
+from tests.databases import migrate
+from tests.integration.worker.entries import STUDENT, STUDENT_FACTS
+from tests.integration.worker.harness import Process, WorkerHarness, size_and_digest
+from workers.runtime.supervisor.supervisor import Supervisor
+
+ENTRY = "tests.integration.predictions.entries:behave"
+SECONDS = 20.0
+
+
+class PredictionHarness(WorkerHarness):
+    """Models in the store, workers in processes of their own, and an exchange on a connection of its own."""
+
+    def __init__(self, url: str, folder: Path, lease_seconds: float = 30.0, seconds: float = SECONDS) -> None:
+        super().__init__(url, folder, lease_seconds)
+        self.asking = open_database(url)
+        self.exchange = Exchange(self.asking, seconds)
+
+    async def model(self, name: str = "student") -> str:
+        """A ready model."""
+        identity = new_id("mdl")
+        path = self.settings.staging_dir / identity
+        path.write_bytes(f"weights of {name}".encode())
+        size, sha256 = size_and_digest(path)
+        await self.blobs.publish(path, sha256)
+        async with self.database.write() as session:
+            await mark_stored(session, [sha256])
+            session.add(
+                ModelRow(
+                    id=identity,
+                    name=name,
+                    state="ready",
+                    format="safetensors",
+                    manifest=STUDENT.model_copy(update={"name": name}).model_dump(mode="json"),
+                    facts=STUDENT_FACTS.model_dump(mode="json"),
+                    source="job",
+                    files=[FileRow(name="s.safetensors", role="weights", bytes=size, sha256=sha256)],
+                )
+            )
+        return identity
+
+    def predicting(self) -> Process:
+        """A worker that only predicts."""
+        return self.process(0, ["predict"], ENTRY)
+
+    def supervisor(self, **options: Any) -> Supervisor:
+        """The same in this process."""
+        return Supervisor(self.settings, self.database, self.store, [], ENTRY, predicts=True, **options)
+
+    async def ask(self, model: str, *words: str) -> list[Answered]:
+        """The answers to requests that are sent together; none may be left without."""
+        new = [NewPrediction(DEFAULT_PROJECT, Question(model=model, format="csv"), word.encode()) for word in words]
+        answers = await self.exchange.ask(new)
+        assert None not in answers
+        return [each for each in answers if each is not None]
+
+    async def answered(self, model: str, word: str = "answer") -> dict[str, Any]:
+        """The answer to one request, which must be one."""
+        (found,) = await self.ask(model, word)
+        assert found.reply.status == 200, found.reply
+        document: dict[str, Any] = json.loads(found.body)
+        return document
+
+    async def close(self) -> None:
+        """End everything."""
+        await self.exchange.close()
+        await self.asking.close()
+        await super().close()
+
+
+@pytest.fixture
+async def harness(database_url: str, tmp_path: Path) -> AsyncIterator[PredictionHarness]:
+    """On SQLite and on PostgreSQL."""
+    migrate(database_url)
+    harness = PredictionHarness(database_url, tmp_path / "data")
+    yield harness
+    await harness.close()
+
+
+@pytest.fixture
+async def small(sqlite_url: str, tmp_path: Path) -> AsyncIterator[PredictionHarness]:
+    """On SQLite."""
+    migrate(sqlite_url)
+    harness = PredictionHarness(sqlite_url, tmp_path / "data")
+    yield harness
+    await harness.close()

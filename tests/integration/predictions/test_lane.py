@@ -1,0 +1,189 @@
+"""Requests are answered by warm sessions, whatever happens to one of them."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select, update
+
+from app.contracts.wire.predictions import Question
+from app.db.clock import LeaseClock
+from app.db.rows import DEFAULT_PROJECT, LaneOwnerRow, PredictionRow
+from app.queue.predictions import asking, owners
+from app.queue.predictions.records import NewPrediction
+from tests.integration.predictions.conftest import PredictionHarness
+from tests.integration.worker.harness import eventually, lives
+
+
+@asynccontextmanager
+async def supervising(harness: PredictionHarness, **options: Any) -> AsyncIterator[None]:
+    supervisor = harness.supervisor(**options)
+    running = asyncio.create_task(supervisor.run())
+    try:
+        yield
+    finally:
+        supervisor.drain(now=True)
+        await running
+
+
+async def rows(harness: PredictionHarness) -> int:
+    async with harness.database.read() as session:
+        return await session.scalar(select(func.count()).select_from(PredictionRow)) or 0
+
+
+async def served(harness: PredictionHarness) -> bool:
+    async with harness.database.read() as session:
+        return await owners.is_served(session)
+
+
+async def test_one_sandboxed_process_answers_all_requests_of_a_model(harness: PredictionHarness) -> None:
+    model, other = await harness.model(), await harness.model("other")
+    assert not await served(harness)
+    async with supervising(harness):
+        found = [await harness.answered(model) for _ in range(3)]
+        assert await served(harness)
+        assert {each["pid"] for each in found} == {found[0]["pid"]}
+        assert {"few_files", "no_network", "limits"} <= set(found[0]["in_force"])
+        assert (await harness.answered(other))["pid"] != found[0]["pid"]
+        together = await harness.ask(model, *["answer"] * 64)
+        assert [each.reply.status for each in together] == [200] * 64
+    assert not await served(harness)
+    assert not lives(found[0]["pid"])
+    assert list(harness.paths.sessions.iterdir()) == []
+    await eventually(lambda: none_left(harness))
+
+
+async def none_left(harness: PredictionHarness) -> bool:
+    return await rows(harness) == 0
+
+
+async def test_only_the_request_of_which_a_process_dies_or_hangs_fails(small: PredictionHarness) -> None:
+    model = await small.model()
+    async with supervising(small, answer_seconds=2.0):
+        before = await small.answered(model)
+        died, after = await small.ask(model, "die", "answer")
+        assert (died.reply.status, died.reply.code) == (503, "prediction_failed")
+        assert after.reply.status == 200
+        hung, after, lied, last = await small.ask(model, "hang", "answer", "lie", "answer")
+        assert (hung.reply.status, hung.reply.code) == (503, "prediction_timeout")
+        assert after.reply.status == 200
+        assert (lied.reply.status, lied.reply.code) == (503, "prediction_failed")
+        assert last.reply.status == 200
+        assert not lives(before["pid"])
+
+
+async def test_a_model_that_cannot_be_loaded_or_was_deleted_says_so(small: PredictionHarness) -> None:
+    unloadable, gone = await small.model("unloadable"), "mdl_01890a5d-ac96-774b-bcce-b302099a8057"
+    async with supervising(small):
+        (found,) = await small.ask(unloadable, "answer")
+        assert (found.reply.status, found.reply.code) == (409, "export_mismatch")
+        (found,) = await small.ask(gone, "answer")
+        assert (found.reply.status, found.reply.code) == (404, "unknown_model")
+        assert list(small.paths.sessions.iterdir()) == []
+
+
+async def test_few_sessions_are_kept_and_none_is_idle_for_long(small: PredictionHarness) -> None:
+    small.settings = small.settings.model_copy(update={"prediction_sessions": 1, "prediction_idle_seconds": 0.0})
+    first, second = await small.model(), await small.model("second")
+    small.lease(2.0)  # maintained every half second
+    async with supervising(small):
+        slow, other = await asyncio.gather(small.ask(first, "slow"), small.answered(second))
+        assert slow[0].reply.status == 200
+        pid = (await small.answered(first))["pid"]
+        assert not lives(other["pid"])
+
+        async def ended() -> bool:
+            return not lives(pid)
+
+        await eventually(ended)
+        assert (await small.answered(first))["pid"] != pid
+
+
+async def test_a_request_of_a_killed_worker_is_answered_by_another(harness: PredictionHarness) -> None:
+    model = await harness.model()
+    worker = harness.predicting()
+    pid = (await harness.answered(model))["pid"]
+    asked = asyncio.create_task(harness.ask(model, "hang"))
+    await claimed(harness)
+    worker.end()
+    await eventually(lambda: dead(pid))
+    async with harness.database.write() as session:  # the next one is not to hang
+        await session.execute(update(PredictionRow).values(body=b"answer"))
+    harness.predicting()
+    (found,) = await asked
+    assert found.reply.status == 200
+
+
+async def claimed(harness: PredictionHarness) -> None:
+    async def look() -> bool:
+        async with harness.database.read() as session:
+            return await session.scalar(select(PredictionRow.claimed_by).limit(1)) is not None
+
+    await eventually(look)
+
+
+async def dead(pid: int) -> bool:
+    return not lives(pid)
+
+
+async def test_a_request_of_which_two_workers_die_ends_with_an_error(small: PredictionHarness) -> None:
+    model = await small.model()
+    asked = asyncio.create_task(small.ask(model, "hang"))
+    for _ in range(owners.MOST_ATTEMPTS):
+        worker = small.predicting()
+        await claimed(small)
+        worker.end()
+        async with small.database.read() as session:
+            (owner,) = await session.scalars(select(LaneOwnerRow.owner))
+        await owners.leave(small.database, owner)
+    (found,) = await asked
+    assert (found.reply.status, found.reply.code) == (503, "prediction_lost")
+
+
+async def test_a_stopped_worker_loses_its_requests_with_its_lease(small: PredictionHarness) -> None:
+    model = await small.model()
+    small.lease(2.0)
+    worker = small.predicting()
+    await small.answered(model)
+    worker.send(signal.SIGSTOP)
+    asked = asyncio.create_task(small.ask(model, "answer"))
+    small.predicting()
+    (found,) = await asked
+    assert found.reply.status == 200
+    await eventually(lambda: only_one_owner(small))
+
+
+async def only_one_owner(harness: PredictionHarness) -> bool:
+    return len(await owners.owners(harness.database)) == 1
+
+
+async def test_a_drained_worker_answers_what_it_has(small: PredictionHarness) -> None:
+    model = await small.model()
+    worker = small.predicting()
+    await small.answered(model)
+    asked = asyncio.create_task(small.ask(model, "slow"))
+    await claimed(small)
+    worker.send(signal.SIGTERM)
+    (found,) = await asked
+    assert found.reply.status == 200
+    assert await worker.ended() == 0
+    assert not await served(small)
+
+
+async def test_no_row_outlives_its_deadline_for_long(harness: PredictionHarness, tmp_path: Path) -> None:
+    """Nobody answers, or the asker died."""
+    model = await harness.model()
+    harness.exchange.seconds = 0.3
+    question = NewPrediction(DEFAULT_PROJECT, Question(model=model, format="csv"), b"answer")
+    assert await harness.exchange.ask([question]) == [None]
+    await eventually(lambda: none_left(harness))
+    async with harness.database.write() as session:
+        await asking.insert(session, "dead", {"prd_1": question, "prd_2": question}, 30.0)
+    async with harness.database.write() as session:
+        late = update(PredictionRow).where(PredictionRow.id == "prd_1")
+        await session.execute(late.values(deadline=LeaseClock() - 60.0))
+    await owners.sweep(harness.database)
+    assert await rows(harness) == 1

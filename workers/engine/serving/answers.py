@@ -1,0 +1,58 @@
+"""Answers as a client gets them: classes by name, probabilities, values in their own units."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+import numpy as np
+
+from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
+from workers.engine.data.formats.common import Array
+from workers.engine.export.answers import answer_names
+from workers.engine.serving.rows.errors import at
+
+LIKELY = 0.5
+"""Probability from which on a label is said to be there."""
+
+
+def prediction(model: str, specs: Mapping[str, OutputSpec], found: Mapping[str, Array]) -> bytes:
+    """A `Prediction` in JSON, of answers [n, …] by the names that an exported graph gives them.
+
+    Raises RowErrors `answer_not_finite`.
+    """
+    for name, values in found.items():
+        bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+        if bad.any():
+            row = int(np.argmax(bad))
+            detail = f"the answer `{name}` of row {row} is NaN or infinite: check the scale of the numbers in the row"
+            raise at("", "answer_not_finite", detail)
+    outputs = {task: _task(spec, [found[name] for name in answer_names(task, spec)]) for task, spec in specs.items()}
+    rows = len(next(iter(found.values())))
+    document = {"model": model, "rows": rows, "outputs": outputs}
+    return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _task(spec: OutputSpec, found: list[Array]) -> dict[str, Any]:
+    match spec:
+        case ClassOutput():
+            scores, probabilities = found
+            chosen = scores.argmax(axis=1).tolist()
+            names = spec.classes
+            return {
+                "class": chosen if names is None else [names[place] for place in chosen],
+                "probabilities": probabilities.tolist(),
+                "logits": scores.tolist(),
+            }
+        case MultilabelOutput():
+            scores, probabilities = found
+            return {
+                "labels": (probabilities >= LIKELY).astype(np.int64).tolist(),
+                "probabilities": probabilities.tolist(),
+                "logits": scores.tolist(),
+            }
+        case ValueOutput():
+            return {"value": found[0].reshape(-1).tolist()}
+        case VectorOutput():
+            return {"vector": found[0].tolist()}
+        case _:
+            assert_never(spec)

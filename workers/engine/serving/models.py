@@ -1,0 +1,135 @@
+"""Models that answer: raw rows in, answers out, by ONNX Runtime wherever the model is a graph or can be one."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from app.contracts.layouts.cut_files import METADATA_KEY
+from app.contracts.resources.facts import ModelFacts
+from app.contracts.resources.manifests import ClassOutput, OutputSpec
+from app.contracts.wire.orders import ModelInput
+from app.contracts.wire.predictions import TaughtOutput
+from workers.engine.data.formats.common import Array
+from workers.engine.data.rows.joined import InputLayout, joined
+from workers.engine.export.answers import answer_names, answers
+from workers.engine.export.graph_card import GRAPH_VERSION, graph_metadata
+from workers.engine.export.onnx import export_onnx
+from workers.engine.jobs.exports.ready_model import raw_student
+from workers.engine.serving.row_graph import RowGraph
+from workers.engine.serving.runtime import open_runtime
+from workers.engine.teachers.class_selection import ClassSelection
+from workers.engine.teachers.teacher import OnnxTeacher, Teacher, open_teacher
+
+_CPU = torch.device("cpu")
+Rows = Mapping[str, Array]
+"""Rows [n, …] by the model's names of its inputs, in the types of their forms."""
+
+
+class AnsweringModel(Protocol):
+    """A loaded model."""
+
+    @property
+    def outputs(self) -> Mapping[str, OutputSpec]:
+        """What it answers."""
+        ...
+
+    def answer(self, rows: Rows) -> dict[str, Array]:
+        """Answers [n, …] by the names that an exported graph gives them."""
+        ...
+
+
+class ExportedModel:
+    """A graph of this service, which takes raw rows and puts out answers."""
+
+    def __init__(self, path: Path, facts: ModelFacts, threads: int) -> None:
+        self._session = open_runtime(path, threads)
+        self.outputs = {name: output.spec for name, output in facts.outputs.items()}
+        self._inputs = [source.name for source in self._session.get_inputs()]
+        self._names = [name for task, spec in self.outputs.items() for name in answer_names(task, spec)]
+
+    def answer(self, rows: Rows) -> dict[str, Array]:
+        """The graph's own answers; its inputs stand in the order of the model's."""
+        fed = dict(zip(self._inputs, rows.values(), strict=True))
+        return dict(zip(self._names, self._session.run(self._names, fed), strict=True))
+
+    @staticmethod
+    def is_current(path: Path, threads: int) -> bool:
+        """Whether a file takes raw rows: graphs of earlier versions do not."""
+        written = open_runtime(path, threads).get_modelmeta().custom_metadata_map.get(METADATA_KEY, "")
+        return f'"version":{GRAPH_VERSION}' in written
+
+
+def exported(model: ModelInput, graph: str | None, folder: Path, threads: int) -> ExportedModel:
+    """A model of a family as a graph: its own exported file, or one that is made now.
+
+    Raises UserError where it cannot be exported.
+    """
+    assert model.facts is not None
+    if graph is not None and ExportedModel.is_current(Path(graph), threads):
+        return ExportedModel(Path(graph), model.facts, threads)
+    student = raw_student(model)
+    path = folder / "model.onnx"
+    export_onnx(student, path, graph_metadata(student))
+    return ExportedModel(path, model.facts, threads)
+
+
+class UploadedGraph:
+    """An uploaded graph, with what its manifest says around it. Rows stand in the graph's own shapes."""
+
+    def __init__(self, model: ModelInput, threads: int) -> None:
+        assert model.facts is not None
+        self._model, self._threads = model, threads
+        self._last = {name for name, transform in model.facts.inputs.items() if transform.layout == "channels_last"}
+        self.outputs = {name: output.spec for name, output in model.facts.outputs.items()}
+        self._teacher: OnnxTeacher | None = None
+
+    def answer(self, rows: Rows) -> dict[str, Array]:
+        """Through the teacher that a job would make of the graph."""
+        tensors = {name: torch.from_numpy(values) for name, values in rows.items()}
+        # A job's rows have their channels in front, and so has what the transform takes.
+        tensors = {name: each.movedim(-1, 1) if name in self._last else each for name, each in tensors.items()}
+        layout = InputLayout.of(tensors)
+        if self._teacher is None:
+            self._teacher = OnnxTeacher(self._model, _CPU, self._threads, layout)
+        teacher = self._teacher.reading(layout)
+        x = teacher.prepare(joined([each.contiguous() for each in tensors.values()]))
+        found = answers(self.outputs, teacher.forward(x))
+        return {name: values.numpy() for name, values in found.items()}
+
+
+class Taught:
+    """A teacher on the rows of its student: what it taught, by names that the question gives."""
+
+    def __init__(
+        self, model: ModelInput, student: ModelFacts, taught: Mapping[str, TaughtOutput], threads: int
+    ) -> None:
+        self._rows = RowGraph(student, threads)
+        self._layout = InputLayout(self._rows.shapes)
+        self._teacher: Teacher = open_teacher(model, _CPU, threads, self._layout)
+        self._taught = taught
+        self._selections = {
+            key: ClassSelection.of_columns(each.classes, self._teacher.outputs[each.output].spec)
+            for key, each in taught.items()
+        }
+        self.outputs = {key: self._spec(key, student) for key in taught}
+
+    def _spec(self, key: str, student: ModelFacts) -> OutputSpec:
+        """That of what was taught, with the student's names of the classes."""
+        taught, selection = self._taught[key], self._selections[key]
+        spec = self._teacher.outputs[taught.output].spec if selection is None else selection.selected_spec
+        own = student.outputs[taught.task].spec
+        if isinstance(spec, ClassOutput) and isinstance(own, ClassOutput):
+            return spec.model_copy(update={"classes": own.classes})
+        return spec
+
+    def answer(self, rows: Rows) -> dict[str, Array]:
+        """As a job has computed its soft targets."""
+        raw = joined([torch.from_numpy(values) for values in self._rows.run(rows).values()])
+        found = self._teacher.forward(self._teacher.prepare(raw))
+        taught = {}
+        for key, each in self._taught.items():
+            values, selection = found[each.output], self._selections[key]
+            taught[key] = values if selection is None else selection.select(values)
+        return {name: values.numpy() for name, values in answers(self.outputs, taught).items()}

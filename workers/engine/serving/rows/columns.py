@@ -1,0 +1,112 @@
+"""Columns of a table as the inputs of a model."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from app.contracts.problems import Problem
+from workers.engine.data.formats.common import Array
+from workers.engine.data.tables.text import label_text
+from workers.engine.serving.rows.errors import Place, RowErrors, at
+from workers.engine.serving.rows.forms import InputForm
+from workers.engine.serving.rows.nested import numbers_of
+from workers.engine.serving.rows.numbers import as_categories, as_numbers, category_text, check_shape, number
+
+Columns = Mapping[str, Array | Sequence[Any]]
+"""Each column [n, …] as a reader gives it, or as values of JSON."""
+ColumnPlace = Callable[[str, tuple[int, ...]], str]
+"""(column, (row, place in the row)) -> pointer."""
+
+
+def needed(forms: Mapping[str, InputForm]) -> tuple[set[str], set[str]]:
+    """(all columns that the inputs are read from, those that may hold text)."""
+    text = {column for form in forms.values() if form.categories for column in form.columns}
+    return {column for form in forms.values() for column in form.columns}, text
+
+
+def inputs_of(forms: Mapping[str, InputForm], columns: Columns, place: ColumnPlace, *, text: bool) -> dict[str, Array]:
+    """The inputs [n, *shape]. `text`: whether numbers may be written as text, as in a csv."""
+    return {name: _input(form, columns, place, text=text) for name, form in forms.items()}
+
+
+def _input(form: InputForm, columns: Columns, place: ColumnPlace, *, text: bool) -> Array:
+    if form.categories:
+        return _categories(form, columns, place)
+    arrays = [_numbers(column, columns[column], form, place, text=text) for column in form.columns]
+    if len(arrays) > 1:
+        for column, array in zip(form.columns, arrays, strict=True):
+            if array.ndim > 1:
+                raise at(place(column, ()), "shape_mismatch", f"expected one number a row for `{column}`: send one")
+        stacked = np.stack(arrays, axis=1)
+        check_shape(form, stacked.shape[1:], place(form.columns[0], ()))
+        return as_numbers(form, stacked, lambda index: place(form.columns[index[1]], index[:1]))
+    (array,), (column,) = arrays, form.columns
+    sides = array.ndim
+    if array.ndim == 1 and form.shape == (1,):
+        array = array[:, None]
+    check_shape(form, array.shape[1:], place(column, ()))
+    return as_numbers(form, array, lambda index: place(column, index[:sides]))
+
+
+def _numbers(column: str, values: Array | Sequence[Any], form: InputForm, place: ColumnPlace, *, text: bool) -> Array:
+    """One column of numbers [n, …]; NaN where missing."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
+        return values
+    values = list(values.tolist() if isinstance(values, np.ndarray) else values)
+    if any(isinstance(value, list) for value in values):
+        return numbers_of(values, form, lambda index: place(column, index), nullable=True)
+    numbers = [number(value, text=text) for value in values]
+    wrong = [row for row, each in enumerate(numbers) if each is None]
+    if wrong:
+        detail = f"expected a number for the column `{column}`, found {_kind(values[wrong[0]])}: send numbers"
+        raise RowErrors([Problem(pointer=place(column, (row,)), code="wrong_type", detail=detail) for row in wrong])
+    return np.array(numbers, dtype=np.float64)
+
+
+def _kind(value: object) -> str:
+    return "text" if isinstance(value, str) else "an object" if isinstance(value, dict) else "something else"
+
+
+def _categories(form: InputForm, columns: Columns, place: ColumnPlace) -> Array:
+    texts: list[list[list[str]]] = []
+    places: list[Place] = []
+    for column in form.columns:
+        found, where = _texts(column, columns[column], place)
+        texts.append(found)
+        places.append(where)
+    rows = np.stack([np.array([*each, ""], dtype=object)[:-1] for each in _split(texts)], axis=1)
+    size = rows.shape[1]
+    check_shape(form, rows.shape[1:] if form.shape else (), place(form.columns[0], ()))
+
+    def flat(index: tuple[int, ...]) -> str:
+        row, position = divmod(index[0], size)
+        where = places[min(position, len(places) - 1)]
+        return where((row,))
+
+    return as_categories(form, rows.ravel().tolist(), flat).reshape(len(rows), *(form.shape and (size,)))
+
+
+def _split(texts: list[list[list[str]]]) -> list[list[str]]:
+    """Columns of several values a row as one column for each."""
+    return [[row[i] for row in column] for column in texts for i in range(len(column[0]))]
+
+
+def _texts(column: str, values: Array | Sequence[Any], place: ColumnPlace) -> tuple[list[list[str]], Place]:
+    """(the texts of each row, where they are)."""
+
+    def where(index: tuple[int, ...]) -> str:
+        return place(column, index)
+
+    if isinstance(values, np.ndarray):
+        rows = values.reshape(len(values), -1)
+        return [[label_text(value) for value in row] for row in rows.tolist()], where
+    listed = [value if isinstance(value, list) else [value] for value in values]
+    if len({len(each) for each in listed}) > 1:
+        raise at(place(column, ()), "ragged", f"expected equally many values in each row of `{column}`: fill them in")
+    found = [[category_text(value) for value in each] for each in listed]
+    wrong = [row for row, each in enumerate(found) if None in each]
+    if wrong:
+        detail = f"expected text, a number, a boolean or null for the column `{column}`: send the category"
+        raise RowErrors([Problem(pointer=where((row,)), code="wrong_type", detail=detail) for row in wrong])
+    return [[text for text in each if text is not None] for each in found], where

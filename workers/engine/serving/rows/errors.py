@@ -1,0 +1,55 @@
+"""Errors in the rows of a request, each with its place."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from app.contracts.problems import Problem, UserError, listed
+
+MOST_PROBLEMS = 50
+"""Of more errors only the first ones are told."""
+_LONGEST_TOKEN = 128
+
+Place = Callable[[tuple[int, ...]], str]
+"""The pointer to a number, by its row and its place in the row."""
+
+
+class RowErrors(Exception):
+    """What is wrong with the rows."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__(problems[0].detail)
+        self.problems = problems[:MOST_PROBLEMS]
+
+
+def at(pointer: str, code: str, detail: str) -> RowErrors:
+    """A single error."""
+    return RowErrors([Problem(pointer=pointer, code=code, detail=detail)])
+
+
+def pointer(*tokens: str | int) -> str:
+    """An RFC 6901 pointer. It ends above a name that is too long to be shown."""
+    found = ""
+    for token in map(str, tokens):
+        if len(token) > _LONGEST_TOKEN or not token.isprintable():
+            break
+        found += "/" + token.replace("~", "~0").replace("/", "~1")
+    return found
+
+
+def within(*tokens: str | int) -> Place:
+    """The places within a nested list at these tokens."""
+    return lambda index: pointer(*tokens, *index)
+
+
+@contextmanager
+def errors_of_file(columns: Iterable[str]) -> Iterator[None]:
+    """Errors of the readers of files, which name the place in words, as errors of the rows. `columns`: those needed."""
+    try:
+        yield
+    except UserError as error:
+        if error.code == "empty_dataset":
+            raise at("", "no_rows", "expected one row or more, found none: send one") from None
+        if error.code == "missing_column":
+            detail = f"expected {listed(sorted(columns))}, as the dataset's file calls them, and not all are there"
+            raise at("", "missing_column", f"{detail}: send whole rows") from None
+        raise RowErrors([Problem(pointer="", code=error.code, detail=error.message)]) from None

@@ -1,0 +1,102 @@
+"""How the rows of each input of a model are sent: type, shape, columns of a table, whether they may have gaps."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import get_args
+
+import numpy as np
+
+from app.contracts.resources.facts import ModelFacts, OpenShape
+from app.contracts.resources.manifests import DatasetManifest, InputSpec, InputTransform
+from app.contracts.resources.raw_rows import RawInput, RawType
+from app.contracts.resources.row_layouts import channels_first
+from workers.engine.export.raw_student import form_of
+
+
+@dataclass(frozen=True)
+class InputForm:
+    """One input as a client sends it.
+
+    `shape`: of one row, None for a side of any length. `columns`: the columns of a table (or the npz key) that it is
+    read from, in order. `categories`: whether its values are categories, not numbers. `fills`: whether missing numbers
+    are filled.
+    """
+
+    name: str
+    dtype: RawType
+    shape: OpenShape
+    columns: tuple[str, ...]
+    categories: bool = False
+    fills: bool = False
+
+    @property
+    def described(self) -> str:
+        """Type and shape, for messages."""
+        sides = ", ".join(["rows", *("any" if side is None else str(side) for side in self.shape)])
+        what = "categories as text" if self.categories and self.dtype == "string" else self.dtype
+        return f"{what} [{sides}]"
+
+
+def forms_of(facts: ModelFacts, dataset: DatasetManifest | None) -> dict[str, InputForm]:
+    """The forms of a model's inputs in the order in which it reads them. `dataset`: what it was trained on."""
+    if facts.architecture is None:
+        return {name: _of_graph(facts, name) for name in facts.input_shapes}
+    return {name: _of_network(name, form, facts, dataset) for name, form in raw_forms(facts).items()}
+
+
+def raw_forms(facts: ModelFacts) -> dict[str, RawInput]:
+    """How the rows of a network's inputs stand in a file, as its exported graph takes them."""
+    inputs = facts.inputs or {"x": InputTransform()}
+    several = len(inputs) > 1
+    known = facts.raw_inputs
+    return {
+        name: known.get(name) or form_of(transform, _fixed(facts.input_shapes[name] if several else facts.input_shape))
+        for name, transform in inputs.items()
+    }
+
+
+def _fixed(shape: OpenShape | None) -> tuple[int, ...]:
+    return tuple(side or 1 for side in shape or ())
+
+
+def _of_network(name: str, form: RawInput, facts: ModelFacts, dataset: DatasetManifest | None) -> InputForm:
+    transform = facts.inputs.get(name, InputTransform())
+    encoding = transform.encoding
+    return InputForm(
+        name,
+        form.dtype,
+        form.shape,
+        _columns(name, form, transform, dataset),
+        categories=encoding is not None and encoding.categories is not None,
+        fills=encoding is not None and encoding.missing is not None,
+    )
+
+
+def _columns(name: str, form: RawInput, transform: InputTransform, dataset: DatasetManifest | None) -> tuple[str, ...]:
+    """The columns of the file: as the dataset's manifest lists them, else as the training has kept them."""
+    spec = None if dataset is None else _spec(name, dataset.inputs)
+    if spec is not None:
+        return spec.columns or (name,)
+    encoding = transform.encoding
+    if encoding is not None and encoding.columns:
+        return encoding.columns
+    columns = transform.columns
+    if columns is None or len(columns) != prod(form.arranged):
+        return (name,)
+    if not form.channels_last:
+        return columns
+    moved = np.array(columns).reshape(channels_first(form.arranged))
+    return tuple(np.moveaxis(moved, 0, -1).ravel().tolist())
+
+
+def _spec(name: str, inputs: Mapping[str, InputSpec]) -> InputSpec | None:
+    """A single input of joined datasets has any name."""
+    return inputs.get(name) or (next(iter(inputs.values())) if len(inputs) == 1 else None)
+
+
+def _of_graph(facts: ModelFacts, name: str) -> InputForm:
+    """Of an uploaded graph: rows in its own shape and type, before the transform of its manifest."""
+    found = facts.input_types.get(name, "float32")
+    dtype: RawType = next((each for each in get_args(RawType) if each == found), "float32")
+    return InputForm(name, dtype, facts.input_shapes[name], (name,))

@@ -1,0 +1,100 @@
+"""Nested lists of JSON as arrays."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from workers.engine.data.formats.common import Array
+from workers.engine.data.formats.npz import MAX_DIMENSIONS
+from workers.engine.serving.rows.errors import Place, at
+from workers.engine.serving.rows.forms import InputForm
+from workers.engine.serving.rows.numbers import category_text
+
+_KINDS = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "null"}
+
+
+def numbers_of(values: Sequence[Any], form: InputForm, place: Place, *, nullable: bool) -> Array:
+    """Nested lists of numbers [n, …]; null is NaN where `nullable`. Raises RowErrors `ragged` or `wrong_type`."""
+    fast = _as_array(values)
+    if fast is not None:
+        return fast
+    found: list[float | int] = []
+    shape = _shape(values, place)
+    whole = True
+    for index, value in _walked(values, shape, place, ()):
+        if isinstance(value, bool) and form.dtype != "bool":
+            raise at(place(index), "wrong_type", f"expected a number for `{form.name}`, found a boolean: send numbers")
+        if value is None and nullable:
+            value = float("nan")
+        if not isinstance(value, int | float):
+            kind = _KINDS.get(type(value), "something else")
+            raise at(place(index), "wrong_type", f"expected a number for `{form.name}`, found {kind}: send numbers")
+        whole = whole and isinstance(value, int) and -(2**63) <= value < 2**63
+        found.append(value)
+    try:
+        return np.array(found, dtype=np.int64 if whole else np.float64).reshape(shape)
+    except OverflowError:
+        raise at(place(()), "not_finite", f"a number for `{form.name}` is beyond float64: use larger units") from None
+
+
+def _as_array(values: Sequence[Any]) -> Array | None:
+    """The whole array where numpy reads it as numbers and nothing in it is a boolean, which numpy would not tell."""
+    try:
+        array = np.array(values)
+    except (ValueError, OverflowError):
+        return None
+    if array.dtype.kind not in "iuf" or _has_boolean(values):
+        return None
+    return array
+
+
+def _has_boolean(values: Sequence[Any]) -> bool:
+    return any(_has_boolean(value) if isinstance(value, list) else isinstance(value, bool) for value in values)
+
+
+def texts_of(values: Sequence[Any], form: InputForm, place: Place) -> tuple[list[str], tuple[int, ...]]:
+    """(categories as text, row by row, the shape of the nested lists). Raises RowErrors `ragged` or `wrong_type`."""
+    shape = _shape(values, place)
+    found = []
+    for index, value in _walked(values, shape, place, ()):
+        text = category_text(value)
+        if text is None:
+            detail = f"expected text, a number, a boolean or null for `{form.name}`: send the category"
+            raise at(place(index), "wrong_type", detail)
+        found.append(text)
+    return found, shape
+
+
+def _shape(values: Sequence[Any], place: Place) -> tuple[int, ...]:
+    """The shape of the first row and of the rows around it."""
+    shape: tuple[int, ...] = (len(values),)
+    inner: Any = values[0] if len(values) else None
+    while isinstance(inner, list):
+        shape += (len(inner),)
+        if not inner:
+            raise at(place((0,)), "shape_mismatch", "expected rows of numbers, found an empty list: send whole rows")
+        if len(shape) > MAX_DIMENSIONS:
+            raise at(
+                place((0,)), "shape_mismatch", f"expected at most {MAX_DIMENSIONS} levels of lists: send whole rows"
+            )
+        inner = inner[0]
+    return shape
+
+
+def _walked(
+    values: Sequence[Any], shape: tuple[int, ...], place: Place, index: tuple[int, ...]
+) -> Iterator[tuple[tuple[int, ...], Any]]:
+    """Every value and where it is. Raises RowErrors `ragged` where a list is not of the shape."""
+    if len(values) != shape[0]:
+        detail = f"expected {shape[0]} values, as in the first row, found {len(values)}: send rows of one shape"
+        raise at(place(index), "ragged", detail)
+    for i, value in enumerate(values):
+        if len(shape) > 1:
+            if not isinstance(value, list):
+                raise at(place((*index, i)), "ragged", f"expected a list of {shape[1]}: send rows of one shape")
+            yield from _walked(value, shape[1:], place, (*index, i))
+        elif isinstance(value, list):
+            raise at(place((*index, i)), "ragged", "expected a number, found a list: send rows of one shape")
+        else:
+            yield (*index, i), value

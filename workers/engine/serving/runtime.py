@@ -1,0 +1,20 @@
+"""Sessions of ONNX Runtime that wait for requests."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+
+def open_runtime(graph: Path | bytes, threads: int) -> "onnxruntime.InferenceSession":
+    """A session on the CPU whose threads sleep while there is nothing to do: several sessions share the cores."""
+    import onnxruntime  # starts a thread, which the fork server must not have
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    source = graph if isinstance(graph, bytes) else str(graph)
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,89 @@
+"""One loaded model that answers requests one after the other."""
+
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+
+from app.contracts.problems import UserError
+from app.contracts.resources.columns import columns_of
+from app.contracts.resources.facts import ModelFacts
+from app.contracts.resources.manifests import ColumnSplits, DatasetManifest
+from app.contracts.wire.predictions import Reply, SessionOrder
+from workers.engine.data.formats.common import Array
+from workers.engine.serving.answers import prediction
+from workers.engine.serving.models import AnsweringModel, Taught, UploadedGraph, exported
+from workers.engine.serving.rows.documents import read_json, read_jsonl
+from workers.engine.serving.rows.errors import RowErrors
+from workers.engine.serving.rows.files import read_arrays_of_npz, read_csv
+from workers.engine.serving.rows.forms import InputForm, forms_of
+
+
+class ServingSession:
+    """`answer` maps the body of a request to a reply and, with status 200, a `Prediction` in JSON."""
+
+    def __init__(
+        self, identity: str, model: AnsweringModel, forms: Mapping[str, InputForm], order: SessionOrder, folder: Path
+    ) -> None:
+        self._identity = identity
+        self._model = model
+        self._forms = forms
+        self._dataset = order.dataset
+        self._known = _other_columns(order.dataset)
+        self._body = folder / "body"
+
+    def answer(self, kind: str, body: bytes) -> tuple[Reply, bytes]:
+        """Answer one request; errors are replies too."""
+        try:
+            rows = self._read(kind, body)
+            return Reply(status=200), prediction(self._identity, self._model.outputs, self._model.answer(rows))
+        except RowErrors as error:
+            first = error.problems[0]
+            return Reply(status=422, code=first.code, detail=first.detail, errors=tuple(error.problems)), b""
+        except UserError as error:
+            return Reply(status=422, code=error.code, detail=error.message), b""
+        except Exception:
+            traceback.print_exc()
+            detail = "the model failed on these rows: send fewer or other rows; the log of the worker says more"
+            return Reply(status=503, code="prediction_failed", detail=detail), b""
+        finally:
+            self._body.unlink(missing_ok=True)
+
+    def _read(self, kind: str, body: bytes) -> dict[str, Array]:
+        if kind == "json":
+            return read_json(body, self._forms, self._known)
+        if kind == "jsonl":
+            return read_jsonl(body, self._forms)
+        self._body.write_bytes(body)
+        if kind == "csv":
+            return read_csv(self._body, self._forms, None if self._dataset is None else self._dataset.csv)
+        return read_arrays_of_npz(self._body, self._forms)
+
+
+def open_session(order: SessionOrder, folder: Path) -> ServingSession | Reply:
+    """Load the model of an order; the error where it cannot answer."""
+    facts = order.rows_of or order.model.facts
+    assert facts is not None, "only ready models answer"
+    try:
+        model = _model(order, facts, folder)
+    except UserError as error:
+        return Reply(status=409, code=error.code, detail=error.message)
+    return ServingSession(order.model.id, model, forms_of(facts, order.dataset), order, folder)
+
+
+def _model(order: SessionOrder, facts: ModelFacts, folder: Path) -> AnsweringModel:
+    if order.rows_of is not None:
+        return Taught(order.model, facts, order.taught, order.threads)
+    if facts.architecture is None:
+        return UploadedGraph(order.model, order.threads)
+    return exported(order.model, order.graph, folder, order.threads)
+
+
+def _other_columns(dataset: DatasetManifest | None) -> frozenset[str]:
+    """The columns of a dataset's file beside its inputs: rows that are copied from it have them."""
+    if dataset is None:
+        return frozenset()
+    found = {column for name, spec in dataset.targets.items() for column in columns_of(name, spec)}
+    found |= {column for name, each in dataset.inputs.items() for column in each.columns or (name,)}
+    found |= {spec.column or name for name, spec in dataset.weights.items()}
+    splits = dataset.splits
+    return frozenset(found | ({splits.column} if isinstance(splits, ColumnSplits) else {splits.group or ""}))

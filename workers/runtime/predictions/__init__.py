@@ -1,0 +1,1 @@
+"""The lane `predict`: warm sessions of models, each a sandboxed child, that answer rows."""

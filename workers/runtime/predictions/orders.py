@@ -1,0 +1,51 @@
+"""The order of a session: its model as local files."""
+
+import asyncio
+from pathlib import Path
+
+from app.contracts.resources.facts import FileRef
+from app.contracts.wire.orders import ModelInput
+from app.contracts.wire.predictions import Question, Reply, SessionOrder
+from app.db.engine import Database
+from app.queue.predictions.records import Answered
+from app.queue.predictions.sources import source_of
+from app.queue.records import StoredModel
+from workers.runtime.disk.inputs import InputCache
+
+_MEMORY = 8 << 30
+"""Address space of a session, besides what its model may need; torch's libraries map about 3 GiB of it."""
+_MEMORY_PER_BYTE = 6
+
+
+async def session_order(
+    database: Database, cache: InputCache, question: Question, threads: int
+) -> SessionOrder | Answered:
+    """Download a model; the error where it has been deleted meanwhile."""
+    source = await source_of(database, question)
+    if source is None:
+        return Answered(Reply(status=404, code="unknown_model", detail="the model was deleted: name another one"))
+    model, graph = source.model, _graph(source.model)
+    main = next(file for file in model.files if file.role in ("weights", "onnx"))
+    path = await cache.download(main)
+    order = SessionOrder(
+        model=ModelInput(id=model.id, manifest=model.manifest, facts=model.facts, path=str(path), sha256=main.sha256),
+        graph=None if graph is None else str(await cache.download(graph)),
+        rows_of=source.rows_of.facts if question.rows_of is not None else None,
+        taught=question.taught,
+        dataset=source.dataset,
+        threads=threads,
+        memory_bytes=_MEMORY,
+    )
+    size = await asyncio.to_thread(_bytes_of, order.inputs())
+    return order.model_copy(update={"memory_bytes": _MEMORY + _MEMORY_PER_BYTE * size})
+
+
+def _graph(model: StoredModel) -> FileRef | None:
+    """The exported file beside weights."""
+    if model.manifest.format == "onnx":
+        return None
+    return next((file for file in model.files if file.role == "onnx"), None)
+
+
+def _bytes_of(paths: tuple[Path, ...]) -> int:
+    return sum(path.stat().st_size for path in paths)
