@@ -1,14 +1,16 @@
-"""Rows for an export that has no dataset: as a person would send them, and as the engine reads them."""
+"""The check of an export that has no dataset, on rows as a person would send them and as the engine reads them."""
 
 import copy
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from app.contracts.reports.report import OnnxCheck
 from app.contracts.resources.manifests import ArrayInput, InputTransform
 from app.contracts.resources.raw_rows import RawInput
 from app.contracts.resources.row_layouts import rows_shape
@@ -20,10 +22,17 @@ from workers.engine.data.tables.category import boolean_keys, encoded, whole_num
 from workers.engine.data.tables.missing import filled
 from workers.engine.data.transform import invert
 from workers.engine.evaluation.examples import RawModel, network_outputs
+from workers.engine.export.check import check_onnx
 from workers.engine.export.raw_student import RawStudent
 
 CHECKED_ROWS = 64
 _SHARE_MISSING = 0.1
+
+
+def check_on_invented_rows(path: Path, student: RawStudent) -> OnnxCheck:
+    """Compare a file with the engine. Raises UserError `export_mismatch`."""
+    raw, outputs = invented_rows(student)
+    return check_onnx(path, raw, outputs, student.outputs)
 
 
 def invented_rows(student: RawStudent) -> tuple[dict[str, Array], dict[str, Tensor]]:

@@ -10,10 +10,13 @@ from app.contracts.problems import UserError
 from app.contracts.resources.facts import ModelFacts
 from app.contracts.wire.events import PhaseEvent
 from app.contracts.wire.orders import ExportOutcome, ModelInput, Order
+from workers.engine.export.graph_card import graph_metadata
 from workers.engine.export.model_card import training_part
+from workers.engine.export.onnx import export_onnx
 from workers.engine.export.raw_student import RawStudent
+from workers.engine.jobs.exports.invented_rows import check_on_invented_rows
 from workers.engine.jobs.exports.output_files import output_file
-from workers.engine.jobs.exports.student_graph import REFERENCE_FILE, SampleRows, write_graph
+from workers.engine.jobs.exports.reference_rows import write_invented_rows
 from workers.engine.models import build
 from workers.engine.models.loading import load_weights
 from workers.engine.training.interface import Emit
@@ -31,11 +34,9 @@ def export_model(order: Order, emit: Emit) -> ExportOutcome:
     student = _student(model)
     path = Path(order.attempt_dir) / "outputs" / _FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    sample = SampleRows.made_for(student)
-    write_graph(path, student, sample, _training(model, student))
-    reference = path.with_name(REFERENCE_FILE)
-    sample.write_reference(reference, student)
-    return ExportOutcome(files=(output_file("onnx", path), output_file(sample.role, reference)))
+    export_onnx(student, path, graph_metadata(student, _training(model, student)))
+    check_on_invented_rows(path, student)
+    return ExportOutcome(files=(output_file("onnx", path), write_invented_rows(path.parent, student)))
 
 
 def _student(model: ModelInput) -> RawStudent:

@@ -1,75 +1,34 @@
-"""A trained student as an ONNX file, and what it is checked and delivered with: rows as they were uploaded, and the
-engine's predictions for them.
-"""
+"""A trained student as an ONNX file, and its check on the rows as they were uploaded."""
 
 import copy
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from app.contracts.reports.report import OnnxCheck
-from app.contracts.wire.orders import ReferenceRole
-from workers.engine.data.formats.common import Array
-from workers.engine.data.rows.uploaded import REFERENCE_ROWS
 from workers.engine.evaluation.parties import network_outputs
 from workers.engine.export.check import check_onnx
 from workers.engine.export.graph_card import graph_metadata
 from workers.engine.export.onnx import export_onnx
 from workers.engine.export.raw_student import RawStudent
-from workers.engine.export.reference import write_reference
-from workers.engine.jobs.exports.invented_rows import invented_rows
+from workers.engine.jobs.exports.invented_rows import check_on_invented_rows
 from workers.engine.jobs.load import JobData
 
-REFERENCE_FILE = "reference.npz"
 
-
-@dataclass(frozen=True)
-class SampleRows:
-    """Rows as a person sends them, by the graph's names ([n, …], n >= 1), and the engine's outputs for them ([n, size]
-    by task, on the CPU). `invented`: whether they are none of the dataset's.
-    """
-
-    rows: dict[str, Array]
-    outputs: dict[str, Tensor]
-    invented: bool
-
-    @classmethod
-    def of(cls, student: RawStudent, data: JobData) -> "SampleRows":
-        """The sample rows of the dataset's files; invented ones where no file of several has such rows."""
-        uploaded = data.dataset.uploaded
-        assert uploaded is not None, "rows of a job are read from a file"
-        if len(uploaded.rows) == 0:
-            return cls.made_for(student)
-        # On the CPU, as the file: the rounding of another device is none of its faults.
-        cpu = torch.device("cpu")
-        network = copy.deepcopy(student.network).to(cpu)
-        outputs = network_outputs(network, data.raw, data.transform, cpu)(uploaded.rows)
-        rows = {public: uploaded.inputs[name].sample for name, public in student.input_names.items()}
-        return cls(rows, dict(outputs), invented=False)
-
-    @classmethod
-    def made_for(cls, student: RawStudent) -> "SampleRows":
-        """Invented rows."""
-        return cls(*invented_rows(student), invented=True)
-
-    @property
-    def role(self) -> ReferenceRole:
-        """The role of a file of them."""
-        return "invented_rows" if self.invented else "reference_rows"
-
-    def write_reference(self, path: Path, student: RawStudent) -> None:
-        """Write the first rows with their answers."""
-        rows = {name: values[:REFERENCE_ROWS] for name, values in self.rows.items()}
-        outputs = {name: values[:REFERENCE_ROWS] for name, values in self.outputs.items()}
-        write_reference(path, rows, outputs, student.outputs)
-
-
-def write_graph(path: Path, student: RawStudent, sample: SampleRows, training: str) -> OnnxCheck:
-    """Write the file and compare its answers for the sample rows with the engine's predictions.
+def write_graph(path: Path, student: RawStudent, data: JobData, training: str) -> OnnxCheck:
+    """Write the file and compare its answers for the sample rows of the dataset's files with the engine's predictions;
+    for invented rows where no file of several has rows that the graph takes.
 
     `training`: what the model card says of the training. Raises UserError `export_too_large`, `export_mismatch`.
     """
     export_onnx(student, path, graph_metadata(student, training))
-    return check_onnx(path, sample.rows, sample.outputs, student.outputs)
+    uploaded = data.dataset.uploaded
+    assert uploaded is not None, "rows of a job are read from a file"
+    if len(uploaded.rows) == 0:
+        return check_on_invented_rows(path, student)
+    # On the CPU, as the file: the rounding of another device is none of its faults.
+    cpu = torch.device("cpu")
+    network = copy.deepcopy(student.network).to(cpu)
+    outputs = network_outputs(network, data.raw, data.transform, cpu)(uploaded.rows)
+    rows = {public: uploaded.inputs[name].sample for name, public in student.input_names.items()}
+    return check_onnx(path, rows, outputs, student.outputs)

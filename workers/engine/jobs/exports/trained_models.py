@@ -1,7 +1,7 @@
 """Export of a trained job: weights, ONNX, facts and manifests of the models."""
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 
 from app.contracts.layouts.summary import layers, parameter_count
 from app.contracts.problems import UserError
@@ -22,7 +22,8 @@ from workers.engine.export.raw_student import RawStudent
 from workers.engine.export.safetensors import export_safetensors
 from workers.engine.jobs.evaluate import Evaluated, outputs_folder
 from workers.engine.jobs.exports.output_files import output_file
-from workers.engine.jobs.exports.student_graph import REFERENCE_FILE, SampleRows, write_graph
+from workers.engine.jobs.exports.reference_rows import write_reference_rows
+from workers.engine.jobs.exports.student_graph import write_graph
 from workers.engine.jobs.runs.results import TrainedModel
 from workers.engine.jobs.trained import Trained
 from workers.engine.models import Network
@@ -93,7 +94,7 @@ class _Exporter:
         architecture = trained.student.network.architecture
         try:
             training = training_part(str(self._metadata(architecture, steps, control=False)["card"]))
-            check = write_graph(path, self._student, self.sample, training)
+            check = write_graph(path, self.raw_student(trained.student.network), trained.data, training)
         except UserError as error:
             path.unlink(missing_ok=True)
             self._refused = f"the student has no ONNX file ({error.code}): {error.message}"
@@ -102,19 +103,12 @@ class _Exporter:
         return [output_file("onnx", path)], {"onnx": check}
 
     def reference(self) -> OutputFile:
-        """Some rows with the student's answers."""
-        path = self._folder / REFERENCE_FILE
-        self.sample.write_reference(path, self._student)
-        return output_file(self.sample.role, path)
+        """A few rows with the student's answers."""
+        student = self.raw_student(self._trained.student.network)
+        return write_reference_rows(self._folder, student, self._trained.data)
 
-    @cached_property
-    def sample(self) -> SampleRows:
-        """Rows as they were uploaded, and the student's outputs for them."""
-        return SampleRows.of(self._student, self._trained.data)
-
-    @cached_property
-    def _student(self) -> RawStudent:
-        network = self._trained.student.network
+    def raw_student(self, network: Network) -> RawStudent:
+        """A network of the student's architecture, with what stands before and behind it."""
         architecture = network.architecture
         outputs = {each.student.name: each.student.spec for each in self._trained.tasks}
         inputs, shapes = self._inputs(architecture), self._input_shapes(architecture)
