@@ -14,9 +14,11 @@ from app.http.pages import After, Limit, decode_cursor, page_of
 from app.http.services import TheServices
 from app.http.waiting import Wait
 from app.models import service
+from app.models.bundle.service import bundle
 from app.models.service import MODELS, WeightsFormat
 from app.resources import requests
 from app.resources import service as resources
+from app.resources.blob_zip import MEDIA_TYPE
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=GUARDED)
 
@@ -109,6 +111,20 @@ async def get_model_weights(
 ) -> Response:
     """Download the weights, in the model's own format or in another one that it has, or is given with `wait`."""
     return await serve(request, await service.weights(services, caller, model_id, fmt, wait))
+
+
+@router.head("/{model_id}/bundle", include_in_schema=False)
+@router.get(
+    "/{model_id}/bundle",
+    responses={**binary_content(MEDIA_TYPE), **problems(400, 404, 409, 416)},
+)
+async def get_model_bundle(
+    model_id: Identity, request: Request, caller: KnownCaller, services: TheServices, wait: MakingWait = 0.0
+) -> Response:
+    """Download what a model of a family needs where it will run, as a zip that needs numpy and onnxruntime alone: the
+    ONNX graph and the weights, `predict.py`, `config.json`, rows with the model's answers, and the model card.
+    """
+    return await serve(request, await bundle(services, caller, model_id, wait))
 
 
 @router.get(

@@ -55,7 +55,7 @@ async def weights(
     row = resources.require_ready(MODELS, await resources.get(MODELS, services, caller, identity))
     file = _weights_file(row.files, fmt)
     if file is None and fmt == "onnx" and wait > 0.0:
-        await _exported(services, caller, row.id, fmt, wait)
+        await export_and_wait(services, caller, row.id, fmt, wait)
         row = await resources.get(MODELS, services, caller, identity)
         file = _weights_file(row.files, fmt)
     if file is None:
@@ -67,7 +67,7 @@ async def weights(
     return blob(services, f"{row.id}.{_format(file)}", file.bytes, file.sha256)
 
 
-async def _exported(services: Services, caller: Caller, identity: str, fmt: Export, wait: float) -> None:
+async def export_and_wait(services: Services, caller: Caller, identity: str, fmt: Export, wait: float) -> None:
     """Export a model, and wait for the end. Raises Conflict if it takes longer or fails."""
     spec = ExportJob(model=identity, format=fmt)
     new = NewJob(spec=spec, project_id=caller.project_id, key_id=caller.key_id, threads=services.settings.threads)

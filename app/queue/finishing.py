@@ -187,9 +187,8 @@ async def finish_export(database: Database, claim: Claim, files: Sequence[Publis
 async def _add_exports(session: AsyncSession, job: JobRow, model_id: str, files: Sequence[PublishedFile]) -> None:
     await session.execute(select(ModelRow.id).where(ModelRow.id == model_id).with_for_update())
     have = set(await session.scalars(select(FileRow.role).where(FileRow.model_id == model_id)))
-    if "reference_rows" in have:
-        have = {*have, "invented_rows"}  # rows of the dataset say more
-    new = [file for file in files if _MODEL_FILES[file.role] not in have]
+    known = have | ({"invented_rows"} if "reference_rows" in have else set())  # rows of the dataset say more
+    new = [file for file in files if _MODEL_FILES[file.role] not in known]
     await mark_stored(session, [file.sha256 for file in new])
     rows = [
         {

@@ -1,17 +1,51 @@
-"""ONNX of a model after the fact: of a student on the rows as they were uploaded, and of an upload."""
+"""ONNX of a model after the fact, and its bundle: of a student on the rows as they were uploaded, and of an upload."""
 
+import hashlib
+import io
+import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 import torch
 from safetensors.torch import save_file
 
 from tests.e2e.conftest import Client
+from tests.engine.export.bundles.bare_python import answered, run_bare
 
 ONNX = {"format": "onnx"}
+ROWS = np.random.default_rng(0).normal(size=(90, 4)).astype(np.float32)
+WEIGHT, BIAS = torch.randn(3, 4), torch.randn(3)
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("exports")
+    np.savez(path / "rows.npz", x=ROWS, y=(ROWS[:, 0] > 0).astype(np.int64))
+    return path
+
+
+@pytest.fixture(scope="module")
+def job(client: Client, folder: Path) -> Json:
+    """A training job, which exports nothing."""
+    manifest: Json = {"name": "d", "format": "npz", "inputs": {"x": {"kind": "array", "standardize": True}}}
+    manifest["targets"] = {"y": {"kind": "class", "classes": 2}}
+    dataset = client.upload("datasets", manifest, folder / "rows.npz")["id"]
+    spec: Json = {"kind": "train", "dataset": dataset, "model": {"family": "mlp", "hidden": [5]}}
+    return client.finish({**spec, "training": {"epochs": 1}, "licence": "CC-BY-4.0"})
+
+
+@pytest.fixture(scope="module")
+def upload(client: Client, folder: Path) -> Json:
+    save_file({"fc.weight": WEIGHT, "fc.bias": BIAS}, folder / "own.safetensors")
+    architecture = {"family": "mlp", "input_shape": [4], "hidden": [], "outputs": {"y": 3}}
+    described = {"name": "own", "format": "safetensors", "architecture": architecture, "rename": {"fc": "layers.0"}}
+    return client.upload("models", {**described, "outputs": {"y": {"kind": "class"}}}, folder / "own.safetensors")
 
 
 def exported(client: Client, model: str, target: Path) -> Path:
@@ -27,17 +61,9 @@ def outputs(path: Path, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.asarray(logits)
 
 
-def test_students_and_uploads_have_onnx_after_the_fact(client: Client, tmp_path: Path) -> None:
-    x = np.random.default_rng(0).normal(size=(90, 4)).astype(np.float32)
-    np.savez(tmp_path / "d.npz", x=x, y=(x[:, 0] > 0).astype(np.int64))
-    target = {"y": {"kind": "class", "classes": 2}}
-    manifest = {"name": "d", "format": "npz", "inputs": {"x": {"kind": "array", "standardize": True}}}
-    manifest["targets"] = target
-    dataset = client.upload("datasets", manifest, tmp_path / "d.npz")["id"]
-    network = {"family": "mlp", "hidden": [5]}
-    job = client.finish({"kind": "train", "dataset": dataset, "model": network, "training": {"epochs": 1}})
+def test_a_student_has_onnx_after_the_fact(client: Client, job: Json, tmp_path: Path) -> None:
     student = exported(client, job["student"], tmp_path / "student.onnx")
-    assert outputs(student, x).shape == (90, 2)
+    assert outputs(student, ROWS).shape == (90, 2)
     rows = np.stack([np.zeros(4), np.ones(4), np.arange(4) / 4]).astype(np.float32)
     model = client.get(f"/v1/models/{job['student']}")
     np.testing.assert_allclose(model["examples"]["y"], outputs(student, rows), atol=1e-5)
@@ -48,15 +74,72 @@ def test_students_and_uploads_have_onnx_after_the_fact(client: Client, tmp_path:
     np.testing.assert_allclose(uploaded["examples"]["y"], model["examples"]["y"], atol=1e-5)
     assert "# A mlp network" in onnx.load(student).metadata_props[0].value
     roles = [file["role"] for file in client.get(f"/v1/models/{job['student']}")["files"]]
-    assert roles == ["weights", "onnx"]
+    assert roles == ["weights", "reference_rows", "onnx"]
 
-    weight, bias = torch.randn(3, 4), torch.randn(3)
-    save_file({"fc.weight": weight, "fc.bias": bias}, tmp_path / "own.safetensors")
-    architecture = {"family": "mlp", "input_shape": [4], "hidden": [], "outputs": {"y": 3}}
-    described = {"name": "own", "format": "safetensors", "architecture": architecture, "rename": {"fc": "layers.0"}}
-    upload = client.upload("models", {**described, "outputs": {"y": {"kind": "class"}}}, tmp_path / "own.safetensors")
+
+def test_an_upload_has_onnx_after_the_fact(client: Client, upload: Json, tmp_path: Path) -> None:
     own = client.download(f"/v1/models/{upload['id']}/weights?format=onnx&wait=60", tmp_path / "own.onnx")
-    expected = torch.from_numpy(x) @ weight.T + bias
-    np.testing.assert_allclose(outputs(own, x), expected.numpy(), atol=1e-4)
+    expected = torch.from_numpy(ROWS) @ WEIGHT.T + BIAS
+    np.testing.assert_allclose(outputs(own, ROWS), expected.numpy(), atol=1e-4)
     again = client.http.post(f"/v1/models/{upload['id']}/exports", json=ONNX)
     assert (again.status_code, again.json()["state"]) == (202, "succeeded")
+
+
+def unpacked(content: bytes, folder: Path) -> Path:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.testzip() is None
+        archive.extractall(folder)
+        assert archive.namelist() == [
+            "README.md", "config.json", "predict.py", "reference.npz", "student.onnx", "student.safetensors",
+        ]  # fmt: skip
+    return folder
+
+
+def test_the_bundle_of_a_student_answers_as_the_service(
+    client: Client, job: Json, folder: Path, tmp_path: Path
+) -> None:
+    path = f"/v1/models/{job['student']}/bundle?wait=60"
+    made = client.http.get(path)
+    assert made.status_code == 200, made.text
+    assert made.headers["content-type"] == "application/zip"
+    assert made.headers["etag"] == f'"{hashlib.sha256(made.content).hexdigest()}"'
+    assert client.http.get(path, headers={"If-None-Match": made.headers["etag"]}).status_code == 304
+    part = client.http.get(path, headers={"Range": "bytes=1000-4999"})
+    assert (part.status_code, part.content) == (206, made.content[1000:5000])
+
+    bundle = unpacked(made.content, tmp_path / "bundle")
+    weights = client.http.get(f"/v1/models/{job['student']}/weights").content
+    assert (bundle / "student.safetensors").read_bytes() == weights
+    lines = answered(bundle, folder / "rows.npz")
+    predictions = client.download(f"/v1/jobs/{job['id']}/predictions?split=test", tmp_path / "predictions.npz")
+    with np.load(predictions) as file:
+        rows, logits = file["test/row"], file["test/y/student"]
+    np.testing.assert_allclose([lines[row]["y.logits"] for row in rows], logits, atol=1e-4)
+    assert [lines[row]["y.class"] for row in rows] == [str(i) for i in logits.argmax(1)]
+    assert run_bare(bundle, "--check").returncode == 0
+
+    card, report = (bundle / "README.md").read_text(), client.report(job)
+    assert "Licence: CC-BY-4.0." in card
+    assert f"| accuracy | {report['student']['tasks']['y']['accuracy']:.4g} | 0." in card
+    assert f"trained by `{job['id']}`" in card
+    assert "rows of the dataset, as they stand in its file" in card
+    config = json.loads((bundle / "config.json").read_text())
+    assert config["files"]["student.safetensors"]["sha256"] == report["digests"]["student"]
+    assert config["licence"] == client.get(f"/v1/models/{job['student']}")["licence"] == "CC-BY-4.0"
+
+
+def test_the_bundle_of_an_upload_has_invented_rows_and_says_what_is_not_known(
+    client: Client, upload: Json, tmp_path: Path
+) -> None:
+    made = client.http.get(f"/v1/models/{upload['id']}/bundle?wait=60")
+    assert made.status_code == 200, made.text
+    bundle = unpacked(made.content, tmp_path / "bundle")
+    assert run_bare(bundle, "--check").stdout == "the service's answers for 16 rows\n"
+    np.savez(tmp_path / "rows.npz", x=ROWS[:2])
+    expected = torch.from_numpy(ROWS[:2]) @ WEIGHT.T + BIAS
+    found = [line["y.logits"] for line in answered(bundle, tmp_path / "rows.npz")]
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
+    card = (bundle / "README.md").read_text()
+    assert "Licence: not stated." in card
+    assert "`reference.npz` has invented rows" in card
+    assert "Not measured: the model was uploaded" in card

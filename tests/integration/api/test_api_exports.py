@@ -1,10 +1,13 @@
 """`POST /v1/models/{id}/exports`: once, for ready models, and named where a file is missing."""
 
 import asyncio
+import io
+import json
+import zipfile
 
 from app.contracts.problems import JobError
 from app.contracts.wire.orders import InspectionOutcome
-from tests.integration.api.harness import MODEL_FACTS, ApiHarness
+from tests.integration.api.harness import MODEL_FACTS, ApiHarness, safetensors
 
 ONNX = {"format": "onnx"}
 
@@ -64,3 +67,48 @@ async def test_what_cannot_be_exported_is_refused_by_name(any_harness: ApiHarnes
         answer = await http.post(f"/v1/models/{model}/exports", json=body)
         assert (answer.status_code, answer.json()["code"]) == expected
     await any_harness.inspect(InspectionOutcome(model=MODEL_FACTS))
+
+
+async def test_a_bundle_is_made_of_stored_files_once_there_is_a_graph(any_harness: ApiHarness) -> None:
+    http = any_harness.http
+    model = await any_harness.ready_model()
+    path = f"/v1/models/{model}/bundle"
+    missing = await http.get(path)
+    assert (missing.status_code, missing.json()["code"]) == (404, "no_such_format")
+    assert "`?wait=60`" in missing.json()["detail"]
+    late = await http.get(path, params={"wait": 0.1})
+    assert (late.status_code, late.json()["code"]) == (409, "not_exported")
+    waiting = asyncio.create_task(http.get(path, params={"wait": 30}))
+    claim = await any_harness.claim("inspect")
+    assert await any_harness.services.ledger.begin(claim, json.loads(claim.spec))
+    files = [
+        await any_harness.published("onnx", "model.onnx", b"a graph"),
+        await any_harness.published("invented_rows", "reference.npz", b"some rows"),
+    ]
+    assert await any_harness.services.ledger.finish_export(claim, files)
+    made = await waiting
+    assert made.status_code == 200, made.text
+    with zipfile.ZipFile(io.BytesIO(made.content)) as archive:
+        assert archive.read("student.onnx") == b"a graph"
+        assert archive.read("reference.npz") == b"some rows"
+        assert archive.read("student.safetensors") == safetensors()
+        assert "invented rows" in archive.read("README.md").decode()
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    again = await http.get(path)
+    assert (again.content, again.headers["etag"]) == (made.content, made.headers["etag"])
+    head = await http.head(path)
+    assert (head.headers["content-length"], head.content) == (str(len(made.content)), b"")
+
+
+async def test_only_a_ready_model_of_a_family_has_a_bundle(any_harness: ApiHarness) -> None:
+    http = any_harness.http
+    verifying = (await any_harness.upload("models"))["id"]
+    await any_harness.inspect(InspectionOutcome(model=MODEL_FACTS.model_copy(update={"architecture": None})))
+    graph = await http.get(f"/v1/models/{verifying}/bundle", params={"wait": 5})
+    assert (graph.status_code, graph.json()["code"]) == (409, "no_architecture")
+    assert f"/v1/models/{verifying}/weights" in graph.json()["detail"]
+    verifying = (await any_harness.upload("models"))["id"]
+    refused = await http.get(f"/v1/models/{verifying}/bundle")
+    assert (refused.status_code, refused.json()["code"]) == (409, "not_ready")
+    unknown = await http.get("/v1/models/mdl_01890a5d-ac96-774b-bcce-b302099a8057/bundle")
+    assert unknown.status_code == 404

@@ -1,6 +1,5 @@
-"""`python predict.py ROWS [MODEL]`: answers for a csv, jsonl or npz file like the dataset's, a JSON object for each row
-`python predict.py --check [MODEL]`: compares the model with the answers in reference.npz (numpy and onnxruntime alone)
-"""
+"""`python predict.py ROWS [MODEL]`: answers for a csv, jsonl or npz file like the dataset's, a line of JSON each.
+`python predict.py --check [MODEL]`: compares a model with the answers in reference.npz. Needs numpy, onnxruntime."""
 
 import csv, gzip, json, sys
 from datetime import UTC, datetime
@@ -38,16 +37,17 @@ def read(path: Path) -> dict[str, Any]:
         return {name: np.char.decode(each) if each.dtype.kind == "S" else each for name, each in np.load(path).items()}
     with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding=CSV["encoding"], newline="") as file:
         rows = [*(map(json.loads, filter(str.strip, file)) if ".jsonl" in path.name else csv.DictReader(file, **HOW))]
-    return {name: np.array([row.get(name) for row in rows], object) for name in {name for row in rows for name in row}}
+    return {str(k).strip(): np.array([row.get(k) for row in rows], object) for k in {k for row in rows for k in row}}
 
 
 session = onnxruntime.InferenceSession(HERE / (sys.argv[2:] or ["student.onnx"])[0], providers=["CPUExecutionProvider"])
 found, fed = read(HERE / "reference.npz" if CHECKS else Path(sys.argv[1])), {}
-for name, like in CONFIG["inputs"].items():
-    keys, text = [f"inputs/{name}"] if CHECKS else like["columns"], like["dtype"] == "string"
-    rows = np.stack([column(found[key], text) for key in keys], axis=1).reshape(-1, *like["shape"])
-    fed[name] = rows.astype(object if text else like["dtype"])
-    assert text or np.allclose(fed[name], rows, equal_nan=True), f"`{name}` takes {like['dtype']}"
+for source in session.get_inputs():
+    kind = {"float": "float32", "string": "object"}.get(source.type[7:-1], source.type[7:-1])
+    keys = [f"inputs/{source.name}"] if CHECKS else CONFIG["inputs"][source.name]["columns"]
+    rows = np.stack([column(found[key], kind == "object") for key in keys], axis=1).reshape(-1, *source.shape[1:])
+    fed[source.name] = rows.astype(kind)
+    assert kind == "object" or np.allclose(fed[source.name], rows, equal_nan=True), f"`{source.name}` takes {kind}"
 blocks = [session.run(None, {name: rows[i : i + 999] for name, rows in fed.items()}) for i in range(0, len(rows), 999)]
 answers = {each.name: np.concatenate(parts) for each, *parts in zip(session.get_outputs(), *blocks, strict=True)}
 if CHECKS:

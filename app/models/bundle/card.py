@@ -1,0 +1,137 @@
+"""`README.md` of a bundle: the model card, from what is stored of the model and from the report of its job."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from app.contracts.resources.manifests import ClassOutput
+from app.models.bundle.bundled import BundledModel
+from app.models.bundle.figures import cost_lines, quality_lines
+
+_SHOWN: Final = 20
+"""How many columns or classes the card names; `config.json` has all."""
+_MEANINGS: Final = {
+    "class": "scores and probabilities of {size} classes",
+    "multilabel": "log-odds and probabilities of {size} labels",
+    "value": "one number, in its own units",
+    "vector": "a vector of {size} numbers, in their own units",
+}
+
+
+def card(model: BundledModel) -> bytes:
+    """The file, in Markdown."""
+    sections = (
+        ("", _what(model)),
+        ("Running it", _running(model)),
+        ("What it takes", _takes(model)),
+        ("What it answers", _answers(model)),
+        ("Data", _data(model)),
+        ("Quality on the test split", quality_lines(model)),
+        ("What it must not be used for", _limits(model)),
+        ("Size and speed", cost_lines(model)),
+        ("Provenance", _provenance(model)),
+    )
+    parts = []
+    for heading, lines in sections:
+        text = "\n".join(lines)
+        parts.append(f"## {heading}\n\n{text}" if heading else text)
+    return ("\n\n".join(parts) + "\n").encode()
+
+
+def _what(model: BundledModel) -> Iterator[str]:
+    facts = model.facts
+    family = facts.architecture.family if facts.architecture is not None else "unknown"
+    count = f" with {facts.parameters:,} parameters" if facts.parameters is not None else ""
+    yield f"# {model.name}"
+    yield ""
+    yield f"Network of the family `{family}`{count}, as an ONNX graph that takes rows as they stand in a file."
+    yield f"Licence: {model.licence or 'not stated'}."
+
+
+def _running(model: BundledModel) -> Iterator[str]:
+    yield "With Python 3.11 or newer, numpy and onnxruntime:"
+    yield ""
+    yield "    python predict.py --check     # compares this folder's model with the answers in reference.npz"
+    yield "    python predict.py rows.csv    # or rows.jsonl, rows.npz: a line of JSON for each row"
+    yield ""
+    kind = model.file.format if model.file is not None else None
+    if kind == "parquet":
+        yield "The dataset was a parquet file: write its rows as jsonl or npz first, under the same names."
+    yield "A csv is read as the dataset's was written (delimiter, decimal point, encoding), as `config.json` says."
+    if model.has_real_rows:
+        yield "`reference.npz` has rows of the dataset, as they stand in its file, and the service's answers for them."
+    elif "reference.npz" in model.files:
+        yield (
+            "`reference.npz` has invented rows, since the dataset was not at hand when the graph was written, and the "
+            "service's answers for them."
+        )
+
+
+def _takes(model: BundledModel) -> Iterator[str]:
+    for name, each in model.inputs.items():
+        form = f": {each.raw.dtype}, shape {['batch', *each.raw.shape]}" if each.raw is not None else ""
+        yield f"- `{name}`{form}; from {_named(each.columns)}".replace("'batch'", "batch")
+    yield ""
+    yield (
+        "Scale, standardisation, categories and fills are in the graph. A number that is missing is NaN: it is filled "
+        "as in training, or the answers of the row are NaN. Categories that training has not seen, and missing ones, "
+        "share one slot."
+    )
+
+
+def _answers(model: BundledModel) -> Iterator[str]:
+    for task, spec in model.outputs.items():
+        meaning = _MEANINGS[spec.kind].format(size=model.facts.outputs[task].size)
+        names = f": {_named(spec.classes)}" if isinstance(spec, ClassOutput) and spec.classes else ""
+        yield f"- `{task}`: {meaning}{names}"
+
+
+def _named(names: Iterable[str]) -> str:
+    known = list(names)
+    more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+    return ", ".join(f"`{name}`" for name in known[:_SHOWN]) + more
+
+
+def _data(model: BundledModel) -> Iterator[str]:
+    if model.report is None:
+        yield "Not known: the model was uploaded, or the report of its job is gone."
+        return
+    for use in model.report.get("datasets") or ():
+        rows = ", ".join(f"{number:,} {split}" for split, number in use.get("rows", {}).items())
+        yield f"- {use['name']} (`{use['dataset']}`): {rows} rows"
+    yield "The test rows were used once, at the end; which epoch is kept was decided on the validation rows."
+
+
+def _limits(model: BundledModel) -> Iterator[str]:
+    yield (
+        "- Rows that come from elsewhere than its data: other devices, places, times or groups of people. Nothing was "
+        "measured there."
+    )
+    if any(isinstance(spec, ClassOutput) for spec in model.outputs.values()):
+        yield (
+            "- Rows that belong to none of its classes: it names one of them all the same, often with a high "
+            "probability."
+        )
+    yield "- Decisions about people that nobody checks: errors were counted over all rows, not by group."
+    if model.report is None:
+        yield "- Anything that needs a known quality: none was measured here."
+        return
+    for what, reason in (model.report.get("not_measured") or {}).items():
+        yield f"- Not measured, {what}: {reason}"
+    warnings = model.report.get("warnings") or ()
+    yield from (f"- Warning of its job, {each.get('code')}: {each.get('message')}" for each in warnings)
+    if model.licence is None:
+        yield "- Passing it on, before its licence and that of its data and teachers are clear: none is stated."
+
+
+def _provenance(model: BundledModel) -> Iterator[str]:
+    yield f"- model `{model.id}`" + (f", trained by `{model.job}`" if model.job else ", uploaded")
+    yield from (f"- {key}: {text}" for key, text in sorted(model.metadata.items()))
+    report = model.report or {}
+    yield from (f"- {name}: sha256 {digest}" for name, digest in sorted((report.get("digests") or {}).items()))
+    yield from (f"- `{name}`: sha256 {file.sha256}" for name, file in sorted(model.files.items()))
+    student = report.get("student") or {}
+    if student.get("steps") is not None:
+        yield f"- {student['steps']:,} optimizer steps, seed {student.get('seed')}"
+    versions = (report.get("environment") or {}).get("versions") or {}
+    if versions:
+        yield "- made with " + ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))

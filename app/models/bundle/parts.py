@@ -1,0 +1,40 @@
+"""The files of a bundle. What another kind of input or network needs beside them (tokenizers, labels of images) is one
+more function in `PARTS`.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from app.http.ranges import Span
+from app.models.bundle.bundled import BundledModel
+from app.models.bundle.card import card
+from app.models.bundle.config import configuration
+from app.resources.blob_parts import BlobSpan
+
+Members = Mapping[str, bytes | BlobSpan]
+_PROGRAM: Final = Path(__file__).parent / "program" / "predict.py"
+
+
+def _stored(model: BundledModel) -> Members:
+    """The model's own files."""
+    return {name: BlobSpan(file.sha256, Span(0, file.bytes)) for name, file in model.files.items()}
+
+
+def _described(model: BundledModel) -> Members:
+    """What the files are, for programs and for people."""
+    return {"config.json": configuration(model), "README.md": card(model)}
+
+
+def _program(model: BundledModel) -> Members:
+    """What reads a person's file and prints the answers."""
+    return {"predict.py": _PROGRAM.read_bytes()}
+
+
+PARTS: Final[tuple[Callable[[BundledModel], Members], ...]] = (_stored, _described, _program)
+
+
+def members_of(model: BundledModel) -> dict[str, bytes | BlobSpan]:
+    """All files of a bundle by name, in the order of their names."""
+    found = {name: content for part in PARTS for name, content in part(model).items()}
+    return dict(sorted(found.items()))
