@@ -40,9 +40,9 @@ def unchecked_message(datasets: Sequence[str]) -> str:
     """What is said of datasets whose rows the check of the ONNX file leaves out."""
     names = ", ".join(datasets)
     return (
-        f"the ONNX file takes rows as the first dataset has them, and rows of {names} have another shape or layout in "
-        "their files: they are no part of the file's check. Bring them into the shape of the first before you send "
-        "them, or upload all in one shape"
+        f"rows of {names} stand in another shape, layout or precision in their files than the ONNX file takes, "
+        "which is that of the first dataset: they are no part of the file's check. Send them in its shape and compare "
+        "some answers yourself, or upload all datasets alike"
     )
 
 
