@@ -1,11 +1,14 @@
 """Rows as people have them: as they stand in a dataset's file, before anything is done to them."""
 
 from collections.abc import Mapping
+from math import prod
 from typing import Literal
 
 from pydantic import Field
 
 from app.contracts.base import Answer
+from app.contracts.resources.manifests import InputTransform
+from app.contracts.resources.row_layouts import is_large_offset
 
 RawType = Literal[
     "bool",
@@ -52,4 +55,20 @@ class RawInput(Answer):
     )
     refused: str | None = Field(
         default=None, description="Why no graph can take such rows, so that a student has no ONNX file; else null."
+    )
+
+
+def form_of(transform: InputTransform, shape: tuple[int, ...]) -> RawInput:
+    """What a person sends to a model of which no dataset is known: float32 rows of the model's shape, float64 where
+    they are far from zero; categories as text.
+    """
+    encoding, last = transform.encoding, transform.layout == "channels_last"
+    if encoding is not None and encoding.categories is not None:
+        columns = (len(encoding.columns),)
+        return RawInput(dtype="string", shape=columns, arranged=columns, rows="float32")
+    if encoding is not None and encoding.missing == "indicator":
+        shape = (prod(shape) // 2,)
+    wide = "float64" if is_large_offset(transform.mean, transform.std) else "float32"
+    return RawInput.model_validate(
+        {"dtype": wide, "shape": shape, "arranged": shape, "channels_last": last, "rows": wide}
     )

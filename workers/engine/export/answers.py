@@ -10,22 +10,10 @@ from typing import assert_never
 import torch
 from torch import Tensor
 
+from app.contracts.resources.graph_inputs import answer_names as answer_names
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
 from workers.engine.losses.softmax import class_scores, label_log_odds
 from workers.engine.losses.target_scaling import predicted_numbers
-
-
-def answer_names(task: str, spec: OutputSpec) -> tuple[str, ...]:
-    """The names of a task's answers, in their order."""
-    match spec:
-        case ClassOutput() | MultilabelOutput():
-            return f"{task}.logits", f"{task}.probabilities"
-        case ValueOutput():
-            return (f"{task}.value",)
-        case VectorOutput():
-            return (f"{task}.vector",)
-        case _:
-            assert_never(spec)
 
 
 def answers(specs: Mapping[str, OutputSpec], outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

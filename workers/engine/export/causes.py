@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper
 
@@ -50,6 +49,8 @@ def cause_of(path: Path, rows: CheckedRows) -> str | None:
 
 def _made_rows(path: Path, rows: CheckedRows) -> dict[str, Array]:
     """What the file makes of the raw rows: those of the dataset, by input."""
+    import onnxruntime  # starts a thread, which the fork server must not have
+
     model = onnx.load(path)
     student = rows.student
     made = {name: rows_name(public) for name, public in student.input_names.items()}

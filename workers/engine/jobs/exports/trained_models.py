@@ -7,7 +7,7 @@ from pathlib import Path
 from app.contracts.layouts.summary import layers, parameter_count
 from app.contracts.problems import UserError
 from app.contracts.reports.report import OnnxCheck
-from app.contracts.resolving.data.exports import UNCHECKED, unchecked_message
+from app.contracts.resolving.data.exports import unchecked_message
 from app.contracts.resources.facts import Examples, ModelFacts, OutputFacts
 from app.contracts.resources.manifests import InputTransform, ModelInputSpec, ModelManifest
 from app.contracts.resources.raw_rows import RawInput
@@ -106,14 +106,14 @@ class _Exporter:
             trained.job.emit(WarningEvent(code="export_failed", message=self._refused))
             return [], {}
         if check.unchecked_datasets:
-            self._warn(UNCHECKED, unchecked_message(check.unchecked_datasets))
+            self._warn_of_unchecked(unchecked_message(check.unchecked_datasets))
         return [output_file("onnx", path)], {"onnx": check}
 
-    def _warn(self, code: str, message: str) -> None:
-        """A warning that the resolution of the spec has not given already."""
-        warning = {"code": code, "message": message}
-        if warning not in self._trained.job.order.warnings:
-            self._trained.job.emit(WarningEvent(code=code, message=message))
+    def _warn_of_unchecked(self, message: str) -> None:
+        """Where the resolution of the spec could not: older inspections do not know the rows of the file."""
+        job = self._trained.job
+        if message not in {warning["message"] for warning in job.order.warnings}:
+            job.emit(WarningEvent(code="rows_not_checked", message=message))
 
     def _raw_student(self, network: Network) -> RawStudent:
         architecture = network.architecture
