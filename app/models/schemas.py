@@ -6,7 +6,8 @@ from pydantic import AwareDatetime, Field
 
 from app.contracts.base import Answer, Metadata
 from app.contracts.problems import Rejection
-from app.contracts.resources.facts import Examples, FileRef, Layer, OpenShape
+from app.contracts.resources.facts import Examples, FileRef, Layer, ModelFacts, OpenShape
+from app.contracts.resources.graph_inputs import GraphInput, graph_inputs
 from app.contracts.resources.manifests import InputTransform, ModelFormat, OutputSpec
 from app.contracts.specs.architectures import Architecture
 from app.contracts.states import ModelState
@@ -61,6 +62,10 @@ class Model(Answer):
     inputs: dict[str, InputTransform] = Field(
         description="Transform of each raw input before the first layer, by input name; identity for an input that is "
         "not listed."
+    )
+    raw_inputs: dict[str, GraphInput] = Field(
+        description="The rows that the model's ONNX file (`GET /v1/models/{id}/weights?format=onnx`) takes, by input; "
+        "empty until known."
     )
     outputs: dict[str, OutputSpec] = Field(description="Meaning of each output, by name.")
     sizes: dict[str, int] = Field(description="Size of each output for one row, by name; empty until known.")
@@ -120,6 +125,7 @@ def model_view(row: ModelRow) -> Model:
         "parameters": facts.get("parameters"),
         **{name: facts.get(name) or {} for name in _FROM_FACTS},
         "inputs": facts.get("inputs") or manifest.get("inputs") or {},
+        "raw_inputs": graph_inputs(ModelFacts.model_validate(facts, strict=False, extra="ignore")) if facts else {},
         "outputs": {**manifest["outputs"], **{name: found["spec"] for name, found in known.items()}},
         "sizes": {name: found["size"] for name, found in known.items()},
         "rename": manifest.get("rename") or {},

@@ -67,18 +67,22 @@ def test_a_student_has_onnx_after_the_fact(client: Client, job: Json, tmp_path: 
     rows = np.stack([np.zeros(4), np.ones(4), np.arange(4) / 4]).astype(np.float32)
     model = client.get(f"/v1/models/{job['student']}")
     np.testing.assert_allclose(model["examples"]["y"], outputs(student, rows), atol=1e-5)
+    assert model["raw_inputs"]["x"].items() >= {"input": "x", "dtype": "float32", "shape": [4], "columns": None}.items()
     graph = {"name": "again", "format": "onnx", "outputs": {"y": {"kind": "class"}}}
     uploaded = client.upload("models", graph, student)
     assert uploaded["warnings"] == []
+    assert uploaded["raw_inputs"]["x"].items() >= {"input": "x", "shape": [4], "transform_in_graph": False}.items()
     assert uploaded["inputs"] == {"x": {"scale": 1.0, "mean": 0.0, "std": 1.0}}
     np.testing.assert_allclose(uploaded["examples"]["y"], model["examples"]["y"], atol=1e-5)
-    assert "# A mlp network" in onnx.load(student).metadata_props[0].value
+    assert "# A network of the family `mlp`" in onnx.load(student).metadata_props[0].value
     roles = [file["role"] for file in client.get(f"/v1/models/{job['student']}")["files"]]
     assert roles == ["weights", "reference_rows", "onnx"]
 
 
 def test_an_upload_has_onnx_after_the_fact(client: Client, upload: Json, tmp_path: Path) -> None:
     own = client.download(f"/v1/models/{upload['id']}/weights?format=onnx&wait=60", tmp_path / "own.onnx")
+    takes = client.get(f"/v1/models/{upload['id']}")["raw_inputs"]["x"]
+    assert (takes["input"], takes["dtype"], takes["shape"]) == ("x", "float32", [4])
     expected = torch.from_numpy(ROWS) @ WEIGHT.T + BIAS
     np.testing.assert_allclose(outputs(own, ROWS), expected.numpy(), atol=1e-4)
     again = client.http.post(f"/v1/models/{upload['id']}/exports", json=ONNX)

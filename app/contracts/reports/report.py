@@ -310,7 +310,7 @@ class OnnxCheck(Answer):
     unchecked_datasets: tuple[str, ...] = Field(
         default=(),
         description="Datasets of several of which no row was compared: the graph takes rows as the first dataset has "
-        "them, and theirs have another shape or layout.",
+        "them, and theirs have another shape, layout or precision.",
     )
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from app.contracts.problems import Chosen, Problem
-from app.contracts.resolving.data.exports import check_exports
 from app.contracts.resolving.data.joining import joined_facts
 from app.contracts.resolving.data.mixtures import check_mixture
 from app.contracts.resolving.data.row_weights import check_row_weights
@@ -125,7 +124,6 @@ def _resolve_training(
     check_views(spec, dataset, models, findings)
     check_search(spec, dataset, findings)
     repeat_warnings(spec, datasets, findings)
-    check_exports(spec, datasets, findings)
     return Resolution(spec, tuple(findings.problems), tuple(findings.warnings), findings.chosen, findings.complete)
 
 

@@ -1,12 +1,14 @@
 """Rows as people have them: as they stand in a dataset's file, before anything is done to them."""
 
 from collections.abc import Mapping
+from math import prod
 from typing import Literal
 
 from pydantic import Field
 
 from app.contracts.base import Answer
-from app.contracts.resources.manifests import DatasetFormat
+from app.contracts.resources.manifests import DatasetFormat, InputTransform
+from app.contracts.resources.row_layouts import is_large_offset
 from app.contracts.resources.tables import CsvOptions
 
 RawType = Literal[
@@ -67,3 +69,19 @@ class RawFile(Answer):
 
     format: DatasetFormat = Field(description="Format of the file.")
     csv: CsvOptions | None = Field(default=None, description="How a csv is written; null for other formats.")
+
+
+def form_of(transform: InputTransform, shape: tuple[int, ...]) -> RawInput:
+    """What a person sends to a model of which no dataset is known: float32 rows of the model's shape, float64 where
+    they are far from zero; categories as text.
+    """
+    encoding, last = transform.encoding, transform.layout == "channels_last"
+    if encoding is not None and encoding.categories is not None:
+        columns = (len(encoding.columns),)
+        return RawInput(dtype="string", shape=columns, arranged=columns, rows="float32")
+    if encoding is not None and encoding.missing == "indicator":
+        shape = (prod(shape) // 2,)
+    wide = "float64" if is_large_offset(transform.mean, transform.std) else "float32"
+    return RawInput.model_validate(
+        {"dtype": wide, "shape": shape, "arranged": shape, "channels_last": last, "rows": wide}
+    )

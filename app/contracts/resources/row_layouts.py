@@ -10,6 +10,7 @@ from typing import Literal
 
 from app.contracts.resources.manifests import InputTransform
 
+_LARGE_OFFSET = 2.0**12
 RowLayout = Literal["channels_last", "channels_first"]
 _LAST = ': if the last side counts the channels, set `"layout": "channels_last"` beside it in the model\'s manifest'
 
@@ -115,3 +116,15 @@ def transform_for(transform: InputTransform, rows: Sequence[int], shape: Sequenc
         return tuple(number for number in statistic for _ in range(prod(rows[1:])))
 
     return transform.model_copy(update={"mean": spread(transform.mean), "std": spread(transform.std)})
+
+
+def is_large_offset(mean: float | tuple[float, ...], std: float | tuple[float, ...]) -> bool:
+    """Whether a mean is more than 4096 of its standard deviations: float32 would round the numbers by up to 2⁻¹² of
+    their deviation before they are centred.
+    """
+    means, deviations = (each if isinstance(each, tuple) else (each,) for each in (mean, std))
+    if len(deviations) < len(means):
+        deviations *= len(means)
+    if len(means) < len(deviations):
+        means *= len(deviations)
+    return any(abs(number) > _LARGE_OFFSET * deviation for number, deviation in zip(means, deviations, strict=True))

@@ -132,6 +132,8 @@ SPECS: Final[Mapping[str, str]] = {
     "channels_last_suspected": "set `layout` for the dataset's input",
     "class_names_differ": "use a teacher of the dataset's classes",
     "class_weights_mismatch": "give one weight for each class",
+    "rows_not_checked": "compare some answers for rows of these datasets yourself, or upload all datasets alike",
+    "rows_not_exportable": "follow the message, or use the safetensors file",
     "row_weights_undefined": "leave `row_weights` out, or use a method that does not compare rows",
     "unknown_row_weights": "upload the dataset with the column in `weights` of its manifest",
     "negative_transfer": "give the task parts of its own, other balancing, a wider student or its own model",

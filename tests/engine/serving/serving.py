@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from app.contracts.resources.facts import ModelFacts
+from app.contracts.resources.graph_names import answer_names
 from app.contracts.resources.manifests import DatasetManifest, ModelManifest
 from app.contracts.wire.orders import ModelInput
 from app.contracts.wire.predictions import Reply, SessionOrder, TaughtOutput
 from tests.engine.harness import TEACHER, Arrays, EngineHarness
 from workers.engine.common.files import sha256_of
-from workers.engine.export.answers import answer_names
 from workers.engine.serving.session import ServingSession, open_session
 
 Json = dict[str, Any]

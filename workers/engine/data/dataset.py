@@ -15,11 +15,9 @@ from app.contracts.resources.statistics import ColumnCounts
 from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.distillation import TaskKind
 from workers.engine.data.formats.common import Array
-from workers.engine.data.formats.written import Written
 from workers.engine.data.rows.joined import InputLayout, joined
 from workers.engine.data.rows.standardization import Standardization
-from workers.engine.data.rows.uploaded import Uploaded
-from workers.engine.data.tables.keys import Meanings
+from workers.engine.data.rows.uploaded import CategoriesOfFile, Uploaded
 
 SplitRows = Mapping[SplitName, NDArray[np.int64]]
 """The row numbers of each split, sorted."""
@@ -70,14 +68,6 @@ class InputRows:
     columns: tuple[str, ...] | None = None
     uses: Mapping[str, ColumnUse] = field(default_factory=dict)
     file: "Array | CategoriesOfFile | None" = None
-
-
-@dataclass(frozen=True)
-class CategoriesOfFile:
-    """Columns of categories: the values of each [N] with what the file has for them, and what its texts mean."""
-
-    columns: tuple[tuple[Array, Written], ...]
-    meanings: tuple[Meanings, ...]
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from app.contracts.resources.manifests import (
 )
 from app.contracts.resources.statistics import WeightStatistics
 from app.contracts.resources.tables import CategoryInput, InputEncoding
-from workers.engine.data.dataset import CategoriesOfFile, Dataset, InputRows, SplitRows, TargetColumn
+from workers.engine.data.dataset import Dataset, InputRows, SplitRows, TargetColumn
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.read import read_columns
 from workers.engine.data.formats.written import FileColumns
@@ -44,7 +44,7 @@ from workers.engine.data.rows.deviation import divisor
 from workers.engine.data.rows.layout import arranged
 from workers.engine.data.rows.precision import rounded
 from workers.engine.data.rows.standardization import Standardization, chosen
-from workers.engine.data.rows.uploaded import Uploaded, UploadedRows, kept_rows
+from workers.engine.data.rows.uploaded import CategoriesOfFile, Uploaded, UploadedRows, kept_rows
 from workers.engine.data.rows.weights import weight_column, weight_statistics
 from workers.engine.data.splits import split_by_column, split_by_fractions
 from workers.engine.data.tables.category import read_categories

@@ -4,21 +4,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.resources.manifests import InputTransform
-from app.contracts.resources.row_layouts import rows_shape
-
-_LARGE_OFFSET = 2.0**12
-
-
-def is_large_offset(mean: float | tuple[float, ...], std: float | tuple[float, ...]) -> bool:
-    """Whether a mean is more than 4096 of its standard deviations: float32 would round the numbers by up to 2⁻¹² of
-    their deviation before they are centred.
-    """
-    means, deviations = (each if isinstance(each, tuple) else (each,) for each in (mean, std))
-    if len(deviations) < len(means):
-        deviations *= len(means)
-    if len(means) < len(deviations):
-        means *= len(deviations)
-    return any(abs(number) > _LARGE_OFFSET * deviation for number, deviation in zip(means, deviations, strict=True))
+from app.contracts.resources.row_layouts import is_large_offset, rows_shape
 
 
 def _column(statistic: float | tuple[float, ...], like: Tensor) -> Tensor:

@@ -8,12 +8,26 @@ from math import prod
 from app.contracts.resources.graph_names import OPSET, answer_names
 from app.contracts.resources.manifests import ClassOutput, InputTransform, OutputSpec
 from app.contracts.resources.raw_rows import RawInput
+from app.contracts.resources.tables import Missing
 from workers.engine.export.raw_student import RawStudent
 
 GRAPH_VERSION = 2
 _COLUMNS = 20
 """How many columns of an input the card names."""
 _OTHERS = "values that the training rows did not have, and missing ones, share one slot"
+_CATEGORIES = {
+    "string": "categories as text, as they stand in a file or as Python, numpy and data frames write them",
+    "bool": "categories as booleans",
+}
+_FILLED: dict[Missing, str] = {
+    "mean": "NaN is filled with the mean of the training rows",
+    "median": "NaN is filled with the median of the training rows",
+    "zero": "NaN is filled with zero",
+    "indicator": "NaN is filled with the mean of the training rows, and each number has an indicator of it",
+}
+_COLUMNS_OF_TABLES = (
+    "Booleans are 0 and 1, dates and timestamps seconds since 1970-01-01 UTC, times of day and durations seconds"
+)
 
 
 def graph_metadata(student: RawStudent, training: str = "") -> dict[str, object]:
@@ -63,9 +77,9 @@ def _output(student: RawStudent, task: str, spec: OutputSpec) -> dict[str, objec
 def _card(student: RawStudent) -> str:
     architecture = student.network.architecture
     lines = [
-        f"# A {architecture.family} network",
+        f"# A network of the family `{architecture.family}`",
         "",
-        f"ONNX of opset {OPSET}. Takes any number of rows as they were uploaded; the transform is in the graph.",
+        f"ONNX of opset {OPSET}. Takes any number of {student.rows_are}; the transform is in the graph.",
         *(_takes(name, student) for name in student.inputs),
         "Gives:",
         *(line for task, spec in sorted(student.outputs.items()) for line in _gives(task, spec, student)),
@@ -87,17 +101,13 @@ def _takes(name: str, student: RawStudent) -> str:
 def _meaning(form: RawInput, transform: InputTransform) -> str:
     encoding = transform.encoding
     if encoding is not None and encoding.categories is not None:
-        what = "categories as text" if form.dtype == "string" else "categories as the file has them"
-        return f"{what}; {_OTHERS}"
-    if form.dtype not in ("float16", "float32", "float64"):
-        return "numbers as the file has them"
-    gaps = "NaN gives NaN"
-    if encoding is not None and encoding.missing is not None:
-        gaps = f"NaN is filled by `{encoding.missing}` of the training rows"
-    return (
-        f"{gaps}. Numbers as the file has them; booleans are 0 and 1, dates and timestamps seconds since 1970-01-01 "
-        "UTC, times of day and durations seconds"
-    )
+        return f"{_CATEGORIES.get(form.dtype, 'categories as whole numbers')}; {_OTHERS}"
+    if not form.dtype.startswith("float"):
+        return "booleans" if form.dtype == "bool" else "whole numbers"
+    gaps = _FILLED[encoding.missing] if encoding is not None and encoding.missing is not None else "NaN gives NaN"
+    numbers = f"numbers; {gaps}, and infinity NaN"
+    # Dates are float64, and images hold neither them nor booleans.
+    return f"{numbers}. {_COLUMNS_OF_TABLES}" if len(form.shape) < 2 and form.dtype == "float64" else numbers
 
 
 def _gives(task: str, spec: OutputSpec, student: RawStudent) -> list[str]:

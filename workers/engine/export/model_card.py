@@ -94,7 +94,7 @@ def _what(architecture: Architecture, inputs: Mapping[str, InputTransform], outp
     shape = " x ".join(str(side) for side in architecture.input_shape or ())
     sizes = architecture.outputs or {}
     lines = [
-        f"# A {architecture.family} network",
+        f"# A network of the family `{architecture.family}`",
         "",
         f"Takes rows of shape {shape} after the transform in `inputs`: (x * scale - mean) / std.",
         *_encoded(inputs),

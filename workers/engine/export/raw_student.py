@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from app.contracts.problems import UserError
-from app.contracts.resolving.data.exports import REFUSED, refused_message
+from app.contracts.resolving.data.exports import refused_message
 from app.contracts.resources.graph_names import all_answer_names, graph_input_names
 from app.contracts.resources.manifests import InputTransform, OutputSpec
-from app.contracts.resources.raw_rows import RawInput
+from app.contracts.resources.raw_rows import RawInput, form_of
 from app.contracts.resources.row_layouts import channels_first
 from app.contracts.resources.tables import InputEncoding
 from workers.engine.data.rows.joined import InputLayout, Shape, joined, joined_transform
-from workers.engine.data.transform import apply, apply_in_shape, is_large_offset
+from workers.engine.data.transform import apply, apply_in_shape
 from workers.engine.export.answers import answers
 from workers.engine.models import Network
 
@@ -37,6 +37,8 @@ class RawStudent:
     shapes: Mapping[str, Shape]
     forms: Mapping[str, RawInput]
     outputs: Mapping[str, OutputSpec]
+    knows_file: bool = False
+    """Whether the forms are those of a dataset's file."""
 
     @classmethod
     def of(
@@ -54,13 +56,18 @@ class RawStudent:
         shapes = {name: shapes.get(name) or network.input_shape for name in inputs}
         known = forms or {}
         found = {name: known.get(name) or form_of(inputs[name], shapes[name]) for name in inputs}
-        return cls(network, inputs, shapes, found, outputs)
+        return cls(network, inputs, shapes, found, outputs, knows_file=set(known) >= set(inputs))
 
     def check_rows(self) -> None:
         """Raises UserError `rows_not_exportable` where no graph takes the rows of an input."""
         for name, form in self.forms.items():
             if form.refused is not None:
-                raise UserError(REFUSED, refused_message(name, form.refused))
+                raise UserError("rows_not_exportable", refused_message(name, form.refused))
+
+    @property
+    def rows_are(self) -> str:
+        """What a card calls the rows that a person sends."""
+        return "rows as they stand in the dataset's file" if self.knows_file else "rows as `inputs` describes them"
 
     @property
     def input_names(self) -> dict[str, str]:
@@ -84,22 +91,6 @@ def row_shape(form: RawInput, encoding: InputEncoding | None) -> Shape:
     if encoding is not None and encoding.missing == "indicator":
         return (2 * prod(form.arranged),)
     return channels_first(form.arranged) if form.channels_last else form.arranged
-
-
-def form_of(transform: InputTransform, shape: Shape) -> RawInput:
-    """What a person sends to a model of which no dataset is known: float32 rows of the model's shape, float64 where
-    they are far from zero; categories as text.
-    """
-    encoding, last = transform.encoding, transform.layout == "channels_last"
-    if encoding is not None and encoding.categories is not None:
-        columns = (len(encoding.columns),)
-        return RawInput(dtype="string", shape=columns, arranged=columns, rows="float32")
-    if encoding is not None and encoding.missing == "indicator":
-        shape = (prod(shape) // 2,)
-    wide = "float64" if is_large_offset(transform.mean, transform.std) else "float32"
-    return RawInput.model_validate(
-        {"dtype": wide, "shape": shape, "arranged": shape, "channels_last": last, "rows": wide}
-    )
 
 
 class AnsweringNetwork(nn.Module):

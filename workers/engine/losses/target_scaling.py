@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
-from workers.engine.data.transform import is_large_offset
+from app.contracts.resources.row_layouts import is_large_offset
 
 
 def scale_of(spec: OutputSpec, like: Tensor) -> tuple[Tensor, Tensor] | None:

@@ -6,9 +6,9 @@ from typing import Any, assert_never
 
 import numpy as np
 
+from app.contracts.resources.graph_names import answer_names
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
 from workers.engine.data.formats.common import Array
-from workers.engine.export.answers import answer_names
 from workers.engine.serving.rows.errors import at
 
 LIKELY = 0.5

@@ -8,12 +8,13 @@ import torch
 
 from app.contracts.layouts.cut_files import METADATA_KEY
 from app.contracts.resources.facts import ModelFacts
+from app.contracts.resources.graph_names import answer_names
 from app.contracts.resources.manifests import ClassOutput, OutputSpec
 from app.contracts.wire.orders import ModelInput
 from app.contracts.wire.predictions import TaughtOutput
 from workers.engine.data.formats.common import Array
 from workers.engine.data.rows.joined import InputLayout, joined
-from workers.engine.export.answers import answer_names, answers
+from workers.engine.export.answers import answers
 from workers.engine.export.graph_card import GRAPH_VERSION, graph_metadata
 from workers.engine.export.onnx import export_onnx
 from workers.engine.jobs.exports.ready_model import raw_student

@@ -6,9 +6,9 @@ import onnx
 from onnx import helper
 
 from app.contracts.resources.facts import ModelFacts
+from app.contracts.resources.graph_names import OPSET
 from app.contracts.resources.manifests import InputTransform
 from workers.engine.data.formats.common import Array
-from workers.engine.export.onnx import OPSET
 from workers.engine.export.raw_student import row_shape
 from workers.engine.export.row_nodes import ML_DOMAIN, ML_OPSET, RowNodes, element_type, rows_name
 from workers.engine.serving.rows.forms import raw_forms

@@ -7,9 +7,6 @@ from app.contracts.resources.facts import DatasetFacts, InputFacts
 from app.contracts.resources.joined_rows import InputPart, fits, joined_form
 from app.contracts.specs.jobs import AnyTrainingJob
 
-REFUSED = "rows_not_exportable"
-UNCHECKED = "rows_not_checked"
-
 
 def check_exports(spec: AnyTrainingJob, datasets: Mapping[str, DatasetFacts | None], findings: Findings) -> None:
     """Add warnings about the rows of a job that exports its student as ONNX, where all datasets are known."""
@@ -25,10 +22,10 @@ def check_exports(spec: AnyTrainingJob, datasets: Mapping[str, DatasetFacts | No
         form = joined_form(parts)
         is_read = spec.network.inputs is None or name in spec.network.inputs
         if is_read and form.refused is not None:
-            findings.warn(REFUSED, refused_message(name, form.refused))
+            findings.warn("rows_not_exportable", refused_message(name, form.refused))
         unchecked |= dict.fromkeys(part.dataset for part in parts if not fits(part.form, form))
     if unchecked:
-        findings.warn(UNCHECKED, unchecked_message(list(unchecked)))
+        findings.warn("rows_not_checked", unchecked_message(list(unchecked)))
 
 
 def refused_message(name: str, reason: str) -> str:
@@ -40,9 +37,9 @@ def unchecked_message(datasets: Sequence[str]) -> str:
     """What is said of datasets whose rows the check of the ONNX file leaves out."""
     names = ", ".join(datasets)
     return (
-        f"the ONNX file takes rows as the first dataset has them, and rows of {names} have another shape or layout in "
-        "their files: they are no part of the file's check. Bring them into the shape of the first before you send "
-        "them, or upload all in one shape"
+        f"rows of {names} stand in another shape, layout or precision in their files than the ONNX file takes, "
+        "which is that of the first dataset: they are no part of the file's check. Send them in its shape and compare "
+        "some answers yourself, or upload all datasets alike"
     )
 
 

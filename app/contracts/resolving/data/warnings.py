@@ -1,15 +1,18 @@
-"""The warnings of a job's datasets that concern the job, and files that it reads twice."""
+"""The warnings of a job's datasets that concern the job, files that it reads twice, and what it cannot export."""
 
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
+from app.contracts.resolving.data.exports import check_exports
 from app.contracts.resolving.findings import Findings
 from app.contracts.resources.facts import DatasetFacts
 from app.contracts.specs.jobs import AnyTrainingJob, DatasetRef, DistillJob, MultitaskJob, TeacherRef, TrainJob
 
 
 def repeat_warnings(spec: AnyTrainingJob, datasets: Mapping[str, DatasetFacts | None], findings: Findings) -> None:
-    """Add the warnings of the datasets about inputs and about the targets and teacher columns that the job uses."""
+    """Add the warnings of the datasets about inputs and about the targets and teacher columns that the job uses, and
+    about files that it reads twice or that an exported graph cannot take.
+    """
     refs = spec.dataset_refs()
     used, read = _targets(spec), spec.network.inputs
     for ref in refs:
@@ -20,6 +23,7 @@ def repeat_warnings(spec: AnyTrainingJob, datasets: Mapping[str, DatasetFacts | 
                 place = f"dataset {ref.dataset}: " if len(refs) > 1 else ""
                 findings.warn(warning.code, f"{place}{warning.message}")
     _same_files(refs, datasets, findings)
+    check_exports(spec, datasets, findings)
 
 
 def _targets(spec: AnyTrainingJob) -> set[str]:

@@ -22,7 +22,9 @@ from tests.engine.export.raw_rows.bare_runs import (
 from tests.engine.harness import DATASET, OTHER, Arrays, EngineHarness, blobs
 from tests.engine.models.sharing.networks import STUDENTS, TASKS
 from tests.exhaustive import sample
+from workers.engine.data.tables import uploaded
 
+THIRD = "ds_01890a5d-ac96-774b-bcce-b302099a8059"
 CLASSES: Json = {"y": {"kind": "class", "classes": ["low", "middle", "high"]}}
 DRAW = np.random.default_rng(3)
 PIXELS = DRAW.integers(0, 256, size=(ROWS, 8, 8), dtype=np.uint8)
@@ -139,17 +141,37 @@ def test_the_file_says_what_it_takes_and_what_its_classes_are(harness: EngineHar
 
 
 @pytest.mark.parametrize("family", ["mlp", "convnet"])
-def test_a_gap_that_nothing_fills_gives_no_answer(family: str, harness: EngineHarness) -> None:
-    """Whatever the layers between make of it, such as the maximum of a pool."""
+def test_rows_that_a_dataset_may_not_have_get_no_answer(family: str, harness: EngineHarness) -> None:
+    """Whatever the layers between make of them, such as the maximum of a pool."""
     x = SCALES if family == "mlp" else PIXELS.astype(np.float32)[:, None]
     model = FLAT if family == "mlp" else IMAGES
     harness.dataset(labelled(x), inputs={"x": {"kind": "array"}}, targets=CLASSES, **SPLITS)
     trained(harness, {"kind": "train", "model": model})
-    holed = x[:4].copy()
-    holed[2].flat[1] = np.nan
-    found = answers(harness.outputs() / "student.onnx", {"x": holed})
-    assert np.isnan(found["y.probabilities"][2]).all()
-    assert np.isfinite(found["y.probabilities"][[0, 1, 3]]).all()
+    holed = x[:5].copy()
+    for row, number in ((1, np.nan), (2, np.inf), (3, -np.inf)):
+        holed[row].flat[1] = number
+    check_unanswered(harness, holed, [1, 2, 3])
+
+
+@pytest.mark.parametrize("missing", ["mean", "indicator"])
+def test_a_gap_is_filled_and_what_float32_cannot_hold_is_refused(missing: str, harness: EngineHarness) -> None:
+    """As in the rows of a dataset, in which infinity is no missing number."""
+    inputs: Json = {"x": {"kind": "array", "missing": missing}, "tokens": {"kind": "array"}}
+    arrays: Arrays = {**labelled(GAPS), "tokens": PIXELS.reshape(ROWS, 64)}
+    harness.dataset(arrays, inputs=inputs, targets=CLASSES, **SPLITS)
+    trained(harness, {"kind": "train", "model": FLAT})
+    holed = SCALES[:5].copy()
+    for row, number in ((1, np.nan), (2, np.inf), (3, -np.inf), (4, 1e39)):
+        holed[row, 1] = number
+    check_unanswered(harness, holed, [2, 3, 4], tokens=arrays["tokens"][:5])
+
+
+def check_unanswered(harness: EngineHarness, x: NDArray[Any], rows: list[int], **others: NDArray[Any]) -> None:
+    """These rows have answers of NaN, and the others numbers."""
+    found = answers(harness.outputs() / "student.onnx", {"x": x, **others})
+    for values in found.values():
+        assert np.flatnonzero(np.isnan(values).all(1)).tolist() == rows
+        assert np.flatnonzero(np.isfinite(values).all(1)).tolist() == [i for i in range(len(x)) if i not in rows]
 
 
 @pytest.mark.parametrize("scheme", sample(["hard", *STUDENTS], ["cgc", "mtan"]))
@@ -216,6 +238,7 @@ def test_rows_of_several_files_are_checked_where_they_are_alike(harness: EngineH
     both = [{"dataset": DATASET}, {"dataset": OTHER}]
     report = trained(harness, {"kind": "train", "datasets": both, "model": FLAT})
     assert report.export["onnx"].rows == 2 * ROWS * 0.4
+    assert report.export["onnx"].unchecked_datasets == ()
     with np.load(harness.outputs() / "predictions-test.npz") as file:
         rows, logits = file["test/row"], file["test/y/student"]
     found = answers(harness.outputs() / "student.onnx", {"x": wide[rows]})
@@ -232,7 +255,44 @@ def test_files_of_other_shapes_and_precisions_are_no_rows_of_the_graph(harness: 
     both = [{"dataset": DATASET}, {"dataset": OTHER}]
     report = trained(harness, {"kind": "train", "datasets": both, "model": IMAGES})
     assert report.export["onnx"].rows == 64
+    assert report.export["onnx"].unchecked_datasets == (DATASET, OTHER)
+    (warning,) = [each for each in report.warnings if each["code"] == "rows_not_checked"]
+    assert f"rows of {DATASET}, {OTHER} stand in another shape" in warning["message"]
     assert answers(harness.outputs() / "student.onnx", {"x": SCALES[:, :4]})["y.logits"].shape == (ROWS, 3)
+
+
+def test_a_dataset_of_another_shape_is_named_and_the_others_are_checked_in_equal_shares(
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploaded, "MOST_KEPT", 50)
+    inputs: Json = {"x": {"kind": "array", "shape": [1, 8, 8]}}
+    harness.dataset(labelled(PIXELS.reshape(ROWS, 64)), inputs=inputs, targets=CLASSES, **SPLITS)
+    harness.another(labelled(PIXELS.reshape(ROWS, 64)[:40]), inputs=inputs, targets=CLASSES, **SPLITS)
+    harness.another(labelled(PIXELS), THIRD, inputs=inputs, targets=CLASSES, **SPLITS)
+    all_three = [{"dataset": DATASET}, {"dataset": OTHER}, {"dataset": THIRD}]
+    spec: Json = {"kind": "train", "datasets": all_three, "model": IMAGES, "exports": ["onnx"]}
+    report = trained(harness, spec)
+    assert report.export["onnx"].unchecked_datasets == (THIRD,)
+    assert report.export["onnx"].rows == 50
+    told = [each for each in report.warnings if each["code"] == "rows_not_checked"]
+    assert told == [each for each in harness.order(spec).warnings if each["code"] == "rows_not_checked"]
+    assert f"rows of {THIRD} stand" in told[0]["message"]
+
+
+def test_gaps_of_two_datasets_that_one_graph_cannot_fill_are_told_before_the_training(harness: EngineHarness) -> None:
+    inputs: Json = {"x": {"kind": "array", "missing": "mean"}}
+    harness.dataset(labelled(GAPS), inputs=inputs, targets=CLASSES, **SPLITS)
+    harness.another(labelled(GAPS + 7), inputs=inputs, targets=CLASSES, **SPLITS)
+    both = [{"dataset": DATASET}, {"dataset": OTHER}]
+    spec: Json = {"kind": "train", "datasets": both, "model": FLAT, "exports": ["onnx"]}
+    (warning,) = [each for each in harness.order(spec).warnings if each["code"] == "rows_not_exportable"]
+    assert f"missing numbers of {OTHER} are filled from its own training rows" in warning["message"]
+    report = trained(harness, spec)
+    assert report.export == {}
+    (failed,) = [each for each in report.warnings if each["code"] == "export_failed"]
+    assert failed["message"] == f"the student has no ONNX file (rows_not_exportable): {warning['message']}"
+    harness.another(labelled(SCALES + 7), inputs=inputs, targets=CLASSES, **SPLITS)
+    assert "rows_not_exportable" not in {each["code"] for each in harness.order(spec).warnings}
 
 
 def test_without_a_test_split_rows_of_the_training_split_are_checked(harness: EngineHarness, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A file that gives other answers is no file: the job says so by name, and keeps the student."""
 
+import json
 from collections.abc import Mapping
 
 import numpy as np
@@ -8,11 +9,14 @@ import pytest
 from onnx import numpy_helper
 
 from app.contracts.problems import UserError
+from app.contracts.resources.tables import InputEncoding
 from app.contracts.wire.events import WarningEvent
-from tests.engine.export.raw_rows.bare_runs import TRAINING, Json
+from tests.engine.export.raw_rows.bare_runs import TRAINING, Json, dataset_of
 from tests.engine.export.raw_rows.test_ready_models import export
-from tests.engine.harness import TEACHER, EngineHarness, blobs, report_of
+from tests.engine.harness import EngineHarness, blobs, report_of
 from workers.engine.export import onnx as writer
+from workers.engine.export import row_nodes
+from workers.engine.export.row_nodes import RowNodes
 
 SPEC: Json = {"kind": "train", "target": "label", "model": {"family": "mlp", "hidden": [4]}, "training": TRAINING}
 
@@ -43,30 +47,77 @@ def test_a_file_that_differs_is_left_out_and_the_student_is_kept(
     assert warning.code in {each["code"] for each in report.warnings}
 
 
-def test_a_category_that_is_written_in_no_usual_way_is_found_by_the_check(harness: EngineHarness) -> None:
+def refused_of(harness: EngineHarness) -> str:
+    """The only warning of an export that failed."""
+    failed = [e for e in harness.log.events if isinstance(e, WarningEvent) and e.code == "export_failed"]
+    (warning,) = failed
+    return warning.message
+
+
+def test_a_category_that_the_file_reads_otherwise_is_named_with_a_row_and_how_many(
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The reader takes it for the category, the graph for another one: no file is better than such a file."""
-    tiers = np.array(["0.50000", "1.5", "2"])[np.random.default_rng(0).integers(0, 3, size=240)]
-    arrays = {**blobs(), "tier": tiers}
-    harness.dataset(arrays, inputs={"tier": {"kind": "category"}})
+    tiers = np.array(["low", "middle", "high"])[np.random.default_rng(0).integers(0, 3, size=240)]
+    monkeypatch.setattr(row_nodes, "text_keys", lambda names, spelled: {"low": names.index("low")})
+    harness.dataset(
+        {**blobs(), "tier": tiers, "x2": tiers}, inputs={"x": {"kind": "category", "columns": ["tier", "x2"]}}
+    )
     harness.run({**SPEC, "exports": ["onnx"]})
-    assert "export_failed" in harness.log.warnings
-    arrays["tier"] = np.char.replace(tiers, "0.50000", "0.50")
-    harness.dataset(arrays, inputs={"tier": {"kind": "category"}})
-    assert report_of(harness.run({**SPEC, "exports": ["onnx"]}, "usual")).export["onnx"].classes_changed == 0
+    with np.load(harness.outputs() / "predictions-test.npz") as file:
+        rows = file["test/row"]
+    wrong = rows[tiers[rows] != "low"]
+    expected = (
+        f"the column `tier` of the input `x` is read otherwise on {len(wrong)} of {len(rows)} rows, such as "
+        f"`{tiers[wrong[0]]}` at row {wrong[0]}"
+    )
+    assert expected in refused_of(harness)
 
 
-def test_a_student_whose_file_differed_has_none_later_either(harness: EngineHarness) -> None:
+def test_a_gap_that_the_file_fills_otherwise_is_named(harness: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = blobs()
+    arrays["x"][::3, 4] = np.nan
+    harness.dataset(arrays, inputs={"x": {"kind": "array", "missing": "indicator"}})
+    monkeypatch.setattr(RowNodes, "_filled", filled_with_zero)
+    harness.run({**SPEC, "exports": ["onnx"]})
+    message = refused_of(harness)
+    assert "number 4 of the input `x` is read otherwise on " in message
+    assert "such as `nan` at row " in message
+
+
+def filled_with_zero(nodes: RowNodes, rows: str, encoding: InputEncoding) -> str:
+    assert encoding.fill is not None
+    return filled(nodes, rows, encoding.model_copy(update={"fill": (0.0,) * len(encoding.fill)}))
+
+
+filled = RowNodes._filled
+
+
+def test_rows_that_are_written_alike_and_mean_different_categories_have_no_file_now_or_later(
+    harness: EngineHarness,
+) -> None:
     """A later export knows no rows of the dataset: its check of invented rows would pass."""
-    tiers = np.array(["0.50000", "1.5", "2"])[np.random.default_rng(0).integers(0, 3, size=240)]
-    harness.dataset({**blobs(), "tier": tiers}, inputs={"tier": {"kind": "category"}})
+    path = harness.folder / "rows.jsonl"
+    words = ["None", None, "red", "blue"]
+    path.write_text("".join(json.dumps({"word": words[i % 4], "label": i % 3}) + "\n" for i in range(240)))
+    inputs: Json = {"word": {"kind": "category"}}
+    dataset_of(
+        harness, path, {"format": "jsonl", "inputs": inputs, "targets": {"label": {"kind": "class", "classes": 3}}}
+    )
+    reason = "the column `word` has rows that are written `None` and mean different categories, `None` and none"
+    warning = next(each for each in harness.order({**SPEC, "exports": ["onnx"]}).warnings if "export" in each["code"])
+    assert warning["code"] == "rows_not_exportable"
+    assert reason in warning["message"]
     outcome = harness.run({**SPEC, "exports": ["onnx"]}, "refused")
+    assert warning["message"] in refused_of(harness)
     assert outcome.student.export_refused is not None
-    harness.teacher(outcome, harness.folder / "refused" / "attempt-1")
-    with pytest.raises(UserError) as caught:
-        export(harness, harness.models[TEACHER])
-    assert caught.value.code == "export_mismatch"
-    assert caught.value.message == outcome.student.export_refused
-    assert harness.run(SPEC, "plain").student.export_refused is None
+    assert warning["message"] in outcome.student.export_refused
+    plain = harness.run(SPEC, "plain")
+    assert plain.student.export_refused is None
+    for name, each in (("refused", outcome), ("plain", plain)):
+        model = harness.teacher(each, harness.folder / name / "attempt-1")
+        with pytest.raises(UserError, match="mean different categories"):
+            export(harness, model)
 
 
 def test_a_network_that_no_file_holds_is_kept_as_well(harness: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> None:

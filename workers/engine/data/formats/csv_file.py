@@ -88,7 +88,11 @@ def _fields_of(fields: list[str], codes: NDArray[np.int64], options: CsvOptions)
     numbers = all(len(text) <= _LONGEST_NUMBER and _NUMBER_OF_FRAMES.fullmatch(text) for text in known)
     more = [_of_a_frame(text) if numbers and text not in NULL_STRINGS else () for text in meant]
     each = zip(fields, meant, more, strict=True)
-    return Written([sendable(field, field.strip(), text, *others) for field, text, others in each], codes, "text")
+    return Written(
+        [sendable(field, field.lstrip(), field.rstrip(), field.strip(), text, *others) for field, text, others in each],
+        codes,
+        "text",
+    )
 
 
 def _of_a_frame(text: str) -> tuple[str, ...]:

@@ -6,13 +6,30 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from app.contracts.resources.manifests import SplitName
-from app.contracts.resources.raw_rows import RawInput
+from app.contracts.resources.raw_rows import RawInput, Spellings
 from workers.engine.data.formats.common import Array
+from workers.engine.data.formats.written import Written
 
 MOST_KEPT = 2048
 """How many rows of the file are kept, with which an exported file is checked."""
 REFERENCE_ROWS = 16
 """How many rows of the file are kept in any case: the rows that go with a student, and its answers for them."""
+
+
+@dataclass(frozen=True)
+class Meanings:
+    """Texts of a file whose category no rule tells. `unclear`: why they tell none."""
+
+    spelled: Spellings
+    unclear: str | None = None
+
+
+@dataclass(frozen=True)
+class CategoriesOfFile:
+    """Columns of categories: the values of each [N] with what the file has for them, and what its texts mean."""
+
+    columns: tuple[tuple[Array, Written], ...]
+    meanings: tuple[Meanings, ...]
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from app.contracts.problems import UserError
 from app.contracts.resources.manifests import SplitName
 from app.contracts.resources.statistics import ColumnCounts
 from app.contracts.resources.tables import MOST_CATEGORIES, CategoryEncoding, CategoryInput, InputEncoding
-from workers.engine.data.dataset import CategoriesOfFile, ColumnUse, InputRows, SplitRows
+from workers.engine.data.dataset import ColumnUse, InputRows, SplitRows
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.written import FileColumns, Written, printable
+from workers.engine.data.rows.uploaded import CategoriesOfFile
 from workers.engine.data.tables.keys import meanings, places_of
 from workers.engine.data.tables.text import canonical, in_order, is_missing, label_text
 

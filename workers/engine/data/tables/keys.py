@@ -3,13 +3,13 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.contracts.resources.raw_rows import Spellings
 from workers.engine.data.formats.written import Written
+from workers.engine.data.rows.uploaded import Meanings
 from workers.engine.data.tables.text import canonical, other_spellings, spellings
 
 _WHOLE = re.compile(r"0|-?[1-9]\d{0,18}")
@@ -69,14 +69,6 @@ def boolean_keys(categories: Sequence[str]) -> dict[int, int]:
     """The place of `false` by 0 and of `true` by 1, where they are categories."""
     keys = read_keys(categories)
     return {number: keys[text] for text, number in (("false", 0), ("true", 1)) if text in keys}
-
-
-@dataclass(frozen=True)
-class Meanings:
-    """Texts of a file whose category no rule tells. `unclear`: why they tell none."""
-
-    spelled: Spellings
-    unclear: str | None = None
 
 
 def meanings(column: str, written: Written, places: NDArray[np.int64], categories: Sequence[str]) -> Meanings:

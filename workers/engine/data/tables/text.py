@@ -69,7 +69,7 @@ def other_spellings(text: str) -> list[str]:
 def _numbers(text: str) -> list[str]:
     """A number as a float and, if it is whole, as an integer; leading zeros make a name of it."""
     number = _float(text) if _NUMBER.fullmatch(text) else None
-    if number is None or Decimal(text) != Decimal(str(number)):
+    if number is None or Decimal(text) not in (Decimal(number), Decimal(str(number))):
         return []
     whole = [str(int(number)), "-0", "-0.0"] if number == 0 else [str(int(number))] if number.is_integer() else []
     return [str(number), *whole, *_as_float32(number)]

@@ -12,10 +12,9 @@ from app.contracts.resources.joined_rows import InputPart, fits, joined_form
 from app.contracts.resources.manifests import ArrayInput, DatasetFormat
 from app.contracts.resources.raw_rows import RawInput, RawType, Spellings
 from app.contracts.resources.tables import InputEncoding
-from workers.engine.data.dataset import CategoriesOfFile
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.written import Written
-from workers.engine.data.rows.uploaded import MOST_KEPT, Uploaded, UploadedRows
+from workers.engine.data.rows.uploaded import MOST_KEPT, CategoriesOfFile, Uploaded, UploadedRows
 from workers.engine.data.tables.keys import whole_number_keys
 
 _LARGEST_WHOLE = 2.0**53

@@ -6,7 +6,7 @@ from functools import cached_property, partial
 from app.contracts.layouts.summary import layers, parameter_count
 from app.contracts.problems import UserError
 from app.contracts.reports.report import OnnxCheck
-from app.contracts.resolving.data.exports import UNCHECKED, unchecked_message
+from app.contracts.resolving.data.exports import unchecked_message
 from app.contracts.resources.facts import Examples, ModelFacts, OutputFacts
 from app.contracts.resources.manifests import ModelInputSpec, ModelManifest
 from app.contracts.resources.raw_rows import RawFile
@@ -118,7 +118,7 @@ class _Exporter:
             trained.job.emit(WarningEvent(code="export_failed", message=self._refused))
             return [], {}
         if check.unchecked_datasets:
-            self._warn(UNCHECKED, unchecked_message(check.unchecked_datasets))
+            self._warn_of_unchecked(unchecked_message(check.unchecked_datasets))
         return [output_file("onnx", path)], {"onnx": check}
 
     def quantized(
@@ -131,7 +131,7 @@ class _Exporter:
         except UserError as error:
             path.unlink(missing_ok=True)
             message = f"the student has no {each.format} file ({error.code}): {error.message}"
-            self._warn("export_failed", message)
+            self._trained.job.emit(WarningEvent(code="export_failed", message=message))
             return None
         file = output_file(each.format, path)
         part = QuantizedPart(
@@ -165,11 +165,11 @@ class _Exporter:
         self.sample.write_reference(path, self._student)
         return output_file(self.sample.role, path)
 
-    def _warn(self, code: str, message: str) -> None:
-        """A warning that the resolution of the spec has not given already."""
-        warning = {"code": code, "message": message}
-        if warning not in self._trained.job.order.warnings:
-            self._trained.job.emit(WarningEvent(code=code, message=message))
+    def _warn_of_unchecked(self, message: str) -> None:
+        """Where the resolution of the spec could not: older inspections do not know the rows of the file."""
+        job = self._trained.job
+        if message not in {warning["message"] for warning in job.order.warnings}:
+            job.emit(WarningEvent(code="rows_not_checked", message=message))
 
     @cached_property
     def sample(self) -> SampleRows:

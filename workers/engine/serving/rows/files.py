@@ -6,7 +6,7 @@ from pathlib import Path
 from app.contracts.resources.tables import CsvOptions
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.npz import member_names, read_npz
-from workers.engine.data.formats.read import read_arrays
+from workers.engine.data.formats.read import read_columns
 from workers.engine.serving.rows.columns import inputs_of, needed
 from workers.engine.serving.rows.documents import check_rows
 from workers.engine.serving.rows.errors import at, errors_of_file, pointer
@@ -17,7 +17,7 @@ def read_csv(path: Path, forms: Mapping[str, InputForm], options: CsvOptions | N
     """The inputs [n, *shape] of a csv file, read as a dataset's is. Pointers name row (from 0) and column."""
     columns, text = needed(forms)
     with errors_of_file(columns):
-        arrays = read_arrays(path, "csv", columns, text, options)
+        arrays = read_columns(path, "csv", columns, text, options).arrays
     check_rows(len(next(iter(arrays.values()))), "")
     return inputs_of(
         forms, arrays, lambda column, index: pointer(*index[:1], column, *index[1:]) if index else "", text=True
@@ -30,7 +30,7 @@ def read_arrays_of_npz(path: Path, forms: Mapping[str, InputForm]) -> dict[str, 
         there = member_names(path)
         by_name = all(name in there for name in forms)
         chosen = {name: _named(form) if by_name else form for name, form in forms.items()}
-        arrays = read_npz(path, needed(chosen)[0])
+        arrays = read_npz(path, needed(chosen)[0]).arrays
     counts = {name: len(array) for name, array in arrays.items()}
     for name, count in counts.items():
         check_rows(count, pointer(name))

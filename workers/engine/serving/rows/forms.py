@@ -9,9 +9,8 @@ import numpy as np
 
 from app.contracts.resources.facts import ModelFacts, OpenShape
 from app.contracts.resources.manifests import DatasetManifest, InputSpec, InputTransform
-from app.contracts.resources.raw_rows import RawInput, RawType
+from app.contracts.resources.raw_rows import RawInput, RawType, form_of
 from app.contracts.resources.row_layouts import channels_first
-from workers.engine.export.raw_student import form_of
 
 
 @dataclass(frozen=True)
