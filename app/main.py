@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from app.contracts.reports.compare import Comparison
 from app.contracts.reports.preflight import PreflightReport
 from app.contracts.reports.relation import RelationHistory
-from app.contracts.reports.report import Report
+from app.contracts.reports.report import ExportReport, Report
 from app.contracts.specs.jobs import EXPORT_REQUEST, JOB_SPEC
 from app.contracts.specs.predictions import PREDICT_REQUEST
 from app.contracts.specs.retries import RETRY_REQUEST
@@ -74,6 +74,7 @@ SCHEMAS: Final[openapi.Schemas] = {
     "Report": TypeAdapter(Report),
     "RelationHistory": TypeAdapter(RelationHistory),
     "PreflightReport": TypeAdapter(PreflightReport),
+    "ExportReport": TypeAdapter(ExportReport),
     "Comparison": TypeAdapter(Comparison),
     "ProblemDocument": TypeAdapter(ProblemDocument),
     "Health": TypeAdapter(Health),

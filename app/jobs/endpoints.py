@@ -22,6 +22,7 @@ from app.jobs.schemas import job_view
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=GUARDED)
 
+_REPORTS = ("Report", "PreflightReport", "ExportReport")
 Identity = Annotated[str, Path(description="The job's id.")]
 DryRun = Annotated[
     bool, Query(description="Only validate: the answer is the resolved spec, and nothing is written or queued.")
@@ -230,13 +231,15 @@ async def get_job_metrics(
     responses={
         200: {
             "description": "The report.",
-            "content": {"application/json": {"schema": {"oneOf": [schema_of("Report"), schema_of("PreflightReport")]}}},
+            "content": {"application/json": {"schema": {"oneOf": [schema_of(name) for name in _REPORTS]}}},
         },
         **problems(400, 404, 409),
     },
 )
 async def get_job_report(job_id: Identity, caller: KnownCaller, services: TheServices) -> Response:
-    """Get the report of a succeeded job: teachers, student and control compared; of a preflight its estimates."""
+    """Get the report of a succeeded job: teachers, student and control compared; of a preflight its estimates; of the
+    export of a quantized file what it loses.
+    """
     return await service.report(services, caller, job_id)
 
 

@@ -1,13 +1,13 @@
 """`POST /v1/models/{id}/exports`: a further file of a ready model, made by a job."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.authentication import GUARDED, KnownCaller
 from app.contracts.base import canonical_json
-from app.contracts.specs.jobs import EXPORT_REQUEST, Export, ExportJob
+from app.contracts.specs.jobs import EXPORT_REQUEST, ExportJob
 from app.db.rows import ModelRow
 from app.http.answers import json_body, json_content, problems
 from app.http.bodies import read_json
@@ -17,12 +17,12 @@ from app.http.services import Caller, Services, TheServices
 from app.http.validation import parse_as
 from app.jobs import service
 from app.jobs.schemas import Job, job_view
+from app.jobs.submission import unusable
 from app.queue import exports
-from app.queue.records import NewJob
+from app.queue.records import NewJob, UnusableInput
 from app.resources import repository
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=GUARDED)
-_ROLES: Final[dict[Export, str]] = {"onnx": "onnx"}
 
 
 @router.post(
@@ -44,6 +44,7 @@ async def create_model_export(
     """Export a ready model in another format. Once the job has succeeded, `/weights?format=` of the model serves it.
 
     The ONNX file takes raw rows and puts out answers: scale, mean, std, categories and fills of the model are in it.
+    The report of a job with a `dataset` has what a quantized file loses.
     """
     return await _export(services, caller, model_id, request, idempotency_key)
 
@@ -58,14 +59,17 @@ async def _export(services: Services, caller: Caller, model_id: str, request: Re
             raise NotFound("unknown_model", "there is no model with this id: `GET /v1/models` lists them")
         if row.state != "ready":
             raise Conflict("not_ready", f"the model is {row.state}: `GET /v1/models/{row.id}?wait=60` waits for it")
-        has = any(file.role == _ROLES[wanted.format] for file in row.files)
+        has = any(file.role == wanted.format for file in row.files)
         if has and await exports.find(session, row.id, wanted.format) is None:
             raise Conflict(
                 "already_there", f"the model has this file: `GET /v1/models/{row.id}/weights?format={wanted.format}`"
             )
-        spec = ExportJob(model=row.id, format=wanted.format)
+        spec = ExportJob(model=row.id, format=wanted.format, dataset=wanted.dataset)
         job = NewJob(spec=spec, project_id=caller.project_id, key_id=caller.key_id, threads=services.settings.threads)
-        return job_view(await services.ledger.export(session, job))
+        try:
+            return job_view(await services.ledger.export(session, job))
+        except UnusableInput as error:
+            raise unusable(spec, error) from None
 
     fingerprint = fingerprint_of(f"POST /v1/models/{model_id}/exports", canonical_json(wanted))
     return await service.create_once(services, caller, key, fingerprint, make)

@@ -147,9 +147,14 @@ async def act(services: Services, caller: Caller, job_id: str, action: Action) -
 
 async def report(services: Services, caller: Caller, job_id: str) -> Response:
     """The report of a job that has succeeded. Raises NotFound, Conflict."""
-    row = _succeeded(await get(services, caller, job_id))
+    row = _succeeded(await get(services, caller, job_id), has_report=True)
     async with services.database.read() as session:
         text = await repository.report_text(session, row.id)
+    if text is None:
+        raise NotFound(
+            "no_such_file",
+            "an export without a `dataset` has no report, and its file is the model's: `/weights?format=` of it",
+        )
     return Response(text, media_type="application/json")
 
 
@@ -181,13 +186,14 @@ async def _artifact(services: Services, caller: Caller, job_id: str, role: str) 
     return row
 
 
-def _succeeded(row: JobRow) -> JobRow:
+def _succeeded(row: JobRow, *, has_report: bool = False) -> JobRow:
+    """`has_report`: whether a report is asked for, which exports may have."""
     if row.kind == "inspect":
         raise NotFound(
             "no_such_file", "an inspection has neither report nor files: its model or dataset has its result"
         )
-    if row.kind == "export":
-        raise NotFound("no_such_file", "an export has no report, and its file is the model's: `/weights?format=` of it")
+    if row.kind == "export" and not has_report:
+        raise NotFound("no_such_file", "the file of an export is the model's: `/weights?format=` of it")
     if row.state not in TERMINAL:
         raise Conflict("not_finished", f"the job is {row.state.value}: `?wait=60` on it waits for its end")
     if row.state is not JobState.SUCCEEDED:

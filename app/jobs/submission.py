@@ -13,7 +13,7 @@ from app.contracts.resolving.multitask.relations import trunks_are_open
 from app.contracts.resolving.resolve import Resolution, resolve
 from app.contracts.resources.facts import DATASET_FACTS, MODEL_FACTS, DatasetFacts, ModelFacts
 from app.contracts.specs.architectures import Architecture
-from app.contracts.specs.jobs import AnyTrainingJob, PreflightJob, Reference, SubmittableJob
+from app.contracts.specs.jobs import AnyTrainingJob, ExportJob, PreflightJob, Reference, SubmittableJob
 from app.contracts.states import JobState
 from app.db.rows import DatasetRow, ModelRow
 from app.http.errors import Invalid
@@ -89,7 +89,7 @@ def _problem(ref: Reference, found: str) -> Problem:
     return Problem(pointer=ref.pointer, code="failed_input", detail=detail)
 
 
-def unusable(spec: SubmittableJob, error: UnusableInput) -> Invalid:
+def unusable(spec: SubmittableJob | ExportJob, error: UnusableInput) -> Invalid:
     """The error for an input that was deleted or rejected between the check and the transaction."""
     named = next(ref for ref in spec.references() if ref.identity == error.reference)
     problem = _problem(named, error.found)

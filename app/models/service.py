@@ -1,5 +1,6 @@
 """Models: row and formats for `app.resources`, and the weights and layers of a model."""
 
+from collections.abc import Mapping
 from typing import Final, Literal
 
 from pydantic import TypeAdapter
@@ -19,7 +20,16 @@ from app.resources import repository
 from app.resources import service as resources
 from app.resources.kinds import ResourceKind
 
-WeightsFormat = Literal["safetensors", "onnx"]
+WeightsFormat = Literal["safetensors", "onnx", "int8", "fp16"]
+_GRAPHS: Final[tuple[WeightsFormat, ...]] = ("onnx", "int8", "fp16")
+
+_SUFFIXES: Final[Mapping[str, str]] = {
+    "safetensors": ".safetensors",
+    "onnx": ".onnx",
+    "int8": ".int8.onnx",
+    "fp16": ".fp16.onnx",
+}
+"""Of the names under which files are served, by format."""
 
 
 def _row(manifest: ModelManifest) -> ModelRow:
@@ -54,7 +64,7 @@ async def weights(
     """
     row = resources.require_ready(MODELS, await resources.get(MODELS, services, caller, identity))
     file = _weights_file(row.files, fmt)
-    if file is None and fmt == "onnx" and wait > 0.0:
+    if file is None and fmt in ("onnx", "fp16") and wait > 0.0:
         await export_and_wait(services, caller, row.id, fmt, wait)
         row = await resources.get(MODELS, services, caller, identity)
         file = _weights_file(row.files, fmt)
@@ -64,7 +74,7 @@ async def weights(
             "no_such_format",
             f"this model has no {fmt or 'weights'} file: its formats are {have}; {_way_to(fmt, row.id)}",
         )
-    return blob(services, f"{row.id}.{_format(file)}", file.bytes, file.sha256)
+    return blob(services, f"{row.id}{_SUFFIXES[_format(file)]}", file.bytes, file.sha256)
 
 
 async def export_and_wait(services: Services, caller: Caller, identity: str, fmt: Export, wait: float) -> None:
@@ -87,20 +97,22 @@ async def export_and_wait(services: Services, caller: Caller, identity: str, fmt
 
 
 def _way_to(fmt: WeightsFormat | None, identity: str) -> str:
-    if fmt != "onnx":
+    if fmt not in _GRAPHS:
         return "leave `format` out to get the one that it has"
+    if fmt == "int8":
+        return f'`POST /v1/models/{identity}/exports` with `{{"format": "int8", "dataset": "ds_…"}}` makes one'
     return (
-        f'`POST /v1/models/{identity}/exports` with `{{"format": "onnx"}}` makes one, and '
-        "`?format=onnx&wait=60` here makes it and waits for it"
+        f'`POST /v1/models/{identity}/exports` with `{{"format": "{fmt}"}}` makes one, and '
+        f"`?format={fmt}&wait=60` here makes it and waits for it"
     )
 
 
 def _format(file: FileRow) -> str:
-    return "onnx" if file.role == "onnx" else "safetensors"
+    return file.role if file.role in _GRAPHS else "safetensors"
 
 
 def _weights_file(files: list[FileRow], fmt: WeightsFormat | None) -> FileRow | None:
-    served = [file for file in files if file.role in ("weights", "onnx")]
+    served = [file for file in files if file.role in ("weights", *_GRAPHS)]
     return next((file for file in served if fmt is None or _format(file) == fmt), None)
 
 

@@ -25,6 +25,8 @@ from app.queue.transitions import lock
 _MODEL_FILES: dict[str, FileRole] = {
     "student": "weights",
     "onnx": "onnx",
+    "int8": "int8",
+    "fp16": "fp16",
     "reference_rows": "reference_rows",
     "invented_rows": "invented_rows",
 }
@@ -170,8 +172,10 @@ async def _end_verification(
         await _replace_weights(session, resource_id, converted)
 
 
-async def finish_export(database: Database, claim: Claim, files: Sequence[PublishedFile]) -> bool:
-    """End an export as succeeded, with its files as files of the model, unless it has them already."""
+async def finish_export(
+    database: Database, claim: Claim, files: Sequence[PublishedFile], report: Mapping[str, Any] | None
+) -> bool:
+    """End an export as succeeded, with its files as files of the model, unless it has them already, and its report."""
     async with database.write() as session:
         job = await lock(session, claim.job_id, claim.token)
         if not await _may_succeed(session, job):
@@ -180,6 +184,8 @@ async def finish_export(database: Database, claim: Claim, files: Sequence[Publis
         model_id = await session.scalar(select(JobInputRow.model_id).where(JobInputRow.job_id == job.id))
         if model_id is not None:
             await _add_exports(session, job, model_id, files)
+        if report is not None:
+            await session.execute(insert(ReportRow).values(job_id=job.id, report=dict(report)))
         await change(session, job, Trigger.SUCCEED, progress={**job.progress, "percent": 100.0})
         return True
 

@@ -138,9 +138,11 @@ class Ledger:
         """
         return await finishing.finish_inspection(self._database, claim, outcome, files)
 
-    async def finish_export(self, claim: Claim, files: Sequence[PublishedFile]) -> bool:
+    async def finish_export(
+        self, claim: Claim, files: Sequence[PublishedFile], report: Mapping[str, Any] | None = None
+    ) -> bool:
         """End an export: its files become files of the model. Returns as `succeed`."""
-        return await finishing.finish_export(self._database, claim, files)
+        return await finishing.finish_export(self._database, claim, files, report)
 
     async def fail(self, claim: Claim, error: JobError) -> bool:
         """End the job as failed, never retried; a job that is being cancelled ends as cancelled."""

@@ -323,6 +323,22 @@ class Environment(Answer):
     precision: str = Field(description="Precision of forward passes in training, as used: `float32` or `bfloat16`.")
 
 
+class ExportReport(Answer):
+    """`GET /v1/jobs/{id}/report` of the export of a quantized file that names a dataset."""
+
+    kind: Literal["export"] = "export"
+    model: str = Field(description="Id of the model.")
+    dataset: str = Field(description="Id of the dataset on whose rows the file was measured.")
+    party: QuantizedParty = Field(description="The file, on the test split of the dataset.")
+    export: dict[str, OnnxCheck] = Field(
+        default_factory=dict, description="Comparison of the file with the graph that was measured, by format."
+    )
+    not_measured: dict[str, str] = Field(
+        default_factory=dict, description="What could not be measured, with the reason, such as a missing test split."
+    )
+    environment: Environment = Field(description="Device and software that produced the figures.")
+
+
 class Report(Answer):
     """`GET /v1/jobs/{id}/report`."""
 

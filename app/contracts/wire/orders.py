@@ -146,6 +146,9 @@ class ExportOutcome(Answer):
 
     type: Literal["export"] = "export"
     files: tuple[OutputFile, ...]
+    report: dict[str, object] | None = Field(
+        default=None, description="An `ExportReport` as JSON, where the file was measured on a dataset."
+    )
 
 
 class FailureOutcome(Answer):

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from app.contracts.reports.quantized import QuantizedVerdict
 from app.contracts.reports.report import Fidelity, Verdict
 from app.contracts.resources.manifests import OutputSpec, SplitName, ValueOutput, VectorOutput
 from workers.engine.data.dataset import TargetColumn
@@ -19,23 +18,11 @@ from workers.engine.evaluation.metrics.outputs import PartyOutputs, mean_outputs
 from workers.engine.evaluation.metrics.task_metrics import Metrics, party_metrics, task_metrics
 from workers.engine.evaluation.parties import BLOCK, EvaluatedTask, Outputs, QuantizedOutputs
 from workers.engine.evaluation.predictions import PredictionsFiles
+from workers.engine.evaluation.quantized import QuantizedEvaluation, evaluate_quantized
 from workers.engine.evaluation.verdict.judge import not_applicable
-from workers.engine.evaluation.verdict.quantized import verdict_of_quantized
 from workers.engine.evaluation.verdict.repeats import verdict_over_repeats
 from workers.engine.evaluation.warnings.constant import Comparison, compared
 from workers.engine.losses.target_scaling import predicted_numbers
-
-
-@dataclass(frozen=True)
-class QuantizedEvaluation:
-    """A quantized file of the student on the test split, by task: `fidelity` to the student in float32, `simulated` to
-    the network with the rounding that it was trained with.
-    """
-
-    tasks: dict[str, Metrics] = field(default_factory=dict)
-    fidelity: dict[str, Fidelity] = field(default_factory=dict)
-    simulated: dict[str, Fidelity] = field(default_factory=dict)
-    verdict: dict[str, QuantizedVerdict] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -233,7 +220,9 @@ def _measure(tasks: Sequence[EvaluatedTask], test: _Block | None) -> Evaluation:
             student = PartyOutputs(test.student[task.name], task.spec)
             evaluation.fidelity[task.name] = fidelity(_mean_teacher(task, test), student)
     if test is not None:
-        evaluation.quantized.update({name: _quantized(tasks, test, each) for name, each in test.quantized.items()})
+        for name, outputs in test.quantized.items():
+            compared_to = test.student, test.simulated
+            evaluation.quantized[name] = evaluate_quantized(tasks, test.rows, outputs, *compared_to)
     has_control = test is not None and test.control is not None
     if has_control or any(task.teachers for task in tasks):
         evaluation.verdict.update({task.name: _verdict(task, test, evaluation) for task in tasks})
@@ -251,19 +240,6 @@ def _measure_quality(task: EvaluatedTask, test: _Block, evaluation: Evaluation) 
         evaluation.baselines[name] = task_metrics(test.baseline[name], task.spec, target, test.rows)
     teachers = _teacher_outputs(task, test)
     evaluation.teachers[name] = tuple(party_metrics(each, target, test.rows) for each in teachers)
-
-
-def _quantized(tasks: Sequence[EvaluatedTask], test: _Block, outputs: ByTask) -> QuantizedEvaluation:
-    found = QuantizedEvaluation()
-    for task in tasks:
-        name, ours = task.name, PartyOutputs(outputs[task.name], task.spec)
-        found.fidelity[name] = fidelity(PartyOutputs(test.student[name], task.spec), ours)
-        if test.simulated is not None:
-            found.simulated[name] = fidelity(PartyOutputs(test.simulated[name], task.spec), ours)
-        found.verdict[name] = verdict_of_quantized(ours.values, test.student[name], task.spec, task.target, test.rows)
-        if task.target is not None and reason_unmeasured(name, "test", task.target, test.rows) is None:
-            found.tasks[name] = task_metrics(ours.values, task.spec, task.target, test.rows)
-    return found
 
 
 def _constants(task: EvaluatedTask, test: _Block, target: TargetColumn, train: Tensor) -> dict[str, Comparison]:

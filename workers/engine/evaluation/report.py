@@ -24,8 +24,9 @@ from app.contracts.reports.report import (
 from app.contracts.reports.search import SearchReport
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec
 from app.contracts.specs.jobs import AnyTrainingJob, QuantizedFormat
-from workers.engine.evaluation.evaluate import Evaluation, QuantizedEvaluation
+from workers.engine.evaluation.evaluate import Evaluation
 from workers.engine.evaluation.parties import EvaluatedTask
+from workers.engine.evaluation.quantized import QuantizedEvaluation
 
 
 @dataclass(frozen=True)
@@ -111,12 +112,16 @@ class ReportParts:
 def build_report(parts: ReportParts) -> Report:
     """The report of a finished job; one `teachers` entry for each teacher of each task, in the spec's order."""
     evaluation = parts.evaluation
+    quantized = {
+        part.party: quantized_party(part, evaluation.quantized.get(part.party, QuantizedEvaluation()), parts.student)
+        for part in parts.quantized
+    }
     return Report(
         kind=parts.spec.kind,
         teachers=_teachers(parts),
         student=_learner("student", parts.student, evaluation.student),
         control=_learner("control", parts.control, evaluation.control) if parts.control is not None else None,
-        quantized={part.party: _quantized(parts, part) for part in parts.quantized},
+        quantized=quantized,
         fidelity=evaluation.fidelity,
         compression=compression([part.cost for part in parts.teachers], parts.student.cost),
         verdict=evaluation.verdict,
@@ -145,8 +150,8 @@ def build_report(parts: ReportParts) -> Report:
     )
 
 
-def _quantized(parts: ReportParts, part: QuantizedPart) -> QuantizedParty:
-    measured, student = parts.evaluation.quantized.get(part.party, QuantizedEvaluation()), parts.student
+def quantized_party(part: QuantizedPart, measured: QuantizedEvaluation, student: LearnerPart) -> QuantizedParty:
+    """A quantized file of a student as the report has it."""
     return QuantizedParty(
         name=part.party,
         parameters=student.cost.parameters,

@@ -113,7 +113,7 @@ class Publisher:
     async def export(self, claim: Claim, folder: Path, outcome: ExportOutcome) -> bool:
         """End an export, as `training`."""
         files = await self._publish(claim, folder, outcome.files)
-        return await retry(lambda: self._ledger.finish_export(claim, files), self._retry_seconds)
+        return await retry(lambda: self._ledger.finish_export(claim, files, outcome.report), self._retry_seconds)
 
     async def inspection(self, claim: Claim, folder: Path, outcome: InspectionOutcome) -> bool:
         """End an inspection, as `training`."""

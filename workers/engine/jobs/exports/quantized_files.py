@@ -3,16 +3,13 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from app.contracts.reports.report import OnnxCheck
-from workers.engine.data.formats.common import Array
 from workers.engine.export.check import check_onnx
 from workers.engine.export.graph_card import graph_metadata
 from workers.engine.export.graph_outputs import GraphOutputs
 from workers.engine.export.onnx import of_raw_rows
 from workers.engine.export.raw_student import RawStudent
-from workers.engine.export.row_nodes import rows_name
 from workers.engine.jobs.exports.quantized_students import QuantizedStudent
 from workers.engine.jobs.exports.student_graph import SampleRows
 from workers.engine.quantization.copies import copied
@@ -34,15 +31,6 @@ def write_quantized(
     origin = {"format": quantized.format, "method": quantized.method, "weights_sha256": digest}
     metadata = {**graph_metadata(student), "quantization": origin}
     path.write_bytes(of_raw_rows(copied(quantized.model), student, metadata))
-    rows = sample.rows
-
-    def feeds(chosen: Tensor) -> dict[str, Array]:
-        return {
-            rows_name(public): rows.read[name][chosen.numpy()].astype(student.forms[name].rows)
-            for name, public in student.input_names.items()
-        }
-
-    outputs = GraphOutputs(quantized.model, student.outputs, feeds, quantized.block)
-    count = len(next(iter(rows.read.values())))
-    check = check_onnx(path, rows, outputs(torch.arange(count)), block=quantized.block)
+    outputs = GraphOutputs(quantized.model, student.outputs, sample.feeds, quantized.block)
+    check = check_onnx(path, sample.rows, outputs(torch.arange(sample.count)), block=quantized.block)
     return check.model_copy(update={"unchecked_datasets": sample.unchecked})

@@ -30,7 +30,7 @@ _CLEARLY = 0.001
 """Difference of scores (accuracy, R²) above which a candidate is better."""
 _CLEARLY_CLOSER = 0.5
 """Ratio of deviations below which a candidate is better where no row has a label."""
-_COMPARED_ROWS = 4096
+COMPARED_ROWS = 4096
 """Rows of the validation split on which the candidates are compared, at most."""
 
 
@@ -115,29 +115,29 @@ def quantize(
     comparison: Comparison,
     refuse: Callable[[QuantizedFormat, UserError], None],
 ) -> list[QuantizedStudent]:
-    """The quantized files of these formats. `refuse` is called for a format that makes no sense for the student: with
-    `nothing_to_quantize`, or `not_smaller` where its file is not smaller than the one in float32.
-    """
-    student = quantization.student
-    float_bytes = len(of_raw_rows(copied(quantization.graph.model), student, {}))
+    """The quantized files of these formats. `refuse` is called for a format that makes no sense for the student."""
     found = []
     for each in wanted:
         try:
-            found.append(_quantized(each, quantization, feeds, comparison, float_bytes))
+            found.append(quantized_student(each, quantization, feeds, comparison))
         except UserError as error:
             refuse(each, error)
     return found
 
 
-def _quantized(
-    wanted: QuantizedFormat, quantization: Quantization, feeds: Feeds, comparison: Comparison, float_bytes: int
+def quantized_student(
+    wanted: QuantizedFormat, quantization: Quantization, feeds: Feeds, comparison: Comparison
 ) -> QuantizedStudent:
+    """The best quantized file of a format. Raises UserError `nothing_to_quantize`, and `not_smaller` where it is not
+    smaller than the one in float32.
+    """
     student, graphs = quantization.student, quantization.graphs(wanted)
     outputs = {
         method: GraphOutputs(model, student.outputs, feeds, block_of(method)) for method, model in graphs.items()
     }
     candidates = [comparison.of(method, outputs[method], _size(model, student)) for method, model in graphs.items()]
     chosen = best(candidates)
+    float_bytes = _size(quantization.graph.model, student)
     if chosen.bytes >= float_bytes:
         raise UserError(
             "not_smaller",
@@ -178,8 +178,8 @@ def quantize_student(trained: Trained) -> QuantizedStudents:
         return QuantizedStudents()
     student = raw_student(trained)
     feeds = feeds_of(student, data.raw, data.layout)
-    calibration = _spread(data.split("train"), CALIBRATION_ROWS)
-    validation = _spread(data.split("validation"), _COMPARED_ROWS)
+    calibration = spread(data.split("train"), CALIBRATION_ROWS)
+    validation = spread(data.split("validation"), COMPARED_ROWS)
     comparison = Comparison(
         [each.evaluated for each in trained.tasks],
         validation if len(validation) else calibration,
@@ -212,6 +212,6 @@ def _simulated(trained: Trained) -> Outputs | None:
     return network_outputs(network, trained.data.raw, trained.data.transform, torch.device("cpu"))
 
 
-def _spread(rows: Tensor, most: int) -> Tensor:
+def spread(rows: Tensor, most: int) -> Tensor:
     """At most so many of the rows, evenly spaced."""
     return rows if len(rows) <= most else rows[torch.arange(most) * len(rows) // most]

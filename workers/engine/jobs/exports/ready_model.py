@@ -8,11 +8,13 @@ from safetensors import safe_open
 from app.contracts.layouts.cut_files import METADATA_KEY
 from app.contracts.problems import UserError
 from app.contracts.resources.facts import ModelFacts
+from app.contracts.specs.jobs import ExportJob
 from app.contracts.wire.events import PhaseEvent
 from app.contracts.wire.orders import ExportOutcome, ModelInput, Order
 from workers.engine.export.model_card import training_part
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.jobs.exports.output_files import output_file
+from workers.engine.jobs.exports.ready_quantized import export_quantized
 from workers.engine.jobs.exports.student_graph import REFERENCE_FILE, SampleRows, write_graph
 from workers.engine.models import build
 from workers.engine.models.loading import load_weights
@@ -22,13 +24,17 @@ _FILE = "model.onnx"
 
 
 def export_model(order: Order, emit: Emit) -> ExportOutcome:
-    """Export the model of an order as ONNX, with the transform that its manifest or its training gave it.
+    """Export the model of an order as ONNX, or quantized, with the transform that its manifest or its training gave it.
 
-    Raises UserError `no_architecture`, `export_too_large`, `export_mismatch`.
+    Raises UserError `no_architecture`, `export_too_large`, `export_mismatch`, and as `export_quantized` does.
     """
     emit(PhaseEvent(phase="exporting"))
     model = next(iter(order.models.values()))
     student = raw_student(model)
+    spec = order.spec
+    assert isinstance(spec, ExportJob)
+    if spec.format != "onnx":
+        return export_quantized(order, spec, spec.format, student)
     path = Path(order.attempt_dir) / "outputs" / _FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     sample = SampleRows.made_for(student)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from app.contracts.reports.report import OnnxCheck
 from app.contracts.wire.orders import ReferenceRole
+from workers.engine.data.formats.common import Array
 from workers.engine.data.rows.uploaded import REFERENCE_ROWS
 from workers.engine.evaluation.parties import network_outputs
 from workers.engine.export.causes import CheckedRows
@@ -19,6 +20,7 @@ from workers.engine.export.graph_card import graph_metadata
 from workers.engine.export.onnx import RowsGraph, export_onnx
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.export.reference import write_reference
+from workers.engine.export.row_nodes import rows_name
 from workers.engine.jobs.exports.invented_rows import invented_rows
 from workers.engine.jobs.load import JobData
 
@@ -60,6 +62,19 @@ class SampleRows:
     def made_for(cls, student: RawStudent) -> "SampleRows":
         """Invented rows."""
         return cls(*invented_rows(student), invented=True)
+
+    @property
+    def count(self) -> int:
+        """The number of rows."""
+        return len(next(iter(self.rows.read.values())))
+
+    def feeds(self, chosen: Tensor) -> dict[str, Array]:
+        """Some of the rows (int64 [n]) as the engine reads them, for a `RowsGraph` of the student."""
+        student = self.rows.student
+        return {
+            rows_name(public): self.rows.read[name][chosen.numpy()].astype(student.forms[name].rows)
+            for name, public in student.input_names.items()
+        }
 
     @property
     def role(self) -> ReferenceRole:

@@ -1,0 +1,192 @@
+"""The `export` job of a quantized file of a ready model, measured on the rows of a dataset."""
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from app.contracts.problems import UserError
+from app.contracts.reports.report import ExportReport, OnnxCheck
+from app.contracts.resolving.data.inputs import inputs_read
+from app.contracts.resources.facts import ModelFacts
+from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec
+from app.contracts.specs.jobs import ExportJob, QuantizedFormat
+from app.contracts.wire.orders import ExportOutcome, Order
+from workers.engine.common.environment import environment
+from workers.engine.data.dataset import Dataset, TargetColumn
+from workers.engine.data.joining import read_datasets
+from workers.engine.evaluation.parties import EvaluatedTask, Outputs
+from workers.engine.evaluation.quantized import QuantizedEvaluation, evaluate_quantized
+from workers.engine.evaluation.report import Cost, LearnerPart, QuantizedPart, quantized_party
+from workers.engine.export.graph_card import graph_metadata
+from workers.engine.export.graph_outputs import BLOCK, Feeds, GraphOutputs, feeds_of
+from workers.engine.export.onnx import of_raw_rows, trace
+from workers.engine.export.quantized_graphs import Quantization
+from workers.engine.export.raw_student import RawStudent
+from workers.engine.jobs.exports.output_files import output_file
+from workers.engine.jobs.exports.quantized_files import write_quantized
+from workers.engine.jobs.exports.quantized_students import (
+    CALIBRATION_ROWS,
+    COMPARED_ROWS,
+    Comparison,
+    QuantizedStudent,
+    quantized_student,
+    spread,
+)
+from workers.engine.jobs.exports.student_graph import SampleRows
+from workers.engine.quantization.copies import copied
+
+_NO_ROWS = torch.empty(0, dtype=torch.int64)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a model's kind: what its graph takes for them, those of each purpose, and the labels that are known."""
+
+    feeds: Feeds
+    calibration: Tensor
+    compared: Tensor
+    test: Tensor
+    tasks: tuple[EvaluatedTask, ...]
+
+
+def export_quantized(order: Order, spec: ExportJob, wanted: QuantizedFormat, student: RawStudent) -> ExportOutcome:
+    """Quantize a ready model. Figures are those of the order's dataset; without one there are none.
+
+    Raises UserError `nothing_to_quantize`, `not_smaller`, `no_calibration_rows`, `category_mismatch`, `shape_mismatch`,
+    `export_mismatch`, and as the reading of a dataset does.
+    """
+    model = order.models[spec.model]
+    assert model.facts is not None
+    sample = SampleRows.made_for(student)
+    if spec.dataset is None:
+        rows = _invented(student, sample)
+    else:
+        rows = _of_dataset(student, model.facts, read_datasets(order, spec.dataset_refs()))
+    graph = trace(student)
+    whole = GraphOutputs(graph.model, student.outputs, rows.feeds)
+    batches = [rows.feeds(part) for part in torch.split(rows.calibration, BLOCK)]
+    comparison = Comparison(rows.tasks, rows.compared, whole)
+    found = quantized_student(wanted, Quantization(student, graph, batches, {}), rows.feeds, comparison)
+    path = Path(order.attempt_dir) / "outputs" / f"model.{wanted}.onnx"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    check = write_quantized(path, found, student, sample, model.sha256)
+    file = output_file(wanted, path)
+    if spec.dataset is None:
+        return ExportOutcome(files=(file,))
+    ratio = file.bytes / len(of_raw_rows(copied(graph.model), student, graph_metadata(student)))
+    part = QuantizedPart(
+        party=f"model_{wanted}",
+        format=wanted,
+        method=found.method,
+        bytes=file.bytes,
+        digest=file.sha256,
+        ratio=ratio,
+        candidates=found.candidates,
+    )
+    report = _report(order, spec, part, _evaluated(rows, found, whole), check)
+    return ExportOutcome(files=(file,), report=report.model_dump(mode="json"))
+
+
+def _report(
+    order: Order, spec: ExportJob, part: QuantizedPart, measured: QuantizedEvaluation, check: OnnxCheck
+) -> ExportReport:
+    model = order.models[spec.model]
+    assert spec.dataset is not None
+    assert model.facts is not None
+    unmeasured = {}
+    if not measured.fidelity:
+        unmeasured["party"] = "the dataset has no test split"
+    unmeasured |= {
+        name: f"the dataset has no labels for the output `{name}`: a target of its name, or the only one of its kind"
+        for name in measured.fidelity
+        if name not in measured.tasks
+    }
+    return ExportReport(
+        model=spec.model,
+        dataset=spec.dataset,
+        party=quantized_party(part, measured, LearnerPart(Cost(parameters=model.facts.parameters))),
+        export={part.format: check},
+        not_measured=unmeasured,
+        environment=environment(torch.device("cpu"), order.threads, "float32"),
+    )
+
+
+def _evaluated(rows: _Rows, found: QuantizedStudent, whole: Outputs) -> QuantizedEvaluation:
+    if len(rows.test) == 0:
+        return QuantizedEvaluation()
+    return evaluate_quantized(rows.tasks, rows.test, found.outputs(rows.test), whole(rows.test))
+
+
+def _invented(student: RawStudent, sample: SampleRows) -> _Rows:
+    """For formats whose numbers do not depend on rows."""
+    rows = torch.arange(sample.count)
+    tasks = tuple(EvaluatedTask(name, _of_answers(spec), None) for name, spec in student.outputs.items())
+    return _Rows(sample.feeds, rows, rows, _NO_ROWS, tasks)
+
+
+def _of_dataset(student: RawStudent, facts: ModelFacts, dataset: Dataset) -> _Rows:
+    train = dataset.splits.get("train", _NO_ROWS)
+    if len(train) == 0:
+        raise UserError(
+            "no_calibration_rows",
+            "ranges are measured on training rows, and the dataset has none: name one with a training split",
+        )
+    validation = dataset.splits.get("validation", _NO_ROWS)
+    tasks = [
+        EvaluatedTask(name, _of_answers(spec), _target(dataset, name, spec)) for name, spec in student.outputs.items()
+    ]
+    return _Rows(
+        feeds=_feeds(student, facts, dataset),
+        calibration=spread(train, CALIBRATION_ROWS),
+        compared=spread(validation if len(validation) else train, COMPARED_ROWS),
+        test=dataset.splits.get("test", _NO_ROWS),
+        tasks=tuple(tasks),
+    )
+
+
+def _target(dataset: Dataset, name: str, spec: OutputSpec) -> TargetColumn | None:
+    """The labels of an output: the target of its name, or the only one of its kind."""
+    alike = {key: each for key, each in dataset.targets.items() if each.kind == spec.kind}
+    if name in alike:
+        return alike[name]
+    return next(iter(alike.values())) if len(alike) == 1 else None
+
+
+def _of_answers(spec: OutputSpec) -> OutputSpec:
+    """The meaning of a graph's answers: logits, whatever the network puts out."""
+    return spec.model_copy(update={"output": "logits"}) if isinstance(spec, ClassOutput | MultilabelOutput) else spec
+
+
+def _feeds(student: RawStudent, facts: ModelFacts, dataset: Dataset) -> Feeds:
+    """What the model's graph takes, of rows of the dataset. Raises UserError where it does not read such rows."""
+    layout = dataset.layout
+    names, problem = inputs_read(facts, layout.shapes)
+    if problem is not None:
+        raise UserError(problem.code, problem.detail)
+    single = len(student.inputs) == 1
+    read = layout.only(names if not single else names[:1] or tuple(layout.shapes))
+    for name, source in zip(student.inputs, read.shapes, strict=True):
+        _check_rows(student, name, dataset, source, read.shapes[source])
+    return feeds_of(student, layout.select(dataset.raw, tuple(read.shapes)), read)
+
+
+def _check_rows(student: RawStudent, name: str, dataset: Dataset, source: str, shape: tuple[int, ...]) -> None:
+    expected = student.row_shape(name)
+    theirs, ours = student.inputs[name].encoding, dataset.transforms[source].encoding
+    if theirs is not None and theirs.categories is not None:
+        same = ours is not None and (ours.categories, ours.encoding) == (theirs.categories, theirs.encoding)
+        if not same:
+            raise UserError(
+                "category_mismatch",
+                f"the model was trained on the categories of {', '.join(theirs.columns)} in another order or number "
+                f"than `{source}` of the dataset has: list the `categories` of the model's `inputs` in its manifest",
+            )
+    if prod(shape) != prod(expected):
+        raise UserError(
+            "shape_mismatch",
+            f"rows of `{source}` have the shape {list(shape)}, and the model reads {list(expected)}: name a dataset of "
+            "its kind",
+        )
