@@ -54,11 +54,7 @@ def graph_inputs(facts: ModelFacts) -> dict[str, GraphInput]:
         }
     inputs = facts.inputs or {"x": InputTransform()}
     names = graph_input_names(inputs, {name: output.spec for name, output in facts.outputs.items()})
-    made = {name: _of_network(names[name], _form(facts, name, inputs), inputs[name]) for name in inputs}
-    refused = facts.export_refused
-    return (
-        made if refused is None else {name: each.model_copy(update={"refused": refused}) for name, each in made.items()}
-    )
+    return {name: _of_network(names[name], _form(facts, name, inputs), inputs[name], facts) for name in inputs}
 
 
 def _form(facts: ModelFacts, name: str, inputs: Mapping[str, InputTransform]) -> RawInput:
@@ -70,7 +66,7 @@ def _form(facts: ModelFacts, name: str, inputs: Mapping[str, InputTransform]) ->
     return form_of(inputs[name], tuple(side for side in shape if side is not None))
 
 
-def _of_network(name: str, form: RawInput, transform: InputTransform) -> GraphInput:
+def _of_network(name: str, form: RawInput, transform: InputTransform, facts: ModelFacts) -> GraphInput:
     encoding = transform.encoding
     columns = transform.columns or (encoding.columns if encoding is not None else ())
     return GraphInput(
@@ -83,5 +79,5 @@ def _of_network(name: str, form: RawInput, transform: InputTransform) -> GraphIn
         categories=encoding.categories if encoding is not None else None,
         spellings=form.spellings if form.dtype == "string" else (),
         transform_in_graph=True,
-        refused=form.refused,
+        refused=facts.export_refused or form.refused,
     )

@@ -22,18 +22,18 @@ def written_column(column: pa.ChunkedArray, array: Array) -> Written:
     distinct, codes = distinct_values(column)
     texts = _texts(distinct)
     if column.null_count:
-        codes = np.where(codes < 0, len(texts), codes)
+        codes = np.where(codes < 0, np.int32(len(texts)), codes)
         texts.append(texts_of(None))
     return Written(texts, codes.reshape(array.shape), _type_of(distinct.type, column.null_count))
 
 
 def distinct_values(column: pa.ChunkedArray) -> tuple[pa.Array, Array]:
-    """(the distinct values without null, for each row its place among them, int64 [N], -1 where it is null)."""
+    """(the distinct values without null, for each row its place among them, int32 [N], -1 where it is null)."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     encoded = column.dictionary_encode().unify_dictionaries().combine_chunks()
     encoded = encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded
-    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
     return encoded.dictionary, codes
 
 

@@ -79,7 +79,7 @@ def read_csv(
     return FileColumns(arrays, written)
 
 
-def _fields_of(fields: list[str], codes: NDArray[np.int64], options: CsvOptions) -> Written:
+def _fields_of(fields: list[str], codes: NDArray[np.int32], options: CsvOptions) -> Written:
     """A column of distinct fields as the module csv reads them, without spaces, as they are meant, and as data frames
     have them, which read a column as numbers where all of its fields are such.
     """

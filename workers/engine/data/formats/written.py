@@ -21,12 +21,12 @@ class Written:
     """A column as the file has it.
 
     `texts`: for each distinct value the texts that programs make of it, first the one of `str` on what the format's
-    usual reader gives (module csv, module json, pyarrow, numpy). `codes`: int64 [N, …], the place of each row's value
+    usual reader gives (module csv, module json, pyarrow, numpy). `codes`: int32 [N, …], the place of each row's value
     among them.
     """
 
     texts: Sequence[tuple[str, ...]]
-    codes: NDArray[np.int64]
+    codes: NDArray[np.int32]
     kind: FileType
 
     def part(self, place: int) -> "Written":
@@ -70,7 +70,7 @@ def written_values(values: Iterable[object], shape: Sequence[int], kind: FileTyp
     """Python values in C order, as many as `shape` [N, …] has."""
     places: dict[tuple[bool, str], int] = {}
     texts: list[tuple[str, ...]] = []
-    codes = np.empty(shape, np.int64)
+    codes = np.empty(shape, np.int32)
     flat = codes.reshape(-1)
     for i, value in enumerate(values):
         # `str` tells 1, 1.0 and True apart, which are equal; None is not the word.
@@ -85,7 +85,7 @@ def written_values(values: Iterable[object], shape: Sequence[int], kind: FileTyp
 def written_array(array: Array, kind: FileType) -> Written:
     """An array of numpy [N, …]."""
     unique, inverse = np.unique(array, return_inverse=True)
-    return Written([texts_of(value) for value in unique], inverse.reshape(array.shape), kind)
+    return Written([texts_of(value) for value in unique], inverse.reshape(array.shape).astype(np.int32), kind)
 
 
 def flat_values(rows: Iterable[Any], size: int) -> Iterable[object]:
