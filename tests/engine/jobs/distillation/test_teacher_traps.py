@@ -19,6 +19,7 @@ from tests.engine.jobs.distillation.trained_jobs import (
 )
 from tests.engine.losses.small_terms import scores
 from workers.engine.jobs.evaluate import evaluate_trained
+from workers.engine.jobs.exports.runtime_costs import measure_runtimes
 from workers.engine.jobs.exports.trained_models import export_trained
 from workers.engine.jobs.report import write_report
 from workers.engine.teachers.teachers import BLOCK
@@ -37,7 +38,8 @@ def test_the_teacher_is_in_evaluation_mode_and_nothing_of_it_moves(
     network = found.teachers.opened[TEACHER].network
     assert network is not None
     evaluated = evaluate_trained(found)
-    write_report(found, evaluated, export_trained(found, evaluated))
+    exported = export_trained(found, evaluated)
+    write_report(found, evaluated, exported, measure_runtimes(found, exported.measured))
     after = network.state_dict()
     assert all(torch.equal(after[name], value) for name, value in weights.items())
     assert not any(module.training for module in network.modules())

@@ -1,5 +1,6 @@
 """Export of a trained job: weights, ONNX, facts and manifests of the models."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,6 +15,7 @@ from app.contracts.specs.architectures import Architecture
 from app.contracts.wire.events import WarningEvent
 from app.contracts.wire.orders import PEER_ROLES, PREDICTIONS_ROLES, OutputFile, OutputRole, PeerModel
 from workers.engine.data.rows.joined import InputLayout
+from workers.engine.evaluation.cost.measured import MeasuredFile
 from workers.engine.evaluation.evaluate import Evaluation
 from workers.engine.evaluation.examples import RawModel, network_examples, network_outputs
 from workers.engine.export.model_card import Provenance, training_part
@@ -21,13 +23,18 @@ from workers.engine.export.model_card import metadata as model_metadata
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.export.safetensors import export_safetensors
 from workers.engine.jobs.evaluate import Evaluated, outputs_folder
+from workers.engine.jobs.exports.invented_rows import invented_rows
 from workers.engine.jobs.exports.output_files import output_file
 from workers.engine.jobs.exports.reference_rows import write_reference_rows
+from workers.engine.jobs.exports.runtime_costs import STUDENT
 from workers.engine.jobs.exports.student_graph import write_graph
 from workers.engine.jobs.runs.results import TrainedModel
 from workers.engine.jobs.trained import Trained
 from workers.engine.models import Network
 from workers.engine.tasks.supervision import losses_on_labels
+
+_FORMATS: Mapping[OutputRole, str] = {"student": "safetensors", "onnx": "onnx"}
+"""The files of a student by role."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,13 @@ class Exported:
     facts: ModelFacts
     """The facts of the student; `manifest` is its manifest."""
     manifest: ModelManifest
+    measured: tuple[MeasuredFile, ...] = ()
+    """The student's files for ONNX Runtime, with rows."""
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the student's files by format."""
+        return {_FORMATS[file.role]: file.bytes for file in self.files if file.role in _FORMATS}
 
 
 def export_trained(trained: Trained, evaluated: Evaluated) -> Exported:
@@ -62,6 +76,7 @@ def export_trained(trained: Trained, evaluated: Evaluated) -> Exported:
         checks=checks,
         facts=exporter.student_facts,
         manifest=exporter.manifest(trained.run_spec.architecture),
+        measured=exporter.measured(graphs),
     )
 
 
@@ -101,6 +116,17 @@ class _Exporter:
             trained.job.emit(WarningEvent(code="export_failed", message=self._refused))
             return [], {}
         return [output_file("onnx", path)], {"onnx": check}
+
+    def measured(self, graphs: Sequence[OutputFile]) -> tuple[MeasuredFile, ...]:
+        """The student's graphs with rows as they were uploaded, or invented ones where no file of several has such."""
+        if not graphs:
+            return ()
+        student, uploaded = self.raw_student(self._trained.student.network), self._trained.data.dataset.uploaded
+        assert uploaded is not None, "rows of a job are read from a file"
+        rows = {public: uploaded.inputs[name].sample for name, public in student.input_names.items()}
+        if len(uploaded.rows) == 0:
+            rows = invented_rows(student)[0]
+        return tuple(MeasuredFile(STUDENT, self._folder / graph.path, rows) for graph in graphs)
 
     def reference(self) -> OutputFile:
         """A few rows with the student's answers."""
