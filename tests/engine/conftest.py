@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.engine.harness import EngineHarness
-from workers.engine.evaluation.cost import latency
+from workers.engine.evaluation.cost import latency, runtime
 
 
 @pytest.fixture
@@ -25,8 +25,11 @@ def one_thread_again() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def few_timed_passes() -> Iterator[None]:
-    """A job times its networks at its end: without a warm-up and with few passes, as no test looks at these times."""
+    """A job times its networks at its end: without a warm-up and with few passes, and without the processes that
+    measure memory, as no test looks at these figures.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(latency, "_WARM_UP_SECONDS", 0.0)
         patch.setattr(latency, "_MAX_PASSES", 3)
+        patch.setattr(runtime, "peak_memory", lambda files: {})
         yield

@@ -5,6 +5,7 @@ five digits that are kept.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ import torch
 from torch import Tensor
 
 from app.contracts.reports.relation import GroupsProposal, RelationReport
-from app.contracts.reports.report import Environment, Latency, OnnxCheck, Report, TargetUse
+from app.contracts.reports.report import (
+    Environment,
+    Latency,
+    OnnxCheck,
+    Report,
+    RuntimeCost,
+    TargetUse,
+    ThreadsName,
+)
 from app.contracts.reports.text.report import render
 from app.contracts.resources.manifests import ClassOutput, ValueOutput
 from app.contracts.specs.jobs import JOB_SPEC, MultitaskJob
@@ -92,7 +101,14 @@ def made(folder: Path) -> Report:
     against["size"] = against["size"].model_copy(update=own)
     spec = JOB_SPEC.validate_json(json.dumps(SPEC))
     assert isinstance(spec, MultitaskJob)
-    small = Cost(parameters=1210, bytes=5400, flops=2400, latency=milliseconds(0.05, 0.2))
+    small = Cost(
+        parameters=1210,
+        bytes=5400,
+        flops=2400,
+        latency=milliseconds(0.05, 0.2),
+        runtime={"onnxruntime": in_onnx_runtime(0.01), "torch": RuntimeCost(latency={}, threads=2)},
+        files={"safetensors": 5400, "onnx": 7100},
+    )
     return build_report(
         ReportParts(
             spec=spec,
@@ -102,14 +118,20 @@ def made(folder: Path) -> Report:
                 TeacherPart(
                     TEACHER,
                     "big net",
-                    Cost(parameters=85_000, bytes=341_000, flops=170_000, latency=milliseconds(0.4, 2.0)),
+                    Cost(
+                        parameters=85_000,
+                        bytes=341_000,
+                        flops=170_000,
+                        latency=milliseconds(0.4, 2.0),
+                        runtime={"onnxruntime": in_onnx_runtime(0.1)},
+                    ),
                     model=TEACHER,
                     digest="e" * 64,
                 ),
                 TeacherPart("votes", "votes"),
             ),
             student=LearnerPart(small, epoch=7, steps=240, digest="f" * 64),
-            control=LearnerPart(small, epoch=9, steps=240, cached=True, digest="c" * 64),
+            control=LearnerPart(replace(small, runtime={}, files={}), epoch=9, steps=240, cached=True, digest="c" * 64),
             environment=Environment(
                 device="cpu (x86_64)", threads=1, versions={"torch": "2.13.0"}, precision="float32"
             ),
@@ -140,6 +162,14 @@ def made(folder: Path) -> Report:
 
 def milliseconds(one: float, many: float) -> dict[str, Latency]:
     return {"1": Latency(median_ms=one, p95_ms=2 * one), "64": Latency(median_ms=many, p95_ms=2 * many)}
+
+
+def in_onnx_runtime(one: float) -> RuntimeCost:
+    latency: dict[ThreadsName, dict[str, Latency]] = {
+        "1": milliseconds(one, 3 * one),
+        "all": milliseconds(one, 2 * one),
+    }
+    return RuntimeCost(latency=latency, threads=2, cold_start_ms=2.0, peak_memory_bytes=9_000_000, bytes=7100)
 
 
 def rounded(value: Any) -> Any:

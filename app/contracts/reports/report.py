@@ -28,7 +28,7 @@ Metrics = Annotated[
 
 
 class Latency(Answer):
-    """Time of one forward pass in evaluation mode on the job's device."""
+    """Time of one forward pass in evaluation mode."""
 
     median_ms: float = Field(description="Median in milliseconds.")
     p95_ms: float = Field(description="95th percentile in milliseconds.")
@@ -37,6 +37,35 @@ class Latency(Answer):
         description="False where the 95th percentile is more than 5 times the median: the device was busy with other "
         "work, and ratios of such times say little.",
     )
+
+
+RuntimeName = Literal["torch", "onnxruntime"]
+ThreadsName = Literal["1", "all"]
+
+
+class RuntimeCost(Answer):
+    """What a party costs in one runtime on the CPU of the worker.
+
+    All parties and runtimes are timed in turn, pass by pass, so that other work on the machine slows them alike. In
+    torch it is the network alone, in ONNX Runtime the file: from rows as they were uploaded to answers (of an uploaded
+    graph from rows after their transform, as its file takes them).
+    """
+
+    latency: dict[ThreadsName, dict[str, Latency]] = Field(
+        description="Time of a pass, by number of threads (`1`, and `all` where the worker has more), then by batch "
+        "size (`1` and `64`)."
+    )
+    threads: int = Field(description="Number of threads that `all` stands for: the processors that the worker may use.")
+    cold_start_ms: float | None = Field(
+        default=None, description="Time to create a session of ONNX Runtime from the file, median; null for torch."
+    )
+    peak_memory_bytes: int | None = Field(
+        default=None,
+        description="Peak of the resident memory of a fresh process that loads the file and runs both batch sizes with "
+        "one thread, above that of a process that loads the runtime and no file; null for torch, and where the process "
+        "could not tell.",
+    )
+    bytes: int | None = Field(default=None, description="Size of the file; null for torch.")
 
 
 class Party(Answer):
@@ -63,8 +92,13 @@ class Party(Answer):
     )
     latency: dict[str, Latency] = Field(
         default_factory=dict,
-        description="Time of a forward pass, by batch size (`1` and `64`). The control has the student's times, as "
-        "its architecture is the same.",
+        description="Time of a forward pass in torch on the job's device, by batch size (`1` and `64`). The control "
+        "has the student's times, as its architecture is the same.",
+    )
+    runtime: dict[RuntimeName, RuntimeCost] = Field(
+        default_factory=dict,
+        description="What it costs where it may run, on the CPU, by runtime: of the student and its teachers, in jobs "
+        "that export ONNX. `not_measured` of the report says why a party has none.",
     )
     tasks: dict[str, Metrics] = Field(
         default_factory=dict,
@@ -248,6 +282,11 @@ class Compression(Answer):
     )
     latency: dict[str, float] = Field(
         default_factory=dict, description="Ratio of the median times of a forward pass, by batch size."
+    )
+    files: dict[str, float] = Field(
+        default_factory=dict,
+        description="Ratio of the size of the teachers' weights files to that of each file of the student, by format "
+        "(`safetensors`, `onnx`); empty where one is unknown.",
     )
 
 

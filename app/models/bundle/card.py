@@ -98,6 +98,7 @@ def _data(model: BundledModel) -> Iterator[str]:
     for use in model.report.get("datasets") or ():
         rows = ", ".join(f"{number:,} {split}" for split, number in use.get("rows", {}).items())
         yield f"- {use['name']} (`{use['dataset']}`): {rows} rows"
+    yield ""
     yield "The test rows were used once, at the end; which epoch is kept was decided on the validation rows."
 
 

@@ -89,9 +89,31 @@ def cost_lines(model: BundledModel) -> Iterator[str]:
     if student.get("flops") is not None:
         yield f"- {student['flops']:,} FLOPs a row"
     for size, latency in (student.get("latency") or {}).items():
-        yield f"- torch, batch {size}: median {latency['median_ms']:.3f} ms, 95th percentile {latency['p95_ms']:.3f} ms"
+        yield f"- torch, batch {size}: {_times(latency)}"
+    yield from _in_onnx_runtime((student.get("runtime") or {}).get("onnxruntime"))
     compression = report.get("compression") or {}
     ratios = [f"{compression[key]:.1f}x in {key}" for key in ("parameters", "bytes", "flops") if compression.get(key)]
+    ratios += [f"{ratio:.1f}x as {name}" for name, ratio in (compression.get("files") or {}).items()]
     if ratios:
         yield f"- smaller than its teachers: {', '.join(ratios)}"
+    yield ""
     yield f"Measured on {environment.get('device')} with {environment.get('threads')} threads."
+
+
+def _in_onnx_runtime(cost: Mapping[str, Any] | None) -> Iterator[str]:
+    if cost is None:
+        return
+    for name, by_size in cost["latency"].items():
+        threads = cost["threads"] if name == "all" else int(name)
+        plural = "s" if threads > 1 else ""
+        for size, latency in by_size.items():
+            yield f"- ONNX Runtime, {threads} thread{plural}, batch {size}: {_times(latency)}"
+    if cost.get("cold_start_ms") is not None:
+        yield f"- ONNX Runtime, to load the file: {cost['cold_start_ms']:.1f} ms"
+    if cost.get("peak_memory_bytes") is not None:
+        yield f"- ONNX Runtime, peak memory of the model: {cost['peak_memory_bytes'] / 1e6:.1f} MB"
+
+
+def _times(latency: Mapping[str, Any]) -> str:
+    unsteady = "" if latency.get("steady", True) else ", while the machine was busy with other work"
+    return f"median {latency['median_ms']:.3f} ms, 95th percentile {latency['p95_ms']:.3f} ms{unsteady}"

@@ -19,6 +19,8 @@ from app.contracts.reports.report import (
     ReliabilityBin,
     Report,
     Robustness,
+    RuntimeCost,
+    RuntimeName,
     TargetUse,
 )
 from app.contracts.reports.search import SearchReport
@@ -37,6 +39,10 @@ class Cost:
     bytes: int | None = None
     flops: int | None = None
     latency: Mapping[str, Latency] = field(default_factory=dict)
+    runtime: Mapping[RuntimeName, RuntimeCost] = field(default_factory=dict)
+    """By runtime, where it was measured."""
+    files: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of each file of a student by format."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ class QuantizedPart:
     digest: str
     ratio: float
     candidates: tuple[QuantizedCandidate, ...]
+    runtime: Mapping[RuntimeName, RuntimeCost] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -157,6 +164,7 @@ def quantized_party(part: QuantizedPart, measured: QuantizedEvaluation, student:
         parameters=student.cost.parameters,
         flops=student.cost.flops,
         bytes=part.bytes,
+        runtime=dict(part.runtime),
         tasks=measured.tasks,
         seed=student.seed,
         epoch=student.epoch,
@@ -182,11 +190,13 @@ def compression(teachers: Sequence[Cost], student: Cost) -> Compression | None:
         for size in sizes
         if student.latency[size].median_ms > 0.0
     }
+    sizes_of_teachers = [teacher.bytes for teacher in teachers]
     return Compression(
         parameters=_ratio([teacher.parameters for teacher in teachers], student.parameters),
-        bytes=_ratio([teacher.bytes for teacher in teachers], student.bytes),
+        bytes=_ratio(sizes_of_teachers, student.bytes),
         flops=_ratio([teacher.flops for teacher in teachers], student.flops),
         latency=latency,
+        files={name: ratio for name, size in student.files.items() if (ratio := _ratio(sizes_of_teachers, size))},
     )
 
 
@@ -217,6 +227,7 @@ def _teachers(parts: ReportParts) -> tuple[Party, ...]:
                     bytes=part.cost.bytes,
                     flops=part.cost.flops,
                     latency=dict(part.cost.latency),
+                    runtime=dict(part.cost.runtime),
                 )
             )
     return tuple(parties)
@@ -234,6 +245,7 @@ def _learner(name: str, part: LearnerPart, tasks: Mapping[str, dict[str, float |
         bytes=part.cost.bytes,
         flops=part.cost.flops,
         latency=dict(part.cost.latency),
+        runtime=dict(part.cost.runtime),
         tasks=dict(tasks),
         seed=part.seed,
         epoch=part.epoch,

@@ -8,7 +8,7 @@ from app.contracts.resources.manifests import SplitName
 from workers.engine.common.eval_mode import evaluating
 from workers.engine.data.transform import apply
 from workers.engine.evaluation.cost.flops import count_flops
-from workers.engine.evaluation.cost.latency import example_batches, measure_latency
+from workers.engine.evaluation.cost.latency import Timed, measure_latencies
 from workers.engine.evaluation.evaluate import Evaluation, Networks, evaluate
 from workers.engine.evaluation.metrics.task_metrics import Metrics
 from workers.engine.evaluation.parties import EvaluatedTask, QuantizedOutputs
@@ -20,7 +20,6 @@ from workers.engine.evaluation.warnings.found import Ended, Learned, warnings_of
 from workers.engine.jobs.baselines.comparing import compare, outputs_of_baselines
 from workers.engine.jobs.test_analysis import TestAnalysis, analyse_test_rows, not_corruptible
 from workers.engine.jobs.trained import Trained
-from workers.engine.teachers.teacher import Teacher
 from workers.engine.training.lr_schedules import factor
 
 _EXAMPLES = 64
@@ -63,7 +62,7 @@ def evaluate_trained(trained: Trained, quantized: QuantizedOutputs) -> Evaluated
         evaluation.not_measured["robustness"] = reason
     for warning in warnings_of(_ended(trained, tasks, evaluation)):
         trained.job.emit(warning)
-    teachers, cost = _teacher_parts(trained), _student_cost(trained)
+    teachers, cost = _costs(trained)
     return Evaluated(tasks, evaluation, predictions, analysis, baselines, seeds, teachers, cost)
 
 
@@ -105,32 +104,31 @@ def _evaluation(
     return evaluation, predictions.splits
 
 
-def _student_cost(trained: Trained) -> Cost:
-    network = trained.student.network
+def _costs(trained: Trained) -> tuple[list[TeacherPart], Cost]:
+    """(the teachers with their costs, the cost of the student). They are timed together."""
+    network, opened = trained.student.network, trained.teachers.opened
     rows = apply(trained.data.raw[:_EXAMPLES].to(trained.job.device), trained.data.transform)
+    teachers = {key: opened[key] for key in trained.teachers.uses if key in opened}
+    prepared = {key: teacher.prepare(trained.data.dataset.raw[:_EXAMPLES]) for key, teacher in teachers.items()}
+    trained.job.check_stop()
     with evaluating(network):
-        latency = measure_latency(network, example_batches(rows), trained.job.device)
-    return Cost(parameters=parameter_count(network.architecture), flops=count_flops(network, rows[:1]), latency=latency)
-
-
-def _teacher_parts(trained: Trained) -> list[TeacherPart]:
+        timed: dict[str | None, Timed] = {None: Timed(network, rows)}  # None: the student, others by key
+        timed |= {key: Timed(teacher.forward, prepared[key]) for key, teacher in teachers.items()}
+        latency = measure_latencies(timed, trained.job.device)
     parts = []
     for key in trained.teachers.uses:
-        teacher = trained.teachers.opened.get(key)
+        teacher = teachers.get(key)
         if teacher is None:
             parts.append(TeacherPart(key=key, name=key))
             continue
-        trained.job.check_stop()
-        cost, model = _teacher_cost(trained, teacher), trained.job.order.models[key].id
+        cost = Cost(
+            parameters=teacher.parameters,
+            bytes=teacher.bytes,
+            flops=count_flops(teacher.network, prepared[key][:1]) if teacher.network is not None else None,
+            latency=latency[key],
+        )
+        model = trained.job.order.models[key].id
         parts.append(TeacherPart(key=key, name=teacher.name, cost=cost, model=model, digest=teacher.sha256))
-    return parts
-
-
-def _teacher_cost(trained: Trained, teacher: Teacher) -> Cost:
-    rows = teacher.prepare(trained.data.dataset.raw[:_EXAMPLES])
-    return Cost(
-        parameters=teacher.parameters,
-        bytes=teacher.bytes,
-        flops=count_flops(teacher.network, rows[:1]) if teacher.network is not None else None,
-        latency=measure_latency(teacher.forward, example_batches(rows), trained.job.device),
-    )
+    flops = count_flops(network, rows[:1])
+    student = Cost(parameters=parameter_count(network.architecture), flops=flops, latency=latency[None])
+    return parts, student

@@ -1,6 +1,7 @@
 """The report of a job, and its outcome."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from app.contracts.base import Answer, digest_of
@@ -12,6 +13,7 @@ from workers.engine.evaluation.relation_report import relation_report
 from workers.engine.evaluation.report import Cost, LearnerPart, ReportParts, build_report
 from workers.engine.jobs.evaluate import Evaluated
 from workers.engine.jobs.exports.output_files import output_file
+from workers.engine.jobs.exports.runtime_costs import STUDENT, RuntimeCosts
 from workers.engine.jobs.exports.trained_models import Exported
 from workers.engine.jobs.runs.results import TrainedModel
 from workers.engine.jobs.trained import Trained
@@ -19,9 +21,9 @@ from workers.engine.tasks.supervision import weights_by_class
 from workers.engine.tasks.task import learnable_rows
 
 
-def write_report(trained: Trained, evaluated: Evaluated, exported: Exported) -> TrainingOutcome:
+def write_report(trained: Trained, evaluated: Evaluated, exported: Exported, runtimes: RuntimeCosts) -> TrainingOutcome:
     """Write `report.json`; returns the outcome with all output files."""
-    report = build_report(_parts(trained, evaluated, exported)).model_dump(mode="json")
+    report = build_report(_parts(trained, evaluated, exported, runtimes)).model_dump(mode="json")
     return TrainingOutcome(
         files=(*exported.files, _written(trained.job.order, report)),
         student=exported.facts,
@@ -44,15 +46,19 @@ def _written(order: Order, report: dict[str, object]) -> OutputFile:
     return output_file("report", path)
 
 
-def _parts(trained: Trained, evaluated: Evaluated, exported: Exported) -> ReportParts:
+def _parts(trained: Trained, evaluated: Evaluated, exported: Exported, runtimes: RuntimeCosts) -> ReportParts:
     job, analysis = trained.job, evaluated.analysis
     control = exported.control
+    cost = replace(evaluated.cost, runtime=runtimes.costs.get(STUDENT, {}), files=exported.sizes)
     return ReportParts(
         spec=job.spec,
         tasks=evaluated.tasks,
         evaluation=evaluated.evaluation,
-        teachers=evaluated.teachers,
-        student=_learner_part(evaluated.cost, exported.student, trained.student, trained.seed_of(control=False)),
+        teachers=[
+            replace(each, cost=replace(each.cost, runtime=runtimes.costs.get(each.key, {})))
+            for each in evaluated.teachers
+        ],
+        student=_learner_part(cost, exported.student, trained.student, trained.seed_of(control=False)),
         control=_learner_part(evaluated.cost, control, trained.control, trained.seed_of(control=True))
         if control and trained.control
         else None,
@@ -60,7 +66,7 @@ def _parts(trained: Trained, evaluated: Evaluated, exported: Exported) -> Report
         datasets=trained.dataset_uses(),
         targets=trained.targets,
         relation=_relation(trained),
-        quantized=exported.quantized,
+        quantized=[replace(part, runtime=runtimes.costs.get(part.party, {})) for part in exported.quantized],
         baselines=evaluated.baselines,
         seeds=evaluated.seeds,
         search=trained.search,
@@ -71,7 +77,7 @@ def _parts(trained: Trained, evaluated: Evaluated, exported: Exported) -> Report
         export=exported.checks,
         warnings=job.warnings,
         chosen=job.chosen,
-        not_measured=_not_measured(trained),
+        not_measured={**_not_measured(trained), **runtimes.not_measured},
         micro_batch_size=trained.micro_batch_size,
         exact_accumulation=trained.exact_accumulation,
         bit_exact=trained.bit_exact,
@@ -83,7 +89,7 @@ def _parts(trained: Trained, evaluated: Evaluated, exported: Exported) -> Report
 
 def _learner_part(cost: Cost, file: OutputFile, model: TrainedModel, seed: int) -> LearnerPart:
     return LearnerPart(
-        cost=Cost(parameters=cost.parameters, bytes=file.bytes, flops=cost.flops, latency=cost.latency),
+        cost=replace(cost, bytes=file.bytes),
         seed=seed,
         epoch=model.epoch,
         steps=model.steps,

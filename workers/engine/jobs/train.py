@@ -6,6 +6,7 @@ from workers.engine.common.determinism import make_deterministic
 from workers.engine.data.joining import read_datasets
 from workers.engine.jobs.evaluate import evaluate_trained
 from workers.engine.jobs.exports.quantized_students import quantize_student
+from workers.engine.jobs.exports.runtime_costs import measure_runtimes
 from workers.engine.jobs.exports.trained_models import export_trained
 from workers.engine.jobs.job import Job
 from workers.engine.jobs.load import JobData, store_of
@@ -39,6 +40,7 @@ def train(job: Job) -> TrainingOutcome:
 
         job.enter("exporting")
         exported = export_trained(trained, evaluated, quantized)
+        runtimes = measure_runtimes(trained, exported.measured)
 
         job.end_phase()
-        return write_report(trained, evaluated, exported)
+        return write_report(trained, evaluated, exported, runtimes)

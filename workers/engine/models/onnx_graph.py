@@ -122,10 +122,10 @@ class OnnxGraph:
         return {name: _first_rows(values, len(rows), size) for name, values in self._run(padded).items()}
 
     def _run(self, rows: NDArray[Any]) -> dict[str, NDArray[np.generic]]:
-        arrays = self._session.run(None, self._fed(rows), self._options)
+        arrays = self._session.run(None, self.fed(rows), self._options)
         return dict(zip(self.output_names, (np.asarray(value) for value in arrays), strict=True))
 
-    def _fed(self, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    def fed(self, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """The arrays of all inputs, each of the graph's own type."""
         by_name = {source.name: source for source in self.inputs}
         fed = {name: _constant(by_name[name], number, len(rows)) for name, number in self.feeds.constants.items()}

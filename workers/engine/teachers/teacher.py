@@ -160,6 +160,14 @@ class OnnxTeacher(_TeacherBase):
         """The graph's outputs, as the inspection has matched them to the manifest's."""
         return self._named(self._run(self._graph, x), len(x))
 
+    def fed(self, raw: Tensor) -> dict[str, NDArray[np.generic]] | None:
+        """Raw rows [n, …] of the dataset -> what the inputs of the graph are fed with [n, …]; None where they do not
+        grow with the batch.
+        """
+        if self._graph.fixed_batch is not None or self._graph.feeds.constants:
+            return None
+        return self._graph.fed(self.prepare(raw).cpu().numpy())
+
     def _run(self, graph: OnnxGraph, x: Tensor) -> dict[str, NDArray[np.generic]]:
         try:
             return graph.run(x.cpu().numpy())

@@ -60,6 +60,9 @@ def _costs(report: Mapping[str, Any]) -> str:
     ]
     sizes = sorted({size for _, party in parties for size in party.get("latency", {})}, key=int)
     rows += [[f"latency, batch {size} (ms)", *(_latency(party, size) for _, party in parties)] for size in sizes]
+    exported = [(heading, _in_onnx_runtime(party)) for heading, party in parties]
+    sizes = sorted({size for _, party in exported for size in party["latency"]}, key=int)
+    rows += [[f"ONNX Runtime, batch {size} (ms)", *(_latency(party, size) for _, party in exported)] for size in sizes]
     if any(party.get("steps") is not None for _, party in parties):
         rows.append(["steps", *(count(party.get("steps")) for _, party in parties)])
     return table(["", *(heading for heading, _ in parties)], rows)
@@ -207,6 +210,7 @@ def _compression(report: Mapping[str, Any]) -> str:
         return ""
     parts = [f"{ratios[key]:.1f}x in {key}" for key in ("parameters", "bytes", "flops") if ratios.get(key) is not None]
     parts += [f"{ratio:.1f}x in time at batch {size}" for size, ratio in sorted(ratios.get("latency", {}).items())]
+    parts += [f"{ratio:.1f}x in bytes as {name}" for name, ratio in sorted(ratios.get("files", {}).items())]
     return f"smaller than its teachers: {', '.join(parts)}" if parts else ""
 
 
@@ -244,6 +248,12 @@ def _notes(report: Mapping[str, Any]) -> str:
 
 def _short(value: float | None) -> str:
     return DASH if value is None else f"{value:.3g}"
+
+
+def _in_onnx_runtime(party: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The times in ONNX Runtime with one thread, as those of a party."""
+    cost = (party.get("runtime") or {}).get("onnxruntime") or {}
+    return {"latency": cost.get("latency", {}).get("1", {})}
 
 
 def _latency(party: Mapping[str, Any], size: str) -> str:

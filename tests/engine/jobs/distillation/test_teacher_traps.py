@@ -20,6 +20,7 @@ from tests.engine.jobs.distillation.trained_jobs import (
 from tests.engine.losses.small_terms import scores
 from workers.engine.jobs.evaluate import evaluate_trained
 from workers.engine.jobs.exports.quantized_students import quantize_student
+from workers.engine.jobs.exports.runtime_costs import measure_runtimes
 from workers.engine.jobs.exports.trained_models import export_trained
 from workers.engine.jobs.report import write_report
 from workers.engine.teachers.teachers import BLOCK
@@ -39,7 +40,8 @@ def test_the_teacher_is_in_evaluation_mode_and_nothing_of_it_moves(
     assert network is not None
     quantized = quantize_student(found)
     evaluated = evaluate_trained(found, quantized.outputs)
-    write_report(found, evaluated, export_trained(found, evaluated, quantized))
+    exported = export_trained(found, evaluated, quantized)
+    write_report(found, evaluated, exported, measure_runtimes(found, exported.measured))
     after = network.state_dict()
     assert all(torch.equal(after[name], value) for name, value in weights.items())
     assert not any(module.training for module in network.modules())

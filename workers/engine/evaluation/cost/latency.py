@@ -1,9 +1,12 @@
-"""Latency of a forward pass: after a warm-up, synchronised, within a time limit."""
+"""Latency of forward passes: after a warm-up, synchronised, side by side, within a time limit."""
 
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -19,45 +22,75 @@ _MAX_SECONDS = 5.0
 UNSTEADY = 5.0
 """Ratio of 95th percentile to median above which the device was busy with other work."""
 
+K = TypeVar("K", bound=Hashable)
+Pass = Callable[[], object]
+"""One forward pass."""
+
 
 def example_batches(rows: Tensor, sizes: tuple[int, ...] = BATCH_SIZES) -> dict[int, Tensor]:
     """Batches of these sizes from rows [n, …] (n >= 1), repeated if there are too few."""
     return {size: rows[torch.arange(size) % len(rows)].contiguous() for size in sizes}
 
 
-def measure_latency(
-    forward: Callable[[Tensor], object], batches: Mapping[int, Tensor], device: torch.device
-) -> dict[str, Latency]:
-    """Median and 95th percentile in milliseconds, by batch size.
+@dataclass(frozen=True)
+class Timed:
+    """A network to be timed: `forward` runs one pass in evaluation mode, `rows` [n, …] are what it takes (n >= 1)."""
 
-    `forward` runs one pass in evaluation mode. After a warm-up it is called up to 100 times within 0.3 s; a slow
-    network is called 5 times, or fewer once that takes 5 s.
+    forward: Callable[[Tensor], object]
+    rows: Tensor
+
+
+def measure_latencies(parties: Mapping[K, Timed], device: torch.device) -> dict[K, dict[str, Latency]]:
+    """The times of several networks by batch size, measured side by side."""
+    passes = {
+        (key, str(size)): partial(party.forward, batch)
+        for key, party in parties.items()
+        for size, batch in example_batches(party.rows).items()
+    }
+    found = side_by_side(passes, device)
+    return {key: {size: each for (of, size), each in found.items() if of == key} for key in parties}
+
+
+def side_by_side(
+    passes: Mapping[K, Pass], device: torch.device, budget: float = _BUDGET_SECONDS, longest: float = _MAX_SECONDS
+) -> dict[K, Latency]:
+    """Median and 95th percentile of each pass in milliseconds. They are called in turn, so that other work on the
+    machine slows all of them alike.
+
+    After a warm-up there are up to 100 rounds, within `budget` seconds for each pass; slow ones are called 5 times, or
+    fewer once they have taken `longest` seconds each.
     """
-    return {str(size): _timed(forward, batch, device) for size, batch in batches.items()}
+    warm_up = _WARM_UP_SECONDS * len(passes)
+    _rounds(passes, device, warm_up, warm_up, least=1)
+    seconds = _rounds(passes, device, budget * len(passes), longest * len(passes), least=_MIN_PASSES)
+    return {key: _latency(times) for key, times in seconds.items()}
 
 
-def _timed(forward: Callable[[Tensor], object], batch: Tensor, device: torch.device) -> Latency:
+def _rounds(
+    passes: Mapping[K, Pass], device: torch.device, budget: float, longest: float, least: int
+) -> dict[K, list[float]]:
+    """Seconds of every call of each pass."""
+    seconds: dict[K, list[float]] = {key: [] for key in passes}
     began = time.perf_counter()
-    while True:
-        _one_pass(forward, batch, device)
-        if time.perf_counter() - began >= _WARM_UP_SECONDS:
-            break
-    seconds: list[float] = []
-    began = time.perf_counter()
-    while len(seconds) < _MAX_PASSES:
-        seconds.append(_one_pass(forward, batch, device))
+    for done in range(1, _MAX_PASSES + 1):
+        for key, forward in passes.items():
+            seconds[key].append(_one_pass(forward, device))
         spent = time.perf_counter() - began
-        if spent >= _MAX_SECONDS or (spent >= _BUDGET_SECONDS and len(seconds) >= _MIN_PASSES):
+        if spent >= budget and (done >= least or spent >= longest):
             break
+    return seconds
+
+
+def _latency(seconds: list[float]) -> Latency:
     median, p95 = statistics.median(seconds), percentile(seconds, 0.95)
     return Latency(median_ms=1e3 * median, p95_ms=1e3 * p95, steady=p95 <= UNSTEADY * median)
 
 
-def _one_pass(forward: Callable[[Tensor], object], batch: Tensor, device: torch.device) -> float:
+def _one_pass(forward: Pass, device: torch.device) -> float:
     """Seconds of one pass. GPU kernels run asynchronously, so the device is synchronised before and after."""
     _synchronise(device)
     began = time.perf_counter()
-    forward(batch)
+    forward()
     _synchronise(device)
     return time.perf_counter() - began
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from app.contracts.reports.report import OnnxCheck
+from app.contracts.specs.jobs import QuantizedFormat
 from workers.engine.export.check import check_onnx
 from workers.engine.export.graph_card import graph_metadata
 from workers.engine.export.graph_outputs import GraphOutputs
@@ -15,9 +16,9 @@ from workers.engine.jobs.exports.student_graph import SampleRows
 from workers.engine.quantization.copies import copied
 
 
-def file_name(quantized: QuantizedStudent) -> str:
-    """Its name beside `student.onnx`."""
-    return f"student.{quantized.format}.onnx"
+def quantized_name(wanted: QuantizedFormat) -> str:
+    """The name of a student's file beside `student.onnx`."""
+    return f"student.{wanted}.onnx"
 
 
 def write_quantized(

@@ -16,7 +16,7 @@ from workers.engine.export.raw_student import RawStudent
 from workers.engine.jobs.exports.output_files import output_file
 from workers.engine.jobs.exports.ready_quantized import export_quantized
 from workers.engine.jobs.exports.student_graph import REFERENCE_FILE, SampleRows, write_graph
-from workers.engine.models import build
+from workers.engine.models import Network, build
 from workers.engine.models.loading import load_weights
 from workers.engine.training.interface import Emit
 
@@ -53,8 +53,13 @@ def raw_student(model: ModelInput) -> RawStudent:
         raise UserError("export_mismatch", facts.export_refused)
     network = build(facts.architecture)
     network.load_state_dict(load_weights(Path(model.path), model.manifest, facts.architecture))
+    return raw_student_of(network.eval(), facts)
+
+
+def raw_student_of(network: Network, facts: ModelFacts) -> RawStudent:
+    """The network of a ready model, with what its facts say stands before and behind it."""
     outputs = {name: output.spec for name, output in facts.outputs.items()}
-    return RawStudent.of(network.eval(), facts.inputs, _shapes(facts), outputs, facts.raw_inputs)
+    return RawStudent.of(network, facts.inputs, _shapes(facts), outputs, facts.raw_inputs)
 
 
 def _shapes(facts: ModelFacts) -> dict[str, tuple[int, ...]]:

@@ -1,7 +1,9 @@
 """Export of a trained job: weights, ONNX, facts and manifests of the models."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 
 from app.contracts.layouts.summary import layers, parameter_count
 from app.contracts.problems import UserError
@@ -14,26 +16,32 @@ from app.contracts.specs.architectures import Architecture
 from app.contracts.wire.events import WarningEvent
 from app.contracts.wire.orders import PEER_ROLES, PREDICTIONS_ROLES, OutputFile, OutputRole, PeerModel
 from workers.engine.data.rows.joined import InputLayout
+from workers.engine.evaluation.cost.measured import MeasuredFile
 from workers.engine.evaluation.evaluate import Evaluation
 from workers.engine.evaluation.examples import RawModel, network_examples, network_outputs
 from workers.engine.evaluation.report import QuantizedPart
 from workers.engine.export.graph_card import graph_metadata
 from workers.engine.export.model_card import Provenance, training_part
 from workers.engine.export.model_card import metadata as model_metadata
-from workers.engine.export.onnx import RowsGraph, of_raw_rows
+from workers.engine.export.onnx import RowsGraph, export_onnx, of_raw_rows
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.export.safetensors import export_safetensors
 from workers.engine.jobs.evaluate import Evaluated
 from workers.engine.jobs.exports.output_files import output_file
-from workers.engine.jobs.exports.quantized_files import file_name, write_quantized
+from workers.engine.jobs.exports.quantized_files import quantized_name, write_quantized
 from workers.engine.jobs.exports.quantized_students import QuantizedStudent, QuantizedStudents
 from workers.engine.jobs.exports.raw_students import forms_of, input_shapes_of, inputs_of, raw_student
+from workers.engine.jobs.exports.runtime_costs import STUDENT
 from workers.engine.jobs.exports.student_graph import REFERENCE_FILE, SampleRows, write_graph
 from workers.engine.jobs.runs.results import TrainedModel
 from workers.engine.jobs.trained import Trained
 from workers.engine.models import Network
 from workers.engine.quantization.copies import copied
 from workers.engine.tasks.supervision import losses_on_labels
+
+_GRAPH = "student.onnx"
+_FORMATS: Mapping[OutputRole, str] = {"student": "safetensors", "onnx": "onnx", "int8": "int8", "fp16": "fp16"}
+"""The files of a student by role."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,13 @@ class Exported:
     facts: ModelFacts
     """The facts of the student; `manifest` is its manifest."""
     manifest: ModelManifest
+    measured: tuple[MeasuredFile, ...] = ()
+    """The student's files for ONNX Runtime, with rows."""
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the student's files by format."""
+        return {_FORMATS[file.role]: file.bytes for file in self.files if file.role in _FORMATS}
 
 
 def export_trained(trained: Trained, evaluated: Evaluated, quantized: QuantizedStudents) -> Exported:
@@ -79,6 +94,7 @@ def export_trained(trained: Trained, evaluated: Evaluated, quantized: QuantizedS
         quantized=[part for _, _, part in smaller],
         facts=exporter.student_facts,
         manifest=exporter.manifest(trained.run_spec.architecture),
+        measured=exporter.measured([part for _, _, part in smaller]),
     )
 
 
@@ -109,7 +125,7 @@ class _Exporter:
         trained = self._trained
         if "onnx" not in trained.job.spec.exports:
             return [], {}
-        path = self._folder / "student.onnx"
+        path = self._folder / _GRAPH
         try:
             check = write_graph(path, self._student, self.sample, self._training, self._graph)
         except UserError as error:
@@ -125,7 +141,7 @@ class _Exporter:
         self, each: QuantizedStudent, weights: OutputFile
     ) -> tuple[OutputFile, OnnxCheck, QuantizedPart] | None:
         """A quantized file of the student, with its comparison; None, with a warning, where it gives other answers."""
-        path = self._folder / file_name(each)
+        path = self._folder / quantized_name(each.format)
         try:
             check = write_quantized(path, each, self._student, self.sample, weights.sha256)
         except UserError as error:
@@ -158,6 +174,19 @@ class _Exporter:
         student = self._trained.student
         document = self._metadata(student.network.architecture, student.steps, control=False)
         return training_part(str(document["card"]))
+
+    def measured(self, parts: Sequence[QuantizedPart]) -> tuple[MeasuredFile, ...]:
+        """The student's graphs with rows as a person sends them: that in float32 also where only quantized ones are
+        exported, which are compared with it.
+        """
+        paths = {part.party: self._folder / quantized_name(part.format) for part in parts}
+        whole = self._folder / _GRAPH
+        if not whole.exists() and parts:
+            whole = Path(self._trained.job.order.attempt_dir) / _GRAPH
+            export_onnx(self._student, whole, {}, self._graph)
+        if whole.exists():
+            paths = {STUDENT: whole, **paths}
+        return tuple(MeasuredFile(party, path, self.sample.rows.feeds) for party, path in paths.items())
 
     def reference(self) -> OutputFile:
         """Some rows with the student's answers."""

@@ -1,0 +1,108 @@
+"""What networks cost where they will run: in torch and in ONNX Runtime on the CPU, side by side."""
+
+import os
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from app.contracts.reports.report import Latency, RuntimeCost, RuntimeName, ThreadsName
+from workers.engine.evaluation.cost.latency import BATCH_SIZES, Pass, side_by_side
+from workers.engine.evaluation.cost.measured import MeasuredFile, MeasuredNetwork
+from workers.engine.evaluation.cost.peak_memory import peak_memory
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+_CPU = torch.device("cpu")
+_BUDGET_SECONDS = 0.03
+_LONGEST_SECONDS = 1.0
+_COLD_STARTS = 3
+_COLD_SECONDS = 0.2
+_Timed = tuple[str, RuntimeName]
+"""A party in a runtime."""
+Costs = dict[str, dict[RuntimeName, RuntimeCost]]
+"""By party and runtime."""
+
+
+def measure(files: Sequence[MeasuredFile], networks: Sequence[MeasuredNetwork] = ()) -> Costs:
+    """The cost of every file and network. Small ones take well under a second together, and a process for each file.
+
+    Sets the number of torch's threads, and restores it.
+    """
+    threads = len(os.sched_getaffinity(0))
+    memory = peak_memory(files)
+    cold = _cold_starts(files)
+    times: dict[ThreadsName, dict[_Timed, dict[str, Latency]]] = {"1": _times(files, networks, 1)}
+    if threads > 1:
+        times["all"] = _times(files, networks, threads)
+    costs: Costs = {}
+    for party, runtime in times["1"]:
+        latency = {name: each[party, runtime] for name, each in times.items()}
+        costs.setdefault(party, {})[runtime] = RuntimeCost(latency=latency, threads=threads)
+    for file in files:
+        cost = costs[file.party]["onnxruntime"]
+        extra = {"cold_start_ms": 1e3 * cold[file.party], "peak_memory_bytes": memory.get(file.party)}
+        costs[file.party]["onnxruntime"] = cost.model_copy(update={**extra, "bytes": file.path.stat().st_size})
+    return costs
+
+
+def _times(
+    files: Sequence[MeasuredFile], networks: Sequence[MeasuredNetwork], threads: int
+) -> dict[_Timed, dict[str, Latency]]:
+    """The times of each party and runtime by batch size."""
+    passes: dict[tuple[_Timed, str], Pass] = {}
+    for file in files:
+        session = _session(file.path, threads)
+        for size in BATCH_SIZES:
+            passes[(file.party, "onnxruntime"), str(size)] = partial(session.run, None, file.batch(size))
+    for network in networks:
+        for size in BATCH_SIZES:
+            passes[(network.party, "torch"), str(size)] = partial(network.forward, network.batch(size))
+    with _torch_threads(threads), torch.no_grad():
+        found = side_by_side(passes, _CPU, _BUDGET_SECONDS, _LONGEST_SECONDS)
+    times: dict[_Timed, dict[str, Latency]] = {}
+    for (timed, batch), latency in found.items():
+        times.setdefault(timed, {})[batch] = latency
+    return times
+
+
+def _cold_starts(files: Sequence[MeasuredFile]) -> dict[str, float]:
+    """Seconds to create a session, the median of a few in turn; of one where that is slow."""
+    import onnxruntime  # noqa: F401  (before the clock runs)
+
+    seconds: dict[str, list[float]] = {file.party: [] for file in files}
+    for _ in range(_COLD_STARTS):
+        for file in files:
+            if sum(seconds[file.party]) < _COLD_SECONDS:
+                began = time.perf_counter()
+                _session(file.path, 1)
+                seconds[file.party].append(time.perf_counter() - began)
+    return {party: statistics.median(each) for party, each in seconds.items()}
+
+
+def _session(path: Path, threads: int) -> "onnxruntime.InferenceSession":
+    import onnxruntime  # starts a thread, which the fork server must not have
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    # Threads that spin after a pass would take the processors from the next party.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+@contextmanager
+def _torch_threads(threads: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
