@@ -47,12 +47,10 @@ def body_of(services: Services, answer: Answered | None) -> bytes:
 
 def error_of(reply: Reply) -> ApiError:
     """The error that a reply is."""
-    match reply.status:
-        case 404:
-            return NotFound(reply.code, reply.detail)
-        case 409:
-            return Conflict(reply.code, reply.detail)
-        case 422:
-            return Invalid(reply.errors, reply.code, reply.detail)
-        case _:
-            return Unavailable(reply.code, reply.detail)
+    if reply.status == Invalid.status:
+        return Invalid(reply.errors, reply.code, reply.detail)
+    if reply.status == NotFound.status:
+        return NotFound(reply.code, reply.detail)
+    if reply.status == Conflict.status:
+        return Conflict(reply.code, reply.detail)
+    return Unavailable(reply.code, reply.detail)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.engine.export.raw_rows import test_tables as tables
-from tests.engine.export.raw_rows.bare_runs import SPLITS, TRAINING
-from tests.engine.export.raw_rows.test_arrays import COLOURS, ROWS, SCALES
+from tests.engine.export.raw_rows.bare_runs import ROWS, SPLITS, TRAINING
+from tests.engine.export.raw_rows.test_arrays import COLOURS, SCALES
 from tests.engine.harness import Arrays, EngineHarness
 from tests.engine.serving.serving import Json, answer, check_same, npz, predictions, refused, student_session
 
