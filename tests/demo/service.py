@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,14 +29,24 @@ def free_port() -> int:
 
 
 class Service:
-    """`stillhouse serve` on SQLite and local disk below `data`, stopped at the end of the `with` block."""
+    """`stillhouse serve` on SQLite and local disk below `data`, stopped at the end of the `with` block.
 
-    def __init__(self, data: Path, workers: int = 1, executable: Path | None = None) -> None:
+    `settings`: further environment variables, such as another database.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        workers: int = 1,
+        executable: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.data = data
         self._executable = executable or Path(sys.executable).with_name("stillhouse")
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._workers = workers
+        self._settings = dict(settings or {})
         self._log = data / "service.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -45,7 +56,7 @@ class Service:
         command += ["--port", str(self.port), "--data", str(self.data), "--workers", str(self._workers)]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("STILLHOUSE_")}
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=clean)
+            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=clean | self._settings)
         self._wait_until_ready()
         return self
 

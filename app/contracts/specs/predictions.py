@@ -28,5 +28,8 @@ class TableRows(Contract):
     )
 
 
-PredictRequest = Annotated[InputRows | TableRows, Field(title="PredictRequest")]
+PredictRequest = Annotated[
+    InputRows | TableRows,
+    Field(title="PredictRequest", description="Rows for a model to answer, by its inputs or by columns of a table."),
+]
 PREDICT_REQUEST: TypeAdapter[InputRows | TableRows] = TypeAdapter(PredictRequest)

@@ -22,7 +22,11 @@ _FORMATS: Final[dict[str, RowsFormat]] = {
     "text/csv": "csv",
     "application/x-ndjson": "jsonl",
 }
-
+_FILES: Final[dict[RowsFormat, dict[str, Any]]] = {
+    "npz": {"Made by numpy.savez": {"externalValue": "rows.npz"}},
+    "csv": {"Two rows": {"value": "colour,price\nred,4.5\nblue,\n"}},
+    "jsonl": {"Two rows": {"value": '{"colour": "red", "price": 4.5}\n{"colour": "blue", "price": null}\n'}},
+}
 Compare = Annotated[
     Literal["teacher"] | None,
     Query(
@@ -37,10 +41,9 @@ def _body() -> dict[str, Any]:
     document = json_body("PredictRequest")
     for kind, fmt in _FORMATS.items():
         if fmt != "json":
-            text = "Rows as in the dataset's file." if fmt != "npz" else "Arrays by the names of the inputs."
-            document["requestBody"]["content"][kind] = {
-                "schema": {"type": "string", "format": "binary", "description": text}
-            }
+            what = "Rows as they stand in the dataset's file; other columns are left out of account."
+            schema = {"type": "string", "format": "binary", "description": what}
+            document["requestBody"]["content"][kind] = {"schema": schema, "examples": _FILES[fmt]}
     return document
 
 
@@ -64,7 +67,7 @@ def _format(request: Request) -> RowsFormat:
         **problems(400, 404, 408, 409, 413, 415, 422),
     },
 )
-async def predict(
+async def create_prediction(
     model_id: Annotated[str, Path(description="The model's id.")],
     request: Request,
     caller: KnownCaller,

@@ -7,7 +7,6 @@ from app.db.rows import ModelRow
 from app.http.errors import ApiError, Conflict, Invalid, NotFound, Unavailable
 from app.http.services import Caller, Services
 from app.models.service import MODELS
-from app.queue.predictions import owners
 from app.queue.predictions.records import Answered, NewPrediction
 from app.resources import service as resources
 
@@ -17,10 +16,9 @@ async def check_ready(services: Services, caller: Caller, identity: str) -> None
     async with services.database.read() as session:
         query = select(ModelRow.state).where(ModelRow.id == identity, ModelRow.project_id == caller.project_id)
         state = await session.scalar(query)
-        served = await owners.is_served(session)
     if state != "ready":
         resources.require_ready(MODELS, await resources.get(MODELS, services, caller, identity))
-    if not served:
+    if not await services.predictions.is_served():
         raise Unavailable(
             "no_predict_worker",
             "no running worker answers predictions: start one with the lane `predict` (`stillhouse worker`), or wait "
@@ -49,12 +47,10 @@ def body_of(services: Services, answer: Answered | None) -> bytes:
 
 def error_of(reply: Reply) -> ApiError:
     """The error that a reply is."""
-    match reply.status:
-        case 404:
-            return NotFound(reply.code, reply.detail)
-        case 409:
-            return Conflict(reply.code, reply.detail)
-        case 422:
-            return Invalid(reply.errors, reply.code, reply.detail)
-        case _:
-            return Unavailable(reply.code, reply.detail)
+    if reply.status == Invalid.status:
+        return Invalid(reply.errors, reply.code, reply.detail)
+    if reply.status == NotFound.status:
+        return NotFound(reply.code, reply.detail)
+    if reply.status == Conflict.status:
+        return Conflict(reply.code, reply.detail)
+    return Unavailable(reply.code, reply.detail)

@@ -1,57 +1,42 @@
 """The SQL of those who answer."""
 
-from collections.abc import Iterable
-from itertools import accumulate
-from typing import Any
+from collections.abc import Sequence
+from functools import cache
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, Update, bindparam, select, update
 
-from app.contracts.wire.predictions import MOST_BYTES, Question
+from app.contracts.wire.predictions import Question
+from app.db.base import JsonText
 from app.db.clock import BootId, LeaseClock
 from app.db.engine import Database
 from app.db.rows import PredictionRow
 from app.db.signals import announce
 from app.queue.predictions.records import Answered, ClaimedPrediction
 
-_MOST_BYTES = 2 * MOST_BYTES
-"""Most bytes of rows that are claimed at once, where it is more than one request."""
+MOST_AT_ONCE = 16
+"""Requests that are claimed at once: their rows may have 16 MiB each."""
 
 
 async def claim(database: Database, owner: str, most: int) -> list[ClaimedPrediction]:
-    """Claim the oldest requests that nobody has, `most` at most."""
-    query = _claimable(most)
+    """Claim the oldest requests that nobody has, `most` and MOST_AT_ONCE at most."""
+    most = min(most, MOST_AT_ONCE)
     if database.dialect == "sqlite":
         async with database.read() as session:  # looking at an empty queue must not take the write lock
-            if not (await session.execute(query)).all():
+            if await session.scalar(_claimable(1)) is None:
                 return []
     async with database.write() as session:
-        found = await session.execute(query.with_for_update(skip_locked=True))
-        rows = [(str(identity), int(size)) for identity, size in found]
-        totals = accumulate(size for _, size in rows)
-        few = [identity for (identity, _), total in zip(rows, totals, strict=True) if total < _MOST_BYTES]
-        chosen = few or [identity for identity, _ in rows[:1]]
-        taken = (
-            update(PredictionRow)
-            .where(PredictionRow.id.in_(chosen))
-            .values(claimed_by=owner, attempt=PredictionRow.attempt + 1)
-            .execution_options(synchronize_session=False)
-        )
-        await session.execute(taken)
-        left = PredictionRow.deadline - LeaseClock()
-        claimed = await session.execute(
-            select(PredictionRow.id, PredictionRow.asker, PredictionRow.question, PredictionRow.body, left)
-            .where(PredictionRow.id.in_(chosen))
-            .order_by(PredictionRow.id)
-        )
-        return [
-            ClaimedPrediction(identity, asker, Question.model_validate(question), body, seconds)
-            for identity, asker, question, body, seconds in claimed
-        ]
+        rows = (await session.execute(_claim(most), {"owner": owner})).all()
+    claimed = [
+        ClaimedPrediction(identity, asker, Question.model_validate(question), body, seconds)
+        for identity, asker, question, body, seconds in rows
+    ]
+    return sorted(claimed, key=lambda each: each.id)
 
 
-def _claimable(most: int) -> Select[Any]:
+@cache
+def _claimable(most: int) -> Select[str]:
     return (
-        select(PredictionRow.id, func.length(PredictionRow.body))
+        select(PredictionRow.id)
         .where(
             PredictionRow.claimed_by.is_(None),
             PredictionRow.reply.is_(None),
@@ -60,17 +45,46 @@ def _claimable(most: int) -> Select[Any]:
         )
         .order_by(PredictionRow.id)
         .limit(most)
+        .with_for_update(skip_locked=True)
     )
 
 
-async def answer(database: Database, owner: str, answers: Iterable[tuple[ClaimedPrediction, Answered]]) -> None:
+@cache
+def _claim(most: int) -> Update:
+    """One statement, so that a claim is one exchange with the database."""
+    return (
+        update(PredictionRow)
+        .where(PredictionRow.id.in_(_claimable(most).scalar_subquery()))
+        .values(claimed_by=bindparam("owner"), attempt=PredictionRow.attempt + 1)
+        .returning(
+            PredictionRow.id,
+            PredictionRow.asker,
+            PredictionRow.question,
+            PredictionRow.body,
+            PredictionRow.deadline - LeaseClock(),
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
+_ANSWER = (
+    update(PredictionRow.__table__)  # type: ignore[arg-type]  # a table, for many rows at once
+    .where(PredictionRow.id == bindparam("request"), PredictionRow.claimed_by == bindparam("owner"))
+    .values(reply=bindparam("given", type_=JsonText), answer=bindparam("found"))
+)
+
+
+async def answer(database: Database, owner: str, answers: Sequence[tuple[ClaimedPrediction, Answered]]) -> None:
     """Write answers in one transaction. One to a request that another worker has by now is discarded."""
+    rows = [
+        {
+            "request": claimed.id,
+            "owner": owner,
+            "given": each.reply.model_dump(mode="json", exclude_defaults=True),
+            "found": each.body,
+        }
+        for claimed, each in answers
+    ]
     async with database.write() as session:
-        for claimed, each in answers:
-            await session.execute(
-                update(PredictionRow)
-                .where(PredictionRow.id == claimed.id, PredictionRow.claimed_by == owner)
-                .values(reply=each.reply.model_dump(mode="json", exclude_defaults=True), answer=each.body)
-                .execution_options(synchronize_session=False)
-            )
-            announce(session, claimed.asker, urgent=True)
+        await (await session.connection()).execute(_ANSWER, rows)
+        announce(session, *{claimed.asker for claimed, _ in answers}, urgent=True)

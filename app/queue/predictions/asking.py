@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Mapping
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import Double, bindparam, delete, or_, select
+from sqlalchemy import insert as insert_into
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.wire.predictions import Reply
@@ -16,20 +17,25 @@ _KEPT_SECONDS = 30.0
 """How long a row stays after its deadline: its asker deletes it, unless it died."""
 
 
+_INSERT = insert_into(PredictionRow.__table__).values(  # type: ignore[arg-type]  # a table, for many rows at once
+    deadline=LeaseClock() + bindparam("seconds", type_=Double), deadline_boot=BootId()
+)
+
+
 async def insert(session: AsyncSession, asker: str, new: Mapping[str, NewPrediction], seconds: float) -> None:
     """Insert requests by their ids, for workers to claim within so many seconds."""
-    for identity, each in new.items():
-        session.add(
-            PredictionRow(
-                id=identity,
-                project_id=each.project_id,
-                asker=asker,
-                question=each.question.model_dump(mode="json"),
-                body=each.body,
-                deadline=LeaseClock() + seconds,
-                deadline_boot=BootId(),
-            )
-        )
+    rows = [
+        {
+            "id": identity,
+            "project_id": each.project_id,
+            "asker": asker,
+            "question": each.question.model_dump(mode="json", exclude_defaults=True),
+            "body": each.body,
+            "seconds": seconds,
+        }
+        for identity, each in new.items()
+    ]
+    await (await session.connection()).execute(_INSERT, rows)
     announce(session, PREDICTIONS, urgent=True)
 
 

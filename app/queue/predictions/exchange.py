@@ -12,11 +12,12 @@ from app.db.engine import Database
 from app.db.errors import DatabaseUnavailable
 from app.db.ids import uuid7
 from app.db.signals import Watch
-from app.queue.predictions import asking
+from app.queue.predictions import asking, owners
 from app.queue.predictions.records import Answered, NewPrediction
 
 _POLL_SECONDS = 1.0
 """Longest time between two looks, in case every signal is lost."""
+_SERVED_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -31,6 +32,7 @@ class Exchange:
         self._waiting: dict[str, asyncio.Future[Answered]] = {}
         self._ended: set[str] = set()
         """Ids of rows that nobody waits for any longer, and that are still in the table."""
+        self._served_until = 0.0
         self._watch: Watch | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -52,6 +54,15 @@ class Exchange:
                 if self._waiting.pop(identity, None) is not None and self._new.pop(identity, None) is None:
                     self._ended.add(identity)
 
+    async def is_served(self) -> bool:
+        """Whether a worker that is alive answers predictions, as of a second ago at most."""
+        now = asyncio.get_running_loop().time()
+        if not self._served_until > now:
+            async with self._database.read() as session:
+                if await owners.is_served(session):
+                    self._served_until = now + _SERVED_SECONDS
+        return self._served_until > now
+
     async def close(self) -> None:
         """End the task."""
         if self._task is not None:
@@ -71,8 +82,10 @@ class Exchange:
                 quiet = False
                 while self._new or self._waiting or self._ended:
                     try:
+                        asked = set(self._waiting) - set(self._new)
                         await self._write(remove=quiet and not self._waiting)
-                        await self._read()
+                        if asked:  # nothing is answered as soon as it is asked
+                            await self._read()
                     except DatabaseUnavailable as error:
                         _log.warning("predictions wait: %s", error)
                         await asyncio.sleep(_POLL_SECONDS)
@@ -100,8 +113,6 @@ class Exchange:
         self._ended -= ended
 
     async def _read(self) -> None:
-        if not self._waiting:
-            return
         async with self._database.read() as session:
             found = await asking.answered(session, self._asker, self._ended)
         for identity, answer in found.items():

@@ -7,6 +7,17 @@ from collections.abc import Mapping
 from typing import Final
 
 REQUESTS: Final[Mapping[str, str]] = {
+    "answer_not_finite": "check the scale of the numbers in the row",
+    "missing_input": "send all inputs of the model; the detail names the one that is missing",
+    "no_predict_worker": "start a worker with the lane `predict`",
+    "no_rows": "send one row or more",
+    "not_distilled": "leave `compare` out, or name a student of teachers",
+    "prediction_failed": "send fewer or other rows; the log of the worker says more",
+    "prediction_lost": "send the request again; read the logs of the workers if it happens again",
+    "prediction_timeout": "send the request again later, or fewer rows",
+    "rows_expected": "say in Content-Type what the rows are: JSON, npz, csv or JSON lines",
+    "too_many_rows": "send the rows in several requests",
+    "unknown_column": "leave out columns that the dataset's file does not have",
     "bad_content_length": "leave Content-Length to the HTTP client",
     "bad_format": "write ids and names as the detail describes them; an id of another kind belongs to another field",
     "bad_multipart": "let the HTTP client write multipart/form-data, such as curl -F",
@@ -224,6 +235,8 @@ SPECS: Final[Mapping[str, str]] = {
 }
 
 JOBS: Final[Mapping[str, str]] = {
+    "columns_only": "look into the job's predictions: only rows of the dataset have these answers",
+    "teacher_deleted": "look into the job's predictions, which have the teacher's answers for its test rows",
     "already_there": "download the file that is there",
     "balancing_failed": "use another balancer, or a smaller learning rate",
     "checkpoint_damaged": "nothing: the job begins again",

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tests.engine.export.raw_rows import test_tables as tables
-from tests.engine.export.raw_rows.bare_runs import SPLITS, TRAINING
-from tests.engine.export.raw_rows.test_arrays import COLOURS, ROWS, SCALES
-from tests.engine.harness import EngineHarness
+from tests.engine.export.raw_rows.bare_runs import ROWS, SPLITS, TRAINING
+from tests.engine.export.raw_rows.test_arrays import COLOURS, SCALES
+from tests.engine.harness import Arrays, EngineHarness
 from tests.engine.serving.serving import Json, answer, check_same, npz, predictions, refused, student_session
 
 DRAW = np.random.default_rng(8)
@@ -61,7 +61,7 @@ def test_rows_of_a_csv_are_answered_as_csv_as_json_and_as_lines(harness: EngineH
 
 def test_rows_of_an_archive_are_answered_as_an_archive_and_as_json(harness: EngineHarness) -> None:
     """Bytes with the channels last; labels and a vector; the ONNX file is made when the session is opened."""
-    arrays = {"x": COLOURS, "labels": LABELS, "place": VECTORS.astype(np.float32)}
+    arrays: Arrays = {"x": COLOURS, "labels": LABELS, "place": VECTORS.astype(np.float32)}
     harness.dataset(
         arrays,
         inputs={"x": {"kind": "array", "layout": "channels_last", "standardize": True}},

@@ -24,7 +24,7 @@ from app.db.ids import new_id
 from app.db.rows import DatasetRow, EventRow, FileRow, JobRow, MetricRow
 from app.queue.blobs import Blobs, mark_stored
 from app.queue.ledger import Ledger
-from app.queue.records import Lane, NewJob
+from app.queue.records import Lane, NewJob, WorkerLane
 from app.settings import Settings
 from app.storage.opening import open_store
 from tests.integration.worker.entries import DATASET_FACTS
@@ -43,7 +43,7 @@ class Process:
     """A worker process; killed at the end of the test if it still runs."""
 
     def __init__(
-        self, settings: Settings, slots: int, lanes: Sequence[Lane], entry: str, module: str = "workers"
+        self, settings: Settings, slots: int, lanes: Sequence[WorkerLane], entry: str, module: str = "workers"
     ) -> None:
         command = [sys.executable, "-m", module, "--slots", str(slots), "--lanes", ",".join(lanes), "--entry", entry]
         environment = worker_environment(settings) | {"PYTHONPATH": str(ROOT)}
@@ -184,7 +184,7 @@ class WorkerHarness:
                 await running
 
     def process(
-        self, slots: int = 1, lanes: Sequence[Lane] = ("train",), entry: str = ENTRY, module: str = "workers"
+        self, slots: int = 1, lanes: Sequence[WorkerLane] = ("train",), entry: str = ENTRY, module: str = "workers"
     ) -> Process:
         """A worker in a process of its own."""
         process = Process(self.settings, slots, lanes, entry, module)

@@ -14,7 +14,7 @@ from app.main import SCHEMAS, create_app
 from app.settings import Settings
 
 Node = dict[str, Any]
-REQUESTS = ("ModelManifest", "DatasetManifest", "JobSpec", "RetryRequest", "ExportRequest")
+REQUESTS = ("ModelManifest", "DatasetManifest", "JobSpec", "RetryRequest", "ExportRequest", "PredictRequest")
 MANIFESTS = ("ModelManifest", "DatasetManifest")
 VERBS = "create|list|get|update|delete|cancel|pause|resume|retry"
 
@@ -95,7 +95,7 @@ def test_every_request_body_has_an_example(document: Node) -> None:
     for name, content in contents(document):
         parts = content["schema"].get("properties", {})
         shown[name] = content.get("examples") or parts.get("manifest", {}).get("examples")
-    assert len(shown) == 7
+    assert len(shown) == 12
     assert [name for name, examples in shown.items() if not examples] == []
 
 

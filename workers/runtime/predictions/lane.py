@@ -107,7 +107,7 @@ class PredictLane:
                     continue
                 for each in claimed:
                     self._running[each.id] = asyncio.create_task(self._answer(each))
-                if not claimed:
+                if len(claimed) < answering.MOST_AT_ONCE:
                     waiting = asyncio.ensure_future(self._work.wait(POLL_SECONDS))
                     await asyncio.wait({draining, waiting}, return_when=asyncio.FIRST_COMPLETED)
                     waiting.cancel()

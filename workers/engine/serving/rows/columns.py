@@ -81,8 +81,8 @@ def _categories(form: InputForm, columns: Columns, place: ColumnPlace) -> Array:
 
     def flat(index: tuple[int, ...]) -> str:
         row, position = divmod(index[0], size)
-        where = places[min(position, len(places) - 1)]
-        return where((row,))
+        column: Place = places[min(position, len(places) - 1)]
+        return column((row,))
 
     return as_categories(form, rows.ravel().tolist(), flat).reshape(len(rows), *(form.shape and (size,)))
 
