@@ -13,9 +13,10 @@ from app.contracts.reports.compare import Comparison
 from app.contracts.reports.preflight import PreflightReport
 from app.contracts.reports.relation import RelationHistory
 from app.contracts.reports.report import ExportReport, Report
-from app.contracts.specs.jobs import EXPORT_REQUEST, JOB_SPEC
-from app.contracts.specs.predictions import PREDICT_REQUEST
-from app.contracts.specs.retries import RETRY_REQUEST
+from app.contracts.specs.jobs import JOB_SPEC
+from app.contracts.specs.requests.exports import EXPORT_REQUEST
+from app.contracts.specs.requests.predictions import PREDICT_REQUEST
+from app.contracts.specs.requests.retries import RETRY_REQUEST
 from app.contracts.wire.events import JobEvent
 from app.datasets.endpoints import router as datasets
 from app.datasets.schemas import Dataset, DatasetPage

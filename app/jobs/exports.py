@@ -7,7 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.authentication import GUARDED, KnownCaller
 from app.contracts.base import canonical_json
-from app.contracts.specs.jobs import EXPORT_REQUEST, ExportJob
+from app.contracts.specs.jobs import ExportJob
+from app.contracts.specs.requests.exports import EXPORT_REQUEST
 from app.db.rows import ModelRow
 from app.http.answers import json_body, json_content, problems
 from app.http.bodies import read_json

@@ -5,7 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.base import canonical_json
 from app.contracts.specs.jobs import ANY_SPEC, InternalJob
-from app.contracts.specs.retries import RETRY_REQUEST
+from app.contracts.specs.requests.retries import RETRY_REQUEST
 from app.db.base import json_text
 from app.db.rows import JobRow
 from app.http.bodies import read_json

@@ -7,7 +7,8 @@ from pydantic import TypeAdapter
 
 from app.contracts.resources.facts import FileRole, Layer
 from app.contracts.resources.manifests import ModelManifest
-from app.contracts.specs.jobs import Export, ExportJob
+from app.contracts.specs.jobs import ExportJob
+from app.contracts.specs.quantization import Export
 from app.contracts.states import TERMINAL, JobState
 from app.db.rows import FileRow, JobRow, ModelRow
 from app.http.errors import Conflict, NotFound

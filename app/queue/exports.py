@@ -3,7 +3,8 @@
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.contracts.specs.jobs import Export, ExportJob
+from app.contracts.specs.jobs import ExportJob
+from app.contracts.specs.quantization import Export
 from app.contracts.states import JobState
 from app.db.rows import JobInputRow, JobRow
 from app.queue import submission

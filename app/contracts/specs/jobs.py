@@ -22,7 +22,7 @@ from app.contracts.base import (
 from app.contracts.specs.architectures import Architecture, Student
 from app.contracts.specs.balancing import Balancing, FixedBalancing
 from app.contracts.specs.distillation import DistillationSpec
-from app.contracts.specs.quantization import QuantizationSpec
+from app.contracts.specs.quantization import Export, QuantizationSpec
 from app.contracts.specs.relations import RelationSpec
 from app.contracts.specs.searches import TemperatureValue
 from app.contracts.specs.stores import StoreSpec
@@ -32,9 +32,6 @@ from app.contracts.specs.training import TrainingSpec
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-/]{0,63}$")]
 LabelValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-/: ]{0,128}$")]
 Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=32)]
-Export = Literal["onnx", "int8", "fp16"]
-QuantizedFormat = Literal["int8", "fp16"]
-QUANTIZED: tuple[QuantizedFormat, ...] = get_args(QuantizedFormat)
 
 
 class DatasetRef(Contract):
@@ -440,37 +437,6 @@ class InspectJob(_AnyKind):
         if (self.model is None) == (self.dataset is None):
             raise ValueError("an inspection has one subject: `model` or `dataset`")
         return self
-
-
-class ExportRequest(Contract):
-    """The body of `POST /v1/models/{id}/exports`."""
-
-    format: Export = Field(
-        description="Format of the new file. `onnx` takes raw rows: of a student those of the dataset that it was "
-        "trained on, as uploaded; of an upload those that its `inputs` describe, before scale, mean, std and encoding. "
-        "It puts out `<output>.logits` and `<output>.probabilities`, `<output>.value` or `<output>.vector`. `int8` and "
-        "`fp16`: the same graph in 8 or 16 bits."
-    )
-    dataset: DatasetId | None = Field(
-        default=None,
-        exclude_if=left_out,
-        description="Id of a dataset with rows of the model: training rows, by which ranges for `int8` are measured, "
-        "and test rows, on which the file is compared with the model in float32. `int8` needs it.",
-    )
-
-    @model_validator(mode="after")
-    def _rows_where_they_serve(self) -> Self:
-        if self.format == "int8" and self.dataset is None:
-            raise coded_error(
-                "dataset_required",
-                "`int8` needs `dataset`: the ranges of the numbers are measured on rows; name one that the model reads",
-            )
-        if self.format == "onnx" and self.dataset is not None:
-            raise coded_error("dataset_unused", "`onnx` takes no rows into account: leave `dataset` out")
-        return self
-
-
-EXPORT_REQUEST: TypeAdapter[ExportRequest] = TypeAdapter(ExportRequest)
 
 
 class ExportJob(_AnyKind):

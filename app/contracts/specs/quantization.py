@@ -1,10 +1,14 @@
-"""Quantization-aware training."""
+"""Formats of exported files, and training for those in 8 bits."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
 from app.contracts.base import Contract
+
+Export = Literal["onnx", "int8", "fp16"]
+QuantizedFormat = Literal["int8", "fp16"]
+QUANTIZED: tuple[QuantizedFormat, ...] = get_args(QuantizedFormat)
 
 
 class QuantizationSpec(Contract):

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Final
 
 REQUESTS: Final[Mapping[str, str]] = {
+    "dataset_required": "name a dataset whose rows the model reads",
+    "dataset_unused": "leave `dataset` out of an export as ONNX",
     "answer_not_finite": "check the scale of the numbers in the row",
     "missing_input": "send all inputs of the model; the detail names the one that is missing",
     "no_predict_worker": "start a worker with the lane `predict`",
@@ -247,7 +249,11 @@ JOBS: Final[Mapping[str, str]] = {
     "disk_full": "free disk space at the worker",
     "datasets_differ": "compare the jobs of each dataset apart",
     "diverged": "lower the learning rate, or clip the gradient",
+    "not_quantized": "leave the format out of `exports`, or take a larger network; the message names the reason",
     "export_failed": "use the safetensors file; the message names the reason",
+    "nothing_to_quantize": "leave int8 and fp16 out: the network has no linear or convolution layer",
+    "not_smaller": "leave the format out: the network is too small to gain by it",
+    "no_calibration_rows": "name a dataset with a training split",
     "export_mismatch": "leave the export out; the weights are right",
     "export_too_large": "leave the export out",
     "inexact_accumulation": "leave `micro_batch_size` out, or normalise without batches",

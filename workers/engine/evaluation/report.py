@@ -25,7 +25,8 @@ from app.contracts.reports.report import (
 )
 from app.contracts.reports.search import SearchReport
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec
-from app.contracts.specs.jobs import AnyTrainingJob, QuantizedFormat
+from app.contracts.specs.jobs import AnyTrainingJob
+from app.contracts.specs.quantization import QuantizedFormat
 from workers.engine.evaluation.evaluate import Evaluation
 from workers.engine.evaluation.parties import EvaluatedTask
 from workers.engine.evaluation.quantized import QuantizedEvaluation

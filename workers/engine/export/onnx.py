@@ -24,7 +24,7 @@ from workers.engine.export.raw_student import AnsweringNetwork, RawStudent
 from workers.engine.export.row_nodes import ML_DOMAIN, ML_OPSET, RowNodes, rows_name
 from workers.engine.models import Network
 from workers.engine.models.named import NamedModules
-from workers.engine.quantization.copies import copied
+from workers.engine.models.quantization.copies import copied
 
 _LARGEST_BYTES = 2_000_000_000
 _TRACED_ROWS = 2

@@ -9,17 +9,17 @@ from torch import Tensor
 
 from app.contracts.problems import UserError
 from app.contracts.reports.quantized import QuantizationMethod
-from app.contracts.specs.jobs import QuantizedFormat
+from app.contracts.specs.quantization import QuantizedFormat
 from workers.engine.data.formats.common import Array
 from workers.engine.export.onnx import RowsGraph, trace
 from workers.engine.export.raw_student import RawStudent
-from workers.engine.quantization.compact import compact
-from workers.engine.quantization.copies import copied
-from workers.engine.quantization.folding import fold_integers
-from workers.engine.quantization.half import to_half
-from workers.engine.quantization.post_training import quantize_dynamically, quantize_statically
-from workers.engine.quantization.qdq import quantize_layers
-from workers.engine.quantization.weighted_nodes import CONVOLUTION, weighted_nodes
+from workers.engine.models.quantization.compact import compact
+from workers.engine.models.quantization.copies import copied
+from workers.engine.models.quantization.folding import fold_integers
+from workers.engine.models.quantization.half import to_half
+from workers.engine.models.quantization.post_training import quantize_dynamically, quantize_statically
+from workers.engine.models.quantization.qdq import quantize_layers
+from workers.engine.models.quantization.weighted_nodes import CONVOLUTION, weighted_nodes
 
 Graphs = dict[QuantizationMethod, onnx.ModelProto]
 

@@ -17,8 +17,8 @@ from workers.engine.data.columns import Rows
 from workers.engine.data.inputs import Inputs
 from workers.engine.evaluation.warnings.history import Point, label_losses, points_document, points_of
 from workers.engine.models import Network
+from workers.engine.models.quantization.fake import FakeQuantization
 from workers.engine.models.taps import Taps
-from workers.engine.quantization.fake import FakeQuantization
 from workers.engine.tasks.task import Task
 from workers.engine.training.accumulation import accumulate_relational, losses_of_batch
 from workers.engine.training.affinity import Observer

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from app.contracts.reports.report import OnnxCheck
-from app.contracts.specs.jobs import QuantizedFormat
+from app.contracts.specs.quantization import QuantizedFormat
 from workers.engine.export.check import check_onnx
 from workers.engine.export.graph_card import graph_metadata
 from workers.engine.export.graph_outputs import GraphOutputs
@@ -13,7 +13,7 @@ from workers.engine.export.onnx import of_raw_rows
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.jobs.exports.quantized_students import QuantizedStudent
 from workers.engine.jobs.exports.student_graph import SampleRows
-from workers.engine.quantization.copies import copied
+from workers.engine.models.quantization.copies import copied
 
 
 def quantized_name(wanted: QuantizedFormat) -> str:

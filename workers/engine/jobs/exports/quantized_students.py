@@ -11,7 +11,7 @@ from torch import Tensor
 
 from app.contracts.problems import UserError
 from app.contracts.reports.quantized import QuantizationMethod, QuantizedCandidate
-from app.contracts.specs.jobs import QUANTIZED, QuantizedFormat
+from app.contracts.specs.quantization import QUANTIZED, QuantizedFormat
 from app.contracts.wire.events import WarningEvent
 from workers.engine.evaluation.metrics.task_metrics import score, task_metrics
 from workers.engine.evaluation.parties import EvaluatedTask, Outputs, QuantizedOutputs, network_outputs
@@ -21,8 +21,8 @@ from workers.engine.export.quantized_graphs import Quantization
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.jobs.exports.raw_students import raw_student
 from workers.engine.jobs.trained import Trained
-from workers.engine.quantization.copies import copied
-from workers.engine.quantization.fake import simulated
+from workers.engine.models.quantization.copies import copied
+from workers.engine.models.quantization.fake import simulated
 
 CALIBRATION_ROWS = 1024
 """Training rows by which the ranges of inputs are measured, at most."""

@@ -12,7 +12,8 @@ from app.contracts.reports.report import ExportReport, OnnxCheck
 from app.contracts.resolving.data.inputs import inputs_read
 from app.contracts.resources.facts import ModelFacts
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec
-from app.contracts.specs.jobs import ExportJob, QuantizedFormat
+from app.contracts.specs.jobs import ExportJob
+from app.contracts.specs.quantization import QuantizedFormat
 from app.contracts.wire.orders import ExportOutcome, Order
 from workers.engine.common.environment import environment
 from workers.engine.data.dataset import Dataset, TargetColumn
@@ -36,7 +37,7 @@ from workers.engine.jobs.exports.quantized_students import (
     spread,
 )
 from workers.engine.jobs.exports.student_graph import SampleRows
-from workers.engine.quantization.copies import copied
+from workers.engine.models.quantization.copies import copied
 
 _NO_ROWS = torch.empty(0, dtype=torch.int64)
 

@@ -36,7 +36,7 @@ from workers.engine.jobs.exports.student_graph import REFERENCE_FILE, SampleRows
 from workers.engine.jobs.runs.results import TrainedModel
 from workers.engine.jobs.trained import Trained
 from workers.engine.models import Network
-from workers.engine.quantization.copies import copied
+from workers.engine.models.quantization.copies import copied
 from workers.engine.tasks.supervision import losses_on_labels
 
 _GRAPH = "student.onnx"

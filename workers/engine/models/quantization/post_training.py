@@ -17,7 +17,7 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
-from workers.engine.quantization.weighted_nodes import LINEAR, weighted_nodes
+from workers.engine.models.quantization.weighted_nodes import LINEAR, weighted_nodes
 
 
 def quantize_dynamically(model: onnx.ModelProto) -> onnx.ModelProto:

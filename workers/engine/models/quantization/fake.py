@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from workers.engine.quantization.arithmetic import INPUT_LIMIT, WEIGHT_LIMIT, input_scale, weight_scales
-from workers.engine.quantization.layers import Layer, applied, layers_of, replace_forward, restore_forward
+from workers.engine.models.quantization.arithmetic import INPUT_LIMIT, WEIGHT_LIMIT, input_scale, weight_scales
+from workers.engine.models.quantization.layers import Layer, applied, layers_of, replace_forward, restore_forward
 
 RANGE = "input_range"
 """Name of the buffer of a layer that holds the lowest and highest number of its inputs, float32 [2]."""

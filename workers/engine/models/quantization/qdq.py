@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.onnx.ops import symbolic
 
-from workers.engine.quantization.arithmetic import WEIGHT_LIMIT, input_scale, weight_scales
-from workers.engine.quantization.layers import Layer, applied, layers_of, replace_forward
+from workers.engine.models.quantization.arithmetic import WEIGHT_LIMIT, input_scale, weight_scales
+from workers.engine.models.quantization.layers import Layer, applied, layers_of, replace_forward
 
 _OPSET = 18
 
