@@ -8,7 +8,7 @@ from typing import Final
 
 REQUESTS: Final[Mapping[str, str]] = {
     "dataset_required": "name a dataset whose rows the model reads",
-    "dataset_unused": "leave `dataset` out of an export as ONNX",
+    "needs_no_dataset": "leave `dataset` out of an export as ONNX",
     "answer_not_finite": "check the scale of the numbers in the row",
     "missing_input": "send all inputs of the model; the detail names the one that is missing",
     "no_predict_worker": "start a worker with the lane `predict`",

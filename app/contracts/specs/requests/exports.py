@@ -32,7 +32,7 @@ class ExportRequest(Contract):
                 "`int8` needs `dataset`: the ranges of the numbers are measured on rows; name one that the model reads",
             )
         if self.format == "onnx" and self.dataset is not None:
-            raise coded_error("dataset_unused", "`onnx` takes no rows into account: leave `dataset` out")
+            raise coded_error("needs_no_dataset", "`onnx` takes no rows into account: leave `dataset` out")
         return self
 
 
