@@ -5,6 +5,7 @@ Version 2: a graph of version 1 begins after the transform in its `inputs` and p
 
 from math import prod
 
+from app.contracts.base import digest_of
 from app.contracts.resources.graph_names import OPSET, answer_names
 from app.contracts.resources.manifests import ClassOutput, InputTransform, OutputSpec
 from app.contracts.resources.raw_rows import RawInput
@@ -30,15 +31,18 @@ _COLUMNS_OF_TABLES = (
 )
 
 
-def graph_metadata(student: RawStudent, training: str = "") -> dict[str, object]:
-    """The JSON object in the file. `training`: what the card says beside inputs and outputs."""
+def graph_metadata(student: RawStudent, training: str = "", *, brief: bool = False) -> dict[str, object]:
+    """The JSON object in the file. `training`: what the card says beside inputs and outputs; `brief`: with the digest
+    of means and deviations in place of the numbers, of which the graph has its own.
+    """
     names = student.input_names
     return {
         "version": GRAPH_VERSION,
         "opset": OPSET,
         "architecture": student.network.architecture.model_dump(mode="json"),
         "inputs": {
-            names[name]: _input(name, form, student.inputs[name]) for name, form in sorted(student.forms.items())
+            names[name]: _input(name, form, student.inputs[name], brief=brief)
+            for name, form in sorted(student.forms.items())
         },
         "input_order": list(names.values()),
         "outputs": {task: _output(student, task, spec) for task, spec in sorted(student.outputs.items())},
@@ -46,14 +50,22 @@ def graph_metadata(student: RawStudent, training: str = "") -> dict[str, object]
     }
 
 
-def _input(name: str, form: RawInput, transform: InputTransform) -> dict[str, object]:
+def statistics_digest(transform: InputTransform) -> str:
+    """SHA-256 of the means and deviations of a transform."""
+    return digest_of([transform.mean, transform.std])
+
+
+def _input(name: str, form: RawInput, transform: InputTransform, *, brief: bool) -> dict[str, object]:
+    left_out = {"mean", "std"} if brief else None
+    stated = transform.model_dump(mode="json", exclude=left_out)
     return {
         "input": name,
         "dtype": form.dtype,
         "shape": ["batch", *form.shape],
         "columns": list(columns) if (columns := _columns(transform)) else None,
         "form": form.model_dump(mode="json"),
-        "transform_in_graph": transform.model_dump(mode="json"),
+        "transform_in_graph": stated,
+        **({"statistics_sha256": statistics_digest(transform)} if brief else {}),
     }
 
 

@@ -30,7 +30,7 @@ def write_quantized(
     weights, whose card has it. Raises UserError `export_mismatch`.
     """
     origin = {"format": quantized.format, "method": quantized.method, "weights_sha256": digest}
-    metadata = {**graph_metadata(student), "quantization": origin}
+    metadata = {**graph_metadata(student, brief=True), "quantization": origin}
     path.write_bytes(of_raw_rows(copied(quantized.model), student, metadata))
     outputs = GraphOutputs(quantized.model, student.outputs, sample.feeds, quantized.block)
     check = check_onnx(path, sample.rows, outputs(torch.arange(sample.count)), block=quantized.block)

@@ -16,6 +16,7 @@ def compact(model: onnx.ModelProto) -> None:
     graph = model.graph
     del graph.value_info[:]
     _drop_identities(graph)
+    _drop_zero_points_of_biases(graph)
     names = _merged(graph)
     versions = {each.domain: each.version for each in model.opset_import}
     for node in graph.node:
@@ -56,6 +57,22 @@ def _drop_identities(graph: onnx.GraphProto) -> None:
         node.input[:] = [_source(value, same) for value in node.input]
     del graph.node[:]
     graph.node.extend(kept)
+
+
+def _drop_zero_points_of_biases(graph: onnx.GraphProto) -> None:
+    """Remove zero points of 32 bits, which are 0 and the default."""
+    zeros = {each.name for each in graph.initializer if each.data_type == onnx.TensorProto.INT32 and _is_zero(each)}
+    for node in graph.node:
+        if node.op_type == "DequantizeLinear" and len(node.input) > 2 and node.input[2] in zeros:
+            del node.input[2:]
+    used = {name for node in graph.node for name in node.input}
+    kept = [each for each in graph.initializer if each.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def _is_zero(tensor: onnx.TensorProto) -> bool:
+    return not numpy_helper.to_array(tensor).any()
 
 
 def _source(value: str, same: Mapping[str, str]) -> str:

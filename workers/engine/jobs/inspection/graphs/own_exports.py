@@ -22,7 +22,7 @@ from app.contracts.resources.manifests import (
     VectorOutput,
 )
 from app.contracts.resources.raw_rows import RawInput
-from workers.engine.export.graph_card import GRAPH_VERSION
+from workers.engine.export.graph_card import GRAPH_VERSION, statistics_digest
 from workers.engine.export.raw_student import row_shape
 from workers.engine.export.row_nodes import element_type, rows_name
 from workers.engine.jobs.inspection.graphs.inputs import names_here
@@ -32,10 +32,13 @@ Notes = tuple[dict[str, str], ...]
 
 @dataclass(frozen=True)
 class _StatedInput:
-    """An input as the graph's metadata describe it."""
+    """An input as the graph's metadata describe it. `statistics`: the digest of its means and deviations, of which
+    brief metadata have no numbers.
+    """
 
     form: RawInput
     transform: InputTransform
+    statistics: str
 
     @property
     def left(self) -> ModelInputSpec:
@@ -76,15 +79,15 @@ def _inputs(document: Mapping[str, object]) -> dict[str, _StatedInput]:
     if not isinstance(stated, dict):
         return {}
     try:
-        return {
-            name: _StatedInput(
-                RawInput.model_validate(each["form"]),
-                InputTransform.model_validate_json(json.dumps(each["transform_in_graph"])),
-            )
-            for name, each in stated.items()
-        }
+        return {name: _stated(each) for name, each in stated.items()}
     except (ValidationError, KeyError, TypeError, ValueError):
         return {}
+
+
+def _stated(document: Mapping[str, object]) -> _StatedInput:
+    transform = InputTransform.model_validate_json(json.dumps(document["transform_in_graph"]))
+    digest = document.get("statistics_sha256", statistics_digest(transform))
+    return _StatedInput(RawInput.model_validate(document["form"]), transform, str(digest))
 
 
 def _is_made(graph: onnx.GraphProto, rows: str) -> bool:
@@ -118,7 +121,7 @@ def _without_transforms(
     for name, stated in inputs.items():
         own = names[name]
         given = manifest.inputs.get(own)
-        if given is not None and given.transform != InputTransform() and not _repeats(given, stated.transform):
+        if given is not None and given.transform != InputTransform() and not _repeats(given, stated):
             specs[own] = given
             notes += [_applied_before(own)] if _numbers(given) != _numbers(InputTransform()) else []
             continue
@@ -128,10 +131,14 @@ def _without_transforms(
     return {**specs, **others}, tuple(notes)
 
 
-def _repeats(given: InputTransform, stated: InputTransform) -> bool:
+def _repeats(given: InputTransform, stated: _StatedInput) -> bool:
     """Whether each number is that of the graph, or none: manifests of datasets say a scale, and no statistics."""
-    triples = zip(_numbers(given), _numbers(stated), _numbers(InputTransform()), strict=True)
-    return all(own in (graph, none) for own, graph, none in triples)
+    none = InputTransform()
+    same_scale = given.scale in (stated.transform.scale, none.scale)
+    if statistics_digest(given) == stated.statistics:
+        return same_scale
+    pairs = ((given.mean, stated.transform.mean, none.mean), (given.std, stated.transform.std, none.std))
+    return same_scale and all(own in (graph, nothing) for own, graph, nothing in pairs)
 
 
 def _numbers(transform: InputTransform) -> tuple[object, ...]:
