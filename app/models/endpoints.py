@@ -18,7 +18,6 @@ from app.models.bundle.service import bundle
 from app.models.service import MODELS, WeightsFormat
 from app.resources import requests
 from app.resources import service as resources
-from app.resources.blob_zip import MEDIA_TYPE
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=GUARDED)
 
@@ -116,7 +115,7 @@ async def get_model_weights(
 @router.head("/{model_id}/bundle", include_in_schema=False)
 @router.get(
     "/{model_id}/bundle",
-    responses={**binary_content(MEDIA_TYPE), **problems(400, 404, 409, 416)},
+    responses={**binary_content(BINARY), **problems(400, 404, 409, 416)},
 )
 async def get_model_bundle(
     model_id: Identity, request: Request, caller: KnownCaller, services: TheServices, wait: MakingWait = 0.0

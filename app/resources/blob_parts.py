@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-from app.http.files import BINARY, ServedFile
+from app.http.files import ServedFile
 from app.http.ranges import Span
 from app.storage.store import BlobStore
 
@@ -52,11 +52,11 @@ class BlobParts:
                 yield part[low:high]
             place += _length(part)
 
-    async def served(self, name: str, of: str, which: str, media_type: str = BINARY) -> ServedFile:
+    async def served(self, name: str, of: str, which: str) -> ServedFile:
         """The file to serve. `of` and `which` identify its content, for the cache of digests: such as a blob, and the
         part of it.
         """
-        return ServedFile(name, self.length, await self._digest((of, which)), self.read, media_type)
+        return ServedFile(name, self.length, await self._digest((of, which)), self.read)
 
     async def _digest(self, key: tuple[str, str]) -> str:
         known = _digests.get(key)

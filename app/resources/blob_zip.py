@@ -12,7 +12,6 @@ from app.storage.store import BlobStore
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-MEDIA_TYPE: Final = "application/zip"
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 _UNIX: Final = 3
 _READABLE: Final = 0o100644 << 16

@@ -93,7 +93,7 @@ def _named(names: Iterable[str]) -> str:
 
 def _data(model: BundledModel) -> Iterator[str]:
     if model.report is None:
-        yield "Not known: the model was uploaded, or the report of its job is gone."
+        yield "Not known: the model was uploaded or trained as a peer, or the report of its job is gone."
         return
     for use in model.report.get("datasets") or ():
         rows = ", ".join(f"{number:,} {split}" for split, number in use.get("rows", {}).items())
@@ -115,11 +115,10 @@ def _limits(model: BundledModel) -> Iterator[str]:
     yield "- Decisions about people that nobody checks: errors were counted over all rows, not by group."
     if model.report is None:
         yield "- Anything that needs a known quality: none was measured here."
-        return
-    for what, reason in (model.report.get("not_measured") or {}).items():
-        yield f"- Not measured, {what}: {reason}"
-    warnings = model.report.get("warnings") or ()
-    yield from (f"- Warning of its job, {each.get('code')}: {each.get('message')}" for each in warnings)
+    report = model.report or {}
+    yield from (f"- Not measured, {what}: {reason}" for what, reason in (report.get("not_measured") or {}).items())
+    for warning in report.get("warnings") or ():
+        yield f"- Warning of its job, {warning.get('code')}: {warning.get('message')}"
     if model.licence is None:
         yield "- Passing it on, before its licence and that of its data and teachers are clear: none is stated."
 

@@ -8,7 +8,7 @@ from app.contracts.reports.confidence import CONFIDENCE, level_text, tail
 from app.contracts.reports.quantiles import normal_quantile
 from app.models.bundle.bundled import BundledModel
 
-_NOT_MEASURED = "Not measured: the model was uploaded, or the report of its job is gone."
+_NOT_MEASURED = "Not measured: the model was uploaded or trained as a peer, or the report of its job is gone."
 
 
 def quality_lines(model: BundledModel) -> Iterator[str]:

@@ -15,7 +15,7 @@ from app.models.bundle.parts import Members, members_of
 from app.models.service import MODELS, export_and_wait
 from app.resources import service as resources
 from app.resources.blob_parts import BlobParts, BlobSpan
-from app.resources.blob_zip import MEDIA_TYPE, zip_of
+from app.resources.blob_zip import zip_of
 
 _MOST_LAYOUTS: Final = 64
 _layouts: dict[str, tuple[BlobSpan | bytes, ...]] = {}
@@ -48,7 +48,7 @@ async def bundle(services: Services, caller: Caller, identity: str, wait: float)
     members = members_of(BundledModel.of(row, report))
     digest = _digest(members)
     parts = BlobParts(services.store, await _layout(services, digest, members))
-    return await parts.served(f"{row.id}.zip", digest, "bundle", MEDIA_TYPE)
+    return await parts.served(f"{row.id}.zip", digest, "bundle")
 
 
 def _has_graph(row: ModelRow) -> bool:

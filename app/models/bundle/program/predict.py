@@ -41,7 +41,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 session = onnxruntime.InferenceSession(HERE / (sys.argv[2:] or ["student.onnx"])[0], providers=["CPUExecutionProvider"])
-found, fed = read(HERE / "reference.npz" if CHECKS else Path(sys.argv[1])), {}
+found, fed = read(HERE / "reference.npz" if CHECKS else Path((sys.argv[1:] or [sys.exit(__doc__)])[0])), {}
 for source in session.get_inputs():
     kind = {"float": "float32", "string": "object"}.get(source.type[7:-1], source.type[7:-1])
     keys = [f"inputs/{source.name}"] if CHECKS else CONFIG["inputs"][source.name]["columns"]

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from tests.engine.jobs.inspection.onnx_graphs import graph, value
 from workers.engine.evaluation.cost import peak_memory
 from workers.engine.evaluation.cost.measured import MeasuredFile, MeasuredNetwork
-from workers.engine.evaluation.cost.runtime import measure
+from workers.engine.evaluation.cost.runtime import fault_of, measure
 
 WIDTHS = {"student": 8, "teacher": 1500}
 
@@ -104,4 +104,6 @@ def test_text_and_several_inputs_are_measured_and_a_file_that_does_not_load_has_
     words = MeasuredFile("words", tmp_path / "words.onnx", rows)
     broken = MeasuredFile("broken", tmp_path / "broken.onnx", rows)
     assert set(peak_memory.peak_memory([words, broken])) == {"words"}
+    assert fault_of(words) is None
+    assert "it does not run on its own" in (fault_of(broken) or "")
     assert set(measure([words])["words"]["onnxruntime"].latency["1"]) == {"1", "64"}

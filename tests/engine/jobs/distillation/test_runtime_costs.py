@@ -94,6 +94,19 @@ def test_a_large_teacher_is_not_written_for_this(taught: EngineHarness, monkeypa
     assert "more than the 100" in report.not_measured[f"runtime/teacher/{TEACHER}"]
 
 
+def test_a_teacher_that_cannot_be_written_as_onnx_costs_no_job(
+    taught: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("an operator is missing")
+
+    monkeypatch.setattr(runtime_costs, "export_onnx", fails)
+    report = report_of(taught.run({**SPEC, "teachers": [{"model": TEACHER}], "exports": ["onnx"]}))
+    assert report.student.runtime["onnxruntime"].latency
+    assert "could not be written as ONNX" in report.not_measured[f"runtime/teacher/{TEACHER}"]
+    assert "process" in report.not_measured["runtime/student/peak_memory_bytes"], "no process is started in tests"
+
+
 def test_a_job_without_onnx_says_how_to_have_it_measured(taught: EngineHarness) -> None:
     report = report_of(taught.run({**SPEC, "teachers": [{"columns": "told"}]}))
     assert report.student.runtime == {}

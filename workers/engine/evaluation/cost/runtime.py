@@ -52,6 +52,17 @@ def measure(files: Sequence[MeasuredFile], networks: Sequence[MeasuredNetwork] =
     return costs
 
 
+def fault_of(file: MeasuredFile) -> str | None:
+    """Why a file does not run on its rows in both batch sizes; None where it does."""
+    try:
+        session = _session(file.path, 1)
+        for size in BATCH_SIZES:
+            session.run(None, file.batch(size))
+    except Exception as error:  # ONNX Runtime's own errors share no base class but Exception
+        return f"it does not run on its own: {str(error).replace(str(file.path), 'it').partition(chr(10))[0][:300]}"
+    return None
+
+
 def _times(
     files: Sequence[MeasuredFile], networks: Sequence[MeasuredNetwork], threads: int
 ) -> dict[_Timed, dict[str, Latency]]:

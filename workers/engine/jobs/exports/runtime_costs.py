@@ -11,22 +11,23 @@ from torch import Tensor
 from app.contracts.problems import UserError
 from workers.engine.data.transform import apply
 from workers.engine.evaluation.cost.measured import MeasuredFile, MeasuredNetwork
-from workers.engine.evaluation.cost.runtime import Costs, measure
+from workers.engine.evaluation.cost.runtime import Costs, fault_of, measure
 from workers.engine.export.onnx import export_onnx
 from workers.engine.jobs.exports.invented_rows import invented_rows
 from workers.engine.jobs.exports.ready_model import raw_student_of
 from workers.engine.jobs.trained import Trained
 from workers.engine.models import Network
-from workers.engine.teachers.teacher import OnnxTeacher, Teacher
+from workers.engine.teachers.teacher import OnnxTeacher
 
 STUDENT = "student"
 MOST_BYTES = 200_000_000
 """Largest teacher that is written as ONNX for this alone."""
 _ROWS = 64
+_NO_MEMORY = "the process that loads the file for it failed, or took too long"
 _COLUMNS = "its outputs are columns of the dataset: there is no network to run"
 
 
-@dataclass
+@dataclass(frozen=True)
 class RuntimeCosts:
     """The costs by party and runtime; teachers by their keys. `not_measured`: why a party has none."""
 
@@ -42,25 +43,33 @@ def measure_runtimes(trained: Trained, files: Sequence[MeasuredFile]) -> Runtime
         exports = trained.job.spec.formats
         why = "the student has no ONNX file, see `warnings`" if exports else "add `onnx` to `exports` of the job"
         return RuntimeCosts(not_measured={"runtime": why})
-    found = RuntimeCosts()
-    rows = apply(trained.data.raw[:_ROWS], trained.data.transform)
-    networks = [_network(STUDENT, trained.student.network, rows)]
+    not_measured: dict[str, str] = {}
     with TemporaryDirectory(dir=trained.job.order.attempt_dir) as folder:
         measured = [*files]
         for i, key in enumerate(trained.teachers.uses):
             trained.job.check_stop()
-            teacher = trained.teachers.opened.get(key)
-            path = Path(folder) / f"teacher-{i}.onnx"
-            found_file = _COLUMNS if teacher is None else _teacher_file(trained, key, teacher, path)
-            if isinstance(found_file, str):
-                found.not_measured[f"runtime/teacher/{key}"] = found_file
+            file = _teacher_file(trained, key, Path(folder) / f"teacher-{i}.onnx")
+            why_not = file if isinstance(file, str) else fault_of(file)
+            if isinstance(file, MeasuredFile) and why_not is None:
+                measured.append(file)
             else:
-                measured.append(found_file)
-            if teacher is not None and teacher.network is not None:
-                prepared = teacher.prepare(trained.data.dataset.raw[:_ROWS])
-                networks.append(_network(key, teacher.network, prepared))
-        found.costs = measure(measured, networks)
-    return found
+                not_measured[f"runtime/teacher/{key}"] = str(why_not)
+        costs = measure(measured, _networks(trained))
+    for file in measured:
+        if costs[file.party]["onnxruntime"].peak_memory_bytes is None:
+            not_measured[f"runtime/{file.party}/peak_memory_bytes"] = _NO_MEMORY
+    return RuntimeCosts(costs, not_measured)
+
+
+def _networks(trained: Trained) -> list[MeasuredNetwork]:
+    """Student and teachers in torch, as far as these are networks."""
+    rows = apply(trained.data.raw[:_ROWS], trained.data.transform)
+    networks = [_network(STUDENT, trained.student.network, rows)]
+    for key in trained.teachers.uses:
+        teacher = trained.teachers.opened.get(key)
+        if teacher is not None and teacher.network is not None:
+            networks.append(_network(key, teacher.network, teacher.prepare(trained.data.dataset.raw[:_ROWS])))
+    return networks
 
 
 def _network(party: str, network: Network, rows: Tensor) -> MeasuredNetwork:
@@ -68,8 +77,11 @@ def _network(party: str, network: Network, rows: Tensor) -> MeasuredNetwork:
     return MeasuredNetwork(party, copy.deepcopy(network).cpu().eval(), rows.cpu())
 
 
-def _teacher_file(trained: Trained, key: str, teacher: Teacher, path: Path) -> MeasuredFile | str:
-    """The teacher as an ONNX file with rows, or why there is none."""
+def _teacher_file(trained: Trained, key: str, path: Path) -> MeasuredFile | str:
+    """A teacher as an ONNX file with rows, or why there is none."""
+    teacher = trained.teachers.opened.get(key)
+    if teacher is None:
+        return _COLUMNS
     model = trained.job.order.models[key]
     if isinstance(teacher, OnnxTeacher):
         fed = teacher.fed(trained.data.dataset.raw[:_ROWS])
@@ -80,9 +92,11 @@ def _teacher_file(trained: Trained, key: str, teacher: Teacher, path: Path) -> M
         return f"it has {teacher.bytes} bytes, more than the {MOST_BYTES} up to which a teacher is written as ONNX"
     assert teacher.network is not None
     assert model.facts is not None
+    student = raw_student_of(teacher.network, model.facts)
     try:
-        student = raw_student_of(teacher.network, model.facts)
         export_onnx(student, path, {})
     except UserError as error:
         return error.message
+    except Exception as error:  # the exporter's errors share no other base class; a job is not lost for this
+        return f"it could not be written as ONNX ({type(error).__name__})"
     return MeasuredFile(key, path, invented_rows(student)[0].feeds)
