@@ -1,6 +1,7 @@
 """Columns of Arrow as they stand in the file. Imported only where such a file is read, as `arrow` is."""
 
 from datetime import datetime
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -20,10 +21,8 @@ def written_column(column: pa.ChunkedArray, array: Array) -> Written:
         rows = column.to_pylist()
         return written_values(flat_values(rows, prod(array.shape[1:])), array.shape, "number")
     distinct, codes = distinct_values(column)
-    texts = _texts(distinct)
-    if column.null_count:
-        codes = np.where(codes < 0, np.int32(len(texts)), codes)
-        texts.append(texts_of(None))
+    codes = np.where(codes < 0, np.int32(len(distinct)), codes)
+    texts = cache(lambda: [*_texts(distinct), texts_of(None)])
     return Written(texts, codes.reshape(array.shape), _type_of(distinct.type, column.null_count))
 
 

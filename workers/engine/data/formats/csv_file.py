@@ -5,8 +5,9 @@ import io
 import json
 import re
 from collections.abc import Set
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ from workers.engine.data.formats.common import (
 )
 from workers.engine.data.formats.streams import CHUNK, ChunkReader, check_lines, chunks, compression_of
 from workers.engine.data.formats.written import FileColumns, Written, sendable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _TRUE, _FALSE = ("1", "True", "TRUE", "true"), ("0", "False", "FALSE", "false")
 _NUMBER = re.compile(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?")
@@ -75,24 +79,23 @@ def read_csv(
         found = columns_of(table, required, text_columns)
         fields = {name: distinct_values(table.column(name)) for name in required if name in categories}
     arrays = {name: _as_meant(array, options) if name in text_columns else array for name, array in found.items()}
-    written = {name: _fields_of(each.to_pylist(), codes, options) for name, (each, codes) in fields.items()}
-    return FileColumns(arrays, written)
+    return FileColumns(arrays, {name: _written_fields(*each, options) for name, each in fields.items()})
 
 
-def _fields_of(fields: list[str], codes: NDArray[np.int32], options: CsvOptions) -> Written:
-    """A column of distinct fields as the module csv reads them, without spaces, as they are meant, and as data frames
-    have them, which read a column as numbers where all of its fields are such.
+def _written_fields(distinct: "pa.Array", codes: NDArray[np.int32], options: CsvOptions) -> Written:
+    return Written(cache(lambda: _texts_of_fields(distinct.to_pylist(), options)), codes, "text")
+
+
+def _texts_of_fields(fields: list[str], options: CsvOptions) -> list[tuple[str, ...]]:
+    """Of distinct fields as the module csv reads them, without spaces, as they are meant, and as data frames have them,
+    which read a column as numbers where all of its fields are such.
     """
     meant = [_text(field, options).strip() for field in fields]
     known = [text for text in meant if text not in NULL_STRINGS]
     numbers = all(len(text) <= _LONGEST_NUMBER and _NUMBER_OF_FRAMES.fullmatch(text) for text in known)
     more = [_of_a_frame(text) if numbers and text not in NULL_STRINGS else () for text in meant]
     each = zip(fields, meant, more, strict=True)
-    return Written(
-        [sendable(field, field.lstrip(), field.rstrip(), field.strip(), text, *others) for field, text, others in each],
-        codes,
-        "text",
-    )
+    return [sendable(f, f.lstrip(), f.rstrip(), f.strip(), text, *others) for f, text, others in each]
 
 
 def _of_a_frame(text: str) -> tuple[str, ...]:

@@ -1,9 +1,10 @@
 """The values of a column as they stand in the file, as text: what a person reads there and sends to a student."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -21,11 +22,11 @@ class Written:
     """A column as the file has it.
 
     `texts`: for each distinct value the texts that programs make of it, first the one of `str` on what the format's
-    usual reader gives (module csv, module json, pyarrow, numpy). `codes`: int32 [N, …], the place of each row's value
-    among them.
+    usual reader gives (module csv, module json, pyarrow, numpy). They are made when they are first asked for: a column
+    that is refused for its many values needs none. `codes`: int32 [N, …], the place of each row's value among them.
     """
 
-    texts: Sequence[tuple[str, ...]]
+    texts: Callable[[], Sequence[tuple[str, ...]]]
     codes: NDArray[np.int32]
     kind: FileType
 
@@ -79,13 +80,14 @@ def written_values(values: Iterable[object], shape: Sequence[int], kind: FileTyp
         if place == len(texts):
             texts.append(texts_of(value))
         flat[i] = place
-    return Written(texts, codes, kind)
+    return Written(lambda: texts, codes, kind)
 
 
 def written_array(array: Array, kind: FileType) -> Written:
     """An array of numpy [N, …]."""
     unique, inverse = np.unique(array, return_inverse=True)
-    return Written([texts_of(value) for value in unique], inverse.reshape(array.shape).astype(np.int32), kind)
+    texts = cache(lambda: [texts_of(value) for value in unique])
+    return Written(texts, inverse.reshape(array.shape).astype(np.int32), kind)
 
 
 def flat_values(rows: Iterable[Any], size: int) -> Iterable[object]:

@@ -13,9 +13,9 @@ from workers.engine.data.rows.uploaded import Meanings
 from workers.engine.data.tables.text import canonical, other_spellings, spellings
 
 _WHOLE = re.compile(r"0|-?[1-9]\d{0,18}")
-MOST_SPELLINGS = 16_384
-"""How many unusual spellings of a column are kept."""
-MOST_CHARACTERS = 1 << 20
+MOST_SPELLINGS = 8192
+"""How many unusual spellings of an input are kept."""
+MOST_CHARACTERS = 1 << 18
 """How long they are together."""
 
 
@@ -78,7 +78,8 @@ def meanings(column: str, written: Written, places: NDArray[np.int64], categorie
     means one category alone.
     """
     codes, first = np.unique(written.codes, return_index=True)
-    values = list(zip([written.texts[code] for code in codes.tolist()], places[first].tolist(), strict=True))
+    texts_of = written.texts()
+    values = list(zip([texts_of[code] for code in codes.tolist()], places[first].tolist(), strict=True))
     own: dict[str, int] = {}
     for texts, place in values:
         if own.setdefault(texts[0], place) != place:
@@ -94,8 +95,6 @@ def meanings(column: str, written: Written, places: NDArray[np.int64], categorie
     spelled |= {
         text: place for text, place in further.items() if place is not None and text not in usual and place != other
     }
-    if len(spelled) > MOST_SPELLINGS or sum(map(len, spelled)) > MOST_CHARACTERS:
-        return Meanings({}, _too_many(column, len(spelled)))
     return Meanings({text: None if place == other else categories[place] for text, place in spelled.items()})
 
 
@@ -107,8 +106,12 @@ def _ambiguous(column: str, text: str, categories: Sequence[str], *places: int) 
     )
 
 
-def _too_many(column: str, count: int) -> str:
+def too_many(columns: Sequence[Meanings]) -> str | None:
+    """Why the spellings of an input are not kept; None where they are."""
+    texts = [text for each in columns for text in each.spelled]
+    if len(texts) <= MOST_SPELLINGS and sum(map(len, texts)) <= MOST_CHARACTERS:
+        return None
     return (
-        f"the column `{column}` has {count} unusual spellings of its categories, {MOST_SPELLINGS} of {MOST_CHARACTERS} "
-        "characters together at most: write each category in one way"
+        f"its categories have {len(texts)} unusual spellings, {MOST_SPELLINGS} of {MOST_CHARACTERS} characters "
+        f"together are kept, such as `{texts[0][:60]}`: write each category in one way"
     )

@@ -23,8 +23,8 @@ _NUMBER = re.compile(r"[-+]?(?:0|[1-9]\d*)?(?:\.\d*)?(?:[eE][-+]?\d{1,3})?", re.
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?")
 _DECIMAL_COMMA = re.compile(r"[-+]?\d{1,3}(\.\d{3})*,\d+|[-+]?\d+,\d+")
 _FEW = 3
-_LONGEST = 40
-"""Longest text that is looked at as a number or a moment."""
+_LONGEST = 200
+"""Longest text that is looked at as a number or a moment: that of a category."""
 _FINER = re.compile(r"\.\d{6}\d*[1-9]")
 
 

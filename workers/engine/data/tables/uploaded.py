@@ -15,7 +15,7 @@ from app.contracts.resources.tables import InputEncoding
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.written import Written
 from workers.engine.data.rows.uploaded import MOST_KEPT, CategoriesOfFile, Uploaded, UploadedRows
-from workers.engine.data.tables.keys import whole_number_keys
+from workers.engine.data.tables.keys import too_many, whole_number_keys
 
 _LARGEST_WHOLE = 2.0**53
 _TYPES: tuple[RawType, ...] = get_args(RawType)
@@ -56,13 +56,14 @@ def categories_as_uploaded(
     `shape`: of a row in the file.
     """
     texts = np.stack([_texts(written, kept) for _, written in file.columns], axis=1)
+    excess = too_many(file.meanings)
     form = RawInput(
         dtype=_type_of_categories(file.columns, encoding),
         shape=shape,
         arranged=(len(file.columns),),
         rows="float32",
-        spellings=_told(each.spelled for each in file.meanings),
-        refused=next((each.unclear for each in file.meanings if each.unclear is not None), None),
+        spellings=_told(each.spelled for each in file.meanings) if excess is None else (),
+        refused=next((each.unclear for each in file.meanings if each.unclear is not None), excess),
     )
     sample = texts
     if form.dtype != "string":
@@ -124,8 +125,8 @@ class UploadedPart:
 
 def _texts(written: Written, kept: NDArray[np.int64]) -> Array:
     """The values of rows as a person reads them in the file, object [m]."""
-    texts = (written.texts[code] for code in written.codes[kept].tolist())
-    return np.array([each[0] for each in texts], dtype=object)
+    texts = written.texts()
+    return np.array([texts[code][0] for code in written.codes[kept].tolist()], dtype=object)
 
 
 def joined_uploads(parts: Sequence[UploadedPart], names: Iterable[str]) -> Uploaded:
