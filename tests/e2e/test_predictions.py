@@ -1,15 +1,19 @@
 """Rows in, answers out, over HTTP: a student, beside its teachers, an upload, and many clients at once."""
 
+import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+from onnx import helper
 
 from tests.e2e.conftest import Client
+from tests.engine.jobs.inspection.onnx_graphs import graph, value
 
 CLIENTS = 64
+TWO = np.array([2.0], np.float32)
 
 
 def predict(client: Client, model: str, query: str = "", **request: Any) -> httpx.Response:
@@ -49,6 +53,8 @@ def test_a_student_answers_as_its_predictions_say_beside_its_teachers(client: Cl
     assert (beside["task"], beside["model"], beside["output"], beside["not_answered"]) == ("y", teacher, "y", None)
     np.testing.assert_allclose(beside["answer"]["logits"], taught, atol=1e-4)
     assert beside["agreement"]["same"] == np.mean(scores.argmax(1) == taught.argmax(1))
+    alone = predict(client, teacher, json=body).json()  # it has no ONNX file: one is made in the sandbox
+    np.testing.assert_allclose(alone["outputs"]["y"]["logits"], taught, atol=1e-4)
     wrong = predict(client, student, json={"inputs": {"x": [[1.0, 2.0, 3.0, "4"]]}})
     assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "/inputs/x/0/3")
 
@@ -61,3 +67,24 @@ def test_a_student_answers_as_its_predictions_say_beside_its_teachers(client: Cl
     assert client.http.delete(f"/v1/models/{teacher}").status_code == 204
     (beside,) = predict(client, student, "?compare=teacher", json=body).json()["teachers"]
     assert (beside["answer"], beside["not_answered"]["code"]) == (None, "teacher_deleted")
+
+
+def test_an_upload_answers_rows_of_every_format(client: Client, tmp_path: Path) -> None:
+    """The readers run in the sandbox."""
+    nodes = [helper.make_node("Mul", ["x", "two"], ["y"])]
+    made = graph(*nodes, inputs=[value("x", ["n", 1])], outputs=[value("y", ["n", 1])], weights={"two": TWO})
+    (tmp_path / "m.onnx").write_bytes(made.SerializeToString())
+    manifest = {"name": "double", "format": "onnx", "outputs": {"y": {"kind": "value"}}}
+    upload = client.upload("models", manifest, tmp_path / "m.onnx")
+    assert upload["state"] == "ready", upload["rejection"]
+    file = io.BytesIO()
+    np.savez(file, x=np.array([[1.5], [-2.0]]))
+    bodies: dict[str, bytes] = {
+        "application/json": b'{"rows": [{"x": 1.5}, {"x": -2}]}',
+        "application/x-npz": file.getvalue(),
+        "text/csv": b"x,other\n1.5,a\n-2,b\n",
+        "application/x-ndjson": b'{"x": 1.5}\n{"x": -2}\n',
+    }
+    for kind, body in bodies.items():
+        answer = predict(client, upload["id"], content=body, headers={"Content-Type": kind})
+        assert answer.json()["outputs"] == {"y": {"value": [3.0, -4.0]}}, (kind, answer.text)
