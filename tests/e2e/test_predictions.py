@@ -1,15 +1,19 @@
 """Rows in, answers out, over HTTP: a student, beside its teachers, an upload, and many clients at once."""
 
+import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+from onnx import helper
 
 from tests.e2e.conftest import Client
+from tests.engine.jobs.inspection.onnx_graphs import graph, value
 
 CLIENTS = 64
+TWO = np.array([2.0], np.float32)
 
 
 def predict(client: Client, model: str, query: str = "", **request: Any) -> httpx.Response:
@@ -17,6 +21,7 @@ def predict(client: Client, model: str, query: str = "", **request: Any) -> http
 
 
 def test_a_student_answers_as_its_predictions_say_beside_its_teachers(client: Client, tmp_path: Path) -> None:
+    """It has no ONNX file yet: one is made in the sandbox."""
     draw = np.random.default_rng(0)
     x = draw.normal(size=(120, 4)).astype(np.float32)
     np.savez(tmp_path / "d.npz", x=x, y=np.array(["down", "up"])[(x[:, 0] > 0).astype(int)])
@@ -33,7 +38,6 @@ def test_a_student_answers_as_its_predictions_say_beside_its_teachers(client: Cl
             "distillation": {"allow_chance_teacher": True},
             "repeats": 1,
             "control": False,
-            "exports": ["onnx"],
             **short,
         }
     )
@@ -61,3 +65,24 @@ def test_a_student_answers_as_its_predictions_say_beside_its_teachers(client: Cl
     assert client.http.delete(f"/v1/models/{teacher}").status_code == 204
     (beside,) = predict(client, student, "?compare=teacher", json=body).json()["teachers"]
     assert (beside["answer"], beside["not_answered"]["code"]) == (None, "teacher_deleted")
+
+
+def test_an_upload_answers_rows_of_every_format(client: Client, tmp_path: Path) -> None:
+    """The readers run in the sandbox."""
+    nodes = [helper.make_node("Mul", ["x", "two"], ["y"])]
+    made = graph(*nodes, inputs=[value("x", ["n", 1])], outputs=[value("y", ["n", 1])], weights={"two": TWO})
+    (tmp_path / "m.onnx").write_bytes(made.SerializeToString())
+    manifest = {"name": "double", "format": "onnx", "outputs": {"y": {"kind": "value"}}}
+    upload = client.upload("models", manifest, tmp_path / "m.onnx")
+    assert upload["state"] == "ready", upload["rejection"]
+    file = io.BytesIO()
+    np.savez(file, x=np.array([[1.5], [-2.0]]))
+    bodies: dict[str, bytes] = {
+        "application/json": b'{"rows": [{"x": 1.5}, {"x": -2}]}',
+        "application/x-npz": file.getvalue(),
+        "text/csv": b"x,other\n1.5,a\n-2,b\n",
+        "application/x-ndjson": b'{"x": 1.5}\n{"x": -2}\n',
+    }
+    for kind, body in bodies.items():
+        answer = predict(client, upload["id"], content=body, headers={"Content-Type": kind})
+        assert answer.json()["outputs"] == {"y": {"value": [3.0, -4.0]}}, (kind, answer.text)

@@ -56,7 +56,7 @@ class Paths:
 
     @property
     def sessions(self) -> Path:
-        """One folder for each warm session of a model; its lock file is held while the session lives."""
+        """One folder for each worker that predicts, by its owner id, with one for each warm session."""
         return self.root / "sessions"
 
     def input_lock(self, sha256: str) -> Path:

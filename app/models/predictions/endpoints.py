@@ -1,6 +1,6 @@
 """`POST /v1/models/{id}/predict`."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
@@ -22,11 +22,6 @@ _FORMATS: Final[dict[str, RowsFormat]] = {
     "text/csv": "csv",
     "application/x-ndjson": "jsonl",
 }
-_FILES: Final[dict[RowsFormat, dict[str, Any]]] = {
-    "npz": {"Made by numpy.savez": {"externalValue": "rows.npz"}},
-    "csv": {"Two rows": {"value": "colour,price\nred,4.5\nblue,\n"}},
-    "jsonl": {"Two rows": {"value": '{"colour": "red", "price": 4.5}\n{"colour": "blue", "price": null}\n'}},
-}
 Compare = Annotated[
     Literal["teacher"] | None,
     Query(
@@ -34,17 +29,6 @@ Compare = Annotated[
         "as they taught it."
     ),
 ]
-
-
-def _body() -> dict[str, Any]:
-    """The request body in the OpenAPI document: JSON, or a file as the dataset's."""
-    document = json_body("PredictRequest")
-    for kind, fmt in _FORMATS.items():
-        if fmt != "json":
-            what = "Rows as they stand in the dataset's file; other columns are left out of account."
-            schema = {"type": "string", "format": "binary", "description": what}
-            document["requestBody"]["content"][kind] = {"schema": schema, "examples": _FILES[fmt]}
-    return document
 
 
 def _format(request: Request) -> RowsFormat:
@@ -61,7 +45,7 @@ def _format(request: Request) -> RowsFormat:
 
 @router.post(
     "/{model_id}/predict",
-    openapi_extra=_body(),
+    openapi_extra=json_body("PredictRequest"),  # client generators know no other type of these
     responses={
         200: json_content("Prediction", "The answers of the model."),
         **problems(400, 404, 408, 409, 413, 415, 422),
@@ -77,7 +61,8 @@ async def create_prediction(
     """Answer up to 256 rows, sent as they stand in the dataset's file.
 
     A model that was trained here takes the rows of its dataset before any transform; an uploaded one those that its
-    `inputs` describe.
+    `inputs` describe. Beside JSON the body may be a file as the dataset's: `application/x-npz` (arrays by the names of
+    the inputs), `text/csv`, `application/x-ndjson` (JSON lines); columns that the model does not read are left out.
     """
     fmt = _format(request)
     await service.check_ready(services, caller, model_id)

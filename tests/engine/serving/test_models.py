@@ -83,9 +83,9 @@ def refused_code(session: ServingSession, body: Json) -> str:
 
 
 def test_a_model_that_cannot_be_exported_says_why(harness: EngineHarness) -> None:
-    harness.dataset()
-    outcome = harness.run({"kind": "train", "target": "label", "model": {"family": "mlp", "hidden": [4]}})
-    model = harness.teacher(outcome, harness.folder / "job" / "attempt-1")
+    architecture = {"family": "mlp", "input_shape": [4], "hidden": [], "outputs": {"y": 2}}
+    tensors = {"layers.0.weight": torch.ones(2, 4), "layers.0.bias": torch.zeros(2)}
+    model = harness.uploaded(tensors, {"architecture": architecture, "outputs": {"y": {"kind": "class"}}})
     assert model.facts is not None
     refusing = model.model_copy(update={"facts": model.facts.model_copy(update={"export_refused": "it differs"})})
     order = SessionOrder(model=refusing, graph=None, dataset=None, threads=1, memory_bytes=1 << 33)

@@ -3,9 +3,12 @@
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
+from app.contracts.resources.manifests import VectorOutput
 from app.contracts.wire.predictions import MOST_ROWS
+from workers.engine.serving.answers import prediction
 from workers.engine.serving.rows.documents import read_json
 from workers.engine.serving.rows.errors import RowErrors
 from workers.engine.serving.rows.forms import InputForm
@@ -98,3 +101,10 @@ def test_gaps_dates_and_whole_numbers_are_read_as_a_file_has_them() -> None:
     assert (found.dtype.name, found.tolist()) == ("uint8", [[[0, 255], [1, 2]]])
     found = read_json(b'{"rows": [{"a/b": 1.0, "c": true, "y": 3}]}', {"w": WORDS}, {"y"})["w"]
     assert found.tolist() == [["1", "true"]]
+
+
+def test_an_answer_of_too_many_numbers_says_how_many_rows_may_be_sent() -> None:
+    wide = np.zeros((MOST_ROWS, 1 << 15), np.float32)
+    with pytest.raises(RowErrors) as caught:
+        prediction("mdl_1", {"y": VectorOutput(kind="vector")}, {"y.vector": wide})
+    assert (caught.value.problems[0].code, "at most 128 rows" in str(caught.value)) == ("too_many_rows", True)

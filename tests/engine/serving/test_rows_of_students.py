@@ -83,10 +83,9 @@ def test_rows_of_an_archive_are_answered_as_an_archive_and_as_json(harness: Engi
     assert refused(session, "npz", b"PK\x03\x04")[1] == "unreadable"
 
 
-@pytest.mark.parametrize("kind", ["jsonl"])
-def test_whole_numbers_and_booleans_as_categories_are_sent_as_the_file_has_them(
-    kind: str, harness: EngineHarness
-) -> None:
+@pytest.mark.exhaustive
+def test_whole_numbers_and_booleans_as_categories_are_sent_as_the_file_has_them(harness: EngineHarness) -> None:
+    kind = "jsonl"
     tables.table(kind, harness, plans={"kind": "category", "columns": ["plan"]}, flag={"kind": "array"})
     outcome = harness.run({"training": TRAINING, **tables.TASKS})
     session = student_session(harness, outcome.student, outcome.student_manifest)

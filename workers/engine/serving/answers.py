@@ -11,6 +11,8 @@ from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, Out
 from workers.engine.data.formats.common import Array
 from workers.engine.serving.rows.errors import at
 
+MOST_NUMBERS = 1 << 22
+"""Largest number of numbers of an answer."""
 LIKELY = 0.5
 """Probability from which on a label is said to be there."""
 
@@ -18,7 +20,7 @@ LIKELY = 0.5
 def prediction(model: str, specs: Mapping[str, OutputSpec], found: Mapping[str, Array]) -> bytes:
     """A `Prediction` in JSON, of answers [n, …] by the names that an exported graph gives them.
 
-    Raises RowErrors `answer_not_finite`.
+    Raises RowErrors `answer_not_finite`, `too_many_rows`.
     """
     for name, values in found.items():
         bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
@@ -26,8 +28,13 @@ def prediction(model: str, specs: Mapping[str, OutputSpec], found: Mapping[str, 
             row = int(np.argmax(bad))
             detail = f"the answer `{name}` of row {row} is NaN or infinite: check the scale of the numbers in the row"
             raise at("", "answer_not_finite", detail)
+    rows, size = len(next(iter(found.values()))), sum(values.size for values in found.values())
+    if size > MOST_NUMBERS:
+        detail = (
+            f"expected at most {max(1, MOST_NUMBERS * rows // size)} rows for as many outputs, found {rows}: send fewer"
+        )
+        raise at("", "too_many_rows", detail)
     outputs = {task: _task(spec, [found[name] for name in answer_names(task, spec)]) for task, spec in specs.items()}
-    rows = len(next(iter(found.values())))
     document = {"model": model, "rows": rows, "outputs": outputs}
     return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
 

@@ -3,7 +3,7 @@
     python -m workers.runtime.child.fork_server SOCKET PARENT MODULE:FUNCTION
 
 Forking is safe because it has one thread and never runs a torch operation: the child of a process that ran one would
-hang at its own first. A request is one packet with three descriptors: control, lock, log. The replies are
+hang at its own first. A request is one packet with three descriptors: control, log, a lock or none. The replies are
 `{"spawned": id, "pid": n}` with a pidfd of the child, and, once it is reaped, `{"exited": id, "status": n}`.
 """
 
@@ -89,7 +89,7 @@ class ForkServer:
         """In the child: new session, parent death signal, deadline and output; then run the entry and exit."""
         status = 1
         try:
-            control, _lock, log = descriptors
+            control, log, *_lock = descriptors
             os.setsid()
             die_with_parent(request["server"])
             signal.set_wakeup_fd(-1)

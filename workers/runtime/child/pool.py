@@ -190,9 +190,9 @@ class ChildPool:
             child.on_server_died()
 
     async def spawn(
-        self, folder: Path, lock: int, visible: str, until: float, channel: socket.socket | None = None
+        self, folder: Path, lock: int | None, visible: str, until: float, channel: socket.socket | None = None
     ) -> Child:
-        """Start a child on a folder. It inherits `lock`, and dies at `until` (host clock) unless that is postponed.
+        """Start a child on a folder. It inherits `lock` and dies at `until` (host clock), unless that is postponed.
 
         Its control descriptor is the end of a pipe that `Child.send` writes to, or `channel`, whose other end the
         caller has. The caller closes its own copies of `lock` and `channel`. Raises NoForkServer.
@@ -216,7 +216,9 @@ class ChildPool:
             "server": self._server.pid,
         }
         try:
-            socket.send_fds(self._channel, [json.dumps(request).encode()], [theirs, lock, log])
+            socket.send_fds(
+                self._channel, [json.dumps(request).encode()], [theirs, log, *([] if lock is None else [lock])]
+            )
         except OSError:
             child.on_exited(KILLED)
             raise NoForkServer("the fork server died") from None

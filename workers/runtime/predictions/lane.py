@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import shutil
+from contextlib import suppress
 from functools import partial
 
 from app.contracts.wire.predictions import Reply
@@ -37,6 +38,7 @@ class PredictLane:
         self, settings: Settings, database: Database, cache: InputCache, sessions: Sessions, owner: str
     ) -> None:
         self._settings = settings
+        self._drain_seconds = settings.drain_seconds
         self._database = database
         self._cache = cache
         self._owner = owner
@@ -57,18 +59,25 @@ class PredictLane:
         try:
             await self._claim_all()
             if self._running:
-                await asyncio.wait(self._running.values(), timeout=self._settings.drain_seconds)
-            await self._written.wait()
+                await asyncio.wait(self._running.values(), timeout=self._drain_seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._drain_seconds):
+                    await self._written.wait()
         finally:
             for task in (writer, *self._running.values()):
                 task.cancel()
             await asyncio.gather(writer, *self._running.values(), return_exceptions=True)
             await self._sessions.close()
+            await asyncio.to_thread(shutil.rmtree, self._paths.sessions / self._owner, ignore_errors=True)
             await self._leave()
 
-    def drain(self) -> None:
-        """Claim no more."""
+    def drain(self, *, now: bool = False) -> None:
+        """Claim no more; with `now` leave what is not answered to other workers."""
         self._draining.set()
+        if now:
+            self._drain_seconds = 0.0
+            for task in self._running.values():
+                task.cancel()
 
     async def maintain(self) -> None:
         """Renew the lease, free what dead workers had, end idle sessions, remove folders of dead ones."""
@@ -101,8 +110,8 @@ class PredictLane:
             while not draining.done():
                 try:
                     claimed = await self._claim()
-                except DatabaseUnavailable as error:
-                    _log.warning("predictions wait: %s", error)
+                except Exception as error:
+                    _log.warning("predictions wait: %s", error, exc_info=not isinstance(error, DatabaseUnavailable))
                     await asyncio.wait({draining}, timeout=ERROR_PAUSE_SECONDS)
                     continue
                 for each in claimed:
@@ -153,6 +162,8 @@ class PredictLane:
                 await asyncio.sleep(ERROR_PAUSE_SECONDS)
                 self._answered.set()
                 continue
+            except Exception:
+                _log.exception("answers are lost")
             del self._answers[: len(answers)]
             if not self._answers:
                 self._written.set()
@@ -163,7 +174,8 @@ def _unavailable(code: str, detail: str) -> Answered:
 
 
 def _remove_dead_sessions(paths: Paths) -> None:
-    """Remove the folders of sessions whose processes are dead: nothing holds their locks."""
+    """Remove the folders of workers that are dead, whose locks are free or gone. Their children are dead as well."""
     for folder in paths.sessions.glob("*"):
-        if locks.is_free(folder / "lock"):
+        lock = paths.owner_lock(folder.name)
+        if not lock.exists() or locks.is_free(lock):
             shutil.rmtree(folder, ignore_errors=True)

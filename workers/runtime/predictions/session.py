@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import shutil
 import socket
 from collections.abc import AsyncIterator
@@ -14,13 +13,12 @@ from pydantic import ValidationError
 
 from app.contracts.wire.predictions import ORDER, Reply, RowsFormat, SessionOrder
 from app.queue.predictions.records import Answered
-from workers.runtime import locks
 from workers.runtime.child import frames
 from workers.runtime.child.pool import Child, ChildPool
 from workers.runtime.clock import host_clock
 
 _LONGEST_HEAD = 1 << 20
-_LONGEST_BODY = 256 << 20
+_LONGEST_BODY = 128 << 20
 _log = logging.getLogger("stillhouse.worker")
 
 
@@ -50,20 +48,22 @@ class Session:
         """
         await asyncio.to_thread(_write_order, folder, order)
         async with _removed_on_error(folder):
-            lock = locks.take(folder / "lock")
-            assert lock is not None, "a new folder"
             ours, theirs = socket.socketpair()
             try:
-                child = await children.spawn(folder, lock, "", host_clock() + seconds, theirs)
+                child = await children.spawn(folder, None, "", host_clock() + seconds, theirs)
             except BaseException:
                 ours.close()
                 raise
             finally:
-                os.close(lock)
                 theirs.close()
             reader, writer = await asyncio.open_unix_connection(sock=ours)
             session = cls(folder, child, reader, writer)
-            opened = await session._receive(seconds, "load the model")
+            try:
+                opened = await session._receive(seconds, "load the model")
+            except BaseException:
+                child.kill()
+                writer.close()
+                raise
         if opened.reply.status == 200:
             return session
         await session.close()

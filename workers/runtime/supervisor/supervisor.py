@@ -75,7 +75,9 @@ class Supervisor:
         )
         # Unique for each process: host names and process ids can be reused.
         self.owner = f"{os.getpid()}-{uuid.uuid4().hex}"
-        sessions = Sessions(self.children, self._paths.sessions, settings.prediction_sessions, answer_seconds)
+        sessions = Sessions(
+            self.children, self._paths.sessions / self.owner, settings.prediction_sessions, answer_seconds
+        )
         self.predictions = (
             PredictLane(settings, database, self._context.inputs, sessions, self.owner) if predicts else None
         )
@@ -117,7 +119,7 @@ class Supervisor:
             _log.info("%s with %d jobs", "killing" if now else "draining", len(self._attempts))
         self._draining.set()
         if self.predictions is not None:
-            self.predictions.drain()
+            self.predictions.drain(now=now)
         for attempt in list(self._attempts.values()):
             attempt.stop("drain", self._settings.drain_seconds)
             if now:
