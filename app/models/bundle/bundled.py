@@ -13,6 +13,8 @@ from app.db.rows import FileRow, ModelRow
 
 FILE_NAMES: Final[Mapping[FileRole, str]] = {
     "onnx": "student.onnx",
+    "int8": "student.int8.onnx",
+    "fp16": "student.fp16.onnx",
     "weights": "student.safetensors",
     "invented_rows": "reference.npz",
     "reference_rows": "reference.npz",

@@ -5,7 +5,7 @@ from typing import Final
 
 from app.contracts.resources.manifests import ClassOutput
 from app.models.bundle.bundled import BundledModel
-from app.models.bundle.figures import cost_lines, quality_lines
+from app.models.bundle.figures import cost_lines, quality_lines, quantized_lines
 
 _SHOWN: Final = 20
 """How many columns or classes the card names; `config.json` has all."""
@@ -26,14 +26,16 @@ def card(model: BundledModel) -> bytes:
         ("What it answers", _answers(model)),
         ("Data", _data(model)),
         ("Quality on the test split", quality_lines(model)),
+        ("In 8 and 16 bits", quantized_lines(model)),
         ("What it must not be used for", _limits(model)),
         ("Size and speed", cost_lines(model)),
         ("Provenance", _provenance(model)),
     )
     parts = []
     for heading, lines in sections:
-        text = "\n".join(lines)
-        parts.append(f"## {heading}\n\n{text}" if heading else text)
+        text = "\n".join(lines).strip()
+        if text:
+            parts.append(f"## {heading}\n\n{text}" if heading else text)
     return ("\n\n".join(parts) + "\n").encode()
 
 

@@ -78,6 +78,21 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
 
 
+def quantized_lines(model: BundledModel) -> Iterator[str]:
+    """What the files in 8 and 16 bits lose; nothing where the job made none."""
+    parties = (model.report or {}).get("quantized") or {}
+    for party in parties.values():
+        name, ratio = f"student.{party['format']}.onnx", party["ratio"]
+        yield f"`{name}` ({party['method']}), {ratio:.2f} of the size of `student.onnx`:"
+        yield ""
+        for task, metrics in (party.get("tasks") or {}).items():
+            figures = ", ".join(f"{name} {_number(value)}" for name, value in metrics.items() if name != "rows")
+            yield f"- `{task}`: {figures}"
+        for task, verdict in (party.get("verdict") or {}).items():
+            yield f"- `{task}`: {verdict['method']}"
+        yield ""
+
+
 def cost_lines(model: BundledModel) -> Iterator[str]:
     """Bytes of the files, and times and memory where the job measured them."""
     yield from (f"- `{name}`: {file.bytes:,} bytes" for name, file in sorted(model.files.items()))
@@ -90,7 +105,10 @@ def cost_lines(model: BundledModel) -> Iterator[str]:
         yield f"- {student['flops']:,} FLOPs a row"
     for size, latency in (student.get("latency") or {}).items():
         yield f"- torch, batch {size}: {_times(latency)}"
-    yield from _in_onnx_runtime((student.get("runtime") or {}).get("onnxruntime"))
+    yield from _in_onnx_runtime((student.get("runtime") or {}).get("onnxruntime"), "student.onnx")
+    for party in (report.get("quantized") or {}).values():
+        name = f"student.{party['format']}.onnx"
+        yield from _in_onnx_runtime((party.get("runtime") or {}).get("onnxruntime"), name)
     compression = report.get("compression") or {}
     ratios = [f"{compression[key]:.1f}x in {key}" for key in ("parameters", "bytes", "flops") if compression.get(key)]
     ratios += [f"{ratio:.1f}x as {name}" for name, ratio in (compression.get("files") or {}).items()]
@@ -100,18 +118,18 @@ def cost_lines(model: BundledModel) -> Iterator[str]:
     yield f"Measured on {environment.get('device')} with {environment.get('threads')} threads."
 
 
-def _in_onnx_runtime(cost: Mapping[str, Any] | None) -> Iterator[str]:
+def _in_onnx_runtime(cost: Mapping[str, Any] | None, file: str) -> Iterator[str]:
     if cost is None:
         return
     for name, by_size in cost["latency"].items():
         threads = cost["threads"] if name == "all" else int(name)
         plural = "s" if threads > 1 else ""
         for size, latency in by_size.items():
-            yield f"- ONNX Runtime, {threads} thread{plural}, batch {size}: {_times(latency)}"
+            yield f"- `{file}` in ONNX Runtime, {threads} thread{plural}, batch {size}: {_times(latency)}"
     if cost.get("cold_start_ms") is not None:
-        yield f"- ONNX Runtime, to load the file: {cost['cold_start_ms']:.1f} ms"
+        yield f"- `{file}` in ONNX Runtime, to load it: {cost['cold_start_ms']:.1f} ms"
     if cost.get("peak_memory_bytes") is not None:
-        yield f"- ONNX Runtime, peak memory of the model: {cost['peak_memory_bytes'] / 1e6:.1f} MB"
+        yield f"- `{file}` in ONNX Runtime, peak memory: {cost['peak_memory_bytes'] / 1e6:.1f} MB"
 
 
 def _times(latency: Mapping[str, Any]) -> str:

@@ -1,5 +1,4 @@
-"""`python predict.py ROWS [MODEL]`: answers for a csv, jsonl or npz file like the dataset's, a line of JSON each.
-`python predict.py --check [MODEL]`: compares a model with the answers in reference.npz. Needs numpy, onnxruntime."""
+"""`python predict.py ROWS [MODEL]`: answers for csv, jsonl, npz as JSON lines; `--check [MODEL]`: for reference.npz."""
 
 import csv, gzip, json, sys
 from datetime import UTC, datetime
@@ -7,7 +6,7 @@ from pathlib import Path
 from typing import Any
 import numpy as np, onnxruntime
 
-HERE, CHECKS = Path(__file__).parent, sys.argv[1:2] == ["--check"]
+HERE, CHECKS, MODEL = Path(__file__).parent, sys.argv[1:2] == ["--check"], (sys.argv[2:] or ["student.onnx"])[0]
 CONFIG: dict[str, Any] = json.loads((HERE / "config.json").read_text("utf-8"))
 CSV, HOW = CONFIG["csv"], CONFIG["csv"]["reader"]
 
@@ -40,7 +39,7 @@ def read(path: Path) -> dict[str, Any]:
     return {str(k).strip(): np.array([row.get(k) for row in rows], object) for k in {k for row in rows for k in row}}
 
 
-session = onnxruntime.InferenceSession(HERE / (sys.argv[2:] or ["student.onnx"])[0], providers=["CPUExecutionProvider"])
+session = onnxruntime.InferenceSession(HERE / MODEL, providers=["CPUExecutionProvider"])
 found, fed = read(HERE / "reference.npz" if CHECKS else Path((sys.argv[1:] or [sys.exit(__doc__)])[0])), {}
 for source in session.get_inputs():
     kind = {"float": "float32", "string": "object"}.get(source.type[7:-1], source.type[7:-1])
@@ -51,7 +50,8 @@ for source in session.get_inputs():
 blocks = [session.run(None, {name: rows[i : i + 999] for name, rows in fed.items()}) for i in range(0, len(rows), 999)]
 answers = {each.name: np.concatenate(parts) for each, *parts in zip(session.get_outputs(), *blocks, strict=True)}
 if CHECKS:
-    off = [name for name in answers if not np.allclose(answers[name], found[f"answers/{name}"], 1e-4, 1e-4)]
+    known = {name: found.get(f"answers/{MODEL}/{name}", found[f"answers/{name}"]) for name in answers}
+    off = [name for name in answers if not np.allclose(answers[name], known[name], 1e-4, 1e-4)]
     sys.exit(f"{off} differ from the service's" if off else print(f"the service's answers for {len(rows)} rows"))
 for i in range(len(rows)):
     line: dict[str, Any] = {name: [None if x != x else x for x in answers[name][i].tolist()] for name in answers}

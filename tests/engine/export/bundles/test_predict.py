@@ -30,12 +30,15 @@ DRAW = np.random.default_rng(5)
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of dataset. `write` writes its file, `rows.<suffix>`."""
+    """A kind of dataset. `write` writes its file, `rows.<suffix>`; `send` the same rows in another format, where
+    `predict.py` does not read the dataset's.
+    """
 
     suffix: str
     write: Callable[[Path], None]
     manifest: Json
     tasks: tuple[str, ...] = ("y",)
+    send: tuple[str, Callable[[Path], None]] | None = None
 
 
 def spreadsheet(path: Path) -> None:
@@ -105,6 +108,9 @@ KINDS: dict[str, Kind] = {
         },
         ("y", "price_next"),
     ),
+    "parquet, sent as jsonl": Kind(
+        "parquet", tables.parquet, _TABLE, ("y", "price_next"), send=("jsonl", tables.jsonl)
+    ),
     "several arrays": Kind(
         "npz",
         several,
@@ -148,6 +154,9 @@ def test_the_datasets_own_file_gets_the_predictions_of_the_service(
     spec = {"kind": "multitask", "tasks": tasks, "student": model, "training": TRAINING, "exports": ["onnx"]}
     outcome = harness.run({**spec, "control": False, "baselines": False})
     folder = unpacked(outcome, harness.outputs(), tmp_path / "bundle")
+    if kind.send is not None:
+        suffix, write = kind.send
+        write(path := tmp_path / f"rows.{suffix}")
     compare(answered(folder, path), harness.outputs() / "predictions-test.npz", kind)
     checked = run_bare(folder, "--check")
     assert (checked.returncode, checked.stdout) == (0, "the service's answers for 16 rows\n"), checked.stderr

@@ -24,6 +24,7 @@ MOST_BYTES = 200_000_000
 """Largest teacher that is written as ONNX for this alone."""
 _ROWS = 64
 _NO_MEMORY = "the process that loads the file for it failed, or took too long"
+_NO_EXPORT = "the job exports no ONNX file: add `onnx` to `exports`"
 _COLUMNS = "its outputs are columns of the dataset: there is no network to run"
 
 
@@ -41,7 +42,7 @@ def measure_runtimes(trained: Trained, files: Sequence[MeasuredFile]) -> Runtime
     """
     if not files:
         exports = trained.job.spec.formats
-        why = "the student has no ONNX file, see `warnings`" if exports else "add `onnx` to `exports` of the job"
+        why = "the student has no ONNX file, see `warnings`" if exports else _NO_EXPORT
         return RuntimeCosts(not_measured={"runtime": why})
     not_measured: dict[str, str] = {}
     with TemporaryDirectory(dir=trained.job.order.attempt_dir) as folder:

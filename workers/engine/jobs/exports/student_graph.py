@@ -3,9 +3,11 @@ engine's predictions for them.
 """
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import onnx
 import torch
 from torch import Tensor
 
@@ -17,6 +19,7 @@ from workers.engine.evaluation.parties import network_outputs
 from workers.engine.export.causes import CheckedRows
 from workers.engine.export.check import check_onnx
 from workers.engine.export.graph_card import graph_metadata
+from workers.engine.export.graph_outputs import GraphOutputs
 from workers.engine.export.onnx import RowsGraph, export_onnx
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.export.reference import write_reference
@@ -81,11 +84,18 @@ class SampleRows:
         """The role of a file of them."""
         return "invented_rows" if self.invented else "reference_rows"
 
-    def write_reference(self, path: Path, student: RawStudent) -> None:
-        """Write the first rows with their answers."""
+    def write_reference(
+        self, path: Path, student: RawStudent, quantized: Mapping[str, onnx.ModelProto] | None = None
+    ) -> None:
+        """Write the first rows with their answers, and those of quantized files by name, all rows at once."""
         rows = {name: values[:REFERENCE_ROWS] for name, values in self.rows.feeds.items()}
         outputs = {name: values[:REFERENCE_ROWS] for name, values in self.outputs.items()}
-        write_reference(path, rows, outputs, student.outputs)
+        first = torch.arange(min(REFERENCE_ROWS, self.count))
+        others = {
+            name: GraphOutputs(model, student.outputs, self.feeds, REFERENCE_ROWS)(first)
+            for name, model in (quantized or {}).items()
+        }
+        write_reference(path, rows, outputs, student.outputs, others)
 
 
 def write_graph(

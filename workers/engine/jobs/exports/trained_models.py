@@ -76,7 +76,8 @@ def export_trained(trained: Trained, evaluated: Evaluated, quantized: QuantizedS
     peers = [exporter.weights(PEER_ROLES[i], peer) for i, peer in enumerate(trained.peers)]
     graphs, checks = exporter.graphs()
     smaller = [found for each in quantized.students if (found := exporter.quantized(each, student)) is not None]
-    reference = exporter.reference()
+    names = [part.format for _, _, part in smaller]
+    reference = exporter.reference([each for each in quantized.students if each.format in names])
     return Exported(
         files=[
             *predictions,
@@ -188,10 +189,11 @@ class _Exporter:
             paths = {STUDENT: whole, **paths}
         return tuple(MeasuredFile(party, path, self.sample.rows.feeds) for party, path in paths.items())
 
-    def reference(self) -> OutputFile:
-        """Some rows with the student's answers."""
+    def reference(self, quantized: Sequence[QuantizedStudent]) -> OutputFile:
+        """Some rows with the student's answers, and those of its quantized files."""
         path = self._folder / REFERENCE_FILE
-        self.sample.write_reference(path, self._student)
+        models = {quantized_name(each.format): each.model for each in quantized}
+        self.sample.write_reference(path, self._student, models)
         return output_file(self.sample.role, path)
 
     def _warn_of_unchecked(self, message: str) -> None:
