@@ -22,7 +22,7 @@ from tests.demo.service import Service
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(600)]
 CLIENTS = 64
-WARM, COLD, EACH = 300, 8, 10
+WARM, COLD, EACH = 200, 5, 10
 MANIFEST = {
     "name": "rows",
     "format": "npz",

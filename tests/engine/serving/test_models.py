@@ -8,15 +8,19 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from app.contracts.resources.manifests import InputTransform
+from app.contracts.specs.architectures import Mlp
 from app.contracts.wire.orders import ModelInput
 from app.contracts.wire.predictions import Reply, SessionOrder, TaughtOutput
 from tests.engine.export.raw_rows import test_tables as tables
-from tests.engine.export.raw_rows.bare_runs import TRAINING
+from tests.engine.export.raw_rows.bare_runs import ROWS, TRAINING
 from tests.engine.harness import TEACHER, EngineHarness
 from tests.engine.jobs.inspection.onnx_graphs import Graph, W, graph, inspected, onnx_manifest, value
 from tests.engine.serving.serving import Json, answer, check_same, predictions, refused, session_of
 from tests.engine.serving.test_rows_of_students import lines_of
 from workers.engine.serving.session import ServingSession, open_session
+
+CLASSES: Json = {"kind": "class", "classes": 2}
 
 
 def uploaded(content: Graph, folder: Path, **manifest: object) -> ServingSession:
@@ -132,3 +136,40 @@ def test_a_teacher_answers_the_rows_of_its_student_as_it_has_taught(selected: bo
     found = answer(session, "csv", "\n".join(lines_of(harness, expected["row"], "csv")))
     found["outputs"] = {"y": found["outputs"]["0"]}
     check_same(found, expected, outcome.student, party="teacher")
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["dataset is there", "dataset was deleted"])
+@pytest.mark.parametrize("named", [True, False], ids=["an input by name", "all inputs"])
+def test_a_teacher_of_inputs_that_the_student_does_not_read_says_so(
+    is_known: bool, named: bool, harness: EngineHarness
+) -> None:
+    """Also where rows of the student would fit it."""
+    inputs: Json = {"a": {"kind": "array"}, "b": {"kind": "array"}}
+    labels = np.arange(ROWS) % 2
+    rows = np.zeros((ROWS, 2), np.float32)
+    data = harness.dataset({"a": rows, "b": rows, "y": labels}, inputs=inputs, targets={"y": CLASSES})
+    size = 2 if named else 4
+    teacher = harness.uploaded(
+        {"layers.0.weight": torch.ones(2, size), "layers.0.bias": torch.zeros(2)},
+        {
+            "architecture": {"family": "mlp", "input_shape": [size], "hidden": [], "outputs": {"y": 2}},
+            "inputs": {"b": {}} if named else {},
+            "outputs": {"y": {"kind": "class"}},
+        },
+    )
+    student = Mlp(family="mlp", input_shape=(2,), inputs=("a",), outputs={"y": 2})
+    assert teacher.facts is not None
+    facts = teacher.facts.model_copy(update={"architecture": student, "inputs": {"a": InputTransform()}})
+    order = SessionOrder(
+        model=teacher,
+        graph=None,
+        rows_of=facts.model_copy(update={"input_shape": (2,), "input_shapes": {"a": (2,)}}),
+        taught={"0": TaughtOutput(task="y", output="y")},
+        dataset=data.manifest if is_known else None,
+        threads=1,
+        memory_bytes=1 << 33,
+    )
+    reply = open_session(order, harness.folder)
+    assert isinstance(reply, Reply)
+    expected = "input_mismatch" if named or is_known else "shape_mismatch"
+    assert (reply.status, reply.code) == (409, expected)

@@ -101,6 +101,8 @@ def test_gaps_dates_and_whole_numbers_are_read_as_a_file_has_them() -> None:
     assert (found.dtype.name, found.tolist()) == ("uint8", [[[0, 255], [1, 2]]])
     found = read_json(b'{"rows": [{"a/b": 1.0, "c": true, "y": 3}]}', {"w": WORDS}, {"y"})["w"]
     assert found.tolist() == [["1", "true"]]
+    found = read_json(b'{"inputs": {"w": [["red\\u0000x", "\\ud800"]]}}', {"w": WORDS}, frozenset())["w"]
+    assert found.tolist() == [["red\\x00x", "\\ud800"]]
 
 
 def test_an_answer_of_too_many_numbers_says_how_many_rows_may_be_sent() -> None:

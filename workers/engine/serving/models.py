@@ -7,9 +7,10 @@ from typing import Protocol
 import torch
 
 from app.contracts.layouts.cut_files import METADATA_KEY
+from app.contracts.problems import UserError, listed
 from app.contracts.resources.facts import ModelFacts
 from app.contracts.resources.graph_names import answer_names
-from app.contracts.resources.manifests import ClassOutput, OutputSpec
+from app.contracts.resources.manifests import ClassOutput, DatasetManifest, OutputSpec
 from app.contracts.wire.orders import ModelInput
 from app.contracts.wire.predictions import TaughtOutput
 from workers.engine.data.formats.common import Array
@@ -104,9 +105,16 @@ class Taught:
     """A teacher on the rows of its student: what it taught, by names that the question gives."""
 
     def __init__(
-        self, model: ModelInput, student: ModelFacts, taught: Mapping[str, TaughtOutput], threads: int
+        self,
+        model: ModelInput,
+        student: ModelFacts,
+        taught: Mapping[str, TaughtOutput],
+        dataset: DatasetManifest | None,
+        threads: int,
     ) -> None:
+        """Raises UserError where the teacher reads an input that the student does not."""
         self._rows = RowGraph(student, threads)
+        _check_inputs(model, student, dataset, tuple(self._rows.shapes))
         self._layout = InputLayout(self._rows.shapes)
         self._teacher: Teacher = open_teacher(model, _CPU, threads, self._layout)
         self._taught = taught
@@ -134,3 +142,25 @@ class Taught:
             values, selection = found[each.output], self._selections[key]
             taught[key] = values if selection is None else selection.select(values)
         return {name: values.numpy() for name, values in answers(self.outputs, taught).items()}
+
+
+def _check_inputs(
+    model: ModelInput, student: ModelFacts, dataset: DatasetManifest | None, sent: tuple[str, ...]
+) -> None:
+    """Of a dataset with a single input a teacher reads it whatever it is called; else by name, or all of them.
+
+    Raises UserError `input_mismatch`.
+    """
+    assert model.facts is not None
+    known = tuple(dataset.inputs) if dataset is not None else sent
+    selects = student.architecture is not None and student.architecture.inputs is not None
+    if len(known) < 2 and not selects:
+        return
+    named = tuple(model.facts.inputs) or tuple(model.facts.graph_inputs) or known
+    missing = [name for name in named if name not in sent]
+    if missing:
+        raise UserError(
+            "input_mismatch",
+            f"the teacher reads {listed(named)} of the dataset, the rows of this student have {listed(sent)}: the "
+            "predictions of the job have the teacher's answers",
+        )

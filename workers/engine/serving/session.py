@@ -72,7 +72,7 @@ def open_session(order: SessionOrder, folder: Path) -> ServingSession | Reply:
 
 def _model(order: SessionOrder, facts: ModelFacts, folder: Path) -> AnsweringModel:
     if order.rows_of is not None:
-        return Taught(order.model, facts, order.taught, order.threads)
+        return Taught(order.model, facts, order.taught, order.dataset, order.threads)
     if facts.architecture is None:
         return UploadedGraph(order.model, order.threads)
     return exported(order.model, order.graph, folder, order.threads)

@@ -89,12 +89,6 @@ class PredictLane:
         await self._sessions.close_idle(self._settings.prediction_idle_seconds)
         await asyncio.to_thread(_remove_dead_sessions, self._paths)
 
-    async def release_dead_owners(self) -> None:
-        """Free what workers of this host had claimed whose process is dead, even with a valid lease."""
-        for owner in await owners.owners(self._database):
-            if owner != self._owner and locks.is_free(self._paths.owner_lock(owner)):
-                await owners.leave(self._database, owner)
-
     async def _leave(self) -> None:
         try:
             await owners.leave(self._database, self._owner)

@@ -59,6 +59,7 @@ class Sessions:
             waiting.reschedule(None)  # what follows has limits of its own
             session = place.session
             if session is None or not session.is_alive:
+                await _close(place)
                 place.session = None
                 opened = await self._opened(order)
                 if isinstance(opened, Answered):

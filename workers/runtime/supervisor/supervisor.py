@@ -12,6 +12,7 @@ from app.db.errors import DatabaseUnavailable
 from app.db.signals import WORK
 from app.queue.blobs import Blobs
 from app.queue.ledger import Ledger
+from app.queue.predictions import owners
 from app.settings import Settings
 from app.storage.store import BlobStore
 from workers.runtime import health, locks
@@ -214,7 +215,7 @@ class Supervisor:
                 attempt.lose()
 
     async def _release_dead_owners(self) -> None:
-        """Release the jobs of owners on this host whose lock is free: their process is dead, even with a valid lease.
+        """Release what owners on this host hold whose lock is free: their process is dead, even with a valid lease.
 
         Lock files of dead owners are removed, also of those without a job: nothing else would remove them.
         """
@@ -222,8 +223,9 @@ class Supervisor:
         for owner in await self._ledger.owners():
             if owner != self.owner and locks.is_free(self._paths.owner_lock(owner)):
                 await self._ledger.lose_owner(owner)
-        if self.predictions is not None:
-            await self.predictions.release_dead_owners()
+        for owner in await owners.owners(self._database):
+            if owner != self.owner and locks.is_free(self._paths.owner_lock(owner)):
+                await owners.leave(self._database, owner)
         for path in dead:
             locks.remove_free(path)
 

@@ -132,7 +132,8 @@ def test_an_exported_student_is_inspected_again_by_what_its_file_says(harness: E
 @pytest.mark.parametrize("scheme", sample(STUDENTS, ["cgc", "mtan"]))
 def test_a_student_is_exported_to_onnx_and_checked(harness: EngineHarness, scheme: str) -> None:
     found = report_of(harness.run(job(scheme, exports=["onnx"]))).export["onnx"]
-    assert found.max_abs_difference < 1e-5
+    # Of each output in its own unit: the tolerance is 1e-4 of the largest score, or of a value's deviation.
+    assert all(each.max_abs_difference < 0.1 * each.tolerance for each in found.outputs.values())
     assert (harness.outputs() / "student.onnx").exists()
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from app.contracts.problems import Problem
 from workers.engine.data.formats.common import Array
+from workers.engine.data.tables.category import MOST_CHARACTERS
 from workers.engine.data.tables.text import canonical, is_missing, label_text
 from workers.engine.serving.rows.errors import MOST_PROBLEMS, Place, RowErrors
 from workers.engine.serving.rows.forms import InputForm
@@ -87,12 +88,21 @@ def as_categories(form: InputForm, texts: Sequence[str], place: Place) -> Array:
     Raises RowErrors `wrong_type` where whole numbers or booleans are expected.
     """
     if form.dtype == "string":
-        return np.array([*texts, ""], dtype=object)[:-1]
+        return np.array([*map(_as_name, texts), ""], dtype=object)[:-1]
     numbers = [_whole_number(form, text) for text in texts]
     wrong = np.array([number is None for number in numbers], dtype=bool)
     what = "true or false" if form.dtype == "bool" else "a whole number"
     _refuse(wrong, place, "wrong_type", f"expected {what} for `{form.name}`, as the dataset's file has: correct it")
     return np.array(numbers).astype(form.dtype)
+
+
+def _as_name(text: str) -> str:
+    """A text as the readers make a category of it: control characters, which end a text in a graph, and lone surrogates
+    are escaped.
+    """
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return text[:MOST_CHARACTERS]
 
 
 def _whole_number(form: InputForm, text: str) -> int | None:
