@@ -14,6 +14,7 @@ from tests.engine.models.quantization.graphs import (
     integer_weights,
     operators,
     outputs_of_graph,
+    plain_answers,
     rounding_step,
     simulated_outputs,
     some_rows,
@@ -128,10 +129,10 @@ def test_compact_keeps_every_bit_and_the_public_names(case: str) -> None:
     smaller = copied(made.model)
     compact(smaller)
     assert smaller.ByteSize() < made.model.ByteSize()
-    for values in (made.model.graph.input, made.model.graph.output):
-        assert {each.name for each in values} <= {each.name for each in (*smaller.graph.input, *smaller.graph.output)}
-    before, after = (outputs_of_graph(model, made.network, made.x) for model in (made.model, smaller))
-    assert all(torch.equal(before[name], after[name]) for name in OUTPUTS)
+    for before, after in ((made.model.graph.input, smaller.graph.input), (made.model.graph.output, smaller.graph.output)):
+        assert [each.name for each in before] == [each.name for each in after]
+    for one, other in zip(plain_answers(made.model, made.x[:8]), plain_answers(smaller, made.x[:8]), strict=True):
+        np.testing.assert_array_equal(one, other)
     onnx.checker.check_model(onnx.load_from_string(of_raw_rows(smaller, raw_student(made.network), {})), full_check=True)
 
 
