@@ -233,10 +233,11 @@ def test_training_for_the_rounding_exports_int8_with_the_arithmetic_that_was_tra
 def test_a_tiny_network_keeps_no_larger_file_and_the_warning_says_why(harness: EngineHarness) -> None:
     harness.dataset()
     spec: Json = {"kind": "train", "target": "label", "model": {"family": "mlp", "hidden": []}}
-    outcome = harness.run({**spec, "training": {"epochs": 1}, "exports": ["int8"]})
-    assert harness.log.warnings.count("not_quantized") == 1
-    (message,) = [each["message"] for each in report_of(outcome).warnings if each["code"] == "not_quantized"]
-    assert "not_smaller" in message
-    assert "bytes" in message
+    outcome = harness.run({**spec, "training": {"epochs": 1}, "exports": ["int8", "fp16"]})
+    messages = [each["message"] for each in report_of(outcome).warnings if each["code"] == "not_quantized"]
+    assert harness.log.warnings.count("not_quantized") == len(messages) == 2
+    for wanted, message in zip(("int8", "fp16"), messages, strict=True):
+        assert message.startswith(f"the student has no {wanted} file (not_smaller): ")
+        assert "bytes" in message
     assert report_of(outcome).quantized == {}
-    assert [file.role for file in outcome.files if file.role in ("int8", "fp16", "onnx")] == []
+    assert {file.role for file in outcome.files}.isdisjoint({"int8", "fp16", "onnx"})
