@@ -23,9 +23,11 @@ _MOST_ERRORS = 200
 _NO_OBJECT = ("model_type", "model_attributes_type", "dict_type")
 """pydantic's error types where an object is expected."""
 _WRONG_TYPE = "wrong_type"
-_SPEAKING = ("invalid_value", "weights_sum_to_zero", "duplicate_name")
+_SPEAKING = ("invalid_value", "weights_sum_to_zero", "duplicate_name", "dataset_required", "needs_no_dataset")
 """Codes of our own validators, whose messages are complete."""
 
+_OF_KEYS = ("missing", "extra_forbidden", "dataset_required")
+"""Types of errors about a key that the document may not have."""
 _DISCRIMINATORS = ("kind", "family", "method")
 
 CODES: Mapping[str, str] = {
@@ -52,6 +54,8 @@ CODES: Mapping[str, str] = {
     "duplicate_name": "duplicate_name",
     "relation_form": "missing",
     "relation_candidate": "unknown_value",
+    "dataset_required": "dataset_required",
+    "needs_no_dataset": "needs_no_dataset",
 }
 """pydantic's error types -> our stable codes; the others are all `wrong_type`."""
 
@@ -85,7 +89,7 @@ def problems_of(error: ValidationError, document: Any) -> list[Problem]:
     found: dict[tuple[str, str], Problem] = {}
     by_place: dict[str, list[ErrorDetails]] = {}
     for item in error.errors(include_url=False)[:_MOST_ERRORS]:
-        place = placed(item["loc"], document, ends_in_key=item["type"] in ("missing", "extra_forbidden"))
+        place = placed(item["loc"], document, ends_in_key=item["type"] in _OF_KEYS)
         code = CODES.get(item["type"], _WRONG_TYPE)
         problem = Problem(pointer=strict_json.json_pointer(place), code=code, detail=_detail(item, code, document))
         found.setdefault((problem.pointer, problem.code), problem)

@@ -7,9 +7,11 @@ import zipfile
 
 from app.contracts.problems import JobError
 from app.contracts.wire.orders import InspectionOutcome
-from tests.integration.api.harness import MODEL_FACTS, ApiHarness, safetensors
+from tests.integration.api.harness import DATASET_FACTS, MODEL_FACTS, ApiHarness, safetensors
 
 ONNX = {"format": "onnx"}
+INT8 = {"format": "int8"}
+DATASET = "ds_01890a5d-ac96-774b-bcce-b302099a8057"
 
 
 async def test_the_missing_file_names_the_way_and_the_way_is_taken_once(any_harness: ApiHarness) -> None:
@@ -62,11 +64,53 @@ async def test_what_cannot_be_exported_is_refused_by_name(any_harness: ApiHarnes
     for model, body, expected in (
         (unknown, ONNX, (404, "unknown_model")),
         (verifying, ONNX, (409, "not_ready")),
-        (verifying, {"format": "int8"}, (422, "invalid_request")),
+        (verifying, INT8, (422, "invalid_request")),
     ):
         answer = await http.post(f"/v1/models/{model}/exports", json=body)
         assert (answer.status_code, answer.json()["code"]) == expected
     await any_harness.inspect(InspectionOutcome(model=MODEL_FACTS))
+
+
+async def test_a_quantized_export_names_rows_of_the_model(any_harness: ApiHarness) -> None:
+    """Each mistake is named with its place; without one the job is that of the model, format and dataset."""
+    http = any_harness.http
+    model = await any_harness.ready_model()
+    path = f"/v1/models/{model}/exports"
+    for body, pointer, code in (
+        (INT8, "/dataset", "dataset_required"),
+        ({**INT8, "dataset": None}, "/dataset", "dataset_required"),
+        ({**ONNX, "dataset": DATASET}, "/dataset", "needs_no_dataset"),
+        ({**INT8, "dataset": DATASET}, "/dataset", "unknown_dataset"),
+        ({**INT8, "dataset": model}, "/dataset", "bad_format"),
+        ({"format": "int4"}, "/format", "unknown_value"),
+    ):
+        answer = await http.post(path, json=body)
+        assert answer.status_code == 422, answer.text
+        problems = [(each["pointer"], each["code"]) for each in answer.json()["errors"]]
+        assert problems == [(pointer, code)], body
+    inspected = (await any_harness.upload("datasets"))["id"]
+    made = await http.post(path, json={**INT8, "dataset": inspected})
+    assert (made.status_code, made.json()["state"]) == (202, "queued"), "it waits for the inspection"
+    assert made.json()["spec"].items() >= {"format": "int8", "dataset": inspected}.items()
+    await any_harness.inspect(InspectionOutcome(dataset=DATASET_FACTS))
+    again = await http.post(path, json={**INT8, "dataset": inspected})
+    assert again.json()["id"] == made.json()["id"]
+    half = await http.post(path, json={"format": "fp16"})
+    assert (half.status_code, half.json()["id"] != made.json()["id"]) == (202, True)
+    verifying = (await any_harness.upload("models"))["id"]
+    early = await http.post(f"/v1/models/{verifying}/exports", json={**INT8, "dataset": inspected})
+    assert (early.status_code, early.json()["code"]) == (409, "not_ready")
+
+
+async def test_a_missing_quantized_file_names_the_way_to_it(any_harness: ApiHarness) -> None:
+    http = any_harness.http
+    model = await any_harness.ready_model()
+    for params, way in ((INT8, '{"format": "int8", "dataset": "ds_…"}'), ({"format": "fp16"}, "?format=fp16&wait=60")):
+        missing = await http.get(f"/v1/models/{model}/weights", params=params)
+        assert (missing.status_code, missing.json()["code"]) == (404, "no_such_format")
+        assert way in missing.json()["detail"]
+    waited = await http.get(f"/v1/models/{model}/weights", params={**INT8, "wait": 5})
+    assert (waited.status_code, waited.json()["code"]) == (404, "no_such_format"), "no dataset is known to measure it on"
 
 
 async def test_a_bundle_is_made_of_stored_files_once_there_is_a_graph(any_harness: ApiHarness) -> None:

@@ -56,10 +56,17 @@ class Quantization:
     def _integers(self) -> Graphs:
         """A network that was trained for one arithmetic has no other. Convolutions are not quantized dynamically."""
         if self.input_ranges:
-            model = trace(self.student, partial(quantize_layers, ranges=self.input_ranges)).model
-            fold_integers(model)
-            return {"aware": model}
+            return {"aware": aware_graph(self.student, self.input_ranges)}
         found: Graphs = {"static": quantize_statically(copied(self.graph.model), self.batches)}
         if not weighted_nodes(self.graph.model, CONVOLUTION):
             found["dynamic"] = quantize_dynamically(copied(self.graph.model))
         return found
+
+
+def aware_graph(student: RawStudent, input_ranges: Mapping[str, Tensor]) -> onnx.ModelProto:
+    """The graph of a student that was trained with rounded weights and inputs, from the dataset's rows to the answers.
+    `input_ranges`: those [2] of its layers' inputs by layer.
+    """
+    model = trace(student, partial(quantize_layers, ranges=input_ranges)).model
+    fold_integers(model)
+    return model

@@ -92,7 +92,7 @@ class Learner:
         self.group = group
         self.network = network.to(device)
         wanted = training.quantization
-        self.quantization = FakeQuantization(self.network, wanted.begin) if wanted is not None else None
+        self.quantization = FakeQuantization(self.network, wanted.begin, steps) if wanted is not None else None
         """The rounding of its layers; None where it trains in float32 alone."""
         self.tasks = tuple(tasks)
         self.balancer = balancer
@@ -148,7 +148,7 @@ class Learner:
         self._term_means = []
         self._progress = step / max(1, self._all_steps - 1)
         if self.quantization is not None:
-            self.quantization.enter(self._progress)
+            self.quantization.begin_step(step)
         for task, phase in self.frozen_heads.items():
             self.network.head(task).requires_grad_(phase.over(self._progress))
         self._present = tuple(
@@ -201,6 +201,8 @@ class Learner:
         self._term_means = means
 
     def end_step(self, step: int, epoch: int) -> None:
+        if self.quantization is not None:
+            self.quantization.end_step()
         self.balancer.finish(self._present, self.parameters, step)
         if self.observer is not None:
             self.observer.measure_after(self, step, epoch)

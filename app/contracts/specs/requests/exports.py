@@ -1,8 +1,6 @@
 """The body of `POST /v1/models/{id}/exports`."""
 
-from typing import Self
-
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import Field, TypeAdapter, ValidationInfo, field_validator
 
 from app.contracts.base import Contract, DatasetId, coded_error, left_out
 from app.contracts.specs.quantization import Export
@@ -20,20 +18,23 @@ class ExportRequest(Contract):
     dataset: DatasetId | None = Field(
         default=None,
         exclude_if=left_out,
+        validate_default=True,
         description="Id of a dataset with rows of the model: training rows, by which ranges for `int8` are measured, "
         "and test rows, on which the file is compared with the model in float32. `int8` needs it.",
     )
 
-    @model_validator(mode="after")
-    def _rows_where_they_serve(self) -> Self:
-        if self.format == "int8" and self.dataset is None:
+    @field_validator("dataset")
+    @classmethod
+    def _where_rows_serve(cls, dataset: DatasetId | None, found: ValidationInfo) -> DatasetId | None:
+        wanted = found.data.get("format")
+        if wanted == "int8" and dataset is None:
             raise coded_error(
                 "dataset_required",
                 "`int8` needs `dataset`: the ranges of the numbers are measured on rows; name one that the model reads",
             )
-        if self.format == "onnx" and self.dataset is not None:
+        if wanted == "onnx" and dataset is not None:
             raise coded_error("needs_no_dataset", "`onnx` takes no rows into account: leave `dataset` out")
-        return self
+        return dataset
 
 
 EXPORT_REQUEST: TypeAdapter[ExportRequest] = TypeAdapter(ExportRequest)

@@ -21,6 +21,7 @@ from workers.engine.export.quantized_graphs import Quantization
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.jobs.exports.raw_students import raw_student
 from workers.engine.jobs.trained import Trained
+from workers.engine.models.quantization.compact import compact
 from workers.engine.models.quantization.copies import copied
 from workers.engine.models.quantization.fake import simulated
 
@@ -129,7 +130,7 @@ def quantized_student(
     wanted: QuantizedFormat, quantization: Quantization, feeds: Feeds, comparison: Comparison
 ) -> QuantizedStudent:
     """The best quantized file of a format. Raises UserError `nothing_to_quantize`, and `not_smaller` where it is not
-    smaller than the one in float32.
+    smaller than one in float32 would be in the same compact form: a tiny network gains by short names alone.
     """
     student, graphs = quantization.student, quantization.graphs(wanted)
     outputs = {
@@ -137,11 +138,13 @@ def quantized_student(
     }
     candidates = [comparison.of(method, outputs[method], _size(model, student)) for method, model in graphs.items()]
     chosen = best(candidates)
-    float_bytes = _size(quantization.graph.model, student)
+    whole = copied(quantization.graph.model)
+    compact(whole)
+    float_bytes = _size(whole, student)
     if chosen.bytes >= float_bytes:
         raise UserError(
             "not_smaller",
-            f"the {wanted} file would have {chosen.bytes:,} bytes and the one in float32 {float_bytes:,}: "
+            f"the {wanted} file would have {chosen.bytes:,} bytes and one in float32 of the same form {float_bytes:,}: "
             "the network is too small to gain by it; leave it out",
         )
     method = chosen.method

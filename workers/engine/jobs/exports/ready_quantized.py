@@ -101,7 +101,8 @@ def _report(
     if not measured.fidelity:
         unmeasured["party"] = "the dataset has no test split"
     unmeasured |= {
-        name: f"the dataset has no labels for the output `{name}`: a target of its name, or the only one of its kind"
+        name: f"the dataset has no labels for the output `{name}`: a target of its name, or the only one of its kind, "
+        "with as many numbers or the same classes"
         for name in measured.fidelity
         if name not in measured.tasks
     }
@@ -137,7 +138,8 @@ def _of_dataset(student: RawStudent, facts: ModelFacts, dataset: Dataset) -> _Ro
         )
     validation = dataset.splits.get("validation", _NO_ROWS)
     tasks = [
-        EvaluatedTask(name, _of_answers(spec), _target(dataset, name, spec)) for name, spec in student.outputs.items()
+        EvaluatedTask(name, _of_answers(spec), _target(dataset, name, spec, student.network.output_sizes[name]))
+        for name, spec in student.outputs.items()
     ]
     return _Rows(
         feeds=_feeds(student, facts, dataset),
@@ -148,12 +150,14 @@ def _of_dataset(student: RawStudent, facts: ModelFacts, dataset: Dataset) -> _Ro
     )
 
 
-def _target(dataset: Dataset, name: str, spec: OutputSpec) -> TargetColumn | None:
-    """The labels of an output: the target of its name, or the only one of its kind."""
+def _target(dataset: Dataset, name: str, spec: OutputSpec, size: int) -> TargetColumn | None:
+    """The labels of an output: the target of its name, or the only one of its kind, if it counts the same things."""
     alike = {key: each for key, each in dataset.targets.items() if each.kind == spec.kind}
-    if name in alike:
-        return alike[name]
-    return next(iter(alike.values())) if len(alike) == 1 else None
+    target = alike.get(name) or (next(iter(alike.values())) if len(alike) == 1 else None)
+    if target is None or target.size != size:
+        return None
+    named = spec.classes if isinstance(spec, ClassOutput) else None
+    return None if named and target.classes and tuple(named) != tuple(target.classes) else target
 
 
 def _of_answers(spec: OutputSpec) -> OutputSpec:

@@ -6,6 +6,7 @@ as the weights.
 """
 
 from collections.abc import Mapping
+from itertools import count
 
 import onnx
 from onnx import numpy_helper
@@ -101,7 +102,8 @@ def _rename(graph: onnx.GraphProto) -> None:
     public = {each.name for each in (*graph.input, *graph.output)}
     inner = [each.name for each in graph.initializer]
     inner += [name for node in graph.node for name in node.output if name and name not in public]
-    names: Mapping[str, str] = {name: _short(i) for i, name in enumerate(inner) if name not in public}
+    free = (short for i in count() if (short := _short(i)) not in public)
+    names: Mapping[str, str] = dict(zip([name for name in inner if name not in public], free, strict=False))
     for node in graph.node:
         node.input[:] = [names.get(value, value) for value in node.input]
         node.output[:] = [names.get(value, value) for value in node.output]

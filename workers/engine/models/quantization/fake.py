@@ -6,6 +6,7 @@ that the weights are trained for the ranges that are exported.
 """
 
 from collections.abc import Mapping
+from math import ceil
 
 import torch
 from torch import Tensor, nn
@@ -22,36 +23,57 @@ _OBSERVED = 0.5
 
 
 class FakeQuantization:
-    """Quantizes the layers of a network in training, from the share `begin` of the steps on.
+    """Quantizes the layers of a network in training, from the share `begin` of its `steps` on, at least in the last one.
 
-    The ranges are buffers of the layers, so that they are part of checkpoints and of the best weights. `remove` takes
-    them out again.
+    The ranges are buffers of the layers, so that they are part of checkpoints and of the best weights. They change
+    between steps only, by all rows of a batch: micro-batches and a second pass over them compute with the same ones.
+    `remove` takes them out again.
     """
 
-    def __init__(self, network: nn.Module, begin: float) -> None:
+    def __init__(self, network: nn.Module, begin: float, steps: int) -> None:
         self._layers = layers_of(network)
-        self._begin = begin
-        self._frozen_from = begin + _OBSERVED * (1.0 - begin)
+        self._first = max(0, min(ceil(begin * steps), steps - 1))
+        self._observed = range(max(0, self._first - 1), self._first + ceil(_OBSERVED * (steps - self._first)))
+        """The steps whose batches the ranges follow: the one before the first quantized step gives them a start."""
         self.active = False
-        """Whether the layers compute with rounded numbers."""
+        """Whether quantized training has begun."""
+        self._rounds = False
+        """Whether the layers compute with rounded numbers: where quantized training has begun and ranges are known."""
         self._observing = False
+        self._seen: dict[Layer, Tensor] = {}
         for layer in self._layers.values():
             layer.register_buffer(RANGE, layer.weight.new_zeros(2, dtype=torch.float32))
             replace_forward(layer, self._forward)
 
-    def enter(self, progress: float) -> None:
-        """Begin a step; `progress` is its share of all steps, from 0 to 1."""
-        self.active = progress >= self._begin
-        self._observing = self.active and progress < self._frozen_from
+    def begin_step(self, step: int) -> None:
+        """Begin a step, counted from 0."""
+        self.active = step >= self._first
+        self._rounds = self.active and step > self._observed.start
+        self._observing = step in self._observed
+        self._seen = {}
+
+    def end_step(self) -> None:
+        """Move the ranges towards those of the step's batch."""
+        for layer, batch in self._seen.items():
+            _follow(layer.get_buffer(RANGE), batch)
+        self._seen, self._observing = {}, False
+        self._rounds = self.active
 
     def _forward(self, layer: Layer, x: Tensor) -> Tensor:
-        if not self.active:
-            return applied(layer, x, layer.weight)
-        limits = layer.get_buffer(RANGE)
         if self._observing and layer.training:
-            _follow(limits, x)
+            self._observe(layer, x)
+        if not self._rounds:
+            return applied(layer, x, layer.weight)
         with torch.autocast(x.device.type, enabled=False):  # integers times scales are not exact in bfloat16
-            return applied(layer, rounded_input(x.float(), limits), rounded_weight(layer.weight))
+            return applied(layer, rounded_input(x.float(), layer.get_buffer(RANGE)), rounded_weight(layer.weight))
+
+    @torch.no_grad()
+    def _observe(self, layer: Layer, x: Tensor) -> None:
+        """Widen the range that the step has seen so far."""
+        low, high = x.detach().float().aminmax()
+        if layer in self._seen:
+            low, high = torch.minimum(low, self._seen[layer][0]), torch.maximum(high, self._seen[layer][1])
+        self._seen[layer] = torch.stack((low, high))
 
     def remove(self) -> dict[str, Tensor]:
         """Make the network an ordinary one with the same weights; returns the range of each layer's inputs by name."""
@@ -65,17 +87,16 @@ class FakeQuantization:
 
 def simulated(network: nn.Module, ranges: Mapping[str, Tensor]) -> FakeQuantization:
     """Make an ordinary network compute with rounded weights and inputs, in these ranges."""
-    quantization = FakeQuantization(network, begin=0.0)
+    quantization = FakeQuantization(network, begin=0.0, steps=1)
     for name, layer in quantization._layers.items():
         layer.get_buffer(RANGE).copy_(ranges[name])
-    quantization.enter(1.0)
+    quantization.active = quantization._rounds = True
     return quantization
 
 
 @torch.no_grad()
-def _follow(limits: Tensor, x: Tensor) -> None:
-    """Move a range [2] towards that of x; the first batch sets it."""
-    batch = torch.stack(x.detach().float().aminmax())
+def _follow(limits: Tensor, batch: Tensor) -> None:
+    """Move a range [2] towards that of a batch; the first batch sets it."""
     unset = (limits == 0.0).all()
     limits.copy_(torch.where(unset, batch, torch.lerp(limits, batch, _NEW_SHARE)))
 

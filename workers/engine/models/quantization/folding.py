@@ -82,12 +82,14 @@ class _Graph:
         node.output[0] = other.output[0]
 
     def commit(self) -> None:
-        """Write nodes and constants back; constants that no node reads are left out."""
+        """Write nodes and constants back; weights that no layer reads any more are left out."""
         nodes = []
         for node in self._graph.node:
             if node.op_type == "BatchNormalization" and node.output[0] in self._removed:
                 continue
             nodes += [*self._before.get(node.output[0], ()), node]
+        used = {name for node in nodes for name in node.input}
+        nodes = [node for node in nodes if node.op_type != "DequantizeLinear" or node.output[0] in used]
         used = {name for node in nodes for name in node.input}
         _replace(self._graph.node, nodes)
         _replace(self._graph.initializer, [each for name, each in self._constants.items() if name in used])
@@ -123,15 +125,22 @@ def _fold(graph: _Graph, node: onnx.NodeProto, parts: _Parts) -> None:
 
 
 def _write(graph: _Graph, node: onnx.NodeProto, parts: _Parts, constants: Mapping[str, NDArray[np.generic]]) -> None:
-    """Write `integers` and `scales` of the weight, and `bias` in steps of `unit`."""
+    """Write `integers` and `scales` of the weight, and `bias` in steps of `unit`.
+
+    The nodes are new: the exporter merges equal ones, so that layers with equal weights read the same node.
+    """
     names = {name: f"{node.output[0]}/{name}" for name in constants}
     for name, values in constants.items():
         graph.set(names[name], values)
-    parts.weight.input[0], parts.weight.input[1] = names["integers"], names["scales"]
-    output = f"{node.output[0]}/bias/float"
-    graph.insert(node, helper.make_node("DequantizeLinear", [names["bias"], names["unit"]], [output], axis=0))
+    weight, bias = onnx.NodeProto(), f"{node.output[0]}/bias/float"
+    weight.CopyFrom(parts.weight)
+    weight.input[0], weight.input[1] = names["integers"], names["scales"]
+    weight.name, weight.output[0] = "", f"{node.output[0]}/weight/float"
+    graph.insert(node, weight)
+    graph.insert(node, helper.make_node("DequantizeLinear", [names["bias"], names["unit"]], [bias], axis=0))
+    node.input[1] = weight.output[0]
     del node.input[2:]
-    node.input.append(output)
+    node.input.append(bias)
 
 
 def _line_of(graph: _Graph, norm: onnx.NodeProto) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
