@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -18,6 +19,8 @@ from app.db.postgresql import listening
 from app.db.signals import Subscriptions
 
 POLL_SECONDS = 0.02
+UNCOUNTED_SECONDS = 2.0
+"""How late commits are told of that do not count their signals, as those of a process of an earlier version."""
 _SOON_SECONDS = 0.001
 _SOON_POLLS = 12
 """How often to look again after a write to the files: what is written is visible once it is on disk."""
@@ -84,8 +87,11 @@ async def _connect(readers: AsyncEngine) -> aiosqlite.Connection:
 async def _poll(
     connection: aiosqlite.Connection, events: FolderEvents, subscriptions: Subscriptions, wanted: asyncio.Event
 ) -> None:
+    clock = asyncio.get_running_loop().time
     seen: object = None
     signals: object = None
+    unsaid = math.inf
+    """When the first commit was noticed that only urgent watches were told of."""
     soon = 0
     while True:
         if subscriptions.idle:
@@ -93,12 +99,13 @@ async def _poll(
             await wanted.wait()
         version = await connection.execute_fetchall("PRAGMA data_version")
         if version != seen:
-            seen, soon = version, 0
+            seen, soon, unsaid = version, 0, min(unsaid, clock())
             subscriptions.notify_urgent()
             count = await connection.execute_fetchall("PRAGMA user_version")
-            if count != signals:
-                signals = count
-                subscriptions.notify_all()
+            unsaid, signals = -math.inf if count != signals else unsaid, count
+        if clock() - unsaid >= UNCOUNTED_SECONDS:
+            unsaid = math.inf
+            subscriptions.notify_all()
         if not subscriptions.urgent:
             await asyncio.sleep(POLL_SECONDS)
         elif soon:

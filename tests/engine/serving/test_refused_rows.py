@@ -75,6 +75,13 @@ def test_wrong_rows_are_refused_with_their_place(form: InputForm, body: Any, poi
     assert ":" in first.detail  # the way out
 
 
+def test_inputs_of_different_numbers_of_rows_are_refused() -> None:
+    """A graph may take one row for all."""
+    with pytest.raises(RowErrors) as caught:
+        read_json(b'{"inputs": {"x": [[1, 2, 3], [4, 5, 6]], "p": [[1]]}}', {"x": X, "p": PLANS}, frozenset())
+    assert [(each.pointer, each.code) for each in caught.value.problems] == [("/inputs", "ragged")]
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "{", "[1, 2", '{"inputs": NaN}', '{"inputs": {}, "inputs": {}}', "[" * 5000, "9" * 5000, b"\xff\xfe{}"],

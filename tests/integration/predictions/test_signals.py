@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db import listeners
 from app.db.engine import Database, open_database
 from app.db.signals import WORK, Watch, announce
 from tests.databases import migrate
@@ -81,3 +82,14 @@ async def test_signals_are_counted_once_for_each_transaction(databases: tuple[Da
     await commit(theirs, WORK, "job_1", urgent=False)
     await commit(theirs, "predictions", urgent=True)
     assert await count() == before + 1
+
+
+async def test_commits_that_count_no_signals_are_told_of_late(databases: tuple[Database, Database]) -> None:
+    """A worker of an earlier version does not count them."""
+    ours, theirs = databases
+    with ours.watch(WORK) as ordinary:
+        await quiet(ordinary)
+        async with theirs.write() as session:
+            await change(session)
+        assert not await ordinary.wait(0.3)
+        assert await ordinary.wait(listeners.UNCOUNTED_SECONDS + 5.0)

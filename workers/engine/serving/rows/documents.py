@@ -106,6 +106,9 @@ def _of_inputs(inputs: Mapping[str, Any], forms: Mapping[str, InputForm]) -> dic
                 pointer("inputs", name), "wrong_type", f"expected a list of rows, {forms[name].described}: send one"
             )
         check_rows(len(values), pointer("inputs", name))
+    counts = {name: len(values) for name, values in inputs.items()}
+    if len(set(counts.values())) > 1:
+        raise at("/inputs", "ragged", f"expected equally many rows of all inputs, found {counts}: send whole rows")
     return {name: _input(form, inputs[name]) for name, form in forms.items()}
 
 

@@ -1,6 +1,7 @@
 """Rows as files: a csv as that of the dataset, and npz."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from app.contracts.resources.tables import CsvOptions
@@ -41,4 +42,4 @@ def read_arrays_of_npz(path: Path, forms: Mapping[str, InputForm]) -> dict[str, 
 
 def _named(form: InputForm) -> InputForm:
     """The form of a whole input, under its own name."""
-    return InputForm(form.name, form.dtype, form.shape, (form.name,), form.categories, form.fills)
+    return replace(form, columns=(form.name,))

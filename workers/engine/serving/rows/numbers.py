@@ -11,7 +11,7 @@ from app.contracts.problems import Problem
 from workers.engine.data.formats.common import Array
 from workers.engine.data.tables.category import MOST_CHARACTERS
 from workers.engine.data.tables.text import canonical, is_missing, label_text
-from workers.engine.serving.rows.errors import MOST_PROBLEMS, Place, RowErrors
+from workers.engine.serving.rows.errors import MOST_PROBLEMS, Place, RowErrors, at
 from workers.engine.serving.rows.forms import InputForm
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -25,15 +25,8 @@ def check_shape(form: InputForm, row: Sequence[int], place: str) -> None:
     )
     if not same:
         found = ", ".join(["rows", *map(str, row)])
-        raise RowErrors(
-            [
-                Problem(
-                    pointer=place,
-                    code="shape_mismatch",
-                    detail=f"expected {form.described}, found [{found}]: send rows in the shape of the dataset's file",
-                )
-            ]
-        )
+        detail = f"expected {form.described}, found [{found}]: send rows in the shape of the dataset's file"
+        raise at(place, "shape_mismatch", detail)
 
 
 def as_numbers(form: InputForm, values: Array, place: Place) -> Array:
