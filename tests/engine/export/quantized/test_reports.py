@@ -1,4 +1,4 @@
-"""Quantized files as parties of a job's report: every figure is that of the very file, on rows as they were uploaded."""
+"""Quantized files as parties of a job's report: every figure is that of the very file, on raw rows."""
 
 import json
 from collections.abc import Mapping
