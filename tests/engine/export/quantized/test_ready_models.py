@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from app.contracts.problems import UserError
 from app.contracts.reports.report import ExportReport
@@ -42,7 +43,7 @@ def export(harness: EngineHarness, model: ModelInput, wanted: Export, folder: st
     return outcome
 
 
-def energies(x: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def energies(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Of the uploaded network for raw images, the lowest of which is the class."""
     network = build(architecture_of(CHANNELS_LAST))
     initialise(network, seed=1)

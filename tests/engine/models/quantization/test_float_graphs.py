@@ -61,7 +61,10 @@ def transformer() -> Traced:
 @cache
 def files() -> dict[str, onnx.ModelProto]:
     quantization = transformer().quantization
-    return dict(quantization.graphs("int8")) | dict(quantization.graphs("fp16"))
+    found: dict[str, onnx.ModelProto] = {}
+    found.update(quantization.graphs("int8").items())
+    found.update(quantization.graphs("fp16").items())
+    return found
 
 
 @pytest.mark.parametrize("method", ["static", "dynamic"])
