@@ -31,11 +31,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def job(client: Client, folder: Path) -> Json:
-    """A training job, which exports nothing."""
+def dataset(client: Client, folder: Path) -> str:
     manifest: Json = {"name": "d", "format": "npz", "inputs": {"x": {"kind": "array", "standardize": True}}}
     manifest["targets"] = {"y": {"kind": "class", "classes": 2}}
-    dataset = client.upload("datasets", manifest, folder / "rows.npz")["id"]
+    return str(client.upload("datasets", manifest, folder / "rows.npz")["id"])
+
+
+@pytest.fixture(scope="module")
+def job(client: Client, dataset: str) -> Json:
+    """A training job, which exports nothing."""
     spec: Json = {"kind": "train", "dataset": dataset, "model": {"family": "mlp", "hidden": [5]}}
     return client.finish({**spec, "training": {"epochs": 1}, "licence": "CC-BY-4.0"})
 
@@ -146,3 +150,66 @@ def test_the_bundle_of_an_upload_has_invented_rows_and_says_what_is_not_known(
     assert "Licence: not stated." in card
     assert "`reference.npz` has invented rows" in card
     assert "Not measured: the model was uploaded" in card
+
+
+def quantized(client: Client, model: str, body: Json) -> Json:
+    """The ended job of a quantized export."""
+    made = client.http.post(f"/v1/models/{model}/exports", json=body)
+    assert made.status_code == 202, made.text
+    return client.get(f"/v1/jobs/{made.json()['id']}?wait=60")
+
+
+def test_a_student_is_quantized_after_the_fact_and_the_report_is_of_the_served_file(
+    client: Client, dataset: str, folder: Path, tmp_path: Path
+) -> None:
+    wide: Json = {"kind": "train", "dataset": dataset, "model": {"family": "mlp", "hidden": [64, 32]}}
+    trained = client.finish({**wide, "training": {"epochs": 20}})
+    done = quantized(client, trained["student"], {"format": "int8", "dataset": dataset})
+    assert done["state"] == "succeeded", done["error"]
+    report = client.report(done)
+    party = report["party"]
+    assert (report["kind"], report["dataset"], party["name"]) == ("export", dataset, "model_int8")
+    file = client.download(f"/v1/models/{trained['student']}/weights?format=int8", tmp_path / "student.int8.onnx")
+    assert len(file.read_bytes()) == party["bytes"]
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == party["digest"]
+    path = client.download(f"/v1/jobs/{trained['id']}/predictions?split=test", tmp_path / "predictions.npz")
+    with np.load(path) as predictions:
+        rows, labels, whole = (predictions[f"test/{name}"] for name in ("row", "y/label", "y/student"))
+    found = np.concatenate([outputs(file, ROWS[row : row + 1]) for row in rows])
+    assert party["tasks"]["y"]["accuracy"] == pytest.approx((found.argmax(1) == labels).mean())
+    assert party["fidelity"]["y"]["agreement"] == pytest.approx((found.argmax(1) == whole.argmax(1)).mean())
+    assert party["verdict"]["y"]["student"] == pytest.approx((whole.argmax(1) == labels).mean())
+    assert {file["role"] for file in client.get(f"/v1/models/{trained['student']}")["files"]} >= {"weights", "int8"}
+
+
+def test_an_upload_is_halved_without_a_dataset(client: Client, upload: Json, tmp_path: Path) -> None:
+    """It is too small to gain by it: the job says so, and the model stays."""
+    refused = client.http.get(f"/v1/models/{upload['id']}/weights?format=fp16&wait=60")
+    assert (refused.status_code, refused.json()["code"]) == (409, "not_exported")
+    assert "too small to gain" in refused.json()["detail"]
+    assert client.get(f"/v1/models/{upload['id']}")["state"] == "ready"
+    wide = {"family": "mlp", "input_shape": [4], "hidden": [200], "outputs": {"y": 3}}
+    shapes = {"layers.0.weight": (200, 4), "layers.0.bias": (200,), "layers.1.weight": (3, 200), "layers.1.bias": (3,)}
+    tensors = {name: torch.randn(shape) for name, shape in shapes.items()}
+    save_file(tensors, tmp_path / "wide.safetensors")
+    manifest = {"name": "wide", "format": "safetensors", "architecture": wide, "outputs": {"y": {"kind": "class"}}}
+    model = client.upload("models", {**manifest, "rename": {}}, tmp_path / "wide.safetensors")
+    half = client.download(f"/v1/models/{model['id']}/weights?format=fp16&wait=60", tmp_path / "wide.fp16.onnx")
+    hidden = torch.relu(torch.from_numpy(ROWS) @ tensors["layers.0.weight"].T + tensors["layers.0.bias"])
+    expected = (hidden @ tensors["layers.1.weight"].T + tensors["layers.1.bias"]).numpy()
+    assert 0.0 < float(np.abs(outputs(half, ROWS) - expected).max()) < 0.01 * float(expected.std())
+
+
+def test_a_dataset_that_the_model_does_not_read_fails_the_export_alone(
+    client: Client, upload: Json, dataset: str, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "narrow.npz", x=ROWS[:, :3], y=np.arange(90) % 3)
+    manifest: Json = {"name": "narrow", "format": "npz", "inputs": {"x": {"kind": "array"}}}
+    narrow = client.upload(
+        "datasets", {**manifest, "targets": {"y": {"kind": "class", "classes": 3}}}, tmp_path / "narrow.npz"
+    )
+    failed = quantized(client, upload["id"], {"format": "int8", "dataset": narrow["id"]})
+    assert (failed["state"], failed["error"]["code"]) == ("failed", "shape_mismatch")
+    again = quantized(client, upload["id"], {"format": "int8", "dataset": dataset})
+    assert again["error"]["code"] == "not_smaller", "a failed export is made again, with the rows that it names"
+    assert client.get(f"/v1/models/{upload['id']}")["state"] == "ready"

@@ -33,11 +33,12 @@ def test_the_curl_sessions_of_the_readme_run_from_top_to_bottom(service: Service
     printed = done.stdout.splitlines()
     assert printed[0] == "ready"
     assert "12730" in printed, "784x16 + 16 + 16x10 + 10 parameters in the dry run"
-    assert printed.count("succeeded") == 7
+    assert printed.count("succeeded") == 8
     assert "{'few': {'verdict': 'gain'" in done.stdout
     assert printed.count("ready") == 2
     assert (tmp_path / "left.safetensors").stat().st_size > 4 * (28 * 56 * 32 + 32 + 32 * 10 + 10)
     assert (tmp_path / "student.onnx").stat().st_size > 12730 * 4
+    assert (tmp_path / "student.int8.onnx").stat().st_size < 0.5 * (tmp_path / "student.onnx").stat().st_size
     assert (tmp_path / "student.safetensors").stat().st_size > 12730 * 4
 
 

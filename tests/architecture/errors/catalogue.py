@@ -253,7 +253,6 @@ JOBS: Final[Mapping[str, str]] = {
     "export_failed": "use the safetensors file; the message names the reason",
     "nothing_to_quantize": "leave int8 and fp16 out: the network has no linear or convolution layer",
     "not_smaller": "leave the format out: the network is too small to gain by it",
-    "no_calibration_rows": "name a dataset with a training split",
     "export_mismatch": "leave the export out; the weights are right",
     "export_too_large": "leave the export out",
     "inexact_accumulation": "leave `micro_batch_size` out, or normalise without batches",

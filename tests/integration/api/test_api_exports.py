@@ -88,6 +88,9 @@ async def test_a_quantized_export_names_rows_of_the_model(any_harness: ApiHarnes
         assert answer.status_code == 422, answer.text
         problems = [(each["pointer"], each["code"]) for each in answer.json()["errors"]]
         assert problems == [(pointer, code)], body
+    rejected = await http.post(path, json={**INT8, "dataset": await any_harness.rejected("datasets")})
+    assert rejected.status_code == 422, "as one without training rows is"
+    assert [(each["pointer"], each["code"]) for each in rejected.json()["errors"]] == [("/dataset", "rejected_input")]
     inspected = (await any_harness.upload("datasets"))["id"]
     made = await http.post(path, json={**INT8, "dataset": inspected})
     assert (made.status_code, made.json()["state"]) == (202, "queued"), "it waits for the inspection"
@@ -110,7 +113,9 @@ async def test_a_missing_quantized_file_names_the_way_to_it(any_harness: ApiHarn
         assert (missing.status_code, missing.json()["code"]) == (404, "no_such_format")
         assert way in missing.json()["detail"]
     waited = await http.get(f"/v1/models/{model}/weights", params={**INT8, "wait": 5})
-    assert (waited.status_code, waited.json()["code"]) == (404, "no_such_format"), "no dataset is known to measure it on"
+    assert (waited.status_code, waited.json()["code"]) == (404, "no_such_format"), (
+        "no dataset is known to measure it on"
+    )
 
 
 async def test_a_bundle_is_made_of_stored_files_once_there_is_a_graph(any_harness: ApiHarness) -> None:

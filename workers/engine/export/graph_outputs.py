@@ -63,6 +63,14 @@ class GraphOutputs:
         }
 
 
+def answer_specs(specs: Mapping[str, OutputSpec]) -> dict[str, OutputSpec]:
+    """What `GraphOutputs` of these outputs are: logits of classes and labels, whatever the network puts out."""
+    return {
+        task: spec.model_copy(update={"output": "logits"}) if isinstance(spec, ClassOutput | MultilabelOutput) else spec
+        for task, spec in specs.items()
+    }
+
+
 def _in_network_units(answer: Tensor, spec: OutputSpec) -> Tensor:
     """Answers are logits of classes and labels, and numbers in the units of the labels."""
     return answer if isinstance(spec, ClassOutput | MultilabelOutput) else standardised(answer, spec)

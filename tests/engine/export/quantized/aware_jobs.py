@@ -69,4 +69,6 @@ def bits(model: TrainedModel) -> dict[str, bytes]:
 def largest_difference(one: TrainedModel, other: TrainedModel) -> float:
     """Between the weights of two models."""
     first, second = one.network.state_dict(), other.network.state_dict()
-    return max(float((first[name] - second[name]).abs().max()) for name in first if torch.is_floating_point(first[name]))
+    return max(
+        float((first[name] - second[name]).abs().max()) for name in first if torch.is_floating_point(first[name])
+    )

@@ -123,7 +123,9 @@ def test_rounding_goes_with_bfloat16(shared: EngineHarness) -> None:
 
 def test_a_search_compares_and_selects_students_with_rounding(shared: EngineHarness) -> None:
     temperature = {"method": "kd", "temperature": {"search": [1.0, 4.0]}}
-    found = trained(shared, {**DISTILL, **AWARE, "control": False, "distillation": {"soft_targets": temperature}}, "search")
+    found = trained(
+        shared, {**DISTILL, **AWARE, "control": False, "distillation": {"soft_targets": temperature}}, "search"
+    )
     assert found.search is not None
     chosen = found.search.trials[found.search.chosen].values["/distillation/soft_targets/0/temperature"]
     single = {"soft_targets": {"method": "kd", "temperature": chosen}}

@@ -1,4 +1,4 @@
-"""Quantized files as parties of a job's report: every figure is that of the very file, on rows as they were uploaded."""
+"""Quantized files as parties of a job's report: every figure is that of the very file, on raw rows."""
 
 import json
 from collections.abc import Mapping
@@ -149,9 +149,10 @@ def test_fidelity_and_verdict_follow_from_the_predictions(mixed: Ran, party: str
     found = mixed.party(party)
     assert found.fidelity["label"].agreement == pytest.approx((ours == whole).mean())
     verdict = found.verdict["label"]
-    right = [torch.from_numpy(each == labels) for each in (ours, whole)]
-    assert verdict.interval == pytest.approx(newcombe_interval(*right))
-    assert verdict.difference == pytest.approx(float(right[0].double().mean() - right[1].double().mean()))
+    first, second = ours == labels, whole == labels
+    expected = newcombe_interval(torch.from_numpy(first), torch.from_numpy(second))
+    assert verdict.interval == pytest.approx(expected)
+    assert verdict.difference == pytest.approx(first.mean() - second.mean())
     assert found.verdict.keys() == set(TASKS)
     assert {each.verdict for each in found.verdict.values()} <= {"keeps", "undecided", "loses"}
     assert found.simulated == {}

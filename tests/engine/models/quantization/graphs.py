@@ -44,7 +44,7 @@ def plain_answers(model: onnx.ModelProto, x: Tensor) -> list[NDArray[np.float32]
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    rows = [session.run(None, feeds_of(row)) for row in x.split(1)]
+    rows = [session.run(None, feeds_of(row)) for row in torch.split(x, 1)]
     return [np.concatenate(answer) for answer in zip(*rows, strict=True)]
 
 

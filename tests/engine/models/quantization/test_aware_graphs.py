@@ -129,11 +129,16 @@ def test_compact_keeps_every_bit_and_the_public_names(case: str) -> None:
     smaller = copied(made.model)
     compact(smaller)
     assert smaller.ByteSize() < made.model.ByteSize()
-    for before, after in ((made.model.graph.input, smaller.graph.input), (made.model.graph.output, smaller.graph.output)):
+    for before, after in (
+        (made.model.graph.input, smaller.graph.input),
+        (made.model.graph.output, smaller.graph.output),
+    ):
         assert [each.name for each in before] == [each.name for each in after]
     for one, other in zip(plain_answers(made.model, made.x[:8]), plain_answers(smaller, made.x[:8]), strict=True):
         np.testing.assert_array_equal(one, other)
-    onnx.checker.check_model(onnx.load_from_string(of_raw_rows(smaller, raw_student(made.network), {})), full_check=True)
+    onnx.checker.check_model(
+        onnx.load_from_string(of_raw_rows(smaller, raw_student(made.network), {})), full_check=True
+    )
 
 
 def test_logits_are_not_rounded() -> None:

@@ -1,5 +1,6 @@
 """Quantized students as files, each checked on the rows as they were uploaded."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -8,7 +9,7 @@ from app.contracts.reports.report import OnnxCheck
 from app.contracts.specs.quantization import QuantizedFormat
 from workers.engine.export.check import check_onnx
 from workers.engine.export.graph_card import graph_metadata
-from workers.engine.export.graph_outputs import GraphOutputs
+from workers.engine.export.graph_outputs import GraphOutputs, answer_specs
 from workers.engine.export.onnx import of_raw_rows
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.jobs.exports.quantized_students import QuantizedStudent
@@ -33,5 +34,6 @@ def write_quantized(
     metadata = {**graph_metadata(student, brief=True), "quantization": origin}
     path.write_bytes(of_raw_rows(copied(quantized.model), student, metadata))
     outputs = GraphOutputs(quantized.model, student.outputs, sample.feeds, quantized.block)
-    check = check_onnx(path, sample.rows, outputs(torch.arange(sample.count)), block=quantized.block)
+    rows = replace(sample.rows, student=replace(student, outputs=answer_specs(student.outputs)))
+    check = check_onnx(path, rows, outputs(torch.arange(sample.count)), block=quantized.block)
     return check.model_copy(update={"unchecked_datasets": sample.unchecked})

@@ -11,7 +11,7 @@ from app.contracts.problems import UserError
 from app.contracts.reports.report import ExportReport, OnnxCheck
 from app.contracts.resolving.data.inputs import inputs_read
 from app.contracts.resources.facts import ModelFacts
-from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec
+from app.contracts.resources.manifests import ClassOutput, OutputSpec
 from app.contracts.specs.jobs import ExportJob
 from app.contracts.specs.quantization import QuantizedFormat
 from app.contracts.wire.orders import ExportOutcome, Order
@@ -22,7 +22,7 @@ from workers.engine.evaluation.parties import EvaluatedTask, Outputs
 from workers.engine.evaluation.quantized import QuantizedEvaluation, evaluate_quantized
 from workers.engine.evaluation.report import Cost, LearnerPart, QuantizedPart, quantized_party
 from workers.engine.export.graph_card import graph_metadata
-from workers.engine.export.graph_outputs import BLOCK, Feeds, GraphOutputs, feeds_of
+from workers.engine.export.graph_outputs import BLOCK, Feeds, GraphOutputs, answer_specs, feeds_of
 from workers.engine.export.onnx import of_raw_rows, trace
 from workers.engine.export.quantized_graphs import Quantization
 from workers.engine.export.raw_student import RawStudent
@@ -56,7 +56,7 @@ class _Rows:
 def export_quantized(order: Order, spec: ExportJob, wanted: QuantizedFormat, student: RawStudent) -> ExportOutcome:
     """Quantize a ready model. Figures are those of the order's dataset; without one there are none.
 
-    Raises UserError `nothing_to_quantize`, `not_smaller`, `no_calibration_rows`, `category_mismatch`, `shape_mismatch`,
+    Raises UserError `nothing_to_quantize`, `not_smaller`, `category_mismatch`, `shape_mismatch`,
     `export_mismatch`, and as the reading of a dataset does.
     """
     model = order.models[spec.model]
@@ -125,21 +125,16 @@ def _evaluated(rows: _Rows, found: QuantizedStudent, whole: Outputs) -> Quantize
 def _invented(student: RawStudent, sample: SampleRows) -> _Rows:
     """For formats whose numbers do not depend on rows."""
     rows = torch.arange(sample.count)
-    tasks = tuple(EvaluatedTask(name, _of_answers(spec), None) for name, spec in student.outputs.items())
+    tasks = tuple(EvaluatedTask(name, spec, None) for name, spec in answer_specs(student.outputs).items())
     return _Rows(sample.feeds, rows, rows, _NO_ROWS, tasks)
 
 
 def _of_dataset(student: RawStudent, facts: ModelFacts, dataset: Dataset) -> _Rows:
-    train = dataset.splits.get("train", _NO_ROWS)
-    if len(train) == 0:
-        raise UserError(
-            "no_calibration_rows",
-            "ranges are measured on training rows, and the dataset has none: name one with a training split",
-        )
+    train = dataset.splits["train"]
     validation = dataset.splits.get("validation", _NO_ROWS)
     tasks = [
-        EvaluatedTask(name, _of_answers(spec), _target(dataset, name, spec, student.network.output_sizes[name]))
-        for name, spec in student.outputs.items()
+        EvaluatedTask(name, spec, _target(dataset, name, spec, student.network.output_sizes[name]))
+        for name, spec in answer_specs(student.outputs).items()
     ]
     return _Rows(
         feeds=_feeds(student, facts, dataset),
@@ -158,11 +153,6 @@ def _target(dataset: Dataset, name: str, spec: OutputSpec, size: int) -> TargetC
         return None
     named = spec.classes if isinstance(spec, ClassOutput) else None
     return None if named and target.classes and tuple(named) != tuple(target.classes) else target
-
-
-def _of_answers(spec: OutputSpec) -> OutputSpec:
-    """The meaning of a graph's answers: logits, whatever the network puts out."""
-    return spec.model_copy(update={"output": "logits"}) if isinstance(spec, ClassOutput | MultilabelOutput) else spec
 
 
 def _feeds(student: RawStudent, facts: ModelFacts, dataset: Dataset) -> Feeds:

@@ -23,7 +23,7 @@ _OBSERVED = 0.5
 
 
 class FakeQuantization:
-    """Quantizes the layers of a network in training, from the share `begin` of its `steps` on, at least in the last one.
+    """Quantizes the layers of a network in training, from the share `begin` of its `steps` on, at least in the last.
 
     The ranges are buffers of the layers, so that they are part of checkpoints and of the best weights. They change
     between steps only, by all rows of a batch: micro-batches and a second pass over them compute with the same ones.

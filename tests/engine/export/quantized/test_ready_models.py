@@ -1,0 +1,131 @@
+"""Quantized files of ready models, measured on the rows of a dataset: uploads, and what does not go together."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from app.contracts.problems import UserError
+from app.contracts.reports.report import ExportReport
+from app.contracts.specs.jobs import ExportJob
+from app.contracts.specs.quantization import Export
+from app.contracts.wire.orders import ExportOutcome, ModelInput, Order
+from tests.engine.export.raw_rows.bare_runs import Json, answers, dataset_of
+from tests.engine.export.raw_rows.test_ready_models import CATEGORIES, architecture_of, uploaded
+from tests.engine.harness import DATASET, TEACHER, EngineHarness, StopAtStep
+from tests.engine.jobs.inspection.onnx_graphs import graph, inspected, onnx_manifest
+from workers.engine.common.files import sha256_of
+from workers.engine.models import build, initialise
+from workers.engine.run import execute
+
+ROWS = 240
+CHANNELS_LAST: Json = {
+    "architecture": {"family": "mlp", "input_shape": [4, 4, 3], "hidden": [60], "outputs": {"y": 3, "z": 2}},
+    "inputs": {"x": {"scale": 0.1, "mean": [1.0, 2.0, 3.0], "std": 2.0, "layout": "channels_last"}},
+    "outputs": {"y": {"kind": "class", "output": "energies"}, "z": {"kind": "multilabel"}},
+}
+IMAGES = np.random.default_rng(0).integers(0, 100, size=(ROWS, 4, 4, 3)).astype(np.float32)
+LAST: Json = {"inputs": {"x": {"kind": "array", "layout": "channels_last"}}}
+
+
+def export(harness: EngineHarness, model: ModelInput, wanted: Export, folder: str = "export") -> ExportOutcome:
+    """Run the export of a model, with the dataset of the harness if it has one."""
+    path, data = str(harness.folder / folder), harness.data
+    spec = ExportJob(model=TEACHER, format=wanted, dataset=None if data is None else DATASET)
+    order = Order(
+        job="export", attempt=1, spec=spec, models={TEACHER: model}, datasets={} if data is None else {DATASET: data},
+        device="cpu", threads=1, attempt_dir=path, checkpoints_dir=path, cache_dir=path, cache_bytes=0,
+    )  # fmt: skip
+    outcome = execute(order, harness.log.emit, StopAtStep(1 << 60))
+    assert isinstance(outcome, ExportOutcome)
+    return outcome
+
+
+def energies(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of the uploaded network for raw images, the lowest of which is the class."""
+    network = build(architecture_of(CHANNELS_LAST))
+    initialise(network, seed=1)
+    standard = (x * 0.1 - np.array([1.0, 2.0, 3.0])) / 2.0
+    with torch.no_grad():
+        return np.asarray(network(torch.from_numpy(standard).float())["y"])
+
+
+def test_an_upload_is_quantized_and_measured_on_the_rows_of_a_dataset(harness: EngineHarness) -> None:
+    model = uploaded(harness, CHANNELS_LAST)
+    scores = energies(IMAGES)
+    told = {"x": IMAGES, "y": scores.argmin(1), "mean": IMAGES.mean((1, 2, 3))}
+    targets = {"y": {"kind": "class", "classes": 3}, "mean": {"kind": "value"}}
+    harness.dataset(told, targets=targets, **LAST, splits={"fractions": {"train": 0.5, "validation": 0.1, "test": 0.4}})
+    outcome = export(harness, model, "int8")
+    report = ExportReport.model_validate(outcome.report)
+    assert (report.model, report.dataset, report.party.name) == (TEACHER, DATASET, "model_int8")
+    accuracy = report.party.tasks["y"]["accuracy"]
+    assert accuracy is not None
+    assert 0.9 < accuracy == report.party.fidelity["y"].agreement, "its labels are the answers of the network"
+    assert report.party.verdict["y"].student == 1.0
+    assert report.party.verdict["z"].verdict == "not_applicable"
+    assert set(report.not_measured) == {"z"}
+    assert "no labels for the output `z`" in report.not_measured["z"]
+    (file,) = outcome.files
+    assert (file.role, file.bytes, file.sha256) == ("int8", report.party.bytes, report.party.digest)
+    assert report.party.ratio < 0.5
+    assert report.export["int8"].rows > 0
+    if report.party.method == "static":
+        logits = answers(harness.folder / "export" / "outputs" / file.path, {"x": IMAGES})["y.logits"]
+        assert (logits.argmax(1) == scores.argmin(1)).mean() > 0.9
+        assert float(np.abs(logits + scores).max()) < 0.2 * float(scores.std())
+
+
+def refused(harness: EngineHarness, model: ModelInput) -> UserError:
+    with pytest.raises(UserError) as error:
+        export(harness, model, "int8")
+    assert not list(harness.folder.glob("export/outputs/*"))
+    return error.value
+
+
+def test_rows_of_another_shape_are_refused(harness: EngineHarness) -> None:
+    harness.dataset(
+        {"x": IMAGES[:, :3], "y": np.arange(ROWS) % 3}, targets={"y": {"kind": "class", "classes": 3}}, **LAST
+    )
+    error = refused(harness, uploaded(harness, CHANNELS_LAST))
+    assert error.code == "shape_mismatch"
+    assert "3, 4" in error.message
+
+
+@pytest.mark.parametrize(
+    "categories",
+    [{"a": ["red"], "b": ["2", "1"]}, {"a": ["blue"], "b": ["1", "2"]}],
+    ids=["another order", "another name"],
+)
+def test_rows_of_other_categories_are_refused(categories: Json, harness: EngineHarness) -> None:
+    path = harness.folder / "rows.csv"
+    path.write_text("a,b,y\n" + "red,1,0\nblue,2,1\nred,2,2\n" * 40)
+    words = {"kind": "category", "columns": ["a", "b"], "categories": categories}
+    targets = {"y": {"kind": "class", "classes": 3}}
+    dataset_of(harness, path, {"format": "csv", "inputs": {"x": words}, "targets": targets})
+    error = refused(harness, uploaded(harness, CATEGORIES))
+    assert error.code == "category_mismatch"
+    assert "list the `categories`" in error.message
+
+
+def test_numbers_are_no_categories(harness: EngineHarness) -> None:
+    harness.dataset(
+        {"x": np.ones((ROWS, 5), np.float32), "y": np.arange(ROWS) % 3}, targets={"y": {"kind": "class", "classes": 3}}
+    )
+    error = refused(harness, uploaded(harness, CATEGORIES))
+    assert error.code == "category_mismatch"
+    assert "list the `categories`" in error.message
+
+
+@pytest.mark.parametrize("wanted", ["int8", "fp16"])
+def test_an_uploaded_graph_is_its_own_export(wanted: Export, harness: EngineHarness, tmp_path: Path) -> None:
+    facts, path = inspected(graph(), tmp_path), tmp_path / "model.onnx"
+    model = ModelInput(id=TEACHER, manifest=onnx_manifest(), facts=facts, path=str(path), sha256=sha256_of(path))
+    harness.dataset(
+        {"x": np.ones((ROWS, 4), np.float32), "y": np.arange(ROWS) % 2}, targets={"y": {"kind": "class", "classes": 2}}
+    )
+    with pytest.raises(UserError) as error:
+        export(harness, model, wanted)
+    assert error.value.code == "no_architecture"
