@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.contracts.resources.facts import MODEL_FACTS, FileRole, ModelFacts
-from app.contracts.resources.graph_names import graph_input_names
+from app.contracts.resources.graph_inputs import GraphInput, graph_inputs
 from app.contracts.resources.manifests import InputTransform, OutputSpec
 from app.contracts.resources.raw_rows import RawFile, RawInput
 from app.db.base import json_text
@@ -24,10 +24,13 @@ FILE_NAMES: Final[Mapping[FileRole, str]] = {
 
 @dataclass(frozen=True)
 class BundledInput:
-    """One input of the graph. `name`: that of the dataset's input; `raw`: None where only the graph says it."""
+    """One input of the graph. `name`: that of the dataset's input; `raw`: how the rows stand in its file, None
+    where none is known.
+    """
 
     name: str
     transform: InputTransform
+    takes: GraphInput
     raw: RawInput | None
 
     @property
@@ -76,9 +79,10 @@ class BundledModel:
     def inputs(self) -> dict[str, BundledInput]:
         """The graph's inputs by its names, in the order of the network."""
         transforms = self.facts.inputs or {"x": InputTransform()}
-        names = graph_input_names(transforms, self.outputs)
-        raw = self.facts.raw_inputs
-        return {names[name]: BundledInput(name, each, raw.get(name)) for name, each in transforms.items()}
+        taken, raw = graph_inputs(self.facts), self.facts.raw_inputs
+        return {
+            taken[name].input: BundledInput(name, each, taken[name], raw.get(name)) for name, each in transforms.items()
+        }
 
     @property
     def file(self) -> RawFile | None:

@@ -70,8 +70,8 @@ def _running(model: BundledModel) -> Iterator[str]:
 
 def _takes(model: BundledModel) -> Iterator[str]:
     for name, each in model.inputs.items():
-        form = f": {each.raw.dtype}, shape {['batch', *each.raw.shape]}" if each.raw is not None else ""
-        yield f"- `{name}`{form}; from {_named(each.columns)}".replace("'batch'", "batch")
+        shape = ", ".join(["batch", *map(str, each.takes.shape)])
+        yield f"- `{name}`: {each.takes.dtype} [{shape}]; from {_named(each.columns)}"
     yield ""
     yield (
         "Scale, standardisation, categories and fills are in the graph. A number that is missing is NaN: it is filled "

@@ -41,6 +41,8 @@ def _input(found: BundledInput) -> Mapping[str, Any]:
     return {
         "input": found.name,
         "columns": list(found.columns),
+        "dtype": found.takes.dtype,
+        "shape": ["batch", *found.takes.shape],
         "raw": found.raw.model_dump(mode="json") if found.raw is not None else None,
         "transform_in_graph": found.transform.model_dump(mode="json"),
     }

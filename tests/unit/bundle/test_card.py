@@ -77,6 +77,8 @@ def test_the_configuration_says_how_a_file_like_the_datasets_is_read() -> None:
     found = json.loads(configuration(model()))
     assert list(found["inputs"]) == ["digit.logits_input"], "an answer has the input's own name"
     assert found["inputs"]["digit.logits_input"]["columns"] == list("dcba")
+    assert found["inputs"]["digit.logits_input"]["shape"] == ["batch", 4]
+    assert "- `digit.logits_input`: float64 [batch, 4]; from `d`, `c`, `b`, `a`" in card(model()).decode()
     assert found["classes"] == {"digit": list("vwxyz")}
     assert found["csv"]["reader"] == {"fieldnames": ["0"], "delimiter": ";", "skipinitialspace": True}
 
