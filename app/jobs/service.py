@@ -147,14 +147,15 @@ async def act(services: Services, caller: Caller, job_id: str, action: Action) -
 
 async def report(services: Services, caller: Caller, job_id: str) -> Response:
     """The report of a job that has succeeded. Raises NotFound, Conflict."""
-    row = _succeeded(await get(services, caller, job_id), has_report=True)
-    async with services.database.read() as session:
-        text = await repository.report_text(session, row.id)
-    if text is None:
+    row = await get(services, caller, job_id)
+    if row.kind == "export" and row.spec.get("dataset") is None:
         raise NotFound(
             "no_such_file",
             "an export without a `dataset` has no report, and its file is the model's: `/weights?format=` of it",
         )
+    row = _succeeded(row, has_report=True)
+    async with services.database.read() as session:
+        text = await repository.report_text(session, row.id)
     return Response(text, media_type="application/json")
 
 

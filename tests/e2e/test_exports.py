@@ -20,6 +20,8 @@ from tests.engine.export.bundles.bare_python import answered, run_bare
 ONNX = {"format": "onnx"}
 ROWS = np.random.default_rng(0).normal(size=(90, 4)).astype(np.float32)
 WEIGHT, BIAS = torch.randn(3, 4), torch.randn(3)
+SIZES = {"layers.0.weight": (200, 4), "layers.0.bias": (200,), "layers.1.weight": (2, 200), "layers.1.bias": (2,)}
+WIDE = {name: torch.randn(size, generator=torch.Generator().manual_seed(len(name))) for name, size in SIZES.items()}
 Json = dict[str, Any]
 
 
@@ -182,34 +184,47 @@ def test_a_student_is_quantized_after_the_fact_and_the_report_is_of_the_served_f
     assert {file["role"] for file in client.get(f"/v1/models/{trained['student']}")["files"]} >= {"weights", "int8"}
 
 
-def test_an_upload_is_halved_without_a_dataset(client: Client, upload: Json, tmp_path: Path) -> None:
-    """It is too small to gain by it: the job says so, and the model stays."""
+def test_an_export_that_saves_nothing_says_so_and_the_model_stays(client: Client, upload: Json) -> None:
     refused = client.http.get(f"/v1/models/{upload['id']}/weights?format=fp16&wait=60")
     assert (refused.status_code, refused.json()["code"]) == (409, "not_exported")
     assert "too small to gain" in refused.json()["detail"]
     assert client.get(f"/v1/models/{upload['id']}")["state"] == "ready"
-    wide = {"family": "mlp", "input_shape": [4], "hidden": [200], "outputs": {"y": 3}}
-    shapes = {"layers.0.weight": (200, 4), "layers.0.bias": (200,), "layers.1.weight": (3, 200), "layers.1.bias": (3,)}
-    tensors = {name: torch.randn(shape) for name, shape in shapes.items()}
-    save_file(tensors, tmp_path / "wide.safetensors")
-    manifest = {"name": "wide", "format": "safetensors", "architecture": wide, "outputs": {"y": {"kind": "class"}}}
-    model = client.upload("models", {**manifest, "rename": {}}, tmp_path / "wide.safetensors")
-    half = client.download(f"/v1/models/{model['id']}/weights?format=fp16&wait=60", tmp_path / "wide.fp16.onnx")
-    hidden = torch.relu(torch.from_numpy(ROWS) @ tensors["layers.0.weight"].T + tensors["layers.0.bias"])
-    expected = (hidden @ tensors["layers.1.weight"].T + tensors["layers.1.bias"]).numpy()
+
+
+@pytest.fixture(scope="module")
+def wide(client: Client, folder: Path) -> Json:
+    """An upload that is worth quantizing."""
+    save_file(WIDE, folder / "wide.safetensors")
+    architecture = {"family": "mlp", "input_shape": [4], "hidden": [200], "outputs": {"y": 2}}
+    manifest = {"name": "wide", "format": "safetensors", "architecture": architecture}
+    return client.upload("models", {**manifest, "outputs": {"y": {"kind": "class"}}}, folder / "wide.safetensors")
+
+
+def logits_of_wide() -> np.ndarray[Any, Any]:
+    hidden = torch.relu(torch.from_numpy(ROWS) @ WIDE["layers.0.weight"].T + WIDE["layers.0.bias"])
+    return np.asarray(hidden @ WIDE["layers.1.weight"].T + WIDE["layers.1.bias"])
+
+
+def test_an_upload_is_halved_without_a_dataset(client: Client, wide: Json, tmp_path: Path) -> None:
+    half = client.download(f"/v1/models/{wide['id']}/weights?format=fp16&wait=60", tmp_path / "wide.fp16.onnx")
+    expected = logits_of_wide()
     assert 0.0 < float(np.abs(outputs(half, ROWS) - expected).max()) < 0.01 * float(expected.std())
 
 
-def test_a_dataset_that_the_model_does_not_read_fails_the_export_alone(
-    client: Client, upload: Json, dataset: str, tmp_path: Path
+def test_rows_that_an_upload_does_not_read_fail_the_export_alone(
+    client: Client, wide: Json, dataset: str, tmp_path: Path
 ) -> None:
-    np.savez(tmp_path / "narrow.npz", x=ROWS[:, :3], y=np.arange(90) % 3)
+    np.savez(tmp_path / "narrow.npz", x=ROWS[:, :3], y=np.arange(90) % 2)
     manifest: Json = {"name": "narrow", "format": "npz", "inputs": {"x": {"kind": "array"}}}
-    narrow = client.upload(
-        "datasets", {**manifest, "targets": {"y": {"kind": "class", "classes": 3}}}, tmp_path / "narrow.npz"
-    )
-    failed = quantized(client, upload["id"], {"format": "int8", "dataset": narrow["id"]})
+    manifest["targets"] = {"y": {"kind": "class", "classes": 2}}
+    narrow = client.upload("datasets", manifest, tmp_path / "narrow.npz")
+    failed = quantized(client, wide["id"], {"format": "int8", "dataset": narrow["id"]})
     assert (failed["state"], failed["error"]["code"]) == ("failed", "shape_mismatch")
-    again = quantized(client, upload["id"], {"format": "int8", "dataset": dataset})
-    assert again["error"]["code"] == "not_smaller", "a failed export is made again, with the rows that it names"
-    assert client.get(f"/v1/models/{upload['id']}")["state"] == "ready"
+    done = quantized(client, wide["id"], {"format": "int8", "dataset": dataset})
+    assert done["state"] == "succeeded", done["error"]
+    party = client.report(done)["party"]
+    assert party["fidelity"]["y"]["agreement"] > 0.9
+    file = client.download(f"/v1/models/{wide['id']}/weights?format=int8", tmp_path / "wide.int8.onnx")
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == party["digest"]
+    found = np.concatenate([outputs(file, ROWS[i : i + 1]) for i in range(len(ROWS))])
+    assert (found.argmax(1) == logits_of_wide().argmax(1)).mean() > 0.9

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import onnx
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from app.contracts.specs.architectures import Architecture
 from tests.engine.export.raw_students import raw_student
 from tests.engine.models.quantization.graphs import (
     integer_weights,
@@ -20,7 +22,8 @@ from tests.engine.models.quantization.graphs import (
     some_rows,
     trained_ranges,
 )
-from tests.engine.models.sharing.networks import FAMILIES, OUTPUTS, made, parsed, shared
+from tests.engine.models.sharing.networks import FAMILIES, made, parsed
+from tests.engine.models.sharing.networks import shared as shared_network
 from workers.engine.export.onnx import of_raw_rows
 from workers.engine.export.quantized_graphs import aware_graph
 from workers.engine.models import Network
@@ -29,8 +32,14 @@ from workers.engine.models.quantization.copies import copied
 from workers.engine.models.quantization.layers import layers_of
 
 ROWS = 64
+OUTPUTS = {"left": 3, "size.cm": 1}
+"""Tracing takes longer with every output."""
 MOST_STEPS = 8
 """Rows of networks of many layers have several inputs at the edge of two steps, where float32 decides."""
+
+
+def shared(family: str, scheme: str, **changes: Any) -> Architecture:
+    return shared_network(family, scheme, OUTPUTS, **changes)
 
 
 def equal_layers() -> Network:
