@@ -61,7 +61,14 @@ async def _export(services: Services, caller: Caller, model_id: str, request: Re
         if row.state != "ready":
             raise Conflict("not_ready", f"the model is {row.state}: `GET /v1/models/{row.id}?wait=60` waits for it")
         has = any(file.role == wanted.format for file in row.files)
-        if has and await exports.find(session, row.id, wanted.format) is None:
+        earlier = await exports.find(session, row.id, wanted.format)
+        if earlier is not None and wanted.format == "int8" and earlier.spec.get("dataset") != wanted.dataset:
+            raise Conflict(
+                "already_there",
+                f"the ranges of this model's int8 file are those of {earlier.spec.get('dataset')}, by {earlier.id}: a "
+                "model has one int8 file; upload the weights as a model of their own for another",
+            )
+        if has and earlier is None:
             raise Conflict(
                 "already_there", f"the model has this file: `GET /v1/models/{row.id}/weights?format={wanted.format}`"
             )

@@ -22,6 +22,12 @@ async def find(session: AsyncSession, model_id: str, wanted: Export) -> JobRow |
 
 
 async def submit_once(session: AsyncSession, job: NewJob) -> JobRow:
-    """The export that this one would repeat, or this one as a new job. The caller holds the model's row locked."""
-    assert isinstance(job.spec, ExportJob)
-    return await find(session, job.spec.model, job.spec.format) or await submission.submit(session, job)
+    """The export that this one would repeat, or this one as a new job. The caller holds the model's row locked.
+
+    An export measured on another dataset is another one.
+    """
+    spec = job.spec
+    assert isinstance(spec, ExportJob)
+    earlier = await find(session, spec.model, spec.format)
+    is_same = earlier is not None and earlier.spec.get("dataset") == spec.dataset
+    return earlier if earlier is not None and is_same else await submission.submit(session, job)

@@ -37,11 +37,12 @@ class QuantizedCandidate(Answer):
     method: QuantizationMethod = Field(description="How it was quantized, as in the party.")
     score: float | None = Field(
         default=None,
-        description="Mean over the tasks of the score on the validation split, higher is better; null without labels.",
+        description="Mean over the tasks of the score on the validation split, higher is better: accuracy, R², or "
+        "minus the error relative to the student's; null without labels.",
     )
     deviation: float | None = Field(
         default=None,
         description="Mean squared difference of its outputs from the student's, in the units of the network; null "
         "where it is not finite.",
     )
-    bytes: int = Field(description="Size of the file in bytes.")
+    bytes: int = Field(description="Size of the file in bytes, without its metadata.")

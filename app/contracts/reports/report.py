@@ -140,7 +140,8 @@ class QuantizedParty(Party):
         description="`static`: weights and inputs of layers in int8, inputs by ranges of the training rows. `dynamic`: "
         "inputs by the range of each batch, on which answers then depend (figures are those of one row at a time); "
         "exported where it is better by more than 0.001 on the validation split (accuracy, R²). `aware`: the rounding "
-        "that the student was trained with. `half`: float16."
+        "that the student was trained with. `half`: float16, which ONNX Runtime computes in float32 on processors "
+        "without it: so do the figures here."
     )
     ratio: float = Field(description="Size of the file relative to the ONNX file in float32.")
     fidelity: dict[str, Fidelity] = Field(

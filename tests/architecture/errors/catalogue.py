@@ -252,6 +252,7 @@ JOBS: Final[Mapping[str, str]] = {
     "not_quantized": "leave the format out of `exports`, or take a larger network; the message names the reason",
     "export_failed": "use the safetensors file; the message names the reason",
     "nothing_to_quantize": "leave int8 and fp16 out: the network has no linear or convolution layer",
+    "out_of_half_range": "standardise the inputs, or leave fp16 out",
     "not_smaller": "leave the format out: the network is too small to gain by it",
     "export_mismatch": "leave the export out; the weights are right",
     "export_too_large": "leave the export out",

@@ -105,7 +105,7 @@ class _Block:
     baselines: tuple[ByTask, ...]
     teachers: dict[str, tuple[Tensor, ...]]
     quantized: dict[str, ByTask]
-    simulated: ByTask | None
+    simulated: dict[str, ByTask]
 
     @property
     def student(self) -> ByTask:
@@ -126,7 +126,6 @@ class _Block:
 def _blocks(
     tasks: Sequence[EvaluatedTask], networks: Networks, rows: Tensor, check: Callable[[], None]
 ) -> Iterator[_Block]:
-    simulated = networks.quantized.simulated
     for part in torch.split(rows, BLOCK) if len(rows) else ():
         check()
         yield _Block(
@@ -137,7 +136,7 @@ def _blocks(
             baselines=tuple(dict(baselines(part)) for baselines in networks.baselines),
             teachers={task.name: tuple(by.outputs(part) for by in task.teachers) for task in tasks},
             quantized={party: dict(outputs(part)) for party, outputs in networks.quantized.parties.items()},
-            simulated=dict(simulated(part)) if simulated is not None else None,
+            simulated={party: dict(outputs(part)) for party, outputs in networks.quantized.simulated.items()},
         )
 
 
@@ -154,9 +153,7 @@ def _concatenate(blocks: list[_Block]) -> _Block:
             for name in first.teachers
         },
         quantized={party: _joined([block.quantized[party] for block in blocks]) for party in first.quantized},
-        simulated=_joined([block.simulated for block in blocks if block.simulated is not None])
-        if first.simulated is not None
-        else None,
+        simulated={party: _joined([block.simulated[party] for block in blocks]) for party in first.simulated},
     )
 
 
@@ -221,7 +218,7 @@ def _measure(tasks: Sequence[EvaluatedTask], test: _Block | None) -> Evaluation:
             evaluation.fidelity[task.name] = fidelity(_mean_teacher(task, test), student)
     if test is not None:
         for name, outputs in test.quantized.items():
-            compared_to = test.student, test.simulated
+            compared_to = test.student, test.simulated.get(name)
             evaluation.quantized[name] = evaluate_quantized(tasks, test.rows, outputs, *compared_to)
     has_control = test is not None and test.control is not None
     if has_control or any(task.teachers for task in tasks):

@@ -21,12 +21,12 @@ Outputs = Callable[[Tensor], Mapping[str, Tensor]]
 
 @dataclass(frozen=True)
 class QuantizedOutputs:
-    """The exported student's quantized files by party, and the student with the rounding that it was trained with,
-    None where it was trained without.
+    """The exported student's quantized files by party; for those with the rounding that it was trained with, the
+    network with this rounding.
     """
 
     parties: Mapping[str, Outputs] = field(default_factory=dict)
-    simulated: Outputs | None = None
+    simulated: Mapping[str, Outputs] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from workers.engine.export.raw_student import RawStudent
 from workers.engine.models.quantization.compact import compact
 from workers.engine.models.quantization.copies import copied
 from workers.engine.models.quantization.folding import fold_integers
-from workers.engine.models.quantization.half import to_half
+from workers.engine.models.quantization.half import LARGEST, largest_number, to_half
 from workers.engine.models.quantization.post_training import quantize_dynamically, quantize_statically
 from workers.engine.models.quantization.qdq import quantize_layers
 from workers.engine.models.quantization.weighted_nodes import CONVOLUTION, weighted_nodes
@@ -36,7 +36,7 @@ class Quantization:
     input_ranges: Mapping[str, Tensor]
 
     def graphs(self, wanted: QuantizedFormat) -> Graphs:
-        """The graphs of a format, compact. Raises UserError `nothing_to_quantize`."""
+        """The graphs of a format, compact. Raises UserError `nothing_to_quantize`, and `out_of_half_range`."""
         if not weighted_nodes(self.graph.model):
             raise UserError(
                 "nothing_to_quantize",
@@ -49,8 +49,16 @@ class Quantization:
         return found
 
     def _half(self) -> Graphs:
+        network = self.graph.network
+        reached = largest_number(copied(self.graph.model), network, self.batches)
+        if not reached <= LARGEST:
+            raise UserError(
+                "out_of_half_range",
+                f"float16 holds numbers up to {LARGEST:g}, and the network reaches {reached:.3g} on training rows: "
+                "standardise the inputs, or leave fp16 out",
+            )
         model = copied(self.graph.model)
-        to_half(model, self.graph.network)
+        to_half(model, network)
         return {"half": model}
 
     def _integers(self) -> Graphs:

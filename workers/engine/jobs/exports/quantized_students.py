@@ -13,7 +13,7 @@ from app.contracts.problems import UserError
 from app.contracts.reports.quantized import QuantizationMethod, QuantizedCandidate
 from app.contracts.specs.quantization import QUANTIZED, QuantizedFormat
 from app.contracts.wire.events import WarningEvent
-from workers.engine.evaluation.metrics.task_metrics import score, task_metrics
+from workers.engine.evaluation.metrics.task_metrics import headline, score, task_metrics
 from workers.engine.evaluation.parties import EvaluatedTask, Outputs, QuantizedOutputs, network_outputs
 from workers.engine.export.graph_outputs import BLOCK, Feeds, GraphOutputs, feeds_of
 from workers.engine.export.onnx import RowsGraph, of_raw_rows, trace
@@ -27,6 +27,7 @@ from workers.engine.models.quantization.fake import simulated
 
 CALIBRATION_ROWS = 1024
 """Training rows by which the ranges of inputs are measured, at most."""
+_SMALLEST_ERROR = 1e-300
 _CLEARLY = 0.001
 """Difference of scores (accuracy, R²) above which a candidate is better."""
 _CLEARLY_CLOSER = 0.5
@@ -74,7 +75,8 @@ class Comparison:
         found, theirs = outputs(self.rows), self.student(self.rows)
         differences = [(found[task.name] - theirs[task.name]).double().square().mean() for task in self.tasks]
         deviation = float(torch.stack(differences).mean())
-        scores = [each for task in self.tasks if (each := self._score(task, found[task.name])) is not None]
+        pairs = ((task, found[task.name], theirs[task.name]) for task in self.tasks)
+        scores = [each for pair in pairs if (each := self._score(*pair)) is not None]
         mean = sum(scores) / len(scores) if scores else None
         return QuantizedCandidate(
             method=method,
@@ -83,10 +85,17 @@ class Comparison:
             bytes=size,
         )
 
-    def _score(self, task: EvaluatedTask, outputs: Tensor) -> float | None:
-        if task.target is None or not bool(task.target.labelled[self.rows].any()):
+    def _score(self, task: EvaluatedTask, outputs: Tensor, student: Tensor) -> float | None:
+        """An error in the units of the labels is relative to that of the student, so that tasks can be averaged."""
+        target, kind = task.target, task.spec.kind
+        if target is None or not bool(target.labelled[self.rows].any()):
             return None
-        return score(task_metrics(outputs, task.spec, task.target, self.rows, ranking=False), task.spec.kind)
+        measured, theirs = (
+            task_metrics(each, task.spec, target, self.rows, ranking=False) for each in (outputs, student)
+        )
+        if headline(measured, kind) != "rmse":
+            return score(measured, kind)
+        return score(measured, kind) / max(-score(theirs, kind), _SMALLEST_ERROR)
 
 
 def best(candidates: Sequence[QuantizedCandidate]) -> QuantizedCandidate:
@@ -168,7 +177,10 @@ class QuantizedStudents:
     @property
     def outputs(self) -> QuantizedOutputs:
         """What an evaluation measures."""
-        return QuantizedOutputs({each.party: each.outputs for each in self.students}, self.simulated)
+        outputs = {each.party: each.outputs for each in self.students}
+        aware = [each.party for each in self.students if each.method == "aware"]
+        simulated = self.simulated
+        return QuantizedOutputs(outputs, {} if simulated is None else dict.fromkeys(aware, simulated))
 
 
 def quantize_student(trained: Trained) -> QuantizedStudents:

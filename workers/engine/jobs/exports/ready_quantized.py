@@ -18,12 +18,14 @@ from app.contracts.wire.orders import ExportOutcome, Order
 from workers.engine.common.environment import environment
 from workers.engine.data.dataset import Dataset, TargetColumn
 from workers.engine.data.joining import read_datasets
+from workers.engine.evaluation.cost.measured import MeasuredFile
+from workers.engine.evaluation.cost.runtime import measure
 from workers.engine.evaluation.parties import EvaluatedTask, Outputs
 from workers.engine.evaluation.quantized import QuantizedEvaluation, evaluate_quantized
 from workers.engine.evaluation.report import Cost, LearnerPart, QuantizedPart, quantized_party
 from workers.engine.export.graph_card import graph_metadata
 from workers.engine.export.graph_outputs import BLOCK, Feeds, GraphOutputs, answer_specs, feeds_of
-from workers.engine.export.onnx import of_raw_rows, trace
+from workers.engine.export.onnx import export_onnx, trace
 from workers.engine.export.quantized_graphs import Quantization
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.jobs.exports.output_files import output_file
@@ -37,7 +39,6 @@ from workers.engine.jobs.exports.quantized_students import (
     spread,
 )
 from workers.engine.jobs.exports.student_graph import SampleRows
-from workers.engine.models.quantization.copies import copied
 
 _NO_ROWS = torch.empty(0, dtype=torch.int64)
 
@@ -77,15 +78,18 @@ def export_quantized(order: Order, spec: ExportJob, wanted: QuantizedFormat, stu
     file = output_file(wanted, path)
     if spec.dataset is None:
         return ExportOutcome(files=(file,))
-    ratio = file.bytes / len(of_raw_rows(copied(graph.model), student, graph_metadata(student)))
+    whole_path = Path(order.attempt_dir) / "model.onnx"
+    export_onnx(student, whole_path, graph_metadata(student), graph)
+    measured = [MeasuredFile(name, each, sample.rows.feeds) for name, each in (("model", whole_path), (wanted, path))]
     part = QuantizedPart(
         party=f"model_{wanted}",
         format=wanted,
         method=found.method,
         bytes=file.bytes,
         digest=file.sha256,
-        ratio=ratio,
+        ratio=file.bytes / whole_path.stat().st_size,
         candidates=found.candidates,
+        runtime=measure(measured)[wanted],
     )
     report = _report(order, spec, part, _evaluated(rows, found, whole), check)
     return ExportOutcome(files=(file,), report=report.model_dump(mode="json"))

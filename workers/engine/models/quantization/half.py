@@ -4,12 +4,16 @@ Only what the network does is in float16: the transform of the rows and the answ
 units of their own, stay as they are. (`onnxruntime.transformers.float16` rounds every input and output of a graph.)
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Final
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+LARGEST: Final = 65504.0
+"""Of float16."""
 _SUFFIX = "/half"
 
 
@@ -36,6 +40,40 @@ def to_half(model: onnx.ModelProto, network: Collection[str]) -> None:
             if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
                 attribute.i = TensorProto.FLOAT16
     _write(graph, network, made, casts, halves)
+
+
+def largest_number(
+    model: onnx.ModelProto, network: Collection[str], batches: Iterable[Mapping[str, NDArray[Any]]]
+) -> float:
+    """The largest absolute number that the nodes that `network` names read or make, in float32 on some rows.
+
+    Processors without float16 run such a graph in float32, where an overflow would not be seen. `model` is changed.
+    """
+    import onnxruntime
+
+    graph, floats = model.graph, _float_values(model)
+    inside = [node for node in graph.node if node.name in network]
+    weights = {each.name: each for each in graph.initializer}
+    read = {name for node in inside for name in (*node.input, *node.output) if name in floats}
+    shown = sorted(read - set(weights))
+    known = {each.name for each in (*graph.input, *graph.output)}
+    graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in shown if name not in known
+    )
+    largest = max((_largest(numpy_helper.to_array(weights[name])) for name in read & set(weights)), default=0.0)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    made = [each.name for each in graph.output if each.name in shown]
+    for batch in batches:
+        read_here = [batch[name] for name in shown if name in batch]
+        largest = max(largest, *(_largest(each) for each in (*session.run(made, dict(batch)), *read_here)))
+    return largest
+
+
+def _largest(values: NDArray[Any]) -> float:
+    """NaN where there is one."""
+    return float(np.abs(values).max()) if values.size else 0.0
 
 
 def _float_values(model: onnx.ModelProto) -> set[str]:
