@@ -100,6 +100,13 @@ async def test_a_quantized_export_names_rows_of_the_model(any_harness: ApiHarnes
     assert again.json()["id"] == made.json()["id"]
     half = await http.post(path, json={"format": "fp16"})
     assert (half.status_code, half.json()["id"] != made.json()["id"]) == (202, True)
+    other = (await any_harness.upload("datasets"))["id"]
+    refused = await http.post(path, json={**INT8, "dataset": other})
+    assert (refused.status_code, refused.json()["code"]) == (409, "already_there"), "its ranges are of other rows"
+    assert made.json()["id"] in refused.json()["detail"]
+    measured = await http.post(path, json={"format": "fp16", "dataset": inspected})
+    assert measured.status_code == 202
+    assert measured.json()["id"] != half.json()["id"], "the same file, with figures"
     verifying = (await any_harness.upload("models"))["id"]
     early = await http.post(f"/v1/models/{verifying}/exports", json={**INT8, "dataset": inspected})
     assert (early.status_code, early.json()["code"]) == (409, "not_ready")

@@ -72,6 +72,7 @@ def test_an_upload_is_quantized_and_measured_on_the_rows_of_a_dataset(harness: E
     assert (file.role, file.bytes, file.sha256) == ("int8", report.party.bytes, report.party.digest)
     assert report.party.ratio < 0.5
     assert report.export["int8"].rows > 0
+    assert report.party.runtime["onnxruntime"].latency["1"].keys() == {"1", "64"}
     if report.party.method == "static":
         logits = answers(harness.folder / "export" / "outputs" / file.path, {"x": IMAGES})["y.logits"]
         assert (logits.argmax(1) == scores.argmin(1)).mean() > 0.9

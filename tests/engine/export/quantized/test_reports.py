@@ -183,8 +183,10 @@ def test_the_better_candidate_is_exported_and_the_report_has_all(mixed: Ran, awa
     assert [each.method for each in aware.party("student_int8").candidates] == ["aware"]
     for each in (*candidates.values(), *aware.party("student_int8").candidates):
         assert each.score is not None
+        assert abs(each.score) < 2.0, "an error in the units of the labels is relative to the student's"
         assert each.deviation is not None
         assert each.bytes > 0
+    assert mixed.party("student_fp16").simulated == mixed.party("student_int8").simulated == {}
 
 
 def candidate(method: Any, score: float | None, deviation: float | None = 1.0) -> QuantizedCandidate:

@@ -35,7 +35,7 @@ from workers.engine.export.row_nodes import rows_name
 from workers.engine.models import Network
 from workers.engine.models.quantization.compact import compact
 from workers.engine.models.quantization.copies import copied
-from workers.engine.models.quantization.half import to_half
+from workers.engine.models.quantization.half import LARGEST, largest_number, to_half
 from workers.engine.models.quantization.post_training import quantize_dynamically, quantize_statically
 
 MOST_16_BITS = 2**15 - 1
@@ -106,6 +106,17 @@ def test_weights_of_half_precision_are_all_in_16_bits() -> None:
     assert {each.type.tensor_type.elem_type for each in (*model.graph.input, *model.graph.output)} == {
         TensorProto.FLOAT
     }
+
+
+def test_numbers_above_the_range_of_float16_are_refused_also_where_the_processor_has_no_float16() -> None:
+    """The trap: a processor without float16 runs the graph in float32, where nothing overflows."""
+    made = transformer()
+    largest = largest_number(copied(made.graph.model), made.graph.network, [feeds_of(made.x)])
+    assert largest < LARGEST
+    wide = Quantization(raw_student(made.network), made.graph, [feeds_of(made.x * 1e5)], {})
+    with pytest.raises(UserError, match="standardise the inputs") as error:
+        wide.graphs("fp16")
+    assert error.value.code == "out_of_half_range"
 
 
 def as_made(method: str) -> onnx.ModelProto:
