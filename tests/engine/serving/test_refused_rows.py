@@ -1,16 +1,20 @@
 """Rows that cannot be right: a stable code, and the place."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from app.contracts.resources.manifests import VectorOutput
+from app.contracts.resources.tables import CsvOptions
 from app.contracts.wire.predictions import MOST_ROWS
 from workers.engine.serving.answers import prediction
 from workers.engine.serving.rows.documents import read_json
 from workers.engine.serving.rows.errors import RowErrors
+from workers.engine.serving.rows.files import read_csv
 from workers.engine.serving.rows.forms import InputForm
 
 X = InputForm("x", "float32", (3,), ("a", "b", "c"))
@@ -98,6 +102,43 @@ def test_several_wrong_numbers_are_told_together_up_to_a_bound() -> None:
         read_json(json.dumps({"rows": [{"a": None, "b": 2, "c": None}] * 40}).encode(), {"x": X}, frozenset())
     places = [each.pointer for each in caught.value.problems]
     assert (places[:3], len(places)) == (["/rows/0/a", "/rows/0/c", "/rows/1/a"], 50)
+
+
+def places_of(body: Any, *forms: InputForm) -> list[str]:
+    with pytest.raises(RowErrors) as caught:
+        read_json(json.dumps(body).encode(), {form.name: form for form in forms}, frozenset())
+    return [each.pointer for each in caught.value.problems]
+
+
+def test_wrong_values_of_all_columns_and_inputs_are_told_together() -> None:
+    rows = [{"a": "x", "b": 2, "c": 3, "p": "gold"}, {"a": 1, "b": 2, "c": "y", "p": 1}]
+    assert places_of({"rows": rows}, X, PLANS) == ["/rows/0/a", "/rows/1/c", "/rows/0/p"]
+    inputs = {"x": [[1.0, "2", True], [1.0, None, 3.0]], "w": [["a", {}], [{}, "b"]]}
+    expected = ["/inputs/x/0/1", "/inputs/x/0/2", "/inputs/x/1/1", "/inputs/w/0/1", "/inputs/w/1/0"]
+    assert places_of({"inputs": inputs}, X, WORDS) == expected
+
+
+def test_categories_are_spelled_as_the_reader_of_the_dataset_spells_them() -> None:
+    """Without the spaces around them; a text whose meaning the file alone tells stays as the file has it."""
+    known = replace(WORDS, spellings=({}, {" 1.00 ": "one"}))
+    body = {"inputs": {"w": [["\t blue  ", " 1.00 "], ["1.000", "TRUE "], [" x y ", None]]}}
+    found = read_json(json.dumps(body).encode(), {"w": known}, frozenset())["w"]
+    assert found.tolist() == [["blue", " 1.00 "], ["1", "true"], ["x y", ""]]
+
+
+def test_only_the_wrong_numbers_of_a_csv_with_decimal_commas_are_named(tmp_path: Path) -> None:
+    options = CsvOptions(delimiter=";", decimal=",", null_values=("?",))
+    (tmp_path / "rows").write_text("a;b\n1,5;2\n?;1,25\ndear;2,5\n1.234,5;3\n")
+    with pytest.raises(RowErrors) as caught:
+        read_csv(tmp_path / "rows", {"x": FILLED}, options)
+    assert [each.pointer for each in caught.value.problems] == ["/2/a", "/3/a"]
+
+
+def test_a_csv_with_another_delimiter_is_told_what_was_found_and_expected(tmp_path: Path) -> None:
+    (tmp_path / "rows").write_text("a,b\n1,2\n")
+    with pytest.raises(RowErrors, match=r'expected `a`, `b` separated by ";", .*, found `a,b`: ') as caught:
+        read_csv(tmp_path / "rows", {"x": FILLED}, CsvOptions(delimiter=";"))
+    assert caught.value.problems[0].code == "missing_column"
 
 
 def test_gaps_dates_and_whole_numbers_are_read_as_a_file_has_them() -> None:

@@ -42,6 +42,13 @@ def test_rows_of_a_csv_are_answered_as_csv_as_json_and_as_lines(harness: EngineH
     as_arrays = {"numbers": tables.numbers()[rows], "words": tables.categories()[rows].astype(str)}
     check_same(answer(session, "npz", npz(as_arrays)), expected, outcome.student)
 
+    padded = [{**each, "colour": f"\t {each['colour'] or ''}  ", "plan": f" {each['plan']}.000 "} for each in objects]
+    check_same(answer(session, "json", {"rows": padded}), expected, outcome.student)
+    header, *body = lines_of(harness, rows, "csv")
+    parts = [line.split(",") for line in body]
+    spaced = [",".join([*each[:5], *(f"  {word}\t " for word in each[5:8]), *each[8:]]) for each in parts]
+    check_same(answer(session, "csv", "\n".join([header, *spaced])), expected, outcome.student)
+
     row = objects[0]
     assert refused(session, "json", {"rows": [row, {**row, "price": "dear"}]}) == ("/rows/1/price", "wrong_type")
     assert refused(session, "json", {"rows": [{**row, "shoe": 1}]}) == ("/rows/0/shoe", "unknown_column")

@@ -41,17 +41,23 @@ def require_columns(required: set[str], available: list[str]) -> list[str]:
     return sorted(required)
 
 
+class MissingColumns(UserError):
+    """A file lacks columns, code `missing_column`. `available`: those that it has."""
+
+    def __init__(self, message: str, available: Sequence[str]) -> None:
+        super().__init__("missing_column", message)
+        self.available = tuple(available)
+
+
 def missing_columns(
     required: set[str], available: Sequence[str], way_out: str = "Call the columns in the manifest as the file does"
-) -> UserError:
+) -> MissingColumns:
     """A UserError with code `missing_column`: what the file has, what of the manifest it lacks, and the way out."""
     missing = sorted(required - set(available))
     counts = f"{len(available)} columns: " if len(available) > _SHOWN else ""
     lacks = f"lacks {len(missing)} that the manifest names: " if len(missing) > _SHOWN else "no "
-    return UserError(
-        "missing_column",
-        f"the file has {counts}{_shown(available) or 'no column'}, but {lacks}{_shown(missing)}: {way_out}",
-    )
+    has = _shown(available) or "no column"
+    return MissingColumns(f"the file has {counts}{has}, but {lacks}{_shown(missing)}: {way_out}", available)
 
 
 def _shown(names: Sequence[str]) -> str:

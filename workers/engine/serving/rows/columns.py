@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from app.contracts.problems import Problem
+from app.contracts.resources.tables import CsvOptions
 from workers.engine.data.formats.common import Array
 from workers.engine.data.tables.text import label_text
-from workers.engine.serving.rows.errors import Place, RowErrors, at
+from workers.engine.serving.rows.errors import Place, RowErrors, at, together
 from workers.engine.serving.rows.forms import InputForm
 from workers.engine.serving.rows.nested import numbers_of
 from workers.engine.serving.rows.numbers import as_categories, as_numbers, category_text, check_shape, number
@@ -25,15 +26,18 @@ def needed(forms: Mapping[str, InputForm]) -> tuple[set[str], set[str]]:
     return {column for form in forms.values() for column in form.columns}, text
 
 
-def inputs_of(forms: Mapping[str, InputForm], columns: Columns, place: ColumnPlace, *, text: bool) -> dict[str, Array]:
-    """The inputs [n, *shape]. `text`: whether numbers may be written as text, as in a csv."""
-    return {name: _input(form, columns, place, text=text) for name, form in forms.items()}
+def inputs_of(
+    forms: Mapping[str, InputForm], columns: Columns, place: ColumnPlace, written: CsvOptions | None
+) -> dict[str, Array]:
+    """The inputs [n, *shape]. `written`: how numbers are written as text, as in a csv, where they may be."""
+    inputs = together(forms.values(), lambda form: _input(form, columns, place, written))
+    return dict(zip(forms, inputs, strict=True))
 
 
-def _input(form: InputForm, columns: Columns, place: ColumnPlace, *, text: bool) -> Array:
+def _input(form: InputForm, columns: Columns, place: ColumnPlace, written: CsvOptions | None) -> Array:
     if form.categories:
         return _categories(form, columns, place)
-    arrays = [_numbers(column, columns[column], form, place, text=text) for column in form.columns]
+    arrays = together(form.columns, lambda column: _numbers(column, columns[column], form, place, written))
     if len(arrays) > 1:
         for column, array in zip(form.columns, arrays, strict=True):
             if array.ndim > 1:
@@ -49,14 +53,16 @@ def _input(form: InputForm, columns: Columns, place: ColumnPlace, *, text: bool)
     return as_numbers(form, array, lambda index: place(column, index[:sides]))
 
 
-def _numbers(column: str, values: Array | Sequence[Any], form: InputForm, place: ColumnPlace, *, text: bool) -> Array:
+def _numbers(
+    column: str, values: Array | Sequence[Any], form: InputForm, place: ColumnPlace, written: CsvOptions | None
+) -> Array:
     """One column of numbers [n, …]; NaN where missing."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
         return values
     values = list(values.tolist() if isinstance(values, np.ndarray) else values)
     if any(isinstance(value, list) for value in values):
         return numbers_of(values, form, lambda index: place(column, index), nullable=True)
-    numbers = [number(value, text=text) for value in values]
+    numbers = [number(value, written) for value in values]
     wrong = [row for row, each in enumerate(numbers) if each is None]
     if wrong:
         detail = f"expected a number for the column `{column}`, found {_kind(values[wrong[0]])}: send numbers"
@@ -69,12 +75,8 @@ def _kind(value: object) -> str:
 
 
 def _categories(form: InputForm, columns: Columns, place: ColumnPlace) -> Array:
-    texts: list[list[list[str]]] = []
-    places: list[Place] = []
-    for column in form.columns:
-        found, where = _texts(column, columns[column], place)
-        texts.append(found)
-        places.append(where)
+    found = together(form.columns, lambda column: _texts(column, columns[column], place))
+    texts, places = [each for each, _ in found], [where for _, where in found]
     rows = np.stack([np.array([*each, ""], dtype=object)[:-1] for each in _split(texts)], axis=1)
     size = rows.shape[1]
     check_shape(form, rows.shape[1:] if form.shape else (), place(form.columns[0], ()))

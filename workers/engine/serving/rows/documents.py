@@ -5,10 +5,11 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from app.contracts.problems import Problem, listed
+from app.contracts.resources.tables import CsvOptions
 from app.contracts.wire.predictions import MOST_ROWS
 from workers.engine.data.formats.common import Array
 from workers.engine.serving.rows.columns import inputs_of, needed
-from workers.engine.serving.rows.errors import MOST_PROBLEMS, RowErrors, at, pointer, within
+from workers.engine.serving.rows.errors import MOST_PROBLEMS, RowErrors, at, pointer, together, within
 from workers.engine.serving.rows.forms import InputForm
 from workers.engine.serving.rows.nested import numbers_of, texts_of
 from workers.engine.serving.rows.numbers import as_categories, as_numbers, check_shape
@@ -37,7 +38,7 @@ def read_jsonl(body: bytes, forms: Mapping[str, InputForm]) -> dict[str, Array]:
     for column in sorted(needed(forms)[0]):
         if not any(column in row for row in objects):
             raise at("", "missing_column", _lacks(column, objects[0]))
-    return _inputs(objects, forms, (), text=True)
+    return _inputs(objects, forms, (), CsvOptions())
 
 
 def parsed(text: bytes, place: str) -> Any:
@@ -109,7 +110,8 @@ def _of_inputs(inputs: Mapping[str, Any], forms: Mapping[str, InputForm]) -> dic
     counts = {name: len(values) for name, values in inputs.items()}
     if len(set(counts.values())) > 1:
         raise at("/inputs", "ragged", f"expected equally many rows of all inputs, found {counts}: send whole rows")
-    return {name: _input(form, inputs[name]) for name, form in forms.items()}
+    found = together(forms.values(), lambda form: _input(form, inputs[form.name]))
+    return dict(zip(forms, found, strict=True))
 
 
 def _input(form: InputForm, values: list[Any]) -> Array:
@@ -134,7 +136,7 @@ def _of_rows(rows: Any, forms: Mapping[str, InputForm], known: Collection[str]) 
     wrong = [problem for i, row in enumerate(objects) for problem in _misnamed(i, row, columns, known)]
     if wrong:
         raise RowErrors(wrong[:MOST_PROBLEMS])
-    return _inputs(objects, forms, ("rows",), text=False)
+    return _inputs(objects, forms, ("rows",), None)
 
 
 def _misnamed(i: int, row: Mapping[str, Any], columns: Collection[str], known: Collection[str]) -> list[Problem]:
@@ -159,11 +161,11 @@ def _objects(rows: list[Any], tokens: tuple[str, ...]) -> list[dict[str, Any]]:
 
 
 def _inputs(
-    rows: list[dict[str, Any]], forms: Mapping[str, InputForm], tokens: tuple[str, ...], *, text: bool
+    rows: list[dict[str, Any]], forms: Mapping[str, InputForm], tokens: tuple[str, ...], written: CsvOptions | None
 ) -> dict[str, Array]:
     columns = {name: [row.get(name) for row in rows] for name in needed(forms)[0]}
 
     def place(column: str, index: tuple[int, ...]) -> str:
         return pointer(*tokens, index[0], column, *index[1:]) if index else pointer(*tokens, 0, column)
 
-    return inputs_of(forms, columns, place, text=text)
+    return inputs_of(forms, columns, place, written)

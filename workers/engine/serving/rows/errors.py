@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from app.contracts.problems import Problem, UserError, listed
+from workers.engine.data.formats.common import MissingColumns
 
 MOST_PROBLEMS = 50
 """Of more errors only the first ones are told."""
 _LONGEST_TOKEN = 128
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 Place = Callable[[tuple[int, ...]], str]
 """The pointer to a number, by its row and its place in the row."""
@@ -26,6 +30,22 @@ def at(pointer: str, code: str, detail: str) -> RowErrors:
     return RowErrors([Problem(pointer=pointer, code=code, detail=detail)])
 
 
+def together(items: Iterable[Item], read: Callable[[Item], Found]) -> list[Found]:
+    """`read` of each item. Raises the RowErrors of all of them as one."""
+    found: list[Found] = []
+    wrong: list[Problem] = []
+    for item in items:
+        try:
+            found.append(read(item))
+        except RowErrors as error:
+            wrong += error.problems
+        if len(wrong) >= MOST_PROBLEMS:
+            break
+    if wrong:
+        raise RowErrors(wrong)
+    return found
+
+
 def pointer(*tokens: str | int) -> str:
     """An RFC 6901 pointer. It ends above a name that is too long to be shown."""
     found = ""
@@ -42,14 +62,17 @@ def within(*tokens: str | int) -> Place:
 
 
 @contextmanager
-def errors_of_file(columns: Iterable[str]) -> Iterator[None]:
-    """Errors of the readers of files, which name the place in words, as errors of the rows. `columns`: those needed."""
+def errors_of_file(columns: Iterable[str], written: str = "") -> Iterator[None]:
+    """Errors of the readers of files, which name the place in words, as errors of the rows. `columns`: those needed;
+    `written`: how they are separated.
+    """
     try:
         yield
     except UserError as error:
         if error.code == "empty_dataset":
             raise at("", "no_rows", "expected one row or more, found none: send one") from None
-        if error.code == "missing_column":
-            detail = f"expected {listed(sorted(columns))}, as the dataset's file calls them, and not all are there"
+        if isinstance(error, MissingColumns):
+            found = listed([name[:_LONGEST_TOKEN] for name in error.available]) or "none"
+            detail = f"expected {listed(sorted(columns))}{written}, as in the dataset's file, found {found}"
             raise at("", "missing_column", f"{detail}: send whole rows") from None
         raise RowErrors([Problem(pointer="", code=error.code, detail=error.message)]) from None

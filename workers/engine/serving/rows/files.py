@@ -1,5 +1,6 @@
 """Rows as files: a csv as that of the dataset, and npz."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +17,13 @@ from workers.engine.serving.rows.forms import InputForm
 
 def read_csv(path: Path, forms: Mapping[str, InputForm], options: CsvOptions | None) -> dict[str, Array]:
     """The inputs [n, *shape] of a csv file, read as a dataset's is. Pointers name row (from 0) and column."""
+    options = options or CsvOptions()
     columns, text = needed(forms)
-    with errors_of_file(columns):
+    with errors_of_file(columns, f" separated by {json.dumps(options.delimiter)}"):
         arrays = read_columns(path, "csv", columns, text, options).arrays
     check_rows(len(next(iter(arrays.values()))), "")
     return inputs_of(
-        forms, arrays, lambda column, index: pointer(*index[:1], column, *index[1:]) if index else "", text=True
+        forms, arrays, lambda column, index: pointer(*index[:1], column, *index[1:]) if index else "", options
     )
 
 
@@ -37,7 +39,7 @@ def read_arrays_of_npz(path: Path, forms: Mapping[str, InputForm]) -> dict[str, 
         check_rows(count, pointer(name))
     if len(set(counts.values())) > 1:
         raise at("", "ragged", f"expected equally many rows in all arrays, found {counts}: fill in the shorter ones")
-    return inputs_of(chosen, arrays, lambda column, index: pointer(column, *index), text=True)
+    return inputs_of(chosen, arrays, lambda column, index: pointer(column, *index), CsvOptions())
 
 
 def _named(form: InputForm) -> InputForm:

@@ -9,7 +9,7 @@ import numpy as np
 
 from app.contracts.resources.facts import ModelFacts, OpenShape
 from app.contracts.resources.manifests import DatasetManifest, InputSpec, InputTransform
-from app.contracts.resources.raw_rows import RawInput, RawType, form_of
+from app.contracts.resources.raw_rows import RawInput, RawType, Spellings, form_of
 from app.contracts.resources.row_layouts import channels_first
 
 
@@ -19,7 +19,7 @@ class InputForm:
 
     `shape`: of one row, None for a side of any length. `columns`: the columns of a table (or the npz key) that it is
     read from, in order. `categories`: whether its values are categories, not numbers. `fills`: whether missing numbers
-    are filled.
+    are filled. `spellings`: of each column of categories, texts whose meaning no rule tells.
     """
 
     name: str
@@ -28,6 +28,7 @@ class InputForm:
     columns: tuple[str, ...]
     categories: bool = False
     fills: bool = False
+    spellings: tuple[Spellings, ...] = ()
 
     @property
     def described(self) -> str:
@@ -69,6 +70,7 @@ def _of_network(name: str, form: RawInput, facts: ModelFacts, dataset: DatasetMa
         _columns(name, form, transform, dataset),
         categories=encoding is not None and encoding.categories is not None,
         fills=encoding is not None and encoding.missing is not None,
+        spellings=form.spellings,
     )
 
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from app.contracts.problems import Problem
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.npz import MAX_DIMENSIONS
-from workers.engine.serving.rows.errors import Place, at
+from workers.engine.serving.rows.errors import Place, RowErrors, at
 from workers.engine.serving.rows.forms import InputForm
 from workers.engine.serving.rows.numbers import category_text
 
@@ -21,17 +22,20 @@ def numbers_of(values: Sequence[Any], form: InputForm, place: Place, *, nullable
         return fast
     found: list[float | int] = []
     shape = _shape(values, place)
+    wrong: list[Problem] = []
     whole = True
     for index, value in _walked(values, shape, place, ()):
-        if isinstance(value, bool) and form.dtype != "bool":
-            raise at(place(index), "wrong_type", f"expected a number for `{form.name}`, found a boolean: send numbers")
         if value is None and nullable:
             value = float("nan")
-        if not isinstance(value, int | float):
+        if not isinstance(value, int | float) or (isinstance(value, bool) and form.dtype != "bool"):
             kind = _KINDS.get(type(value), "something else")
-            raise at(place(index), "wrong_type", f"expected a number for `{form.name}`, found {kind}: send numbers")
+            detail = f"expected a number for `{form.name}`, found {kind}: send numbers"
+            wrong.append(Problem(pointer=place(index), code="wrong_type", detail=detail))
+            continue
         whole = whole and isinstance(value, int) and -(2**63) <= value < 2**63
         found.append(value)
+    if wrong:
+        raise RowErrors(wrong)
     try:
         return np.array(found, dtype=np.int64 if whole else np.float64).reshape(shape)
     except OverflowError:
@@ -56,13 +60,17 @@ def _has_boolean(values: Sequence[Any]) -> bool:
 def texts_of(values: Sequence[Any], form: InputForm, place: Place) -> tuple[list[str], tuple[int, ...]]:
     """(categories as text, row by row, the shape of the nested lists). Raises RowErrors `ragged` or `wrong_type`."""
     shape = _shape(values, place)
-    found = []
+    found: list[str] = []
+    wrong: list[Problem] = []
+    detail = f"expected text, a number, a boolean or null for `{form.name}`: send the category"
     for index, value in _walked(values, shape, place, ()):
         text = category_text(value)
         if text is None:
-            detail = f"expected text, a number, a boolean or null for `{form.name}`: send the category"
-            raise at(place(index), "wrong_type", detail)
-        found.append(text)
+            wrong.append(Problem(pointer=place(index), code="wrong_type", detail=detail))
+        else:
+            found.append(text)
+    if wrong:
+        raise RowErrors(wrong)
     return found, shape
 
 

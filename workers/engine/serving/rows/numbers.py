@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.contracts.problems import Problem
+from app.contracts.resources.raw_rows import Spellings
+from app.contracts.resources.tables import CsvOptions
 from workers.engine.data.formats.common import Array
 from workers.engine.data.tables.category import MOST_CHARACTERS
 from workers.engine.data.tables.text import canonical, is_missing, label_text
@@ -76,12 +78,15 @@ def _refuse(wrong: NDArray[np.bool_], place: Place, code: str, detail: str) -> N
 
 
 def as_categories(form: InputForm, texts: Sequence[str], place: Place) -> Array:
-    """Categories as text, "" where missing, row by row -> [n * columns] in the form's type.
+    """Categories as text, "" where missing, row by row -> [n * columns] in the form's type, spelled as the readers of
+    files make them: a graph knows the usual spellings alone, and cannot leave out spaces.
 
     Raises RowErrors `wrong_type` where whole numbers or booleans are expected.
     """
     if form.dtype == "string":
-        return np.array([*map(_as_name, texts), ""], dtype=object)[:-1]
+        spellings = form.spellings or ({},)
+        names = [_as_name(text, spellings[i % len(spellings)]) for i, text in enumerate(texts)]
+        return np.array([*names, ""], dtype=object)[:-1]
     numbers = [_whole_number(form, text) for text in texts]
     wrong = np.array([number is None for number in numbers], dtype=bool)
     what = "true or false" if form.dtype == "bool" else "a whole number"
@@ -89,10 +94,11 @@ def as_categories(form: InputForm, texts: Sequence[str], place: Place) -> Array:
     return np.array(numbers).astype(form.dtype)
 
 
-def _as_name(text: str) -> str:
+def _as_name(text: str, spellings: Spellings) -> str:
     """A text as the readers make a category of it: control characters, which end a text in a graph, and lone surrogates
-    are escaped.
+    are escaped. What stands in the file means what it meant there.
     """
+    text = next((each for each in (text, text.strip()) if each in spellings), canonical(text))
     if not text.isprintable():
         text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
     return text[:MOST_CHARACTERS]
@@ -120,9 +126,9 @@ def category_text(value: object) -> str | None:
     return label_text(value) if isinstance(value, float) else None
 
 
-def number(value: object, *, text: bool) -> float | None:
-    """A value of a column of numbers: null is NaN, booleans are 0 and 1, dates and timestamps seconds since 1970. With
-    `text` also numbers that are written as text. None where it is no number.
+def number(value: object, written: CsvOptions | None) -> float | None:
+    """A value of a column of numbers: null is NaN, booleans are 0 and 1, dates and timestamps seconds since 1970.
+    `written`: how numbers are written as text, where they may be. None where it is no number.
     """
     if value is None:
         return float("nan")
@@ -131,15 +137,15 @@ def number(value: object, *, text: bool) -> float | None:
             return float(value)
         except OverflowError:
             return float("inf")
-    return _of_text(value.strip(), numbers=text) if isinstance(value, str) else None
+    return _of_text(value.strip(), written) if isinstance(value, str) else None
 
 
-def _of_text(text: str, *, numbers: bool) -> float | None:
-    if is_missing(text):
-        return float("nan") if numbers or not text else None
-    if numbers:
+def _of_text(text: str, written: CsvOptions | None) -> float | None:
+    if is_missing(text) or (written is not None and text in written.null_values):
+        return float("nan") if written is not None or not text else None
+    if written is not None:
         try:
-            return float(text)
+            return float(_with_point(text, written.decimal))
         except ValueError:
             pass
     try:
@@ -149,3 +155,8 @@ def _of_text(text: str, *, numbers: bool) -> float | None:
     if moment is None:
         return None
     return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _with_point(text: str, decimal: str) -> str:
+    """A number with a point for its decimal comma; a point beside such commas separates thousands, and stays wrong."""
+    return text if decimal == "." else text.translate({ord(","): ".", ord("."): ","})
