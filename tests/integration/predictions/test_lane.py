@@ -67,6 +67,7 @@ async def test_only_the_request_of_which_a_process_dies_or_hangs_fails(small: Pr
         before = await small.answered(model)
         died, after = await small.ask(model, "die", "answer")
         assert (died.reply.status, died.reply.code) == (503, "prediction_failed")
+        assert "send the request again, and with fewer rows if that happens again" in (died.reply.detail or "")
         assert after.reply.status == 200
         hung, after, lied, last = await small.ask(model, "hang", "answer", "lie", "answer")
         assert (hung.reply.status, hung.reply.code) == (503, "prediction_timeout")

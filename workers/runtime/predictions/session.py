@@ -101,7 +101,8 @@ class Session:
             await self.close()
             raise SessionEnded(
                 "prediction_failed",
-                "the process that ran the model died of this request: send fewer rows; the log of the worker says more",
+                "the process that ran the model ended before it had answered: send the request again, and with fewer "
+                "rows if that happens again; the log of the worker says more",
             ) from None
 
     async def close(self) -> None:
