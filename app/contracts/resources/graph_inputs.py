@@ -34,7 +34,8 @@ class GraphInput(Answer):
     spellings: tuple[dict[str, str | None], ...] = Field(
         default=(),
         description="Of each column of categories as text, what else may be written beside the usual ways of Python, "
-        "numpy and data frames: text -> category, or null where it is none.",
+        "numpy and data frames: text -> category, or null where it is none. The ONNX file cannot leave out spaces and "
+        "tabs around a text: strip them before.",
     )
     transform_in_graph: bool = Field(
         description="Whether rows go in as they stand in the file. False for an uploaded graph, whose rows are first "

@@ -57,7 +57,8 @@ class RawInput(Answer):
         default=(),
         description="Of each column of categories, texts of the file that no rule tells: the category that each means, "
         "or null for none. Beside them a category may be written as it is, and in the usual ways of Python, numpy and "
-        "data frames (`1` and `1.0`, `True` and `true`, with a space in front).",
+        "data frames (`1` and `1.0`, `True` and `true`, with a space in front). Other spaces or tabs around it make an "
+        "unseen category of it in the ONNX file.",
     )
     refused: str | None = Field(
         default=None, description="Why no graph can take such rows, so that a student has no ONNX file; else null."

@@ -219,6 +219,12 @@ TEXTS: dict[str, tuple[DatasetFormat, bytes, str, str]] = {
     "csv: no such column": ("csv", b"x,z\n1,2\n", "missing_column", "has `x`, `z`, but no `y`"),
     "jsonl: no JSON": ("jsonl", b'{"x": 1, "y": 2}\n{"x": 1,\n', "unreadable", "line 2 is not strict JSON"),
     "jsonl: something behind": ("jsonl", b'{"x": 1, "y": 2} 3\n', "unreadable", "line 1 is not strict JSON"),
+    "jsonl: a list of text and numbers": (
+        "jsonl",
+        b'{"x": ["a", 1], "y": 2}\n',
+        "wrong_type",
+        "text in lists, expected lists of numbers, or one text",
+    ),
     "jsonl: a list": ("jsonl", b"[1, 2]\n", "unreadable", "line 1 is not a JSON object"),
     "jsonl: NaN": ("jsonl", b'{"x": NaN, "y": 2}\n', "unreadable", "line 1 is not strict JSON"),
     "jsonl: Infinity": ("jsonl", b'{"x": -Infinity, "y": 2}\n', "unreadable", "line 1 is not strict JSON"),

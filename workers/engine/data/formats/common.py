@@ -81,7 +81,8 @@ def as_float_array(name: str, rows: list[Any]) -> Array:
         missing = np.full(shape, np.nan).tolist()
         values = np.array([missing if row is None else row for row in rows])
         if _has_text(values):
-            raise UserError("wrong_type", f"`{name}` holds text, expected numbers: leave it out, or write numbers")
+            detail = f"`{name}` holds text in lists, expected lists of numbers, or one text in each row"
+            raise UserError("wrong_type", f"{detail}: write each text of a list in a column of its own")
         return values.astype(np.float64)
     except OverflowError:
         raise UserError(
