@@ -52,9 +52,9 @@ def test_the_card_has_the_figures_of_the_report_with_intervals() -> None:
     assert f"| accuracy | {metrics['accuracy']:.4g} | {low:.4f} to {high:.4f} |" in text
     verdict = REPORT["verdict"]["digit"]
     assert f"{verdict['verdict']}, {verdict['metric']} differs by {verdict['difference']:.4g}" in text
-    assert "- ONNX Runtime, 1 thread, batch 64: median 0.030 ms, 95th percentile 0.060 ms" in text
-    assert "- ONNX Runtime, 2 threads, batch 1: median 0.010 ms" in text
-    assert "- ONNX Runtime, peak memory of the model: 9.0 MB" in text
+    assert "- `student.onnx` in ONNX Runtime, 1 thread, batch 64: median 0.030 ms, 95th percentile 0.060 ms" in text
+    assert "- `student.onnx` in ONNX Runtime, 2 threads, batch 1: median 0.010 ms" in text
+    assert "- `student.onnx` in ONNX Runtime, peak memory: 9.0 MB" in text
     assert "- Warning of its job, no_validation: the last epoch's weights are exported" in text
     assert "- Not measured, ink: " in text
 
@@ -80,7 +80,12 @@ def test_the_configuration_says_how_a_file_like_the_datasets_is_read() -> None:
     assert found["inputs"]["digit.logits_input"]["shape"] == ["batch", 4]
     assert "- `digit.logits_input`: float64 [batch, 4]; from `d`, `c`, `b`, `a`" in card(model()).decode()
     assert found["classes"] == {"digit": list("vwxyz")}
-    assert found["csv"]["reader"] == {"fieldnames": ["0"], "delimiter": ";", "skipinitialspace": True}
+    assert found["csv"]["reader"] == {
+        "fieldnames": ["0"],
+        "delimiter": ";",
+        "skipinitialspace": True,
+        "restkey": "more",
+    }
 
 
 def test_equal_models_have_equal_files_and_only_those_that_a_bundle_names() -> None:
