@@ -163,7 +163,7 @@ def test_answers_are_compared_by_their_spread(size: float, factor: float, code: 
 def test_a_dynamic_file_answers_row_by_row(method: str, alone: bool, tmp_path: Path) -> None:
     folder = bundle(tmp_path, TensorProto.FLOAT, np.ones((3, 2), np.float32))
     (folder / "student.int8.onnx").write_bytes(less_the_largest_of_the_batch(method).SerializeToString())
-    np.savez(tmp_path / "rows.npz", a=np.float32([1, 5]), b=np.float32([0, 0]))
+    np.savez(tmp_path / "rows.npz", a=np.array([1, 5], np.float32), b=np.zeros(2, np.float32))
     done = run_bare(folder, tmp_path / "rows.npz", "student.int8.onnx")
     first, second = (json.loads(line)["y.logits"] for line in done.stdout.splitlines())
     assert (first, second) == ([0.0 if alone else -4.0, -1.0 if alone else -5.0], [0.0, -5.0])
