@@ -100,8 +100,14 @@ def _data(model: BundledModel) -> Iterator[str]:
     for use in model.report.get("datasets") or ():
         rows = ", ".join(f"{number:,} {split}" for split, number in use.get("rows", {}).items())
         yield f"- {use['name']} (`{use['dataset']}`): {rows} rows"
+    splits = {
+        split for use in model.report.get("datasets") or () for split, number in use.get("rows", {}).items() if number
+    }
     yield ""
-    yield "The test rows were used once, at the end; which epoch is kept was decided on the validation rows."
+    if "test" in splits:
+        yield "The test rows were used once, at the end."
+    if "validation" in splits:
+        yield "Which epoch is kept was decided on the validation rows."
 
 
 def _limits(model: BundledModel) -> Iterator[str]:

@@ -73,6 +73,8 @@ def _csv(model: BundledModel) -> Mapping[str, Any]:
             "fieldnames": None if options.header else list(options.columns or _numbered(model)),
             "delimiter": options.delimiter,
             "skipinitialspace": True,
+            # The columns of a file without names are known up to the last that is read: the rest of a row is put here.
+            **({} if options.header or options.columns else {"restkey": "more"}),
         },
     }
 

@@ -8,16 +8,19 @@ from app.contracts.reports.confidence import CONFIDENCE, level_text, tail
 from app.contracts.reports.quantiles import normal_quantile
 from app.models.bundle.bundled import BundledModel
 
-_NOT_MEASURED = "Not measured: the model was uploaded or trained as a peer, or the report of its job is gone."
+_UNKNOWN = "Not measured: the model was uploaded or trained as a peer, or the report of its job is gone."
 
 
 def quality_lines(model: BundledModel) -> Iterator[str]:
     """Metrics of the student beside control and teachers, and the verdicts."""
     report = model.report
     if report is None:
-        yield _NOT_MEASURED
+        yield _UNKNOWN
         return
     student, control = report["student"], report.get("control") or {}
+    if not any(metrics.get("rows") for metrics in (student.get("tasks") or {}).values()):
+        yield "Not measured: the datasets have no test split, or no label in it."
+        return
     for task, metrics in (student.get("tasks") or {}).items():
         rows = int(metrics.get("rows") or 0)
         taught = [each["tasks"].get(task, {}) for each in report.get("teachers") or () if each.get("task") == task]
@@ -79,18 +82,32 @@ def _number(value: float | None) -> str:
 
 
 def quantized_lines(model: BundledModel) -> Iterator[str]:
-    """What the files in 8 and 16 bits lose; nothing where the job made none."""
+    """What the files in 8 and 16 bits lose; nothing where there are none."""
     parties = (model.report or {}).get("quantized") or {}
     for party in parties.values():
         name, ratio = f"student.{party['format']}.onnx", party["ratio"]
         yield f"`{name}` ({party['method']}), {ratio:.2f} of the size of `student.onnx`:"
         yield ""
+        if party["method"] == "dynamic":
+            yield (
+                "- Its answers for a row depend on the other rows of the batch; its figures are those of one row at a "
+                "time, as `predict.py` runs it."
+            )
         for task, metrics in (party.get("tasks") or {}).items():
             figures = ", ".join(f"{name} {_number(value)}" for name, value in metrics.items() if name != "rows")
             yield f"- `{task}`: {figures}"
         for task, verdict in (party.get("verdict") or {}).items():
             yield f"- `{task}`: {verdict['method']}"
         yield ""
+    measured = {f"student.{party['format']}.onnx" for party in parties.values()}
+    for name in ("student.int8.onnx", "student.fp16.onnx"):
+        if name in model.files and name not in measured:
+            yield (
+                f"`{name}` was exported after the training: what it loses is in the report of its export job, where "
+                "that named a dataset. If that report says `dynamic`, its answers for a row depend on the other rows "
+                "of the batch; `predict.py` runs such a file row by row."
+            )
+            yield ""
 
 
 def cost_lines(model: BundledModel) -> Iterator[str]:
@@ -114,8 +131,14 @@ def cost_lines(model: BundledModel) -> Iterator[str]:
     ratios += [f"{ratio:.1f}x as {name}" for name, ratio in (compression.get("files") or {}).items()]
     if ratios:
         yield f"- smaller than its teachers: {', '.join(ratios)}"
-    yield ""
-    yield f"Measured on {environment.get('device')} with {environment.get('threads')} threads."
+    if student.get("latency"):
+        threads = environment.get("threads")
+        plural = "" if threads == 1 else "s"
+        yield ""
+        yield (
+            f"torch ran on {environment.get('device')} with {threads} CPU thread{plural}; ONNX Runtime on the CPU of "
+            "the same machine, with the threads that a line names."
+        )
 
 
 def _in_onnx_runtime(cost: Mapping[str, Any] | None, file: str) -> Iterator[str]:

@@ -32,8 +32,10 @@ FACTS: dict[str, Any] = {
 }
 
 
-def model(report: dict[str, Any] | None = None, **manifest: Any) -> BundledModel:
+def model(report: dict[str, Any] | None = None, *, quantized: bool = False, **manifest: Any) -> BundledModel:
     roles = {"weights": "a" * 64, "onnx": "b" * 64, "reference_rows": "c" * 64, "original": "d" * 64}
+    if quantized:
+        roles["int8"] = "e" * 64
     files = [FileRow(role=role, name="x", bytes=7, sha256=digest) for role, digest in roles.items()]
     row = ModelRow(id="mdl_1", name="a student", manifest=manifest, facts=FACTS, source_job_id="job_1", files=files)
     return BundledModel.of(row, report)
@@ -52,9 +54,9 @@ def test_the_card_has_the_figures_of_the_report_with_intervals() -> None:
     assert f"| accuracy | {metrics['accuracy']:.4g} | {low:.4f} to {high:.4f} |" in text
     verdict = REPORT["verdict"]["digit"]
     assert f"{verdict['verdict']}, {verdict['metric']} differs by {verdict['difference']:.4g}" in text
-    assert "- ONNX Runtime, 1 thread, batch 64: median 0.030 ms, 95th percentile 0.060 ms" in text
-    assert "- ONNX Runtime, 2 threads, batch 1: median 0.010 ms" in text
-    assert "- ONNX Runtime, peak memory of the model: 9.0 MB" in text
+    assert "- `student.onnx` in ONNX Runtime, 1 thread, batch 64: median 0.030 ms, 95th percentile 0.060 ms" in text
+    assert "- `student.onnx` in ONNX Runtime, 2 threads, batch 1: median 0.010 ms" in text
+    assert "- `student.onnx` in ONNX Runtime, peak memory: 9.0 MB" in text
     assert "- Warning of its job, no_validation: the last epoch's weights are exported" in text
     assert "- Not measured, ink: " in text
 
@@ -80,7 +82,12 @@ def test_the_configuration_says_how_a_file_like_the_datasets_is_read() -> None:
     assert found["inputs"]["digit.logits_input"]["shape"] == ["batch", 4]
     assert "- `digit.logits_input`: float64 [batch, 4]; from `d`, `c`, `b`, `a`" in card(model()).decode()
     assert found["classes"] == {"digit": list("vwxyz")}
-    assert found["csv"]["reader"] == {"fieldnames": ["0"], "delimiter": ";", "skipinitialspace": True}
+    assert found["csv"]["reader"] == {
+        "fieldnames": ["0"],
+        "delimiter": ";",
+        "skipinitialspace": True,
+        "restkey": "more",
+    }
 
 
 def test_equal_models_have_equal_files_and_only_those_that_a_bundle_names() -> None:
@@ -89,3 +96,36 @@ def test_equal_models_have_equal_files_and_only_those_that_a_bundle_names() -> N
     assert list(first) == [
         "README.md", "config.json", "predict.py", "reference.npz", "student.onnx", "student.safetensors",
     ]  # fmt: skip
+
+
+def test_the_card_speaks_of_no_split_that_the_dataset_has_not() -> None:
+    use = {"dataset": "ds_1", "name": "digits"}
+    uses = [{**use, "rows": {"train": 9, "validation": 0, "test": 0}}]
+    text = card(model({**REPORT, "datasets": uses, "student": {**REPORT["student"], "tasks": {}}})).decode()
+    assert "The test rows" not in text
+    assert "validation rows" not in text
+    assert "Not measured: the datasets have no test split, or no label in it." in text
+    assert "Intervals are Wilson's" not in text
+    whole = [{**use, "rows": {"train": 9, "validation": 2, "test": 3}}]
+    text = card(model({**REPORT, "datasets": whole})).decode()
+    assert "The test rows were used once, at the end.\nWhich epoch is kept was decided on the validation rows." in text
+
+
+def test_the_card_says_where_the_figures_of_a_later_file_are() -> None:
+    text = card(model({**REPORT, "quantized": {}}, quantized=True)).decode()
+    assert (
+        "`student.int8.onnx` was exported after the training: what it loses is in the report of its export job" in text
+    )
+    assert "exported after the training" not in card(model({**REPORT, "quantized": {}})).decode()
+
+
+@pytest.mark.parametrize("method", ["dynamic", "static"])
+def test_the_card_says_that_answers_of_a_dynamic_file_depend_on_the_batch(method: str) -> None:
+    party = {"format": "int8", "method": method, "ratio": 0.3}
+    text = card(model({**REPORT, "quantized": {"student_int8": party}}, quantized=True)).decode()
+    assert ("depend on the other rows of the batch" in text) == (method == "dynamic")
+
+
+def test_the_card_names_the_device_and_threads_of_torch_alone() -> None:
+    text = card(model(REPORT)).decode()
+    assert "torch ran on cpu (x86_64) with 1 CPU thread; ONNX Runtime on the CPU of the same machine" in text

@@ -1,60 +1,60 @@
 """`python predict.py ROWS [MODEL]`: answers for csv, jsonl, npz as JSON lines; `--check [MODEL]`: for reference.npz."""
 
-import csv, gzip, json, sys
-from datetime import UTC, datetime
+import csv, gzip, json, sys, datetime as dt, typing as t, numpy as np, onnxruntime
 from pathlib import Path
-from typing import Any
-import numpy as np, onnxruntime
 
 HERE, CHECKS, MODEL = Path(__file__).parent, sys.argv[1:2] == ["--check"], (sys.argv[2:] or ["student.onnx"])[0]
-CONFIG: dict[str, Any] = json.loads((HERE / "config.json").read_text("utf-8"))
-CSV, HOW = CONFIG["csv"], CONFIG["csv"]["reader"]
+CONFIG: dict[str, t.Any] = json.loads((HERE / "config.json").read_text("utf-8"))
+CSV, NAMES, HOW = CONFIG["csv"], CONFIG["classes"].items(), {**CONFIG["csv"]["reader"], "restval": ...}
+sys.excepthook = lambda kind, error, _: print(f"{kind.__name__}: {error}", file=sys.stderr)
 
 
-def cell(value: Any, text: bool) -> Any:  # a category; or a number, NaN where missing, dates and times in seconds
+def cell(value: t.Any, text: bool) -> t.Any:  # a category; or a number, NaN where missing, dates and times in seconds
     plain = "" if value is None else f"{value:.0f}" if type(value) is float and value % 1 == 0 else str(value).strip()
     if CSV["decimal"] == "," and (not text or plain.lstrip("+-").replace(",", "", 1).isdigit()):
         plain = plain.replace(",", ".")
     if text or plain in CSV["null_values"]:
         return plain if text else np.nan
-    try:
+    if not (":" in plain or plain[8:9] == "T" or (plain[:4].isdigit() and plain[4:5] == "-")):
         return float({"true": "1", "false": "0"}.get(plain.lower(), plain))
-    except ValueError:
-        date = datetime.fromisoformat(f"1970-01-01T{plain}" if plain[2:3] == ":" else plain)
-        return date.replace(tzinfo=date.tzinfo or UTC).timestamp()
+    date = dt.datetime.fromisoformat(f"1970-01-01T{plain}" if plain[2:3] == ":" else plain)
+    return date.replace(tzinfo=date.tzinfo or dt.UTC).timestamp()
 
 
-def column(values: Any, text: bool) -> Any:
-    if values.dtype.kind in "mM":
-        values = (values - np.datetime64(0, "s") if values.dtype.kind == "M" else values) / np.timedelta64(1, "s")
-    cells = [cell(each, text) for each in values.ravel().tolist()] if text or values.dtype.kind in "OU" else values
-    return np.reshape(np.array(cells, object if text else None), values.shape)
-
-
-def read(path: Path) -> dict[str, Any]:
-    if path.suffix == ".npz":
-        return {name: np.char.decode(each) if each.dtype.kind == "S" else each for name, each in np.load(path).items()}
+path, fed = HERE / "reference.npz" if CHECKS else Path((sys.argv[1:] or [sys.exit(__doc__)])[0]), dict[str, t.Any]()
+(path.suffix != ".parquet" and (HERE / MODEL).is_file()) or sys.exit(f"{path} is not csv, jsonl, npz, or no {MODEL}")
+if path.suffix == ".npz":
+    found: dict[str, t.Any] = {k: np.char.decode(v) if v.dtype.kind == "S" else v for k, v in np.load(path).items()}
+    found |= {k: (v - v.dtype.type(0, "us")) / np.timedelta64(1, "s") for k, v in found.items() if v.dtype.kind in "mM"}
+else:
     with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding=CSV["encoding"], newline="") as file:
-        rows = [*(map(json.loads, filter(str.strip, file)) if ".jsonl" in path.name else csv.DictReader(file, **HOW))]
-    return {str(k).strip(): np.array([row.get(k) for row in rows], object) for k in {k for row in rows for k in row}}
-
-
+        table = [*(map(json.loads, filter(str.strip, file)) if ".jsonl" in path.name else csv.DictReader(file, **HOW))]
+    if odd := [i for i, row in enumerate(table or [{None: 0}]) if None in row or ... in row.values()]:
+        sys.exit(f"{path}: expected a value for each column in each row, found none or more or fewer in row {odd[0]}")
+    found = {str(k).strip(): np.array([r.get(k) for r in table], object) for k in {k: 0 for r in table for k in r}}
 session = onnxruntime.InferenceSession(HERE / MODEL, providers=["CPUExecutionProvider"])
-found, fed = read(HERE / "reference.npz" if CHECKS else Path((sys.argv[1:] or [sys.exit(__doc__)])[0])), {}
 for source in session.get_inputs():
-    kind = {"float": "float32", "string": "object"}.get(source.type[7:-1], source.type[7:-1])
+    kind, text = {"float": "float32", "string": "object"}.get(x := source.type[7:-1], x), x == "string"
     keys = [f"inputs/{source.name}"] if CHECKS else CONFIG["inputs"][source.name]["columns"]
-    rows = np.stack([column(found[key], kind == "object") for key in keys], axis=1).reshape(-1, *source.shape[1:])
+    {*keys} <= {*found} or sys.exit(f"expected columns {keys}, found {[*found]}: no {sorted({*keys} - {*found})}")
+    cells = [found[key].astype(object) if text else found[key] for key in keys]
+    rows = cells[0] if len(source.shape) == 1 else np.column_stack(cells)
+    rows = np.vectorize(cell, [object if text else float])(rows, text) if text or rows.dtype.kind in "OU" else rows
+    wanted = [len(next(iter(fed.values()), rows)) or 1, *source.shape[1:]]
+    [*rows.shape] == wanted or sys.exit(f"`{source.name}`: expected {wanted}, rows first, found {[*rows.shape]}")
     fed[source.name] = rows.astype(kind)
-    assert kind == "object" or np.allclose(fed[source.name], rows, equal_nan=True), f"`{source.name}` takes {kind}"
-blocks = [session.run(None, {name: rows[i : i + 999] for name, rows in fed.items()}) for i in range(0, len(rows), 999)]
+    text or np.allclose(fed[source.name], rows, equal_nan=True) or sys.exit(f"`{source.name}` takes {kind}")
+step = 1 if '"dynamic"' in session.get_modelmeta().custom_metadata_map.get("stillhouse", "") else 999
+blocks = [session.run(None, {k: v[i : i + step] for k, v in fed.items()}) for i in range(0, len(rows), step)]
 answers = {each.name: np.concatenate(parts) for each, *parts in zip(session.get_outputs(), *blocks, strict=True)}
 if CHECKS:
-    known = {name: found.get(f"answers/{MODEL}/{name}", found[f"answers/{name}"]) for name in answers}
-    off = [name for name in answers if not np.allclose(answers[name], known[name], 1e-4, 1e-4)]
-    sys.exit(f"{off} differ from the service's" if off else print(f"the service's answers for {len(rows)} rows"))
+    own = "answers/" if MODEL == "student.onnx" else f"answers/{MODEL}/"
+    own + min(answers) in found or sys.exit(print(f"no answers of {MODEL} in {path.name}: check student.onnx") or 2)
+    for name, mine in answers.items():
+        known, axis = found[own + name], 0 if name.endswith((".value", ".vector")) else None
+        np.allclose(mine, known, 2e-6, np.ptp(known, axis) * 1e-4) or sys.exit(f"{[name]} differ from the service's")
+    sys.exit(print(f"the service's answers for {len(rows)} rows"))
 for i in range(len(rows)):
-    line: dict[str, Any] = {name: [None if x != x else x for x in answers[name][i].tolist()] for name in answers}
-    for task, names in CONFIG["classes"].items():
-        line[f"{task}.class"] = None if None in line[f"{task}.logits"] else names[np.argmax(line[f"{task}.logits"])]
+    line: dict[str, t.Any] = {name: [None if x != x else x for x in answers[name][i].tolist()] for name in answers}
+    line |= {f"{k}.class": None if None in line[f"{k}.logits"] else v[np.argmax(line[f"{k}.logits"])] for k, v in NAMES}
     print(json.dumps(line, ensure_ascii=False))

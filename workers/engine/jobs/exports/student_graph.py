@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import onnx
 import torch
 from torch import Tensor
 
@@ -25,6 +24,7 @@ from workers.engine.export.raw_student import RawStudent
 from workers.engine.export.reference import write_reference
 from workers.engine.export.row_nodes import rows_name
 from workers.engine.jobs.exports.invented_rows import invented_rows
+from workers.engine.jobs.exports.quantized_students import QuantizedStudent
 from workers.engine.jobs.load import JobData
 
 REFERENCE_FILE = "reference.npz"
@@ -85,15 +85,15 @@ class SampleRows:
         return "invented_rows" if self.invented else "reference_rows"
 
     def write_reference(
-        self, path: Path, student: RawStudent, quantized: Mapping[str, onnx.ModelProto] | None = None
+        self, path: Path, student: RawStudent, quantized: Mapping[str, QuantizedStudent] | None = None
     ) -> None:
-        """Write the first rows with their answers, and those of quantized files by name, all rows at once."""
+        """Write the first rows with their answers, and those of quantized files by name, run in their own blocks."""
         rows = {name: values[:REFERENCE_ROWS] for name, values in self.rows.feeds.items()}
         outputs = {name: values[:REFERENCE_ROWS] for name, values in self.outputs.items()}
         first = torch.arange(min(REFERENCE_ROWS, self.count))
         others = {
-            name: GraphOutputs(model, student.outputs, self.feeds, REFERENCE_ROWS)(first)
-            for name, model in (quantized or {}).items()
+            name: GraphOutputs(each.model, student.outputs, self.feeds, each.block)(first)
+            for name, each in (quantized or {}).items()
         }
         write_reference(path, rows, outputs, student.outputs, others)
 

@@ -192,8 +192,8 @@ class _Exporter:
     def reference(self, quantized: Sequence[QuantizedStudent]) -> OutputFile:
         """Some rows with the student's answers, and those of its quantized files."""
         path = self._folder / REFERENCE_FILE
-        models = {quantized_name(each.format): each.model for each in quantized}
-        self.sample.write_reference(path, self._student, models)
+        files = {quantized_name(each.format): each for each in quantized}
+        self.sample.write_reference(path, self._student, files)
         return output_file(self.sample.role, path)
 
     def _warn_of_unchecked(self, message: str) -> None:
