@@ -126,6 +126,6 @@ async def test_the_report_of_a_preflight_has_a_schema_of_its_own(harness: ApiHar
     document = (await harness.http.get("/openapi.json")).json()
     answer = document["paths"]["/v1/jobs/{job_id}/report"]["get"]["responses"]["200"]
     names = [each["$ref"].rpartition("/")[2] for each in answer["content"]["application/json"]["schema"]["oneOf"]]
-    assert names == ["Report", "PreflightReport"]
+    assert names == ["Report", "PreflightReport", "ExportReport"]
     schemas = document["components"]["schemas"]
     assert schemas["PreflightReport"]["properties"]["kind"]["const"] == "preflight"

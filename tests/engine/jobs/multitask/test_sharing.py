@@ -122,7 +122,7 @@ def test_an_exported_student_is_inspected_again_by_what_its_file_says(harness: E
     outcome = harness.run(job(scheme))
     path = harness.outputs() / "student.safetensors"
     found = inspect_family_model(path, read_again(path))
-    known = ("examples", "raw_inputs")  # of rows, and of the dataset's file, which no weights file has
+    known = ("examples", "raw_inputs", "raw_file")  # of rows, and of the dataset's file, which no weights file has
     assert found.model_copy(update={name: getattr(outcome.student, name) for name in known}) == outcome.student
     for name, rows in outcome.student.examples.items():
         np.testing.assert_allclose(found.examples[name], rows, atol=1e-5)
