@@ -20,7 +20,7 @@ from app.db.signals import Subscriptions
 
 POLL_SECONDS = 0.02
 UNCOUNTED_SECONDS = 2.0
-"""How late commits are told of that do not count their signals, as those of a process of an earlier version."""
+"""Longest delay until a commit is noticed that does not count its signals: one of a process of an earlier version."""
 _SOON_SECONDS = 0.001
 _SOON_POLLS = 12
 """How often to look again after a write to the files: what is written is visible once it is on disk."""

@@ -120,7 +120,7 @@ def _limits(model: BundledModel) -> Iterator[str]:
             "- Rows that belong to none of its classes: it names one of them all the same, often with a high "
             "probability."
         )
-    yield "- Decisions about people that nobody checks: errors were counted over all rows, not by group."
+    yield "- Decisions about people without human review: errors were counted over all rows, not by group."
     if model.report is None:
         yield "- Anything that needs a known quality: none was measured here."
     report = model.report or {}

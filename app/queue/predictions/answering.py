@@ -18,7 +18,7 @@ MOST_AT_ONCE = 16
 
 
 async def claim(database: Database, owner: str, most: int) -> list[ClaimedPrediction]:
-    """Claim the oldest requests that nobody has, `most` and MOST_AT_ONCE at most."""
+    """Claim the oldest requests that no worker has claimed, `most` and MOST_AT_ONCE at most."""
     most = min(most, MOST_AT_ONCE)
     if database.dialect == "sqlite":
         async with database.read() as session:  # looking at an empty queue must not take the write lock

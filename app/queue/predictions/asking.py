@@ -51,7 +51,7 @@ async def answered(session: AsyncSession, asker: str, but: Collection[str]) -> d
 
 
 async def remove(session: AsyncSession, identities: Collection[str]) -> None:
-    """Delete requests that nobody waits for."""
+    """Delete requests whose client has gone or has its answer."""
     await session.execute(delete(PredictionRow).where(PredictionRow.id.in_(identities)))
 
 

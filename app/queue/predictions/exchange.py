@@ -31,7 +31,7 @@ class Exchange:
         self._new: dict[str, NewPrediction] = {}
         self._waiting: dict[str, asyncio.Future[Answered]] = {}
         self._ended: set[str] = set()
-        """Ids of rows that nobody waits for any longer, and that are still in the table."""
+        """Ids of rows that no request waits for any longer, and that are still in the table."""
         self._served_until = 0.0
         self._watch: Watch | None = None
         self._task: asyncio.Task[None] | None = None

@@ -50,7 +50,7 @@ async def is_served(session: AsyncSession) -> bool:
 
 
 async def sweep(database: Database) -> None:
-    """Remove workers whose lease has expired, free what they had claimed, and delete what nobody waits for."""
+    """Remove workers whose lease has expired, free what they had claimed, and delete expired requests."""
     if not await _anything(database):
         return
     async with database.write() as session:

@@ -81,7 +81,7 @@ class Sessions:
 
     @asynccontextmanager
     async def _place(self, key: Key) -> AsyncIterator[_Place]:
-        """The place of a key, which nobody closes during the block."""
+        """The entry of a key, which is not closed during the block."""
         async with self._changed:
             while key not in self._places and len(self._places) >= self._most and not await self._close_oldest():
                 await self._changed.wait()

@@ -84,7 +84,7 @@ def _categories(
     categories: Sequence[Sequence[str]],
     count: int,
 ) -> tuple[Array, Tensor]:
-    """Categories in all ways in which they may be written, and what is none of them."""
+    """Categories in every accepted spelling, and values that are unknown categories."""
     dtype = np.dtype(object if form.dtype == "string" else form.dtype)
     columns, places = [], []
     for i, names in enumerate(categories):

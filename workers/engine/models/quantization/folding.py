@@ -6,7 +6,7 @@ weight is multiplied by |g| and its integers by the sign of g. A bias is rounded
 scale), the unit of the integer sums, as in Jacob et al. 2018, section 2.4.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,14 +91,11 @@ class _Graph:
         used = {name for node in nodes for name in node.input}
         nodes = [node for node in nodes if node.op_type != "DequantizeLinear" or node.output[0] in used]
         used = {name for node in nodes for name in node.input}
-        _replace(self._graph.node, nodes)
-        _replace(self._graph.initializer, [each for name, each in self._constants.items() if name in used])
-
-
-def _replace(field: object, values: Iterable[object]) -> None:
-    kept = list(values)
-    del field[:]  # type: ignore[attr-defined]
-    field.extend(kept)  # type: ignore[attr-defined]
+        constants = [each for name, each in self._constants.items() if name in used]
+        del self._graph.node[:]
+        self._graph.node.extend(nodes)
+        del self._graph.initializer[:]
+        self._graph.initializer.extend(constants)
 
 
 def _fold(graph: _Graph, node: onnx.NodeProto, parts: _Parts) -> None:

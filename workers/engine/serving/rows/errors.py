@@ -8,7 +8,7 @@ from app.contracts.problems import Problem, UserError, listed
 from workers.engine.data.formats.common import MissingColumns
 
 MOST_PROBLEMS = 50
-"""Of more errors only the first ones are told."""
+"""Largest number of errors in one answer; further ones are left out."""
 _LONGEST_TOKEN = 128
 Item = TypeVar("Item")
 Found = TypeVar("Found")
