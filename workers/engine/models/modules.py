@@ -31,6 +31,14 @@ class LearnedPositions(nn.Module):
         return x + self.weight
 
 
+class QuantizationPoint(nn.Identity):
+    """Values that become integers where a network is quantized, like the inputs of linear and convolution layers.
+
+    Runtimes run a convolution on integers only if its output becomes integers as well, so a network has such a point
+    where a convolution's output goes into a sum or a mean instead of a layer.
+    """
+
+
 def add_parts(parent: nn.Module, parts: Iterable[Part], groups: GroupModules) -> None:
     """Register the modules of parts under their names; `stages.0` becomes entry 0 of the ModuleList `stages`."""
     for part in parts:

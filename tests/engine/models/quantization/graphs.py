@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -87,6 +88,15 @@ def integer_weights(model: onnx.ModelProto) -> list[NDArray[np.int64]]:
 
 def operators(model: onnx.ModelProto) -> list[str]:
     return [node.op_type for node in model.graph.node]
+
+
+def operators_run(model: onnx.ModelProto, path: Path) -> list[str]:
+    """The operators that ONNX Runtime makes of a graph, which it writes to `path`."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(path)
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return operators(onnx.load(path))
 
 
 def producers(model: onnx.ModelProto) -> dict[str, str]:

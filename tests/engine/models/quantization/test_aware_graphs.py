@@ -1,7 +1,9 @@
 """The graph of a network that was trained with rounding computes what the network computes."""
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from tests.engine.export.raw_students import raw_student
 from tests.engine.models.quantization.graphs import (
     integer_weights,
     operators,
+    operators_run,
     outputs_of_graph,
     plain_answers,
     rounding_step,
@@ -27,6 +30,7 @@ from tests.engine.models.sharing.networks import shared as shared_network
 from workers.engine.export.onnx import of_raw_rows
 from workers.engine.export.quantized_graphs import aware_graph
 from workers.engine.models import Network
+from workers.engine.models.modules import QuantizationPoint
 from workers.engine.models.quantization.compact import compact
 from workers.engine.models.quantization.copies import copied
 from workers.engine.models.quantization.layers import layers_of
@@ -42,10 +46,14 @@ def shared(family: str, scheme: str, **changes: Any) -> Architecture:
     return shared_network(family, scheme, OUTPUTS, **changes)
 
 
+def linear_layers(network: Network) -> list[nn.Linear]:
+    return [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
+
+
 def equal_layers() -> Network:
     """Two layers with the same weights and other norms: exporters merge equal nodes."""
     network = made(parsed({**FAMILIES["mlp"], "hidden": [6, 6], "outputs": OUTPUTS}))
-    first, second = list(layers_of(network).values())[:2]
+    first, second = linear_layers(network)[:2]
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d)]
     with torch.no_grad():
         second.weight.copy_(first.weight)
@@ -61,7 +69,7 @@ def odd_channels() -> Network:
     with torch.no_grad():
         norm.weight.copy_(torch.tensor([-1.5, 0.0, 0.7]))
         norm.bias.copy_(torch.tensor([0.2, 0.6, -0.4]))
-        last = [layer for layer in layers_of(network).values() if isinstance(layer, nn.Conv2d)][-1]
+        last = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)][-1]
         last.weight[2] = 0.0
     return network
 
@@ -69,7 +77,7 @@ def odd_channels() -> Network:
 def dead_channel() -> Network:
     """Experts with LayerNorm, whose biases are rounded alone: a channel without weights is its bias."""
     network = made(shared("mlp", "mmoe", normalization="layer"))
-    first = next(iter(layers_of(network).values()))
+    first = linear_layers(network)[0]
     assert first.bias is not None
     with torch.no_grad():
         first.weight[1] = 0.0
@@ -81,7 +89,7 @@ CASES = {
     "mlp of equal layers": equal_layers,
     "convnet of odd channels": odd_channels,
     "series": lambda: made(shared("series", "hard")),
-    "resnet": lambda: made(shared("resnet", "hard", input_shape=[3, 5, 4])),
+    "resnet": lambda: made(shared("resnet", "hard", input_shape=[3, 5, 4], stem=8)),
     "transformer": lambda: made(shared("transformer", "hard", depth=1)),
     "experts with a dead channel": dead_channel,
 }
@@ -129,7 +137,19 @@ def test_layers_are_integers_within_63_and_norms_are_part_of_them(case: str) -> 
     weights = integer_weights(model)
     assert max(int(np.abs(each).max()) for each in weights) == 63
     assert "BatchNormalization" not in operators(model)
-    assert len(weights) == len(layers_of(aware(case).network))
+    assert len(weights) == sum(
+        not isinstance(layer, QuantizationPoint) for layer in layers_of(aware(case).network).values()
+    )
+
+
+@pytest.mark.parametrize("case", ["convnet of odd channels", "series", "resnet"])
+def test_onnx_runtime_runs_every_convolution_on_integers(case: str, tmp_path: Path) -> None:
+    """It does so only where a convolution's output becomes integers, so the summands of a block are rounded too."""
+    network, model = aware(case).network, aware(case).model
+    convolutions = sum(isinstance(layer, nn.Conv1d | nn.Conv2d) for layer in layers_of(network).values())
+    assert Counter(each for each in operators_run(model, tmp_path / "run.onnx") if "Conv" in each) == {
+        "QLinearConv": convolutions
+    }
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -56,4 +56,4 @@ class ConvnetNetwork(ConvolutionalNetwork):
         return dropped
 
     def _vectors(self, h: Tensor) -> Tensor:
-        return h.mean(dim=tuple(range(2, h.dim()))) if self._average else h.flatten(1)
+        return self.averaged(h) if self._average else h.flatten(1)

@@ -5,7 +5,7 @@ from abc import abstractmethod
 from torch import Tensor, nn
 
 from app.contracts.specs.architectures import Architecture
-from workers.engine.models.modules import GroupModules, add_parts
+from workers.engine.models.modules import GroupModules, QuantizationPoint, add_parts
 from workers.engine.models.named import NamedModules
 from workers.engine.models.network import Network
 
@@ -78,6 +78,15 @@ class ConvolutionalNetwork(FamilyNetwork):
 
     stages: nn.ModuleList
     activation: nn.Module
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__(architecture)
+        self.last_maps = QuantizationPoint()
+
+    def averaged(self, maps: Tensor) -> Tensor:
+        """The last maps [N, C, …] -> the mean of each channel [N, C]."""
+        means: Tensor = self.last_maps(maps).mean(dim=tuple(range(2, maps.dim())))
+        return means
 
     def downsample(self, maps: Tensor) -> Tensor:
         """Maps of a stage -> what the next one takes."""

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from app.contracts.specs.families.resnet import Resnet
 from workers.engine.models.families.family import ConvolutionalNetwork
-from workers.engine.models.modules import ACTIVATIONS
+from workers.engine.models.modules import ACTIVATIONS, QuantizationPoint
 
 
 class BasicBlock(nn.Module):
@@ -19,11 +19,14 @@ class BasicBlock(nn.Module):
     def __init__(self, activation: nn.Module) -> None:
         super().__init__()
         self.activation = activation
+        self.residual = QuantizationPoint()
+        self.skip = QuantizationPoint()
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, outputs, H / stride, W / stride]."""
         h = self.activation(self.norm1(self.conv1(x)))
-        total: Tensor = self.activation(self.norm2(self.conv2(h)) + self.shortcut(x))
+        residual: Tensor = self.residual(self.norm2(self.conv2(h)))
+        total: Tensor = self.activation(residual + self.skip(self.shortcut(x)))
         return total
 
 
@@ -49,4 +52,4 @@ class ResnetNetwork(ConvolutionalNetwork):
 
     def end(self, h: Tensor) -> Tensor:
         """The last maps -> [N, their channels]."""
-        return h.mean(dim=(2, 3))
+        return self.averaged(h)

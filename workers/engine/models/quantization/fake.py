@@ -11,6 +11,7 @@ from math import ceil
 import torch
 from torch import Tensor, nn
 
+from workers.engine.models.modules import QuantizationPoint
 from workers.engine.models.quantization.arithmetic import INPUT_LIMIT, WEIGHT_LIMIT, input_scale, weight_scales
 from workers.engine.models.quantization.layers import Layer, applied, layers_of, replace_forward, restore_forward
 
@@ -41,8 +42,9 @@ class FakeQuantization:
         """Whether the layers compute with rounded numbers: where quantized training has begun and ranges are known."""
         self._observing = False
         self._seen: dict[Layer, Tensor] = {}
+        device = next(network.parameters()).device
         for layer in self._layers.values():
-            layer.register_buffer(RANGE, layer.weight.new_zeros(2, dtype=torch.float32))
+            layer.register_buffer(RANGE, torch.zeros(2, device=device))
             replace_forward(layer, self._forward)
 
     def begin_step(self, step: int) -> None:
@@ -63,9 +65,14 @@ class FakeQuantization:
         if self._observing and layer.training:
             self._observe(layer, x)
         if not self._rounds:
-            return applied(layer, x, layer.weight)
+            return x if isinstance(layer, QuantizationPoint) else applied(layer, x, layer.weight)
         with torch.autocast(x.device.type, enabled=False):  # integers times scales are not exact in bfloat16
-            return applied(layer, rounded_input(x.float(), layer.get_buffer(RANGE)), rounded_weight(layer.weight))
+            rounded = rounded_input(x.float(), layer.get_buffer(RANGE))
+            return (
+                rounded
+                if isinstance(layer, QuantizationPoint)
+                else applied(layer, rounded, rounded_weight(layer.weight))
+            )
 
     @torch.no_grad()
     def _observe(self, layer: Layer, x: Tensor) -> None:

@@ -1,4 +1,6 @@
-"""The layers that are quantized, in any network: linear and convolution layers, whatever module they are part of."""
+"""What is quantized in any network: linear and convolution layers, whatever module they are part of, and the points
+that networks name (`modules.QuantizationPoint`).
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,7 +8,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-Layer = nn.Linear | nn.Conv1d | nn.Conv2d
+from workers.engine.models.modules import QuantizationPoint
+
+Weighted = nn.Linear | nn.Conv1d | nn.Conv2d
+Layer = Weighted | QuantizationPoint
 
 
 def layers_of(network: nn.Module) -> dict[str, Layer]:
@@ -14,7 +19,7 @@ def layers_of(network: nn.Module) -> dict[str, Layer]:
     return {name: module for name, module in network.named_modules() if isinstance(module, Layer)}
 
 
-def applied(layer: Layer, x: Tensor, weight: Tensor) -> Tensor:
+def applied(layer: Weighted, x: Tensor, weight: Tensor) -> Tensor:
     """The layer's outputs for x with another weight of its shape, with its own bias."""
     if isinstance(layer, nn.Linear):
         return torch.nn.functional.linear(x, weight, layer.bias)

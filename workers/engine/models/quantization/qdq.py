@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.onnx.ops import symbolic
 
+from workers.engine.models.modules import QuantizationPoint
 from workers.engine.models.quantization.arithmetic import WEIGHT_LIMIT, input_scale, weight_scales
 from workers.engine.models.quantization.layers import Layer, applied, layers_of, replace_forward
 
@@ -22,19 +23,23 @@ def quantize_layers(network: nn.Module, ranges: Mapping[str, Tensor]) -> None:
     """
     for name, layer in layers_of(network).items():
         scale, zero_point = input_scale(ranges[name])
+        layer.register_buffer("input_scale", scale)
+        layer.register_buffer("input_zero_point", zero_point.to(torch.uint8))
+        replace_forward(layer, _forward)
+        if isinstance(layer, QuantizationPoint):
+            continue
         scales = weight_scales(layer.weight)
         shape = (-1, *[1] * (layer.weight.dim() - 1))
         integers = torch.round(layer.weight.detach() / scales.reshape(shape)).clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT)
         layer.register_buffer("integers", integers.to(torch.int8))
         layer.register_buffer("scales", scales)
         layer.register_buffer("zeros", torch.zeros_like(scales, dtype=torch.int8))
-        layer.register_buffer("input_scale", scale)
-        layer.register_buffer("input_zero_point", zero_point.to(torch.uint8))
         del layer.weight
-        replace_forward(layer, _forward)
 
 
 def _forward(layer: Layer, x: Tensor) -> Tensor:
+    if isinstance(layer, QuantizationPoint):
+        return _rounded(layer, x)
     if isinstance(layer, nn.Linear) and x.dim() > 2:  # a MatMul, which needs its weight the other way round
         product = _rounded(layer, x) @ _weight(layer, layer.get_buffer("integers").T.contiguous(), axis=1)
         return product if layer.bias is None else product + layer.bias
