@@ -22,7 +22,7 @@ from workers.engine.run import execute
 from workers.engine.serving.session import open_session
 from workers.runtime.child.frames import Frames
 from workers.runtime.child.parent_death import never_die
-from workers.runtime.child.sandbox import confine_inspection, confine_training
+from workers.runtime.child.sandbox import confine_training, confine_untrusted
 from workers.runtime.child.supervisor_link import Control, Events, failure, write_outcome
 
 
@@ -30,7 +30,7 @@ def _confine(order: Order, folder: Path) -> set[str]:
     """Enter the sandbox. It must come before the first thread: threads inherit confinement, they do not share it."""
     in_force = confine_training()
     if isinstance(order.spec, InspectJob):
-        in_force |= confine_inspection(folder, order.inputs(), order.memory_bytes)
+        in_force |= confine_untrusted(folder, order.inputs(), order.memory_bytes)
     return in_force
 
 
@@ -49,7 +49,7 @@ def _execute(order: Order, folder: Path, control: Control) -> ExitCode:
 def _serve(folder: Path, channel: Frames) -> int:
     """Load a model, and answer requests until the supervisor closes the channel."""
     order = SessionOrder.model_validate_json((folder / ORDER).read_bytes(), extra="ignore")
-    in_force = confine_training() | confine_inspection(folder, order.inputs(), order.memory_bytes, cpu_seconds=None)
+    in_force = confine_training() | confine_untrusted(folder, order.inputs(), order.memory_bytes, cpu_seconds=None)
     print("in force:", ", ".join(sorted(in_force)), flush=True)  # noqa: T201 (the session's log)
     torch.set_num_threads(order.threads)
     opened = open_session(order, folder)

@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import os
 from contextlib import suppress
+from pathlib import PurePath
 
 _CLOSE_ON_EXEC, _NON_BLOCKING, _MODIFY = 0o2000000, 0o4000, 0x2
 _BUFFER = 1 << 16
@@ -15,9 +16,10 @@ class FolderEvents:
     no such events (or no more of them); waiting then ends with its time.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: PurePath) -> None:
         self._written = asyncio.Event()
-        self._descriptor = int(_libc.inotify_init1(_CLOSE_ON_EXEC | _NON_BLOCKING))
+        start = getattr(_libc, "inotify_init1", None)
+        self._descriptor = int(start(_CLOSE_ON_EXEC | _NON_BLOCKING)) if start is not None else -1
         if self._descriptor < 0:
             return
         if _libc.inotify_add_watch(self._descriptor, os.fsencode(folder), _MODIFY) < 0:

@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import math
-import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from pathlib import PurePath
 from typing import Any, Protocol, TypeVar
 
 import aiosqlite
@@ -41,7 +41,7 @@ async def poll_sqlite(readers: AsyncEngine, subscriptions: Subscriptions, wanted
     while True:
         try:
             async with _opened(_connect(readers)) as connection:
-                events = FolderEvents(os.path.dirname(readers.url.database or "") or ".")  # noqa: PTH120
+                events = FolderEvents(PurePath(readers.url.database or "").parent)
                 try:
                     await _poll(connection, events, subscriptions, wanted)
                 finally:

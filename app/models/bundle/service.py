@@ -19,7 +19,7 @@ from app.resources.blob_zip import zip_of
 
 _MOST_LAYOUTS: Final = 64
 _layouts: dict[str, tuple[BlobSpan | bytes, ...]] = {}
-"""Digest of the members -> parts of their zip: checksums cost a pass over the files, once."""
+"""Digest of the members -> parts of their zip: its checksums cost a pass over the files."""
 
 
 async def bundle(services: Services, caller: Caller, identity: str, wait: float) -> ServedFile:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 _TRY = """
 import ctypes, json, os, socket, subprocess, sys, threading
 from pathlib import Path
-from workers.runtime.child.sandbox import confine_inspection, confine_training
+from workers.runtime.child.sandbox import confine_untrusted, confine_training
 
 def tried(what):
     try:
@@ -44,7 +44,7 @@ def kept_pdeath():
 folder, data, secret, parent, port, mode = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:]
 ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
 found = {"in_force": sorted(
-    confine_inspection(folder, [data], 2 << 30) if mode == "inspection" else confine_training()
+    confine_untrusted(folder, [data], 2 << 30) if mode == "inspection" else confine_training()
 )}
 found |= {
     "write inside": tried(lambda: (folder / "new").write_text("x")),

@@ -2,9 +2,9 @@
 
 Where the kernel lacks a feature (or forbids it to us) the others still hold. The functions return those in force.
 
-Every child: no new privileges, no internet. An inspection parses an untrusted file, so in addition: no capabilities, no
-sockets, no other processes or programs; read access to Python's files, the system's libraries and its input only; write
-access below its attempt's folder only; limits on memory, processor time and files.
+Every child: no new privileges, no internet. Inspections and prediction sessions parse untrusted files, so in addition:
+no capabilities, no sockets, no other processes or programs; read access to Python's files, the system's libraries and
+their input only; write access below their folder only; limits on memory, processor time and files.
 """
 
 import ctypes
@@ -87,7 +87,7 @@ def confine_training() -> set[str]:
     return in_force | ({"no_internet"} if deny_calls(threads_only=False) else set())
 
 
-def confine_inspection(
+def confine_untrusted(
     folder: Path, inputs: Iterable[Path], memory_bytes: int | None, cpu_seconds: int | None = CPU_SECONDS
 ) -> set[str]:
     """From now on this process can only read `inputs`, write below `folder`, and not communicate, except over what is

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.onnx.ops import symbolic
 
+from app.contracts.resources.graph_names import OPSET
 from workers.engine.models.modules import QuantizationPoint
 from workers.engine.models.quantization.arithmetic import WEIGHT_LIMIT, input_scale, weight_scales
 from workers.engine.models.quantization.layers import Layer, applied, layers_of, replace_forward
-
-_OPSET = 18
 
 
 def quantize_layers(network: nn.Module, ranges: Mapping[str, Tensor]) -> None:
@@ -59,4 +58,4 @@ def _weight(layer: Layer, integers: Tensor, axis: int) -> Tensor:
 
 def _node(operator: str, inputs: tuple[Tensor, ...], dtype: torch.dtype, like: Tensor, **attributes: int) -> Tensor:
     """A node of the graph whose output has the shape of `like`."""
-    return symbolic(operator, inputs, dict(attributes), dtype=dtype, shape=like.shape, version=_OPSET)
+    return symbolic(operator, inputs, dict(attributes), dtype=dtype, shape=like.shape, version=OPSET)
