@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from app.contracts.resources.images import IMAGE_SUFFIXES
 from app.contracts.resources.manifests import DATASET_SIGNATURES, TEXT_FORMATS
 from app.http.errors import Invalid
 from app.resources.zip_files import members
@@ -80,15 +81,16 @@ _INSTEAD: Final[Mapping[str, str]] = {
     **dict.fromkeys(("tsv", "text", "txt"), "csv"),
 }
 
+_ZIP: Final = DATASET_SIGNATURES["npz"]
 _SIGNATURES: Final[Sequence[tuple[int, bytes, str]]] = (
-    (0, DATASET_SIGNATURES["npz"], "zip"),
+    (0, _ZIP, "zip"),
     (0, b"PK\x05\x06", "zip"),
     (0, b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", "torch_legacy"),
     *((0, bytes((0x80, protocol)), "pickle") for protocol in range(2, 6)),
     (0, b"\x89HDF\r\n\x1a\n", "hdf5"),
     (0, b"ARROW1\x00\x00", "arrow"),
     (0, b"FEA1", "arrow"),
-    *((0, signature, name) for name, signature in DATASET_SIGNATURES.items() if name != "npz"),
+    *((0, signature, name) for name, signature in DATASET_SIGNATURES.items() if signature != _ZIP),
     (0, b"\x93NUMPY", "npy"),
     (0, b"GGUF", "gguf"),
     (4, b"TFL3", "tflite"),
@@ -165,6 +167,8 @@ def _kind_of_zip(names: Sequence[str]) -> str:
         return "npz"
     if any(name.endswith(".onnx") for name in files):
         return ONNX_FOLDER
+    if any(name.lower().endswith(IMAGE_SUFFIXES) for name in files):
+        return "images"
     return "zip"
 
 
@@ -181,7 +185,7 @@ def check_format(declared: str, kind: str | None, expected: Mapping[str, str | N
         raise REFUSED["compressed"].problem()
     if kind == expected[declared] or (kind == ONNX_FOLDER and declared == "onnx"):
         return
-    if kind == ONNX_FOLDER:
+    if kind == ONNX_FOLDER or (kind == "images" and kind not in expected):
         raise REFUSED["zip"].problem()
     if kind is None and None in expected.values():
         text = " or ".join(f"`{each}`" for each, accepted in expected.items() if accepted is None)

@@ -123,9 +123,17 @@ class EngineHarness:
         self.others[identity] = self._written(identity, arrays, manifest)
         return self.others[identity]
 
+    def file(self, path: Path, **manifest: Any) -> DatasetInput:
+        """Inspect a file as the dataset that specs use unless they name others."""
+        self.data = self._inspected(DATASET, path, manifest)
+        return self.data
+
     def _written(self, identity: str, arrays: Arrays, manifest: dict[str, Any]) -> DatasetInput:
         path = self.folder / ("data.npz" if identity == DATASET else f"{identity}.npz")
         np.savez(path, **arrays)  # type: ignore[arg-type]
+        return self._inspected(identity, path, manifest)
+
+    def _inspected(self, identity: str, path: Path, manifest: dict[str, Any]) -> DatasetInput:
         parsed = DatasetManifest.model_validate_json(json.dumps(plain_manifest(MANIFEST | manifest)))
         facts = facts_of(read_dataset(path, parsed), parsed)
         return DatasetInput(id=identity, manifest=parsed, facts=facts, path=str(path), sha256=sha256_of(path))

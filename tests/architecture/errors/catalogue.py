@@ -72,6 +72,11 @@ REQUESTS: Final[Mapping[str, str]] = {
 }
 
 UPLOADS: Final[Mapping[str, str]] = {
+    "bad_file_name": "pack the folder again with plain paths below it; the detail names the file",
+    "broken_image": "write the image again, or leave it out; the detail names it",
+    "image_too_large": "scale the image down before uploading",
+    "metadata_mismatch": "list each image once in the table of the archive",
+    "unsupported_image": "write the file as JPEG, PNG, WebP or BMP, or leave it out",
     "bad_constant": "give a constant that the type of the graph's input has",
     "objects_left_out": "save the state_dict of what you need from these objects",
     "tensors_ignored": "shorten `ignore` where a tensor belongs to the network",

@@ -28,6 +28,7 @@ from app.contracts.wire.orders import DatasetInput, Order
 from workers.engine.data.dataset import Dataset, Source, TargetColumn
 from workers.engine.data.labels import MISSING
 from workers.engine.data.reading import read_dataset, transform_of
+from workers.engine.data.rows.specs import spec_of_rows
 from workers.engine.data.rows.uploaded import MOST_KEPT, REFERENCE_ROWS
 from workers.engine.data.splits import ORDER
 from workers.engine.data.tables.uploaded import UploadedPart, joined_uploads
@@ -122,7 +123,7 @@ def _join(parts: list[Dataset], sources: tuple[Source, ...], specs: Mapping[str,
     inputs = {name: concatenate_and_free(raws.pop(name)) for name in specs}
     train = splits["train"]
     transforms = {
-        name: transform_of(name, inputs[name], spec, train, encodings[name], columns[name])
+        name: transform_of(name, inputs[name], spec_of_rows(spec), train, encodings[name], columns[name])
         for name, spec in specs.items()
     }
     uploaded = joined_uploads(uploads, inputs)

@@ -15,6 +15,7 @@ from app.contracts.base import MIN_DEVIATION
 from app.contracts.problems import UserError
 from app.contracts.resources.columns import columns_of
 from app.contracts.resources.facts import DatasetFacts, InputFacts, TargetFacts
+from app.contracts.resources.images import ImageInput
 from app.contracts.resources.manifests import (
     ArrayInput,
     ClassTarget,
@@ -43,6 +44,7 @@ from workers.engine.data.quality.statistics import target_statistics
 from workers.engine.data.rows.deviation import divisor
 from workers.engine.data.rows.layout import arranged
 from workers.engine.data.rows.precision import rounded
+from workers.engine.data.rows.specs import pixels_of, spec_of_rows
 from workers.engine.data.rows.standardization import Standardization, chosen
 from workers.engine.data.rows.uploaded import CategoriesOfFile, Uploaded, UploadedRows, kept_rows
 from workers.engine.data.rows.weights import weight_column, weight_statistics
@@ -86,8 +88,9 @@ def read_dataset(path: Path, manifest: DatasetManifest, exact: bool = False, kep
         )
         found = replace(found, file=None)  # frees what the file had
         inputs[name], uses[name] = found.rows, found.uses
-        way = standardization[name] = standardization_of(spec, found.rows, train, found.encoding)
-        transforms[name] = transform_of(name, found.rows, spec, train, found.encoding, found.columns, way[0])
+        read = spec_of_rows(spec)
+        way = standardization[name] = standardization_of(read, found.rows, train, found.encoding)
+        transforms[name] = transform_of(name, found.rows, read, train, found.encoding, found.columns, way[0])
     weights = {name: _weights(name, spec.column or name, arrays) for name, spec in manifest.weights.items()}
     return Dataset(
         rows,
@@ -114,6 +117,9 @@ def _as_uploaded(
         case ArrayInput():
             assert isinstance(found.file, np.ndarray)
             return numbers_as_uploaded(found.file, spec, kind, found.rows.dtype, kept)
+        case ImageInput():
+            assert isinstance(found.file, np.ndarray)
+            return numbers_as_uploaded(found.file, pixels_of(spec), kind, found.rows.dtype, kept)
         case CategoryInput():
             assert found.encoding is not None
             assert isinstance(found.file, CategoriesOfFile)
@@ -166,10 +172,25 @@ def _input(name: str, spec: InputSpec, file: FileColumns, splits: SplitRows, nul
     match spec:
         case ArrayInput():
             return _numbers(name, spec, file.arrays, splits, exact)
+        case ImageInput():
+            return _images(name, spec, file, splits)
         case CategoryInput():
             return read_categories(name, spec, file, splits, nulls)
         case _:
             assert_never(spec)
+
+
+def _images(name: str, spec: ImageInput, file: FileColumns, splits: SplitRows) -> InputRows:
+    if spec.column not in file.images:
+        raise UserError(
+            "wrong_type",
+            f"input `{name}` reads images, but `{spec.column}` has none: upload a zip of image files with "
+            '`"format": "images"`, whose column of images is `image`; arrays of pixels are of `"kind": "array"`',
+        )
+    from workers.engine.data.formats.images.pixels import decoded  # Pillow is imported where there are images
+
+    rows = decoded(name, file.images[spec.column], spec)
+    return _numbers(name, pixels_of(spec), {spec.column: rows}, splits, exact=False)
 
 
 def _numbers(name: str, spec: ArrayInput, arrays: Mapping[str, Array], splits: SplitRows, exact: bool) -> InputRows:
@@ -268,7 +289,7 @@ def _check_scale(name: str, mean: Sequence[float], deviation: Sequence[float]) -
 def transform_of(
     name: str,
     raw: Tensor,
-    spec: InputSpec,
+    spec: ArrayInput | CategoryInput,
     train: Tensor,
     encoding: InputEncoding | None = None,
     columns: tuple[str, ...] | None = None,
@@ -303,7 +324,7 @@ def transform_of(
 
 
 def standardization_of(
-    spec: InputSpec, raw: Tensor, train: Tensor, encoding: InputEncoding | None
+    spec: ArrayInput | CategoryInput, raw: Tensor, train: Tensor, encoding: InputEncoding | None
 ) -> tuple[Standardization, str | None]:
     """(how an input is standardised, why where the manifest does not say it)."""
     if isinstance(spec, CategoryInput):
@@ -350,11 +371,11 @@ def _weight_facts(dataset: Dataset, weights: Tensor) -> dict[SplitName, WeightSt
 
 
 def _input_facts(dataset: Dataset, name: str, spec: InputSpec) -> InputFacts:
-    transform = dataset.transforms[name]
+    transform, read = dataset.transforms[name], spec_of_rows(spec)
     way, because = dataset.standardization[name]
     return InputFacts(
         shape=tuple(dataset.inputs[name].shape[1:]),
-        layout=spec.layout if isinstance(spec, ArrayInput) else None,
+        layout=read.layout if isinstance(read, ArrayInput) else None,
         scale=transform.scale,
         standardize=way != "none",
         because=because,

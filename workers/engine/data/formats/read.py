@@ -34,6 +34,7 @@ def read_columns(
     if kind != "csv":  # whose own reader knows its decimal point and its missing values
         arrays = {name: array if name in text_columns else typed(array) for name, array in arrays.items()}
     lengths = {name: len(array) for name, array in arrays.items()}
+    lengths |= {name: len(images) for name, images in found.images.items()}
     if len(set(lengths.values())) > 1:
         raise UserError(
             "ragged", f"all columns need the same number of rows, found {lengths}: fill in the shorter ones"
@@ -43,7 +44,7 @@ def read_columns(
     for name, array in arrays.items():
         if array.size == 0:
             raise UserError("empty_dataset", f"the rows of `{name}` are empty: its shape is {list(array.shape)}")
-    return FileColumns(arrays, found.written)
+    return FileColumns(arrays, found.written, found.images)
 
 
 def _read(
@@ -66,5 +67,9 @@ def _read(
             from workers.engine.data.formats import arrow
 
             return arrow.read_parquet(path, columns, text_columns, categories)
+        case "images":
+            from workers.engine.data.formats.images.read import read_images
+
+            return read_images(path, columns, text_columns, csv, categories)
         case _:
             assert_never(kind)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.engine.data.formats.common import Array
+from workers.engine.data.formats.encoded_images import EncodedImages
 
 FileType = Literal["bool", "number", "text"]
 """What the file says that a column holds; dates and times are text, and so is a boolean that may be missing."""
@@ -37,10 +38,13 @@ class Written:
 
 @dataclass(frozen=True)
 class FileColumns:
-    """Columns by name, all with the same number of rows; `written` has those that are read as categories."""
+    """Columns by name, all with the same number of rows; `written` has those that are read as categories, `images`
+    those of encoded images.
+    """
 
     arrays: dict[str, Array]
     written: dict[str, Written] = field(default_factory=dict)
+    images: dict[str, EncodedImages] = field(default_factory=dict)
 
 
 def texts_of(value: object) -> tuple[str, ...]:

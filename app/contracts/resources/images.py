@@ -1,0 +1,46 @@
+"""Inputs of images."""
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from app.contracts.base import Column, Contract, Shape, left_out
+
+MOST_SIDE: Final = 1024
+"""Largest height or width that images are brought to."""
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+"""Of the files that are read as images, in lower case."""
+Side = Annotated[int, Field(ge=1, le=MOST_SIDE)]
+
+
+class ImageInput(Contract):
+    """Images of any sizes, brought to one size at reading: 8 bits for each channel of a pixel.
+
+    The orientation of EXIF is applied. Palettes and CMYK become the channels asked for, transparency is dropped, and
+    of 16 bits the upper 8 are read. Images of several frames are refused.
+    """
+
+    kind: Literal["image"]
+    column: Column = Field(default="image", description="Column of the images: `image` in an archive of image files.")
+    size: Annotated[tuple[Side, Side], Field(description="[height, width] that every image is brought to.")]
+    channels: Literal[1, 3] = Field(default=3, description="3 for colours (RGB), 1 for grey values.")
+    fit: Literal["crop", "stretch", "pad"] = Field(
+        default="crop",
+        description="What happens to an image of other proportions: `crop` scales its shorter side to the size and "
+        "cuts out the centre; `pad` scales its longer side and adds black borders; `stretch` changes its proportions.",
+    )
+    standardize: bool | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="As for numbers: subtract the mean and divide by the standard deviation of the training split.",
+    )
+
+    @property
+    def columns(self) -> tuple[str]:
+        """The column, as other inputs list theirs."""
+        return (self.column,)
+
+    @property
+    def pixels(self) -> Shape:
+        """[height, width, channels]."""
+        return (*self.size, self.channels)

@@ -1,0 +1,69 @@
+"""A zip of photos by HTTP: a student that answers pixels, and mistakes that are refused by name."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.e2e.conftest import Client
+from tests.engine.data.formats.images.archives import encoded, noise, zipped
+from tests.engine.jobs.datasets.test_images import SIDE, archive, pictures, splits
+
+Json = dict[str, Any]
+MANIFEST: Json = {
+    "name": "photos",
+    "format": "images",
+    "inputs": {"image": {"kind": "image", "size": [SIDE, SIDE]}},
+    "targets": {"label": {"kind": "class", "classes": ["cat", "dog"]}},
+    "splits": {"column": "split"},
+}
+
+
+def test_a_zip_of_photos_becomes_a_student_that_answers_pixels(client: Client, tmp_path: Path) -> None:
+    images = pictures(120)
+    dataset = client.upload("datasets", MANIFEST, archive(tmp_path, images))
+    assert dataset["state"] == "ready", dataset["rejection"]
+    assert dataset["inputs"]["image"]["size"] == [SIDE, SIDE]
+    training = {"epochs": 10, "batch_size": 32, "learning_rate": 0.05}
+    spec = {"kind": "train", "dataset": dataset["id"], "model": {"family": "convnet", "channels": [4]}}
+    job = client.finish({**spec, "training": training})
+    test = images[np.array(splits(120)) == "test"]
+    file = io.BytesIO()
+    np.savez(file, image=test)
+    answer = client.http.post(
+        f"/v1/models/{job['student']}/predict",
+        content=file.getvalue(),
+        headers={"Content-Type": "application/x-npz"},
+    )
+    assert answer.json()["outputs"]["label"]["class"] == ["cat"] * 12 + ["dog"] * 12, answer.text
+
+
+@pytest.mark.parametrize(
+    ("files", "code", "named"),
+    [
+        ({"cat/0.png": encoded(noise()), "dog/1.png": b"no image"}, "unsupported_image", "dog/1.png"),
+        ({"cat/0.png": encoded(noise()), "../1.png": encoded(noise())}, "bad_file_name", "../1.png"),
+    ],
+)
+def test_an_archive_with_a_bad_file_is_rejected_by_name(
+    files: dict[str, bytes], code: str, named: str, client: Client, tmp_path: Path
+) -> None:
+    manifest = {key: value for key, value in MANIFEST.items() if key != "splits"}
+    found = client.upload("datasets", manifest, zipped(tmp_path / "a.zip", files))
+    assert (found["state"], found["rejection"]["code"]) == ("rejected", code)
+    assert named in found["rejection"]["message"]
+
+
+def test_a_zip_of_images_is_refused_as_another_format_and_other_files_as_images(client: Client, tmp_path: Path) -> None:
+    photos = zipped(tmp_path / "a.zip", {"cat/0.png": encoded(noise())})
+    np.savez(tmp_path / "a.npz", image=noise()[None])
+    for path, manifest in ((photos, {**MANIFEST, "format": "npz"}), (tmp_path / "a.npz", MANIFEST)):
+        with path.open("rb") as body:
+            answer = client.http.post(
+                "/v1/datasets", files={"manifest": (None, json.dumps(manifest)), "file": (path.name, body)}
+            )
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["code"] == "format_mismatch"

@@ -1,0 +1,214 @@
+"""Archives in the convention of ImageFolder are read as columns; hostile and confused ones are refused by name."""
+
+import json
+import stat
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.contracts.problems import UserError
+from tests.engine.data.formats.images.archives import columns_of, encoded, manifest, noise, zipped
+from workers.engine.data.reading import facts_of, read_dataset
+
+IMAGE = encoded(noise())
+FOLDERS = {
+    f"{split}/{label}/{i}.png": IMAGE for split in ("train", "val", "test") for label in ("cat", "dog") for i in "01"
+}
+
+
+def test_folders_are_classes_and_splits(tmp_path: Path) -> None:
+    found = columns_of(
+        zipped(tmp_path / "a.zip", FOLDERS), "image", "label", "split", "file_name", text=("label", "split")
+    )
+    assert found.arrays["label"].tolist() == 3 * ["cat", "cat", "dog", "dog"]
+    assert found.arrays["split"].tolist() == 4 * ["test"] + 4 * ["train"] + 4 * ["validation"]
+    assert found.arrays["file_name"].tolist() == sorted(FOLDERS) == list(found.images["image"].names)
+
+
+@pytest.mark.parametrize("root", ["photos", "train", "photos/2026"])
+def test_the_folder_that_was_packed_changes_nothing(root: str, tmp_path: Path) -> None:
+    files = {f"{root}/{label}/{i}.png": IMAGE for label in ("cat", "dog") for i in "01"}
+    found = columns_of(zipped(tmp_path / "a.zip", files), "image", "label", text=("label",))
+    assert found.arrays["label"].tolist() == ["cat", "cat", "dog", "dog"]
+
+
+def test_rows_are_in_the_order_of_their_paths_however_the_folder_was_packed(tmp_path: Path) -> None:
+    files = {f"{label}/{i}.png": encoded(noise(seed=i)) for i in range(4) for label in ("dog", "cat")}
+    one = zipped(tmp_path / "one.zip", files)
+    other = zipped(tmp_path / "other.zip", dict(reversed(files.items())), zipfile.ZIP_DEFLATED)
+    first, second = (read_dataset(path, manifest()) for path in (one, other))
+    np.testing.assert_array_equal(first.inputs["image"], second.inputs["image"])
+    assert first.targets["label"].values.tolist() == 4 * [0] + 4 * [1]
+    np.testing.assert_array_equal(first.inputs["image"][1].numpy(), noise(seed=1).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+@pytest.mark.parametrize("folder", ["", "photos/"])
+def test_a_metadata_table_gives_columns_and_classes(kind: str, folder: str, tmp_path: Path) -> None:
+    rows = [{"file_name": f"{i}.png", "label": "dog" if i % 2 else "cat", "age": i + 0.5} for i in range(6)]
+    rows.reverse()
+    lines = [json.dumps(row) for row in rows] if kind == "jsonl" else ["file_name,label,age"]
+    lines += [] if kind == "jsonl" else [f"{row['file_name']},{row['label']},{row['age']}" for row in rows]
+    files = {f"{folder}{i}.png": IMAGE for i in range(6)} | {f"{folder}metadata.{kind}": "\n".join(lines).encode()}
+    found = columns_of(
+        zipped(tmp_path / "a.zip", files), "image", "label", "age", text=("label",), categories=("label",)
+    )
+    assert found.arrays["label"].tolist() == 3 * ["cat", "dog"]
+    assert found.arrays["age"].tolist() == [i + 0.5 for i in range(6)]
+    texts = found.written["label"].texts()
+    assert [texts[code][0] for code in found.written["label"].codes] == 3 * ["cat", "dog"]
+
+
+def test_what_operating_systems_add_is_left_out(tmp_path: Path) -> None:
+    added = {
+        "__MACOSX/cat/._0.png": b"?",
+        "cat/.DS_Store": b"?",
+        "dog/Thumbs.db": b"?",
+        "dog/": b"",
+        ".hidden/a.png": b"?",
+    }
+    files = {"cat/0.png": IMAGE, "dog/0.png": IMAGE} | added
+    assert len(columns_of(zipped(tmp_path / "a.zip", files), "image").images["image"]) == 2
+
+
+def test_facts_state_what_a_student_of_images_reads(tmp_path: Path) -> None:
+    described = manifest(splits={"column": "split"})
+    facts = facts_of(read_dataset(zipped(tmp_path / "a.zip", FOLDERS), described), described)
+    image = facts.inputs["image"]
+    assert (image.shape, image.layout) == ((3, 6, 8), "channels_last")
+    assert image.raw is not None
+    assert (image.raw.dtype, image.raw.shape) == ("uint8", (6, 8, 3))
+    assert facts.splits == {"train": 4, "validation": 4, "test": 4}
+
+
+def table(*names: str) -> bytes:
+    return "\n".join(["file_name,label", *(f"{name},cat" for name in names)]).encode()
+
+
+Files = Mapping[str, bytes]
+REFUSED: dict[str, tuple[Files, str, str]] = {
+    "a path upwards": ({"../a.png": IMAGE}, "bad_file_name", "../a.png"),
+    "a path upwards within": ({"cat/../../a.png": IMAGE}, "bad_file_name", "cat/../../a.png"),
+    "an absolute path": ({"/etc/a.png": IMAGE}, "bad_file_name", "/etc/a.png"),
+    "a path of Windows": ({"cat\\a.png": IMAGE}, "bad_file_name", "cat"),
+    "a name that cannot be printed": ({"cat/\x1b[2J.png": IMAGE}, "bad_file_name", "printed"),
+    "no image": ({"cat/.keep": b""}, "empty_dataset", "no image"),
+    "files of another kind": ({"cat/0.png": IMAGE, "cat/0.tif": IMAGE}, "unsupported_image", "cat/0.tif"),
+    "a text": ({"cat/0.png": IMAGE, "labels.txt": b"cat"}, "unsupported_image", "labels.txt"),
+    "two tables": (
+        {"a/metadata.csv": table("0.png"), "b/metadata.csv": table(), "a/0.png": IMAGE},
+        "unreadable",
+        "a/metadata.csv",
+    ),
+    "an image that the table lacks": (
+        {"metadata.csv": table("0.png"), "0.png": IMAGE, "1.png": IMAGE},
+        "metadata_mismatch",
+        "1.png",
+    ),
+    "a name without an image": (
+        {"metadata.csv": table("0.png", "9.png"), "0.png": IMAGE},
+        "metadata_mismatch",
+        "9.png",
+    ),
+    "an image that is listed twice": (
+        {"metadata.csv": table("0.png", "0.png"), "0.png": IMAGE},
+        "metadata_mismatch",
+        "twice",
+    ),
+    "a table without names": ({"metadata.csv": b"label\ncat", "0.png": IMAGE}, "missing_column", "file_name"),
+    "images without folders": ({"0.png": IMAGE, "1.png": IMAGE}, "missing_column", "label"),
+    "a damaged image": ({"cat/0.png": IMAGE, "dog/1.png": IMAGE[:-30]}, "broken_image", "dog/1.png"),
+    "a text named as an image": ({"cat/0.png": b"text", "dog/1.png": IMAGE}, "unsupported_image", "cat/0.png"),
+    "another class": ({"cat/0.png": IMAGE, "horse/1.png": IMAGE}, "label_out_of_range", "horse"),
+}
+
+
+def code_of(path: Path) -> UserError:
+    with pytest.raises(UserError) as caught:
+        read_dataset(path, manifest(splits={"fractions": {"train": 1.0}}))
+    return caught.value
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_confused_archive_is_refused_by_name(case: str, tmp_path: Path) -> None:
+    files, code, named = REFUSED[case]
+    error = code_of(zipped(tmp_path / "a.zip", files))
+    assert error.code == code
+    assert named in error.message
+
+
+def linked(path: Path) -> None:
+    entry = zipfile.ZipInfo("cat/0.png")
+    entry.create_system, entry.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(entry, "/etc/passwd")
+
+
+def twice(path: Path) -> None:
+    zipped(path, {"cat/0.png": IMAGE, "cat/1.png": IMAGE})
+    path.write_bytes(path.read_bytes().replace(b"cat/1.png", b"cat/0.png"))
+
+
+def changed(*places: tuple[int, bytes], of: bytes) -> Callable[[Path], None]:
+    """An archive of which some bytes of its first directory entry are others. Source: APPNOTE.TXT, 4.3.12."""
+
+    def write(path: Path) -> None:
+        zipped(path, {"cat/0.png": of}, zipfile.ZIP_DEFLATED)
+        content = bytearray(path.read_bytes())
+        entry = content.index(b"PK\x01\x02")
+        for place, values in places:
+            content[entry + place : entry + place + len(values)] = values
+        path.write_bytes(content)
+
+    return write
+
+
+def truncated(path: Path) -> None:
+    zipped(path, FOLDERS)
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def no_archive(path: Path) -> None:
+    path.write_bytes(b"PK\x03\x04 not one")
+
+
+def bomb(path: Path) -> None:
+    zipped(path, {"cat/0.png": bytes(300 << 20)}, zipfile.ZIP_DEFLATED)
+
+
+HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a link": (linked, "bad_file_name"),
+    "the same name twice": (twice, "unreadable"),
+    "an encrypted file": (changed((8, struct.pack("<H", 1)), of=IMAGE), "unreadable"),
+    "an unknown compression": (changed((10, struct.pack("<H", 97)), of=IMAGE), "unreadable"),
+    "a false size": (changed((24, struct.pack("<I", 1 << 31)), of=IMAGE), "unreadable"),
+    "a wrong checksum": (changed((16, b"\0\0\0\0"), of=IMAGE), "unreadable"),
+    "a place beyond the end": (changed((42, struct.pack("<I", 1 << 30)), of=IMAGE), "unreadable"),
+    "a truncated archive": (truncated, "unreadable"),
+    "300 MiB of zeros": (bomb, "unreadable"),
+    "no archive": (no_archive, "unreadable"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_archive_is_refused(case: str, tmp_path: Path) -> None:
+    write, code = HOSTILE[case]
+    write(tmp_path / "a.zip")
+    assert code_of(tmp_path / "a.zip").code == code
+
+
+def test_an_input_of_images_needs_a_column_of_images(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "a.zip", FOLDERS)
+    described = manifest(inputs={"x": {"kind": "image", "size": (6, 8), "column": "label"}}, targets={})
+    with pytest.raises(UserError) as caught:
+        read_dataset(path, described)
+    assert caught.value.code == "wrong_type"
+    np.savez(tmp_path / "a.npz", image=np.zeros((4, 6, 8, 3), np.uint8))
+    with pytest.raises(UserError) as caught:
+        read_dataset(tmp_path / "a.npz", manifest(format="npz", targets={}))
+    assert caught.value.code == "wrong_type"
+    assert '"kind": "array"' in caught.value.message

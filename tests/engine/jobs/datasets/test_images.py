@@ -1,0 +1,98 @@
+"""A zip of images trains, distils and exports as the same pixels in an array do."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from tests.engine.data.formats.images.archives import encoded, zipped
+from tests.engine.harness import TEACHER, EngineHarness, report_of
+
+Json = dict[str, Any]
+SIDE, CLASSES = 8, ("cat", "dog")
+TARGETS: Json = {"label": {"kind": "class", "classes": list(CLASSES)}}
+STUDENT: Json = {"family": "convnet", "channels": [4]}
+TRAIN: Json = {
+    "kind": "train",
+    "target": "label",
+    "model": STUDENT,
+    "training": {"epochs": 10, "batch_size": 32, "learning_rate": 0.05},
+    "exports": ["onnx"],
+}
+
+
+def pictures(count: int) -> NDArray[np.uint8]:
+    """Cats are brighter above, dogs below; each class in a row."""
+    found = np.random.default_rng(0).integers(0, 160, (count, SIDE, SIDE, 3), np.uint8)
+    found[: count // 2, : SIDE // 2] += 90
+    found[count // 2 :, SIDE // 2 :] += 90
+    return found
+
+
+def splits(count: int) -> list[str]:
+    return [("train", "train", "train", "validation", "test")[i % 5] for i in range(count)]
+
+
+def archive(folder: Path, images: NDArray[np.uint8]) -> Path:
+    count = len(images)
+    names = [f"{split}/{CLASSES[i >= count // 2]}/{i:03}.png" for i, split in enumerate(splits(count))]
+    return zipped(folder / "photos.zip", {name: encoded(each) for name, each in zip(names, images, strict=True)})
+
+
+def in_order_of_paths(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    count = len(images)
+    return np.array(sorted(range(count), key=lambda i: (splits(count)[i], i >= count // 2, i)))
+
+
+def as_archive(harness: EngineHarness, images: NDArray[np.uint8]) -> None:
+    image = {"kind": "image", "size": [SIDE, SIDE], "standardize": True}
+    path = archive(harness.folder, images)
+    harness.file(path, format="images", inputs={"image": image}, targets=TARGETS, splits={"column": "split"})
+
+
+def as_arrays(harness: EngineHarness, images: NDArray[np.uint8]) -> None:
+    """The same rows in the same order, as an npz file."""
+    order = in_order_of_paths(images)
+    arrays = {
+        "image": images[order],
+        "label": np.array(CLASSES)[(order >= len(images) // 2).astype(int)],
+        "split": np.array(splits(len(images)))[order],
+    }
+    image = {"kind": "array", "layout": "channels_last", "standardize": True}
+    harness.dataset(arrays, inputs={"image": image}, targets=TARGETS, splits={"column": "split"})
+
+
+def distilled(harness: EngineHarness) -> dict[str, torch.Tensor]:
+    teacher = harness.run({**TRAIN, "model": {"family": "convnet", "channels": [8]}, "exports": []}, job="teacher")
+    harness.teacher(teacher, harness.folder / "teacher" / "attempt-1")
+    distil = {key: value for key, value in TRAIN.items() if key not in ("kind", "model")}
+    spec = {**distil, "kind": "distill", "student": STUDENT, "teachers": [{"model": TEACHER}]}
+    harness.run({**spec, "distillation": {"allow_chance_teacher": True}})
+    return harness.weights()
+
+
+def test_a_zip_of_images_gives_the_student_of_the_same_pixels_in_an_array(tmp_path: Path) -> None:
+    images = pictures(120)
+    weights = []
+    for name, put in (("archive", as_archive), ("arrays", as_arrays)):
+        (tmp_path / name).mkdir()
+        harness = EngineHarness(tmp_path / name)
+        put(harness, images)
+        weights.append(distilled(harness))
+    assert all(torch.equal(each, weights[1][name]) for name, each in weights[0].items())
+
+
+def test_the_onnx_file_takes_pixels_and_gives_the_predictions_of_the_report(harness: EngineHarness) -> None:
+    images = pictures(120)
+    as_archive(harness, images)
+    report = report_of(harness.run(TRAIN))
+    assert report.student.tasks["label"]["accuracy"] == 1.0
+    session = onnxruntime.InferenceSession(harness.outputs() / "student.onnx", providers=["CPUExecutionProvider"])
+    (taken,) = session.get_inputs()
+    assert (taken.name, taken.type, taken.shape[1:]) == ("image", "tensor(uint8)", [SIDE, SIDE, 3])
+    test = images[np.array(splits(120)) == "test"]
+    (probabilities,) = session.run(["label.probabilities"], {"image": test})
+    assert probabilities.argmax(1).tolist() == [0] * 12 + [1] * 12

@@ -1,0 +1,1 @@
+"""Datasets of images: archives of files, and how each becomes pixels."""

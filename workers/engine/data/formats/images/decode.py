@@ -1,0 +1,95 @@
+"""From the bytes of an image file to pixels of the size that a manifest asks for.
+
+Only Pillow's readers of the formats in FORMATS run, and an image's size is checked before it is decoded.
+"""
+
+import io
+import warnings
+from typing import Final, assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from app.contracts.problems import UserError
+from app.contracts.resources.images import IMAGE_SUFFIXES, ImageInput
+
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP")
+MOST_PIXELS: Final = 1 << 26
+"""Of one image before it is brought to its size: a square of 8192."""
+_SIXTEEN_BITS: Final = ("I;16", "I;16B", "I;16L", "I")
+_MODES: Final = {1: "L", 3: "RGB"}
+
+Image.MAX_IMAGE_PIXELS = None  # checked here, with an error of our own instead of a warning
+warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata that is not read
+
+
+def pixels(name: str, encoded: bytes, spec: ImageInput) -> NDArray[np.uint8]:
+    """Pixels [height, width, channels] of an encoded image.
+
+    Raises UserError: `unsupported_image`, `image_too_large`, `broken_image`.
+    """
+    image = _opened(name, encoded)
+    try:
+        upright = _in_mode(ImageOps.exif_transpose(image), _MODES[spec.channels])
+        return np.asarray(_fitted(upright, spec), dtype=np.uint8).reshape(spec.pixels)
+    except MemoryError:
+        raise
+    except Exception:
+        raise UserError(
+            "broken_image", f"`{name}` cannot be decoded, it is truncated or damaged: write it again, or leave it out"
+        ) from None
+
+
+def _opened(name: str, encoded: bytes) -> Image.Image:
+    """An image of which nothing is decoded yet."""
+    try:
+        image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+    except Exception:  # Pillow's readers raise whatever their format's parser does
+        raise UserError(
+            "unsupported_image",
+            f"`{name}` is no image of {', '.join(FORMATS)}: expected files of {', '.join(IMAGE_SUFFIXES)}, write it as "
+            "one of these, or leave it out",
+        ) from None
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise UserError(
+            "image_too_large",
+            f"`{name}` has {width} x {height} pixels, {MOST_PIXELS} at most: scale it down before uploading",
+        )
+    frames: int = getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise UserError(
+            "unsupported_image",
+            f"`{name}` has {frames} frames, expected one: write the frame that is meant as an image",
+        )
+    return image
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode in _SIXTEEN_BITS:  # which Pillow would clip to 255
+        upper = np.asarray(image).astype(np.int64) >> 8
+        image = Image.fromarray(np.clip(upper, 0, 255).astype(np.uint8))
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _fitted(image: Image.Image, spec: ImageInput) -> Image.Image:
+    """The image in the size asked for, by an antialiased bilinear filter; bits of one of that size stay."""
+    height, width = spec.size
+    match spec.fit:
+        case "stretch":
+            return image.resize((width, height), Image.Resampling.BILINEAR)
+        case "pad":
+            return _padded(image, width, height)
+        case "crop":
+            return ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+        case _:
+            assert_never(spec.fit)
+
+
+def _padded(image: Image.Image, width: int, height: int) -> Image.Image:
+    scale = min(width / image.width, height / image.height)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    borders = Image.new(image.mode, (width, height))
+    borders.paste(image.resize(size, Image.Resampling.BILINEAR), ((width - size[0]) // 2, (height - size[1]) // 2))
+    return borders

@@ -1,0 +1,89 @@
+"""An archive of images as columns: the images, what their folders say, and the columns of a metadata table."""
+
+import tempfile
+from collections.abc import Set
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.contracts.problems import UserError, listed
+from app.contracts.resources.tables import CsvOptions
+from workers.engine.data.formats.common import MissingColumns, as_strings, missing_columns
+from workers.engine.data.formats.csv_file import read_csv
+from workers.engine.data.formats.encoded_images import EncodedImages
+from workers.engine.data.formats.images.archive import ImageArchive
+from workers.engine.data.formats.images.folders import FILE_NAME, columns_of_paths
+from workers.engine.data.formats.jsonl import read_jsonl
+from workers.engine.data.formats.written import FileColumns, written_array
+
+IMAGE: Final = "image"
+
+
+def read_images(
+    path: Path, columns: set[str], text_columns: Set[str], csv: CsvOptions | None, categories: Set[str]
+) -> FileColumns:
+    """The named columns of an archive. Raises UserError as `read_columns` does, and `metadata_mismatch`."""
+    archive = ImageArchive(path)
+    names = archive.images
+    folders = {name: as_strings(values) for name, values in columns_of_paths(names).items()}
+    table = _Table(archive, csv).read(columns - {IMAGE}, text_columns, categories)
+    found = table.arrays | {name: folders[name] for name in columns & folders.keys() - table.arrays.keys()}
+    missing = columns - {IMAGE} - found.keys()
+    if missing:
+        raise missing_columns(columns, sorted({IMAGE, *folders, *table.arrays}))
+    written = {
+        name: table.written.get(name) or written_array(found[name], "text") for name in categories & found.keys()
+    }
+    return FileColumns(found, written, {IMAGE: EncodedImages(names, lambda row: archive.read(names[row]))})
+
+
+class _Table:
+    """The metadata table of an archive."""
+
+    def __init__(self, archive: ImageArchive, csv: CsvOptions | None) -> None:
+        self._archive, self._csv = archive, csv
+
+    def read(self, columns: set[str], text_columns: Set[str], categories: Set[str]) -> FileColumns:
+        """Those of the columns that the table has, in the order of the images; none without a table."""
+        name = self._archive.metadata
+        if name is None:
+            return FileColumns({})
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / PurePosixPath(name).name
+            path.write_bytes(self._archive.read(name))
+            try:
+                table = self._columns(path, {*columns, FILE_NAME}, text_columns, categories)
+            except MissingColumns as error:
+                if FILE_NAME not in error.available:
+                    raise
+                table = self._columns(path, {FILE_NAME, *columns & set(error.available)}, text_columns, categories)
+        places = self._places(name, table)
+        return FileColumns(
+            {name: array[places] for name, array in table.arrays.items()},
+            {name: replace(each, codes=each.codes[places]) for name, each in table.written.items()},
+        )
+
+    def _columns(self, path: Path, columns: set[str], text: Set[str], categories: Set[str]) -> FileColumns:
+        text = {*text, FILE_NAME}
+        if path.suffix == ".csv":
+            return read_csv(path, columns, text, self._csv, categories)
+        return read_jsonl(path, columns, text, categories)
+
+    def _places(self, name: str, table: FileColumns) -> NDArray[np.int64]:
+        """The row of each image in the table."""
+        folder = PurePosixPath(name).parent
+        places = {str(folder / each): i for i, each in enumerate(table.arrays[FILE_NAME].tolist())}
+        unlisted = [image for image in self._archive.images if image not in places]
+        absent = sorted(places.keys() - set(self._archive.images))
+        if unlisted or absent or len(places) != len(table.arrays[FILE_NAME]):
+            findings = [f"images that it does not list: {listed(unlisted, most=3)}"] if unlisted else []
+            findings += [f"names without an image: {listed(absent, most=3)}"] if absent else []
+            raise UserError(
+                "metadata_mismatch",
+                f"`{name}` needs each image once in `{FILE_NAME}`, by its path from the table's folder, found "
+                f"{' and '.join(findings) or 'names that are listed twice'}: list each image once",
+            )
+        return np.array([places[image] for image in self._archive.images])
