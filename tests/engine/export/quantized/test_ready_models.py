@@ -13,10 +13,12 @@ from app.contracts.specs.jobs import ExportJob
 from app.contracts.specs.quantization import Export
 from app.contracts.wire.orders import ExportOutcome, ModelInput, Order
 from tests.engine.export.raw_rows.bare_runs import Json, answers, dataset_of
+from tests.engine.export.raw_rows.test_failed_checks import traced_otherwise
 from tests.engine.export.raw_rows.test_ready_models import CATEGORIES, architecture_of, uploaded
 from tests.engine.harness import DATASET, TEACHER, EngineHarness, StopAtStep
 from tests.engine.jobs.inspection.onnx_graphs import graph, inspected, onnx_manifest
 from workers.engine.common.files import sha256_of
+from workers.engine.export import onnx as writer
 from workers.engine.models import build, initialise
 from workers.engine.run import execute
 
@@ -130,3 +132,18 @@ def test_an_uploaded_graph_is_its_own_export(wanted: Export, harness: EngineHarn
     with pytest.raises(UserError) as error:
         export(harness, model, wanted)
     assert error.value.code == "no_architecture"
+
+
+@pytest.mark.parametrize("with_rows", [True, False], ids=["with a dataset", "without"])
+def test_a_ready_model_is_not_quantized_from_a_graph_that_differs(
+    with_rows: bool, harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_traced", traced_otherwise)
+    if with_rows:
+        targets = {"y": {"kind": "class", "classes": 3}}
+        harness.dataset({"x": IMAGES, "y": np.arange(ROWS) % 3}, targets=targets, **LAST)
+    with pytest.raises(UserError) as error:
+        export(harness, uploaded(harness, CHANNELS_LAST), "int8" if with_rows else "fp16")
+    assert error.value.code == "export_mismatch"
+    assert "differs from the engine's" in error.value.message
+    assert not list(harness.folder.glob("export/outputs/*"))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from app.contracts.problems import UserError
 from app.contracts.reports.quantized import QuantizationMethod, QuantizedCandidate
+from app.contracts.reports.report import OnnxCheck
 from app.contracts.specs.quantization import QUANTIZED, QuantizedFormat
 from app.contracts.wire.events import WarningEvent
 from workers.engine.evaluation.metrics.task_metrics import headline, score, task_metrics
@@ -20,6 +21,7 @@ from workers.engine.export.onnx import RowsGraph, of_raw_rows, trace
 from workers.engine.export.quantized_graphs import Quantization
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.jobs.exports.raw_students import raw_student
+from workers.engine.jobs.exports.student_graph import SampleRows, check_graph
 from workers.engine.jobs.trained import Trained
 from workers.engine.models.quantization.compact import compact
 from workers.engine.models.quantization.copies import copied
@@ -173,6 +175,11 @@ class QuantizedStudents:
     students: tuple[QuantizedStudent, ...] = ()
     graph: RowsGraph | None = None
     simulated: Outputs | None = None
+    sample: SampleRows | None = None
+    """The rows with which the graph was checked."""
+    check: OnnxCheck | None = None
+    refused: UserError | None = None
+    """Why there is no graph: no file of a format of ONNX is written."""
 
     @property
     def outputs(self) -> QuantizedOutputs:
@@ -184,8 +191,9 @@ class QuantizedStudents:
 
 
 def quantize_student(trained: Trained) -> QuantizedStudents:
-    """The quantized files that a spec asks for. One that makes no sense is left out, with the warning
-    `not_quantized`.
+    """The quantized files that a spec asks for. One that makes no sense is left out, with the warning `not_quantized`,
+    and so are all where the graph in float32 has other answers than the student: what they lose would not be that of
+    their rounding.
     """
     job, data = trained.job, trained.data
     wanted = [each for each in QUANTIZED if each in job.spec.formats]
@@ -208,14 +216,15 @@ def quantize_student(trained: Trained) -> QuantizedStudents:
 
     ranges = trained.student.input_ranges
     try:
-        graph = trace(student)
+        graph, sample = trace(student), SampleRows.of(student, data)
+        check = check_graph(graph, student, sample, job.outputs.parent)
     except UserError as error:
         for each in wanted:
             refuse(each, error)
-        return QuantizedStudents()
+        return QuantizedStudents(refused=error)
     quantization = Quantization(student, graph, batches, ranges)
     found = tuple(quantize(wanted, quantization, feeds, comparison, refuse))
-    return QuantizedStudents(found, graph, _simulated(trained))
+    return QuantizedStudents(found, graph, _simulated(trained), sample, check)
 
 
 def _simulated(trained: Trained) -> Outputs | None:

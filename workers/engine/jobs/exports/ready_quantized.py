@@ -38,7 +38,7 @@ from workers.engine.jobs.exports.quantized_students import (
     quantized_student,
     spread,
 )
-from workers.engine.jobs.exports.student_graph import SampleRows
+from workers.engine.jobs.exports.student_graph import SampleRows, check_graph
 
 _NO_ROWS = torch.empty(0, dtype=torch.int64)
 
@@ -62,18 +62,19 @@ def export_quantized(order: Order, spec: ExportJob, wanted: QuantizedFormat, stu
     """
     model = order.models[spec.model]
     assert model.facts is not None
+    path = Path(order.attempt_dir) / "outputs" / f"model.{wanted}.onnx"
+    path.parent.mkdir(parents=True, exist_ok=True)
     sample = SampleRows.made_for(student)
     if spec.dataset is None:
         rows = _invented(student, sample)
     else:
         rows = _of_dataset(student, model.facts, read_datasets(order, spec.dataset_refs()))
     graph = trace(student)
+    check_graph(graph, student, sample, Path(order.attempt_dir))
     whole = GraphOutputs(graph.model, student.outputs, rows.feeds)
     batches = [rows.feeds(part) for part in torch.split(rows.calibration, BLOCK)]
     comparison = Comparison(rows.tasks, rows.compared, whole)
     found = quantized_student(wanted, Quantization(student, graph, batches, {}), rows.feeds, comparison)
-    path = Path(order.attempt_dir) / "outputs" / f"model.{wanted}.onnx"
-    path.parent.mkdir(parents=True, exist_ok=True)
     check = write_quantized(path, found, student, sample, model.sha256)
     file = output_file(wanted, path)
     if spec.dataset is None:

@@ -6,7 +6,10 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
 
+import onnx
 import torch
 from torch import Tensor
 
@@ -24,10 +27,19 @@ from workers.engine.export.raw_student import RawStudent
 from workers.engine.export.reference import write_reference
 from workers.engine.export.row_nodes import rows_name
 from workers.engine.jobs.exports.invented_rows import invented_rows
-from workers.engine.jobs.exports.quantized_students import QuantizedStudent
 from workers.engine.jobs.load import JobData
 
 REFERENCE_FILE = "reference.npz"
+
+
+class BlockGraph(Protocol):
+    """A graph from the dataset's rows to the answers, and how many rows it is run with at once."""
+
+    @property
+    def model(self) -> onnx.ModelProto: ...
+
+    @property
+    def block(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,7 @@ class SampleRows:
         return "invented_rows" if self.invented else "reference_rows"
 
     def write_reference(
-        self, path: Path, student: RawStudent, quantized: Mapping[str, QuantizedStudent] | None = None
+        self, path: Path, student: RawStudent, quantized: Mapping[str, BlockGraph] | None = None
     ) -> None:
         """Write the first rows with their answers, and those of quantized files by name, run in their own blocks."""
         rows = {name: values[:REFERENCE_ROWS] for name, values in self.rows.feeds.items()}
@@ -107,6 +119,21 @@ def write_graph(
     `export_mismatch`.
     """
     export_onnx(student, path, graph_metadata(student, training), graph)
+    return _checked(path, sample)
+
+
+def check_graph(graph: RowsGraph, student: RawStudent, sample: SampleRows, folder: Path) -> OnnxCheck:
+    """Compare the graph's answers for the sample rows with the engine's predictions, before other files are made of it.
+
+    `folder`: where a file of it is written for this. Raises UserError `export_mismatch`.
+    """
+    with TemporaryDirectory(dir=folder) as temporary:
+        path = Path(temporary) / "graph.onnx"
+        export_onnx(student, path, {}, graph)
+        return _checked(path, sample)
+
+
+def _checked(path: Path, sample: SampleRows) -> OnnxCheck:
     check = check_onnx(path, sample.rows, sample.outputs)
     return check.model_copy(update={"unchecked_datasets": sample.unchecked})
 
