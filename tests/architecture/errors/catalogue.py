@@ -276,6 +276,7 @@ JOBS: Final[Mapping[str, str]] = {
     "not_multitask": "ask for it of a multitask job",
     "not_ready": "wait for the inspection with ?wait=60, or read its `rejection`",
     "not_succeeded": "retry the job; it has neither report nor files",
+    "missing_mismatch": "name a dataset without missing numbers, or with the `missing` of the model",
     "nothing_to_compare": "compare jobs on a dataset with labels in its test split",
     "out_of_memory": "lower `micro_batch_size`, or use a smaller network",
     "overfitting": "use fewer steps, more weight decay, views, or more rows",

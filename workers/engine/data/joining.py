@@ -15,6 +15,7 @@ from torch import Tensor
 
 from app.contracts.resolving.data.class_names import places_of_numbers
 from app.contracts.resources.manifests import InputSpec, InputTransform, SplitName
+from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.jobs import (
     DatasetRef,
     DistillJob,
@@ -33,15 +34,17 @@ from workers.engine.data.splits import ORDER
 from workers.engine.data.tables.uploaded import UploadedPart, joined_uploads
 
 
-def read_datasets(order: Order, refs: Sequence[DatasetRef]) -> Dataset:
-    """Read and join the datasets of a job. Raises UserError as `read_dataset` does.
+def read_datasets(
+    order: Order, refs: Sequence[DatasetRef], fills: Mapping[str, InputEncoding] | None = None
+) -> Dataset:
+    """Read and join the datasets of a job; `fills` as for `read_dataset`. Raises UserError as that does.
 
     A single dataset is not copied. Several are copied once and each is freed after its copy, so that peak memory is
     all rows plus those of the largest dataset.
     """
     inputs = [order.datasets[ref.dataset] for ref in refs]
     kept = MOST_KEPT if _exports_a_graph(order) else REFERENCE_ROWS
-    parts = [read_dataset(Path(each.path), each.manifest, reads_exactly(order), kept) for each in inputs]
+    parts = [read_dataset(Path(each.path), each.manifest, reads_exactly(order), kept, fills) for each in inputs]
     sources, first = [], 0
     for ref, part in zip(refs, parts, strict=True):
         sources.append(Source(ref.dataset, first, part.rows, ref.weight, _dtype(part)))
@@ -61,7 +64,9 @@ def _exports_a_graph(order: Order) -> bool:
     match order.spec:
         case TrainJob() | DistillJob() | MultitaskJob():
             return bool(order.spec.formats)
-        case PreflightJob() | InspectJob() | ExportJob():
+        case ExportJob():
+            return order.spec.dataset is not None
+        case PreflightJob() | InspectJob():
             return False
         case _:
             assert_never(order.spec)

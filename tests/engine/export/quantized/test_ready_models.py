@@ -1,6 +1,7 @@
 """Quantized files of ready models, measured on the rows of a dataset: uploads, and what does not go together."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +16,11 @@ from app.contracts.wire.orders import ExportOutcome, ModelInput, Order
 from tests.engine.export.raw_rows.bare_runs import Json, answers, dataset_of
 from tests.engine.export.raw_rows.test_failed_checks import traced_otherwise
 from tests.engine.export.raw_rows.test_ready_models import CATEGORIES, architecture_of, uploaded
-from tests.engine.harness import DATASET, TEACHER, EngineHarness, StopAtStep
+from tests.engine.harness import DATASET, TEACHER, EngineHarness, StopAtStep, blobs
 from tests.engine.jobs.inspection.onnx_graphs import graph, inspected, onnx_manifest
 from workers.engine.common.files import sha256_of
 from workers.engine.export import onnx as writer
+from workers.engine.jobs.exports.invented_rows import CHECKED_ROWS
 from workers.engine.models import build, initialise
 from workers.engine.run import execute
 
@@ -147,3 +149,65 @@ def test_a_ready_model_is_not_quantized_from_a_graph_that_differs(
     assert error.value.code == "export_mismatch"
     assert "differs from the engine's" in error.value.message
     assert not list(harness.folder.glob("export/outputs/*"))
+
+
+def with_gaps(seed: int, offset: float) -> dict[str, NDArray[Any]]:
+    """Rows with missing numbers, whose mean is that of the rows and of `offset`."""
+    arrays, draw = blobs(seed=seed), np.random.default_rng(seed)
+    arrays["x"] = arrays["x"] + np.float32(offset)
+    arrays["x"][draw.random(arrays["x"].shape) < 0.2] = np.nan
+    return arrays
+
+
+def student_of_gaps(harness: EngineHarness) -> ModelInput:
+    """A student that fills missing numbers with the means of the rows that it was trained on."""
+    harness.dataset(with_gaps(0, 0.0), inputs=GAPS)
+    network = {"family": "mlp", "hidden": [48, 48]}
+    outcome = harness.run({"kind": "train", "target": "size", "model": network, "training": {"epochs": 2}}, "trained")
+    return harness.teacher(outcome, harness.folder / "trained" / "attempt-1")
+
+
+GAPS: Json = {"x": {"kind": "array", "missing": "mean"}}
+
+
+def test_figures_on_rows_with_gaps_are_those_of_the_file_which_fills_them_as_the_model_was_trained(
+    harness: EngineHarness,
+) -> None:
+    model = student_of_gaps(harness)
+    arrays = with_gaps(1, 5.0)
+    split = np.where(np.arange(ROWS) % 2 == 0, "train", "test")
+    harness.dataset({**arrays, "split": split}, inputs=GAPS, splits={"column": "split"})
+    outcome = export(harness, model, "fp16")
+    report = ExportReport.model_validate(outcome.report)
+    raw = {"x": arrays["x"][split == "test"]}
+    found = answers(harness.folder / "export" / "outputs" / outcome.files[0].path, raw)["size.value"].ravel()
+    expected = float(np.sqrt(np.mean((found - arrays["size"][split == "test"]) ** 2)))
+    assert report.party.tasks["size"]["rmse"] == pytest.approx(expected, rel=1e-5)
+    check = report.export["fp16"]
+    assert (check.rows, check.unchecked_datasets) == (ROWS // 2, ()), (
+        "the rows of the dataset as they stand in the file"
+    )
+
+
+def test_a_file_is_checked_on_invented_rows_where_those_of_the_dataset_stand_in_another_form(
+    harness: EngineHarness,
+) -> None:
+    model = student_of_gaps(harness)
+    arrays = blobs(seed=1)
+    harness.dataset({**arrays, "x": arrays["x"].reshape(ROWS, 2, 3)}, inputs={"x": {"kind": "array", "shape": [6]}})
+    check = ExportReport.model_validate(export(harness, model, "fp16").report).export["fp16"]
+    assert (check.rows, check.unchecked_datasets) == (CHECKED_ROWS, (DATASET,))
+
+
+@pytest.mark.parametrize(
+    ("missing", "size"), [("mean", 6), ("indicator", 3)], ids=["filled", "numbers that would be indicators"]
+)
+def test_gaps_that_the_file_does_not_fill_are_refused(missing: str, size: int, harness: EngineHarness) -> None:
+    arrays = with_gaps(0, 0.0)
+    inputs = {"x": {"kind": "array", "missing": missing}}
+    harness.dataset({**arrays, "x": arrays["x"][:, :size]}, inputs=inputs)
+    plain = {"family": "mlp", "input_shape": [6], "hidden": [48], "outputs": {"label": 3}}
+    model = uploaded(harness, {"architecture": plain, "outputs": {"label": {"kind": "class"}}})
+    error = refused(harness, model)
+    assert error.code == "missing_mismatch"
+    assert f'`missing` null and `x` of the dataset has "{missing}"' in error.message

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from app.contracts.reports.report import OnnxCheck
+from app.contracts.resources.raw_rows import RawInput
 from app.contracts.wire.orders import ReferenceRole
+from workers.engine.data.dataset import Dataset
 from workers.engine.data.formats.common import Array
 from workers.engine.data.rows.uploaded import REFERENCE_ROWS
 from workers.engine.evaluation.parties import network_outputs
@@ -26,7 +28,7 @@ from workers.engine.export.onnx import RowsGraph, export_onnx
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.export.reference import write_reference
 from workers.engine.export.row_nodes import rows_name
-from workers.engine.jobs.exports.invented_rows import invented_rows
+from workers.engine.jobs.exports.invented_rows import engine_outputs, invented_rows
 from workers.engine.jobs.load import JobData
 
 REFERENCE_FILE = "reference.npz"
@@ -72,6 +74,31 @@ class SampleRows:
             place=lambda row: _place(int(uploaded.rows[row]), data),
         )
         return cls(rows, dict(outputs), invented=False, unchecked=uploaded.unchecked)
+
+    @classmethod
+    def of_dataset(cls, student: RawStudent, dataset: Dataset, sources: Mapping[str, str]) -> "SampleRows":
+        """Rows of a dataset for a student of other datasets, whose inputs are those of the dataset that `sources`
+        names; invented ones where the rows stand in another form in its file than the student's graph takes.
+        """
+        uploaded = dataset.uploaded
+        assert uploaded is not None, "rows of a job are read from a file"
+        parts = {name: uploaded.inputs[source] for name, source in sources.items()}
+        if not len(uploaded.rows) or not all(_takes(student.forms[name], part.form) for name, part in parts.items()):
+            return replace(cls.made_for(student), unchecked=tuple(source.id for source in dataset.sources))
+        read = {
+            name: dataset.inputs[source][uploaded.rows]
+            .reshape(len(uploaded.rows), *student.row_shape(name))
+            .to(getattr(torch, student.forms[name].rows))
+            for name, source in sources.items()
+        }
+        raw = {name: part.sample.astype(_array_type(student.forms[name])) for name, part in parts.items()}
+        rows = CheckedRows(
+            student,
+            raw=raw,
+            read={name: each.numpy() for name, each in read.items()},
+            place=lambda row: f"row {int(uploaded.rows[row])}",
+        )
+        return cls(rows, engine_outputs(student, read), invented=False)
 
     @classmethod
     def made_for(cls, student: RawStudent) -> "SampleRows":
@@ -136,6 +163,19 @@ def check_graph(graph: RowsGraph, student: RawStudent, sample: SampleRows, folde
 def _checked(path: Path, sample: SampleRows) -> OnnxCheck:
     check = check_onnx(path, sample.rows, sample.outputs)
     return check.model_copy(update={"unchecked_datasets": sample.unchecked})
+
+
+def _takes(form: RawInput, other: RawInput) -> bool:
+    """Whether a graph for rows of the form takes rows of another file, and they mean the same there. Numbers are
+    rounded to the type of its rows in any case, so that floats may stand in a wider type.
+    """
+    floats = other.dtype.startswith("float") and form.dtype in (form.rows, "float64")
+    same = {"columns": form.columns, **({"dtype": form.dtype} if floats else {})}
+    return other.model_copy(update=same) == form
+
+
+def _array_type(form: RawInput) -> str:
+    return "object" if form.dtype == "string" else form.dtype
 
 
 def _place(row: int, data: JobData) -> str:
