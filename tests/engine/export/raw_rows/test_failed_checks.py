@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,14 @@ from app.contracts.wire.events import WarningEvent
 from tests.engine.export.raw_rows.bare_runs import TRAINING, Json, dataset_of
 from tests.engine.export.raw_rows.test_ready_models import export
 from tests.engine.harness import EngineHarness, blobs, report_of
+from workers.engine.common.stop import Stopped
 from workers.engine.export import onnx as writer
-from workers.engine.export import row_nodes
+from workers.engine.export import quantized_graphs, row_nodes
 from workers.engine.export.check import check_onnx
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.export.row_nodes import RowNodes
 from workers.engine.jobs.exports import quantized_files, student_graph
+from workers.engine.jobs.exports.errors import export_error
 
 SPEC: Json = {"kind": "train", "target": "label", "model": {"family": "mlp", "hidden": [4]}, "training": TRAINING}
 
@@ -114,6 +117,50 @@ def test_a_quantized_file_that_differs_is_called_by_its_format(
     assert {file.role for file in outcome.files}.isdisjoint({"onnx", "fp16"})
     assert "the student has no fp16 file (export_mismatch): the fp16 file's answer `label." in refused_of(harness)
     assert "`onnx`" not in refused_of(harness)
+
+
+def fails(*_: object, **__: object) -> None:
+    raise RuntimeError("no such operator\nat 0x0")
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "lost"),
+    [
+        (quantized_graphs, "quantize_statically", {"int8"}),
+        (quantized_files, "of_raw_rows", {"int8", "fp16"}),
+        (writer, "_traced", {"onnx", "int8", "fp16"}),
+    ],
+    ids=["quantization", "writing", "tracing"],
+)
+def test_an_error_of_the_exporter_costs_its_files_and_not_the_student(
+    module: ModuleType, function: str, lost: set[str], harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.dataset()
+    monkeypatch.setattr(module, function, fails)
+    outcome = harness.run({**GRAPHS, "exports": ["onnx", "int8", "fp16"]})
+    assert {"onnx", "int8", "fp16"} - {file.role for file in outcome.files} == lost
+    assert "student" in {file.role for file in outcome.files}
+    messages = [each["message"] for each in report_of(outcome).warnings if "(export_failed)" in each["message"]]
+    assert len(messages) == len(lost)
+    assert all("RuntimeError: no such operator)" in each for each in messages)
+
+
+def test_an_error_of_the_exporter_costs_a_student_without_quantized_files_no_more(
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.dataset()
+    monkeypatch.setattr(writer, "_traced", fails)
+    outcome = harness.run({**SPEC, "exports": ["onnx"]})
+    assert "(export_failed): torch's exporter or ONNX Runtime failed" in refused_of(harness)
+    assert outcome.student.export_refused is not None
+
+
+@pytest.mark.parametrize(
+    "error", [Stopped("cancel"), MemoryError(), OSError(28, "no space"), RuntimeError("std::bad_alloc")]
+)
+def test_a_stop_and_a_lack_of_memory_or_disk_end_the_job(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        export_error(error)
 
 
 def writes_another_weight(model: onnx.ModelProto, student: RawStudent, metadata: Mapping[str, object]) -> bytes:

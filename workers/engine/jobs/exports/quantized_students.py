@@ -20,6 +20,7 @@ from workers.engine.export.graph_outputs import BLOCK, Feeds, GraphOutputs, feed
 from workers.engine.export.onnx import RowsGraph, of_raw_rows, trace
 from workers.engine.export.quantized_graphs import Quantization
 from workers.engine.export.raw_student import RawStudent
+from workers.engine.jobs.exports.errors import export_error
 from workers.engine.jobs.exports.raw_students import raw_student
 from workers.engine.jobs.exports.student_graph import SampleRows, check_graph
 from workers.engine.jobs.trained import Trained
@@ -127,13 +128,15 @@ def quantize(
     comparison: Comparison,
     refuse: Callable[[QuantizedFormat, UserError], None],
 ) -> list[QuantizedStudent]:
-    """The quantized files of these formats. `refuse` is called for a format that makes no sense for the student."""
+    """The quantized files of these formats. `refuse` is called for a format that makes no sense for the student, or
+    whose file cannot be made.
+    """
     found = []
     for each in wanted:
         try:
             found.append(quantized_student(each, quantization, feeds, comparison))
-        except UserError as error:
-            refuse(each, error)
+        except Exception as error:
+            refuse(each, export_error(error))
     return found
 
 
@@ -218,10 +221,11 @@ def quantize_student(trained: Trained) -> QuantizedStudents:
     try:
         graph, sample = trace(student), SampleRows.of(student, data)
         check = check_graph(graph, student, sample, job.outputs.parent)
-    except UserError as error:
+    except Exception as error:
+        refused = export_error(error)
         for each in wanted:
-            refuse(each, error)
-        return QuantizedStudents(refused=error)
+            refuse(each, refused)
+        return QuantizedStudents(refused=refused)
     quantization = Quantization(student, graph, batches, ranges)
     found = tuple(quantize(wanted, quantization, feeds, comparison, refuse))
     return QuantizedStudents(found, graph, _simulated(trained), sample, check)

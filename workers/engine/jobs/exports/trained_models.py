@@ -27,6 +27,7 @@ from workers.engine.export.onnx import export_onnx, of_raw_rows
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.export.safetensors import export_safetensors
 from workers.engine.jobs.evaluate import Evaluated
+from workers.engine.jobs.exports.errors import export_error
 from workers.engine.jobs.exports.output_files import output_file
 from workers.engine.jobs.exports.quantized_files import quantized_name, write_quantized
 from workers.engine.jobs.exports.quantized_students import QuantizedStudent, QuantizedStudents
@@ -132,9 +133,9 @@ class _Exporter:
         path = self._folder / _GRAPH
         try:
             check = self._written(path) if self._refused is None else None
-        except UserError as error:
+        except Exception as error:
             path.unlink(missing_ok=True)
-            self._refused = _no_file(error)
+            self._refused = _no_file(export_error(error))
         if self._refused is not None:
             trained.job.emit(WarningEvent(code="export_failed", message=self._refused))
             return [], {}
@@ -157,9 +158,10 @@ class _Exporter:
         path = self._folder / quantized_name(each.format)
         try:
             check = write_quantized(path, each, self._student, self.sample, weights.sha256)
-        except UserError as error:
+        except Exception as error:
             path.unlink(missing_ok=True)
-            message = f"the student has no {each.format} file ({error.code}): {error.message}"
+            refused = export_error(error)
+            message = f"the student has no {each.format} file ({refused.code}): {refused.message}"
             self._trained.job.emit(WarningEvent(code="export_failed", message=message))
             return None
         file = output_file(each.format, path)
