@@ -119,6 +119,18 @@ def test_numbers_above_the_range_of_float16_are_refused_also_where_the_processor
     assert error.value.code == "out_of_half_range"
 
 
+@pytest.mark.parametrize("order", [1, -1], ids=["first", "last"])
+def test_a_number_that_is_not_one_is_seen_in_whatever_place(order: int) -> None:
+    """The trap: `max(1.0, nan)` is 1.0."""
+    made = transformer()
+    broken = torch.full_like(made.x, torch.nan)
+    batches = [feeds_of(made.x), feeds_of(broken)][::order]
+    assert np.isnan(largest_number(copied(made.graph.model), made.graph.network, batches))
+    with pytest.raises(UserError) as error:
+        Quantization(raw_student(made.network), made.graph, batches, {}).graphs("fp16")
+    assert error.value.code == "out_of_half_range"
+
+
 def as_made(method: str) -> onnx.ModelProto:
     """The graph before it is made compact."""
     made = transformer()
