@@ -51,7 +51,7 @@ def read_datasets(
         first += part.rows
     if len(parts) == 1:
         return replace(parts[0], sources=tuple(sources))
-    return _join(parts, tuple(sources), inputs[0].manifest.inputs)
+    return _join(parts, tuple(sources), inputs[0].manifest.inputs, _inputs_of_student(order))
 
 
 def reads_exactly(order: Order) -> bool:
@@ -68,6 +68,17 @@ def _exports_a_graph(order: Order) -> bool:
             return order.spec.dataset is not None
         case PreflightJob() | InspectJob():
             return False
+        case _:
+            assert_never(order.spec)
+
+
+def _inputs_of_student(order: Order) -> tuple[str, ...] | None:
+    """The inputs that a graph of the student takes; None for all of them."""
+    match order.spec:
+        case TrainJob() | DistillJob() | MultitaskJob():
+            return order.spec.network.inputs
+        case PreflightJob() | InspectJob() | ExportJob():
+            return None
         case _:
             assert_never(order.spec)
 
@@ -105,8 +116,15 @@ def order_of(names: list[str]) -> dict[str, list[str]]:
     return {"order": names} if len(names) > 1 else {}
 
 
-def _join(parts: list[Dataset], sources: tuple[Source, ...], specs: Mapping[str, InputSpec]) -> Dataset:
-    """Join the parts; empties `parts` to free their inputs. Several inputs are matched by name."""
+def _join(
+    parts: list[Dataset],
+    sources: tuple[Source, ...],
+    specs: Mapping[str, InputSpec],
+    selected: tuple[str, ...] | None,
+) -> Dataset:
+    """Join the parts; empties `parts` to free their inputs. Several inputs are matched by name. `selected`: the inputs
+    whose rows are kept as uploaded, None for all.
+    """
     splits = _splits(parts, sources)
     targets = {
         target: _target([part.targets.get(target) for part in parts], [part.rows for part in parts])
@@ -130,7 +148,7 @@ def _join(parts: list[Dataset], sources: tuple[Source, ...], specs: Mapping[str,
         name: transform_of(name, inputs[name], spec, train, encodings[name], columns[name])
         for name, spec in specs.items()
     }
-    uploaded = joined_uploads(uploads, inputs)
+    uploaded = joined_uploads(uploads, [name for name in inputs if selected is None or name in selected])
     return Dataset(rows, inputs, targets, splits, transforms, sources, weights=weights, uploaded=uploaded)
 
 
