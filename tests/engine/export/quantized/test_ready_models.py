@@ -75,6 +75,7 @@ def test_an_upload_is_quantized_and_measured_on_the_rows_of_a_dataset(harness: E
     (file,) = outcome.files
     assert (file.role, file.bytes, file.sha256) == ("int8", report.party.bytes, report.party.digest)
     assert report.party.ratio < 0.5
+    assert {each.split for each in report.party.candidates} == {"validation"}
     assert report.export["int8"].rows > 0
     assert report.party.runtime["onnxruntime"].latency["1"].keys() == {"1", "64"}
     if report.party.method == "static":
@@ -183,6 +184,7 @@ def test_figures_on_rows_with_gaps_are_those_of_the_file_which_fills_them_as_the
     found = answers(harness.folder / "export" / "outputs" / outcome.files[0].path, raw)["size.value"].ravel()
     expected = float(np.sqrt(np.mean((found - arrays["size"][split == "test"]) ** 2)))
     assert report.party.tasks["size"]["rmse"] == pytest.approx(expected, rel=1e-5)
+    assert {each.split for each in report.party.candidates} == {"train"}, "there is no validation split"
     check = report.export["fp16"]
     assert (check.rows, check.unchecked_datasets) == (ROWS // 2, ()), (
         "the rows of the dataset as they stand in the file"

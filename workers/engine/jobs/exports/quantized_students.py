@@ -1,4 +1,6 @@
-"""The student of a job in 8 or 16 bits: of several ways the one that is best on the validation split."""
+"""The student of a job in 8 or 16 bits: of several ways the one that is best on rows of the validation split, or of the
+training split without one.
+"""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -10,7 +12,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.problems import UserError
-from app.contracts.reports.quantized import QuantizationMethod, QuantizedCandidate
+from app.contracts.reports.quantized import ComparedSplit, QuantizationMethod, QuantizedCandidate
 from app.contracts.reports.report import OnnxCheck
 from app.contracts.specs.quantization import QUANTIZED, QuantizedFormat
 from app.contracts.wire.events import WarningEvent
@@ -36,7 +38,7 @@ _CLEARLY = 0.001
 _CLEARLY_CLOSER = 0.5
 """Ratio of deviations below which a candidate is better where no row has a label."""
 COMPARED_ROWS = 4096
-"""Rows of the validation split on which the candidates are compared, at most."""
+"""Rows of the validation split on which the candidates are compared, at most; those of the calibration without one."""
 
 
 def block_of(method: QuantizationMethod) -> int:
@@ -72,6 +74,8 @@ class Comparison:
     tasks: Sequence[EvaluatedTask]
     rows: Tensor
     student: Outputs
+    split: ComparedSplit = "validation"
+    """That of the rows."""
 
     def of(self, method: QuantizationMethod, outputs: Outputs, size: int) -> QuantizedCandidate:
         """A candidate, measured."""
@@ -86,6 +90,7 @@ class Comparison:
             score=mean if mean is not None and isfinite(mean) else None,
             deviation=deviation if isfinite(deviation) else None,
             bytes=size,
+            split=self.split,
         )
 
     def _score(self, task: EvaluatedTask, outputs: Tensor, student: Tensor) -> float | None:
@@ -210,6 +215,7 @@ def quantize_student(trained: Trained) -> QuantizedStudents:
         [each.evaluated for each in trained.tasks],
         validation if len(validation) else calibration,
         trained.outputs_of(trained.student),
+        "validation" if len(validation) else "train",
     )
     batches = [feeds(part) for part in torch.split(calibration, BLOCK)]
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.problems import UserError
+from app.contracts.reports.quantized import ComparedSplit
 from app.contracts.reports.report import ExportReport, OnnxCheck
 from app.contracts.resolving.data.inputs import inputs_read
 from app.contracts.resources.facts import ModelFacts
@@ -55,6 +56,8 @@ class _Rows:
     compared: Tensor
     test: Tensor
     tasks: tuple[EvaluatedTask, ...]
+    split: ComparedSplit = "validation"
+    """That of the rows on which candidates are compared."""
 
 
 def export_quantized(order: Order, spec: ExportJob, wanted: QuantizedFormat, student: RawStudent) -> ExportOutcome:
@@ -78,7 +81,7 @@ def export_quantized(order: Order, spec: ExportJob, wanted: QuantizedFormat, stu
     check_graph(graph, student, sample, Path(order.attempt_dir))
     whole = GraphOutputs(graph.model, student.outputs, rows.feeds)
     batches = [rows.feeds(part) for part in torch.split(rows.calibration, BLOCK)]
-    comparison = Comparison(rows.tasks, rows.compared, whole)
+    comparison = Comparison(rows.tasks, rows.compared, whole, rows.split)
     found = quantized_student(wanted, Quantization(student, graph, batches, {}), rows.feeds, comparison)
     check = write_quantized(path, found, student, sample, model.sha256)
     file = output_file(wanted, path)
@@ -149,9 +152,10 @@ def _of_dataset(student: RawStudent, dataset: Dataset, sources: Mapping[str, str
     return _Rows(
         feeds=_feeds(student, dataset, sources),
         calibration=spread(train, CALIBRATION_ROWS),
-        compared=spread(validation if len(validation) else train, COMPARED_ROWS),
+        compared=spread(validation, COMPARED_ROWS) if len(validation) else spread(train, CALIBRATION_ROWS),
         test=dataset.splits.get("test", _NO_ROWS),
         tasks=tuple(tasks),
+        split="validation" if len(validation) else "train",
     )
 
 
