@@ -30,16 +30,16 @@ class Deadlines:
         """That of a claim; None for a training, which takes as long as it takes."""
         if claim.kind == "inspect":
             return Deadline(
-                self.inspection,
-                "inspection_timeout",
-                f"expected the inspection to take at most {self.inspection:.0f} s, and stopped it: upload a "
+                seconds=self.inspection,
+                code="inspection_timeout",
+                message=f"expected the inspection to take at most {self.inspection:.0f} s, and stopped it: upload a "
                 "smaller or simpler file",
             )
         if claim.kind == "export":
             return Deadline(
-                self.export,
-                "export_timeout",
-                f"expected the export to take at most {self.export:.0f} s, and stopped it: name a dataset "
+                seconds=self.export,
+                code="export_timeout",
+                message=f"expected the export to take at most {self.export:.0f} s, and stopped it: name a dataset "
                 "with fewer rows, or export a smaller model",
             )
         return None
