@@ -20,6 +20,7 @@ from tests.engine.harness import DATASET, TEACHER, EngineHarness, StopAtStep, bl
 from tests.engine.jobs.inspection.onnx_graphs import graph, inspected, onnx_manifest
 from workers.engine.common.files import sha256_of
 from workers.engine.export import onnx as writer
+from workers.engine.jobs.exports import ready_quantized
 from workers.engine.jobs.exports.invented_rows import CHECKED_ROWS
 from workers.engine.models import build, initialise
 from workers.engine.run import execute
@@ -82,6 +83,19 @@ def test_an_upload_is_quantized_and_measured_on_the_rows_of_a_dataset(harness: E
         logits = answers(harness.folder / "export" / "outputs" / file.path, {"x": IMAGES})["y.logits"]
         assert (logits.argmax(1) == scores.argmin(1)).mean() > 0.9
         assert float(np.abs(logits + scores).max()) < 0.2 * float(scores.std())
+
+
+def test_a_measurement_that_fails_costs_no_file(harness: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("no such session")
+
+    monkeypatch.setattr(ready_quantized, "measure", fails)
+    harness.dataset({"x": IMAGES, "y": np.arange(ROWS) % 3}, targets={"y": {"kind": "class", "classes": 3}}, **LAST)
+    outcome = export(harness, uploaded(harness, CHANNELS_LAST), "fp16")
+    report = ExportReport.model_validate(outcome.report)
+    assert [file.role for file in outcome.files] == ["fp16"]
+    assert report.party.runtime == {}
+    assert report.not_measured["runtime"] == "the measurement failed (RuntimeError: no such session)"
 
 
 def refused(harness: EngineHarness, model: ModelInput) -> UserError:

@@ -1,6 +1,6 @@
 """The `export` job of a quantized file of a ready model, measured on the rows of a dataset."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from app.contracts.problems import UserError
 from app.contracts.reports.quantized import ComparedSplit
-from app.contracts.reports.report import ExportReport, OnnxCheck
+from app.contracts.reports.report import ExportReport, OnnxCheck, RuntimeCost, RuntimeName
 from app.contracts.resolving.data.inputs import inputs_read
 from app.contracts.resources.facts import ModelFacts
 from app.contracts.resources.manifests import ClassOutput, OutputSpec
@@ -32,6 +32,7 @@ from workers.engine.export.graph_outputs import BLOCK, Feeds, GraphOutputs, answ
 from workers.engine.export.onnx import export_onnx, trace
 from workers.engine.export.quantized_graphs import Quantization
 from workers.engine.export.raw_student import RawStudent
+from workers.engine.jobs.exports.errors import export_error, named
 from workers.engine.jobs.exports.output_files import output_file
 from workers.engine.jobs.exports.quantized_files import write_quantized
 from workers.engine.jobs.exports.quantized_students import (
@@ -90,6 +91,7 @@ def export_quantized(order: Order, spec: ExportJob, wanted: QuantizedFormat, stu
     whole_path = Path(order.attempt_dir) / "model.onnx"
     export_onnx(student, whole_path, graph_metadata(student), graph)
     measured = [MeasuredFile(name, each, sample.rows.feeds) for name, each in (("model", whole_path), (wanted, path))]
+    runtime, not_measured = _runtime(measured, wanted)
     part = QuantizedPart(
         party=f"model_{wanted}",
         format=wanted,
@@ -98,19 +100,33 @@ def export_quantized(order: Order, spec: ExportJob, wanted: QuantizedFormat, stu
         digest=file.sha256,
         ratio=file.bytes / whole_path.stat().st_size,
         candidates=found.candidates,
-        runtime=measure(measured)[wanted],
+        runtime=runtime,
     )
-    report = _report(order, spec, part, _evaluated(rows, found, whole), check)
+    report = _report(order, spec, part, _evaluated(rows, found, whole), check, not_measured)
     return ExportOutcome(files=(file,), report=report.model_dump(mode="json"))
 
 
+def _runtime(measured: Sequence[MeasuredFile], party: str) -> tuple[dict[RuntimeName, RuntimeCost], dict[str, str]]:
+    """(the cost of a party's file, why it has none)."""
+    try:
+        return measure(measured)[party], {}
+    except Exception as error:
+        export_error(error)  # raises what ends the job
+        return {}, {"runtime": f"the measurement failed ({named(error)})"}
+
+
 def _report(
-    order: Order, spec: ExportJob, part: QuantizedPart, measured: QuantizedEvaluation, check: OnnxCheck
+    order: Order,
+    spec: ExportJob,
+    part: QuantizedPart,
+    measured: QuantizedEvaluation,
+    check: OnnxCheck,
+    not_measured: Mapping[str, str],
 ) -> ExportReport:
     model = order.models[spec.model]
     assert spec.dataset is not None
     assert model.facts is not None
-    unmeasured = {}
+    unmeasured = dict(not_measured)
     if not measured.fidelity:
         unmeasured["party"] = "the dataset has no test split"
     unmeasured |= {
