@@ -181,7 +181,8 @@ async def finish_export(
         if not await _may_succeed(session, job):
             return job is not None and job.state is JobState.SUCCEEDED
         assert job is not None
-        model_id = await session.scalar(select(JobInputRow.model_id).where(JobInputRow.job_id == job.id))
+        of_model = (JobInputRow.job_id == job.id, JobInputRow.model_id.is_not(None))  # its dataset has a row as well
+        model_id = await session.scalar(select(JobInputRow.model_id).where(*of_model))
         if model_id is not None:
             await _add_exports(session, job, model_id, files)
         if report is not None:

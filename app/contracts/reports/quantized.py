@@ -7,6 +7,7 @@ from pydantic import Field
 from app.contracts.base import Answer
 
 QuantizationMethod = Literal["dynamic", "static", "aware", "half"]
+ComparedSplit = Literal["train", "validation"]
 QuantizedWord = Literal["keeps", "loses", "undecided", "not_applicable"]
 
 
@@ -32,13 +33,13 @@ class QuantizedVerdict(Answer):
 
 
 class QuantizedCandidate(Answer):
-    """One way of quantization, of which the best on the validation split is exported."""
+    """One way of quantization, of which the best on the rows of `split` is exported."""
 
     method: QuantizationMethod = Field(description="How it was quantized, as in the party.")
     score: float | None = Field(
         default=None,
-        description="Mean over the tasks of the score on the validation split, higher is better: accuracy, R², or "
-        "minus the error relative to the student's; null without labels.",
+        description="Mean over the tasks of the score on the rows of `split`, at most 4096, higher is better: "
+        "accuracy, R², or minus the error relative to the student's; null without labels.",
     )
     deviation: float | None = Field(
         default=None,
@@ -46,3 +47,8 @@ class QuantizedCandidate(Answer):
         "where it is not finite.",
     )
     bytes: int = Field(description="Size of the file in bytes, without its metadata.")
+    split: ComparedSplit = Field(
+        default="validation",
+        description="The split on whose rows it was measured: `train` where the dataset has no validation split. These "
+        "are then the rows by which ranges of inputs were measured, at most 1024.",
+    )

@@ -139,9 +139,9 @@ class QuantizedParty(Party):
     method: QuantizationMethod = Field(
         description="`static`: weights and inputs of layers in int8, inputs by ranges of the training rows. `dynamic`: "
         "inputs by the range of each batch, on which answers then depend (figures are those of one row at a time); "
-        "exported where it is better by more than 0.001 on the validation split (accuracy, R²). `aware`: the rounding "
-        "that the student was trained with. `half`: float16, which ONNX Runtime computes in float32 on processors "
-        "without it: so do the figures here."
+        "exported where it is better by more than 0.001 on the rows of the candidates (accuracy, R²). `aware`: the "
+        "rounding that the student was trained with. `half`: float16, which ONNX Runtime computes in float32 on "
+        "processors without it: so do the figures here."
     )
     ratio: float = Field(description="Size of the file relative to the ONNX file in float32.")
     fidelity: dict[str, Fidelity] = Field(
@@ -156,7 +156,7 @@ class QuantizedParty(Party):
         default_factory=dict, description="What it loses against the student in float32, by task."
     )
     candidates: tuple[QuantizedCandidate, ...] = Field(
-        default=(), description="Everything that was tried, and measured on the validation split."
+        default=(), description="Everything that was tried, and measured on rows of the validation or training split."
     )
 
 
@@ -349,8 +349,8 @@ class OnnxCheck(Answer):
     )
     unchecked_datasets: tuple[str, ...] = Field(
         default=(),
-        description="Datasets of several of which no row was compared: the graph takes rows as the first dataset has "
-        "them, and theirs have another shape, layout or precision.",
+        description="Datasets of which no row was compared: the graph takes rows as the first dataset of the training "
+        "has them, and theirs have another shape, layout, type or precision.",
     )
 
 

@@ -17,17 +17,17 @@ from sqlalchemy import select
 from app.cli.worker_process import worker_environment
 from app.contracts.resources.manifests import ArrayInput, ClassTarget, DatasetManifest
 from app.contracts.specs.architectures import Mlp
-from app.contracts.specs.jobs import InspectJob, TrainJob
+from app.contracts.specs.jobs import ExportJob, InspectJob, TrainJob
 from app.contracts.states import TERMINAL, JobState
 from app.db.engine import Database, open_database
 from app.db.ids import new_id
-from app.db.rows import DatasetRow, EventRow, FileRow, JobRow, MetricRow
+from app.db.rows import DatasetRow, EventRow, FileRow, JobRow, MetricRow, ModelRow
 from app.queue.blobs import Blobs, mark_stored
 from app.queue.ledger import Ledger
 from app.queue.records import Lane, NewJob, WorkerLane
 from app.settings import Settings
 from app.storage.opening import open_store
-from tests.integration.worker.entries import DATASET_FACTS
+from tests.integration.worker.entries import DATASET_FACTS, STUDENT, STUDENT_FACTS
 from workers.runtime.paths import Paths
 from workers.runtime.supervisor.slots import taken_slots
 from workers.runtime.supervisor.supervisor import Supervisor
@@ -238,6 +238,31 @@ class WorkerHarness:
         async with self.database.write() as session:
             job = await self.ledger.submit(session, NewJob(spec=InspectJob(dataset=dataset_id)))
         return dataset_id, job.id
+
+    async def export(self, behave: str) -> str:
+        """An export of a ready model whose child behaves so."""
+        model, content = new_id("mdl"), b"weights"
+        source = self.settings.staging_dir / model
+        source.write_bytes(content)
+        size, sha256 = size_and_digest(source)
+        await self.blobs.publish(source, sha256)
+        async with self.database.write() as session:
+            await mark_stored(session, [sha256])
+            session.add(
+                ModelRow(
+                    id=model,
+                    name="model",
+                    state="ready",
+                    format="safetensors",
+                    manifest=STUDENT.model_dump(mode="json"),
+                    facts=STUDENT_FACTS.model_dump(mode="json"),
+                    source="upload",
+                    files=[FileRow(name="m.safetensors", role="weights", bytes=size, sha256=sha256)],
+                )
+            )
+        async with self.database.write() as session:
+            spec = ExportJob(model=model, format="onnx", labels={"behave": behave})
+            return (await self.ledger.submit(session, NewJob(spec=spec))).id
 
     async def act(self, verb: str, job_id: str) -> None:
         """cancel, pause or resume, as the API does it."""

@@ -5,6 +5,7 @@ import os
 from app.contracts.states import JobState
 from tests.integration.worker.harness import WorkerHarness, eventually
 from workers.runtime import locks
+from workers.runtime.supervisor.deadlines import Deadlines
 
 
 async def test_long_trainings_never_block_an_inspection(harness: WorkerHarness) -> None:
@@ -33,7 +34,7 @@ async def test_a_worker_of_one_lane_leaves_the_other_alone(harness: WorkerHarnes
 
 
 async def test_an_inspection_past_its_time_is_killed_and_its_upload_rejected(harness: WorkerHarness) -> None:
-    async with harness.supervising(lanes=("inspect",), inspection_seconds=0.5):
+    async with harness.supervising(lanes=("inspect",), deadlines=Deadlines(inspection=0.5)):
         dataset_id, inspection = await harness.inspection("slow")
         job = await harness.ends(inspection)
     assert job.state is JobState.FAILED
@@ -41,6 +42,18 @@ async def test_an_inspection_past_its_time_is_killed_and_its_upload_rejected(har
     rejection = (await harness.dataset_row(dataset_id)).rejection
     assert rejection is not None
     assert rejection["code"] == "inspection_timeout"
+
+
+async def test_an_export_has_a_deadline_and_an_error_of_its_own(harness: WorkerHarness) -> None:
+    async with harness.supervising(lanes=("inspect",), deadlines=Deadlines(inspection=0.01, export=0.5)):
+        quick, slow = await harness.export("refuse"), await harness.export("stubborn")
+        quick_job, slow_job = await harness.ends(quick), await harness.ends(slow)
+    assert quick_job.error is not None
+    assert quick_job.error["code"] == "teacher_mismatch", "it came to its own end"
+    assert slow_job.error is not None
+    assert slow_job.error["code"] == "export_timeout"
+    assert slow_job.attempt == 1
+    assert "dataset with fewer rows" in slow_job.error["message"]
 
 
 async def test_a_slot_whose_lock_is_held_claims_nothing(harness: WorkerHarness) -> None:

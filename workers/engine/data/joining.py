@@ -15,6 +15,7 @@ from torch import Tensor
 
 from app.contracts.resolving.data.class_names import places_of_numbers
 from app.contracts.resources.manifests import InputSpec, InputTransform, SplitName
+from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.jobs import (
     DatasetRef,
     DistillJob,
@@ -34,22 +35,24 @@ from workers.engine.data.splits import ORDER
 from workers.engine.data.tables.uploaded import UploadedPart, joined_uploads
 
 
-def read_datasets(order: Order, refs: Sequence[DatasetRef]) -> Dataset:
-    """Read and join the datasets of a job. Raises UserError as `read_dataset` does.
+def read_datasets(
+    order: Order, refs: Sequence[DatasetRef], fills: Mapping[str, InputEncoding] | None = None
+) -> Dataset:
+    """Read and join the datasets of a job; `fills` as for `read_dataset`. Raises UserError as that does.
 
     A single dataset is not copied. Several are copied once and each is freed after its copy, so that peak memory is
     all rows plus those of the largest dataset.
     """
     inputs = [order.datasets[ref.dataset] for ref in refs]
     kept = MOST_KEPT if _exports_a_graph(order) else REFERENCE_ROWS
-    parts = [read_dataset(Path(each.path), each.manifest, reads_exactly(order), kept) for each in inputs]
+    parts = [read_dataset(Path(each.path), each.manifest, reads_exactly(order), kept, fills) for each in inputs]
     sources, first = [], 0
     for ref, part in zip(refs, parts, strict=True):
         sources.append(Source(ref.dataset, first, part.rows, ref.weight, _dtype(part)))
         first += part.rows
     if len(parts) == 1:
         return replace(parts[0], sources=tuple(sources))
-    return _join(parts, tuple(sources), inputs[0].manifest.inputs)
+    return _join(parts, tuple(sources), inputs[0].manifest.inputs, _inputs_of_student(order))
 
 
 def reads_exactly(order: Order) -> bool:
@@ -62,8 +65,21 @@ def _exports_a_graph(order: Order) -> bool:
     match order.spec:
         case TrainJob() | DistillJob() | MultitaskJob():
             return bool(order.spec.formats)
-        case PreflightJob() | InspectJob() | ExportJob():
+        case ExportJob():
+            return order.spec.dataset is not None
+        case PreflightJob() | InspectJob():
             return False
+        case _:
+            assert_never(order.spec)
+
+
+def _inputs_of_student(order: Order) -> tuple[str, ...] | None:
+    """The inputs that a graph of the student takes; None for all of them."""
+    match order.spec:
+        case TrainJob() | DistillJob() | MultitaskJob():
+            return order.spec.network.inputs
+        case PreflightJob() | InspectJob() | ExportJob():
+            return None
         case _:
             assert_never(order.spec)
 
@@ -101,8 +117,15 @@ def order_of(names: list[str]) -> dict[str, list[str]]:
     return {"order": names} if len(names) > 1 else {}
 
 
-def _join(parts: list[Dataset], sources: tuple[Source, ...], specs: Mapping[str, InputSpec]) -> Dataset:
-    """Join the parts; empties `parts` to free their inputs. Several inputs are matched by name."""
+def _join(
+    parts: list[Dataset],
+    sources: tuple[Source, ...],
+    specs: Mapping[str, InputSpec],
+    selected: tuple[str, ...] | None,
+) -> Dataset:
+    """Join the parts; empties `parts` to free their inputs. Several inputs are matched by name. `selected`: the inputs
+    whose rows are kept as uploaded, None for all.
+    """
     splits = _splits(parts, sources)
     targets = {
         target: _target([part.targets.get(target) for part in parts], [part.rows for part in parts])
@@ -126,7 +149,7 @@ def _join(parts: list[Dataset], sources: tuple[Source, ...], specs: Mapping[str,
         name: transform_of(name, inputs[name], spec_of_rows(spec), train, encodings[name], columns[name])
         for name, spec in specs.items()
     }
-    uploaded = joined_uploads(uploads, inputs)
+    uploaded = joined_uploads(uploads, [name for name in inputs if selected is None or name in selected])
     return Dataset(rows, inputs, targets, splits, transforms, sources, weights=weights, uploaded=uploaded)
 
 

@@ -54,6 +54,7 @@ from workers.engine.data.tables.groups import groups_of
 from workers.engine.data.tables.missing import (
     INFINITE_WAY_OUT,
     fill_missing,
+    filled,
     missing_by_column,
     missing_way_out,
     place_name,
@@ -65,9 +66,16 @@ MAX_STATISTIC = 1e30
 """Largest mean or standard deviation that is accepted: that of a manifest."""
 
 
-def read_dataset(path: Path, manifest: DatasetManifest, exact: bool = False, kept: int = 0) -> Dataset:
+def read_dataset(
+    path: Path,
+    manifest: DatasetManifest,
+    exact: bool = False,
+    kept: int = 0,
+    fills: Mapping[str, InputEncoding] | None = None,
+) -> Dataset:
     """Read, validate and split. With `exact` inputs are float64 wherever float32 would round a number. `kept`: how many
-    rows are kept as the file has them.
+    rows are kept as the file has them. `fills`: by input, what fills its missing numbers where that is not what the
+    manifest says of the file's own training rows; as many as a row has places.
 
     Raises UserError with a stable code; the message names the column and row.
     """
@@ -82,7 +90,7 @@ def read_dataset(path: Path, manifest: DatasetManifest, exact: bool = False, kep
     inputs, transforms, uses, standardization, uploaded = {}, {}, {}, {}, {}
     sampled = kept_rows(splits, kept)
     for name, spec in manifest.inputs.items():
-        found = _input(name, spec, file, places, nulls_of(manifest.format), exact)
+        found = _input(name, spec, file, places, nulls_of(manifest.format), exact, (fills or {}).get(name))
         uploaded[name] = _as_uploaded(name, spec, found, arrays, manifest.format, sampled.numpy()).read_from(
             spec.columns or (name,)
         )
@@ -167,11 +175,19 @@ def _columns_of(manifest: DatasetManifest, kind: type[ArrayInput | CategoryInput
     }
 
 
-def _input(name: str, spec: InputSpec, file: FileColumns, splits: SplitRows, nulls: Set[str], exact: bool) -> InputRows:
+def _input(
+    name: str,
+    spec: InputSpec,
+    file: FileColumns,
+    splits: SplitRows,
+    nulls: Set[str],
+    exact: bool,
+    given: InputEncoding | None,
+) -> InputRows:
     """The raw rows of an input. `nulls`: texts that mean a missing value in this file."""
     match spec:
         case ArrayInput():
-            return _numbers(name, spec, file.arrays, splits, exact)
+            return _numbers(name, spec, file.arrays, splits, exact, given)
         case ImageInput():
             return _images(name, spec, file, splits)
         case CategoryInput():
@@ -190,10 +206,17 @@ def _images(name: str, spec: ImageInput, file: FileColumns, splits: SplitRows) -
     from workers.engine.data.formats.images.pixels import decoded  # Pillow is imported where there are images
 
     rows = decoded(name, file.images[spec.column], spec)
-    return _numbers(name, pixels_of(spec), {spec.column: rows}, splits, exact=False)
+    return _numbers(name, pixels_of(spec), {spec.column: rows}, splits, exact=False, given=None)
 
 
-def _numbers(name: str, spec: ArrayInput, arrays: Mapping[str, Array], splits: SplitRows, exact: bool) -> InputRows:
+def _numbers(
+    name: str,
+    spec: ArrayInput,
+    arrays: Mapping[str, Array],
+    splits: SplitRows,
+    exact: bool,
+    given: InputEncoding | None,
+) -> InputRows:
     names = spec.columns or (name,)
     columns = as_numbers(name, names, [arrays[column] for column in names], "category")
     if len(columns) > 1 and any(column.size != len(column) for column in columns):
@@ -209,7 +232,10 @@ def _numbers(name: str, spec: ArrayInput, arrays: Mapping[str, Array], splits: S
     if spec.missing is None:
         return InputRows(_tensor(name, names, raw, exact), columns=ordered, file=file)
     uses = missing_by_column(ordered or names, raw, splits)
-    raw, encoding = fill_missing(name, names, raw, spec.missing, splits["train"])
+    if given is not None and given.missing is not None and given.fill is not None:
+        raw, encoding = filled(raw, np.array(given.fill), given.missing), given
+    else:
+        raw, encoding = fill_missing(name, names, raw, spec.missing, splits["train"])
     return InputRows(_tensor(name, names, raw, exact), encoding, ordered, uses, file)
 
 

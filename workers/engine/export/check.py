@@ -30,9 +30,10 @@ def check_onnx(
     outputs: Mapping[str, Tensor],
     tolerance: float = TOLERANCE,
     block: int = _BLOCK,
+    kind: str = "ONNX",
 ) -> OnnxCheck:
     """Run the file in ONNX Runtime on raw rows (n >= 1) and compare its answers with those of the network's `outputs`
-    for them ([n, size] by task, on the CPU).
+    for them ([n, size] by task, on the CPU). `kind`: what messages call the file.
 
     The first row is run alone, then `block` rows at once, so that a graph with a fixed batch size fails. `tolerance`
     bounds the difference of scores and probabilities, multiplied by the largest of them if that is above 1, and of
@@ -50,7 +51,7 @@ def check_onnx(
         }
     except _DiffersError as difference:
         cause = cause_of(path, rows)
-        raise _mismatch(f"{difference}: {cause}" if cause is not None else str(difference)) from None
+        raise _mismatch(kind, f"{difference}: {cause}" if cause is not None else str(difference)) from None
     worst = max(checks.values(), key=lambda each: each.max_abs_difference / each.tolerance)
     changed = sum(
         int((found[name].argmax(1) != expected[name].argmax(1)).sum())
@@ -84,7 +85,7 @@ def _blocks(rows: Mapping[str, Array], block: int) -> Iterator[dict[str, Array]]
 def _compared(name: str, spec: OutputSpec, expected: Array, found: Array, tolerance: float) -> OnnxOutputCheck:
     """The column of an answer that is closest to its tolerance, or furthest above it."""
     if (found.dtype, found.shape) != (expected.dtype, expected.shape):
-        raise _mismatch(
+        raise _DiffersError(
             f"`{name}` is {found.dtype} {list(found.shape)}, expected {expected.dtype} {list(expected.shape)}"
         )
     differences = np.abs(found.astype(np.float64) - expected)
@@ -112,14 +113,13 @@ def _allowed(spec: OutputSpec, expected: Tensor, tolerance: float, epsilon: floa
 
 
 class _DiffersError(Exception):
-    """An answer differs by more than is allowed; the message says where and by how much."""
+    """An answer is of another type, or differs by more than is allowed; the message says where and by how much."""
 
 
-def _mismatch(what: str) -> UserError:
+def _mismatch(kind: str, what: str) -> UserError:
     return UserError(
         "export_mismatch",
-        f"the ONNX file's answer {what}: leave `onnx` out of `exports` and use the safetensors file, or report this "
-        "architecture and dataset",
+        f"the {kind} file's answer {what}: use the safetensors file, or report this architecture and dataset",
     )
 
 

@@ -1,6 +1,6 @@
 """The outputs of a graph for rows of a dataset, in the units of the network: a file as a party of an evaluation."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import onnx
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 BLOCK = 256
-"""Rows at once."""
+"""Rows at once; graphs that are run with fewer get parts of what is made for so many."""
 Feeds = Callable[[Tensor], dict[str, Array]]
 """Rows of a dataset (int64 [n]) -> what a graph takes for them, by its names."""
 
@@ -53,14 +53,20 @@ class GraphOutputs:
         self._names = {task: answer_names(task, spec)[0] for task, spec in specs.items()}
 
     def __call__(self, rows: Tensor) -> dict[str, Tensor]:
-        blocks = [
-            self._session.run(list(self._names.values()), self._feeds(part)) for part in torch.split(rows, self._block)
-        ]
+        names = list(self._names.values())
+        blocks = [self._session.run(names, block) for block in self._blocks(rows)]
         answers = [torch.cat([torch.from_numpy(block[i]) for block in blocks]) for i in range(len(self._names))]
         return {
             task: _in_network_units(answer, self._specs[task])
             for task, answer in zip(self._names, answers, strict=True)
         }
+
+    def _blocks(self, rows: Tensor) -> Iterator[dict[str, Array]]:
+        """What the graph takes, of so many rows as it is run with."""
+        for part in torch.split(rows, max(BLOCK // self._block, 1) * self._block):
+            feeds = self._feeds(part)
+            for first in range(0, max(len(part), 1), self._block):
+                yield {name: values[first : first + self._block] for name, values in feeds.items()}
 
 
 def answer_specs(specs: Mapping[str, OutputSpec]) -> dict[str, OutputSpec]:

@@ -66,8 +66,8 @@ def trace(student: RawStudent, change: Callable[[Network], None] = lambda networ
     if size > _LARGEST_BYTES:
         raise UserError(
             "export_too_large",
-            f"ONNX files hold at most {_LARGEST_BYTES} bytes of weights and this network has {size}: leave `onnx` out "
-            "of `exports` and use the safetensors file",
+            f"ONNX files hold at most {_LARGEST_BYTES} bytes of weights and this network has {size}: use the "
+            "safetensors file, or train a smaller network",
         )
     student = replace(student, network=copy.deepcopy(student.network).cpu())
     change(student.network)

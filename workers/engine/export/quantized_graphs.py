@@ -1,6 +1,6 @@
 """The graphs that a student in float32 becomes in 8 or 16 bits, in every way that makes sense for it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -32,7 +32,7 @@ class Quantization:
 
     student: RawStudent
     graph: RowsGraph
-    batches: Iterable[Mapping[str, Array]]
+    batches: Sequence[Mapping[str, Array]]
     input_ranges: Mapping[str, Tensor]
 
     def graphs(self, wanted: QuantizedFormat) -> Graphs:

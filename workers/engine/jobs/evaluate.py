@@ -114,7 +114,7 @@ def _costs(trained: Trained) -> tuple[list[TeacherPart], Cost]:
     with evaluating(network):
         timed: dict[str | None, Timed] = {None: Timed(network, rows)}  # None: the student, others by key
         timed |= {key: Timed(teacher.forward, prepared[key]) for key, teacher in teachers.items()}
-        latency = measure_latencies(timed, trained.job.device)
+        latency = measure_latencies(timed, trained.job.device, trained.job.check_stop)
     parts = []
     for key in trained.teachers.uses:
         teacher = teachers.get(key)

@@ -253,10 +253,10 @@ class Learner:
         if self.plateau is not None:
             series = f"{self.prefix}train/learning_rate"
             points.append(MetricPoint(series=series, step=step, epoch=epoch, value=self._rate(step - 1)))
+            if score is not None:
+                self.plateau.record(score)
         if score is not None and (self.quantization is None or self.quantization.active):
             self.record_score(score, epoch, result.loss)
-            if self.plateau is not None:
-                self.plateau.record(score)
         return points
 
     def record_score(self, score: float, epoch: int, loss: float | None) -> None:

@@ -30,8 +30,6 @@ from workers.runtime.supervisor.slots import Slot
 
 STOP_SECONDS = 10.0
 """How long a child may take to stop on cancel or pause before it is killed."""
-INSPECTION_SECONDS = 180.0
-"""How long an inspection may take."""
 FIRST_POLL, LATER_POLL = 0.02, 0.1
 FAST_POLL_SECONDS = 10.0
 """How long the events of a new child are polled often."""
@@ -55,6 +53,7 @@ class Attempt:
         self._context = context
         self._ending = context.ending(claim)
         self._deadline = leased + context.child_seconds
+        self._limit = context.deadlines.of(claim)
         self._child: Child | None = None
         self._stop_reason: StopReason | None = None
         self._stop_seconds = context.stop_seconds
@@ -220,7 +219,7 @@ class Attempt:
 
     def _stop_child(self, child: Child, reason: StopReason) -> None:
         if self._slot.lane == "inspect":
-            child.kill()  # an inspection has no checkpoint to wait for
+            child.kill()  # these jobs have no checkpoint to wait for
             return
         child.send(ControlMessage(type=reason))
         if self._kill_timer is not None:
@@ -231,10 +230,10 @@ class Attempt:
         """Relay events until the child has exited; its exit status."""
         loop = asyncio.get_running_loop()
         fast_until = loop.time() + FAST_POLL_SECONDS
-        deadline = loop.time() + self._context.inspection_seconds if self._slot.lane == "inspect" else None
+        latest = loop.time() + self._limit.seconds if self._limit is not None else None
         while not child.exit.done():
             await self._relay(spool)
-            if deadline is not None and loop.time() > deadline:
+            if latest is not None and loop.time() > latest:
                 self._timed_out = True
                 child.kill()
             pause = FIRST_POLL if loop.time() < fast_until else LATER_POLL
@@ -259,8 +258,8 @@ class Attempt:
             await self._ending.refused(status, folder)
         elif self._stop_reason is not None:
             await self._stopped()
-        elif self._timed_out:
-            await self._ending.failed("inspection_timeout", _too_long(self._context.inspection_seconds))
+        elif self._timed_out and self._limit is not None:
+            await self._ending.failed(self._limit.code, self._limit.message)
         elif status == ExitCode.REQUEUE:
             await self._ending.given_back()
         else:
@@ -295,7 +294,3 @@ def _checkpoints_missing(claim: Claim) -> dict[str, str]:
 def _listed(problems: tuple[Problem, ...]) -> str:
     """The problems as one message."""
     return "; ".join(f"{problem.pointer or '/'}: {problem.detail}" for problem in problems[:10])
-
-
-def _too_long(seconds: float) -> str:
-    return f"expected the inspection to take at most {seconds:.0f} s and stopped it: upload a smaller or simpler file"

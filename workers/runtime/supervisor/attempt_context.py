@@ -9,6 +9,7 @@ from workers.runtime.child.pool import ChildPool
 from workers.runtime.disk.inputs import InputCache
 from workers.runtime.disk.space import DiskSpace
 from workers.runtime.paths import Paths
+from workers.runtime.supervisor.deadlines import Deadlines
 from workers.runtime.supervisor.ending import Ending
 from workers.runtime.supervisor.publishing import Publisher
 
@@ -26,7 +27,7 @@ class AttemptContext:
     inputs: InputCache
     publisher: Publisher
     disk: DiskSpace
-    inspection_seconds: float
+    deadlines: Deadlines
     stop_seconds: float
 
     @property

@@ -24,8 +24,9 @@ from workers.runtime.paths import Paths
 from workers.runtime.predictions.lane import PredictLane
 from workers.runtime.predictions.sessions import ANSWER_SECONDS, Sessions
 from workers.runtime.retention import policy
-from workers.runtime.supervisor.attempt import INSPECTION_SECONDS, STOP_SECONDS, Attempt
+from workers.runtime.supervisor.attempt import STOP_SECONDS, Attempt
 from workers.runtime.supervisor.attempt_context import AttemptContext
+from workers.runtime.supervisor.deadlines import Deadlines
 from workers.runtime.supervisor.publishing import Publisher
 from workers.runtime.supervisor.slots import Slot
 
@@ -53,7 +54,7 @@ class Supervisor:
         entry: str = DEFAULT_ENTRY,
         *,
         predicts: bool = False,
-        inspection_seconds: float = INSPECTION_SECONDS,
+        deadlines: Deadlines = Deadlines(),
         stop_seconds: float = STOP_SECONDS,
         answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
@@ -71,7 +72,7 @@ class Supervisor:
             inputs=InputCache(self._paths, store),
             publisher=Publisher(self._ledger, Blobs(database, store), settings.lease_seconds),
             disk=self._disk,
-            inspection_seconds=inspection_seconds,
+            deadlines=deadlines,
             stop_seconds=stop_seconds,
         )
         # Unique for each process: host names and process ids can be reused.

@@ -16,12 +16,13 @@ def check_exports(spec: AnyTrainingJob, datasets: Mapping[str, DatasetFacts | No
         return
     unchecked: dict[str, None] = {}
     for name in next(iter(known.values())).inputs:
+        if spec.network.inputs is not None and name not in spec.network.inputs:
+            continue
         parts = [part for identity, each in known.items() if (part := _part(identity, each, name)) is not None]
         if not parts or len(parts) < len(known):
             continue
         form = joined_form(parts)
-        is_read = spec.network.inputs is None or name in spec.network.inputs
-        if is_read and form.refused is not None:
+        if form.refused is not None:
             findings.warn("rows_not_exportable", refused_message(name, form.refused))
         unchecked |= dict.fromkeys(part.dataset for part in parts if not fits(part.form, form))
     if unchecked:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.reports.report import Latency
+from workers.engine.common.stop import Stopped
 from workers.engine.evaluation.cost.latency import (
     BATCH_SIZES,
     Timed,
@@ -69,6 +70,19 @@ def test_slow_passes_end_at_a_time_of_their_own() -> None:
 
     side_by_side({"slow": forward}, CPU, budget=0.01, longest=0.08)
     assert 2 <= calls <= 3, "one to warm up, and two where the machine is quick"
+
+
+def test_a_stop_ends_the_passes() -> None:
+    calls: list[str] = []
+
+    def check_stop() -> None:
+        if len(calls) == 3:
+            raise Stopped("cancel")
+
+    passes = {name: partial(calls.append, name) for name in ("big", "small")}
+    with pytest.raises(Stopped):
+        side_by_side(passes, CPU, check_stop=check_stop)
+    assert calls == ["big", "small", "big"]
 
 
 def test_few_rows_are_repeated_to_fill_a_batch() -> None:

@@ -61,6 +61,19 @@ def test_early_stopping_waits_for_the_rounding(tmp_path: Path) -> None:
     assert has_ranges(found)
 
 
+def test_the_schedule_plateau_lowers_the_rate_before_the_rounding_begins(tmp_path: Path) -> None:
+    """With labels by chance no epoch is better than the first few; the last of six is the first with rounding."""
+    harness = EngineHarness(tmp_path)
+    harness.dataset(blobs() | {"label": np.random.default_rng(3).integers(0, 3, 240)})
+    plateau = {"epochs": 6, "select_by": "loss", "schedule": {"kind": "plateau", "patience": 0, "factor": 0.5}}
+    trained(harness, {**TRAIN, "training": {**TRAINING, **plateau}, "quantization": {"begin": 0.9}}, "aware")
+    rates = harness.log.series("train/learning_rate")
+    assert len(rates) == 6
+    assert rates[4] is not None
+    assert rates[0] == TRAINING["learning_rate"]
+    assert rates[4] < TRAINING["learning_rate"]
+
+
 def test_a_resumed_job_has_the_same_weights_and_ranges(shared: EngineHarness) -> None:
     """Stopped before the rounding, at its first step, while ranges follow, and after they are frozen."""
     spec = {**DISTILL, **AWARE, "control": False}

@@ -1,6 +1,7 @@
 """Quantized files of ready models, measured on the rows of a dataset: uploads, and what does not go together."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +14,14 @@ from app.contracts.specs.jobs import ExportJob
 from app.contracts.specs.quantization import Export
 from app.contracts.wire.orders import ExportOutcome, ModelInput, Order
 from tests.engine.export.raw_rows.bare_runs import Json, answers, dataset_of
+from tests.engine.export.raw_rows.test_failed_checks import traced_otherwise
 from tests.engine.export.raw_rows.test_ready_models import CATEGORIES, architecture_of, uploaded
-from tests.engine.harness import DATASET, TEACHER, EngineHarness, StopAtStep
+from tests.engine.harness import DATASET, TEACHER, EngineHarness, StopAtStep, blobs
 from tests.engine.jobs.inspection.onnx_graphs import graph, inspected, onnx_manifest
 from workers.engine.common.files import sha256_of
+from workers.engine.export import onnx as writer
+from workers.engine.jobs.exports import ready_quantized
+from workers.engine.jobs.exports.invented_rows import CHECKED_ROWS
 from workers.engine.models import build, initialise
 from workers.engine.run import execute
 
@@ -71,12 +76,26 @@ def test_an_upload_is_quantized_and_measured_on_the_rows_of_a_dataset(harness: E
     (file,) = outcome.files
     assert (file.role, file.bytes, file.sha256) == ("int8", report.party.bytes, report.party.digest)
     assert report.party.ratio < 0.5
+    assert {each.split for each in report.party.candidates} == {"validation"}
     assert report.export["int8"].rows > 0
     assert report.party.runtime["onnxruntime"].latency["1"].keys() == {"1", "64"}
     if report.party.method == "static":
         logits = answers(harness.folder / "export" / "outputs" / file.path, {"x": IMAGES})["y.logits"]
         assert (logits.argmax(1) == scores.argmin(1)).mean() > 0.9
         assert float(np.abs(logits + scores).max()) < 0.2 * float(scores.std())
+
+
+def test_a_measurement_that_fails_costs_no_file(harness: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("no such session")
+
+    monkeypatch.setattr(ready_quantized, "measure", fails)
+    harness.dataset({"x": IMAGES, "y": np.arange(ROWS) % 3}, targets={"y": {"kind": "class", "classes": 3}}, **LAST)
+    outcome = export(harness, uploaded(harness, CHANNELS_LAST), "fp16")
+    report = ExportReport.model_validate(outcome.report)
+    assert [file.role for file in outcome.files] == ["fp16"]
+    assert report.party.runtime == {}
+    assert report.not_measured["runtime"] == "the measurement failed (RuntimeError: no such session)"
 
 
 def refused(harness: EngineHarness, model: ModelInput) -> UserError:
@@ -130,3 +149,81 @@ def test_an_uploaded_graph_is_its_own_export(wanted: Export, harness: EngineHarn
     with pytest.raises(UserError) as error:
         export(harness, model, wanted)
     assert error.value.code == "no_architecture"
+
+
+@pytest.mark.parametrize("with_rows", [True, False], ids=["with a dataset", "without"])
+def test_a_ready_model_is_not_quantized_from_a_graph_that_differs(
+    with_rows: bool, harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_traced", traced_otherwise)
+    if with_rows:
+        targets = {"y": {"kind": "class", "classes": 3}}
+        harness.dataset({"x": IMAGES, "y": np.arange(ROWS) % 3}, targets=targets, **LAST)
+    with pytest.raises(UserError) as error:
+        export(harness, uploaded(harness, CHANNELS_LAST), "int8" if with_rows else "fp16")
+    assert error.value.code == "export_mismatch"
+    assert "differs from the engine's" in error.value.message
+    assert not list(harness.folder.glob("export/outputs/*"))
+
+
+def with_gaps(seed: int, offset: float) -> dict[str, NDArray[Any]]:
+    """Rows with missing numbers, whose mean is that of the rows and of `offset`."""
+    arrays, draw = blobs(seed=seed), np.random.default_rng(seed)
+    arrays["x"] = arrays["x"] + np.float32(offset)
+    arrays["x"][draw.random(arrays["x"].shape) < 0.2] = np.nan
+    return arrays
+
+
+def student_of_gaps(harness: EngineHarness) -> ModelInput:
+    """A student that fills missing numbers with the means of the rows that it was trained on."""
+    harness.dataset(with_gaps(0, 0.0), inputs=GAPS)
+    network = {"family": "mlp", "hidden": [48, 48]}
+    outcome = harness.run({"kind": "train", "target": "size", "model": network, "training": {"epochs": 2}}, "trained")
+    return harness.teacher(outcome, harness.folder / "trained" / "attempt-1")
+
+
+GAPS: Json = {"x": {"kind": "array", "missing": "mean"}}
+
+
+def test_figures_on_rows_with_gaps_are_those_of_the_file_which_fills_them_as_the_model_was_trained(
+    harness: EngineHarness,
+) -> None:
+    model = student_of_gaps(harness)
+    arrays = with_gaps(1, 5.0)
+    split = np.where(np.arange(ROWS) % 2 == 0, "train", "test")
+    harness.dataset({**arrays, "split": split}, inputs=GAPS, splits={"column": "split"})
+    outcome = export(harness, model, "fp16")
+    report = ExportReport.model_validate(outcome.report)
+    raw = {"x": arrays["x"][split == "test"]}
+    found = answers(harness.folder / "export" / "outputs" / outcome.files[0].path, raw)["size.value"].ravel()
+    expected = float(np.sqrt(np.mean((found - arrays["size"][split == "test"]) ** 2)))
+    assert report.party.tasks["size"]["rmse"] == pytest.approx(expected, rel=1e-5)
+    assert {each.split for each in report.party.candidates} == {"train"}, "there is no validation split"
+    check = report.export["fp16"]
+    assert (check.rows, check.unchecked_datasets) == (ROWS // 2, ()), (
+        "the rows of the dataset as they stand in the file"
+    )
+
+
+def test_a_file_is_checked_on_invented_rows_where_those_of_the_dataset_stand_in_another_form(
+    harness: EngineHarness,
+) -> None:
+    model = student_of_gaps(harness)
+    arrays = blobs(seed=1)
+    harness.dataset({**arrays, "x": arrays["x"].reshape(ROWS, 2, 3)}, inputs={"x": {"kind": "array", "shape": [6]}})
+    check = ExportReport.model_validate(export(harness, model, "fp16").report).export["fp16"]
+    assert (check.rows, check.unchecked_datasets) == (CHECKED_ROWS, (DATASET,))
+
+
+@pytest.mark.parametrize(
+    ("missing", "size"), [("mean", 6), ("indicator", 3)], ids=["filled", "numbers that would be indicators"]
+)
+def test_gaps_that_the_file_does_not_fill_are_refused(missing: str, size: int, harness: EngineHarness) -> None:
+    arrays = with_gaps(0, 0.0)
+    inputs = {"x": {"kind": "array", "missing": missing}}
+    harness.dataset({**arrays, "x": arrays["x"][:, :size]}, inputs=inputs)
+    plain = {"family": "mlp", "input_shape": [6], "hidden": [48], "outputs": {"label": 3}}
+    model = uploaded(harness, {"architecture": plain, "outputs": {"label": {"kind": "class"}}})
+    error = refused(harness, model)
+    assert error.code == "missing_mismatch"
+    assert f'`missing` null and `x` of the dataset has "{missing}"' in error.message

@@ -182,6 +182,7 @@ def test_the_better_candidate_is_exported_and_the_report_has_all(mixed: Ran, awa
     assert [each.method for each in mixed.party("student_fp16").candidates] == ["half"]
     assert [each.method for each in aware.party("student_int8").candidates] == ["aware"]
     for each in (*candidates.values(), *aware.party("student_int8").candidates):
+        assert each.split == "validation"
         assert each.score is not None
         assert abs(each.score) < 2.0, "an error in the units of the labels is relative to the student's"
         assert each.deviation is not None
@@ -231,6 +232,15 @@ def test_training_for_the_rounding_exports_int8_with_the_arithmetic_that_was_tra
     expected = aware.column("label", "student_int8")
     np.testing.assert_array_equal(found.argmax(1), expected.argmax(1))
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_without_a_validation_split_candidates_are_measured_on_training_rows_and_say_so(
+    harness: EngineHarness,
+) -> None:
+    harness.dataset(splits={"fractions": {"train": 0.7, "test": 0.3}})
+    spec: Json = {"kind": "train", "target": "label", "model": {"family": "mlp", "hidden": [48, 48]}}
+    report = report_of(harness.run({**spec, "training": {"epochs": 1}, "exports": ["int8"]}))
+    assert {each.split for each in report.quantized["student_int8"].candidates} == {"train"}
 
 
 def test_a_tiny_network_keeps_no_larger_file_and_the_warning_says_why(harness: EngineHarness) -> None:

@@ -278,6 +278,21 @@ def test_a_dataset_of_another_shape_is_named_and_the_others_are_checked_in_equal
     assert f"rows of {THIRD} stand" in told[0]["message"]
 
 
+def test_an_input_that_the_student_does_not_read_leaves_no_dataset_unchecked(harness: EngineHarness) -> None:
+    inputs: Json = {"x": {"kind": "array"}, "unread": {"kind": "array", "shape": [4]}}
+    alike, flat = labelled(SCALES), np.ones((ROWS, 4), np.float32)
+    harness.dataset({**alike, "unread": flat}, inputs=inputs, targets=CLASSES, **SPLITS)
+    harness.another({**alike, "unread": flat.reshape(ROWS, 2, 2)}, inputs=inputs, targets=CLASSES, **SPLITS)
+    both = [{"dataset": DATASET}, {"dataset": OTHER}]
+    spec: Json = {"kind": "train", "datasets": both, "model": {**FLAT, "inputs": ["x"]}, "exports": ["onnx"]}
+    report = trained(harness, spec)
+    assert report.export["onnx"].unchecked_datasets == ()
+    assert report.export["onnx"].rows == 2 * ROWS * 0.4
+    assert "rows_not_checked" not in {each["code"] for each in report.warnings}
+    unread = {**spec, "model": FLAT}
+    assert "rows_not_checked" in {each["code"] for each in harness.order(unread).warnings}
+
+
 def test_gaps_of_two_datasets_that_one_graph_cannot_fill_are_told_before_the_training(harness: EngineHarness) -> None:
     inputs: Json = {"x": {"kind": "array", "missing": "mean"}}
     harness.dataset(labelled(GAPS), inputs=inputs, targets=CLASSES, **SPLITS)

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import onnx
@@ -9,14 +11,20 @@ import pytest
 from onnx import numpy_helper
 
 from app.contracts.problems import UserError
+from app.contracts.reports.report import OnnxCheck
 from app.contracts.resources.tables import InputEncoding
 from app.contracts.wire.events import WarningEvent
 from tests.engine.export.raw_rows.bare_runs import TRAINING, Json, dataset_of
 from tests.engine.export.raw_rows.test_ready_models import export
 from tests.engine.harness import EngineHarness, blobs, report_of
+from workers.engine.common.stop import Stopped
 from workers.engine.export import onnx as writer
-from workers.engine.export import row_nodes
+from workers.engine.export import quantized_graphs, row_nodes
+from workers.engine.export.check import check_onnx
+from workers.engine.export.raw_student import RawStudent
 from workers.engine.export.row_nodes import RowNodes
+from workers.engine.jobs.exports import quantized_files, student_graph
+from workers.engine.jobs.exports.errors import export_error
 
 SPEC: Json = {"kind": "train", "target": "label", "model": {"family": "mlp", "hidden": [4]}, "training": TRAINING}
 
@@ -45,6 +53,120 @@ def test_a_file_that_differs_is_left_out_and_the_student_is_kept(
     assert "export_mismatch" in warning.message
     assert "`label.logits` differs" in warning.message
     assert warning.code in {each["code"] for each in report.warnings}
+
+
+def traced_otherwise(student: RawStudent, rows: Mapping[str, str]) -> onnx.ModelProto:
+    """What torch's exporter makes, with another weight."""
+    model = traced(student, rows)
+    weights = max(model.graph.initializer, key=lambda each: len(each.raw_data))
+    weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) * 1.01, weights.name))
+    return model
+
+
+traced = writer._traced
+GRAPHS: Json = {**SPEC, "model": {"family": "mlp", "hidden": [64, 64]}}
+
+
+@pytest.mark.parametrize("exports", [["int8"], ["onnx", "int8", "fp16"]], ids=" ".join)
+def test_nothing_is_quantized_from_a_graph_that_differs(
+    exports: list[str], harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.dataset()
+    monkeypatch.setattr(writer, "_traced", traced_otherwise)
+    outcome = harness.run({**GRAPHS, "exports": exports})
+    report = report_of(outcome)
+    assert {file.role for file in outcome.files}.isdisjoint({"onnx", "int8", "fp16"})
+    assert not list(harness.outputs().glob("*.onnx"))
+    assert report.quantized == {}
+    assert report.export == {}
+    messages = [each["message"] for each in report.warnings if each["code"] in ("not_quantized", "export_failed")]
+    assert len(messages) == len(exports)
+    assert all("(export_mismatch)" in each and "`label.logits` differs from the engine's" in each for each in messages)
+    assert not any("int8" in name for name in predicted(harness))
+    assert outcome.student.export_refused is not None
+    assert "export_mismatch" in outcome.student.export_refused
+
+
+def predicted(harness: EngineHarness) -> list[str]:
+    """The names of the columns of the predictions of the test split."""
+    with np.load(harness.outputs() / "predictions-test.npz") as file:
+        return list(file.files)
+
+
+def test_the_graph_of_several_files_is_compared_once(harness: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds: list[str] = []
+
+    def counted(*args: Any, **settings: Any) -> OnnxCheck:
+        kinds.append(settings.get("kind", "ONNX"))
+        return check_onnx(*args, **settings)
+
+    for each in (student_graph, quantized_files):
+        monkeypatch.setattr(each, "check_onnx", counted)
+    harness.dataset()
+    report = report_of(harness.run({**GRAPHS, "exports": ["onnx", "int8"]}))
+    assert kinds == ["ONNX", "int8"]
+    assert report.export.keys() == {"onnx", "int8"}
+
+
+def test_a_quantized_file_that_differs_is_called_by_its_format(
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.dataset()
+    monkeypatch.setattr(quantized_files, "of_raw_rows", writes_another_weight)
+    outcome = harness.run({**GRAPHS, "exports": ["fp16"]})
+    assert {file.role for file in outcome.files}.isdisjoint({"onnx", "fp16"})
+    assert "the student has no fp16 file (export_mismatch): the fp16 file's answer `label." in refused_of(harness)
+    assert "`onnx`" not in refused_of(harness)
+
+
+def fails(*_: object, **__: object) -> None:
+    raise RuntimeError("no such operator\nat 0x0")
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "lost"),
+    [
+        (quantized_graphs, "quantize_statically", {"int8"}),
+        (quantized_files, "of_raw_rows", {"int8", "fp16"}),
+        (writer, "_traced", {"onnx", "int8", "fp16"}),
+    ],
+    ids=["quantization", "writing", "tracing"],
+)
+def test_an_error_of_the_exporter_costs_its_files_and_not_the_student(
+    module: ModuleType, function: str, lost: set[str], harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.dataset()
+    monkeypatch.setattr(module, function, fails)
+    outcome = harness.run({**GRAPHS, "exports": ["onnx", "int8", "fp16"]})
+    assert {"onnx", "int8", "fp16"} - {file.role for file in outcome.files} == lost
+    assert "student" in {file.role for file in outcome.files}
+    messages = [each["message"] for each in report_of(outcome).warnings if "(export_failed)" in each["message"]]
+    assert len(messages) == len(lost)
+    assert all("RuntimeError: no such operator)" in each for each in messages)
+
+
+def test_an_error_of_the_exporter_costs_a_student_without_quantized_files_no_more(
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.dataset()
+    monkeypatch.setattr(writer, "_traced", fails)
+    outcome = harness.run({**SPEC, "exports": ["onnx"]})
+    assert "(export_failed): torch's exporter or ONNX Runtime failed" in refused_of(harness)
+    assert outcome.student.export_refused is not None
+
+
+@pytest.mark.parametrize(
+    "error", [Stopped("cancel"), MemoryError(), OSError(28, "no space"), RuntimeError("std::bad_alloc")]
+)
+def test_a_stop_and_a_lack_of_memory_or_disk_end_the_job(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        export_error(error)
+
+
+def writes_another_weight(model: onnx.ModelProto, student: RawStudent, metadata: Mapping[str, object]) -> bytes:
+    weights = max(model.graph.initializer, key=lambda each: len(each.raw_data))
+    weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) * np.float16(1.1), weights.name))
+    return writer.of_raw_rows(model, student, metadata)
 
 
 def refused_of(harness: EngineHarness) -> str:

@@ -1,5 +1,6 @@
 """Student and teachers of a job in the runtimes where they may run, in the job's report."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from app.contracts.wire.orders import ModelInput
 from tests.engine.harness import SECOND, STUDENT, TEACHER, EngineHarness, blobs, report_of
 from tests.engine.jobs.inspection.onnx_graphs import graph, inspected, onnx_manifest, value
 from workers.engine.common.files import sha256_of
+from workers.engine.common.stop import Stopped, StopReason
+from workers.engine.evaluation.cost.measured import MeasuredNetwork
 from workers.engine.jobs.exports import runtime_costs
 
 FIXED = "mdl_01890a5d-ac96-774b-bcce-b302099a8059"
@@ -21,6 +24,15 @@ SPEC: dict[str, Any] = {
     "control": False,
     "repeats": 1,
 }
+
+
+class StopOnRequest:
+    """A stop that a test asks for."""
+
+    wanted = False
+
+    def requested(self) -> StopReason | None:
+        return "cancel" if self.wanted else None
 
 
 def add_graph(harness: EngineHarness, identity: str, batch: int | str) -> None:
@@ -73,13 +85,14 @@ def test_each_party_is_measured_where_it_can_run_and_the_others_say_why_not(taug
     assert not list((taught.outputs().parent).glob("tmp*")), "the teachers' files are gone"
 
 
-def test_a_large_teacher_is_not_written_for_this_and_its_size_is_compared_with_each_file(
+def test_a_large_teacher_is_not_measured_and_its_size_is_compared_with_each_file(
     taught: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtime_costs, "MOST_BYTES", 100)
     outcome = taught.run({**SPEC, "teachers": [{"model": TEACHER}], "exports": ["onnx"]})
     report = report_of(outcome)
-    assert set(report.teachers[0].runtime) == {"torch"}
+    assert report.teachers[0].runtime == {}
+    assert set(report.student.runtime) == {"onnxruntime", "torch"}
     assert "more than the 100" in report.not_measured[f"runtime/teacher/{TEACHER}"]
     sizes, weights = {file.role: file.bytes for file in outcome.files}, report.teachers[0].bytes
     assert weights is not None
@@ -101,6 +114,40 @@ def test_a_teacher_that_cannot_be_written_as_onnx_costs_no_job(
     assert report.student.runtime["onnxruntime"].latency
     assert "could not be written as ONNX" in report.not_measured[f"runtime/teacher/{TEACHER}"]
     assert "process" in report.not_measured["runtime/student/peak_memory_bytes"], "no process is started in tests"
+
+
+def test_a_measurement_that_fails_costs_no_job(taught: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("no such session")
+
+    monkeypatch.setattr(runtime_costs, "measure", fails)
+    outcome = taught.run({**SPEC, "teachers": [{"columns": "told"}], "exports": ["onnx"]})
+    report = report_of(outcome)
+    assert "onnx" in {file.role for file in outcome.files}
+    assert report.student.runtime == {}
+    assert report.not_measured["runtime"] == "the measurement failed (RuntimeError: no such session)"
+
+
+def test_a_stop_ends_a_measurement(taught: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = StopOnRequest()
+
+    def networks(*_: object) -> list[MeasuredNetwork]:
+        stop.wanted = True
+        return []
+
+    monkeypatch.setattr(runtime_costs, "_networks", networks)
+    with pytest.raises(Stopped):
+        taught.run({**SPEC, "teachers": [{"columns": "told"}], "exports": ["onnx"]}, stop=stop)
+
+
+def test_networks_on_the_cpu_are_measured_without_a_copy(
+    taught: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied: list[object] = []
+    monkeypatch.setattr(runtime_costs, "copy", SimpleNamespace(deepcopy=copied.append))
+    report = report_of(taught.run({**SPEC, "teachers": [{"columns": "told"}], "exports": ["onnx"]}))
+    assert set(report.student.runtime) == {"onnxruntime", "torch"}
+    assert copied == []
 
 
 def test_a_job_without_onnx_says_how_to_have_it_measured(taught: EngineHarness) -> None:

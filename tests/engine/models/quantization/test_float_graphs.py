@@ -27,7 +27,7 @@ from tests.engine.models.quantization.graphs import (
     trained_ranges,
 )
 from tests.engine.models.sharing.networks import made, parsed, shared
-from workers.engine.export.graph_outputs import open_session
+from workers.engine.export.graph_outputs import GraphOutputs, open_session
 from workers.engine.export.onnx import RowsGraph, trace
 from workers.engine.export.quantized_graphs import Quantization
 from workers.engine.export.raw_student import RawStudent
@@ -117,6 +117,36 @@ def test_numbers_above_the_range_of_float16_are_refused_also_where_the_processor
     with pytest.raises(UserError, match="standardise the inputs") as error:
         wide.graphs("fp16")
     assert error.value.code == "out_of_half_range"
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["first", "last"])
+def test_a_number_that_is_not_one_is_seen_in_whatever_place(order: int) -> None:
+    """The trap: `max(1.0, nan)` is 1.0."""
+    made = transformer()
+    broken = torch.full_like(made.x, torch.nan)
+    batches = [feeds_of(made.x), feeds_of(broken)][::order]
+    assert np.isnan(largest_number(copied(made.graph.model), made.graph.network, batches))
+    with pytest.raises(UserError) as error:
+        Quantization(raw_student(made.network), made.graph, batches, {}).graphs("fp16")
+    assert error.value.code == "out_of_half_range"
+
+
+@pytest.mark.parametrize("block", [1, 3, 300])
+def test_rows_are_made_for_many_blocks_at_once_and_have_the_same_outputs(block: int) -> None:
+    made = transformer()
+    x, asked = some_rows(made.network, 520), []
+
+    def feeds(rows: Tensor) -> dict[str, Any]:
+        asked.append(len(rows))
+        return feeds_of(x[rows])
+
+    chosen = torch.arange(519, -1, -1)
+    found = GraphOutputs(made.graph.model, raw_student(made.network).outputs, feeds, block)(chosen)
+    assert len(asked) <= 4
+    expected = outputs_of_graph(made.graph.model, made.network, x[chosen])
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        torch.testing.assert_close(found[name], values, rtol=0, atol=1e-5)
 
 
 def as_made(method: str) -> onnx.ModelProto:

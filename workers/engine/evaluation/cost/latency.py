@@ -40,40 +40,52 @@ class Timed:
     rows: Tensor
 
 
-def measure_latencies(parties: Mapping[K, Timed], device: torch.device) -> dict[K, dict[str, Latency]]:
-    """The times of several networks by batch size, measured side by side."""
+def measure_latencies(
+    parties: Mapping[K, Timed], device: torch.device, check_stop: Callable[[], None] = lambda: None
+) -> dict[K, dict[str, Latency]]:
+    """The times of several networks by batch size, measured side by side. `check_stop` as for `side_by_side`."""
     passes = {
         (key, str(size)): partial(party.forward, batch)
         for key, party in parties.items()
         for size, batch in example_batches(party.rows).items()
     }
-    found = side_by_side(passes, device)
+    found = side_by_side(passes, device, check_stop=check_stop)
     return {key: {size: each for (of, size), each in found.items() if of == key} for key in parties}
 
 
 def side_by_side(
-    passes: Mapping[K, Pass], device: torch.device, budget: float = _BUDGET_SECONDS, longest: float = _MAX_SECONDS
+    passes: Mapping[K, Pass],
+    device: torch.device,
+    budget: float = _BUDGET_SECONDS,
+    longest: float = _MAX_SECONDS,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> dict[K, Latency]:
     """Median and 95th percentile of each pass in milliseconds. They are called in turn, so that other work on the
     machine slows all of them alike.
 
     After a warm-up there are up to 100 rounds, within `budget` seconds for each pass; slow ones are called 5 times, or
-    fewer once they have taken `longest` seconds each.
+    fewer once they have taken `longest` seconds each. `check_stop` is called before each pass, and may raise.
     """
     warm_up = _WARM_UP_SECONDS * len(passes)
-    _rounds(passes, device, warm_up, warm_up, least=1)
-    seconds = _rounds(passes, device, budget * len(passes), longest * len(passes), least=_MIN_PASSES)
+    _rounds(passes, device, warm_up, warm_up, 1, check_stop)
+    seconds = _rounds(passes, device, budget * len(passes), longest * len(passes), _MIN_PASSES, check_stop)
     return {key: _latency(times) for key, times in seconds.items()}
 
 
 def _rounds(
-    passes: Mapping[K, Pass], device: torch.device, budget: float, longest: float, least: int
+    passes: Mapping[K, Pass],
+    device: torch.device,
+    budget: float,
+    longest: float,
+    least: int,
+    check_stop: Callable[[], None],
 ) -> dict[K, list[float]]:
     """Seconds of every call of each pass."""
     seconds: dict[K, list[float]] = {key: [] for key in passes}
     began = time.perf_counter()
     for done in range(1, _MAX_PASSES + 1):
         for key, forward in passes.items():
+            check_stop()
             seconds[key].append(_one_pass(forward, device))
         spent = time.perf_counter() - began
         if spent >= budget and (done >= least or spent >= longest):

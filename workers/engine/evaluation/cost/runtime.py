@@ -3,7 +3,7 @@
 import os
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -30,17 +30,24 @@ Costs = dict[str, dict[RuntimeName, RuntimeCost]]
 """By party and runtime."""
 
 
-def measure(files: Sequence[MeasuredFile], networks: Sequence[MeasuredNetwork] = ()) -> Costs:
+def measure(
+    files: Sequence[MeasuredFile],
+    networks: Sequence[MeasuredNetwork] = (),
+    check_stop: Callable[[], None] = lambda: None,
+) -> Costs:
     """The cost of every file and network. Small ones take well under a second together, and a process for each file.
+    `check_stop` is called between them, and may raise.
 
     Sets the number of torch's threads, and restores it.
     """
     threads = len(os.sched_getaffinity(0))
+    check_stop()
     memory = peak_memory(files)
+    check_stop()
     cold = _cold_starts(files)
-    times: dict[ThreadsName, dict[_Timed, dict[str, Latency]]] = {"1": _times(files, networks, 1)}
+    times: dict[ThreadsName, dict[_Timed, dict[str, Latency]]] = {"1": _times(files, networks, 1, check_stop)}
     if threads > 1:
-        times["all"] = _times(files, networks, threads)
+        times["all"] = _times(files, networks, threads, check_stop)
     costs: Costs = {}
     for party, runtime in times["1"]:
         latency = {name: each[party, runtime] for name, each in times.items()}
@@ -64,7 +71,7 @@ def fault_of(file: MeasuredFile) -> str | None:
 
 
 def _times(
-    files: Sequence[MeasuredFile], networks: Sequence[MeasuredNetwork], threads: int
+    files: Sequence[MeasuredFile], networks: Sequence[MeasuredNetwork], threads: int, check_stop: Callable[[], None]
 ) -> dict[_Timed, dict[str, Latency]]:
     """The times of each party and runtime by batch size."""
     passes: dict[tuple[_Timed, str], Pass] = {}
@@ -76,7 +83,7 @@ def _times(
         for size in BATCH_SIZES:
             passes[(network.party, "torch"), str(size)] = partial(network.forward, network.batch(size))
     with _torch_threads(threads), torch.no_grad():
-        found = side_by_side(passes, _CPU, _BUDGET_SECONDS, _LONGEST_SECONDS)
+        found = side_by_side(passes, _CPU, _BUDGET_SECONDS, _LONGEST_SECONDS, check_stop)
     times: dict[_Timed, dict[str, Latency]] = {}
     for (timed, batch), latency in found.items():
         times.setdefault(timed, {})[batch] = latency

@@ -1,7 +1,7 @@
 """Rows for an export that has no dataset: as a person would send them, and as the engine reads them."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -32,16 +32,22 @@ def invented_rows(student: RawStudent) -> tuple[CheckedRows, dict[str, Tensor]]:
     """(rows as a person sends them and as the engine reads them [64, …], the engine's outputs for them by task
     [64, size]).
     """
-    raw, read, rows = {}, {}, {}
+    raw, rows = {}, {}
     for name in student.inputs:
         raw[name], rows[name] = _invented(student, name, CHECKED_ROWS)
-        read[name] = rows[name].numpy()
-        shape, last = student.shapes[name], student.inputs[name].layout == "channels_last"
+    read = {name: each.numpy() for name, each in rows.items()}
+    return CheckedRows(student, raw, read), engine_outputs(student, rows)
+
+
+def engine_outputs(student: RawStudent, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The engine's outputs by task [n, size], on the CPU, for rows of a dataset by input [n, *row_shape]."""
+    taken = []
+    for name, transform in student.inputs.items():
         # The engine takes the rows of such a model with the channels last, where no dataset has moved them.
-        rows[name] = (rows[name].movedim(1, -1) if last else rows[name]).reshape(CHECKED_ROWS, *shape)
+        each = rows[name].movedim(1, -1) if transform.layout == "channels_last" else rows[name]
+        taken.append(each.reshape(len(each), *student.shapes[name]))
     forward = partial(network_outputs, copy.deepcopy(student.network).cpu())
-    model = RawModel(InputLayout(student.shapes), student.inputs, forward)
-    return CheckedRows(student, raw, read), model.predict(joined(list(rows.values())))
+    return RawModel(InputLayout(student.shapes), student.inputs, forward).predict(joined(taken))
 
 
 def _invented(student: RawStudent, name: str, count: int) -> tuple[Array, Tensor]:

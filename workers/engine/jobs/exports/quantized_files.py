@@ -35,5 +35,5 @@ def write_quantized(
     path.write_bytes(of_raw_rows(copied(quantized.model), student, metadata))
     outputs = GraphOutputs(quantized.model, student.outputs, sample.feeds, quantized.block)
     rows = replace(sample.rows, student=replace(student, outputs=answer_specs(student.outputs)))
-    check = check_onnx(path, rows, outputs(torch.arange(sample.count)), block=quantized.block)
+    check = check_onnx(path, rows, outputs(torch.arange(sample.count)), block=quantized.block, kind=quantized.format)
     return check.model_copy(update={"unchecked_datasets": sample.unchecked})

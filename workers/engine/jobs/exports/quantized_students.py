@@ -1,4 +1,6 @@
-"""The student of a job in 8 or 16 bits: of several ways the one that is best on the validation split."""
+"""The student of a job in 8 or 16 bits: of several ways the one that is best on rows of the validation split, or of the
+training split without one.
+"""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -10,7 +12,8 @@ import torch
 from torch import Tensor
 
 from app.contracts.problems import UserError
-from app.contracts.reports.quantized import QuantizationMethod, QuantizedCandidate
+from app.contracts.reports.quantized import ComparedSplit, QuantizationMethod, QuantizedCandidate
+from app.contracts.reports.report import OnnxCheck
 from app.contracts.specs.quantization import QUANTIZED, QuantizedFormat
 from app.contracts.wire.events import WarningEvent
 from workers.engine.evaluation.metrics.task_metrics import headline, score, task_metrics
@@ -19,7 +22,9 @@ from workers.engine.export.graph_outputs import BLOCK, Feeds, GraphOutputs, feed
 from workers.engine.export.onnx import RowsGraph, of_raw_rows, trace
 from workers.engine.export.quantized_graphs import Quantization
 from workers.engine.export.raw_student import RawStudent
+from workers.engine.jobs.exports.errors import export_error
 from workers.engine.jobs.exports.raw_students import raw_student
+from workers.engine.jobs.exports.student_graph import SampleRows, check_graph
 from workers.engine.jobs.trained import Trained
 from workers.engine.models.quantization.compact import compact
 from workers.engine.models.quantization.copies import copied
@@ -33,7 +38,7 @@ _CLEARLY = 0.001
 _CLEARLY_CLOSER = 0.5
 """Ratio of deviations below which a candidate is better where no row has a label."""
 COMPARED_ROWS = 4096
-"""Rows of the validation split on which the candidates are compared, at most."""
+"""Rows of the validation split on which the candidates are compared, at most; those of the calibration without one."""
 
 
 def block_of(method: QuantizationMethod) -> int:
@@ -69,6 +74,8 @@ class Comparison:
     tasks: Sequence[EvaluatedTask]
     rows: Tensor
     student: Outputs
+    split: ComparedSplit = "validation"
+    """That of the rows."""
 
     def of(self, method: QuantizationMethod, outputs: Outputs, size: int) -> QuantizedCandidate:
         """A candidate, measured."""
@@ -83,6 +90,7 @@ class Comparison:
             score=mean if mean is not None and isfinite(mean) else None,
             deviation=deviation if isfinite(deviation) else None,
             bytes=size,
+            split=self.split,
         )
 
     def _score(self, task: EvaluatedTask, outputs: Tensor, student: Tensor) -> float | None:
@@ -125,13 +133,15 @@ def quantize(
     comparison: Comparison,
     refuse: Callable[[QuantizedFormat, UserError], None],
 ) -> list[QuantizedStudent]:
-    """The quantized files of these formats. `refuse` is called for a format that makes no sense for the student."""
+    """The quantized files of these formats. `refuse` is called for a format that makes no sense for the student, or
+    whose file cannot be made.
+    """
     found = []
     for each in wanted:
         try:
             found.append(quantized_student(each, quantization, feeds, comparison))
-        except UserError as error:
-            refuse(each, error)
+        except Exception as error:
+            refuse(each, export_error(error))
     return found
 
 
@@ -173,6 +183,11 @@ class QuantizedStudents:
     students: tuple[QuantizedStudent, ...] = ()
     graph: RowsGraph | None = None
     simulated: Outputs | None = None
+    sample: SampleRows | None = None
+    """The rows with which the graph was checked."""
+    check: OnnxCheck | None = None
+    refused: UserError | None = None
+    """Why there is no graph: no file of a format of ONNX is written."""
 
     @property
     def outputs(self) -> QuantizedOutputs:
@@ -184,8 +199,9 @@ class QuantizedStudents:
 
 
 def quantize_student(trained: Trained) -> QuantizedStudents:
-    """The quantized files that a spec asks for. One that makes no sense is left out, with the warning
-    `not_quantized`.
+    """The quantized files that a spec asks for. One that makes no sense is left out, with the warning `not_quantized`,
+    and so are all where the graph in float32 has other answers than the student: what they lose would not be that of
+    their rounding.
     """
     job, data = trained.job, trained.data
     wanted = [each for each in QUANTIZED if each in job.spec.formats]
@@ -199,6 +215,7 @@ def quantize_student(trained: Trained) -> QuantizedStudents:
         [each.evaluated for each in trained.tasks],
         validation if len(validation) else calibration,
         trained.outputs_of(trained.student),
+        "validation" if len(validation) else "train",
     )
     batches = [feeds(part) for part in torch.split(calibration, BLOCK)]
 
@@ -208,14 +225,16 @@ def quantize_student(trained: Trained) -> QuantizedStudents:
 
     ranges = trained.student.input_ranges
     try:
-        graph = trace(student)
-    except UserError as error:
+        graph, sample = trace(student), SampleRows.of(student, data)
+        check = check_graph(graph, student, sample, job.outputs.parent)
+    except Exception as error:
+        refused = export_error(error)
         for each in wanted:
-            refuse(each, error)
-        return QuantizedStudents()
+            refuse(each, refused)
+        return QuantizedStudents(refused=refused)
     quantization = Quantization(student, graph, batches, ranges)
     found = tuple(quantize(wanted, quantization, feeds, comparison, refuse))
-    return QuantizedStudents(found, graph, _simulated(trained))
+    return QuantizedStudents(found, graph, _simulated(trained), sample, check)
 
 
 def _simulated(trained: Trained) -> Outputs | None:

@@ -1,5 +1,6 @@
 """The `export` job of a quantized file of a ready model, measured on the rows of a dataset."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -8,16 +9,19 @@ import torch
 from torch import Tensor
 
 from app.contracts.problems import UserError
-from app.contracts.reports.report import ExportReport, OnnxCheck
+from app.contracts.reports.quantized import ComparedSplit
+from app.contracts.reports.report import ExportReport, OnnxCheck, RuntimeCost, RuntimeName
 from app.contracts.resolving.data.inputs import inputs_read
 from app.contracts.resources.facts import ModelFacts
 from app.contracts.resources.manifests import ClassOutput, OutputSpec
+from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.jobs import ExportJob
 from app.contracts.specs.quantization import QuantizedFormat
 from app.contracts.wire.orders import ExportOutcome, Order
 from workers.engine.common.environment import environment
 from workers.engine.data.dataset import Dataset, TargetColumn
 from workers.engine.data.joining import read_datasets
+from workers.engine.data.rows.joined import InputLayout
 from workers.engine.evaluation.cost.measured import MeasuredFile
 from workers.engine.evaluation.cost.runtime import measure
 from workers.engine.evaluation.parties import EvaluatedTask, Outputs
@@ -28,6 +32,7 @@ from workers.engine.export.graph_outputs import BLOCK, Feeds, GraphOutputs, answ
 from workers.engine.export.onnx import export_onnx, trace
 from workers.engine.export.quantized_graphs import Quantization
 from workers.engine.export.raw_student import RawStudent
+from workers.engine.jobs.exports.errors import export_error, named
 from workers.engine.jobs.exports.output_files import output_file
 from workers.engine.jobs.exports.quantized_files import write_quantized
 from workers.engine.jobs.exports.quantized_students import (
@@ -38,7 +43,7 @@ from workers.engine.jobs.exports.quantized_students import (
     quantized_student,
     spread,
 )
-from workers.engine.jobs.exports.student_graph import SampleRows
+from workers.engine.jobs.exports.student_graph import SampleRows, check_graph
 
 _NO_ROWS = torch.empty(0, dtype=torch.int64)
 
@@ -52,28 +57,33 @@ class _Rows:
     compared: Tensor
     test: Tensor
     tasks: tuple[EvaluatedTask, ...]
+    split: ComparedSplit = "validation"
+    """That of the rows on which candidates are compared."""
 
 
 def export_quantized(order: Order, spec: ExportJob, wanted: QuantizedFormat, student: RawStudent) -> ExportOutcome:
     """Quantize a ready model. Figures are those of the order's dataset; without one there are none.
 
-    Raises UserError `nothing_to_quantize`, `not_smaller`, `category_mismatch`, `shape_mismatch`,
-    `export_mismatch`, and as the reading of a dataset does.
+    Raises UserError `nothing_to_quantize`, `not_smaller`, `category_mismatch`, `missing_mismatch`,
+    `shape_mismatch`, `export_mismatch`, and as the reading of a dataset does.
     """
     model = order.models[spec.model]
     assert model.facts is not None
-    sample = SampleRows.made_for(student)
-    if spec.dataset is None:
-        rows = _invented(student, sample)
-    else:
-        rows = _of_dataset(student, model.facts, read_datasets(order, spec.dataset_refs()))
-    graph = trace(student)
-    whole = GraphOutputs(graph.model, student.outputs, rows.feeds)
-    batches = [rows.feeds(part) for part in torch.split(rows.calibration, BLOCK)]
-    comparison = Comparison(rows.tasks, rows.compared, whole)
-    found = quantized_student(wanted, Quantization(student, graph, batches, {}), rows.feeds, comparison)
     path = Path(order.attempt_dir) / "outputs" / f"model.{wanted}.onnx"
     path.parent.mkdir(parents=True, exist_ok=True)
+    if spec.dataset is None:
+        sample = SampleRows.made_for(student)
+        rows = _invented(student, sample)
+    else:
+        dataset, sources = _read(order, spec, student, model.facts)
+        sample = SampleRows.of_dataset(student, dataset, sources)
+        rows = _of_dataset(student, dataset, sources)
+    graph = trace(student)
+    check_graph(graph, student, sample, Path(order.attempt_dir))
+    whole = GraphOutputs(graph.model, student.outputs, rows.feeds)
+    batches = [rows.feeds(part) for part in torch.split(rows.calibration, BLOCK)]
+    comparison = Comparison(rows.tasks, rows.compared, whole, rows.split)
+    found = quantized_student(wanted, Quantization(student, graph, batches, {}), rows.feeds, comparison)
     check = write_quantized(path, found, student, sample, model.sha256)
     file = output_file(wanted, path)
     if spec.dataset is None:
@@ -81,6 +91,7 @@ def export_quantized(order: Order, spec: ExportJob, wanted: QuantizedFormat, stu
     whole_path = Path(order.attempt_dir) / "model.onnx"
     export_onnx(student, whole_path, graph_metadata(student), graph)
     measured = [MeasuredFile(name, each, sample.rows.feeds) for name, each in (("model", whole_path), (wanted, path))]
+    runtime, not_measured = _runtime(measured, wanted)
     part = QuantizedPart(
         party=f"model_{wanted}",
         format=wanted,
@@ -89,19 +100,33 @@ def export_quantized(order: Order, spec: ExportJob, wanted: QuantizedFormat, stu
         digest=file.sha256,
         ratio=file.bytes / whole_path.stat().st_size,
         candidates=found.candidates,
-        runtime=measure(measured)[wanted],
+        runtime=runtime,
     )
-    report = _report(order, spec, part, _evaluated(rows, found, whole), check)
+    report = _report(order, spec, part, _evaluated(rows, found, whole), check, not_measured)
     return ExportOutcome(files=(file,), report=report.model_dump(mode="json"))
 
 
+def _runtime(measured: Sequence[MeasuredFile], party: str) -> tuple[dict[RuntimeName, RuntimeCost], dict[str, str]]:
+    """(the cost of a party's file, why it has none)."""
+    try:
+        return measure(measured)[party], {}
+    except Exception as error:
+        export_error(error)  # raises what ends the job
+        return {}, {"runtime": f"the measurement failed ({named(error)})"}
+
+
 def _report(
-    order: Order, spec: ExportJob, part: QuantizedPart, measured: QuantizedEvaluation, check: OnnxCheck
+    order: Order,
+    spec: ExportJob,
+    part: QuantizedPart,
+    measured: QuantizedEvaluation,
+    check: OnnxCheck,
+    not_measured: Mapping[str, str],
 ) -> ExportReport:
     model = order.models[spec.model]
     assert spec.dataset is not None
     assert model.facts is not None
-    unmeasured = {}
+    unmeasured = dict(not_measured)
     if not measured.fidelity:
         unmeasured["party"] = "the dataset has no test split"
     unmeasured |= {
@@ -133,7 +158,7 @@ def _invented(student: RawStudent, sample: SampleRows) -> _Rows:
     return _Rows(sample.feeds, rows, rows, _NO_ROWS, tasks)
 
 
-def _of_dataset(student: RawStudent, facts: ModelFacts, dataset: Dataset) -> _Rows:
+def _of_dataset(student: RawStudent, dataset: Dataset, sources: Mapping[str, str]) -> _Rows:
     train = dataset.splits["train"]
     validation = dataset.splits.get("validation", _NO_ROWS)
     tasks = [
@@ -141,11 +166,12 @@ def _of_dataset(student: RawStudent, facts: ModelFacts, dataset: Dataset) -> _Ro
         for name, spec in answer_specs(student.outputs).items()
     ]
     return _Rows(
-        feeds=_feeds(student, facts, dataset),
+        feeds=_feeds(student, dataset, sources),
         calibration=spread(train, CALIBRATION_ROWS),
-        compared=spread(validation if len(validation) else train, COMPARED_ROWS),
+        compared=spread(validation, COMPARED_ROWS) if len(validation) else spread(train, CALIBRATION_ROWS),
         test=dataset.splits.get("test", _NO_ROWS),
         tasks=tuple(tasks),
+        split="validation" if len(validation) else "train",
     )
 
 
@@ -159,17 +185,59 @@ def _target(dataset: Dataset, name: str, spec: OutputSpec, size: int) -> TargetC
     return None if named and target.classes and tuple(named) != tuple(target.classes) else target
 
 
-def _feeds(student: RawStudent, facts: ModelFacts, dataset: Dataset) -> Feeds:
-    """What the model's graph takes, of rows of the dataset. Raises UserError where it does not read such rows."""
+def _read(order: Order, spec: ExportJob, student: RawStudent, facts: ModelFacts) -> tuple[Dataset, dict[str, str]]:
+    """(the dataset, the input of it that each of the model's reads). Its missing numbers are filled as the model's file
+    does, so that figures are those of the file. Raises UserError where the model does not read such rows.
+    """
+    dataset = read_datasets(order, spec.dataset_refs())
+    sources = _sources(student, facts, dataset)
+    fills: dict[str, InputEncoding] = {}
+    for name, source in sources.items():
+        _check_rows(student, name, dataset, source, dataset.layout.shapes[source])
+        fill = _fill_of_model(student, name, dataset, source)
+        fills |= {source: fill} if fill is not None else {}
+    if fills:
+        del dataset  # before it is read again
+        dataset = read_datasets(order, spec.dataset_refs(), fills)
+    return dataset, sources
+
+
+def _fill_of_model(student: RawStudent, name: str, dataset: Dataset, source: str) -> InputEncoding | None:
+    """What fills missing numbers in the model's file, where the dataset has some and is read with others in their
+    place. Raises UserError `missing_mismatch` where the file fills none, or has indicators that the rows lack.
+    """
+    theirs, ours = student.inputs[name].encoding, dataset.transforms[source].encoding
+    missing = [each.missing if each is not None else None for each in (theirs, ours)]
+    has_gaps = missing[1] is not None and bool(dataset.uses.get(source))
+    if (has_gaps and missing[0] is None) or ("indicator" in missing and missing[0] != missing[1]):
+        raise UserError(
+            "missing_mismatch",
+            f"the model was trained with `missing` {_quoted(missing[0])} and `{source}` of the dataset has "
+            f"{_quoted(missing[1])}, so that its file answers otherwise: name a dataset without missing numbers, or "
+            "with `missing` as the model has it",
+        )
+    return theirs if has_gaps and theirs is not None and ours is not None and theirs.fill != ours.fill else None
+
+
+def _quoted(missing: str | None) -> str:
+    return f'"{missing}"' if missing is not None else "null"
+
+
+def _sources(student: RawStudent, facts: ModelFacts, dataset: Dataset) -> dict[str, str]:
     layout = dataset.layout
     names, problem = inputs_read(facts, layout.shapes)
     if problem is not None:
         raise UserError(problem.code, problem.detail)
     single = len(student.inputs) == 1
     read = layout.only(names if not single else names[:1] or tuple(layout.shapes))
-    for name, source in zip(student.inputs, read.shapes, strict=True):
-        _check_rows(student, name, dataset, source, read.shapes[source])
-    return feeds_of(student, layout.select(dataset.raw, tuple(read.shapes)), read)
+    return dict(zip(student.inputs, read.shapes, strict=True))
+
+
+def _feeds(student: RawStudent, dataset: Dataset, sources: Mapping[str, str]) -> Feeds:
+    """What the model's graph takes, of rows of the dataset."""
+    names = tuple(sources.values())
+    layout = InputLayout({name: dataset.layout.shapes[source] for name, source in sources.items()})
+    return feeds_of(student, dataset.layout.select(dataset.raw, names), layout)
 
 
 def _check_rows(student: RawStudent, name: str, dataset: Dataset, source: str, shape: tuple[int, ...]) -> None:

@@ -6,12 +6,17 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
 
+import onnx
 import torch
 from torch import Tensor
 
 from app.contracts.reports.report import OnnxCheck
+from app.contracts.resources.raw_rows import RawInput
 from app.contracts.wire.orders import ReferenceRole
+from workers.engine.data.dataset import Dataset
 from workers.engine.data.formats.common import Array
 from workers.engine.data.rows.uploaded import REFERENCE_ROWS
 from workers.engine.evaluation.parties import network_outputs
@@ -23,11 +28,20 @@ from workers.engine.export.onnx import RowsGraph, export_onnx
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.export.reference import write_reference
 from workers.engine.export.row_nodes import rows_name
-from workers.engine.jobs.exports.invented_rows import invented_rows
-from workers.engine.jobs.exports.quantized_students import QuantizedStudent
+from workers.engine.jobs.exports.invented_rows import engine_outputs, invented_rows
 from workers.engine.jobs.load import JobData
 
 REFERENCE_FILE = "reference.npz"
+
+
+class BlockGraph(Protocol):
+    """A graph from the dataset's rows to the answers, and how many rows it is run with at once."""
+
+    @property
+    def model(self) -> onnx.ModelProto: ...
+
+    @property
+    def block(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -62,6 +76,31 @@ class SampleRows:
         return cls(rows, dict(outputs), invented=False, unchecked=uploaded.unchecked)
 
     @classmethod
+    def of_dataset(cls, student: RawStudent, dataset: Dataset, sources: Mapping[str, str]) -> "SampleRows":
+        """Rows of a dataset for a student of other datasets, whose inputs are those of the dataset that `sources`
+        names; invented ones where the rows stand in another form in its file than the student's graph takes.
+        """
+        uploaded = dataset.uploaded
+        assert uploaded is not None, "rows of a job are read from a file"
+        parts = {name: uploaded.inputs[source] for name, source in sources.items()}
+        if not len(uploaded.rows) or not all(_takes(student.forms[name], part.form) for name, part in parts.items()):
+            return replace(cls.made_for(student), unchecked=tuple(source.id for source in dataset.sources))
+        read = {
+            name: dataset.inputs[source][uploaded.rows]
+            .reshape(len(uploaded.rows), *student.row_shape(name))
+            .to(getattr(torch, student.forms[name].rows))
+            for name, source in sources.items()
+        }
+        raw = {name: part.sample.astype(_array_type(student.forms[name])) for name, part in parts.items()}
+        rows = CheckedRows(
+            student,
+            raw=raw,
+            read={name: each.numpy() for name, each in read.items()},
+            place=lambda row: f"row {int(uploaded.rows[row])}",
+        )
+        return cls(rows, engine_outputs(student, read), invented=False)
+
+    @classmethod
     def made_for(cls, student: RawStudent) -> "SampleRows":
         """Invented rows."""
         return cls(*invented_rows(student), invented=True)
@@ -85,7 +124,7 @@ class SampleRows:
         return "invented_rows" if self.invented else "reference_rows"
 
     def write_reference(
-        self, path: Path, student: RawStudent, quantized: Mapping[str, QuantizedStudent] | None = None
+        self, path: Path, student: RawStudent, quantized: Mapping[str, BlockGraph] | None = None
     ) -> None:
         """Write the first rows with their answers, and those of quantized files by name, run in their own blocks."""
         rows = {name: values[:REFERENCE_ROWS] for name, values in self.rows.feeds.items()}
@@ -107,8 +146,36 @@ def write_graph(
     `export_mismatch`.
     """
     export_onnx(student, path, graph_metadata(student, training), graph)
+    return _checked(path, sample)
+
+
+def check_graph(graph: RowsGraph, student: RawStudent, sample: SampleRows, folder: Path) -> OnnxCheck:
+    """Compare the graph's answers for the sample rows with the engine's predictions, before other files are made of it.
+
+    `folder`: where a file of it is written for this. Raises UserError `export_mismatch`.
+    """
+    with TemporaryDirectory(dir=folder) as temporary:
+        path = Path(temporary) / "graph.onnx"
+        export_onnx(student, path, {}, graph)
+        return _checked(path, sample)
+
+
+def _checked(path: Path, sample: SampleRows) -> OnnxCheck:
     check = check_onnx(path, sample.rows, sample.outputs)
     return check.model_copy(update={"unchecked_datasets": sample.unchecked})
+
+
+def _takes(form: RawInput, other: RawInput) -> bool:
+    """Whether a graph for rows of the form takes rows of another file, and they mean the same there. Numbers are
+    rounded to the type of its rows in any case, so that floats may stand in a wider type.
+    """
+    floats = other.dtype.startswith("float") and form.dtype in (form.rows, "float64")
+    same = {"columns": form.columns, **({"dtype": form.dtype} if floats else {})}
+    return other.model_copy(update=same) == form
+
+
+def _array_type(form: RawInput) -> str:
+    return "object" if form.dtype == "string" else form.dtype
 
 
 def _place(row: int, data: JobData) -> str:

@@ -23,10 +23,11 @@ from workers.engine.evaluation.report import QuantizedPart
 from workers.engine.export.graph_card import graph_metadata
 from workers.engine.export.model_card import Provenance, training_part
 from workers.engine.export.model_card import metadata as model_metadata
-from workers.engine.export.onnx import RowsGraph, export_onnx, of_raw_rows
+from workers.engine.export.onnx import export_onnx, of_raw_rows
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.export.safetensors import export_safetensors
 from workers.engine.jobs.evaluate import Evaluated
+from workers.engine.jobs.exports.errors import export_error
 from workers.engine.jobs.exports.output_files import output_file
 from workers.engine.jobs.exports.quantized_files import quantized_name, write_quantized
 from workers.engine.jobs.exports.quantized_students import QuantizedStudent, QuantizedStudents
@@ -68,7 +69,7 @@ class Exported:
 
 def export_trained(trained: Trained, evaluated: Evaluated, quantized: QuantizedStudents) -> Exported:
     """Write every model, the student as ONNX and quantized where the spec says so, and rows with its answers."""
-    exporter = _Exporter(trained, evaluated.evaluation, quantized.graph)
+    exporter = _Exporter(trained, evaluated.evaluation, quantized)
     roles = [PREDICTIONS_ROLES[split] for split in evaluated.predictions]
     predictions = [output_file(role, trained.job.outputs / f"{role}.npz") for role in roles]
     student = exporter.weights("student", trained.student)
@@ -102,13 +103,16 @@ def export_trained(trained: Trained, evaluated: Evaluated, quantized: QuantizedS
 class _Exporter:
     """Writes the models of one job."""
 
-    def __init__(self, trained: Trained, evaluation: Evaluation, graph: RowsGraph | None) -> None:
+    def __init__(self, trained: Trained, evaluation: Evaluation, quantized: QuantizedStudents) -> None:
         self._trained = trained
         self._evaluation = evaluation
-        self._graph = graph
+        self._graph = quantized.graph
         """The student's graph in float32, if it was traced."""
+        self._check = quantized.check
+        """The comparison of this graph with the engine."""
+        self._checked_sample = quantized.sample
         self._folder = trained.job.outputs
-        self._refused: str | None = None
+        self._refused = _no_file(quantized.refused) if quantized.refused is not None else None
         """Why the student has no ONNX file, if its export failed."""
 
     def weights(self, role: OutputRole, model: TrainedModel) -> OutputFile:
@@ -128,15 +132,24 @@ class _Exporter:
             return [], {}
         path = self._folder / _GRAPH
         try:
-            check = write_graph(path, self._student, self.sample, self._training, self._graph)
-        except UserError as error:
+            check = self._written(path) if self._refused is None else None
+        except Exception as error:
             path.unlink(missing_ok=True)
-            self._refused = f"the student has no ONNX file ({error.code}): {error.message}"
+            self._refused = _no_file(export_error(error))
+        if self._refused is not None:
             trained.job.emit(WarningEvent(code="export_failed", message=self._refused))
             return [], {}
+        assert check is not None
         if check.unchecked_datasets:
             self._warn_of_unchecked(unchecked_message(check.unchecked_datasets))
         return [output_file("onnx", path)], {"onnx": check}
+
+    def _written(self, path: Path) -> OnnxCheck:
+        """Write the student's graph, and check it where no quantized file had to be made of it. Raises UserError."""
+        if self._check is None:
+            return write_graph(path, self._student, self.sample, self._training)
+        export_onnx(self._student, path, graph_metadata(self._student, self._training), self._graph)
+        return self._check
 
     def quantized(
         self, each: QuantizedStudent, weights: OutputFile
@@ -145,9 +158,10 @@ class _Exporter:
         path = self._folder / quantized_name(each.format)
         try:
             check = write_quantized(path, each, self._student, self.sample, weights.sha256)
-        except UserError as error:
+        except Exception as error:
             path.unlink(missing_ok=True)
-            message = f"the student has no {each.format} file ({error.code}): {error.message}"
+            refused = export_error(error)
+            message = f"the student has no {each.format} file ({refused.code}): {refused.message}"
             self._trained.job.emit(WarningEvent(code="export_failed", message=message))
             return None
         file = output_file(each.format, path)
@@ -205,7 +219,7 @@ class _Exporter:
     @cached_property
     def sample(self) -> SampleRows:
         """Rows as they were uploaded, and the student's outputs for them."""
-        return SampleRows.of(self._student, self._trained.data)
+        return self._checked_sample or SampleRows.of(self._student, self._trained.data)
 
     @cached_property
     def _student(self) -> RawStudent:
@@ -286,3 +300,7 @@ class _Exporter:
             outputs={each.student.name: each.student.spec for each in self._trained.tasks},
             licence=spec.licence,
         )
+
+
+def _no_file(error: UserError) -> str:
+    return f"the student has no ONNX file ({error.code}): {error.message}"

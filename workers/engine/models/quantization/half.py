@@ -45,7 +45,8 @@ def to_half(model: onnx.ModelProto, network: Collection[str]) -> None:
 def largest_number(
     model: onnx.ModelProto, network: Collection[str], batches: Iterable[Mapping[str, NDArray[Any]]]
 ) -> float:
-    """The largest absolute number that the nodes that `network` names read or make, in float32 on some rows.
+    """The largest absolute number that the nodes that `network` names read or make, in float32 on some rows; NaN where
+    there is one.
 
     Processors without float16 run such a graph in float32, where an overflow would not be seen. `model` is changed.
     """
@@ -60,19 +61,18 @@ def largest_number(
     graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in shown if name not in known
     )
-    largest = max((_largest(numpy_helper.to_array(weights[name])) for name in read & set(weights)), default=0.0)
+    found = [_largest(numpy_helper.to_array(weights[name])) for name in sorted(read & set(weights))]
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     made = [each.name for each in graph.output if each.name in shown]
     for batch in batches:
         read_here = [batch[name] for name in shown if name in batch]
-        largest = max(largest, *(_largest(each) for each in (*session.run(made, dict(batch)), *read_here)))
-    return largest
+        found += (_largest(each) for each in (*session.run(made, dict(batch)), *read_here))
+    return float(np.max(found, initial=0.0))  # NaN where there is one, which max() would pass over
 
 
 def _largest(values: NDArray[Any]) -> float:
-    """NaN where there is one."""
     return float(np.abs(values).max()) if values.size else 0.0
 
 
