@@ -1,6 +1,9 @@
 """Rows that cannot be right: a stable code, and the place."""
 
+import gzip
+import io
 import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +14,11 @@ import pytest
 from app.contracts.resources.manifests import VectorOutput
 from app.contracts.resources.tables import CsvOptions
 from app.contracts.wire.predictions import MOST_ROWS
+from tests.engine.serving.serving import npz
 from workers.engine.serving.answers import prediction
 from workers.engine.serving.rows.documents import read_json
 from workers.engine.serving.rows.errors import RowErrors
-from workers.engine.serving.rows.files import read_csv
+from workers.engine.serving.rows.files import MOST_DECODED_BYTES, read_arrays_of_npz, read_csv
 from workers.engine.serving.rows.forms import InputForm
 
 X = InputForm("x", "float32", (3,), ("a", "b", "c"))
@@ -139,6 +143,68 @@ def test_a_csv_with_another_delimiter_is_told_what_was_found_and_expected(tmp_pa
     with pytest.raises(RowErrors, match=r'expected `a`, `b` separated by ";", .*, found `a,b`: ') as caught:
         read_csv(tmp_path / "rows", {"x": FILLED}, CsvOptions(delimiter=";"))
     assert caught.value.problems[0].code == "missing_column"
+
+
+def refused_file(folder: Path, content: bytes, form: InputForm, reader: Any) -> tuple[str, str, str]:
+    """(pointer, code, detail) of the first error."""
+    (folder / "rows").write_bytes(content)
+    with pytest.raises(RowErrors) as caught:
+        reader(folder / "rows", {form.name: form})
+    first = caught.value.problems[0]
+    return first.pointer, first.code, first.detail
+
+
+def read_plain_csv(path: Path, forms: dict[str, InputForm]) -> object:
+    return read_csv(path, forms, None)
+
+
+def test_a_compressed_csv_is_refused_by_name(tmp_path: Path) -> None:
+    """16 MiB of it may be 16 GiB of text."""
+    for head, kind in ((gzip.compress(b"a,b\n1,2\n"), "gzip"), (b"\x28\xb5\x2f\xfd", "zstd")):
+        pointer, code, detail = refused_file(tmp_path, head, FILLED, read_plain_csv)
+        assert (pointer, code) == ("", "unreadable")
+        assert f"compressed by {kind}: send it uncompressed" in detail
+
+
+def test_too_many_rows_of_a_csv_are_refused_before_arrow_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row of text takes as much memory as the longest: 8 million short ones beside a long one are 8 GiB. A line end
+    within quotes ends no row.
+    """
+    quoted = b'a/b,c\n"x\n\ny",1\n' + b"\n\r\n" + b'z,"2"\r\n' * (MOST_ROWS - 1)
+    (tmp_path / "rows").write_bytes(quoted)
+    assert len(read_csv(tmp_path / "rows", {"w": WORDS}, None)["w"]) == MOST_ROWS
+    monkeypatch.setattr("workers.engine.serving.rows.files.read_columns", None)
+    found = refused_file(tmp_path, quoted + b"x,3\n", WORDS, read_plain_csv)
+    assert found[:2] == ("", "too_many_rows")
+
+
+def test_arrays_of_too_many_rows_or_bytes_are_refused_by_their_headers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A MiB of an archive may be a GiB of zeros."""
+    monkeypatch.setattr("workers.engine.serving.rows.files.read_npz", None)
+    form = replace(X, columns=("x",))
+    rows = np.zeros((MOST_ROWS + 1, 3), np.float32)
+    assert refused_file(tmp_path, npz({"x": rows}), form, read_arrays_of_npz)[:2] == ("/x", "too_many_rows")
+    wide = replace(form, shape=(None,))
+    side = MOST_DECODED_BYTES // MOST_ROWS // 4 + 1
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (MOST_ROWS, side)})
+    found = refused_file(tmp_path, zipped(header.getvalue()), wide, read_arrays_of_npz)
+    assert found[:2] == ("", "too_many_rows")
+    assert "send fewer rows" in found[2]
+    endless = b"\x93NUMPY\x02\x00" + (1 << 30).to_bytes(4, "little") + b" " * (1 << 22)
+    assert refused_file(tmp_path, zipped(endless), form, read_arrays_of_npz)[:2] == ("", "unreadable")
+
+
+def zipped(member: bytes) -> bytes:
+    """An archive of one array `x`."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", member)
+    return file.getvalue()
 
 
 def test_gaps_dates_and_whole_numbers_are_read_as_a_file_has_them() -> None:
