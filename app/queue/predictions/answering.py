@@ -1,9 +1,10 @@
 """The SQL of those who answer."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 
 from sqlalchemy import Select, Update, bindparam, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.wire.predictions import Question
 from app.db.base import JsonText
@@ -26,11 +27,20 @@ async def claim(database: Database, owner: str, most: int) -> list[ClaimedPredic
                 return []
     async with database.write() as session:
         rows = (await session.execute(_claim(most), {"owner": owner})).all()
+        shared = await _bodies(session, {holder for *_, holder, _ in rows if holder is not None})
     claimed = [
-        ClaimedPrediction(identity, asker, Question.model_validate(question), body, seconds)
-        for identity, asker, question, body, seconds in rows
+        ClaimedPrediction(identity, asker, Question.model_validate(question), shared.get(holder, body), seconds)
+        for identity, asker, question, body, holder, seconds in rows
     ]
     return sorted(claimed, key=lambda each: each.id)
+
+
+async def _bodies(session: AsyncSession, holders: Collection[str]) -> dict[str, bytes]:
+    """The rows of requests with which others share them."""
+    if not holders:
+        return {}
+    query = select(PredictionRow.id, PredictionRow.body).where(PredictionRow.id.in_(holders))
+    return {row.id: row.body for row in await session.execute(query)}
 
 
 @cache
@@ -61,6 +71,7 @@ def _claim(most: int) -> Update:
             PredictionRow.asker,
             PredictionRow.question,
             PredictionRow.body,
+            PredictionRow.body_of,
             PredictionRow.deadline - LeaseClock(),
         )
         .execution_options(synchronize_session=False)

@@ -14,6 +14,7 @@ REQUESTS: Final[Mapping[str, str]] = {
     "no_predict_worker": "start a worker with the lane `predict`",
     "no_rows": "send one row or more",
     "not_distilled": "leave `compare` out, or name a student of teachers",
+    "predict_queue_full": "send the request again later, or start more workers with the lane `predict`",
     "prediction_failed": "send fewer or other rows; the log of the worker says more",
     "prediction_lost": "send the request again; read the logs of the workers if it happens again",
     "prediction_timeout": "send the request again later, or fewer rows",

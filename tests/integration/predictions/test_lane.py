@@ -10,11 +10,11 @@ from typing import Any
 
 from sqlalchemy import func, select, update
 
-from app.contracts.wire.predictions import Question
+from app.contracts.wire.predictions import Question, Reply
 from app.db.clock import LeaseClock
 from app.db.rows import DEFAULT_PROJECT, PredictionRow
 from app.queue.predictions import answering, asking, owners
-from app.queue.predictions.records import NewPrediction
+from app.queue.predictions.records import Answered, NewPrediction
 from tests.integration.predictions.conftest import PredictionHarness
 from tests.integration.worker.harness import eventually, lives
 
@@ -55,6 +55,10 @@ async def test_one_sandboxed_process_answers_all_requests_of_a_model(harness: Pr
     assert not lives(found[0]["pid"])
     assert list(harness.paths.sessions.iterdir()) == []
     await eventually(lambda: none_left(harness))
+
+
+async def has_rows(harness: PredictionHarness, count: int) -> bool:
+    return await rows(harness) == count
 
 
 async def none_left(harness: PredictionHarness) -> bool:
@@ -147,6 +151,37 @@ async def test_a_request_of_which_two_workers_die_ends_with_an_error(harness: Pr
         await owners.leave(harness.database, f"mortal-{number}")
     (found,) = await asked
     assert (found.reply.status, found.reply.code) == (503, "prediction_lost")
+
+
+async def test_questions_about_the_same_rows_store_them_once_until_the_last_is_answered(
+    harness: PredictionHarness,
+) -> None:
+    """Those of a student and its teachers, of which one is answered before another is claimed."""
+    model = await harness.model()
+    questions = [Question(model=model, format=fmt) for fmt in ("csv", "jsonl", "npz")]
+    body = b"rows" * 1000
+    asked = asyncio.create_task(harness.exchange.ask_of(DEFAULT_PROJECT, questions, body))
+    found: list[tuple[str, bytes]] = []
+
+    async def answer_one() -> bool:
+        for each in await answering.claim(harness.database, "worker", 1):
+            found.append((each.question.format, each.body))
+            await answering.answer(harness.database, "worker", [(each, Answered(Reply(status=200), b"{}"))])
+        return bool(found)
+
+    await eventually(answer_one)
+    async with harness.database.read() as session:
+        assert await session.scalar(select(func.sum(func.length(PredictionRow.body)))) == len(body)
+    await asyncio.sleep(0.2)  # the exchange reads the answer, and would delete it with what is inserted next
+    other = NewPrediction(DEFAULT_PROJECT, Question(model=model, format="json"), b"others")
+    asked_next = asyncio.create_task(harness.exchange.ask([other]))
+    await eventually(lambda: has_rows(harness, 4))
+    while len(found) < 4:
+        await answer_one()
+    assert found == [*((each.format, body) for each in questions), ("json", b"others")]
+    assert [each.body for each in await asked if each] == [b"{}"] * 3
+    await asked_next
+    await eventually(lambda: none_left(harness))
 
 
 async def test_a_stopped_worker_loses_its_requests_with_its_lease(small: PredictionHarness) -> None:
