@@ -12,6 +12,7 @@ REQUESTS: Final[Mapping[str, str]] = {
     "answer_not_finite": "check the scale of the numbers in the row",
     "missing_input": "send all inputs of the model; the detail names the one that is missing",
     "no_predict_worker": "start a worker with the lane `predict`",
+    "model_not_loaded": "upload the model again, or export it anew; the detail has ONNX Runtime's message",
     "no_rows": "send one row or more",
     "not_distilled": "leave `compare` out, or name a student of teachers",
     "predict_queue_full": "send the request again later, or start more workers with the lane `predict`",
