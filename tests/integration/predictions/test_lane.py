@@ -8,15 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import func, select, update
 
 from app.contracts.wire.predictions import Question, Reply
 from app.db.clock import LeaseClock
 from app.db.rows import DEFAULT_PROJECT, PredictionRow
 from app.queue.predictions import answering, asking, owners
-from app.queue.predictions.records import Answered, NewPrediction
+from app.queue.predictions.records import Answered, ClaimedPrediction, NewPrediction
 from tests.integration.predictions.conftest import PredictionHarness
 from tests.integration.worker.harness import eventually, lives
+
+ANSWERED = Answered(Reply(status=200), b"{}")
 
 
 @asynccontextmanager
@@ -148,7 +151,8 @@ async def test_a_request_of_which_two_workers_die_ends_with_an_error(harness: Pr
     for number in range(owners.MOST_ATTEMPTS):
         await owners.renew(harness.database, f"mortal-{number}", 30.0)
         await eventually(partial(claimed_by, f"mortal-{number}"))
-        await owners.leave(harness.database, f"mortal-{number}")
+        await owners.renew(harness.database, f"mortal-{number}", -1.0)
+        await owners.sweep(harness.database)
     (found,) = await asked
     assert (found.reply.status, found.reply.code) == (503, "prediction_lost")
 
@@ -166,7 +170,7 @@ async def test_questions_about_the_same_rows_store_them_once_until_the_last_is_a
     async def answer_one() -> bool:
         for each in await answering.claim(harness.database, "worker", 1):
             found.append((each.question.format, each.body))
-            await answering.answer(harness.database, "worker", [(each, Answered(Reply(status=200), b"{}"))])
+            await answering.answer(harness.database, "worker", [(each, ANSWERED)])
         return bool(found)
 
     await eventually(answer_one)
@@ -182,6 +186,58 @@ async def test_questions_about_the_same_rows_store_them_once_until_the_last_is_a
     assert [each.body for each in await asked if each] == [b"{}"] * 3
     await asked_next
     await eventually(lambda: none_left(harness))
+
+
+async def test_a_request_that_drained_workers_hand_back_is_not_lost(harness: PredictionHarness) -> None:
+    """A rolling restart is no death, however often it comes."""
+    model = await harness.model()
+    asked = asyncio.create_task(harness.ask(model, "answer"))
+    for number in range(owners.MOST_ATTEMPTS + 1):
+        await owners.renew(harness.database, f"drained-{number}", 30.0)
+        given = await eventually(partial(answering.claim, harness.database, f"drained-{number}", 5))
+        if number == owners.MOST_ATTEMPTS:
+            await answering.answer(harness.database, f"drained-{number}", [(given[0], ANSWERED)])
+        await owners.leave(harness.database, f"drained-{number}")
+    (found,) = await asked
+    assert found.reply.status == 200
+
+
+async def test_a_request_that_cannot_be_read_fails_alone(harness: PredictionHarness) -> None:
+    """An API of another version has written it."""
+    model = await harness.model()
+    asked = asyncio.create_task(harness.ask(model, "answer", "answer"))
+    await eventually(lambda: has_rows(harness, 2))
+    async with harness.database.write() as session:
+        first = select(func.min(PredictionRow.id)).scalar_subquery()
+        await session.execute(update(PredictionRow).where(PredictionRow.id == first).values(question={"model": [1]}))
+    (readable,) = await answering.claim(harness.database, "worker", 5)
+    await answering.answer(harness.database, "worker", [(readable, ANSWERED)])
+    unread, answered = await asked
+    assert (unread.reply.status, unread.reply.code) == (503, "prediction_failed")
+    assert answered.reply.status == 200
+
+
+async def test_no_request_waits_for_the_poll_where_others_took_all_of_the_room(
+    harness: PredictionHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker has one, has room for one of two more, and answers the first while it claims."""
+    monkeypatch.setattr("workers.runtime.predictions.lane.MOST_CLAIMED", 2)
+    monkeypatch.setattr("workers.runtime.predictions.lane.POLL_SECONDS", 60.0)
+    model, claim = await harness.model(), answering.claim
+
+    async def late(*given: Any) -> list[ClaimedPrediction]:
+        found = await claim(*given)
+        if [each.body for each in found] == [b"second"]:
+            await first
+        return found
+
+    monkeypatch.setattr(answering, "claim", late)
+    async with supervising(harness):
+        await harness.answered(model)
+        harness.exchange.seconds = 8.0
+        first = asyncio.create_task(harness.ask(model, "slow"))
+        await claimed(harness)
+        assert [each.reply.status for each in await harness.ask(model, "second", "third")] == [200, 200]
 
 
 async def test_a_stopped_worker_loses_its_requests_with_its_lease(small: PredictionHarness) -> None:
