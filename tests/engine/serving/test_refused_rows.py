@@ -158,6 +158,23 @@ def read_plain_csv(path: Path, forms: dict[str, InputForm]) -> object:
     return read_csv(path, forms, None)
 
 
+def test_text_among_many_numbers_is_refused_before_an_array_is_made_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An array of text has the longest for each element: a body of 16 MiB would need terabytes."""
+    made: list[str] = []
+    array = np.array
+
+    def noted(values: Any, *given: Any, **named: Any) -> Any:
+        found = array(values, *given, **named)
+        made.append(found.dtype.kind)
+        return found
+
+    monkeypatch.setattr(np, "array", noted)
+    wide = replace(X, shape=(None,))
+    for row in ([1.0] * 1000 + ["x" * 1000], [True, 1.0], [None, 1.0]):
+        assert places_of({"inputs": {"x": [row]}}, wide) == [f"/inputs/x/0/{0 if len(row) == 2 else 1000}"]
+    assert made == []
+
+
 def test_a_compressed_csv_is_refused_by_name(tmp_path: Path) -> None:
     """16 MiB of it may be 16 GiB of text."""
     for head, kind in ((gzip.compress(b"a,b\n1,2\n"), "gzip"), (b"\x28\xb5\x2f\xfd", "zstd")):
