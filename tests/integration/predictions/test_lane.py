@@ -111,6 +111,26 @@ async def test_few_sessions_are_kept_and_none_is_idle_for_long(small: Prediction
         assert (await small.answered(first))["pid"] != pid
 
 
+async def test_a_model_that_is_asked_all_the_time_does_not_keep_others_out(small: PredictionHarness) -> None:
+    small.settings = small.settings.model_copy(update={"prediction_sessions": 1})
+    busy, others = await small.model(), [await small.model(name) for name in ("second", "third")]
+    stop = asyncio.Event()
+
+    async def ask_on() -> None:
+        while not stop.is_set():
+            assert [each.reply.status for each in await small.ask(busy, "slow")] == [200]
+
+    async with supervising(small):
+        await small.answered(busy)
+        asking_on = [asyncio.create_task(ask_on()) for _ in range(2)]
+        await claimed(small)
+        try:
+            await asyncio.gather(*(small.answered(other) for other in others))
+        finally:
+            stop.set()
+            await asyncio.gather(*asking_on)
+
+
 async def test_a_request_of_a_killed_worker_is_answered_by_another(small: PredictionHarness) -> None:
     model = await small.model()
     worker = small.predicting()
