@@ -11,13 +11,16 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from app.contracts.wire.predictions import Question, Reply
+from app.contracts.resources.graph_names import GRAPH_VERSION
+from app.contracts.wire.predictions import Question, Reply, SessionOrder
 from app.db.clock import LeaseClock
 from app.db.rows import DEFAULT_PROJECT, PredictionRow
 from app.queue.predictions import answering, asking, owners
 from app.queue.predictions.records import Answered, ClaimedPrediction, NewPrediction
 from tests.integration.predictions.conftest import PredictionHarness
 from tests.integration.worker.harness import eventually, lives
+from workers.runtime.disk.inputs import InputCache
+from workers.runtime.predictions.orders import session_order
 
 ANSWERED = Answered(Reply(status=200), b"{}")
 
@@ -129,6 +132,25 @@ async def test_a_model_that_is_asked_all_the_time_does_not_keep_others_out(small
         finally:
             stop.set()
             await asyncio.gather(*asking_on)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_weights_are_downloaded_where_the_exported_graph_does_not_answer_alone(
+    version: int, small: PredictionHarness
+) -> None:
+    """One of an earlier version is exported anew, and a teacher answers as in a job."""
+    graph = f'… {{"outputs":{{}},"version":{version}}}'.encode()
+    model, student = await small.model(graph=graph), await small.model("other")
+    cache = InputCache(small.paths, small.store)
+    order = await session_order(small.database, cache, Question(model=model, format="csv"), 1)
+    assert isinstance(order, SessionOrder)
+    assert order.graph == str(order.inputs()[-1])
+    read = [path.read_bytes() for path in order.inputs()]
+    assert read == ([graph] if version == GRAPH_VERSION else [b"weights of student", graph])
+    assert sorted(path.read_bytes() for path in small.paths.inputs.iterdir() if path.is_file()) == sorted(read)
+    order = await session_order(small.database, cache, Question(model=model, format="csv", rows_of=student), 1)
+    assert isinstance(order, SessionOrder)
+    assert [path.read_bytes() for path in order.inputs()] == [b"weights of student"]
 
 
 async def test_a_request_of_a_killed_worker_is_answered_by_another(small: PredictionHarness) -> None:

@@ -9,14 +9,14 @@ import torch
 from app.contracts.layouts.cut_files import METADATA_KEY
 from app.contracts.problems import UserError, listed
 from app.contracts.resources.facts import ModelFacts
-from app.contracts.resources.graph_names import answer_names
+from app.contracts.resources.graph_names import VERSION_TEXT, answer_names
 from app.contracts.resources.manifests import ClassOutput, DatasetManifest, OutputSpec
 from app.contracts.wire.orders import ModelInput
 from app.contracts.wire.predictions import TaughtOutput
 from workers.engine.data.formats.common import Array
 from workers.engine.data.rows.joined import InputLayout, joined
 from workers.engine.export.answers import answers
-from workers.engine.export.graph_card import GRAPH_VERSION, graph_metadata
+from workers.engine.export.graph_card import graph_metadata
 from workers.engine.export.onnx import export_onnx
 from workers.engine.jobs.exports.ready_model import raw_student
 from workers.engine.models.onnx_graph import OnnxGraph
@@ -64,7 +64,7 @@ class ExportedModel:
     def is_current(self) -> bool:
         """Whether the graph takes raw rows: those of earlier versions do not."""
         written = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "")
-        return f'"version":{GRAPH_VERSION}' in written
+        return VERSION_TEXT in written
 
 
 def exported(model: ModelInput, graph: str | None, folder: Path, threads: int) -> ExportedModel:
