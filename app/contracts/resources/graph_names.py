@@ -11,6 +11,10 @@ from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, Out
 
 OPSET: Final = 18
 """The ONNX opset of exported graphs."""
+GRAPH_VERSION: Final = 2
+"""A graph of version 1 begins after the transform in its `inputs` and puts out the network's own numbers."""
+VERSION_TEXT: Final = f'"version":{GRAPH_VERSION}'
+"""What the metadata of a graph of this version have, as they are written into its file."""
 
 
 def answer_names(task: str, spec: OutputSpec) -> tuple[str, ...]:

@@ -15,9 +15,9 @@ class QuantizationSpec(Contract):
     """Training with the rounding of an int8 file, so that the weights make up for it.
 
     From the share `begin` of the steps on, linear and convolution layers compute with weights and inputs rounded to 8
-    bits, with straight-through gradients (Jacob et al. 2018); teachers, control and peers included, the losses stay as
-    they are. Epochs before do not count for the selection. The `int8` file has the same arithmetic, and is exported
-    whether `exports` names it or not.
+    bits, with straight-through gradients (Jacob et al. 2018). So are the student, its peers, its control and the models
+    of `baselines` trained; teachers and losses stay as they are. Epochs before do not count for the selection. The
+    `int8` file has the same arithmetic, and is exported whether `exports` names it or not.
     """
 
     aware: Literal[True] = Field(default=True, description="Whether training knows of the rounding.")

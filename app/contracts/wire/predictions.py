@@ -57,7 +57,10 @@ class SessionOrder(Answer):
     """What a session is made of, as the file `session.json` in its folder."""
 
     model: ModelInput
-    graph: str | None = Field(description="The model's own exported ONNX file, where it has one.")
+    graph: str | None = Field(
+        description="The model's own exported ONNX file, where it has one; the `path` of the model is the same where "
+        "it takes raw rows, since the weights are not needed then."
+    )
     rows_of: ModelFacts | None = Field(default=None, description="Whose rows it answers; null: its own.")
     taught: dict[str, TaughtOutput] = Field(default_factory=dict)
     dataset: DatasetManifest | None = Field(
@@ -68,4 +71,4 @@ class SessionOrder(Answer):
 
     def inputs(self) -> tuple[Path, ...]:
         """The local files that the session reads."""
-        return tuple(Path(path) for path in (self.model.path, self.graph) if path is not None)
+        return tuple(Path(path) for path in dict.fromkeys((self.model.path, self.graph)) if path is not None)

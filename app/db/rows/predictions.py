@@ -21,7 +21,8 @@ class PredictionRow(Base):
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), default=DEFAULT_PROJECT)
     asker: Mapped[str] = mapped_column(String(64))  # the API process
     question: Mapped[dict[str, Any]] = mapped_column(JsonText)  # contracts.wire.predictions.Question
-    body: Mapped[bytes] = mapped_column(LargeBinary)  # the rows as they were sent
+    body: Mapped[bytes] = mapped_column(LargeBinary)  # the rows as they were sent; empty with `body_of`
+    body_of: Mapped[str | None] = mapped_column(String(64), default=None)  # the request that has the rows of this one
     deadline: Mapped[float] = mapped_column(Double)  # on db.clock.lease_clock
     deadline_boot: Mapped[str] = mapped_column(String(64))
     attempt: Mapped[int] = mapped_column(Integer, default=0)

@@ -1,12 +1,12 @@
 """`?compare=teacher`: a student and its teachers on the same rows, side by side."""
 
-from collections.abc import Iterable, Sequence
-
-from sqlalchemy import select
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from app.contracts.wire.predictions import Question, RowsFormat
 from app.db.rows import ModelRow
-from app.http.errors import Conflict
+from app.http.errors import Conflict, Invalid, NotFound
 from app.http.services import Caller, Services
 from app.models.predictions.schemas import (
     Agreement,
@@ -17,17 +17,22 @@ from app.models.predictions.schemas import (
 )
 from app.models.predictions.service import body_of
 from app.models.predictions.teachers import TeacherOfTask, teachers_of
-from app.queue.predictions.records import Answered, NewPrediction
+from app.queue.predictions.records import Answered
+
+MOST_ANSWERED_BYTES: Final = 16 << 20
+"""Largest size of all answers of a comparison, which are read number by number: about 700,000 numbers."""
 
 
-async def compare(services: Services, caller: Caller, model: str, fmt: RowsFormat, body: bytes) -> Prediction:
-    """The answers of a student and of the teachers of its job.
+async def compare(services: Services, caller: Caller, model: str, fmt: RowsFormat, body: bytes) -> bytes:
+    """The answers of a student and of the teachers of its job: a `Prediction` in JSON.
 
-    Raises Conflict where it had no teacher, and ApiError as the student's answer does. A teacher that does not answer
-    says why in its place.
+    Raises NotFound where the model was deleted while the body came, Conflict where it had no teacher, Invalid
+    `too_many_rows`, and ApiError as the student's answer does. A teacher that does not answer says why in its place.
     """
     async with services.database.read() as session:
-        row = (await session.scalars(select(ModelRow).where(ModelRow.id == model))).one()
+        row = await session.get(ModelRow, model)
+        if row is None:
+            raise NotFound("unknown_model", "the model was deleted: name another one")
         teachers = await teachers_of(session, row)
     if not teachers:
         raise Conflict(
@@ -36,12 +41,27 @@ async def compare(services: Services, caller: Caller, model: str, fmt: RowsForma
     keys = {str(place): each for place, each in enumerate(teachers) if each.taught is not None}
     asked = list(dict.fromkeys(each.model for each in keys.values() if each.model is not None))
     questions = [Question(model=model, format=fmt), *(_question(one, model, fmt, keys) for one in asked)]
-    new = [NewPrediction(caller.project_id, question, body) for question in questions]
-    own, *others = await services.predictions.ask(new)
-    student = Prediction.model_validate_json(body_of(services, own))
+    own, *others = await services.predictions.ask_of(caller.project_id, questions, body)
     answers = dict(zip(asked, others, strict=True))
+    return await asyncio.to_thread(merged, body_of(services, own), teachers, answers)
+
+
+def merged(own: bytes, teachers: Sequence[TeacherOfTask], answers: Mapping[str, Answered | None]) -> bytes:
+    """A student's answer with those of its teachers beside it. `answers`: by the teachers' models.
+
+    Raises Invalid `too_many_rows`.
+    """
+    size = len(own) + sum(len(each.body) for each in answers.values() if each is not None)
+    if size > MOST_ANSWERED_BYTES:
+        detail = (
+            f"expected answers of student and teachers of at most {MOST_ANSWERED_BYTES} bytes together, found {size}: "
+            "send fewer rows"
+        )
+        raise Invalid.at("", "too_many_rows", detail)
+    student = Prediction.model_validate_json(own)
     found = [_teacher(str(place), each, answers, student) for place, each in enumerate(teachers)]
-    return student.model_copy(update={"teachers": tuple(found)})
+    answer = student.model_copy(update={"teachers": tuple(found)})
+    return answer.model_dump_json(by_alias=True, exclude_unset=True).encode()
 
 
 def _question(teacher: str, student: str, fmt: RowsFormat, keys: dict[str, TeacherOfTask]) -> Question:
@@ -51,7 +71,7 @@ def _question(teacher: str, student: str, fmt: RowsFormat, keys: dict[str, Teach
 
 
 def _teacher(
-    key: str, teacher: TeacherOfTask, answers: dict[str, Answered | None], student: Prediction
+    key: str, teacher: TeacherOfTask, answers: Mapping[str, Answered | None], student: Prediction
 ) -> TeacherPrediction:
     answer, missing = None, teacher.missing
     if teacher.model is not None:

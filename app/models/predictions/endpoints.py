@@ -5,9 +5,8 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.access.authentication import GUARDED, KnownCaller
-from app.contracts.wire.predictions import MOST_BYTES, RowsFormat
+from app.contracts.wire.predictions import RowsFormat
 from app.http.answers import json_body, json_content, problems
-from app.http.bodies import read_whole
 from app.http.errors import NotSupported
 from app.http.services import TheServices
 from app.models.predictions import service
@@ -66,8 +65,9 @@ async def create_prediction(
     """
     fmt = _format(request)
     await service.check_ready(services, caller, model_id)
-    body = await read_whole(request, services.settings.body_seconds, MOST_BYTES)
-    if compare is None:
-        return Response(await service.predict(services, caller, model_id, fmt, body), media_type="application/json")
-    answer = await compare_with_teachers(services, caller, model_id, fmt, body)
-    return Response(answer.model_dump_json(by_alias=True, exclude_unset=True), media_type="application/json")
+    async with service.rows_of(services, request) as body:
+        if compare is None:
+            answer = await service.predict(services, caller, model_id, fmt, body)
+        else:
+            answer = await compare_with_teachers(services, caller, model_id, fmt, body)
+    return Response(answer, media_type="application/json")

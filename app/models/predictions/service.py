@@ -1,13 +1,18 @@
 """Predictions: questions to workers, and what is made of their answers."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import Request
 from sqlalchemy import select
 
-from app.contracts.wire.predictions import Question, Reply, RowsFormat
+from app.contracts.wire.predictions import MOST_BYTES, Question, Reply, RowsFormat
 from app.db.rows import ModelRow
+from app.http.bodies import content_length, read_whole
 from app.http.errors import ApiError, Conflict, Invalid, NotFound, Unavailable
 from app.http.services import Caller, Services
 from app.models.service import MODELS
-from app.queue.predictions.records import Answered, NewPrediction
+from app.queue.predictions.records import Answered
 from app.resources import service as resources
 
 
@@ -26,10 +31,34 @@ async def check_ready(services: Services, caller: Caller, identity: str) -> None
         )
 
 
+@asynccontextmanager
+async def rows_of(services: Services, request: Request) -> AsyncIterator[bytes]:
+    """The body of a request, which counts among those that wait until the end of the block.
+
+    Raises Unavailable where these are too many or too large together, TooLarge, TooSlow.
+    """
+    budget = services.predictions.budget
+    announced = content_length(request)
+    size = MOST_BYTES if announced is None else min(announced, MOST_BYTES)
+    if not budget.enter(size):
+        raise Unavailable(
+            "predict_queue_full",
+            "too many requests to predict wait for their answers: send the request again later, or start more workers "
+            "with the lane `predict`",
+        )
+    try:
+        body = await read_whole(request, services.settings.body_seconds, MOST_BYTES)
+        budget.correct(size, len(body))
+        size = len(body)
+        yield body
+    finally:
+        budget.leave(size)
+
+
 async def predict(services: Services, caller: Caller, model: str, fmt: RowsFormat, body: bytes) -> bytes:
     """The answer of a model to the rows in a body: a `Prediction` in JSON. Raises ApiError."""
     question = Question(model=model, format=fmt)
-    (answer,) = await services.predictions.ask([NewPrediction(caller.project_id, question, body)])
+    (answer,) = await services.predictions.ask_of(caller.project_id, [question], body)
     return body_of(services, answer)
 
 

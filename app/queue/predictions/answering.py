@@ -1,11 +1,14 @@
 """The SQL of those who answer."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
+from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Select, Update, bindparam, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.contracts.wire.predictions import Question
+from app.contracts.wire.predictions import Question, Reply
 from app.db.base import JsonText
 from app.db.clock import BootId, LeaseClock
 from app.db.engine import Database
@@ -15,6 +18,12 @@ from app.queue.predictions.records import Answered, ClaimedPrediction
 
 MOST_AT_ONCE = 16
 """Requests that are claimed at once: their rows may have 16 MiB each."""
+
+_UNREAD = Reply(
+    status=503,
+    code="prediction_failed",
+    detail="the worker cannot read this request, which an API of another version has written: run one version of both",
+)
 
 
 async def claim(database: Database, owner: str, most: int) -> list[ClaimedPrediction]:
@@ -26,11 +35,40 @@ async def claim(database: Database, owner: str, most: int) -> list[ClaimedPredic
                 return []
     async with database.write() as session:
         rows = (await session.execute(_claim(most), {"owner": owner})).all()
+        questions = {identity: _question(question) for identity, _, question, *_ in rows}
+        for identity, asker, *_ in rows:
+            if questions[identity] is None:
+                await _refuse(session, identity, asker)
+        shared = await _bodies(session, {holder for *_, holder, _ in rows if holder is not None})
     claimed = [
-        ClaimedPrediction(identity, asker, Question.model_validate(question), body, seconds)
-        for identity, asker, question, body, seconds in rows
+        ClaimedPrediction(identity, asker, question, shared.get(holder, body), seconds)
+        for identity, asker, _, body, holder, seconds in rows
+        if (question := questions[identity]) is not None
     ]
     return sorted(claimed, key=lambda each: each.id)
+
+
+def _question(document: dict[str, Any]) -> Question | None:
+    """None where an API of another version has written what this one cannot read."""
+    try:
+        return Question.model_validate(document, extra="ignore")
+    except ValidationError:
+        return None
+
+
+async def _refuse(session: AsyncSession, identity: str, asker: str) -> None:
+    """Answer a request that cannot be read: those that were claimed with it are not its concern."""
+    query = update(PredictionRow).where(PredictionRow.id == identity)
+    await session.execute(query.values(reply=_UNREAD.model_dump(mode="json")))
+    announce(session, asker, urgent=True)
+
+
+async def _bodies(session: AsyncSession, holders: Collection[str]) -> dict[str, bytes]:
+    """The rows of requests with which others share them."""
+    if not holders:
+        return {}
+    query = select(PredictionRow.id, PredictionRow.body).where(PredictionRow.id.in_(holders))
+    return {row.id: row.body for row in await session.execute(query)}
 
 
 @cache
@@ -61,6 +99,7 @@ def _claim(most: int) -> Update:
             PredictionRow.asker,
             PredictionRow.question,
             PredictionRow.body,
+            PredictionRow.body_of,
             PredictionRow.deadline - LeaseClock(),
         )
         .execution_options(synchronize_session=False)

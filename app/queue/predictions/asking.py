@@ -31,6 +31,7 @@ async def insert(session: AsyncSession, asker: str, new: Mapping[str, NewPredict
             "asker": asker,
             "question": each.question.model_dump(mode="json", exclude_defaults=True),
             "body": each.body,
+            "body_of": each.body_of,
             "seconds": seconds,
         }
         for identity, each in new.items()

@@ -7,12 +7,15 @@ hardly more than one. The task runs only while there is something to wait for.
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
+from app.contracts.wire.predictions import Question
 from app.db.engine import Database
 from app.db.errors import DatabaseUnavailable
 from app.db.ids import uuid7
 from app.db.signals import Watch
 from app.queue.predictions import asking, owners
+from app.queue.predictions.budget import Budget
 from app.queue.predictions.records import Answered, NewPrediction
 
 _POLL_SECONDS = 1.0
@@ -26,20 +29,36 @@ class Exchange:
 
     def __init__(self, database: Database, seconds: float) -> None:
         self.seconds = seconds
+        self.budget = Budget()
         self._database = database
         self._asker = f"asker-{uuid7()}"
         self._new: dict[str, NewPrediction] = {}
         self._waiting: dict[str, asyncio.Future[Answered]] = {}
         self._ended: set[str] = set()
         """Ids of rows that no request waits for any longer, and that are still in the table."""
+        self._holders: set[str] = set()
+        """Ids of rows whose body others share that are still waited for."""
         self._served_until = 0.0
         self._watch: Watch | None = None
         self._task: asyncio.Task[None] | None = None
 
+    async def ask_of(self, project_id: str, questions: Sequence[Question], body: bytes) -> list[Answered | None]:
+        """The answer to each question about the same rows, which are stored once. As `ask`."""
+        first = f"prd_{uuid7()}"
+        own = NewPrediction(project_id, questions[0], body)
+        others = {f"prd_{uuid7()}": replace(own, question=each, body=b"", body_of=first) for each in questions[1:]}
+        self._holders.add(first)
+        try:
+            return await self._ask({first: own, **others})
+        finally:
+            self._holders.discard(first)
+
     async def ask(self, new: Sequence[NewPrediction]) -> list[Answered | None]:
         """The answer to each request; None where there is none in time. Raises DatabaseUnavailable."""
+        return await self._ask({f"prd_{uuid7()}": each for each in new})
+
+    async def _ask(self, asked: dict[str, NewPrediction]) -> list[Answered | None]:
         loop = asyncio.get_running_loop()
-        asked = {f"prd_{uuid7()}": each for each in new}
         futures = {identity: loop.create_future() for identity in asked}
         self._new |= asked
         self._waiting |= futures
@@ -97,9 +116,9 @@ class Exchange:
     async def _write(self, *, remove: bool) -> None:
         """Insert what is new, and delete what has ended: in the same transaction, or with `remove` alone."""
         new, self._new = self._new, {}
-        if not new and not (remove and self._ended):
+        ended = self._ended - self._holders
+        if not new and not (remove and ended):
             return
-        ended = set(self._ended)
         try:
             async with self._database.write() as session:
                 if new:

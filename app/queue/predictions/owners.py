@@ -31,8 +31,12 @@ async def renew(database: Database, owner: str, seconds: float) -> None:
 
 
 async def leave(database: Database, owner: str) -> None:
-    """The worker has ended: what it had claimed is free again."""
+    """The worker has ended: what it had claimed is free again, and what it hands back was no attempt: it did not die of
+    it.
+    """
+    own = [PredictionRow.claimed_by == owner, PredictionRow.reply.is_(None)]
     async with database.write() as session:
+        await session.execute(update(PredictionRow).where(*own).values(attempt=PredictionRow.attempt - 1))
         await session.execute(delete(LaneOwnerRow).where(LaneOwnerRow.owner == owner))
         await _release(session)
 

@@ -10,11 +10,12 @@ PREDICTIONS = "predictions"
 
 @dataclass(frozen=True)
 class NewPrediction:
-    """A request. `body`: the rows as they were sent."""
+    """A request. `body`: the rows as they were sent; `body_of`: the id of the request that has them instead."""
 
     project_id: str
     question: Question
     body: bytes
+    body_of: str | None = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,10 @@ from tests.engine.harness import TEACHER, EngineHarness
 from tests.engine.jobs.inspection.onnx_graphs import Graph, W, graph, inspected, onnx_manifest, value
 from tests.engine.serving.serving import Json, answer, check_same, predictions, refused, session_of
 from tests.engine.serving.test_rows_of_students import lines_of
+from workers.engine.export.graph_card import graph_metadata
+from workers.engine.export.onnx import export_onnx
+from workers.engine.jobs.exports.ready_model import raw_student
+from workers.engine.serving.runtime import open_runtime
 from workers.engine.serving.session import ServingSession, open_session
 
 CLASSES: Json = {"kind": "class", "classes": 2}
@@ -96,6 +100,41 @@ def test_a_model_that_cannot_be_exported_says_why(harness: EngineHarness) -> Non
     reply = open_session(order, harness.folder)
     assert isinstance(reply, Reply)
     assert (reply.status, reply.code, reply.detail) == (409, "export_mismatch", "it differs")
+
+
+def test_a_graph_that_cannot_be_loaded_says_so_when_the_session_is_opened(tmp_path: Path) -> None:
+    """Before the first request, whose time is short."""
+    facts = inspected(graph(), tmp_path)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(path.read_bytes()[:40])
+    model = ModelInput(id=TEACHER, manifest=onnx_manifest(), facts=facts, path=str(path), sha256="0" * 64)
+    reply = open_session(SessionOrder(model=model, graph=None, dataset=None, threads=1, memory_bytes=1 << 33), tmp_path)
+    assert isinstance(reply, Reply)
+    assert (reply.status, reply.code) == (409, "model_not_loaded")
+    assert str(tmp_path) not in reply.detail
+
+
+@pytest.mark.parametrize("is_current", [True, False], ids=["current", "of an earlier version"])
+def test_the_exported_file_of_a_model_is_loaded_once(
+    is_current: bool, harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of an earlier version, which takes other rows, is exported anew."""
+    architecture = {"family": "mlp", "input_shape": [4], "hidden": [], "outputs": {"y": 2}}
+    tensors = {"layers.0.weight": torch.ones(2, 4), "layers.0.bias": torch.zeros(2)}
+    model = harness.uploaded(tensors, {"architecture": architecture, "outputs": {"y": {"kind": "class"}}})
+    file = harness.folder / "exported.onnx"
+    student = raw_student(model)
+    export_onnx(student, file, graph_metadata(student) | ({} if is_current else {"version": 1}))
+    opened: list[object] = []
+
+    def noted(source: Path | bytes, threads: int) -> object:
+        opened.append(source)
+        return open_runtime(source, threads)
+
+    monkeypatch.setattr("workers.engine.serving.models.open_runtime", noted)
+    session = session_of(harness.folder, model, graph=file)
+    assert opened == ([file] if is_current else [file, harness.folder / "model.onnx"])
+    assert answer(session, "json", {"inputs": {"x": [[1, 2, 3, 4]]}})["outputs"]["y"]["logits"] == [[10.0, 10.0]]
 
 
 @pytest.mark.parametrize("selected", [False, True], ids=["all classes", "selected classes"])

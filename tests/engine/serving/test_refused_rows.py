@@ -1,6 +1,9 @@
 """Rows that cannot be right: a stable code, and the place."""
 
+import gzip
+import io
 import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +14,11 @@ import pytest
 from app.contracts.resources.manifests import VectorOutput
 from app.contracts.resources.tables import CsvOptions
 from app.contracts.wire.predictions import MOST_ROWS
+from tests.engine.serving.serving import npz
 from workers.engine.serving.answers import prediction
-from workers.engine.serving.rows.documents import read_json
+from workers.engine.serving.rows.documents import read_json, read_jsonl
 from workers.engine.serving.rows.errors import RowErrors
-from workers.engine.serving.rows.files import read_csv
+from workers.engine.serving.rows.files import MOST_DECODED_BYTES, read_arrays_of_npz, read_csv
 from workers.engine.serving.rows.forms import InputForm
 
 X = InputForm("x", "float32", (3,), ("a", "b", "c"))
@@ -141,6 +145,85 @@ def test_a_csv_with_another_delimiter_is_told_what_was_found_and_expected(tmp_pa
     assert caught.value.problems[0].code == "missing_column"
 
 
+def refused_file(folder: Path, content: bytes, form: InputForm, reader: Any) -> tuple[str, str, str]:
+    """(pointer, code, detail) of the first error."""
+    (folder / "rows").write_bytes(content)
+    with pytest.raises(RowErrors) as caught:
+        reader(folder / "rows", {form.name: form})
+    first = caught.value.problems[0]
+    return first.pointer, first.code, first.detail
+
+
+def read_plain_csv(path: Path, forms: dict[str, InputForm]) -> object:
+    return read_csv(path, forms, None)
+
+
+def test_text_among_many_numbers_is_refused_before_an_array_is_made_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An array of text has the longest for each element: a body of 16 MiB would need terabytes."""
+    made: list[str] = []
+    array = np.array
+
+    def noted(values: Any, *given: Any, **named: Any) -> Any:
+        found = array(values, *given, **named)
+        made.append(found.dtype.kind)
+        return found
+
+    monkeypatch.setattr(np, "array", noted)
+    wide = replace(X, shape=(None,))
+    for row in ([1.0] * 1000 + ["x" * 1000], [True, 1.0], [None, 1.0]):
+        assert places_of({"inputs": {"x": [row]}}, wide) == [f"/inputs/x/0/{0 if len(row) == 2 else 1000}"]
+    assert made == []
+
+
+def test_a_compressed_csv_is_refused_by_name(tmp_path: Path) -> None:
+    """16 MiB of it may be 16 GiB of text."""
+    for head, kind in ((gzip.compress(b"a,b\n1,2\n"), "gzip"), (b"\x28\xb5\x2f\xfd", "zstd")):
+        pointer, code, detail = refused_file(tmp_path, head, FILLED, read_plain_csv)
+        assert (pointer, code) == ("", "unreadable")
+        assert f"compressed by {kind}: send it uncompressed" in detail
+
+
+def test_too_many_rows_of_a_csv_are_refused_before_arrow_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row of text takes as much memory as the longest: 8 million short ones beside a long one are 8 GiB. A line end
+    within quotes ends no row.
+    """
+    quoted = b'a/b,c\n"x\n\ny",1\n' + b"\n\r\n" + b'z,"2"\r\n' * (MOST_ROWS - 1)
+    (tmp_path / "rows").write_bytes(quoted)
+    assert len(read_csv(tmp_path / "rows", {"w": WORDS}, None)["w"]) == MOST_ROWS
+    monkeypatch.setattr("workers.engine.serving.rows.files.read_columns", None)
+    found = refused_file(tmp_path, quoted + b"x,3\n", WORDS, read_plain_csv)
+    assert found[:2] == ("", "too_many_rows")
+
+
+def test_arrays_of_too_many_rows_or_bytes_are_refused_by_their_headers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A MiB of an archive may be a GiB of zeros."""
+    monkeypatch.setattr("workers.engine.serving.rows.files.read_npz", None)
+    form = replace(X, columns=("x",))
+    rows = np.zeros((MOST_ROWS + 1, 3), np.float32)
+    assert refused_file(tmp_path, npz({"x": rows}), form, read_arrays_of_npz)[:2] == ("/x", "too_many_rows")
+    wide = replace(form, shape=(None,))
+    side = MOST_DECODED_BYTES // MOST_ROWS // 4 + 1
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (MOST_ROWS, side)})
+    found = refused_file(tmp_path, zipped(header.getvalue()), wide, read_arrays_of_npz)
+    assert found[:2] == ("", "too_many_rows")
+    assert "send fewer rows" in found[2]
+    endless = b"\x93NUMPY\x02\x00" + (1 << 30).to_bytes(4, "little") + b" " * (1 << 22)
+    assert refused_file(tmp_path, zipped(endless), form, read_arrays_of_npz)[:2] == ("", "unreadable")
+
+
+def zipped(member: bytes) -> bytes:
+    """An archive of one array `x`."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", member)
+    return file.getvalue()
+
+
 def test_gaps_dates_and_whole_numbers_are_read_as_a_file_has_them() -> None:
     rows = [{"a": None, "b": "1970-01-02"}, {"a": True, "b": "1970-01-01T00:00:01+00:00"}]
     found = read_json(json.dumps({"rows": rows}).encode(), {"x": FILLED}, frozenset())["x"].tolist()
@@ -151,6 +234,55 @@ def test_gaps_dates_and_whole_numbers_are_read_as_a_file_has_them() -> None:
     assert found.tolist() == [["1", "true"]]
     found = read_json(b'{"inputs": {"w": [["red\\u0000x", "\\ud800"]]}}', {"w": WORDS}, frozenset())["w"]
     assert found.tolist() == [["red\\x00x", "\\ud800"]]
+
+
+def test_text_is_a_number_where_the_readers_of_datasets_take_it_for_one() -> None:
+    lines = ["12:30", "23:59:59.5"], ["true", "FALSE"], ["-3e2", " .5"], ["2024-02-29T12:00", "1970-01-02"]
+    seconds = [45000.0, 86399.5], [1.0, 0.0], [-300.0, 0.5], [1709208000.0, 86400.0]
+    for texts, numbers in zip(lines, seconds, strict=True):
+        body = json.dumps({"a": texts[0], "b": texts[1]}).encode()
+        assert read_jsonl(body, {"x": FILLED})["x"].tolist() == [numbers]
+    rows = {"rows": [{"a": "12:30", "b": "1970-01-02"}]}
+    assert read_json(json.dumps(rows).encode(), {"x": FILLED}, frozenset())["x"].tolist() == [[45000.0, 86400.0]]
+
+
+@pytest.mark.parametrize("text", ["1_0", "infinity", "inf", "0x10", "20240229T12", "2024-W09-4", "24:00:00:00"])
+def test_text_that_the_readers_of_datasets_do_not_take_for_a_number_is_refused(text: str) -> None:
+    with pytest.raises(RowErrors) as caught:
+        read_jsonl(json.dumps({"a": 1, "b": text}).encode(), {"x": FILLED})
+    assert [(each.pointer, each.code) for each in caught.value.problems] == [("/0/b", "wrong_type")]
+
+
+def test_arrays_of_text_are_numbers_where_all_of_it_is(tmp_path: Path) -> None:
+    form = replace(FILLED, columns=("x",))
+    (tmp_path / "rows").write_bytes(npz({"x": np.array([["1", " 2.5"], ["true", ""]])}))
+    assert str(read_arrays_of_npz(tmp_path / "rows", {"x": form})["x"].tolist()) == "[[1.0, 2.5], [1.0, nan]]"
+    found = refused_file(tmp_path, npz({"x": np.array([["1", "2"], ["3", "1_0"]])}), form, read_arrays_of_npz)
+    assert found[:2] == ("/x/1/1", "wrong_type")
+
+
+@pytest.mark.parametrize("text", ["1_0", "+5", "05", "\u0661", "1\u0660", "10" * 10])
+def test_a_category_is_a_whole_number_as_the_file_writes_it_alone(text: str) -> None:
+    assert places_of({"rows": [{"p": 10}, {"p": text}]}, PLANS) == ["/rows/1/p"]
+    assert places_of({"inputs": {"p": [[10], [text]]}}, PLANS) == ["/inputs/p/1/0"]
+
+
+def test_each_category_of_a_column_of_several_has_its_own_place() -> None:
+    form = InputForm("p", "int64", (3,), ("two", "one"), categories=True)
+    rows = [{"two": [1, 2], "one": 3}, {"two": [1, "x"], "one": "y"}]
+    assert places_of({"rows": rows}, form) == ["/rows/1/two/1", "/rows/1/one"]
+    assert places_of({"rows": [{"two": [1, {}], "one": 3}]}, form) == ["/rows/0/two/1"]
+    assert places_of({"rows": [{"two": [], "one": 3}]}, form) == ["/rows/0/two"]
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "int8", "bool"])
+def test_the_first_float_above_an_integer_type_is_refused(dtype: Any) -> None:
+    high = 1 if dtype == "bool" else int(np.iinfo(dtype).max)
+    form = InputForm("x", dtype, (1,), ("x",))
+    assert places_of({"inputs": {"x": [[1.0], [float(high + 1)]]}}, form) == ["/inputs/x/1/0"]
+    last = float(high) if high < 2**53 else float(np.nextafter(float(high), 0.0))
+    found = read_json(json.dumps({"inputs": {"x": [[0.0], [last]]}}).encode(), {"x": form}, frozenset())["x"]
+    assert found.astype(np.float64).tolist() == [[0.0], [last]]
 
 
 def test_an_answer_of_too_many_numbers_says_how_many_rows_may_be_sent() -> None:

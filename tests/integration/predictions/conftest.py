@@ -31,15 +31,14 @@ class PredictionHarness(WorkerHarness):
         self.asking = open_database(url)
         self.exchange = Exchange(self.asking, seconds)
 
-    async def model(self, name: str = "student") -> str:
-        """A ready model."""
+    async def model(self, name: str = "student", graph: bytes | None = None) -> str:
+        """A ready model, with its exported graph."""
         identity = new_id("mdl")
-        path = self.settings.staging_dir / identity
-        path.write_bytes(f"weights of {name}".encode())
-        size, sha256 = size_and_digest(path)
-        await self.blobs.publish(path, sha256)
+        files = [await self._file("weights", f"weights of {name}".encode())]
+        if graph is not None:
+            files.append(await self._file("onnx", graph))
         async with self.database.write() as session:
-            await mark_stored(session, [sha256])
+            await mark_stored(session, [file.sha256 for file in files])
             session.add(
                 ModelRow(
                     id=identity,
@@ -49,10 +48,17 @@ class PredictionHarness(WorkerHarness):
                     manifest=STUDENT.model_copy(update={"name": name}).model_dump(mode="json"),
                     facts=STUDENT_FACTS.model_dump(mode="json"),
                     source="job",
-                    files=[FileRow(name="s.safetensors", role="weights", bytes=size, sha256=sha256)],
+                    files=files,
                 )
             )
         return identity
+
+    async def _file(self, role: str, content: bytes) -> FileRow:
+        path = self.settings.staging_dir / new_id("mdl")
+        path.write_bytes(content)
+        size, sha256 = size_and_digest(path)
+        await self.blobs.publish(path, sha256)
+        return FileRow(name=role, role=role, bytes=size, sha256=sha256)
 
     def predicting(self) -> Process:
         """A worker that only predicts."""

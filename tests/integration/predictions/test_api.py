@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,17 +10,29 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 
 from app.contracts.problems import Problem, Rejection
 from app.contracts.wire.orders import InspectionOutcome
 from app.contracts.wire.predictions import MOST_BYTES, Reply
+from app.db.clock import LeaseClock
+from app.db.rows import DEFAULT_PROJECT, PredictionRow
+from app.http.errors import NotFound
+from app.http.services import Caller
+from app.models.predictions import compare
 from app.queue.predictions import answering, owners
+from app.queue.predictions.budget import Budget
 from app.queue.predictions.records import Answered
 from tests.integration.api.conftest import opened
 from tests.integration.api.harness import MODEL_FACTS, ApiHarness
+from tests.integration.predictions.test_compare import GONE, job_of
+from tests.integration.worker.harness import eventually
 
 ROWS = {"inputs": {"x": [[1.0, 2.0, 3.0, 4.0]]}}
-ANSWER = {"rows": 1, "outputs": {"digit": {"class": [1], "probabilities": [[0.25, 0.75]], "logits": [[0.0, 1.1]]}}}
+ANSWER: dict[str, Any] = {
+    "rows": 1,
+    "outputs": {"digit": {"class": [1], "probabilities": [[0.25, 0.75]], "logits": [[0.0, 1.1]]}},
+}
 
 
 @pytest.fixture
@@ -68,6 +81,80 @@ async def test_bodies_that_are_too_large_or_of_another_type_are_not_read(api: Ap
     assert problem(await predict(api, model, "?compare=student")) == (400, "invalid_parameter")
     assert problem(await predict(api, model, "?compares=teacher")) == (400, "unknown_parameter")
     assert problem(await predict(api, model, "?compare=teacher")) == (409, "not_distilled")
+
+
+async def test_requests_beyond_what_may_wait_are_told_to_come_back(
+    api: ApiHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By their number, and by the bytes of their bodies, before these are read."""
+    model = await ready(api)
+    await owners.renew(api.services.database, "busy", 30.0)
+    for budget in (Budget(most_requests=1), Budget(most_bytes=len(json.dumps(ROWS)) + 8)):
+        monkeypatch.setattr(api.services.predictions, "budget", budget)
+        first = asyncio.create_task(predict(api, model))
+        await eventually(lambda: waits(api))
+        refused = await predict(api, model)
+        assert problem(refused) == (503, "predict_queue_full")
+        assert "Retry-After" in refused.headers
+        assert problem(await first) == (503, "prediction_timeout")
+        assert problem(await predict(api, model)) == (503, "prediction_timeout")
+
+
+async def test_a_chunked_body_counts_by_the_bytes_that_came(api: ApiHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = await ready(api)
+    await owners.renew(api.services.database, "busy", 30.0)
+    monkeypatch.setattr(api.services.predictions, "budget", Budget(most_bytes=MOST_BYTES + 100))
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"a,b"
+
+    csv: dict[str, Any] = {"headers": {"Content-Type": "text/csv"}}
+    first = asyncio.create_task(predict(api, model, content=body(), **csv))
+    await eventually(lambda: waits(api))
+    assert problem(await predict(api, model, content=body(), **csv)) == (503, "prediction_timeout")
+    assert problem(await first) == (503, "prediction_timeout")
+
+
+async def waits(api: ApiHarness) -> bool:
+    """Whether a request waits for its answer."""
+    async with api.services.database.read() as session:
+        return await session.scalar(select(PredictionRow.id).where(PredictionRow.deadline > LeaseClock())) is not None
+
+
+async def test_a_comparison_with_a_model_that_is_deleted_while_its_body_comes_is_told_so(api: ApiHarness) -> None:
+    with pytest.raises(NotFound) as caught:
+        await compare.compare(api.services, Caller("key_1", DEFAULT_PROJECT), GONE, "json", b"{}")
+    assert caught.value.code == "unknown_model"
+
+
+async def test_answers_are_compared_beside_other_requests_and_too_large_ones_are_refused(
+    api: ApiHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student, teacher = await ready(api), await ready(api)
+    spec: dict[str, Any] = {"kind": "distill", "student": {"family": "mlp"}, "target": "digit"}
+    await job_of(api.services.database, student, teachers=[{"model": teacher}], **spec)
+    threads: list[int] = []
+    merged = compare.merged
+
+    def noted(*given: Any) -> bytes:
+        threads.append(threading.get_ident())
+        return merged(*given)
+
+    monkeypatch.setattr(compare, "merged", noted)
+    own = Answered(Reply(status=200), json.dumps({"model": student, **ANSWER}).encode())
+    taught = {"rows": 1, "outputs": {"0": ANSWER["outputs"]["digit"]}}
+    other = Answered(Reply(status=200), json.dumps({"model": teacher, **taught}).encode())
+    async with answering_with(api, own, other) as asked:
+        answer = await predict(api, student, "?compare=teacher")
+    assert asked == [f"json {json.dumps(ROWS, separators=(',', ':'))}"] * 2
+    (beside,) = answer.json()["teachers"]
+    assert (beside["answer"], beside["agreement"]["same"]) == (ANSWER["outputs"]["digit"], 1.0)
+    assert threading.get_ident() not in threads
+    monkeypatch.setattr(compare, "MOST_ANSWERED_BYTES", len(own.body) + len(other.body) - 1)
+    async with answering_with(api, own, other):
+        answer = await predict(api, student, "?compare=teacher")
+    assert problem(answer) == (422, "too_many_rows")
+    assert "send fewer rows" in answer.json()["detail"]
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from app.contracts.resources.manifests import ValueOutput
 from app.contracts.specs.jobs import ANY_SPEC
 from app.contracts.states import JobState
 from app.contracts.wire.predictions import TaughtOutput
+from app.db.engine import Database
 from app.db.ids import new_id
 from app.db.rows import JobRow, ModelRow
 from app.models.predictions.compare import agreement
@@ -22,12 +23,12 @@ DATASET = "ds_01890a5d-ac96-774b-bcce-b302099a8057"
 GONE = "mdl_01890a5d-ac96-774b-bcce-b302099a8057"
 
 
-async def job_of(harness: PredictionHarness, trained: str, **spec: Any) -> ModelRow:
+async def job_of(database: Database, trained: str, **spec: Any) -> ModelRow:
     """Have a job of this spec train a model."""
     parsed = ANY_SPEC.validate_json(json.dumps({"dataset": DATASET, **spec}))
     job = JobRow(id=new_id("job"), kind=parsed.kind, lane="train", state=JobState.SUCCEEDED, student_id=trained,
                  spec=parsed.model_dump(mode="json"))  # fmt: skip
-    async with harness.database.write() as session:
+    async with database.write() as session:
         session.add(job)
         row = await session.get_one(ModelRow, trained)
         row.source_job_id = job.id
@@ -40,7 +41,7 @@ async def test_each_teacher_of_each_task_is_found_or_says_why_not(small: Predict
     async with small.database.write() as session:
         row = await session.get_one(ModelRow, second)
         row.facts = STUDENT_FACTS.model_copy(update={"outputs": two}).model_dump(mode="json")
-    earlier = await job_of(small, second, kind="train", model={"family": "mlp"})
+    earlier = await job_of(small.database, second, kind="train", model={"family": "mlp"})
     model: dict[str, Any] = {"family": "mlp", "hidden": [4]}
     of_size = [{"job": earlier.source_job_id}, {"model": second, "output": "digit"}, {"model": GONE}]
     tasks = [
@@ -48,7 +49,7 @@ async def test_each_teacher_of_each_task_is_found_or_says_why_not(small: Predict
         {"name": "size", "teachers": of_size},
         {"name": "alone"},
     ]
-    row = await job_of(small, student, kind="multitask", tasks=tasks, student=model)
+    row = await job_of(small.database, student, kind="multitask", tasks=tasks, student=model)
     async with small.database.read() as session:
         found = await teachers_of(session, row)
         assert await teachers_of(session, earlier) == []

@@ -8,15 +8,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import func, select, update
 
-from app.contracts.wire.predictions import Question
+from app.contracts.resources.graph_names import GRAPH_VERSION
+from app.contracts.wire.predictions import Question, Reply, SessionOrder
 from app.db.clock import LeaseClock
 from app.db.rows import DEFAULT_PROJECT, PredictionRow
 from app.queue.predictions import answering, asking, owners
-from app.queue.predictions.records import NewPrediction
+from app.queue.predictions.records import Answered, ClaimedPrediction, NewPrediction
 from tests.integration.predictions.conftest import PredictionHarness
 from tests.integration.worker.harness import eventually, lives
+from workers.runtime.disk.inputs import InputCache
+from workers.runtime.predictions.orders import session_order
+
+ANSWERED = Answered(Reply(status=200), b"{}")
 
 
 @asynccontextmanager
@@ -55,6 +61,10 @@ async def test_one_sandboxed_process_answers_all_requests_of_a_model(harness: Pr
     assert not lives(found[0]["pid"])
     assert list(harness.paths.sessions.iterdir()) == []
     await eventually(lambda: none_left(harness))
+
+
+async def has_rows(harness: PredictionHarness, count: int) -> bool:
+    return await rows(harness) == count
 
 
 async def none_left(harness: PredictionHarness) -> bool:
@@ -104,6 +114,45 @@ async def test_few_sessions_are_kept_and_none_is_idle_for_long(small: Prediction
         assert (await small.answered(first))["pid"] != pid
 
 
+async def test_a_model_that_is_asked_all_the_time_does_not_keep_others_out(small: PredictionHarness) -> None:
+    small.settings = small.settings.model_copy(update={"prediction_sessions": 1})
+    busy, others = await small.model(), [await small.model(name) for name in ("second", "third")]
+    stop = asyncio.Event()
+
+    async def ask_on() -> None:
+        while not stop.is_set():
+            assert [each.reply.status for each in await small.ask(busy, "slow")] == [200]
+
+    async with supervising(small):
+        await small.answered(busy)
+        asking_on = [asyncio.create_task(ask_on()) for _ in range(2)]
+        await claimed(small)
+        try:
+            await asyncio.gather(*(small.answered(other) for other in others))
+        finally:
+            stop.set()
+            await asyncio.gather(*asking_on)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_weights_are_downloaded_where_the_exported_graph_does_not_answer_alone(
+    version: int, small: PredictionHarness
+) -> None:
+    """One of an earlier version is exported anew, and a teacher answers as in a job."""
+    graph = f'… {{"outputs":{{}},"version":{version}}}'.encode()
+    model, student = await small.model(graph=graph), await small.model("other")
+    cache = InputCache(small.paths, small.store)
+    order = await session_order(small.database, cache, Question(model=model, format="csv"), 1)
+    assert isinstance(order, SessionOrder)
+    assert order.graph == str(order.inputs()[-1])
+    read = [path.read_bytes() for path in order.inputs()]
+    assert read == ([graph] if version == GRAPH_VERSION else [b"weights of student", graph])
+    assert sorted(path.read_bytes() for path in small.paths.inputs.iterdir() if path.is_file()) == sorted(read)
+    order = await session_order(small.database, cache, Question(model=model, format="csv", rows_of=student), 1)
+    assert isinstance(order, SessionOrder)
+    assert [path.read_bytes() for path in order.inputs()] == [b"weights of student"]
+
+
 async def test_a_request_of_a_killed_worker_is_answered_by_another(small: PredictionHarness) -> None:
     model = await small.model()
     worker = small.predicting()
@@ -144,9 +193,93 @@ async def test_a_request_of_which_two_workers_die_ends_with_an_error(harness: Pr
     for number in range(owners.MOST_ATTEMPTS):
         await owners.renew(harness.database, f"mortal-{number}", 30.0)
         await eventually(partial(claimed_by, f"mortal-{number}"))
-        await owners.leave(harness.database, f"mortal-{number}")
+        await owners.renew(harness.database, f"mortal-{number}", -1.0)
+        await owners.sweep(harness.database)
     (found,) = await asked
     assert (found.reply.status, found.reply.code) == (503, "prediction_lost")
+
+
+async def test_questions_about_the_same_rows_store_them_once_until_the_last_is_answered(
+    harness: PredictionHarness,
+) -> None:
+    """Those of a student and its teachers, of which one is answered before another is claimed."""
+    model = await harness.model()
+    questions = [Question(model=model, format=fmt) for fmt in ("csv", "jsonl", "npz")]
+    body = b"rows" * 1000
+    asked = asyncio.create_task(harness.exchange.ask_of(DEFAULT_PROJECT, questions, body))
+    found: list[tuple[str, bytes]] = []
+
+    async def answer_one() -> bool:
+        for each in await answering.claim(harness.database, "worker", 1):
+            found.append((each.question.format, each.body))
+            await answering.answer(harness.database, "worker", [(each, ANSWERED)])
+        return bool(found)
+
+    await eventually(answer_one)
+    async with harness.database.read() as session:
+        assert await session.scalar(select(func.sum(func.length(PredictionRow.body)))) == len(body)
+    await asyncio.sleep(0.2)  # the exchange reads the answer, and would delete it with what is inserted next
+    other = NewPrediction(DEFAULT_PROJECT, Question(model=model, format="json"), b"others")
+    asked_next = asyncio.create_task(harness.exchange.ask([other]))
+    await eventually(lambda: has_rows(harness, 4))
+    while len(found) < 4:
+        await answer_one()
+    assert found == [*((each.format, body) for each in questions), ("json", b"others")]
+    assert [each.body for each in await asked if each] == [b"{}"] * 3
+    await asked_next
+    await eventually(lambda: none_left(harness))
+
+
+async def test_a_request_that_drained_workers_hand_back_is_not_lost(harness: PredictionHarness) -> None:
+    """A rolling restart is no death, however often it comes."""
+    model = await harness.model()
+    asked = asyncio.create_task(harness.ask(model, "answer"))
+    for number in range(owners.MOST_ATTEMPTS + 1):
+        await owners.renew(harness.database, f"drained-{number}", 30.0)
+        given = await eventually(partial(answering.claim, harness.database, f"drained-{number}", 5))
+        if number == owners.MOST_ATTEMPTS:
+            await answering.answer(harness.database, f"drained-{number}", [(given[0], ANSWERED)])
+        await owners.leave(harness.database, f"drained-{number}")
+    (found,) = await asked
+    assert found.reply.status == 200
+
+
+async def test_a_request_that_cannot_be_read_fails_alone(harness: PredictionHarness) -> None:
+    """An API of another version has written it."""
+    model = await harness.model()
+    asked = asyncio.create_task(harness.ask(model, "answer", "answer"))
+    await eventually(lambda: has_rows(harness, 2))
+    async with harness.database.write() as session:
+        first = select(func.min(PredictionRow.id)).scalar_subquery()
+        await session.execute(update(PredictionRow).where(PredictionRow.id == first).values(question={"model": [1]}))
+    (readable,) = await answering.claim(harness.database, "worker", 5)
+    await answering.answer(harness.database, "worker", [(readable, ANSWERED)])
+    unread, answered = await asked
+    assert (unread.reply.status, unread.reply.code) == (503, "prediction_failed")
+    assert answered.reply.status == 200
+
+
+async def test_no_request_waits_for_the_poll_where_others_took_all_of_the_room(
+    harness: PredictionHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker has one, has room for one of two more, and answers the first while it claims."""
+    monkeypatch.setattr("workers.runtime.predictions.lane.MOST_CLAIMED", 2)
+    monkeypatch.setattr("workers.runtime.predictions.lane.POLL_SECONDS", 60.0)
+    model, claim = await harness.model(), answering.claim
+
+    async def late(*given: Any) -> list[ClaimedPrediction]:
+        found = await claim(*given)
+        if [each.body for each in found] == [b"second"]:
+            await first
+        return found
+
+    monkeypatch.setattr(answering, "claim", late)
+    async with supervising(harness):
+        await harness.answered(model)
+        harness.exchange.seconds = 8.0
+        first = asyncio.create_task(harness.ask(model, "slow"))
+        await claimed(harness)
+        assert [each.reply.status for each in await harness.ask(model, "second", "third")] == [200, 200]
 
 
 async def test_a_stopped_worker_loses_its_requests_with_its_lease(small: PredictionHarness) -> None:

@@ -1,18 +1,14 @@
-"""Metadata of an exported ONNX graph: what it takes, what it puts out, what it does in between, and its model card.
-
-Version 2: a graph of version 1 begins after the transform in its `inputs` and puts out the network's own numbers.
-"""
+"""Metadata of an exported ONNX graph: what it takes, what it puts out, what it does in between, and its model card."""
 
 from math import prod
 
 from app.contracts.base import digest_of
-from app.contracts.resources.graph_names import OPSET, answer_names
+from app.contracts.resources.graph_names import GRAPH_VERSION, OPSET, answer_names
 from app.contracts.resources.manifests import ClassOutput, InputTransform, OutputSpec
 from app.contracts.resources.raw_rows import RawInput
 from app.contracts.resources.tables import Missing
 from workers.engine.export.raw_student import RawStudent
 
-GRAPH_VERSION = 2
 _COLUMNS = 20
 """How many columns of an input the card names."""
 _OTHERS = "values that the training rows did not have, and missing ones, share one slot"

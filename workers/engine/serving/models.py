@@ -2,27 +2,31 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
 from app.contracts.layouts.cut_files import METADATA_KEY
 from app.contracts.problems import UserError, listed
 from app.contracts.resources.facts import ModelFacts
-from app.contracts.resources.graph_names import answer_names
+from app.contracts.resources.graph_names import VERSION_TEXT, answer_names
 from app.contracts.resources.manifests import ClassOutput, DatasetManifest, OutputSpec
 from app.contracts.wire.orders import ModelInput
 from app.contracts.wire.predictions import TaughtOutput
 from workers.engine.data.formats.common import Array
 from workers.engine.data.rows.joined import InputLayout, joined
 from workers.engine.export.answers import answers
-from workers.engine.export.graph_card import GRAPH_VERSION, graph_metadata
+from workers.engine.export.graph_card import graph_metadata
 from workers.engine.export.onnx import export_onnx
 from workers.engine.jobs.exports.ready_model import raw_student
+from workers.engine.models.onnx_graph import OnnxGraph
 from workers.engine.serving.row_graph import RowGraph
 from workers.engine.serving.runtime import open_runtime
 from workers.engine.teachers.class_selection import ClassSelection
 from workers.engine.teachers.teacher import OnnxTeacher, Teacher, open_teacher
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 _CPU = torch.device("cpu")
 Rows = Mapping[str, Array]
@@ -45,8 +49,8 @@ class AnsweringModel(Protocol):
 class ExportedModel:
     """A graph of this service, which takes raw rows and puts out answers."""
 
-    def __init__(self, path: Path, facts: ModelFacts, threads: int) -> None:
-        self._session = open_runtime(path, threads)
+    def __init__(self, session: "onnxruntime.InferenceSession", facts: ModelFacts) -> None:
+        self._session = session
         self.outputs = {name: output.spec for name, output in facts.outputs.items()}
         self._inputs = [source.name for source in self._session.get_inputs()]
         self._names = [name for task, spec in self.outputs.items() for name in answer_names(task, spec)]
@@ -56,11 +60,11 @@ class ExportedModel:
         fed = dict(zip(self._inputs, rows.values(), strict=True))
         return dict(zip(self._names, self._session.run(self._names, fed), strict=True))
 
-    @staticmethod
-    def is_current(path: Path, threads: int) -> bool:
-        """Whether a file takes raw rows: graphs of earlier versions do not."""
-        written = open_runtime(path, threads).get_modelmeta().custom_metadata_map.get(METADATA_KEY, "")
-        return f'"version":{GRAPH_VERSION}' in written
+    @property
+    def is_current(self) -> bool:
+        """Whether the graph takes raw rows: those of earlier versions do not."""
+        written = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "")
+        return VERSION_TEXT in written
 
 
 def exported(model: ModelInput, graph: str | None, folder: Path, threads: int) -> ExportedModel:
@@ -69,12 +73,15 @@ def exported(model: ModelInput, graph: str | None, folder: Path, threads: int) -
     Raises UserError where it cannot be exported.
     """
     assert model.facts is not None
-    if graph is not None and ExportedModel.is_current(Path(graph), threads):
-        return ExportedModel(Path(graph), model.facts, threads)
+    if graph is not None:
+        found = ExportedModel(open_runtime(Path(graph), threads), model.facts)
+        if found.is_current:
+            return found
+        del found  # its memory, before another graph is made
     student = raw_student(model)
     path = folder / "model.onnx"
     export_onnx(student, path, graph_metadata(student))
-    return ExportedModel(path, model.facts, threads)
+    return ExportedModel(open_runtime(path, threads), model.facts)
 
 
 class UploadedGraph:
@@ -85,17 +92,14 @@ class UploadedGraph:
         self._model, self._threads = model, threads
         self._last = {name for name, transform in model.facts.inputs.items() if transform.layout == "channels_last"}
         self.outputs = {name: output.spec for name, output in model.facts.outputs.items()}
-        self._teacher: OnnxTeacher | None = None
+        self._graph = OnnxGraph(Path(model.path), threads)
 
     def answer(self, rows: Rows) -> dict[str, Array]:
         """Through the teacher that a job would make of the graph."""
         tensors = {name: torch.from_numpy(values) for name, values in rows.items()}
         # A job's rows have their channels in front, and so has what the transform takes.
         tensors = {name: each.movedim(-1, 1) if name in self._last else each for name, each in tensors.items()}
-        layout = InputLayout.of(tensors)
-        if self._teacher is None:
-            self._teacher = OnnxTeacher(self._model, _CPU, self._threads, layout)
-        teacher = self._teacher.reading(layout)
+        teacher = OnnxTeacher(self._model, _CPU, self._threads, InputLayout.of(tensors), self._graph)
         x = teacher.prepare(joined([each.contiguous() for each in tensors.values()]))
         found = answers(self.outputs, teacher.forward(x))
         return {name: values.numpy() for name, values in found.items()}

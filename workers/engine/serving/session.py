@@ -67,7 +67,20 @@ def open_session(order: SessionOrder, folder: Path) -> ServingSession | Reply:
         model = _model(order, facts, folder)
     except UserError as error:
         return Reply(status=409, code=error.code, detail=error.message)
+    except (MemoryError, OSError):
+        raise  # of the machine, not of the model
+    except Exception as error:  # ONNX Runtime's own errors share no base class but Exception
+        traceback.print_exc()
+        return Reply(status=409, code="model_not_loaded", detail=_not_loaded(order, error))
     return ServingSession(order.model.id, model, forms_of(facts, order.dataset), order, folder)
+
+
+def _not_loaded(order: SessionOrder, error: Exception) -> str:
+    message = str(error)
+    for path in order.inputs():
+        message = message.replace(str(path), "it")
+    found = message.partition("\n")[0][:300]
+    return f"expected a model that this worker can load, found: {found}: upload it again, or export it anew"
 
 
 def _model(order: SessionOrder, facts: ModelFacts, folder: Path) -> AnsweringModel:

@@ -134,27 +134,24 @@ class OnnxTeacher(_TeacherBase):
     network = None
 
     def __init__(
-        self, model: ModelInput, device: torch.device, threads: int, layout: InputLayout | None = None
+        self,
+        model: ModelInput,
+        device: torch.device,
+        threads: int,
+        layout: InputLayout | None = None,
+        graph: OnnxGraph | None = None,
     ) -> None:
+        """`graph`: its own one where it is loaded already: the open sides of its inputs may differ by layout."""
         super().__init__(model, device, layout)
         assert model.facts is not None
         self._path = Path(model.path)
         self._threads = threads
-        self._facts = model.facts
         self._feeds = feeds_of(model.facts, self._reading)
         self._names = model.facts.graph_outputs
-        self._graph = OnnxGraph(self._path, threads, feeds=self._feeds)
+        self._graph = OnnxGraph(self._path, threads) if graph is None else copy.copy(graph)
+        self._graph.feeds = self._feeds
         self.row_dtype = self._graph.row_dtype
         self._with_layers: tuple[tuple[str, ...], OnnxGraph] | None = None
-
-    def reading(self, layout: InputLayout) -> "OnnxTeacher":
-        """The same graph, not loaded again, for rows of another layout: the open sides of its inputs may differ."""
-        other = copy.copy(self)
-        other._reading = Reading.of(self._facts, layout)
-        other._feeds = feeds_of(self._facts, other._reading)
-        other._graph = copy.copy(self._graph)
-        other._graph.feeds = other._feeds
-        return other
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """The graph's outputs, as the inspection has matched them to the manifest's."""

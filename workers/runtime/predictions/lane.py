@@ -102,23 +102,20 @@ class PredictLane:
         registered.cancel()
         with self._database.watch(PREDICTIONS, urgent=True) as self._work:
             while not draining.done():
+                room = min(MOST_CLAIMED - len(self._running), answering.MOST_AT_ONCE)
                 try:
-                    claimed = await self._claim()
+                    claimed = await answering.claim(self._database, self._owner, room) if room else []
                 except Exception as error:
                     _log.warning("predictions wait: %s", error, exc_info=not isinstance(error, DatabaseUnavailable))
                     await asyncio.wait({draining}, timeout=ERROR_PAUSE_SECONDS)
                     continue
                 for each in claimed:
                     self._running[each.id] = asyncio.create_task(self._answer(each))
-                if len(claimed) < answering.MOST_AT_ONCE:
+                if not room or len(claimed) < room:  # with others the queue may have more
                     waiting = asyncio.ensure_future(self._work.wait(POLL_SECONDS))
                     await asyncio.wait({draining, waiting}, return_when=asyncio.FIRST_COMPLETED)
                     waiting.cancel()
         draining.cancel()
-
-    async def _claim(self) -> list[ClaimedPrediction]:
-        room = MOST_CLAIMED - len(self._running)
-        return await answering.claim(self._database, self._owner, room) if room > 0 else []
 
     async def _answer(self, claimed: ClaimedPrediction) -> None:
         """Answer one request, whatever happens to it."""

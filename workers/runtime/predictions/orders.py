@@ -1,9 +1,11 @@
 """The order of a session: its model as local files."""
 
 import asyncio
+import mmap
 from pathlib import Path
 
 from app.contracts.resources.facts import FileRef
+from app.contracts.resources.graph_names import VERSION_TEXT
 from app.contracts.wire.orders import ModelInput
 from app.contracts.wire.predictions import Question, Reply, SessionOrder
 from app.db.engine import Database
@@ -24,12 +26,15 @@ async def session_order(
     source = await source_of(database, question)
     if source is None:
         return Answered(Reply(status=404, code="unknown_model", detail="the model was deleted: name another one"))
-    model, graph = source.model, _graph(source.model)
-    main = next(file for file in model.files if file.role in ("weights", "onnx"))
+    model = source.model
+    graph = _graph(model) if question.rows_of is None else None  # teachers answer as in a job
+    exported = None if graph is None else await cache.download(graph)
+    main = graph if exported is not None and await asyncio.to_thread(_takes_raw_rows, exported) else None
+    main = main or next(file for file in model.files if file.role in ("weights", "onnx"))
     path = await cache.download(main)
     order = SessionOrder(
         model=ModelInput(id=model.id, manifest=model.manifest, facts=model.facts, path=str(path), sha256=main.sha256),
-        graph=None if graph is None else str(await cache.download(graph)),
+        graph=None if exported is None else str(exported),
         rows_of=source.rows_of.facts if question.rows_of is not None else None,
         taught=question.taught,
         dataset=source.dataset,
@@ -45,6 +50,12 @@ def _graph(model: StoredModel) -> FileRef | None:
     if model.manifest.format == "onnx":
         return None
     return next((file for file in model.files if file.role == "onnx"), None)
+
+
+def _takes_raw_rows(graph: Path) -> bool:
+    """Whether an exported file is of this version, whose sessions need no weights. It is not parsed here."""
+    with graph.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.rfind(VERSION_TEXT.encode()) >= 0
 
 
 def _bytes_of(paths: tuple[Path, ...]) -> int:

@@ -27,17 +27,22 @@ def key_of(question: Question) -> Key:
 
 
 class _Place:
-    """Where the session of one key is, or is going to be. `users`: requests that have it or wait for it."""
+    """Where the session of one key is, or is going to be. `users`: requests that have it or wait for it; `leaving`: it
+    admits no more, and is closed after them.
+    """
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.session: Session | None = None
         self.users = 0
-        self.used = asyncio.get_running_loop().time()
+        self.leaving = False
+        self.opened = self.used = asyncio.get_running_loop().time()
 
 
 class Sessions:
-    """At most `most` at a time; a request for another model waits until one of them is not in use."""
+    """At most `most` at a time. Requests for further models take turns: where all sessions are in use, the one that was
+    opened first admits no more, so that a model that is asked all the time does not keep others out.
+    """
 
     def __init__(self, children: ChildPool, folder: Path, most: int, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._children = children
@@ -45,6 +50,8 @@ class Sessions:
         self._most = most
         self._answer_seconds = answer_seconds
         self._places: OrderedDict[Key, _Place] = OrderedDict()
+        self._waiting: dict[Key, int] = {}
+        """Requests without a place by key, the key that has waited longest first."""
         self._changed = asyncio.Condition()
 
     async def answer(
@@ -83,9 +90,9 @@ class Sessions:
     async def _place(self, key: Key) -> AsyncIterator[_Place]:
         """The entry of a key, which is not closed during the block."""
         async with self._changed:
-            while key not in self._places and len(self._places) >= self._most and not await self._close_oldest():
-                await self._changed.wait()
-            place = self._places.setdefault(key, _Place())
+            place = self._places.get(key)
+            if place is None or place.leaving:
+                place = await self._waited_for(key)
             self._places.move_to_end(key)
             place.users += 1
         try:
@@ -93,9 +100,38 @@ class Sessions:
         finally:
             place.users -= 1
             async with self._changed:
-                if place.session is None and not place.users:
+                if not place.users and (place.leaving or place.session is None):
                     self._places.pop(key, None)
+                    await _close(place)
                 self._changed.notify_all()
+
+    async def _waited_for(self, key: Key) -> _Place:
+        self._waiting[key] = self._waiting.get(key, 0) + 1
+        try:
+            while (place := await self._opened_for(key)) is None:
+                await self._changed.wait()
+            return place
+        finally:
+            self._waiting[key] -= 1
+            if not self._waiting[key]:
+                del self._waiting[key]
+            self._changed.notify_all()
+
+    async def _opened_for(self, key: Key) -> _Place | None:
+        """The place of a key that waits; None where it is not its turn, or room is being made."""
+        place = self._places.get(key)
+        if place is not None:
+            place.leaving = (
+                place.leaving and len(self._waiting) > 1
+            )  # it stays where those it was to make room for left
+            return None if place.leaving else place
+        if key != next(iter(self._waiting)):
+            return None
+        if len(self._places) >= self._most and not await self._close_oldest():
+            if not any(each.leaving for each in self._places.values()):
+                min(self._places.values(), key=lambda each: each.opened).leaving = True
+            return None
+        return self._places.setdefault(key, _Place())
 
     async def _close_oldest(self) -> bool:
         """Close the session that was not used for the longest time; False if all are in use."""

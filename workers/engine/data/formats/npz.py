@@ -1,5 +1,6 @@
 """npz archives of numpy: no pickles, and every declared size is checked before anything is allocated."""
 
+import io
 import struct
 import zipfile
 import zlib
@@ -19,6 +20,8 @@ MAX_DEFLATE_RATIO = 1100
 """deflate cannot compress better than about 1030 : 1: a larger declared size is false."""
 MAX_SIDE = 1 << 40
 MAX_DIMENSIONS = 8
+_HEADER_BYTES = 1 << 14
+"""More than numpy takes for a header (10,000 bytes)."""
 
 
 def read_npz(path: Path, columns: set[str], categories: Set[str] = frozenset()) -> FileColumns:
@@ -55,14 +58,37 @@ def member_names(path: Path) -> frozenset[str]:
         raise unreadable("not an npz archive (a zip of npy arrays)") from None
 
 
-def _npy(archive: zipfile.ZipFile, member: str, size: int) -> Array:
+def array_headers(path: Path, columns: set[str]) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """(shape, type) of the named arrays, of which nothing but the headers is decompressed. Raises UserError as
+    `read_npz` does.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+            return {name: _header(archive, members[name]) for name in require_columns(columns, list(members))}
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, NotImplementedError, ValueError):
+        raise unreadable("the npz archive is damaged") from None
+
+
+def _header(archive: zipfile.ZipFile, member: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    with archive.open(_entry(archive, member)) as file:
+        shape, _, dtype = _npy_header(io.BytesIO(file.read(_HEADER_BYTES)), member)
+    return shape, dtype
+
+
+def _entry(archive: zipfile.ZipFile, member: str) -> zipfile.ZipInfo:
     entry = archive.getinfo(member)
     if entry.flag_bits & 1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise unreadable(f"`{member}` is encrypted, or not compressed as numpy.savez_compressed does")
+    return entry
+
+
+def _npy(archive: zipfile.ZipFile, member: str, size: int) -> Array:
+    entry = _entry(archive, member)
     declared = entry.file_size
     if declared > min(MAX_BYTES, size * MAX_DEFLATE_RATIO):
         raise unreadable(f"`{member}` claims {declared} bytes in an archive of {size}")
-    with archive.open(member) as file:
+    with archive.open(entry) as file:
         shape, fortran, dtype = _npy_header(file, member)
         if 0 in shape:
             return np.empty((shape[0], 0) if shape[0] else 0, dtype)

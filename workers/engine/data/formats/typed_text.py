@@ -20,7 +20,7 @@ def typed(array: Array) -> Array:
     unique, inverse = np.unique(array, return_inverse=True)
     texts = [text.strip() for text in unique.tolist()]
     known = [text for text in texts if text not in NULL_STRINGS]
-    for read in (_number, _boolean, _time):
+    for read in (number_of, boolean_of, time_of):
         found = {text: read(text) for text in known}
         if known and all(value is not None for value in found.values()):
             numbers = np.array([np.nan if (value := found.get(text)) is None else value for text in texts])
@@ -28,14 +28,17 @@ def typed(array: Array) -> Array:
     return array
 
 
-def _number(text: str) -> float | None:
+def number_of(text: str) -> float | None:
+    """A decimal number as text; None for other text, such as `infinity` or `1_000`."""
     return float(text) if _NUMBER.fullmatch(text) else None
 
 
-def _boolean(text: str) -> float | None:
+def boolean_of(text: str) -> float | None:
+    """1 or 0 for `true` or `false` in any case; None for other text."""
     return _BOOLEANS.get(text.lower())
 
 
-def _time(text: str) -> float | None:
+def time_of(text: str) -> float | None:
+    """Seconds of a time of day such as `12:30`; None for other text."""
     parts = _TIME.fullmatch(text)
     return None if parts is None else int(parts[1]) * 3600 + int(parts[2]) * 60 + float(parts[3] or 0)

@@ -12,7 +12,8 @@ from workers.engine.data.formats.written import Written
 from workers.engine.data.rows.uploaded import Meanings
 from workers.engine.data.tables.text import canonical, other_spellings, spellings
 
-_WHOLE = re.compile(r"0|-?[1-9]\d{0,18}")
+WHOLE = re.compile(r"0|-?[1-9]\d{0,18}", re.ASCII)
+"""A text that means a whole number: with leading zeros or other digits it is another category."""
 MOST_SPELLINGS = 8192
 """How many unusual spellings of an input are kept."""
 MOST_CHARACTERS = 1 << 18
@@ -61,7 +62,7 @@ def _others(categories: Sequence[str], keys: Mapping[str, int]) -> list[tuple[st
 
 def whole_number_keys(categories: Sequence[str]) -> dict[int, int]:
     """Whole numbers of 64 bits that mean a category, and its place."""
-    keys = {int(text): place for text, place in read_keys(categories).items() if _WHOLE.fullmatch(text)}
+    keys = {int(text): place for text, place in read_keys(categories).items() if WHOLE.fullmatch(text)}
     return {number: place for number, place in keys.items() if -(2**63) <= number < 2**63}
 
 

@@ -154,6 +154,14 @@ def _seconds(name: str, column: str, array: Array, kind: str) -> Array:
         raise _holds_text(name, column, array, texts, kind) from None
 
 
+def moment_seconds(text: str) -> float | None:
+    """A date or time stamp (ISO 8601) as `as_numbers` reads it, in seconds since 1970-01-01 UTC; None for others."""
+    try:
+        return _second(text) if _DATE.fullmatch(text) else None
+    except ValueError:
+        return None
+
+
 def _second(text: str) -> float:
     moment = datetime.fromisoformat(text)
     return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()

@@ -9,7 +9,7 @@ from app.contracts.problems import Problem
 from app.contracts.resources.tables import CsvOptions
 from workers.engine.data.formats.common import Array
 from workers.engine.data.tables.text import label_text
-from workers.engine.serving.rows.errors import Place, RowErrors, at, together
+from workers.engine.serving.rows.errors import MOST_PROBLEMS, RowErrors, at, together
 from workers.engine.serving.rows.forms import InputForm
 from workers.engine.serving.rows.nested import numbers_of
 from workers.engine.serving.rows.numbers import as_categories, as_numbers, category_text, check_shape, number
@@ -57,17 +57,23 @@ def _numbers(
     column: str, values: Array | Sequence[Any], form: InputForm, place: ColumnPlace, written: CsvOptions | None
 ) -> Array:
     """One column of numbers [n, …]; NaN where missing."""
-    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
-        return values
-    values = list(values.tolist() if isinstance(values, np.ndarray) else values)
-    if any(isinstance(value, list) for value in values):
-        return numbers_of(values, form, lambda index: place(column, index), nullable=True)
+    if isinstance(values, np.ndarray):
+        if values.dtype.kind in "biuf":
+            return values
+        shape, values = values.shape, values.ravel().tolist()
+    else:
+        if any(isinstance(value, list) for value in values):
+            return numbers_of(values, form, lambda index: place(column, index), nullable=True)
+        shape = (len(values),)
     numbers = [number(value, written) for value in values]
-    wrong = [row for row, each in enumerate(numbers) if each is None]
+    wrong = [i for i, each in enumerate(numbers) if each is None]
     if wrong:
         detail = f"expected a number for the column `{column}`, found {_kind(values[wrong[0]])}: send numbers"
-        raise RowErrors([Problem(pointer=place(column, (row,)), code="wrong_type", detail=detail) for row in wrong])
-    return np.array(numbers, dtype=np.float64)
+        places = np.transpose(np.unravel_index(wrong[:MOST_PROBLEMS], shape)).tolist()
+        raise RowErrors(
+            [Problem(pointer=place(column, tuple(each)), code="wrong_type", detail=detail) for each in places]
+        )
+    return np.array(numbers, dtype=np.float64).reshape(shape)
 
 
 def _kind(value: object) -> str:
@@ -76,15 +82,16 @@ def _kind(value: object) -> str:
 
 def _categories(form: InputForm, columns: Columns, place: ColumnPlace) -> Array:
     found = together(form.columns, lambda column: _texts(column, columns[column], place))
-    texts, places = [each for each, _ in found], [where for _, where in found]
+    texts = [each for each, _ in found]
+    places = [(column, inner) for column, (_, inners) in zip(form.columns, found, strict=True) for inner in inners]
     rows = np.stack([np.array([*each, ""], dtype=object)[:-1] for each in _split(texts)], axis=1)
     size = rows.shape[1]
     check_shape(form, rows.shape[1:] if form.shape else (), place(form.columns[0], ()))
 
     def flat(index: tuple[int, ...]) -> str:
         row, position = divmod(index[0], size)
-        column: Place = places[min(position, len(places) - 1)]
-        return column((row,))
+        column, inner = places[position]
+        return place(column, (row, *inner))
 
     return as_categories(form, rows.ravel().tolist(), flat).reshape(len(rows), *(form.shape and (size,)))
 
@@ -94,21 +101,24 @@ def _split(texts: list[list[list[str]]]) -> list[list[str]]:
     return [[row[i] for row in column] for column in texts for i in range(len(column[0]))]
 
 
-def _texts(column: str, values: Array | Sequence[Any], place: ColumnPlace) -> tuple[list[list[str]], Place]:
-    """(the texts of each row, where they are)."""
-
-    def where(index: tuple[int, ...]) -> str:
-        return place(column, index)
-
+def _texts(
+    column: str, values: Array | Sequence[Any], place: ColumnPlace
+) -> tuple[list[list[str]], list[tuple[int, ...]]]:
+    """(the texts of each row, the place of each of them within a row)."""
     if isinstance(values, np.ndarray):
         rows = values.reshape(len(values), -1)
-        return [[label_text(value) for value in row] for row in rows.tolist()], where
+        return [[label_text(value) for value in row] for row in rows.tolist()], list(np.ndindex(values.shape[1:]))
     listed = [value if isinstance(value, list) else [value] for value in values]
     if len({len(each) for each in listed}) > 1:
         raise at(place(column, ()), "ragged", f"expected equally many values in each row of `{column}`: fill them in")
+    if not listed[0]:
+        raise at(
+            place(column, (0,)), "shape_mismatch", f"expected a category for `{column}`, found an empty list: send it"
+        )
+    inners: list[tuple[int, ...]] = [(i,) for i in range(len(listed[0]))] if isinstance(values[0], list) else [()]
     found = [[category_text(value) for value in each] for each in listed]
-    wrong = [row for row, each in enumerate(found) if None in each]
+    wrong = [(row, *inners[i]) for row, each in enumerate(found) for i, text in enumerate(each) if text is None]
     if wrong:
         detail = f"expected text, a number, a boolean or null for the column `{column}`: send the category"
-        raise RowErrors([Problem(pointer=where((row,)), code="wrong_type", detail=detail) for row in wrong])
-    return [[text for text in each if text is not None] for each in found], where
+        raise RowErrors([Problem(pointer=place(column, each), code="wrong_type", detail=detail) for each in wrong])
+    return [[text for text in each if text is not None] for each in found], inners

@@ -1,6 +1,7 @@
 """Nested lists of JSON as arrays."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -43,18 +44,25 @@ def numbers_of(values: Sequence[Any], form: InputForm, place: Place, *, nullable
 
 
 def _as_array(values: Sequence[Any]) -> Array | None:
-    """The whole array where numpy reads it as numbers and nothing in it is a boolean, which numpy would not tell."""
+    """The whole array where nothing but numbers is in it. Of booleans numpy would make numbers, and of text an array
+    each of whose elements takes as much memory as the longest text.
+    """
+    if not _types(values) <= {int, float}:
+        return None
     try:
         array = np.array(values)
     except (ValueError, OverflowError):
         return None
-    if array.dtype.kind not in "iuf" or _has_boolean(values):
-        return None
-    return array
+    return array if array.dtype.kind in "iuf" else None
 
 
-def _has_boolean(values: Sequence[Any]) -> bool:
-    return any(_has_boolean(value) if isinstance(value, list) else isinstance(value, bool) for value in values)
+def _types(values: Sequence[Any]) -> set[type]:
+    """The types within lists of lists, without a call of Python for each value."""
+    level, found = values, set(map(type, values))
+    while found == {list}:
+        level = list(chain.from_iterable(level))
+        found = set(map(type, level))
+    return found
 
 
 def texts_of(values: Sequence[Any], form: InputForm, place: Place) -> tuple[list[str], tuple[int, ...]]:

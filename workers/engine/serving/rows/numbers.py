@@ -1,7 +1,6 @@
 """Numbers and categories of a request, checked one by one, in the types that a model takes."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,10 @@ from app.contracts.problems import Problem
 from app.contracts.resources.raw_rows import Spellings
 from app.contracts.resources.tables import CsvOptions
 from workers.engine.data.formats.common import Array
+from workers.engine.data.formats.typed_text import boolean_of, number_of, time_of
 from workers.engine.data.tables.category import MOST_CHARACTERS
-from workers.engine.data.tables.text import canonical, is_missing, label_text
+from workers.engine.data.tables.keys import WHOLE
+from workers.engine.data.tables.text import canonical, is_missing, label_text, moment_seconds
 from workers.engine.serving.rows.errors import MOST_PROBLEMS, Place, RowErrors, at
 from workers.engine.serving.rows.forms import InputForm
 
@@ -51,8 +52,11 @@ def as_numbers(form: InputForm, values: Array, place: Place) -> Array:
 def _has(dtype: np.dtype[Any], values: Array) -> NDArray[np.bool_]:
     """Where an integer type, or bool, has a number."""
     low, high = (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
-    inside = (values >= low) & (values <= high)
-    return inside if values.dtype.kind != "f" else inside & (np.rint(values) == values)
+    if values.dtype.kind != "f":
+        return (values >= low) & (values <= high)
+    # As a float the largest number of 64 bits is the one above it.
+    whole: NDArray[np.bool_] = np.rint(values) == values
+    return whole & (values >= low) & (values < np.float64(high + 1))
 
 
 def _gap(form: InputForm) -> str:
@@ -108,10 +112,11 @@ def _whole_number(form: InputForm, text: str) -> int | None:
     plain = canonical(text)
     if form.dtype == "bool":
         return _BOOLEANS.get(plain)
-    try:
-        number = int(_BOOLEANS.get(plain, plain))
-    except ValueError:
+    if plain in _BOOLEANS:
+        return _BOOLEANS[plain]
+    if not WHOLE.fullmatch(plain):
         return None
+    number = int(plain)
     return number if -(2**63) <= number < 2**63 else None
 
 
@@ -127,8 +132,9 @@ def category_text(value: object) -> str | None:
 
 
 def number(value: object, written: CsvOptions | None) -> float | None:
-    """A value of a column of numbers: null is NaN, booleans are 0 and 1, dates and timestamps seconds since 1970.
-    `written`: how numbers are written as text, where they may be. None where it is no number.
+    """A value of a column of numbers: null is NaN, booleans are 0 and 1, dates and timestamps seconds since 1970, times
+    of day seconds, as text too, which the readers of datasets take for them. `written`: how numbers and booleans are
+    written as text, where they may be. None where it is no number.
     """
     if value is None:
         return float("nan")
@@ -144,17 +150,11 @@ def _of_text(text: str, written: CsvOptions | None) -> float | None:
     if is_missing(text) or (written is not None and text in written.null_values):
         return float("nan") if written is not None or not text else None
     if written is not None:
-        try:
-            return float(_with_point(text, written.decimal))
-        except ValueError:
-            pass
-    try:
-        moment = datetime.fromisoformat(text) if len(text) >= len("2000-01-01") else None
-    except ValueError:
-        return None
-    if moment is None:
-        return None
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+        for read in (number_of, boolean_of):
+            if (found := read(_with_point(text, written.decimal))) is not None:
+                return found
+    seconds = time_of(text)  # JSON has neither times nor dates: as text they are numbers there too
+    return moment_seconds(text) if seconds is None else seconds
 
 
 def _with_point(text: str, decimal: str) -> str:

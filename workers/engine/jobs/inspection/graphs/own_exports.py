@@ -13,6 +13,7 @@ import onnx
 from pydantic import ValidationError
 
 from app.contracts.layouts.cut_files import METADATA_KEY
+from app.contracts.resources.graph_names import GRAPH_VERSION
 from app.contracts.resources.manifests import (
     InputTransform,
     ModelInputSpec,
@@ -22,7 +23,7 @@ from app.contracts.resources.manifests import (
     VectorOutput,
 )
 from app.contracts.resources.raw_rows import RawInput
-from workers.engine.export.graph_card import GRAPH_VERSION, statistics_digest
+from workers.engine.export.graph_card import statistics_digest
 from workers.engine.export.raw_student import row_shape
 from workers.engine.export.row_nodes import element_type, rows_name
 from workers.engine.jobs.inspection.graphs.inputs import names_here
