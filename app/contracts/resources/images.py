@@ -21,7 +21,10 @@ class ImageInput(Contract):
     """
 
     kind: Literal["image"]
-    column: Column = Field(default="image", description="Column of the images: `image` in an archive of image files.")
+    column: Column = Field(
+        default="image",
+        description="Column of the images: `image` in an archive of files; in parquet, one of encoded images.",
+    )
     size: Annotated[tuple[Side, Side], Field(description="[height, width] that every image is brought to.")]
     channels: Literal[1, 3] = Field(default=3, description="3 for colours (RGB), 1 for grey values.")
     fit: Literal["crop", "stretch", "pad"] = Field(

@@ -80,11 +80,11 @@ def read_dataset(
     Raises UserError with a stable code; the message names the column and row.
     """
     texts, categories = _text_columns(manifest), _columns_of(manifest, CategoryInput)
-    file = read_columns(path, manifest.format, _columns(manifest), texts, manifest.csv, categories)
+    images = _columns_of(manifest, ImageInput)
+    file = read_columns(path, manifest.format, _columns(manifest), texts, manifest.csv, categories, images)
     arrays = file.arrays
     targets = {name: _target(name, spec, arrays) for name, spec in manifest.targets.items()}
-    rows = len(next(iter(arrays.values())))
-    splits = _splits(manifest, rows, arrays, targets)
+    splits = _splits(manifest, file.rows, arrays, targets)
     train = splits["train"]
     places = {name: chosen.numpy() for name, chosen in splits.items()}
     inputs, transforms, uses, standardization, uploaded = {}, {}, {}, {}, {}
@@ -101,7 +101,7 @@ def read_dataset(
         transforms[name] = transform_of(name, found.rows, read, train, found.encoding, found.columns, way[0])
     weights = {name: _weights(name, spec.column or name, arrays) for name, spec in manifest.weights.items()}
     return Dataset(
-        rows,
+        file.rows,
         inputs,
         targets,
         splits,
@@ -168,7 +168,7 @@ def _text_columns(manifest: DatasetManifest) -> set[str]:
     return named | _columns_of(manifest, CategoryInput) | (_split_columns(manifest) - numbers)
 
 
-def _columns_of(manifest: DatasetManifest, kind: type[ArrayInput | CategoryInput]) -> set[str]:
+def _columns_of(manifest: DatasetManifest, kind: type[ArrayInput | CategoryInput | ImageInput]) -> set[str]:
     """The columns of the inputs of a kind."""
     return {
         column for name, spec in manifest.inputs.items() if isinstance(spec, kind) for column in spec.columns or (name,)
@@ -201,7 +201,8 @@ def _images(name: str, spec: ImageInput, file: FileColumns, splits: SplitRows) -
         raise UserError(
             "wrong_type",
             f"input `{name}` reads images, but `{spec.column}` has none: upload a zip of image files with "
-            '`"format": "images"`, whose column of images is `image`; arrays of pixels are of `"kind": "array"`',
+            '`"format": "images"`, whose column is `image`, or a parquet file with a column of encoded images. Arrays '
+            'of pixels are of `"kind": "array"`',
         )
     from workers.engine.data.formats.images.pixels import decoded  # Pillow is imported where there are images
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet
 
+from workers.engine.data.formats.arrow_images import encoded_images
 from workers.engine.data.formats.arrow_written import written_column
 from workers.engine.data.formats.common import (
     MAX_BYTES,
@@ -42,7 +43,11 @@ def arrow_errors(file_format: str) -> Iterator[None]:
 
 
 def read_parquet(
-    path: Path, columns: set[str], text_columns: Set[str] = frozenset(), categories: Set[str] = frozenset()
+    path: Path,
+    columns: set[str],
+    text_columns: Set[str] = frozenset(),
+    categories: Set[str] = frozenset(),
+    images: Set[str] = frozenset(),
 ) -> FileColumns:
     """The named columns of a parquet file; booleans, dates and times of `text_columns` as text.
 
@@ -56,9 +61,10 @@ def read_parquet(
         if size > MAX_BYTES or file.metadata.num_rows * len(names) * 8 > MAX_BYTES:
             raise unreadable(f"the file claims {size} bytes and {file.metadata.num_rows} rows: too large")
         table = file.read(columns=names)
-        arrays = columns_of(table, names, text_columns)
+        encoded = {name: encoded_images(name, table.column(name)) for name in names if name in images}
+        arrays = columns_of(table, [name for name in names if name not in images], text_columns)
         written = {name: written_column(table.column(name), arrays[name]) for name in names if name in categories}
-    return FileColumns(arrays, written)
+    return FileColumns(arrays, written, encoded)
 
 
 def columns_of(table: pa.Table, names: list[str], text_columns: Set[str]) -> dict[str, Array]:

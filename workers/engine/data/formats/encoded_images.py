@@ -1,22 +1,18 @@
 """Images as they stand in a dataset's file, encoded."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
-
-
-class ReadBytes(Protocol):
-    """Gives the bytes of an image by its row, from several threads."""
-
-    def __call__(self, row: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True)
 class EncodedImages:
-    """One image for each row. `names`: what an error calls them."""
+    """One image for each of `count` rows. By its row, from several threads: `read` gives an image's bytes, `name` what
+    an error calls it.
+    """
 
-    names: Sequence[str]
-    read: ReadBytes
+    count: int
+    read: Callable[[int], bytes]
+    name: Callable[[int], str]
 
     def __len__(self) -> int:
-        return len(self.names)
+        return self.count

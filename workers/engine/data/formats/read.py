@@ -22,14 +22,16 @@ def read_columns(
     text_columns: Set[str] = frozenset(),
     csv: CsvOptions | None = None,
     categories: Set[str] = frozenset(),
+    images: Set[str] = frozenset(),
 ) -> FileColumns:
     """The named arrays (npz keys or table columns) of a file, all with the same number of rows.
 
     `text_columns` are read as text: a csv has no types, and `true`, `01` or `NA` may be a class name. `categories` are
-    those of them whose values are also kept as they stand in the file. Raises UserError: `unreadable`,
+    those of them whose values are also kept as they stand in the file. `images`: columns of encoded images, which only
+    some formats have. Raises UserError: `unreadable`,
     `code_carrying_format`, `missing_column`, `ragged`, `wrong_type`, `empty_dataset`.
     """
-    found = _read(path, kind, columns, text_columns, csv, categories)
+    found = _read(path, kind, columns, text_columns, csv, categories, images)
     arrays = found.arrays
     if kind != "csv":  # whose own reader knows its decimal point and its missing values
         arrays = {name: array if name in text_columns else typed(array) for name, array in arrays.items()}
@@ -39,7 +41,7 @@ def read_columns(
         raise UserError(
             "ragged", f"all columns need the same number of rows, found {lengths}: fill in the shorter ones"
         )
-    if not lengths or next(iter(lengths.values())) == 0:
+    if not lengths or found.rows == 0:
         raise empty_file()
     for name, array in arrays.items():
         if array.size == 0:
@@ -54,6 +56,7 @@ def _read(
     text_columns: Set[str],
     csv: CsvOptions | None,
     categories: Set[str],
+    images: Set[str],
 ) -> FileColumns:
     """Arrow starts a thread at import, which the fork server must not have: it is imported for its own formats only."""
     match kind:
@@ -66,7 +69,7 @@ def _read(
         case "parquet":
             from workers.engine.data.formats import arrow
 
-            return arrow.read_parquet(path, columns, text_columns, categories)
+            return arrow.read_parquet(path, columns, text_columns, categories, images)
         case "images":
             from workers.engine.data.formats.images.read import read_images
 

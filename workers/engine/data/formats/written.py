@@ -46,6 +46,11 @@ class FileColumns:
     written: dict[str, Written] = field(default_factory=dict)
     images: dict[str, EncodedImages] = field(default_factory=dict)
 
+    @property
+    def rows(self) -> int:
+        """How many rows each column has."""
+        return len(next(iter([*self.arrays.values(), *self.images.values()])))
+
 
 def texts_of(value: object) -> tuple[str, ...]:
     """The texts that programs make of a value: Python, numpy, and ISO 8601 for a moment."""

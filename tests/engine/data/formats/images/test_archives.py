@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from app.contracts.problems import UserError
@@ -26,7 +28,7 @@ def test_folders_are_classes_and_splits(tmp_path: Path) -> None:
     )
     assert found.arrays["label"].tolist() == 3 * ["cat", "cat", "dog", "dog"]
     assert found.arrays["split"].tolist() == 4 * ["test"] + 4 * ["train"] + 4 * ["validation"]
-    assert found.arrays["file_name"].tolist() == sorted(FOLDERS) == list(found.images["image"].names)
+    assert found.arrays["file_name"].tolist() == sorted(FOLDERS) == [found.images["image"].name(i) for i in range(12)]
 
 
 @pytest.mark.parametrize("root", ["photos", "train", "photos/2026"])
@@ -212,3 +214,45 @@ def test_an_input_of_images_needs_a_column_of_images(tmp_path: Path) -> None:
         read_dataset(tmp_path / "a.npz", manifest(format="npz", targets={}))
     assert caught.value.code == "wrong_type"
     assert '"kind": "array"' in caught.value.message
+
+
+def test_a_parquet_file_with_encoded_images_gives_the_rows_of_the_archive(tmp_path: Path) -> None:
+    """As plain bytes, and as the struct of Hugging Face's `Image` feature."""
+    files = {f"{label}/{i}.png": encoded(noise(seed=i)) for label in ("cat", "dog") for i in range(3)}
+    expected = read_dataset(zipped(tmp_path / "a.zip", files), manifest())
+    labels = [name.split("/")[0] for name in files]
+    columns = ([*files.values()], [{"bytes": content, "path": name} for name, content in files.items()])
+    for i, images in enumerate(columns):
+        pa.parquet.write_table(
+            pa.table({"image": images, "label": labels}), tmp_path / f"{i}.parquet", row_group_size=4
+        )
+        found = read_dataset(tmp_path / f"{i}.parquet", manifest(format="parquet"))
+        np.testing.assert_array_equal(found.inputs["image"], expected.inputs["image"])
+        assert found.targets["label"].values.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("images", "code", "named"),
+    [
+        ([IMAGE, IMAGE[:-30]], "broken_image", "image at row 1"),
+        ([IMAGE, None], "wrong_type", "row 1"),
+        ([{"bytes": None, "path": "0.png"}, {"bytes": None, "path": "1.png"}], "wrong_type", "row 0"),
+        (["0.png", "1.png"], "wrong_type", "string"),
+        ([[1, 2], [3, 4]], "wrong_type", "list"),
+    ],
+)
+def test_a_parquet_file_whose_images_cannot_be_read_is_refused_by_row(
+    images: list[object], code: str, named: str, tmp_path: Path
+) -> None:
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())]) if isinstance(images[0], dict) else None
+    table_of = pa.table({"image": pa.array(images, type=kind), "label": ["cat", "dog"]})
+    pa.parquet.write_table(table_of, tmp_path / "a.parquet")
+    with pytest.raises(UserError) as caught:
+        read_dataset(tmp_path / "a.parquet", manifest(format="parquet", splits={"fractions": {"train": 1.0}}))
+    assert caught.value.code == code
+    assert named in caught.value.message
+
+
+def test_images_need_no_target(tmp_path: Path) -> None:
+    found = read_dataset(zipped(tmp_path / "a.zip", {f"{i}.png": IMAGE for i in range(8)}), manifest(targets={}))
+    assert (found.rows, found.inputs["image"].shape) == (8, (8, 3, 6, 8))

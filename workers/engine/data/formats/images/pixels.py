@@ -30,7 +30,7 @@ def decoded(name: str, images: EncodedImages, spec: ImageInput) -> NDArray[np.ui
 
     def fill(first: int) -> None:
         for row in range(first, min(first + _ROWS, count)):
-            found[row] = pixels(images.names[row], images.read(row), spec)
+            found[row] = pixels(images.name(row), images.read(row), spec)
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for _ in pool.map(fill, range(0, count, _ROWS)):

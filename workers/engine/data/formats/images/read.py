@@ -37,7 +37,9 @@ def read_images(
     written = {
         name: table.written.get(name) or written_array(found[name], "text") for name in categories & found.keys()
     }
-    return FileColumns(found, written, {IMAGE: EncodedImages(names, lambda row: archive.read(names[row]))})
+    return FileColumns(
+        found, written, {IMAGE: EncodedImages(len(names), lambda row: archive.read(names[row]), names.__getitem__)}
+    )
 
 
 class _Table:
