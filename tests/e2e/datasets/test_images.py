@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.e2e.conftest import Client
-from tests.engine.data.formats.images.archives import encoded, noise, zipped
+from tests.engine.data.formats.images.archives import encoded, noise, tarred, zipped
 from tests.engine.jobs.datasets.test_images import SIDE, archive, pictures, splits
 
 Json = dict[str, Any]
@@ -55,6 +55,19 @@ def test_an_archive_with_a_bad_file_is_rejected_by_name(
     found = client.upload("datasets", manifest, zipped(tmp_path / "a.zip", files))
     assert (found["state"], found["rejection"]["code"]) == ("rejected", code)
     assert named in found["rejection"]["message"]
+
+
+def test_a_tar_is_taken_for_images_alone(client: Client, tmp_path: Path) -> None:
+    path = tarred(tmp_path / "a.tar", {f"cat/{i}.png": encoded(noise(seed=i)) for i in range(8)})
+    manifest = {key: value for key, value in MANIFEST.items() if key not in ("splits", "targets")}
+    found = client.upload("datasets", manifest, path)
+    assert (found["state"], found["rows"]) == ("ready", 8), found["rejection"]
+    with path.open("rb") as body:
+        answer = client.http.post(
+            "/v1/datasets",
+            files={"manifest": (None, json.dumps({**manifest, "format": "npz"})), "file": ("a.tar", body)},
+        )
+    assert answer.json()["errors"][0]["code"] == "refused_format"
 
 
 def test_a_zip_of_images_is_refused_as_another_format_and_other_files_as_images(client: Client, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ class FileColumns:
     @property
     def rows(self) -> int:
         """How many rows each column has."""
-        return len(next(iter([*self.arrays.values(), *self.images.values()])))
+        return len(next(iter(self.arrays.values()))) if self.arrays else next(iter(self.images.values())).count
 
 
 def texts_of(value: object) -> tuple[str, ...]:
