@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.exhaustive import sample
 from tests.faults.load.load import LOCKED, press
 from tests.faults.services.control_service import ControlledService
 
 CLIENTS, SECONDS = 64, 3.0
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=sample(["sqlite", "postgresql"], ["sqlite"]))
 def url(request: pytest.FixtureRequest) -> str:
     """SQLite where the service puts it itself; a database of the suite's server."""
     return str(request.getfixturevalue("postgresql_url")) if request.param == "postgresql" else ""
