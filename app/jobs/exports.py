@@ -60,6 +60,12 @@ async def _export(services: Services, caller: Caller, model_id: str, request: Re
             raise NotFound("unknown_model", "there is no model with this id: `GET /v1/models` lists them")
         if row.state != "ready":
             raise Conflict("not_ready", f"the model is {row.state}: `GET /v1/models/{row.id}?wait=60` waits for it")
+        if (row.facts or {}).get("architecture") is None:
+            raise Conflict(
+                "no_architecture",
+                "an export is made of a model of a family, and this one is a graph of its own: download it by "
+                f"`GET /v1/models/{row.id}/weights`",
+            )
         has = any(file.role == wanted.format for file in row.files)
         earlier = await exports.find(session, row.id, wanted.format)
         if earlier is not None and wanted.format == "int8" and earlier.spec.get("dataset") != wanted.dataset:

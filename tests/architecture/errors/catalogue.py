@@ -256,6 +256,7 @@ JOBS: Final[Mapping[str, str]] = {
     "disk_full": "free disk space at the worker",
     "datasets_differ": "compare the jobs of each dataset apart",
     "diverged": "lower the learning rate, or clip the gradient",
+    "answers_depend_on_batch": "run the int8 file one row at a time, or train with `quantization`",
     "not_quantized": "leave the format out of `exports`, or take a larger network; the message names the reason",
     "export_failed": "use the safetensors file; the message names the reason",
     "nothing_to_quantize": "leave int8 and fp16 out: the network has no linear or convolution layer",

@@ -183,6 +183,15 @@ def test_a_compressed_csv_is_refused_by_name(tmp_path: Path) -> None:
         assert f"compressed by {kind}: send it uncompressed" in detail
 
 
+@pytest.mark.parametrize("kind", ["json", "jsonl"])
+def test_compressed_json_is_refused_by_name(kind: str) -> None:
+    body = gzip.compress(b'{"a/b": 1.0}')
+    with pytest.raises(RowErrors) as caught:
+        read_json(body, {"x": FILLED}, ()) if kind == "json" else read_jsonl(body, {"x": FILLED})
+    assert caught.value.problems[0].code == "unreadable"
+    assert "compressed by gzip: send it uncompressed" in caught.value.problems[0].detail
+
+
 def test_too_many_rows_of_a_csv_are_refused_before_arrow_reads_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -156,13 +156,15 @@ async def test_a_bundle_is_made_of_stored_files_once_there_is_a_graph(any_harnes
     assert (head.headers["content-length"], head.content) == (str(len(made.content)), b"")
 
 
-async def test_only_a_ready_model_of_a_family_has_a_bundle(any_harness: ApiHarness) -> None:
+async def test_only_a_ready_model_of_a_family_has_a_bundle_and_exports(any_harness: ApiHarness) -> None:
     http = any_harness.http
     verifying = (await any_harness.upload("models"))["id"]
     await any_harness.inspect(InspectionOutcome(model=MODEL_FACTS.model_copy(update={"architecture": None})))
     graph = await http.get(f"/v1/models/{verifying}/bundle", params={"wait": 5})
     assert (graph.status_code, graph.json()["code"]) == (409, "no_architecture")
     assert f"/v1/models/{verifying}/weights" in graph.json()["detail"]
+    export = await http.post(f"/v1/models/{verifying}/exports", json={"format": "onnx"})
+    assert (export.status_code, export.json()["code"]) == (409, "no_architecture")
     verifying = (await any_harness.upload("models"))["id"]
     refused = await http.get(f"/v1/models/{verifying}/bundle")
     assert (refused.status_code, refused.json()["code"]) == (409, "not_ready")

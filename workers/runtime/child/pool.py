@@ -35,8 +35,12 @@ class NoForkServer(Exception):
 def child_environment() -> dict[str, str]:
     """The environment of a child: no settings, no keys, no cloud credentials."""
     kept = {n: v for n, v in os.environ.items() if n in _ALLOWED or n.startswith(_ALLOWED_PREFIXES)}
-    # Forking is unsafe if a library has started threads at import.
-    return kept | {"OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    return kept | {
+        "OPENBLAS_NUM_THREADS": "1",  # forking is unsafe if a library has started threads at import
+        "PYTHONUNBUFFERED": "1",
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime writes an identity into the folder of temporary files otherwise
+    }
 
 
 class Child:

@@ -178,7 +178,10 @@ def test_bytes_and_ratio_are_those_of_the_files(mixed: Ran, party: str) -> None:
 def test_the_better_candidate_is_exported_and_the_report_has_all(mixed: Ran, aware: Ran) -> None:
     candidates = {each.method: each for each in mixed.party("student_int8").candidates}
     assert candidates.keys() == {"static", "dynamic"}
-    assert mixed.party("student_int8").method == best(list(candidates.values())).method
+    method = mixed.party("student_int8").method
+    assert method == best(list(candidates.values())).method
+    warned = [warning["code"] for warning in mixed.report.warnings]
+    assert ("answers_depend_on_batch" in warned) == (method == "dynamic")
     assert [each.method for each in mixed.party("student_fp16").candidates] == ["half"]
     assert [each.method for each in aware.party("student_int8").candidates] == ["aware"]
     for each in (*candidates.values(), *aware.party("student_int8").candidates):

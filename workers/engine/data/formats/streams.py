@@ -28,8 +28,12 @@ _MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 def compression_of(path: Path) -> Literal["gzip", "zstd"] | None:
     """How a file is compressed, by its first bytes."""
     with path.open("rb") as file:
-        head = file.read(4)
-    return "gzip" if head.startswith(GZIP) else "zstd" if head == ZSTD else None
+        return compression_of_bytes(file.read(4))
+
+
+def compression_of_bytes(content: bytes) -> Literal["gzip", "zstd"] | None:
+    """How something is compressed that begins so."""
+    return "gzip" if content.startswith(GZIP) else "zstd" if content.startswith(ZSTD) else None
 
 
 def chunks(path: Path, encoding: str = "utf-8") -> Iterator[bytes]:

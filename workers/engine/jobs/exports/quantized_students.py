@@ -198,6 +198,13 @@ class QuantizedStudents:
         return QuantizedOutputs(outputs, {} if simulated is None else dict.fromkeys(aware, simulated))
 
 
+_DYNAMIC = (
+    "the int8 file is quantized dynamically: its answers depend on the other rows of a batch, and rows far from the "
+    "data change those of others. Its figures are those of one row at a time: run it so, as `predict.py` of the bundle "
+    'does, or train with `"quantization": {"aware": true}`, whose file answers alike in any batch'
+)
+
+
 def quantize_student(trained: Trained) -> QuantizedStudents:
     """The quantized files that a spec asks for. One that makes no sense is left out, with the warning `not_quantized`,
     and so are all where the graph in float32 has other answers than the student: what they lose would not be that of
@@ -234,6 +241,8 @@ def quantize_student(trained: Trained) -> QuantizedStudents:
         return QuantizedStudents(refused=refused)
     quantization = Quantization(student, graph, batches, ranges)
     found = tuple(quantize(wanted, quantization, feeds, comparison, refuse))
+    if any(each.method == "dynamic" for each in found):
+        job.emit(WarningEvent(code="answers_depend_on_batch", message=_DYNAMIC))
     return QuantizedStudents(found, graph, _simulated(trained), sample, check)
 
 

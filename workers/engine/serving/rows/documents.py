@@ -8,6 +8,7 @@ from app.contracts.problems import Problem, listed
 from app.contracts.resources.tables import CsvOptions
 from app.contracts.wire.predictions import MOST_ROWS
 from workers.engine.data.formats.common import Array
+from workers.engine.data.formats.streams import compression_of_bytes
 from workers.engine.serving.rows.columns import inputs_of, needed
 from workers.engine.serving.rows.errors import MOST_PROBLEMS, RowErrors, at, pointer, together, within
 from workers.engine.serving.rows.forms import InputForm
@@ -19,6 +20,7 @@ _FORM = 'expected `{"inputs": {"<input>": [row, …]}}` or `{"rows": [{"<column>
 
 def read_json(body: bytes, forms: Mapping[str, InputForm], known: Collection[str]) -> dict[str, Array]:
     """The inputs [n, *shape]. `known`: columns of the dataset's file that the model does not read."""
+    _refuse_compressed(body)
     document = parsed(body, "")
     if not isinstance(document, dict) or len(document) != 1 or not {"inputs", "rows"} & set(document):
         raise at("", "invalid_value", _FORM)
@@ -31,6 +33,7 @@ def read_json(body: bytes, forms: Mapping[str, InputForm], known: Collection[str
 
 def read_jsonl(body: bytes, forms: Mapping[str, InputForm]) -> dict[str, Array]:
     """The inputs [n, *shape] of JSON lines. Columns that the model does not read are left out, absent ones are null."""
+    _refuse_compressed(body)
     lines = [line for line in body.removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()]
     check_rows(len(lines), "")
     rows = [parsed(line, pointer(number)) for number, line in enumerate(lines)]
@@ -54,6 +57,13 @@ def parsed(text: bytes, place: str) -> Any:
         raise at(place, "invalid_json", f"expected JSON, found {what}: correct it") from None
     except (ValueError, RecursionError):
         raise at(place, "invalid_json", "expected JSON of few levels and numbers of few digits: correct it") from None
+
+
+def _refuse_compressed(body: bytes) -> None:
+    """Raises RowErrors `unreadable`."""
+    kind = compression_of_bytes(body)
+    if kind is not None:
+        raise at("", "unreadable", f"expected the text of JSON, found it compressed by {kind}: send it uncompressed")
 
 
 class _RefusedError(Exception):
