@@ -26,8 +26,8 @@ async def check_ready(services: Services, caller: Caller, identity: str) -> None
     if not await services.predictions.is_served():
         raise Unavailable(
             "no_predict_worker",
-            "no running worker answers predictions, or all are too busy to say that they do: start one with the lane "
-            "`predict` (`stillhouse worker`), or send the request again",
+            "no running worker answers predictions: start one with the lane `predict` (`stillhouse worker`), or wait "
+            "until it has started",
         )
 
 

@@ -76,11 +76,13 @@ class Exchange:
     async def is_served(self) -> bool:
         """Whether a worker that is alive answers predictions, as of a second ago at most."""
         now = asyncio.get_running_loop().time()
-        if not self._served_until > now:
-            async with self._database.read() as session:
-                if await owners.is_served(session):
-                    self._served_until = now + _SERVED_SECONDS
-        return self._served_until > now
+        if self._served_until > now:
+            return True
+        async with self._database.read() as session:
+            served = await owners.is_served(session)
+        if served:  # requests that began earlier may come here later
+            self._served_until = max(self._served_until, now + _SERVED_SECONDS)
+        return served
 
     async def close(self) -> None:
         """End the task."""
