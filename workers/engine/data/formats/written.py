@@ -1,7 +1,7 @@
 """The values of a column as they stand in the file, as text: what a person reads there and sends to a student."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
@@ -49,7 +49,8 @@ class FileColumns:
     @property
     def rows(self) -> int:
         """How many rows each column has."""
-        return len(next(iter([*self.arrays.values(), *self.images.values()])))
+        columns: list[Sized] = [*self.arrays.values(), *self.images.values()]
+        return len(columns[0])
 
 
 def texts_of(value: object) -> tuple[str, ...]:
