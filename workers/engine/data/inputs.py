@@ -43,6 +43,6 @@ class Inputs:
 def _transformed(raw: Tensor, transform: InputTransform) -> Tensor:
     """`apply` to all rows, block by block: its intermediate results take several times the rows' size."""
     result = torch.empty(raw.shape)
-    for part in row_blocks(raw):
+    for part in row_blocks(raw, dtype=torch.float64):
         result[part] = apply(raw[part], transform)
     return result

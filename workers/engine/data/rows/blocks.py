@@ -7,16 +7,16 @@ from torch import Tensor
 
 from workers.engine.data.rows.deviation import divisor
 
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 4 << 20
 """Of the rows of a block."""
 WHOLE_BYTES = 256 << 20
 """Statistics of numbers that take less in float64 are computed at once: sums of blocks differ in their last bits."""
 
 
-def row_blocks(raw: Tensor, rows: Tensor | None = None) -> tuple[Tensor, ...]:
-    """Row numbers (int64 [n]; None: all) in parts whose rows of `raw` [N, …] take BLOCK_BYTES at most."""
+def row_blocks(raw: Tensor, rows: Tensor | None = None, dtype: torch.dtype | None = None) -> tuple[Tensor, ...]:
+    """Row numbers (int64 [n]; None: all) in parts whose rows of `raw` [N, …] take BLOCK_BYTES at most, as `dtype`."""
     rows = torch.arange(len(raw)) if rows is None else rows
-    return torch.split(rows, max(1, BLOCK_BYTES // max(1, prod(raw.shape[1:]) * raw.element_size())))
+    return torch.split(rows, max(1, BLOCK_BYTES // max(1, prod(raw.shape[1:]) * (dtype or raw.dtype).itemsize)))
 
 
 def statistics(raw: Tensor, rows: Tensor, scale: float, *, each: bool) -> tuple[Tensor, Tensor]:
@@ -37,8 +37,13 @@ def statistics(raw: Tensor, rows: Tensor, scale: float, *, each: bool) -> tuple[
         mean = scaled(rows).mean(dim=axes)
         deviation = squares(rows, mean).mean(dim=axes).sqrt()
     else:
-        parts = row_blocks(raw, rows)
+        parts = row_blocks(raw, rows, torch.float64)
         count = len(rows) * prod(raw.shape[1:]) // (raw.shape[1] if each else 1)
-        mean = torch.stack([scaled(part).sum(dim=axes) for part in parts]).sum(0) / count
-        deviation = (torch.stack([squares(part, mean).sum(dim=axes) for part in parts]).sum(0) / count).sqrt()
+        total, squared = torch.zeros(2, raw.shape[1] if each else 1, dtype=torch.float64)
+        for part in parts:
+            total += scaled(part).sum(dim=axes)
+        mean = total / count
+        for part in parts:
+            squared += squares(part, mean).sum(dim=axes)
+        deviation = (squared / count).sqrt()
     return mean, divisor(deviation, mean, raw.dtype)

@@ -29,8 +29,9 @@ def chosen(raw: Tensor, train: Tensor | None = None) -> tuple[Standardization, s
     if len(raw if train is None else train) == 0:
         return "none", "there is no training row to measure"
     axes = [0, *range(2, raw.dim())]
-    largest_of = [raw[part].abs().amax(dim=axes) for part in row_blocks(raw, train)]
-    sizes = torch.stack(largest_of).amax(0).double()
+    sizes = torch.zeros(raw.shape[1], dtype=torch.float64)
+    for part in row_blocks(raw, train):
+        sizes = torch.maximum(sizes, raw[part].abs().amax(dim=axes).double())
     largest = float(sizes.max())
     if largest > MOST or 0.0 < largest < LEAST:
         return "none", f"numbers up to {largest:.1e} have no mean and deviation that a manifest can say"

@@ -43,9 +43,12 @@ def value_range(raw: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor
     have different units.
     """
     dim = None if raw.dim() == 4 else 0
-    ends = [torch.aminmax(raw[part], dim=dim) for part in row_blocks(raw, rows)]
-    low, high = (torch.stack(each) for each in zip(*ends, strict=True))
-    return _floats(low.amin(0)), _floats(high.amax(0))
+    first, *others = row_blocks(raw, rows)
+    low, high = torch.aminmax(raw[first], dim=dim)
+    for part in others:
+        ends = torch.aminmax(raw[part], dim=dim)
+        low, high = torch.minimum(low, ends.min), torch.maximum(high, ends.max)
+    return _floats(low), _floats(high)
 
 
 def corrupted(

@@ -25,7 +25,7 @@ STORED: Final = "images"
 DECODER: Final = 1
 """To be raised with every change of what an image's pixels are, or of the order of a file's images."""
 _LIBRARIES: Final = ("libjpeg_turbo", "zlib", "webp")
-_MOST_ROWS, _MOST_BLOCK_BYTES = 4096, 32 << 20
+_MOST_ROWS, _MOST_BLOCK_BYTES = 4096, 16 << 20
 """Of a block, which is all that is in memory at a time."""
 _LOADED, _ROWS = 64, 8
 """Encoded images in memory for each thread, and those that it decodes in one call."""
@@ -73,7 +73,7 @@ def _facts(spec: ImageInput, kind: str) -> dict[str, Any]:
 def _blocks(images: EncodedImages, spec: ImageInput, file: RowFile) -> Iterator[NDArray[np.uint8]]:
     """Blocks [n, channels, height, width] in the order of the images; one is overwritten by the next."""
     count, threads = len(images), torch.get_num_threads()
-    size = min(count, _MOST_ROWS, max(1, _MOST_BLOCK_BYTES // file.bytes))
+    size = min(count, _MOST_ROWS, max(2 * threads, _MOST_BLOCK_BYTES // file.bytes))
     block = np.empty((size, *file.shape), np.uint8)
 
     def fill(begin: int, rows: range) -> None:
