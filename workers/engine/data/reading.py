@@ -117,6 +117,7 @@ def read_dataset(
         weights=weights,
         standardization=standardization,
         uploaded=Uploaded(sampled, uploaded),
+        mapped=frozenset(name for name, spec in manifest.inputs.items() if storage and isinstance(spec, ImageInput)),
     )
 
 
