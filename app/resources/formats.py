@@ -131,11 +131,18 @@ def kind_of_head(head: bytes) -> str | None:
     return None
 
 
-def refuse_head(head: bytes) -> None:
-    """Refuse a file that is never accepted as soon as its first bytes have arrived."""
+def refuse_head(head: bytes, declared: str | None = None) -> None:
+    """Refuse a file that is never accepted as soon as its first bytes have arrived. `declared`: the manifest's format,
+    where that came before.
+    """
     kind = kind_of_head(head)
-    if kind is not None and kind != "zip" and kind in REFUSED:
+    if kind is not None and kind != "zip" and kind in REFUSED and not _is_archive_of_images(kind, declared):
         raise REFUSED[kind].problem()
+
+
+def _is_archive_of_images(kind: str | None, declared: str | None) -> bool:
+    """Whether a file may be what a dataset of images is in; its inspection looks at what the archive has."""
+    return declared == "images" and kind in ("images", "tar")
 
 
 def kind_of_file(path: Path) -> str | None:
@@ -177,6 +184,8 @@ def check_format(declared: str, kind: str | None, expected: Mapping[str, str | N
 
     `expected` maps a format to the kind of its files, None for formats without a signature.
     """
+    if _is_archive_of_images(kind, declared):
+        return
     if kind is not None and kind in REFUSED:
         raise REFUSED[kind].problem()
     if kind in COMPRESSED_TEXT:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from fastapi import Request
 
@@ -20,7 +20,17 @@ from app.http.strict_json import MOST_BYTES
 from app.resources.formats import HEAD_BYTES, refuse_head
 from app.storage.staging import Staged, StagedFile
 
-M = TypeVar("M")
+
+class Manifest(Protocol):
+    """What an upload's manifest says of its file."""
+
+    @property
+    def format(self) -> str:
+        """The declared format."""
+        ...
+
+
+M = TypeVar("M", bound=Manifest)
 _OVERHEAD = MOST_BYTES + 65_536
 """Bytes of an upload besides its file: manifest, boundaries, headers of parts."""
 
@@ -79,7 +89,7 @@ async def _read(
             if parser.manifest is not None and not manifest:
                 manifest.append(read_manifest(parser.manifest))
             for piece in parser.taken():
-                _check_head(head, piece)
+                _check_head(head, piece, manifest[0].format if manifest else None)
                 if require_space is not None:
                     require_space()
                 await file.write(piece)
@@ -87,8 +97,8 @@ async def _read(
     return manifest[0]
 
 
-def _check_head(head: bytearray, piece: bytes) -> None:
+def _check_head(head: bytearray, piece: bytes, declared: str | None) -> None:
     """Refuse a file by its first bytes if possible, instead of reading all of it."""
     if len(head) < HEAD_BYTES:
         head += piece[: HEAD_BYTES - len(head)]
-        refuse_head(bytes(head))
+        refuse_head(bytes(head), declared)

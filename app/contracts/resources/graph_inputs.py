@@ -5,9 +5,10 @@ from math import prod
 
 from pydantic import Field
 
-from app.contracts.base import Answer
+from app.contracts.base import Answer, left_out
 from app.contracts.resources.facts import ModelFacts, OpenShape
 from app.contracts.resources.graph_names import graph_input_names
+from app.contracts.resources.images import ImageForm
 from app.contracts.resources.manifests import InputTransform
 from app.contracts.resources.raw_rows import RawInput, form_of
 from app.contracts.resources.tables import Missing
@@ -25,6 +26,11 @@ class GraphInput(Answer):
         default=None, description="The columns of a table that a row has, in order; null for other rows."
     )
     channels_last: bool = Field(default=False, description="Whether the last side of a row counts the channels.")
+    image: ImageForm | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="How image files become such rows: decoded, and brought to this size. Left out for other rows.",
+    )
     missing: Missing | None = Field(
         default=None, description="What fills NaN, of the training rows; null where NaN gives answers of NaN."
     )
@@ -76,6 +82,7 @@ def _of_network(name: str, form: RawInput, transform: InputTransform, facts: Mod
         shape=form.shape,
         columns=columns if len(columns) == prod(form.shape) else None,
         channels_last=form.channels_last,
+        image=form.image,
         missing=encoding.missing if encoding is not None else None,
         categories=encoding.categories if encoding is not None else None,
         spellings=form.spellings if form.dtype == "string" else (),

@@ -13,7 +13,24 @@ IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 Side = Annotated[int, Field(ge=1, le=MOST_SIDE)]
 
 
-class ImageInput(Contract):
+class ImageForm(Contract):
+    """What images become: pixels of one size, 8 bits for each channel."""
+
+    size: Annotated[tuple[Side, Side], Field(description="[height, width] that every image is brought to.")]
+    channels: Literal[1, 3] = Field(default=3, description="3 for colours (RGB), 1 for grey values.")
+    fit: Literal["crop", "stretch", "pad"] = Field(
+        default="crop",
+        description="What happens to an image of other proportions: `crop` scales its shorter side to the size and "
+        "cuts out the centre; `pad` scales its longer side and adds black borders; `stretch` changes its proportions.",
+    )
+
+    @property
+    def pixels(self) -> Shape:
+        """[height, width, channels]."""
+        return (*self.size, self.channels)
+
+
+class ImageInput(ImageForm):
     """Images of any sizes, brought to one size at reading: 8 bits for each channel of a pixel.
 
     The orientation of EXIF is applied. Palettes and CMYK become the channels asked for, transparency is dropped, and
@@ -24,13 +41,6 @@ class ImageInput(Contract):
     column: Column = Field(
         default="image",
         description="Column of the images: `image` in an archive of files; in parquet, one of encoded images.",
-    )
-    size: Annotated[tuple[Side, Side], Field(description="[height, width] that every image is brought to.")]
-    channels: Literal[1, 3] = Field(default=3, description="3 for colours (RGB), 1 for grey values.")
-    fit: Literal["crop", "stretch", "pad"] = Field(
-        default="crop",
-        description="What happens to an image of other proportions: `crop` scales its shorter side to the size and "
-        "cuts out the centre; `pad` scales its longer side and adds black borders; `stretch` changes its proportions.",
     )
     standardize: bool | None = Field(
         default=None,
@@ -44,6 +54,6 @@ class ImageInput(Contract):
         return (self.column,)
 
     @property
-    def pixels(self) -> Shape:
-        """[height, width, channels]."""
-        return (*self.size, self.channels)
+    def form(self) -> ImageForm:
+        """The form alone."""
+        return ImageForm(size=self.size, channels=self.channels, fit=self.fit)

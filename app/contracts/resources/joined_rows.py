@@ -48,6 +48,7 @@ def joined_form(parts: Sequence[InputPart]) -> RawInput:
     return forms[0].model_copy(
         update={
             "dtype": "string" if as_text or "string" in types else _joined_type(types),
+            "image": forms[0].image if all(form.image == forms[0].image for form in forms) else None,
             "rows": "float64" if any(form.rows == "float64" for form in forms) else "float32",
             "spellings": _joined_spellings(forms),
             "refused": _refused(parts),
@@ -59,7 +60,7 @@ def fits(form: RawInput, joined: RawInput) -> bool:
     """Whether rows of this form are rows of the joined one, and were rounded as they are, whatever their columns are
     called.
     """
-    same = {name: getattr(joined, name) for name in ("dtype", "spellings", "refused", "columns")}
+    same = {name: getattr(joined, name) for name in ("dtype", "spellings", "refused", "columns", "image")}
     return form.model_copy(update=same) == joined
 
 

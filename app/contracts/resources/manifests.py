@@ -444,8 +444,8 @@ class DatasetManifest(Contract):
 
     name: Title = Field(description="Name for people, not necessarily unique.")
     format: DatasetFormat = Field(
-        description="Format of the file; a csv or jsonl file may be compressed by gzip or zstd. `images`: a zip of "
-        "image files, with `image`, `file_name`, and by their folders `label` and `split` as columns."
+        description="Format of the file; a csv or jsonl file may be compressed by gzip or zstd. `images`: a zip or tar "
+        "of image files, with `image`, `file_name`, and by their folders `label` and `split` as columns."
     )
     csv: CsvOptions | None = Field(
         default=None,

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from app.contracts.base import Answer
+from app.contracts.base import Answer, left_out
+from app.contracts.resources.images import ImageForm
 from app.contracts.resources.manifests import DatasetFormat, InputTransform
 from app.contracts.resources.row_layouts import is_large_offset
 from app.contracts.resources.tables import CsvOptions
@@ -45,6 +46,11 @@ class RawInput(Answer):
     shape: tuple[int, ...] = Field(description="Shape of one row in the file; empty for one number a row.")
     arranged: tuple[int, ...] = Field(description="The shape into which a row is brought, in C order.")
     channels_last: bool = Field(default=False, description="Whether the last side of `arranged` is moved to the front.")
+    image: ImageForm | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="Where the file has images: how they become the pixels of a row, which the ONNX file takes.",
+    )
     rows: Literal["float32", "float64"] = Field(
         description="Type to which numbers are rounded before the transform, float64 where float32 is too coarse."
     )

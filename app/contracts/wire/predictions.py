@@ -20,7 +20,8 @@ MOST_BYTES: Final = 16 << 20
 """Largest body of one request."""
 ORDER: Final = "session.json"
 """The file of a session's order, in its folder."""
-RowsFormat = Literal["json", "npz", "csv", "jsonl"]
+RowsFormat = Literal["json", "npz", "csv", "jsonl", "image", "images"]
+"""`image`: one image file; `images`: an archive of them."""
 
 
 class TaughtOutput(Answer):

@@ -20,6 +20,8 @@ _FORMATS: Final[dict[str, RowsFormat]] = {
     "application/zip": "npz",
     "text/csv": "csv",
     "application/x-ndjson": "jsonl",
+    "application/x-tar": "images",
+    **dict.fromkeys(("image/jpeg", "image/png", "image/webp", "image/bmp"), "image"),
 }
 Compare = Annotated[
     Literal["teacher"] | None,
@@ -36,7 +38,8 @@ def _format(request: Request) -> RowsFormat:
     if found is None:
         raise NotSupported(
             "rows_expected",
-            "expected rows as application/json, application/x-npz, text/csv or application/x-ndjson: say which in "
+            "expected rows as application/json, application/x-npz, text/csv or application/x-ndjson, or images as "
+            "image/jpeg, image/png, image/webp, image/bmp or a tar of them as application/x-tar: say which in "
             "Content-Type, as curl --json or -H does",
         )
     return found
@@ -61,7 +64,9 @@ async def create_prediction(
 
     A model that was trained here takes the rows of its dataset before any transform; an uploaded one those that its
     `inputs` describe. Beside JSON the body may be a file as the dataset's: `application/x-npz` (arrays by the names of
-    the inputs), `text/csv`, `application/x-ndjson` (JSON lines); columns that the model does not read are left out.
+    the inputs), `text/csv`, `application/x-ndjson` (JSON lines); columns that the model does not read are left out. A
+    model of images takes an image file (`image/jpeg`, `image/png`, `image/webp`, `image/bmp`), or several in a tar
+    (`application/x-tar`), answered in the order of their paths.
     """
     fmt = _format(request)
     await service.check_ready(services, caller, model_id)

@@ -62,7 +62,7 @@ from workers.engine.data.tables.missing import (
     place_name,
 )
 from workers.engine.data.tables.text import as_numbers, nulls_of
-from workers.engine.data.tables.uploaded import categories_as_uploaded, numbers_as_uploaded
+from workers.engine.data.tables.uploaded import categories_as_uploaded, images_as_uploaded, numbers_as_uploaded
 
 MAX_STATISTIC = 1e30
 """Largest mean or standard deviation that is accepted: that of a manifest."""
@@ -135,7 +135,7 @@ def _as_uploaded(
             return numbers_as_uploaded(found.file, spec, kind, found.rows.dtype, kept)
         case ImageInput():
             sample = found.rows[torch.from_numpy(kept)].movedim(1, -1).numpy()
-            return numbers_as_uploaded(sample, pixels_of(spec), kind, found.rows.dtype, np.arange(len(kept)))
+            return images_as_uploaded(sample, spec)
         case CategoryInput():
             assert found.encoding is not None
             assert isinstance(found.file, CategoriesOfFile)

@@ -1,7 +1,7 @@
 """The values of a column as they stand in the file, as text: what a person reads there and sends to a student."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
@@ -49,8 +49,7 @@ class FileColumns:
     @property
     def rows(self) -> int:
         """How many rows each column has."""
-        columns: list[Sized] = [*self.arrays.values(), *self.images.values()]
-        return len(columns[0])
+        return len(next(iter(self.arrays.values()))) if self.arrays else next(iter(self.images.values())).count
 
 
 def texts_of(value: object) -> tuple[str, ...]:

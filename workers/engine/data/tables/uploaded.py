@@ -1,19 +1,21 @@
 """What a person sends to an exported student: form and sample rows of inputs of numbers and of categories."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from app.contracts.resources.images import ImageInput
 from app.contracts.resources.joined_rows import InputPart, fits, joined_form
 from app.contracts.resources.manifests import ArrayInput, DatasetFormat
 from app.contracts.resources.raw_rows import RawInput, RawType, Spellings
 from app.contracts.resources.tables import InputEncoding
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.written import Written
+from workers.engine.data.rows.specs import pixels_of
 from workers.engine.data.rows.uploaded import MOST_KEPT, CategoriesOfFile, Uploaded, UploadedRows
 from workers.engine.data.tables.keys import too_many, whole_number_keys
 
@@ -36,6 +38,12 @@ def numbers_as_uploaded(
         rows="float64" if dtype == torch.float64 else "float32",
     )
     return UploadedRows(form, raw[kept].reshape(len(kept), *shape).astype(form.dtype))
+
+
+def images_as_uploaded(pixels: Array, spec: ImageInput) -> UploadedRows:
+    """Of an input of images. `pixels`: of the rows that are kept, [m, height, width, channels]."""
+    found = numbers_as_uploaded(pixels, pixels_of(spec), "images", torch.uint8, np.arange(len(pixels)))
+    return replace(found, form=found.form.model_copy(update={"image": spec.form}))
 
 
 def _type_of_numbers(raw: Array, kind: DatasetFormat, spec: ArrayInput) -> RawType:

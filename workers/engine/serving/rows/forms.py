@@ -8,6 +8,7 @@ from typing import get_args
 import numpy as np
 
 from app.contracts.resources.facts import ModelFacts, OpenShape
+from app.contracts.resources.images import ImageForm
 from app.contracts.resources.manifests import DatasetManifest, InputSpec, InputTransform
 from app.contracts.resources.raw_rows import RawInput, RawType, Spellings, form_of
 from app.contracts.resources.row_layouts import channels_first
@@ -19,7 +20,8 @@ class InputForm:
 
     `shape`: of one row, None for a side of any length. `columns`: the columns of a table (or the npz key) that it is
     read from, in order. `categories`: whether its values are categories, not numbers. `fills`: whether missing numbers
-    are filled. `spellings`: of each column of categories, texts whose meaning no rule tells.
+    are filled. `spellings`: of each column of categories, texts whose meaning no rule tells. `image`: how image files
+    become such rows, where the model was trained on images.
     """
 
     name: str
@@ -29,6 +31,7 @@ class InputForm:
     categories: bool = False
     fills: bool = False
     spellings: tuple[Spellings, ...] = ()
+    image: ImageForm | None = None
 
     @property
     def described(self) -> str:
@@ -71,6 +74,7 @@ def _of_network(name: str, form: RawInput, facts: ModelFacts, dataset: DatasetMa
         categories=encoding is not None and encoding.categories is not None,
         fills=encoding is not None and encoding.missing is not None,
         spellings=form.spellings,
+        image=form.image,
     )
 
 

@@ -1,6 +1,7 @@
 """Archives of small images."""
 
 import io
+import tarfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,6 +38,20 @@ def zipped(path: Path, files: Mapping[str, bytes], compression: int = zipfile.ZI
     with zipfile.ZipFile(path, "w", compression) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
+    return path
+
+
+def tarred(path: Path, files: Mapping[str, bytes], packed_as: str = "{}", header: Mapping[str, object] = {}) -> Path:
+    """A tar of files, in this order; `header`: fields of each file's header that are others."""
+    with path.open("wb") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(packed_as.format(name))
+            entry.size = len(content)
+            for field, value in header.items():
+                setattr(entry, field, value)
+            archive.write(entry.tobuf())
+            archive.write(content + bytes(-len(content) % tarfile.BLOCKSIZE))
+        archive.write(bytes(2 * tarfile.BLOCKSIZE))
     return path
 
 

@@ -1,8 +1,10 @@
 """Archives in the convention of ImageFolder are read as columns; hostile and confused ones are refused by name."""
 
+import gzip
 import json
 import stat
 import struct
+import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+import torch
 
 from app.contracts.problems import UserError
-from tests.engine.data.formats.images.archives import columns_of, encoded, manifest, noise, zipped
+from tests.engine.data.formats.images.archives import columns_of, encoded, manifest, noise, tarred, zipped
 from workers.engine.data.reading import facts_of, read_dataset
 
 IMAGE = encoded(noise())
@@ -85,6 +88,15 @@ def test_facts_state_what_a_student_of_images_reads(tmp_path: Path) -> None:
     assert image.raw is not None
     assert (image.raw.dtype, image.raw.shape) == ("uint8", (6, 8, 3))
     assert facts.splits == {"train": 4, "validation": 4, "test": 4}
+
+
+@pytest.mark.parametrize("packed_as", ["{}", "./{}"])
+def test_a_tar_gives_the_rows_of_the_zip(packed_as: str, tmp_path: Path) -> None:
+    files = {f"{label}/{i}.png": encoded(noise(seed=i)) for i in range(4) for label in ("dog", "cat")}
+    one = read_dataset(zipped(tmp_path / "a.zip", files), manifest())
+    other = read_dataset(tarred(tmp_path / "a.tar", files, packed_as=packed_as), manifest())
+    np.testing.assert_array_equal(one.inputs["image"], other.inputs["image"])
+    assert torch.equal(one.targets["label"].values, other.targets["label"].values)
 
 
 def table(*names: str) -> bytes:
@@ -182,6 +194,24 @@ def bomb(path: Path) -> None:
     zipped(path, {"cat/0.png": bytes(300 << 20)}, zipfile.ZIP_DEFLATED)
 
 
+def tar_with(**header: object) -> Callable[[Path], None]:
+    """A tar of an image whose header has other fields."""
+
+    def write(path: Path) -> None:
+        tarred(path, {"cat/0.png": IMAGE}, header=header)
+
+    return write
+
+
+def truncated_tar(path: Path) -> None:
+    tarred(path, {"cat/0.png": IMAGE, "dog/1.png": encoded(noise(64, 64))})
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def compressed_tar(path: Path) -> None:
+    path.write_bytes(gzip.compress(tarred(path, {"cat/0.png": IMAGE}).read_bytes()))
+
+
 HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "a link": (linked, "bad_file_name"),
     "the same name twice": (twice, "unreadable"),
@@ -193,6 +223,15 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "a truncated archive": (truncated, "unreadable"),
     "300 MiB of zeros": (bomb, "unreadable"),
     "no archive": (no_archive, "unreadable"),
+    "a tar with a symbolic link": (tar_with(type=tarfile.SYMTYPE, linkname="/etc/passwd", size=0), "bad_file_name"),
+    "a tar with a hard link": (tar_with(type=tarfile.LNKTYPE, linkname="cat/1.png", size=0), "bad_file_name"),
+    "a tar with a device": (tar_with(type=tarfile.CHRTYPE, size=0), "bad_file_name"),
+    "a tar with a pipe": (tar_with(type=tarfile.FIFOTYPE, size=0), "bad_file_name"),
+    "a tar with a path upwards": (tar_with(name="../0.png"), "bad_file_name"),
+    "a tar with an absolute path": (tar_with(name="/etc/0.png"), "bad_file_name"),
+    "a tar with a false size": (tar_with(size=1 << 40), "unreadable"),
+    "a truncated tar": (truncated_tar, "unreadable"),
+    "a compressed tar": (compressed_tar, "unreadable"),
 }
 
 

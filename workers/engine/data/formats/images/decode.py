@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from app.contracts.problems import UserError
-from app.contracts.resources.images import IMAGE_SUFFIXES, ImageInput
+from app.contracts.resources.images import IMAGE_SUFFIXES, ImageForm
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP")
 MOST_PIXELS: Final = 1 << 26
@@ -24,7 +24,7 @@ Image.MAX_IMAGE_PIXELS = None  # checked here, with an error of our own instead 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata that is not read
 
 
-def pixels(name: str, encoded: bytes, spec: ImageInput) -> NDArray[np.uint8]:
+def pixels(name: str, encoded: bytes, spec: ImageForm) -> NDArray[np.uint8]:
     """Pixels [height, width, channels] of an encoded image.
 
     Raises UserError: `unsupported_image`, `image_too_large`, `broken_image`.
@@ -73,7 +73,7 @@ def _in_mode(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _fitted(image: Image.Image, spec: ImageInput) -> Image.Image:
+def _fitted(image: Image.Image, spec: ImageForm) -> Image.Image:
     """The image in the size asked for, by an antialiased bilinear filter; bits of one of that size stay."""
     height, width = spec.size
     match spec.fit:
