@@ -21,9 +21,9 @@ from workers.engine.common.files import sha256_of
 from workers.engine.data.reading import read_dataset
 from workers.engine.run import execute
 
-SIDE, ROWS = 40, 42_000
+SIDE, ROWS = 32, 44_000
 PIXELS = ROWS * SIDE * SIDE * 3
-BOUND = 100 << 20
+BOUND = 64 << 20
 CLASSES = ("cat", "dog")
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from workers.engine.data.rows.deviation import divisor
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 1 << 20
 """Of the rows of a block."""
 WHOLE_BYTES = 256 << 20
 """Statistics of numbers that take less in float64 are computed at once: sums of blocks differ in their last bits."""
@@ -26,11 +26,11 @@ def statistics(raw: Tensor, rows: Tensor, scale: float, *, each: bool) -> tuple[
 
     def scaled(part: Tensor) -> Tensor:
         chosen = raw[part] if each else raw[part].flatten(1).reshape(-1, 1)
-        return chosen.double() * scale
+        return chosen.double().mul_(scale)
 
     def squares(part: Tensor, mean: Tensor) -> Tensor:
         values = scaled(part)
-        return (values - mean.reshape(1, -1, *[1] * (values.dim() - 2))).square()
+        return values.sub_(mean.reshape(1, -1, *[1] * (values.dim() - 2))).square_()
 
     axes = [0, *range(2, raw.dim())] if each else [0]
     if len(rows) * prod(raw.shape[1:]) * 8 <= WHOLE_BYTES:
