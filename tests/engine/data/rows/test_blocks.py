@@ -41,6 +41,20 @@ def test_statistics_in_blocks_are_those_of_all_rows_at_once(
 
 
 @pytest.mark.parametrize("raw", [IMAGES, TABLE], ids=["images", "table"])
+def test_statistics_of_few_rows_have_the_bits_of_one_sum(raw: torch.Tensor) -> None:
+    """Models were trained with these bits, and are trained again."""
+    rows = raw[ROWS].double() * 0.3
+    axes = [0, *range(2, raw.dim())]
+    mean = rows.mean(dim=axes)
+    deviation = (rows - mean.reshape(1, -1, *[1] * (raw.dim() - 2))).square().mean(dim=axes).sqrt()
+    assert torch.equal(torch.stack(statistics(raw, ROWS, 0.3, each=True)), torch.stack([mean, deviation]))
+    flat = raw[ROWS].flatten(1).reshape(-1, 1).double() * 0.3
+    mean = flat.mean(dim=[0])
+    deviation = (flat - mean.reshape(1, -1)).square().mean(dim=[0]).sqrt()
+    assert torch.equal(torch.stack(statistics(raw, ROWS, 0.3, each=False)), torch.stack([mean, deviation]))
+
+
+@pytest.mark.parametrize("raw", [IMAGES, TABLE], ids=["images", "table"])
 def test_ends_choices_and_digests_do_not_depend_on_blocks(
     raw: torch.Tensor, small_blocks: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from workers.engine.data.rows.deviation import divisor
 
 BLOCK_BYTES = 1 << 20
 """Of the rows of a block."""
-WHOLE_BYTES = 256 << 20
+WHOLE_BYTES = 512 << 20
 """Statistics of numbers that take less in float64 are computed at once: sums of blocks differ in their last bits."""
 
 
