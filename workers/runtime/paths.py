@@ -19,7 +19,7 @@ class Paths:
 
     @property
     def cache(self) -> Path:
-        """What jobs share: soft targets and controls."""
+        """What jobs share: soft targets, decoded images and controls."""
         return self.root / "cache"
 
     @property

@@ -60,7 +60,10 @@ class MemoryEstimate(Answer):
     If a search or repeats train one after another, of the stage that needs most.
     """
 
-    rows: int = Field(description="The dataset's inputs.")
+    rows: int = Field(
+        description="The dataset's inputs. Decoded images that are read from a memory-mapped file on the worker's disk "
+        "need no memory: the total leaves them out."
+    )
     teachers: int = Field(description="Weights of the teachers, which stay loaded.")
     soft_targets: int = Field(
         description="Outputs of the teachers for every row; a memory-mapped file on the worker's disk."

@@ -25,8 +25,8 @@ _OUTPUTS = 2
 def disk_bytes(spec: AnyJob) -> int:
     """Bytes of checkpoints and outputs of a resolved job; 0 where its student's shape is not known yet.
 
-    A learner's checkpoint holds its weights, the best of them so far, and the optimizer state. The store of soft
-    targets has a bound of its own and evicts entries.
+    A learner's checkpoint holds its weights, the best of them so far, and the optimizer state. The stores of soft
+    targets and of decoded images have bounds of their own and evict entries.
     """
     if not isinstance(spec, AnyTrainingJob):
         return 0

@@ -224,6 +224,18 @@ async def test_caches_are_bounded_by_size_and_what_is_in_use_stays(harness: Work
         os.close(lock)
 
 
+async def test_decoded_images_are_bounded_as_soft_targets_are(harness: WorkerHarness) -> None:
+    harness.settings = harness.settings.model_copy(update={"cache_bytes": 1500})
+    images = harness.paths.cache / "images"
+    for i, name in enumerate(("held", "used", "lately", ".draft-dead")):
+        _file(images / name / "manifest.json", LONG_AGO - i)
+    lock = os.open(images / "held.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    expected = {("temporary", ".draft-dead"), ("decoded images", "used"), ("decoded images", "lately")}
+    assert await _all(harness) == expected
+    os.close(lock)
+
+
 async def test_an_input_that_a_claim_takes_after_it_was_listed_stays(harness: WorkerHarness) -> None:
     job = await harness.submit("work", steps=4, hold=2)
     (blob,) = [path for path in (harness.settings.data_dir / "blobs").rglob("*") if path.is_file()]

@@ -1,4 +1,4 @@
-"""A dataset in memory: inputs and targets as tensors, splits as row numbers."""
+"""A dataset as it was read: inputs and targets as tensors, splits as row numbers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -110,11 +110,18 @@ class Dataset:
     """How each input is standardised, and why where the manifest does not say it; empty for joined datasets."""
     uploaded: Uploaded | None = None
     """The inputs as they stand in the file, with sample rows; None for rows of no file."""
+    mapped: frozenset[str] = frozenset()
+    """The inputs whose rows are mapped from a file: they need not fit in memory, and must not be written to."""
 
     @cached_property
     def raw(self) -> Tensor:
         """All inputs as one tensor: a single one as it is, several as a copy [N, numbers], as `layout` describes."""
         return joined(list(self.inputs.values()))
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether `raw` is mapped from a file."""
+        return self.mapped == self.inputs.keys() and len(self.inputs) == 1
 
     @cached_property
     def layout(self) -> InputLayout:

@@ -26,6 +26,7 @@ from app.contracts.specs.jobs import (
     TrainJob,
 )
 from app.contracts.wire.orders import DatasetInput, Order
+from workers.engine.common.row_storage import RowStorage
 from workers.engine.data.dataset import Dataset, Source, TargetColumn
 from workers.engine.data.labels import MISSING
 from workers.engine.data.reading import read_dataset, transform_of
@@ -40,12 +41,15 @@ def read_datasets(
 ) -> Dataset:
     """Read and join the datasets of a job; `fills` as for `read_dataset`. Raises UserError as that does.
 
-    A single dataset is not copied. Several are copied once and each is freed after its copy, so that peak memory is
-    all rows plus those of the largest dataset.
+    A single dataset is not copied: decoded images are mapped from a file. Several are copied into memory once and each
+    is freed after its copy, so that peak memory is all rows plus those of the largest dataset.
     """
     inputs = [order.datasets[ref.dataset] for ref in refs]
     kept = MOST_KEPT if _exports_a_graph(order) else REFERENCE_ROWS
-    parts = [read_dataset(Path(each.path), each.manifest, reads_exactly(order), kept, fills) for each in inputs]
+    parts = [
+        read_dataset(Path(each.path), each.manifest, reads_exactly(order), kept, fills, RowStorage.of(order, each))
+        for each in inputs
+    ]
     sources, first = [], 0
     for ref, part in zip(refs, parts, strict=True):
         sources.append(Source(ref.dataset, first, part.rows, ref.weight, _dtype(part)))

@@ -1,4 +1,4 @@
-"""Reads a file by its manifest into a dataset in memory, and derives the facts about it."""
+"""Reads a file by its manifest into a dataset, and derives the facts about it."""
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
@@ -34,6 +34,7 @@ from app.contracts.resources.manifests import (
 )
 from app.contracts.resources.statistics import WeightStatistics
 from app.contracts.resources.tables import CategoryInput, InputEncoding
+from workers.engine.common.row_storage import RowStorage
 from workers.engine.data.dataset import Dataset, InputRows, SplitRows, TargetColumn
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.read import read_columns
@@ -41,9 +42,10 @@ from workers.engine.data.formats.written import FileColumns
 from workers.engine.data.labels import class_column, number_column
 from workers.engine.data.quality.checks import warnings_of
 from workers.engine.data.quality.statistics import target_statistics
+from workers.engine.data.rows.blocks import statistics
 from workers.engine.data.rows.deviation import divisor
 from workers.engine.data.rows.layout import arranged
-from workers.engine.data.rows.precision import rounded
+from workers.engine.data.rows.precision import finite_in_float32, rounded
 from workers.engine.data.rows.specs import pixels_of, spec_of_rows
 from workers.engine.data.rows.standardization import Standardization, chosen
 from workers.engine.data.rows.uploaded import CategoriesOfFile, Uploaded, UploadedRows, kept_rows
@@ -72,10 +74,12 @@ def read_dataset(
     exact: bool = False,
     kept: int = 0,
     fills: Mapping[str, InputEncoding] | None = None,
+    storage: RowStorage | None = None,
 ) -> Dataset:
     """Read, validate and split. With `exact` inputs are float64 wherever float32 would round a number. `kept`: how many
     rows are kept as the file has them. `fills`: by input, what fills its missing numbers where that is not what the
-    manifest says of the file's own training rows; as many as a row has places.
+    manifest says of the file's own training rows; as many as a row has places. `storage`: where decoded images are
+    kept, and mapped from; in memory without one.
 
     Raises UserError with a stable code; the message names the column and row.
     """
@@ -90,7 +94,10 @@ def read_dataset(
     inputs, transforms, uses, standardization, uploaded = {}, {}, {}, {}, {}
     sampled = kept_rows(splits, kept)
     for name, spec in manifest.inputs.items():
-        found = _input(name, spec, file, places, nulls_of(manifest.format), exact, (fills or {}).get(name))
+        if isinstance(spec, ImageInput):
+            found = _images(name, spec, file, manifest.format, storage)
+        else:
+            found = _input(name, spec, file, places, nulls_of(manifest.format), exact, (fills or {}).get(name))
         uploaded[name] = _as_uploaded(name, spec, found, arrays, manifest.format, sampled.numpy()).read_from(
             spec.columns or (name,)
         )
@@ -110,6 +117,7 @@ def read_dataset(
         weights=weights,
         standardization=standardization,
         uploaded=Uploaded(sampled, uploaded),
+        mapped=frozenset(name for name, spec in manifest.inputs.items() if storage and isinstance(spec, ImageInput)),
     )
 
 
@@ -126,8 +134,8 @@ def _as_uploaded(
             assert isinstance(found.file, np.ndarray)
             return numbers_as_uploaded(found.file, spec, kind, found.rows.dtype, kept)
         case ImageInput():
-            assert isinstance(found.file, np.ndarray)
-            return images_as_uploaded(found.file, spec, kept)
+            sample = found.rows[torch.from_numpy(kept)].movedim(1, -1).numpy()
+            return images_as_uploaded(sample, spec)
         case CategoryInput():
             assert found.encoding is not None
             assert isinstance(found.file, CategoriesOfFile)
@@ -177,7 +185,7 @@ def _columns_of(manifest: DatasetManifest, kind: type[ArrayInput | CategoryInput
 
 def _input(
     name: str,
-    spec: InputSpec,
+    spec: ArrayInput | CategoryInput,
     file: FileColumns,
     splits: SplitRows,
     nulls: Set[str],
@@ -188,15 +196,15 @@ def _input(
     match spec:
         case ArrayInput():
             return _numbers(name, spec, file.arrays, splits, exact, given)
-        case ImageInput():
-            return _images(name, spec, file, splits)
         case CategoryInput():
             return read_categories(name, spec, file, splits, nulls)
         case _:
             assert_never(spec)
 
 
-def _images(name: str, spec: ImageInput, file: FileColumns, splits: SplitRows) -> InputRows:
+def _images(
+    name: str, spec: ImageInput, file: FileColumns, kind: DatasetFormat, storage: RowStorage | None
+) -> InputRows:
     if spec.column not in file.images:
         raise UserError(
             "wrong_type",
@@ -206,8 +214,8 @@ def _images(name: str, spec: ImageInput, file: FileColumns, splits: SplitRows) -
         )
     from workers.engine.data.formats.images.pixels import decoded  # Pillow is imported where there are images
 
-    rows = decoded(name, file.images[spec.column], spec)
-    return _numbers(name, pixels_of(spec), {spec.column: rows}, splits, exact=False, given=None)
+    rows = decoded(name, file.images[spec.column], spec, storage, kind)
+    return InputRows(rows, columns=_in_order_of_numbers(name, pixels_of(spec), tuple(rows.shape[1:])))
 
 
 def _numbers(
@@ -251,22 +259,17 @@ def _tensor(name: str, columns: tuple[str, ...], raw: Array, exact: bool) -> Ten
     if raw.dtype == np.uint8:
         return torch.from_numpy(np.require(raw, requirements=["C", "W"]))  # Arrow's memory is read-only
     numbers = rounded(raw, exact)
-    finite = np.isfinite(numbers if numbers.dtype == np.float32 else _as_float32(numbers))
+    finite = finite_in_float32(numbers)
     if not finite.all():
-        bad = ~finite.reshape(len(numbers), -1)
         way_out = missing_way_out() if np.isnan(numbers).any() else INFINITE_WAY_OUT
-        row = int(np.flatnonzero(bad.any(1))[0])
+        row = int(np.argmin(finite))
+        place = int(np.argmin(finite_in_float32(numbers[row].reshape(-1, 1))))
         raise UserError(
             "not_finite",
-            f"input `{name}`: {place_name(columns, int(np.flatnonzero(bad[row])[0]))} is missing, NaN or infinite (as "
-            f"float32) at row {row} ({int(bad.any(1).sum())} such rows in all): {way_out}",
+            f"input `{name}`: {place_name(columns, place)} is missing, NaN or infinite (as float32) at row {row} "
+            f"({int((~finite).sum())} such rows in all): {way_out}",
         )
     return torch.from_numpy(numbers)
-
-
-def _as_float32(numbers: Array) -> Array:
-    with np.errstate(over="ignore", invalid="ignore"):
-        return numbers.astype(np.float32)
 
 
 def _target(name: str, spec: TargetSpec, arrays: Mapping[str, Array]) -> TargetColumn:
@@ -332,13 +335,13 @@ def transform_of(
     if way == "none" and (not indicators or spec.scale == 1.0):
         return InputTransform(scale=spec.scale, encoding=encoding, columns=columns)
     if way == "all":
-        mean, deviation = _statistics(raw[train].flatten(1).reshape(-1, 1), spec.scale)
+        mean, deviation = statistics(raw, train, spec.scale, each=False)
         _check_scale(f"input `{name}`", mean.tolist(), deviation.tolist())
         return InputTransform(
             scale=spec.scale, mean=float(mean), std=float(deviation), encoding=encoding, columns=columns
         )
     if way == "elements":
-        mean, deviation = _statistics(raw[train], spec.scale)
+        mean, deviation = statistics(raw, train, spec.scale, each=True)
     else:
         mean, deviation = torch.zeros(raw.shape[1]), torch.ones(raw.shape[1])
     means, deviations = mean.tolist(), deviation.tolist()
@@ -360,21 +363,12 @@ def standardization_of(
         return ("elements" if spec.standardize else "none"), None
     if _indicators(raw, encoding):
         return "elements", "indicators of missing numbers stay as they are"
-    return chosen(raw[train])
+    return chosen(raw, train)
 
 
 def _indicators(raw: Tensor, encoding: InputEncoding | None) -> int:
     """Number of indicators of missing numbers at the end of a row."""
     return raw.shape[1] // 2 if encoding is not None and encoding.missing == "indicator" else 0
-
-
-def _statistics(raw: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """(mean, deviation) float64 of scaled rows [n, k, …] for each of k, deviation 1 where constant."""
-    rows = raw.double() * scale
-    axes = [0, *range(2, rows.dim())]
-    mean = rows.mean(dim=axes)
-    deviation = (rows - mean.reshape(1, -1, *[1] * (rows.dim() - 2))).square().mean(dim=axes).sqrt()
-    return mean, divisor(deviation, mean, raw.dtype)
 
 
 def facts_of(dataset: Dataset, manifest: DatasetManifest) -> DatasetFacts:

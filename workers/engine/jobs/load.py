@@ -16,12 +16,11 @@ from app.contracts.specs.stores import StoreSpec
 from workers.engine.data.augment.plan import AugmentationPlan
 from workers.engine.data.dataset import Dataset
 from workers.engine.data.inputs import Inputs
+from workers.engine.data.rows.blocks import row_blocks
 from workers.engine.data.rows.joined import InputLayout, joined_transform
 from workers.engine.evaluation.parties import Outputs, network_outputs
 from workers.engine.models import Network
 from workers.engine.tasks.run_spec import RunSpec
-
-_HASHED_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -102,6 +101,6 @@ def store_of(spec: AnyTrainingJob) -> StoreSpec:
 def digest_of_rows(values: Tensor, rows: Tensor) -> str:
     """SHA-256 of rows (int64 [n]) of a column on the host: dtype, shape and bytes."""
     digest = hashlib.sha256(repr((str(values.dtype), tuple(values.shape[1:]), len(rows))).encode())
-    for part in torch.split(rows, _HASHED_ROWS):
+    for part in row_blocks(values, rows):
         digest.update(values[part].contiguous().numpy().tobytes())
     return digest.hexdigest()

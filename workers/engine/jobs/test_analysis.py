@@ -96,7 +96,7 @@ def _reliability(party: PartyOutputs, labels: Tensor) -> tuple[ReliabilityBin, .
 
 def _robustness(trained: Trained, tasks: Sequence[EvaluatedTask], rows: Tensor) -> dict[str, tuple[Robustness, ...]]:
     raw = trained.data.dataset.raw
-    low, high = value_range(raw[trained.data.split("train")])
+    low, high = value_range(raw, trained.data.split("train"))
     parties: dict[str, PredictRaw] = {}
     teachers = [teacher for task in tasks for teacher in task.teachers]
     if teachers and all(teacher.key in trained.teachers.opened for teacher in teachers):

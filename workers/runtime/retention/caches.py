@@ -1,4 +1,4 @@
-"""Caches that the engine writes: soft targets of teachers, and trained controls.
+"""Caches that the engine writes: stores of rows (soft targets of teachers, decoded images), and trained controls.
 
 The engine has its own locks: `<entry>.lock` is held while an entry is read, `<entry>.write` while it is written.
 """
@@ -19,8 +19,10 @@ from workers.runtime.retention.item import StaleItem
 _DAY_SECONDS = 86_400.0
 
 
-def soft_targets(folder: Path, limit: int) -> Iterator[StaleItem]:
-    """The least recently used entries, until the others have at most `limit` bytes, and dead temporary folders."""
+def stored_rows(kind: str, folder: Path, limit: int) -> Iterator[StaleItem]:
+    """Of a store of rows of some kind: the least recently used entries, until the others have at most `limit` bytes,
+    and dead temporary folders.
+    """
     entries = []
     for path in _folders(folder):
         if path.name.startswith(TEMPORARY_PREFIX):
@@ -35,7 +37,7 @@ def soft_targets(folder: Path, limit: int) -> Iterator[StaleItem]:
         lock = folder / f"{path.name}.lock"
         if total > limit and _is_free(lock):
             total -= size
-            yield StaleItem("soft targets", path.name, size, partial(_remove_unlocked, path, lock))
+            yield StaleItem(kind, path.name, size, partial(_remove_unlocked, path, lock))
 
 
 def controls(folder: Path) -> Iterator[StaleItem]:

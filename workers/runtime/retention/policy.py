@@ -5,7 +5,8 @@
                    database is deleted after the same time without a change
     inputs         the least recently used, beyond `cache_bytes`; never one that an unfinished job reads, or that was
                    used recently; and downloads that were killed
-    soft targets   likewise, never one whose lock is held; and temporary folders whose writer is dead
+    soft targets   likewise, never one whose lock is held; and temporary folders whose writer is dead; the same for
+                   decoded images
     controls       temporary folders after a day (published ones are bounded by their number)
 
 Folders are listed before the database is queried, so that a job that is claimed meanwhile is not mistaken for
@@ -49,7 +50,8 @@ async def find_stale(
         ),
         *cached_inputs.killed_downloads(paths),
         *cached_inputs.beyond_limit(paths, settings.cache_bytes, job_folders.inputs_in_use(paths).union(needed)),
-        *caches.soft_targets(paths.cache / "targets", settings.cache_bytes),
+        *caches.stored_rows("soft targets", paths.cache / "targets", settings.cache_bytes),
+        *caches.stored_rows("decoded images", paths.cache / "images", settings.cache_bytes),
         *caches.controls(paths.cache / "controls"),
     ]
 

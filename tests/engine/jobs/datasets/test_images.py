@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import pytest
 import torch
 from numpy.typing import NDArray
 
 from tests.engine.data.formats.images.archives import encoded, zipped
 from tests.engine.harness import TEACHER, EngineHarness, report_of
+from tests.engine.jobs.preflight.test_preflight import preflight
 
 Json = dict[str, Any]
 SIDE, CLASSES = 8, ("cat", "dog")
@@ -96,3 +98,36 @@ def test_the_onnx_file_takes_pixels_and_gives_the_predictions_of_the_report(harn
     test = images[np.array(splits(120)) == "test"]
     (probabilities,) = session.run(["label.probabilities"], {"image": test})
     assert probabilities.argmax(1).tolist() == [0] * 12 + [1] * 12
+
+
+@pytest.mark.parametrize("most", [0, 1 << 20], ids=["by batch", "prepared"])
+def test_a_job_reads_the_images_that_another_decoded_with_the_same_bits(
+    most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.engine.data.inputs._PREPARED_BYTES_OF_PIXELS", most)
+    harness = EngineHarness(tmp_path)
+    as_archive(harness, pictures(120))
+    spec = {**TRAIN, "exports": []}
+    harness.run(spec, "first")
+    with monkeypatch.context() as patched:
+        patched.setattr("workers.engine.data.formats.images.pixels.pixels", None)
+        harness.run(spec, "second")
+    assert harness.digest("first") == harness.digest("second")
+    harness.run(spec, "own", cache_bytes=1)
+    assert harness.digest("own") == harness.digest("first")
+    kept = [tmp_path / folder / "images" for folder in ("cache", "own/checkpoints")]
+    assert [len(list(folder.glob("*/manifest.json"))) for folder in kept] == [1, 1]
+
+
+def test_a_preflight_counts_no_memory_for_mapped_images(
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_archive(harness, pictures(120))
+    spec = {**TRAIN, "exports": []}
+    whole = preflight(harness, spec, name="prepared").memory
+    monkeypatch.setattr("workers.engine.data.inputs._PREPARED_BYTES_OF_PIXELS", 0)
+    mapped = preflight(harness, spec, name="by batch").memory
+    assert (whole.rows, mapped.rows) == (4 * 120 * SIDE * SIDE * 3, 120 * SIDE * SIDE * 3)
+    assert whole.total is not None
+    assert mapped.total is not None
+    assert whole.total - mapped.total == whole.rows

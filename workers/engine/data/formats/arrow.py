@@ -1,7 +1,6 @@
 """Parquet and columns of Arrow. Imported only where such a file is read: Arrow starts a thread at import."""
 
-from collections.abc import Iterator, Set
-from contextlib import contextmanager
+from collections.abc import Set
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet
 
+from workers.engine.data.formats.arrow_errors import arrow_errors
 from workers.engine.data.formats.arrow_images import encoded_images
 from workers.engine.data.formats.arrow_written import written_column
 from workers.engine.data.formats.common import (
@@ -21,25 +21,7 @@ from workers.engine.data.formats.common import (
 )
 from workers.engine.data.formats.written import FileColumns
 
-ENCODING = ': save it as UTF-8, or name its encoding, such as `"csv": {"encoding": "windows-1252"}`'
-
-_FIELDS = ". Quote fields that hold the delimiter or a decimal comma, or name another `csv.delimiter`"
 _READ = "booleans, decimals, dates, times, numbers, strings and lists of numbers are read"
-
-
-@contextmanager
-def arrow_errors(file_format: str) -> Iterator[None]:
-    """Errors of Arrow as UserError `unreadable`; those of the system stay."""
-    try:
-        yield
-    except UnicodeDecodeError:
-        raise unreadable(f"the {file_format} file has text that is not UTF-8{ENCODING}") from None
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
-            raise  # an error of the system; a damaged file is an OSError without errno
-        way_out = ENCODING if "invalid UTF8" in str(error) else _FIELDS if "columns, got" in str(error) else ""
-        reason = str(error).partition("\n")[0][:300]
-        raise unreadable(f"the {file_format} file cannot be read: {reason}{way_out}") from None
 
 
 def read_parquet(
@@ -60,8 +42,8 @@ def read_parquet(
         size = sum(group.total_byte_size for group in groups)
         if size > MAX_BYTES or file.metadata.num_rows * len(names) * 8 > MAX_BYTES:
             raise unreadable(f"the file claims {size} bytes and {file.metadata.num_rows} rows: too large")
-        table = file.read(columns=names)
-        encoded = {name: encoded_images(name, table.column(name)) for name in names if name in images}
+        encoded = {name: encoded_images(name, path, file) for name in names if name in images}
+        table = file.read(columns=[name for name in names if name not in images])
         arrays = columns_of(table, [name for name in names if name not in images], text_columns)
         written = {name: written_column(table.column(name), arrays[name]) for name in names if name in categories}
     return FileColumns(arrays, written, encoded)

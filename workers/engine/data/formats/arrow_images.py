@@ -1,29 +1,80 @@
-"""Columns of encoded images in Arrow: bytes, or the struct {bytes, path} that Hugging Face's `Image` feature writes."""
+"""Columns of encoded images in parquet: bytes, or the struct {bytes, path} of Hugging Face's `Image` feature."""
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute
+import pyarrow.parquet
 
 from app.contracts.problems import UserError
+from workers.engine.data.formats.arrow_errors import arrow_errors
+from workers.engine.data.formats.common import unreadable
 from workers.engine.data.formats.encoded_images import EncodedImages
 
+_BATCH = 64
+"""Rows that Arrow decodes at a time."""
+_BUFFER_BYTES = 1 << 20
+"""Of the file; without a buffer Arrow reads a row group's column at once, which may be all of the file."""
 
-def encoded_images(name: str, column: pa.ChunkedArray) -> EncodedImages:
-    """The images of a column, without a copy of each. Raises UserError `wrong_type`."""
-    if pa.types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0:
-        column = pa.compute.struct_field(column, "bytes")
-    if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
+
+def encoded_images(name: str, path: Path, file: pa.parquet.ParquetFile) -> EncodedImages:
+    """The images of a column, which are read when they are asked for. Raises UserError `wrong_type`."""
+    kind = file.schema_arrow.field(name).type
+    is_struct = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+    if is_struct:
+        kind = kind.field("bytes").type
+    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         raise UserError(
             "wrong_type",
-            f"column `{name}` is of type {column.type}, expected encoded images: bytes, or a struct with `bytes`",
+            f"column `{name}` is of type {kind}, expected encoded images: bytes, or a struct with `bytes`",
         )
-    if column.null_count:
-        first = pa.compute.index(pa.compute.is_null(column), True).as_py()
-        raise UserError(
-            "wrong_type",
-            f"column `{name}` has no bytes at row {first} ({column.null_count} such rows in all): write the images "
-            "themselves into the file instead of their paths, or leave these rows out",
-        )
-    values = column.cast(pa.large_binary()).combine_chunks()
-    return EncodedImages(
-        len(values), lambda row: values[row].as_buffer().to_pybytes(), lambda row: f"{name} at row {row}"
-    )
+    images = _Images(name, path, f"{name}.bytes" if is_struct else name)
+    return EncodedImages(file.metadata.num_rows, images.read, lambda row: f"{name} at row {row}", images.load)
+
+
+class _Images:
+    """A window of rows that moves over a column. Raises UserError `wrong_type`, `unreadable`."""
+
+    def __init__(self, name: str, path: Path, column: str) -> None:
+        self._name, self._path, self._column = name, path, column
+        self._batches: Iterator[pa.Array] = iter(())
+        self._window: list[pa.Array] = []
+        self._begin = self._end = 0
+
+    def load(self, rows: range) -> None:
+        """Move the window on to these rows, or back by reading the column again."""
+        if rows.start < self._begin or self._end == 0:
+            self._batches, self._window, self._begin, self._end = self._read(), [], 0, 0
+        while self._end < rows.stop:
+            while self._window and self._begin + len(self._window[0]) <= rows.start:
+                self._begin += len(self._window.pop(0))
+            with arrow_errors("parquet"):
+                batch = next(self._batches, None)
+            if batch is None:
+                raise unreadable(f"the parquet file has fewer images in `{self._name}` than it says: write it again")
+            self._window.append(batch)
+            self._end += len(batch)
+
+    def read(self, row: int) -> bytes:
+        """The bytes of an image of the window."""
+        place = row - self._begin
+        for batch in self._window:
+            if place < len(batch):
+                break
+            place -= len(batch)
+        value = batch[place]
+        if not value.is_valid:
+            raise UserError(
+                "wrong_type",
+                f"column `{self._name}` has no bytes at row {row}: write the images themselves into the file instead "
+                "of their paths, or leave this row out",
+            )
+        content: bytes = value.as_buffer().to_pybytes()
+        return content
+
+    def _read(self) -> Iterator[pa.Array]:
+        file = pa.parquet.ParquetFile(self._path, buffer_size=_BUFFER_BYTES)
+        for batch in file.iter_batches(_BATCH, columns=[self._column], use_threads=False):
+            column = batch.column(0)
+            yield pa.compute.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column

@@ -47,7 +47,8 @@ def read_csv(
     import pyarrow as pa  # Arrow starts a thread at import, which the fork server must not have
     import pyarrow.csv
 
-    from workers.engine.data.formats.arrow import ENCODING, arrow_errors, columns_of
+    from workers.engine.data.formats.arrow import columns_of
+    from workers.engine.data.formats.arrow_errors import ENCODING, arrow_errors
     from workers.engine.data.formats.arrow_written import distinct_values
 
     options = options or CsvOptions()

@@ -10,9 +10,9 @@ from app.contracts.resources.columns import columns_of
 from app.contracts.resources.manifests import DatasetManifest
 from app.contracts.resources.statistics import DataWarning
 from workers.engine.data.dataset import Dataset, TargetColumn
+from workers.engine.data.rows.blocks import row_blocks
 
 MIN_ROWS = 2
-_BLOCK = 4096
 
 
 def constants(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarning]:
@@ -35,7 +35,7 @@ def constants(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarni
 def _is_constant(raw: Tensor, rows: Tensor) -> bool:
     """Whether the rows are equal. Most inputs differ in the first block."""
     first = raw[rows[0]]
-    return all(bool((raw[part] == first).all()) for part in torch.split(rows, _BLOCK))
+    return all(bool((raw[part] == first).all()) for part in row_blocks(raw, rows))
 
 
 def _constant_numbers(

@@ -5,7 +5,11 @@ offset. Numbers below 1e-38 have fewer bits, down to none. Such rows stay float6
 others are float32 from the start.
 """
 
+from collections.abc import Iterator
+from math import prod
+
 import numpy as np
+from numpy.typing import NDArray
 
 from workers.engine.data.formats.common import Array
 
@@ -16,6 +20,7 @@ _HALF_UNIT = 2.0**-24
 """Largest error of rounding a number to float32, relative to the number."""
 _SMALLEST_ERROR = 2.0**-150
 """Largest error of rounding numbers close to zero, below 1e-38: float32 has only multiples of 2⁻¹⁴⁹ there."""
+_BLOCK_NUMBERS = 1 << 22
 
 
 def needs_float64(rows: Array) -> bool:
@@ -58,4 +63,17 @@ def _is_exact(rows: Array) -> bool:
     """Whether float32 has every number of `rows` that is not NaN."""
     if np.can_cast(rows.dtype, np.float32):
         return True
-    return bool(((rows.astype(np.float32) == rows) | np.isnan(rows)).all())
+    return all(bool(((part.astype(np.float32) == part) | np.isnan(part)).all()) for part in _blocks(rows))
+
+
+def finite_in_float32(rows: Array) -> NDArray[np.bool_]:
+    """Bool [N]: which rows [N, …] have no NaN and, as float32, no infinity."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = (np.isfinite(part.astype(np.float32, copy=False)) for part in _blocks(rows))
+        return np.concatenate([part.reshape(len(part), -1).all(1) for part in parts])
+
+
+def _blocks(rows: Array) -> Iterator[Array]:
+    """Consecutive rows [n, …] of _BLOCK_NUMBERS at most."""
+    step = max(1, _BLOCK_NUMBERS // max(1, prod(rows.shape[1:])))
+    return (rows[start : start + step] for start in range(0, len(rows), step))

@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from workers.engine.data.rows.blocks import row_blocks
+
 Standardization = Literal["elements", "all", "none"]
 """A mean and a deviation for each element of a row's first dimension, one for all numbers, or none."""
 FEWEST_COLUMNS = 8
@@ -22,15 +24,18 @@ MOST_APART = 30.0
 """Ratio of the largest numbers of channels up to which they are taken to be of one kind."""
 
 
-def chosen(train: Tensor) -> tuple[Standardization, str]:
-    """(how raw training rows [n, k, …] are standardised, why)."""
-    if len(train) == 0:
+def chosen(raw: Tensor, train: Tensor | None = None) -> tuple[Standardization, str]:
+    """(how rows are standardised, why), by the rows `train` (int64 [n]; None: all) of raw ones [N, k, …]."""
+    if len(raw if train is None else train) == 0:
         return "none", "there is no training row to measure"
-    sizes = train.abs().amax(dim=[0, *range(2, train.dim())]).double()
+    axes = [0, *range(2, raw.dim())]
+    sizes = torch.zeros(raw.shape[1], dtype=torch.float64)
+    for part in row_blocks(raw, train):
+        sizes = torch.maximum(sizes, raw[part].abs().amax(dim=axes).double())
     largest = float(sizes.max())
     if largest > MOST or 0.0 < largest < LEAST:
         return "none", f"numbers up to {largest:.1e} have no mean and deviation that a manifest can say"
-    if train.dim() > 2:
+    if raw.dim() > 2:
         positive = sizes[sizes > 0]
         if len(positive) == 0 or float(positive.max() / positive.min()) <= MOST_APART:
             return "all", f"the {len(sizes)} channels have numbers of like size"

@@ -40,9 +40,9 @@ def numbers_as_uploaded(
     return UploadedRows(form, raw[kept].reshape(len(kept), *shape).astype(form.dtype))
 
 
-def images_as_uploaded(pixels: Array, spec: ImageInput, kept: NDArray[np.int64]) -> UploadedRows:
-    """Of an input of images: their pixels [N, height, width, channels]."""
-    found = numbers_as_uploaded(pixels, pixels_of(spec), "images", torch.uint8, kept)
+def images_as_uploaded(pixels: Array, spec: ImageInput) -> UploadedRows:
+    """Of an input of images. `pixels`: of the rows that are kept, [m, height, width, channels]."""
+    found = numbers_as_uploaded(pixels, pixels_of(spec), "images", torch.uint8, np.arange(len(pixels)))
     return replace(found, form=found.form.model_copy(update={"image": spec.form}))
 
 

@@ -10,6 +10,7 @@ from app.contracts.wire.events import ChildEvent, PhaseEvent
 from app.contracts.wire.orders import DatasetInput, InspectionOutcome, ModelInput, Order, OutputFile
 from workers.engine.common.files import sha256_of
 from workers.engine.common.memory import is_out_of_memory
+from workers.engine.common.row_storage import RowStorage
 from workers.engine.data.reading import facts_of, read_dataset
 from workers.engine.jobs.inspection.family_models import inspect_family_model
 from workers.engine.jobs.inspection.onnx_models import CONVERTED as CONVERTED_GRAPH
@@ -38,7 +39,7 @@ def inspect(order: Order, emit: Callable[[ChildEvent], None]) -> InspectionOutco
         for model in order.models.values():
             return _model(model, Path(order.attempt_dir) / "outputs")
         dataset = next(iter(order.datasets.values()))
-        return _dataset(dataset)
+        return _dataset(dataset, RowStorage.of(order, dataset))
     except UserError as error:
         return InspectionOutcome(rejection=Rejection(code=error.code, message=printable(error.message)))
     except (MemoryError, RuntimeError) as error:
@@ -87,7 +88,7 @@ def _converted(path: Path, manifest: ModelManifest, outputs: Path) -> Inspection
     return InspectionOutcome(model=facts, files=(_file(converted),))
 
 
-def _dataset(dataset: DatasetInput) -> InspectionOutcome:
-    rows = read_dataset(Path(dataset.path), dataset.manifest)
+def _dataset(dataset: DatasetInput, storage: RowStorage) -> InspectionOutcome:
+    rows = read_dataset(Path(dataset.path), dataset.manifest, storage=storage)
     facts = facts_of(rows, dataset.manifest)
     return InspectionOutcome(dataset=facts.model_copy(update={"sha256": dataset.sha256}))

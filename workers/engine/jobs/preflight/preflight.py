@@ -191,7 +191,8 @@ class Preflight:
         if costs is None:
             return common
         learners = costs.memory
-        total = rows + models + targets + learners.total
+        mapped = data.dataset.is_mapped and data.inputs.column.values is data.dataset.raw
+        total = (0 if mapped else rows) + models + targets + learners.total
         if self._available is not None and total > self._available:
             message = (
                 f"the job needs about {total:,} bytes at once, and {self._available:,} are free on this worker now"
