@@ -83,7 +83,7 @@ async def test_bodies_that_are_too_large_or_of_another_type_are_not_read(api: Ap
     assert problem(await predict(api, model, "?compare=teacher")) == (409, "not_distilled")
 
 
-async def test_requests_beyond_what_may_wait_are_told_to_come_back(
+async def test_requests_beyond_what_may_wait_get_503_with_retry_after(
     api: ApiHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By their number, and by the bytes of their bodies, before these are read."""
