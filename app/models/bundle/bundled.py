@@ -90,6 +90,11 @@ class BundledModel:
         return self.facts.raw_file
 
     @property
+    def reads_images(self) -> bool:
+        """Whether its only input has images."""
+        return len(self.inputs) == 1 and all(each.takes.image is not None for each in self.inputs.values())
+
+    @property
     def has_real_rows(self) -> bool:
         """Whether the reference rows are rows of the dataset."""
         file = self.files.get("reference.npz")

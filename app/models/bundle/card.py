@@ -54,15 +54,12 @@ def _running(model: BundledModel) -> Iterator[str]:
     yield ""
     yield "    python predict.py --check     # compares this folder's model with the answers in reference.npz"
     yield "    python predict.py rows.csv    # or rows.jsonl, rows.npz: a line of JSON for each row"
+    if model.reads_images:
+        yield "    python images.py rows.npz photos/    # with Pillow: image files, in the order of their paths"
     yield ""
     kind = model.file.format if model.file is not None else None
-    if kind == "parquet":
+    if kind == "parquet" and not model.reads_images:
         yield "The dataset was a parquet file: write its rows as jsonl or npz first, under the same names."
-    if kind == "images":
-        yield (
-            "The dataset was an archive of image files: write their pixels as npz first, 8 bits [rows, height, width, "
-            "channels] under the input's name, in the size that the graph takes."
-        )
     yield "A csv is read as the dataset's was written (delimiter, decimal point, encoding), as `config.json` says."
     if model.has_real_rows:
         yield "`reference.npz` has rows of the dataset, as they stand in its file, and the service's answers for them."

@@ -13,7 +13,7 @@ from app.models.bundle.config import configuration
 from app.resources.blob_parts import BlobSpan
 
 Members = Mapping[str, bytes | BlobSpan]
-_PROGRAM: Final = Path(__file__).parent / "program" / "predict.py"
+_PROGRAMS: Final = Path(__file__).parent / "program"
 
 
 def _stored(model: BundledModel) -> Members:
@@ -28,10 +28,15 @@ def _described(model: BundledModel) -> Members:
 
 def _program(model: BundledModel) -> Members:
     """What reads a person's file and prints the answers."""
-    return {"predict.py": _PROGRAM.read_bytes()}
+    return {"predict.py": (_PROGRAMS / "predict.py").read_bytes()}
 
 
-PARTS: Final[tuple[Callable[[BundledModel], Members], ...]] = (_stored, _described, _program)
+def _images(model: BundledModel) -> Members:
+    """What makes rows of image files, for a model that reads nothing but images."""
+    return {"images.py": (_PROGRAMS / "images.py").read_bytes()} if model.reads_images else {}
+
+
+PARTS: Final[tuple[Callable[[BundledModel], Members], ...]] = (_stored, _described, _program, _images)
 
 
 def members_of(model: BundledModel) -> dict[str, bytes | BlobSpan]:

@@ -2,6 +2,9 @@
 
 import io
 import json
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,16 @@ def test_a_zip_of_photos_becomes_a_student_that_answers_pixels(client: Client, t
     assert classes(client, job["student"], "application/x-tar", packed.read_bytes()) == expected
     assert classes(client, job["student"], "image/png", encoded(test[0])) == ["cat"]
     assert classes(client, job["student"], "image/jpeg", encoded(test[-1], "JPEG", quality=100)) == ["dog"]
+    bundled = unpacked(client, job["student"], tmp_path)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i, each in enumerate(test):
+        (folder / f"{i:02}.png").write_bytes(encoded(each))
+    run(bundled / "images.py", tmp_path / "rows.npz", folder)
+    with np.load(tmp_path / "rows.npz") as rows:
+        np.testing.assert_array_equal(rows["image"], test)
+    lines = run(bundled / "predict.py", tmp_path / "rows.npz").splitlines()
+    assert [json.loads(line)["label.class"] for line in lines] == expected
     form = client.get(f"/v1/models/{job['student']}")["raw_inputs"]["image"]["image"]
     assert form == {"size": [SIDE, SIDE], "channels": 3, "fit": "crop"}
     for kind, body, code in (
@@ -50,6 +63,19 @@ def test_a_zip_of_photos_becomes_a_student_that_answers_pixels(client: Client, t
     ):
         answer = predict(client, job["student"], kind, body)
         assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, code), answer.text
+
+
+def unpacked(client: Client, model: str, folder: Path) -> Path:
+    client.download(f"/v1/models/{model}/bundle?wait=60", folder / "bundle.zip")
+    with zipfile.ZipFile(folder / "bundle.zip") as archive:
+        archive.extractall(folder / "bundle")
+    assert "python images.py" in (folder / "bundle" / "README.md").read_text()
+    return folder / "bundle"
+
+
+def run(program: Path, *arguments: Path) -> str:
+    command = [sys.executable, "-I", str(program), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def many(path: Path) -> Path:

@@ -17,7 +17,7 @@ from app.contracts.wire.events import ChildEvent, PhaseEvent
 from app.contracts.wire.orders import Order
 from tests.faults.checks.slot_users import HALTED, sole_user_of_slot
 from workers import child
-from workers.engine.teachers import target_store as targets
+from workers.engine.common import row_store as targets
 from workers.engine.training import loop
 from workers.engine.training.checkpoints import folder as checkpoint
 from workers.runtime.child.supervisor_link import Control, Events
