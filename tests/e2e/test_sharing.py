@@ -11,6 +11,7 @@ from safetensors import safe_open
 from tests.e2e.conftest import Client
 from tests.engine.harness import MANIFEST, blobs
 from tests.engine.models.sharing.networks import STUDENTS, TASKS
+from tests.exhaustive import sample
 
 TRAINING: dict[str, Any] = {"epochs": 4, "threads": 1, "learning_rate": 0.02}
 
@@ -32,7 +33,7 @@ def manifest_of(file: Path) -> dict[str, Any]:
     return {"name": "a cut", "format": "safetensors", **fields}
 
 
-@pytest.mark.parametrize("scheme", ["hard", *STUDENTS])
+@pytest.mark.parametrize("scheme", sample(["hard", *STUDENTS], ["hard", "cgc", "mtan"]))
 def test_one_tasks_cut_is_a_model_of_its_own_that_teaches(
     client: Client, dataset: str, scheme: str, tmp_path: Path
 ) -> None:

@@ -11,7 +11,8 @@ from app.access import repository
 from app.access.secrets import new_key
 from app.main import create_app
 from app.settings import Settings
-from tests.databases import migrate
+from tests.databases import DATABASES, fresh_database, migrate
+from tests.exhaustive import sample
 from tests.integration.api.harness import ApiHarness
 
 
@@ -40,8 +41,14 @@ async def harness(sqlite_url: str, tmp_path: Path) -> AsyncIterator[ApiHarness]:
         yield harness
 
 
+@pytest.fixture(params=sample(DATABASES, keep=("postgresql",)))
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A fresh, empty database; most tests here are on SQLite."""
+    return fresh_database(request)
+
+
 @pytest.fixture
 async def any_harness(database_url: str, tmp_path: Path) -> AsyncIterator[ApiHarness]:
-    """On SQLite and on PostgreSQL."""
+    """On PostgreSQL, and with all combinations on SQLite."""
     async with opened(database_url, tmp_path / "data") as harness:
         yield harness

@@ -6,6 +6,7 @@ Needs numpy and Pillow. The pixels are those that the service makes of the same 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +53,8 @@ def main() -> None:
     paths = [path for path in paths if path in given or path.suffix.lower() in SUFFIXES]
     if not paths:
         sys.exit(f"expected images ({', '.join(SUFFIXES)}), found none")
-    np.savez(sys.argv[1], **{COLUMN: np.stack([pixels(path) for path in paths])})
+    rows: dict[str, Any] = {COLUMN: np.stack([pixels(path) for path in paths])}
+    np.savez(sys.argv[1], **rows)
     print(f"{sys.argv[1]}: {len(paths)} rows", *paths, sep="\n")
 
 

@@ -68,9 +68,10 @@ def as_arrays(harness: EngineHarness, images: NDArray[np.uint8]) -> None:
 
 
 def distilled(harness: EngineHarness) -> dict[str, torch.Tensor]:
-    teacher = harness.run({**TRAIN, "model": {"family": "convnet", "channels": [8]}, "exports": []}, job="teacher")
+    short = {**TRAIN, "training": {"epochs": 2, "batch_size": 32}, "exports": []}
+    teacher = harness.run({**short, "model": {"family": "convnet", "channels": [8]}}, job="teacher")
     harness.teacher(teacher, harness.folder / "teacher" / "attempt-1")
-    distil = {key: value for key, value in TRAIN.items() if key not in ("kind", "model")}
+    distil = {key: value for key, value in short.items() if key not in ("kind", "model")}
     spec = {**distil, "kind": "distill", "student": STUDENT, "teachers": [{"model": TEACHER}]}
     harness.run({**spec, "distillation": {"allow_chance_teacher": True}})
     return harness.weights()

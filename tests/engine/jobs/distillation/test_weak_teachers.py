@@ -9,6 +9,7 @@ from app.contracts.reports.report import Report
 from app.contracts.wire.events import PhaseEvent, ProgressEvent, WarningEvent
 from tests.engine.harness import SECOND, TEACHER, Arrays, EngineHarness, StopAtStep, blobs, made_once, report_of
 from tests.engine.jobs.preflight.test_preflight import preflight
+from tests.exhaustive import sample
 from workers.engine.common.files import read_document, write_document
 from workers.engine.common.stop import Stopped
 
@@ -66,7 +67,7 @@ def messages(report: Report) -> list[str]:
     return [each["message"] for each in report.warnings if each["code"] == CODE]
 
 
-@pytest.mark.parametrize("repeats", [1, 2, "auto"])
+@pytest.mark.parametrize("repeats", sample([1, 2, "auto"], [1, "auto"]))
 def test_a_weak_teacher_teaches_with_a_tenth_of_the_weight_whatever_the_number_of_seeds(
     harness: EngineHarness, repeats: Any
 ) -> None:
@@ -155,7 +156,7 @@ def test_with_few_labels_a_weak_teacher_gets_less_weight_too(harness: EngineHarn
     assert [weights(each) for each in (strong, weak)] == [(0.9, 0.1), (0.1, 0.9)]
 
 
-@pytest.mark.parametrize("repeats", [1, 2, "auto"])
+@pytest.mark.parametrize("repeats", sample([1, 2, "auto"], [1, "auto"]))
 def test_a_job_that_is_stopped_anywhere_ends_the_same(harness: EngineHarness, repeats: Any) -> None:
     """In the controls, between controls and students, and in the students."""
     teachers(harness)
@@ -238,7 +239,7 @@ def test_a_job_without_a_control_and_a_search_keep_the_usual_weights(harness: En
     assert "give its terms less weight" in messages(report)[0]
 
 
-@pytest.mark.parametrize("repeats", [1, 2, "auto"])
+@pytest.mark.parametrize("repeats", sample([1, 2, "auto"], [1, "auto"]))
 def test_progress_rises_to_the_steps_of_controls_and_students(harness: EngineHarness, repeats: Any) -> None:
     teachers(harness)
     spec = distill(WEAK, repeats=repeats)
