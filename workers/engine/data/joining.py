@@ -33,6 +33,7 @@ from workers.engine.data.reading import read_dataset, transform_of
 from workers.engine.data.rows.specs import spec_of_rows
 from workers.engine.data.rows.uploaded import MOST_KEPT, REFERENCE_ROWS
 from workers.engine.data.splits import ORDER
+from workers.engine.data.tables.digest import decoder_of
 from workers.engine.data.tables.uploaded import UploadedPart, joined_uploads
 
 
@@ -106,6 +107,7 @@ def digest_facts(order: Order, dataset: Dataset) -> dict[str, Any]:
             "dataset": each.sha256,
             "manifest": each.manifest.model_dump(mode="json", exclude={"name", "metadata"}),
             **order_of(list(each.manifest.inputs)),
+            **decoder_of(each.manifest),
             **({"exact": True} if reads_exactly(order) else {}),
         }
         for each in dataset_inputs(order, dataset)

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import DatasetFormat
 from tests.engine.jobs.inspection.uploads import MEBIBYTE, mutations, refused
-from workers.engine.data.formats.common import MAX_LINE_BYTES
-from workers.engine.data.formats.npz import MAX_DEFLATE_RATIO
+from workers.engine.data.formats.common import MAX_DEFLATE_RATIO, MAX_LINE_BYTES
 from workers.engine.data.formats.read import read_columns
 
 Array = NDArray[Any]

@@ -9,9 +9,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from app.contracts.specs.jobs import DatasetRef
 from tests.engine.data.formats.images.archives import encoded, zipped
-from tests.engine.harness import TEACHER, EngineHarness, report_of
+from tests.engine.harness import DATASET, TEACHER, EngineHarness, report_of
 from tests.engine.jobs.preflight.test_preflight import preflight
+from workers.engine.data.joining import digest_facts, read_datasets
+from workers.engine.data.tables.digest import reading_facts
 
 Json = dict[str, Any]
 SIDE, CLASSES = 8, ("cat", "dog")
@@ -118,6 +121,20 @@ def test_a_job_reads_the_images_that_another_decoded_with_the_same_bits(
     assert harness.digest("own") == harness.digest("first")
     kept = [tmp_path / folder / "images" for folder in ("cache", "own/checkpoints")]
     assert [len(list(folder.glob("*/manifest.json"))) for folder in kept] == [1, 1]
+
+
+def test_soft_targets_and_controls_are_those_of_the_decoder(
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version of it may give other pixels of the same file."""
+    as_archive(harness, pictures(20))
+    assert harness.data is not None
+    order = harness.order(TRAIN)
+    dataset = read_datasets(order, [DatasetRef(dataset=DATASET)])
+    before = reading_facts(harness.data.manifest), digest_facts(order, dataset)
+    monkeypatch.setattr("PIL.__version__", "0.1")
+    after = reading_facts(harness.data.manifest), digest_facts(order, dataset)
+    assert all(one != other for one, other in zip(before, after, strict=True))
 
 
 def test_a_preflight_counts_no_memory_for_mapped_images(

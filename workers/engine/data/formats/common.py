@@ -1,5 +1,8 @@
 """Shared parts of the readers: bounds, errors, columns of numbers and of text."""
 
+import struct
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,6 +16,10 @@ Array = NDArray[Any]
 MAX_BYTES = 64 << 30
 """Largest size in memory that a dataset may claim; the sandbox bounds the process."""
 MAX_LINE_BYTES = 16 << 20
+MAX_DEFLATE_RATIO = 1100
+"""deflate cannot compress better than about 1030 : 1: a larger declared size is false."""
+ZIP_DAMAGES = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, NotImplementedError, ValueError)
+"""What module zipfile raises for a damaged archive, NotImplementedError for an unknown compression."""
 _SHOWN = 8
 """How many names of columns a message lists."""
 MAX_CHARACTERS = 256

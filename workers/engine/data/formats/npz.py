@@ -1,9 +1,7 @@
 """npz archives of numpy: no pickles, and every declared size is checked before anything is allocated."""
 
 import io
-import struct
 import zipfile
-import zlib
 from collections.abc import Set
 from math import prod
 from pathlib import Path
@@ -13,11 +11,16 @@ import numpy as np
 from numpy.lib import format as npy
 
 from app.contracts.problems import UserError
-from workers.engine.data.formats.common import MAX_BYTES, Array, require_columns, unreadable
+from workers.engine.data.formats.common import (
+    MAX_BYTES,
+    MAX_DEFLATE_RATIO,
+    ZIP_DAMAGES,
+    Array,
+    require_columns,
+    unreadable,
+)
 from workers.engine.data.formats.written import FileColumns, FileType, Written, written_array
 
-MAX_DEFLATE_RATIO = 1100
-"""deflate cannot compress better than about 1030 : 1: a larger declared size is false."""
 MAX_SIDE = 1 << 40
 MAX_DIMENSIONS = 8
 _HEADER_BYTES = 1 << 14
@@ -37,7 +40,7 @@ def read_npz(path: Path, columns: set[str], categories: Set[str] = frozenset()) 
             names = require_columns(columns, list(members))
             arrays = {name: _npy(archive, members[name], size) for name in names}
             written = {name: _written(arrays[name]) for name in names if name in categories}
-    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, NotImplementedError, ValueError):
+    except ZIP_DAMAGES:
         raise unreadable("the npz archive is damaged") from None
     return FileColumns({name: _seconds(rows) for name, rows in arrays.items()}, written)
 
@@ -54,7 +57,7 @@ def member_names(path: Path) -> frozenset[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return frozenset(name.removesuffix(".npy") for name in archive.namelist())
-    except (zipfile.BadZipFile, struct.error, EOFError, OSError, NotImplementedError, ValueError):
+    except ZIP_DAMAGES:
         raise unreadable("not an npz archive (a zip of npy arrays)") from None
 
 
@@ -66,7 +69,7 @@ def array_headers(path: Path, columns: set[str]) -> dict[str, tuple[tuple[int, .
         with zipfile.ZipFile(path) as archive:
             members = {name.removesuffix(".npy"): name for name in archive.namelist()}
             return {name: _header(archive, members[name]) for name in require_columns(columns, list(members))}
-    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, NotImplementedError, ValueError):
+    except ZIP_DAMAGES:
         raise unreadable("the npz archive is damaged") from None
 
 

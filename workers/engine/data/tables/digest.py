@@ -2,14 +2,25 @@
 
 from typing import Any
 
+from app.contracts.resources.images import ImageInput
 from app.contracts.resources.manifests import ArrayInput, DatasetManifest
 
 
 def reading_facts(manifest: DatasetManifest) -> dict[str, Any]:
     """As JSON, empty for a dataset whose numbers stand in its file as they are.
 
-    Categories and fills come from the training split, and so from the whole manifest.
+    Categories and fills come from the training split, and so from the whole manifest. Pixels are those of a decoder.
     """
     if any(not isinstance(spec, ArrayInput) or spec.missing is not None for spec in manifest.inputs.values()):
-        return {"manifest_of_data": manifest.model_dump(mode="json", exclude={"name", "metadata"})}
+        whole = {"manifest_of_data": manifest.model_dump(mode="json", exclude={"name", "metadata"})}
+        return {**whole, **decoder_of(manifest)}
     return {"csv": manifest.csv.model_dump(mode="json")} if manifest.csv is not None else {}
+
+
+def decoder_of(manifest: DatasetManifest) -> dict[str, Any]:
+    """The versions on which the pixels of a dataset of images depend, as JSON; empty for other datasets."""
+    if not any(isinstance(spec, ImageInput) for spec in manifest.inputs.values()):
+        return {}
+    from workers.engine.data.formats.images.pixels import decoder_facts  # Pillow is imported where there are images
+
+    return decoder_facts()

@@ -1,30 +1,18 @@
 """Zip and tar files as lists of named files, whose content is read by name. Nothing is unpacked."""
 
 import os
-import struct
 import tarfile
 import threading
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
 from app.contracts.problems import UserError
-from workers.engine.data.formats.common import unreadable
+from workers.engine.data.formats.common import MAX_DEFLATE_RATIO, ZIP_DAMAGES, unreadable
 
 MOST_FILE_BYTES: Final = 256 << 20
-_MAX_DEFLATE_RATIO: Final = 1100
-_DAMAGES = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    zlib.error,
-    struct.error,
-    EOFError,
-    OSError,
-    NotImplementedError,
-    ValueError,
-)
+_DAMAGES = (*ZIP_DAMAGES, tarfile.TarError)
 _DAMAGED = "the archive of images is damaged: pack the folder again"
 
 
@@ -51,7 +39,7 @@ class Entry:
             )
         if self.is_link:
             raise UserError("bad_file_name", f"`{self.name}` is a link or a device: pack the file itself")
-        if self.bytes > min(MOST_FILE_BYTES, self.packed * _MAX_DEFLATE_RATIO):
+        if self.bytes > min(MOST_FILE_BYTES, self.packed * MAX_DEFLATE_RATIO):
             raise unreadable(
                 f"`{self.name}` claims {self.bytes} bytes in {self.packed}, {MOST_FILE_BYTES} at most: pack it again"
             )

@@ -64,10 +64,14 @@ def _facts(spec: ImageInput, kind: str) -> dict[str, Any]:
         "size": list(spec.size),
         "channels": spec.channels,
         "fit": spec.fit,
-        "decoder": DECODER,
-        "pillow": PIL.__version__,
-        "libraries": {library: features.version(library) for library in _LIBRARIES},
+        **decoder_facts(),
     }
+
+
+def decoder_facts() -> dict[str, Any]:
+    """What the pixels of a file depend on besides what is asked for."""
+    libraries = {library: features.version(library) for library in _LIBRARIES}
+    return {"decoder": DECODER, "pillow": PIL.__version__, "libraries": libraries}
 
 
 def _blocks(images: EncodedImages, spec: ImageInput, file: RowFile) -> Iterator[NDArray[np.uint8]]:
