@@ -103,14 +103,14 @@ def test_every_dependency_has_an_exact_version_in_the_constraints() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     pinned = {canonicalize_name(name) for name, version in (line.split("==") for line in lines) if version}
     extras = PROJECT["optional-dependencies"]
-    wanted = _closure([*PROJECT["dependencies"], *extras["worker"], *extras["dev"]])
+    wanted = _closure([*PROJECT["dependencies"], *extras["worker"], *extras["vision"], *extras["dev"]])
     of_cuda = {name for name in wanted if name.startswith(("nvidia-", "cuda-", "triton"))} - {"nvidia-ml-py"}
     assert wanted - of_cuda <= pinned, "torch itself pins what a CUDA build brings, and only that"
 
 
 def test_no_package_under_the_gpl_is_installed_unless_it_is_asked_for() -> None:
     extras = PROJECT["optional-dependencies"]
-    unasked = _closure([*PROJECT["dependencies"], *extras["worker"], *extras["dev"]])
+    unasked = _closure([*PROJECT["dependencies"], *extras["worker"], *extras["vision"], *extras["dev"]])
     asked = {canonicalize_name(Requirement(text).name) for text in extras["gpl"]}
     needed = {package for balancing in members(Balancing) for package in balancing.needs_packages}
     assert asked == needed - unasked == {"ecos", "qpsolvers", "quadprog"}
