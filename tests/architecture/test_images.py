@@ -62,7 +62,7 @@ def test_the_api_image_takes_neither_the_workers_nor_their_libraries() -> None:
 
 
 def test_the_worker_image_has_what_the_engine_needs() -> None:
-    assert any("'.[worker]'" in line for line in _installs(WORKER))
+    assert any("'.[worker,vision]'" in line for line in _installs(WORKER))
     extra = PROJECT["optional-dependencies"]["worker"]
     assert {canonicalize_name(Requirement(text).name) for text in extra} >= HEAVY
 
