@@ -133,6 +133,4 @@ def dry_run(resolution: Resolution) -> DryRun:
 def _known_network(spec: AnyTrainingJob) -> Architecture | None:
     """The network to train, unless its shapes or its number of trunks are not known yet."""
     network = spec.network
-    if network.input_shape is None or network.outputs is None or trunks_are_open(spec):
-        return None
-    return network
+    return None if not network.is_described or trunks_are_open(spec) else network

@@ -4,7 +4,7 @@ import atexit
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -15,10 +15,13 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
+from app.contracts.problems import Rejection
 from app.contracts.reports.report import Report
-from app.contracts.resolving.resolve import resolve
+from app.contracts.resolving.resolve import Resolution, resolve
+from app.contracts.resources.facts import DatasetFacts, ModelFacts
 from app.contracts.resources.manifests import DatasetManifest, ModelManifest
-from app.contracts.specs.jobs import JOB_SPEC
+from app.contracts.specs.architectures import MeasuredTrunk
+from app.contracts.specs.jobs import JOB_SPEC, SubmittableJob
 from app.contracts.wire.events import (
     CheckpointEvent,
     ChildEvent,
@@ -31,6 +34,7 @@ from workers.engine.common.files import sha256_of
 from workers.engine.common.stop import Stop, StopReason
 from workers.engine.data.reading import facts_of, read_dataset
 from workers.engine.jobs.inspection.family_models import inspect_family_model
+from workers.engine.jobs.inspection.library_trunks import measured, measured_manifest
 from workers.engine.run import execute
 
 DATASET = "ds_01890a5d-ac96-774b-bcce-b302099a8057"
@@ -156,7 +160,7 @@ class EngineHarness:
         path = self.folder / f"{model}.safetensors"
         save_file(tensors, path)
         parsed = ModelManifest.model_validate_json(json.dumps({"name": "own", "format": "safetensors", **manifest}))
-        facts = inspect_family_model(path, parsed)
+        facts = inspect_family_model(path, measured_manifest(parsed))
         found = ModelInput(id=model, manifest=parsed, facts=facts, path=str(path), sha256=sha256_of(path))
         self.models[model] = found
         return found
@@ -168,7 +172,7 @@ class EngineHarness:
         data = {} if "datasets" in spec else {"dataset": DATASET}
         parsed = JOB_SPEC.validate_json(json.dumps({**data, **plain_spec(spec)}))
         facts = {name: model.facts for name, model in self.models.items()}
-        found = resolve(parsed, {name: each.facts for name, each in datasets.items()}, facts, threads=1)
+        found = resolved(parsed, {name: each.facts for name, each in datasets.items()}, facts)
         assert not found.problems, found.problems
         made: dict[str, Any] = {
             "job": job,
@@ -220,6 +224,18 @@ class EngineHarness:
     def digest(self, job: str = "job", attempt: int = 1, role: str = "student") -> str:
         """The SHA-256 of the exported weights."""
         return sha256_of(self.outputs(job, attempt) / f"{role}.safetensors")
+
+
+def resolved(
+    spec: SubmittableJob, datasets: Mapping[str, DatasetFacts | None], models: Mapping[str, ModelFacts | None]
+) -> Resolution:
+    """The resolution of a spec, with what a worker measures of the networks of libraries."""
+    found = resolve(spec, datasets, models, threads=1)
+    trunks: dict[str, MeasuredTrunk | Rejection] = {}
+    for each in found.unmeasured:
+        assert each.input_shape is not None
+        trunks[each.trunk_digest(each.input_shape)] = measured(each)
+    return resolve(spec, datasets, models, threads=1, trunks=trunks) if trunks else found
 
 
 def report_of(outcome: TrainingOutcome) -> Report:

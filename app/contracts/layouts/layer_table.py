@@ -11,6 +11,7 @@ from app.contracts.specs.families.structure import (
     Group,
     Linear,
     MatrixProducts,
+    MeasuredPart,
     Norm,
     Part,
     Positions,
@@ -26,6 +27,29 @@ class LayerTable:
     parameters: dict[str, Shape] = field(default_factory=dict)
     buffers: dict[str, Shape] = field(default_factory=dict)
     flops: int = 0
+    measured: MeasuredPart | None = None
+    """The part that a library builds, whose parameters are counted and not named."""
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of trainable numbers."""
+        named = sum(prod(shape) for shape in self.parameters.values())
+        return named + (self.measured.parameters if self.measured is not None else 0)
+
+    @property
+    def depth(self) -> int:
+        """Number of convolutions and linear layers."""
+        named = sum(layer.kind in ("linear", "conv") for layer in self.layers if not self._is_measured(layer))
+        return named + (self.measured.depth if self.measured is not None else 0)
+
+    @property
+    def is_normalized(self) -> bool:
+        """Whether it has normalisation layers."""
+        measured = self.measured is not None and self.measured.normalized
+        return measured or any(layer.kind == "norm" for layer in self.layers)
+
+    def _is_measured(self, layer: Layer) -> bool:
+        return self.measured is not None and layer.name.startswith(f"{self.measured.name}.")
 
 
 @dataclass(frozen=True)
@@ -73,6 +97,11 @@ class TableWriter:
                 self.below(part.name).add(part.parts)
                 if part.kind is not None and (part.kind != "stage" or self.stages_listed):
                     self.named_output(part.name, part.kind, part.shape)
+            case MeasuredPart():
+                self.table.measured = part
+                self.add_flops(part.flops)
+                for layer in part.layers:
+                    self.named_output(layer.name, layer.kind, layer.shape)
             case _:
                 assert_never(part)
 

@@ -5,8 +5,6 @@ networks from the same description (`app.contracts.specs.families.structure`). F
 each multiply-add of a convolution, linear layer or product of matrices, nothing for the rest.
 """
 
-from math import prod
-
 from app.contracts.layouts.layer_table import LayerTable, TableWriter
 from app.contracts.layouts.sharing import add_scheme
 from app.contracts.resources.facts import Layer, ModelFacts
@@ -53,7 +51,7 @@ def layers_of(facts: ModelFacts) -> dict[str, Shape | None]:
 
 def parameter_count(arch: Architecture) -> int:
     """Number of trainable numbers."""
-    return sum(prod(shape) for shape in layer_table(arch).parameters.values())
+    return layer_table(arch).parameter_count
 
 
 def flops(arch: Architecture) -> int:

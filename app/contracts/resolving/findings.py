@@ -6,6 +6,7 @@ from typing import Any
 
 from app.contracts.base import Contract
 from app.contracts.problems import Chosen, Problem, listed
+from app.contracts.specs.families.library import LibraryArchitecture
 
 
 @dataclass
@@ -16,6 +17,8 @@ class Findings:
     warnings: list[dict[str, str]] = field(default_factory=list)
     chosen: dict[str, Chosen] = field(default_factory=dict)
     complete: bool = True
+    unmeasured: list[LibraryArchitecture] = field(default_factory=list)
+    """Trunks of libraries that a worker must measure first, each with the shape of its rows."""
 
     def problem(self, pointer: str, code: str, detail: str) -> None:
         """A problem that refuses the job."""

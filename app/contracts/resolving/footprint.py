@@ -53,7 +53,7 @@ def _learners(spec: AnyTrainingJob) -> Iterator[Architecture]:
 
 
 def _bytes_of(architecture: Architecture) -> int:
-    if architecture.input_shape is None or architecture.outputs is None:
+    if not architecture.is_described:
         return 0
     return _NUMBER * parameter_count(architecture)
 

@@ -41,16 +41,18 @@ from app.contracts.resolving.recipe.pooling import with_pooling_of_teacher
 from app.contracts.resolving.recipe.settings import with_settings
 from app.contracts.resolving.sizes import warn_of_sizes
 from app.contracts.resolving.students.inits import check_init
+from app.contracts.resolving.students.measured import Trunks, with_measured
+from app.contracts.resolving.students.mutual import check_mutual, fitted_peers
 from app.contracts.resolving.students.students import fitted
 from app.contracts.resolving.supervision import check_selection, supervised_tasks, supervised_training
 from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
-from app.contracts.specs.architectures import Architecture, Student
+from app.contracts.specs.architectures import Architecture, LibraryFamily, Student
 from app.contracts.specs.distillation import DistillationSpec
+from app.contracts.specs.families.library import LibraryArchitecture
 from app.contracts.specs.jobs import (
     AnyTrainingJob,
     DistillJob,
     MultitaskJob,
-    MutualSpec,
     PreflightJob,
     SubmittableJob,
     TaskSpec,
@@ -66,8 +68,8 @@ Models = Mapping[str, ModelFacts | None]
 class Resolution:
     """A resolved spec, or the problems that prevent it.
 
-    `complete` is false while an input is unknown (still verifying, or a job that has not ended): then `spec`
-    is resolved as far as possible, and the rest is checked when the job is claimed.
+    `complete` is false while an input is unknown (still verifying, or a job that has not ended), or a network of a
+    library is not measured: then `spec` is resolved as far as possible, and the rest is checked at the claim.
     """
 
     spec: SubmittableJob
@@ -75,31 +77,42 @@ class Resolution:
     warnings: tuple[dict[str, str], ...]
     chosen: Mapping[str, Chosen]
     complete: bool
+    unmeasured: tuple[LibraryArchitecture, ...] = ()
+    """Trunks of libraries that a worker must measure before the rest is known."""
 
 
 def resolve(
-    spec: SubmittableJob, datasets: Mapping[str, DatasetFacts | None], models: Models, *, threads: int
+    spec: SubmittableJob,
+    datasets: Mapping[str, DatasetFacts | None],
+    models: Models,
+    *,
+    threads: int,
+    trunks: Trunks | None = None,
 ) -> Resolution:
-    """Resolve `spec` against the facts of its datasets (by id) and teachers (by model id or job id).
+    """Resolve `spec` against the facts of its datasets (by id) and teachers (by model id or job id), and what is known
+    of the trunks of libraries.
 
     `threads` is the largest number of CPU threads to choose where the spec has none. A preflight is resolved as the
     job that it contains; the pointers of its problems start with `/job`.
     """
     match spec:
         case PreflightJob():
-            return _preflight(spec, _resolve_training(spec.job, datasets, models, threads))
+            return _preflight(spec, _resolve_training(spec.job, datasets, models, threads, trunks or {}))
         case TrainJob() | DistillJob() | MultitaskJob():
-            return _resolve_training(spec, datasets, models, threads)
+            return _resolve_training(spec, datasets, models, threads, trunks or {})
         case _:
             assert_never(spec)
 
 
 def _resolve_training(
-    spec: AnyTrainingJob, datasets: Mapping[str, DatasetFacts | None], models: Models, threads: int
+    spec: AnyTrainingJob, datasets: Mapping[str, DatasetFacts | None], models: Models, threads: int, trunks: Trunks
 ) -> Resolution:
     findings = Findings()
     refs = spec.dataset_refs()
     dataset = joined_facts(refs, datasets, findings)
+    spec = with_measured(spec, dataset, trunks, findings)
+    if findings.unmeasured:
+        dataset = None
     spec = spec.model_copy(
         update={
             "dataset": None,
@@ -124,7 +137,14 @@ def _resolve_training(
     check_views(spec, dataset, models, findings)
     check_search(spec, dataset, findings)
     repeat_warnings(spec, datasets, findings)
-    return Resolution(spec, tuple(findings.problems), tuple(findings.warnings), findings.chosen, findings.complete)
+    return Resolution(
+        spec,
+        tuple(findings.problems),
+        tuple(findings.warnings),
+        findings.chosen,
+        findings.complete,
+        tuple(findings.unmeasured),
+    )
 
 
 def _filled(spec: AnyTrainingJob, dataset: DatasetFacts, models: Models, findings: Findings) -> AnyTrainingJob:
@@ -174,7 +194,7 @@ def _with_recipe(
 ) -> AnyTrainingJob:
     """The job with its training settings chosen, once its network is known."""
     network = spec.network
-    if network.input_shape is None or network.outputs is None or findings.problems:
+    if not network.is_described or findings.problems:
         return spec
     if trunks_are_open(spec):
         network = network.model_copy(update={"sharing": "hard"})  # as far as it is known before its trunks are
@@ -303,8 +323,7 @@ def _features(
     pointer: str,
 ) -> None:
     """Check the layers that a task's terms name, once the student is known."""
-    resolved = student.input_shape is not None and student.outputs is not None
-    if teachers and distillation and distillation.features and resolved and not findings.problems:
+    if teachers and distillation and distillation.features and student.is_described and not findings.problems:
         known = [facts_of_teacher(ref, dataset, models) for ref in teachers]
         terms = with_own_layers(distillation, student, task).features or ()
         check_features(terms, known, [ref.output for ref in teachers], student, task, findings, pointer)
@@ -318,7 +337,7 @@ def _init(
     findings: Findings,
 ) -> None:
     """Check where the student starts from, once it is known; of several tasks the teachers are counted through."""
-    if student.init is not None and student.input_shape is not None and student.outputs is not None:
+    if student.init is not None and student.is_described and not isinstance(student, LibraryFamily):
         known = [facts_of_teacher(ref, dataset, models) for ref in teachers]
         check_init(student.init, student, known, findings, "/student/init")
         check_started_classes(student.init, student, teachers, known, findings, "/student/init")
@@ -340,7 +359,7 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
     teachers = _mapped(teachers, goal, target, dataset, models, findings, "/teachers")
     if teachers:
         distillation = _resolved_distillation(goal, teachers, spec.distillation, dataset, models, findings, "")
-    _check_mutual(spec, goal, findings)
+    check_mutual(spec, goal, findings)
     if spec.control and goal.labelled == 0:
         findings.warn("no_control", "a control learns from labels, and there are none: it is left out")
     known = [facts_of_teacher(ref, dataset, models) for ref in teachers]
@@ -359,55 +378,9 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
             "student": student,
             "distillation": distillation,
             "control": spec.control if goal.labelled > 0 else False,
-            "mutual": _fitted_peers(spec.mutual, student.inputs, dataset, goal, findings),
+            "mutual": fitted_peers(spec.mutual, student.inputs, dataset, goal, findings),
         }
     )
-
-
-def _check_mutual(spec: DistillJob, goal: Goal, findings: Findings) -> None:
-    if spec.mutual is None:
-        return
-    if goal.kind != "class":
-        findings.problem(
-            "/mutual",
-            "method_undefined",
-            f"peers compare classes, and `{goal.name}` is a {goal.kind} task: leave `mutual` out",
-        )
-    if spec.training.early_stopping is not None:
-        findings.problem(
-            "/training/early_stopping", "not_with_mutual", "peers need each other to the end: leave early stopping out"
-        )
-    for i, peer in enumerate(spec.mutual.peers):
-        if peer.inputs is not None and peer.inputs != spec.student.inputs:
-            findings.problem(
-                f"/mutual/peers/{i}/inputs", "not_with_mutual", "peers read what the student reads: leave it out here"
-            )
-    terms = (*(spec.distillation.soft_targets or ()), *(spec.distillation.features or ()))
-    if spec.training.micro_batch_size is not None and any(term.relational for term in terms):
-        findings.problem(
-            "/training/micro_batch_size",
-            "not_with_mutual",
-            "terms that compare the rows of a batch, beside peers, need whole batches: leave `micro_batch_size` out",
-        )
-
-
-def _fitted_peers(
-    mutual: MutualSpec | None,
-    read: tuple[str, ...] | None,
-    dataset: DatasetFacts,
-    goal: Goal,
-    findings: Findings,
-) -> MutualSpec | None:
-    if mutual is None:
-        return None
-    places = enumerate(mutual.peers)
-    peers = tuple(
-        fitted(peer.model_copy(update={"inputs": read}), dataset, [goal], findings, f"/mutual/peers/{i}").model_copy(
-            update={"inputs": None}
-        )
-        for i, peer in places
-    )
-    return mutual.model_copy(update={"peers": peers})
 
 
 def _without_goal(

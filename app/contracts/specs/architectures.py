@@ -1,4 +1,4 @@
-"""The network families that Stillhouse builds itself.
+"""The network families: those that Stillhouse builds itself, and those of libraries.
 
 `input_shape` and `outputs` may be left out of a student: they then come from the dataset. A *resolved*
 architecture has both.
@@ -10,12 +10,23 @@ from pydantic import Field, TypeAdapter
 
 from app.contracts.specs.families.convnet import Convnet, StudentConvnet
 from app.contracts.specs.families.family import Activation, Family, Init
+from app.contracts.specs.families.library import (
+    LibraryFamily,
+    MeasuredTrunk,
+    StudentTimm,
+    StudentTorchvision,
+    Timm,
+    Torchvision,
+)
 from app.contracts.specs.families.mlp import Mlp, StudentMlp
 from app.contracts.specs.families.resnet import Resnet, StudentResnet
 from app.contracts.specs.families.transformer import StudentTransformer, Transformer
 
-Architecture = Annotated[Mlp | Convnet | Resnet | Transformer, Field(discriminator="family")]
-Student = Annotated[StudentMlp | StudentConvnet | StudentResnet | StudentTransformer, Field(discriminator="family")]
+Architecture = Annotated[Mlp | Convnet | Resnet | Transformer | Timm | Torchvision, Field(discriminator="family")]
+Student = Annotated[
+    StudentMlp | StudentConvnet | StudentResnet | StudentTransformer | StudentTimm | StudentTorchvision,
+    Field(discriminator="family"),
+]
 
 FAMILIES: dict[str, type[Family]] = {
     get_args(family.model_fields["family"].annotation)[0]: family for family in get_args(get_args(Architecture)[0])
@@ -42,13 +53,19 @@ __all__ = [
     "Architecture",
     "Convnet",
     "Init",
+    "LibraryFamily",
+    "MeasuredTrunk",
     "Mlp",
     "Resnet",
     "Student",
     "StudentConvnet",
     "StudentMlp",
     "StudentResnet",
+    "StudentTimm",
+    "StudentTorchvision",
     "StudentTransformer",
+    "Timm",
+    "Torchvision",
     "Transformer",
     "architecture_of",
     "of_weights",

@@ -1,8 +1,12 @@
 """From an architecture to a network."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import assert_never
 
-from app.contracts.specs.architectures import Architecture
+from app.contracts.layouts.summary import buffer_shapes, parameter_shapes
+from app.contracts.specs.architectures import Architecture, LibraryFamily
+from app.contracts.specs.families.library import LibraryArchitecture
 from app.contracts.specs.sharing import (
     CgcSharing,
     CrossStitchSharing,
@@ -14,6 +18,8 @@ from app.contracts.specs.sharing import (
 )
 from workers.engine.models.families.convnet import ConvnetNetwork
 from workers.engine.models.families.family import FamilyNetwork
+from workers.engine.models.families.library.network import LibraryNetwork
+from workers.engine.models.families.library.trunks import on_meta
 from workers.engine.models.families.mlp import MlpNetwork
 from workers.engine.models.families.resnet import ResnetNetwork
 from workers.engine.models.families.transformer import TransformerNetwork
@@ -34,10 +40,47 @@ NETWORKS: dict[str, type[FamilyNetwork]] = {
 def build(architecture: Architecture) -> Network:
     """The network that a resolved architecture describes; its weights are whatever torch drew.
 
-    Follow with `initialise` or `load_state_dict`. Raises ValueError where `input_shape` or `outputs` is missing.
+    Follow with `initialise` or `load_state_dict`. Raises ValueError where `input_shape` or `outputs` is missing, and
+    UserError where a library does not build the network.
     """
+    if isinstance(architecture, LibraryFamily):
+        return LibraryNetwork(architecture)
     scheme = scheme_of(architecture.sharing)
     return NETWORKS[architecture.family](architecture) if scheme is None else _shared(architecture, scheme)
+
+
+@dataclass(frozen=True)
+class FileTensors:
+    """What a file of a network's weights holds."""
+
+    parameters: Mapping[str, tuple[int, ...]]
+    """Shapes by name in files."""
+    buffers: Mapping[str, tuple[int, ...]]
+    names: Mapping[str, str]
+    """Names in files -> names in the network, where they differ."""
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of all tensors."""
+        return {**self.parameters, **self.buffers}
+
+
+def file_tensors(architecture: Architecture) -> FileTensors:
+    """The tensors in a file of this architecture's weights.
+
+    Raises UserError where a library does not build the network.
+    """
+    if isinstance(architecture, LibraryFamily):
+        return _of_library(architecture)
+    return FileTensors(parameter_shapes(architecture), buffer_shapes(architecture), {})
+
+
+def _of_library(architecture: LibraryArchitecture) -> FileTensors:
+    network = on_meta(lambda: LibraryNetwork(architecture))
+    parameters = {network.file_name(name): tuple(each.shape) for name, each in network.named_parameters()}
+    state = {network.file_name(name): tuple(each.shape) for name, each in network.state_dict().items()}
+    buffers = {name: shape for name, shape in state.items() if name not in parameters}
+    return FileTensors(parameters, buffers, {network.file_name(name): name for name in network.state_dict()})
 
 
 def _shared(architecture: Architecture, scheme: Scheme) -> Network:

@@ -6,6 +6,7 @@ from math import sqrt
 import torch
 from torch import nn
 
+from workers.engine.models.families.library.network import LibraryNetwork
 from workers.engine.models.modules import LearnedPositions
 from workers.engine.models.network import Network
 from workers.engine.models.sharing.cross_stitch import Stitch
@@ -26,9 +27,16 @@ def _uniform(parameter: nn.Parameter, bound: float, seed: int, name: str) -> Non
 def initialise(network: Network, seed: int) -> None:
     """Draw weights and biases from U(-1/√fan_in, 1/√fan_in), torch's own distribution for linear layers and
     convolutions (He et al. 2015 with a = √5); normalisations start as the identity, stitches as their scheme states.
-    Positions are drawn as if they were the weights of what reads them: U(-1/√width, 1/√width). In place.
+    Positions are drawn as if they were the weights of what reads them: U(-1/√width, 1/√width). In place. The trunk of a
+    library's network is drawn as the library does.
     """
+    drawn: set[nn.Module] = set()
+    if isinstance(network, LibraryNetwork):
+        network.initialise_trunk(seed)
+        drawn = set(network.trunk.modules())
     for module_name, module in network.named_modules():
+        if module in drawn:
+            continue
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | LearnedPositions):
             bound = 1.0 / sqrt(module.weight[0].numel())
             for name, parameter in module.named_parameters(recurse=False):

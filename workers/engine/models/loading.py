@@ -8,10 +8,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from app.contracts.layouts.summary import buffer_shapes, parameter_shapes
 from app.contracts.problems import UserError, listed
 from app.contracts.resources.manifests import ModelManifest
 from app.contracts.specs.architectures import Architecture
+from workers.engine.models.build import file_tensors
 from workers.engine.models.ignored import ignored, ignored_notes
 from workers.engine.models.parameter_names import COUNTER, MatchedNames, check_names, matched
 from workers.engine.models.safetensors_header import TensorEntry, read_header
@@ -69,8 +69,8 @@ def load_weights(path: Path, manifest: ModelManifest, architecture: Architecture
     header = read_header(path)
     found = matched(header, manifest, architecture)
     check_names(found)
-    buffers = buffer_shapes(architecture)
-    expected = {**parameter_shapes(architecture), **buffers}
+    ours = file_tensors(architecture)
+    buffers, expected = ours.buffers, ours.shapes
     _check_shapes(_shapes(header, found), expected)
     try:
         tensors = {found.names[name]: value for name, value in load_file(path).items() if name in found.names}
@@ -79,7 +79,8 @@ def load_weights(path: Path, manifest: ModelManifest, architecture: Architecture
     _fold(tensors, found)
     counters = {name: torch.zeros((), dtype=torch.int64) for name in buffers if name.endswith(COUNTER)}
     zeros = {name: torch.zeros(expected[name]) for name in found.zero}
-    return counters | zeros | {name: _as_float32(name, value) for name, value in tensors.items()}
+    loaded = counters | zeros | {name: _as_float32(name, value) for name, value in tensors.items()}
+    return {ours.names.get(name, name): value for name, value in loaded.items()}
 
 
 def loading_notes(path: Path, manifest: ModelManifest, architecture: Architecture) -> tuple[dict[str, str], ...]:

@@ -7,7 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from app.contracts.specs.families.family import Activation
-from app.contracts.specs.families.structure import Conv, Group, GroupKind, Linear, MatrixProducts, Norm, Part, Positions
+from app.contracts.specs.families.structure import (
+    Conv,
+    Group,
+    GroupKind,
+    Linear,
+    MatrixProducts,
+    MeasuredPart,
+    Norm,
+    Part,
+    Positions,
+)
 
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -42,7 +52,7 @@ class QuantizationPoint(nn.Identity):
 def add_parts(parent: nn.Module, parts: Iterable[Part], groups: GroupModules) -> None:
     """Register the modules of parts under their names; `stages.0` becomes entry 0 of the ModuleList `stages`."""
     for part in parts:
-        if isinstance(part, MatrixProducts):
+        if isinstance(part, MatrixProducts | MeasuredPart):  # no modules of ours
             continue
         *lists, name = part.name.split(".")
         owner = parent

@@ -86,10 +86,19 @@ class Network(nn.Module, ABC):
         device = next(self.parameters()).device
         return torch.zeros(rows, *self.input_shape, device=device)
 
+    def file_name(self, name: str) -> str:
+        """The name of a parameter or buffer in files."""
+        return name
+
+    @property
+    def draws_noise(self) -> bool:
+        """Whether a forward pass in training may draw random numbers."""
+        return any(isinstance(module, nn.Dropout) and module.p > 0.0 for module in self.modules())
+
     @property
     def has_batch_norm(self) -> bool:
         """Whether rows of one batch depend on each other in training, so that micro-batches are not exact."""
-        return any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in self.modules())
+        return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.modules())
 
     @property
     def row_size(self) -> int:

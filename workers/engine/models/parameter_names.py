@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.contracts.layouts.summary import buffer_shapes, parameter_shapes
 from app.contracts.problems import UserError, listed
 from app.contracts.resources.manifests import ModelManifest
 from app.contracts.specs.architectures import Architecture
+from workers.engine.models.build import file_tensors
 from workers.engine.models.ignored import ignored
 from workers.engine.models.weight_norm import normed_weights, removal
 
@@ -72,7 +72,7 @@ def matched(names: Collection[str], manifest: ModelManifest, architecture: Archi
     names = [name for name in names if name not in left_out]
     rename = {theirs.rstrip("."): ours.rstrip(".") for theirs, ours in manifest.rename.items()}
     zero_biases = manifest.missing_biases == "zero"
-    expected = [*parameter_shapes(architecture), *buffer_shapes(architecture)]
+    expected = list(file_tensors(architecture).shapes)
 
     def variants(prefixes: Iterable[str]) -> list[MatchedNames]:
         return [_without_prefix(names, prefix, rename, expected, zero_biases) for prefix in prefixes]

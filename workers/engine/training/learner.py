@@ -123,7 +123,7 @@ class Learner:
         self._taps = Taps(self.network, [tap for task in self.tasks for term in task.terms for tap in term.taps])
         self._training = training
         self._all_steps = steps
-        self._has_dropout = any(isinstance(module, nn.Dropout) and module.p > 0 for module in network.modules())
+        self._draws_noise = network.draws_noise
         self._term_means: list[Tensor] = []
         self._present: tuple[int, ...] = ()
         self._counts: Counts = ()
@@ -166,7 +166,7 @@ class Learner:
     def forward(self, part: MicroBatch) -> StepOutputs:
         if self.balancer.needs_losses_after:
             self._parts[part.position] = part
-        if self._has_dropout:
+        if self._draws_noise:
             seed_step(self._training.seed, "dropout", *part.position)
         with self.precision.forward():
             outputs = self.network(part.x)

@@ -143,12 +143,11 @@ class _Recipe:
 
     def _adam_rate(self) -> tuple[float, str]:
         network = self._subject.network
-        depth = sum(layer.kind in ("linear", "conv") for layer in layer_table(network).layers)
-        count = parameter_count(network)
+        depth, count = layer_table(network).depth, parameter_count(network)
         rate, because = RATE, "the best fixed rate for small networks with warm-up and a schedule that ends at 0"
         if network.family == "transformer":
             rate, because = CAREFUL_RATE, f"transformers want a lower rate than {RATE}"
-        elif depth > DEEP and not _is_normalized(network):
+        elif depth > DEEP and not layer_table(network).is_normalized:
             rate, because = CAREFUL_RATE, f"{depth} weight layers without normalisation want a lower rate than {RATE}"
         by_size = float(f"{RATE * sqrt(FULL_RATE_PARAMETERS / max(count, 1)):.2g}")
         if by_size < rate:
@@ -196,10 +195,6 @@ def passes(training: TrainingSpec, rows: int) -> float:
     batch = training.batch_size or BATCH
     steps = training.steps or (training.epochs or 1) * max(1, -(-rows // batch))
     return steps * batch / max(1, rows)
-
-
-def _is_normalized(network: Architecture) -> bool:
-    return any(layer.kind == "norm" for layer in layer_table(network).layers)
 
 
 def is_complete(training: TrainingSpec) -> bool:

@@ -50,6 +50,11 @@ class Family(Contract):
             return None
         return " or ".join(f"[{', '.join(sides)}]" for sides in cls.input_sides)
 
+    @property
+    def is_described(self) -> bool:
+        """Whether everything is known that its counts depend on."""
+        return self.input_shape is not None and self.outputs is not None
+
     def trunk(self) -> structure.Trunk:
         """The trunk of a resolved architecture. Raises ValueError where `input_shape` or `outputs` is missing."""
         if self.input_shape is None or self.outputs is None:

@@ -75,7 +75,29 @@ class Group:
     shape: Shape = ()
 
 
-Part = Linear | Conv | Norm | Positions | MatrixProducts | Group
+@dataclass(frozen=True)
+class NamedOutput:
+    """The output of a layer of a measured part, which can be tapped; `shape` is that of one row."""
+
+    name: str
+    kind: str
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class MeasuredPart:
+    """A part that a library builds: what was measured of it, instead of its layers."""
+
+    name: str
+    parameters: int
+    flops: int
+    depth: int
+    """Number of its convolutions and linear layers."""
+    normalized: bool
+    layers: tuple[NamedOutput, ...]
+
+
+Part = Linear | Conv | Norm | Positions | MatrixProducts | Group | MeasuredPart
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,10 @@ def check_output(name: str, spec: OutputSpec, size: int) -> OutputFacts:
 
 
 def inspect_family_model(path: Path, manifest: ModelManifest) -> ModelFacts:
-    """Load the weights into the architecture and run one row. Raises UserError with the reason of the rejection."""
+    """Load the weights into the architecture, which is measured where a library builds it, and run one row.
+
+    Raises UserError with the reason of the rejection.
+    """
     architecture = manifest.architecture
     begun = monotonic()
     assert architecture is not None

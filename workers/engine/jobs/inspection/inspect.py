@@ -13,6 +13,7 @@ from workers.engine.common.memory import is_out_of_memory
 from workers.engine.common.row_storage import RowStorage
 from workers.engine.data.reading import facts_of, read_dataset
 from workers.engine.jobs.inspection.family_models import inspect_family_model
+from workers.engine.jobs.inspection.library_trunks import measured_manifest
 from workers.engine.jobs.inspection.onnx_models import CONVERTED as CONVERTED_GRAPH
 from workers.engine.jobs.inspection.onnx_models import inspect_onnx_model
 from workers.engine.jobs.inspection.state_dict import convert_state_dict
@@ -50,7 +51,7 @@ def inspect(order: Order, emit: Callable[[ChildEvent], None]) -> InspectionOutco
 
 
 def _model(model: ModelInput, outputs: Path) -> InspectionOutcome:
-    path, manifest = Path(model.path), model.manifest
+    path, manifest = Path(model.path), measured_manifest(model.manifest)
     match manifest.format:
         case "onnx":
             return _graph(path, manifest, outputs)

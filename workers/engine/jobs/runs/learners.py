@@ -151,10 +151,9 @@ def initial_network(run: Run) -> Network:
 def _check_batch(learner: Learner, run: Run, schedule: BatchSchedule) -> None:
     smallest = min(len(schedule.rows), run.training.micro_batch_size or run.training.batch_size)
     over_rows = not learner.network.architecture.has_feature_maps  # else also over the places of a map or series
-    norms = any(isinstance(module, torch.nn.BatchNorm1d) for module in learner.network.modules())
-    if smallest == 1 and norms and over_rows:
+    if smallest == 1 and over_rows and learner.network.has_batch_norm:
         raise UserError(
             "batch_too_small",
-            "BatchNorm of an mlp takes its statistics over the rows of a batch, and there is one row: use batches "
-            "and micro-batches of at least 2 rows, or `normalization: layer`",
+            "BatchNorm takes its statistics over the rows of a batch, and there is one row: use batches and "
+            "micro-batches of at least 2 rows, or a network without it (of an mlp, `normalization: layer`)",
         )

@@ -10,52 +10,30 @@ from workers.engine.models.named import NamedModules
 from workers.engine.models.network import Network
 
 
-class FamilyNetwork(Network):
+class SingleTrunkNetwork(Network):
     """A trunk that all tasks share, and one head for each output.
 
-    A family calls `add_layers`, which registers the layers that its architecture describes, and implements `begin`,
-    `stage` and `end`, which run them. With a single output its head is the last of `layers`; with several they are
-    `heads`; without any it is a bare trunk, a part of a network that shares otherwise (`sharing`).
+    With a single output its head is the last of `layers`; with several they are `heads`; without any it is a bare
+    trunk, a part of a network that shares otherwise (`sharing`).
     """
-
-    stage_count = 0
-    """Stages of the trunk; sharing schemes come between them."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
         self.layers = nn.ModuleList()  # first, so that the order of the parameters begins with it
         self.penultimate = nn.Identity()  # a name for what the heads see, to tap
 
-    def add_layers(self, groups: GroupModules) -> None:
-        """Register the layers of the trunk, then the heads under their public names."""
-        trunk = self.architecture.trunk()
-        add_parts(self, trunk.parts, groups)
-        self.stage_count = len(trunk.stages)
-        self.feature_size = trunk.features
+    def add_heads(self, features: int) -> None:
+        """Register the heads under their public names, after the layers of the trunk."""
+        self.feature_size = features
         if len(self.output_sizes) == 1:
-            self.layers.append(nn.Linear(trunk.features, next(iter(self.output_sizes.values()))))
+            self.layers.append(nn.Linear(features, next(iter(self.output_sizes.values()))))
         elif self.output_sizes:
-            self.heads = NamedModules({name: nn.Linear(trunk.features, n) for name, n in self.output_sizes.items()})
-
-    def begin(self, x: Tensor) -> Tensor:
-        """Rows [N, *input_shape] -> what the first stage takes."""
-        return x
+            self.heads = NamedModules({name: nn.Linear(features, n) for name, n in self.output_sizes.items()})
 
     @abstractmethod
-    def stage(self, i: int, h: Tensor) -> Tensor:
-        """The i-th of `stage_count` stages."""
-        ...
-
-    def end(self, h: Tensor) -> Tensor:
-        """The output of the last stage -> features [N, F]."""
-        return h
-
     def features(self, x: Tensor) -> Tensor:
         """The trunk: rows [N, *input_shape] -> features [N, F]."""
-        h = self.begin(x)
-        for i in range(self.stage_count):
-            h = self.stage(i, h)
-        return self.end(h)
+        ...
 
     def outputs(self, x: Tensor) -> dict[str, Tensor]:
         features: Tensor = self.penultimate(self.features(x))
@@ -71,6 +49,43 @@ class FamilyNetwork(Network):
 
     def head_name(self, output: str) -> str:
         return f"layers.{len(self.layers) - 1}" if len(self.output_sizes) == 1 else f"heads.{output}"
+
+
+class FamilyNetwork(SingleTrunkNetwork):
+    """A network that we build from the description of its trunk.
+
+    A family calls `add_layers`, which registers the layers that its architecture describes, and implements `begin`,
+    `stage` and `end`, which run them.
+    """
+
+    stage_count = 0
+    """Stages of the trunk; sharing schemes come between them."""
+
+    def add_layers(self, groups: GroupModules) -> None:
+        """Register the layers of the trunk, then the heads."""
+        trunk = self.architecture.trunk()
+        add_parts(self, trunk.parts, groups)
+        self.stage_count = len(trunk.stages)
+        self.add_heads(trunk.features)
+
+    def begin(self, x: Tensor) -> Tensor:
+        """Rows [N, *input_shape] -> what the first stage takes."""
+        return x
+
+    @abstractmethod
+    def stage(self, i: int, h: Tensor) -> Tensor:
+        """The i-th of `stage_count` stages."""
+        ...
+
+    def end(self, h: Tensor) -> Tensor:
+        """The output of the last stage -> features [N, F]."""
+        return h
+
+    def features(self, x: Tensor) -> Tensor:
+        h = self.begin(x)
+        for i in range(self.stage_count):
+            h = self.stage(i, h)
+        return self.end(h)
 
 
 class ConvolutionalNetwork(FamilyNetwork):

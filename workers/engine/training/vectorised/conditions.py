@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from torch import nn
-
 from app.contracts.layouts.summary import flops
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.training import PlateauSchedule, TrainingSettings
@@ -53,13 +51,7 @@ def _is_plain(training: TrainingSettings) -> bool:
 
 def is_stateless(network: Network) -> bool:
     """Whether outputs are functions of weights and rows: no BatchNorm, no dropout, no buffers."""
-    return not any(_has_state_or_noise(module) for module in network.modules()) and not list(network.buffers())
-
-
-def _has_state_or_noise(module: nn.Module) -> bool:
-    if isinstance(module, nn.Dropout):
-        return module.p > 0.0
-    return isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+    return not network.draws_noise and not network.has_batch_norm and not list(network.buffers())
 
 
 def _is_simple(task: Task) -> bool:

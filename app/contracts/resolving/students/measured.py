@@ -1,0 +1,77 @@
+"""What was measured of a library's network, put into the networks of a spec."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from app.contracts.problems import Rejection
+from app.contracts.resolving.data.inputs import shapes_of, student_inputs
+from app.contracts.resolving.findings import Findings
+from app.contracts.resources.facts import DatasetFacts
+from app.contracts.specs.architectures import Architecture, MeasuredTrunk
+from app.contracts.specs.families.library import LibraryArchitecture, trunk_alone
+from app.contracts.specs.jobs import AnyTrainingJob, DistillJob, MultitaskJob, TrainJob
+
+Trunks = Mapping[str, MeasuredTrunk | Rejection]
+"""What is known of the trunks of libraries, by `trunk_digest`: their measurement, or why there is none."""
+_Network = TypeVar("_Network", bound=Architecture)
+_Spec = TypeVar("_Spec", bound=AnyTrainingJob)
+
+
+def with_measured(spec: _Spec, dataset: DatasetFacts | None, trunks: Trunks, findings: Findings) -> _Spec:
+    """The job with the measurements of its networks; those that are missing are listed in `findings.unmeasured`."""
+    put = _Measurements(dataset, trunks, findings)
+    update: dict[str, Any]
+    match spec:
+        case TrainJob():
+            update = {"model": put.into(spec.model, "/model")}
+        case DistillJob():
+            update = {"student": put.into(spec.student, "/student")}
+            if spec.mutual is not None:
+                peers = enumerate(spec.mutual.peers)
+                placed = tuple(put.into(peer, f"/mutual/peers/{i}") for i, peer in peers)
+                update["mutual"] = spec.mutual.model_copy(update={"peers": placed})
+        case MultitaskJob():
+            update = {"student": put.into(spec.student, "/student")}
+    return cast(_Spec, spec.model_copy(update=update))
+
+
+@dataclass(frozen=True)
+class _Measurements:
+    dataset: DatasetFacts | None
+    trunks: Trunks
+    findings: Findings
+
+    def into(self, network: _Network, pointer: str) -> _Network:
+        """The network with its measurement, which a request cannot bring along."""
+        if not isinstance(network, LibraryArchitecture):
+            return network
+        bare = network.model_copy(update={"measured": None})
+        shape = self._shape(bare)
+        if shape is None:
+            return cast(_Network, bare)
+        found = self.trunks.get(bare.trunk_digest(shape))
+        if found is None:
+            self.findings.unmeasured.append(trunk_alone(bare, shape))
+            return cast(_Network, bare)
+        if isinstance(found, Rejection):
+            self.findings.problem(f"{pointer}/name", found.code, found.message)
+            return cast(_Network, bare)
+        if getattr(network, "init", None) is not None:
+            self.findings.problem(
+                f"{pointer}/init",
+                "init_undefined",
+                "a network of a library cannot start from layers of a teacher: leave `init` out, or use a family that "
+                "Stillhouse builds",
+            )
+        return cast(_Network, bare.model_copy(update={"measured": found}))
+
+    def _shape(self, network: LibraryArchitecture) -> tuple[int, ...] | None:
+        """The shape of its rows; None where it is not known, or wrong in a way that is told elsewhere."""
+        if self.dataset is None:
+            return None
+        _, rows, problem = student_inputs(network.inputs, shapes_of(self.dataset))
+        shape = network.input_shape or rows
+        if problem is not None or network.sides_misfit(shape) is not None or network.misfits(shape):
+            return None
+        return shape

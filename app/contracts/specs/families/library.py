@@ -1,0 +1,157 @@
+"""Networks of image libraries, timm and torchvision, by the name that the library lists.
+
+The API has neither library: a worker builds the network once and measures what the API must know of it
+(`MeasuredTrunk`), and the resolved architecture holds the result.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StringConstraints, TypeAdapter
+
+from app.contracts.base import Contract, Finite, PositiveDeviation, Shape, digest_of, left_out
+from app.contracts.problems import Problem
+from app.contracts.specs.families import structure
+from app.contracts.specs.families.family import Family, StartsFromTeacher
+
+LIBRARY_NAME = r"^[A-Za-z0-9_]{1,100}$"
+MOST_PARAMETERS = 1 << 30
+"""Most parameters of a trunk: 4 GiB of float32."""
+LEAST_SIDE, MOST_SIDE = 8, 1024
+
+
+_NOT_OF_TRUNK = {"measured", "outputs", "inputs", "init", "input_shape", "sharing"}
+
+
+class MeasuredLayer(Contract):
+    """A layer of a measured network that a feature term may tap."""
+
+    name: str = Field(description="Its name in the network.")
+    kind: structure.GroupKind | Literal["conv", "linear", "norm"] = Field(description="What it is.")
+    shape: Shape = Field(description="Output shape of one row.")
+
+
+class ImageProcessing(Contract):
+    """How the weights that a library publishes under a name expect images."""
+
+    size: tuple[int, int] = Field(description="[height, width] of the images that they were trained on.")
+    mean: tuple[Finite, ...] = Field(description="Subtracted from each channel, of pixels between 0 and 1.")
+    std: tuple[PositiveDeviation, ...] = Field(description="Divisor of each channel after the mean is subtracted.")
+    interpolation: str = Field(description="Filter by which images are resized.")
+    crop: float = Field(description="Share of the resized image's side that is cut out of its centre.")
+
+
+class MeasuredTrunk(Contract):
+    """What a worker measured of a trunk: the network without its classifier."""
+
+    library: str = Field(description="The library and its version, such as `timm 1.0.31`.")
+    features: int = Field(ge=1, description="Numbers that the heads read.")
+    parameters: int = Field(ge=0, description="Number of trainable numbers.")
+    flops: int = Field(ge=0, description="Floating-point operations of one row.")
+    depth: int = Field(ge=0, description="Number of its convolutions and linear layers.")
+    normalized: bool = Field(description="Whether it has normalisation layers.")
+    classifier: str | None = Field(
+        description="The library's name of the linear layer that a single head takes the place of; null where the "
+        "network's own classifier is no linear layer."
+    )
+    layers: tuple[MeasuredLayer, ...] = Field(description="Layers that a feature term may tap.")
+    processing: ImageProcessing | None = Field(
+        description="What the library's own weights of this name expect; null where it says nothing."
+    )
+
+
+class LibraryFamily(Family):
+    """Base of the families that a library builds. The trunk has random weights unless a file brings them.
+
+    Names: `trunk.<the library's>`, and the heads as in `mlp` (`layers.0` with one output). In safetensors and
+    state_dict files the names are the library's own, without `trunk.`, and a single head is its classifier.
+    """
+
+    input_sides: ClassVar = (("channels", "height", "width"),)
+
+    name: Annotated[str, StringConstraints(pattern=LIBRARY_NAME)] = Field(
+        description="Name of the network as the library lists it."
+    )
+    sharing: Literal["hard"] = Field(
+        default="hard", description="One trunk and one head a task: the only scheme for networks of a library."
+    )
+    measured: MeasuredTrunk | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="What a worker measured of the network. The service fills it in: what a request has here is not "
+        "used.",
+    )
+
+    @property
+    def is_described(self) -> bool:
+        return super().is_described and self.measured is not None
+
+    def trunk_digest(self, input_shape: structure.Shape) -> str:
+        """The key of the trunk's measurement for rows of this shape."""
+        return digest_of({**self.model_dump(mode="json", exclude=_NOT_OF_TRUNK), "input_shape": list(input_shape)})
+
+    def misfits(self, input_shape: structure.Shape) -> list[Problem]:
+        sides = input_shape[1:]
+        if all(LEAST_SIDE <= side <= MOST_SIDE for side in sides):
+            return []
+        detail = (
+            f"images of {' x '.join(map(str, sides))} pixels, expected sides of {LEAST_SIDE} to {MOST_SIDE}: "
+            "choose another `size` of the dataset's images"
+        )
+        return [Problem(pointer="/input_shape", code="shape_mismatch", detail=detail)]
+
+    def _trunk(self, input_shape: structure.Shape) -> structure.Trunk:
+        if self.measured is None:
+            raise ValueError(f"`{self.name}` is not measured: a worker does that before a network is described")
+        layers = tuple(
+            structure.NamedOutput(f"trunk.{each.name}", each.kind, each.shape) for each in self.measured.layers
+        )
+        part = structure.MeasuredPart(
+            "trunk",
+            parameters=self.measured.parameters,
+            flops=self.measured.flops,
+            depth=self.measured.depth,
+            normalized=self.measured.normalized,
+            layers=layers,
+        )
+        return structure.Trunk(stages=(), features=self.measured.features, begin=(part,))
+
+
+class Timm(LibraryFamily):
+    """A network of timm (PyTorch Image Models), such as `mobilenetv3_small_050`; `timm.list_models()` lists them."""
+
+    family: Literal["timm"]
+
+
+class Torchvision(LibraryFamily):
+    """A classification network of torchvision, such as `shufflenet_v2_x0_5`; it takes images of three channels."""
+
+    family: Literal["torchvision"]
+
+    def misfits(self, input_shape: structure.Shape) -> list[Problem]:
+        if input_shape[0] == 3:
+            return super().misfits(input_shape)
+        detail = (
+            f"networks of torchvision take 3 channels, found {input_shape[0]}: give the dataset's images "
+            '`"channels": 3`, or use a network of timm'
+        )
+        return [Problem(pointer="/input_shape", code="shape_mismatch", detail=detail)]
+
+
+LibraryArchitecture = Timm | Torchvision
+LIBRARY_ARCHITECTURE: TypeAdapter[LibraryArchitecture] = TypeAdapter(
+    Annotated[LibraryArchitecture, Field(discriminator="family")]
+)
+
+
+def trunk_alone(network: LibraryArchitecture, input_shape: structure.Shape) -> LibraryArchitecture:
+    """What is measured of a network: its trunk for rows of this shape."""
+    given = network.model_dump(exclude=_NOT_OF_TRUNK)
+    return LIBRARY_ARCHITECTURE.validate_python({**given, "input_shape": input_shape})
+
+
+class StudentTimm(StartsFromTeacher, Timm):
+    """A network of timm as a student."""
+
+
+class StudentTorchvision(StartsFromTeacher, Torchvision):
+    """A network of torchvision as a student."""

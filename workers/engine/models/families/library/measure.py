@@ -1,0 +1,170 @@
+"""What the API must know of a library's network: counted on the meta device, where nothing is computed."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from app.contracts.problems import UserError
+from app.contracts.specs.families.library import (
+    MOST_PARAMETERS,
+    ImageProcessing,
+    LibraryArchitecture,
+    MeasuredLayer,
+    MeasuredTrunk,
+    Timm,
+)
+from app.contracts.specs.families.structure import GroupKind
+from workers.engine.models.families.library.packages import package, package_version
+from workers.engine.models.families.library.trunks import build_trunk, misfit, on_meta
+
+MOST_LAYERS = 256
+_TRIAL_ROWS = 2
+"""Rows of a trial: BatchNorm takes no single row in training where its maps have one place."""
+_CONTAINERS = (nn.Sequential, nn.ModuleList)
+_LEAVES: tuple[tuple[tuple[type[nn.Module], ...], str], ...] = (
+    ((nn.Conv1d, nn.Conv2d), "conv"),
+    ((nn.Linear,), "linear"),
+    ((nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm), "norm"),
+)
+
+
+def measure(architecture: LibraryArchitecture, input_shape: Sequence[int]) -> MeasuredTrunk:
+    """Measure the trunk for images of `input_shape` [C, H, W].
+
+    Raises UserError `library_missing`, `unknown_network`, `network_misfit`, `network_too_large`.
+    """
+    built = on_meta(lambda: build_trunk(architecture, input_shape))
+    module, name = built.module, architecture.name
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    if parameters > MOST_PARAMETERS:
+        raise UserError(
+            "network_too_large", f"`{name}` has {parameters} parameters, {MOST_PARAMETERS} at most: use a smaller one"
+        )
+    device = next((each.device for each in module.parameters()), torch.device("meta"))
+    shapes, counter = _Shapes(module), FlopCounterMode(display=False)
+    try:
+        with shapes.recorded(), counter, torch.no_grad():
+            features = module.eval()(torch.zeros(1, *input_shape, device=device))
+        with torch.no_grad():
+            trained = module.train()(torch.zeros(_TRIAL_ROWS, *input_shape, device=device))
+    except Exception as error:  # of whatever kind: this is how networks refuse image sizes
+        raise misfit(name, input_shape, error) from error
+    size = _feature_size(features, trained)
+    if size is None:
+        raise UserError("network_misfit", f"`{name}` gives no vector of features for an image: use another network")
+    kinds = [kind for each in module.modules() if (kind := _leaf_kind(each)) is not None]
+    return MeasuredTrunk(
+        library=package_version(architecture.family),
+        features=size,
+        parameters=parameters,
+        flops=int(counter.get_total_flops()),
+        depth=sum(kind in ("conv", "linear") for kind in kinds),
+        normalized="norm" in kinds,
+        classifier=built.classifier,
+        layers=shapes.layers()[:MOST_LAYERS],
+        processing=_processing(architecture),
+    )
+
+
+def _feature_size(features: Any, trained: Any) -> int | None:
+    if not isinstance(features, Tensor) or not isinstance(trained, Tensor) or features.dim() < 2:
+        return None
+    size = features[0].numel()
+    return size if trained.shape == (_TRIAL_ROWS, *features.shape[1:]) and size > 0 else None
+
+
+def _leaf_kind(module: nn.Module) -> str | None:
+    """`conv`, `linear` or `norm`; None for other modules."""
+    return next((kind for classes, kind in _LEAVES if isinstance(module, classes)), None)
+
+
+class _Shapes:
+    """The shapes of the outputs of layers that can be tapped, in the order in which data pass them.
+
+    These are the stages and blocks (entries of lists, and top-level sequences) and the top-level convolutions,
+    linear layers and normalisations.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._kinds = dict(self._found(module))
+        self._modules = {name: module.get_submodule(name) for name in self._kinds}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+
+    def _found(self, module: nn.Module) -> Iterator[tuple[str, GroupKind | str]]:
+        for name, each in module.named_modules():
+            if not name or isinstance(each, nn.ModuleList):
+                continue
+            parent, _, last = name.rpartition(".")
+            kind = _leaf_kind(each)
+            if parent == "" and (kind is not None or isinstance(each, nn.Sequential)):
+                yield name, kind or "stage"
+            elif last.isdigit() and kind is None and any(True for _ in each.children()):
+                is_block = isinstance(module.get_submodule(parent), _CONTAINERS) and not isinstance(each, nn.Sequential)
+                yield name, "block" if is_block else "stage"
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Record the shapes of a forward pass of one row."""
+        handles = [module.register_forward_hook(self._hook(name)) for name, module in self._modules.items()]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _hook(self, name: str) -> Any:
+        def keep(module: nn.Module, inputs: object, output: object) -> None:
+            if isinstance(output, Tensor) and output.dim() >= 2 and len(output) == 1:
+                self._shapes[name] = tuple(output.shape[1:])
+            else:
+                self._shapes.pop(name, None)
+
+        return keep
+
+    def layers(self) -> tuple[MeasuredLayer, ...]:
+        """The layers whose outputs are tensors with rows first."""
+        return tuple(
+            MeasuredLayer.model_validate({"name": name, "kind": self._kinds[name], "shape": shape})
+            for name, shape in self._shapes.items()
+            if len(shape) <= 4
+        )
+
+
+def _processing(architecture: LibraryArchitecture) -> ImageProcessing | None:
+    """What the library's own weights of this name expect."""
+    name = architecture.name
+    return _timm_processing(name) if isinstance(architecture, Timm) else _torchvision_processing(name)
+
+
+def _timm_processing(name: str) -> ImageProcessing | None:
+    found = package("timm").data.resolve_data_config(
+        pretrained_cfg=package("timm").models.get_pretrained_cfg(name).to_dict()
+    )
+    _, *size = found["input_size"]
+    return ImageProcessing(
+        size=(size[0], size[1]),
+        mean=tuple(map(float, found["mean"])),
+        std=tuple(map(float, found["std"])),
+        interpolation=str(found["interpolation"]),
+        crop=float(found["crop_pct"]),
+    )
+
+
+def _torchvision_processing(name: str) -> ImageProcessing | None:
+    found = package("torchvision").models.get_model_weights(name)
+    published = next(iter(found), None)
+    if published is None:
+        return None
+    transforms = published.transforms()
+    (side,), (resized,) = transforms.crop_size, transforms.resize_size
+    return ImageProcessing(
+        size=(side, side),
+        mean=tuple(map(float, transforms.mean)),
+        std=tuple(map(float, transforms.std)),
+        interpolation=str(transforms.interpolation.value),
+        crop=side / resized,
+    )

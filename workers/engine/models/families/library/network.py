@@ -1,0 +1,65 @@
+"""Networks that a library builds, with our heads."""
+
+import torch
+from torch import Tensor
+
+from app.contracts.problems import UserError
+from app.contracts.specs.families.library import LibraryArchitecture
+from workers.engine.common.seeds import derived_seed
+from workers.engine.models.families.family import SingleTrunkNetwork
+from workers.engine.models.families.library.packages import package_version
+from workers.engine.models.families.library.trunks import LibraryTrunk, build_trunk
+
+_TRUNK = "trunk."
+
+
+class LibraryNetwork(SingleTrunkNetwork):
+    """A trunk of timm or torchvision, and the heads. Names: see `LibraryFamily`."""
+
+    def __init__(self, architecture: LibraryArchitecture) -> None:
+        """Raises UserError `library_missing`, `unknown_network`, `network_misfit`, and `library_changed` where the
+        library builds another network than the one that was measured.
+        """
+        super().__init__(architecture)
+        if architecture.measured is None:
+            raise ValueError(f"`{architecture.name}` is not measured")
+        self._architecture = architecture
+        built = build_trunk(architecture, self.input_shape)
+        _check_unchanged(built, architecture)
+        self._classifier = built.classifier
+        self.trunk = built.module
+        self.add_heads(architecture.measured.features)
+
+    @property
+    def draws_noise(self) -> bool:
+        return True  # dropout, and paths and blocks that are left out: the libraries have many modules for it
+
+    def features(self, x: Tensor) -> Tensor:
+        features: Tensor = self.trunk(x)
+        return features.flatten(1)
+
+    def initialise_trunk(self, seed: int) -> None:
+        """Draw the trunk's weights as the library does, as a function of the seed. In place."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derived_seed(seed, "trunk"))
+            drawn = build_trunk(self._architecture, self.input_shape).module
+        self.trunk.load_state_dict(drawn.state_dict())
+
+    def file_name(self, name: str) -> str:
+        if name.startswith(_TRUNK):
+            return name.removeprefix(_TRUNK)
+        if len(self.output_sizes) == 1 and self._classifier is not None:
+            return name.replace("layers.0", self._classifier, 1)
+        return name
+
+
+def _check_unchanged(built: LibraryTrunk, architecture: LibraryArchitecture) -> None:
+    assert architecture.measured is not None
+    measured, library = architecture.measured, package_version(architecture.family)
+    parameters = sum(parameter.numel() for parameter in built.module.parameters())
+    if (parameters, built.classifier) != (measured.parameters, measured.classifier):
+        raise UserError(
+            "library_changed",
+            f"`{architecture.name}` has {parameters} parameters in {library}, expected {measured.parameters} as in "
+            f"{measured.library}, by which it was measured: install that version on this worker",
+        )

@@ -1,0 +1,56 @@
+"""The packages that build networks: imported on first use, with what a CPU build of torch needs for it."""
+
+import importlib
+import importlib.util
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from app.contracts.problems import UserError
+
+_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+
+
+@cache
+def package(name: str) -> ModuleType:
+    """`timm` or `torchvision`. Raises UserError `library_missing` where it is not installed."""
+    if importlib.util.find_spec(name) is None:
+        raise UserError(
+            "library_missing",
+            f"this worker has no package `{name}`: install the extra `vision` (`pip install 'stillhouse[vision]'`)",
+        )
+    _define_missing_operators()
+    return importlib.import_module(name)
+
+
+def package_version(name: str) -> str:
+    """Such as `timm 1.0.31`, without importing it."""
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return f"{name} (not installed)"
+
+
+@cache
+def _define_missing_operators() -> torch.library.Library | None:
+    """Declare the operators that `import torchvision` expects, where its compiled part does not load.
+
+    Wheels of torchvision on PyPI are built for CUDA: beside a CPU build of torch the compiled part is not loaded, and
+    the import fails because the operators `nms` and `qnms`, which no classification network uses, are unknown. The
+    library is kept: its operators go with it.
+    """
+    found = importlib.util.find_spec("torchvision")
+    if found is None or found.origin is None:
+        return None
+    try:
+        for compiled in Path(found.origin).parent.glob("_C*.so"):
+            torch.ops.load_library(str(compiled))  # type: ignore[no-untyped-call]
+    except OSError:
+        library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+        for operator in ("nms", "qnms"):
+            library.define(operator + _SCHEMA)  # type: ignore[no-untyped-call]
+        return library
+    return None

@@ -1,0 +1,125 @@
+"""Trunks from the libraries: their networks with the classifier taken out."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar, assert_never
+
+import torch
+from torch import nn
+
+from app.contracts.problems import UserError
+from app.contracts.specs.families.library import LibraryArchitecture, Timm, Torchvision
+from workers.engine.models.families.library.packages import package
+
+_CLASSES = 7
+"""Outputs of the classifier that is looked for; any number that no layer of a network has."""
+_AUXILIARY = ("googlenet", "inception_v3")
+"""Networks of torchvision with further classifiers, which are left out."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class LibraryTrunk:
+    """A network without its classifier: images [N, C, H, W] -> features [N, F]."""
+
+    module: nn.Module
+    classifier: str | None
+    """Name of the linear layer that was taken out; None where the library took out a classifier of another kind."""
+
+
+def build_trunk(architecture: LibraryArchitecture, input_shape: Sequence[int]) -> LibraryTrunk:
+    """Build the trunk of a network by its name; weights are drawn from torch's default generator.
+
+    Raises UserError `library_missing`, `unknown_network`, `network_misfit`.
+    """
+    match architecture:
+        case Timm():
+            return _timm_trunk(architecture.name, input_shape)
+        case Torchvision():
+            return _torchvision_trunk(architecture.name, input_shape)
+        case _:
+            assert_never(architecture)
+
+
+def on_meta(build: Callable[[], T]) -> T:
+    """Build a module without memory for its weights; with it where its constructor computes with them."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except NotImplementedError:  # "Cannot copy out of meta tensor"
+        return build()
+
+
+def _timm_trunk(name: str, input_shape: Sequence[int]) -> LibraryTrunk:
+    timm = package("timm")
+    if not timm.is_model(name):  # false for `hf-hub:…` and `local-dir:…`, which would read other places
+        raise _unknown("timm", name, timm.list_models(f"{name[:4]}*"))
+    arguments: dict[str, Any] = {"pretrained": False, "in_chans": input_shape[0]}
+    if timm.models.get_pretrained_cfg(name).fixed_input_size:
+        arguments["img_size"] = tuple(input_shape[1:])
+    with _misfits_named(name, input_shape):
+        network = timm.create_model(name, num_classes=_CLASSES, **arguments)
+        classifier = _classifier(network)
+        if classifier is not None:
+            network.set_submodule(classifier, nn.Identity())
+        else:
+            network.reset_classifier(0)
+    return LibraryTrunk(network, classifier)
+
+
+def _torchvision_trunk(name: str, input_shape: Sequence[int]) -> LibraryTrunk:
+    models = package("torchvision").models
+    listed = models.list_models(module=models)
+    if name not in listed:
+        raise _unknown("torchvision", name, [each for each in listed if each[:4] == name[:4]])
+    further: dict[str, Any] = {}
+    if name in _AUXILIARY:
+        further = {"aux_logits": False, "init_weights": True}
+    elif name.startswith("vit_") and len(set(input_shape[1:])) == 1:
+        further = {"image_size": input_shape[1]}
+    with _misfits_named(name, input_shape):
+        network = models.get_model(name, weights=None, num_classes=_CLASSES, **further)
+    classifier = _classifier(network)
+    if classifier is not None:
+        network.set_submodule(classifier, nn.Identity())
+    else:  # a convolution behind the features, as in squeezenet
+        network.classifier = nn.AdaptiveAvgPool2d(1)
+    return LibraryTrunk(network, classifier)
+
+
+def _classifier(network: nn.Module) -> str | None:
+    """The name of the last linear layer where it is the network's only one with as many outputs as classes."""
+    linear = {name: each for name, each in network.named_modules() if isinstance(each, nn.Linear)}
+    fitting = [name for name, each in linear.items() if each.out_features == _CLASSES]
+    return fitting[0] if len(fitting) == 1 and fitting[0] == list(linear)[-1] else None
+
+
+def _unknown(library: str, name: str, similar: Sequence[str]) -> UserError:
+    shown = f", such as {', '.join(f'`{each}`' for each in similar[:5])}" if similar else ""
+    return UserError(
+        "unknown_network",
+        f"{library} has no classification network `{name}` in the version of this worker: use a name that it lists"
+        f"{shown}",
+    )
+
+
+@contextmanager
+def _misfits_named(name: str, input_shape: Sequence[int]) -> Iterator[None]:
+    """Errors of a library that refuses an image size, as UserError."""
+    try:
+        yield
+    except (AssertionError, ValueError, TypeError, RuntimeError, KeyError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise misfit(name, input_shape, error) from error
+
+
+def misfit(name: str, input_shape: Sequence[int], error: BaseException) -> UserError:
+    """The error for a network that does not take such images."""
+    said = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+    return UserError(
+        "network_misfit",
+        f"`{name}` does not take images of shape {list(input_shape)} ({said}): choose another `size` of the dataset's "
+        "images, or another network",
+    )
