@@ -18,7 +18,7 @@ from app.contracts.states import JobState
 from app.db.rows import DatasetRow, ModelRow
 from app.http.errors import Invalid
 from app.http.services import Caller, Services
-from app.jobs import repository
+from app.jobs import networks, repository
 from app.jobs.repository import Known
 from app.jobs.schemas import DryRun
 from app.queue.records import UnusableInput
@@ -29,7 +29,9 @@ _HOPELESS = (JobState.FAILED.value, JobState.CANCELLED.value, "no_student")
 
 
 async def resolved(services: Services, caller: Caller, spec: SubmittableJob) -> Resolution:
-    """Resolve the spec with what is known of its inputs now. Raises Invalid with every problem."""
+    """Resolve the spec with what is known of its inputs now; networks of libraries are measured first, if a worker
+    does so in time. Raises Invalid with every problem.
+    """
     named = list(spec.references())
     ids = {kind: {ref.identity for ref in named if ref.kind == kind} for kind in ("dataset", "model", "job")}
     async with services.database.read() as session:
@@ -39,12 +41,13 @@ async def resolved(services: Services, caller: Caller, spec: SubmittableJob) -> 
     unusable = [problem for ref in named if (problem := _unusable(ref, {**datasets, **models, **jobs}))]
     if unusable:
         raise Invalid(unusable, unusable[0].code)
-    resolution = resolve(
-        spec,
-        {identity: _dataset_facts(known) for identity, known in datasets.items()},
-        {identity: _model_facts(known) for identity, known in {**models, **jobs}.items()},
-        threads=services.settings.threads,
-    )
+    facts = {identity: _dataset_facts(known) for identity, known in datasets.items()}
+    of_models = {identity: _model_facts(known) for identity, known in {**models, **jobs}.items()}
+    threads = services.settings.threads
+    resolution = resolve(spec, facts, of_models, threads=threads)
+    if resolution.unmeasured and not resolution.problems:
+        trunks = await networks.measured(services, caller, resolution.unmeasured)
+        resolution = resolve(spec, facts, of_models, threads=threads, trunks=trunks)
     if resolution.problems:
         raise Invalid(resolution.problems)
     return resolution

@@ -18,24 +18,26 @@ from app.queue.records import Claim, Lane
 from app.queue.transitions import lock, write_state
 
 
-async def claim(database: Database, owner: str, lane: Lane, device: str, lease_seconds: float) -> Claim | None:
-    """Claim the oldest claimable job of a lane."""
-    if database.dialect == "sqlite" and not await _anything(database, lane):
+async def claim(
+    database: Database, owner: str, lane: Lane, device: str, lease_seconds: float, extras: tuple[str, ...]
+) -> Claim | None:
+    """Claim the oldest claimable job of a lane for a worker that has these extras."""
+    if database.dialect == "sqlite" and not await _anything(database, lane, extras):
         return None  # polling an empty queue must not take the write lock
     async with database.write() as session:
-        job = await session.scalar(_claimable(lane).with_for_update(skip_locked=True, of=JobRow))
+        job = await session.scalar(_claimable(lane, extras).with_for_update(skip_locked=True, of=JobRow))
         if job is None:
             return None
         return await _take(session, job, owner, device, lease_seconds)
 
 
-async def _anything(database: Database, lane: Lane) -> bool:
+async def _anything(database: Database, lane: Lane, extras: tuple[str, ...]) -> bool:
     async with database.read() as session:
-        return await session.scalar(_claimable(lane).with_only_columns(JobRow.id)) is not None
+        return await session.scalar(_claimable(lane, extras).with_only_columns(JobRow.id)) is not None
 
 
 @cache
-def _claimable(lane: Lane) -> Select[JobRow]:
+def _claimable(lane: Lane, extras: tuple[str, ...]) -> Select[JobRow]:
     """The oldest queued job whose inputs are ready. The state is spelt as in the partial index.
 
     Built once a lane: putting the statement together takes longer than running it.
@@ -54,7 +56,8 @@ def _claimable(lane: Lane) -> Select[JobRow]:
         .exists()
     )
     queued = text("jobs.state = 'queued'")
-    return select(JobRow).where(queued, JobRow.lane == lane, ~waits).order_by(JobRow.id).limit(1)
+    fits = or_(JobRow.extra.is_(None), JobRow.extra.in_(extras))
+    return select(JobRow).where(queued, JobRow.lane == lane, fits, ~waits).order_by(JobRow.id).limit(1)
 
 
 async def _take(session: AsyncSession, job: JobRow, owner: str, device: str, lease_seconds: float) -> Claim:

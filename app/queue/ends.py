@@ -49,8 +49,7 @@ async def _apply_end(session: AsyncSession, job: JobRow, error: JobError | None)
         return
     if job.kind == "inspect":
         await _reject_subject(session, job, error)
-    else:
-        await _fail_downstream(session, [job.id], f"{job.id} {_ENDED[job.state]}")
+    await _fail_downstream(session, [job.id], f"{job.id} {_ENDED[job.state]}")  # of an inspection: those of a network
 
 
 _ENDED = {JobState.FAILED: "failed", JobState.CANCELLED: "was cancelled"}

@@ -19,6 +19,7 @@ from app.db.signals import announce
 from app.db.writes import insert_all
 from app.queue.blobs import mark_stored
 from app.queue.ends import Resource, change, end_verification, subject_of, write_outbox
+from app.queue.inputs import networks
 from app.queue.records import Claim, Publication, PublishedFile
 from app.queue.transitions import lock
 
@@ -145,6 +146,7 @@ async def finish_inspection(
         subject = await subject_of(session, job)
         if subject is not None:
             await _end_verification(session, *subject, outcome, files)
+        await networks.store(session, job, outcome.network, outcome.rejection)
         await change(session, job, Trigger.SUCCEED, progress={**job.progress, "percent": 100.0})
         return True
 

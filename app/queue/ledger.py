@@ -5,19 +5,22 @@ The API acts for users, inside its own transaction (methods that take a session)
 the claim is lost or the job was cancelled. The worker then discards its results.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.problems import JobError
+from app.contracts.specs.families.family import Extra
+from app.contracts.specs.families.library import LibraryArchitecture
 from app.contracts.states import JobState, Trigger
 from app.contracts.wire.events import CheckpointEvent, MetricsEvent, PhaseEvent, ProgressEvent, WarningEvent
 from app.contracts.wire.orders import InspectionOutcome
 from app.db.engine import Database
 from app.db.rows import JobRow
-from app.queue import claiming, exports, finishing, inputs, leases, recording, retrying, submission
+from app.queue import claiming, exports, finishing, leases, recording, retrying, submission
+from app.queue.inputs import networks, stored
 from app.queue.records import Claim, JobInputs, Lane, NewJob, Publication, PublishedFile
 
 Event = PhaseEvent | ProgressEvent | MetricsEvent | CheckpointEvent | WarningEvent
@@ -75,16 +78,31 @@ class Ledger:
 
     # ---- for workers ----------------------------------------------------------------------------------------
 
-    async def claim(self, owner: str, lane: Lane, device: str) -> Claim | None:
-        """Claim the oldest queued job of the lane whose inputs are all ready; None if there is none.
+    async def claim(self, owner: str, lane: Lane, device: str, extras: Collection[Extra] = ()) -> Claim | None:
+        """Claim the oldest queued job of the lane whose inputs are all ready, and that needs none but these extras;
+        None if there is none.
 
         Increments its attempt, and gives it a new token and a lease. `owner` is unique for each process.
         """
-        return await claiming.claim(self._database, owner, lane, device, self._lease_seconds)
+        return await claiming.claim(self._database, owner, lane, device, self._lease_seconds, tuple(sorted(extras)))
+
+    async def leave_to_others(self, claim: Claim, extra: Extra) -> bool:
+        """Put the job back into the queue, for workers with this extra alone. False if the claim is lost."""
+        return await networks.leave_to_others(self._database, claim, extra)
+
+    async def trunks(self, wanted: Sequence[LibraryArchitecture]) -> networks.Trunks:
+        """What is known of the networks of libraries, by digest."""
+        return await networks.known_to(self._database, wanted)
+
+    async def wait_for_networks(self, claim: Claim, wanted: Sequence[LibraryArchitecture]) -> bool:
+        """Put the job back into the queue until inspections have measured these networks. False if the claim is
+        lost.
+        """
+        return await networks.wait_for(self._database, claim, wanted)
 
     async def inputs_of(self, claim: Claim) -> JobInputs:
         """The models and datasets that the claimed job reads, with manifests, facts and files."""
-        return await inputs.inputs_of(self._database, claim)
+        return await stored.inputs_of(self._database, claim)
 
     async def begin(self, claim: Claim, resolved_spec: Mapping[str, Any]) -> bool:
         """Change from starting to running. The resolved spec of the first attempt is stored for later ones."""
@@ -131,7 +149,8 @@ class Ledger:
     async def finish_inspection(
         self, claim: Claim, outcome: InspectionOutcome, files: Sequence[PublishedFile] = ()
     ) -> bool:
-        """End an inspection: its model or dataset becomes ready with its facts, or rejected with the reason.
+        """End an inspection: its model or dataset becomes ready with its facts, or rejected with the reason; what was
+        measured of a network is stored.
 
         A rejection fails the jobs that wait for the resource (`invalid_input`) and, transitively, those that wait for
         them. A `converted` file replaces the uploaded one.

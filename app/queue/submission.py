@@ -65,7 +65,7 @@ def _row(job: NewJob) -> JobRow:
 def inputs_of_spec(spec: AnyJob) -> list[dict[str, Any]]:
     """The rows of job_inputs for a spec, without the job's id; each input once. A preflight has those of its job."""
     if isinstance(spec, InspectJob):
-        return [_entry("subject", model_id=spec.model, dataset_id=spec.dataset)]
+        return [] if spec.network is not None else [_entry("subject", model_id=spec.model, dataset_id=spec.dataset)]
     entries = [_input(ref) for ref in spec.references()]
     return [entry for i, entry in enumerate(entries) if entry not in entries[:i]]
 

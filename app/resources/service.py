@@ -14,8 +14,8 @@ from app.db.signals import announce
 from app.http.errors import Conflict, NotFound
 from app.http.services import Caller, Services
 from app.http.waiting import until
-from app.queue import needs
 from app.queue.blobs import mark_stored
+from app.queue.inputs import needs
 from app.queue.records import NewJob
 from app.resources import repository
 from app.resources.kinds import M, R, ResourceKind, V

@@ -15,12 +15,10 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from app.contracts.problems import Rejection
 from app.contracts.reports.report import Report
 from app.contracts.resolving.resolve import Resolution, resolve
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
 from app.contracts.resources.manifests import DatasetManifest, ModelManifest
-from app.contracts.specs.architectures import MeasuredTrunk
 from app.contracts.specs.jobs import JOB_SPEC, SubmittableJob
 from app.contracts.wire.events import (
     CheckpointEvent,
@@ -231,10 +229,7 @@ def resolved(
 ) -> Resolution:
     """The resolution of a spec, with what a worker measures of the networks of libraries."""
     found = resolve(spec, datasets, models, threads=1)
-    trunks: dict[str, MeasuredTrunk | Rejection] = {}
-    for each in found.unmeasured:
-        assert each.input_shape is not None
-        trunks[each.trunk_digest(each.input_shape)] = measured(each)
+    trunks = {each.trunk_digest(each.input_shape or ()): measured(each) for each in found.unmeasured}
     return resolve(spec, datasets, models, threads=1, trunks=trunks) if trunks else found
 
 

@@ -22,6 +22,7 @@ from app.contracts.base import (
 from app.contracts.specs.architectures import Architecture, Student
 from app.contracts.specs.balancing import Balancing, FixedBalancing
 from app.contracts.specs.distillation import DistillationSpec
+from app.contracts.specs.families.library import LibraryNetwork
 from app.contracts.specs.quantization import Export, QuantizationSpec
 from app.contracts.specs.relations import RelationSpec
 from app.contracts.specs.searches import TemperatureValue
@@ -431,11 +432,16 @@ class InspectJob(_AnyKind):
     dataset: DatasetId | None = Field(
         default=None, description="The dataset to inspect; null where a model is inspected."
     )
+    network: LibraryNetwork | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="The network of a library to measure, for jobs that train it.",
+    )
 
     @model_validator(mode="after")
     def _one_subject(self) -> Self:
-        if (self.model is None) == (self.dataset is None):
-            raise ValueError("an inspection has one subject: `model` or `dataset`")
+        if sum(each is not None for each in (self.model, self.dataset, self.network)) != 1:
+            raise ValueError("an inspection has one subject: `model`, `dataset` or `network`")
         return self
 
 

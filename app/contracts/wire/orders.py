@@ -19,6 +19,7 @@ from app.contracts.base import Answer
 from app.contracts.problems import Chosen, JobError, Rejection
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
 from app.contracts.resources.manifests import DatasetManifest, ModelManifest, SplitName
+from app.contracts.specs.families.library import MeasuredTrunk
 from app.contracts.specs.jobs import AnySpec
 
 
@@ -137,6 +138,7 @@ class InspectionOutcome(Answer):
     type: Literal["inspection"] = "inspection"
     model: ModelFacts | None = None
     dataset: DatasetFacts | None = None
+    network: MeasuredTrunk | None = None
     rejection: Rejection | None = None
     files: tuple[OutputFile, ...] = Field(default=(), description="`converted`: a state_dict as safetensors.")
 

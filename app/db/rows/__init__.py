@@ -11,6 +11,7 @@ from app.db.rows.jobs import (
     OutboxRow,
     ReportRow,
 )
+from app.db.rows.networks import NetworkRow
 from app.db.rows.predictions import LaneOwnerRow, PredictionRow
 from app.db.rows.resources import BlobRow, DatasetRow, FileRow, ModelRow
 
@@ -29,6 +30,7 @@ __all__ = [
     "LaneOwnerRow",
     "MetricRow",
     "ModelRow",
+    "NetworkRow",
     "OutboxRow",
     "PredictionRow",
     "ProjectRow",

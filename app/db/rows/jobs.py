@@ -45,6 +45,7 @@ class JobRow(Base):
     spec: Mapped[dict[str, Any]] = mapped_column(JsonText)  # frozen at submission
     resolved_spec: Mapped[dict[str, Any] | None] = mapped_column(JsonText, default=None)  # frozen at the first begin
     threads: Mapped[int | None] = mapped_column(Integer, default=None)
+    extra: Mapped[str | None] = mapped_column(String(16), default=None)  # what its worker must have: families.Extra
 
     state: Mapped[JobState] = mapped_column(StateColumn)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
@@ -80,8 +81,9 @@ class JobRow(Base):
 class JobInputRow(Base):
     """What a job needs: a model, a dataset, or another job's student. A job is claimable when all are ready.
 
-    Role `subject` marks the resource of an inspection, which does not wait for it. The row is deleted with the
-    resource, which `needs.needed_by` prevents while the job has not ended.
+    Role `network` marks an inspection that measures what the job trains. Role `subject` marks the resource of an
+    inspection, which does not wait for it. The row is deleted with the resource, which `needs.needed_by` prevents while
+    the job has not ended.
     """
 
     __tablename__ = "job_inputs"
@@ -95,7 +97,7 @@ class JobInputRow(Base):
 
     id: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
-    role: Mapped[str] = mapped_column(String(16))  # dataset | teacher | subject
+    role: Mapped[str] = mapped_column(String(16))  # dataset | teacher | network | subject
     model_id: Mapped[str | None] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), default=None, index=True)
     dataset_id: Mapped[str | None] = mapped_column(
         ForeignKey("datasets.id", ondelete="CASCADE"), default=None, index=True

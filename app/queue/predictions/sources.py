@@ -9,7 +9,7 @@ from app.contracts.resources.manifests import DatasetManifest
 from app.contracts.wire.predictions import Question
 from app.db.engine import Database
 from app.db.rows import JobInputRow, ModelRow
-from app.queue.inputs import stored_datasets, stored_models
+from app.queue.inputs.stored import stored_datasets, stored_models
 from app.queue.records import StoredModel
 
 

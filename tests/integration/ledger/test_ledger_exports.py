@@ -5,7 +5,7 @@ from sqlalchemy import delete, select
 from app.contracts.specs.jobs import ANY_SPEC, ExportJob
 from app.contracts.states import JobState
 from app.db.rows import FileRow, JobInputRow
-from app.queue.needs import needed_by
+from app.queue.inputs.needs import needed_by
 from app.queue.records import NewJob, PublishedFile
 from tests.integration.ledger.harness import LedgerHarness, digest, user_error
 

@@ -11,8 +11,8 @@ from app.contracts.states import TERMINAL, JobState
 from app.contracts.wire.orders import InspectionOutcome, OutputFile
 from app.db.engine import open_database
 from app.db.rows import FileRow, JobInputRow, JobRow, ModelRow, ProjectRow
+from app.queue.inputs.needs import needed_by
 from app.queue.ledger import Ledger
-from app.queue.needs import needed_by
 from app.queue.records import NewJob, PublishedFile, UnusableInput
 from tests.integration.ledger.harness import ARCHITECTURE, FACTS, LedgerHarness, crash, digest, user_error
 

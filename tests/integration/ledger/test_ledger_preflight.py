@@ -11,7 +11,7 @@ from app.contracts.specs.jobs import ANY_SPEC, DistillJob, MultitaskJob, Preflig
 from app.contracts.states import JobState
 from app.contracts.wire.orders import InspectionOutcome
 from app.db.rows import ArtifactRow, JobInputRow, ModelRow, OutboxRow, ReportRow
-from app.queue.needs import needed_by
+from app.queue.inputs.needs import needed_by
 from app.queue.records import NewJob, PublishedFile, UnusableInput
 from tests.integration.ledger.harness import FACTS, LedgerHarness, crash, digest, user_error
 

@@ -12,11 +12,13 @@ from typing import Any, Literal, TypeVar
 from app.contracts.problems import Problem
 from app.contracts.resolving.footprint import disk_bytes
 from app.contracts.resolving.resolve import Resolution
+from app.contracts.specs.families.family import Extra
+from app.contracts.specs.jobs import InternalJob
 from app.contracts.states import JobState
 from app.contracts.wire.orders import ControlMessage, ExitCode
 from app.db.errors import DatabaseUnavailable
 from app.queue.blobs import ClaimLost
-from app.queue.records import Claim
+from app.queue.records import Claim, JobInputs
 from app.storage.durable import NO_ROOM
 from app.storage.errors import StorageError, StorageFull
 from app.storage.store import DigestMismatch
@@ -24,7 +26,7 @@ from workers.runtime.child.pool import Child, NoForkServer
 from workers.runtime.child.spool import Spool
 from workers.runtime.disk.checkpoint_handover import take_over_checkpoints
 from workers.runtime.supervisor.attempt_context import AttemptContext
-from workers.runtime.supervisor.order import build_order, resolve_claim, write_order
+from workers.runtime.supervisor.order import build_order, extras_of, resolve_claim, write_order
 from workers.runtime.supervisor.publishing import DamagedOutput
 from workers.runtime.supervisor.slots import Slot
 
@@ -156,11 +158,14 @@ class Attempt:
         """Resolve and freeze the spec, download inputs and write the order. None if it ended here."""
         context, claim = self._context, self.claim
         inputs = await self._ending.retry(lambda: context.ledger.inputs_of(claim))
-        resolution = resolve_claim(claim, inputs, context.settings.threads)
-        if isinstance(resolution, Resolution) and resolution.problems:
-            await self._ending.failed("invalid_input", _listed(resolution.problems))
+        resolution = await self._resolved(inputs)
+        if resolution is None:
             return None
         spec = resolution.spec if isinstance(resolution, Resolution) else resolution
+        lacking = extras_of(spec, inputs) - context.extras
+        if lacking:
+            await self._leave_to_others(min(lacking))
+            return None
         space = context.disk.reserve(disk_bytes(spec), context.paths.job(claim.job_id))
         await self._unless_halted(reservations.enter_async_context(space))
         building = build_order(context.settings, context.inputs, claim, spec, inputs, self._slot)
@@ -178,6 +183,35 @@ class Attempt:
         if self._lost:
             return None
         return await asyncio.to_thread(write_order, order)
+
+    async def _resolved(self, inputs: JobInputs) -> Resolution | InternalJob | None:
+        """The spec with everything filled in. None if the job ended here, or waits until its networks are measured."""
+        claim, ledger, threads = self.claim, self._context.ledger, self._context.settings.threads
+        found = resolve_claim(claim, inputs, threads)
+        if isinstance(found, Resolution) and found.unmeasured:
+            wanted = found.unmeasured
+            trunks = await self._ending.retry(lambda: ledger.trunks(wanted))
+            found = resolve_claim(claim, inputs, threads, trunks)
+        if not isinstance(found, Resolution):
+            return found
+        if found.problems:
+            await self._ending.failed("invalid_input", _listed(found.problems))
+            return None
+        if found.unmeasured:
+            missing = found.unmeasured
+            await self._ending.retry(lambda: ledger.wait_for_networks(claim, missing))
+            return None
+        return found
+
+    async def _leave_to_others(self, extra: Extra) -> None:
+        _log.warning(
+            "%s: left to other workers: it needs networks of the extra `%s`, which this worker lacks (`pip install "
+            "'stillhouse[%s]'`)",
+            self.claim.job_id,
+            extra,
+            extra,
+        )
+        await self._ending.retry(lambda: self._context.ledger.leave_to_others(self.claim, extra))
 
     async def _has_checkpoints(self) -> bool:
         """Whether the checkpoints that the job continues from are on this disk: its own, or those of the job that it

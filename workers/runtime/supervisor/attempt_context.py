@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from app.contracts.specs.families.family import Extra
 from app.queue.ledger import Ledger
 from app.queue.records import Claim
 from app.settings import Settings
@@ -29,6 +30,8 @@ class AttemptContext:
     disk: DiskSpace
     deadlines: Deadlines
     stop_seconds: float
+    extras: frozenset[Extra]
+    """Optional parts of the package that are installed."""
 
     @property
     def paths(self) -> Paths:

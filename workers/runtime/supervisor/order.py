@@ -5,7 +5,10 @@ import json
 from pathlib import Path
 
 from app.contracts.resolving.resolve import Resolution, resolve
-from app.contracts.specs.jobs import ANY_SPEC, AnyJob, InspectJob, InternalJob
+from app.contracts.resolving.students.measured import Trunks, networks_of
+from app.contracts.specs.architectures import Architecture
+from app.contracts.specs.families.family import Extra
+from app.contracts.specs.jobs import ANY_SPEC, AnyJob, ExportJob, InspectJob, InternalJob, PreflightJob
 from app.contracts.wire.orders import Order
 from app.queue.records import Claim, JobInputs
 from app.settings import Settings
@@ -18,14 +21,31 @@ INSPECTION_MEMORY = 8 << 30
 _MEMORY_PER_BYTE = 6
 
 
-def resolve_claim(claim: Claim, inputs: JobInputs, threads: int) -> Resolution | InternalJob:
-    """The spec as it is trained: as frozen by the first attempt, or resolved now that every input is known."""
+def resolve_claim(
+    claim: Claim, inputs: JobInputs, threads: int, trunks: Trunks | None = None
+) -> Resolution | InternalJob:
+    """The spec as it is trained: as frozen by the first attempt, or resolved now that every input is known; `trunks`:
+    what is known of the networks of libraries.
+    """
     spec = ANY_SPEC.validate_json(claim.resolved_spec or claim.spec, extra="ignore")
     if isinstance(spec, InternalJob):
         return spec
     datasets = {reference: dataset.facts for reference, dataset in inputs.datasets.items()}
     models = {reference: model.facts for reference, model in inputs.models.items()}
-    return resolve(spec, datasets, models, threads=claim.threads or threads)
+    return resolve(spec, datasets, models, threads=claim.threads or threads, trunks=trunks)
+
+
+def extras_of(spec: AnyJob, inputs: JobInputs) -> frozenset[Extra]:
+    """The extras that a worker needs to build the networks of a job and of its inputs."""
+    networks: list[Architecture | None] = [each.manifest.architecture for each in inputs.models.values()]
+    match spec:
+        case InspectJob():
+            networks.append(spec.network)
+        case ExportJob():
+            pass
+        case _:
+            networks += networks_of(spec.job if isinstance(spec, PreflightJob) else spec)
+    return frozenset(each.extra for each in networks if each is not None and each.extra is not None)
 
 
 async def build_order(

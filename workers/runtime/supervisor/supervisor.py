@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from app.contracts.specs.families.family import Extra
 from app.db.engine import Database
 from app.db.errors import DatabaseUnavailable
 from app.db.signals import WORK
@@ -20,6 +21,7 @@ from workers.runtime.child.pool import DEFAULT_ENTRY, ChildPool, NoForkServer
 from workers.runtime.clock import host_clock
 from workers.runtime.disk.inputs import InputCache
 from workers.runtime.disk.space import DiskSpace
+from workers.runtime.extras import installed_extras
 from workers.runtime.paths import Paths
 from workers.runtime.predictions.lane import PredictLane
 from workers.runtime.predictions.sessions import ANSWER_SECONDS, Sessions
@@ -57,6 +59,7 @@ class Supervisor:
         deadlines: Deadlines = Deadlines(),
         stop_seconds: float = STOP_SECONDS,
         answer_seconds: float = ANSWER_SECONDS,
+        extras: frozenset[Extra] | None = None,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -74,6 +77,7 @@ class Supervisor:
             disk=self._disk,
             deadlines=deadlines,
             stop_seconds=stop_seconds,
+            extras=installed_extras() if extras is None else extras,
         )
         # Unique for each process: host names and process ids can be reused.
         self.owner = f"{os.getpid()}-{uuid.uuid4().hex}"
@@ -163,7 +167,7 @@ class Supervisor:
             if not await asyncio.to_thread(slot.has_room) or not await asyncio.to_thread(self._disk.has_room):
                 return False
             leased = host_clock()
-            claim = await self._ledger.claim(self.owner, slot.lane, slot.device)
+            claim = await self._ledger.claim(self.owner, slot.lane, slot.device, self._context.extras)
             if claim is None:
                 return False
             await self._run_attempt(Attempt(claim, slot, lock, leased, self._context))

@@ -36,6 +36,12 @@ def with_measured(spec: _Spec, dataset: DatasetFacts | None, trunks: Trunks, fin
     return cast(_Spec, spec.model_copy(update=update))
 
 
+def networks_of(spec: AnyTrainingJob) -> tuple[Architecture, ...]:
+    """The networks that a job trains: its student's, and those of the student's peers."""
+    peers = spec.mutual.peers if isinstance(spec, DistillJob) and spec.mutual is not None else ()
+    return (spec.network, *peers)
+
+
 @dataclass(frozen=True)
 class _Measurements:
     dataset: DatasetFacts | None

@@ -11,6 +11,8 @@ from app.contracts.specs.families import structure
 from app.contracts.specs.sharing import Sharing
 
 Activation = Literal["relu", "gelu", "silu", "tanh"]
+Extra = Literal["vision"]
+"""An optional part of the package, with libraries that some networks need."""
 Width = Annotated[int, Field(ge=1, le=16_384)]
 
 
@@ -24,6 +26,8 @@ class Family(Contract):
     """Names of the dimensions of one row, for each kind of rows; empty where rows of any shape are flattened."""
     has_feature_maps: ClassVar[bool] = False
     """Whether its trunk begins with stages of feature maps, which sharing by `mtan` needs."""
+    extra: ClassVar[Extra | None] = None
+    """The extra of the package with which a worker can build it, if it needs one."""
 
     input_shape: Shape | None = Field(
         default=None, description="Shape of one input row; from the dataset when left out."

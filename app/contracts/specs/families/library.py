@@ -67,6 +67,7 @@ class LibraryFamily(Family):
     """
 
     input_sides: ClassVar = (("channels", "height", "width"),)
+    extra: ClassVar = "vision"
 
     name: Annotated[str, StringConstraints(pattern=LIBRARY_NAME)] = Field(
         description="Name of the network as the library lists it."
@@ -138,9 +139,8 @@ class Torchvision(LibraryFamily):
 
 
 LibraryArchitecture = Timm | Torchvision
-LIBRARY_ARCHITECTURE: TypeAdapter[LibraryArchitecture] = TypeAdapter(
-    Annotated[LibraryArchitecture, Field(discriminator="family")]
-)
+LibraryNetwork = Annotated[LibraryArchitecture, Field(discriminator="family")]
+LIBRARY_ARCHITECTURE: TypeAdapter[LibraryArchitecture] = TypeAdapter(LibraryNetwork)
 
 
 def trunk_alone(network: LibraryArchitecture, input_shape: structure.Shape) -> LibraryArchitecture:

@@ -6,6 +6,7 @@ from typing import assert_never
 
 from app.contracts.problems import Rejection, UserError
 from app.contracts.resources.manifests import ModelManifest
+from app.contracts.specs.jobs import InspectJob
 from app.contracts.wire.events import ChildEvent, PhaseEvent
 from app.contracts.wire.orders import DatasetInput, InspectionOutcome, ModelInput, Order, OutputFile
 from workers.engine.common.files import sha256_of
@@ -13,7 +14,7 @@ from workers.engine.common.memory import is_out_of_memory
 from workers.engine.common.row_storage import RowStorage
 from workers.engine.data.reading import facts_of, read_dataset
 from workers.engine.jobs.inspection.family_models import inspect_family_model
-from workers.engine.jobs.inspection.library_trunks import measured_manifest
+from workers.engine.jobs.inspection.library_trunks import measured, measured_manifest
 from workers.engine.jobs.inspection.onnx_models import CONVERTED as CONVERTED_GRAPH
 from workers.engine.jobs.inspection.onnx_models import inspect_onnx_model
 from workers.engine.jobs.inspection.state_dict import convert_state_dict
@@ -34,9 +35,11 @@ def printable(message: str) -> str:
 
 
 def inspect(order: Order, emit: Callable[[ChildEvent], None]) -> InspectionOutcome:
-    """Inspect the model or dataset of an order. A rejection is an outcome, not a UserError."""
+    """Inspect the model or dataset of an order, or measure a network. A rejection is an outcome, not a UserError."""
     emit(PhaseEvent(phase="inspecting"))
     try:
+        if isinstance(order.spec, InspectJob) and order.spec.network is not None:
+            return InspectionOutcome(network=measured(order.spec.network))
         for model in order.models.values():
             return _model(model, Path(order.attempt_dir) / "outputs")
         dataset = next(iter(order.datasets.values()))

@@ -1,0 +1,30 @@
+"""Networks of libraries that a spec names: measured by a worker while the request waits."""
+
+import asyncio
+from collections.abc import Sequence
+
+from app.contracts.specs.families.library import LibraryArchitecture
+from app.http.services import Caller, Services
+from app.http.waiting import until
+from app.queue.inputs import networks
+from app.queue.inputs.networks import Trunks
+
+WAIT_SECONDS = 15.0
+"""How long a request waits; after that the job is checked further when it is claimed."""
+
+
+async def measured(services: Services, caller: Caller, wanted: Sequence[LibraryArchitecture]) -> Trunks:
+    """What is known of these networks, after the inspections of those that no worker has measured yet."""
+    known = await networks.known_to(services.database, wanted)
+    if len(known) == len(networks.by_digest(wanted)):
+        return known
+    async with services.database.write() as session:
+        jobs = await networks.request(session, wanted, caller.project_id, caller.key_id)
+    wanted_trunks = set(networks.by_digest(wanted))
+
+    async def load() -> Trunks:
+        return await networks.known_to(services.database, wanted)
+
+    waits = (until(services, job, WAIT_SECONDS, load, lambda found: wanted_trunks <= set(found)) for job in jobs)
+    await asyncio.gather(*waits)
+    return await load()

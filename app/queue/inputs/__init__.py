@@ -1,0 +1,1 @@
+"""What jobs need: models, datasets, measured networks."""

@@ -1,0 +1,14 @@
+"""The optional parts of the package that are installed with this worker."""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+
+from app.contracts.specs.families.family import Extra
+
+PACKAGES: Mapping[Extra, tuple[str, ...]] = {"vision": ("timm", "torchvision")}
+"""What each extra installs."""
+
+
+def installed_extras() -> frozenset[Extra]:
+    """The extras whose packages can all be imported; they are not imported here."""
+    return frozenset(extra for extra, names in PACKAGES.items() if all(find_spec(name) for name in names))
