@@ -68,6 +68,12 @@ class InputTransform(Contract):
         "rows of a dataset, which have them first, are transformed and then moved. `mean` and `std` are those of the "
         "channels.",
     )
+    resize: Literal["bilinear", "bicubic"] | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="For a model of images: rows of another height and width are resized to the model's by this filter "
+        "(with antialiasing, as Pillow does) before all else. Left out, such rows are refused.",
+    )
     encoding: InputEncoding | None = Field(
         default=None,
         exclude_if=left_out,

@@ -44,6 +44,11 @@ def misfit(found: Sequence[int], wanted: Sequence[int]) -> Literal["shape_mismat
     return "shape_mismatch" if prod(found) != prod(wanted) else "layout_mismatch"
 
 
+def is_resized(transform: InputTransform, found: Sequence[int], wanted: Sequence[int]) -> bool:
+    """Whether a model's transform brings images of shape `found` [C, H, W] to the height and width of `wanted`."""
+    return transform.resize is not None and len(found) == len(wanted) == 3 and found[0] == wanted[0]
+
+
 def rows_shape(transform: InputTransform, input_shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of the rows that a model's transform takes: that of its input, or with the channels in front."""
     return channels_first(input_shape) if transform.layout == "channels_last" else input_shape

@@ -6,6 +6,7 @@ from typing import Final
 from app.contracts.resources.manifests import ClassOutput
 from app.models.bundle.bundled import BundledModel
 from app.models.bundle.figures import cost_lines, quality_lines, quantized_lines
+from app.models.bundle.libraries import loading_lines
 
 _SHOWN: Final = 20
 """How many columns or classes the card names; `config.json` has all."""
@@ -57,6 +58,8 @@ def _running(model: BundledModel) -> Iterator[str]:
     if model.reads_images:
         yield "    python images.py rows.npz photos/    # with Pillow: image files, in the order of their paths"
     yield ""
+    lines = list(loading_lines(model))
+    yield from (*lines, "") if lines else ()
     kind = model.file.format if model.file is not None else None
     if kind == "parquet" and not model.reads_images:
         yield "The dataset was a parquet file: write its rows as jsonl or npz first, under the same names."

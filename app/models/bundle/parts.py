@@ -10,6 +10,7 @@ from app.http.ranges import Span
 from app.models.bundle.bundled import BundledModel
 from app.models.bundle.card import card
 from app.models.bundle.config import configuration
+from app.models.bundle.libraries import TIMM_FOLDER, timm_config
 from app.resources.blob_parts import BlobSpan
 
 Members = Mapping[str, bytes | BlobSpan]
@@ -36,7 +37,19 @@ def _images(model: BundledModel) -> Members:
     return {"images.py": (_PROGRAMS / "images.py").read_bytes()} if model.reads_images else {}
 
 
-PARTS: Final[tuple[Callable[[BundledModel], Members], ...]] = (_stored, _described, _program, _images)
+def _library(model: BundledModel) -> Members:
+    """A folder that timm loads by itself, for a network of timm."""
+    weights = model.files.get("student.safetensors")
+    config = timm_config(model)
+    if weights is None or config is None:
+        return {}
+    return {
+        f"{TIMM_FOLDER}/config.json": config,
+        f"{TIMM_FOLDER}/model.safetensors": BlobSpan(weights.sha256, Span(0, weights.bytes)),
+    }
+
+
+PARTS: Final[tuple[Callable[[BundledModel], Members], ...]] = (_stored, _described, _program, _images, _library)
 
 
 def members_of(model: BundledModel) -> dict[str, bytes | BlobSpan]:

@@ -1,10 +1,13 @@
 """The input transform of a model: scale and standardise raw rows."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from app.contracts.resources.manifests import InputTransform
-from app.contracts.resources.row_layouts import is_large_offset, rows_shape
+from app.contracts.resources.row_layouts import is_large_offset, is_resized, rows_shape
 
 
 def _column(statistic: float | tuple[float, ...], like: Tensor) -> Tensor:
@@ -37,11 +40,24 @@ def apply_in_shape(
     """Raw rows [n, …] as a model with rows of `shape` takes them: brought into its shape, transformed to `dtype` and,
     where it has its channels last, moved. None: the shape of the rows.
     """
+    if shape is not None and is_resized(transform, raw.shape[1:], rows_shape(transform, shape)):
+        raw = resized(raw, rows_shape(transform, shape)[1:], transform.resize or "bilinear")
     # In the model's shape before the transform: its statistics are those of its channels, not of a flat row's numbers.
     # `shape[0]`, as `len` would fix the batch size of an exported graph.
     rows = raw if shape is None else raw.reshape(raw.shape[0], *rows_shape(transform, shape))
     x = apply(rows, transform, dtype)
     return x.movedim(1, -1).contiguous() if transform.layout == "channels_last" else x
+
+
+def resized(images: Tensor, size: Sequence[int], interpolation: str) -> Tensor:
+    """Images [n, C, H, W] of any number type at `size` [height, width], in float32: with antialiasing, as Pillow does.
+
+    Pixels of 8 bits are rounded and stay between 0 and 255, as those of a library that resizes image files.
+    """
+    if list(images.shape[2:]) == list(size):
+        return images
+    found = interpolate(images.float(), tuple(size), mode=interpolation, antialias=True, align_corners=False)
+    return found.round().clamp(0.0, 255.0) if images.dtype == torch.uint8 else found
 
 
 def invert(x: Tensor, transform: InputTransform, dtype: torch.dtype = torch.float32) -> Tensor:

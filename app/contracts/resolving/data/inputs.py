@@ -14,6 +14,7 @@ from app.contracts.resources.manifests import InputTransform
 from app.contracts.resources.row_layouts import (
     assumed_order,
     has_two_orders,
+    is_resized,
     misfit,
     rows_shape,
     statistics_misfit,
@@ -67,7 +68,7 @@ def inputs_read(model: ModelFacts, shapes: Shapes) -> tuple[tuple[str, ...], Pro
         return names, next(filter(None, (_misfit_of_several(model, name, shapes[name]) for name in names)), None)
     if len(names) > 1:
         return names, _joined_misfit(model, names, shapes)
-    return names, _single_misfit(model, names[0], shapes[names[0]])
+    return names, _single_misfit(model, names[0], shapes[names[0]], alone=len(shapes) == 1)
 
 
 def assumed_orders(model: ModelFacts, shapes: Shapes) -> list[str]:
@@ -132,8 +133,13 @@ def _of_one_tensor(model: ModelFacts, shapes: Shapes) -> tuple[tuple[str, ...], 
     return named or tuple(shapes), None
 
 
-def _single_misfit(model: ModelFacts, name: str, found: tuple[int, ...]) -> Problem | None:
+def _single_misfit(model: ModelFacts, name: str, found: tuple[int, ...], *, alone: bool) -> Problem | None:
+    """`alone`: whether the dataset has no other input, beside which rows are not resized."""
     label, transform = next(iter(model.inputs.items()), (name, InputTransform()))
+    if alone and model.input_shape is not None and len(model.inputs) < 2:
+        expected_rows = rows_shape(transform, model.input_shape)
+        if is_resized(transform, found, expected_rows):
+            return _statistics_misfit(label, transform, expected_rows)
     if model.input_shape is not None and len(model.inputs) < 2:
         return _fixed_misfit(label, rows_shape(transform, model.input_shape), found, transform)
     if model.input_shape is not None:

@@ -53,6 +53,9 @@ class MeasuredTrunk(Contract):
         description="The library's name of the linear layer that a single head takes the place of; null where the "
         "network's own classifier is no linear layer."
     )
+    arguments: dict[str, int | tuple[int, int] | bool] = Field(
+        default_factory=dict, description="What the library's constructor is called with, beside the number of classes."
+    )
     layers: tuple[MeasuredLayer, ...] = Field(description="Layers that a feature term may tap.")
     processing: ImageProcessing | None = Field(
         description="What the library's own weights of this name expect; null where it says nothing."

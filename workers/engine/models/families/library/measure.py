@@ -65,6 +65,7 @@ def measure(architecture: LibraryArchitecture, input_shape: Sequence[int]) -> Me
         depth=sum(kind in ("conv", "linear") for kind in kinds),
         normalized="norm" in kinds,
         classifier=built.classifier,
+        arguments=dict(built.arguments),
         layers=shapes.layers()[:MOST_LAYERS],
         processing=_processing(architecture),
     )

@@ -1,9 +1,9 @@
 """Trunks from the libraries: their networks with the classifier taken out."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar, assert_never
+from typing import TypeVar, assert_never
 
 import torch
 from torch import nn
@@ -26,6 +26,8 @@ class LibraryTrunk:
     module: nn.Module
     classifier: str | None
     """Name of the linear layer that was taken out; None where the library took out a classifier of another kind."""
+    arguments: Mapping[str, int | tuple[int, int] | bool]
+    """What the library's constructor was called with, beside the number of classes."""
 
 
 def build_trunk(architecture: LibraryArchitecture, input_shape: Sequence[int]) -> LibraryTrunk:
@@ -55,17 +57,17 @@ def _timm_trunk(name: str, input_shape: Sequence[int]) -> LibraryTrunk:
     timm = package("timm")
     if not timm.is_model(name):  # false for `hf-hub:…` and `local-dir:…`, which would read other places
         raise _unknown("timm", name, timm.list_models(f"{name[:4]}*"))
-    arguments: dict[str, Any] = {"pretrained": False, "in_chans": input_shape[0]}
+    arguments: dict[str, int | tuple[int, int] | bool] = {"in_chans": input_shape[0]}
     if timm.models.get_pretrained_cfg(name).fixed_input_size:
-        arguments["img_size"] = tuple(input_shape[1:])
+        arguments["img_size"] = (input_shape[1], input_shape[2])
     with _misfits_named(name, input_shape):
-        network = timm.create_model(name, num_classes=_CLASSES, **arguments)
+        network = timm.create_model(name, pretrained=False, num_classes=_CLASSES, **arguments)
         classifier = _classifier(network)
         if classifier is not None:
             network.set_submodule(classifier, nn.Identity())
         else:
             network.reset_classifier(0)
-    return LibraryTrunk(network, classifier)
+    return LibraryTrunk(network, classifier, arguments)
 
 
 def _torchvision_trunk(name: str, input_shape: Sequence[int]) -> LibraryTrunk:
@@ -73,19 +75,19 @@ def _torchvision_trunk(name: str, input_shape: Sequence[int]) -> LibraryTrunk:
     listed = models.list_models(module=models)
     if name not in listed:
         raise _unknown("torchvision", name, [each for each in listed if each[:4] == name[:4]])
-    further: dict[str, Any] = {}
+    arguments: dict[str, int | tuple[int, int] | bool] = {}
     if name in _AUXILIARY:
-        further = {"aux_logits": False, "init_weights": True}
+        arguments = {"aux_logits": False, "init_weights": True}
     elif name.startswith("vit_") and len(set(input_shape[1:])) == 1:
-        further = {"image_size": input_shape[1]}
+        arguments = {"image_size": input_shape[1]}
     with _misfits_named(name, input_shape):
-        network = models.get_model(name, weights=None, num_classes=_CLASSES, **further)
+        network = models.get_model(name, weights=None, num_classes=_CLASSES, **arguments)
     classifier = _classifier(network)
     if classifier is not None:
         network.set_submodule(classifier, nn.Identity())
     else:  # a convolution behind the features, as in squeezenet
         network.classifier = nn.AdaptiveAvgPool2d(1)
-    return LibraryTrunk(network, classifier)
+    return LibraryTrunk(network, classifier, arguments)
 
 
 def _classifier(network: nn.Module) -> str | None:

@@ -1,0 +1,77 @@
+"""What a network of a library needs to be loaded by that library."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from app.contracts.resources.manifests import ClassOutput, InputTransform
+from app.contracts.specs.families.library import Timm, Torchvision
+from app.models.bundle.bundled import BundledModel
+
+TIMM_FOLDER: Final = "timm"
+_WHITE: Final = 255.0
+"""The libraries divide pixels of 8 bits by this before they subtract a mean."""
+
+
+def timm_config(model: BundledModel) -> bytes | None:
+    """`config.json` of a folder that `timm.create_model("local-dir:…")` loads; None where the weights file is not
+    that of timm's own network: of another family, with several heads, or with a head that is not its classifier.
+    """
+    network = model.facts.architecture
+    if not isinstance(network, Timm) or network.measured is None or network.measured.classifier is None:
+        return None
+    if len(model.facts.outputs) != 1 or network.input_shape is None:
+        return None
+    (output,) = model.facts.outputs.values()
+    arguments = {name: _plain(value) for name, value in network.measured.arguments.items()}
+    names = output.spec.classes if isinstance(output.spec, ClassOutput) else None
+    document = {
+        "architecture": network.name,
+        "num_classes": output.size,
+        "num_features": network.measured.features,
+        "model_args": arguments,
+        **({"label_names": list(names)} if names else {}),
+        "pretrained_cfg": {
+            "input_size": list(network.input_shape),
+            "fixed_input_size": "img_size" in arguments,
+            "num_classes": output.size,
+            "classifier": network.measured.classifier,
+            "interpolation": "bilinear",
+            "crop_pct": 1.0,
+            **_statistics(model),
+        },
+    }
+    return (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def loading_lines(model: BundledModel) -> Iterator[str]:
+    """How a program loads the network by its library."""
+    network = model.facts.architecture
+    sizes = [output.size for output in model.facts.outputs.values()]
+    if timm_config(model) is not None:
+        yield "As a network of timm, for pixels that are prepared as `timm/config.json` says:"
+        yield ""
+        yield f'    timm.create_model("local-dir:{TIMM_FOLDER}", pretrained=True)'
+    elif isinstance(network, Torchvision) and len(sizes) == 1 and network.measured and network.measured.classifier:
+        yield "As a network of torchvision, for pixels that are prepared as `config.json` says:"
+        yield ""
+        arguments = "".join(f", {name}={value}" for name, value in network.measured.arguments.items())
+        yield f'    model = torchvision.models.get_model("{network.name}", num_classes={sizes[0]}{arguments})'
+        yield '    model.load_state_dict(safetensors.torch.load_file("student.safetensors"))'
+
+
+def _statistics(model: BundledModel) -> Mapping[str, Any]:
+    """`mean` and `std` as timm takes them: of pixels between 0 and 1. One number counts for all channels."""
+    channels = (model.facts.input_shape or (1,))[0]
+    transform = next(iter(model.facts.inputs.values()), InputTransform())
+    unit = transform.scale * _WHITE
+    mean, std = (_each(value, channels) for value in (transform.mean, transform.std))
+    return {"mean": [value / unit for value in mean], "std": [value / unit for value in std]}
+
+
+def _each(statistic: float | tuple[float, ...], channels: int) -> list[float]:
+    return list(statistic) if isinstance(statistic, tuple) else [statistic] * channels
+
+
+def _plain(value: int | tuple[int, int]) -> int | list[int]:
+    return list(value) if isinstance(value, tuple) else value
