@@ -1,0 +1,155 @@
+"""Students and teachers of timm and torchvision in jobs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from app.contracts.specs.architectures import MeasuredTrunk
+from app.contracts.specs.jobs import JOB_SPEC
+from app.contracts.wire.events import MetricsEvent
+from tests.engine.harness import DATASET, TEACHER, Arrays, EngineHarness, StopAtStep, report_of, resolved
+from tests.engine.models.library.networks import own
+from tests.exhaustive import sample
+from workers.engine.common.stop import Stopped
+from workers.engine.models.families.library.packages import package
+
+SIDE = 32
+TARGETS: dict[str, Any] = {"label": {"kind": "class", "classes": 3}, "size": {"kind": "value"}}
+STUDENT = {"family": "timm", "name": "test_resnet"}
+TRAINING = {"steps": 4, "batch_size": 16, "learning_rate": 0.002}
+
+
+@pytest.fixture
+def images(harness: EngineHarness) -> EngineHarness:
+    """Images whose brightest channel is their class."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, 90)
+    pixels = random.integers(0, 120, (90, 3, SIDE, SIDE)).astype(np.uint8)
+    pixels[np.arange(90), labels] += 100
+    arrays: Arrays = {"x": pixels, "label": labels, "size": labels.astype(np.float32)}
+    harness.dataset(arrays, targets=TARGETS, inputs={"x": {"kind": "array", "scale": 1 / 255}})
+    return harness
+
+
+def taught(harness: EngineHarness, name: str = "test_efficientnet", **fields: Any) -> None:
+    """A network of timm as a teacher, with the weights that timm draws."""
+    torch.manual_seed(0)
+    network = package("timm").create_model(name, num_classes=3, **fields.pop("timm", {}))
+    manifest = {
+        "architecture": {"family": "timm", "name": name, "input_shape": [3, SIDE, SIDE], "outputs": {"label": 3}},
+        "outputs": {"label": {"kind": "class"}},
+        "inputs": {"x": {"scale": 1 / 255, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]}},
+    }
+    tensors = {key: value.contiguous() for key, value in network.state_dict().items()}
+    harness.uploaded(tensors, {**manifest, **fields})
+
+
+def distill(**fields: Any) -> dict[str, Any]:
+    spec = {"kind": "distill", "target": "label", "teachers": [{"model": TEACHER}], "student": STUDENT}
+    untrained = {"allow_chance_teacher": True, **fields.pop("distillation", {})}
+    return {**spec, "training": TRAINING, "control": False, "distillation": untrained, **fields}
+
+
+def test_a_student_has_the_bits_of_its_seed_and_continues_at_a_step_as_if_it_had_not_stopped(
+    images: EngineHarness,
+) -> None:
+    taught(images)
+    training = {**TRAINING, "steps": 6}
+    images.run(distill(training=training), "whole")
+    with pytest.raises(Stopped):
+        images.run(distill(training=training), "parted", stop=StopAtStep(8), checkpoint_seconds=0.0)
+    images.run(distill(training=training), "parted", attempt=2)
+    images.run(distill(training={**training, "seed": 1}), "other")
+    assert images.digest("whole") == images.digest("parted", attempt=2)
+    assert images.digest("whole") != images.digest("other")
+
+
+@pytest.mark.parametrize("student", sample(["test_resnet", "test_vit", "shufflenet_v2_x0_5"], ["test_vit"]))
+def test_the_onnx_file_of_a_student_answers_as_the_library_does(student: str, images: EngineHarness) -> None:
+    library = "torchvision" if student.startswith("shuffle") else "timm"
+    network = {"family": library, "name": student}
+    outcome = images.run(
+        {"kind": "train", "target": "label", "model": network, "training": TRAINING, "exports": ["onnx"]}
+    )
+    report = report_of(outcome)
+    assert report.export["onnx"].max_abs_difference < 1e-5, report.warnings
+    if library == "torchvision":
+        theirs = own(student, classes=3)
+    else:
+        sized = {"img_size": (SIDE, SIDE)} if "vit" in student else {}
+        theirs = package("timm").create_model(student, num_classes=3, **sized).eval()
+    theirs.load_state_dict(images.weights())
+    raw = np.random.default_rng(1).integers(0, 256, (5, 3, SIDE, SIDE)).astype(np.uint8)
+    transform = outcome.student.inputs["x"]
+    prepared = (torch.from_numpy(raw).float() * transform.scale - torch.tensor(transform.mean)) / torch.tensor(
+        transform.std
+    )
+    with torch.no_grad():
+        expected = theirs(prepared).numpy()
+    session = onnxruntime.InferenceSession(images.outputs() / "student.onnx")
+    found = dict(zip([each.name for each in session.get_outputs()], session.run(None, {"x": raw}), strict=True))
+    np.testing.assert_allclose(found["label.logits"], expected, atol=1e-4)
+
+
+def test_layers_of_both_libraries_teach_maps_and_tokens(images: EngineHarness) -> None:
+    taught(images)
+    features = [
+        {"method": "fitnets", "teacher_layer": "trunk.blocks.1", "student_layer": "trunk.layer2"},
+        {"method": "similarity", "teacher_layer": "trunk.blocks.2", "student_layer": "trunk.layer3"},
+        {"method": "rkd", "teacher_layer": "penultimate", "student_layer": "penultimate"},
+    ]
+    layers = {layer.name for layer in images.models[TEACHER].facts.layers}  # type: ignore[union-attr]
+    assert {"trunk.blocks.1", "trunk.blocks.2", "penultimate"} <= layers
+    images.run(distill(distillation={"features": features}))
+    events = [event for event in images.log.events if isinstance(event, MetricsEvent)]
+    recorded = {point.series for event in events for point in event.points}
+    assert all(any(method in name for name in recorded) for method in ("fitnets", "similarity", "rkd")), recorded
+
+
+def test_several_tasks_share_a_trunk_and_their_heads_have_our_names(images: EngineHarness) -> None:
+    taught(images)
+    untrained = {"allow_chance_teacher": True}
+    tasks = [{"name": "label", "teachers": [{"model": TEACHER}], "distillation": untrained}, {"name": "size"}]
+    spec = {"kind": "multitask", "tasks": tasks, "student": STUDENT, "training": TRAINING, "control": False}
+    outcome = images.run(spec)
+    weights = images.weights()
+    assert {"heads.label.weight", "heads.size.bias", "layer1.0.conv1.weight"} <= weights.keys()
+    images.teacher(outcome, images.folder / "job" / "attempt-1")
+    again = {"kind": "distill", "target": "size", "teachers": [{"model": TEACHER, "output": "size"}]}
+    images.run(
+        {**again, "distillation": untrained, "student": {"family": "convnet", "channels": [4]}, "training": TRAINING},
+        "next",
+    )
+
+
+def test_a_teacher_of_another_size_gets_the_rows_resized(images: EngineHarness) -> None:
+    architecture = {"family": "timm", "name": "test_vit", "input_shape": [3, 64, 64], "outputs": {"label": 3}}
+    resized = {"x": {"scale": 1 / 255, "resize": "bicubic"}}
+    taught(images, "test_vit", timm={"img_size": (64, 64)}, architecture=architecture, inputs=resized)
+    images.run(distill())
+    assert images.models[TEACHER].facts.input_shape == (3, 64, 64)  # type: ignore[union-attr]
+
+
+def test_the_defaults_of_the_recipe_know_the_size_of_a_library_network(images: EngineHarness) -> None:
+
+    spec = JOB_SPEC.validate_json(
+        json.dumps({"kind": "train", "dataset": DATASET, "target": "label", "model": STUDENT})
+    )
+    assert images.data is not None
+    found = resolved(spec, {DATASET: images.data.facts}, {})
+    assert not found.problems
+    assert "parameters" in found.chosen["/training/learning_rate"].because
+
+
+def test_a_copied_measurement_is_not_believed(images: EngineHarness, tmp_path: Path) -> None:
+    order = images.order({"kind": "train", "target": "label", "model": STUDENT, "training": TRAINING})
+    measured = order.spec.network.measured  # type: ignore[union-attr]
+    assert isinstance(measured, MeasuredTrunk)
+    lie = {**STUDENT, "measured": {**measured.model_dump(mode="json"), "parameters": 1}}
+    again = images.order({"kind": "train", "target": "label", "model": lie, "training": TRAINING})
+    assert again.spec.network.measured == measured  # type: ignore[union-attr]
