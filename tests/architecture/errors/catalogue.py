@@ -74,6 +74,11 @@ REQUESTS: Final[Mapping[str, str]] = {
 }
 
 UPLOADS: Final[Mapping[str, str]] = {
+    "library_changed": "install the version of the library by which the network was measured",
+    "library_missing": "install the extra that the detail names on a worker",
+    "network_misfit": "choose another size of the images, or another network",
+    "network_too_large": "choose a smaller network",
+    "unknown_network": "use a name that the library lists",
     "bad_file_name": "pack the folder again with plain paths below it; the detail names the file",
     "broken_image": "write the image again, or leave it out; the detail names it",
     "image_too_large": "scale the image down before uploading",
@@ -139,6 +144,7 @@ UPLOADS: Final[Mapping[str, str]] = {
 }
 
 SPECS: Final[Mapping[str, str]] = {
+    "init_undefined": "leave `init` out, or use a family that Stillhouse builds",
     "anneal_without_labels": "add labels, or leave `anneal` out",
     "bad_depth": "choose a depth of the family",
     "batch_too_small": "raise `batch_size`",

@@ -55,7 +55,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows = torch.stack([torch.from_numpy(picture(label, random)[:SIDE, :SIDE]) for label in labels])
         loss = nn.functional.cross_entropy(network(rows.movedim(-1, 1) / 255), torch.from_numpy(labels))
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
@@ -135,7 +135,12 @@ def test_a_network_that_cannot_be_is_refused_before_a_job_is_made(
     student: dict[str, Any], code: str, pointer: str, client: Client, photos: Path
 ) -> None:
     dataset = client.upload("datasets", MANIFEST, photos)["id"]
-    spec = {"kind": "distill", "dataset": dataset, "student": student, "mutual": {"peers": [{"family": "convnet", "channels": [4]}]}}
+    spec = {
+        "kind": "distill",
+        "dataset": dataset,
+        "student": student,
+        "mutual": {"peers": [{"family": "convnet", "channels": [4]}]},
+    }
     answer = client.http.post("/v1/jobs", json=spec)
     errors = [(each["code"], each["pointer"]) for each in answer.json()["errors"]]
     assert (code, pointer) in [(found, place) for found, place in errors], errors

@@ -3,12 +3,23 @@
 import asyncio
 import json
 from pathlib import Path
+from typing import assert_never
 
 from app.contracts.resolving.resolve import Resolution, resolve
 from app.contracts.resolving.students.measured import Trunks, networks_of
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.families.family import Extra
-from app.contracts.specs.jobs import ANY_SPEC, AnyJob, ExportJob, InspectJob, InternalJob, PreflightJob
+from app.contracts.specs.jobs import (
+    ANY_SPEC,
+    AnyJob,
+    DistillJob,
+    ExportJob,
+    InspectJob,
+    InternalJob,
+    MultitaskJob,
+    PreflightJob,
+    TrainJob,
+)
 from app.contracts.wire.orders import Order
 from app.queue.records import Claim, JobInputs
 from app.settings import Settings
@@ -43,8 +54,12 @@ def extras_of(spec: AnyJob, inputs: JobInputs) -> frozenset[Extra]:
             networks.append(spec.network)
         case ExportJob():
             pass
+        case PreflightJob():
+            networks += networks_of(spec.job)
+        case TrainJob() | DistillJob() | MultitaskJob():
+            networks += networks_of(spec)
         case _:
-            networks += networks_of(spec.job if isinstance(spec, PreflightJob) else spec)
+            assert_never(spec)
     return frozenset(each.extra for each in networks if each is not None and each.extra is not None)
 
 

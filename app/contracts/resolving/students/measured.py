@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, assert_never, cast
 
 from app.contracts.problems import Rejection
 from app.contracts.resolving.data.inputs import shapes_of, student_inputs
@@ -33,6 +33,8 @@ def with_measured(spec: _Spec, dataset: DatasetFacts | None, trunks: Trunks, fin
                 update["mutual"] = spec.mutual.model_copy(update={"peers": placed})
         case MultitaskJob():
             update = {"student": put.into(spec.student, "/student")}
+        case _:
+            assert_never(spec)
     return cast(_Spec, spec.model_copy(update=update))
 
 

@@ -6,9 +6,9 @@ The API has neither library: a worker builds the network once and measures what 
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints, TypeAdapter
+from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter
 
-from app.contracts.base import Contract, Finite, PositiveDeviation, Shape, digest_of, left_out
+from app.contracts.base import Contract, Finite, PositiveDeviation, Shape, digest_of, left_out, printable
 from app.contracts.problems import Problem
 from app.contracts.specs.families import structure
 from app.contracts.specs.families.family import Family, StartsFromTeacher
@@ -19,13 +19,18 @@ MOST_PARAMETERS = 1 << 30
 LEAST_SIDE, MOST_SIDE = 8, 1024
 
 
+InLibrary = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(printable)]
+"""A name in a library."""
+Number = Annotated[int, Field(ge=0, le=65_536)]
+Size = tuple[Number, Number]
+Argument = bool | Number | Size
 _NOT_OF_TRUNK = {"measured", "outputs", "inputs", "init", "input_shape", "sharing"}
 
 
 class MeasuredLayer(Contract):
     """A layer of a measured network that a feature term may tap."""
 
-    name: str = Field(description="Its name in the network.")
+    name: InLibrary = Field(description="Its name in the network.")
     kind: structure.GroupKind | Literal["conv", "linear", "norm"] = Field(description="What it is.")
     shape: Shape = Field(description="Output shape of one row.")
 
@@ -33,30 +38,36 @@ class MeasuredLayer(Contract):
 class ImageProcessing(Contract):
     """How the weights that a library publishes under a name expect images."""
 
-    size: tuple[int, int] = Field(description="[height, width] of the images that they were trained on.")
-    mean: tuple[Finite, ...] = Field(description="Subtracted from each channel, of pixels between 0 and 1.")
-    std: tuple[PositiveDeviation, ...] = Field(description="Divisor of each channel after the mean is subtracted.")
-    interpolation: str = Field(description="Filter by which images are resized.")
-    crop: float = Field(description="Share of the resized image's side that is cut out of its centre.")
+    size: Size = Field(description="[height, width] of the images that they were trained on.")
+    mean: Annotated[tuple[Finite, ...], Field(min_length=1, max_length=16)] = Field(
+        description="Subtracted from each channel, of pixels between 0 and 1."
+    )
+    std: Annotated[tuple[PositiveDeviation, ...], Field(min_length=1, max_length=16)] = Field(
+        description="Divisor of each channel after the mean is subtracted."
+    )
+    interpolation: InLibrary = Field(description="Filter by which images are resized.")
+    crop: float = Field(gt=0.0, le=2.0, description="Share of the resized image's side that is cut out of its centre.")
 
 
 class MeasuredTrunk(Contract):
     """What a worker measured of a trunk: the network without its classifier."""
 
-    library: str = Field(description="The library and its version, such as `timm 1.0.31`.")
-    features: int = Field(ge=1, description="Numbers that the heads read.")
-    parameters: int = Field(ge=0, description="Number of trainable numbers.")
-    flops: int = Field(ge=0, description="Floating-point operations of one row.")
-    depth: int = Field(ge=0, description="Number of its convolutions and linear layers.")
+    library: InLibrary = Field(description="The library and its version, such as `timm 1.0.31`.")
+    features: int = Field(ge=1, le=MOST_PARAMETERS, description="Numbers that the heads read.")
+    parameters: int = Field(ge=0, le=MOST_PARAMETERS, description="Number of trainable numbers.")
+    flops: int = Field(ge=0, le=1 << 53, description="Floating-point operations of one row.")
+    depth: int = Field(ge=0, le=1 << 20, description="Number of its convolutions and linear layers.")
     normalized: bool = Field(description="Whether it has normalisation layers.")
-    classifier: str | None = Field(
+    classifier: InLibrary | None = Field(
         description="The library's name of the linear layer that a single head takes the place of; null where the "
         "network's own classifier is no linear layer."
     )
-    arguments: dict[str, int | tuple[int, int] | bool] = Field(
+    arguments: Annotated[dict[InLibrary, Argument], Field(max_length=8)] = Field(
         default_factory=dict, description="What the library's constructor is called with, beside the number of classes."
     )
-    layers: tuple[MeasuredLayer, ...] = Field(description="Layers that a feature term may tap.")
+    layers: Annotated[tuple[MeasuredLayer, ...], Field(max_length=256)] = Field(
+        description="Layers that a feature term may tap."
+    )
     processing: ImageProcessing | None = Field(
         description="What the library's own weights of this name expect; null where it says nothing."
     )
