@@ -12,7 +12,7 @@ from app.contracts.states import JobState
 from app.db.rows import DEFAULT_PROJECT, NetworkRow
 from app.queue.inputs import networks
 from tests.databases import migrate
-from tests.integration.worker.harness import WorkerHarness
+from tests.integration.worker.harness import WorkerHarness, command_of, threads_of
 from workers.runtime.child.pool import DEFAULT_ENTRY
 from workers.runtime.extras import installed_extras
 
@@ -43,8 +43,11 @@ async def test_a_worker_without_the_extra_says_so_and_another_measures_the_netwo
         assert (await harness.reaches(job, JobState.QUEUED)).crashes == 0
     assert "pip install 'stillhouse[vision]'" in caplog.text
     assert installed_extras() == {"vision"}
-    harness.process(lanes=("inspect",), entry=DEFAULT_ENTRY)
+    worker = harness.process(lanes=("inspect",), entry=DEFAULT_ENTRY)
     ended = await harness.ends(job)
+    servers = worker.fork_servers()
+    assert sorted("preloaded" in command_of(pid) for pid in servers) == [False, True]
+    assert [threads_of(pid) for pid in servers] == [1, 1], "forking is not safe beside other threads"
     assert ended.state is JobState.SUCCEEDED, ended.error
     async with harness.database.read() as session:
         (measured,) = (await session.scalars(select(NetworkRow.measured))).all()

@@ -1,6 +1,8 @@
 """The fork server: a process that has imported the engine, and forks a child for each request.
 
-    python -m workers.runtime.child.fork_server SOCKET PARENT MODULE:FUNCTION
+    python -m workers.runtime.child.fork_server SOCKET PARENT MODULE:FUNCTION [MODULE …]
+
+The modules are imported as well, before the first child.
 
 Forking is safe because it has one thread and never runs a torch operation: the child of a process that ran one would
 hang at its own first. A request is one packet with three descriptors: control, log, a lock or none. The replies are
@@ -15,7 +17,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -117,14 +119,16 @@ class ForkServer:
             os._exit(status)
 
 
-def main(descriptor: int, parent: int, entry: str) -> None:
-    """Import the entry, reply `ready`, serve."""
+def main(descriptor: int, parent: int, entry: str, modules: Sequence[str] = ()) -> None:
+    """Import the entry and further modules, reply `ready`, serve."""
     die_with_parent(parent)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     channel = socket.socket(fileno=descriptor)
     channel.set_inheritable(False)
     loaded = _import_entry(entry)
+    for module in modules:
+        importlib.import_module(module)
     gc.collect()
     gc.freeze()  # imported objects are never collected, so that children share their pages
     server = ForkServer(channel, loaded)
@@ -133,4 +137,4 @@ def main(descriptor: int, parent: int, entry: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:])

@@ -101,11 +101,15 @@ class Child:
 
 
 class ChildPool:
-    """Starts children. One per supervisor; used from its event loop and main thread only."""
+    """Starts children. Used from the event loop and main thread of a supervisor only.
 
-    def __init__(self, entry: str = DEFAULT_ENTRY) -> None:
+    A supervisor has one for all jobs, and one for those that need an extra, whose fork server imports `modules` too.
+    """
+
+    def __init__(self, entry: str = DEFAULT_ENTRY, modules: Sequence[str] = ()) -> None:
         self.reply_seconds = REPLY_SECONDS
         self._entry = entry
+        self._modules = modules
         self._channel: socket.socket | None = None
         self._server: subprocess.Popen[bytes] | None = None
         self._children: dict[str, Child] = {}
@@ -128,7 +132,10 @@ class ChildPool:
         command = [sys.executable, "-m", "workers.runtime.child.fork_server", str(theirs.fileno()), str(os.getpid())]
         # Popen and not asyncio: PDEATHSIG is bound to the thread that forks, which must be the main one.
         self._server = subprocess.Popen(
-            [*command, self._entry], pass_fds=[theirs.fileno()], env=child_environment(), stdin=subprocess.DEVNULL
+            [*command, self._entry, *self._modules],
+            pass_fds=[theirs.fileno()],
+            env=child_environment(),
+            stdin=subprocess.DEVNULL,
         )
         theirs.close()
         ours.setblocking(False)

@@ -57,6 +57,7 @@ class Attempt:
         self._deadline = leased + context.child_seconds
         self._limit = context.deadlines.of(claim)
         self._child: Child | None = None
+        self._extras: frozenset[Extra] = frozenset()
         self._stop_reason: StopReason | None = None
         self._stop_seconds = context.stop_seconds
         self._lost = False
@@ -148,7 +149,7 @@ class Attempt:
             if self._stop_reason is not None:
                 await self._stopped()
                 return
-            child = await self._context.children.spawn(folder, self._lock, self._slot.visible, self._deadline)
+            child = await self._context.pool(self._extras).spawn(folder, self._lock, self._slot.visible, self._deadline)
             self._started(child)
             status = await self._watch(child, Spool(folder / "events.jsonl"))
             if not self._lost:
@@ -162,7 +163,8 @@ class Attempt:
         if resolution is None:
             return None
         spec = resolution.spec if isinstance(resolution, Resolution) else resolution
-        lacking = extras_of(spec, inputs) - context.extras
+        self._extras = extras_of(spec, inputs)
+        lacking = self._extras - context.extras
         if lacking:
             await self._leave_to_others(min(lacking))
             return None

@@ -1,5 +1,6 @@
 """What all attempts of one supervisor share."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from app.contracts.specs.families.family import Extra
@@ -25,6 +26,8 @@ class AttemptContext:
     settings: Settings
     ledger: Ledger
     children: ChildPool
+    children_by_extra: Mapping[Extra, ChildPool]
+    """For jobs that need an extra; such a fork server starts with the first of them."""
     inputs: InputCache
     publisher: Publisher
     disk: DiskSpace
@@ -32,6 +35,10 @@ class AttemptContext:
     stop_seconds: float
     extras: frozenset[Extra]
     """Optional parts of the package that are installed."""
+
+    def pool(self, extras: Collection[Extra]) -> ChildPool:
+        """Where the child of a job with these extras is started."""
+        return self.children_by_extra[min(extras)] if extras else self.children
 
     @property
     def paths(self) -> Paths:

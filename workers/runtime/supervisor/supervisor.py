@@ -21,7 +21,7 @@ from workers.runtime.child.pool import DEFAULT_ENTRY, ChildPool, NoForkServer
 from workers.runtime.clock import host_clock
 from workers.runtime.disk.inputs import InputCache
 from workers.runtime.disk.space import DiskSpace
-from workers.runtime.extras import installed_extras
+from workers.runtime.extras import PRELOADED, installed_extras
 from workers.runtime.paths import Paths
 from workers.runtime.predictions.lane import PredictLane
 from workers.runtime.predictions.sessions import ANSWER_SECONDS, Sessions
@@ -68,10 +68,12 @@ class Supervisor:
         self._ledger = Ledger(database, settings.lease_seconds)
         self._disk = DiskSpace(settings.data_dir, settings.spare_disk_bytes)
         self.children = ChildPool(entry)
+        self._children_by_extra = {extra: ChildPool(entry, [module]) for extra, module in PRELOADED.items()}
         self._context = AttemptContext(
             settings=settings,
             ledger=self._ledger,
             children=self.children,
+            children_by_extra=self._children_by_extra,
             inputs=InputCache(self._paths, store),
             publisher=Publisher(self._ledger, Blobs(database, store), settings.lease_seconds),
             disk=self._disk,
@@ -112,7 +114,8 @@ class Supervisor:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
-            self.children.close()
+            for pool in (self.children, *self._children_by_extra.values()):
+                pool.close()
             os.close(owned)
             self._paths.owner_lock(self.owner).unlink(missing_ok=True)
 
