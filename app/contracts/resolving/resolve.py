@@ -110,7 +110,7 @@ def _resolve_training(
     findings = Findings()
     refs = spec.dataset_refs()
     dataset = joined_facts(refs, datasets, findings)
-    spec = with_measured(spec, dataset, trunks, findings)
+    spec = with_measured(spec, dataset, models, trunks, findings)
     if findings.unmeasured:
         dataset = None
     spec = spec.model_copy(

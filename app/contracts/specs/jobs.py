@@ -22,7 +22,7 @@ from app.contracts.base import (
 from app.contracts.specs.architectures import Architecture, Student
 from app.contracts.specs.balancing import Balancing, FixedBalancing
 from app.contracts.specs.distillation import DistillationSpec
-from app.contracts.specs.families.library import LibraryNetwork
+from app.contracts.specs.families.library import LibraryFamily, LibraryNetwork
 from app.contracts.specs.quantization import Export, QuantizationSpec
 from app.contracts.specs.relations import RelationSpec
 from app.contracts.specs.searches import TemperatureValue
@@ -139,6 +139,8 @@ class _AnyKind(Contract):
 
 class _Job(_AnyKind):
     has_student = True
+    network_field: ClassVar = "student"
+    """Where its network is in the spec."""
 
     name: Title | None = Field(default=None, description="Name for people, not necessarily unique.")
     dataset: DatasetId | None = Field(default=None, description="Id of the dataset; either this or `datasets`.")
@@ -208,6 +210,8 @@ class _Job(_AnyKind):
                 yield Reference(f"{pointer}/model", "model", teacher.model)
             if teacher.job is not None:
                 yield Reference(f"{pointer}/job", "job", teacher.job)
+        if isinstance(self, AnyTrainingJob) and isinstance(self.network, LibraryFamily) and self.network.pretrained:
+            yield Reference(f"/{self.network_field}/pretrained", "model", self.network.pretrained)
 
 
 class ControlSpec(Contract):
@@ -255,6 +259,8 @@ class TrainJob(_Job):
     target: Name | None = Field(
         default=None, description="Name of the target; may be left out where the dataset has only one."
     )
+    network_field: ClassVar = "model"
+
     model: Architecture = Field(description="The network to train.")
 
     @property

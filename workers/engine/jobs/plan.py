@@ -1,7 +1,7 @@
 """The runs of a job in order: estimate of R, candidates of a search and their controls, student, further seeds."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 import torch
@@ -33,6 +33,7 @@ class Plan:
     build: Callable[[RunSpec], tuple[BuiltTask, ...]]
     start: dict[str, Tensor]
     offset: int = 0
+    pretrained: Mapping[str, Tensor] = field(default_factory=dict)
     controls_first: bool = False
     """Whether the weights of the students wait for the controls, which then have runs of their own."""
 
@@ -116,7 +117,7 @@ class Plan:
 
     def _run(self, name: str, run_spec: RunSpec, tasks: tuple[BuiltTask, ...], rows: tuple[Tensor, Tensor]) -> Run:
         train, validation = rows
-        return Run(name, run_spec, tasks, train, validation, self.start, sources=self.dataset.sources)
+        return Run(name, run_spec, tasks, train, validation, self.start, self.pretrained, sources=self.dataset.sources)
 
     def main_of(self, winner: Candidate) -> Run:
         """The main run with the values of the winner of a search."""

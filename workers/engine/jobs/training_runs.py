@@ -23,7 +23,7 @@ from workers.engine.jobs.runs.weak_teachers import tasks_to_compare, weaker_teac
 from workers.engine.jobs.search import candidates
 from workers.engine.jobs.search_runner import Searched, scorings, search
 from workers.engine.jobs.trained import Trained
-from workers.engine.tasks.build import BuiltTask, build_tasks, initial_weights, with_weights
+from workers.engine.tasks.build import BuiltTask, build_tasks, initial_weights, pretrained_weights, with_weights
 from workers.engine.tasks.run_spec import RunSpec
 from workers.engine.teachers.teachers import Teachers
 
@@ -40,11 +40,12 @@ class TrainingRuns:
         tasks = build_tasks(run_spec, teachers, job.emit)
         self._first_uses = self._uses_of_first_attempt()
         start = initial_weights(run_spec, teachers)
+        pretrained = pretrained_weights(run_spec.architecture, job.order.models)
         chosen = job.chosen if job.compares_teachers else ()
         self._compared = tasks_to_compare(job.spec, chosen, tasks, data.dataset)
         first = bool(self._compared)
         self._plan = Plan(
-            run_spec, tasks, data.dataset, trials, job.spec, self._build_tasks, start, controls_first=first
+            run_spec, tasks, data.dataset, trials, job.spec, self._build_tasks, start, 0, pretrained, first
         )
         self._runner = Runner(job.order, data, job.device, job.emit, job.stop, steps=self._plan.steps)
 

@@ -64,6 +64,12 @@ class Network(nn.Module, ABC):
             raise RuntimeError(f"missing or unexpected in the state of a {type(self).__name__}: {differing[:10]}")
         return super().load_state_dict(state_dict, strict=False, assign=assign)
 
+    def load_known(self, weights: Mapping[str, Tensor]) -> None:
+        """Load those of `weights` that the network has; the others stay as they are."""
+        if weights:
+            state = self.state_dict()
+            self.load_state_dict({**state, **{name: value for name, value in weights.items() if name in state}})
+
     def head_parameters(self, output: str) -> list[nn.Parameter]:
         """The parameters of one output's head."""
         return list(self.head(output).parameters())

@@ -4,8 +4,9 @@
 loop does not distinguish them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import assert_never
 
 import torch
@@ -14,9 +15,11 @@ from torch import Tensor
 from app.contracts.resolving.multitask.sharing import with_own_layers
 from app.contracts.resolving.students.inits import starting_tensors, tensors
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
+from app.contracts.specs.architectures import Architecture, LibraryFamily
 from app.contracts.specs.distillation import DistillationSpec, FeatureTerm
 from app.contracts.specs.jobs import TaskSpec, TeacherRef
 from app.contracts.wire.events import ChildEvent
+from app.contracts.wire.orders import ModelInput
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.reading import value_statistics, vector_statistics
 from workers.engine.evaluation.parties import EvaluatedTask, TaskTeacher
@@ -27,6 +30,7 @@ from workers.engine.losses.supervised_loss import SupervisedLoss
 from workers.engine.losses.teacher_mix import TeacherOutputs
 from workers.engine.losses.term import Term
 from workers.engine.models import build
+from workers.engine.models.loading import load_weights
 from workers.engine.tasks.distillation import teacher_terms, weight_schedules, weights_of_terms
 from workers.engine.tasks.run_spec import RunSpec
 from workers.engine.tasks.supervision import row_weights_of, supervised_loss
@@ -96,6 +100,20 @@ def initial_weights(run_spec: RunSpec, teachers: Teachers) -> dict[str, Tensor]:
     (`init`) and heads that a feature term reuses.
     """
     return {**_initial_layers(run_spec, teachers), **_reused_heads(run_spec, teachers)}
+
+
+def pretrained_weights(architecture: Architecture, models: Mapping[str, ModelInput]) -> dict[str, Tensor]:
+    """The weights of the model that a network and its control start from, by the names of its own tensors: the trunk,
+    and heads of the same name and size. Empty where it starts from random weights.
+    """
+    if not isinstance(architecture, LibraryFamily) or architecture.pretrained is None:
+        return {}
+    model = models[architecture.pretrained]
+    assert model.facts is not None
+    assert model.facts.architecture is not None
+    weights = load_weights(Path(model.path), model.manifest, model.facts.architecture)
+    same_heads = model.facts.architecture.outputs == architecture.outputs
+    return {name: value for name, value in weights.items() if same_heads or name.startswith("trunk.")}
 
 
 def _feature_terms(run_spec: RunSpec) -> Iterator[tuple[TeacherRef, FeatureTerm]]:

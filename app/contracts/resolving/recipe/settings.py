@@ -23,7 +23,7 @@ def with_settings(
     """The settings of a job that is resolved but for them. `network`: its network; `teachers`: the models among its
     teachers, as far as they are known; `threads`: the largest number to choose.
     """
-    is_begun = getattr(network, "init", None) is not None
+    is_begun = any(getattr(network, name, None) is not None for name in ("init", "pretrained"))
     subject = Subject(architecture_of(network), _rows(spec, dataset), is_begun)
     training = with_recipe(spec.training, subject, findings)
     training = with_views(spec, training, dataset, findings)

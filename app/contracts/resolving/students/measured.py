@@ -7,20 +7,23 @@ from typing import Any, TypeVar, assert_never, cast
 from app.contracts.problems import Rejection
 from app.contracts.resolving.data.inputs import shapes_of, student_inputs
 from app.contracts.resolving.findings import Findings
-from app.contracts.resources.facts import DatasetFacts
-from app.contracts.specs.architectures import Architecture, MeasuredTrunk
+from app.contracts.resources.facts import DatasetFacts, ModelFacts
+from app.contracts.specs.architectures import Architecture, LibraryFamily, MeasuredTrunk
 from app.contracts.specs.families.library import LibraryArchitecture, trunk_alone
 from app.contracts.specs.jobs import AnyTrainingJob, DistillJob, MultitaskJob, TrainJob
 
 Trunks = Mapping[str, MeasuredTrunk | Rejection]
 """What is known of the trunks of libraries, by `trunk_digest`: their measurement, or why there is none."""
+Models = Mapping[str, ModelFacts | None]
 _Network = TypeVar("_Network", bound=Architecture)
 _Spec = TypeVar("_Spec", bound=AnyTrainingJob)
 
 
-def with_measured(spec: _Spec, dataset: DatasetFacts | None, trunks: Trunks, findings: Findings) -> _Spec:
+def with_measured(
+    spec: _Spec, dataset: DatasetFacts | None, models: Models, trunks: Trunks, findings: Findings
+) -> _Spec:
     """The job with the measurements of its networks; those that are missing are listed in `findings.unmeasured`."""
-    put = _Measurements(dataset, trunks, findings)
+    put = _Measurements(dataset, models, trunks, findings)
     update: dict[str, Any]
     match spec:
         case TrainJob():
@@ -38,6 +41,11 @@ def with_measured(spec: _Spec, dataset: DatasetFacts | None, trunks: Trunks, fin
     return cast(_Spec, spec.model_copy(update=update))
 
 
+def _weights(trunk: MeasuredTrunk) -> tuple[object, ...]:
+    """What the shapes of a trunk's weights depend on."""
+    return trunk.parameters, trunk.classifier, sorted(trunk.arguments.items())
+
+
 def networks_of(spec: AnyTrainingJob) -> tuple[Architecture, ...]:
     """The networks that a job trains: its student's, and those of the student's peers."""
     peers = spec.mutual.peers if isinstance(spec, DistillJob) and spec.mutual is not None else ()
@@ -47,6 +55,7 @@ def networks_of(spec: AnyTrainingJob) -> tuple[Architecture, ...]:
 @dataclass(frozen=True)
 class _Measurements:
     dataset: DatasetFacts | None
+    models: Models
     trunks: Trunks
     findings: Findings
 
@@ -72,7 +81,41 @@ class _Measurements:
                 "a network of a library cannot start from layers of a teacher: leave `init` out, or use a family that "
                 "Stillhouse builds",
             )
-        return cast(_Network, bare.model_copy(update={"measured": found}))
+        measured = bare.model_copy(update={"measured": found})
+        self._check_pretrained(measured, pointer)
+        return cast(_Network, measured)
+
+    def _check_pretrained(self, network: LibraryArchitecture, pointer: str) -> None:
+        """The model that a network starts from must be the same network, for as many channels and as large images where
+        that changes its weights.
+        """
+        if network.pretrained is None or network.measured is None:
+            return
+        place = f"{pointer}/pretrained"
+        if place.startswith("/mutual"):
+            self.findings.problem(place, "not_with_mutual", "peers start from random weights: leave `pretrained` out")
+            return
+        facts = self.models.get(network.pretrained)
+        if facts is None:
+            self.findings.unknown()
+            return
+        theirs = facts.architecture
+        if isinstance(theirs, LibraryFamily) and theirs.measured is not None:
+            if (theirs.family, theirs.name, _weights(theirs.measured)) == (
+                network.family,
+                network.name,
+                _weights(network.measured),
+            ):
+                return
+            found = f"{theirs.family}'s `{theirs.name}` for images of {list(theirs.input_shape or ())}"
+        else:
+            found = "a model of another family" if theirs is not None else "a graph"
+        self.findings.problem(
+            place,
+            "pretrained_misfit",
+            f"expected a model of {network.family}'s `{network.name}` that takes such images, found {found}: name a "
+            "model of the same network, or leave `pretrained` out",
+        )
 
     def _shape(self, network: LibraryArchitecture) -> tuple[int, ...] | None:
         """The shape of its rows; None where it is not known, or wrong in a way that is told elsewhere."""

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter
 
-from app.contracts.base import Contract, Finite, PositiveDeviation, Shape, digest_of, left_out, printable
+from app.contracts.base import Contract, Finite, ModelId, PositiveDeviation, Shape, digest_of, left_out, printable
 from app.contracts.problems import Problem
 from app.contracts.specs.families import structure
 from app.contracts.specs.families.family import Family, StartsFromTeacher
@@ -24,7 +24,7 @@ InLibrary = Annotated[str, StringConstraints(min_length=1, max_length=200), Afte
 Number = Annotated[int, Field(ge=0, le=65_536)]
 Size = tuple[Number, Number]
 Argument = bool | Number | Size
-_NOT_OF_TRUNK = {"measured", "outputs", "inputs", "init", "input_shape", "sharing"}
+_NOT_OF_TRUNK = {"measured", "outputs", "inputs", "init", "input_shape", "sharing", "pretrained"}
 
 
 class MeasuredLayer(Contract):
@@ -88,6 +88,12 @@ class LibraryFamily(Family):
     )
     sharing: Literal["hard"] = Field(
         default="hard", description="One trunk and one head a task: the only scheme for networks of a library."
+    )
+    pretrained: ModelId | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="Id of a model of the same network from which student and control start: its trunk, and its heads "
+        "where they have the same names and sizes. Random weights when left out.",
     )
     measured: MeasuredTrunk | None = Field(
         default=None,

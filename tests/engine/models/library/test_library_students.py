@@ -12,7 +12,7 @@ import torch
 from app.contracts.specs.architectures import MeasuredTrunk
 from app.contracts.specs.jobs import JOB_SPEC
 from app.contracts.wire.events import MetricsEvent
-from tests.engine.harness import DATASET, TEACHER, Arrays, EngineHarness, StopAtStep, report_of, resolved
+from tests.engine.harness import DATASET, SECOND, TEACHER, Arrays, EngineHarness, StopAtStep, report_of, resolved
 from tests.engine.models.library.networks import own
 from tests.exhaustive import sample
 from workers.engine.common.stop import Stopped
@@ -153,3 +153,47 @@ def test_a_copied_measurement_is_not_believed(images: EngineHarness, tmp_path: P
     lie = {**STUDENT, "measured": {**measured.model_dump(mode="json"), "parameters": 1}}
     again = images.order({"kind": "train", "target": "label", "model": lie, "training": TRAINING})
     assert again.spec.network.measured == measured  # type: ignore[union-attr]
+
+
+PRETRAINED = {**STUDENT, "pretrained": SECOND}
+
+
+def pretrained(harness: EngineHarness, outputs: dict[str, int]) -> dict[str, torch.Tensor]:
+    torch.manual_seed(5)
+    (classes,) = outputs.values()
+    network = package("timm").create_model("test_resnet", num_classes=classes)
+    tensors = {key: value.contiguous() for key, value in network.state_dict().items()}
+    architecture = {**STUDENT, "input_shape": [3, 64, 64], "outputs": outputs}
+    kinds = {name: {"kind": "class"} for name in outputs}
+    harness.uploaded(tensors, {"architecture": architecture, "outputs": kinds}, SECOND)
+    return tensors
+
+
+@pytest.mark.parametrize(("outputs", "keeps_head"), [({"label": 3}, True), ({"label": 5}, False), ({"y": 3}, False)])
+def test_student_and_control_start_from_a_pretrained_model_of_another_image_size(
+    outputs: dict[str, int], keeps_head: bool, images: EngineHarness
+) -> None:
+    taught(images)
+    given = pretrained(images, outputs)
+    still = {**TRAINING, "learning_rate": 1e-9, "steps": 2}
+    images.run(distill(student=PRETRAINED, training=still, control=True))
+    for role in ("student", "control"):
+        found = images.weights(role=role)
+        torch.testing.assert_close(found["layer1.0.conv1.weight"], given["layer1.0.conv1.weight"], atol=1e-6, rtol=0)
+        assert (found["fc.weight"].shape == given["fc.weight"].shape) == (outputs != {"label": 5})
+        same = found["fc.weight"].shape == given["fc.weight"].shape and torch.allclose(
+            found["fc.weight"], given["fc.weight"], atol=1e-6
+        )
+        assert same == keeps_head
+
+
+@pytest.mark.parametrize("student", [{"family": "timm", "name": "test_vit"}, {"family": "timm", "name": "resnet10t"}])
+def test_a_pretrained_model_of_another_network_is_refused(student: dict[str, Any], images: EngineHarness) -> None:
+    pretrained(images, {"label": 3})
+    spec = {"kind": "train", "dataset": DATASET, "target": "label", "model": {**student, "pretrained": SECOND}}
+    assert images.data is not None
+    parsed = JOB_SPEC.validate_json(json.dumps(spec))
+    assert [(each.kind, each.pointer) for each in parsed.references()][1] == ("model", "/model/pretrained")
+    found = resolved(parsed, {DATASET: images.data.facts}, {SECOND: images.models[SECOND].facts})
+    assert [(each.code, each.pointer) for each in found.problems] == [("pretrained_misfit", "/model/pretrained")]
+    assert "`test_resnet`" in found.problems[0].detail

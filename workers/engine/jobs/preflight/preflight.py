@@ -34,7 +34,7 @@ from workers.engine.jobs.runs.runner import Runner
 from workers.engine.jobs.runs.weak_teachers import tasks_to_compare
 from workers.engine.jobs.search import candidates
 from workers.engine.losses.teacher_mix import TeacherOutputs
-from workers.engine.tasks.build import BuiltTask, build_tasks, initial_weights, request_layers
+from workers.engine.tasks.build import BuiltTask, build_tasks, initial_weights, pretrained_weights, request_layers
 from workers.engine.tasks.run_spec import RunSpec
 from workers.engine.teachers.teachers import Teachers
 from workers.engine.training.interface import Emit
@@ -224,8 +224,9 @@ def _make_plan(job: AnyTrainingJob, teachers: Teachers, chosen: Container[str]) 
     run_spec = _first_run_spec(job)
     start = initial_weights(run_spec, teachers)
     tasks, dataset = build(run_spec), teachers.dataset
+    pretrained = pretrained_weights(run_spec.architecture, teachers.order.models)
     first = bool(tasks_to_compare(job, chosen, tasks, dataset))
-    return Plan(run_spec, tasks, dataset, candidates(job), job, build, start, controls_first=first)
+    return Plan(run_spec, tasks, dataset, candidates(job), job, build, start, 0, pretrained, first)
 
 
 def _augmented_target_bytes(teachers: Teachers, epochs: int) -> int:

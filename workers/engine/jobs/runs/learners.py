@@ -95,6 +95,7 @@ def _make_learner(
 ) -> Learner:
     network = build(architecture)
     initialise(network, run.training.seed)
+    network.load_known(run.pretrained)
     applied = run.run_spec.relation
     relation = Relation(applied.matrix) if applied is not None else None
     balancer = _make_balancer(run, tasks, relation)
@@ -143,6 +144,7 @@ def initial_network(run: Run) -> Network:
     """The network of a run's student, or of its control where it trains the control alone, before the first step."""
     network = build(run.run_spec.architecture)
     initialise(network, run.training.seed)
+    network.load_known(run.pretrained)
     if run.student:
         network.load_state_dict({**network.state_dict(), **run.start})
     return network

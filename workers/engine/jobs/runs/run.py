@@ -34,6 +34,8 @@ class Run:
     validation: Tensor
     start: Mapping[str, Tensor] = field(default_factory=dict)
     """Weights that replace the student's random initialisation."""
+    pretrained: Mapping[str, Tensor] = field(default_factory=dict)
+    """Weights from which student and control start, before `start`; each network takes those that it has."""
     student: bool = True
     control: bool = False
     baseline: bool = False
