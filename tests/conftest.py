@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.databases import DATABASES, fresh_database, fresh_postgresql, fresh_sqlite, running_postgresql
+from tests.databases import (
+    DATABASES,
+    fresh_database,
+    fresh_postgresql,
+    fresh_sqlite,
+    migrated_database,
+    migrated_postgresql,
+    migrated_sqlite,
+    running_postgresql,
+)
 
 # Workers of the suite share two cores: one thread each, unless a test sets its own.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -36,3 +45,22 @@ def sqlite_url(tmp_path: Path) -> str:
 def database_url(request: pytest.FixtureRequest) -> str:
     """A fresh, empty database of each kind in turn."""
     return fresh_database(request)
+
+
+@pytest.fixture
+def migrated_postgresql_url(postgresql_server: str) -> Iterator[str]:
+    """The URL of a new PostgreSQL database with the newest schema, dropped after the test."""
+    with migrated_postgresql(postgresql_server) as url:
+        yield url
+
+
+@pytest.fixture
+def migrated_sqlite_url(tmp_path: Path) -> str:
+    """The URL of a new SQLite file with the newest schema."""
+    return migrated_sqlite(tmp_path)
+
+
+@pytest.fixture(params=DATABASES)
+def migrated_url(request: pytest.FixtureRequest) -> str:
+    """A fresh database of each kind in turn, with the newest schema."""
+    return migrated_database(request)
