@@ -1,7 +1,8 @@
 """Real databases for the tests: a fresh SQLite file, and a fresh database on a PostgreSQL server of their own."""
 
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,18 @@ from tests.databases import (
 
 # Workers of the suite share two cores: one thread each, unless a test sets its own.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """The garbage collector need not go through what stays until the end, nor after every few hundred objects."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(20_000, 10, 10)
+        gc.enable()
 
 
 @pytest.fixture(scope="session")
