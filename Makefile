@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ROUNDS ?= 20
 OUT ?= digests.json
+# Caches of compiled modules, also where the environment forbids them: the suite starts hundreds of processes.
+export PYTHONDONTWRITEBYTECODE :=
 # No database, no service, no whole job (tests/engine/jobs), and no exports, which are slow.
 QUICK := tests/unit tests/contracts tests/golden \
 	$(addprefix tests/engine/,balancing data losses models training)

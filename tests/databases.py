@@ -5,7 +5,7 @@ import sqlite3
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -27,6 +27,12 @@ def fresh_database(request: pytest.FixtureRequest) -> str:
     return url
 
 
+def migrated_database(request: pytest.FixtureRequest) -> str:
+    """The URL of a fresh database with the newest schema, of the kind that a fixture is parametrized with."""
+    url: str = request.getfixturevalue(f"migrated_{request.param}_url")
+    return url
+
+
 @contextmanager
 def running_postgresql() -> Iterator[str]:
     """The host (a socket's folder) of a PostgreSQL server that runs within the block."""
@@ -40,17 +46,35 @@ def running_postgresql() -> Iterator[str]:
 
         server = get_server(Path(folder) / "data", cleanup_mode="delete")
         try:
-            yield parse_qs(urlsplit(server.get_uri()).query)["host"][0]
+            host = parse_qs(urlsplit(server.get_uri()).query)["host"][0]
+            _trust_the_machine(host)
+            yield host
         finally:
             server.cleanup()
 
 
-@contextmanager
-def fresh_postgresql(server: str) -> Iterator[str]:
+def _trust_the_machine(server: str) -> None:
+    """Files need not reach the disk: a commit survives the death of every process, and no test ends the machine."""
+    with psycopg.connect(_admin(server), autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
+
+
+def fresh_postgresql(server: str) -> AbstractContextManager[str]:
     """The URL of a new, empty database, dropped after the block."""
+    return _created(server, "template1")
+
+
+def migrated_postgresql(server: str) -> AbstractContextManager[str]:
+    """The URL of a new database with the newest schema, dropped after the block."""
+    return _created(server, _migrated_postgresql(server))
+
+
+@contextmanager
+def _created(server: str, template: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex[:16]}"
     with psycopg.connect(_admin(server), autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"'.encode())
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
     try:
         yield _url(server, name)
     finally:
@@ -58,20 +82,15 @@ def fresh_postgresql(server: str) -> Iterator[str]:
             connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
 
 
-def migrate(url: str) -> None:
-    """Bring a new, empty database to the newest schema: a copy of one that this process has migrated."""
-    if url.startswith("sqlite"):
-        Path(url.partition("///")[2]).write_bytes(_migrated_sqlite())
-        return
-    parts = urlsplit(url)
-    if parts.port is not None:  # by way of a proxy, which knows no other database
-        upgrade(url)
-        return
-    name, server = parts.path.removeprefix("/"), parse_qs(parts.query)["host"][0]
-    template = _migrated_postgresql(server)
-    with psycopg.connect(_admin(server), autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE "{name}"'.encode())
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
+def fresh_sqlite(folder: Path) -> str:
+    """The URL of a SQLite file that does not exist yet."""
+    return f"sqlite+aiosqlite:///{folder}/stillhouse.db"
+
+
+def migrated_sqlite(folder: Path) -> str:
+    """The URL of a new SQLite file with the newest schema."""
+    Path(folder, "stillhouse.db").write_bytes(_migrated_sqlite())
+    return fresh_sqlite(folder)
 
 
 @cache
@@ -100,8 +119,3 @@ def _admin(server: str) -> str:
 
 def _url(server: str, name: str) -> str:
     return f"postgresql+psycopg://postgres@/{name}?host={server}"
-
-
-def fresh_sqlite(folder: Path) -> str:
-    """The URL of a SQLite file that does not exist yet."""
-    return f"sqlite+aiosqlite:///{folder}/stillhouse.db"

@@ -65,14 +65,14 @@ class Client:
         return target
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One service for all end-to-end tests of a worker process."""
+    """One service for all end-to-end tests of a worker process, which does not outlive them: it polls."""
     with Service(tmp_path_factory.mktemp("service") / "data") as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def client(service: Service) -> Iterator[Client]:
     """An authenticated client of that service."""
     headers = {"Authorization": f"Bearer {service.key}"}
@@ -89,7 +89,7 @@ ARTICLE_DATASET: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def article(client: Client, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The article's random rows as a ready dataset: all of them for training, as there."""
     file = tmp_path_factory.mktemp("article") / "article.npz"

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.databases import WORKER_DATABASES, fresh_database
+from tests.databases import WORKER_DATABASES, migrated_database
 
 
 @pytest.fixture(params=WORKER_DATABASES)
 def database_url(request: pytest.FixtureRequest) -> str:
-    """A fresh, empty database."""
-    return fresh_database(request)
+    """A fresh database with the newest schema."""
+    return migrated_database(request)

@@ -16,15 +16,13 @@ from app.db.base import json_text
 from app.db.clock import BootId, LeaseClock
 from app.db.engine import Database, open_database
 from app.db.errors import DatabaseUnavailable, UnsupportedDatabase
-from app.db.migrate import upgrade
 from app.db.rows import DEFAULT_PROJECT, OutboxRow, ProjectRow
 from app.db.signals import WORK, announce
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    upgrade(database_url)
-    database = open_database(database_url)
+async def database(migrated_url: str) -> AsyncIterator[Database]:
+    database = open_database(migrated_url)
     yield database
     await database.close()
 
@@ -107,8 +105,8 @@ async def test_the_lease_clock_moves_within_a_transaction(database: Database) ->
     assert boot
 
 
-async def test_all_processes_of_a_database_share_one_clock(database: Database, database_url: str) -> None:
-    other = open_database(database_url)
+async def test_all_processes_of_a_database_share_one_clock(database: Database, migrated_url: str) -> None:
+    other = open_database(migrated_url)
     readings = []
     for each in (database, other, database):
         async with each.read() as session:
@@ -118,8 +116,8 @@ async def test_all_processes_of_a_database_share_one_clock(database: Database, d
     assert len({reading[1] for reading in readings}) == 1
 
 
-async def test_a_waiter_hears_of_another_process_s_commit(database: Database, database_url: str) -> None:
-    other = open_database(database_url)
+async def test_a_waiter_hears_of_another_process_s_commit(database: Database, migrated_url: str) -> None:
+    other = open_database(migrated_url)
     with database.watch("job_1") as watch:
         await watch.wait(0.5)  # the first ring only says that the ear is at the wall
         async with other.write() as session:
@@ -167,9 +165,8 @@ async def test_what_is_rolled_back_rings_nobody(database: Database) -> None:
         assert not await watch.wait(0.1)
 
 
-async def test_the_listener_survives_the_loss_of_its_connection(postgresql_url: str) -> None:
-    upgrade(postgresql_url)
-    database, other = open_database(postgresql_url), open_database(postgresql_url)
+async def test_the_listener_survives_the_loss_of_its_connection(migrated_postgresql_url: str) -> None:
+    database, other = open_database(migrated_postgresql_url), open_database(migrated_postgresql_url)
     with database.watch("job_1") as watch:
         assert await watch.wait(60.0)
         async with other.write() as session:
@@ -183,9 +180,8 @@ async def test_the_listener_survives_the_loss_of_its_connection(postgresql_url: 
     await database.close()
 
 
-async def test_a_server_that_drops_its_connections_costs_no_request(postgresql_url: str) -> None:
-    upgrade(postgresql_url)
-    database, other = open_database(postgresql_url), open_database(postgresql_url)
+async def test_a_server_that_drops_its_connections_costs_no_request(migrated_postgresql_url: str) -> None:
+    database, other = open_database(migrated_postgresql_url), open_database(migrated_postgresql_url)
     await database.ping()
     async with other.write() as session:
         await session.execute(
@@ -196,9 +192,8 @@ async def test_a_server_that_drops_its_connections_costs_no_request(postgresql_u
     await other.close()
 
 
-async def test_a_connection_lost_inside_a_transaction_is_unavailability(postgresql_url: str) -> None:
-    upgrade(postgresql_url)
-    database = open_database(postgresql_url)
+async def test_a_connection_lost_inside_a_transaction_is_unavailability(migrated_postgresql_url: str) -> None:
+    database = open_database(migrated_postgresql_url)
     with pytest.raises(DatabaseUnavailable) as caught:
         async with database.write() as session:
             await session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
@@ -224,11 +219,10 @@ async def test_an_sqlite_file_that_cannot_be_opened_is_unavailability(tmp_path: 
             await asyncio.to_thread(thread.join)
 
 
-async def test_a_database_may_be_closed_as_soon_as_somebody_waits(database_url: str) -> None:
+async def test_a_database_may_be_closed_as_soon_as_somebody_waits(migrated_url: str) -> None:
     """However far the listener's connection has got, it is closed: a forgotten one is a ResourceWarning."""
-    upgrade(database_url)
     for quarter_milliseconds in range(40):
-        database = open_database(database_url)
+        database = open_database(migrated_url)
         with database.watch("job_1"):
             await asyncio.sleep(quarter_milliseconds / 4000)
         await database.close()
@@ -244,18 +238,16 @@ async def test_a_server_that_goes_while_the_database_is_closed_keeps_nobody_wait
         await database.close()
 
 
-async def test_readers_cannot_write(sqlite_url: str) -> None:
-    upgrade(sqlite_url)
-    database = open_database(sqlite_url)
+async def test_readers_cannot_write(migrated_sqlite_url: str) -> None:
+    database = open_database(migrated_sqlite_url)
     with pytest.raises(DatabaseUnavailable, match="readonly"):
         async with database.read() as session:
             await session.execute(insert(OutboxRow).values(topic="t", subject="s", payload={}))
     await database.close()
 
 
-async def test_sqlite_commits_are_durable_and_keys_are_checked(sqlite_url: str) -> None:
-    upgrade(sqlite_url)
-    database = open_database(sqlite_url)
+async def test_sqlite_commits_are_durable_and_keys_are_checked(migrated_sqlite_url: str) -> None:
+    database = open_database(migrated_sqlite_url)
     for session_of in (database.read, database.write):
         async with session_of() as session:
             settings = [
@@ -266,9 +258,8 @@ async def test_sqlite_commits_are_durable_and_keys_are_checked(sqlite_url: str) 
     await database.close()
 
 
-def test_what_was_acknowledged_survives_the_death_of_its_writer(sqlite_url: str) -> None:
+def test_what_was_acknowledged_survives_the_death_of_its_writer(migrated_sqlite_url: str) -> None:
     """The writer is killed in the middle of its commits, again and again."""
-    upgrade(sqlite_url)
     script = """
 import asyncio, sys
 from app.db.engine import open_database
@@ -283,13 +274,13 @@ asyncio.run(main())
 """
     acknowledged = []
     for round_number in range(3):
-        command = [sys.executable, "-c", script, sqlite_url, str(round_number)]
+        command = [sys.executable, "-c", script, migrated_sqlite_url, str(round_number)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
             assert writer.stdout is not None
             acknowledged += [writer.stdout.readline().strip() for _ in range(20 + 7 * round_number)]
             writer.kill()
             acknowledged += writer.stdout.read().split()
-    assert set(acknowledged) <= set(asyncio.run(topics_at(sqlite_url)))
+    assert set(acknowledged) <= set(asyncio.run(topics_at(migrated_sqlite_url)))
 
 
 async def topics_at(url: str) -> list[str]:
@@ -300,9 +291,8 @@ async def topics_at(url: str) -> list[str]:
         await database.close()
 
 
-async def test_many_writers_of_several_databases_never_see_a_locked_one(sqlite_url: str) -> None:
-    upgrade(sqlite_url)
-    databases = [open_database(sqlite_url) for _ in range(4)]
+async def test_many_writers_of_several_databases_never_see_a_locked_one(migrated_sqlite_url: str) -> None:
+    databases = [open_database(migrated_sqlite_url) for _ in range(4)]
     await asyncio.gather(*(count_up(database) for database in databases for _ in range(16)))
     async with databases[0].read() as session:
         assert await session.scalar(select(func.count()).select_from(OutboxRow)) == 64 * 3

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from app.db.clock import utcnow
-from app.db.migrate import upgrade
 from tests.faults.checks.job_outcomes import Hit, kept
 from tests.faults.checks.leftovers import processes_in, stale_blobs, stale_files
 from tests.faults.checks.slot_users import slots_given_twice
@@ -19,9 +18,8 @@ from workers.runtime import locks
 
 
 @pytest.fixture
-async def harness(sqlite_url: str, tmp_path: Path) -> AsyncIterator[WorkerHarness]:
-    upgrade(sqlite_url)
-    harness = WorkerHarness(sqlite_url, tmp_path / "data", lease_seconds=30.0)
+async def harness(migrated_sqlite_url: str, tmp_path: Path) -> AsyncIterator[WorkerHarness]:
+    harness = WorkerHarness(migrated_sqlite_url, tmp_path / "data", lease_seconds=30.0)
     yield harness
     await harness.close()
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from app.contracts.states import JobState
-from app.db.migrate import upgrade
 from tests.faults.clocks.clocks import HOUR, Clock, compiler, settable_clock
 from tests.faults.services.api_and_workers import ApiAndWorkers
 from tests.faults.services.serve import eventually
@@ -32,7 +31,6 @@ def clock(tmp_path: Path) -> Clock:
 
 @pytest.fixture
 async def harness(database_url: str, tmp_path: Path) -> AsyncIterator[WorkerHarness]:
-    upgrade(database_url)
     harness = WorkerHarness(database_url, tmp_path / "data", lease_seconds=4.0)
     yield harness
     await harness.close()

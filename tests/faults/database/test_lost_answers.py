@@ -10,7 +10,6 @@ from app.contracts.states import JobState
 from app.db import commits
 from app.db.engine import open_database
 from app.db.errors import DatabaseUnavailable
-from app.db.migrate import upgrade
 from app.db.rows import ProjectRow
 from tests.faults.database.cut_connections import Cutter, cutting, now_and_then, through
 from tests.integration.api.conftest import opened
@@ -35,10 +34,10 @@ def armed() -> Armed:
 
 @pytest.fixture
 async def harness(
-    postgresql_url: str, postgresql_server: str, tmp_path: Path, armed: Armed
+    migrated_postgresql_url: str, postgresql_server: str, tmp_path: Path, armed: Armed
 ) -> AsyncIterator[ApiHarness]:
     with cutting(postgresql_server, armed.cutter) as port:
-        async with opened(through(postgresql_url, port), tmp_path / "data") as harness:
+        async with opened(through(migrated_postgresql_url, port), tmp_path / "data") as harness:
             yield harness
 
 
@@ -102,11 +101,10 @@ async def test_pause_and_cancel_are_acknowledged_although_the_answer_was_lost(
 
 
 async def test_a_commit_without_evidence_does_not_count_as_done(
-    postgresql_url: str, postgresql_server: str, armed: Armed
+    migrated_postgresql_url: str, postgresql_server: str, armed: Armed
 ) -> None:
-    upgrade(postgresql_url)
     with cutting(postgresql_server, armed.cutter) as port:
-        database = open_database(through(postgresql_url, port))
+        database = open_database(through(migrated_postgresql_url, port))
         armed.after = True
         with pytest.raises(DatabaseUnavailable):
             async with database.write() as session:
@@ -116,12 +114,12 @@ async def test_a_commit_without_evidence_does_not_count_as_done(
 
 
 async def test_a_database_that_stays_away_is_not_waited_for_for_ever(
-    postgresql_url: str, postgresql_server: str, tmp_path: Path, armed: Armed, monkeypatch: pytest.MonkeyPatch
+    migrated_postgresql_url: str, postgresql_server: str, tmp_path: Path, armed: Armed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commits, "RESOLVE_SECONDS", 0.5)
     headers = {"Idempotency-Key": "once"}
     with cutting(postgresql_server, armed.cutter) as port:
-        async with opened(through(postgresql_url, port), tmp_path / "data") as harness:
+        async with opened(through(migrated_postgresql_url, port), tmp_path / "data") as harness:
             spec = await harness.train_spec()
             armed.after = True
             with monkeypatch.context() as away:
@@ -138,14 +136,15 @@ async def _refused(*_: object) -> None:
 
 
 async def test_a_worker_whose_answers_are_lost_again_and_again_runs_each_job_once(
-    postgresql_url: str, postgresql_server: str, tmp_path: Path
+    migrated_postgresql_url: str, postgresql_server: str, tmp_path: Path
 ) -> None:
-    upgrade(postgresql_url)
     cutter = now_and_then(SEED, 0.4)
-    harness = WorkerHarness(postgresql_url, tmp_path / "data", lease_seconds=30.0)
+    harness = WorkerHarness(migrated_postgresql_url, tmp_path / "data", lease_seconds=30.0)
     try:
         with cutting(postgresql_server, cutter) as port:
-            harness.settings = harness.settings.model_copy(update={"database_url": through(postgresql_url, port)})
+            harness.settings = harness.settings.model_copy(
+                update={"database_url": through(migrated_postgresql_url, port)}
+            )
             harness.process()
             jobs = [await harness.submit("work", steps=12, every=4, pause=0.02) for _ in range(3)]
             for job_id in jobs:

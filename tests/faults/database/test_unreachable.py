@@ -9,24 +9,22 @@ from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from app.contracts.states import JobState
-from app.db.migrate import upgrade
 from tests.integration.worker.harness import WorkerHarness, eventually, gone
 
 Switch = Callable[[bool], None]
 
 
 @pytest.fixture
-async def harness(postgresql_url: str, tmp_path: Path) -> AsyncIterator[WorkerHarness]:
-    upgrade(postgresql_url)
-    harness = WorkerHarness(postgresql_url, tmp_path / "data", lease_seconds=30.0)
+async def harness(migrated_postgresql_url: str, tmp_path: Path) -> AsyncIterator[WorkerHarness]:
+    harness = WorkerHarness(migrated_postgresql_url, tmp_path / "data", lease_seconds=30.0)
     yield harness
     await harness.close()
 
 
 @pytest.fixture
-def reachable(postgresql_url: str, postgresql_server: str) -> Switch:
+def reachable(migrated_postgresql_url: str, postgresql_server: str) -> Switch:
     """False: no new connections are accepted, and existing ones are closed."""
-    name = make_url(postgresql_url).database
+    name = make_url(migrated_postgresql_url).database
     assert name is not None
 
     def switch(on: bool) -> None:

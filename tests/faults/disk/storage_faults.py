@@ -16,28 +16,27 @@ from tests.faults.disk.small_disk import MIB, SmallDisk, needs_small_disk
 from tests.faults.disk.system_calls import FAULTS, Publishers, needs_strace
 from tests.faults.services.serve import eventually
 
-__all__ = ["Needs", "Outcome", "failed_calls", "flipped_bits", "full_disk"]
+__all__ = ["Needs", "Outcome", "failed_calls", "failed_calls_of", "flipped_bits", "full_disk"]
 FEW_CALLS, FEW_FLIPS = 25, 40
 DISK = 160 * MIB
 FLIPPED = tuple(name for name, publication in PUBLICATIONS.items() if publication.flips_are_found)
 _ENDED = ("succeeded", "failed", "cancelled")
 
 
-def failed_calls(seed: int, folder: Path, url: str = "", *, names: tuple[str, ...] = (), most: int = 10_000) -> Outcome:
-    """System calls of each publication fail or kill, one after the other (all, or `most` by the seed), each in another
+def failed_calls(seed: int, folder: Path, url: str = "") -> Outcome:
+    """`failed_calls_of` every publication, all calls. Raises Needs."""
+    needs_strace()
+    with Publishers() as publishers:
+        found = [failed_calls_of(publishers, name, seed, folder / name) for name in PUBLICATIONS]
+    wrong = [each for outcome in found for each in outcome.stale]
+    return Outcome(others=sum(outcome.others for outcome in found), lost=len(wrong), stale=tuple(wrong))
+
+
+def failed_calls_of(publishers: Publishers, name: str, seed: int, folder: Path, most: int = 10_000) -> Outcome:
+    """System calls of a publication fail or kill, one after the other (all, or `most` by the seed), each in another
     way with the next seed: what is read afterwards is whole and of one version, and publishing again succeeds. Raises
     Needs.
     """
-    needs_strace()
-    injected, wrong = 0, list[str]()
-    with Publishers() as publishers:
-        for name in names or tuple(PUBLICATIONS):
-            count, found = _failed_calls_of(publishers, name, seed, folder / name, most)
-            injected, wrong = injected + count, wrong + found
-    return Outcome(others=injected, lost=len(wrong), stale=tuple(wrong))
-
-
-def _failed_calls_of(publishers: Publishers, name: str, seed: int, folder: Path, most: int) -> tuple[int, list[str]]:
     publication, log = PUBLICATIONS[name], folder / "trace"
     before, undisturbed = folder / "before", folder / "undisturbed"
     before.mkdir(parents=True)
@@ -61,7 +60,7 @@ def _failed_calls_of(publishers: Publishers, name: str, seed: int, folder: Path,
         if status == BROKEN or (found != NEW and (status == 0 or found != least)) or again != NEW:
             wrong.append(f"{name}: {place} with {fault}: status {status}, found {found}, then {again}")
         shutil.rmtree(here)
-    return len(chosen), wrong
+    return Outcome(others=len(chosen), lost=len(wrong), stale=tuple(wrong))
 
 
 def flipped_bits(seed: int, folder: Path, url: str = "", *, names: tuple[str, ...] = (), most: int = 400) -> Outcome:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from app.contracts.states import JobState
-from app.db.migrate import upgrade
 from tests.faults.services.control_service import ControlledService
 from tests.integration.worker.harness import WorkerHarness, gone, lives
 
@@ -17,7 +16,6 @@ ENDS = {"pause": JobState.PAUSED, "cancel": JobState.CANCELLED}
 
 @pytest.fixture
 async def harness(database_url: str, tmp_path: Path) -> AsyncIterator[WorkerHarness]:
-    upgrade(database_url)
     harness = WorkerHarness(database_url, tmp_path / "data", lease_seconds=30.0)
     yield harness
     await harness.close()

@@ -11,15 +11,14 @@ from app.access import repository
 from app.access.secrets import new_key
 from app.main import create_app
 from app.settings import Settings
-from tests.databases import DATABASES, fresh_database, migrate
+from tests.databases import DATABASES, migrated_database
 from tests.exhaustive import sample
 from tests.integration.api.harness import ApiHarness
 
 
 @asynccontextmanager
 async def opened(url: str, folder: Path, **changes: object) -> AsyncIterator[ApiHarness]:
-    """An ApiHarness over this new database."""
-    migrate(url)
+    """An ApiHarness over this migrated database."""
     settings = Settings.model_validate(
         {"data_dir": folder, "database_url": url, "lease_seconds": 30.0, "threads": 1, "spare_disk_bytes": 0} | changes
     )
@@ -35,16 +34,16 @@ async def opened(url: str, folder: Path, **changes: object) -> AsyncIterator[Api
 
 
 @pytest.fixture
-async def harness(sqlite_url: str, tmp_path: Path) -> AsyncIterator[ApiHarness]:
+async def harness(migrated_sqlite_url: str, tmp_path: Path) -> AsyncIterator[ApiHarness]:
     """On SQLite."""
-    async with opened(sqlite_url, tmp_path / "data") as harness:
+    async with opened(migrated_sqlite_url, tmp_path / "data") as harness:
         yield harness
 
 
 @pytest.fixture(params=sample(DATABASES, keep=("postgresql",)))
 def database_url(request: pytest.FixtureRequest) -> str:
-    """A fresh, empty database; most tests here are on SQLite."""
-    return fresh_database(request)
+    """A fresh database with the newest schema; most tests here are on SQLite."""
+    return migrated_database(request)
 
 
 @pytest.fixture

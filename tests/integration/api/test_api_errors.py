@@ -172,11 +172,11 @@ async def test_what_nobody_planned_is_a_500_without_its_reason(
     assert "hunter2" not in json.dumps(document)
 
 
-async def test_a_database_that_is_gone_is_503_until_it_is_back(postgresql_url: str, tmp_path: Path) -> None:
-    async with opened(postgresql_url, tmp_path) as harness:
-        name = make_url(postgresql_url).database
+async def test_a_database_that_is_gone_is_503_until_it_is_back(migrated_postgresql_url: str, tmp_path: Path) -> None:
+    async with opened(migrated_postgresql_url, tmp_path) as harness:
+        name = make_url(migrated_postgresql_url).database
         with psycopg.connect(
-            postgresql_url.replace("+psycopg", "").replace(f"/{name}", "/postgres"), autocommit=True
+            migrated_postgresql_url.replace("+psycopg", "").replace(f"/{name}", "/postgres"), autocommit=True
         ) as dba:
             dba.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false'.encode())
             dba.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])

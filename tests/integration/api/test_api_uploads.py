@@ -198,20 +198,22 @@ async def test_a_pickle_is_refused_at_its_first_bytes_even_before_its_manifest(h
     assert read <= 65_536 * 2
 
 
-async def test_a_length_above_the_bound_is_413_before_the_body_is_read(sqlite_url: str, tmp_path: Path) -> None:
-    async with opened(sqlite_url, tmp_path, max_upload_bytes=1000) as harness:
+async def test_a_length_above_the_bound_is_413_before_the_body_is_read(
+    migrated_sqlite_url: str, tmp_path: Path
+) -> None:
+    async with opened(migrated_sqlite_url, tmp_path, max_upload_bytes=1000) as harness:
         answer = await send(harness, Unread(), **{"Content-Length": str(10**7)})
         assert (answer.status_code, answer.json()["code"]) == (413, "upload_too_large")
 
 
-async def test_a_length_without_room_is_507_before_the_body_is_read(sqlite_url: str, tmp_path: Path) -> None:
-    async with opened(sqlite_url, tmp_path, max_upload_bytes=1 << 60) as harness:
+async def test_a_length_without_room_is_507_before_the_body_is_read(migrated_sqlite_url: str, tmp_path: Path) -> None:
+    async with opened(migrated_sqlite_url, tmp_path, max_upload_bytes=1 << 60) as harness:
         answer = await send(harness, Unread(), **{"Content-Length": str(1 << 59)})
         assert (answer.status_code, answer.json()["code"]) == (507, "no_room")
 
 
-async def test_a_body_without_a_length_is_bounded_as_it_comes(sqlite_url: str, tmp_path: Path) -> None:
-    async with opened(sqlite_url, tmp_path, max_upload_bytes=100_000) as harness:
+async def test_a_body_without_a_length_is_bounded_as_it_comes(migrated_sqlite_url: str, tmp_path: Path) -> None:
+    async with opened(migrated_sqlite_url, tmp_path, max_upload_bytes=100_000) as harness:
 
         async def body() -> AsyncIterator[bytes]:
             yield multipart(("manifest", json.dumps(MODEL).encode()), ("file", safetensors(b"\0" * 200_000)))
@@ -227,8 +229,8 @@ async def test_a_length_that_is_none_is_refused(harness: ApiHarness, length: str
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_content_length")
 
 
-async def test_a_body_that_stands_still_is_given_up(sqlite_url: str, tmp_path: Path) -> None:
-    async with opened(sqlite_url, tmp_path, body_seconds=0.2) as harness:
+async def test_a_body_that_stands_still_is_given_up(migrated_sqlite_url: str, tmp_path: Path) -> None:
+    async with opened(migrated_sqlite_url, tmp_path, body_seconds=0.2) as harness:
 
         async def body() -> AsyncIterator[bytes]:
             yield multipart(("manifest", json.dumps(MODEL).encode()))[:40]

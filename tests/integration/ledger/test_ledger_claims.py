@@ -13,7 +13,6 @@ from app.contracts.states import IllegalTransition, JobState
 from app.contracts.wire.events import PhaseEvent, ProgressEvent
 from app.contracts.wire.orders import InspectionOutcome
 from app.db.engine import Database, open_database
-from app.db.migrate import upgrade
 from app.db.rows import JobRow, ModelRow, OutboxRow
 from app.queue.ledger import Ledger
 from app.queue.records import Claim
@@ -145,10 +144,9 @@ async def test_a_dead_owner_loses_its_jobs_at_once_and_nobody_elses(harness: Led
     assert await harness.state(alive) is JobState.STARTING
 
 
-async def test_a_lease_of_another_boot_has_expired(sqlite_url: str) -> None:
+async def test_a_lease_of_another_boot_has_expired(migrated_sqlite_url: str) -> None:
     """On SQLite the clock starts anew at each boot: a number from before it says nothing."""
-    upgrade(sqlite_url)
-    database = open_database(sqlite_url)
+    database = open_database(migrated_sqlite_url)
     harness = LedgerHarness(database, Ledger(database))
     job = await harness.job()
     await harness.running()

@@ -14,7 +14,6 @@ from app.db.rows import DEFAULT_PROJECT, FileRow, ModelRow
 from app.queue.blobs import mark_stored
 from app.queue.predictions.exchange import Exchange
 from app.queue.predictions.records import Answered, NewPrediction
-from tests.databases import migrate
 from tests.integration.worker.entries import STUDENT, STUDENT_FACTS
 from tests.integration.worker.harness import Process, WorkerHarness, size_and_digest
 from workers.runtime.supervisor.supervisor import Supervisor
@@ -90,18 +89,16 @@ class PredictionHarness(WorkerHarness):
 
 
 @pytest.fixture
-async def harness(database_url: str, tmp_path: Path) -> AsyncIterator[PredictionHarness]:
+async def harness(migrated_url: str, tmp_path: Path) -> AsyncIterator[PredictionHarness]:
     """On SQLite and on PostgreSQL."""
-    migrate(database_url)
-    harness = PredictionHarness(database_url, tmp_path / "data")
+    harness = PredictionHarness(migrated_url, tmp_path / "data")
     yield harness
     await harness.close()
 
 
 @pytest.fixture
-async def small(sqlite_url: str, tmp_path: Path) -> AsyncIterator[PredictionHarness]:
+async def small(migrated_sqlite_url: str, tmp_path: Path) -> AsyncIterator[PredictionHarness]:
     """On SQLite."""
-    migrate(sqlite_url)
-    harness = PredictionHarness(sqlite_url, tmp_path / "data")
+    harness = PredictionHarness(migrated_sqlite_url, tmp_path / "data")
     yield harness
     await harness.close()

@@ -36,8 +36,8 @@ ANSWER: dict[str, Any] = {
 
 
 @pytest.fixture
-async def api(sqlite_url: str, tmp_path: Path) -> AsyncIterator[ApiHarness]:
-    async with opened(sqlite_url, tmp_path / "data", prediction_seconds=1.0) as harness:
+async def api(migrated_sqlite_url: str, tmp_path: Path) -> AsyncIterator[ApiHarness]:
+    async with opened(migrated_sqlite_url, tmp_path / "data", prediction_seconds=1.0) as harness:
         yield harness
 
 

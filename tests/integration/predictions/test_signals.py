@@ -10,14 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.db import listeners
 from app.db.engine import Database, open_database
 from app.db.signals import WORK, Watch, announce
-from tests.databases import migrate
 
 
 @pytest.fixture
-async def databases(sqlite_url: str) -> AsyncIterator[tuple[Database, Database]]:
+async def databases(migrated_sqlite_url: str) -> AsyncIterator[tuple[Database, Database]]:
     """Two processes' connections to one database."""
-    migrate(sqlite_url)
-    pair = open_database(sqlite_url), open_database(sqlite_url)
+    pair = open_database(migrated_sqlite_url), open_database(migrated_sqlite_url)
     yield pair
     for database in pair:
         await database.close()

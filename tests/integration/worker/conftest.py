@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.databases import WORKER_DATABASES, fresh_database, migrate
+from tests.databases import WORKER_DATABASES, migrated_database
 from tests.integration.worker.harness import WorkerHarness
 
 LEASE_SECONDS = 30.0
@@ -14,13 +14,12 @@ LEASE_SECONDS = 30.0
 
 @pytest.fixture(params=WORKER_DATABASES)
 def database_url(request: pytest.FixtureRequest) -> str:
-    """A fresh, empty database."""
-    return fresh_database(request)
+    """A fresh database with the newest schema."""
+    return migrated_database(request)
 
 
 @pytest.fixture
 async def harness(database_url: str, tmp_path: Path) -> AsyncIterator[WorkerHarness]:
-    migrate(database_url)
     harness = WorkerHarness(database_url, tmp_path / "data", LEASE_SECONDS)
     yield harness
     await harness.close()

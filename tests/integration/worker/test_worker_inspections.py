@@ -22,7 +22,6 @@ from app.db.ids import new_id
 from app.db.rows import DatasetRow, FileRow, ModelRow
 from app.queue.blobs import mark_stored
 from app.queue.records import NewJob
-from tests.databases import migrate
 from tests.integration.worker.harness import WorkerHarness, environment_of, eventually, size_and_digest, threads_of
 from workers.runtime.child.pool import DEFAULT_ENTRY
 
@@ -31,9 +30,8 @@ Resource = type[ModelRow] | type[DatasetRow]
 
 
 @pytest.fixture
-async def harness(sqlite_url: str, tmp_path: Path) -> AsyncIterator[WorkerHarness]:
-    migrate(sqlite_url)
-    harness = WorkerHarness(sqlite_url, tmp_path / "data", lease_seconds=60.0)
+async def harness(migrated_sqlite_url: str, tmp_path: Path) -> AsyncIterator[WorkerHarness]:
+    harness = WorkerHarness(migrated_sqlite_url, tmp_path / "data", lease_seconds=60.0)
     yield harness
     await harness.close()
 

@@ -21,7 +21,6 @@ from app.db.rows import BlobRow, JobRow
 from app.http.services import open_services
 from app.queue import retrying
 from app.retention.policy import collect, find_stale
-from tests.databases import migrate
 from tests.integration.ledger.harness import digest
 from tests.integration.worker.harness import WorkerHarness
 from workers.runtime.retention import policy as worker_policy
@@ -32,7 +31,6 @@ LONG_AGO = RECENT_SECONDS + 2 * 86_400.0
 
 @pytest.fixture
 async def harness(database_url: str, tmp_path: Path) -> AsyncIterator[WorkerHarness]:
-    migrate(database_url)
     harness = WorkerHarness(database_url, tmp_path / "data", lease_seconds=6.0)
     yield harness
     await harness.close()
