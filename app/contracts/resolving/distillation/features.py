@@ -74,7 +74,7 @@ def _check_exits(term: SoftTargetTerm, ours: _Owner, findings: Findings, pointer
         place = f"{pointer}/student_layers/{i}"
         shape = _layer(ours, name, findings, place)
         if shape is not None and ours.is_series(shape):
-            _refuse_series(term.method, "takes", ours, findings, place)
+            _refuse_series(f"`{term.method}` predicts from", ours, "use `penultimate`", findings, place)
     _check_order(term.exit_layers, ours, findings, f"{pointer}/student_layers")
 
 
@@ -118,15 +118,15 @@ def _check_series(term: FeatureTerm, sides: Sequence[tuple[_Owner, Shape]], find
     """Layers [channels, length] are neither maps nor tokens, whose shapes have as many dimensions."""
     for owner, shape in sides:
         if term.layer_shapes != "any" and owner.is_series(shape):
-            _refuse_series(term.method, "compares", owner, findings, f"{place}/{owner.side}_layer")
+            way_out = "use `penultimate`, or `similarity` or `rkd`, which take any layer"
+            _refuse_series(f"`{term.method}` compares", owner, way_out, findings, f"{place}/{owner.side}_layer")
 
 
-def _refuse_series(method: str, verb: str, owner: _Owner, findings: Findings, place: str) -> None:
+def _refuse_series(what: str, owner: _Owner, way_out: str, findings: Findings, place: str) -> None:
     findings.problem(
         place,
         "shape_mismatch",
-        f"`{method}` {verb} maps, tokens or vectors, and this layer of the {owner.side} is a series "
-        f"[channels, length]: use `penultimate`, or `similarity` or `rkd`, which take any layer",
+        f"{what} maps, tokens or vectors, and this layer of the {owner.side} is a series [channels, length]: {way_out}",
     )
 
 
