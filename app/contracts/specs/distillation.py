@@ -188,12 +188,12 @@ class OfaTerm(_Logits):
     kinds: ClassVar[tuple[TaskKind, ...]] = ("class",)
     needs_labels: ClassVar[bool] = True
     counts_unlabelled: ClassVar[bool] = True
+    temperature: ClassVar[float] = 1.0
 
     method: Literal["ofa"]
     student_layers: Annotated[tuple[LayerName, ...], Field(min_length=1, max_length=8)] = Field(
         description="Layers of the student that get a branch, in the order in which data pass them."
     )
-    temperature: Temperature = Field(default=1.0, description=_DIVISOR)
     gamma: float = Field(
         default=1.0, ge=0.0, le=10.0, description="Exponent of 1 + the teacher's probability of the labelled class."
     )

@@ -143,6 +143,7 @@ class ClassSoftTargets:
         it says otherwise. `exits` are those of the term, on the device.
         """
         temperature, module = make_temperature(term.temperature)
+        assert exits is None or module is None, "no method has both branches and a learned temperature"
         needed = labels if term.needs_labels else None
         counted = ensemble.counted
         if needed is not None and not term.counts_unlabelled:
@@ -152,7 +153,7 @@ class ClassSoftTargets:
             weight=term.share,
             counted=counted,
             relational=term.relational,
-            module=_together(module, exits),
+            module=module if exits is None else exits,
             ensemble=ensemble,
             temperature=temperature,
             formula=class_formula(term),
@@ -256,10 +257,3 @@ def _only(outputs: Sequence[Tensor], rows: Rows, counted: Tensor) -> tuple[list[
     places = counted[rows.host].nonzero()[:, 0]
     kept = Rows(rows.host[places], rows.device[places.to(rows.device.device)], rows.augmentation)
     return [each.index_select(0, places.to(each.device)) for each in outputs], kept
-
-
-def _together(temperature: nn.Module | None, exits: Exits | None) -> nn.Module | None:
-    """What a term trains, in one module."""
-    if exits is None or temperature is None:
-        return temperature if exits is None else exits
-    return nn.ModuleDict({"temperature": temperature, "exits": exits})

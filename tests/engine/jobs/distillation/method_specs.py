@@ -28,7 +28,7 @@ LOGITS: dict[str, Json] = {
     "jsd": {"method": "jsd", "beta": 0.3},
     "logit_mse": {"method": "logit_mse"},
     "ofa": {"method": "ofa", "student_layers": ["layers.0", "penultimate"], "width": 6, "gamma": 1.5},
-    "ofa, learned temperature": {"method": "ofa", "student_layers": ["layers.0"], "width": 6, "temperature": LEARNED},
+    "ofa, standardised": {"method": "ofa", "student_layers": ["layers.0"], "width": 6, "standardize": True},
 }
 NUMBERS: dict[str, Json] = {
     "mse": {"method": "mse"},

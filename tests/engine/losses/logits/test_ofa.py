@@ -11,7 +11,6 @@ from torch.nn.functional import cross_entropy, log_softmax
 
 from app.contracts.resources.manifests import ClassOutput
 from app.contracts.specs.distillation import OfaTerm
-from app.contracts.specs.temperatures import LearnedTemperature
 from tests.engine.losses.formulas import drawn, gradient, softmax
 from workers.engine.data.columns import Rows
 from workers.engine.losses.features.exits import Exit, Exits
@@ -27,25 +26,34 @@ LABELS = torch.tensor([0, 3, -1, 1, -1, 2])
 SHAPES: dict[str, tuple[int, ...]] = {"maps": (3, 5, 4), "tokens": (6, 4), "vectors": (7,)}
 
 
-def soft(teacher: Tensor, tau: float = 1.0) -> Tensor:
-    return log_softmax(teacher / tau, dim=-1)
+def soft(teacher: Tensor) -> Tensor:
+    return log_softmax(teacher, dim=-1)
 
 
 # The formula.
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 1.5, 3.0])
-@pytest.mark.parametrize("tau", [1.0, 4.0])
-def test_the_loss_is_the_formula_written_out(tau: float, gamma: float) -> None:
+def test_the_loss_is_the_formula_written_out_less_its_minimum(gamma: float) -> None:
     student, teacher = drawn(6, 4, seed=1), drawn(6, 4, seed=2)
-    found = ofa(student, soft(teacher, tau), tau, LABELS, gamma)
-    ours, theirs = softmax(student / tau), softmax(teacher / tau)
+    found = ofa(student, soft(teacher), 1.0, LABELS, gamma)
+    ours, theirs = softmax(student), softmax(teacher)
     for n, label in enumerate(LABELS.tolist()):
-        total = 0.0
-        for c in range(4):
-            weight = (1.0 + theirs[n, c]) ** gamma if c == label else theirs[n, c]
-            total -= weight * np.log(ours[n, c])
-        assert float(found[n]) == pytest.approx(tau**2 * total, rel=1e-12)
+        weights = [(1.0 + theirs[n, c]) ** gamma if c == label else theirs[n, c] for c in range(4)]
+        total = -sum(weights[c] * np.log(ours[n, c]) for c in range(4))
+        least = -sum(weight * np.log(weight / sum(weights)) for weight in weights)
+        assert float(found[n]) == pytest.approx(total - least, rel=1e-11)
+
+
+def test_the_best_prediction_loses_nothing_and_any_other_something() -> None:
+    """A share for the label in proportion to (1 + p_T)^γ; without a label the teacher's own prediction."""
+    teacher = drawn(6, 4, seed=2)
+    weights = soft(teacher).exp()
+    weights[LABELS == 3] = torch.where(torch.arange(4) == 3, (1.0 + weights) ** 1.5, weights)[LABELS == 3]
+    rows = (LABELS == 3) | (LABELS < 0)
+    found = ofa(weights.log().requires_grad_(), soft(teacher), 1.0, LABELS, 1.5)
+    assert float(found[rows].detach().abs().max()) < 1e-14
+    assert bool((found[~rows] > 1e-3).all())
 
 
 def test_with_an_exponent_of_one_it_is_kd_and_the_cross_entropy_with_the_label() -> None:
@@ -57,42 +65,45 @@ def test_with_an_exponent_of_one_it_is_kd_and_the_cross_entropy_with_the_label()
 
 
 def test_the_authors_code_differs_by_the_cross_entropy_and_the_power_of_the_other_classes() -> None:
-    """Theirs: −Σ ((p_T + 1[c = t])^γ − 1[c = t]) · log p_S; the same at γ = 1 with the label's cross-entropy added."""
-    student, teacher, labels = drawn(6, 4, seed=1), drawn(6, 4, seed=2), LABELS.clamp_min(0)
+    """Theirs: −Σ ((p_T + 1[c = t])^γ − 1[c = t]) · log p_S; at γ = 1 the same with the label's cross-entropy added."""
+    student, teacher, labels = drawn(6, 4, seed=1).requires_grad_(), drawn(6, 4, seed=2), LABELS.clamp_min(0)
     is_label = torch.nn.functional.one_hot(labels, 4).double()
 
     def authors(gamma: float) -> Tensor:
-        return -(((soft(teacher).exp() + is_label) ** gamma - is_label) * soft(student)).sum(1)
+        code = -(((soft(teacher).exp() + is_label) ** gamma - is_label) * soft(student)).sum(1)
+        return code + cross_entropy(student, labels, reduction="none")
 
-    with_labels = authors(1.0) + cross_entropy(student, labels, reduction="none")
-    torch.testing.assert_close(ofa(student, soft(teacher), 1.0, labels, 1.0), with_labels)
+    def same_gradient(gamma: float, expected: Tensor) -> None:
+        found = gradient(ofa(student, soft(teacher), 1.0, labels, gamma).sum(), student)
+        torch.testing.assert_close(found, gradient(expected.sum(), student))
+
+    same_gradient(1.0, authors(1.0))
     others = (soft(teacher).exp() - soft(teacher).exp() ** 2.0) * soft(student) * (1.0 - is_label)
-    with_labels = authors(2.0) + cross_entropy(student, labels, reduction="none") - others.sum(1)
-    torch.testing.assert_close(ofa(student, soft(teacher), 1.0, labels, 2.0), with_labels)
+    same_gradient(2.0, authors(2.0) - others.sum(1))
 
 
 def test_a_larger_exponent_gives_the_label_more_weight_where_the_teacher_is_sure_of_it() -> None:
     labels = torch.tensor([0, 0])
     teacher = torch.tensor([[6.0, 0.0, 0.0], [-6.0, 0.0, 0.0]], dtype=torch.float64)
-    student = torch.zeros(2, 3, dtype=torch.float64)
-    plain, sharp = (ofa(student, soft(teacher), 1.0, labels, gamma) for gamma in (1.0, 3.0))
+    student = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
+    plain, sharp = (
+        gradient(ofa(student, soft(teacher), 1.0, labels, gamma).sum(), student).reshape(2, 3).norm(dim=1)
+        for gamma in (1.0, 3.0)
+    )
     assert float(sharp[0] / plain[0]) > 2.0
-    assert float(sharp[1] / plain[1]) == pytest.approx(1.0, abs=0.01)
+    assert float(sharp[1] / plain[1]) == pytest.approx(1.0, abs=0.02)
 
 
-def test_a_row_without_a_label_has_kds_gradient_whatever_the_exponent() -> None:
-    student, teacher = drawn(6, 4, seed=1).requires_grad_(), drawn(6, 4, seed=2)
-    expected = gradient(class_kd(student, soft(teacher, 2.0), 2.0).sum(), student)
+def test_a_row_without_a_label_has_kds_loss_whatever_the_exponent() -> None:
+    student, teacher = drawn(6, 4, seed=1), drawn(6, 4, seed=2)
+    expected = class_kd(student, soft(teacher), 1.0)
     for labels in (None, torch.full((6,), -1)):
-        found = gradient(ofa(student, soft(teacher, 2.0), 2.0, labels, 3.0).sum(), student)
-        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(ofa(student, soft(teacher), 1.0, labels, 3.0), expected)
 
 
 def test_the_gradient_is_that_of_the_loss() -> None:
     student, teacher = drawn(6, 4, seed=1).requires_grad_(), drawn(6, 4, seed=2)
-    assert gradcheck(lambda s: ofa(s, soft(teacher, 2.0), 2.0, LABELS, 1.5), student)
-    tau = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
-    assert gradcheck(lambda tau: ofa(student.detach(), log_softmax(teacher / tau, 1), tau, LABELS, 1.5), tau)
+    assert gradcheck(lambda s: ofa(s, soft(teacher), 1.0, LABELS, 1.5), student)
 
 
 @pytest.mark.parametrize("low", [torch.float16, torch.bfloat16])
@@ -167,12 +178,12 @@ def every_row() -> Rows:
 
 
 def test_a_term_is_the_sum_over_the_output_and_every_branch() -> None:
-    term, layers, outputs = term_of(gamma=1.5, temperature=2.0), taps(), drawn(6, 4, seed=1).float()
+    term, layers, outputs = term_of(gamma=1.5), taps(), drawn(6, 4, seed=1).float()
     assert isinstance(term.module, Exits)
-    teacher = soft(drawn(6, 4, seed=2).float(), 2.0)
-    expected = ofa(outputs, teacher, 2.0, LABELS, 1.5)
+    teacher = soft(drawn(6, 4, seed=2).float())
+    expected = ofa(outputs, teacher, 1.0, LABELS, 1.5)
     for name, module in zip(SHAPES, term.module.branches, strict=True):
-        expected = expected + ofa(module(layers[name]), teacher, 2.0, LABELS, 1.5)
+        expected = expected + ofa(module(layers[name]), teacher, 1.0, LABELS, 1.5)
     torch.testing.assert_close(term.losses(TermInputs(outputs, layers), every_row()), expected)
     assert term.taps == tuple(SHAPES)
 
@@ -184,14 +195,14 @@ def test_rows_without_labels_count_too(labels: Tensor | None) -> None:
     assert bool((term.losses(TermInputs(drawn(6, 4).float(), taps()), every_row()) > 0.0).all())
 
 
-def test_the_gradient_reaches_output_layers_branches_and_a_learned_temperature() -> None:
-    term = term_of(temperature=LearnedTemperature(learned=True))
+def test_the_gradient_reaches_output_layers_and_branches() -> None:
+    term = term_of()
     layers, outputs = {name: tap.requires_grad_() for name, tap in taps().items()}, drawn(6, 4).float().requires_grad_()
     assert term.module is not None
     reached = [outputs, *layers.values(), *term.module.parameters()]
-    loss = term.losses(TermInputs(outputs, layers, progress=0.5), every_row()).sum()
+    loss = term.losses(TermInputs(outputs, layers), every_row()).sum()
     assert all(float(each.abs().max()) > 0.0 for each in torch.autograd.grad(loss, reached))
-    assert len(list(term.module.parameters())) == 1 + 4 * len(SHAPES)
+    assert len(list(term.module.parameters())) == 4 * len(SHAPES)
 
 
 def weights(module: nn.Module | None) -> dict[str, Tensor]:
