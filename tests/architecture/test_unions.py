@@ -37,9 +37,15 @@ from workers.engine.data.columns import Rows
 from workers.engine.evaluation.metrics import task_metrics
 from workers.engine.evaluation.verdict import contributions, delta_m, judge, repeats
 from workers.engine.export import model_card
-from workers.engine.losses.feature_losses import FeatureTargets, feature_method
+from workers.engine.losses.feature_losses import FeatureTargets, TeacherLayer, feature_method
 from workers.engine.losses.regression_losses import NumberTargets, number_formula
-from workers.engine.losses.soft_target_losses import ClassSoftTargets, LabelSoftTargets, class_formula, label_formula
+from workers.engine.losses.soft_target_losses import (
+    ClassSoftTargets,
+    LabelSoftTargets,
+    class_formula,
+    exits_of,
+    label_formula,
+)
 from workers.engine.losses.teacher_mix import TeacherEnsemble, TeacherOutputs
 from workers.engine.losses.term import TermInputs
 from workers.engine.training.lr_schedules import factor
@@ -56,6 +62,7 @@ OUTPUTS: Mapping[TaskKind, tuple[OutputSpec, int]] = {
 SHAPES: Mapping[LayerShapes, tuple[int, ...]] = {
     "any": (8,),
     "maps": (3, 4, 4),
+    "maps_or_vectors": (3, 4, 4),
     "tokens": (5, 8),
     "same_kind": (8,),
     "equal": (8,),
@@ -82,8 +89,10 @@ def check_declared(cls: type[BaseModel]) -> None:
 
 
 def default(cls: Any) -> Any:
-    layers = {"teacher_layer": "penultimate", "student_layer": "penultimate"}
-    document: dict[str, Any] = {"method": method_of(cls)} | (layers if "teacher_layer" in cls.model_fields else {})
+    layers: dict[str, Any] = {"teacher_layer": "penultimate", "student_layer": "penultimate"}
+    named = {**layers, "layers": (layers, layers), "student_layers": ("penultimate",)}
+    document: dict[str, Any] = {"method": method_of(cls)}
+    document |= {field: value for field, value in named.items() if field in cls.model_fields}
     fields = {name: cls.model_fields[name] for name in ("weight", "temperature") if name in cls.model_fields}
     document |= {name: 2.0 for name, field in fields.items() if field.default is None}  # what the recipe would choose
     return cls.model_validate(document)
@@ -105,12 +114,14 @@ def losses_of(term: Any, kind: TaskKind) -> tuple[Tensor, bool]:
     match kind:
         case "class":
             labels = torch.arange(ROWS) % size
-            made = ClassSoftTargets.of(term, "term", TeacherEnsemble.of(teacher, CPU), labels, CPU)
+            exits = exits_of(term, {"penultimate": (8,)}, size)
+            made = ClassSoftTargets.of(term, "term", TeacherEnsemble.of(teacher, CPU), labels, CPU, exits)
         case "multilabel":
             made = LabelSoftTargets.of(term, "term", TeacherEnsemble.of(teacher, CPU))
         case "value" | "vector":
             made = NumberTargets.of(term, "term", teacher, spec, drawn(ROWS, size, seed=2), CPU)
-    return made.losses(TermInputs(drawn(ROWS, size, seed=3)), rows()), made.relational
+    layers = {"penultimate": drawn(ROWS, 8, seed=4)}
+    return made.losses(TermInputs(drawn(ROWS, size, seed=3), layers), rows()).detach(), made.relational
 
 
 @pytest.mark.parametrize("method", METHODS, ids=named)
@@ -154,8 +165,9 @@ def test_a_feature_term_has_a_formula_for_layers_of_its_shapes(term: Any) -> Non
     shape, spec = SHAPES[term.layer_shapes], default(term)
     assert spec.setting_misfit(shape, shape) is None
     values = drawn(ROWS, *shape, seed=1).flatten(1)
-    made = FeatureTargets.of(spec, "term", shape, shape, values, None, 0, CPU)
-    losses = made.losses(TermInputs(torch.empty(ROWS, 1), {made.taps[0]: drawn(ROWS, *shape, seed=2)}), rows())
+    theirs = [TeacherLayer(shape, values) for _ in spec.pairs]
+    made = FeatureTargets.of(spec, "term", {"penultimate": shape}, theirs, 0, CPU)
+    losses = made.losses(TermInputs(torch.empty(ROWS, 1), {"penultimate": drawn(ROWS, *shape, seed=2)}), rows())
     assert made.relational == term.relational
     assert losses.shape == (() if term.relational else (ROWS,))
     assert float(losses.detach().sum()) > 0.0
@@ -254,7 +266,11 @@ def test_a_class_var_of_another_type_is_refused() -> None:
         check_declared(feature)
 
 
-@pytest.mark.parametrize("dispatch", [class_formula, label_formula, number_formula])
+def exits_alone(term: Any) -> None:
+    exits_of(term, {}, 2)
+
+
+@pytest.mark.parametrize("dispatch", [class_formula, label_formula, number_formula, exits_alone])
 def test_a_soft_target_without_a_formula_is_refused_by_name(dispatch: Any) -> None:
     with pytest.raises(AssertionError, match="Another"):
         dispatch(another(KdTerm)())
@@ -263,7 +279,7 @@ def test_a_soft_target_without_a_formula_is_refused_by_name(dispatch: Any) -> No
 def test_a_feature_term_without_a_formula_is_refused_by_name() -> None:
     term = another(SimilarityTerm)(teacher_layer="a", student_layer="b")
     with pytest.raises(AssertionError, match="Another"):
-        feature_method(term, (8,), (8,))
+        feature_method(term, [(8,)], [(8,)])
 
 
 @pytest.mark.parametrize("balancing", [PcgradBalancing, DwaBalancing])

@@ -21,7 +21,7 @@ from app.contracts.resolving.distillation.classes import (
     taught_output,
     with_classes,
 )
-from app.contracts.resolving.distillation.features import check_features
+from app.contracts.resolving.distillation.features import check_layers
 from app.contracts.resolving.distillation.methods import check_store
 from app.contracts.resolving.distillation.phases import check_annealing, check_stopping
 from app.contracts.resolving.distillation.searches import check_search, folds_of
@@ -36,7 +36,6 @@ from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resolving.multitask.balancing import check_balancing
 from app.contracts.resolving.multitask.baselines import with_baselines
 from app.contracts.resolving.multitask.relations import check_fit, check_relation, trunks_are_open, with_trunks
-from app.contracts.resolving.multitask.sharing import with_own_layers
 from app.contracts.resolving.recipe.pooling import with_pooling_of_teacher
 from app.contracts.resolving.recipe.settings import with_settings
 from app.contracts.resolving.sizes import warn_of_sizes
@@ -323,10 +322,9 @@ def _features(
     pointer: str,
 ) -> None:
     """Check the layers that a task's terms name, once the student is known."""
-    if teachers and distillation and distillation.features and student.is_described and not findings.problems:
+    if teachers and distillation and student.is_described and not findings.problems:
         known = [facts_of_teacher(ref, dataset, models) for ref in teachers]
-        terms = with_own_layers(distillation, student, task).features or ()
-        check_features(terms, known, [ref.output for ref in teachers], student, task, findings, pointer)
+        check_layers(distillation, known, [ref.output for ref in teachers], student, task, findings, pointer)
 
 
 def _init(

@@ -4,7 +4,7 @@ The ClassVars of a term declare what its method needs and for which targets it i
 augmentations and the engine read them; they are not part of the JSON schema.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
@@ -16,10 +16,11 @@ from app.contracts.specs.temperatures import LearnedTemperature, Temperature
 
 LayerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-/:]{1,200}$")]
 TaskKind = Literal["class", "multilabel", "value", "vector"]
-LayerShapes = Literal["any", "maps", "tokens", "same_kind", "equal"]
-"""Layers that a feature term compares: of any shapes; maps [channels, height, width]; [tokens, width] with the same
-number of tokens; both maps, both vectors, or both tokens of the same number; or of one shape.
+LayerShapes = Literal["any", "maps", "maps_or_vectors", "tokens", "same_kind", "equal"]
+"""Layers that a feature term compares: of any shapes; maps [channels, height, width]; maps, or vectors; [tokens, width]
+with as many tokens; both maps, both vectors, or both tokens of the same number; or of one shape.
 """
+Rename = Callable[[LayerName], LayerName]
 _PHASE = "Part of the training in which the term counts; all of it when left out."
 _DIVISOR = "Divisor of the logits of teacher and student: a number, a schedule, learned, or a search."
 _CHOSEN = "Chosen by the recipe when left out"
@@ -32,6 +33,8 @@ class _SoftTarget(Contract):
     """Whether the rows of a batch are compared with each other, so that a loss needs the whole batch."""
     needs_labels: ClassVar[bool] = False
     """Whether the formula takes the label of each row: one label, so rows must not be mixed."""
+    counts_unlabelled: ClassVar[bool] = False
+    """Whether a method that takes labels is defined for rows and tasks without any, too."""
     min_classes: ClassVar[int] = 2
     min_classes_reason: ClassVar[str] = ""
     """Why fewer classes are refused."""
@@ -70,6 +73,15 @@ class _SoftTarget(Contract):
         drawn classes gives it without bias.
         """
         return False
+
+    @property
+    def exit_layers(self) -> tuple[LayerName, ...]:
+        """Layers of the student from which the method makes predictions beside the student's own."""
+        return ()
+
+    def with_student_layers(self, rename: Rename) -> Self:
+        """The term with other names of the student's layers."""
+        return self
 
 
 class _Logits(_SoftTarget):
@@ -168,6 +180,35 @@ class LogitMseTerm(_Logits):
     method: Literal["logit_mse"]
 
 
+class OfaTerm(_Logits):
+    """OFA-KD (Hao 2023), for teachers of any architecture: branches that are not exported predict classes from layers
+    of the student. They and its own output learn from the teacher, with more weight on the labelled class.
+    """
+
+    kinds: ClassVar[tuple[TaskKind, ...]] = ("class",)
+    needs_labels: ClassVar[bool] = True
+    counts_unlabelled: ClassVar[bool] = True
+    temperature: ClassVar[float] = 1.0
+
+    method: Literal["ofa"]
+    student_layers: Annotated[tuple[LayerName, ...], Field(min_length=1, max_length=8)] = Field(
+        description="Layers of the student that get a branch, in the order in which data pass them."
+    )
+    gamma: float = Field(
+        default=1.0, ge=0.0, le=10.0, description="Exponent of 1 + the teacher's probability of the labelled class."
+    )
+    width: int = Field(default=128, ge=1, le=4096, description="Size of the hidden layer of each branch.")
+
+    @property
+    def exit_layers(self) -> tuple[LayerName, ...]:
+        """Layers of the student from which the method makes predictions beside the student's own."""
+        return self.student_layers
+
+    def with_student_layers(self, rename: Rename) -> Self:
+        """The term with other names of the student's layers."""
+        return self.model_copy(update={"student_layers": tuple(map(rename, self.student_layers))})
+
+
 class MseTerm(_Numbers):
     """Mean squared error to the teacher's numbers, for value and vector targets (standardised units)."""
 
@@ -209,7 +250,7 @@ class CosineTerm(_Numbers):
     method: Literal["cosine"]
 
 
-LogitTerm = KdTerm | DkdTerm | DistTerm | ReverseKlTerm | JsdTerm | LogitMseTerm
+LogitTerm = KdTerm | DkdTerm | DistTerm | ReverseKlTerm | JsdTerm | LogitMseTerm | OfaTerm
 """On scores of classes or labels."""
 NumberTerm = MseTerm | HuberTerm | TeacherBoundedTerm | CosineTerm
 """On values and vectors."""
@@ -224,8 +265,21 @@ DEFAULT_TERMS: Mapping[TaskKind, SoftTargetTerm] = {
 """The default soft target of a task."""
 
 
+class LayerPair(Contract):
+    """A layer of the teacher, and the layer of the student that is compared with it."""
+
+    teacher_layer: LayerName = Field(description="A layer of the teacher, as `GET /v1/models/{id}/layers` lists it.")
+    student_layer: LayerName = Field(description="A layer of the student, by the names of its family.")
+
+    def with_student_layers(self, rename: Rename) -> Self:
+        """The pair with another name of the student's layer."""
+        return self.model_copy(update={"student_layer": rename(self.student_layer)})
+
+
 class _Feature(Contract):
     layer_shapes: ClassVar[LayerShapes] = "any"
+    min_pairs: ClassVar[int] = 1
+    """Number of pairs of layers below which there is nothing to learn."""
     relational: ClassVar[bool] = False
     """Whether the rows of a batch are compared with each other, so that a loss needs the whole batch."""
     reuses_head: ClassVar[bool] = False
@@ -234,8 +288,6 @@ class _Feature(Contract):
     teacher: int = Field(
         default=0, ge=0, le=15, description="Index of the teacher among the task's teachers, counted from 0."
     )
-    teacher_layer: LayerName = Field(description="A layer of the teacher, as `GET /v1/models/{id}/layers` lists it.")
-    student_layer: LayerName = Field(description="A layer of the student, by the names of its family.")
     weight: Weight = Field(default=1.0, description="Weight of this term in the task's loss.")
     phase: Phase | None = Field(default=None, description=_PHASE)
 
@@ -249,7 +301,14 @@ class _Feature(Contract):
         return None
 
 
-class FitnetsTerm(_Feature):
+class _OnePair(_Feature, LayerPair):
+    @property
+    def pairs(self) -> Mapping[str, LayerPair]:
+        """The layers that are compared, by where the term names them."""
+        return {"": self}
+
+
+class FitnetsTerm(_OnePair):
     """Hints (FitNets, Romero 2015): mean squared error between the student's projected layer and the teacher's."""
 
     layer_shapes: ClassVar[LayerShapes] = "same_kind"
@@ -262,7 +321,7 @@ class FitnetsTerm(_Feature):
     )
 
 
-class AttentionTerm(_Feature):
+class AttentionTerm(_OnePair):
     """Attention transfer (Zagoruyko 2017): compares spatial maps of squared activations."""
 
     layer_shapes: ClassVar[LayerShapes] = "maps"
@@ -270,7 +329,7 @@ class AttentionTerm(_Feature):
     method: Literal["attention"]
 
 
-class SimilarityTerm(_Feature):
+class SimilarityTerm(_OnePair):
     """Similarity-preserving distillation (Tung 2019): compares the similarities of the rows of a batch."""
 
     relational: ClassVar[bool] = True
@@ -278,7 +337,7 @@ class SimilarityTerm(_Feature):
     method: Literal["similarity"]
 
 
-class RkdTerm(_Feature):
+class RkdTerm(_OnePair):
     """Relational knowledge distillation (Park 2019): distances and angles between the rows of a batch."""
 
     relational: ClassVar[bool] = True
@@ -288,7 +347,7 @@ class RkdTerm(_Feature):
     angle: float = Field(default=50.0, ge=0.0, le=1e4, description="Weight of the loss on angles.")
 
 
-class CrdTerm(_Feature):
+class CrdTerm(_OnePair):
     """Contrastive representation distillation (Tian 2020) with the negatives of the batch."""
 
     relational: ClassVar[bool] = True
@@ -300,7 +359,7 @@ class CrdTerm(_Feature):
     temperature: float = Field(default=0.07, gt=0.0, le=10.0, description="Temperature of the contrastive loss.")
 
 
-class SimkdTerm(_Feature):
+class SimkdTerm(_OnePair):
     """SimKD (Chen 2022): the student reuses the teacher's head and learns the features that are its input.
 
     The student's last hidden layer must be as wide as the teacher's: it is the projector, and part of the student. The
@@ -315,7 +374,7 @@ class SimkdTerm(_Feature):
     student_layer: Literal["penultimate"] = Field(default="penultimate", description="Input of the student's head.")
 
 
-class HiddenStatesTerm(_Feature):
+class HiddenStatesTerm(_OnePair):
     """Hidden states of transformer layers (TinyBERT, Jiao 2020), projected to the teacher's width."""
 
     layer_shapes: ClassVar[LayerShapes] = "tokens"
@@ -323,7 +382,7 @@ class HiddenStatesTerm(_Feature):
     method: Literal["hidden_states"]
 
 
-class RelationsTerm(_Feature):
+class RelationsTerm(_OnePair):
     """Relations between the tokens of a row (MiniLMv2, Wang 2021), split into heads."""
 
     layer_shapes: ClassVar[LayerShapes] = "tokens"
@@ -340,8 +399,39 @@ class RelationsTerm(_Feature):
         return "heads", f"{self.heads} heads do not divide both widths"
 
 
+class ReviewTerm(_Feature):
+    """ReviewKD (Chen 2021): each layer of the teacher is compared with its partner in the student and all later ones,
+    fused by trained modules that are not exported.
+    """
+
+    layer_shapes: ClassVar[LayerShapes] = "maps_or_vectors"
+    min_pairs: ClassVar[int] = 2
+
+    method: Literal["review"]
+    layers: Annotated[tuple[LayerPair, ...], Field(min_length=1, max_length=8)] = Field(
+        description="Two pairs of layers or more, each side in the order in which data pass them."
+    )
+
+    @property
+    def pairs(self) -> Mapping[str, LayerPair]:
+        """The layers that are compared, by where the term names them."""
+        return {f"/layers/{i}": pair for i, pair in enumerate(self.layers)}
+
+    def with_student_layers(self, rename: Rename) -> Self:
+        """The term with other names of the student's layers."""
+        return self.model_copy(update={"layers": tuple(pair.with_student_layers(rename) for pair in self.layers)})
+
+
 FeatureTerm = Annotated[
-    FitnetsTerm | AttentionTerm | SimilarityTerm | RkdTerm | CrdTerm | SimkdTerm | HiddenStatesTerm | RelationsTerm,
+    FitnetsTerm
+    | AttentionTerm
+    | SimilarityTerm
+    | RkdTerm
+    | CrdTerm
+    | SimkdTerm
+    | HiddenStatesTerm
+    | RelationsTerm
+    | ReviewTerm,
     Field(discriminator="method"),
 ]
 FeatureTerms = Annotated[tuple[FeatureTerm, ...], Field(min_length=1, max_length=16)]

@@ -11,7 +11,6 @@ from app.contracts.specs.jobs import InspectJob
 from app.contracts.states import JobState
 from app.db.rows import DEFAULT_PROJECT, NetworkRow
 from app.queue.inputs import networks
-from tests.databases import migrate
 from tests.integration.worker.harness import WorkerHarness, command_of, threads_of
 from workers.runtime.child.pool import DEFAULT_ENTRY
 from workers.runtime.extras import installed_extras
@@ -20,9 +19,8 @@ NETWORK = Timm(family="timm", name="test_vit", input_shape=(3, 32, 32))
 
 
 @pytest.fixture
-async def harness(sqlite_url: str, tmp_path: Path) -> AsyncIterator[WorkerHarness]:
-    migrate(sqlite_url)
-    harness = WorkerHarness(sqlite_url, tmp_path / "data", lease_seconds=60.0)
+async def harness(migrated_sqlite_url: str, tmp_path: Path) -> AsyncIterator[WorkerHarness]:
+    harness = WorkerHarness(migrated_sqlite_url, tmp_path / "data", lease_seconds=60.0)
     yield harness
     await harness.close()
 

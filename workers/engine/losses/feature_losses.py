@@ -1,9 +1,9 @@
-"""Terms on layers: the student's against the teacher's, through trained projections where a method has them.
+"""Terms on layers: the student's against the teacher's, through trained modules where a method has them.
 
 `feature_method` is where a term of the contract gets its formula.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -19,6 +19,7 @@ from app.contracts.specs.distillation import (
     FitnetsTerm,
     HiddenStatesTerm,
     RelationsTerm,
+    ReviewTerm,
     RkdTerm,
     SimilarityTerm,
     SimkdTerm,
@@ -28,6 +29,7 @@ from workers.engine.losses.features.attention import attention_transfer
 from workers.engine.losses.features.crd import info_nce
 from workers.engine.losses.features.fitnets import hint, unit_hint
 from workers.engine.losses.features.projectors import draw, projector
+from workers.engine.losses.features.review import ResidualFusion, hierarchical_context
 from workers.engine.losses.features.rkd import rkd
 from workers.engine.losses.features.shapes import flat
 from workers.engine.losses.features.similarity import similarity
@@ -37,20 +39,19 @@ from workers.engine.losses.teacher_mix import AugmentedOutputs, column
 from workers.engine.losses.term import TermInputs
 
 Shape = tuple[int, ...]
-Projection = Callable[[Tensor], Tensor]
+Layers = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
 class FeatureMethod:
-    """(student's layer [n, …], teacher's layer [n, …]) -> losses [n], or their mean where the term is `relational`.
+    """(student's layers, teacher's layers) -> losses [n], or their mean where the term is `relational`.
 
-    `module` is trained with the student; the projections are its parts that either side goes through first.
+    Both sides have as many layers, each [n, …]; most methods compare one. `module` is what the formula trains with the
+    student.
     """
 
-    formula: Callable[[Tensor, Tensor], Tensor]
+    formula: Callable[[Layers, Layers], Tensor]
     module: nn.Module | None = None
-    student_projection: Projection | None = None
-    teacher_projection: Projection | None = None
 
 
 class Embeddings(nn.Module):
@@ -72,48 +73,65 @@ class Embeddings(nn.Module):
         return embedded
 
 
-def feature_method(term: FeatureTerm, student: Shape, teacher: Shape) -> FeatureMethod:
+def feature_method(term: FeatureTerm, students: Sequence[Shape], teachers: Sequence[Shape]) -> FeatureMethod:
     """The method of a term, for layers of these shapes (of one row). What it trains still has torch's own weights."""
     match term:
         case FitnetsTerm():
-            return _projected(unit_hint if term.normalize else hint, student, teacher)
+            return _projected(unit_hint if term.normalize else hint, students[0], teachers[0])
         case HiddenStatesTerm():
-            return _projected(hidden_states, student, teacher)
+            return _projected(hidden_states, students[0], teachers[0])
         case SimkdTerm():
-            return FeatureMethod(hint)
+            return _of_one(hint)
         case CrdTerm():
-            space = Embeddings(student, teacher, term.dimensions)
+            space = Embeddings(students[0], teachers[0], term.dimensions)
             formula = partial(info_nce, temperature=term.temperature)
-            return FeatureMethod(formula, space, space.of_student, space.of_teacher)
+            return _of_one(lambda ours, theirs: formula(space.of_student(ours), space.of_teacher(theirs)), space)
         case AttentionTerm():
-            return FeatureMethod(attention_transfer)
+            return _of_one(attention_transfer)
         case RelationsTerm():
-            return FeatureMethod(partial(relations, heads=term.heads))
+            return _of_one(partial(relations, heads=term.heads))
         case RkdTerm():
-            return FeatureMethod(partial(rkd, distance=term.distance, angle=term.angle))
+            return _of_one(partial(rkd, distance=term.distance, angle=term.angle))
         case SimilarityTerm():
-            return FeatureMethod(similarity)
+            return _of_one(similarity)
+        case ReviewTerm():
+            fusion = ResidualFusion(students, teachers)
+            return FeatureMethod(lambda ours, theirs: hierarchical_context(fusion(ours), theirs), fusion)
         case _:
             assert_never(term)
+
+
+def _of_one(formula: Callable[[Tensor, Tensor], Tensor], module: nn.Module | None = None) -> FeatureMethod:
+    """A formula on one layer of either side."""
+    return FeatureMethod(lambda ours, theirs: formula(ours[0], theirs[0]), module)
 
 
 def _projected(formula: Callable[[Tensor, Tensor], Tensor], student: Shape, teacher: Shape) -> FeatureMethod:
     """A formula on the student's layer at the teacher's width."""
     module = projector(student, teacher)
-    return FeatureMethod(formula, module, student_projection=module)
+    return _of_one(lambda ours, theirs: formula(module(ours), theirs), module)
+
+
+@dataclass(frozen=True)
+class TeacherLayer:
+    """A layer of a teacher: the shape of one row, and `values` [N, numbers], flat; `augmented` for augmented rows."""
+
+    shape: Shape
+    values: Tensor
+    augmented: AugmentedOutputs | None = None
 
 
 @dataclass(frozen=True)
 class FeatureTargets:
-    """One layer of the student and one of a teacher. `counted`: every row, as a network has outputs for all."""
+    """Layers of the student and as many of a teacher. `counted`: every row, as a network has outputs for all."""
 
     name: str
     weight: float
     counted: Tensor
     relational: bool
     taps: tuple[str, ...]
-    teacher: ColumnLike
-    shape: Shape
+    teachers: tuple[ColumnLike, ...]
+    shapes: tuple[Shape, ...]
     method: FeatureMethod
 
     @classmethod
@@ -121,26 +139,28 @@ class FeatureTargets:
         cls,
         term: FeatureTerm,
         name: str,
-        student: Shape,
-        teacher: Shape,
-        values: Tensor,
-        augmented: AugmentedOutputs | None,
+        students: Mapping[str, Shape],
+        teachers: Sequence[TeacherLayer],
         seed: int,
         device: torch.device,
     ) -> "FeatureTargets":
-        """`values` [N, numbers] are the teacher's layer, flat; projectors are drawn from (seed, name)."""
-        method = feature_method(term, student, teacher)
+        """`students` are the shapes of the student's layers, `teachers` the teacher's layers that the term names, in
+        its order; projectors are drawn from (seed, name).
+        """
+        taps = tuple(pair.student_layer for pair in term.pairs.values())
+        shapes = tuple(layer.shape for layer in teachers)
+        method = feature_method(term, [students[tap] for tap in taps], shapes)
         if method.module is not None:
             draw(method.module, seed, f"projector/{name}")
             method.module.to(device)
         return cls(
             name=name,
             weight=term.weight,
-            counted=torch.ones(len(values), dtype=torch.bool),
+            counted=torch.ones(len(teachers[0].values), dtype=torch.bool),
             relational=term.relational,
-            taps=(term.student_layer,),
-            teacher=column(values, augmented, device),
-            shape=teacher,
+            taps=taps,
+            teachers=tuple(column(layer.values, layer.augmented, device) for layer in teachers),
+            shapes=shapes,
             method=method,
         )
 
@@ -151,11 +171,9 @@ class FeatureTargets:
 
     def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
         """Additive: [n], 0 where not counted. Relational: the mean over the counted rows, a scalar."""
-        method = self.method
-        student = widened(inputs.taps[self.taps[0]])
-        teacher = widened(self.teacher.take(rows)).reshape(len(rows), *self.shape)
-        if method.student_projection is not None:
-            student = method.student_projection(student)
-        if method.teacher_projection is not None:
-            teacher = method.teacher_projection(teacher)
-        return method.formula(student, teacher)
+        students = tuple(widened(inputs.taps[tap]) for tap in self.taps)
+        teachers = tuple(
+            widened(layer.take(rows)).reshape(len(rows), *shape)
+            for layer, shape in zip(self.teachers, self.shapes, strict=True)
+        )
+        return self.method.formula(students, teachers)

@@ -3,7 +3,7 @@
 `class_formula` and `label_formula` are where a term of the contract gets its formula.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import assert_never
@@ -19,16 +19,19 @@ from app.contracts.specs.distillation import (
     KdTerm,
     LogitMseTerm,
     LogitTerm,
+    OfaTerm,
     ReverseKlTerm,
 )
 from workers.engine.data.columns import AugmentedColumn, Column, ColumnLike, Rows
 from workers.engine.data.top_k.rows import TopKColumn
+from workers.engine.losses.features.exits import Exits
 from workers.engine.losses.logits.dist import dist
 from workers.engine.losses.logits.dkd import dkd
 from workers.engine.losses.logits.jsd import jsd
 from workers.engine.losses.logits.kd import class_kd, mixture, multilabel_kd
 from workers.engine.losses.logits.logit_mse import logit_mse
 from workers.engine.losses.logits.multilabel import multilabel_jsd, multilabel_mse, multilabel_reverse_kl
+from workers.engine.losses.logits.ofa import ofa
 from workers.engine.losses.logits.reverse_kl import reverse_kl
 from workers.engine.losses.logits.standardize import standardized
 from workers.engine.losses.softmax import (
@@ -66,6 +69,8 @@ def class_formula(term: LogitTerm) -> ClassFormula:
             return partial(jsd, beta=term.beta)
         case LogitMseTerm():
             return logit_mse
+        case OfaTerm():
+            return partial(ofa, gamma=term.gamma)
         case _:
             assert_never(term)
 
@@ -81,15 +86,31 @@ def label_formula(term: LogitTerm) -> LabelFormula:
             return partial(multilabel_jsd, beta=term.beta)
         case LogitMseTerm():
             return multilabel_mse
-        case DkdTerm() | DistTerm():
+        case DkdTerm() | DistTerm() | OfaTerm():
             raise TypeError(f"`{term.method}` is not defined for multilabel outputs")
+        case _:
+            assert_never(term)
+
+
+def exits_of(term: LogitTerm, shapes: Mapping[str, tuple[int, ...]], classes: int) -> Exits | None:
+    """The branches by which a term predicts classes from layers of the student, which have these shapes (of one row).
+    They still have torch's own weights.
+    """
+    match term:
+        case OfaTerm():
+            return Exits({layer: shapes[layer] for layer in term.student_layers}, term.width, classes)
+        case KdTerm() | DkdTerm() | DistTerm() | ReverseKlTerm() | JsdTerm() | LogitMseTerm():
+            return None
         case _:
             assert_never(term)
 
 
 @dataclass(frozen=True)
 class ClassSoftTargets:
-    """A logit term on exclusive classes. `labels` are None where the method needs none, or the task has none."""
+    """A logit term on exclusive classes. `labels` are None where the method needs none, or the task has none.
+
+    `exits` predict from layers of the student beside its own output; the term is the sum over all predictions.
+    """
 
     name: str
     weight: float
@@ -104,22 +125,35 @@ class ClassSoftTargets:
     labels: Column | None
     drawn: bool = False
     taps: tuple[str, ...] = ()
+    exits: Exits | None = None
     row_weights: Column | None = None
     """float32 [N]; None: every row weighs 1, as in a relational term."""
 
     @classmethod
     def of(
-        cls, term: LogitTerm, name: str, ensemble: TeacherEnsemble, labels: Tensor | None, device: torch.device
+        cls,
+        term: LogitTerm,
+        name: str,
+        ensemble: TeacherEnsemble,
+        labels: Tensor | None,
+        device: torch.device,
+        exits: Exits | None = None,
     ) -> "ClassSoftTargets":
-        """`labels` int64 [N], -1 where missing, or None; a method that needs labels counts labelled rows alone."""
+        """`labels` int64 [N], -1 where missing, or None; a method that needs labels counts labelled rows alone, unless
+        it says otherwise. `exits` are those of the term, on the device.
+        """
         temperature, module = make_temperature(term.temperature)
+        assert exits is None or module is None, "no method has both branches and a learned temperature"
         needed = labels if term.needs_labels else None
+        counted = ensemble.counted
+        if needed is not None and not term.counts_unlabelled:
+            counted = counted & (needed >= 0)
         return cls(
             name=name,
             weight=term.share,
-            counted=ensemble.counted if needed is None else ensemble.counted & (needed >= 0),
+            counted=counted,
             relational=term.relational,
-            module=module,
+            module=module if exits is None else exits,
             ensemble=ensemble,
             temperature=temperature,
             formula=class_formula(term),
@@ -127,25 +161,32 @@ class ClassSoftTargets:
             needs_labels=term.needs_labels,
             labels=None if needed is None else Column.on(device, needed),
             drawn=term.takes_drawn_classes,
+            taps=() if exits is None else exits.layers,
+            exits=exits,
         )
 
     def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
         """Additive: [n], 0 where not counted. Relational: the mean over the counted rows, a scalar."""
-        outputs = inputs.outputs
+        outputs = [inputs.outputs, *(() if self.exits is None else self.exits(inputs.taps))]
         if self.relational and self.ensemble.mask is not None:
             outputs, rows = _only(outputs, rows, self.counted)
         tau = self.temperature(inputs.progress)
-        student = standardized(outputs) if self.standardize else outputs
         teacher_log_p, weights = self._teacher(rows, tau)
-        if self.needs_labels:
-            losses = self.formula(student, teacher_log_p, tau, None if self.labels is None else self.labels.take(rows))
-        elif weights is not None:
-            losses = self.formula(student, teacher_log_p, tau, weights=weights)
-        else:
-            losses = self.formula(student, teacher_log_p, tau)
+        formula = self._formula(rows, weights)
+        own, *others = (
+            formula(standardized(each) if self.standardize else each, teacher_log_p, tau) for each in outputs
+        )
+        losses = sum(others, own)
         if self.relational:
             return losses
         return weighted(self.ensemble.masked(losses, rows), self.row_weights, inputs, rows)
+
+    def _formula(self, rows: Rows, weights: Tensor | None) -> ClassFormula:
+        """The formula for these rows, with their labels or with the weights of drawn classes."""
+        if self.needs_labels:
+            labels = None if self.labels is None else self.labels.take(rows)
+            return lambda student, log_p, tau: self.formula(student, log_p, tau, labels)
+        return self.formula if weights is None else partial(self.formula, weights=weights)
 
     def _teacher(self, rows: Rows, tau: float | Tensor) -> tuple[Tensor, Tensor | None]:
         """The mean of the teachers, each softened first: log-probabilities [n, C], and the weights of drawn classes."""
@@ -211,8 +252,8 @@ class LabelSoftTargets:
         return weighted(losses, self.row_weights, inputs, rows)
 
 
-def _only(outputs: Tensor, rows: Rows, counted: Tensor) -> tuple[Tensor, Rows]:
+def _only(outputs: Sequence[Tensor], rows: Rows, counted: Tensor) -> tuple[list[Tensor], Rows]:
     """The counted ones of these rows: known on the host, so that no step waits for the device."""
     places = counted[rows.host].nonzero()[:, 0]
     kept = Rows(rows.host[places], rows.device[places.to(rows.device.device)], rows.augmentation)
-    return outputs.index_select(0, places.to(outputs.device)), kept
+    return [each.index_select(0, places.to(each.device)) for each in outputs], kept

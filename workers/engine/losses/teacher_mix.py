@@ -57,6 +57,11 @@ class TeacherOutputs:
             return torch.ones(len(self.values), dtype=torch.bool)
         return ~self.values.isnan().any(1)
 
+    @property
+    def size(self) -> int:
+        """Number of outputs of a row."""
+        return self.values.packing.size if isinstance(self.values, TopK) else self.values.shape[1]
+
     def at(self, rows: Tensor) -> Tensor:
         """The outputs for these rows (int64 [n]): [n, size], float32 or wider."""
         return self.values.at(rows) if isinstance(self.values, TopK) else widened(self.values[rows])

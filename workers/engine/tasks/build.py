@@ -92,7 +92,8 @@ def _with_weight(term: Term, weight: float) -> Term:
 def request_layers(run_spec: RunSpec, teachers: Teachers) -> None:
     """Request the teachers' layers that the feature terms read, before any outputs: one pass computes all."""
     for ref, term in _feature_terms(run_spec):
-        teachers.request_layer(ref, term.teacher_layer)
+        for pair in term.pairs.values():
+            teachers.request_layer(ref, pair.teacher_layer)
 
 
 def initial_weights(run_spec: RunSpec, teachers: Teachers) -> dict[str, Tensor]:

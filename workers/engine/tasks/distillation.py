@@ -1,12 +1,13 @@
 """Builds the teacher terms of a task from its distillation spec: soft targets, features, weights of the teachers."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
 import torch
 from torch import Tensor
 
+from app.contracts.base import Shape
 from app.contracts.layouts.summary import layers
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
 from app.contracts.specs.architectures import Architecture
@@ -14,9 +15,11 @@ from app.contracts.specs.distillation import DistillationSpec, FeatureTerm, Logi
 from app.contracts.specs.jobs import TeacherRef
 from app.contracts.specs.phases import Phase
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.losses.feature_losses import FeatureTargets
+from workers.engine.losses.feature_losses import FeatureTargets, TeacherLayer
+from workers.engine.losses.features.exits import Exits
+from workers.engine.losses.features.projectors import draw
 from workers.engine.losses.regression_losses import NumberTargets
-from workers.engine.losses.soft_target_losses import ClassSoftTargets, LabelSoftTargets
+from workers.engine.losses.soft_target_losses import ClassSoftTargets, LabelSoftTargets, exits_of
 from workers.engine.losses.stacking import Stacking
 from workers.engine.losses.teacher_mix import LearnedShares, TeacherEnsemble, TeacherOutputs, confidence_shares
 from workers.engine.losses.term import Term
@@ -36,9 +39,26 @@ def teacher_terms(
     teachers: Teachers,
 ) -> list[Term]:
     """All terms of a task that depend on a teacher, in the spec's order. `all_outputs` are the outputs of `refs`."""
-    soft = _soft_terms(spec, all_outputs, output, target, teachers.device)
+    shapes = {layer.name: layer.shape for layer in layers(student) if layer.shape is not None}
+    soft = _soft_terms(spec, all_outputs, output, target, StudentLayers(shapes, seed), teachers.device)
     soft = _with_row_weights(spec, soft, teachers)
-    return [*soft, *_feature_terms(spec, refs, student, seed, teachers)]
+    return [*soft, *_feature_terms(spec, refs, shapes, seed, teachers)]
+
+
+@dataclass(frozen=True)
+class StudentLayers:
+    """The shapes of the student's layers (of one row), and the seed of what terms train on them."""
+
+    shapes: Mapping[str, Shape]
+    seed: int
+
+    def exits(self, term: LogitTerm, name: str, classes: int, device: torch.device) -> Exits | None:
+        """The branches of a term that predicts from layers, with weights drawn from (seed, name)."""
+        made = exits_of(term, self.shapes, classes)
+        if made is not None:
+            draw(made, self.seed, f"exits/{name}")
+            made.to(device)
+        return made
 
 
 def _with_row_weights(spec: DistillationSpec, terms: Sequence[Term], teachers: Teachers) -> list[Term]:
@@ -102,13 +122,18 @@ def _soft_terms(
     all_outputs: tuple[TeacherOutputs, ...],
     output: OutputSpec,
     target: TargetColumn | None,
+    student: StudentLayers,
     device: torch.device,
 ) -> list[Term]:
     labels = target.values if target is not None else None
     match output:
         case ClassOutput():
             ensemble, stacking = _ensemble(spec, all_outputs, labels, device)
-            terms = [ClassSoftTargets.of(term, name, ensemble, labels, device) for name, term in _logit_terms(spec)]
+            size = all_outputs[0].size
+            terms = [
+                ClassSoftTargets.of(term, name, ensemble, labels, device, student.exits(term, name, size, device))
+                for name, term in _logit_terms(spec)
+            ]
             return [*terms, *stacking]
         case MultilabelOutput():
             ensemble = TeacherEnsemble.of(all_outputs, device)
@@ -160,15 +185,12 @@ def _ensemble(
 
 
 def _feature_terms(
-    spec: DistillationSpec, refs: Sequence[TeacherRef], student: Architecture, seed: int, teachers: Teachers
+    spec: DistillationSpec, refs: Sequence[TeacherRef], shapes: Mapping[str, Shape], seed: int, teachers: Teachers
 ) -> list[Term]:
     features: Sequence[FeatureTerm] = spec.features or ()
-    shapes = {layer.name: layer.shape for layer in layers(student)}
     terms: list[Term] = []
     for term, name in zip(features, _names([term.method for term in features]), strict=True):
-        teacher_shape, values, augmented = teachers.layer(refs[term.teacher], term.teacher_layer)
-        student_shape = shapes[term.student_layer]
-        assert student_shape is not None
-        device = teachers.device
-        terms.append(FeatureTargets.of(term, name, student_shape, teacher_shape, values, augmented, seed, device))
+        ref = refs[term.teacher]
+        theirs = [TeacherLayer(*teachers.layer(ref, pair.teacher_layer)) for pair in term.pairs.values()]
+        terms.append(FeatureTargets.of(term, name, shapes, theirs, seed, teachers.device))
     return terms

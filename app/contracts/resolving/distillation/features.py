@@ -1,21 +1,23 @@
-"""Do the layers that feature terms name exist, and do their shapes go together?"""
+"""Do the layers that terms name exist, are they in order, and do their shapes go together?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import assert_never
 
 from app.contracts.base import Shape
 from app.contracts.layouts.cuts import reached_layers
 from app.contracts.layouts.summary import layers_of
 from app.contracts.resolving.findings import Findings, quoted
-from app.contracts.resolving.multitask.sharing import own_layer
+from app.contracts.resolving.multitask.sharing import own_layer, with_own_layers
 from app.contracts.resources.facts import ModelFacts, OutputFacts
 from app.contracts.specs.architectures import Architecture
-from app.contracts.specs.distillation import FeatureTerm, LayerShapes
+from app.contracts.specs.distillation import DistillationSpec, FeatureTerm, LayerShapes, SoftTargetTerm
 from app.contracts.specs.sharing import scheme_of
 
 
-def check_features(
-    terms: Sequence[FeatureTerm],
+def check_layers(
+    distillation: DistillationSpec,
     teachers: Sequence[ModelFacts | OutputFacts | None],
     outputs: Sequence[str | None],
     student: Architecture,
@@ -27,47 +29,114 @@ def check_features(
 
     `teachers` are None where unknown; `outputs` are the names of the outputs that they teach with.
     """
-    ours = reached_layers(student, task)
-    owner = "the student" if scheme_of(student.sharing) is None else f"the part of the student that `{task}` uses"
-    for i, term in enumerate(terms):
+    spec = with_own_layers(distillation, student, task)
+    if not spec.features and not any(term.exit_layers for term in spec.soft_targets or ()):
+        return
+    shared = scheme_of(student.sharing) is None
+    owner = "the student" if shared else f"the part of the student that `{task}` uses"
+    ours = _Owner(owner, "student", student, reached_layers(student, task))
+    for i, soft_target in enumerate(spec.soft_targets or ()):
+        _check_exits(soft_target, ours, findings, f"{pointer}/soft_targets/{i}")
+    for i, term in enumerate(spec.features or ()):
         place = f"{pointer}/features/{i}"
-        shape = _layer(ours, term.student_layer, findings, f"{place}/student_layer", owner)
-        theirs = _teacher_layer(term, teachers, outputs, findings, place)
-        if shape is not None and theirs is not None:
-            _check_series(term, student, shape, teachers[term.teacher], theirs, findings, place)
-            _check_shapes(term, shape, theirs, findings, place)
+        theirs = _teacher(term, teachers, outputs, findings, place)
+        _check_pairs(term, ours, theirs, findings, place)
 
 
-def _check_series(
-    term: FeatureTerm,
-    student: Architecture,
-    ours: Shape,
-    teacher: ModelFacts | OutputFacts | None,
-    theirs: Shape,
-    findings: Findings,
-    place: str,
-) -> None:
-    """Layers [channels, length] are neither maps nor tokens, whose shapes have as many dimensions."""
-    architecture = teacher.architecture if isinstance(teacher, ModelFacts) else None
-    sides = ((student, ours, "student"), (architecture, theirs, "teacher"))
-    for side, shape, owner in sides:
-        is_series = side is not None and side.has_feature_maps and len(side.input_shape or ()) == 2
-        if term.layer_shapes != "any" and is_series and len(shape) == 2:
+@dataclass(frozen=True)
+class _Owner:
+    """A network whose layers are named: in words, as `student` or `teacher`, and its layers in their order.
+
+    `architecture` is None for graphs. `output` is that of a teacher, which may have features of its own.
+    """
+
+    name: str
+    side: str
+    architecture: Architecture | None
+    layers: Mapping[str, Shape | None]
+    output: str | None = None
+
+    def own(self, layer: str) -> str:
+        """The layer of this name, of the output."""
+        if self.architecture is None or self.output is None:
+            return layer
+        return own_layer(self.architecture, self.output, layer)
+
+    def is_series(self, shape: Shape) -> bool:
+        """Whether a layer of this shape is [channels, length], which has as many dimensions as tokens."""
+        network = self.architecture
+        return network is not None and network.has_feature_maps and len(network.input_shape or ()) == len(shape) == 2
+
+
+def _check_exits(term: SoftTargetTerm, ours: _Owner, findings: Findings, pointer: str) -> None:
+    """The layers of the student from which a soft target makes predictions."""
+    for i, name in enumerate(term.exit_layers):
+        place = f"{pointer}/student_layers/{i}"
+        shape = _layer(ours, name, findings, place)
+        if shape is not None and ours.is_series(shape):
+            _refuse_series(f"`{term.method}` predicts from", ours, "use `penultimate`", findings, place)
+    _check_order(term.exit_layers, ours, findings, f"{pointer}/student_layers")
+
+
+def _check_pairs(term: FeatureTerm, ours: _Owner, theirs: _Owner | None, findings: Findings, place: str) -> None:
+    if len(term.pairs) < term.min_pairs:
+        findings.problem(
+            f"{place}/layers",
+            "too_few_layers",
+            f"`{term.method}` expects {term.min_pairs} pairs of layers or more, found {len(term.pairs)}: name more, or "
+            "use `fitnets` for one",
+        )
+    for at, pair in term.pairs.items():
+        shape = _layer(ours, pair.student_layer, findings, f"{place}{at}/student_layer")
+        if theirs is None:
+            continue
+        taught = _layer(theirs, theirs.own(pair.teacher_layer), findings, f"{place}{at}/teacher_layer")
+        if shape is not None and taught is not None:
+            _check_series(term, ((ours, shape), (theirs, taught)), findings, f"{place}{at}")
+            _check_shapes(term, shape, taught, findings, f"{place}{at}")
+    _check_order([pair.student_layer for pair in term.pairs.values()], ours, findings, f"{place}/layers")
+    if theirs is not None:
+        names = [theirs.own(pair.teacher_layer) for pair in term.pairs.values()]
+        _check_order(names, theirs, findings, f"{place}/layers")
+
+
+def _check_order(names: Sequence[str], owner: _Owner, findings: Findings, place: str) -> None:
+    """Several layers of a network are in the order in which data pass them, and each is named once."""
+    order = list(owner.layers)
+    for before, after in pairwise(names):
+        if before in order and after in order and order.index(before) >= order.index(after):
             findings.problem(
-                f"{place}/{owner}_layer",
-                "shape_mismatch",
-                f"`{term.method}` compares maps, tokens or vectors, and this layer of the {owner} is a series "
-                f"[channels, length]: use `penultimate`, or `similarity` or `rkd`, which take any layer",
+                place,
+                "layers_out_of_order",
+                f"expected layers of {owner.name} in the order in which data pass them, each once, found `{after}` "
+                f"after `{before}`: name them in the order of the network",
             )
+            return
 
 
-def _teacher_layer(
+def _check_series(term: FeatureTerm, sides: Sequence[tuple[_Owner, Shape]], findings: Findings, place: str) -> None:
+    """Layers [channels, length] are neither maps nor tokens, whose shapes have as many dimensions."""
+    for owner, shape in sides:
+        if term.layer_shapes != "any" and owner.is_series(shape):
+            way_out = "use `penultimate`, or `similarity` or `rkd`, which take any layer"
+            _refuse_series(f"`{term.method}` compares", owner, way_out, findings, f"{place}/{owner.side}_layer")
+
+
+def _refuse_series(what: str, owner: _Owner, way_out: str, findings: Findings, place: str) -> None:
+    findings.problem(
+        place,
+        "shape_mismatch",
+        f"{what} maps, tokens or vectors, and this layer of the {owner.side} is a series [channels, length]: {way_out}",
+    )
+
+
+def _teacher(
     term: FeatureTerm,
     teachers: Sequence[ModelFacts | OutputFacts | None],
     outputs: Sequence[str | None],
     findings: Findings,
     place: str,
-) -> Shape | None:
+) -> _Owner | None:
     if term.teacher >= len(teachers):
         findings.problem(
             f"{place}/teacher",
@@ -93,19 +162,18 @@ def _teacher_layer(
             "this teacher is a column of the dataset, which has outputs and no layers: name a model as teacher",
         )
         return None
-    name, output = term.teacher_layer, outputs[term.teacher]
-    if facts.architecture is not None and output is not None:
-        name = own_layer(facts.architecture, output, name)
-    return _layer(layers_of(facts), name, findings, f"{place}/teacher_layer", "the teacher")
+    return _Owner("the teacher", "teacher", facts.architecture, layers_of(facts), outputs[term.teacher])
 
 
-def _layer(known: dict[str, Shape | None], name: str, findings: Findings, place: str, owner: str) -> Shape | None:
-    if name not in known:
-        findings.problem(place, "unknown_layer", f"{owner} has no layer `{name}`: it has {quoted(known)}")
+def _layer(owner: _Owner, name: str, findings: Findings, place: str) -> Shape | None:
+    if name not in owner.layers:
+        detail = f"{owner.name} has no layer `{name}`: it has {quoted(owner.layers)}"
+        findings.problem(place, "unknown_layer", detail)
         return None
-    shape = known[name]
+    shape = owner.layers[name]
     if shape is None:
-        findings.problem(place, "open_shape", f"the graph of {owner} does not say the shape of `{name}`: tap another")
+        detail = f"the graph of {owner.name} does not say the shape of `{name}`: tap another"
+        findings.problem(place, "open_shape", detail)
     return shape
 
 
@@ -128,6 +196,9 @@ def _expected_shapes(layer_shapes: LayerShapes, ours: Shape, theirs: Shape) -> s
             return None
         case "maps":
             return None if len(ours) == len(theirs) == 3 else "maps [channels, height, width]"
+        case "maps_or_vectors":
+            fits = len(ours) == len(theirs) and len(ours) in (1, 3)
+            return None if fits else "maps [channels, height, width] with maps, and vectors with vectors"
         case "tokens":
             fits = len(ours) == len(theirs) == 2 and ours[0] == theirs[0]
             return None if fits else "layers [tokens, width] of as many tokens"

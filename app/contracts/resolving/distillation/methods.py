@@ -52,7 +52,7 @@ def _check_classes(term: SoftTargetTerm, goal: Goal, findings: Findings, place: 
 
 
 def _check_labels(term: SoftTargetTerm, goal: Goal, findings: Findings, place: str) -> None:
-    if term.needs_labels and goal.labelled == 0:
+    if term.needs_labels and not term.counts_unlabelled and goal.labelled == 0:
         findings.problem(
             f"{place}/method",
             "labels_needed",

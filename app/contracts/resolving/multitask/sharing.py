@@ -1,5 +1,6 @@
 """Does the sharing scheme fit the network and its tasks? For specs at submission, and for uploads."""
 
+from functools import partial
 from typing import assert_never
 
 from app.contracts.layouts.layer_table import TableWriter
@@ -128,8 +129,10 @@ def own_layer(architecture: Architecture, output: str, layer: str) -> str:
 
 def with_own_layers(spec: DistillationSpec, student: Architecture, task: str) -> DistillationSpec:
     """The terms of one task with `penultimate` replaced by the student's layer of that task."""
-    terms = [
-        term.model_copy(update={"student_layer": own_layer(student, task, term.student_layer)})
-        for term in spec.features or ()
-    ]
-    return spec.model_copy(update={"features": tuple(terms)}) if terms else spec
+    rename = partial(own_layer, student, task)
+    named = {
+        field: tuple(term.with_student_layers(rename) for term in terms)
+        for field, terms in (("soft_targets", spec.soft_targets), ("features", spec.features))
+        if terms
+    }
+    return spec.model_copy(update=named) if named else spec

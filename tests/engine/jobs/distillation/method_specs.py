@@ -27,6 +27,8 @@ LOGITS: dict[str, Json] = {
     "reverse_kl": {"method": "reverse_kl"},
     "jsd": {"method": "jsd", "beta": 0.3},
     "logit_mse": {"method": "logit_mse"},
+    "ofa": {"method": "ofa", "student_layers": ["layers.0", "penultimate"], "width": 6, "gamma": 1.5},
+    "ofa, standardised": {"method": "ofa", "student_layers": ["layers.0"], "width": 6, "standardize": True},
 }
 NUMBERS: dict[str, Json] = {
     "mse": {"method": "mse"},
@@ -39,11 +41,25 @@ FEATURES: dict[str, Json] = {
     "similarity": {"method": "similarity"},
     "rkd": {"method": "rkd"},
     "crd": {"method": "crd", "dimensions": 8},
+    "review": {
+        "method": "review",
+        "layers": [
+            {"teacher_layer": "layers.0", "student_layer": "layers.0"},
+            {"teacher_layer": "penultimate", "student_layer": "penultimate"},
+        ],
+    },
 }
 MAPS: dict[str, Json] = {
     "fitnets": {"method": "fitnets"},
     "attention": {"method": "attention"},
     "similarity": {"method": "similarity"},
+    "review": {
+        "method": "review",
+        "layers": [
+            {"teacher_layer": "stages.0", "student_layer": "stages.0"},
+            {"teacher_layer": "penultimate", "student_layer": "penultimate"},
+        ],
+    },
 }
 TOKEN_STUDENT: Json = {"family": "transformer", "width": 8, "depth": 1, "heads": 2}
 _BLOCKS: Json = {"teacher_layer": "blocks.1", "student_layer": "blocks.0"}
@@ -66,8 +82,8 @@ def soft(term: Json, **changes: Any) -> Json:
 
 def feature(term: Json, **changes: Any) -> Json:
     """A distill job with one term on layers, beside kd."""
-    layers = {"teacher_layer": "penultimate", "student_layer": "penultimate", "weight": 0.5}
-    return job({"soft_targets": {"method": "kd"}, "features": {**layers, **term}}, **changes)
+    pair = {} if "layers" in term else {"teacher_layer": "penultimate", "student_layer": "penultimate"}
+    return job({"soft_targets": {"method": "kd"}, "features": {**pair, "weight": 0.5, **term}}, **changes)
 
 
 def job(distillation: Json, **changes: Any) -> Json:
@@ -106,8 +122,13 @@ CLASS_JOBS: dict[str, Json] = {
     "confidence": several("confidence"),
     "learned shares": several("learned"),
 }
-KEPT = ("kd", "kd, learned temperature", "dkd", "dist", "fitnets", "crd", "simkd, in phases", "several terms")
-"""Of each sort of term one: plain, learned, with labels, comparing rows, on layers, contrastive, in phases, several."""
+KEPT = (
+    "kd", "kd, learned temperature", "dkd", "dist", "ofa", "fitnets", "crd", "review", "simkd, in phases",
+    "several terms",
+)  # fmt: skip
+"""Of each sort of term one: plain, learned, with labels, comparing rows, predicting from layers, on layers,
+contrastive, on several layers, in phases, several.
+"""
 
 
 @made_once

@@ -2,15 +2,19 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from tests.engine.harness import EngineHarness, StopAtStep, report_of
+from tests.engine.harness import EngineHarness, StopAtStep, blobs, report_of
 from tests.engine.jobs.distillation.method_specs import (
     CLASS_JOBS,
+    FEATURES,
     KEPT,
+    LOGITS,
     MAPS,
     NUMBERS,
+    TRAINING,
     add_teachers,
     feature,
     job,
@@ -43,8 +47,9 @@ def test_a_job_that_was_interrupted_gives_the_student_of_one_that_was_not(harnes
 @pytest.mark.parametrize("name", MAPS)
 def test_a_job_on_maps_that_was_interrupted_gives_the_same_student(harness: EngineHarness, name: str) -> None:
     pictures(harness)
-    layers = {"teacher_layer": "stages.1", "student_layer": "stages.0", **MAPS[name]}
-    spec = feature(layers, student={"family": "convnet", "channels": [4]})
+    term = MAPS[name]
+    pair = {} if "layers" in term else {"teacher_layer": "stages.1", "student_layer": "stages.0"}
+    spec = feature({**pair, **term}, student={"family": "convnet", "channels": [4]})
     harness.run(spec, "whole")
     interrupted(harness, spec, polls=9)
     assert harness.digest("broken", attempt=2) == harness.digest("whole")
@@ -91,20 +96,48 @@ def test_a_term_is_recorded_under_its_own_name_and_falls(harness: EngineHarness,
         assert any(each.startswith(f"train/label/{term['method']}") for each in found)
 
 
-def test_what_is_trained_beside_the_student_is_not_exported(harness: EngineHarness) -> None:
+@pytest.mark.parametrize("name", ["crd", "ofa", "review"])
+def test_what_is_trained_beside_the_student_is_not_exported(harness: EngineHarness, name: str) -> None:
     add_teachers(harness)
-    harness.run(feature({"method": "crd"}))
+    harness.run(CLASS_JOBS[name])
     assert set(harness.weights()) == {"layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias"}
 
 
-def test_a_projector_never_shifts_the_control(harness: EngineHarness) -> None:
+@pytest.mark.parametrize("name", ["fitnets", "ofa", "review"])
+def test_what_a_term_trains_never_shifts_the_control(harness: EngineHarness, name: str) -> None:
     add_teachers(harness)
     dropout = {"family": "mlp", "hidden": [8], "dropout": 0.3}
-    harness.run(feature({"method": "fitnets"}, student=dropout), "with")
+    harness.run(CLASS_JOBS[name] | {"student": dropout}, "with")
     harness.run(
         job({"soft_targets": {"method": "kd"}}, student=dropout), "without", cache_dir=str(harness.folder / "c2")
     )
     assert harness.digest("with", role="control") == harness.digest("without", role="control")
+
+
+@pytest.mark.parametrize("store", [{}, {"top_k": 2}])
+def test_branches_learn_from_all_rows_where_few_have_labels(harness: EngineHarness, store: Json) -> None:
+    add_teachers(harness)
+    arrays = blobs()
+    arrays["label"][np.arange(len(arrays["label"])) % 8 != 0] = -1
+    harness.dataset(arrays)
+    term = {**LOGITS["ofa"], "weight": 1.0}
+    training = {**TRAINING, "epochs": 12}
+    report = report_of(harness.run(job({"soft_targets": term}, store=store, training=training, control=False)))
+    accuracy = report.student.tasks["label"]["accuracy"]
+    assert accuracy is not None
+    assert accuracy > 0.8
+    first, *_, last = (value for value in harness.log.series("train/label/ofa") if value is not None)
+    assert last < first
+
+
+def test_peers_have_no_branches_and_review_nothing(harness: EngineHarness) -> None:
+    """They may be of another family, without these layers."""
+    add_teachers(harness)
+    spec = CLASS_JOBS["ofa"] | {"mutual": {"peers": [{"family": "mlp", "hidden": []}]}, "control": False}
+    spec["distillation"] = {**spec["distillation"], "features": {"weight": 0.5, **FEATURES["review"]}}
+    harness.run(spec)
+    assert harness.log.series("train/label/review")
+    assert not harness.log.series("peer-1/train/label/review")
 
 
 def test_the_teacher_runs_once_for_outputs_and_layers_together(harness: EngineHarness) -> None:

@@ -150,7 +150,7 @@ def test_trap_an_output_of_any_name_is_exported_to_onnx(family: str, scheme: str
 
 @pytest.mark.parametrize("scheme", STUDENTS)
 def test_a_student_teaches_the_next_by_its_outputs_and_its_layers(harness: EngineHarness, scheme: str) -> None:
-    """A student of another scheme, hints at what each task's own head reads, and the teacher's heads by simkd."""
+    """A student of another scheme, hints and branches at what each task's own head reads, and heads by simkd."""
     training = {"epochs": 12, "batch_size": 16, "learning_rate": 0.02}
     teacher = harness.run(job(scheme, training=training), "teacher")
     harness.teacher(teacher, harness.folder / "teacher" / "attempt-1")
@@ -160,8 +160,13 @@ def test_a_student_teaches_the_next_by_its_outputs_and_its_layers(harness: Engin
         "label": [{"method": "fitnets", **last}, {"method": "rkd", **last}],
         "side": [{"method": "simkd", "weight": 0.5}],
     }
+    soft_targets = {"label": {"method": "ofa", "student_layers": ["penultimate"], "width": 6}}
     tasks = [
-        {**task, "teachers": [{"model": TEACHER}], "distillation": {"features": features.get(task["name"])}}
+        {
+            **task,
+            "teachers": [{"model": TEACHER}],
+            "distillation": {"features": features.get(task["name"]), "soft_targets": soft_targets.get(task["name"])},
+        }
         for task in TASKS
     ]
     student = {"family": "mlp", "hidden": [width], "sharing": {"method": "mmoe", "experts": 2}}
@@ -170,6 +175,7 @@ def test_a_student_teaches_the_next_by_its_outputs_and_its_layers(harness: Engin
     assert torch.equal(ours["heads.side.weight"], theirs["heads.side.weight"])
     assert not torch.equal(ours["heads.label.weight"], theirs["heads.label.weight"])
     assert harness.log.series("train/label/fitnets")
+    assert harness.log.series("train/label/ofa")
 
 
 def sets_of(harness: EngineHarness, monkeypatch: pytest.MonkeyPatch, spec: Json) -> Parameters:
