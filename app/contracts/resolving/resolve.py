@@ -23,6 +23,7 @@ from app.contracts.resolving.distillation.classes import (
 )
 from app.contracts.resolving.distillation.features import check_features
 from app.contracts.resolving.distillation.methods import check_store
+from app.contracts.resolving.distillation.mutual import check_mutual, fitted_peers
 from app.contracts.resolving.distillation.phases import check_annealing, check_stopping
 from app.contracts.resolving.distillation.searches import check_search, folds_of
 from app.contracts.resolving.distillation.teachers import (
@@ -50,7 +51,6 @@ from app.contracts.specs.jobs import (
     AnyTrainingJob,
     DistillJob,
     MultitaskJob,
-    MutualSpec,
     PreflightJob,
     SubmittableJob,
     TaskSpec,
@@ -340,7 +340,7 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
     teachers = _mapped(teachers, goal, target, dataset, models, findings, "/teachers")
     if teachers:
         distillation = _resolved_distillation(goal, teachers, spec.distillation, dataset, models, findings, "")
-    _check_mutual(spec, goal, findings)
+    check_mutual(spec, goal, findings)
     if spec.control and goal.labelled == 0:
         findings.warn("no_control", "a control learns from labels, and there are none: it is left out")
     known = [facts_of_teacher(ref, dataset, models) for ref in teachers]
@@ -359,55 +359,9 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
             "student": student,
             "distillation": distillation,
             "control": spec.control if goal.labelled > 0 else False,
-            "mutual": _fitted_peers(spec.mutual, student.inputs, dataset, goal, findings),
+            "mutual": fitted_peers(spec.mutual, student.inputs, dataset, goal, findings),
         }
     )
-
-
-def _check_mutual(spec: DistillJob, goal: Goal, findings: Findings) -> None:
-    if spec.mutual is None:
-        return
-    if goal.kind != "class":
-        findings.problem(
-            "/mutual",
-            "method_undefined",
-            f"peers compare classes, and `{goal.name}` is a {goal.kind} task: leave `mutual` out",
-        )
-    if spec.training.early_stopping is not None:
-        findings.problem(
-            "/training/early_stopping", "not_with_mutual", "peers need each other to the end: leave early stopping out"
-        )
-    for i, peer in enumerate(spec.mutual.peers):
-        if peer.inputs is not None and peer.inputs != spec.student.inputs:
-            findings.problem(
-                f"/mutual/peers/{i}/inputs", "not_with_mutual", "peers read what the student reads: leave it out here"
-            )
-    terms = (*(spec.distillation.soft_targets or ()), *(spec.distillation.features or ()))
-    if spec.training.micro_batch_size is not None and any(term.relational for term in terms):
-        findings.problem(
-            "/training/micro_batch_size",
-            "not_with_mutual",
-            "terms that compare the rows of a batch, beside peers, need whole batches: leave `micro_batch_size` out",
-        )
-
-
-def _fitted_peers(
-    mutual: MutualSpec | None,
-    read: tuple[str, ...] | None,
-    dataset: DatasetFacts,
-    goal: Goal,
-    findings: Findings,
-) -> MutualSpec | None:
-    if mutual is None:
-        return None
-    places = enumerate(mutual.peers)
-    peers = tuple(
-        fitted(peer.model_copy(update={"inputs": read}), dataset, [goal], findings, f"/mutual/peers/{i}").model_copy(
-            update={"inputs": None}
-        )
-        for i, peer in places
-    )
-    return mutual.model_copy(update={"peers": peers})
 
 
 def _without_goal(
