@@ -11,6 +11,7 @@ from typing import assert_never
 from app.contracts.problems import Chosen, Problem
 from app.contracts.resolving.data.joining import joined_facts
 from app.contracts.resolving.data.mixtures import check_mixture
+from app.contracts.resolving.data.predictions import with_predictions
 from app.contracts.resolving.data.row_weights import check_row_weights
 from app.contracts.resolving.data.targets import Goal, goal_of, learnable, supervised_goal, unlabelled_goal
 from app.contracts.resolving.data.views import check_views
@@ -99,6 +100,7 @@ def _resolve_training(
 ) -> Resolution:
     findings = Findings()
     refs = spec.dataset_refs()
+    datasets = with_predictions(spec, datasets, findings)
     dataset = joined_facts(refs, datasets, findings)
     spec = spec.model_copy(
         update={
@@ -231,10 +233,7 @@ def _teachers(
     findings: Findings,
     pointer: str,
 ) -> tuple[TeacherRef, ...]:
-    return tuple(
-        named_output(ref, facts_of_teacher(ref, dataset, models), task, findings, f"{pointer}/{i}")
-        for i, ref in enumerate(teachers)
-    )
+    return tuple(named_output(ref, dataset, models, task, findings, f"{pointer}/{i}") for i, ref in enumerate(teachers))
 
 
 def _mapped(
@@ -268,7 +267,7 @@ def _goal_with_teachers(
     facts = facts_of_teacher(first, dataset, models)
     if isinstance(facts, ModelFacts) and target is not None and target not in facts.outputs and name is None:
         return None
-    return unlabelled_goal(name or target or first.columns, facts, first.output)
+    return unlabelled_goal(name or target or first.columns or first.output, facts, first.output)
 
 
 def _resolved_distillation(
