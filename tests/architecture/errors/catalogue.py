@@ -74,6 +74,12 @@ REQUESTS: Final[Mapping[str, str]] = {
 }
 
 UPLOADS: Final[Mapping[str, str]] = {
+    "bad_id": "give every row one id, as text of at most 255 characters where numbers would be rounded",
+    "duplicate_id": "keep one row of each id, or name a column whose ids differ",
+    "incomplete_pair": "write class and score of each pair, or null in both",
+    "no_matching_id": "name the dataset's column of the same ids in `of_column`, or use `row_numbers`",
+    "not_a_dataset": "name the dataset whose rows the predictions are for",
+    "unknown_id": "leave out rows that the dataset does not have, or count its rows from 0",
     "bad_file_name": "pack the folder again with plain paths below it; the detail names the file",
     "broken_image": "write the image again, or leave it out; the detail names it",
     "image_too_large": "scale the image down before uploading",
@@ -139,6 +145,8 @@ UPLOADS: Final[Mapping[str, str]] = {
 }
 
 SPECS: Final[Mapping[str, str]] = {
+    "not_predictions": "name predictions, or a target of the dataset by `columns`",
+    "predictions_of_another": "train on the dataset whose rows they are for, or upload them again for this one",
     "anneal_without_labels": "add labels, or leave `anneal` out",
     "bad_depth": "choose a depth of the family",
     "batch_too_small": "raise `batch_size`",
