@@ -8,7 +8,11 @@ from app.contracts.problems import Rejection
 from app.contracts.resources.facts import DatasetFacts, TargetFacts
 from app.contracts.resources.manifests import ClassOutput
 from app.contracts.wire.orders import InspectionOutcome
-from tests.integration.api.harness import DATASET_FACTS, ApiHarness, npz
+from app.contracts.wire.predictions import Question
+from app.db.rows import ModelRow
+from app.models.predictions.teachers import teachers_of
+from app.queue.predictions.sources import source_of
+from tests.integration.api.harness import DATASET_FACTS, ApiHarness, npz, safetensors
 
 NO_DATASET = "ds_01890000-0000-7000-8000-000000000000"
 CLASS = {"kind": "class", "output": "probabilities"}
@@ -215,3 +219,26 @@ async def test_a_dry_run_is_incomplete_while_predictions_are_inspected(harness: 
     predictions = (await harness.upload("datasets", manifest(dataset), npz("id", "digit")))["id"]
     answer = await harness.http.post("/v1/jobs?dry_run=true", json=job(dataset, predictions=predictions))
     assert (answer.status_code, answer.json()["complete"]) == (200, False)
+
+
+async def test_a_student_of_predictions_answers_rows_of_its_dataset_alone(any_harness: ApiHarness) -> None:
+    """Its dataset is that of its rows, also once that is deleted, and no teacher answers beside it."""
+    dataset = await any_harness.ready_dataset()
+    predictions = await ready(any_harness, dataset)
+    made = await any_harness.submit(job(dataset, predictions=predictions))
+    await any_harness.succeed(await any_harness.begin(), safetensors())
+    student = (await any_harness.get(f"/v1/jobs/{made['id']}"))["student"]
+    async with any_harness.services.database.read() as session:
+        row = await session.get(ModelRow, student)
+        assert row is not None
+        (teacher,) = await teachers_of(session, row)
+    assert teacher.missing is not None
+    assert (teacher.missing.code, "predictions" in teacher.missing.message) == ("columns_only", True)
+    question = Question(model=student, format="json")
+    found = await source_of(any_harness.services.database, question)
+    assert found is not None
+    assert found.dataset is not None
+    assert (await any_harness.http.delete(f"/v1/datasets/{dataset}")).status_code == 204
+    found = await source_of(any_harness.services.database, question)
+    assert found is not None
+    assert found.dataset is None

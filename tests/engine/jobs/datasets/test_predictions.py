@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.engine.harness import DATASET, MANIFEST, OTHER, PREDICTED, STUDENT, Arrays, EngineHarness, blobs, report_of
+from tests.engine.jobs.datasets.test_images import as_archive, in_order_of_paths, pictures, splits
 from tests.engine.jobs.preflight.test_preflight import failures, preflight
 from workers.engine.data.joining import read_datasets
 
@@ -202,6 +203,19 @@ def test_the_likeliest_classes_by_name_teach_with_the_rest_spread_evenly(harness
     assert report.teachers[0].tasks["label"]["accuracy"] == pytest.approx(
         float((told.argmax(1) == blobs(ROWS)["label"])[order_of_test(harness)].mean())
     )
+
+
+def test_images_are_matched_by_the_names_of_their_files(harness: EngineHarness) -> None:
+    images = pictures(60)
+    as_archive(harness, images)
+    order = in_order_of_paths(images)
+    names = [f"{split}/{'cat' if i < 30 else 'dog'}/{i:03}.png" for i, split in enumerate(splits(60))]
+    told = probabilities(np.arange(60) // 30, classes=2)
+    path = write(harness.folder, np.array(names)[::-1], label=told[::-1])
+    harness.predictions(path, file_format="npz", of_column="file_name", outputs={"label": {"predicts": CLASSES}})
+    found = harness.order({**spec(), "student": {"family": "convnet", "channels": [4]}})
+    column = read_datasets(found, found.spec.dataset_refs()).targets[f"{PREDICTED}/label"]  # type: ignore[union-attr]
+    assert torch.equal(column.values, torch.from_numpy(told[order]))
 
 
 def order_of_test(harness: EngineHarness) -> Any:
