@@ -9,7 +9,7 @@ from app.contracts.resources.manifests import ClassOutput, Columns, DatasetForma
 from app.contracts.resources.tables import CsvOptions
 
 TableFormat = Literal["npz", "parquet", "csv", "jsonl"]
-UploadedFormat = DatasetFormat | Literal["predictions"]
+UploadedFormat = Literal[DatasetFormat, "predictions"]
 """Formats of what is uploaded as a dataset."""
 PREDICTIONS: Final = "predictions"
 MOST_PAIRS: Final = 1024
