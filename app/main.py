@@ -13,6 +13,8 @@ from app.contracts.reports.compare import Comparison
 from app.contracts.reports.preflight import PreflightReport
 from app.contracts.reports.relation import RelationHistory
 from app.contracts.reports.report import ExportReport, Report
+from app.contracts.resources.manifests import DatasetManifest
+from app.contracts.resources.predictions import PredictionsManifest
 from app.contracts.specs.jobs import JOB_SPEC
 from app.contracts.specs.requests.exports import EXPORT_REQUEST
 from app.contracts.specs.requests.predictions import PREDICT_REQUEST
@@ -20,7 +22,6 @@ from app.contracts.specs.requests.retries import RETRY_REQUEST
 from app.contracts.wire.events import JobEvent
 from app.datasets.endpoints import router as datasets
 from app.datasets.schemas import Dataset, DatasetPage
-from app.datasets.service import DATASETS
 from app.http import problems
 from app.http.answers import changes_name
 from app.http.docs import openapi, page
@@ -55,7 +56,8 @@ TAGS: Final = [
 
 SCHEMAS: Final[openapi.Schemas] = {
     "ModelManifest": MODELS.manifest,
-    "DatasetManifest": DATASETS.manifest,
+    "DatasetManifest": TypeAdapter(DatasetManifest),
+    "PredictionsManifest": TypeAdapter(PredictionsManifest),
     "JobSpec": JOB_SPEC,
     "RetryRequest": RETRY_REQUEST,
     "ExportRequest": EXPORT_REQUEST,
@@ -82,7 +84,7 @@ SCHEMAS: Final[openapi.Schemas] = {
 }
 """The contracts that the OpenAPI document holds, by the names that operations refer to."""
 
-CHANGES: Final = {changes_name(name): name for name in ("ModelManifest", "DatasetManifest")}
+CHANGES: Final = {changes_name(name): name for name in ("ModelManifest", "DatasetManifest", "PredictionsManifest")}
 """Schemas of some fields of a manifest, by their names."""
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.access.authentication import GUARDED, KnownCaller
-from app.contracts.resources.manifests import DatasetFormat
+from app.contracts.resources.predictions import UploadedFormat
 from app.contracts.states import ModelState
 from app.datasets.service import DATASETS
 from app.http.answers import changes_name, json_answer, json_body, json_content, problems, upload_body
@@ -20,13 +20,13 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"], dependencies=GUARDE
 
 Identity = Annotated[str, Path(description="The dataset's id.")]
 State = Annotated[ModelState | None, Query(description="Only datasets in this state.")]
-Format = Annotated[DatasetFormat | None, Query(alias="format", description="Only datasets of this format.")]
+Format = Annotated[UploadedFormat | None, Query(alias="format", description="Only datasets of this format.")]
 
 
 @router.post(
     "",
     status_code=201,
-    openapi_extra=upload_body("DatasetManifest"),
+    openapi_extra=upload_body("DatasetManifest", "PredictionsManifest"),
     responses={
         201: json_content("Dataset", "The dataset, whose inspection is queued."),
         **problems(400, 408, 409, 413, 415, 422, 507),
@@ -35,7 +35,9 @@ Format = Annotated[DatasetFormat | None, Query(alias="format", description="Only
 async def create_dataset(
     request: Request, caller: KnownCaller, services: TheServices, idempotency_key: IdempotencyKey = None
 ) -> Response:
-    """Upload a dataset: a manifest and one file, in either order. The file is then inspected: wait for `ready`."""
+    """Upload a dataset, or predictions for one: a manifest and one file, in either order. The file is then inspected:
+    wait for `ready`.
+    """
     return await requests.upload(DATASETS, services, caller, request, idempotency_key)
 
 
@@ -61,7 +63,7 @@ async def get_dataset(dataset_id: Identity, caller: KnownCaller, services: TheSe
 
 @router.patch(
     "/{dataset_id}",
-    openapi_extra=json_body(changes_name("DatasetManifest")),
+    openapi_extra=json_body(*map(changes_name, ("DatasetManifest", "PredictionsManifest"))),
     responses={
         200: json_content("Dataset", "The dataset, whose inspection is queued again."),
         **problems(400, 404, 408, 409, 413, 415, 422),

@@ -7,7 +7,8 @@ from pydantic import AwareDatetime, Field
 from app.contracts.base import Answer, Metadata
 from app.contracts.problems import Rejection
 from app.contracts.resources.facts import FileRef
-from app.contracts.resources.manifests import DatasetFormat, InputSpec, SplitName, Splits, TargetSpec
+from app.contracts.resources.manifests import InputSpec, SplitName, Splits, TargetSpec
+from app.contracts.resources.predictions import PredictedOutput, UploadedFormat
 from app.contracts.resources.statistics import ColumnCounts, DataWarning, TargetStatistics, WeightStatistics
 from app.contracts.resources.tables import CsvOptions, InputEncoding
 from app.contracts.states import ModelState
@@ -33,12 +34,18 @@ class Dataset(Answer):
     rejection: Rejection | None = Field(
         description="Why the inspection rejected the upload; null in every other state."
     )
-    format: DatasetFormat = Field(description="Format of the file.")
+    format: UploadedFormat = Field(description="Format of the file; `predictions` for those of a teacher.")
     files: tuple[FileRef, ...] = Field(description="Stored files of the dataset.")
     rows: int | None = Field(description="Number of rows; null until the inspection has counted them.")
     splits: dict[SplitName, int] = Field(description="Number of rows in each split; empty until known.")
     csv: CsvOptions | None = Field(description="How a csv is written, as in the manifest; else null.")
-    inputs: dict[str, InputSpec] = Field(description="Inputs by name, as in the manifest.")
+    of: str | None = Field(
+        default=None, description="Of predictions: the dataset whose rows they are for; `splits` count those with any."
+    )
+    outputs: dict[str, PredictedOutput] = Field(
+        default_factory=dict, description="Outputs of predictions by name, as in the manifest."
+    )
+    inputs: dict[str, InputSpec] = Field(description="Inputs by name, as in the manifest; empty for predictions.")
     encodings: dict[str, InputEncoding] = Field(
         description="By input, the categories in order and the numbers that fill missing ones, once they are known; "
         "without inputs that are read as they stand in the file."
@@ -63,7 +70,9 @@ class Dataset(Answer):
     warnings: tuple[DataWarning, ...] = Field(
         description="What the inspection found unusual; dry runs and reports repeat what concerns the job."
     )
-    dealt: Splits = Field(description="How rows are assigned to splits, as `splits` in the manifest.")
+    dealt: Splits | None = Field(
+        description="How rows are assigned to splits, as `splits` in the manifest; null for predictions."
+    )
     created_at: AwareDatetime = Field(description="When the dataset was uploaded (RFC 3339, UTC).")
     metadata: Metadata
 
@@ -88,7 +97,9 @@ def dataset_view(row: DatasetRow) -> Dataset:
         "rows": facts.get("rows"),
         "splits": facts.get("splits") or {},
         "csv": manifest.get("csv"),
-        "inputs": manifest["inputs"],
+        "of": manifest.get("of"),
+        "outputs": manifest.get("outputs") or {},
+        "inputs": manifest.get("inputs") or {},
         "encodings": {name: each["encoding"] for name, each in inputs.items() if each.get("encoding")},
         "standardization": {name: each for name, each in inputs.items() if each.get("mean") and each.get("std")},
         "column_counts": {name: each["column_counts"] for name, each in inputs.items() if each.get("column_counts")},
@@ -96,7 +107,7 @@ def dataset_view(row: DatasetRow) -> Dataset:
         "statistics": {name: target.get("statistics") or {} for name, target in (facts.get("targets") or {}).items()},
         "weights": facts.get("weights") or {},
         "warnings": facts.get("warnings") or [],
-        "dealt": manifest["splits"],
+        "dealt": manifest.get("splits"),
         "created_at": row.created_at,
         "metadata": manifest.get("metadata") or {},
     }

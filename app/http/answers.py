@@ -5,7 +5,7 @@ authenticated the caller. The document therefore names its schemas itself: `sche
 `app.http.docs.openapi` fills them all in.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import Response
@@ -40,11 +40,15 @@ def binary_content(media_type: str) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def json_body(name: str, *, required: bool = True) -> dict[str, Any]:
-    """`openapi_extra` of an operation that takes JSON."""
-    examples = {summary: {"value": value} for summary, value in EXAMPLES[name].items()}
-    content = {"application/json": {"schema": schema_of(name), "examples": examples}}
+def json_body(*names: str, required: bool = True) -> dict[str, Any]:
+    """`openapi_extra` of an operation that takes JSON of one of these schemas."""
+    examples = {summary: {"value": value} for name in names for summary, value in EXAMPLES[name].items()}
+    content = {"application/json": {"schema": _one_of(names), "examples": examples}}
     return {"requestBody": {"required": required, "content": content}}
+
+
+def _one_of(names: Sequence[str]) -> dict[str, Any]:
+    return schema_of(names[0]) if len(names) == 1 else {"anyOf": [schema_of(name) for name in names]}
 
 
 def changes_name(manifest: str) -> str:
@@ -52,13 +56,13 @@ def changes_name(manifest: str) -> str:
     return f"{manifest}Changes"
 
 
-def upload_body(manifest: str) -> dict[str, Any]:
-    """`openapi_extra` of an operation that takes a manifest and a file."""
+def upload_body(*manifests: str) -> dict[str, Any]:
+    """`openapi_extra` of an operation that takes a manifest of one of these schemas, and a file."""
     parts = {
         "manifest": {
-            **schema_of(manifest),
+            **_one_of(manifests),
             "description": "What the file contains, as JSON of at most 1 MiB.",
-            "examples": list(EXAMPLES[manifest].values()),
+            "examples": [example for manifest in manifests for example in EXAMPLES[manifest].values()],
         },
         "file": {"type": "string", "format": "binary", "description": "The file itself, of any content type."},
     }

@@ -22,6 +22,7 @@ from app.jobs.submission import unusable
 from app.queue import exports
 from app.queue.records import NewJob, UnusableInput
 from app.resources import repository
+from app.resources.service import require_rows
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=GUARDED)
 
@@ -78,6 +79,8 @@ async def _export(services: Services, caller: Caller, model_id: str, request: Re
             raise Conflict(
                 "already_there", f"the model has this file: `GET /v1/models/{row.id}/weights?format={wanted.format}`"
             )
+        if wanted.dataset is not None:
+            await require_rows(session, caller, wanted.dataset, "/dataset")
         spec = ExportJob(model=row.id, format=wanted.format, dataset=wanted.dataset)
         job = NewJob(spec=spec, project_id=caller.project_id, key_id=caller.key_id, threads=services.settings.threads)
         try:

@@ -159,3 +159,5 @@ async def _fail_all(session: AsyncSession, jobs: Sequence[JobRow], code: str, re
     for job in jobs:
         await write_state(session, job, Trigger.FAIL, {"error": document}, error=document)
         await write_outbox(session, job.project_id, "job.failed", job.id, {"kind": job.kind, "error": document})
+        if job.kind == "inspect":  # of predictions, whose dataset was rejected
+            await _reject_subject(session, job, error)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from app.contracts.resources.facts import DatasetFacts, FileRef, ModelFacts
 from app.contracts.resources.manifests import DatasetManifest, ModelManifest
+from app.contracts.resources.predictions import PredictionsManifest
 from app.contracts.specs.jobs import AnyJob
 from app.contracts.wire.orders import OutputRole, PeerModel
 from app.db.rows import DEFAULT_PROJECT
@@ -68,11 +69,22 @@ class StoredDataset:
 
 
 @dataclass(frozen=True)
+class StoredPredictions:
+    """Predictions for rows of a dataset, in the database."""
+
+    id: str
+    manifest: PredictionsManifest
+    facts: DatasetFacts | None
+    files: tuple[FileRef, ...]
+
+
+@dataclass(frozen=True)
 class JobInputs:
     """What a claimed job reads, by the id in its spec. The student of another job is listed under that job's id."""
 
     models: Mapping[str, StoredModel] = field(default_factory=dict)
     datasets: Mapping[str, StoredDataset] = field(default_factory=dict)
+    predictions: Mapping[str, StoredPredictions] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

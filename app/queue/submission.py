@@ -65,7 +65,10 @@ def _row(job: NewJob) -> JobRow:
 def inputs_of_spec(spec: AnyJob) -> list[dict[str, Any]]:
     """The rows of job_inputs for a spec, without the job's id; each input once. A preflight has those of its job."""
     if isinstance(spec, InspectJob):
-        return [] if spec.network is not None else [_entry("subject", model_id=spec.model, dataset_id=spec.dataset)]
+        if spec.network is not None:
+            return []
+        subject = _entry("subject", model_id=spec.model, dataset_id=spec.dataset)
+        return [subject] if spec.of is None else [subject, _entry("dataset", dataset_id=spec.of)]
     entries = [_input(ref) for ref in spec.references()]
     return [entry for i, entry in enumerate(entries) if entry not in entries[:i]]
 

@@ -179,8 +179,8 @@ def _kind_of_zip(names: Sequence[str]) -> str:
     return "zip"
 
 
-def check_format(declared: str, kind: str | None, expected: Mapping[str, str | None]) -> None:
-    """Refuse a file whose kind differs from the declared format.
+def check_format(declared: str, kind: str | None, expected: Mapping[str, str | None], field: str = "format") -> None:
+    """Refuse a file whose kind differs from the declared format, which `field` of the manifest says.
 
     `expected` maps a format to the kind of its files, None for formats without a signature.
     """
@@ -204,7 +204,7 @@ def check_format(declared: str, kind: str | None, expected: Mapping[str, str | N
         )
     elif kind in expected.values():
         name = next(name for name, accepted in expected.items() if accepted == kind)
-        detail = f"the file is {name}: change `format` accordingly"
+        detail = f"the file is {name}: change `{field}` accordingly"
     else:
         detail = f"the file is {kind}" if kind else f"its first bytes are not those of {declared}, so write it again"
-    raise Invalid.at("/format", "format_mismatch", f"the manifest declares {declared}: {detail}")
+    raise Invalid.at(f"/{field}", "format_mismatch", f"the manifest declares {declared}: {detail}")

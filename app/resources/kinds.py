@@ -1,7 +1,7 @@
 """What distinguishes models from datasets for the operations of `app.resources`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
@@ -10,7 +10,8 @@ from pydantic import TypeAdapter
 from app.contracts.base import Answer
 from app.contracts.problems import Problem
 from app.contracts.resources.facts import FileRole
-from app.contracts.resources.manifests import DatasetManifest, ModelManifest
+from app.contracts.resources.manifests import ModelManifest
+from app.contracts.resources.predictions import PredictionsManifest, UploadedManifest
 from app.contracts.specs.jobs import InspectJob
 from app.db.ids import Prefix
 from app.db.rows import DatasetRow, ModelRow
@@ -20,7 +21,7 @@ from app.http.validation import validate
 from app.resources.formats import check_format, kind_of_file, refuse_named
 
 R = TypeVar("R", ModelRow, DatasetRow)
-M = TypeVar("M", ModelManifest, DatasetManifest)
+M = TypeVar("M", ModelManifest, UploadedManifest)
 V = TypeVar("V", bound=Answer)
 
 
@@ -36,6 +37,8 @@ class ResourceKind(Generic[R, M, V]):
     formats: Mapping[str, str | None]  # format -> what `formats.kind_of_file` returns for it
     role: Callable[[M], FileRole]
     view: Callable[[R], V]
+    tables: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
+    """Formats whose manifests name that of the file in `file_format`, each with those that it may have."""
     check_manifest: Callable[[M], Sequence[Problem]] = lambda manifest: ()
     """Problems of a manifest that is sent; stored ones, of an older version too, are read without it."""
 
@@ -47,7 +50,7 @@ class ResourceKind(Generic[R, M, V]):
     def read_manifest(self, data: bytes) -> M:
         """A manifest from JSON; raises BadRequest or Invalid. The format is checked before the other fields."""
         parsed = strict_json.parse(data, "the manifest")
-        refuse_named(parsed, tuple(self.formats))
+        refuse_named(parsed, (*self.formats, *self.tables))
         manifest = validate(self.manifest, data, parsed=parsed)
         problems = self.check_manifest(manifest)
         if problems:
@@ -56,8 +59,13 @@ class ResourceKind(Generic[R, M, V]):
 
     def check_file(self, manifest: M, path: Path) -> None:
         """Raise Invalid unless the file has the format that the manifest declares."""
-        check_format(manifest.format, kind_of_file(path), self.formats)
+        if isinstance(manifest, PredictionsManifest):
+            check_format(manifest.file_format, kind_of_file(path), self.tables[manifest.format], "file_format")
+        else:
+            check_format(manifest.format, kind_of_file(path), self.formats)
 
-    def inspection(self, identity: str) -> InspectJob:
+    def inspection(self, identity: str, manifest: M) -> InspectJob:
         """The job that inspects the file."""
-        return InspectJob(model=identity) if self.noun == "model" else InspectJob(dataset=identity)
+        if self.noun == "model":
+            return InspectJob(model=identity)
+        return InspectJob(dataset=identity, of=manifest.of if isinstance(manifest, PredictionsManifest) else None)

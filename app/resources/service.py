@@ -5,18 +5,19 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.contracts.resources.predictions import PREDICTIONS
 from app.contracts.states import ModelState
 from app.db.base import json_text
 from app.db.clock import utcnow
 from app.db.ids import new_id
-from app.db.rows import FileRow
+from app.db.rows import DatasetRow, FileRow
 from app.db.signals import announce
-from app.http.errors import Conflict, NotFound
+from app.http.errors import Conflict, Invalid, NotFound
 from app.http.services import Caller, Services
 from app.http.waiting import until
 from app.queue.blobs import mark_stored
 from app.queue.inputs import needs
-from app.queue.records import NewJob
+from app.queue.records import NewJob, UnusableInput
 from app.resources import repository
 from app.resources.kinds import M, R, ResourceKind, V
 from app.resources.uploads import Received
@@ -41,16 +42,37 @@ async def create(
         )
     ]
     await repository.add(session, row)
-    await _queue_inspection(kind, services, caller, session, row.id)
+    await _queue_inspection(kind, services, caller, session, row.id, manifest)
     return row
 
 
 async def _queue_inspection(
-    kind: ResourceKind[R, M, V], services: Services, caller: Caller, session: AsyncSession, identity: str
+    kind: ResourceKind[R, M, V], services: Services, caller: Caller, session: AsyncSession, identity: str, manifest: M
 ) -> None:
-    job = NewJob(spec=kind.inspection(identity), project_id=caller.project_id, key_id=caller.key_id)
-    await services.ledger.submit(session, job)
+    """Raises Invalid where the inspection reads a dataset that cannot be used."""
+    spec = kind.inspection(identity, manifest)
+    if spec.of is not None:
+        await require_rows(session, caller, spec.of, "/of")
+    try:
+        await services.ledger.submit(session, NewJob(spec=spec, project_id=caller.project_id, key_id=caller.key_id))
+    except UnusableInput as error:
+        raise _unusable(error.found, "/of") from None
     announce(session, identity)
+
+
+async def require_rows(session: AsyncSession, caller: Caller, identity: str, pointer: str) -> None:
+    """Raise Invalid where the dataset at `pointer` is predictions, which have no inputs."""
+    row = await repository.find(session, DatasetRow, caller.project_id, identity)
+    if row is not None and row.format == PREDICTIONS:
+        detail = f"expected a dataset with inputs, found predictions for rows of {row.manifest['of']}: name that one"
+        raise Invalid.at(pointer, "not_a_dataset", detail)
+
+
+def _unusable(found: str, pointer: str) -> Invalid:
+    if found == "missing":
+        return Invalid.at(pointer, "unknown_dataset", "there is no such dataset: `GET /v1/datasets` lists them")
+    detail = "the inspection refused this dataset: correct its manifest by PATCH, or name another"
+    return Invalid.at(pointer, "rejected_input", detail)
 
 
 async def get(kind: ResourceKind[R, M, V], services: Services, caller: Caller, identity: str, wait: float = 0.0) -> R:
@@ -99,7 +121,7 @@ async def update(
         row.state, row.state_since, row.rejection = "verifying", utcnow(), None
         file.role = kind.role(manifest)
         await session.flush()
-        await _queue_inspection(kind, services, caller, session, row.id)
+        await _queue_inspection(kind, services, caller, session, row.id, manifest)
         return kind.view(row)
 
 

@@ -19,6 +19,7 @@ from app.contracts.reports.report import Report
 from app.contracts.resolving.resolve import Resolution, resolve
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
 from app.contracts.resources.manifests import DatasetManifest, ModelManifest
+from app.contracts.resources.predictions import PredictionsManifest
 from app.contracts.specs.jobs import JOB_SPEC, SubmittableJob
 from app.contracts.wire.events import (
     CheckpointEvent,
@@ -26,17 +27,19 @@ from app.contracts.wire.events import (
     MetricsEvent,
     WarningEvent,
 )
-from app.contracts.wire.orders import DatasetInput, ModelInput, Order, TrainingOutcome
+from app.contracts.wire.orders import DatasetInput, ModelInput, Order, PredictionsInput, TrainingOutcome
 from tests.plain_training import plain_manifest, plain_spec
 from workers.engine.common.files import sha256_of
 from workers.engine.common.stop import Stop, StopReason
 from workers.engine.data.reading import facts_of, read_dataset
 from workers.engine.jobs.inspection.family_models import inspect_family_model
 from workers.engine.jobs.inspection.library_trunks import measured, measured_manifest
+from workers.engine.jobs.inspection.predictions import inspect_predictions
 from workers.engine.run import execute
 
 DATASET = "ds_01890a5d-ac96-774b-bcce-b302099a8057"
 OTHER = "ds_01890a5d-ac96-774b-bcce-b302099a8058"
+PREDICTED = "ds_01890a5d-ac96-774b-bcce-b302099a8059"
 TEACHER = "mdl_01890a5d-ac96-774b-bcce-b302099a8057"
 SECOND = "mdl_01890a5d-ac96-774b-bcce-b302099a8058"
 Arrays = dict[str, NDArray[Any]]
@@ -113,6 +116,7 @@ class EngineHarness:
         self.models: dict[str, ModelInput] = {}
         self.data: DatasetInput | None = None
         self.others: dict[str, DatasetInput] = {}
+        self.predicted: dict[str, tuple[PredictionsInput, DatasetFacts]] = {}
         self.log = EventLog()
 
     def dataset(self, arrays: Arrays | None = None, **manifest: Any) -> DatasetInput:
@@ -129,6 +133,16 @@ class EngineHarness:
         """Inspect a file as the dataset that specs use unless they name others."""
         self.data = self._inspected(DATASET, path, manifest)
         return self.data
+
+    def predictions(self, path: Path, identity: str = PREDICTED, **manifest: Any) -> DatasetFacts:
+        """Inspect a file as predictions for rows of a dataset, the first unless `of` names another."""
+        assert self.data is not None
+        document = {"name": "elsewhere", "format": "predictions", "of": DATASET, "id": "id", **manifest}
+        parsed = PredictionsManifest.model_validate_json(json.dumps(document))
+        found = PredictionsInput(id=identity, manifest=parsed, path=str(path), sha256=sha256_of(path))
+        facts = inspect_predictions(found, {DATASET: self.data, **self.others})
+        self.predicted[identity] = (found, facts)
+        return facts
 
     def _written(self, identity: str, arrays: Arrays, manifest: dict[str, Any]) -> DatasetInput:
         path = self.folder / ("data.npz" if identity == DATASET else f"{identity}.npz")
@@ -170,7 +184,9 @@ class EngineHarness:
         data = {} if "datasets" in spec else {"dataset": DATASET}
         parsed = JOB_SPEC.validate_json(json.dumps({**data, **plain_spec(spec)}))
         facts = {name: model.facts for name, model in self.models.items()}
-        found = resolved(parsed, {name: each.facts for name, each in datasets.items()}, facts)
+        known = {name: each.facts for name, each in datasets.items()}
+        known |= {name: each for name, (_, each) in self.predicted.items()}
+        found = resolved(parsed, known, facts)
         assert not found.problems, found.problems
         made: dict[str, Any] = {
             "job": job,
@@ -178,6 +194,7 @@ class EngineHarness:
             "spec": found.spec,
             "models": self.models,
             "datasets": datasets,
+            "predictions": {name: each for name, (each, _) in self.predicted.items()},
             "warnings": found.warnings,
             "chosen": found.chosen,
             "device": "cpu",

@@ -297,7 +297,7 @@ class TargetUse(Answer):
     teacher: str = Field(description="The teacher's name.")
     store: Literal["hit", "miss", "columns", "unused"] = Field(
         description="`hit`: all outputs were in the soft-target store; `miss`: the teacher computed them; `columns`: "
-        "the dataset has them; `unused`: no outputs were needed."
+        "the dataset has them, or predictions for it; `unused`: no outputs were needed."
     )
     passes: int = Field(description="Number of forward passes (batches) of the teacher in this job.")
     saved: int = Field(

@@ -11,6 +11,7 @@ from typing import assert_never
 from app.contracts.problems import Chosen, Problem
 from app.contracts.resolving.data.joining import joined_facts
 from app.contracts.resolving.data.mixtures import check_mixture
+from app.contracts.resolving.data.predictions import with_predictions
 from app.contracts.resolving.data.row_weights import check_row_weights
 from app.contracts.resolving.data.targets import Goal, goal_of, learnable, supervised_goal, unlabelled_goal
 from app.contracts.resolving.data.views import check_views
@@ -23,6 +24,7 @@ from app.contracts.resolving.distillation.classes import (
 )
 from app.contracts.resolving.distillation.features import check_layers
 from app.contracts.resolving.distillation.methods import check_store
+from app.contracts.resolving.distillation.mutual import check_mutual, fitted_peers
 from app.contracts.resolving.distillation.phases import check_annealing, check_stopping
 from app.contracts.resolving.distillation.searches import check_search, folds_of
 from app.contracts.resolving.distillation.teachers import (
@@ -41,7 +43,6 @@ from app.contracts.resolving.recipe.settings import with_settings
 from app.contracts.resolving.sizes import warn_of_sizes
 from app.contracts.resolving.students.inits import check_init
 from app.contracts.resolving.students.measured import Trunks, with_measured
-from app.contracts.resolving.students.mutual import check_mutual, fitted_peers
 from app.contracts.resolving.students.students import fitted
 from app.contracts.resolving.supervision import check_selection, supervised_tasks, supervised_training
 from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
@@ -108,6 +109,7 @@ def _resolve_training(
 ) -> Resolution:
     findings = Findings()
     refs = spec.dataset_refs()
+    datasets = with_predictions(spec, datasets, findings)
     dataset = joined_facts(refs, datasets, findings)
     spec = with_measured(spec, dataset, models, trunks, findings)
     if findings.unmeasured:
@@ -250,10 +252,7 @@ def _teachers(
     findings: Findings,
     pointer: str,
 ) -> tuple[TeacherRef, ...]:
-    return tuple(
-        named_output(ref, facts_of_teacher(ref, dataset, models), task, findings, f"{pointer}/{i}")
-        for i, ref in enumerate(teachers)
-    )
+    return tuple(named_output(ref, dataset, models, task, findings, f"{pointer}/{i}") for i, ref in enumerate(teachers))
 
 
 def _mapped(
@@ -287,7 +286,7 @@ def _goal_with_teachers(
     facts = facts_of_teacher(first, dataset, models)
     if isinstance(facts, ModelFacts) and target is not None and target not in facts.outputs and name is None:
         return None
-    return unlabelled_goal(name or target or first.columns, facts, first.output)
+    return unlabelled_goal(name or target or first.columns or first.output, facts, first.output)
 
 
 def _resolved_distillation(

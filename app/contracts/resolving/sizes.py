@@ -65,7 +65,7 @@ def warn_of_larger_student(
     """`student_larger_than_teacher` where a resolved student has more parameters than all of its teachers together,
     each counted once; nothing where the parameters of one are unknown, as those of teachers given as columns.
     """
-    refs = {ref.model or ref.job or ref.columns: ref for _, ref in spec.teacher_refs()}
+    refs = {ref.model or ref.job or ref.stored_as: ref for _, ref in spec.teacher_refs()}
     known = [facts_of_teacher(ref, dataset, models) for ref in refs.values()]
     counts = [facts.parameters if isinstance(facts, ModelFacts) else None for facts in known]
     teachers, student = sum(count or 0 for count in counts), parameter_count(network)

@@ -187,6 +187,9 @@ class DatasetFacts(Answer):
     )
     warnings: tuple[DataWarning, ...] = ()
     sha256: str | None = Field(default=None, description="SHA-256 of the file; null in facts of an older version.")
+    of: str | None = Field(
+        default=None, description="Of predictions: the dataset whose rows they are for; `splits` count those with any."
+    )
 
 
 MODEL_FACTS: TypeAdapter[ModelFacts] = TypeAdapter(ModelFacts)

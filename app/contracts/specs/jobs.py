@@ -26,7 +26,7 @@ from app.contracts.specs.families.library import LibraryFamily, LibraryNetwork
 from app.contracts.specs.quantization import Export, QuantizationSpec
 from app.contracts.specs.relations import RelationSpec
 from app.contracts.specs.searches import TemperatureValue
-from app.contracts.specs.stores import StoreSpec
+from app.contracts.specs.stores import StoreSpec, predicted_target
 from app.contracts.specs.supervision.label_losses import ClassWeights, LabelLoss
 from app.contracts.specs.training import TrainingSpec
 
@@ -69,13 +69,18 @@ TeacherClasses = (
 
 
 class TeacherRef(Contract):
-    """A teacher: a model, the student of a job once it has succeeded, or outputs stored in the dataset."""
+    """A teacher: a model, the student of a job once it has succeeded, or its outputs in columns or predictions."""
 
     model: ModelId | None = Field(default=None, description="Id of the model that is the teacher.")
     job: JobId | None = Field(
         default=None, description="Id of a job; the teacher is its student, once it has succeeded."
     )
     columns: Name | None = Field(default=None, description="Name of a dataset target of kind `teacher`.")
+    predictions: DatasetId | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="Id of predictions (a dataset of format `predictions`) for rows of a dataset of the job.",
+    )
     output: Name | None = Field(
         default=None,
         description="Name of the teacher's output; may be left out where it has only one, or one with the task's name.",
@@ -93,12 +98,17 @@ class TeacherRef(Contract):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        named = [n for n in ("model", "job", "columns") if getattr(self, n) is not None]
+        named = [n for n in ("model", "job", "columns", "predictions") if getattr(self, n) is not None]
         if len(named) != 1:
-            raise ValueError(f"a teacher is one of `model`, `job` or `columns`, found {named or 'none'}")
+            raise ValueError(f"a teacher is one of `model`, `job`, `columns` or `predictions`, found {named or 'none'}")
         if self.columns is not None and self.output is not None:
-            raise ValueError("`output` belongs to a model or job; `columns` already names the numbers")
+            raise ValueError("`output` belongs to a model, job or predictions; `columns` already names the numbers")
         return self
+
+    @property
+    def stored_as(self) -> str | None:
+        """Name of the target that holds its outputs for the dataset's rows; None of a model, which is run."""
+        return self.columns if self.predictions is None else predicted_target(self.predictions, self.output or "")
 
 
 def _teachers_weigh(teachers: tuple[TeacherRef, ...]) -> tuple[TeacherRef, ...]:
@@ -210,6 +220,8 @@ class _Job(_AnyKind):
                 yield Reference(f"{pointer}/model", "model", teacher.model)
             if teacher.job is not None:
                 yield Reference(f"{pointer}/job", "job", teacher.job)
+            if teacher.predictions is not None:
+                yield Reference(f"{pointer}/predictions", "dataset", teacher.predictions)
         if isinstance(self, AnyTrainingJob) and isinstance(self.network, LibraryFamily) and self.network.pretrained:
             yield Reference(f"/{self.network_field}/pretrained", "model", self.network.pretrained)
 
@@ -435,13 +447,12 @@ class InspectJob(_AnyKind):
 
     kind: Literal["inspect"] = "inspect"
     model: ModelId | None = Field(default=None, description="The model to inspect; null where a dataset is inspected.")
-    dataset: DatasetId | None = Field(
-        default=None, description="The dataset to inspect; null where a model is inspected."
+    dataset: DatasetId | None = Field(default=None, description="The dataset to inspect; null for a model.")
+    of: DatasetId | None = Field(
+        default=None, exclude_if=left_out, description="The dataset whose rows the inspected predictions are for."
     )
     network: LibraryNetwork | None = Field(
-        default=None,
-        exclude_if=left_out,
-        description="The network of a library to measure, for jobs that train it.",
+        default=None, exclude_if=left_out, description="The network of a library to measure."
     )
 
     @model_validator(mode="after")

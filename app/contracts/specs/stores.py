@@ -29,3 +29,14 @@ class StoreSpec(Contract):
         "`kd` learns which of the others are likely. The probability of classes that are not stored is spread evenly "
         "over them, also in the teacher's figures in the report.",
     )
+
+
+def predicted_target(predictions: str, output: str) -> str:
+    """Name of an output of predictions among the targets of their dataset; no target of a manifest has such a name."""
+    return f"{predictions}/{output}"
+
+
+def predictions_of(target: str) -> str | None:
+    """The predictions that a target is of, by its name; None of a target of a manifest."""
+    identity, separator, _ = target.partition("/")
+    return identity if separator else None

@@ -19,6 +19,7 @@ from app.contracts.base import Answer
 from app.contracts.problems import Chosen, JobError, Rejection
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
 from app.contracts.resources.manifests import DatasetManifest, ModelManifest, SplitName
+from app.contracts.resources.predictions import PredictionsManifest
 from app.contracts.specs.families.library import MeasuredTrunk
 from app.contracts.specs.jobs import AnySpec
 
@@ -53,6 +54,15 @@ class DatasetInput(Answer):
     sha256: str
 
 
+class PredictionsInput(Answer):
+    """Predictions for rows of a dataset as a local file."""
+
+    id: str
+    manifest: PredictionsManifest
+    path: str
+    sha256: str
+
+
 class Order(Answer):
     """The input of a child process, which has no database and no network."""
 
@@ -61,6 +71,7 @@ class Order(Answer):
     spec: AnySpec = Field(description="The resolved spec, with all defaults.")
     models: dict[str, ModelInput] = Field(default_factory=dict, description="By id; job teachers by their job's id.")
     datasets: dict[str, DatasetInput] = Field(default_factory=dict)
+    predictions: dict[str, PredictionsInput] = Field(default_factory=dict, description="For rows of the datasets.")
     device: str = Field(description="`cpu`, or `cuda:0` (the child sees one device).")
     threads: int
     attempt_dir: str
@@ -75,8 +86,9 @@ class Order(Answer):
 
     def inputs(self) -> tuple[Path, ...]:
         """The local files that the job reads."""
-        models = (Path(model.path) for model in self.models.values())
-        return (*models, *(Path(dataset.path) for dataset in self.datasets.values()))
+        models = (model.path for model in self.models.values())
+        datasets = (dataset.path for dataset in self.datasets.values())
+        return tuple(map(Path, (*models, *datasets, *(each.path for each in self.predictions.values()))))
 
 
 PeerRole = Literal["peer-1", "peer-2", "peer-3", "peer-4", "peer-5", "peer-6", "peer-7"]

@@ -63,6 +63,33 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
             "splits": {"fractions": {"train": 0.7, "validation": 0.15, "test": 0.15}, "group": "customer"},
         },
     },
+    "PredictionsManifest": {
+        "Probabilities by row id": {
+            "name": "a teacher elsewhere",
+            "format": "predictions",
+            "file_format": "parquet",
+            "of": _DATASET,
+            "id": "uid",
+            "outputs": {"digit": {"columns": ["p0", "p1"], "predicts": {"kind": "class", "output": "probabilities"}}},
+        },
+        "The likeliest answers of a language model": {
+            "name": "a language model",
+            "format": "predictions",
+            "file_format": "jsonl",
+            "of": _DATASET,
+            "id": "row",
+            "row_numbers": True,
+            "outputs": {
+                "mood": {
+                    "top_k": {"classes": ["first", "second"], "scores": ["first_p", "second_p"]},
+                    "predicts": {"kind": "class", "output": "log_probabilities", "classes": ["good", "bad", "mixed"]},
+                }
+            },
+        },
+    },
+    "PredictionsManifestChanges": {
+        "Another column of ids": {"of_column": "row_id"},
+    },
     "DatasetManifestChanges": {
         "Another column of labels": {"targets": {"digit": {"kind": "class", "column": "label", "classes": 10}}},
     },

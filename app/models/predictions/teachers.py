@@ -43,15 +43,10 @@ def _refs(spec: DistillJob | MultitaskJob) -> Iterator[tuple[str, TeacherRef]]:
 
 
 async def _found(session: AsyncSession, project_id: str, task: str, ref: TeacherRef) -> TeacherOfTask:
-    if ref.columns is not None:
-        return TeacherOfTask(
-            task,
-            ref,
-            missing=NotAnswered(
-                code="columns_only",
-                message=f"the teacher is the columns `{ref.columns}` of the dataset: only rows of it have its answers",
-            ),
-        )
+    if ref.stored_as is not None:
+        what = f"the columns `{ref.columns}` of the dataset" if ref.columns else "predictions for rows of a dataset"
+        message = f"the teacher is {what}: only rows of it have its answers"
+        return TeacherOfTask(task, ref, missing=NotAnswered(code="columns_only", message=message))
     identity = ref.model
     if ref.job is not None:
         identity = await session.scalar(select(JobRow.student_id).where(JobRow.id == ref.job))

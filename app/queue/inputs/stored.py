@@ -2,16 +2,17 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
-from app.contracts.resources.facts import DATASET_FACTS, MODEL_FACTS, FileRef
+from app.contracts.resources.facts import DATASET_FACTS, MODEL_FACTS, DatasetFacts, FileRef
 from app.contracts.resources.manifests import DatasetManifest, ModelManifest
+from app.contracts.resources.predictions import PREDICTIONS, PredictionsManifest
 from app.db.base import json_text
 from app.db.engine import Database
 from app.db.rows import DatasetRow, FileRow, JobInputRow, JobRow, ModelRow
-from app.queue.records import Claim, JobInputs, StoredDataset, StoredModel
+from app.queue.records import Claim, JobInputs, StoredDataset, StoredModel, StoredPredictions
 
 
 async def inputs_of(database: Database, claim: Claim) -> JobInputs:
@@ -22,10 +23,11 @@ async def inputs_of(database: Database, claim: Claim) -> JobInputs:
         upstream = [row.upstream_id for row in rows if row.upstream_id is not None]
         students = await _students(session, upstream)
         models = await stored_models(session, [*references, *students])
-        datasets = await stored_datasets(session, [row.dataset_id for row in rows if row.dataset_id is not None])
-    named = {reference: models[reference] for reference in references if reference in models}
+        named = [row.dataset_id for row in rows if row.dataset_id is not None]
+        datasets, predictions = await stored_datasets(session, named), await _stored_predictions(session, named)
+    known = {reference: models[reference] for reference in references if reference in models}
     from_jobs = {job_id: models[model_id] for model_id, job_id in students.items() if model_id in models}
-    return JobInputs(models=named | from_jobs, datasets=datasets)
+    return JobInputs(models=known | from_jobs, datasets=datasets, predictions=predictions)
 
 
 async def _students(session: AsyncSession, jobs: list[str]) -> dict[str, str]:
@@ -43,9 +45,18 @@ async def stored_models(session: AsyncSession, ids: list[str]) -> dict[str, Stor
 
 
 async def stored_datasets(session: AsyncSession, ids: list[str]) -> dict[str, StoredDataset]:
-    """Datasets by id, likewise."""
-    query = select(DatasetRow).where(DatasetRow.id.in_(ids)).options(selectinload(DatasetRow.files))
+    """Datasets by id, likewise; those of rows, without predictions."""
+    query = _datasets(ids).where(DatasetRow.format != PREDICTIONS)
     return {row.id: _dataset(row) for row in await session.scalars(query)}
+
+
+async def _stored_predictions(session: AsyncSession, ids: list[str]) -> dict[str, StoredPredictions]:
+    query = _datasets(ids).where(DatasetRow.format == PREDICTIONS)
+    return {row.id: _predictions(row) for row in await session.scalars(query)}
+
+
+def _datasets(ids: list[str]) -> Select[DatasetRow]:
+    return select(DatasetRow).where(DatasetRow.id.in_(ids)).options(selectinload(DatasetRow.files))
 
 
 def _model(row: ModelRow) -> StoredModel:
@@ -56,8 +67,16 @@ def _model(row: ModelRow) -> StoredModel:
 
 def _dataset(row: DatasetRow) -> StoredDataset:
     manifest = DatasetManifest.model_validate_json(json_text(row.manifest), extra="ignore")
-    facts = None if row.facts is None else DATASET_FACTS.validate_json(json_text(row.facts), extra="ignore")
-    return StoredDataset(row.id, manifest, facts, _files(row.files))
+    return StoredDataset(row.id, manifest, _facts(row), _files(row.files))
+
+
+def _predictions(row: DatasetRow) -> StoredPredictions:
+    manifest = PredictionsManifest.model_validate_json(json_text(row.manifest), extra="ignore")
+    return StoredPredictions(row.id, manifest, _facts(row), _files(row.files))
+
+
+def _facts(row: DatasetRow) -> DatasetFacts | None:
+    return None if row.facts is None else DATASET_FACTS.validate_json(json_text(row.facts), extra="ignore")
 
 
 def _files(rows: Iterable[FileRow]) -> tuple[FileRef, ...]:

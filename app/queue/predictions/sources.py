@@ -6,9 +6,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.resources.manifests import DatasetManifest
+from app.contracts.resources.predictions import PREDICTIONS
 from app.contracts.wire.predictions import Question
 from app.db.engine import Database
-from app.db.rows import JobInputRow, ModelRow
+from app.db.rows import DatasetRow, JobInputRow, ModelRow
 from app.queue.inputs.stored import stored_datasets, stored_models
 from app.queue.records import StoredModel
 
@@ -35,11 +36,12 @@ async def source_of(database: Database, question: Question) -> Source | None:
 
 
 async def _dataset_of(session: AsyncSession, model: str) -> DatasetManifest | None:
-    """The first dataset of the job that trained a model."""
+    """The first dataset of rows of the job that trained a model."""
     query = (
-        select(JobInputRow.dataset_id)
+        select(DatasetRow.id)
+        .join(JobInputRow, JobInputRow.dataset_id == DatasetRow.id)
         .join(ModelRow, ModelRow.source_job_id == JobInputRow.job_id)
-        .where(ModelRow.id == model, JobInputRow.dataset_id.is_not(None))
+        .where(ModelRow.id == model, DatasetRow.format != PREDICTIONS)
         .order_by(JobInputRow.id)
         .limit(1)
     )

@@ -14,8 +14,8 @@ from app.main import SCHEMAS, create_app
 from app.settings import Settings
 
 Node = dict[str, Any]
-REQUESTS = ("ModelManifest", "DatasetManifest", "JobSpec", "RetryRequest", "ExportRequest", "PredictRequest")
-MANIFESTS = ("ModelManifest", "DatasetManifest")
+MANIFESTS = ("ModelManifest", "DatasetManifest", "PredictionsManifest")
+REQUESTS = (*MANIFESTS, "JobSpec", "RetryRequest", "ExportRequest", "PredictRequest")
 VERBS = "create|list|get|update|delete|cancel|pause|resume|retry"
 
 

@@ -17,6 +17,7 @@ from app.contracts.resolving.data.class_names import places_of_numbers
 from app.contracts.resources.manifests import InputSpec, InputTransform, SplitName
 from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.jobs import (
+    AnyTrainingJob,
     DatasetRef,
     DistillJob,
     ExportJob,
@@ -29,6 +30,7 @@ from app.contracts.wire.orders import DatasetInput, Order
 from workers.engine.common.row_storage import RowStorage
 from workers.engine.data.dataset import Dataset, Source, TargetColumn
 from workers.engine.data.labels import MISSING
+from workers.engine.data.predictions.read import with_predictions
 from workers.engine.data.reading import read_dataset, transform_of
 from workers.engine.data.rows.specs import spec_of_rows
 from workers.engine.data.rows.uploaded import MOST_KEPT, REFERENCE_ROWS
@@ -51,6 +53,8 @@ def read_datasets(
         read_dataset(Path(each.path), each.manifest, reads_exactly(order), kept, fills, RowStorage.of(order, each))
         for each in inputs
     ]
+    used = _outputs_of_teachers(order)
+    parts = [with_predictions(part, each, order, used) for part, each in zip(parts, inputs, strict=True)]
     sources, first = [], 0
     for ref, part in zip(refs, parts, strict=True):
         sources.append(Source(ref.dataset, first, part.rows, ref.weight, _dtype(part)))
@@ -87,6 +91,20 @@ def _inputs_of_student(order: Order) -> tuple[str, ...] | None:
             return None
         case _:
             assert_never(order.spec)
+
+
+def _outputs_of_teachers(order: Order) -> set[str]:
+    """The targets that hold the outputs of the job's teachers."""
+    match order.spec:
+        case TrainJob() | DistillJob() | MultitaskJob():
+            spec: AnyTrainingJob = order.spec
+        case PreflightJob():
+            spec = order.spec.job
+        case InspectJob() | ExportJob():
+            return set()
+        case _:
+            assert_never(order.spec)
+    return {ref.stored_as for _, ref in spec.teacher_refs() if ref.stored_as is not None}
 
 
 def _dtype(part: Dataset) -> torch.dtype:

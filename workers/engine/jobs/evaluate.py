@@ -119,7 +119,7 @@ def _costs(trained: Trained) -> tuple[list[TeacherPart], Cost]:
     for key in trained.teachers.uses:
         teacher = teachers.get(key)
         if teacher is None:
-            parts.append(TeacherPart(key=key, name=key))
+            parts.append(TeacherPart(key=key, name=trained.teachers.uses[key].teacher))
             continue
         cost = Cost(
             parameters=teacher.parameters,

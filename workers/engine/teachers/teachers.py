@@ -22,7 +22,7 @@ from app.contracts.resolving.multitask.sharing import own_layer
 from app.contracts.resources.facts import OutputFacts
 from app.contracts.resources.manifests import ArrayInput, ClassOutput
 from app.contracts.specs.jobs import TeacherRef
-from app.contracts.specs.stores import StoreSpec
+from app.contracts.specs.stores import StoreSpec, predictions_of
 from app.contracts.wire.orders import ModelInput, Order
 from workers.engine.common.environment import environment_fingerprint
 from workers.engine.data.augment.plan import AugmentationPlan
@@ -94,8 +94,8 @@ class Teachers:
 
     def outputs_of(self, ref: TeacherRef) -> TeacherOutputs:
         """The outputs of one teacher of a task for every row."""
-        if ref.columns is not None:
-            return _selected(self._from_columns(ref.columns, ref.weight), ref)
+        if ref.stored_as is not None:
+            return _selected(self._from_columns(ref.stored_as, ref.weight), ref)
         key = teacher_key(ref)
         model = self.order.models[key]
         teacher = self._teacher(key, model)
@@ -141,9 +141,14 @@ class Teachers:
         assert column.predicts is not None
         values = torch.where(column.labelled[:, None], column.values, torch.nan)
         self.uses[name] = TargetUse(
-            teacher=name, store="columns", passes=0, rows=self.dataset.rows, bytes=values.nbytes
+            teacher=self._name_of_columns(name), store="columns", passes=0, rows=self.dataset.rows, bytes=values.nbytes
         )
         return TeacherOutputs(values, column.predicts, weight, name)
+
+    def _name_of_columns(self, name: str) -> str:
+        """The name for people of columns of the dataset, or of predictions."""
+        predictions = self.order.predictions.get(predictions_of(name) or "")
+        return name if predictions is None else predictions.manifest.name
 
     def _teacher(self, key: str, model: ModelInput) -> Teacher:
         if key not in self.opened:
@@ -325,8 +330,8 @@ def _combined_use(uses: Sequence[TargetUse]) -> TargetUse:
 
 
 def teacher_key(ref: TeacherRef) -> str:
-    """The key of a teacher in an order: the id of its model or job, or the name of its columns."""
-    return ref.model or ref.job or ref.columns or ""
+    """The key of a teacher in an order: the id of its model or job, or the target that holds its outputs."""
+    return ref.model or ref.job or ref.stored_as or ""
 
 
 def layer_shape(model: ModelInput, name: str) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from app.contracts.specs.training import TrainingSettings
 from workers.engine.data.mixture import Mixture
-from workers.engine.data.order import epoch_order
+from workers.engine.data.rows.order import epoch_order
 
 
 @dataclass(frozen=True)

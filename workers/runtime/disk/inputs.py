@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from app.contracts.resources.facts import FileRef
-from app.contracts.wire.orders import DatasetInput, ModelInput
+from app.contracts.wire.orders import DatasetInput, ModelInput, PredictionsInput
 from app.queue.records import JobInputs
 from app.storage.durable import digest_of_file
 from app.storage.store import BlobStore
@@ -39,6 +39,14 @@ class InputCache:
             local[reference] = DatasetInput(
                 id=dataset.id, manifest=dataset.manifest, facts=dataset.facts, path=str(path), sha256=file.sha256
             )
+        return local
+
+    async def predictions(self, inputs: JobInputs) -> dict[str, PredictionsInput]:
+        """The predictions of a job as local files, by the id in its spec."""
+        local = {}
+        for reference, each in inputs.predictions.items():
+            path, file = await self._download(each.files)
+            local[reference] = PredictionsInput(id=each.id, manifest=each.manifest, path=str(path), sha256=file.sha256)
         return local
 
     async def _download(self, files: Iterable[FileRef]) -> tuple[Path, FileRef]:

@@ -42,6 +42,7 @@ def resolve_claim(
     if isinstance(spec, InternalJob):
         return spec
     datasets = {reference: dataset.facts for reference, dataset in inputs.datasets.items()}
+    datasets |= {reference: predictions.facts for reference, predictions in inputs.predictions.items()}
     models = {reference: model.facts for reference, model in inputs.models.items()}
     return resolve(spec, datasets, models, threads=claim.threads or threads, trunks=trunks)
 
@@ -75,6 +76,7 @@ async def build_order(
         spec=spec,
         models=models,
         datasets=datasets,
+        predictions=await cache.predictions(inputs),
         device=slot.device,
         threads=spec.threads or settings.threads,
         attempt_dir=str(paths.attempt(claim.job_id, claim.attempt)),

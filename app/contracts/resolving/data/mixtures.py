@@ -54,7 +54,7 @@ def _tasks(spec: AnyTrainingJob) -> tuple[TaskSpec, ...]:
 def _teaches(facts: DatasetFacts, task: TaskSpec) -> bool:
     """Whether a task has labels in the dataset's training rows that count, or a teacher with outputs for them."""
     teachers = task.teachers or ()
-    names = [teacher.columns for teacher in teachers if teacher.columns is not None]
+    names = [teacher.stored_as for teacher in teachers if teacher.stored_as is not None]
     if len(names) < len(teachers):
         return True  # a model has outputs for every row
     counts = task.distillation is None or task.distillation.supervised.weight != 0.0

@@ -65,7 +65,7 @@ def check_views(
         return
     _check_whole_numbers(spec, views, models, findings)
     read, there = spec.network.inputs, dataset.inputs if dataset is not None else {}
-    if read is not None and set(read) != set(there) and any(ref.columns is None for _, ref in spec.teacher_refs()):
+    if read is not None and set(read) != set(there) and any(ref.stored_as is None for _, ref in spec.teacher_refs()):
         findings.problem(
             "/training/views",
             "view_undefined",
@@ -120,7 +120,7 @@ def _check_distillation(
     findings: Findings,
     pointer: str,
 ) -> None:
-    if any(teacher.columns is not None for teacher in teachers):
+    if any(teacher.stored_as is not None for teacher in teachers):
         findings.warn(
             "columns_ignore_views",
             "teacher outputs in the dataset are of the rows as they are, not augmented: leave `views` out",

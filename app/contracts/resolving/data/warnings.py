@@ -40,7 +40,7 @@ def _targets(spec: AnyTrainingJob) -> set[str]:
 
 
 def _columns(teachers: Sequence[TeacherRef] | None) -> set[str]:
-    return {ref.columns for ref in teachers or () if ref.columns is not None}
+    return {ref.stored_as for ref in teachers or () if ref.stored_as is not None}
 
 
 def _same_files(refs: Sequence[DatasetRef], datasets: Mapping[str, DatasetFacts | None], findings: Findings) -> None:

@@ -87,9 +87,9 @@ def _measured(
     dataset: DatasetFacts, splits: Sequence[SplitName], target: str | None, teachers: Sequence[TeacherRef]
 ) -> int:
     """At most as many rows of these splits have a label of the target, or an output of one of the teachers."""
-    names = [target, *(ref.columns for ref in teachers if ref.columns is not None)]
+    names = [target, *(ref.stored_as for ref in teachers if ref.stored_as is not None)]
     columns = [dataset.targets[name] for name in names if name in dataset.targets]
     counts = [sum(column.labelled.get(split, 0) for split in splits) for column in columns]
-    if any(ref.columns is None for ref in teachers):
+    if any(ref.stored_as is None for ref in teachers):
         counts.append(sum(dataset.splits.get(split, 0) for split in splits))
     return max(counts, default=0)

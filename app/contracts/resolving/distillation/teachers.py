@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from app.contracts.resolving.data.column_order import check_model_columns
 from app.contracts.resolving.data.inputs import assumed_orders, inputs_read, shapes_of
+from app.contracts.resolving.data.predictions import predicted_outputs
 from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.distillation.methods import check_combination, check_terms
 from app.contracts.resolving.distillation.phases import check_phases
@@ -20,24 +21,29 @@ from app.contracts.specs.jobs import TeacherRef
 def facts_of_teacher(
     ref: TeacherRef, dataset: DatasetFacts | None, models: Mapping[str, ModelFacts | None]
 ) -> ModelFacts | OutputFacts | None:
-    """A model's facts, or the output that the dataset's columns are; None where that is not known yet."""
-    if ref.columns is None:
+    """A model's facts, or the output that columns or predictions are; None where that is not known yet."""
+    if ref.stored_as is None:
         return models.get(ref.model or ref.job or "")
-    target = dataset.targets.get(ref.columns) if dataset else None
+    target = dataset.targets.get(ref.stored_as) if dataset else None
     if target is None or target.predicts is None:
         return None
     return OutputFacts(spec=target.predicts, size=target.size)
 
 
 def named_output(
-    ref: TeacherRef, facts: ModelFacts | OutputFacts | None, task: str | None, findings: Findings, pointer: str
+    ref: TeacherRef,
+    dataset: DatasetFacts,
+    models: Mapping[str, ModelFacts | None],
+    task: str | None,
+    findings: Findings,
+    pointer: str,
 ) -> TeacherRef:
     """The reference with its output filled in where the teacher leaves no doubt."""
-    if not isinstance(facts, ModelFacts):
+    names = _output_names(ref, dataset, models)
+    if not names:
         return ref
-    names = list(facts.outputs)
     if ref.output is not None:
-        if ref.output not in facts.outputs:
+        if ref.output not in names:
             findings.problem(
                 f"{pointer}/output",
                 "unknown_output",
@@ -46,10 +52,18 @@ def named_output(
         return ref
     if len(names) == 1:
         return ref.model_copy(update={"output": names[0]})
-    if task in facts.outputs:
+    if task in names:
         return ref.model_copy(update={"output": task})
     findings.problem(f"{pointer}/output", "output_needed", f"say which output teaches: the teacher has {quoted(names)}")
     return ref
+
+
+def _output_names(ref: TeacherRef, dataset: DatasetFacts, models: Mapping[str, ModelFacts | None]) -> Sequence[str]:
+    """The outputs that a model or predictions have; none of columns, and while they are not known."""
+    if ref.predictions is not None:
+        return predicted_outputs(ref.predictions, dataset)
+    facts = models.get(ref.model or ref.job or "")
+    return list(facts.outputs) if facts is not None else ()
 
 
 def _same_classes(goal: Goal, output: OutputFacts, findings: Findings, pointer: str) -> None:
@@ -105,9 +119,10 @@ def check_teacher(
         check_unknown(ref, dataset, findings, pointer)
         return
     if isinstance(facts, OutputFacts):
+        place = f"{pointer}/{'columns' if ref.predictions is None else 'predictions'}"
         if ref.classes is None:
-            _fits_goal(goal, facts, findings, f"{pointer}/columns")
-        check_rows(ref.columns or "", dataset, findings, f"{pointer}/columns")
+            _fits_goal(goal, facts, findings, place)
+        check_rows(ref.stored_as or "", dataset, findings, place)
         return
     if ref.output in facts.outputs and ref.classes is None:
         _fits_goal(goal, facts.outputs[ref.output], findings, pointer)
@@ -164,7 +179,9 @@ def _is_filled_otherwise(theirs: InputEncoding, rows: InputFacts) -> bool:
 
 
 def check_unknown(ref: TeacherRef, dataset: DatasetFacts, findings: Findings, pointer: str) -> None:
-    """Columns that the dataset lacks are a problem; a model or job without facts may still get them."""
+    """Columns that the dataset lacks are a problem; a model or job without facts may still get them, and what is wrong
+    with predictions is said elsewhere.
+    """
     if ref.columns is None:
         findings.unknown()
         return

@@ -39,7 +39,7 @@ def _see_the_same(spec: AnyTrainingJob, dataset: DatasetFacts) -> bool:
     """Whether every teacher can be run on the rows as the student sees them."""
     refs = [ref for _, ref in spec.teacher_refs()]
     read = spec.network.inputs
-    return all(ref.columns is None for ref in refs) and (not refs or read is None or set(read) == set(dataset.inputs))
+    return all(ref.stored_as is None for ref in refs) and (not refs or read is None or set(read) == set(dataset.inputs))
 
 
 def _because(spec: AnyTrainingJob, training: TrainingSpec, rows: int) -> str:

@@ -30,8 +30,8 @@ from tests.engine.losses.small_terms import (
     supervised,
     task_of,
 )
-from workers.engine.data.order import epoch_order
 from workers.engine.data.reading import read_dataset, vector_statistics
+from workers.engine.data.rows.order import epoch_order
 from workers.engine.losses.term import TermInputs
 from workers.engine.models import build, initialise
 from workers.engine.tasks.task import Task

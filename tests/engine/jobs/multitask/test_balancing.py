@@ -20,8 +20,8 @@ from tests.engine.jobs.preflight.test_preflight import preflight
 from tests.exhaustive import sample
 from workers.engine.balancing import make
 from workers.engine.balancing.aggregators import solved
-from workers.engine.data.order import epoch_order
 from workers.engine.data.reading import read_dataset
+from workers.engine.data.rows.order import epoch_order
 from workers.engine.data.transform import apply
 from workers.engine.models import build, initialise
 

@@ -31,7 +31,7 @@ from tests.engine.jobs.interrupted_jobs import (
 )
 from tests.plain_training import plain_settings
 from workers.engine.common.seeds import derived_seed, generator
-from workers.engine.data.order import epoch_order
+from workers.engine.data.rows.order import epoch_order
 from workers.engine.models import Network, build, initialise
 from workers.engine.training.batches import BatchSchedule
 

@@ -17,6 +17,7 @@ from workers.engine.jobs.inspection.family_models import inspect_family_model
 from workers.engine.jobs.inspection.library_trunks import measured, measured_manifest
 from workers.engine.jobs.inspection.onnx_models import CONVERTED as CONVERTED_GRAPH
 from workers.engine.jobs.inspection.onnx_models import inspect_onnx_model
+from workers.engine.jobs.inspection.predictions import inspect_predictions
 from workers.engine.jobs.inspection.state_dict import convert_state_dict
 from workers.engine.models.ignored import check_ignored
 from workers.engine.models.parameter_names import matched
@@ -42,6 +43,8 @@ def inspect(order: Order, emit: Callable[[ChildEvent], None]) -> InspectionOutco
             return InspectionOutcome(network=measured(order.spec.network))
         for model in order.models.values():
             return _model(model, Path(order.attempt_dir) / "outputs")
+        for predictions in order.predictions.values():
+            return InspectionOutcome(dataset=inspect_predictions(predictions, order.datasets))
         dataset = next(iter(order.datasets.values()))
         return _dataset(dataset, RowStorage.of(order, dataset))
     except UserError as error:

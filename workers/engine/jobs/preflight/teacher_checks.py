@@ -98,8 +98,9 @@ class TeacherChecks:
     def _describe(self, task: TaskSpec, ref: TeacherRef) -> TeacherCheck:
         key = teacher_key(ref)
         teacher, model = self.teachers.opened.get(key), self.teachers.order.models.get(key)
+        use = self.teachers.uses.get(key)
         return TeacherCheck(
-            name=model.manifest.name if model is not None else key,
+            name=model.manifest.name if model is not None else use.teacher if use is not None else key,
             task=task.name,
             model=model.id if model is not None else None,
             output=ref.output,

@@ -1,4 +1,4 @@
-"""Do the peers of mutual learning fit the job, and the data?"""
+"""Do the peers of mutual learning fit the task and the rest of the job."""
 
 from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.findings import Findings
@@ -8,7 +8,7 @@ from app.contracts.specs.jobs import DistillJob, MutualSpec
 
 
 def check_mutual(spec: DistillJob, goal: Goal, findings: Findings) -> None:
-    """Problems of a job's peers with its task and its other settings."""
+    """Problems of peers with the task, and with settings that they do not allow."""
     if spec.mutual is None:
         return
     if goal.kind != "class":
@@ -42,7 +42,7 @@ def fitted_peers(
     goal: Goal,
     findings: Findings,
 ) -> MutualSpec | None:
-    """The peers, fitted to the dataset as the student is; they read what it reads."""
+    """The peers, each completed for the dataset and the task."""
     if mutual is None:
         return None
     places = enumerate(mutual.peers)
