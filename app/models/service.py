@@ -19,6 +19,7 @@ from app.models.schemas import Layers, Model, model_view
 from app.queue.records import NewJob
 from app.resources import repository
 from app.resources import service as resources
+from app.resources.formats import HUGGINGFACE_FOLDER
 from app.resources.kinds import ResourceKind
 
 WeightsFormat = Literal["safetensors", "onnx", "int8", "fp16"]
@@ -40,7 +41,12 @@ def _row(manifest: ModelManifest) -> ModelRow:
 
 def _role(manifest: ModelManifest) -> FileRole:
     """A state_dict is an `original`: the inspection replaces it by converted weights."""
-    roles: dict[str, FileRole] = {"safetensors": "weights", "state_dict": "original", "onnx": "onnx"}
+    roles: dict[str, FileRole] = {
+        "safetensors": "weights",
+        "state_dict": "original",
+        "huggingface": "original",
+        "onnx": "onnx",
+    }
     return roles[manifest.format]
 
 
@@ -50,7 +56,12 @@ MODELS: Final[ResourceKind[ModelRow, ModelManifest, Model]] = ResourceKind(
     row=ModelRow,
     new_row=_row,
     manifest=TypeAdapter(ModelManifest),
-    formats={"safetensors": "safetensors", "state_dict": "state_dict", "onnx": None},
+    formats={
+        "safetensors": "safetensors",
+        "state_dict": "state_dict",
+        "onnx": None,
+        "huggingface": HUGGINGFACE_FOLDER,
+    },
     role=_role,
     view=model_view,
 )

@@ -19,6 +19,8 @@ COMPRESSED_TEXT: Final = ("gzip", "zstd")
 HEAD_BYTES: Final = 512
 """How many bytes `kind_of_head` needs."""
 
+HUGGINGFACE_FOLDER: Final = "huggingface"
+"""A zip of the folder that `save_pretrained` of transformers writes."""
 ONNX_FOLDER: Final = "onnx_folder"
 """A zip with an ONNX graph, and its weights beside it."""
 _WEIGHTS: Final = "save the weights alone: safetensors.torch.save_file(model.state_dict(), 'model.safetensors')"
@@ -174,6 +176,8 @@ def _kind_of_zip(names: Sequence[str]) -> str:
         return "npz"
     if any(name.endswith(".onnx") for name in files):
         return ONNX_FOLDER
+    if "config.json" in files and any(name.endswith(".safetensors") for name in files):
+        return HUGGINGFACE_FOLDER
     if any(name.lower().endswith(IMAGE_SUFFIXES) for name in files):
         return "images"
     return "zip"

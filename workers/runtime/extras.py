@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 from app.contracts.specs.families.family import Extra
 
-PACKAGES: Mapping[Extra, tuple[str, ...]] = {"vision": ("timm", "torchvision")}
+PACKAGES: Mapping[Extra, tuple[str, ...]] = {"vision": ("timm", "torchvision", "transformers")}
 """What each extra installs."""
 PRELOADED: Mapping[Extra, str] = {"vision": "workers.engine.models.families.library.preloaded"}
 """The module that a fork server for jobs with this extra imports: importing the packages takes seconds."""

@@ -32,7 +32,7 @@ from app.contracts.specs.architectures import Architecture, of_weights
 
 MAX_INPUTS: Final = 8
 """Maximum number of inputs of a dataset or a model."""
-ModelFormat = Literal["safetensors", "state_dict", "onnx"]
+ModelFormat = Literal["safetensors", "state_dict", "onnx", "huggingface"]
 DatasetFormat = Literal["npz", "parquet", "csv", "jsonl", "images"]
 DATASET_SIGNATURES: Final[Mapping[DatasetFormat, bytes]] = {
     "npz": b"PK\x03\x04",
@@ -169,8 +169,8 @@ class ModelManifest(Contract):
     format: ModelFormat = Field(description="Format of the file; formats that can contain code are refused.")
     architecture: Annotated[Architecture | None, AfterValidator(of_weights)] = Field(
         default=None,
-        description="The network; required for safetensors and state_dict, not allowed for onnx, whose file contains "
-        "its graph.",
+        description="The network; required for safetensors and state_dict, not allowed for onnx and huggingface, whose "
+        "files contain a graph or a configuration.",
     )
     key: Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(printable)] | None = Field(
         default=None,
@@ -228,11 +228,13 @@ class ModelManifest(Contract):
     def _architecture_fits_format(self) -> Self:
         if self.key is not None and self.format != "state_dict":
             raise ValueError(f"`key` chooses within a state_dict file, this one is {self.format}: leave it out")
-        if self.format == "onnx":
+        if self.format in ("onnx", "huggingface"):
             given = ("architecture", "missing_biases", "ignore")
             surplus = [f"`{name}`" for name in given if getattr(self, name) is not None]
             if surplus:
-                raise ValueError(f"an onnx model carries its own graph: leave out {' and '.join(surplus)}")
+                raise ValueError(f"the file of {self.format} says its network: leave out {' and '.join(surplus)}")
+            if self.format == "huggingface" and max(len(self.outputs), len(self.inputs)) > 1:
+                raise ValueError("a huggingface model has one output, and at most one of `inputs`")
             return self
         check_network_inputs(self.inputs, self.architecture)
         arch = self.architecture

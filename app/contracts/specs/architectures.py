@@ -11,8 +11,10 @@ from pydantic import Field, TypeAdapter
 from app.contracts.specs.families.convnet import Convnet, StudentConvnet
 from app.contracts.specs.families.family import Activation, Family, Init
 from app.contracts.specs.families.library import (
+    HuggingFace,
     LibraryFamily,
     MeasuredTrunk,
+    StudentHuggingFace,
     StudentTimm,
     StudentTorchvision,
     Timm,
@@ -22,9 +24,17 @@ from app.contracts.specs.families.mlp import Mlp, StudentMlp
 from app.contracts.specs.families.resnet import Resnet, StudentResnet
 from app.contracts.specs.families.transformer import StudentTransformer, Transformer
 
-Architecture = Annotated[Mlp | Convnet | Resnet | Transformer | Timm | Torchvision, Field(discriminator="family")]
+Architecture = Annotated[
+    Mlp | Convnet | Resnet | Transformer | Timm | Torchvision | HuggingFace, Field(discriminator="family")
+]
 Student = Annotated[
-    StudentMlp | StudentConvnet | StudentResnet | StudentTransformer | StudentTimm | StudentTorchvision,
+    StudentMlp
+    | StudentConvnet
+    | StudentResnet
+    | StudentTransformer
+    | StudentTimm
+    | StudentTorchvision
+    | StudentHuggingFace,
     Field(discriminator="family"),
 ]
 
@@ -52,6 +62,7 @@ __all__ = [
     "Activation",
     "Architecture",
     "Convnet",
+    "HuggingFace",
     "Init",
     "LibraryFamily",
     "MeasuredTrunk",
@@ -59,6 +70,7 @@ __all__ = [
     "Resnet",
     "Student",
     "StudentConvnet",
+    "StudentHuggingFace",
     "StudentMlp",
     "StudentResnet",
     "StudentTimm",

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from app.contracts.resources.manifests import ClassOutput, InputTransform
-from app.contracts.specs.families.library import Timm, Torchvision
+from app.contracts.specs.families.library import HuggingFace, Timm, Torchvision
 from app.models.bundle.bundled import BundledModel
 
 TIMM_FOLDER: Final = "timm"
+HUGGINGFACE_FOLDER: Final = "huggingface"
 _WHITE: Final = 255.0
 """The libraries divide pixels of 8 bits by this before they subtract a mean."""
 
@@ -44,6 +45,44 @@ def timm_config(model: BundledModel) -> bytes | None:
     return (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
+def huggingface_files(model: BundledModel) -> Mapping[str, bytes] | None:
+    """`config.json` and `preprocessor_config.json` of a folder that `AutoModelForImageClassification` loads; None where
+    the file of the weights is not that of transformers' own network.
+    """
+    network = model.facts.architecture
+    if not isinstance(network, HuggingFace) or len(model.facts.outputs) != 1 or network.input_shape is None:
+        return None
+    (output,) = model.facts.outputs.values()
+    spec = output.spec
+    names = (
+        spec.classes if isinstance(spec, ClassOutput) and spec.classes else [f"LABEL_{i}" for i in range(output.size)]
+    )
+    channels, height, width = network.input_shape
+    config = {
+        "model_type": network.name,
+        **network.model_dump(mode="json")["config"],
+        "image_size": height if height == width else [height, width],
+        "num_channels": channels,
+        "id2label": {str(i): name for i, name in enumerate(names)},
+        "label2id": {name: i for i, name in enumerate(names)},
+    }
+    processor = {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": True,
+        "size": {"height": height, "width": width},
+        "resample": 2,
+        "do_rescale": True,
+        "rescale_factor": 1 / _WHITE,
+        "do_normalize": True,
+        **{f"image_{name}": values for name, values in _statistics(model).items()},
+    }
+    documents = {"config.json": config, "preprocessor_config.json": processor}
+    return {
+        name: (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        for name, document in documents.items()
+    }
+
+
 def loading_lines(model: BundledModel) -> Iterator[str]:
     """How a program loads the network by its library."""
     network = model.facts.architecture
@@ -52,6 +91,10 @@ def loading_lines(model: BundledModel) -> Iterator[str]:
         yield "As a network of timm, for pixels that are prepared as `timm/config.json` says:"
         yield ""
         yield f'    timm.create_model("local-dir:{TIMM_FOLDER}", pretrained=True)'
+    elif huggingface_files(model) is not None:
+        yield "As a network of transformers, with its image processor:"
+        yield ""
+        yield f'    transformers.AutoModelForImageClassification.from_pretrained("{HUGGINGFACE_FOLDER}")'
     elif isinstance(network, Torchvision) and len(sizes) == 1 and network.measured and network.measured.classifier:
         yield "As a network of torchvision, for pixels that are prepared as `config.json` says:"
         yield ""

@@ -10,7 +10,7 @@ from app.http.ranges import Span
 from app.models.bundle.bundled import BundledModel
 from app.models.bundle.card import card
 from app.models.bundle.config import configuration
-from app.models.bundle.libraries import TIMM_FOLDER, timm_config
+from app.models.bundle.libraries import HUGGINGFACE_FOLDER, TIMM_FOLDER, huggingface_files, timm_config
 from app.resources.blob_parts import BlobSpan
 
 Members = Mapping[str, bytes | BlobSpan]
@@ -38,15 +38,17 @@ def _images(model: BundledModel) -> Members:
 
 
 def _library(model: BundledModel) -> Members:
-    """A folder that timm loads by itself, for a network of timm."""
+    """A folder that timm or transformers loads by itself, for a network of that library."""
     weights = model.files.get("student.safetensors")
-    config = timm_config(model)
-    if weights is None or config is None:
+    if weights is None:
         return {}
-    return {
-        f"{TIMM_FOLDER}/config.json": config,
-        f"{TIMM_FOLDER}/model.safetensors": BlobSpan(weights.sha256, Span(0, weights.bytes)),
-    }
+    config = timm_config(model)
+    files = huggingface_files(model) if config is None else {"config.json": config}
+    if files is None:
+        return {}
+    folder = HUGGINGFACE_FOLDER if config is None else TIMM_FOLDER
+    whole = BlobSpan(weights.sha256, Span(0, weights.bytes))
+    return {f"{folder}/model.safetensors": whole, **{f"{folder}/{name}": each for name, each in files.items()}}
 
 
 PARTS: Final[tuple[Callable[[BundledModel], Members], ...]] = (_stored, _described, _program, _images, _library)

@@ -220,7 +220,7 @@ def open_teacher(model: ModelInput, device: torch.device, threads: int, layout: 
     match model.manifest.format:
         case "onnx":
             return OnnxTeacher(model, device, threads, layout)
-        case "safetensors" | "state_dict":
+        case "safetensors" | "state_dict" | "huggingface":
             return NetworkTeacher(model, device, layout)
         case _:
             assert_never(model.manifest.format)

@@ -24,6 +24,17 @@ InLibrary = Annotated[str, StringConstraints(min_length=1, max_length=200), Afte
 Number = Annotated[int, Field(ge=0, le=65_536)]
 Size = tuple[Number, Number]
 Argument = bool | Number | Size
+ModelType = Literal[
+    "beit", "bit", "convnext", "convnextv2", "deit", "dinov2", "efficientnet", "focalnet", "mobilenet_v1",
+    "mobilenet_v2", "mobilevit", "mobilevitv2", "poolformer", "pvt", "pvt_v2", "regnet", "resnet", "segformer", "swin",
+    "swinv2", "vit", "vit_msn",
+]  # fmt: skip
+ConfigKey = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+ConfigInteger = Annotated[int, Field(ge=0, le=16_384)]
+ConfigFloat = Annotated[float, Field(ge=-1e6, le=1e6)]
+ConfigWord = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+ConfigScalar = bool | ConfigInteger | ConfigFloat | ConfigWord
+ConfigValue = ConfigScalar | Annotated[tuple[ConfigScalar, ...], Field(max_length=16)]
 _NOT_OF_TRUNK = {"measured", "outputs", "inputs", "init", "input_shape", "sharing", "pretrained"}
 
 
@@ -158,7 +169,21 @@ class Torchvision(LibraryFamily):
         return [Problem(pointer="/input_shape", code="shape_mismatch", detail=detail)]
 
 
-LibraryArchitecture = Timm | Torchvision
+class HuggingFace(LibraryFamily):
+    """A network for image classification of Hugging Face's transformers: its model type, and what its configuration has
+    beside the defaults of that type. Size and channels of the images are those of the rows.
+    """
+
+    family: Literal["huggingface"]
+    name: ModelType = Field(description="The `model_type` of its configuration.")
+    config: Annotated[dict[ConfigKey, ConfigValue], Field(max_length=64)] = Field(
+        default_factory=dict,
+        description="Keys of the configuration of this type, such as `hidden_size`; the defaults of transformers where "
+        "they are left out. A worker refuses keys that the type does not have.",
+    )
+
+
+LibraryArchitecture = Timm | Torchvision | HuggingFace
 LibraryNetwork = Annotated[LibraryArchitecture, Field(discriminator="family")]
 LIBRARY_ARCHITECTURE: TypeAdapter[LibraryArchitecture] = TypeAdapter(LibraryNetwork)
 
@@ -175,3 +200,7 @@ class StudentTimm(StartsFromTeacher, Timm):
 
 class StudentTorchvision(StartsFromTeacher, Torchvision):
     """A network of torchvision as a student."""
+
+
+class StudentHuggingFace(StartsFromTeacher, HuggingFace):
+    """A network of transformers as a student."""

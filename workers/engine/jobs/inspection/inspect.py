@@ -14,6 +14,7 @@ from workers.engine.common.memory import is_out_of_memory
 from workers.engine.common.row_storage import RowStorage
 from workers.engine.data.reading import facts_of, read_dataset
 from workers.engine.jobs.inspection.family_models import inspect_family_model
+from workers.engine.jobs.inspection.huggingface import convert_folder
 from workers.engine.jobs.inspection.library_trunks import measured, measured_manifest
 from workers.engine.jobs.inspection.onnx_models import CONVERTED as CONVERTED_GRAPH
 from workers.engine.jobs.inspection.onnx_models import inspect_onnx_model
@@ -66,6 +67,8 @@ def _model(model: ModelInput, outputs: Path) -> InspectionOutcome:
             return InspectionOutcome(model=inspect_family_model(path, manifest))
         case "state_dict":
             return _converted(path, manifest, outputs)
+        case "huggingface":
+            return _of_folder(path, manifest, outputs)
         case _:
             assert_never(manifest.format)
 
@@ -74,6 +77,15 @@ def _graph(path: Path, manifest: ModelManifest, outputs: Path) -> InspectionOutc
     facts = inspect_onnx_model(path, manifest, outputs)
     converted = outputs / CONVERTED_GRAPH
     return InspectionOutcome(model=facts, files=(_file(converted),) if converted.exists() else ())
+
+
+def _of_folder(path: Path, manifest: ModelManifest, outputs: Path) -> InspectionOutcome:
+    outputs.mkdir(parents=True, exist_ok=True)
+    converted = outputs / CONVERTED
+    found = convert_folder(path, converted, manifest)
+    facts = inspect_family_model(converted, measured_manifest(found.manifest))
+    facts = facts.model_copy(update={"warnings": found.notes + facts.warnings})
+    return InspectionOutcome(model=facts, files=(_file(converted),))
 
 
 def _file(path: Path) -> OutputFile:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -11,15 +11,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from app.contracts.problems import UserError
 from app.contracts.specs.families.library import (
     MOST_PARAMETERS,
+    HuggingFace,
     ImageProcessing,
     LibraryArchitecture,
     MeasuredLayer,
     MeasuredTrunk,
     Timm,
+    Torchvision,
 )
 from app.contracts.specs.families.structure import GroupKind
 from workers.engine.models.families.library.packages import package, package_version
-from workers.engine.models.families.library.trunks import build_trunk, misfit, on_meta
+from workers.engine.models.families.library.trunks import build_trunk, features_of, misfit, on_meta
 
 MOST_LAYERS = 256
 _TRIAL_ROWS = 2
@@ -48,9 +50,9 @@ def measure(architecture: LibraryArchitecture, input_shape: Sequence[int]) -> Me
     shapes, counter = _Shapes(module), FlopCounterMode(display=False)
     try:
         with shapes.recorded(), counter, torch.no_grad():
-            features = module.eval()(torch.zeros(1, *input_shape, device=device))
+            features = features_of(module.eval(), torch.zeros(1, *input_shape, device=device))
         with torch.no_grad():
-            trained = module.train()(torch.zeros(_TRIAL_ROWS, *input_shape, device=device))
+            trained = features_of(module.train(), torch.zeros(_TRIAL_ROWS, *input_shape, device=device))
     except Exception as error:  # of whatever kind: this is how networks refuse image sizes
         raise misfit(name, input_shape, error) from error
     size = _feature_size(features, trained)
@@ -136,9 +138,16 @@ class _Shapes:
 
 
 def _processing(architecture: LibraryArchitecture) -> ImageProcessing | None:
-    """What the library's own weights of this name expect."""
-    name = architecture.name
-    return _timm_processing(name) if isinstance(architecture, Timm) else _torchvision_processing(name)
+    """What the library's own weights of this name expect; nothing is published under a type of transformers."""
+    match architecture:
+        case Timm():
+            return _timm_processing(architecture.name)
+        case Torchvision():
+            return _torchvision_processing(architecture.name)
+        case HuggingFace():
+            return None
+        case _:
+            assert_never(architecture)
 
 
 def _timm_processing(name: str) -> ImageProcessing | None:

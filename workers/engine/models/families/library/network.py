@@ -8,7 +8,7 @@ from app.contracts.specs.families.library import LibraryArchitecture
 from workers.engine.common.seeds import derived_seed
 from workers.engine.models.families.family import SingleTrunkNetwork
 from workers.engine.models.families.library.packages import package_version
-from workers.engine.models.families.library.trunks import LibraryTrunk, build_trunk
+from workers.engine.models.families.library.trunks import LibraryTrunk, build_trunk, features_of
 
 _TRUNK = "trunk."
 
@@ -35,8 +35,7 @@ class LibraryNetwork(SingleTrunkNetwork):
         return True  # dropout, and paths and blocks that are left out: the libraries have many modules for it
 
     def features(self, x: Tensor) -> Tensor:
-        features: Tensor = self.trunk(x)
-        return features.flatten(1)
+        return features_of(self.trunk, x).flatten(1)
 
     def initialise_trunk(self, seed: int) -> None:
         """Draw the trunk's weights as the library does, as a function of the seed. In place."""

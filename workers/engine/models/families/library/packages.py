@@ -16,8 +16,8 @@ _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 @cache
 def package(name: str) -> ModuleType:
-    """`timm` or `torchvision`. Raises UserError `library_missing` where it is not installed."""
-    if importlib.util.find_spec(name) is None:
+    """A package, or a module of it. Raises UserError `library_missing` where it is not installed."""
+    if importlib.util.find_spec(name.partition(".")[0]) is None:
         raise UserError(
             "library_missing",
             f"this worker has no package `{name}`: install the extra `vision` (`pip install 'stillhouse[vision]'`)",

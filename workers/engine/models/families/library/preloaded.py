@@ -4,3 +4,4 @@ from workers.engine.models.families.library.packages import package
 
 package("torchvision")
 package("timm")
+package("transformers.modeling_utils")

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TypeVar, assert_never
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from app.contracts.problems import UserError
-from app.contracts.specs.families.library import LibraryArchitecture, Timm, Torchvision
+from app.contracts.specs.families.library import HuggingFace, LibraryArchitecture, Timm, Torchvision
+from workers.engine.models.families.library.huggingface import huggingface_network
 from workers.engine.models.families.library.packages import package
 
 _CLASSES = 7
@@ -40,8 +41,18 @@ def build_trunk(architecture: LibraryArchitecture, input_shape: Sequence[int]) -
             return _timm_trunk(architecture.name, input_shape)
         case Torchvision():
             return _torchvision_trunk(architecture.name, input_shape)
+        case HuggingFace():
+            network = huggingface_network(architecture, input_shape, _CLASSES)
+            return _without_classifier(network, _classifier(network), {})
         case _:
             assert_never(architecture)
+
+
+def features_of(module: nn.Module, images: Tensor) -> Tensor:
+    """What the head of a network reads: images [N, C, H, W] -> features, whatever the library wraps them in."""
+    found = module(images)
+    features: Tensor = found.logits if hasattr(found, "logits") else found
+    return features
 
 
 def on_meta(build: Callable[[], T]) -> T:
@@ -87,6 +98,19 @@ def _torchvision_trunk(name: str, input_shape: Sequence[int]) -> LibraryTrunk:
         network.set_submodule(classifier, nn.Identity())
     else:  # a convolution behind the features, as in squeezenet
         network.classifier = nn.AdaptiveAvgPool2d(1)
+    return LibraryTrunk(network, classifier, arguments)
+
+
+def _without_classifier(
+    network: nn.Module, classifier: str | None, arguments: Mapping[str, int | tuple[int, int] | bool]
+) -> LibraryTrunk:
+    if classifier is None:
+        raise UserError(
+            "network_misfit",
+            f"the classifier of `{type(network).__name__}` is no single linear layer, which heads take the place of: "
+            "use another network",
+        )
+    network.set_submodule(classifier, nn.Identity())
     return LibraryTrunk(network, classifier, arguments)
 
 

@@ -1,0 +1,110 @@
+"""Networks for image classification of Hugging Face's transformers, from a type and checked keys of a configuration.
+
+No code and no file of a stranger is used: the type is one of a list, and a configuration has only keys of that type,
+with values of the types of its defaults. transformers builds networks that neither `auto_map` nor a hub can change.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from app.contracts.problems import UserError
+from app.contracts.specs.families.library import ConfigValue, HuggingFace
+from workers.engine.models.families.library.packages import package
+
+OF_ROWS = ("image_size", "num_channels")
+"""Keys that the shape of the rows decides."""
+_MOST_LAYERS = 64
+_REPEATED = ("layers", "depth", "blocks", "repeats")
+"""Parts of the names of keys that count layers."""
+
+
+def huggingface_network(architecture: HuggingFace, input_shape: Sequence[int], classes: int) -> nn.Module:
+    """A network with this many classes for images of `input_shape` [C, H, W], with weights that transformers draws.
+
+    Raises UserError `library_missing`, `unsupported_config`.
+    """
+    config = configuration(architecture, input_shape, classes)
+    model = model_class(config)
+    for attention in ("sdpa", "eager"):
+        try:
+            network: nn.Module = model._from_config(config, attn_implementation=attention, dtype=torch.float32)
+            return network
+        except ValueError as error:
+            if attention == "eager" or "scaled_dot_product_attention" not in str(error):
+                raise _unsupported(architecture.name, str(error)) from error
+    raise AssertionError("one of the two attentions is built or refused")
+
+
+def configuration(architecture: HuggingFace, input_shape: Sequence[int], classes: int) -> Any:
+    """The configuration of transformers. Raises UserError `library_missing`, `unsupported_config`."""
+    transformers = package("transformers")
+    kind = transformers.CONFIG_MAPPING[architecture.name]
+    defaults = own_keys(architecture.name)
+    for key, value in architecture.config.items():
+        _check_value(architecture.name, key, value, defaults)
+    channels, height, width = input_shape
+    of_rows: dict[str, Any] = {"image_size": height if height == width else [height, width], "num_channels": channels}
+    known = kind().to_dict()
+    given = {key: list(value) if isinstance(value, tuple) else value for key, value in architecture.config.items()}
+    given |= {key: value for key, value in of_rows.items() if key in known}
+    try:
+        return kind.from_dict({**given, "num_labels": classes})
+    except Exception as error:  # validators of transformers raise errors of their own
+        raise _unsupported(architecture.name, str(error)) from error
+
+
+def own_keys(name: str) -> dict[str, Any]:
+    """The keys of a type's configuration that describe the network, with their defaults."""
+    transformers = package("transformers")
+    common = set(transformers.PretrainedConfig().to_dict())
+    own = transformers.CONFIG_MAPPING[name]().to_dict()
+    return {key: value for key, value in own.items() if key not in common and key not in OF_ROWS}
+
+
+def model_class(config: Any) -> Any:
+    """The class for image classification of a configuration; of several the one with a single head."""
+    found = package("transformers").AutoModelForImageClassification._model_mapping[type(config)]
+    return found[0] if isinstance(found, tuple) else found
+
+
+def _check_value(name: str, key: str, value: ConfigValue, defaults: Mapping[str, Any]) -> None:
+    if key not in defaults:
+        raise UserError(
+            "unsupported_config",
+            f"a configuration of `{name}` has no key `{key}` that describes the network: it has "
+            f"{', '.join(f'`{each}`' for each in sorted(defaults))}",
+        )
+    if not _is_like(value, defaults[key]):
+        raise UserError(
+            "unsupported_config",
+            f"`{key}` of `{name}` is {value!r}, expected a value like its default {defaults[key]!r}: correct it",
+        )
+    numbers = [each for each in (value if isinstance(value, tuple) else (value,)) if not isinstance(each, str)]
+    if any(part in key for part in _REPEATED) and any(number > _MOST_LAYERS for number in numbers):
+        raise UserError(
+            "unsupported_config", f"`{key}` of `{name}` is {value!r}, {_MOST_LAYERS} at most: use a smaller network"
+        )
+
+
+def _is_like(value: ConfigValue, default: Any) -> bool:
+    """Whether a value is of the type of a default; None says nothing, and a whole number may stand for a fraction."""
+    if default is None:
+        return True
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, list | tuple):
+        return isinstance(value, tuple)
+    if isinstance(default, float):
+        return isinstance(value, int | float)
+    return isinstance(value, type(default)) or (isinstance(default, int) and isinstance(value, tuple))
+
+
+def _unsupported(name: str, detail: str) -> UserError:
+    said = detail.strip().partition("\n")[0][:300]
+    return UserError(
+        "unsupported_config",
+        f"transformers builds no network of type `{name}` with this configuration ({said}): correct `config`",
+    )
