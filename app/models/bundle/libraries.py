@@ -54,9 +54,8 @@ def huggingface_files(model: BundledModel) -> Mapping[str, bytes] | None:
         return None
     (output,) = model.facts.outputs.values()
     spec = output.spec
-    names = (
-        spec.classes if isinstance(spec, ClassOutput) and spec.classes else [f"LABEL_{i}" for i in range(output.size)]
-    )
+    known = spec.classes if isinstance(spec, ClassOutput) else None
+    names = known or [f"LABEL_{i}" for i in range(output.size)]
     channels, height, width = network.input_shape
     config = {
         "model_type": network.name,

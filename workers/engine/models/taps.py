@@ -1,9 +1,15 @@
 """Taps: the outputs of named layers, kept during a forward pass."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+
+
+def tensor_of(output: Any) -> Any:
+    """What a layer puts out: the first of several outputs, as blocks of some libraries return a tuple."""
+    return output[0] if isinstance(output, tuple) and output else output
 
 
 class Taps:
@@ -14,8 +20,8 @@ class Taps:
         self._handles: list[RemovableHandle] = [self._hook(network, layer) for layer in dict.fromkeys(layers)]
 
     def _hook(self, network: nn.Module, layer: str) -> RemovableHandle:
-        def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
-            self._kept[layer] = output
+        def keep(module: nn.Module, inputs: object, output: Any) -> None:
+            self._kept[layer] = tensor_of(output)
 
         # Not `get_submodule`, which splits `heads.size.cm` at its dots.
         module: nn.Module = dict(network.named_modules())[layer]

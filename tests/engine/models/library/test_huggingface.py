@@ -77,7 +77,7 @@ CHANGED: dict[str, tuple[dict[str, Any], str]] = {
     "a width that is a text": ({"hidden_size": "32"}, "unsupported_config"),
     "a width beyond all bounds": ({"hidden_size": 1 << 40}, "unsupported_config"),
     "an unknown activation": ({"hidden_act": "os.system"}, "unsupported_config"),
-    "heads that do not divide the width": ({"num_attention_heads": 5}, "unsupported_config"),
+    "heads that do not divide the width": ({"num_attention_heads": 5}, "wrong_shape"),
     "another width": ({"hidden_size": 64}, "wrong_shape"),
     "fewer layers": ({"num_hidden_layers": 1}, "unexpected_parameters"),
     "more layers": ({"num_hidden_layers": 3}, "missing_parameters"),

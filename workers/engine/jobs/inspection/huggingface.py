@@ -167,17 +167,23 @@ def _architecture(config: Mapping[str, Any], processor: Mapping[str, Any], outpu
         )
     given = {key: tuples(config[key]) for key in own if config.get(key) is not None and config[key] != own[key]}
     fields = {"family": "huggingface", "name": name, "config": given, "outputs": dict(outputs)}
+    shape = _image_shape(config, processor)
     try:
-        return HuggingFace.model_validate({**fields, "input_shape": _image_shape(config, processor)})
+        architecture = HuggingFace.model_validate({**fields, "input_shape": shape})
     except ValidationError as error:
         first = error.errors()[0]
         place = "/".join(str(step) for step in first["loc"])
         raise UserError("unsupported_config", f"`{place}` of config.json: {first['msg']}: correct it") from None
+    for problem in architecture.misfits(shape):
+        raise UserError(problem.code, problem.detail)
+    return architecture
 
 
 def _image_shape(config: Mapping[str, Any], processor: Mapping[str, Any]) -> tuple[Any, ...]:
     """[C, H, W] as the configuration says, else the image processor, else 224 pixels a side."""
-    size = config.get("image_size") or processor.get("crop_size") or processor.get("size") or 224
+    size = config.get("image_size")
+    if size is None:
+        size = processor.get("crop_size") or processor.get("size") or 224
     if isinstance(size, dict):
         size = size.get("shortest_edge") or [size.get("height"), size.get("width")]
     sides = size if isinstance(size, list | tuple) else [size, size]

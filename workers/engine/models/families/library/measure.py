@@ -22,6 +22,7 @@ from app.contracts.specs.families.library import (
 from app.contracts.specs.families.structure import GroupKind
 from workers.engine.models.families.library.packages import package, package_version
 from workers.engine.models.families.library.trunks import build_trunk, features_of, misfit, on_meta
+from workers.engine.models.taps import tensor_of
 
 MOST_LAYERS = 256
 _TRIAL_ROWS = 2
@@ -120,7 +121,8 @@ class _Shapes:
                 handle.remove()
 
     def _hook(self, name: str) -> Any:
-        def keep(module: nn.Module, inputs: object, output: object) -> None:
+        def keep(module: nn.Module, inputs: object, outputs: object) -> None:
+            output = tensor_of(outputs)
             if isinstance(output, Tensor) and output.dim() >= 2 and len(output) == 1:
                 self._shapes[name] = tuple(output.shape[1:])
             else:
