@@ -29,10 +29,12 @@ from app.contracts.resources.images import ImageInput
 from app.contracts.resources.reference import Reference
 from app.contracts.resources.tables import CategoryInput, CsvOptions, InputEncoding, Missing
 from app.contracts.specs.architectures import Architecture, of_weights
+from app.contracts.specs.families.family import Extra
 
 MAX_INPUTS: Final = 8
 """Maximum number of inputs of a dataset or a model."""
 ModelFormat = Literal["safetensors", "state_dict", "onnx", "huggingface"]
+FORMAT_EXTRAS: Final[Mapping[ModelFormat, Extra]] = {"huggingface": "vision"}
 DatasetFormat = Literal["npz", "parquet", "csv", "jsonl", "images"]
 DATASET_SIGNATURES: Final[Mapping[DatasetFormat, bytes]] = {
     "npz": b"PK\x03\x04",

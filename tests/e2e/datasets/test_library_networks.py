@@ -14,6 +14,7 @@ from torch import nn
 from app.contracts.problems import UserError
 from tests.e2e.conftest import Client
 from tests.engine.data.formats.images.archives import encoded, zipped
+from tests.engine.models.library.folders import network, packed, saved
 from workers.engine.models.families.library.packages import package
 
 SIDE = 32
@@ -48,17 +49,17 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network of timm that was trained elsewhere, on pixels between 0 and 1."""
     random = np.random.default_rng(1)
     torch.manual_seed(0)
-    network: nn.Module = package("timm").create_model(TEACHER, num_classes=3)
-    optimizer = torch.optim.AdamW(network.parameters(), 2e-3)
+    made: nn.Module = package("timm").create_model(TEACHER, num_classes=3)
+    optimizer = torch.optim.AdamW(made.parameters(), 2e-3)
     for _ in range(30):
         labels = random.integers(0, 3, 24)
         rows = torch.stack([torch.from_numpy(picture(label, random)[:SIDE, :SIDE]) for label in labels])
-        loss = nn.functional.cross_entropy(network(rows.movedim(-1, 1) / 255), torch.from_numpy(labels))
+        loss = nn.functional.cross_entropy(made(rows.movedim(-1, 1) / 255), torch.from_numpy(labels))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
-    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
+    save_file({name: value.contiguous() for name, value in made.state_dict().items()}, path)
     return path
 
 
@@ -67,13 +68,13 @@ def test_a_network_of_timm_teaches_another_which_timm_loads(
 ) -> None:
     dataset = client.upload("datasets", MANIFEST, photos)
     assert dataset["state"] == "ready", dataset["rejection"]
-    network = {"family": "timm", "name": TEACHER, "input_shape": [3, SIDE, SIDE], "outputs": {"label": 3}}
+    architecture = {"family": "timm", "name": TEACHER, "input_shape": [3, SIDE, SIDE], "outputs": {"label": 3}}
     model = client.upload(
         "models",
         {
             "name": "teacher",
             "format": "safetensors",
-            "architecture": network,
+            "architecture": architecture,
             "outputs": {"label": {"kind": "class", "classes": CLASSES}},
             "inputs": {"image": {"scale": 1 / 255}},
         },
@@ -109,10 +110,50 @@ def test_a_network_of_timm_teaches_another_which_timm_loads(
     np.testing.assert_allclose(np.array(found), expected.numpy(), atol=1e-4)
 
 
-def loaded_by_timm(client: Client, model: str, folder: Path) -> nn.Module:
+def test_a_folder_of_transformers_teaches_a_student_that_transformers_loads(
+    client: Client, photos: Path, tmp_path: Path
+) -> None:
+    """Its student is another vision transformer; the teacher, which has not learned, stands for any."""
+    dataset = client.upload("datasets", MANIFEST, photos)["id"]
+    folder = packed(saved(network("vit", 64, tuple(CLASSES)), tmp_path / "model"), tmp_path / "model.zip")
+    manifest = {"name": "vit", "format": "huggingface", "outputs": {"label": {"kind": "class"}}}
+    model = client.upload("models", manifest, folder)
+    assert model["state"] == "ready", model["rejection"]
+    config = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    spec = {
+        "kind": "distill",
+        "dataset": dataset,
+        "teachers": [{"model": model["id"]}],
+        "student": {"family": "huggingface", "name": "vit", "config": {**config, "patch_size": 8}},
+        "distillation": {"allow_chance_teacher": True},
+        "training": {"steps": 10, "batch_size": 32, "learning_rate": 0.005},
+        "control": False,
+        "repeats": 1,
+    }
+    student = client.finish(spec)["student"]
+    bundle = unpacked(client, student, tmp_path)
+    transformers = package("transformers")
+    theirs = transformers.AutoModelForImageClassification.from_pretrained(bundle / "huggingface").eval()
+    assert [theirs.config.id2label[i] for i in range(3)] == CLASSES
+    processor = transformers.AutoImageProcessor.from_pretrained(bundle / "huggingface")
+    pixels = np.stack([picture(i % 3, np.random.default_rng(9 + i))[:SIDE, :SIDE] for i in range(4)])
+    with torch.no_grad():
+        expected = theirs(**processor(list(pixels), return_tensors="pt")).logits.softmax(1)
+    answer = client.http.post(f"/v1/models/{student}/predict", json={"rows": [{"image": p.tolist()} for p in pixels]})
+    assert answer.status_code == 200, answer.text
+    found = answer.json()["outputs"]["label"]["probabilities"]
+    np.testing.assert_allclose(np.array(found), expected.numpy(), atol=1e-4)
+
+
+def unpacked(client: Client, model: str, folder: Path) -> Path:
     client.download(f"/v1/models/{model}/bundle?wait=60", folder / "bundle.zip")
     with zipfile.ZipFile(folder / "bundle.zip") as archive:
         archive.extractall(folder / "bundle")
+    return folder / "bundle"
+
+
+def loaded_by_timm(client: Client, model: str, folder: Path) -> nn.Module:
+    unpacked(client, model, folder)
     made: nn.Module = package("timm").create_model(f"local-dir:{folder / 'bundle' / 'timm'}", pretrained=True)
     assert 'timm.create_model("local-dir:timm"' in (folder / "bundle" / "README.md").read_text()
     config = json.loads((folder / "bundle" / "timm" / "config.json").read_text())

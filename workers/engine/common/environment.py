@@ -12,7 +12,7 @@ import torch
 from app.contracts.base import digest_of
 from app.contracts.reports.report import Environment
 
-_PACKAGES = ("torch", "numpy", "torchjd", "safetensors", "onnx", "onnxruntime", "timm", "torchvision")
+_PACKAGES = ("torch", "numpy", "torchjd", "safetensors", "onnx", "onnxruntime", "timm", "torchvision", "transformers")
 
 
 def environment(device: torch.device, threads: int, precision: str) -> Environment:

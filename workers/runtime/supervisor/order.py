@@ -7,6 +7,7 @@ from typing import assert_never
 
 from app.contracts.resolving.resolve import Resolution, resolve
 from app.contracts.resolving.students.measured import Trunks, networks_of
+from app.contracts.resources.manifests import FORMAT_EXTRAS
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.families.family import Extra
 from app.contracts.specs.jobs import (
@@ -49,7 +50,11 @@ def resolve_claim(
 
 def extras_of(spec: AnyJob, inputs: JobInputs) -> frozenset[Extra]:
     """The extras that a worker needs to build the networks of a job and of its inputs."""
-    networks: list[Architecture | None] = [each.manifest.architecture for each in inputs.models.values()]
+    networks: list[Architecture | None] = [
+        each.facts.architecture if each.facts is not None else each.manifest.architecture
+        for each in inputs.models.values()
+    ]
+    of_formats = {extra for each in inputs.models.values() if (extra := FORMAT_EXTRAS.get(each.manifest.format))}
     match spec:
         case InspectJob():
             networks.append(spec.network)
@@ -61,7 +66,7 @@ def extras_of(spec: AnyJob, inputs: JobInputs) -> frozenset[Extra]:
             networks += networks_of(spec)
         case _:
             assert_never(spec)
-    return frozenset(each.extra for each in networks if each is not None and each.extra is not None)
+    return frozenset(each.extra for each in networks if each is not None and each.extra is not None) | of_formats
 
 
 async def build_order(

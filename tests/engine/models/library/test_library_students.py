@@ -16,6 +16,7 @@ from tests.engine.harness import DATASET, SECOND, TEACHER, Arrays, EngineHarness
 from tests.engine.models.library.networks import own
 from tests.exhaustive import sample
 from workers.engine.common.stop import Stopped
+from workers.engine.models.build import build, file_tensors
 from workers.engine.models.families.library.packages import package
 
 SIDE = 32
@@ -197,3 +198,21 @@ def test_a_pretrained_model_of_another_network_is_refused(student: dict[str, Any
     found = resolved(parsed, {DATASET: images.data.facts}, {SECOND: images.models[SECOND].facts})
     assert [(each.code, each.pointer) for each in found.problems] == [("pretrained_misfit", "/model/pretrained")]
     assert "`test_resnet`" in found.problems[0].detail
+
+
+def test_a_student_of_transformers_is_loaded_by_transformers(images: EngineHarness) -> None:
+    taught(images)
+    config = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    student = {"family": "huggingface", "name": "vit", "config": {**config, "patch_size": 8}}
+    outcome = images.run(distill(student=student))
+    assert outcome.student.architecture is not None
+    transformers = package("transformers")
+    made = transformers.ViTConfig(**student["config"], image_size=SIDE, num_labels=3)  # type: ignore[arg-type]
+    theirs = transformers.ViTForImageClassification(made).eval()
+    theirs.load_state_dict(images.weights())
+    rows = torch.rand(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
+    ours = build(outcome.student.architecture)
+    named = file_tensors(outcome.student.architecture).names
+    ours.load_state_dict({named[name]: value for name, value in images.weights().items()})
+    with torch.no_grad():
+        torch.testing.assert_close(ours.eval()(rows)["label"], theirs(rows).logits, rtol=1e-5, atol=1e-6)
