@@ -1,7 +1,7 @@
 """Networks of libraries that a spec names: measured by a worker while the request waits."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from app.contracts.specs.families.library import LibraryArchitecture
 from app.http.services import Caller, Services
@@ -19,12 +19,15 @@ async def measured(services: Services, caller: Caller, wanted: Sequence[LibraryA
     if len(known) == len(networks.by_digest(wanted)):
         return known
     async with services.database.write() as session:
-        jobs = await networks.request(session, wanted, caller.project_id, caller.key_id)
-    wanted_trunks = set(networks.by_digest(wanted))
+        await networks.request(session, wanted, caller.project_id, caller.key_id)
 
     async def load() -> Trunks:
         return await networks.known_to(services.database, wanted)
 
-    waits = (until(services, job, WAIT_SECONDS, load, lambda found: wanted_trunks <= set(found)) for job in jobs)
-    await asyncio.gather(*waits)
+    missing = set(networks.by_digest(wanted)) - set(known)
+    await asyncio.gather(*(_until_known(services, digest, load) for digest in missing))
     return await load()
+
+
+async def _until_known(services: Services, digest: str, load: Callable[[], Awaitable[Trunks]]) -> None:
+    await until(services, digest, WAIT_SECONDS, load, lambda found: digest in found)

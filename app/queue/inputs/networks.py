@@ -8,12 +8,14 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.problems import Rejection
-from app.contracts.specs.families.library import LibraryArchitecture, MeasuredTrunk
+from app.contracts.specs.families.library import LIBRARY_ARCHITECTURE, LibraryArchitecture, MeasuredTrunk
 from app.contracts.specs.jobs import InspectJob
 from app.contracts.states import LEASED, TERMINAL, JobState, Trigger
+from app.db.base import json_text
 from app.db.clock import utcnow
 from app.db.engine import Database
 from app.db.rows import JobInputRow, JobRow, NetworkRow
+from app.db.signals import announce
 from app.db.writes import insert_all, upsert
 from app.queue import submission
 from app.queue.records import Claim, NewJob
@@ -78,13 +80,22 @@ async def _submitted(
 async def store(
     session: AsyncSession, job: JobRow, measured: MeasuredTrunk | None, rejection: Rejection | None
 ) -> None:
-    """The result of an inspection, for all who wait for it; nothing if it inspected no network."""
+    """The result of an inspection, for all who wait for it; nothing if it inspected no network.
+
+    Two requests at once may have started an inspection each: both results are good.
+    """
+    document = job.spec.get("network")
+    if document is None:
+        return
+    network = LIBRARY_ARCHITECTURE.validate_json(json_text(document), extra="ignore")
+    digest = network.trunk_digest(network.input_shape or ())
     values = {
         "measured": None if measured is None else measured.model_dump(mode="json"),
         "rejection": None if rejection is None else rejection.model_dump(mode="json"),
         "measured_at": utcnow(),
     }
-    await session.execute(update(NetworkRow).where(NetworkRow.job_id == job.id).values(values))
+    await session.execute(update(NetworkRow).where(NetworkRow.digest == digest).values(values))
+    announce(session, digest)
 
 
 async def known_to(database: Database, networks: Sequence[LibraryArchitecture]) -> Trunks:

@@ -126,3 +126,20 @@ async def test_a_job_is_left_to_workers_that_have_its_extra(harness: LedgerHarne
     assert found is not None
     assert found.job_id == job
     assert [event.data["extra"] for event in await harness.events(job) if "extra" in event.data] == ["vision"]
+
+
+async def test_the_result_of_either_of_two_inspections_of_a_network_is_stored(harness: LedgerHarness) -> None:
+    async with harness.database.write() as session:
+        (first,) = await networks.request(session, [NETWORK], "prj_default")
+        second = (await networks._submitted(session, by_digest(NETWORK), NETWORK, "prj_default", None)) or ""
+    assert first != second
+    claim = await harness.running("inspect")
+    assert claim.job_id == first
+    assert await harness.ledger.finish_inspection(claim, MEASURED)
+    assert await harness.ledger.trunks([NETWORK])
+    assert await harness.ledger.finish_inspection(await harness.running("inspect"), MEASURED)
+
+
+def by_digest(network: Timm) -> str:
+    (digest,) = networks.by_digest([network])
+    return digest

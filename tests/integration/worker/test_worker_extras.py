@@ -11,7 +11,7 @@ from app.contracts.specs.jobs import InspectJob
 from app.contracts.states import JobState
 from app.db.rows import DEFAULT_PROJECT, NetworkRow
 from app.queue.inputs import networks
-from tests.integration.worker.harness import WorkerHarness, command_of, threads_of
+from tests.integration.worker.harness import WorkerHarness, command_of, eventually, threads_of
 from workers.runtime.child.pool import DEFAULT_ENTRY
 from workers.runtime.extras import installed_extras
 
@@ -42,6 +42,11 @@ async def test_a_worker_without_the_extra_says_so_and_another_measures_the_netwo
     assert "pip install 'stillhouse[vision]'" in caplog.text
     assert installed_extras() == {"vision"}
     worker = harness.process(lanes=("inspect",), entry=DEFAULT_ENTRY)
+
+    async def both_servers() -> bool:
+        return len(worker.fork_servers()) == 2
+
+    await eventually(both_servers)
     ended = await harness.ends(job)
     servers = worker.fork_servers()
     assert sorted("preloaded" in command_of(pid) for pid in servers) == [False, True]

@@ -8,7 +8,7 @@ from typing import assert_never
 from app.contracts.resolving.resolve import Resolution, resolve
 from app.contracts.resolving.students.measured import Trunks, networks_of
 from app.contracts.resources.manifests import FORMAT_EXTRAS
-from app.contracts.specs.architectures import Architecture
+from app.contracts.specs.architectures import Architecture, LibraryFamily
 from app.contracts.specs.families.family import Extra
 from app.contracts.specs.jobs import (
     ANY_SPEC,
@@ -19,6 +19,7 @@ from app.contracts.specs.jobs import (
     InternalJob,
     MultitaskJob,
     PreflightJob,
+    SubmittableJob,
     TrainJob,
 )
 from app.contracts.wire.orders import Order
@@ -45,7 +46,18 @@ def resolve_claim(
     datasets = {reference: dataset.facts for reference, dataset in inputs.datasets.items()}
     datasets |= {reference: predictions.facts for reference, predictions in inputs.predictions.items()}
     models = {reference: model.facts for reference, model in inputs.models.items()}
-    return resolve(spec, datasets, models, threads=claim.threads or threads, trunks=trunks)
+    known = {**(trunks or {}), **(_frozen_trunks(spec) if claim.resolved_spec is not None else {})}
+    return resolve(spec, datasets, models, threads=claim.threads or threads, trunks=known)
+
+
+def _frozen_trunks(spec: SubmittableJob) -> Trunks:
+    """The measurements in a spec as the first attempt froze it, by which later ones continue."""
+    networks = networks_of(spec.job if isinstance(spec, PreflightJob) else spec)
+    return {
+        each.trunk_digest(each.input_shape): each.measured
+        for each in networks
+        if isinstance(each, LibraryFamily) and each.measured is not None and each.input_shape is not None
+    }
 
 
 def extras_of(spec: AnyJob, inputs: JobInputs) -> frozenset[Extra]:
