@@ -46,7 +46,11 @@ async def test_a_worker_without_the_extra_says_so_and_another_measures_the_netwo
     async def both_servers() -> bool:
         return len(worker.fork_servers()) == 2
 
-    await eventually(both_servers)
+    async def child_or_end() -> bool:
+        return bool(worker.running_children()) or (await harness.row(job)).state is JobState.SUCCEEDED
+
+    await eventually(both_servers)  # each has its own time to import its packages
+    await eventually(child_or_end)
     ended = await harness.ends(job)
     servers = worker.fork_servers()
     assert sorted("preloaded" in command_of(pid) for pid in servers) == [False, True]
