@@ -145,6 +145,7 @@ UPLOADS: Final[Mapping[str, str]] = {
 
 SPECS: Final[Mapping[str, str]] = {
     "pretrained_misfit": "name a model of the same network, or leave `pretrained` out",
+    "quantization_undefined": "leave `quantization` out, and name `int8` in `exports`, or use another network",
     "init_undefined": "leave `init` out, or use a family that Stillhouse builds",
     "anneal_without_labels": "add labels, or leave `anneal` out",
     "bad_depth": "choose a depth of the family",
