@@ -41,7 +41,7 @@ STUDENT: dict[str, Any] = {
     "name": "student",
     "target": "few",
     "student": {"family": "timm", "name": "test_efficientnet"},
-    "training": {"steps": 200, "batch_size": 64, "learning_rate": 0.004, "schedule": "one_cycle"},
+    "training": {"steps": 200, "batch_size": 32, "learning_rate": 0.004, "schedule": "one_cycle"},
     "repeats": 3,
 }
 LEAST_SMALLER = 5.0
@@ -60,7 +60,7 @@ def taught(curl: Curl, work: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     heading(f"2. The teacher: {NAME}, trained by timm alone, with all labels")
     program(work, "-m", "tests.demo.images.teacher", work / "photos.zip", work / "teacher.safetensors")
     model = curl.upload("models", TEACHER, work / "teacher.safetensors")
-    say(f"  {model['parameters']:,} parameters, {model['flops']:,} FLOPs an image")
+    say(f"  {model['parameters']:,} parameters, {model['state']}")
     return dataset, model
 
 
