@@ -41,7 +41,14 @@ STUDENT: dict[str, Any] = {
     "name": "student",
     "target": "few",
     "student": {"family": "timm", "name": "test_efficientnet"},
-    "training": {"steps": 200, "batch_size": 32, "learning_rate": 0.004, "schedule": "one_cycle"},
+    "training": {
+        "steps": 200,
+        "batch_size": 32,
+        "learning_rate": 0.004,
+        "schedule": "one_cycle",
+        "evaluate_every": 4,
+        "threads": 1,
+    },
     "repeats": 3,
 }
 LEAST_SMALLER = 5.0

@@ -1,6 +1,6 @@
 """Parts of three real photos as a zip of JPEGs of mixed sizes: which photo is a part of?
 
-The photos come with packages that are installed: `china` and `flower` with scikit-learn, `grace_hopper` with matplotlib.
+The photos come with installed packages: `china` and `flower` with scikit-learn, `grace_hopper` with matplotlib.
 Parts for training are cut from the left of each photo, those for validation from the middle and those for the test from
 the right, so that no pixel of a test image is in a training image.
 """
@@ -21,7 +21,7 @@ SIDES = (36, 72)
 """Shortest and longest side of a part."""
 SHARES = {"train": (0.0, 0.55), "validation": (0.55, 0.72), "test": (0.72, 1.0)}
 """From where to where each split reaches, as shares of a photo's width."""
-COUNTS = {"train": 500, "validation": 100, "test": 200}
+COUNTS = {"train": 500, "validation": 40, "test": 200}
 """Images of each class."""
 LABELLED = 6
 """Images of each class whose label the student sees."""

@@ -74,8 +74,8 @@ class MeasuredTrunk(Contract):
     unroundable: InLibrary | None = Field(
         default=None,
         exclude_if=left_out,
-        description="A convolution or linear layer that computes in its own way, or whose weight is used without it, so "
-        "that quantization-aware training cannot round it; left out where there is none.",
+        description="A convolution or linear layer that computes in its own way, or whose weight is used without "
+        "it, so that quantization-aware training cannot round it; left out where there is none.",
     )
 
 

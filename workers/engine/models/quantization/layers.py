@@ -21,7 +21,7 @@ def layers_of(network: nn.Module) -> dict[str, Layer]:
 
 
 def computes_as_torch(layer: Layer) -> bool:
-    """Whether a layer's forward pass is that of torch, which `applied` repeats; libraries have subclasses with others."""
+    """Whether a layer's forward pass is that of torch, which `applied` repeats: subclasses of libraries have others."""
     return type(layer).forward in _FORWARDS
 
 

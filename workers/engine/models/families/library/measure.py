@@ -116,7 +116,8 @@ class _Calls:
     def unroundable(self) -> str | None:
         """The first layer whose arithmetic is not known by its weight and input."""
         return next(
-            (name for name, each in self._layers.items() if name not in self._called or not computes_as_torch(each)), None
+            (name for name, each in self._layers.items() if name not in self._called or not computes_as_torch(each)),
+            None,
         )
 
 
