@@ -86,6 +86,11 @@ def test_a_student_is_trained_for_the_rounding_of_its_file(name: str, images: En
     party = report.quantized["int8"]
     assert party.method == "aware"
     assert agreement(party) >= 0.95
+    rounded = party.simulated["label"]
+    assert rounded.agreement is not None
+    assert rounded.kl is not None
+    assert rounded.agreement >= 0.95
+    assert rounded.kl < 0.01, "the file computes what the network with rounding computes"
     assert party.ratio < 0.4
 
 
