@@ -68,10 +68,10 @@ def agreement(party: QuantizedParty) -> float:
 def test_files_in_8_and_16_bits_answer_as_the_student_does(name: str, images: EngineHarness) -> None:
     report = report_of(images.run(train(name, exports=["onnx", "int8", "fp16"])))
     assert {each["code"] for each in report.warnings} <= {"few_steps", "still_improving", "validation_too_small"}
-    methods = {wanted: party.method for wanted, party in report.quantized.items()}
-    assert methods == {"int8": "static", "fp16": "half"}
-    assert report.quantized["int8"].ratio < 0.4
-    assert report.quantized["fp16"].ratio < 0.6
+    methods = {name: party.method for name, party in report.quantized.items()}
+    assert methods == {"student_int8": "static", "student_fp16": "half"}
+    assert report.quantized["student_int8"].ratio < 0.4
+    assert report.quantized["student_fp16"].ratio < 0.6
     student = logits(images, "student.onnx")
     spread = float(student.std())
     assert np.abs(logits(images, "student.fp16.onnx") - student).max() < 0.02 * spread
@@ -83,7 +83,7 @@ def test_files_in_8_and_16_bits_answer_as_the_student_does(name: str, images: En
 def test_a_student_is_trained_for_the_rounding_of_its_file(name: str, images: EngineHarness) -> None:
     report = report_of(images.run(train(name, quantization={"aware": True, "begin": 0.5})))
     assert {each["code"] for each in report.warnings} <= {"few_steps", "still_improving", "validation_too_small"}
-    party = report.quantized["int8"]
+    party = report.quantized["student_int8"]
     assert party.method == "aware"
     assert agreement(party) >= 0.95
     rounded = party.simulated["label"]
