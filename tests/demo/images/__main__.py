@@ -42,7 +42,7 @@ STUDENT: dict[str, Any] = {
     "target": "few",
     "student": {"family": "timm", "name": "test_efficientnet"},
     "training": {
-        "steps": 200,
+        "steps": 160,
         "batch_size": 32,
         "learning_rate": 0.004,
         "schedule": "one_cycle",

@@ -21,7 +21,7 @@ SIDES = (36, 72)
 """Shortest and longest side of a part."""
 SHARES = {"train": (0.0, 0.55), "validation": (0.55, 0.72), "test": (0.72, 1.0)}
 """From where to where each split reaches, as shares of a photo's width."""
-COUNTS = {"train": 500, "validation": 40, "test": 200}
+COUNTS = {"train": 500, "validation": 40, "test": 150}
 """Images of each class."""
 LABELLED = 6
 """Images of each class whose label the student sees."""
