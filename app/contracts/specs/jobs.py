@@ -139,7 +139,7 @@ class _AnyKind(Contract):
 
 class _Job(_AnyKind):
     has_student = True
-    network_field: ClassVar = "student"
+    network_field: ClassVar[str] = "student"
     """Where its network is in the spec."""
 
     name: Title | None = Field(default=None, description="Name for people, not necessarily unique.")
@@ -259,7 +259,7 @@ class TrainJob(_Job):
     target: Name | None = Field(
         default=None, description="Name of the target; may be left out where the dataset has only one."
     )
-    network_field: ClassVar = "model"
+    network_field: ClassVar[str] = "model"
 
     model: Architecture = Field(description="The network to train.")
 
