@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup      ## the main job step by step, on real digits, under 5 minutes
 	$(BIN)/python -m tests.demo
 
-demo-images: setup  ## real photos, a teacher and a student of timm, under 2 minutes
+demo-images: setup  ## the same for real photos, with a teacher and a student of timm
 	$(BIN)/python -m tests.demo.images
 
 serve: setup     ## API and one worker on http://127.0.0.1:8000, data in ./data
