@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE :=
 QUICK := tests/unit tests/contracts tests/golden \
 	$(addprefix tests/engine/,balancing data losses models training)
 
-.PHONY: help setup demo serve quick test test-all check format bench accuracy accuracy-defaults multitask-accuracy digests gpu faults golden clean
+.PHONY: help setup demo demo-images serve quick test test-all check format bench accuracy accuracy-defaults multitask-accuracy digests gpu faults golden clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -28,6 +28,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup      ## the main job step by step, on real digits, under 5 minutes
 	$(BIN)/python -m tests.demo
+
+demo-images: setup  ## the same for real photos, with a teacher and a student of timm
+	$(BIN)/python -m tests.demo.images
 
 serve: setup     ## API and one worker on http://127.0.0.1:8000, data in ./data
 	$(BIN)/stillhouse serve --data data

@@ -153,6 +153,7 @@ UPLOADS: Final[Mapping[str, str]] = {
 
 SPECS: Final[Mapping[str, str]] = {
     "pretrained_misfit": "name a model of the same network, or leave `pretrained` out",
+    "quantization_undefined": "leave `quantization` out, and name `int8` in `exports`, or use another network",
     "init_undefined": "leave `init` out, or use a family that Stillhouse builds",
     "not_predictions": "name predictions, or a target of the dataset by `columns`",
     "predictions_of_another": "train on the dataset whose rows they are for, or upload them again for this one",

@@ -15,7 +15,7 @@ from workers.runtime.child import landlock
 ROOT = Path(__file__).parents[3]
 
 _TRY = """
-import ctypes, json, os, socket, subprocess, sys, threading
+import ctypes, json, os, socket, subprocess, sys, tempfile, threading
 from pathlib import Path
 from workers.runtime.child.sandbox import confine_untrusted, confine_training
 
@@ -43,6 +43,7 @@ def kept_pdeath():
 
 folder, data, secret, parent, port, mode = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:]
 ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
+tempfile.gettempdir()  # as an import may have asked before
 found = {"in_force": sorted(
     confine_untrusted(folder, [data], 2 << 30) if mode == "inspection" else confine_training()
 )}
@@ -62,7 +63,7 @@ found |= {
     "internet": tried(lambda: connect(socket.AF_INET, ("127.0.0.1", int(port)))),
     "local socket": tried(lambda: socket.socket(socket.AF_UNIX).close()),
     "import": tried(lambda: __import__("xml.dom.minidom")),
-    "temporary file": tried(lambda: __import__("tempfile").TemporaryFile().close()),
+    "temporary file": tried(lambda: tempfile.TemporaryDirectory().cleanup()),
     "much memory": tried(lambda: bytearray(3 << 30)) if mode == "inspection" else None,
     "dies with its parent": kept_pdeath(),
 }

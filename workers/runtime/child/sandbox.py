@@ -13,6 +13,7 @@ import resource
 import socket
 import struct
 import sys
+import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from importlib.util import find_spec
@@ -96,6 +97,7 @@ def confine_untrusted(
     in_force = {"limits"}
     _limits(memory_bytes, cpu_seconds)
     os.environ["TMPDIR"] = str(folder)
+    tempfile.tempdir = None  # which a fork server's imports have read from another TMPDIR
     if _no_new_privileges():
         in_force.add("no_new_privileges")
     if _no_network():

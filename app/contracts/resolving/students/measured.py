@@ -23,7 +23,7 @@ def with_measured(
     spec: _Spec, dataset: DatasetFacts | None, models: Models, trunks: Trunks, findings: Findings
 ) -> _Spec:
     """The job with the measurements of its networks; those that are missing are listed in `findings.unmeasured`."""
-    put = _Measurements(dataset, models, trunks, findings)
+    put = _Measurements(dataset, models, trunks, findings, rounded=spec.quantization is not None)
     update: dict[str, Any]
     match spec:
         case TrainJob():
@@ -58,6 +58,8 @@ class _Measurements:
     models: Models
     trunks: Trunks
     findings: Findings
+    rounded: bool
+    """Whether networks are trained with rounded weights and inputs."""
 
     def into(self, network: _Network, pointer: str) -> _Network:
         """The network with its measurement, which a request cannot bring along."""
@@ -80,6 +82,14 @@ class _Measurements:
                 "init_undefined",
                 "a network of a library cannot start from layers of a teacher: leave `init` out, or use a family that "
                 "Stillhouse builds",
+            )
+        if self.rounded and found.unroundable is not None:
+            self.findings.problem(
+                "/quantization",
+                "quantization_undefined",
+                f"expected convolutions and linear layers that compute as torch's, found `{found.unroundable}` of "
+                f"{network.family}'s `{network.name}`, which training cannot round: leave `quantization` out, and "
+                '`"exports": ["int8"]` quantizes the file after training, or use another network',
             )
         measured = bare.model_copy(update={"measured": found})
         self._check_pretrained(measured, pointer)

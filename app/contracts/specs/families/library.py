@@ -82,6 +82,12 @@ class MeasuredTrunk(Contract):
     processing: ImageProcessing | None = Field(
         description="What the library's own weights of this name expect; null where it says nothing."
     )
+    unroundable: InLibrary | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="A convolution or linear layer that computes in its own way, or whose weight is used without "
+        "it, so that quantization-aware training cannot round it; left out where there is none.",
+    )
 
 
 class LibraryFamily(Family):

@@ -12,11 +12,17 @@ from workers.engine.models.modules import QuantizationPoint
 
 Weighted = nn.Linear | nn.Conv1d | nn.Conv2d
 Layer = Weighted | QuantizationPoint
+_FORWARDS = (nn.Linear.forward, nn.Conv1d.forward, nn.Conv2d.forward, QuantizationPoint.forward)
 
 
 def layers_of(network: nn.Module) -> dict[str, Layer]:
     """The layers to quantize, by the names that they have in the network."""
     return {name: module for name, module in network.named_modules() if isinstance(module, Layer)}
+
+
+def computes_as_torch(layer: Layer) -> bool:
+    """Whether a layer's forward pass is that of torch, which `applied` repeats: subclasses of libraries have others."""
+    return type(layer).forward in _FORWARDS
 
 
 def applied(layer: Weighted, x: Tensor, weight: Tensor) -> Tensor:

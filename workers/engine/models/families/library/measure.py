@@ -1,6 +1,6 @@
 """What the API must know of a library's network: counted on the meta device, where nothing is computed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, assert_never
 
@@ -22,6 +22,7 @@ from app.contracts.specs.families.library import (
 from app.contracts.specs.families.structure import GroupKind
 from workers.engine.models.families.library.packages import package, package_version
 from workers.engine.models.families.library.trunks import build_trunk, features_of, misfit, on_meta
+from workers.engine.models.quantization.layers import computes_as_torch, layers_of
 from workers.engine.models.taps import tensor_of
 
 MOST_LAYERS = 256
@@ -48,11 +49,11 @@ def measure(architecture: LibraryArchitecture, input_shape: Sequence[int]) -> Me
             "network_too_large", f"`{name}` has {parameters} parameters, {MOST_PARAMETERS} at most: use a smaller one"
         )
     device = next((each.device for each in module.parameters()), torch.device("meta"))
-    shapes, counter = _Shapes(module), FlopCounterMode(display=False)
+    shapes, calls, counter = _Shapes(module), _Calls(module), FlopCounterMode(display=False)
     try:
         with shapes.recorded(), counter, torch.no_grad():
             features = features_of(module.eval(), torch.zeros(1, *input_shape, device=device))
-        with torch.no_grad():
+        with calls.recorded(), torch.no_grad():
             trained = features_of(module.train(), torch.zeros(_TRIAL_ROWS, *input_shape, device=device))
     except Exception as error:  # of whatever kind: this is how networks refuse image sizes
         raise misfit(name, input_shape, error) from error
@@ -71,6 +72,7 @@ def measure(architecture: LibraryArchitecture, input_shape: Sequence[int]) -> Me
         arguments=dict(built.arguments),
         layers=shapes.layers()[:MOST_LAYERS],
         processing=_processing(architecture),
+        unroundable=calls.unroundable,
     )
 
 
@@ -84,6 +86,42 @@ def _feature_size(features: Any, trained: Any) -> int | None:
 def _leaf_kind(module: nn.Module) -> str | None:
     """`conv`, `linear` or `norm`; None for other modules."""
     return next((kind for classes, kind in _LEAVES if isinstance(module, classes)), None)
+
+
+class _Calls:
+    """Which convolutions and linear layers a training pass calls.
+
+    Libraries also use the weights of layers that they do not call (attention of torch, shifted windows of torchvision),
+    and have layers that change their weight or their input (standardised weights, padding as TensorFlow has it).
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._layers = layers_of(module)
+        self._called: set[str] = set()
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Record the calls of a forward pass."""
+        handles = [each.register_forward_hook(self._hook(name)) for name, each in self._layers.items()]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _hook(self, name: str) -> Callable[[nn.Module, object, object], None]:
+        def keep(module: nn.Module, inputs: object, output: object) -> None:
+            self._called.add(name)
+
+        return keep
+
+    @property
+    def unroundable(self) -> str | None:
+        """The first layer whose arithmetic is not known by its weight and input."""
+        return next(
+            (name for name, each in self._layers.items() if name not in self._called or not computes_as_torch(each)),
+            None,
+        )
 
 
 class _Shapes:
