@@ -12,9 +12,7 @@ NUMBERS = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 1 << 40, (1
 def _place(content: bytes, draw: Random) -> int:
     """A place, more often near the ends, where headers and directories are."""
     last = max(0, len(content) - 1)
-    return draw.choice(
-        (draw.randint(0, last), draw.randint(0, min(last, 200)), draw.randint(max(0, last - 400), last))
-    )
+    return draw.choice((draw.randint(0, last), draw.randint(0, min(last, 200)), draw.randint(max(0, last - 400), last)))
 
 
 def flipped(content: bytes, draw: Random) -> bytes:

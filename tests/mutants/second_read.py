@@ -73,8 +73,8 @@ def _dataset(path: Path, manifest: DatasetManifest, facts: DatasetFacts) -> None
 
 def _read(path: Path, manifest: DatasetManifest) -> Columns:
     if manifest.format == "npz":
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
+        with zipfile.ZipFile(path) as archive:
+            return {name.removesuffix(".npy"): _array(archive.read(name)) for name in archive.namelist()}
     if manifest.format == "parquet":
         import pyarrow.parquet
 
@@ -86,8 +86,12 @@ def _read(path: Path, manifest: DatasetManifest) -> Columns:
     if manifest.format == "jsonl":
         rows = [json.loads(line) for line in io.StringIO(text, newline=None) if line.strip()]
         return {name: [row.get(name) for row in rows] for name in {key for row in rows for key in row}}
-    header, *cells = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
+    header, *cells = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
     return {name: [row[place] for row in cells] for place, name in enumerate(header)}
+
+
+def _array(content: bytes) -> Any:
+    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
 
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -131,7 +135,9 @@ def _columns_alike(columns: Columns, manifest: DatasetManifest, found: Dataset) 
     for name, spec in manifest.inputs.items():
         if isinstance(spec, ImageInput):
             values = columns[spec.column]
-            _pixels_alike([each["bytes"] if isinstance(each, dict) else each for each in values], spec, found.inputs[name])
+            _pixels_alike(
+                [each["bytes"] if isinstance(each, dict) else each for each in values], spec, found.inputs[name]
+            )
         elif isinstance(spec, ArrayInput) and spec.shape is None and spec.layout is None and spec.missing is None:
             expected = np.stack([_numbers(columns[each]) for each in spec.columns or (name,)], axis=1)
             rows = found.inputs[name].double().numpy()
@@ -141,7 +147,7 @@ def _columns_alike(columns: Columns, manifest: DatasetManifest, found: Dataset) 
     for name, target in manifest.targets.items():
         if isinstance(target, ClassTarget) and isinstance(target.classes, int):
             labels = np.nan_to_num(_numbers(columns[target.column or name]), nan=-1.0)
-            _require(np.array_equal(labels, found.targets[name].values.numpy()), f"the labels of `{name}`")
+            _require(np.array_equal(labels.ravel(), found.targets[name].values.numpy()), f"the labels of `{name}`")
 
 
 def _numbers(values: Any) -> Any:
@@ -153,7 +159,9 @@ def _numbers(values: Any) -> Any:
 def _number(value: Any) -> Any:
     if isinstance(value, str):
         text = value.strip()
-        return float("nan") if text in NULLS else _BOOLEANS.get(text.lower()) if text.lower() in _BOOLEANS else float(text)
+        return (
+            float("nan") if text in NULLS else _BOOLEANS.get(text.lower()) if text.lower() in _BOOLEANS else float(text)
+        )
     if isinstance(value, list):
         return [_number(each) for each in value]
     return float("nan") if value is None else float(value)
@@ -216,7 +224,9 @@ def _graph(upload: Path, facts: ModelFacts) -> None:
         return
     names = [each.name for each in session.get_outputs()]
     if facts.max_batch is None:
-        outputs = dict(zip(names, session.run(None, {inputs[0].name: plain_rows(facts.input_shape).numpy()}), strict=True))
+        outputs = dict(
+            zip(names, session.run(None, {inputs[0].name: plain_rows(facts.input_shape).numpy()}), strict=True)
+        )
         for name, rows in facts.examples.items():
             found = np.asarray(outputs[facts.graph_outputs.get(name, name)], dtype=np.float64).reshape(3, -1)
             if found.shape[1] == facts.outputs[name].size:

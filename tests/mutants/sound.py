@@ -165,7 +165,9 @@ def onnx_model() -> onnx.ModelProto:
     draw = np.random.default_rng(0)
     weights = {"k": (2, 1, 3, 3), "w": (2, 3), "b": (3,)}
     tensors = [
-        helper.make_tensor(name, TensorProto.FLOAT, shape, draw.normal(size=shape).astype(np.float32).tobytes(), raw=True)
+        helper.make_tensor(
+            name, TensorProto.FLOAT, shape, draw.normal(size=shape).astype(np.float32).tobytes(), raw=True
+        )
         for name, shape in weights.items()
     ]
     nodes = [

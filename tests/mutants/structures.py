@@ -32,16 +32,38 @@ def tensor_header(content: bytes, draw: Random) -> bytes:
     entry = dict(header.get(name) or {})
     what = draw.randrange(8)
     if what == 0:
-        entry["dtype"] = draw.choice(("F64", "F16", "BF16", "I64", "I32", "U8", "BOOL", "F8_E4M3", "C64", "f32", 7, None))
+        entry["dtype"] = draw.choice(
+            ("F64", "F16", "BF16", "I64", "I32", "U8", "BOOL", "F8_E4M3", "C64", "f32", 7, None)
+        )
     elif what == 1:
         shape = list(entry.get("shape", []))
         entry["shape"] = draw.choice(
-            (shape[::-1], [*shape, 1], shape[1:], [1 << 31, 1 << 31], [-1, *shape], [0, *shape], [1e3], "4", [True], [1 << 62, 4])
+            (
+                shape[::-1],
+                [*shape, 1],
+                shape[1:],
+                [1 << 31, 1 << 31],
+                [-1, *shape],
+                [0, *shape],
+                [1e3],
+                "4",
+                [True],
+                [1 << 62, 4],
+            )
         )
     elif what == 2:
         start, end = entry.get("data_offsets", [0, 4])
         entry["data_offsets"] = draw.choice(
-            ([end, start], [start, end + 4], [start - 4, end], [0, 1 << 63], [start], [float(start), end], [start, start], None)
+            (
+                [end, start],
+                [start, end + 4],
+                [start - 4, end],
+                [0, 1 << 63],
+                [start],
+                [float(start), end],
+                [start, start],
+                None,
+            )
         )
     elif what == 3:
         other = draw.choice((f"module.{name}", name[:-1], "../x", "x" * 300, "", "a b", "\u0000", "running_var"))
@@ -95,7 +117,9 @@ def graph(content: bytes, draw: Random) -> bytes:
     elif what == 1:
         weight.data_type = draw.choice((0, 2, 6, 7, 8, 10, 11, 14, 16, 99, -1))
     elif what == 2:
-        node.op_type = draw.choice(("Relu", "Loop", "If", "Scan", "RandomNormal", "Frob", "", "Softmax", "Shape", "Tile", "NonZero"))
+        node.op_type = draw.choice(
+            ("Relu", "Loop", "If", "Scan", "RandomNormal", "Frob", "", "Softmax", "Shape", "Tile", "NonZero")
+        )
     elif what == 3:
         node.domain = draw.choice(("com.microsoft", "ai.onnx.ml", "\u0000", "x" * 900))
     elif what == 4:
@@ -143,7 +167,9 @@ def text(content: bytes, draw: Random) -> bytes:
     elif what == 5:
         lines[place] = draw.choice((b"", lines[place] * 2, lines[place] + b",", lines[0], lines[place][::-1]))
     elif what == 6:
-        return content.decode("utf-8", "replace").encode(draw.choice(("utf-16", "utf-8-sig", "utf-32", "utf-7")), "replace")
+        return content.decode("utf-8", "replace").encode(
+            draw.choice(("utf-16", "utf-8-sig", "utf-32", "utf-7")), "replace"
+        )
     else:
         return content.replace(b"\n", draw.choice((b"\r\n", b"\r", b"\n\n", b"\x0b", b"\xe2\x80\xa8", b"")))
     return b"\n".join(lines)
@@ -178,10 +204,14 @@ def _rewritten(found: pa.Table, draw: Random) -> bytes:
         names[place] = other
         found = found.rename_columns(names)
     elif what == 3:
-        nested = draw.choice(([[value] for value in column.to_pylist()], [{"bytes": value} for value in column.to_pylist()]))
+        nested = draw.choice(
+            ([[value] for value in column.to_pylist()], [{"bytes": value} for value in column.to_pylist()])
+        )
         found = found.set_column(place, name, pa.array(nested))
     elif what == 4:
-        found = draw.choice((found.slice(0, 0), found.slice(0, 2), found.remove_column(place), pa.concat_tables([found] * 9)))
+        found = draw.choice(
+            (found.slice(0, 0), found.slice(0, 2), found.remove_column(place), pa.concat_tables([found] * 9))
+        )
     elif what == 5:
         found = found.set_column(place, name, pa.nulls(found.num_rows, column.type))
     file = io.BytesIO()

@@ -14,7 +14,7 @@ from app.contracts.specs.architectures import Architecture
 from workers.engine.models.build import file_tensors
 from workers.engine.models.ignored import ignored, ignored_notes
 from workers.engine.models.parameter_names import COUNTER, MatchedNames, check_names, matched
-from workers.engine.models.safetensors_header import TensorEntry, read_header
+from workers.engine.models.safetensors_header import WAY_OUT, TensorEntry, read_header
 from workers.engine.models.weight_norm import folded
 
 _SHOWN = 10
@@ -75,7 +75,7 @@ def load_weights(path: Path, manifest: ModelManifest, architecture: Architecture
     try:
         tensors = {found.names[name]: value for name, value in load_file(path).items() if name in found.names}
     except SafetensorError as error:
-        raise UserError("unreadable", f"not a sound safetensors file: {error}") from None
+        raise UserError("unreadable", f"not a sound safetensors file: {error}; {WAY_OUT}") from None
     _fold(tensors, found)
     counters = {name: torch.zeros((), dtype=torch.int64) for name in buffers if name.endswith(COUNTER)}
     zeros = {name: torch.zeros(expected[name]) for name in found.zero}

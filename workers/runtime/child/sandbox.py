@@ -13,6 +13,7 @@ import resource
 import socket
 import struct
 import sys
+import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from importlib.util import find_spec
@@ -95,7 +96,7 @@ def confine_untrusted(
     """
     in_force = {"limits"}
     _limits(memory_bytes, cpu_seconds)
-    os.environ["TMPDIR"] = str(folder)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)  # the module may have looked it up before the fork
     if _no_new_privileges():
         in_force.add("no_new_privileges")
     if _no_network():

@@ -24,6 +24,8 @@ FOLDERS = {
     f"{split}/{label}/{i}.png": IMAGE for split in ("train", "val", "test") for label in ("cat", "dog") for i in "01"
 }
 
+IMAGES = {"image": {"kind": "image", "size": (6, 8)}}
+
 
 def test_folders_are_classes_and_splits(tmp_path: Path) -> None:
     found = columns_of(
@@ -253,6 +255,28 @@ def test_an_input_of_images_needs_a_column_of_images(tmp_path: Path) -> None:
         read_dataset(tmp_path / "a.npz", manifest(format="npz", targets={}))
     assert caught.value.code == "wrong_type"
     assert '"kind": "array"' in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "also",
+    [
+        {"targets": {"image": {"kind": "class", "classes": 2}}},
+        {"inputs": {**IMAGES, "x": {"kind": "array", "columns": ("image",)}}},
+        {"inputs": {**IMAGES, "x": {"kind": "category", "columns": ("image",)}}},
+        {"weights": {"image": {}}},
+        {"splits": {"column": "image"}},
+    ],
+)
+@pytest.mark.parametrize("kind", ["images", "parquet"])
+def test_a_column_of_images_is_nothing_else(also: dict[str, Any], kind: str, tmp_path: Path) -> None:
+    zipped(tmp_path / "images", FOLDERS)
+    pa.parquet.write_table(
+        pa.table({"image": [encoded(noise())] * 4, "label": ["cat", "dog"] * 2}), tmp_path / "parquet"
+    )
+    with pytest.raises(UserError) as caught:
+        read_dataset(tmp_path / kind, manifest(format=kind, **also))
+    assert caught.value.code == "wrong_type"
+    assert "`image` has images" in caught.value.message
 
 
 def test_a_parquet_file_with_encoded_images_gives_the_rows_of_the_archive(tmp_path: Path) -> None:
