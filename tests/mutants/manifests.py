@@ -5,9 +5,12 @@ from random import Random
 from typing import Any
 
 _VALUES: tuple[Any, ...] = (
-    None, True, 0, 1, -1, 2, 3, 5, 1.5, 1e308, 2**31, 2**63, "", "x", "label", "a", "../x", "\u0000", "n" * 300, [], {}, [1], [0],
-    [1, 8, 8], [3, 32, 32], [65536, 65536], ["a"], ["a", "a"], ["b", "a"], {"a": 1}, "class", "value", "vector", "multilabel",
-    "csv", "npz", "safetensors", "images", "parquet", "probabilities", "array", "image", "category", "mlp", "convnet", "timm",
+    None, True, 0, 1, -1, 2, 3, 5, 1.5, 1e308, 2**31, 2**63, "", "x", "label", "a", "../x", "\u0000", "n" * 300,
+    [], {}, [1], [0],
+    [1, 8, 8], [3, 32, 32], [65536, 65536], ["a"], ["a", "a"], ["b", "a"], {"a": 1},
+    "class", "value", "vector", "multilabel",
+    "csv", "npz", "safetensors", "images", "parquet", "probabilities", "array", "image", "category",
+    "mlp", "convnet", "timm",
     "resnet18", "test_vit", "channels_last", "mean",
 )  # fmt: skip
 

@@ -64,7 +64,7 @@ def _dataset(path: Path, manifest: DatasetManifest, facts: DatasetFacts) -> None
         _require(bool(torch.isfinite(rows.double()).all()), f"`{name}` has numbers that are not finite")
     for name, target in found.targets.items():
         if target.kind == "class":
-            _require(-1 <= int(target.values.min()) and int(target.values.max()) < target.size, f"labels of `{name}`")
+            _require(int(target.values.min()) >= -1 and int(target.values.max()) < target.size, f"labels of `{name}`")
     if manifest.format == "images":
         _images(dict(_members(path)), manifest, found)
     else:
@@ -74,7 +74,8 @@ def _dataset(path: Path, manifest: DatasetManifest, facts: DatasetFacts) -> None
 def _read(path: Path, manifest: DatasetManifest) -> Columns:
     if manifest.format == "npz":
         with zipfile.ZipFile(path) as archive:
-            return {name.removesuffix(".npy"): _array(archive.read(name)) for name in archive.namelist()}
+            members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+            return {name: _array(archive.read(members[name])) for name in members.keys() & _wanted(manifest)}
     if manifest.format == "parquet":
         import pyarrow.parquet
 
@@ -88,6 +89,12 @@ def _read(path: Path, manifest: DatasetManifest) -> Columns:
         return {name: [row.get(name) for row in rows] for name in {key for row in rows for key in row}}
     header, *cells = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
     return {name: [row[place] for row in cells] for place, name in enumerate(header)}
+
+
+def _wanted(manifest: DatasetManifest) -> set[str]:
+    named = [spec.columns or (name,) for name, spec in manifest.inputs.items()]
+    labels = [spec.column or name for name, spec in manifest.targets.items() if isinstance(spec, ClassTarget)]
+    return {*(column for columns in named for column in columns), *labels}
 
 
 def _array(content: bytes) -> Any:
@@ -139,7 +146,9 @@ def _columns_alike(columns: Columns, manifest: DatasetManifest, found: Dataset) 
                 [each["bytes"] if isinstance(each, dict) else each for each in values], spec, found.inputs[name]
             )
         elif isinstance(spec, ArrayInput) and spec.shape is None and spec.layout is None and spec.missing is None:
-            expected = np.stack([_numbers(columns[each]) for each in spec.columns or (name,)], axis=1)
+            expected = np.stack(
+                [_numbers(columns[each]).reshape(found.rows, -1) for each in spec.columns or (name,)], axis=1
+            )
             rows = found.inputs[name].double().numpy()
             with np.errstate(over="ignore"):
                 same = np.allclose(rows.ravel(), expected.ravel(), rtol=1e-6, atol=1e-37)

@@ -3,7 +3,7 @@
 import io
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
@@ -19,6 +19,9 @@ from tests.mutants.zips import TAR, ZIP
 _HEADER = struct.Struct("<Q")
 
 
+Header = dict[str, Any]
+
+
 def tensor_header(content: bytes, draw: Random) -> bytes:
     """The header of safetensors says something else; its length is right."""
     if len(content) < 8 or (size := _HEADER.unpack(content[:8])[0]) > len(content) - 8:
@@ -27,61 +30,70 @@ def tensor_header(content: bytes, draw: Random) -> bytes:
         header = json.loads(content[8 : 8 + size])
     except ValueError:
         return content
-    names = [name for name in header if name != "__metadata__"]
-    name = draw.choice(names) if names else "a"
-    entry = dict(header.get(name) or {})
-    what = draw.randrange(8)
-    if what == 0:
-        entry["dtype"] = draw.choice(
-            ("F64", "F16", "BF16", "I64", "I32", "U8", "BOOL", "F8_E4M3", "C64", "f32", 7, None)
-        )
-    elif what == 1:
-        shape = list(entry.get("shape", []))
-        entry["shape"] = draw.choice(
-            (
-                shape[::-1],
-                [*shape, 1],
-                shape[1:],
-                [1 << 31, 1 << 31],
-                [-1, *shape],
-                [0, *shape],
-                [1e3],
-                "4",
-                [True],
-                [1 << 62, 4],
-            )
-        )
-    elif what == 2:
-        start, end = entry.get("data_offsets", [0, 4])
-        entry["data_offsets"] = draw.choice(
-            (
-                [end, start],
-                [start, end + 4],
-                [start - 4, end],
-                [0, 1 << 63],
-                [start],
-                [float(start), end],
-                [start, start],
-                None,
-            )
-        )
-    elif what == 3:
-        other = draw.choice((f"module.{name}", name[:-1], "../x", "x" * 300, "", "a b", "\u0000", "running_var"))
-        header[other] = header.pop(name, entry)
-        return _framed(header, content[8 + size :])
-    elif what == 4:
-        header[draw.choice((f"{name}2", "extra", "__metadata__"))] = draw.choice((entry, {}, [], "x", None))
-    elif what == 5:
-        header.pop(name, None)
-    elif what == 6:
-        two = draw.choice(names) if names else name
-        header[name], header[two] = header.get(two), header.get(name)
-        return _framed(header, content[8 + size :])
-    else:
-        return _framed(changed_json(header, draw), content[8 + size :])
-    if what != 5:
-        header[name] = entry
-    return _framed(header, content[8 + size :])
+    names = [name for name in header if isinstance(header[name], dict) and name != "__metadata__"]
+    return _framed(draw.choice(_HEADERS)(header, names, draw) if names else {}, content[8 + size :])
+
+
+def _other_type(header: Header, names: list[str], draw: Random) -> Header:
+    kinds = ("F64", "F16", "BF16", "I64", "I32", "U8", "BOOL", "F8_E4M3", "C64", "f32", 7, None)
+    name = draw.choice(names)
+    return {**header, name: {**header[name], "dtype": draw.choice(kinds)}}
+
+
+def _other_shape(header: Header, names: list[str], draw: Random) -> Header:
+    name = draw.choice(names)
+    shape = header[name]["shape"]
+    huge: tuple[Any, ...] = ([1 << 31, 1 << 31], [1 << 62, 4])
+    shapes = (shape[::-1], [*shape, 1], shape[1:], [-1, *shape], [0, *shape], [1e3], "4", [True], *huge)
+    return {**header, name: {**header[name], "shape": draw.choice(shapes)}}
+
+
+def _other_place(header: Header, names: list[str], draw: Random) -> Header:
+    name = draw.choice(names)
+    start, end = header[name]["data_offsets"]
+    places = ([end, start], [start, end + 4], [start - 4, end], [0, 1 << 63], [start], [float(start), end], [end, end])
+    return {**header, name: {**header[name], "data_offsets": draw.choice((*places, None))}}
+
+
+def _other_name(header: Header, names: list[str], draw: Random) -> Header:
+    name = draw.choice(names)
+    others = (f"module.{name}", name[:-1], "../x", "x" * 300, "", "a b", "\u0000", "running_var")
+    rest = {each: entry for each, entry in header.items() if each != name}
+    return {**rest, draw.choice(others): header[name]}
+
+
+def _another(header: Header, names: list[str], draw: Random) -> Header:
+    name = draw.choice(names)
+    return {
+        **header,
+        draw.choice((f"{name}2", "extra", "__metadata__")): draw.choice((header[name], {}, [], "x", None)),
+    }
+
+
+def _one_less(header: Header, names: list[str], draw: Random) -> Header:
+    left_out = draw.choice(names)
+    return {name: entry for name, entry in header.items() if name != left_out}
+
+
+def _exchanged(header: Header, names: list[str], draw: Random) -> Header:
+    one, two = draw.choice(names), draw.choice(names)
+    return {**header, one: header[two], two: header[one]}
+
+
+def _any_json(header: Header, names: list[str], draw: Random) -> Any:
+    return changed_json(header, draw)
+
+
+_HEADERS: tuple[Callable[[Header, list[str], Random], Any], ...] = (
+    _other_type,
+    _other_shape,
+    _other_place,
+    _other_name,
+    _another,
+    _one_less,
+    _exchanged,
+    _any_json,
+)
 
 
 def _framed(header: object, data: bytes) -> bytes:
@@ -106,47 +118,79 @@ def graph(content: bytes, draw: Random) -> bytes:
     except Exception:  # it was changed before and cannot be read
         return content
     made = model.graph
-    if not (made.node and made.initializer and made.input and made.output):
-        return content
-    what = draw.randrange(9)
-    weight, node = draw.choice(made.initializer), draw.choice(made.node)
-    if what == 0:
-        dims = draw.choice(([1 << 40, 2], [-1, 2], [0], [2, 3, 1], [], [1 << 62, 1 << 62], list(weight.dims)[::-1]))
-        del weight.dims[:]
-        weight.dims.extend(dims)
-    elif what == 1:
-        weight.data_type = draw.choice((0, 2, 6, 7, 8, 10, 11, 14, 16, 99, -1))
-    elif what == 2:
-        node.op_type = draw.choice(
-            ("Relu", "Loop", "If", "Scan", "RandomNormal", "Frob", "", "Softmax", "Shape", "Tile", "NonZero")
-        )
-    elif what == 3:
-        node.domain = draw.choice(("com.microsoft", "ai.onnx.ml", "\u0000", "x" * 900))
-    elif what == 4:
-        names = [*node.output, *[each.name for each in made.initializer], "x", "", "nowhere"]
-        node.input[draw.randrange(len(node.input))] = draw.choice(names)
-    elif what == 5:
-        shape = draw.choice((made.input, made.output))[0].type.tensor_type
-        side = draw.choice(shape.shape.dim)
-        side.dim_value = draw.choice((-1, 0, 1, 5, 7, 1 << 31, 1 << 40))
-        shape.elem_type = draw.choice((1, 1, 1, 7, 8, 9, 10, 11, 99))
-    elif what == 6:
-        attributes = [each for some in made.node for each in some.attribute]
-        if attributes:
-            attribute = draw.choice(attributes)
-            attribute.ints[:] = [draw.choice((-1, 0, 1, 9, 1 << 31, 1 << 62)) for _ in attribute.ints]
-    elif what == 7:
-        model.opset_import[0].version = draw.choice((-1, 0, 1, 7, 13, 25, 9999))
-        model.ir_version = draw.choice((0, 1, 3, 9, 99))
-    else:
-        weight.raw_data = draw.choice(PLAIN)(weight.raw_data, draw)
+    if made.node and made.initializer and made.input and made.output:
+        draw.choice(_GRAPHS)(model, draw)
     changed: bytes = model.SerializeToString(deterministic=True)
     return changed
 
 
+def _sides(model: onnx.ModelProto, draw: Random) -> None:
+    weight = draw.choice(model.graph.initializer)
+    sides = list(weight.dims)
+    del weight.dims[:]
+    weight.dims.extend(draw.choice(([1 << 40, 2], [-1, 2], [0], [2, 3, 1], [], [1 << 62, 1 << 62], sides[::-1])))
+
+
+def _weight_type(model: onnx.ModelProto, draw: Random) -> None:
+    draw.choice(model.graph.initializer).data_type = draw.choice((0, 2, 6, 7, 8, 10, 11, 14, 16, 99, -1))
+
+
+def _operator(model: onnx.ModelProto, draw: Random) -> None:
+    names = ("Relu", "Loop", "If", "Scan", "RandomNormal", "Frob", "", "Softmax", "Shape", "Tile", "NonZero")
+    draw.choice(model.graph.node).op_type = draw.choice(names)
+
+
+def _domain(model: onnx.ModelProto, draw: Random) -> None:
+    draw.choice(model.graph.node).domain = draw.choice(("com.microsoft", "ai.onnx.ml", "\u0000", "x" * 900))
+
+
+def _wire(model: onnx.ModelProto, draw: Random) -> None:
+    node = draw.choice(model.graph.node)
+    names = [*node.output, *[each.name for each in model.graph.initializer], "x", "", "nowhere"]
+    node.input[draw.randrange(len(node.input))] = draw.choice(names)
+
+
+def _declared(model: onnx.ModelProto, draw: Random) -> None:
+    shape = draw.choice((model.graph.input, model.graph.output))[0].type.tensor_type
+    draw.choice(shape.shape.dim).dim_value = draw.choice((-1, 0, 1, 5, 7, 1 << 31, 1 << 40))
+    shape.elem_type = draw.choice((1, 1, 1, 7, 8, 9, 10, 11, 99))
+
+
+def _attribute(model: onnx.ModelProto, draw: Random) -> None:
+    attributes = [each for node in model.graph.node for each in node.attribute]
+    if attributes:
+        attribute = draw.choice(attributes)
+        attribute.ints[:] = [draw.choice((-1, 0, 1, 9, 1 << 31, 1 << 62)) for _ in attribute.ints]
+
+
+def _version(model: onnx.ModelProto, draw: Random) -> None:
+    model.opset_import[0].version = draw.choice((-1, 0, 1, 7, 13, 25, 9999))
+    model.ir_version = draw.choice((0, 1, 3, 9, 99))
+
+
+def _weight_bytes(model: onnx.ModelProto, draw: Random) -> None:
+    weight = draw.choice(model.graph.initializer)
+    weight.raw_data = draw.choice((*PLAIN, other_number))(weight.raw_data, draw)
+
+
+_GRAPHS: tuple[Callable[[onnx.ModelProto, Random], None], ...] = (
+    _sides,
+    _weight_type,
+    _operator,
+    _domain,
+    _wire,
+    _declared,
+    _attribute,
+    _version,
+    _weight_bytes,
+)
+
+
 _CELLS = (
-    "", "NaN", "nan", "inf", "-Infinity", "1e999", "-1e-400", "1e38", "-1", "3", "1.5", "null", "None", "true", "0x10", "1_000",
-    "1,5", '"', '""', '"a', "\u0000", "\ufeff", "\u202e", "9" * 400, "x" * 5000, "2026-01-01", "=cmd()", "[1, 2]", '{"a": 1}',
+    "", "NaN", "nan", "inf", "-Infinity", "1e999", "-1e-400", "1e38", "-1", "3", "1.5", "null", "None", "true",
+    "0x10", "1_000",
+    "1,5", '"', '""', '"a', "\u0000", "\ufeff", "\u202e", "9" * 400, "x" * 5000, "2026-01-01", "=cmd()",
+    "[1, 2]", '{"a": 1}',
     "\u0661", "\u2212" + "1", " 1 ", "+1", "1e5", "00", "\r", "\n", ";", "\t",
 )  # fmt: skip
 

@@ -74,7 +74,7 @@ def _damaged(members: Members, draw: Random) -> Members:
 def _of_member(content: bytes, draw: Random) -> bytes:
     if content.startswith(b"\x93NUMPY") and draw.random() < 0.6:
         return _other_array(content, draw)
-    if content.startswith(b"\x89PNG") and draw.random() < 0.4:
+    if content.startswith(b"\x89PNG") and len(content) > 33 and draw.random() < 0.4:
         return _other_png(content, draw)
     return changed_bytes(content, draw)
 

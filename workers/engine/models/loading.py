@@ -17,6 +17,8 @@ from workers.engine.models.parameter_names import COUNTER, MatchedNames, check_n
 from workers.engine.models.safetensors_header import WAY_OUT, TensorEntry, read_header
 from workers.engine.models.weight_norm import folded
 
+VARIANCE = "running_var"
+"""Last part of the names of the variances that normalisation layers divide by."""
 _SHOWN = 10
 
 
@@ -49,6 +51,12 @@ def _as_float32(name: str, value: Tensor) -> Tensor:
     converted = value.to(torch.float32)
     if not bool(converted.isfinite().all()):
         raise UserError("not_finite", f"`{name}` holds NaN or infinity (as float32): the model cannot be used")
+    if name.endswith(VARIANCE) and bool((converted < 0.0).any()):
+        raise UserError(
+            "negative_variance",
+            f"`{name}` has a variance of {float(converted.min()):.3g}, expected 0 or more: save the model again, or "
+            "compute the statistics of its normalisation layers anew",
+        )
     return converted
 
 
@@ -64,7 +72,7 @@ def load_weights(path: Path, manifest: ModelManifest, architecture: Architecture
     """The state dict of `build(architecture)` from a safetensors file.
 
     Raises UserError: `unreadable`, `missing_parameters`, `unexpected_parameters`, `bad_rename`, `wrong_shape`,
-    `wrong_type`, `not_finite`.
+    `wrong_type`, `not_finite`, `negative_variance`.
     """
     header = read_header(path)
     found = matched(header, manifest, architecture)
