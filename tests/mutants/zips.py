@@ -39,7 +39,8 @@ def _of_zip(content: bytes) -> Members:
         return [(member.filename, archive.read(member)) for member in archive.infolist()]
 
 
-def _as_zip(members: Members, compression: int) -> bytes:
+def as_zip(members: Members, compression: int) -> bytes:
+    """An archive of these files, the same at any time."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in members:
@@ -167,7 +168,7 @@ MEMBERS: Sequence[Callable[[Members, Random], Members]] = (
 def zip_members(content: bytes, draw: Random) -> bytes:
     """The archive is written again with other members."""
     compression = zipfile.ZIP_DEFLATED if draw.random() < 0.2 else zipfile.ZIP_STORED
-    return _as_zip(draw.choice(MEMBERS)(_of_zip(content), draw), compression)
+    return as_zip(draw.choice(MEMBERS)(_of_zip(content), draw), compression)
 
 
 def tar_members(content: bytes, draw: Random) -> bytes:
