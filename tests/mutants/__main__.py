@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from tests.benchmarks.figures import machine
@@ -22,6 +23,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=0, help="number of the first mutant")
     parser.add_argument("--only", type=int, default=None, help="repeat the mutant of this number, and keep its folder")
     parser.add_argument("--format", default="", help="only mutants of sound uploads whose names contain this text")
+    parser.add_argument("--parallel", type=int, default=2, help="mutants at a time")
+    parser.add_argument("--minutes", type=float, default=None, help="inspect no mutant after this time")
     parser.add_argument("--table", type=Path, default=None, help="file of the table, which is also printed")
     return parser.parse_args()
 
@@ -33,11 +36,20 @@ def _numbers(arguments: argparse.Namespace, sounds: Sequence[Sound]) -> list[int
     return [number for number in numbers if arguments.format in sounds[number % len(sounds)].name]
 
 
+def _write(arguments: argparse.Namespace, text: str) -> None:
+    """During the campaign too, so that one that is stopped leaves its results."""
+    if arguments.table is not None:
+        arguments.table.write_text(text)
+
+
 async def _run(arguments: argparse.Namespace, folder: Path) -> bool:
     """Whether no mutant failed."""
     sounds, counts, begun = sound_uploads(), Counts(), time.monotonic()
     rows = [sound.row for sound in sounds]
-    async for made, verdict in campaign(_numbers(arguments, sounds), arguments.seed, sounds, folder):
+    until = None if arguments.minutes is None else begun + 60.0 * arguments.minutes
+    numbers = takewhile(lambda _: until is None or time.monotonic() < until, _numbers(arguments, sounds))
+    command = f"python -m tests.mutants --count {arguments.count} --seed {arguments.seed}"
+    async for made, verdict in campaign(numbers, arguments.seed, sounds, folder, arguments.parallel):
         counts.add(made, verdict)
         if verdict.outcome == "failed" or arguments.only is not None:
             print(
@@ -47,11 +59,10 @@ async def _run(arguments: argparse.Namespace, folder: Path) -> bool:
             )
         elif counts.total % 250 == 0:
             print(f"{time.strftime('%H:%M:%S')} {counts.total} mutants, {len(counts.failures)} failed", flush=True)
-    command = f"python -m tests.mutants --count {arguments.count} --seed {arguments.seed}"
+            _write(arguments, table_of(counts, rows, machine(), command, time.monotonic() - begun))
     text = table_of(counts, rows, machine(), command, time.monotonic() - begun)
     print(text)
-    if arguments.table is not None:
-        arguments.table.write_text(text)
+    _write(arguments, text)
     return not counts.failures
 
 

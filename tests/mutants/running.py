@@ -1,10 +1,12 @@
-"""Mutants by number: made from a seed, inspected by children of a fork server, one after the other."""
+"""Mutants by number: made from a seed, inspected by children of a fork server."""
 
+import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -100,21 +102,32 @@ async def inspected(made: Mutant, folder: Path, pool: ChildPool) -> Verdict:
     return judge(status, attempt)
 
 
+async def _inspected_and_removed(made: Mutant, place: Path, pool: ChildPool) -> tuple[Mutant, Verdict]:
+    verdict = await inspected(made, place, pool)
+    if verdict.outcome != "failed":
+        shutil.rmtree(place, ignore_errors=True)
+    return made, verdict
+
+
 async def campaign(
-    numbers: Sequence[int], seed: int, sounds: Sequence[Sound], folder: Path
+    numbers: Iterable[int], seed: int, sounds: Sequence[Sound], folder: Path, parallel: int = 1
 ) -> AsyncIterator[tuple[Mutant, Verdict]]:
-    """Inspect the mutants of these numbers. Folders of failures are kept, the others removed."""
+    """Inspect the mutants of these numbers, some at a time. Folders of failures are kept, the others removed."""
     pools = {False: ChildPool(ENTRY), True: ChildPool(ENTRY, [_PRELOADED])}
     for pool in pools.values():
         pool.reply_seconds = SECONDS
     try:
-        for number in numbers:
-            made = mutant(number, seed, sounds)
-            place = folder / str(number)
-            verdict = await inspected(made, place, pools["timm" in made.sound.row])
-            if verdict.outcome != "failed":
-                shutil.rmtree(place, ignore_errors=True)
-            yield made, verdict
+        waiting, running = iter(numbers), set[asyncio.Task[tuple[Mutant, Verdict]]]()
+        while True:
+            for number in islice(waiting, parallel - len(running)):
+                made = mutant(number, seed, sounds)
+                pool = pools["timm" in made.sound.row]
+                running.add(asyncio.create_task(_inspected_and_removed(made, folder / str(number), pool)))
+            if not running:
+                return
+            ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                yield task.result()
     finally:
         for pool in pools.values():
             pool.close()
