@@ -83,7 +83,7 @@ def _read(path: Path, manifest: DatasetManifest) -> Columns:
         return {name: table.column(place).to_pylist() for place, name in enumerate(table.column_names)}
     content = path.read_bytes()
     content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
-    text = content.decode("utf-8-sig")
+    text = content.decode("utf-8-sig", "surrogateescape")  # columns that are not read may be no text
     if manifest.format == "jsonl":
         rows = [json.loads(line) for line in io.StringIO(text, newline=None) if line.strip()]
         return {name: [row.get(name) for row in rows] for name in {key for row in rows for key in row}}
