@@ -215,8 +215,18 @@ def compressed_tar(path: Path) -> None:
     path.write_bytes(gzip.compress(tarred(path, {"cat/0.png": IMAGE}).read_bytes()))
 
 
+def nameless(path: Path) -> None:
+    """The last file of the directory has a name of no characters."""
+    zipped(path, {**FOLDERS, "z": IMAGE})
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"PK\x01\x02")
+    content[entry + 28 : entry + 32] = struct.pack("<HH", 0, 1)
+    path.write_bytes(content)
+
+
 HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "a link": (linked, "bad_file_name"),
+    "a name of no characters": (nameless, "bad_file_name"),
     "the same name twice": (twice, "unreadable"),
     "an encrypted file": (changed((8, struct.pack("<H", 1)), of=IMAGE), "unreadable"),
     "an unknown compression": (changed((10, struct.pack("<H", 97)), of=IMAGE), "unreadable"),

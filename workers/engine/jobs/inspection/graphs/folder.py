@@ -44,7 +44,8 @@ def merged(path: Path) -> onnx.ModelProto:
 
 
 def _merged(archive: zipfile.ZipFile, size: int) -> onnx.ModelProto:
-    entries = [entry for entry in archive.infolist() if not entry.is_dir() and not _is_of_a_desktop(entry.filename)]
+    files = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
+    entries = [entry for entry in files if not _is_of_a_desktop(entry.filename)]
     if len(entries) > MAX_MEMBERS:
         raise refuse(f"{len(entries)} files in the zip, {MAX_MEMBERS} at most: save all weights in one file")
     claimed = sum(entry.file_size for entry in entries)

@@ -77,7 +77,8 @@ class GraphInputs:
         sources = [source for source in graph.inputs if source.name not in constants]
         if not 1 <= len(sources) <= MAX_INPUTS:
             raise refuse(
-                f"{len(sources)} inputs are read from the dataset, expected 1 to {MAX_INPUTS}: join them, or name `constant`s"
+                f"{len(sources)} inputs are read from the dataset, expected 1 to {MAX_INPUTS}: join them, or "
+                "fill some by `constant`"
             )
         fed = tuple(_fed(names[source.name], source, specs[names[source.name]]) for source in sources)
         _check_batches(fed)
