@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ROUNDS ?= 20
+COUNT ?= 5000
 OUT ?= digests.json
 # Caches of compiled modules, also where the environment forbids them: the suite starts hundreds of processes.
 export PYTHONDONTWRITEBYTECODE :=
@@ -12,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE :=
 QUICK := tests/unit tests/contracts tests/golden \
 	$(addprefix tests/engine/,balancing data losses models training)
 
-.PHONY: help setup demo demo-images serve quick test test-all check format bench accuracy accuracy-defaults multitask-accuracy digests gpu faults golden clean
+.PHONY: help setup demo demo-images serve quick test test-all check format bench accuracy accuracy-defaults multitask-accuracy digests gpu faults golden mutants resolve clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -78,6 +79,12 @@ faults: setup    ## every fault for ROUNDS=20 rounds, and their table (minutes p
 
 golden: setup    ## rewrite the golden files (read the diff before you commit it)
 	STILLHOUSE_GOLDEN=write $(BIN)/python -m pytest -q tests/golden
+
+mutants: setup    ## COUNT=5000 changed uploads through the inspection, and their table (half an hour)
+	$(BIN)/python -m tests.mutants --count $(COUNT) --seed 0 --table tests/mutants/TABLE.md
+
+resolve: setup    ## resolve the constraints of both versions of torch by pip; installs nothing, needs an index
+	$(BIN)/python -m tests.architecture.constraints --resolve
 
 clean:           ## remove the virtual environment
 	rm -rf $(VENV)

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = {"app", "workers", "migrations", "tests", "pyproject.toml", "README.md", "docker-compose.yml"}
 ECOSYSTEM = {
     ".ci", ".dockerignore", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "constraints.txt",
-    "docker-compose.gpu.yml",
+    "constraints-torch-2.11.txt", "docker-compose.gpu.yml",
 }  # fmt: skip
 MOST_LINES = 500
 MOST_ENTRIES = 16

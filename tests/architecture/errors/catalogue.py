@@ -123,6 +123,7 @@ UPLOADS: Final[Mapping[str, str]] = {
     "missing_column": "correct the column's name; the detail lists those of the file",
     "missing_output": "name the outputs as the graph does; the detail lists them",
     "missing_parameters": "map the file's names by `rename`, or correct `architecture`",
+    "negative_variance": "save the model again, or compute the statistics of its normalisation layers anew",
     "no_category": "leave the column out, or give its `categories`",
     "not_deterministic": "export the model in evaluation mode, without dropout or sampling",
     "not_finite": "replace missing and infinite numbers; the detail names column and row",

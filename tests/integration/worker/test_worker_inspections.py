@@ -22,6 +22,7 @@ from app.db.ids import new_id
 from app.db.rows import DatasetRow, FileRow, ModelRow
 from app.queue.blobs import mark_stored
 from app.queue.records import NewJob
+from tests.engine.data.formats.images.archives import encoded, noise, zipped
 from tests.integration.worker.harness import WorkerHarness, environment_of, eventually, size_and_digest, threads_of
 from workers.runtime.child.pool import DEFAULT_ENTRY
 
@@ -94,7 +95,22 @@ def _jsonl(path: Path) -> None:
 
 
 MODELS: dict[str, Callable[[Path], None]] = {"safetensors": _safetensors, "state_dict": _state_dict, "onnx": _onnx}
-DATASETS: dict[str, Callable[[Path], None]] = {"npz": _npz, "parquet": _parquet, "csv": _csv, "jsonl": _jsonl}
+
+
+def _images(path: Path) -> None:
+    """With a table, which is unpacked into a temporary file."""
+    files = {f"{i}.png": encoded(noise(6, 8, seed=i)) for i in range(ROWS)}
+    table = "".join(f"{name},{i % 2}\n" for i, name in enumerate(files))
+    zipped(path, {**files, "metadata.csv": f"file_name,digit\n{table}".encode()})
+
+
+DATASETS: dict[str, Callable[[Path], None]] = {
+    "npz": _npz,
+    "parquet": _parquet,
+    "csv": _csv,
+    "jsonl": _jsonl,
+    "images": _images,
+}
 
 
 def _manifest(kind: str) -> dict[str, Any]:
@@ -104,7 +120,9 @@ def _manifest(kind: str) -> dict[str, Any]:
             outputs = {"digit": 2}
             manifest["architecture"] = {"family": "mlp", "input_shape": (4,), "hidden": (3,), "outputs": outputs}
         return manifest
-    x = {"kind": "array"} if kind == "npz" else {"kind": "array", "columns": tuple(f"x{i}" for i in range(4))}
+    x: dict[str, Any] = {"kind": "array", "columns": tuple(f"x{i}" for i in range(4))}
+    if kind in ("npz", "images"):
+        x = {"kind": "array"} if kind == "npz" else {"kind": "image", "size": (6, 8)}
     return {
         "name": kind,
         "format": kind,

@@ -87,6 +87,7 @@ def read_dataset(
     images = _columns_of(manifest, ImageInput)
     file = read_columns(path, manifest.format, _columns(manifest), texts, manifest.csv, categories, images)
     arrays = file.arrays
+    _check_images_are_inputs(manifest, arrays)
     targets = {name: _target(name, spec, arrays) for name, spec in manifest.targets.items()}
     splits = _splits(manifest, file.rows, arrays, targets)
     train = splits["train"]
@@ -147,9 +148,22 @@ def _as_uploaded(
             assert_never(spec)
 
 
-def _columns(manifest: DatasetManifest) -> set[str]:
-    """The columns that the manifest names."""
-    columns = {column for name, spec in manifest.inputs.items() for column in spec.columns or (name,)}
+def _check_images_are_inputs(manifest: DatasetManifest, arrays: Mapping[str, Array]) -> None:
+    """Raises UserError `wrong_type` where a column of images is named as anything but an input of images."""
+    numbers = {name: spec for name, spec in manifest.inputs.items() if not isinstance(spec, ImageInput)}
+    images = sorted(_columns(manifest, numbers) - arrays.keys())
+    if images:
+        raise UserError(
+            "wrong_type",
+            f"`{images[0]}` has images, which are neither numbers nor labels: name another column, or make an input of "
+            '`"kind": "image"` of it',
+        )
+
+
+def _columns(manifest: DatasetManifest, inputs: Mapping[str, InputSpec] | None = None) -> set[str]:
+    """The columns that the manifest names; of its inputs only those given."""
+    inputs = manifest.inputs if inputs is None else inputs
+    columns = {column for name, spec in inputs.items() for column in spec.columns or (name,)}
     columns |= {column for name, target in manifest.targets.items() for column in columns_of(name, target)}
     columns |= {spec.column or name for name, spec in manifest.weights.items()}
     return columns | _split_columns(manifest)

@@ -14,9 +14,11 @@ from app.contracts.specs.architectures import Architecture
 from workers.engine.models.build import file_tensors
 from workers.engine.models.ignored import ignored, ignored_notes
 from workers.engine.models.parameter_names import COUNTER, MatchedNames, check_names, matched
-from workers.engine.models.safetensors_header import TensorEntry, read_header
+from workers.engine.models.safetensors_header import WAY_OUT, TensorEntry, read_header
 from workers.engine.models.weight_norm import folded
 
+VARIANCE = "running_var"
+"""Last part of the names of the variances that normalisation layers divide by."""
 _SHOWN = 10
 
 
@@ -49,6 +51,12 @@ def _as_float32(name: str, value: Tensor) -> Tensor:
     converted = value.to(torch.float32)
     if not bool(converted.isfinite().all()):
         raise UserError("not_finite", f"`{name}` holds NaN or infinity (as float32): the model cannot be used")
+    if name.endswith(VARIANCE) and bool((converted < 0.0).any()):
+        raise UserError(
+            "negative_variance",
+            f"`{name}` has a variance of {float(converted.min()):.3g}, expected 0 or more: save the model again, or "
+            "compute the statistics of its normalisation layers anew",
+        )
     return converted
 
 
@@ -64,7 +72,7 @@ def load_weights(path: Path, manifest: ModelManifest, architecture: Architecture
     """The state dict of `build(architecture)` from a safetensors file.
 
     Raises UserError: `unreadable`, `missing_parameters`, `unexpected_parameters`, `bad_rename`, `wrong_shape`,
-    `wrong_type`, `not_finite`.
+    `wrong_type`, `not_finite`, `negative_variance`.
     """
     header = read_header(path)
     found = matched(header, manifest, architecture)
@@ -75,7 +83,7 @@ def load_weights(path: Path, manifest: ModelManifest, architecture: Architecture
     try:
         tensors = {found.names[name]: value for name, value in load_file(path).items() if name in found.names}
     except SafetensorError as error:
-        raise UserError("unreadable", f"not a sound safetensors file: {error}") from None
+        raise UserError("unreadable", f"not a sound safetensors file: {error}; {WAY_OUT}") from None
     _fold(tensors, found)
     counters = {name: torch.zeros((), dtype=torch.int64) for name in buffers if name.endswith(COUNTER)}
     zeros = {name: torch.zeros(expected[name]) for name in found.zero}

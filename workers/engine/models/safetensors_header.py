@@ -16,6 +16,7 @@ from app.contracts.problems import UserError
 
 MOST_HEADER_BYTES = 16 << 20
 MOST_TENSORS = 20_000
+WAY_OUT = "write it again with `safetensors.torch.save_file`"
 MOST_DIMENSIONS = 8
 MOST_NUMBERS = 1 << 40
 """Most that a shape may multiply up to, a side of 0 counted as 1: the library multiplies in 64 bits."""
@@ -37,7 +38,7 @@ class TensorEntry:
 
 
 def _refuse(message: str) -> UserError:
-    return UserError("unreadable", f"not a sound safetensors file: {message}")
+    return UserError("unreadable", f"not a sound safetensors file: {message}; {WAY_OUT}")
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -96,8 +96,7 @@ def confine_untrusted(
     """
     in_force = {"limits"}
     _limits(memory_bytes, cpu_seconds)
-    os.environ["TMPDIR"] = str(folder)
-    tempfile.tempdir = None  # which a fork server's imports have read from another TMPDIR
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)  # the module may have looked it up before the fork
     if _no_new_privileges():
         in_force.add("no_new_privileges")
     if _no_network():

@@ -45,7 +45,7 @@ def read_parquet(
         encoded = {name: encoded_images(name, path, file) for name in names if name in images}
         table = file.read(columns=[name for name in names if name not in images])
         arrays = columns_of(table, [name for name in names if name not in images], text_columns)
-        written = {name: written_column(table.column(name), arrays[name]) for name in names if name in categories}
+        written = {name: written_column(table.column(name), arrays[name]) for name in arrays if name in categories}
     return FileColumns(arrays, written, encoded)
 
 

@@ -42,7 +42,7 @@ def read_jsonl(
                 if line.strip():
                     rows.append(_json_row(line, number))
         except UnicodeDecodeError:
-            raise unreadable(f"line {len(rows) + 1} or later is not UTF-8") from None
+            raise unreadable(f"line {len(rows) + 1} or later is not UTF-8: save the file as UTF-8") from None
     if not rows:
         raise empty_file()
     names = require_columns(columns, sorted({key for row in rows for key in row}))
@@ -68,7 +68,7 @@ def _json_row(line: str, number: int) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise unreadable(f"line {number} is not strict JSON (no NaN: write null; no duplicate keys)") from None
     if not isinstance(row, dict):
-        raise unreadable(f"line {number} is not a JSON object")
+        raise unreadable(f"line {number} is not a JSON object: write one object a line")
     return row
 
 

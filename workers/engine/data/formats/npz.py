@@ -23,6 +23,7 @@ from workers.engine.data.formats.written import FileColumns, FileType, Written, 
 
 MAX_SIDE = 1 << 40
 MAX_DIMENSIONS = 8
+_WAY_OUT = "write it again with numpy.savez"
 _HEADER_BYTES = 1 << 14
 """More than numpy takes for a header (10,000 bytes)."""
 
@@ -32,16 +33,16 @@ def read_npz(path: Path, columns: set[str], categories: Set[str] = frozenset()) 
     size = path.stat().st_size
     try:
         if not zipfile.is_zipfile(path):
-            raise unreadable("not an npz archive (a zip of npy arrays)")
+            raise unreadable(f"not an npz archive (a zip of npy arrays): {_WAY_OUT}")
         with zipfile.ZipFile(path) as archive:
             members = {name.removesuffix(".npy"): name for name in archive.namelist()}
             if len(members) != len(archive.namelist()):
-                raise unreadable("the archive has two arrays of the same name")
+                raise unreadable("the archive has two arrays of the same name: give each its own")
             names = require_columns(columns, list(members))
             arrays = {name: _npy(archive, members[name], size) for name in names}
             written = {name: _written(arrays[name]) for name in names if name in categories}
     except ZIP_DAMAGES:
-        raise unreadable("the npz archive is damaged") from None
+        raise unreadable(f"the npz archive is damaged: {_WAY_OUT}") from None
     return FileColumns({name: _seconds(rows) for name, rows in arrays.items()}, written)
 
 
@@ -58,7 +59,7 @@ def member_names(path: Path) -> frozenset[str]:
         with zipfile.ZipFile(path) as archive:
             return frozenset(name.removesuffix(".npy") for name in archive.namelist())
     except ZIP_DAMAGES:
-        raise unreadable("not an npz archive (a zip of npy arrays)") from None
+        raise unreadable(f"not an npz archive (a zip of npy arrays): {_WAY_OUT}") from None
 
 
 def array_headers(path: Path, columns: set[str]) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
@@ -70,7 +71,7 @@ def array_headers(path: Path, columns: set[str]) -> dict[str, tuple[tuple[int, .
             members = {name.removesuffix(".npy"): name for name in archive.namelist()}
             return {name: _header(archive, members[name]) for name in require_columns(columns, list(members))}
     except ZIP_DAMAGES:
-        raise unreadable("the npz archive is damaged") from None
+        raise unreadable(f"the npz archive is damaged: {_WAY_OUT}") from None
 
 
 def _header(archive: zipfile.ZipFile, member: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -82,7 +83,7 @@ def _header(archive: zipfile.ZipFile, member: str) -> tuple[tuple[int, ...], np.
 def _entry(archive: zipfile.ZipFile, member: str) -> zipfile.ZipInfo:
     entry = archive.getinfo(member)
     if entry.flag_bits & 1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise unreadable(f"`{member}` is encrypted, or not compressed as numpy.savez_compressed does")
+        raise unreadable(f"`{member}` is encrypted, or not compressed as numpy.savez_compressed does: {_WAY_OUT}")
     return entry
 
 
@@ -90,17 +91,17 @@ def _npy(archive: zipfile.ZipFile, member: str, size: int) -> Array:
     entry = _entry(archive, member)
     declared = entry.file_size
     if declared > min(MAX_BYTES, size * MAX_DEFLATE_RATIO):
-        raise unreadable(f"`{member}` claims {declared} bytes in an archive of {size}")
+        raise unreadable(f"`{member}` claims {declared} bytes in an archive of {size}: {_WAY_OUT}")
     with archive.open(entry) as file:
         shape, fortran, dtype = _npy_header(file, member)
         if 0 in shape:
             return np.empty((shape[0], 0) if shape[0] else 0, dtype)
         needed = prod(shape) * dtype.itemsize
         if needed > declared:
-            raise unreadable(f"`{member}` claims shape {shape} of {dtype} in {declared} bytes")
+            raise unreadable(f"`{member}` claims shape {shape} of {dtype} in {declared} bytes: {_WAY_OUT}")
         data = file.read(needed)
     if len(data) != needed:
-        raise unreadable(f"`{member}` is truncated")
+        raise unreadable(f"`{member}` is truncated: {_WAY_OUT}")
     flat = np.frombuffer(bytearray(data), dtype=dtype)
     rows = flat.reshape(shape, order="F" if fortran else "C")
     if dtype.kind == "S":
@@ -126,11 +127,11 @@ def _npy_header(file: IO[bytes], member: str) -> tuple[tuple[int, ...], bool, np
     except MemoryError:
         raise
     except Exception:  # numpy parses a header as Python source, and lets through whatever its tokenizer raises
-        raise unreadable(f"`{member}` is not an npy array of version 1 or 2") from None
+        raise unreadable(f"`{member}` is not an npy array of version 1 or 2: {_WAY_OUT}") from None
     if dtype.hasobject:
         raise UserError("code_carrying_format", f"`{member}` holds pickled objects: save numbers or strings")
     if dtype.kind not in "biufUSmM" or dtype.itemsize == 0 or not 1 <= len(shape) <= MAX_DIMENSIONS:
         raise unreadable(f"`{member}` has dtype {dtype} and shape {shape}: rows of numbers or strings are read")
     if not all(type(side) is int and 0 <= side < MAX_SIDE for side in shape):
-        raise unreadable(f"`{member}` has the impossible shape {shape}")
+        raise unreadable(f"`{member}` has the impossible shape {shape}: {_WAY_OUT}")
     return shape, fortran, dtype

@@ -72,7 +72,7 @@ def _damage(kind: str | None) -> Iterator[None]:
     except (EOFError, zlib.error, OSError) as error:
         if kind is None or getattr(error, "errno", None) is not None:
             raise
-        raise unreadable(f"the {kind} file is damaged or cut short") from None
+        raise unreadable(f"the {kind} file is damaged or cut short: compress it and send it again") from None
 
 
 class _Bytes(Protocol):
@@ -128,7 +128,7 @@ def check_lines(path: Path, encoding: str = "utf-8") -> None:
         *lines, rest = chunk.split(b"\n")
         length = length + len(chunk) if not lines else len(rest)
         if length > MAX_LINE_BYTES:
-            raise unreadable(f"a line is longer than {MAX_LINE_BYTES} bytes")
+            raise unreadable(f"a line is longer than {MAX_LINE_BYTES} bytes: write one row a line")
 
 
 def _has_nul(start: bytes) -> UserError:

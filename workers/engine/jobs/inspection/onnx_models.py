@@ -91,13 +91,13 @@ def _parsed(path: Path) -> tuple[onnx.ModelProto, bool]:
     """(the graph, whether it differs from the file)."""
     zipped = is_zip(path)
     if path.stat().st_size > MAX_BYTES:
-        raise refuse(f"{path.stat().st_size} bytes, {MAX_BYTES} at most")
+        raise refuse(f"{path.stat().st_size} bytes, {MAX_BYTES} at most: upload a smaller model")
     try:
         model = merged(path) if zipped else onnx.load(str(path), load_external_data=False)
     except DecodeError:
-        raise refuse("the file is not an ONNX protobuf") from None
+        raise refuse("the file is not an ONNX protobuf: export it again") from None
     if not model.graph.node:
-        raise refuse("the graph has no node")
+        raise refuse("the graph has no node: export the whole model")
     return model, zipped
 
 
@@ -105,7 +105,7 @@ def _opened(path: Path) -> OnnxGraph:
     try:
         return OnnxGraph(path, threads=1)
     except KeyError as error:
-        raise refuse(f"its input is of type {error}, expected numbers") from None
+        raise refuse(f"its input is of type {error}, expected numbers: export it without text") from None
     except Exception as error:  # ONNX Runtime's own errors share no base class but Exception
         message = str(error).replace(str(path), "it")  # no local paths in messages
         raise refuse(f"ONNX Runtime refuses it: {first_line(message)}") from None

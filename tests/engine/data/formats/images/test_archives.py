@@ -8,6 +8,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,8 @@ IMAGE = encoded(noise())
 FOLDERS = {
     f"{split}/{label}/{i}.png": IMAGE for split in ("train", "val", "test") for label in ("cat", "dog") for i in "01"
 }
+
+IMAGES = {"image": {"kind": "image", "size": (6, 8)}}
 
 
 def test_folders_are_classes_and_splits(tmp_path: Path) -> None:
@@ -212,8 +215,18 @@ def compressed_tar(path: Path) -> None:
     path.write_bytes(gzip.compress(tarred(path, {"cat/0.png": IMAGE}).read_bytes()))
 
 
+def nameless(path: Path) -> None:
+    """The last file of the directory has a name of no characters."""
+    zipped(path, {**FOLDERS, "z": IMAGE})
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"PK\x01\x02")
+    content[entry + 28 : entry + 32] = struct.pack("<HH", 0, 1)
+    path.write_bytes(content)
+
+
 HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "a link": (linked, "bad_file_name"),
+    "a name of no characters": (nameless, "bad_file_name"),
     "the same name twice": (twice, "unreadable"),
     "an encrypted file": (changed((8, struct.pack("<H", 1)), of=IMAGE), "unreadable"),
     "an unknown compression": (changed((10, struct.pack("<H", 97)), of=IMAGE), "unreadable"),
@@ -253,6 +266,28 @@ def test_an_input_of_images_needs_a_column_of_images(tmp_path: Path) -> None:
         read_dataset(tmp_path / "a.npz", manifest(format="npz", targets={}))
     assert caught.value.code == "wrong_type"
     assert '"kind": "array"' in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "also",
+    [
+        {"targets": {"image": {"kind": "class", "classes": 2}}},
+        {"inputs": {**IMAGES, "x": {"kind": "array", "columns": ("image",)}}},
+        {"inputs": {**IMAGES, "x": {"kind": "category", "columns": ("image",)}}},
+        {"weights": {"image": {}}},
+        {"splits": {"column": "image"}},
+    ],
+)
+@pytest.mark.parametrize("kind", ["images", "parquet"])
+def test_a_column_of_images_is_nothing_else(also: dict[str, Any], kind: str, tmp_path: Path) -> None:
+    zipped(tmp_path / "images", FOLDERS)
+    pa.parquet.write_table(
+        pa.table({"image": [encoded(noise())] * 4, "label": ["cat", "dog"] * 2}), tmp_path / "parquet"
+    )
+    with pytest.raises(UserError) as caught:
+        read_dataset(tmp_path / kind, manifest(format=kind, **also))
+    assert caught.value.code == "wrong_type"
+    assert "`image` has images" in caught.value.message
 
 
 def test_a_parquet_file_with_encoded_images_gives_the_rows_of_the_archive(tmp_path: Path) -> None:

@@ -70,7 +70,8 @@ class ZipContainer:
 
     def __init__(self, path: Path) -> None:
         self._path, self._handles = path, threading.local()
-        self.entries = [_of_zip(entry) for entry in self._handle().infolist() if not entry.is_dir()]
+        entries = self._handle().infolist()  # of Python below 3.12 `is_dir` fails for a name of no characters
+        self.entries = [_of_zip(entry) for entry in entries if not entry.filename.endswith("/")]
 
     def read(self, name: str) -> bytes:
         try:

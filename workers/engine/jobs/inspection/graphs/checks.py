@@ -63,7 +63,7 @@ def check_closed(model: onnx.ModelProto) -> None:
     for graph in graphs_of(model):
         nodes += len(graph.node)
         if nodes > MAX_NODES:
-            raise refuse(f"more than {MAX_NODES} nodes")
+            raise refuse(f"more than {MAX_NODES} nodes: simplify it before uploading")
         for tensor in tensors_of(graph):
             if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
                 raise refuse(WAY_OUT)
@@ -82,7 +82,7 @@ def _check_node(node: onnx.NodeProto) -> None:
             "operators and those that ONNX Runtime's quantisation writes are supported"
         )
     if not all(isinstance(name, str) for name in node.output):
-        raise refuse("the name of a node's output is not UTF-8")
+        raise refuse("the name of a node's output is not UTF-8: rename it")
 
 
 def check_valid(model: onnx.ModelProto) -> None:

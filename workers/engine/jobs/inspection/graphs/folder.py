@@ -40,25 +40,28 @@ def merged(path: Path) -> onnx.ModelProto:
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError, RuntimeError) as error:
         if isinstance(error, MemoryError):
             raise
-        raise refuse("the zip archive is damaged, encrypted, or compressed in an unknown way") from None
+        raise refuse("the zip archive is damaged, encrypted, or compressed in an unknown way: pack it again") from None
 
 
 def _merged(archive: zipfile.ZipFile, size: int) -> onnx.ModelProto:
-    entries = [entry for entry in archive.infolist() if not entry.is_dir() and not _is_of_a_desktop(entry.filename)]
+    files = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
+    entries = [entry for entry in files if not _is_of_a_desktop(entry.filename)]
     if len(entries) > MAX_MEMBERS:
-        raise refuse(f"{len(entries)} files in the zip, {MAX_MEMBERS} at most")
+        raise refuse(f"{len(entries)} files in the zip, {MAX_MEMBERS} at most: save all weights in one file")
     claimed = sum(entry.file_size for entry in entries)
     if claimed > min(MAX_BYTES, size * MAX_RATIO):
-        raise refuse(f"the files in the zip have {claimed} bytes, {MAX_BYTES} at most")
+        raise refuse(f"the files in the zip have {claimed} bytes, {MAX_BYTES} at most: upload a smaller model")
     graphs = [entry for entry in entries if entry.filename.endswith(".onnx")]
     if len(graphs) != 1:
-        raise refuse(f"the zip has {len(graphs)} files that end in .onnx, expected one beside its data files")
+        raise refuse(
+            f"the zip has {len(graphs)} files that end in .onnx, expected one beside its data files: pack each alone"
+        )
     members = {entry.filename.rpartition("/")[2]: entry for entry in entries if _folder(entry) == _folder(graphs[0])}
     model = onnx.ModelProto()
     try:
         model.ParseFromString(archive.read(graphs[0]))
     except DecodeError:
-        raise refuse("the .onnx file in the zip is not an ONNX protobuf") from None
+        raise refuse("the .onnx file in the zip is not an ONNX protobuf: export it again") from None
     contents: dict[str, bytes] = {}
     total = 0
     for graph in graphs_of(model):
@@ -101,7 +104,7 @@ def _read_into(
         offset = int(fields.get("offset", 0))
         length = int(fields["length"]) if "length" in fields else len(data) - offset
     except ValueError:
-        raise refuse("offset and length of external data must be whole numbers") from None
+        raise refuse("offset and length of external data must be whole numbers: save it again with onnx.save") from None
     if offset < 0 or length < 0 or offset + length > len(data) or length > left:
         raise refuse(
             f"external data claims bytes {offset} to {offset + length} of `{location[:80]}`: {len(data)} bytes"

@@ -68,7 +68,7 @@ class GraphInputs:
         `bad_constant`.
         """
         if not graph.inputs:
-            raise refuse("it has 0 inputs, expected at least one")
+            raise refuse("it has 0 inputs, expected at least one: export it with the rows as an input")
         names = names_here([source.name for source in graph.inputs], manifest)
         specs = _specs(names, manifest.inputs)
         constants = {
@@ -76,7 +76,10 @@ class GraphInputs:
         }
         sources = [source for source in graph.inputs if source.name not in constants]
         if not 1 <= len(sources) <= MAX_INPUTS:
-            raise refuse(f"{len(sources)} inputs are read from the dataset, expected 1 to {MAX_INPUTS}")
+            raise refuse(
+                f"{len(sources)} inputs are read from the dataset, expected 1 to {MAX_INPUTS}: join them, or "
+                "fill some by `constant`"
+            )
         fed = tuple(_fed(names[source.name], source, specs[names[source.name]]) for source in sources)
         _check_batches(fed)
         numbers = {name: number for name, number in constants.items() if number is not None}

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.intake.paths import PATHS, TABLE, Covered, NotApplicable
+from tests.architecture.intake.paths import PATHS, TABLE, Covered, NotApplicable
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 NAMED = sorted(
     {(cell.file, cell.name) for cells in TABLE.values() for cell in cells.values() if isinstance(cell, Covered)}
 )

@@ -1,7 +1,7 @@
 """Kinds of input that can be misread, and the paths by which each can come: every cell is a test, or a reason why there
 is none.
 
-    python -m tests.intake.paths    prints the table as Markdown
+    python -m tests.architecture.intake.paths    prints the table as Markdown
 """
 
 import sys

@@ -1,0 +1,133 @@
+"""Mutants by number: made from a seed, inspected by children of a fork server."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from pydantic import ValidationError
+
+from app.contracts.resources.manifests import DatasetManifest, ModelManifest
+from app.contracts.specs.jobs import InspectJob
+from app.contracts.wire.orders import DatasetInput, ModelInput, Order
+from tests.mutants.manifests import changed_json
+from tests.mutants.plain_bytes import changed_bytes
+from tests.mutants.sound import Sound
+from tests.mutants.structures import CHANGES
+from tests.mutants.verdict import MANIFEST_REFUSED, Verdict, judge
+from workers.runtime.child.pool import ChildPool
+from workers.runtime.clock import host_clock
+from workers.runtime.supervisor.order import INSPECTION_MEMORY, write_order
+
+SECONDS = 60.0
+"""Time for one inspection; a worker gives it three minutes."""
+ENTRY = "tests.mutants.child:main"
+_PRELOADED = "workers.engine.models.families.library.preloaded"
+_IDENTITY = "01890a5d-ac96-774b-bcce-b302099a8057"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A changed upload. `changes`: the names of what was done to the sound one."""
+
+    number: int
+    sound: Sound
+    content: bytes
+    manifest: Any
+    changes: tuple[str, ...]
+
+
+def mutant(number: int, seed: int, sounds: Sequence[Sound]) -> Mutant:
+    """The mutant of this number: the same for the same seed. Formats take turns."""
+    draw, sound = Random(f"{seed}/{number}"), sounds[number % len(sounds)]
+    content, manifest, changes = sound.content, json.loads(json.dumps(sound.manifest)), []
+    before = content
+    if draw.random() < 0.15:
+        manifest = changed_json(manifest, draw)
+        changes.append("manifest")
+    for _ in range(draw.choice((1, 1, 1, 2, 3)) if not changes or draw.random() < 0.3 else 0):
+        own = draw.random() < 0.6 and content == before
+        change = draw.choice(CHANGES[sound.structure]) if own else changed_bytes
+        content = change(content, draw)
+        changes.append(change.__name__)
+    content = sound.upload(content)
+    if sound.packed and draw.random() < 0.3:
+        content = changed_bytes(content, draw)
+        changes.append("packed")
+    return Mutant(number, sound, content, manifest, tuple(changes))
+
+
+def order_of(folder: Path, path: Path, manifest: ModelManifest | DatasetManifest) -> Order:
+    """The order of an inspection, as a supervisor makes it."""
+    identity = f"mdl_{_IDENTITY}" if isinstance(manifest, ModelManifest) else f"ds_{_IDENTITY}"
+    digest, size = sha256(path.read_bytes()).hexdigest(), path.stat().st_size
+    given: dict[str, Any] = {"id": identity, "path": str(path), "sha256": digest}
+    is_model = isinstance(manifest, ModelManifest)
+    return Order(
+        job="job",
+        attempt=1,
+        spec=InspectJob(model=identity) if is_model else InspectJob(dataset=identity),
+        models={identity: ModelInput(manifest=manifest, **given)} if isinstance(manifest, ModelManifest) else {},
+        datasets={identity: DatasetInput(manifest=manifest, **given)} if isinstance(manifest, DatasetManifest) else {},
+        device="cpu",
+        threads=1,
+        attempt_dir=str(folder),
+        checkpoints_dir=str(folder / "checkpoints"),
+        cache_dir=str(folder / "cache"),
+        cache_bytes=0,
+        memory_bytes=INSPECTION_MEMORY + 6 * size,
+    )
+
+
+async def inspected(made: Mutant, folder: Path, pool: ChildPool) -> Verdict:
+    """Inspect one mutant in a child of its own, and judge what came of it."""
+    contract = ModelManifest if made.sound.is_model else DatasetManifest
+    try:
+        manifest = contract.model_validate_json(json.dumps(made.manifest))
+    except ValidationError:
+        return Verdict("refused", MANIFEST_REFUSED)
+    attempt, path = folder / "attempt", folder / "upload"
+    attempt.mkdir(parents=True)
+    path.write_bytes(made.content)
+    order = order_of(attempt, path, manifest)
+    write_order(order)
+    child = await pool.spawn(attempt, None, "", host_clock() + SECONDS)
+    status = await child.exit
+    return judge(status, attempt)
+
+
+async def _inspected_and_removed(made: Mutant, place: Path, pool: ChildPool) -> tuple[Mutant, Verdict]:
+    verdict = await inspected(made, place, pool)
+    if verdict.outcome != "failed":
+        shutil.rmtree(place, ignore_errors=True)
+    return made, verdict
+
+
+async def campaign(
+    numbers: Iterable[int], seed: int, sounds: Sequence[Sound], folder: Path, parallel: int = 1
+) -> AsyncIterator[tuple[Mutant, Verdict]]:
+    """Inspect the mutants of these numbers, some at a time. Folders of failures are kept, the others removed."""
+    pools = {False: ChildPool(ENTRY), True: ChildPool(ENTRY, [_PRELOADED])}
+    for pool in pools.values():
+        pool.reply_seconds = SECONDS
+    try:
+        waiting, running = iter(numbers), set[asyncio.Task[tuple[Mutant, Verdict]]]()
+        while True:
+            for number in islice(waiting, parallel - len(running)):
+                made = mutant(number, seed, sounds)
+                pool = pools["timm" in made.sound.row]
+                running.add(asyncio.create_task(_inspected_and_removed(made, folder / str(number), pool)))
+            if not running:
+                return
+            ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                yield task.result()
+    finally:
+        for pool in pools.values():
+            pool.close()

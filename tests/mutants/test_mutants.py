@@ -1,0 +1,106 @@
+"""Changed uploads are refused or read as they are, and nothing else; and the campaign sees what goes wrong."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.mutants.running import Mutant, campaign, mutant
+from tests.mutants.sound import Sound, sound_uploads
+from tests.mutants.table import Counts, table_of
+from tests.mutants.verdict import Verdict, judge, misfit_of
+
+SHORT, LONG = 200, 5000
+WAY_OUT = "the file is damaged: write it again"
+
+
+@pytest.fixture(scope="module")
+def sounds() -> list[Sound]:
+    return sound_uploads()
+
+
+async def _failed(count: int, seed: int, sounds: list[Sound], folder: Path) -> tuple[list[str], Counter[str]]:
+    failed, outcomes = [], Counter[str]()
+    async for made, verdict in campaign(range(count), seed, sounds, folder):
+        outcomes[verdict.outcome] += 1
+        if verdict.outcome == "failed":
+            repeat = f"python -m tests.mutants --seed {seed} --only {made.number}"
+            failed.append(f"{repeat}: {made.sound.name}: {verdict.detail}")
+    return failed, outcomes
+
+
+@pytest.mark.timeout(900)
+async def test_changed_uploads_are_refused_or_read_as_they_are(sounds: list[Sound], tmp_path: Path) -> None:
+    failed, outcomes = await _failed(SHORT, 1, sounds, tmp_path)
+    assert not failed
+    assert outcomes["ready"] > SHORT // 20
+    assert outcomes["refused"] > SHORT // 2
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(7200)
+async def test_thousands_of_changed_uploads_are_refused_or_read_as_they_are(
+    sounds: list[Sound], tmp_path: Path
+) -> None:
+    failed, _ = await _failed(LONG, 0, sounds, tmp_path)
+    assert not failed
+
+
+@pytest.mark.timeout(600)
+async def test_the_uploads_that_are_changed_are_sound(
+    sounds: list[Sound], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "tests.mutants.running.mutant",
+        lambda number, seed, all_of: Mutant(
+            number, all_of[number], all_of[number].upload(all_of[number].content), all_of[number].manifest, ()
+        ),
+    )
+    found = [(made.sound.name, verdict) async for made, verdict in campaign(range(len(sounds)), 0, sounds, tmp_path)]
+    assert [each for each in found if each[1] != Verdict("ready")] == []
+
+
+def test_a_mutant_is_a_function_of_its_number_and_seed(sounds: list[Sound]) -> None:
+    again = sound_uploads()
+    assert [each.content for each in again] == [each.content for each in sounds]
+    made = [mutant(number, 0, sounds) for number in range(60)]
+    assert [mutant(number, 0, again) for number in range(60)] == made
+    assert [mutant(number, 1, sounds).content for number in range(60)] != [each.content for each in made]
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "wrong"),
+    [
+        ("unreadable", WAY_OUT, None),
+        ("no_such_code", WAY_OUT, "not in the catalogue"),
+        ("unreadable", f"{WAY_OUT}\0", "cannot be printed"),
+        ("unreadable", "no: way", "7 characters"),
+        ("unreadable", f"{WAY_OUT}{'.' * 2000}", "characters"),
+        ("unreadable", "/tmp/x/upload is damaged: write it again", "discloses a path"),
+        ("unreadable", "File reading.py, line 3: write it again", "discloses a path"),
+        ("unreadable", "the file is damaged", "no way out"),
+    ],
+)
+def test_a_refusal_needs_a_code_and_a_message_for_people(code: str, message: str, wrong: str | None) -> None:
+    found = misfit_of(code, message, Path("/nowhere/attempt"))
+    assert found == wrong if wrong is None else found is not None and wrong in found
+
+
+@pytest.mark.parametrize("status", [1, -11, -14, 137])
+def test_a_child_without_an_outcome_has_failed(status: int, tmp_path: Path) -> None:
+    (tmp_path / "log.txt").write_text("")
+    verdict = judge(status, tmp_path)
+    assert verdict.outcome == "failed"
+    assert str(status) in verdict.detail
+
+
+def test_the_table_counts_by_format_and_outcome(sounds: list[Sound]) -> None:
+    counts = Counts()
+    made = mutant(0, 0, sounds)
+    for verdict in (Verdict("ready"), Verdict("refused", "unreadable"), Verdict("refused", "manifest")):
+        counts.add(made, verdict)
+    text = table_of(counts, [made.sound.row, "csv"], "a machine", "a command", 1.0)
+    assert "| images, zip | 1 | 1 | 1 | 0 |" in text
+    assert "| all | 1 | 1 | 1 | 0 |" in text
+    assert "| `unreadable` | 1 |" in text
+    assert not counts.failures
