@@ -9,6 +9,7 @@ from workers.engine.models.families.library.network import LibraryNetwork
 from workers.engine.models.network import Network
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd)
 _STACKS = ("blocks", "layers")
 """What families and libraries call the list of a stage's blocks."""
 
@@ -16,9 +17,9 @@ _STACKS = ("blocks", "layers")
 def blocks_of(network: Network) -> dict[str, nn.Module]:
     """The blocks of a network by name, each with all layers in it; then no two have a layer in common.
 
-    A block is a composite module: an entry of a list of modules, or one that has no list of blocks itself. A sequence
-    of single layers is one block, and so is a linear or convolution layer outside of blocks. Normalisations and other
-    parameters outside of blocks are in none. Heads are no blocks.
+    A block is a module with linear or convolution layers in it that has no list of blocks itself. A sequence of single
+    layers is one block, and so is a linear or convolution layer outside of blocks. Normalisations and other parameters
+    outside of blocks are in none. Heads are no blocks.
     """
     root, prefix = (network.trunk, "trunk.") if isinstance(network, LibraryNetwork) else (network, "")
     heads = {network.head_name(output) for output in network.output_sizes}
@@ -28,12 +29,9 @@ def blocks_of(network: Network) -> dict[str, nn.Module]:
 def _blocks(parent: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
     for child_name, child in parent.named_children():
         name = f"{prefix}{child_name}"
-        if not any(True for _ in child.parameters()):
+        if not any(isinstance(module, _WEIGHTED) for module in child.modules()):
             continue
-        if is_layer(child):
-            if isinstance(child, nn.Linear | nn.modules.conv._ConvNd):
-                yield name, child
-        elif _is_block(child):
+        if is_layer(child) or _is_block(child):
             yield name, child
         else:
             yield from _blocks(child, f"{name}.")
