@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.engine.harness import TEACHER, Arrays, EngineHarness
+from tests.engine.harness import TEACHER, Arrays, EngineHarness, blobs
 from workers.engine.models.families.library.packages import package
 
 Json = dict[str, Any]
@@ -16,7 +16,7 @@ TORCHVISION: Json = {"family": "torchvision", "name": "shufflenet_v2_x0_5"}
 RESNET: Json = {"family": "resnet", "depth": 8, "stem": 4}
 CONVNET: Json = {"family": "convnet", "channels": [4, 6], "blocks": 2, "hidden": [6], "dropout": 0.2}
 MLP: Json = {"family": "mlp", "hidden": [8, 6]}
-TOKENS: Json = {"family": "transformer", "input_shape": [32, 96], "width": 8, "depth": 3, "heads": 2, "dropout": 0.2}
+TOKENS: Json = {"family": "transformer", "width": 8, "depth": 3, "heads": 2, "dropout": 0.2}
 TRAINING: Json = {"steps": 4, "batch_size": 16, "learning_rate": 0.002, "weight_decay": 0.1}
 TARGETS: Json = {"label": {"kind": "class", "classes": 3}, "size": {"kind": "value"}}
 
@@ -29,6 +29,14 @@ def with_images(harness: EngineHarness) -> EngineHarness:
     pixels[np.arange(90), labels] += 100
     arrays: Arrays = {"x": pixels, "label": labels, "size": labels.astype(np.float32)}
     harness.dataset(arrays, targets=TARGETS, inputs={"x": {"kind": "array", "scale": 1 / 255}})
+    return harness
+
+
+def with_tokens(harness: EngineHarness) -> EngineHarness:
+    """Sequences of tokens, as a transformer of ours reads them."""
+    arrays = blobs(90, features=12)
+    rows = {**arrays, "x": arrays["x"].reshape(90, 4, 3)}
+    harness.dataset(rows)
     return harness
 
 

@@ -6,9 +6,10 @@ from torch import nn
 
 from workers.engine.common.eval_mode import evaluating
 from workers.engine.models.families.library.network import LibraryNetwork
+from workers.engine.models.named import NamedModules
 from workers.engine.models.network import Network
 
-_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, NamedModules)
 _WEIGHTED = (nn.Linear, nn.modules.conv._ConvNd)
 _STACKS = ("blocks", "layers")
 """What families and libraries call the list of a stage's blocks."""

@@ -4,8 +4,8 @@ A block keeps its inputs, and the backward pass computes what is inside it again
 dropout and paths that are left out are the same, and without a second update of BatchNorm's statistics.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -52,18 +52,19 @@ def _recomputed(network: Network, block: nn.Module, forward: _Forward, *argument
     given = _versions(arguments)
 
     def run(*arguments: Any, **named: Any) -> Any:
+        outputs = forward(*arguments, **named)
         if _versions(arguments) != given:
             raise UserError(
                 "recomputation_undefined",
-                "`training.gradient_checkpointing` needs blocks whose inputs stay as they are, and this network writes "
-                "into them: leave it out, or use another network",
+                "`training.gradient_checkpointing` expects blocks that leave their inputs as they are, found one that "
+                "writes into them: leave it out, or use another network",
             )
-        return forward(*arguments, **named)
+        return outputs
 
     norms = [module for module in block.modules() if isinstance(module, _Norm)]
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _without_updates(norms)
+        return nullcontext(), _WithoutUpdates(norms)
 
     return checkpoint(run, *arguments, use_reentrant=False, preserve_rng_state=True, context_fn=contexts, **named)
 
@@ -82,17 +83,22 @@ def _versions(arguments: tuple[Any, ...]) -> list[int]:
     return versions
 
 
-@contextmanager
-def _without_updates(norms: list[_Norm]) -> Iterator[None]:
+class _WithoutUpdates(AbstractContextManager[None]):
     """BatchNorm with the statistics of its batch, which does not update its running ones.
 
     With a momentum of 0 they are multiplied by 1. Without them the kernel would save other tensors than the first time.
+    It is entered once for each backward pass through a graph.
     """
-    kept = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
-    try:
-        yield
-    finally:
-        for norm, momentum, batches in kept:
+
+    def __init__(self, norms: list[_Norm]) -> None:
+        self._norms = norms
+        self._kept: list[tuple[_Norm, float | None, Tensor | None]] = []
+
+    def __enter__(self) -> None:
+        self._kept = [(norm, norm.momentum, norm.num_batches_tracked) for norm in self._norms]
+        for norm in self._norms:
+            norm.momentum, norm.num_batches_tracked = 0.0, None
+
+    def __exit__(self, *error: object) -> None:
+        for norm, momentum, batches in self._kept:
             norm.momentum, norm.num_batches_tracked = momentum, batches
