@@ -32,7 +32,9 @@ from workers.engine.common.stop import Stopped
 from workers.engine.models import Network, build, initialise
 from workers.engine.models.families.recomputation import Recomputation
 from workers.engine.models.taps import Taps
+from workers.engine.training.precision import has_bfloat16
 
+BFLOAT16: Json = {"precision": "bfloat16"}
 ON: Json = {"gradient_checkpointing": True}
 Step = tuple[dict[str, Tensor], dict[str, Tensor], int]
 
@@ -48,7 +50,8 @@ def step_of(network: Network, rows: Tensor) -> Step:
     network.train().zero_grad(set_to_none=True)
     saved = SavedTensors(network.parameters())
     with saved.hooks():
-        torch.stack([each.square().sum() for each in network(rows).values()]).sum().backward()
+        loss: Any = torch.stack([each.square().sum() for each in network(rows).values()]).sum()
+        loss.backward()
     gradients = {name: value.grad for name, value in network.named_parameters() if value.grad is not None}
     return gradients, {name: value.clone() for name, value in network.named_buffers()}, saved.peak
 
@@ -171,14 +174,14 @@ def test_a_job_continues_as_if_it_had_not_stopped(images: EngineHarness) -> None
 
 @pytest.mark.parametrize("model", [TIMM, VIT, TORCHVISION])
 def test_bfloat16_trains_a_librarys_network_with_the_same_bits(model: Json, images: EngineHarness) -> None:
-    for name, fields in (
-        ("float", {}),
-        ("plain", {"precision": "bfloat16"}),
-        ("less", {"precision": "bfloat16", **ON}),
-    ):
+    used = "bfloat16" if has_bfloat16(torch.device("cpu")) else "float32"
+    cases: list[tuple[str, Json]] = [("float", {}), ("plain", BFLOAT16), ("less", {**BFLOAT16, **ON})]
+    for name, fields in cases:
         outcome = images.run(train(model, **fields), name)
-        assert report_of(outcome).environment.precision in ("float32", "bfloat16")
+        assert report_of(outcome).environment.precision == (used if fields else "float32")
+    assert all(value.dtype == torch.float32 for value in images.weights("plain").values() if value.is_floating_point())
     assert images.digest("plain") == images.digest("less")
+    assert (images.digest("plain") != images.digest("float")) == (used == "bfloat16")
 
 
 def test_it_goes_with_frozen_layers_and_layer_rates(images: EngineHarness) -> None:
