@@ -105,6 +105,12 @@ class FrozenUntil(Contract):
     until: LayerName = Field(description="The first layer that is trained, such as `trunk.blocks.3`.")
 
 
+def _on_or_left_out(value: Any) -> Any:
+    return None if value is False else value
+
+
+OnOrLeftOut = Annotated[Literal[True] | None, BeforeValidator(_on_or_left_out, json_schema_input_type=bool | None)]
+"""A switch that is off when left out; `false` leaves it out, so that digests do not depend on it."""
 Frozen = Annotated[tuple[LayerName, ...], Field(min_length=1, max_length=256)] | FrozenUntil
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
 RecipeName = Literal["fast", "default", "best"]
@@ -196,7 +202,7 @@ class TrainingSpec(Contract):
         "BEiT: 1 for the heads, `layer_decay` for the last block, its square for the block before, and the smallest "
         "for the stem. 1 everywhere when left out.",
     )
-    gradient_checkpointing: Literal[True] | None = Field(
+    gradient_checkpointing: OnOrLeftOut = Field(
         default=None,
         exclude_if=left_out,
         description="`true`: the backward pass computes the activations inside each block again instead of keeping "
