@@ -32,6 +32,7 @@ from tests.plain_training import plain_settings
 from workers.engine.common.stop import Stopped
 from workers.engine.models import build
 from workers.engine.models.families.freezing import FrozenLayers
+from workers.engine.training.learner import Learner
 from workers.engine.training.optimizers import make_optimizer, optimizer_tensors
 from workers.engine.training.vectorised.conditions import _is_plain
 
@@ -151,15 +152,25 @@ def test_a_name_with_a_dot_is_another_head() -> None:
     assert still == {"heads.size.weight", "heads.size.bias"}
 
 
-def test_a_frozen_head_stays_frozen_when_the_phase_of_a_reused_head_ends(harness: EngineHarness) -> None:
+def test_a_frozen_head_stays_frozen_when_the_phase_of_a_reused_head_ends(
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     add_teachers(harness)
+    end_step, with_gradient = Learner.end_step, []
+
+    def watched(learner: Learner, step: int, epoch: int) -> None:
+        with_gradient.append(any(each.grad is not None for each in learner.network.head_parameters("label")))
+        end_step(learner, step, epoch)
+
+    monkeypatch.setattr(Learner, "end_step", watched)
     term = {"method": "simkd", "phase": {"end": 0.5}}
     student = {"family": "mlp", "hidden": [8, 24]}
+    teacher = harness.weights("teacher0")["layers.2.weight"]
     for name, fields in (("free", {}), ("frozen", {"frozen": ["layers.2"]})):
+        with_gradient.clear()
         harness.run(feature(term, student=student, training={**SHORT, **fields}, control=False), name)
-    teacher = harness.weights("teacher0")
-    assert torch.equal(harness.weights("frozen")["layers.2.weight"], teacher["layers.2.weight"])
-    assert not torch.equal(harness.weights("free")["layers.2.weight"], teacher["layers.2.weight"])
+        assert any(with_gradient) == (name == "free")
+        assert torch.equal(harness.weights(name)["layers.2.weight"], teacher) == (name == "frozen")
 
 
 def test_micro_batches_of_terms_that_compare_rows_go_with_frozen_layers(images: EngineHarness) -> None:
