@@ -12,6 +12,7 @@ from app.contracts.specs.training import FrozenUntil, TrainingSpec
 from tests.engine.harness import DATASET, SECOND, EngineHarness, StopAtStep, resolved
 from tests.engine.jobs.distillation.method_specs import TRAINING as SHORT
 from tests.engine.jobs.distillation.method_specs import add_teachers, feature
+from tests.engine.jobs.preflight.test_preflight import preflight
 from tests.engine.models.library.networks import architecture
 from tests.engine.models.sharing.networks import made, rows_for, shared
 from tests.engine.training.tuning.images import (
@@ -35,6 +36,8 @@ from workers.engine.models.families.freezing import FrozenLayers
 from workers.engine.training.learner import Learner
 from workers.engine.training.optimizers import make_optimizer, optimizer_tensors
 from workers.engine.training.vectorised.conditions import _is_plain
+
+FREE_AND_FROZEN: list[tuple[str, Json]] = [("free", {}), ("frozen", {"frozen": ["trunk.layer4"]})]
 
 
 @pytest.fixture
@@ -278,3 +281,16 @@ def test_several_seeds_of_frozen_layers_train_one_after_another(images: EngineHa
     uploaded(images, "test_efficientnet")
     images.run({**distill(MLP, frozen=["layers.0"]), "repeats": 2})
     assert images.outputs().exists()
+
+
+def test_the_preflight_says_that_a_term_teaches_a_frozen_layer_and_counts_what_is_trained(
+    images: EngineHarness,
+) -> None:
+    uploaded(images, "test_efficientnet")
+    term = {"method": "fitnets", "teacher_layer": "trunk.blocks.1", "student_layer": "trunk.layer1"}
+    report = preflight(images, distill(TIMM, {"features": [term]}, frozen={"until": "trunk.layer2"}))
+    assert [each.code for each in report.would_fail] == ["frozen_layer"]
+    found = [preflight(images, train(TIMM, **fields), name=name) for name, fields in FREE_AND_FROZEN]
+    free, still = (report.memory for report in found)
+    assert still.gradients < 0.9 * free.gradients
+    assert still.optimizer < 0.9 * free.optimizer

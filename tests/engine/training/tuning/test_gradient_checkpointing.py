@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from app.contracts.problems import UserError
 from tests.engine.harness import EngineHarness, StopAtStep, report_of
+from tests.engine.jobs.preflight.test_preflight import preflight
 from tests.engine.models.library.networks import OTHERS, SMALL, architecture
 from tests.engine.models.sharing.networks import ALL, made, rows_for, shared
 from tests.engine.training.tuning.images import (
@@ -222,3 +223,10 @@ def test_networks_without_blocks_and_rounding_are_refused(images: EngineHarness)
     assert [code for code, _, _ in found] == ["not_with_quantization"]
     with pytest.raises(UserError, match="has none"):
         Recomputation(made(shared("mlp", "hard")))
+
+
+def test_the_preflight_says_how_much_less_is_kept(images: EngineHarness) -> None:
+    found = [preflight(images, train(VIT, **fields), name=name) for name, fields in (("plain", {}), ("less", ON))]
+    assert not any(report.would_fail for report in found)
+    plain, less = (report.memory.activations for report in found)
+    assert less < 0.5 * plain
