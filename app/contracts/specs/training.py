@@ -6,9 +6,9 @@ by the first attempt.
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
-from app.contracts.base import Contract, Name, left_out, tuples
+from app.contracts.base import Contract, Name, left_out, printable, tuples
 from app.contracts.specs.quantization import QuantizationSpec
 from app.contracts.specs.searches import Rate, RateSearch
 from app.contracts.specs.supervision.label_losses import ClassWeights, LabelLoss
@@ -95,6 +95,23 @@ class EarlyStopping(Contract):
     )
 
 
+LayerName = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(printable)]
+"""Name of a layer or parameter of a network, or of a group of them."""
+
+
+class FrozenUntil(Contract):
+    """Everything that data enter before a layer."""
+
+    until: LayerName = Field(description="The first layer that is trained, such as `trunk.blocks.3`.")
+
+
+def _on_or_left_out(value: Any) -> Any:
+    return None if value is False else value
+
+
+OnOrLeftOut = Annotated[Literal[True] | None, BeforeValidator(_on_or_left_out, json_schema_input_type=bool | None)]
+"""A switch that is off when left out; `false` leaves it out, so that digests do not depend on it."""
+Frozen = Annotated[tuple[LayerName, ...], Field(min_length=1, max_length=256)] | FrozenUntil
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
 RecipeName = Literal["fast", "default", "best"]
 _RECIPE = "Chosen by the recipe when left out"
@@ -166,6 +183,30 @@ class TrainingSpec(Contract):
         ge=0.0,
         le=1e9,
         description=f"Norm to which larger gradients are rescaled; 0 for no clipping. {_RECIPE}.",
+    )
+    frozen: Frozen | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="Layers that are not trained: a list of names of layers, groups of layers or parameters "
+        '(`["trunk.stem", "trunk.blocks.0"]`), or `{"until": "trunk.blocks.3"}` for all that data enter before a '
+        "layer. They have no gradient, weight decay or optimizer state, and run in evaluation mode: statistics of "
+        "BatchNorm stay as they are, and dropout inside them is off. The same for student, control and baselines. "
+        "GET /v1/models/{id}/layers lists a model's layers.",
+    )
+    layer_decay: float | None = Field(
+        default=None,
+        gt=0.0,
+        le=1.0,
+        exclude_if=left_out,
+        description="Factor on the learning rate for each step down from the heads, as in fine-tuning of ELECTRA and "
+        "BEiT: 1 for the heads, `layer_decay` for the last block, its square for the block before, and the smallest "
+        "for the stem. 1 everywhere when left out.",
+    )
+    gradient_checkpointing: OnOrLeftOut = Field(
+        default=None,
+        exclude_if=left_out,
+        description="`true`: the backward pass computes the activations inside each block again instead of keeping "
+        "them: the same student for less memory, and one more forward pass a step. For networks that have blocks.",
     )
     evaluate_every: int | None = Field(
         default=None,

@@ -17,11 +17,19 @@ class Taps:
 
     def __init__(self, network: nn.Module, layers: Sequence[str]) -> None:
         self._kept: dict[str, Tensor] = {}
+        self._is_open = False
+        """Whether a forward pass has begun whose outputs were not taken: a backward pass may call layers again."""
         self._handles: list[RemovableHandle] = [self._hook(network, layer) for layer in dict.fromkeys(layers)]
+        if self._handles:
+            self._handles.append(network.register_forward_pre_hook(self._open))
+
+    def _open(self, module: nn.Module, inputs: object) -> None:
+        self._is_open = True
 
     def _hook(self, network: nn.Module, layer: str) -> RemovableHandle:
         def keep(module: nn.Module, inputs: object, output: Any) -> None:
-            self._kept[layer] = tensor_of(output)
+            if self._is_open:
+                self._kept[layer] = tensor_of(output)
 
         # Not `get_submodule`, which splits `heads.size.cm` at its dots.
         module: nn.Module = dict(network.named_modules())[layer]
@@ -29,7 +37,7 @@ class Taps:
 
     def take(self) -> dict[str, Tensor]:
         """{layer: [n, …]} of the last forward pass, which are forgotten here."""
-        kept, self._kept = self._kept, {}
+        kept, self._kept, self._is_open = self._kept, {}, False
         return kept
 
     def close(self) -> None:

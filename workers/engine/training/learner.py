@@ -17,6 +17,9 @@ from workers.engine.data.columns import Rows
 from workers.engine.data.inputs import Inputs
 from workers.engine.evaluation.warnings.history import Point, label_losses, points_document, points_of
 from workers.engine.models import Network
+from workers.engine.models.families.freezing import FrozenLayers
+from workers.engine.models.families.layer_rates import layer_factors
+from workers.engine.models.families.recomputation import Recomputation
 from workers.engine.models.quantization.fake import FakeQuantization
 from workers.engine.models.taps import Taps
 from workers.engine.tasks.task import Task
@@ -91,6 +94,9 @@ class Learner:
         self.name = name
         self.group = group
         self.network = network.to(device)
+        self.frozen = FrozenLayers(self.network, training.frozen)
+        factors = layer_factors(self.network, training.layer_decay) if training.layer_decay is not None else None
+        self._recomputation = Recomputation(self.network) if training.gradient_checkpointing else None
         wanted = training.quantization
         self.quantization = FakeQuantization(self.network, wanted.begin, steps) if wanted is not None else None
         """The rounding of its layers; None where it trains in float32 alone."""
@@ -111,7 +117,7 @@ class Learner:
         }
         self.parameters = _parameters(self.network, self.tasks)
         self.gradient_check = GradientCheck(f"{self.prefix}train/", self._parameters_by_terms(), device)
-        self.optimizer = make_optimizer(training, _trained(self.network, self.modules))
+        self.optimizer = make_optimizer(training, _trained(self.network, self.modules), factors)
         self.plateau = Plateau.of(training)
         self.precision = Precision(training, device)
         self.frozen_heads: Mapping[str, Phase] = {}
@@ -120,7 +126,9 @@ class Learner:
         """Measures the tasks' gradients, if there are several tasks."""
         self.relational = balancer.needs_whole_batch or any(task.relational for task in self.tasks)
         """Whether a term or the balancer needs all rows of a batch at once."""
-        self._taps = Taps(self.network, [tap for task in self.tasks for term in task.terms for tap in term.taps])
+        tapped = [tap for task in self.tasks for term in task.terms for tap in term.taps]
+        self.frozen.check(self.network, tapped)
+        self._taps = Taps(self.network, tapped)
         self._training = training
         self._all_steps = steps
         self._draws_noise = network.draws_noise
@@ -142,6 +150,7 @@ class Learner:
 
     def begin_step(self, counts: Counts, step: int) -> None:
         self.network.train()
+        self.frozen.evaluate()
         self.optimizer.zero_grad(set_to_none=True)
         self.balancer.begin_step(step)
         self._counts, self._parts = counts, {}
@@ -150,7 +159,8 @@ class Learner:
         if self.quantization is not None:
             self.quantization.begin_step(step)
         for task, phase in self.frozen_heads.items():
-            self.network.head(task).requires_grad_(phase.over(self._progress))
+            for parameter in self.network.head_parameters(task):
+                parameter.requires_grad_(phase.over(self._progress) and parameter not in self.frozen)
         self._present = tuple(
             i
             for i, (task, by_term) in enumerate(zip(self.tasks, counts, strict=True))
@@ -275,6 +285,8 @@ class Learner:
     def finish(self, last_epoch: int) -> int:
         """Load the best weights into the network; returns their epoch, `last_epoch` where none were saved."""
         self._taps.close()
+        if self._recomputation is not None:
+            self._recomputation.remove()
         if self.best.weights:
             self.network.load_state_dict(self.best.weights)
             return self.best.epoch
@@ -338,20 +350,26 @@ class Learner:
 
 
 def _parameters(network: Network, tasks: Sequence[Task]) -> Parameters:
+    """What is trained: parameters without a gradient are left out."""
     own = [
-        (*network.own_parameters(task.name), *(p for module in task.modules.values() for p in module.parameters()))
+        [*network.own_parameters(task.name), *(p for module in task.modules.values() for p in module.parameters())]
         for task in tasks
     ]
     indices = {task.name: i for i, task in enumerate(tasks)}
     shared = [
         Shared(
-            reach.parameters,
+            trained,
             tuple(sorted(indices[output] for output in reach.outputs if output in indices)),
             indices.get(reach.tower or ""),
         )
         for reach in network.shared_parameters()
+        if (trained := _with_gradients(reach.parameters)) or not reach.parameters
     ]
-    return Parameters(tuple(shared), tuple(own))
+    return Parameters(tuple(shared), tuple(_with_gradients(each) for each in own))
+
+
+def _with_gradients(parameters: Sequence[nn.Parameter]) -> tuple[nn.Parameter, ...]:
+    return tuple(parameter for parameter in parameters if parameter.requires_grad)
 
 
 def _trained(network: nn.Module, modules: Mapping[str, nn.Module]) -> list[nn.Parameter]:

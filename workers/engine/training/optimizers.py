@@ -1,6 +1,6 @@
 """Optimizers by name, with torch's fused kernels: one pass over all parameters, no host work in each step."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, assert_never
 
 import torch
@@ -10,17 +10,26 @@ from app.contracts.specs.training import TrainingSettings
 
 POSITION: Final = "places"
 """The entry of a parameter group with the places of its parameters in the network."""
+FACTOR: Final = "factor"
+"""The entry of a parameter group with its factor on the learning rate."""
+Factors = Mapping[nn.Parameter, float]
 
 
 def make_optimizer(
-    training: TrainingSettings, parameters: Iterable[nn.Parameter], *, stacked: bool = False
+    training: TrainingSettings,
+    parameters: Iterable[nn.Parameter],
+    factors: Factors | None = None,
+    *,
+    stacked: bool = False,
 ) -> torch.optim.Optimizer:
     """Sgd (with momentum), adam (Kingma 2015; decay as an L2 term) or adamw (Loshchilov 2019; decoupled decay).
 
     Weights decay where they are matrices or kernels, not where they are biases or scales of a normalisation.
+    Parameters without a gradient are left out. `factors`: on the learning rate, 1 where a parameter has none.
     `stacked`: every parameter has a first dimension of candidates.
     """
-    rate, groups = training.rate, _groups(list(parameters), training.weight_decay, 3 if stacked else 2)
+    sides = 3 if stacked else 2
+    rate, groups = training.rate, _groups(list(parameters), training.weight_decay, sides, factors or {})
     match training.optimizer:
         case "sgd":
             sgd = torch.optim.SGD(groups, lr=rate, momentum=training.momentum, fused=True)
@@ -35,9 +44,11 @@ def make_optimizer(
             assert_never(training.optimizer)
 
 
-def _groups(parameters: list[nn.Parameter], decay: float, sides: int) -> list[dict[str, Any]]:
-    """One group, or where weights decay two. `POSITION` of a group has its parameters' places in the network."""
-    places = list(range(len(parameters)))
+def _groups(parameters: list[nn.Parameter], decay: float, sides: int, factors: Factors) -> list[dict[str, Any]]:
+    """One group, or where weights decay two, of each factor on the learning rate. `POSITION` of a group has its
+    parameters' places in the network.
+    """
+    places = [place for place, parameter in enumerate(parameters) if parameter.requires_grad]
     if decay == 0.0:
         parts = [(places, 0.0)]
     else:
@@ -45,8 +56,18 @@ def _groups(parameters: list[nn.Parameter], decay: float, sides: int) -> list[di
         others = [place for place in places if parameters[place].dim() < sides]
         parts = [(part, own) for part, own in ((matrices, decay), (others, 0.0)) if part]
     return [
-        {"params": [parameters[place] for place in part], "weight_decay": own, POSITION: part} for part, own in parts
+        {"params": [parameters[place] for place in same], "weight_decay": own, POSITION: same, FACTOR: factor}
+        for part, own in parts
+        for factor, same in _by_factor(part, parameters, factors).items()
     ]
+
+
+def _by_factor(places: Sequence[int], parameters: list[nn.Parameter], factors: Factors) -> dict[float, list[int]]:
+    """The places of each factor."""
+    found: dict[float, list[int]] = {}
+    for place in places:
+        found.setdefault(factors.get(parameters[place], 1.0), []).append(place)
+    return found
 
 
 def _zero_momentum(sgd: torch.optim.SGD) -> None:
@@ -59,9 +80,9 @@ def _zero_momentum(sgd: torch.optim.SGD) -> None:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of the next step."""
+    """Set the learning rate of the next step, which each group multiplies by its factor."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group[FACTOR]
 
 
 def _places(optimizer: torch.optim.Optimizer) -> list[int]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from app.contracts.layouts.frozen import frozen_of_single_task
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.jobs import TaskSpec
 from workers.engine.jobs.runs.results import RunResult
@@ -62,7 +63,8 @@ def baseline_run(task: Task, main: Run, device: torch.device, offset: int) -> Ru
         offset=offset,
         sources=main.sources,
     )
-    return run.as_long_as(main)
+    frozen = frozen_of_single_task(main.training.frozen, main.run_spec.architecture, task.name)
+    return run.as_long_as(main).with_training(frozen=frozen)
 
 
 def baseline_runs(main: Run, device: torch.device, offset: int) -> Iterator[tuple[str, Run]]:

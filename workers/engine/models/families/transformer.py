@@ -65,7 +65,10 @@ class TransformerNetwork(FamilyNetwork):
         super().__init__(architecture)
         activation = ACTIVATIONS[architecture.activation]()
         self.dropout = nn.Dropout(architecture.dropout)
-        self.add_layers({"block": lambda: EncoderBlock(architecture.heads, activation, self.dropout)})
+        # A dropout of its own for each block: frozen blocks are in evaluation mode, and the others are not.
+        self.add_layers(
+            {"block": lambda: EncoderBlock(architecture.heads, activation, nn.Dropout(architecture.dropout))}
+        )
 
     def begin(self, x: Tensor) -> Tensor:
         """Tokens [N, T, F] -> [N, T, width]."""

@@ -37,7 +37,8 @@ def can_train_seeds_together(task: Task, network: Network, trainings: Sequence[T
 
 def _is_plain(training: TrainingSettings) -> bool:
     """The schedule `plateau` gives each member a learning rate of its own, and one optimizer has one; early stopping
-    would end members at different steps; quantization replaces the forward pass of layers.
+    would end members at different steps; quantization and gradient checkpointing replace the forward pass of layers;
+    frozen layers and those with rates of their own are known by module, and vectorised ones have no modules.
     """
     return (
         training.micro_batch_size is None
@@ -46,6 +47,9 @@ def _is_plain(training: TrainingSettings) -> bool:
         and training.augmentations is None
         and training.precision == "float32"
         and training.quantization is None
+        and training.frozen is None
+        and training.layer_decay is None
+        and training.gradient_checkpointing is None
     )
 
 
