@@ -101,7 +101,7 @@ class TableWriter:
                 self.table.measured = part
                 self.add_flops(part.flops)
                 for layer in part.layers:
-                    self.named_output(layer.name, layer.kind, layer.shape)
+                    self.named_output(layer.name, layer.kind, layer.shape, layer.parameters)
             case _:
                 assert_never(part)
 

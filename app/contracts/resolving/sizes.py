@@ -9,7 +9,7 @@ from app.contracts.resolving.recipe.training import LEAST_STEPS, LENGTHS
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
 from app.contracts.resources.manifests import SplitName
 from app.contracts.specs.architectures import Architecture, architecture_of
-from app.contracts.specs.jobs import AnyTrainingJob, MultitaskJob, TrainJob
+from app.contracts.specs.jobs import AnyTrainingJob, MultitaskJob
 from app.contracts.specs.training import TrainingSpec
 
 FEW_STEPS = 750
@@ -31,7 +31,7 @@ def warn_of_sizes(
     findings: Findings,
 ) -> None:
     """All warnings, of a resolved `network` and the `training` chosen for it."""
-    if isinstance(spec, TrainJob) or spec.student.init is None:
+    if all(getattr(spec.network, name, None) is None for name in ("init", "pretrained")):
         batches = -(-dataset.splits.get("train", 0) // (training.batch_size or 1))
         warn_of_few_steps(spec.training, batches, findings)
     warn_of_larger_student(spec, architecture_of(network), dataset, models, findings)

@@ -67,7 +67,7 @@ def huggingface_files(model: BundledModel) -> Mapping[str, bytes] | None:
     }
     processor = {
         "image_processor_type": "ViTImageProcessor",
-        "do_resize": True,
+        "do_resize": _is_stretched(model),
         "size": {"height": height, "width": width},
         "resample": 2,
         "do_rescale": True,
@@ -82,6 +82,12 @@ def huggingface_files(model: BundledModel) -> Mapping[str, bytes] | None:
     }
 
 
+def _is_stretched(model: BundledModel) -> bool:
+    """Whether images of any proportions become the rows of the dataset by resizing alone."""
+    forms = [each.takes.image for each in model.inputs.values()]
+    return bool(forms) and all(form is not None and form.fit == "stretch" for form in forms)
+
+
 def loading_lines(model: BundledModel) -> Iterator[str]:
     """How a program loads the network by its library."""
     network = model.facts.architecture
@@ -90,16 +96,28 @@ def loading_lines(model: BundledModel) -> Iterator[str]:
         yield "As a network of timm, for pixels that are prepared as `timm/config.json` says:"
         yield ""
         yield f'    timm.create_model("local-dir:{TIMM_FOLDER}", pretrained=True)'
+        yield from _fit_lines(model)
     elif huggingface_files(model) is not None:
         yield "As a network of transformers, with its image processor:"
         yield ""
         yield f'    transformers.AutoModelForImageClassification.from_pretrained("{HUGGINGFACE_FOLDER}")'
+        yield from _fit_lines(model)
     elif isinstance(network, Torchvision) and len(sizes) == 1 and network.measured and network.measured.classifier:
         yield "As a network of torchvision, for pixels that are prepared as `config.json` says:"
         yield ""
         arguments = "".join(f", {name}={value}" for name, value in network.measured.arguments.items())
         yield f'    model = torchvision.models.get_model("{network.name}", num_classes={sizes[0]}{arguments})'
         yield '    model.load_state_dict(safetensors.torch.load_file("student.safetensors"))'
+
+
+def _fit_lines(model: BundledModel) -> Iterator[str]:
+    """How image files of other sizes become what the network was trained on."""
+    if model.reads_images and not _is_stretched(model):
+        yield ""
+        yield (
+            "It takes pixels as `images.py` makes them of image files, at the size of the dataset: other ways "
+            "to resize and crop give other answers."
+        )
 
 
 def _statistics(model: BundledModel) -> Mapping[str, Any]:

@@ -78,6 +78,7 @@ UPLOADS: Final[Mapping[str, str]] = {
     "library_missing": "install the extra that the detail names on a worker",
     "network_misfit": "choose another size of the images, or another network",
     "network_too_large": "choose a smaller network",
+    "image_processor_crops": "compare answers, or upload images that are cropped as the model expects",
     "no_image_processor": "add the image processor's file to the folder, or give `inputs`",
     "unknown_network": "use a name that the library lists",
     "unsupported_config": "correct the configuration as the detail says, or export the model to ONNX",
@@ -153,6 +154,7 @@ UPLOADS: Final[Mapping[str, str]] = {
 }
 
 SPECS: Final[Mapping[str, str]] = {
+    "pretrained_inputs": "train all layers long enough, or start from a model of the same normalisation",
     "pretrained_misfit": "name a model of the same network, or leave `pretrained` out",
     "quantization_undefined": "leave `quantization` out, and name `int8` in `exports`, or use another network",
     "init_undefined": "leave `init` out, or use a family that Stillhouse builds",

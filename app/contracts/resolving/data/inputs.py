@@ -162,6 +162,8 @@ def _fixed_misfit(
     if code is None:
         return _statistics_misfit(label, transform, expected)
     detail = f"the teacher expects rows of shape {list(expected)}, the dataset's have {list(found)}: "
+    if len(found) == len(expected) == 3 and found[0] == expected[0]:
+        detail += 'for images, set `"resize": "bilinear"` in the teacher\'s `inputs`, or '
     return _problem(code, detail + way_out(found, expected, teacher=True))
 
 

@@ -7,7 +7,7 @@ from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resolving.multitask.grouping import groups_of
 from app.contracts.resources.facts import OutputFacts
-from app.contracts.specs.architectures import Student
+from app.contracts.specs.architectures import LibraryFamily, Student
 from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.jobs import AnyTrainingJob, MultitaskJob, TaskSpec
 from app.contracts.specs.relations import (
@@ -129,6 +129,15 @@ def check_fit(spec: MultitaskJob, findings: Findings) -> MultitaskJob:
     candidates = relation.search if isinstance(relation, SearchedRelation) else (relation,)
     fits = True
     for i, each in enumerate(candidates):
+        if isinstance(spec.student, LibraryFamily) and each is not None and each.apply in ("trunks", "towers"):
+            place = f"/relation/search/{i}" if isinstance(relation, SearchedRelation) else "/relation"
+            detail = (
+                f"`{each.apply}` needs several trunks, and a network of {spec.student.family} has one: "
+                'set `"apply": "rows"`, or use a family that Stillhouse builds'
+            )
+            findings.problem(f"{place}/apply", "sharing_undefined", detail)
+            fits = False
+            continue
         found = misfit(each, names) if isinstance(each, MatrixRelation | GroupsRelation) else None
         if found is not None:
             place = f"/relation/search/{i}" if isinstance(relation, SearchedRelation) else "/relation"

@@ -8,6 +8,7 @@ from app.contracts.problems import Rejection
 from app.contracts.resolving.data.inputs import shapes_of, student_inputs
 from app.contracts.resolving.findings import Findings
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
+from app.contracts.resources.manifests import InputTransform
 from app.contracts.specs.architectures import Architecture, LibraryFamily, MeasuredTrunk
 from app.contracts.specs.families.library import LibraryArchitecture, trunk_alone
 from app.contracts.specs.jobs import AnyTrainingJob, DistillJob, MultitaskJob, TrainJob
@@ -39,6 +40,10 @@ def with_measured(
         case _:
             assert_never(spec)
     return cast(_Spec, spec.model_copy(update=update))
+
+
+def _shown(transform: InputTransform) -> str:
+    return f"(x * {transform.scale:.4g} - {transform.mean}) / {transform.std}"
 
 
 def _weights(trunk: MeasuredTrunk) -> tuple[object, ...]:
@@ -116,6 +121,7 @@ class _Measurements:
                 network.name,
                 _weights(network.measured),
             ):
+                self._warn_of_inputs(network, facts)
                 return
             found = f"{theirs.family}'s `{theirs.name}` for images of {list(theirs.input_shape or ())}"
         else:
@@ -123,9 +129,20 @@ class _Measurements:
         self.findings.problem(
             place,
             "pretrained_misfit",
-            f"expected a model of {network.family}'s `{network.name}` that takes such images, found {found}: name a "
+            f"expected a model of {network.family}'s `{network.name}` with the same configuration and channels, for "
+            f"images of {list(network.input_shape or ())} where their size changes its weights, found {found}: name a "
             "model of the same network, or leave `pretrained` out",
         )
+
+    def _warn_of_inputs(self, network: LibraryArchitecture, facts: ModelFacts) -> None:
+        """A student reads rows as its dataset standardises them, whatever its weights were trained on."""
+        for transform in facts.inputs.values():
+            self.findings.warn(
+                "pretrained_inputs",
+                f"the pretrained model was trained on images of {list(facts.input_shape or ())} as {_shown(transform)}"
+                ", and the student reads the dataset's as `standardize` has them: its first layers have to adapt; train "
+                "long enough, with all layers",
+            )
 
     def _shape(self, network: LibraryArchitecture) -> tuple[int, ...] | None:
         """The shape of its rows; None where it is not known, or wrong in a way that is told elsewhere."""

@@ -41,9 +41,12 @@ _NOT_OF_TRUNK = {"measured", "outputs", "inputs", "init", "input_shape", "sharin
 class MeasuredLayer(Contract):
     """A layer of a measured network that a feature term may tap."""
 
-    name: InLibrary = Field(description="Its name in the network.")
+    name: InLibrary = Field(description="Its name, as a feature term takes it: `trunk.` and the library's name.")
     kind: structure.GroupKind | Literal["conv", "linear", "norm"] = Field(description="What it is.")
     shape: Shape = Field(description="Output shape of one row.")
+    parameters: int = Field(
+        default=0, ge=0, le=MOST_PARAMETERS, description="Its own parameters, without those of layers listed inside it."
+    )
 
 
 class ImageProcessing(Contract):
@@ -141,7 +144,7 @@ class LibraryFamily(Family):
         if self.measured is None:
             raise ValueError(f"`{self.name}` is not measured: a worker does that before a network is described")
         layers = tuple(
-            structure.NamedOutput(f"trunk.{each.name}", each.kind, each.shape) for each in self.measured.layers
+            structure.NamedOutput(each.name, each.kind, each.shape, each.parameters) for each in self.measured.layers
         )
         part = structure.MeasuredPart(
             "trunk",

@@ -82,6 +82,7 @@ class NamedOutput:
     name: str
     kind: str
     shape: Shape
+    parameters: int = 0
 
 
 @dataclass(frozen=True)

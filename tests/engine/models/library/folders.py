@@ -54,7 +54,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "vit": _VIT,
     "vit_msn": _VIT,
 }
-PROCESSOR = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.2], "resample": 3}
+PROCESSOR = {"do_normalize": True, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.2], "resample": 3}
 
 
 def network(name: str, side: int = SIDE, classes: tuple[str, ...] = ("cat", "dog", "owl")) -> nn.Module:

@@ -137,7 +137,9 @@ FILES: dict[str, tuple[Any, str]] = {
     "a configuration that is a list": (lambda folder: (folder / "config.json").write_text("[]"), "unreadable"),
     "two configurations": (lambda folder: shutil.copytree(folder, folder / "again"), "unreadable"),
     "a mean of text": (
-        lambda folder: (folder / "preprocessor_config.json").write_text('{"image_mean": ["a"], "image_std": [1]}'),
+        lambda folder: (folder / "preprocessor_config.json").write_text(
+            '{"do_normalize": true, "image_mean": ["a"], "image_std": [1]}'
+        ),
         "unreadable",
     ),
 }
@@ -173,3 +175,59 @@ def test_a_student_with_a_key_that_the_type_has_not_is_refused(config: dict[str,
         measure(HuggingFace.model_validate(fields), (3, SIDE, SIDE))
     assert caught.value.code == "unsupported_config"
     assert f"`{next(iter(config))}`" in caught.value.message
+
+
+PROCESSORS: dict[str, tuple[dict[str, Any], str]] = {
+    "channels in another order": ({"do_flip_channel_order": True}, "do_flip_channel_order"),
+    "an offset after scaling": ({"rescale_offset": True}, "rescale_offset"),
+    "a second normalisation": ({"include_top": True}, "include_top"),
+    "images as they come": ({"do_resize": False}, "do_resize"),
+    "a filter that is not applied": ({"resample": 1}, "resample"),
+    "a normalisation by nothing": ({"image_mean": None}, "do_normalize"),
+}
+
+
+@pytest.mark.parametrize("fault", PROCESSORS)
+def test_what_an_image_processor_does_and_the_service_does_not_is_refused(fault: str, tmp_path: Path) -> None:
+    changed, named = PROCESSORS[fault]
+    folder = saved(network("vit"), tmp_path / "model")
+    (folder / "preprocessor_config.json").write_text(json.dumps({**PROCESSOR, **changed}))
+    with pytest.raises(UserError) as caught:
+        read(packed(folder, tmp_path / "m.zip"))
+    assert caught.value.code == "unsupported_config"
+    assert f"`{named}`" in caught.value.message
+
+
+def test_no_normalisation_and_a_crop_are_read_as_they_are(tmp_path: Path) -> None:
+    folder = saved(network("vit"), tmp_path / "model")
+    crops = {**PROCESSOR, "do_normalize": None, "size": {"shortest_edge": 32}, "crop_pct": 0.875}
+    (folder / "preprocessor_config.json").write_text(json.dumps(crops))
+    found = convert_folder(packed(folder, tmp_path / "m.zip"), tmp_path / "w.safetensors", MANIFEST)
+    transform = found.manifest.inputs["image"]
+    assert (transform.scale, transform.mean, transform.std) == (1 / 255, 0.0, 1.0)
+    assert [note["code"] for note in found.notes] == ["image_processor_crops"]
+
+
+def test_a_model_of_several_labels_is_no_model_of_classes(tmp_path: Path) -> None:
+    folder = saved(network("vit"), tmp_path / "model")
+    changed = packed(folder, tmp_path / "m.zip", problem_type="multi_label_classification")
+    assert refusal(changed) == "wrong_output"
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("vit", {"hidden_act": "foo"}),
+        ("vit", {"num_attention_heads": 0}),
+        ("vit", {"patch_size": 0}),
+        ("swin", {"depths": (1, 1), "num_heads": (2,)}),
+        ("convnext", {"hidden_sizes": (8, 16), "depths": (1, 1, 1, 1)}),
+        ("resnet", {"hidden_act": "zzz"}),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused_by_name(name: str, config: dict[str, Any]) -> None:
+    fields = {"family": "huggingface", "name": name, "config": config}
+    with pytest.raises(UserError) as caught:
+        measure(HuggingFace.model_validate(fields), (3, 64, 64))
+    assert caught.value.code in ("unsupported_config", "network_misfit")
+    assert f"`{name}`" in caught.value.message

@@ -43,14 +43,14 @@ def test_what_is_measured_is_what_is_built(name: str) -> None:
     assert flops(described) == count_flops(on_meta, on_meta.example())
     network = build(described)
     assert described.measured is not None
-    taps = Taps(network, [f"trunk.{layer.name}" for layer in described.measured.layers] + ["penultimate"])
+    taps = Taps(network, [layer.name for layer in described.measured.layers] + ["penultimate"])
     with torch.no_grad():
         outputs = network.eval()(rows(described))
     found = taps.take()
     assert {name: tuple(each.shape) for name, each in outputs.items()} == {"y": (2, 4), "z": (2, 2)}
     assert found["penultimate"].shape == (2, described.measured.features)
     for layer in described.measured.layers:
-        assert tuple(found[f"trunk.{layer.name}"].shape) == (2, *layer.shape), layer
+        assert tuple(found[layer.name].shape) == (2, *layer.shape), layer
 
 
 @pytest.mark.parametrize("name", sample(WITH_LINEAR, [name for name in KEPT if name in WITH_LINEAR]))

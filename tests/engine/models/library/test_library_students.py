@@ -216,3 +216,21 @@ def test_a_student_of_transformers_is_loaded_by_transformers(images: EngineHarne
     ours.load_state_dict({named[name]: value for name, value in images.weights().items()})
     with torch.no_grad():
         torch.testing.assert_close(ours.eval()(rows)["label"], theirs(rows).logits, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("relation", "pointer"),
+    [
+        ({"groups": [["label"], ["size"]]}, "/relation/apply"),
+        ({"estimate": "tag", "apply": "trunks"}, "/relation/apply"),
+        ({"search": [{"groups": [["label"], ["size"]]}, {"groups": [["label", "size"]]}]}, "/relation/search/0/apply"),
+    ],
+)
+def test_a_relation_that_needs_several_trunks_is_refused(
+    relation: dict[str, Any], pointer: str, images: EngineHarness
+) -> None:
+    tasks = [{"name": "label"}, {"name": "size"}]
+    spec = {"kind": "multitask", "dataset": DATASET, "tasks": tasks, "student": STUDENT, "relation": relation}
+    assert images.data is not None
+    found = resolved(JOB_SPEC.validate_json(json.dumps(spec)), {DATASET: images.data.facts}, {})
+    assert ("sharing_undefined", pointer) in [(each.code, each.pointer) for each in found.problems]

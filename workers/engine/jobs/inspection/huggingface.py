@@ -35,6 +35,15 @@ _SAID_ELSEWHERE = (
 )  # fmt: skip
 _FILTERS = {2: "bilinear", 3: "bicubic"}
 """Pillow's numbers of filters, as image processors have them in `resample`."""
+_OTHER_STEPS = (
+    "do_flip_channel_order",
+    "rescale_offset",
+    "include_top",
+    "do_reduce_labels",
+    "do_pad",
+    "do_convert_grayscale",
+)
+"""Steps of image processors that are not applied here."""
 _PICKLES = (".bin", ".pt", ".pth", ".msgpack", ".h5")
 _SHOWN = 8
 
@@ -131,6 +140,7 @@ class _Folder:
 def _convert(folder: _Folder, scratch: Path, target: Path, manifest: ModelManifest) -> ConvertedFolder:
     config, processor = folder.document("config.json"), folder.document("preprocessor_config.json")
     (output,) = manifest.outputs
+    _check_problem(config, manifest.outputs[output])
     names = _class_names(config)
     architecture = _architecture(config, processor, {output: len(names)})
     network = _loaded(architecture, folder.weights(scratch), len(names))
@@ -188,6 +198,18 @@ def _image_shape(config: Mapping[str, Any], processor: Mapping[str, Any]) -> tup
         size = size.get("shortest_edge") or [size.get("height"), size.get("width")]
     sides = size if isinstance(size, list | tuple) else [size, size]
     return (config.get("num_channels", 3), *sides)
+
+
+def _check_problem(config: Mapping[str, Any], spec: OutputSpec) -> None:
+    """The kind of a model that says what it was trained for."""
+    kinds = {"single_label_classification": "class", "multi_label_classification": "multilabel"}
+    found = config.get("problem_type")
+    if found is not None and kinds.get(str(found)) != spec.kind:
+        raise UserError(
+            "wrong_output",
+            f"config.json has the `problem_type` {found!r}, and the manifest's output is of kind {spec.kind}: declare "
+            f"`{kinds.get(str(found), 'another model')}`",
+        )
 
 
 def _class_names(config: Mapping[str, Any]) -> list[str]:
@@ -255,15 +277,49 @@ def _inputs(
             "the folder has no preprocessor_config.json: rows are read as they are, unless `inputs` says otherwise"
         )
         return {}, ({"code": "no_image_processor", "message": message},)
-    fields: dict[str, Any] = {"resize": _FILTERS.get(processor.get("resample", 2), "bilinear")}
+    _check_processor(processor)
+    fields: dict[str, Any] = {"resize": _FILTERS[processor.get("resample", 2)]}
     if processor.get("do_rescale", True):
         fields["scale"] = processor.get("rescale_factor", 1 / 255)
-    if processor.get("do_normalize", True) and processor.get("image_mean") and processor.get("image_std"):
+    if processor.get("do_normalize"):
         fields |= {"mean": tuples(processor["image_mean"]), "std": tuples(processor["image_std"])}
     try:
-        return {"image": ModelInputSpec.model_validate(fields)}, ()
+        return {"image": ModelInputSpec.model_validate(fields)}, _notes_of_crop(processor)
     except ValidationError as error:
         raise _unreadable(f"preprocessor_config.json: {error.errors()[0]['msg']}: correct it") from None
+
+
+def _check_processor(processor: Mapping[str, Any]) -> None:
+    """Refuse what an image processor does beyond resizing, scaling and normalising: it would change every row."""
+    extra = sorted(key for key in _OTHER_STEPS if processor.get(key))
+    if processor.get("do_resize") is False:
+        extra.append("do_resize")
+    if processor.get("resample", 2) not in _FILTERS:
+        extra.append("resample")
+    if processor.get("do_normalize") and not (processor.get("image_mean") and processor.get("image_std")):
+        extra.append("do_normalize")
+    if extra:
+        raise UserError(
+            "unsupported_config",
+            f"preprocessor_config.json has {listed(extra)} with a value that is not applied here, where images are "
+            "resized (bilinear or bicubic), scaled and normalised: give the transform in the manifest's `inputs`",
+        )
+
+
+def _notes_of_crop(processor: Mapping[str, Any]) -> tuple[dict[str, str], ...]:
+    size = processor.get("size")
+    cropped = (
+        processor.get("do_center_crop")
+        or processor.get("crop_pct")
+        or (isinstance(size, dict) and "shortest_edge" in size)
+    )
+    if not cropped:
+        return ()
+    message = (
+        "the folder's image processor keeps the proportions of images and crops them; here a dataset brings images to "
+        "its `size` as `fit` says, and the model resizes those: answers differ from those of its own processor"
+    )
+    return ({"code": "image_processor_crops", "message": message},)
 
 
 def _unreadable(detail: str) -> UserError:

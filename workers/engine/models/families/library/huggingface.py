@@ -32,9 +32,11 @@ def huggingface_network(architecture: HuggingFace, input_shape: Sequence[int], c
         try:
             network: nn.Module = model._from_config(config, attn_implementation=attention, dtype=torch.float32)
             return network
-        except ValueError as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # constructors fail in many ways on values that do not go together
             if attention == "eager" or "scaled_dot_product_attention" not in str(error):
-                raise _unsupported(architecture.name, str(error)) from error
+                raise _unsupported(architecture.name, f"{type(error).__name__}: {error}") from error
     raise AssertionError("one of the two attentions is built or refused")
 
 

@@ -168,10 +168,23 @@ class _Shapes:
 
         return keep
 
+    def _own_parameters(self, name: str) -> int:
+        """Those of a layer that are in no listed layer inside it."""
+        inner = [other for other in self._shapes if other.startswith(f"{name}.")]
+        listed = {id(each) for other in inner for each in self._modules[other].parameters()}
+        return sum(each.numel() for each in self._modules[name].parameters() if id(each) not in listed)
+
     def layers(self) -> tuple[MeasuredLayer, ...]:
         """The layers whose outputs are tensors with rows first."""
         return tuple(
-            MeasuredLayer.model_validate({"name": name, "kind": self._kinds[name], "shape": shape})
+            MeasuredLayer.model_validate(
+                {
+                    "name": f"trunk.{name}",
+                    "kind": self._kinds[name],
+                    "shape": shape,
+                    "parameters": self._own_parameters(name),
+                }
+            )
             for name, shape in self._shapes.items()
             if len(shape) <= 4
         )

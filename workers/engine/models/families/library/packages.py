@@ -11,6 +11,8 @@ import torch
 
 from app.contracts.problems import UserError
 
+_OF_FAMILIES = {"huggingface": "transformers"}
+"""Packages that are not called as their family."""
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
@@ -27,7 +29,8 @@ def package(name: str) -> ModuleType:
 
 
 def package_version(name: str) -> str:
-    """Such as `timm 1.0.31`, without importing it."""
+    """Such as `timm 1.0.31`, of the package that builds a family, without importing it."""
+    name = _OF_FAMILIES.get(name, name)
     try:
         return f"{name} {version(name)}"
     except PackageNotFoundError:

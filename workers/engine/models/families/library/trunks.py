@@ -135,9 +135,9 @@ def _misfits_named(name: str, input_shape: Sequence[int]) -> Iterator[None]:
     """Errors of a library that refuses an image size, as UserError."""
     try:
         yield
-    except (AssertionError, ValueError, TypeError, RuntimeError, KeyError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
+    except (MemoryError, torch.OutOfMemoryError, NotImplementedError):
+        raise
+    except Exception as error:  # constructors fail in many ways on sizes that do not fit
         raise misfit(name, input_shape, error) from error
 
 
