@@ -140,8 +140,8 @@ class _Measurements:
             self.findings.warn(
                 "pretrained_inputs",
                 f"the pretrained model was trained on images of {list(facts.input_shape or ())} as {_shown(transform)}"
-                ", and the student reads the dataset's as `standardize` has them: its first layers have to adapt; train "
-                "long enough, with all layers",
+                ", and the student reads the dataset's as `standardize` has them: its first layers have to adapt; "
+                "train long enough, with all layers",
             )
 
     def _shape(self, network: LibraryArchitecture) -> tuple[int, ...] | None:
