@@ -79,8 +79,10 @@ def _read(path: Path, manifest: DatasetManifest) -> Columns:
     if manifest.format == "parquet":
         import pyarrow.parquet
 
-        table = pyarrow.parquet.read_table(path)
-        return {name: table.column(place).to_pylist() for place, name in enumerate(table.column_names)}
+        file = pyarrow.parquet.ParquetFile(path)
+        kinds = {name: str(file.schema_arrow.field(name).type) for name in _wanted(manifest)}
+        leaves = {name: f"{name}.bytes" if kind.startswith("struct") else name for name, kind in kinds.items()}
+        return {name: file.read(columns=[leaf]).column(0).to_pylist() for name, leaf in leaves.items()}
     content = path.read_bytes()
     content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
     text = content.decode("utf-8-sig", "surrogateescape")  # columns that are not read may be no text
