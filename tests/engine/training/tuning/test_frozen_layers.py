@@ -29,6 +29,7 @@ from tests.engine.training.tuning.images import (
     with_images,
     with_tokens,
 )
+from tests.exhaustive import sample
 from tests.plain_training import plain_settings
 from workers.engine.common.stop import Stopped
 from workers.engine.models import build
@@ -104,17 +105,17 @@ def test_the_optimizer_has_no_state_of_frozen_layers(optimizer: str) -> None:
     assert all(value.grad is None for name, value in network.named_parameters() if name not in of)
 
 
-@pytest.mark.parametrize(
-    ("model", "frozen"),
-    [
-        (RESNET, {"until": "stages.1"}),
-        (RESNET, ["stem", "stages.0.0.conv1"]),
-        (TOKENS, {"until": "blocks.2"}),
-        (MLP, ["layers.0"]),
-        (VIT, {"until": "trunk.blocks.3"}),
-        (TIMM, ["trunk"]),
-    ],
-)
+CONTINUED: list[tuple[Json, Any]] = [
+    (RESNET, {"until": "stages.1"}),
+    (RESNET, ["stem", "stages.0.0.conv1"]),
+    (TOKENS, {"until": "blocks.2"}),
+    (MLP, ["layers.0"]),
+    (VIT, {"until": "trunk.blocks.3"}),
+    (TIMM, ["trunk"]),
+]
+
+
+@pytest.mark.parametrize(("model", "frozen"), sample(CONTINUED, [CONTINUED[0], CONTINUED[5]]))
 def test_a_job_continues_with_frozen_layers_as_if_it_had_not_stopped(
     model: Json, frozen: Any, images: EngineHarness
 ) -> None:
