@@ -173,10 +173,11 @@ class ClassSoftTargets:
         tau = self.temperature(inputs.progress)
         teacher_log_p, weights = self._teacher(rows, tau)
         formula = self._formula(rows, weights)
-        own, *others = (
-            formula(standardized(each) if self.standardize else each, teacher_log_p, tau) for each in outputs
-        )
-        losses = sum(others, own)
+        if self.standardize:
+            outputs = [standardized(each) for each in outputs]
+        losses = formula(outputs[0], teacher_log_p, tau)
+        for each in outputs[1:]:
+            losses = losses + formula(each, teacher_log_p, tau)
         if self.relational:
             return losses
         return weighted(self.ensemble.masked(losses, rows), self.row_weights, inputs, rows)
