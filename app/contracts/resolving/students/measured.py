@@ -145,7 +145,7 @@ class _Measurements:
             )
 
     def _shape(self, network: LibraryArchitecture) -> tuple[int, ...] | None:
-        """The shape of its rows; None where it is not known, or wrong in a way that is told elsewhere."""
+        """The shape of its rows; None where it is unknown, or invalid: `fitted` reports the problem."""
         if self.dataset is None:
             return None
         _, rows, problem = student_inputs(network.inputs, shapes_of(self.dataset))

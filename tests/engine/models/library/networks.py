@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from app.contracts.specs.families.library import LibraryArchitecture, Timm, Torchvision
+from tests.engine.harness import Arrays, EngineHarness
 from workers.engine.models.families.library.measure import measure
 from workers.engine.models.families.library.packages import package
 
@@ -64,3 +66,15 @@ def own(name: str, classes: int = 4) -> nn.Module:
     sized = {"img_size": tuple(size)} if timm.models.get_pretrained_cfg(name).fixed_input_size else {}
     network: nn.Module = timm.create_model(name, num_classes=classes, in_chans=channels, **sized)
     return network.eval()
+
+
+def with_images(harness: EngineHarness, rows: int = 90) -> EngineHarness:
+    """Images of 32 pixels a side whose brightest channel is their class."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, rows)
+    pixels = random.integers(0, 120, (rows, 3, 32, 32)).astype(np.uint8)
+    pixels[np.arange(rows), labels] += 100
+    arrays: Arrays = {"x": pixels, "label": labels, "size": labels.astype(np.float32)}
+    targets = {"label": {"kind": "class", "classes": 3}, "size": {"kind": "value"}}
+    harness.dataset(arrays, targets=targets, inputs={"x": {"kind": "array", "scale": 1 / 255}})
+    return harness

@@ -12,8 +12,8 @@ import torch
 from app.contracts.specs.architectures import MeasuredTrunk
 from app.contracts.specs.jobs import JOB_SPEC
 from app.contracts.wire.events import MetricsEvent
-from tests.engine.harness import DATASET, SECOND, TEACHER, Arrays, EngineHarness, StopAtStep, report_of, resolved
-from tests.engine.models.library.networks import own
+from tests.engine.harness import DATASET, SECOND, TEACHER, EngineHarness, StopAtStep, report_of, resolved
+from tests.engine.models.library.networks import own, with_images
 from tests.exhaustive import sample
 from workers.engine.common.stop import Stopped
 from workers.engine.models.build import build, file_tensors
@@ -28,13 +28,7 @@ TRAINING = {"steps": 4, "batch_size": 16, "learning_rate": 0.002}
 @pytest.fixture
 def images(harness: EngineHarness) -> EngineHarness:
     """Images whose brightest channel is their class."""
-    random = np.random.default_rng(0)
-    labels = random.integers(0, 3, 90)
-    pixels = random.integers(0, 120, (90, 3, SIDE, SIDE)).astype(np.uint8)
-    pixels[np.arange(90), labels] += 100
-    arrays: Arrays = {"x": pixels, "label": labels, "size": labels.astype(np.float32)}
-    harness.dataset(arrays, targets=TARGETS, inputs={"x": {"kind": "array", "scale": 1 / 255}})
-    return harness
+    return with_images(harness, 90)
 
 
 def taught(harness: EngineHarness, name: str = "test_efficientnet", **fields: Any) -> None:

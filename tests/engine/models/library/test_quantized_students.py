@@ -11,8 +11,9 @@ from app.contracts.reports.report import QuantizedParty
 from app.contracts.specs.architectures import MeasuredTrunk
 from app.contracts.specs.families.library import LibraryArchitecture, Timm, Torchvision
 from app.contracts.specs.jobs import JOB_SPEC
-from tests.engine.harness import DATASET, Arrays, EngineHarness, report_of, resolved
-from tests.engine.models.library.test_library_students import SIDE, TARGETS
+from tests.engine.harness import DATASET, EngineHarness, report_of, resolved
+from tests.engine.models.library.networks import with_images
+from tests.engine.models.library.test_library_students import SIDE
 from tests.exhaustive import sample
 from workers.engine.models.families.library.measure import measure
 
@@ -34,13 +35,7 @@ def family(name: str) -> str:
 @pytest.fixture
 def images(harness: EngineHarness) -> EngineHarness:
     """Images whose brightest channel is their class."""
-    random = np.random.default_rng(0)
-    labels = random.integers(0, 3, 300)
-    pixels = random.integers(0, 120, (300, 3, SIDE, SIDE)).astype(np.uint8)
-    pixels[np.arange(300), labels] += 100
-    arrays: Arrays = {"x": pixels, "label": labels, "size": labels.astype(np.float32)}
-    harness.dataset(arrays, targets=TARGETS, inputs={"x": {"kind": "array", "scale": 1 / 255}})
-    return harness
+    return with_images(harness, 300)
 
 
 def train(name: str, **fields: Any) -> dict[str, Any]:

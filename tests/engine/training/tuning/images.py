@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 
-from tests.engine.harness import TEACHER, Arrays, EngineHarness, blobs
+from tests.engine.harness import TEACHER, EngineHarness, blobs
 from workers.engine.models.families.library.packages import package
 
 Json = dict[str, Any]
@@ -19,17 +18,6 @@ MLP: Json = {"family": "mlp", "hidden": [8, 6]}
 TOKENS: Json = {"family": "transformer", "width": 8, "depth": 3, "heads": 2, "dropout": 0.2}
 TRAINING: Json = {"steps": 4, "batch_size": 16, "learning_rate": 0.002, "weight_decay": 0.1}
 TARGETS: Json = {"label": {"kind": "class", "classes": 3}, "size": {"kind": "value"}}
-
-
-def with_images(harness: EngineHarness) -> EngineHarness:
-    """Images whose brightest channel is their class."""
-    random = np.random.default_rng(0)
-    labels = random.integers(0, 3, 90)
-    pixels = random.integers(0, 120, (90, 3, SIDE, SIDE)).astype(np.uint8)
-    pixels[np.arange(90), labels] += 100
-    arrays: Arrays = {"x": pixels, "label": labels, "size": labels.astype(np.float32)}
-    harness.dataset(arrays, targets=TARGETS, inputs={"x": {"kind": "array", "scale": 1 / 255}})
-    return harness
 
 
 def with_tokens(harness: EngineHarness) -> EngineHarness:

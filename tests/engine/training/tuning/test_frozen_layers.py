@@ -13,7 +13,7 @@ from tests.engine.harness import DATASET, SECOND, EngineHarness, StopAtStep, res
 from tests.engine.jobs.distillation.method_specs import TRAINING as SHORT
 from tests.engine.jobs.distillation.method_specs import add_teachers, feature
 from tests.engine.jobs.preflight.test_preflight import preflight
-from tests.engine.models.library.networks import architecture
+from tests.engine.models.library.networks import architecture, with_images
 from tests.engine.models.sharing.networks import made, rows_for, shared
 from tests.engine.training.tuning.images import (
     MLP,
@@ -26,7 +26,6 @@ from tests.engine.training.tuning.images import (
     distill,
     train,
     uploaded,
-    with_images,
     with_tokens,
 )
 from tests.exhaustive import sample

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from app.contracts.problems import UserError
 from tests.engine.harness import EngineHarness, StopAtStep, report_of
 from tests.engine.jobs.preflight.test_preflight import preflight
-from tests.engine.models.library.networks import OTHERS, SMALL, architecture
+from tests.engine.models.library.networks import OTHERS, SMALL, architecture, with_images
 from tests.engine.models.sharing.networks import ALL, made, rows_for, shared
 from tests.engine.training.tuning.images import (
     CONVNET,
@@ -23,7 +23,6 @@ from tests.engine.training.tuning.images import (
     distill,
     train,
     uploaded,
-    with_images,
     with_tokens,
 )
 from tests.engine.training.tuning.test_frozen_layers import problems

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.engine.harness import EngineHarness, StopAtStep
-from tests.engine.models.library.networks import architecture
+from tests.engine.models.library.networks import architecture, with_images
 from tests.engine.models.sharing.networks import made, shared
 from tests.engine.training.tuning.images import (
     CONVNET,
@@ -20,7 +20,6 @@ from tests.engine.training.tuning.images import (
     distill,
     train,
     uploaded,
-    with_images,
     with_tokens,
 )
 from tests.exhaustive import sample
