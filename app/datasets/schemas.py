@@ -7,8 +7,9 @@ from pydantic import AwareDatetime, Field
 from app.contracts.base import Answer, Metadata
 from app.contracts.problems import Rejection
 from app.contracts.resources.facts import FileRef
-from app.contracts.resources.manifests import InputSpec, SplitName, Splits, TargetSpec
+from app.contracts.resources.manifests import InputSpec, TargetSpec
 from app.contracts.resources.predictions import PredictedOutput, UploadedFormat
+from app.contracts.resources.splits import SplitName, Splits
 from app.contracts.resources.statistics import ColumnCounts, DataWarning, TargetStatistics, WeightStatistics
 from app.contracts.resources.tables import CsvOptions, InputEncoding
 from app.contracts.states import ModelState

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from app.access.authentication import GUARDED, KnownCaller
-from app.contracts.resources.manifests import SplitName
+from app.contracts.resources.splits import SplitName
 from app.contracts.specs.jobs import JobKind
 from app.contracts.states import TERMINAL, JobState
 from app.http.answers import binary_content, json_answer, json_body, json_content, problems, schema_of

@@ -1,6 +1,6 @@
 """One split of a job's predictions: a file of its own."""
 
-from app.contracts.resources.manifests import SplitName
+from app.contracts.resources.splits import SplitName
 from app.contracts.wire.orders import PREDICTIONS_ROLES
 from app.http.errors import NotFound
 from app.http.files import ServedFile, blob

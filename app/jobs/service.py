@@ -7,7 +7,7 @@ from fastapi import Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.base import canonical_json
-from app.contracts.resources.manifests import SplitName
+from app.contracts.resources.splits import SplitName
 from app.contracts.specs.jobs import JOB_SPEC, SubmittableJob
 from app.contracts.states import TERMINAL, IllegalTransition, JobState
 from app.db.rows import ArtifactRow, JobRow

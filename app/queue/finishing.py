@@ -30,6 +30,7 @@ _MODEL_FILES: dict[str, FileRole] = {
     "fp16": "fp16",
     "reference_rows": "reference_rows",
     "invented_rows": "invented_rows",
+    "tokenizer": "tokenizer",
 }
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from app.contracts.resources.images import IMAGE_SUFFIXES
+from app.contracts.resources.inputs.images import IMAGE_SUFFIXES
 from app.contracts.resources.manifests import DATASET_SIGNATURES, TEXT_FORMATS
 from app.http.errors import Invalid
 from app.resources.zip_files import members

@@ -31,7 +31,8 @@ from app.contracts.wire.orders import DatasetInput, ModelInput, Order, Predictio
 from tests.plain_training import plain_manifest, plain_spec
 from workers.engine.common.files import sha256_of
 from workers.engine.common.stop import Stop, StopReason
-from workers.engine.data.reading import facts_of, read_dataset
+from workers.engine.data.facts import facts_of
+from workers.engine.data.reading import read_dataset
 from workers.engine.jobs.inspection.family_models import inspect_family_model
 from workers.engine.jobs.inspection.library_trunks import measured, measured_manifest
 from workers.engine.jobs.inspection.predictions import inspect_predictions

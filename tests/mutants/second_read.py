@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
-from app.contracts.resources.images import ImageInput
+from app.contracts.resources.inputs.images import ImageInput
 from app.contracts.resources.manifests import ArrayInput, ClassTarget, DatasetManifest, ModelManifest
 from app.contracts.wire.orders import InspectionOutcome, Order
 from workers.engine.data.dataset import Dataset

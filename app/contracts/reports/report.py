@@ -15,7 +15,7 @@ from app.contracts.reports.relation import RelationReport
 from app.contracts.reports.search import SearchReport
 from app.contracts.reports.settling import WouldSettle
 from app.contracts.reports.verdict_words import VerdictWord
-from app.contracts.resources.manifests import SplitName
+from app.contracts.resources.splits import SplitName
 from app.contracts.specs.quantization import QuantizedFormat
 
 Metrics = Annotated[

@@ -7,7 +7,7 @@ from app.contracts.resolving.distillation.teachers import facts_of_teacher
 from app.contracts.resolving.findings import Findings
 from app.contracts.resolving.recipe.training import LEAST_STEPS, LENGTHS
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
-from app.contracts.resources.manifests import SplitName
+from app.contracts.resources.splits import SplitName
 from app.contracts.specs.architectures import Architecture, architecture_of
 from app.contracts.specs.jobs import AnyTrainingJob, MultitaskJob
 from app.contracts.specs.training import TrainingSpec

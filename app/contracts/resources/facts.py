@@ -5,13 +5,17 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from app.contracts.base import Answer
-from app.contracts.resources.manifests import InputTransform, OutputSpec, SplitName
+from app.contracts.resources.inputs.texts import TokenEncoding
+from app.contracts.resources.manifests import InputTransform, OutputSpec
 from app.contracts.resources.raw_rows import RawFile, RawInput
+from app.contracts.resources.splits import SplitName
 from app.contracts.resources.statistics import ColumnCounts, DataWarning, TargetStatistics, WeightStatistics
 from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.architectures import Architecture
 
-FileRole = Literal["weights", "data", "onnx", "int8", "fp16", "original", "reference_rows", "invented_rows"]
+FileRole = Literal[
+    "weights", "data", "onnx", "int8", "fp16", "original", "reference_rows", "invented_rows", "tokenizer"
+]
 
 
 OpenShape = tuple[int | None, ...]
@@ -27,7 +31,8 @@ class FileRef(Answer):
     role: FileRole = Field(
         description="`weights`: safetensors; `onnx`: an ONNX graph; `data`: rows of a dataset; `original`: an "
         "uploaded state_dict that is not converted yet; `reference_rows`: rows of the dataset that a student was "
-        "trained on, with its answers; `invented_rows`: such rows for a model whose dataset is not at hand."
+        "trained on, with its answers; `invented_rows`: such rows for a model whose dataset is not at hand; "
+        "`tokenizer`: a `tokenizer.json` of the library tokenizers."
     )
     bytes: int = Field(description="Size in bytes.")
     sha256: str = Field(description="SHA-256 of the file, in lower-case hexadecimal.")
@@ -152,6 +157,9 @@ class InputFacts(Answer):
 
     raw: RawInput | None = Field(
         default=None, description="How the rows stand in the file; null where an older version inspected it."
+    )
+    tokens: TokenEncoding | None = Field(
+        default=None, description="Of texts: how they become the tokens of a row for a student without a tokenizer."
     )
 
     @property

@@ -8,7 +8,7 @@ from pydantic import Field
 from app.contracts.base import Answer, left_out
 from app.contracts.resources.facts import ModelFacts, OpenShape
 from app.contracts.resources.graph_names import graph_input_names
-from app.contracts.resources.images import ImageForm
+from app.contracts.resources.inputs.images import ImageForm
 from app.contracts.resources.manifests import InputTransform
 from app.contracts.resources.raw_rows import RawInput, form_of
 from app.contracts.resources.tables import Missing

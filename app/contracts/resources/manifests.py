@@ -3,9 +3,9 @@
 import operator
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from app.contracts.base import (
     ClassName,
@@ -25,8 +25,10 @@ from app.contracts.base import (
     left_out,
     printable,
 )
-from app.contracts.resources.images import ImageInput
+from app.contracts.resources.inputs.images import ImageInput
+from app.contracts.resources.inputs.texts import TextInput, TokenEncoding
 from app.contracts.resources.reference import Reference
+from app.contracts.resources.splits import FractionSplits, Splits
 from app.contracts.resources.tables import CategoryInput, CsvOptions, InputEncoding, Missing
 from app.contracts.specs.architectures import Architecture, of_weights
 from app.contracts.specs.families.family import Extra
@@ -44,7 +46,6 @@ DATASET_SIGNATURES: Final[Mapping[DatasetFormat, bytes]] = {
 """The first bytes of a file in a binary format; the other formats are text."""
 TEXT_FORMATS: Final[Sequence[str]] = ("csv", "jsonl")
 """Formats of text, which may be compressed by gzip or zstd."""
-SplitName = Literal["train", "validation", "test"]
 MAX_STATISTICS: Final = 65_536
 """Maximum number of means or deviations of an input or output."""
 Statistic = Finite | Annotated[tuple[Finite, ...], Field(min_length=1, max_length=MAX_STATISTICS)]
@@ -87,6 +88,12 @@ class InputTransform(Contract):
         exclude_if=left_out,
         description="The columns that the model was trained on, in the order of the raw numbers (C order). A dataset "
         "whose input has them in another order is refused. Left out where they are not known.",
+    )
+    tokens: TokenEncoding | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="For a model of texts: its tokenizer, and how rows of tokens are made by it; nothing else is done "
+        "to them. The service fills it in from the files of the model.",
     )
 
 
@@ -319,7 +326,7 @@ class ArrayInput(Contract):
         return self
 
 
-InputSpec = Annotated[ArrayInput | CategoryInput | ImageInput, Field(discriminator="kind")]
+InputSpec = Annotated[ArrayInput | CategoryInput | ImageInput | TextInput, Field(discriminator="kind")]
 _COLUMNS = "Columns of a table, in order, or one npz key; the target's name when left out."
 _SIZE = "Number of values in each row; compared with the file where it is given."
 
@@ -382,71 +389,6 @@ class RowWeights(Contract):
     column: Column | None = Field(
         default=None, description="Column or npz key of the weights; their name when left out."
     )
-
-
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class FractionSplits(Contract):
-    """Rows are dealt to the splits at random, from a seed."""
-
-    fractions: dict[SplitName, Fraction] = Field(
-        min_length=1, description="Share of the rows in each split; the shares sum to 1."
-    )
-    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of the random assignment.")
-    stratify: Name | None = Field(
-        default=None, description="Name of a class target whose class shares are the same in every split."
-    )
-    group: Column | None = Field(
-        default=None,
-        exclude_if=left_out,
-        description="A column (or npz key), such as a patient's number: rows of one value stay in one split.",
-    )
-    shuffle: bool = Field(
-        default=True,
-        exclude_if=bool,
-        description="false: rows in the order of the file, first training, then validation, then test.",
-    )
-
-    @model_validator(mode="after")
-    def _sums_to_one(self) -> Self:
-        total = sum(self.fractions.values())
-        if abs(total - 1.0) > 1e-6:
-            raise ValueError(f"fractions must sum to 1, found {total:.6g}")
-        if self.fractions.get("train", 0.0) == 0.0:
-            raise ValueError("the train fraction must be above 0")
-        return self
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if self.group is not None and self.stratify is not None:
-            raise ValueError(
-                "`group` and `stratify` cannot both hold: leave one out, or assign rows yourself and name the column "
-                'that says so: `"splits": {"column": "split"}`'
-            )
-        if not self.shuffle and (self.group is not None or self.stratify is not None):
-            raise ValueError(
-                "`shuffle: false` cuts the rows in their order: leave out `group` and `stratify`, or assign rows "
-                'yourself and name the column that says so: `"splits": {"column": "split"}`'
-            )
-        return self
-
-
-class ColumnSplits(Contract):
-    """A column contains train, validation or test for each row."""
-
-    column: Column = Field(description="Holds `train`, `validation` or `test` for each row.")
-
-
-def _kind_of_splits(value: Any) -> str:
-    named = value if isinstance(value, dict) else vars(value)
-    return "column" if "column" in named else "fractions"
-
-
-Splits = Annotated[
-    Annotated[FractionSplits, Tag("fractions")] | Annotated[ColumnSplits, Tag("column")],
-    Discriminator(_kind_of_splits),
-]
 
 
 class DatasetManifest(Contract):

@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from app.contracts.base import Answer, left_out
-from app.contracts.resources.images import ImageForm
+from app.contracts.resources.inputs.images import ImageForm
+from app.contracts.resources.inputs.texts import TokenEncoding
 from app.contracts.resources.manifests import DatasetFormat, InputTransform
 from app.contracts.resources.row_layouts import is_large_offset
 from app.contracts.resources.tables import CsvOptions
@@ -50,6 +51,11 @@ class RawInput(Answer):
         default=None,
         exclude_if=left_out,
         description="Where the file has images: how they become the pixels of a row, which the ONNX file takes.",
+    )
+    tokens: TokenEncoding | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="Where the file has texts: how they become the ids of a row, which the ONNX file takes.",
     )
     rows: Literal["float32", "float64"] = Field(
         description="Type to which numbers are rounded before the transform, float64 where float32 is too coarse."

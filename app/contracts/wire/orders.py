@@ -18,8 +18,9 @@ from pydantic import Field, TypeAdapter
 from app.contracts.base import Answer
 from app.contracts.problems import Chosen, JobError, Rejection
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
-from app.contracts.resources.manifests import DatasetManifest, ModelManifest, SplitName
+from app.contracts.resources.manifests import DatasetManifest, ModelManifest
 from app.contracts.resources.predictions import PredictionsManifest
+from app.contracts.resources.splits import SplitName
 from app.contracts.specs.families.library import MeasuredTrunk
 from app.contracts.specs.jobs import AnySpec
 
@@ -72,6 +73,9 @@ class Order(Answer):
     models: dict[str, ModelInput] = Field(default_factory=dict, description="By id; job teachers by their job's id.")
     datasets: dict[str, DatasetInput] = Field(default_factory=dict)
     predictions: dict[str, PredictionsInput] = Field(default_factory=dict, description="For rows of the datasets.")
+    tokenizers: dict[str, str] = Field(
+        default_factory=dict, description="Paths of the tokenizers of models and datasets, by their SHA-256."
+    )
     device: str = Field(description="`cpu`, or `cuda:0` (the child sees one device).")
     threads: int
     attempt_dir: str
@@ -88,7 +92,8 @@ class Order(Answer):
         """The local files that the job reads."""
         models = (model.path for model in self.models.values())
         datasets = (dataset.path for dataset in self.datasets.values())
-        return tuple(map(Path, (*models, *datasets, *(each.path for each in self.predictions.values()))))
+        predictions = (each.path for each in self.predictions.values())
+        return tuple(map(Path, (*models, *datasets, *predictions, *self.tokenizers.values())))
 
 
 PeerRole = Literal["peer-1", "peer-2", "peer-3", "peer-4", "peer-5", "peer-6", "peer-7"]
@@ -102,9 +107,15 @@ PREDICTIONS_ROLES: Mapping[SplitName, PredictionsRole] = {
     "test": "predictions-test",
 }
 ReferenceRole = Literal["reference_rows", "invented_rows"]
+TokenizerRole = Literal["tokenizer"]
 GraphRole = Literal["onnx", "int8", "fp16"]
 OutputRole = (
-    Literal["student", "control", "report", "converted"] | GraphRole | PeerRole | PredictionsRole | ReferenceRole
+    Literal["student", "control", "report", "converted"]
+    | GraphRole
+    | PeerRole
+    | PredictionsRole
+    | ReferenceRole
+    | TokenizerRole
 )
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from app.contracts.resources.images import ImageInput
+from app.contracts.resources.inputs.images import ImageInput
 from tests.benchmarks.figures import line, ratio, say
 from tests.engine.data.formats.images.archives import encoded, manifest, zipped
 from workers.engine.common.row_storage import RowStorage

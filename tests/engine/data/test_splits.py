@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from app.contracts.problems import UserError
-from app.contracts.resources.manifests import ColumnSplits, FractionSplits, SplitName
+from app.contracts.resources.splits import ColumnSplits, FractionSplits, SplitName
 from tests.engine.jobs.inspection.uploads import read, refused
 from workers.engine.data.splits import split_by_column, split_by_fractions, split_sizes
 

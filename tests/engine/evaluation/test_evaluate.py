@@ -9,7 +9,8 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from app.contracts.resources.manifests import ClassOutput, InputTransform, SplitName, ValueOutput
+from app.contracts.resources.manifests import ClassOutput, InputTransform, ValueOutput
+from app.contracts.resources.splits import SplitName
 from app.contracts.specs.architectures import Architecture
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.evaluate import Evaluation, Networks, evaluate

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from app.contracts.resources.manifests import SplitName
+from app.contracts.resources.splits import SplitName
 from workers.engine.evaluation.predictions import PredictionsFiles
 
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.contracts.resources.manifests import SplitName
+from app.contracts.resources.splits import SplitName
 from app.contracts.wire.events import MetricsEvent
 from app.contracts.wire.orders import TrainingOutcome
 from tests.engine.harness import SECOND, STUDENT, TEACHER, EngineHarness, StopAtStep, made_once

@@ -18,7 +18,8 @@ from fastapi import FastAPI
 
 from app.contracts.problems import JobError, Rejection
 from app.contracts.resources.facts import DatasetFacts, InputFacts, Layer, ModelFacts, OutputFacts, TargetFacts
-from app.contracts.resources.manifests import ClassOutput, InputTransform, ModelManifest, SplitName
+from app.contracts.resources.manifests import ClassOutput, InputTransform, ModelManifest
+from app.contracts.resources.splits import SplitName
 from app.contracts.specs.architectures import Mlp
 from app.contracts.wire.events import MetricPoint, MetricsEvent, PhaseEvent, ProgressEvent
 from app.contracts.wire.orders import PREDICTIONS_ROLES, InspectionOutcome, OutputRole

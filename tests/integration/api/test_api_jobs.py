@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import delete
 
 from app.contracts.problems import Rejection
-from app.contracts.resources.manifests import SplitName
+from app.contracts.resources.splits import SplitName
 from app.contracts.wire.orders import InspectionOutcome
 from app.db.rows import ArtifactRow
 from app.queue.blobs import mark_stored

@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.contracts.resources.manifests import InputTransform, OutputSpec, SplitName
+from app.contracts.resources.inputs.texts import TokenEncoding
+from app.contracts.resources.manifests import InputTransform, OutputSpec
+from app.contracts.resources.splits import SplitName
 from app.contracts.resources.statistics import ColumnCounts
 from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.distillation import TaskKind
@@ -61,6 +63,9 @@ class InputRows:
     """One input as it was read: rows [N, …], how they were encoded (if they were), the columns in the order of a row's
     numbers (where each is one number or category), and what was replaced, by column. `file`: what they were read from,
     of numbers [N, …] as they were before they were arranged.
+
+    Of texts `tokens` says what the ids are, `others` are the ids by other tokenizers, by `encoded_name`, and `trained`
+    is the file of the tokenizer, where it was trained now.
     """
 
     rows: Tensor
@@ -68,6 +73,9 @@ class InputRows:
     columns: tuple[str, ...] | None = None
     uses: Mapping[str, ColumnUse] = field(default_factory=dict)
     file: "Array | CategoriesOfFile | None" = None
+    tokens: TokenEncoding | None = None
+    others: "Mapping[str, InputRows]" = field(default_factory=dict)
+    trained: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Raw inputs as in the file ([N, *shape]: uint8, float32, or float64 far from zero), targets, splits, transforms.
+    """Raw inputs as in the file ([N, *shape]: uint8, float32, or float64 far from zero; int32 ids of tokens), targets,
+    splits, transforms. Texts that models read by other tokenizers than the student's stand among the inputs again, by
+    `encoded_name`.
 
     `splits` maps names to sorted int64 row numbers. `transforms` holds the dataset's scale and, with standardisation,
     the training split's mean and standard deviation. `sources` are the job's datasets in order; empty where one file
@@ -110,6 +120,8 @@ class Dataset:
     """How each input is standardised, and why where the manifest does not say it; empty for joined datasets."""
     uploaded: Uploaded | None = None
     """The inputs as they stand in the file, with sample rows; None for rows of no file."""
+    tokenizers: Mapping[str, bytes] = field(default_factory=dict)
+    """Of inputs of texts, the files of those that were trained when they were read."""
     mapped: frozenset[str] = frozenset()
     """The inputs whose rows are mapped from a file: they need not fit in memory, and must not be written to."""
 
@@ -126,4 +138,14 @@ class Dataset:
     @cached_property
     def layout(self) -> InputLayout:
         """The inputs that `raw` has."""
-        return InputLayout.of(self.inputs)
+        return InputLayout(InputLayout.of(self.inputs).shapes, self.tokens)
+
+    @property
+    def tokens(self) -> Mapping[str, TokenEncoding]:
+        """What the ids are, of the inputs that are texts."""
+        return {name: each.tokens for name, each in self.transforms.items() if each.tokens is not None}
+
+    @property
+    def numbers(self) -> Mapping[str, Tensor]:
+        """The inputs without texts, whose ids are no quantities."""
+        return {name: rows for name, rows in self.inputs.items() if name not in self.tokens}

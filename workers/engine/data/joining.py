@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from app.contracts.resolving.data.class_names import places_of_numbers
-from app.contracts.resources.manifests import InputSpec, InputTransform, SplitName
+from app.contracts.resources.manifests import InputSpec, InputTransform
+from app.contracts.resources.splits import SplitName
 from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.jobs import (
     AnyTrainingJob,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from math import prod
 from pathlib import Path
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 import torch
@@ -14,25 +14,22 @@ from torch import Tensor
 from app.contracts.base import MIN_DEVIATION
 from app.contracts.problems import UserError
 from app.contracts.resources.columns import columns_of
-from app.contracts.resources.facts import DatasetFacts, InputFacts, TargetFacts
-from app.contracts.resources.images import ImageInput
+from app.contracts.resources.inputs.images import ImageInput
+from app.contracts.resources.inputs.texts import TextInput, TokenEncoding
 from app.contracts.resources.manifests import (
     ArrayInput,
     ClassTarget,
-    ColumnSplits,
     DatasetFormat,
     DatasetManifest,
-    FractionSplits,
     InputSpec,
     InputTransform,
     MultilabelTarget,
-    SplitName,
     TargetSpec,
     TeacherTarget,
     ValueTarget,
     VectorTarget,
 )
-from app.contracts.resources.statistics import WeightStatistics
+from app.contracts.resources.splits import ColumnSplits, FractionSplits, SplitName
 from app.contracts.resources.tables import CategoryInput, InputEncoding
 from workers.engine.common.row_storage import RowStorage
 from workers.engine.data.dataset import Dataset, InputRows, SplitRows, TargetColumn
@@ -40,16 +37,13 @@ from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.read import read_columns
 from workers.engine.data.formats.written import FileColumns
 from workers.engine.data.labels import class_column, number_column
-from workers.engine.data.quality.checks import warnings_of
-from workers.engine.data.quality.statistics import target_statistics
 from workers.engine.data.rows.blocks import statistics
-from workers.engine.data.rows.deviation import divisor
 from workers.engine.data.rows.layout import arranged
 from workers.engine.data.rows.precision import finite_in_float32, rounded
 from workers.engine.data.rows.specs import pixels_of, spec_of_rows
 from workers.engine.data.rows.standardization import Standardization, chosen
 from workers.engine.data.rows.uploaded import CategoriesOfFile, Uploaded, UploadedRows, kept_rows
-from workers.engine.data.rows.weights import weight_column, weight_statistics
+from workers.engine.data.rows.weights import weight_column
 from workers.engine.data.splits import split_by_column, split_by_fractions
 from workers.engine.data.tables.category import read_categories
 from workers.engine.data.tables.groups import groups_of
@@ -62,7 +56,15 @@ from workers.engine.data.tables.missing import (
     place_name,
 )
 from workers.engine.data.tables.text import as_numbers, nulls_of
-from workers.engine.data.tables.uploaded import categories_as_uploaded, images_as_uploaded, numbers_as_uploaded
+from workers.engine.data.tables.uploaded import (
+    categories_as_uploaded,
+    images_as_uploaded,
+    numbers_as_uploaded,
+    tokens_as_uploaded,
+)
+
+if TYPE_CHECKING:
+    from workers.engine.data.texts.reading import TextReading
 
 MAX_STATISTIC = 1e30
 """Largest mean or standard deviation that is accepted: that of a manifest."""
@@ -75,28 +77,36 @@ def read_dataset(
     kept: int = 0,
     fills: Mapping[str, InputEncoding] | None = None,
     storage: RowStorage | None = None,
+    reading: "TextReading | None" = None,
 ) -> Dataset:
     """Read, validate and split. With `exact` inputs are float64 wherever float32 would round a number. `kept`: how many
     rows are kept as the file has them. `fills`: by input, what fills its missing numbers where that is not what the
     manifest says of the file's own training rows; as many as a row has places. `storage`: where decoded images are
-    kept, and mapped from; in memory without one.
+    kept, and mapped from; in memory without one. `reading`: the tokenizers by which texts are read; without it each
+    input of texts has one that is trained on the training split.
 
     Raises UserError with a stable code; the message names the column and row.
     """
     texts, categories = _text_columns(manifest), _columns_of(manifest, CategoryInput)
-    images = _columns_of(manifest, ImageInput)
-    file = read_columns(path, manifest.format, _columns(manifest), texts, manifest.csv, categories, images)
+    images, long = _columns_of(manifest, ImageInput), _columns_of(manifest, TextInput)
+    file = read_columns(path, manifest.format, _columns(manifest), texts, manifest.csv, categories, images, long)
     arrays = file.arrays
-    _check_images_are_inputs(manifest, arrays)
+    _check_inputs_alone(manifest, file)
     targets = {name: _target(name, spec, arrays) for name, spec in manifest.targets.items()}
     splits = _splits(manifest, file.rows, arrays, targets)
     train = splits["train"]
     places = {name: chosen.numpy() for name, chosen in splits.items()}
     inputs, transforms, uses, standardization, uploaded = {}, {}, {}, {}, {}
+    tokenizers: dict[str, bytes] = {}
+    others: dict[str, InputRows] = {}
     sampled = kept_rows(splits, kept)
     for name, spec in manifest.inputs.items():
         if isinstance(spec, ImageInput):
             found = _images(name, spec, file, manifest.format, storage)
+        elif isinstance(spec, TextInput):
+            found = _texts(name, spec, file, places["train"], storage, reading)
+            others |= found.others
+            tokenizers |= {name: found.trained} if found.trained is not None else {}
         else:
             found = _input(name, spec, file, places, nulls_of(manifest.format), exact, (fills or {}).get(name))
         uploaded[name] = _as_uploaded(name, spec, found, arrays, manifest.format, sampled.numpy()).read_from(
@@ -106,7 +116,11 @@ def read_dataset(
         inputs[name], uses[name] = found.rows, found.uses
         read = spec_of_rows(spec)
         way = standardization[name] = standardization_of(read, found.rows, train, found.encoding)
-        transforms[name] = transform_of(name, found.rows, read, train, found.encoding, found.columns, way[0])
+        transforms[name] = transform_of(
+            name, found.rows, read, train, found.encoding, found.columns, way[0], found.tokens
+        )
+    for key, each in others.items():
+        inputs[key], transforms[key] = each.rows, InputTransform(tokens=each.tokens)
     weights = {name: _weights(name, spec.column or name, arrays) for name, spec in manifest.weights.items()}
     return Dataset(
         file.rows,
@@ -118,7 +132,8 @@ def read_dataset(
         weights=weights,
         standardization=standardization,
         uploaded=Uploaded(sampled, uploaded),
-        mapped=frozenset(name for name, spec in manifest.inputs.items() if storage and isinstance(spec, ImageInput)),
+        tokenizers=tokenizers,
+        mapped=frozenset(name for name in inputs if storage and _is_stored(manifest.inputs.get(name))),
     )
 
 
@@ -137,6 +152,9 @@ def _as_uploaded(
         case ImageInput():
             sample = found.rows[torch.from_numpy(kept)].movedim(1, -1).numpy()
             return images_as_uploaded(sample, spec)
+        case TextInput():
+            assert found.tokens is not None
+            return tokens_as_uploaded(found.rows[torch.from_numpy(kept)].numpy(), found.tokens)
         case CategoryInput():
             assert found.encoding is not None
             assert isinstance(found.file, CategoriesOfFile)
@@ -148,15 +166,21 @@ def _as_uploaded(
             assert_never(spec)
 
 
-def _check_images_are_inputs(manifest: DatasetManifest, arrays: Mapping[str, Array]) -> None:
-    """Raises UserError `wrong_type` where a column of images is named as anything but an input of images."""
-    numbers = {name: spec for name, spec in manifest.inputs.items() if not isinstance(spec, ImageInput)}
-    images = sorted(_columns(manifest, numbers) - arrays.keys())
-    if images:
+def _is_stored(spec: InputSpec | None) -> bool:
+    """Whether rows of an input are kept in a file; tokens by other tokenizers have no spec of their own."""
+    return spec is None or isinstance(spec, ImageInput | TextInput)
+
+
+def _check_inputs_alone(manifest: DatasetManifest, file: FileColumns) -> None:
+    """Raises UserError `wrong_type` where a column of images or texts is named as anything but such an input."""
+    kinds = {name: spec for name, spec in manifest.inputs.items() if not isinstance(spec, ImageInput | TextInput)}
+    others = sorted(_columns(manifest, kinds) - file.arrays.keys())
+    if others:
+        kind = "image" if others[0] in file.images else "text"
         raise UserError(
             "wrong_type",
-            f"`{images[0]}` has images, which are neither numbers nor labels: name another column, or make an input of "
-            '`"kind": "image"` of it',
+            f"`{others[0]}` has {kind}s, which are neither numbers nor labels: name another column, or make an input "
+            f'of `"kind": "{kind}"` of it alone',
         )
 
 
@@ -190,7 +214,7 @@ def _text_columns(manifest: DatasetManifest) -> set[str]:
     return named | _columns_of(manifest, CategoryInput) | (_split_columns(manifest) - numbers)
 
 
-def _columns_of(manifest: DatasetManifest, kind: type[ArrayInput | CategoryInput | ImageInput]) -> set[str]:
+def _columns_of(manifest: DatasetManifest, kind: type[InputSpec]) -> set[str]:
     """The columns of the inputs of a kind."""
     return {
         column for name, spec in manifest.inputs.items() if isinstance(spec, kind) for column in spec.columns or (name,)
@@ -230,6 +254,19 @@ def _images(
 
     rows = decoded(name, file.images[spec.column], spec, storage, kind)
     return InputRows(rows, columns=_in_order_of_numbers(name, pixels_of(spec), tuple(rows.shape[1:])))
+
+
+def _texts(
+    name: str,
+    spec: TextInput,
+    file: FileColumns,
+    train: NDArray[np.int64],
+    storage: RowStorage | None,
+    reading: "TextReading | None",
+) -> InputRows:
+    from workers.engine.data.texts.reading import read_texts  # tokenizers is imported where there are texts
+
+    return read_texts(name, spec, file.texts, train, storage, reading)
 
 
 def _numbers(
@@ -323,7 +360,7 @@ def _splits(
             assert_never(manifest.splits)
 
 
-def _check_scale(name: str, mean: Sequence[float], deviation: Sequence[float]) -> None:
+def check_scale(name: str, mean: Sequence[float], deviation: Sequence[float]) -> None:
     """Raises UserError `wrong_scale` for statistics that a manifest cannot have."""
     largest, smallest = max(abs(number) for number in (*mean, *deviation)), min(deviation)
     if largest > MAX_STATISTIC:
@@ -343,15 +380,18 @@ def _check_scale(name: str, mean: Sequence[float], deviation: Sequence[float]) -
 def transform_of(
     name: str,
     raw: Tensor,
-    spec: ArrayInput | CategoryInput,
+    spec: ArrayInput | CategoryInput | TextInput,
     train: Tensor,
     encoding: InputEncoding | None = None,
     columns: tuple[str, ...] | None = None,
     way: Standardization | None = None,
+    tokens: TokenEncoding | None = None,
 ) -> InputTransform:
     """The columns, the dataset's scale and, with `standardize`, the training split's statistics for each element of a
     row's first dimension. Indicators of missing numbers stay 0 or 1. Raises UserError `wrong_scale`.
     """
+    if isinstance(spec, TextInput):
+        return InputTransform(tokens=tokens)
     if isinstance(spec, CategoryInput):
         return InputTransform(encoding=encoding, columns=columns)
     indicators = _indicators(raw, encoding)
@@ -360,7 +400,7 @@ def transform_of(
         return InputTransform(scale=spec.scale, encoding=encoding, columns=columns)
     if way == "all":
         mean, deviation = statistics(raw, train, spec.scale, each=False)
-        _check_scale(f"input `{name}`", mean.tolist(), deviation.tolist())
+        check_scale(f"input `{name}`", mean.tolist(), deviation.tolist())
         return InputTransform(
             scale=spec.scale, mean=float(mean), std=float(deviation), encoding=encoding, columns=columns
         )
@@ -371,17 +411,17 @@ def transform_of(
     means, deviations = mean.tolist(), deviation.tolist()
     if indicators:
         means[-indicators:], deviations[-indicators:] = [0.0] * indicators, [spec.scale] * indicators
-    _check_scale(f"input `{name}`", means, deviations)
+    check_scale(f"input `{name}`", means, deviations)
     return InputTransform(
         scale=spec.scale, mean=tuple(means), std=tuple(deviations), encoding=encoding, columns=columns
     )
 
 
 def standardization_of(
-    spec: ArrayInput | CategoryInput, raw: Tensor, train: Tensor, encoding: InputEncoding | None
+    spec: ArrayInput | CategoryInput | TextInput, raw: Tensor, train: Tensor, encoding: InputEncoding | None
 ) -> tuple[Standardization, str | None]:
     """(how an input is standardised, why where the manifest does not say it)."""
-    if isinstance(spec, CategoryInput):
+    if isinstance(spec, CategoryInput | TextInput):
         return "none", None
     if spec.standardize is not None:
         return ("elements" if spec.standardize else "none"), None
@@ -395,86 +435,5 @@ def _indicators(raw: Tensor, encoding: InputEncoding | None) -> int:
     return raw.shape[1] // 2 if encoding is not None and encoding.missing == "indicator" else 0
 
 
-def facts_of(dataset: Dataset, manifest: DatasetManifest) -> DatasetFacts:
-    """The facts of a dataset, against which job specs are checked. Raises UserError `wrong_scale`."""
-    return DatasetFacts(
-        rows=dataset.rows,
-        splits={name: len(rows) for name, rows in dataset.splits.items()},
-        inputs={name: _input_facts(dataset, name, spec) for name, spec in manifest.inputs.items()},
-        targets={name: _target_facts(dataset, name, column) for name, column in dataset.targets.items()},
-        weights={name: _weight_facts(dataset, weights) for name, weights in dataset.weights.items()},
-        warnings=warnings_of(dataset, manifest),
-    )
-
-
 def _weights(name: str, column: str, arrays: Mapping[str, Array]) -> Tensor:
     return weight_column(name, as_numbers(name, [column], [arrays[column]], "category")[0])
-
-
-def _weight_facts(dataset: Dataset, weights: Tensor) -> dict[SplitName, WeightStatistics]:
-    return {split: weight_statistics(weights, rows) for split, rows in dataset.splits.items() if len(rows)}
-
-
-def _input_facts(dataset: Dataset, name: str, spec: InputSpec) -> InputFacts:
-    transform, read = dataset.transforms[name], spec_of_rows(spec)
-    way, because = dataset.standardization[name]
-    return InputFacts(
-        shape=tuple(dataset.inputs[name].shape[1:]),
-        layout=read.layout if isinstance(read, ArrayInput) else None,
-        scale=transform.scale,
-        standardize=way != "none",
-        because=because,
-        mean=None if way == "none" else _as_tuple(transform.mean),
-        std=None if way == "none" else _as_tuple(transform.std),
-        encoding=transform.encoding,
-        columns=transform.columns,
-        raw=dataset.uploaded.inputs[name].form if dataset.uploaded is not None else None,
-        column_counts={column: dict(use.counts) for column, use in dataset.uses.get(name, {}).items()},
-    )
-
-
-def _as_tuple(statistic: float | tuple[float, ...]) -> tuple[float, ...]:
-    return statistic if isinstance(statistic, tuple) else (statistic,)
-
-
-def value_statistics(column: TargetColumn, rows: Tensor) -> tuple[float, float]:
-    """Mean and standard deviation of a value target on some rows; (0, 1) without labels, deviation 1 if constant."""
-    values = column.values[rows].double()
-    values = values[~values.isnan()]
-    if len(values) == 0:
-        return 0.0, 1.0
-    mean = values.mean()
-    deviation = (values - mean).square().mean().sqrt()
-    return float(mean), float(divisor(deviation, mean, column.values.dtype))
-
-
-def vector_statistics(column: TargetColumn, rows: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each number of a vector target on the labelled ones of some rows; (0, 1) without
-    labels, deviation 1 for a constant number.
-    """
-    values = column.values[rows[column.labelled[rows]]].double()
-    if len(values) == 0:
-        return (0.0,) * column.size, (1.0,) * column.size
-    mean = values.mean(0)
-    deviation = (values - mean).square().mean(0).sqrt()
-    return tuple(mean.tolist()), tuple(divisor(deviation, mean, column.values.dtype).tolist())
-
-
-def _target_facts(dataset: Dataset, name: str, column: TargetColumn) -> TargetFacts:
-    mean, std = value_statistics(column, dataset.splits["train"]) if column.kind == "value" else (None, None)
-    if mean is not None and std is not None:
-        _check_scale(f"target `{name}`", [mean], [std])
-    if column.kind == "vector":
-        _check_scale(f"target `{name}`", *vector_statistics(column, dataset.splits["train"]))
-    return TargetFacts.model_validate(
-        {
-            "kind": column.kind,
-            "size": column.size,
-            "classes": column.classes,
-            "predicts": column.predicts,
-            "labelled": {name: int(column.labelled[rows].sum()) for name, rows in dataset.splits.items()},
-            "mean": mean,
-            "std": std,
-            "statistics": {name: target_statistics(column, rows) for name, rows in dataset.splits.items()},
-        }
-    )

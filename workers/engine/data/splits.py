@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.contracts.problems import UserError
-from app.contracts.resources.manifests import ColumnSplits, FractionSplits, SplitName
+from app.contracts.resources.splits import ColumnSplits, FractionSplits, SplitName
 from workers.engine.data.tables.groups import split_by_group
 
 ORDER: tuple[SplitName, ...] = ("train", "validation", "test")

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from app.contracts.reports.report import Fidelity, Verdict
-from app.contracts.resources.manifests import OutputSpec, SplitName, ValueOutput, VectorOutput
+from app.contracts.resources.manifests import OutputSpec, ValueOutput, VectorOutput
+from app.contracts.resources.splits import SplitName
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.fidelity import fidelity
 from workers.engine.evaluation.metrics.labels import reason_unmeasured

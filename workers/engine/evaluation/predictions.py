@@ -36,7 +36,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.contracts.resources.manifests import SplitName
+from app.contracts.resources.splits import SplitName
 from app.contracts.wire.orders import PREDICTIONS_ROLES
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)

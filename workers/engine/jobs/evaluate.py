@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from app.contracts.layouts.summary import parameter_count
 from app.contracts.reports.baselines import BaselineReport
-from app.contracts.resources.manifests import SplitName
+from app.contracts.resources.splits import SplitName
 from workers.engine.common.eval_mode import evaluating
 from workers.engine.data.transform import apply
 from workers.engine.evaluation.cost.flops import count_flops

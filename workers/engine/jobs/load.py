@@ -10,7 +10,8 @@ from torch import Tensor
 from app.contracts.problems import UserError
 from app.contracts.resolving.data.inputs import student_inputs
 from app.contracts.resolving.distillation.searches import folds_of
-from app.contracts.resources.manifests import InputTransform, SplitName
+from app.contracts.resources.manifests import InputTransform
+from app.contracts.resources.splits import SplitName
 from app.contracts.specs.jobs import AnyTrainingJob, TrainJob
 from app.contracts.specs.stores import StoreSpec
 from workers.engine.data.augment.plan import AugmentationPlan

@@ -7,7 +7,8 @@ from pathlib import Path
 from app.contracts.problems import UserError
 from app.contracts.resources.columns import columns_of
 from app.contracts.resources.facts import ModelFacts
-from app.contracts.resources.manifests import ColumnSplits, DatasetManifest
+from app.contracts.resources.manifests import DatasetManifest
+from app.contracts.resources.splits import ColumnSplits
 from app.contracts.wire.predictions import Reply, SessionOrder
 from workers.engine.data.formats.common import Array
 from workers.engine.serving.answers import prediction

@@ -21,7 +21,7 @@ from app.contracts.specs.jobs import TaskSpec, TeacherRef
 from app.contracts.wire.events import ChildEvent
 from app.contracts.wire.orders import ModelInput
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.data.reading import value_statistics, vector_statistics
+from workers.engine.data.facts import value_statistics, vector_statistics
 from workers.engine.evaluation.parties import EvaluatedTask, TaskTeacher
 from workers.engine.losses.peer_loss import PeerTargets
 from workers.engine.losses.regression_losses import NumberTargets

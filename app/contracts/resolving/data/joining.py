@@ -12,7 +12,7 @@ from app.contracts.resolving.data.class_names import warn_of_numbers
 from app.contracts.resolving.data.column_order import check_columns
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resources.facts import DatasetFacts, InputFacts, TargetFacts
-from app.contracts.resources.manifests import SplitName
+from app.contracts.resources.splits import SplitName
 from app.contracts.resources.statistics import WeightStatistics
 from app.contracts.resources.tables import InputEncoding
 from app.contracts.specs.jobs import DatasetRef

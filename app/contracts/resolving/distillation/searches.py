@@ -6,7 +6,7 @@ from typing import Any, assert_never
 
 from app.contracts.resolving.findings import Findings
 from app.contracts.resources.facts import DatasetFacts
-from app.contracts.resources.manifests import SplitName
+from app.contracts.resources.splits import SplitName
 from app.contracts.specs.jobs import AnyTrainingJob, DistillJob, MultitaskJob, TeacherRef, TrainJob
 from app.contracts.specs.searches import MOST_CANDIDATES
 

@@ -6,7 +6,8 @@ import pytest
 
 from app.contracts.resolving.resolve import Resolution
 from app.contracts.resources.facts import TargetFacts
-from app.contracts.resources.manifests import ClassOutput, SplitName
+from app.contracts.resources.manifests import ClassOutput
+from app.contracts.resources.splits import SplitName
 from tests.contracts.resolving.data.test_joining import DIGIT, FACTS, A, B, resolved
 from tests.contracts.resolving.test_resolve import codes, warned
 

@@ -10,7 +10,8 @@ import pytest
 from app.contracts.resources.facts import DatasetFacts
 from app.contracts.resources.manifests import DatasetManifest
 from tests.engine.data.tables.files import FORMATS, written
-from workers.engine.data.reading import facts_of, read_dataset
+from workers.engine.data.facts import facts_of
+from workers.engine.data.reading import read_dataset
 
 SPLIT = ["train"] * 60 + ["validation"] * 20 + ["test"] * 20
 

@@ -11,7 +11,8 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, loa
 
 from app.contracts.resources.facts import DatasetFacts
 from app.contracts.resources.manifests import DatasetManifest
-from workers.engine.data.reading import facts_of, read_dataset
+from workers.engine.data.facts import facts_of
+from workers.engine.data.reading import read_dataset
 
 CODE = "unscaled_inputs"
 

@@ -11,8 +11,9 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, loa
 
 from app.contracts.resources.facts import DATASET_FACTS, DatasetFacts
 from app.contracts.resources.manifests import DatasetManifest
+from workers.engine.data.facts import facts_of
 from workers.engine.data.quality.sentinels import sentinel_of
-from workers.engine.data.reading import facts_of, read_dataset
+from workers.engine.data.reading import read_dataset
 
 Array = NDArray[Any]
 CLASS2: dict[str, Any] = {"kind": "class", "classes": 2}

@@ -12,7 +12,7 @@ from app.contracts.resources.manifests import InputTransform, ModelManifest, Val
 from tests.engine.data.test_reading import arrays, written
 from tests.engine.jobs.inspection.uploads import read, refused
 from workers.engine.data.dataset import Dataset
-from workers.engine.data.reading import value_statistics, vector_statistics
+from workers.engine.data.facts import value_statistics, vector_statistics
 from workers.engine.data.transform import apply
 
 UNITS = (1e6, 1.0, 1e-6, 1e-9, 1e-15, 1e-30)

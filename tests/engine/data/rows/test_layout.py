@@ -9,7 +9,8 @@ import pytest
 from app.contracts.resources.manifests import DatasetManifest
 from tests.engine.data.test_reading import arrays, images
 from tests.engine.jobs.inspection.uploads import refused
-from workers.engine.data.reading import facts_of, read_dataset
+from workers.engine.data.facts import facts_of
+from workers.engine.data.reading import read_dataset
 
 X = np.arange(2 * 4 * 5 * 3, dtype=np.float32).reshape(2, 4, 5, 3)
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from app.contracts.resources.manifests import DatasetManifest, InputTransform
 from tests.engine.data.test_reading import arrays, written
 from tests.engine.jobs.inspection.uploads import TABLE, read
-from workers.engine.data.reading import facts_of, read_dataset, value_statistics, vector_statistics
+from workers.engine.data.facts import facts_of, value_statistics, vector_statistics
+from workers.engine.data.reading import read_dataset
 from workers.engine.data.rows.precision import needs_float64
 from workers.engine.data.transform import apply, invert
 

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from app.contracts.resources.manifests import DatasetManifest
-from workers.engine.data.reading import facts_of, read_dataset
+from workers.engine.data.facts import facts_of
+from workers.engine.data.reading import read_dataset
 from workers.engine.data.rows.standardization import chosen
 from workers.engine.data.transform import apply
 

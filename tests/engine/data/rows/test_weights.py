@@ -12,7 +12,8 @@ from app.contracts.resources.facts import DatasetFacts
 from app.contracts.resources.manifests import DatasetManifest
 from tests.engine.data.tables.files import FORMATS, Table, written
 from workers.engine.data.dataset import Dataset
-from workers.engine.data.reading import facts_of, read_dataset
+from workers.engine.data.facts import facts_of
+from workers.engine.data.reading import read_dataset
 
 ROWS = 20
 WEIGHTS = [0.0, 1.0, 2.0, 5.0] * 5

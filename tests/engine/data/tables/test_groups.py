@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.contracts.problems import UserError
-from app.contracts.resources.manifests import FractionSplits
+from app.contracts.resources.splits import FractionSplits
 from tests.engine.data.tables.files import FORMATS, written
 from tests.engine.jobs.inspection.uploads import read, refused
 from workers.engine.data.splits import split_by_fractions

@@ -14,7 +14,8 @@ from app.contracts.resources.manifests import DatasetManifest
 from app.contracts.wire.orders import DatasetInput
 from tests.engine.harness import DATASET, Arrays, EngineHarness, report_of
 from workers.engine.common.files import sha256_of
-from workers.engine.data.reading import facts_of, read_dataset
+from workers.engine.data.facts import facts_of
+from workers.engine.data.reading import read_dataset
 
 Json = dict[str, Any]
 ROWS = 160

@@ -30,7 +30,8 @@ from tests.engine.losses.small_terms import (
     supervised,
     task_of,
 )
-from workers.engine.data.reading import read_dataset, vector_statistics
+from workers.engine.data.facts import vector_statistics
+from workers.engine.data.reading import read_dataset
 from workers.engine.data.rows.order import epoch_order
 from workers.engine.losses.term import TermInputs
 from workers.engine.models import build, initialise

@@ -19,7 +19,8 @@ from app.contracts.specs.jobs import InspectJob
 from app.contracts.wire.events import ChildEvent
 from app.contracts.wire.orders import DatasetInput, ModelInput, Order
 from workers.engine.data.dataset import Dataset
-from workers.engine.data.reading import facts_of, read_dataset
+from workers.engine.data.facts import facts_of
+from workers.engine.data.reading import read_dataset
 
 MEBIBYTE = 1 << 20
 SHAPES = {"layers.0.weight": (3, 4), "layers.0.bias": (3,), "layers.1.weight": (2, 3), "layers.1.bias": (2,)}

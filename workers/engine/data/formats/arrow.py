@@ -16,10 +16,12 @@ from workers.engine.data.formats.common import (
     Array,
     as_float_array,
     as_strings,
+    no_texts,
     require_columns,
     unreadable,
 )
 from workers.engine.data.formats.written import FileColumns
+from workers.engine.data.texts.columns import TextColumn
 
 _READ = "booleans, decimals, dates, times, numbers, strings and lists of numbers are read"
 
@@ -30,6 +32,7 @@ def read_parquet(
     text_columns: Set[str] = frozenset(),
     categories: Set[str] = frozenset(),
     images: Set[str] = frozenset(),
+    texts: Set[str] = frozenset(),
 ) -> FileColumns:
     """The named columns of a parquet file; booleans, dates and times of `text_columns` as text.
 
@@ -44,9 +47,20 @@ def read_parquet(
             raise unreadable(f"the file claims {size} bytes and {file.metadata.num_rows} rows: too large")
         encoded = {name: encoded_images(name, path, file) for name in names if name in images}
         table = file.read(columns=[name for name in names if name not in images])
-        arrays = columns_of(table, [name for name in names if name not in images], text_columns)
+        arrays = columns_of(table, [name for name in names if name not in images | texts], text_columns)
+        found = {name: text_column(name, table.column(name)) for name in names if name in texts}
         written = {name: written_column(table.column(name), arrays[name]) for name in arrays if name in categories}
-    return FileColumns(arrays, written, encoded)
+    return FileColumns(arrays, written, encoded, found)
+
+
+def text_column(name: str, column: pa.ChunkedArray) -> TextColumn:
+    """A column of texts. Raises UserError `wrong_type`."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.cast(kind.value_type), kind.value_type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise no_texts(name, f"the type {kind}")
+    return TextColumn(len(column), lambda rows: column.slice(rows.start, len(rows)).to_pylist())
 
 
 def columns_of(table: pa.Table, names: list[str], text_columns: Set[str]) -> dict[str, Array]:

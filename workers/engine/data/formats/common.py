@@ -38,6 +38,13 @@ def empty_file() -> UserError:
     return UserError("empty_dataset", "the file has no row: expected one or more")
 
 
+def no_texts(name: str, found: str) -> UserError:
+    """A UserError with code `wrong_type` for a column that an input of texts names."""
+    return UserError(
+        "wrong_type", f"column `{name}` has {found}, expected texts: name a column of texts, or another `kind` of input"
+    )
+
+
 def require_columns(required: set[str], available: list[str]) -> list[str]:
     """The required names, sorted. Raises UserError unless the file has each of them exactly once."""
     if not required <= set(available):

@@ -42,12 +42,13 @@ def read_csv(
     text_columns: Set[str],
     options: CsvOptions | None,
     categories: Set[str] = frozenset(),
+    texts: Set[str] = frozenset(),
 ) -> FileColumns:
     """The named columns of a csv file, `text_columns` as text. Raises UserError as `read_columns` does."""
     import pyarrow as pa  # Arrow starts a thread at import, which the fork server must not have
     import pyarrow.csv
 
-    from workers.engine.data.formats.arrow import columns_of
+    from workers.engine.data.formats.arrow import columns_of, text_column
     from workers.engine.data.formats.arrow_errors import ENCODING, arrow_errors
     from workers.engine.data.formats.arrow_written import distinct_values
 
@@ -68,7 +69,7 @@ def read_csv(
                 null_values=_spaced((*NULL_STRINGS, *options.null_values)),
                 true_values=_spaced(_TRUE),
                 false_values=_spaced(_FALSE),
-                column_types=dict.fromkeys(_written(header, text_columns, options), pa.string()),
+                column_types=dict.fromkeys(_written(header, text_columns | texts, options), pa.string()),
                 decimal_point=options.decimal,
             ),
         )
@@ -77,10 +78,12 @@ def read_csv(
         for name in required:
             if pa.types.is_binary(table.column(name).type):
                 raise unreadable(f"column `{name}` is of type binary: its text is not UTF-8{ENCODING}")
-        found = columns_of(table, required, text_columns)
+        found = columns_of(table, [name for name in required if name not in texts], text_columns)
+        long = {name: text_column(name, table.column(name)) for name in required if name in texts}
         fields = {name: distinct_values(table.column(name)) for name in required if name in categories}
     arrays = {name: _as_meant(array, options) if name in text_columns else array for name, array in found.items()}
-    return FileColumns(arrays, {name: _written_fields(*each, options) for name, each in fields.items()})
+    written = {name: _written_fields(*each, options) for name, each in fields.items()}
+    return FileColumns(arrays, written, texts=long)
 
 
 def _written_fields(distinct: "pa.Array", codes: NDArray[np.int32], options: CsvOptions) -> Written:

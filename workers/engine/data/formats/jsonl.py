@@ -12,11 +12,13 @@ from workers.engine.data.formats.common import (
     as_float_array,
     as_strings,
     empty_file,
+    no_texts,
     require_columns,
     unreadable,
 )
 from workers.engine.data.formats.streams import CHUNK, ChunkReader, check_lines, chunks
 from workers.engine.data.formats.written import FileColumns, FileType, Written, flat_values, written_values
+from workers.engine.data.texts.columns import TextColumn
 
 
 def _refuse_constant(text: str) -> float:
@@ -31,7 +33,11 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_jsonl(
-    path: Path, columns: set[str], text_columns: Set[str] = frozenset(), categories: Set[str] = frozenset()
+    path: Path,
+    columns: set[str],
+    text_columns: Set[str] = frozenset(),
+    categories: Set[str] = frozenset(),
+    texts: Set[str] = frozenset(),
 ) -> FileColumns:
     """The named fields of all rows; booleans of `text_columns` as text. Raises UserError as `read_columns` does."""
     check_lines(path)
@@ -47,8 +53,16 @@ def read_jsonl(
         raise empty_file()
     names = require_columns(columns, sorted({key for row in rows for key in row}))
     values = {name: [row.get(name) for row in rows] for name in names}
-    arrays = {name: _json_column(name, values[name], name in text_columns) for name in names}
-    return FileColumns(arrays, {name: _written(values[name], arrays[name]) for name in names if name in categories})
+    arrays = {name: _json_column(name, values[name], name in text_columns) for name in names if name not in texts}
+    written = {name: _written(values[name], arrays[name]) for name in names if name in categories}
+    return FileColumns(arrays, written, texts={name: _texts(name, values[name]) for name in names if name in texts})
+
+
+def _texts(name: str, values: list[Any]) -> TextColumn:
+    for row, value in enumerate(values):
+        if value is not None and not isinstance(value, str):
+            raise no_texts(name, f"{type(value).__name__} at row {row}")
+    return TextColumn.of(values)
 
 
 def _written(rows: list[Any], array: Array) -> Written:

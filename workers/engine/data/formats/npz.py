@@ -16,10 +16,12 @@ from workers.engine.data.formats.common import (
     MAX_DEFLATE_RATIO,
     ZIP_DAMAGES,
     Array,
+    no_texts,
     require_columns,
     unreadable,
 )
 from workers.engine.data.formats.written import FileColumns, FileType, Written, written_array
+from workers.engine.data.texts.columns import TextColumn
 
 MAX_SIDE = 1 << 40
 MAX_DIMENSIONS = 8
@@ -28,7 +30,9 @@ _HEADER_BYTES = 1 << 14
 """More than numpy takes for a header (10,000 bytes)."""
 
 
-def read_npz(path: Path, columns: set[str], categories: Set[str] = frozenset()) -> FileColumns:
+def read_npz(
+    path: Path, columns: set[str], categories: Set[str] = frozenset(), texts: Set[str] = frozenset()
+) -> FileColumns:
     """The named arrays of an npz archive. Raises UserError as `read_columns` does."""
     size = path.stat().st_size
     try:
@@ -43,7 +47,14 @@ def read_npz(path: Path, columns: set[str], categories: Set[str] = frozenset()) 
             written = {name: _written(arrays[name]) for name in names if name in categories}
     except ZIP_DAMAGES:
         raise unreadable(f"the npz archive is damaged: {_WAY_OUT}") from None
-    return FileColumns({name: _seconds(rows) for name, rows in arrays.items()}, written)
+    found = {name: _texts(name, arrays.pop(name)) for name in names if name in texts}
+    return FileColumns({name: _seconds(rows) for name, rows in arrays.items()}, written, texts=found)
+
+
+def _texts(name: str, rows: Array) -> TextColumn:
+    if rows.dtype.kind != "U" or rows.ndim != 1:
+        raise no_texts(name, f"the type {rows.dtype} and {rows.ndim} dimensions")
+    return TextColumn(len(rows), lambda each: rows[each.start : each.stop].tolist())
 
 
 _KINDS: dict[str, FileType] = {"b": "bool", "i": "number", "u": "number", "f": "number"}

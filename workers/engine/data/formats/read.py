@@ -23,6 +23,7 @@ def read_columns(
     csv: CsvOptions | None = None,
     categories: Set[str] = frozenset(),
     images: Set[str] = frozenset(),
+    texts: Set[str] = frozenset(),
 ) -> FileColumns:
     """The named arrays (npz keys or table columns) of a file, all with the same number of rows.
 
@@ -31,12 +32,13 @@ def read_columns(
     some formats have. Raises UserError: `unreadable`,
     `code_carrying_format`, `missing_column`, `ragged`, `wrong_type`, `empty_dataset`.
     """
-    found = _read(path, kind, columns, text_columns, csv, categories, images)
+    found = _read(path, kind, columns, text_columns, csv, categories, images, texts)
     arrays = found.arrays
     if kind != "csv":  # whose own reader knows its decimal point and its missing values
         arrays = {name: array if name in text_columns else typed(array) for name, array in arrays.items()}
     lengths = {name: len(array) for name, array in arrays.items()}
-    lengths |= {name: len(images) for name, images in found.images.items()}
+    lengths |= {name: len(each) for name, each in found.images.items()}
+    lengths |= {name: len(each) for name, each in found.texts.items()}
     if len(set(lengths.values())) > 1:
         raise UserError(
             "ragged", f"all columns need the same number of rows, found {lengths}: fill in the shorter ones"
@@ -46,7 +48,7 @@ def read_columns(
     for name, array in arrays.items():
         if array.size == 0:
             raise UserError("empty_dataset", f"the rows of `{name}` are empty: its shape is {list(array.shape)}")
-    return FileColumns(arrays, found.written, found.images)
+    return FileColumns(arrays, found.written, found.images, found.texts)
 
 
 def _read(
@@ -57,22 +59,23 @@ def _read(
     csv: CsvOptions | None,
     categories: Set[str],
     images: Set[str],
+    texts: Set[str],
 ) -> FileColumns:
     """Arrow starts a thread at import, which the fork server must not have: it is imported for its own formats only."""
     match kind:
         case "npz":
-            return read_npz(path, columns, categories)
+            return read_npz(path, columns, categories, texts)
         case "jsonl":
-            return read_jsonl(path, columns, text_columns, categories)
+            return read_jsonl(path, columns, text_columns, categories, texts)
         case "csv":
-            return read_csv(path, columns, text_columns, csv, categories)
+            return read_csv(path, columns, text_columns, csv, categories, texts)
         case "parquet":
             from workers.engine.data.formats import arrow
 
-            return arrow.read_parquet(path, columns, text_columns, categories, images)
+            return arrow.read_parquet(path, columns, text_columns, categories, images, texts)
         case "images":
             from workers.engine.data.formats.images.read import read_images
 
-            return read_images(path, columns, text_columns, csv, categories)
+            return read_images(path, columns, text_columns, csv, categories, texts)
         case _:
             assert_never(kind)

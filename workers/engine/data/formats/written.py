@@ -1,7 +1,7 @@
 """The values of a column as they stand in the file, as text: what a person reads there and sends to a student."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.encoded_images import EncodedImages
+from workers.engine.data.texts.columns import TextColumn
 
 FileType = Literal["bool", "number", "text"]
 """What the file says that a column holds; dates and times are text, and so is a boolean that may be missing."""
@@ -39,17 +40,19 @@ class Written:
 @dataclass(frozen=True)
 class FileColumns:
     """Columns by name, all with the same number of rows; `written` has those that are read as categories, `images`
-    those of encoded images.
+    those of encoded images, `texts` those of texts.
     """
 
     arrays: dict[str, Array]
     written: dict[str, Written] = field(default_factory=dict)
     images: dict[str, EncodedImages] = field(default_factory=dict)
+    texts: dict[str, TextColumn] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
         """How many rows each column has."""
-        return len(next(iter(self.arrays.values()))) if self.arrays else next(iter(self.images.values())).count
+        columns: list[Sized] = [*self.arrays.values(), *self.images.values(), *self.texts.values()]
+        return len(columns[0])
 
 
 def texts_of(value: object) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ class InputColumns:
 
 def input_columns(dataset: Dataset, manifest: DatasetManifest) -> Iterator[InputColumns]:
     """The inputs of at most MAX_COLUMNS numbers a row."""
-    for name, tensor in dataset.inputs.items():
+    for name, tensor in dataset.numbers.items():
         size = prod(tensor.shape[1:])
         if size > MAX_COLUMNS:
             continue

@@ -20,7 +20,7 @@ def constants(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarni
     label that is (a class target with one class has `class_without_labels`).
     """
     train = dataset.splits["train"]
-    for name, raw in dataset.inputs.items():
+    for name, raw in dataset.numbers.items():
         if len(train) >= MIN_ROWS and _is_constant(raw, train):
             yield DataWarning(
                 code="constant_input",

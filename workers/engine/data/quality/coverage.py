@@ -8,7 +8,8 @@ from torch import Tensor
 
 from app.contracts.problems import listed
 from app.contracts.resources.columns import columns_of
-from app.contracts.resources.manifests import DatasetManifest, SplitName
+from app.contracts.resources.manifests import DatasetManifest
+from app.contracts.resources.splits import SplitName
 from app.contracts.resources.statistics import DataWarning
 from workers.engine.data.dataset import Dataset, TargetColumn
 

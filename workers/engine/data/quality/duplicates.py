@@ -11,7 +11,8 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
-from app.contracts.resources.manifests import DatasetManifest, SplitName
+from app.contracts.resources.manifests import DatasetManifest
+from app.contracts.resources.splits import SplitName
 from app.contracts.resources.statistics import DataWarning
 from workers.engine.data.dataset import Dataset
 from workers.engine.data.quality.columns import evenly, sample_note

@@ -11,7 +11,7 @@ from workers.engine.data.dataset import Dataset
 
 def offsets(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarning]:
     """A warning `large_offset` for each input that float32 cannot hold and that is not centred before the cast."""
-    for name, raw in dataset.inputs.items():
+    for name, raw in dataset.numbers.items():
         spec = manifest.inputs[name]
         if raw.dtype == torch.float64 and isinstance(spec, ArrayInput) and spec.standardize is False:
             yield DataWarning(

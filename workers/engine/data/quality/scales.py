@@ -29,7 +29,7 @@ def scales(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarning]
     categories, such as tokens. One-hot columns have numbers of size 1.
     """
     train = dataset.splits["train"].numpy()
-    for name, raw in dataset.inputs.items():
+    for name, raw in dataset.numbers.items():
         way, _ = dataset.standardization[name]
         transform = dataset.transforms[name]
         is_category = transform.encoding is not None and transform.encoding.categories is not None

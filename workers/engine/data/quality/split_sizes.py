@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from math import sqrt
 
-from app.contracts.resources.manifests import DatasetManifest, SplitName
+from app.contracts.resources.manifests import DatasetManifest
+from app.contracts.resources.splits import SplitName
 from app.contracts.resources.statistics import DataWarning
 from workers.engine.data.dataset import Dataset
 

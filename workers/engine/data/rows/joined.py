@@ -4,13 +4,14 @@ One input is kept as it is: [N, *shape]. Several are flattened and concatenated 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from app.contracts.resources.inputs.texts import TokenEncoding
 from app.contracts.resources.manifests import InputTransform
 from workers.engine.data.transform import apply_in_shape
 
@@ -23,6 +24,8 @@ class InputLayout:
     """The inputs of raw rows in order, with the shape of one row of each."""
 
     shapes: Mapping[str, Shape]
+    tokens: Mapping[str, TokenEncoding] = field(default_factory=dict)
+    """What the ids are, of inputs of texts."""
 
     @classmethod
     def of(cls, inputs: Mapping[str, Tensor]) -> "InputLayout":
@@ -48,7 +51,8 @@ class InputLayout:
 
     def only(self, names: Sequence[str]) -> "InputLayout":
         """The layout of `select(raw, names)`."""
-        return InputLayout({name: self.shapes[name] for name in names})
+        tokens = {name: self.tokens[name] for name in names if name in self.tokens}
+        return InputLayout({name: self.shapes[name] for name in names}, tokens)
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from app.contracts.resources.manifests import SplitName
 from app.contracts.resources.raw_rows import RawInput, Spellings
+from app.contracts.resources.splits import SplitName
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.written import Written
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.contracts.problems import UserError
-from app.contracts.resources.manifests import SplitName
+from app.contracts.resources.splits import SplitName
 from app.contracts.resources.statistics import ColumnCounts
 from app.contracts.resources.tables import MOST_CATEGORIES, CategoryEncoding, CategoryInput, InputEncoding
 from workers.engine.data.dataset import ColumnUse, InputRows, SplitRows

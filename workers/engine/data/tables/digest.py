@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.contracts.resources.images import ImageInput
+from app.contracts.resources.inputs.images import ImageInput
 from app.contracts.resources.manifests import ArrayInput, DatasetManifest
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.contracts.problems import UserError
-from app.contracts.resources.manifests import FractionSplits, SplitName
+from app.contracts.resources.splits import FractionSplits, SplitName
 from workers.engine.data.formats.common import Array
 from workers.engine.data.tables.text import canonical, in_order, is_missing, label_text
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.contracts.resources.images import ImageInput
+from app.contracts.resources.inputs.images import ImageInput
+from app.contracts.resources.inputs.texts import TokenEncoding
 from app.contracts.resources.joined_rows import InputPart, fits, joined_form
 from app.contracts.resources.manifests import ArrayInput, DatasetFormat
 from app.contracts.resources.raw_rows import RawInput, RawType, Spellings
@@ -44,6 +45,13 @@ def images_as_uploaded(pixels: Array, spec: ImageInput) -> UploadedRows:
     """Of an input of images. `pixels`: of the rows that are kept, [m, height, width, channels]."""
     found = numbers_as_uploaded(pixels, pixels_of(spec), "images", torch.uint8, np.arange(len(pixels)))
     return replace(found, form=found.form.model_copy(update={"image": spec.form}))
+
+
+def tokens_as_uploaded(ids: Array, tokens: TokenEncoding) -> UploadedRows:
+    """Of an input of texts. `ids`: of the rows that are kept, [m, width]."""
+    shape = ids.shape[1:]
+    form = RawInput(dtype="int64", shape=shape, arranged=shape, rows="float32", tokens=tokens)
+    return UploadedRows(form, ids.astype(np.int64))
 
 
 def _type_of_numbers(raw: Array, kind: DatasetFormat, spec: ArrayInput) -> RawType:

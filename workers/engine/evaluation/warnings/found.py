@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from app.contracts.resources.manifests import SplitName
+from app.contracts.resources.splits import SplitName
 from app.contracts.wire.events import WarningEvent
 from workers.engine.evaluation.metrics.outputs import PartyOutputs
 from workers.engine.evaluation.parties import EvaluatedTask, Outputs

@@ -12,7 +12,8 @@ from app.contracts.wire.orders import DatasetInput, InspectionOutcome, ModelInpu
 from workers.engine.common.files import sha256_of
 from workers.engine.common.memory import is_out_of_memory
 from workers.engine.common.row_storage import RowStorage
-from workers.engine.data.reading import facts_of, read_dataset
+from workers.engine.data.facts import facts_of
+from workers.engine.data.reading import read_dataset
 from workers.engine.jobs.inspection.family_models import inspect_family_model
 from workers.engine.jobs.inspection.huggingface import convert_folder
 from workers.engine.jobs.inspection.library_trunks import measured, measured_manifest

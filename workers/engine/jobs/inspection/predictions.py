@@ -7,7 +7,7 @@ import torch
 
 from app.contracts.problems import UserError
 from app.contracts.resources.facts import DatasetFacts, TargetFacts
-from app.contracts.resources.manifests import SplitName
+from app.contracts.resources.splits import SplitName
 from app.contracts.resources.statistics import DataWarning
 from app.contracts.wire.orders import DatasetInput, PredictionsInput
 from workers.engine.data.dataset import TargetColumn

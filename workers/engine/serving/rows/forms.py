@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 
 from app.contracts.resources.facts import ModelFacts, OpenShape
-from app.contracts.resources.images import ImageForm
+from app.contracts.resources.inputs.images import ImageForm
 from app.contracts.resources.manifests import DatasetManifest, InputSpec, InputTransform
 from app.contracts.resources.raw_rows import RawInput, RawType, Spellings, form_of
 from app.contracts.resources.row_layouts import channels_first

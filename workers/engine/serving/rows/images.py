@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from app.contracts.problems import UserError
-from app.contracts.resources.images import ImageForm
+from app.contracts.resources.inputs.images import ImageForm
 from workers.engine.data.formats.common import Array
 from workers.engine.serving.rows.documents import check_rows
 from workers.engine.serving.rows.errors import at

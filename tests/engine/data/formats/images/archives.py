@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.contracts.resources.images import ImageInput
+from app.contracts.resources.inputs.images import ImageInput
 from app.contracts.resources.manifests import DatasetManifest
 from workers.engine.data.formats.images.decode import pixels
 from workers.engine.data.formats.read import read_columns

@@ -18,7 +18,8 @@ import torch
 
 from app.contracts.problems import UserError
 from tests.engine.data.formats.images.archives import columns_of, encoded, manifest, noise, tarred, zipped
-from workers.engine.data.reading import facts_of, read_dataset
+from workers.engine.data.facts import facts_of
+from workers.engine.data.reading import read_dataset
 
 IMAGE = encoded(noise())
 FOLDERS = {

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from app.contracts.problems import UserError
-from app.contracts.resources.images import ImageInput
+from app.contracts.resources.inputs.images import ImageInput
 from tests.engine.data.formats.images.archives import Pixels, encoded, manifest, noise, zipped
 from workers.engine.common.files import sha256_of
 from workers.engine.common.row_storage import RowStorage

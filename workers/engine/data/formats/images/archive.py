@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from app.contracts.problems import UserError, listed
-from app.contracts.resources.images import IMAGE_SUFFIXES
+from app.contracts.resources.inputs.images import IMAGE_SUFFIXES
 from workers.engine.data.formats.common import unreadable
 from workers.engine.data.formats.images.containers import open_container
 

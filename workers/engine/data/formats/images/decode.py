@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from app.contracts.problems import UserError
-from app.contracts.resources.images import IMAGE_SUFFIXES, ImageForm
+from app.contracts.resources.inputs.images import IMAGE_SUFFIXES, ImageForm
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP")
 MOST_PIXELS: Final = 1 << 26

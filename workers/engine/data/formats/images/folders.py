@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
-from app.contracts.resources.manifests import SplitName
+from app.contracts.resources.splits import SplitName
 
 LABEL: Final = "label"
 SPLIT: Final = "split"

@@ -13,7 +13,7 @@ from PIL import features
 from torch import Tensor
 
 from app.contracts.problems import UserError
-from app.contracts.resources.images import ImageInput
+from app.contracts.resources.inputs.images import ImageInput
 from workers.engine.common.row_storage import RowStorage
 from workers.engine.common.row_store import RowFile
 from workers.engine.data.formats.encoded_images import EncodedImages

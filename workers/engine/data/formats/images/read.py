@@ -23,23 +23,27 @@ IMAGE: Final = "image"
 
 
 def read_images(
-    path: Path, columns: set[str], text_columns: Set[str], csv: CsvOptions | None, categories: Set[str]
+    path: Path,
+    columns: set[str],
+    text_columns: Set[str],
+    csv: CsvOptions | None,
+    categories: Set[str],
+    texts: Set[str],
 ) -> FileColumns:
     """The named columns of an archive. Raises UserError as `read_columns` does, and `metadata_mismatch`."""
     archive = ImageArchive(path)
     names = archive.images
     folders = {name: as_strings(values) for name, values in columns_of_paths(names).items()}
-    table = _Table(archive, csv).read(columns - {IMAGE}, text_columns, categories)
+    table = _Table(archive, csv).read(columns - {IMAGE}, text_columns, categories, texts)
     found = table.arrays | {name: folders[name] for name in columns & folders.keys() - table.arrays.keys()}
-    missing = columns - {IMAGE} - found.keys()
+    missing = columns - {IMAGE} - found.keys() - table.texts.keys()
     if missing:
         raise missing_columns(columns, sorted({IMAGE, *folders, *table.arrays}))
     written = {
         name: table.written.get(name) or written_array(found[name], "text") for name in categories & found.keys()
     }
-    return FileColumns(
-        found, written, {IMAGE: EncodedImages(len(names), lambda row: archive.read(names[row]), names.__getitem__)}
-    )
+    images = EncodedImages(len(names), lambda row: archive.read(names[row]), names.__getitem__)
+    return FileColumns(found, written, {IMAGE: images}, table.texts)
 
 
 class _Table:
@@ -48,7 +52,7 @@ class _Table:
     def __init__(self, archive: ImageArchive, csv: CsvOptions | None) -> None:
         self._archive, self._csv = archive, csv
 
-    def read(self, columns: set[str], text_columns: Set[str], categories: Set[str]) -> FileColumns:
+    def read(self, columns: set[str], text_columns: Set[str], categories: Set[str], texts: Set[str]) -> FileColumns:
         """Those of the columns that the table has, in the order of the images; none without a table."""
         name = self._archive.metadata
         if name is None:
@@ -57,22 +61,26 @@ class _Table:
             path = Path(folder) / PurePosixPath(name).name
             path.write_bytes(self._archive.read(name))
             try:
-                table = self._columns(path, {*columns, FILE_NAME}, text_columns, categories)
+                table = self._columns(path, {*columns, FILE_NAME}, text_columns, categories, texts)
             except MissingColumns as error:
                 if FILE_NAME not in error.available:
                     raise
-                table = self._columns(path, {FILE_NAME, *columns & set(error.available)}, text_columns, categories)
+                known = {FILE_NAME, *columns & set(error.available)}
+                table = self._columns(path, known, text_columns, categories, texts & known)
         places = self._places(name, table)
         return FileColumns(
             {name: array[places] for name, array in table.arrays.items()},
             {name: replace(each, codes=each.codes[places]) for name, each in table.written.items()},
+            texts={name: each.taken(places) for name, each in table.texts.items()},
         )
 
-    def _columns(self, path: Path, columns: set[str], text: Set[str], categories: Set[str]) -> FileColumns:
+    def _columns(
+        self, path: Path, columns: set[str], text: Set[str], categories: Set[str], texts: Set[str]
+    ) -> FileColumns:
         text = {*text, FILE_NAME}
         if path.suffix == ".csv":
-            return read_csv(path, columns, text, self._csv, categories)
-        return read_jsonl(path, columns, text, categories)
+            return read_csv(path, columns, text, self._csv, categories, texts)
+        return read_jsonl(path, columns, text, categories, texts)
 
     def _places(self, name: str, table: FileColumns) -> NDArray[np.int64]:
         """The row of each image in the table."""

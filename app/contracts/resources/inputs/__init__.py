@@ -1,0 +1,1 @@
+"""Kinds of inputs beside arrays: images, and texts."""

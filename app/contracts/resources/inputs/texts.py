@@ -1,0 +1,71 @@
+"""Inputs of texts, and how they become tokens."""
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from app.contracts.base import Column, Contract, Sha256
+
+MOST_TOKENS: Final = 2048
+"""Largest number of tokens of a row."""
+MOST_IDS: Final = 1 << 20
+"""Largest vocabulary."""
+_SEPARATOR: Final = ":"
+"""No name of an input has it."""
+
+
+class TokenizerTraining(Contract):
+    """A tokenizer of byte pairs (BPE, as GPT-2 has it) that is trained on the texts of the training split.
+
+    Its special tokens are those of BERT: `[PAD]` (0), `[UNK]`, `[CLS]`, `[SEP]` and `[MASK]`; a row is
+    `[CLS] text [SEP]`, or `[CLS] first [SEP] second [SEP]`.
+    """
+
+    size: int = Field(
+        default=8000,
+        ge=300,
+        le=65_536,
+        description="Largest number of different tokens. Small texts have fewer: a token occurs at least twice.",
+    )
+    lowercase: bool = Field(default=True, description="Whether letters become lower-case first. Accents are kept.")
+
+
+class TextInput(Contract):
+    """Texts of any lengths, brought to tokens by the tokenizer of each model that reads them."""
+
+    kind: Literal["text"]
+    columns: Annotated[tuple[Column, ...], Field(min_length=1, max_length=2)] | None = Field(
+        default=None,
+        description="The column of the texts, or two for pairs, such as a question and an answer; the input's name "
+        "when left out.",
+    )
+    tokenizer: TokenizerTraining = Field(
+        default=TokenizerTraining(),
+        description="The tokenizer of students that bring none, trained on the training split.",
+    )
+    length: int = Field(
+        default=256,
+        ge=4,
+        le=MOST_TOKENS,
+        description="Most tokens of a row for students, with the special ones: longer texts lose their end. Rows are "
+        "not longer than the longest text needs.",
+    )
+
+
+class TokenEncoding(Contract):
+    """How a model reads a text: the ids of its tokens, filled up with `padding` to the width of the other rows."""
+
+    tokenizer: Sha256 = Field(description="SHA-256 of the model's `tokenizer.json`.")
+    vocabulary: int = Field(ge=1, le=MOST_IDS, description="Ids are below this number.")
+    padding: int = Field(ge=0, le=MOST_IDS, description="The id that fills rows up, which counts as no token.")
+    length: int = Field(ge=1, le=MOST_TOKENS, description="Most tokens of a row; longer texts lose their end.")
+
+
+def encoded_name(name: str, encoding: TokenEncoding) -> str:
+    """The name of an input's tokens by another tokenizer than that of the job's student."""
+    return f"{name}{_SEPARATOR}{encoding.tokenizer[:16]}"
+
+
+def is_encoded_name(name: str) -> bool:
+    """Whether this names tokens of another tokenizer, and no input of a dataset."""
+    return _SEPARATOR in name

@@ -1,0 +1,44 @@
+"""Columns of texts as they stand in a file."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK_ROWS = 4096
+"""Texts that are Python objects at a time."""
+
+
+@dataclass(frozen=True)
+class TextColumn:
+    """One text for each of `count` rows; `read` gives those of a range, None where one is missing."""
+
+    count: int
+    read: Callable[[range], Sequence[str | None]]
+
+    def __len__(self) -> int:
+        return self.count
+
+    @classmethod
+    def of(cls, texts: Sequence[str | None]) -> "TextColumn":
+        """Of texts in memory."""
+        return cls(len(texts), lambda rows: texts[rows.start : rows.stop])
+
+    def taken(self, rows: NDArray[np.int64]) -> "TextColumn":
+        """The texts of these rows, in their order."""
+        texts = self.read(range(self.count))
+        return TextColumn.of([texts[row] for row in rows.tolist()])
+
+    def at(self, row: int) -> str:
+        """The text of one row; empty where it is missing."""
+        return self.read(range(row, row + 1))[0] or ""
+
+
+def blocks_of(columns: Sequence[TextColumn]) -> Iterator[list[tuple[str, ...]]]:
+    """The texts of all rows, one or two each, block by block; a missing text is empty."""
+    count = len(columns[0])
+    for first in range(0, count, BLOCK_ROWS):
+        rows = range(first, min(first + BLOCK_ROWS, count))
+        parts = [[text or "" for text in column.read(rows)] for column in columns]
+        yield list(zip(*parts, strict=True))

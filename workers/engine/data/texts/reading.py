@@ -1,0 +1,65 @@
+"""The inputs of texts of a dataset, by the tokenizer of each model that reads them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.contracts.resources.inputs.texts import TextInput, TokenEncoding, encoded_name
+from workers.engine.common.row_storage import RowStorage
+from workers.engine.data.dataset import InputRows
+from workers.engine.data.texts.columns import TextColumn, blocks_of
+from workers.engine.data.texts.rows import token_rows
+from workers.engine.data.texts.tokenizer import TextTokenizer
+from workers.engine.data.texts.training import trained_tokenizer
+
+
+@dataclass(frozen=True)
+class TextReading:
+    """The tokenizers of a job. `files`: their paths by SHA-256; `dataset`: those of the dataset, by input; `student`:
+    that of the student, where it does not read by the dataset's; `teachers`: those of its teachers.
+    """
+
+    files: Mapping[str, str]
+    dataset: Mapping[str, TokenEncoding]
+    student: TokenEncoding | None = None
+    teachers: tuple[TokenEncoding, ...] = ()
+
+    def tokenizer(self, encoding: TokenEncoding) -> TextTokenizer:
+        """From its file."""
+        return TextTokenizer.of_file(Path(self.files[encoding.tokenizer]))
+
+
+def read_texts(
+    name: str,
+    spec: TextInput,
+    texts: Mapping[str, TextColumn],
+    train: NDArray[np.int64],
+    storage: RowStorage | None,
+    reading: TextReading | None,
+) -> InputRows:
+    """The ids of an input's texts. `train`: row numbers of the training split, on whose texts a tokenizer is trained
+    where `reading` has none. Raises UserError `no_text`, `unusable_tokenizer`.
+    """
+    columns = [(column, texts[column]) for column in spec.columns or (name,)]
+    if reading is None or name not in reading.dataset:
+        tokenizer = trained_tokenizer(spec.tokenizer, _training_texts([column for _, column in columns], train))
+        encoding = tokenizer.encoding(spec.length)
+        return InputRows(token_rows(columns, tokenizer, encoding, storage), tokens=encoding, trained=tokenizer.content)
+
+    def by(encoding: TokenEncoding) -> InputRows:
+        return InputRows(token_rows(columns, reading.tokenizer(encoding), encoding, storage), tokens=encoding)
+
+    own = reading.student or reading.dataset[name]
+    others = {each.tokenizer: each for each in reading.teachers if each.tokenizer != own.tokenizer}
+    return replace(by(own), others={encoded_name(name, each): by(each) for each in others.values()})
+
+
+def _training_texts(columns: Sequence[TextColumn], train: NDArray[np.int64]) -> Iterator[tuple[str, ...]]:
+    """The texts of the training rows, in the order of the file."""
+    chosen = np.zeros(len(columns[0]), dtype=bool)
+    chosen[train] = True
+    rows = iter(chosen.tolist())
+    return (texts for block in blocks_of(columns) for texts in block if next(rows))

@@ -1,0 +1,87 @@
+"""A tokenizer as a file of the library tokenizers has it, without the padding and the truncation that it may say."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, __version__
+
+from app.contracts.problems import UserError
+from app.contracts.resources.inputs.texts import MOST_IDS, TokenEncoding
+
+FILE_NAME = "tokenizer.json"
+MOST_BYTES = 64 << 20
+_PADS = ("[PAD]", "<pad>", "<|endoftext|>", "</s>")
+"""Names of the token that fills rows, as models call it."""
+VERSION = f"tokenizers {__version__}"
+
+
+class TextTokenizer:
+    """Texts -> ids. Raises UserError `unusable_tokenizer` where a file is no tokenizer."""
+
+    def __init__(self, content: bytes) -> None:
+        if len(content) > MOST_BYTES:
+            raise unusable(f"it has {len(content)} bytes, {MOST_BYTES} at most")
+        self._tokenizer = _parsed(content)
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self.content = self._tokenizer.to_str().encode()
+        self.sha256 = hashlib.sha256(self.content).hexdigest()
+
+    @classmethod
+    def of_file(cls, path: Path) -> "TextTokenizer":
+        """From a stored file."""
+        return cls(path.read_bytes())
+
+    @property
+    def vocabulary(self) -> int:
+        """Above every id, those of added tokens too. Raises UserError."""
+        ids = self._tokenizer.get_vocab(with_added_tokens=True).values()
+        largest = max(ids, default=-1)
+        if not 0 <= largest < MOST_IDS:
+            raise unusable(f"its largest id is {largest}, expected one below {MOST_IDS}")
+        return largest + 1
+
+    @property
+    def padding(self) -> int | None:
+        """The id of the token that fills rows, by the names that models give it; None without such a token."""
+        found = (self._tokenizer.token_to_id(name) for name in _PADS)
+        return next((place for place in found if place is not None), None)
+
+    def encode(self, texts: Sequence[tuple[str, ...]], length: int) -> list[NDArray[np.int32]]:
+        """The ids of each row, `length` at most: of one text, or of a pair, with the special tokens. Of longer rows
+        the end is cut, of pairs that of the longer text.
+        """
+        self._tokenizer.enable_truncation(length)
+        rows = [each[0] if len(each) == 1 else each for each in texts]
+        found = self._tokenizer.encode_batch_fast(rows, add_special_tokens=True)
+        return [np.array(each.ids, np.int32) for each in found]
+
+    def encoding(self, length: int, padding: int | None = None) -> TokenEncoding:
+        """What a model says of it. Raises UserError where it has no token that fills rows."""
+        filled = self.padding if padding is None else padding
+        if filled is None:
+            raise unusable(f"it has no token that fills rows: add one of {', '.join(_PADS)}")
+        return TokenEncoding(
+            tokenizer=self.sha256,
+            vocabulary=max(self.vocabulary, filled + 1),
+            padding=filled,
+            length=length,
+        )
+
+
+def _parsed(content: bytes) -> Tokenizer:
+    try:
+        return Tokenizer.from_str(content.decode())
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # a panic of the library is no Exception
+        reason = str(error).partition("\n")[0][:200]
+        raise unusable(f"the library tokenizers does not read it ({reason})") from None
+
+
+def unusable(detail: str) -> UserError:
+    """A UserError with code `unusable_tokenizer`."""
+    return UserError("unusable_tokenizer", f"`{FILE_NAME}`: {detail}: save the tokenizer again by `save_pretrained`")
