@@ -20,8 +20,8 @@ from workers.engine.data.formats.common import (
     require_columns,
     unreadable,
 )
+from workers.engine.data.formats.text_column import TextColumn
 from workers.engine.data.formats.written import FileColumns
-from workers.engine.data.texts.columns import TextColumn
 
 _READ = "booleans, decimals, dates, times, numbers, strings and lists of numbers are read"
 

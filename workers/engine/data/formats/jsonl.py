@@ -17,8 +17,8 @@ from workers.engine.data.formats.common import (
     unreadable,
 )
 from workers.engine.data.formats.streams import CHUNK, ChunkReader, check_lines, chunks
+from workers.engine.data.formats.text_column import TextColumn
 from workers.engine.data.formats.written import FileColumns, FileType, Written, flat_values, written_values
-from workers.engine.data.texts.columns import TextColumn
 
 
 def _refuse_constant(text: str) -> float:

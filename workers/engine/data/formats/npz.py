@@ -20,8 +20,8 @@ from workers.engine.data.formats.common import (
     require_columns,
     unreadable,
 )
+from workers.engine.data.formats.text_column import TextColumn
 from workers.engine.data.formats.written import FileColumns, FileType, Written, written_array
-from workers.engine.data.texts.columns import TextColumn
 
 MAX_SIDE = 1 << 40
 MAX_DIMENSIONS = 8

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.encoded_images import EncodedImages
-from workers.engine.data.texts.columns import TextColumn
+from workers.engine.data.formats.text_column import TextColumn
 
 FileType = Literal["bool", "number", "text"]
 """What the file says that a column holds; dates and times are text, and so is a boolean that may be missing."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from app.contracts.resources.inputs.texts import TextInput, TokenEncoding, encoded_name
 from workers.engine.common.row_storage import RowStorage
 from workers.engine.data.dataset import InputRows
-from workers.engine.data.texts.columns import TextColumn, blocks_of
+from workers.engine.data.formats.text_column import TextColumn, blocks_of
 from workers.engine.data.texts.rows import token_rows
 from workers.engine.data.texts.tokenizer import TextTokenizer
 from workers.engine.data.texts.training import trained_tokenizer

@@ -13,7 +13,7 @@ from torch import Tensor
 from app.contracts.resources.inputs.texts import TokenEncoding
 from workers.engine.common.row_storage import RowStorage
 from workers.engine.common.row_store import RowFile
-from workers.engine.data.texts.columns import BLOCK_ROWS, TextColumn, blocks_of
+from workers.engine.data.formats.text_column import BLOCK_ROWS, TextColumn, blocks_of
 from workers.engine.data.texts.tokenizer import VERSION, TextTokenizer
 
 STORED = "tokens"
