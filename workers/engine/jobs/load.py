@@ -37,7 +37,7 @@ class JobData:
     @classmethod
     def of(cls, spec: AnyTrainingJob, dataset: Dataset, device: torch.device) -> "JobData":
         """The data of a job on `device`. It is the same for all seeds and candidates of a job."""
-        names, _, problem = student_inputs(spec.network.inputs, dataset.layout.shapes)
+        names, _, problem = student_inputs(spec.network.inputs, dataset.layout.own_shapes)
         if problem is not None:
             raise UserError(problem.code, problem.detail)
         transform, views = joined_transform(dataset.transforms, dataset.layout.only(names)), spec.training.augmentations

@@ -62,10 +62,20 @@ class TokenEncoding(Contract):
 
 
 def encoded_name(name: str, encoding: TokenEncoding) -> str:
-    """The name of an input's tokens by another tokenizer than that of the job's student."""
-    return f"{name}{_SEPARATOR}{encoding.tokenizer[:16]}"
+    """The name of an input's tokens as another model than the job's student reads them."""
+    return f"{name}{_SEPARATOR}{encoding.tokenizer[:16]}-{encoding.padding}-{encoding.length}"
+
+
+def own_name(name: str) -> str:
+    """The name of the input that is meant by it, or by an `encoded_name` of it."""
+    return name.partition(_SEPARATOR)[0]
+
+
+def encoding_part(name: str) -> str:
+    """What an `encoded_name` has behind the name of the input; empty for the input itself."""
+    return name.partition(_SEPARATOR)[2]
 
 
 def is_encoded_name(name: str) -> bool:
-    """Whether this names tokens of another tokenizer, and no input of a dataset."""
+    """Whether this is such a name, and none of an input of a dataset."""
     return _SEPARATOR in name

@@ -55,6 +55,20 @@ class Family(Contract):
         return " or ".join(f"[{', '.join(sides)}]" for sides in cls.input_sides)
 
     @property
+    def reads(self) -> Literal["numbers", "tokens"]:
+        """What its rows are: quantities, or ids of tokens."""
+        return "numbers"
+
+    @property
+    def tokenizer_model(self) -> str | None:
+        """Id of the model whose tokenizer it reads texts with; None where it reads by the dataset's, or numbers."""
+        return None
+
+    def named_models(self) -> dict[str, str]:
+        """Ids of the models that its fields name, by field."""
+        return {}
+
+    @property
     def is_described(self) -> bool:
         """Whether everything is known that its counts depend on."""
         return self.input_shape is not None and self.outputs is not None

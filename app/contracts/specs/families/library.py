@@ -35,7 +35,7 @@ ConfigFloat = Annotated[float, Field(ge=-1e6, le=1e6)]
 ConfigWord = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 ConfigScalar = bool | ConfigInteger | ConfigFloat | ConfigWord
 ConfigValue = ConfigScalar | Annotated[tuple[ConfigScalar, ...], Field(max_length=16)]
-_NOT_OF_TRUNK = {"measured", "outputs", "inputs", "init", "input_shape", "sharing", "pretrained"}
+_NOT_OF_TRUNK = {"measured", "outputs", "inputs", "init", "input_shape", "sharing", "pretrained", "tokenizer"}
 
 
 class MeasuredLayer(Contract):
@@ -126,6 +126,9 @@ class LibraryFamily(Family):
     def is_described(self) -> bool:
         return super().is_described and self.measured is not None
 
+    def named_models(self) -> dict[str, str]:
+        return {"pretrained": self.pretrained} if self.pretrained is not None else {}
+
     def trunk_digest(self, input_shape: structure.Shape) -> str:
         """The key of the trunk's measurement for rows of this shape."""
         return digest_of({**self.model_dump(mode="json", exclude=_NOT_OF_TRUNK), "input_shape": list(input_shape)})
@@ -190,6 +193,19 @@ class HuggingFace(LibraryFamily):
         description="Keys of the configuration of this type, such as `hidden_size`; the defaults of transformers where "
         "they are left out. A worker refuses keys that the type does not have.",
     )
+    tokenizer: ModelId | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="For texts: id of a model, such as the teacher, whose tokenizer the network reads with; that of "
+        "`pretrained`, else the dataset's when left out.",
+    )
+
+    @property
+    def tokenizer_model(self) -> str | None:
+        return self.tokenizer or self.pretrained
+
+    def named_models(self) -> dict[str, str]:
+        return super().named_models() | ({"tokenizer": self.tokenizer} if self.tokenizer is not None else {})
 
 
 LibraryArchitecture = Timm | Torchvision | HuggingFace

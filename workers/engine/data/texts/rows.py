@@ -32,19 +32,23 @@ def token_rows(
     tokenizer: TextTokenizer,
     encoding: TokenEncoding,
     storage: RowStorage | None,
+    width: int | None = None,
 ) -> Tensor:
     """Ids int32 [N, width] of one or two columns of texts, filled up with the encoding's padding.
 
-    The width is that of the longest row. With a storage the rows are mapped from its file, which is made once.
+    Without a `width` it is that of the longest row. With a storage the rows are mapped from its file, which
+    is made once.
     """
     encoded = _Encoded([column for _, column in columns], tokenizer, encoding)
     count = len(columns[0][1])
     if storage is None:
-        width = width_of(int(encoded.lengths.max()), encoding.length)
+        width = width or width_of(int(encoded.lengths.max()), encoding.length)
         return torch.from_numpy(np.concatenate([block.copy() for block in encoded.blocks(width)]))
     facts = _facts([name for name, _ in columns], encoding)
-    lengths = storage.rows(_LENGTHS, facts, count, RowFile(np.dtype(np.int32), ()), lambda: iter((encoded.lengths,)))
-    width = width_of(int(lengths.max()), encoding.length)
+    if width is None:
+        each = RowFile(np.dtype(np.int32), ())
+        lengths = storage.rows(_LENGTHS, facts, count, each, lambda: iter((encoded.lengths,)))
+        width = width_of(int(lengths.max()), encoding.length)
     file = RowFile(np.dtype(np.int32), (width,))
     return storage.rows(STORED, {**facts, "width": width}, count, file, lambda: encoded.blocks(width))
 

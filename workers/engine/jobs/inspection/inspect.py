@@ -48,7 +48,7 @@ def inspect(order: Order, emit: Callable[[ChildEvent], None]) -> InspectionOutco
         for predictions in order.predictions.values():
             return InspectionOutcome(dataset=inspect_predictions(predictions, order.datasets))
         dataset = next(iter(order.datasets.values()))
-        return _dataset(dataset, RowStorage.of(order, dataset))
+        return _dataset(dataset, RowStorage.of(order, dataset), Path(order.attempt_dir) / "outputs")
     except UserError as error:
         return InspectionOutcome(rejection=Rejection(code=error.code, message=printable(error.message)))
     except (MemoryError, RuntimeError) as error:
@@ -108,7 +108,15 @@ def _converted(path: Path, manifest: ModelManifest, outputs: Path) -> Inspection
     return InspectionOutcome(model=facts, files=(_file(converted),))
 
 
-def _dataset(dataset: DatasetInput, storage: RowStorage) -> InspectionOutcome:
+def _dataset(dataset: DatasetInput, storage: RowStorage, outputs: Path) -> InspectionOutcome:
     rows = read_dataset(Path(dataset.path), dataset.manifest, storage=storage)
     facts = facts_of(rows, dataset.manifest)
-    return InspectionOutcome(dataset=facts.model_copy(update={"sha256": dataset.sha256}))
+    files = tuple(_tokenizer(outputs / f"{name}.tokenizer.json", content) for name, content in rows.tokenizers.items())
+    return InspectionOutcome(dataset=facts.model_copy(update={"sha256": dataset.sha256}), files=files)
+
+
+def _tokenizer(path: Path, content: bytes) -> OutputFile:
+    """The file of a tokenizer that was trained on the dataset."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return OutputFile(role="tokenizer", path=path.name, bytes=len(content), sha256=sha256_of(path))
