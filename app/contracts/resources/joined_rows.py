@@ -60,7 +60,7 @@ def fits(form: RawInput, joined: RawInput) -> bool:
     """Whether rows of this form are rows of the joined one, and were rounded as they are, whatever their columns are
     called.
     """
-    same = {name: getattr(joined, name) for name in ("dtype", "spellings", "refused", "columns", "image")}
+    same = {name: getattr(joined, name) for name in ("dtype", "spellings", "refused", "columns", "image", "tokens")}
     return form.model_copy(update=same) == joined
 
 

@@ -15,16 +15,10 @@ from workers.engine.common.row_storage import RowStorage
 from workers.engine.common.row_store import RowFile
 from workers.engine.data.formats.text_column import BLOCK_ROWS, TextColumn, blocks_of
 from workers.engine.data.texts.tokenizer import VERSION, TextTokenizer
+from workers.engine.data.texts.width import width_of
 
 STORED = "tokens"
 _LENGTHS = "token-lengths"
-_MULTIPLE = 8
-"""Widths are multiples of this, as matrix units like them."""
-
-
-def width_of(longest: int, most: int) -> int:
-    """The width of rows whose longest has so many tokens: a multiple of 8, `most` at most."""
-    return max(1, min(most, -(-longest // _MULTIPLE) * _MULTIPLE))
 
 
 def token_rows(
