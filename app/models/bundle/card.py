@@ -57,6 +57,8 @@ def _running(model: BundledModel) -> Iterator[str]:
     yield "    python predict.py rows.csv    # or rows.jsonl, rows.npz: a line of JSON for each row"
     if model.reads_images:
         yield "    python images.py rows.npz photos/    # with Pillow: image files, in the order of their paths"
+    if model.reads_texts:
+        yield "    python texts.py rows.npz texts.csv    # with tokenizers: texts, as rows for predict.py"
     yield ""
     lines = list(loading_lines(model))
     yield from (*lines, "") if lines else ()

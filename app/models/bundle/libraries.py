@@ -56,14 +56,37 @@ def huggingface_files(model: BundledModel) -> Mapping[str, bytes] | None:
     spec = output.spec
     known = spec.classes if isinstance(spec, ClassOutput) else None
     names = known or [f"LABEL_{i}" for i in range(output.size)]
-    channels, height, width = network.input_shape
     config = {
         "model_type": network.name,
         **network.model_dump(mode="json")["config"],
-        "image_size": height if height == width else [height, width],
-        "num_channels": channels,
         "id2label": {str(i): name for i, name in enumerate(names)},
         "label2id": {name: i for i, name in enumerate(names)},
+        **({"problem_type": _PROBLEMS[spec.kind]} if spec.kind in _PROBLEMS else {}),
+    }
+    if network.reads == "tokens":
+        return _written({"config.json": config | _positions(network), "tokenizer_config.json": _tokenizer(network)})
+    return _written(_of_images(model, network.input_shape, config))
+
+
+def _positions(network: HuggingFace) -> Mapping[str, int]:
+    """The number of places of a row, where the configuration leaves it to the length of the rows."""
+    return position_keys(network)
+
+
+def _tokenizer(network: HuggingFace) -> Mapping[str, Any]:
+    """How transformers reads `tokenizer.json`; the padding is that of its configuration."""
+    assert network.input_shape is not None
+    return {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": network.input_shape[0]}
+
+
+def _of_images(
+    model: BundledModel, input_shape: tuple[int, ...], config: Mapping[str, Any]
+) -> Mapping[str, Mapping[str, Any]]:
+    channels, height, width = input_shape
+    config = {
+        **config,
+        "image_size": height if height == width else [height, width],
+        "num_channels": channels,
     }
     processor = {
         "image_processor_type": "ViTImageProcessor",
@@ -75,7 +98,10 @@ def huggingface_files(model: BundledModel) -> Mapping[str, bytes] | None:
         "do_normalize": True,
         **{f"image_{name}": values for name, values in _statistics(model).items()},
     }
-    documents = {"config.json": config, "preprocessor_config.json": processor}
+    return {"config.json": config, "preprocessor_config.json": processor}
+
+
+def _written(documents: Mapping[str, Mapping[str, Any]]) -> Mapping[str, bytes]:
     return {
         name: (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
         for name, document in documents.items()

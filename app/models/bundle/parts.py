@@ -37,6 +37,11 @@ def _images(model: BundledModel) -> Members:
     return {"images.py": (_PROGRAMS / "images.py").read_bytes()} if model.reads_images else {}
 
 
+def _texts(model: BundledModel) -> Members:
+    """What makes rows of texts, for a model that reads nothing but texts."""
+    return {"texts.py": (_PROGRAMS / "texts.py").read_bytes()} if model.reads_texts else {}
+
+
 def _library(model: BundledModel) -> Members:
     """A folder that timm or transformers loads by itself, for a network of that library."""
     weights = model.files.get("student.safetensors")
@@ -47,11 +52,12 @@ def _library(model: BundledModel) -> Members:
     if files is None:
         return {}
     folder = HUGGINGFACE_FOLDER if config is None else TIMM_FOLDER
-    whole = BlobSpan(weights.sha256, Span(0, weights.bytes))
-    return {f"{folder}/model.safetensors": whole, **{f"{folder}/{name}": each for name, each in files.items()}}
+    stored = {"model.safetensors": weights, "tokenizer.json": model.files.get("tokenizer.json")}
+    found = {name: BlobSpan(file.sha256, Span(0, file.bytes)) for name, file in stored.items() if file is not None}
+    return {f"{folder}/{name}": each for name, each in (*found.items(), *files.items())}
 
 
-PARTS: Final[tuple[Callable[[BundledModel], Members], ...]] = (_stored, _described, _program, _images, _library)
+PARTS: Final[tuple[Callable[[BundledModel], Members], ...]] = (_stored, _described, _program, _images, _texts, _library)
 
 
 def members_of(model: BundledModel) -> dict[str, bytes | BlobSpan]:

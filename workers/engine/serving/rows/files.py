@@ -3,11 +3,11 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from app.contracts.resources.tables import CsvOptions
 from app.contracts.wire.predictions import MOST_ROWS
@@ -35,7 +35,10 @@ def read_csv(path: Path, forms: Mapping[str, InputForm], options: CsvOptions | N
     with errors_of_file(columns.all, f" separated by {json.dumps(options.delimiter)}"):
         found = read_columns(path, "csv", columns.all, columns.categories, options, texts=columns.texts)
     check_rows(found.rows, "")
-    columns_found = {**found.arrays, **{name: each.read(range(len(each))) for name, each in found.texts.items()}}
+    columns_found: dict[str, Array | Sequence[Any]] = {
+        **found.arrays,
+        **{name: each.read(range(len(each))) for name, each in found.texts.items()},
+    }
     return inputs_of(forms, columns_found, _row_and_column, options)
 
 
