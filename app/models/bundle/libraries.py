@@ -4,12 +4,15 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from app.contracts.resources.manifests import ClassOutput, InputTransform
+from app.contracts.resources.manifests import ClassOutput, InputTransform, OutputSpec
+from app.contracts.specs.families.huggingface_configs import positions_key, positions_offset
 from app.contracts.specs.families.library import HuggingFace, Timm, Torchvision
 from app.models.bundle.bundled import BundledModel
 
 TIMM_FOLDER: Final = "timm"
 HUGGINGFACE_FOLDER: Final = "huggingface"
+_PROBLEMS: Final = {"class": "single_label_classification", "multilabel": "multi_label_classification"}
+"""What transformers calls the kinds of outputs."""
 _WHITE: Final = 255.0
 """The libraries divide pixels of 8 bits by this before they subtract a mean."""
 
@@ -61,16 +64,23 @@ def huggingface_files(model: BundledModel) -> Mapping[str, bytes] | None:
         **network.model_dump(mode="json")["config"],
         "id2label": {str(i): name for i, name in enumerate(names)},
         "label2id": {name: i for i, name in enumerate(names)},
-        **({"problem_type": _PROBLEMS[spec.kind]} if spec.kind in _PROBLEMS else {}),
     }
     if network.reads == "tokens":
-        return _written({"config.json": config | _positions(network), "tokenizer_config.json": _tokenizer(network)})
+        config = {**config, **_problem(spec), **_positions(network)}
+        return _written({"config.json": config, "tokenizer_config.json": _tokenizer(network)})
     return _written(_of_images(model, network.input_shape, config))
 
 
+def _problem(spec: OutputSpec) -> Mapping[str, str]:
+    return {"problem_type": _PROBLEMS[spec.kind]} if spec.kind in _PROBLEMS else {}
+
+
 def _positions(network: HuggingFace) -> Mapping[str, int]:
-    """The number of places of a row, where the configuration leaves it to the length of the rows."""
-    return position_keys(network)
+    """The number of positions, where the configuration leaves it to the length of the rows."""
+    key, padding = positions_key(network.name), network.config.get("pad_token_id", 0)
+    assert network.input_shape is not None
+    assert isinstance(padding, int)
+    return {} if key in network.config else {key: network.input_shape[0] + positions_offset(network.name, padding)}
 
 
 def _tokenizer(network: HuggingFace) -> Mapping[str, Any]:

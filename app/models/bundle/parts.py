@@ -53,8 +53,10 @@ def _library(model: BundledModel) -> Members:
         return {}
     folder = HUGGINGFACE_FOLDER if config is None else TIMM_FOLDER
     stored = {"model.safetensors": weights, "tokenizer.json": model.files.get("tokenizer.json")}
-    found = {name: BlobSpan(file.sha256, Span(0, file.bytes)) for name, file in stored.items() if file is not None}
-    return {f"{folder}/{name}": each for name, each in (*found.items(), *files.items())}
+    found: dict[str, bytes | BlobSpan] = {
+        name: BlobSpan(file.sha256, Span(0, file.bytes)) for name, file in stored.items() if file is not None
+    }
+    return {f"{folder}/{name}": each for name, each in (found | dict(files)).items()}
 
 
 PARTS: Final[tuple[Callable[[BundledModel], Members], ...]] = (_stored, _described, _program, _images, _texts, _library)

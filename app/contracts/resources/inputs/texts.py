@@ -5,11 +5,9 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from app.contracts.base import Column, Contract, Sha256
+from app.contracts.specs.families.huggingface_configs import MOST_IDS as MOST_IDS
+from app.contracts.specs.families.huggingface_configs import MOST_TOKENS as MOST_TOKENS
 
-MOST_TOKENS: Final = 2048
-"""Largest number of tokens of a row."""
-MOST_IDS: Final = 1 << 20
-"""Largest vocabulary."""
 _SEPARATOR: Final = ":"
 """No name of an input has it."""
 

@@ -14,7 +14,7 @@ _TRUNK = "trunk."
 
 
 class LibraryNetwork(SingleTrunkNetwork):
-    """A trunk of timm or torchvision, and the heads. Names: see `LibraryFamily`."""
+    """A trunk of a library, and the heads. Names: see `LibraryFamily`."""
 
     def __init__(self, architecture: LibraryArchitecture) -> None:
         """Raises UserError `library_missing`, `unknown_network`, `network_misfit`, and `library_changed` where the
@@ -35,7 +35,7 @@ class LibraryNetwork(SingleTrunkNetwork):
         return True  # dropout, and paths and blocks that are left out: the libraries have many modules for it
 
     def features(self, x: Tensor) -> Tensor:
-        return features_of(self.trunk, x).flatten(1)
+        return features_of(self.trunk, x, self._architecture.reads).flatten(1)
 
     def initialise_trunk(self, seed: int) -> None:
         """Draw the trunk's weights as the library does, as a function of the seed. In place."""

@@ -1,0 +1,110 @@
+"""What a configuration of a type for texts needs so that a network of it reads rows of so many tokens."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from app.contracts.problems import UserError
+from workers.engine.models.families.library.tokens import READS_NEIGHBOURS
+
+PARTS: Final[Mapping[str, Any]] = {"sep_token_id": None}
+"""Keys that every type for texts takes here beside its own, with their defaults."""
+_FURTHER: Final[Mapping[str, Mapping[str, Any]]] = {
+    "deberta-v2": {
+        "position_buckets": -1,
+        "norm_rel_ebd": "none",
+        "share_att_key": False,
+        "conv_kernel_size": 0,
+        "conv_act": "tanh",
+        "conv_groups": 1,
+        "attention_head_size": None,
+    }
+}
+"""Keys that a type reads and that its defaults do not list."""
+_FIXED: Final[Mapping[str, bool]] = {"use_cache": False, "is_decoder": False, "add_cross_attention": False}
+"""Keys that have one value here."""
+_ROPES: Final = ("default", "linear", "llama3", "yarn")
+"""Rotary positions that are a function of the place alone, not of the width of a batch."""
+_AFTER_PADDING: Final = frozenset({"camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta"})
+"""Types whose first position is the one after the id of the padding."""
+
+
+def keys_of_texts(name: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a type for texts, with their defaults: its own, without those that have one value here."""
+    given = {**own, **PARTS, **_FURTHER.get(name, {})}
+    return {key: value for key, value in given.items() if key not in _FIXED}
+
+
+def positions_key(name: str) -> str:
+    """The key of the number of positions."""
+    return "n_positions" if name == "gpt2" else "max_position_embeddings"
+
+
+def positions_offset(name: str, padding: int) -> int:
+    """Positions that a type needs beside one for each token of a row."""
+    if name in _AFTER_PADDING:
+        return padding + 1
+    if name == "mpnet":  # its positions begin at 2, whatever its padding is
+        return 2
+    return 1 if name in READS_NEIGHBOURS else 0
+
+
+def settings_of_texts(name: str, given: Mapping[str, Any], defaults: Mapping[str, Any], length: int) -> dict[str, Any]:
+    """What a configuration has beside `given` for rows of up to `length` tokens.
+
+    Raises UserError `unsupported_config`.
+    """
+    padding, vocabulary = _ids(name, {**defaults, **given})
+    _check_rope(name, given.get("rope_parameters"))
+    needed = length + positions_offset(name, padding)
+    key = positions_key(name)
+    found = given.get(key)
+    if found is not None and found < needed:
+        raise _unsupported(
+            name,
+            f"`{key}` is {found}, expected {needed} or more for rows of {length} tokens: leave it out, or choose a "
+            "smaller `length` of the dataset's texts",
+        )
+    settings: dict[str, Any] = {each: value for each, value in _FIXED.items() if each in defaults}
+    if found is None:
+        settings[key] = max(needed, defaults[key]) if "rope_parameters" in defaults else needed
+    for each, value in defaults.items():  # special tokens of the type's own vocabulary, which this one has not
+        if each.endswith("_token_id") and each not in given and isinstance(value, int) and value >= vocabulary:
+            settings[each] = None
+    return settings
+
+
+def _ids(name: str, config: Mapping[str, Any]) -> tuple[int, int]:
+    """(padding, vocabulary)."""
+    vocabulary, padding = config["vocab_size"], config.get("pad_token_id")
+    if not _is_whole(vocabulary) or vocabulary < 1:
+        raise _unsupported(name, f"`vocab_size` is {vocabulary!r}, expected 1 or more: correct it")
+    if not _is_whole(padding) or padding >= vocabulary:
+        raise _unsupported(
+            name,
+            f"`pad_token_id` is {padding!r}, expected the id below {vocabulary} that fills rows up: set it to that of "
+            "the tokenizer's padding, or of its end of text where it has none",
+        )
+    return padding, vocabulary
+
+
+def _check_rope(name: str, rope: Any) -> None:
+    if rope is None:
+        return
+    if not isinstance(rope, dict):
+        raise _unsupported(name, f"`rope_parameters` is {rope!r}, expected a table: correct it")
+    tables = [each for each in rope.values() if isinstance(each, dict)] or [rope]
+    for table in tables:
+        if table.get("rope_type", "default") not in _ROPES:
+            raise _unsupported(
+                name,
+                f"`rope_type` is {table['rope_type']!r}, expected one of {', '.join(_ROPES)}, whose positions do not "
+                "depend on the other rows: use another network",
+            )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _unsupported(name: str, detail: str) -> UserError:
+    return UserError("unsupported_config", f"configuration of `{name}`: {detail}")
