@@ -1,6 +1,7 @@
 """Runs of the engine on small files: datasets and models on disk, orders, events, weights."""
 
 import atexit
+import hashlib
 import json
 import shutil
 import tempfile
@@ -118,6 +119,7 @@ class EngineHarness:
         self.data: DatasetInput | None = None
         self.others: dict[str, DatasetInput] = {}
         self.predicted: dict[str, tuple[PredictionsInput, DatasetFacts]] = {}
+        self.tokenizers: dict[str, str] = {}
         self.log = EventLog()
 
     def dataset(self, arrays: Arrays | None = None, **manifest: Any) -> DatasetInput:
@@ -152,8 +154,17 @@ class EngineHarness:
 
     def _inspected(self, identity: str, path: Path, manifest: dict[str, Any]) -> DatasetInput:
         parsed = DatasetManifest.model_validate_json(json.dumps(plain_manifest(MANIFEST | manifest)))
-        facts = facts_of(read_dataset(path, parsed), parsed)
+        rows = read_dataset(path, parsed)
+        facts = facts_of(rows, parsed)
+        for content in rows.tokenizers.values():
+            self._keep_tokenizer(content)
         return DatasetInput(id=identity, manifest=parsed, facts=facts, path=str(path), sha256=sha256_of(path))
+
+    def _keep_tokenizer(self, content: bytes) -> None:
+        sha256 = hashlib.sha256(content).hexdigest()
+        path = self.folder / f"{sha256}.tokenizer.json"
+        path.write_bytes(content)
+        self.tokenizers[sha256] = str(path)
 
     def teacher(self, outcome: TrainingOutcome, attempt: Path, model: str = TEACHER) -> ModelInput:
         """Use a trained student as a teacher."""
@@ -196,6 +207,7 @@ class EngineHarness:
             "models": self.models,
             "datasets": datasets,
             "predictions": {name: each for name, (each, _) in self.predicted.items()},
+            "tokenizers": self.tokenizers,
             "warnings": found.warnings,
             "chosen": found.chosen,
             "device": "cpu",

@@ -67,7 +67,7 @@ def huggingface_files(model: BundledModel) -> Mapping[str, bytes] | None:
     }
     if network.reads == "tokens":
         config = {**config, **_problem(spec), **_positions(network)}
-        return _written({"config.json": config, "tokenizer_config.json": _tokenizer(network)})
+        return _written({"config.json": config, "tokenizer_config.json": _tokenizer(model)})
     return _written(_of_images(model, network.input_shape, config))
 
 
@@ -83,10 +83,14 @@ def _positions(network: HuggingFace) -> Mapping[str, int]:
     return {} if key in network.config else {key: network.input_shape[0] + positions_offset(network.name, padding)}
 
 
-def _tokenizer(network: HuggingFace) -> Mapping[str, Any]:
-    """How transformers reads `tokenizer.json`; the padding is that of its configuration."""
-    assert network.input_shape is not None
-    return {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": network.input_shape[0]}
+def _tokenizer(model: BundledModel) -> Mapping[str, Any]:
+    """How transformers reads `tokenizer.json`, which says neither the padding nor the longest row."""
+    (tokens,) = (each.tokens for each in model.facts.inputs.values() if each.tokens is not None)
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": tokens.padding_token,
+        "model_max_length": tokens.length,
+    }
 
 
 def _of_images(

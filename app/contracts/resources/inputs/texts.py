@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from app.contracts.base import Column, Contract, Sha256
+from app.contracts.base import Column, Contract, NameInFile, Sha256
 from app.contracts.specs.families.huggingface_configs import MOST_IDS as MOST_IDS
 from app.contracts.specs.families.huggingface_configs import MOST_TOKENS as MOST_TOKENS
 
@@ -56,6 +56,7 @@ class TokenEncoding(Contract):
     tokenizer: Sha256 = Field(description="SHA-256 of the model's `tokenizer.json`.")
     vocabulary: int = Field(ge=1, le=MOST_IDS, description="Ids are below this number.")
     padding: int = Field(ge=0, le=MOST_IDS, description="The id that fills rows up, which counts as no token.")
+    padding_token: NameInFile = Field(description="What the tokenizer calls that token.")
     length: int = Field(ge=1, le=MOST_TOKENS, description="Most tokens of a row; longer texts lose their end.")
 
 

@@ -68,6 +68,7 @@ class TextTokenizer:
             tokenizer=self.sha256,
             vocabulary=max(self.vocabulary, filled + 1),
             padding=filled,
+            padding_token=self._tokenizer.id_to_token(filled) or _PADS[0],
             length=length,
         )
 
