@@ -126,7 +126,11 @@ def saved(made: Any, folder: Path, words: Tokenizer | None = None, **options: An
     """The folder that transformers writes, with a tokenizer."""
     made.save_pretrained(folder, **options)
     fast = package("transformers").PreTrainedTokenizerFast(
-        tokenizer_object=words or tokenizer(), pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+        tokenizer_object=words or tokenizer(),
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
     )
     fast.save_pretrained(folder)
     return folder
