@@ -76,9 +76,10 @@ REQUESTS: Final[Mapping[str, str]] = {
 UPLOADS: Final[Mapping[str, str]] = {
     "library_changed": "install the version of the library by which the network was measured",
     "library_missing": "install the extra that the detail names on a worker",
-    "network_misfit": "choose another size of the images, or another network",
+    "network_misfit": "choose another size of the images or length of the texts, or another network",
     "network_too_large": "choose a smaller network",
     "image_processor_crops": "compare answers, or upload images that are cropped as the model expects",
+    "texts_lose_their_end": "choose a larger `length`, or compare answers to long texts",
     "no_image_processor": "add the image processor's file to the folder, or give `inputs`",
     "unknown_network": "use a name that the library lists",
     "unsupported_config": "correct the configuration as the detail says, or export the model to ONNX",

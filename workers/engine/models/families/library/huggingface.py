@@ -52,7 +52,7 @@ def configuration(architecture: HuggingFace, input_shape: Sequence[int], classes
     defaults = own_keys(architecture.name)
     for key, value in architecture.config.items():
         check_value(architecture.name, key, value, defaults)
-    given = {key: _plain(value) for key, value in architecture.config.items()}
+    given = {key: plain(value) for key, value in architecture.config.items()}
     match architecture.reads:
         case "numbers":
             given |= _of_images(input_shape, kind().to_dict())
@@ -72,11 +72,11 @@ def _of_images(input_shape: Sequence[int], known: Mapping[str, Any]) -> dict[str
     return {key: value for key, value in of_rows.items() if key in known}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value as a file of JSON has it, which nobody else holds."""
     if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, tuple) else value
+        return {key: plain(each) for key, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, tuple) else value
 
 
 def own_keys(name: str) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Networks that a library builds, with our heads."""
 
+from typing import assert_never
+
 import torch
 from torch import Tensor
 
@@ -33,6 +35,15 @@ class LibraryNetwork(SingleTrunkNetwork):
     @property
     def draws_noise(self) -> bool:
         return True  # dropout, and paths and blocks that are left out: the libraries have many modules for it
+
+    def in_shape(self, x: Tensor) -> Tensor:
+        match self._architecture.reads:
+            case "numbers":
+                return super().in_shape(x)
+            case "tokens":
+                return x.flatten(1)
+            case _:
+                assert_never(self._architecture.reads)
 
     def features(self, x: Tensor) -> Tensor:
         return features_of(self.trunk, x, self._architecture.reads).flatten(1)

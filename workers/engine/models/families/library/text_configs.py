@@ -20,7 +20,7 @@ _FURTHER: Final[Mapping[str, Mapping[str, Any]]] = {
     }
 }
 """Keys that a type reads and that its defaults do not list."""
-_FIXED: Final[Mapping[str, bool]] = {"use_cache": False, "is_decoder": False, "add_cross_attention": False}
+FIXED: Final[Mapping[str, bool]] = {"use_cache": False, "is_decoder": False, "add_cross_attention": False}
 """Keys that have one value here."""
 _ROPES: Final = ("default", "linear", "llama3", "yarn")
 """Rotary positions that are a function of the place alone, not of the width of a batch."""
@@ -31,7 +31,7 @@ _AFTER_PADDING: Final = frozenset({"camembert", "data2vec-text", "roberta", "rob
 def keys_of_texts(name: str, own: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a type for texts, with their defaults: its own, without those that have one value here."""
     given = {**own, **PARTS, **_FURTHER.get(name, {})}
-    return {key: value for key, value in given.items() if key not in _FIXED}
+    return {key: value for key, value in given.items() if key not in FIXED}
 
 
 def positions_key(name: str) -> str:
@@ -64,7 +64,7 @@ def settings_of_texts(name: str, given: Mapping[str, Any], defaults: Mapping[str
             f"`{key}` is {found}, expected {needed} or more for rows of {length} tokens: leave it out, or choose a "
             "smaller `length` of the dataset's texts",
         )
-    settings: dict[str, Any] = {each: value for each, value in _FIXED.items() if each in defaults}
+    settings: dict[str, Any] = {each: value for each, value in FIXED.items() if each in defaults}
     if found is None:
         settings[key] = max(needed, defaults[key]) if "rope_parameters" in defaults else needed
     for each, value in defaults.items():  # special tokens of the type's own vocabulary, which this one has not
