@@ -29,10 +29,12 @@ def with_tokens(
     if not isinstance(read, tuple):
         findings.problem(f"{pointer}/inputs", read.code, read.detail)
         return network
-    encoding = _encoding(network, read[1].tokens, models, findings, pointer)
+    facts = read[1]
+    encoding = _encoding(network, facts.tokens, models, findings, pointer)
     if encoding is None:
         return network
-    update = {"config": _config(network, encoding, findings, pointer)}
+    is_pair = facts.raw is not None and len(facts.raw.columns) > 1
+    update = {"config": _config(network, encoding, is_pair, findings, pointer)}
     length = network.input_shape or (encoding.length,)
     if len(length) == 1 and length[0] > encoding.length:
         findings.problem(
@@ -65,7 +67,9 @@ def _encoding(
     return found or of_dataset
 
 
-def _config(network: HuggingFace, encoding: TokenEncoding, findings: Findings, pointer: str) -> Mapping[str, Any]:
+def _config(
+    network: HuggingFace, encoding: TokenEncoding, is_pair: bool, findings: Findings, pointer: str
+) -> Mapping[str, Any]:
     """The configuration with what the tokenizer decides. A larger vocabulary than the tokenizer's is no fault."""
     given = network.config
     size = given.get("vocab_size", encoding.vocabulary)
@@ -81,4 +85,5 @@ def _config(network: HuggingFace, encoding: TokenEncoding, findings: Findings, p
             "unsupported_config",
             f"{given['pad_token_id']!r}, expected {encoding.padding}, by which its tokenizer fills rows: leave it out",
         )
-    return {**given, "vocab_size": size, "pad_token_id": encoding.padding}
+    of_pairs = {} if encoding.separator is None or not is_pair else {"sep_token_id": encoding.separator}
+    return {**of_pairs, **given, "vocab_size": size, "pad_token_id": encoding.padding}

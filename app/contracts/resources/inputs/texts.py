@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from app.contracts.base import Column, Contract, NameInFile, Sha256
+from app.contracts.base import Column, Contract, NameInFile, Sha256, left_out
 from app.contracts.specs.families.huggingface_configs import MOST_IDS as MOST_IDS
 from app.contracts.specs.families.huggingface_configs import MOST_TOKENS as MOST_TOKENS
 
@@ -58,6 +58,13 @@ class TokenEncoding(Contract):
     padding: int = Field(ge=0, le=MOST_IDS, description="The id that fills rows up, which counts as no token.")
     padding_token: NameInFile = Field(description="What the tokenizer calls that token.")
     length: int = Field(ge=1, le=MOST_TOKENS, description="Most tokens of a row; longer texts lose their end.")
+    separator: int | None = Field(
+        default=None,
+        ge=0,
+        le=MOST_IDS,
+        exclude_if=left_out,
+        description="The id behind the first text of a pair, where the tokenizer gives the second one another type.",
+    )
 
 
 def encoded_name(name: str, encoding: TokenEncoding) -> str:

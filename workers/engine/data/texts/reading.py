@@ -13,7 +13,7 @@ from workers.engine.data.dataset import InputRows
 from workers.engine.data.formats.text_column import TextColumn, blocks_of
 from workers.engine.data.texts.rows import token_rows
 from workers.engine.data.texts.tokenizer import TextTokenizer
-from workers.engine.data.texts.training import trained_tokenizer
+from workers.engine.data.texts.training import SPECIAL, trained_tokenizer
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ def read_texts(
     if reading is None or name not in reading.dataset:
         tokenizer = trained_tokenizer(spec.tokenizer, _training_texts([column for _, column in columns], train))
         rows = token_rows(columns, tokenizer, tokenizer.encoding(spec.length), storage)
-        return InputRows(rows, tokens=tokenizer.encoding(rows.shape[1]), trained=tokenizer.content)
+        encoding = tokenizer.encoding(rows.shape[1], separator=SPECIAL.index("[SEP]"))
+        return InputRows(rows, tokens=encoding, trained=tokenizer.content)
 
     def by(encoding: TokenEncoding) -> InputRows:
         width = encoding.length if reading.whole_width else None

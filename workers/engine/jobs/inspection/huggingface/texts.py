@@ -56,7 +56,7 @@ def read_texts(
     configuration(network_of(name, given, None, outputs), (1,), 2)  # what it needs for any rows
     length = settings.length(_places(name, given))
     architecture = network_of(name, given, (length,), outputs)
-    spec = ModelInputSpec(tokens=settings.tokenizer.encoding(length, given["pad_token_id"]))
+    spec = ModelInputSpec(tokens=settings.tokenizer.encoding(length, given["pad_token_id"], given.get("sep_token_id")))
     return Reading(architecture, {_input(manifest): spec}, settings.notes(), settings.tokenizer.content)
 
 
