@@ -134,7 +134,7 @@ class EngineHarness:
 
     def file(self, path: Path, **manifest: Any) -> DatasetInput:
         """Inspect a file as the dataset that specs use unless they name others."""
-        self.data = self._inspected(DATASET, path, manifest)
+        self.data = self.inspected(DATASET, path, manifest)
         return self.data
 
     def predictions(self, path: Path, identity: str = PREDICTED, **manifest: Any) -> DatasetFacts:
@@ -150,17 +150,19 @@ class EngineHarness:
     def _written(self, identity: str, arrays: Arrays, manifest: dict[str, Any]) -> DatasetInput:
         path = self.folder / ("data.npz" if identity == DATASET else f"{identity}.npz")
         np.savez(path, **arrays)  # type: ignore[arg-type]
-        return self._inspected(identity, path, manifest)
+        return self.inspected(identity, path, manifest)
 
-    def _inspected(self, identity: str, path: Path, manifest: dict[str, Any]) -> DatasetInput:
+    def inspected(self, identity: str, path: Path, manifest: dict[str, Any]) -> DatasetInput:
+        """A file as a dataset of this id."""
         parsed = DatasetManifest.model_validate_json(json.dumps(plain_manifest(MANIFEST | manifest)))
         rows = read_dataset(path, parsed)
         facts = facts_of(rows, parsed)
         for content in rows.tokenizers.values():
-            self._keep_tokenizer(content)
+            self.keep_tokenizer(content)
         return DatasetInput(id=identity, manifest=parsed, facts=facts, path=str(path), sha256=sha256_of(path))
 
-    def _keep_tokenizer(self, content: bytes) -> None:
+    def keep_tokenizer(self, content: bytes) -> None:
+        """A file of a tokenizer, for the models and datasets that name it."""
         sha256 = hashlib.sha256(content).hexdigest()
         path = self.folder / f"{sha256}.tokenizer.json"
         path.write_bytes(content)

@@ -13,6 +13,8 @@ TIMM_FOLDER: Final = "timm"
 HUGGINGFACE_FOLDER: Final = "huggingface"
 _PROBLEMS: Final = {"class": "single_label_classification", "multilabel": "multi_label_classification"}
 """What transformers calls the kinds of outputs."""
+_WITHOUT_BIAS: Final = "score"
+"""The classifier of decoders in transformers, which would leave out the bias of our head without a word."""
 _WHITE: Final = 255.0
 """The libraries divide pixels of 8 bits by this before they subtract a mean."""
 
@@ -54,6 +56,8 @@ def huggingface_files(model: BundledModel) -> Mapping[str, bytes] | None:
     """
     network = model.facts.architecture
     if not isinstance(network, HuggingFace) or len(model.facts.outputs) != 1 or network.input_shape is None:
+        return None
+    if network.measured is None or network.measured.classifier == _WITHOUT_BIAS:
         return None
     (output,) = model.facts.outputs.values()
     spec = output.spec

@@ -30,9 +30,13 @@ def write_snippets(path: Path, work: Path) -> int:
     Returns the number of rows. Raises SystemExit where the packages cannot be downloaded.
     """
     rows = []
+    seen: set[str] = set()
     for language in LANGUAGES:
         for split, snippets in _by_split(_pages(language, work)).items():
-            for i, text in enumerate(snippets[: COUNTS[split]]):
+            # Sentences that stand on many pages would be in several splits.
+            new = [text for text in dict.fromkeys(snippets) if text not in seen][: COUNTS[split]]
+            seen.update(new)
+            for i, text in enumerate(new):
                 few = language if split != "train" or i < LABELLED else None
                 rows.append({"text": text, "label": language, "few": few, "split": split})
     random.Random(0).shuffle(rows)
