@@ -286,6 +286,10 @@ def _regex(document: dict[str, Any]) -> None:
     document["normalizer"] = {"type": "Replace", "pattern": {"String": "b"}, "content": "a" * 40 + "!"}
 
 
+def settings_of_a_list(folder: Path) -> None:
+    (folder / "tokenizer_config.json").write_text("[]")
+
+
 def only_vocabulary(folder: Path) -> None:
     (folder / "tokenizer.json").rename(folder / "vocab.txt")
 
@@ -314,7 +318,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "a length that is no number": (with_setting(model_max_length=float("nan")), "unusable_tokenizer", "nan"),
     "rows without place for a text": (with_setting(model_max_length=3), "unusable_tokenizer", "special"),
     "settings that are a list": (
-        lambda folder: (folder / "tokenizer_config.json").write_text("[]") and None,
+        settings_of_a_list,
         "unreadable",
         "tokenizer_config.json",
     ),
