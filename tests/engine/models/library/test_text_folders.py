@@ -64,7 +64,8 @@ def read(path: Path) -> tuple[ModelFacts, Network, TextTokenizer]:
 def answers(ours: Network, ids: Tensor) -> Tensor:
     """Outputs for ids, which reach a network as float32."""
     with torch.no_grad():
-        return ours(ids.float())["label"]
+        found: Tensor = ours(ids.float())["label"]
+    return found
 
 
 @pytest.mark.parametrize(
@@ -91,19 +92,17 @@ def test_a_folder_of_each_type_gives_the_outputs_of_transformers(name: str, tmp_
 @pytest.mark.parametrize("name", ["bert", "gpt2", "modernbert"])
 def test_texts_get_the_answers_of_transformers_through_the_tokenizer_of_the_folder(name: str, tmp_path: Path) -> None:
     theirs = network(name)
-    facts, ours, words = read(packed(saved(theirs, tmp_path / "model"), tmp_path / "m.zip"))
+    facts, ours, words = read(packed(saved(theirs, tmp_path / "model", types=name == "bert"), tmp_path / "m.zip"))
     encoding = facts.inputs["text"].tokens
     assert encoding is not None
-    assert (encoding.tokenizer, encoding.padding, encoding.length) == (words.sha256, 0, LENGTH)
-    assert facts.input_shape == (LENGTH,)
-    padded = torch.zeros(len(TEXTS), LENGTH, dtype=torch.int32)
+    assert (encoding.tokenizer, encoding.padding) == (words.sha256, 0)
+    assert facts.input_shape == (encoding.length,)
+    padded = torch.zeros(len(TEXTS), encoding.length, dtype=torch.int32)
     for row, ids in zip(padded, words.encode([(text,) for text in TEXTS], encoding.length), strict=True):
         row[: len(ids)] = torch.from_numpy(ids)
     fast = package("transformers").PreTrainedTokenizerFast.from_pretrained(tmp_path / "model")
-    batch = fast(TEXTS, padding=True, truncation=True, max_length=LENGTH, return_tensors="pt")
+    batch = fast(TEXTS, padding=True, truncation=True, max_length=encoding.length, return_tensors="pt")
     with torch.no_grad():
-        if name != "bert":
-            batch.pop("token_type_ids", None)
         expected = theirs(**batch).logits
     torch.testing.assert_close(answers(ours, padded), expected, rtol=0, atol=1e-6)
 
@@ -132,8 +131,33 @@ def test_the_second_text_of_a_pair_has_its_own_token_type(name: str, tmp_path: P
 def test_a_tokenizer_without_types_gives_none(tmp_path: Path) -> None:
     folder = saved(network("bert"), tmp_path / "model", tokenizer(pairs=False))
     found = converted(packed(folder, tmp_path / "m.zip"))
+    assert separator(found) is None
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "expected"),
+    [
+        ("4.57.1", "PreTrainedTokenizerFast", SEP),
+        ("5.24.0", "TokenizersBackend", None),
+        ("5.24.0", "BertTokenizer", SEP),
+        ("5.24.0", "AlbertTokenizer", None),
+    ],
+)
+def test_types_are_given_as_the_version_that_wrote_the_folder_gives_them(
+    version: str, kind: str, expected: int | None, tmp_path: Path
+) -> None:
+    folder = saved(network("bert"), tmp_path / "model")
+    path = folder / "tokenizer_config.json"
+    settings = {key: value for key, value in json.loads(path.read_text()).items() if key != "model_input_names"}
+    path.write_text(json.dumps({**settings, "tokenizer_class": kind}))
+    found = converted(packed(folder, tmp_path / "m.zip", transformers_version=version))
+    assert separator(found) == expected
+
+
+def separator(found: ConvertedFolder) -> object:
+    """The id behind which the second text of a pair begins."""
     assert isinstance(found.manifest.architecture, HuggingFace)
-    assert "sep_token_id" not in found.manifest.architecture.config
+    return found.manifest.architecture.config.get("sep_token_id")
 
 
 def converted(path: Path, manifest: ModelManifest = MANIFEST) -> ConvertedFolder:
@@ -157,7 +181,7 @@ EARLIER: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {
             "position_embedding_type": "absolute",
             "gradient_checkpointing": False,
-            "pooler_type": "first_token_transform",
+            "pooler_type": "first",
         },
         {},
     ),
@@ -196,7 +220,7 @@ def test_configurations_of_earlier_versions_are_translated(version: str, tmp_pat
 
 def test_sizes_that_equal_a_default_and_would_be_derived_otherwise_stay(tmp_path: Path) -> None:
     theirs = network("llama", head_dim=128)
-    facts, ours, _ = read(packed(saved(theirs, tmp_path / "model"), tmp_path / "m.zip"))
+    _, ours, _ = read(packed(saved(theirs, tmp_path / "model"), tmp_path / "m.zip"))
     ids = rows(0)
     with torch.no_grad():
         expected = theirs(input_ids=ids, attention_mask=(ids != 0).long()).logits
@@ -252,11 +276,6 @@ def with_tokenizer(content: bytes | Callable[[dict[str, Any]], object]) -> Calla
     return write
 
 
-def _token(content: str, place: int) -> dict[str, Any]:
-    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
-    return {"id": place, "content": content, **flags}
-
-
 def _second_type_first(document: dict[str, Any]) -> None:
     document["post_processor"]["pair"][1]["Sequence"]["type_id"] = 1
 
@@ -265,6 +284,10 @@ def _regex(document: dict[str, Any]) -> None:
     split = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
     document["pre_tokenizer"] = split
     document["normalizer"] = {"type": "Replace", "pattern": {"String": "b"}, "content": "a" * 40 + "!"}
+
+
+def settings_of_a_list(folder: Path) -> None:
+    (folder / "tokenizer_config.json").write_text("[]")
 
 
 def only_vocabulary(folder: Path) -> None:
@@ -278,9 +301,9 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "a tokenizer that is nested": (with_tokenizer(b'{"a":' * 100_000), "unusable_tokenizer", "tokenizers"),
     "a tokenizer whose pattern takes too long": (with_tokenizer(_regex), "unusable_tokenizer", "encode"),
     "ids above the table": (
-        with_tokenizer(lambda document: document["added_tokens"].append(_token("<far>", 10**6))),
+        with_tokenizer(lambda document: document["model"]["vocab"].update(sky=10**6)),
         "unusable_tokenizer",
-        "999999",
+        "1000000",
     ),
     "types that do not follow from ids": (with_tokenizer(_second_type_first), "unusable_tokenizer", "types"),
     "letters that stay as they are": (with_setting(do_lower_case=False), "unusable_tokenizer", "do_lower_case"),
@@ -295,7 +318,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "a length that is no number": (with_setting(model_max_length=float("nan")), "unusable_tokenizer", "nan"),
     "rows without place for a text": (with_setting(model_max_length=3), "unusable_tokenizer", "special"),
     "settings that are a list": (
-        lambda folder: (folder / "tokenizer_config.json").write_text("[]") and None,
+        settings_of_a_list,
         "unreadable",
         "tokenizer_config.json",
     ),

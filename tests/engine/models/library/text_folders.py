@@ -104,7 +104,7 @@ def network(name: str, **changed: Any) -> Any:
     made: nn.Module = transformers.AutoModelForSequenceClassification._model_mapping[type(config)](config)
     with torch.no_grad():
         for each in made.parameters():  # outputs differ by more than rounding, and padding has an embedding as well
-            each += 0.1 * torch.randn_like(each)
+            each.add_(torch.randn_like(each), alpha=0.1)
     return made.eval()
 
 
@@ -122,15 +122,14 @@ def tokenizer(pairs: bool = True, lowercase: bool = True) -> Tokenizer:
     return made
 
 
-def saved(made: Any, folder: Path, words: Tokenizer | None = None, **options: Any) -> Path:
-    """The folder that transformers writes, with a tokenizer."""
+def saved(made: Any, folder: Path, words: Tokenizer | None = None, types: bool = True, **options: Any) -> Path:
+    """The folder that transformers writes, with a tokenizer; `types`: whether it hands on the types of tokens."""
     made.save_pretrained(folder, **options)
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     fast = package("transformers").PreTrainedTokenizerFast(
         tokenizer_object=words or tokenizer(),
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
+        model_input_names=["input_ids", *(["token_type_ids"] if types else []), "attention_mask"],
+        **special,
     )
     fast.save_pretrained(folder)
     return folder

@@ -50,7 +50,8 @@ def read_texts(
     _check_vocabulary(settings.tokenizer, given["vocab_size"])
     if given.get("type_vocab_size", own_keys(name).get("type_vocab_size", 0)) > 1:
         given.pop("sep_token_id", None)
-        separator = settings.separator()
+        gives_types = settings.gives_types(str(config.get("transformers_version", "")))
+        separator = settings.separator() if gives_types else None
         if separator is not None:
             given["sep_token_id"] = separator
     configuration(network_of(name, given, None, outputs), (1,), 2)  # what it needs for any rows

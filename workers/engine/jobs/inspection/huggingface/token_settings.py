@@ -18,6 +18,14 @@ from workers.engine.data.texts.tokenizer import FILE_NAME, TextTokenizer, unusab
 _CONFIG: Final = "tokenizer_config.json"
 _PAIRS: Final = (("a", "b"), ("red owl", "a b c"), ("a. b", "c, d"), ("", "a"))
 _TYPES: Final = "token_type_ids"
+_TYPES_BY_CLASS: Final = 5
+_WITH_TYPES: Final = (
+    "BertTokenizer",
+    "DebertaV2Tokenizer",
+    "ElectraTokenizer",
+    "MobileBertTokenizer",
+    "SqueezeBertTokenizer",
+)
 T = TypeVar("T")
 
 
@@ -31,6 +39,7 @@ class TokenSettings:
 
     def __post_init__(self) -> None:
         """Raises UserError `unusable_tokenizer` where a setting says something else than the tokenizer does."""
+        _guarded(lambda: self._probes)  # a tokenizer that fails does so here
         _guarded(self._check_letters)
         _guarded(self._check_spaces)
         _guarded(self._check_ends)
@@ -38,6 +47,11 @@ class TokenSettings:
     @cached_property
     def _words(self) -> Tokenizer:
         return Tokenizer.from_str(self.tokenizer.content.decode())
+
+    @cached_property
+    def _probes(self) -> tuple[Encoding, ...]:
+        """A text, and pairs of them."""
+        return (self._words.encode("a b"), *(self._words.encode(*each) for each in _PAIRS))
 
     def _check_letters(self) -> None:
         for key, letter, changed in (("do_lower_case", "A", "a"), ("strip_accents", "é", "e")):
@@ -75,21 +89,31 @@ class TokenSettings:
         Networks read ids alone, so types must follow from them. Raises UserError `unusable_tokenizer` where they do
         not.
         """
-        names = self.document.get("model_input_names")
-        if isinstance(names, list) and _TYPES not in names:
+        if not any(any(each.type_ids) for each in self._probes):
             return None
-        single = _guarded(lambda: self._words.encode("a b"))
-        pairs = _guarded(lambda: [self._words.encode(*each) for each in _PAIRS])
-        if not any(any(each.type_ids) for each in (single, *pairs)):
-            return None
-        first = pairs[0].type_ids.index(1) if 1 in pairs[0].type_ids else 0
-        separator = int(pairs[0].ids[first - 1]) if first else -1
-        if not all(_types(each, separator) == each.type_ids for each in (single, *pairs)):
+        pair = self._probes[1]
+        first = pair.type_ids.index(1) if 1 in pair.type_ids else 0
+        separator = int(pair.ids[first - 1]) if first else -1
+        if not all(_types(each, separator) == each.type_ids for each in self._probes):
             raise unusable(
                 "the types of tokens of a pair do not follow from its ids: expected 0 up to the first separator and 1 "
                 "behind it"
             )
         return separator
+
+    def gives_types(self, version: str) -> bool:
+        """Whether transformers of this version hands the types of its tokens to a network that has some.
+
+        Versions before 5 do for every fast tokenizer of such a network; later ones for classes that say so.
+        """
+        names = self.document.get("model_input_names")
+        if isinstance(names, list):
+            return _TYPES in names
+        major = version.partition(".")[0]
+        if not major.isdecimal() or int(major) < _TYPES_BY_CLASS:
+            return True
+        kind = self.document.get("tokenizer_class")
+        return not isinstance(kind, str) or kind.removesuffix("Fast") in _WITH_TYPES
 
     def length(self, places: int) -> int:
         """Most tokens of a row, of a network with so many places for them. Raises UserError `unusable_tokenizer`."""

@@ -1,7 +1,7 @@
 """What a configuration of a type for texts needs so that a network of it reads rows of so many tokens."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from app.contracts.problems import UserError
 from workers.engine.models.families.library.tokens import READS_NEIGHBOURS
@@ -76,9 +76,9 @@ def settings_of_texts(name: str, given: Mapping[str, Any], defaults: Mapping[str
 def _ids(name: str, config: Mapping[str, Any]) -> tuple[int, int]:
     """(padding, vocabulary)."""
     vocabulary, padding = config["vocab_size"], config.get("pad_token_id")
-    if not _is_whole(vocabulary) or vocabulary < 1:
+    if not is_whole(vocabulary) or vocabulary < 1:
         raise _unsupported(name, f"`vocab_size` is {vocabulary!r}, expected 1 or more: correct it")
-    if not _is_whole(padding) or padding >= vocabulary:
+    if not is_whole(padding) or padding >= vocabulary:
         raise _unsupported(
             name,
             f"`pad_token_id` is {padding!r}, expected the id below {vocabulary} that fills rows up: set it to that of "
@@ -102,7 +102,8 @@ def _check_rope(name: str, rope: Any) -> None:
             )
 
 
-def _is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> TypeGuard[int]:
+    """Whether it is a whole number."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 

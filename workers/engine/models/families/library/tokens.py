@@ -54,7 +54,8 @@ def _token_types(config: Any, ids: Tensor) -> Tensor | None:
     if separator is None or getattr(config, "type_vocab_size", 0) < 2:
         return None
     is_separator = (ids == separator).long()
-    return (is_separator.cumsum(dim=1) - is_separator).clamp(max=1)
+    types: Tensor = (is_separator.cumsum(dim=1) - is_separator).clamp(max=1)
+    return types
 
 
 def _mask(network: nn.Module, ids: Tensor) -> Tensor | dict[str, Tensor]:
