@@ -222,8 +222,7 @@ class _Job(_AnyKind):
                 yield Reference(f"{pointer}/job", "job", teacher.job)
             if teacher.predictions is not None:
                 yield Reference(f"{pointer}/predictions", "dataset", teacher.predictions)
-        named = self.network.named_models() if isinstance(self, AnyTrainingJob) else {}
-        for field, model in named.items():
+        for field, model in (self.network.named_models() if isinstance(self, AnyTrainingJob) else {}).items():
             yield Reference(f"/{self.network_field}/{field}", "model", model)
 
 

@@ -16,8 +16,8 @@ from app.contracts.specs.jobs import AnyTrainingJob, TrainJob
 from app.contracts.specs.stores import StoreSpec
 from workers.engine.data.augment.plan import AugmentationPlan
 from workers.engine.data.dataset import Dataset
-from workers.engine.data.inputs import Inputs
 from workers.engine.data.rows.blocks import row_blocks
+from workers.engine.data.rows.inputs import Inputs
 from workers.engine.data.rows.joined import InputLayout, joined_transform
 from workers.engine.evaluation.parties import Outputs, network_outputs
 from workers.engine.models import Network

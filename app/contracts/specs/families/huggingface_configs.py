@@ -56,7 +56,7 @@ def too_large(config: Mapping[str, ConfigValue]) -> str | None:
 
 _AFTER_PADDING: Final = frozenset({"camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta"})
 """Types whose first position is the one after the id of the padding."""
-_READS_NEIGHBOURS: Final = frozenset({"mobilebert"})
+READS_NEIGHBOURS: Final = frozenset({"mobilebert"})
 """Types whose embedding of a token reads the next one: a row ends in padding, whatever its width."""
 
 
@@ -71,4 +71,4 @@ def positions_offset(name: str, padding: int) -> int:
         return padding + 1
     if name == "mpnet":  # its positions begin at 2, whatever its padding is
         return 2
-    return 1 if name in _READS_NEIGHBOURS else 0
+    return 1 if name in READS_NEIGHBOURS else 0

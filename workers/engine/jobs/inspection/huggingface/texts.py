@@ -7,13 +7,14 @@ from app.contracts.base import tuples
 from app.contracts.problems import UserError, listed
 from app.contracts.resources.inputs.texts import MOST_TOKENS
 from app.contracts.resources.manifests import ModelInputSpec, ModelManifest
+from app.contracts.specs.families.huggingface_configs import positions_key, positions_offset
 from workers.engine.data.texts.tokenizer import FILE_NAME, MOST_BYTES, TextTokenizer
 from workers.engine.jobs.inspection.huggingface.configurations import Reading, check_known, network_of
 from workers.engine.jobs.inspection.huggingface.folder import Folder
 from workers.engine.jobs.inspection.huggingface.token_settings import TokenSettings
 from workers.engine.models.families.library.huggingface import check_value, configuration, own_keys, plain
 from workers.engine.models.families.library.packages import package
-from workers.engine.models.families.library.text_configs import FIXED, positions_key, positions_offset
+from workers.engine.models.families.library.text_configs import FIXED
 
 INPUT: Final = "text"
 """The input's name where the manifest gives none."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeGuard
 
 from app.contracts.problems import UserError
-from workers.engine.models.families.library.tokens import READS_NEIGHBOURS
+from app.contracts.specs.families.huggingface_configs import positions_key, positions_offset
 
 PARTS: Final[Mapping[str, Any]] = {"sep_token_id": None}
 """Keys that every type for texts takes here beside its own, with their defaults."""
@@ -24,28 +24,12 @@ FIXED: Final[Mapping[str, bool]] = {"use_cache": False, "is_decoder": False, "ad
 """Keys that have one value here."""
 _ROPES: Final = ("default", "linear", "llama3", "yarn")
 """Rotary positions that are a function of the place alone, not of the width of a batch."""
-_AFTER_PADDING: Final = frozenset({"camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta"})
-"""Types whose first position is the one after the id of the padding."""
 
 
 def keys_of_texts(name: str, own: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a type for texts, with their defaults: its own, without those that have one value here."""
     given = {**own, **PARTS, **_FURTHER.get(name, {})}
     return {key: value for key, value in given.items() if key not in FIXED}
-
-
-def positions_key(name: str) -> str:
-    """The key of the number of positions."""
-    return "n_positions" if name == "gpt2" else "max_position_embeddings"
-
-
-def positions_offset(name: str, padding: int) -> int:
-    """Positions that a type needs beside one for each token of a row."""
-    if name in _AFTER_PADDING:
-        return padding + 1
-    if name == "mpnet":  # its positions begin at 2, whatever its padding is
-        return 2
-    return 1 if name in READS_NEIGHBOURS else 0
 
 
 def settings_of_texts(name: str, given: Mapping[str, Any], defaults: Mapping[str, Any], length: int) -> dict[str, Any]:

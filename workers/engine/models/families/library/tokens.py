@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from app.contracts.specs.families.huggingface_configs import READS_NEIGHBOURS
+
 _CAUSAL: Final = frozenset({"gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3"})
 """Types whose tokens see those before them alone; the last token of a row stands for the row."""
 _BY_LAYER: Final = frozenset({"modernbert", "qwen2", "qwen3", "smollm3"})
@@ -19,8 +21,6 @@ _ALL_IN_WINDOW: Final = frozenset({"mistral"})
 """Types whose every layer sees `sliding_window` tokens."""
 _OF_TOKENS: Final = frozenset({"deberta-v2"})
 """Types that take [N, L], and make their masks of it without looking at values."""
-READS_NEIGHBOURS: Final = frozenset({"mobilebert"})
-"""Types whose embedding of a token reads the next one: a row ends in padding, whatever its width."""
 
 
 def features_of_tokens(network: Any, rows: Tensor) -> Tensor:
