@@ -85,7 +85,7 @@ def _of_network(name: str, form: RawInput, transform: InputTransform, facts: Mod
     return GraphInput(
         input=name,
         dtype=form.dtype,
-        shape=form.shape,
+        shape=form.shape if form.tokens is None else (None,),
         columns=columns if len(columns) == prod(form.shape) else None,
         channels_last=form.channels_last,
         image=form.image,

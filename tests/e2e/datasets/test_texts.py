@@ -77,7 +77,8 @@ def test_texts_are_answered_in_every_form_of_rows(client: Client, trained: tuple
         ({"rows": [{"text": 3}]}, "wrong_type"),
         ({"rows": [{"words": "a"}]}, "unknown_column"),
         ({"inputs": {"text": [["a", "b"]]}}, "wrong_type"),
-        ({"inputs": {"text": [[1, 2, 3]]}}, "wrong_type"),
+        ({"inputs": {"text": [[1, 2], [1]]}}, "wrong_type"),
+        ({"inputs": {"text": [[1, 99_999]]}}, "out_of_range"),
         ({"rows": []}, "no_rows"),
     ],
 )

@@ -38,7 +38,7 @@ class ServingSession:
     def answer(self, kind: str, body: bytes) -> tuple[Reply, bytes]:
         """Answer one request; errors are replies too."""
         try:
-            rows = self._tokenizers.ids(self._read(kind, body), self._forms)
+            rows = self._tokenizers.ids(self._read(kind, body))
             return Reply(status=200), prediction(self._identity, self._model.outputs, self._model.answer(rows))
         except RowErrors as error:
             first = error.problems[0]

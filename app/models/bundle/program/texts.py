@@ -14,8 +14,8 @@ from tokenizers import Tokenizer
 
 HERE = Path(__file__).parent
 CONFIG = json.loads((HERE / "config.json").read_text("utf-8"))
-((KEY, COLUMNS, TOKENS, WIDTH),) = [
-    (each["columns"][0], each["raw"]["columns"] or [name], each["raw"]["tokens"], each["raw"]["shape"][0])
+((KEY, COLUMNS, TOKENS),) = [
+    (each["columns"][0], (each["raw"] or {}).get("columns") or [name], each["transform_in_graph"]["tokens"])
     for name, each in CONFIG["inputs"].items()
 ]
 
@@ -42,9 +42,10 @@ def main() -> None:
         sys.exit(f"{sys.argv[2]}: expected rows of {len(COLUMNS)} texts")
     tokenizer = Tokenizer.from_file(str(HERE / "tokenizer.json"))
     tokenizer.no_padding()
-    tokenizer.enable_truncation(WIDTH)
+    tokenizer.enable_truncation(TOKENS["length"])
     found = tokenizer.encode_batch([row[0] if len(row) == 1 else tuple(row) for row in texts])
-    ids = np.full((len(found), WIDTH), TOKENS["padding"], np.int64)
+    width = -(-max(len(each.ids) for each in found) // 8) * 8
+    ids = np.full((len(found), min(width, TOKENS["length"])), TOKENS["padding"], np.int64)
     for row, each in zip(ids, found, strict=True):
         row[: len(each.ids)] = each.ids
     arrays: dict[str, Any] = {KEY: ids}

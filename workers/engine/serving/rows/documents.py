@@ -157,8 +157,9 @@ def texts_or_ids(form: InputForm, values: list[Any], place: Place) -> Array:
 
 def _whole(form: InputForm, values: list[list[int]], place: Place) -> Array:
     lengths = {len(each) for each in values}
-    if lengths != {form.shape[0]} or any(abs(number) >= 1 << 62 for each in values for number in each):
-        raise at(place(()), "wrong_type", f"expected texts, or {form.shape[0]} ids a row: send one of them")
+    if len(lengths) > 1 or any(abs(number) >= 1 << 62 for each in values for number in each):
+        detail = f"expected {form.described}, or equally many ids in each row: send one of them"
+        raise at(place(()), "wrong_type", detail)
     return np.array(values, np.int64)
 
 

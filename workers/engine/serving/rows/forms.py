@@ -58,10 +58,7 @@ def session_forms(order: SessionOrder) -> dict[str, InputForm]:
     own = tokens_of(order.model.facts) if order.model.facts is not None else None
     if order.rows_of is None or own is None:
         return forms
-    return {
-        name: replace(form, tokens=own, shape=(None,)) if form.tokens is not None else form
-        for name, form in forms.items()
-    }
+    return {name: replace(form, tokens=own) if form.tokens is not None else form for name, form in forms.items()}
 
 
 def forms_of(facts: ModelFacts, dataset: DatasetManifest | None) -> dict[str, InputForm]:
@@ -92,13 +89,13 @@ def _of_network(name: str, form: RawInput, facts: ModelFacts, dataset: DatasetMa
     return InputForm(
         name,
         form.dtype,
-        form.shape,
+        form.shape if form.tokens is None else (None,),
         _columns(name, form, transform, dataset),
         categories=encoding is not None and encoding.categories is not None,
         fills=encoding is not None and encoding.missing is not None,
         spellings=form.spellings,
         image=form.image,
-        tokens=form.tokens,
+        tokens=transform.tokens,
     )
 
 

@@ -10,8 +10,8 @@ from workers.engine.serving.rows.forms import InputForm
 
 def check_ids(form: InputForm, tokens: TokenEncoding, ids: Array) -> Array:
     """Ids [n, width] that a client sends instead of texts, int64. Raises RowErrors."""
-    if ids.dtype.kind not in "iu" or ids.ndim != 2 or ids.shape[1:] != form.shape:
-        expected = f"texts, or ids int64 [rows, {form.shape[0]}]"
+    if ids.dtype.kind not in "iu" or ids.ndim != 2 or not 1 <= ids.shape[1] <= tokens.length:
+        expected = f"{form.described}, or ids int64 [rows, 1 to {tokens.length}]"
         detail = f"expected {expected} for `{form.name}`, found {ids.dtype} {list(ids.shape)}: send one of them"
         raise at(pointer(form.name), "wrong_type", detail)
     outside = (ids < 0) | (ids >= tokens.vocabulary)

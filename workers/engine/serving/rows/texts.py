@@ -24,17 +24,17 @@ class RequestTokenizers:
             name: TextTokenizer.of_file(Path(files[each.tokenizer])) for name, each in self._encodings.items()
         }
 
-    def ids(self, rows: Mapping[str, Array], forms: Mapping[str, InputForm]) -> dict[str, Array]:
+    def ids(self, rows: Mapping[str, Array]) -> dict[str, Array]:
         """The inputs with texts [n, columns] as ids int64 [n, width]; others, and ids that were sent, as they are."""
         return {
-            name: self._ids(name, values, forms[name]) if values.dtype == object and name in self._encodings else values
+            name: self._ids(name, values) if values.dtype == object and name in self._encodings else values
             for name, values in rows.items()
         }
 
-    def _ids(self, name: str, texts: Array, form: InputForm) -> Array:
-        encoding, (side,) = self._encodings[name], form.shape
-        found = self._tokenizers[name].encode([tuple(row) for row in texts.tolist()], side or encoding.length)
-        width = side or width_of(max(map(len, found)), encoding.length)
+    def _ids(self, name: str, texts: Array) -> Array:
+        encoding = self._encodings[name]
+        found = self._tokenizers[name].encode([tuple(row) for row in texts.tolist()], encoding.length)
+        width = width_of(max(map(len, found)), encoding.length)
         rows = np.full((len(found), width), encoding.padding, np.int64)
         for row, ids in zip(rows, found, strict=True):
             row[: len(ids)] = ids
