@@ -69,6 +69,9 @@ def test_a_large_network_is_measured_without_memory_for_it() -> None:
 @pytest.mark.parametrize("name", sample(CONFIGS, KEPT))
 def test_outputs_do_not_depend_on_how_much_padding_follows(name: str) -> None:
     made = built(name)
+    with torch.no_grad():
+        for each in made.parameters():  # so that outputs differ by more than rounding
+            each.add_(torch.randn(each.shape, generator=torch.Generator().manual_seed(0)), alpha=0.1)
     padding = measurement(described(name)).padding
     assert padding is not None
     ids = rows(padding)
@@ -76,7 +79,7 @@ def test_outputs_do_not_depend_on_how_much_padding_follows(name: str) -> None:
     torch.testing.assert_close(outputs(made, ids[1:4, :10]), whole[1:4], rtol=0, atol=1e-5)
     torch.testing.assert_close(outputs(made, ids[3:4, :3]), whole[3:4], rtol=0, atol=1e-5)
     torch.testing.assert_close(outputs(made, ids.int()), whole, rtol=0, atol=0)
-    assert float(whole.std(dim=0).mean()) > 1e-4
+    assert float(whole.std(dim=0).mean()) > 1e-3
 
 
 @pytest.mark.parametrize("name", sample(CONFIGS, KEPT))
