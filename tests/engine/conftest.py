@@ -1,7 +1,9 @@
 """Fixtures of the engine's tests."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,4 +34,37 @@ def few_timed_passes() -> Iterator[None]:
         patch.setattr(latency, "_WARM_UP_SECONDS", 0.0)
         patch.setattr(latency, "_MAX_PASSES", 3)
         patch.setattr(runtime, "peak_memory", lambda files: {})
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def operators_read_once() -> Iterator[None]:
+    """torch.onnx.export parses the sources of all of its operators in each call, a second long: here once in a process.
+
+    They are patched at the first export, as their import takes a second too.
+    """
+    export = torch.onnx.export
+    with pytest.MonkeyPatch.context() as patch:
+
+        @cache
+        def read_once() -> None:
+            from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+            read = cache(ONNXRegistry.from_torchlib)
+
+            def registry(**options: Any) -> ONNXRegistry:
+                """A copy, to which an export may add operators."""
+                found = read(**options)
+                made = ONNXRegistry()
+                made._opset_version = found.opset_version
+                made.functions = {target: list(known) for target, known in found.functions.items()}
+                return made
+
+            patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(registry))
+
+        def exported(*arguments: Any, **options: Any) -> Any:
+            read_once()
+            return export(*arguments, **options)
+
+        patch.setattr(torch.onnx, "export", exported)
         yield
