@@ -1,7 +1,7 @@
 """Fixtures of the engine's tests."""
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,8 @@ def few_timed_passes() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def operators_read_once() -> Iterator[None]:
-    """torch.onnx.export parses the sources of all of its operators in each call, a second long: here once in a process.
+    """torch.onnx.export parses the sources of all of its operators in each call, a second long, and looks all of
+    torch's up 56 times: here once in a process.
 
     They are patched at the first export, as their import takes a second too.
     """
@@ -48,19 +49,8 @@ def operators_read_once() -> Iterator[None]:
 
         @cache
         def read_once() -> None:
-            from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-            read = cache(ONNXRegistry.from_torchlib)
-
-            def registry(**options: Any) -> ONNXRegistry:
-                """A copy, to which an export may add operators."""
-                found = read(**options)
-                made = ONNXRegistry()
-                made._opset_version = found.opset_version
-                made.functions = {target: list(known) for target, known in found.functions.items()}
-                return made
-
-            patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(registry))
+            _read_registry_once(patch)
+            _look_operators_up_once(patch)
 
         def exported(*arguments: Any, **options: Any) -> Any:
             read_once()
@@ -68,3 +58,29 @@ def operators_read_once() -> Iterator[None]:
 
         patch.setattr(torch.onnx, "export", exported)
         yield
+
+
+def _read_registry_once(patch: pytest.MonkeyPatch) -> None:
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    read = cache(ONNXRegistry.from_torchlib)
+
+    def registry(**options: Any) -> ONNXRegistry:
+        """A copy, to which an export may add operators."""
+        found = read(**options)
+        made = ONNXRegistry()
+        made._opset_version = found.opset_version
+        made.functions = {target: list(known) for target, known in found.functions.items()}
+        return made
+
+    patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(registry))
+
+
+def _look_operators_up_once(patch: pytest.MonkeyPatch) -> None:
+    """And again where a library has added some."""
+    from torch._export import utils
+
+    registered = partial(torch._C._dispatch_get_registrations_for_dispatch_key, "CompositeImplicitAutograd")
+    look_all_up = utils._materialize_cpp_cia_ops
+    look_up = cache(lambda operators: look_all_up())
+    patch.setattr(utils, "_materialize_cpp_cia_ops", lambda: look_up(len(registered())))
