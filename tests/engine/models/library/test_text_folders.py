@@ -89,6 +89,17 @@ def test_a_folder_of_each_type_gives_the_outputs_of_transformers(name: str, tmp_
     assert facts.parameters == sum(each.numel() for each in theirs.parameters()) + bias
 
 
+def test_the_mean_of_the_tokens_is_pooled_as_transformers_does(tmp_path: Path) -> None:
+    theirs = network("modernbert", classifier_pooling="mean")
+    facts, ours, _ = read(packed(saved(theirs, tmp_path / "model"), tmp_path / "m.zip"))
+    ids = rows(0)
+    with torch.no_grad():
+        expected = theirs(input_ids=ids, attention_mask=(ids != 0).long()).logits
+    torch.testing.assert_close(answers(ours, ids), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(answers(ours, ids[1:4, :10]), expected[1:4], rtol=0, atol=1e-5)
+    assert facts.architecture is not None
+
+
 @pytest.mark.parametrize("name", ["bert", "gpt2", "modernbert"])
 def test_texts_get_the_answers_of_transformers_through_the_tokenizer_of_the_folder(name: str, tmp_path: Path) -> None:
     theirs = network(name)
@@ -189,6 +200,11 @@ EARLIER: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         "llama",
         {"rope_parameters": None, "rope_theta": 5000000.0, "rope_scaling": None, "pretraining_tp": 1},
         {"rope_parameters": {"rope_type": "default", "rope_theta": 5000000.0}},
+    ),
+    "flags of qwen": (
+        "qwen2",
+        {"rope_parameters": None, "rope_theta": 1000000, "use_mrope": False, "sliding_window": 32768},
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0}, "sliding_window": 32768},
     ),
     "rotary bases of modernbert": (
         "modernbert",

@@ -190,6 +190,13 @@ def test_a_configuration_that_does_not_go_together_is_refused_by_name(fault: str
     assert expected in caught.value.message
 
 
+def test_a_network_that_gives_a_vector_for_each_token_is_refused() -> None:
+    config = {**described("modernbert").config, "classifier_pooling": "none"}
+    with pytest.raises(UserError) as caught:
+        measure(described("modernbert").model_copy(update={"config": config}), (LENGTH,))
+    assert caught.value.code in ("network_misfit", "unsupported_config")
+
+
 def test_ids_outside_the_vocabulary_are_no_tokens() -> None:
     with pytest.raises(IndexError):
         outputs(built("bert"), torch.full((1, 4), VOCABULARY))

@@ -14,7 +14,7 @@ from workers.engine.jobs.inspection.huggingface.folder import Folder
 from workers.engine.jobs.inspection.huggingface.token_settings import TokenSettings
 from workers.engine.models.families.library.huggingface import check_value, configuration, own_keys, plain
 from workers.engine.models.families.library.packages import package
-from workers.engine.models.families.library.text_configs import FIXED
+from workers.engine.models.families.library.text_configs import FIXED, is_whole
 
 INPUT: Final = "text"
 """The input's name where the manifest gives none."""
@@ -24,14 +24,16 @@ _EARLIER: Final = (
 )  # fmt: skip
 """Keys of earlier versions, which transformers translates."""
 _WITHOUT_EFFECT: Final = frozenset({
-    "_attn_implementation_autoset", "bos_token_id", "cls_token_id", "decoder_start_token_id",
+    "_attn_implementation_autoset", "_num_labels", "bos_token_id", "cls_token_id", "decoder_start_token_id",
     "directionality", "down_scale_factor", "eos_token_id", "finetuning_task", "gap_size", "gradient_checkpointing",
-    "language", "layers_to_keep", "mask_token_id", "n_ctx", "net_structure_type", "num_memory_blocks", "output_past",
-    "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type",
+    "language", "layer_norm_eps", "layers_to_keep", "mask_token_id", "n_ctx", "net_structure_type",
+    "num_memory_blocks", "output_past", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers",
+    "pooler_size_per_head", "pooler_type",
     "predict_special_tokens", "reference_compile", "repad_logits_with_grad", "task_specific_params", "tie_weights_",
     "tokenizer_class", "torchscript", "unk_token_id", "use_bfloat16", "xla_device",
 })  # fmt: skip
 """Keys of earlier versions and of training that change no output, where a type does not have them itself."""
+_BASE: Final = "rope_theta"
 _POSITIONS: Final = "position_embedding_type"
 _CHOSEN: Final = ("vocab_size", "pad_token_id")
 """Keys that stand in the architecture even where they are the type's defaults."""
@@ -91,7 +93,7 @@ def _check_architectures(config: Mapping[str, Any]) -> None:
 def _configured(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """The keys that describe the network, as this version of transformers has them."""
     own = own_keys(name)
-    config = {key: value for key, value in config.items() if value is not None}
+    config = {key: value for key, value in config.items() if value is not None and (value is not False or key in own)}
     absolute = config.get(_POSITIONS, "absolute")
     wrong = [key for key, value in FIXED.items() if key != "use_cache" and config.get(key, value) != value]
     if wrong or absolute != "absolute":
@@ -102,7 +104,7 @@ def _configured(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
             "decoder of the list: export the model to ONNX",
         )
     check_known(config, name, {*own, *FIXED, *_EARLIER, *_WITHOUT_EFFECT, _POSITIONS})
-    raw = {key: tuples(value) for key, value in config.items() if key in own or key in _EARLIER}
+    raw = {key: _number(key, tuples(value)) for key, value in config.items() if key in own or key in _EARLIER}
     others = {key: value for key, value in raw.items() if key not in own or value != tuples(own[key])}
     others = dict(network_of(name, others, None, {"y": 2}).config)  # bounds, before transformers sees the values
     for key, value in others.items():
@@ -120,6 +122,11 @@ def _configured(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError("unsupported_config", f"config.json of a `{name}` ({shown}): correct it") from None
     derived = {key: value for key, value in said.items() if value != built.get(key) or key == positions_key(name)}
     return dict(tuples(given | derived))
+
+
+def _number(key: str, value: Any) -> Any:
+    """The base of rotary positions as a fraction, as which it may be large; other values as they are."""
+    return float(value) if key.endswith(_BASE) and is_whole(value) else value
 
 
 def _places(name: str, given: Mapping[str, Any]) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from app.contracts.problems import UserError
+from app.contracts.specs.families.family import RowKind
 from app.contracts.specs.families.library import (
     MOST_PARAMETERS,
     HuggingFace,
@@ -58,7 +59,7 @@ def measure(architecture: LibraryArchitecture, input_shape: Sequence[int]) -> Me
             trained = features_of(module.train(), _rows(built, _TRIAL_ROWS, input_shape, device), architecture.reads)
     except Exception as error:  # of whatever kind: this is how networks refuse the size of rows
         raise misfit(name, input_shape, error) from error
-    size = _feature_size(features, trained)
+    size = _feature_size(features, trained, architecture.reads)
     if size is None:
         raise UserError("network_misfit", f"`{name}` gives no vector of features for a row: use another network")
     kinds = [kind for each in module.modules() if (kind := _leaf_kind(each)) is not None]
@@ -85,8 +86,10 @@ def _rows(built: LibraryTrunk, count: int, input_shape: Sequence[int], device: t
     return torch.full((count, *input_shape), float(token), device=device)
 
 
-def _feature_size(features: Any, trained: Any) -> int | None:
+def _feature_size(features: Any, trained: Any, reads: RowKind) -> int | None:
     if not isinstance(features, Tensor) or not isinstance(trained, Tensor) or features.dim() < 2:
+        return None
+    if reads == "tokens" and features.dim() != 2:  # a vector for each token, whose number differs with the row
         return None
     size = features[0].numel()
     return size if trained.shape == (_TRIAL_ROWS, *features.shape[1:]) and size > 0 else None

@@ -37,7 +37,17 @@ def features_of_tokens(network: Any, rows: Tensor) -> Tensor:
     types = _token_types(config, ids)
     if types is not None:
         given["token_type_ids"] = types
+    if getattr(config, "classifier_pooling", None) == "mean":
+        return _mean_of_tokens(network, ids, given)
     found: Tensor = network(input_ids=ids, **given).logits
+    return found
+
+
+def _mean_of_tokens(network: Any, ids: Tensor, given: dict[str, Any]) -> Tensor:
+    """What ModernBERT's head makes of the mean over tokens, as its own `forward` does it with a mask [N, L]."""
+    hidden = network.model(input_ids=ids, **given).last_hidden_state
+    kept = is_token(ids, network.config.pad_token_id)[:, :, None]
+    found: Tensor = network.classifier(network.drop(network.head((hidden * kept).sum(dim=1) / kept.sum(dim=1))))
     return found
 
 
