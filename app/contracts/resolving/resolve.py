@@ -44,6 +44,7 @@ from app.contracts.resolving.sizes import warn_of_sizes
 from app.contracts.resolving.students.inits import check_init
 from app.contracts.resolving.students.measured import Trunks, with_measured
 from app.contracts.resolving.students.students import fitted
+from app.contracts.resolving.students.texts import check_formats
 from app.contracts.resolving.students.tuning import check_tuning
 from app.contracts.resolving.supervision import check_selection, supervised_tasks, supervised_training
 from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
@@ -132,6 +133,7 @@ def _resolve_training(
         spec = _filled(spec, dataset, models, findings)
         check_row_weights(spec, dataset, findings)
         check_tuning(spec, findings)
+        check_formats(spec, findings)
         spec = _with_recipe(spec, dataset, models, threads, findings)
     if isinstance(spec, MultitaskJob):
         check_balancing(spec, findings)

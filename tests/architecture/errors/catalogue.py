@@ -164,6 +164,7 @@ SPECS: Final[Mapping[str, str]] = {
     "quantization_undefined": "leave `quantization` out, and name `int8` in `exports`, or use another network",
     "init_undefined": "leave `init` out, or use a family that Stillhouse builds",
     "not_predictions": "name predictions, or a target of the dataset by `columns`",
+    "half_undefined": "leave `fp16` out of `exports`",
     "no_tokenizer": "name a model of texts, or leave `tokenizer` out",
     "predictions_of_another": "train on the dataset whose rows they are for, or upload them again for this one",
     "anneal_without_labels": "add labels, or leave `anneal` out",

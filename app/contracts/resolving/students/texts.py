@@ -9,6 +9,7 @@ from app.contracts.resources.facts import DatasetFacts, ModelFacts
 from app.contracts.resources.inputs.texts import TokenEncoding
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.families.library import HuggingFace
+from app.contracts.specs.jobs import AnyTrainingJob
 
 Models = Mapping[str, ModelFacts | None]
 _Network = TypeVar("_Network", bound=Architecture)
@@ -44,6 +45,17 @@ def with_tokens(
             "`input_shape` out",
         )
     return cast(_Network, network.model_copy(update={**update, "input_shape": length}))
+
+
+def check_formats(spec: AnyTrainingJob, findings: Findings) -> None:
+    """float16 holds whole numbers up to 2048 alone, and no mask of a padded row."""
+    if spec.network.reads == "tokens" and "fp16" in spec.formats:
+        findings.problem(
+            "/exports",
+            "half_undefined",
+            "expected `onnx` or `int8` for a network of texts, found `fp16`, which holds neither the ids of its tokens "
+            "nor its masks: leave it out",
+        )
 
 
 def _encoding(
