@@ -95,6 +95,11 @@ class BundledModel:
         return len(self.inputs) == 1 and all(each.takes.image is not None for each in self.inputs.values())
 
     @property
+    def reads_sounds(self) -> bool:
+        """Whether its only input has sounds."""
+        return len(self.inputs) == 1 and all(each.takes.audio is not None for each in self.inputs.values())
+
+    @property
     def has_real_rows(self) -> bool:
         """Whether the reference rows are rows of the dataset."""
         file = self.files.get("reference.npz")

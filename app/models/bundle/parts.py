@@ -37,6 +37,11 @@ def _images(model: BundledModel) -> Members:
     return {"images.py": (_PROGRAMS / "images.py").read_bytes()} if model.reads_images else {}
 
 
+def _sounds(model: BundledModel) -> Members:
+    """What makes rows of sound files, for a model that reads nothing but sounds."""
+    return {"sounds.py": (_PROGRAMS / "sounds.py").read_bytes()} if model.reads_sounds else {}
+
+
 def _library(model: BundledModel) -> Members:
     """A folder that timm or transformers loads by itself, for a network of that library."""
     weights = model.files.get("student.safetensors")
@@ -51,7 +56,14 @@ def _library(model: BundledModel) -> Members:
     return {f"{folder}/model.safetensors": whole, **{f"{folder}/{name}": each for name, each in files.items()}}
 
 
-PARTS: Final[tuple[Callable[[BundledModel], Members], ...]] = (_stored, _described, _program, _images, _library)
+PARTS: Final[tuple[Callable[[BundledModel], Members], ...]] = (
+    _stored,
+    _described,
+    _program,
+    _images,
+    _sounds,
+    _library,
+)
 
 
 def members_of(model: BundledModel) -> dict[str, bytes | BlobSpan]:

@@ -52,6 +52,7 @@ async def find_stale(
         *cached_inputs.beyond_limit(paths, settings.cache_bytes, job_folders.inputs_in_use(paths).union(needed)),
         *caches.stored_rows("soft targets", paths.cache / "targets", settings.cache_bytes),
         *caches.stored_rows("decoded images", paths.cache / "images", settings.cache_bytes),
+        *caches.stored_rows("features of sounds", paths.cache / "sounds", settings.cache_bytes),
         *caches.controls(paths.cache / "controls"),
     ]
 

@@ -8,6 +8,7 @@ from typing import get_args
 import numpy as np
 
 from app.contracts.resources.facts import ModelFacts, OpenShape
+from app.contracts.resources.inputs.audio import AudioForm
 from app.contracts.resources.inputs.images import ImageForm
 from app.contracts.resources.manifests import DatasetManifest, InputSpec, InputTransform
 from app.contracts.resources.raw_rows import RawInput, RawType, Spellings, form_of
@@ -20,8 +21,8 @@ class InputForm:
 
     `shape`: of one row, None for a side of any length. `columns`: the columns of a table (or the npz key) that it is
     read from, in order. `categories`: whether its values are categories, not numbers. `fills`: whether missing numbers
-    are filled. `spellings`: of each column of categories, texts whose meaning no rule tells. `image`: how image files
-    become such rows, where the model was trained on images.
+    are filled. `spellings`: of each column of categories, texts whose meaning no rule tells. `image`, `audio`: how
+    image or sound files become such rows, where the model was trained on them.
     """
 
     name: str
@@ -32,6 +33,7 @@ class InputForm:
     fills: bool = False
     spellings: tuple[Spellings, ...] = ()
     image: ImageForm | None = None
+    audio: AudioForm | None = None
 
     @property
     def described(self) -> str:
@@ -75,6 +77,7 @@ def _of_network(name: str, form: RawInput, facts: ModelFacts, dataset: DatasetMa
         fills=encoding is not None and encoding.missing is not None,
         spellings=form.spellings,
         image=form.image,
+        audio=form.audio,
     )
 
 
