@@ -5,6 +5,7 @@ it is decoded, and nothing is decoded behind the last sample that is needed.
 """
 
 import io
+import struct
 from collections.abc import Iterator
 from typing import Final
 
@@ -28,6 +29,8 @@ MOST_SAMPLES: Final = 1 << 26
 """Of all channels of a file up to the last that is needed: 12 minutes of stereo at 44.1 kHz."""
 _HEADS: Final = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"ID3")
 """What files of the formats begin with, beside the frames of MPEG: libsndfile has readers for many others."""
+_OPEN_BYTES: Final = 0x7FFF0000
+"""What WAV files claim at least whose length was not known when their header was written."""
 _BLOCK: Final = 1 << 16
 """Frames that are decoded at a time."""
 
@@ -61,7 +64,22 @@ def _opened(name: str, encoded: bytes) -> soundfile.SoundFile:
         raise _unsupported(name, f"has {file.channels} channels, {MOST_CHANNELS} at most are read")
     if file.frames < 1:
         raise _broken(name, "has no samples")
+    if encoded.startswith(b"RIFF") and _is_truncated(encoded):
+        raise _broken(name, "is truncated: its header claims more samples than it has")
     return file
+
+
+def _is_truncated(wav: bytes) -> bool:
+    """Whether the samples of a WAV file end before its header says, which libsndfile does not tell. Programs that write
+    to a pipe claim 2 or 4 GB: such files are read as far as they go.
+    """
+    place = 12
+    while place + 8 <= len(wav):
+        kind, size = struct.unpack_from("<4sI", wav, place)
+        if kind == b"data":
+            return bool(len(wav) - place - 8 < size < _OPEN_BYTES)
+        place += 8 + size + size % 2
+    return False
 
 
 def _brought_to(name: str, file: soundfile.SoundFile, form: AudioForm) -> NDArray[np.float64]:
