@@ -29,6 +29,8 @@ MOST_SAMPLES: Final = 1 << 26
 """Of all channels of a file up to the last that is needed: 12 minutes of stereo at 44.1 kHz."""
 _HEADS: Final = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"ID3")
 """What files of the formats begin with, beside the frames of MPEG: libsndfile has readers for many others."""
+_ESTIMATED: Final = ("MPEG", "MP3")
+"""Formats whose number of frames libsndfile may estimate: such a sound ends where it ends."""
 _OPEN_BYTES: Final = 0x7FFF0000
 """What WAV files claim at least whose length was not known when their header was written."""
 _BLOCK: Final = 1 << 16
@@ -41,10 +43,24 @@ def features(name: str, encoded: bytes, form: AudioForm) -> NDArray[np.float32]:
     Raises UserError: `unsupported_sound`, `sound_too_long`, `broken_sound`.
     """
     try:
-        with _opened(name, encoded) as file:
-            return log_mel(_brought_to(name, file, form), form)
+        try:
+            with _opened(name, encoded) as file:
+                return log_mel(_brought_to(name, file, file.frames, form), form)
+        except _EndedError as end:
+            if not end.is_estimated or end.frames == 0:
+                raise _broken(name, f"is truncated, it ends after {end.frames} samples") from None
+            with _opened(name, encoded) as file:
+                return log_mel(_brought_to(name, file, end.frames, form), form)
     except soundfile.SoundFileError:
         raise _broken(name, "cannot be decoded, it is truncated or damaged") from None
+
+
+class _EndedError(Exception):
+    """A sound ends before its header says. `is_estimated`: its header says no length, as that of MP3."""
+
+    def __init__(self, frames: int, is_estimated: bool) -> None:
+        super().__init__()
+        self.frames, self.is_estimated = frames, is_estimated
 
 
 def _opened(name: str, encoded: bytes) -> soundfile.SoundFile:
@@ -82,19 +98,21 @@ def _is_truncated(wav: bytes) -> bool:
     return False
 
 
-def _brought_to(name: str, file: soundfile.SoundFile, form: AudioForm) -> NDArray[np.float64]:
-    """The samples [form.samples] of a sound: the mean of its channels, resampled, cut or padded with silence."""
+def _brought_to(name: str, file: soundfile.SoundFile, frames: int, form: AudioForm) -> NDArray[np.float64]:
+    """The samples [form.samples] of a sound of `frames` frames: the mean of its channels, resampled, cut or padded with
+    silence.
+    """
     rate, count = file.samplerate, form.samples
-    length = new_length(file.frames, rate, form.rate)
+    length = new_length(frames, rate, form.rate)
     begin = max(0, length - count) // 2 if form.keep == "centre" else 0
     wanted = range(begin, min(length, begin + count))
     margin = reach(rate, form.rate) + 1 if rate != form.rate else 0
     first = max(0, place(wanted.start, rate, form.rate) - margin)
-    last = min(file.frames, place(wanted.stop - 1, rate, form.rate) + margin + 1)
+    last = min(frames, place(wanted.stop - 1, rate, form.rate) + margin + 1)
     if last * file.channels > MOST_SAMPLES:
         raise UserError(
             "sound_too_long",
-            f"`{name}` has {file.frames} samples in {file.channels} channels, of which {last * file.channels} would be "
+            f"`{name}` has {frames} samples in {file.channels} channels, of which {last * file.channels} would be "
             f"decoded, {MOST_SAMPLES} at most: cut it before uploading",
         )
     samples = resampled(_mono(name, file, first, last), first, rate, form.rate, wanted)
@@ -114,7 +132,7 @@ def _mono(name: str, file: soundfile.SoundFile, first: int, last: int) -> NDArra
         found[start : start + len(kept)] = kept
         at += len(block)
     if at < last:
-        raise _broken(name, f"is truncated: it has {at} of at least {last} samples")
+        raise _EndedError(at, file.format in _ESTIMATED)
     if not np.isfinite(found).all():
         raise _broken(name, "has samples that are NaN or infinite")
     return found
