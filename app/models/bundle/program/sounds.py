@@ -26,23 +26,25 @@ def resampled(x: Numbers, rate: int, wanted: range) -> Numbers:
     if rate == RATE:
         return x[wanted.start : wanted.stop]
     old, new = rate // math.gcd(rate, RATE), RATE // math.gcd(rate, RATE)
-    width = math.ceil(6 * old / (min(old, new) * 0.99))
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, width + 1), 2 * width + 1)
-    found, step = np.empty(len(wanted)), (1 << 20) // (2 * width + 1)
-    for begin in range(0, len(wanted), step):
-        places, rests = np.divmod(np.arange(wanted.start, wanted.stop)[begin : begin + step] * old, new)
-        times = (np.arange(-width, width + 1) * new - rests[:, None]) * (min(old, new) * 0.99 / (old * new))
+    width, count = math.ceil(6 * old / (min(old, new) * 0.99)), len(wanted)
+    padded, found = np.pad(x, width), np.empty(count)
+    step = new * max(1, (1 << 15) // new) if new <= 1 << 15 else 1 << 15
+    for begin in range(0, count, step):
+        end = min(begin + step, count)
+        places, rests = np.divmod(np.arange(wanted.start + begin, wanted.start + min(begin + new, end)) * old, new)
+        at = np.arange(-((begin - end) // len(places)))[:, None] * old + places
+        times = (np.arange(-width, width + 1)[:, None] * new - rests) * (min(old, new) * 0.99 / (old * new))
         times = np.clip(times, -6, 6)
         weights = np.sinc(times) * np.cos(times * (np.pi / 12)) ** 2 * (min(old, new) * 0.99 / old)
-        rows = windows[np.clip(places + 1, 0, len(windows) - 1)]
-        found[begin : begin + len(places)] = np.einsum("ij,ij->i", rows, weights)
+        block = sum(padded[k:].take(at, mode="clip") * each for k, each in enumerate(weights))
+        found[begin:end] = np.ravel(block)[: end - begin]
     return found
 
 
 def samples(path: Path) -> Numbers:
     """A sound of the model's rate and length: the mean of its channels, cut or padded with silence."""
-    channels, rate = soundfile.read(path, dtype="float64", always_2d=True)
-    x, centred = channels.mean(axis=1), FORM["keep"] == "centre"
+    with soundfile.SoundFile(path) as file:  # `soundfile.read` seeks first, which changes last bits of an MP3
+        x, rate, centred = file.read(always_2d=True).mean(axis=1), file.samplerate, FORM["keep"] == "centre"
     if not len(x) or not np.isfinite(x).all():
         sys.exit(f"{path} has no samples, or some that are NaN or infinite")
     length = -(-len(x) * RATE // rate)

@@ -1,6 +1,5 @@
 """Another sampling rate: a windowed sinc, of which only the samples asked for are computed."""
 
-from functools import lru_cache
 from math import ceil, gcd
 from typing import Final
 
@@ -10,8 +9,8 @@ from numpy.typing import NDArray
 Numbers = NDArray[np.float64]
 _CROSSINGS, _CUT_OFF = 6, 0.99
 """Zero crossings of the sinc at each side, and where it cuts off, relative to half the lower rate."""
-_BLOCK: Final = 1 << 20
-"""Most numbers of an intermediate array."""
+_BLOCK: Final = 1 << 15
+"""About how many new samples are computed at a time."""
 
 
 def reach(rate: int, to: int) -> int:
@@ -41,34 +40,30 @@ def resampled(samples: Numbers, first: int, rate: int, to: int, wanted: range) -
         return samples[wanted.start - first : wanted.stop - first]
     common = gcd(rate, to)
     rate, to = rate // common, to // common
-    width = reach(rate, to)
-    padded = np.pad(samples, width + 1)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * width + 1)
-    known = _weights_of_phases(rate, to) if to * (2 * width + 1) <= _BLOCK else None
-    found = np.empty(len(wanted))
-    step = max(1, _BLOCK // (2 * width + 1))
-    for begin in range(0, len(wanted), step):
-        new = np.arange(wanted.start + begin, wanted.start + min(begin + step, len(wanted)))
-        places, rests = np.divmod(new * rate, to)
-        weights = _weights(rests, rate, to) if known is None else known[rests]
-        rows = np.clip(places - first + 1, 0, len(windows) - 1)
-        found[begin : begin + len(new)] = np.einsum("ij,ij->i", windows[rows], weights)
+    width, count = reach(rate, to), len(wanted)
+    padded, found = np.pad(samples, width), np.empty(count)
+    step = to * max(1, _BLOCK // to) if to <= _BLOCK else _BLOCK
+    for begin in range(0, count, step):
+        end = min(begin + step, count)
+        period = np.arange(wanted.start + begin, wanted.start + min(begin + to, end))
+        # After `to` new samples the same weights come again, `rate` samples on.
+        places, rests = np.divmod(period * rate, to)
+        periods = np.arange(-((begin - end) // len(period)))
+        at = periods[:, None] * rate + (places - first)
+        block = np.zeros(at.shape)
+        for k, weights in enumerate(_weights(rests, rate, to)):
+            block += padded[k:].take(at, mode="clip") * weights
+        found[begin:end] = block.ravel()[: end - begin]
     return found
 
 
-@lru_cache(maxsize=8)
-def _weights_of_phases(rate: int, to: int) -> Numbers:
-    """The weights of all rests [to, 2 width + 1]."""
-    return _weights(np.arange(to), rate, to)
-
-
 def _weights(rests: NDArray[np.int64], rate: int, to: int) -> Numbers:
-    """Of new samples that are `rests` / to samples behind one: the weights of the samples around that [n, 2 width + 1]
+    """Of new samples that are `rests` / to samples behind one: the weights of the samples around that [2 width + 1, n],
     in reduced rates.
     """
     width, lower = reach(rate, to), min(rate, to) * _CUT_OFF
-    offsets = np.arange(-width, width + 1) * to
-    times = np.clip((offsets - rests[:, None]) * (lower / (rate * to)), -_CROSSINGS, _CROSSINGS)
+    offsets = np.arange(-width, width + 1)[:, None] * to
+    times = np.clip((offsets - rests) * (lower / (rate * to)), -_CROSSINGS, _CROSSINGS)
     window = np.cos(times * (np.pi / (2 * _CROSSINGS))) ** 2
     weights: Numbers = np.sinc(times) * window * (lower / rate)
     return weights
