@@ -43,7 +43,7 @@ STUDENT: dict[str, Any] = {
     "target": "few",
     "student": {"family": "convnet", "channels": [4, 8, 8]},
     "training": {
-        "steps": 400,
+        "steps": 300,
         "batch_size": 32,
         "learning_rate": 0.01,
         "schedule": "one_cycle",

@@ -6,7 +6,7 @@
     inputs         the least recently used, beyond `cache_bytes`; never one that an unfinished job reads, or that was
                    used recently; and downloads that were killed
     soft targets   likewise, never one whose lock is held; and temporary folders whose writer is dead; the same for
-                   decoded images
+                   decoded images and features of sounds
     controls       temporary folders after a day (published ones are bounded by their number)
 
 Folders are listed before the database is queried, so that a job that is claimed meanwhile is not mistaken for
