@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE :=
 QUICK := tests/unit tests/contracts tests/golden \
 	$(addprefix tests/engine/,balancing data losses models training)
 
-.PHONY: help setup demo demo-images demo-audio serve quick test test-all check format bench accuracy accuracy-defaults multitask-accuracy digests gpu faults golden mutants resolve clean
+.PHONY: help setup demo demo-images demo-audio demo-text serve quick test test-all check format bench accuracy accuracy-defaults multitask-accuracy digests gpu faults golden mutants resolve clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -35,6 +35,9 @@ demo-images: setup  ## the same for real photos, with a teacher and a student of
 
 demo-audio: setup  ## the same for spoken digits (needs espeak-ng), with a student at least ten times smaller
 	$(BIN)/python -m tests.demo.sounds
+
+demo-text: setup  ## the same for texts in ten languages, with a teacher and a student of transformers
+	$(BIN)/python -m tests.demo.texts
 
 serve: setup     ## API and one worker on http://127.0.0.1:8000, data in ./data
 	$(BIN)/stillhouse serve --data data

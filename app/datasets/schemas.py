@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, Field
 from app.contracts.base import Answer, Metadata
 from app.contracts.problems import Rejection
 from app.contracts.resources.facts import FileRef
+from app.contracts.resources.inputs.texts import TokenEncoding
 from app.contracts.resources.manifests import InputSpec, TargetSpec
 from app.contracts.resources.predictions import PredictedOutput, UploadedFormat
 from app.contracts.resources.splits import SplitName, Splits
@@ -54,6 +55,11 @@ class Dataset(Answer):
     standardization: dict[str, Standardization] = Field(
         default_factory=dict,
         description="How each standardised input is standardised, by name.",
+    )
+    tokens: dict[str, TokenEncoding] = Field(
+        default_factory=dict,
+        description="How each input of texts becomes tokens for students without a tokenizer of their own, by name, "
+        "once it is known.",
     )
     column_counts: dict[str, dict[str, dict[SplitName, ColumnCounts]]] = Field(
         description="By input, column and split: rows with a missing value, and rows whose category is none of those "
@@ -103,6 +109,7 @@ def dataset_view(row: DatasetRow) -> Dataset:
         "inputs": manifest.get("inputs") or {},
         "encodings": {name: each["encoding"] for name, each in inputs.items() if each.get("encoding")},
         "standardization": {name: each for name, each in inputs.items() if each.get("mean") and each.get("std")},
+        "tokens": {name: each["tokens"] for name, each in inputs.items() if each.get("tokens")},
         "column_counts": {name: each["column_counts"] for name, each in inputs.items() if each.get("column_counts")},
         "targets": manifest.get("targets") or {},
         "statistics": {name: target.get("statistics") or {} for name, target in (facts.get("targets") or {}).items()},

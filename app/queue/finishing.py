@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.contracts.problems import JobError, Rejection
@@ -46,6 +46,7 @@ async def succeed(database: Database, claim: Claim, publication: Publication) ->
         outputs = [{"role": "student", "model": student_id}]
         for peer in publication.peers:
             files = [replace(file, role="student") for file in publication.files if file.role == peer.role]
+            files += [file for file in publication.files if file.role == "tokenizer"]
             model_id = await _register(session, job, peer.manifest, peer.facts, files)
             outputs.append({"role": peer.role, "model": model_id})
         progress = {**job.progress, "percent": 100.0, "eta_seconds": 0.0}
@@ -170,9 +171,10 @@ async def _end_verification(
     await end_verification(
         session, resource, resource_id, state="ready", facts=facts.model_dump(mode="json"), rejection=None
     )
-    converted = [file for file in files if file.role == "converted"]
-    if converted and resource is ModelRow:
-        await _replace_weights(session, resource_id, converted)
+    if files and resource is ModelRow:
+        await _replace_files(session, resource_id, files)
+    elif files:
+        await _add_tokenizers(session, resource_id, files)
 
 
 async def finish_export(
@@ -211,18 +213,31 @@ async def _add_exports(session: AsyncSession, job: JobRow, model_id: str, files:
     announce(session, model_id)
 
 
-async def _replace_weights(session: AsyncSession, model_id: str, converted: Sequence[PublishedFile]) -> None:
-    """Replace the uploaded file of a model by the converted one; the upload's blob is collected later."""
-    await mark_stored(session, [file.sha256 for file in converted])
+async def _replace_files(session: AsyncSession, model_id: str, files: Sequence[PublishedFile]) -> None:
+    """Replace the uploaded file of a model by those made of it; the upload's blob is collected later."""
+    await mark_stored(session, [file.sha256 for file in files])
     deleted = delete(FileRow).where(FileRow.model_id == model_id).returning(FileRow.project_id)
     project_id = (await session.scalars(deleted)).first() or DEFAULT_PROJECT
-    files = [(file, _converted_role(file)) for file in converted]
-    await _add_files(session, [_file(file, role, model_id=model_id, project_id=project_id) for file, role in files])
+    roles = [(file, _role_of_model(file)) for file in files]
+    await _add_files(session, [_file(file, role, model_id=model_id, project_id=project_id) for file, role in roles])
 
 
-def _converted_role(file: PublishedFile) -> FileRole:
+def _role_of_model(file: PublishedFile) -> FileRole:
     """A state_dict becomes safetensors; a graph stays one."""
+    if file.role == "tokenizer":
+        return "tokenizer"
     return "onnx" if file.name.endswith(".onnx") else "weights"
+
+
+async def _add_tokenizers(session: AsyncSession, dataset_id: str, files: Sequence[PublishedFile]) -> None:
+    """Add the tokenizers that were trained on a dataset, behind its file."""
+    await mark_stored(session, [file.sha256 for file in files])
+    query = (
+        select(FileRow.project_id, func.count()).where(FileRow.dataset_id == dataset_id).group_by(FileRow.project_id)
+    )
+    project_id, count = (await session.execute(query)).one()
+    rows = [_file(file, "tokenizer", dataset_id=dataset_id, project_id=project_id) for file in files]
+    await insert_all(session, FileRow, [{**row, "position": count + i} for i, row in enumerate(rows)])
 
 
 async def fail(database: Database, claim: Claim, error: JobError) -> bool:

@@ -1,6 +1,6 @@
 """The arguments and results of the ledger, as frozen dataclasses."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -85,6 +85,13 @@ class JobInputs:
     models: Mapping[str, StoredModel] = field(default_factory=dict)
     datasets: Mapping[str, StoredDataset] = field(default_factory=dict)
     predictions: Mapping[str, StoredPredictions] = field(default_factory=dict)
+
+    def files(self) -> Iterator[FileRef]:
+        """The files of its models and datasets."""
+        for model in self.models.values():
+            yield from model.files
+        for dataset in self.datasets.values():
+            yield from dataset.files
 
 
 @dataclass(frozen=True)

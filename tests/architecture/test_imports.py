@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ import pytest
 from workers.runtime.child.pool import DEFAULT_ENTRY
 
 ROOT = Path(__file__).parents[2]
+CHILD = f"import {DEFAULT_ENTRY.partition(':')[0]}; assert 'workers.engine.run' in sys.modules"
 HEAVY = ("torch", "numpy", "onnx", "onnxruntime", "pyarrow", "safetensors", "workers")
 
 
+@cache
 def _loaded_after(statement: str) -> set[str]:
     code = f"import sys\n{statement}\nprint('\\n'.join(sorted({{name.split('.')[0] for name in sys.modules}})))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -33,13 +36,14 @@ def test_the_runtime_imports_neither_torch_nor_the_engine() -> None:
 
 
 def test_the_engine_imports_neither_database_nor_network() -> None:
-    loaded = _loaded_after("import workers.engine.run")
+    """Nor does the child around it."""
+    loaded = _loaded_after(CHILD)
     assert not loaded & {"sqlalchemy", "fastapi", "httpx", "obstore", "psycopg", "aiosqlite"}
 
 
 def test_the_fork_server_imports_no_scipy_and_no_cvxpy() -> None:
     """They take seconds: the functions that use them import them."""
-    assert not _loaded_after(f"import {DEFAULT_ENTRY.partition(':')[0]}") & {"scipy", "cvxpy", "torchjd"}
+    assert not _loaded_after(CHILD) & {"scipy", "cvxpy", "torchjd"}
 
 
 def test_the_import_rules_hold() -> None:

@@ -33,7 +33,7 @@ from app.contracts.specs.sharing import SharingName, scheme_of
 from app.contracts.specs.training import Schedule
 from workers.engine.balancing import make_balancer
 from workers.engine.balancing.combinations import COMBINATIONS
-from workers.engine.data.columns import Rows
+from workers.engine.data.rows.columns import Rows
 from workers.engine.evaluation.metrics import task_metrics
 from workers.engine.evaluation.verdict import contributions, delta_m, judge, repeats
 from workers.engine.export import model_card

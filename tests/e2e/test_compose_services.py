@@ -14,13 +14,19 @@ from tests.e2e.conftest import ARTICLE_DATASET, Client
 from tests.e2e.deployment import Deployment, install
 
 
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unpacked wheel."""
+    return install(tmp_path_factory.mktemp("wheel"))
+
+
 @pytest.fixture
-def deployment(tmp_path: Path, postgresql_url: str) -> Iterator[Deployment]:
-    with Deployment(install(tmp_path), tmp_path / "data", postgresql_url) as ready:
+def deployment(site: Path, tmp_path: Path, postgresql_url: str) -> Iterator[Deployment]:
+    with Deployment(site, tmp_path / "data", postgresql_url) as ready:
         yield ready
 
 
-def test_the_wheel_is_what_runs_and_not_the_checkout(deployment: Deployment, tmp_path: Path) -> None:
+def test_the_wheel_is_what_runs_and_not_the_checkout(deployment: Deployment, site: Path, tmp_path: Path) -> None:
     code = "import app, migrations, workers; print(app.__file__, migrations.__file__, workers.__file__)"
     found = subprocess.run(
         [sys.executable, "-c", code],
@@ -30,7 +36,7 @@ def test_the_wheel_is_what_runs_and_not_the_checkout(deployment: Deployment, tmp
         text=True,
         check=True,
     )
-    assert found.stdout.count(str(tmp_path / "site")) == 3
+    assert found.stdout.count(str(site)) == 3
 
 
 def test_the_api_does_not_start_on_a_database_that_was_not_migrated(deployment: Deployment) -> None:

@@ -1,6 +1,7 @@
 """Runs of the engine on small files: datasets and models on disk, orders, events, weights."""
 
 import atexit
+import hashlib
 import json
 import shutil
 import tempfile
@@ -118,6 +119,7 @@ class EngineHarness:
         self.data: DatasetInput | None = None
         self.others: dict[str, DatasetInput] = {}
         self.predicted: dict[str, tuple[PredictionsInput, DatasetFacts]] = {}
+        self.tokenizers: dict[str, str] = {}
         self.log = EventLog()
 
     def dataset(self, arrays: Arrays | None = None, **manifest: Any) -> DatasetInput:
@@ -132,7 +134,7 @@ class EngineHarness:
 
     def file(self, path: Path, **manifest: Any) -> DatasetInput:
         """Inspect a file as the dataset that specs use unless they name others."""
-        self.data = self._inspected(DATASET, path, manifest)
+        self.data = self.inspected(DATASET, path, manifest)
         return self.data
 
     def predictions(self, path: Path, identity: str = PREDICTED, **manifest: Any) -> DatasetFacts:
@@ -148,12 +150,23 @@ class EngineHarness:
     def _written(self, identity: str, arrays: Arrays, manifest: dict[str, Any]) -> DatasetInput:
         path = self.folder / ("data.npz" if identity == DATASET else f"{identity}.npz")
         np.savez(path, **arrays)  # type: ignore[arg-type]
-        return self._inspected(identity, path, manifest)
+        return self.inspected(identity, path, manifest)
 
-    def _inspected(self, identity: str, path: Path, manifest: dict[str, Any]) -> DatasetInput:
+    def inspected(self, identity: str, path: Path, manifest: dict[str, Any]) -> DatasetInput:
+        """A file as a dataset of this id."""
         parsed = DatasetManifest.model_validate_json(json.dumps(plain_manifest(MANIFEST | manifest)))
-        facts = facts_of(read_dataset(path, parsed), parsed)
+        rows = read_dataset(path, parsed)
+        facts = facts_of(rows, parsed)
+        for content in rows.tokenizers.values():
+            self.keep_tokenizer(content)
         return DatasetInput(id=identity, manifest=parsed, facts=facts, path=str(path), sha256=sha256_of(path))
+
+    def keep_tokenizer(self, content: bytes) -> None:
+        """A file of a tokenizer, for the models and datasets that name it."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        path = self.folder / f"{sha256}.tokenizer.json"
+        path.write_bytes(content)
+        self.tokenizers[sha256] = str(path)
 
     def teacher(self, outcome: TrainingOutcome, attempt: Path, model: str = TEACHER) -> ModelInput:
         """Use a trained student as a teacher."""
@@ -196,6 +209,7 @@ class EngineHarness:
             "models": self.models,
             "datasets": datasets,
             "predictions": {name: each for name, (each, _) in self.predicted.items()},
+            "tokenizers": self.tokenizers,
             "warnings": found.warnings,
             "chosen": found.chosen,
             "device": "cpu",

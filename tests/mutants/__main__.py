@@ -11,7 +11,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from tests.benchmarks.figures import machine
-from tests.mutants.running import campaign
+from tests.mutants.running import campaign, running_pools
 from tests.mutants.sound import Sound, sound_uploads
 from tests.mutants.table import Counts, table_of
 
@@ -49,17 +49,19 @@ async def _run(arguments: argparse.Namespace, folder: Path) -> bool:
     until = None if arguments.minutes is None else begun + 60.0 * arguments.minutes
     numbers = takewhile(lambda _: until is None or time.monotonic() < until, _numbers(arguments, sounds))
     command = f"python -m tests.mutants --count {arguments.count} --seed {arguments.seed}"
-    async for made, verdict in campaign(numbers, arguments.seed, sounds, folder, arguments.parallel):
-        counts.add(made, verdict)
-        if verdict.outcome == "failed" or arguments.only is not None:
-            print(
-                f"{made.sound.name} ({', '.join(made.changes)}): {verdict.outcome} {verdict.detail}\n"
-                f"  python -m tests.mutants --seed {arguments.seed} --only {made.number}\n  {verdict.message.strip()}",
-                flush=True,
-            )
-        elif counts.total % 250 == 0:
-            print(f"{time.strftime('%H:%M:%S')} {counts.total} mutants, {len(counts.failures)} failed", flush=True)
-            _write(arguments, table_of(counts, rows, machine(), command, time.monotonic() - begun))
+    with running_pools() as pools:
+        async for made, verdict in campaign(numbers, arguments.seed, sounds, folder, pools, arguments.parallel):
+            counts.add(made, verdict)
+            if verdict.outcome == "failed" or arguments.only is not None:
+                print(
+                    f"{made.sound.name} ({', '.join(made.changes)}): {verdict.outcome} {verdict.detail}\n"
+                    f"  python -m tests.mutants --seed {arguments.seed} --only {made.number}\n"
+                    f"  {verdict.message.strip()}",
+                    flush=True,
+                )
+            elif counts.total % 250 == 0:
+                print(f"{time.strftime('%H:%M:%S')} {counts.total} mutants, {len(counts.failures)} failed", flush=True)
+                _write(arguments, table_of(counts, rows, machine(), command, time.monotonic() - begun))
     text = table_of(counts, rows, machine(), command, time.monotonic() - begun)
     print(text)
     _write(arguments, text)

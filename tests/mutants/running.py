@@ -3,7 +3,8 @@
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
@@ -109,25 +110,36 @@ async def _inspected_and_removed(made: Mutant, place: Path, pool: ChildPool) -> 
     return made, verdict
 
 
-async def campaign(
-    numbers: Iterable[int], seed: int, sounds: Sequence[Sound], folder: Path, parallel: int = 1
-) -> AsyncIterator[tuple[Mutant, Verdict]]:
-    """Inspect the mutants of these numbers, some at a time. Folders of failures are kept, the others removed."""
+@contextmanager
+def running_pools() -> Iterator[Mapping[bool, ChildPool]]:
+    """A pool of children without libraries of networks, and one with them; for one event loop."""
     pools = {False: ChildPool(ENTRY), True: ChildPool(ENTRY, [_PRELOADED])}
     for pool in pools.values():
         pool.reply_seconds = SECONDS
     try:
-        waiting, running = iter(numbers), set[asyncio.Task[tuple[Mutant, Verdict]]]()
-        while True:
-            for number in islice(waiting, parallel - len(running)):
-                made = mutant(number, seed, sounds)
-                pool = pools["timm" in made.sound.row]
-                running.add(asyncio.create_task(_inspected_and_removed(made, folder / str(number), pool)))
-            if not running:
-                return
-            ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in ended:
-                yield task.result()
+        yield pools
     finally:
         for pool in pools.values():
             pool.close()
+
+
+async def campaign(
+    numbers: Iterable[int],
+    seed: int,
+    sounds: Sequence[Sound],
+    folder: Path,
+    pools: Mapping[bool, ChildPool],
+    parallel: int = 1,
+) -> AsyncIterator[tuple[Mutant, Verdict]]:
+    """Inspect the mutants of these numbers, some at a time. Folders of failures are kept, the others removed."""
+    waiting, running = iter(numbers), set[asyncio.Task[tuple[Mutant, Verdict]]]()
+    while True:
+        for number in islice(waiting, parallel - len(running)):
+            made = mutant(number, seed, sounds)
+            pool = pools["timm" in made.sound.row]
+            running.add(asyncio.create_task(_inspected_and_removed(made, folder / str(number), pool)))
+        if not running:
+            return
+        ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            yield task.result()

@@ -1,14 +1,17 @@
 """Changed uploads are refused or read as they are, and nothing else; and the campaign sees what goes wrong."""
 
 from collections import Counter
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
-from tests.mutants.running import Mutant, campaign, mutant
+from tests.mutants.running import Mutant, campaign, mutant, running_pools
 from tests.mutants.sound import Sound, sound_uploads
 from tests.mutants.table import Counts, table_of
 from tests.mutants.verdict import Verdict, judge, misfit_of
+from workers.runtime.child.pool import ChildPool
 
 SHORT, LONG = 200, 5000
 WAY_OUT = "the file is damaged: write it again"
@@ -19,9 +22,18 @@ def sounds() -> list[Sound]:
     return sound_uploads()
 
 
-async def _failed(count: int, seed: int, sounds: list[Sound], folder: Path) -> tuple[list[str], Counter[str]]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pools() -> AsyncIterator[Mapping[bool, ChildPool]]:
+    """The same for all tests: they import for seconds."""
+    with running_pools() as running:
+        yield running
+
+
+async def _failed(
+    count: int, seed: int, sounds: list[Sound], folder: Path, pools: Mapping[bool, ChildPool]
+) -> tuple[list[str], Counter[str]]:
     failed, outcomes = [], Counter[str]()
-    async for made, verdict in campaign(range(count), seed, sounds, folder):
+    async for made, verdict in campaign(range(count), seed, sounds, folder, pools):
         outcomes[verdict.outcome] += 1
         if verdict.outcome == "failed":
             repeat = f"python -m tests.mutants --seed {seed} --only {made.number}"
@@ -30,8 +42,11 @@ async def _failed(count: int, seed: int, sounds: list[Sound], folder: Path) -> t
 
 
 @pytest.mark.timeout(900)
-async def test_changed_uploads_are_refused_or_read_as_they_are(sounds: list[Sound], tmp_path: Path) -> None:
-    failed, outcomes = await _failed(SHORT, 1, sounds, tmp_path)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_changed_uploads_are_refused_or_read_as_they_are(
+    sounds: list[Sound], tmp_path: Path, pools: Mapping[bool, ChildPool]
+) -> None:
+    failed, outcomes = await _failed(SHORT, 1, sounds, tmp_path, pools)
     assert not failed
     assert outcomes["ready"] > SHORT // 20
     assert outcomes["refused"] > SHORT // 2
@@ -39,16 +54,18 @@ async def test_changed_uploads_are_refused_or_read_as_they_are(sounds: list[Soun
 
 @pytest.mark.campaign
 @pytest.mark.timeout(7200)
+@pytest.mark.asyncio(loop_scope="module")
 async def test_thousands_of_changed_uploads_are_refused_or_read_as_they_are(
-    sounds: list[Sound], tmp_path: Path
+    sounds: list[Sound], tmp_path: Path, pools: Mapping[bool, ChildPool]
 ) -> None:
-    failed, _ = await _failed(LONG, 0, sounds, tmp_path)
+    failed, _ = await _failed(LONG, 0, sounds, tmp_path, pools)
     assert not failed
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.asyncio(loop_scope="module")
 async def test_the_uploads_that_are_changed_are_sound(
-    sounds: list[Sound], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sounds: list[Sound], tmp_path: Path, pools: Mapping[bool, ChildPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         "tests.mutants.running.mutant",
@@ -56,7 +73,8 @@ async def test_the_uploads_that_are_changed_are_sound(
             number, all_of[number], all_of[number].upload(all_of[number].content), all_of[number].manifest, ()
         ),
     )
-    found = [(made.sound.name, verdict) async for made, verdict in campaign(range(len(sounds)), 0, sounds, tmp_path)]
+    verdicts = campaign(range(len(sounds)), 0, sounds, tmp_path, pools)
+    found = [(made.sound.name, verdict) async for made, verdict in verdicts]
     assert [each for each in found if each[1] != Verdict("ready")] == []
 
 

@@ -5,10 +5,18 @@ from importlib.util import find_spec
 
 from app.contracts.specs.families.family import Extra
 
-PACKAGES: Mapping[Extra, tuple[str, ...]] = {"vision": ("timm", "torchvision", "transformers")}
+PACKAGES: Mapping[Extra, tuple[str, ...]] = {
+    "vision": ("timm", "torchvision", "transformers"),
+    "text": ("transformers",),
+}
 """What each extra installs."""
-PRELOADED: Mapping[Extra, str] = {"vision": "workers.engine.models.families.library.preloaded"}
-"""The module that a fork server for jobs with this extra imports: importing the packages takes seconds."""
+PRELOADED: Mapping[Extra, str] = {
+    "vision": "workers.engine.models.families.library.preloaded",
+    "text": "workers.engine.models.families.library.preloaded_texts",
+}
+"""The module that a fork server for jobs with this extra imports: importing the packages takes seconds. The first whose
+extra a job needs starts its child: it has what the later ones have.
+"""
 
 
 def installed_extras() -> frozenset[Extra]:

@@ -10,6 +10,7 @@ from app.contracts.resources.facts import ModelFacts, OpenShape
 from app.contracts.resources.graph_names import graph_input_names
 from app.contracts.resources.inputs.audio import AudioForm
 from app.contracts.resources.inputs.images import ImageForm
+from app.contracts.resources.inputs.texts import TokenEncoding
 from app.contracts.resources.manifests import InputTransform
 from app.contracts.resources.raw_rows import RawInput, form_of
 from app.contracts.resources.tables import Missing
@@ -37,6 +38,11 @@ class GraphInput(Answer):
         exclude_if=left_out,
         description="How sound files become such rows: decoded, and brought to these features. Left out for "
         "other rows.",
+    )
+    tokens: TokenEncoding | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="How texts become such rows: by the model's `tokenizer.json`. Left out for other rows.",
     )
     missing: Missing | None = Field(
         default=None, description="What fills NaN, of the training rows; null where NaN gives answers of NaN."
@@ -86,11 +92,12 @@ def _of_network(name: str, form: RawInput, transform: InputTransform, facts: Mod
     return GraphInput(
         input=name,
         dtype=form.dtype,
-        shape=form.shape,
+        shape=form.shape if form.tokens is None else (None,),
         columns=columns if len(columns) == prod(form.shape) else None,
         channels_last=form.channels_last,
         image=form.image,
         audio=form.audio,
+        tokens=form.tokens,
         missing=encoding.missing if encoding is not None else None,
         categories=encoding.categories if encoding is not None else None,
         spellings=form.spellings if form.dtype == "string" else (),

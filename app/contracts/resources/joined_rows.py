@@ -61,7 +61,8 @@ def fits(form: RawInput, joined: RawInput) -> bool:
     """Whether rows of this form are rows of the joined one, and were rounded as they are, whatever their columns are
     called.
     """
-    same = {name: getattr(joined, name) for name in ("dtype", "spellings", "refused", "columns", "image", "audio")}
+    kept = ("dtype", "spellings", "refused", "columns", "image", "audio", "tokens")
+    same = {name: getattr(joined, name) for name in kept}
     return form.model_copy(update=same) == joined
 
 

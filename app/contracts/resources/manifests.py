@@ -37,7 +37,7 @@ from app.contracts.specs.families.family import Extra
 MAX_INPUTS: Final = 8
 """Maximum number of inputs of a dataset or a model."""
 ModelFormat = Literal["safetensors", "state_dict", "onnx", "huggingface"]
-FORMAT_EXTRAS: Final[Mapping[ModelFormat, Extra]] = {"huggingface": "vision"}
+FORMAT_EXTRAS: Final[Mapping[ModelFormat, Extra]] = {"huggingface": "text"}
 DatasetFormat = Literal["npz", "parquet", "csv", "jsonl", "images", "sounds"]
 DATASET_SIGNATURES: Final[Mapping[DatasetFormat, bytes]] = {
     "npz": b"PK\x03\x04",

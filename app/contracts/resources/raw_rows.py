@@ -100,6 +100,9 @@ def form_of(transform: InputTransform, shape: tuple[int, ...]) -> RawInput:
         return RawInput(dtype="string", shape=columns, arranged=columns, rows="float32")
     if encoding is not None and encoding.missing == "indicator":
         shape = (prod(shape) // 2,)
+    if transform.tokens is not None:
+        tokens = transform.tokens
+        return RawInput(dtype="int64", shape=shape, arranged=shape, rows="float32", tokens=tokens)
     wide = "float64" if is_large_offset(transform.mean, transform.std) else "float32"
     return RawInput.model_validate(
         {"dtype": wide, "shape": shape, "arranged": shape, "channels_last": last, "rows": wide}

@@ -22,7 +22,7 @@ from app.contracts.base import (
 from app.contracts.specs.architectures import Architecture, Student
 from app.contracts.specs.balancing import Balancing, FixedBalancing
 from app.contracts.specs.distillation import DistillationSpec
-from app.contracts.specs.families.library import LibraryFamily, LibraryNetwork
+from app.contracts.specs.families.library import LibraryNetwork
 from app.contracts.specs.quantization import Export, QuantizationSpec
 from app.contracts.specs.relations import RelationSpec
 from app.contracts.specs.searches import TemperatureValue
@@ -222,8 +222,8 @@ class _Job(_AnyKind):
                 yield Reference(f"{pointer}/job", "job", teacher.job)
             if teacher.predictions is not None:
                 yield Reference(f"{pointer}/predictions", "dataset", teacher.predictions)
-        if isinstance(self, AnyTrainingJob) and isinstance(self.network, LibraryFamily) and self.network.pretrained:
-            yield Reference(f"/{self.network_field}/pretrained", "model", self.network.pretrained)
+        for field, model in (self.network.named_models() if isinstance(self, AnyTrainingJob) else {}).items():
+            yield Reference(f"/{self.network_field}/{field}", "model", model)
 
 
 class ControlSpec(Contract):

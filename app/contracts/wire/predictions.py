@@ -67,9 +67,11 @@ class SessionOrder(Answer):
     dataset: DatasetManifest | None = Field(
         description="Of the rows that the model (or that of `rows_of`) was trained on; null where it is not known."
     )
+    tokenizers: dict[str, str] = Field(default_factory=dict, description="Paths of tokenizers by their SHA-256.")
     threads: int
     memory_bytes: int
 
     def inputs(self) -> tuple[Path, ...]:
         """The local files that the session reads."""
-        return tuple(Path(path) for path in dict.fromkeys((self.model.path, self.graph)) if path is not None)
+        paths = dict.fromkeys((self.model.path, self.graph, *self.tokenizers.values()))
+        return tuple(Path(path) for path in paths if path is not None)

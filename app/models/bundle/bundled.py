@@ -18,6 +18,7 @@ FILE_NAMES: Final[Mapping[FileRole, str]] = {
     "weights": "student.safetensors",
     "invented_rows": "reference.npz",
     "reference_rows": "reference.npz",
+    "tokenizer": "tokenizer.json",
 }
 """What a model's files are called in a bundle, by role; a file of another role is not in it."""
 
@@ -36,6 +37,8 @@ class BundledInput:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns or keys of a file that its rows are read from."""
+        if self.takes.tokens is not None:
+            return (self.name,)  # of ids, which `texts.py` makes of the columns of the texts
         encoding = self.transform.encoding
         known = self.raw.columns if self.raw is not None else ()
         return known or self.transform.columns or (encoding.columns if encoding is not None else ()) or (self.name,)
@@ -98,6 +101,11 @@ class BundledModel:
     def reads_sounds(self) -> bool:
         """Whether its only input has sounds."""
         return len(self.inputs) == 1 and all(each.takes.audio is not None for each in self.inputs.values())
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether its only input has texts."""
+        return len(self.inputs) == 1 and all(each.takes.tokens is not None for each in self.inputs.values())
 
     @property
     def has_real_rows(self) -> bool:

@@ -4,12 +4,17 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from app.contracts.resources.manifests import ClassOutput, InputTransform
+from app.contracts.resources.manifests import ClassOutput, InputTransform, OutputSpec
+from app.contracts.specs.families.huggingface_configs import positions_key, positions_offset
 from app.contracts.specs.families.library import HuggingFace, Timm, Torchvision
 from app.models.bundle.bundled import BundledModel
 
 TIMM_FOLDER: Final = "timm"
 HUGGINGFACE_FOLDER: Final = "huggingface"
+_PROBLEMS: Final = {"class": "single_label_classification", "multilabel": "multi_label_classification"}
+"""What transformers calls the kinds of outputs."""
+_WITHOUT_BIAS: Final = "score"
+"""The classifier of decoders in transformers, which would leave out the bias of our head without a word."""
 _WHITE: Final = 255.0
 """The libraries divide pixels of 8 bits by this before they subtract a mean."""
 
@@ -52,18 +57,54 @@ def huggingface_files(model: BundledModel) -> Mapping[str, bytes] | None:
     network = model.facts.architecture
     if not isinstance(network, HuggingFace) or len(model.facts.outputs) != 1 or network.input_shape is None:
         return None
+    if network.measured is None or network.measured.classifier == _WITHOUT_BIAS:
+        return None
     (output,) = model.facts.outputs.values()
     spec = output.spec
     known = spec.classes if isinstance(spec, ClassOutput) else None
     names = known or [f"LABEL_{i}" for i in range(output.size)]
-    channels, height, width = network.input_shape
     config = {
         "model_type": network.name,
         **network.model_dump(mode="json")["config"],
-        "image_size": height if height == width else [height, width],
-        "num_channels": channels,
         "id2label": {str(i): name for i, name in enumerate(names)},
         "label2id": {name: i for i, name in enumerate(names)},
+    }
+    if network.reads == "tokens":
+        config = {**config, **_problem(spec), **_positions(network)}
+        return _written({"config.json": config, "tokenizer_config.json": _tokenizer(model)})
+    return _written(_of_images(model, network.input_shape, config))
+
+
+def _problem(spec: OutputSpec) -> Mapping[str, str]:
+    return {"problem_type": _PROBLEMS[spec.kind]} if spec.kind in _PROBLEMS else {}
+
+
+def _positions(network: HuggingFace) -> Mapping[str, int]:
+    """The number of positions, where the configuration leaves it to the length of the rows."""
+    key, padding = positions_key(network.name), network.config.get("pad_token_id", 0)
+    assert network.input_shape is not None
+    assert isinstance(padding, int)
+    return {} if key in network.config else {key: network.input_shape[0] + positions_offset(network.name, padding)}
+
+
+def _tokenizer(model: BundledModel) -> Mapping[str, Any]:
+    """How transformers reads `tokenizer.json`, which says neither the padding nor the longest row."""
+    (tokens,) = (each.tokens for each in model.facts.inputs.values() if each.tokens is not None)
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": tokens.padding_token,
+        "model_max_length": tokens.length,
+    }
+
+
+def _of_images(
+    model: BundledModel, input_shape: tuple[int, ...], config: Mapping[str, Any]
+) -> Mapping[str, Mapping[str, Any]]:
+    channels, height, width = input_shape
+    config = {
+        **config,
+        "image_size": height if height == width else [height, width],
+        "num_channels": channels,
     }
     processor = {
         "image_processor_type": "ViTImageProcessor",
@@ -75,7 +116,10 @@ def huggingface_files(model: BundledModel) -> Mapping[str, bytes] | None:
         "do_normalize": True,
         **{f"image_{name}": values for name, values in _statistics(model).items()},
     }
-    documents = {"config.json": config, "preprocessor_config.json": processor}
+    return {"config.json": config, "preprocessor_config.json": processor}
+
+
+def _written(documents: Mapping[str, Mapping[str, Any]]) -> Mapping[str, bytes]:
     return {
         name: (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
         for name, document in documents.items()

@@ -42,6 +42,11 @@ def _sounds(model: BundledModel) -> Members:
     return {"sounds.py": (_PROGRAMS / "sounds.py").read_bytes()} if model.reads_sounds else {}
 
 
+def _texts(model: BundledModel) -> Members:
+    """What makes rows of texts, for a model that reads nothing but texts."""
+    return {"texts.py": (_PROGRAMS / "texts.py").read_bytes()} if model.reads_texts else {}
+
+
 def _library(model: BundledModel) -> Members:
     """A folder that timm or transformers loads by itself, for a network of that library."""
     weights = model.files.get("student.safetensors")
@@ -52,8 +57,11 @@ def _library(model: BundledModel) -> Members:
     if files is None:
         return {}
     folder = HUGGINGFACE_FOLDER if config is None else TIMM_FOLDER
-    whole = BlobSpan(weights.sha256, Span(0, weights.bytes))
-    return {f"{folder}/model.safetensors": whole, **{f"{folder}/{name}": each for name, each in files.items()}}
+    stored = {"model.safetensors": weights, "tokenizer.json": model.files.get("tokenizer.json")}
+    found: dict[str, bytes | BlobSpan] = {
+        name: BlobSpan(file.sha256, Span(0, file.bytes)) for name, file in stored.items() if file is not None
+    }
+    return {f"{folder}/{name}": each for name, each in (found | dict(files)).items()}
 
 
 PARTS: Final[tuple[Callable[[BundledModel], Members], ...]] = (
@@ -62,6 +70,7 @@ PARTS: Final[tuple[Callable[[BundledModel], Members], ...]] = (
     _program,
     _images,
     _sounds,
+    _texts,
     _library,
 )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.contracts.resources.facts import FileRef
 from app.contracts.resources.manifests import DatasetManifest
 from app.contracts.resources.predictions import PREDICTIONS
 from app.contracts.wire.predictions import Question
@@ -23,6 +24,10 @@ class Source:
     model: StoredModel
     rows_of: StoredModel
     dataset: DatasetManifest | None
+
+    def files(self) -> tuple[FileRef, ...]:
+        """The files of both models."""
+        return (*self.model.files, *self.rows_of.files)
 
 
 async def source_of(database: Database, question: Question) -> Source | None:

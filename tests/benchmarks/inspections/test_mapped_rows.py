@@ -10,8 +10,8 @@ import torch
 from app.contracts.resources.manifests import InputTransform
 from tests.benchmarks.figures import line, ratio, say
 from workers.engine.common.row_store import as_tensor
-from workers.engine.data.columns import Column, Rows
-from workers.engine.data.inputs import Inputs
+from workers.engine.data.rows.columns import Column, Rows
+from workers.engine.data.rows.inputs import Inputs
 
 pytestmark = pytest.mark.benchmark
 ROWS, SHAPE, BATCH, BATCHES, ROUNDS = 100_000, (3, 32, 32), 256, 60, 9

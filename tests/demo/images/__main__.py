@@ -1,8 +1,6 @@
 """Photos in the open: a teacher of timm, a student at least five times smaller, control, verdict, and back in timm."""
 
 import json
-import subprocess
-import sys
 import tarfile
 import tempfile
 import time
@@ -14,6 +12,7 @@ from app.contracts.reports.text.report import render
 from tests.demo.console import heading, say
 from tests.demo.images.photos import CLASSES, COUNTS, LABELLED, write_photos
 from tests.demo.images.teacher import NAME, SIDE
+from tests.demo.programs import program
 from tests.demo.service import Curl, Service
 
 TARGET: dict[str, Any] = {"kind": "class", "classes": list(CLASSES)}
@@ -76,16 +75,6 @@ def distilled(curl: Curl, dataset: dict[str, Any], teacher: dict[str, Any]) -> d
     heading(f"3. The students: {STUDENT['student']['name']}, distilled, beside controls that have no teacher")
     spec = {**STUDENT, "dataset": dataset["id"], "teachers": [{"model": teacher["id"], "output": "label"}]}
     return curl.follow(curl.submit(spec))
-
-
-def program(work: Path, *words: str | Path) -> str:
-    """Run Python; its output is shown and returned."""
-    say("  $ python " + " ".join(str(word).replace(f"{work}/", "") for word in words))
-    done = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    say("  " + done.stdout.partition("\n")[0])
-    return done.stdout
 
 
 def reload_in_timm(curl: Curl, url: str, student: str, work: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from app.contracts.resources.manifests import DatasetManifest
 from app.contracts.wire.orders import DatasetInput, InspectionOutcome
 from tests.engine.jobs.inspection.uploads import TABLE, ignore_event, inspection, read, refused
 from workers.engine.data.dataset import Dataset
-from workers.engine.data.inputs import Inputs
+from workers.engine.data.rows.inputs import Inputs
 from workers.engine.data.transform import apply
 from workers.engine.jobs.inspection.inspect import inspect
 

@@ -15,8 +15,10 @@ from safetensors.torch import load_file
 
 from app.contracts.resources.manifests import ClassOutput, InputTransform, OutputSpec, ValueOutput
 from app.contracts.specs.architectures import Architecture
+from tests.engine.export.raw_students import raw_student
 from workers.engine.common.files import sha256_of
 from workers.engine.export.model_card import Provenance, metadata
+from workers.engine.export.onnx import export_onnx
 from workers.engine.export.safetensors import export_safetensors
 from workers.engine.models import Network, build, initialise
 
@@ -102,27 +104,29 @@ _EXPORT = """
 import sys
 from pathlib import Path
 from tests.engine.export import test_safetensors as exports
-from tests.engine.export.raw_students import raw_student
-from workers.engine.export.onnx import export_onnx
-folder = Path(sys.argv[1])
-digests = [exports.exported(folder / f"{i}.safetensors", build())
-           for i, build in enumerate((exports.mlp, exports.convnet, exports.resnet))]
-export_onnx(raw_student(exports.mlp()), folder / "mlp.onnx", {"card": "c", "inputs": {}})
-print(*digests, exports.sha256_of(folder / "mlp.onnx"))
+print(*exports.digests(Path(sys.argv[1])))
 """
 
 
+def digests(folder: Path) -> list[str]:
+    """SHA-256 of exports in both formats."""
+    found = [exported(folder / f"{i}.safetensors", build()) for i, build in enumerate((mlp, convnet, resnet))]
+    export_onnx(raw_student(mlp()), folder / "mlp.onnx", {"card": "c", "inputs": {}})
+    return [*found, sha256_of(folder / "mlp.onnx")]
+
+
 def test_processes_with_other_hash_seeds_write_the_same_bytes(tmp_path: Path) -> None:
-    runs = []
-    for seed in ("1", "2"):
-        (tmp_path / seed).mkdir()
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-c", _EXPORT, str(tmp_path / seed)]
-        runs.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True))
-    digests = [run.communicate()[0].split() for run in runs]
-    assert [run.returncode for run in runs] == [0, 0]
-    assert digests[0] == digests[1]
-    assert len(set(digests[0])) == 4
+    """A new process and the one of the tests."""
+    seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+    command = [sys.executable, "-c", _EXPORT, str(tmp_path / "there")]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    here = digests(tmp_path / "here")
+    assert done.stdout.split() == here
+    assert len(set(here)) == 4
 
 
 _RELOAD = """

@@ -13,8 +13,8 @@ from app.contracts.specs.architectures import Mlp
 from app.contracts.specs.distillation import KdTerm, MseTerm
 from tests.plain_training import plain_settings
 from workers.engine.balancing.fixed import Fixed
-from workers.engine.data.columns import Rows
 from workers.engine.data.dataset import TargetColumn
+from workers.engine.data.rows.columns import Rows
 from workers.engine.losses.regression_losses import NumberTargets
 from workers.engine.losses.soft_target_losses import ClassSoftTargets, LabelSoftTargets
 from workers.engine.losses.supervised_loss import SupervisedLoss

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from app.contracts.resources.manifests import ClassOutput
 from app.contracts.specs.jobs import TaskSpec
 from tests.engine.losses.small_terms import CPU
-from workers.engine.data.columns import Rows
 from workers.engine.data.dataset import TargetColumn
+from workers.engine.data.rows.columns import Rows
 from workers.engine.losses.label_losses import class_loss, huber_loss, multilabel_loss
 from workers.engine.losses.term import TermInputs
 from workers.engine.tasks.supervision import class_weights, supervised_loss, weights_by_class

@@ -22,7 +22,7 @@ from tests.engine.losses.small_terms import (
     supervised,
     task_of,
 )
-from workers.engine.data.columns import Augmentation, Column, Rows
+from workers.engine.data.rows.columns import Augmentation, Column, Rows
 from workers.engine.data.rows.weights import with_mean_one
 from workers.engine.losses.regression_losses import NumberTargets
 from workers.engine.losses.soft_target_losses import ClassSoftTargets, LabelSoftTargets

@@ -15,8 +15,8 @@ from tests.engine.harness import DATASET, STUDENT, TEACHER, EngineHarness, StopA
 from tests.engine.losses.small_terms import CPU, class_target, kd_term, mlp, places, scores, supervised
 from tests.engine.teachers.store_processes import NUMBERS, ROOM, SIZE, entries, fetched, numbers
 from workers.engine.common.stop import Stopped
-from workers.engine.data.columns import Rows
 from workers.engine.data.joining import read_datasets
+from workers.engine.data.rows.columns import Rows
 from workers.engine.losses.term import TermInputs
 from workers.engine.teachers.target_store import Packing, SoftTargetStore
 from workers.engine.teachers.teachers import Teachers

@@ -31,7 +31,7 @@ def clock(tmp_path: Path) -> Clock:
 
 @pytest.fixture
 async def harness(database_url: str, tmp_path: Path) -> AsyncIterator[WorkerHarness]:
-    harness = WorkerHarness(database_url, tmp_path / "data", lease_seconds=4.0)
+    harness = WorkerHarness(database_url, tmp_path / "data", lease_seconds=3.0)
     yield harness
     await harness.close()
 

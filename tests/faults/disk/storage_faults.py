@@ -124,7 +124,7 @@ def _full_disk(service: SmallDisk, folder: Path, seed: int) -> Outcome:
     assert made.status_code == 201, made.text
     dataset = service.get(f"/v1/datasets/{made.json()['id']}?wait=60")["id"]
     wrong = [*_refused(service.http.post("/v1/jobs", json=training(dataset, 10, seed, 2048, 2048)), "a job too large")]
-    spec = training(dataset, 3000, seed, 512, 256)
+    spec = training(dataset, 2000, seed, 512, 256)
     job_id = service.submit(spec)
     service.await_checkpoint(job_id)
 

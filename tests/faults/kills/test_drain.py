@@ -10,18 +10,31 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.faults.services.control_service import TRACEBACK, ControlledService
+from tests.faults.services.control_service import ENDED, TRACEBACK, ControlledService
 from tests.faults.services.serve import eventually
 
 LONG = 2_000_000
 """More steps than a test waits for."""
 
 
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[ControlledService]:
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlledService]:
+    """The same for all tests, each of which stops it and starts it again."""
     # No checkpoint is ever due: the one that is there was written because of the drain.
-    with ControlledService(tmp_path / "data", checkpoint_seconds=3600, lease_seconds=60) as running:
+    folder = tmp_path_factory.mktemp("drained")
+    with ControlledService(folder / "data", checkpoint_seconds=3600, lease_seconds=60) as running:
         yield running
+
+
+@pytest.fixture
+def service(started: ControlledService) -> Iterator[ControlledService]:
+    """It runs, without jobs and with an empty log."""
+    (started.data / "service.log").write_text("")
+    yield started
+    for job in started.pages("/v1/jobs"):
+        if job["state"] not in ENDED:
+            started.act(job["id"], "cancel")
+            started.state(job["id"], *ENDED)
 
 
 def _training(service: ControlledService, folder: Path) -> str:

@@ -40,7 +40,7 @@ async def test_a_worker_without_the_extra_says_so_and_another_measures_the_netwo
         assert row.extra == "vision"
         assert (await harness.reaches(job, JobState.QUEUED)).crashes == 0
     assert "pip install 'stillhouse[vision]'" in caplog.text
-    assert installed_extras() == {"vision"}
+    assert installed_extras() == {"vision", "text"}
     worker = harness.process(lanes=("inspect",), entry=DEFAULT_ENTRY)
 
     async def both_servers() -> bool:

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 import torch
 from torch import Tensor
 
 from app.contracts.resolving.data.class_names import places_of_numbers
+from app.contracts.resources.inputs.texts import TextInput, encoding_part, is_encoded_name
 from app.contracts.resources.manifests import InputSpec, InputTransform
 from app.contracts.resources.splits import SplitName
 from app.contracts.resources.tables import InputEncoding
@@ -39,6 +40,9 @@ from workers.engine.data.splits import ORDER
 from workers.engine.data.tables.digest import decoder_of
 from workers.engine.data.tables.uploaded import UploadedPart, joined_uploads
 
+if TYPE_CHECKING:
+    from workers.engine.data.texts.reading import TextReading
+
 
 def read_datasets(
     order: Order, refs: Sequence[DatasetRef], fills: Mapping[str, InputEncoding] | None = None
@@ -51,7 +55,15 @@ def read_datasets(
     inputs = [order.datasets[ref.dataset] for ref in refs]
     kept = MOST_KEPT if _exports_a_graph(order) else REFERENCE_ROWS
     parts = [
-        read_dataset(Path(each.path), each.manifest, reads_exactly(order), kept, fills, RowStorage.of(order, each))
+        read_dataset(
+            Path(each.path),
+            each.manifest,
+            reads_exactly(order),
+            kept,
+            fills,
+            RowStorage.of(order, each),
+            _text_reading(order, each, inputs),
+        )
         for each in inputs
     ]
     used = _outputs_of_teachers(order)
@@ -63,6 +75,14 @@ def read_datasets(
     if len(parts) == 1:
         return replace(parts[0], sources=tuple(sources))
     return _join(parts, tuple(sources), inputs[0].manifest.inputs, _inputs_of_student(order))
+
+
+def _text_reading(order: Order, dataset: DatasetInput, datasets: Sequence[DatasetInput]) -> "TextReading | None":
+    if not any(isinstance(spec, TextInput) for spec in dataset.manifest.inputs.values()):
+        return None
+    from workers.engine.data.texts.of_order import text_reading  # tokenizers is imported where there are texts
+
+    return text_reading(order, dataset, datasets)
 
 
 def reads_exactly(order: Order) -> bool:
@@ -161,6 +181,8 @@ def _join(
         name: [part.inputs[name] if len(specs) > 1 else next(iter(part.inputs.values())) for part in parts]
         for name in specs
     }
+    encoded = {name: [part.inputs[_encoded(part, name)] for part in parts] for name in _encoded_names(parts[0])}
+    tokens = {name: each.tokens for name, each in parts[0].transforms.items()}
     read = parts[0].transforms
     encodings = {name: read[name if len(specs) > 1 else next(iter(read))].encoding for name in specs}
     columns = {name: _columns([part.transforms for part in parts], name) for name in specs}
@@ -171,11 +193,27 @@ def _join(
     inputs = {name: concatenate_and_free(raws.pop(name)) for name in specs}
     train = splits["train"]
     transforms = {
-        name: transform_of(name, inputs[name], spec_of_rows(spec), train, encodings[name], columns[name])
+        name: transform_of(
+            name, inputs[name], spec_of_rows(spec), train, encodings[name], columns[name], tokens=tokens.get(name)
+        )
         for name, spec in specs.items()
     }
-    uploaded = joined_uploads(uploads, [name for name in inputs if selected is None or name in selected])
+    for name in list(encoded):
+        inputs[name], transforms[name] = concatenate_and_free(encoded.pop(name)), InputTransform(tokens=tokens[name])
+    uploaded = joined_uploads(uploads, [name for name in specs if selected is None or name in selected])
     return Dataset(rows, inputs, targets, splits, transforms, sources, weights=weights, uploaded=uploaded)
+
+
+def _encoded_names(part: Dataset) -> list[str]:
+    """The texts that are read again by other tokenizers."""
+    return [name for name in part.inputs if is_encoded_name(name)]
+
+
+def _encoded(part: Dataset, name: str) -> str:
+    """The name of such texts in another dataset: a single input has any name."""
+    if name in part.inputs:
+        return name
+    return next(each for each in part.inputs if encoding_part(each) == encoding_part(name))
 
 
 def _upload(part: Dataset, source: Source) -> UploadedPart:

@@ -40,6 +40,8 @@ def apply_in_shape(
     """Raw rows [n, …] as a model with rows of `shape` takes them: brought into its shape, transformed to `dtype` and,
     where it has its channels last, moved. None: the shape of the rows.
     """
+    if transform.tokens is not None:  # of any width up to the longest that the model reads
+        return raw.to(dtype)
     if shape is not None and is_resized(transform, raw.shape[1:], rows_shape(transform, shape)):
         raw = resized(raw, rows_shape(transform, shape)[1:], transform.resize or "bilinear")
     # In the model's shape before the transform: its statistics are those of its channels, not of a flat row's numbers.

@@ -67,8 +67,8 @@ def network_outputs(network: Network, x: Tensor) -> dict[str, Tensor]:
 
 
 def network_examples(model: RawModel) -> Examples:
-    """The outputs of a network for plain rows; empty for rows of more than MAX_ROW elements."""
-    if model.row_size > MAX_ROW:
+    """The outputs of a network for plain rows; empty for rows of more than MAX_ROW elements, and for texts."""
+    if model.row_size > MAX_ROW or any(each.tokens is not None for each in model.transforms.values()):
         return {}
     shapes = list(model.layout.shapes.values())
     return examples_of(model.predict(plain_rows(shapes[0] if len(shapes) == 1 else (model.row_size,))))

@@ -21,7 +21,7 @@ from app.contracts.layouts.cut_files import METADATA_KEY
 from app.contracts.problems import UserError
 from app.contracts.resources.graph_names import OPSET
 from workers.engine.export.raw_student import AnsweringNetwork, RawStudent
-from workers.engine.export.row_nodes import ML_DOMAIN, ML_OPSET, RowNodes, rows_name
+from workers.engine.export.row_nodes import ML_DOMAIN, ML_OPSET, TOKENS_SIDE, RowNodes, rows_name
 from workers.engine.models import Network
 from workers.engine.models.named import NamedModules
 from workers.engine.models.quantization.copies import copied
@@ -105,6 +105,7 @@ def _traced(student: RawStudent, rows: Mapping[str, str]) -> onnx.ModelProto:
         for name in rows
     )
     batch = torch.export.Dim("batch", min=1)
+    sides = tuple({0: batch, **_open_side(student, name)} for name in rows)
     for named in [module for module in student.network.modules() if isinstance(module, NamedModules)]:
         named.make_plain()
     with _no_exporter_warnings():
@@ -114,7 +115,7 @@ def _traced(student: RawStudent, rows: Mapping[str, str]) -> onnx.ModelProto:
             input_names=list(public)[: len(rows)],
             output_names=list(public)[len(rows) :],
             opset_version=OPSET,
-            dynamic_shapes=(tuple({0: batch} for _ in rows),),
+            dynamic_shapes=(sides,),
             dynamo=True,
             verbose=False,
         )
@@ -122,6 +123,13 @@ def _traced(student: RawStudent, rows: Mapping[str, str]) -> onnx.ModelProto:
     model: onnx.ModelProto = program.model_proto
     _rename(model.graph, public, student.input_names.values())
     return model
+
+
+def _open_side(student: RawStudent, name: str) -> dict[int, torch.export.Dim]:
+    """Rows of tokens have any width up to the longest that the network reads; exporting takes one of 1 for fixed."""
+    if student.forms[name].tokens is None or student.row_shape(name)[0] < _TRACED_ROWS:
+        return {}
+    return {1: torch.export.Dim(TOKENS_SIDE, min=1, max=student.network.input_shape[0])}
 
 
 def _rename(graph: onnx.GraphProto, public: Mapping[str, str], reserved: Iterable[str]) -> None:

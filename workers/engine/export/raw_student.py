@@ -53,8 +53,10 @@ class RawStudent:
         transforms.
         """
         inputs = inputs or {"x": InputTransform()}
-        shapes = {name: shapes.get(name) or network.input_shape for name in inputs}
         known = forms or {}
+        shapes = {name: shapes.get(name) or network.input_shape for name in inputs}
+        # Rows of tokens may be narrower than the longest that the network reads.
+        shapes |= {name: form.arranged for name, form in known.items() if form.tokens is not None}
         found = {name: known.get(name) or form_of(inputs[name], shapes[name]) for name in inputs}
         return cls(network, inputs, shapes, found, outputs, knows_file=set(known) >= set(inputs))
 

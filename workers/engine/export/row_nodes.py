@@ -18,6 +18,8 @@ from workers.engine.data.tables.keys import boolean_keys, text_keys, whole_numbe
 
 ML_DOMAIN = "ai.onnx.ml"
 ML_OPSET = 3
+TOKENS_SIDE = "tokens"
+"""The name of the open side of rows of tokens."""
 
 
 def rows_name(name: str) -> str:
@@ -55,7 +57,9 @@ class RowNodes:
     @property
     def value(self) -> onnx.ValueInfoProto:
         """The graph's input: rows of the file, any number of them."""
-        return helper.make_tensor_value_info(self.name, element_type(self.form.dtype), ["batch", *self.form.shape])
+        is_open = self.form.tokens is not None and self.form.shape[0] > 1
+        sides = [TOKENS_SIDE] if is_open else self.form.shape
+        return helper.make_tensor_value_info(self.name, element_type(self.form.dtype), ["batch", *sides])
 
     def _add(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """Add a node of one output; returns its name."""

@@ -16,8 +16,8 @@ from app.contracts.specs.jobs import AnyTrainingJob, TrainJob
 from app.contracts.specs.stores import StoreSpec
 from workers.engine.data.augment.plan import AugmentationPlan
 from workers.engine.data.dataset import Dataset
-from workers.engine.data.inputs import Inputs
 from workers.engine.data.rows.blocks import row_blocks
+from workers.engine.data.rows.inputs import Inputs
 from workers.engine.data.rows.joined import InputLayout, joined_transform
 from workers.engine.evaluation.parties import Outputs, network_outputs
 from workers.engine.models import Network
@@ -37,7 +37,7 @@ class JobData:
     @classmethod
     def of(cls, spec: AnyTrainingJob, dataset: Dataset, device: torch.device) -> "JobData":
         """The data of a job on `device`. It is the same for all seeds and candidates of a job."""
-        names, _, problem = student_inputs(spec.network.inputs, dataset.layout.shapes)
+        names, _, problem = student_inputs(spec.network.inputs, dataset.layout.own_shapes)
         if problem is not None:
             raise UserError(problem.code, problem.detail)
         transform, views = joined_transform(dataset.transforms, dataset.layout.only(names)), spec.training.augmentations

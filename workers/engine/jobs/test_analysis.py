@@ -57,7 +57,9 @@ def analyse_test_rows(trained: Trained, tasks: Sequence[EvaluatedTask]) -> TestA
 
 
 def not_corruptible(trained: Trained) -> str | None:
-    """Why robustness is not measured: noise makes rows that a teacher of integer inputs does not take."""
+    """Why robustness is not measured: noise makes rows that a teacher of integer inputs does not take, and no text."""
+    if trained.data.dataset.tokens:
+        return "its corruptions are noise and erased places, which no text has"
     models = trained.teachers.order.models
     whole = sorted(
         models[key].manifest.name

@@ -24,7 +24,7 @@ from app.contracts.specs.distillation import (
     SimilarityTerm,
     SimkdTerm,
 )
-from workers.engine.data.columns import ColumnLike, Rows
+from workers.engine.data.rows.columns import ColumnLike, Rows
 from workers.engine.losses.features.attention import attention_transfer
 from workers.engine.losses.features.crd import info_nce
 from workers.engine.losses.features.fitnets import hint, unit_hint

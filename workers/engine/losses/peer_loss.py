@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from workers.engine.data.columns import Rows
+from workers.engine.data.rows.columns import Rows
 from workers.engine.losses.logits.kd import class_kd
 from workers.engine.losses.softmax import softened, widened
 from workers.engine.losses.term import TermInputs

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from app.contracts.resources.manifests import OutputSpec
 from app.contracts.specs.distillation import CosineTerm, HuberTerm, MseTerm, NumberTerm, TeacherBoundedTerm
-from workers.engine.data.columns import Column, ColumnLike, Rows
+from workers.engine.data.rows.columns import Column, ColumnLike, Rows
 from workers.engine.losses.regression.cosine import cosine
 from workers.engine.losses.regression.huber import number_huber
 from workers.engine.losses.regression.mse import number_mse

@@ -22,7 +22,7 @@ from app.contracts.specs.distillation import (
     OfaTerm,
     ReverseKlTerm,
 )
-from workers.engine.data.columns import AugmentedColumn, Column, ColumnLike, Rows
+from workers.engine.data.rows.columns import AugmentedColumn, Column, ColumnLike, Rows
 from workers.engine.data.top_k.rows import TopKColumn
 from workers.engine.losses.features.exits import Exits
 from workers.engine.losses.logits.dist import dist

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workers.engine.data.columns import Column, Rows
+from workers.engine.data.rows.columns import Column, Rows
 from workers.engine.losses.softmax import log_probabilities
 from workers.engine.losses.teacher_mix import LearnedShares, TeacherEnsemble
 from workers.engine.losses.term import TermInputs

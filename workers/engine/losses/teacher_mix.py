@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from app.contracts.resources.manifests import OutputSpec
-from workers.engine.data.columns import AugmentedColumn, Column, ColumnLike, Rows
+from workers.engine.data.rows.columns import AugmentedColumn, Column, ColumnLike, Rows
 from workers.engine.data.top_k.rows import TopK, TopKColumn
 from workers.engine.losses.softmax import log_probabilities, widened
 

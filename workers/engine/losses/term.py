@@ -12,7 +12,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from workers.engine.data.columns import ColumnLike, Rows
+from workers.engine.data.rows.columns import ColumnLike, Rows
 
 
 @dataclass(frozen=True)

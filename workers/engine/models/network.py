@@ -55,7 +55,11 @@ class Network(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Rows [N, …] -> {output: [N, size]}."""
-        return self.outputs(x.reshape(x.shape[0], *self.input_shape))
+        return self.outputs(self.in_shape(x))
+
+    def in_shape(self, x: Tensor) -> Tensor:
+        """Rows [N, …] -> [N, *input_shape]; rows of tokens may be narrower and stay as they are."""
+        return x.reshape(x.shape[0], *self.input_shape)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As torch's, whose own strict check splits names at dots and finds the head `size.cm` unexpected."""

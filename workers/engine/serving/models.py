@@ -8,6 +8,7 @@ import torch
 
 from app.contracts.layouts.cut_files import METADATA_KEY
 from app.contracts.problems import UserError, listed
+from app.contracts.resolving.data.texts import tokens_of
 from app.contracts.resources.facts import ModelFacts
 from app.contracts.resources.graph_names import VERSION_TEXT, answer_names
 from app.contracts.resources.manifests import ClassOutput, DatasetManifest, OutputSpec
@@ -117,10 +118,12 @@ class Taught:
         threads: int,
     ) -> None:
         """Raises UserError where the teacher reads an input that the student does not."""
-        self._rows = RowGraph(student, threads)
-        _check_inputs(model, student, dataset, tuple(self._rows.shapes))
-        self._layout = InputLayout(self._rows.shapes)
-        self._teacher: Teacher = open_teacher(model, _CPU, threads, self._layout)
+        self._rows = _rows_of(model, student, threads)
+        layout = None
+        if self._rows is not None:
+            _check_inputs(model, student, dataset, tuple(self._rows.shapes))
+            layout = InputLayout(self._rows.shapes)
+        self._teacher: Teacher = open_teacher(model, _CPU, threads, layout)
         self._taught = taught
         self._selections = {
             key: ClassSelection.of_columns(each.classes, self._teacher.outputs[each.output].spec)
@@ -139,13 +142,30 @@ class Taught:
 
     def answer(self, rows: Rows) -> dict[str, Array]:
         """As a job has computed its soft targets."""
-        raw = joined([torch.from_numpy(values) for values in self._rows.run(rows).values()])
+        made = rows if self._rows is None else self._rows.run(rows)
+        raw = joined([torch.from_numpy(values) for values in made.values()])
         found = self._teacher.forward(self._teacher.prepare(raw))
         taught = {}
         for key, each in self._taught.items():
             values, selection = found[each.output], self._selections[key]
             taught[key] = values if selection is None else selection.select(values)
         return {name: values.numpy() for name, values in answers(self.outputs, taught).items()}
+
+
+def _rows_of(model: ModelInput, student: ModelFacts, threads: int) -> RowGraph | None:
+    """The nodes before a student's network; None for a teacher of texts, whose rows are made by its own tokenizer.
+
+    Raises UserError `input_mismatch`.
+    """
+    assert model.facts is not None
+    if tokens_of(model.facts) is None:
+        return RowGraph(student, threads)
+    if tokens_of(student) is None or len(student.inputs) > 1:
+        raise UserError(
+            "input_mismatch",
+            "the teacher reads texts, and this student other rows: the predictions of the job have its answers",
+        )
+    return None
 
 
 def _check_inputs(

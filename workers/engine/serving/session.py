@@ -17,7 +17,8 @@ from workers.engine.serving.rows.documents import read_json, read_jsonl
 from workers.engine.serving.rows.encoded import read_archive, read_file
 from workers.engine.serving.rows.errors import RowErrors
 from workers.engine.serving.rows.files import read_arrays_of_npz, read_csv
-from workers.engine.serving.rows.forms import InputForm, forms_of
+from workers.engine.serving.rows.forms import InputForm, session_forms
+from workers.engine.serving.rows.texts import RequestTokenizers
 
 
 class ServingSession:
@@ -29,6 +30,7 @@ class ServingSession:
         self._identity = identity
         self._model = model
         self._forms = forms
+        self._tokenizers = RequestTokenizers(forms, order.tokenizers)
         self._dataset = order.dataset
         self._known = _other_columns(order.dataset)
         self._body = folder / "body"
@@ -36,7 +38,7 @@ class ServingSession:
     def answer(self, kind: str, body: bytes) -> tuple[Reply, bytes]:
         """Answer one request; errors are replies too."""
         try:
-            rows = self._read(kind, body)
+            rows = self._tokenizers.ids(self._read(kind, body))
             return Reply(status=200), prediction(self._identity, self._model.outputs, self._model.answer(rows))
         except RowErrors as error:
             first = error.problems[0]
@@ -78,7 +80,7 @@ def open_session(order: SessionOrder, folder: Path) -> ServingSession | Reply:
     except Exception as error:  # ONNX Runtime's own errors share no base class but Exception
         traceback.print_exc()
         return Reply(status=409, code="model_not_loaded", detail=_not_loaded(order, error))
-    return ServingSession(order.model.id, model, forms_of(facts, order.dataset), order, folder)
+    return ServingSession(order.model.id, model, session_forms(order), order, folder)
 
 
 def _not_loaded(order: SessionOrder, error: Exception) -> str:

@@ -8,8 +8,8 @@ from torch import Tensor
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import OutputSpec
 from app.contracts.specs.jobs import TaskSpec
-from workers.engine.data.columns import Column
 from workers.engine.data.dataset import Dataset, TargetColumn
+from workers.engine.data.rows.columns import Column
 from workers.engine.data.rows.weights import with_mean_one
 from workers.engine.losses.supervised_loss import SupervisedLoss
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from app.contracts.resources.manifests import OutputSpec
-from workers.engine.data.columns import Rows
 from workers.engine.data.dataset import TargetColumn
+from workers.engine.data.rows.columns import Rows
 from workers.engine.losses.term import Term, TermInputs
 
 WeightSchedule = Callable[[float], float]

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from app.contracts.problems import UserError
 from app.contracts.resolving.data.inputs import inputs_read
+from app.contracts.resolving.data.texts import tokens_of
 from app.contracts.resources.facts import ModelFacts, OpenShape
+from app.contracts.resources.inputs.texts import own_name
 from app.contracts.resources.manifests import InputTransform
 from app.contracts.resources.row_layouts import rows_shape
 from workers.engine.data.rows.joined import IDENTITY, InputLayout, joined_transform, transformed
@@ -38,8 +40,10 @@ class Reading:
 
     @classmethod
     def of(cls, model: ModelFacts, layout: InputLayout | None) -> "Reading":
-        """Raises UserError as `inputs_read` finds problems."""
-        names, problem = inputs_read(model, layout.shapes) if layout is not None else ((), None)
+        """Raises UserError as `inputs_read` finds problems, and `input_mismatch` for texts that are not read for it."""
+        if tokens_of(model) is not None:
+            return cls._of_tokens(model, layout)
+        names, problem = inputs_read(model, layout.own_shapes) if layout is not None else ((), None)
         if problem is not None:
             raise UserError(problem.code, problem.detail)
         if layout is None or len(layout.shapes) == 1:
@@ -48,6 +52,25 @@ class Reading:
         read = layout.only(names)
         rows = {name: _rows_shape(model, name, shape) for name, shape in read.shapes.items()}
         return cls(layout, read, InputLayout(rows), model.inputs)
+
+    @classmethod
+    def _of_tokens(cls, model: ModelFacts, layout: InputLayout | None) -> "Reading":
+        """Of a model that reads ids of tokens, which its transform leaves as they are."""
+        if layout is None:
+            return cls(None, None, InputLayout({}), {_SINGLE: _transform_of_single(model)})
+        encoding = tokens_of(model)
+        names = [name for name, tokens in layout.tokens.items() if tokens == encoding]
+        if len(names) > 1:
+            names = [name for name in names if own_name(name) in model.inputs]
+        if len(names) != 1:
+            raise UserError(
+                "input_mismatch",
+                "a teacher reads texts by its own tokenizer, and these rows are not made by it: name another teacher",
+            )
+        read = layout.only(names)
+        if len(layout.shapes) == 1:
+            return cls(None, read, InputLayout({}), {_SINGLE: IDENTITY})
+        return cls(layout, read, InputLayout(read.shapes), {})
 
     def prepare(self, raw: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Raw rows of the dataset -> rows of `dtype` as the model's first layer reads them, several inputs joined."""

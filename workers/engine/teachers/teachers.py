@@ -18,6 +18,7 @@ from app.contracts.base import digest_of
 from app.contracts.layouts.summary import layers_of
 from app.contracts.problems import UserError
 from app.contracts.reports.report import TargetUse
+from app.contracts.resolving.data.texts import tokens_of
 from app.contracts.resolving.multitask.sharing import own_layer
 from app.contracts.resources.facts import OutputFacts
 from app.contracts.resources.manifests import ArrayInput, ClassOutput
@@ -273,13 +274,14 @@ class Teachers:
             "environment": environment_fingerprint(self.device, self.order.threads),
             "block": BLOCK,
             **({"rows": "float64"} if teacher.row_dtype == torch.float64 else {}),
+            **_tokens(model),
         }
 
     def _data(self, source: Source) -> dict[str, object]:
         """The file and columns of the raw rows: two datasets may read different columns of the same file."""
         dataset = self.order.datasets[source.id]
         specs = dataset.manifest.inputs
-        shapes = list(self.dataset.layout.shapes.values())
+        shapes = list(self.dataset.layout.own_shapes.values())
         if len(specs) > 1:
             shapes = [self.dataset.layout.shapes[name] for name in specs]
         inputs = {
@@ -291,8 +293,18 @@ class Teachers:
             ]
             for (name, spec), shape in zip(specs.items(), shapes, strict=True)
         }
-        order = order_of(list(self.dataset.layout.shapes))
+        order = order_of(list(self.dataset.layout.own_shapes))
         return {"dataset": dataset.sha256, "inputs": inputs, **order, **reading_facts(dataset.manifest)}
+
+
+def _tokens(model: ModelInput) -> dict[str, object]:
+    """How a teacher of texts reads them."""
+    encoding = tokens_of(model.facts) if model.facts is not None else None
+    if encoding is None:
+        return {}
+    from workers.engine.data.texts.tokenizer import VERSION  # tokenizers is imported where there are texts
+
+    return {"tokens": encoding.model_dump(mode="json"), "library": VERSION}
 
 
 def _selected(outputs: TeacherOutputs, ref: TeacherRef) -> TeacherOutputs:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from workers.engine.balancing.balancer import Losses, stacked
 from workers.engine.common.eval_mode import preserved_buffers
-from workers.engine.data.columns import concatenate
+from workers.engine.data.rows.columns import concatenate
 from workers.engine.training.batch import Counts, MicroBatch, StepOutputs
 from workers.engine.training.interface import NetworkLearner
 

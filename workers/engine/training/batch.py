@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workers.engine.data.columns import Rows
+from workers.engine.data.rows.columns import Rows
 from workers.engine.losses.term import TermInputs
 from workers.engine.tasks.task import Task
 

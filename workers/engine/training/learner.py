@@ -13,8 +13,8 @@ from app.contracts.specs.training import TrainingSettings
 from app.contracts.wire.events import MetricPoint
 from workers.engine.balancing import Balancer, Losses, Parameters, Shared
 from workers.engine.common.seeds import seed_step
-from workers.engine.data.columns import Rows
-from workers.engine.data.inputs import Inputs
+from workers.engine.data.rows.columns import Rows
+from workers.engine.data.rows.inputs import Inputs
 from workers.engine.evaluation.warnings.history import Point, label_losses, points_document, points_of
 from workers.engine.models import Network
 from workers.engine.models.families.freezing import FrozenLayers

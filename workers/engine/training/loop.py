@@ -17,8 +17,8 @@ from app.contracts.problems import UserError
 from app.contracts.wire.events import MetricsEvent, ProgressEvent
 from workers.engine.common.stop import Stop, Stopped
 from workers.engine.data.augment.plan import AugmentationPlan
-from workers.engine.data.columns import Rows
-from workers.engine.data.inputs import Inputs
+from workers.engine.data.rows.columns import Rows
+from workers.engine.data.rows.inputs import Inputs
 from workers.engine.training.batch import Counts, MicroBatch, micro_batches
 from workers.engine.training.batches import BatchSchedule
 from workers.engine.training.checkpoints.folder import Checkpoint, CheckpointFolder, RunFacts

@@ -12,8 +12,8 @@ from app.contracts.specs.supervision.metrics import METRICS, MetricName, as_scor
 from app.contracts.specs.training import TrainingSettings
 from app.contracts.wire.events import MetricPoint
 from workers.engine.common.eval_mode import evaluating
-from workers.engine.data.columns import Rows
-from workers.engine.data.inputs import Inputs
+from workers.engine.data.rows.columns import Rows
+from workers.engine.data.rows.inputs import Inputs
 from workers.engine.evaluation.metrics.task_metrics import Metrics, score, task_metrics
 from workers.engine.evaluation.parties import BLOCK
 from workers.engine.tasks.task import Task

@@ -41,6 +41,11 @@ class InputCache:
             )
         return local
 
+    async def tokenizers(self, files: Iterable[FileRef]) -> dict[str, str]:
+        """Paths of the tokenizers among the files of models and datasets, by their SHA-256."""
+        found = {file.sha256: file for file in files if file.role == "tokenizer"}
+        return {sha256: str(await self.download(file)) for sha256, file in found.items()}
+
     async def predictions(self, inputs: JobInputs) -> dict[str, PredictionsInput]:
         """The predictions of a job as local files, by the id in its spec."""
         local = {}

@@ -38,6 +38,7 @@ async def session_order(
         rows_of=source.rows_of.facts if question.rows_of is not None else None,
         taught=question.taught,
         dataset=source.dataset,
+        tokenizers=await cache.tokenizers(source.files()),
         threads=threads,
         memory_bytes=_MEMORY,
     )

@@ -38,7 +38,7 @@ class AttemptContext:
 
     def pool(self, extras: Collection[Extra]) -> ChildPool:
         """Where the child of a job with these extras is started."""
-        return self.children_by_extra[min(extras)] if extras else self.children
+        return next((pool for extra, pool in self.children_by_extra.items() if extra in extras), self.children)
 
     @property
     def paths(self) -> Paths:

@@ -94,6 +94,7 @@ async def build_order(
         models=models,
         datasets=datasets,
         predictions=await cache.predictions(inputs),
+        tokenizers=await cache.tokenizers(inputs.files()),
         device=slot.device,
         threads=spec.threads or settings.threads,
         attempt_dir=str(paths.attempt(claim.job_id, claim.attempt)),

@@ -60,7 +60,7 @@ def student_inputs(
 
 
 def inputs_read(model: ModelFacts, shapes: Shapes) -> tuple[tuple[str, ...], Problem | None]:
-    """(inputs of the dataset that a model reads, in its order, what is wrong with them)."""
+    """(inputs of the dataset that a model reads, in its order, what is wrong with them); for models of numbers."""
     names, problem = _by_name(model, shapes) if model.reads_several_tensors else _of_one_tensor(model, shapes)
     if problem is not None:
         return names, problem

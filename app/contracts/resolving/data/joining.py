@@ -12,6 +12,7 @@ from app.contracts.resolving.data.class_names import warn_of_numbers
 from app.contracts.resolving.data.column_order import check_columns
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resources.facts import DatasetFacts, InputFacts, TargetFacts
+from app.contracts.resources.inputs.texts import TokenEncoding
 from app.contracts.resources.splits import SplitName
 from app.contracts.resources.statistics import WeightStatistics
 from app.contracts.resources.tables import InputEncoding
@@ -104,7 +105,13 @@ def _check_inputs(first: Known, other: Known, findings: Findings) -> None:
 
 
 def _check_input(a: InputFacts, b: InputFacts, one: str, two: str, findings: Findings, pointer: str) -> None:
-    if a.shape != b.shape:
+    if (a.tokens is None) != (b.tokens is None):
+        findings.problem(
+            pointer,
+            "input_mismatch",
+            f"one of {one} and {two} has texts and the other numbers: one network reads both, so leave one out",
+        )
+    elif a.tokens is None and a.shape != b.shape:
         findings.problem(
             pointer,
             "shape_mismatch",
@@ -153,7 +160,17 @@ def _over_all(parts: Sequence[InputFacts]) -> InputFacts:
     """One input over all datasets: the columns are those of the first dataset that names them."""
     columns = next((each.columns for each in parts if each.columns is not None), None)
     counts: dict[str, object] | None = {} if all(each.column_counts == {} for each in parts) else None
-    return parts[0].model_copy(update={"mean": None, "std": None, "columns": columns, "column_counts": counts})
+    update: dict[str, object] = {"mean": None, "std": None, "columns": columns, "column_counts": counts}
+    tokens = [each.tokens for each in parts if each.tokens is not None]
+    if len(tokens) == len(parts):
+        update |= joined_tokens(tokens)
+    return parts[0].model_copy(update=update)
+
+
+def joined_tokens(tokens: Sequence[TokenEncoding]) -> dict[str, object]:
+    """How texts of several datasets are read: by the tokenizer of the first, as long as the longest of all."""
+    length = max(each.length for each in tokens)
+    return {"tokens": tokens[0].model_copy(update={"length": length}), "shape": (length,)}
 
 
 def _target(name: str, known: Sequence[Known], findings: Findings) -> TargetFacts:

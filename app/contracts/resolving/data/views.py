@@ -63,6 +63,13 @@ def check_views(
     views = spec.training.augmentations
     if views is None:
         return
+    if spec.network.reads == "tokens":
+        findings.problem(
+            "/training/views",
+            "view_undefined",
+            "the student reads texts, whose tokens are no quantities that views could change: leave `views` out",
+        )
+        return
     _check_whole_numbers(spec, views, models, findings)
     read, there = spec.network.inputs, dataset.inputs if dataset is not None else {}
     if read is not None and set(read) != set(there) and any(ref.stored_as is None for _, ref in spec.teacher_refs()):

@@ -67,6 +67,10 @@ class _Owner:
         network = self.architecture
         return network is not None and network.has_feature_maps and len(network.input_shape or ()) == len(shape) == 2
 
+    def is_by_token(self, shape: Shape) -> bool:
+        """Whether a layer of this shape has a vector for each token of a text, of which rows have any number."""
+        return self.architecture is not None and self.architecture.reads == "tokens" and len(shape) > 1
+
 
 def _check_exits(term: SoftTargetTerm, ours: _Owner, findings: Findings, pointer: str) -> None:
     """The layers of the student from which a soft target makes predictions."""
@@ -75,6 +79,8 @@ def _check_exits(term: SoftTargetTerm, ours: _Owner, findings: Findings, pointer
         shape = _layer(ours, name, findings, place)
         if shape is not None and ours.is_series(shape):
             _refuse_series(f"`{term.method}` predicts from", ours, "use `penultimate`", findings, place)
+        if shape is not None and ours.is_by_token(shape):
+            _refuse_by_token(ours, findings, place)
     _check_order(term.exit_layers, ours, findings, f"{pointer}/student_layers")
 
 
@@ -88,10 +94,15 @@ def _check_pairs(term: FeatureTerm, ours: _Owner, theirs: _Owner | None, finding
         )
     for at, pair in term.pairs.items():
         shape = _layer(ours, pair.student_layer, findings, f"{place}{at}/student_layer")
+        if shape is not None and ours.is_by_token(shape):
+            _refuse_by_token(ours, findings, f"{place}{at}/student_layer")
+            continue
         if theirs is None:
             continue
         taught = _layer(theirs, theirs.own(pair.teacher_layer), findings, f"{place}{at}/teacher_layer")
-        if shape is not None and taught is not None:
+        if taught is not None and theirs.is_by_token(taught):
+            _refuse_by_token(theirs, findings, f"{place}{at}/teacher_layer")
+        elif shape is not None and taught is not None:
             _check_series(term, ((ours, shape), (theirs, taught)), findings, f"{place}{at}")
             _check_shapes(term, shape, taught, findings, f"{place}{at}")
     _check_order([pair.student_layer for pair in term.pairs.values()], ours, findings, f"{place}/layers")
@@ -120,6 +131,15 @@ def _check_series(term: FeatureTerm, sides: Sequence[tuple[_Owner, Shape]], find
         if term.layer_shapes != "any" and owner.is_series(shape):
             way_out = "use `penultimate`, or `similarity` or `rkd`, which take any layer"
             _refuse_series(f"`{term.method}` compares", owner, way_out, findings, f"{place}/{owner.side}_layer")
+
+
+def _refuse_by_token(owner: _Owner, findings: Findings, place: str) -> None:
+    findings.problem(
+        place,
+        "shape_mismatch",
+        f"expected a layer with one vector a row, found one of the {owner.side} with a vector for each token of a text,"
+        " which stand for other pieces of it in another network: use `penultimate`, or the outputs by `soft_targets`",
+    )
 
 
 def _refuse_series(what: str, owner: _Owner, way_out: str, findings: Findings, place: str) -> None:

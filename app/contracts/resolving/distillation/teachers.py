@@ -6,6 +6,7 @@ from app.contracts.resolving.data.column_order import check_model_columns
 from app.contracts.resolving.data.inputs import assumed_orders, inputs_read, shapes_of
 from app.contracts.resolving.data.predictions import predicted_outputs
 from app.contracts.resolving.data.targets import Goal
+from app.contracts.resolving.data.texts import teacher_of_texts, texts_unread, tokens_of
 from app.contracts.resolving.distillation.methods import check_combination, check_terms
 from app.contracts.resolving.distillation.phases import check_phases
 from app.contracts.resolving.distillation.rows import check_rows
@@ -126,7 +127,21 @@ def check_teacher(
         return
     if ref.output in facts.outputs and ref.classes is None:
         _fits_goal(goal, facts.outputs[ref.output], findings, pointer)
+    if tokens_of(facts) is None:
+        _check_numbers(facts, dataset, findings, pointer)
+        return
+    _, problem = teacher_of_texts(facts, dataset)
+    if problem is not None:
+        findings.problem(pointer, problem.code, problem.detail)
+
+
+def _check_numbers(facts: ModelFacts, dataset: DatasetFacts, findings: Findings, pointer: str) -> None:
+    """A teacher of numbers must find the inputs that it reads, in their shapes and order."""
     names, problem = inputs_read(facts, shapes_of(dataset))
+    unread = texts_unread(names, dataset.inputs)
+    if unread is not None:
+        findings.problem(pointer, "input_mismatch", f"the teacher does not fit: {unread}")
+        return
     if problem is not None:
         findings.problem(pointer, problem.code, problem.detail)
     else:

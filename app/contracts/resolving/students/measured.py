@@ -7,6 +7,7 @@ from typing import Any, TypeVar, assert_never, cast
 from app.contracts.problems import Rejection
 from app.contracts.resolving.data.inputs import shapes_of, student_inputs
 from app.contracts.resolving.findings import Findings
+from app.contracts.resolving.students.texts import with_tokens
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
 from app.contracts.resources.manifests import InputTransform
 from app.contracts.specs.architectures import Architecture, LibraryFamily, MeasuredTrunk
@@ -70,7 +71,8 @@ class _Measurements:
         """The network with its measurement, which a request cannot bring along."""
         if not isinstance(network, LibraryArchitecture):
             return network
-        bare = network.model_copy(update={"measured": None})
+        read = with_tokens(network, self.dataset, self.models, self.findings, pointer)
+        bare = read.model_copy(update={"measured": None})
         shape = self._shape(bare)
         if shape is None:
             return cast(_Network, bare)
@@ -148,6 +150,8 @@ class _Measurements:
         """The shape of its rows; None where it is unknown, or invalid: `fitted` reports the problem."""
         if self.dataset is None:
             return None
+        if network.reads == "tokens":
+            return None if network.input_shape is None or network.misfits(network.input_shape) else network.input_shape
         _, rows, problem = student_inputs(network.inputs, shapes_of(self.dataset))
         shape = network.input_shape or rows
         if problem is not None or network.sides_misfit(shape) is not None or network.misfits(shape):

@@ -6,6 +6,7 @@ from typing import TypeVar, cast
 from app.contracts.resolving.data.channels import warn_of_channels
 from app.contracts.resolving.data.inputs import shapes_of, student_inputs
 from app.contracts.resolving.data.targets import Goal
+from app.contracts.resolving.data.texts import texts_unread
 from app.contracts.resolving.findings import Findings
 from app.contracts.resolving.multitask.sharing import check_sharing
 from app.contracts.resolving.recipe.pooling import with_pooling
@@ -88,6 +89,18 @@ def _is_standardized_by_element(rows: InputFacts) -> bool:
 _Network = TypeVar("_Network", bound=Architecture)
 
 
+def _of_texts(arch: _Network, dataset: DatasetFacts, goals: list[Goal], findings: Findings, pointer: str) -> _Network:
+    """A network that reads tokens, with its outputs; `with_tokens` has given it the length of a row."""
+    outputs = _outputs(arch, goals, findings, pointer)
+    if arch.input_shape is None:
+        return arch
+    for problem in arch.misfits(arch.input_shape):
+        findings.problem(f"{pointer}{problem.pointer}", problem.code, problem.detail)
+    sharing = resolved_sharing(arch.sharing, tuple(outputs))
+    selected = {"inputs": arch.inputs} if len(dataset.inputs) > 1 else {}
+    return cast(_Network, arch.model_copy(update={"outputs": outputs, "sharing": sharing, **selected}))
+
+
 def fitted(arch: _Network, dataset: DatasetFacts, goals: list[Goal], findings: Findings, pointer: str) -> _Network:
     """The architecture with input shape and outputs filled in from dataset and tasks, and defaults that depend on
     other fields; misfits become problems.
@@ -95,6 +108,12 @@ def fitted(arch: _Network, dataset: DatasetFacts, goals: list[Goal], findings: F
     names, data, problem = student_inputs(arch.inputs, shapes_of(dataset))
     if problem is not None:
         findings.problem(f"{pointer}/inputs", problem.code, problem.detail)
+        return arch
+    if arch.reads == "tokens":
+        return _of_texts(arch, dataset, goals, findings, pointer)
+    unread = texts_unread(names, dataset.inputs)
+    if unread is not None:
+        findings.problem(f"{pointer}/family", "input_mismatch", unread)
         return arch
     layout = dataset.inputs[names[0]].layout if len(names) == 1 else None
     standardized = any(_is_standardized_by_element(dataset.inputs[name]) for name in names)

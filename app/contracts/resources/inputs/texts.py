@@ -4,12 +4,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from app.contracts.base import Column, Contract, Sha256
+from app.contracts.base import Column, Contract, NameInFile, Sha256, left_out
+from app.contracts.specs.families.huggingface_configs import MOST_IDS as MOST_IDS
+from app.contracts.specs.families.huggingface_configs import MOST_TOKENS as MOST_TOKENS
 
-MOST_TOKENS: Final = 2048
-"""Largest number of tokens of a row."""
-MOST_IDS: Final = 1 << 20
-"""Largest vocabulary."""
 _SEPARATOR: Final = ":"
 """No name of an input has it."""
 
@@ -58,14 +56,32 @@ class TokenEncoding(Contract):
     tokenizer: Sha256 = Field(description="SHA-256 of the model's `tokenizer.json`.")
     vocabulary: int = Field(ge=1, le=MOST_IDS, description="Ids are below this number.")
     padding: int = Field(ge=0, le=MOST_IDS, description="The id that fills rows up, which counts as no token.")
+    padding_token: NameInFile = Field(description="What the tokenizer calls that token.")
     length: int = Field(ge=1, le=MOST_TOKENS, description="Most tokens of a row; longer texts lose their end.")
+    separator: int | None = Field(
+        default=None,
+        ge=0,
+        le=MOST_IDS,
+        exclude_if=left_out,
+        description="The id behind the first text of a pair, where the tokenizer gives the second one another type.",
+    )
 
 
 def encoded_name(name: str, encoding: TokenEncoding) -> str:
-    """The name of an input's tokens by another tokenizer than that of the job's student."""
-    return f"{name}{_SEPARATOR}{encoding.tokenizer[:16]}"
+    """The name of an input's tokens as another model than the job's student reads them."""
+    return f"{name}{_SEPARATOR}{encoding.tokenizer[:16]}-{encoding.padding}-{encoding.length}"
+
+
+def own_name(name: str) -> str:
+    """The name of the input that is meant by it, or by an `encoded_name` of it."""
+    return name.partition(_SEPARATOR)[0]
+
+
+def encoding_part(name: str) -> str:
+    """What an `encoded_name` has behind the name of the input; empty for the input itself."""
+    return name.partition(_SEPARATOR)[2]
 
 
 def is_encoded_name(name: str) -> bool:
-    """Whether this names tokens of another tokenizer, and no input of a dataset."""
+    """Whether this is such a name, and none of an input of a dataset."""
     return _SEPARATOR in name

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from app.contracts.problems import Problem
 from app.contracts.specs.families.channel_sides import is_channels_last_suspected
-from app.contracts.specs.families.family import Activation, Family, StartsFromTeacher, Width
+from app.contracts.specs.families.family import Activation, Family, RowSides, StartsFromTeacher, Width
 from app.contracts.specs.families.structure import Conv, FeatureMaps, Group, Norm, Shape, Stage, Trunk, hidden_layer
 
 
@@ -20,7 +20,6 @@ class Convnet(Family):
     Names: `stages.<s>.<b>.conv`, `stages.<s>.<b>.norm`, `layers.<i>`, and the heads as in `mlp`.
     """
 
-    input_sides: ClassVar = (("channels", "height", "width"), ("channels", "length"))
     has_feature_maps: ClassVar = True
 
     family: Literal["convnet"]
@@ -46,6 +45,10 @@ class Convnet(Family):
     normalization: Literal["none", "batch"] = Field(
         default="batch", description="Normalisation after each convolution."
     )
+
+    @property
+    def input_sides(self) -> RowSides:
+        return (("channels", "height", "width"), ("channels", "length"))
 
     def _trunk(self, input_shape: Shape) -> Trunk:
         inputs, sides = input_shape[0], input_shape[1:]

@@ -11,8 +11,11 @@ from app.contracts.specs.families import structure
 from app.contracts.specs.sharing import Sharing
 
 Activation = Literal["relu", "gelu", "silu", "tanh"]
-Extra = Literal["vision"]
+Extra = Literal["vision", "text"]
 """An optional part of the package, with libraries that some networks need."""
+RowKind = Literal["numbers", "tokens"]
+"""What a row is: numbers of any meaning, or the ids of the tokens of a text."""
+RowSides = tuple[tuple[str, ...], ...]
 Width = Annotated[int, Field(ge=1, le=16_384)]
 
 
@@ -22,12 +25,8 @@ class Family(Contract):
     With a single output the head is the last of `layers`; with several, heads are `heads.<output>`.
     """
 
-    input_sides: ClassVar[tuple[tuple[str, ...], ...]] = ()
-    """Names of the dimensions of one row, for each kind of rows; empty where rows of any shape are flattened."""
     has_feature_maps: ClassVar[bool] = False
     """Whether its trunk begins with stages of feature maps, which sharing by `mtan` needs."""
-    extra: ClassVar[Extra | None] = None
-    """The extra of the package with which a worker can build it, if it needs one."""
 
     input_shape: Shape | None = Field(
         default=None, description="Shape of one input row; from the dataset when left out."
@@ -47,12 +46,35 @@ class Family(Contract):
         "with settings; `trunks` needs its `groups`, and `mtan` a convnet or a resnet.",
     )
 
-    @classmethod
-    def sides_misfit(cls, shape: structure.Shape) -> str | None:
-        """What rows the family takes, where they have another number of dimensions than `shape`; else None."""
-        if not cls.input_sides or any(len(sides) == len(shape) for sides in cls.input_sides):
+    @property
+    def input_sides(self) -> RowSides:
+        """Names of the dimensions of one row, for each kind of rows; empty where rows of any shape are flattened."""
+        return ()
+
+    @property
+    def reads(self) -> RowKind:
+        """What the rows of the network are."""
+        return "numbers"
+
+    @property
+    def extra(self) -> Extra | None:
+        """The extra of the package with which a worker can build it, if it needs one."""
+        return None
+
+    def sides_misfit(self, shape: structure.Shape) -> str | None:
+        """What rows the network takes, where they have another number of dimensions than `shape`; else None."""
+        if not self.input_sides or any(len(sides) == len(shape) for sides in self.input_sides):
             return None
-        return " or ".join(f"[{', '.join(sides)}]" for sides in cls.input_sides)
+        return " or ".join(f"[{', '.join(sides)}]" for sides in self.input_sides)
+
+    @property
+    def tokenizer_model(self) -> str | None:
+        """Id of the model whose tokenizer it reads texts with; None where it reads by the dataset's, or numbers."""
+        return None
+
+    def named_models(self) -> dict[str, str]:
+        """Ids of the models that its fields name, by field."""
+        return {}
 
     @property
     def is_described(self) -> bool:

@@ -1,17 +1,27 @@
-"""Networks of image libraries, timm and torchvision, by the name that the library lists.
+"""Networks of libraries, by the name that the library lists: timm and torchvision for images, transformers for images
+and texts.
 
 The API has neither library: a worker builds the network once and measures what the API must know of it
 (`MeasuredTrunk`), and the resolved architecture holds the result.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter
+from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, model_validator
 
 from app.contracts.base import Contract, Finite, ModelId, PositiveDeviation, Shape, digest_of, left_out, printable
 from app.contracts.problems import Problem
 from app.contracts.specs.families import structure
-from app.contracts.specs.families.family import Family, StartsFromTeacher
+from app.contracts.specs.families.family import Extra, Family, RowKind, RowSides, StartsFromTeacher
+from app.contracts.specs.families.huggingface_configs import (
+    MOST_IDS,
+    MOST_TOKENS,
+    TEXT_TYPES,
+    ConfigKey,
+    ConfigValue,
+    ModelType,
+    too_large,
+)
 
 LIBRARY_NAME = r"^[A-Za-z0-9_]{1,100}$"
 MOST_PARAMETERS = 1 << 30
@@ -24,18 +34,7 @@ InLibrary = Annotated[str, StringConstraints(min_length=1, max_length=200), Afte
 Number = Annotated[int, Field(ge=0, le=65_536)]
 Size = tuple[Number, Number]
 Argument = bool | Number | Size
-ModelType = Literal[
-    "beit", "bit", "convnext", "convnextv2", "deit", "dinov2", "efficientnet", "focalnet", "mobilenet_v1",
-    "mobilenet_v2", "mobilevit", "mobilevitv2", "poolformer", "pvt", "pvt_v2", "regnet", "resnet", "segformer", "swin",
-    "swinv2", "vit", "vit_msn",
-]  # fmt: skip
-ConfigKey = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-ConfigInteger = Annotated[int, Field(ge=0, le=16_384)]
-ConfigFloat = Annotated[float, Field(ge=-1e6, le=1e6)]
-ConfigWord = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
-ConfigScalar = bool | ConfigInteger | ConfigFloat | ConfigWord
-ConfigValue = ConfigScalar | Annotated[tuple[ConfigScalar, ...], Field(max_length=16)]
-_NOT_OF_TRUNK = {"measured", "outputs", "inputs", "init", "input_shape", "sharing", "pretrained"}
+_NOT_OF_TRUNK = {"measured", "outputs", "inputs", "init", "input_shape", "sharing", "pretrained", "tokenizer"}
 
 
 class MeasuredLayer(Contract):
@@ -91,6 +90,20 @@ class MeasuredTrunk(Contract):
         description="A convolution or linear layer that computes in its own way, or whose weight is used without "
         "it, so that quantization-aware training cannot round it; left out where there is none.",
     )
+    vocabulary: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_IDS,
+        exclude_if=left_out,
+        description="For a network of texts: ids of tokens are below this number.",
+    )
+    padding: int | None = Field(
+        default=None,
+        ge=0,
+        le=MOST_IDS,
+        exclude_if=left_out,
+        description="For a network of texts: the id that fills rows up, which counts as no token.",
+    )
 
 
 class LibraryFamily(Family):
@@ -99,9 +112,6 @@ class LibraryFamily(Family):
     Names: `trunk.<the library's>`, and the heads as in `mlp` (`layers.0` with one output). In safetensors and
     state_dict files the names are the library's own, without `trunk.`, and a single head is its classifier.
     """
-
-    input_sides: ClassVar = (("channels", "height", "width"),)
-    extra: ClassVar = "vision"
 
     name: Annotated[str, StringConstraints(pattern=LIBRARY_NAME)] = Field(
         description="Name of the network as the library lists it."
@@ -123,8 +133,19 @@ class LibraryFamily(Family):
     )
 
     @property
+    def input_sides(self) -> RowSides:
+        return (("channels", "height", "width"),)
+
+    @property
+    def extra(self) -> Extra | None:
+        return "vision"
+
+    @property
     def is_described(self) -> bool:
         return super().is_described and self.measured is not None
+
+    def named_models(self) -> dict[str, str]:
+        return {"pretrained": self.pretrained} if self.pretrained is not None else {}
 
     def trunk_digest(self, input_shape: structure.Shape) -> str:
         """The key of the trunk's measurement for rows of this shape."""
@@ -179,8 +200,12 @@ class Torchvision(LibraryFamily):
 
 
 class HuggingFace(LibraryFamily):
-    """A network for image classification of Hugging Face's transformers: its model type, and what its configuration has
-    beside the defaults of that type. Size and channels of the images are those of the rows.
+    """A network for classification of Hugging Face's transformers, of images or of texts: its model type, and what its
+    configuration has beside the defaults of that type. Size and channels of images are those of the rows.
+
+    A row of a type for texts is [tokens], of ids below `vocab_size`, filled up with `pad_token_id`; rows may be
+    narrower than `input_shape`. Where `sep_token_id` is given to a type with token types, tokens after the first
+    separator are those of the second text of a pair.
     """
 
     family: Literal["huggingface"]
@@ -188,8 +213,61 @@ class HuggingFace(LibraryFamily):
     config: Annotated[dict[ConfigKey, ConfigValue], Field(max_length=64)] = Field(
         default_factory=dict,
         description="Keys of the configuration of this type, such as `hidden_size`; the defaults of transformers where "
-        "they are left out. A worker refuses keys that the type does not have.",
+        "they are left out, except for `max_position_embeddings`, which follows the rows. A worker refuses keys that "
+        "the type does not have.",
     )
+    tokenizer: ModelId | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="For texts: id of a model, such as the teacher, whose tokenizer the network reads with; that of "
+        "`pretrained`, else the dataset's when left out.",
+    )
+
+    @property
+    def tokenizer_model(self) -> str | None:
+        return self.tokenizer or self.pretrained
+
+    def named_models(self) -> dict[str, str]:
+        return super().named_models() | ({"tokenizer": self.tokenizer} if self.tokenizer is not None else {})
+
+    @model_validator(mode="after")
+    def _sizes_are_bounded(self) -> Self:
+        wrong = too_large(self.config)
+        if wrong is not None:
+            raise ValueError(wrong)
+        return self
+
+    @property
+    def reads(self) -> RowKind:
+        return "tokens" if self.name in TEXT_TYPES else "numbers"
+
+    @property
+    def input_sides(self) -> RowSides:
+        return (("tokens",),) if self.reads == "tokens" else super().input_sides
+
+    @property
+    def extra(self) -> Extra | None:
+        return "text" if self.reads == "tokens" else super().extra
+
+    def misfits(self, input_shape: structure.Shape) -> list[Problem]:
+        if self.reads == "numbers":
+            return super().misfits(input_shape)
+        if input_shape[0] <= MOST_TOKENS:
+            return []
+        detail = (
+            f"rows of {input_shape[0]} tokens, {MOST_TOKENS} at most: choose a smaller `length` of the dataset's texts"
+        )
+        return [Problem(pointer="/input_shape", code="shape_mismatch", detail=detail)]
+
+    def for_tokens(self, vocabulary: int, padding: int, separator: int | None = None) -> Self:
+        """The network for ids below `vocabulary`, filled up with `padding`, where its configuration leaves them out.
+
+        `separator`: the id between the texts of a pair, where the tokenizer says that the second has another type.
+        """
+        of_tokens = {"vocab_size": vocabulary, "pad_token_id": padding}
+        if separator is not None:
+            of_tokens["sep_token_id"] = separator
+        return self.model_copy(update={"config": {**of_tokens, **self.config}})
 
 
 LibraryArchitecture = Timm | Torchvision | HuggingFace

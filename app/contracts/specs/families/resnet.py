@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from app.contracts.problems import Problem
-from app.contracts.specs.families.family import Activation, Family, StartsFromTeacher, Width
+from app.contracts.specs.families.family import Activation, Family, RowSides, StartsFromTeacher, Width
 from app.contracts.specs.families.structure import Conv, FeatureMaps, Group, Norm, Shape, Stage, Trunk
 
 _CHANNELS = (16, 32, 64)
@@ -20,7 +20,6 @@ class Resnet(Family):
     and the heads as in `mlp` (`layers.0` with one output).
     """
 
-    input_sides: ClassVar = (("channels", "height", "width"),)
     has_feature_maps: ClassVar = True
 
     family: Literal["resnet"]
@@ -30,6 +29,10 @@ class Resnet(Family):
     width: int = Field(default=1, ge=1, le=16, description="Factor on the 16, 32 and 64 channels of the three stages.")
     stem: Width = Field(default=16, description="Number of channels of the first convolution.")
     activation: Activation = Field(default="relu", description="Activation function of the stem and the blocks.")
+
+    @property
+    def input_sides(self) -> RowSides:
+        return (("channels", "height", "width"),)
 
     def _trunk(self, input_shape: Shape) -> Trunk:
         channels, *size = input_shape

@@ -1,11 +1,11 @@
 """The transformer encoder."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from app.contracts.problems import Problem
-from app.contracts.specs.families.family import Activation, Family, StartsFromTeacher, Width
+from app.contracts.specs.families.family import Activation, Family, RowSides, StartsFromTeacher, Width
 from app.contracts.specs.families.structure import (
     Group,
     Linear,
@@ -31,8 +31,6 @@ class Transformer(Family):
     `mlp` (`layers.0` with one output).
     """
 
-    input_sides: ClassVar = (("tokens", "features"),)
-
     family: Literal["transformer"]
     width: int = Field(ge=1, le=4096, description="Size of the vector that represents a token; a multiple of `heads`.")
     depth: int = Field(default=2, ge=1, le=64, description="Number of blocks.")
@@ -52,6 +50,10 @@ class Transformer(Family):
         description="Dropout probability of the embedded tokens and of the output of each attention and feedforward "
         "part.",
     )
+
+    @property
+    def input_sides(self) -> RowSides:
+        return (("tokens", "features"),)
 
     @property
     def feedforward_width(self) -> int:

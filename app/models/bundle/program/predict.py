@@ -40,7 +40,7 @@ for source in session.get_inputs():
     cells = [found[key].astype(object) if text else found[key] for key in keys]
     rows = cells[0] if len(source.shape) == 1 else np.column_stack(cells)
     rows = np.vectorize(cell, [object if text else float])(rows, text) if text or rows.dtype.kind in "OU" else rows
-    wanted = [len(next(iter(fed.values()), rows)) or 1, *source.shape[1:]]
+    wanted = [len(next(iter(fed.values()), rows)) or 1, *(rows if source.shape[1:] == ["tokens"] else source).shape[1:]]
     [*rows.shape] == wanted or sys.exit(f"`{source.name}`: expected {wanted}, rows first, found {[*rows.shape]}")
     fed[source.name] = rows.astype(kind)
     text or np.allclose(fed[source.name], rows, equal_nan=True) or sys.exit(f"`{source.name}` takes {kind}")

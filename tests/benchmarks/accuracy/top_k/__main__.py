@@ -24,7 +24,7 @@ from app.contracts.specs.distillation import LogitTerm
 from tests.benchmarks.accuracy.tables import sections
 from tests.benchmarks.accuracy.top_k.classes import INPUTS, Mlps, Problem, Size, train
 from tests.benchmarks.figures import machine
-from workers.engine.data.columns import Rows
+from workers.engine.data.rows.columns import Rows
 from workers.engine.data.top_k.packing import TopKPacking
 from workers.engine.data.top_k.rows import TopK
 from workers.engine.losses.soft_target_losses import ClassSoftTargets

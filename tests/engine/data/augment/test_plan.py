@@ -11,7 +11,7 @@ from app.contracts.specs.views import Views
 from tests.engine.data.augment.images import SPLIT, views_of
 from workers.engine.data.augment import augmentation_key
 from workers.engine.data.augment.plan import AugmentationPlan
-from workers.engine.data.inputs import Inputs
+from workers.engine.data.rows.inputs import Inputs
 
 SHIFT = views_of({"kind": "shift", "pixels": 2})
 MIXUP = views_of({"kind": "mixup"})

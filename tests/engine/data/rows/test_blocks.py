@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from app.contracts.resources.manifests import InputTransform
-from workers.engine.data.inputs import Inputs
 from workers.engine.data.rows import blocks
 from workers.engine.data.rows.blocks import row_blocks, statistics
+from workers.engine.data.rows.inputs import Inputs
 from workers.engine.data.rows.standardization import chosen
 from workers.engine.data.transform import apply
 from workers.engine.evaluation.robustness.corruptions import value_range

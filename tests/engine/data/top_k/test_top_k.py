@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tests.engine.losses.small_terms import softmax
-from workers.engine.data.columns import Rows
+from workers.engine.data.rows.columns import Rows
 from workers.engine.data.top_k.packing import TopKPacking
 from workers.engine.data.top_k.rest import log_mass, rest_numbers
 from workers.engine.data.top_k.rows import TopK, TopKColumn

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_wine
 
+from app.contracts.reports.report import Report
 from tests.engine.export.raw_rows.bare_runs import (
     ROWS,
     SPLITS,
@@ -19,7 +20,7 @@ from tests.engine.export.raw_rows.bare_runs import (
     stated,
     trained,
 )
-from tests.engine.harness import DATASET, OTHER, Arrays, EngineHarness, blobs
+from tests.engine.harness import DATASET, OTHER, Arrays, EngineHarness, blobs, made_once
 from tests.engine.models.sharing.networks import STUDENTS, TASKS
 from tests.exhaustive import sample
 from workers.engine.data.tables import uploaded
@@ -89,11 +90,19 @@ def labelled(x: NDArray[Any]) -> Arrays:
     return {"x": x, "y": np.array(["low", "middle", "high"])[np.digitize(sums, thirds)]}
 
 
-@pytest.mark.parametrize("name", sample(CASES, KEPT))
-def test_a_file_of_rows_gives_the_predictions_of_its_job(name: str, harness: EngineHarness) -> None:
+@made_once
+def case(harness: EngineHarness, name: str) -> None:
+    """The rows of a case, and the job that trained its model and exported it."""
     x, spec, model = CASES[name]
     harness.dataset(labelled(x), inputs={"x": {"kind": "array", **spec}}, targets=CLASSES, **SPLITS)
-    report = trained(harness, {"kind": "train", "model": model})
+    trained(harness, {"kind": "train", "model": model})
+
+
+@pytest.mark.parametrize("name", sample(CASES, KEPT))
+def test_a_file_of_rows_gives_the_predictions_of_its_job(name: str, harness: EngineHarness) -> None:
+    case(harness, name)
+    x = CASES[name][0]
+    report = Report.model_validate_json((harness.outputs() / "report.json").read_bytes())
     assert report.export["onnx"].rows == len(x) * 0.4
     assert report.export["onnx"].classes_changed == 0
     found = check_against_predictions(harness, {"x": x})
@@ -124,9 +133,7 @@ def test_dates_are_seconds(harness: EngineHarness) -> None:
 
 
 def test_the_file_says_what_it_takes_and_what_its_classes_are(harness: EngineHarness) -> None:
-    x, spec, model = CASES["colours, channels last"]
-    harness.dataset(labelled(x), inputs={"x": {"kind": "array", **spec}}, targets=CLASSES, **SPLITS)
-    trained(harness, {"kind": "train", "model": model})
+    case(harness, "colours, channels last")
     path = harness.outputs() / "student.onnx"
     session = onnxruntime.InferenceSession(path)
     (source,) = session.get_inputs()

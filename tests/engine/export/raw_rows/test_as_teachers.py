@@ -15,7 +15,7 @@ from app.contracts.wire.orders import ModelInput
 from tests.engine.export.earlier_exports import export_plain
 from tests.engine.export.raw_rows import test_tables as tables
 from tests.engine.export.raw_rows.bare_runs import SPLITS, Json, trained
-from tests.engine.export.raw_rows.test_arrays import CASES, CLASSES, labelled
+from tests.engine.export.raw_rows.test_arrays import CASES, CLASSES, case, labelled
 from tests.engine.harness import TEACHER, EngineHarness, blobs, report_of
 from tests.engine.jobs.inspection.onnx_graphs import onnx_manifest
 from tests.exhaustive import sample
@@ -63,9 +63,7 @@ def student(harness: EngineHarness, task: str) -> Any:
     sample(CASES, ["colours, channels last", "seconds far from zero", "gaps with indicators"]),
 )
 def test_an_export_teaches_on_the_rows_that_it_was_trained_on(name: str, harness: EngineHarness) -> None:
-    x, spec, model = CASES[name]
-    harness.dataset(labelled(x), inputs={"x": {"kind": "array", **spec}}, targets=CLASSES, **SPLITS)
-    trained(harness, {"kind": "train", "model": model})
+    case(harness, name)
     teacher = uploaded(harness, harness.outputs() / "student.onnx")
     assert codes(teacher) == []
     assert teacher.facts is not None
@@ -136,9 +134,8 @@ def test_the_scale_of_the_datasets_manifest_is_not_applied_again(harness: Engine
 
 def test_a_transform_of_the_manifests_own_comes_before_that_of_the_graph(harness: EngineHarness) -> None:
     """For rows that are in another unit than those that were uploaded."""
-    x, spec, model = CASES["columns of other scales"]
-    harness.dataset(labelled(x), inputs={"x": {"kind": "array", **spec}}, targets=CLASSES, **SPLITS)
-    trained(harness, {"kind": "train", "model": model})
+    case(harness, "columns of other scales")
+    x = CASES["columns of other scales"][0]
     teacher = uploaded(harness, harness.outputs() / "student.onnx", inputs={"x": {"scale": 1000.0}})
     assert codes(teacher) == ["transform_in_graph"]
     harness.dataset(labelled(x / 1000.0), inputs={"x": {"kind": "array"}}, targets=CLASSES, **SPLITS)
@@ -164,9 +161,7 @@ def test_a_file_of_an_earlier_version_begins_after_the_transform_that_it_states(
 @pytest.mark.parametrize("damage", ["no rows", "no form", "wrong form", "other input"])
 def test_metadata_that_do_not_fit_their_graph_are_not_believed(damage: str, harness: EngineHarness) -> None:
     """A stranger's file may say anything: it is read as any graph, or refused, and never crashes."""
-    x, spec, model = CASES["columns of other scales"]
-    harness.dataset(labelled(x), inputs={"x": {"kind": "array", **spec}}, targets=CLASSES, **SPLITS)
-    trained(harness, {"kind": "train", "model": model})
+    case(harness, "columns of other scales")
     graph = onnx.load(harness.outputs() / "student.onnx")
     document = json.loads(graph.metadata_props[0].value)
     if damage == "no rows":

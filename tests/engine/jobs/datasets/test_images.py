@@ -108,7 +108,7 @@ def test_the_onnx_file_takes_pixels_and_gives_the_predictions_of_the_report(harn
 def test_a_job_reads_the_images_that_another_decoded_with_the_same_bits(
     most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.engine.data.inputs._PREPARED_BYTES_OF_PIXELS", most)
+    monkeypatch.setattr("workers.engine.data.rows.inputs._PREPARED_BYTES_OF_PIXELS", most)
     harness = EngineHarness(tmp_path)
     as_archive(harness, pictures(120))
     spec = {**TRAIN, "exports": []}
@@ -143,7 +143,7 @@ def test_a_preflight_counts_no_memory_for_mapped_images(
     as_archive(harness, pictures(120))
     spec = {**TRAIN, "exports": []}
     whole = preflight(harness, spec, name="prepared").memory
-    monkeypatch.setattr("workers.engine.data.inputs._PREPARED_BYTES_OF_PIXELS", 0)
+    monkeypatch.setattr("workers.engine.data.rows.inputs._PREPARED_BYTES_OF_PIXELS", 0)
     mapped = preflight(harness, spec, name="by batch").memory
     assert (whole.rows, mapped.rows) == (4 * 120 * SIDE * SIDE * 3, 120 * SIDE * SIDE * 3)
     assert whole.total is not None

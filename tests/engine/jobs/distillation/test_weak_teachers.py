@@ -1,5 +1,7 @@
 """A teacher weaker than the control gets less weight, where the recipe chose it: when, and what is said of it."""
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from workers.engine.common.files import read_document, write_document
 from workers.engine.common.stop import Stopped
 
 Json = dict[str, Any]
+Taught = Callable[[Any], tuple[EngineHarness, Report]]
 STEPS = 150
 TRAINING: Json = {"recipe": "default", "steps": STEPS}
 WEAK, STRONG = TEACHER, SECOND
@@ -63,25 +66,38 @@ def weights(report: Report) -> tuple[float, float]:
     return spec["soft_targets"][0]["weight"], spec["supervised"]["weight"]
 
 
+@pytest.fixture(scope="module")
+def weakly_taught(tmp_path_factory: pytest.TempPathFactory) -> Taught:
+    """The job of a weak teacher with so many repeats, which ran once for all tests that look at it, and its report."""
+
+    @cache
+    def made(repeats: Any) -> tuple[EngineHarness, Report]:
+        harness = EngineHarness(tmp_path_factory.mktemp("weakly-taught"))
+        teachers(harness)
+        return harness, run(harness, distill(WEAK, repeats=repeats))
+
+    return made
+
+
 def messages(report: Report) -> list[str]:
     return [each["message"] for each in report.warnings if each["code"] == CODE]
 
 
 @pytest.mark.parametrize("repeats", sample([1, 2, "auto"], [1, "auto"]))
 def test_a_weak_teacher_teaches_with_a_tenth_of_the_weight_whatever_the_number_of_seeds(
-    harness: EngineHarness, repeats: Any
+    harness: EngineHarness, weakly_taught: Taught, repeats: Any
 ) -> None:
     """Bit by bit the student and the control of a job that names these weights, whose control is trained beside it."""
     teachers(harness)
-    report = run(harness, distill(WEAK, repeats=repeats))
+    chosen, report = weakly_taught(repeats)
     named = run(harness, distill(WEAK, repeats=repeats, distillation=given(0.1, 0.9)), "named")
     assert weights(report) == (0.1, 0.9)
     for role in ("student", "control"):
-        assert harness.digest("job", role=role) == harness.digest("named", role=role)
+        assert chosen.digest("job", role=role) == harness.digest("named", role=role)
     assert report.verdict == named.verdict
 
 
-@pytest.mark.parametrize("repeats", [1, "auto"])
+@pytest.mark.parametrize("repeats", sample([1, "auto"], [1]))
 def test_a_strong_teacher_keeps_its_weight(harness: EngineHarness, repeats: Any) -> None:
     teachers(harness)
     report = run(harness, distill(STRONG, repeats=repeats))
@@ -157,11 +173,13 @@ def test_with_few_labels_a_weak_teacher_gets_less_weight_too(harness: EngineHarn
 
 
 @pytest.mark.parametrize("repeats", sample([1, 2, "auto"], [1, "auto"]))
-def test_a_job_that_is_stopped_anywhere_ends_the_same(harness: EngineHarness, repeats: Any) -> None:
+def test_a_job_that_is_stopped_anywhere_ends_the_same(
+    harness: EngineHarness, weakly_taught: Taught, repeats: Any
+) -> None:
     """In the controls, between controls and students, and in the students."""
     teachers(harness)
     spec = distill(WEAK, repeats=repeats)
-    whole = run(harness, spec, "whole")
+    undisturbed, whole = weakly_taught(repeats)
     attempt = 1
     for polls in (60, STEPS + 5, 40, STEPS - 20, 70):
         try:
@@ -171,7 +189,7 @@ def test_a_job_that_is_stopped_anywhere_ends_the_same(harness: EngineHarness, re
     assert attempt > 2
     parts = run(harness, spec, "parts", attempt + 1)
     for role in ("student", "control"):
-        assert harness.digest("parts", attempt + 1, role) == harness.digest("whole", role=role)
+        assert harness.digest("parts", attempt + 1, role) == undisturbed.digest(role=role)
     assert (parts.chosen, parts.spec, parts.warnings) == (whole.chosen, whole.spec, whole.warnings)
     assert parts.verdict == whole.verdict
 
@@ -240,10 +258,8 @@ def test_a_job_without_a_control_and_a_search_keep_the_usual_weights(harness: En
 
 
 @pytest.mark.parametrize("repeats", sample([1, 2, "auto"], [1, "auto"]))
-def test_progress_rises_to_the_steps_of_controls_and_students(harness: EngineHarness, repeats: Any) -> None:
-    teachers(harness)
-    spec = distill(WEAK, repeats=repeats)
-    run(harness, spec)
+def test_progress_rises_to_the_steps_of_controls_and_students(weakly_taught: Taught, repeats: Any) -> None:
+    harness, _ = weakly_taught(repeats)
     events = [event for event in harness.log.events if isinstance(event, ProgressEvent)]
     percents = [event.percent for event in events]
     assert percents == sorted(percents)

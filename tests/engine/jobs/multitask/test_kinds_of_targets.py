@@ -145,7 +145,7 @@ def test_three_tasks_on_real_digits_with_a_third_of_the_labels_missing(
 ) -> None:
     harness = EngineHarness(tmp_path)
     harness.dataset(digits, **DIGITS)
-    training = {"epochs": 60, "batch_size": 64, "learning_rate": 0.005}
+    training = {"epochs": 40, "batch_size": 64, "learning_rate": 0.01}
     job = spec(["digit", "parity", "ink"], training=training, balancing={"method": method})
     report = report_of(harness.run(job))
     tasks = report.student.tasks
@@ -176,7 +176,7 @@ def test_the_same_three_tasks_from_three_datasets_of_the_digits(tmp_path: Path, 
         else:
             harness.another(arrays, identity, **manifest)
     refs = [{"dataset": DATASET, "weight": 2.0}, {"dataset": OTHER}, {"dataset": third}]
-    training = {"epochs": 60, "batch_size": 64, "learning_rate": 0.005}
+    training = {"epochs": 40, "batch_size": 64, "learning_rate": 0.01}
     report = report_of(harness.run(spec(names, datasets=refs, training=training)))
     assert [use.batch for use in report.datasets] == [32, 16, 16]
     tasks = report.student.tasks

@@ -202,7 +202,7 @@ def test_the_series_of_all_attempts_joined_are_those_of_one_run(shared: EngineHa
 
 def test_a_window_of_steps_that_is_open_at_a_stop_is_closed_by_the_next_attempt(shared: EngineHarness) -> None:
     """Of a long job each point is the mean of a window of steps: here of two, and the stop comes after the first."""
-    long = TRAIN | {"training": {"steps": 1000, "batch_size": 168, "learning_rate": 1e-3, "select_by": "last"}}
+    long = TRAIN | {"training": {"steps": 1000, "batch_size": 42, "learning_rate": 1e-3, "select_by": "last"}}
     whole(shared, long, "window-whole")
     expected = [point for point in points(shared) if point[0] == "train/loss"]
     assert [step for _, step, _, _ in expected] == list(range(2, 1001, 2))

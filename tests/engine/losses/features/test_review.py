@@ -12,7 +12,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate, mse_loss
 
 from app.contracts.specs.distillation import LayerPair, ReviewTerm
 from tests.engine.losses.formulas import drawn, sigmoid
-from workers.engine.data.columns import Rows
+from workers.engine.data.rows.columns import Rows
 from workers.engine.losses.feature_losses import FeatureTargets, TeacherLayer
 from workers.engine.losses.features.projectors import draw
 from workers.engine.losses.features.review import ResidualFusion, hierarchical_context

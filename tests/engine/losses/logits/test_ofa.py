@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy, log_softmax
 from app.contracts.resources.manifests import ClassOutput
 from app.contracts.specs.distillation import OfaTerm
 from tests.engine.losses.formulas import drawn, gradient, softmax
-from workers.engine.data.columns import Rows
+from workers.engine.data.rows.columns import Rows
 from workers.engine.losses.features.exits import Exit, Exits
 from workers.engine.losses.features.projectors import draw
 from workers.engine.losses.logits.kd import class_kd

@@ -17,7 +17,7 @@ from app.contracts.specs.families.library import HuggingFace
 from tests.engine.models.library.folders import CONFIGS, PROCESSOR, SIDE, network, packed, saved
 from tests.exhaustive import sample
 from workers.engine.jobs.inspection.family_models import inspect_family_model
-from workers.engine.jobs.inspection.huggingface import convert_folder
+from workers.engine.jobs.inspection.huggingface.convert import convert_folder
 from workers.engine.jobs.inspection.library_trunks import measured_manifest
 from workers.engine.models.build import build
 from workers.engine.models.families.library.measure import measure

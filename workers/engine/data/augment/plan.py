@@ -8,8 +8,8 @@ from torch import Tensor
 from app.contracts.resources.manifests import InputTransform
 from app.contracts.specs.views import Views
 from workers.engine.data.augment import AugmentedInputs, MixingPartners, augment, augmentation_key
-from workers.engine.data.columns import Augmentation, Column, Rows
-from workers.engine.data.inputs import Inputs
+from workers.engine.data.rows.columns import Augmentation, Column, Rows
+from workers.engine.data.rows.inputs import Inputs
 from workers.engine.data.transform import invert
 
 

@@ -16,6 +16,7 @@ from workers.engine.data.quality.row_weights import row_weights
 from workers.engine.data.quality.scales import scales
 from workers.engine.data.quality.sentinels import sentinels
 from workers.engine.data.quality.split_sizes import split_sizes
+from workers.engine.data.texts.warnings import texts
 
 Check = Callable[[Dataset, DatasetManifest], Iterable[DataWarning]]
 CHECKS: tuple[Check, ...] = (
@@ -28,6 +29,7 @@ CHECKS: tuple[Check, ...] = (
     sentinels,
     offsets,
     scales,
+    texts,
     duplicates,
     predictors,
 )

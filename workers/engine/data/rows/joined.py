@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from app.contracts.resources.inputs.texts import TokenEncoding
+from app.contracts.resources.inputs.texts import TokenEncoding, is_encoded_name
 from app.contracts.resources.manifests import InputTransform
 from workers.engine.data.transform import apply_in_shape
 
@@ -31,6 +31,11 @@ class InputLayout:
     def of(cls, inputs: Mapping[str, Tensor]) -> "InputLayout":
         """The layout of tensors [N, *shape]."""
         return cls({name: tuple(values.shape[1:]) for name, values in inputs.items()})
+
+    @property
+    def own_shapes(self) -> Mapping[str, Shape]:
+        """The shapes without those of texts that are read again by other tokenizers."""
+        return {name: shape for name, shape in self.shapes.items() if not is_encoded_name(name)}
 
     def part(self, raw: Tensor, name: str) -> Tensor:
         """One input [n, *shape] of raw rows."""

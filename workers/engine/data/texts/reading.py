@@ -13,19 +13,21 @@ from workers.engine.data.dataset import InputRows
 from workers.engine.data.formats.text_column import TextColumn, blocks_of
 from workers.engine.data.texts.rows import token_rows
 from workers.engine.data.texts.tokenizer import TextTokenizer
-from workers.engine.data.texts.training import trained_tokenizer
+from workers.engine.data.texts.training import SPECIAL, trained_tokenizer
 
 
 @dataclass(frozen=True)
 class TextReading:
     """The tokenizers of a job. `files`: their paths by SHA-256; `dataset`: those of the dataset, by input; `student`:
-    that of the student, where it does not read by the dataset's; `teachers`: those of its teachers.
+    that of the student, where it does not read by the dataset's; `teachers`: those of its teachers. `whole_width`: rows
+    are as wide as the longest may be, so that several datasets can be joined.
     """
 
     files: Mapping[str, str]
     dataset: Mapping[str, TokenEncoding]
     student: TokenEncoding | None = None
     teachers: tuple[TokenEncoding, ...] = ()
+    whole_width: bool = False
 
     def tokenizer(self, encoding: TokenEncoding) -> TextTokenizer:
         """From its file."""
@@ -46,15 +48,18 @@ def read_texts(
     columns = [(column, texts[column]) for column in spec.columns or (name,)]
     if reading is None or name not in reading.dataset:
         tokenizer = trained_tokenizer(spec.tokenizer, _training_texts([column for _, column in columns], train))
-        encoding = tokenizer.encoding(spec.length)
-        return InputRows(token_rows(columns, tokenizer, encoding, storage), tokens=encoding, trained=tokenizer.content)
+        rows = token_rows(columns, tokenizer, tokenizer.encoding(spec.length), storage)
+        encoding = tokenizer.encoding(rows.shape[1], separator=SPECIAL.index("[SEP]"))
+        return InputRows(rows, tokens=encoding, trained=tokenizer.content)
 
     def by(encoding: TokenEncoding) -> InputRows:
-        return InputRows(token_rows(columns, reading.tokenizer(encoding), encoding, storage), tokens=encoding)
+        width = encoding.length if reading.whole_width else None
+        tokenizer = reading.tokenizer(encoding)
+        return InputRows(token_rows(columns, tokenizer, encoding, storage, width), tokens=encoding)
 
     own = reading.student or reading.dataset[name]
-    others = {each.tokenizer: each for each in reading.teachers if each.tokenizer != own.tokenizer}
-    return replace(by(own), others={encoded_name(name, each): by(each) for each in others.values()})
+    others = {encoded_name(name, each): each for each in reading.teachers if each != own}
+    return replace(by(own), others={key: by(each) for key, each in others.items()})
 
 
 def _training_texts(columns: Sequence[TextColumn], train: NDArray[np.int64]) -> Iterator[tuple[str, ...]]:

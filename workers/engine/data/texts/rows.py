@@ -15,16 +15,10 @@ from workers.engine.common.row_storage import RowStorage
 from workers.engine.common.row_store import RowFile
 from workers.engine.data.formats.text_column import BLOCK_ROWS, TextColumn, blocks_of
 from workers.engine.data.texts.tokenizer import VERSION, TextTokenizer
+from workers.engine.data.texts.width import width_of
 
 STORED = "tokens"
 _LENGTHS = "token-lengths"
-_MULTIPLE = 8
-"""Widths are multiples of this, as matrix units like them."""
-
-
-def width_of(longest: int, most: int) -> int:
-    """The width of rows whose longest has so many tokens: a multiple of 8, `most` at most."""
-    return max(1, min(most, -(-longest // _MULTIPLE) * _MULTIPLE))
 
 
 def token_rows(
@@ -32,19 +26,23 @@ def token_rows(
     tokenizer: TextTokenizer,
     encoding: TokenEncoding,
     storage: RowStorage | None,
+    width: int | None = None,
 ) -> Tensor:
     """Ids int32 [N, width] of one or two columns of texts, filled up with the encoding's padding.
 
-    The width is that of the longest row. With a storage the rows are mapped from its file, which is made once.
+    Without a `width` it is that of the longest row. With a storage the rows are mapped from its file, which
+    is made once.
     """
     encoded = _Encoded([column for _, column in columns], tokenizer, encoding)
     count = len(columns[0][1])
     if storage is None:
-        width = width_of(int(encoded.lengths.max()), encoding.length)
+        width = width or width_of(int(encoded.lengths.max()), encoding.length)
         return torch.from_numpy(np.concatenate([block.copy() for block in encoded.blocks(width)]))
     facts = _facts([name for name, _ in columns], encoding)
-    lengths = storage.rows(_LENGTHS, facts, count, RowFile(np.dtype(np.int32), ()), lambda: iter((encoded.lengths,)))
-    width = width_of(int(lengths.max()), encoding.length)
+    if width is None:
+        each = RowFile(np.dtype(np.int32), ())
+        lengths = storage.rows(_LENGTHS, facts, count, each, lambda: iter((encoded.lengths,)))
+        width = width_of(int(lengths.max()), encoding.length)
     file = RowFile(np.dtype(np.int32), (width,))
     return storage.rows(STORED, {**facts, "width": width}, count, file, lambda: encoded.blocks(width))
 

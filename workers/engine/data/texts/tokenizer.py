@@ -59,7 +59,7 @@ class TextTokenizer:
         found = self._tokenizer.encode_batch_fast(rows, add_special_tokens=True)
         return [np.array(each.ids, np.int32) for each in found]
 
-    def encoding(self, length: int, padding: int | None = None) -> TokenEncoding:
+    def encoding(self, length: int, padding: int | None = None, separator: int | None = None) -> TokenEncoding:
         """What a model says of it. Raises UserError where it has no token that fills rows."""
         filled = self.padding if padding is None else padding
         if filled is None:
@@ -68,7 +68,9 @@ class TextTokenizer:
             tokenizer=self.sha256,
             vocabulary=max(self.vocabulary, filled + 1),
             padding=filled,
+            padding_token=self._tokenizer.id_to_token(filled) or _PADS[0],
             length=length,
+            separator=separator,
         )
 
 

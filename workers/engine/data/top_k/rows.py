@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workers.engine.data.columns import Rows
+from workers.engine.data.rows.columns import Rows
 from workers.engine.data.top_k.packing import DRAW_TEMPERATURE, TopKPacking
 from workers.engine.data.top_k.rest import log_mass
 

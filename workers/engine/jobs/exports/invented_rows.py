@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from app.contracts.resources.inputs.texts import TokenEncoding
 from app.contracts.resources.manifests import ArrayInput, InputTransform
 from app.contracts.resources.raw_rows import RawInput, Spellings
 from app.contracts.resources.row_layouts import rows_shape
@@ -57,6 +58,9 @@ def _invented(student: RawStudent, name: str, count: int) -> tuple[Array, Tensor
     encoding = transform.encoding
     if encoding is not None and encoding.categories is not None:
         return _categories(draw, form, encoding, encoding.categories, count)
+    if form.tokens is not None:
+        ids = _ids(draw, form.tokens, (count, *form.shape))
+        return ids, torch.from_numpy(ids.astype(form.rows))
     raw = _numbers(draw, form, transform, student.shapes[name], count)
     fills = encoding is not None and encoding.missing is not None and raw.dtype.kind == "f"
     if fills:
@@ -66,6 +70,14 @@ def _invented(student: RawStudent, name: str, count: int) -> tuple[Array, Tensor
     if encoding is not None and encoding.missing is not None and encoding.fill is not None:
         rows = filled(rows, np.array(encoding.fill), encoding.missing)
     return raw, torch.from_numpy(np.ascontiguousarray(rows.astype(form.rows)))
+
+
+def _ids(draw: np.random.Generator, tokens: TokenEncoding, shape: tuple[int, ...]) -> Array:
+    """Rows of different lengths of any tokens, filled up."""
+    ids = draw.integers(0, tokens.vocabulary, size=shape)
+    ids[ids == tokens.padding] = (tokens.padding + 1) % tokens.vocabulary
+    lengths = draw.integers(1, shape[1] + 1, size=shape[0])
+    return np.where(np.arange(shape[1]) < lengths[:, None], ids, tokens.padding)
 
 
 def _numbers(draw: np.random.Generator, form: RawInput, transform: InputTransform, shape: Shape, count: int) -> Array:

@@ -31,7 +31,10 @@ def inputs_of(trained: Trained, architecture: Architecture) -> dict[str, InputTr
     if len(shapes) > 1:
         return {name: transforms[name] for name in shapes}
     ((name, rows),) = shapes.items()
-    return {name: transform_for(transforms[name], rows, architecture.input_shape or rows)}
+    transform, shape = transforms[name], architecture.input_shape or rows
+    if transform.tokens is not None:  # rows may be narrower than the longest that the network reads
+        return {name: InputTransform(tokens=transform.tokens.model_copy(update={"length": shape[0]}))}
+    return {name: transform_for(transform, rows, shape)}
 
 
 def input_shapes_of(trained: Trained, architecture: Architecture) -> dict[str, tuple[int, ...]]:

@@ -1,5 +1,6 @@
 """Export of a trained job: weights, ONNX, facts and manifests of the models."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -88,6 +89,7 @@ def export_trained(trained: Trained, evaluated: Evaluated, quantized: QuantizedS
             *graphs,
             *(file for file, _, _ in smaller),
             reference,
+            *exporter.tokenizers(),
         ],
         student=student,
         control=control,
@@ -121,6 +123,15 @@ class _Exporter:
         metadata = self._metadata(model.network.architecture, model.steps, control=role == "control")
         export_safetensors(model.network, path, metadata)
         return output_file(role, path)
+
+    def tokenizers(self) -> list[OutputFile]:
+        """The student's tokenizer, where it reads texts."""
+        transforms = inputs_of(self._trained, self._trained.run_spec.architecture).values()
+        return [
+            _copied(self._trained.job.order.tokenizers[each.tokens.tokenizer], self._folder / "tokenizer.json")
+            for each in transforms
+            if each.tokens is not None
+        ]
 
     def graphs(self) -> tuple[list[OutputFile], dict[str, OnnxCheck]]:
         """(the student as ONNX, its comparison with the engine); empty unless the spec exports ONNX.
@@ -300,6 +311,11 @@ class _Exporter:
             outputs={each.student.name: each.student.spec for each in self._trained.tasks},
             licence=spec.licence,
         )
+
+
+def _copied(source: str, target: Path) -> OutputFile:
+    shutil.copyfile(source, target)
+    return output_file("tokenizer", target)
 
 
 def _no_file(error: UserError) -> str:

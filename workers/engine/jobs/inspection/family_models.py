@@ -1,6 +1,7 @@
 """Checks a model of a known architecture against its manifest: names, shapes, values, outputs."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -24,7 +25,7 @@ from app.contracts.resources.manifests import (
     VectorOutput,
 )
 from app.contracts.resources.row_layouts import rows_shape, statistics_misfit
-from app.contracts.specs.architectures import Architecture
+from app.contracts.specs.architectures import Architecture, HuggingFace
 from workers.engine.data.quality.meaning import check_meaning
 from workers.engine.data.rows.joined import IDENTITY, InputLayout
 from workers.engine.evaluation.examples import RawModel, examples_of, network_outputs, plain_rows
@@ -35,6 +36,8 @@ from workers.engine.models.loading import load_weights, loading_notes
 from workers.engine.models.network import Network
 
 TRIAL_ROWS = 8
+TRIAL_TOKENS = 32
+"""Tokens of a row of a trial."""
 MAX_TRIAL_NUMBERS = 1 << 20
 MAX_NUMBERS = 1 << 28
 """Maximum number of elements of a row, or of a batch for graphs with a fixed batch size."""
@@ -116,8 +119,9 @@ def inspect_family_model(path: Path, manifest: ModelManifest) -> ModelFacts:
             "the model's outputs are NaN or infinite for a row of zeros, expected finite numbers: check its weights "
             "and that its normalisation layers have their statistics",
         )
-    _check_trial_rows(network, architecture.input_shape, outputs)
-    examples = try_out(tried, partial(_rows, layout), monotonic() - begun)
+    trial = _Trial.of(architecture, layout)
+    _check_trial_rows(network, trial, outputs)
+    examples = try_out(replace(tried, layout=trial.layout), trial.rows, monotonic() - begun)
     check_reference(manifest, tried)
     return ModelFacts(
         architecture=architecture,
@@ -132,11 +136,59 @@ def inspect_family_model(path: Path, manifest: ModelManifest) -> ModelFacts:
     )
 
 
-def _check_trial_rows(network: Network, shape: tuple[int, ...], outputs: Mapping[str, OutputFacts]) -> None:
-    """Run random normal rows and check what the outputs mean. Large rows are left to the first job on real ones."""
-    if prod(shape) * TRIAL_ROWS > MAX_TRIAL_NUMBERS:
+@dataclass(frozen=True)
+class _Trial:
+    """Rows on which a model is tried: of plausible numbers, several inputs joined, or of tokens."""
+
+    layout: InputLayout
+    shape: tuple[int, ...]
+    vocabulary: int | None
+    """Ids of tokens are below it; None where rows are numbers."""
+
+    @classmethod
+    def of(cls, architecture: Architecture, layout: InputLayout) -> "_Trial":
+        """Rows as the network takes them; of texts short ones, which it takes as well."""
+        assert architecture.input_shape is not None
+        match architecture.reads:
+            case "numbers":
+                return cls(layout, architecture.input_shape, None)
+            case "tokens":
+                assert isinstance(architecture, HuggingFace)
+                assert architecture.measured is not None
+                width = min(architecture.input_shape[0], TRIAL_TOKENS)
+                short = InputLayout(dict.fromkeys(layout.shapes, (width,)))
+                return cls(short, (width,), architecture.measured.vocabulary)
+            case _:
+                assert_never(architecture.reads)
+
+    def rows(self, kind: RowKind, count: int) -> Tensor:
+        """Rows of a kind; of tokens all kinds but `plain` are random."""
+        size = sum(prod(each) for each in self.layout.shapes.values())
+        shape = (size,) if len(self.layout.shapes) > 1 else next(iter(self.layout.shapes.values()))
+        if kind == "plain":
+            return plain_rows(shape, self.vocabulary)
+        return self._drawn(shape, count) if kind == "normal" else self._drawn_bytes(shape, count)
+
+    def drawn(self, count: int) -> Tensor:
+        """Standard normal numbers, or ids [count, *shape], after the transform."""
+        return self._drawn(self.shape, count)
+
+    def _drawn(self, shape: tuple[int, ...], count: int) -> Tensor:
+        draw = torch.Generator().manual_seed(0)
+        if self.vocabulary is None:
+            return torch.randn(count, *shape, generator=draw)
+        return torch.randint(0, self.vocabulary, (count, *shape), generator=draw).float()
+
+    def _drawn_bytes(self, shape: tuple[int, ...], count: int) -> Tensor:
+        draw = torch.Generator().manual_seed(0)
+        return torch.randint(0, min(256, self.vocabulary or 256), (count, *shape), generator=draw).float()
+
+
+def _check_trial_rows(network: Network, trial: _Trial, outputs: Mapping[str, OutputFacts]) -> None:
+    """Run random rows and check what the outputs mean. Large rows are left to the first job on real ones."""
+    if prod(trial.shape) * TRIAL_ROWS > MAX_TRIAL_NUMBERS:
         return
-    rows = torch.randn(TRIAL_ROWS, *shape, generator=torch.Generator().manual_seed(0))
+    rows = trial.drawn(TRIAL_ROWS)
     for name, values in network_outputs(network, rows).items():
         check_meaning(name, outputs[name].spec, values.double().numpy())
 
@@ -146,18 +198,6 @@ def _input_shapes(manifest: ModelManifest, row: tuple[int, ...]) -> dict[str, tu
     if len(manifest.inputs) < 2:
         return {next(iter(manifest.inputs), "x"): row}
     return {name: spec.shape or row for name, spec in manifest.inputs.items()}
-
-
-def _rows(layout: InputLayout, kind: RowKind, count: int) -> Tensor:
-    """Rows of plausible numbers, several inputs joined."""
-    size = sum(prod(each) for each in layout.shapes.values())
-    shape = (size,) if len(layout.shapes) > 1 else next(iter(layout.shapes.values()))
-    if kind == "plain":
-        return plain_rows(shape)
-    draw = torch.Generator().manual_seed(0)
-    if kind == "normal":
-        return torch.randn(count, *shape, generator=draw)
-    return torch.randint(0, 256, (count, *shape), generator=draw).float()
 
 
 def check_row(shape: tuple[int, ...], rows: int = 1) -> None:

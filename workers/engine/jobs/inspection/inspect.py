@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import assert_never
+from typing import Literal, assert_never
 
 from app.contracts.problems import Rejection, UserError
 from app.contracts.resources.manifests import ModelManifest
@@ -14,8 +14,9 @@ from workers.engine.common.memory import is_out_of_memory
 from workers.engine.common.row_storage import RowStorage
 from workers.engine.data.facts import facts_of
 from workers.engine.data.reading import read_dataset
+from workers.engine.data.texts.tokenizer import FILE_NAME as TOKENIZER
 from workers.engine.jobs.inspection.family_models import inspect_family_model
-from workers.engine.jobs.inspection.huggingface import convert_folder
+from workers.engine.jobs.inspection.huggingface.convert import convert_folder
 from workers.engine.jobs.inspection.library_trunks import measured, measured_manifest
 from workers.engine.jobs.inspection.onnx_models import CONVERTED as CONVERTED_GRAPH
 from workers.engine.jobs.inspection.onnx_models import inspect_onnx_model
@@ -48,7 +49,7 @@ def inspect(order: Order, emit: Callable[[ChildEvent], None]) -> InspectionOutco
         for predictions in order.predictions.values():
             return InspectionOutcome(dataset=inspect_predictions(predictions, order.datasets))
         dataset = next(iter(order.datasets.values()))
-        return _dataset(dataset, RowStorage.of(order, dataset))
+        return _dataset(dataset, RowStorage.of(order, dataset), Path(order.attempt_dir) / "outputs")
     except UserError as error:
         return InspectionOutcome(rejection=Rejection(code=error.code, message=printable(error.message)))
     except (MemoryError, RuntimeError) as error:
@@ -86,11 +87,15 @@ def _of_folder(path: Path, manifest: ModelManifest, outputs: Path) -> Inspection
     found = convert_folder(path, converted, manifest)
     facts = inspect_family_model(converted, measured_manifest(found.manifest))
     facts = facts.model_copy(update={"warnings": found.notes + facts.warnings})
-    return InspectionOutcome(model=facts, files=(_file(converted),))
+    files = [_file(converted)]
+    if found.tokenizer is not None:
+        (outputs / TOKENIZER).write_bytes(found.tokenizer)
+        files.append(_file(outputs / TOKENIZER, "tokenizer"))
+    return InspectionOutcome(model=facts, files=tuple(files))
 
 
-def _file(path: Path) -> OutputFile:
-    return OutputFile(role="converted", path=path.name, bytes=path.stat().st_size, sha256=sha256_of(path))
+def _file(path: Path, role: Literal["converted", "tokenizer"] = "converted") -> OutputFile:
+    return OutputFile(role=role, path=path.name, bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
 def _converted(path: Path, manifest: ModelManifest, outputs: Path) -> InspectionOutcome:
@@ -108,7 +113,15 @@ def _converted(path: Path, manifest: ModelManifest, outputs: Path) -> Inspection
     return InspectionOutcome(model=facts, files=(_file(converted),))
 
 
-def _dataset(dataset: DatasetInput, storage: RowStorage) -> InspectionOutcome:
+def _dataset(dataset: DatasetInput, storage: RowStorage, outputs: Path) -> InspectionOutcome:
     rows = read_dataset(Path(dataset.path), dataset.manifest, storage=storage)
     facts = facts_of(rows, dataset.manifest)
-    return InspectionOutcome(dataset=facts.model_copy(update={"sha256": dataset.sha256}))
+    files = tuple(_tokenizer(outputs / f"{name}.tokenizer.json", content) for name, content in rows.tokenizers.items())
+    return InspectionOutcome(dataset=facts.model_copy(update={"sha256": dataset.sha256}), files=files)
+
+
+def _tokenizer(path: Path, content: bytes) -> OutputFile:
+    """The file of a tokenizer that was trained on the dataset."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return OutputFile(role="tokenizer", path=path.name, bytes=len(content), sha256=sha256_of(path))

@@ -15,7 +15,7 @@ import torch
 
 from workers.engine.common.memory import SavedTensors
 from workers.engine.common.stop import Stop, StopReason
-from workers.engine.data.columns import Rows
+from workers.engine.data.rows.columns import Rows
 from workers.engine.jobs.preflight.memory import MemoryUse, memory_of
 from workers.engine.jobs.runs.runner import Runner
 from workers.engine.training.batches import BatchSchedule

@@ -17,8 +17,8 @@ from app.contracts.specs.architectures import Architecture
 from app.contracts.wire.events import WarningEvent
 from workers.engine.common.files import read_document, write_document
 from workers.engine.common.memory import SavedTensors, available_bytes
-from workers.engine.data.columns import Rows
-from workers.engine.data.inputs import Inputs
+from workers.engine.data.rows.columns import Rows
+from workers.engine.data.rows.inputs import Inputs
 from workers.engine.jobs.runs.run import Run
 from workers.engine.models import build
 from workers.engine.training.interface import Emit

@@ -6,8 +6,8 @@ from math import isfinite
 import torch
 
 from app.contracts.specs.balancing import FixedBalancing
-from workers.engine.data.columns import Rows
-from workers.engine.data.inputs import Inputs
+from workers.engine.data.rows.columns import Rows
+from workers.engine.data.rows.inputs import Inputs
 from workers.engine.evaluation.warnings.history import History
 from workers.engine.jobs.runs.learners import initial_network
 from workers.engine.jobs.runs.results import RunResult, TrainedModel, measured_rows

@@ -15,7 +15,7 @@ from workers.engine.common.environment import environment_fingerprint
 from workers.engine.common.files import read_document, write_document
 from workers.engine.common.memory import is_out_of_memory
 from workers.engine.common.stop import Stop
-from workers.engine.data.columns import Rows
+from workers.engine.data.rows.columns import Rows
 from workers.engine.evaluation.relation_report import RelationMeasurements
 from workers.engine.evaluation.warnings.history import History, label_losses
 from workers.engine.jobs.load import JobData

@@ -28,9 +28,9 @@ from app.contracts.specs.jobs import AnyTrainingJob, DistillJob, MultitaskJob, T
 from app.contracts.specs.supervision.metrics import METRICS, MetricName
 from app.contracts.specs.training import TrainingSettings
 from workers.engine.common.eval_mode import evaluating
-from workers.engine.data.columns import Rows
 from workers.engine.data.dataset import TargetColumn
-from workers.engine.data.inputs import Inputs
+from workers.engine.data.rows.columns import Rows
+from workers.engine.data.rows.inputs import Inputs
 from workers.engine.evaluation.metrics.fidelity import fidelity
 from workers.engine.evaluation.metrics.labels import labelled_part
 from workers.engine.evaluation.metrics.outputs import PartyOutputs, mean_outputs

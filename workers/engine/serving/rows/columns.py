@@ -1,16 +1,18 @@
 """Columns of a table as the inputs of a model."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from app.contracts.problems import Problem
+from app.contracts.resources.inputs.texts import TokenEncoding
 from app.contracts.resources.tables import CsvOptions
 from workers.engine.data.formats.common import Array
 from workers.engine.data.tables.text import label_text
 from workers.engine.serving.rows.errors import MOST_PROBLEMS, RowErrors, at, together
 from workers.engine.serving.rows.forms import InputForm
+from workers.engine.serving.rows.ids import check_ids
 from workers.engine.serving.rows.nested import numbers_of
 from workers.engine.serving.rows.numbers import as_categories, as_numbers, category_text, check_shape, number
 
@@ -20,10 +22,21 @@ ColumnPlace = Callable[[str, tuple[int, ...]], str]
 """(column, (row, place in the row)) -> pointer."""
 
 
-def needed(forms: Mapping[str, InputForm]) -> tuple[set[str], set[str]]:
-    """(all columns that the inputs are read from, those that may hold text)."""
-    text = {column for form in forms.values() if form.categories for column in form.columns}
-    return {column for form in forms.values() for column in form.columns}, text
+class Needed(NamedTuple):
+    """The columns that inputs are read from: all, those of categories, those of texts."""
+
+    all: set[str]
+    categories: set[str]
+    texts: set[str]
+
+
+def needed(forms: Mapping[str, InputForm]) -> Needed:
+    """The columns of these inputs."""
+    return Needed(
+        {column for form in forms.values() for column in form.columns},
+        {column for form in forms.values() if form.categories for column in form.columns},
+        {column for form in forms.values() if form.tokens is not None for column in form.columns},
+    )
 
 
 def inputs_of(
@@ -37,6 +50,8 @@ def inputs_of(
 def _input(form: InputForm, columns: Columns, place: ColumnPlace, written: CsvOptions | None) -> Array:
     if form.categories:
         return _categories(form, columns, place)
+    if form.tokens is not None:
+        return _texts_or_ids(form, form.tokens, columns, place)
     arrays = together(form.columns, lambda column: _numbers(column, columns[column], form, place, written))
     if len(arrays) > 1:
         for column, array in zip(form.columns, arrays, strict=True):
@@ -51,6 +66,28 @@ def _input(form: InputForm, columns: Columns, place: ColumnPlace, written: CsvOp
         array = array[:, None]
     check_shape(form, array.shape[1:], place(column, ()))
     return as_numbers(form, array, lambda index: place(column, index[:sides]))
+
+
+def _texts_or_ids(form: InputForm, tokens: TokenEncoding, columns: Columns, place: ColumnPlace) -> Array:
+    """Texts object [n, columns]; or ids int64 [n, width] where an array of numbers was sent."""
+    first = columns[form.columns[0]]
+    if isinstance(first, np.ndarray) and first.dtype.kind in "biuf":
+        return check_ids(form, tokens, first)
+    found = together(form.columns, lambda column: _text_column(column, columns[column], place))
+    rows = np.empty((len(found[0]), len(found)), object)
+    for i, texts in enumerate(found):
+        rows[:, i] = texts
+    return rows
+
+
+def _text_column(column: str, values: Array | Sequence[Any], place: ColumnPlace) -> list[str]:
+    """One column of texts; a missing one is empty."""
+    listed = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    wrong = [i for i, value in enumerate(listed) if value is not None and not isinstance(value, str)]
+    if wrong:
+        detail = f"expected text for the column `{column}`, found {_kind(listed[wrong[0]])}: send texts"
+        raise RowErrors([Problem(pointer=place(column, (i,)), code="wrong_type", detail=detail) for i in wrong])
+    return [value or "" for value in listed]
 
 
 def _numbers(

@@ -4,14 +4,17 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
+
 from app.contracts.problems import Problem, listed
 from app.contracts.resources.tables import CsvOptions
 from app.contracts.wire.predictions import MOST_ROWS
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.streams import compression_of_bytes
 from workers.engine.serving.rows.columns import inputs_of, needed
-from workers.engine.serving.rows.errors import MOST_PROBLEMS, RowErrors, at, pointer, together, within
+from workers.engine.serving.rows.errors import MOST_PROBLEMS, Place, RowErrors, at, pointer, together, within
 from workers.engine.serving.rows.forms import InputForm
+from workers.engine.serving.rows.ids import check_ids
 from workers.engine.serving.rows.nested import numbers_of, texts_of
 from workers.engine.serving.rows.numbers import as_categories, as_numbers, check_shape
 
@@ -38,7 +41,7 @@ def read_jsonl(body: bytes, forms: Mapping[str, InputForm]) -> dict[str, Array]:
     check_rows(len(lines), "")
     rows = [parsed(line, pointer(number)) for number, line in enumerate(lines)]
     objects = _objects(rows, ())
-    for column in sorted(needed(forms)[0]):
+    for column in sorted(needed(forms).all):
         if not any(column in row for row in objects):
             raise at("", "missing_column", _lacks(column, objects[0]))
     return _inputs(objects, forms, (), CsvOptions())
@@ -132,9 +135,32 @@ def _input(form: InputForm, values: list[Any]) -> Array:
         row = max(1, len(texts) // len(values))
         found = as_categories(form, texts, lambda index: place(divmod(index[0], row) if shape[1:] else index))
         return found.reshape(shape)
+    if form.tokens is not None:
+        return texts_or_ids(form, values, place)
     numbers = numbers_of(values, form, place, nullable=form.fills)
     check_shape(form, numbers.shape[1:], place(()))
     return as_numbers(form, numbers, place)
+
+
+def texts_or_ids(form: InputForm, values: list[Any], place: Place) -> Array:
+    """Texts object [n, columns] of a list of texts, or of lists of two; ids [n, width] of lists of numbers."""
+    assert form.tokens is not None
+    if all(isinstance(value, list) and all(type(each) is int for each in value) for value in values):
+        return check_ids(form, form.tokens, _whole(form, values, place))
+    size = len(form.columns)
+    rows = [[value] if size == 1 and not isinstance(value, list) else value for value in values]
+    for i, row in enumerate(rows):
+        if not isinstance(row, list) or len(row) != size or not all(isinstance(each, str) for each in row):
+            raise at(place((i,)), "wrong_type", f"expected {form.described}: send text" + " twice" * (size - 1))
+    return np.array(rows, dtype=object)
+
+
+def _whole(form: InputForm, values: list[list[int]], place: Place) -> Array:
+    lengths = {len(each) for each in values}
+    if len(lengths) > 1 or any(abs(number) >= 1 << 62 for each in values for number in each):
+        detail = f"expected {form.described}, or equally many ids in each row: send one of them"
+        raise at(place(()), "wrong_type", detail)
+    return np.array(values, np.int64)
 
 
 def _of_rows(rows: Any, forms: Mapping[str, InputForm], known: Collection[str]) -> dict[str, Array]:
@@ -142,7 +168,7 @@ def _of_rows(rows: Any, forms: Mapping[str, InputForm], known: Collection[str]) 
         raise at("/rows", "wrong_type", _FORM)
     check_rows(len(rows), "/rows")
     objects = _objects(rows, ("rows",))
-    columns, _ = needed(forms)
+    columns = needed(forms).all
     wrong = [problem for i, row in enumerate(objects) for problem in _misnamed(i, row, columns, known)]
     if wrong:
         raise RowErrors(wrong[:MOST_PROBLEMS])
@@ -173,7 +199,7 @@ def _objects(rows: list[Any], tokens: tuple[str, ...]) -> list[dict[str, Any]]:
 def _inputs(
     rows: list[dict[str, Any]], forms: Mapping[str, InputForm], tokens: tuple[str, ...], written: CsvOptions | None
 ) -> dict[str, Array]:
-    columns = {name: [row.get(name) for row in rows] for name in needed(forms)[0]}
+    columns = {name: [row.get(name) for row in rows] for name in needed(forms).all}
 
     def place(column: str, index: tuple[int, ...]) -> str:
         return pointer(*tokens, index[0], column, *index[1:]) if index else pointer(*tokens, 0, column)

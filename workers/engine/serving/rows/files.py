@@ -3,11 +3,11 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from app.contracts.resources.tables import CsvOptions
 from app.contracts.wire.predictions import MOST_ROWS
@@ -27,17 +27,23 @@ MOST_DECODED_BYTES: Final = 64 << 20
 def read_csv(path: Path, forms: Mapping[str, InputForm], options: CsvOptions | None) -> dict[str, Array]:
     """The inputs [n, *shape] of a csv file, read as a dataset's is. Pointers name row (from 0) and column."""
     options = options or CsvOptions()
-    columns, text = needed(forms)
+    columns = needed(forms)
     if kind := compression_of(path):
         detail = f"expected the text of a csv, found it compressed by {kind}: send it uncompressed"
         raise at("", "unreadable", detail)
     _check_lines(path, options)
-    with errors_of_file(columns, f" separated by {json.dumps(options.delimiter)}"):
-        arrays = read_columns(path, "csv", columns, text, options).arrays
-    check_rows(len(next(iter(arrays.values()))), "")
-    return inputs_of(
-        forms, arrays, lambda column, index: pointer(*index[:1], column, *index[1:]) if index else "", options
-    )
+    with errors_of_file(columns.all, f" separated by {json.dumps(options.delimiter)}"):
+        found = read_columns(path, "csv", columns.all, columns.categories, options, texts=columns.texts)
+    check_rows(found.rows, "")
+    columns_found: dict[str, Array | Sequence[Any]] = {
+        **found.arrays,
+        **{name: each.read(range(len(each))) for name, each in found.texts.items()},
+    }
+    return inputs_of(forms, columns_found, _row_and_column, options)
+
+
+def _row_and_column(column: str, index: tuple[int, ...]) -> str:
+    return pointer(*index[:1], column, *index[1:]) if index else ""
 
 
 def _check_lines(path: Path, options: CsvOptions) -> None:
@@ -64,7 +70,7 @@ def read_arrays_of_npz(path: Path, forms: Mapping[str, InputForm]) -> dict[str, 
         there = member_names(path)
         by_name = all(name in there for name in forms)
         chosen = {name: _named(form) if by_name else form for name, form in forms.items()}
-        columns = needed(chosen)[0]
+        columns = needed(chosen).all
         headers = array_headers(path, columns)
         counts = {name: shape[0] for name, (shape, _) in headers.items()}
         for name, count in counts.items():

@@ -1,18 +1,21 @@
 """How the rows of each input of a model are sent: type, shape, columns of a table, whether they may have gaps."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import get_args
 
 import numpy as np
 
+from app.contracts.resolving.data.texts import tokens_of
 from app.contracts.resources.facts import ModelFacts, OpenShape
 from app.contracts.resources.inputs.audio import AudioForm
 from app.contracts.resources.inputs.images import ImageForm
+from app.contracts.resources.inputs.texts import TokenEncoding
 from app.contracts.resources.manifests import DatasetManifest, InputSpec, InputTransform
 from app.contracts.resources.raw_rows import RawInput, RawType, Spellings, form_of
 from app.contracts.resources.row_layouts import channels_first
+from app.contracts.wire.predictions import SessionOrder
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class InputForm:
     `shape`: of one row, None for a side of any length. `columns`: the columns of a table (or the npz key) that it is
     read from, in order. `categories`: whether its values are categories, not numbers. `fills`: whether missing numbers
     are filled. `spellings`: of each column of categories, texts whose meaning no rule tells. `image`, `audio`: how
-    image or sound files become such rows, where the model was trained on them.
+    image or sound files become such rows, where the model was trained on them. `tokens`: how texts become such rows,
+    where it was trained on texts: `columns` are then those of the texts.
     """
 
     name: str
@@ -34,13 +38,29 @@ class InputForm:
     spellings: tuple[Spellings, ...] = ()
     image: ImageForm | None = None
     audio: AudioForm | None = None
+    tokens: TokenEncoding | None = None
 
     @property
     def described(self) -> str:
         """Type and shape, for messages."""
         sides = ", ".join(["rows", *("any" if side is None else str(side) for side in self.shape)])
+        if self.tokens is not None:
+            return "texts" if len(self.columns) == 1 else "pairs of texts"
         what = "categories as text" if self.categories and self.dtype == "string" else self.dtype
         return f"{what} [{sides}]"
+
+
+def session_forms(order: SessionOrder) -> dict[str, InputForm]:
+    """The forms of the rows that a session is sent. A teacher of texts reads those of its student by its own tokenizer,
+    in rows as wide as the longest text.
+    """
+    facts = order.rows_of or order.model.facts
+    assert facts is not None, "only ready models answer"
+    forms = forms_of(facts, order.dataset)
+    own = tokens_of(order.model.facts) if order.model.facts is not None else None
+    if order.rows_of is None or own is None:
+        return forms
+    return {name: replace(form, tokens=own) if form.tokens is not None else form for name, form in forms.items()}
 
 
 def forms_of(facts: ModelFacts, dataset: DatasetManifest | None) -> dict[str, InputForm]:
@@ -71,13 +91,14 @@ def _of_network(name: str, form: RawInput, facts: ModelFacts, dataset: DatasetMa
     return InputForm(
         name,
         form.dtype,
-        form.shape,
+        form.shape if form.tokens is None else (None,),
         _columns(name, form, transform, dataset),
         categories=encoding is not None and encoding.categories is not None,
         fills=encoding is not None and encoding.missing is not None,
         spellings=form.spellings,
         image=form.image,
         audio=form.audio,
+        tokens=transform.tokens,
     )
 
 
@@ -87,6 +108,8 @@ def _columns(name: str, form: RawInput, transform: InputTransform, dataset: Data
     if spec is not None:
         return spec.columns or (name,)
     encoding = transform.encoding
+    if form.tokens is not None and form.columns:
+        return form.columns
     if encoding is not None and encoding.columns:
         return encoding.columns
     columns = transform.columns

@@ -14,8 +14,8 @@ from torch.func import vmap
 
 from app.contracts.specs.training import TrainingSettings
 from app.contracts.wire.events import MetricPoint
-from workers.engine.data.columns import Rows
-from workers.engine.data.inputs import Inputs
+from workers.engine.data.rows.columns import Rows
+from workers.engine.data.rows.inputs import Inputs
 from workers.engine.evaluation.metrics.task_metrics import task_metrics
 from workers.engine.evaluation.parties import BLOCK
 from workers.engine.losses.soft_target_losses import ClassSoftTargets

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from app.contracts.specs.training import TrainingSettings
 from app.contracts.wire.events import MetricPoint
 from workers.engine.balancing import Parameters, Shared
-from workers.engine.data.columns import Rows
-from workers.engine.data.inputs import Inputs
+from workers.engine.data.rows.columns import Rows
+from workers.engine.data.rows.inputs import Inputs
 from workers.engine.models import Network
 from workers.engine.tasks.task import Task
 from workers.engine.training.batch import Counts, MicroBatch, PeerOutputs, StepOutputs

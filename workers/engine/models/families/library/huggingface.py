@@ -1,28 +1,33 @@
-"""Networks for image classification of Hugging Face's transformers, from a type and checked keys of a configuration.
+"""Networks for classification of Hugging Face's transformers, from a type and checked keys of a configuration.
 
 No code and no file of a stranger is used: the type is one of a list, and a configuration has only keys of that type,
 with values of the types of its defaults. transformers builds networks that neither `auto_map` nor a hub can change.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from torch import nn
 
 from app.contracts.problems import UserError
-from app.contracts.specs.families.library import ConfigValue, HuggingFace
+from app.contracts.specs.families.huggingface_configs import TEXT_TYPES, ConfigValue
+from app.contracts.specs.families.library import HuggingFace
 from workers.engine.models.families.library.packages import package
+from workers.engine.models.families.library.text_configs import keys_of_texts, settings_of_texts
 
 OF_ROWS = ("image_size", "num_channels")
-"""Keys that the shape of the rows decides."""
+"""Keys that the shape of images decides."""
 _MOST_LAYERS = 64
-_REPEATED = ("layers", "depth", "blocks", "repeats")
+_REPEATED = ("layer", "depth", "blocks", "repeats", "group_num", "hidden_groups", "feedforward_networks")
 """Parts of the names of keys that count layers."""
+_NOT_REPEATED = ("norm", "types")
+"""Parts of the names of keys of layers that count none."""
 
 
 def huggingface_network(architecture: HuggingFace, input_shape: Sequence[int], classes: int) -> nn.Module:
-    """A network with this many classes for images of `input_shape` [C, H, W], with weights that transformers draws.
+    """A network with this many classes for images of `input_shape` [C, H, W], or rows of tokens [L], with weights that
+    transformers draws.
 
     Raises UserError `library_missing`, `unsupported_config`.
     """
@@ -46,16 +51,32 @@ def configuration(architecture: HuggingFace, input_shape: Sequence[int], classes
     kind = transformers.CONFIG_MAPPING[architecture.name]
     defaults = own_keys(architecture.name)
     for key, value in architecture.config.items():
-        _check_value(architecture.name, key, value, defaults)
-    channels, height, width = input_shape
-    of_rows: dict[str, Any] = {"image_size": height if height == width else [height, width], "num_channels": channels}
-    known = kind().to_dict()
-    given = {key: list(value) if isinstance(value, tuple) else value for key, value in architecture.config.items()}
-    given |= {key: value for key, value in of_rows.items() if key in known}
+        check_value(architecture.name, key, value, defaults)
+    given = {key: plain(value) for key, value in architecture.config.items()}
+    match architecture.reads:
+        case "numbers":
+            given |= _of_images(input_shape, kind().to_dict())
+        case "tokens":
+            given |= settings_of_texts(architecture.name, given, kind().to_dict(), input_shape[0])
+        case _:
+            assert_never(architecture.reads)
     try:
         return kind.from_dict({**given, "num_labels": classes})
     except Exception as error:  # validators of transformers raise errors of their own
         raise _unsupported(architecture.name, str(error)) from error
+
+
+def _of_images(input_shape: Sequence[int], known: Mapping[str, Any]) -> dict[str, Any]:
+    channels, height, width = input_shape
+    of_rows = {"image_size": height if height == width else [height, width], "num_channels": channels}
+    return {key: value for key, value in of_rows.items() if key in known}
+
+
+def plain(value: Any) -> Any:
+    """A value as a file of JSON has it, which nobody else holds."""
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, tuple) else value
 
 
 def own_keys(name: str) -> dict[str, Any]:
@@ -63,16 +84,24 @@ def own_keys(name: str) -> dict[str, Any]:
     transformers = package("transformers")
     common = set(transformers.PretrainedConfig().to_dict())
     own = transformers.CONFIG_MAPPING[name]().to_dict()
+    if name in TEXT_TYPES:
+        return keys_of_texts(name, {key: value for key, value in own.items() if key not in common})
     return {key: value for key, value in own.items() if key not in common and key not in OF_ROWS}
 
 
 def model_class(config: Any) -> Any:
-    """The class for image classification of a configuration; of several the one with a single head."""
-    found = package("transformers").AutoModelForImageClassification._model_mapping[type(config)]
+    """The class for classification of a configuration; of several the one with a single head."""
+    transformers = package("transformers")
+    is_of_texts = config.model_type in TEXT_TYPES
+    listing = (
+        transformers.AutoModelForSequenceClassification if is_of_texts else transformers.AutoModelForImageClassification
+    )
+    found = listing._model_mapping[type(config)]
     return found[0] if isinstance(found, tuple) else found
 
 
-def _check_value(name: str, key: str, value: ConfigValue, defaults: Mapping[str, Any]) -> None:
+def check_value(name: str, key: str, value: ConfigValue, defaults: Mapping[str, Any]) -> None:
+    """Check a key and its value by the type's defaults. Raises UserError `unsupported_config`."""
     if key not in defaults:
         raise UserError(
             "unsupported_config",
@@ -84,8 +113,9 @@ def _check_value(name: str, key: str, value: ConfigValue, defaults: Mapping[str,
             "unsupported_config",
             f"`{key}` of `{name}` is {value!r}, expected a value like its default {defaults[key]!r}: correct it",
         )
-    numbers = [each for each in (value if isinstance(value, tuple) else (value,)) if not isinstance(each, str)]
-    if any(part in key for part in _REPEATED) and any(number > _MOST_LAYERS for number in numbers):
+    numbers = [each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, int | float)]
+    counts = any(part in key for part in _REPEATED) and not any(part in key for part in _NOT_REPEATED)
+    if counts and any(number > _MOST_LAYERS for number in numbers):
         raise UserError(
             "unsupported_config", f"`{key}` of `{name}` is {value!r}, {_MOST_LAYERS} at most: use a smaller network"
         )
@@ -94,7 +124,9 @@ def _check_value(name: str, key: str, value: ConfigValue, defaults: Mapping[str,
 def _is_like(value: ConfigValue, default: Any) -> bool:
     """Whether a value is of the type of a default; None says nothing, and a whole number may stand for a fraction."""
     if default is None:
-        return True
+        return not isinstance(value, dict)
+    if isinstance(default, dict) or isinstance(value, dict):
+        return isinstance(default, dict) and isinstance(value, dict)
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(default, bool) and isinstance(value, bool)
     if isinstance(default, list | tuple):

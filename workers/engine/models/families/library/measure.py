@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, assert_never
 
 import torch
@@ -21,7 +22,7 @@ from app.contracts.specs.families.library import (
 )
 from app.contracts.specs.families.structure import GroupKind
 from workers.engine.models.families.library.packages import package, package_version
-from workers.engine.models.families.library.trunks import build_trunk, features_of, misfit, on_meta
+from workers.engine.models.families.library.trunks import LibraryTrunk, build_trunk, features_of, misfit, on_meta
 from workers.engine.models.quantization.layers import computes_as_torch, layers_of
 from workers.engine.models.taps import tensor_of
 
@@ -37,7 +38,7 @@ _LEAVES: tuple[tuple[tuple[type[nn.Module], ...], str], ...] = (
 
 
 def measure(architecture: LibraryArchitecture, input_shape: Sequence[int]) -> MeasuredTrunk:
-    """Measure the trunk for images of `input_shape` [C, H, W].
+    """Measure the trunk for images of `input_shape` [C, H, W], or rows of tokens [L].
 
     Raises UserError `library_missing`, `unknown_network`, `network_misfit`, `network_too_large`.
     """
@@ -52,14 +53,14 @@ def measure(architecture: LibraryArchitecture, input_shape: Sequence[int]) -> Me
     shapes, calls, counter = _Shapes(module), _Calls(module), FlopCounterMode(display=False)
     try:
         with shapes.recorded(), counter, torch.no_grad():
-            features = features_of(module.eval(), torch.zeros(1, *input_shape, device=device))
+            features = features_of(module.eval(), _rows(built, 1, input_shape, device), architecture.reads)
         with calls.recorded(), torch.no_grad():
-            trained = features_of(module.train(), torch.zeros(_TRIAL_ROWS, *input_shape, device=device))
-    except Exception as error:  # of whatever kind: this is how networks refuse image sizes
+            trained = features_of(module.train(), _rows(built, _TRIAL_ROWS, input_shape, device), architecture.reads)
+    except Exception as error:  # of whatever kind: this is how networks refuse the size of rows
         raise misfit(name, input_shape, error) from error
     size = _feature_size(features, trained)
     if size is None:
-        raise UserError("network_misfit", f"`{name}` gives no vector of features for an image: use another network")
+        raise UserError("network_misfit", f"`{name}` gives no vector of features for a row: use another network")
     kinds = [kind for each in module.modules() if (kind := _leaf_kind(each)) is not None]
     return MeasuredTrunk(
         library=package_version(architecture.family),
@@ -73,7 +74,15 @@ def measure(architecture: LibraryArchitecture, input_shape: Sequence[int]) -> Me
         layers=shapes.layers()[:MOST_LAYERS],
         processing=_processing(architecture),
         unroundable=calls.unroundable,
+        vocabulary=built.vocabulary,
+        padding=built.padding,
     )
+
+
+def _rows(built: LibraryTrunk, count: int, input_shape: Sequence[int], device: torch.device) -> Tensor:
+    """Rows of zeros, or of tokens that are no padding [count, *input_shape]."""
+    token = 0 if built.padding is None else (built.padding + 1) % (built.vocabulary or 1)
+    return torch.full((count, *input_shape), float(token), device=device)
 
 
 def _feature_size(features: Any, trained: Any) -> int | None:
@@ -85,7 +94,14 @@ def _feature_size(features: Any, trained: Any) -> int | None:
 
 def _leaf_kind(module: nn.Module) -> str | None:
     """`conv`, `linear` or `norm`; None for other modules."""
+    if _is_transposed_linear(module):
+        return "linear"
     return next((kind for classes, kind in _LEAVES if isinstance(module, classes)), None)
+
+
+def _is_transposed_linear(module: nn.Module) -> bool:
+    """Whether it is the linear layer of GPT-2, which transformers calls Conv1D and no code for torch's layers knows."""
+    return (type(module).__module__, type(module).__name__) == ("transformers.pytorch_utils", "Conv1D")
 
 
 class _Calls:
@@ -97,6 +113,7 @@ class _Calls:
 
     def __init__(self, module: nn.Module) -> None:
         self._layers = layers_of(module)
+        self._transposed = [name for name, each in module.named_modules() if _is_transposed_linear(each)]
         self._called: set[str] = set()
 
     @contextmanager
@@ -118,10 +135,10 @@ class _Calls:
     @property
     def unroundable(self) -> str | None:
         """The first layer whose arithmetic is not known by its weight and input."""
-        return next(
-            (name for name, each in self._layers.items() if name not in self._called or not computes_as_torch(each)),
-            None,
+        unknown = (
+            name for name, each in self._layers.items() if name not in self._called or not computes_as_torch(each)
         )
+        return next(chain(self._transposed, unknown), None)
 
 
 class _Shapes:

@@ -1,5 +1,7 @@
 """Networks that a library builds, with our heads."""
 
+from typing import assert_never
+
 import torch
 from torch import Tensor
 
@@ -14,7 +16,7 @@ _TRUNK = "trunk."
 
 
 class LibraryNetwork(SingleTrunkNetwork):
-    """A trunk of timm or torchvision, and the heads. Names: see `LibraryFamily`."""
+    """A trunk of a library, and the heads. Names: see `LibraryFamily`."""
 
     def __init__(self, architecture: LibraryArchitecture) -> None:
         """Raises UserError `library_missing`, `unknown_network`, `network_misfit`, and `library_changed` where the
@@ -34,8 +36,17 @@ class LibraryNetwork(SingleTrunkNetwork):
     def draws_noise(self) -> bool:
         return True  # dropout, and paths and blocks that are left out: the libraries have many modules for it
 
+    def in_shape(self, x: Tensor) -> Tensor:
+        match self._architecture.reads:
+            case "numbers":
+                return super().in_shape(x)
+            case "tokens":
+                return x.flatten(1)
+            case _:
+                assert_never(self._architecture.reads)
+
     def features(self, x: Tensor) -> Tensor:
-        return features_of(self.trunk, x).flatten(1)
+        return features_of(self.trunk, x, self._architecture.reads).flatten(1)
 
     def initialise_trunk(self, seed: int) -> None:
         """Draw the trunk's weights as the library does, as a function of the seed. In place."""

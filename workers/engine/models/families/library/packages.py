@@ -20,9 +20,10 @@ _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 def package(name: str) -> ModuleType:
     """A package, or a module of it. Raises UserError `library_missing` where it is not installed."""
     if importlib.util.find_spec(name.partition(".")[0]) is None:
+        extras = "`text` or `vision`" if name.startswith("transformers") else "`vision`"
         raise UserError(
             "library_missing",
-            f"this worker has no package `{name}`: install the extra `vision` (`pip install 'stillhouse[vision]'`)",
+            f"this worker has no package `{name}`: install the extra {extras} (`pip install 'stillhouse[vision]'`)",
         )
     _define_missing_operators()
     return importlib.import_module(name)

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TypeVar, assert_never
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar, assert_never
 
 import torch
 from torch import Tensor, nn
 
 from app.contracts.problems import UserError
+from app.contracts.specs.families.family import RowKind
 from app.contracts.specs.families.library import HuggingFace, LibraryArchitecture, Timm, Torchvision
 from workers.engine.models.families.library.huggingface import huggingface_network
 from workers.engine.models.families.library.packages import package
+from workers.engine.models.families.library.tokens import features_of_tokens
 
 _CLASSES = 7
 """Outputs of the classifier that is looked for; any number that no layer of a network has."""
@@ -22,13 +24,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LibraryTrunk:
-    """A network without its classifier: images [N, C, H, W] -> features [N, F]."""
+    """A network without its classifier: images [N, C, H, W], or tokens [N, L] -> features [N, F]."""
 
     module: nn.Module
     classifier: str | None
     """Name of the linear layer that was taken out; None where the library took out a classifier of another kind."""
     arguments: Mapping[str, int | tuple[int, int] | bool]
     """What the library's constructor was called with, beside the number of classes."""
+    vocabulary: int | None = None
+    """Ids of tokens are below it; None where rows are no tokens."""
+    padding: int | None = None
+    """The id that fills rows of tokens up."""
 
 
 def build_trunk(architecture: LibraryArchitecture, input_shape: Sequence[int]) -> LibraryTrunk:
@@ -43,16 +49,24 @@ def build_trunk(architecture: LibraryArchitecture, input_shape: Sequence[int]) -
             return _torchvision_trunk(architecture.name, input_shape)
         case HuggingFace():
             network = huggingface_network(architecture, input_shape, _CLASSES)
-            return _without_classifier(network, _classifier(network), {})
+            return _huggingface_trunk(network, architecture.reads)
         case _:
             assert_never(architecture)
 
 
-def features_of(module: nn.Module, images: Tensor) -> Tensor:
-    """What the head of a network reads: images [N, C, H, W] -> features, whatever the library wraps them in."""
-    found = module(images)
-    features: Tensor = found.logits if hasattr(found, "logits") else found
-    return features
+def features_of(module: nn.Module, rows: Tensor, reads: RowKind) -> Tensor:
+    """What the head of a network reads: images [N, C, H, W], or tokens [N, L] -> features, whatever the library wraps
+    them in.
+    """
+    match reads:
+        case "numbers":
+            found = module(rows)
+            features: Tensor = found.logits if hasattr(found, "logits") else found
+            return features
+        case "tokens":
+            return features_of_tokens(module, rows)
+        case _:
+            assert_never(reads)
 
 
 def on_meta(build: Callable[[], T]) -> T:
@@ -101,6 +115,18 @@ def _torchvision_trunk(name: str, input_shape: Sequence[int]) -> LibraryTrunk:
     return LibraryTrunk(network, classifier, arguments)
 
 
+def _huggingface_trunk(network: Any, reads: RowKind) -> LibraryTrunk:
+    match reads:
+        case "numbers":
+            return _without_classifier(network, _classifier(network), {})
+        case "tokens":
+            config = network.config
+            found = _without_classifier(network, _only_classifier(network), {})
+            return replace(found, vocabulary=config.vocab_size, padding=config.pad_token_id)
+        case _:
+            assert_never(reads)
+
+
 def _without_classifier(
     network: nn.Module, classifier: str | None, arguments: Mapping[str, int | tuple[int, int] | bool]
 ) -> LibraryTrunk:
@@ -112,6 +138,13 @@ def _without_classifier(
         )
     network.set_submodule(classifier, nn.Identity())
     return LibraryTrunk(network, classifier, arguments)
+
+
+def _only_classifier(network: nn.Module) -> str | None:
+    """The name of the only linear layer with as many outputs as classes, wherever the type has it."""
+    linear = {name: each for name, each in network.named_modules() if isinstance(each, nn.Linear)}
+    fitting = [name for name, each in linear.items() if each.out_features == _CLASSES]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def _classifier(network: nn.Module) -> str | None:
@@ -142,8 +175,14 @@ def _misfits_named(name: str, input_shape: Sequence[int]) -> Iterator[None]:
 
 
 def misfit(name: str, input_shape: Sequence[int], error: BaseException) -> UserError:
-    """The error for a network that does not take such images."""
+    """The error for a network that does not take such rows."""
     said = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+    if len(input_shape) == 1:
+        return UserError(
+            "network_misfit",
+            f"`{name}` does not take rows of {input_shape[0]} tokens ({said}): choose another `length` of the "
+            "dataset's texts, or another network",
+        )
     return UserError(
         "network_misfit",
         f"`{name}` does not take images of shape {list(input_shape)} ({said}): choose another `size` of the dataset's "

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from app.contracts.resources.manifests import InputTransform
-from workers.engine.data.columns import Column, Rows
 from workers.engine.data.rows.blocks import row_blocks
+from workers.engine.data.rows.columns import Column, Rows
 from workers.engine.data.transform import apply
 
 _PREPARED_BYTES = 1 << 30

@@ -1,0 +1,74 @@
+"""Types of transformers, and the values that a configuration of one may have."""
+
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, get_args
+
+from pydantic import Field, StringConstraints
+
+MOST_TOKENS: Final = 2048
+"""Largest number of tokens of a row."""
+MOST_IDS: Final = 1 << 20
+"""Largest vocabulary."""
+ImageType = Literal[
+    "beit", "bit", "convnext", "convnextv2", "deit", "dinov2", "efficientnet", "focalnet", "mobilenet_v1",
+    "mobilenet_v2", "mobilevit", "mobilevitv2", "poolformer", "pvt", "pvt_v2", "regnet", "resnet", "segformer", "swin",
+    "swinv2", "vit", "vit_msn",
+]  # fmt: skip
+TextType = Literal[
+    "albert", "bert", "camembert", "data2vec-text", "deberta-v2", "distilbert", "electra", "ernie", "gpt2",
+    "llama", "megatron-bert", "mistral", "mobilebert", "modernbert", "mpnet", "qwen2", "qwen3", "rembert", "roberta",
+    "roberta-prelayernorm", "smollm3", "squeezebert", "xlm-roberta",
+]  # fmt: skip
+ModelType = Literal[ImageType, TextType]
+TEXT_TYPES: Final[frozenset[str]] = frozenset(get_args(TextType))
+ConfigKey = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+ConfigInteger = Annotated[int, Field(ge=0, le=MOST_IDS)]
+ConfigFloat = Annotated[float, Field(ge=-1e9, le=1e9)]
+ConfigWord = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_|]{0,31}$")]
+ConfigScalar = bool | ConfigInteger | ConfigFloat | ConfigWord
+ConfigList = Annotated[tuple[ConfigScalar, ...], Field(max_length=64)]
+ConfigTable = Annotated[dict[ConfigKey, ConfigScalar | ConfigList], Field(max_length=16)]
+ConfigValue = (
+    ConfigScalar
+    | ConfigList
+    | Annotated[dict[ConfigKey, ConfigScalar | ConfigList | ConfigTable], Field(max_length=16)]
+)
+"""A number, a word, several of them, or a table, such as `rope_parameters`."""
+_MOST = 16_384
+"""Largest whole number under keys that say a size of the network."""
+_WIDE: Final = frozenset({"vocab_size", "max_position_embeddings", "sliding_window"})
+_WIDE_SUFFIX: Final = "_token_id"
+
+
+def is_wide(key: str) -> bool:
+    """Whether a key counts tokens or names one, which may be a number above those of a network's sizes."""
+    return key in _WIDE or key.endswith(_WIDE_SUFFIX)
+
+
+def too_large(config: Mapping[str, ConfigValue]) -> str | None:
+    """A key with a whole number above what it may have; None where there is none."""
+    for key, value in config.items():
+        found = value if isinstance(value, tuple) else (value,)
+        if not is_wide(key) and any(isinstance(each, int) and each > _MOST for each in found):
+            return f"`{key}` is {value!r}, {_MOST} at most: use a smaller network"
+    return None
+
+
+_AFTER_PADDING: Final = frozenset({"camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta"})
+"""Types whose first position is the one after the id of the padding."""
+READS_NEIGHBOURS: Final = frozenset({"mobilebert"})
+"""Types whose embedding of a token reads the next one: a row ends in padding, whatever its width."""
+
+
+def positions_key(name: str) -> str:
+    """The key of the number of positions."""
+    return "n_positions" if name == "gpt2" else "max_position_embeddings"
+
+
+def positions_offset(name: str, padding: int) -> int:
+    """Positions that a type needs beside one for each token of a row."""
+    if name in _AFTER_PADDING:
+        return padding + 1
+    if name == "mpnet":  # its positions begin at 2, whatever its padding is
+        return 2
+    return 1 if name in READS_NEIGHBOURS else 0

@@ -1,0 +1,1 @@
+"""Folders that `save_pretrained` of transformers writes, uploaded as a zip."""

@@ -1,0 +1,104 @@
+"""The files of a folder of transformers in a zip: JSON documents and safetensors weights."""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from app.contracts.problems import UserError, listed
+from workers.engine.models.safetensors_header import read_header
+
+MAX_BYTES = 8 << 30
+MAX_MEMBERS = 200
+MAX_RATIO = 1100
+"""Largest compression of deflate, with a margin."""
+MAX_JSON_BYTES = 4 << 20
+_PICKLES = (".bin", ".pt", ".pth", ".msgpack", ".h5")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The files of a zip beside its `config.json`, read in bounded sizes. Errors are UserErrors."""
+
+    archive: zipfile.ZipFile
+    members: Mapping[str, zipfile.ZipInfo]
+    """The files beside `config.json`, by their bare names."""
+
+    @classmethod
+    def of(cls, archive: zipfile.ZipFile, size: int) -> "Folder":
+        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        claimed = sum(entry.file_size for entry in entries)
+        if len(entries) > MAX_MEMBERS or claimed > min(MAX_BYTES, size * MAX_RATIO):
+            raise unreadable(f"{len(entries)} files of {claimed} bytes, {MAX_MEMBERS} and {MAX_BYTES} at most")
+        if any(entry.flag_bits & 1 for entry in entries):
+            raise unreadable("the zip archive is encrypted")
+        configs = [entry for entry in entries if entry.filename.rpartition("/")[2] == "config.json"]
+        if len(configs) != 1:
+            raise unreadable(f"the zip has {len(configs)} files `config.json`, expected one")
+        place = configs[0].filename.rpartition("/")[0]
+        inside = [entry for entry in entries if entry.filename.rpartition("/")[0] == place]
+        members = {entry.filename.rpartition("/")[2]: entry for entry in inside}
+        if len(members) != len(inside):
+            raise unreadable("the zip has two files of the same name")
+        return cls(archive, members)
+
+    def content(self, name: str, most: int) -> bytes | None:
+        """A file of `most` bytes or less; None where there is no such file."""
+        entry = self.members.get(name)
+        if entry is None:
+            return None
+        if entry.file_size > most:
+            raise unreadable(f"`{name}` has {entry.file_size} bytes, {most} at most")
+        return self.archive.read(entry)
+
+    def document(self, name: str) -> dict[str, Any]:
+        """A JSON object; empty where there is no such file."""
+        content = self.content(name, MAX_JSON_BYTES)
+        if content is None:
+            return {}
+        try:
+            found = json.loads(content.decode())
+        except (ValueError, RecursionError):
+            raise unreadable(f"`{name}` is no JSON") from None
+        if not isinstance(found, dict):
+            raise unreadable(f"`{name}` is no JSON object")
+        return found
+
+    def weights(self, scratch: Path) -> dict[str, Tensor]:
+        """All tensors of the safetensors files: of `model.safetensors`, or of those that an index names."""
+        index = self.document("model.safetensors.index.json").get("weight_map")
+        shards = sorted({str(each) for each in index.values()}) if isinstance(index, dict) else ["model.safetensors"]
+        found: dict[str, Tensor] = {}
+        for name in shards:
+            tensors = self._shard(name, scratch / "shard.safetensors")
+            doubled = sorted(set(found) & set(tensors))
+            if doubled:
+                raise unreadable(f"{listed(doubled)} are in two files")
+            found |= tensors
+        return found
+
+    def _shard(self, name: str, copy: Path) -> dict[str, Tensor]:
+        entry = self.members.get(name)
+        if entry is None:
+            pickles = [each for each in self.members if each.endswith(_PICKLES)]
+            instead = f" ({listed(pickles)} can carry code)" if pickles else ""
+            raise unreadable(f"expected `{name[:100]}` beside `config.json`{instead}: save as safetensors")
+        with self.archive.open(entry) as source, copy.open("wb") as target:
+            while chunk := source.read(1 << 20):
+                target.write(chunk)
+        read_header(copy)
+        try:
+            return {key: value.clone() for key, value in load_file(copy).items()}
+        except SafetensorError as error:
+            raise unreadable(f"`{name}` is no sound safetensors file: {error}") from None
+
+
+def unreadable(detail: str) -> UserError:
+    """A UserError with code `unreadable`."""
+    return UserError("unreadable", f"not a folder of transformers: {detail}")

@@ -1,0 +1,157 @@
+"""What a folder of a network for texts says: its configuration, and the tokenizer that makes its rows."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from app.contracts.base import tuples
+from app.contracts.problems import UserError, listed
+from app.contracts.resources.inputs.texts import MOST_TOKENS
+from app.contracts.resources.manifests import ModelInputSpec, ModelManifest
+from app.contracts.specs.families.huggingface_configs import positions_key, positions_offset
+from workers.engine.data.texts.tokenizer import FILE_NAME, MOST_BYTES, TextTokenizer
+from workers.engine.jobs.inspection.huggingface.configurations import Reading, check_known, network_of
+from workers.engine.jobs.inspection.huggingface.folder import Folder
+from workers.engine.jobs.inspection.huggingface.token_settings import TokenSettings
+from workers.engine.models.families.library.huggingface import check_value, configuration, own_keys, plain
+from workers.engine.models.families.library.packages import package
+from workers.engine.models.families.library.text_configs import FIXED
+
+INPUT: Final = "text"
+"""The input's name where the manifest gives none."""
+_HEAD: Final = "ForSequenceClassification"
+_EARLIER: Final = (
+    "rope_theta", "rope_scaling", "global_rope_theta", "local_rope_theta", "global_attn_every_n_layers",
+)  # fmt: skip
+"""Keys of earlier versions, which transformers translates."""
+_WITHOUT_EFFECT: Final = frozenset({
+    "_attn_implementation_autoset", "bos_token_id", "cls_token_id", "decoder_start_token_id",
+    "directionality", "down_scale_factor", "eos_token_id", "finetuning_task", "gap_size", "gradient_checkpointing",
+    "language", "layers_to_keep", "mask_token_id", "n_ctx", "net_structure_type", "num_memory_blocks", "output_past",
+    "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type",
+    "predict_special_tokens", "reference_compile", "repad_logits_with_grad", "task_specific_params", "tie_weights_",
+    "tokenizer_class", "torchscript", "unk_token_id", "use_bfloat16", "xla_device",
+})  # fmt: skip
+"""Keys of earlier versions and of training that change no output, where a type does not have them itself."""
+_POSITIONS: Final = "position_embedding_type"
+_CHOSEN: Final = ("vocab_size", "pad_token_id")
+"""Keys that stand in the architecture even where they are the type's defaults."""
+
+
+def read_texts(
+    folder: Folder, config: Mapping[str, Any], outputs: Mapping[str, int], manifest: ModelManifest
+) -> Reading:
+    """The network, its input and its tokenizer.
+
+    Raises UserError `unsupported_config`, `unusable_tokenizer`, `unreadable`.
+    """
+    name = str(config["model_type"])
+    _check_architectures(config)
+    given = _configured(name, config)
+    settings = TokenSettings(_tokenizer(folder), folder.document("tokenizer_config.json"))
+    _check_vocabulary(settings.tokenizer, given["vocab_size"])
+    if given.get("type_vocab_size", own_keys(name).get("type_vocab_size", 0)) > 1:
+        given.pop("sep_token_id", None)
+        gives_types = settings.gives_types(str(config.get("transformers_version", "")))
+        separator = settings.separator() if gives_types else None
+        if separator is not None:
+            given["sep_token_id"] = separator
+    configuration(network_of(name, given, None, outputs), (1,), 2)  # what it needs for any rows
+    length = settings.length(_places(name, given))
+    architecture = network_of(name, given, (length,), outputs)
+    spec = ModelInputSpec(tokens=settings.tokenizer.encoding(length, given["pad_token_id"], given.get("sep_token_id")))
+    return Reading(architecture, {_input(manifest): spec}, settings.notes(), settings.tokenizer.content)
+
+
+def _input(manifest: ModelManifest) -> str:
+    """The name of the input; the manifest may give it, and no transform."""
+    for name, spec in manifest.inputs.items():
+        if spec != ModelInputSpec():
+            raise UserError(
+                "unsupported_config",
+                f"`inputs.{name}` has a transform, and a network of texts reads tokens as they are: give `{{}}`",
+            )
+        return name
+    return INPUT
+
+
+def _check_architectures(config: Mapping[str, Any]) -> None:
+    """Check that the folder is of a network for classification, where it says what it is."""
+    found = config.get("architectures")
+    if found is None:
+        return
+    names = [str(each)[:100] for each in found] if isinstance(found, list) else [str(found)[:100]]
+    if len(names) != 1 or not names[0].endswith(_HEAD):
+        raise UserError(
+            "unsupported_config",
+            f"`architectures` of config.json is {listed(names)}, expected one …{_HEAD}: train the model for "
+            f"classification and save it by AutoModel{_HEAD}, or export it to ONNX",
+        )
+
+
+def _configured(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that describe the network, as this version of transformers has them."""
+    own = own_keys(name)
+    config = {key: value for key, value in config.items() if value is not None}
+    absolute = config.get(_POSITIONS, "absolute")
+    wrong = [key for key, value in FIXED.items() if key != "use_cache" and config.get(key, value) != value]
+    if wrong or absolute != "absolute":
+        shown = listed(wrong or [_POSITIONS])
+        raise UserError(
+            "unsupported_config",
+            f"config.json has {shown} with a value that is not read, expected an encoder with absolute positions, or a "
+            "decoder of the list: export the model to ONNX",
+        )
+    check_known(config, name, {*own, *FIXED, *_EARLIER, *_WITHOUT_EFFECT, _POSITIONS})
+    raw = {key: tuples(value) for key, value in config.items() if key in own or key in _EARLIER}
+    others = {key: value for key, value in raw.items() if key not in own or value != tuples(own[key])}
+    others = dict(network_of(name, others, None, {"y": 2}).config)  # bounds, before transformers sees the values
+    for key, value in others.items():
+        if key in own:
+            check_value(name, key, value, own)
+    raw |= others
+    kind = package("transformers").CONFIG_MAPPING[name]
+    try:
+        full = kind.from_dict(plain(raw)).to_dict()
+        said = {key: full[key] for key in own if full.get(key) is not None}
+        given = {key: value for key, value in said.items() if key in _CHOSEN or value != own[key]}
+        built = kind.from_dict(plain(tuples(given))).to_dict()
+    except Exception as error:  # validators of transformers raise errors of their own
+        shown = str(error).strip().partition("\n")[0][:300]
+        raise UserError("unsupported_config", f"config.json of a `{name}` ({shown}): correct it") from None
+    derived = {key: value for key, value in said.items() if value != built.get(key) or key == positions_key(name)}
+    return dict(tuples(given | derived))
+
+
+def _places(name: str, given: Mapping[str, Any]) -> int:
+    """Tokens of the longest row for which the network has positions."""
+    found = given[positions_key(name)] - positions_offset(name, given["pad_token_id"])
+    if found < 1:
+        raise UserError(
+            "unsupported_config",
+            f"`{positions_key(name)}` of config.json is {given[positions_key(name)]}, which leaves no place for a "
+            f"token of a `{name}`: correct it",
+        )
+    return min(int(found), MOST_TOKENS)
+
+
+def _tokenizer(folder: Folder) -> TextTokenizer:
+    content = folder.content(FILE_NAME, MOST_BYTES)
+    if content is None:
+        others = [each for each in folder.members if each.startswith(("vocab", "spiece", "sentencepiece", "tokenizer"))]
+        instead = f" (found {listed(others)})" if others else ""
+        raise UserError(
+            "unusable_tokenizer",
+            f"expected `{FILE_NAME}` beside `config.json`{instead}: save the folder with a fast tokenizer, by "
+            "`AutoTokenizer.from_pretrained(…).save_pretrained(folder)`",
+        )
+    return TextTokenizer(content)
+
+
+def _check_vocabulary(tokenizer: TextTokenizer, vocabulary: Any) -> None:
+    found = tokenizer.vocabulary
+    if found > vocabulary:
+        raise UserError(
+            "unusable_tokenizer",
+            f"ids of `{FILE_NAME}` go up to {found - 1}, and `vocab_size` of config.json is {vocabulary}: save the "
+            "model with its own tokenizer, after `model.resize_token_embeddings(len(tokenizer))` where that grew",
+        )
