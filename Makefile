@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE :=
 QUICK := tests/unit tests/contracts tests/golden \
 	$(addprefix tests/engine/,balancing data losses models training)
 
-.PHONY: help setup demo demo-images demo-text serve quick test test-all check format bench accuracy accuracy-defaults multitask-accuracy digests gpu faults golden mutants resolve clean
+.PHONY: help setup demo demo-images demo-audio demo-text serve quick test test-all check format bench accuracy accuracy-defaults multitask-accuracy digests gpu faults golden mutants resolve clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  +##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -32,6 +32,9 @@ demo: setup      ## the main job step by step, on real digits, under 5 minutes
 
 demo-images: setup  ## the same for real photos, with a teacher and a student of timm
 	$(BIN)/python -m tests.demo.images
+
+demo-audio: setup  ## the same for spoken digits (needs espeak-ng), with a student at least ten times smaller
+	$(BIN)/python -m tests.demo.sounds
 
 demo-text: setup  ## the same for texts in ten languages, with a teacher and a student of transformers
 	$(BIN)/python -m tests.demo.texts

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from app.contracts.resources.inputs.audio import SOUND_SUFFIXES
 from app.contracts.resources.inputs.images import IMAGE_SUFFIXES
 from app.contracts.resources.manifests import DATASET_SIGNATURES, TEXT_FORMATS
 from app.http.errors import Invalid
@@ -21,6 +22,8 @@ HEAD_BYTES: Final = 512
 
 HUGGINGFACE_FOLDER: Final = "huggingface"
 """A zip of the folder that `save_pretrained` of transformers writes."""
+ARCHIVES: Final[Mapping[str, tuple[str, ...]]] = {"images": IMAGE_SUFFIXES, "sounds": SOUND_SUFFIXES}
+"""Formats of archives of files, and how the names of these end."""
 ONNX_FOLDER: Final = "onnx_folder"
 """A zip with an ONNX graph, and its weights beside it."""
 _WEIGHTS: Final = "save the weights alone: safetensors.torch.save_file(model.state_dict(), 'model.safetensors')"
@@ -138,13 +141,13 @@ def refuse_head(head: bytes, declared: str | None = None) -> None:
     where that came before.
     """
     kind = kind_of_head(head)
-    if kind is not None and kind != "zip" and kind in REFUSED and not _is_archive_of_images(kind, declared):
+    if kind is not None and kind != "zip" and kind in REFUSED and not _is_archive_of_files(kind, declared):
         raise REFUSED[kind].problem()
 
 
-def _is_archive_of_images(kind: str | None, declared: str | None) -> bool:
-    """Whether a file may be what a dataset of images is in; its inspection looks at what the archive has."""
-    return declared == "images" and kind in ("images", "tar")
+def _is_archive_of_files(kind: str | None, declared: str | None) -> bool:
+    """Whether a file may be what a dataset of images or sounds is in; its inspection looks at what the archive has."""
+    return declared in ARCHIVES and kind in (declared, "tar")
 
 
 def kind_of_file(path: Path) -> str | None:
@@ -178,9 +181,8 @@ def _kind_of_zip(names: Sequence[str]) -> str:
         return ONNX_FOLDER
     if "config.json" in files and any(name.endswith(".safetensors") for name in files):
         return HUGGINGFACE_FOLDER
-    if any(name.lower().endswith(IMAGE_SUFFIXES) for name in files):
-        return "images"
-    return "zip"
+    of_files = (kind for kind, suffixes in ARCHIVES.items() if any(name.lower().endswith(suffixes) for name in files))
+    return next(of_files, "zip")
 
 
 def check_format(declared: str, kind: str | None, expected: Mapping[str, str | None], field: str = "format") -> None:
@@ -188,7 +190,7 @@ def check_format(declared: str, kind: str | None, expected: Mapping[str, str | N
 
     `expected` maps a format to the kind of its files, None for formats without a signature.
     """
-    if _is_archive_of_images(kind, declared):
+    if _is_archive_of_files(kind, declared):
         return
     if kind is not None and kind in REFUSED:
         raise REFUSED[kind].problem()
@@ -198,7 +200,7 @@ def check_format(declared: str, kind: str | None, expected: Mapping[str, str | N
         raise REFUSED["compressed"].problem()
     if kind == expected[declared] or (kind == ONNX_FOLDER and declared == "onnx"):
         return
-    if kind == ONNX_FOLDER or (kind == "images" and kind not in expected):
+    if kind == ONNX_FOLDER or (kind in ARCHIVES and kind not in expected):
         raise REFUSED["zip"].problem()
     if kind is None and None in expected.values():
         text = " or ".join(f"`{each}`" for each, accepted in expected.items() if accepted is None)

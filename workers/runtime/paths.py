@@ -19,7 +19,7 @@ class Paths:
 
     @property
     def cache(self) -> Path:
-        """What jobs share: soft targets, decoded images and controls."""
+        """What jobs share: soft targets, decoded images and sounds, controls."""
         return self.root / "cache"
 
     @property

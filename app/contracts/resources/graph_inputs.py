@@ -8,6 +8,7 @@ from pydantic import Field
 from app.contracts.base import Answer, left_out
 from app.contracts.resources.facts import ModelFacts, OpenShape
 from app.contracts.resources.graph_names import graph_input_names
+from app.contracts.resources.inputs.audio import AudioForm
 from app.contracts.resources.inputs.images import ImageForm
 from app.contracts.resources.inputs.texts import TokenEncoding
 from app.contracts.resources.manifests import InputTransform
@@ -31,6 +32,12 @@ class GraphInput(Answer):
         default=None,
         exclude_if=left_out,
         description="How image files become such rows: decoded, and brought to this size. Left out for other rows.",
+    )
+    audio: AudioForm | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="How sound files become such rows: decoded, and brought to these features. Left out for "
+        "other rows.",
     )
     tokens: TokenEncoding | None = Field(
         default=None,
@@ -89,6 +96,7 @@ def _of_network(name: str, form: RawInput, transform: InputTransform, facts: Mod
         columns=columns if len(columns) == prod(form.shape) else None,
         channels_last=form.channels_last,
         image=form.image,
+        audio=form.audio,
         tokens=form.tokens,
         missing=encoding.missing if encoding is not None else None,
         categories=encoding.categories if encoding is not None else None,

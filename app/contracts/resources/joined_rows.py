@@ -49,6 +49,7 @@ def joined_form(parts: Sequence[InputPart]) -> RawInput:
         update={
             "dtype": "string" if as_text or "string" in types else _joined_type(types),
             "image": forms[0].image if all(form.image == forms[0].image for form in forms) else None,
+            "audio": forms[0].audio if all(form.audio == forms[0].audio for form in forms) else None,
             "rows": "float64" if any(form.rows == "float64" for form in forms) else "float32",
             "spellings": _joined_spellings(forms),
             "refused": _refused(parts),
@@ -60,7 +61,8 @@ def fits(form: RawInput, joined: RawInput) -> bool:
     """Whether rows of this form are rows of the joined one, and were rounded as they are, whatever their columns are
     called.
     """
-    same = {name: getattr(joined, name) for name in ("dtype", "spellings", "refused", "columns", "image", "tokens")}
+    kept = ("dtype", "spellings", "refused", "columns", "image", "audio", "tokens")
+    same = {name: getattr(joined, name) for name in kept}
     return form.model_copy(update=same) == joined
 
 

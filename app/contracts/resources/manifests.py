@@ -25,6 +25,7 @@ from app.contracts.base import (
     left_out,
     printable,
 )
+from app.contracts.resources.inputs.audio import AudioInput
 from app.contracts.resources.inputs.images import ImageInput
 from app.contracts.resources.inputs.texts import TextInput, TokenEncoding
 from app.contracts.resources.reference import Reference
@@ -37,10 +38,11 @@ MAX_INPUTS: Final = 8
 """Maximum number of inputs of a dataset or a model."""
 ModelFormat = Literal["safetensors", "state_dict", "onnx", "huggingface"]
 FORMAT_EXTRAS: Final[Mapping[ModelFormat, Extra]] = {"huggingface": "text"}
-DatasetFormat = Literal["npz", "parquet", "csv", "jsonl", "images"]
+DatasetFormat = Literal["npz", "parquet", "csv", "jsonl", "images", "sounds"]
 DATASET_SIGNATURES: Final[Mapping[DatasetFormat, bytes]] = {
     "npz": b"PK\x03\x04",
     "images": b"PK\x03\x04",
+    "sounds": b"PK\x03\x04",
     "parquet": b"PAR1",
 }
 """The first bytes of a file in a binary format; the other formats are text."""
@@ -326,7 +328,7 @@ class ArrayInput(Contract):
         return self
 
 
-InputSpec = Annotated[ArrayInput | CategoryInput | ImageInput | TextInput, Field(discriminator="kind")]
+InputSpec = Annotated[ArrayInput | CategoryInput | ImageInput | TextInput | AudioInput, Field(discriminator="kind")]
 _COLUMNS = "Columns of a table, in order, or one npz key; the target's name when left out."
 _SIZE = "Number of values in each row; compared with the file where it is given."
 
@@ -397,12 +399,13 @@ class DatasetManifest(Contract):
     name: Title = Field(description="Name for people, not necessarily unique.")
     format: DatasetFormat = Field(
         description="Format of the file; a csv or jsonl file may be compressed by gzip or zstd. `images`: a zip or tar "
-        "of image files, with `image`, `file_name`, and by their folders `label` and `split` as columns."
+        "of image files, with `image`, `file_name`, and by their folders `label` and `split` as columns; `sounds`: the "
+        "same of sound files, with `audio`."
     )
     csv: CsvOptions | None = Field(
         default=None,
         exclude_if=left_out,
-        description="How a csv is written; only with format csv, and images with a metadata.csv.",
+        description="How a csv is written; only with format csv, and images and sounds with a metadata.csv.",
     )
     inputs: Annotated[dict[Name, InputSpec], Field(min_length=1, max_length=MAX_INPUTS)] = Field(
         description="Inputs of the models, by name. A student reads all of them, concatenated in this order where "
@@ -435,6 +438,6 @@ class DatasetManifest(Contract):
 
     @model_validator(mode="after")
     def _csv_options_are_for_csv(self) -> Self:
-        if self.csv is not None and self.format not in ("csv", "images"):
+        if self.csv is not None and self.format not in ("csv", "images", "sounds"):
             raise ValueError(f"`csv` says how a csv file is written, but `format` is {self.format}: leave it out")
         return self

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from app.contracts.base import Answer, left_out
+from app.contracts.resources.inputs.audio import AudioForm
 from app.contracts.resources.inputs.images import ImageForm
 from app.contracts.resources.inputs.texts import TokenEncoding
 from app.contracts.resources.manifests import DatasetFormat, InputTransform
@@ -51,6 +52,11 @@ class RawInput(Answer):
         default=None,
         exclude_if=left_out,
         description="Where the file has images: how they become the pixels of a row, which the ONNX file takes.",
+    )
+    audio: AudioForm | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="Where the file has sounds: how they become the features of a row, which the ONNX file takes.",
     )
     tokens: TokenEncoding | None = Field(
         default=None,

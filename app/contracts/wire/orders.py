@@ -80,8 +80,8 @@ class Order(Answer):
     threads: int
     attempt_dir: str
     checkpoints_dir: str = Field(description="Shared by the attempts of this job.")
-    cache_dir: str = Field(description="Shared by all jobs of this worker: soft targets, decoded images, controls.")
-    cache_bytes: int = Field(description="Size limit of the store of soft targets, and of that of decoded images.")
+    cache_dir: str = Field(description="Shared by all jobs of this worker: soft targets, images, sounds, controls.")
+    cache_bytes: int = Field(description="Size limit of the store of soft targets, and of those of images and sounds.")
     checkpoint_seconds: float = Field(default=30.0, description="Minimum time between two checkpoints.")
     lease_seconds: float = 60.0
     memory_bytes: int | None = Field(default=None, description="Address space limit of an inspection.")

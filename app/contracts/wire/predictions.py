@@ -20,8 +20,8 @@ MOST_BYTES: Final = 16 << 20
 """Largest body of one request."""
 ORDER: Final = "session.json"
 """The file of a session's order, in its folder."""
-RowsFormat = Literal["json", "npz", "csv", "jsonl", "image", "images"]
-"""`image`: one image file; `images`: an archive of them."""
+RowsFormat = Literal["json", "npz", "csv", "jsonl", "image", "sound", "archive"]
+"""`image`, `sound`: one file; `archive`: a tar of them."""
 
 
 class TaughtOutput(Answer):

@@ -98,6 +98,11 @@ class BundledModel:
         return len(self.inputs) == 1 and all(each.takes.image is not None for each in self.inputs.values())
 
     @property
+    def reads_sounds(self) -> bool:
+        """Whether its only input has sounds."""
+        return len(self.inputs) == 1 and all(each.takes.audio is not None for each in self.inputs.values())
+
+    @property
     def reads_texts(self) -> bool:
         """Whether its only input has texts."""
         return len(self.inputs) == 1 and all(each.takes.tokens is not None for each in self.inputs.values())

@@ -57,13 +57,15 @@ def _running(model: BundledModel) -> Iterator[str]:
     yield "    python predict.py rows.csv    # or rows.jsonl, rows.npz: a line of JSON for each row"
     if model.reads_images:
         yield "    python images.py rows.npz photos/    # with Pillow: image files, in the order of their paths"
+    if model.reads_sounds:
+        yield "    python sounds.py rows.npz sounds/    # with soundfile: sound files, in the order of their paths"
     if model.reads_texts:
         yield "    python texts.py rows.npz texts.csv    # with tokenizers: texts, as rows for predict.py"
     yield ""
     lines = list(loading_lines(model))
     yield from (*lines, "") if lines else ()
     kind = model.file.format if model.file is not None else None
-    if kind == "parquet" and not model.reads_images:
+    if kind == "parquet" and not (model.reads_images or model.reads_sounds):
         yield "The dataset was a parquet file: write its rows as jsonl or npz first, under the same names."
     yield "A csv is read as the dataset's was written (delimiter, decimal point, encoding), as `config.json` says."
     if model.has_real_rows:

@@ -37,6 +37,11 @@ def _images(model: BundledModel) -> Members:
     return {"images.py": (_PROGRAMS / "images.py").read_bytes()} if model.reads_images else {}
 
 
+def _sounds(model: BundledModel) -> Members:
+    """What makes rows of sound files, for a model that reads nothing but sounds."""
+    return {"sounds.py": (_PROGRAMS / "sounds.py").read_bytes()} if model.reads_sounds else {}
+
+
 def _texts(model: BundledModel) -> Members:
     """What makes rows of texts, for a model that reads nothing but texts."""
     return {"texts.py": (_PROGRAMS / "texts.py").read_bytes()} if model.reads_texts else {}
@@ -59,7 +64,15 @@ def _library(model: BundledModel) -> Members:
     return {f"{folder}/{name}": each for name, each in (found | dict(files)).items()}
 
 
-PARTS: Final[tuple[Callable[[BundledModel], Members], ...]] = (_stored, _described, _program, _images, _texts, _library)
+PARTS: Final[tuple[Callable[[BundledModel], Members], ...]] = (
+    _stored,
+    _described,
+    _program,
+    _images,
+    _sounds,
+    _texts,
+    _library,
+)
 
 
 def members_of(model: BundledModel) -> dict[str, bytes | BlobSpan]:

@@ -20,8 +20,11 @@ _FORMATS: Final[dict[str, RowsFormat]] = {
     "application/zip": "npz",
     "text/csv": "csv",
     "application/x-ndjson": "jsonl",
-    "application/x-tar": "images",
+    "application/x-tar": "archive",
     **dict.fromkeys(("image/jpeg", "image/png", "image/webp", "image/bmp"), "image"),
+    **dict.fromkeys(("audio/wav", "audio/x-wav", "audio/wave", "audio/vnd.wave"), "sound"),
+    **dict.fromkeys(("audio/flac", "audio/x-flac", "audio/ogg", "application/ogg"), "sound"),
+    **dict.fromkeys(("audio/mpeg", "audio/mp3"), "sound"),
 }
 Compare = Annotated[
     Literal["teacher"] | None,
@@ -39,8 +42,8 @@ def _format(request: Request) -> RowsFormat:
         raise NotSupported(
             "rows_expected",
             "expected rows as application/json, application/x-npz, text/csv or application/x-ndjson, or images as "
-            "image/jpeg, image/png, image/webp, image/bmp or a tar of them as application/x-tar: say which in "
-            "Content-Type, as curl --json or -H does",
+            "image/jpeg, image/png, image/webp, image/bmp, sounds as audio/wav, audio/flac, audio/ogg, audio/mpeg, or "
+            "a tar of them as application/x-tar: say which in Content-Type, as curl --json or -H does",
         )
     return found
 
@@ -65,8 +68,9 @@ async def create_prediction(
     A model that was trained here takes the rows of its dataset before any transform; an uploaded one those that its
     `inputs` describe. Beside JSON the body may be a file as the dataset's: `application/x-npz` (arrays by the names of
     the inputs), `text/csv`, `application/x-ndjson` (JSON lines); columns that the model does not read are left out. A
-    model of images takes an image file (`image/jpeg`, `image/png`, `image/webp`, `image/bmp`), or several in a tar
-    (`application/x-tar`), answered in the order of their paths.
+    model of images takes an image file (`image/jpeg`, `image/png`, `image/webp`, `image/bmp`), one of sounds a sound
+    file (`audio/wav`, `audio/flac`, `audio/ogg`, `audio/mpeg`), or several in a tar (`application/x-tar`), answered in
+    the order of their paths.
     """
     fmt = _format(request)
     await service.check_ready(services, caller, model_id)

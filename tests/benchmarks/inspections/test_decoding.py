@@ -55,7 +55,7 @@ def test_an_archive_is_read_about_as_fast_as_pillow_decodes_it(tmp_path: Path) -
     places = iter(range(100))
 
     def decode() -> None:
-        images = read_columns(path, "images", {"image"}).images["image"]
+        images = read_columns(path, "images", {"image"}).encoded["image"]
         folder = tmp_path / str(next(places))
         decoded("image", images, image, RowStorage("0" * 64, folder, folder, 1 << 40), "images")
 

@@ -38,6 +38,14 @@ def test_rows_of_another_shape_or_precision_are_none_of_the_graph() -> None:
     assert [fits(each.form, joined_form(parts)) for each in parts] == [False, False, False, True]
 
 
+def test_sounds_of_several_datasets_have_a_form_where_it_is_that_of_all() -> None:
+    one, other = ({"seconds": 1.0, "keep": keep} for keep in ("start", "centre"))
+    parts = [part("a", audio=one), part("b", audio=one), part("c", audio=other)]
+    assert joined_form(parts[:2]).audio == parts[0].form.audio is not None
+    assert joined_form(parts).audio is None
+    assert all(fits(each.form, joined_form(parts)) for each in parts)
+
+
 FILLS = [InputEncoding(columns=("c",), missing="mean", fill=(number,)) for number in (1.0, 2.0)]
 REFUSED: dict[str, tuple[list[InputPart], str]] = {
     "gaps that are filled with other numbers": (

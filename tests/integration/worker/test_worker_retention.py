@@ -222,14 +222,17 @@ async def test_caches_are_bounded_by_size_and_what_is_in_use_stays(harness: Work
         os.close(lock)
 
 
-async def test_decoded_images_are_bounded_as_soft_targets_are(harness: WorkerHarness) -> None:
+@pytest.mark.parametrize(("folder", "kind"), [("images", "decoded images"), ("sounds", "features of sounds")])
+async def test_images_and_sounds_are_bounded_as_soft_targets_are(
+    folder: str, kind: str, harness: WorkerHarness
+) -> None:
     harness.settings = harness.settings.model_copy(update={"cache_bytes": 1500})
-    images = harness.paths.cache / "images"
+    rows = harness.paths.cache / folder
     for i, name in enumerate(("held", "used", "lately", ".draft-dead")):
-        _file(images / name / "manifest.json", LONG_AGO - i)
-    lock = os.open(images / "held.lock", os.O_RDWR | os.O_CREAT)
+        _file(rows / name / "manifest.json", LONG_AGO - i)
+    lock = os.open(rows / "held.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(lock, fcntl.LOCK_SH)
-    expected = {("temporary", ".draft-dead"), ("decoded images", "used"), ("decoded images", "lately")}
+    expected = {("temporary", ".draft-dead"), (kind, "used"), (kind, "lately")}
     assert await _all(harness) == expected
     os.close(lock)
 

@@ -1,4 +1,4 @@
-"""A store of rows that are expensive to make: a teacher's outputs, decoded images. They are made once, and mapped.
+"""A store of rows that are expensive to make: a teacher's outputs, images, sounds. They are made once, and mapped.
 
     <folder>/<key>/<file>          rows [N, …] of one type, memory-mapped by every job that uses them
     <folder>/<key>/manifest.json   sizes and digests, written last

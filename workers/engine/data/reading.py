@@ -14,6 +14,7 @@ from torch import Tensor
 from app.contracts.base import MIN_DEVIATION
 from app.contracts.problems import UserError
 from app.contracts.resources.columns import columns_of
+from app.contracts.resources.inputs.audio import AudioInput
 from app.contracts.resources.inputs.images import ImageInput
 from app.contracts.resources.inputs.texts import TextInput, TokenEncoding
 from app.contracts.resources.manifests import (
@@ -60,6 +61,7 @@ from workers.engine.data.tables.uploaded import (
     categories_as_uploaded,
     images_as_uploaded,
     numbers_as_uploaded,
+    sounds_as_uploaded,
     tokens_as_uploaded,
 )
 
@@ -88,8 +90,9 @@ def read_dataset(
     Raises UserError with a stable code; the message names the column and row.
     """
     texts, categories = _text_columns(manifest), _columns_of(manifest, CategoryInput)
-    images, long = _columns_of(manifest, ImageInput), _columns_of(manifest, TextInput)
-    file = read_columns(path, manifest.format, _columns(manifest), texts, manifest.csv, categories, images, long)
+    encoded = _columns_of(manifest, ImageInput) | _columns_of(manifest, AudioInput)
+    long = _columns_of(manifest, TextInput)
+    file = read_columns(path, manifest.format, _columns(manifest), texts, manifest.csv, categories, encoded, long)
     arrays = file.arrays
     _check_inputs_alone(manifest, file)
     targets = {name: _target(name, spec, arrays) for name, spec in manifest.targets.items()}
@@ -103,6 +106,8 @@ def read_dataset(
     for name, spec in manifest.inputs.items():
         if isinstance(spec, ImageInput):
             found = _images(name, spec, file, manifest.format, storage)
+        elif isinstance(spec, AudioInput):
+            found = _sounds(name, spec, file, manifest.format, storage)
         elif isinstance(spec, TextInput):
             found = _texts(name, spec, file, places["train"], storage, reading)
             others |= found.others
@@ -152,6 +157,8 @@ def _as_uploaded(
         case ImageInput():
             sample = found.rows[torch.from_numpy(kept)].movedim(1, -1).numpy()
             return images_as_uploaded(sample, spec)
+        case AudioInput():
+            return sounds_as_uploaded(found.rows[torch.from_numpy(kept)].numpy(), spec)
         case TextInput():
             assert found.tokens is not None
             return tokens_as_uploaded(found.rows[torch.from_numpy(kept)].numpy(), found.tokens)
@@ -168,20 +175,26 @@ def _as_uploaded(
 
 def _is_stored(spec: InputSpec | None) -> bool:
     """Whether rows of an input are kept in a file; tokens by other tokenizers have no spec of their own."""
-    return spec is None or isinstance(spec, ImageInput | TextInput)
+    return spec is None or isinstance(spec, ImageInput | AudioInput | TextInput)
 
 
 def _check_inputs_alone(manifest: DatasetManifest, file: FileColumns) -> None:
-    """Raises UserError `wrong_type` where a column of images or texts is named as anything but such an input."""
-    kinds = {name: spec for name, spec in manifest.inputs.items() if not isinstance(spec, ImageInput | TextInput)}
+    """Raises UserError `wrong_type` where a column of files or texts is named as anything but such an input."""
+    kinds = {name: spec for name, spec in manifest.inputs.items() if not _is_stored(spec)}
     others = sorted(_columns(manifest, kinds) - file.arrays.keys())
     if others:
-        kind = "image" if others[0] in file.images else "text"
+        kind = "text" if others[0] not in file.encoded else _kind_of_files(manifest, others[0])
         raise UserError(
             "wrong_type",
             f"`{others[0]}` has {kind}s, which are neither numbers nor labels: name another column, or make an input "
             f'of `"kind": "{kind}"` of it alone',
         )
+
+
+def _kind_of_files(manifest: DatasetManifest, column: str) -> str:
+    """`audio` or `image`."""
+    is_sound = manifest.format == "sounds" or column in _columns_of(manifest, AudioInput)
+    return "audio" if is_sound else "image"
 
 
 def _columns(manifest: DatasetManifest, inputs: Mapping[str, InputSpec] | None = None) -> set[str]:
@@ -243,7 +256,7 @@ def _input(
 def _images(
     name: str, spec: ImageInput, file: FileColumns, kind: DatasetFormat, storage: RowStorage | None
 ) -> InputRows:
-    if spec.column not in file.images:
+    if spec.column not in file.encoded:
         raise UserError(
             "wrong_type",
             f"input `{name}` reads images, but `{spec.column}` has none: upload a zip of image files with "
@@ -252,8 +265,23 @@ def _images(
         )
     from workers.engine.data.formats.images.pixels import decoded  # Pillow is imported where there are images
 
-    rows = decoded(name, file.images[spec.column], spec, storage, kind)
+    rows = decoded(name, file.encoded[spec.column], spec, storage, kind)
     return InputRows(rows, columns=_in_order_of_numbers(name, pixels_of(spec), tuple(rows.shape[1:])))
+
+
+def _sounds(
+    name: str, spec: AudioInput, file: FileColumns, kind: DatasetFormat, storage: RowStorage | None
+) -> InputRows:
+    if spec.column not in file.encoded:
+        raise UserError(
+            "wrong_type",
+            f"input `{name}` reads sounds, but `{spec.column}` has none: upload a zip of sound files with "
+            '`"format": "sounds"`, whose column is `audio`, or a parquet file with a column of encoded sounds. Arrays '
+            'of features are of `"kind": "array"`',
+        )
+    from workers.engine.data.formats.sounds.rows import sound_rows  # soundfile is imported where there are sounds
+
+    return InputRows(sound_rows(name, file.encoded[spec.column], spec, storage, kind))
 
 
 def _texts(

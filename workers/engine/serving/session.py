@@ -14,10 +14,10 @@ from workers.engine.data.formats.common import Array
 from workers.engine.serving.answers import prediction
 from workers.engine.serving.models import AnsweringModel, Taught, UploadedGraph, exported
 from workers.engine.serving.rows.documents import read_json, read_jsonl
+from workers.engine.serving.rows.encoded import read_archive, read_file
 from workers.engine.serving.rows.errors import RowErrors
 from workers.engine.serving.rows.files import read_arrays_of_npz, read_csv
 from workers.engine.serving.rows.forms import InputForm, session_forms
-from workers.engine.serving.rows.images import read_image, read_images
 from workers.engine.serving.rows.texts import RequestTokenizers
 
 
@@ -57,11 +57,11 @@ class ServingSession:
             return read_json(body, self._forms, self._known)
         if kind == "jsonl":
             return read_jsonl(body, self._forms)
-        if kind == "image":
-            return read_image(body, self._forms)
+        if kind in ("image", "sound"):
+            return read_file(body, kind, self._forms)
         self._body.write_bytes(body)
-        if kind == "images":
-            return read_images(self._body, self._forms)
+        if kind == "archive":
+            return read_archive(self._body, self._forms)
         if kind == "csv":
             return read_csv(self._body, self._forms, None if self._dataset is None else self._dataset.csv)
         return read_arrays_of_npz(self._body, self._forms)

@@ -1,4 +1,4 @@
-"""Caches that the engine writes: stores of rows (soft targets of teachers, decoded images), and trained controls.
+"""Caches that the engine writes: stores of rows (soft targets of teachers, images and sounds), and trained controls.
 
 The engine has its own locks: `<entry>.lock` is held while an entry is read, `<entry>.write` while it is written.
 """

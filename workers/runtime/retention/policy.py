@@ -6,7 +6,7 @@
     inputs         the least recently used, beyond `cache_bytes`; never one that an unfinished job reads, or that was
                    used recently; and downloads that were killed
     soft targets   likewise, never one whose lock is held; and temporary folders whose writer is dead; the same for
-                   decoded images
+                   decoded images and features of sounds
     controls       temporary folders after a day (published ones are bounded by their number)
 
 Folders are listed before the database is queried, so that a job that is claimed meanwhile is not mistaken for
@@ -52,6 +52,7 @@ async def find_stale(
         *cached_inputs.beyond_limit(paths, settings.cache_bytes, job_folders.inputs_in_use(paths).union(needed)),
         *caches.stored_rows("soft targets", paths.cache / "targets", settings.cache_bytes),
         *caches.stored_rows("decoded images", paths.cache / "images", settings.cache_bytes),
+        *caches.stored_rows("features of sounds", paths.cache / "sounds", settings.cache_bytes),
         *caches.controls(paths.cache / "controls"),
     ]
 

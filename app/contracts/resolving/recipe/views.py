@@ -1,4 +1,4 @@
-"""The views that the recipe `best` chooses for images."""
+"""The views that the recipe `best` chooses for images. Sounds have none: pitch is no place."""
 
 from app.contracts.resolving.findings import Findings
 from app.contracts.resolving.recipe.training import is_complete, passes
@@ -24,7 +24,13 @@ def with_views(spec: AnyTrainingJob, training: TrainingSpec, dataset: DatasetFac
     shape = spec.network.input_shape
     asked = spec.training
     is_asked = asked.recipe == "best" and asked.views is None and not is_complete(asked)
-    if not is_asked or shape is None or not _is_image(shape) or not _see_the_same(spec, dataset):
+    if (
+        not is_asked
+        or shape is None
+        or not _is_image(shape)
+        or _has_sounds(dataset)
+        or not _see_the_same(spec, dataset)
+    ):
         return training
     views = Views(transforms=(CropView(kind="crop", padding=max(1, min(shape[1:]) // SHARE), fill="reflect"),))
     findings.choose("/training/views", views, _because(spec, training, dataset.splits.get("train", 0)))
@@ -33,6 +39,11 @@ def with_views(spec: AnyTrainingJob, training: TrainingSpec, dataset: DatasetFac
 
 def _is_image(shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and shape[0] <= MOST_CHANNELS and min(shape[1:]) >= LEAST_SIDE
+
+
+def _has_sounds(dataset: DatasetFacts) -> bool:
+    """Whether rows may be features of sounds, whose sides are frequency and time."""
+    return any(each.raw is not None and each.raw.audio is not None for each in dataset.inputs.values())
 
 
 def _see_the_same(spec: AnyTrainingJob, dataset: DatasetFacts) -> bool:

@@ -1,1 +1,1 @@
-"""Kinds of inputs beside arrays: images, and texts."""
+"""Kinds of inputs beside arrays: images, texts and sounds."""

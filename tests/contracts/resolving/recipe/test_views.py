@@ -6,6 +6,8 @@ import pytest
 
 from app.contracts.resolving.resolve import Resolution, resolve
 from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts, TargetFacts
+from app.contracts.resources.inputs.audio import AudioForm
+from app.contracts.resources.raw_rows import RawInput
 from app.contracts.specs.jobs import ANY_SPEC, DistillJob, TrainJob
 from app.contracts.specs.views import Views
 from tests.contracts.resolving.test_resolve import DISTILL, DS, TEACHER, TRAIN, resolved, teacher, warned
@@ -49,6 +51,15 @@ def test_a_student_is_trained_with_the_views_of_its_teacher_and_told_what_they_c
 @pytest.mark.parametrize("shape", [(64,), (8, 8), (28, 28, 3), (16, 32, 32), (1, 8, 8), (3, 23, 32)])
 def test_rows_that_may_not_be_images_stay_as_they_are(shape: tuple[int, ...]) -> None:
     assert views(resolved({**TRAIN, **BEST}, rows(*shape))) is None
+
+
+def test_sounds_stay_as_they_are() -> None:
+    """A shift along the height of their features would change the pitch."""
+    data, form = rows(1, 64, 100), AudioForm(seconds=1.0)
+    assert views(resolved({**TRAIN, **BEST}, data)) is not None
+    raw = RawInput(dtype="float32", shape=form.row, arranged=form.row, rows="float32", audio=form)
+    sounds = data.model_copy(update={"inputs": {"x": InputFacts(shape=form.row, raw=raw)}})
+    assert views(resolved({**TRAIN, **BEST}, sounds)) is None
 
 
 @pytest.mark.parametrize("recipe", ["fast", "default"])

@@ -9,7 +9,7 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from workers.engine.data.formats.arrow_errors import arrow_errors
-from workers.engine.data.formats.arrow_images import encoded_images
+from workers.engine.data.formats.arrow_files import encoded_files
 from workers.engine.data.formats.arrow_written import written_column
 from workers.engine.data.formats.common import (
     MAX_BYTES,
@@ -31,7 +31,7 @@ def read_parquet(
     columns: set[str],
     text_columns: Set[str] = frozenset(),
     categories: Set[str] = frozenset(),
-    images: Set[str] = frozenset(),
+    encoded: Set[str] = frozenset(),
     texts: Set[str] = frozenset(),
 ) -> FileColumns:
     """The named columns of a parquet file; booleans, dates and times of `text_columns` as text.
@@ -45,12 +45,12 @@ def read_parquet(
         size = sum(group.total_byte_size for group in groups)
         if size > MAX_BYTES or file.metadata.num_rows * len(names) * 8 > MAX_BYTES:
             raise unreadable(f"the file claims {size} bytes and {file.metadata.num_rows} rows: too large")
-        encoded = {name: encoded_images(name, path, file) for name in names if name in images}
-        table = file.read(columns=[name for name in names if name not in images])
-        arrays = columns_of(table, [name for name in names if name not in images | texts], text_columns)
+        files = {name: encoded_files(name, path, file) for name in names if name in encoded}
+        table = file.read(columns=[name for name in names if name not in encoded])
+        arrays = columns_of(table, [name for name in names if name not in encoded | texts], text_columns)
         found = {name: text_column(name, table.column(name)) for name in names if name in texts}
         written = {name: written_column(table.column(name), arrays[name]) for name in arrays if name in categories}
-    return FileColumns(arrays, written, encoded, found)
+    return FileColumns(arrays, written, files, found)
 
 
 def text_column(name: str, column: pa.ChunkedArray) -> TextColumn:

@@ -4,7 +4,8 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,23 @@ MAX_CHARACTERS = 256
 """Text is truncated to this length, above that of any class name: numpy stores every row as wide as the longest."""
 NULL_STRINGS = ("", "null", "NULL", "NaN", "nan", "NA", "N/A", "<NA>", "None")
 """Missing values in a text file."""
+
+
+@dataclass(frozen=True)
+class EncodedFiles:
+    """Images or sounds as they stand in a dataset's file, encoded: one file for each of `count` rows.
+
+    By its row, from several threads: `read` gives a file's bytes, `name` what an error calls it. `load` comes before
+    the rows that are read, range after range, in their order: only those of the last call need be in memory.
+    """
+
+    count: int
+    read: Callable[[int], bytes]
+    name: Callable[[int], str]
+    load: Callable[[range], None] = lambda rows: None
+
+    def __len__(self) -> int:
+        return self.count
 
 
 def unreadable(message: str) -> UserError:

@@ -9,6 +9,8 @@ from app.contracts.resources.manifests import DatasetFormat
 from app.contracts.resources.tables import CsvOptions
 from workers.engine.data.formats.common import empty_file
 from workers.engine.data.formats.csv_file import read_csv
+from workers.engine.data.formats.files.kinds import IMAGES, SOUNDS
+from workers.engine.data.formats.files.read import read_files
 from workers.engine.data.formats.jsonl import read_jsonl
 from workers.engine.data.formats.npz import read_npz
 from workers.engine.data.formats.typed_text import typed
@@ -22,22 +24,22 @@ def read_columns(
     text_columns: Set[str] = frozenset(),
     csv: CsvOptions | None = None,
     categories: Set[str] = frozenset(),
-    images: Set[str] = frozenset(),
+    encoded: Set[str] = frozenset(),
     texts: Set[str] = frozenset(),
 ) -> FileColumns:
     """The named arrays (npz keys or table columns) of a file, all with the same number of rows.
 
     `text_columns` are read as text: a csv has no types, and `true`, `01` or `NA` may be a class name. `categories` are
-    those of them whose values are also kept as they stand in the file. `images`: columns of encoded images, which only
-    some formats have. Raises UserError: `unreadable`,
+    those of them whose values are also kept as they stand in the file. `encoded`: columns of encoded images or sounds,
+    which only some formats have. Raises UserError: `unreadable`,
     `code_carrying_format`, `missing_column`, `ragged`, `wrong_type`, `empty_dataset`.
     """
-    found = _read(path, kind, columns, text_columns, csv, categories, images, texts)
+    found = _read(path, kind, columns, text_columns, csv, categories, encoded, texts)
     arrays = found.arrays
     if kind != "csv":  # whose own reader knows its decimal point and its missing values
         arrays = {name: array if name in text_columns else typed(array) for name, array in arrays.items()}
     lengths = {name: len(array) for name, array in arrays.items()}
-    lengths |= {name: len(each) for name, each in found.images.items()}
+    lengths |= {name: len(each) for name, each in found.encoded.items()}
     lengths |= {name: len(each) for name, each in found.texts.items()}
     if len(set(lengths.values())) > 1:
         raise UserError(
@@ -48,7 +50,7 @@ def read_columns(
     for name, array in arrays.items():
         if array.size == 0:
             raise UserError("empty_dataset", f"the rows of `{name}` are empty: its shape is {list(array.shape)}")
-    return FileColumns(arrays, found.written, found.images, found.texts)
+    return FileColumns(arrays, found.written, found.encoded, found.texts)
 
 
 def _read(
@@ -58,7 +60,7 @@ def _read(
     text_columns: Set[str],
     csv: CsvOptions | None,
     categories: Set[str],
-    images: Set[str],
+    encoded: Set[str],
     texts: Set[str],
 ) -> FileColumns:
     """Arrow starts a thread at import, which the fork server must not have: it is imported for its own formats only."""
@@ -72,10 +74,10 @@ def _read(
         case "parquet":
             from workers.engine.data.formats import arrow
 
-            return arrow.read_parquet(path, columns, text_columns, categories, images, texts)
+            return arrow.read_parquet(path, columns, text_columns, categories, encoded, texts)
         case "images":
-            from workers.engine.data.formats.images.read import read_images
-
-            return read_images(path, columns, text_columns, csv, categories, texts)
+            return read_files(path, IMAGES, columns, text_columns, csv, categories, texts)
+        case "sounds":
+            return read_files(path, SOUNDS, columns, text_columns, csv, categories, texts)
         case _:
             assert_never(kind)

@@ -10,8 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.engine.data.formats.common import Array
-from workers.engine.data.formats.encoded_images import EncodedImages
+from workers.engine.data.formats.common import Array, EncodedFiles
 from workers.engine.data.formats.text_column import TextColumn
 
 FileType = Literal["bool", "number", "text"]
@@ -39,19 +38,19 @@ class Written:
 
 @dataclass(frozen=True)
 class FileColumns:
-    """Columns by name, all with the same number of rows; `written` has those that are read as categories, `images`
-    those of encoded images, `texts` those of texts.
+    """Columns by name, all with the same number of rows; `written` has those that are read as categories, `encoded`
+    those of encoded images and sounds, `texts` those of texts.
     """
 
     arrays: dict[str, Array]
     written: dict[str, Written] = field(default_factory=dict)
-    images: dict[str, EncodedImages] = field(default_factory=dict)
+    encoded: dict[str, EncodedFiles] = field(default_factory=dict)
     texts: dict[str, TextColumn] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
         """How many rows each column has."""
-        columns: list[Sized] = [*self.arrays.values(), *self.images.values(), *self.texts.values()]
+        columns: list[Sized] = [*self.arrays.values(), *self.encoded.values(), *self.texts.values()]
         return len(columns[0])
 
 

@@ -1,5 +1,6 @@
 """Inputs of a manifest as what the engine has of them once they are read."""
 
+from app.contracts.resources.inputs.audio import AudioInput
 from app.contracts.resources.inputs.images import ImageInput
 from app.contracts.resources.inputs.texts import TextInput
 from app.contracts.resources.manifests import ArrayInput, InputSpec
@@ -7,7 +8,9 @@ from app.contracts.resources.tables import CategoryInput
 
 
 def spec_of_rows(spec: InputSpec) -> ArrayInput | CategoryInput | TextInput:
-    """Images are pixels once they are read; others are what they are."""
+    """Images are pixels and sounds features once they are read; others are what they are."""
+    if isinstance(spec, AudioInput):
+        return features_of(spec)
     return pixels_of(spec) if isinstance(spec, ImageInput) else spec
 
 
@@ -15,4 +18,11 @@ def pixels_of(spec: ImageInput) -> ArrayInput:
     """The input of decoded images, numbers [N, height, width, channels]."""
     return ArrayInput(
         kind="array", columns=spec.columns, layout="channels_last", standardize=spec.standardize, shape=spec.pixels
+    )
+
+
+def features_of(spec: AudioInput) -> ArrayInput:
+    """The input of sounds as features, numbers [N, 1, mels, frames]."""
+    return ArrayInput(
+        kind="array", columns=spec.columns, layout="channels_first", standardize=spec.standardize, shape=spec.row
     )

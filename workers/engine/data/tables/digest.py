@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from app.contracts.resources.inputs.audio import AudioInput
 from app.contracts.resources.inputs.images import ImageInput
 from app.contracts.resources.manifests import ArrayInput, DatasetManifest
 
@@ -9,7 +10,8 @@ from app.contracts.resources.manifests import ArrayInput, DatasetManifest
 def reading_facts(manifest: DatasetManifest) -> dict[str, Any]:
     """As JSON, empty for a dataset whose numbers stand in its file as they are.
 
-    Categories and fills come from the training split, and so from the whole manifest. Pixels are those of a decoder.
+    Categories and fills come from the training split, and so from the whole manifest. Pixels and features are
+    those of a decoder.
     """
     if any(not isinstance(spec, ArrayInput) or spec.missing is not None for spec in manifest.inputs.values()):
         whole = {"manifest_of_data": manifest.model_dump(mode="json", exclude={"name", "metadata"})}
@@ -18,9 +20,14 @@ def reading_facts(manifest: DatasetManifest) -> dict[str, Any]:
 
 
 def decoder_of(manifest: DatasetManifest) -> dict[str, Any]:
-    """The versions on which the pixels of a dataset of images depend, as JSON; empty for other datasets."""
-    if not any(isinstance(spec, ImageInput) for spec in manifest.inputs.values()):
-        return {}
-    from workers.engine.data.formats.images.pixels import decoder_facts  # Pillow is imported where there are images
+    """The versions on which pixels of images and features of sounds depend, as JSON; empty for other datasets."""
+    found: dict[str, Any] = {}
+    if any(isinstance(spec, ImageInput) for spec in manifest.inputs.values()):
+        from workers.engine.data.formats.images.pixels import decoder_facts  # Pillow is imported where there are images
 
-    return decoder_facts()
+        found |= decoder_facts()
+    if any(isinstance(spec, AudioInput) for spec in manifest.inputs.values()):
+        from workers.engine.data.formats.sounds.rows import sound_facts  # soundfile is imported where there are sounds
+
+        found |= {"sounds": sound_facts()}
+    return found

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from app.contracts.resources.inputs.audio import AudioInput
 from app.contracts.resources.inputs.images import ImageInput
 from app.contracts.resources.inputs.texts import TokenEncoding
 from app.contracts.resources.joined_rows import InputPart, fits, joined_form
@@ -16,7 +17,7 @@ from app.contracts.resources.raw_rows import RawInput, RawType, Spellings
 from app.contracts.resources.tables import InputEncoding
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.written import Written
-from workers.engine.data.rows.specs import pixels_of
+from workers.engine.data.rows.specs import features_of, pixels_of
 from workers.engine.data.rows.uploaded import MOST_KEPT, CategoriesOfFile, Uploaded, UploadedRows
 from workers.engine.data.tables.keys import too_many, whole_number_keys
 
@@ -45,6 +46,12 @@ def images_as_uploaded(pixels: Array, spec: ImageInput) -> UploadedRows:
     """Of an input of images. `pixels`: of the rows that are kept, [m, height, width, channels]."""
     found = numbers_as_uploaded(pixels, pixels_of(spec), "images", torch.uint8, np.arange(len(pixels)))
     return replace(found, form=found.form.model_copy(update={"image": spec.form}))
+
+
+def sounds_as_uploaded(features: Array, spec: AudioInput) -> UploadedRows:
+    """Of an input of sounds. `features`: of the rows that are kept, [m, 1, mels, frames]."""
+    found = numbers_as_uploaded(features, features_of(spec), "sounds", torch.float32, np.arange(len(features)))
+    return replace(found, form=found.form.model_copy(update={"audio": spec.form}))
 
 
 def tokens_as_uploaded(ids: Array, tokens: TokenEncoding) -> UploadedRows:

@@ -9,6 +9,7 @@ import numpy as np
 
 from app.contracts.resolving.data.texts import tokens_of
 from app.contracts.resources.facts import ModelFacts, OpenShape
+from app.contracts.resources.inputs.audio import AudioForm
 from app.contracts.resources.inputs.images import ImageForm
 from app.contracts.resources.inputs.texts import TokenEncoding
 from app.contracts.resources.manifests import DatasetManifest, InputSpec, InputTransform
@@ -23,9 +24,9 @@ class InputForm:
 
     `shape`: of one row, None for a side of any length. `columns`: the columns of a table (or the npz key) that it is
     read from, in order. `categories`: whether its values are categories, not numbers. `fills`: whether missing numbers
-    are filled. `spellings`: of each column of categories, texts whose meaning no rule tells. `image`: how image files
-    become such rows, where the model was trained on images. `tokens`: how texts become such rows, where it was trained
-    on texts: `columns` are then those of the texts.
+    are filled. `spellings`: of each column of categories, texts whose meaning no rule tells. `image`, `audio`: how
+    image or sound files become such rows, where the model was trained on them. `tokens`: how texts become such rows,
+    where it was trained on texts: `columns` are then those of the texts.
     """
 
     name: str
@@ -36,6 +37,7 @@ class InputForm:
     fills: bool = False
     spellings: tuple[Spellings, ...] = ()
     image: ImageForm | None = None
+    audio: AudioForm | None = None
     tokens: TokenEncoding | None = None
 
     @property
@@ -95,6 +97,7 @@ def _of_network(name: str, form: RawInput, facts: ModelFacts, dataset: DatasetMa
         fills=encoding is not None and encoding.missing is not None,
         spellings=form.spellings,
         image=form.image,
+        audio=form.audio,
         tokens=transform.tokens,
     )
 

@@ -35,7 +35,7 @@ def test_folders_are_classes_and_splits(tmp_path: Path) -> None:
     )
     assert found.arrays["label"].tolist() == 3 * ["cat", "cat", "dog", "dog"]
     assert found.arrays["split"].tolist() == 4 * ["test"] + 4 * ["train"] + 4 * ["validation"]
-    assert found.arrays["file_name"].tolist() == sorted(FOLDERS) == [found.images["image"].name(i) for i in range(12)]
+    assert found.arrays["file_name"].tolist() == sorted(FOLDERS) == [found.encoded["image"].name(i) for i in range(12)]
 
 
 @pytest.mark.parametrize("root", ["photos", "train", "photos/2026"])
@@ -81,7 +81,7 @@ def test_what_operating_systems_add_is_left_out(tmp_path: Path) -> None:
         ".hidden/a.png": b"?",
     }
     files = {"cat/0.png": IMAGE, "dog/0.png": IMAGE} | added
-    assert len(columns_of(zipped(tmp_path / "a.zip", files), "image").images["image"]) == 2
+    assert len(columns_of(zipped(tmp_path / "a.zip", files), "image").encoded["image"]) == 2
 
 
 def test_facts_state_what_a_student_of_images_reads(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from tests.engine.data.formats.images.archives import Pixels, encoded, manifest,
 from workers.engine.common.files import sha256_of
 from workers.engine.common.row_storage import RowStorage
 from workers.engine.data.dataset import Dataset
+from workers.engine.data.formats.files import decoded as files
 from workers.engine.data.formats.images import decode
 from workers.engine.data.formats.images import pixels as reading
 from workers.engine.data.reading import read_dataset
@@ -155,13 +156,13 @@ def test_blocks_and_windows_of_any_size_give_the_same_rows(
 ) -> None:
     path = archive(tmp_path)
     expected = read_dataset(path, manifest()).inputs["image"]
-    monkeypatch.setattr(reading, "_MOST_BLOCK_BYTES", block)
-    monkeypatch.setattr(reading, "_LOADED", 2)
+    monkeypatch.setattr(files, "_MOST_BLOCK_BYTES", block)
+    monkeypatch.setattr(files, "_LOADED", 2)
     assert torch.equal(stored(path, tmp_path).inputs["image"], expected)
     images = [encoded(noise(seed=i)) for i in sorted(range(COUNT), key=lambda i: (i % 2, str(i)))]
     labels = COUNT // 2 * ["cat"] + COUNT // 2 * ["dog"]
     pa.parquet.write_table(pa.table({"image": images, "label": labels}), tmp_path / "a.parquet", row_group_size=7)
-    monkeypatch.setattr("workers.engine.data.formats.arrow_images._BATCH", 3)
+    monkeypatch.setattr("workers.engine.data.formats.arrow_files._BATCH", 3)
     two = {"other": {"kind": "image", "size": (6, 8)}, "image": {"kind": "image", "size": (6, 8), "fit": "pad"}}
     for each in two.values():
         each["column"] = "image"

@@ -1,1 +1,1 @@
-"""Datasets of images: archives of files, and how each becomes pixels."""
+"""Datasets of images: how each file becomes pixels."""

@@ -1,29 +1,27 @@
-"""An archive of images as columns: the images, what their folders say, and the columns of a metadata table."""
+"""An archive of files as columns: the files, what their folders say, and the columns of a metadata table."""
 
 import tempfile
 from collections.abc import Set
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.contracts.problems import UserError, listed
 from app.contracts.resources.tables import CsvOptions
-from workers.engine.data.formats.common import MissingColumns, as_strings, missing_columns
+from workers.engine.data.formats.common import EncodedFiles, MissingColumns, as_strings, missing_columns
 from workers.engine.data.formats.csv_file import read_csv
-from workers.engine.data.formats.encoded_images import EncodedImages
-from workers.engine.data.formats.images.archive import ImageArchive
-from workers.engine.data.formats.images.folders import FILE_NAME, columns_of_paths
+from workers.engine.data.formats.files.archive import FileArchive
+from workers.engine.data.formats.files.folders import FILE_NAME, columns_of_paths
+from workers.engine.data.formats.files.kinds import FileKind
 from workers.engine.data.formats.jsonl import read_jsonl
 from workers.engine.data.formats.written import FileColumns, written_array
 
-IMAGE: Final = "image"
 
-
-def read_images(
+def read_files(
     path: Path,
+    kind: FileKind,
     columns: set[str],
     text_columns: Set[str],
     csv: CsvOptions | None,
@@ -31,29 +29,29 @@ def read_images(
     texts: Set[str],
 ) -> FileColumns:
     """The named columns of an archive. Raises UserError as `read_columns` does, and `metadata_mismatch`."""
-    archive = ImageArchive(path)
-    names = archive.images
+    archive = FileArchive(path, kind)
+    names = archive.files
     folders = {name: as_strings(values) for name, values in columns_of_paths(names).items()}
-    table = _Table(archive, csv).read(columns - {IMAGE}, text_columns, categories, texts)
+    table = _Table(archive, csv).read(columns - {kind.column}, text_columns, categories, texts)
     found = table.arrays | {name: folders[name] for name in columns & folders.keys() - table.arrays.keys()}
-    missing = columns - {IMAGE} - found.keys() - table.texts.keys()
+    missing = columns - {kind.column} - found.keys() - table.texts.keys()
     if missing:
-        raise missing_columns(columns, sorted({IMAGE, *folders, *table.arrays}))
+        raise missing_columns(columns, sorted({kind.column, *folders, *table.arrays}))
     written = {
         name: table.written.get(name) or written_array(found[name], "text") for name in categories & found.keys()
     }
-    images = EncodedImages(len(names), lambda row: archive.read(names[row]), names.__getitem__)
-    return FileColumns(found, written, {IMAGE: images}, table.texts)
+    files = EncodedFiles(len(names), lambda row: archive.read(names[row]), names.__getitem__)
+    return FileColumns(found, written, {kind.column: files}, table.texts)
 
 
 class _Table:
     """The metadata table of an archive."""
 
-    def __init__(self, archive: ImageArchive, csv: CsvOptions | None) -> None:
+    def __init__(self, archive: FileArchive, csv: CsvOptions | None) -> None:
         self._archive, self._csv = archive, csv
 
     def read(self, columns: set[str], text_columns: Set[str], categories: Set[str], texts: Set[str]) -> FileColumns:
-        """Those of the columns that the table has, in the order of the images; none without a table."""
+        """Those of the columns that the table has, in the order of the files; none without a table."""
         name = self._archive.metadata
         if name is None:
             return FileColumns({})
@@ -83,17 +81,22 @@ class _Table:
         return read_jsonl(path, columns, text, categories, texts)
 
     def _places(self, name: str, table: FileColumns) -> NDArray[np.int64]:
-        """The row of each image in the table."""
+        """The row of each file in the table."""
         folder = PurePosixPath(name).parent
         places = {str(folder / each): i for i, each in enumerate(table.arrays[FILE_NAME].tolist())}
-        unlisted = [image for image in self._archive.images if image not in places]
-        absent = sorted(places.keys() - set(self._archive.images))
+        unlisted = [file for file in self._archive.files if file not in places]
+        absent = sorted(places.keys() - set(self._archive.files))
         if unlisted or absent or len(places) != len(table.arrays[FILE_NAME]):
-            findings = [f"images that it does not list: {listed(unlisted, most=3)}"] if unlisted else []
-            findings += [f"names without an image: {listed(absent, most=3)}"] if absent else []
+            noun = self._archive.kind.noun
+            findings = [f"{noun}s that it does not list: {listed(unlisted, most=3)}"] if unlisted else []
+            findings += [f"names without {_a(noun)}: {listed(absent, most=3)}"] if absent else []
             raise UserError(
                 "metadata_mismatch",
-                f"`{name}` needs each image once in `{FILE_NAME}`, by its path from the table's folder, found "
-                f"{' and '.join(findings) or 'names that are listed twice'}: list each image once",
+                f"`{name}` needs each {noun} once in `{FILE_NAME}`, by its path from the table's folder, found "
+                f"{' and '.join(findings) or 'names that are listed twice'}: list each {noun} once",
             )
-        return np.array([places[image] for image in self._archive.images])
+        return np.array([places[file] for file in self._archive.files])
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"

@@ -1,4 +1,4 @@
-"""Columns of encoded images in parquet: bytes, or the struct {bytes, path} of Hugging Face's `Image` feature."""
+"""Columns of encoded files in parquet: bytes, or the struct {bytes, path} of Hugging Face's `Image` and `Audio`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +9,7 @@ import pyarrow.parquet
 
 from app.contracts.problems import UserError
 from workers.engine.data.formats.arrow_errors import arrow_errors
-from workers.engine.data.formats.common import unreadable
-from workers.engine.data.formats.encoded_images import EncodedImages
+from workers.engine.data.formats.common import EncodedFiles, unreadable
 
 _BATCH = 64
 """Rows that Arrow decodes at a time."""
@@ -18,8 +17,8 @@ _BUFFER_BYTES = 1 << 20
 """Of the file; without a buffer Arrow reads a row group's column at once, which may be all of the file."""
 
 
-def encoded_images(name: str, path: Path, file: pa.parquet.ParquetFile) -> EncodedImages:
-    """The images of a column, which are read when they are asked for. Raises UserError `wrong_type`."""
+def encoded_files(name: str, path: Path, file: pa.parquet.ParquetFile) -> EncodedFiles:
+    """The files of a column, which are read when they are asked for. Raises UserError `wrong_type`."""
     kind = file.schema_arrow.field(name).type
     is_struct = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
     if is_struct:
@@ -27,13 +26,13 @@ def encoded_images(name: str, path: Path, file: pa.parquet.ParquetFile) -> Encod
     if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         raise UserError(
             "wrong_type",
-            f"column `{name}` is of type {kind}, expected encoded images: bytes, or a struct with `bytes`",
+            f"column `{name}` is of type {kind}, expected encoded files: bytes, or a struct with `bytes`",
         )
-    images = _Images(name, path, f"{name}.bytes" if is_struct else name)
-    return EncodedImages(file.metadata.num_rows, images.read, lambda row: f"{name} at row {row}", images.load)
+    files = _Files(name, path, f"{name}.bytes" if is_struct else name)
+    return EncodedFiles(file.metadata.num_rows, files.read, lambda row: f"{name} at row {row}", files.load)
 
 
-class _Images:
+class _Files:
     """A window of rows that moves over a column. Raises UserError `wrong_type`, `unreadable`."""
 
     def __init__(self, name: str, path: Path, column: str) -> None:
@@ -52,12 +51,12 @@ class _Images:
             with arrow_errors("parquet"):
                 batch = next(self._batches, None)
             if batch is None:
-                raise unreadable(f"the parquet file has fewer images in `{self._name}` than it says: write it again")
+                raise unreadable(f"the parquet file has fewer files in `{self._name}` than it says: write it again")
             self._window.append(batch)
             self._end += len(batch)
 
     def read(self, row: int) -> bytes:
-        """The bytes of an image of the window."""
+        """The bytes of a file of the window."""
         place = row - self._begin
         for batch in self._window:
             if place < len(batch):
@@ -67,7 +66,7 @@ class _Images:
         if not value.is_valid:
             raise UserError(
                 "wrong_type",
-                f"column `{self._name}` has no bytes at row {row}: write the images themselves into the file instead "
+                f"column `{self._name}` has no bytes at row {row}: write the files themselves into the file instead "
                 "of their paths, or leave this row out",
             )
         content: bytes = value.as_buffer().to_pybytes()

@@ -13,7 +13,7 @@ from workers.engine.data.formats.common import MAX_DEFLATE_RATIO, ZIP_DAMAGES, u
 
 MOST_FILE_BYTES: Final = 256 << 20
 _DAMAGES = (*ZIP_DAMAGES, tarfile.TarError)
-_DAMAGED = "the archive of images is damaged: pack the folder again"
+_DAMAGED = "the archive is damaged: pack the folder again"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""Columns that the folders of an archive say: the convention of torchvision's and Hugging Face's ImageFolder."""
+"""Columns that the folders of an archive say: the convention of torchvision's and Hugging Face's ImageFolder
+and AudioFolder.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath

@@ -1,0 +1,93 @@
+"""`python sounds.py ROWS.npz FILE_OR_FOLDER …`: sound files as rows for `predict.py`, in the order of their paths.
+
+Needs numpy and soundfile. The features are those that the service makes of the same files.
+"""
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float64]
+SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3")
+INPUTS = json.loads((Path(__file__).parent / "config.json").read_text("utf-8"))["inputs"]
+((NAME, COLUMN, FORM),) = [(name, each["columns"][0], each["raw"]["audio"]) for name, each in INPUTS.items()]
+RATE, MEL = FORM["rate"], FORM["features"]
+SAMPLES, WINDOW, HOP = (round(RATE * seconds) for seconds in (FORM["seconds"], MEL["window"], MEL["hop"]))
+
+
+def resampled(x: Numbers, rate: int, wanted: range) -> Numbers:
+    """Samples of `x` at RATE, by a sinc of six zero crossings at each side in a Hann window."""
+    if rate == RATE:
+        return x[wanted.start : wanted.stop]
+    old, new = rate // math.gcd(rate, RATE), RATE // math.gcd(rate, RATE)
+    width, count = math.ceil(6 * old / (min(old, new) * 0.99)), len(wanted)
+    padded, found = np.pad(x, width), np.empty(count)
+    step = new * max(1, (1 << 15) // new) if new <= 1 << 15 else 1 << 15
+    for begin in range(0, count, step):
+        end = min(begin + step, count)
+        places, rests = np.divmod(np.arange(wanted.start + begin, wanted.start + min(begin + new, end)) * old, new)
+        at = np.arange(-((begin - end) // len(places)))[:, None] * old + places
+        times = (np.arange(-width, width + 1)[:, None] * new - rests) * (min(old, new) * 0.99 / (old * new))
+        times = np.clip(times, -6, 6)
+        weights = np.sinc(times) * np.cos(times * (np.pi / 12)) ** 2 * (min(old, new) * 0.99 / old)
+        block = sum(padded[k:].take(at, mode="clip") * each for k, each in enumerate(weights))
+        found[begin:end] = np.ravel(block)[: end - begin]
+    return found
+
+
+def samples(path: Path) -> Numbers:
+    """A sound of the model's rate and length: the mean of its channels, cut or padded with silence."""
+    with soundfile.SoundFile(path) as file:  # `soundfile.read` seeks first, which changes last bits of an MP3
+        x, rate, centred = file.read(always_2d=True).mean(axis=1), file.samplerate, FORM["keep"] == "centre"
+    if not len(x) or not np.isfinite(x).all():
+        sys.exit(f"{path} has no samples, or some that are NaN or infinite")
+    length = -(-len(x) * RATE // rate)
+    begin = max(0, length - SAMPLES) // 2 if centred else 0
+    x = resampled(x, rate, range(begin, min(length, begin + SAMPLES)))
+    before = (SAMPLES - len(x)) // 2 if centred else 0
+    return np.pad(x, (before, SAMPLES - len(x) - before))
+
+
+def hertz(mel: Numbers) -> Numbers:
+    return np.where(mel < 15, mel * 1000 / 15, 1000 * np.exp((mel - 15) * (math.log(6.4) / 27)))
+
+
+def mel(hertz: float) -> float:
+    return hertz * 15 / 1000 if hertz < 1000 else 15 + math.log(hertz / 1000) / (math.log(6.4) / 27)
+
+
+def features(path: Path) -> NDArray[np.float32]:
+    """Log-mel features [1, mels, frames]."""
+    low, high = mel(MEL["lowest"]), mel(MEL["highest"] or RATE / 2)
+    edges = hertz(low + (high - low) * np.arange(MEL["mels"] + 2) / (MEL["mels"] + 1))
+    distances, widths = edges[:, None] - np.arange(WINDOW // 2 + 1) * (RATE / WINDOW), np.diff(edges)[:, None]
+    filters = np.maximum(0.0, np.minimum(-distances[:-2] / widths[:-1], distances[2:] / widths[1:]))
+    padded = np.pad(samples(path), WINDOW // 2, mode="reflect")
+    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP][: SAMPLES // HOP]
+    spectrum = np.fft.rfft(frames * (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)), axis=1)
+    power = filters * (2.0 / (edges[2:] - edges[:-2]))[:, None] @ (spectrum.real**2 + spectrum.imag**2).T
+    levels = np.log10(np.maximum(power, 1e-10))
+    found: NDArray[np.float32] = ((np.maximum(levels, levels.max() - 8.0) + 4.0) / 4.0).astype(np.float32)[None]
+    return found
+
+
+def main() -> None:
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    given = [Path(each) for each in sys.argv[2:]]
+    paths = sorted(path for each in given for path in (each.rglob("*") if each.is_dir() else [each]))
+    paths = [path for path in paths if path in given or path.suffix.lower() in SUFFIXES]
+    if not paths:
+        sys.exit(f"expected sounds ({', '.join(SUFFIXES)}), found none")
+    rows: dict[str, Any] = {COLUMN: np.stack([features(path) for path in paths])}
+    np.savez(sys.argv[1], **rows)
+    print(f"{sys.argv[1]}: {len(paths)} rows", *paths, sep="\n")
+
+
+main()

@@ -1,0 +1,1 @@
+"""Datasets of sounds: how each file becomes features."""

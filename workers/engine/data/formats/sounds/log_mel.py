@@ -1,0 +1,37 @@
+"""Log-mel features of a sound."""
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.contracts.resources.inputs.audio import AudioForm, mel_edges
+
+_LEAST_POWER, _DECADES = 1e-10, 8.0
+
+
+def log_mel(samples: NDArray[np.float64], form: AudioForm) -> NDArray[np.float32]:
+    """Features [1, mels, frames] of `form.samples` samples, as `LogMel` describes them."""
+    length = form.window
+    padded = np.pad(samples, length // 2, mode="reflect")
+    frames = np.lib.stride_tricks.sliding_window_view(padded, length)[:: form.hop][: form.row[2]]
+    window, filters = _tables(form)
+    spectrum = np.fft.rfft(frames * window, axis=1)
+    power = spectrum.real**2 + spectrum.imag**2
+    levels = np.log10(np.maximum(filters @ power.T, _LEAST_POWER))
+    levels = np.maximum(levels, levels.max() - _DECADES)
+    found: NDArray[np.float32] = ((levels + 4.0) / 4.0).astype(np.float32)[None]
+    return found
+
+
+@lru_cache(maxsize=8)
+def _tables(form: AudioForm) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(periodic Hann window [n], filters [mels, n // 2 + 1])."""
+    count = form.window
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(count) / count)
+    edges = np.array(mel_edges(form))
+    distances = edges[:, None] - np.arange(count // 2 + 1) * (form.rate / count)
+    widths = np.diff(edges)[:, None]
+    rising, falling = -distances[:-2] / widths[:-1], distances[2:] / widths[1:]
+    triangles = np.maximum(0.0, np.minimum(rising, falling))
+    return window, triangles * (2.0 / (edges[2:] - edges[:-2]))[:, None]
