@@ -136,7 +136,7 @@ async def campaign(
     while True:
         for number in islice(waiting, parallel - len(running)):
             made = mutant(number, seed, sounds)
-            pool = pools["timm" in made.sound.row]
+            pool = pools[made.sound.by_library]
             running.add(asyncio.create_task(_inspected_and_removed(made, folder / str(number), pool)))
         if not running:
             return

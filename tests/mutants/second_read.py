@@ -19,6 +19,7 @@ import torch
 
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
 from app.contracts.resources.inputs.images import ImageInput
+from app.contracts.resources.inputs.texts import TextInput
 from app.contracts.resources.manifests import ArrayInput, ClassTarget, DatasetManifest, ModelManifest
 from app.contracts.wire.orders import InspectionOutcome, Order
 from workers.engine.data.dataset import Dataset
@@ -26,6 +27,7 @@ from workers.engine.data.reading import read_dataset
 from workers.engine.evaluation.examples import network_outputs, plain_rows
 from workers.engine.models.build import build
 from workers.engine.models.loading import load_weights
+from workers.engine.models.network import Network
 
 NULLS = ("", "null", "NULL", "NaN", "nan", "NA", "N/A", "<NA>", "None")
 _BOOLEANS = {"true": 1.0, "false": 0.0}
@@ -44,9 +46,11 @@ def _require(holds: object, what: str) -> None:
 
 def read_again(order: Order, outcome: InspectionOutcome) -> None:
     """Compare the facts of an upload with the file. Raises Differs."""
+    outputs = Path(order.attempt_dir) / "outputs"
     if outcome.dataset is not None:
         given = next(iter(order.datasets.values()))
-        _dataset(Path(given.path), given.manifest, outcome.dataset)
+        tokenizers = [outputs / file.path for file in outcome.files if file.role == "tokenizer"]
+        _dataset(Path(given.path), given.manifest, outcome.dataset, tokenizers)
     elif outcome.model is not None:
         model = next(iter(order.models.values()))
         converted = [file.path for file in outcome.files if file.role == "converted"]
@@ -56,7 +60,7 @@ def read_again(order: Order, outcome: InspectionOutcome) -> None:
         raise Differs("neither facts nor a rejection")
 
 
-def _dataset(path: Path, manifest: DatasetManifest, facts: DatasetFacts) -> None:
+def _dataset(path: Path, manifest: DatasetManifest, facts: DatasetFacts, tokenizers: list[Path]) -> None:
     found = read_dataset(path, manifest)
     _require(facts.rows == found.rows == sum(facts.splits.values()) > 0, "the splits are not the rows")
     for name, rows in found.inputs.items():
@@ -67,8 +71,10 @@ def _dataset(path: Path, manifest: DatasetManifest, facts: DatasetFacts) -> None
             _require(int(target.values.min()) >= -1 and int(target.values.max()) < target.size, f"labels of `{name}`")
     if manifest.format == "images":
         _images(dict(_members(path)), manifest, found)
-    else:
-        _columns_alike(_read(path, manifest), manifest, found)
+    elif manifest.format != "sounds":  # whose features are floats of any kind: finite, and as many as the facts say
+        columns = _read(path, manifest)
+        _columns_alike(columns, manifest, found)
+        _texts_alike(columns, manifest, found, tokenizers)
 
 
 def _read(path: Path, manifest: DatasetManifest) -> Columns:
@@ -161,6 +167,23 @@ def _columns_alike(columns: Columns, manifest: DatasetManifest, found: Dataset) 
             _require(np.array_equal(labels.ravel(), found.targets[name].values.numpy()), f"the labels of `{name}`")
 
 
+def _texts_alike(columns: Columns, manifest: DatasetManifest, found: Dataset, tokenizers: list[Path]) -> None:
+    """The ids are those of the stored tokenizer, by its library alone."""
+    from tokenizers import Tokenizer
+
+    texts = {name: spec for name, spec in manifest.inputs.items() if isinstance(spec, TextInput)}
+    _require(len(tokenizers) == len(texts), "a tokenizer for each input of texts")
+    for (name, spec), path in zip(texts.items(), tokenizers, strict=True):
+        tokenizer = Tokenizer.from_file(str(path))
+        rows = found.inputs[name]
+        tokenizer.enable_truncation(spec.length)
+        tokenizer.enable_padding(length=rows.shape[1], pad_id=0)
+        parts = [[each or "" for each in columns[column]] for column in spec.columns or (name,)]
+        given = parts[0] if len(parts) == 1 else list(zip(*parts, strict=True))
+        expected = np.array([each.ids for each in tokenizer.encode_batch(given)])
+        _require(np.array_equal(rows.numpy(), expected), f"the tokens of `{name}`")
+
+
 def _numbers(values: Any) -> Any:
     if isinstance(values, np.ndarray):
         return values.astype(np.float64)
@@ -198,6 +221,10 @@ def _weights(upload: Path, weights: Path, manifest: ModelManifest, facts: ModelF
     for name, value in loaded.items():
         _require(bool(value.double().isfinite().all()), f"`{name}` is not finite")
         _require(not name.endswith("running_var") or bool((value >= 0).all()), f"`{name}` has negative variances")
+    if manifest.format == "huggingface":
+        with zipfile.ZipFile(upload) as archive:
+            name = next(each for each in archive.namelist() if each.endswith("model.safetensors"))
+            _of_names(_tensors(archive.read(name)), loaded, network)
     if manifest.format == "safetensors":
         given = _tensors(upload.read_bytes())
         own = {network.file_name(name): value for name, value in loaded.items()}
@@ -209,6 +236,17 @@ def _weights(upload: Path, weights: Path, manifest: ModelManifest, facts: ModelF
         outputs = network_outputs(network.eval(), plain_rows(facts.input_shape))
         for name, rows in facts.examples.items():
             _require(np.allclose(outputs[name][:, :64].numpy(), rows, atol=1e-4, rtol=1e-4), f"examples of `{name}`")
+
+
+def _of_names(given: Mapping[str, Any], loaded: Mapping[str, torch.Tensor], network: Network) -> None:
+    """Tensors that have the same name in the file and in the network; the library renames some."""
+    own = {network.file_name(name): value for name, value in loaded.items()}
+    common = own.keys() & given.keys()
+    _require(common, "no tensor of the file is one of the network")
+    for name in common:
+        with np.errstate(over="ignore"):
+            same = np.array_equal(own[name].double().numpy().ravel(), given[name])
+        _require(same, f"the numbers of `{name}`")
 
 
 def _tensors(content: bytes) -> dict[str, Any]:

@@ -19,6 +19,9 @@ from onnx import TensorProto, helper
 
 from app.contracts.resources.manifests import ModelManifest
 from tests.engine.data.formats.images.archives import encoded, noise, tarred
+from tests.engine.data.formats.sounds.recordings import encoded as encoded_sound
+from tests.engine.data.formats.sounds.recordings import tone
+from tests.engine.models.library import folders, text_folders
 from tests.engine.models.library.networks import architecture
 from tests.mutants.zips import as_zip
 from workers.engine.export.safetensors import export_safetensors
@@ -34,6 +37,8 @@ OUTPUT: Json = {"y": 3}
 LABEL: Json = {"label": {"kind": "class", "classes": 3}}
 ARRAY: Json = {"x": {"kind": "array", "columns": ["a", "b"]}}
 IMAGE: Json = {"image": {"kind": "image", "size": [6, 8]}}
+TEXT: Json = {"text": {"kind": "text", "tokenizer": {"size": 300}, "length": 32}}
+AUDIO: Json = {"audio": {"kind": "audio", "seconds": 0.2, "rate": 8000, "features": {"mels": 16}}}
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class Sound:
     is_model: bool = False
     packed: bool = False
     """Whether `content` is compressed by gzip before it is uploaded."""
+    by_library: bool = False
+    """Whether a library of networks is needed to inspect it."""
 
     def upload(self, content: bytes) -> bytes:
         """The bytes that are sent."""
@@ -106,6 +113,28 @@ def _image_parquet() -> bytes:
     return _written(lambda path: pyarrow.parquet.write_table(table, path))
 
 
+def _texts(kind: Literal["csv", "jsonl", "parquet"]) -> bytes:
+    texts = [f"the {word} river, number {i}" for i, word in enumerate(["cold", "wide", "old"] * (ROWS // 3))]
+    labels = [i % 3 for i in range(ROWS)]
+    if kind == "parquet":
+        table = pa.table({"text": texts, "label": labels})
+        return _written(lambda path: pyarrow.parquet.write_table(table, path))
+    if kind == "jsonl":
+        rows = ({"text": text, "label": label} for text, label in zip(texts, labels, strict=True))
+        return "".join(json.dumps(row) + "\n" for row in rows).encode()
+    lines = ["text,label", *(f'"{text}",{label}' for text, label in zip(texts, labels, strict=True))]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _sounds() -> bytes:
+    kinds = [("WAV", "wav"), ("FLAC", "flac"), ("OGG", "ogg")]
+    files = []
+    for i in range(9):
+        kind, suffix = kinds[i % 3]
+        files.append((f"{i % 3}/{i:02}.{suffix}", encoded_sound(tone(300.0 + 40 * i, 0.25, 8000), 8000, kind)))
+    return as_zip(files, zipfile.ZIP_STORED)
+
+
 def _datasets() -> list[Sound]:
     categories = {**ARRAY, "kind": {"kind": "category", "columns": ["kind"]}}
     table = "".join(f"{name},{i % 3}\n" for i, name in enumerate(_pictures()))
@@ -123,6 +152,10 @@ def _datasets() -> list[Sound]:
         Sound("csv", "csv", "text", _text("csv"), _dataset("csv", categories)),
         Sound("csv.gz", "csv", "text", _text("csv"), _dataset("csv"), packed=True),
         Sound("jsonl", "jsonl", "text", _text("jsonl"), _dataset("jsonl", categories)),
+        Sound("jsonl of texts", "jsonl, texts", "text", _texts("jsonl"), _dataset("jsonl", TEXT)),
+        Sound("csv of texts", "csv, texts", "text", _texts("csv"), _dataset("csv", TEXT)),
+        Sound("parquet of texts", "parquet, texts", "parquet", _texts("parquet"), _dataset("parquet", TEXT)),
+        Sound("sound zip", "sounds, zip", "zip", _sounds(), _dataset("sounds", AUDIO)),
         Sound("jsonl.gz", "jsonl", "text", _text("jsonl"), _dataset("jsonl"), packed=True),
     ]
 
@@ -183,6 +216,20 @@ def onnx_model() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
+def _folder_of_texts() -> bytes:
+    with TemporaryDirectory() as folder:
+        return _zipped_folder(text_folders.saved(text_folders.network("bert"), Path(folder) / "model"))
+
+
+def _folder_of_images() -> bytes:
+    with TemporaryDirectory() as folder:
+        return _zipped_folder(folders.saved(folders.network("vit", 32, ("a", "b", "c")), Path(folder) / "model"))
+
+
+def _zipped_folder(folder: Path) -> bytes:
+    return as_zip([(path.name, path.read_bytes()) for path in sorted(folder.iterdir())], zipfile.ZIP_DEFLATED)
+
+
 def _models() -> list[Sound]:
     found = []
     for name, (network, fields) in _networks().items():
@@ -194,7 +241,12 @@ def _models() -> list[Sound]:
             ("state_dict", "zip", _state_dict(tensors)),
         ):
             manifest = model_manifest(kind, fields)
-            found.append(Sound(f"{kind} {name}", kind + which, structure, content, manifest, is_model=True))  # type: ignore[arg-type]
+            library = name == "timm"
+            found.append(Sound(f"{kind} {name}", kind + which, structure, content, manifest, True, by_library=library))  # type: ignore[arg-type]
+    folder: Json = model_manifest("huggingface", None)
+    for name, archive in (("texts", _folder_of_texts()), ("images", _folder_of_images())):
+        row = f"huggingface, {name}"
+        found.append(Sound(f"folder of {name}", row, "zip", archive, folder, is_model=True, by_library=True))
     graph: bytes = onnx_model().SerializeToString(deterministic=True)
     found.append(Sound("onnx", "onnx", "onnx", graph, model_manifest("onnx", None), is_model=True))
     return found

@@ -22,7 +22,7 @@ _STAGES: dict[str, Any] = {"depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 16, 1
 _WINDOWS: dict[str, Any] = {"embed_dim": 16, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4, "patch_size": 4}
 CONFIGS: dict[str, dict[str, Any]] = {
     "beit": _VIT,
-    "bit": {"embedding_size": 32, "hidden_sizes": [32, 64], "depths": [1, 1]},
+    "bit": {"embedding_size": 64, "hidden_sizes": [128, 256], "depths": [1, 1]},
     "convnext": {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2},
     "convnextv2": {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2},
     "deit": _VIT,
