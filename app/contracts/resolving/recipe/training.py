@@ -145,7 +145,7 @@ class _Recipe:
         network = self._subject.network
         depth, count = layer_table(network).depth, parameter_count(network)
         rate, because = RATE, "the best fixed rate for small networks with warm-up and a schedule that ends at 0"
-        if network.family == "transformer":
+        if network.family == "transformer" or network.reads == "tokens":
             rate, because = CAREFUL_RATE, f"transformers want a lower rate than {RATE}"
         elif depth > DEEP and not layer_table(network).is_normalized:
             rate, because = CAREFUL_RATE, f"{depth} weight layers without normalisation want a lower rate than {RATE}"
