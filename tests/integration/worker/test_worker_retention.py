@@ -222,7 +222,10 @@ async def test_caches_are_bounded_by_size_and_what_is_in_use_stays(harness: Work
         os.close(lock)
 
 
-@pytest.mark.parametrize(("folder", "kind"), [("images", "decoded images"), ("sounds", "features of sounds")])
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [("images", "decoded images"), ("sounds", "features of sounds"), ("tokens", "tokens of texts")],
+)
 async def test_images_and_sounds_are_bounded_as_soft_targets_are(
     folder: str, kind: str, harness: WorkerHarness
 ) -> None:

@@ -109,7 +109,7 @@ def read_dataset(
         elif isinstance(spec, AudioInput):
             found = _sounds(name, spec, file, manifest.format, storage)
         elif isinstance(spec, TextInput):
-            found = _texts(name, spec, file, places["train"], storage, reading)
+            found = _texts(name, spec, file, places["train"], storage, reading, manifest)
             others |= found.others
             tokenizers |= {name: found.trained} if found.trained is not None else {}
         else:
@@ -291,10 +291,12 @@ def _texts(
     train: NDArray[np.int64],
     storage: RowStorage | None,
     reading: "TextReading | None",
+    manifest: DatasetManifest,
 ) -> InputRows:
     from workers.engine.data.texts.reading import read_texts  # tokenizers is imported where there are texts
 
-    return read_texts(name, spec, file.texts, train, storage, reading)
+    csv = manifest.csv.model_dump(mode="json") if manifest.csv is not None else None
+    return read_texts(name, spec, file.texts, train, storage, reading, {"format": manifest.format, "csv": csv})
 
 
 def _numbers(

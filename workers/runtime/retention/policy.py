@@ -53,6 +53,7 @@ async def find_stale(
         *caches.stored_rows("soft targets", paths.cache / "targets", settings.cache_bytes),
         *caches.stored_rows("decoded images", paths.cache / "images", settings.cache_bytes),
         *caches.stored_rows("features of sounds", paths.cache / "sounds", settings.cache_bytes),
+        *caches.stored_rows("tokens of texts", paths.cache / "tokens", settings.cache_bytes),
         *caches.controls(paths.cache / "controls"),
     ]
 

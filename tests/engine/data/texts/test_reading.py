@@ -11,12 +11,15 @@ import pyarrow.parquet
 import pytest
 
 from app.contracts.problems import UserError
+from app.contracts.resources.inputs.texts import TokenizerTraining
 from app.contracts.resources.manifests import DatasetManifest
 from tests.engine.jobs.texts.sentences import MANIFEST, sentences, written
 from workers.engine.common.row_storage import RowStorage
 from workers.engine.data.dataset import Dataset
 from workers.engine.data.facts import facts_of
 from workers.engine.data.reading import read_dataset
+from workers.engine.data.texts.reading import TextReading
+from workers.engine.data.texts.training import trained_tokenizer
 
 ROWS = [*sentences(60), {"text": 'a "quoted", text;\nof two lines', "label": "bad"}, {"text": "", "label": "good"}]
 
@@ -86,6 +89,22 @@ def test_stored_rows_are_those_in_memory(tmp_path: Path) -> None:
     assert stored.inputs["text"].equal(known.inputs["text"])
     assert again.inputs["text"].equal(known.inputs["text"])
     assert facts_of(stored, manifest()) == facts_of(known, manifest())
+
+
+def test_stored_rows_are_those_of_the_file_as_it_is_read(tmp_path: Path) -> None:
+    """The same bytes are other texts in another encoding; a tokenizer from elsewhere is the same for both."""
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b"text,label\n" + "".join(f"caf\xe9 {i},bad\n" for i in range(20)).encode("latin-1"))
+    storage = RowStorage("0" * 64, tmp_path / "shared", tmp_path / "own", 1 << 30)
+    tokenizer = trained_tokenizer(TokenizerTraining(size=300), [("caf\xe9",)] * 4)
+    (tmp_path / "tokenizer.json").write_bytes(tokenizer.content)
+    encoding = tokenizer.encoding(32)
+    reading = TextReading({tokenizer.sha256: str(tmp_path / "tokenizer.json")}, {"text": encoding})
+    found = []
+    for name in ("windows-1252", "windows-1251"):
+        read_as = manifest(format="csv", csv={"encoding": name})
+        found.append(read_dataset(path, read_as, storage=storage, reading=reading).inputs["text"])
+    assert found[0].shape != found[1].shape or not found[0].equal(found[1])
 
 
 def test_ids_are_no_quantities_for_the_checks_of_a_dataset(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,21 +42,22 @@ def read_texts(
     train: NDArray[np.int64],
     storage: RowStorage | None,
     reading: TextReading | None,
+    written: Mapping[str, Any],
 ) -> InputRows:
     """The ids of an input's texts. `train`: row numbers of the training split, on whose texts a tokenizer is trained
-    where `reading` has none. Raises UserError `no_text`, `unusable_tokenizer`.
+    where `reading` has none. `written`: how the file is read. Raises UserError `no_text`, `unusable_tokenizer`.
     """
     columns = [(column, texts[column]) for column in spec.columns or (name,)]
     if reading is None or name not in reading.dataset:
         tokenizer = trained_tokenizer(spec.tokenizer, _training_texts([column for _, column in columns], train))
-        rows = token_rows(columns, tokenizer, tokenizer.encoding(spec.length), storage)
+        rows = token_rows(columns, tokenizer, tokenizer.encoding(spec.length), storage, written)
         encoding = tokenizer.encoding(rows.shape[1], separator=SPECIAL.index("[SEP]"))
         return InputRows(rows, tokens=encoding, trained=tokenizer.content)
 
     def by(encoding: TokenEncoding) -> InputRows:
         width = encoding.length if reading.whole_width else None
         tokenizer = reading.tokenizer(encoding)
-        return InputRows(token_rows(columns, tokenizer, encoding, storage, width), tokens=encoding)
+        return InputRows(token_rows(columns, tokenizer, encoding, storage, written, width), tokens=encoding)
 
     own = reading.student or reading.dataset[name]
     others = {encoded_name(name, each): each for each in reading.teachers if each != own}

@@ -1,6 +1,6 @@
 """Texts as rows of token ids of one width, in memory or mapped from a file."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,7 @@ from workers.engine.data.texts.tokenizer import VERSION, TextTokenizer
 from workers.engine.data.texts.width import width_of
 
 STORED = "tokens"
-_LENGTHS = "token-lengths"
+"""The folder of ids, and of how many each row has, in a store."""
 
 
 def token_rows(
@@ -26,22 +26,23 @@ def token_rows(
     tokenizer: TextTokenizer,
     encoding: TokenEncoding,
     storage: RowStorage | None,
+    written: Mapping[str, Any],
     width: int | None = None,
 ) -> Tensor:
     """Ids int32 [N, width] of one or two columns of texts, filled up with the encoding's padding.
 
-    Without a `width` it is that of the longest row. With a storage the rows are mapped from its file, which
-    is made once.
+    `written`: how the file is read that has the texts. Without a `width` it is that of the longest row. With a storage
+    the rows are mapped from its file, which is made once.
     """
     encoded = _Encoded([column for _, column in columns], tokenizer, encoding)
     count = len(columns[0][1])
     if storage is None:
         width = width or width_of(int(encoded.lengths.max()), encoding.length)
         return torch.from_numpy(np.concatenate([block.copy() for block in encoded.blocks(width)]))
-    facts = _facts([name for name, _ in columns], encoding)
+    facts = {**_facts([name for name, _ in columns], encoding), "written": dict(written)}
     if width is None:
         each = RowFile(np.dtype(np.int32), ())
-        lengths = storage.rows(_LENGTHS, facts, count, each, lambda: iter((encoded.lengths,)))
+        lengths = storage.rows(STORED, facts, count, each, lambda: iter((encoded.lengths,)))
         width = width_of(int(lengths.max()), encoding.length)
     file = RowFile(np.dtype(np.int32), (width,))
     return storage.rows(STORED, {**facts, "width": width}, count, file, lambda: encoded.blocks(width))
