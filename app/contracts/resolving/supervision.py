@@ -14,7 +14,7 @@ from app.contracts.specs.supervision.label_losses import ClassWeights, LabelLoss
 from app.contracts.specs.supervision.metrics import METRICS, metrics_of
 from app.contracts.specs.training import PlateauSchedule, TrainingSpec
 
-WEIGHED = ("class", "multilabel")
+WEIGHED = ("class", "token_class", "multilabel")
 """Kinds of task whose loss has class weights."""
 Weights = Literal["balanced"] | tuple[float, ...]
 

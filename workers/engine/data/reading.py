@@ -15,7 +15,8 @@ from app.contracts.base import MIN_DEVIATION
 from app.contracts.problems import UserError
 from app.contracts.resources.columns import columns_of
 from app.contracts.resources.inputs.images import ImageInput
-from app.contracts.resources.inputs.texts import TextInput, TokenEncoding
+from app.contracts.resources.inputs.tagging import TokenClassTarget
+from app.contracts.resources.inputs.texts import TextInput, TokenEncoding, TokensInput
 from app.contracts.resources.manifests import (
     ArrayInput,
     ClassTarget,
@@ -24,7 +25,6 @@ from app.contracts.resources.manifests import (
     InputSpec,
     InputTransform,
     MultilabelTarget,
-    TargetSpec,
     TeacherTarget,
     ValueTarget,
     VectorTarget,
@@ -62,6 +62,8 @@ from workers.engine.data.tables.uploaded import (
     numbers_as_uploaded,
     tokens_as_uploaded,
 )
+from workers.engine.data.texts.places import TokenPlaces
+from workers.engine.data.texts.tagging import ids_of, label_lists, list_columns, token_targets
 
 if TYPE_CHECKING:
     from workers.engine.data.texts.reading import TextReading
@@ -89,20 +91,29 @@ def read_dataset(
     """
     texts, categories = _text_columns(manifest), _columns_of(manifest, CategoryInput)
     images, long = _columns_of(manifest, ImageInput), _columns_of(manifest, TextInput)
-    file = read_columns(path, manifest.format, _columns(manifest), texts, manifest.csv, categories, images, long)
+    lists = list_columns(manifest)
+    columns = _columns(manifest)
+    file = read_columns(path, manifest.format, columns, texts, manifest.csv, categories, images, long - lists, lists)
     arrays = file.arrays
     _check_inputs_alone(manifest, file)
-    targets = {name: _target(name, spec, arrays) for name, spec in manifest.targets.items()}
+    targets = {
+        name: _target(name, spec, arrays)
+        for name, spec in manifest.targets.items()
+        if not isinstance(spec, TokenClassTarget)
+    }
     splits = _splits(manifest, file.rows, arrays, targets)
     train = splits["train"]
     places = {name: chosen.numpy() for name, chosen in splits.items()}
     inputs, transforms, uses, standardization, uploaded = {}, {}, {}, {}, {}
     tokenizers: dict[str, bytes] = {}
     others: dict[str, InputRows] = {}
+    labelled: dict[str, TokenPlaces] = {}
     sampled = kept_rows(splits, kept)
     for name, spec in manifest.inputs.items():
         if isinstance(spec, ImageInput):
             found = _images(name, spec, file, manifest.format, storage)
+        elif isinstance(spec, TokensInput):
+            found, labelled[name] = ids_of(name, spec, file, reading)
         elif isinstance(spec, TextInput):
             found = _texts(name, spec, file, places["train"], storage, reading)
             others |= found.others
@@ -119,6 +130,7 @@ def read_dataset(
         transforms[name] = transform_of(
             name, found.rows, read, train, found.encoding, found.columns, way[0], found.tokens
         )
+    targets |= token_targets(manifest, file, labelled)
     for key, each in others.items():
         inputs[key], transforms[key] = each.rows, InputTransform(tokens=each.tokens)
     weights = {name: _weights(name, spec.column or name, arrays) for name, spec in manifest.weights.items()}
@@ -152,7 +164,7 @@ def _as_uploaded(
         case ImageInput():
             sample = found.rows[torch.from_numpy(kept)].movedim(1, -1).numpy()
             return images_as_uploaded(sample, spec)
-        case TextInput():
+        case TextInput() | TokensInput():
             assert found.tokens is not None
             return tokens_as_uploaded(found.rows[torch.from_numpy(kept)].numpy(), found.tokens)
         case CategoryInput():
@@ -173,8 +185,12 @@ def _is_stored(spec: InputSpec | None) -> bool:
 
 def _check_inputs_alone(manifest: DatasetManifest, file: FileColumns) -> None:
     """Raises UserError `wrong_type` where a column of images or texts is named as anything but such an input."""
-    kinds = {name: spec for name, spec in manifest.inputs.items() if not isinstance(spec, ImageInput | TextInput)}
-    others = sorted(_columns(manifest, kinds) - file.arrays.keys())
+    kinds = {
+        name: spec
+        for name, spec in manifest.inputs.items()
+        if not isinstance(spec, ImageInput | TextInput | TokensInput)
+    }
+    others = sorted(_columns(manifest, kinds) - file.arrays.keys() - label_lists(manifest))
     if others:
         kind = "image" if others[0] in file.images else "text"
         raise UserError(
@@ -323,7 +339,11 @@ def _tensor(name: str, columns: tuple[str, ...], raw: Array, exact: bool) -> Ten
     return torch.from_numpy(numbers)
 
 
-def _target(name: str, spec: TargetSpec, arrays: Mapping[str, Array]) -> TargetColumn:
+def _target(
+    name: str,
+    spec: ClassTarget | MultilabelTarget | ValueTarget | VectorTarget | TeacherTarget,
+    arrays: Mapping[str, Array],
+) -> TargetColumn:
     columns = [arrays[column] for column in columns_of(name, spec)]
     match spec:
         case ClassTarget():
@@ -337,7 +357,11 @@ def _target(name: str, spec: TargetSpec, arrays: Mapping[str, Array]) -> TargetC
 def splits_of(path: Path, manifest: DatasetManifest, rows: int) -> dict[SplitName, Tensor]:
     """The splits of a file of `rows` rows, as `read_dataset` makes them, without reading its inputs."""
     named = manifest.splits.stratify if isinstance(manifest.splits, FractionSplits) else None
-    strata = {name: spec for name, spec in manifest.targets.items() if name == named}
+    strata = {
+        name: spec
+        for name, spec in manifest.targets.items()
+        if name == named and not isinstance(spec, TokenClassTarget)
+    }
     columns = _split_columns(manifest).union(*(columns_of(name, spec) for name, spec in strata.items()))
     texts = _text_columns(manifest) & columns
     arrays = read_columns(path, manifest.format, columns, texts, manifest.csv).arrays if columns else {}
@@ -380,7 +404,7 @@ def check_scale(name: str, mean: Sequence[float], deviation: Sequence[float]) ->
 def transform_of(
     name: str,
     raw: Tensor,
-    spec: ArrayInput | CategoryInput | TextInput,
+    spec: ArrayInput | CategoryInput | TextInput | TokensInput,
     train: Tensor,
     encoding: InputEncoding | None = None,
     columns: tuple[str, ...] | None = None,
@@ -390,7 +414,7 @@ def transform_of(
     """The columns, the dataset's scale and, with `standardize`, the training split's statistics for each element of a
     row's first dimension. Indicators of missing numbers stay 0 or 1. Raises UserError `wrong_scale`.
     """
-    if isinstance(spec, TextInput):
+    if isinstance(spec, TextInput | TokensInput):
         return InputTransform(tokens=tokens)
     if isinstance(spec, CategoryInput):
         return InputTransform(encoding=encoding, columns=columns)
@@ -418,10 +442,13 @@ def transform_of(
 
 
 def standardization_of(
-    spec: ArrayInput | CategoryInput | TextInput, raw: Tensor, train: Tensor, encoding: InputEncoding | None
+    spec: ArrayInput | CategoryInput | TextInput | TokensInput,
+    raw: Tensor,
+    train: Tensor,
+    encoding: InputEncoding | None,
 ) -> tuple[Standardization, str | None]:
     """(how an input is standardised, why where the manifest does not say it)."""
-    if isinstance(spec, CategoryInput | TextInput):
+    if isinstance(spec, CategoryInput | TextInput | TokensInput):
         return "none", None
     if spec.standardize is not None:
         return ("elements" if spec.standardize else "none"), None

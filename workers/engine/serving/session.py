@@ -18,7 +18,7 @@ from workers.engine.serving.rows.errors import RowErrors
 from workers.engine.serving.rows.files import read_arrays_of_npz, read_csv
 from workers.engine.serving.rows.forms import InputForm, session_forms
 from workers.engine.serving.rows.images import read_image, read_images
-from workers.engine.serving.rows.texts import RequestTokenizers
+from workers.engine.serving.rows.texts import RequestTokenizers, token_places
 
 
 class ServingSession:
@@ -39,7 +39,9 @@ class ServingSession:
         """Answer one request; errors are replies too."""
         try:
             rows = self._tokenizers.ids(self._read(kind, body), self._forms)
-            return Reply(status=200), prediction(self._identity, self._model.outputs, self._model.answer(rows))
+            answers = self._model.answer(rows)
+            tokens = token_places(rows, self._forms)
+            return Reply(status=200), prediction(self._identity, self._model.outputs, answers, tokens)
         except RowErrors as error:
             first = error.problems[0]
             return Reply(status=422, code=first.code, detail=first.detail, errors=tuple(error.problems)), b""

@@ -27,6 +27,7 @@ DIRECTIONS: Mapping[MetricName, Direction] = {
 
 METRICS: Mapping[TaskKind, tuple[MetricName, ...]] = {
     "class": ("accuracy", "macro_f1", "auroc", "nll", "ece", "brier"),
+    "token_class": ("accuracy", "macro_f1", "nll"),
     "multilabel": ("accuracy", "macro_f1", "auroc", "nll"),
     "value": ("rmse", "mae", "r2"),
     "vector": ("rmse", "cosine"),

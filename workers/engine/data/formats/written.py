@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from workers.engine.data.formats.common import Array
 from workers.engine.data.formats.encoded_images import EncodedImages
-from workers.engine.data.formats.text_column import TextColumn
+from workers.engine.data.formats.text_column import ListColumn, TextColumn
 
 FileType = Literal["bool", "number", "text"]
 """What the file says that a column holds; dates and times are text, and so is a boolean that may be missing."""
@@ -40,18 +40,24 @@ class Written:
 @dataclass(frozen=True)
 class FileColumns:
     """Columns by name, all with the same number of rows; `written` has those that are read as categories, `images`
-    those of encoded images, `texts` those of texts.
+    those of encoded images, `texts` those of texts, `lists` those of lists.
     """
 
     arrays: dict[str, Array]
     written: dict[str, Written] = field(default_factory=dict)
     images: dict[str, EncodedImages] = field(default_factory=dict)
     texts: dict[str, TextColumn] = field(default_factory=dict)
+    lists: dict[str, ListColumn] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
         """How many rows each column has."""
-        columns: list[Sized] = [*self.arrays.values(), *self.images.values(), *self.texts.values()]
+        columns: list[Sized] = [
+            *self.arrays.values(),
+            *self.images.values(),
+            *self.texts.values(),
+            *self.lists.values(),
+        ]
         return len(columns[0])
 
 

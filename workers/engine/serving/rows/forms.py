@@ -42,6 +42,8 @@ class InputForm:
     def described(self) -> str:
         """Type and shape, for messages."""
         sides = ", ".join(["rows", *("any" if side is None else str(side) for side in self.shape)])
+        if self.tokens is not None and self.tokens.ids:
+            return f"lists of up to {self.shape[0]} ids below {self.tokens.vocabulary}"
         if self.tokens is not None:
             return "texts" if len(self.columns) == 1 else "pairs of texts"
         what = "categories as text" if self.categories and self.dtype == "string" else self.dtype

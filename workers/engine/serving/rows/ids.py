@@ -1,15 +1,42 @@
 """Ids of tokens that a client sends instead of texts."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from app.contracts.resources.inputs.texts import TokenEncoding
 from workers.engine.data.formats.common import Array
-from workers.engine.serving.rows.errors import at, pointer
+from workers.engine.serving.rows.errors import Place, at, pointer
 from workers.engine.serving.rows.forms import InputForm
+
+
+def ids_of_lists(form: InputForm, tokens: TokenEncoding, rows: Sequence[Any], place: Place) -> Array:
+    """Lists of ids of any lengths as int64 [n, width], filled up. Raises RowErrors."""
+    width = form.shape[0] or tokens.length
+    found = np.full((len(rows), width), tokens.padding, np.int64)
+    for i, row in enumerate(rows):
+        if not isinstance(row, list) or not row or any(type(each) is not int for each in row):
+            detail = f"expected a list of ids below {tokens.vocabulary} for `{form.name}`: send whole numbers"
+            raise at(place((i,)), "wrong_type", detail)
+        if len(row) > width:
+            detail = f"expected up to {width} ids for `{form.name}`, found {len(row)}: split the row"
+            raise at(place((i,)), "shape_mismatch", detail)
+        wrong = next((j for j, each in enumerate(row) if not 0 <= each < tokens.vocabulary), None)
+        if wrong is not None:
+            detail = f"expected ids from 0 to {tokens.vocabulary - 1}, found {row[wrong]}: send ids that it knows"
+            raise at(place((i, wrong)), "out_of_range", detail)
+        found[i, : len(row)] = row
+        if row[-1] == tokens.padding:
+            detail = f"expected a row without padding, whose id is {tokens.padding}, at its end: leave it out"
+            raise at(place((i, len(row) - 1)), "out_of_range", detail)
+    return found
 
 
 def check_ids(form: InputForm, tokens: TokenEncoding, ids: Array) -> Array:
     """Ids [n, width] that a client sends instead of texts, int64. Raises RowErrors."""
+    if tokens.ids and ids.dtype.kind in "iu" and ids.ndim == 2 and ids.shape[1] < (form.shape[0] or 0):
+        ids = np.pad(ids, ((0, 0), (0, (form.shape[0] or 0) - ids.shape[1])), constant_values=tokens.padding)
     if ids.dtype.kind not in "iu" or ids.ndim != 2 or ids.shape[1:] != form.shape:
         expected = f"texts, or ids int64 [rows, {form.shape[0]}]"
         detail = f"expected {expected} for `{form.name}`, found {ids.dtype} {list(ids.shape)}: send one of them"

@@ -10,12 +10,22 @@ from workers.engine.data.texts.width import width_of
 from workers.engine.serving.rows.forms import InputForm
 
 
+def token_places(rows: Mapping[str, Array], forms: Mapping[str, InputForm]) -> list[range]:
+    """The tokens of each row of the first input of texts, without the padding behind them; empty without one."""
+    for name, ids in rows.items():
+        tokens = forms[name].tokens
+        if tokens is not None:
+            places = np.arange(1, ids.shape[1] + 1) * (ids != tokens.padding)
+            return [range(int(count)) for count in places.max(axis=1)]
+    return []
+
+
 class RequestTokenizers:
     """The tokenizers of a session, by input."""
 
     def __init__(self, forms: Mapping[str, InputForm], files: Mapping[str, str]) -> None:
         """`files`: paths of tokenizers by their SHA-256. Raises UserError `unusable_tokenizer`."""
-        self._encodings = {name: form.tokens for name, form in forms.items() if form.tokens is not None}
+        self._encodings = {name: form.tokens for name, form in forms.items() if form.tokens and not form.tokens.ids}
         if not self._encodings:
             return
         from workers.engine.data.texts.tokenizer import TextTokenizer  # its library is imported where there are texts
