@@ -1,6 +1,7 @@
 """What a task on labels of tokens cannot be combined with, and whether its models read the same tokens."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from app.contracts.resolving.data.targets import Goal, goal_of
 from app.contracts.resolving.data.texts import tokens_of
@@ -10,10 +11,9 @@ from app.contracts.resolving.students.texts import encoding_of
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
 from app.contracts.resources.inputs.texts import TokenEncoding, reads_same_tokens
 from app.contracts.specs.families.library import HuggingFace
-from app.contracts.specs.jobs import DistillJob, MultitaskJob, TrainJob
+from app.contracts.specs.jobs import DistillJob, MultitaskJob, TeacherRef, TrainJob
 
 Models = Mapping[str, ModelFacts | None]
-_CODE = "tagging_undefined"
 
 
 def check_tagging(
@@ -23,9 +23,7 @@ def check_tagging(
     if goal.kind != "token_class":
         return
 
-    def refuse(pointer: str, detail: str) -> None:
-        findings.problem(pointer, _CODE, detail)
-
+    refuse = partial(_refuse, findings)
     if goal_of(dataset, goal.name) is None:
         refuse(
             "/target",
@@ -49,13 +47,17 @@ def check_tagging(
         _check_distillation(spec, goal, dataset, models, findings)
 
 
+def _refuse(findings: Findings, pointer: str, detail: str) -> None:
+    findings.problem(pointer, "tagging_undefined", detail)
+
+
 def check_alone(spec: MultitaskJob, goals: list[Goal | None], findings: Findings) -> None:
     """Labels of tokens are learned alone."""
     for i, goal in enumerate(goals):
         if goal is not None and goal.kind == "token_class":
             findings.problem(
                 f"/tasks/{i}/target",
-                _CODE,
+                "tagging_undefined",
                 f"`{goal.name}` has labels of tokens, which are learned alone: use a job of kind `train` or `distill`",
             )
 
@@ -66,7 +68,7 @@ def _check_network(spec: TrainJob | DistillJob, goal: Goal, dataset: DatasetFact
     if not isinstance(network, HuggingFace) or network.reads != "tokens":
         findings.problem(
             f"{place}/family",
-            _CODE,
+            "tagging_undefined",
             f"expected a network with a head for each token, found one of the family `{network.family}`: use one of "
             'transformers for texts, such as `{"family": "huggingface", "name": "bert"}`',
         )
@@ -76,7 +78,7 @@ def _check_network(spec: TrainJob | DistillJob, goal: Goal, dataset: DatasetFact
     if labelled is not None and len(dataset.inputs) > 1 and read != (labelled,):
         findings.problem(
             f"{place}/inputs",
-            _CODE,
+            "tagging_undefined",
             f"`{goal.name}` labels the tokens of `{labelled}`, and the network reads another input: "
             f'give `"inputs": ["{labelled}"]`',
         )
@@ -85,9 +87,7 @@ def _check_network(spec: TrainJob | DistillJob, goal: Goal, dataset: DatasetFact
 def _check_distillation(
     spec: DistillJob, goal: Goal, dataset: DatasetFacts, models: Models, findings: Findings
 ) -> None:
-    def refuse(pointer: str, detail: str) -> None:
-        findings.problem(pointer, _CODE, detail)
-
+    refuse = partial(_refuse, findings)
     if spec.mutual is not None:
         refuse("/mutual", "peers learn classes of rows, and these are classes of tokens: leave `mutual` out")
     if spec.store.top_k is not None:
@@ -100,21 +100,34 @@ def _check_distillation(
     teachers = spec.teachers or ()
     if len(teachers) > 1:
         refuse("/teachers/1", f"labels of tokens have one teacher, found {len(teachers)}: name one")
-    own = encoding_of(spec.student, dataset, models)
     for i, ref in enumerate(teachers[:1]):
         facts = models.get(ref.model or ref.job or "")
-        if facts is None:
-            continue
-        theirs = facts.outputs[ref.output].spec if ref.output in facts.outputs else None
-        names = theirs.classes if theirs is not None and theirs.kind == "token_class" else None
-        if names is not None and goal.classes is not None and names != goal.classes:
-            findings.problem(
-                f"/teachers/{i}",
-                "class_names_differ",
-                f"expected the classes of `{goal.name}` in their order, found {', '.join(names[:8])}: list the "
-                "dataset's `classes` as the teacher has them",
+        if facts is not None:
+            _check_teacher(
+                spec, ref, facts, goal, encoding_of(spec.student, dataset, models), findings, f"/teachers/{i}"
             )
-        _check_tokens(tokens_of(facts), own, spec.student.input_shape, f"/teachers/{i}", findings)
+
+
+def _check_teacher(
+    spec: DistillJob,
+    ref: TeacherRef,
+    facts: ModelFacts,
+    goal: Goal,
+    own: TokenEncoding | None,
+    findings: Findings,
+    pointer: str,
+) -> None:
+    """A teacher must name the classes as the dataset does, and read the tokens that the student reads."""
+    theirs = facts.outputs[ref.output].spec if ref.output in facts.outputs else None
+    names = theirs.classes if theirs is not None and theirs.kind == "token_class" else None
+    if names is not None and goal.classes is not None and names != goal.classes:
+        findings.problem(
+            pointer,
+            "class_names_differ",
+            f"expected the classes of `{goal.name}` in their order, found {', '.join(names[:8])}: list the "
+            "dataset's `classes` as the teacher has them",
+        )
+    _check_tokens(tokens_of(facts), own, spec.student.input_shape, pointer, findings)
 
 
 def _check_tokens(

@@ -63,7 +63,7 @@ from workers.engine.data.tables.uploaded import (
     tokens_as_uploaded,
 )
 from workers.engine.data.texts.places import TokenPlaces
-from workers.engine.data.texts.tagging import ids_of, label_lists, list_columns, token_targets
+from workers.engine.data.texts.tagging import ids_of, label_lists, list_columns, token_targets, words_of
 
 if TYPE_CHECKING:
     from workers.engine.data.texts.reading import TextReading
@@ -114,6 +114,10 @@ def read_dataset(
             found = _images(name, spec, file, manifest.format, storage)
         elif isinstance(spec, TokensInput):
             found, labelled[name] = ids_of(name, spec, file, reading)
+        elif isinstance(spec, TextInput) and set(spec.columns or (name,)) <= file.lists.keys():
+            found, labelled[name] = words_of(name, spec, file, places["train"], reading)
+            others |= found.others
+            tokenizers |= {name: found.trained} if found.trained is not None else {}
         elif isinstance(spec, TextInput):
             found = _texts(name, spec, file, places["train"], storage, reading)
             others |= found.others

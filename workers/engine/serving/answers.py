@@ -28,7 +28,7 @@ def prediction(
     model: str, specs: Mapping[str, OutputSpec], found: Mapping[str, Array], tokens: Sequence[Sequence[int]] = ()
 ) -> bytes:
     """A `Prediction` in JSON, of answers [n, …] by the names that an exported graph gives them. `tokens`: the places of
-    each row whose answers are given, of a model that answers for tokens.
+    each row whose answers are given, of a model that answers for tokens. Raises RowErrors for a place of -1.
 
     Raises RowErrors `answer_not_finite`, `too_many_rows`.
     """

@@ -18,7 +18,7 @@ from workers.engine.serving.rows.errors import RowErrors
 from workers.engine.serving.rows.files import read_arrays_of_npz, read_csv
 from workers.engine.serving.rows.forms import InputForm, session_forms
 from workers.engine.serving.rows.images import read_image, read_images
-from workers.engine.serving.rows.texts import RequestTokenizers, token_places
+from workers.engine.serving.rows.texts import RequestTokenizers
 
 
 class ServingSession:
@@ -40,7 +40,7 @@ class ServingSession:
         try:
             rows = self._tokenizers.ids(self._read(kind, body), self._forms)
             answers = self._model.answer(rows)
-            tokens = token_places(rows, self._forms)
+            tokens = self._tokenizers.places(rows, self._forms)
             return Reply(status=200), prediction(self._identity, self._model.outputs, answers, tokens)
         except RowErrors as error:
             first = error.problems[0]

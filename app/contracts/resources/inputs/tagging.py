@@ -44,4 +44,7 @@ def labelled_input(name: str, target: TokenClassTarget, inputs: Mapping[str, obj
             f"`{name}` labels the tokens of one input of kind `tokens` or `text`, found {shown}: name it in "
             f"`targets.{name}.input`"
         )
+    spec = inputs[found[0]]
+    if isinstance(spec, TextInput) and len(spec.columns or ()) > 1:
+        raise ValueError(f"`{name}` labels the words of one column, and `{found[0]}` reads pairs: list one column")
     return found[0]

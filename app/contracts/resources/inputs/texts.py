@@ -94,6 +94,11 @@ class TokenEncoding(Contract):
         exclude_if=left_out,
         description="true where rows are ids as they stand in a file, and there is no tokenizer.",
     )
+    words: Literal[True] | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="true where a text is a list of words, each of which becomes tokens by itself.",
+    )
     vocabulary: int = Field(ge=1, le=MOST_IDS, description="Ids are below this number.")
     padding: int = Field(ge=0, le=MOST_IDS, description="The id that fills rows up, which counts as no token.")
     padding_token: NameInFile = Field(description="What the tokenizer calls that token.")

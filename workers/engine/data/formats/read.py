@@ -30,7 +30,8 @@ def read_columns(
 
     `text_columns` are read as text: a csv has no types, and `true`, `01` or `NA` may be a class name. `categories` are
     those of them whose values are also kept as they stand in the file. `images`: columns of encoded images, which only
-    some formats have, as `lists`, columns of a list in each row. Raises UserError: `unreadable`, `code_carrying_format`, `missing_column`, `ragged`, `wrong_type`, `empty_dataset`.
+    some formats have, as `lists`, columns of a list in each row. Raises UserError: `unreadable`,
+    `code_carrying_format`, `missing_column`, `ragged`, `wrong_type`, `empty_dataset`.
     """
     found = _read(path, kind, columns, text_columns, csv, categories, images, texts, lists)
     arrays = found.arrays

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from app.contracts.resources.inputs.tagging import TokenClassTarget, labelled_input
 from app.contracts.resources.inputs.texts import TextInput, TokensInput
 from app.contracts.resources.manifests import DatasetManifest
@@ -22,6 +25,15 @@ def ids_of(
     from workers.engine.data.texts.ids import read_ids  # tokenizers is imported where there are tokens
 
     return read_ids(name, spec, file.lists, reading)
+
+
+def words_of(
+    name: str, spec: TextInput, file: FileColumns, train: NDArray[np.int64], reading: "TextReading | None"
+) -> tuple[InputRows, TokenPlaces]:
+    """The rows of an input of texts whose words are labelled."""
+    from workers.engine.data.texts.words import read_words  # tokenizers is imported where there are tokens
+
+    return read_words(name, spec, file.lists, train, reading)
 
 
 def label_lists(manifest: DatasetManifest) -> set[str]:

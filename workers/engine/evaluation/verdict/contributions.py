@@ -18,9 +18,10 @@ from workers.engine.losses.softmax import log_probabilities
 def contributions(outputs: Tensor, spec: OutputSpec, labels: Tensor) -> Tensor:
     """Raw outputs [R, size] and labels (only elements of multilabel rows may be missing) -> float64 [R].
 
-    token_class: as multilabel, with tokens in place of labels. class: 1 where the top class is correct. multilabel: with r correct among v valid labels of a row and accuracy
-    a = Σr / Σv, a + (r - a v) / mean(v). value, vector: with squared error e of a row and rmse = √mean(e),
-    -(rmse + (e - rmse²) / (2 rmse)). Their means: accuracy, accuracy over valid labels, -rmse.
+    class: 1 where the top class is correct. multilabel: with r correct among v valid labels of a row and accuracy
+    a = Σr / Σv, a + (r - a v) / mean(v). token_class: the same of tokens. value, vector: with squared error e of a row
+    and rmse = √mean(e), -(rmse + (e - rmse²) / (2 rmse)). Their means: accuracy, accuracy over valid labels or tokens,
+    -rmse.
     """
     return _BY_KIND[spec.kind](outputs, spec, labels)
 

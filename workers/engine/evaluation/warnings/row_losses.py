@@ -12,8 +12,8 @@ from workers.engine.losses.softmax import log_probabilities
 
 
 def row_losses(party: PartyOutputs, labels: Tensor) -> Tensor:
-    """−log p of a class, the mean of −log p over the known labels (of tokens too), or the mean squared error: float64 [n]. `labels`
-    are those of a target column for the same rows, each with a label.
+    """−log p of a class, the mean of −log p over the known labels or tokens, or the mean squared error: float64 [n].
+    `labels` are those of a target column for the same rows, each with a label.
     """
     values, spec = party.values, party.spec
     match spec.kind:

@@ -17,7 +17,9 @@ ENOUGH = 1000
 
 
 def row_accuracies(party: PartyOutputs, labels: Tensor) -> Tensor | None:
-    """Whether each row's class is right, or the share of its known labels (of tokens too) that are: float64 [n]. None for numbers."""
+    """Whether each row's class is right, or the share of its known labels or tokens that are: float64 [n]. None for
+    numbers.
+    """
     spec = party.spec
     match spec.kind:
         case "class":

@@ -75,9 +75,7 @@ def check_output(name: str, spec: OutputSpec, size: int) -> OutputFacts:
                     "wrong_output", f"`{name}` names {len(spec.classes)} classes for {size} scores: name each"
                 )
         case TokenClassOutput():
-            if size < 2 or (spec.classes is not None and len(spec.classes) != size):
-                names = "no names" if spec.classes is None else f"{len(spec.classes)} names"
-                raise UserError("wrong_output", f"`{name}` has {size} scores a token and {names}: name 2 or more")
+            _check_scores_of_tokens(name, spec, size)
         case MultilabelOutput():
             pass
         case ValueOutput():
@@ -93,6 +91,16 @@ def check_output(name: str, spec: OutputSpec, size: int) -> OutputFacts:
         case _:
             assert_never(spec)
     return OutputFacts(spec=spec, size=size)
+
+
+def _check_scores_of_tokens(name: str, spec: TokenClassOutput, size: int) -> None:
+    named = size if spec.classes is None else len(spec.classes)
+    if size < 2 or named != size:
+        raise UserError(
+            "wrong_output",
+            f"`{name}` has {size} scores for each token and names for {named} classes, expected 2 or more, all of them "
+            "named or none: correct `classes`",
+        )
 
 
 def check_answers(architecture: Architecture, outputs: Mapping[str, OutputSpec]) -> None:

@@ -33,6 +33,16 @@ def ids_of_lists(form: InputForm, tokens: TokenEncoding, rows: Sequence[Any], pl
     return found
 
 
+def words_of_lists(form: InputForm, rows: Sequence[Any] | Array, place: Place) -> Array:
+    """Lists of words as object [n, 1]. Raises RowErrors."""
+    found = np.empty((len(rows), 1), object)
+    for i, row in enumerate(rows.tolist() if isinstance(rows, np.ndarray) else rows):
+        if not isinstance(row, list) or not any(row) or any(not isinstance(each, str) for each in row):
+            raise at(place((i,)), "wrong_type", f"expected a list of words for `{form.name}`: send texts in lists")
+        found[i, 0] = row
+    return found
+
+
 def check_ids(form: InputForm, tokens: TokenEncoding, ids: Array) -> Array:
     """Ids [n, width] that a client sends instead of texts, int64. Raises RowErrors."""
     if tokens.ids and ids.dtype.kind in "iu" and ids.ndim == 2 and ids.shape[1] < (form.shape[0] or 0):

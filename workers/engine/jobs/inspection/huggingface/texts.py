@@ -105,8 +105,8 @@ def _check_architectures(config: Mapping[str, Any], head: str) -> None:
     if len(names) != 1 or not names[0].endswith(head):
         raise UserError(
             "unsupported_config",
-            f"`architectures` of config.json is {listed(names)}, expected one …{head} for this kind of output: train the "
-            f"model for classification and save it by AutoModel{head}, or export it to ONNX",
+            f"`architectures` of config.json is {listed(names)}, expected one …{head} for this kind of output: "
+            f"train the model for classification and save it by AutoModel{head}, or export it to ONNX",
         )
 
 

@@ -1,0 +1,55 @@
+"""Rows of ids whose tags follow a rule: of each token whether it is odd."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+from tests.engine.harness import EngineHarness
+
+VOCABULARY = 12
+TAGS = ("even", "odd")
+MANIFEST: dict[str, Any] = {
+    "name": "tags",
+    "format": "jsonl",
+    "inputs": {"ids": {"kind": "tokens", "vocabulary": VOCABULARY}},
+    "targets": {"tag": {"kind": "token_class", "classes": list(TAGS)}},
+    "splits": {"fractions": {"train": 0.6, "validation": 0.2, "test": 0.2}},
+}
+BERT: dict[str, Any] = {
+    "family": "huggingface",
+    "name": "bert",
+    "config": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    },
+}
+TRAINING: dict[str, Any] = {"steps": 100, "batch_size": 32, "learning_rate": 0.01}
+
+
+def tagged(count: int = 200, seed: int = 0, longest: int = 8) -> list[dict[str, Any]]:
+    """Rows {ids, tag} of 1 to `longest` ids from 1 on; the tag of an id is the parity of the id itself."""
+    draw = random.Random(seed)
+    rows = []
+    for _ in range(count):
+        ids = [draw.randrange(1, VOCABULARY) for _ in range(draw.randint(1, longest))]
+        rows.append({"ids": ids, "tag": [TAGS[each % 2] for each in ids]})
+    return rows
+
+
+def written(folder: Path, rows: list[dict[str, Any]], name: str = "rows.jsonl") -> Path:
+    """Rows as JSON lines."""
+    path = folder / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def with_tags(folder: Path, rows: list[dict[str, Any]] | None = None, **manifest: Any) -> EngineHarness:
+    """A harness whose dataset has tagged rows."""
+    harness = EngineHarness(folder)
+    harness.file(written(folder, tagged() if rows is None else rows), **{**MANIFEST, **manifest})
+    return harness
