@@ -51,6 +51,17 @@ def prediction(
     return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
 
 
+def _check_places(tokens: Sequence[Sequence[int]]) -> None:
+    """Raises RowErrors `words_cut` for a row with a word that has no token."""
+    for i, places in enumerate(tokens):
+        if -1 in places:
+            detail = (
+                f"expected a token for every word, found none for word {list(places).index(-1)} of row {i}, which is "
+                "empty, or behind the end of the longest row that the model reads: leave it out, or split the row"
+            )
+            raise at("", "words_cut", detail)
+
+
 def _task(spec: OutputSpec, found: list[Array], tokens: Sequence[Sequence[int]]) -> dict[str, Any]:
     match spec:
         case ClassOutput():
@@ -65,6 +76,7 @@ def _task(spec: OutputSpec, found: list[Array], tokens: Sequence[Sequence[int]])
         case TokenClassOutput():
             scores, probabilities = found
             names = spec.classes
+            _check_places(tokens)
             kept = [row[list(places)] for row, places in zip(scores, tokens, strict=True)]
             best = [row.argmax(axis=1).tolist() for row in kept]
             return {
