@@ -60,6 +60,8 @@ def _running(model: BundledModel) -> Iterator[str]:
         yield "    python images.py rows.npz photos/    # with Pillow: image files, in the order of their paths"
     if model.reads_texts:
         yield "    python texts.py rows.npz texts.csv    # with tokenizers: texts, as rows for predict.py"
+    if model.reads_ids:
+        yield "    python ids.py rows.npz rows.jsonl    # lists of ids, filled up, as rows for predict.py"
     yield ""
     lines = list(loading_lines(model))
     yield from (*lines, "") if lines else ()

@@ -152,9 +152,12 @@ def loading_lines(model: BundledModel) -> Iterator[str]:
         yield f'    timm.create_model("local-dir:{TIMM_FOLDER}", pretrained=True)'
         yield from _fit_lines(model)
     elif huggingface_files(model) is not None:
-        yield "As a network of transformers, with its image processor:"
+        of_tokens = isinstance(network, HuggingFace) and network.answers == "tokens"
+        beside = ":" if of_tokens else ", with its image processor:"
+        yield f"As a network of transformers{beside}"
         yield ""
-        yield f'    transformers.AutoModelForImageClassification.from_pretrained("{HUGGINGFACE_FOLDER}")'
+        kind = _TAGGER if of_tokens else "AutoModelForImageClassification"
+        yield f'    transformers.{kind}.from_pretrained("{HUGGINGFACE_FOLDER}")'
         yield from _fit_lines(model)
     elif isinstance(network, Torchvision) and len(sizes) == 1 and network.measured and network.measured.classifier:
         yield "As a network of torchvision, for pixels that are prepared as `config.json` says:"

@@ -42,6 +42,11 @@ def _texts(model: BundledModel) -> Members:
     return {"texts.py": (_PROGRAMS / "texts.py").read_bytes()} if model.reads_texts else {}
 
 
+def _ids(model: BundledModel) -> Members:
+    """What makes rows of lists of ids, for a model that reads nothing else."""
+    return {"ids.py": (_PROGRAMS / "ids.py").read_bytes()} if model.reads_ids else {}
+
+
 def _library(model: BundledModel) -> Members:
     """A folder that timm or transformers loads by itself, for a network of that library."""
     weights = model.files.get("student.safetensors")
@@ -59,7 +64,15 @@ def _library(model: BundledModel) -> Members:
     return {f"{folder}/{name}": each for name, each in (found | dict(files)).items()}
 
 
-PARTS: Final[tuple[Callable[[BundledModel], Members], ...]] = (_stored, _described, _program, _images, _texts, _library)
+PARTS: Final[tuple[Callable[[BundledModel], Members], ...]] = (
+    _stored,
+    _described,
+    _program,
+    _images,
+    _texts,
+    _ids,
+    _library,
+)
 
 
 def members_of(model: BundledModel) -> dict[str, bytes | BlobSpan]:

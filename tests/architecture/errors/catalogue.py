@@ -157,7 +157,7 @@ UPLOADS: Final[Mapping[str, str]] = {
     "wrong_weight": "write a number of 0 or more in every row of the weights' column",
     "wrong_shape": "correct `architecture`",
     "wrong_type": "write numbers where numbers are expected",
-    "wrong_tokens": "write a list of ids below `vocabulary`, or of words, in every row; the detail names the first bad one",
+    "wrong_tokens": "write a list of ids below `vocabulary`, or of words, in every row",
     "reads_ids": "add the folder's tokenizer where the model reads texts",
 }
 

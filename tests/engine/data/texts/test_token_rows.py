@@ -169,5 +169,5 @@ def test_formats_without_lists_are_refused(tmp_path: Path) -> None:
     ids=["no tokens", "two inputs", "pairs", "padding", "columns of a teacher", "stratified"],
 )
 def test_manifests_that_say_no_labels_of_tokens_are_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="expected|labels|tokens|stratify"):
+    with pytest.raises(ValueError, match=r"expected|labels|tokens|stratify"):
         DatasetManifest.model_validate_json(json.dumps({**MANIFEST, **changes}))

@@ -20,15 +20,15 @@ BERT: dict[str, Any] = {
     "family": "huggingface",
     "name": "bert",
     "config": {
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
         "num_attention_heads": 2,
         "intermediate_size": 32,
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
     },
 }
-TRAINING: dict[str, Any] = {"steps": 100, "batch_size": 32, "learning_rate": 0.01}
+TRAINING: dict[str, Any] = {"steps": 60, "batch_size": 32, "learning_rate": 0.01}
 
 
 def tagged(count: int = 200, seed: int = 0, longest: int = 8) -> list[dict[str, Any]]:
@@ -50,6 +50,29 @@ def written(folder: Path, rows: list[dict[str, Any]], name: str = "rows.jsonl") 
 
 def with_tags(folder: Path, rows: list[dict[str, Any]] | None = None, **manifest: Any) -> EngineHarness:
     """A harness whose dataset has tagged rows."""
+    folder.mkdir(exist_ok=True)
     harness = EngineHarness(folder)
     harness.file(written(folder, tagged() if rows is None else rows), **{**MANIFEST, **manifest})
     return harness
+
+
+def worded(count: int = 200, seed: int = 0) -> list[dict[str, Any]]:
+    """Rows {words, tag} of 2 to 6 words, of which some are names."""
+    draw = random.Random(seed)
+    rows = []
+    for _ in range(count):
+        words = [draw.choice(("Ada", "Grace", "wrote", "counted", "slowly")) for _ in range(draw.randint(2, 6))]
+        rows.append({"words": words, "tag": ["B-PER" if each in ("Ada", "Grace") else "O" for each in words]})
+    return rows
+
+
+def words_manifest() -> dict[str, Any]:
+    """The manifest of such rows."""
+    targets = {"tag": {"kind": "token_class", "classes": ["O", "B-PER"]}}
+    inputs = {"words": {"kind": "text", "tokenizer": {"size": 300}}}
+    return {**MANIFEST, "inputs": inputs, "targets": targets}
+
+
+def with_words(folder: Path) -> EngineHarness:
+    """A harness whose dataset has words of which some are names."""
+    return with_tags(folder, worded(), **words_manifest())
