@@ -20,7 +20,7 @@ WORDS: dict[str, Any] = {
     "inputs": {"words": {"kind": "text", "tokenizer": {"size": 300}}},
     "targets": {"tag": {"kind": "token_class", "classes": ["O", "B-PER"]}},
 }
-NAMES = [
+NAMES: list[dict[str, Any]] = [
     {"words": ["Ada", "Lovelace", "wrote"], "tag": ["B-PER", None, "O"]},
     {"words": ["nobody"], "tag": ["O"]},
     *[{"words": ["Grace", "counts", str(i)], "tag": ["B-PER", "O", "O"]} for i in range(20)],
@@ -55,7 +55,7 @@ def test_every_format_has_the_same_rows_and_labels(tmp_path: Path) -> None:
 
 
 def test_rows_are_filled_up_and_labels_say_where_no_token_is(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"ids": [3, 4, 5], "tag": ["odd", -100, None]},
         {"ids": [7], "tag": None},
         {"ids": [1, 2], "tag": ["odd"] * 2},
