@@ -2,10 +2,20 @@
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.engine.harness import EngineHarness
+import torch
+
+from app.contracts.resources.manifests import ModelManifest
+from app.contracts.wire.orders import ModelInput
+from tests.engine.harness import TEACHER, EngineHarness
+from workers.engine.common.files import sha256_of
+from workers.engine.jobs.inspection.family_models import inspect_family_model
+from workers.engine.jobs.inspection.huggingface.convert import convert_folder
+from workers.engine.jobs.inspection.library_trunks import measured_manifest
+from workers.engine.models.families.library.packages import package
 
 VOCABULARY = 12
 TAGS = ("even", "odd")
@@ -76,3 +86,38 @@ def words_manifest() -> dict[str, Any]:
 def with_words(folder: Path) -> EngineHarness:
     """A harness whose dataset has words of which some are names."""
     return with_tags(folder, worded(), **words_manifest())
+
+
+def tagger(folder: Path, vocabulary: int, classes: Sequence[str], length: int = 32) -> Any:
+    """A folder of transformers with a small random network for each token, and no tokenizer."""
+    transformers = package("transformers")
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=vocabulary,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=length,
+        id2label=dict(enumerate(classes)),
+        label2id={name: i for i, name in enumerate(classes)},
+    )
+    made = transformers.BertForTokenClassification(config)
+    with torch.no_grad():
+        made.bert.embeddings.word_embeddings.weight.mul_(50.0)  # the answers are those of the ids
+        made.classifier.weight.mul_(20.0)
+    made.save_pretrained(folder)
+    return made.eval()
+
+
+def as_teacher(harness: EngineHarness, archive: Path, output: str) -> None:
+    """A folder as a teacher of the harness, as an inspection reads it."""
+    path = harness.folder / "teacher.safetensors"
+    outputs = {output: {"kind": "token_class"}}
+    manifest = ModelManifest.model_validate({"name": "teacher", "format": "huggingface", "outputs": outputs})
+    found = convert_folder(archive, path, manifest)
+    if found.tokenizer is not None:
+        harness.keep_tokenizer(found.tokenizer)
+    facts = inspect_family_model(path, measured_manifest(found.manifest))
+    model = ModelInput(id=TEACHER, manifest=found.manifest, facts=facts, path=str(path), sha256=sha256_of(path))
+    harness.models[TEACHER] = model

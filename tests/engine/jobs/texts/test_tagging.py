@@ -10,13 +10,26 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from app.contracts.resources.manifests import ClassOutput, TokenClassOutput
 from app.contracts.specs.distillation import DkdTerm, JsdTerm, KdTerm, LogitMseTerm, LogitTerm, ReverseKlTerm
-from app.contracts.specs.jobs import JOB_SPEC
+from app.contracts.specs.jobs import JOB_SPEC, DatasetRef
 from app.contracts.wire.orders import TrainingOutcome
 from tests.engine.harness import DATASET, OTHER, TEACHER, EngineHarness, StopAtStep, report_of, resolved
+from tests.engine.jobs.preflight.test_preflight import preflight
 from tests.engine.jobs.texts.sentences import with_sentences
-from tests.engine.jobs.texts.tags import BERT, TRAINING, tagged, with_tags, with_words
+from tests.engine.jobs.texts.tags import (
+    BERT,
+    TAGS,
+    TRAINING,
+    VOCABULARY,
+    as_teacher,
+    tagged,
+    tagger,
+    with_tags,
+    with_words,
+)
+from tests.engine.models.library.folders import packed
 from workers.engine.common.stop import Stopped
 from workers.engine.data.dataset import PADDING, TargetColumn
+from workers.engine.data.joining import read_datasets
 from workers.engine.data.rows.columns import Rows
 from workers.engine.evaluation.verdict.judge import judge
 from workers.engine.losses.label_losses import token_loss
@@ -24,6 +37,7 @@ from workers.engine.losses.soft_target_losses import TokenSoftTargets
 from workers.engine.losses.supervised_loss import SupervisedLoss
 from workers.engine.losses.teacher_mix import TeacherEnsemble, TeacherOutputs
 from workers.engine.losses.term import TermInputs
+from workers.engine.teachers.teacher import open_teacher
 
 CPU = torch.device("cpu")
 SPEC = TokenClassOutput(kind="token_class")
@@ -231,6 +245,7 @@ def test_a_teacher_of_other_tokens_is_refused(harness: EngineHarness, trained: T
     wider = with_tags(tmp_path / "wide", tagged(longest=20))
     wider.models[TEACHER] = harness.models[TEACHER]
     assert problems(wider, DISTILL)["/teachers/0"] == "tokens_differ", "rows are longer than the teacher's"
+    (tmp_path / "texts").mkdir()
     texts = with_sentences(tmp_path / "texts")
     texts.models[TEACHER] = harness.models[TEACHER]
     assert problems(texts, DISTILL)["/teachers/0"] == "input_mismatch", "it reads ids, and these are texts"
@@ -242,3 +257,24 @@ def test_numbers_of_the_report_follow_from_the_predictions(harness: EngineHarnes
     known = labels >= 0
     accuracy = (outputs.argmax(2) == labels)[known].mean()
     assert report_of(trained).student.tasks["tag"]["accuracy"] == pytest.approx(accuracy)
+
+
+def test_a_folder_of_transformers_teaches_a_student_that_reads_the_same_ids(harness: EngineHarness) -> None:
+    made = with_tags(harness.folder / "folder")
+    theirs = tagger(made.folder / "model", VOCABULARY, TAGS)
+    as_teacher(made, packed(made.folder / "model", made.folder / "m.zip"), "tag")
+    spec = {**DISTILL, "distillation": {"supervised": {"weight": 0.0}, "allow_chance_teacher": True}}
+    report = report_of(made.run(spec))
+    assert (report.fidelity["tag"].agreement or 0.0) > 0.9, "random answers that are a function of the tokens"
+    dataset = read_datasets(made.order(spec, job="teacher"), (DatasetRef(dataset=DATASET),))
+    found = open_teacher(made.models[TEACHER], CPU, 1, dataset.layout).predict(dataset.raw)["tag"]
+    ids = dataset.raw.long()
+    with torch.no_grad():
+        expected = theirs(input_ids=ids, attention_mask=(ids != 0).long()).logits
+    torch.testing.assert_close(found[ids != 0], expected[ids != 0], rtol=0, atol=1e-5)
+
+
+def test_a_dry_run_finds_nothing_in_the_way(harness: EngineHarness, trained: TrainingOutcome) -> None:
+    found = preflight(harness, {**DISTILL, "training": SHORT})
+    assert found.would_fail == ()
+    assert found.teachers[0].accuracy == 1.0, "of tokens"
