@@ -17,6 +17,7 @@ from tests.engine.jobs.preflight.test_preflight import preflight
 from tests.engine.jobs.texts.sentences import with_sentences
 from tests.engine.jobs.texts.tags import (
     BERT,
+    MANIFEST,
     TAGS,
     TRAINING,
     VOCABULARY,
@@ -25,6 +26,7 @@ from tests.engine.jobs.texts.tags import (
     tagger,
     with_tags,
     with_words,
+    written,
 )
 from tests.engine.models.library.folders import packed
 from workers.engine.common.stop import Stopped
@@ -278,3 +280,26 @@ def test_a_dry_run_finds_nothing_in_the_way(harness: EngineHarness, trained: Tra
     found = preflight(harness, {**DISTILL, "training": SHORT})
     assert found.would_fail == ()
     assert found.teachers[0].accuracy == 1.0, "of tokens"
+
+
+def test_rows_of_ids_have_classes_of_rows_too(harness: EngineHarness) -> None:
+    """Of two datasets, which must have the same ids; labels of tokens stand beside those of rows."""
+    rows = [{**row, "first": row["ids"][0] % 2} for row in tagged(seed=5)]
+    targets = {**MANIFEST["targets"], "first": {"kind": "class", "classes": 2}}
+    made = with_tags(harness.folder / "rows", rows, targets=targets)
+    longer = [{**row, "first": row["ids"][0] % 2} for row in tagged(60, seed=6, longest=20)]
+    changed = {**MANIFEST, "targets": targets}
+    made.others[OTHER] = made.inspected(OTHER, written(made.folder, longer, "longer.jsonl"), changed)
+    both = {"datasets": [{"dataset": DATASET}, {"dataset": OTHER}], "target": "first"}
+    outcome = made.run({**TRAIN, **both}, job="rows")
+    assert (report_of(outcome).student.tasks["first"]["accuracy"] or 0.0) > 0.95
+    assert outcome.student.architecture is not None
+    assert outcome.student.architecture.input_shape == (24,), "as wide as the longest row of both"
+    assert made.data is not None
+    known = made.data.facts
+    wider = {**changed, "inputs": {"ids": {"kind": "tokens", "vocabulary": 50}}}
+    made.others[OTHER] = made.inspected(OTHER, written(made.folder, longer, "wider.jsonl"), wider)
+    found = resolved(
+        JOB_SPEC.validate_json(json.dumps({**TRAIN, **both})), {DATASET: known, OTHER: made.others[OTHER].facts}, {}
+    )
+    assert [each.code for each in found.problems] == ["input_mismatch"]

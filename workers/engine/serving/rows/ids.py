@@ -36,11 +36,19 @@ def ids_of_lists(form: InputForm, tokens: TokenEncoding, rows: Sequence[Any], pl
 def words_of_lists(form: InputForm, rows: Sequence[Any] | Array, place: Place) -> Array:
     """Lists of words as object [n, 1]. Raises RowErrors."""
     found = np.empty((len(rows), 1), object)
-    for i, row in enumerate(rows.tolist() if isinstance(rows, np.ndarray) else rows):
+    # Rows of an array are filled up with empty texts, which are no words.
+    lists = [_trimmed(row) for row in rows.tolist()] if isinstance(rows, np.ndarray) else rows
+    for i, row in enumerate(lists):
         if not isinstance(row, list) or not any(row) or any(not isinstance(each, str) for each in row):
             raise at(place((i,)), "wrong_type", f"expected a list of words for `{form.name}`: send texts in lists")
         found[i, 0] = row
     return found
+
+
+def _trimmed(row: Any) -> Any:
+    if not isinstance(row, list):
+        return row
+    return row[: max((i + 1 for i, word in enumerate(row) if word), default=0)]
 
 
 def check_ids(form: InputForm, tokens: TokenEncoding, ids: Array) -> Array:
