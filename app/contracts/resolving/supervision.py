@@ -79,6 +79,11 @@ def _undefined_loss(loss: LabelLoss, kinds: Sequence[str], findings: Findings, p
     )
 
 
+def _names_entities(goal: Goal) -> bool:
+    names = goal.classes or ()
+    return goal.kind == "token_class" and any(name[:2] in ("B-", "I-") for name in names)
+
+
 def _name(loss: type[BaseModel]) -> str:
     return str(get_args(loss.model_fields["name"].annotation)[0])
 
@@ -142,6 +147,14 @@ def check_selection(training: TrainingSpec, goals: Sequence[Goal], has_validatio
             "another schedule",
         )
     if chosen in ("metric", "loss", "last"):
+        return
+    if chosen == "entity_f1" and not any(_names_entities(goal) for goal in labelled):
+        findings.problem(
+            "/training/select_by",
+            "unknown_metric",
+            "`entity_f1` needs labels of tokens whose classes are called `O`, `B-…` and `I-…`, and this job has none: "
+            "select by `accuracy`, or name the classes so",
+        )
         return
     if not any(chosen in METRICS[goal.kind] for goal in labelled):
         known = ["metric", "loss", "last", *metrics_of(goal.kind for goal in labelled)]

@@ -115,8 +115,10 @@ def test_the_same_seed_gives_the_same_student_also_after_an_interruption(
 
 def test_a_student_of_words_learns_them_by_the_tokenizer_of_its_dataset(tmp_path: Any) -> None:
     harness = with_words(tmp_path)
-    outcome = harness.run(TRAIN, job="words")
-    assert (report_of(outcome).student.tasks["tag"]["accuracy"] or 0.0) > 0.95
+    outcome = harness.run({**TRAIN, "training": {**TRAINING, "select_by": "entity_f1"}}, job="words")
+    tasks = report_of(outcome).student.tasks["tag"]
+    assert (tasks["accuracy"] or 0.0) > 0.95
+    assert (tasks["entity_f1"] or 0.0) > 0.9, "its classes are called B-PER and O"
     (tokens,) = (each.tokens for each in outcome.student.inputs.values())
     assert tokens is not None
     assert tokens.words
@@ -216,6 +218,7 @@ TWO = [{"model": TEACHER}, {"model": TEACHER, "weight": 2.0}]
     ("spec", "pointer"),
     [
         ({**TRAIN, **BOTH}, "/datasets"),
+        ({**TRAIN, "training": {**TRAINING, "select_by": "entity_f1"}}, "/training/select_by"),
         ({**TRAIN, "exports": ["int8"]}, "/exports"),
         ({**TRAIN, "quantization": {}}, "/quantization"),
         ({**TRAIN, "model": {"family": "mlp", "hidden": [4]}}, "/model/family"),

@@ -3,7 +3,7 @@
 | kind | metrics |
 |---|---|
 | class | accuracy, nll (nats), ece (15 bins, Guo 2017), brier (sum over classes, Brier 1950), macro_f1, auroc |
-| token_class | accuracy, nll (nats) and macro_f1 over all labelled tokens |
+| token_class | accuracy, nll (nats) and macro_f1 over all labelled tokens; entity_f1 of `B-…`, `I-…`, `O` |
 | multilabel | accuracy and nll (nats) over all valid labels, macro_f1 and auroc over labels |
 | value | rmse, mae, r2 in the target's units |
 | vector | rmse over all numbers, cosine over rows |
@@ -26,6 +26,7 @@ from app.contracts.specs.supervision.metrics import MetricName, as_score
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.auroc import binary_auroc
 from workers.engine.evaluation.metrics.calibration import confidence_bins
+from workers.engine.evaluation.metrics.entities import entity_f1, names_entities
 from workers.engine.evaluation.metrics.labels import labelled_part
 from workers.engine.evaluation.metrics.outputs import PartyOutputs, in_target_units, label_logits
 from workers.engine.losses.softmax import log_probabilities
@@ -94,7 +95,10 @@ def _token_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranking: b
     assert isinstance(spec, TokenClassOutput)
     known = labels >= 0
     measured = _class_metrics(outputs[known], spec.of_a_token, labels[known].long(), ranking=False)
-    return {name: measured[name] for name in ("accuracy", "nll", "macro_f1")}
+    found = {name: measured[name] for name in ("accuracy", "nll", "macro_f1")}
+    if not names_entities(spec.classes):
+        return found
+    return {**found, "entity_f1": entity_f1(outputs.argmax(dim=2), labels, spec.classes or ())}
 
 
 def _brier(p: Tensor, labels: Tensor) -> float:
