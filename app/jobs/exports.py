@@ -67,6 +67,12 @@ async def _export(services: Services, caller: Caller, model_id: str, request: Re
                 "an export is made of a model of a family, and this one is a graph of its own: download it by "
                 f"`GET /v1/models/{row.id}/weights`",
             )
+        of_tokens = any(each["spec"]["kind"] == "token_class" for each in (row.facts or {})["outputs"].values())
+        if of_tokens and wanted.format != "onnx":
+            raise Conflict(
+                "tagging_undefined",
+                f"`{wanted.format}` is not made of networks that answer for each token: export the model as `onnx`",
+            )
         has = any(file.role == wanted.format for file in row.files)
         earlier = await exports.find(session, row.id, wanted.format)
         if earlier is not None and wanted.format == "int8" and earlier.spec.get("dataset") != wanted.dataset:

@@ -14,7 +14,14 @@ from torch import Tensor
 from app.contracts.base import Contract, members, method_of
 from app.contracts.problems import UserError
 from app.contracts.resolving.multitask.relations import source_of
-from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
+from app.contracts.resources.manifests import (
+    ClassOutput,
+    MultilabelOutput,
+    OutputSpec,
+    TokenClassOutput,
+    ValueOutput,
+    VectorOutput,
+)
 from app.contracts.specs.balancing import Balancing, DwaBalancing, GradientBalancing, PcgradBalancing
 from app.contracts.specs.distillation import (
     DEFAULT_TERMS,
@@ -42,6 +49,7 @@ from workers.engine.losses.regression_losses import NumberTargets, number_formul
 from workers.engine.losses.soft_target_losses import (
     ClassSoftTargets,
     LabelSoftTargets,
+    TokenSoftTargets,
     class_formula,
     exits_of,
     label_formula,
@@ -55,6 +63,7 @@ CPU = torch.device("cpu")
 ROWS = 6
 OUTPUTS: Mapping[TaskKind, tuple[OutputSpec, int]] = {
     "class": (ClassOutput(kind="class"), 4),
+    "token_class": (TokenClassOutput(kind="token_class"), 4),
     "multilabel": (MultilabelOutput(kind="multilabel"), 3),
     "value": (ValueOutput(kind="value"), 1),
     "vector": (VectorOutput(kind="vector"), 3),
@@ -110,8 +119,14 @@ def losses_of(term: Any, kind: TaskKind) -> tuple[Tensor, bool]:
     """(the losses of a soft target on random outputs, whether the term of the engine is relational)."""
     spec, size = OUTPUTS[kind]
     teacher = (TeacherOutputs(drawn(ROWS, size, seed=1), spec, 1.0),)
-    made: ClassSoftTargets | LabelSoftTargets | NumberTargets
+    made: ClassSoftTargets | TokenSoftTargets | LabelSoftTargets | NumberTargets
     match kind:
+        case "token_class":
+            teacher = (TeacherOutputs(drawn(ROWS, 2, size, seed=1), spec, 1.0),)
+            labels = (torch.arange(2 * ROWS) % size).reshape(ROWS, 2)
+            each = ClassOutput(kind="class")
+            tokens = TokenSoftTargets.of(term, "term", TeacherEnsemble.of(teacher, CPU), labels, each)
+            return tokens.losses(TermInputs(drawn(ROWS, 2, size, seed=3)), rows()).detach(), tokens.relational
         case "class":
             labels = torch.arange(ROWS) % size
             exits = exits_of(term, {"penultimate": (8,)}, size)
@@ -149,7 +164,7 @@ def test_a_soft_target_has_a_formula_for_each_of_its_kinds(term: Any) -> None:
 
 @pytest.mark.parametrize("term", members(LogitTerm), ids=named)
 def test_a_logit_term_has_a_formula_for_labels_exactly_where_its_kinds_have_them(term: Any) -> None:
-    assert set(term.kinds) <= {"class", "multilabel"}
+    assert set(term.kinds) <= {"class", "token_class", "multilabel"}
     if "multilabel" not in term.kinds:
         with pytest.raises(TypeError, match=method_of(term)):
             label_formula(default(term))

@@ -47,6 +47,7 @@ from app.contracts.resolving.students.students import fitted
 from app.contracts.resolving.students.texts import check_formats
 from app.contracts.resolving.students.tuning import check_tuning
 from app.contracts.resolving.supervision import check_selection, supervised_tasks, supervised_training
+from app.contracts.resolving.tagging import check_alone, check_tagging
 from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
 from app.contracts.specs.architectures import Architecture, LibraryFamily, Student
 from app.contracts.specs.distillation import DistillationSpec
@@ -156,7 +157,7 @@ def _filled(spec: AnyTrainingJob, dataset: DatasetFacts, models: Models, finding
     """The job with everything that its dataset and teachers fill in."""
     match spec:
         case TrainJob():
-            return _train(spec, dataset, findings)
+            return _train(spec, dataset, models, findings)
         case DistillJob():
             return _distill(spec, dataset, models, findings)
         case MultitaskJob():
@@ -238,10 +239,11 @@ def _training(spec: AnyTrainingJob, dataset: DatasetFacts | None, findings: Find
     return training.model_copy(update=update)
 
 
-def _train(spec: TrainJob, dataset: DatasetFacts, findings: Findings) -> TrainJob:
+def _train(spec: TrainJob, dataset: DatasetFacts, models: Models, findings: Findings) -> TrainJob:
     goal = supervised_goal(dataset, spec.target, findings, "/target")
     if goal is None:
         return spec
+    check_tagging(spec, goal, dataset, models, findings)
     model = fitted(spec.model, dataset, [goal], findings, "/model")
     training = supervised_training(spec.training, goal, findings)
     check_selection(training, [goal], bool(dataset.splits.get("validation")), findings)
@@ -356,6 +358,7 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
     goal = _goal_with_teachers(target, teachers, dataset, models, name=None)
     if goal is None:
         return _without_goal(spec, target, names, teachers, dataset, models, findings)
+    check_tagging(spec.model_copy(update={"teachers": teachers or None}), goal, dataset, models, findings)
     distillation = spec.distillation
     teachers = _mapped(teachers, goal, target, dataset, models, findings, "/teachers")
     if teachers:
@@ -439,6 +442,7 @@ def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findin
     pairs = [_task(task, dataset, models, findings, f"/tasks/{i}") for i, task in enumerate(spec.tasks)]
     tasks = tuple(task for task, _ in pairs)
     goals = [goal for _, goal in pairs if goal is not None]
+    check_alone(spec, [goal for _, goal in pairs], findings)
     update: dict[str, object] = {"tasks": tasks}
     if len(goals) == len(tasks):
         tasks = update["tasks"] = supervised_tasks(tasks, goals, spec.training, findings)

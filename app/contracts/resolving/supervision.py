@@ -14,7 +14,7 @@ from app.contracts.specs.supervision.label_losses import ClassWeights, LabelLoss
 from app.contracts.specs.supervision.metrics import METRICS, metrics_of
 from app.contracts.specs.training import PlateauSchedule, TrainingSpec
 
-WEIGHED = ("class", "multilabel")
+WEIGHED = ("class", "token_class", "multilabel")
 """Kinds of task whose loss has class weights."""
 Weights = Literal["balanced"] | tuple[float, ...]
 
@@ -77,6 +77,11 @@ def _undefined_loss(loss: LabelLoss, kinds: Sequence[str], findings: Findings, p
     findings.problem(
         place, "loss_undefined", f"`{loss.name}` is not defined for {found} tasks: use {quoted(able)}, or leave it out"
     )
+
+
+def _names_entities(goal: Goal) -> bool:
+    names = goal.classes or ()
+    return goal.kind == "token_class" and any(name[:2] in ("B-", "I-") for name in names)
 
 
 def _name(loss: type[BaseModel]) -> str:
@@ -142,6 +147,14 @@ def check_selection(training: TrainingSpec, goals: Sequence[Goal], has_validatio
             "another schedule",
         )
     if chosen in ("metric", "loss", "last"):
+        return
+    if chosen == "entity_f1" and not any(_names_entities(goal) for goal in labelled):
+        findings.problem(
+            "/training/select_by",
+            "unknown_metric",
+            "`entity_f1` needs labels of tokens whose classes are called `O`, `B-…` and `I-…`, and this job has none: "
+            "select by `accuracy`, or name the classes so",
+        )
         return
     if not any(chosen in METRICS[goal.kind] for goal in labelled):
         known = ["metric", "loss", "last", *metrics_of(goal.kind for goal in labelled)]

@@ -171,9 +171,10 @@ class InputFacts(Answer):
 class TargetFacts(Answer):
     """One target: kind, size (classes, labels, numbers) and how many rows of each split have a label."""
 
-    kind: Literal["class", "multilabel", "value", "vector", "teacher"]
+    kind: Literal["class", "token_class", "multilabel", "value", "vector", "teacher"]
     size: int
     classes: tuple[str, ...] | None = None
+    input: str | None = Field(default=None, description="Of labels of tokens: the input whose tokens they are.")
     predicts: Annotated[OutputSpec | None, Field(description="Of `teacher` columns.")] = None
     labelled: dict[SplitName, int] = Field(default_factory=dict)
     mean: float | None = Field(default=None, description="Of a value target on the training split.")

@@ -1,13 +1,20 @@
 """Names of the inputs and outputs of an exported graph.
 
-For each task `<task>.logits` and `<task>.probabilities` [n, size] of classes and labels, `<task>.value` [n, 1],
-`<task>.vector` [n, size].
+For each task `<task>.logits` and `<task>.probabilities` [n, size] of classes and labels, [n, tokens, size] of classes
+of tokens, `<task>.value` [n, 1], `<task>.vector` [n, size].
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Final, assert_never
 
-from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
+from app.contracts.resources.manifests import (
+    ClassOutput,
+    MultilabelOutput,
+    OutputSpec,
+    TokenClassOutput,
+    ValueOutput,
+    VectorOutput,
+)
 
 OPSET: Final = 18
 """The ONNX opset of exported graphs."""
@@ -20,7 +27,7 @@ VERSION_TEXT: Final = f'"version":{GRAPH_VERSION}'
 def answer_names(task: str, spec: OutputSpec) -> tuple[str, ...]:
     """The names of a task's answers, in their order."""
     match spec:
-        case ClassOutput() | MultilabelOutput():
+        case ClassOutput() | TokenClassOutput() | MultilabelOutput():
             return f"{task}.logits", f"{task}.probabilities"
         case ValueOutput():
             return (f"{task}.value",)

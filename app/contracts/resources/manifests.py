@@ -27,7 +27,8 @@ from app.contracts.base import (
 )
 from app.contracts.resources.inputs.audio import AudioInput
 from app.contracts.resources.inputs.images import ImageInput
-from app.contracts.resources.inputs.texts import TextInput, TokenEncoding
+from app.contracts.resources.inputs.tagging import TokenClassTarget, labelled_input
+from app.contracts.resources.inputs.texts import TextInput, TokenEncoding, TokensInput
 from app.contracts.resources.reference import Reference
 from app.contracts.resources.splits import FractionSplits, Splits
 from app.contracts.resources.tables import CategoryInput, CsvOptions, InputEncoding, Missing
@@ -135,6 +136,20 @@ class ClassOutput(Contract):
     )
 
 
+class TokenClassOutput(Contract):
+    """Logits over exclusive classes for each token of a row."""
+
+    kind: Literal["token_class"]
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=2, max_length=65_536)] | None = Field(
+        default=None, description="Class names in the order of the output; compared with those of the dataset."
+    )
+
+    @property
+    def of_a_token(self) -> ClassOutput:
+        """What the numbers of one token are."""
+        return ClassOutput(kind="class", classes=self.classes)
+
+
 class MultilabelOutput(Contract):
     """One yes-or-no score for each label."""
 
@@ -170,7 +185,9 @@ class VectorOutput(Contract):
         return self
 
 
-OutputSpec = Annotated[ClassOutput | MultilabelOutput | ValueOutput | VectorOutput, Field(discriminator="kind")]
+OutputSpec = Annotated[
+    ClassOutput | TokenClassOutput | MultilabelOutput | ValueOutput | VectorOutput, Field(discriminator="kind")
+]
 
 
 class ModelManifest(Contract):
@@ -328,7 +345,9 @@ class ArrayInput(Contract):
         return self
 
 
-InputSpec = Annotated[ArrayInput | CategoryInput | ImageInput | TextInput | AudioInput, Field(discriminator="kind")]
+InputSpec = Annotated[
+    ArrayInput | CategoryInput | ImageInput | TextInput | TokensInput | AudioInput, Field(discriminator="kind")
+]
 _COLUMNS = "Columns of a table, in order, or one npz key; the target's name when left out."
 _SIZE = "Number of values in each row; compared with the file where it is given."
 
@@ -381,7 +400,8 @@ class TeacherTarget(Contract):
 
 
 TargetSpec = Annotated[
-    ClassTarget | MultilabelTarget | ValueTarget | VectorTarget | TeacherTarget, Field(discriminator="kind")
+    ClassTarget | TokenClassTarget | MultilabelTarget | ValueTarget | VectorTarget | TeacherTarget,
+    Field(discriminator="kind"),
 ]
 
 
@@ -434,6 +454,15 @@ class DatasetManifest(Contract):
             target = self.targets.get(self.splits.stratify)
             if target is None or target.kind != "class":
                 raise ValueError(f"`splits.stratify` must name a class target, found {self.splits.stratify!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_of_tokens_name_an_input(self) -> Self:
+        for name, target in self.targets.items():
+            if isinstance(target, TeacherTarget) and isinstance(target.predicts, TokenClassOutput):
+                raise ValueError(f"`{name}` has outputs of tokens, which columns do not hold: use a model as teacher")
+            if isinstance(target, TokenClassTarget):
+                labelled_input(name, target, self.inputs)
         return self
 
     @model_validator(mode="after")

@@ -76,6 +76,12 @@ class PredictedOutput(Contract):
         return self
 
     @model_validator(mode="after")
+    def _rows_are_predicted(self) -> Self:
+        if self.predicts.kind == "token_class":
+            raise ValueError("predictions have answers for rows, found those for tokens: use a model as teacher")
+        return self
+
+    @model_validator(mode="after")
     def _size_is_that_of_the_names(self) -> Self:
         names = self.predicts.classes if isinstance(self.predicts, ClassOutput) else None
         if names is not None and self.size not in (None, len(names)):

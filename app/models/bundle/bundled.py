@@ -105,7 +105,14 @@ class BundledModel:
     @property
     def reads_texts(self) -> bool:
         """Whether its only input has texts."""
-        return len(self.inputs) == 1 and all(each.takes.tokens is not None for each in self.inputs.values())
+        found = [each.takes.tokens for each in self.inputs.values()]
+        return len(found) == 1 and found[0] is not None and not found[0].ids
+
+    @property
+    def reads_ids(self) -> bool:
+        """Whether its only input has lists of ids."""
+        found = [each.takes.tokens for each in self.inputs.values()]
+        return len(found) == 1 and found[0] is not None and bool(found[0].ids)
 
     @property
     def has_real_rows(self) -> bool:

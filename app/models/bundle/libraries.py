@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from app.contracts.resources.manifests import ClassOutput, InputTransform, OutputSpec
+from app.contracts.resources.manifests import ClassOutput, InputTransform, OutputSpec, TokenClassOutput
 from app.contracts.specs.families.huggingface_configs import positions_key, positions_offset
 from app.contracts.specs.families.library import HuggingFace, Timm, Torchvision
 from app.models.bundle.bundled import BundledModel
@@ -15,6 +15,8 @@ _PROBLEMS: Final = {"class": "single_label_classification", "multilabel": "multi
 """What transformers calls the kinds of outputs."""
 _WITHOUT_BIAS: Final = "score"
 """The classifier of decoders in transformers, which would leave out the bias of our head without a word."""
+_TAGGER: Final = "AutoModelForTokenClassification"
+"""What a folder says of a network with a head for each token."""
 _WHITE: Final = 255.0
 """The libraries divide pixels of 8 bits by this before they subtract a mean."""
 
@@ -61,7 +63,7 @@ def huggingface_files(model: BundledModel) -> Mapping[str, bytes] | None:
         return None
     (output,) = model.facts.outputs.values()
     spec = output.spec
-    known = spec.classes if isinstance(spec, ClassOutput) else None
+    known = spec.classes if isinstance(spec, ClassOutput | TokenClassOutput) else None
     names = known or [f"LABEL_{i}" for i in range(output.size)]
     config = {
         "model_type": network.name,
@@ -71,7 +73,9 @@ def huggingface_files(model: BundledModel) -> Mapping[str, bytes] | None:
     }
     if network.reads == "tokens":
         config = {**config, **_problem(spec), **_positions(network)}
-        return _written({"config.json": config, "tokenizer_config.json": _tokenizer(model)})
+        if network.answers == "tokens":
+            config["architectures"] = [_TAGGER]
+        return _written({"config.json": config, **_tokenizer(model)})
     return _written(_of_images(model, network.input_shape, config))
 
 
@@ -87,13 +91,19 @@ def _positions(network: HuggingFace) -> Mapping[str, int]:
     return {} if key in network.config else {key: network.input_shape[0] + positions_offset(network.name, padding)}
 
 
-def _tokenizer(model: BundledModel) -> Mapping[str, Any]:
-    """How transformers reads `tokenizer.json`, which says neither the padding nor the longest row."""
+def _tokenizer(model: BundledModel) -> Mapping[str, Mapping[str, Any]]:
+    """How transformers reads `tokenizer.json`, which says neither the padding nor the longest row; nothing where rows
+    are ids.
+    """
     (tokens,) = (each.tokens for each in model.facts.inputs.values() if each.tokens is not None)
+    if tokens.ids:
+        return {}
     return {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "pad_token": tokens.padding_token,
-        "model_max_length": tokens.length,
+        "tokenizer_config.json": {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "pad_token": tokens.padding_token,
+            "model_max_length": tokens.length,
+        }
     }
 
 
@@ -142,9 +152,12 @@ def loading_lines(model: BundledModel) -> Iterator[str]:
         yield f'    timm.create_model("local-dir:{TIMM_FOLDER}", pretrained=True)'
         yield from _fit_lines(model)
     elif huggingface_files(model) is not None:
-        yield "As a network of transformers, with its image processor:"
+        of_tokens = isinstance(network, HuggingFace) and network.answers == "tokens"
+        beside = ":" if of_tokens else ", with its image processor:"
+        yield f"As a network of transformers{beside}"
         yield ""
-        yield f'    transformers.AutoModelForImageClassification.from_pretrained("{HUGGINGFACE_FOLDER}")'
+        kind = _TAGGER if of_tokens else "AutoModelForImageClassification"
+        yield f'    transformers.{kind}.from_pretrained("{HUGGINGFACE_FOLDER}")'
         yield from _fit_lines(model)
     elif isinstance(network, Torchvision) and len(sizes) == 1 and network.measured and network.measured.classifier:
         yield "As a network of torchvision, for pixels that are prepared as `config.json` says:"

@@ -47,6 +47,11 @@ def _texts(model: BundledModel) -> Members:
     return {"texts.py": (_PROGRAMS / "texts.py").read_bytes()} if model.reads_texts else {}
 
 
+def _ids(model: BundledModel) -> Members:
+    """What makes rows of lists of ids, for a model that reads nothing else."""
+    return {"ids.py": (_PROGRAMS / "ids.py").read_bytes()} if model.reads_ids else {}
+
+
 def _library(model: BundledModel) -> Members:
     """A folder that timm or transformers loads by itself, for a network of that library."""
     weights = model.files.get("student.safetensors")
@@ -71,6 +76,7 @@ PARTS: Final[tuple[Callable[[BundledModel], Members], ...]] = (
     _images,
     _sounds,
     _texts,
+    _ids,
     _library,
 )
 

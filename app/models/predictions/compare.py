@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from app.contracts.wire.predictions import Question, RowsFormat
 from app.db.rows import ModelRow
@@ -110,18 +110,25 @@ def agreement(student: TaskPrediction, teacher: TaskPrediction) -> Agreement:
 
 def _same(student: TaskPrediction, teacher: TaskPrediction) -> float | None:
     if student.classes is not None and teacher.classes is not None:
-        return _mean(a == b for a, b in zip(student.classes, teacher.classes, strict=True))
+        pairs = zip(_each(student.classes), _each(teacher.classes), strict=True)
+        return _mean(a == b for a, b in pairs)
     if student.labels is not None and teacher.labels is not None:
         return _mean(a == b for a, b in zip(_flat(student.labels), _flat(teacher.labels), strict=True))
     return None
+
+
+def _each(classes: Sequence[Any]) -> list[Any]:
+    """The classes of rows, or of their tokens."""
+    return [each for row in classes for each in (row if isinstance(row, tuple) else (row,))]
 
 
 def _column(values: Sequence[float] | None) -> Sequence[Sequence[float]] | None:
     return None if values is None else [values]
 
 
-def _flat(rows: Sequence[Sequence[float]]) -> list[float]:
-    return [number for row in rows for number in row]
+def _flat(rows: Sequence[Any]) -> list[float]:
+    """The numbers of lists of any depth."""
+    return [number for row in rows for number in (_flat(row) if isinstance(row, Sequence) else [row])]
 
 
 def _mean(numbers: Iterable[float]) -> float:

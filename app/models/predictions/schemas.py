@@ -5,6 +5,7 @@ from pydantic import ConfigDict, Field
 from app.contracts.base import Answer
 
 Numbers = tuple[tuple[float, ...], ...]
+NumbersOfTokens = tuple[Numbers, ...]
 
 
 class TaskPrediction(Answer):
@@ -12,17 +13,19 @@ class TaskPrediction(Answer):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    classes: tuple[str | int, ...] | None = Field(
+    classes: tuple[str | int, ...] | tuple[tuple[str | int, ...], ...] | None = Field(
         default=None,
         alias="class",
         description="Of a class output: the most probable class of each row, its name, or its number where classes "
-        "have none.",
+        "have none; of an output of tokens, those of each token of the row.",
     )
     labels: Numbers | None = Field(
         default=None, description="Of a multilabel output: 1 for each label whose probability is 0.5 or more, else 0."
     )
-    probabilities: Numbers | None = Field(default=None, description="Of classes or labels, by row.")
-    logits: Numbers | None = Field(
+    probabilities: Numbers | NumbersOfTokens | None = Field(
+        default=None, description="Of classes or labels, by row, or by row and token."
+    )
+    logits: Numbers | NumbersOfTokens | None = Field(
         default=None, description="Scores of classes, whose softmax are the probabilities, or log-odds of labels."
     )
     value: tuple[float, ...] | None = Field(default=None, description="Of a value, in the units of its target, by row.")

@@ -21,6 +21,7 @@ REQUESTS: Final[Mapping[str, str]] = {
     "prediction_timeout": "send the request again later, or fewer rows",
     "rows_expected": "say in Content-Type what the rows are: JSON, npz, csv or JSON lines",
     "too_many_rows": "send the rows in several requests",
+    "words_cut": "leave out empty words, or split the row",
     "unknown_column": "leave out columns that the dataset's file does not have",
     "bad_content_length": "leave Content-Length to the HTTP client",
     "bad_format": "write ids and names as the detail describes them; an id of another kind belongs to another field",
@@ -159,10 +160,14 @@ UPLOADS: Final[Mapping[str, str]] = {
     "wrong_weight": "write a number of 0 or more in every row of the weights' column",
     "wrong_shape": "correct `architecture`",
     "wrong_type": "write numbers where numbers are expected",
+    "wrong_tokens": "write a list of ids below `vocabulary`, or of words, in every row",
+    "reads_ids": "add the folder's tokenizer where the model reads texts",
 }
 
 SPECS: Final[Mapping[str, str]] = {
     "pretrained_inputs": "train all layers long enough, or start from a model of the same normalisation",
+    "tagging_undefined": "leave out what the pointer names, as its detail says",
+    "tokens_differ": "use models that read the same tokens; the detail says how",
     "pretrained_misfit": "name a model of the same network, or leave `pretrained` out",
     "quantization_undefined": "leave `quantization` out, and name `int8` in `exports`, or use another network",
     "init_undefined": "leave `init` out, or use a family that Stillhouse builds",

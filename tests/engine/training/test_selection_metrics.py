@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from app.contracts.problems import UserError
-from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
+from app.contracts.resources.manifests import (
+    ClassOutput,
+    MultilabelOutput,
+    OutputSpec,
+    TokenClassOutput,
+    ValueOutput,
+    VectorOutput,
+)
 from app.contracts.specs.distillation import TaskKind
 from app.contracts.specs.supervision.metrics import DIRECTIONS, METRICS, MetricName
 from tests.engine.harness import STUDENT, EngineHarness, blobs, report_of
@@ -20,6 +27,7 @@ from workers.engine.training.validation import selection_score
 
 SPECS: dict[TaskKind, OutputSpec] = {
     "class": ClassOutput(kind="class"),
+    "token_class": TokenClassOutput(kind="token_class", classes=("O", "B-name", "I-name")),
     "multilabel": MultilabelOutput(kind="multilabel"),
     "value": ValueOutput(kind="value"),
     "vector": VectorOutput(kind="vector"),
@@ -30,6 +38,7 @@ def target(kind: TaskKind, rows: int = 20) -> TargetColumn:
     generator = torch.Generator().manual_seed(0)
     values = {
         "class": torch.arange(rows) % 3,
+        "token_class": (torch.arange(2 * rows) % 3).reshape(rows, 2),
         "multilabel": (torch.rand(rows, 3, generator=generator) > 0.5).float(),
         "value": torch.rand(rows, generator=generator),
         "vector": torch.rand(rows, 3, generator=generator),
@@ -45,7 +54,8 @@ def measured(kind: TaskKind, outputs: torch.Tensor) -> Metrics:
 def test_the_table_has_exactly_the_metrics_of_the_report_and_their_direction(kind: TaskKind) -> None:
     column = target(kind)
     truth = column.values.reshape(20, -1).float()
-    perfect = torch.nn.functional.one_hot(column.values).float() * 40.0 if kind == "class" else truth
+    scored = kind in ("class", "token_class")
+    perfect = torch.nn.functional.one_hot(column.values).float() * 40.0 if scored else truth
     perfect = truth * 80.0 - 40.0 if kind == "multilabel" else perfect
     right, wrong = measured(kind, perfect), measured(kind, torch.randn(perfect.shape, generator=torch.manual_seed(1)))
     assert set(METRICS[kind]) == set(right) - {"rows"}

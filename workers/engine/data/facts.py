@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from app.contracts.resources.facts import DatasetFacts, InputFacts, TargetFacts
+from app.contracts.resources.inputs.tagging import TokenClassTarget, labelled_input
 from app.contracts.resources.manifests import ArrayInput, DatasetManifest, InputSpec
 from app.contracts.resources.splits import SplitName
 from app.contracts.resources.statistics import WeightStatistics
@@ -21,7 +22,7 @@ def facts_of(dataset: Dataset, manifest: DatasetManifest) -> DatasetFacts:
         rows=dataset.rows,
         splits={name: len(rows) for name, rows in dataset.splits.items()},
         inputs={name: _input_facts(dataset, name, spec) for name, spec in manifest.inputs.items()},
-        targets={name: _target_facts(dataset, name, column) for name, column in dataset.targets.items()},
+        targets={name: _target_facts(dataset, name, column, manifest) for name, column in dataset.targets.items()},
         weights={name: _weight_facts(dataset, weights) for name, weights in dataset.weights.items()},
         warnings=warnings_of(dataset, manifest),
     )
@@ -77,7 +78,9 @@ def vector_statistics(column: TargetColumn, rows: Tensor) -> tuple[tuple[float, 
     return tuple(mean.tolist()), tuple(divisor(deviation, mean, column.values.dtype).tolist())
 
 
-def _target_facts(dataset: Dataset, name: str, column: TargetColumn) -> TargetFacts:
+def _target_facts(dataset: Dataset, name: str, column: TargetColumn, manifest: DatasetManifest) -> TargetFacts:
+    spec = manifest.targets.get(name)
+    labelled = labelled_input(name, spec, manifest.inputs) if isinstance(spec, TokenClassTarget) else None
     mean, std = value_statistics(column, dataset.splits["train"]) if column.kind == "value" else (None, None)
     if mean is not None and std is not None:
         check_scale(f"target `{name}`", [mean], [std])
@@ -88,6 +91,7 @@ def _target_facts(dataset: Dataset, name: str, column: TargetColumn) -> TargetFa
             "kind": column.kind,
             "size": column.size,
             "classes": column.classes,
+            "input": labelled,
             "predicts": column.predicts,
             "labelled": {name: int(column.labelled[rows].sum()) for name, rows in dataset.splits.items()},
             "mean": mean,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.resolving.data.class_names import places_of_numbers
-from app.contracts.resources.inputs.texts import TextInput, encoding_part, is_encoded_name
+from app.contracts.resources.inputs.texts import TextInput, TokensInput, encoding_part, is_encoded_name
 from app.contracts.resources.manifests import InputSpec, InputTransform
 from app.contracts.resources.splits import SplitName
 from app.contracts.resources.tables import InputEncoding
@@ -78,7 +78,7 @@ def read_datasets(
 
 
 def _text_reading(order: Order, dataset: DatasetInput, datasets: Sequence[DatasetInput]) -> "TextReading | None":
-    if not any(isinstance(spec, TextInput) for spec in dataset.manifest.inputs.values()):
+    if not any(isinstance(spec, TextInput | TokensInput) for spec in dataset.manifest.inputs.values()):
         return None
     from workers.engine.data.texts.of_order import text_reading  # tokenizers is imported where there are texts
 
@@ -263,7 +263,7 @@ def _target(columns: Sequence[TargetColumn | None], rows: Sequence[int]) -> Targ
     """A target for all rows: missing on the rows of a dataset without it (None)."""
     existing = [column for column in columns if column is not None]
     first = existing[0]
-    missing = MISSING if first.kind == "class" else torch.nan
+    missing = MISSING if first.kind in ("class", "token_class") else torch.nan
     classes = next((column.classes for column in existing if column.classes is not None), None)
     values, labelled = [], []
     for column, count in zip(columns, rows, strict=True):

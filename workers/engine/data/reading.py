@@ -16,7 +16,8 @@ from app.contracts.problems import UserError
 from app.contracts.resources.columns import columns_of
 from app.contracts.resources.inputs.audio import AudioInput
 from app.contracts.resources.inputs.images import ImageInput
-from app.contracts.resources.inputs.texts import TextInput, TokenEncoding
+from app.contracts.resources.inputs.tagging import TokenClassTarget
+from app.contracts.resources.inputs.texts import TextInput, TokenEncoding, TokensInput
 from app.contracts.resources.manifests import (
     ArrayInput,
     ClassTarget,
@@ -25,7 +26,6 @@ from app.contracts.resources.manifests import (
     InputSpec,
     InputTransform,
     MultilabelTarget,
-    TargetSpec,
     TeacherTarget,
     ValueTarget,
     VectorTarget,
@@ -64,6 +64,8 @@ from workers.engine.data.tables.uploaded import (
     sounds_as_uploaded,
     tokens_as_uploaded,
 )
+from workers.engine.data.texts.places import TokenPlaces
+from workers.engine.data.texts.tagging import ids_of, label_lists, list_columns, token_targets, words_of
 
 if TYPE_CHECKING:
     from workers.engine.data.texts.reading import TextReading
@@ -91,23 +93,35 @@ def read_dataset(
     """
     texts, categories = _text_columns(manifest), _columns_of(manifest, CategoryInput)
     encoded = _columns_of(manifest, ImageInput) | _columns_of(manifest, AudioInput)
-    long = _columns_of(manifest, TextInput)
-    file = read_columns(path, manifest.format, _columns(manifest), texts, manifest.csv, categories, encoded, long)
+    lists, columns = list_columns(manifest), _columns(manifest)
+    long = _columns_of(manifest, TextInput) - lists
+    file = read_columns(path, manifest.format, columns, texts, manifest.csv, categories, encoded, long, lists)
     arrays = file.arrays
     _check_inputs_alone(manifest, file)
-    targets = {name: _target(name, spec, arrays) for name, spec in manifest.targets.items()}
+    targets = {
+        name: _target(name, spec, arrays)
+        for name, spec in manifest.targets.items()
+        if not isinstance(spec, TokenClassTarget)
+    }
     splits = _splits(manifest, file.rows, arrays, targets)
     train = splits["train"]
     places = {name: chosen.numpy() for name, chosen in splits.items()}
     inputs, transforms, uses, standardization, uploaded = {}, {}, {}, {}, {}
     tokenizers: dict[str, bytes] = {}
     others: dict[str, InputRows] = {}
+    labelled: dict[str, TokenPlaces] = {}
     sampled = kept_rows(splits, kept)
     for name, spec in manifest.inputs.items():
         if isinstance(spec, ImageInput):
             found = _images(name, spec, file, manifest.format, storage)
         elif isinstance(spec, AudioInput):
             found = _sounds(name, spec, file, manifest.format, storage)
+        elif isinstance(spec, TokensInput):
+            found, labelled[name] = ids_of(name, spec, file, reading)
+        elif isinstance(spec, TextInput) and set(spec.columns or (name,)) <= file.lists.keys():
+            found, labelled[name] = words_of(name, spec, file, places["train"], reading)
+            others |= found.others
+            tokenizers |= {name: found.trained} if found.trained is not None else {}
         elif isinstance(spec, TextInput):
             found = _texts(name, spec, file, places["train"], storage, reading, manifest)
             others |= found.others
@@ -124,6 +138,7 @@ def read_dataset(
         transforms[name] = transform_of(
             name, found.rows, read, train, found.encoding, found.columns, way[0], found.tokens
         )
+    targets |= token_targets(manifest, file, labelled)
     for key, each in others.items():
         inputs[key], transforms[key] = each.rows, InputTransform(tokens=each.tokens)
     weights = {name: _weights(name, spec.column or name, arrays) for name, spec in manifest.weights.items()}
@@ -159,7 +174,7 @@ def _as_uploaded(
             return images_as_uploaded(sample, spec)
         case AudioInput():
             return sounds_as_uploaded(found.rows[torch.from_numpy(kept)].numpy(), spec)
-        case TextInput():
+        case TextInput() | TokensInput():
             assert found.tokens is not None
             return tokens_as_uploaded(found.rows[torch.from_numpy(kept)].numpy(), found.tokens)
         case CategoryInput():
@@ -180,8 +195,12 @@ def _is_stored(spec: InputSpec | None) -> bool:
 
 def _check_inputs_alone(manifest: DatasetManifest, file: FileColumns) -> None:
     """Raises UserError `wrong_type` where a column of files or texts is named as anything but such an input."""
-    kinds = {name: spec for name, spec in manifest.inputs.items() if not _is_stored(spec)}
-    others = sorted(_columns(manifest, kinds) - file.arrays.keys())
+    kinds = {
+        name: spec
+        for name, spec in manifest.inputs.items()
+        if not isinstance(spec, ImageInput | AudioInput | TextInput | TokensInput)
+    }
+    others = sorted(_columns(manifest, kinds) - file.arrays.keys() - label_lists(manifest))
     if others:
         kind = "text" if others[0] not in file.encoded else _kind_of_files(manifest, others[0])
         raise UserError(
@@ -353,7 +372,11 @@ def _tensor(name: str, columns: tuple[str, ...], raw: Array, exact: bool) -> Ten
     return torch.from_numpy(numbers)
 
 
-def _target(name: str, spec: TargetSpec, arrays: Mapping[str, Array]) -> TargetColumn:
+def _target(
+    name: str,
+    spec: ClassTarget | MultilabelTarget | ValueTarget | VectorTarget | TeacherTarget,
+    arrays: Mapping[str, Array],
+) -> TargetColumn:
     columns = [arrays[column] for column in columns_of(name, spec)]
     match spec:
         case ClassTarget():
@@ -367,7 +390,11 @@ def _target(name: str, spec: TargetSpec, arrays: Mapping[str, Array]) -> TargetC
 def splits_of(path: Path, manifest: DatasetManifest, rows: int) -> dict[SplitName, Tensor]:
     """The splits of a file of `rows` rows, as `read_dataset` makes them, without reading its inputs."""
     named = manifest.splits.stratify if isinstance(manifest.splits, FractionSplits) else None
-    strata = {name: spec for name, spec in manifest.targets.items() if name == named}
+    strata = {
+        name: spec
+        for name, spec in manifest.targets.items()
+        if name == named and not isinstance(spec, TokenClassTarget)
+    }
     columns = _split_columns(manifest).union(*(columns_of(name, spec) for name, spec in strata.items()))
     texts = _text_columns(manifest) & columns
     arrays = read_columns(path, manifest.format, columns, texts, manifest.csv).arrays if columns else {}
@@ -410,7 +437,7 @@ def check_scale(name: str, mean: Sequence[float], deviation: Sequence[float]) ->
 def transform_of(
     name: str,
     raw: Tensor,
-    spec: ArrayInput | CategoryInput | TextInput,
+    spec: ArrayInput | CategoryInput | TextInput | TokensInput,
     train: Tensor,
     encoding: InputEncoding | None = None,
     columns: tuple[str, ...] | None = None,
@@ -420,7 +447,7 @@ def transform_of(
     """The columns, the dataset's scale and, with `standardize`, the training split's statistics for each element of a
     row's first dimension. Indicators of missing numbers stay 0 or 1. Raises UserError `wrong_scale`.
     """
-    if isinstance(spec, TextInput):
+    if isinstance(spec, TextInput | TokensInput):
         return InputTransform(tokens=tokens)
     if isinstance(spec, CategoryInput):
         return InputTransform(encoding=encoding, columns=columns)
@@ -448,10 +475,13 @@ def transform_of(
 
 
 def standardization_of(
-    spec: ArrayInput | CategoryInput | TextInput, raw: Tensor, train: Tensor, encoding: InputEncoding | None
+    spec: ArrayInput | CategoryInput | TextInput | TokensInput,
+    raw: Tensor,
+    train: Tensor,
+    encoding: InputEncoding | None,
 ) -> tuple[Standardization, str | None]:
     """(how an input is standardised, why where the manifest does not say it)."""
-    if isinstance(spec, CategoryInput | TextInput):
+    if isinstance(spec, CategoryInput | TextInput | TokensInput):
         return "none", None
     if spec.standardize is not None:
         return ("elements" if spec.standardize else "none"), None

@@ -12,7 +12,7 @@ from torch import Tensor
 from app.contracts.reports.report import Fidelity, Verdict
 from app.contracts.resources.manifests import OutputSpec, ValueOutput, VectorOutput
 from app.contracts.resources.splits import SplitName
-from workers.engine.data.dataset import TargetColumn
+from workers.engine.data.dataset import PADDING, TargetColumn
 from workers.engine.evaluation.metrics.fidelity import fidelity
 from workers.engine.evaluation.metrics.labels import reason_unmeasured
 from workers.engine.evaluation.metrics.outputs import PartyOutputs, mean_outputs
@@ -215,8 +215,7 @@ def _measure(tasks: Sequence[EvaluatedTask], test: _Block | None) -> Evaluation:
         elif test is not None:
             _measure_quality(task, test, evaluation)
         if test is not None and task.teachers:
-            student = PartyOutputs(test.student[task.name], task.spec)
-            evaluation.fidelity[task.name] = fidelity(_mean_teacher(task, test), student)
+            evaluation.fidelity[task.name] = _fidelity(task, test)
     if test is not None:
         for name, outputs in test.quantized.items():
             compared_to = test.student, test.simulated.get(name)
@@ -225,6 +224,16 @@ def _measure(tasks: Sequence[EvaluatedTask], test: _Block | None) -> Evaluation:
     if has_control or any(task.teachers for task in tasks):
         evaluation.verdict.update({task.name: _verdict(task, test, evaluation) for task in tasks})
     return evaluation
+
+
+def _fidelity(task: EvaluatedTask, test: _Block) -> Fidelity:
+    teacher, student = _mean_teacher(task, test), PartyOutputs(test.student[task.name], task.spec)
+    if task.spec.kind != "token_class":
+        return fidelity(teacher, student)
+    assert task.target is not None, "resolved"
+    tokens = task.target.values[test.rows] != PADDING
+    found = fidelity(teacher.of_tokens(tokens), student.of_tokens(tokens))
+    return found.model_copy(update={"rows": len(test.rows)})
 
 
 def _measure_quality(task: EvaluatedTask, test: _Block, evaluation: Evaluation) -> None:

@@ -75,9 +75,11 @@ def network_examples(model: RawModel) -> Examples:
 
 
 def examples_of(outputs: Mapping[str, Tensor]) -> Examples:
-    """Outputs as they are shown: at most 64 numbers a row; those that are not finite are left out."""
+    """Outputs as they are shown: at most 64 numbers a row, those of tokens one after another; outputs that are not
+    finite are left out.
+    """
     return {
-        name: tuple(tuple(row[:MAX_SHOWN]) for row in values.tolist())
+        name: tuple(tuple(row[:MAX_SHOWN]) for row in values.flatten(1).tolist())
         for name, values in outputs.items()
         if bool(values.isfinite().all())
     }

@@ -3,7 +3,8 @@
 Members: `<split>/row` (int64 [n]: row numbers of the dataset) and, for each task, `<split>/<task>/label` (as in the
 dataset; absent without labels) and `<split>/<task>/{teacher,student,control,baseline}` (float32 [n, size]: raw scores,
 and numbers in the units of their labels; the teacher is the weighted mean of the task's teachers, NaN where none has an
-output; the baseline is the single-task model where one was trained). Numbers are float64 where float32 would round away
+output; the baseline is the single-task model where one was trained). Labels of tokens are [n, tokens], -1 where
+missing and -2 where there is no token, and scores [n, tokens, size]. Numbers are float64 where float32 would round away
 their differences. Where a task has several teachers, the test file has each as `<task>/teacher-0`, `teacher-1` …, in
 the order of the spec; their mean is log-probabilities of classes and probabilities of labels. What the raw scores of a
 teacher are is `output` of its entry in the report; those of other parties are logits.

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from app.contracts.resources.graph_names import answer_names
-from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
+from app.contracts.resources.manifests import (
+    ClassOutput,
+    MultilabelOutput,
+    OutputSpec,
+    TokenClassOutput,
+    ValueOutput,
+    VectorOutput,
+)
 from workers.engine.losses.softmax import class_scores, label_log_odds
 from workers.engine.losses.target_scaling import predicted_numbers
 
@@ -28,6 +35,8 @@ def _answers(spec: OutputSpec, values: Tensor) -> tuple[Tensor, ...]:
         case ClassOutput():
             scores = class_scores(values, spec)
             return scores, torch.softmax(scores, dim=1)
+        case TokenClassOutput():
+            return values, torch.softmax(values, dim=2)
         case MultilabelOutput():
             log_odds = label_log_odds(values, spec)
             return log_odds, torch.sigmoid(log_odds)

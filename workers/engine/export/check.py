@@ -11,7 +11,7 @@ from torch import Tensor
 from app.contracts.problems import UserError
 from app.contracts.reports.report import OnnxCheck, OnnxOutputCheck
 from app.contracts.resources.graph_names import answer_names
-from app.contracts.resources.manifests import ClassOutput, OutputSpec
+from app.contracts.resources.manifests import ClassOutput, OutputSpec, TokenClassOutput
 from workers.engine.data.formats.common import Array
 from workers.engine.export.answers import answers
 from workers.engine.export.causes import CheckedRows, cause_of
@@ -54,9 +54,9 @@ def check_onnx(
         raise _mismatch(kind, f"{difference}: {cause}" if cause is not None else str(difference)) from None
     worst = max(checks.values(), key=lambda each: each.max_abs_difference / each.tolerance)
     changed = sum(
-        int((found[name].argmax(1) != expected[name].argmax(1)).sum())
+        int((found[name].argmax(-1) != expected[name].argmax(-1)).sum())
         for task, spec in specs.items()
-        if isinstance(spec, ClassOutput)
+        if isinstance(spec, ClassOutput | TokenClassOutput)
         for name in answer_names(task, spec)[:1]
     )
     return OnnxCheck(
@@ -88,6 +88,7 @@ def _compared(name: str, spec: OutputSpec, expected: Array, found: Array, tolera
         raise _DiffersError(
             f"`{name}` is {found.dtype} {list(found.shape)}, expected {expected.dtype} {list(expected.shape)}"
         )
+    expected, found = (each.reshape(-1, each.shape[-1]) for each in (expected, found))
     differences = np.abs(found.astype(np.float64) - expected)
     difference = differences.max(axis=0)
     allowed = _allowed(spec, torch.from_numpy(expected).double(), tolerance, float(np.finfo(expected.dtype).eps))

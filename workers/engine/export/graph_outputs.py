@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.resources.graph_names import answer_names
-from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec
+from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, TokenClassOutput
 from workers.engine.data.formats.common import Array
 from workers.engine.data.rows.joined import InputLayout
 from workers.engine.export.raw_student import RawStudent
@@ -79,7 +79,7 @@ def answer_specs(specs: Mapping[str, OutputSpec]) -> dict[str, OutputSpec]:
 
 def _in_network_units(answer: Tensor, spec: OutputSpec) -> Tensor:
     """Answers are logits of classes and labels, and numbers in the units of the labels."""
-    return answer if isinstance(spec, ClassOutput | MultilabelOutput) else standardised(answer, spec)
+    return answer if isinstance(spec, ClassOutput | TokenClassOutput | MultilabelOutput) else standardised(answer, spec)
 
 
 def open_session(source: str | bytes) -> "onnxruntime.InferenceSession":

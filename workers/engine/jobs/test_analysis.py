@@ -50,6 +50,8 @@ def analyse_test_rows(trained: Trained, tasks: Sequence[EvaluatedTask]) -> TestA
             labels = task.target.values[rows]
             analysis.per_class[task.name] = per_class(parties, labels)
             analysis.reliability[task.name] = {name: _reliability(party, labels) for name, party in parties.items()}
+        if task.spec.kind == "token_class":
+            analysis.per_class[task.name] = _per_class_of_tokens(parties, task.target.values[rows])
     if (control is not None or any(task.teachers for task in tasks)) and not_corruptible(trained) is None:
         corrupted = rows_to_corrupt(rows, len(trained.data.dataset.sources))
         analysis.robustness.update(_robustness(trained, tasks, corrupted))
@@ -88,6 +90,12 @@ def _parties(
     if control is not None:
         parties["control"] = PartyOutputs(control[task.name], task.spec)
     return parties
+
+
+def _per_class_of_tokens(parties: Parties, labels: Tensor) -> tuple[PerClass, ...]:
+    """Each labelled token counts as a row."""
+    known = labels >= 0
+    return per_class({name: party.of_tokens(known) for name, party in parties.items()}, labels[known].long())
 
 
 def _reliability(party: PartyOutputs, labels: Tensor) -> tuple[ReliabilityBin, ...]:

@@ -22,6 +22,7 @@ from app.contracts.specs.distillation import (
     OfaTerm,
     ReverseKlTerm,
 )
+from workers.engine.data.dataset import PADDING
 from workers.engine.data.rows.columns import AugmentedColumn, Column, ColumnLike, Rows
 from workers.engine.data.top_k.rows import TopKColumn
 from workers.engine.losses.features.exits import Exits
@@ -215,6 +216,68 @@ class ClassSoftTargets:
             return column.drawn(rows, tau) if draws else (column.softened(rows, tau), None)
         scores = class_scores(column.take(rows).nan_to_num(), spec)
         return softened(standardized(scores) if self.standardize else scores, tau), None
+
+
+@dataclass(frozen=True)
+class TokenSoftTargets:
+    """A logit term on the exclusive classes of each token, of one teacher that reads the same tokens.
+
+    Each token is what a row is to `ClassSoftTargets`; the loss of a row is the sum over its tokens. Padding has no
+    part in it, nor have tokens without a label where the method needs one.
+    """
+
+    name: str
+    weight: float
+    counted: Tensor
+    """int64 [N]: tokens of each row that the term sums over."""
+    module: nn.Module | None
+    ensemble: TeacherEnsemble
+    spec: ClassOutput
+    temperature: TemperatureSchedule
+    formula: ClassFormula
+    standardize: bool
+    needs_labels: bool
+    labels: Column
+    """int32 [N, L], below 0 without a label, `PADDING` without a token."""
+    taps: tuple[str, ...] = ()
+    relational: bool = False
+    row_weights: Column | None = None
+
+    @classmethod
+    def of(
+        cls, term: LogitTerm, name: str, ensemble: TeacherEnsemble, labels: Tensor, spec: ClassOutput
+    ) -> "TokenSoftTargets":
+        """`labels` int32 [N, L] as a target has them; `spec`: what the teacher's numbers of one token are."""
+        temperature, module = make_temperature(term.temperature)
+        is_counted = labels >= 0 if term.needs_labels else labels != PADDING
+        counted = torch.where(ensemble.counted, is_counted.sum(1), 0)
+        return cls(
+            name=name,
+            weight=term.share,
+            counted=counted,
+            module=module,
+            ensemble=ensemble,
+            spec=spec,
+            temperature=temperature,
+            formula=class_formula(term),
+            standardize=term.standardize,
+            needs_labels=term.needs_labels,
+            labels=Column.on(ensemble.log_shares.device, labels),
+        )
+
+    def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
+        """One loss a row [n], the sum over its tokens."""
+        tau, labels = self.temperature(inputs.progress), self.labels.take(rows)
+        (theirs,) = self.ensemble.outputs_of(rows)
+        scores, student = class_scores(theirs.flatten(0, 1), self.spec), inputs.outputs.flatten(0, 1)
+        if self.standardize:
+            scores, student = standardized(scores), standardized(student)
+        formula = self.formula
+        if self.needs_labels:
+            formula = partial(self.formula, labels=labels.clamp_min(-1).long().flatten())
+        losses = formula(student, softened(scores, tau), tau).reshape(labels.shape)
+        summed = torch.where(labels != PADDING, losses, 0.0).sum(1)
+        return self.ensemble.masked(summed, rows)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,14 @@ from typing import Any, assert_never
 import torch
 from torch import Tensor, nn
 
-from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
+from app.contracts.resources.manifests import (
+    ClassOutput,
+    MultilabelOutput,
+    OutputSpec,
+    TokenClassOutput,
+    ValueOutput,
+    VectorOutput,
+)
 from app.contracts.specs.supervision.label_losses import (
     CrossEntropyLoss,
     FocalLoss,
@@ -18,7 +25,7 @@ from app.contracts.specs.supervision.label_losses import (
 )
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.data.rows.columns import Column, Rows
-from workers.engine.losses.label_losses import class_loss, huber_loss, multilabel_loss, squared_loss
+from workers.engine.losses.label_losses import class_loss, huber_loss, multilabel_loss, squared_loss, token_loss
 from workers.engine.losses.target_scaling import standardised
 from workers.engine.losses.term import TermInputs
 
@@ -59,18 +66,21 @@ class SupervisedLoss:
 
         `class_weights` are [C], or [2, L] for absent and present labels; `label_loss` None: the default of the kind.
         """
-        values = target.values
+        values, counted = target.values, target.labelled
         loss: Callable[[Tensor, Tensor], Tensor]
         match spec:
             case ClassOutput():
                 loss = partial(class_loss, smoothing=smoothing, **_of_classes(label_loss, class_weights, device))
+            case TokenClassOutput():
+                loss = partial(token_loss, smoothing=smoothing, **_of_classes(label_loss, class_weights, device))
+                counted = (values >= 0).sum(1)
             case MultilabelOutput():
                 loss = partial(multilabel_loss, **_of_classes(label_loss, class_weights, device))
             case ValueOutput() | VectorOutput():
                 loss, values = _of_numbers(label_loss), standardised(values.reshape(len(values), -1), spec)
             case _:
                 assert_never(spec)
-        return cls(weight, target.labelled, Column.on(device, values), loss, row_weights)
+        return cls(weight, counted, Column.on(device, values), loss, row_weights)
 
     def losses(self, inputs: TermInputs, rows: Rows) -> Tensor:
         """One loss a row [n], 0 where not counted."""

@@ -5,7 +5,14 @@ from typing import assert_never
 import torch
 from torch import Tensor
 
-from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
+from app.contracts.resources.manifests import (
+    ClassOutput,
+    MultilabelOutput,
+    OutputSpec,
+    TokenClassOutput,
+    ValueOutput,
+    VectorOutput,
+)
 from app.contracts.resources.row_layouts import is_large_offset
 
 
@@ -18,7 +25,7 @@ def scale_of(spec: OutputSpec, like: Tensor) -> tuple[Tensor, Tensor] | None:
             if spec.mean is None or spec.std is None:
                 return None
             return like.new_tensor(spec.mean), like.new_tensor(spec.std)
-        case ClassOutput() | MultilabelOutput():
+        case ClassOutput() | TokenClassOutput() | MultilabelOutput():
             return None
         case _:
             assert_never(spec)
@@ -33,7 +40,7 @@ def has_large_offset(spec: OutputSpec) -> bool:
             return is_large_offset(spec.mean, spec.std)
         case VectorOutput():
             return spec.mean is not None and spec.std is not None and is_large_offset(spec.mean, spec.std)
-        case ClassOutput() | MultilabelOutput():
+        case ClassOutput() | TokenClassOutput() | MultilabelOutput():
             return False
         case _:
             assert_never(spec)

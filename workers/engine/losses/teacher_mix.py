@@ -39,7 +39,7 @@ def column(values: Tensor | TopK, augmented: AugmentedOutputs | None, device: to
 
 @dataclass(frozen=True)
 class TeacherOutputs:
-    """Raw outputs of one teacher for every row, [N, size] with NaN where it has none."""
+    """Raw outputs of one teacher for every row, [N, size] with NaN where it has none; of tokens [N, tokens, size]."""
 
     values: Tensor | TopK
     spec: OutputSpec
@@ -55,12 +55,12 @@ class TeacherOutputs:
         """Bool [N]: the rows that the teacher has outputs for."""
         if isinstance(self.values, TopK):
             return torch.ones(len(self.values), dtype=torch.bool)
-        return ~self.values.isnan().any(1)
+        return ~self.values.flatten(1).isnan().any(1)
 
     @property
     def size(self) -> int:
-        """Number of outputs of a row."""
-        return self.values.packing.size if isinstance(self.values, TopK) else self.values.shape[1]
+        """Number of outputs of a row, or of a token."""
+        return self.values.packing.size if isinstance(self.values, TopK) else self.values.shape[-1]
 
     def at(self, rows: Tensor) -> Tensor:
         """The outputs for these rows (int64 [n]): [n, size], float32 or wider."""

@@ -22,7 +22,8 @@ class SharedParameters:
 
 
 class Network(nn.Module, ABC):
-    """Rows [N, *input_shape] (or of any shape with as many numbers a row) -> {output: [N, size]}.
+    """Rows [N, *input_shape] (or of any shape with as many numbers a row) -> {output: [N, size]}; of a network that
+    answers for each token [N, tokens, size].
 
     Either one trunk with its heads (`families`), or several trunks that share by a scheme (`sharing`).
     """

@@ -1,13 +1,20 @@
 """Answers as a client gets them: classes by name, probabilities, values in their own units."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
 import numpy as np
 
 from app.contracts.resources.graph_names import answer_names
-from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
+from app.contracts.resources.manifests import (
+    ClassOutput,
+    MultilabelOutput,
+    OutputSpec,
+    TokenClassOutput,
+    ValueOutput,
+    VectorOutput,
+)
 from workers.engine.data.formats.common import Array
 from workers.engine.serving.rows.errors import at
 
@@ -17,8 +24,11 @@ LIKELY = 0.5
 """Probability from which on a label is said to be there."""
 
 
-def prediction(model: str, specs: Mapping[str, OutputSpec], found: Mapping[str, Array]) -> bytes:
-    """A `Prediction` in JSON, of answers [n, …] by the names that an exported graph gives them.
+def prediction(
+    model: str, specs: Mapping[str, OutputSpec], found: Mapping[str, Array], tokens: Sequence[Sequence[int]] = ()
+) -> bytes:
+    """A `Prediction` in JSON, of answers [n, …] by the names that an exported graph gives them. `tokens`: the places of
+    each row whose answers are given, of a model that answers for tokens. Raises RowErrors for a place of -1.
 
     Raises RowErrors `answer_not_finite`, `too_many_rows`.
     """
@@ -34,12 +44,25 @@ def prediction(model: str, specs: Mapping[str, OutputSpec], found: Mapping[str, 
             f"expected at most {max(1, MOST_NUMBERS * rows // size)} rows for as many outputs, found {rows}: send fewer"
         )
         raise at("", "too_many_rows", detail)
-    outputs = {task: _task(spec, [found[name] for name in answer_names(task, spec)]) for task, spec in specs.items()}
+    outputs = {
+        task: _task(spec, [found[name] for name in answer_names(task, spec)], tokens) for task, spec in specs.items()
+    }
     document = {"model": model, "rows": rows, "outputs": outputs}
     return json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
 
 
-def _task(spec: OutputSpec, found: list[Array]) -> dict[str, Any]:
+def _check_places(tokens: Sequence[Sequence[int]]) -> None:
+    """Raises RowErrors `words_cut` for a row with a word that has no token."""
+    for i, places in enumerate(tokens):
+        if -1 in places:
+            detail = (
+                f"expected a token for every word, found none for word {list(places).index(-1)} of row {i}, which is "
+                "empty, or behind the end of the longest row that the model reads: leave it out, or split the row"
+            )
+            raise at("", "words_cut", detail)
+
+
+def _task(spec: OutputSpec, found: list[Array], tokens: Sequence[Sequence[int]]) -> dict[str, Any]:
     match spec:
         case ClassOutput():
             scores, probabilities = found
@@ -49,6 +72,17 @@ def _task(spec: OutputSpec, found: list[Array]) -> dict[str, Any]:
                 "class": chosen if names is None else [names[place] for place in chosen],
                 "probabilities": probabilities.tolist(),
                 "logits": scores.tolist(),
+            }
+        case TokenClassOutput():
+            scores, probabilities = found
+            names = spec.classes
+            _check_places(tokens)
+            kept = [row[list(places)] for row, places in zip(scores, tokens, strict=True)]
+            best = [row.argmax(axis=1).tolist() for row in kept]
+            return {
+                "class": best if names is None else [[names[place] for place in row] for row in best],
+                "probabilities": [row[list(at)].tolist() for row, at in zip(probabilities, tokens, strict=True)],
+                "logits": [row.tolist() for row in kept],
             }
         case MultilabelOutput():
             scores, probabilities = found

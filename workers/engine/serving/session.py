@@ -39,7 +39,9 @@ class ServingSession:
         """Answer one request; errors are replies too."""
         try:
             rows = self._tokenizers.ids(self._read(kind, body))
-            return Reply(status=200), prediction(self._identity, self._model.outputs, self._model.answer(rows))
+            answers = self._model.answer(rows)
+            tokens = self._tokenizers.places(rows, self._forms)
+            return Reply(status=200), prediction(self._identity, self._model.outputs, answers, tokens)
         except RowErrors as error:
             first = error.problems[0]
             return Reply(status=422, code=first.code, detail=first.detail, errors=tuple(error.problems)), b""

@@ -14,7 +14,14 @@ from torch import Tensor
 
 from app.contracts.resolving.multitask.sharing import with_own_layers
 from app.contracts.resolving.students.inits import starting_tensors, tensors
-from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
+from app.contracts.resources.manifests import (
+    ClassOutput,
+    MultilabelOutput,
+    OutputSpec,
+    TokenClassOutput,
+    ValueOutput,
+    VectorOutput,
+)
 from app.contracts.specs.architectures import Architecture, LibraryFamily
 from app.contracts.specs.distillation import DistillationSpec, FeatureTerm
 from app.contracts.specs.jobs import TaskSpec, TeacherRef
@@ -25,7 +32,7 @@ from workers.engine.data.facts import value_statistics, vector_statistics
 from workers.engine.evaluation.parties import EvaluatedTask, TaskTeacher
 from workers.engine.losses.peer_loss import PeerTargets
 from workers.engine.losses.regression_losses import NumberTargets
-from workers.engine.losses.soft_target_losses import ClassSoftTargets, LabelSoftTargets
+from workers.engine.losses.soft_target_losses import ClassSoftTargets, LabelSoftTargets, TokenSoftTargets
 from workers.engine.losses.supervised_loss import SupervisedLoss
 from workers.engine.losses.teacher_mix import TeacherOutputs
 from workers.engine.losses.term import Term
@@ -85,7 +92,7 @@ def _with_weights(task: BuiltTask, spec: TaskSpec) -> BuiltTask:
 def _with_weight(term: Term, weight: float) -> Term:
     if weight == term.weight:
         return term
-    assert isinstance(term, SupervisedLoss | ClassSoftTargets | LabelSoftTargets | NumberTargets), term.name
+    assert isinstance(term, SupervisedLoss | ClassSoftTargets | TokenSoftTargets | LabelSoftTargets | NumberTargets)
     return replace(term, weight=weight)
 
 
@@ -193,6 +200,8 @@ def _spec_from_target(target: TargetColumn, train: Tensor) -> OutputSpec:
     match target.kind:
         case "class":
             return ClassOutput(kind="class", classes=target.classes)
+        case "token_class":
+            return TokenClassOutput(kind="token_class", classes=target.classes)
         case "multilabel":
             return MultilabelOutput(kind="multilabel")
         case "vector":
@@ -212,6 +221,8 @@ def _spec_from_teacher(outputs: TeacherOutputs) -> OutputSpec:
     match outputs.spec:
         case ClassOutput():
             return ClassOutput(kind="class", classes=outputs.spec.classes)
+        case TokenClassOutput():
+            return outputs.spec
         case MultilabelOutput():
             return MultilabelOutput(kind="multilabel")
         case ValueOutput() | VectorOutput():

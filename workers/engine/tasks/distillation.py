@@ -9,7 +9,14 @@ from torch import Tensor
 
 from app.contracts.base import Shape
 from app.contracts.layouts.summary import layers
-from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
+from app.contracts.resources.manifests import (
+    ClassOutput,
+    MultilabelOutput,
+    OutputSpec,
+    TokenClassOutput,
+    ValueOutput,
+    VectorOutput,
+)
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.distillation import DistillationSpec, FeatureTerm, LogitTerm, NumberTerm, SoftTargetTerm
 from app.contracts.specs.jobs import TeacherRef
@@ -19,7 +26,7 @@ from workers.engine.losses.feature_losses import FeatureTargets, TeacherLayer
 from workers.engine.losses.features.exits import Exits
 from workers.engine.losses.features.projectors import draw
 from workers.engine.losses.regression_losses import NumberTargets
-from workers.engine.losses.soft_target_losses import ClassSoftTargets, LabelSoftTargets, exits_of
+from workers.engine.losses.soft_target_losses import ClassSoftTargets, LabelSoftTargets, TokenSoftTargets, exits_of
 from workers.engine.losses.stacking import Stacking
 from workers.engine.losses.teacher_mix import LearnedShares, TeacherEnsemble, TeacherOutputs, confidence_shares
 from workers.engine.losses.term import Term
@@ -135,6 +142,11 @@ def _soft_terms(
                 for name, term in _logit_terms(spec)
             ]
             return [*terms, *stacking]
+        case TokenClassOutput():
+            assert labels is not None, "the resolver asks for a target of the dataset"
+            ensemble = TeacherEnsemble.of(all_outputs, device)
+            each = output.of_a_token
+            return [TokenSoftTargets.of(term, name, ensemble, labels, each) for name, term in _logit_terms(spec)]
         case MultilabelOutput():
             ensemble = TeacherEnsemble.of(all_outputs, device)
             return [LabelSoftTargets.of(term, name, ensemble) for name, term in _logit_terms(spec)]

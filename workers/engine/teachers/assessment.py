@@ -5,15 +5,16 @@ the outputs must at least differ between rows, and a warning says that they coul
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 import torch
 from torch import Tensor
 
 from app.contracts.problems import UserError
+from app.contracts.resources.manifests import TokenClassOutput
 from app.contracts.wire.events import ChildEvent, WarningEvent
-from workers.engine.data.dataset import TargetColumn
+from workers.engine.data.dataset import PADDING, TargetColumn
 from workers.engine.losses.teacher_mix import TeacherOutputs
 from workers.engine.teachers.agreement import Agreement, label_agreement, number_agreement
 from workers.engine.teachers.degenerate import degenerate
@@ -53,6 +54,8 @@ class Assessment:
 
 def assess(task: str, name: str, outputs: TeacherOutputs, target: TargetColumn | None, train: Tensor) -> Assessment:
     """Assess the outputs of teacher `name` on the rows `train`, int64 [n]."""
+    if isinstance(outputs.spec, TokenClassOutput) and target is not None:
+        outputs, target, train = _by_token(outputs, outputs.spec, target, train)
     available = train[outputs.available[train]]
     target = None if target is None or target.kind == "teacher" else target
     labelled = available[:0] if target is None else available[target.labelled[available]]
@@ -69,6 +72,19 @@ def assess(task: str, name: str, outputs: TeacherOutputs, target: TargetColumn |
         weak = WarningEvent(code="teacher_weak", message=f"teacher `{name}` of `{task}` {found.weak}: {_CHECKS}")
         return Assessment(warnings=(weak,))
     return Assessment(None if found.problem is None else _mismatch(task, name, found.problem))
+
+
+def _by_token(
+    outputs: TeacherOutputs, spec: TokenClassOutput, target: TargetColumn, train: Tensor
+) -> tuple[TeacherOutputs, TargetColumn, Tensor]:
+    """The tokens of training rows as rows of a class task; of at most MAX_ROWS rows, evenly spaced."""
+    rows = _spaced(train[outputs.available[train]])
+    labels = target.values[rows]
+    tokens = labels != PADDING
+    values = labels[tokens].clamp_min(-1).long()
+    column = TargetColumn("class", target.size, values, values >= 0, target.classes)
+    each = replace(outputs, values=outputs.at(rows)[tokens], spec=spec.of_a_token)
+    return each, column, torch.arange(len(values))
 
 
 def _nothing_in_common(available: Tensor, target: TargetColumn | None, train: Tensor) -> tuple[str, str]:
@@ -107,7 +123,7 @@ def _agreement(outputs: TeacherOutputs, target: TargetColumn, rows: Tensor) -> A
             return number_agreement(outputs, target, rows)
         case "multilabel":
             return label_agreement(outputs, target, rows)
-        case "class" | "teacher":
+        case "class" | "token_class" | "teacher":
             raise TypeError(f"a target of kind `{target.kind}` is not compared here")
         case _:
             assert_never(target.kind)

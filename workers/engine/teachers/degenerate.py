@@ -5,7 +5,14 @@ from typing import assert_never
 import torch
 from torch import Tensor
 
-from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
+from app.contracts.resources.manifests import (
+    ClassOutput,
+    MultilabelOutput,
+    OutputSpec,
+    TokenClassOutput,
+    ValueOutput,
+    VectorOutput,
+)
 from workers.engine.losses.softmax import label_log_odds, log_probabilities
 
 MIN_ROWS = 8
@@ -39,7 +46,7 @@ def degenerate(values: Tensor, spec: OutputSpec) -> str | None:
                     f"gives every label the same answer with a probability above {SATURATED} for all of {len(values)} "
                     "rows, expected answers that differ"
                 )
-        case ValueOutput() | VectorOutput():
+        case TokenClassOutput() | ValueOutput() | VectorOutput():
             pass
         case _:
             assert_never(spec)

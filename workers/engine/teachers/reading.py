@@ -11,7 +11,7 @@ from app.contracts.problems import UserError
 from app.contracts.resolving.data.inputs import inputs_read
 from app.contracts.resolving.data.texts import tokens_of
 from app.contracts.resources.facts import ModelFacts, OpenShape
-from app.contracts.resources.inputs.texts import own_name
+from app.contracts.resources.inputs.texts import TokenEncoding, own_name, reads_same_tokens
 from app.contracts.resources.manifests import InputTransform
 from app.contracts.resources.row_layouts import rows_shape
 from workers.engine.data.rows.joined import IDENTITY, InputLayout, joined_transform, transformed
@@ -59,7 +59,9 @@ class Reading:
         if layout is None:
             return cls(None, None, InputLayout({}), {_SINGLE: _transform_of_single(model)})
         encoding = tokens_of(model)
+        assert encoding is not None
         names = [name for name, tokens in layout.tokens.items() if tokens == encoding]
+        names = names or [name for name, tokens in layout.tokens.items() if _reads(encoding, tokens)]
         if len(names) > 1:
             names = [name for name in names if own_name(name) in model.inputs]
         if len(names) != 1:
@@ -72,11 +74,24 @@ class Reading:
             return cls(None, read, InputLayout({}), {_SINGLE: IDENTITY})
         return cls(layout, read, InputLayout(read.shapes), {})
 
+    @property
+    def tokens(self) -> int | None:
+        """Tokens of a row, for a model of texts and rows of a dataset; else None."""
+        if self.read is None or not self.read.tokens:
+            return None
+        ((name, _),) = self.read.tokens.items()
+        return self.read.shapes[name][0]
+
     def prepare(self, raw: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Raw rows of the dataset -> rows of `dtype` as the model's first layer reads them, several inputs joined."""
         if self.layout is None or self.read is None:
             return apply_in_shape(raw, self.transforms[_SINGLE], self.shape, dtype)
         return transformed(self.layout.select(raw, tuple(self.read.shapes)), self.rows, self.transforms, dtype)
+
+
+def _reads(model: TokenEncoding, rows: TokenEncoding) -> bool:
+    """Whether rows that are made for another model are those that this one reads, and not too long for it."""
+    return reads_same_tokens(model, rows) and rows.length <= model.length
 
 
 def _rows_shape(model: ModelFacts, name: str, found: tuple[int, ...]) -> tuple[int, ...]:

@@ -57,6 +57,11 @@ class Teacher(Protocol):
         ...
 
     @property
+    def tokens(self) -> int | None:
+        """Tokens of each row that it reads, for a model of texts and rows of a dataset."""
+        ...
+
+    @property
     def network(self) -> Network | None:
         """The torch module, for models of a known architecture; None for ONNX graphs."""
         ...
@@ -88,6 +93,7 @@ class _TeacherBase:
         self.parameters = model.facts.parameters
         self.bytes = Path(model.path).stat().st_size
         self.row_dtype = torch.float32
+        self.tokens = self._reading.tokens
         self._device = device
 
     def prepare(self, raw: Tensor) -> Tensor:

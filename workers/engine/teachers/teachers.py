@@ -21,7 +21,7 @@ from app.contracts.reports.report import TargetUse
 from app.contracts.resolving.data.texts import tokens_of
 from app.contracts.resolving.multitask.sharing import own_layer
 from app.contracts.resources.facts import OutputFacts
-from app.contracts.resources.manifests import ArrayInput, ClassOutput
+from app.contracts.resources.manifests import ArrayInput, ClassOutput, TokenClassOutput
 from app.contracts.specs.jobs import TeacherRef
 from app.contracts.specs.stores import StoreSpec, predictions_of
 from app.contracts.wire.orders import ModelInput, Order
@@ -103,6 +103,9 @@ class Teachers:
         assert ref.output is not None
         values = self._targets(key, model, teacher).outputs[ref.output]
         spec = teacher.outputs[ref.output].spec
+        if isinstance(spec, TokenClassOutput):
+            assert isinstance(values, Tensor), "all classes of tokens are kept"
+            values = values.reshape(len(values), -1, teacher.outputs[ref.output].size)
         augmented = self._augmented_outputs(key, ref.output)
         outputs = TeacherOutputs(values, spec, ref.weight, key, ref.output, augmented)
         if isinstance(values, TopK) and isinstance(spec, ClassOutput):
@@ -196,7 +199,9 @@ class Teachers:
         epoch: int = 0,
     ) -> tuple[StoredTargets, SoftTargetStore]:
         """(targets, the store that holds them). `share`: the largest share of the shared store's limit to use."""
-        entries = {digest_of(facts): {name: self._packing(output, epoch) for name, output in teacher.outputs.items()}}
+        entries = {
+            digest_of(facts): {name: self._packing(output, teacher, epoch) for name, output in teacher.outputs.items()}
+        }
         for layer in self._layers.get(key, []):
             packing = Packing(prod(layer_shape(model, layer)), self.store.precision)
             entries[digest_of({**facts, "layer": layer})] = {layer_key(layer): packing}
@@ -207,9 +212,12 @@ class Teachers:
     def _forward_passes(self, key: str, teacher: Teacher, raw: Iterable[Tensor]) -> "_ForwardPasses":
         return _ForwardPasses(teacher, self._as_stored, tuple(self._layers.get(key, [])), self.check, raw)
 
-    def _packing(self, output: OutputFacts, epoch: int = 0) -> Packing:
-        """All numbers of an output, or of class scores what `top_k` asks for, where that takes less room."""
-        whole = Packing(output.size, self.store.precision)
+    def _packing(self, output: OutputFacts, teacher: Teacher, epoch: int = 0) -> Packing:
+        """All numbers of an output, those of its tokens one after another, or of class scores what `top_k` asks for,
+        where that takes less room.
+        """
+        tokens = (teacher.tokens or 1) if isinstance(output.spec, TokenClassOutput) else 1
+        whole = Packing(output.size * tokens, self.store.precision)
         k = self.store.top_k
         if k is None or k >= output.size or not isinstance(output.spec, ClassOutput):
             return whole
@@ -221,9 +229,10 @@ class Teachers:
         block = {}
         for name, values in outputs.items():
             output = teacher.outputs.get(name)
-            top = output is not None and self._packing(output).top is not None
+            top = output is not None and self._packing(output, teacher).top is not None
             spec = output.spec if output is not None else None
-            block[name] = class_scores(values, spec) if top and isinstance(spec, ClassOutput) else values
+            scores = class_scores(values, spec) if top and isinstance(spec, ClassOutput) else values
+            block[name] = scores.flatten(1) if isinstance(spec, TokenClassOutput) else scores
         return block
 
     def _augmented_outputs(self, key: str, output: str) -> AugmentedOutputs | None:

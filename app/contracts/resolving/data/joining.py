@@ -12,7 +12,7 @@ from app.contracts.resolving.data.class_names import warn_of_numbers
 from app.contracts.resolving.data.column_order import check_columns
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resources.facts import DatasetFacts, InputFacts, TargetFacts
-from app.contracts.resources.inputs.texts import TokenEncoding
+from app.contracts.resources.inputs.texts import TokenEncoding, reads_same_tokens
 from app.contracts.resources.splits import SplitName
 from app.contracts.resources.statistics import WeightStatistics
 from app.contracts.resources.tables import InputEncoding
@@ -111,6 +111,13 @@ def _check_input(a: InputFacts, b: InputFacts, one: str, two: str, findings: Fin
             "input_mismatch",
             f"one of {one} and {two} has texts and the other numbers: one network reads both, so leave one out",
         )
+    elif a.tokens is not None and b.tokens is not None and not _read_alike(a.tokens, b.tokens):
+        findings.problem(
+            pointer,
+            "input_mismatch",
+            f"{one} and {two} have texts, lists of words, or ids of one vocabulary and padding, not two of these: one "
+            "network reads both, so leave one out",
+        )
     elif a.tokens is None and a.shape != b.shape:
         findings.problem(
             pointer,
@@ -128,6 +135,11 @@ def _check_input(a: InputFacts, b: InputFacts, one: str, two: str, findings: Fin
                 f"the input of {two} has `{name}` {y}, that of {one} {x}: a student keeps one transform for all its "
                 "rows, so upload one of them again with the other's",
             )
+
+
+def _read_alike(a: TokenEncoding, b: TokenEncoding) -> bool:
+    """Whether the tokens of two datasets are made in one way; a tokenizer is that of the first."""
+    return (a.ids, a.words) == (b.ids, b.words) and (a.ids is None or reads_same_tokens(a, b))
 
 
 def _check_encodings(a: InputFacts, b: InputFacts, one: str, two: str, findings: Findings, pointer: str) -> None:

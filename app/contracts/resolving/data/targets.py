@@ -21,7 +21,7 @@ class Goal:
     @classmethod
     def of_output(cls, name: str, output: OutputFacts) -> "Goal":
         """The goal of rows without labels: what the teacher predicts."""
-        classes = output.spec.classes if output.spec.kind == "class" else None
+        classes = output.spec.classes if output.spec.kind in ("class", "token_class") else None
         return cls(name, output.spec.kind, output.size, classes, labelled=0)
 
 

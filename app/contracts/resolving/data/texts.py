@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from app.contracts.problems import Problem
 from app.contracts.resolving.findings import quoted
 from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts
-from app.contracts.resources.inputs.texts import TokenEncoding
+from app.contracts.resources.inputs.texts import TokenEncoding, reads_same_tokens
 
 
 def tokens_of(model: ModelFacts) -> TokenEncoding | None:
@@ -37,9 +37,30 @@ def texts_unread(names: tuple[str, ...], inputs: Mapping[str, InputFacts]) -> st
     )
 
 
+def _reads(model: TokenEncoding, rows: TokenEncoding | None) -> bool:
+    """Whether a model can read texts, by its own tokenizer, or rows of ids, which must be those that it knows."""
+    return rows is not None and model.ids == rows.ids and (model.ids is None or reads_same_tokens(model, rows))
+
+
+def _what(encoding: TokenEncoding | None) -> str:
+    if encoding is None or encoding.ids is None:
+        return "texts by a tokenizer of its own"
+    return f"ids below {encoding.vocabulary} with the padding {encoding.padding}"
+
+
 def teacher_of_texts(model: ModelFacts, dataset: DatasetFacts) -> tuple[tuple[str, ...], Problem | None]:
     """(the input that a teacher of texts reads, what is wrong): the one of its own input's name, else the only one."""
     texts = [name for name, each in dataset.inputs.items() if each.tokens is not None]
+    theirs = tokens_of(model)
+    if theirs is not None and texts:
+        alike = [name for name in texts if _reads(theirs, dataset.inputs[name].tokens)]
+        if not alike:
+            detail = (
+                f"the teacher reads {_what(theirs)}, and {quoted(texts)} has {_what(dataset.inputs[texts[0]].tokens)}: "
+                "use a teacher of such rows"
+            )
+            return (), Problem(pointer="", code="input_mismatch", detail=detail)
+        texts = alike
     own = [name for name in model.inputs if name in texts]
     found = own or texts
     if len(found) == 1:

@@ -34,7 +34,7 @@ def check_terms(
 
 
 def _check_classes(term: SoftTargetTerm, goal: Goal, findings: Findings, place: str) -> None:
-    if goal.kind == "class" and goal.size < term.min_classes:
+    if goal.kind in ("class", "token_class") and goal.size < term.min_classes:
         findings.problem(
             f"{place}/method",
             "too_few_classes",
@@ -42,7 +42,7 @@ def _check_classes(term: SoftTargetTerm, goal: Goal, findings: Findings, place: 
         )
     if not isinstance(term, LogitTerm) or not term.standardize:
         return
-    if goal.kind != "class" or goal.size < 3:
+    if goal.kind not in ("class", "token_class") or goal.size < 3:
         findings.problem(
             f"{place}/standardize",
             "too_few_classes",

@@ -6,12 +6,13 @@ from typing import Any, TypeVar, assert_never, cast
 
 from app.contracts.problems import Rejection
 from app.contracts.resolving.data.inputs import shapes_of, student_inputs
+from app.contracts.resolving.data.tagging import answers_tokens
 from app.contracts.resolving.findings import Findings
 from app.contracts.resolving.students.texts import with_tokens
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
 from app.contracts.resources.manifests import InputTransform
 from app.contracts.specs.architectures import Architecture, LibraryFamily, MeasuredTrunk
-from app.contracts.specs.families.library import LibraryArchitecture, trunk_alone
+from app.contracts.specs.families.library import HuggingFace, LibraryArchitecture, trunk_alone
 from app.contracts.specs.jobs import AnyTrainingJob, DistillJob, MultitaskJob, TrainJob
 
 Trunks = Mapping[str, MeasuredTrunk | Rejection]
@@ -25,7 +26,14 @@ def with_measured(
     spec: _Spec, dataset: DatasetFacts | None, models: Models, trunks: Trunks, findings: Findings
 ) -> _Spec:
     """The job with the measurements of its networks; those that are missing are listed in `findings.unmeasured`."""
-    put = _Measurements(dataset, models, trunks, findings, rounded=spec.quantization is not None)
+    put = _Measurements(
+        dataset,
+        models,
+        trunks,
+        findings,
+        rounded=spec.quantization is not None,
+        tagging=answers_tokens(spec, dataset),
+    )
     update: dict[str, Any]
     match spec:
         case TrainJob():
@@ -66,6 +74,8 @@ class _Measurements:
     findings: Findings
     rounded: bool
     """Whether networks are trained with rounded weights and inputs."""
+    tagging: bool
+    """Whether networks answer for each token."""
 
     def into(self, network: _Network, pointer: str) -> _Network:
         """The network with its measurement, which a request cannot bring along."""
@@ -73,6 +83,8 @@ class _Measurements:
             return network
         read = with_tokens(network, self.dataset, self.models, self.findings, pointer)
         bare = read.model_copy(update={"measured": None})
+        if isinstance(bare, HuggingFace):
+            bare = bare.model_copy(update={"answers": "tokens" if self.tagging else None})
         shape = self._shape(bare)
         if shape is None:
             return cast(_Network, bare)

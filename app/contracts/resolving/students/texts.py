@@ -6,7 +6,7 @@ from typing import Any, TypeVar, cast
 from app.contracts.resolving.data.texts import text_read, tokens_of
 from app.contracts.resolving.findings import Findings
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
-from app.contracts.resources.inputs.texts import TokenEncoding
+from app.contracts.resources.inputs.texts import TokenEncoding, reads_same_tokens
 from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.families.library import HuggingFace
 from app.contracts.specs.jobs import AnyTrainingJob
@@ -58,6 +58,16 @@ def check_formats(spec: AnyTrainingJob, findings: Findings) -> None:
         )
 
 
+def encoding_of(network: Architecture, dataset: DatasetFacts, models: Models) -> TokenEncoding | None:
+    """How a network reads the texts of a dataset; None of a network of numbers, and where that is not known."""
+    if not isinstance(network, HuggingFace) or network.reads != "tokens":
+        return None
+    read = text_read(network.inputs, dataset.inputs)
+    if not isinstance(read, tuple):
+        return None
+    return _encoding(network, read[1].tokens, models, Findings(), "")
+
+
 def _encoding(
     network: HuggingFace, of_dataset: TokenEncoding | None, models: Models, findings: Findings, pointer: str
 ) -> TokenEncoding | None:
@@ -76,7 +86,27 @@ def _encoding(
             "expected a model with a tokenizer, found one that reads numbers: name another, or leave `tokenizer` out",
         )
         return None
+    if found is not None and of_dataset is not None and not _reads_alike(found, of_dataset):
+        field = "tokenizer" if network.tokenizer is not None else "pretrained"
+        findings.problem(
+            f"{pointer}/{field}",
+            "tokens_differ",
+            f"expected a model that reads {_kind(of_dataset)}, as the dataset has them, found one that reads "
+            f"{_kind(found)}: name another, or leave `{field}` out",
+        )
+        return None
     return found or of_dataset
+
+
+def _reads_alike(model: TokenEncoding, dataset: TokenEncoding) -> bool:
+    """Whether a model can read a dataset's texts, by its own tokenizer, or its ids, which must be those it knows."""
+    return model.ids == dataset.ids and (model.ids is None or reads_same_tokens(model, dataset))
+
+
+def _kind(encoding: TokenEncoding) -> str:
+    if encoding.ids:
+        return f"ids below {encoding.vocabulary} with the padding {encoding.padding}"
+    return "texts"
 
 
 def _config(

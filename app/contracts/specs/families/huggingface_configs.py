@@ -20,6 +20,10 @@ TextType = Literal[
     "roberta-prelayernorm", "smollm3", "squeezebert", "xlm-roberta",
 ]  # fmt: skip
 ModelType = Literal[ImageType, TextType]
+TAGGING_TYPES: Final[frozenset[str]] = frozenset(get_args(TextType)) - {
+    "gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3",
+}  # fmt: skip
+"""Types with a head for each token: those whose tokens see the ones before and behind them."""
 TEXT_TYPES: Final[frozenset[str]] = frozenset(get_args(TextType))
 ConfigKey = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 ConfigInteger = Annotated[int, Field(ge=0, le=MOST_IDS)]

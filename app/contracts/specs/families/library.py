@@ -16,6 +16,7 @@ from app.contracts.specs.families.family import Extra, Family, RowKind, RowSides
 from app.contracts.specs.families.huggingface_configs import (
     MOST_IDS,
     MOST_TOKENS,
+    TAGGING_TYPES,
     TEXT_TYPES,
     ConfigKey,
     ConfigValue,
@@ -216,6 +217,12 @@ class HuggingFace(LibraryFamily):
         "they are left out, except for `max_position_embeddings`, which follows the rows. A worker refuses keys that "
         "the type does not have.",
     )
+    answers: Literal["tokens"] | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="`tokens`: the head answers for each token of a row, as tagging needs it; for the row when left "
+        "out. The service fills it in for a target of labels of tokens.",
+    )
     tokenizer: ModelId | None = Field(
         default=None,
         exclude_if=left_out,
@@ -250,6 +257,9 @@ class HuggingFace(LibraryFamily):
         return "text" if self.reads == "tokens" else super().extra
 
     def misfits(self, input_shape: structure.Shape) -> list[Problem]:
+        if self.answers == "tokens" and self.name not in TAGGING_TYPES:
+            detail = f"`{self.name}` has no head for each token, expected one of {', '.join(sorted(TAGGING_TYPES))}: "
+            return [Problem(pointer="/name", code="network_misfit", detail=f"{detail}use another network")]
         if self.reads == "numbers":
             return super().misfits(input_shape)
         if input_shape[0] <= MOST_TOKENS:

@@ -56,5 +56,6 @@ if CHECKS:
     sys.exit(print(f"the service's answers for {len(rows)} rows"))
 for i in range(len(rows)):
     line: dict[str, t.Any] = {name: [None if x != x else x for x in answers[name][i].tolist()] for name in answers}
-    line |= {f"{k}.class": None if None in line[f"{k}.logits"] else v[np.argmax(line[f"{k}.logits"])] for k, v in NAMES}
-    print(json.dumps(line, ensure_ascii=False))
+    best = {k: None if None in line[f"{k}.logits"] else np.argmax(line[f"{k}.logits"], -1) for k, _ in NAMES}
+    line |= {f"{k}.class": None if best[k] is None else np.array(v, object)[best[k]] for k, v in NAMES}
+    print(json.dumps(line, ensure_ascii=False, default=list))

@@ -1,6 +1,8 @@
 """`python texts.py ROWS.npz FILE.csv|FILE.jsonl|FILE.txt`: texts as rows for `predict.py`, in the order of the file.
 
-A txt has one text a line. Needs numpy and tokenizers. The ids are those that the service makes of the same texts.
+A txt has one text a line. Words with labels are lists in jsonl; `words` of the npz says of which word each id is, -1 of
+none, and the answer of a word is that of its first id. Needs numpy and tokenizers. The ids are those that the service
+makes of the same texts.
 """
 
 import csv
@@ -20,8 +22,8 @@ CONFIG = json.loads((HERE / "config.json").read_text("utf-8"))
 ]
 
 
-def texts_of(path: Path) -> list[list[str]]:
-    """One text a row, or a pair; a missing one is empty."""
+def texts_of(path: Path) -> list[list[Any]]:
+    """One text a row, or a pair; a missing one is empty. Or a list of words."""
     if path.suffix == ".txt":
         return [[line] for line in path.read_text("utf-8").splitlines()]
     with path.open(encoding=CONFIG["csv"]["encoding"], newline="") as file:
@@ -43,12 +45,17 @@ def main() -> None:
     tokenizer = Tokenizer.from_file(str(HERE / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(TOKENS["length"])
-    found = tokenizer.encode_batch([row[0] if len(row) == 1 else tuple(row) for row in texts])
+    words = bool(TOKENS.get("words"))
+    found = tokenizer.encode_batch([row[0] if len(row) == 1 else tuple(row) for row in texts], is_pretokenized=words)
     width = -(-max(len(each.ids) for each in found) // 8) * 8
     ids = np.full((len(found), min(width, TOKENS["length"])), TOKENS["padding"], np.int64)
     for row, each in zip(ids, found, strict=True):
         row[: len(each.ids)] = each.ids
     arrays: dict[str, Any] = {KEY: ids}
+    if words:
+        arrays["words"] = np.full(ids.shape, -1)
+        for row, each in zip(arrays["words"], found, strict=True):
+            row[: len(each.ids)] = [-1 if word is None else word for word in each.word_ids]
     np.savez(sys.argv[1], **arrays)
     print(f"{sys.argv[1]}: {len(ids)} rows")
 

@@ -16,11 +16,12 @@ from workers.engine.data.formats.common import (
     Array,
     as_float_array,
     as_strings,
+    no_lists,
     no_texts,
     require_columns,
     unreadable,
 )
-from workers.engine.data.formats.text_column import TextColumn
+from workers.engine.data.formats.text_column import ListColumn, TextColumn
 from workers.engine.data.formats.written import FileColumns
 
 _READ = "booleans, decimals, dates, times, numbers, strings and lists of numbers are read"
@@ -33,6 +34,7 @@ def read_parquet(
     categories: Set[str] = frozenset(),
     encoded: Set[str] = frozenset(),
     texts: Set[str] = frozenset(),
+    lists: Set[str] = frozenset(),
 ) -> FileColumns:
     """The named columns of a parquet file; booleans, dates and times of `text_columns` as text.
 
@@ -47,10 +49,11 @@ def read_parquet(
             raise unreadable(f"the file claims {size} bytes and {file.metadata.num_rows} rows: too large")
         files = {name: encoded_files(name, path, file) for name in names if name in encoded}
         table = file.read(columns=[name for name in names if name not in encoded])
-        arrays = columns_of(table, [name for name in names if name not in encoded | texts], text_columns)
+        arrays = columns_of(table, [name for name in names if name not in encoded | texts | lists], text_columns)
         found = {name: text_column(name, table.column(name)) for name in names if name in texts}
+        rows = {name: list_column(name, table.column(name)) for name in names if name in lists}
         written = {name: written_column(table.column(name), arrays[name]) for name in arrays if name in categories}
-    return FileColumns(arrays, written, files, found)
+    return FileColumns(arrays, written, files, found, rows)
 
 
 def text_column(name: str, column: pa.ChunkedArray) -> TextColumn:
@@ -61,6 +64,13 @@ def text_column(name: str, column: pa.ChunkedArray) -> TextColumn:
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise no_texts(name, f"the type {kind}")
     return TextColumn(len(column), lambda rows: column.slice(rows.start, len(rows)).to_pylist())
+
+
+def list_column(name: str, column: pa.ChunkedArray) -> ListColumn:
+    """A column of lists. Raises UserError `wrong_type`."""
+    if not _is_list(column.type):
+        raise no_lists(name, f"the type {column.type}")
+    return ListColumn(len(column), lambda rows: column.slice(rows.start, len(rows)).to_pylist())
 
 
 def columns_of(table: pa.Table, names: list[str], text_columns: Set[str]) -> dict[str, Array]:

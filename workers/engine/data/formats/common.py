@@ -63,6 +63,13 @@ def no_texts(name: str, found: str) -> UserError:
     )
 
 
+def no_lists(name: str, found: str) -> UserError:
+    """A UserError with code `wrong_type` for a column that must have a list in each row."""
+    return UserError(
+        "wrong_type", f"column `{name}` has {found}, expected a list in each row: write lists in jsonl or parquet"
+    )
+
+
 def require_columns(required: set[str], available: list[str]) -> list[str]:
     """The required names, sorted. Raises UserError unless the file has each of them exactly once."""
     if not required <= set(available):

@@ -12,12 +12,13 @@ from workers.engine.data.formats.common import (
     as_float_array,
     as_strings,
     empty_file,
+    no_lists,
     no_texts,
     require_columns,
     unreadable,
 )
 from workers.engine.data.formats.streams import CHUNK, ChunkReader, check_lines, chunks
-from workers.engine.data.formats.text_column import TextColumn
+from workers.engine.data.formats.text_column import ListColumn, TextColumn
 from workers.engine.data.formats.written import FileColumns, FileType, Written, flat_values, written_values
 
 
@@ -38,6 +39,7 @@ def read_jsonl(
     text_columns: Set[str] = frozenset(),
     categories: Set[str] = frozenset(),
     texts: Set[str] = frozenset(),
+    lists: Set[str] = frozenset(),
 ) -> FileColumns:
     """The named fields of all rows; booleans of `text_columns` as text. Raises UserError as `read_columns` does."""
     check_lines(path)
@@ -53,9 +55,21 @@ def read_jsonl(
         raise empty_file()
     names = require_columns(columns, sorted({key for row in rows for key in row}))
     values = {name: [row.get(name) for row in rows] for name in names}
-    arrays = {name: _json_column(name, values[name], name in text_columns) for name in names if name not in texts}
+    arrays = {
+        name: _json_column(name, values[name], name in text_columns) for name in names if name not in texts | lists
+    }
     written = {name: _written(values[name], arrays[name]) for name in names if name in categories}
-    return FileColumns(arrays, written, texts={name: _texts(name, values[name]) for name in names if name in texts})
+    found = {name: _texts(name, values[name]) for name in names if name in texts}
+    return FileColumns(
+        arrays, written, texts=found, lists={name: _lists(name, values[name]) for name in names if name in lists}
+    )
+
+
+def _lists(name: str, values: list[Any]) -> ListColumn:
+    for row, value in enumerate(values):
+        if value is not None and not isinstance(value, list):
+            raise no_lists(name, f"{type(value).__name__} at row {row}")
+    return ListColumn.of(values)
 
 
 def _texts(name: str, values: list[Any]) -> TextColumn:

@@ -16,11 +16,12 @@ from workers.engine.data.formats.common import (
     MAX_DEFLATE_RATIO,
     ZIP_DAMAGES,
     Array,
+    no_lists,
     no_texts,
     require_columns,
     unreadable,
 )
-from workers.engine.data.formats.text_column import TextColumn
+from workers.engine.data.formats.text_column import ListColumn, TextColumn
 from workers.engine.data.formats.written import FileColumns, FileType, Written, written_array
 
 MAX_SIDE = 1 << 40
@@ -31,7 +32,11 @@ _HEADER_BYTES = 1 << 14
 
 
 def read_npz(
-    path: Path, columns: set[str], categories: Set[str] = frozenset(), texts: Set[str] = frozenset()
+    path: Path,
+    columns: set[str],
+    categories: Set[str] = frozenset(),
+    texts: Set[str] = frozenset(),
+    lists: Set[str] = frozenset(),
 ) -> FileColumns:
     """The named arrays of an npz archive. Raises UserError as `read_columns` does."""
     size = path.stat().st_size
@@ -48,7 +53,14 @@ def read_npz(
     except ZIP_DAMAGES:
         raise unreadable(f"the npz archive is damaged: {_WAY_OUT}") from None
     found = {name: _texts(name, arrays.pop(name)) for name in names if name in texts}
-    return FileColumns({name: _seconds(rows) for name, rows in arrays.items()}, written, texts=found)
+    rows = {name: _lists(name, arrays.pop(name)) for name in names if name in lists}
+    return FileColumns({name: _seconds(rows) for name, rows in arrays.items()}, written, texts=found, lists=rows)
+
+
+def _lists(name: str, rows: Array) -> ListColumn:
+    if rows.dtype.kind not in "iufU" or rows.ndim != 2:
+        raise no_lists(name, f"the type {rows.dtype} and {rows.ndim} dimensions")
+    return ListColumn(len(rows), lambda each: rows[each.start : each.stop].tolist())
 
 
 def _texts(name: str, rows: Array) -> TextColumn:

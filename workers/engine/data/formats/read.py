@@ -7,7 +7,7 @@ from typing import assert_never
 from app.contracts.problems import UserError
 from app.contracts.resources.manifests import DatasetFormat
 from app.contracts.resources.tables import CsvOptions
-from workers.engine.data.formats.common import empty_file
+from workers.engine.data.formats.common import empty_file, no_lists
 from workers.engine.data.formats.csv_file import read_csv
 from workers.engine.data.formats.files.kinds import IMAGES, SOUNDS
 from workers.engine.data.formats.files.read import read_files
@@ -26,21 +26,23 @@ def read_columns(
     categories: Set[str] = frozenset(),
     encoded: Set[str] = frozenset(),
     texts: Set[str] = frozenset(),
+    lists: Set[str] = frozenset(),
 ) -> FileColumns:
     """The named arrays (npz keys or table columns) of a file, all with the same number of rows.
 
     `text_columns` are read as text: a csv has no types, and `true`, `01` or `NA` may be a class name. `categories` are
     those of them whose values are also kept as they stand in the file. `encoded`: columns of encoded images or sounds,
-    which only some formats have. Raises UserError: `unreadable`,
+    which only some formats have, as `lists`, columns of a list in each row. Raises UserError: `unreadable`,
     `code_carrying_format`, `missing_column`, `ragged`, `wrong_type`, `empty_dataset`.
     """
-    found = _read(path, kind, columns, text_columns, csv, categories, encoded, texts)
+    found = _read(path, kind, columns, text_columns, csv, categories, encoded, texts, lists)
     arrays = found.arrays
     if kind != "csv":  # whose own reader knows its decimal point and its missing values
         arrays = {name: array if name in text_columns else typed(array) for name, array in arrays.items()}
     lengths = {name: len(array) for name, array in arrays.items()}
     lengths |= {name: len(each) for name, each in found.encoded.items()}
     lengths |= {name: len(each) for name, each in found.texts.items()}
+    lengths |= {name: len(each) for name, each in found.lists.items()}
     if len(set(lengths.values())) > 1:
         raise UserError(
             "ragged", f"all columns need the same number of rows, found {lengths}: fill in the shorter ones"
@@ -50,7 +52,7 @@ def read_columns(
     for name, array in arrays.items():
         if array.size == 0:
             raise UserError("empty_dataset", f"the rows of `{name}` are empty: its shape is {list(array.shape)}")
-    return FileColumns(arrays, found.written, found.encoded, found.texts)
+    return FileColumns(arrays, found.written, found.encoded, found.texts, found.lists)
 
 
 def _read(
@@ -62,19 +64,22 @@ def _read(
     categories: Set[str],
     encoded: Set[str],
     texts: Set[str],
+    lists: Set[str],
 ) -> FileColumns:
     """Arrow starts a thread at import, which the fork server must not have: it is imported for its own formats only."""
+    if lists and kind in ("csv", "images"):
+        raise no_lists(min(lists), f"no lists: a file of format {kind} has none")
     match kind:
         case "npz":
-            return read_npz(path, columns, categories, texts)
+            return read_npz(path, columns, categories, texts, lists)
         case "jsonl":
-            return read_jsonl(path, columns, text_columns, categories, texts)
+            return read_jsonl(path, columns, text_columns, categories, texts, lists)
         case "csv":
             return read_csv(path, columns, text_columns, csv, categories, texts)
         case "parquet":
             from workers.engine.data.formats import arrow
 
-            return arrow.read_parquet(path, columns, text_columns, categories, encoded, texts)
+            return arrow.read_parquet(path, columns, text_columns, categories, encoded, texts, lists)
         case "images":
             return read_files(path, IMAGES, columns, text_columns, csv, categories, texts)
         case "sounds":

@@ -1,7 +1,8 @@
-"""Columns of texts as they stand in a file."""
+"""Columns of texts, and of lists, as they stand in a file."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,27 @@ class TextColumn:
     def at(self, row: int) -> str:
         """The text of one row; empty where it is missing."""
         return self.read(range(row, row + 1))[0] or ""
+
+
+@dataclass(frozen=True)
+class ListColumn:
+    """One list for each of `count` rows, of any lengths; `read` gives those of a range, None where one is missing."""
+
+    count: int
+    read: Callable[[range], Sequence[list[Any] | None]]
+
+    def __len__(self) -> int:
+        return self.count
+
+    @classmethod
+    def of(cls, lists: Sequence[list[Any] | None]) -> "ListColumn":
+        """Of lists in memory."""
+        return cls(len(lists), lambda rows: lists[rows.start : rows.stop])
+
+    def blocks(self) -> Iterator[tuple[int, Sequence[list[Any] | None]]]:
+        """(the first row, the lists) of all rows, block by block."""
+        for first in range(0, self.count, BLOCK_ROWS):
+            yield first, self.read(range(first, min(first + BLOCK_ROWS, self.count)))
 
 
 def blocks_of(columns: Sequence[TextColumn]) -> Iterator[list[tuple[str, ...]]]:

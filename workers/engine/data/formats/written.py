@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.engine.data.formats.common import Array, EncodedFiles
-from workers.engine.data.formats.text_column import TextColumn
+from workers.engine.data.formats.text_column import ListColumn, TextColumn
 
 FileType = Literal["bool", "number", "text"]
 """What the file says that a column holds; dates and times are text, and so is a boolean that may be missing."""
@@ -39,18 +39,24 @@ class Written:
 @dataclass(frozen=True)
 class FileColumns:
     """Columns by name, all with the same number of rows; `written` has those that are read as categories, `encoded`
-    those of encoded images and sounds, `texts` those of texts.
+    those of encoded images and sounds, `texts` those of texts, `lists` those of lists.
     """
 
     arrays: dict[str, Array]
     written: dict[str, Written] = field(default_factory=dict)
     encoded: dict[str, EncodedFiles] = field(default_factory=dict)
     texts: dict[str, TextColumn] = field(default_factory=dict)
+    lists: dict[str, ListColumn] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
         """How many rows each column has."""
-        columns: list[Sized] = [*self.arrays.values(), *self.encoded.values(), *self.texts.values()]
+        columns: list[Sized] = [
+            *self.arrays.values(),
+            *self.encoded.values(),
+            *self.texts.values(),
+            *self.lists.values(),
+        ]
         return len(columns[0])
 
 

@@ -17,7 +17,7 @@ def class_labels(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWa
     """`minus_one_is_missing`, `class_without_labels` and `few_labels` of each class target with training labels."""
     train = dataset.splits["train"]
     for name, column in dataset.targets.items():
-        if column.kind != "class":
+        if column.kind not in ("class", "token_class"):
             continue
         counts = _counts(column, train)
         if int(counts.sum()) == 0:
@@ -29,7 +29,9 @@ def class_labels(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWa
 
 
 def _counts(column: TargetColumn, rows: Tensor) -> Tensor:
-    return torch.bincount(column.values[rows[column.labelled[rows]]], minlength=column.size)
+    """How often each class occurs; of tokens, how often among all of them."""
+    values = column.values[rows[column.labelled[rows]]]
+    return torch.bincount(values[values >= 0], minlength=column.size)
 
 
 def _names(column: TargetColumn, chosen: Tensor) -> list[str]:

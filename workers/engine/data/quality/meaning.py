@@ -19,7 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.contracts.problems import UserError
-from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
+from app.contracts.resources.manifests import (
+    ClassOutput,
+    MultilabelOutput,
+    OutputSpec,
+    TokenClassOutput,
+    ValueOutput,
+    VectorOutput,
+)
 
 SLACK = 1e-3
 """Largest error of a probability and of a sum that should be 1, for numbers of float16 precision."""
@@ -45,6 +52,8 @@ def check_meaning(name: str, spec: OutputSpec, values: Rows) -> None:
 
     Raises UserError `wrong_output` where they cannot be what is declared, and `not_finite`.
     """
+    if isinstance(spec, TokenClassOutput):
+        values = values.reshape(len(values), -1)
     rows = values[~np.isnan(values).any(axis=1)]
     if rows.size == 0:
         return
@@ -61,6 +70,8 @@ def check_meaning(name: str, spec: OutputSpec, values: Rows) -> None:
             _check_labels(name, MultilabelOutput(kind="multilabel", output=output), rows)
         case ClassOutput():
             _check_classes(name, spec, rows)
+        case TokenClassOutput():
+            pass  # logits of any sign and sum
         case MultilabelOutput():
             _check_labels(name, spec, rows)
         case ValueOutput() | VectorOutput():

@@ -28,7 +28,7 @@ def split_sizes(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWar
             n = int(column.labelled[rows].sum())
             if column.kind == "teacher" or not 0 < n < ENOUGH:
                 continue
-            if column.kind in ("class", "multilabel"):
+            if column.kind in ("class", "token_class", "multilabel"):
                 interval = f"an accuracy has a 95 % interval of up to ± {98.0 / sqrt(n):.0f} percentage points"
             else:
                 interval = f"a root mean square error has a 95 % interval of about ± {196.0 / sqrt(2 * n):.0f} %"

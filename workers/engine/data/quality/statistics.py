@@ -15,7 +15,8 @@ def target_statistics(column: TargetColumn, rows: Tensor) -> TargetStatistics:
     common: dict[str, Any] = {"rows": len(rows), "labelled": len(labelled), "missing": len(rows) - len(labelled)}
     values = column.values[labelled]
     few = column.size <= MOST_COUNTED_CLASSES
-    if column.kind == "class":
+    if column.kind in ("class", "token_class"):
+        values = values[values >= 0]  # of every labelled token
         counts = torch.bincount(values, minlength=column.size).tolist() if few else None
         return TargetStatistics.model_validate({**common, "counts": counts})
     if column.kind == "multilabel" and few:

@@ -2,12 +2,12 @@
 
 from app.contracts.resources.inputs.audio import AudioInput
 from app.contracts.resources.inputs.images import ImageInput
-from app.contracts.resources.inputs.texts import TextInput
+from app.contracts.resources.inputs.texts import TextInput, TokensInput
 from app.contracts.resources.manifests import ArrayInput, InputSpec
 from app.contracts.resources.tables import CategoryInput
 
 
-def spec_of_rows(spec: InputSpec) -> ArrayInput | CategoryInput | TextInput:
+def spec_of_rows(spec: InputSpec) -> ArrayInput | CategoryInput | TextInput | TokensInput:
     """Images are pixels and sounds features once they are read; others are what they are."""
     if isinstance(spec, AudioInput):
         return features_of(spec)

@@ -60,7 +60,7 @@ def read_texts(
         return InputRows(token_rows(columns, tokenizer, encoding, storage, written, width), tokens=encoding)
 
     own = reading.student or reading.dataset[name]
-    others = {encoded_name(name, each): each for each in reading.teachers if each != own}
+    others = {encoded_name(name, each): each for each in reading.teachers if each != own and not each.ids}
     return replace(by(own), others={key: by(each) for key, each in others.items()})
 
 

@@ -59,6 +59,16 @@ class TextTokenizer:
         found = self._tokenizer.encode_batch_fast(rows, add_special_tokens=True)
         return [np.array(each.ids, np.int32) for each in found]
 
+    def encode_words(
+        self, rows: Sequence[Sequence[str]], length: int
+    ) -> list[tuple[NDArray[np.int32], NDArray[np.int32]]]:
+        """(ids, the place of the first id of each word, -1 where the row has none) of rows of words, with the special
+        tokens, `length` ids at most: longer rows lose their end.
+        """
+        self._tokenizer.enable_truncation(length)
+        found = self._tokenizer.encode_batch([list(row) for row in rows], is_pretokenized=True)
+        return [(np.array(e.ids, np.int32), _firsts(e.word_ids, len(row))) for e, row in zip(found, rows, strict=True)]
+
     def encoding(self, length: int, padding: int | None = None, separator: int | None = None) -> TokenEncoding:
         """What a model says of it. Raises UserError where it has no token that fills rows."""
         filled = self.padding if padding is None else padding
@@ -72,6 +82,15 @@ class TextTokenizer:
             length=length,
             separator=separator,
         )
+
+
+def _firsts(words: Sequence[int | None], count: int) -> NDArray[np.int32]:
+    """The place of the first token of each of `count` words, by the word of each token."""
+    firsts = np.full(count, -1, np.int32)
+    for place, word in reversed(list(enumerate(words))):
+        if word is not None:
+            firsts[word] = place
+    return firsts
 
 
 def _parsed(content: bytes) -> Tokenizer:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from app.contracts.resources.inputs.texts import TextInput
+from app.contracts.resources.inputs.texts import TextInput, TokensInput
 from app.contracts.resources.manifests import DatasetManifest
 from app.contracts.resources.statistics import DataWarning
 from workers.engine.data.dataset import Dataset
@@ -15,11 +15,14 @@ _SPECIAL = 2
 def texts(dataset: Dataset, manifest: DatasetManifest) -> Iterator[DataWarning]:
     """`texts_cut` of an input of which _LEAST_SHARE or more of the rows reach the largest length, and `empty_texts`."""
     for name, spec in manifest.inputs.items():
-        if not isinstance(spec, TextInput):
+        if not isinstance(spec, TextInput | TokensInput):
             continue
         rows, padding = dataset.inputs[name], dataset.tokens[name].padding
         counts = (rows != padding).sum(dim=1)
-        cut, empty = int((counts >= spec.length).sum()), int((counts <= _SPECIAL).sum())
+        cut, empty = (
+            int((counts >= spec.length).sum()),
+            int((counts <= _SPECIAL).sum()) if isinstance(spec, TextInput) else 0,
+        )
         if cut >= _LEAST_SHARE * len(rows):
             yield DataWarning(
                 code="texts_cut",

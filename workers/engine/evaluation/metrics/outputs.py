@@ -11,7 +11,14 @@ from typing import Self, assert_never
 import torch
 from torch import Tensor
 
-from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, ValueOutput, VectorOutput
+from app.contracts.resources.manifests import (
+    ClassOutput,
+    MultilabelOutput,
+    OutputSpec,
+    TokenClassOutput,
+    ValueOutput,
+    VectorOutput,
+)
 from workers.engine.losses.softmax import label_log_odds, log_probabilities
 from workers.engine.losses.target_scaling import predicted_numbers
 
@@ -31,8 +38,18 @@ class PartyOutputs:
     @classmethod
     def of_teacher(cls, values: Tensor, spec: OutputSpec) -> Self:
         """The outputs of a teacher, whose rows of NaN are those that it has no output for."""
-        missing = values.isnan().any(dim=1)
+        missing = values.flatten(1).isnan().any(dim=1)
         return cls(values, spec, ~missing if bool(missing.any()) else None)
+
+    def of_tokens(self, chosen: Tensor) -> "PartyOutputs":
+        """The outputs of some tokens, bool [n, tokens], each as those of a row of its own.
+
+        Raises TypeError for outputs of other kinds than `token_class`.
+        """
+        if not isinstance(self.spec, TokenClassOutput):
+            raise TypeError(f"expected an output of kind `token_class`, found `{self.spec.kind}`")
+        known = None if self.known is None else self.known[:, None].expand(chosen.shape)[chosen]
+        return PartyOutputs(self.values[chosen], self.spec.of_a_token, known)
 
     @property
     def positions(self) -> Tensor:
@@ -93,6 +110,8 @@ def _mean(outputs: Sequence[PartyOutputs], shares: Tensor) -> PartyOutputs:
             mean = torch.logsumexp(logs + shares.log()[:, :, None], dim=0)
             spec = ClassOutput(kind="class", output="log_probabilities", classes=first.classes)
             return PartyOutputs(mean.float(), spec)
+        case TokenClassOutput():
+            raise TypeError("tokens have one teacher, as resolved")
         case MultilabelOutput():
             probabilities = torch.stack([label_logits(each.values, each.spec).sigmoid() for each in outputs])
             mean = torch.einsum("tn,tnl->nl", shares, probabilities.nan_to_num())

@@ -3,6 +3,7 @@
 | kind | metrics |
 |---|---|
 | class | accuracy, nll (nats), ece (15 bins, Guo 2017), brier (sum over classes, Brier 1950), macro_f1, auroc |
+| token_class | accuracy, nll (nats) and macro_f1 over all labelled tokens; entity_f1 of `B-…`, `I-…`, `O` |
 | multilabel | accuracy and nll (nats) over all valid labels, macro_f1 and auroc over labels |
 | value | rmse, mae, r2 in the target's units |
 | vector | rmse over all numbers, cosine over rows |
@@ -19,12 +20,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, nll_loss
 
-from app.contracts.resources.manifests import OutputSpec
+from app.contracts.resources.manifests import OutputSpec, TokenClassOutput
 from app.contracts.specs.distillation import TaskKind
 from app.contracts.specs.supervision.metrics import MetricName, as_score
 from workers.engine.data.dataset import TargetColumn
 from workers.engine.evaluation.metrics.auroc import binary_auroc
 from workers.engine.evaluation.metrics.calibration import confidence_bins
+from workers.engine.evaluation.metrics.entities import entity_f1, names_entities
 from workers.engine.evaluation.metrics.labels import labelled_part
 from workers.engine.evaluation.metrics.outputs import PartyOutputs, in_target_units, label_logits
 from workers.engine.losses.softmax import log_probabilities
@@ -87,6 +89,16 @@ def _class_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranking: b
     if ranking:
         measured["auroc"] = _one_versus_rest_auroc(p, labels)
     return measured
+
+
+def _token_metrics(outputs: Tensor, spec: OutputSpec, labels: Tensor, ranking: bool) -> Metrics:
+    assert isinstance(spec, TokenClassOutput)
+    known = labels >= 0
+    measured = _class_metrics(outputs[known], spec.of_a_token, labels[known].long(), ranking=False)
+    found = {name: measured[name] for name in ("accuracy", "nll", "macro_f1")}
+    if not names_entities(spec.classes):
+        return found
+    return {**found, "entity_f1": entity_f1(outputs.argmax(dim=2), labels, spec.classes or ())}
 
 
 def _brier(p: Tensor, labels: Tensor) -> float:
@@ -175,10 +187,17 @@ def _rmse(error: Tensor) -> float:
     return float(error.square().mean().sqrt())
 
 
-_HEADLINE: dict[TaskKind, MetricName] = {"class": "accuracy", "multilabel": "accuracy", "value": "r2", "vector": "rmse"}
+_HEADLINE: dict[TaskKind, MetricName] = {
+    "class": "accuracy",
+    "token_class": "accuracy",
+    "multilabel": "accuracy",
+    "value": "r2",
+    "vector": "rmse",
+}
 """The metric that epochs are selected by; minus rmse where R² is undefined."""
 _MEASURES: dict[TaskKind, Callable[[Tensor, OutputSpec, Tensor, bool], Metrics]] = {
     "class": _class_metrics,
+    "token_class": _token_metrics,
     "multilabel": _multilabel_metrics,
     "value": _value_metrics,
     "vector": _vector_metrics,

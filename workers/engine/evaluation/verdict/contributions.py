@@ -19,8 +19,9 @@ def contributions(outputs: Tensor, spec: OutputSpec, labels: Tensor) -> Tensor:
     """Raw outputs [R, size] and labels (only elements of multilabel rows may be missing) -> float64 [R].
 
     class: 1 where the top class is correct. multilabel: with r correct among v valid labels of a row and accuracy
-    a = Σr / Σv, a + (r - a v) / mean(v). value, vector: with squared error e of a row and rmse = √mean(e),
-    -(rmse + (e - rmse²) / (2 rmse)). Their means: accuracy, accuracy over valid labels, -rmse.
+    a = Σr / Σv, a + (r - a v) / mean(v). token_class: the same of tokens. value, vector: with squared error e of a row
+    and rmse = √mean(e), -(rmse + (e - rmse²) / (2 rmse)). Their means: accuracy, accuracy over valid labels or tokens,
+    -rmse.
     """
     return _BY_KIND[spec.kind](outputs, spec, labels)
 
@@ -31,8 +32,16 @@ def _of_classes(outputs: Tensor, spec: OutputSpec, labels: Tensor) -> Tensor:
 
 def _of_labels(outputs: Tensor, spec: OutputSpec, labels: Tensor) -> Tensor:
     valid = ~labels.isnan()
-    correct = (((label_logits(outputs, spec) > 0.0) == (labels > 0.5)) & valid).sum(dim=1).double()
-    count = valid.sum(dim=1).double()
+    return _of_shares((label_logits(outputs, spec) > 0.0) == (labels > 0.5), valid)
+
+
+def _of_tokens(outputs: Tensor, spec: OutputSpec, labels: Tensor) -> Tensor:
+    return _of_shares(outputs.argmax(dim=2) == labels, labels >= 0)
+
+
+def _of_shares(right: Tensor, valid: Tensor) -> Tensor:
+    """Of an accuracy over all valid places of all rows, bool [R, places] both."""
+    correct, count = (right & valid).sum(dim=1).double(), valid.sum(dim=1).double()
     accuracy = correct.sum() / count.sum()
     return accuracy + (correct - accuracy * count) / count.mean()
 
@@ -48,6 +57,7 @@ def _of_numbers(outputs: Tensor, spec: OutputSpec, labels: Tensor) -> Tensor:
 
 _BY_KIND: dict[TaskKind, Callable[[Tensor, OutputSpec, Tensor], Tensor]] = {
     "class": _of_classes,
+    "token_class": _of_tokens,
     "multilabel": _of_labels,
     "value": _of_numbers,
     "vector": _of_numbers,

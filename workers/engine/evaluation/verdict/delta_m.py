@@ -13,6 +13,7 @@ from app.contracts.specs.supervision.metrics import DIRECTIONS
 
 COUNTED: dict[TaskKind, tuple[str, ...]] = {
     "class": ("accuracy",),
+    "token_class": ("accuracy",),
     "multilabel": ("accuracy", "macro_f1"),
     "value": ("rmse",),
     "vector": ("rmse",),

@@ -4,6 +4,7 @@
 |---|---|---|---|
 | class | accuracy, student - control | Newcombe's paired score interval | 0.005 |
 | multilabel | accuracy over valid labels, student - control | bootstrap over rows | 0.005 |
+| token_class | accuracy over labelled tokens, student - control | bootstrap over rows | 0.005 |
 | value, vector | rmse, control - student | bootstrap over rows | 1 % of the control's rmse |
 
 An interval inside ±margin is `no_gain` (a significant difference may still be irrelevant), else one that excludes 0 is
@@ -129,13 +130,25 @@ def _compare_labels(student: Tensor, control: Tensor, spec: OutputSpec, labels: 
     valid = ~labels.isnan()
     truth = labels > 0.5
     correct, other_correct = (((label_logits(each, spec) > 0.0) == truth) & valid for each in (student, control))
+    return _compare_shares(correct, other_correct, valid, f"Accuracy over labels, student - {reference}")
+
+
+def _compare_tokens(student: Tensor, control: Tensor, spec: OutputSpec, labels: Tensor, reference: str) -> Verdict:
+    """Rows are resampled, not tokens, as those of a row depend on each other."""
+    valid = labels >= 0
+    correct, other_correct = ((each.argmax(dim=2) == labels) & valid for each in (student, control))
+    return _compare_shares(correct, other_correct, valid, f"Accuracy over tokens, student - {reference}")
+
+
+def _compare_shares(correct: Tensor, other_correct: Tensor, valid: Tensor, compared: str) -> Verdict:
+    """Of two parties which of the valid places of each row are right, bool [R, places] each."""
     columns = torch.stack([part.sum(dim=1).double() for part in (correct, other_correct, valid)], dim=1)
     accuracy, other_accuracy = (columns[:, :2].sum(dim=0) / columns[:, 2].sum()).tolist()
     difference = accuracy - other_accuracy
-    if len(labels) < MIN_ROWS_TO_RESAMPLE:
-        return _too_few("accuracy", accuracy, other_accuracy, difference, CLASS_MARGIN, len(labels))
+    if len(valid) < MIN_ROWS_TO_RESAMPLE:
+        return _too_few("accuracy", accuracy, other_accuracy, difference, CLASS_MARGIN, len(valid))
     interval = bootstrap_interval(columns, lambda means: (means[:, 0] - means[:, 1]) / means[:, 2])
-    how = f"Accuracy over labels, student - {reference}: {_BOOTSTRAP}"
+    how = f"{compared}: {_BOOTSTRAP}"
     return _verdict("accuracy", accuracy, other_accuracy, difference, interval, CLASS_MARGIN, how)
 
 
@@ -154,6 +167,7 @@ def _compare_values(student: Tensor, control: Tensor, spec: OutputSpec, labels: 
 
 _COMPARE: dict[TaskKind, Callable[[Tensor, Tensor, OutputSpec, Tensor, str], Verdict]] = {
     "class": _compare_classes,
+    "token_class": _compare_tokens,
     "multilabel": _compare_labels,
     "value": _compare_values,
     "vector": _compare_values,

@@ -38,9 +38,16 @@ from workers.engine.evaluation.verdict.power import LEAST_REPEATS, settled
 
 _LEAST = normal_quantile(tail(CONFIDENCE)) * math.sqrt(2.0)
 """The least half-width of an accuracy's interval, times rows + 2."""
-_METRIC: dict[TaskKind, str] = {"class": "accuracy", "multilabel": "accuracy", "value": "rmse", "vector": "rmse"}
+_METRIC: dict[TaskKind, str] = {
+    "class": "accuracy",
+    "token_class": "accuracy",
+    "multilabel": "accuracy",
+    "value": "rmse",
+    "vector": "rmse",
+}
 _COMPARED: dict[TaskKind, str] = {
     "class": "Accuracy, student - {reference}",
+    "token_class": "Accuracy over tokens, student - {reference}",
     "multilabel": "Accuracy over labels, student - {reference}",
     "value": "Root mean squared error, {reference} - student (positive is better)",
     "vector": "Root mean squared error, {reference} - student (positive is better)",

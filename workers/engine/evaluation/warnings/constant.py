@@ -3,6 +3,7 @@
 | kind | constant answer | no better |
 |---|---|---|
 | class | the commonest class of the rows | accuracy ≤ p + 2 √(p (1 − p) / n), p its share |
+| token_class | the commonest class of the tokens | neither accuracy nor loss better, by two standard errors over rows |
 | multilabel | for each label whether most rows have it | neither accuracy nor loss better, by two standard errors |
 | value, vector | the mean of the training rows | mean squared error no lower, by two standard errors |
 
@@ -57,6 +58,8 @@ def compared(party: PartyOutputs, target: TargetColumn, rows: Tensor, train: Ten
     match party.spec.kind:
         case "class":
             return _of_classes(party, labels)
+        case "token_class":
+            return _of_tokens(party, labels)
         case "multilabel":
             return _of_labels(party, labels)
         case "value" | "vector":
@@ -91,6 +94,20 @@ def _ranks(log_p: Tensor, labels: Tensor, commonest: int) -> bool:
     first, second = int(positive.sum()), int((~positive).sum())
     error = sqrt((first + second + 1) / (12.0 * first * second))
     return binary_auroc(log_p[:, commonest], positive) > 0.5 + ERRORS * error
+
+
+def _of_tokens(party: PartyOutputs, labels: Tensor) -> Comparison | None:
+    known = labels >= 0
+    shares = torch.bincount(labels[known], minlength=party.values.shape[2]).double() / int(known.sum())
+    right, constant = (party.values.argmax(2) == labels) & known, (labels == int(shares.argmax())) & known
+    counts = known.sum(1)
+    if not is_above_zero((counts - constant.sum(1)) / counts, ERRORS):
+        return None
+    surprise = -shares.clamp_min(1e-12).log()[labels.clamp_min(0).long()]
+    likelier = (surprise * known).sum(1) / counts - row_losses(party, labels)
+    better = is_above_zero((right.sum(1) - constant.sum(1)) / counts, ERRORS) or is_above_zero(likelier, ERRORS)
+    total = float(known.sum())
+    return Comparison("accuracy", float(right.sum()) / total, float(constant.sum()) / total, not better)
 
 
 def _of_labels(party: PartyOutputs, labels: Tensor) -> Comparison | None:

@@ -130,7 +130,7 @@ class _Exporter:
         return [
             _copied(self._trained.job.order.tokenizers[each.tokens.tokenizer], self._folder / "tokenizer.json")
             for each in transforms
-            if each.tokens is not None
+            if each.tokens is not None and not each.tokens.ids
         ]
 
     def graphs(self) -> tuple[list[OutputFile], dict[str, OnnxCheck]]:

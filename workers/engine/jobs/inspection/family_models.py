@@ -21,6 +21,7 @@ from app.contracts.resources.manifests import (
     ModelManifest,
     MultilabelOutput,
     OutputSpec,
+    TokenClassOutput,
     ValueOutput,
     VectorOutput,
 )
@@ -73,6 +74,8 @@ def check_output(name: str, spec: OutputSpec, size: int) -> OutputFacts:
                 raise UserError(
                     "wrong_output", f"`{name}` names {len(spec.classes)} classes for {size} scores: name each"
                 )
+        case TokenClassOutput():
+            _check_scores_of_tokens(name, spec, size)
         case MultilabelOutput():
             pass
         case ValueOutput():
@@ -90,6 +93,29 @@ def check_output(name: str, spec: OutputSpec, size: int) -> OutputFacts:
     return OutputFacts(spec=spec, size=size)
 
 
+def _check_scores_of_tokens(name: str, spec: TokenClassOutput, size: int) -> None:
+    named = size if spec.classes is None else len(spec.classes)
+    if size < 2 or named != size:
+        raise UserError(
+            "wrong_output",
+            f"`{name}` has {size} scores for each token and names for {named} classes, expected 2 or more, all of them "
+            "named or none: correct `classes`",
+        )
+
+
+def check_answers(architecture: Architecture, outputs: Mapping[str, OutputSpec]) -> None:
+    """Check that a network answers for tokens where its outputs do. Raises UserError `wrong_output`."""
+    of_tokens = isinstance(architecture, HuggingFace) and architecture.answers == "tokens"
+    for name, spec in outputs.items():
+        if isinstance(spec, TokenClassOutput) != of_tokens:
+            found = "each token" if of_tokens else "each row"
+            raise UserError(
+                "wrong_output",
+                f"`{name}` is of kind {spec.kind}, and the network answers for {found}: declare another kind, or set "
+                "`answers` of a network of transformers",
+            )
+
+
 def inspect_family_model(path: Path, manifest: ModelManifest) -> ModelFacts:
     """Load the weights into the architecture, which is measured where a library builds it, and run one row.
 
@@ -101,6 +127,7 @@ def inspect_family_model(path: Path, manifest: ModelManifest) -> ModelFacts:
     assert architecture.input_shape is not None
     assert architecture.outputs is not None
     _check_buildable(architecture, architecture.input_shape)
+    check_answers(architecture, manifest.outputs)
     layout = InputLayout(_input_shapes(manifest, architecture.input_shape))
     for name, shape in layout.shapes.items():
         check_transform({name: manifest.inputs.get(name, IDENTITY)}, shape)

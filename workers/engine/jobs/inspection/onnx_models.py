@@ -34,6 +34,17 @@ CONVERTED = "converted.onnx"
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
 
 
+def _check_of_rows(manifest: ModelManifest) -> None:
+    """Raises UserError `wrong_output` for outputs of tokens, whose graphs are not read."""
+    of_tokens = [name for name, spec in manifest.outputs.items() if spec.kind == "token_class"]
+    if of_tokens:
+        raise UserError(
+            "wrong_output",
+            f"`{of_tokens[0]}` is of kind token_class, which is read of folders of transformers, found a graph: upload "
+            "the folder that `save_pretrained` writes, as `huggingface`",
+        )
+
+
 def inspect_onnx_model(path: Path, manifest: ModelManifest, folder: Path | None = None) -> ModelFacts:
     """Check a graph, or a zip with a graph and its data, and run it. Raises UserError with the reason of the rejection.
 
@@ -41,6 +52,7 @@ def inspect_onnx_model(path: Path, manifest: ModelManifest, folder: Path | None 
     with external data inside, without its ZipMap, or as `as_exported` reads exports of this service.
     """
     begun = monotonic()
+    _check_of_rows(manifest)
     model, changed = _parsed(path)
     manifest, own, cut = as_exported(model, manifest)
     changed = cut or changed

@@ -12,7 +12,7 @@ from workers.engine.data.formats.common import Array
 from workers.engine.data.tables.text import label_text
 from workers.engine.serving.rows.errors import MOST_PROBLEMS, RowErrors, at, together
 from workers.engine.serving.rows.forms import InputForm
-from workers.engine.serving.rows.ids import check_ids
+from workers.engine.serving.rows.ids import check_ids, ids_of_lists, words_of_lists
 from workers.engine.serving.rows.nested import numbers_of
 from workers.engine.serving.rows.numbers import as_categories, as_numbers, category_text, check_shape, number
 
@@ -71,7 +71,12 @@ def _input(form: InputForm, columns: Columns, place: ColumnPlace, written: CsvOp
 def _texts_or_ids(form: InputForm, tokens: TokenEncoding, columns: Columns, place: ColumnPlace) -> Array:
     """Texts object [n, columns]; or ids int64 [n, width] where an array of numbers was sent."""
     first = columns[form.columns[0]]
-    if isinstance(first, np.ndarray) and first.dtype.kind in "biuf":
+    if tokens.words and not (isinstance(first, np.ndarray) and first.dtype.kind in "biuf"):
+        return words_of_lists(form, first, lambda index: place(form.columns[0], index))
+    if tokens.ids and not isinstance(first, np.ndarray):
+        return ids_of_lists(form, tokens, first, lambda index: place(form.columns[0], index))
+    if tokens.ids or (isinstance(first, np.ndarray) and first.dtype.kind in "biuf"):
+        assert isinstance(first, np.ndarray)
         return check_ids(form, tokens, first)
     found = together(form.columns, lambda column: _text_column(column, columns[column], place))
     rows = np.empty((len(found[0]), len(found)), object)

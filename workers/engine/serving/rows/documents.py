@@ -14,7 +14,7 @@ from workers.engine.data.formats.streams import compression_of_bytes
 from workers.engine.serving.rows.columns import inputs_of, needed
 from workers.engine.serving.rows.errors import MOST_PROBLEMS, Place, RowErrors, at, pointer, together, within
 from workers.engine.serving.rows.forms import InputForm
-from workers.engine.serving.rows.ids import check_ids
+from workers.engine.serving.rows.ids import check_ids, ids_of_lists, words_of_lists
 from workers.engine.serving.rows.nested import numbers_of, texts_of
 from workers.engine.serving.rows.numbers import as_categories, as_numbers, check_shape
 
@@ -145,6 +145,10 @@ def _input(form: InputForm, values: list[Any]) -> Array:
 def texts_or_ids(form: InputForm, values: list[Any], place: Place) -> Array:
     """Texts object [n, columns] of a list of texts, or of lists of two; ids [n, width] of lists of numbers."""
     assert form.tokens is not None
+    if form.tokens.ids:
+        return ids_of_lists(form, form.tokens, values, place)
+    if form.tokens.words:
+        return words_of_lists(form, values, place)
     if all(isinstance(value, list) and all(type(each) is int for each in value) for value in values):
         return check_ids(form, form.tokens, _whole(form, values, place))
     size = len(form.columns)

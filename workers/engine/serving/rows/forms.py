@@ -44,6 +44,10 @@ class InputForm:
     def described(self) -> str:
         """Type and shape, for messages."""
         sides = ", ".join(["rows", *("any" if side is None else str(side) for side in self.shape)])
+        if self.tokens is not None and self.tokens.ids:
+            return f"lists of up to {self.shape[0]} ids below {self.tokens.vocabulary}"
+        if self.tokens is not None and self.tokens.words:
+            return "lists of words"
         if self.tokens is not None:
             return "texts" if len(self.columns) == 1 else "pairs of texts"
         what = "categories as text" if self.categories and self.dtype == "string" else self.dtype
@@ -60,7 +64,12 @@ def session_forms(order: SessionOrder) -> dict[str, InputForm]:
     own = tokens_of(order.model.facts) if order.model.facts is not None else None
     if order.rows_of is None or own is None:
         return forms
-    return {name: replace(form, tokens=own) if form.tokens is not None else form for name, form in forms.items()}
+    return {
+        name: replace(form, tokens=own.model_copy(update={"words": form.tokens.words}))
+        if form.tokens is not None and not own.ids
+        else form
+        for name, form in forms.items()
+    }
 
 
 def forms_of(facts: ModelFacts, dataset: DatasetManifest | None) -> dict[str, InputForm]:

@@ -1,11 +1,55 @@
 """Ids of tokens that a client sends instead of texts."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from app.contracts.resources.inputs.texts import TokenEncoding
 from workers.engine.data.formats.common import Array
-from workers.engine.serving.rows.errors import at, pointer
+from workers.engine.data.texts.width import width_of
+from workers.engine.serving.rows.errors import Place, at, pointer
 from workers.engine.serving.rows.forms import InputForm
+
+
+def ids_of_lists(form: InputForm, tokens: TokenEncoding, rows: Sequence[Any], place: Place) -> Array:
+    """Lists of ids of any lengths as int64 [n, width], filled up. Raises RowErrors."""
+    longest = max((len(row) for row in rows if isinstance(row, list)), default=1)
+    found = np.full((len(rows), width_of(longest, tokens.length)), tokens.padding, np.int64)
+    for i, row in enumerate(rows):
+        if not isinstance(row, list) or not row or any(type(each) is not int for each in row):
+            detail = f"expected a list of ids below {tokens.vocabulary} for `{form.name}`: send whole numbers"
+            raise at(place((i,)), "wrong_type", detail)
+        if len(row) > tokens.length:
+            detail = f"expected up to {tokens.length} ids for `{form.name}`, found {len(row)}: split the row"
+            raise at(place((i,)), "shape_mismatch", detail)
+        wrong = next((j for j, each in enumerate(row) if not 0 <= each < tokens.vocabulary), None)
+        if wrong is not None:
+            detail = f"expected ids from 0 to {tokens.vocabulary - 1}, found {row[wrong]}: send ids that it knows"
+            raise at(place((i, wrong)), "out_of_range", detail)
+        found[i, : len(row)] = row
+        if row[-1] == tokens.padding:
+            detail = f"expected a row without padding, whose id is {tokens.padding}, at its end: leave it out"
+            raise at(place((i, len(row) - 1)), "out_of_range", detail)
+    return found
+
+
+def words_of_lists(form: InputForm, rows: Sequence[Any] | Array, place: Place) -> Array:
+    """Lists of words as object [n, 1]. Raises RowErrors."""
+    found = np.empty((len(rows), 1), object)
+    # Rows of an array are filled up with empty texts, which are no words.
+    lists = [_trimmed(row) for row in rows.tolist()] if isinstance(rows, np.ndarray) else rows
+    for i, row in enumerate(lists):
+        if not isinstance(row, list) or not any(row) or any(not isinstance(each, str) for each in row):
+            raise at(place((i,)), "wrong_type", f"expected a list of words for `{form.name}`: send texts in lists")
+        found[i, 0] = row
+    return found
+
+
+def _trimmed(row: Any) -> Any:
+    if not isinstance(row, list):
+        return row
+    return row[: max((i + 1 for i, word in enumerate(row) if word), default=0)]
 
 
 def check_ids(form: InputForm, tokens: TokenEncoding, ids: Array) -> Array:

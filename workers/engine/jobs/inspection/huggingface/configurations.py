@@ -57,10 +57,16 @@ def check_known(config: Mapping[str, Any], name: str, known: Collection[str]) ->
 
 
 def network_of(
-    name: str, config: Mapping[str, Any], shape: tuple[Any, ...] | None, outputs: Mapping[str, int]
+    name: str,
+    config: Mapping[str, Any],
+    shape: tuple[Any, ...] | None,
+    outputs: Mapping[str, int],
+    *,
+    tagging: bool = False,
 ) -> HuggingFace:
     """The architecture. Raises UserError `unsupported_config`, `shape_mismatch`."""
     fields = {"family": "huggingface", "name": name, "config": dict(config), "outputs": dict(outputs)}
+    fields |= {"answers": "tokens"} if tagging else {}
     try:
         architecture = HuggingFace.model_validate({**fields, "input_shape": shape})
     except ValidationError as error:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from app.contracts.problems import UserError, listed
-from app.contracts.resources.manifests import ClassOutput, ModelManifest, OutputSpec
+from app.contracts.resources.manifests import ClassOutput, ModelManifest, OutputSpec, TokenClassOutput
 from app.contracts.specs.families.huggingface_configs import TEXT_TYPES
 from app.contracts.specs.families.library import HuggingFace
 from workers.engine.jobs.inspection.huggingface.configurations import check_problem, check_type, class_names
@@ -76,10 +76,10 @@ def _convert(folder: Folder, scratch: Path, target: Path, manifest: ModelManifes
 def _with_names(spec: OutputSpec, names: list[str]) -> OutputSpec:
     """The manifest's output with the classes of the configuration, where it names none itself."""
     unnamed = [f"LABEL_{i}" for i in range(len(names))]
-    if not isinstance(spec, ClassOutput) or spec.classes is not None or names == unnamed:
+    if not isinstance(spec, ClassOutput | TokenClassOutput) or spec.classes is not None or names == unnamed:
         return spec
     try:
-        return ClassOutput.model_validate({**spec.model_dump(), "classes": tuple(names)})
+        return type(spec).model_validate({**spec.model_dump(), "classes": tuple(names)})
     except ValidationError:  # names that no class may have here: numbers stay
         return spec
 
@@ -88,7 +88,7 @@ def _loaded(architecture: HuggingFace, weights: Mapping[str, Tensor], classes: i
     """Transformers' own network with the weights, whatever names earlier versions gave them."""
     config = configuration(architecture, architecture.input_shape or (), classes)
     try:
-        network, info = model_class(config).from_pretrained(
+        network, info = model_class(config, tagging=architecture.answers == "tokens").from_pretrained(
             None,
             config=config,
             state_dict=dict(weights),

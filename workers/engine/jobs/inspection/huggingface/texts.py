@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from app.contracts.base import tuples
 from app.contracts.problems import UserError, listed
-from app.contracts.resources.inputs.texts import MOST_TOKENS
-from app.contracts.resources.manifests import ModelInputSpec, ModelManifest
+from app.contracts.resources.inputs.texts import MOST_TOKENS, encoding_of_ids
+from app.contracts.resources.manifests import ModelInputSpec, ModelManifest, TokenClassOutput
 from app.contracts.specs.families.huggingface_configs import positions_key, positions_offset
 from workers.engine.data.texts.tokenizer import FILE_NAME, MOST_BYTES, TextTokenizer
 from workers.engine.jobs.inspection.huggingface.configurations import Reading, check_known, network_of
@@ -19,6 +19,7 @@ from workers.engine.models.families.library.text_configs import FIXED, is_whole
 INPUT: Final = "text"
 """The input's name where the manifest gives none."""
 _HEAD: Final = "ForSequenceClassification"
+_TAGGER: Final = "ForTokenClassification"
 _EARLIER: Final = (
     "rope_theta", "rope_scaling", "global_rope_theta", "local_rope_theta", "global_attn_every_n_layers",
 )  # fmt: skip
@@ -47,8 +48,11 @@ def read_texts(
     Raises UserError `unsupported_config`, `unusable_tokenizer`, `unreadable`.
     """
     name = str(config["model_type"])
-    _check_architectures(config)
+    tagging = any(isinstance(each, TokenClassOutput) for each in manifest.outputs.values())
+    _check_architectures(config, _TAGGER if tagging else _HEAD)
     given = _configured(name, config)
+    if tagging and not _has_tokenizer(folder):
+        return _of_ids(name, given, outputs, manifest)
     settings = TokenSettings(_tokenizer(folder), folder.document("tokenizer_config.json"))
     _check_vocabulary(settings.tokenizer, given["vocab_size"])
     if given.get("type_vocab_size", own_keys(name).get("type_vocab_size", 0)) > 1:
@@ -59,9 +63,27 @@ def read_texts(
             given["sep_token_id"] = separator
     configuration(network_of(name, given, None, outputs), (1,), 2)  # what it needs for any rows
     length = settings.length(_places(name, given))
-    architecture = network_of(name, given, (length,), outputs)
+    architecture = network_of(name, given, (length,), outputs, tagging=tagging)
     spec = ModelInputSpec(tokens=settings.tokenizer.encoding(length, given["pad_token_id"], given.get("sep_token_id")))
     return Reading(architecture, {_input(manifest): spec}, settings.notes(), settings.tokenizer.content)
+
+
+def _has_tokenizer(folder: Folder) -> bool:
+    return any(each.startswith(("vocab", "spiece", "sentencepiece", "tokenizer")) for each in folder.members)
+
+
+def _of_ids(name: str, given: Mapping[str, Any], outputs: Mapping[str, int], manifest: ModelManifest) -> Reading:
+    """A network without any tokenizer, which reads rows of ids."""
+    configuration(network_of(name, given, None, outputs, tagging=True), (1,), 2)  # what it needs for any rows
+    length = _places(name, given)
+    architecture = network_of(name, given, (length,), outputs, tagging=True)
+    spec = ModelInputSpec(tokens=encoding_of_ids(given["vocab_size"], given["pad_token_id"], length))
+    note = {
+        "code": "reads_ids",
+        "message": f"the folder has no tokenizer: the model reads lists of ids below {given['vocab_size']}, filled up "
+        f"with {given['pad_token_id']}, of datasets with such an input of kind `tokens`",
+    }
+    return Reading(architecture, {_input(manifest): spec}, (note,))
 
 
 def _input(manifest: ModelManifest) -> str:
@@ -76,17 +98,17 @@ def _input(manifest: ModelManifest) -> str:
     return INPUT
 
 
-def _check_architectures(config: Mapping[str, Any]) -> None:
+def _check_architectures(config: Mapping[str, Any], head: str) -> None:
     """Check that the folder is of a network for classification, where it says what it is."""
     found = config.get("architectures")
     if found is None:
         return
     names = [str(each)[:100] for each in found] if isinstance(found, list) else [str(found)[:100]]
-    if len(names) != 1 or not names[0].endswith(_HEAD):
+    if len(names) != 1 or not names[0].endswith(head):
         raise UserError(
             "unsupported_config",
-            f"`architectures` of config.json is {listed(names)}, expected one …{_HEAD}: train the model for "
-            f"classification and save it by AutoModel{_HEAD}, or export it to ONNX",
+            f"`architectures` of config.json is {listed(names)}, expected one …{head} for this kind of output: "
+            f"train the model for classification and save it by AutoModel{head}, or export it to ONNX",
         )
 
 

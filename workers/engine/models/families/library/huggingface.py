@@ -32,7 +32,7 @@ def huggingface_network(architecture: HuggingFace, input_shape: Sequence[int], c
     Raises UserError `library_missing`, `unsupported_config`.
     """
     config = configuration(architecture, input_shape, classes)
-    model = model_class(config)
+    model = model_class(config, tagging=architecture.answers == "tokens")
     for attention in ("sdpa", "eager"):
         try:
             network: nn.Module = model._from_config(config, attn_implementation=attention, dtype=torch.float32)
@@ -89,13 +89,17 @@ def own_keys(name: str) -> dict[str, Any]:
     return {key: value for key, value in own.items() if key not in common and key not in OF_ROWS}
 
 
-def model_class(config: Any) -> Any:
-    """The class for classification of a configuration; of several the one with a single head."""
+def model_class(config: Any, *, tagging: bool = False) -> Any:
+    """The class for classification of a configuration, of each token with `tagging`; of several the one with a single
+    head.
+    """
     transformers = package("transformers")
     is_of_texts = config.model_type in TEXT_TYPES
     listing = (
         transformers.AutoModelForSequenceClassification if is_of_texts else transformers.AutoModelForImageClassification
     )
+    if tagging:
+        listing = transformers.AutoModelForTokenClassification
     found = listing._model_mapping[type(config)]
     return found[0] if isinstance(found, tuple) else found
 

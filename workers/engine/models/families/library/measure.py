@@ -59,7 +59,7 @@ def measure(architecture: LibraryArchitecture, input_shape: Sequence[int]) -> Me
             trained = features_of(module.train(), _rows(built, _TRIAL_ROWS, input_shape, device), architecture.reads)
     except Exception as error:  # of whatever kind: this is how networks refuse the size of rows
         raise misfit(name, input_shape, error) from error
-    size = _feature_size(features, trained, architecture.reads)
+    size = _feature_size(features, trained, architecture.reads, of_tokens=_answers_tokens(architecture))
     if size is None:
         raise UserError("network_misfit", f"`{name}` gives no vector of features for a row: use another network")
     kinds = [kind for each in module.modules() if (kind := _leaf_kind(each)) is not None]
@@ -86,12 +86,16 @@ def _rows(built: LibraryTrunk, count: int, input_shape: Sequence[int], device: t
     return torch.full((count, *input_shape), float(token), device=device)
 
 
-def _feature_size(features: Any, trained: Any, reads: RowKind) -> int | None:
+def _answers_tokens(architecture: LibraryArchitecture) -> bool:
+    return isinstance(architecture, HuggingFace) and architecture.answers == "tokens"
+
+
+def _feature_size(features: Any, trained: Any, reads: RowKind, *, of_tokens: bool) -> int | None:
     if not isinstance(features, Tensor) or not isinstance(trained, Tensor) or features.dim() < 2:
         return None
-    if reads == "tokens" and features.dim() != 2:  # a vector for each token, whose number differs with the row
+    if reads == "tokens" and features.dim() != 2 + of_tokens:  # a vector for each token where one a row is meant
         return None
-    size = features[0].numel()
+    size = features[0, 0].numel() if of_tokens else features[0].numel()
     return size if trained.shape == (_TRIAL_ROWS, *features.shape[1:]) and size > 0 else None
 
 

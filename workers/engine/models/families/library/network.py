@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.problems import UserError
-from app.contracts.specs.families.library import LibraryArchitecture
+from app.contracts.specs.families.library import HuggingFace, LibraryArchitecture
 from workers.engine.common.seeds import derived_seed
 from workers.engine.models.families.family import SingleTrunkNetwork
 from workers.engine.models.families.library.packages import package_version
@@ -26,6 +26,7 @@ class LibraryNetwork(SingleTrunkNetwork):
         if architecture.measured is None:
             raise ValueError(f"`{architecture.name}` is not measured")
         self._architecture = architecture
+        self._of_tokens = isinstance(architecture, HuggingFace) and architecture.answers == "tokens"
         built = build_trunk(architecture, self.input_shape)
         _check_unchanged(built, architecture)
         self._classifier = built.classifier
@@ -46,7 +47,8 @@ class LibraryNetwork(SingleTrunkNetwork):
                 assert_never(self._architecture.reads)
 
     def features(self, x: Tensor) -> Tensor:
-        return features_of(self.trunk, x, self._architecture.reads).flatten(1)
+        found = features_of(self.trunk, x, self._architecture.reads)
+        return found if self._of_tokens else found.flatten(1)
 
     def initialise_trunk(self, seed: int) -> None:
         """Draw the trunk's weights as the library does, as a function of the seed. In place."""

@@ -24,7 +24,8 @@ _OF_TOKENS: Final = frozenset({"deberta-v2"})
 
 
 def features_of_tokens(network: Any, rows: Tensor) -> Tensor:
-    """What the head of a network reads: rows of ids [N, L] of any dtype -> features [N, F].
+    """What the head of a network reads: rows of ids [N, L] of any dtype -> features [N, F], or [N, L, F] of one with a
+    head for each token.
 
     A row's tokens go up to the last that is not padding, and do not depend on how much padding follows. Ids must be
     below the configuration's `vocab_size`. The second text of a pair has token type 1 where the configuration has
@@ -40,7 +41,7 @@ def features_of_tokens(network: Any, rows: Tensor) -> Tensor:
     if getattr(config, "classifier_pooling", None) == "mean":
         return _mean_of_tokens(network, ids, given)
     found: Tensor = network(input_ids=ids, **given).logits
-    return found
+    return found if found.dim() < 3 else found[:, : rows.shape[1]]
 
 
 def _mean_of_tokens(network: Any, ids: Tensor, given: dict[str, Any]) -> Tensor:
