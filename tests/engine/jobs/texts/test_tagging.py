@@ -306,3 +306,15 @@ def test_rows_of_ids_have_classes_of_rows_too(harness: EngineHarness) -> None:
         JOB_SPEC.validate_json(json.dumps({**TRAIN, **both})), {DATASET: known, OTHER: made.others[OTHER].facts}, {}
     )
     assert [each.code for each in found.problems] == ["input_mismatch"]
+
+
+def test_several_seeds_are_compared_by_rows(harness: EngineHarness, trained: TrainingOutcome) -> None:
+    soft: dict[str, Any] = {"method": "kd", "temperature": {"learned": True}}
+    spec = {**DISTILL, "training": SHORT, "control": True, "repeats": 3, "distillation": {"soft_targets": soft}}
+    verdict = report_of(harness.run(spec, job="repeats")).verdict["tag"]
+    assert verdict.repeats == 3
+    assert "Accuracy over tokens" in verdict.method
+    found = np.load(harness.outputs("repeats") / "predictions-test.npz")
+    known = found["test/tag/label"] >= 0
+    right = found["test/tag/students"].argmax(3) == found["test/tag/label"][:, None]
+    assert verdict.students == pytest.approx([each[known].mean() for each in right.swapaxes(0, 1)])
