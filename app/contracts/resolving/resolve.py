@@ -43,6 +43,8 @@ from app.contracts.resolving.recipe.settings import with_settings
 from app.contracts.resolving.sizes import warn_of_sizes
 from app.contracts.resolving.students.inits import check_init
 from app.contracts.resolving.students.measured import Trunks, with_measured
+from app.contracts.resolving.students.pretrained import check_start
+from app.contracts.resolving.students.starts import with_start
 from app.contracts.resolving.students.students import fitted
 from app.contracts.resolving.students.tuning import check_tuning
 from app.contracts.resolving.supervision import check_selection, supervised_tasks, supervised_training
@@ -50,6 +52,7 @@ from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
 from app.contracts.specs.architectures import Architecture, LibraryFamily, Student
 from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.families.library import LibraryArchitecture
+from app.contracts.specs.families.starts import StandIn
 from app.contracts.specs.jobs import (
     AnyTrainingJob,
     DistillJob,
@@ -112,8 +115,8 @@ def _resolve_training(
     refs = spec.dataset_refs()
     datasets = with_predictions(spec, datasets, findings)
     dataset = joined_facts(refs, datasets, findings)
-    spec = with_measured(spec, dataset, models, trunks, findings)
-    if findings.unmeasured:
+    spec = with_measured(with_start(spec, dataset, models, findings), dataset, models, trunks, findings)
+    if findings.unmeasured or isinstance(spec.network, StandIn):
         dataset = None
     spec = spec.model_copy(
         update={
@@ -154,7 +157,7 @@ def _filled(spec: AnyTrainingJob, dataset: DatasetFacts, models: Models, finding
     """The job with everything that its dataset and teachers fill in."""
     match spec:
         case TrainJob():
-            return _train(spec, dataset, findings)
+            return _train(spec, dataset, models, findings)
         case DistillJob():
             return _distill(spec, dataset, models, findings)
         case MultitaskJob():
@@ -197,7 +200,7 @@ def _with_recipe(
 ) -> AnyTrainingJob:
     """The job with its training settings chosen, once its network is known."""
     network = spec.network
-    if not network.is_described or findings.problems:
+    if isinstance(network, StandIn) or not network.is_described or findings.problems:
         return spec
     if trunks_are_open(spec):
         network = network.model_copy(update={"sharing": "hard"})  # as far as it is known before its trunks are
@@ -236,11 +239,13 @@ def _training(spec: AnyTrainingJob, dataset: DatasetFacts | None, findings: Find
     return training.model_copy(update=update)
 
 
-def _train(spec: TrainJob, dataset: DatasetFacts, findings: Findings) -> TrainJob:
+def _train(spec: TrainJob, dataset: DatasetFacts, models: Models, findings: Findings) -> TrainJob:
+    assert not isinstance(spec.model, StandIn), "its model is known"
     goal = supervised_goal(dataset, spec.target, findings, "/target")
     if goal is None:
         return spec
     model = fitted(spec.model, dataset, [goal], findings, "/model")
+    check_start(model, models.get(model.pretrained or ""), dataset, [goal], findings, "/model")
     training = supervised_training(spec.training, goal, findings)
     check_selection(training, [goal], bool(dataset.splits.get("validation")), findings)
     return spec.model_copy(update={"target": goal.name, "model": model, "training": training})
@@ -330,12 +335,14 @@ def _features(
 
 def _init(
     student: Student,
+    goals: list[Goal],
     teachers: tuple[TeacherRef, ...],
     dataset: DatasetFacts,
     models: Models,
     findings: Findings,
 ) -> None:
     """Check where the student starts from, once it is known; of several tasks the teachers are counted through."""
+    check_start(student, models.get(student.pretrained or ""), dataset, goals, findings, "/student")
     if student.init is not None and student.is_described and not isinstance(student, LibraryFamily):
         known = [facts_of_teacher(ref, dataset, models) for ref in teachers]
         check_init(student.init, student, known, findings, "/student/init")
@@ -343,6 +350,7 @@ def _init(
 
 
 def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: Findings) -> DistillJob:
+    assert not isinstance(spec.student, StandIn), "its model is known"
     target = spec.target
     names = learnable(dataset)
     if target is None and len(names) == 1:
@@ -366,7 +374,7 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
     student = fitted(student, dataset, [goal], findings, "/student")
     _features(student, goal.name, teachers, distillation, dataset, models, findings, "/distillation")
     check_reused_classes(teachers, distillation, spec.store, findings, "")
-    _init(student, teachers, dataset, models, findings)
+    _init(student, [goal], teachers, dataset, models, findings)
     training = supervised_training(spec.training, goal, findings)
     check_selection(training, [goal], bool(dataset.splits.get("validation")), findings)
     return spec.model_copy(
@@ -442,10 +450,12 @@ def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findin
         tasks = update["tasks"] = supervised_tasks(tasks, goals, spec.training, findings)
         check_selection(spec.training, goals, bool(dataset.splits.get("validation")), findings)
         known = [facts_of_teacher(ref, dataset, models) for task in tasks for ref in task.teachers or ()]
-        wanted = with_pooling_of_teacher(spec.student, known, findings)
-        wanted = with_trunks(wanted, spec.relation, [task.name for task in tasks])
+        wanted = with_trunks(spec.student, spec.relation, [task.name for task in tasks])
+        assert not isinstance(wanted, StandIn), "its model is known"
+        wanted = with_pooling_of_teacher(wanted, known, findings)
         student = update["student"] = fitted(wanted, dataset, goals, findings, "/student")
-        _init(student, tuple(ref for task in tasks for ref in task.teachers or ()), dataset, models, findings)
+        refs = tuple(ref for task in tasks for ref in task.teachers or ())
+        _init(student, goals, refs, dataset, models, findings)
         for i, task in enumerate(tasks):
             place = f"/tasks/{i}/distillation"
             _features(student, task.name, task.teachers, task.distillation, dataset, models, findings, place)
