@@ -44,7 +44,7 @@ from app.contracts.resolving.sizes import warn_of_sizes
 from app.contracts.resolving.students.inits import check_init
 from app.contracts.resolving.students.measured import Trunks, with_measured
 from app.contracts.resolving.students.pretrained import check_start
-from app.contracts.resolving.students.starts import with_start
+from app.contracts.resolving.students.starts import by_posted_field, with_start
 from app.contracts.resolving.students.students import fitted
 from app.contracts.resolving.students.tuning import check_tuning
 from app.contracts.resolving.supervision import check_selection, supervised_tasks, supervised_training
@@ -111,7 +111,7 @@ def resolve(
 def _resolve_training(
     spec: AnyTrainingJob, datasets: Mapping[str, DatasetFacts | None], models: Models, threads: int, trunks: Trunks
 ) -> Resolution:
-    findings = Findings()
+    findings, posted = Findings(), spec
     refs = spec.dataset_refs()
     datasets = with_predictions(spec, datasets, findings)
     dataset = joined_facts(refs, datasets, findings)
@@ -143,6 +143,7 @@ def _resolve_training(
     check_views(spec, dataset, models, findings)
     check_search(spec, dataset, findings)
     repeat_warnings(spec, datasets, findings)
+    by_posted_field(findings, posted)
     return Resolution(
         spec,
         tuple(findings.problems),

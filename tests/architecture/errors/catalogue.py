@@ -160,6 +160,14 @@ UPLOADS: Final[Mapping[str, str]] = {
 
 SPECS: Final[Mapping[str, str]] = {
     "pretrained_inputs": "train all layers long enough, or start from a model of the same normalisation",
+    "blocks_out_of_order": "name each block once, in ascending order",
+    "cut_undefined": "give the student a smaller network of the same family, or leave `width` out",
+    "graph_as_student": "name a model of a family, or upload its weights as safetensors",
+    "new_head": "nothing, if the head is meant to be new; else give output, size and classes the model's names",
+    "student_as_large": "name fewer blocks in `layers`",
+    "transform_undefined": "leave `transform` out",
+    "unknown_block": "name blocks of the teacher; the detail says how many there are",
+    "width_misfit": "choose widths that are whole heads of the teacher's, and no larger than its own",
     "pretrained_misfit": "name a model of the same network, or leave `pretrained` out",
     "quantization_undefined": "leave `quantization` out, and name `int8` in `exports`, or use another network",
     "init_undefined": "leave `init` out, or use a family that Stillhouse builds",

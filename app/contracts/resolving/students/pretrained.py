@@ -73,7 +73,8 @@ def _is_misfit(network: Architecture, theirs: Architecture | None, findings: Fin
             place,
             "pretrained_misfit",
             f"expected a model with the trunk of this {network.family}, found {found}: name a model of the same "
-            "network, for rows of the same shape where its weights depend on it, or leave `pretrained` out",
+            "network, for rows of the same shape where its weights depend on it, or let the network start from random "
+            "weights",
         )
     return found is not None
 

@@ -69,6 +69,21 @@ def _transform(network: Architecture, facts: ModelFacts, dataset: DatasetFacts) 
     return "pretrained" if alike else None
 
 
+def by_posted_field(findings: Findings, spec: AnyTrainingJob) -> None:
+    """Let problems point to what the spec has: a network that is given by a model or a teacher has no other fields
+    than these and its rows. `spec` is the job as posted.
+    """
+    network, field = spec.network, f"/{spec.network_field}"
+    if not isinstance(network, StandIn):
+        return
+    of_rows = {f"{field}/{name}" for name in ("inputs", "outputs", "input_shape")}
+    posted = f"{field}/model" if isinstance(network, NetworkOfModel) else f"{field}/from_teacher"
+    for i, problem in enumerate(findings.problems):
+        inside = problem.pointer.startswith(f"{field}/") and not problem.pointer.startswith((posted, *of_rows))
+        if inside:
+            findings.problems[i] = problem.model_copy(update={"pointer": posted})
+
+
 def _for(spec: AnyTrainingJob, network: Architecture) -> Architecture:
     bare = network.model_copy(update={"inputs": None})
     made = architecture_of(bare) if isinstance(spec, TrainJob) else student_of(bare)
@@ -112,7 +127,7 @@ def _of_model(spec: AnyTrainingJob, network: NetworkOfModel, models: Models, fin
 
 def _begun(model: Architecture, identity: str) -> Architecture:
     """A model's architecture without its inputs and outputs, which starts from its weights."""
-    update: dict[str, Any] = {"pretrained": identity, "cut": None}
+    update: dict[str, Any] = {"pretrained": identity, "cut": None, "transform": None}
     if isinstance(model, LibraryFamily):
         update["measured"] = None
     if isinstance(model, HuggingFace):

@@ -131,15 +131,14 @@ def test_a_student_of_texts_with_all_blocks_answers_as_its_teacher(texts: Engine
 def test_a_student_of_texts_has_the_named_blocks_and_the_teacher_s_tokenizer(texts: EngineHarness) -> None:
     outcome = texts.run(distill(part(layers=[0, 2]), control=True))
     theirs = whole(texts.models[TEACHER])
+    head = theirs.state_dict()["layers.0.weight"]
     for role in ("student", "control"):
         found = texts.weights(role=role)
         for ours, source in ((0, 0), (1, 2)):
             own = {n: v for n, v in found.items() if n.startswith(f"bert.encoder.layer.{ours}.")}
             for name, value in tensors_of(theirs, f"{LAYER}.{source}.").items():
                 torch.testing.assert_close(own[f"bert.encoder.layer.{ours}.{name}"], value, atol=1e-6, rtol=0)
-        torch.testing.assert_close(
-            found["classifier.weight"], theirs.state_dict()["layers.0.weight"], atol=1e-6, rtol=0
-        )
+        torch.testing.assert_close(found["classifier.weight"], head, atol=1e-6, rtol=0)
     (ours_read,) = outcome.student.inputs.values()
     facts = texts.models[TEACHER].facts
     assert facts is not None
@@ -176,8 +175,8 @@ def images(harness: EngineHarness, tmp_path: Path) -> EngineHarness:
     made = with_images(harness, 60)
     network = described("vit", 3).model_copy(update={"outputs": {"label": 3}})
     torch.manual_seed(4)
-    state = build(network).state_dict()
-    tensors = {name.removeprefix("trunk.").replace("layers.0", "classifier"): each for name, each in state.items()}
+    built = build(network)
+    tensors = {built.file_name(name): each for name, each in built.state_dict().items()}
     manifest = {
         "architecture": network.model_dump(mode="json", exclude={"measured"}),
         "outputs": {"label": {"kind": "class"}},
@@ -223,9 +222,14 @@ def test_types_whose_blocks_differ_and_networks_of_timm_are_not_cut(images: Engi
 
 
 def test_images_of_another_size_do_not_fit_the_positions_of_a_part(images: EngineHarness) -> None:
-    found = problems(images, distill({**part(layers=[0]), "input_shape": [3, 64, 64]}))
-    assert found
-    assert found[0][0] in ("/student/pretrained", "/student/input_shape")
+    facts = images.models[TEACHER].facts
+    assert facts is not None
+    assert facts.architecture is not None
+    larger = facts.architecture.model_copy(update={"input_shape": (3, 64, 64)})
+    images.models[TEACHER] = images.models[TEACHER].model_copy(
+        update={"facts": facts.model_copy(update={"architecture": larger})}
+    )
+    assert ("/student/from_teacher", "pretrained_misfit") in problems(images, distill(part(layers=[0])))
 
 
 def test_widths_are_sliced_for_known_types_alone(images: EngineHarness) -> None:
