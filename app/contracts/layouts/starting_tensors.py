@@ -23,11 +23,14 @@ class Blocks:
     count: int
 
     def source(self, name: str, layers: tuple[int, ...]) -> str:
-        """The name of a tensor in the model, of which `layers` are the network's blocks."""
+        """The name of a tensor in the model, of which `layers` are the network's blocks; `?` stands for the number of a
+        block that is not among them.
+        """
         number, dot, rest = name.removeprefix(f"{self.prefix}.").partition(".")
         if not name.startswith(f"{self.prefix}.") or not dot or not number.isdigit():
             return name
-        return f"{self.prefix}.{layers[int(number)]}.{rest}" if int(number) < len(layers) else name
+        source = layers[int(number)] if int(number) < len(layers) else "?"
+        return f"{self.prefix}.{source}.{rest}"
 
 
 def blocks_of(model: Architecture) -> Blocks | str:

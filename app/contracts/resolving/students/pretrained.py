@@ -145,7 +145,10 @@ def differs(facts: ModelFacts, rows: InputFacts) -> bool:
 
 
 def _spread(values: tuple[float, ...], size: int) -> tuple[float, ...]:
-    return values * size if len(values) == 1 else values
+    """A number for each of `size` elements, of one for each element of the first side; as they are where that is no
+    whole multiple.
+    """
+    return tuple(value for value in values for _ in range(size // len(values))) if size % len(values) == 0 else values
 
 
 def _numbers(values: float | tuple[float, ...]) -> tuple[float, ...]:

@@ -37,7 +37,7 @@ def with_width(network: Architecture, wanted: CutWidth, findings: Findings, poin
         )
         return None
     for name, ours, theirs in zip(("hidden", "intermediate", "heads"), new, found, strict=True):
-        if ours > theirs:
+        if getattr(wanted, name) is not None and ours > theirs:
             findings.problem(
                 f"{pointer}/{name}",
                 "width_misfit",

@@ -1,9 +1,9 @@
 """What every family of networks has: shapes, outputs, sharing, and the description of its trunk."""
 
 from abc import abstractmethod
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from app.contracts.base import Contract, Dimension, JobId, ModelId, Name, ParameterPrefix, Shape, left_out
 from app.contracts.problems import Problem
@@ -136,6 +136,13 @@ class BuiltFamily(Family):
         description="`pretrained`: rows are scaled and standardised as those of the model that the network starts "
         "from. When left out, as the dataset's `standardize` says.",
     )
+
+    @model_validator(mode="after")
+    def _starts_from_a_model(self) -> Self:
+        alone = [name for name in ("cut", "transform") if getattr(self, name) is not None and self.pretrained is None]
+        if alone:
+            raise ValueError(f"`{alone[0]}` is about the model in `pretrained`, found none: name it, or leave it out")
+        return self
 
     def named_models(self) -> dict[str, str]:
         return {"pretrained": self.pretrained} if self.pretrained is not None else {}

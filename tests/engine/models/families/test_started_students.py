@@ -6,13 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from app.contracts.resolving.resolve import Resolution
 from app.contracts.specs.jobs import JOB_SPEC, AnyTrainingJob
+from app.contracts.wire.orders import ReportOutcome
 from tests.engine.harness import DATASET, SECOND, TEACHER, EngineHarness, StopAtStep, made_once, report_of, resolved
 from tests.engine.models.begun import assert_same, begun, tensors_of, whole
 from workers.engine.common.stop import Stopped
 from workers.engine.models import build, initialise
+from workers.engine.run import execute
 
 Json = dict[str, Any]
 TOKENS: Json = {
@@ -228,6 +231,46 @@ def test_the_recipe_knows_that_a_student_starts_from_trained_weights(tokens: Eng
     assert rates[0] < rates[1]  # type: ignore[operator]
 
 
+def test_a_cut_that_is_posted_must_fit_its_network(tokens: EngineHarness) -> None:
+    network = {**TOKENS, "depth": 3, "pretrained": TEACHER}
+    assert not refused(tokens, distill({**network, "cut": {"layers": [0, 1, 3]}}))
+    for layers in ([0, 1], [0, 1, 4]):
+        found = refused(tokens, distill({**network, "cut": {"layers": layers}}))
+        assert found == [("/student/pretrained", "pretrained_misfit")]
+    with pytest.raises(ValidationError, match="name it, or leave it out"):
+        resolution(tokens, distill({**TOKENS, "cut": {"layers": [0]}}))
+
+
+def test_a_flattened_model_of_the_same_data_is_read_as_it_was_trained(tokens: EngineHarness) -> None:
+    assert tokens.data is not None
+    standardised = {"x": {"kind": "array", "standardize": True}}
+    tokens.dataset(
+        dict(np.load(tokens.data.path)), inputs=standardised, targets={"label": {"kind": "class", "classes": 3}}
+    )
+    outcome = tokens.run({"kind": "train", "target": "label", "model": {"family": "mlp"}, "training": STILL}, "first")
+    tokens.teacher(outcome, tokens.folder / "first" / "attempt-1", SECOND)
+    found = resolution(tokens, {"kind": "train", "target": "label", "model": {"model": SECOND}})
+    assert not found.problems
+    assert "pretrained_inputs" not in warned(found)
+    assert found.spec.model.transform is None  # type: ignore[union-attr]
+
+
+def test_a_preflight_takes_the_steps_of_a_part(tokens: EngineHarness) -> None:
+    inner = {"dataset": DATASET, **distill(part(layers=[0]))}
+    parsed = JOB_SPEC.validate_json(json.dumps({"kind": "preflight", "job": inner}))
+    assert tokens.data is not None
+    facts = {name: each.facts for name, each in tokens.models.items()}
+    found = resolved(parsed, {DATASET: tokens.data.facts}, facts)
+    assert not found.problems
+    order = tokens.order(distill(part(layers=[0])), "preflight").model_copy(update={"spec": found.spec})
+    outcome = execute(order, tokens.log.emit, StopAtStep(1 << 60))
+    assert isinstance(outcome, ReportOutcome)
+    assert not outcome.report["would_fail"]
+    wrong = {"kind": "preflight", "job": {**inner, "student": part(layers=[4])}}
+    refusal = resolved(JOB_SPEC.validate_json(json.dumps(wrong)), {DATASET: tokens.data.facts}, facts).problems
+    assert [each.pointer for each in refusal] == ["/job/student/from_teacher/layers/0"]
+
+
 @pytest.mark.parametrize(
     ("layers", "pointer", "code"),
     [
@@ -244,7 +287,13 @@ def test_blocks_that_are_not_there_or_not_in_order_are_refused(
 
 @pytest.mark.parametrize(
     ("width", "field"),
-    [({"hidden": 10}, "hidden"), ({"heads": 2, "hidden": 16}, "hidden"), ({"intermediate": 65}, "intermediate")],
+    [
+        ({"hidden": 10}, "hidden"),
+        ({"hidden": 20}, "hidden"),
+        ({"heads": 2, "hidden": 16}, "hidden"),
+        ({"heads": 5}, "heads"),
+        ({"intermediate": 65}, "intermediate"),
+    ],
 )
 def test_widths_that_are_no_slice_are_refused(width: Json, field: str, tokens: EngineHarness) -> None:
     found = refused(tokens, distill(part(width=width)))
