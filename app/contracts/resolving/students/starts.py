@@ -13,6 +13,7 @@ from app.contracts.resolving.students.widths import with_width
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
 from app.contracts.specs.architectures import (
     Architecture,
+    Convnet,
     HuggingFace,
     LibraryFamily,
     NetworkOfModel,
@@ -45,7 +46,7 @@ def with_start(spec: _Spec, dataset: DatasetFacts | None, models: Models, findin
     elif isinstance(network, NetworkOfTeacher):
         found = _of_teacher(spec, network, models, findings)
     else:
-        return spec
+        return _with_pooling(spec, models)
     if found is None:
         return spec
     update: dict[str, object] = {
@@ -67,6 +68,19 @@ def _transform(network: Architecture, facts: ModelFacts, dataset: DatasetFacts) 
     rows = read_input(network, dataset)
     alike = rows is not None and is_read_alike(network, facts, dataset) and differs(facts, rows)
     return "pretrained" if alike else None
+
+
+def _with_pooling(spec: _Spec, models: Models) -> _Spec:
+    """A convnet that names the model that it starts from and no pooling has that model's, by which the layers behind the
+    pooling have the same shapes.
+    """
+    network = spec.network
+    facts = models.get(network.pretrained or "")
+    theirs = facts.architecture if facts is not None else None
+    if not isinstance(network, Convnet) or network.pooling is not None or not isinstance(theirs, Convnet):
+        return spec
+    made = network.model_copy(update={"pooling": theirs.pooling or "average"})
+    return cast(_Spec, spec.model_copy(update={spec.network_field: made}))
 
 
 def by_posted_field(findings: Findings, spec: AnyTrainingJob) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors import safe_open
 
 from app.contracts.resolving.resolve import Resolution
 from app.contracts.specs.jobs import JOB_SPEC, AnyTrainingJob
@@ -134,6 +135,9 @@ def test_student_and_control_start_from_the_same_part_and_the_report_says_of_wha
         torch.testing.assert_close(found["layers.0.weight"], teacher["layers.0.weight"], atol=1e-6, rtol=0)
     student = report_of(outcome).spec["student"]
     assert (student["pretrained"], student["cut"]) == (TEACHER, {"layers": [1], "sliced": False})
+    with safe_open(tokens.outputs() / "student.safetensors", "pt") as file:
+        told = json.dumps(file.metadata())
+    assert f"started from the weights of `{TEACHER}`, blocks 1 of it" in told
 
 
 def test_a_part_of_a_teacher_continues_at_a_step_as_if_it_had_not_stopped(tokens: EngineHarness) -> None:
@@ -190,6 +194,11 @@ def test_a_network_starts_from_a_model_of_any_family(family: str, tokens: Engine
     assert tokens.run(distill({"model": SECOND})).student.architecture is not None
 
 
+def test_a_convnet_pools_as_the_model_that_it_names(tokens: EngineHarness) -> None:
+    upload(tokens, OWN["convnet"], SECOND)
+    assert not refused(tokens, distill({**OWN["convnet"], "pretrained": SECOND}))
+
+
 def test_a_model_is_a_reference_of_the_job_and_waited_for(tokens: EngineHarness) -> None:
     spec = JOB_SPEC.validate_json(json.dumps({"dataset": DATASET, **distill({"model": SECOND})}))
     references = [(each.pointer, each.kind, each.identity) for each in spec.references()]
@@ -216,8 +225,7 @@ def test_rows_are_standardised_as_the_model_s_where_the_dataset_s_are_others(tok
     found = resolution(tokens, distill({"model": SECOND}))
     assert found.spec.student.transform == "pretrained"  # type: ignore[union-attr]
     assert "pretrained_inputs" not in warned(found)
-    outcome = tokens.run(distill({"model": SECOND}, exports=["onnx"]))
-    assert report_of(outcome).export["onnx"].max_abs_difference < 1e-5, "the file reads rows alike"
+    outcome = tokens.run(distill({"model": SECOND}))
     (transform,) = outcome.student.inputs.values()
     assert (transform.scale, transform.mean, transform.std) == (0.5, 0.25, 2.0)
     named = resolution(tokens, distill({**TOKENS, "pretrained": SECOND}))
