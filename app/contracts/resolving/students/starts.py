@@ -71,8 +71,8 @@ def _transform(network: Architecture, facts: ModelFacts, dataset: DatasetFacts) 
 
 
 def _with_pooling(spec: _Spec, models: Models) -> _Spec:
-    """A convnet that names the model that it starts from and no pooling has that model's, by which the layers behind the
-    pooling have the same shapes.
+    """A convnet that names the model that it starts from, and no pooling, has that model's: the layers behind the
+    pooling then have the same shapes.
     """
     network = spec.network
     facts = models.get(network.pretrained or "")
