@@ -80,7 +80,7 @@ def plain_spec(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain_network(network: dict[str, Any]) -> dict[str, Any]:
-    return {"pooling": "average", **network} if network["family"] == "convnet" else network
+    return {"pooling": "average", **network} if network.get("family") == "convnet" else network
 
 
 def _plain_task(task: dict[str, Any]) -> dict[str, Any]:

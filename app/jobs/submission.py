@@ -13,6 +13,7 @@ from app.contracts.resolving.multitask.relations import trunks_are_open
 from app.contracts.resolving.resolve import Resolution, resolve
 from app.contracts.resources.facts import DATASET_FACTS, MODEL_FACTS, DatasetFacts, ModelFacts
 from app.contracts.specs.architectures import Architecture
+from app.contracts.specs.families.starts import StandIn
 from app.contracts.specs.jobs import AnyTrainingJob, ExportJob, PreflightJob, Reference, SubmittableJob
 from app.contracts.states import JobState
 from app.db.rows import DatasetRow, ModelRow
@@ -136,4 +137,6 @@ def dry_run(resolution: Resolution) -> DryRun:
 def _known_network(spec: AnyTrainingJob) -> Architecture | None:
     """The network to train, unless its shapes or its number of trunks are not known yet."""
     network = spec.network
-    return None if not network.is_described or trunks_are_open(spec) else network
+    if isinstance(network, StandIn) or not network.is_described or trunks_are_open(spec):
+        return None
+    return network

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import assert_never
 
 from app.contracts.layouts.summary import parameter_count
-from app.contracts.specs.architectures import Architecture
+from app.contracts.specs.architectures import AnyNetwork
+from app.contracts.specs.families.starts import StandIn
 from app.contracts.specs.jobs import (
     MOST_SEEDS,
     AnyJob,
@@ -37,7 +38,7 @@ def disk_bytes(spec: AnyJob) -> int:
     return sum(learners) * (states * _CHECKPOINTS + _OUTPUTS) + student * len(spec.formats) + kept
 
 
-def _learners(spec: AnyTrainingJob) -> Iterator[Architecture]:
+def _learners(spec: AnyTrainingJob) -> Iterator[AnyNetwork]:
     """The student first, then what is trained beside it."""
     match spec:
         case TrainJob():
@@ -52,8 +53,8 @@ def _learners(spec: AnyTrainingJob) -> Iterator[Architecture]:
             assert_never(spec)
 
 
-def _bytes_of(architecture: Architecture) -> int:
-    if not architecture.is_described:
+def _bytes_of(architecture: AnyNetwork) -> int:
+    if isinstance(architecture, StandIn) or not architecture.is_described:
         return 0
     return _NUMBER * parameter_count(architecture)
 

@@ -43,6 +43,8 @@ from app.contracts.resolving.recipe.settings import with_settings
 from app.contracts.resolving.sizes import warn_of_sizes
 from app.contracts.resolving.students.inits import check_init
 from app.contracts.resolving.students.measured import Trunks, with_measured
+from app.contracts.resolving.students.pretrained import check_start
+from app.contracts.resolving.students.starts import by_posted_field, with_start
 from app.contracts.resolving.students.students import fitted
 from app.contracts.resolving.students.texts import check_formats
 from app.contracts.resolving.students.tuning import check_tuning
@@ -52,6 +54,7 @@ from app.contracts.resources.facts import DatasetFacts, ModelFacts, OutputFacts
 from app.contracts.specs.architectures import Architecture, LibraryFamily, Student
 from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.families.library import LibraryArchitecture
+from app.contracts.specs.families.starts import StandIn
 from app.contracts.specs.jobs import (
     AnyTrainingJob,
     DistillJob,
@@ -110,12 +113,12 @@ def resolve(
 def _resolve_training(
     spec: AnyTrainingJob, datasets: Mapping[str, DatasetFacts | None], models: Models, threads: int, trunks: Trunks
 ) -> Resolution:
-    findings = Findings()
+    findings, posted = Findings(), spec
     refs = spec.dataset_refs()
     datasets = with_predictions(spec, datasets, findings)
     dataset = joined_facts(refs, datasets, findings)
-    spec = with_measured(spec, dataset, models, trunks, findings)
-    if findings.unmeasured:
+    spec = with_measured(with_start(spec, dataset, models, findings), dataset, models, trunks, findings)
+    if findings.unmeasured or isinstance(spec.network, StandIn):
         dataset = None
     spec = spec.model_copy(
         update={
@@ -143,6 +146,7 @@ def _resolve_training(
     check_views(spec, dataset, models, findings)
     check_search(spec, dataset, findings)
     repeat_warnings(spec, datasets, findings)
+    by_posted_field(findings, posted)
     return Resolution(
         spec,
         tuple(findings.problems),
@@ -200,7 +204,7 @@ def _with_recipe(
 ) -> AnyTrainingJob:
     """The job with its training settings chosen, once its network is known."""
     network = spec.network
-    if not network.is_described or findings.problems:
+    if isinstance(network, StandIn) or not network.is_described or findings.problems:
         return spec
     if trunks_are_open(spec):
         network = network.model_copy(update={"sharing": "hard"})  # as far as it is known before its trunks are
@@ -240,11 +244,13 @@ def _training(spec: AnyTrainingJob, dataset: DatasetFacts | None, findings: Find
 
 
 def _train(spec: TrainJob, dataset: DatasetFacts, models: Models, findings: Findings) -> TrainJob:
+    assert not isinstance(spec.model, StandIn), "its model is known"
     goal = supervised_goal(dataset, spec.target, findings, "/target")
     if goal is None:
         return spec
     check_tagging(spec, goal, dataset, models, findings)
     model = fitted(spec.model, dataset, [goal], findings, "/model")
+    check_start(model, models.get(model.pretrained or ""), dataset, [goal], findings, "/model")
     training = supervised_training(spec.training, goal, findings)
     check_selection(training, [goal], bool(dataset.splits.get("validation")), findings)
     return spec.model_copy(update={"target": goal.name, "model": model, "training": training})
@@ -334,12 +340,14 @@ def _features(
 
 def _init(
     student: Student,
+    goals: list[Goal],
     teachers: tuple[TeacherRef, ...],
     dataset: DatasetFacts,
     models: Models,
     findings: Findings,
 ) -> None:
     """Check where the student starts from, once it is known; of several tasks the teachers are counted through."""
+    check_start(student, models.get(student.pretrained or ""), dataset, goals, findings, "/student")
     if student.init is not None and student.is_described and not isinstance(student, LibraryFamily):
         known = [facts_of_teacher(ref, dataset, models) for ref in teachers]
         check_init(student.init, student, known, findings, "/student/init")
@@ -347,6 +355,7 @@ def _init(
 
 
 def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: Findings) -> DistillJob:
+    assert not isinstance(spec.student, StandIn), "its model is known"
     target = spec.target
     names = learnable(dataset)
     if target is None and len(names) == 1:
@@ -371,7 +380,7 @@ def _distill(spec: DistillJob, dataset: DatasetFacts, models: Models, findings: 
     student = fitted(student, dataset, [goal], findings, "/student")
     _features(student, goal.name, teachers, distillation, dataset, models, findings, "/distillation")
     check_reused_classes(teachers, distillation, spec.store, findings, "")
-    _init(student, teachers, dataset, models, findings)
+    _init(student, [goal], teachers, dataset, models, findings)
     training = supervised_training(spec.training, goal, findings)
     check_selection(training, [goal], bool(dataset.splits.get("validation")), findings)
     return spec.model_copy(
@@ -448,10 +457,12 @@ def _multitask(spec: MultitaskJob, dataset: DatasetFacts, models: Models, findin
         tasks = update["tasks"] = supervised_tasks(tasks, goals, spec.training, findings)
         check_selection(spec.training, goals, bool(dataset.splits.get("validation")), findings)
         known = [facts_of_teacher(ref, dataset, models) for task in tasks for ref in task.teachers or ()]
-        wanted = with_pooling_of_teacher(spec.student, known, findings)
-        wanted = with_trunks(wanted, spec.relation, [task.name for task in tasks])
+        wanted = with_trunks(spec.student, spec.relation, [task.name for task in tasks])
+        assert not isinstance(wanted, StandIn), "its model is known"
+        wanted = with_pooling_of_teacher(wanted, known, findings)
         student = update["student"] = fitted(wanted, dataset, goals, findings, "/student")
-        _init(student, tuple(ref for task in tasks for ref in task.teachers or ()), dataset, models, findings)
+        refs = tuple(ref for task in tasks for ref in task.teachers or ())
+        _init(student, goals, refs, dataset, models, findings)
         for i, task in enumerate(tasks):
             place = f"/tasks/{i}/distillation"
             _features(student, task.name, task.teachers, task.distillation, dataset, models, findings, place)

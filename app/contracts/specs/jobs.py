@@ -19,7 +19,7 @@ from app.contracts.base import (
     coded_error,
     left_out,
 )
-from app.contracts.specs.architectures import Architecture, Student
+from app.contracts.specs.architectures import Architecture, StudentSpec, TrainedSpec
 from app.contracts.specs.balancing import Balancing, FixedBalancing
 from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.families.library import LibraryNetwork
@@ -223,7 +223,7 @@ class _Job(_AnyKind):
             if teacher.predictions is not None:
                 yield Reference(f"{pointer}/predictions", "dataset", teacher.predictions)
         for field, model in (self.network.named_models() if isinstance(self, AnyTrainingJob) else {}).items():
-            yield Reference(f"/{self.network_field}/{field}", "model", model)
+            yield Reference(f"/{self.network_field}/{field}", "job" if model[:4] == "job_" else "model", model)
 
 
 class ControlSpec(Contract):
@@ -273,10 +273,10 @@ class TrainJob(_Job):
     )
     network_field: ClassVar[str] = "model"
 
-    model: Architecture = Field(description="The network to train.")
+    model: TrainedSpec = Field(description="The network to train.")
 
     @property
-    def network(self) -> Architecture:
+    def network(self) -> TrainedSpec:
         """The network to train."""
         return self.model
 
@@ -294,7 +294,7 @@ class DistillJob(_Job):
         default=None,
         description="The teachers; the outputs of several are averaged after softening. May be left out with `mutual`.",
     )
-    student: Student = Field(description="The network to train.")
+    student: StudentSpec = Field(description="The network to train.")
     distillation: DistillationSpec = Field(
         default_factory=DistillationSpec, description="Terms of the loss and their weights."
     )
@@ -312,7 +312,7 @@ class DistillJob(_Job):
         return self
 
     @property
-    def network(self) -> Student:
+    def network(self) -> StudentSpec:
         """The network to train."""
         return self.student
 
@@ -371,7 +371,7 @@ class MultitaskJob(_Job):
 
     kind: Literal["multitask"]
     tasks: Tasks = Field(description="The tasks; each has a head of its own.")
-    student: Student = Field(description="The network to train.")
+    student: StudentSpec = Field(description="The network to train.")
     relation: RelationSpec | None = Field(
         default=None, description="How much each task helps each other task; independent tasks when left out."
     )
@@ -391,7 +391,7 @@ class MultitaskJob(_Job):
     store: StoreSpec = Field(default_factory=StoreSpec, description="How the teachers' outputs are stored.")
 
     @property
-    def network(self) -> Student:
+    def network(self) -> StudentSpec:
         """The network to train."""
         return self.student
 

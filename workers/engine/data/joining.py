@@ -34,6 +34,7 @@ from workers.engine.data.dataset import Dataset, Source, TargetColumn
 from workers.engine.data.labels import MISSING
 from workers.engine.data.predictions.read import with_predictions
 from workers.engine.data.reading import read_dataset, transform_of
+from workers.engine.data.rows.pretrained import transforms_of_job
 from workers.engine.data.rows.specs import spec_of_rows
 from workers.engine.data.rows.uploaded import MOST_KEPT, REFERENCE_ROWS
 from workers.engine.data.splits import ORDER
@@ -73,8 +74,14 @@ def read_datasets(
         sources.append(Source(ref.dataset, first, part.rows, ref.weight, _dtype(part)))
         first += part.rows
     if len(parts) == 1:
-        return replace(parts[0], sources=tuple(sources))
-    return _join(parts, tuple(sources), inputs[0].manifest.inputs, _inputs_of_student(order))
+        return _as_its_network_reads(replace(parts[0], sources=tuple(sources)), order)
+    joined = _join(parts, tuple(sources), inputs[0].manifest.inputs, _inputs_of_student(order))
+    return _as_its_network_reads(joined, order)
+
+
+def _as_its_network_reads(dataset: Dataset, order: Order) -> Dataset:
+    transforms = transforms_of_job(dataset.transforms, dataset.layout.own_shapes, order)
+    return dataset if transforms is dataset.transforms else replace(dataset, transforms=transforms)
 
 
 def _text_reading(order: Order, dataset: DatasetInput, datasets: Sequence[DatasetInput]) -> "TextReading | None":

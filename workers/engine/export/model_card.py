@@ -78,7 +78,7 @@ def card(
     """A model card in Markdown: inputs and outputs, training, quality, limits."""
     sections = [
         _what(architecture, inputs, outputs),
-        _origin(provenance),
+        _origin(provenance) + _start(architecture),
         _quality(provenance),
         _limits(provenance),
     ]
@@ -131,6 +131,16 @@ def _origin(provenance: Provenance) -> str:
     if not provenance.control:
         lines += [f"- teacher: sha256 {digest}" for digest in provenance.teachers]
     return "\n".join(lines)
+
+
+def _start(architecture: Architecture) -> str:
+    """The model whose weights it started from, as a line; nothing where these were random."""
+    if architecture.pretrained is None:
+        return ""
+    cut = architecture.cut
+    blocks = f", blocks {', '.join(map(str, cut.layers))} of it" if cut is not None else ""
+    narrower = ", leading rows and columns" if cut is not None and cut.sliced else ""
+    return f"\n- started from the weights of `{architecture.pretrained}`{blocks}{narrower}"
 
 
 def _quality(provenance: Provenance) -> str:

@@ -40,7 +40,7 @@ class TrainingRuns:
         tasks = build_tasks(run_spec, teachers, job.emit)
         self._first_uses = self._uses_of_first_attempt()
         start = initial_weights(run_spec, teachers)
-        pretrained = pretrained_weights(run_spec.architecture, job.order.models)
+        pretrained = pretrained_weights(run_spec.architecture, job.order.models, tasks)
         chosen = job.chosen if job.compares_teachers else ()
         self._compared = tasks_to_compare(job.spec, chosen, tasks, data.dataset)
         first = bool(self._compared)

@@ -12,8 +12,11 @@ from typing import assert_never
 import torch
 from torch import Tensor
 
+from app.contracts.layouts.starting_tensors import kept_heads, source_names
+from app.contracts.problems import UserError
 from app.contracts.resolving.multitask.sharing import with_own_layers
 from app.contracts.resolving.students.inits import starting_tensors, tensors
+from app.contracts.resolving.students.pretrained import classes_of, is_slice
 from app.contracts.resources.manifests import (
     ClassOutput,
     MultilabelOutput,
@@ -22,8 +25,9 @@ from app.contracts.resources.manifests import (
     ValueOutput,
     VectorOutput,
 )
-from app.contracts.specs.architectures import Architecture, LibraryFamily
+from app.contracts.specs.architectures import Architecture
 from app.contracts.specs.distillation import DistillationSpec, FeatureTerm
+from app.contracts.specs.families.family import Cut
 from app.contracts.specs.jobs import TaskSpec, TeacherRef
 from app.contracts.wire.events import ChildEvent
 from app.contracts.wire.orders import ModelInput
@@ -37,6 +41,7 @@ from workers.engine.losses.supervised_loss import SupervisedLoss
 from workers.engine.losses.teacher_mix import TeacherOutputs
 from workers.engine.losses.term import Term
 from workers.engine.models import build
+from workers.engine.models.families.library.trunks import on_meta
 from workers.engine.models.loading import load_weights
 from workers.engine.tasks.distillation import teacher_terms, weight_schedules, weights_of_terms
 from workers.engine.tasks.run_spec import RunSpec
@@ -110,18 +115,40 @@ def initial_weights(run_spec: RunSpec, teachers: Teachers) -> dict[str, Tensor]:
     return {**_initial_layers(run_spec, teachers), **_reused_heads(run_spec, teachers)}
 
 
-def pretrained_weights(architecture: Architecture, models: Mapping[str, ModelInput]) -> dict[str, Tensor]:
+def pretrained_weights(
+    architecture: Architecture, models: Mapping[str, ModelInput], tasks: Sequence[BuiltTask]
+) -> dict[str, Tensor]:
     """The weights of the model that a network and its control start from, by the names of its own tensors: the trunk,
-    and heads of the same name and size. Empty where it starts from random weights.
+    and heads of the same name, size and classes. Empty where it starts from random weights.
+
+    Raises UserError `pretrained_misfit` where the model has no such tensor, before any work.
     """
-    if not isinstance(architecture, LibraryFamily) or architecture.pretrained is None:
+    if architecture.pretrained is None:
         return {}
     model = models[architecture.pretrained]
     assert model.facts is not None
     assert model.facts.architecture is not None
-    weights = load_weights(Path(model.path), model.manifest, model.facts.architecture)
-    same_heads = model.facts.architecture.outputs == architecture.outputs
-    return {name: value for name, value in weights.items() if same_heads or name.startswith("trunk.")}
+    theirs = model.facts.architecture
+    weights = load_weights(Path(model.path), model.manifest, theirs)
+    specs = {task.student.name: task.student.spec for task in tasks}
+    classes = {name: spec.classes if isinstance(spec, ClassOutput) else None for name, spec in specs.items()}
+    kept = kept_heads(architecture, theirs, classes, classes_of(model.facts))
+    shapes = {name: value.shape for name, value in on_meta(lambda: build(architecture)).state_dict().items()}
+    sources = source_names(architecture, theirs, shapes, kept)
+    return {name: _part(weights, source, shapes[name], architecture.cut) for name, source in sources.items()}
+
+
+def _part(weights: Mapping[str, Tensor], source: str, shape: torch.Size, cut: Cut | None) -> Tensor:
+    """A tensor of a model, or its leading rows and columns where the network is a slice of it."""
+    found = weights.get(source)
+    if found is None or (found.shape != shape and not is_slice(cut, shape, found.shape)):
+        has = "none of that name" if found is None else f"one of shape {list(found.shape)}"
+        raise UserError(
+            "pretrained_misfit",
+            f"expected a tensor `{source}` of shape {list(shape)} in the pretrained model, found {has}: name a model "
+            "of the same network, or leave `pretrained` out",
+        )
+    return found if found.shape == shape else found[tuple(slice(size) for size in shape)].clone()
 
 
 def _feature_terms(run_spec: RunSpec) -> Iterator[tuple[TeacherRef, FeatureTerm]]:

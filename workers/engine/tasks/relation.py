@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, assert_never
 
 from app.contracts.resolving.multitask.relations import lent_teachers, matrix_of, with_trunks
-from app.contracts.specs.architectures import Student
+from app.contracts.specs.architectures import StudentSpec
 from app.contracts.specs.jobs import MultitaskJob, TaskSpec
 from app.contracts.specs.relations import EstimatedRelation, GroupsRelation, MatrixRelation, SearchedRelation
 from workers.engine.balancing.relation.estimate import identity
@@ -65,7 +65,7 @@ def with_estimate(spec: MultitaskJob, matrix: Matrix) -> MultitaskJob:
     return spec.model_copy(update={"relation": given})
 
 
-def related_student(spec: MultitaskJob) -> Student:
+def related_student(spec: MultitaskJob) -> StudentSpec:
     """The student with the trunks that R assigns to its tasks."""
     return with_trunks(spec.student, spec.relation, [task.name for task in spec.tasks])
 

@@ -8,7 +8,7 @@ from typing import assert_never
 from app.contracts.resolving.resolve import Resolution, resolve
 from app.contracts.resolving.students.measured import Trunks, networks_of
 from app.contracts.resources.manifests import FORMAT_EXTRAS
-from app.contracts.specs.architectures import Architecture, LibraryFamily
+from app.contracts.specs.architectures import AnyNetwork, LibraryFamily
 from app.contracts.specs.families.family import Extra
 from app.contracts.specs.jobs import (
     ANY_SPEC,
@@ -62,7 +62,7 @@ def _frozen_trunks(spec: SubmittableJob) -> Trunks:
 
 def extras_of(spec: AnyJob, inputs: JobInputs) -> frozenset[Extra]:
     """The extras that a worker needs to build the networks of a job and of its inputs."""
-    networks: list[Architecture | None] = [
+    networks: list[AnyNetwork | None] = [
         each.facts.architecture if each.facts is not None else each.manifest.architecture
         for each in inputs.models.values()
     ]

@@ -7,7 +7,7 @@ from app.contracts.resolving.data.targets import Goal
 from app.contracts.resolving.findings import Findings, quoted
 from app.contracts.resolving.multitask.grouping import groups_of
 from app.contracts.resources.facts import OutputFacts
-from app.contracts.specs.architectures import LibraryFamily, Student
+from app.contracts.specs.architectures import LibraryFamily, StudentSpec
 from app.contracts.specs.distillation import DistillationSpec
 from app.contracts.specs.jobs import AnyTrainingJob, MultitaskJob, TaskSpec
 from app.contracts.specs.relations import (
@@ -85,7 +85,7 @@ def source_of(relation: RelationSpec | None) -> RelationSource:
             assert_never(relation)
 
 
-def with_trunks(student: Student, relation: RelationSpec | None, names: Sequence[str]) -> Student:
+def with_trunks(student: StudentSpec, relation: RelationSpec | None, names: Sequence[str]) -> StudentSpec:
     """The student with a trunk for each group of tasks, where the relation is known and gives them."""
     if not isinstance(relation, MatrixRelation | GroupsRelation) or relation.apply != "trunks":
         return student

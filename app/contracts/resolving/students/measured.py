@@ -4,21 +4,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, assert_never, cast
 
+from app.contracts.layouts.starting_tensors import blocks_of
 from app.contracts.problems import Rejection
 from app.contracts.resolving.data.inputs import shapes_of, student_inputs
 from app.contracts.resolving.data.tagging import answers_tokens
 from app.contracts.resolving.findings import Findings
+from app.contracts.resolving.students.pretrained import warn_of_inputs
 from app.contracts.resolving.students.texts import with_tokens
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
-from app.contracts.resources.manifests import InputTransform
-from app.contracts.specs.architectures import Architecture, LibraryFamily, MeasuredTrunk
+from app.contracts.specs.architectures import AnyNetwork, LibraryFamily, MeasuredTrunk
 from app.contracts.specs.families.library import HuggingFace, LibraryArchitecture, trunk_alone
 from app.contracts.specs.jobs import AnyTrainingJob, DistillJob, MultitaskJob, TrainJob
 
 Trunks = Mapping[str, MeasuredTrunk | Rejection]
 """What is known of the trunks of libraries, by `trunk_digest`: their measurement, or why there is none."""
 Models = Mapping[str, ModelFacts | None]
-_Network = TypeVar("_Network", bound=Architecture)
+_Network = TypeVar("_Network", bound=AnyNetwork)
 _Spec = TypeVar("_Spec", bound=AnyTrainingJob)
 
 
@@ -51,16 +52,26 @@ def with_measured(
     return cast(_Spec, spec.model_copy(update=update))
 
 
-def _shown(transform: InputTransform) -> str:
-    return f"(x * {transform.scale:.4g} - {transform.mean}) / {transform.std}"
-
-
 def _weights(trunk: MeasuredTrunk) -> tuple[object, ...]:
     """What the shapes of a trunk's weights depend on."""
     return trunk.parameters, trunk.classifier, sorted(trunk.arguments.items())
 
 
-def networks_of(spec: AnyTrainingJob) -> tuple[Architecture, ...]:
+def _is_trunk_of(network: LibraryArchitecture, model: LibraryArchitecture, measured: MeasuredTrunk) -> bool:
+    """Whether a measured network's trunk can start from that of a model of the same name, or from the part of it that
+    `cut` says. The worker compares each tensor before it trains.
+    """
+    if network.measured is None:
+        return False
+    if network.cut is None:
+        return _weights(measured) == _weights(network.measured)
+    blocks = blocks_of(model)
+    if isinstance(blocks, str) or max(network.cut.layers) >= blocks.count:
+        return False
+    return network.reads == "tokens" or network.input_shape == model.input_shape
+
+
+def networks_of(spec: AnyTrainingJob) -> tuple[AnyNetwork, ...]:
     """The networks that a job trains: its student's, and those of the student's peers."""
     peers = spec.mutual.peers if isinstance(spec, DistillJob) and spec.mutual is not None else ()
     return (spec.network, *peers)
@@ -79,6 +90,10 @@ class _Measurements:
 
     def into(self, network: _Network, pointer: str) -> _Network:
         """The network with its measurement, which a request cannot bring along."""
+        if network.pretrained is not None and pointer.startswith("/mutual"):
+            place = f"{pointer}/pretrained"
+            self.findings.problem(place, "not_with_mutual", "peers start from random weights: leave `pretrained` out")
+            return network
         if not isinstance(network, LibraryArchitecture):
             return network
         read = with_tokens(network, self.dataset, self.models, self.findings, pointer)
@@ -111,7 +126,7 @@ class _Measurements:
                 '`"exports": ["int8"]` quantizes the file after training, or use another network',
             )
         measured = bare.model_copy(update={"measured": found})
-        self._check_pretrained(measured, pointer)
+        self._check_pretrained(measured.model_copy(update={"input_shape": shape}), pointer)
         return cast(_Network, measured)
 
     def _check_pretrained(self, network: LibraryArchitecture, pointer: str) -> None:
@@ -121,21 +136,15 @@ class _Measurements:
         if network.pretrained is None or network.measured is None:
             return
         place = f"{pointer}/pretrained"
-        if place.startswith("/mutual"):
-            self.findings.problem(place, "not_with_mutual", "peers start from random weights: leave `pretrained` out")
-            return
         facts = self.models.get(network.pretrained)
         if facts is None:
             self.findings.unknown()
             return
         theirs = facts.architecture
         if isinstance(theirs, LibraryFamily) and theirs.measured is not None:
-            if (theirs.family, theirs.name, _weights(theirs.measured)) == (
-                network.family,
-                network.name,
-                _weights(network.measured),
-            ):
-                self._warn_of_inputs(network, facts)
+            same = (theirs.family, theirs.name) == (network.family, network.name)
+            if same and _is_trunk_of(network, theirs, theirs.measured):
+                warn_of_inputs(network, facts, self.dataset, self.findings)
                 return
             found = f"{theirs.family}'s `{theirs.name}` for images of {list(theirs.input_shape or ())}"
         else:
@@ -147,16 +156,6 @@ class _Measurements:
             f"images of {list(network.input_shape or ())} where their size changes its weights, found {found}: name a "
             "model of the same network, or leave `pretrained` out",
         )
-
-    def _warn_of_inputs(self, network: LibraryArchitecture, facts: ModelFacts) -> None:
-        """A student reads rows as its dataset standardises them, whatever its weights were trained on."""
-        for transform in facts.inputs.values():
-            self.findings.warn(
-                "pretrained_inputs",
-                f"the pretrained model was trained on images of {list(facts.input_shape or ())} as {_shown(transform)}"
-                ", and the student reads the dataset's as `standardize` has them: its first layers have to adapt; "
-                "train long enough, with all layers",
-            )
 
     def _shape(self, network: LibraryArchitecture) -> tuple[int, ...] | None:
         """The shape of its rows; None where it is unknown, or invalid: `fitted` reports the problem."""

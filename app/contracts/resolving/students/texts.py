@@ -7,7 +7,7 @@ from app.contracts.resolving.data.texts import text_read, tokens_of
 from app.contracts.resolving.findings import Findings
 from app.contracts.resources.facts import DatasetFacts, ModelFacts
 from app.contracts.resources.inputs.texts import TokenEncoding, reads_same_tokens
-from app.contracts.specs.architectures import Architecture
+from app.contracts.specs.architectures import AnyNetwork, Architecture
 from app.contracts.specs.families.library import HuggingFace
 from app.contracts.specs.jobs import AnyTrainingJob
 
@@ -58,7 +58,7 @@ def check_formats(spec: AnyTrainingJob, findings: Findings) -> None:
         )
 
 
-def encoding_of(network: Architecture, dataset: DatasetFacts, models: Models) -> TokenEncoding | None:
+def encoding_of(network: AnyNetwork, dataset: DatasetFacts, models: Models) -> TokenEncoding | None:
     """How a network reads the texts of a dataset; None of a network of numbers, and where that is not known."""
     if not isinstance(network, HuggingFace) or network.reads != "tokens":
         return None

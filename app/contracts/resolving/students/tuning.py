@@ -7,6 +7,7 @@ from app.contracts.problems import listed
 from app.contracts.resolving.findings import Findings
 from app.contracts.resolving.students.measured import networks_of
 from app.contracts.specs.architectures import Architecture
+from app.contracts.specs.families.starts import StandIn
 from app.contracts.specs.jobs import AnyTrainingJob, DistillJob
 from app.contracts.specs.sharing import scheme_of
 from app.contracts.specs.training import Frozen, FrozenUntil
@@ -18,7 +19,7 @@ _SHOWN = 20
 def check_tuning(spec: AnyTrainingJob, findings: Findings) -> None:
     """Problems of a job whose network is described, or nothing where it is not yet."""
     network, training = spec.network, spec.training
-    if not network.is_described or findings.problems:
+    if isinstance(network, StandIn) or not network.is_described or findings.problems:
         return
     if training.gradient_checkpointing is not None:
         _check_checkpointing(spec, findings)

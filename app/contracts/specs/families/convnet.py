@@ -8,11 +8,11 @@ from pydantic import Field
 
 from app.contracts.problems import Problem
 from app.contracts.specs.families.channel_sides import is_channels_last_suspected
-from app.contracts.specs.families.family import Activation, Family, RowSides, StartsFromTeacher, Width
+from app.contracts.specs.families.family import Activation, BuiltFamily, RowSides, StartsFromTeacher, Width
 from app.contracts.specs.families.structure import Conv, FeatureMaps, Group, Norm, Shape, Stage, Trunk, hidden_layer
 
 
-class Convnet(Family):
+class Convnet(BuiltFamily):
     """Plain convolutional network: stages of `blocks` times (conv 3x3, norm, activation), max-pooled by 2.
 
     Rows are images [channels, height, width], or series [channels, length] with convolutions of 3 along the length.

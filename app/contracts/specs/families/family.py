@@ -1,11 +1,11 @@
 """What every family of networks has: shapes, outputs, sharing, and the description of its trunk."""
 
 from abc import abstractmethod
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
-from app.contracts.base import Contract, Dimension, Name, ParameterPrefix, Shape, left_out
+from app.contracts.base import Contract, Dimension, JobId, ModelId, Name, ParameterPrefix, Shape, left_out
 from app.contracts.problems import Problem
 from app.contracts.specs.families import structure
 from app.contracts.specs.sharing import Sharing
@@ -17,6 +17,7 @@ RowKind = Literal["numbers", "tokens"]
 """What a row is: numbers of any meaning, or the ids of the tokens of a text."""
 RowSides = tuple[tuple[str, ...], ...]
 Width = Annotated[int, Field(ge=1, le=16_384)]
+BlockIndex = Annotated[int, Field(ge=0, le=4095)]
 
 
 class Family(Contract):
@@ -73,7 +74,7 @@ class Family(Contract):
         return None
 
     def named_models(self) -> dict[str, str]:
-        """Ids of the models that its fields name, by field."""
+        """Ids of the models, and of jobs whose students are meant, that its fields name, by field."""
         return {}
 
     @property
@@ -97,6 +98,54 @@ class Family(Contract):
     def dependent_defaults(self) -> dict[str, object]:
         """Values of fields that were left out and depend on others."""
         return {}
+
+
+class Cut(Contract):
+    """Which part of the `pretrained` model a network is."""
+
+    layers: tuple[BlockIndex, ...] = Field(
+        min_length=1,
+        max_length=256,
+        description="Its block i starts as block `layers[i]` of the model, counted from 0. Everything outside of the "
+        "blocks is kept.",
+    )
+    sliced: bool = Field(
+        default=False,
+        description="Whether it is narrower: each of its tensors is then the leading rows and columns of the model's.",
+    )
+
+
+class BuiltFamily(Family):
+    """Base of the families whose networks can be built: they have weights to start from."""
+
+    pretrained: ModelId | JobId | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="Id of a model of the same network, or of a job whose student is one, from which student and "
+        "control start: its trunk, and its heads where they have the same names, sizes and classes. Random weights "
+        "when left out.",
+    )
+    cut: Cut | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="With `pretrained`: which of that model's blocks the network has. All of them when left out.",
+    )
+    transform: Literal["pretrained"] | None = Field(
+        default=None,
+        exclude_if=left_out,
+        description="`pretrained`: rows are scaled and standardised as those of the model that the network starts "
+        "from. When left out, as the dataset's `standardize` says.",
+    )
+
+    @model_validator(mode="after")
+    def _starts_from_a_model(self) -> Self:
+        alone = [name for name in ("cut", "transform") if getattr(self, name) is not None and self.pretrained is None]
+        if alone:
+            raise ValueError(f"`{alone[0]}` is about the model in `pretrained`, found none: name it, or leave it out")
+        return self
+
+    def named_models(self) -> dict[str, str]:
+        return {"pretrained": self.pretrained} if self.pretrained is not None else {}
 
 
 class Init(Contract):

@@ -1,6 +1,7 @@
 """Types of transformers, and the values that a configuration of one may have."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Final, Literal, get_args
 
 from pydantic import Field, StringConstraints
@@ -76,3 +77,56 @@ def positions_offset(name: str, padding: int) -> int:
     if name == "mpnet":  # its positions begin at 2, whatever its padding is
         return 2
     return 1 if name in READS_NEIGHBOURS else 0
+
+
+_LAYERS_KEYS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        ("bert", "camembert", "data2vec-text", "electra", "ernie", "megatron-bert", "mpnet", "rembert", "roberta",
+         "roberta-prelayernorm", "xlm-roberta"),
+        "num_hidden_layers",
+    ),
+    **dict.fromkeys(("llama", "mistral"), "num_hidden_layers"),
+    **dict.fromkeys(("beit", "deit", "dinov2", "vit", "vit_msn"), "num_hidden_layers"),
+    "distilbert": "n_layers",
+    "gpt2": "n_layer",
+}  # fmt: skip
+_OF_PLACES: Final = ("scale_attn_by_inverse_layer_idx",)
+"""Keys by which blocks compute something that depends on their place."""
+NAMED_BY_LAYERS: Final = frozenset({"out_features", "out_indices", "stage_names"})
+"""Keys that list the layers of a backbone, which a network for classification is not."""
+
+
+def layers_key(name: str) -> str | None:
+    """The key of the number of blocks, of types whose blocks have equal form and may be left out; else None."""
+    return _LAYERS_KEYS.get(name)
+
+
+def by_place(config: Mapping[str, ConfigValue]) -> str | None:
+    """A key by which blocks depend on their place, or that lists something for each; None where there is none."""
+    return next((key for key in (*_OF_PLACES, "layer_types") if config.get(key)), None)
+
+
+@dataclass(frozen=True)
+class WidthKeys:
+    """The keys of a type's widths; their defaults are 768, 3072 and 12."""
+
+    hidden: str
+    intermediate: str
+    heads: str
+
+    def values(self, config: Mapping[str, ConfigValue]) -> tuple[int, int, int] | None:
+        """(hidden, intermediate, heads) of a configuration; None where one is no whole number."""
+        defaults = {self.hidden: 768, self.intermediate: 3072, self.heads: 12}
+        found = [config.get(key, default) for key, default in defaults.items()]
+        hidden, intermediate, heads = (each if type(each) is int else 0 for each in found)
+        return (hidden, intermediate, heads) if hidden and intermediate and heads else None
+
+
+_OF_BERT: Final = WidthKeys("hidden_size", "intermediate_size", "num_attention_heads")
+WIDTH_KEYS: Final[Mapping[str, WidthKeys]] = {
+    "bert": _OF_BERT,
+    "distilbert": WidthKeys("dim", "hidden_dim", "n_heads"),
+    "roberta": _OF_BERT,
+    "vit": _OF_BERT,
+}
+"""Types whose tensors can be sliced: each dimension of each follows from these keys, heads after heads."""

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, mode
 from app.contracts.base import Contract, Finite, ModelId, PositiveDeviation, Shape, digest_of, left_out, printable
 from app.contracts.problems import Problem
 from app.contracts.specs.families import structure
-from app.contracts.specs.families.family import Extra, Family, RowKind, RowSides, StartsFromTeacher
+from app.contracts.specs.families.family import BuiltFamily, Extra, RowKind, RowSides, StartsFromTeacher
 from app.contracts.specs.families.huggingface_configs import (
     MOST_IDS,
     MOST_TOKENS,
@@ -35,7 +35,18 @@ InLibrary = Annotated[str, StringConstraints(min_length=1, max_length=200), Afte
 Number = Annotated[int, Field(ge=0, le=65_536)]
 Size = tuple[Number, Number]
 Argument = bool | Number | Size
-_NOT_OF_TRUNK = {"measured", "outputs", "inputs", "init", "input_shape", "sharing", "pretrained", "tokenizer"}
+_NOT_OF_TRUNK = {
+    "measured",
+    "outputs",
+    "inputs",
+    "init",
+    "input_shape",
+    "sharing",
+    "pretrained",
+    "cut",
+    "transform",
+    "tokenizer",
+}
 
 
 class MeasuredLayer(Contract):
@@ -107,7 +118,7 @@ class MeasuredTrunk(Contract):
     )
 
 
-class LibraryFamily(Family):
+class LibraryFamily(BuiltFamily):
     """Base of the families that a library builds. The trunk has random weights unless a file brings them.
 
     Names: `trunk.<the library's>`, and the heads as in `mlp` (`layers.0` with one output). In safetensors and
@@ -119,12 +130,6 @@ class LibraryFamily(Family):
     )
     sharing: Literal["hard"] = Field(
         default="hard", description="One trunk and one head a task: the only scheme for networks of a library."
-    )
-    pretrained: ModelId | None = Field(
-        default=None,
-        exclude_if=left_out,
-        description="Id of a model of the same network from which student and control start: its trunk, and its heads "
-        "where they have the same names and sizes. Random weights when left out.",
     )
     measured: MeasuredTrunk | None = Field(
         default=None,
@@ -144,9 +149,6 @@ class LibraryFamily(Family):
     @property
     def is_described(self) -> bool:
         return super().is_described and self.measured is not None
-
-    def named_models(self) -> dict[str, str]:
-        return {"pretrained": self.pretrained} if self.pretrained is not None else {}
 
     def trunk_digest(self, input_shape: structure.Shape) -> str:
         """The key of the trunk's measurement for rows of this shape."""

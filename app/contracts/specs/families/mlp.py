@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.contracts.specs.families.family import Activation, Family, StartsFromTeacher, Width
+from app.contracts.specs.families.family import Activation, BuiltFamily, StartsFromTeacher, Width
 from app.contracts.specs.families.structure import Norm, Normalization, Shape, Stage, Trunk, hidden_layer
 
 
-class Mlp(Family):
+class Mlp(BuiltFamily):
     """Multi-layer perceptron. The input is flattened.
 
     Names: `layers.0 … layers.n` where `layers.n` is the head (one output), or `layers.0 … layers.n-1` and

@@ -5,14 +5,14 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from app.contracts.problems import Problem
-from app.contracts.specs.families.family import Activation, Family, RowSides, StartsFromTeacher, Width
+from app.contracts.specs.families.family import Activation, BuiltFamily, RowSides, StartsFromTeacher, Width
 from app.contracts.specs.families.structure import Conv, FeatureMaps, Group, Norm, Shape, Stage, Trunk
 
 _CHANNELS = (16, 32, 64)
 """Channels of the stages at width 1."""
 
 
-class Resnet(Family):
+class Resnet(BuiltFamily):
     """CIFAR-style residual network of basic blocks (He 2016): depth 6n+2, three stages of 16, 32, 64 x width.
 
     resnet20 is depth 20; resnet8x4 is depth 8, width 4, stem 32; resnet32x4 is depth 32, width 4, stem 32.

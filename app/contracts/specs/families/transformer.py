@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from app.contracts.problems import Problem
-from app.contracts.specs.families.family import Activation, Family, RowSides, StartsFromTeacher, Width
+from app.contracts.specs.families.family import Activation, BuiltFamily, RowSides, StartsFromTeacher, Width
 from app.contracts.specs.families.structure import (
     Group,
     Linear,
@@ -22,7 +22,7 @@ MAX_ATTENTION_SCORES = 1 << 28
 """Most attention scores of one row in one block: 1 GiB of float32."""
 
 
-class Transformer(Family):
+class Transformer(BuiltFamily):
     """Encoder of pre-norm blocks (Vaswani 2017, Xiong 2020) over rows of shape [tokens, features].
 
     Each token is embedded by a linear layer, and learned positions are added; after the last block comes a

@@ -9,7 +9,7 @@ from app.contracts.layouts.summary import parameter_count
 from app.contracts.resolving.resolve import Resolution
 from app.contracts.resources.facts import DatasetFacts, InputFacts, ModelFacts, TargetFacts
 from app.contracts.resources.manifests import ModelManifest
-from app.contracts.specs.architectures import Convnet
+from app.contracts.specs.architectures import Convnet, architecture_of
 from app.contracts.specs.jobs import DistillJob, TrainJob
 from tests.contracts.resolving.test_resolve import DISTILL, TEACHER, TRAIN, resolved, teacher
 
@@ -47,7 +47,7 @@ def test_feature_maps_are_flattened_unless_that_multiplies_the_parameters(
 def test_the_parameters_of_a_dry_run_are_those_of_the_chosen_pooling() -> None:
     found = resolved({**TRAIN, "model": CONVNET}, images(28))
     assert isinstance(found.spec, TrainJob)
-    assert parameter_count(found.spec.model) == 8 * 9 + 16 * 8 * 9 + 2 * (8 + 16) + (16 * 49 + 1) * 10
+    assert parameter_count(architecture_of(found.spec.model)) == 8 * 9 + 16 * 8 * 9 + 2 * (8 + 16) + (16 * 49 + 1) * 10
 
 
 @pytest.mark.parametrize("given", ["average", "flatten"])

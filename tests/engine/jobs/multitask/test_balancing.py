@@ -10,6 +10,7 @@ from torch import Tensor
 
 from app.contracts.base import members, method_of
 from app.contracts.problems import UserError
+from app.contracts.specs.architectures import architecture_of
 from app.contracts.specs.balancing import Balancing
 from app.contracts.specs.jobs import MultitaskJob
 from app.contracts.wire.events import ProgressEvent
@@ -63,7 +64,7 @@ def initial(harness: EngineHarness, spec: dict[str, Any]) -> dict[str, Tensor]:
     """The student's weights before the first step."""
     parsed = harness.order(spec, "initial").spec
     assert isinstance(parsed, MultitaskJob)
-    network = build(parsed.student)
+    network = build(architecture_of(parsed.student))
     initialise(network, 0)
     return network.state_dict()
 

@@ -224,7 +224,7 @@ def _make_plan(job: AnyTrainingJob, teachers: Teachers, chosen: Container[str]) 
     run_spec = _first_run_spec(job)
     start = initial_weights(run_spec, teachers)
     tasks, dataset = build(run_spec), teachers.dataset
-    pretrained = pretrained_weights(run_spec.architecture, teachers.order.models)
+    pretrained = pretrained_weights(run_spec.architecture, teachers.order.models, tasks)
     first = bool(tasks_to_compare(job, chosen, tasks, dataset))
     return Plan(run_spec, tasks, dataset, candidates(job), job, build, start, 0, pretrained, first)
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from app.contracts.base import digest_of
+from app.contracts.resources.manifests import ClassOutput
 from app.contracts.specs.jobs import TaskSpec
 from workers.engine.jobs.load import JobData, digest_of_rows
 from workers.engine.losses.supervised_loss import SupervisedLoss
@@ -36,7 +37,15 @@ def baseline_facts(run_spec: RunSpec, task: Task, schedule: BatchSchedule, data:
         **_row_weights(task, rows),
         "rows": digest_of([rows.tolist(), schedule.rows.tolist(), schedule.validation.tolist()]),
         "mixture": _mixture(schedule),
+        **_pretrained_head(run_spec, task),
     }
+
+
+def _pretrained_head(run_spec: RunSpec, task: Task) -> dict[str, Any]:
+    """What decides whether the head starts from a pretrained model's."""
+    if run_spec.architecture.pretrained is None:
+        return {}
+    return {"head": [task.name, list(task.spec.classes or ()) if isinstance(task.spec, ClassOutput) else None]}
 
 
 def _row_weights(task: Task, rows: Tensor) -> dict[str, str]:

@@ -95,7 +95,8 @@ def _make_learner(
 ) -> Learner:
     network = build(architecture)
     initialise(network, run.training.seed)
-    network.load_known(run.pretrained)
+    if architecture not in run.run_spec.peers:  # which start from random weights
+        network.load_known(run.pretrained)
     applied = run.run_spec.relation
     relation = Relation(applied.matrix) if applied is not None else None
     balancer = _make_balancer(run, tasks, relation)
