@@ -1,6 +1,7 @@
 """`POST /v1/models/{id}/exports`: a further file of a ready model, made by a job."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -51,6 +52,21 @@ async def create_model_export(
     return await _export(services, caller, model_id, request, idempotency_key)
 
 
+def _check_format(facts: Mapping[str, Any], wanted: str) -> None:
+    """Raises Conflict for a format that is not made of such a network."""
+    of_tokens = any(each["spec"]["kind"] == "token_class" for each in facts["outputs"].values())
+    if of_tokens and wanted != "onnx":
+        raise Conflict(
+            "tagging_undefined",
+            f"`{wanted}` is not made of networks that answer for each token: export the model as `onnx`",
+        )
+    if wanted == "fp16" and any(each.get("tokens") for each in facts["inputs"].values()):
+        raise Conflict(
+            "half_undefined",
+            "float16 holds neither the ids of a network of texts nor its masks: export it as `onnx` or `int8`",
+        )
+
+
 async def _export(services: Services, caller: Caller, model_id: str, request: Request, key: str | None) -> Response:
     """Raises NotFound; Conflict if the model is not ready, or has the file from elsewhere than an export."""
     wanted = parse_as(EXPORT_REQUEST, await read_json(request, services.settings.body_seconds))
@@ -67,12 +83,7 @@ async def _export(services: Services, caller: Caller, model_id: str, request: Re
                 "an export is made of a model of a family, and this one is a graph of its own: download it by "
                 f"`GET /v1/models/{row.id}/weights`",
             )
-        of_tokens = any(each["spec"]["kind"] == "token_class" for each in (row.facts or {})["outputs"].values())
-        if of_tokens and wanted.format != "onnx":
-            raise Conflict(
-                "tagging_undefined",
-                f"`{wanted.format}` is not made of networks that answer for each token: export the model as `onnx`",
-            )
+        _check_format(row.facts or {}, wanted.format)
         has = any(file.role == wanted.format for file in row.files)
         earlier = await exports.find(session, row.id, wanted.format)
         if earlier is not None and wanted.format == "int8" and earlier.spec.get("dataset") != wanted.dataset:

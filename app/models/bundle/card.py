@@ -55,13 +55,15 @@ def _running(model: BundledModel) -> Iterator[str]:
     yield "With Python 3.11 or newer, numpy and onnxruntime:"
     yield ""
     yield "    python predict.py --check     # compares this folder's model with the answers in reference.npz"
-    yield "    python predict.py rows.csv    # or rows.jsonl, rows.npz: a line of JSON for each row"
+    if model.reads_texts:
+        yield "    python texts.py rows.npz texts.csv    # with tokenizers: texts of csv, jsonl or txt, as rows"
+        yield "    python predict.py rows.npz    # a line of JSON for each row"
+    else:
+        yield "    python predict.py rows.csv    # or rows.jsonl, rows.npz: a line of JSON for each row"
     if model.reads_images:
         yield "    python images.py rows.npz photos/    # with Pillow: image files, in the order of their paths"
     if model.reads_sounds:
         yield "    python sounds.py rows.npz sounds/    # with soundfile: sound files, in the order of their paths"
-    if model.reads_texts:
-        yield "    python texts.py rows.npz texts.csv    # with tokenizers: texts, as rows for predict.py"
     if model.reads_ids:
         yield "    python ids.py rows.npz rows.jsonl    # lists of ids, filled up, as rows for predict.py"
     yield ""
@@ -82,7 +84,7 @@ def _running(model: BundledModel) -> Iterator[str]:
 
 def _takes(model: BundledModel) -> Iterator[str]:
     for name, each in model.inputs.items():
-        shape = ", ".join(["batch", *map(str, each.takes.shape)])
+        shape = ", ".join(["batch", *("tokens" if side is None else str(side) for side in each.takes.shape)])
         yield f"- `{name}`: {each.takes.dtype} [{shape}]; from {_named(each.columns)}"
     yield ""
     yield (

@@ -4,7 +4,13 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from app.contracts.resources.manifests import ClassOutput, InputTransform, OutputSpec, TokenClassOutput
+from app.contracts.resources.manifests import (
+    ClassOutput,
+    InputTransform,
+    MultilabelOutput,
+    OutputSpec,
+    TokenClassOutput,
+)
 from app.contracts.specs.families.huggingface_configs import positions_key, positions_offset
 from app.contracts.specs.families.library import HuggingFace, Timm, Torchvision
 from app.models.bundle.bundled import BundledModel
@@ -15,8 +21,10 @@ _PROBLEMS: Final = {"class": "single_label_classification", "multilabel": "multi
 """What transformers calls the kinds of outputs."""
 _WITHOUT_BIAS: Final = "score"
 """The classifier of decoders in transformers, which would leave out the bias of our head without a word."""
+_WITH_TYPES: Final = ["input_ids", "token_type_ids", "attention_mask"]
 _TAGGER: Final = "AutoModelForTokenClassification"
 """What a folder says of a network with a head for each token."""
+_CLASSES: Final = {"numbers": "AutoModelForImageClassification", "tokens": "AutoModelForSequenceClassification"}
 _WHITE: Final = 255.0
 """The libraries divide pixels of 8 bits by this before they subtract a mean."""
 
@@ -31,6 +39,8 @@ def timm_config(model: BundledModel) -> bytes | None:
     if len(model.facts.outputs) != 1 or network.input_shape is None:
         return None
     (output,) = model.facts.outputs.values()
+    if not _in_own_units(output.spec):
+        return None
     arguments = {name: _plain(value) for name, value in network.measured.arguments.items()}
     names = output.spec.classes if isinstance(output.spec, ClassOutput) else None
     document = {
@@ -63,6 +73,8 @@ def huggingface_files(model: BundledModel) -> Mapping[str, bytes] | None:
         return None
     (output,) = model.facts.outputs.values()
     spec = output.spec
+    if not _in_own_units(spec):
+        return None
     known = spec.classes if isinstance(spec, ClassOutput | TokenClassOutput) else None
     names = known or [f"LABEL_{i}" for i in range(output.size)]
     config = {
@@ -103,8 +115,20 @@ def _tokenizer(model: BundledModel) -> Mapping[str, Mapping[str, Any]]:
             "tokenizer_class": "PreTrainedTokenizerFast",
             "pad_token": tokens.padding_token,
             "model_max_length": tokens.length,
+            **({"model_input_names": _WITH_TYPES} if _has_types(model) else {}),
         }
     }
+
+
+def _has_types(model: BundledModel) -> bool:
+    """Whether the second text of a pair has token types of its own, which transformers gives where it is told to."""
+    network = model.facts.architecture
+    return isinstance(network, HuggingFace) and network.config.get("sep_token_id") is not None
+
+
+def _in_own_units(spec: OutputSpec) -> bool:
+    """Whether the network puts out what is meant: libraries know nothing of the units in which values are learned."""
+    return isinstance(spec, ClassOutput | MultilabelOutput | TokenClassOutput)
 
 
 def _of_images(
@@ -152,13 +176,15 @@ def loading_lines(model: BundledModel) -> Iterator[str]:
         yield f'    timm.create_model("local-dir:{TIMM_FOLDER}", pretrained=True)'
         yield from _fit_lines(model)
     elif huggingface_files(model) is not None:
-        of_tokens = isinstance(network, HuggingFace) and network.answers == "tokens"
-        beside = ":" if of_tokens else ", with its image processor:"
-        yield f"As a network of transformers{beside}"
+        assert isinstance(network, HuggingFace)
+        kind = _TAGGER if network.answers == "tokens" else _CLASSES[network.reads]
+        beside = "tokenizer" if network.reads == "tokens" else "image processor"
+        yield f"As a network of transformers, with its {beside}:"
         yield ""
-        kind = _TAGGER if of_tokens else "AutoModelForImageClassification"
         yield f'    transformers.{kind}.from_pretrained("{HUGGINGFACE_FOLDER}")'
         yield from _fit_lines(model)
+    elif isinstance(network, HuggingFace) and network.measured and network.measured.classifier == _WITHOUT_BIAS:
+        yield f"There is no folder for transformers, whose classifier of `{network.name}` lacks the bias of this one."
     elif isinstance(network, Torchvision) and len(sizes) == 1 and network.measured and network.measured.classifier:
         yield "As a network of torchvision, for pixels that are prepared as `config.json` says:"
         yield ""

@@ -1,9 +1,12 @@
 """A training job: load, teach, train, evaluate, export, report."""
 
+from app.contracts.wire.events import WarningEvent
 from app.contracts.wire.orders import TrainingOutcome
 from workers.engine.balancing import check_available
 from workers.engine.common.determinism import make_deterministic
+from workers.engine.data.dataset import Dataset
 from workers.engine.data.joining import read_datasets
+from workers.engine.data.texts.warnings import cut_by_models
 from workers.engine.jobs.evaluate import evaluate_trained
 from workers.engine.jobs.exports.quantized_students import quantize_student
 from workers.engine.jobs.exports.runtime_costs import measure_runtimes
@@ -23,7 +26,9 @@ def train(job: Job) -> TrainingOutcome:
 
     job.enter("loading")
     job.warn_of_spec()
-    data = JobData.of(job.spec, read_datasets(job.order, job.spec.dataset_refs()), job.device)
+    dataset = read_datasets(job.order, job.spec.dataset_refs())
+    _warn_of_texts(job, dataset)
+    data = JobData.of(job.spec, dataset, job.device)
 
     job.enter("teaching")
     with Teachers(
@@ -44,3 +49,10 @@ def train(job: Job) -> TrainingOutcome:
 
         job.end_phase()
         return write_report(trained, evaluated, exported, runtimes)
+
+
+def _warn_of_texts(job: Job, dataset: Dataset) -> None:
+    """Texts that are longer than a model reads by its own tokenizer; the dataset says it of its own."""
+    own = dataset.inputs.keys() if job.spec.network.tokenizer_model is not None else ()
+    for message in cut_by_models(dataset, own):
+        job.emit(WarningEvent(code="texts_cut", message=message))

@@ -15,6 +15,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 HERE = Path(__file__).parent
+sys.excepthook = lambda kind, error, _: print(f"{kind.__name__}: {error}", file=sys.stderr)
+csv.field_size_limit(1 << 30)
 CONFIG = json.loads((HERE / "config.json").read_text("utf-8"))
 ((KEY, COLUMNS, TOKENS),) = [
     (each["columns"][0], (each["raw"] or {}).get("columns") or [name], each["transform_in_graph"]["tokens"])
@@ -25,15 +27,16 @@ CONFIG = json.loads((HERE / "config.json").read_text("utf-8"))
 def texts_of(path: Path) -> list[list[Any]]:
     """One text a row, or a pair; a missing one is empty. Or a list of words."""
     if path.suffix == ".txt":
-        return [[line] for line in path.read_text("utf-8").splitlines()]
-    with path.open(encoding=CONFIG["csv"]["encoding"], newline="") as file:
+        return [[line.removesuffix("\r")] for line in path.read_text("utf-8").removesuffix("\n").split("\n")]
+    encoding = "utf-8-sig" if path.suffix == ".jsonl" else CONFIG["csv"]["encoding"]
+    with path.open(encoding=encoding, newline="") as file:
         if path.suffix == ".jsonl":
             rows: list[dict[str, Any]] = [json.loads(line) for line in file if line.strip()]
         else:
             rows = list(csv.DictReader(file, **CONFIG["csv"]["reader"]))
     if missing := [column for column in COLUMNS if rows and column not in rows[0]]:
         sys.exit(f"{path}: expected columns {COLUMNS}, found {[*rows[0]]}: no {missing}")
-    return [[row[column] or "" for column in COLUMNS] for row in rows]
+    return [[row.get(column) or "" for column in COLUMNS] for row in rows]
 
 
 def main() -> None:

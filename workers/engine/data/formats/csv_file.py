@@ -22,6 +22,7 @@ from workers.engine.data.formats.common import (
     unreadable,
 )
 from workers.engine.data.formats.streams import CHUNK, ChunkReader, check_lines, chunks, compression_of
+from workers.engine.data.formats.text_column import TextColumn
 from workers.engine.data.formats.written import FileColumns, Written, sendable
 
 if TYPE_CHECKING:
@@ -83,7 +84,15 @@ def read_csv(
         fields = {name: distinct_values(table.column(name)) for name in required if name in categories}
     arrays = {name: _as_meant(array, options) if name in text_columns else array for name, array in found.items()}
     written = {name: _written_fields(*each, options) for name, each in fields.items()}
-    return FileColumns(arrays, written, texts=long)
+    return FileColumns(arrays, written, texts={name: _texts_as_meant(each, options) for name, each in long.items()})
+
+
+def _texts_as_meant(texts: TextColumn, options: CsvOptions) -> TextColumn:
+    """The file's own missing values are missing; the usual ones, such as `NA`, may be words of a text."""
+    if not options.null_values:
+        return texts
+    missing = frozenset(options.null_values)
+    return TextColumn(len(texts), lambda rows: [None if text in missing else text for text in texts.read(rows)])
 
 
 def _written_fields(distinct: "pa.Array", codes: NDArray[np.int32], options: CsvOptions) -> Written:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.contracts.problems import UserError
+
 BLOCK_ROWS = 4096
 """Texts that are Python objects at a time."""
 
@@ -63,4 +65,25 @@ def blocks_of(columns: Sequence[TextColumn]) -> Iterator[list[tuple[str, ...]]]:
     for first in range(0, count, BLOCK_ROWS):
         rows = range(first, min(first + BLOCK_ROWS, count))
         parts = [[text or "" for text in column.read(rows)] for column in columns]
+        for part in parts:
+            _check_characters(part, first)
         yield list(zip(*parts, strict=True))
+
+
+def _check_characters(texts: Sequence[str], first: int) -> None:
+    """Raises UserError `wrong_type` for a text that no UTF-8 can write. `first`: the row of the first one."""
+    if is_unicode("".join(texts)):
+        return
+    row = next(i for i, text in enumerate(texts) if not is_unicode(text))
+    raise UserError(
+        "wrong_type", f"the text at row {first + row} has half of a character (a lone surrogate): write it as UTF-8"
+    )
+
+
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 can write a text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

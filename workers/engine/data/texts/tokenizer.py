@@ -1,7 +1,8 @@
 """A tokenizer as a file of the library tokenizers has it, without the padding and the truncation that it may say."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,8 @@ class TextTokenizer:
         """
         self._tokenizer.enable_truncation(length)
         rows = [each[0] if len(each) == 1 else each for each in texts]
-        found = self._tokenizer.encode_batch_fast(rows, add_special_tokens=True)
+        with _characters_named():
+            found = self._tokenizer.encode_batch_fast(rows, add_special_tokens=True)
         return [np.array(each.ids, np.int32) for each in found]
 
     def encode_words(
@@ -66,7 +68,8 @@ class TextTokenizer:
         tokens, `length` ids at most: longer rows lose their end.
         """
         self._tokenizer.enable_truncation(length)
-        found = self._tokenizer.encode_batch([list(row) for row in rows], is_pretokenized=True)
+        with _characters_named():
+            found = self._tokenizer.encode_batch([list(row) for row in rows], is_pretokenized=True)
         return [(np.array(e.ids, np.int32), _firsts(e.word_ids, len(row))) for e, row in zip(found, rows, strict=True)]
 
     def encoding(self, length: int, padding: int | None = None, separator: int | None = None) -> TokenEncoding:
@@ -82,6 +85,17 @@ class TextTokenizer:
             length=length,
             separator=separator,
         )
+
+
+@contextmanager
+def _characters_named() -> Iterator[None]:
+    """The library's errors for texts that no UTF-8 can write, as UserError `wrong_type`."""
+    try:
+        yield
+    except (TypeError, UnicodeEncodeError):
+        raise UserError(
+            "wrong_type", "a text has half of a character (a lone surrogate), which UTF-8 cannot write: leave it out"
+        ) from None
 
 
 def _firsts(words: Sequence[int | None], count: int) -> NDArray[np.int32]:

@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from app.contracts.problems import UserError
+from app.contracts.problems import UserError, listed
 from app.contracts.reports.quantized import ComparedSplit
 from app.contracts.reports.report import ExportReport, OnnxCheck, RuntimeCost, RuntimeName
 from app.contracts.resolving.data.inputs import inputs_read
+from app.contracts.resolving.data.texts import tokens_of
 from app.contracts.resources.facts import ModelFacts
 from app.contracts.resources.manifests import ClassOutput, OutputSpec
 from app.contracts.resources.tables import InputEncoding
@@ -225,12 +226,27 @@ def _quoted(missing: str | None) -> str:
 
 def _sources(student: RawStudent, facts: ModelFacts, dataset: Dataset) -> dict[str, str]:
     layout = dataset.layout
+    if tokens_of(facts) is not None:
+        return dict(zip(student.inputs, _texts_read(facts, dataset), strict=True))
     names, problem = inputs_read(facts, layout.shapes)
     if problem is not None:
         raise UserError(problem.code, problem.detail)
     single = len(student.inputs) == 1
     read = layout.only(names if not single else names[:1] or tuple(layout.shapes))
     return dict(zip(student.inputs, read.shapes, strict=True))
+
+
+def _texts_read(facts: ModelFacts, dataset: Dataset) -> list[str]:
+    """The input whose texts were read by the model's own tokenizer. Raises UserError `input_mismatch`."""
+    names = [name for name, tokens in dataset.tokens.items() if tokens == tokens_of(facts)]
+    own = [name for name in names if name in facts.inputs] or names
+    if len(own) != 1:
+        raise UserError(
+            "input_mismatch",
+            f"the model reads one text called {listed(facts.inputs)}, and the dataset has {len(names)} for it: name a "
+            "dataset with such an input",
+        )
+    return own
 
 
 def _feeds(student: RawStudent, dataset: Dataset, sources: Mapping[str, str]) -> Feeds:
@@ -251,7 +267,7 @@ def _check_rows(student: RawStudent, name: str, dataset: Dataset, source: str, s
                 f"the model was trained on the categories of {', '.join(theirs.columns)} in another order or number "
                 f"than `{source}` of the dataset has: list the `categories` of the model's `inputs` in its manifest",
             )
-    if prod(shape) != prod(expected):
+    if student.inputs[name].tokens is None and prod(shape) != prod(expected):
         raise UserError(
             "shape_mismatch",
             f"rows of `{source}` have the shape {list(shape)}, and the model reads {list(expected)}: name a dataset of "

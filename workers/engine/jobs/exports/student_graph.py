@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.reports.report import OnnxCheck
+from app.contracts.resources.inputs.texts import reads_same_tokens
 from app.contracts.resources.raw_rows import RawInput
 from app.contracts.wire.orders import ReferenceRole
 from workers.engine.data.dataset import Dataset
@@ -86,10 +87,7 @@ class SampleRows:
         if not len(uploaded.rows) or not all(_takes(student.forms[name], part.form) for name, part in parts.items()):
             return replace(cls.made_for(student), unchecked=tuple(source.id for source in dataset.sources))
         read = {
-            name: dataset.inputs[source][uploaded.rows]
-            .reshape(len(uploaded.rows), *student.row_shape(name))
-            .to(getattr(torch, student.forms[name].rows))
-            for name, source in sources.items()
+            name: _as_read(student, name, dataset.inputs[source][uploaded.rows]) for name, source in sources.items()
         }
         raw = {name: part.sample.astype(_array_type(student.forms[name])) for name, part in parts.items()}
         rows = CheckedRows(
@@ -165,10 +163,19 @@ def _checked(path: Path, sample: SampleRows) -> OnnxCheck:
     return check.model_copy(update={"unchecked_datasets": sample.unchecked})
 
 
+def _as_read(student: RawStudent, name: str, rows: Tensor) -> Tensor:
+    """Rows of a dataset in the shape in which the student reads them; those of tokens have any width."""
+    form = student.forms[name]
+    shaped = rows if form.tokens is not None else rows.reshape(len(rows), *student.row_shape(name))
+    return shaped.to(getattr(torch, form.rows))
+
+
 def _takes(form: RawInput, other: RawInput) -> bool:
     """Whether a graph for rows of the form takes rows of another file, and they mean the same there. Numbers are
     rounded to the type of its rows in any case, so that floats may stand in a wider type.
     """
+    if form.tokens is not None and other.tokens is not None:
+        return reads_same_tokens(form.tokens, other.tokens)
     floats = other.dtype.startswith("float") and form.dtype in (form.rows, "float64")
     same = {"columns": form.columns, **({"dtype": form.dtype} if floats else {})}
     return other.model_copy(update=same) == form

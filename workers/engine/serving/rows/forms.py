@@ -11,7 +11,7 @@ from app.contracts.resolving.data.texts import tokens_of
 from app.contracts.resources.facts import ModelFacts, OpenShape
 from app.contracts.resources.inputs.audio import AudioForm
 from app.contracts.resources.inputs.images import ImageForm
-from app.contracts.resources.inputs.texts import TokenEncoding
+from app.contracts.resources.inputs.texts import TokenEncoding, reads_same_tokens
 from app.contracts.resources.manifests import DatasetManifest, InputSpec, InputTransform
 from app.contracts.resources.raw_rows import RawInput, RawType, Spellings, form_of
 from app.contracts.resources.row_layouts import channels_first
@@ -26,7 +26,8 @@ class InputForm:
     read from, in order. `categories`: whether its values are categories, not numbers. `fills`: whether missing numbers
     are filled. `spellings`: of each column of categories, texts whose meaning no rule tells. `image`, `audio`: how
     image or sound files become such rows, where the model was trained on them. `tokens`: how texts become such rows,
-    where it was trained on texts: `columns` are then those of the texts.
+    where it was trained on texts: `columns` are then those of the texts. `texts_alone`: whether the ids
+    that a client has are those of another tokenizer.
     """
 
     name: str
@@ -39,6 +40,7 @@ class InputForm:
     image: ImageForm | None = None
     audio: AudioForm | None = None
     tokens: TokenEncoding | None = None
+    texts_alone: bool = False
 
     @property
     def described(self) -> str:
@@ -65,7 +67,11 @@ def session_forms(order: SessionOrder) -> dict[str, InputForm]:
     if order.rows_of is None or own is None:
         return forms
     return {
-        name: replace(form, tokens=own.model_copy(update={"words": form.tokens.words}))
+        name: replace(
+            form,
+            tokens=own.model_copy(update={"words": form.tokens.words}),
+            texts_alone=not reads_same_tokens(own, form.tokens),
+        )
         if form.tokens is not None and not own.ids
         else form
         for name, form in forms.items()

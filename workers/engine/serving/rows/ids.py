@@ -54,6 +54,9 @@ def _trimmed(row: Any) -> Any:
 
 def check_ids(form: InputForm, tokens: TokenEncoding, ids: Array) -> Array:
     """Ids [n, width] that a client sends instead of texts, int64. Raises RowErrors."""
+    if form.texts_alone:
+        detail = "the ids are of the student's tokenizer, and this model reads texts by another one: send texts"
+        raise at(pointer(form.name), "input_mismatch", detail)
     if ids.dtype.kind not in "iu" or ids.ndim != 2 or not 1 <= ids.shape[1] <= tokens.length:
         expected = f"{form.described}, or ids int64 [rows, 1 to {tokens.length}]"
         detail = f"expected {expected} for `{form.name}`, found {ids.dtype} {list(ids.shape)}: send one of them"

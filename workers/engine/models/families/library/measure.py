@@ -44,7 +44,8 @@ def measure(architecture: LibraryArchitecture, input_shape: Sequence[int]) -> Me
     Raises UserError `library_missing`, `unknown_network`, `network_misfit`, `network_too_large`.
     """
     built = on_meta(lambda: build_trunk(architecture, input_shape))
-    module, name = built.module, architecture.name
+    # The counter of operations cannot follow parameters that a layer is called with, as in DeBERTa, with gradients.
+    module, name = built.module.requires_grad_(False), architecture.name
     parameters = sum(parameter.numel() for parameter in module.parameters())
     if parameters > MOST_PARAMETERS:
         raise UserError(

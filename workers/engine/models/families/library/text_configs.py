@@ -38,6 +38,7 @@ def settings_of_texts(name: str, given: Mapping[str, Any], defaults: Mapping[str
     Raises UserError `unsupported_config`.
     """
     padding, vocabulary = _ids(name, {**defaults, **given})
+    _check_positive(name, given, defaults)
     _check_rope(name, given.get("rope_parameters"))
     needed = length + positions_offset(name, padding)
     key = positions_key(name)
@@ -69,6 +70,16 @@ def _ids(name: str, config: Mapping[str, Any]) -> tuple[int, int]:
             "the tokenizer's padding, or of its end of text where it has none",
         )
     return padding, vocabulary
+
+
+def _check_positive(name: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Sizes, and numbers of layers and heads, are 1 or more where the type's own are."""
+    for key, value in given.items():
+        own = defaults.get(key)
+        if is_whole(own) and own > 0 and is_whole(value) and value < 1 and not key.endswith("_id"):
+            raise _unsupported(name, f"`{key}` is {value}, expected 1 or more: correct it, or leave it out")
+        if key.endswith("_eps") and isinstance(value, int | float) and value <= 0:
+            raise _unsupported(name, f"`{key}` is {value}, expected a number above 0: correct it, or leave it out")
 
 
 def _check_rope(name: str, rope: Any) -> None:
