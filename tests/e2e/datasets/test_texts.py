@@ -91,6 +91,53 @@ def test_what_is_no_text_is_refused_by_its_place(
     assert found.json()["errors"][0]["pointer"]
 
 
+def test_half_a_character_is_refused(client: Client, trained: tuple[Any, dict[str, Any]]) -> None:
+    body = b'{"inputs": {"text": ["x\\ud800y"]}}'
+    url = f"/v1/models/{trained[1]['student']}/predict"
+    found = client.http.post(url, content=body, headers={"Content-Type": "application/json"})
+    assert found.status_code == 422, found.text
+    assert found.json()["code"] == "wrong_type"
+
+
+def test_float16_is_refused_and_8_bits_are_measured_on_texts_of_other_lengths(
+    client: Client, trained: tuple[Any, dict[str, Any]], tmp_path: Path
+) -> None:
+    url = f"/v1/models/{trained[1]['student']}/exports"
+    half = client.http.post(url, json={"format": "fp16"})
+    assert half.status_code == 409, half.text
+    assert half.json()["code"] == "half_undefined"
+    rows = [{"text": row["text"].split()[1], "label": row["label"]} for row in sentences(80, seed=5)]
+    shorter = client.upload("datasets", MANIFEST, written(tmp_path, rows))
+    assert shorter["tokens"]["text"]["length"] < 16
+    job = client.http.post(url, json={"format": "int8", "dataset": shorter["id"]}).json()
+    ended = client.get(f"/v1/jobs/{job['id']}?wait=60")
+    assert ended["state"] == "succeeded", ended["error"]
+
+
+def test_transformers_gives_the_second_text_of_a_pair_its_type(client: Client, tmp_path: Path) -> None:
+    rows = [{**row, "other": f"number {i % 7}"} for i, row in enumerate(sentences(120))]
+    inputs = {"pair": {"kind": "text", "columns": ["text", "other"], "tokenizer": {"size": 320}}}
+    dataset = client.upload("datasets", {**MANIFEST, "inputs": inputs}, written(tmp_path, rows))
+    spec = {"kind": "train", "dataset": dataset["id"], "model": BERT, "training": {**TRAINING, "steps": 30}}
+    student = client.finish(spec)["student"]
+    archive = zipfile.ZipFile(io.BytesIO(client.http.get(f"/v1/models/{student}/bundle?wait=60").content))
+    archive.extractall(tmp_path / "bundle")
+    transformers = package("transformers")
+    network = transformers.AutoModelForSequenceClassification.from_pretrained(
+        tmp_path / "bundle" / "huggingface"
+    ).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "bundle" / "huggingface")
+    first, second = TEXTS, [f"number {i}" for i in range(len(TEXTS))]
+    made = tokenizer(first, second, padding=True, truncation=True, return_tensors="pt")
+    assert int(made["token_type_ids"].max()) == 1
+    with torch.no_grad():
+        ours = network(**made).logits.softmax(1)
+    pairs = [list(each) for each in zip(first, second, strict=True)]
+    found = client.http.post(f"/v1/models/{student}/predict", json={"inputs": {"pair": pairs}})
+    assert found.status_code == 200, found.text
+    np.testing.assert_allclose(found.json()["outputs"]["label"]["probabilities"], ours.numpy(), atol=1e-5)
+
+
 def test_transformers_loads_the_student_and_gives_the_same_answers(
     client: Client, trained: tuple[Any, dict[str, Any]], bundle: Path
 ) -> None:

@@ -30,10 +30,7 @@ def feeds_of(student: RawStudent, raw: Tensor, layout: InputLayout) -> Feeds:
     def feeds(rows: Tensor) -> dict[str, Array]:
         chosen = raw[rows]
         return {
-            rows_name(public): layout.part(chosen, name)
-            .reshape(len(rows), *student.row_shape(name))
-            .to(getattr(torch, student.forms[name].rows))
-            .numpy()
+            rows_name(public): student.as_rows(name, layout.part(chosen, name)).numpy()
             for name, public in student.input_names.items()
         }
 

@@ -85,6 +85,14 @@ class RawStudent:
         """The shape of one row of the dataset, after encoding."""
         return row_shape(self.forms[name], self.inputs[name].encoding)
 
+    def as_rows(self, name: str, rows: Tensor) -> Tensor:
+        """Rows [n, …] of a dataset, as rows of an input have them: in its shape, those of tokens in any width, and in
+        its type.
+        """
+        form = self.forms[name]
+        shaped = rows if form.tokens is not None else rows.reshape(len(rows), *self.row_shape(name))
+        return shaped.to(getattr(torch, form.rows))
+
 
 def row_shape(form: RawInput, encoding: InputEncoding | None) -> Shape:
     """The shape of one row of a dataset whose file has rows of this form."""

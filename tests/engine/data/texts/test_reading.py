@@ -128,6 +128,29 @@ def test_texts_that_are_cut_or_empty_are_told(tmp_path: Path) -> None:
     assert "texts_cut" not in {each.code for each in facts_of(read(path), manifest()).warnings}
 
 
+def test_half_a_character_is_refused_by_its_row(tmp_path: Path) -> None:
+    path = written(tmp_path, ROWS)
+    path.write_text(path.read_text() + '{"text": "x\\ud800y", "label": "bad"}\n')
+    with pytest.raises(UserError, match=f"the text at row {len(ROWS)} has half of a character") as error:
+        read(path)
+    assert error.value.code == "wrong_type"
+
+
+def test_missing_values_of_a_csv_are_no_texts_and_usual_ones_are_words(tmp_path: Path) -> None:
+    rows = ["text,label", *(f"{word},bad" for word in ("?", "NA", "river", "") * 10)]
+    (tmp_path / "rows.csv").write_text("\n".join(rows))
+    read_as = {"format": "csv", "csv": {"null_values": ["?"]}}
+    found = read(tmp_path / "rows.csv", **read_as)
+    lengths = (found.inputs["text"] != 0).sum(dim=1)[:4].tolist()
+    assert lengths[0] == lengths[3] == 2, "the two special tokens alone"
+    assert min(lengths[1], lengths[2]) > 2
+
+
+def test_texts_that_are_all_the_same_are_told(tmp_path: Path) -> None:
+    path = written(tmp_path, [{"text": "the river", "label": label} for label in ("bad", "good") * 10])
+    assert "constant_input" in {warning.code for warning in facts_of(read(path), manifest()).warnings}
+
+
 def test_the_tokenizer_knows_the_training_texts_alone(tmp_path: Path) -> None:
     rows = [
         {"text": f"{'zebra' if split == 'test' else 'river'} {i}", "label": "good", "split": split}

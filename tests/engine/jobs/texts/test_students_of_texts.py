@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from app.contracts.problems import UserError
 from app.contracts.specs.jobs import JOB_SPEC, DatasetRef
 from app.contracts.wire.orders import TrainingOutcome
 from tests.engine.harness import DATASET, OTHER, TEACHER, EngineHarness, StopAtStep, report_of, resolved
@@ -144,6 +145,17 @@ def test_several_datasets_are_read_by_the_tokenizer_of_the_first(harness: Engine
     assert tokens.length > own.length, "as wide as the longest text of both"
 
 
+def test_texts_that_are_longer_than_a_teacher_reads_are_told(tmp_path: Path) -> None:
+    made = EngineHarness(tmp_path)
+    rows = [{**row, "text": f"{row['text']} " + "and so on " * 8} for row in sentences(60, seed=4)]
+    made.file(written(tmp_path, rows), **MANIFEST)
+    as_teacher(made, packed(tmp_path, network()))
+    made.run({**DISTILL, "training": {**TRAINING, "steps": 2}})
+    assert "texts_cut" in made.log.warnings
+    made.run({**TRAIN, "training": {**TRAINING, "steps": 2}}, job="own")
+    assert "texts_cut" not in made.log.warnings, "its own tokenizer reads all of them"
+
+
 def test_pairs_of_texts_have_types_of_their_own(tmp_path: Path) -> None:
     rows = [{"text": row["text"], "other": f"number {i}", "label": row["label"]} for i, row in enumerate(sentences())]
     made = EngineHarness(tmp_path)
@@ -193,6 +205,14 @@ def test_what_texts_cannot_do_is_refused_before_any_work(
 ) -> None:
     found = problems(harness, spec)
     assert code in [each for place, each in found.items() if place.startswith(pointer)], found
+
+
+@pytest.mark.parametrize(("key", "value"), [("type_vocab_size", 0), ("num_attention_heads", 0), ("layer_norm_eps", 0)])
+def test_sizes_of_nothing_are_refused_when_a_network_is_measured(harness: EngineHarness, key: str, value: int) -> None:
+    config = {**BERT["config"], key: value}
+    with pytest.raises(UserError, match=f"`{key}` is {value}, expected") as error:
+        problems(harness, {**DISTILL, "student": {**BERT, "config": config}})
+    assert error.value.code == "unsupported_config"
 
 
 def test_a_teacher_of_texts_is_refused_for_rows_of_numbers(harness: EngineHarness, tmp_path: Path) -> None:

@@ -71,8 +71,17 @@ def transformed(
     raw: Tensor, layout: InputLayout, transforms: Mapping[str, InputTransform], dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """Raw rows of this layout, each input by its own transform (identity where it has none), in `dtype`: `joined`."""
-    parts = {name: layout.part(raw, name).reshape(len(raw), *shape) for name, shape in layout.shapes.items()}
+    parts = {
+        name: _in_shape(layout.part(raw, name), shape, transforms.get(name)) for name, shape in layout.shapes.items()
+    }
     return joined([apply_in_shape(part, transforms.get(name, IDENTITY), None, dtype) for name, part in parts.items()])
+
+
+def _in_shape(rows: Tensor, shape: Shape, transform: InputTransform | None) -> Tensor:
+    """Rows [n, …] as a transform takes them; those of tokens have any width."""
+    if transform is not None and transform.tokens is not None:
+        return rows
+    return rows.reshape(len(rows), *shape)
 
 
 def joined_transform(transforms: Mapping[str, InputTransform], layout: InputLayout) -> InputTransform:

@@ -46,7 +46,7 @@ def engine_outputs(student: RawStudent, rows: Mapping[str, Tensor]) -> dict[str,
     for name, transform in student.inputs.items():
         # The engine takes the rows of such a model with the channels last, where no dataset has moved them.
         each = rows[name].movedim(1, -1) if transform.layout == "channels_last" else rows[name]
-        taken.append(each.reshape(len(each), *student.shapes[name]))
+        taken.append(each if transform.tokens is not None else each.reshape(len(each), *student.shapes[name]))
     forward = partial(network_outputs, copy.deepcopy(student.network).cpu())
     return RawModel(InputLayout(student.shapes), student.inputs, forward).predict(joined(taken))
 

@@ -86,9 +86,7 @@ class SampleRows:
         parts = {name: uploaded.inputs[source] for name, source in sources.items()}
         if not len(uploaded.rows) or not all(_takes(student.forms[name], part.form) for name, part in parts.items()):
             return replace(cls.made_for(student), unchecked=tuple(source.id for source in dataset.sources))
-        read = {
-            name: _as_read(student, name, dataset.inputs[source][uploaded.rows]) for name, source in sources.items()
-        }
+        read = {name: student.as_rows(name, dataset.inputs[source][uploaded.rows]) for name, source in sources.items()}
         raw = {name: part.sample.astype(_array_type(student.forms[name])) for name, part in parts.items()}
         rows = CheckedRows(
             student,
@@ -161,13 +159,6 @@ def check_graph(graph: RowsGraph, student: RawStudent, sample: SampleRows, folde
 def _checked(path: Path, sample: SampleRows) -> OnnxCheck:
     check = check_onnx(path, sample.rows, sample.outputs)
     return check.model_copy(update={"unchecked_datasets": sample.unchecked})
-
-
-def _as_read(student: RawStudent, name: str, rows: Tensor) -> Tensor:
-    """Rows of a dataset in the shape in which the student reads them; those of tokens have any width."""
-    form = student.forms[name]
-    shaped = rows if form.tokens is not None else rows.reshape(len(rows), *student.row_shape(name))
-    return shaped.to(getattr(torch, form.rows))
 
 
 def _takes(form: RawInput, other: RawInput) -> bool:
