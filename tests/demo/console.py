@@ -78,3 +78,19 @@ def describe(job: dict[str, Any]) -> str:
     if progress.get("eta_seconds") is not None and job["state"] == "running":
         parts.append(f"{progress['eta_seconds']:.0f} s left")
     return "  ".join(parts)
+
+
+def student_verdicts(report: dict[str, Any], least_smaller: float) -> list[tuple[str, bool]]:
+    """What every demo promises of its student: size and verdict, each with whether it held."""
+    smaller, verdict = report["compression"]["parameters"], report["verdict"]["few"]
+    return [
+        (f"the student is {smaller:.1f} times smaller (at least {least_smaller:.0f})", smaller >= least_smaller),
+        (f"the verdict is `{verdict['verdict']}`, interval {verdict['interval']}", verdict["verdict"] == "gain"),
+    ]
+
+
+def conclude(held: list[tuple[str, bool]]) -> int:
+    """Print what a demo promised and whether it held; 0 if all of it did."""
+    for text, good in held:
+        say(f"  {'yes' if good else 'NO '}  {text}")
+    return 0 if all(good for _, good in held) else 1

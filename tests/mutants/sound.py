@@ -236,13 +236,14 @@ def _models() -> list[Sound]:
         weights = _written(lambda path, network=network: export_safetensors(network, path, {}))  # type: ignore[misc]
         tensors = {network.file_name(key): value for key, value in network.state_dict().items()}
         which = ", timm" if name == "timm" else ""
-        for kind, structure, content in (
+        files: tuple[tuple[str, Structure, bytes], ...] = (
             ("safetensors", "safetensors", weights),
             ("state_dict", "zip", _state_dict(tensors)),
-        ):
+        )
+        for kind, structure, content in files:
             manifest = model_manifest(kind, fields)
             library = name == "timm"
-            found.append(Sound(f"{kind} {name}", kind + which, structure, content, manifest, True, by_library=library))  # type: ignore[arg-type]
+            found.append(Sound(f"{kind} {name}", kind + which, structure, content, manifest, True, by_library=library))
     folder: Json = model_manifest("huggingface", None)
     for name, archive in (("texts", _folder_of_texts()), ("images", _folder_of_images())):
         row = f"huggingface, {name}"

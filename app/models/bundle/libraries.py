@@ -121,7 +121,7 @@ def _tokenizer(model: BundledModel) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _has_types(model: BundledModel) -> bool:
-    """Whether the second text of a pair has token types of its own, which transformers gives where it is told to."""
+    """Whether the network was trained with token types for pairs: transformers then has to pass `token_type_ids`."""
     network = model.facts.architecture
     return isinstance(network, HuggingFace) and network.config.get("sep_token_id") is not None
 

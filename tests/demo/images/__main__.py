@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from app.contracts.reports.text.report import render
-from tests.demo.console import heading, say
+from tests.demo.console import conclude, heading, say, student_verdicts
 from tests.demo.images.photos import CLASSES, COUNTS, LABELLED, write_photos
 from tests.demo.images.teacher import NAME, SIDE
 from tests.demo.programs import program
@@ -100,10 +100,8 @@ def reload_in_timm(curl: Curl, url: str, student: str, work: Path) -> dict[str, 
 
 def verdicts(report: dict[str, Any], reloaded: dict[str, Any]) -> list[tuple[str, bool]]:
     """What the demo promises, each with whether it held."""
-    smaller, verdict = report["compression"]["parameters"], report["verdict"]["few"]
     return [
-        (f"the student is {smaller:.1f} times smaller (at least {LEAST_SMALLER:.0f})", smaller >= LEAST_SMALLER),
-        (f"the verdict is `{verdict['verdict']}`, interval {verdict['interval']}", verdict["verdict"] == "gain"),
+        *student_verdicts(report, LEAST_SMALLER),
         (
             f"timm gives the service's class for {reloaded['agreeing']} of {reloaded['rows']} images; the largest "
             f"difference of a probability is {reloaded['largest_difference']:.1e}",
@@ -128,9 +126,7 @@ def main() -> int:
         say(render(report))
         held = verdicts(report, reloaded)
     heading(f"Done in {time.monotonic() - started:.0f} s")
-    for text, good in held:
-        say(f"  {'yes' if good else 'NO '}  {text}")
-    return 0 if all(good for _, good in held) else 1
+    return conclude(held)
 
 
 if __name__ == "__main__":

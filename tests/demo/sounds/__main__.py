@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from app.contracts.reports.text.report import render
-from tests.demo.console import heading, say
+from tests.demo.console import conclude, heading, say, student_verdicts
 from tests.demo.service import Curl, Service
 from tests.demo.sounds.speech import DIGITS, LABELLED, by_espeak, by_tones, check_espeak, write_speech
 
@@ -124,10 +124,8 @@ def table(taught_by: dict[str, Any], report: dict[str, Any]) -> list[str]:
 
 def verdicts(report: dict[str, Any], same: int, compared: int) -> list[tuple[str, bool]]:
     """What the demo promises, each with whether it held."""
-    smaller, verdict = report["compression"]["parameters"], report["verdict"]["few"]
     return [
-        (f"the student is {smaller:.1f} times smaller (at least {LEAST_SMALLER:.0f})", smaller >= LEAST_SMALLER),
-        (f"the verdict is `{verdict['verdict']}`, interval {verdict['interval']}", verdict["verdict"] == "gain"),
+        *student_verdicts(report, LEAST_SMALLER),
         (f"the bundle gives the service's class for {same} of {compared} sounds", same == compared),
     ]
 
@@ -151,9 +149,7 @@ def demo(tones: bool) -> int:
     heading(f"Done in {time.monotonic() - started:.0f} s")
     for line in lines:
         say(line)
-    for text, good in held:
-        say(f"  {'yes' if good else 'NO '}  {text}")
-    return 0 if all(good for _, good in held) else 1
+    return conclude(held)
 
 
 def main() -> int:

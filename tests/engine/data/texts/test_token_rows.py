@@ -1,4 +1,4 @@
-"""Lists of ids, of words and of labels become rows of one width, whatever the format; what is none is named by row."""
+"""Lists of ids, words and labels become rows of one width in every format; invalid rows are refused by their number."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Small sentences whose class is told by their words."""
+"""Small sentences whose words determine their class."""
 
 import json
 import random

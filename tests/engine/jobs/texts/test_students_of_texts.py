@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from app.contracts.problems import UserError
+from app.contracts.resources.manifests import ClassOutput
+from app.contracts.specs.families.library import HuggingFace
 from app.contracts.specs.jobs import JOB_SPEC, DatasetRef
 from app.contracts.wire.orders import TrainingOutcome
 from tests.engine.harness import DATASET, OTHER, TEACHER, EngineHarness, StopAtStep, report_of, resolved
@@ -165,8 +167,8 @@ def test_pairs_of_texts_have_types_of_their_own(tmp_path: Path) -> None:
     )
     outcome = made.run({**TRAIN, "exports": ["onnx"]})
     assert (report_of(outcome).student.tasks["label"]["accuracy"] or 0.0) > 0.95
-    assert outcome.student.architecture is not None
-    assert outcome.student.architecture.config["sep_token_id"] == 3  # type: ignore[union-attr]
+    assert isinstance(outcome.student.architecture, HuggingFace)
+    assert outcome.student.architecture.config["sep_token_id"] == 3
 
 
 def _refused() -> Iterator[tuple[str, dict[str, Any], str, str]]:
@@ -226,4 +228,6 @@ def test_a_teacher_of_texts_is_refused_for_rows_of_numbers(harness: EngineHarnes
 def test_classes_of_a_folder_are_those_of_its_configuration(harness: EngineHarness) -> None:
     facts = harness.models[TEACHER].facts
     assert facts is not None
-    assert facts.outputs["label"].spec.classes == CLASSES  # type: ignore[union-attr]
+    spec = facts.outputs["label"].spec
+    assert isinstance(spec, ClassOutput)
+    assert spec.classes == CLASSES

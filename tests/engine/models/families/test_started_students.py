@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from safetensors import safe_open
 
 from app.contracts.resolving.resolve import Resolution
+from app.contracts.specs.architectures import Architecture, Transformer, architecture_of
 from app.contracts.specs.jobs import JOB_SPEC, AnyTrainingJob
 from app.contracts.wire.orders import ReportOutcome
 from tests.engine.harness import DATASET, SECOND, TEACHER, EngineHarness, StopAtStep, made_once, report_of, resolved
@@ -47,12 +48,25 @@ def part(**fields: Any) -> Json:
     return {"from_teacher": fields}
 
 
+def network_of(found: Resolution) -> Architecture:
+    """The network of a resolved job."""
+    assert isinstance(found.spec, AnyTrainingJob)
+    return architecture_of(found.spec.network)
+
+
+def rate_of(found: Resolution) -> float:
+    """The learning rate of a resolved job."""
+    assert isinstance(found.spec, AnyTrainingJob)
+    assert isinstance(found.spec.training.learning_rate, float)
+    return found.spec.training.learning_rate
+
+
 def upload(harness: EngineHarness, architecture: Json, model: str = TEACHER, seed: int = 3, **more: Any) -> None:
     """A model of our own with random weights; `inputs` are those of the dataset."""
     spec = {"outputs": {"label": 3}, **architecture}
     parsed = JOB_SPEC.validate_json(json.dumps({"kind": "train", "dataset": DATASET, "model": spec}))
     assert isinstance(parsed, AnyTrainingJob)
-    network = build(parsed.network)  # type: ignore[arg-type]
+    network = build(architecture_of(parsed.network))
     initialise(network, seed)
     outputs = {name: {"kind": "class"} for name in spec["outputs"]}
     harness.uploaded(dict(network.state_dict()), {"architecture": spec, "outputs": outputs, **more}, model)
@@ -108,7 +122,9 @@ def test_a_student_has_the_named_blocks_and_everything_around_them(tokens: Engin
 
 def test_half_of_the_blocks_are_taken_where_none_are_named(tokens: EngineHarness) -> None:
     found = resolution(tokens, distill(part()))
-    assert found.spec.student.cut.layers == (0, 3)  # type: ignore[union-attr]
+    cut = network_of(found).cut
+    assert cut is not None
+    assert cut.layers == (0, 3)
     assert "evenly" in found.chosen["/student/from_teacher/layers"].because
     assert "student_as_large" not in warned(found)
 
@@ -117,7 +133,8 @@ def test_a_narrower_student_has_the_leading_rows_and_columns(tokens: EngineHarne
     width = {"hidden": 8, "intermediate": 10}
     student = begun(tokens, distill(part(layers=[0, 2], width=width)))
     teacher = whole(tokens.models[TEACHER]).state_dict()
-    assert student.architecture.heads == 2, "heads stay four numbers wide"  # type: ignore[union-attr]
+    assert isinstance(student.architecture, Transformer)
+    assert student.architecture.heads == 2, "heads stay four numbers wide"
     state = student.state_dict()
     assert torch.equal(state["embed.weight"], teacher["embed.weight"][:8])
     assert torch.equal(state["blocks.1.up.weight"], teacher["blocks.2.up.weight"][:10, :8])
@@ -223,7 +240,7 @@ def test_the_student_of_a_job_is_a_teacher_to_take_blocks_of(tokens: EngineHarne
 def test_rows_are_standardised_as_the_model_s_where_the_dataset_s_are_others(tokens: EngineHarness) -> None:
     upload(tokens, TOKENS, SECOND, inputs={"x": {"scale": 0.5, "mean": 0.25, "std": 2.0}})
     found = resolution(tokens, distill({"model": SECOND}))
-    assert found.spec.student.transform == "pretrained"  # type: ignore[union-attr]
+    assert network_of(found).transform == "pretrained"
     assert "pretrained_inputs" not in warned(found)
     outcome = tokens.run(distill({"model": SECOND}))
     (transform,) = outcome.student.inputs.values()
@@ -235,8 +252,7 @@ def test_rows_are_standardised_as_the_model_s_where_the_dataset_s_are_others(tok
 def test_the_recipe_knows_that_a_student_starts_from_trained_weights(tokens: EngineHarness) -> None:
     from_model = resolution(tokens, distill({"model": TEACHER}, training={"batch_size": 16}))
     from_noise = resolution(tokens, distill(TOKENS, training={"batch_size": 16}))
-    rates = [each.spec.training.learning_rate for each in (from_model, from_noise)]  # type: ignore[union-attr]
-    assert rates[0] < rates[1]  # type: ignore[operator]
+    assert rate_of(from_model) < rate_of(from_noise)
 
 
 def test_a_cut_that_is_posted_must_fit_its_network(tokens: EngineHarness) -> None:
@@ -260,7 +276,7 @@ def test_a_flattened_model_of_the_same_data_is_read_as_it_was_trained(tokens: En
     found = resolution(tokens, {"kind": "train", "target": "label", "model": {"model": SECOND}})
     assert not found.problems
     assert "pretrained_inputs" not in warned(found)
-    assert found.spec.model.transform is None  # type: ignore[union-attr]
+    assert network_of(found).transform is None
 
 
 def test_a_preflight_takes_the_steps_of_a_part(tokens: EngineHarness) -> None:

@@ -73,7 +73,7 @@ def _of_images(input_shape: Sequence[int], known: Mapping[str, Any]) -> dict[str
 
 
 def plain(value: Any) -> Any:
-    """A value as a file of JSON has it, which nobody else holds."""
+    """A copy of a value as JSON has it: dictionaries, lists and scalars."""
     if isinstance(value, Mapping):
         return {key: plain(each) for key, each in value.items()}
     return [plain(each) for each in value] if isinstance(value, tuple) else value
