@@ -1,7 +1,6 @@
 """Requests are answered by warm sessions, whatever happens to one of them."""
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -285,9 +284,10 @@ async def test_no_request_waits_for_the_poll_where_others_took_all_of_the_room(
 async def test_a_stopped_worker_loses_its_requests_with_its_lease(small: PredictionHarness) -> None:
     model = await small.model()
     small.lease(2.0)
+    small.exchange.seconds = 90.0  # the other worker only begins to start
     worker = small.predicting()
     await small.answered(model)
-    worker.send(signal.SIGSTOP)
+    await worker.stop()
     asked = asyncio.create_task(small.ask(model, "answer"))
     small.predicting()
     (found,) = await asked

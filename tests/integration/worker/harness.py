@@ -4,15 +4,16 @@ import asyncio
 import hashlib
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import make_url, select
 
 from app.cli.worker_process import worker_environment
 from app.contracts.resources.manifests import ArrayInput, ClassTarget, DatasetManifest
@@ -47,6 +48,7 @@ class Process:
     ) -> None:
         command = [sys.executable, "-m", module, "--slots", str(slots), "--lanes", ",".join(lanes), "--entry", entry]
         environment = worker_environment(settings) | {"PYTHONPATH": str(ROOT)}
+        self._database_url = settings.database
         self._log = settings.data_dir / f"worker-{uuid.uuid4().hex}.log"
         with self._log.open("ab") as log:
             self.popen = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log)
@@ -54,6 +56,14 @@ class Process:
     def send(self, number: signal.Signals) -> None:
         """A signal to the supervisor alone."""
         self.popen.send_signal(number)
+
+    async def stop(self) -> None:
+        """SIGSTOP to the supervisor alone, but not while it writes to SQLite: nobody else could until it goes on."""
+        self.send(signal.SIGSTOP)
+        while not await asyncio.to_thread(_is_writable, self._database_url):
+            self.send(signal.SIGCONT)
+            await asyncio.sleep(0.01)
+            self.send(signal.SIGSTOP)
 
     def fork_server(self) -> int:
         """The process that starts its children."""
@@ -84,6 +94,18 @@ class Process:
         """SIGKILL, also if it is stopped."""
         self.popen.kill()
         self.popen.wait()
+
+
+def _is_writable(database_url: str) -> bool:
+    """Whether no process holds the lock of an SQLite database, of which there is one; True for other databases."""
+    url = make_url(database_url)
+    if url.get_backend_name() != "sqlite":
+        return True
+    with closing(sqlite3.connect(str(url.database), timeout=1.0, isolation_level=None)) as connection:
+        with suppress(sqlite3.OperationalError):
+            connection.execute("BEGIN IMMEDIATE")
+            return True
+        return False
 
 
 def children_of(pid: int) -> list[int]:

@@ -52,7 +52,7 @@ async def test_a_stopped_supervisor_is_a_zombie_that_writes_nothing(harness: Wor
     stopped = harness.process()
     job_id = await harness.submit("work", steps=20, every=4, hold=10)
     pid = await harness.stepping(job_id, 10)
-    stopped.send(signal.SIGSTOP)
+    await stopped.stop()
     await gone(pid)  # by its alarm, which is not renewed
     other = harness.process()
     job = await harness.ends(job_id)
