@@ -68,7 +68,8 @@ class Client:
 @pytest.fixture(scope="package")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One service for all end-to-end tests of a worker process, which does not outlive them: it polls."""
-    with Service(tmp_path_factory.mktemp("service") / "data") as running:
+    # Other tests run beside it: more threads than one would wait for cores.
+    with Service(tmp_path_factory.mktemp("service") / "data", settings={"STILLHOUSE_THREADS": "1"}) as running:
         yield running
 
 

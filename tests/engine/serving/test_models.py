@@ -18,10 +18,10 @@ from tests.engine.harness import TEACHER, EngineHarness
 from tests.engine.jobs.inspection.onnx_graphs import Graph, W, graph, inspected, onnx_manifest, value
 from tests.engine.serving.serving import Json, answer, check_same, predictions, refused, session_of
 from tests.engine.serving.test_rows_of_students import lines_of
+from workers.engine.common.onnx_session import onnx_session
 from workers.engine.export.graph_card import graph_metadata
 from workers.engine.export.onnx import export_onnx
 from workers.engine.jobs.exports.ready_model import raw_student
-from workers.engine.serving.runtime import open_runtime
 from workers.engine.serving.session import ServingSession, open_session
 
 CLASSES: Json = {"kind": "class", "classes": 2}
@@ -129,9 +129,9 @@ def test_the_exported_file_of_a_model_is_loaded_once(
 
     def noted(source: Path | bytes, threads: int) -> object:
         opened.append(source)
-        return open_runtime(source, threads)
+        return onnx_session(source, threads)
 
-    monkeypatch.setattr("workers.engine.serving.models.open_runtime", noted)
+    monkeypatch.setattr("workers.engine.serving.models.onnx_session", noted)
     session = session_of(harness.folder, model, graph=file)
     assert opened == ([file] if is_current else [file, harness.folder / "model.onnx"])
     assert answer(session, "json", {"inputs": {"x": [[1, 2, 3, 4]]}})["outputs"]["y"]["logits"] == [[10.0, 10.0]]

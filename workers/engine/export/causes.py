@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 from onnx import helper
 
+from workers.engine.common.onnx_session import onnx_session
 from workers.engine.data.formats.common import Array
-from workers.engine.export.graph_outputs import open_session
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.export.row_nodes import element_type, rows_name
 
@@ -57,7 +58,7 @@ def _made_rows(path: Path, rows: CheckedRows) -> dict[str, Array]:
     model.graph.output.extend(
         helper.make_tensor_value_info(made[name], element_type(student.forms[name].rows), None) for name in made
     )
-    session = open_session(model.SerializeToString())
+    session = onnx_session(model.SerializeToString(), torch.get_num_threads())
     return dict(zip(made, session.run(list(made.values()), rows.feeds), strict=True))
 
 

@@ -12,10 +12,10 @@ from app.contracts.problems import UserError
 from app.contracts.reports.report import OnnxCheck, OnnxOutputCheck
 from app.contracts.resources.graph_names import answer_names
 from app.contracts.resources.manifests import ClassOutput, OutputSpec, TokenClassOutput
+from workers.engine.common.onnx_session import onnx_session
 from workers.engine.data.formats.common import Array
 from workers.engine.export.answers import answers
 from workers.engine.export.causes import CheckedRows, cause_of
-from workers.engine.export.graph_outputs import open_session
 from workers.engine.losses.target_scaling import scale_of, standardised
 
 TOLERANCE = 1e-4
@@ -70,7 +70,7 @@ def check_onnx(
 
 
 def _run(path: Path, rows: Mapping[str, Array], names: list[str], block: int) -> dict[str, Array]:
-    session = open_session(str(path))
+    session = onnx_session(path, torch.get_num_threads())
     parts = [session.run(names, part) for part in _blocks(rows, block)]
     return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(names)}
 

@@ -1,7 +1,6 @@
 """The outputs of a graph for rows of a dataset, in the units of the network: a file as a party of an evaluation."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
 
 import onnx
 import torch
@@ -9,14 +8,12 @@ from torch import Tensor
 
 from app.contracts.resources.graph_names import answer_names
 from app.contracts.resources.manifests import ClassOutput, MultilabelOutput, OutputSpec, TokenClassOutput
+from workers.engine.common.onnx_session import onnx_session
 from workers.engine.data.formats.common import Array
 from workers.engine.data.rows.joined import InputLayout
 from workers.engine.export.raw_student import RawStudent
 from workers.engine.export.row_nodes import rows_name
 from workers.engine.losses.target_scaling import standardised
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 BLOCK = 256
 """Rows at once; graphs that are run with fewer get parts of what is made for so many."""
@@ -46,7 +43,7 @@ class GraphOutputs:
         self._block = block
         self._specs = specs
         self._feeds = feeds
-        self._session = open_session(model.SerializeToString())
+        self._session = onnx_session(model.SerializeToString(), torch.get_num_threads())
         self._names = {task: answer_names(task, spec)[0] for task, spec in specs.items()}
 
     def __call__(self, rows: Tensor) -> dict[str, Tensor]:
@@ -77,13 +74,3 @@ def answer_specs(specs: Mapping[str, OutputSpec]) -> dict[str, OutputSpec]:
 def _in_network_units(answer: Tensor, spec: OutputSpec) -> Tensor:
     """Answers are logits of classes and labels, and numbers in the units of the labels."""
     return answer if isinstance(spec, ClassOutput | TokenClassOutput | MultilabelOutput) else standardised(answer, spec)
-
-
-def open_session(source: str | bytes) -> "onnxruntime.InferenceSession":
-    """A session of a graph, by its path or its bytes, on the CPU with as many threads as torch has."""
-    import onnxruntime  # starts a thread, which the fork server must not have
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from app.contracts.problems import UserError
+from workers.engine.common.onnx_session import onnx_session
 from workers.engine.models.onnx_types import TYPES, as_type, row_dtype
 
 Dimensions = tuple[int | str | None, ...]
@@ -60,13 +61,7 @@ class OnnxGraph:
         """Raises KeyError for inputs of other types than numbers."""
         import onnxruntime  # here, as it starts a thread: the fork server must have none
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        self._session = onnxruntime.InferenceSession(
-            _tapped(path, taps) if taps else str(path), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = onnx_session(_tapped(path, taps) if taps else path, threads)
         self._options = onnxruntime.RunOptions()
         self.inputs: tuple[GraphInput, ...] = tuple(
             GraphInput(source.name, np.dtype(TYPES[source.type]), tuple(source.shape))

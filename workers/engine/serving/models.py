@@ -14,6 +14,7 @@ from app.contracts.resources.graph_names import VERSION_TEXT, answer_names
 from app.contracts.resources.manifests import ClassOutput, DatasetManifest, OutputSpec
 from app.contracts.wire.orders import ModelInput
 from app.contracts.wire.predictions import TaughtOutput
+from workers.engine.common.onnx_session import onnx_session
 from workers.engine.data.formats.common import Array
 from workers.engine.data.rows.joined import InputLayout, joined
 from workers.engine.export.answers import answers
@@ -22,7 +23,6 @@ from workers.engine.export.onnx import export_onnx
 from workers.engine.jobs.exports.ready_model import raw_student
 from workers.engine.models.onnx_graph import OnnxGraph
 from workers.engine.serving.row_graph import RowGraph
-from workers.engine.serving.runtime import open_runtime
 from workers.engine.teachers.class_selection import ClassSelection
 from workers.engine.teachers.teacher import OnnxTeacher, Teacher, open_teacher
 
@@ -75,14 +75,14 @@ def exported(model: ModelInput, graph: str | None, folder: Path, threads: int) -
     """
     assert model.facts is not None
     if graph is not None:
-        found = ExportedModel(open_runtime(Path(graph), threads), model.facts)
+        found = ExportedModel(onnx_session(Path(graph), threads), model.facts)
         if found.is_current:
             return found
         del found  # its memory, before another graph is made
     student = raw_student(model)
     path = folder / "model.onnx"
     export_onnx(student, path, graph_metadata(student))
-    return ExportedModel(open_runtime(path, threads), model.facts)
+    return ExportedModel(onnx_session(path, threads), model.facts)
 
 
 class UploadedGraph:

@@ -8,11 +8,11 @@ from onnx import helper
 from app.contracts.resources.facts import ModelFacts
 from app.contracts.resources.graph_names import OPSET
 from app.contracts.resources.manifests import InputTransform
+from workers.engine.common.onnx_session import onnx_session
 from workers.engine.data.formats.common import Array
 from workers.engine.export.raw_student import row_shape
 from workers.engine.export.row_nodes import ML_DOMAIN, ML_OPSET, RowNodes, element_type, rows_name
 from workers.engine.serving.rows.forms import raw_forms
-from workers.engine.serving.runtime import open_runtime
 
 
 class RowGraph:
@@ -36,7 +36,7 @@ class RowGraph:
         )
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(ML_DOMAIN, ML_OPSET)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=onnx.IR_VERSION_2023_5_5)
-        self._session = open_runtime(model.SerializeToString(), threads)
+        self._session = onnx_session(model.SerializeToString(), threads)
 
     def run(self, rows: Mapping[str, Array]) -> dict[str, Array]:
         """Rows of the dataset [n, *shape] by input."""

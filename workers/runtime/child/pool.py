@@ -25,7 +25,11 @@ KILLED = -signal.SIGKILL
 REPLY_SECONDS = 10.0
 """Time for a fork server to start a child, or to report a dead one."""
 _ALLOWED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "PYTHONPATH")
-_ALLOWED_PREFIXES = ("CUDA_", "NVIDIA_", "PYTORCH_", "ATEN_", "OMP_", "MKL_", "DNNL_", "ONEDNN_")
+_ALLOWED_PREFIXES = ("CUDA_", "NVIDIA_", "PYTORCH_", "ATEN_", "OMP_", "GOMP_", "KMP_", "MKL_", "DNNL_", "ONEDNN_")
+_WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
+"""How long a thread of torch spins before it sleeps (of GCC's and of Intel's OpenMP), where nothing else is set. By
+default it is milliseconds: where threads share the cores with others, most time would go into waiting.
+"""
 
 
 class NoForkServer(Exception):
@@ -35,12 +39,14 @@ class NoForkServer(Exception):
 def child_environment() -> dict[str, str]:
     """The environment of a child: no settings, no keys, no cloud credentials."""
     kept = {n: v for n, v in os.environ.items() if n in _ALLOWED or n.startswith(_ALLOWED_PREFIXES)}
-    return kept | {
+    waiting = {} if "OMP_WAIT_POLICY" in kept else _WAITING
+    fixed = {
         "OPENBLAS_NUM_THREADS": "1",  # forking is unsafe if a library has started threads at import
         "PYTHONUNBUFFERED": "1",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime writes an identity into the folder of temporary files otherwise
     }
+    return waiting | kept | fixed
 
 
 class Child:

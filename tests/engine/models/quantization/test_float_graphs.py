@@ -27,7 +27,8 @@ from tests.engine.models.quantization.graphs import (
     trained_ranges,
 )
 from tests.engine.models.sharing.networks import made, parsed, shared
-from workers.engine.export.graph_outputs import GraphOutputs, open_session
+from workers.engine.common.onnx_session import onnx_session
+from workers.engine.export.graph_outputs import GraphOutputs
 from workers.engine.export.onnx import RowsGraph, trace
 from workers.engine.export.quantized_graphs import Quantization
 from workers.engine.export.raw_student import RawStudent
@@ -189,7 +190,7 @@ def test_an_input_that_is_called_like_a_short_name_keeps_it() -> None:
     compact(model)
     assert len(model.graph.initializer) == 1
     onnx.checker.check_model(model, full_check=True)
-    (found,) = open_session(model.SerializeToString()).run(["/0"], {"/1": np.array([3.0], np.float32)})
+    (found,) = onnx_session(model.SerializeToString(), 1).run(["/0"], {"/1": np.array([3.0], np.float32)})
     assert found.tolist() == [12.0]
 
 
@@ -202,7 +203,7 @@ def logits_of(transform: dict[str, Any], x: Tensor) -> tuple[Tensor, Tensor]:
     found = []
     for each in (graph.model, model):
         form = getattr(torch, student.forms["x"].rows)
-        (logits,) = open_session(each.SerializeToString()).run(["y.logits"], {rows_name("x"): x.to(form).numpy()})
+        (logits,) = onnx_session(each.SerializeToString(), 1).run(["y.logits"], {rows_name("x"): x.to(form).numpy()})
         found.append(torch.from_numpy(logits))
     return found[0], found[1]
 

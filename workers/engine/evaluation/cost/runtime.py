@@ -6,18 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from app.contracts.reports.report import Latency, RuntimeCost, RuntimeName, ThreadsName
+from workers.engine.common.onnx_session import onnx_session
 from workers.engine.evaluation.cost.latency import BATCH_SIZES, Pass, side_by_side
 from workers.engine.evaluation.cost.measured import MeasuredFile, MeasuredNetwork
 from workers.engine.evaluation.cost.peak_memory import peak_memory
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 _CPU = torch.device("cpu")
 _BUDGET_SECONDS = 0.03
@@ -62,7 +58,7 @@ def measure(
 def fault_of(file: MeasuredFile) -> str | None:
     """Why a file does not run on its rows in both batch sizes; None where it does."""
     try:
-        session = _session(file.path, 1)
+        session = onnx_session(file.path, 1)
         for size in BATCH_SIZES:
             session.run(None, file.batch(size))
     except Exception as error:  # ONNX Runtime's own errors share no base class but Exception
@@ -76,7 +72,7 @@ def _times(
     """The times of each party and runtime by batch size."""
     passes: dict[tuple[_Timed, str], Pass] = {}
     for file in files:
-        session = _session(file.path, threads)
+        session = onnx_session(file.path, threads)
         for size in BATCH_SIZES:
             passes[(file.party, "onnxruntime"), str(size)] = partial(session.run, None, file.batch(size))
     for network in networks:
@@ -99,21 +95,9 @@ def _cold_starts(files: Sequence[MeasuredFile]) -> dict[str, float]:
         for file in files:
             if sum(seconds[file.party]) < _COLD_SECONDS:
                 began = time.perf_counter()
-                _session(file.path, 1)
+                onnx_session(file.path, 1)
                 seconds[file.party].append(time.perf_counter() - began)
     return {party: statistics.median(each) for party, each in seconds.items()}
-
-
-def _session(path: Path, threads: int) -> "onnxruntime.InferenceSession":
-    import onnxruntime  # starts a thread, which the fork server must not have
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    # Threads that spin after a pass would take the processors from the next party.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 @contextmanager

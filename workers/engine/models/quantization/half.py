@@ -9,8 +9,11 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from workers.engine.common.onnx_session import onnx_session
 
 LARGEST: Final = 65504.0
 """Of float16."""
@@ -50,8 +53,6 @@ def largest_number(
 
     Processors without float16 run such a graph in float32, where an overflow would not be seen. `model` is changed.
     """
-    import onnxruntime
-
     graph, floats = model.graph, _float_values(model)
     inside = [node for node in graph.node if node.name in network]
     weights = {each.name: each for each in graph.initializer}
@@ -62,9 +63,7 @@ def largest_number(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in shown if name not in known
     )
     found = [_largest(numpy_helper.to_array(weights[name])) for name in sorted(read & set(weights))]
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnx_session(model.SerializeToString(), torch.get_num_threads())
     made = [each.name for each in graph.output if each.name in shown]
     for batch in batches:
         read_here = [batch[name] for name in shown if name in batch]

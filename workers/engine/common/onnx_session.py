@@ -1,4 +1,4 @@
-"""Sessions of ONNX Runtime that wait for requests."""
+"""Sessions of ONNX Runtime on the CPU."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,8 +7,10 @@ if TYPE_CHECKING:
     import onnxruntime
 
 
-def open_runtime(graph: Path | bytes, threads: int) -> "onnxruntime.InferenceSession":
-    """A session on the CPU whose threads sleep while there is nothing to do: several sessions share the cores."""
+def onnx_session(graph: Path | bytes, threads: int) -> "onnxruntime.InferenceSession":
+    """A session of a file or of a graph's bytes. Threads that wait do not spin: torch, other sessions and other jobs
+    share the cores. Raises what ONNX Runtime does for graphs that it cannot run.
+    """
     import onnxruntime  # starts a thread, which the fork server must not have
 
     options = onnxruntime.SessionOptions()
