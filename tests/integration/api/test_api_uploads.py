@@ -248,16 +248,17 @@ async def test_another_content_type_is_415(harness: ApiHarness, kind: str) -> No
 
 
 async def test_an_upload_in_flight_holds_its_key(any_harness: ApiHarness) -> None:
-    go_on = asyncio.Event()
+    begun, go_on = asyncio.Event(), asyncio.Event()
     whole = multipart(("manifest", json.dumps(MODEL).encode()), ("file", safetensors()))
 
     async def body() -> AsyncIterator[bytes]:
         yield whole[:300]
+        begun.set()
         await go_on.wait()
         yield whole[300:]
 
     first = asyncio.create_task(send(any_harness, body(), **{"Idempotency-Key": "k"}))
-    await asyncio.sleep(0.3)
+    await asyncio.wait_for(begun.wait(), 30)
     second = await send(any_harness, whole, **{"Idempotency-Key": "k"})
     assert (second.status_code, second.json()["code"]) == (409, "in_flight")
     go_on.set()

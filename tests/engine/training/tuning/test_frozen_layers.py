@@ -181,9 +181,11 @@ def test_micro_batches_of_terms_that_compare_rows_go_with_frozen_layers(images: 
     term = {"method": "rkd", "teacher_layer": "penultimate", "student_layer": "penultimate"}
     cases: list[tuple[str, Json]] = [("whole", {}), ("parts", {"micro_batch_size": 8})]
     for name, extra in cases:
-        spec = distill(VIT, {"features": [term]}, frozen={"until": "trunk.blocks.4"}, **extra)
+        # Not Adam: it would follow the rounding of key biases, whose gradient is zero.
+        extra = {"optimizer": "sgd", "frozen": {"until": "trunk.blocks.4"}, **extra}
+        spec = distill(VIT, {"features": [term]}, **extra)
         images.run(spec, name)
-    torch.testing.assert_close(images.weights("whole"), images.weights("parts"), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(images.weights("whole"), images.weights("parts"), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("balancing", ["fixed", "pcgrad", "uncertainty"])
