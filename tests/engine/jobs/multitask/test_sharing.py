@@ -130,7 +130,7 @@ def test_an_exported_student_is_inspected_again_by_what_its_file_says(harness: E
     assert {"penultimate.label", "heads.label"} <= {layer.name for layer in found.layers}
 
 
-@pytest.mark.parametrize("scheme", sample(STUDENTS, ["cgc", "mtan"]))
+@pytest.mark.parametrize("scheme", sample(STUDENTS, ["cgc"]))
 def test_a_student_is_exported_to_onnx_and_checked(harness: EngineHarness, scheme: str) -> None:
     found = report_of(harness.run(job(scheme, exports=["onnx"]))).export["onnx"]
     # Of each output in its own unit: the tolerance is 1e-4 of the largest score, or of a value's deviation.
@@ -140,7 +140,7 @@ def test_a_student_is_exported_to_onnx_and_checked(harness: EngineHarness, schem
 
 @pytest.mark.parametrize(
     ("family", "scheme"),
-    sample([("transformer", "cross_stitch"), ("mlp", "cgc"), ("convnet", "mtan")], [("transformer", "cross_stitch")]),
+    sample([("transformer", "cross_stitch"), ("mlp", "cgc"), ("convnet", "mtan")], [("mlp", "cgc")]),
 )
 def test_trap_an_output_of_any_name_is_exported_to_onnx(family: str, scheme: str, tmp_path: Path) -> None:
     """Tracers look modules up as attributes, and split names at dots."""
