@@ -299,3 +299,9 @@ def test_an_answer_of_too_many_numbers_says_how_many_rows_may_be_sent() -> None:
     with pytest.raises(RowErrors) as caught:
         prediction("mdl_1", {"y": VectorOutput(kind="vector")}, {"y.vector": wide})
     assert (caught.value.problems[0].code, "at most 128 rows" in str(caught.value)) == ("too_many_rows", True)
+
+
+def test_a_long_field_of_a_csv_is_read_and_cut_as_in_a_dataset(tmp_path: Path) -> None:
+    """Python's csv module takes 131,072 characters of a field where nothing else is said."""
+    (tmp_path / "rows").write_text(f"a/b,c\n{'x' * 200_000},1\n")
+    assert read_csv(tmp_path / "rows", {"w": WORDS}, None)["w"].tolist() == [["x" * 200, "1"]]

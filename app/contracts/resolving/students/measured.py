@@ -71,6 +71,12 @@ def _is_trunk_of(network: LibraryArchitecture, model: LibraryArchitecture, measu
     return network.reads == "tokens" or network.input_shape == model.input_shape
 
 
+def _rows(network: LibraryArchitecture) -> str:
+    """What its rows are, in words."""
+    shape = list(network.input_shape or ())
+    return f"rows of {shape[0] if shape else 'any'} tokens" if network.reads == "tokens" else f"images of {shape}"
+
+
 def networks_of(spec: AnyTrainingJob) -> tuple[AnyNetwork, ...]:
     """The networks that a job trains: its student's, and those of the student's peers."""
     peers = spec.mutual.peers if isinstance(spec, DistillJob) and spec.mutual is not None else ()
@@ -108,7 +114,8 @@ class _Measurements:
             self.findings.unmeasured.append(trunk_alone(bare, shape))
             return cast(_Network, bare)
         if isinstance(found, Rejection):
-            self.findings.problem(f"{pointer}/name", found.code, found.message)
+            field = "config" if isinstance(bare, HuggingFace) and bare.config else "name"
+            self.findings.problem(f"{pointer}/{field}", found.code, found.message)
             return cast(_Network, bare)
         if getattr(network, "init", None) is not None:
             self.findings.problem(
@@ -146,15 +153,15 @@ class _Measurements:
             if same and _is_trunk_of(network, theirs, theirs.measured):
                 warn_of_inputs(network, facts, self.dataset, self.findings)
                 return
-            found = f"{theirs.family}'s `{theirs.name}` for images of {list(theirs.input_shape or ())}"
+            found = f"{theirs.family}'s `{theirs.name}` for {_rows(theirs)}"
         else:
             found = "a model of another family" if theirs is not None else "a graph"
         self.findings.problem(
             place,
             "pretrained_misfit",
-            f"expected a model of {network.family}'s `{network.name}` with the same configuration and channels, for "
-            f"images of {list(network.input_shape or ())} where their size changes its weights, found {found}: name a "
-            "model of the same network, or leave `pretrained` out",
+            f"expected a model of {network.family}'s `{network.name}` with the same configuration, for "
+            f"{_rows(network)} or others that need no other weights, found {found}: name a model of the same network, "
+            "or leave `pretrained` out",
         )
 
     def _shape(self, network: LibraryArchitecture) -> tuple[int, ...] | None:

@@ -83,6 +83,7 @@ CHANGED: dict[str, tuple[dict[str, Any], str]] = {
     "more layers": ({"num_hidden_layers": 3}, "missing_parameters"),
     "three million classes": ({"id2label": None, "num_labels": 3_000_000}, "wrong_output"),
     "classes with a gap": ({"id2label": {"0": "a", "2": "b"}}, "wrong_output"),
+    "two classes of one name": ({"id2label": {"0": "a", "1": "b", "2": "a"}}, "wrong_output"),
     "one class more": ({"id2label": {str(i): f"c{i}" for i in range(4)}}, "wrong_shape"),
     "images of no size": ({"image_size": 0}, "unsupported_config"),
     "images of 60000 pixels": ({"image_size": 60_000}, "shape_mismatch"),

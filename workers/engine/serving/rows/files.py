@@ -22,6 +22,7 @@ from workers.engine.serving.rows.forms import InputForm
 
 MOST_DECODED_BYTES: Final = 64 << 20
 """Largest size in memory of the arrays of one request: deflate makes 1 KiB of a MiB of zeros."""
+csv.field_size_limit(MOST_DECODED_BYTES)  # of the whole process; by default 131,072 characters, less than a long text
 
 
 def read_csv(path: Path, forms: Mapping[str, InputForm], options: CsvOptions | None) -> dict[str, Array]:

@@ -104,4 +104,9 @@ def class_names(config: Mapping[str, Any]) -> list[str]:
         raise UserError(
             "wrong_output", "`id2label` of config.json does not name two classes or more from 0 on: correct it"
         )
+    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(
+            "wrong_output", f"`id2label` of config.json gives several classes the name `{twice[0]}`: give each its own"
+        )
     return [str(name) for name in names]
