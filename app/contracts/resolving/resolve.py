@@ -46,7 +46,7 @@ from app.contracts.resolving.students.measured import Trunks, with_measured
 from app.contracts.resolving.students.pretrained import check_start
 from app.contracts.resolving.students.starts import by_posted_field, with_start
 from app.contracts.resolving.students.students import fitted
-from app.contracts.resolving.students.texts import check_formats
+from app.contracts.resolving.students.texts import check_formats, encoding_of
 from app.contracts.resolving.students.tuning import check_tuning
 from app.contracts.resolving.supervision import check_selection, supervised_tasks, supervised_training
 from app.contracts.resolving.tagging import check_alone, check_tagging
@@ -335,7 +335,8 @@ def _features(
     """Check the layers that a task's terms name, once the student is known."""
     if teachers and distillation and student.is_described and not findings.problems:
         known = [facts_of_teacher(ref, dataset, models) for ref in teachers]
-        check_layers(distillation, known, [ref.output for ref in teachers], student, task, findings, pointer)
+        outputs, own = [ref.output for ref in teachers], encoding_of(student, dataset, models)
+        check_layers(distillation, known, outputs, student, task, findings, pointer, own)
 
 
 def _init(

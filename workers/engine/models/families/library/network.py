@@ -10,6 +10,7 @@ from app.contracts.specs.families.library import HuggingFace, LibraryArchitectur
 from workers.engine.common.seeds import derived_seed
 from workers.engine.models.families.family import SingleTrunkNetwork
 from workers.engine.models.families.library.packages import package_version
+from workers.engine.models.families.library.tokens import is_token
 from workers.engine.models.families.library.trunks import LibraryTrunk, build_trunk, features_of
 
 _TRUNK = "trunk."
@@ -30,6 +31,7 @@ class LibraryNetwork(SingleTrunkNetwork):
         built = build_trunk(architecture, self.input_shape)
         _check_unchanged(built, architecture)
         self._classifier = built.classifier
+        self._padding = built.padding
         self.trunk = built.module
         self.add_heads(architecture.measured.features)
 
@@ -45,6 +47,10 @@ class LibraryNetwork(SingleTrunkNetwork):
                 return x.flatten(1)
             case _:
                 assert_never(self._architecture.reads)
+
+    def is_token(self, x: Tensor) -> Tensor | None:
+        padding = self._padding
+        return None if padding is None else is_token(self.in_shape(x).long(), padding)
 
     def features(self, x: Tensor) -> Tensor:
         found = features_of(self.trunk, x, self._architecture.reads)
