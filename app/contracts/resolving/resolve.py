@@ -22,6 +22,7 @@ from app.contracts.resolving.distillation.classes import (
     taught_output,
     with_classes,
 )
+from app.contracts.resolving.distillation.embeddings import check_embedding
 from app.contracts.resolving.distillation.features import check_layers
 from app.contracts.resolving.distillation.methods import check_store
 from app.contracts.resolving.distillation.mutual import check_mutual, fitted_peers
@@ -138,6 +139,7 @@ def _resolve_training(
         check_row_weights(spec, dataset, findings)
         check_tuning(spec, findings)
         check_formats(spec, findings)
+        check_embedding(spec, dataset, models, findings)
         spec = _with_recipe(spec, dataset, models, threads, findings)
     if isinstance(spec, MultitaskJob):
         check_balancing(spec, findings)
