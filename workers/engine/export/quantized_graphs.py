@@ -63,7 +63,7 @@ class Quantization:
         return {"half": model}
 
     def _integers(self) -> Graphs:
-        """A network that was trained for one arithmetic has no other. Convolutions are not quantized dynamically; tables
+        """A network that was trained for one arithmetic has no other. Convolutions are never dynamic; tables
         of embeddings of networks of texts are quantized in both ways.
         """
         if self.input_ranges:
