@@ -10,7 +10,7 @@ from app.contracts.specs.jobs import DatasetRef
 from tests.engine.harness import DATASET, TEACHER, EngineHarness, StopAtStep
 from tests.engine.jobs.texts.sentences import BERT, TRAINING, sentences, with_sentences
 from tests.engine.jobs.texts.teachers import LENGTH, as_teacher, network, packed, words_alone
-from tests.engine.jobs.texts.test_students_of_texts import problems
+from tests.engine.jobs.texts.test_students_of_texts import OTHER_MODEL, problems
 from workers.engine.common.stop import Stopped
 from workers.engine.data.joining import read_datasets
 from workers.engine.models.taps import TappedLayer
@@ -110,6 +110,10 @@ def test_a_teacher_of_longer_rows_reads_those_of_the_student(harness: EngineHarn
     pooled = harness.order(spec(*POOLED, student=student), job="longer")
     assert len(read_datasets(pooled, (DatasetRef(dataset=DATASET),)).inputs) == 2, "each reads its own"
     harness.run(spec(*BY_TOKEN, student=student, steps=2), job="shorter")
+    harness.models[OTHER_MODEL] = harness.models[TEACHER].model_copy(update={"id": OTHER_MODEL})
+    two = {**spec(*BY_TOKEN, student=student), "teachers": [{"model": TEACHER}, {"model": OTHER_MODEL}]}
+    dataset = read_datasets(harness.order(two, job="two"), (DatasetRef(dataset=DATASET),))
+    assert len(dataset.inputs) == 1, "so does another one that reads as it does"
 
 
 @pytest.mark.parametrize(

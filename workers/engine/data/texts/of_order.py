@@ -56,7 +56,10 @@ _Reader = tuple[str | None, int | None]
 
 
 def _models(order: Order) -> tuple[_Reader, tuple[str, ...]]:
-    """(how the student reads, its teachers that read rows of their own), by their keys in an order."""
+    """(how the student reads, its teachers that read rows of their own), by their keys in an order.
+
+    A teacher that reads as one that reads the student's rows does so too: rows are found by how they are read.
+    """
     spec = order.spec
     match spec:
         case TrainJob() | DistillJob() | MultitaskJob():
@@ -72,10 +75,11 @@ def _models(order: Order) -> tuple[_Reader, tuple[str, ...]]:
 
 
 def _of_training(spec: AnyTrainingJob, order: Order) -> tuple[_Reader, tuple[str, ...]]:
-    teachers = [ref.model or ref.job for _, ref in spec.teacher_refs()]
-    shape, compared = spec.network.input_shape, set(_compared_by_token(spec, order))
+    teachers = dict.fromkeys(name for _, ref in spec.teacher_refs() if (name := ref.model or ref.job) is not None)
+    shape = spec.network.input_shape
     reader = spec.network.tokenizer_model, shape[0] if shape is not None else None
-    return reader, tuple(dict.fromkeys(each for each in teachers if each is not None and each not in compared))
+    compared = [_encoding(order, name) for name in _compared_by_token(spec, order)]
+    return reader, tuple(name for name in teachers if _encoding(order, name) not in compared)
 
 
 def _compared_by_token(spec: AnyTrainingJob, order: Order) -> Iterator[str]:
